@@ -1,0 +1,59 @@
+# Every target sets up what it needs; `make serve` and `make test` work on a fresh machine with Python 3.11+ and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+MODELS_DIR ?= models
+PORT ?= 8500
+# Which tests `make test` leaves out; each has a target of its own below.
+TEST_MARKERS ?= not (docker or gpu or network or slow)
+
+.PHONY: help serve test test-docker test-slow lint format protos lock clean
+
+help: ## Show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+
+serve: $(VENV)/.serve ## Serve the bundled models on port 8500
+	$(BIN)/python -m serving --models_dir $(MODELS_DIR) --port $(PORT)
+
+test: $(VENV)/.dev ## Run all tests that need neither Docker, a GPU, the internet nor minutes
+	$(BIN)/python -m pytest -m "$(TEST_MARKERS)" $(PYTEST_ARGS)
+
+test-docker: ## Build the image on the local Docker engine and test the container
+	$(MAKE) test TEST_MARKERS=docker
+
+test-slow: ## Run the tests that take minutes
+	$(MAKE) test TEST_MARKERS=slow
+
+lint: $(VENV)/.dev ## Check style, types and import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+	$(BIN)/python -m serving.protos.generate --check
+
+format: $(VENV)/.dev ## Format the code
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+protos: $(VENV)/.dev ## Compile the .proto files again
+	$(BIN)/python -m serving.protos.generate
+
+lock: $(VENV)/.lock-tools ## Resolve constraints.txt again from the ranges in pyproject.toml
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --quiet \
+		--extra dev --extra serve-gpu --no-annotate --no-header --no-emit-index-url --output-file constraints.txt
+
+clean: ## Remove the environment and every cache
+	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+$(BIN)/python:
+	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "Python %d.%d found, 3.11 to 3.13 needed; name one: make PYTHON=python3.12 ..." % v)'
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "could not create a virtual environment; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
+
+$(VENV)/.lock-tools: | $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check uv
+	@touch $@
+
+# One stamp per extra: .venv/.serve, .venv/.dev, ...
+$(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/python
+	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[$*]'
+	@touch $@
