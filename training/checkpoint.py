@@ -1,0 +1,117 @@
+"""Checkpoints that survive a kill at any moment, also one during their own writing.
+
+An epoch's checkpoint is two files: `epoch-0007.weights.h5` (weights, optimizer state and, inside
+it, the averaged weights) and `epoch-0007.json` (size and SHA-256 of the former, and the history so
+far). Each is written under a temporary name, synced to disk and renamed, the JSON last. The two
+newest are kept: one that doesn't match its digest is passed over. Keras' BackupAndRestore keeps no
+digest and no history, so it can neither tell a truncated file nor give back an exact history.csv.
+"""
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+
+History = list[dict[str, float]]
+
+_KEPT = 2
+_log = logging.getLogger(__name__)
+
+
+def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
+    """Let `write` fill a temporary file beside `path`, sync it and rename it to `path`.
+
+    A reader sees the old content or the new, never a part. The temporary name keeps the ending,
+    since Keras and Matplotlib choose the format by it.
+    """
+    temporary = path.with_name(f".tmp-{path.name}")
+    write(temporary)
+    with temporary.open("rb+") as file:
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    # The rename itself is only durable once the folder is synced.
+    descriptor = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, content: object) -> None:
+    """Write readable JSON atomically; NaN is refused, because JSON has none."""
+    text = json.dumps(content, indent=2, allow_nan=False) + "\n"
+    write_atomically(path, lambda temporary: _write_text(temporary, text))
+
+
+def save(folder: Path, model: keras.Model, history: History) -> None:
+    """Save the state after `len(history)` epochs and drop all but the newest checkpoints."""
+    folder.mkdir(parents=True, exist_ok=True)
+    stem = f"epoch-{len(history):04d}"
+    weights = folder / f"{stem}.weights.h5"
+    write_atomically(weights, model.save_weights)
+    state = {"bytes": weights.stat().st_size, "sha256": _sha256(weights), "history": history}
+    write_json(folder / f"{stem}.json", state)
+    for path in _newest_first(folder)[_KEPT:]:
+        path.unlink()
+        _weights_of(path).unlink(missing_ok=True)
+
+
+def restore(folder: Path, model: keras.Model) -> History:
+    """Load the newest good checkpoint into a compiled model.
+
+    Args:
+        folder: Where `save` wrote.
+        model: Its weights and optimizer state are overwritten if there is a checkpoint.
+
+    Returns:
+        The history up to the checkpoint; empty without one, and the model is then as it was.
+    """
+    for weights, history in _good_ones(folder):
+        # Loading fills existing variables, so the optimizer's have to exist.
+        model.optimizer.build(model.trainable_variables)
+        model.load_weights(weights)
+        return history
+    return []
+
+
+def last_history(folder: Path) -> History:
+    """The history of the newest good checkpoint, without loading it; empty without one."""
+    return next((history for _, history in _good_ones(folder)), [])
+
+
+def _good_ones(folder: Path) -> Iterator[tuple[Path, History]]:
+    for path in _newest_first(folder):
+        weights = _weights_of(path)
+        try:
+            state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            good = weights.stat().st_size == state["bytes"] and _sha256(weights) == state["sha256"]
+            history: History = state["history"]
+        except (OSError, ValueError, LookupError, TypeError) as error:
+            _log.warning("checkpoint %s is unusable (%s), trying the one before", path, error)
+            continue
+        if good:
+            yield weights, history
+        else:
+            _log.warning("checkpoint %s is damaged, trying the one before", weights)
+
+
+def _newest_first(folder: Path) -> list[Path]:
+    return sorted(folder.glob("epoch-*.json"), reverse=True)
+
+
+def _weights_of(path: Path) -> Path:
+    return path.with_suffix(".weights.h5")
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8")

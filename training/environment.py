@@ -1,0 +1,88 @@
+"""What a figure was measured with: hardware, versions, commit."""
+
+import os
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+
+def describe() -> dict[str, Any]:
+    """Hardware and versions, ready for JSON; what can't be found out is None."""
+    return {"hardware": _hardware(), "versions": _versions()}
+
+
+def gpu_names() -> list[str]:
+    """Names of the GPUs that the Keras backend computes on; empty on CPU."""
+    backend = keras.backend.backend()
+    if backend == "tensorflow":
+        import tensorflow as tf  # noqa: PLC0415  only the backend in use is installed
+
+        devices = tf.config.list_physical_devices("GPU")
+        return [tf.config.experimental.get_device_details(d)["device_name"] for d in devices]
+    if backend == "jax":
+        import jax  # noqa: PLC0415
+
+        return [device.device_kind for device in jax.devices() if device.platform != "cpu"]
+    return []
+
+
+def _hardware() -> dict[str, Any]:
+    # The cores this process may use, not the host's; Python has the call on Linux alone.
+    affinity = getattr(os, "sched_getaffinity", None)
+    return {
+        "cpu": _cpu_name(),
+        "cores": len(affinity(0)) if affinity else os.cpu_count(),
+        "machine": platform.machine(),
+        "gpus": gpu_names(),
+    }
+
+
+def _cpu_name() -> str | None:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or None
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.processor() or None)
+
+
+def _versions() -> dict[str, str]:
+    backend = keras.backend.backend()
+    return {
+        "python": platform.python_version(),
+        "keras": keras.__version__,
+        "backend": backend,
+        "backend_version": _package_version(backend),
+        "numpy": np.__version__,
+    }
+
+
+def _package_version(name: str) -> str:
+    # TensorFlow comes under several package names, so the imported module is asked first.
+    module = __import__(name)
+    return str(getattr(module, "__version__", None) or metadata.version(name))
+
+
+def git_commit() -> str | None:
+    """Commit this package was read from, with "-dirty" if files of it were changed since."""
+    folder = Path(__file__).parent
+    try:
+        commit, changes = (
+            subprocess.run(
+                ["git", *arguments],
+                cwd=folder,
+                capture_output=True,
+                text=True,
+                check=True,
+                timeout=10,
+            ).stdout.strip()
+            for arguments in (("rev-parse", "HEAD"), ("status", "--porcelain", "--", "."))
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None  # an installed package, or no git
+    return f"{commit}-dirty" if changes else commit
