@@ -1,0 +1,158 @@
+"""TensorFlow Serving's gRPC services: decode, call the predictor or manager, encode."""
+
+from serving import tensor_codec
+from serving.errors import InvalidInput
+from serving.manager import Manager
+from serving.predictor import ModelSpec, Predictor
+from serving.protos import tensorflow_pb2, tensorflow_serving_pb2
+from serving.protos.tensorflow_serving_pb2 import (
+    GetModelMetadataRequest,
+    GetModelMetadataResponse,
+    GetModelStatusRequest,
+    GetModelStatusResponse,
+    PredictRequest,
+    PredictResponse,
+    SignatureDefMap,
+)
+from serving.rpc import Call, Method, UnaryMethod
+from serving.signature import Signature, TensorSpec
+
+PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
+MODEL_SERVICE = "tensorflow.serving.ModelService"
+SIGNATURE_DEF = "signature_def"
+
+
+class TensorFlowServing:
+    """Handlers of PredictionService and ModelService."""
+
+    def __init__(
+        self, predictor: Predictor, manager: Manager, *, answer_as_tensor_content: bool = False
+    ) -> None:
+        """Bind the handlers.
+
+        Args:
+            predictor: Runs Predict.
+            manager: Knows the versions.
+            answer_as_tensor_content: Answer in `tensor_content` instead of typed fields
+                (`--enable_serialization_as_tensor_content`).
+        """
+        self._predictor = predictor
+        self._manager = manager
+        self._answer_as_tensor_content = answer_as_tensor_content
+
+    def methods(self) -> list[Method]:
+        """The rows of the method table."""
+        return [
+            UnaryMethod(
+                path=f"/{PREDICTION_SERVICE}/Predict",
+                request_type=PredictRequest,
+                handler=self.predict,
+            ),
+            UnaryMethod(
+                path=f"/{PREDICTION_SERVICE}/GetModelMetadata",
+                request_type=GetModelMetadataRequest,
+                handler=self.get_model_metadata,
+            ),
+            UnaryMethod(
+                path=f"/{MODEL_SERVICE}/GetModelStatus",
+                request_type=GetModelStatusRequest,
+                handler=self.get_model_status,
+            ),
+        ]
+
+    async def predict(self, request: PredictRequest, call: Call) -> PredictResponse:
+        """PredictionService.Predict."""
+        prediction = await self._predictor.predict(
+            _model_spec(request),
+            request.inputs,
+            tensor_codec.decode,
+            output_filter=request.output_filter,
+            deadline=call.deadline,
+        )
+        response = PredictResponse()
+        _set_model_spec(
+            response.model_spec,
+            prediction.servable.name,
+            prediction.servable.version,
+            prediction.signature_name,
+        )
+        for alias, array in prediction.outputs.items():
+            tensor_codec.encode(
+                array, response.outputs[alias], as_content=self._answer_as_tensor_content
+            )
+        return response
+
+    async def get_model_metadata(
+        self, request: GetModelMetadataRequest, _call: Call
+    ) -> GetModelMetadataResponse:
+        """PredictionService.GetModelMetadata: the signatures, as a SignatureDefMap."""
+        if not request.metadata_field:
+            msg = "GetModelMetadataRequest must specify at least one metadata_field"
+            raise InvalidInput(msg)
+        for field in request.metadata_field:
+            if field != SIGNATURE_DEF:
+                msg = f"Metadata field {field} is not supported"
+                raise InvalidInput(msg)
+        servable = self._predictor.servable(_model_spec(request))
+        signatures = SignatureDefMap()
+        for name, signature in servable.signatures.items():
+            _write_signature(signature, signatures.signature_def[name])
+        response = GetModelMetadataResponse()
+        _set_model_spec(response.model_spec, servable.name, servable.version)
+        response.metadata[SIGNATURE_DEF].Pack(signatures)
+        return response
+
+    async def get_model_status(
+        self, request: GetModelStatusRequest, _call: Call
+    ) -> GetModelStatusResponse:
+        """ModelService.GetModelStatus: every version known, or the one named."""
+        spec = _model_spec(request)  # a version label is ignored, as TensorFlow Serving does
+        response = GetModelStatusResponse()
+        for status in self._manager.statuses(spec.name, spec.version):
+            entry = response.model_version_status.add()
+            entry.version = status.version
+            entry.state = status.state  # type: ignore[assignment]  # takes a number
+            entry.status.error_code = status.error_code  # type: ignore[assignment]  # likewise
+            entry.status.error_message = status.error_message
+        return response
+
+
+def _model_spec(
+    request: PredictRequest | GetModelMetadataRequest | GetModelStatusRequest,
+) -> ModelSpec:
+    if not request.HasField("model_spec"):
+        msg = "Missing ModelSpec"
+        raise InvalidInput(msg)
+    spec = request.model_spec
+    choice = spec.WhichOneof("version_choice")
+    return ModelSpec(
+        name=spec.name,
+        version=spec.version.value if choice == "version" else None,
+        version_label=spec.version_label if choice == "version_label" else None,
+        signature_name=spec.signature_name,
+    )
+
+
+def _set_model_spec(
+    spec: tensorflow_serving_pb2.ModelSpec, name: str, version: int, signature_name: str = ""
+) -> None:
+    spec.name = name
+    spec.version.value = version
+    spec.signature_name = signature_name
+
+
+def _write_signature(signature: Signature, proto: tensorflow_pb2.SignatureDef) -> None:
+    proto.method_name = signature.method_name
+    for alias, spec in signature.inputs.items():
+        _write_tensor_info(spec, proto.inputs[alias])
+    for alias, spec in signature.outputs.items():
+        _write_tensor_info(spec, proto.outputs[alias])
+
+
+def _write_tensor_info(spec: TensorSpec, proto: tensorflow_pb2.TensorInfo) -> None:
+    proto.name = spec.graph_name
+    proto.dtype = spec.dtype  # type: ignore[assignment]  # takes a number
+    # Mutating a submessage sets it: a scalar's shape has no dims but must be there all the same.
+    proto.tensor_shape.SetInParent()
+    for size in spec.shape:
+        proto.tensor_shape.dim.add().size = size

@@ -1,0 +1,168 @@
+"""A servable: one loaded version of a model, and the functions (signatures) it offers."""
+
+import logging
+import time
+from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from serving import model_folder
+from serving.errors import DataLoss
+from serving.model_folder import ModelFolder
+from serving.runtime import Runtime, RuntimeConfig
+from serving.signature import (
+    DEFAULT_SIGNATURE_NAME,
+    PREDICT_METHOD_NAME,
+    DataType,
+    Signature,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class Servable:
+    """A version of a model, ready to answer.
+
+    Attributes:
+        name: Model name.
+        version: Version number.
+        signatures: By signature name.
+        class_names: Names of the classes in output order, if the model has any.
+        executor: Threads that run the model, one an instance. Runs beyond that wait in its queue.
+    """
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        version: int,
+        signatures: Mapping[str, Signature],
+        runtimes: Mapping[str, Runtime],
+        class_names: tuple[str, ...],
+        instances: int,
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.signatures = signatures
+        self.class_names = class_names
+        self.executor = ThreadPoolExecutor(instances, thread_name_prefix=f"{name}-{version}")
+        self._runtimes = runtimes
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.version}"
+
+    @classmethod
+    def load(cls, name: str, version: int, path: Path, config: RuntimeConfig) -> "Servable":
+        """Read a version folder, load its graphs and run each signature once.
+
+        Raises:
+            DataLoss: files are missing, altered or no servable graph, or the signatures do not fit
+                the graphs.
+            DeviceError: the device asked for cannot be used.
+        """
+        started = time.perf_counter()
+        folder = model_folder.read(path)
+        runtimes = {file.name: Runtime(file, config) for file in folder.onnx_files}
+        signatures = folder.signatures or _signature_of_graph(folder, runtimes)
+        for signature_name, signature in signatures.items():
+            _check_against_graph(signature_name, signature, runtimes[signature.file])
+        servable = cls(
+            name=name,
+            version=version,
+            signatures=signatures,
+            runtimes=runtimes,
+            class_names=folder.class_names,
+            instances=config.instances,
+        )
+        servable.warm_up()
+        logger.info(
+            "loaded %s on %s in %.0f ms",
+            servable,
+            servable.provider,
+            1000 * (time.perf_counter() - started),
+        )
+        return servable
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that the graphs run on."""
+        return next(iter(self._runtimes.values())).provider
+
+    def run(
+        self, signature: Signature, inputs: Mapping[str, np.ndarray], outputs: list[str]
+    ) -> dict[str, np.ndarray]:
+        """Run a signature on checked inputs; blocks, and is safe from several threads.
+
+        Args:
+            signature: One of `signatures`.
+            inputs: Arrays by input alias.
+            outputs: Output aliases to compute.
+
+        Returns:
+            Arrays by output alias.
+
+        Raises:
+            InvalidInput, InternalError: see `Runtime.run`.
+        """
+        feeds = {signature.inputs[alias].tensor: array for alias, array in inputs.items()}
+        tensors = [signature.outputs[alias].tensor for alias in outputs]
+        arrays = self._runtimes[signature.file].run(tensors, feeds)
+        return dict(zip(outputs, arrays, strict=True))
+
+    def warm_up(self) -> None:
+        """Run every signature once on zeros: first runs allocate memory and pick kernels."""
+        for signature in self.signatures.values():
+            inputs = {
+                alias: np.zeros([max(size, 1) for size in spec.shape], spec.dtype.numpy)
+                for alias, spec in signature.inputs.items()
+                if spec.dtype is not DataType.DT_STRING
+            }
+            if len(inputs) == len(signature.inputs):
+                self.run(signature, inputs, list(signature.outputs))
+
+    def close(self) -> None:
+        """Finish the runs that have begun and free the graphs."""
+        self.executor.shutdown(wait=True)
+        self._runtimes = {}
+
+
+def _signature_of_graph(
+    folder: ModelFolder, runtimes: Mapping[str, Runtime]
+) -> dict[str, Signature]:
+    """The one signature of a folder without `signature.json`: the graph's inputs and outputs."""
+    file = folder.onnx_files[0].name
+    signature = Signature(
+        method_name=PREDICT_METHOD_NAME,
+        file=file,
+        inputs=runtimes[file].inputs,
+        outputs=runtimes[file].outputs,
+    )
+    return {DEFAULT_SIGNATURE_NAME: signature}
+
+
+def _check_against_graph(name: str, signature: Signature, runtime: Runtime) -> None:
+    """Refuse a signature that promises what the graph does not have.
+
+    Raises:
+        DataLoss: a tensor is missing in the graph, or has another dtype or rank there.
+    """
+    for kind, specs, tensors in (
+        ("input", signature.inputs, runtime.inputs),
+        ("output", signature.outputs, runtime.outputs),
+    ):
+        for alias, spec in specs.items():
+            tensor = tensors.get(spec.tensor)
+            if tensor is None:
+                msg = (
+                    f'{kind} "{alias}" of signature {name} is tensor {spec.tensor!r}, which '
+                    f"{signature.file} does not have; it has {', '.join(sorted(tensors))}"
+                )
+                raise DataLoss(msg)
+            if tensor.dtype is not spec.dtype or len(tensor.shape) != len(spec.shape):
+                msg = (
+                    f'{kind} "{alias}" of signature {name} is {spec.dtype.name} {spec.shape}, but '
+                    f"{tensor.dtype.name} {tensor.shape} in {signature.file}; export it again"
+                )
+                raise DataLoss(msg)
