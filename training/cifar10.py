@@ -9,19 +9,19 @@ plane first, then green, then blue, row by row.
 """
 
 import hashlib
-import io
 import lzma
 import os
-import pickle
 import tarfile
 import zlib
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
+
+from training import image_folder, python_batch
 
 CLASS_NAMES = (
     "airplane",
@@ -50,7 +50,6 @@ _BINARY_BATCH_BYTES = _BATCH_IMAGES * (1 + _IMAGE_BYTES)
 _MEMBER_LIMIT_BYTES = 64 * 2**20
 _SUBFOLDERS = ("", "cifar-10-batches-bin", "cifar-10-batches-py")
 _ARCHIVE_ENDINGS = (".tar", ".tar.gz", ".tar.xz", ".tgz")
-_IMAGE_ENDINGS = (".jpeg", ".jpg", ".png")
 _WAY_OUT = (
     "fetch cifar-10-binary.tar.gz again from the data set's page and pass it, or the folder it "
     f"unpacks to, as --data-dir (or in {DATA_DIR_VARIABLE})"
@@ -194,74 +193,16 @@ def _parse_binary(content: bytes, where: str) -> Split:
 
 def _parse_python(content: bytes, where: str) -> Split:
     try:
-        batch = _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
-        # Python 2 wrote the official files, so keys are bytes; a copy made by Python 3 has str.
-        batch = {key.decode() if isinstance(key, bytes) else key: batch[key] for key in batch}
-        planes, labels = batch["data"], np.asarray(batch["labels"])
-    except (ArithmeticError, AttributeError, EOFError, LookupError, MemoryError) as error:
-        raise _unreadable_batch(content, where, error) from error
-    except (TypeError, ValueError, pickle.UnpicklingError) as error:
-        raise _unreadable_batch(content, where, error) from error
-    shape, dtype = getattr(planes, "shape", None), getattr(planes, "dtype", None)
-    if shape != (_BATCH_IMAGES, _IMAGE_BYTES) or dtype != np.uint8:
+        planes, labels = python_batch.parse(content)
+    except ValueError as error:
         msg = (
-            f"{where} holds images of shape {shape} and type {dtype}, expected (10000, 3072) "
-            f"and uint8: {_WAY_OUT}"
+            f"{where} ({len(content):,} bytes) is no CIFAR-10 Python batch of about 31,035,000 "
+            f"bytes: {error}; {_WAY_OUT}"
         )
-        raise DataError(msg)
-    if labels.shape != (_BATCH_IMAGES,) or labels.dtype.kind not in "iu":
-        msg = (
-            f"{where} holds labels of shape {labels.shape} and type {labels.dtype}, expected "
-            f"10,000 integers: {_WAY_OUT}"
-        )
-        raise DataError(msg)
-    return _from_planes(planes, labels.astype(np.int64), where)
+        raise DataError(msg) from error
+    return _from_planes(planes, labels, where)
 
 
-def _unreadable_batch(content: bytes, where: str, error: BaseException) -> DataError:
-    msg = (
-        f"{where} ({len(content):,} bytes) is no readable CIFAR-10 Python batch of about "
-        f"31,035,000 bytes ({type(error).__name__}: {error}): {_WAY_OUT}"
-    )
-    return DataError(msg)
-
-
-class _ArrayUnpickler(pickle.Unpickler):
-    """Reads NumPy arrays, containers, text and numbers; any other name in the pickle is refused.
-
-    A pickle may call whatever `find_class` hands out, so it gets stand-ins with no side effects
-    instead of NumPy's own functions. They also spare the warnings that today's NumPy gives for the
-    module paths and arguments written by the NumPy of 2009.
-    """
-
-    def find_class(self, module_name: str, global_name: str, /) -> Any:  # noqa: ANN401  typeshed's type
-        name = f"{module_name}.{global_name}"
-        try:
-            return _PICKLE_NAMES[name]
-        except KeyError:
-            msg = f"it names {name}, which no CIFAR-10 batch needs, and was not executed"
-            raise pickle.UnpicklingError(msg) from None
-
-
-def _empty_array(*_: object) -> npt.NDArray[np.uint8]:
-    return np.empty(0, np.uint8)  # the pickle's state, applied next, brings shape, type and bytes
-
-
-def _dtype(code: str | bytes, *_: object) -> np.dtype[Any]:
-    return np.dtype(code.decode("ascii") if isinstance(code, bytes) else code)
-
-
-def _latin1(text: str, *_: object) -> bytes:
-    return text.encode("latin1")  # how Python 3 writes bytes in protocol 2
-
-
-_PICKLE_NAMES: dict[str, object] = {
-    "numpy.core.multiarray._reconstruct": _empty_array,
-    "numpy._core.multiarray._reconstruct": _empty_array,
-    "numpy.ndarray": "ndarray",  # only ever passed to _reconstruct, which ignores it
-    "numpy.dtype": _dtype,
-    "_codecs.encode": _latin1,
-}
 _LAYOUTS = (
     _Layout("cifar-10-binary", ".bin", _parse_binary),
     _Layout("cifar-10-python", "", _parse_python),
@@ -348,39 +289,8 @@ def _only_archive(folder: Path) -> Path:
 
 
 def _read_image_folder(folder: Path) -> Split:
-    """Read <folder>/<class>/*.png|jpg in the order of class, then file name."""
-    if not folder.is_dir():
-        msg = f"{folder} does not exist; expected {folder}/<class>/*.png or *.jpg"
-        raise DataError(msg)
-    images, labels = [], []
-    for class_folder in sorted(path for path in folder.iterdir() if path.is_dir()):
-        if class_folder.name not in CLASS_NAMES:
-            msg = f"{class_folder} is named for no class; expected one of {', '.join(CLASS_NAMES)}"
-            raise DataError(msg)
-        for path in sorted(class_folder.iterdir()):
-            if path.suffix.lower() in _IMAGE_ENDINGS:
-                images.append(_read_image(path))
-                labels.append(CLASS_NAMES.index(class_folder.name))
-    if not images:
-        msg = f"{folder} holds no images; expected {folder}/<class>/*.png or *.jpg"
-        raise DataError(msg)
-    return Split(images=np.stack(images), labels=np.array(labels, np.int64))
-
-
-def _read_image(path: Path) -> npt.NDArray[np.uint8]:
     try:
-        from PIL import Image  # noqa: PLC0415  only image folders need Pillow
-    except ImportError:
-        msg = f"reading {path} needs Pillow; install the train extra or use the binary batches"
-        raise DataError(msg) from None
-    try:
-        with Image.open(path) as image:
-            pixels = np.asarray(image.convert("RGB"))
-    except (OSError, SyntaxError, ValueError) as error:  # Pillow's errors for damaged files
-        msg = f"{path} ({path.stat().st_size:,} bytes) is no readable image: {error}"
-        raise DataError(msg) from error
-    if pixels.shape != (32, 32, 3):
-        height, width = pixels.shape[:2]
-        msg = f"{path} is {width}x{height} pixels, expected 32x32; resize it first"
-        raise DataError(msg)
-    return pixels
+        images, labels = image_folder.read(folder, CLASS_NAMES)
+    except ValueError as error:
+        raise DataError(str(error)) from error
+    return Split(images=images, labels=labels)

@@ -1,0 +1,69 @@
+"""Labelled 32x32 images as files: <folder>/<class>/*.png or *.jpg."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+_ENDINGS = (".jpeg", ".jpg", ".png")
+
+
+def read(
+    folder: Path, class_names: Sequence[str]
+) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
+    """Read every image, in the order of class folder, then file name.
+
+    Args:
+        folder: Holds a folder for each class; some may be missing. Other files are passed over.
+        class_names: Names that the folders may have.
+
+    Returns:
+        uint8, shape (n, 32, 32, 3), RGB (grey and palette images are converted); and int64,
+        shape (n,): each image's index into `class_names`.
+
+    Raises:
+        ValueError: An unknown class, a damaged image or one of another size, no images at all, or
+            Pillow is not installed; names the file.
+    """
+    if not folder.is_dir():
+        msg = f"{folder} does not exist; expected {folder}/<class>/*.png or *.jpg"
+        raise ValueError(msg)
+    images, labels = [], []
+    for class_folder in sorted(path for path in folder.iterdir() if path.is_dir()):
+        if class_folder.name not in class_names:
+            msg = (
+                f"{class_folder} is named for no class, expected {', '.join(class_names)}; "
+                "rename or remove it"
+            )
+            raise ValueError(msg)
+        for path in sorted(class_folder.iterdir()):
+            if path.suffix.lower() in _ENDINGS:
+                images.append(_read_image(path))
+                labels.append(class_names.index(class_folder.name))
+    if not images:
+        msg = f"{folder} holds no images; expected {folder}/<class>/*.png or *.jpg"
+        raise ValueError(msg)
+    return np.stack(images), np.array(labels, np.int64)
+
+
+def _read_image(path: Path) -> npt.NDArray[np.uint8]:
+    try:
+        from PIL import Image  # noqa: PLC0415  only image folders need Pillow
+    except ImportError:
+        msg = f"reading {path} needs Pillow; install the train extra or use the binary batches"
+        raise ValueError(msg) from None
+    try:
+        with Image.open(path) as image:
+            pixels = np.asarray(image.convert("RGB"))
+    except (OSError, SyntaxError, ValueError) as error:  # Pillow's errors for damaged files
+        msg = (
+            f"{path} ({path.stat().st_size:,} bytes) is no readable image ({error}); "
+            "replace or remove it"
+        )
+        raise ValueError(msg) from error
+    if pixels.shape != (32, 32, 3):
+        height, width = pixels.shape[:2]
+        msg = f"{path} is {width}x{height} pixels, expected 32x32; resize it first"
+        raise ValueError(msg)
+    return pixels
