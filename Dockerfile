@@ -77,19 +77,21 @@ RUN groupadd --gid 10001 serving \
     && useradd --uid 10001 --gid serving --no-log-init --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin serving
 USER 10001:10001
 # ORT_DISABLE_TELEMETRY: ONNX Runtime shall report to nobody, from the first import on.
+# SERVING_MODELS_DIR: a variable and not a flag in CMD, because flags given to `docker run IMAGE` replace CMD, and because
+# a flag would beat the variables (SERVING_PORT, SERVING_DEVICE, ...) that the container is started with.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/app \
-    ORT_DISABLE_TELEMETRY=1
+    ORT_DISABLE_TELEMETRY=1 \
+    SERVING_MODELS_DIR=/models
 WORKDIR /app
 # 8500 gRPC, 8501 REST: TensorFlow Serving's ports.
 EXPOSE 8500 8501
 # The server drains on SIGTERM. Exec form below, so that it is process 1 and gets the signal.
 STOPSIGNAL SIGTERM
 # SERVING over gRPC means loaded and warmed up; a large model may need most of the start period.
-HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 CMD ["python", "-m", "serving.healthcheck"]
-# Flags given to `docker run IMAGE` replace CMD alone, and the last of two equal flags wins: the folder stays named here.
-ENTRYPOINT ["python", "-m", "serving", "--models_dir", "/models"]
-CMD ["--port", "8500"]
+HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
+    CMD python -m serving.healthcheck "localhost:${SERVING_PORT:-8500}"
+ENTRYPOINT ["python", "-m", "serving"]
 
 # ---- serving-cpu ----
 FROM serving AS serving-cpu

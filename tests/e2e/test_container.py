@@ -1,0 +1,285 @@
+"""The image and compose.yaml on a real Docker engine, checked from outside."""
+
+import json
+import os
+import secrets
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from serving.client import PredictClient
+
+pytestmark = pytest.mark.docker
+
+ROOT = Path(__file__).parents[2]
+PUBLIC_BASE_IMAGE = "python:3.13-slim-bookworm"
+LOCAL_BASE_IMAGE = "onnx-serving-base:bookworm"
+IMAGE = "onnx-serving:test"
+
+
+def run(
+    *command: str | Path,
+    timeout_seconds: float = 60,
+    env: Mapping[str, str] | None = None,
+    check: bool = True,
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in the repository's root; a failure shows the end of what it printed."""
+    result = subprocess.run(
+        command,
+        cwd=ROOT,
+        env={**os.environ, **(env or {})},
+        timeout=timeout_seconds,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if check and result.returncode:
+        words = " ".join(map(str, command))
+        output = (result.stdout + result.stderr)[-4000:]
+        pytest.fail(f"`{words}` exited with {result.returncode}:\n{output}")
+    return result
+
+
+def succeeds(*command: str, timeout_seconds: float = 60) -> bool:
+    """Whether the command is there, ends in time and exits with 0."""
+    try:
+        return run(*command, timeout_seconds=timeout_seconds, check=False).returncode == 0
+    except (FileNotFoundError, subprocess.TimeoutExpired):
+        return False
+
+
+def inspect(kind: str, name: str) -> dict:
+    return json.loads(run("docker", kind, "inspect", name).stdout)[0]
+
+
+def wait_until_healthy(container: str, *, timeout_seconds: float) -> None:
+    """Poll the engine's own view of the health check until it says healthy."""
+    deadline = time.monotonic() + timeout_seconds
+    while (state := inspect("container", container)["State"])["Health"]["Status"] != "healthy":
+        if not state["Running"] or time.monotonic() > deadline:
+            logs = run("docker", "logs", "--tail", "50", container)
+            pytest.fail(
+                f"not healthy within {timeout_seconds:.0f} s: {json.dumps(state, indent=1)}\n"
+                f"{logs.stdout}{logs.stderr}"
+            )
+        time.sleep(0.5)
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def compose() -> tuple[str, ...]:
+    """The Compose command of this machine."""
+    if not succeeds("docker", "info"):
+        pytest.skip("no Docker engine answers `docker info`")
+    if succeeds("docker", "compose", "version"):
+        return ("docker", "compose")
+    if succeeds("docker-compose", "version"):
+        return ("docker-compose",)
+    pytest.skip("neither `docker compose` nor `docker-compose` is installed")
+
+
+@pytest.fixture(scope="module")
+def base_image(compose) -> str:
+    """$BASE_IMAGE, or the public image, or if that cannot be pulled one made of Debian packages."""
+    if image := os.environ.get("BASE_IMAGE"):
+        return image
+    if succeeds("docker", "image", "inspect", PUBLIC_BASE_IMAGE) or succeeds(
+        "docker", "pull", "--quiet", PUBLIC_BASE_IMAGE, timeout_seconds=300
+    ):
+        return PUBLIC_BASE_IMAGE
+    if not succeeds("docker", "image", "inspect", LOCAL_BASE_IMAGE) and os.geteuid() != 0:
+        pytest.skip(
+            f"cannot pull {PUBLIC_BASE_IMAGE}; run `sudo deploy/make-base-image.sh`,"
+            " or set BASE_IMAGE to an image that is there"
+        )
+    run("deploy/make-base-image.sh", "--tag", LOCAL_BASE_IMAGE, timeout_seconds=900)
+    return LOCAL_BASE_IMAGE
+
+
+@pytest.fixture(scope="module")
+def image(base_image) -> str:
+    """The image, built with this machine's certificates and pip settings (deploy/README.md)."""
+    # PIP_FIND_LINKS is left out: a folder of this machine means nothing inside the build.
+    pip_settings = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST")
+    names = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
+    bundle = next((os.environ[name] for name in names if os.environ.get(name)), None)
+    certificates = ROOT / "deploy/ca-certificates/test-container.crt"
+    try:
+        if bundle:
+            shutil.copyfile(bundle, certificates)
+        run(
+            *("docker", "build", "--network=host", "--target=serving-cpu", f"--tag={IMAGE}"),
+            f"--build-arg=BASE_IMAGE={base_image}",
+            # Without a value: docker takes it from the environment, if it is set.
+            *(f"--build-arg={name}" for name in pip_settings),
+            ".",
+            timeout_seconds=1200,
+        )
+    finally:
+        certificates.unlink(missing_ok=True)
+    return IMAGE
+
+
+@contextmanager
+def composed(compose: tuple[str, ...], image: str) -> Iterator[tuple[str, int]]:
+    """`docker compose up` in a project of its own: the healthy container's id and its host port."""
+    port = free_port()
+    project = f"onnx-serving-test-{secrets.token_hex(4)}"
+    command = (*compose, "--project-name", project, "--file", "compose.yaml")
+    env = {"SERVING_IMAGE": image, "GRPC_PORT": f"127.0.0.1:{port}"}
+    try:
+        run(*command, "up", "--detach", "--no-build", env=env, timeout_seconds=120)
+        container = run(*command, "ps", "--quiet", "serving", env=env).stdout.strip()
+        wait_until_healthy(container, timeout_seconds=180)
+        yield container, port
+    finally:
+        run(*command, "down", "--timeout", "10", env=env, timeout_seconds=120)
+
+
+@pytest.fixture(scope="module")
+def service(compose, image) -> Iterator[tuple[str, int]]:
+    """One composed container for the tests that only look at it."""
+    with composed(compose, image) as running:
+        yield running
+
+
+@pytest.fixture
+def python_in(image):
+    """Runs a line of Python in the image, without starting the server."""
+
+    def run_python(code: str) -> str:
+        docker_run = ("docker", "run", "--rm", "--network=none", "--entrypoint=python")
+        return run(*docker_run, image, "-c", code).stdout.strip()
+
+    return run_python
+
+
+def test_composed_server_classifies_images(service):
+    """CIFAR-10 images sent to the published port come back classified far above chance."""
+    _, port = service
+    sample = np.load(ROOT / "tests/data/cifar10_sample.npz")
+
+    with PredictClient(f"localhost:{port}") as client:
+        outputs = client.predict("simcnn", {"images": sample["images"]})
+
+    n = len(sample["labels"])
+    assert outputs["classes"].shape == (n,)
+    assert outputs["probabilities"].shape == (n, 10)
+    np.testing.assert_allclose(outputs["probabilities"].sum(axis=1), 1, rtol=1e-5)
+    np.testing.assert_array_equal(outputs["probabilities"].argmax(axis=1), outputs["classes"])
+    # SimCNN gets about 7 of 10 right; guessing gets 1.
+    assert (outputs["classes"] == sample["labels"]).mean() > 0.5
+
+
+def test_server_is_process_1_and_unprivileged(service):
+    """The server itself gets the engine's signals, is uid 10001, and can gain no capability."""
+    container, _ = service
+
+    command_line = run("docker", "exec", container, "cat", "/proc/1/cmdline").stdout.split("\0")
+    status = dict(
+        line.split(":\t", maxsplit=1)
+        for line in run("docker", "exec", container, "cat", "/proc/1/status").stdout.splitlines()
+    )
+
+    assert command_line[1:3] == ["-m", "serving"]
+    assert set(status["Uid"].split()) == {"10001"}
+    assert int(status["CapEff"], 16) == 0
+    assert int(status["CapBnd"], 16) == 0
+    assert status["NoNewPrivs"] == "1"
+
+
+@pytest.mark.parametrize("folder", ["/", "/app", "/models"])
+def test_files_are_read_only(service, folder):
+    """Not even root can write to the file system or to the models."""
+    container, _ = service
+
+    result = run(
+        *("docker", "exec", "--user=0", container, "touch", f"{folder}/written"), check=False
+    )
+
+    assert result.returncode != 0
+    assert "Read-only file system" in result.stderr
+
+
+def test_image_holds_what_serves_and_nothing_else(python_in):
+    """The image holds the serve extra: ONNX Runtime, but no TensorFlow, Keras, JAX or pip."""
+    names = python_in(
+        "import importlib.metadata as m; print(*{d.name.lower() for d in m.distributions()})"
+    ).split()
+
+    assert "onnxruntime" in names
+    assert "onnx-serving" in names
+    unwanted = ("tensorflow", "keras", "jax", "torch", "pip", "setuptools", "pytest", "locust")
+    assert [name for name in names if name.startswith(unwanted)] == []
+
+
+def test_image_adds_less_than_250_mb_to_its_base(image, base_image):
+    """Everything above the base image, libraries and code, stays under 250 MB."""
+    added_bytes = inspect("image", image)["Size"] - inspect("image", base_image)["Size"]
+
+    assert 0 < added_bytes < 250e6
+
+
+def test_build_settings_leave_no_trace(image, python_in):
+    """The build's certificates and pip settings are in neither the image nor its history."""
+    history = run("docker", "history", "--no-trunc", "--format={{.CreatedBy}}", image).stdout
+    environment = " ".join(inspect("image", image)["Config"]["Env"])
+
+    assert "/opt/venv" in history
+    assert "PIP_" not in history
+    assert "PIP_" not in environment
+    assert python_in("import os; print(*os.listdir('/opt'))") == "venv"
+
+
+def test_every_module_is_compiled(python_in):
+    """Every .py has its .pyc, so that a read-only container compiles nothing at start-up."""
+    missing = python_in(
+        "import asyncio, importlib.util as u, pathlib\n"
+        "files = [p for f in ('/app', '/opt/venv/lib') for p in pathlib.Path(f).rglob('*.py')]\n"
+        "files += pathlib.Path(asyncio.__file__).parent.glob('*.py')\n"
+        "assert len(files) > 500, len(files)\n"
+        "print([str(p) for p in files if not pathlib.Path(u.cache_from_source(p)).exists()])"
+    )
+
+    assert missing == "[]"
+
+
+def test_stop_drains_and_exits_with_0(compose, image):
+    """SIGTERM ends the server with exit code 0 within the grace period (a kill gives 137)."""
+    with composed(compose, image) as (container, _):
+        run("docker", "stop", "--time=30", container, timeout_seconds=60)
+
+        state = inspect("container", container)["State"]
+        assert state["ExitCode"] == 0
+        assert not state["OOMKilled"]
+
+
+def test_flags_are_appended_to_the_entrypoint(image):
+    """`docker run IMAGE --port 9000` changes the port and still serves /models."""
+    models = ROOT / "models"
+    container = run(
+        *("docker", "run", "--detach", "--read-only", "--network=none"),
+        *(f"--volume={models}:/models:ro", image, "--port", "9000"),
+    ).stdout.strip()
+    try:
+        health_check = ("docker", "exec", container, "python", "-m", "serving.healthcheck")
+        deadline = time.monotonic() + 60
+        while not succeeds(*health_check, "localhost:9000"):
+            logs = run("docker", "logs", container)
+            assert time.monotonic() < deadline, logs.stdout + logs.stderr
+
+        assert not succeeds(*health_check, "localhost:8500")
+    finally:
+        run("docker", "rm", "--force", container)
