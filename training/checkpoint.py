@@ -71,17 +71,12 @@ def restore(folder: Path, model: keras.Model) -> History:
     Returns:
         The history up to the checkpoint; empty without one, and the model is then as it was.
     """
-    for weights, history in _good_ones(folder):
+    weights, history = next(_good_ones(folder), (None, []))
+    if weights is not None:
         # Loading fills existing variables, so the optimizer's have to exist.
         model.optimizer.build(model.trainable_variables)
         model.load_weights(weights)
-        return history
-    return []
-
-
-def last_history(folder: Path) -> History:
-    """The history of the newest good checkpoint, without loading it; empty without one."""
-    return next((history for _, history in _good_ones(folder)), [])
+    return history
 
 
 def _good_ones(folder: Path) -> Iterator[tuple[Path, History]]:

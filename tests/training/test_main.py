@@ -1,0 +1,87 @@
+import pytest
+
+from training.__main__ import main
+
+
+def test_help_names_every_setting_without_importing_keras(run_command):
+    """--help is readable, complete, and answers without a Keras backend."""
+    result = run_command("--help", env={"KERAS_BACKEND": "none-such"})
+
+    assert result.returncode == 0
+    assert "{simcnn,resnet50}" in result.stdout
+    for flag in ("--recipe", "--data-dir", "--run-dir", "--epochs", "--seed", "--weights"):
+        assert flag in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["simcnn", "--epochs", "0"], "error: epochs is 0, expected 1 or more"),
+        (["simcnn", "--upsample", "7"], "error: upsample 7 received for simcnn"),
+        (["simcnn", "--data-dir", "nowhere"], "error: data folder nowhere does not exist"),
+        (["simcnn", "--weights", "a.keras"], "error: weights 'a.keras' is no file"),
+    ],
+)
+def test_bad_settings_and_data_are_one_line_and_exit_2(
+    arguments, message, image_dir, tmp_path, capsys
+):
+    """What a user got wrong is one line on standard error, without a traceback."""
+    common = ["--data-dir", str(image_dir), "--run-dir", str(tmp_path)]
+
+    code = main([*common, *arguments])
+
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error")]
+    assert code == 2
+    assert len(error) == 1
+    assert error[0].startswith(message)
+
+
+def test_unknown_backend_is_one_line(run_command, tmp_path):
+    """A misspelt KERAS_BACKEND is answered with those that exist."""
+    result = run_command("simcnn", env={"KERAS_BACKEND": "tensorflo"}, cwd=tmp_path)
+
+    assert result.returncode == 2
+    assert result.stderr == (
+        "error: KERAS_BACKEND is 'tensorflo', expected one of tensorflow, jax, torch\n"
+    )
+
+
+@pytest.mark.parametrize("arguments", [[], ["lenet"], ["simcnn", "--epochs", "ten"]])
+def test_bad_usage_exits_2(arguments, capsys):
+    """Missing or unparsable arguments end with usage and exit status 2."""
+    with pytest.raises(SystemExit) as caught:
+        main(arguments)
+
+    assert caught.value.code == 2
+    assert "usage: python -m training" in capsys.readouterr().err
+
+
+def test_diverged_training_exits_1(image_dir, tmp_path, capsys):
+    """A failed training is told apart from bad usage."""
+    code = main(
+        [
+            "simcnn",
+            "--learning-rate=1e30",
+            "--warmup-epochs=0",
+            f"--data-dir={image_dir}",
+            f"--run-dir={tmp_path}",
+        ]
+    )
+
+    assert code == 1
+    assert "error: loss is" in capsys.readouterr().err
+
+
+def test_result_and_default_run_folder(image_dir, tmp_path, monkeypatch, capsys):
+    """Without --run-dir the run is in runs/MODEL-RECIPE; the last line gives the accuracy."""
+    monkeypatch.chdir(tmp_path)
+    arguments = ["simcnn", "--recipe", "report", "--epochs", "1", "--data-dir", str(image_dir)]
+
+    codes = [main(arguments), main(arguments)]
+
+    assert codes == [0, 0]
+    first, second = [line for line in capsys.readouterr().out.splitlines() if "runs/" in line]
+    assert first.startswith("runs/simcnn-report finished: ")
+    assert "of 50 test images correct (95 % interval " in first
+    assert second.startswith("runs/simcnn-report was finished before, nothing to train: ")
+    assert (tmp_path / "runs" / "simcnn-report" / "metrics.json").exists()
