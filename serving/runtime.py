@@ -111,7 +111,7 @@ class Runtime:
         options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.log_severity_level = 3  # errors; they reach our log as exceptions anyway
+        options.log_severity_level = 4  # fatal only: errors reach us as exceptions
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers, _ = choose_providers(config.device)
         try:

@@ -1,0 +1,107 @@
+"""Real servers for tests: one in this process, or one as a process of its own."""
+
+import asyncio
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from queue import Empty, Queue
+
+import uvloop
+
+from serving.config import ServerConfig
+from serving.server import ModelServer
+
+START_SECONDS = 60
+STOP_SECONDS = 30
+
+
+@contextmanager
+def in_this_process(models_dir: Path, **settings: object) -> Iterator[str]:
+    """Serve a models folder from a thread of this process; gives `host:port`."""
+    config = ServerConfig(models_dir=models_dir, host="127.0.0.1", port=0, **settings)
+    started: Queue[str | BaseException] = Queue()
+    stopping = threading.Event()
+
+    async def serve() -> None:
+        try:
+            server = ModelServer(config)
+            await server.start()
+        except BaseException as error:
+            started.put(error)
+            raise
+        started.put(f"127.0.0.1:{server.port}")
+        await asyncio.to_thread(stopping.wait)
+        await server.stop()
+
+    thread = threading.Thread(target=lambda: uvloop.run(serve()), name="server")
+    thread.start()
+    try:
+        outcome = started.get(timeout=START_SECONDS)
+        if isinstance(outcome, BaseException):
+            raise outcome
+        yield outcome
+    finally:
+        stopping.set()
+        thread.join(STOP_SECONDS)
+
+
+@dataclass
+class ServerProcess:
+    """`python -m serving` as a child process, its log read line by line."""
+
+    process: "subprocess.Popen[str]"
+    log: list[str] = field(default_factory=list)
+    _lines: "Queue[str]" = field(default_factory=Queue)
+
+    def __post_init__(self) -> None:
+        """Read the log in a thread, so that the child never blocks on it."""
+        threading.Thread(target=self._read_log, daemon=True).start()
+
+    def _read_log(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.log.append(line)
+            self._lines.put(line)
+
+    def wait_for(self, pattern: str, timeout: float = START_SECONDS) -> "re.Match[str]":
+        """The first match of a pattern in a log line not yet waited for."""
+        while True:
+            try:
+                line = self._lines.get(timeout=timeout)
+            except Empty:
+                text = "".join(self.log)
+                msg = f"no log line matches {pattern!r} within {timeout} s; log:\n{text}"
+                raise TimeoutError(msg) from None
+            if match := re.search(pattern, line):
+                return match
+
+    def terminate(self) -> int:
+        """Send SIGTERM and give the exit code."""
+        self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOP_SECONDS)
+
+
+@contextmanager
+def as_process(*flags: str, **environment: str) -> Iterator[ServerProcess]:
+    """Start `python -m serving` with these flags and environment variables."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", "serving", "--host", "127.0.0.1", *flags],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+    )
+    server = ServerProcess(process)
+    try:
+        yield server
+    finally:
+        process.kill()
+        process.wait(STOP_SECONDS)
+        assert process.stderr is not None
+        process.stderr.close()

@@ -1,0 +1,146 @@
+import json
+from pathlib import Path
+
+import pytest
+import tiny_models
+
+from serving import model_folder
+from serving.errors import DataLoss
+
+
+@pytest.fixture
+def version(tmp_path: Path) -> Path:
+    """A freshly published version of the brightness model."""
+    return tiny_models.brightness(tmp_path)
+
+
+def test_publish_counts_versions_up(tmp_path):
+    """Each publication becomes the next version; nothing else is left in the folder."""
+    first, second = tiny_models.brightness(tmp_path), tiny_models.brightness(tmp_path)
+
+    assert [first.name, second.name] == ["1", "2"]
+    assert sorted(path.name for path in first.parent.iterdir()) == ["1", "2"]
+
+
+def test_a_failed_publication_leaves_nothing(tmp_path):
+    """An error while the files are written leaves no version and no temporary folder."""
+
+    def write(path: Path) -> None:
+        (path / "model.onnx").write_bytes(b"half")
+        msg = "disk full"
+        raise OSError(msg)
+
+    with pytest.raises(OSError, match="disk full"):
+        model_folder.publish(tmp_path / "model", write)
+    assert list((tmp_path / "model").iterdir()) == []
+
+
+def test_a_published_version_reads_back(version):
+    """Signatures and class names come back as they were written."""
+    folder = model_folder.read(version)
+
+    assert folder.class_names == tiny_models.CLASS_NAMES
+    assert folder.onnx_files == (version / "model.onnx",)
+    assert folder.signatures["serving_default"].inputs["images"].shape == (-1, 32, 32, 3)
+
+
+def test_other_users_may_read_a_published_version(version):
+    """The server often runs as another user than the export."""
+    assert version.stat().st_mode & 0o055 == 0o055
+
+
+def test_an_onnx_file_alone_is_a_version(tmp_path):
+    """Any ONNX model can be served: without signature.json the graph tells."""
+    path = tiny_models.identity(tmp_path)
+
+    folder = model_folder.read(path)
+
+    assert folder.onnx_files == (path / "model.onnx",)
+    assert folder.signatures == {}
+
+
+def flip_a_bit(version: Path) -> None:
+    file = version / "model.onnx"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def truncate(version: Path) -> None:
+    file = version / "model.onnx"
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def remove_model(version: Path) -> None:
+    (version / "model.onnx").unlink()
+
+
+def remove_manifest(version: Path) -> None:
+    (version / "manifest.json").unlink()
+
+
+def break_manifest(version: Path) -> None:
+    (version / "manifest.json").write_text("{")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (flip_a_bit, r"model.onnx has SHA-256 \w+, manifest.json says"),
+        (truncate, r"model.onnx has \d+ bytes, manifest.json says \d+: truncated"),
+        (remove_model, "model.onnx is listed in manifest.json but missing"),
+        (remove_manifest, "has signature.json but no manifest.json: the version is incomplete"),
+        (break_manifest, "manifest.json cannot be understood"),
+    ],
+)
+def test_a_damaged_version_is_refused(version, damage, message):
+    """No byte of a version may differ from its manifest, and the message says which does."""
+    damage(version)
+
+    with pytest.raises(DataLoss, match=message):
+        model_folder.read(version)
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"signatures": {}}, "holds no signature"),
+        ({"signatures": {"s": {"method_name": "m"}}}, "cannot be understood"),
+        ([], "cannot be understood"),
+        (
+            {
+                "signatures": {
+                    "s": {"method_name": "", "file": "x.onnx", "inputs": {}, "outputs": {}}
+                }
+            },
+            "names x.onnx, which is not there",
+        ),
+    ],
+)
+def test_a_broken_signature_file_is_refused(version, document, message):
+    """signature.json is read with the same care as what comes over the network."""
+    (version / "signature.json").write_text(json.dumps(document))
+    manifest = json.loads((version / "manifest.json").read_text())
+    del manifest["files"]["signature.json"]
+    (version / "manifest.json").write_text(json.dumps(manifest))
+
+    with pytest.raises(DataLoss, match=message):
+        model_folder.read(version)
+
+
+def test_a_saved_model_without_onnx_says_how_to_convert_it(tmp_path):
+    """Pointing the server at a TensorFlow model is answered with the command to run."""
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+
+    with pytest.raises(DataLoss, match="python -m export saved-model"):
+        model_folder.read(tmp_path)
+
+
+def test_versions_are_numbered_folders(tmp_path):
+    """Leading zeros count, other names, files and superscript digits do not."""
+    for name in ("1", "0002", "10", "latest", ".publishing-x", "²"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "11").write_text("a file")
+
+    assert model_folder.list_versions(tmp_path) == [1, 2, 10]
+    assert model_folder.version_path(tmp_path, 2).name == "0002"

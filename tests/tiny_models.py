@@ -1,0 +1,183 @@
+"""Tiny real ONNX models for tests, each written as `<models_dir>/<name>/<version>/`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import onnx
+from onnx import TensorProto, helper
+
+from serving import model_folder
+from serving.signature import DataType, Signature, TensorSpec
+
+OPSET = 17
+CLASS_NAMES = ("dark", "bright")
+
+
+def save(
+    path: Path,
+    nodes: Sequence[onnx.NodeProto],
+    inputs: Sequence[onnx.ValueInfoProto],
+    outputs: Sequence[onnx.ValueInfoProto],
+    initializers: Sequence[onnx.TensorProto] = (),
+) -> None:
+    """Check a graph and write it to a file."""
+    graph = helper.make_graph(nodes, "tiny", inputs, outputs, initializer=initializers)
+    opset = helper.make_opsetid("", OPSET)
+    model = helper.make_model(graph, opset_imports=[opset], ir_version=9)
+    onnx.checker.check_model(model, full_check=True)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(model, path)
+
+
+def identity(models_dir: Path, name: str = "identity", version: int = 1) -> Path:
+    """`y = x`, float32 (batch, 3); an ONNX file alone, without signature.json."""
+    path = models_dir / name / str(version)
+    save(
+        path / "model.onnx",
+        [helper.make_node("Identity", ["x"], ["y"])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])],
+    )
+    return path
+
+
+def add(models_dir: Path, name: str = "add", version: int = 1) -> Path:
+    """`sum = a + b` and `difference = a - b`, int64 (batch,): two inputs, two outputs."""
+    path = models_dir / name / str(version)
+    save(
+        path / "model.onnx",
+        [
+            helper.make_node("Add", ["a", "b"], ["sum"]),
+            helper.make_node("Sub", ["a", "b"], ["difference"]),
+        ],
+        [
+            helper.make_tensor_value_info(alias, TensorProto.INT64, ["batch"])
+            for alias in ("a", "b")
+        ],
+        [
+            helper.make_tensor_value_info(alias, TensorProto.INT64, ["batch"])
+            for alias in ("sum", "difference")
+        ],
+    )
+    return path
+
+
+def lookup(models_dir: Path, name: str = "lookup", version: int = 1) -> Path:
+    """`y = table[index]`, int64 (batch,) to float32 (batch,): refuses an index over 2."""
+    path = models_dir / name / str(version)
+    save(
+        path / "model.onnx",
+        [helper.make_node("Gather", ["table", "index"], ["y"])],
+        [helper.make_tensor_value_info("index", TensorProto.INT64, ["batch"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch"])],
+        [helper.make_tensor("table", TensorProto.FLOAT, [3], [1.0, 2.0, 3.0])],
+    )
+    return path
+
+
+def fragile(models_dir: Path, name: str = "fragile", version: int = 1) -> Path:
+    """Three numbers reshaped to `shape`, int64 (1,): fails at run time unless it says 3."""
+    path = models_dir / name / str(version)
+    save(
+        path / "model.onnx",
+        [helper.make_node("Reshape", ["table", "shape"], ["y"])],
+        [helper.make_tensor_value_info("shape", TensorProto.INT64, [1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n"])],
+        [helper.make_tensor("table", TensorProto.FLOAT, [3], [1.0, 2.0, 3.0])],
+    )
+    return path
+
+
+def brightness(models_dir: Path, name: str = "brightness") -> Path:
+    """The bundled classifiers' signature on a model that tells dark images from bright ones.
+
+    Input `images` uint8 (batch, 32, 32, 3); outputs `probabilities` float32 (batch, 2) and
+    `classes` int64 (batch,). Published with signature.json and a manifest.
+    """
+
+    def write(path: Path) -> None:
+        save(
+            path / "model.onnx",
+            [
+                helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
+                helper.make_node("ReduceMean", ["pixels"], ["mean"], axes=[1, 2, 3], keepdims=0),
+                helper.make_node("Div", ["mean", "white"], ["bright"]),
+                helper.make_node("Sub", ["one", "bright"], ["dark"]),
+                helper.make_node("Unsqueeze", ["dark", "axis"], ["dark_column"]),
+                helper.make_node("Unsqueeze", ["bright", "axis"], ["bright_column"]),
+                helper.make_node(
+                    "Concat", ["dark_column", "bright_column"], ["probabilities"], axis=1
+                ),
+                helper.make_node("ArgMax", ["probabilities"], ["classes"], axis=1, keepdims=0),
+            ],
+            [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", 32, 32, 3])],
+            [
+                helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["batch", 2]),
+                helper.make_tensor_value_info("classes", TensorProto.INT64, ["batch"]),
+            ],
+            [
+                helper.make_tensor("white", TensorProto.FLOAT, [], [255.0]),
+                helper.make_tensor("one", TensorProto.FLOAT, [], [1.0]),
+                helper.make_tensor("axis", TensorProto.INT64, [1], [1]),
+            ],
+        )
+        signature = Signature(
+            method_name="tensorflow/serving/predict",
+            file="model.onnx",
+            inputs={
+                "images": TensorSpec(
+                    dtype=DataType.DT_UINT8,
+                    shape=(-1, 32, 32, 3),
+                    tensor="images",
+                    graph_name="serving_default_images:0",
+                )
+            },
+            outputs={
+                "probabilities": TensorSpec(
+                    dtype=DataType.DT_FLOAT,
+                    shape=(-1, 2),
+                    tensor="probabilities",
+                    graph_name="StatefulPartitionedCall:1",
+                ),
+                "classes": TensorSpec(
+                    dtype=DataType.DT_INT64,
+                    shape=(-1,),
+                    tensor="classes",
+                    graph_name="StatefulPartitionedCall:0",
+                ),
+            },
+        )
+        model_folder.write_signatures(path, {"serving_default": signature}, class_names=CLASS_NAMES)
+
+    return model_folder.publish(models_dir / name, write)
+
+
+SLOW_SIZE = 700
+_SLOW_STEPS = 12
+
+
+def slow(models_dir: Path, name: str = "slow", version: int = 1) -> Path:
+    """Tens of milliseconds of matrix products: float32 (batch, SLOW_SIZE) in and out.
+
+    The matrix is made inside the graph, so the file is small, and depends on the input, so that it
+    cannot be folded when the graph is loaded.
+    """
+    path = models_dir / name / str(version)
+    nodes = [
+        helper.make_node("ReduceMean", ["x"], ["mean"], axes=[0], keepdims=1),
+        helper.make_node("Transpose", ["mean"], ["column"], perm=[1, 0]),
+        helper.make_node("Mul", ["column", "mean"], ["matrix"]),
+    ]
+    previous = "matrix"
+    for step in range(_SLOW_STEPS):
+        nodes.append(helper.make_node("MatMul", [previous, "matrix"], [f"product{step}"]))
+        nodes.append(helper.make_node("Tanh", [f"product{step}"], [f"step{step}"]))
+        previous = f"step{step}"
+    nodes.append(helper.make_node("MatMul", ["x", previous], ["y"]))
+    save(
+        path / "model.onnx",
+        nodes,
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", SLOW_SIZE])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", SLOW_SIZE])],
+    )
+    return path
