@@ -70,8 +70,9 @@ class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is
     epoch twice or not at all.
 
     Attributes:
-        history: A row for each epoch, keys as in HISTORY_COLUMNS, "epoch" from 1. "train_seconds"
-            leaves validation out, "seconds" does not; both leave out the checkpoint.
+        history: A row for each epoch, keys as in HISTORY_COLUMNS, "epoch" from 1. "learning_rate"
+            is the rate after the last step; "train_seconds" leaves validation out, "seconds" does
+            not, and both leave out the checkpoint.
     """
 
     def __init__(self, run_dir: Path, history: checkpoint.History) -> None:

@@ -277,7 +277,7 @@ def test_killed_run_goes_on_without_losing_or_repeating_an_epoch(
     tmp_path, image_dir, command, run_command
 ):
     """Killed, its newest checkpoint cut in half, interrupted: it ends like an undisturbed run."""
-    run_dir, epochs = tmp_path / "killed", 40
+    run_dir, epochs = tmp_path / "killed", 30
     arguments = ("simcnn", "--epochs", epochs, *FLAGS, "--data-dir", image_dir)
     line = command(*arguments, "--run-dir", run_dir)
 
