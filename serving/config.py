@@ -7,6 +7,7 @@ from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, get_args
 
+from serving.batcher import BatchingConfig
 from serving.runtime import Device, RuntimeConfig, available_cores
 
 ENVIRONMENT_PREFIX = "SERVING_"
@@ -40,6 +41,16 @@ class ServerConfig:
     intra_op_threads: int = field(
         default=0, metadata={"help": "threads inside one run; 0: cores / instances"}
     )
+    enable_batching: bool = field(
+        default=True, metadata={"help": "let requests that wait together run together"}
+    )
+    max_batch_size: int = field(default=64, metadata={"help": "most rows of one run"})
+    batch_timeout_micros: int = field(
+        default=0, metadata={"help": "time to wait for a batch to fill (microseconds)"}
+    )
+    max_enqueued_rows: int = field(
+        default=10_000, metadata={"help": "rows a model may have waiting; more are refused"}
+    )
     max_message_bytes: int = field(
         default=64 << 20, metadata={"help": "larger requests are refused (bytes)"}
     )
@@ -56,6 +67,9 @@ class ServerConfig:
             ("port", 0, 65535),
             ("instances", 0, 1024),
             ("intra_op_threads", 0, 1024),
+            ("max_batch_size", 1, 1 << 20),
+            ("batch_timeout_micros", 0, 60_000_000),
+            ("max_enqueued_rows", 1, 1 << 30),
             ("max_message_bytes", 1, 2**31 - 1),
             ("drain_seconds", 0, 3600),
         ):
@@ -66,6 +80,15 @@ class ServerConfig:
         if self.device not in get_args(Device):
             msg = f"--device is {self.device!r}, expected one of {', '.join(get_args(Device))}"
             raise ConfigError(msg)
+
+    def batching(self) -> BatchingConfig:
+        """How requests are gathered; without batching each runs alone."""
+        return BatchingConfig(
+            enabled=self.enable_batching,
+            max_batch_size=self.max_batch_size,
+            batch_timeout_micros=self.batch_timeout_micros,
+            max_enqueued_rows=self.max_enqueued_rows,
+        )
 
     def runtime(self) -> RuntimeConfig:
         """The threads to use, from the settings and the cores this process has."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from enum import IntEnum
 from pathlib import Path
 
+from serving.batcher import BatchingConfig
 from serving.errors import NotFound, ServingError, StatusCode, Unavailable
 from serving.model_folder import list_versions, version_path
 from serving.runtime import DeviceError, RuntimeConfig
@@ -62,13 +63,17 @@ class Manager:
     sessions must not be created concurrently.
     """
 
-    def __init__(self, models: Mapping[str, Path], config: RuntimeConfig) -> None:
+    def __init__(
+        self, models: Mapping[str, Path], config: RuntimeConfig, batching: BatchingConfig
+    ) -> None:
         """Note the newest version of each model as what is to be served; nothing is loaded yet.
 
         Args:
             models: `<models_dir>/<name>` by model name.
             config: How the graphs are run.
+            batching: How requests are gathered.
         """
+        self._batching = batching
         self._models = dict(models)
         self._config = config
         self._servables: dict[str, dict[int, Servable]] = {name: {} for name in models}
@@ -93,7 +98,7 @@ class Manager:
         self._set_status(name, VersionStatus(version=version, state=State.LOADING))
         try:
             path = version_path(self._models[name], version)
-            servable = Servable.load(name, version, path, self._config)
+            servable = Servable.load(name, version, path, self._config, self._batching)
         except DeviceError:
             raise  # a wrong --device concerns every model: the server must not start
         except ServingError as error:

@@ -1,14 +1,12 @@
 """The predictor: from a model spec and named tensors to named tensors, whatever the transport."""
 
-import asyncio
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import numpy as np
 
-from serving.errors import DeadlineExceeded, FailedPrecondition, InvalidInput
+from serving.errors import FailedPrecondition, InvalidInput
 from serving.manager import Manager
 from serving.servable import Servable
 from serving.signature import DEFAULT_SIGNATURE_NAME, Signature
@@ -101,14 +99,8 @@ class Predictor:
         outputs = signature.select_outputs(list(output_filter))
         for alias, array in arrays.items():
             signature.check_input(alias, array, str(servable))
-
-        def run() -> Mapping[str, np.ndarray]:
-            if deadline is not None and time.monotonic() > deadline:
-                msg = f"deadline passed while the request waited for {servable}"
-                raise DeadlineExceeded(msg)
-            return servable.run(signature, arrays, outputs)
-
-        answer = await asyncio.get_running_loop().run_in_executor(servable.executor, run)
+        signature.check_batch(arrays)
+        answer = await servable.predict(signature_name, arrays, outputs, deadline=deadline)
         return Prediction(servable=servable, signature_name=signature_name, outputs=answer)
 
 

@@ -2,13 +2,13 @@
 
 import logging
 import time
-from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 
 from serving import model_folder
+from serving.batcher import Batcher, BatchingConfig
 from serving.errors import DataLoss
 from serving.model_folder import ModelFolder
 from serving.runtime import Runtime, RuntimeConfig
@@ -30,7 +30,6 @@ class Servable:
         version: Version number.
         signatures: By signature name.
         class_names: Names of the classes in output order, if the model has any.
-        executor: Threads that run the model, one an instance. Runs beyond that wait in its queue.
     """
 
     def __init__(
@@ -42,19 +41,27 @@ class Servable:
         runtimes: Mapping[str, Runtime],
         class_names: tuple[str, ...],
         instances: int,
+        batching: BatchingConfig,
     ) -> None:
         self.name = name
         self.version = version
         self.signatures = signatures
         self.class_names = class_names
-        self.executor = ThreadPoolExecutor(instances, thread_name_prefix=f"{name}-{version}")
         self._runtimes = runtimes
+        self._batcher = Batcher(self.run, batching, workers=instances, name=str(self))
 
     def __str__(self) -> str:
         return f"{self.name}/{self.version}"
 
     @classmethod
-    def load(cls, name: str, version: int, path: Path, config: RuntimeConfig) -> "Servable":
+    def load(
+        cls,
+        name: str,
+        version: int,
+        path: Path,
+        config: RuntimeConfig,
+        batching: BatchingConfig,
+    ) -> "Servable":
         """Read a version folder, load its graphs and run each signature once.
 
         Raises:
@@ -75,6 +82,7 @@ class Servable:
             runtimes=runtimes,
             class_names=folder.class_names,
             instances=config.instances,
+            batching=batching,
         )
         servable.warm_up()
         logger.info(
@@ -90,13 +98,43 @@ class Servable:
         """The execution provider that the graphs run on."""
         return next(iter(self._runtimes.values())).provider
 
-    def run(
-        self, signature: Signature, inputs: Mapping[str, np.ndarray], outputs: list[str]
+    async def predict(
+        self,
+        signature_name: str,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Sequence[str],
+        *,
+        deadline: float | None = None,
     ) -> dict[str, np.ndarray]:
-        """Run a signature on checked inputs; blocks, and is safe from several threads.
+        """Run a signature on checked inputs, in a batch with other requests where that is possible.
 
         Args:
-            signature: One of `signatures`.
+            signature_name: One of `signatures`.
+            inputs: Arrays by input alias; of equal first dimension if the signature has a batch.
+            outputs: Output aliases to compute.
+            deadline: `time.monotonic()` after which the request is dropped; None for never.
+
+        Returns:
+            Arrays by output alias.
+
+        Raises:
+            ServingError: see `Batcher.run`.
+        """
+        return await self._batcher.run(
+            signature_name,
+            inputs,
+            outputs,
+            batched=self.signatures[signature_name].batched,
+            deadline=deadline,
+        )
+
+    def run(
+        self, signature_name: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        """Run a signature right now, alone; blocks, and is safe from several threads.
+
+        Args:
+            signature_name: One of `signatures`.
             inputs: Arrays by input alias.
             outputs: Output aliases to compute.
 
@@ -106,6 +144,7 @@ class Servable:
         Raises:
             InvalidInput, InternalError: see `Runtime.run`.
         """
+        signature = self.signatures[signature_name]
         feeds = {signature.inputs[alias].tensor: array for alias, array in inputs.items()}
         tensors = [signature.outputs[alias].tensor for alias in outputs]
         arrays = self._runtimes[signature.file].run(tensors, feeds)
@@ -113,18 +152,18 @@ class Servable:
 
     def warm_up(self) -> None:
         """Run every signature once on zeros: first runs allocate memory and pick kernels."""
-        for signature in self.signatures.values():
+        for name, signature in self.signatures.items():
             inputs = {
                 alias: np.zeros([max(size, 1) for size in spec.shape], spec.dtype.numpy)
                 for alias, spec in signature.inputs.items()
                 if spec.dtype is not DataType.DT_STRING
             }
             if len(inputs) == len(signature.inputs):
-                self.run(signature, inputs, list(signature.outputs))
+                self.run(name, inputs, list(signature.outputs))
 
     def close(self) -> None:
-        """Finish the runs that have begun and free the graphs."""
-        self.executor.shutdown(wait=True)
+        """Finish the requests that were accepted and free the graphs; blocks."""
+        self._batcher.close()
         self._runtimes = {}
 
 

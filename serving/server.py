@@ -59,7 +59,7 @@ class ModelServer:
                 "<name>/<version>/model.onnx in it, or another --models_dir"
             )
             raise ConfigError(msg)
-        self.manager = Manager(models, runtime)
+        self.manager = Manager(models, runtime, config.batching())
         self._health = Health()
         predictor = Predictor(self.manager)
         tensorflow_serving = TensorFlowServing(

@@ -16,6 +16,7 @@ them::
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -182,6 +183,23 @@ class Signature:
     file: str
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
+
+    @cached_property
+    def batched(self) -> bool:
+        """Whether every tensor's first dimension is the batch: of any size, the same in all."""
+        specs = [*self.inputs.values(), *self.outputs.values()]
+        return bool(self.inputs) and all(spec.shape[:1] == (-1,) for spec in specs)
+
+    def check_batch(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Refuse inputs of different batch sizes.
+
+        Raises:
+            InvalidInput: naming each input's size.
+        """
+        if self.batched and len({len(array) for array in arrays.values()}) > 1:
+            sizes = ", ".join(f"{alias}: {len(array)}" for alias, array in sorted(arrays.items()))
+            msg = f"Batching Run() input tensors must have equal 0th-dimension size, got {sizes}"
+            raise InvalidInput(msg)
 
     def check_input(self, alias: str, array: np.ndarray, servable: str) -> None:
         """Refuse a tensor that the model cannot take, before it gets near the model.
