@@ -11,6 +11,7 @@ left out of the figures.
 
 import argparse
 import logging
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,13 @@ from locust.env import Environment
 from locust.runners import MasterRunner
 
 from loadtest import web_tables
-from loadtest.config import DEFAULT_TIMEOUT_SECONDS, UsageError, positive_int, positive_seconds
+from loadtest.config import (
+    DEFAULT_TIMEOUT_SECONDS,
+    UsageError,
+    non_negative_int,
+    positive_int,
+    positive_seconds,
+)
 from loadtest.images import load_test_images, make_queries
 from loadtest.recorder import Recorder
 from loadtest.scenarios import ClosedLoop
@@ -41,16 +48,14 @@ class ImageUser(PredictUser):
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]  # Locust's own
 def add_options(parser: Any, **_others: object) -> None:  # noqa: ANN401 - Locust's own subclass
     """Add what a run needs to Locust's options and to the form in the web UI."""
-    group = parser.add_argument_group("Model")
-    group.add_argument("--model", required=True, help="Model name", env_var="LOADTEST_MODEL")
+    add = parser.add_argument
+    add("--model", required=True, help="Model name")
     # Empty text for the latest: the web UI's form has no other way to say "none".
-    group.add_argument("--model-version", default="", help="Model version (empty: the latest)")
-    group.add_argument("--batch", type=positive_int, default=1, help="Images a request")
-    group.add_argument(
-        "--timeout", type=positive_seconds, default=DEFAULT_TIMEOUT_SECONDS, help="Deadline (s)"
-    )
-    group.add_argument("--seed", type=int, default=0, help="Order of the images")
-    group.add_argument(
+    add("--model-version", default="", help="Model version (empty: the latest)")
+    add("--batch", type=positive_int, default=1, help="Images a request")
+    add("--timeout", type=positive_seconds, default=DEFAULT_TIMEOUT_SECONDS, help="Deadline (s)")
+    add("--seed", type=non_negative_int, default=0, help="Order of the images")
+    add(
         "--data-dir",
         default="",
         help="CIFAR-10 folder or archive (default: $CIFAR10_DIR)",
@@ -62,14 +67,23 @@ def add_options(parser: Any, **_others: object) -> None:  # noqa: ANN401 - Locus
 def on_init(environment: Environment, **_others: object) -> None:
     """Read the images once, and put accuracy beside latency in the web UI."""
     if isinstance(environment.runner, MasterRunner):
-        return  # a master sends nothing and so has nothing to show yet
-    split = _load_images(environment)
+        return  # a master sends nothing and so has nothing to show
+    options = environment.parsed_options
+    if options is None:
+        return  # Locust is used as a library: `headless` is the module for that
+    try:
+        split = load_test_images(Path(options.data_dir) if options.data_dir else None)
+    except UsageError as error:
+        # Locust logs what a listener raises and goes on; this way it ends.
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201 - part of a command-line program
+        sys.exit(2)
 
-    def on_test_start(environment: Environment, **_others: object) -> None:
-        _new_scenario(environment, split)
+    def on_test_start(**_others: object) -> None:
+        ImageUser.scenario = _scenario(options, split)
+        ImageUser.timeout_seconds = options.timeout
+        ImageUser.request_name = options.model
 
     def on_reset(**_others: object) -> None:
-        # Answers still under way belong to the recorder that was there when they were asked.
         ImageUser.scenario.reset(Recorder(split.labels))
 
     def on_spawning_complete(**_others: object) -> None:
@@ -86,34 +100,25 @@ def on_init(environment: Environment, **_others: object) -> None:
         web_tables.extend(environment.web_ui, lambda: ImageUser.scenario)
 
 
-def _load_images(environment: Environment) -> Split:
-    options = environment.parsed_options
-    data_dir = options.data_dir if options is not None else ""
-    return load_test_images(Path(data_dir) if data_dir else None)
+def _scenario(options: argparse.Namespace, split: Split) -> ClosedLoop:
+    """Requests and empty counts for a run that starts now, by what the form says at this moment.
 
-
-def _new_scenario(environment: Environment, split: Split) -> None:
-    """Requests and counts for a run that starts now, by what the form says at this moment."""
-    options = environment.parsed_options
-    if options is None:
-        msg = "no options received, expected Locust's command line; run `python -m loadtest web`"
-        raise UsageError(msg)
-    queries = make_queries(
-        split,
-        model=options.model,
-        version=_version(options),
-        batch=options.batch,
-        seed=options.seed,
-    )
-    ImageUser.scenario = ClosedLoop(queries, Recorder(split.labels), users=None)
-    ImageUser.timeout_seconds = options.timeout
-    ImageUser.request_name = options.model
-    logger.info("sending %d images as %d requests", len(split), len(queries))
-
-
-def _version(options: argparse.Namespace) -> int | None:
-    text = str(options.model_version or "").strip()
-    if text and not text.isdigit():
-        msg = f"--model-version {text!r} received, expected a number or nothing for the latest"
-        raise UsageError(msg)
-    return int(text) if text else None
+    What the form says wrongly is logged (the UI shows the log), and the users find nothing to do.
+    """
+    try:
+        version = str(options.model_version or "").strip()
+        queries = make_queries(
+            split,
+            model=options.model,
+            version=non_negative_int(version) if version else None,
+            batch=positive_int(str(options.batch)),
+            seed=non_negative_int(str(options.seed)),
+        )
+        positive_seconds(str(options.timeout))
+    except argparse.ArgumentTypeError as error:
+        logger.error("model version, batch, timeout or seed: %s", error)  # noqa: TRY400 - no bug of ours
+        scenario = ClosedLoop([], Recorder(split.labels), users=None)
+        scenario.stop(str(error))
+        return scenario
+    logger.info("sending %d images as %d different requests", len(split), len(queries))
+    return ClosedLoop(queries, Recorder(split.labels), users=None)

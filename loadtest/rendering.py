@@ -25,7 +25,7 @@ def rows(report: dict[str, Any]) -> list[tuple[str, str]]:
     if accuracy["recorded"] is not None:
         lines.append(("recorded", _recorded_text(accuracy["recorded"])))
     lines += [
-        (f"error {kind}", f"{error['count']:,} times, first: {error['first_message']}")
+        ("error", f"{kind}, {error['count']:,} times, first: {error['first_message']}")
         for kind, error in report["errors"].items()
     ]
     lines.append(("client", _client_text(client)))

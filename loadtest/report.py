@@ -42,7 +42,8 @@ def build(
         Sections status, scenario, requests, latency_ms, throughput, accuracy, errors, manifest.
     """
     summary = scenario.recorder.summary()
-    unfinished = scenario.started - scenario.recorder.finished
+    finished = scenario.recorder.finished
+    unfinished = scenario.started - finished
     cpu_share = scenario.cpu_seconds / summary.window_seconds if summary.window_seconds else 0.0
     recorded_section, data_variant = _recorded(config, scenario, summary, split)
     complete = scenario.stop_reason is None and not summary.failed and not unfinished
@@ -109,9 +110,7 @@ def build(
             "client": {
                 **environment,
                 "cpu_seconds": scenario.cpu_seconds,
-                "cpu_us_per_request": 1e6 * scenario.cpu_seconds / summary.answered
-                if summary.answered
-                else None,
+                "cpu_us_per_request": 1e6 * scenario.cpu_seconds / finished if finished else None,
                 "cpu_share_of_a_core": cpu_share,
             },
         },

@@ -66,6 +66,8 @@ class ClosedLoop:
         self._limit = math.inf if requests is None else requests
         self._duration_seconds = math.inf if duration_seconds is None else duration_seconds
         self._users_missing = users or 0
+        self._gives_up = users is not None  # in the web UI a person decides
+        self._counting_since_ns = 0
         self._warmups_a_user = max(1, math.ceil(warmup_requests / (users or 1)))
         self._order = itertools.cycle(queries)
         self._next_warmup = itertools.cycle(queries)
@@ -106,19 +108,24 @@ class ClosedLoop:
 
     def done(self, query: Query, outcome: Outcome) -> None:
         """Keep what became of a timed request; give up if the server is gone."""
+        if outcome.sent_ns < self._counting_since_ns:
+            return
         self.recorder.record(query, outcome)
         self._cpu_at_end = time.process_time()
         if outcome.error is None:
             self._last_answer = time.monotonic()
-        elif self.recorder.connection_failures_in_a_row >= GIVE_UP_AFTER_FAILURES:
+        elif (
+            self._gives_up and self.recorder.connection_failures_in_a_row >= GIVE_UP_AFTER_FAILURES
+        ):
             self.stop(
                 f"{GIVE_UP_AFTER_FAILURES} requests in a row did not reach the server, "
                 f"the last one with {outcome.error}: {outcome.message}"
             )
 
     def reset(self, recorder: Recorder) -> None:
-        """Count afresh from the next request on."""
+        """Count afresh: answers to requests already sent are not counted any more."""
         self.recorder = recorder
+        self._counting_since_ns = time.perf_counter_ns()
 
     def stop(self, reason: str) -> None:
         """Hand out nothing more; the first reason given is kept."""
