@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import onnx
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 
 from serving import model_folder
 from serving.signature import DataType, Signature, TensorSpec
@@ -179,5 +180,35 @@ def slow(models_dir: Path, name: str = "slow", version: int = 1) -> Path:
         nodes,
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", SLOW_SIZE])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", SLOW_SIZE])],
+    )
+    return path
+
+
+def convolution(models_dir: Path, name: str = "convolution", version: int = 1) -> Path:
+    """A small network: uint8 images (batch, 32, 32, 3) to scores float32 (batch, 10)."""
+    path = models_dir / name / str(version)
+    random = np.random.default_rng(0)
+    weights = {
+        "kernel": random.normal(size=(16, 3, 3, 3)).astype(np.float32),
+        "dense": random.normal(size=(16 * 15 * 15, 10)).astype(np.float32),
+        "scale": np.float32(1 / 255),
+    }
+    save(
+        path / "model.onnx",
+        [
+            helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["floats", "scale"], ["scaled"]),
+            helper.make_node("Transpose", ["scaled"], ["planes"], perm=[0, 3, 1, 2]),
+            helper.make_node("Conv", ["planes", "kernel"], ["features"]),
+            helper.make_node("Relu", ["features"], ["positive"]),
+            helper.make_node(
+                "MaxPool", ["positive"], ["pooled"], kernel_shape=[2, 2], strides=[2, 2]
+            ),
+            helper.make_node("Flatten", ["pooled"], ["flat"]),
+            helper.make_node("MatMul", ["flat", "dense"], ["scores"]),
+        ],
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["batch", 32, 32, 3])],
+        [helper.make_tensor_value_info("scores", TensorProto.FLOAT, ["batch", 10])],
+        [numpy_helper.from_array(np.asarray(value), alias) for alias, value in weights.items()],
     )
     return path
