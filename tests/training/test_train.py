@@ -305,6 +305,6 @@ def test_killed_run_goes_on_without_losing_or_repeating_an_epoch(
         killed_values, whole_values = (
             [float(row[name]) for row in table] for table in (rows, whole)
         )
-        # Not exactly equal, because threads add up gradients in any order.
-        assert killed_values == pytest.approx(whole_values, rel=0.02, abs=1e-9), name
+        # Equal to the last bit on most machines; threads may add up gradients in another order.
+        assert killed_values == pytest.approx(whole_values, rel=1e-3, abs=1e-9), name
     check_saved_model_is_the_averaged_one(run_dir, image_dir)
