@@ -47,7 +47,11 @@ def run(config: LoadTestConfig) -> int:
     what = f"{report.kind(config)}, {report.plan(config, len(split))}"
     print(f"{config.target}: {what}; Ctrl-C ends it early", file=sys.stderr)
     started = datetime.now(UTC)
-    headless.run(config, scenario)
+
+    def print_progress() -> None:
+        print(f"{scenario.recorder.finished:,} requests finished", file=sys.stderr, flush=True)
+
+    headless.run(config, scenario, print_progress)
     result = report.build(
         config, scenario, split=split, queries=queries, environment=environment, started=started
     )

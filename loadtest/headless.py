@@ -1,6 +1,8 @@
 """A run without the web UI: Locust as a library, so that when it ends is decided here."""
 
 import signal
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import Any
 
@@ -16,6 +18,7 @@ from loadtest.user import PredictUser
 # A server that hangs is given up when nothing came back for so many deadlines.
 _SILENT_TIMEOUTS = 3
 _POLL_SECONDS = 0.1
+_PROGRESS_SECONDS = 1.0
 
 
 class LoadUser(PredictUser):
@@ -48,10 +51,13 @@ def probe(config: LoadTestConfig, query: Query) -> None:
     raise UsageError(msg + outcome.message)
 
 
-def run(config: LoadTestConfig, scenario: ClosedLoop) -> None:
+def run(config: LoadTestConfig, scenario: ClosedLoop, progress: Callable[[], None]) -> None:
     """Run a scenario to its end, to Ctrl-C or SIGTERM, or until the server is given up.
 
-    Afterwards `scenario` and its recorder hold the results.
+    Args:
+        config: Settings of the run.
+        scenario: What to send; afterwards it and its recorder hold the results.
+        progress: Called every second.
     """
     LoadUser.scenario = scenario
     LoadUser.timeout_seconds = config.timeout_seconds
@@ -76,7 +82,11 @@ def run(config: LoadTestConfig, scenario: ClosedLoop) -> None:
     try:
         # All users at once: none of them sends a timed request before the last one is ready.
         runner.start(config.users, spawn_rate=config.users)
+        next_progress = time.monotonic() + _PROGRESS_SECONDS
         while not scenario.finished.wait(timeout=_POLL_SECONDS):
+            if time.monotonic() >= next_progress:
+                progress()
+                next_progress += _PROGRESS_SECONDS
             if scenario.silent_seconds > _SILENT_TIMEOUTS * config.timeout_seconds:
                 scenario.stop(f"no answer for {scenario.silent_seconds:.0f} seconds")
         runner.user_greenlets.join(timeout=config.timeout_seconds + 1)
