@@ -1,0 +1,46 @@
+"""The whole chain: the bundled model, the real server, all 10,000 test images over gRPC."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import servers
+
+REPOSITORY = Path(__file__).parents[2]
+MODELS_DIR = REPOSITORY / "models"
+METRICS = MODELS_DIR / "simcnn" / "1" / "metrics.json"
+# One image is 0.01 points: two may fall on the other side of a tie on another processor.
+TOLERANCE_POINTS = 0.02
+
+
+@pytest.mark.skipif(
+    not os.environ.get("CIFAR10_DIR"), reason="needs the CIFAR-10 test images (CIFAR10_DIR)"
+)
+@pytest.mark.skipif(not METRICS.is_file(), reason=f"needs the bundled model ({METRICS.parent})")
+def test_accuracy_over_the_wire_is_the_recorded_accuracy(tmp_path):
+    """Every test image once over eight users scores what metrics.json recorded offline."""
+    flags = ("--models_dir", str(MODELS_DIR), "--port", "0")
+    with servers.as_process(*flags) as server:
+        address = server.wait_for(r"listening on ([\d.]+:\d+)").group(1)
+        server.wait_for("ready: .*simcnn")
+        load = ["--target", address, "--model", "simcnn", "--version", "1", "--users", "8"]
+        folders = ["--models-dir", str(MODELS_DIR), "--output-dir", str(tmp_path)]
+        finished = subprocess.run(
+            [sys.executable, "-m", "loadtest", *load, *folders],
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=600,
+        )
+
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    report = json.loads((tmp_path / "report.json").read_text())
+    recorded_top1 = json.loads(METRICS.read_text())["variants"]["fp32"]["top1"]
+    accuracy = report["accuracy"]
+    assert (accuracy["n"], accuracy["distinct_images"]) == (10_000, 10_000)
+    assert 100 * abs(accuracy["top1"] - recorded_top1) <= TOLERANCE_POINTS
+    assert accuracy["recorded"]["same_images"]
+    assert accuracy["recorded"]["differing_answers"] <= 2

@@ -1,0 +1,327 @@
+import json
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import servers
+
+from loadtest.images import make_queries
+from serving.client import PredictClient, PredictError
+from training.cifar10 import CLASS_NAMES
+
+
+@pytest.fixture(scope="module")
+def recorded_models_dir(image_models_dir, split, tmp_path_factory) -> Path:
+    """A metrics.json for `cat` that records two right answers that the server gives wrongly."""
+    recorded = np.full(len(split), 3)
+    recorded[np.flatnonzero(split.labels != 3)[:2]] = split.labels[split.labels != 3][:2]
+    metrics = {
+        "data": {"variant": "image-folder", "sha256": split.sha256(), "images": len(split)},
+        "variants": {
+            "fp32": {
+                "n": len(split),
+                "top1": float((recorded == split.labels).mean()),
+                "predictions": "".join(map(str, recorded)),
+            }
+        },
+    }
+    folder = tmp_path_factory.mktemp("recorded")
+    (folder / "cat" / "1").mkdir(parents=True)
+    (folder / "cat" / "1" / "metrics.json").write_text(json.dumps(metrics))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def full_pass(run, image_target, recorded_models_dir):
+    """One pass over the 24 images with five users, against the model that always says 3."""
+    return run(
+        *("--target", image_target, "--model", "cat", "--users", 5, "--name", "first | run"),
+        *("--models-dir", recorded_models_dir, "--warmup-requests", 7, "--json"),
+    )
+
+
+@pytest.fixture(scope="module")
+def long_run(run, image_target):
+    """700 requests of two images over four users: enough for a 99th percentile."""
+    return run(
+        *("--target", image_target, "--model", "cat", "--version", 1),
+        *("--users", 4, "--batch", 2, "--requests", 700),
+    )
+
+
+def test_a_wrong_model_is_reported_at_its_true_accuracy(full_pass, split):
+    """Always answering 3 scores exactly the share of cats, 100 % of cats and nothing else."""
+    accuracy = full_pass.report["accuracy"]
+
+    cats = int((split.labels == 3).sum())
+    assert full_pass.exit_code == 0, full_pass.stderr
+    assert (accuracy["correct"], accuracy["n"]) == (cats, 24)
+    assert accuracy["top1"] == cats / 24
+    assert accuracy["per_class_accuracy"] == {
+        name: (float(name == "cat") if label in split.labels else None)
+        for label, name in enumerate(CLASS_NAMES)
+    }
+
+
+def test_a_full_pass_sends_every_image_exactly_once(run, image_target, split):
+    """`echo` answers the number drawn into each image: the server got 0 to 23, each once."""
+    result = run("--target", image_target, "--model", "echo", "--users", 5, "--batch", 2)
+
+    numbers = split.images[:, 0, 0, 0]
+    assert result.exit_code == 0, result.stderr
+    assert sorted(result.raw["answers"]) == list(range(24))
+    assert result.raw["answers"].tolist() == numbers[result.raw["image_ids"]].tolist()
+    assert result.report["requests"] == {
+        "answered": 12,
+        "failed": 0,
+        "unfinished": 0,
+        "warmup": 100,
+        "warmup_failed": 0,
+    }
+
+
+def test_the_recorded_accuracy_is_compared_answer_by_answer(full_pass, split, recorded_models_dir):
+    """Two answers differ from the record, and the difference is that of the same images."""
+    comparison = full_pass.report["accuracy"]["recorded"]
+    metrics = json.loads((recorded_models_dir / "cat" / "1" / "metrics.json").read_text())
+
+    recorded_top1 = metrics["variants"]["fp32"]["top1"]
+    cats = float((split.labels == 3).mean())
+    assert (comparison["compared_answers"], comparison["differing_answers"]) == (24, 2)
+    assert comparison["recorded_top1"] == recorded_top1 != cats
+    assert comparison["difference_points"] == pytest.approx(100 * (cats - recorded_top1))
+    assert full_pass.report["manifest"]["data"]["variant"] == "image-folder"
+    assert "2 of 24 answers differ" in full_pass.stdout
+
+
+def test_a_missing_record_is_said_and_fails_nothing(run, image_target, tmp_path):
+    """Without a metrics.json the run is still good; the report says which file was missed."""
+    result = run("--target", image_target, "--model", "cat", "--models-dir", tmp_path)
+
+    missing = result.report["accuracy"]["recorded"]["missing"]
+    assert result.exit_code == 0, result.stderr
+    assert str(tmp_path / "cat" / "1" / "metrics.json") in missing
+
+
+def test_percentiles_that_need_more_requests_are_not_printed(full_pass):
+    """24 requests have a median but neither p90 nor p99."""
+    latency = full_pass.report["latency_ms"]
+
+    assert latency["p50"] > 0
+    assert latency["p90"] is None
+    assert latency["p99"] is None
+    assert "p90 n/a (needs 64), p99 n/a (needs 662)" in full_pass.stdout
+
+
+def test_percentiles_are_those_of_the_raw_timings(long_run):
+    """p99 of 700 requests is the 693rd of the sorted timings, to the nanosecond."""
+    latency = long_run.report["latency_ms"]
+    sorted_ms = np.sort(long_run.raw["latency_ns"]) / 1e6
+
+    assert len(sorted_ms) == latency["n"] == 700
+    assert latency["p50"] == sorted_ms[349]
+    assert latency["p90"] == sorted_ms[629]
+    assert latency["p99"] == sorted_ms[692]
+    assert latency["max"] == sorted_ms[-1]
+
+
+def test_throughput_is_that_of_the_timed_window(long_run):
+    """Requests and images over the time from the first sending to the last answer."""
+    throughput = long_run.report["throughput"]
+    ends_ns = long_run.raw["sent_ns"] + long_run.raw["latency_ns"]
+
+    assert long_run.raw["sent_ns"].min() == 0
+    assert throughput["window_seconds"] == pytest.approx(ends_ns.max() / 1e9)
+    assert throughput["requests_per_second"] == pytest.approx(700e9 / ends_ns.max())
+    assert throughput["images_per_second"] == pytest.approx(1400e9 / ends_ns.max())
+
+
+def test_the_last_line_is_the_report_as_json(full_pass):
+    """Programs read the last line of standard output, people what is above it."""
+    last = full_pass.stdout.splitlines()[-1]
+
+    assert json.loads(last) == full_pass.report
+
+
+def test_the_report_says_what_was_measured_and_with_what(full_pass, image_target, split):
+    """Target, load, data, versions and processor time are in the report."""
+    report = full_pass.report
+    client = report["manifest"]["client"]
+
+    assert report["scenario"]["kind"] == "closed loop, 5 users"
+    assert report["scenario"]["plan"] == "each of 24 test images once"
+    assert report["requests"]["warmup"] == 10
+    assert report["manifest"]["target"] == image_target
+    assert report["manifest"]["answers_by_version"] == {"1": 24}
+    assert report["manifest"]["data"]["sha256"] == split.sha256()
+    assert set(client["versions"]) >= {"python", "locust", "grpcio", "numpy"}
+    assert client["cpu_seconds"] > 0
+    assert client["cpu_us_per_request"] == pytest.approx(1e6 * client["cpu_seconds"] / 24)
+
+
+def test_the_markdown_report_says_the_same(full_pass, split):
+    """report.md is a page of tables; a bar in the run's name does not break one."""
+    page = (full_pass.folder / "report.md").read_text()
+
+    cats = int((split.labels == 3).sum())
+    assert page.startswith("# Load test first \\| run\n")
+    assert f"({cats} of 24)" in page
+    assert "| cat | 100.0 % |" in page
+    assert split.sha256() in page
+
+
+def test_failed_requests_are_reported_by_code_and_end_in_exit_code_1(run, image_target, split):
+    """Four images make the server fail: accuracy is over the 20 answered, the code is its own."""
+    failing = split.images[split.images[:, 0, 0, 0] >= 20]
+    assert len(failing) == 4
+    with PredictClient(image_target) as client, pytest.raises(PredictError) as refused:
+        client.predict("picky", {"images": failing[:1]})
+    seed = next(
+        seed
+        for seed in range(100)
+        if _first_number(split, seed) < 20  # else the run would not start
+    )
+
+    result = run("--target", image_target, "--model", "picky", "--seed", seed, "--users", 2)
+
+    assert result.exit_code == 1
+    assert result.report["status"] == "with errors"
+    assert result.report["requests"]["answered"] == 20
+    assert result.report["requests"]["failed"] == 4
+    assert result.report["accuracy"]["n"] == 20
+    assert result.report["latency_ms"]["n"] == 20
+    assert {kind: error["count"] for kind, error in result.report["errors"].items()} == {
+        refused.value.code.name: 4
+    }
+
+
+def _first_number(split, seed: int) -> int:
+    query = make_queries(split, model="picky", version=None, batch=1, seed=seed)[0]
+    return int(split.images[query.image_ids[0], 0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        pytest.param(["--model", "nobody"], ["NOT_FOUND", "nobody"], id="unknown-model"),
+        pytest.param(["--model", "cat", "--version", "9"], ["NOT_FOUND", "9"], id="version"),
+        pytest.param(["--model", "cat", "--users", "0"], ["--users", "'0'"], id="no-users"),
+        pytest.param(["--model", "cat", "--duration", "soon"], ["'soon'"], id="duration"),
+        pytest.param(
+            ["--model", "cat", "--requests", "9", "--duration", "9"], ["not allowed"], id="two-ends"
+        ),
+        pytest.param(
+            ["--model", "cat", "--target", "http://localhost:8500"], ["HOST:PORT"], id="a-url"
+        ),
+        pytest.param(
+            ["--model", "cat", "--target", "localhost:1"],
+            ["cannot reach a server at localhost:1", "refused"],
+            id="nobody-listens",
+        ),
+        pytest.param(
+            ["--model", "cat", "--data-dir", "/nowhere"], ["/nowhere", "--data-dir"], id="no-data"
+        ),
+        pytest.param(
+            ["--model", "cat", "--output-dir", "/dev/null/here"],
+            ["/dev/null/here", "--output-dir"],
+            id="output-dir",
+        ),
+    ],
+)
+def test_what_cannot_start_ends_in_one_line_and_exit_code_2(run, image_target, flags, words):
+    """The line says what was received and what to do; there is no traceback and no report."""
+    result = run("--target", image_target, *flags)
+
+    last = result.stderr.splitlines()[-1]
+    assert result.exit_code == 2
+    assert "error: " in last
+    assert "Traceback" not in result.stderr
+    assert all(word in last for word in words), last
+    assert result.stdout == ""
+    assert not (result.folder / "report.md").exists()
+
+
+def test_a_model_that_cannot_be_scored_is_refused_at_once(run, target):
+    """The server of other models does not know images: its own words are passed on."""
+    result = run("--target", target, "--model", "identity")
+
+    assert result.exit_code == 2
+    assert "error: " in result.stderr
+    assert "identity" in result.stderr
+
+
+def test_without_any_data_the_way_out_is_named(image_target, tmp_path):
+    """Neither flag nor variable set: the load generator downloads nothing, it says what to do."""
+    command = [sys.executable, "-m", "loadtest", "--target", image_target, "--model", "cat"]
+    finished = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[2])},
+        cwd=tmp_path,
+    )
+
+    assert finished.returncode == 2
+    assert "neither --data-dir nor CIFAR10_DIR is set" in finished.stderr
+
+
+def test_ctrl_c_ends_a_run_early_and_still_writes_the_report(start, finish, image_target):
+    """What was measured until then is reported, marked as interrupted."""
+    flags = ("--target", image_target, "--model", "cat", "--users", 2, "--duration", 600)
+    process, folder = start(*flags)
+    _wait_for_progress(process)
+
+    process.send_signal(signal.SIGINT)
+    result = finish(process, folder)
+
+    assert result.exit_code == 1
+    assert result.report["status"] == "stopped early"
+    assert result.report["stop_reason"] == "interrupted by SIGINT"
+    assert result.report["requests"]["answered"] > 0
+    assert result.report["requests"]["unfinished"] == 0
+    assert result.report["errors"] == {}
+
+
+def test_a_server_that_dies_midway_ends_the_run_with_what_was_measured(
+    start, finish, image_models_dir
+):
+    """After 100 failures in a row nobody waits for the ten minutes that were asked for."""
+    with servers.as_process("--models_dir", str(image_models_dir), "--port", "0") as server:
+        address = server.wait_for(r"listening on ([\d.]+:\d+)").group(1)
+        server.wait_for("ready: ")
+        flags = ("--target", address, "--model", "cat", "--users", 4, "--duration", 600)
+        process, folder = start(*flags)
+        _wait_for_progress(process)
+        server.process.kill()
+        result = finish(process, folder)
+
+    assert result.exit_code == 1
+    assert result.report["status"] == "stopped early"
+    assert "100 requests in a row did not reach the server" in result.report["stop_reason"]
+    assert result.report["errors"]["UNAVAILABLE"]["count"] >= 100
+    assert result.report["requests"]["answered"] > 0
+    assert result.report["accuracy"]["n"] == result.report["requests"]["answered"]
+
+
+def _wait_for_progress(process: subprocess.Popen) -> None:
+    for line in process.stderr:
+        if "requests finished" in line:
+            return
+
+
+def test_the_load_generator_imports_no_training_framework():
+    """Neither TensorFlow nor Keras nor JAX is loaded, by the command line or the locustfile."""
+    code = (
+        "import loadtest.__main__, loadtest.locustfile, sys; "
+        "print(sorted({'tensorflow', 'keras', 'jax', 'onnxruntime'} & set(sys.modules)))"
+    )
+    finished = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+
+    assert finished.stdout.strip() == "[]"

@@ -1,0 +1,202 @@
+import http.client
+import json
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+
+WAIT_SECONDS = 60
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "loadtest", "web", *map(str, arguments)]
+
+
+@dataclass(frozen=True)
+class WebUI:
+    """Locust's web UI as its page uses it."""
+
+    port: int
+    target: str
+
+    def get(self, path: str) -> str:
+        """What a path answers."""
+        return self._ask("GET", path)
+
+    def post(self, path: str, **form: object) -> str:
+        """What a form answers."""
+        return self._ask("POST", path, form)
+
+    def _ask(self, method: str, path: str, form: dict[str, object] | None = None) -> str:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=WAIT_SECONDS)
+        with closing(connection):
+            connection.request(
+                method,
+                path,
+                body=urllib.parse.urlencode(form or {}),
+                headers={"Content-Type": "application/x-www-form-urlencoded"},
+            )
+            return connection.getresponse().read().decode()
+
+    def swarm(self, **options: object) -> None:
+        """Press start."""
+        self.post("/swarm", user_count=2, spawn_rate=2, host=self.target, **options)
+
+    def statistics(self) -> dict[str, Any]:
+        """What the page polls, our two tables by key."""
+        statistics = json.loads(self.get("/stats/requests"))
+        tables = {table["key"]: table["data"] for table in statistics["extended_stats"]}
+        return statistics | {"result": tables["accuracy"][0], "classes": tables["classes"]}
+
+    def summary(self) -> dict[str, Any]:
+        """The download's content."""
+        return json.loads(self.get("/loadtest/summary.json"))
+
+    def wait_until(self, condition: Callable[[dict[str, Any]], bool]) -> None:
+        """Wait for a summary that fulfils a condition."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not condition(summary := self.summary()):
+            assert time.monotonic() < deadline, summary
+            time.sleep(0.05)
+
+    def settled(self, requests: int) -> dict[str, Any]:
+        """The statistics once Locust, which caches its own for seconds, counts so many requests."""
+        deadline = time.monotonic() + WAIT_SECONDS
+        while (shown := self.statistics())["stats"][-1]["num_requests"] != requests:
+            assert time.monotonic() < deadline, shown
+            time.sleep(0.2)
+        return shown
+
+
+@pytest.fixture(scope="module")
+def web_ui(image_target, data_dir) -> Iterator[WebUI]:
+    """`python -m loadtest web`, users not started yet."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    flags = ("--target", image_target, "--model", "cat", "--data-dir", data_dir)
+    process = subprocess.Popen(
+        command(*flags, "--web-host", "127.0.0.1", "--web-port", port),
+        stdin=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    started = WebUI(port, image_target)
+    try:
+        deadline = time.monotonic() + WAIT_SECONDS
+        while not _answers(started):
+            assert time.monotonic() < deadline
+            assert process.poll() is None
+            time.sleep(0.1)
+        yield started
+    finally:
+        process.terminate()
+        process.wait(WAIT_SECONDS)
+
+
+def _answers(web_ui: WebUI) -> bool:
+    try:
+        web_ui.get("/")
+    except ConnectionRefusedError:
+        return False
+    return True
+
+
+@pytest.fixture
+def stopped(web_ui) -> Iterator[WebUI]:
+    """The web UI without users, before and after."""
+    web_ui.post("/stop")
+    yield web_ui
+    web_ui.post("/stop")
+
+
+def test_the_page_has_tabs_for_accuracy_beside_latency(web_ui):
+    """The page's own arguments hold both tabs, a table for each, and the model to be chosen."""
+    page = web_ui.get("/")
+
+    assert '"extended_tabs"' in page
+    assert '"title": "Top-1"' in page
+    assert '"title": "p99 (ms)"' in page
+    assert '"model_version"' in page
+
+
+def test_accuracy_and_latency_of_the_same_answers_are_shown(stopped, split):
+    """A model that always says 3 shows 100 % of cats, the share of cats overall, and timings."""
+    stopped.swarm(model="cat", batch=24)
+    stopped.wait_until(lambda summary: summary["answered"] >= 700)
+    stopped.post("/stop")
+
+    summary = stopped.summary()
+    shown = stopped.settled(summary["answered"])
+    cats = float((split.labels == 3).mean())
+    assert shown["result"]["top_one"] == f"{100 * cats:.2f} %"
+    assert shown["result"]["images"] == f"{24 * summary['answered']:,}"
+    assert shown["result"]["errors"] == "none"
+    assert shown["result"]["version"] == "1"
+    assert shown["result"]["median_ms"] == f"{summary['p50_ms']:.3f}"
+    assert shown["result"]["tail_ms"] == f"{summary['p99_ms']:.3f}"
+    assert {"name": "cat", "top_one": "100.0 %"} in shown["classes"]
+
+
+def test_a_new_run_starts_its_counts_afresh(stopped):
+    """After a good run, one for an unknown model shows its errors and not one old answer."""
+    stopped.swarm(model="cat", batch=1)
+    stopped.wait_until(lambda summary: summary["answered"] > 0)
+    stopped.post("/stop")
+    stopped.swarm(model="nobody", batch=1)
+    stopped.wait_until(lambda summary: summary["failed"] > 0)
+    stopped.post("/stop")
+
+    summary = stopped.summary()
+    shown = stopped.settled(summary["failed"])
+    assert summary["answered"] == 0
+    assert list(summary["errors"]) == ["NOT_FOUND"]
+    assert shown["result"]["errors"] == f"NOT_FOUND {summary['failed']:,}"
+    assert shown["result"]["top_one"] == "-"
+    assert shown["result"]["tail_ms"] == "n/a (needs 662)"
+    assert "nobody" in shown["errors"][0]["error"]
+
+
+def test_the_reset_button_starts_counts_afresh(stopped):
+    """After a reset nothing is left of the answers before."""
+    stopped.swarm(model="cat", batch=1)
+    stopped.wait_until(lambda summary: summary["answered"] > 0)
+    stopped.post("/stop")
+    stopped.post("/stats/reset")
+
+    assert stopped.summary()["answered"] == 0
+    assert stopped.statistics()["result"]["images"] == "0"
+
+
+def test_a_form_that_cannot_be_right_sends_nothing(stopped):
+    """A batch of 0 is logged where the UI shows it, and no request is made of it."""
+    stopped.swarm(model="cat", batch=0)
+    deadline = time.monotonic() + WAIT_SECONDS
+    while "'0' received, expected a whole number of 1 or more" not in stopped.get("/logs"):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+    summary = stopped.summary()
+    assert (summary["answered"], summary["failed"]) == (0, 0)
+
+
+def test_locust_ends_when_there_are_no_images(image_target, tmp_path):
+    """One line and exit code 2, rather than a web UI that can't work."""
+    flags = (f"--target={image_target}", "--model", "cat", "--data-dir", tmp_path)
+    finished = subprocess.run(
+        command(*flags, "--web-host", "127.0.0.1", "--web-port", 0),
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=WAIT_SECONDS,
+    )
+
+    assert finished.returncode == 2
+    assert f"error: {tmp_path} holds no CIFAR-10" in finished.stderr
