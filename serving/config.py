@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from serving.batcher import BatchingConfig
+from serving.manager import ManagerConfig
 from serving.runtime import Device, RuntimeConfig, available_cores
 
 ENVIRONMENT_PREFIX = "SERVING_"
@@ -31,6 +32,16 @@ class ServerConfig:
     )
     host: str = field(default="0.0.0.0", metadata={"help": "address to listen on"})  # noqa: S104 - a server in a container
     port: int = field(default=8500, metadata={"help": "gRPC port; 0 picks a free one"})
+    file_system_poll_wait_seconds: float = field(
+        default=1.0,
+        metadata={"help": "time between two looks for new versions; 0 looks once (seconds)"},
+    )
+    max_num_load_retries: int = field(
+        default=5, metadata={"help": "times a version that cannot be loaded is tried again"}
+    )
+    load_retry_interval_micros: int = field(
+        default=60_000_000, metadata={"help": "time between two such tries (microseconds)"}
+    )
     device: Device = field(
         default="auto", metadata={"help": "auto takes CUDA where it works, cuda insists on it"}
     )
@@ -65,6 +76,9 @@ class ServerConfig:
         """Check ranges."""
         for name, low, high in (
             ("port", 0, 65535),
+            ("file_system_poll_wait_seconds", 0, 86_400),
+            ("max_num_load_retries", 0, 1 << 31),
+            ("load_retry_interval_micros", 0, 1 << 62),
             ("instances", 0, 1024),
             ("intra_op_threads", 0, 1024),
             ("max_batch_size", 1, 1 << 20),
@@ -80,6 +94,14 @@ class ServerConfig:
         if self.device not in get_args(Device):
             msg = f"--device is {self.device!r}, expected one of {', '.join(get_args(Device))}"
             raise ConfigError(msg)
+
+    def manager(self) -> ManagerConfig:
+        """How versions are kept up to date."""
+        return ManagerConfig(
+            poll_seconds=self.file_system_poll_wait_seconds,
+            max_load_retries=self.max_num_load_retries,
+            retry_seconds=self.load_retry_interval_micros / 1e6,
+        )
 
     def batching(self) -> BatchingConfig:
         """How requests are gathered; without batching each runs alone."""

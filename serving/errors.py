@@ -13,7 +13,8 @@ Data flow and the errors that belong to each arrow::
     ├── Unavailable           the server is starting, draining or full; the call may be retried
     ├── DeadlineExceeded      the client's deadline passed before the model ran
     ├── DataLoss              a model folder differs from its manifest
-    └── InternalError         the model failed at run time
+    ├── InternalError         the model failed at run time
+    └── UnknownError          a new configuration could not be taken over
 
 HTTP answers derive their code from the gRPC one, and messages are written for the caller: what was
 received, what was expected, the way out. Anything that is not a `ServingError` is a bug: it is
@@ -109,3 +110,9 @@ class InternalError(ServingError):
     """The model failed while it ran on this input."""
 
     code = StatusCode.INTERNAL
+
+
+class UnknownError(ServingError):
+    """A new configuration could not be taken over; TensorFlow Serving answers UNKNOWN here."""
+
+    code = StatusCode.UNKNOWN

@@ -6,7 +6,7 @@ NOT_SERVING on its own name, so that one bad model does not take the others out 
 """
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 
 from grpc_health.v1 import health_pb2
 
@@ -24,7 +24,7 @@ class Health:
 
     def __init__(self) -> None:
         self._states: dict[str, int] = {"": NOT_SERVING}
-        self._changed = asyncio.Condition()
+        self._changed = asyncio.Event()  # replaced each time it is set
 
     def methods(self) -> list[Method]:
         """The rows of the method table."""
@@ -41,16 +41,17 @@ class Health:
             ),
         ]
 
-    async def set_states(self, states: dict[str, bool]) -> None:
-        """Replace states by name: True for SERVING. Names not given keep theirs."""
-        async with self._changed:
-            for name, serving in states.items():
-                self._states[name] = SERVING if serving else NOT_SERVING
-            self._changed.notify_all()
+    def set_states(self, states: Mapping[str, bool]) -> None:
+        """Set the states by name, True for SERVING; names not given are forgotten."""
+        self._states = {
+            name: SERVING if serving else NOT_SERVING for name, serving in states.items()
+        }
+        self._changed.set()
+        self._changed = asyncio.Event()
 
-    async def shut_down(self) -> None:
+    def shut_down(self) -> None:
         """Answer NOT_SERVING on every name from now on."""
-        await self.set_states(dict.fromkeys(self._states, False))
+        self.set_states(dict.fromkeys(self._states, False))
 
     async def check(
         self, request: health_pb2.HealthCheckRequest, _call: Call
@@ -70,10 +71,9 @@ class Health:
         request = await anext(requests, health_pb2.HealthCheckRequest())
         told: int | None = None
         while True:
+            changed = self._changed
             state = self._states.get(request.service, SERVICE_UNKNOWN)
             if state != told:
                 yield health_pb2.HealthCheckResponse(status=state)
                 told = state
-            async with self._changed:
-                if self._states.get(request.service, SERVICE_UNKNOWN) == told:
-                    await self._changed.wait()
+            await changed.wait()

@@ -1,161 +1,169 @@
-"""The manager: which versions of which models are loaded, and what state each is in.
+"""The manager: keeps the loaded versions equal to what configuration and model folders ask for.
 
-States are TensorFlow Serving's (`ModelVersionStatus.State`): a version goes START -> LOADING ->
-AVAILABLE -> UNLOADING -> END. One that cannot be loaded ends at once, with the reason in its
-status, and the other models go on.
+It looks at the folders every `poll_seconds`, loads what is new, and unloads what is no longer
+wanted once something newer can answer. All its tables change in the event loop alone, between two
+steps of any request: a request that has found its servable has also queued its rows there before
+the servable can be closed, and closing finishes queued rows. So versions come and go without a
+failed request.
 """
 
+import asyncio
 import logging
-from collections.abc import Mapping
-from dataclasses import dataclass, replace
-from enum import IntEnum
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from serving.batcher import BatchingConfig
-from serving.errors import NotFound, ServingError, StatusCode, Unavailable
-from serving.model_folder import list_versions, version_path
-from serving.runtime import DeviceError, RuntimeConfig
+from serving.errors import (
+    FailedPrecondition,
+    InvalidInput,
+    NotFound,
+    ServingError,
+    StatusCode,
+    Unavailable,
+    UnknownError,
+)
+from serving.model_config import ModelConfig
+from serving.model_folder import fingerprint, list_versions, version_path
+from serving.runtime import DeviceError
 from serving.servable import Servable
+from serving.version_status import State, VersionStatus
 
 logger = logging.getLogger(__name__)
 
+# Unloaded versions stay listed, but a model that is retrained daily must not fill the memory.
+MAX_ENDED_STATUSES = 100
 
-class State(IntEnum):
-    """The life of a version; numbers as on the wire."""
-
-    UNKNOWN = 0
-    START = 10
-    LOADING = 20
-    AVAILABLE = 30
-    UNLOADING = 40
-    END = 50
+LoadServable = Callable[[str, int, Path], Servable]
 
 
 @dataclass(frozen=True, kw_only=True)
-class VersionStatus:
-    """What GetModelStatus says of a version."""
+class ManagerConfig:
+    """How versions are kept up to date.
 
-    version: int
-    state: State
-    error_code: StatusCode = StatusCode.OK
-    error_message: str = ""
-
-
-def find_models(models_dir: Path) -> dict[str, Path]:
-    """The models in a folder: each subfolder that holds numbered versions, by name.
-
-    Raises:
-        FileNotFoundError: the folder does not exist or cannot be listed.
+    Attributes:
+        poll_seconds: Seconds between two looks at the folders; 0 looks once, at the start.
+        max_load_retries: Times that a version which could not be loaded is tried again, unless its
+            files change, which starts the count anew.
+        retry_seconds: Seconds between two tries.
+        allow_labels_for_unavailable: Accept a label on a version that is not loaded.
     """
-    if not models_dir.is_dir():
-        msg = (
-            f"models_dir {str(models_dir)!r} is not a folder; expected "
-            "<models_dir>/<name>/<version>/model.onnx"
-        )
-        raise FileNotFoundError(msg)
-    return {entry.name: entry for entry in sorted(models_dir.iterdir()) if list_versions(entry)}
+
+    poll_seconds: float = 1.0
+    max_load_retries: int = 5
+    retry_seconds: float = 60.0
+    allow_labels_for_unavailable: bool = False
+
+
+@dataclass
+class _Failure:
+    """A version that could not be loaded, and when to try again."""
+
+    files: object
+    tries: int
+    again_at: float
+
+
+@dataclass
+class _Model:
+    """A model and its versions."""
+
+    config: ModelConfig
+    servables: dict[int, Servable] = field(default_factory=dict)
+    statuses: dict[int, VersionStatus] = field(default_factory=dict)
+    failures: dict[int, _Failure] = field(default_factory=dict)
+    complaint: str = ""  # what was last logged of its folder, so that it is logged once
+
+    def set_status(self, status: VersionStatus) -> None:
+        """Note a state; of the ended versions only the newest stay listed."""
+        self.statuses[status.version] = status
+        ended = [number for number, known in self.statuses.items() if known.state is State.END]
+        for number in sorted(ended)[:-MAX_ENDED_STATUSES]:
+            del self.statuses[number]
 
 
 class Manager:
-    """Loads models and hands out their servables.
-
-    Lookups may come from any thread; loading happens in one thread at a time, because ONNX Runtime
-    sessions must not be created concurrently.
-    """
+    """The models that are served. Every method belongs to the event loop it was started in."""
 
     def __init__(
-        self, models: Mapping[str, Path], config: RuntimeConfig, batching: BatchingConfig
+        self,
+        find_models: Callable[[], Mapping[str, ModelConfig]],
+        load: LoadServable,
+        config: ManagerConfig,
     ) -> None:
-        """Note the newest version of each model as what is to be served; nothing is loaded yet.
+        """Prepare; nothing is loaded yet.
 
         Args:
-            models: `<models_dir>/<name>` by model name.
-            config: How the graphs are run.
-            batching: How requests are gathered.
+            find_models: The models to serve, asked again at every look. Raising OSError keeps the
+                models as they are.
+            load: Loads a version from a folder; runs in a thread, one at a time, because ONNX
+                Runtime sessions must not be created concurrently.
+            config: See `ManagerConfig`.
         """
-        self._batching = batching
-        self._models = dict(models)
+        self._find_models = find_models
+        self._load = load
         self._config = config
-        self._servables: dict[str, dict[int, Servable]] = {name: {} for name in models}
-        self._statuses: dict[str, dict[int, VersionStatus]] = {
-            name: {version: VersionStatus(version=version, state=State.START)}
-            for name, model_dir in models.items()
-            for version in list_versions(model_dir)[-1:]
-        }
+        self._models: dict[str, _Model] = {}
+        self._changing = asyncio.Lock()
+        self._polling: asyncio.Task[None] | None = None
+        self._complaint = ""
+        self.on_change: Callable[[], None] = lambda: None
+
+    # Looking things up
 
     @property
-    def model_names(self) -> list[str]:
-        """Names of all models, whether they could be loaded or not."""
-        return list(self._statuses)
+    def availability(self) -> dict[str, bool]:
+        """Whether any version of a model is available, by model name."""
+        return {name: bool(model.servables) for name, model in self._models.items()}
 
-    def load(self) -> None:
-        """Load and warm up every model; one that fails is recorded and does not stop the others."""
-        for name, statuses in self._statuses.items():
-            for version in list(statuses):
-                self._load_version(name, version)
-
-    def _load_version(self, name: str, version: int) -> None:
-        self._set_status(name, VersionStatus(version=version, state=State.LOADING))
-        try:
-            path = version_path(self._models[name], version)
-            servable = Servable.load(name, version, path, self._config, self._batching)
-        except DeviceError:
-            raise  # a wrong --device concerns every model: the server must not start
-        except ServingError as error:
-            self._fail(name, version, error.code, error.message)
-        except Exception as error:
-            logger.exception("loading %s/%d failed", name, version)
-            self._fail(name, version, StatusCode.UNKNOWN, str(error))
-        else:
-            self._servables[name][version] = servable
-            self._set_status(name, VersionStatus(version=version, state=State.AVAILABLE))
-
-    def _fail(self, name: str, version: int, code: StatusCode, message: str) -> None:
-        logger.error("%s/%d is not served: %s", name, version, message)
-        failed = VersionStatus(
-            version=version, state=State.END, error_code=code, error_message=message
-        )
-        self._set_status(name, failed)
-
-    def _set_status(self, name: str, status: VersionStatus) -> None:
-        self._statuses[name][status.version] = status
-
-    def servable(self, name: str, version: int | None) -> Servable:
+    def servable(self, name: str, version: int | None = None, label: str | None = None) -> Servable:
         """The servable that answers for a model.
 
         Args:
             name: Model name.
-            version: A version, or None for the latest one that is available.
+            version: A version; None for the latest one that is available.
+            label: A label instead of a version.
 
         Raises:
+            InvalidInput: the label is unknown.
             NotFound: no such model or version is served.
             Unavailable: it is being loaded.
         """
-        servables = self._servables.get(name, {})
-        if version is None:
-            if servables:
-                return servables[max(servables)]
-        elif version in servables:
-            return servables[version]
+        model = self._models.get(name)
+        if label is not None:
+            version = model.config.labels.get(label) if model else None
+            if version is None:
+                known = ", ".join(model.config.labels) if model else ""
+                msg = f"Unrecognized servable version label: {label}"
+                raise InvalidInput(msg + (f"; labels of {name}: {known}" if known else ""))
+        if model:
+            chosen = max(model.servables, default=None) if version is None else version
+            servable = model.servables.get(chosen) if chosen is not None else None
+            if servable:
+                return servable
+        raise self._not_served(name, version)
+
+    def _not_served(self, name: str, version: int | None) -> ServingError:
         request = f"Latest({name})" if version is None else f"Specific({name}, {version})"
-        for status in self._statuses.get(name, {}).values():
-            if status.state < State.AVAILABLE and version in (None, status.version):
-                msg = f"Servable is still loading for request: {request}; retry shortly"
-                raise Unavailable(msg)
-        msg = f"Servable not found for request: {request}{self._alternatives(name)}"
-        raise NotFound(msg)
+        model = self._models.get(name)
+        if model is None:
+            models = ", ".join(self._models) or "none"
+            return NotFound(f"Servable not found for request: {request}; models here: {models}")
+        if any(
+            status.state < State.AVAILABLE and version in {None, status.version}
+            for status in model.statuses.values()
+        ):
+            msg = f"Servable is still loading for request: {request}; retry shortly"
+            return Unavailable(msg)
+        available = ", ".join(str(number) for number in sorted(model.servables))
+        hint = (
+            f"versions available: {available}"
+            if available
+            else "no version of it is available, GetModelStatus tells why"
+        )
+        return NotFound(f"Servable not found for request: {request}; {hint}")
 
-    def _alternatives(self, name: str) -> str:
-        """What the caller could have meant, as the end of a message."""
-        statuses = self._statuses.get(name)
-        if statuses is None:
-            return f"; models here: {', '.join(self._statuses) or 'none'}"
-        available = ", ".join(str(version) for version in self._servables[name])
-        if available:
-            return f"; versions available: {available}"
-        return "; no version of it is available, GetModelStatus tells why"
-
-    def statuses(self, name: str, version: int | None) -> list[VersionStatus]:
+    def statuses(self, name: str, version: int | None = None) -> list[VersionStatus]:
         """The states of a model's versions, newest first.
 
         Args:
@@ -165,7 +173,7 @@ class Manager:
         Raises:
             NotFound: no such model or version is known.
         """
-        statuses = self._statuses.get(name)
+        statuses = self._models[name].statuses if name in self._models else {}
         if not statuses:
             msg = f"Could not find any versions of model {name}"
             raise NotFound(msg)
@@ -176,12 +184,213 @@ class Manager:
             raise NotFound(msg)
         return [statuses[version]]
 
-    def close(self) -> None:
-        """Unload everything; runs in flight finish first."""
-        for name, servables in self._servables.items():
-            for version, servable in list(servables.items()):
-                status = self._statuses[name][version]
-                self._set_status(name, replace(status, state=State.UNLOADING))
-                del servables[version]
-                servable.close()
-                self._set_status(name, replace(status, state=State.END))
+    # Keeping up to date
+
+    async def start(self) -> None:
+        """Load what there is, then keep looking.
+
+        Raises:
+            DeviceError: CUDA was insisted on and a model did not get it.
+        """
+        await self.update()
+        if self._config.poll_seconds > 0:
+            self._polling = asyncio.create_task(self._poll())
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(self._config.poll_seconds)
+            try:
+                await self.update()
+            except Exception:
+                logger.exception("looking for new versions failed; looking again")
+
+    async def update(self) -> None:
+        """Look at the configuration and the folders once, and act on what has changed."""
+        async with self._changing:
+            try:
+                wanted = await asyncio.to_thread(self._find_models)
+            except OSError as error:
+                self._complain(f"models stay as they are: {error}")
+                return
+            self._complaint = ""
+            for name, config in wanted.items():
+                if name in self._models:
+                    self._models[name].config = config
+                else:
+                    self._models[name] = _Model(config)
+            gone = [name for name in self._models if name not in wanted]
+            await self._announce()
+            for name in wanted:
+                await self._update_model(name, self._models[name])
+            for name in gone:
+                await self._unload(self._models[name], list(self._models[name].servables))
+                del self._models[name]
+            self.on_change()
+
+    def _complain(self, message: str) -> None:
+        if message != self._complaint:
+            logger.error(message)
+            self._complaint = message
+
+    async def _announce(self) -> None:
+        """List every version to come as START, so that callers are told to wait for it."""
+        for model in self._models.values():
+            for version in await self._wanted_versions(model):
+                if version not in model.statuses:
+                    model.set_status(VersionStatus(version=version, state=State.START))
+
+    async def _wanted_versions(self, model: _Model) -> list[int]:
+        versions = await asyncio.to_thread(list_versions, model.config.base_path)
+        wanted = model.config.policy.select(versions)
+        complaint = "" if wanted else f"no version to serve in {model.config.base_path}"
+        if complaint and complaint != model.complaint:
+            logger.error(
+                "%s: %s; what is loaded stays, expected folders named by version number",
+                model.config.name,
+                complaint,
+            )
+        model.complaint = complaint
+        # An emptied or unmounted folder is more likely a mistake than a wish to stop serving.
+        return wanted or list(model.servables)
+
+    async def _update_model(self, name: str, model: _Model) -> None:
+        wanted = await self._wanted_versions(model)
+        for version in sorted(wanted, reverse=True):
+            if version not in model.servables and await self._is_due(model, version):
+                await self._load_version(name, model, version)
+        # The old goes when the new can answer: never unload the last one that is available.
+        if any(version in model.servables for version in wanted):
+            await self._unload(model, [v for v in model.servables if v not in wanted])
+
+    async def _is_due(self, model: _Model, version: int) -> bool:
+        """Whether a version should be tried: it is new, its files changed, or it is time again."""
+        failure = model.failures.get(version)
+        if failure is None:
+            return True
+        if await self._fingerprint(model, version) != failure.files:
+            del model.failures[version]
+            return True
+        return (
+            failure.tries <= self._config.max_load_retries and time.monotonic() > failure.again_at
+        )
+
+    async def _fingerprint(self, model: _Model, version: int) -> object:
+        return await asyncio.to_thread(fingerprint, model.config.base_path, version)
+
+    async def _load_version(self, name: str, model: _Model, version: int) -> bool:
+        model.set_status(VersionStatus(version=version, state=State.LOADING))
+        files = await self._fingerprint(model, version)
+        code, message = StatusCode.UNKNOWN, ""
+        try:
+            path = version_path(model.config.base_path, version)
+            servable = await asyncio.to_thread(self._load, name, version, path)
+        except DeviceError:
+            raise  # a wrong --device concerns every model: the server must not start
+        except ServingError as error:
+            code, message = error.code, error.message
+        except Exception as error:
+            logger.exception("loading %s/%d failed", name, version)
+            message = str(error) or type(error).__name__
+        else:
+            model.servables[version] = servable
+            model.failures.pop(version, None)
+            model.set_status(VersionStatus(version=version, state=State.AVAILABLE))
+            return True
+        tries = model.failures[version].tries + 1 if version in model.failures else 1
+        again_at = time.monotonic() + self._config.retry_seconds
+        model.failures[version] = _Failure(files, tries, again_at)
+        logger.error("%s/%d is not served: %s", name, version, message)
+        model.set_status(
+            VersionStatus(version=version, state=State.END, error_code=code, error_message=message)
+        )
+        return False
+
+    async def _unload(self, model: _Model, versions: list[int]) -> None:
+        for version in versions:
+            servable = model.servables.pop(version)
+            model.set_status(VersionStatus(version=version, state=State.UNLOADING))
+            await asyncio.to_thread(servable.close)
+            model.set_status(VersionStatus(version=version, state=State.END))
+            logger.info("unloaded %s", servable)
+
+    # Changing the configuration
+
+    async def reload(self, models: Mapping[str, ModelConfig]) -> None:
+        """Serve another set of models: all of it, or, if anything is wrong, the old set as it was.
+
+        Args:
+            models: The whole new set by name.
+
+        Raises:
+            UnknownError: a model did not become available.
+            FailedPrecondition: a label names a version that is not available.
+        """
+        async with self._changing:
+            before = self._models
+            candidates = {name: self._candidate(config) for name, config in models.items()}
+            failed = []
+            for name, model in candidates.items():
+                for version in sorted(await self._wanted_versions(model), reverse=True):
+                    if version not in model.servables:
+                        await self._load_version(name, model, version)
+                if not model.servables:
+                    failed.append(name)
+            try:
+                self._check_candidates(candidates, failed)
+            except ServingError:
+                await self._unload_all_but(before, candidates)
+                raise
+            self._models = candidates
+            self._find_models = lambda: models
+            self.on_change()
+            await self._unload_all_but(candidates, before)
+        await self.update()
+
+    async def _unload_all_but(
+        self, kept: Mapping[str, _Model], models: Mapping[str, _Model]
+    ) -> None:
+        """Unload the servables of `models` that `kept` does not share."""
+        shared = {id(servable) for model in kept.values() for servable in model.servables.values()}
+        for model in models.values():
+            await self._unload(
+                model, [v for v, servable in model.servables.items() if id(servable) not in shared]
+            )
+
+    def _candidate(self, config: ModelConfig) -> _Model:
+        """A model as it would be under a new configuration, sharing what is loaded already."""
+        now = self._models.get(config.name)
+        if now is None or now.config.base_path != config.base_path:
+            return _Model(config)
+        return _Model(config, servables=dict(now.servables), statuses=dict(now.statuses))
+
+    def _check_candidates(self, candidates: Mapping[str, _Model], failed: list[str]) -> None:
+        if failed:
+            reasons = "; ".join(
+                status.error_message
+                for name in failed
+                for status in candidates[name].statuses.values()
+            )
+            msg = (
+                f"{len(failed)} model(s) did not become available: {{{', '.join(failed)}}}; "
+                f"the models served before go on. {reasons or 'No version was found.'}"
+            )
+            raise UnknownError(msg)
+        if self._config.allow_labels_for_unavailable:
+            return
+        for name, model in candidates.items():
+            for label, version in model.config.labels.items():
+                if version not in model.servables:
+                    msg = (
+                        f"Request to assign label to version {version} of model {name}, which is "
+                        f"not currently available for inference (label {label})"
+                    )
+                    raise FailedPrecondition(msg)
+
+    async def close(self) -> None:
+        """Stop looking and unload everything; requests in flight finish first."""
+        if self._polling:
+            self._polling.cancel()
+            await asyncio.gather(self._polling, return_exceptions=True)
+        async with self._changing:
+            for model in self._models.values():
+                await self._unload(model, list(model.servables))

@@ -77,6 +77,24 @@ def version_path(model_dir: Path, version: int) -> Path:
     raise FileNotFoundError(msg)
 
 
+def fingerprint(model_dir: Path, version: int) -> frozenset[tuple[str, int, int]]:
+    """Names, sizes and times of a version's files: differs once any of them changes.
+
+    Args:
+        model_dir: `<models_dir>/<name>`.
+        version: Version number; a missing version has an empty fingerprint.
+    """
+    try:
+        path = version_path(model_dir, version)
+        return frozenset(
+            (str(file), file.stat().st_size, file.stat().st_mtime_ns)
+            for file in path.rglob("*")
+            if file.is_file()
+        )
+    except OSError:  # a file or the folder went away while it was looked at
+        return frozenset()
+
+
 def read(path: Path) -> ModelFolder:
     """Read a version and check every file of it against the manifest.
 

@@ -56,16 +56,13 @@ class Predictor:
         """The servable that a request is for.
 
         Raises:
-            InvalidInput: the name is empty or the label unknown.
-            NotFound, Unavailable: see `Manager.servable`.
+            InvalidInput: the name is empty.
+            InvalidInput, NotFound, Unavailable: see `Manager.servable`.
         """
         if not spec.name:
             msg = "ModelSpec has no name specified."
             raise InvalidInput(msg)
-        if spec.version_label is not None:
-            msg = f"Unrecognized servable version label: {spec.version_label}"
-            raise InvalidInput(msg)
-        return self._manager.servable(spec.name, spec.version)
+        return self._manager.servable(spec.name, spec.version, spec.version_label)
 
     async def predict(
         self,

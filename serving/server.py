@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from functools import partial
 
 import h2corn
 
@@ -9,12 +10,14 @@ from serving.config import ConfigError, ServerConfig
 from serving.front_asgi import GrpcApplication
 from serving.health import SERVICE as HEALTH_SERVICE
 from serving.health import Health
-from serving.manager import Manager, State, find_models
+from serving.manager import Manager
+from serving.model_config import find_models
 from serving.predictor import Predictor
 from serving.reflection import Reflection
 from serving.rpc import method_table
 from serving.rpc_tfs import MODEL_SERVICE, PREDICTION_SERVICE, TensorFlowServing
 from serving.runtime import choose_providers
+from serving.servable import Servable
 
 logger = logging.getLogger(__name__)
 
@@ -49,17 +52,13 @@ class ModelServer:
             runtime.instances,
             runtime.intra_op_threads,
         )
-        try:
-            models = find_models(config.models_dir)
-        except OSError as error:
-            raise ConfigError(str(error)) from error
-        if not models:
-            msg = (
-                f"no model found in {config.models_dir.resolve()}; expected "
-                "<name>/<version>/model.onnx in it, or another --models_dir"
-            )
-            raise ConfigError(msg)
-        self.manager = Manager(models, runtime, config.batching())
+        self.manager = Manager(
+            partial(find_models, config.models_dir),
+            partial(Servable.load, config=runtime, batching=config.batching()),
+            config.manager(),
+        )
+        self.manager.on_change = self._models_changed
+        self._require_models()
         self._health = Health()
         predictor = Predictor(self.manager)
         tensorflow_serving = TensorFlowServing(
@@ -76,6 +75,7 @@ class ModelServer:
         )
         self._web_server = h2corn.Server(application, _web_config(config))
         self._serving: asyncio.Task[None] | None = None
+        self._ready = False
 
     @property
     def port(self) -> int:
@@ -100,30 +100,43 @@ class ModelServer:
             )
             raise ConfigError(msg) from error
         logger.info("listening on %s:%d, loading models", self.config.host, self.port)
-        await asyncio.to_thread(self.manager.load)
-        await self._report_health()
+        await self.manager.start()
+        self._ready = True
+        self._models_changed()
+        available = [name for name, ready in self.manager.availability.items() if ready]
+        logger.info("ready: %s", ", ".join(available) or "no model")
 
-    async def _report_health(self) -> None:
-        available = {
-            name: any(
-                status.state is State.AVAILABLE for status in self.manager.statuses(name, None)
+    def _require_models(self) -> None:
+        """Refuse to start on a folder that is surely not meant.
+
+        Raises:
+            ConfigError: the models folder cannot be read or holds no model.
+        """
+        try:
+            models = find_models(self.config.models_dir)
+        except OSError as error:
+            raise ConfigError(str(error)) from error
+        if not models:
+            msg = (
+                f"no model found in {self.config.models_dir.resolve()}; expected "
+                "<name>/<version>/model.onnx in it, or another --models_dir"
             )
-            for name in self.manager.model_names
-        }
-        # TensorFlow Serving registers the unqualified names of its services.
-        services = ("", PREDICTION_SERVICE, MODEL_SERVICE, "PredictionService", "ModelService")
-        await self._health.set_states(dict.fromkeys(services, True) | available)
-        logger.info(
-            "ready: %s", ", ".join(name for name, ready in available.items() if ready) or "no model"
-        )
+            raise ConfigError(msg)
+
+    def _models_changed(self) -> None:
+        if self._ready:
+            # TensorFlow Serving registers the unqualified names of its services.
+            services = ("", PREDICTION_SERVICE, MODEL_SERVICE, "PredictionService", "ModelService")
+            self._health.set_states(dict.fromkeys(services, True) | self.manager.availability)
 
     async def stop(self) -> None:
         """Refuse new work, let the calls in flight finish within `drain_seconds`, unload."""
-        await self._health.shut_down()
+        self._ready = False
+        self._health.shut_down()
         self._web_server.shutdown()
         if self._serving is not None:
             await asyncio.gather(self._serving, return_exceptions=True)
-        await asyncio.to_thread(self.manager.close)
+        await self.manager.close()
 
 
 def _web_config(config: ServerConfig) -> h2corn.Config:

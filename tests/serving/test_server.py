@@ -11,7 +11,7 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 
 from serving.client import AsyncPredictClient, PredictClient, PredictError, predict_request
-from serving.manager import State
+from serving.version_status import State
 from serving.protos.tensorflow_serving_pb2 import (
     GetModelMetadataRequest,
     GetModelStatusRequest,
