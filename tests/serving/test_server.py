@@ -11,13 +11,13 @@ from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
 )
 
 from serving.client import AsyncPredictClient, PredictClient, PredictError, predict_request
-from serving.version_status import State
 from serving.protos.tensorflow_serving_pb2 import (
     GetModelMetadataRequest,
     GetModelStatusRequest,
     PredictRequest,
     PredictResponse,
 )
+from serving.version_status import State
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 
