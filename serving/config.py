@@ -32,6 +32,7 @@ class ServerConfig:
     )
     host: str = field(default="0.0.0.0", metadata={"help": "address to listen on"})  # noqa: S104 - a server in a container
     port: int = field(default=8500, metadata={"help": "gRPC port; 0 picks a free one"})
+    rest_api_port: int = field(default=0, metadata={"help": "REST port; 0: none of its own"})
     file_system_poll_wait_seconds: float = field(
         default=1.0,
         metadata={"help": "time between two looks for new versions; 0 looks once (seconds)"},
@@ -76,6 +77,7 @@ class ServerConfig:
         """Check ranges."""
         for name, low, high in (
             ("port", 0, 65535),
+            ("rest_api_port", 0, 65535),
             ("file_system_poll_wait_seconds", 0, 86_400),
             ("max_num_load_retries", 0, 1 << 31),
             ("load_retry_interval_micros", 0, 1 << 62),

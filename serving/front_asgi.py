@@ -1,6 +1,7 @@
 """gRPC over ASGI: the method table as an ASGI application.
 
-The ASGI server must do HTTP/2 with trailers. A unary call is answered inline; a streaming one gets
+The ASGI server must do HTTP/2 with trailers. Requests that are not gRPC go to another ASGI
+application, so that both share a port. A unary call is answered inline; a streaming one gets
 two tasks, one that receives and one that responds.
 """
 
@@ -26,6 +27,7 @@ from serving.rpc import Call, Method, StreamMethod, UnaryMethod
 logger = logging.getLogger(__name__)
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+Application = Callable[[Mapping[str, Any], Receive, Send], Awaitable[None]]
 
 # Requests of a stream that may wait for its handler; then the client has to.
 _MAX_WAITING_REQUESTS = 16
@@ -42,13 +44,17 @@ _OK_TRAILERS = {"type": "http.response.trailers", "headers": [(b"grpc-status", b
 class GrpcApplication:
     """An ASGI application that answers gRPC calls from a method table."""
 
-    def __init__(self, methods: Mapping[str, Method], *, max_message_bytes: int) -> None:
+    def __init__(
+        self, methods: Mapping[str, Method], http: Application, *, max_message_bytes: int
+    ) -> None:
         """Serve methods.
 
         Args:
             methods: By path, see `rpc.method_table`.
+            http: Answers the HTTP requests that are not gRPC.
             max_message_bytes: Larger requests are refused before they are read.
         """
+        self._http = http
         self._methods = methods
         self._max_message_bytes = max_message_bytes
 
@@ -58,7 +64,7 @@ class GrpcApplication:
             return
         headers = dict(scope["headers"])
         if not headers.get(b"content-type", b"").startswith(b"application/grpc"):
-            await _refuse_http(send)
+            await self._http(scope, receive, send)
             return
         path = scope["path"]
         reader = MessageReader(receive, headers, self._max_message_bytes)
@@ -169,10 +175,3 @@ async def _send_error(send: Send, code: StatusCode, message: str) -> None:
     headers = [_CONTENT_TYPE, *status_headers(code, message)]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b""})
-
-
-async def _refuse_http(send: Send) -> None:
-    body = b'{"error": "this port speaks gRPC: content-type application/grpc expected"}\n'
-    headers = [(b"content-type", b"application/json")]
-    await send({"type": "http.response.start", "status": 415, "headers": headers})
-    await send({"type": "http.response.body", "body": body})

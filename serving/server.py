@@ -10,6 +10,7 @@ from serving.config import ConfigError, ServerConfig
 from serving.front_asgi import GrpcApplication
 from serving.health import SERVICE as HEALTH_SERVICE
 from serving.health import Health
+from serving.http import HttpApplication
 from serving.manager import Manager
 from serving.model_config import find_models
 from serving.predictor import Predictor
@@ -71,6 +72,7 @@ class ModelServer:
             method_table(
                 [*tensorflow_serving.methods(), *self._health.methods(), *reflection.methods()]
             ),
+            HttpApplication([], max_body_bytes=config.max_message_bytes),
             max_message_bytes=config.max_message_bytes,
         )
         self._web_server = h2corn.Server(application, _web_config(config))
@@ -140,8 +142,10 @@ class ModelServer:
 
 
 def _web_config(config: ServerConfig) -> h2corn.Config:
+    ports = [config.port, config.rest_api_port] if config.rest_api_port else [config.port]
     return h2corn.Config(
-        bind=(f"{config.host}:{config.port}",),
+        # Either port answers both protocols; two of them because clients expect two.
+        bind=tuple(f"{config.host}:{port}" for port in ports),
         grpc=True,
         access_log=False,  # a line a call costs more than a small model
         lifespan="off",

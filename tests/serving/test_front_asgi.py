@@ -9,6 +9,7 @@ from google.protobuf.wrappers_pb2 import StringValue
 from serving import grpc_wire
 from serving.errors import InvalidInput, StatusCode
 from serving.front_asgi import GrpcApplication
+from serving.http import HttpApplication
 from serving.rpc import Call, StreamMethod, UnaryMethod, method_table
 
 MAX_MESSAGE_BYTES = 1000
@@ -37,7 +38,8 @@ def application() -> GrpcApplication:
             StreamMethod(path="/s/ShoutEach", request_type=StringValue, handler=shout_each),
         ]
     )
-    return GrpcApplication(methods, max_message_bytes=MAX_MESSAGE_BYTES)
+    http = HttpApplication([], max_body_bytes=MAX_MESSAGE_BYTES)
+    return GrpcApplication(methods, http, max_message_bytes=MAX_MESSAGE_BYTES)
 
 
 def frame(text: str) -> bytes:
@@ -237,18 +239,18 @@ def test_a_malformed_timeout_is_refused(application, header):
     assert status(events)[0] == StatusCode.INVALID_ARGUMENT
 
 
-def test_other_http_requests_are_told_what_is_spoken_here(application):
-    """A browser on the gRPC port gets HTTP 415 and a sentence."""
+def test_other_http_requests_go_to_the_other_application(application):
+    """A browser on the gRPC port is answered by the HTTP routes; there are none here."""
     sent = []
 
     async def send(event):
         sent.append(event)
 
-    scope = {"type": "http", "path": "/", "headers": []}
+    scope = {"type": "http", "method": "GET", "path": "/x", "raw_path": b"/x", "headers": []}
     asyncio.run(application(scope, None, send))
 
-    assert sent[0]["status"] == 415
-    assert b"speaks gRPC" in sent[1]["body"]
+    assert sent[0]["status"] == 400
+    assert sent[1]["body"] == b'{"error": "Malformed request: GET /x"}'
 
 
 @pytest.mark.parametrize("message", ["ends in space ", " begins", "100 %", "grün\n", ""])
