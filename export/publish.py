@@ -1,0 +1,247 @@
+"""Publish a model: write every file of its next version, ask them all, and let it appear at once.
+
+    run folder ─▶ SavedModel ─▶ ONNX ─▶ parity gate ─▶ metrics.json, model card ─▶ <name>/<N>/
+
+A step that fails leaves no version behind.
+"""
+
+import contextlib
+import logging
+import re
+import shutil
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from export import (
+    answers,
+    model_card,
+    parity,
+    probe,
+    run_folder,
+    saved_model,
+    to_onnx,
+    to_saved_model,
+    version_metrics,
+)
+from export.answers import Answers
+from export.errors import ExportError, GateFailed
+from export.run_folder import Run
+from serving import model_folder
+from serving.signature import Signature
+from training.cifar10 import CLASS_NAMES, DataError, Split, load_split
+
+_PICTURES_LIMIT_BYTES = 200_000
+# Share of images whose class may change between the trainer's GPU and the gate's CPU: a GPU
+# computes in TensorFloat-32, for which agreement of 99.9 % and more was measured.
+_GPU_SLACK = 0.001
+_log = logging.getLogger("export")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A new version.
+
+    Attributes:
+        path: Its folder.
+        metrics: Content of its metrics.json.
+    """
+
+    path: Path
+    metrics: dict[str, Any]
+
+
+def publish_run(
+    run_dir: Path, models_dir: Path, *, name: str | None = None, data_dir: Path | None = None
+) -> Published:
+    """Publish a trained model after the gate has compared all artefacts on the test images.
+
+    Args:
+        run_dir: A finished run of `python -m training`.
+        models_dir: The version becomes `<models_dir>/<name>/<N>/`.
+        name: The run's model name by default.
+        data_dir: See training.cifar10.load; must hold the test images that the run was judged by.
+
+    Raises:
+        ExportError: the run, the data or the place cannot be used.
+        GateFailed: an artefact answers otherwise than the trained model; nothing is published.
+    """
+    run = run_folder.read(run_dir)
+    split = _test_images(run, data_dir)
+    with _step(f"loading {run.model_file}"):
+        model = to_saved_model.load_keras(run.model_file)
+    name = name or run.model_name
+    metrics: dict[str, Any] = {}
+
+    def write(folder: Path) -> None:
+        with _step("writing the SavedModel"):
+            to_saved_model.write(model, folder)
+        signatures = saved_model.read_signatures(folder)
+        with _step("converting it to ONNX"):
+            to_onnx.write(folder, signatures, model_name=name, class_names=CLASS_NAMES)
+        onnx_file = folder / model_folder.ONNX_FILE
+        with _step(f"asking Keras about {len(split):,} test images"):
+            keras_answers = answers.of_keras(model, split.images)
+        with _step("asking the SavedModel"):
+            saved_model_answers = answers.of_saved_model(folder, split.images)
+        with _step("asking ONNX Runtime"):
+            onnx_answers = answers.of_onnx(onnx_file, split.images)
+        pairs = parity.check([keras_answers, saved_model_answers, onnx_answers])
+        check_accuracy(run, onnx_answers, split.labels)
+        metrics.update(
+            model=name,
+            parameters=model.count_params(),
+            class_names=list(CLASS_NAMES),
+            data=version_metrics.data_section(split, str(run.metrics["data"]["variant"])),
+            variants={
+                version_metrics.FP32: version_metrics.variant_section(
+                    onnx_file, onnx_answers.classes, split.labels
+                )
+            },
+            parity=version_metrics.parity_section(pairs),
+            training=run.training_section(),
+            export=version_metrics.export_section(onnx_file, signatures),
+        )
+        _copy_pictures(run, folder)
+        _write_documents(folder, signatures, metrics, class_names=CLASS_NAMES)
+
+    return Published(path=_publish(models_dir, name, write), metrics=metrics)
+
+
+def publish_saved_model(
+    source: Path,
+    models_dir: Path,
+    *,
+    name: str,
+    wanted: Collection[str] = (),
+    free_size: int = 16,
+) -> Published:
+    """Publish any SavedModel with tensor inputs after a comparison on random inputs.
+
+    Args:
+        source: Holds saved_model.pb.
+        models_dir: The version becomes `<models_dir>/<name>/<N>/`.
+        name: Name of the model.
+        wanted: Signatures to publish; all by default.
+        free_size: Size of free dimensions other than the batch in the random inputs.
+
+    Raises:
+        ExportError: the SavedModel or the place cannot be used.
+        GateFailed: ONNX Runtime answers otherwise than TensorFlow; nothing is published.
+    """
+    signatures = saved_model.read_signatures(source, wanted)
+    metrics: dict[str, Any] = {}
+
+    def write(folder: Path) -> None:
+        with _step(f"copying {source}"):
+            saved_model.copy(source, folder)
+        with _step(f"converting {len(signatures)} signatures to ONNX"):
+            to_onnx.write(folder, signatures, model_name=name)
+        with _step("asking both with random inputs"):
+            findings = probe.check(folder, signatures, free_size=free_size)
+        files = sorted({signature.file for signature in signatures.values()})
+        first = folder / model_folder.ONNX_FILE
+        metrics.update(
+            model=name,
+            files=[version_metrics.file_section(folder / file) for file in files],
+            parity={"inputs": "random", "seed": probe.SEED, "outputs": findings},
+            export=version_metrics.export_section(first, signatures),
+        )
+        _write_documents(folder, signatures, metrics)
+
+    return Published(path=_publish(models_dir, name, write), metrics=metrics)
+
+
+def check_accuracy(run: Run, onnx: Answers, labels: npt.NDArray[np.int64]) -> None:
+    """Compare the number of correct answers with the one that the training found.
+
+    It must be the same, except for ties and, when a GPU judged the trained model, 0.1 % of the
+    images.
+
+    Raises:
+        GateFailed: it is another number.
+    """
+    correct = int((onnx.classes == labels).sum())
+    slack = int(parity.tied(onnx.logits).sum())
+    if not run.was_float32_on_cpu:
+        slack += int(_GPU_SLACK * len(labels))
+    if abs(correct - run.correct) > slack:
+        msg = (
+            f"accuracy gate: model.onnx classifies {correct:,} of {len(labels):,} test images "
+            f"correctly, {run.path / 'metrics.json'} says {run.correct:,} (may differ by {slack}); "
+            "model.keras and metrics.json are not of the same training: train again; nothing was "
+            "published"
+        )
+        raise GateFailed(msg)
+
+
+def _test_images(run: Run, data_dir: Path | None) -> Split:
+    with _step(f"reading the test images from {data_dir or 'the Keras download'}"):
+        try:
+            split = load_split(data_dir, "test")
+        except DataError as error:
+            raise ExportError(str(error)) from error
+    expected = run.metrics["data"]["test_sha256"]
+    if split.sha256() != expected:
+        msg = (
+            f"these are {len(split):,} test images with SHA-256 {split.sha256()}, but {run.path} "
+            f"was judged by {run.metrics['n']:,} with {expected}; pass the data it was trained "
+            "with as --data-dir"
+        )
+        raise ExportError(msg)
+    return split
+
+
+def _publish(models_dir: Path, name: str, write: Callable[[Path], None]) -> Path:
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
+        msg = f"model name {name!r} is not made of letters, digits, '_', '-' and '.' alone"
+        raise ExportError(msg)
+    model_dir = models_dir / name
+    try:
+        return model_folder.publish(model_dir, write)
+    except OSError as error:
+        msg = (
+            f"cannot write to {model_dir} ({error.strerror or error}); free some space, make it "
+            "writable, or pass another --models-dir"
+        )
+        raise ExportError(msg) from error
+    finally:
+        # A failed first export leaves no empty model behind; folders with versions stay.
+        with contextlib.suppress(OSError):
+            model_dir.rmdir()
+
+
+def _write_documents(
+    folder: Path,
+    signatures: dict[str, Signature],
+    metrics: dict[str, Any],
+    *,
+    class_names: tuple[str, ...] = (),
+) -> None:
+    model_folder.write_signatures(folder, signatures, class_names=class_names)
+    model_folder.write_json(folder / model_folder.METRICS_FILE, metrics)
+    pictures = [picture for picture in run_folder.PICTURES if (folder / picture).exists()]
+    card = model_card.render(metrics, signatures, pictures)
+    (folder / model_folder.MODEL_CARD_FILE).write_text(card, encoding="utf-8")
+
+
+def _copy_pictures(run: Run, folder: Path) -> None:
+    pictures = [run.path / name for name in run_folder.PICTURES if (run.path / name).is_file()]
+    size = sum(picture.stat().st_size for picture in pictures)
+    if size > _PICTURES_LIMIT_BYTES:
+        _log.info("pictures left out: %d bytes, at most %d", size, _PICTURES_LIMIT_BYTES)
+        return
+    for picture in pictures:
+        shutil.copyfile(picture, folder / picture.name)
+
+
+@contextlib.contextmanager
+def _step(what: str) -> Iterator[None]:
+    began = time.perf_counter()
+    yield
+    _log.info("%s: %.1f s", what, time.perf_counter() - began)

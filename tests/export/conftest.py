@@ -1,0 +1,125 @@
+"""A small data set, a SimCNN really trained on it, and its published version."""
+
+import os
+from pathlib import Path
+
+# Before any test module imports Keras.
+os.environ.setdefault("KERAS_BACKEND", "tensorflow")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from export import publish
+from training.cifar10 import CLASS_NAMES, load_split
+from training.config import from_recipe
+from training.train import train
+
+
+@pytest.fixture(scope="session")
+def image_dir(tmp_path_factory) -> Path:
+    """200 training and 80 test images as PNG files; each class has a brightness of its own."""
+    folder = tmp_path_factory.mktemp("images")
+    random = np.random.default_rng(0)
+    for split, per_class in (("train", 20), ("test", 8)):
+        for label, name in enumerate(CLASS_NAMES):
+            (folder / split / name).mkdir(parents=True)
+            for number in range(per_class):
+                pixels = random.integers(0, 128, (32, 32, 3)) + 12 * label
+                image = Image.fromarray(pixels.astype(np.uint8))
+                image.save(folder / split / name / f"{number:02d}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def test_images(image_dir):
+    """The 80 test images with their labels."""
+    return load_split(image_dir, "test")
+
+
+@pytest.fixture(scope="session")
+def run_dir(tmp_path_factory, image_dir) -> Path:
+    """The run folder of a SimCNN trained for two epochs on 180 images."""
+    path = tmp_path_factory.mktemp("runs") / "simcnn"
+    config = from_recipe("simcnn", "report", epochs=2, batch_size=20, validation="stratified")
+    train(config, run_dir=path, data_dir=image_dir)
+    return path
+
+
+@pytest.fixture(scope="session")
+def published(tmp_path_factory, run_dir, image_dir) -> publish.Published:
+    """Version 1 of that SimCNN."""
+    models_dir = tmp_path_factory.mktemp("models")
+    return publish.publish_run(run_dir, models_dir, data_dir=image_dir)
+
+
+@pytest.fixture(scope="session")
+def tiny_model() -> keras.Model:
+    """A model with the interface of the trained ones and 250 random weights."""
+    keras.utils.set_random_seed(0)
+    images = keras.Input((32, 32, 3), dtype="uint8", name="images")
+    x = keras.layers.Rescaling(1 / 255)(images)
+    x = keras.layers.Conv2D(4, 3, strides=8, activation="relu")(x)
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(images, keras.layers.Dense(10, name="logits")(x), name="tiny")
+
+
+class TwoSignatures(tf.Module):
+    """A model from elsewhere: integers and floats in, a branch, an output that is an input too."""
+
+    def __init__(self):
+        super().__init__()
+        random = np.random.default_rng(0)
+        self.weights = tf.Variable(random.standard_normal((4, 3)), dtype=tf.float32)
+        self.table = tf.Variable(random.standard_normal((10, 3)), dtype=tf.float32)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, 4], tf.float32, name="x"),
+            tf.TensorSpec([None, None], tf.int64, name="ids"),
+        ]
+    )
+    def score(self, x, ids):
+        """Two inputs; the output `x` has the name of an input, and `same` is one."""
+        embedded = tf.reduce_mean(tf.gather(self.table, ids), axis=1)
+        return {"score": tf.nn.relu(x @ self.weights) + embedded, "x": x * 2, "same": x}
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])
+    def summary(self, x):
+        """A branch, which becomes an ONNX subgraph."""
+        total = tf.reduce_sum(x)
+        return {
+            "total": tf.reduce_sum(x, axis=1),
+            "signs": tf.cond(total > 0, lambda: x > 0, lambda: x <= 0),
+        }
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
+    def parse(self, examples):
+        """What no ONNX graph can do."""
+        features = {"x": tf.io.FixedLenFeature([4], tf.float32)}
+        return {"y": tf.io.parse_example(examples, features)["x"]}
+
+
+@pytest.fixture(scope="session")
+def two_signatures(tmp_path_factory) -> Path:
+    """A SavedModel with the signatures serving_default and `sum/up`."""
+    path = tmp_path_factory.mktemp("saved") / "two"
+    module = TwoSignatures()
+    tf.saved_model.save(
+        module, str(path), {"serving_default": module.score, "sum/up": module.summary}
+    )
+    return path
+
+
+@pytest.fixture(scope="session")
+def with_strings(tmp_path_factory) -> Path:
+    """A SavedModel whose serving_default takes tf.Example; its signature `summary` takes floats."""
+    path = tmp_path_factory.mktemp("saved") / "strings"
+    module = TwoSignatures()
+    tf.saved_model.save(
+        module, str(path), {"serving_default": module.parse, "summary": module.summary}
+    )
+    return path

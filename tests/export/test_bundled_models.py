@@ -1,0 +1,49 @@
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from serving import model_folder
+from training.cifar10 import DATA_DIR_VARIABLE, load_split
+
+VERSIONS = sorted(Path(__file__).parents[2].joinpath("models").glob("*/[0-9]*"))
+
+
+@pytest.fixture(scope="module")
+def test_images():
+    """The 10,000 real test images."""
+    if not os.environ.get(DATA_DIR_VARIABLE):
+        pytest.skip(f"needs CIFAR-10: set {DATA_DIR_VARIABLE} to its folder")
+    return load_split(Path(os.environ[DATA_DIR_VARIABLE]), "test")
+
+
+@pytest.mark.parametrize("path", VERSIONS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_bundled_version_is_whole(path):
+    """Every file agrees with the manifest, and no JSON or text names a place on a machine."""
+    folder = model_folder.read(path)
+
+    assert "serving_default" in folder.signatures
+    for file in (*path.glob("*.json"), *path.glob("*.md"), path / "saved_model.pb"):
+        assert not [word for word in (b"/tmp/", b"/home/", b"/work/") if word in file.read_bytes()]
+
+
+@pytest.mark.parametrize("path", VERSIONS, ids=lambda path: f"{path.parent.name}/{path.name}")
+def test_bundled_version_scores_what_it_claims(path, test_images):
+    """Each variant's file gives the recorded answer to every test image, and so the accuracy."""
+    metrics = json.loads((path / "metrics.json").read_text())
+
+    assert metrics["data"]["sha256"] == test_images.sha256()
+    for variant in metrics["variants"].values():
+        session = onnxruntime.InferenceSession(path / variant["file"])
+        classes = np.concatenate(
+            [
+                session.run(["classes"], {"images": test_images.images[start : start + 500]})[0]
+                for start in range(0, len(test_images), 500)
+            ]
+        )
+        assert int((classes == test_images.labels).sum()) == variant["correct"]
+        assert variant["top1"] == variant["correct"] / len(test_images)
+        assert "".join(map(str, classes)) == variant["predictions"]

@@ -1,0 +1,142 @@
+import copy
+import re
+
+import pytest
+
+from export import model_card, saved_model
+from serving import model_folder
+
+
+@pytest.fixture(scope="module")
+def signatures(published):
+    """Those of the published SimCNN."""
+    return model_folder.read(published.path).signatures
+
+
+def table(card, heading):
+    """Cells of the first table after a heading, without the header and its rule."""
+    lines = card.split(f"## {heading}\n", 1)[1].split("## ", 1)[0].splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
+
+
+def test_card_is_made_from_metrics(published, signatures):
+    """The published card is what render makes of the published metrics."""
+    pictures = ["curves.png", "confusion_matrix.png"]
+
+    card = model_card.render(published.metrics, signatures, pictures)
+
+    assert card == (published.path / "MODEL_CARD.md").read_text()
+    for picture in pictures:
+        assert f"]({picture})" in card
+
+
+def test_card_states_accuracy_with_n_and_interval(published, signatures):
+    """Other figures in the metrics are other figures in the card."""
+    metrics = copy.deepcopy(published.metrics)
+    metrics["variants"]["fp32"].update(
+        top1=0.8123, top1_wilson_95=[0.8045, 0.8198], n=10_000, correct=8_123
+    )
+
+    card = model_card.render(metrics, signatures)
+
+    row = next(line for line in card.splitlines() if line.startswith("| fp32"))
+    assert "**81.23%**" in row
+    assert "80.45% to 81.98%" in row
+    assert "8,123" in row
+    assert "10,000" in row
+
+
+def test_card_lists_every_variant(published, signatures):
+    """A second precision is a second row of the result table."""
+    metrics = copy.deepcopy(published.metrics)
+    metrics["variants"]["w8"] = {**metrics["variants"]["fp32"], "file": "model.w8.onnx"}
+
+    card = model_card.render(metrics, signatures)
+
+    assert "| fp32 (`model.onnx`) |" in card
+    assert "| w8 (`model.w8.onnx`) |" in card
+    assert "- `model.w8.onnx`: ONNX" in card
+
+
+def test_card_has_the_confusion_matrix(published, signatures):
+    """All hundred counts, and per class the right ones and the commonest confusion."""
+    metrics = copy.deepcopy(published.metrics)
+    matrix = [[10 * row + column for column in range(10)] for row in range(10)]
+    metrics["variants"]["fp32"]["confusion_matrix"] = matrix
+
+    card = model_card.render(metrics, signatures)
+
+    counts = [[int(cell) for cell in row[1:]] for row in table(card, "Confusion matrix")]
+    assert counts == matrix
+    by_class = table(card, "Accuracy by class")
+    assert by_class[3] == ["cat", f"{33 / 345:.1%}", "33 of 345", "truck (39)"]
+
+
+def test_card_says_how_it_was_trained(published, signatures):
+    """The command, and the settings that depart from the recipe."""
+    card = model_card.render(published.metrics, signatures)
+
+    assert "`python -m training simcnn --recipe report --seed 0`, with epochs 2" in card
+    assert "batch_size 20" in card
+    assert "validation stratified" in card
+    facts = dict(table(card, "Training"))
+    assert facts["Epochs"] == "2"
+    assert facts["Images"] == "180 to train, 20 to validate"
+    assert "cores" in facts["Hardware"]
+
+
+def test_card_states_parity_and_limits(published, signatures):
+    """Deltas of each pair, the tolerance, the licence of the data and the caveats."""
+    card = model_card.render(published.metrics, signatures)
+
+    rows = table(card, "Parity")
+    assert [row[0] for row in rows] == [
+        "SavedModel against Keras",
+        "ONNX against Keras",
+        "ONNX against SavedModel",
+    ]
+    assert rows[1][3] == "80 of 80"
+    assert "rtol 0.0001, atol 1e-05" in card
+    assert "without a licence" in card
+    assert "JPEG" in card
+
+
+def test_snippet_compiles_and_names_the_model(published, signatures):
+    """The client code is Python, of six lines, and imports what exists."""
+    card = model_card.render(published.metrics, signatures)
+
+    code = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
+    compile(code, "snippet", "exec")
+    assert len([line for line in code.splitlines() if line]) <= 6
+    assert 'client.predict("simcnn", inputs)' in code
+    assert "np.zeros((1, 32, 32, 3), np.uint8)" in code
+
+
+def test_card_of_a_model_from_elsewhere_claims_nothing(two_signatures):
+    """Without accuracy and training sections the card says that they are unknown."""
+    metrics = {
+        "model": "two",
+        "files": [{"file": "model.onnx", "bytes": 1, "sha256": "0" * 64}],
+        "parity": {
+            "inputs": "random",
+            "seed": 0,
+            "outputs": [
+                {"signature": "sum/up", "rows": 5, "output": "total", "max_abs_delta": 2e-7}
+            ],
+        },
+        "export": {
+            "opset": 18,
+            "versions": {"onnx": "1"},
+            "finished_utc": "2026-01-01T00:00:00+00:00",
+            "git_commit": None,
+        },
+    }
+
+    card = model_card.render(metrics, saved_model.read_signatures(two_signatures))
+
+    assert "Nothing is known" in card
+    assert table(card, "Parity") == [["sum/up", "5", "total", "2.0e-07"]]
+    assert '"ids": np.zeros((1, 1), np.int64)' in card
+    assert "CIFAR" not in card
+    assert "predictions" not in card
