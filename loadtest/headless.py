@@ -3,7 +3,6 @@
 import signal
 import time
 from collections.abc import Callable
-from types import TracebackType
 from typing import Any
 
 import gevent
@@ -97,11 +96,8 @@ def run(config: LoadTestConfig, scenario: ClosedLoop, progress: Callable[[], Non
 
 
 def _stop_on_error(scenario: ClosedLoop) -> Any:  # noqa: ANN401 - Locust's listener type
-    def on_user_error(
-        *, exception: BaseException, tb: TracebackType | None, **_others: object
-    ) -> None:
-        # Locust would log the error and let the user go on for ever.
-        line = f" (line {tb.tb_lineno})" if tb is not None else ""
-        scenario.stop(f"the load generator failed: {exception!r}{line}")
+    def on_user_error(*, exception: BaseException, **_others: object) -> None:
+        # Locust logs the error with its traceback and would let the user go on for ever.
+        scenario.stop(f"the load generator failed: {exception!r}")
 
     return on_user_error

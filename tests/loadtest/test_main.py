@@ -2,6 +2,7 @@ import json
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -287,18 +288,24 @@ def test_ctrl_c_ends_a_run_early_and_still_writes_the_report(start, finish, imag
     assert result.report["errors"] == {}
 
 
-def test_a_server_that_dies_midway_ends_the_run_with_what_was_measured(
-    start, finish, image_models_dir
-):
+@pytest.fixture
+def server(image_models_dir) -> Iterator[tuple[servers.ServerProcess, str]]:
+    """A server process of its own, to be killed or frozen, and its address."""
+    with servers.as_process("--models_dir", str(image_models_dir), "--port", "0") as process:
+        address = process.wait_for(r"listening on ([\d.]+:\d+)").group(1)
+        process.wait_for("ready: ")
+        yield process, address
+
+
+def test_a_server_that_dies_midway_ends_the_run_with_what_was_measured(start, finish, server):
     """After 100 failures in a row nobody waits for the ten minutes that were asked for."""
-    with servers.as_process("--models_dir", str(image_models_dir), "--port", "0") as server:
-        address = server.wait_for(r"listening on ([\d.]+:\d+)").group(1)
-        server.wait_for("ready: ")
-        flags = ("--target", address, "--model", "cat", "--users", 4, "--duration", 600)
-        process, folder = start(*flags)
-        _wait_for_progress(process)
-        server.process.kill()
-        result = finish(process, folder)
+    victim, address = server
+    flags = ("--target", address, "--model", "cat", "--users", 4, "--duration", 600)
+    process, folder = start(*flags)
+    _wait_for_progress(process)
+
+    victim.process.kill()
+    result = finish(process, folder)
 
     assert result.exit_code == 1
     assert result.report["status"] == "stopped early"
@@ -306,6 +313,22 @@ def test_a_server_that_dies_midway_ends_the_run_with_what_was_measured(
     assert result.report["errors"]["UNAVAILABLE"]["count"] >= 100
     assert result.report["requests"]["answered"] > 0
     assert result.report["accuracy"]["n"] == result.report["requests"]["answered"]
+
+
+def test_a_server_that_hangs_ends_the_run(start, finish, server):
+    """Deadlines pass and nothing comes back: the run ends long before 100 of them have passed."""
+    victim, address = server
+    flags = ("--target", address, "--model", "cat", "--duration", 600, "--timeout", 0.5)
+    process, folder = start(*flags)
+    _wait_for_progress(process)
+
+    victim.process.send_signal(signal.SIGSTOP)
+    result = finish(process, folder)
+
+    assert result.exit_code == 1
+    assert result.report["stop_reason"].startswith("no answer for ")
+    assert list(result.report["errors"]) == ["DEADLINE_EXCEEDED"]
+    assert result.report["requests"]["answered"] > 0
 
 
 def _wait_for_progress(process: subprocess.Popen) -> None:

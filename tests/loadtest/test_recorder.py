@@ -110,9 +110,9 @@ def test_failures_are_counted_by_kind_and_have_no_latency():
 def test_the_window_runs_from_the_first_sending_to_the_last_end():
     """Requests overlap and end in any order, failures included; only answers are counted."""
     recorder = Recorder(np.zeros(4, np.int64))
-    recorder.record(query(0, 1), answer(0, 0, sent_ms=100, latency_ms=50))
-    recorder.record(query(2, 3), answer(0, 0, sent_ms=90, latency_ms=20))
     recorder.record(query(0), failure("UNAVAILABLE", sent_ms=200, latency_ms=90))
+    recorder.record(query(2, 3), answer(0, 0, sent_ms=90, latency_ms=20))
+    recorder.record(query(0, 1), answer(0, 0, sent_ms=100, latency_ms=50))
 
     summary = recorder.summary()
 
