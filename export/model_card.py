@@ -208,7 +208,8 @@ def _parity(parity: Mapping[str, Any]) -> str:
 
 
 def _delta(entry: Mapping[str, Any]) -> str:
-    return f"{entry['max_abs_delta']:.1e}"
+    delta = entry["max_abs_delta"]
+    return f"{delta:.1e}" if delta else "none"
 
 
 def _signatures(signatures: Mapping[str, Signature]) -> str:

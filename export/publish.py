@@ -100,7 +100,7 @@ def publish_run(
             data=version_metrics.data_section(split, str(run.metrics["data"]["variant"])),
             variants={
                 version_metrics.FP32: version_metrics.variant_section(
-                    onnx_file, onnx_answers.classes, split.labels
+                    onnx_file, onnx_answers, split.labels
                 )
             },
             parity=version_metrics.parity_section(pairs),

@@ -15,7 +15,7 @@ _CONFIG_FILE = "config.json"
 PICTURES = ("curves.png", "confusion_matrix.png")
 # Results of the trained model: the version states its own, recomputed on the artefact.
 _RESULTS = frozenset(
-    {"n", "top1", "top1_wilson_95", "per_class_accuracy", "confusion_matrix", "class_names"}
+    {"n", "top1", "top1_wilson_95", "loss", "per_class_accuracy", "confusion_matrix", "class_names"}
 )
 
 

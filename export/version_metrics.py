@@ -3,8 +3,9 @@
     model, parameters, class_names
     data        the test images: variant, SHA-256 of pixels and labels, number
     variants    by precision ("fp32"): file, size, SHA-256; n, correct, top1, top1_wilson_95,
-                per_class_accuracy, confusion_matrix (row = label, column = answer) and
-                predictions: the answer to each test image, in order, as one digit (class index)
+                loss (mean cross-entropy in nats), per_class_accuracy, confusion_matrix
+                (row = label, column = answer) and predictions: the answer to each test image,
+                in order, as one digit (class index)
     parity      tolerances, and for each pair of artefacts how far they are apart
     training    recipe, settings, seed, epochs, seconds, hardware, versions, commit
     export      versions, opset, time, commit
@@ -27,10 +28,11 @@ import onnx
 import tensorflow as tf
 
 from export import parity, to_onnx
+from export.answers import Answers
 from export.parity import Pair
 from serving.signature import Signature
 from training import environment
-from training.accuracy import wilson_interval
+from training.accuracy import score, wilson_interval
 from training.cifar10 import CLASS_NAMES, Split
 
 FP32 = "fp32"
@@ -47,18 +49,16 @@ def data_section(split: Split, variant: str) -> dict[str, Any]:
     }
 
 
-def variant_section(
-    file: Path, classes: npt.NDArray[np.int64], labels: npt.NDArray[np.int64]
-) -> dict[str, Any]:
-    """Accuracy of an ONNX file.
+def variant_section(file: Path, answers: Answers, labels: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """Accuracy of an ONNX file; the classes that it serves count, not those of its logits.
 
     Args:
         file: The file.
-        classes: Its answers, int64, shape (n,).
-        labels: The right ones, likewise.
+        answers: Its answers to n images.
+        labels: The right classes, int64, shape (n,).
     """
     matrix = np.zeros((len(CLASS_NAMES), len(CLASS_NAMES)), dtype=np.int64)
-    np.add.at(matrix, (labels, classes), 1)
+    np.add.at(matrix, (labels, answers.classes), 1)
     right, totals = matrix.diagonal(), matrix.sum(axis=1)
     n, correct = len(labels), int(right.sum())
     return {
@@ -67,12 +67,13 @@ def variant_section(
         "correct": correct,
         "top1": correct / n,
         "top1_wilson_95": list(wilson_interval(correct, n)),
+        "loss": score(answers.logits, labels).loss,
         "per_class_accuracy": {
             name: int(right[label]) / int(totals[label]) if totals[label] else None
             for label, name in enumerate(CLASS_NAMES)
         },
         "confusion_matrix": matrix.tolist(),
-        "predictions": "".join(str(answer) for answer in classes),
+        "predictions": "".join(str(answer) for answer in answers.classes),
     }
 
 

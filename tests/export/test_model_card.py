@@ -96,6 +96,8 @@ def test_card_states_parity_and_limits(published, signatures):
         "ONNX against Keras",
         "ONNX against SavedModel",
     ]
+    assert rows[0][1] == "none"
+    assert re.fullmatch(r"\d\.\de-0\d", rows[1][1])
     assert rows[1][3] == "80 of 80"
     assert "rtol 0.0001, atol 1e-05" in card
     assert "without a licence" in card

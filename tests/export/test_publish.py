@@ -97,6 +97,7 @@ def test_metrics_agree_with_the_run(published, run_dir):
     fp32 = metrics["variants"]["fp32"]
     shared = ("n", "top1", "top1_wilson_95", "per_class_accuracy", "confusion_matrix")
     assert {key: fp32[key] for key in shared} == {key: run[key] for key in shared}
+    assert fp32["loss"] == pytest.approx(run["loss"], rel=1e-5)
     assert fp32["correct"] == round(run["top1"] * run["n"])
     assert fp32["sha256"] == sha256(published.path / "model.onnx")
     assert metrics["parameters"] == run["parameters"] == 122_570
