@@ -88,7 +88,8 @@ class GrpcApplication:
 
 async def _answer_unary(method: UnaryMethod[Any], call: Call, reader: MessageReader) -> bytes:
     """The serialized response of a unary call."""
-    request = _parse(method, await reader.read_only_message(method.path))
+    message = await reader.read_only_message(method.path)
+    request = _parse(method, message)
     response = await method.handler(request, call)
     return response.SerializeToString()
 

@@ -52,6 +52,10 @@ class MessageReader:
             Unsupported: the body holds no message, or several.
             InvalidInput, ResourceExhausted: see `read_message`.
         """
+        await self._read_chunk()
+        if self._ended and self._is_one_plain_message():
+            # The usual case, a small request in one piece, without the steps below.
+            return bytes(memoryview(self._buffer)[PREFIX_BYTES:])
         message = await self.read_message()
         while not self._ended and not self._buffer:
             await self._read_chunk()
@@ -60,6 +64,14 @@ class MessageReader:
             msg = f"{path} takes exactly one request message, received {count}"
             raise Unsupported(msg)
         return message
+
+    def _is_one_plain_message(self) -> bool:
+        length = len(self._buffer) - PREFIX_BYTES
+        return (
+            0 <= length <= self._max_message_bytes
+            and self._buffer[0] == 0
+            and int.from_bytes(self._buffer[1:PREFIX_BYTES]) == length
+        )
 
     async def read_message(self) -> bytes | None:
         """The next message, decompressed; None at the end of the body.

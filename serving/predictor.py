@@ -1,8 +1,7 @@
 """The predictor: from a model spec and named tensors to named tensors, whatever the transport."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 
@@ -14,8 +13,7 @@ from serving.signature import DEFAULT_SIGNATURE_NAME, Signature
 WireTensor = TypeVar("WireTensor")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ModelSpec:
+class ModelSpec(NamedTuple):
     """Which function of which model is meant.
 
     Attributes:
@@ -31,8 +29,7 @@ class ModelSpec:
     signature_name: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
+class Prediction(NamedTuple):
     """An answer, and who gave it.
 
     Attributes:
@@ -95,7 +92,7 @@ class Predictor:
         arrays = {alias: _decode(alias, tensor, decode) for alias, tensor in inputs.items()}
         outputs = signature.select_outputs(list(output_filter))
         for alias, array in arrays.items():
-            signature.check_input(alias, array, str(servable))
+            signature.check_input(alias, array, servable)
         signature.check_batch(arrays)
         answer = await servable.predict(signature_name, arrays, outputs, deadline=deadline)
         return Prediction(servable=servable, signature_name=signature_name, outputs=answer)

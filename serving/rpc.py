@@ -5,15 +5,14 @@ A front end looks the path of a call up and hands the request to the handler.
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
 
 Request = TypeVar("Request", bound=Message)
 
 
-@dataclass(frozen=True, slots=True)
-class Call:
+class Call(NamedTuple):
     """What a handler may know about the call it answers.
 
     Attributes:

@@ -138,8 +138,19 @@ class TensorSpec:
     tensor: str
     graph_name: str
 
+    @cached_property
+    def numpy_dtype(self) -> np.dtype[Any]:
+        """The NumPy dtype of `dtype`."""
+        return self.dtype.numpy
+
+    @cached_property
+    def _fixed_after_batch(self) -> bool:
+        return self.shape[:1] == (-1,) and -1 not in self.shape[1:]
+
     def accepts_shape(self, shape: tuple[int, ...]) -> bool:
         """Whether a tensor of this shape fits: the same rank, and every fixed dimension equal."""
+        if self._fixed_after_batch:  # the usual case, in one comparison
+            return bool(shape) and shape[1:] == self.shape[1:]
         return len(shape) == len(self.shape) and all(
             expected in (-1, size) for expected, size in zip(self.shape, shape, strict=True)
         )
@@ -201,20 +212,20 @@ class Signature:
             msg = f"Batching Run() input tensors must have equal 0th-dimension size, got {sizes}"
             raise InvalidInput(msg)
 
-    def check_input(self, alias: str, array: np.ndarray, servable: str) -> None:
+    def check_input(self, alias: str, array: np.ndarray, servable: object) -> None:
         """Refuse a tensor that the model cannot take, before it gets near the model.
 
         Args:
             alias: Name of an input of this signature.
             array: The tensor as received.
-            servable: `name/version`, for the message.
+            servable: Prints as `name/version`, for the message.
 
         Raises:
             InvalidInput: dtype, rank or a dimension differs, or the batch is empty.
         """
         spec = self.inputs[alias]
-        dtype = DataType.from_numpy(array.dtype)
-        if dtype is not spec.dtype:
+        if array.dtype != spec.numpy_dtype:
+            dtype = DataType.from_numpy(array.dtype)
             position = sorted(self.inputs).index(alias)
             # The first clause is TensorFlow's own wording, which clients may match on.
             msg = (
@@ -244,9 +255,9 @@ class Signature:
         Raises:
             InvalidInput: an input is missing or unknown.
         """
-        sent, expected = sorted(names), sorted(self.inputs)
-        if sent == expected:
+        if len(names) == len(self.inputs) and all(name in self.inputs for name in names):
             return
+        sent, expected = sorted(names), sorted(self.inputs)
         if len(sent) != len(expected):
             extra = ",".join(name for name in sent if name not in self.inputs)
             missing = ",".join(name for name in expected if name not in names)

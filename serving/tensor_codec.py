@@ -36,6 +36,7 @@ _FIELDS = {
     DataType.DT_UINT32: "uint32_val",
     DataType.DT_UINT64: "uint64_val",
 }
+_DATA_TYPES: dict[int, DataType] = {data_type.value: data_type for data_type in DataType}
 # What a typed field holds where that is not the element type itself.
 _FIELD_DTYPES: dict[DataType, np.dtype[Any]] = {
     DataType.DT_COMPLEX64: np.dtype(np.float32),
@@ -59,14 +60,13 @@ def decode(proto: TensorProto) -> np.ndarray:
             wrong length, more values than elements, a value outside the dtype's range, or a tensor
             over `MAX_TENSOR_BYTES`.
     """
-    try:
-        data_type = DataType(proto.dtype)
-    except ValueError:
+    data_type = _DATA_TYPES.get(proto.dtype)
+    if data_type is None:
         msg = (
             f"dtype {proto.dtype} cannot be served; expected one of "
             f"{', '.join(known.name for known in DataType)}"
         )
-        raise InvalidInput(msg) from None
+        raise InvalidInput(msg)
     shape = _decode_shape(proto)
     dtype = data_type.numpy
     count = math.prod(shape)
@@ -115,7 +115,7 @@ def _decode_shape(proto: TensorProto) -> tuple[int, ...]:
     if shape.unknown_rank:
         msg = "tensor_shape has unknown_rank, expected one dim a dimension"
         raise InvalidInput(msg)
-    sizes = tuple(dim.size for dim in shape.dim)
+    sizes = tuple([dim.size for dim in shape.dim])
     if min(sizes, default=0) < 0:
         msg = f"tensor_shape is {sizes}, expected sizes of at least 0"
         raise InvalidInput(msg)
