@@ -68,6 +68,8 @@ def main(arguments: Sequence[str]) -> int:
     if arguments[:1] == ["web"]:
         return web.main(arguments[1:])
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
+    # Locust warns of spawning many users a second; here all of them wait until the last is ready.
+    logging.getLogger("locust.runners").setLevel(logging.ERROR)
     try:
         return run(parse_config(arguments))
     except UsageError as error:

@@ -14,9 +14,9 @@ from loadtest.scenarios import ClosedLoop
 from training.cifar10 import Split
 
 REPORT_FILE = "report.json"
+PERCENTILES = (50, 90, 99)
 # Above this share of one core a Python load generator measures its own queue as well.
 _BUSY_CLIENT_SHARE = 0.8
-PERCENTILES = (50, 90, 99)
 
 
 def build(
