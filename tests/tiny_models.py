@@ -153,6 +153,36 @@ def brightness(models_dir: Path, name: str = "brightness") -> Path:
     return model_folder.publish(models_dir / name, write)
 
 
+# The element types that ONNX Runtime and the Open Inference Protocol share, by the latter's name.
+ECHO_TYPES = {
+    "BOOL": TensorProto.BOOL,
+    "UINT8": TensorProto.UINT8,
+    "UINT16": TensorProto.UINT16,
+    "UINT32": TensorProto.UINT32,
+    "UINT64": TensorProto.UINT64,
+    "INT8": TensorProto.INT8,
+    "INT16": TensorProto.INT16,
+    "INT32": TensorProto.INT32,
+    "INT64": TensorProto.INT64,
+    "FP16": TensorProto.FLOAT16,
+    "FP32": TensorProto.FLOAT,
+    "FP64": TensorProto.DOUBLE,
+    "BYTES": TensorProto.STRING,
+}
+
+
+def echo(models_dir: Path, datatype: str, version: int = 1) -> Path:
+    """`y = x`, (batch, 2), of a datatype in `ECHO_TYPES`; the model is called `echo_<datatype>`."""
+    path = models_dir / f"echo_{datatype}" / str(version)
+    save(
+        path / "model.onnx",
+        [helper.make_node("Identity", ["x"], ["y"])],
+        [helper.make_tensor_value_info("x", ECHO_TYPES[datatype], ["batch", 2])],
+        [helper.make_tensor_value_info("y", ECHO_TYPES[datatype], ["batch", 2])],
+    )
+    return path
+
+
 SLOW_SIZE = 700
 _SLOW_STEPS = 12
 

@@ -1,0 +1,118 @@
+"""Tensors between JSON, as the Open Inference Protocol (KServe v2) has them, and NumPy.
+
+The elements come in a list, row-major, flat or nested as the shape is. BYTES are strings in UTF-8.
+Written against the Open Inference Protocol (specification/protocol/inference_rest.md).
+"""
+
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any
+
+import numpy as np
+
+from serving import kserve_codec
+from serving.errors import InvalidInput
+from serving.signature import DataType
+
+# What the elements of a JSON list may be, by the kind of the NumPy dtype.
+_JSON_TYPES: dict[str, set[type]] = {
+    "b": {bool},
+    "i": {int},
+    "u": {int},
+    "f": {int, float},
+    "O": {str},
+}
+_KINDS = {
+    bool: "boolean",
+    int: "integer",
+    float: "fraction",
+    str: "string",
+    list: "list",
+    dict: "object",
+    type(None): "null",
+}
+
+
+def kind_of(value: object) -> str:
+    """What JSON calls a parsed value, for messages."""
+    return _KINDS[type(value)]
+
+
+def decode(datatype: str, shape: Sequence[int], data: object) -> np.ndarray:
+    """The array that a parsed JSON list holds.
+
+    Args:
+        datatype: The protocol's name of the element type.
+        shape: Sizes of at least 0.
+        data: Elements in one list, or in lists nested as the shape is. BYTES are strings, encoded
+            as UTF-8.
+
+    Returns:
+        An array of that dtype and shape; BYTES gives dtype object, each element `bytes`.
+
+    Raises:
+        InvalidInput: datatype unknown, shape negative, the wrong number or nesting of elements, or
+            one that the datatype cannot hold.
+    """
+    data_type = kserve_codec.to_data_type(datatype)
+    sizes = kserve_codec.to_sizes(shape)
+    elements = _flatten(data, sizes)
+    kinds = _JSON_TYPES[data_type.numpy.kind]
+    wrong = sorted({_KINDS[kind] for kind in {*map(type, elements)} - kinds})
+    if wrong:
+        expected = " or ".join(sorted(_KINDS[kind] for kind in kinds))
+        msg = f"data has {', '.join(wrong)} elements, expected {expected} for datatype {datatype}"
+        raise InvalidInput(msg)
+    if data_type is DataType.DT_STRING:
+        elements = [_encoded(element) for element in elements]
+    return kserve_codec.from_elements(data_type, sizes, elements, "data")
+
+
+def encode(array: np.ndarray) -> list[Any]:
+    """An array as a flat list for JSON.
+
+    A float becomes the double of the same value, so that reading it back gives the same bits; NaN
+    and the infinities stay what they are, for which JSON proper has no form.
+
+    Raises:
+        InvalidInput: a string is not UTF-8 and so has no JSON form.
+    """
+    if DataType.from_numpy(array.dtype) is not DataType.DT_STRING:
+        return list(array.ravel().tolist())
+    try:
+        return [element.decode() for element in kserve_codec.to_bytes(array)]
+    except UnicodeDecodeError as error:
+        msg = (
+            "a BYTES element is not UTF-8 text and has no JSON form; ask for this output with the "
+            "parameter binary_data true"
+        )
+        raise InvalidInput(msg) from error
+
+
+def _flatten(data: object, sizes: tuple[int, ...]) -> list[Any]:
+    """The elements of a list that is flat, or nested exactly as the shape is."""
+    if not isinstance(data, list):
+        msg = f"data is {kind_of(data)}, expected a list"
+        raise InvalidInput(msg)
+    if not any(isinstance(element, list) for element in data):
+        return data
+    elements: list[Any] = [data]
+    for axis, size in enumerate(sizes):
+        for row in elements:
+            if not isinstance(row, list) or len(row) != size:
+                found = f"{len(row)} elements" if isinstance(row, list) else kind_of(row)
+                msg = (
+                    f"data has {found} at depth {axis + 1} of its nesting, expected a list of "
+                    f"{size} for shape {sizes}"
+                )
+                raise InvalidInput(msg)
+        elements = list(chain.from_iterable(elements))
+    return elements
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:  # JSON can escape half of a surrogate pair
+        msg = f"data has a string that is no Unicode text: {error.reason}; send BYTES in binary"
+        raise InvalidInput(msg) from error
