@@ -22,7 +22,10 @@ from typing import Any
 
 import numpy as np
 
+from serving import stage_times
+from serving.batch_report import BatchReport, OnBatch, Run
 from serving.errors import DeadlineExceeded, InternalError, Unavailable
+from serving.stage_times import StageTimes
 
 Arrays = Mapping[str, np.ndarray]
 RunBatch = Callable[[str, Arrays, Sequence[str]], dict[str, np.ndarray]]
@@ -68,13 +71,26 @@ class _Request:
     deadline: float | None
     group: Any
     future: "asyncio.Future[dict[str, np.ndarray]]"
+    queued: float
+    times: StageTimes | None
     outcome: dict[str, np.ndarray] | BaseException | None = field(default=None)
 
 
 class Batcher:
-    """Gathers the requests of one servable into batches and runs them in worker threads."""
+    """Gathers the requests of one servable into batches and runs them in worker threads.
 
-    def __init__(self, run: RunBatch, config: BatchingConfig, *, workers: int, name: str) -> None:
+    Attributes:
+        on_batch: Told of every batch that ran, in the event loop; None for nobody.
+    """
+
+    def __init__(
+        self,
+        run: RunBatch,
+        config: BatchingConfig,
+        *,
+        workers: int,
+        name: str,
+    ) -> None:
         """Start the workers.
 
         Args:
@@ -85,6 +101,7 @@ class Batcher:
             name: Of the servable, for thread names and messages.
         """
         self._run = run
+        self.on_batch: OnBatch | None = None
         self._config = config
         self._name = name
         self._queue: SimpleQueue[_Request | None] = SimpleQueue()
@@ -96,6 +113,16 @@ class Batcher:
         ]
         for thread in self._threads:
             thread.start()
+
+    @property
+    def rows(self) -> int:
+        """Rows that wait or run."""
+        return self._rows
+
+    @property
+    def queued_requests(self) -> int:
+        """Requests, or parts of large ones, that no worker has taken yet."""
+        return self._queue.qsize()
 
     async def run(
         self,
@@ -180,7 +207,13 @@ class Batcher:
             tuple(outputs),
             tuple(array.shape[1:] for array in inputs.values()),
         )
-        self._queue.put(_Request(signature_name, inputs, outputs, rows, deadline, group, future))
+        times = stage_times.CURRENT.get()
+        queued = time.monotonic()
+        if times and times.queued is None:
+            times.queued = queued
+        self._queue.put(
+            _Request(signature_name, inputs, outputs, rows, deadline, group, future, queued, times)
+        )
         return future
 
     def close(self) -> None:
@@ -239,29 +272,30 @@ class Batcher:
                 request.outcome = DeadlineExceeded(msg)
             elif not request.future.cancelled():
                 wanted.append(request)
+        runs: list[Run] = []
         if wanted:
-            self._compute(wanted)
-        batch[0].future.get_loop().call_soon_threadsafe(_deliver, batch)
+            self._compute(wanted, runs)
+        batch[0].future.get_loop().call_soon_threadsafe(self._deliver, batch, wanted, runs)
 
-    def _compute(self, batch: list[_Request]) -> None:
+    def _compute(self, batch: list[_Request], runs: list[Run]) -> None:
         first = batch[0]
         try:
             if first.rows is None:
-                first.outcome = self._run(first.signature_name, first.inputs, first.outputs)
+                first.outcome = self._run_timed(first, first.inputs, None, 0, runs)
                 return
             rows = sum(request.rows or 0 for request in batch)
             padding = self._config.padded_size(rows) - rows
             if len(batch) == 1 and not padding:
-                first.outcome = self._run(first.signature_name, first.inputs, first.outputs)
+                first.outcome = self._run_timed(first, first.inputs, rows, 0, runs)
                 return
             inputs = {
                 alias: _concatenate([request.inputs[alias] for request in batch], padding)
                 for alias in first.inputs
             }
-            answer = self._run(first.signature_name, inputs, first.outputs)
+            answer = self._run_timed(first, inputs, rows + padding, padding, runs)
             _check_rows(answer, rows + padding)
         except Exception as error:  # noqa: BLE001 - any error goes to the callers
-            self._compute_alone(batch, error)
+            self._compute_alone(batch, error, runs)
             return
         start = 0
         for request in batch:
@@ -269,13 +303,40 @@ class Batcher:
             request.outcome = {alias: array[start:end] for alias, array in answer.items()}
             start = end
 
-    def _compute_alone(self, batch: list[_Request], error: Exception) -> None:
+    def _run_timed(
+        self, request: _Request, inputs: Arrays, rows: int | None, padding: int, runs: list[Run]
+    ) -> dict[str, np.ndarray]:
+        """Run what a request asks for on the inputs of its batch."""
+        started = time.monotonic()
+        try:
+            return self._run(request.signature_name, inputs, request.outputs)
+        finally:
+            runs.append(Run(rows, padding, started, time.monotonic()))
+
+    def _compute_alone(self, batch: list[_Request], error: Exception, runs: list[Run]) -> None:
         """A batch failed: find whose fault it was by running its requests one by one."""
         if len(batch) == 1:
             batch[0].outcome = error
             return
         for request in batch:
-            self._compute([request])
+            self._compute([request], runs)
+
+    def _deliver(self, batch: list[_Request], wanted: list[_Request], runs: list[Run]) -> None:
+        """Report a batch and settle its futures; runs in the event loop."""
+        if runs:
+            started, ended = runs[0].started, runs[-1].ended
+            for request in wanted:
+                if request.times:
+                    request.times.ran(started, ended)
+            if self.on_batch:
+                report = BatchReport(
+                    wanted[0].signature_name,
+                    [started - request.queued for request in wanted],
+                    [request.rows for request in wanted],
+                    runs,
+                )
+                self.on_batch(report)
+        _settle(batch)
 
 
 def _check_rows(answer: Arrays, rows: int) -> None:
@@ -301,8 +362,8 @@ def _concatenate(arrays: list[np.ndarray], padding: int) -> np.ndarray:
     return np.concatenate(arrays)
 
 
-def _deliver(batch: list[_Request]) -> None:
-    """Settle the futures of a batch; runs in the event loop."""
+def _settle(batch: list[_Request]) -> None:
+    """Hand the outcomes of a batch to those who wait for them."""
     for request in batch:
         future, outcome = request.future, request.outcome
         if future.done():  # cancelled: nobody waits

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from serving import model_folder
+from serving.batch_report import OnBatch
 from serving.batcher import Batcher, BatchingConfig
 from serving.errors import DataLoss
 from serving.model_folder import ModelFolder
@@ -30,7 +31,10 @@ class Servable:
         version: Version number.
         signatures: By signature name.
         class_names: Names of the classes in output order, if the model has any.
+        warm_up_seconds: Time that the first runs took, before any request.
     """
+
+    warm_up_seconds = 0.0
 
     def __init__(
         self,
@@ -84,7 +88,9 @@ class Servable:
             instances=config.instances,
             batching=batching,
         )
+        warming = time.perf_counter()
         servable.warm_up()
+        servable.warm_up_seconds = time.perf_counter() - warming
         logger.info(
             "loaded %s on %s in %.0f ms",
             servable,
@@ -97,6 +103,20 @@ class Servable:
     def provider(self) -> str:
         """The execution provider that the graphs run on."""
         return next(iter(self._runtimes.values())).provider
+
+    @property
+    def rows_in_progress(self) -> int:
+        """Rows of requests that wait or run."""
+        return self._batcher.rows
+
+    @property
+    def queued_requests(self) -> int:
+        """Requests that no worker has taken yet."""
+        return self._batcher.queued_requests
+
+    def report_batches(self, on_batch: OnBatch) -> None:
+        """Have every batch reported, in the event loop."""
+        self._batcher.on_batch = on_batch
 
     async def predict(
         self,

@@ -1,0 +1,105 @@
+"""RPC methods that count their calls: the same table, each handler wrapped."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from google.protobuf.message import Message
+
+from serving.errors import ServingError
+from serving.metrics import Answers, Metrics
+from serving.rpc import Call, Method, UnaryMethod
+
+ENTRYPOINT = "GRPC"
+# Past this many, the look-ups kept are begun anew: versions that are gone must not pile up there.
+_MAX_KEPT = 256
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Api:
+    """How to read the messages of an API that runs a model.
+
+    Attributes:
+        asked: The model spec of a request; None if it has none.
+        answered: The model spec of a response, which names version and signature.
+        examples: How many examples a response is about, for an API that counts them.
+    """
+
+    asked: Callable[[Any], Any] = lambda request: request.model_spec
+    answered: Callable[[Any], Any] = lambda response: response.model_spec
+    examples: Callable[[Any], int] | None = None
+
+
+_APIS = {
+    "Predict": _Api(),
+    "Classify": _Api(examples=lambda response: len(response.result.classifications)),
+    "Regress": _Api(examples=lambda response: len(response.result.regressions)),
+    # Counted once, under its first task: all of them are for one model.
+    "MultiInference": _Api(
+        asked=lambda request: request.tasks[0].model_spec if request.tasks else None,
+        answered=lambda response: response.results[0].model_spec,
+    ),
+}
+
+
+def metered(methods: Iterable[Method], metrics: Metrics) -> list[Method]:
+    """Methods that count their calls; those that run no model stay as they are.
+
+    Args:
+        methods: Of TensorFlow Serving's PredictionService, known by their names, and any others.
+        metrics: Counts.
+    """
+    return [
+        _metered(method, metrics)
+        if isinstance(method, UnaryMethod) and _name(method) in _APIS
+        else method
+        for method in methods
+    ]
+
+
+def _name(method: Method) -> str:
+    return method.path.rpartition("/")[2]
+
+
+def _metered(method: UnaryMethod[Any], metrics: Metrics) -> Method:
+    name, handler = _name(method), method.handler
+    api = _APIS[name]
+    answered, examples = api.answered, api.examples
+    kept: dict[tuple[str, int, str], Answers] = {}
+
+    async def handle(request: Any, call: Call) -> Message:  # noqa: ANN401 - any message
+        metrics.in_flight += 1
+        started = time.perf_counter()
+        try:
+            response = await handler(request, call)
+        except BaseException as error:
+            spec = api.asked(request)
+            metrics.count_failure(spec.name if spec else "", name, ENTRYPOINT, error)
+            raise
+        finally:
+            metrics.in_flight -= 1
+        seconds = time.perf_counter() - started
+        spec = answered(response)
+        key = (spec.name, spec.version.value, spec.signature_name)
+        answers = kept.get(key) or _look_up(key)
+        if answers:
+            answers.count(seconds)
+            if examples:
+                metrics.count_examples(spec.name, examples(response))
+        return response
+
+    def _look_up(key: tuple[str, int, str]) -> Answers | None:
+        model_name, version, signature_name = key
+        try:
+            servable = metrics.manager.servable(model_name, version)
+        except ServingError:
+            return None  # unloaded since: its series are gone, too
+        answers = metrics.answers(servable, signature_name, name, ENTRYPOINT)
+        if answers:
+            if len(kept) >= _MAX_KEPT:
+                kept.clear()
+            kept[key] = answers
+        return answers
+
+    return replace(method, handler=handle)
