@@ -2,12 +2,15 @@
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 
 import uvloop
 
-from serving.config import ConfigError, ServerConfig, parse_config
+from serving.config import ServerConfig
+from serving.errors import ConfigError
+from serving.flags import parse_config
 from serving.runtime import DeviceError
 from serving.server import ModelServer
 
@@ -26,7 +29,8 @@ async def serve(config: ServerConfig) -> None:
     def stop(received: signal.Signals) -> None:
         logger.info("%s: finishing the calls in flight; again to quit at once", received.name)
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.remove_signal_handler(number)
+            # Not the default handlers: process 1 of a container has none.
+            loop.add_signal_handler(number, os._exit, 128 + number)
         stopping.set()
 
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -1,22 +1,30 @@
-"""Server settings. A flag beats the environment (`SERVING_PORT` for `--port`) beats the default."""
+"""Server settings, with TensorFlow Serving's names where it has them; `flags` reads them."""
+# ruff: noqa: RUF009 - `_setting` is dataclasses.field with a help text and limits
 
-import argparse
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import Field, dataclass, field, fields
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import partial
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 
+from serving import batching_file, text_protos, tls
 from serving.batcher import BatchingConfig
+from serving.errors import ConfigError
 from serving.manager import ManagerConfig
+from serving.model_config import ModelConfig, find_models
+from serving.protos.tfs_config_pb2 import MonitoringConfig
 from serving.runtime import Device, RuntimeConfig, available_cores
 
-ENVIRONMENT_PREFIX = "SERVING_"
-_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+Front = Literal["asgi", "grpcio"]
+Precision = Literal["auto", "fp32"]
+DEFAULT_MODELS_DIR = Path("models")
+METRICS_PATH = "/monitoring/prometheus/metrics"
+_DAY = 86_400
+_SOURCES = ("models_dir", "model_base_path", "model_config_file")
 
 
-class ConfigError(Exception):
-    """A setting that the server cannot start with."""
+def _setting(default: Any, text: str, low: float = 0, high: float = 1 << 62) -> Any:  # noqa: ANN401 - any setting
+    return field(default=default, metadata={"help": text, "low": low, "high": high})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,78 +32,140 @@ class ServerConfig:
     """Settings of the model server; flags carry the same names.
 
     Raises:
-        ConfigError: a value is out of range.
+        ConfigError: a value is out of range, or two settings contradict each other.
     """
 
-    models_dir: Path = field(
-        default=Path("models"), metadata={"help": "folder with <name>/<version>/model.onnx"}
+    # Models
+    models_dir: Path | None = _setting(
+        None, "folder with <name>/<version>/model.onnx for any number of models (default: models)"
     )
-    host: str = field(default="0.0.0.0", metadata={"help": "address to listen on"})  # noqa: S104 - a server in a container
-    port: int = field(default=8500, metadata={"help": "gRPC port; 0 picks a free one"})
-    rest_api_port: int = field(default=0, metadata={"help": "REST port; 0: none of its own"})
-    file_system_poll_wait_seconds: float = field(
-        default=1.0,
-        metadata={"help": "time between two looks for new versions; 0 looks once (seconds)"},
+    model_name: str = _setting("default", "what clients call the model in --model_base_path")
+    model_base_path: Path | None = _setting(None, "folder with <version>/model.onnx of one model")
+    model_config_file: Path | None = _setting(None, "ModelServerConfig in text format")
+    model_config_file_poll_wait_seconds: float = _setting(
+        0.0, "time between two looks for changes of that file; 0 reads it once (seconds)", 0, _DAY
     )
-    max_num_load_retries: int = field(
-        default=5, metadata={"help": "times a version that cannot be loaded is tried again"}
+    file_system_poll_wait_seconds: float = _setting(
+        1.0, "time between two looks for new versions; 0 looks once (seconds)", 0, _DAY
     )
-    load_retry_interval_micros: int = field(
-        default=60_000_000, metadata={"help": "time between two such tries (microseconds)"}
+    max_num_load_retries: int = _setting(
+        5, "times a version that cannot be loaded is tried again", 0, 1 << 31
     )
-    device: Device = field(
-        default="auto", metadata={"help": "auto takes CUDA where it works, cuda insists on it"}
+    load_retry_interval_micros: int = _setting(
+        60_000_000, "time between two such tries (microseconds)"
     )
-    instances: int = field(
-        default=0,
-        metadata={"help": "runs at the same time per model; 0: as many as there are cores"},
+    allow_version_labels_for_unavailable_models: bool = _setting(
+        default=False, text="accept labels on versions that are not loaded"
     )
-    intra_op_threads: int = field(
-        default=0, metadata={"help": "threads inside one run; 0: cores / instances"}
+    enable_model_warmup: bool = _setting(
+        default=True, text="replay a version's assets.extra/tf_serving_warmup_requests before use"
     )
-    enable_batching: bool = field(
-        default=True, metadata={"help": "let requests that wait together run together"}
+    # Network
+    host: str = _setting("0.0.0.0", "address to listen on")  # noqa: S104 - a server in a container
+    port: int = _setting(8500, "gRPC port; 0 picks a free one", 0, 65535)
+    rest_api_port: int = _setting(0, "REST port; 0: none of its own", 0, 65535)
+    rest_api_timeout_in_ms: int = _setting(
+        30_000, "time that a REST call may take (milliseconds)", 1, _DAY * 1000
     )
-    max_batch_size: int = field(default=64, metadata={"help": "most rows of one run"})
-    batch_timeout_micros: int = field(
-        default=0, metadata={"help": "time to wait for a batch to fill (microseconds)"}
+    grpc_socket_path: Path | None = _setting(None, "Unix socket to listen on beside the port")
+    ssl_config_file: Path | None = _setting(
+        None, "SSLConfig in text format: TLS on every port, the REST port too"
     )
-    max_enqueued_rows: int = field(
-        default=10_000, metadata={"help": "rows a model may have waiting; more are refused"}
+    front: Front = _setting("asgi", "gRPC by the fast web server, or by the grpcio library")
+    workers: int = _setting(1, "processes behind the ports, each with all models", 1, 1024)
+    max_message_bytes: int = _setting(64 << 20, "refuse larger requests (bytes)", 1, 2**31 - 1)
+    drain_seconds: float = _setting(
+        25.0, "time that calls in flight get on SIGTERM (seconds)", 0, 3600
     )
-    max_message_bytes: int = field(
-        default=64 << 20, metadata={"help": "larger requests are refused (bytes)"}
+    # Running models
+    device: Device = _setting("auto", "auto takes CUDA where it works, cuda insists on it")
+    require_gpu: bool = _setting(default=False, text="the same as --device cuda")
+    precision: Precision = _setting("auto", "fp32 is the one there is, and what auto takes")
+    instances: int = _setting(
+        0, "runs at the same time per model; 0: as many as there are cores", 0, 1024
     )
-    drain_seconds: float = field(
-        default=25.0, metadata={"help": "time that calls in flight get on SIGTERM (seconds)"}
+    intra_op_threads: int = _setting(0, "threads inside one run; 0: cores / instances", 0, 1024)
+    enable_batching: bool = _setting(
+        default=True,
+        text="let requests that wait together run together; off in TensorFlow Serving",
     )
-    enable_serialization_as_tensor_content: bool = field(
-        default=False, metadata={"help": "answer in tensor_content instead of typed fields"}
+    batching_parameters_file: Path | None = _setting(None, "BatchingParameters in text format")
+    max_batch_size: int = _setting(64, "most rows of one run", 1, 1 << 20)
+    batch_timeout_micros: int = _setting(
+        0, "time to wait for a batch to fill (microseconds)", 0, 60_000_000
+    )
+    max_enqueued_rows: int = _setting(
+        10_000, "rows a model may have waiting; more are refused", 1, 1 << 30
+    )
+    # Answers and monitoring
+    enable_serialization_as_tensor_content: bool = _setting(
+        default=False, text="answer in tensor_content instead of typed fields"
+    )
+    monitoring_config_file: Path | None = _setting(None, "MonitoringConfig in text format")
+    # Settings of TensorFlow Serving's gRPC library
+    grpc_channel_arguments: str = _setting(
+        "", "key=value,... for grpcio with --front grpcio; without effect otherwise"
+    )
+    grpc_max_threads: int = _setting(
+        0, "accepted without effect: calls need no threads of their own here", 0, 1 << 20
+    )
+    enable_grpc_healthcheck_service: bool = _setting(
+        default=True, text="accepted without effect: grpc.health.v1 is always there"
     )
 
     def __post_init__(self) -> None:
-        """Check ranges."""
-        for name, low, high in (
-            ("port", 0, 65535),
-            ("rest_api_port", 0, 65535),
-            ("file_system_poll_wait_seconds", 0, 86_400),
-            ("max_num_load_retries", 0, 1 << 31),
-            ("load_retry_interval_micros", 0, 1 << 62),
-            ("instances", 0, 1024),
-            ("intra_op_threads", 0, 1024),
-            ("max_batch_size", 1, 1 << 20),
-            ("batch_timeout_micros", 0, 60_000_000),
-            ("max_enqueued_rows", 1, 1 << 30),
-            ("max_message_bytes", 1, 2**31 - 1),
-            ("drain_seconds", 0, 3600),
-        ):
-            value = getattr(self, name)
-            if not low <= value <= high:
-                msg = f"--{name} is {value}, expected {low} to {high}"
+        """Check ranges, choices and contradictions."""
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            choices = get_args(setting.type) if isinstance(value, str) else ()
+            if choices and value not in choices:
+                msg = f"--{setting.name} is {value!r}, expected one of {', '.join(choices)}"
                 raise ConfigError(msg)
-        if self.device not in get_args(Device):
-            msg = f"--device is {self.device!r}, expected one of {', '.join(get_args(Device))}"
-            raise ConfigError(msg)
+            low, high = setting.metadata["low"], setting.metadata["high"]
+            if isinstance(value, int | float) and not low <= value <= high:
+                msg = f"--{setting.name} is {value}, expected {low} to {high}"
+                raise ConfigError(msg)
+        for reason in self._contradictions():
+            raise ConfigError(reason)
+
+    def _contradictions(self) -> list[str]:
+        reasons = []
+        given = [f"--{name}" for name in _SOURCES if getattr(self, name) is not None]
+        if len(given) > 1:
+            reasons.append(f"{' and '.join(given)} given, expected one of them")
+        if self.model_name != "default" and self.model_base_path is None:
+            reasons.append("--model_name given without --model_base_path, expected both")
+        if self.model_config_file_poll_wait_seconds and self.model_config_file is None:
+            reasons.append(
+                "--model_config_file_poll_wait_seconds given without --model_config_file"
+            )
+        if self.require_gpu and self.device == "cpu":
+            reasons.append("--require_gpu given with --device cpu, expected one of them")
+        if self.batching_parameters_file is not None:
+            if not self.enable_batching:
+                reasons.append("--batching_parameters_file given with --enable_batching=false")
+            reasons.extend(
+                f"--{setting.name} given with --batching_parameters_file, expected one of them"
+                for setting in fields(self)
+                if setting.name in {"max_batch_size", "batch_timeout_micros", "max_enqueued_rows"}
+                and getattr(self, setting.name) != setting.default
+            )
+        if self.ssl_config_file is not None and self.grpc_socket_path is not None:
+            reasons.append(
+                "--grpc_socket_path given with --ssl_config_file: there is no TLS on a Unix "
+                "socket, and without it the socket would be a way around; leave one out"
+            )
+        if self.port and self.port == self.rest_api_port:
+            reasons.append(f"--port and --rest_api_port are both {self.port}, expected two ports")
+        return reasons
+
+    def find_models(self) -> Callable[[], Mapping[str, ModelConfig]]:
+        """What tells the models of `models_dir` or `model_base_path`, at any time."""
+        if self.model_base_path is None:
+            return partial(find_models, self.models_dir or DEFAULT_MODELS_DIR)
+        base_path = self.model_base_path.absolute()
+        models = {self.model_name: ModelConfig(name=self.model_name, base_path=base_path)}
+        return lambda: models
 
     def manager(self) -> ManagerConfig:
         """How versions are kept up to date."""
@@ -103,74 +173,62 @@ class ServerConfig:
             poll_seconds=self.file_system_poll_wait_seconds,
             max_load_retries=self.max_num_load_retries,
             retry_seconds=self.load_retry_interval_micros / 1e6,
+            allow_labels_for_unavailable=self.allow_version_labels_for_unavailable_models,
         )
 
     def batching(self) -> BatchingConfig:
-        """How requests are gathered; without batching each runs alone."""
-        return BatchingConfig(
+        """How requests are gathered; without batching each runs alone.
+
+        Raises:
+            ConfigError: the file of parameters cannot be understood.
+        """
+        return self._batching()[0]
+
+    def _batching(self) -> tuple[BatchingConfig, int]:
+        config = BatchingConfig(
             enabled=self.enable_batching,
             max_batch_size=self.max_batch_size,
             batch_timeout_micros=self.batch_timeout_micros,
             max_enqueued_rows=self.max_enqueued_rows,
         )
+        if self.batching_parameters_file is None:
+            return config, 0
+        return batching_file.read(self.batching_parameters_file, config)
 
     def runtime(self) -> RuntimeConfig:
-        """The threads to use, from the settings and the cores this process has."""
-        cores = available_cores()
-        instances = self.instances or max(1, cores // (self.intra_op_threads or 1))
-        threads = self.intra_op_threads or max(1, cores // instances)
-        return RuntimeConfig(device=self.device, instances=instances, intra_op_threads=threads)
+        """The threads to use, from the settings and this process's share of the cores.
 
-
-def parse_config(
-    arguments: Sequence[str], environment: Mapping[str, str] = os.environ
-) -> ServerConfig:
-    """Read the settings.
-
-    Args:
-        arguments: Command line without the program's name.
-        environment: Environment variables.
-
-    Raises:
-        ConfigError: a value cannot be understood or is out of range.
-        SystemExit: `--help`, or an unknown flag.
-    """
-    parser = argparse.ArgumentParser(
-        prog="python -m serving",
-        description="Serve ONNX models over TensorFlow Serving's API.",
-        epilog=f"Each flag has an environment variable: --port is {ENVIRONMENT_PREFIX}PORT.",
-        allow_abbrev=False,
-    )
-    for setting in fields(ServerConfig):
-        parser.add_argument(
-            f"--{setting.name}",
-            metavar=setting.name.rpartition("_")[2].upper(),
-            # `--flag` alone switches a boolean on, `--flag=false` off, as with TensorFlow Serving.
-            nargs="?" if setting.type is bool else None,
-            const="true" if setting.type is bool else None,
-            help=f"{setting.metadata['help']} (default: {setting.default})",
+        Raises:
+            ConfigError: the file of batching parameters cannot be understood.
+        """
+        cores = max(1, available_cores() // self.workers)
+        instances = (
+            self.instances or self._batching()[1] or max(1, cores // (self.intra_op_threads or 1))
         )
-    flags = vars(parser.parse_args(arguments))
-    values: dict[str, Any] = {}
-    for setting in fields(ServerConfig):
-        variable = ENVIRONMENT_PREFIX + setting.name.upper()
-        if flags[setting.name] is not None:
-            values[setting.name] = _convert(setting, flags[setting.name], f"--{setting.name}")
-        elif variable in environment:
-            values[setting.name] = _convert(setting, environment[variable], variable)
-    return ServerConfig(**values)
+        threads = self.intra_op_threads or max(1, cores // instances)
+        device: Device = "cuda" if self.require_gpu else self.device
+        return RuntimeConfig(device=device, instances=instances, intra_op_threads=threads)
 
+    def tls(self) -> tls.TlsConfig | None:
+        """The certificates; None for plain text.
 
-def _convert(setting: "Field[Any]", text: str, source: str) -> Any:  # noqa: ANN401 - any setting
-    try:
-        if setting.type is bool:
-            return _BOOLEANS[text.lower()]
-        if setting.type is int:
-            return int(text)
-        if setting.type is float:
-            return float(text)
-    except (KeyError, ValueError):
-        expected = "true or false" if setting.type is bool else "a number"
-        msg = f"{source} is {text!r}, expected {expected}"
-        raise ConfigError(msg) from None
-    return Path(text) if setting.type is Path else text
+        Raises:
+            ConfigError: the file cannot be understood.
+        """
+        return None if self.ssl_config_file is None else tls.read(self.ssl_config_file)
+
+    def metrics_path(self) -> str | None:
+        """Where `monitoring_config_file` wants metrics for Prometheus; None for nowhere.
+
+        Raises:
+            ConfigError: the file cannot be understood, or the path is none.
+        """
+        if self.monitoring_config_file is None:
+            return None
+        file = text_protos.read(self.monitoring_config_file, MonitoringConfig)
+        prometheus = file.message.prometheus_config
+        path = prometheus.path or METRICS_PATH
+        if not path.startswith("/"):
+            reason = f"path is {path!r}, expected it to begin with /"
+            raise file.error(reason, "path")
+        return path if prometheus.enable else None

@@ -116,3 +116,7 @@ class UnknownError(ServingError):
     """A new configuration could not be taken over; TensorFlow Serving answers UNKNOWN here."""
 
     code = StatusCode.UNKNOWN
+
+
+class ConfigError(Exception):
+    """A setting or a settings file that the server cannot start with; nothing a caller sees."""

@@ -178,12 +178,17 @@ def deadline(headers: Mapping[bytes, bytes]) -> float | None:
     return time.monotonic() + int(digits) * _TIMEOUT_UNITS[unit]
 
 
+def cut_message(message: str) -> str:
+    """A status message as long as TensorFlow Serving lets it be."""
+    if len(message) > MAX_STATUS_MESSAGE:
+        return message[:MAX_STATUS_MESSAGE] + TRUNCATED
+    return message
+
+
 def status_headers(code: StatusCode, message: str) -> Iterable[tuple[bytes, bytes]]:
     """The headers or trailers that end a call; long messages are cut."""
-    if len(message) > MAX_STATUS_MESSAGE:
-        message = message[:MAX_STATUS_MESSAGE] + TRUNCATED
     yield b"grpc-status", str(int(code)).encode()
-    encoded = quote(message, safe=_PLAIN_CHARACTERS)
+    encoded = quote(cut_message(message), safe=_PLAIN_CHARACTERS)
     # HTTP forbids spaces around a header's value; some of TensorFlow Serving's messages end in one.
     if encoded.endswith(" "):
         encoded = encoded[:-1] + "%20"

@@ -25,6 +25,7 @@ class Health:
     def __init__(self) -> None:
         self._states: dict[str, int] = {"": NOT_SERVING}
         self._changed = asyncio.Event()  # replaced each time it is set
+        self._ended = False
 
     def methods(self) -> list[Method]:
         """The rows of the method table."""
@@ -50,7 +51,11 @@ class Health:
         self._changed = asyncio.Event()
 
     def shut_down(self) -> None:
-        """Answer NOT_SERVING on every name from now on."""
+        """Answer NOT_SERVING on every name from now on; whoever watches is told so, and released.
+
+        Otherwise the server would wait for its watchers, who wait for the server.
+        """
+        self._ended = True
         self.set_states(dict.fromkeys(self._states, False))
 
     async def check(
@@ -67,7 +72,7 @@ class Health:
     async def watch(
         self, requests: AsyncIterator[health_pb2.HealthCheckRequest], _call: Call
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
-        """Health.Watch: the state now, and again whenever it changes."""
+        """Health.Watch: the state now, and again whenever it changes, until the server stops."""
         request = await anext(requests, health_pb2.HealthCheckRequest())
         told: int | None = None
         while True:
@@ -76,4 +81,6 @@ class Health:
             if state != told:
                 yield health_pb2.HealthCheckResponse(status=state)
                 told = state
+            if self._ended:
+                return
             await changed.wait()

@@ -328,23 +328,28 @@ class Manager:
         async with self._changing:
             before = self._models
             candidates = {name: self._candidate(config) for name, config in models.items()}
-            failed = []
-            for name, model in candidates.items():
-                for version in sorted(await self._wanted_versions(model), reverse=True):
-                    if version not in model.servables:
-                        await self._load_version(name, model, version)
-                if not model.servables:
-                    failed.append(name)
             try:
-                self._check_candidates(candidates, failed)
-            except ServingError:
+                await self._load_candidates(candidates)
+            except (DeviceError, ServingError) as error:
                 await self._unload_all_but(before, candidates)
+                if isinstance(error, DeviceError):
+                    raise UnknownError(str(error)) from error
                 raise
             self._models = candidates
             self._find_models = lambda: models
             self.on_change()
             await self._unload_all_but(candidates, before)
         await self.update()
+
+    async def _load_candidates(self, candidates: Mapping[str, _Model]) -> None:
+        failed = []
+        for name, model in candidates.items():
+            for version in sorted(await self._wanted_versions(model), reverse=True):
+                if version not in model.servables:
+                    await self._load_version(name, model, version)
+            if not model.servables:
+                failed.append(name)
+        self._check_candidates(candidates, failed)
 
     async def _unload_all_but(
         self, kept: Mapping[str, _Model], models: Mapping[str, _Model]

@@ -1,8 +1,12 @@
 """TensorFlow Serving's gRPC services: decode, call the predictor or manager, encode."""
 
+import asyncio
+import logging
+
 from serving import tensor_codec
-from serving.errors import InvalidInput
+from serving.errors import FailedPrecondition, InvalidInput, ServingError
 from serving.manager import Manager
+from serving.model_config_list import models_of
 from serving.predictor import ModelSpec, Predictor
 from serving.protos import tensorflow_pb2, tensorflow_serving_pb2
 from serving.protos.tensorflow_serving_pb2 import (
@@ -12,6 +16,8 @@ from serving.protos.tensorflow_serving_pb2 import (
     GetModelStatusResponse,
     PredictRequest,
     PredictResponse,
+    ReloadConfigRequest,
+    ReloadConfigResponse,
     SignatureDefMap,
 )
 from serving.rpc import Call, Method, UnaryMethod
@@ -21,12 +27,19 @@ PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
 SIGNATURE_DEF = "signature_def"
 
+logger = logging.getLogger(__name__)
+
 
 class TensorFlowServing:
     """Handlers of PredictionService and ModelService."""
 
     def __init__(
-        self, predictor: Predictor, manager: Manager, *, answer_as_tensor_content: bool = False
+        self,
+        predictor: Predictor,
+        manager: Manager,
+        *,
+        answer_as_tensor_content: bool = False,
+        reloadable: bool = True,
     ) -> None:
         """Bind the handlers.
 
@@ -35,10 +48,13 @@ class TensorFlowServing:
             manager: Knows the versions.
             answer_as_tensor_content: Answer in `tensor_content` instead of typed fields
                 (`--enable_serialization_as_tensor_content`).
+            reloadable: Whether requests may change the set of models.
         """
         self._predictor = predictor
         self._manager = manager
         self._answer_as_tensor_content = answer_as_tensor_content
+        self._reloadable = reloadable
+        self._reloading: set[asyncio.Task[None]] = set()
 
     def methods(self) -> list[Method]:
         """The rows of the method table."""
@@ -57,6 +73,11 @@ class TensorFlowServing:
                 path=f"/{MODEL_SERVICE}/GetModelStatus",
                 request_type=GetModelStatusRequest,
                 handler=self.get_model_status,
+            ),
+            UnaryMethod(
+                path=f"/{MODEL_SERVICE}/HandleReloadConfigRequest",
+                request_type=ReloadConfigRequest,
+                handler=self.reload_config,
             ),
         ]
 
@@ -114,6 +135,36 @@ class TensorFlowServing:
             entry.state = status.state  # type: ignore[assignment]  # takes a number
             entry.status.error_code = status.error_code  # type: ignore[assignment]  # likewise
             entry.status.error_message = status.error_message
+        return response
+
+    async def reload_config(
+        self, request: ReloadConfigRequest, _call: Call
+    ) -> ReloadConfigResponse:
+        """ModelService.HandleReloadConfigRequest: serve another set of models.
+
+        It answers when all of them are available. If one is not, the set before goes on as it was,
+        where TensorFlow Serving would have taken over half of the new one. A refusal is the status
+        of the call, as it is there: the response's own status only ever says OK.
+        """
+        if not self._reloadable:
+            msg = (
+                "HandleReloadConfigRequest would reach one of this server's --workers alone; write "
+                "the list into its --model_config_file, which all of them read"
+            )
+            raise FailedPrecondition(msg)
+        models = models_of(request.config)
+        logger.info("reload requested: %s", ", ".join(models) or "no model")
+        # A client that gives up waiting must not leave a half-done change behind.
+        reloading = asyncio.create_task(self._manager.reload(models))
+        self._reloading.add(reloading)
+        reloading.add_done_callback(self._reloading.discard)
+        try:
+            await asyncio.shield(reloading)
+        except ServingError as error:
+            logger.warning("reload refused: %s", error.message)
+            raise
+        response = ReloadConfigResponse()
+        response.status.error_code = 0  # type: ignore[assignment]  # takes a number
         return response
 
 

@@ -2,30 +2,35 @@
 
 import asyncio
 import logging
+from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
-import h2corn
-
-from serving.config import ConfigError, ServerConfig
-from serving.front_asgi import GrpcApplication
+from serving.config import DEFAULT_MODELS_DIR, ServerConfig
+from serving.errors import ConfigError
+from serving.front_asgi import Application, GrpcApplication
 from serving.health import SERVICE as HEALTH_SERVICE
 from serving.health import Health
 from serving.http import HttpApplication
+from serving.kserve_service import InferenceService
+from serving.listeners import Listeners
 from serving.manager import Manager
-from serving.model_config import find_models
+from serving.model_config_list import ModelConfigFile
+from serving.model_folder import list_versions
 from serving.predictor import Predictor
 from serving.reflection import Reflection
-from serving.rpc import method_table
+from serving.rest_kserve import KServeRest
+from serving.rpc import Method, method_table
+from serving.rpc_kserve import INFERENCE_SERVICE, KServe
 from serving.rpc_tfs import MODEL_SERVICE, PREDICTION_SERVICE, TensorFlowServing
 from serving.runtime import choose_providers
 from serving.servable import Servable
+from serving.web_server import WebServer
+
+if TYPE_CHECKING:
+    from serving.front_grpcio import GrpcioServer
 
 logger = logging.getLogger(__name__)
-
-# Room for a message's own framing over --max_message_bytes: the limit that callers are told of is
-# checked by the application, which answers with a gRPC status; this one only guards the web server.
-_BODY_MARGIN_BYTES = 1 << 20
-_STALL_SECONDS = 60.0
 
 
 class ModelServer:
@@ -34,18 +39,31 @@ class ModelServer:
     Attributes:
         config: Its settings.
         manager: Its models.
+        port: The gRPC port, once started.
     """
 
-    def __init__(self, config: ServerConfig) -> None:
+    def __init__(
+        self,
+        config: ServerConfig,
+        *,
+        listeners: Listeners | None = None,
+        wait_for_others: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
         """Put the parts together; nothing is bound or loaded yet.
 
+        Args:
+            config: The settings.
+            listeners: Sockets to use instead of those that the settings ask for.
+            wait_for_others: Awaited when the models are loaded, before the server calls itself
+                ready.
+
         Raises:
-            ConfigError: the models folder cannot be read or holds no model.
+            ConfigError: there is no model, or a settings file cannot be understood.
             DeviceError: the device asked for does not exist here.
         """
         self.config = config
         runtime = config.runtime()
-        providers, reason = choose_providers(config.device)
+        providers, reason = choose_providers(runtime.device)
         logger.info(
             "execution provider %s (%s), %d instances x %d threads a model",
             providers[0],
@@ -53,8 +71,16 @@ class ModelServer:
             runtime.instances,
             runtime.intra_op_threads,
         )
+        self._certificates = config.tls()
+        self._model_config_file: ModelConfigFile | None = None
+        find_models = config.find_models()
+        if config.model_config_file is not None:
+            retry_seconds = config.manager().retry_seconds
+            file = ModelConfigFile(config.model_config_file, retry_seconds=retry_seconds)
+            self._model_config_file = file
+            find_models = lambda: file.models  # noqa: E731 - one of two ways, both short
         self.manager = Manager(
-            partial(find_models, config.models_dir),
+            find_models,
             partial(Servable.load, config=runtime, batching=config.batching()),
             config.manager(),
         )
@@ -66,23 +92,34 @@ class ModelServer:
             predictor,
             self.manager,
             answer_as_tensor_content=config.enable_serialization_as_tensor_content,
+            reloadable=config.workers == 1,
         )
-        reflection = Reflection([PREDICTION_SERVICE, MODEL_SERVICE, HEALTH_SERVICE])
-        application = GrpcApplication(
-            method_table(
-                [*tensorflow_serving.methods(), *self._health.methods(), *reflection.methods()]
-            ),
-            HttpApplication([], max_body_bytes=config.max_message_bytes),
-            max_message_bytes=config.max_message_bytes,
+        kserve = InferenceService(predictor, self.manager, is_ready=lambda: self._ready)
+        reflection = Reflection(
+            [PREDICTION_SERVICE, MODEL_SERVICE, INFERENCE_SERVICE, HEALTH_SERVICE]
         )
-        self._web_server = h2corn.Server(application, _web_config(config))
-        self._serving: asyncio.Task[None] | None = None
+        methods = method_table(
+            [
+                *tensorflow_serving.methods(),
+                *KServe(kserve).methods(),
+                *self._health.methods(),
+                *reflection.methods(),
+            ]
+        )
+        http = HttpApplication(KServeRest(kserve).routes(), max_body_bytes=config.max_message_bytes)
+        application: Application = http
+        self._grpcio: GrpcioServer | None = None
+        if config.front == "grpcio":
+            self._grpcio = _grpcio_server(methods, config)
+        else:
+            limit = config.max_message_bytes
+            application = GrpcApplication(methods, http, max_message_bytes=limit)
+        self._web_server = WebServer(application, config)
+        self._listeners = listeners
+        self._wait_for_others = wait_for_others
+        self._watching: asyncio.Task[None] | None = None
         self._ready = False
-
-    @property
-    def port(self) -> int:
-        """The port that is listened on, once started."""
-        return int(self._web_server.addresses[0].rpartition(":")[2])
+        self.port = 0
 
     async def start(self) -> None:
         """Listen, then load and warm up the models; health is NOT_SERVING until that is done.
@@ -91,78 +128,93 @@ class ModelServer:
             ConfigError: the port cannot be bound.
             DeviceError: CUDA was insisted on and a model did not get it.
         """
-        self._serving = asyncio.create_task(self._web_server.serve())
-        try:
-            await self._web_server.wait_started()
-        except OSError as error:
-            address = f"{self.config.host}:{self.config.port}"
-            msg = (
-                f"cannot listen on {address}: {error.strerror or error}; "
-                "choose another --port (0 picks a free one) or --host"
-            )
-            raise ConfigError(msg) from error
+        await self._listen()
         logger.info("listening on %s:%d, loading models", self.config.host, self.port)
         await self.manager.start()
+        poll_seconds = self.config.model_config_file_poll_wait_seconds
+        if self._model_config_file is not None and poll_seconds:
+            watch = self._model_config_file.watch(self.manager.reload, poll_seconds)
+            self._watching = asyncio.create_task(watch)
+        if self._wait_for_others is not None:
+            await self._wait_for_others()
         self._ready = True
         self._models_changed()
         available = [name for name, ready in self.manager.availability.items() if ready]
         logger.info("ready: %s", ", ".join(available) or "no model")
 
+    async def _listen(self) -> None:
+        """Bind and accept.
+
+        Raises:
+            ConfigError: an address cannot be had.
+        """
+        if self._listeners is None:
+            self._listeners = Listeners.open(self.config, rpc=self._grpcio is None)
+        listeners = [*self._listeners.rpc, *self._listeners.rest]
+        if self._grpcio is not None:
+            self.port = await self._grpcio.start(self._certificates)
+        else:
+            self.port = int(listeners[0].getsockname()[1])
+        if listeners:
+            await self._web_server.start(listeners, self._certificates)
+
     def _require_models(self) -> None:
         """Refuse to start on a folder that is surely not meant.
 
         Raises:
-            ConfigError: the models folder cannot be read or holds no model.
+            ConfigError: the folder of models, or of the one model, cannot be read or is empty.
         """
+        if self._model_config_file is not None:
+            return  # an empty list is a wish, and its folders may fill later
         try:
-            models = find_models(self.config.models_dir)
+            models = self.config.find_models()()
         except OSError as error:
             raise ConfigError(str(error)) from error
-        if not models:
+        path = self.config.model_base_path
+        if path is not None and not list_versions(path):
             msg = (
-                f"no model found in {self.config.models_dir.resolve()}; expected "
-                "<name>/<version>/model.onnx in it, or another --models_dir"
+                f"no version of {self.config.model_name} found in {path.absolute()}; expected "
+                "<version>/model.onnx in it, or another --model_base_path"
+            )
+            raise ConfigError(msg)
+        if not models:
+            folder = (self.config.models_dir or DEFAULT_MODELS_DIR).absolute()
+            msg = (
+                f"no model found in {folder}; expected <name>/<version>/model.onnx in it, or "
+                "another --models_dir"
             )
             raise ConfigError(msg)
 
     def _models_changed(self) -> None:
         if self._ready:
             # TensorFlow Serving registers the unqualified names of its services.
-            services = ("", PREDICTION_SERVICE, MODEL_SERVICE, "PredictionService", "ModelService")
+            services = (
+                "",
+                PREDICTION_SERVICE,
+                MODEL_SERVICE,
+                INFERENCE_SERVICE,
+                "PredictionService",
+                "ModelService",
+            )
             self._health.set_states(dict.fromkeys(services, True) | self.manager.availability)
 
     async def stop(self) -> None:
         """Refuse new work, let the calls in flight finish within `drain_seconds`, unload."""
         self._ready = False
         self._health.shut_down()
-        self._web_server.shutdown()
-        if self._serving is not None:
-            await asyncio.gather(self._serving, return_exceptions=True)
+        if self._watching is not None:
+            self._watching.cancel()
+            await asyncio.gather(self._watching, return_exceptions=True)
+        await asyncio.gather(
+            self._web_server.stop(), *([self._grpcio.stop()] if self._grpcio is not None else [])
+        )
         await self.manager.close()
+        if self.config.grpc_socket_path is not None:
+            self.config.grpc_socket_path.unlink(missing_ok=True)
 
 
-def _web_config(config: ServerConfig) -> h2corn.Config:
-    ports = [config.port, config.rest_api_port] if config.rest_api_port else [config.port]
-    return h2corn.Config(
-        # Either port answers both protocols; two of them because clients expect two.
-        bind=tuple(f"{config.host}:{port}" for port in ports),
-        grpc=True,
-        access_log=False,  # a line a call costs more than a small model
-        lifespan="off",
-        # One thread does all HTTP/2 work; a second one would only take a core from the models.
-        runtime_threads=1,
-        loop="uvloop",
-        server_header="off",
-        # gRPC clients keep one connection for all calls: they want more streams than a browser.
-        max_concurrent_streams=1024,
-        timeout_keep_alive=0,  # idle gRPC connections stay open, as with grpc's own servers
-        timeout_graceful_shutdown=config.drain_seconds,
-        request_policies=(
-            h2corn.RequestPolicy(
-                path="/*",
-                max_request_body_size=config.max_message_bytes + _BODY_MARGIN_BYTES,
-                timeout_request_body_idle=_STALL_SECONDS,
-                h2_timeout_response_stall=_STALL_SECONDS,
-            ),
-        ),
-    )
+def _grpcio_server(methods: Mapping[str, Method], config: ServerConfig) -> "GrpcioServer":
+    # The library costs 16 MB and is imported only where it is used.
+    from serving.front_grpcio import GrpcioServer  # noqa: PLC0415
+
+    return GrpcioServer(methods, config)

@@ -3,7 +3,9 @@ from pathlib import Path
 import pytest
 
 from serving import config
-from serving.config import ConfigError, ServerConfig, parse_config
+from serving.config import ServerConfig
+from serving.errors import ConfigError
+from serving.flags import parse_config
 
 
 def test_flag_beats_environment_beats_default():
