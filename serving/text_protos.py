@@ -70,8 +70,9 @@ def parse(path: Path, text: str, message_type: type[M]) -> TextProto[M]:
     try:
         message = text_format.Parse(text, message_type())
     except text_format.ParseError as error:
-        # The library's message begins with "line:column : ".
-        reason = re.sub(r"^\d+:\d+ : ", "", str(error)).rstrip(".")
+        # The library's message begins with "line:column : " and may quote the line, which can hold
+        # a private key.
+        reason = re.sub(r"^\d+:\d+ : ('.*': )?", "", str(error), flags=re.DOTALL).rstrip(".")
         msg = (
             f"{path}:{error.GetLine() or 1}: {reason}; expected the fields of "
             f"{message_type.DESCRIPTOR.full_name} in text format"
