@@ -145,11 +145,15 @@ class Runtime:
             One array an output, in the order asked for.
 
         Raises:
-            InvalidInput: the graph cannot take these values or sizes.
+            InvalidInput: the graph cannot take these values or sizes, or a string is not UTF-8.
             InternalError: the graph failed.
         """
+        feeds = {
+            tensor: _to_text(tensor, array) if array.dtype.kind == "O" else array
+            for tensor, array in feeds.items()
+        }
         try:
-            arrays: list[np.ndarray] = self._session.run(output_tensors, dict(feeds))
+            arrays: list[np.ndarray] = self._session.run(output_tensors, feeds)
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise _run_error(error) from error
         return arrays
@@ -161,6 +165,19 @@ def _spec(node: Any) -> TensorSpec:  # noqa: ANN401 - onnxruntime.NodeArg has no
     return TensorSpec(
         dtype=DataType.from_onnx(node.type), shape=shape, tensor=node.name, graph_name=node.name
     )
+
+
+def _to_text(tensor: str, array: np.ndarray) -> np.ndarray:
+    """An array of `bytes` as one of `str`: ONNX Runtime takes b"x" for the text "b'x'"."""
+    text = np.empty(array.size, dtype=object)
+    try:
+        text[:] = [
+            element.decode() if isinstance(element, bytes) else element for element in array.flat
+        ]
+    except UnicodeDecodeError as error:
+        msg = f"tensor {tensor} has a string that is not UTF-8, as ONNX strings are: {error}"
+        raise InvalidInput(msg) from error
+    return text.reshape(array.shape)
 
 
 def _run_error(error: Exception) -> ServingError:
