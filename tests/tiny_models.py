@@ -183,6 +183,60 @@ def echo(models_dir: Path, datatype: str, version: int = 1) -> Path:
     return path
 
 
+def cast(models_dir: Path, name: str = "cast", version: int = 1) -> Path:
+    """`half = float16(x)` and `same = x`, float32 (batch,)."""
+    path = models_dir / name / str(version)
+    save(
+        path / "model.onnx",
+        [
+            helper.make_node("Cast", ["x"], ["half"], to=TensorProto.FLOAT16),
+            helper.make_node("Identity", ["x"], ["same"]),
+        ],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch"])],
+        [
+            helper.make_tensor_value_info("half", TensorProto.FLOAT16, ["batch"]),
+            helper.make_tensor_value_info("same", TensorProto.FLOAT, ["batch"]),
+        ],
+    )
+    return path
+
+
+def calculator(models_dir: Path) -> Path:
+    """Two signatures on int64 (batch,): `serving_default` doubles x into y, `square` squares it.
+
+    Published, as version 1 and then the next.
+    """
+
+    def spec(tensor: str) -> TensorSpec:
+        return TensorSpec(dtype=DataType.DT_INT64, shape=(-1,), tensor=tensor, graph_name=tensor)
+
+    def write(path: Path) -> None:
+        save(
+            path / "model.onnx",
+            [
+                helper.make_node("Add", ["x", "x"], ["twice"]),
+                helper.make_node("Mul", ["x", "x"], ["squared"]),
+            ],
+            [helper.make_tensor_value_info("x", TensorProto.INT64, ["batch"])],
+            [
+                helper.make_tensor_value_info(tensor, TensorProto.INT64, ["batch"])
+                for tensor in ("twice", "squared")
+            ],
+        )
+        signatures = {
+            name: Signature(
+                method_name="tensorflow/serving/predict",
+                file="model.onnx",
+                inputs={"x": spec("x")},
+                outputs={"y": spec(tensor)},
+            )
+            for name, tensor in (("serving_default", "twice"), ("square", "squared"))
+        }
+        model_folder.write_signatures(path, signatures)
+
+    return model_folder.publish(models_dir / "calculator", write)
+
+
 SLOW_SIZE = 700
 _SLOW_STEPS = 12
 
