@@ -8,6 +8,7 @@ import sys
 
 import uvloop
 
+from serving import request_log
 from serving.config import ServerConfig
 from serving.errors import ConfigError
 from serving.flags import parse_config
@@ -46,14 +47,9 @@ async def serve(config: ServerConfig) -> None:
 
 def main() -> None:
     """Read the settings and serve; settings that do not work end in one line and exit code 2."""
-    logging.basicConfig(
-        level=logging.INFO,
-        format="%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%S",
-        stream=sys.stderr,
-    )
     try:
         config = parse_config(sys.argv[1:])
+        request_log.configure(config.log_format)
         uvloop.run(serve(config))
     except (ConfigError, DeviceError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -13,6 +13,7 @@ from serving.errors import ConfigError
 from serving.manager import ManagerConfig
 from serving.model_config import ModelConfig, find_models
 from serving.protos.tfs_config_pb2 import MonitoringConfig
+from serving.request_log import LogFormat
 from serving.runtime import Device, RuntimeConfig, available_cores
 
 Front = Literal["asgi", "grpcio"]
@@ -101,7 +102,10 @@ class ServerConfig:
     enable_serialization_as_tensor_content: bool = _setting(
         default=False, text="answer in tensor_content instead of typed fields"
     )
-    monitoring_config_file: Path | None = _setting(None, "MonitoringConfig in text format")
+    monitoring_config_file: Path | None = _setting(
+        None, "MonitoringConfig in text format; it can move the metrics or switch them off"
+    )
+    log_format: LogFormat = _setting("text", "lines of text, or a JSON object a line")
     # Settings of TensorFlow Serving's gRPC library
     grpc_channel_arguments: str = _setting(
         "", "key=value,... for grpcio with --front grpcio; without effect otherwise"
@@ -218,13 +222,15 @@ class ServerConfig:
         return None if self.ssl_config_file is None else tls.read(self.ssl_config_file)
 
     def metrics_path(self) -> str | None:
-        """Where `monitoring_config_file` wants metrics for Prometheus; None for nowhere.
+        """Where Prometheus finds the metrics; None if `monitoring_config_file` wants none.
+
+        Without that file they are on, where TensorFlow Serving has them off.
 
         Raises:
             ConfigError: the file cannot be understood, or the path is none.
         """
         if self.monitoring_config_file is None:
-            return None
+            return METRICS_PATH
         file = text_protos.read(self.monitoring_config_file, MonitoringConfig)
         prometheus = file.message.prometheus_config
         path = prometheus.path or METRICS_PATH

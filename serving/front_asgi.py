@@ -12,7 +12,8 @@ from typing import Any
 
 from google.protobuf.message import DecodeError
 
-from serving.errors import InvalidInput, ServingError, StatusCode, Unsupported
+from serving import request_log, stage_times
+from serving.errors import InvalidInput, ServingError, Unsupported
 from serving.grpc_wire import (
     ACCEPT_ENCODING,
     Disconnected,
@@ -23,10 +24,12 @@ from serving.grpc_wire import (
     status_headers,
 )
 from serving.rpc import Call, Method, StreamMethod, UnaryMethod
+from serving.stage_times import StageTimes
 
 logger = logging.getLogger(__name__)
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
+Header = tuple[bytes, bytes]
 Application = Callable[[Mapping[str, Any], Receive, Send], Awaitable[None]]
 
 # Requests of a stream that may wait for its handler; then the client has to.
@@ -67,6 +70,7 @@ class GrpcApplication:
             await self._http(scope, receive, send)
             return
         path = scope["path"]
+        times = stage_times.begin(headers)
         reader = MessageReader(receive, headers, self._max_message_bytes)
         try:
             call = Call(deadline=deadline(headers))
@@ -74,16 +78,16 @@ class GrpcApplication:
             if isinstance(method, UnaryMethod):
                 payload = await _answer_unary(method, call, reader)
             else:
-                await _answer_stream(_existing(method, path), call, reader, send)
+                await _answer_stream(_existing(method, path), call, reader, send, headers)
                 return
         except Disconnected:
             return
         except Exception as error:  # noqa: BLE001 - every error becomes a status
-            await _send_error(send, *_status_of(error, path))
+            await _send_error(send, _status_of(error, path, headers))
             return
         await send(_START)
         await send({"type": "http.response.body", "body": frame(payload)})
-        await send(_OK_TRAILERS)
+        await send(_OK_TRAILERS if times is None else _trailers(times))
 
 
 async def _answer_unary(method: UnaryMethod[Any], call: Call, reader: MessageReader) -> bytes:
@@ -95,13 +99,17 @@ async def _answer_unary(method: UnaryMethod[Any], call: Call, reader: MessageRea
 
 
 async def _answer_stream(
-    method: StreamMethod[Any], call: Call, reader: MessageReader, send: Send
+    method: StreamMethod[Any],
+    call: Call,
+    reader: MessageReader,
+    send: Send,
+    headers: Mapping[bytes, bytes],
 ) -> None:
     """Answer a streaming call, and stop when the client goes away."""
     # A request, the error that took its place, or None at the end.
     arrived: asyncio.Queue[Any] = asyncio.Queue(maxsize=_MAX_WAITING_REQUESTS)
     receiving = asyncio.create_task(_receive_stream(method, reader, arrived))
-    responding = asyncio.create_task(_send_stream(method, call, arrived, send))
+    responding = asyncio.create_task(_send_stream(method, call, arrived, send, headers))
     try:
         # Receiving ends when the client is gone: then nobody waits for responses any more.
         await asyncio.wait({receiving, responding}, return_when=asyncio.FIRST_COMPLETED)
@@ -126,7 +134,11 @@ async def _receive_stream(
 
 
 async def _send_stream(
-    method: StreamMethod[Any], call: Call, arrived: asyncio.Queue[Any], send: Send
+    method: StreamMethod[Any],
+    call: Call,
+    arrived: asyncio.Queue[Any],
+    send: Send,
+    headers: Mapping[bytes, bytes],
 ) -> None:
     async def requests() -> AsyncIterator[Any]:
         while (item := await arrived.get()) is not None:
@@ -141,8 +153,8 @@ async def _send_stream(
             body = frame(response.SerializeToString())
             await send({"type": "http.response.body", "body": body, "more_body": True})
     except Exception as error:  # noqa: BLE001 - every error becomes a status
-        status = status_headers(*_status_of(error, method.path))
-        trailers = {"type": "http.response.trailers", "headers": list(status)}
+        status = _status_of(error, method.path, headers)
+        trailers = {"type": "http.response.trailers", "headers": status}
     await send({"type": "http.response.body", "body": b""})
     await send(trailers)
 
@@ -163,16 +175,19 @@ def _parse(method: Method, message: bytes) -> Any:  # noqa: ANN401 - a message
         raise InvalidInput(msg) from error
 
 
-def _status_of(error: Exception, path: str) -> tuple[StatusCode, str]:
-    """Status code and message to answer an error with; unexpected ones are logged, not shown."""
-    if isinstance(error, ServingError):
-        return error.code, error.message
-    logger.error("unexpected error in %s", path, exc_info=error)
-    return StatusCode.INTERNAL, "internal error"
+def _status_of(error: Exception, path: str, headers: Mapping[bytes, bytes]) -> list[Header]:
+    """The headers or trailers that answer an error; unexpected ones are logged, not shown."""
+    code, message, identity = request_log.status_of(error, path, headers, logger)
+    return [*status_headers(code, message), (request_log.REQUEST_ID, identity.encode())]
 
 
-async def _send_error(send: Send, code: StatusCode, message: str) -> None:
-    """End a call that has sent nothing yet: status and message go into the headers."""
-    headers = [_CONTENT_TYPE, *status_headers(code, message)]
+def _trailers(times: StageTimes) -> dict[str, Any]:
+    """The trailers of an answer to a call that asked where its time went."""
+    return {"type": "http.response.trailers", "headers": [(b"grpc-status", b"0"), times.header()]}
+
+
+async def _send_error(send: Send, status: list[Header]) -> None:
+    """End a call that has sent nothing yet: its status goes into the headers."""
+    headers = [_CONTENT_TYPE, *status]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b""})

@@ -58,6 +58,10 @@ class Health:
         self._ended = True
         self.set_states(dict.fromkeys(self._states, False))
 
+    def is_serving(self, service: str = "") -> bool:
+        """Whether a service or model is SERVING; by default the whole server."""
+        return bool(self._states.get(service) == SERVING)
+
     async def check(
         self, request: health_pb2.HealthCheckRequest, _call: Call
     ) -> health_pb2.HealthCheckResponse:

@@ -7,18 +7,21 @@ an `HttpResponse`, or raises a `ServingError`, whose gRPC code decides the HTTP 
 import json
 import logging
 import re
+import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
-from serving.errors import ResourceExhausted, ServingError, StatusCode
+from serving import request_log, stage_times
+from serving.errors import InvalidInput, ResourceExhausted, StatusCode
 from serving.grpc_wire import Disconnected, Receive
 
 logger = logging.getLogger(__name__)
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 JSON = "application/json"
+_GZIP_WINDOW_BITS = 31  # 15 bits of window, and 16 for gzip's own header
 
 # TensorFlow Serving's mapping (util/net_http/server and model_servers/http_server.cc).
 HTTP_STATUS = {
@@ -112,25 +115,33 @@ class HttpApplication:
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Answer one HTTP request."""
+        request_headers = dict(scope["headers"])
+        times = stage_times.begin(request_headers)
+        more_headers = []
         try:
-            response = await self._respond(scope, receive)
+            response = await self._respond(scope, request_headers, receive)
         except Disconnected:
             return
-        except ServingError as error:
-            response = error_response(error.code, error.message)
-        except Exception:
-            logger.exception("unexpected error in %s %s", scope["method"], scope["path"])
-            response = error_response(StatusCode.INTERNAL, "internal error")
+        except Exception as error:  # noqa: BLE001 - every error becomes a status
+            what = f"{scope['method']} {scope['path']}"
+            code, message, identity = request_log.status_of(error, what, request_headers, logger)
+            response = error_response(code, message)
+            more_headers.append((request_log.REQUEST_ID, identity.encode()))
+        if times:
+            more_headers.append(times.header())
         headers = [
             (b"content-type", response.content_type.encode()),
             (b"content-length", str(len(response.body)).encode()),
             *response.headers,
+            *more_headers,
         ]
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         body = b"" if scope["method"] == "HEAD" else response.body
         await send({"type": "http.response.body", "body": body})
 
-    async def _respond(self, scope: Mapping[str, Any], receive: Receive) -> HttpResponse:
+    async def _respond(
+        self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes], receive: Receive
+    ) -> HttpResponse:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         # The raw path, so that an encoded slash in a model's name is no separator.
         raw_path = scope["raw_path"].decode("latin-1").partition("?")[0]
@@ -144,8 +155,8 @@ class HttpApplication:
                 request = HttpRequest(
                     method=method,
                     path=scope["path"],
-                    headers=dict(scope["headers"]),
-                    body=await self._read_body(receive),
+                    headers=headers,
+                    body=self._inflate(await self._read_body(receive), headers),
                     parameters=parameters,
                 )
                 return await route.handler(request)
@@ -162,9 +173,39 @@ class HttpApplication:
             body += event.get("body", b"")
             more = event.get("more_body", False)
             if len(body) > self._max_body_bytes:
-                msg = (
-                    f"request body has over {self._max_body_bytes} bytes; send smaller batches or "
-                    "raise the server's --max_message_bytes"
-                )
-                raise ResourceExhausted(msg)
+                raise self._too_large(verb="has")
         return bytes(body)
+
+    def _inflate(self, body: bytes, headers: Mapping[bytes, bytes]) -> bytes:
+        """The body without its content encoding.
+
+        Raises:
+            InvalidInput: the encoding is unknown, or the body is not encoded that way.
+            ResourceExhausted: it inflates to more than the server takes.
+        """
+        encoding = headers.get(b"content-encoding", b"identity").lower()
+        if encoding == b"identity":
+            return body
+        if encoding not in {b"gzip", b"x-gzip"}:
+            name = encoding.decode("latin-1")
+            msg = f"content-encoding {name!r} is not supported; expected gzip or identity"
+            raise InvalidInput(msg)
+        inflater = zlib.decompressobj(_GZIP_WINDOW_BITS)
+        try:
+            # A little over the limit is enough to know that a small body hides a huge one.
+            content = inflater.decompress(body, self._max_body_bytes + 1)
+        except zlib.error as error:
+            msg = f"gzip body cannot be decompressed: {error}"
+            raise InvalidInput(msg) from error
+        if len(content) > self._max_body_bytes:
+            raise self._too_large(verb="inflates to")
+        if not inflater.eof:
+            msg = "gzip body is truncated"
+            raise InvalidInput(msg)
+        return content
+
+    def _too_large(self, *, verb: str) -> ResourceExhausted:
+        return ResourceExhausted(
+            f"request body {verb} over {self._max_body_bytes} bytes; send smaller batches or "
+            "raise the server's --max_message_bytes"
+        )

@@ -12,7 +12,9 @@ dictionary look-up, two histograms and a few additions a request; batches are co
 """
 
 import asyncio
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
 from serving.batch_report import BatchReport
@@ -144,6 +146,19 @@ class Answers:
         self._request_seconds.observe(seconds)
 
 
+class Outcome:
+    """Who answered a request; nobody until it is said."""
+
+    def __init__(self) -> None:
+        self.servable: Servable | None = None
+        self.signature_name = ""
+
+    def answered(self, servable: Servable, signature_name: str) -> None:
+        """Say that the request is answered OK."""
+        self.servable = servable
+        self.signature_name = signature_name
+
+
 class Metrics:
     """All counts of a server.
 
@@ -189,6 +204,35 @@ class Metrics:
             return None
         own = metrics.signatures[signature_name]
         return Answers(metrics.model, own, api, entrypoint)
+
+    @contextmanager
+    def request(self, model_name: str, api: str, entrypoint: str) -> Iterator[Outcome]:
+        """Count a request, the time it takes and how it ends.
+
+        For entrypoints whose requests cost so much that a look-up each does not matter.
+
+        Args:
+            model_name: The model it is for, as the caller wrote it.
+            api: `Predict`, `Classify`, ...
+            entrypoint: `GRPC` or `REST`.
+
+        Yields:
+            To be told who answered.
+        """
+        outcome = Outcome()
+        started = time.perf_counter()
+        self.in_flight += 1
+        try:
+            yield outcome
+        except BaseException as error:
+            self.count_failure(model_name, api, entrypoint, error)
+            raise
+        finally:
+            self.in_flight -= 1
+        if outcome.servable is not None:
+            answers = self.answers(outcome.servable, outcome.signature_name, api, entrypoint)
+            if answers:
+                answers.count(time.perf_counter() - started)
 
     def count_examples(self, model_name: str, examples: int) -> None:
         """Count the examples of a request that was answered OK."""

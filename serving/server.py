@@ -4,8 +4,10 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from serving.batcher import BatchingConfig
 from serving.config import DEFAULT_MODELS_DIR, ServerConfig
 from serving.errors import ConfigError
 from serving.front_asgi import Application, GrpcApplication
@@ -15,15 +17,20 @@ from serving.http import HttpApplication
 from serving.kserve_service import InferenceService
 from serving.listeners import Listeners
 from serving.manager import Manager
+from serving.metered_methods import metered
+from serving.metrics import Metrics
+from serving.metrics_page import MetricsPage
 from serving.model_config_list import ModelConfigFile
 from serving.model_folder import list_versions
 from serving.predictor import Predictor
+from serving.probes import Probes
 from serving.reflection import Reflection
+from serving.rest import Rest
 from serving.rest_kserve import KServeRest
 from serving.rpc import Method, method_table
 from serving.rpc_kserve import INFERENCE_SERVICE, KServe
 from serving.rpc_tfs import MODEL_SERVICE, PREDICTION_SERVICE, TensorFlowServing
-from serving.runtime import choose_providers
+from serving.runtime import RuntimeConfig, choose_providers
 from serving.servable import Servable
 from serving.web_server import WebServer
 
@@ -81,9 +88,11 @@ class ModelServer:
             find_models = lambda: file.models  # noqa: E731 - one of two ways, both short
         self.manager = Manager(
             find_models,
-            partial(Servable.load, config=runtime, batching=config.batching()),
+            partial(self._load, config=runtime, batching=config.batching()),
             config.manager(),
         )
+        self._metrics = Metrics(self.manager)
+        self._metrics_path = config.metrics_path()
         self.manager.on_change = self._models_changed
         self._require_models()
         self._health = Health()
@@ -100,13 +109,19 @@ class ModelServer:
         )
         methods = method_table(
             [
-                *tensorflow_serving.methods(),
+                *self._metered(tensorflow_serving.methods()),
                 *KServe(kserve).methods(),
                 *self._health.methods(),
                 *reflection.methods(),
             ]
         )
-        http = HttpApplication(KServeRest(kserve).routes(), max_body_bytes=config.max_message_bytes)
+        page = MetricsPage(self._metrics, provider=providers[0])
+        probes = Probes(self._health, page, metrics_path=self._metrics_path)
+        rest = Rest(
+            predictor, self.manager, self._metrics, timeout_in_ms=config.rest_api_timeout_in_ms
+        )
+        routes = [*rest.routes(), *KServeRest(kserve).routes(), *probes.routes()]
+        http = HttpApplication(routes, max_body_bytes=config.max_message_bytes)
         application: Application = http
         self._grpcio: GrpcioServer | None = None
         if config.front == "grpcio":
@@ -120,6 +135,17 @@ class ModelServer:
         self._watching: asyncio.Task[None] | None = None
         self._ready = False
         self.port = 0
+
+    def _load(
+        self, name: str, version: int, path: Path, config: RuntimeConfig, batching: BatchingConfig
+    ) -> Servable:
+        servable = Servable.load(name, version, path, config, batching)
+        if self._metrics_path:
+            self._metrics.watch(servable)
+        return servable
+
+    def _metered(self, methods: list[Method]) -> list[Method]:
+        return metered(methods, self._metrics) if self._metrics_path else methods
 
     async def start(self) -> None:
         """Listen, then load and warm up the models; health is NOT_SERVING until that is done.
