@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from serving import kserve_codec, kserve_json
-from serving.errors import InvalidInput, Unsupported
+from serving.errors import InvalidInput
 from serving.http import JSON, HttpRequest, HttpResponse, Route
 from serving.kserve_service import (
     EXTENSIONS,
@@ -140,10 +140,6 @@ def _tensor_metadata(tensors: Iterable[TensorMetadata]) -> list[dict[str, Any]]:
 
 def _split(request: HttpRequest) -> tuple[Mapping[str, Any], memoryview]:
     """The JSON object at the beginning of a body, and the binary data behind it."""
-    encoding = request.headers.get(b"content-encoding", b"identity").decode("latin-1")
-    if encoding != "identity":
-        msg = f"content-encoding {encoding!r} is not supported; send the body uncompressed"
-        raise Unsupported(msg)
     content = memoryview(request.body)
     length = request.headers.get(HEADER_LENGTH)
     end = len(content)
