@@ -7,7 +7,7 @@ PORT ?= 8500
 # Which tests `make test` leaves out; each has a target of its own below.
 TEST_MARKERS ?= not (docker or gpu or network or slow)
 
-.PHONY: help serve test test-docker test-slow lint format protos lock clean
+.PHONY: help serve test test-docker test-slow tritonclient lint format protos lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -15,7 +15,7 @@ help: ## Show the targets
 serve: $(VENV)/.serve ## Serve the bundled models on port 8500
 	$(BIN)/python -m serving --models_dir $(MODELS_DIR) --port $(PORT)
 
-test: $(VENV)/.dev ## Run all tests that need neither Docker, a GPU, the internet nor minutes
+test: $(VENV)/.dev $(VENV)/.tritonclient ## Run all tests that need neither Docker, a GPU, the internet nor minutes
 	$(BIN)/python -m pytest -m "$(TEST_MARKERS)" $(PYTEST_ARGS)
 
 test-docker: ## Build the image on the local Docker engine and test the container
@@ -23,6 +23,11 @@ test-docker: ## Build the image on the local Docker engine and test the containe
 
 test-slow: ## Run the tests that take minutes
 	$(MAKE) test TEST_MARKERS=slow
+
+tritonclient: $(VENV)/.tritonclient ## Make the environment of the official KServe client, which tests use
+
+bench: $(VENV)/.dev ## Measure the server against raw ONNX Runtime (needs h2load)
+	$(BIN)/python tests/bench $(BENCH_ARGS)
 
 lint: $(VENV)/.dev ## Check style, types and import contracts
 	$(BIN)/ruff check .
@@ -51,6 +56,12 @@ $(BIN)/python:
 
 $(VENV)/.lock-tools: | $(BIN)/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check uv
+	@touch $@
+
+# An environment of its own: the client's limits on protobuf and greenlet exclude the versions in constraints.txt.
+$(VENV)/.tritonclient: tests/e2e/tritonclient.txt | $(BIN)/python
+	$(BIN)/python -m venv $(VENV)/tritonclient
+	$(VENV)/tritonclient/bin/python -m pip install -q --disable-pip-version-check -r $<
 	@touch $@
 
 # One stamp per extra: .venv/.serve, .venv/.dev, ...
