@@ -12,9 +12,9 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from serving import tls
+from serving import request_log, stage_times, tls
 from serving.config import ServerConfig
-from serving.errors import ConfigError, InvalidInput, ServingError, StatusCode
+from serving.errors import ConfigError, InvalidInput
 from serving.grpc_wire import cut_message
 from serving.listeners import cannot_listen
 from serving.rpc import Call, Method, StreamMethod, UnaryMethod
@@ -39,13 +39,13 @@ class GrpcioServer:
         """
         self._methods = methods
         self._config = config
-        self._options = [
-            ("grpc.max_receive_message_length", config.max_message_bytes),
-            ("grpc.max_send_message_length", -1),
+        options: dict[str, int | str] = {
+            "grpc.max_receive_message_length": config.max_message_bytes,
+            "grpc.max_send_message_length": -1,
             # Without workers a second server on the port is a mistake, which this one must notice.
-            ("grpc.so_reuseport", int(config.workers > 1)),
-            *_channel_arguments(config.grpc_channel_arguments),
-        ]
+            "grpc.so_reuseport": int(config.workers > 1),
+        }
+        self._options = options | _channel_arguments(config.grpc_channel_arguments)
         self._server: grpc.aio.Server | None = None
 
     async def start(self, certificates: tls.TlsConfig | None) -> int:
@@ -62,7 +62,7 @@ class GrpcioServer:
         """
         server = grpc.aio.server(
             handlers=[_Handler(self._methods)],
-            options=self._options,
+            options=list(self._options.items()),
             compression=grpc.Compression.NoCompression,
         )
         address = f"{self._config.host}:{self._config.port}"
@@ -109,11 +109,16 @@ class _Handler(grpc.GenericRpcHandler):
 
 def _unary(method: UnaryMethod[Any]) -> Any:  # noqa: ANN401 - grpcio's types know no bytes
     async def answer(request: bytes, context: Any) -> bytes:  # noqa: ANN401 - likewise
+        times = stage_times.begin(_headers(context))
         try:
             response = await method.handler(_parse(method, request), _call(context))
-            return response.SerializeToString()
+            payload = response.SerializeToString()
         except Exception as error:  # noqa: BLE001 - every error becomes a status
             await _abort(context, error, method.path)
+        if times:
+            key, value = times.header()
+            context.set_trailing_metadata(((key.decode(), value.decode()),))
+        return payload
 
     return answer
 
@@ -149,6 +154,14 @@ def _call(context: Any) -> Call:  # noqa: ANN401 - grpc.aio.ServicerContext
     return Call(deadline=None if remaining is None else time.monotonic() + remaining)
 
 
+def _headers(context: Any) -> dict[bytes, bytes]:  # noqa: ANN401 - grpc.aio.ServicerContext
+    """The call's metadata, as the ASGI front has it."""
+    return {
+        key.encode(): value if isinstance(value, bytes) else value.encode()
+        for key, value in context.invocation_metadata()
+    }
+
+
 def _parse(method: Method, message: bytes) -> Any:  # noqa: ANN401 - a message
     try:
         return method.request_type.FromString(message)
@@ -162,12 +175,9 @@ async def _abort(context: Any, error: Exception, path: str) -> NoReturn:  # noqa
     """End a call with an error's status; unexpected errors are logged, not shown."""
     if isinstance(error, grpc.aio.AbortError):
         raise error
-    code, message = StatusCode.INTERNAL, "internal error"
-    if isinstance(error, ServingError):
-        code, message = error.code, error.message
-    else:
-        logger.error("unexpected error in %s", path, exc_info=error)
-    await context.abort(_CODES[int(code)], cut_message(message))
+    code, message, identity = request_log.status_of(error, path, _headers(context), logger)
+    trailers = ((request_log.REQUEST_ID.decode(), identity),)
+    await context.abort(_CODES[int(code)], cut_message(message), trailers)
     raise AssertionError  # abort raises
 
 
@@ -179,17 +189,17 @@ def _credentials(certificates: tls.TlsConfig) -> grpc.ServerCredentials:
     )
 
 
-def _channel_arguments(text: str) -> list[tuple[str, int | str]]:
+def _channel_arguments(text: str) -> dict[str, int | str]:
     """`key=value,...` as grpcio wants it; whole numbers become integers.
 
     Raises:
         ConfigError: an entry has no value.
     """
-    arguments: list[tuple[str, int | str]] = []
+    arguments: dict[str, int | str] = {}
     for entry in filter(None, text.split(",")):
         key, separator, value = entry.partition("=")
         if not separator:
             msg = f"--grpc_channel_arguments has {entry!r}, expected key=value,key=value"
             raise ConfigError(msg)
-        arguments.append((key, int(value) if value.lstrip("-").isdigit() else value))
+        arguments[key] = int(value) if value.removeprefix("-").isdigit() else value
     return arguments

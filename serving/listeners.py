@@ -114,10 +114,12 @@ class Listeners:
     Attributes:
         rpc: For gRPC: the port's first, then the Unix socket, if there is one.
         rest: For REST, if it has a port of its own.
+        socket_path: Of the Unix socket, if it was made here.
     """
 
     rpc: Sequence[socket.socket] = ()
     rest: Sequence[socket.socket] = ()
+    socket_path: Path | None = None
 
     @classmethod
     def open(cls, config: ServerConfig, *, rpc: bool = True, shared: bool = False) -> "Listeners":
@@ -133,16 +135,24 @@ class Listeners:
         """
         opened: list[socket.socket] = []
         rest: list[socket.socket] = []
+        path = config.grpc_socket_path if rpc else None
         try:
             if rpc:
                 opened.append(listen(config.host, config.port, shared=shared))
-                if config.grpc_socket_path is not None:
-                    opened.append(listen_unix(config.grpc_socket_path))
+                if path is not None:
+                    opened.append(listen_unix(path))
             if config.rest_api_port:
                 flag = "--rest_api_port"
                 rest.append(listen(config.host, config.rest_api_port, flag=flag, shared=shared))
         except ConfigError:
             for listener in opened:
                 listener.close()
+            if len(opened) > 1 and path is not None:
+                path.unlink()
             raise
-        return cls(rpc=opened, rest=rest)
+        return cls(rpc=opened, rest=rest, socket_path=path)
+
+    def remove_socket_path(self) -> None:
+        """Remove the Unix socket from the file system, once nobody accepts on it."""
+        if self.socket_path is not None:
+            self.socket_path.unlink(missing_ok=True)

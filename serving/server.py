@@ -235,8 +235,8 @@ class ModelServer:
             self._web_server.stop(), *([self._grpcio.stop()] if self._grpcio is not None else [])
         )
         await self.manager.close()
-        if self.config.grpc_socket_path is not None:
-            self.config.grpc_socket_path.unlink(missing_ok=True)
+        if self._listeners is not None:
+            self._listeners.remove_socket_path()
 
 
 def _grpcio_server(methods: Mapping[str, Method], config: ServerConfig) -> "GrpcioServer":

@@ -23,9 +23,9 @@ STOP_SECONDS = 30
 
 
 @contextmanager
-def in_this_process(models_dir: Path, **settings: object) -> Iterator[str]:
-    """Serve a models folder from a thread of this process; gives `host:port`."""
-    config = ServerConfig(models_dir=models_dir, host="127.0.0.1", port=0, **settings)
+def in_this_process(models_dir: Path | None, **settings: object) -> Iterator[str]:
+    """Serve a models folder from a thread of this process; gives `127.0.0.1:port`."""
+    config = ServerConfig(**{"models_dir": models_dir, "host": "127.0.0.1", "port": 0} | settings)
     started: Queue[str | BaseException] = Queue()
     stopping = threading.Event()
 

@@ -25,9 +25,10 @@ def address_of(server) -> str:
     return server.wait_for(r"listening on (\S+),").group(1)
 
 
-def test_it_serves_and_stops_on_sigterm(models_dir):
+@pytest.mark.parametrize("front", ["asgi", "grpcio"])
+def test_it_serves_and_stops_on_sigterm(models_dir, front):
     """From the command line to an answer, and exit code 0 on SIGTERM."""
-    with start(models_dir) as server:
+    with start(models_dir, "--front", front) as server:
         address = address_of(server)
         server.wait_for("ready: add, brightness, fragile, identity, lookup")
         with PredictClient(address) as client:
@@ -38,12 +39,13 @@ def test_it_serves_and_stops_on_sigterm(models_dir):
     assert code == 0
 
 
-def test_calls_in_flight_are_answered_on_sigterm(tmp_path):
+@pytest.mark.parametrize("front", ["asgi", "grpcio"])
+def test_calls_in_flight_are_answered_on_sigterm(tmp_path, front):
     """32 callers are busy when SIGTERM comes: what was accepted is answered, exit code 0."""
     tiny_models.slow(tmp_path)
     outcomes = []
     # One by one, so that they are still at it when the signal comes.
-    with start(tmp_path, "--enable_batching=false", "--instances=1") as server:
+    with start(tmp_path, "--enable_batching=false", "--instances=1", "--front", front) as server:
         address = address_of(server)
         server.wait_for("ready: slow")
         with PredictClient(address) as client:
@@ -97,14 +99,54 @@ def test_a_second_signal_ends_it_at_once(tmp_path):
         (["--models_dir", "{models}", "--device", "cuda"], 'error: device "cuda" requested but'),
         (["--models_dir", "{models}", "--port", "{taken}"], "error: cannot listen on 127.0.0.1:"),
         (["--models_dir", "{models}", "--host", "256.1.1.1"], "error: cannot listen on 256.1.1.1"),
+        (
+            ["--models_dir", "{models}", "--port", "{taken}", "--front", "grpcio"],
+            "error: cannot listen on 127.0.0.1:",
+        ),
+        (
+            ["--models_dir", "{models}", "--front=grpcio", "--grpc_channel_arguments=x"],
+            "error: --grpc_channel_arguments has 'x', expected key=value,key=value",
+        ),
+        (
+            ["--models_dir", "{models}", "--rest_api_port", "{taken}"],
+            "choose another --rest_api_port",
+        ),
+        (["--model_base_path", "{empty}"], "error: no version of default found in"),
+        (
+            ["--model_config_file", "{broken}"],
+            'broken.config:2: Message type "tensorflow.serving.ModelServerConfig" has no field',
+        ),
+        (
+            ["--models_dir", "{models}", "--model_config_file", "{broken}"],
+            "error: --models_dir and --model_config_file given, expected one of them",
+        ),
+        (
+            ["--models_dir", "{models}", "--batching_parameters_file", "{broken}"],
+            'broken.config:2: Message type "tensorflow.serving.BatchingParameters" has no field',
+        ),
+        (
+            ["--models_dir", "{models}", "--ssl_config_file", "{broken}"],
+            'broken.config:2: Message type "tensorflow.serving.SSLConfig" has no field',
+        ),
+        (
+            ["--models_dir", "{models}", "--grpc_socket_path", "{models}"],
+            "expected a path for a new socket in --grpc_socket_path",
+        ),
     ],
 )
 def test_it_says_why_it_cannot_start(models_dir, tmp_path, flags, message):
     """One line that names the setting, exit code 2, no traceback."""
+    broken = tmp_path / "broken.config"
+    broken.write_text("# a comment\nnonsense: 1\n")
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
-        values = {"empty": tmp_path, "models": models_dir, "taken": taken.getsockname()[1]}
+        values = {
+            "broken": broken,
+            "empty": tmp_path,
+            "models": models_dir,
+            "taken": taken.getsockname()[1],
+        }
         result = subprocess.run(
             [
                 *(sys.executable, "-m", "serving", "--host", "127.0.0.1", "--port", "0"),

@@ -1,0 +1,184 @@
+"""HandleReloadConfigRequest and `model_config_file` on a running server."""
+
+import time
+
+import grpc
+import numpy as np
+import pytest
+import tiny_models
+
+from serving.client import PredictClient, PredictError
+from serving.protos.tensorflow_serving_pb2 import ReloadConfigRequest, ReloadConfigResponse
+
+RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
+ONES = np.ones((1, 3), np.float32)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with models `one` and `two`, the latter in versions 1 and 2."""
+    folder = tmp_path_factory.mktemp("models")
+    tiny_models.identity(folder, "one")
+    for version in (1, 2):
+        tiny_models.identity(folder, "two", version)
+    return folder
+
+
+@pytest.fixture(scope="module", params=["asgi", "grpcio"])
+def front(request) -> str:
+    """Each of the fronts."""
+    return request.param
+
+
+@pytest.fixture
+def target(folder, front, running_server):
+    """Address of a server with model `one`."""
+    with running_server(
+        None, model_name="one", model_base_path=folder / "one", front=front
+    ) as address:
+        yield address
+
+
+@pytest.fixture
+def reload(target):
+    """Sends a list of models, each given as the fields of a ModelConfig."""
+    with grpc.insecure_channel(target) as channel:
+
+        def send(*models: dict) -> ReloadConfigResponse:
+            request = ReloadConfigRequest()
+            request.config.model_config_list.SetInParent()
+            for fields in models:
+                request.config.model_config_list.config.add(**fields)
+            body = channel.unary_unary(RELOAD)(request.SerializeToString(), timeout=30)
+            return ReloadConfigResponse.FromString(body)
+
+        yield send
+
+
+def served(client: PredictClient, name: str, **options) -> bool:
+    try:
+        client.predict(name, {"x": ONES}, **options)
+    except PredictError:
+        return False
+    return True
+
+
+def model(folder, name: str, **fields) -> dict:
+    return {"name": name, "base_path": str(folder / name), **fields}
+
+
+def test_the_whole_set_is_replaced(client, reload, folder):
+    """What the list leaves out is gone when the answer comes, what it names can be used."""
+    response = reload(
+        model(
+            folder,
+            "two",
+            model_version_policy={"all": {}},
+            version_labels={"stable": 1, "canary": 2},
+        )
+    )
+
+    assert response.HasField("status")
+    assert (response.status.error_code, response.status.error_message) == (0, "")
+    assert not served(client, "one")
+    assert served(client, "two", version_label="stable")
+    assert served(client, "two", version_label="canary")
+    assert client.is_serving("two")
+
+
+def test_an_empty_list_unloads_everything(client, reload):
+    """Serving nothing is allowed, and the server stays up for the next list."""
+    reload()
+
+    assert not served(client, "one")
+    assert client.is_serving()
+
+
+@pytest.mark.parametrize(
+    ("models", "refusal"),
+    [
+        (
+            [{"name": "a", "base_path": "/a"}, {"name": "a", "base_path": "/a"}],
+            ("INVALID_ARGUMENT", "Illegal to list model a multiple times in config list"),
+        ),
+        (
+            [{"name": "a", "base_path": "a"}],
+            (
+                "INVALID_ARGUMENT",
+                "Expected model a to have an absolute path or URI; got base_path()=a",
+            ),
+        ),
+        (
+            [{"name": "two", "base_path": "{folder}/two"}, {"name": "a", "base_path": "/nowhere"}],
+            ("UNKNOWN", "1 model(s) did not become available: {a}"),
+        ),
+        (
+            [{"name": "two", "base_path": "{folder}/two", "version_labels": {"stable": 7}}],
+            (
+                "FAILED_PRECONDITION",
+                "Request to assign label to version 7 of model two, which is not currently",
+            ),
+        ),
+    ],
+)
+def test_a_refused_list_changes_nothing(client, reload, folder, models, refusal):
+    """Codes and messages are TensorFlow Serving's; here, the set before goes on whole."""
+    models = [
+        fields | {"base_path": fields["base_path"].format(folder=folder)} for fields in models
+    ]
+
+    with pytest.raises(grpc.RpcError) as caught:
+        reload(*models)
+
+    code, message = refusal
+    assert caught.value.code().name == code
+    assert caught.value.details().startswith(message)
+    assert served(client, "one")
+    assert not served(client, "two")
+
+
+def test_only_lists_of_models_are_taken(target):
+    """A request that holds no list is refused in TensorFlow Serving's words."""
+    with grpc.insecure_channel(target) as channel, pytest.raises(grpc.RpcError) as caught:
+        channel.unary_unary(RELOAD)(b"", timeout=10)
+
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+    assert caught.value.details().endswith("Only ModelConfigList is currently supported")
+
+
+def config_text(folder, *names: str) -> str:
+    models = (f'config {{ name: "{name}" base_path: "{folder / name}" }}' for name in names)
+    return f"model_config_list {{ {' '.join(models)} }}"
+
+
+def wait_until(condition) -> bool:
+    give_up_at = time.monotonic() + 30
+    while time.monotonic() < give_up_at:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def test_a_model_config_file_is_followed(folder, tmp_path, running_server):
+    """A broken file leaves the models as they are; the next good one is taken over."""
+    path = tmp_path / "models.config"
+    path.write_text(config_text(folder, "one"))
+    with (
+        running_server(
+            None, model_config_file=path, model_config_file_poll_wait_seconds=0.05
+        ) as address,
+        PredictClient(address) as client,
+    ):
+        at_first = [served(client, name) for name in ("one", "two")]
+        path.write_text("model_config_list {")
+        time.sleep(0.3)
+        while_broken = served(client, "one")
+        path.write_text(config_text(folder, "two"))
+        changed = wait_until(lambda: served(client, "two"))
+        gone = wait_until(lambda: not served(client, "one"))
+
+    assert at_first == [True, False]
+    assert while_broken
+    assert changed
+    assert gone
