@@ -1,16 +1,23 @@
 """The predictor: from a model spec and named tensors to named tensors, whatever the transport."""
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from serving.errors import FailedPrecondition, InvalidInput
+from serving.errors import FailedPrecondition, InvalidInput, Unavailable
 from serving.manager import Manager
+from serving.runtime import available_cores
 from serving.servable import Servable
 from serving.signature import DEFAULT_SIGNATURE_NAME, Signature
 
 WireTensor = TypeVar("WireTensor")
+
+# tf.Examples that may be parsed or wait for it; more are refused at once, like rows in the batcher.
+MAX_EXAMPLES = 10_000
 
 
 class ModelSpec(NamedTuple):
@@ -48,6 +55,10 @@ class Predictor:
 
     def __init__(self, manager: Manager) -> None:
         self._manager = manager
+        # Pictures take up to a second to decode: too long for the event loop. Its own threads,
+        # because the loop's default ones may all be waiting for servables to close.
+        self._parsing = ThreadPoolExecutor(available_cores(), thread_name_prefix="examples")
+        self._examples = 0  # in those threads or waiting for them; counted in the event loop alone
 
     def servable(self, spec: ModelSpec) -> Servable:
         """The servable that a request is for.
@@ -85,8 +96,38 @@ class Predictor:
         Raises:
             ServingError: with the gRPC code and a message for the caller.
         """
-        servable = self.servable(spec)
-        signature_name = spec.signature_name or DEFAULT_SIGNATURE_NAME
+        return await self.predict_on(
+            self.servable(spec),
+            spec.signature_name or DEFAULT_SIGNATURE_NAME,
+            inputs,
+            decode,
+            output_filter=output_filter,
+            deadline=deadline,
+        )
+
+    async def predict_on(
+        self,
+        servable: Servable,
+        signature_name: str,
+        inputs: Mapping[str, WireTensor],
+        decode: Callable[[WireTensor], np.ndarray],
+        *,
+        output_filter: Sequence[str] = (),
+        deadline: float | None = None,
+    ) -> Prediction:
+        """Run one request on a servable that the caller has just found, or holds.
+
+        Args:
+            servable: Who is to answer.
+            signature_name: Name of one of its signatures.
+            inputs: See `predict`, like all the rest.
+            decode: Likewise.
+            output_filter: Likewise.
+            deadline: Likewise.
+
+        Raises:
+            ServingError: with the gRPC code and a message for the caller.
+        """
         signature = _find_signature(servable, signature_name)
         signature.check_input_names(list(inputs))
         arrays = {alias: _decode(alias, tensor, decode) for alias, tensor in inputs.items()}
@@ -94,8 +135,40 @@ class Predictor:
         for alias, array in arrays.items():
             signature.check_input(alias, array, servable)
         signature.check_batch(arrays)
-        answer = await servable.predict(signature_name, arrays, outputs, deadline=deadline)
+        if signature.feature_spec:
+            with servable.hold():
+                arrays = await self._parse(servable, signature_name, arrays, deadline)
+                answer = await servable.predict(signature_name, arrays, outputs, deadline=deadline)
+        else:
+            answer = await servable.predict(signature_name, arrays, outputs, deadline=deadline)
         return Prediction(servable=servable, signature_name=signature_name, outputs=answer)
+
+    async def _parse(
+        self,
+        servable: Servable,
+        signature_name: str,
+        arrays: Mapping[str, np.ndarray],
+        deadline: float | None,
+    ) -> dict[str, np.ndarray]:
+        """Replace serialized tf.Examples by the arrays that the graph takes."""
+        signature, parser = servable.signatures[signature_name], servable.parsers[signature_name]
+        serialized = arrays[signature.example_input].tolist()
+        others = {alias: arrays[alias] for alias in arrays if alias != signature.example_input}
+        if parser.is_quick(serialized):
+            return others | parser.parse(serialized, deadline=deadline)
+        if self._examples and self._examples + len(serialized) > MAX_EXAMPLES:
+            msg = (
+                f"{self._examples} examples wait to be parsed, at most {MAX_EXAMPLES} may; retry "
+                "with backoff, or add servers"
+            )
+            raise Unavailable(msg)
+        self._examples += len(serialized)
+        try:
+            parse = partial(parser.parse, serialized, deadline=deadline)
+            parsed = await asyncio.get_running_loop().run_in_executor(self._parsing, parse)
+        finally:
+            self._examples -= len(serialized)
+        return others | parsed
 
 
 def _find_signature(servable: Servable, name: str) -> Signature:

@@ -10,12 +10,15 @@ from serving.model_config_list import models_of
 from serving.predictor import ModelSpec, Predictor
 from serving.protos import tensorflow_pb2, tensorflow_serving_pb2
 from serving.protos.tensorflow_serving_pb2 import (
+    ClassificationRequest,
     GetModelMetadataRequest,
     GetModelMetadataResponse,
     GetModelStatusRequest,
     GetModelStatusResponse,
+    InferenceTask,
     PredictRequest,
     PredictResponse,
+    RegressionRequest,
     ReloadConfigRequest,
     ReloadConfigResponse,
     SignatureDefMap,
@@ -84,14 +87,14 @@ class TensorFlowServing:
     async def predict(self, request: PredictRequest, call: Call) -> PredictResponse:
         """PredictionService.Predict."""
         prediction = await self._predictor.predict(
-            _model_spec(request),
+            read_model_spec(request),
             request.inputs,
             tensor_codec.decode,
             output_filter=request.output_filter,
             deadline=call.deadline,
         )
         response = PredictResponse()
-        _set_model_spec(
+        write_model_spec(
             response.model_spec,
             prediction.servable.name,
             prediction.servable.version,
@@ -114,12 +117,12 @@ class TensorFlowServing:
             if field != SIGNATURE_DEF:
                 msg = f"Metadata field {field} is not supported"
                 raise InvalidInput(msg)
-        servable = self._predictor.servable(_model_spec(request))
+        servable = self._predictor.servable(read_model_spec(request))
         signatures = SignatureDefMap()
         for name, signature in servable.signatures.items():
             _write_signature(signature, signatures.signature_def[name])
         response = GetModelMetadataResponse()
-        _set_model_spec(response.model_spec, servable.name, servable.version)
+        write_model_spec(response.model_spec, servable.name, servable.version)
         response.metadata[SIGNATURE_DEF].Pack(signatures)
         return response
 
@@ -127,7 +130,7 @@ class TensorFlowServing:
         self, request: GetModelStatusRequest, _call: Call
     ) -> GetModelStatusResponse:
         """ModelService.GetModelStatus: every version known, or the one named."""
-        spec = _model_spec(request)  # a version label is ignored, as TensorFlow Serving does
+        spec = read_model_spec(request)  # a version label is ignored, as TensorFlow Serving does
         response = GetModelStatusResponse()
         for status in self._manager.statuses(spec.name, spec.version):
             entry = response.model_version_status.add()
@@ -168,9 +171,19 @@ class TensorFlowServing:
         return response
 
 
-def _model_spec(
-    request: PredictRequest | GetModelMetadataRequest | GetModelStatusRequest,
+def read_model_spec(
+    request: PredictRequest
+    | GetModelMetadataRequest
+    | GetModelStatusRequest
+    | ClassificationRequest
+    | RegressionRequest
+    | InferenceTask,
 ) -> ModelSpec:
+    """The ModelSpec of a request.
+
+    Raises:
+        InvalidInput: it has none.
+    """
     if not request.HasField("model_spec"):
         msg = "Missing ModelSpec"
         raise InvalidInput(msg)
@@ -184,9 +197,10 @@ def _model_spec(
     )
 
 
-def _set_model_spec(
+def write_model_spec(
     spec: tensorflow_serving_pb2.ModelSpec, name: str, version: int, signature_name: str = ""
 ) -> None:
+    """Write into an answer who gave it."""
     spec.name = name
     spec.version.value = version
     spec.signature_name = signature_name

@@ -1,8 +1,10 @@
 """A servable: one loaded version of a model, and the functions (signatures) it offers."""
 
 import logging
+import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +13,7 @@ from serving import model_folder
 from serving.batch_report import OnBatch
 from serving.batcher import Batcher, BatchingConfig
 from serving.errors import DataLoss
+from serving.example_parser import ExampleParser
 from serving.model_folder import ModelFolder
 from serving.runtime import Runtime, RuntimeConfig
 from serving.signature import (
@@ -31,6 +34,7 @@ class Servable:
         version: Version number.
         signatures: By signature name.
         class_names: Names of the classes in output order, if the model has any.
+        parsers: For the signatures that take tf.Examples, by signature name.
         warm_up_seconds: Time that the first runs took, before any request.
     """
 
@@ -51,6 +55,13 @@ class Servable:
         self.version = version
         self.signatures = signatures
         self.class_names = class_names
+        self.parsers = {
+            signature_name: ExampleParser(signature.feature_spec)
+            for signature_name, signature in signatures.items()
+            if signature.feature_spec
+        }
+        self._held = 0
+        self._released = threading.Condition()
         self._runtimes = runtimes
         self._batcher = Batcher(self.run, batching, workers=instances, name=str(self))
 
@@ -118,6 +129,21 @@ class Servable:
         """Have every batch reported, in the event loop."""
         self._batcher.on_batch = on_batch
 
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep the graphs while a request is made ready that is not in the queue yet.
+
+        Whoever found this servable must enter before the event loop turns to anything else.
+        """
+        with self._released:
+            self._held += 1
+        try:
+            yield
+        finally:
+            with self._released:
+                self._held -= 1
+                self._released.notify_all()
+
     async def predict(
         self,
         signature_name: str,
@@ -130,7 +156,8 @@ class Servable:
 
         Args:
             signature_name: One of `signatures`.
-            inputs: Arrays by input alias; of equal first dimension if the signature has a batch.
+            inputs: Arrays by model input alias (`Signature.model_inputs`); of equal first dimension
+                if the signature has a batch.
             outputs: Output aliases to compute.
             deadline: `time.monotonic()` after which the request is dropped; None for never.
 
@@ -155,7 +182,7 @@ class Servable:
 
         Args:
             signature_name: One of `signatures`.
-            inputs: Arrays by input alias.
+            inputs: Arrays by model input alias.
             outputs: Output aliases to compute.
 
         Returns:
@@ -165,24 +192,36 @@ class Servable:
             InvalidInput, InternalError: see `Runtime.run`.
         """
         signature = self.signatures[signature_name]
-        feeds = {signature.inputs[alias].tensor: array for alias, array in inputs.items()}
-        tensors = [signature.outputs[alias].tensor for alias in outputs]
-        arrays = self._runtimes[signature.file].run(tensors, feeds)
-        return dict(zip(outputs, arrays, strict=True))
+        specs = signature.model_inputs
+        feeds = {specs[alias].tensor: array for alias, array in inputs.items()}
+        computed = [alias for alias in outputs if not signature.outputs[alias].constant]
+        if len(computed) == len(outputs):
+            tensors = [signature.outputs[alias].tensor for alias in outputs]
+            arrays = self._runtimes[signature.file].run(tensors, feeds)
+            return dict(zip(outputs, arrays, strict=True))
+        answer = self.run(signature_name, inputs, computed) if computed else {}
+        rows = len(next(iter(inputs.values())))
+        constants = (alias for alias in outputs if alias not in answer)
+        return answer | {alias: signature.outputs[alias].constant_rows(rows) for alias in constants}
 
     def warm_up(self) -> None:
         """Run every signature once on zeros: first runs allocate memory and pick kernels."""
         for name, signature in self.signatures.items():
             inputs = {
                 alias: np.zeros([max(size, 1) for size in spec.shape], spec.dtype.numpy)
-                for alias, spec in signature.inputs.items()
+                for alias, spec in signature.model_inputs.items()
                 if spec.dtype is not DataType.DT_STRING
             }
-            if len(inputs) == len(signature.inputs):
+            if len(inputs) == len(signature.model_inputs):
                 self.run(name, inputs, list(signature.outputs))
 
     def close(self) -> None:
-        """Finish the requests that were accepted and free the graphs; blocks."""
+        """Finish the requests that were accepted and free the graphs; blocks.
+
+        Not to be called in the event loop, which has to go on for them to finish.
+        """
+        with self._released:
+            self._released.wait_for(lambda: not self._held)
         self._batcher.close()
         self._runtimes = {}
 
@@ -208,8 +247,12 @@ def _check_against_graph(name: str, signature: Signature, runtime: Runtime) -> N
         DataLoss: a tensor is missing in the graph, or has another dtype or rank there.
     """
     for kind, specs, tensors in (
-        ("input", signature.inputs, runtime.inputs),
-        ("output", signature.outputs, runtime.outputs),
+        ("input", signature.model_inputs, runtime.inputs),
+        (
+            "output",
+            {alias: spec for alias, spec in signature.outputs.items() if not spec.constant},
+            runtime.outputs,
+        ),
     ):
         for alias, spec in specs.items():
             tensor = tensors.get(spec.tensor)

@@ -14,6 +14,7 @@ from serving.front_asgi import Application, GrpcApplication
 from serving.health import SERVICE as HEALTH_SERVICE
 from serving.health import Health
 from serving.http import HttpApplication
+from serving.inference import Inference
 from serving.kserve_service import InferenceService
 from serving.listeners import Listeners
 from serving.manager import Manager
@@ -28,6 +29,7 @@ from serving.reflection import Reflection
 from serving.rest import Rest
 from serving.rest_kserve import KServeRest
 from serving.rpc import Method, method_table
+from serving.rpc_inference import InferenceMethods
 from serving.rpc_kserve import INFERENCE_SERVICE, KServe
 from serving.rpc_tfs import MODEL_SERVICE, PREDICTION_SERVICE, TensorFlowServing
 from serving.runtime import RuntimeConfig, choose_providers
@@ -110,6 +112,7 @@ class ModelServer:
         methods = method_table(
             [
                 *self._metered(tensorflow_serving.methods()),
+                *self._metered(InferenceMethods(Inference(predictor)).methods()),
                 *KServe(kserve).methods(),
                 *self._health.methods(),
                 *reflection.methods(),

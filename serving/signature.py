@@ -11,172 +11,38 @@ them::
                               "tensor": "images", "graph_name": "serving_default_images:0"}},
         "outputs": {...}}},
      "class_names": ["airplane", ...]}
+
+A signature that takes serialized tf.Examples also has a `feature_spec` (see that module). Its
+inputs are what clients see, one of them DT_STRING of shape [-1]; the graph's own inputs stand in
+the feature spec, and those other than the examples go to the graph as they are. An output with
+`constant` is computed by no graph.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from enum import IntEnum
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
 from serving.errors import InvalidInput
+from serving.feature_spec import FeatureSpec
+from serving.tensor_spec import DataType, TensorSpec
+
+__all__ = [
+    "CLASSIFY_METHOD_NAME",
+    "DEFAULT_SIGNATURE_NAME",
+    "PREDICT_METHOD_NAME",
+    "REGRESS_METHOD_NAME",
+    "DataType",
+    "Signature",
+    "TensorSpec",
+]
 
 DEFAULT_SIGNATURE_NAME = "serving_default"
 PREDICT_METHOD_NAME = "tensorflow/serving/predict"
-
-
-class DataType(IntEnum):
-    """TensorFlow's tensor element types (`tensorflow.DataType`) that NumPy has too."""
-
-    DT_FLOAT = 1
-    DT_DOUBLE = 2
-    DT_INT32 = 3
-    DT_UINT8 = 4
-    DT_INT16 = 5
-    DT_INT8 = 6
-    DT_STRING = 7
-    DT_COMPLEX64 = 8
-    DT_INT64 = 9
-    DT_BOOL = 10
-    DT_UINT16 = 17
-    DT_COMPLEX128 = 18
-    DT_HALF = 19
-    DT_UINT32 = 22
-    DT_UINT64 = 23
-
-    @property
-    def numpy(self) -> np.dtype[Any]:
-        """The NumPy dtype; `object` (of bytes) for DT_STRING."""
-        return _NUMPY[self]
-
-    @property
-    def label(self) -> str:
-        """TensorFlow's short name in messages: `float`, `uint8`, `string`, ..."""
-        return self.name.removeprefix("DT_").lower()
-
-    @classmethod
-    def from_numpy(cls, dtype: np.dtype[Any]) -> "DataType":
-        """The element type of a NumPy array; text and bytes of any length are DT_STRING.
-
-        Raises:
-            InvalidInput: NumPy's dtype has no TensorFlow counterpart (datetimes, for example).
-        """
-        if dtype.kind in "OSU":
-            return cls.DT_STRING
-        try:
-            return _FROM_NUMPY[dtype.newbyteorder("=")]
-        except KeyError:
-            known = ", ".join(sorted(str(known) for known in _FROM_NUMPY))
-            msg = f"dtype {dtype} has no tensor type; expected one of {known}, bytes or str"
-            raise InvalidInput(msg) from None
-
-    @classmethod
-    def from_onnx(cls, name: str) -> "DataType":
-        """The element type that ONNX Runtime calls `name`, for example `tensor(float)`.
-
-        Raises:
-            ValueError: the type is not a tensor of a supported element type.
-        """
-        try:
-            return _FROM_ONNX[name]
-        except KeyError:
-            msg = f"ONNX type {name!r} cannot be served; expected one of {', '.join(_FROM_ONNX)}"
-            raise ValueError(msg) from None
-
-
-_NUMPY: dict[DataType, np.dtype[Any]] = {
-    DataType.DT_FLOAT: np.dtype(np.float32),
-    DataType.DT_DOUBLE: np.dtype(np.float64),
-    DataType.DT_INT32: np.dtype(np.int32),
-    DataType.DT_UINT8: np.dtype(np.uint8),
-    DataType.DT_INT16: np.dtype(np.int16),
-    DataType.DT_INT8: np.dtype(np.int8),
-    DataType.DT_STRING: np.dtype(object),
-    DataType.DT_COMPLEX64: np.dtype(np.complex64),
-    DataType.DT_INT64: np.dtype(np.int64),
-    DataType.DT_BOOL: np.dtype(np.bool_),
-    DataType.DT_UINT16: np.dtype(np.uint16),
-    DataType.DT_COMPLEX128: np.dtype(np.complex128),
-    DataType.DT_HALF: np.dtype(np.float16),
-    DataType.DT_UINT32: np.dtype(np.uint32),
-    DataType.DT_UINT64: np.dtype(np.uint64),
-}
-_FROM_NUMPY = {dtype: data_type for data_type, dtype in _NUMPY.items() if dtype.kind != "O"}
-_FROM_ONNX = {
-    "tensor(float)": DataType.DT_FLOAT,
-    "tensor(double)": DataType.DT_DOUBLE,
-    "tensor(int32)": DataType.DT_INT32,
-    "tensor(uint8)": DataType.DT_UINT8,
-    "tensor(int16)": DataType.DT_INT16,
-    "tensor(int8)": DataType.DT_INT8,
-    "tensor(string)": DataType.DT_STRING,
-    "tensor(int64)": DataType.DT_INT64,
-    "tensor(bool)": DataType.DT_BOOL,
-    "tensor(uint16)": DataType.DT_UINT16,
-    "tensor(float16)": DataType.DT_HALF,
-    "tensor(uint32)": DataType.DT_UINT32,
-    "tensor(uint64)": DataType.DT_UINT64,
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class TensorSpec:
-    """One input or output of a signature.
-
-    Attributes:
-        dtype: Element type.
-        shape: One entry a dimension, -1 where any size goes; the first is the batch.
-        tensor: Name in the ONNX graph.
-        graph_name: Name in the SavedModel's graph (`serving_default_images:0`), which
-            GetModelMetadata and error messages show; the ONNX name where there is no SavedModel.
-    """
-
-    dtype: DataType
-    shape: tuple[int, ...]
-    tensor: str
-    graph_name: str
-
-    @cached_property
-    def numpy_dtype(self) -> np.dtype[Any]:
-        """The NumPy dtype of `dtype`."""
-        return self.dtype.numpy
-
-    @cached_property
-    def _fixed_after_batch(self) -> bool:
-        return self.shape[:1] == (-1,) and -1 not in self.shape[1:]
-
-    def accepts_shape(self, shape: tuple[int, ...]) -> bool:
-        """Whether a tensor of this shape fits: the same rank, and every fixed dimension equal."""
-        if self._fixed_after_batch:  # the usual case, in one comparison
-            return bool(shape) and shape[1:] == self.shape[1:]
-        return len(shape) == len(self.shape) and all(
-            expected in (-1, size) for expected, size in zip(self.shape, shape, strict=True)
-        )
-
-    def to_json(self) -> dict[str, Any]:
-        """The entry of this tensor in signature.json."""
-        return {
-            "dtype": self.dtype.name,
-            "shape": list(self.shape),
-            "tensor": self.tensor,
-            "graph_name": self.graph_name,
-        }
-
-    @classmethod
-    def from_json(cls, entry: Mapping[str, Any]) -> "TensorSpec":
-        """Read an entry of signature.json.
-
-        Raises:
-            KeyError, TypeError, ValueError: a field is missing or of the wrong kind.
-        """
-        return cls(
-            dtype=DataType[entry["dtype"]],
-            shape=tuple(int(size) for size in entry["shape"]),
-            tensor=str(entry["tensor"]),
-            graph_name=str(entry.get("graph_name", entry["tensor"])),
-        )
+CLASSIFY_METHOD_NAME = "tensorflow/serving/classify"
+REGRESS_METHOD_NAME = "tensorflow/serving/regress"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,17 +54,53 @@ class Signature:
         file: ONNX file in the model folder that computes it.
         inputs: Tensor specs by the alias that clients use.
         outputs: Likewise.
+        feature_spec: How the graph's inputs are read from tf.Examples, by their alias; empty if
+            `inputs` are the graph's.
     """
 
     method_name: str
     file: str
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
+    feature_spec: Mapping[str, FeatureSpec] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check that a feature spec has an input to read from.
+
+        Raises:
+            ValueError: there is none, or two, or an alias is taken.
+        """
+        if not self.feature_spec:
+            return
+        examples = [spec for spec in self.inputs.values() if spec.dtype is DataType.DT_STRING]
+        if len(examples) != 1 or examples[0].shape != (-1,):
+            msg = (
+                "a signature with a feature_spec needs one DT_STRING input of shape [-1], got "
+                f"{[(spec.dtype.name, spec.shape) for spec in self.inputs.values()]}"
+            )
+            raise ValueError(msg)
+        if taken := sorted(self.feature_spec.keys() & self.inputs.keys() - {self.example_input}):
+            msg = f"feature_spec has aliases that are inputs too: {', '.join(taken)}"
+            raise ValueError(msg)
+
+    @cached_property
+    def example_input(self) -> str:
+        """Alias of the input that takes serialized tf.Examples; empty if there is none."""
+        strings = (a for a, spec in self.inputs.items() if spec.dtype is DataType.DT_STRING)
+        return next(strings) if self.feature_spec else ""
+
+    @cached_property
+    def model_inputs(self) -> Mapping[str, TensorSpec]:
+        """The graph's inputs by alias: tf.Examples replaced by what is read from them."""
+        if not self.feature_spec:
+            return self.inputs
+        others = {a: spec for a, spec in self.inputs.items() if a != self.example_input}
+        return others | {alias: spec.tensor for alias, spec in self.feature_spec.items()}
 
     @cached_property
     def batched(self) -> bool:
         """Whether every tensor's first dimension is the batch: of any size, the same in all."""
-        specs = [*self.inputs.values(), *self.outputs.values()]
+        specs = [*self.inputs.values(), *self.model_inputs.values(), *self.outputs.values()]
         return bool(self.inputs) and all(spec.shape[:1] == (-1,) for spec in specs)
 
     def check_batch(self, arrays: Mapping[str, np.ndarray]) -> None:
@@ -297,12 +199,17 @@ class Signature:
 
     def to_json(self) -> dict[str, Any]:
         """The entry of this signature in signature.json."""
-        return {
+        entry: dict[str, Any] = {
             "method_name": self.method_name,
             "file": self.file,
             "inputs": {alias: spec.to_json() for alias, spec in self.inputs.items()},
             "outputs": {alias: spec.to_json() for alias, spec in self.outputs.items()},
         }
+        if self.feature_spec:
+            entry["feature_spec"] = {
+                alias: spec.to_json() for alias, spec in self.feature_spec.items()
+            }
+        return entry
 
     @classmethod
     def from_json(cls, entry: Mapping[str, Any]) -> "Signature":
@@ -316,4 +223,8 @@ class Signature:
             file=str(entry["file"]),
             inputs={alias: TensorSpec.from_json(spec) for alias, spec in entry["inputs"].items()},
             outputs={alias: TensorSpec.from_json(spec) for alias, spec in entry["outputs"].items()},
+            feature_spec={
+                alias: FeatureSpec.from_json(spec)
+                for alias, spec in entry.get("feature_spec", {}).items()
+            },
         )

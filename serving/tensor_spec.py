@@ -1,0 +1,183 @@
+"""Tensors without a value: element types and tensor specs (dtype, shape, names)."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import IntEnum
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from serving.errors import InvalidInput
+
+
+class DataType(IntEnum):
+    """TensorFlow's tensor element types (`tensorflow.DataType`) that NumPy has too."""
+
+    DT_FLOAT = 1
+    DT_DOUBLE = 2
+    DT_INT32 = 3
+    DT_UINT8 = 4
+    DT_INT16 = 5
+    DT_INT8 = 6
+    DT_STRING = 7
+    DT_COMPLEX64 = 8
+    DT_INT64 = 9
+    DT_BOOL = 10
+    DT_UINT16 = 17
+    DT_COMPLEX128 = 18
+    DT_HALF = 19
+    DT_UINT32 = 22
+    DT_UINT64 = 23
+
+    @property
+    def numpy(self) -> np.dtype[Any]:
+        """The NumPy dtype; `object` (of bytes) for DT_STRING."""
+        return _NUMPY[self]
+
+    @property
+    def label(self) -> str:
+        """TensorFlow's short name in messages: `float`, `uint8`, `string`, ..."""
+        return self.name.removeprefix("DT_").lower()
+
+    @classmethod
+    def from_numpy(cls, dtype: np.dtype[Any]) -> "DataType":
+        """The element type of a NumPy array; text and bytes of any length are DT_STRING.
+
+        Raises:
+            InvalidInput: NumPy's dtype has no TensorFlow counterpart (datetimes, for example).
+        """
+        if dtype.kind in "OSU":
+            return cls.DT_STRING
+        try:
+            return _FROM_NUMPY[dtype.newbyteorder("=")]
+        except KeyError:
+            known = ", ".join(sorted(str(known) for known in _FROM_NUMPY))
+            msg = f"dtype {dtype} has no tensor type; expected one of {known}, bytes or str"
+            raise InvalidInput(msg) from None
+
+    @classmethod
+    def from_onnx(cls, name: str) -> "DataType":
+        """The element type that ONNX Runtime calls `name`, for example `tensor(float)`.
+
+        Raises:
+            ValueError: the type is not a tensor of a supported element type.
+        """
+        try:
+            return _FROM_ONNX[name]
+        except KeyError:
+            msg = f"ONNX type {name!r} cannot be served; expected one of {', '.join(_FROM_ONNX)}"
+            raise ValueError(msg) from None
+
+
+_NUMPY: dict[DataType, np.dtype[Any]] = {
+    DataType.DT_FLOAT: np.dtype(np.float32),
+    DataType.DT_DOUBLE: np.dtype(np.float64),
+    DataType.DT_INT32: np.dtype(np.int32),
+    DataType.DT_UINT8: np.dtype(np.uint8),
+    DataType.DT_INT16: np.dtype(np.int16),
+    DataType.DT_INT8: np.dtype(np.int8),
+    DataType.DT_STRING: np.dtype(object),
+    DataType.DT_COMPLEX64: np.dtype(np.complex64),
+    DataType.DT_INT64: np.dtype(np.int64),
+    DataType.DT_BOOL: np.dtype(np.bool_),
+    DataType.DT_UINT16: np.dtype(np.uint16),
+    DataType.DT_COMPLEX128: np.dtype(np.complex128),
+    DataType.DT_HALF: np.dtype(np.float16),
+    DataType.DT_UINT32: np.dtype(np.uint32),
+    DataType.DT_UINT64: np.dtype(np.uint64),
+}
+_FROM_NUMPY = {dtype: data_type for data_type, dtype in _NUMPY.items() if dtype.kind != "O"}
+_FROM_ONNX = {
+    "tensor(float)": DataType.DT_FLOAT,
+    "tensor(double)": DataType.DT_DOUBLE,
+    "tensor(int32)": DataType.DT_INT32,
+    "tensor(uint8)": DataType.DT_UINT8,
+    "tensor(int16)": DataType.DT_INT16,
+    "tensor(int8)": DataType.DT_INT8,
+    "tensor(string)": DataType.DT_STRING,
+    "tensor(int64)": DataType.DT_INT64,
+    "tensor(bool)": DataType.DT_BOOL,
+    "tensor(uint16)": DataType.DT_UINT16,
+    "tensor(float16)": DataType.DT_HALF,
+    "tensor(uint32)": DataType.DT_UINT32,
+    "tensor(uint64)": DataType.DT_UINT64,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class TensorSpec:
+    """One input or output of a signature.
+
+    Attributes:
+        dtype: Element type.
+        shape: One entry a dimension, -1 where any size goes; the first is the batch.
+        tensor: Name in the ONNX graph.
+        graph_name: Name in the SavedModel's graph (`serving_default_images:0`), which
+            GetModelMetadata and error messages show; the ONNX name where there is no SavedModel.
+        constant: For an output that no graph computes: its one row, which every row of the batch
+            repeats. Class names, for example; `shape` is (-1, number of them).
+    """
+
+    dtype: DataType
+    shape: tuple[int, ...]
+    tensor: str
+    graph_name: str
+    constant: tuple[str, ...] = ()
+
+    @cached_property
+    def numpy_dtype(self) -> np.dtype[Any]:
+        """The NumPy dtype of `dtype`."""
+        return self.dtype.numpy
+
+    @cached_property
+    def _fixed_after_batch(self) -> bool:
+        return self.shape[:1] == (-1,) and -1 not in self.shape[1:]
+
+    def accepts_shape(self, shape: tuple[int, ...]) -> bool:
+        """Whether a tensor of this shape fits: the same rank, and every fixed dimension equal."""
+        if self._fixed_after_batch:  # the usual case, in one comparison
+            return bool(shape) and shape[1:] == self.shape[1:]
+        return len(shape) == len(self.shape) and all(
+            expected in (-1, size) for expected, size in zip(self.shape, shape, strict=True)
+        )
+
+    def constant_rows(self, rows: int) -> np.ndarray:
+        """A constant output for a batch: object (rows, number of values) of UTF-8 bytes."""
+        row = np.array([value.encode() for value in self.constant], dtype=object)
+        return np.broadcast_to(row, (rows, len(row)))
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of this tensor in signature.json."""
+        entry = {
+            "dtype": self.dtype.name,
+            "shape": list(self.shape),
+            "tensor": self.tensor,
+            "graph_name": self.graph_name,
+        }
+        return entry | {"constant": list(self.constant)} if self.constant else entry
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> "TensorSpec":
+        """Read an entry of signature.json.
+
+        Raises:
+            KeyError, TypeError, ValueError: a field is missing or of the wrong kind.
+        """
+        spec = cls(
+            dtype=DataType[entry["dtype"]],
+            shape=tuple(int(size) for size in entry["shape"]),
+            tensor=str(entry["tensor"]),
+            graph_name=str(entry.get("graph_name", entry["tensor"])),
+            constant=tuple(str(value) for value in entry.get("constant", ())),
+        )
+        if spec.constant and (spec.dtype, spec.shape) != (
+            DataType.DT_STRING,
+            (-1, len(spec.constant)),
+        ):
+            msg = (
+                f"constant of {len(spec.constant)} strings for {spec.dtype.name} {spec.shape}, "
+                f"expected DT_STRING {(-1, len(spec.constant))}"
+            )
+            raise ValueError(msg)
+        return spec
