@@ -1,0 +1,247 @@
+"""Benchmarks of the server against raw ONNX Runtime: `make bench`, or `python tests/bench`.
+
+The server is pinned to one core and h2load to another, so the client is not what is measured. Raw
+`session.run` is pinned to the server's core in the same run, in turns with the server, because
+shared machines drift: compare the ratios, not the absolute figures. Each figure is the median of
+the rounds. The last line of output is one JSON document; `--output` writes it to a file as well.
+"""
+
+import argparse
+import json
+import os
+import platform
+import re
+import shutil
+import statistics
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import onnxruntime
+import tiny_models
+from harness import (
+    CLIENT_CORE,
+    RAW_BATCH_SIZES,
+    ROOT,
+    SERVER_CORE,
+    Server,
+    raw_images_per_second,
+    request_body,
+    serve,
+)
+
+
+def against_raw(
+    server: Server,
+    onnx_file: Path,
+    body: Path,
+    *,
+    rows: int,
+    in_flight: int,
+    requests: int,
+    rounds: int,
+) -> dict[str, Any]:
+    """Server and raw ONNX Runtime in turns.
+
+    Args:
+        server: Serves the model.
+        onnx_file: The same model, for raw ONNX Runtime at its best batch size.
+        body: Request body.
+        rows: Images in it.
+        in_flight: Requests at a time.
+        requests: Requests a round.
+        rounds: Repetitions.
+    """
+    best_raw, loads, ratios = [], [], []
+    for _ in range(rounds):
+        raw = max(raw_images_per_second(onnx_file, RAW_BATCH_SIZES).values())
+        load = server.load(body, in_flight=in_flight, requests=requests)
+        best_raw.append(raw)
+        loads.append(load)
+        ratios.append(load.requests_per_second * rows / raw)
+    return {
+        "in_flight": in_flight,
+        "images_per_request": rows,
+        "requests": requests * rounds,
+        "failed": sum(load.failed for load in loads),
+        "images_per_second": _median(load.requests_per_second * rows for load in loads),
+        "raw_images_per_second": _median(best_raw),
+        "ratio_to_raw": _median(ratios),
+        "ratio_to_raw_min_max": [round(min(ratios), 3), round(max(ratios), 3)],
+        "server_cpu_us_per_request": _median(load.cpu_us_per_request for load in loads),
+    }
+
+
+def null_model(server: Server, body: Path, rounds: int) -> list[dict[str, Any]]:
+    """What a Predict costs when the model costs nothing."""
+    rows = []
+    for in_flight in (1, 32, 128):
+        loads = [server.load(body, in_flight=in_flight, requests=20_000) for _ in range(rounds)]
+        rows.append(
+            {
+                "in_flight": in_flight,
+                "requests": 20_000 * rounds,
+                "failed": sum(load.failed for load in loads),
+                "requests_per_second": _median(load.requests_per_second for load in loads),
+                "server_cpu_us_per_request": _median(load.cpu_us_per_request for load in loads),
+            }
+        )
+    return rows
+
+
+def workers(models_dir: Path, body: Path, rounds: int) -> dict[str, Any]:
+    """Two worker processes on both cores against one on one core.
+
+    The load generator takes its share of both cores, in both cases.
+    """
+    cores = (SERVER_CORE, CLIENT_CORE)
+    rates: dict[int, list[float]] = {1: [], 2: []}
+    for _ in range(rounds):
+        for count, measured in rates.items():
+            with serve(models_dir, cores[:count], "--workers", str(count)) as (server, _):
+                load = server.load(body, in_flight=128, requests=6000, connections=32, cores=cores)
+                measured.append(load.requests_per_second)
+    return {
+        "one_worker_requests_per_second": _median(rates[1]),
+        "two_workers_requests_per_second": _median(rates[2]),
+        "ratio": _median(two / one for one, two in zip(rates[1], rates[2], strict=True)),
+    }
+
+
+def resnet50(cache_dir: Path) -> Path:
+    """The model folder of a ResNet50 with random weights, made once."""
+    made = cache_dir / "made"
+    if not (made / "resnet50").exists():
+        program = ROOT / "tests" / "bench" / "make_resnet50.py"
+        subprocess.run([sys.executable, str(program), str(made)], check=True)
+    return made / "resnet50"
+
+
+def _median(values: Iterable[float]) -> float:
+    return round(statistics.median(values), 3)
+
+
+def main() -> None:
+    """Run everything and print a table and JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3, help="repetitions (default: 3)")
+    parser.add_argument("--output", type=Path, help="write the JSON here")
+    parser.add_argument("--cache-dir", type=Path, default=ROOT / "build" / "bench")
+    parser.add_argument("--skip-resnet50", action="store_true", help="it takes minutes to make")
+    arguments = parser.parse_args()
+    for tool in ("h2load", "taskset"):
+        if not shutil.which(tool):
+            sys.exit(f"{tool} not found; on Debian: apt-get install nghttp2-client util-linux")
+    if len(os.sched_getaffinity(0)) < 2:
+        sys.exit("one core found, two needed: one for the server, one for the load generator")
+
+    models = arguments.cache_dir / "models"
+    shutil.rmtree(models, ignore_errors=True)
+    tiny_models.identity(models)
+    shutil.copytree(ROOT / "models" / "simcnn", models / "simcnn")
+    simcnn = ROOT / "models" / "simcnn" / "1" / "model.onnx"
+    bodies = arguments.cache_dir
+    result: dict[str, Any] = {"conditions": conditions(arguments.rounds)}
+    rounds = arguments.rounds
+
+    with serve(models, [SERVER_CORE]) as (server, _):
+        single = request_body(bodies, "simcnn", 1)
+        result["null_model"] = null_model(server, request_body(bodies, "identity", 1), rounds)
+        result["simcnn"] = [
+            against_raw(
+                server,
+                simcnn,
+                single,
+                rows=1,
+                in_flight=in_flight,
+                requests=10_000,
+                rounds=rounds,
+            )
+            for in_flight in (1, 32, 128)
+        ]
+        batch = request_body(bodies, "simcnn", 32)
+        result["simcnn"].append(
+            against_raw(server, simcnn, batch, rows=32, in_flight=8, requests=1000, rounds=rounds)
+        )
+    result["workers"] = workers(models, single, rounds)
+    if not arguments.skip_resnet50:
+        shutil.copytree(resnet50(arguments.cache_dir), models / "resnet50")
+        onnx_file = models / "resnet50" / "1" / "model.onnx"
+        with serve(models, [SERVER_CORE]) as (server, _):
+            body = request_body(bodies, "resnet50", 1)
+            result["resnet50"] = [
+                against_raw(
+                    server,
+                    onnx_file,
+                    body,
+                    rows=1,
+                    in_flight=in_flight,
+                    requests=1000,
+                    rounds=rounds,
+                )
+                for in_flight in (1, 32, 128)
+            ]
+    shutil.rmtree(models / "identity")
+    result["start"] = start_up(models, rounds)
+    report(result)
+    if arguments.output:
+        arguments.output.write_text(json.dumps(result, indent=2) + "\n")
+    print(json.dumps(result))
+
+
+def start_up(models: Path, rounds: int) -> dict[str, Any]:
+    """Seconds from the command to the first answer, and memory after it."""
+    seconds, memory = [], []
+    for _ in range(rounds):
+        with serve(models, [SERVER_CORE, CLIENT_CORE]) as (server, elapsed):
+            seconds.append(elapsed)
+            memory.append(server.memory_mib())
+    names = sorted(path.name for path in models.iterdir())
+    return {"models": names, "seconds": _median(seconds), "memory_mib": _median(memory)}
+
+
+def conditions(rounds: int) -> dict[str, Any]:
+    """What a reader has to know beside the figures."""
+    commit = subprocess.run(
+        ["git", "describe", "--always", "--dirty"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout.strip()
+    cpu = re.search(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
+    return {
+        "commit": commit,
+        "cpu": cpu[1] if cpu else platform.processor(),
+        "cores": len(os.sched_getaffinity(0)),
+        "load_average": os.getloadavg()[0],
+        "python": platform.python_version(),
+        "onnxruntime": onnxruntime.__version__,
+        "rounds": rounds,
+    }
+
+
+def report(result: dict[str, Any]) -> None:
+    """Print the figures as a table."""
+    print(f"conditions: {result['conditions']}")
+    for row in result["null_model"]:
+        print(
+            f"null model   {row['in_flight']:4} in flight {row['requests_per_second']:9,.0f} req/s"
+            f"  {row['server_cpu_us_per_request']:6.1f} us server CPU"
+        )
+    for model in ("simcnn", "resnet50"):
+        for row in result.get(model, ()):
+            print(
+                f"{model:9} x{row['images_per_request']:<3}{row['in_flight']:4} in flight "
+                f"{row['images_per_second']:9,.0f} images/s, {100 * row['ratio_to_raw']:5.1f} % of "
+                f"raw {row['raw_images_per_second']:,.0f} "
+                f"  {row['server_cpu_us_per_request']:6.0f} us server CPU a request"
+            )
+    print(f"workers      {result['workers']}")
+    print(f"start        {result['start']}")
+
+
+if __name__ == "__main__":
+    main()

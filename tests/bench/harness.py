@@ -1,0 +1,173 @@
+"""A pinned server, a pinned load generator, and raw ONNX Runtime for comparison."""
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+import psutil
+
+ROOT = Path(__file__).parents[2]
+sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
+
+from serving.client import PredictClient, predict_request
+from serving.grpc_wire import frame
+
+SERVER_CORE, CLIENT_CORE = 0, 1
+PREDICT_URL = "http://127.0.0.1:{port}/tensorflow.serving.PredictionService/Predict"
+START_SECONDS = 120
+RAW_SECONDS = 1.0
+RAW_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
+
+
+@dataclass(frozen=True)
+class Load:
+    """What one h2load run measured."""
+
+    requests_per_second: float
+    cpu_us_per_request: float
+    failed: int
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server process."""
+
+    process: psutil.Process
+    port: int
+
+    def cpu_seconds(self) -> float:
+        """User and system time of the server and its workers."""
+        processes = [self.process, *self.process.children(recursive=True)]
+        return sum(sum(process.cpu_times()[:2]) for process in processes)
+
+    def memory_mib(self) -> float:
+        """Resident memory of the server and its workers."""
+        processes = [self.process, *self.process.children(recursive=True)]
+        return sum(process.memory_info().rss for process in processes) / 2**20
+
+    def load(
+        self,
+        body: Path,
+        *,
+        in_flight: int,
+        requests: int,
+        connections: int = 1,
+        cores: Sequence[int] = (CLIENT_CORE,),
+    ) -> Load:
+        """Post a gRPC request body over and over, with h2load on the given cores."""
+        before = self.cpu_seconds()
+        text = subprocess.run(
+            [
+                *("taskset", "-c", ",".join(map(str, cores)), "h2load", "-d", str(body)),
+                *("-c", str(connections), "-m", str(in_flight // connections)),
+                *("-n", str(requests)),
+                *("-H", "content-type: application/grpc", "-H", "te: trailers"),
+                PREDICT_URL.format(port=self.port),
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=600,
+        ).stdout
+        cpu = self.cpu_seconds() - before
+        rate = re.search(r"finished in .*?, ([\d.]+) req/s", text)
+        succeeded = re.search(r"(\d+) succeeded", text)
+        if not rate or not succeeded:
+            sys.exit(f"h2load printed no result:\n{text}")
+        return Load(float(rate[1]), 1e6 * cpu / requests, requests - int(succeeded[1]))
+
+
+@contextmanager
+def serve(models_dir: Path, cores: Sequence[int], *flags: str) -> Iterator[tuple[Server, float]]:
+    """Start a server on cores; gives it with the seconds until its first answer."""
+    log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the server
+    started = time.perf_counter()
+    process = psutil.Popen(
+        [
+            *("taskset", "-c", ",".join(map(str, cores)), sys.executable, "-m", "serving"),
+            *("--models_dir", str(models_dir), "--host", "127.0.0.1", "--port", "0", *flags),
+        ],
+        cwd=ROOT,
+        stderr=log,
+    )
+    try:
+        port = _port(process, log)
+        _wait_for_answer(port, models_dir)
+        yield Server(process, port), time.perf_counter() - started
+    finally:
+        process.send_signal(signal.SIGTERM)
+        process.wait(60)
+        log.close()
+
+
+def _port(process: psutil.Popen, log: Any) -> int:
+    for _ in range(START_SECONDS * 100):
+        log.seek(0)
+        if match := re.search(r"listening on \S+:(\d+),", log.read()):
+            return int(match[1])
+        if process.poll() is not None:
+            log.seek(0)
+            sys.exit(f"the server ended with exit code {process.returncode}:\n{log.read()}")
+        time.sleep(0.01)
+    sys.exit("the server did not start")
+
+
+def _wait_for_answer(port: int, models_dir: Path) -> None:
+    with PredictClient(f"127.0.0.1:{port}", timeout=START_SECONDS) as client:
+        while not client.is_serving():
+            time.sleep(0.005)
+        name = next(path.name for path in sorted(models_dir.iterdir()))
+        client.predict(name, example(name, 1))
+
+
+def example(model: str, rows: int) -> dict[str, np.ndarray]:
+    """Inputs for a model of the benchmark: random pixels, or numbers for the null model."""
+    if model == "identity":
+        return {"x": np.ones((rows, 3), np.float32)}
+    images = np.random.default_rng(0).integers(0, 256, (rows, 32, 32, 3), np.uint8)
+    return {"images": images}
+
+
+def request_body(folder: Path, model: str, rows: int) -> Path:
+    """A file with one framed Predict request."""
+    file = folder / f"{model}-{rows}.bin"
+    file.write_bytes(frame(predict_request(model, example(model, rows)).SerializeToString()))
+    return file
+
+
+def raw_images_per_second(onnx_file: Path, batch_sizes: Sequence[int]) -> dict[int, float]:
+    """Raw `session.run` on the server's core: images/s by batch size, one thread."""
+    own_cores = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {SERVER_CORE})
+    try:
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        session = onnxruntime.InferenceSession(
+            str(onnx_file), options, providers=["CPUExecutionProvider"]
+        )
+        return {rows: _raw_rate(session, rows) for rows in batch_sizes}
+    finally:
+        os.sched_setaffinity(0, own_cores)
+
+
+def _raw_rate(session: onnxruntime.InferenceSession, rows: int) -> float:
+    name = session.get_inputs()[0].name
+    feeds = {name: next(iter(example("images", rows).values()))}
+    for _ in range(3):
+        session.run(None, feeds)
+    runs, started = 0, time.perf_counter()
+    while time.perf_counter() - started < RAW_SECONDS / len(RAW_BATCH_SIZES):
+        session.run(None, feeds)
+        runs += 1
+    return rows * runs / (time.perf_counter() - started)

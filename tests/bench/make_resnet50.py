@@ -1,0 +1,22 @@
+"""Publish ResNet50 with random weights: `python tests/bench/make_resnet50.py MODELS_DIR`.
+
+Its speed does not depend on the values of its weights, and a trained one may not be at hand.
+"""
+
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+os.environ["KERAS_BACKEND"] = "tensorflow"
+ROOT = Path(__file__).parents[2]
+sys.path.insert(0, str(ROOT))
+
+from export import to_saved_model
+from training import models
+
+with tempfile.TemporaryDirectory() as folder:
+    to_saved_model.write(models.build("resnet50"), Path(folder))
+    command = [sys.executable, "-m", "export", "saved-model", folder, "--name", "resnet50"]
+    subprocess.run([*command, "--models-dir", sys.argv[1]], check=True, cwd=ROOT)
