@@ -259,7 +259,10 @@ def to_json(alias: str, array: np.ndarray, *, finite: bool) -> Json:
     if kind in "OSU":
         return _encodable_strings(array, binary=alias.endswith(_BINARY_SUFFIX))
     if finite:
-        return np.ascontiguousarray(array) if array.ndim else array[()]
+        # ONNX Runtime's int64 is C's `long long`, whose scalars orjson does not know: the view is
+        # the same type by its usual name. Scalars appear where rows are made of several outputs.
+        array = np.ascontiguousarray(array).reshape(array.shape).view(array.dtype.str)
+        return array if array.ndim else array[()]
     if kind == "f":
         # By way of text, so that 0.1 as float32 becomes 0.1 and not 0.10000000149.
         return array.astype(np.str_).astype(np.float64).tolist()
