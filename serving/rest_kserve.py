@@ -32,7 +32,13 @@ Value = TypeVar("Value")
 HEADER_LENGTH = b"inference-header-content-length"
 _BINARY = "application/octet-stream"
 _MODEL = r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?"
-_KIND_NAMES = {str: "a string", list: "a list", dict: "an object", int: "an integer"}
+_KIND_NAMES = {
+    bool: "true or false",
+    dict: "an object",
+    int: "an integer",
+    list: "a list",
+    str: "a string",
+}
 
 
 class _WireTensor(NamedTuple):
@@ -106,7 +112,7 @@ class KServeRest:
         name, version = _model(request)
         body, binary = _split(request)
         parameters = _member(body, "parameters", dict, "the request", {})
-        all_binary = parameters.get("binary_data_output") is True
+        all_binary = _member(parameters, "binary_data_output", bool, "the request", False)
         outputs = [
             _requested(entry, all_binary=all_binary)
             for entry in _members(body, "outputs", "the request", [])
@@ -194,9 +200,10 @@ def _members(
 
 def _requested(entry: Mapping[str, Any], *, all_binary: bool) -> _Output:
     name = _member(entry, "name", str, "an output")
-    parameters = _member(entry, "parameters", dict, f'output "{name}"', {})
-    check_tensor_parameters(f'output "{name}"', parameters)
-    return _Output(name, parameters.get("binary_data", all_binary) is True)
+    where = f'output "{name}"'
+    parameters = _member(entry, "parameters", dict, where, {})
+    check_tensor_parameters(where, parameters)
+    return _Output(name, _member(parameters, "binary_data", bool, where, all_binary))
 
 
 def _wire_tensors(body: Mapping[str, Any], binary: memoryview) -> list[tuple[str, _WireTensor]]:

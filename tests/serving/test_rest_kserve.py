@@ -243,16 +243,18 @@ def test_binary_data_is_shared_out_in_the_order_of_the_inputs(connection):
 
 
 def test_an_output_may_refuse_the_binary_default(connection):
-    """binary_data of an output beats binary_data_output of the request."""
-    document = {
+    """binary_data_output is for every output that does not say binary_data itself."""
+    header = {
         "inputs": ADD,
-        "outputs": [{"name": "sum", "parameters": {"binary_data": False}}],
+        "outputs": [{"name": "sum", "parameters": {"binary_data": False}}, {"name": "difference"}],
         "parameters": {"binary_data_output": True},
     }
 
-    _, answer = connection.post("/v2/models/add/infer", document)
+    _, answer, data = connection.post_binary("/v2/models/add/infer", header, b"")
 
     assert answer["outputs"][0]["data"] == [8]
+    assert answer["outputs"][1]["parameters"] == {"binary_data_size": 8}
+    assert data == (2).to_bytes(8, "little")
 
 
 def test_the_parameter_signature_name_picks_a_signature(own_connection):
@@ -342,6 +344,16 @@ def test_the_parameter_signature_name_picks_a_signature(own_connection):
             {"inputs": [X], "outputs": [{"name": "y", "parameters": {"classification": 3}}]},
             501,
             'output "y" has the parameter classification',
+        ),
+        (
+            {"inputs": [X], "outputs": [{"name": "y", "parameters": {"binary_data": 1}}]},
+            400,
+            '"binary_data" of output "y" is integer, expected true or false',
+        ),
+        (
+            {"inputs": [X], "parameters": {"binary_data_output": "yes"}},
+            400,
+            '"binary_data_output" of the request is string, expected true or false',
         ),
         (
             {"inputs": [X], "parameters": {"signature_name": 7}},

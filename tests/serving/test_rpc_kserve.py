@@ -1,7 +1,9 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 
 import grpc
 import numpy as np
@@ -10,7 +12,7 @@ import tiny_models
 
 from serving import kserve_codec
 from serving.batcher import BatchingConfig
-from serving.errors import DeadlineExceeded, Unavailable
+from serving.errors import DeadlineExceeded
 from serving.kserve_service import InferenceService
 from serving.manager import Manager, ManagerConfig
 from serving.model_config import ModelConfig
@@ -138,21 +140,6 @@ def test_live_and_ready(stub):
 def test_a_model_is_ready_if_it_can_answer(stub, name, version, ready):
     """What is not served is not ready, which is no error, as with Triton."""
     assert stub.call("ModelReady", name=name, version=version).ready is ready
-
-
-def test_nothing_is_ready_before_the_server_is():
-    """While models load, readiness is false for the server and for a model that is loaded."""
-    manager = Manager(dict, None, ManagerConfig())
-    service = InferenceService(Predictor(manager), manager, is_ready=lambda: False)
-    handlers = KServe(service)
-
-    server = asyncio.run(handlers.server_ready(kserve_pb2.ServerReadyRequest(), Call()))
-    model = asyncio.run(handlers.model_ready(kserve_pb2.ModelReadyRequest(name="m"), Call()))
-    live = asyncio.run(handlers.server_live(kserve_pb2.ServerLiveRequest(), Call()))
-
-    assert (live.live, server.ready, model.ready) == (True, False, False)
-    with pytest.raises(Unavailable, match="is loading its models, or about to stop"):
-        service.check_server_ready()
 
 
 def test_server_metadata(stub):
@@ -413,17 +400,55 @@ def test_an_fp16_answer_is_raw_whatever_the_request(tmp_path, running_server):
     assert answer["half"].tolist() == answer["same"].tolist() == [1.5, -2.0]
 
 
-async def infer_too_late(folder) -> None:
-    models = {"identity": ModelConfig(name="identity", base_path=folder / "identity")}
+@asynccontextmanager
+async def handlers_on(folder: Path, model: str, *, ready: bool = True):
+    """The handlers on a model of their own, called without a transport, and their manager."""
+    models = {model: ModelConfig(name=model, base_path=folder / model)}
     load = partial(Servable.load, config=RuntimeConfig(), batching=BatchingConfig())
     manager = Manager(lambda: models, load, ManagerConfig(poll_seconds=0))
     await manager.start()
-    handlers = KServe(InferenceService(Predictor(manager), manager, is_ready=lambda: True))
+    service = InferenceService(Predictor(manager), manager, is_ready=lambda: ready)
     try:
-        late = Call(deadline=time.monotonic() - 1)
-        await handlers.model_infer(infer_request("identity", X), late)
+        yield KServe(service), manager
     finally:
         await manager.close()
+
+
+async def ask_before_ready(folder: Path) -> list[bool]:
+    async with handlers_on(folder, "identity", ready=False) as (handlers, _):
+        live = await handlers.server_live(kserve_pb2.ServerLiveRequest(), Call())
+        server = await handlers.server_ready(kserve_pb2.ServerReadyRequest(), Call())
+        model = await handlers.model_ready(kserve_pb2.ModelReadyRequest(name="identity"), Call())
+        return [live.live, server.ready, model.ready]
+
+
+def test_nothing_is_ready_before_the_server_is(tmp_path):
+    """While other models load or the server stops, it lives but is not ready, nor is a model."""
+    tiny_models.identity(tmp_path)
+
+    assert asyncio.run(ask_before_ready(tmp_path)) == [True, False, False]
+
+
+async def list_versions_after_an_update(folder: Path) -> list[str]:
+    async with handlers_on(folder, "calculator") as (handlers, manager):
+        tiny_models.calculator(folder)
+        await manager.update()
+        assert [status.version for status in manager.statuses("calculator")] == [2, 1]
+        request = kserve_pb2.ModelMetadataRequest(name="calculator")
+        return list((await handlers.model_metadata(request, Call())).versions)
+
+
+def test_metadata_lists_the_versions_that_can_be_asked_for(tmp_path):
+    """A version that has been unloaded is known, but no longer listed."""
+    tiny_models.calculator(tmp_path)
+
+    assert asyncio.run(list_versions_after_an_update(tmp_path)) == ["2"]
+
+
+async def infer_too_late(folder: Path) -> None:
+    async with handlers_on(folder, "identity") as (handlers, _):
+        late = Call(deadline=time.monotonic() - 1)
+        await handlers.model_infer(infer_request("identity", X), late)
 
 
 def test_a_deadline_reaches_the_queue(tmp_path):
