@@ -50,6 +50,38 @@ class Prediction(NamedTuple):
     outputs: Mapping[str, np.ndarray]
 
 
+def check_request(
+    servable: Servable,
+    signature_name: str,
+    inputs: Mapping[str, WireTensor],
+    decode: Callable[[WireTensor], np.ndarray],
+    output_filter: Sequence[str] = (),
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Everything of a request that can be checked before the model sees any of it.
+
+    Args:
+        servable: Who is to answer.
+        signature_name: Name of one of its signatures.
+        inputs: Tensors as they arrived, by input alias.
+        decode: Turns one of them into an array.
+        output_filter: Output aliases to compute; empty for all.
+
+    Returns:
+        Arrays by input alias, and the output aliases to compute.
+
+    Raises:
+        ServingError: with the gRPC code and a message for the caller.
+    """
+    signature = _find_signature(servable, signature_name)
+    signature.check_input_names(list(inputs))
+    arrays = {alias: _decode(alias, tensor, decode) for alias, tensor in inputs.items()}
+    outputs = signature.select_outputs(list(output_filter))
+    for alias, array in arrays.items():
+        signature.check_input(alias, array, servable)
+    signature.check_batch(arrays)
+    return arrays, outputs
+
+
 class Predictor:
     """Checks requests against signatures and runs them."""
 
@@ -128,14 +160,8 @@ class Predictor:
         Raises:
             ServingError: with the gRPC code and a message for the caller.
         """
-        signature = _find_signature(servable, signature_name)
-        signature.check_input_names(list(inputs))
-        arrays = {alias: _decode(alias, tensor, decode) for alias, tensor in inputs.items()}
-        outputs = signature.select_outputs(list(output_filter))
-        for alias, array in arrays.items():
-            signature.check_input(alias, array, servable)
-        signature.check_batch(arrays)
-        if signature.feature_spec:
+        arrays, outputs = check_request(servable, signature_name, inputs, decode, output_filter)
+        if servable.signatures[signature_name].feature_spec:
             with servable.hold():
                 arrays = await self._parse(servable, signature_name, arrays, deadline)
                 answer = await servable.predict(signature_name, arrays, outputs, deadline=deadline)

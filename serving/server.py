@@ -2,11 +2,13 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from serving import warmup
 from serving.batcher import BatchingConfig
 from serving.config import DEFAULT_MODELS_DIR, ServerConfig
 from serving.errors import ConfigError
@@ -143,6 +145,14 @@ class ModelServer:
         self, name: str, version: int, path: Path, config: RuntimeConfig, batching: BatchingConfig
     ) -> Servable:
         servable = Servable.load(name, version, path, config, batching)
+        if self.config.enable_model_warmup:
+            started = time.perf_counter()
+            try:
+                warmup.replay(servable, path)
+            except Exception:
+                servable.close()
+                raise
+            servable.warm_up_seconds += time.perf_counter() - started
         if self._metrics_path:
             self._metrics.watch(servable)
         return servable
