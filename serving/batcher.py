@@ -115,6 +115,11 @@ class Batcher:
             thread.start()
 
     @property
+    def closed(self) -> bool:
+        """Whether new requests are refused."""
+        return self._closed
+
+    @property
     def rows(self) -> int:
         """Rows that wait or run."""
         return self._rows

@@ -257,9 +257,10 @@ class Metrics:
         """Drop the series of models that are no longer served."""
         served = self.manager.availability.keys()
         # A model that is being added has servables before the manager knows its name.
-        loaded = [id(metrics.model) for metrics in list(self.servables.values())]
-        for name, model in list(self.models.items()):
-            if name not in served and id(model) not in loaded:
+        servables = [reference() for reference in self.servables.keyrefs()]
+        loaded = {servable.name for servable in servables if servable and not servable.closed}
+        for name in list(self.models):
+            if name not in served and name not in loaded:
                 del self.models[name]
         for key in list(self.failures):
             if key[0] not in {*served, UNKNOWN_MODEL}:

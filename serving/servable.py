@@ -116,6 +116,11 @@ class Servable:
         return next(iter(self._runtimes.values())).provider
 
     @property
+    def closed(self) -> bool:
+        """Whether it is unloaded, or about to be."""
+        return self._batcher.closed
+
+    @property
     def rows_in_progress(self) -> int:
         """Rows of requests that wait or run."""
         return self._batcher.rows

@@ -1,6 +1,5 @@
 import asyncio
 import gzip
-import http.client
 import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
@@ -10,41 +9,12 @@ import pytest
 import servers
 import tiny_models
 from onnx import TensorProto, helper
+from rest_client import Http
 
 from serving import http as serving_http
 from serving.client import PredictClient
 from serving.config import ServerConfig
 from serving.server import ModelServer
-
-
-class Http:
-    """Plain HTTP requests to a server."""
-
-    def __init__(self, address: str) -> None:
-        self._address = address
-
-    def ask(self, method: str, path: str, body: bytes | None = None, **headers: str):
-        """Status, headers by lower-case name, body."""
-        connection = http.client.HTTPConnection(self._address, timeout=30)
-        try:
-            named = {name.replace("_", "-"): value for name, value in headers.items()}
-            connection.request(method, path, body=body, headers=named)
-            response = connection.getresponse()
-            answered = {name.lower(): value for name, value in response.getheaders()}
-            return response.status, answered, response.read()
-        finally:
-            connection.close()
-
-    def post(self, path: str, document: object, **headers: str) -> tuple[int, object]:
-        """Status and JSON of the answer."""
-        body = document if isinstance(document, bytes) else json.dumps(document).encode()
-        status, _, answer = self.ask("POST", path, body, **headers)
-        return status, json.loads(answer)
-
-    def get(self, path: str) -> tuple[int, object]:
-        """Status and JSON of the answer."""
-        status, _, answer = self.ask("GET", path)
-        return status, json.loads(answer)
 
 
 @pytest.fixture
