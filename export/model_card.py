@@ -204,7 +204,18 @@ def _parity(parity: Mapping[str, Any]) -> str:
         for pair in parity["pairs"]
     ]
     header = ("Pair", "Largest delta of logits", "Of the tolerance", "Same class", "Ties")
-    return f"{text}\n\n{_table(header, rows)}"
+    return f"{text}\n\n{_table(header, rows)}{_classify_parity(parity)}"
+
+
+def _classify_parity(parity: Mapping[str, Any]) -> str:
+    found = parity.get("classify")
+    if found is None:
+        return ""
+    return (
+        f"\n\nSignature `classify`, the first {found['images']:,} images in tf.Examples: the "
+        f"scores of SavedModel and ONNX differ by {found['max_abs_delta_png']:.1e} at most as PNG "
+        f"files and by {found['max_abs_delta_raw']:.1e} as raw pixels."
+    )
 
 
 def _delta(entry: Mapping[str, Any]) -> str:

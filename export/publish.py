@@ -20,6 +20,7 @@ import numpy.typing as npt
 
 from export import (
     answers,
+    classify_signature,
     model_card,
     parity,
     probe,
@@ -33,7 +34,7 @@ from export.answers import Answers
 from export.errors import ExportError, GateFailed
 from export.run_folder import Run
 from serving import model_folder
-from serving.signature import Signature
+from serving.signature import DEFAULT_SIGNATURE_NAME, Signature
 from training.cifar10 import CLASS_NAMES, DataError, Split, load_split
 
 _PICTURES_LIMIT_BYTES = 200_000
@@ -81,9 +82,11 @@ def publish_run(
     def write(folder: Path) -> None:
         with _step("writing the SavedModel"):
             to_saved_model.write(model, folder)
-        signatures = saved_model.read_signatures(folder)
+        signatures = saved_model.read_signatures(folder, [DEFAULT_SIGNATURE_NAME])
         with _step("converting it to ONNX"):
             to_onnx.write(folder, signatures, model_name=name, class_names=CLASS_NAMES)
+        classify = classify_signature.read(folder, signatures[DEFAULT_SIGNATURE_NAME], CLASS_NAMES)
+        signatures[classify_signature.NAME] = classify
         onnx_file = folder / model_folder.ONNX_FILE
         with _step(f"asking Keras about {len(split):,} test images"):
             keras_answers = answers.of_keras(model, split.images)
@@ -93,6 +96,8 @@ def publish_run(
             onnx_answers = answers.of_onnx(onnx_file, split.images)
         pairs = parity.check([keras_answers, saved_model_answers, onnx_answers])
         check_accuracy(run, onnx_answers, split.labels)
+        with _step("asking the SavedModel about pictures in tf.Examples"):
+            examples = classify_signature.check(folder, classify, split.images, onnx_answers)
         metrics.update(
             model=name,
             parameters=model.count_params(),
@@ -103,7 +108,7 @@ def publish_run(
                     onnx_file, onnx_answers, split.labels
                 )
             },
-            parity=version_metrics.parity_section(pairs),
+            parity={**version_metrics.parity_section(pairs), classify_signature.NAME: examples},
             training=run.training_section(),
             export=version_metrics.export_section(onnx_file, signatures),
         )

@@ -70,6 +70,33 @@ def read_signatures(folder: Path, wanted: Collection[str] = ()) -> dict[str, Sig
     return {name: _to_signature(graph.signature_def[name], files[name]) for name in names}
 
 
+def signature_def(folder: Path, name: str) -> Any:  # noqa: ANN401  of an untyped module
+    """The SignatureDef of that name.
+
+    Raises:
+        ExportError: there is no SavedModel.
+    """
+    return _serving_graph(folder).signature_def[name]
+
+
+def set_method_name(folder: Path, name: str, method_name: str) -> None:
+    """Say which of TensorFlow Serving's methods a signature is for; saving always says Predict.
+
+    Args:
+        folder: Holds saved_model.pb, which is written again.
+        name: Name of the signature.
+        method_name: `tensorflow/serving/classify`, for example.
+
+    Raises:
+        ExportError: there is no SavedModel.
+    """
+    message = _read(folder)
+    for graph in message.meta_graphs:
+        if name in graph.signature_def:
+            graph.signature_def[name].method_name = method_name
+    (folder / SAVED_MODEL_FILE).write_bytes(message.SerializeToString(deterministic=True))
+
+
 def copy(source: Path, target: Path) -> None:
     """Copy the files that make up a SavedModel, and no others, into a version folder."""
     target.mkdir(parents=True, exist_ok=True)
@@ -81,7 +108,7 @@ def copy(source: Path, target: Path) -> None:
             shutil.copyfile(source / part, target / part)
 
 
-def _serving_graph(folder: Path) -> Any:  # noqa: ANN401  MetaGraphDef, of an untyped module
+def _read(folder: Path) -> Any:  # noqa: ANN401  SavedModel, of an untyped module
     file = folder / SAVED_MODEL_FILE
     if not file.is_file():
         msg = f"{file} does not exist; expected a folder that tf.saved_model.save has written"
@@ -92,6 +119,11 @@ def _serving_graph(folder: Path) -> Any:  # noqa: ANN401  MetaGraphDef, of an un
     except DecodeError as error:
         msg = f"{file} is no SavedModel ({error}); save or copy it again"
         raise ExportError(msg) from error
+    return saved_model
+
+
+def _serving_graph(folder: Path) -> Any:  # noqa: ANN401  MetaGraphDef, of an untyped module
+    file, saved_model = folder / SAVED_MODEL_FILE, _read(folder)
     tags = [sorted(graph.meta_info_def.tags) for graph in saved_model.meta_graphs]
     for graph in saved_model.meta_graphs:
         if list(graph.meta_info_def.tags) == ["serve"]:
@@ -158,16 +190,22 @@ def _onnx_files(names: list[str]) -> dict[str, str]:
 
 def _to_signature(definition: Any, file: str) -> Signature:  # noqa: ANN401  see _problem
     inputs = {
-        alias: _to_spec(info, tensor=alias) for alias, info in sorted(definition.inputs.items())
+        alias: tensor_spec(info, tensor=alias) for alias, info in sorted(definition.inputs.items())
     }
     outputs = {
-        alias: _to_spec(info, tensor=f"{alias}_output" if alias in inputs else alias)
+        alias: tensor_spec(info, tensor=f"{alias}_output" if alias in inputs else alias)
         for alias, info in sorted(definition.outputs.items())
     }
     return Signature(method_name=definition.method_name, file=file, inputs=inputs, outputs=outputs)
 
 
-def _to_spec(info: Any, tensor: str) -> TensorSpec:  # noqa: ANN401  TensorInfo, of an untyped module
+def tensor_spec(info: Any, tensor: str) -> TensorSpec:  # noqa: ANN401  of an untyped module
+    """A TensorInfo as the server knows it.
+
+    Args:
+        info: TensorInfo of a dense tensor of known rank.
+        tensor: Its name in the ONNX graph.
+    """
     return TensorSpec(
         dtype=DataType(info.dtype),
         shape=tuple(int(dimension.size) for dimension in info.tensor_shape.dim),

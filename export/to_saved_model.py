@@ -1,9 +1,12 @@
-"""From a trained Keras model to a SavedModel with the served signature.
+"""From a trained Keras model to a SavedModel with the served signatures.
 
-The served function takes raw pixels and does everything else in the graph::
+`serving_default` takes raw pixels and does everything else in the graph::
 
     images uint8 [-1,32,32,3] ─▶ Keras model ─▶ logits ─┬─ softmax ─▶ probabilities float32 [-1,10]
                                                         └─ argmax ──▶ classes int64 [-1]
+
+`classify` takes tf.Examples with pictures and answers class names with scores; see
+classify_signature.
 
 Keras' own `model.export` names the output `output_0` and offers a second signature, `serve`; a
 plain `tf.Module` keeps the names that clients see in our hands.
@@ -17,8 +20,9 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from export import classify_signature, saved_model
 from export.errors import ExportError
-from serving.signature import DEFAULT_SIGNATURE_NAME
+from serving.signature import CLASSIFY_METHOD_NAME, DEFAULT_SIGNATURE_NAME
 from training.cifar10 import CLASS_NAMES
 
 INPUT_NAME = "images"
@@ -33,6 +37,7 @@ class Classifier(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
         logits: tf.function, images to logits float32 (n, 10). Saved as an attribute but not as a
             signature: the parity gate compares logits, which the served outputs no longer hold.
         predict: tf.function, images to {"probabilities", "classes"}.
+        classify: tf.function, serialized tf.Examples to {"scores", "classes"}, all ten of each.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -49,6 +54,16 @@ class Classifier(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
             return {"probabilities": tf.nn.softmax(logits), "classes": tf.argmax(logits, axis=-1)}
 
         self.predict: Callable[..., Any] = tf.function(predict, input_signature=[images])
+
+        def classify(inputs: Any) -> dict[str, Any]:  # noqa: ANN401  a symbolic tensor
+            _, height, width, _ = _INPUT_SHAPE
+            pixels = classify_signature.parse(inputs, height=height, width=width)
+            scores = tf.nn.softmax(model(pixels, training=False))
+            names = tf.tile(tf.constant([CLASS_NAMES]), [tf.shape(scores)[0], 1])
+            return {"scores": scores, "classes": names}
+
+        examples = tf.TensorSpec([None], tf.string, name="inputs")
+        self.classify: Callable[..., Any] = tf.function(classify, input_signature=[examples])
 
 
 def load_keras(file: Path) -> keras.Model:
@@ -134,9 +149,12 @@ def write(model: keras.Model, folder: Path) -> None:
             variables/.
     """
     classifier = Classifier(model)
-    tf.saved_model.save(
-        classifier, str(folder), signatures={DEFAULT_SIGNATURE_NAME: classifier.predict}
-    )
+    signatures = {
+        DEFAULT_SIGNATURE_NAME: classifier.predict,
+        classify_signature.NAME: classifier.classify,
+    }
+    tf.saved_model.save(classifier, str(folder), signatures=signatures)
+    saved_model.set_method_name(folder, classify_signature.NAME, CLASSIFY_METHOD_NAME)
     # Always made, always empty here; git would drop it, and folders on disk would then differ.
     shutil.rmtree(folder / "assets", ignore_errors=True)
 

@@ -6,7 +6,8 @@
                 loss (mean cross-entropy in nats), per_class_accuracy, confusion_matrix
                 (row = label, column = answer) and predictions: the answer to each test image,
                 in order, as one digit (class index)
-    parity      tolerances, and for each pair of artefacts how far they are apart
+    parity      tolerances, and for each pair of artefacts how far they are apart; `classify`: the
+                same for the scores of pictures in tf.Examples
     training    recipe, settings, seed, epochs, seconds, hardware, versions, commit
     export      versions, opset, time, commit
 

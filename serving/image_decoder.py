@@ -1,4 +1,4 @@
-"""Picture files to arrays: what TensorFlow's graphs do with decode_image and resize.
+"""Picture files to arrays: what TensorFlow's graphs do with decode_jpeg, decode_png and resize.
 
 PNG and JPEG alone, first looked at by their header, so that nothing large is decoded by surprise.
 Colours: grey is repeated in all channels, palettes are looked up, CMYK is converted; an alpha

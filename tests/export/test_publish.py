@@ -63,7 +63,7 @@ def test_signature_is_the_documented_one(published):
     folder = model_folder.read(published.path)
 
     signature = folder.signatures["serving_default"].to_json()
-    assert list(folder.signatures) == ["serving_default"]
+    assert list(folder.signatures) == ["serving_default", "classify"]
     assert folder.class_names == CLASS_NAMES
     assert signature["method_name"] == "tensorflow/serving/predict"
     assert signature["inputs"] == {
@@ -79,13 +79,13 @@ def test_signature_is_the_documented_one(published):
             "dtype": "DT_INT64",
             "shape": [-1],
             "tensor": "classes",
-            "graph_name": "StatefulPartitionedCall:0",
+            "graph_name": "StatefulPartitionedCall_1:0",
         },
         "probabilities": {
             "dtype": "DT_FLOAT",
             "shape": [-1, 10],
             "tensor": "probabilities",
-            "graph_name": "StatefulPartitionedCall:1",
+            "graph_name": "StatefulPartitionedCall_1:1",
         },
     }
 

@@ -16,7 +16,7 @@ def tiny_version(tiny_model, tmp_path_factory):
     """Folder with the tiny model as SavedModel and ONNX."""
     folder = tmp_path_factory.mktemp("tiny")
     to_saved_model.write(tiny_model, folder)
-    signatures = saved_model.read_signatures(folder)
+    signatures = saved_model.read_signatures(folder, ["serving_default"])
     to_onnx.write(folder, signatures, model_name="tiny", class_names=CLASS_NAMES)
     return folder
 

@@ -26,19 +26,23 @@ def mixed_precision(tmp_path, policy):
     return model
 
 
-def test_saved_model_has_one_signature(tiny_model, tmp_path):
-    """serving_default alone, with the documented names; `logits` is an attribute beside it."""
+def test_saved_model_has_two_signatures(tiny_model, tmp_path):
+    """serving_default and classify with the documented names; `logits` is an attribute beside."""
     to_saved_model.write(tiny_model, tmp_path)
 
     loaded = tf.saved_model.load(str(tmp_path))
     serving_default = loaded.signatures["serving_default"]
-    assert list(loaded.signatures) == ["serving_default"]
+    assert sorted(loaded.signatures) == ["classify", "serving_default"]
     assert serving_default.structured_input_signature[1] == {
         "images": tf.TensorSpec((None, 32, 32, 3), tf.uint8, name="images")
     }
     assert serving_default.structured_outputs == {
         "classes": tf.TensorSpec((None,), tf.int64, name="classes"),
         "probabilities": tf.TensorSpec((None, 10), tf.float32, name="probabilities"),
+    }
+    assert loaded.signatures["classify"].structured_outputs == {
+        "classes": tf.TensorSpec((None, 10), tf.string, name="classes"),
+        "scores": tf.TensorSpec((None, 10), tf.float32, name="scores"),
     }
     assert loaded.logits(RANDOM_IMAGES).shape == (3, 10)
 
@@ -58,11 +62,17 @@ def test_saved_model_answers_as_the_keras_model(tiny_model, tmp_path):
 
 
 def test_tensorflow_serving_finds_what_it_needs(tiny_model, tmp_path):
-    """saved_model.pb is tagged `serve` and its signature has the method of Predict."""
+    """saved_model.pb is tagged `serve` and its signatures have the methods of their calls."""
     to_saved_model.write(tiny_model, tmp_path)
 
-    signature = saved_model.read_signatures(tmp_path)["serving_default"]
-    assert signature.method_name == "tensorflow/serving/predict"
+    methods = {
+        name: saved_model.signature_def(tmp_path, name).method_name
+        for name in ("serving_default", "classify")
+    }
+    assert methods == {
+        "serving_default": "tensorflow/serving/predict",
+        "classify": "tensorflow/serving/classify",
+    }
     assert sorted(entry.name for entry in tmp_path.iterdir()) == [
         "fingerprint.pb",
         "saved_model.pb",
