@@ -79,6 +79,7 @@ def _web_config(
         ca_certs=files.client_ca if files else None,
         cert_reqs="required" if files and files.client_ca else "none",
         grpc=True,
+        log_format=config.log_format,
         access_log=False,  # a line a call costs more than a small model
         lifespan="off",
         # One thread does all HTTP/2 work; a second one would only take a core from the models.
