@@ -16,6 +16,7 @@ from serving.signature import DataType
 # Typed fields may hold fewer values than the shape says (the last one repeats), so a few bytes can
 # ask for any amount of memory. No decoded tensor may be larger than this.
 MAX_TENSOR_BYTES = 1 << 30
+MAX_DIMENSIONS = 64  # NumPy's own limit
 
 # The typed field of each element type. Half floats travel as their 16 bits, complex numbers as
 # real and imaginary part in turn.
@@ -56,7 +57,7 @@ def decode(proto: TensorProto) -> np.ndarray:
         DT_STRING gives dtype object, each element `bytes`.
 
     Raises:
-        InvalidInput: dtype unknown or not supported, shape unknown or negative, content of the
+        InvalidInput: dtype unknown or not supported, shape unknown, negative or of too many dims, content of the
             wrong length, more values than elements, a value outside the dtype's range, or a tensor
             over `MAX_TENSOR_BYTES`.
     """
@@ -70,10 +71,12 @@ def decode(proto: TensorProto) -> np.ndarray:
     shape = _decode_shape(proto)
     dtype = data_type.numpy
     count = math.prod(shape)
-    if count * dtype.itemsize > MAX_TENSOR_BYTES:
+    # Sizes beside a zero count too: NumPy refuses strides that no memory could have.
+    size = (count or math.prod(size or 1 for size in shape)) * dtype.itemsize
+    if size > MAX_TENSOR_BYTES:
         msg = (
-            f"tensor of shape {shape} and dtype {data_type.name} takes {count * dtype.itemsize} "
-            f"bytes, expected at most {MAX_TENSOR_BYTES}; send smaller batches"
+            f"tensor of shape {shape} and dtype {data_type.name} takes {size} bytes, expected at "
+            f"most {MAX_TENSOR_BYTES}; send smaller batches"
         )
         raise InvalidInput(msg)
     content = proto.tensor_content
@@ -114,6 +117,9 @@ def _decode_shape(proto: TensorProto) -> tuple[int, ...]:
     shape = proto.tensor_shape
     if shape.unknown_rank:
         msg = "tensor_shape has unknown_rank, expected one dim a dimension"
+        raise InvalidInput(msg)
+    if len(shape.dim) > MAX_DIMENSIONS:
+        msg = f"tensor_shape has {len(shape.dim)} dims, expected at most {MAX_DIMENSIONS}"
         raise InvalidInput(msg)
     sizes = tuple([dim.size for dim in shape.dim])
     if min(sizes, default=0) < 0:

@@ -20,7 +20,6 @@ from pathlib import Path
 from typing import Any
 
 import onnxruntime
-import tiny_models
 from harness import (
     CLIENT_CORE,
     RAW_BATCH_SIZES,
@@ -30,6 +29,7 @@ from harness import (
     raw_images_per_second,
     request_body,
     serve,
+    write_null_model,
 )
 
 
@@ -139,7 +139,7 @@ def main() -> None:
 
     models = arguments.cache_dir / "models"
     shutil.rmtree(models, ignore_errors=True)
-    tiny_models.identity(models)
+    write_null_model(models)
     shutil.copytree(ROOT / "models" / "simcnn", models / "simcnn")
     simcnn = ROOT / "models" / "simcnn" / "1" / "model.onnx"
     bodies = arguments.cache_dir

@@ -20,6 +20,8 @@ import psutil
 ROOT = Path(__file__).parents[2]
 sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 
+import tiny_models
+
 from serving.client import PredictClient, predict_request
 from serving.grpc_wire import frame
 
@@ -129,6 +131,11 @@ def _wait_for_answer(port: int, models_dir: Path) -> None:
             time.sleep(0.005)
         name = next(path.name for path in sorted(models_dir.iterdir()))
         client.predict(name, example(name, 1))
+
+
+def write_null_model(models_dir: Path) -> None:
+    """Put a model that copies its input into a models folder."""
+    tiny_models.identity(models_dir)
 
 
 def example(model: str, rows: int) -> dict[str, np.ndarray]:
