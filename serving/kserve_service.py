@@ -14,6 +14,7 @@ import numpy as np
 from serving import kserve_codec
 from serving.errors import FailedPrecondition, InvalidInput, Unavailable, Unsupported
 from serving.manager import Manager
+from serving.metrics import Metrics
 from serving.predictor import ModelSpec, Prediction, Predictor
 from serving.signature import DEFAULT_SIGNATURE_NAME, TensorSpec
 from serving.version_status import State
@@ -24,6 +25,7 @@ NAME = "onnx-serving"
 PLATFORM = "onnxruntime_onnx"
 EXTENSIONS = ("binary_tensor_data",)
 SIGNATURE_NAME = "signature_name"
+API = "ModelInfer"  # what the metrics call inferences, on gRPC and REST alike
 # Triton's parameters that ask for another answer than the tensor itself, or for data from another
 # place than the request: ignoring them would give wrong answers.
 _UNSUPPORTED_PARAMETERS = ("classification", "shared_memory_region")
@@ -51,7 +53,12 @@ class InferenceService:
     """The operations of the protocol."""
 
     def __init__(
-        self, predictor: Predictor, manager: Manager, *, is_ready: Callable[[], bool]
+        self,
+        predictor: Predictor,
+        manager: Manager,
+        *,
+        is_ready: Callable[[], bool],
+        metrics: Metrics | None = None,
     ) -> None:
         """Bind the operations.
 
@@ -59,10 +66,12 @@ class InferenceService:
             predictor: Runs inferences.
             manager: Knows the versions.
             is_ready: Whether the server is ready: started, and not about to stop.
+            metrics: Counts inferences; None: nobody does.
         """
         self._predictor = predictor
         self._manager = manager
         self._is_ready = is_ready
+        self._metrics = metrics or Metrics(manager)
         self.server_version = metadata.version(NAME)
 
     def check_server_ready(self) -> None:
@@ -123,6 +132,7 @@ class InferenceService:
         *,
         outputs: Sequence[str],
         deadline: float | None = None,
+        entrypoint: str = "GRPC",
     ) -> Prediction:
         """Run a model.
 
@@ -134,25 +144,33 @@ class InferenceService:
             decode: Turns one of them into an array.
             outputs: Names of the outputs asked for; empty for all.
             deadline: `time.monotonic()` after which nobody waits for the answer; None for never.
+            entrypoint: `GRPC` or `REST`, for the metrics.
 
         Raises:
             InvalidInput: the version is no number, `signature_name` no text, an input given twice.
             ServingError: see `Predictor.predict`.
         """
-        signature_name = parameters.get(SIGNATURE_NAME, "")
-        if not isinstance(signature_name, str):
-            msg = f"parameter {SIGNATURE_NAME} is {signature_name!r}, expected a string"
-            raise InvalidInput(msg)
-        inputs: dict[str, WireTensor] = {}
-        for alias, tensor in tensors:
-            if alias in inputs:
-                msg = f'input "{alias}" is given twice'
+        with self._metrics.request(name, API, entrypoint) as outcome:
+            signature_name = parameters.get(SIGNATURE_NAME, "")
+            if not isinstance(signature_name, str):
+                msg = f"parameter {SIGNATURE_NAME} is {signature_name!r}, expected a string"
                 raise InvalidInput(msg)
-            inputs[alias] = tensor
-        spec = ModelSpec(name=name, version=_version_number(version), signature_name=signature_name)
-        return await self._predictor.predict(
-            spec, inputs, decode, output_filter=outputs, deadline=deadline
-        )
+            inputs: dict[str, WireTensor] = {}
+            for alias, tensor in tensors:
+                if alias in inputs:
+                    msg = f'input "{alias}" is given twice'
+                    raise InvalidInput(msg)
+                inputs[alias] = tensor
+            number = _version_number(version)
+            prediction = await self._predictor.predict(
+                ModelSpec(name=name, version=number, signature_name=signature_name),
+                inputs,
+                decode,
+                output_filter=outputs,
+                deadline=deadline,
+            )
+            outcome.answered(prediction.servable, prediction.signature_name)
+        return prediction
 
 
 def check_tensor_parameters(tensor: str, parameters: Container[str]) -> None:

@@ -124,6 +124,7 @@ class KServeRest:
             _wire_tensors(body, binary),
             _decode,
             outputs=[output.name for output in outputs],
+            entrypoint="REST",
         )
         binary_names = {output.name for output in outputs if output.binary}
         if all_binary and not outputs:

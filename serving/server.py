@@ -107,7 +107,9 @@ class ModelServer:
             answer_as_tensor_content=config.enable_serialization_as_tensor_content,
             reloadable=config.workers == 1,
         )
-        kserve = InferenceService(predictor, self.manager, is_ready=lambda: self._ready)
+        kserve = InferenceService(
+            predictor, self.manager, is_ready=lambda: self._ready, metrics=self._metrics
+        )
         reflection = Reflection(
             [PREDICTION_SERVICE, MODEL_SERVICE, INFERENCE_SERVICE, HEALTH_SERVICE]
         )

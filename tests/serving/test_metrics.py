@@ -390,6 +390,23 @@ def test_examples_are_counted(tmp_path):
     assert page.value(f"{TFS}request_latency_count", **labels) == 2
 
 
+def test_kserve_requests_are_counted(models_dir):
+    """Inferences by the Open Inference Protocol count as ModelInfer, with the same labels."""
+    body = {"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}
+    with servers.in_this_process(models_dir) as address:
+        rest = Http(address)
+        assert rest.post("/v2/models/identity/infer", body)[0] == 200
+        assert rest.post("/v2/models/identity/infer", {"inputs": []})[0] == 400
+        assert rest.post("/v2/models/nope/infer", body)[0] == 404
+        page = scrape(address)
+
+    labels = {"model_name": "identity", "API": "ModelInfer", "entrypoint": "REST"}
+    assert page.value(f"{TFS}request_latency_count", **labels) == 1
+    labels["status"] = "INVALID_ARGUMENT"
+    assert page.value("onnx_serving_failures_total", **labels) == 1
+    assert page.value(f"{TFS}request_count", model_name=UNKNOWN_MODEL, status="NOT_FOUND") == 1
+
+
 @given(
     limits=st.lists(st.floats(-100, 100), unique=True).map(sorted),
     values=st.lists(st.floats(-200, 200)),
