@@ -57,9 +57,9 @@ def decode(proto: TensorProto) -> np.ndarray:
         DT_STRING gives dtype object, each element `bytes`.
 
     Raises:
-        InvalidInput: dtype unknown or not supported, shape unknown, negative or of too many dims, content of the
-            wrong length, more values than elements, a value outside the dtype's range, or a tensor
-            over `MAX_TENSOR_BYTES`.
+        InvalidInput: dtype unknown or not supported, shape unknown, negative or of too many dims,
+            content of the wrong length, more values than elements, a value outside the dtype's
+            range, or a tensor over `MAX_TENSOR_BYTES`.
     """
     data_type = _DATA_TYPES.get(proto.dtype)
     if data_type is None:
