@@ -1,5 +1,6 @@
 import asyncio
 import bisect
+import contextlib
 import re
 from functools import partial
 
@@ -8,7 +9,7 @@ import numpy as np
 import pytest
 import servers
 import tiny_models
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from rest_client import Http
@@ -390,6 +391,42 @@ def test_examples_are_counted(tmp_path):
     assert page.value(f"{TFS}request_latency_count", **labels) == 2
 
 
+def test_padding_is_counted_apart(models_dir, tmp_path):
+    """Three rows that run as four: the run has four, the padding is one, three were served."""
+    file = tmp_path / "batching.txt"
+    file.write_text("max_batch_size { value: 4 } allowed_batch_sizes: 4")
+    with servers.in_this_process(models_dir, batching_parameters_file=file) as address:
+        with PredictClient(address) as client:
+            client.predict("identity", {"x": np.ones((3, 3), np.float32)})
+        page = scrape(address)
+
+    sizes = {
+        name: page.value(f"{TFS}batching_session:{name}_sum", model_name="identity")
+        for name in ("input_batch_size", "processed_batch_size", "padding_size")
+    }
+    assert sizes == {"input_batch_size": 3, "processed_batch_size": 4, "padding_size": 1}
+    (rows,) = [
+        labels
+        for labels in page.labels("onnx_serving_rows_total")
+        if labels["model_name"] == "identity"
+    ]
+    assert page.value("onnx_serving_rows_total", **rows) == 3
+
+
+def test_requests_in_flight_are_those_not_yet_answered(tmp_path):
+    """The gauge goes up when a request begins and down however it ends."""
+    metrics = Metrics(Manager(partial(find_models, tmp_path), load, ManagerConfig()))
+    seen = []
+    with metrics.request("m", "Predict", "REST"):
+        with contextlib.suppress(ValueError), metrics.request("m", "Predict", "REST"):
+            seen.append(metrics.in_flight)
+            raise ValueError
+        seen.append(metrics.in_flight)
+
+    assert [*seen, metrics.in_flight] == [2, 1, 0]
+    assert metrics.failures == {(UNKNOWN_MODEL, "Predict", "REST", "INTERNAL"): 1}
+
+
 def test_kserve_requests_are_counted(models_dir):
     """Inferences by the Open Inference Protocol count as ModelInfer, with the same labels."""
     body = {"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}
@@ -407,6 +444,7 @@ def test_kserve_requests_are_counted(models_dir):
     assert page.value(f"{TFS}request_count", model_name=UNKNOWN_MODEL, status="NOT_FOUND") == 1
 
 
+@example(limits=[1.0, 2.0], values=[1.0, 2.0])
 @given(
     limits=st.lists(st.floats(-100, 100), unique=True).map(sorted),
     values=st.lists(st.floats(-200, 200)),
