@@ -26,6 +26,9 @@ test-slow: ## Run the tests that take minutes
 
 tritonclient: $(VENV)/.tritonclient ## Make the environment of the official KServe client, which tests use
 
+fuzz: $(VENV)/.dev ## Throw 10,000 broken messages at a server
+	$(BIN)/python -m pytest -m slow tests/e2e/test_fuzz.py
+
 bench: $(VENV)/.dev ## Measure the server against raw ONNX Runtime (needs h2load)
 	$(BIN)/python tests/bench $(BENCH_ARGS)
 
