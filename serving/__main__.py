@@ -1,10 +1,12 @@
 """Start the model server: `python -m serving --models_dir models --port 8500`."""
 
 import asyncio
+import dataclasses
 import logging
 import os
 import signal
 import sys
+from collections.abc import Callable
 
 import uvloop
 
@@ -14,46 +16,108 @@ from serving.errors import ConfigError
 from serving.flags import parse_config
 from serving.runtime import DeviceError
 from serving.server import ModelServer
+from serving.supervisor import Supervisor
+from serving.worker import Assignment, Link, report_error
 
 logger = logging.getLogger(__name__)
 
 
-async def serve(config: ServerConfig) -> None:
+async def serve(config: ServerConfig) -> int:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once.
+
+    Returns:
+        The exit code.
 
     Raises:
         ConfigError, DeviceError: the server cannot start with these settings.
     """
+    server = ModelServer(config)
     stopping = asyncio.Event()
+    _on_signals(stopping.set, os._exit)
+    await _run(server, stopping)
+    return 0
+
+
+async def serve_as_worker(config: ServerConfig, assignment: Assignment) -> int:
+    """The same as one worker of several: it ends when its supervisor does, too."""
+    link = Link(assignment)
+    await link.open()
+    server = ModelServer(
+        dataclasses.replace(config, port=assignment.port),
+        listeners=assignment.listeners(),
+        wait_for_others=link.wait_for_others,
+    )
+    stopping = asyncio.Event()
+    _on_signals(stopping.set, os._exit)
+    watching = asyncio.create_task(link.wait_closed())
+    watching.add_done_callback(lambda _: stopping.set())
+    await _run(server, stopping)
+    return 0
+
+
+async def supervise(config: ServerConfig, arguments: list[str]) -> int:
+    """Serve with several workers; signals and errors as for `serve`."""
+    supervisor = Supervisor(config, arguments)
+
+    def quit_now(code: int) -> None:
+        supervisor.kill()
+        os._exit(code)
+
+    _on_signals(supervisor.stop, quit_now)
+    return await supervisor.run()
+
+
+def _on_signals(stop: Callable[[], None], quit_now: Callable[[int], object]) -> None:
     loop = asyncio.get_running_loop()
 
-    def stop(received: signal.Signals) -> None:
+    def first(received: signal.Signals) -> None:
         logger.info("%s: finishing the calls in flight; again to quit at once", received.name)
         for number in (signal.SIGTERM, signal.SIGINT):
             # Not the default handlers: process 1 of a container has none.
-            loop.add_signal_handler(number, os._exit, 128 + number)
-        stopping.set()
+            loop.add_signal_handler(number, quit_now, 128 + number)
+        stop()
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop, number)
-    server = ModelServer(config)
+        loop.add_signal_handler(number, first, number)
+
+
+async def _run(server: ModelServer, stopping: asyncio.Event) -> None:
+    """Run a server until it is to stop, which may be while it still starts."""
+    starting = asyncio.create_task(server.start())
+    waiting = asyncio.create_task(stopping.wait())
     try:
-        await server.start()
-        await stopping.wait()
+        await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done():
+            await starting
+        await waiting
     finally:
+        starting.cancel()
+        waiting.cancel()
+        await asyncio.gather(starting, waiting, return_exceptions=True)
         await server.stop()
     logger.info("stopped")
 
 
 def main() -> None:
     """Read the settings and serve; settings that do not work end in one line and exit code 2."""
+    assignment = Assignment.of(os.environ)
+    arguments = sys.argv[1:]
     try:
-        config = parse_config(sys.argv[1:])
-        request_log.configure(config.log_format)
-        uvloop.run(serve(config))
+        config = parse_config(arguments)
+        request_log.configure(config.log_format, worker=assignment.number if assignment else None)
+        if assignment is not None:
+            code = uvloop.run(serve_as_worker(config, assignment))
+        elif config.workers > 1:
+            code = uvloop.run(supervise(config, arguments))
+        else:
+            code = uvloop.run(serve(config))
     except (ConfigError, DeviceError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(2)
+        if assignment is not None:
+            report_error(assignment, str(error))
+        else:
+            print(f"error: {error}", file=sys.stderr)
+        code = 2
+    sys.exit(code)
 
 
 if __name__ == "__main__":

@@ -159,6 +159,11 @@ class ServerConfig:
                 "--grpc_socket_path given with --ssl_config_file: there is no TLS on a Unix "
                 "socket, and without it the socket would be a way around; leave one out"
             )
+        if self.grpc_socket_path is not None and self.front == "grpcio" and self.workers > 1:
+            reasons.append(
+                "--grpc_socket_path given with --front grpcio and --workers: that library cannot "
+                "share a Unix socket; leave one out"
+            )
         if self.port and self.port == self.rest_api_port:
             reasons.append(f"--port and --rest_api_port are both {self.port}, expected two ports")
         return reasons

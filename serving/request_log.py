@@ -26,16 +26,22 @@ _FAULTS = {StatusCode.INTERNAL, StatusCode.UNKNOWN, StatusCode.DATA_LOSS}
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, request_id and exception if any."""
+    """One JSON object a line: time, level, logger, message, and what else there is to say."""
+
+    def __init__(self, worker: int | None = None) -> None:
+        super().__init__()
+        self._worker = worker
 
     def format(self, record: logging.LogRecord) -> str:
         """The line."""
-        entry = {
+        entry: dict[str, str | int] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
             "message": record.getMessage(),
         }
+        if self._worker is not None:
+            entry["worker"] = self._worker
         if request_id := getattr(record, "request_id", ""):
             entry["request_id"] = request_id
         if record.exc_info:
@@ -43,15 +49,22 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, ensure_ascii=False)
 
 
-def configure(log_format: LogFormat) -> None:
-    """Send the log of this process to standard error."""
+def configure(log_format: LogFormat, *, worker: int | None = None) -> None:
+    """Send the log of this process to standard error.
+
+    Args:
+        log_format: Text or JSON.
+        worker: Number of the worker that this process is, for its lines; None if it is none.
+    """
     handler = logging.StreamHandler(sys.stderr)
     if log_format == "json":
-        handler.setFormatter(JsonFormatter())
+        handler.setFormatter(JsonFormatter(worker))
     else:
+        who = "" if worker is None else f" [worker {worker}]"
         handler.setFormatter(
             logging.Formatter(
-                "%(asctime)s.%(msecs)03d %(levelname)s %(name)s: %(message)s", "%Y-%m-%dT%H:%M:%S"
+                f"%(asctime)s.%(msecs)03d %(levelname)s{who} %(name)s: %(message)s",
+                "%Y-%m-%dT%H:%M:%S",
             )
         )
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)

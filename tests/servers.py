@@ -62,7 +62,8 @@ class ServerProcess:
 
     def __post_init__(self) -> None:
         """Read the log in a thread, so that the child never blocks on it."""
-        threading.Thread(target=self._read_log, daemon=True).start()
+        self._reader = threading.Thread(target=self._read_log, daemon=True)
+        self._reader.start()
 
     def _read_log(self) -> None:
         assert self.process.stderr is not None
@@ -81,6 +82,10 @@ class ServerProcess:
                 raise TimeoutError(msg) from None
             if match := re.search(pattern, line):
                 return match
+
+    def read_to_end(self) -> None:
+        """Wait until nobody writes to the log any more."""
+        self._reader.join(STOP_SECONDS)
 
     def terminate(self) -> int:
         """Send SIGTERM and give the exit code."""
@@ -103,5 +108,6 @@ def as_process(*flags: str, **environment: str) -> Iterator[ServerProcess]:
     finally:
         process.kill()
         process.wait(STOP_SECONDS)
+        server.read_to_end()  # its workers, if it has any, end after it
         assert process.stderr is not None
         process.stderr.close()

@@ -118,6 +118,11 @@ def test_threads_follow_the_cores(monkeypatch, settings, instances, threads):
             {},
             "--model_config_file_poll_wait_seconds given without --model_config_file",
         ),
+        (
+            ["--grpc_socket_path=/a", "--front=grpcio", "--workers=2"],
+            {},
+            "--grpc_socket_path given with --front grpcio and --workers",
+        ),
         (["--port=8500", "--rest_api_port=8500"], {}, "are both 8500"),
         (["--precision=int8"], {}, "--precision is 'int8', expected one of auto, fp32"),
         (["--front=apache"], {}, "--front is 'apache', expected one of asgi, grpcio"),
