@@ -77,7 +77,7 @@ def _parser() -> argparse.ArgumentParser:
         default = "" if setting.default in {None, ""} else f" (default: {setting.default})"
         parser.add_argument(
             f"--{setting.name}",
-            metavar=setting.name.rpartition("_")[2].upper(),
+            metavar=("BOOL" if setting.type is bool else setting.name.rpartition("_")[2].upper()),
             # `--flag` alone switches a boolean on, `--flag=false` off, as with TensorFlow Serving.
             nargs="?" if setting.type is bool else None,
             const="true" if setting.type is bool else None,

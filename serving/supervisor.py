@@ -93,7 +93,8 @@ class Supervisor:
                 self._workers[0].sockets.remove_socket_path()
         if self._error:
             raise ConfigError(self._error)
-        return int(any(self._codes))
+        # A worker that was still starting knows no other way to end on SIGTERM.
+        return int(any(code not in {0, -signal.SIGTERM} for code in self._codes))
 
     def stop(self) -> None:
         """Take no more connections and let every worker drain and end."""

@@ -263,3 +263,13 @@ def test_workers_share_a_unix_socket(models_dir, tmp_path):
     assert answer["y"].tolist() == [[1, 1, 1]]
     assert code == 0
     assert not path.exists()
+
+
+def test_it_can_be_stopped_while_it_starts(models_dir):
+    """Workers that do not listen to signals yet end all the same, and that is no failure."""
+    with start(models_dir) as server:
+        address_of(server)
+        assert wait_until(lambda: len(workers_of(server)) == 2)
+        code = server.terminate()
+
+    assert code == 0

@@ -1,5 +1,7 @@
 import asyncio
 import logging
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,6 +9,7 @@ import pytest
 from serving.errors import ConfigError, InvalidInput, UnknownError
 from serving.model_config import All, Latest, Specific
 from serving.model_config_list import ModelConfigFile, models_of, read_models
+from serving.protos.tensorflow_serving_pb2 import ReloadConfigRequest
 from serving.protos.tfs_config_pb2 import ModelServerConfig
 
 CONFIG = """
@@ -164,3 +167,28 @@ def test_a_refused_list_is_tried_again_in_time(path, caplog, retry_seconds, rece
 
     assert "b is nowhere; the models served before go on" in caplog.text
     assert receiver.received == received
+
+
+# The official package writes a list as text and as a request.
+PROGRAM = """
+import sys
+from google.protobuf import text_format
+from tensorflow_serving.apis import model_management_pb2
+
+text = open(sys.argv[1]).read()
+request = model_management_pb2.ReloadConfigRequest(metric_names=["ignored"])
+text_format.Parse(text, request.config)
+sys.stdout.buffer.write(request.SerializeToString())
+"""
+
+
+def test_the_official_messages_mean_the_same(path):
+    """TensorFlow Serving's own library reads the same file, and its request is understood here."""
+    path.write_text(CONFIG)
+
+    written = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(path)], capture_output=True, timeout=120, check=True
+    )
+
+    request = ReloadConfigRequest.FromString(written.stdout)
+    assert models_of(request.config) == read_models(path)

@@ -468,3 +468,27 @@ def test_the_client_says_when_nobody_answers():
         client.predict("identity", {"x": ONES})
 
     assert caught.value.code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+
+
+def test_a_failed_request_comes_back_with_its_id(channel):
+    """The id that the caller gave, so that answer and log line can be brought together."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call_raw(channel, PREDICT, b"", metadata=[("x-request-id", "mine")])
+
+    assert ("x-request-id", "mine") in caught.value.trailing_metadata()
+
+
+def test_a_request_is_told_where_its_time_went(channel):
+    """Those that ask for it get the stages in their trailing metadata."""
+    request = predict_request("identity", {"x": ONES})
+
+    _, call = channel.unary_unary(PREDICT).with_call(
+        request.SerializeToString(), metadata=[("x-server-timing", "1")], timeout=10
+    )
+
+    (timing,) = (value for key, value in call.trailing_metadata() if key == "server-timing")
+    assert [stage.partition(";")[0] for stage in timing.split(", ")] == [
+        "queue",
+        "compute",
+        "total",
+    ]
