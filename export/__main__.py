@@ -111,8 +111,8 @@ def _run_parser() -> argparse.ArgumentParser:
 def _saved_model_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog=f"python -m export {_SAVED_MODEL}",
-        description="Publish any TensorFlow SavedModel with tensor inputs, if ONNX Runtime "
-        "answers random inputs as TensorFlow does.",
+        description="Publish any TensorFlow SavedModel that takes tensors or serialized "
+        "tf.Examples, if ONNX Runtime answers random inputs as TensorFlow does.",
     )
     parser.add_argument(
         "saved_model_dir", type=Path, metavar="DIR", help="the folder that holds saved_model.pb"

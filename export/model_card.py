@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from serving.signature import Signature, TensorSpec
+from serving.signature import DataType, Signature, TensorSpec
 from training import config
 
 _INTENDED_USE = """\
@@ -248,10 +248,14 @@ def _snippet(model: str, signatures: Mapping[str, Signature]) -> str:
     text = "Put your own arrays where the zeros stand"
     if "images" in signature.inputs:
         text += " (RGB, 0 to 255; scaling and softmax are in the graph)"
+    elif signature.feature_spec:
+        text += ", and serialized tf.Examples where the empty one stands"
     return f"{text}:\n\n```python\n" + "\n".join(lines) + "\n```"
 
 
 def _example(spec: TensorSpec) -> str:
+    if spec.dtype is DataType.DT_STRING:
+        return 'np.array([b""], object)'
     shape = tuple(1 if size == -1 else size for size in spec.shape)
     return f"np.zeros({shape}, np.{spec.dtype.numpy.name})"
 

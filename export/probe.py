@@ -1,6 +1,7 @@
 """Parity of a SavedModel and its ONNX graphs on random inputs, where no test data are known."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,10 @@ import tensorflow as tf
 
 from export import answers
 from export.errors import ExportError, GateFailed
-from serving.signature import Signature, TensorSpec
+from serving.example_parser import ExampleParser
+from serving.feature_spec import FeatureKind
+from serving.protos.tensorflow_example_pb2 import Example
+from serving.signature import DataType, Signature, TensorSpec
 
 SEED = 0
 BATCH_SIZES = (1, 5)
@@ -18,6 +22,7 @@ BATCH_SIZES = (1, 5)
 _TOLERANCES = {"float16": (1e-2, 1e-3), "float32": (1e-4, 1e-5), "float64": (1e-4, 1e-5)}
 # Integers are often indices, so random ones stay small; bytes are often pixels: all values.
 _LARGEST_INTEGER = 9
+_MISSING_SHARE = 0.3
 
 
 def check(
@@ -50,13 +55,18 @@ def check(
             inputs = {
                 alias: random_array(spec, random, rows=rows, free_size=free_size)
                 for alias, spec in signature.inputs.items()
+                if alias != signature.example_input
             }
+            feeds = inputs
+            if signature.feature_spec:
+                examples = random_examples(signature, random, rows=rows, free_size=free_size)
+                inputs[signature.example_input] = examples
+                parsed = ExampleParser(signature.feature_spec).parse(examples.tolist())
+                feeds = {**inputs, **parsed}
+                del feeds[signature.example_input]
             expected = _ask_tensorflow(loaded.signatures[name], inputs, name)
-            received = session.run(
-                [spec.tensor for spec in signature.outputs.values()],
-                {signature.inputs[alias].tensor: array for alias, array in inputs.items()},
-            )
-            for alias, array in zip(signature.outputs, received, strict=True):
+            received = _ask_onnx(session, signature, feeds, rows)
+            for alias, array in received.items():
                 where = {"signature": name, "rows": rows, "output": alias}
                 problems += _differences(where, expected[alias], array)
                 findings.append({**where, "max_abs_delta": _max_abs_delta(expected[alias], array)})
@@ -97,6 +107,62 @@ def random_array(
     return random.standard_normal(shape).astype(dtype)
 
 
+def random_examples(
+    signature: Signature, random: np.random.Generator, *, rows: int, free_size: int
+) -> npt.NDArray[Any]:
+    """Random tf.Examples: features with a default may be missing, variable ones have any length.
+
+    Args:
+        signature: Has the feature spec.
+        random: Source of randomness.
+        rows: Number of examples.
+        free_size: Most steps of a variable feature.
+
+    Returns:
+        Serialized examples: object, shape (rows,).
+    """
+    examples = np.empty(rows, dtype=object)
+    for row in range(rows):
+        example = Example()
+        for spec in signature.feature_spec.values():
+            variable = spec.kind is FeatureKind.VARIABLE
+            if (variable or spec.default is not None) and random.random() < _MISSING_SHARE:
+                continue
+            steps = int(random.integers(0, free_size + 1)) if variable else 1
+            feature = example.features.feature[spec.key]
+            shape = (steps * spec.elements,)
+            flat = replace(spec.tensor, shape=shape)
+            if spec.tensor.dtype is DataType.DT_STRING:
+                feature.bytes_list.value.extend(random.bytes(3) for _ in range(shape[0]))
+            elif spec.tensor.dtype is DataType.DT_INT64:
+                values = random_array(flat, random, rows=rows, free_size=free_size)
+                feature.int64_list.value.extend(values.tolist())
+            else:
+                values = random_array(flat, random, rows=rows, free_size=free_size)
+                feature.float_list.value.extend(values.tolist())
+        examples[row] = example.SerializeToString()
+    return examples
+
+
+def _ask_onnx(
+    session: Any,  # noqa: ANN401  ONNX Runtime ships no types
+    signature: Signature,
+    feeds: Mapping[str, npt.NDArray[Any]],
+    rows: int,
+) -> dict[str, npt.NDArray[Any]]:
+    computed = [alias for alias, spec in signature.outputs.items() if not spec.constant]
+    arrays = session.run(
+        [signature.outputs[alias].tensor for alias in computed],
+        {signature.model_inputs[alias].tensor: array for alias, array in feeds.items()},
+    )
+    constants = {
+        alias: spec.constant_rows(rows)
+        for alias, spec in signature.outputs.items()
+        if spec.constant
+    }
+    return {**dict(zip(computed, arrays, strict=True)), **constants}
+
+
 def _ask_tensorflow(
     function: Any,  # noqa: ANN401  TensorFlow ships no types
     inputs: Mapping[str, npt.NDArray[Any]],
@@ -126,7 +192,10 @@ def _differences(
         )
         return
     rtol, atol = _TOLERANCES.get(expected.dtype.name, (0.0, 0.0))
-    close = np.isclose(received, expected, rtol=rtol, atol=atol, equal_nan=True)
+    if expected.dtype.kind == "O":
+        close = np.asarray(received == expected)
+    else:
+        close = np.isclose(received, expected, rtol=rtol, atol=atol, equal_nan=True)
     if not close.all():
         index = tuple(int(position) for position in np.argwhere(~close)[0])
         yield (
@@ -136,7 +205,7 @@ def _differences(
 
 
 def _max_abs_delta(expected: npt.NDArray[Any], received: npt.NDArray[Any]) -> float:
-    if expected.shape != received.shape or expected.size == 0:
+    if expected.shape != received.shape or expected.size == 0 or expected.dtype.kind == "O":
         return 0.0
     delta = np.abs(received.astype(np.float64) - expected.astype(np.float64))
     return float(np.nan_to_num(delta).max())

@@ -139,14 +139,14 @@ def publish_saved_model(
         ExportError: the SavedModel or the place cannot be used.
         GateFailed: ONNX Runtime answers otherwise than TensorFlow; nothing is published.
     """
-    signatures = saved_model.read_signatures(source, wanted)
+    read = saved_model.read_signatures(source, wanted)
     metrics: dict[str, Any] = {}
 
     def write(folder: Path) -> None:
         with _step(f"copying {source}"):
             saved_model.copy(source, folder)
-        with _step(f"converting {len(signatures)} signatures to ONNX"):
-            to_onnx.write(folder, signatures, model_name=name)
+        with _step(f"converting {len(read)} signatures to ONNX"):
+            signatures = to_onnx.write(folder, read, model_name=name)
         with _step("asking both with random inputs"):
             findings = probe.check(folder, signatures, free_size=free_size)
         files = sorted({signature.file for signature in signatures.values()})

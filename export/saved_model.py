@@ -15,11 +15,14 @@ from serving.signature import DEFAULT_SIGNATURE_NAME, DataType, Signature, Tenso
 SAVED_MODEL_FILE = "saved_model.pb"
 SUPPORTED = (
     "supported are dense tensors of numbers or booleans with a known rank, as in a signature with "
-    "input_signature=[tf.TensorSpec([None, 4], tf.float32)]"
+    "input_signature=[tf.TensorSpec([None, 4], tf.float32)], and serialized tf.Examples that go to "
+    "tf.io.parse_example"
 )
 # TensorFlow's own entry, run at load time; no client calls it.
 _INIT_SIGNATURE = "__saved_model_init_op"
-_PARSE_OPS = ("ParseExample", "ParseSequenceExample", "ParseSingle")
+# The first two are cut out by example_cut; the others only explain a refusal.
+_PARSE_OPS = ("ParseExample", "ParseExampleV2")
+_OTHER_PARSE_OPS = ("ParseSequenceExample", "ParseSingle")
 # What a SavedModel consists of; anything else in its folder is not copied.
 _PARTS = (
     SAVED_MODEL_FILE,
@@ -49,7 +52,7 @@ def read_signatures(folder: Path, wanted: Collection[str] = ()) -> dict[str, Sig
 
     Raises:
         ExportError: there is no SavedModel, no such signature, or a tensor that ONNX Runtime cannot
-            take, strings above all.
+            take, such as strings that are not serialized tf.Examples.
     """
     graph = _serving_graph(folder)
     names = sorted(name for name in graph.signature_def if name != _INIT_SIGNATURE)
@@ -97,6 +100,11 @@ def set_method_name(folder: Path, name: str, method_name: str) -> None:
     (folder / SAVED_MODEL_FILE).write_bytes(message.SerializeToString(deterministic=True))
 
 
+def takes_examples(signature: Signature) -> bool:
+    """Whether a signature's input is serialized tf.Examples: other strings are refused."""
+    return any(spec.dtype is DataType.DT_STRING for spec in signature.inputs.values())
+
+
 def copy(source: Path, target: Path) -> None:
     """Copy the files that make up a SavedModel, and no others, into a version folder."""
     target.mkdir(parents=True, exist_ok=True)
@@ -133,16 +141,18 @@ def _serving_graph(folder: Path) -> Any:  # noqa: ANN401  MetaGraphDef, of an un
 
 
 def _refuse_unsupported(signature_defs: Mapping[str, Any], graph: Any, folder: Path) -> None:  # noqa: ANN401  see _serving_graph
+    operations = set(_operations(graph))
     problems = {
         name: problem
         for name, definition in signature_defs.items()
-        if (problem := _problem(definition)) is not None
+        if (problem := _problem(definition, parses=bool(operations & set(_PARSE_OPS)))) is not None
     }
     if not problems:
         return
     name, problem = next(iter(problems.items()))
-    if "DT_STRING" in problem and any(op.startswith(_PARSE_OPS) for op in _operations(graph)):
-        problem += " (the graph parses tf.Example with ParseExample)"
+    others = sorted(op for op in operations if op.startswith(_OTHER_PARSE_OPS))
+    if "DT_STRING" in problem and others:
+        problem += f" (the graph parses with {', '.join(others)})"
     msg = f"signature {name!r} of {folder}: {problem}; {SUPPORTED}"
     others = [other for other in signature_defs if other not in problems]
     if others:
@@ -150,8 +160,16 @@ def _refuse_unsupported(signature_defs: Mapping[str, Any], graph: Any, folder: P
     raise ExportError(msg)
 
 
-def _problem(definition: Any) -> str | None:  # noqa: ANN401  SignatureDef, of an untyped module
-    """Why a signature cannot be served from an ONNX graph; None if it can."""
+def _problem(definition: Any, *, parses: bool) -> str | None:  # noqa: ANN401  of an untyped module
+    """Why a signature cannot be served from an ONNX graph; None if it can, or may be.
+
+    Args:
+        definition: SignatureDef.
+        parses: Whether some operation parses tf.Examples; if so, strings may be no problem, which
+            example_cut finds out.
+    """
+    strings = [info for info in definition.inputs.values() if info.dtype == DataType.DT_STRING]
+    examples = parses and len(strings) == 1
     for kind, infos in (("input", definition.inputs), ("output", definition.outputs)):
         if not infos:
             return f"it has no {kind}"
@@ -161,7 +179,7 @@ def _problem(definition: Any) -> str | None:  # noqa: ANN401  SignatureDef, of a
                 return f"{kind} {alias!r} is sparse or composite"
             if info.dtype not in known:
                 return f"{kind} {alias!r} has element type {info.dtype}, which NumPy does not have"
-            if known[info.dtype] is DataType.DT_STRING:
+            if known[info.dtype] is DataType.DT_STRING and not examples:
                 return f"{kind} {alias!r} is DT_STRING"
             if info.tensor_shape.unknown_rank:
                 return f"{kind} {alias!r} has a shape of unknown rank"

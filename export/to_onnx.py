@@ -13,6 +13,7 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ import onnxslim
 import tensorflow as tf
 import tf2onnx
 
-from export import canonical
+from export import canonical, example_cut, saved_model
 from export.errors import ExportError
 from serving.signature import Signature, TensorSpec
 
@@ -40,7 +41,7 @@ def write(
     *,
     model_name: str,
     class_names: tuple[str, ...] = (),
-) -> None:
+) -> dict[str, Signature]:
     """Convert every signature of the SavedModel in a folder and write its graph beside it.
 
     Args:
@@ -49,21 +50,37 @@ def write(
         model_name: Name of the ONNX graph, also kept in its metadata.
         class_names: Kept in the metadata, as a JSON list.
 
+    Returns:
+        The signatures; those that take serialized tf.Examples with their feature spec.
+
     Raises:
         ExportError: an operation has no ONNX counterpart, or a graph is larger than 2 GB.
     """
     loaded = tf.saved_model.load(str(folder))
+    written: dict[str, Signature] = {}
     for name, signature in signatures.items():
         facts = {"model_name": model_name, "signature_name": name}
         if class_names:
             facts["class_names"] = json.dumps(list(class_names))
         try:
-            model = convert(loaded.signatures[name], signature, name=model_name, facts=facts)
+            function, written[name] = loaded.signatures[name], signature
+            if saved_model.takes_examples(signature):
+                parsed = example_cut.cut(function, signature)
+                function, written[name] = parsed.function, parsed.signature
+            interface = _of_graph(written[name])
+            model = convert(function, interface, name=model_name, facts=facts)
         except ExportError as error:
             msg = f"signature {name!r}: {error}"
             raise ExportError(msg) from error
         content = model.SerializeToString(deterministic=True)
         (folder / signature.file).write_bytes(content)
+    return written
+
+
+def _of_graph(signature: Signature) -> Signature:
+    """What of a signature the ONNX graph computes, and from what."""
+    computed = {alias: spec for alias, spec in signature.outputs.items() if not spec.constant}
+    return replace(signature, inputs=signature.model_inputs, outputs=computed, feature_spec={})
 
 
 def convert(

@@ -75,7 +75,11 @@ class ExampleParser:
                 msg = f"deadline passed after {index} of {len(serialized)} examples were parsed"
                 raise DeadlineExceeded(msg)
             self._parse_one(text, index, rows)
-        return {alias: _stack(spec, rows[alias]) for alias, spec in self._features.items()}
+        return {
+            alias: _stack(spec, rows[alias])
+            for alias, spec in self._features.items()
+            if spec.tensor.tensor
+        }
 
     def _parse_one(self, serialized: bytes, index: int, rows: dict[str, list[Any]]) -> None:
         features = _features(serialized)

@@ -45,7 +45,8 @@ class FeatureSpec:
     Attributes:
         tensor: The input. DT_FLOAT, DT_INT64 or DT_STRING, which are all that tf.Examples hold,
             and DT_UINT8 for images. The first dimension is the batch; the second of a variable
-            feature is -1; all others are fixed.
+            feature is -1; all others are fixed. Its ONNX name is empty if the graph has no use for
+            the feature, which an example must have all the same.
         key: Name of the feature. An image has two, of which an example must have one:
             `<key>/encoded` (a PNG or JPEG file) and `<key>/raw` (height * width * 3 bytes).
         kind: See `FeatureKind`.

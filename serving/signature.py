@@ -95,7 +95,8 @@ class Signature:
         if not self.feature_spec:
             return self.inputs
         others = {a: spec for a, spec in self.inputs.items() if a != self.example_input}
-        return others | {alias: spec.tensor for alias, spec in self.feature_spec.items()}
+        features = {alias: spec.tensor for alias, spec in self.feature_spec.items()}
+        return others | {alias: spec for alias, spec in features.items() if spec.tensor}
 
     @cached_property
     def batched(self) -> bool:

@@ -96,11 +96,10 @@ class TwoSignatures(tf.Module):
             "signs": tf.cond(total > 0, lambda: x > 0, lambda: x <= 0),
         }
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="examples")])
-    def parse(self, examples):
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="words")])
+    def count(self, words):
         """What no ONNX graph can do."""
-        features = {"x": tf.io.FixedLenFeature([4], tf.float32)}
-        return {"y": tf.io.parse_example(examples, features)["x"]}
+        return {"y": tf.strings.length(words)}
 
 
 @pytest.fixture(scope="session")
@@ -116,10 +115,10 @@ def two_signatures(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def with_strings(tmp_path_factory) -> Path:
-    """A SavedModel whose serving_default takes tf.Example; its signature `summary` takes floats."""
+    """A SavedModel whose serving_default takes words; its signature `summary` takes floats."""
     path = tmp_path_factory.mktemp("saved") / "strings"
     module = TwoSignatures()
     tf.saved_model.save(
-        module, str(path), {"serving_default": module.parse, "summary": module.summary}
+        module, str(path), {"serving_default": module.count, "summary": module.summary}
     )
     return path

@@ -42,14 +42,14 @@ def test_file_names_never_collide():
 
 
 def test_strings_are_refused_with_the_way_out(with_strings):
-    """The message names the input, ParseExample, what is supported and the signature that is."""
+    """The message names the input, what is supported and the signature that is."""
     with pytest.raises(ExportError) as refusal:
         saved_model.read_signatures(with_strings)
 
     message = str(refusal.value)
     assert "signature 'serving_default'" in message
-    assert "input 'examples' is DT_STRING" in message
-    assert "ParseExample" in message
+    assert "input 'words' is DT_STRING" in message
+    assert "serialized tf.Examples that go to tf.io.parse_example" in message
     assert "supported are dense tensors of numbers or booleans" in message
     assert message.endswith("pass --signature summary")
 
