@@ -124,7 +124,7 @@ def _unary(method: UnaryMethod[Any]) -> Any:  # noqa: ANN401 - grpcio's types kn
 
 
 def _stream(method: StreamMethod[Any]) -> Any:  # noqa: ANN401 - as above
-    async def answer(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:  # noqa: ANN401
+    async def answer(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:  # noqa: ANN401 - as above
         async def parsed() -> AsyncIterator[Any]:
             async for request in requests:
                 yield _parse(method, request)
@@ -139,7 +139,7 @@ def _stream(method: StreamMethod[Any]) -> Any:  # noqa: ANN401 - as above
 
 
 def _unknown(path: str) -> Any:  # noqa: ANN401 - as above
-    async def answer(_request: bytes, context: Any) -> NoReturn:  # noqa: ANN401
+    async def answer(_request: bytes, context: Any) -> NoReturn:  # noqa: ANN401 - as above
         await context.abort(
             grpc.StatusCode.UNIMPLEMENTED,
             cut_message(f"unknown method {path}; server reflection lists the methods there are"),
@@ -171,7 +171,7 @@ def _parse(method: Method, message: bytes) -> Any:  # noqa: ANN401 - a message
         raise InvalidInput(msg) from error
 
 
-async def _abort(context: Any, error: Exception, path: str) -> NoReturn:  # noqa: ANN401
+async def _abort(context: Any, error: Exception, path: str) -> NoReturn:  # noqa: ANN401 - as above
     """End a call with an error's status; unexpected errors are logged, not shown."""
     if isinstance(error, grpc.aio.AbortError):
         raise error

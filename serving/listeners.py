@@ -1,6 +1,5 @@
 """Listening sockets, opened here so that any front, or several processes, can use them."""
 
-import os
 import socket
 import stat
 from collections.abc import Sequence
@@ -102,7 +101,7 @@ def _remove_stale(path: Path) -> None:
         try:
             probe.connect(str(path))
         except ConnectionRefusedError:
-            os.unlink(path)  # noqa: PTH108 - a socket, no file
+            path.unlink()
             return
     raise FileExistsError(None, "another server listens there")
 

@@ -255,7 +255,6 @@ class ModelServer:
 
 
 def _grpcio_server(methods: Mapping[str, Method], config: ServerConfig) -> "GrpcioServer":
-    # The library costs 16 MB and is imported only where it is used.
-    from serving.front_grpcio import GrpcioServer  # noqa: PLC0415
+    from serving.front_grpcio import GrpcioServer  # noqa: PLC0415 - 16 MB, only where it is used
 
     return GrpcioServer(methods, config)
