@@ -77,12 +77,13 @@ RUN groupadd --gid 10001 serving \
     && useradd --uid 10001 --gid serving --no-log-init --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin serving
 USER 10001:10001
 # ORT_DISABLE_TELEMETRY: ONNX Runtime shall report to nobody, from the first import on.
-# SERVING_MODELS_DIR: a variable and not a flag in CMD, because flags given to `docker run IMAGE` replace CMD, and because
+# SERVING_*: variables and not flags in CMD, because flags given to `docker run IMAGE` replace CMD, and because
 # a flag would beat the variables (SERVING_PORT, SERVING_DEVICE, ...) that the container is started with.
 ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/app \
     ORT_DISABLE_TELEMETRY=1 \
-    SERVING_MODELS_DIR=/models
+    SERVING_MODELS_DIR=/models \
+    SERVING_REST_API_PORT=8501
 WORKDIR /app
 # 8500 gRPC, 8501 REST: TensorFlow Serving's ports.
 EXPOSE 8500 8501

@@ -7,7 +7,7 @@ PORT ?= 8500
 # Which tests `make test` leaves out; each has a target of its own below.
 TEST_MARKERS ?= not (docker or gpu or network or slow)
 
-.PHONY: help serve test test-docker test-slow tritonclient lint format protos lock clean
+.PHONY: help serve test test-docker test-slow tritonclient lint format protos docs lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -38,6 +38,7 @@ lint: $(VENV)/.dev ## Check style, types and import contracts
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/python -m serving.protos.generate --check
+	$(BIN)/python docs/settings.py --check
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff format .
@@ -45,6 +46,9 @@ format: $(VENV)/.dev ## Format the code
 
 protos: $(VENV)/.dev ## Compile the .proto files again
 	$(BIN)/python -m serving.protos.generate
+
+docs: $(VENV)/.dev ## Write the generated tables in docs/ again
+	$(BIN)/python docs/settings.py
 
 lock: $(VENV)/.lock-tools ## Resolve constraints.txt again from the ranges in pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --quiet \

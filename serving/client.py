@@ -109,6 +109,7 @@ class PredictClient:
         *,
         timeout: float = DEFAULT_TIMEOUT_SECONDS,
         credentials: grpc.ChannelCredentials | None = None,
+        options: Sequence[tuple[str, Any]] = (),
     ) -> None:
         """Prepare a connection; it is made with the first call.
 
@@ -116,12 +117,14 @@ class PredictClient:
             target: `host:port`, or `unix:path`.
             timeout: Seconds that a call may take, unless it says otherwise.
             credentials: TLS credentials; None for plain text.
+            options: gRPC channel options, for example `[("grpc.enable_http_proxy", 0)]`.
         """
+        options = [*CHANNEL_OPTIONS, *options]
         self._timeout = timeout
         self._channel = (
-            grpc.insecure_channel(target, CHANNEL_OPTIONS)
+            grpc.insecure_channel(target, options)
             if credentials is None
-            else grpc.secure_channel(target, credentials, CHANNEL_OPTIONS)
+            else grpc.secure_channel(target, credentials, options)
         )
         calls = _calls(self._channel)
         self._predict = calls["predict"]
@@ -226,13 +229,15 @@ class AsyncPredictClient:
         *,
         timeout: float = DEFAULT_TIMEOUT_SECONDS,
         credentials: grpc.ChannelCredentials | None = None,
+        options: Sequence[tuple[str, Any]] = (),
     ) -> None:
         """Prepare a connection; arguments as for `PredictClient`."""
+        options = [*CHANNEL_OPTIONS, *options]
         self._timeout = timeout
         self._channel = (
-            grpc.aio.insecure_channel(target, CHANNEL_OPTIONS)
+            grpc.aio.insecure_channel(target, options)
             if credentials is None
-            else grpc.aio.secure_channel(target, credentials, CHANNEL_OPTIONS)
+            else grpc.aio.secure_channel(target, credentials, options)
         )
         calls = _calls(self._channel)
         self._predict = calls["predict"]

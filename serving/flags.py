@@ -47,6 +47,8 @@ def parse_config(
         name: _convert(setting, environment[variable], variable)
         for name, setting in settings.items()
         if (variable := ENVIRONMENT_PREFIX + name.upper()) in environment
+        # Kubernetes tells every pod of a Service named "serving" by SERVING_PORT=tcp://...
+        and not environment[variable].startswith("tcp://")
     }
     variables |= _docker_variables(environment, values, variables)
     # Of the places that models can come from, a flag for one beats variables for any other.

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -138,7 +139,11 @@ def composed(compose: tuple[str, ...], image: str) -> Iterator[tuple[str, int]]:
     port = free_port()
     project = f"onnx-serving-test-{secrets.token_hex(4)}"
     command = (*compose, "--project-name", project, "--file", "compose.yaml")
-    env = {"SERVING_IMAGE": image, "GRPC_PORT": f"127.0.0.1:{port}"}
+    env = {
+        "SERVING_IMAGE": image,
+        "GRPC_PORT": f"127.0.0.1:{port}",
+        "REST_PORT": f"127.0.0.1:{free_port()}",
+    }
     try:
         run(*command, "up", "--detach", "--no-build", env=env, timeout_seconds=120)
         container = run(*command, "ps", "--quiet", "serving", env=env).stdout.strip()
@@ -181,6 +186,17 @@ def test_composed_server_classifies_images(service):
     np.testing.assert_array_equal(outputs["probabilities"].argmax(axis=1), outputs["classes"])
     # SimCNN gets about 8 of 10 right; guessing gets 1.
     assert (outputs["classes"] == sample["labels"]).mean() > 0.5
+
+
+def test_composed_server_answers_rest(service, compose):
+    """TensorFlow Serving's REST port is published, too."""
+    container, _ = service
+    address = run("docker", "port", container, "8501/tcp").stdout.strip()
+
+    with urllib.request.urlopen(f"http://{address}/v1/models/simcnn", timeout=10) as response:
+        status = json.load(response)
+
+    assert status["model_version_status"][0]["state"] == "AVAILABLE"
 
 
 def test_server_is_process_1_and_unprivileged(service):

@@ -18,6 +18,13 @@ def test_flag_beats_environment_beats_default():
     assert (parsed.port, parsed.models_dir, parsed.device) == (9000, Path("/srv/models"), "auto")
 
 
+def test_a_kubernetes_service_named_serving_is_no_setting():
+    """Kubernetes sets SERVING_PORT=tcp://... in pods beside a Service of that name."""
+    parsed = parse_config([], {"SERVING_PORT": "tcp://10.0.0.1:8500"})
+
+    assert parsed.port == 8500
+
+
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
