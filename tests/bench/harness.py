@@ -28,7 +28,7 @@ from serving.grpc_wire import frame
 SERVER_CORE, CLIENT_CORE = 0, 1
 PREDICT_URL = "http://127.0.0.1:{port}/tensorflow.serving.PredictionService/Predict"
 START_SECONDS = 120
-RAW_SECONDS = 1.0
+RAW_SECONDS = 2.0
 RAW_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 
