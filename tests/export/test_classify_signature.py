@@ -8,6 +8,7 @@ from PIL import Image
 from export import answers, classify_signature
 from export.errors import GateFailed
 from serving import model_folder
+from serving.client import PredictClient
 from serving.example_parser import ExampleParser
 from serving.protos.tensorflow_example_pb2 import Example
 from training.cifar10 import CLASS_NAMES
@@ -113,6 +114,23 @@ def test_saved_model_and_onnx_agree(published, saved_classify, signature, test_i
     np.testing.assert_array_equal(images, asked)
     np.testing.assert_allclose(onnx.probabilities, answer["scores"], rtol=1e-3, atol=1e-5)
     assert answer["classes"].numpy().tolist() == [[name.encode() for name in CLASS_NAMES]] * 20
+
+
+def test_the_server_answers_as_the_saved_model(
+    published, saved_classify, test_images, running_server
+):
+    """The published folder, served: Predict on `classify` gives TensorFlow's names and scores."""
+    asked = test_images.images[:20]
+    examples = np.array([example(encoded=encode(image, "PNG")) for image in asked], object)
+    theirs = saved_classify(inputs=tf.constant(examples.tolist()))
+
+    with running_server(published.path.parents[1]) as target, PredictClient(target) as client:
+        ours = client.predict("simcnn", {"inputs": examples}, signature_name="classify")
+        arrays = client.predict("simcnn", {"images": asked})
+
+    np.testing.assert_allclose(ours["scores"], theirs["scores"], rtol=1e-3, atol=1e-5)
+    np.testing.assert_array_equal(ours["scores"], arrays["probabilities"])
+    assert ours["classes"].tolist() == theirs["classes"].numpy().tolist()
 
 
 @pytest.mark.parametrize(
