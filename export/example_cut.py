@@ -19,10 +19,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import tensorflow as tf
 from tensorflow.python.eager import wrap_function
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from export.errors import ExportError
-from export.frozen_graph import FrozenGraph, tensor_name
+from export.frozen_graph import FrozenGraph, freeze, tensor_name
 from serving.feature_spec import FeatureKind, FeatureSpec
 from serving.signature import DataType, Signature, TensorSpec
 
@@ -59,15 +58,7 @@ def cut(function: Any, signature: Signature) -> Cut:  # noqa: ANN401  TensorFlow
     if len(strings) != 1 or signature.inputs[strings[0]].shape != (-1,):
         msg = f"inputs {', '.join(strings)} are DT_STRING, expected one, of shape [-1]"
         raise ExportError(msg)
-    frozen = convert_variables_to_constants_v2(
-        function, lower_control_flow=False, aggressive_inlining=True
-    )
-    aliases = sorted(function.structured_outputs)
-    graph = FrozenGraph(
-        frozen.graph.as_graph_def(),
-        inputs=dict(zip(_input_aliases(function), (x.name for x in frozen.inputs), strict=True)),
-        outputs=dict(zip(aliases, (x.name for x in frozen.outputs), strict=True)),
-    )
+    graph = freeze(function, signature)
     features = _cut_parsing(graph, strings[0])
     constants = {
         alias: _constant_row(graph, alias)
@@ -281,15 +272,6 @@ def _parsed_features(node: Any, graph: FrozenGraph) -> Iterator[_Parsed]:  # noq
             default=graph.constant(defaults[position]),
             tensors=[f"{node.name}:{3 * count + position}"],
         )
-
-
-def _input_aliases(function: Any) -> list[str]:  # noqa: ANN401  see cut
-    """Aliases of a signature's inputs, in the order of its frozen graph's placeholders."""
-    specs = function.structured_input_signature[1]
-    by_name = {spec.name: alias for alias, spec in specs.items()}
-    given = function.inputs[: len(function.inputs) - len(function.captured_inputs)]
-    names = [tensor.name.partition(":")[0] for tensor in given]
-    return [name if name in specs else by_name[name] for name in names]
 
 
 def _texts(array: Any) -> list[str]:  # noqa: ANN401  an array of bytes

@@ -5,11 +5,48 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from export.errors import ExportError
+from serving.signature import Signature
 
 _SHAPE_OPS = ("Shape", "Size")
 _ANY_SIZE = 2
+
+
+def freeze(function: Any, signature: Signature) -> "FrozenGraph":  # noqa: ANN401  untyped module
+    """Make a signature one flat graph whose variables are constants.
+
+    Args:
+        function: The signature of a loaded SavedModel: keyword arguments in, a dict out.
+        signature: Its inputs and outputs.
+    """
+    frozen = convert_variables_to_constants_v2(
+        function, lower_control_flow=False, aggressive_inlining=True
+    )
+    outputs = [tensor.name for tensor in frozen.outputs]
+    return FrozenGraph(
+        frozen.graph.as_graph_def(),
+        inputs={_alias(tensor.name, function, signature): tensor.name for tensor in frozen.inputs},
+        outputs=dict(zip(sorted(function.structured_outputs), outputs, strict=True)),
+    )
+
+
+def _alias(tensor: str, function: Any, signature: Signature) -> str:  # noqa: ANN401  see freeze
+    """The input that a placeholder stands for.
+
+    TensorFlow 2 names placeholders for the input or for the argument of the function that was
+    saved; TensorFlow 1's keep the names of the graph.
+    """
+    specs = function.structured_input_signature[1]
+    name = tensor.partition(":")[0]
+    arguments = {spec.name: alias for alias, spec in specs.items()}
+    graph_names = {spec.graph_name: alias for alias, spec in signature.inputs.items()}
+    alias = graph_names.get(tensor) or (name if name in specs else arguments.get(name))
+    if alias is None:
+        msg = f"placeholder {tensor} belongs to none of the inputs {', '.join(specs)}"
+        raise ExportError(msg)
+    return alias
 
 
 class FrozenGraph:

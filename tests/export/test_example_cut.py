@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow.core.protobuf import meta_graph_pb2
 
 from export import saved_model
 from export.errors import ExportError
@@ -184,6 +185,47 @@ def test_old_parse_operation_is_cut_too(tmp_path):
         "a": ((2,), None),
         "b": ((1,), (3,)),
     }
+
+
+@pytest.mark.parametrize("use_resource", [True, False])
+def test_models_of_tensorflow_1_are_published(tmp_path, use_resource):
+    """One placeholder, with a name of its own, feeds both signatures, so MultiInference works."""
+    v1 = tf.compat.v1
+    with tf.Graph().as_default(), v1.Session() as session:
+        serialized = v1.placeholder(tf.string, [None], name="tf_example")
+        x = v1.io.parse_example(serialized, {"x": tf.io.FixedLenFeature([1], tf.float32)})["x"]
+        half = v1.get_variable("half", initializer=0.5, use_resource=use_resource)
+        y = half * x + 2.0
+        names = tf.tile(tf.constant([["minus", "plus"]]), [tf.shape(serialized)[0], 1])
+        session.run(v1.global_variables_initializer())
+        definitions = {}
+        for method, outputs in (
+            ("classify", {"scores": tf.concat([-y, y], axis=1), "classes": names}),
+            ("regress", {"outputs": y}),
+        ):
+            definition = meta_graph_pb2.SignatureDef(method_name=f"tensorflow/serving/{method}")
+            for entries, tensors in (
+                (definition.inputs, {"inputs": serialized}),
+                (definition.outputs, outputs),
+            ):
+                for alias, tensor in tensors.items():
+                    entries[alias].name = tensor.name
+                    entries[alias].dtype = tensor.dtype.as_datatype_enum
+                    entries[alias].tensor_shape.CopyFrom(tensor.shape.as_proto())
+            definitions[method] = definition
+        builder = v1.saved_model.Builder(str(tmp_path / "saved"))
+        builder.add_meta_graph_and_variables(session, ["serve"], definitions)
+        builder.save()
+
+    version = publish_saved_model(tmp_path / "saved", tmp_path, name="half_plus_two")
+
+    signatures = model_folder.read(version.path).signatures
+    assert {name: entry.inputs["inputs"].graph_name for name, entry in signatures.items()} == {
+        "classify": "tf_example:0",
+        "regress": "tf_example:0",
+    }
+    assert signatures["classify"].outputs["classes"].constant == ("minus", "plus")
+    assert list(signatures["regress"].feature_spec) == ["x"]
 
 
 def parse(examples, **features):
