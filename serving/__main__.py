@@ -1,6 +1,7 @@
 """Start the model server: `python -m serving --models_dir models --port 8500`."""
 
 import asyncio
+import contextlib
 import dataclasses
 import logging
 import os
@@ -98,12 +99,25 @@ async def _run(server: ModelServer, stopping: asyncio.Event) -> None:
     logger.info("stopped")
 
 
+def _do_not_preempt() -> None:
+    """Let this process's threads finish their turn before a thread that they wake runs.
+
+    Every answer wakes the web server's thread. Where both share a core, the kernel would switch
+    to it and back for each of a batch's answers; scheduled as a batch process, it writes them
+    together. That was measured to save a tenth of the CPU time on one core. Threads inherit it.
+    """
+    if hasattr(os, "SCHED_BATCH"):
+        with contextlib.suppress(OSError):  # a sandbox may forbid it
+            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
 def main() -> None:
     """Read the settings and serve; settings that do not work end in one line and exit code 2."""
     assignment = Assignment.of(os.environ)
     arguments = sys.argv[1:]
     try:
         config = parse_config(arguments)
+        _do_not_preempt()
         request_log.configure(config.log_format, worker=assignment.number if assignment else None)
         if assignment is not None:
             code = uvloop.run(serve_as_worker(config, assignment))

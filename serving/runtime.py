@@ -6,6 +6,7 @@ host's cores and sets their affinity, which a container may forbid; no spinning,
 loop wants the same cores.
 """
 
+import ctypes
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -88,6 +89,16 @@ def choose_providers(device: Device) -> tuple[list[str], str]:
         )
         raise DeviceError(msg)
     return ["CPUExecutionProvider"], "no CUDA provider in this ONNX Runtime"
+
+
+def return_freed_memory() -> None:
+    """Give memory that was freed back to the system, which glibc's malloc does not do by itself.
+
+    Loading a graph leaves freed copies of its weights behind: 145 MiB of 299 with ResNet50.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):  # glibc; other C libraries have no need of it
+        libc.malloc_trim(0)
 
 
 class Runtime:

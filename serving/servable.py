@@ -15,7 +15,7 @@ from serving.batcher import Batcher, BatchingConfig
 from serving.errors import DataLoss
 from serving.example_parser import ExampleParser
 from serving.model_folder import ModelFolder
-from serving.runtime import Runtime, RuntimeConfig
+from serving.runtime import Runtime, RuntimeConfig, return_freed_memory
 from serving.signature import (
     DEFAULT_SIGNATURE_NAME,
     PREDICT_METHOD_NAME,
@@ -100,7 +100,12 @@ class Servable:
             batching=batching,
         )
         warming = time.perf_counter()
-        servable.warm_up()
+        try:
+            servable.warm_up()
+        except BaseException:
+            servable.close()  # its threads would stay behind
+            raise
+        return_freed_memory()
         servable.warm_up_seconds = time.perf_counter() - warming
         logger.info(
             "loaded %s on %s in %.0f ms",
@@ -229,6 +234,7 @@ class Servable:
             self._released.wait_for(lambda: not self._held)
         self._batcher.close()
         self._runtimes = {}
+        return_freed_memory()
 
 
 def _signature_of_graph(
