@@ -52,7 +52,7 @@ docs: $(VENV)/.dev ## Write the generated tables in docs/ again
 
 lock: $(VENV)/.lock-tools ## Resolve constraints.txt again from the ranges in pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --quiet \
-		--extra dev --extra serve-gpu --no-annotate --no-header --no-emit-index-url --output-file constraints.txt
+		--extra dev --extra serve-gpu --extra otel --no-annotate --no-header --no-emit-index-url --output-file constraints.txt
 
 clean: ## Remove the environment and every cache
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -216,6 +216,7 @@ class Batcher:
         queued = time.monotonic()
         if times and times.queued is None:
             times.queued = queued
+            times.servable, times.signature_name = self._name, signature_name
         self._queue.put(
             _Request(signature_name, inputs, outputs, rows, deadline, group, future, queued, times)
         )

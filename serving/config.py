@@ -106,6 +106,9 @@ class ServerConfig:
         None, "MonitoringConfig in text format; it can move the metrics or switch them off"
     )
     log_format: LogFormat = _setting("text", "lines of text, or a JSON object a line")
+    enable_tracing: bool = _setting(
+        default=False, text="OpenTelemetry traces, set up by OTEL_* variables; needs the extra otel"
+    )
     # Settings of TensorFlow Serving's gRPC library
     grpc_channel_arguments: str = _setting(
         "", "key=value,... for grpcio with --front grpcio; without effect otherwise"

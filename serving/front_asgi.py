@@ -73,7 +73,7 @@ class GrpcApplication:
         times = stage_times.begin(headers)
         reader = MessageReader(receive, headers, self._max_message_bytes)
         try:
-            call = Call(deadline=deadline(headers))
+            call = Call(deadline=deadline(headers), headers=headers)
             method = self._methods.get(path)
             if isinstance(method, UnaryMethod):
                 payload = await _answer_unary(method, call, reader)

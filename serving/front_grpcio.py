@@ -109,9 +109,10 @@ class _Handler(grpc.GenericRpcHandler):
 
 def _unary(method: UnaryMethod[Any]) -> Any:  # noqa: ANN401 - grpcio's types know no bytes
     async def answer(request: bytes, context: Any) -> bytes:  # noqa: ANN401 - likewise
-        times = stage_times.begin(_headers(context))
+        headers = _headers(context)
+        times = stage_times.begin(headers)
         try:
-            response = await method.handler(_parse(method, request), _call(context))
+            response = await method.handler(_parse(method, request), _call(context, headers))
             payload = response.SerializeToString()
         except Exception as error:  # noqa: BLE001 - every error becomes a status
             await _abort(context, error, method.path)
@@ -130,7 +131,7 @@ def _stream(method: StreamMethod[Any]) -> Any:  # noqa: ANN401 - as above
                 yield _parse(method, request)
 
         try:
-            async for response in method.handler(parsed(), _call(context)):
+            async for response in method.handler(parsed(), _call(context, _headers(context))):
                 yield response.SerializeToString()
         except Exception as error:  # noqa: BLE001 - every error becomes a status
             await _abort(context, error, method.path)
@@ -149,9 +150,10 @@ def _unknown(path: str) -> Any:  # noqa: ANN401 - as above
     return answer
 
 
-def _call(context: Any) -> Call:  # noqa: ANN401 - grpc.aio.ServicerContext
+def _call(context: Any, headers: Mapping[bytes, bytes]) -> Call:  # noqa: ANN401 - grpc.aio.ServicerContext
     remaining = context.time_remaining()
-    return Call(deadline=None if remaining is None else time.monotonic() + remaining)
+    deadline = None if remaining is None else time.monotonic() + remaining
+    return Call(deadline=deadline, headers=headers)
 
 
 def _headers(context: Any) -> dict[bytes, bytes]:  # noqa: ANN401 - grpc.aio.ServicerContext

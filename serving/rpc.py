@@ -3,8 +3,9 @@
 A front end looks the path of a call up and hands the request to the handler.
 """
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Generic, NamedTuple, TypeVar
 
 from google.protobuf.message import Message
@@ -17,9 +18,11 @@ class Call(NamedTuple):
 
     Attributes:
         deadline: `time.monotonic()` after which the client has given up; None if it waits forever.
+        headers: The call's metadata, lower-case names.
     """
 
     deadline: float | None = None
+    headers: Mapping[bytes, bytes] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)

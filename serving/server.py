@@ -40,8 +40,12 @@ from serving.web_server import WebServer
 
 if TYPE_CHECKING:
     from serving.front_grpcio import GrpcioServer
+    from serving.tracing import Tracing
 
 logger = logging.getLogger(__name__)
+
+# What the export of the last traces gets if the calls in flight needed the whole drain.
+_LEAST_FLUSH_SECONDS = 1.0
 
 
 class ModelServer:
@@ -69,7 +73,8 @@ class ModelServer:
                 ready.
 
         Raises:
-            ConfigError: there is no model, or a settings file cannot be understood.
+            ConfigError: there is no model, a settings file cannot be understood, or there is no
+                OpenTelemetry for the traces that are asked for.
             DeviceError: the device asked for does not exist here.
         """
         self.config = config
@@ -113,21 +118,24 @@ class ModelServer:
         reflection = Reflection(
             [PREDICTION_SERVICE, MODEL_SERVICE, INFERENCE_SERVICE, HEALTH_SERVICE]
         )
-        methods = method_table(
-            [
-                *self._metered(tensorflow_serving.methods()),
-                *self._metered(InferenceMethods(Inference(predictor)).methods()),
-                *KServe(kserve).methods(),
-                *self._health.methods(),
-                *reflection.methods(),
-            ]
-        )
+        rows = [
+            *self._metered(tensorflow_serving.methods()),
+            *self._metered(InferenceMethods(Inference(predictor)).methods()),
+            *KServe(kserve).methods(),
+            *self._health.methods(),
+            *reflection.methods(),
+        ]
         page = MetricsPage(self._metrics, provider=providers[0])
         probes = Probes(self._health, page, metrics_path=self._metrics_path)
         rest = Rest(
             predictor, self.manager, self._metrics, timeout_in_ms=config.rest_api_timeout_in_ms
         )
-        routes = [*rest.routes(), *KServeRest(kserve).routes(), *probes.routes()]
+        routes = [*rest.routes(), *KServeRest(kserve).routes()]
+        self._tracing = _tracing() if config.enable_tracing else None
+        if self._tracing is not None:
+            rows, routes = self._tracing.methods(rows), self._tracing.routes(routes)
+        methods = method_table(rows)
+        routes += probes.routes()
         http = HttpApplication(routes, max_body_bytes=config.max_message_bytes)
         application: Application = http
         self._grpcio: GrpcioServer | None = None
@@ -241,6 +249,7 @@ class ModelServer:
 
     async def stop(self) -> None:
         """Refuse new work, let the calls in flight finish within `drain_seconds`, unload."""
+        drained = time.monotonic() + self.config.drain_seconds
         self._ready = False
         self._health.shut_down()
         if self._watching is not None:
@@ -249,6 +258,8 @@ class ModelServer:
         await asyncio.gather(
             self._web_server.stop(), *([self._grpcio.stop()] if self._grpcio is not None else [])
         )
+        if self._tracing is not None:
+            await self._tracing.stop(max(_LEAST_FLUSH_SECONDS, drained - time.monotonic()))
         await self.manager.close()
         if self._listeners is not None:
             self._listeners.remove_socket_path()
@@ -258,3 +269,17 @@ def _grpcio_server(methods: Mapping[str, Method], config: ServerConfig) -> "Grpc
     from serving.front_grpcio import GrpcioServer  # noqa: PLC0415 - 16 MB, only where it is used
 
     return GrpcioServer(methods, config)
+
+
+def _tracing() -> "Tracing":
+    try:
+        from serving.tracing import Tracing  # noqa: PLC0415 - an extra, only where it is used
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "opentelemetry":
+            raise
+        msg = (
+            "--enable_tracing is given, but OpenTelemetry is not installed; install "
+            "onnx-serving[otel] beside the server, or leave the flag out"
+        )
+        raise ConfigError(msg) from error
+    return Tracing()

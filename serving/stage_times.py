@@ -20,21 +20,25 @@ RESPONSE_HEADER = b"server-timing"
 
 
 class StageTimes:
-    """Points in time of one request, as `time.monotonic()`.
+    """Points in time of one request, as `time.monotonic()`, and what it waited for.
 
     Attributes:
         queued: The request, or the first part of a large one, began to wait; None: it never did.
         started: The model began to run on any of it.
         ended: The model was done with all of it.
+        servable: `name/version` of the model that it was queued for; empty: it never was.
+        signature_name: The signature of it.
     """
 
-    __slots__ = ("_arrived", "ended", "queued", "started")
+    __slots__ = ("_arrived", "ended", "queued", "servable", "signature_name", "started")
 
     def __init__(self) -> None:
         self._arrived = time.monotonic()
         self.queued: float | None = None
         self.started: float | None = None
         self.ended: float | None = None
+        self.servable = ""
+        self.signature_name = ""
 
     def ran(self, started: float, ended: float) -> None:
         """Note a run; a large request has several, which may overlap."""
