@@ -21,8 +21,12 @@ SIGNATURE_KEY = "signature_name"
 ROWS_KEY, COLUMNS_KEY = "instances", "inputs"
 
 
-def parse(body: bytes) -> dict[str, Json]:
+def parse(body: bytes, *, key: str = ROWS_KEY) -> dict[str, Json]:
     """A request's JSON object; `NaN`, `Infinity` and `-Infinity` count as numbers.
+
+    Args:
+        body: The request's body.
+        key: A key that the object should have, for the message.
 
     Raises:
         InvalidInput: the body is no JSON, with the offset of the mistake, or no object.
@@ -39,7 +43,7 @@ def parse(body: bytes) -> dict[str, Json]:
         msg = f"JSON Parse error: {error}"
         raise InvalidInput(msg) from None
     if not isinstance(document, dict):
-        msg = f'{quote(document)} Is not object; expected {{"{ROWS_KEY}": [...]}}'
+        msg = f'{quote(document)} Is not object; expected {{"{key}": [...]}}'
         raise InvalidInput(msg)
     return document
 

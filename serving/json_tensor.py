@@ -28,7 +28,7 @@ _BINARY_SUFFIX = "_bytes"
 _MAX_RANK = 32
 # Characters of a value that a message quotes.
 _MAX_QUOTE = 100
-_JSON_TYPES = {
+JSON_TYPES = {
     type(None): "Null",
     bool: "Bool",
     int: "Number",
@@ -56,14 +56,18 @@ def to_array(value: Json, alias: str, spec: TensorSpec, *, rows: bool) -> np.nda
         flat = list(chain.from_iterable(flat)) if len(flat) > 1 else flat[0]
         if not flat:
             return np.empty(shape, spec.dtype.numpy)
-    array = _convert(flat, spec.dtype)
+    array = convert(flat, spec.dtype)
     if array is None:
         _refuse(value, alias, spec, rows=rows)
     return array.reshape(shape)
 
 
-def _convert(flat: list[Json], dtype: DataType) -> np.ndarray | None:
-    """Values as a flat array; None if one of them does not fit."""
+def convert(flat: Sequence[Json], dtype: DataType) -> np.ndarray | None:
+    """Values as a flat array; None if one of them does not fit.
+
+    Raises:
+        Unsupported: the dtype has no JSON form.
+    """
     types = set(map(type, flat))
     kind = dtype.numpy.kind
     if kind == "c":
@@ -78,7 +82,7 @@ def _convert(flat: list[Json], dtype: DataType) -> np.ndarray | None:
     return _convert_floats(flat, dtype, types) if types <= {int, float} else None
 
 
-def _convert_integers(flat: list[int], dtype: DataType) -> np.ndarray | None:
+def _convert_integers(flat: Sequence[int], dtype: DataType) -> np.ndarray | None:
     try:
         if dtype is DataType.DT_UINT8:
             return np.frombuffer(bytes(flat), np.uint8)  # five times as fast as np.array
@@ -87,7 +91,7 @@ def _convert_integers(flat: list[int], dtype: DataType) -> np.ndarray | None:
         return None
 
 
-def _convert_floats(flat: list[float], dtype: DataType, types: set[type]) -> np.ndarray | None:
+def _convert_floats(flat: Sequence[float], dtype: DataType, types: set[type]) -> np.ndarray | None:
     try:
         doubles = np.array(flat, np.float64)
     except OverflowError:  # an integer beyond the largest double
@@ -100,16 +104,16 @@ def _convert_floats(flat: list[float], dtype: DataType, types: set[type]) -> np.
     if int in types:
         exact = 2 ** (limits.nmant + 1) - 1
         for position in np.flatnonzero(sizes > exact):
-            if type(flat[position]) is int:
+            if type(flat[int(position)]) is int:
                 return None
     return doubles.astype(dtype.numpy)
 
 
-def _convert_strings(flat: list[Json]) -> np.ndarray | None:
+def _convert_strings(flat: Sequence[Json]) -> np.ndarray | None:
     values: list[bytes] = []
     for value in flat:
         # A lone surrogate is no text: Python's parser lets it through, orjson refuses it.
-        content = _binary(value) if type(value) is dict else value.encode(errors="replace")
+        content = binary(value) if type(value) is dict else value.encode(errors="replace")
         if content is None:
             return None
         values.append(content)
@@ -118,7 +122,7 @@ def _convert_strings(flat: list[Json]) -> np.ndarray | None:
     return array
 
 
-def _binary(value: Json) -> bytes | None:
+def binary(value: Json) -> bytes | None:
     """The bytes of a `{"b64": "..."}` object; None if it is none, or malformed."""
     if is_object(value):
         return None
@@ -198,7 +202,7 @@ def _find_mistake(value: Json, shape: Sequence[int], dtype: DataType, level: int
 
 
 def _find_wrong_value(value: Json, dtype: DataType) -> str:
-    if _convert([value], dtype) is not None:
+    if convert([value], dtype) is not None:
         return ""
     if isinstance(value, dict) and dtype is DataType.DT_STRING:
         if is_object(value):
@@ -210,7 +214,7 @@ def _find_wrong_value(value: Json, dtype: DataType) -> str:
             f"Cannot convert JSON value: {text(value)} to {dtype.label} without loss of precision."
         )
     message = (
-        f"{quote(value)} Type: {_JSON_TYPES[type(value)]} is not of expected type: {dtype.label}"
+        f"{quote(value)} Type: {JSON_TYPES[type(value)]} is not of expected type: {dtype.label}"
     )
     if kind in "iu" and type(value) is int:
         limits = np.iinfo(dtype.numpy)

@@ -84,9 +84,7 @@ def _metered(method: UnaryMethod[Any], metrics: Metrics) -> Method:
         key = (spec.name, spec.version.value, spec.signature_name)
         answers = kept.get(key) or _look_up(key)
         if answers:
-            answers.count(seconds)
-            if examples:
-                metrics.count_examples(spec.name, examples(response))
+            answers.count(seconds, examples(response) if examples else 0)
         return response
 
     def _look_up(key: tuple[str, int, str]) -> Answers | None:

@@ -139,9 +139,16 @@ class Answers:
         )
         self._request_seconds = own.request_seconds.setdefault(key, Histogram(SECONDS))
 
-    def count(self, seconds: float) -> None:
-        """Count a request that was answered OK."""
+    def count(self, seconds: float, examples: int = 0) -> None:
+        """Count a request that was answered OK.
+
+        Args:
+            seconds: That it took.
+            examples: How many it had, for an API that counts them.
+        """
         self._model.answered += 1
+        if examples:
+            self._model.examples.observe(examples)
         self._request_latency.observe(1e6 * seconds)
         self._request_seconds.observe(seconds)
 
@@ -152,11 +159,13 @@ class Outcome:
     def __init__(self) -> None:
         self.servable: Servable | None = None
         self.signature_name = ""
+        self.examples = 0
 
-    def answered(self, servable: Servable, signature_name: str) -> None:
-        """Say that the request is answered OK."""
+    def answered(self, servable: Servable, signature_name: str, *, examples: int = 0) -> None:
+        """Say that the request is answered OK; with how many examples, where those are counted."""
         self.servable = servable
         self.signature_name = signature_name
+        self.examples = examples
 
 
 class Metrics:
@@ -232,12 +241,7 @@ class Metrics:
         if outcome.servable is not None:
             answers = self.answers(outcome.servable, outcome.signature_name, api, entrypoint)
             if answers:
-                answers.count(time.perf_counter() - started)
-
-    def count_examples(self, model_name: str, examples: int) -> None:
-        """Count the examples of a request that was answered OK."""
-        model = self.models[model_name]
-        model.examples.observe(examples)
+                answers.count(time.perf_counter() - started, outcome.examples)
 
     def count_failure(
         self, model_name: str, api: str, entrypoint: str, error: BaseException

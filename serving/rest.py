@@ -12,6 +12,8 @@ import asyncio
 import json
 import re
 import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
@@ -21,7 +23,7 @@ from serving.errors import DeadlineExceeded, InvalidInput
 from serving.http import HttpRequest, HttpResponse, Route
 from serving.manager import Manager
 from serving.metrics import Metrics
-from serving.predictor import ModelSpec, Prediction, Predictor
+from serving.predictor import ModelSpec, Predictor
 from serving.servable import Servable
 from serving.signature import DEFAULT_SIGNATURE_NAME, Signature, TensorSpec
 
@@ -33,6 +35,48 @@ _MAX_VERSION = 2**63 - 1
 def model_route(suffix: str) -> re.Pattern[str]:
     """The paths of a model, or of a version of it, with something after them, in any case."""
     return re.compile(f"(?i:{_MODEL}{suffix})")
+
+
+def model_spec(request: HttpRequest) -> ModelSpec:
+    """The model that a path names.
+
+    Raises:
+        InvalidInput: the version does not fit 64 bits.
+    """
+    version = request.parameters["version"]
+    if version is not None and int(version) > _MAX_VERSION:
+        msg = f"Failed to convert version: {version} to numeric."
+        raise InvalidInput(msg)
+    return ModelSpec(
+        name=request.parameters["name"] or "",
+        version=None if version is None else int(version),
+        version_label=request.parameters["label"],
+    )
+
+
+@asynccontextmanager
+async def time_limit(timeout_in_ms: int) -> AsyncIterator[float]:
+    """Cancel what runs longer than REST calls may.
+
+    Args:
+        timeout_in_ms: Milliseconds that it may take (`--rest_api_timeout_in_ms`).
+
+    Yields:
+        `time.monotonic()` after which nobody waits for the answer.
+
+    Raises:
+        DeadlineExceeded: it took longer.
+    """
+    seconds = timeout_in_ms / 1000
+    try:
+        async with asyncio.timeout(seconds):
+            yield time.monotonic() + seconds
+    except TimeoutError:
+        msg = (
+            f"Timed out after {timeout_in_ms} ms; send smaller batches or raise the server's "
+            "--rest_api_timeout_in_ms"
+        )
+        raise DeadlineExceeded(msg) from None
 
 
 class Rest:
@@ -71,40 +115,24 @@ class Rest:
 
     async def predict(self, request: HttpRequest) -> HttpResponse:
         """`POST ...:predict`: run a signature on rows (`instances`) or columns (`inputs`)."""
-        spec = _model_spec(request)
+        spec = model_spec(request)
         with self._metrics.request(spec.name, "Predict", ENTRYPOINT) as outcome:
             document = json_codec.parse(request.body)
             spec = spec._replace(signature_name=json_codec.signature_name(document))
             servable = self._predictor.servable(spec)
             signature = _find_signature(servable, spec.signature_name)
             arrays, rows = json_codec.decode_inputs(document, signature.inputs)
-            prediction = await self._run(spec, arrays)
+            async with time_limit(self._timeout_in_ms) as deadline:
+                prediction = await self._predictor.predict(
+                    spec, arrays, _as_it_is, deadline=deadline
+                )
             body = json_codec.encode_outputs(prediction.outputs, rows=rows)
             outcome.answered(prediction.servable, prediction.signature_name)
         return HttpResponse(body=body)
 
-    async def _run(self, spec: ModelSpec, arrays: dict[str, np.ndarray]) -> Prediction:
-        """Run a request within the time that REST calls have.
-
-        Raises:
-            DeadlineExceeded: it took longer.
-        """
-        seconds = self._timeout_in_ms / 1000
-        try:
-            async with asyncio.timeout(seconds):
-                return await self._predictor.predict(
-                    spec, arrays, _as_it_is, deadline=time.monotonic() + seconds
-                )
-        except TimeoutError:
-            msg = (
-                f"Timed out after {self._timeout_in_ms} ms; send smaller batches or raise the "
-                "server's --rest_api_timeout_in_ms"
-            )
-            raise DeadlineExceeded(msg) from None
-
     async def status(self, request: HttpRequest) -> HttpResponse:
         """`GET ...`: every version known, or the one named; a label is ignored."""
-        spec = _model_spec(request)
+        spec = model_spec(request)
         statuses = [
             {
                 "version": str(status.version),
@@ -120,7 +148,7 @@ class Rest:
 
     async def metadata(self, request: HttpRequest) -> HttpResponse:
         """`GET .../metadata`: the signatures, in the JSON form of a SignatureDefMap."""
-        servable = self._predictor.servable(_model_spec(request))
+        servable = self._predictor.servable(model_spec(request))
         signatures = {
             name: {
                 "inputs": {a: _tensor_info(spec) for a, spec in signature.inputs.items()},
@@ -129,35 +157,18 @@ class Rest:
             }
             for name, signature in servable.signatures.items()
         }
-        model_spec = {
+        answered = {
             "name": servable.name,
             "signature_name": "",
             "version": str(servable.version),
         }
         metadata = {"signature_def": {"signature_def": signatures}}
-        return _json_response({"model_spec": model_spec, "metadata": metadata})
+        return _json_response({"model_spec": answered, "metadata": metadata})
 
     async def nameless(self, _request: HttpRequest) -> HttpResponse:
         """`GET /v1/models`: there is no list of models in this API."""
         msg = "Missing model name in request."
         raise InvalidInput(msg)
-
-
-def _model_spec(request: HttpRequest) -> ModelSpec:
-    """The model that a path names.
-
-    Raises:
-        InvalidInput: the version does not fit 64 bits.
-    """
-    version = request.parameters["version"]
-    if version is not None and int(version) > _MAX_VERSION:
-        msg = f"Failed to convert version: {version} to numeric."
-        raise InvalidInput(msg)
-    return ModelSpec(
-        name=request.parameters["name"] or "",
-        version=None if version is None else int(version),
-        version_label=request.parameters["label"],
-    )
 
 
 def _find_signature(servable: Servable, name: str) -> Signature:

@@ -29,6 +29,7 @@ from serving.predictor import Predictor
 from serving.probes import Probes
 from serving.reflection import Reflection
 from serving.rest import Rest
+from serving.rest_inference import RestInference
 from serving.rest_kserve import KServeRest
 from serving.rpc import Method, method_table
 from serving.rpc_inference import InferenceMethods
@@ -118,19 +119,22 @@ class ModelServer:
         reflection = Reflection(
             [PREDICTION_SERVICE, MODEL_SERVICE, INFERENCE_SERVICE, HEALTH_SERVICE]
         )
+        inference = Inference(predictor)
         rows = [
             *self._metered(tensorflow_serving.methods()),
-            *self._metered(InferenceMethods(Inference(predictor)).methods()),
+            *self._metered(InferenceMethods(inference).methods()),
             *KServe(kserve).methods(),
             *self._health.methods(),
             *reflection.methods(),
         ]
         page = MetricsPage(self._metrics, provider=providers[0])
         probes = Probes(self._health, page, metrics_path=self._metrics_path)
-        rest = Rest(
-            predictor, self.manager, self._metrics, timeout_in_ms=config.rest_api_timeout_in_ms
+        timeout_in_ms = config.rest_api_timeout_in_ms
+        rest = Rest(predictor, self.manager, self._metrics, timeout_in_ms=timeout_in_ms)
+        rest_inference = RestInference(
+            inference, predictor, self._metrics, timeout_in_ms=timeout_in_ms
         )
-        routes = [*rest.routes(), *KServeRest(kserve).routes()]
+        routes = [*rest.routes(), *rest_inference.routes(), *KServeRest(kserve).routes()]
         self._tracing = _tracing() if config.enable_tracing else None
         if self._tracing is not None:
             rows, routes = self._tracing.methods(rows), self._tracing.routes(routes)

@@ -1,0 +1,499 @@
+import base64
+import io
+import json
+
+import example_models
+import grpc
+import numpy as np
+import pytest
+from example_models import example
+from PIL import Image
+from rest_client import Http
+
+from serving.protos.tensorflow_example_pb2 import Example
+from serving.protos.tensorflow_serving_pb2 import (
+    ClassificationRequest,
+    ClassificationResponse,
+    RegressionRequest,
+    RegressionResponse,
+)
+
+SERVICE = "/tensorflow.serving.PredictionService"
+CLASSIFY, REGRESS = "/v1/models/numbers:classify", "/v1/models/numbers:regress"
+BY_SIGNATURE = {"signature_name": "classify"}
+ONE = {"x": [1.0, 2.0]}
+METRICS_PATH = "/monitoring/prometheus/metrics"
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory, running_server):
+    """A server of the models that take tf.Examples."""
+    models_dir = tmp_path_factory.mktemp("models")
+    example_models.pictures(models_dir)
+    example_models.numbers(models_dir)
+    with running_server(models_dir) as target:
+        yield target
+
+
+@pytest.fixture
+def rest(address) -> Http:
+    return Http(address)
+
+
+def ask_grpc(address, method, model, examples, signature_name):
+    """The answer of the gRPC API to serialized examples."""
+    kinds = {
+        "Classify": (ClassificationRequest, ClassificationResponse),
+        "Regress": (RegressionRequest, RegressionResponse),
+    }
+    request_type, response_type = kinds[method]
+    request = request_type()
+    request.model_spec.name = model
+    request.model_spec.signature_name = signature_name
+    request.input.example_list.examples.extend(map(Example.FromString, examples))
+    with grpc.insecure_channel(address) as channel:
+        call = channel.unary_unary(f"{SERVICE}/{method}")
+        return response_type.FromString(call(request.SerializeToString(), timeout=30))
+
+
+def png(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def binary(content: bytes) -> dict[str, str]:
+    return {"b64": base64.b64encode(content).decode()}
+
+
+def test_classify_answers_label_and_score_of_every_class(rest):
+    """A row an example, in class order."""
+    answer = rest.post(CLASSIFY, BY_SIGNATURE | {"examples": [ONE, {"x": [0.0, 0.0], "n": 7}]})
+
+    assert answer == (
+        200,
+        {"results": [[["up", 8.0], ["down", -8.0]], [["up", 7.0], ["down", -7.0]]]},
+    )
+
+
+@pytest.mark.parametrize("signature_name", ["", "serving_default", "column"])
+def test_regress_answers_a_number_for_each_example(rest, signature_name):
+    """By the default signature or a named one, whether its output is flat or a column."""
+    document = {"signature_name": signature_name, "examples": [ONE, {"x": [0.0, 0.5], "n": [7]}]}
+
+    assert rest.post(REGRESS, document) == (200, {"results": [8.0, 7.5]})
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/models/numbers/versions/1:regress",
+        "/v1/models/numbers/versions/001:regress",
+        "/v1/models/%6eumbers:regress",
+        "/V1/Models/numbers:REGRESS",
+        "/v1/models/numbers:regress?key=value",
+    ],
+)
+def test_paths(rest, path):
+    """With and without version, percent-encoded, in any case, with a query."""
+    assert rest.post(path, {"examples": [ONE]}) == (200, {"results": [8.0]})
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [
+        ({"x": [1, 2]}, 8.0),
+        ({"x": [1, 2.5]}, 8.5),
+        ({"x": [1.0, 2.0], "n": True}, 4.0),
+        ({"x": [1.0, 2.0], "n": [False]}, 3.0),
+        ({"x": [1.0, 2.0], "n": []}, 8.0),
+        ({"x": [1.0, 2.0], "n": -3}, 0.0),
+        ({"x": [1.0, 2.0], "unused": ["a", {"b64": "YWJj"}]}, 8.0),
+        ({"x": [1e0, 2.0], "grün": 1.5}, 8.0),
+    ],
+)
+def test_json_types_become_features(rest, features, expected):
+    """Integers count as floats where the model wants floats; an empty list is no feature."""
+    assert rest.post(REGRESS, {"examples": [features]}) == (200, {"results": [expected]})
+
+
+def test_the_context_holds_for_examples_without_such_a_feature(rest):
+    """An example's own feature comes first."""
+    document = {"context": {"x": [1, 2], "n": 10}, "examples": [{}, {"n": 1}, {"x": [0.0, 0.0]}]}
+
+    regressed = rest.post(REGRESS, document)
+    classified = rest.post(CLASSIFY, document | BY_SIGNATURE)
+
+    assert regressed == (200, {"results": [13.0, 4.0, 10.0]})
+    assert classified[1]["results"][0] == [["up", 13.0], ["down", -13.0]]
+
+
+def test_an_empty_context_changes_nothing(rest):
+    """It may be there without a feature."""
+    assert rest.post(REGRESS, {"context": {}, "examples": [ONE]}) == (200, {"results": [8.0]})
+
+
+def test_pictures_are_classified_as_over_grpc(rest, address, sample_images):
+    """PNG files and raw pixels in base64: labels and scores of the gRPC API to the bit."""
+    files = [png(image) for image in sample_images]
+    response = ask_grpc(
+        address,
+        "Classify",
+        "pictures",
+        [example(image__encoded=file) for file in files],
+        "classify",
+    )
+    expected = [
+        [(entry.label, entry.score) for entry in row.classes]
+        for row in response.result.classifications
+    ]
+
+    documents = [
+        [{"image/encoded": binary(file)} for file in files],
+        [{"image/raw": [binary(image.tobytes())]} for image in sample_images],
+    ]
+    answers = [
+        rest.post("/v1/models/pictures:classify", BY_SIGNATURE | {"examples": examples})
+        for examples in documents
+    ]
+
+    for status, answer in answers:
+        assert status == 200
+        assert [
+            [(label, float(np.float32(score))) for label, score in row] for row in answer["results"]
+        ] == expected
+
+
+def test_numbers_are_those_of_grpc_in_the_fewest_digits(rest, address):
+    """Floats of every size come back as the same float32, written as 0.1 and not 0.10000000149."""
+    bits = np.random.default_rng(5).integers(0, 2**32, 200, np.uint32)
+    numbers = bits.view(np.float32)
+    numbers = [0.1, *numbers[np.isfinite(numbers)].tolist()]
+    examples = [{"x": [number, 0.0], "n": 0} for number in numbers]
+
+    response = ask_grpc(
+        address, "Regress", "numbers", [example(x=[n, 0.0], n=[0]) for n in numbers], ""
+    )
+    status, _, body = rest.ask("POST", REGRESS, json.dumps({"examples": examples}).encode())
+    _, classified = rest.post(CLASSIFY, BY_SIGNATURE | {"examples": examples})
+
+    assert status == 200
+    assert body.startswith(b'{"results":[0.1,')
+    expected = np.array([entry.value for entry in response.result.regressions], np.float32)
+    results = np.array(json.loads(body)["results"], np.float32)
+    scores = np.array([row[0][1] for row in classified["results"]], np.float32)
+    assert results.tobytes() == expected.tobytes()
+    assert scores.tobytes() == expected.tobytes()
+
+
+def test_nan_and_infinity_are_numbers(rest):
+    """They are written as literals, both ways, as TensorFlow Serving does."""
+    body = b'{"examples": [{"x": [NaN, 0]}, {"x": [Infinity, 0.5]}, {"x": [0.1, 0], "n": 0}]}'
+    named = body.replace(b"{", b'{"signature_name": "classify", ', 1)
+
+    _, _, regressed = rest.ask("POST", REGRESS, body)
+    _, _, classified = rest.ask("POST", CLASSIFY, named)
+
+    assert regressed == b'{"results":[NaN,Infinity,0.1]}'
+    assert classified == (
+        b'{"results":[[["up",NaN],["down",NaN]],'
+        b'[["up",Infinity],["down",-Infinity]],[["up",0.1],["down",-0.1]]]}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("path", "document", "status", "message"),
+    [
+        (
+            "/v1/models/nope:regress",
+            {"examples": [ONE]},
+            404,
+            "Servable not found for request: Latest(nope)",
+        ),
+        (
+            "/v1/models/numbers/versions/7:classify",
+            {"examples": [ONE]},
+            404,
+            "Servable not found for request: Specific(numbers, 7)",
+        ),
+        (
+            "/v1/models/numbers/labels/stable:classify",
+            {"examples": [ONE]},
+            400,
+            "Unrecognized servable version label: stable",
+        ),
+        (
+            "/v1/models/numbers/versions/99999999999999999999:regress",
+            {"examples": [ONE]},
+            400,
+            "Failed to convert version: 99999999999999999999 to numeric.",
+        ),
+        (
+            REGRESS,
+            {"signature_name": "nope", "examples": [ONE]},
+            400,
+            "No signature was found with the name: nope; numbers/1 has ",
+        ),
+        (
+            REGRESS,
+            {"signature_name": 1, "examples": [ONE]},
+            400,
+            "JSON Value: 1 not formatted correctly. 'signature_name' key must be a string value.",
+        ),
+        (REGRESS, BY_SIGNATURE | {"examples": [ONE]}, 400, "Expected one output Tensor."),
+        (
+            CLASSIFY,
+            {"examples": [ONE]},
+            400,
+            'Expected classification signature outputs to contain at least one of "classes"',
+        ),
+        (
+            CLASSIFY,
+            {"signature_name": "plain", "examples": [ONE]},
+            400,
+            "Expected one input Tensor.",
+        ),
+        (REGRESS, b"", 400, "JSON Parse error: The document is empty"),
+        (REGRESS, b'{"examples": [', 400, "JSON Parse error: "),
+        (REGRESS, b"[]", 400, 'JSON Value: [] Is not object; expected {"examples": [...]}'),
+        (
+            CLASSIFY,
+            {},
+            400,
+            "JSON Value: {} When method is classify, key 'examples' is expected and was not found",
+        ),
+        (REGRESS, {}, 400, "JSON Value: {} When method is regress, key 'examples' is expected"),
+        (
+            REGRESS,
+            {"examples": ONE},
+            400,
+            (
+                'JSON Value: {"examples": {"x": [1.0, 2.0]}} Expecting \'examples\' value to be an '
+                "list/array"
+            ),
+        ),
+        (
+            REGRESS,
+            {"examples": []},
+            400,
+            "JSON Value: {\"examples\": []} 'examples' value is an empty array; expected at least",
+        ),
+        (
+            REGRESS,
+            {"examples": [ONE, [1.0]]},
+            400,
+            (
+                "Example must be JSON object but got JSON Array; example 1 of 'examples' is [1.0], "
+                'expected {"feature": value or list, ...}'
+            ),
+        ),
+        (
+            REGRESS,
+            {"context": "x", "examples": [ONE]},
+            400,
+            "Example must be JSON object but got JSON String; the 'context' is \"x\", expected",
+        ),
+        (
+            REGRESS,
+            {"examples": [ONE, {"x": [1.0, "a"]}]},
+            400,
+            (
+                "Unexpected element type in feature: x expecting type: float; "
+                "example 1 of 'examples' "
+                'has "a" at position 1, which is bytes; write all values of a feature alike'
+            ),
+        ),
+        (
+            REGRESS,
+            {"examples": [{"n": [1, 2.5]}]},
+            400,
+            (
+                "Unexpected element type in feature: n expecting type: int64; "
+                "example 0 of 'examples' "
+                "has 2.5 at position 1, which is float"
+            ),
+        ),
+        (
+            REGRESS,
+            {"examples": [{"x": [1, 2.5, "a"]}]},
+            400,
+            (
+                "Unexpected element type in feature: x expecting type: float; "
+                "example 0 of 'examples' "
+                'has "a" at position 2'
+            ),
+        ),
+        (
+            REGRESS,
+            {"context": {"s": ["a", True]}, "examples": [ONE]},
+            400,
+            "Unexpected element type in feature: s expecting type: bytes; the 'context' has true",
+        ),
+        (
+            REGRESS,
+            {"examples": [{"n": None}]},
+            400,
+            (
+                "Feature: n has element with unexpected JSON type: Null; "
+                "example 0 of 'examples' has "
+                "null at position 0, expected a number, a string or"
+            ),
+        ),
+        (
+            REGRESS,
+            {"examples": [{"x": [[1.0, 2.0]]}]},
+            400,
+            (
+                "Feature: x has element with unexpected JSON type: Array; "
+                "example 0 of 'examples' has "
+                "[1.0, 2.0] at position 0"
+            ),
+        ),
+        (
+            REGRESS,
+            {"examples": [{"x": ["a", {"c": 1}]}]},
+            400,
+            (
+                "Feature: x has element with unexpected JSON type: Object; "
+                "example 0 of 'examples' has "
+                '{"c": 1} at position 1'
+            ),
+        ),
+        (
+            REGRESS,
+            {"examples": [{"x": {"b64": "="}}, {"x": {"b64": "?"}}]},
+            400,
+            'Unable to base64 decode; feature x of example 1 of \'examples\' has {"b64": "?"}',
+        ),
+        (
+            REGRESS,
+            {"examples": [{"n": 2**63}]},
+            400,
+            (
+                "Feature: n has uint64 element. Only int64 is supported. Received "
+                "9223372036854775808 "
+                "in example 0 of 'examples', expected -9223372036854775808 to 9223372036854775807"
+            ),
+        ),
+        (
+            REGRESS,
+            {"examples": [{"x": [0.0, 1e39]}]},
+            400,
+            (
+                "Cannot convert JSON value: 1e+39 to float without loss of precision. Received in "
+                "feature x of example 0 of 'examples', expected a float32"
+            ),
+        ),
+        (
+            REGRESS,
+            {"examples": [{"x": [0.0, 2**24 + 1]}]},
+            400,
+            "Cannot convert JSON value: 16777217 to float without loss of precision.",
+        ),
+        (
+            REGRESS,
+            {"examples": [ONE, {}]},
+            400,
+            "Name: <unknown>, Feature: x (data type: float) is required but could not be found",
+        ),
+        (
+            REGRESS,
+            {"examples": [ONE, {"x": [1.0]}]},
+            400,
+            "Name: <unknown>, Key: x, Index: 1.  Number of float values != expected.",
+        ),
+        (
+            REGRESS,
+            {"examples": [ONE | {"n": 2.0}]},
+            400,
+            "Name: <unknown>, Key: n, Index: 0.  Data types don't match. Data type: float",
+        ),
+        (
+            REGRESS,
+            {"examples": [{"x": True}]},
+            400,
+            "Name: <unknown>, Key: x, Index: 0.  Data types don't match. Data type: int64",
+        ),
+        (
+            "/v1/models/pictures:classify",
+            BY_SIGNATURE | {"examples": [{"image/encoded": binary(b"GIF89a...")}]},
+            400,
+            "Name: <unknown>, Key: image/encoded, Index: 0.  neither a PNG nor a JPEG file",
+        ),
+        ("/v1/models/:classify", ONE, 400, "Malformed request: POST /v1/models/:classify"),
+        (
+            "/v1/models/numbers:multiinference",
+            ONE,
+            400,
+            "Malformed request: POST /v1/models/numbers:multiinference",
+        ),
+    ],
+)
+def test_mistakes_have_tensorflow_servings_codes_and_messages(
+    rest, path, document, status, message
+):
+    """Each answer is `{"error": message}`, and the server goes on."""
+    answered, answer = rest.post(path, document)
+
+    assert answered == status
+    assert list(answer) == ["error"]
+    assert answer["error"].startswith(message)
+    assert rest.post(REGRESS, {"examples": [ONE]})[0] == 200
+
+
+def test_get_is_malformed(rest):
+    """Both calls are POST alone."""
+    assert rest.get(REGRESS) == (400, {"error": f"Malformed request: GET {REGRESS}"})
+
+
+def test_a_lone_surrogate_is_no_text(rest):
+    """Half a character in a name or value is replaced, whichever parser reads the request."""
+    body = rb'{"examples": [{"x": [NaN, 0], "\ud800": "\udfff"}]}'
+
+    assert rest.ask("POST", REGRESS, body)[2] == b'{"results":[NaN]}'
+
+
+def test_a_context_for_too_many_examples_is_refused(rest):
+    """A small request cannot ask for a copy of its context for each of a million examples."""
+    examples = b",".join([b"{}"] * 300)
+    context = b'"text": "' + b"a" * (1 << 22) + b'"'
+    body = b'{"context": {' + context + b'}, "examples": [' + examples + b"]}"
+
+    status, answer = rest.post(REGRESS, body)
+
+    assert status == 400
+    assert answer["error"].startswith("a context of 4194")
+    assert answer["error"].endswith("expected at most 1073741824; send smaller batches")
+
+
+def test_a_call_that_takes_too_long_is_504(tmp_path, running_server):
+    """--rest_api_timeout_in_ms holds for these calls, too."""
+    example_models.pictures(tmp_path)
+    picture = {"image/encoded": binary(png(np.full((1500, 1500, 3), 255, np.uint8)))}
+    document = BY_SIGNATURE | {"examples": [picture] * 20}
+    with running_server(tmp_path, rest_api_timeout_in_ms=1) as address:
+        status, answer = Http(address).post("/v1/models/pictures:classify", document)
+
+    assert status == 504
+    assert list(answer) == ["error"]
+
+
+def test_calls_are_counted(tmp_path, running_server):
+    """Answers with their examples, and failures with their code, under the entrypoint REST."""
+    example_models.numbers(tmp_path)
+    with running_server(tmp_path) as address:
+        rest = Http(address)
+        rest.post(CLASSIFY, BY_SIGNATURE | {"examples": [ONE] * 3})
+        rest.post(REGRESS, {"examples": [ONE]})
+        rest.post(REGRESS, {"examples": []})
+        page = rest.ask("GET", METRICS_PATH)[2].decode()
+
+    samples = dict(line.rsplit(" ", 1) for line in page.splitlines())
+    labels = 'model_name="numbers",API="{}",entrypoint="REST"'
+    for api in ("Classify", "Regress"):
+        key = f":tensorflow:serving:request_latency_count{{{labels.format(api)}}}"
+        assert float(samples[key]) == 1
+    key = ':tensorflow:serving:request_example_count_total{model="numbers"}'
+    assert float(samples[key]) == 4
+    failed = f'{labels.format("Regress")},status="INVALID_ARGUMENT"'
+    assert float(samples[f"onnx_serving_failures_total{{{failed}}}"]) == 1
