@@ -26,6 +26,10 @@ test-slow: ## Run the tests that take minutes
 
 tritonclient: $(VENV)/.tritonclient ## Make the environment of the official KServe client, which tests use
 
+gpu-check: ## Check the CUDA path; needs an NVIDIA GPU with a driver for CUDA 13
+	$(MAKE) .venv-gpu/.serve-gpu VENV=.venv-gpu
+	.venv-gpu/bin/python tests/gpu/check.py
+
 fuzz: $(VENV)/.dev ## Throw 10,000 broken messages at a server
 	$(BIN)/python -m pytest -m slow tests/e2e/test_fuzz.py
 

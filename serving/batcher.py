@@ -16,7 +16,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from queue import Empty, SimpleQueue
 from typing import Any
 
@@ -50,6 +50,14 @@ class BatchingConfig:
     allowed_batch_sizes: tuple[int, ...] = ()
     batch_timeout_micros: int = 0
     max_enqueued_rows: int = 10_000
+
+    def for_gpu(self) -> "BatchingConfig":
+        """The same with powers of two as allowed sizes, unless sizes were chosen already."""
+        if self.allowed_batch_sizes:
+            return self
+        sizes = [1 << power for power in range(self.max_batch_size.bit_length())]
+        sizes = [size for size in sizes if size < self.max_batch_size]
+        return replace(self, allowed_batch_sizes=(*sizes, self.max_batch_size))
 
     def padded_size(self, rows: int) -> int:
         """The size that a batch of so many rows is run with."""

@@ -14,7 +14,7 @@ from serving.manager import ManagerConfig
 from serving.model_config import ModelConfig, find_models
 from serving.protos.tfs_config_pb2 import MonitoringConfig
 from serving.request_log import LogFormat
-from serving.runtime import Device, RuntimeConfig, available_cores
+from serving.runtime import CUDA, Device, RuntimeConfig, available_cores, available_providers
 
 Front = Literal["asgi", "grpcio"]
 Precision = Literal["auto", "fp32"]
@@ -81,9 +81,12 @@ class ServerConfig:
     # Running models
     device: Device = _setting("auto", "auto takes CUDA where it works, cuda insists on it")
     require_gpu: bool = _setting(default=False, text="the same as --device cuda")
+    gpu_mem_limit_bytes: int = _setting(
+        0, "most GPU memory for each graph's pool; 0: no limit (bytes)"
+    )
     precision: Precision = _setting("auto", "fp32 is the one there is, and what auto takes")
     instances: int = _setting(
-        0, "runs at the same time per model; 0: as many as there are cores", 0, 1024
+        0, "runs at the same time per model; 0: one a core, or one on a GPU", 0, 1024
     )
     intra_op_threads: int = _setting(0, "threads inside one run; 0: cores / instances", 0, 1024)
     enable_batching: bool = _setting(
@@ -214,12 +217,17 @@ class ServerConfig:
             ConfigError: the file of batching parameters cannot be understood.
         """
         cores = max(1, available_cores() // self.workers)
-        instances = (
-            self.instances or self._batching()[1] or max(1, cores // (self.intra_op_threads or 1))
-        )
-        threads = self.intra_op_threads or max(1, cores // instances)
         device: Device = "cuda" if self.require_gpu else self.device
-        return RuntimeConfig(device=device, instances=instances, intra_op_threads=threads)
+        # A GPU runs one batch of a graph after another: more threads would only wait for it.
+        on_gpu = device != "cpu" and CUDA in available_providers()
+        by_cores = 1 if on_gpu else max(1, cores // (self.intra_op_threads or 1))
+        instances = self.instances or self._batching()[1] or by_cores
+        return RuntimeConfig(
+            device=device,
+            instances=instances,
+            intra_op_threads=self.intra_op_threads or max(1, cores // instances),
+            gpu_mem_limit_bytes=self.gpu_mem_limit_bytes,
+        )
 
     def tls(self) -> tls.TlsConfig | None:
         """The certificates; None for plain text.

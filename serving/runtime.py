@@ -23,6 +23,13 @@ from serving.errors import DataLoss, InternalError, InvalidInput, ServingError
 from serving.signature import DataType, TensorSpec
 
 Device = Literal["auto", "cpu", "cuda"]
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_CUDA_OPTIONS = {
+    # The default, EXHAUSTIVE, tunes every convolution anew for each new batch size.
+    "cudnn_conv_algo_search": "HEURISTIC",
+    # The default doubles the memory pool whenever it grows, and the pool never shrinks.
+    "arena_extend_strategy": "kSameAsRequested",
+}
 _CGROUP_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 _CGROUP_V1_QUOTA = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
 _CGROUP_V1_PERIOD = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
@@ -37,11 +44,14 @@ class RuntimeConfig:
         instances: Runs that may go on at the same time on one model.
         intra_op_threads: Threads inside one run; `instances * intra_op_threads` should not exceed
             the cores.
+        gpu_mem_limit_bytes: Most memory that ONNX Runtime's pool on the GPU may take, for each
+            graph; what CUDA itself needs comes on top. 0: no limit.
     """
 
     device: Device = "auto"
     instances: int = 1
     intra_op_threads: int = 1
+    gpu_mem_limit_bytes: int = 0
 
 
 class DeviceError(Exception):
@@ -69,26 +79,32 @@ def _cgroup_quota() -> float | None:
     return None
 
 
+def available_providers() -> list[str]:
+    """The execution providers that this ONNX Runtime was built with."""
+    providers: list[str] = onnxruntime.get_available_providers()
+    return providers
+
+
 def choose_providers(device: Device) -> tuple[list[str], str]:
     """The execution providers to ask for, and the reason in words for the log.
 
     Raises:
         DeviceError: `cuda` was asked for and this ONNX Runtime has no CUDA provider.
     """
-    offered = onnxruntime.get_available_providers()
+    offered = available_providers()
     if device == "cpu":
-        return ["CPUExecutionProvider"], "--device cpu"
-    if "CUDAExecutionProvider" in offered:
+        return [CPU], "--device cpu"
+    if CUDA in offered:
         # The CUDA libraries come as Python packages without a search path of their own.
         onnxruntime.preload_dlls()
-        return ["CUDAExecutionProvider", "CPUExecutionProvider"], f"--device {device}"
+        return [CUDA, CPU], f"--device {device}"
     if device == "cuda":
         msg = (
             f'device "cuda" requested but ONNX Runtime offers only {", ".join(offered)}; '
             "install the serve-gpu extra or pass --device auto"
         )
         raise DeviceError(msg)
-    return ["CPUExecutionProvider"], "no CUDA provider in this ONNX Runtime"
+    return [CPU], "no CUDA provider in this ONNX Runtime"
 
 
 def return_freed_memory() -> None:
@@ -125,9 +141,15 @@ class Runtime:
         options.log_severity_level = 4  # fatal only: errors reach us as exceptions
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         providers, _ = choose_providers(config.device)
+        cuda_options = dict(_CUDA_OPTIONS)
+        if config.gpu_mem_limit_bytes:
+            cuda_options["gpu_mem_limit"] = str(config.gpu_mem_limit_bytes)
         try:
             self._session = onnxruntime.InferenceSession(
-                str(onnx_file), options, providers=providers
+                str(onnx_file),
+                options,
+                providers=providers,
+                provider_options=[cuda_options if name == CUDA else {} for name in providers],
             )
             self.inputs = {node.name: _spec(node) for node in self._session.get_inputs()}
             self.outputs = {node.name: _spec(node) for node in self._session.get_outputs()}
@@ -135,7 +157,7 @@ class Runtime:
             msg = f"{onnx_file} cannot be loaded: {error}"
             raise DataLoss(msg) from error
         self.provider: str = self._session.get_providers()[0]
-        if config.device == "cuda" and self.provider != "CUDAExecutionProvider":
+        if config.device == "cuda" and self.provider != CUDA:
             # ONNX Runtime falls back to the CPU without an error when CUDA fails to start.
             msg = (
                 f'device "cuda" requested but {onnx_file} runs on {self.provider}; check the '

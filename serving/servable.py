@@ -15,7 +15,7 @@ from serving.batcher import Batcher, BatchingConfig
 from serving.errors import DataLoss
 from serving.example_parser import ExampleParser
 from serving.model_folder import ModelFolder
-from serving.runtime import Runtime, RuntimeConfig, return_freed_memory
+from serving.runtime import CUDA, Runtime, RuntimeConfig, return_freed_memory
 from serving.signature import (
     DEFAULT_SIGNATURE_NAME,
     PREDICT_METHOD_NAME,
@@ -87,6 +87,8 @@ class Servable:
         started = time.perf_counter()
         folder = model_folder.read(path)
         runtimes = {file.name: Runtime(file, config) for file in folder.onnx_files}
+        if CUDA in {runtime.provider for runtime in runtimes.values()}:
+            batching = batching.for_gpu()
         signatures = folder.signatures or _signature_of_graph(folder, runtimes)
         for signature_name, signature in signatures.items():
             _check_against_graph(signature_name, signature, runtimes[signature.file])
@@ -101,7 +103,7 @@ class Servable:
         )
         warming = time.perf_counter()
         try:
-            servable.warm_up()
+            servable.warm_up(batching.allowed_batch_sizes or (1,))
         except BaseException:
             servable.close()  # its threads would stay behind
             raise
@@ -214,15 +216,27 @@ class Servable:
         constants = (alias for alias in outputs if alias not in answer)
         return answer | {alias: signature.outputs[alias].constant_rows(rows) for alias in constants}
 
-    def warm_up(self) -> None:
-        """Run every signature once on zeros: first runs allocate memory and pick kernels."""
+    def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
+        """Run every signature on zeros: first runs allocate memory and pick kernels.
+
+        Args:
+            batch_sizes: Rows to run with, one after another; signatures without a batch run once.
+        """
         for name, signature in self.signatures.items():
-            inputs = {
-                alias: np.zeros([max(size, 1) for size in spec.shape], spec.dtype.numpy)
-                for alias, spec in signature.model_inputs.items()
-                if spec.dtype is not DataType.DT_STRING
-            }
-            if len(inputs) == len(signature.model_inputs):
+            specs = signature.model_inputs
+            if any(spec.dtype is DataType.DT_STRING for spec in specs.values()):
+                continue
+            for rows in batch_sizes if signature.batched else (1,):
+                inputs = {
+                    alias: np.zeros(
+                        [
+                            rows if position == 0 and size == -1 else max(size, 1)
+                            for position, size in enumerate(spec.shape)
+                        ],
+                        spec.dtype.numpy,
+                    )
+                    for alias, spec in specs.items()
+                }
                 self.run(name, inputs, list(signature.outputs))
 
     def close(self) -> None:

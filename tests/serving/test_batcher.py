@@ -135,6 +135,36 @@ def test_batches_are_padded_to_the_allowed_sizes():
     assert recorder.sizes == [4]
 
 
+@pytest.mark.parametrize(
+    ("config", "sizes"),
+    [
+        ({"max_batch_size": 64}, (1, 2, 4, 8, 16, 32, 64)),
+        ({"max_batch_size": 48}, (1, 2, 4, 8, 16, 32, 48)),
+        ({"max_batch_size": 1}, (1,)),
+        ({"max_batch_size": 8, "allowed_batch_sizes": (3, 8)}, (3, 8)),
+    ],
+)
+def test_a_gpu_gets_few_batch_sizes(config, sizes):
+    """Powers of two up to the largest batch, unless sizes were chosen."""
+    assert BatchingConfig(**config).for_gpu().allowed_batch_sizes == sizes
+
+
+def test_every_allowed_size_is_warmed_up(load):
+    """Before a version is available, each of its batch sizes has run once."""
+    servable = load(tiny_models.convolution, max_batch_size=4, allowed_batch_sizes=(1, 4))
+    sizes = []
+    run = servable.run
+
+    def note(name, inputs, outputs):
+        sizes.append(len(inputs["images"]))
+        return run(name, inputs, outputs)
+
+    servable.run = note
+    servable.warm_up((1, 4))
+
+    assert sizes == [1, 4]
+
+
 def test_requests_of_different_kinds_do_not_mix():
     """Another signature, another row shape or no batch dimension means another run."""
 
