@@ -1,5 +1,6 @@
 """Fixtures that every package's tests share."""
 
+import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -10,6 +11,11 @@ import servers
 import tiny_models
 
 from serving.client import PredictClient
+
+# Shells start background jobs with SIGINT ignored, and children inherit that: tests that press Ctrl-C
+# on a child need it back.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DATA_DIR = Path(__file__).parent / "data"
 
