@@ -12,8 +12,8 @@ import tiny_models
 
 from serving.client import PredictClient
 
-# Shells start background jobs with SIGINT ignored, and children inherit that: tests that press Ctrl-C
-# on a child need it back.
+# Shells start background jobs with SIGINT ignored, and children inherit that: tests that press
+# Ctrl-C on a child need it back.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
