@@ -75,6 +75,9 @@ class ServerConfig:
     front: Front = _setting("asgi", "gRPC by the fast web server, or by the grpcio library")
     workers: int = _setting(1, "processes behind the ports, each with all models", 1, 1024)
     max_message_bytes: int = _setting(64 << 20, "refuse larger requests (bytes)", 1, 2**31 - 1)
+    max_buffered_bytes: int = _setting(
+        512 << 20, "most bytes of large requests under way; more are refused (bytes)", 1
+    )
     drain_seconds: float = _setting(
         25.0, "time that calls in flight get on SIGTERM (seconds)", 0, 3600
     )

@@ -13,6 +13,7 @@ from typing import Any
 from google.protobuf.message import DecodeError
 
 from serving import request_log, stage_times
+from serving.byte_budget import ByteBudget, Hold
 from serving.errors import InvalidInput, ServingError, Unsupported
 from serving.grpc_wire import (
     ACCEPT_ENCODING,
@@ -48,7 +49,12 @@ class GrpcApplication:
     """An ASGI application that answers gRPC calls from a method table."""
 
     def __init__(
-        self, methods: Mapping[str, Method], http: Application, *, max_message_bytes: int
+        self,
+        methods: Mapping[str, Method],
+        http: Application,
+        *,
+        max_message_bytes: int,
+        budget: ByteBudget,
     ) -> None:
         """Serve methods.
 
@@ -56,7 +62,9 @@ class GrpcApplication:
             methods: By path, see `rpc.method_table`.
             http: Answers the HTTP requests that are not gRPC.
             max_message_bytes: Larger requests are refused before they are read.
+            budget: Of all large requests together.
         """
+        self._budget = budget
         self._http = http
         self._methods = methods
         self._max_message_bytes = max_message_bytes
@@ -71,7 +79,8 @@ class GrpcApplication:
             return
         path = scope["path"]
         times = stage_times.begin(headers)
-        reader = MessageReader(receive, headers, self._max_message_bytes)
+        hold = Hold(self._budget)
+        reader = MessageReader(receive, headers, self._max_message_bytes, hold)
         try:
             call = Call(deadline=deadline(headers), headers=headers)
             method = self._methods.get(path)
@@ -85,6 +94,8 @@ class GrpcApplication:
         except Exception as error:  # noqa: BLE001 - every error becomes a status
             await _send_error(send, _status_of(error, path, headers))
             return
+        finally:
+            hold.release()
         await send(_START)
         await send({"type": "http.response.body", "body": frame(payload)})
         await send(_OK_TRAILERS if times is None else _trailers(times))

@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
+from serving.byte_budget import Hold
 from serving.errors import InvalidInput, ResourceExhausted, StatusCode, Unsupported
 
 # ASGI's `receive`: the next piece of a request.
@@ -37,8 +38,13 @@ class MessageReader:
     """Cuts the body of a request into gRPC messages."""
 
     def __init__(
-        self, receive: Receive, headers: Mapping[bytes, bytes], max_message_bytes: int
+        self,
+        receive: Receive,
+        headers: Mapping[bytes, bytes],
+        max_message_bytes: int,
+        hold: Hold,
     ) -> None:
+        self._hold = hold
         self._receive = receive
         self._encoding = headers.get(b"grpc-encoding", b"identity")
         self._max_message_bytes = max_message_bytes
@@ -79,6 +85,7 @@ class MessageReader:
         Raises:
             InvalidInput: the body is cut off inside a message, or the message is malformed.
             ResourceExhausted: the message is larger than the server takes.
+            Unavailable: all requests together are.
             Unsupported: its compression is unknown.
         """
         await self._fill(PREFIX_BYTES)
@@ -128,8 +135,11 @@ class MessageReader:
         event = await self._receive()
         if event["type"] == "http.disconnect":
             raise Disconnected
-        self._buffer += event.get("body", b"")
+        body = event.get("body", b"")
         self._ended = not event.get("more_body", False)
+        if not self._ended:
+            self._hold.take(len(body))
+        self._buffer += body
 
     def _decompress(self, message: bytes) -> bytes:
         window_bits = _WINDOW_BITS.get(self._encoding)

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import unquote
 
 from serving import request_log, stage_times
+from serving.byte_budget import ByteBudget, Hold
 from serving.errors import InvalidInput, ResourceExhausted, StatusCode
 from serving.grpc_wire import Disconnected, Receive
 
@@ -103,13 +104,15 @@ def error_response(code: StatusCode, message: str) -> HttpResponse:
 class HttpApplication:
     """An ASGI application that answers HTTP requests from a table of routes."""
 
-    def __init__(self, routes: Sequence[Route], *, max_body_bytes: int) -> None:
+    def __init__(self, routes: Sequence[Route], *, max_body_bytes: int, budget: ByteBudget) -> None:
         """Serve routes; the first that matches answers.
 
         Args:
             routes: The table.
             max_body_bytes: Larger requests are refused while they are read.
+            budget: Of all large requests together.
         """
+        self._budget = budget
         self._routes = routes
         self._max_body_bytes = max_body_bytes
 
@@ -118,8 +121,9 @@ class HttpApplication:
         request_headers = dict(scope["headers"])
         times = stage_times.begin(request_headers)
         more_headers = []
+        hold = Hold(self._budget)
         try:
-            response = await self._respond(scope, request_headers, receive)
+            response = await self._respond(scope, request_headers, receive, hold)
         except Disconnected:
             return
         except Exception as error:  # noqa: BLE001 - every error becomes a status
@@ -127,6 +131,8 @@ class HttpApplication:
             code, message, identity = request_log.status_of(error, what, request_headers, logger)
             response = error_response(code, message)
             more_headers.append((request_log.REQUEST_ID, identity.encode()))
+        finally:
+            hold.release()
         if times:
             more_headers.append(times.header())
         headers = [
@@ -140,7 +146,11 @@ class HttpApplication:
         await send({"type": "http.response.body", "body": body})
 
     async def _respond(
-        self, scope: Mapping[str, Any], headers: Mapping[bytes, bytes], receive: Receive
+        self,
+        scope: Mapping[str, Any],
+        headers: Mapping[bytes, bytes],
+        receive: Receive,
+        hold: Hold,
     ) -> HttpResponse:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
         # The raw path, so that an encoded slash in a model's name is no separator.
@@ -156,22 +166,25 @@ class HttpApplication:
                     method=method,
                     path=scope["path"],
                     headers=headers,
-                    body=self._inflate(await self._read_body(receive), headers),
+                    body=self._inflate(await self._read_body(receive, hold), headers),
                     parameters=parameters,
                 )
                 return await route.handler(request)
         message = f"Malformed request: {scope['method']} {scope['path']}"
         return error_response(StatusCode.INVALID_ARGUMENT, message)
 
-    async def _read_body(self, receive: Receive) -> bytes:
+    async def _read_body(self, receive: Receive, hold: Hold) -> bytes:
         body = bytearray()
         more = True
         while more:
             event = await receive()
             if event["type"] == "http.disconnect":
                 raise Disconnected
-            body += event.get("body", b"")
+            chunk = event.get("body", b"")
             more = event.get("more_body", False)
+            if more:
+                hold.take(len(chunk))
+            body += chunk
             if len(body) > self._max_body_bytes:
                 raise self._too_large(verb="has")
         return bytes(body)

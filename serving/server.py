@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING
 
 from serving import warmup
 from serving.batcher import BatchingConfig
+from serving.byte_budget import ByteBudget
 from serving.config import DEFAULT_MODELS_DIR, ServerConfig
 from serving.errors import ConfigError
 from serving.front_asgi import Application, GrpcApplication
 from serving.health import SERVICE as HEALTH_SERVICE
 from serving.health import Health
-from serving.http import HttpApplication
+from serving.http import HttpApplication, Route
 from serving.inference import Inference
 from serving.kserve_service import InferenceService
 from serving.listeners import Listeners
@@ -139,15 +140,11 @@ class ModelServer:
         if self._tracing is not None:
             rows, routes = self._tracing.methods(rows), self._tracing.routes(routes)
         methods = method_table(rows)
-        routes += probes.routes()
-        http = HttpApplication(routes, max_body_bytes=config.max_message_bytes)
-        application: Application = http
-        self._grpcio: GrpcioServer | None = None
-        if config.front == "grpcio":
-            self._grpcio = _grpcio_server(methods, config)
-        else:
-            limit = config.max_message_bytes
-            application = GrpcApplication(methods, http, max_message_bytes=limit)
+        with_grpcio = config.front == "grpcio"
+        self._grpcio = _grpcio_server(methods, config) if with_grpcio else None
+        application = _application(
+            {} if with_grpcio else methods, [*routes, *probes.routes()], config
+        )
         self._web_server = WebServer(application, config)
         self._listeners = listeners
         self._wait_for_others = wait_for_others
@@ -267,6 +264,18 @@ class ModelServer:
         await self.manager.close()
         if self._listeners is not None:
             self._listeners.remove_socket_path()
+
+
+def _application(
+    methods: Mapping[str, Method], routes: list[Route], config: ServerConfig
+) -> Application:
+    """What the web server runs: HTTP routes, and gRPC unless another front end has the methods."""
+    limit = config.max_message_bytes
+    budget = ByteBudget(config.max_buffered_bytes)
+    http = HttpApplication(routes, max_body_bytes=limit, budget=budget)
+    if not methods:
+        return http
+    return GrpcApplication(methods, http, max_message_bytes=limit, budget=budget)
 
 
 def _grpcio_server(methods: Mapping[str, Method], config: ServerConfig) -> "GrpcioServer":

@@ -7,12 +7,14 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
 from serving import grpc_wire
+from serving.byte_budget import ByteBudget
 from serving.errors import InvalidInput, StatusCode
 from serving.front_asgi import GrpcApplication
 from serving.http import HttpApplication
 from serving.rpc import Call, StreamMethod, UnaryMethod, method_table
 
 MAX_MESSAGE_BYTES = 1000
+MAX_BUFFERED_BYTES = 1500
 CALLS: list[Call] = []
 
 
@@ -38,8 +40,9 @@ def application() -> GrpcApplication:
             StreamMethod(path="/s/ShoutEach", request_type=StringValue, handler=shout_each),
         ]
     )
-    http = HttpApplication([], max_body_bytes=MAX_MESSAGE_BYTES)
-    return GrpcApplication(methods, http, max_message_bytes=MAX_MESSAGE_BYTES)
+    budget = ByteBudget(MAX_BUFFERED_BYTES)
+    http = HttpApplication([], max_body_bytes=MAX_MESSAGE_BYTES, budget=budget)
+    return GrpcApplication(methods, http, max_message_bytes=MAX_MESSAGE_BYTES, budget=budget)
 
 
 def frame(text: str) -> bytes:
@@ -197,6 +200,55 @@ def test_a_client_that_goes_away_is_not_answered(application):
     events = call(application, [frame("hello")[:4], b""], goes_away=True)
 
     assert events == []
+
+
+def call_at_once(application, count: int, body: bytes, path: str = "/s/Shout") -> list[dict]:
+    """Send that many requests in two pieces, the second when all first ones are there."""
+    waiting = asyncio.Event()
+    arrived = 0
+
+    async def one():
+        pieces = [body[:-1], body[-1:]]
+        sent = []
+
+        async def receive():
+            nonlocal arrived
+            if len(pieces) == 1:
+                arrived += 1
+                if arrived == count:
+                    waiting.set()
+                await asyncio.wait_for(waiting.wait(), 0.5)
+            return {"type": "http.request", "body": pieces.pop(0), "more_body": bool(pieces)}
+
+        async def send(event):
+            sent.append(event)
+
+        headers = [(b"content-type", b"application/grpc")]
+        await application({"type": "http", "path": path, "headers": headers}, receive, send)
+        return sent
+
+    async def all_of_them():
+        return await asyncio.gather(*(one() for _ in range(count)), return_exceptions=True)
+
+    return asyncio.run(all_of_them())
+
+
+def test_large_requests_share_a_budget(application):
+    """What all callers send at once is bounded, and a refusal takes nothing from the budget."""
+    body = frame("x" * 600)
+
+    two = call_at_once(application, 2, body)
+    budget = application._budget
+    left_after_two = budget.used
+    budget.used = MAX_BUFFERED_BYTES - 100
+    (refused,) = call_at_once(application, 1, body)
+    left_after_refusal = budget.used
+
+    assert [status(events)[0] for events in two] == [StatusCode.OK, StatusCode.OK]
+    assert left_after_two == 0
+    assert status(refused)[0] == StatusCode.UNAVAILABLE
+    assert "requests of 1400 bytes are under way, at most 1500 may be; retry" in status(refused)[1]
+    assert left_after_refusal == MAX_BUFFERED_BYTES - 100
 
 
 def test_streams_answer_request_by_request(application):
