@@ -2,10 +2,11 @@
 
 import os
 import platform
-import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from training import provenance
 
 _PACKAGES = ("gevent", "grpcio", "locust", "numpy", "protobuf")
 
@@ -20,39 +21,10 @@ def describe() -> dict[str, Any]:
             "python": platform.python_version(),
             **{name: metadata.version(name) for name in _PACKAGES},
         },
-        "git_commit": git_commit(),
-        "cpu": _cpu_name(),
+        "git_commit": provenance.git_commit(Path(__file__).parent),
+        "cpu": provenance.cpu_name(),
         "cores": len(affinity(0)) if affinity else os.cpu_count(),
         "machine": platform.machine(),
         # Above the number of cores, something else is running too and tails mean little.
         "load_average_1_min_at_start": round(load()[0], 2) if load else None,
     }
-
-
-def git_commit() -> str | None:
-    """Commit this package was read from, with "-dirty" if files of it were changed since."""
-    folder = Path(__file__).parent
-    try:
-        commit, changes = (
-            subprocess.run(
-                ["git", *arguments],
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=10,
-            ).stdout.strip()
-            for arguments in (("rev-parse", "HEAD"), ("status", "--porcelain", "--", "."))
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None  # an installed package, or no git
-    return f"{commit}-dirty" if changes else commit
-
-
-def _cpu_name() -> str | None:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or None
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or None)

@@ -2,13 +2,14 @@
 
 import os
 import platform
-import subprocess
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
+
+from training import provenance
 
 
 def describe() -> dict[str, Any]:
@@ -35,20 +36,11 @@ def _hardware() -> dict[str, Any]:
     # The cores this process may use, not the host's; Python has the call on Linux alone.
     affinity = getattr(os, "sched_getaffinity", None)
     return {
-        "cpu": _cpu_name(),
+        "cpu": provenance.cpu_name(),
         "cores": len(affinity(0)) if affinity else os.cpu_count(),
         "machine": platform.machine(),
         "gpus": gpu_names(),
     }
-
-
-def _cpu_name() -> str | None:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or None
-    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
-    return next(names, platform.processor() or None)
 
 
 def _versions() -> dict[str, str]:
@@ -69,20 +61,5 @@ def _package_version(name: str) -> str:
 
 
 def git_commit() -> str | None:
-    """Commit this package was read from, with "-dirty" if files of it were changed since."""
-    folder = Path(__file__).parent
-    try:
-        commit, changes = (
-            subprocess.run(
-                ["git", *arguments],
-                cwd=folder,
-                capture_output=True,
-                text=True,
-                check=True,
-                timeout=10,
-            ).stdout.strip()
-            for arguments in (("rev-parse", "HEAD"), ("status", "--porcelain", "--", "."))
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None  # an installed package, or no git
-    return f"{commit}-dirty" if changes else commit
+    """Commit that the training code was read from, with "-dirty" if it was changed since."""
+    return provenance.git_commit(Path(__file__).parent)
