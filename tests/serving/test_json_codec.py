@@ -213,7 +213,7 @@ def test_wrong_values_are_refused_by_row(value, dtype, mistake):
         ("", "JSON Parse error: The document is empty"),
         ("{", "JSON Parse error: "),
         ('{"inputs": [1,]}', "at offset: 13"),
-        ('{"inputs": [NaN,]}', "at offset: 16"),
+        ('{"inputs": [NaN x]}', "at offset: 16"),
         ('{"inputs": "\\ud800"}', "JSON Parse error: "),
         ("[1]", "JSON Value: [1] Is not object"),
         ("{}", "Missing 'inputs' or 'instances' key"),
