@@ -107,9 +107,9 @@ def encode(array: np.ndarray, proto: TensorProto, *, as_content: bool = False) -
     elif as_content:
         proto.tensor_content = np.ascontiguousarray(array, dtype=data_type.numpy).tobytes()
     else:
-        values = np.ascontiguousarray(array, dtype=data_type.numpy).ravel()
+        values = array.ravel()
         if data_type in _FIELD_DTYPES:
-            values = values.view(_FIELD_DTYPES[data_type])
+            values = values.astype(data_type.numpy, copy=False).view(_FIELD_DTYPES[data_type])
         getattr(proto, _FIELDS[data_type]).extend(values.tolist())
 
 

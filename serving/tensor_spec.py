@@ -47,8 +47,9 @@ class DataType(IntEnum):
         Raises:
             InvalidInput: NumPy's dtype has no TensorFlow counterpart (datetimes, for example).
         """
-        if dtype.kind in "OSU":
-            return cls.DT_STRING
+        known_type = _FROM_CHAR.get(dtype.char)
+        if known_type is not None:  # the usual case: much cheaper than to hash a dtype
+            return known_type
         try:
             return _FROM_NUMPY[dtype.newbyteorder("=")]
         except KeyError:
@@ -88,6 +89,10 @@ _NUMPY: dict[DataType, np.dtype[Any]] = {
     DataType.DT_UINT64: np.dtype(np.uint64),
 }
 _FROM_NUMPY = {dtype: data_type for data_type, dtype in _NUMPY.items() if dtype.kind != "O"}
+# A dtype's character says its type whatever its byte order; O, S and U are objects, bytes and text.
+_FROM_CHAR = {dtype.char: data_type for dtype, data_type in _FROM_NUMPY.items()} | dict.fromkeys(
+    "OSU", DataType.DT_STRING
+)
 _FROM_ONNX = {
     "tensor(float)": DataType.DT_FLOAT,
     "tensor(double)": DataType.DT_DOUBLE,
