@@ -3,8 +3,12 @@
 For container health checks. It opens one connection, asks grpc.health.v1 and prints one line.
 """
 
+import argparse
 import os
 import sys
+from pathlib import Path
+
+import grpc
 
 from serving.client import PredictClient, PredictError
 
@@ -13,18 +17,47 @@ TIMEOUT_SECONDS = 3.0
 
 def main() -> None:
     """Ask the server given on the command line, or the one on this machine's SERVING_PORT."""
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.healthcheck",
+        description="Exit with 0 if a server is SERVING, else with 1.",
+    )
     default = f"localhost:{os.environ.get('SERVING_PORT', '8500')}"
-    target = sys.argv[1] if len(sys.argv) > 1 else default
+    parser.add_argument("target", nargs="?", default=default, metavar="HOST:PORT")
+    parser.add_argument("--ca", type=Path, metavar="FILE", help="use TLS and trust this PEM file")
+    parser.add_argument("--cert", type=Path, metavar="FILE", help="own certificate, for mutual TLS")
+    parser.add_argument("--key", type=Path, metavar="FILE", help="its key")
+    arguments = parser.parse_args()
+    target = arguments.target
     # A proxy in the environment is for the way out; a probe stays where it is.
     options = [("grpc.enable_http_proxy", 0)]
     try:
-        with PredictClient(target, timeout=TIMEOUT_SECONDS, options=options) as client:
+        credentials = _credentials(arguments.ca, arguments.key, arguments.cert)
+        with PredictClient(
+            target, timeout=TIMEOUT_SECONDS, credentials=credentials, options=options
+        ) as client:
             serving = client.is_serving()
+    except OSError as error:
+        sys.exit(f"error: {error}")
     except PredictError as error:
         sys.exit(f"{target}: {error}")
     if not serving:
         sys.exit(f"{target}: NOT_SERVING")
     sys.stdout.write(f"{target}: SERVING\n")
+
+
+def _credentials(
+    authority: Path | None, key: Path | None, certificate: Path | None
+) -> grpc.ChannelCredentials | None:
+    """TLS credentials from PEM files; None for plain text.
+
+    Raises:
+        OSError: a file cannot be read.
+    """
+    if authority is None:
+        return None
+    return grpc.ssl_channel_credentials(
+        authority.read_bytes(), key and key.read_bytes(), certificate and certificate.read_bytes()
+    )
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@ import shutil
 import socket
 import ssl
 import subprocess
+import sys
 from pathlib import Path
 
 import certificates
@@ -102,6 +103,24 @@ def test_a_client_without_a_certificate_is_refused_if_it_needs_one(target, mutua
     answer = ask(target, credentials(authority))
 
     assert answer == ("UNAVAILABLE" if mutual else [[1, 1, 1]])
+
+
+def test_the_healthcheck_command_speaks_tls(target, mutual, authority, tmp_path):
+    """A container with TLS can be probed, with a certificate of its own where one is needed."""
+    own = authority.issue("probe")
+    files = {"ca": authority.certificate, "cert": own.certificate, "key": own.key}
+    flags = {}
+    for name, content in files.items():
+        path = tmp_path / f"{name}.pem"
+        path.write_text(content)
+        flags[name] = [f"--{name}", str(path)]
+    probe = [sys.executable, "-m", "serving.healthcheck", target, *flags["ca"]]
+
+    known = subprocess.run([*probe, *flags["cert"], *flags["key"]], timeout=60, check=False)
+    unknown = subprocess.run(probe, timeout=60, check=False, capture_output=True)
+
+    assert known.returncode == 0
+    assert unknown.returncode == int(mutual)
 
 
 def test_a_strangers_certificate_is_refused(target, mutual, authority, stranger):
