@@ -56,7 +56,9 @@ def _credentials(
     if authority is None:
         return None
     return grpc.ssl_channel_credentials(
-        authority.read_bytes(), key and key.read_bytes(), certificate and certificate.read_bytes()
+        authority.read_bytes(),
+        key.read_bytes() if key else None,
+        certificate.read_bytes() if certificate else None,
     )
 
 
