@@ -174,13 +174,21 @@ class ModelServer:
     async def start(self) -> None:
         """Listen, then load and warm up the models; health is NOT_SERVING until that is done.
 
+        One worker of several loads first: connections wait for it in its socket's queue, so that
+        callers never see the successor of a worker that died without its models.
+
         Raises:
             ConfigError: the port cannot be bound.
             DeviceError: CUDA was insisted on and a model did not get it.
         """
+        is_worker = self._wait_for_others is not None
+        if is_worker:
+            await self.manager.start()
         await self._listen()
-        logger.info("listening on %s:%d, loading models", self.config.host, self.port)
-        await self.manager.start()
+        what = "models are loaded" if is_worker else "loading models"
+        logger.info("listening on %s:%d, %s", self.config.host, self.port, what)
+        if not is_worker:
+            await self.manager.start()
         poll_seconds = self.config.model_config_file_poll_wait_seconds
         if self._model_config_file is not None and poll_seconds:
             watch = self._model_config_file.watch(self.manager.reload, poll_seconds)
