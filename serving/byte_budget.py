@@ -1,7 +1,8 @@
 """The bytes of large requests that the server holds at a time, all callers together.
 
 A limit for each message does not bound the memory: callers may send any number of messages at once.
-Requests that arrive in one piece are not counted; the web server's windows bound those.
+Requests that arrive in one piece count only what they inflate to; the web server's windows bound
+the rest.
 """
 
 from serving.errors import Unavailable

@@ -6,13 +6,13 @@ big-endian length, and that many bytes.
 """
 
 import time
-import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote
 
 from serving.byte_budget import Hold
 from serving.errors import InvalidInput, ResourceExhausted, StatusCode, Unsupported
+from serving.inflate import DEFLATE, GZIP, inflate
 
 # ASGI's `receive`: the next piece of a request.
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
@@ -26,8 +26,7 @@ TRUNCATED = "...TRUNCATED"
 _PLAIN_CHARACTERS = "".join(chr(code) for code in range(0x20, 0x7F) if code != ord("%"))
 _TIMEOUT_UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _TIMEOUT_MAX_DIGITS = 8
-# zlib: 16 + 15 window bits is gzip, 15 alone is the zlib format that gRPC calls "deflate".
-_WINDOW_BITS = {b"gzip": 31, b"deflate": 15}
+_WINDOW_BITS = {b"gzip": GZIP, b"deflate": DEFLATE}
 
 
 class Disconnected(Exception):
@@ -147,23 +146,13 @@ class MessageReader:
             name = self._encoding.decode("latin-1")
             msg = f"grpc-encoding {name!r} is not supported; expected identity, deflate or gzip"
             raise Unsupported(msg)
-        inflater = zlib.decompressobj(window_bits)
-        try:
-            # A little over the limit is enough to know that a small message hides a huge one.
-            content = inflater.decompress(message, self._max_message_bytes + 1)
-        except zlib.error as error:
-            msg = f"compressed request message cannot be decompressed: {error}"
-            raise InvalidInput(msg) from error
-        if len(content) > self._max_message_bytes:
-            msg = (
-                f"request message decompresses to over {self._max_message_bytes} bytes; "
-                "send smaller batches or raise the server's --max_message_bytes"
-            )
-            raise ResourceExhausted(msg)
-        if not inflater.eof:
-            msg = "compressed request message is truncated"
-            raise InvalidInput(msg)
-        return content
+        return inflate(
+            message,
+            window_bits,
+            limit=self._max_message_bytes,
+            hold=self._hold,
+            what="compressed request message",
+        )
 
 
 def frame(payload: bytes) -> bytes:

@@ -7,7 +7,6 @@ an `HttpResponse`, or raises a `ServingError`, whose gRPC code decides the HTTP 
 import json
 import logging
 import re
-import zlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,12 +16,12 @@ from serving import request_log, stage_times
 from serving.byte_budget import ByteBudget, Hold
 from serving.errors import InvalidInput, ResourceExhausted, StatusCode
 from serving.grpc_wire import Disconnected, Receive
+from serving.inflate import GZIP, inflate
 
 logger = logging.getLogger(__name__)
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 JSON = "application/json"
-_GZIP_WINDOW_BITS = 31  # 15 bits of window, and 16 for gzip's own header
 
 # TensorFlow Serving's mapping (util/net_http/server and model_servers/http_server.cc).
 HTTP_STATUS = {
@@ -166,7 +165,7 @@ class HttpApplication:
                     method=method,
                     path=scope["path"],
                     headers=headers,
-                    body=self._inflate(await self._read_body(receive, hold), headers),
+                    body=self._inflate(await self._read_body(receive, hold), headers, hold),
                     parameters=parameters,
                 )
                 return await route.handler(request)
@@ -186,15 +185,19 @@ class HttpApplication:
                 hold.take(len(chunk))
             body += chunk
             if len(body) > self._max_body_bytes:
-                raise self._too_large(verb="has")
+                msg = (
+                    f"request body has over {self._max_body_bytes} bytes; send smaller batches or "
+                    "raise the server's --max_message_bytes"
+                )
+                raise ResourceExhausted(msg)
         return bytes(body)
 
-    def _inflate(self, body: bytes, headers: Mapping[bytes, bytes]) -> bytes:
+    def _inflate(self, body: bytes, headers: Mapping[bytes, bytes], hold: Hold) -> bytes:
         """The body without its content encoding.
 
         Raises:
             InvalidInput: the encoding is unknown, or the body is not encoded that way.
-            ResourceExhausted: it inflates to more than the server takes.
+            ResourceExhausted, Unavailable: see `inflate`.
         """
         encoding = headers.get(b"content-encoding", b"identity").lower()
         if encoding == b"identity":
@@ -203,22 +206,5 @@ class HttpApplication:
             name = encoding.decode("latin-1")
             msg = f"content-encoding {name!r} is not supported; expected gzip or identity"
             raise InvalidInput(msg)
-        inflater = zlib.decompressobj(_GZIP_WINDOW_BITS)
-        try:
-            # A little over the limit is enough to know that a small body hides a huge one.
-            content = inflater.decompress(body, self._max_body_bytes + 1)
-        except zlib.error as error:
-            msg = f"gzip body cannot be decompressed: {error}"
-            raise InvalidInput(msg) from error
-        if len(content) > self._max_body_bytes:
-            raise self._too_large(verb="inflates to")
-        if not inflater.eof:
-            msg = "gzip body is truncated"
-            raise InvalidInput(msg)
-        return content
-
-    def _too_large(self, *, verb: str) -> ResourceExhausted:
-        return ResourceExhausted(
-            f"request body {verb} over {self._max_body_bytes} bytes; send smaller batches or "
-            "raise the server's --max_message_bytes"
-        )
+        limit = self._max_body_bytes
+        return inflate(body, GZIP, limit=limit, hold=hold, what="gzip body")

@@ -173,7 +173,7 @@ def test_compressed_messages_are_read(application, encoding, content):
             b"gzip",
             gzip.compress(bytes(100_000)),
             StatusCode.RESOURCE_EXHAUSTED,
-            "decompresses to over 1000 bytes",
+            "compressed request message inflates to over 1000 bytes",
         ),
     ],
 )
@@ -249,6 +249,22 @@ def test_large_requests_share_a_budget(application):
     assert status(refused)[0] == StatusCode.UNAVAILABLE
     assert "requests of 1400 bytes are under way, at most 1500 may be; retry" in status(refused)[1]
     assert left_after_refusal == MAX_BUFFERED_BYTES - 100
+
+
+def test_inflated_messages_count_in_the_budget(application):
+    """A small compressed message holds what it inflates to, until it is answered."""
+    message = compressed(gzip.compress(StringValue(value="x" * 600).SerializeToString()))
+    headers = [(b"grpc-encoding", b"gzip")]
+
+    fine = call(application, [message], headers=headers)
+    left = application._budget.used
+    application._budget.used = MAX_BUFFERED_BYTES - 100
+    refused = call(application, [message], headers=headers)
+
+    assert answers(fine) == ["X" * 600]
+    assert left == 0
+    assert status(refused)[0] == StatusCode.UNAVAILABLE
+    assert application._budget.used == MAX_BUFFERED_BYTES - 100
 
 
 def test_streams_answer_request_by_request(application):

@@ -256,7 +256,7 @@ def test_bodies_may_be_compressed(rest):
         (b"no gzip", "gzip", 400, "gzip body cannot be decompressed"),
         (gzip.compress(b"{}")[:-3], "gzip", 400, "gzip body is truncated"),
         (b"{}", "br", 400, "content-encoding 'br' is not supported; expected gzip"),
-        (gzip.compress(b" " * 5000), "gzip", 429, "request body inflates to over 1000 bytes"),
+        (gzip.compress(b" " * 5000), "gzip", 429, "gzip body inflates to over 1000 bytes"),
         (b" " * 5000, "identity", 429, "request body has over 1000 bytes; send smaller batches"),
     ],
 )
