@@ -57,25 +57,34 @@ class MessageReader:
             Unsupported: the body holds no message, or several.
             InvalidInput, ResourceExhausted: see `read_message`.
         """
-        await self._read_chunk()
-        if self._ended and self._is_one_plain_message():
-            # The usual case, a small request in one piece, without the steps below.
-            return bytes(memoryview(self._buffer)[PREFIX_BYTES:])
-        message = await self.read_message()
+        first = await self._receive_piece()
+        if self._is_plain(first):
+            # The usual case, without the steps below and with one copy of the bytes.
+            pieces = [first[PREFIX_BYTES:]]
+            while not self._ended:
+                pieces.append(await self._receive_piece())
+            message = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            if len(message) == int.from_bytes(first[1:PREFIX_BYTES]):
+                return message
+            self._buffer += first[:PREFIX_BYTES]
+            self._buffer += message
+        else:
+            self._buffer += first
+        only = await self.read_message()
         while not self._ended and not self._buffer:
             await self._read_chunk()
-        if message is None or self._buffer:
-            count = "none" if message is None else "more"
+        if only is None or self._buffer:
+            count = "none" if only is None else "more"
             msg = f"{path} takes exactly one request message, received {count}"
             raise Unsupported(msg)
-        return message
+        return only
 
-    def _is_one_plain_message(self) -> bool:
-        length = len(self._buffer) - PREFIX_BYTES
+    def _is_plain(self, piece: bytes) -> bool:
+        """Whether a body begins with a message that is not compressed and not too large."""
         return (
-            0 <= length <= self._max_message_bytes
-            and self._buffer[0] == 0
-            and int.from_bytes(self._buffer[1:PREFIX_BYTES]) == length
+            len(piece) >= PREFIX_BYTES
+            and piece[0] == 0
+            and int.from_bytes(piece[1:PREFIX_BYTES]) <= self._max_message_bytes
         )
 
     async def read_message(self) -> bytes | None:
@@ -131,14 +140,17 @@ class MessageReader:
             await self._read_chunk()
 
     async def _read_chunk(self) -> None:
+        self._buffer += await self._receive_piece()
+
+    async def _receive_piece(self) -> bytes:
         event = await self._receive()
         if event["type"] == "http.disconnect":
             raise Disconnected
-        body = event.get("body", b"")
+        body: bytes = event.get("body", b"")
         self._ended = not event.get("more_body", False)
         if not self._ended:
             self._hold.take(len(body))
-        self._buffer += body
+        return body
 
     def _decompress(self, message: bytes) -> bytes:
         window_bits = _WINDOW_BITS.get(self._encoding)

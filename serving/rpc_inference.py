@@ -1,8 +1,10 @@
 """PredictionService's calls with tf.Examples: Classify, Regress, MultiInference."""
 
 from serving.errors import InvalidInput
-from serving.inference import Classification, Inference, Regression, with_context
+from serving.example_context import with_context
+from serving.inference import Classification, Inference, Regression
 from serving.inference_checks import Task
+from serving.model_spec import read_model_spec, write_model_spec
 from serving.predictor import ModelSpec
 from serving.protos.tensorflow_serving_pb2 import (
     ClassificationRequest,
@@ -17,7 +19,7 @@ from serving.protos.tensorflow_serving_pb2 import (
     RegressionResult,
 )
 from serving.rpc import Call, Method, UnaryMethod
-from serving.rpc_tfs import PREDICTION_SERVICE, read_model_spec, write_model_spec
+from serving.rpc_tfs import PREDICTION_SERVICE
 
 
 class InferenceMethods:

@@ -5,6 +5,7 @@ import threading
 import time
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,14 @@ from serving.batch_report import OnBatch
 from serving.batcher import Batcher, BatchingConfig
 from serving.errors import DataLoss
 from serving.example_parser import ExampleParser
-from serving.model_folder import ModelFolder
-from serving.runtime import CUDA, Runtime, RuntimeConfig, return_freed_memory
+from serving.model_folder import ModelFolder, Precision
+from serving.runtime import (
+    CUDA,
+    Runtime,
+    RuntimeConfig,
+    choose_providers,
+    return_freed_memory,
+)
 from serving.signature import (
     DEFAULT_SIGNATURE_NAME,
     PREDICT_METHOD_NAME,
@@ -32,6 +39,7 @@ class Servable:
     Attributes:
         name: Model name.
         version: Version number.
+        precision: Of the graphs that run.
         signatures: By signature name.
         class_names: Names of the classes in output order, if the model has any.
         parsers: For the signatures that take tf.Examples, by signature name.
@@ -45,6 +53,7 @@ class Servable:
         *,
         name: str,
         version: int,
+        precision: Precision,
         signatures: Mapping[str, Signature],
         runtimes: Mapping[str, Runtime],
         class_names: tuple[str, ...],
@@ -53,6 +62,7 @@ class Servable:
     ) -> None:
         self.name = name
         self.version = version
+        self.precision = precision
         self.signatures = signatures
         self.class_names = class_names
         self.parsers = {
@@ -82,11 +92,11 @@ class Servable:
         Raises:
             DataLoss: files are missing, altered or no servable graph, or the signatures do not fit
                 the graphs.
+            FailedPrecondition: the version does not have the precision asked for.
             DeviceError: the device asked for cannot be used.
         """
         started = time.perf_counter()
-        folder = model_folder.read(path)
-        runtimes = {file.name: Runtime(file, config) for file in folder.onnx_files}
+        folder, runtimes = _load_graphs(path, config)
         if CUDA in {runtime.provider for runtime in runtimes.values()}:
             batching = batching.for_gpu()
         signatures = folder.signatures or _signature_of_graph(folder, runtimes)
@@ -95,6 +105,7 @@ class Servable:
         servable = cls(
             name=name,
             version=version,
+            precision=folder.precision,
             signatures=signatures,
             runtimes=runtimes,
             class_names=folder.class_names,
@@ -110,8 +121,9 @@ class Servable:
         return_freed_memory()
         servable.warm_up_seconds = time.perf_counter() - warming
         logger.info(
-            "loaded %s on %s in %.0f ms",
+            "loaded %s as %s on %s in %.0f ms",
             servable,
+            servable.precision,
             servable.provider,
             1000 * (time.perf_counter() - started),
         )
@@ -252,11 +264,28 @@ class Servable:
         return_freed_memory()
 
 
+def _load_graphs(path: Path, config: RuntimeConfig) -> tuple[ModelFolder, dict[str, Runtime]]:
+    """Read a version folder and load its graphs, in the precision that suits the device.
+
+    Raises:
+        ServingError, DeviceError: see `Servable.load`.
+    """
+    wanted = choose_providers(config.device)[0][0]
+    folder = model_folder.read(path, config.precisions(wanted))
+    runtimes = {
+        name: Runtime(file, config, folder.precision) for name, file in folder.onnx_files.items()
+    }
+    if wanted == CUDA and CUDA not in {runtime.provider for runtime in runtimes.values()}:
+        # CUDA did not start: what is fastest there may be the slowest here.
+        return _load_graphs(path, replace(config, device="cpu"))
+    return folder, runtimes
+
+
 def _signature_of_graph(
     folder: ModelFolder, runtimes: Mapping[str, Runtime]
 ) -> dict[str, Signature]:
     """The one signature of a folder without `signature.json`: the graph's inputs and outputs."""
-    file = folder.onnx_files[0].name
+    file = next(iter(folder.onnx_files))
     signature = Signature(
         method_name=PREDICT_METHOD_NAME,
         file=file,
