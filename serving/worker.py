@@ -1,22 +1,27 @@
-"""A worker process: what its supervisor gives it, and how the two talk.
+"""A worker process: what its supervisor gives it, and what the two tell each other.
 
-Two pipes join them. On the one the worker says `ready`, or `error` and why it cannot start; on the
-other it is told to call itself ready, and when that one closes, the supervisor is gone.
+The worker asks for the models to serve, says when it is `ready` and when it loads something, and
+hands reloads and scrapes on, because those concern all workers. The supervisor asks whether the
+worker is alive, for its metrics, and to `prepare` and `commit` another set of models. When their
+channel closes, the other one is gone.
 """
 
-import asyncio
 import json
 import os
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import asdict, dataclass
 
+from prometheus_client import Metric
+
+from serving import channel, metrics_exchange
+from serving.channel import Channel
 from serving.listeners import Listeners
+from serving.manager import LoadServable, Manager, ManagerConfig
+from serving.model_config import ModelConfig, from_json, to_json
 
 VARIABLE = "ONNX_SERVING_WORKER"
-READY = b"ready\n"
-ERROR = b"error "
-GO = b"go\n"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,16 +33,16 @@ class Assignment:
         port: The gRPC port.
         rpc: Sockets that listen for gRPC.
         rest: Sockets that listen for REST.
-        status: Where the worker reports.
-        control: Where it is told.
+        channel: To the supervisor.
+        replaces: Whether it takes the place of one that ended.
     """
 
     number: int
     port: int
     rpc: Sequence[int]
     rest: Sequence[int]
-    status: int
-    control: int
+    channel: int
+    replaces: bool
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> "Assignment | None":
@@ -52,7 +57,7 @@ class Assignment:
     @property
     def descriptors(self) -> tuple[int, ...]:
         """All that the process must inherit."""
-        return (*self.rpc, *self.rest, self.status, self.control)
+        return (*self.rpc, *self.rest, self.channel)
 
     def listeners(self) -> Listeners:
         """The sockets."""
@@ -63,38 +68,110 @@ class Assignment:
 
 
 class Link:
-    """The worker's end of the pipes. To be made in the event loop that uses it."""
+    """The worker's end of the channel. To be made in the event loop that uses it.
+
+    Attributes:
+        listeners: The sockets to accept on.
+        models: The models to serve; None for those that the settings name.
+        replaces: Whether this worker takes the place of one that ended.
+    """
 
     def __init__(self, assignment: Assignment) -> None:
         self._assignment = assignment
-        self._reader: asyncio.StreamReader | None = None
+        self._channel = Channel()
+        self.listeners = assignment.listeners()
+        self.replaces = assignment.replaces
+        self.models: dict[str, ModelConfig] | None = None
 
     async def open(self) -> None:
-        """Begin to listen to the supervisor."""
-        loop = asyncio.get_running_loop()
-        self._reader = reader = asyncio.StreamReader()
-        pipe = os.fdopen(self._assignment.control, "rb", buffering=0)
-        await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), pipe)
-        self._told = asyncio.Event()
-        self._gone = asyncio.Event()
-        self._listening = asyncio.create_task(self._listen(reader))
+        """Begin to listen to the supervisor, and ask it what to serve."""
+        self._channel.asked["ping"] = _pong
+        # A copy, so that `report_error` finds the descriptor open when the event loop has ended.
+        await self._channel.open(socket.socket(fileno=os.dup(self._assignment.channel)))
+        models = await self._channel.ask("models")
+        self.models = None if models is None else from_json(models)
 
-    async def _listen(self, reader: asyncio.StreamReader) -> None:
-        while line := await reader.readline():
-            if line == GO:
-                self._told.set()
-        self._gone.set()
+    def serve(self, manager: Manager, collect: Callable[[], Sequence[Metric]]) -> None:
+        """Answer for this process.
+
+        Args:
+            manager: Its models.
+            collect: Its metrics.
+        """
+
+        async def metrics(_content: object) -> object:
+            return metrics_exchange.to_json(collect())
+
+        async def prepare(models: object) -> None:
+            await manager.prepare(from_json(models))
+
+        async def commit(_content: object) -> None:
+            await manager.commit()
+
+        async def abort(_content: object) -> None:
+            await manager.abort()
+
+        self._channel.asked |= {
+            "metrics": metrics,
+            "prepare": prepare,
+            "commit": commit,
+            "abort": abort,
+        }
 
     async def wait_for_others(self) -> None:
         """Say that the models are loaded, and wait until the other workers' are."""
-        os.write(self._assignment.status, READY)
-        await self._told.wait()
+        await self._channel.ask("ready")
+
+    @asynccontextmanager
+    async def loading(self) -> AsyncIterator[None]:
+        """While something is loaded: ONNX Runtime then keeps the event loop from running."""
+        await self._channel.ask("loading")  # the answer says that the supervisor knows
+        try:
+            yield
+        finally:
+            self._channel.tell("loaded")
+
+    async def reload(self, models: Mapping[str, ModelConfig]) -> None:
+        """Have all workers serve another set of models, or none; see `Manager.reload`."""
+        await self._channel.ask("reload", to_json(models))
+
+    async def metrics(self) -> list[Metric]:
+        """The metrics of all workers, summed up."""
+        return metrics_exchange.from_json(await self._channel.ask("metrics"))
 
     async def wait_closed(self) -> None:
         """Return when the supervisor is gone."""
-        await self._gone.wait()
+        await self._channel.wait_closed()
+
+
+class WorkerManager(Manager):
+    """The models of one worker; what concerns the other workers goes through the supervisor."""
+
+    def __init__(
+        self,
+        find_models: Callable[[], Mapping[str, ModelConfig]],
+        load: LoadServable,
+        config: ManagerConfig,
+        link: Link,
+    ) -> None:
+        super().__init__(find_models, load, config)
+        self._link = link
+
+    async def reload(self, models: Mapping[str, ModelConfig]) -> None:
+        """Have all workers serve another set of models, or none; see `Manager.reload`."""
+        await self._link.reload(models)
+
+    def loading(self) -> AbstractAsyncContextManager[None]:
+        """Tell the supervisor that this process may seem to hang; see `Link.loading`."""
+        return self._link.loading()
+
+
+async def _pong(_content: object) -> None:
+    """Whoever gets here has an event loop that runs."""
 
 
 def report_error(assignment: Assignment, message: str) -> None:
     """Say why this worker cannot start."""
-    os.write(assignment.status, ERROR + message.replace("\n", " ").encode() + b"\n")
+    with socket.socket(fileno=assignment.channel) as connection:
+        connection.setblocking(True)  # its copy in the event loop was not
+        connection.sendall(channel.encode({"tell": "error", "content": message}))

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -16,8 +17,10 @@ import pytest
 import servers
 import tiny_models
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from rest_client import Http
 
 from serving.client import PredictClient, PredictError
+from serving.protos.tensorflow_serving_pb2 import ReloadConfigRequest
 
 ONES = np.ones((1, 3), np.float32)
 ESTABLISHED = "01"
@@ -237,17 +240,156 @@ def test_two_servers_do_not_share_a_port(models_dir):
     assert code == 2
 
 
-def test_a_reload_request_is_refused(models_dir):
-    """It would reach one worker alone; the message names what reaches all of them."""
+def reload(address: str, **base_paths: Path) -> None:
+    """Ask for another set of models, by name."""
+    request = ReloadConfigRequest()
+    for name, base_path in base_paths.items():
+        request.config.model_config_list.config.add(name=name, base_path=str(base_path))
+    path = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
+    with grpc.insecure_channel(address) as channel:
+        channel.unary_unary(path)(request.SerializeToString(), timeout=30)
+
+
+def served(address: str) -> set[tuple[str, ...]]:
+    """Which models answer, on each of 16 connections."""
+    found = set()
+    for _ in range(16):
+        with PredictClient(address, timeout=10) as client:
+            names = []
+            for name in ("identity", "other"):
+                try:
+                    client.predict(name, {"x": ONES})
+                except PredictError:
+                    continue
+                names.append(name)
+            found.add(tuple(names))
+    return found
+
+
+def test_a_reload_reaches_all_workers_or_none(tmp_path):
+    """Also those that are started later; a set that cannot be served changes none of them."""
+    old = tiny_models.identity(tmp_path / "old").parent
+    new = tiny_models.identity(tmp_path / "new", "other").parent
+    with start(tmp_path / "old") as server:
+        address = address_of(server)
+        server.wait_for("ready: 2 workers")
+        with pytest.raises(grpc.RpcError) as caught:
+            reload(address, identity=old, other=tmp_path / "nowhere")
+        after_refusal = served(address)
+        reload(address, other=new)
+        after_reload = served(address)
+        for victim in workers_of(server):
+            os.kill(victim, signal.SIGKILL)
+        for _ in range(2):
+            server.wait_for("listening on .*, models are loaded")
+        after_restart = served(address)
+
+    assert caught.value.code() is grpc.StatusCode.UNKNOWN
+    assert "did not become available: {other}" in caught.value.details()
+    assert after_refusal == {("identity",)}
+    assert after_reload == {("other",)}
+    assert after_restart == {("other",)}
+
+
+def test_a_model_config_file_is_followed_by_all_workers(tmp_path):
+    """The supervisor reads it; they change together."""
+    base_path = tiny_models.identity(tmp_path).parent
+    file = tmp_path / "models.config"
+
+    def write(name: str) -> None:
+        model = f'config {{ name: "{name}" base_path: "{base_path}" }}'
+        file.write_text(f"model_config_list {{ {model} }}")
+
+    write("identity")
+    flags = ["--host", "127.0.0.1", "--port=0", "--workers=2", "--model_config_file", str(file)]
+    with servers.as_process(*flags, "--model_config_file_poll_wait_seconds=0.1") as server:
+        address = address_of(server)
+        server.wait_for("ready: 2 workers")
+        before = served(address)
+        write("other")
+        server.wait_for("has changed; now serving other")
+        after = served(address)
+
+    assert before == {("identity",)}
+    assert after == {("other",)}
+
+
+def test_a_worker_is_replaced_though_a_labelled_version_has_lost_its_files(tmp_path):
+    """At the start that is a mistake to be told of; later, the others serve the version still."""
+    base_path = tiny_models.identity(tmp_path).parent
+    tiny_models.identity(tmp_path, version=2)
+    file = tmp_path / "models.config"
+    file.write_text(
+        f'model_config_list {{ config {{ name: "identity" base_path: "{base_path}" '
+        'model_version_policy { all {} } version_labels { key: "stable" value: 1 } } }'
+    )
+    flags = ["--host", "127.0.0.1", "--port=0", "--workers=2", "--model_config_file", str(file)]
+    with servers.as_process(*flags, "--file_system_poll_wait_seconds=0") as server:
+        address = address_of(server)
+        server.wait_for("ready: 2 workers")
+        shutil.rmtree(base_path / "1")
+        os.kill(min(workers_of(server)), signal.SIGKILL)
+        server.wait_for("listening on .*, models are loaded")
+        answered = served(address)
+
+    assert answered == {("identity",)}
+
+
+def scrape(address: str) -> dict[str, float]:
+    """The samples of the page of metrics, by name and labels as they are written."""
+    _, _, body = Http(address).ask("GET", "/monitoring/prometheus/metrics")
+    lines = (line for line in body.decode().splitlines() if not line.startswith("#"))
+    return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
+
+
+COUNT = ':tensorflow:serving:request_count{model_name="identity",status="OK"}'
+
+
+def test_any_worker_answers_for_the_metrics_of_all(models_dir):
+    """Counts add up over the workers, and do not fall when one dies."""
     with start(models_dir) as server:
         address = address_of(server)
         server.wait_for("ready: 2 workers")
-        path = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
-        with grpc.insecure_channel(address) as channel, pytest.raises(grpc.RpcError) as caught:
-            channel.unary_unary(path)(b"", timeout=10)
+        for _ in range(16):
+            with PredictClient(address) as client:
+                client.predict("identity", {"x": ONES})
+        pages = [scrape(address) for _ in range(8)]
+        victim = min(workers_of(server))
+        os.kill(victim, signal.SIGKILL)
+        server.wait_for("listening on .*, models are loaded")
+        restarted = wait_until(lambda: scrape(address)["onnx_serving_workers_ready{}"] == 2)
+        after = scrape(address)
 
-    assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
-    assert "--model_config_file" in caught.value.details()
+    assert {page[COUNT] for page in pages} == {16}
+    assert {page["onnx_serving_workers_ready{}"] for page in pages} == {2}
+    build = [value for name, value in pages[0].items() if name.startswith("onnx_serving_build")]
+    assert build == [1]
+    assert restarted
+    assert after[COUNT] == 16
+    assert after["onnx_serving_worker_restarts_total{}"] == 1
+
+
+def test_a_worker_that_hangs_is_replaced(models_dir):
+    """One that is stopped in its tracks is ended and started again; the other goes on."""
+    with start(models_dir, "--worker_timeout_seconds=1") as server:
+        address = address_of(server)
+        server.wait_for("ready: 2 workers")
+        before = set(workers_of(server))
+        victim = min(before)
+        os.kill(victim, signal.SIGSTOP)
+        server.wait_for(r"worker \d has not answered for 1 s \(--worker_timeout_seconds\); ending")
+        server.wait_for(
+            r"worker \d ended because it was hanging \(exit code -9\); starting it again"
+        )
+        server.wait_for("listening on .*, models are loaded")
+        answered = served(address)
+        after = set(workers_of(server))
+        code = server.terminate()
+
+    assert victim not in after
+    assert len(before & after) == 1
+    assert answered == {("identity",)}
+    assert code == 0
 
 
 def test_workers_share_a_unix_socket(models_dir, tmp_path):
