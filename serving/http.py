@@ -16,12 +16,13 @@ from serving import request_log, stage_times
 from serving.byte_budget import ByteBudget, Hold
 from serving.errors import InvalidInput, ResourceExhausted, StatusCode
 from serving.grpc_wire import Disconnected, Receive
-from serving.inflate import GZIP, inflate
+from serving.inflate import DEFLATE, GZIP, RAW_DEFLATE, inflate, is_zlib
 
 logger = logging.getLogger(__name__)
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 JSON = "application/json"
+_WINDOW_BITS = {b"gzip": GZIP, b"x-gzip": GZIP, b"deflate": DEFLATE}
 
 # TensorFlow Serving's mapping (util/net_http/server and model_servers/http_server.cc).
 HTTP_STATUS = {
@@ -202,9 +203,12 @@ class HttpApplication:
         encoding = headers.get(b"content-encoding", b"identity").lower()
         if encoding == b"identity":
             return body
-        if encoding not in {b"gzip", b"x-gzip"}:
-            name = encoding.decode("latin-1")
-            msg = f"content-encoding {name!r} is not supported; expected gzip or identity"
+        window_bits = _WINDOW_BITS.get(encoding)
+        name = encoding.decode("latin-1")
+        if window_bits is None:
+            msg = f"content-encoding {name!r} is not supported; expected gzip, deflate or identity"
             raise InvalidInput(msg)
+        if window_bits == DEFLATE and not is_zlib(body):
+            window_bits = RAW_DEFLATE
         limit = self._max_body_bytes
-        return inflate(body, GZIP, limit=limit, hold=hold, what="gzip body")
+        return inflate(body, window_bits, limit=limit, hold=hold, what=f"{name} body")

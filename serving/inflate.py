@@ -8,6 +8,17 @@ from serving.errors import InvalidInput, ResourceExhausted
 # zlib's window bits: 16 + 15 is gzip; 15 alone is the zlib format, "deflate" to HTTP and gRPC.
 GZIP = 31
 DEFLATE = 15
+# Some HTTP clients send what is inside that format alone, and call it "deflate", too.
+RAW_DEFLATE = -15
+_ZLIB_METHOD = 8
+
+
+def is_zlib(content: bytes) -> bool:
+    """Whether content begins like the zlib format (RFC 1950), or else is raw deflate."""
+    head = content[:2]
+    return (
+        len(head) == 2 and head[0] & 0x0F == _ZLIB_METHOD and int.from_bytes(head, "big") % 31 == 0
+    )
 
 
 def inflate(content: bytes, window_bits: int, *, limit: int, hold: Hold, what: str) -> bytes:
@@ -15,7 +26,7 @@ def inflate(content: bytes, window_bits: int, *, limit: int, hold: Hold, what: s
 
     Args:
         content: One compressed stream.
-        window_bits: `GZIP` or `DEFLATE`.
+        window_bits: `GZIP`, `DEFLATE` or `RAW_DEFLATE`.
         limit: Most bytes that may come out.
         hold: Takes what comes out: a small request can hide a large one.
         what: Names the content in messages.

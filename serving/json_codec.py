@@ -8,6 +8,7 @@ only tensor, or an object with the value of each. Columnar form, `{"inputs": val
 
 import json
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import orjson
@@ -19,6 +20,41 @@ from serving.signature import TensorSpec
 
 SIGNATURE_KEY = "signature_name"
 ROWS_KEY, COLUMNS_KEY = "instances", "inputs"
+
+
+class PredictInputs(NamedTuple):
+    """What a Predict request asks for.
+
+    Attributes:
+        signature_name: As the request has it; empty if it names none.
+        arrays: By input alias; None if there is no such signature.
+        rows: Whether the request has the row form, which the answer shares.
+    """
+
+    signature_name: str
+    arrays: dict[str, np.ndarray] | None
+    rows: bool
+
+
+def read_predict(
+    body: bytes, signatures: Mapping[str, Mapping[str, TensorSpec]], default: str
+) -> PredictInputs:
+    """The whole of a Predict request.
+
+    Args:
+        body: The request's body.
+        signatures: The inputs of each signature of the model.
+        default: The signature that is meant if the request names none.
+
+    Raises:
+        InvalidInput, Unsupported: see `parse`, `signature_name` and `decode_inputs`.
+    """
+    document = parse(body)
+    name = signature_name(document)
+    specs = signatures.get(name or default)
+    if specs is None:
+        return PredictInputs(name, None, rows=False)
+    return PredictInputs(name, *decode_inputs(document, specs))
 
 
 def parse(body: bytes, *, key: str = ROWS_KEY) -> dict[str, Json]:

@@ -18,10 +18,10 @@ from typing import NoReturn
 import numpy as np
 import orjson
 
-from serving import json_tensor
+from serving import json_codec, json_tensor
 from serving.errors import InvalidInput
+from serving.example_context import with_context
 from serving.feature_spec import FeatureSpec
-from serving.inference import with_context
 from serving.json_tensor import JSON_TYPES, Json, is_object, quote, text
 from serving.protos.tensorflow_example_pb2 import Example, Feature
 from serving.tensor_spec import DataType
@@ -32,6 +32,26 @@ _INT64 = np.iinfo(np.int64)
 # What values of a JSON type are an element of.
 _KINDS = {int: "int64", bool: "int64", float: "float", str: "bytes", dict: "bytes"}
 _KINDS_OF_FLOATS = _KINDS | {int: "float"}
+
+
+def read(
+    body: bytes, features: Mapping[str, Mapping[str, FeatureSpec]], default: str, method: str
+) -> tuple[str, list[bytes]]:
+    """The whole of a request: the signature it names, and its examples.
+
+    Args:
+        body: The request's body.
+        features: The feature spec of each signature of the model.
+        default: The signature that is meant if the request names none.
+        method: `classify` or `regress`, for messages.
+
+    Raises:
+        InvalidInput: see `json_codec.parse`, `json_codec.signature_name` and `decode_examples`.
+    """
+    document = json_codec.parse(body, key=EXAMPLES_KEY)
+    name = json_codec.signature_name(document)
+    # Whether there is such a signature, the run will tell.
+    return name, decode_examples(document, features.get(name or default, {}), method)
 
 
 def decode_examples(

@@ -21,13 +21,15 @@ import numpy as np
 from serving import json_codec
 from serving.errors import DeadlineExceeded, InvalidInput
 from serving.http import HttpRequest, HttpResponse, Route
+from serving.json_process import JsonProcess
 from serving.manager import Manager
 from serving.metrics import Metrics
 from serving.predictor import ModelSpec, Predictor
 from serving.servable import Servable
-from serving.signature import DEFAULT_SIGNATURE_NAME, Signature, TensorSpec
+from serving.signature import DEFAULT_SIGNATURE_NAME, TensorSpec
 
 ENTRYPOINT = "REST"
+ELEMENT_BYTES = 8  # that an element of a tensor takes in JSON, more or less
 _MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _MAX_VERSION = 2**63 - 1
 
@@ -87,6 +89,7 @@ class Rest:
         predictor: Predictor,
         manager: Manager,
         metrics: Metrics,
+        json: JsonProcess,
         *,
         timeout_in_ms: int = 30_000,
     ) -> None:
@@ -96,9 +99,11 @@ class Rest:
             predictor: Runs predict.
             manager: Knows the versions.
             metrics: Counts requests.
-            timeout_in_ms: Milliseconds that the model may take to answer
+            json: Reads and writes bodies that are large.
+            timeout_in_ms: Milliseconds that a call may take from its last byte on
                 (`--rest_api_timeout_in_ms`).
         """
+        self._json = json
         self._predictor = predictor
         self._manager = manager
         self._metrics = metrics
@@ -117,16 +122,32 @@ class Rest:
         """`POST ...:predict`: run a signature on rows (`instances`) or columns (`inputs`)."""
         spec = model_spec(request)
         with self._metrics.request(spec.name, "Predict", ENTRYPOINT) as outcome:
-            document = json_codec.parse(request.body)
-            spec = spec._replace(signature_name=json_codec.signature_name(document))
             servable = self._predictor.servable(spec)
-            signature = _find_signature(servable, spec.signature_name)
-            arrays, rows = json_codec.decode_inputs(document, signature.inputs)
             async with time_limit(self._timeout_in_ms) as deadline:
-                prediction = await self._predictor.predict(
-                    spec, arrays, _as_it_is, deadline=deadline
+                with servable.hold():  # it may be unloaded while a large body is read
+                    name, arrays, rows = await self._json.run(
+                        len(request.body),
+                        json_codec.read_predict,
+                        request.body,
+                        {name: signature.inputs for name, signature in servable.signatures.items()},
+                        DEFAULT_SIGNATURE_NAME,
+                    )
+                    if arrays is None:
+                        raise _no_signature(servable, name)
+                    prediction = await self._predictor.predict_on(
+                        servable,
+                        name or DEFAULT_SIGNATURE_NAME,
+                        arrays,
+                        _as_it_is,
+                        deadline=deadline,
+                    )
+                elements = sum(array.size for array in prediction.outputs.values())
+                body = await self._json.run(
+                    ELEMENT_BYTES * elements,
+                    json_codec.encode_outputs,
+                    prediction.outputs,
+                    rows=rows,
                 )
-            body = json_codec.encode_outputs(prediction.outputs, rows=rows)
             outcome.answered(prediction.servable, prediction.signature_name)
         return HttpResponse(body=body)
 
@@ -171,22 +192,13 @@ class Rest:
         raise InvalidInput(msg)
 
 
-def _find_signature(servable: Servable, name: str) -> Signature:
-    """A signature; REST has a message and code of its own for one that is missing.
-
-    Raises:
-        InvalidInput: the servable does not have it.
-    """
-    name = name or DEFAULT_SIGNATURE_NAME
-    signature = servable.signatures.get(name)
-    if signature is None:
-        available = ", ".join(sorted(servable.signatures))
-        msg = (
-            f'Serving signature name: "{name}" not found in signature def. '
-            f"Signatures of {servable}: {available}"
-        )
-        raise InvalidInput(msg)
-    return signature
+def _no_signature(servable: Servable, name: str) -> InvalidInput:
+    """The error for a signature that is missing, for which REST has its own message and code."""
+    available = ", ".join(sorted(servable.signatures))
+    return InvalidInput(
+        f'Serving signature name: "{name or DEFAULT_SIGNATURE_NAME}" not found in signature def. '
+        f"Signatures of {servable}: {available}"
+    )
 
 
 def _tensor_info(spec: TensorSpec) -> dict[str, Any]:

@@ -6,16 +6,14 @@
 Paths, messages and HTTP codes are those of `rest`, the bodies are in `json_examples`.
 """
 
-from collections.abc import Mapping
-
-from serving import json_codec, json_examples
-from serving.feature_spec import FeatureSpec
+from serving import json_examples
 from serving.http import HttpRequest, HttpResponse, Route
 from serving.inference import Inference
-from serving.inference_checks import signature_name
+from serving.json_process import JsonProcess
 from serving.metrics import Metrics
 from serving.predictor import ModelSpec, Predictor
-from serving.rest import ENTRYPOINT, model_route, model_spec, time_limit
+from serving.rest import ELEMENT_BYTES, ENTRYPOINT, model_route, model_spec, time_limit
+from serving.signature import DEFAULT_SIGNATURE_NAME
 
 
 class RestInference:
@@ -26,6 +24,7 @@ class RestInference:
         inference: Inference,
         predictor: Predictor,
         metrics: Metrics,
+        json: JsonProcess,
         *,
         timeout_in_ms: int = 30_000,
     ) -> None:
@@ -35,12 +34,14 @@ class RestInference:
             inference: Runs the calls.
             predictor: Knows the signatures.
             metrics: Counts requests and their examples.
-            timeout_in_ms: Milliseconds that the model may take to answer
+            json: Reads and writes bodies that are large.
+            timeout_in_ms: Milliseconds that a call may take from its last byte on
                 (`--rest_api_timeout_in_ms`).
         """
         self._inference = inference
         self._predictor = predictor
         self._metrics = metrics
+        self._json = json
         self._timeout_in_ms = timeout_in_ms
 
     def routes(self) -> list[Route]:
@@ -54,10 +55,13 @@ class RestInference:
         """`POST ...:classify`: label and score of every class, for each example."""
         spec = model_spec(request)
         with self._metrics.request(spec.name, "Classify", ENTRYPOINT) as outcome:
-            spec, examples = self._read(request, spec, "classify")
             async with time_limit(self._timeout_in_ms) as deadline:
+                spec, examples = await self._read(request, spec, "classify")
                 answer = await self._inference.classify(spec, examples, deadline=deadline)
-            body = json_examples.encode_classes(answer.labels, answer.scores)
+                size = 2 * ELEMENT_BYTES * sum(map(len, answer.scores))
+                body = await self._json.run(
+                    size, json_examples.encode_classes, answer.labels, answer.scores
+                )
             outcome.answered(answer.servable, answer.signature_name, examples=len(examples))
         return HttpResponse(body=body)
 
@@ -65,14 +69,15 @@ class RestInference:
         """`POST ...:regress`: a number for each example."""
         spec = model_spec(request)
         with self._metrics.request(spec.name, "Regress", ENTRYPOINT) as outcome:
-            spec, examples = self._read(request, spec, "regress")
             async with time_limit(self._timeout_in_ms) as deadline:
+                spec, examples = await self._read(request, spec, "regress")
                 answer = await self._inference.regress(spec, examples, deadline=deadline)
-            body = json_examples.encode_values(answer.values)
+                size = ELEMENT_BYTES * len(answer.values)
+                body = await self._json.run(size, json_examples.encode_values, answer.values)
             outcome.answered(answer.servable, answer.signature_name, examples=len(examples))
         return HttpResponse(body=body)
 
-    def _read(
+    async def _read(
         self, request: HttpRequest, spec: ModelSpec, method: str
     ) -> tuple[ModelSpec, list[bytes]]:
         """Model and signature that a request is for, and its examples.
@@ -81,11 +86,14 @@ class RestInference:
             ServingError: it is no JSON, names a model that is not served, or has examples that
                 cannot be understood.
         """
-        document = json_codec.parse(request.body, key=json_examples.EXAMPLES_KEY)
-        spec = spec._replace(signature_name=json_codec.signature_name(document))
-        return spec, json_examples.decode_examples(document, self._features(spec), method)
-
-    def _features(self, spec: ModelSpec) -> Mapping[str, FeatureSpec]:
-        """The signature's feature spec; none if there is no signature, which the run will tell."""
-        signature = self._predictor.servable(spec).signatures.get(signature_name(spec))
-        return signature.feature_spec if signature else {}
+        signatures = self._predictor.servable(spec).signatures
+        features = {name: signature.feature_spec for name, signature in signatures.items()}
+        name, examples = await self._json.run(
+            len(request.body),
+            json_examples.read,
+            request.body,
+            features,
+            DEFAULT_SIGNATURE_NAME,
+            method,
+        )
+        return spec._replace(signature_name=name), examples

@@ -2,6 +2,8 @@ import asyncio
 import gzip
 import json
 import socket
+import time
+import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -12,6 +14,7 @@ from onnx import TensorProto, helper
 from rest_client import Http
 
 from serving import http as serving_http
+from serving.batcher import Batcher
 from serving.client import PredictClient
 from serving.config import ServerConfig
 from serving.server import ModelServer
@@ -243,11 +246,26 @@ def test_head_answers_without_a_body(rest):
     assert int(headers["content-length"]) > 0
 
 
-def test_bodies_may_be_compressed(rest):
-    """Content-Encoding gzip is inflated."""
-    body = gzip.compress(json.dumps(ONE).encode())
+def raw_deflate(content: bytes) -> bytes:
+    """What some clients send as `deflate`: without the header and checksum of zlib's format."""
+    compressor = zlib.compressobj(wbits=-15)
+    return compressor.compress(content) + compressor.flush()
 
-    assert rest.post(ANY_PATH, body, content_encoding="gzip")[0] == 200
+
+@pytest.mark.parametrize(
+    ("compress", "encoding"),
+    [
+        (gzip.compress, "gzip"),
+        (gzip.compress, "x-gzip"),
+        (zlib.compress, "deflate"),
+        (raw_deflate, "deflate"),
+    ],
+)
+def test_bodies_may_be_compressed(rest, compress, encoding):
+    """What Content-Encoding names is undone."""
+    body = compress(json.dumps(ONE).encode())
+
+    assert rest.post(ANY_PATH, body, content_encoding=encoding)[0] == 200
 
 
 @pytest.mark.parametrize(
@@ -257,6 +275,10 @@ def test_bodies_may_be_compressed(rest):
         (gzip.compress(b"{}")[:-3], "gzip", 400, "gzip body is truncated"),
         (b"{}", "br", 400, "content-encoding 'br' is not supported; expected gzip"),
         (gzip.compress(b" " * 5000), "gzip", 429, "gzip body inflates to over 1000 bytes"),
+        (b"no deflate", "deflate", 400, "deflate body cannot be decompressed"),
+        (zlib.compress(b"{}")[:-3], "deflate", 400, "deflate body is truncated"),
+        (zlib.compress(b" " * 5000), "deflate", 429, "deflate body inflates to over 1000 bytes"),
+        (raw_deflate(b" " * 5000), "deflate", 429, "deflate body inflates to over 1000 bytes"),
         (b" " * 5000, "identity", 429, "request body has over 1000 bytes; send smaller batches"),
     ],
 )
@@ -301,15 +323,45 @@ def test_strings_and_bytes(tmp_path, running_server):
     )
 
 
-def test_a_call_that_takes_too_long_is_504(tmp_path, running_server):
-    """--rest_api_timeout_in_ms is the deadline of the model's run."""
+@pytest.mark.parametrize(
+    ("path", "document"),
+    [
+        ("/v1/models/slow:predict", {"instances": [[1.0] * tiny_models.SLOW_SIZE]}),
+        (
+            "/v2/models/slow/infer",
+            {
+                "inputs": [
+                    {
+                        "name": "x",
+                        "datatype": "FP32",
+                        "shape": [1, tiny_models.SLOW_SIZE],
+                        "data": [1.0] * tiny_models.SLOW_SIZE,
+                    }
+                ]
+            },
+        ),
+    ],
+    ids=["tensorflow-serving", "kserve"],
+)
+def test_a_call_that_takes_too_long_is_504(tmp_path, monkeypatch, running_server, path, document):
+    """--rest_api_timeout_in_ms is the deadline of the model's run; the batcher knows it."""
     tiny_models.slow(tmp_path)
-    rows = np.ones((1, tiny_models.SLOW_SIZE)).tolist()
-    with running_server(tmp_path, rest_api_timeout_in_ms=1) as address:
-        status, answer = Http(address).post("/v1/models/slow:predict", {"instances": rows})
+    deadlines = []
+    run = Batcher.run
+
+    def spy(*args, deadline, **kwargs):
+        deadlines.append(deadline)
+        return run(*args, deadline=deadline, **kwargs)
+
+    monkeypatch.setattr(Batcher, "run", spy)
+    asked = time.monotonic()
+    with running_server(tmp_path, rest_api_timeout_in_ms=5) as address:
+        status, answer = Http(address).post(path, document)
 
     assert status == 504
-    assert answer["error"].startswith("Timed out after 1 ms; ")
+    assert answer["error"].startswith("Timed out after 5 ms; ")
+    assert all(asked < deadline < time.monotonic() for deadline in deadlines)
+    assert deadlines
 
 
 def free_port() -> int:
