@@ -43,11 +43,7 @@ async def serve_as_worker(config: ServerConfig, assignment: Assignment) -> int:
     """The same as one worker of several: it ends when its supervisor does, too."""
     link = Link(assignment)
     await link.open()
-    server = ModelServer(
-        dataclasses.replace(config, port=assignment.port),
-        listeners=assignment.listeners(),
-        wait_for_others=link.wait_for_others,
-    )
+    server = ModelServer(dataclasses.replace(config, port=assignment.port), link=link)
     stopping = asyncio.Event()
     _on_signals(stopping.set, os._exit)
     watching = asyncio.create_task(link.wait_closed())

@@ -17,7 +17,7 @@ from serving.request_log import LogFormat
 from serving.runtime import CUDA, Device, RuntimeConfig, available_cores, available_providers
 
 Front = Literal["asgi", "grpcio"]
-Precision = Literal["auto", "fp32"]
+PrecisionChoice = Literal["auto", "fp32", "fp16", "w8", "int8"]
 DEFAULT_MODELS_DIR = Path("models")
 METRICS_PATH = "/monitoring/prometheus/metrics"
 _DAY = 86_400
@@ -56,7 +56,7 @@ class ServerConfig:
         60_000_000, "time between two such tries (microseconds)"
     )
     allow_version_labels_for_unavailable_models: bool = _setting(
-        default=False, text="accept labels on versions that are not loaded"
+        default=False, text="accept new labels on versions that are not loaded"
     )
     enable_model_warmup: bool = _setting(
         default=True, text="replay a version's assets.extra/tf_serving_warmup_requests before use"
@@ -66,7 +66,7 @@ class ServerConfig:
     port: int = _setting(8500, "gRPC port; 0 picks a free one", 0, 65535)
     rest_api_port: int = _setting(0, "REST port; 0: none of its own", 0, 65535)
     rest_api_timeout_in_ms: int = _setting(
-        30_000, "time that a REST call may take (milliseconds)", 1, _DAY * 1000
+        30_000, "time that a REST call may take, of any API (milliseconds)", 1, _DAY * 1000
     )
     grpc_socket_path: Path | None = _setting(None, "Unix socket to listen on beside the port")
     ssl_config_file: Path | None = _setting(
@@ -74,6 +74,13 @@ class ServerConfig:
     )
     front: Front = _setting("asgi", "gRPC by the fast web server, or by the grpcio library")
     workers: int = _setting(1, "processes behind the ports, each with all models", 1, 1024)
+    worker_timeout_seconds: float = _setting(
+        60.0,
+        "replace a worker that does not answer for so long; loading does not count; 0: never "
+        "(seconds)",
+        0,
+        _DAY,
+    )
     max_message_bytes: int = _setting(64 << 20, "refuse larger requests (bytes)", 1, 2**31 - 1)
     max_buffered_bytes: int = _setting(
         512 << 20, "most bytes of large requests under way; more are refused (bytes)", 1
@@ -87,7 +94,9 @@ class ServerConfig:
     gpu_mem_limit_bytes: int = _setting(
         0, "most GPU memory for each graph's pool; 0: no limit (bytes)"
     )
-    precision: Precision = _setting("auto", "fp32 is the one there is, and what auto takes")
+    precision: PrecisionChoice = _setting(
+        "auto", "which graph of a version to run; auto: the fastest on this device that it has"
+    )
     instances: int = _setting(
         0, "runs at the same time per model; 0: one a core, or one on a GPU", 0, 1024
     )
@@ -230,6 +239,7 @@ class ServerConfig:
             instances=instances,
             intra_op_threads=self.intra_op_threads or max(1, cores // instances),
             gpu_mem_limit_bytes=self.gpu_mem_limit_bytes,
+            precision=self.precision,
         )
 
     def tls(self) -> tls.TlsConfig | None:

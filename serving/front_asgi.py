@@ -10,11 +10,9 @@ import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
-from google.protobuf.message import DecodeError
-
 from serving import request_log, stage_times
 from serving.byte_budget import ByteBudget, Hold
-from serving.errors import InvalidInput, ServingError, Unsupported
+from serving.errors import ServingError, Unsupported
 from serving.grpc_wire import (
     ACCEPT_ENCODING,
     Disconnected,
@@ -24,7 +22,7 @@ from serving.grpc_wire import (
     frame,
     status_headers,
 )
-from serving.rpc import Call, Method, StreamMethod, UnaryMethod
+from serving.rpc import Call, Method, StreamMethod, UnaryMethod, parse
 from serving.stage_times import StageTimes
 
 logger = logging.getLogger(__name__)
@@ -104,7 +102,7 @@ class GrpcApplication:
 async def _answer_unary(method: UnaryMethod[Any], call: Call, reader: MessageReader) -> bytes:
     """The serialized response of a unary call."""
     message = await reader.read_only_message(method.path)
-    request = _parse(method, message)
+    request = parse(method, message)
     response = await method.handler(request, call)
     return response.SerializeToString()
 
@@ -135,7 +133,7 @@ async def _receive_stream(
 ) -> None:
     try:
         while (message := await reader.read_message()) is not None:
-            await arrived.put(_parse(method, message))
+            await arrived.put(parse(method, message))
         await arrived.put(None)
     except Disconnected:
         return
@@ -175,15 +173,6 @@ def _existing(method: StreamMethod[Any] | None, path: str) -> StreamMethod[Any]:
         msg = f"unknown method {path}; server reflection lists the methods there are"
         raise Unsupported(msg)
     return method
-
-
-def _parse(method: Method, message: bytes) -> Any:  # noqa: ANN401 - a message
-    try:
-        return method.request_type.FromString(message)
-    except DecodeError as error:
-        name = method.request_type.DESCRIPTOR.full_name
-        msg = f"request of {len(message)} bytes is not a {name} message"
-        raise InvalidInput(msg) from error
 
 
 def _status_of(error: Exception, path: str, headers: Mapping[bytes, bytes]) -> list[Header]:

@@ -10,14 +10,14 @@ from typing import Any, NoReturn
 
 import grpc
 import grpc.aio
-from google.protobuf.message import DecodeError
 
 from serving import request_log, stage_times, tls
+from serving.byte_budget import ByteBudget, Hold
 from serving.config import ServerConfig
-from serving.errors import ConfigError, InvalidInput
+from serving.errors import ConfigError
 from serving.grpc_wire import cut_message
 from serving.listeners import cannot_listen
-from serving.rpc import Call, Method, StreamMethod, UnaryMethod
+from serving.rpc import Call, Method, StreamMethod, UnaryMethod, parse
 
 logger = logging.getLogger(__name__)
 
@@ -27,18 +27,23 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 class GrpcioServer:
     """A grpc.aio server on a port of its own."""
 
-    def __init__(self, methods: Mapping[str, Method], config: ServerConfig) -> None:
+    def __init__(
+        self, methods: Mapping[str, Method], config: ServerConfig, *, budget: ByteBudget
+    ) -> None:
         """Prepare; nothing is bound yet.
 
         Args:
             methods: By path, see `rpc.method_table`.
             config: Address, limits and `grpc_channel_arguments`.
+            budget: Of all requests together. The library shows a request when it is whole, so
+                what still arrives is not counted.
 
         Raises:
             ConfigError: `grpc_channel_arguments` cannot be understood.
         """
         self._methods = methods
         self._config = config
+        self._budget = budget
         options: dict[str, int | str] = {
             "grpc.max_receive_message_length": config.max_message_bytes,
             "grpc.max_send_message_length": -1,
@@ -61,7 +66,7 @@ class GrpcioServer:
             ConfigError: an address cannot be had.
         """
         server = grpc.aio.server(
-            handlers=[_Handler(self._methods)],
+            handlers=[_Handler(self._methods, self._budget)],
             options=list(self._options.items()),
             compression=grpc.Compression.NoCompression,
         )
@@ -92,8 +97,9 @@ class _Handler(grpc.GenericRpcHandler):
     Messages stay bytes on grpcio's side, so that malformed ones are answered as on the ASGI front.
     """
 
-    def __init__(self, methods: Mapping[str, Method]) -> None:
+    def __init__(self, methods: Mapping[str, Method], budget: ByteBudget) -> None:
         self._methods = methods
+        self._budget = budget
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
@@ -101,21 +107,25 @@ class _Handler(grpc.GenericRpcHandler):
         path = handler_call_details.method
         method = self._methods.get(path)
         if isinstance(method, UnaryMethod):
-            return grpc.unary_unary_rpc_method_handler(_unary(method))
+            return grpc.unary_unary_rpc_method_handler(_unary(method, self._budget))
         if isinstance(method, StreamMethod):
-            return grpc.stream_stream_rpc_method_handler(_stream(method))
+            return grpc.stream_stream_rpc_method_handler(_stream(method, self._budget))
         return grpc.unary_unary_rpc_method_handler(_unknown(path))
 
 
-def _unary(method: UnaryMethod[Any]) -> Any:  # noqa: ANN401 - grpcio's types know no bytes
+def _unary(method: UnaryMethod[Any], budget: ByteBudget) -> Any:  # noqa: ANN401 - grpcio's types know no bytes
     async def answer(request: bytes, context: Any) -> bytes:  # noqa: ANN401 - likewise
         headers = _headers(context)
         times = stage_times.begin(headers)
+        hold = Hold(budget)
         try:
-            response = await method.handler(_parse(method, request), _call(context, headers))
+            hold.take(len(request))
+            response = await method.handler(parse(method, request), _call(context, headers))
             payload = response.SerializeToString()
         except Exception as error:  # noqa: BLE001 - every error becomes a status
             await _abort(context, error, method.path)
+        finally:
+            hold.release()
         if times:
             key, value = times.header()
             context.set_trailing_metadata(((key.decode(), value.decode()),))
@@ -124,17 +134,22 @@ def _unary(method: UnaryMethod[Any]) -> Any:  # noqa: ANN401 - grpcio's types kn
     return answer
 
 
-def _stream(method: StreamMethod[Any]) -> Any:  # noqa: ANN401 - as above
+def _stream(method: StreamMethod[Any], budget: ByteBudget) -> Any:  # noqa: ANN401 - as above
     async def answer(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:  # noqa: ANN401 - as above
+        hold = Hold(budget)
+
         async def parsed() -> AsyncIterator[Any]:
             async for request in requests:
-                yield _parse(method, request)
+                hold.take(len(request))
+                yield parse(method, request)
 
         try:
             async for response in method.handler(parsed(), _call(context, _headers(context))):
                 yield response.SerializeToString()
         except Exception as error:  # noqa: BLE001 - every error becomes a status
             await _abort(context, error, method.path)
+        finally:
+            hold.release()
 
     return answer
 
@@ -162,15 +177,6 @@ def _headers(context: Any) -> dict[bytes, bytes]:  # noqa: ANN401 - grpc.aio.Ser
         key.encode(): value if isinstance(value, bytes) else value.encode()
         for key, value in context.invocation_metadata()
     }
-
-
-def _parse(method: Method, message: bytes) -> Any:  # noqa: ANN401 - a message
-    try:
-        return method.request_type.FromString(message)
-    except DecodeError as error:
-        name = method.request_type.DESCRIPTOR.full_name
-        msg = f"request of {len(message)} bytes is not a {name} message"
-        raise InvalidInput(msg) from error
 
 
 async def _abort(context: Any, error: Exception, path: str) -> NoReturn:  # noqa: ANN401 - as above

@@ -4,7 +4,8 @@ The elements come in a list, row-major, flat or nested as the shape is. BYTES ar
 Written against the Open Inference Protocol (specification/protocol/inference_rest.md).
 """
 
-from collections.abc import Sequence
+import json
+from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
 
@@ -36,6 +37,50 @@ _KINDS = {
 def kind_of(value: object) -> str:
     """What JSON calls a parsed value, for messages."""
     return _KINDS[type(value)]
+
+
+def read(body: bytes) -> Any:  # noqa: ANN401 - whatever the JSON holds
+    """A request's JSON, with the data of its inputs as arrays already where that is possible.
+
+    Of a request that is large, this is nearly all the work. What is wrong with it is left for
+    those to find who know what to say: the array is then the error that `decode` gave, or what the
+    JSON had if anything else about the input is amiss.
+
+    Raises:
+        InvalidInput: it is no JSON.
+    """
+    try:
+        request = json.loads(str(body, "utf-8"))
+    except (ValueError, RecursionError) as error:
+        msg = f"request is not JSON: {error}"
+        raise InvalidInput(msg) from error
+    inputs = request.get("inputs") if isinstance(request, dict) else None
+    for tensor in inputs if isinstance(inputs, list) else ():
+        if isinstance(tensor, dict) and type(tensor.get("data")) is list:
+            datatype, shape = tensor.get("datatype"), tensor.get("shape")
+            if type(datatype) is str and type(shape) is list and set(map(type, shape)) <= {int}:
+                try:
+                    tensor["data"] = decode(datatype, shape, tensor["data"])
+                except InvalidInput as error:
+                    tensor["data"] = error
+    return request
+
+
+def write(response: Mapping[str, Any]) -> bytes:
+    """A response as JSON, with the data of its outputs still in arrays.
+
+    Raises:
+        InvalidInput: see `encode`.
+    """
+    outputs = []
+    for output in response["outputs"]:
+        try:
+            data = {"data": encode(output["data"])} if "data" in output else {}
+        except InvalidInput as error:
+            msg = f'output "{output["name"]}": {error.message}'
+            raise InvalidInput(msg) from error
+        outputs.append(output | data)
+    return json.dumps({**response, "outputs": outputs}).encode()
 
 
 def decode(datatype: str, shape: Sequence[int], data: object) -> np.ndarray:

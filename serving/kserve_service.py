@@ -2,7 +2,7 @@
 
 Written against the Open Inference Protocol (specification/protocol/inference_grpc.md and
 inference_rest.md). Beyond it, the request parameter `signature_name` picks another signature of the
-model than `serving_default`; metadata describes that one.
+model than `serving_default`, which is the one that metadata describes; and metadata has parameters.
 """
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
@@ -41,12 +41,18 @@ class TensorMetadata(NamedTuple):
 
 
 class ModelMetadata(NamedTuple):
-    """A model: its name, the versions that can be asked for, and what it takes and gives."""
+    """A model: its name, the versions that can be asked for, and what it takes and gives.
+
+    Attributes:
+        parameters: How this version is run; `execution_provider` as ONNX Runtime names it, and the
+            `precision` of its graph.
+    """
 
     name: str
     versions: list[str]
     inputs: list[TensorMetadata]
     outputs: list[TensorMetadata]
+    parameters: dict[str, str]
 
 
 class InferenceService:
@@ -120,6 +126,10 @@ class InferenceService:
             ],
             inputs=_describe(signature.inputs),
             outputs=_describe(signature.outputs),
+            parameters={
+                "execution_provider": servable.provider,
+                "precision": servable.precision,
+            },
         )
 
     async def infer(

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -46,7 +47,8 @@ class ManagerConfig:
         max_load_retries: Times that a version which could not be loaded is tried again, unless its
             files change, which starts the count anew.
         retry_seconds: Seconds between two tries.
-        allow_labels_for_unavailable: Accept a label on a version that is not loaded.
+        allow_labels_for_unavailable: Accept a new label on a version that is not loaded; one that
+            is in use moves to loaded versions alone.
     """
 
     poll_seconds: float = 1.0
@@ -82,6 +84,14 @@ class _Model:
             del self.statuses[number]
 
 
+@dataclass
+class _Prepared:
+    """A set of models that is loaded and not served yet."""
+
+    configs: Mapping[str, ModelConfig]
+    candidates: dict[str, _Model]
+
+
 class Manager:
     """The models that are served. Every method belongs to the event loop it was started in."""
 
@@ -107,7 +117,13 @@ class Manager:
         self._changing = asyncio.Lock()
         self._polling: asyncio.Task[None] | None = None
         self._complaint = ""
+        self._prepared: _Prepared | None = None
+        self._closing = False
         self.on_change: Callable[[], None] = lambda: None
+
+    def loading(self) -> AbstractAsyncContextManager[None]:
+        """What is entered while a version is loaded, for those who want to know."""
+        return nullcontext()
 
     # Looking things up
 
@@ -186,13 +202,19 @@ class Manager:
 
     # Keeping up to date
 
-    async def start(self) -> None:
+    async def start(self, *, check_labels: bool = True) -> None:
         """Load what there is, then keep looking.
+
+        Args:
+            check_labels: Whether to refuse labels on versions that could not be loaded.
 
         Raises:
             DeviceError: CUDA was insisted on and a model did not get it.
+            FailedPrecondition: a label names a version that is not available.
         """
         await self.update()
+        if check_labels:
+            self._check_labels(self._models)
         if self._config.poll_seconds > 0:
             self._polling = asyncio.create_task(self._poll())
 
@@ -219,6 +241,7 @@ class Manager:
                 else:
                     self._models[name] = _Model(config)
             gone = [name for name in self._models if name not in wanted]
+            gone = [name for name in gone if not await self._is_locked(self._models[name])]
             await self._announce()
             for name in wanted:
                 await self._update_model(name, self._models[name])
@@ -239,10 +262,23 @@ class Manager:
                 if version not in model.statuses:
                     model.set_status(VersionStatus(version=version, state=State.START))
 
+    async def _is_locked(self, model: _Model) -> bool:
+        """Whether a model seems to be gone only because its folder may not be read any more."""
+        try:
+            await asyncio.to_thread(list_versions, model.config.base_path)
+        except PermissionError:
+            return True
+        return False
+
     async def _wanted_versions(self, model: _Model) -> list[int]:
-        versions = await asyncio.to_thread(list_versions, model.config.base_path)
+        complaint = f"no version to serve in {model.config.base_path}"
+        versions: list[int] = []
+        try:
+            versions = await asyncio.to_thread(list_versions, model.config.base_path)
+        except OSError as error:
+            complaint = f"{model.config.base_path} cannot be read ({error.strerror})"
         wanted = model.config.policy.select(versions)
-        complaint = "" if wanted else f"no version to serve in {model.config.base_path}"
+        complaint = "" if wanted else complaint
         if complaint and complaint != model.complaint:
             logger.error(
                 "%s: %s; what is loaded stays, expected folders named by version number",
@@ -283,7 +319,8 @@ class Manager:
         code, message = StatusCode.UNKNOWN, ""
         try:
             path = version_path(model.config.base_path, version)
-            servable = await asyncio.to_thread(self._load, name, version, path)
+            async with self.loading():
+                servable = await asyncio.to_thread(self._load, name, version, path)
         except DeviceError:
             raise  # a wrong --device concerns every model: the server must not start
         except ServingError as error:
@@ -325,21 +362,60 @@ class Manager:
             UnknownError: a model did not become available.
             FailedPrecondition: a label names a version that is not available.
         """
-        async with self._changing:
-            before = self._models
-            candidates = {name: self._candidate(config) for name, config in models.items()}
-            try:
-                await self._load_candidates(candidates)
-            except (DeviceError, ServingError) as error:
-                await self._unload_all_but(before, candidates)
-                if isinstance(error, DeviceError):
-                    raise UnknownError(str(error)) from error
-                raise
-            self._models = candidates
-            self._find_models = lambda: models
+        await self.prepare(models)
+        await self.commit()
+
+    async def prepare(self, models: Mapping[str, ModelConfig]) -> None:
+        """Load another set of models without serving it; nothing else changes until its end.
+
+        Args:
+            models: The whole new set by name. `commit` or `abort` must follow.
+
+        Raises:
+            Unavailable: this server is about to stop.
+            UnknownError, FailedPrecondition: as from `reload`; nothing is to follow then.
+        """
+        await self._changing.acquire()
+        candidates = {name: self._candidate(config) for name, config in models.items()}
+        try:
+            await self._load_candidates(candidates)
+            self._check_open()
+        except BaseException as error:
+            await self._unload_all_but(self._models, candidates)
+            self._changing.release()
+            if isinstance(error, DeviceError):
+                raise UnknownError(str(error)) from error
+            raise
+        self._prepared = _Prepared(models, candidates)
+
+    def _check_open(self) -> None:
+        if self._closing:
+            msg = "the server is about to stop"
+            raise Unavailable(msg)
+
+    async def commit(self) -> None:
+        """Serve the set of models that was prepared, and unload what it does not have."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is None:
+            return
+        try:
+            before, self._models = self._models, prepared.candidates
+            self._find_models = lambda: prepared.configs
             self.on_change()
-            await self._unload_all_but(candidates, before)
+            await self._unload_all_but(self._models, before)
+        finally:
+            self._changing.release()
         await self.update()
+
+    async def abort(self) -> None:
+        """Drop the set of models that was prepared."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is None:
+            return
+        try:
+            await self._unload_all_but(self._models, prepared.candidates)
+        finally:
+            self._changing.release()
 
     async def _load_candidates(self, candidates: Mapping[str, _Model]) -> None:
         failed = []
@@ -380,11 +456,22 @@ class Manager:
                 f"the models served before go on. {reasons or 'No version was found.'}"
             )
             raise UnknownError(msg)
-        if self._config.allow_labels_for_unavailable:
-            return
-        for name, model in candidates.items():
+        self._check_labels(candidates)
+
+    def _check_labels(self, models: Mapping[str, _Model]) -> None:
+        """Refuse labels that lead nowhere, by TensorFlow Serving's rules.
+
+        Raises:
+            FailedPrecondition: a label names a version that is not available.
+        """
+        for name, model in models.items():
+            now = self._models.get(name)
             for label, version in model.config.labels.items():
-                if version not in model.servables:
+                # Whoever asks for a label that is in use must not be left without an answer.
+                moves = now is not None and now.config.labels.get(label, version) != version
+                if version not in model.servables and (
+                    moves or not self._config.allow_labels_for_unavailable
+                ):
                     msg = (
                         f"Request to assign label to version {version} of model {name}, which is "
                         f"not currently available for inference (label {label})"
@@ -393,6 +480,8 @@ class Manager:
 
     async def close(self) -> None:
         """Stop looking and unload everything; requests in flight finish first."""
+        self._closing = True
+        await self.abort()
         if self._polling:
             self._polling.cancel()
             await asyncio.gather(self._polling, return_exceptions=True)

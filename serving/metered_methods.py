@@ -5,15 +5,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
-from google.protobuf.message import Message
-
 from serving.errors import ServingError
 from serving.metrics import Answers, Metrics
-from serving.rpc import Call, Method, UnaryMethod
+from serving.protos.tensorflow_serving_pb2 import ModelSpec
+from serving.rpc import Call, Method, Response, UnaryMethod
 
 ENTRYPOINT = "GRPC"
 # Past this many, the look-ups kept are begun anew: versions that are gone must not pile up there.
 _MAX_KEPT = 256
+
+
+_Key = tuple[str, int, str]  # model, version, signature
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,23 +24,25 @@ class _Api:
 
     Attributes:
         asked: The model spec of a request; None if it has none.
-        answered: The model spec of a response, which names version and signature.
+        answered: Model, version and signature that a response names.
         examples: How many examples a response is about, for an API that counts them.
     """
 
     asked: Callable[[Any], Any] = lambda request: request.model_spec
-    answered: Callable[[Any], Any] = lambda response: response.model_spec
+    answered: Callable[[Any], _Key] = lambda response: _key_of(response.model_spec)
     examples: Callable[[Any], int] | None = None
 
 
 _APIS = {
-    "Predict": _Api(),
+    "Predict": _Api(
+        answered=lambda response: (response.model, response.version, response.signature_name)
+    ),
     "Classify": _Api(examples=lambda response: len(response.result.classifications)),
     "Regress": _Api(examples=lambda response: len(response.result.regressions)),
     # Counted once, under its first task: all of them are for one model.
     "MultiInference": _Api(
         asked=lambda request: request.tasks[0].model_spec if request.tasks else None,
-        answered=lambda response: response.results[0].model_spec,
+        answered=lambda response: _key_of(response.results[0].model_spec),
     ),
 }
 
@@ -58,6 +62,10 @@ def metered(methods: Iterable[Method], metrics: Metrics) -> list[Method]:
     ]
 
 
+def _key_of(spec: ModelSpec) -> _Key:
+    return spec.name, spec.version.value, spec.signature_name
+
+
 def _name(method: Method) -> str:
     return method.path.rpartition("/")[2]
 
@@ -66,9 +74,9 @@ def _metered(method: UnaryMethod[Any], metrics: Metrics) -> Method:
     name, handler = _name(method), method.handler
     api = _APIS[name]
     answered, examples = api.answered, api.examples
-    kept: dict[tuple[str, int, str], Answers] = {}
+    kept: dict[_Key, Answers] = {}
 
-    async def handle(request: Any, call: Call) -> Message:  # noqa: ANN401 - any message
+    async def handle(request: Any, call: Call) -> Response:  # noqa: ANN401 - any message
         metrics.in_flight += 1
         started = time.perf_counter()
         try:
@@ -80,14 +88,13 @@ def _metered(method: UnaryMethod[Any], metrics: Metrics) -> Method:
         finally:
             metrics.in_flight -= 1
         seconds = time.perf_counter() - started
-        spec = answered(response)
-        key = (spec.name, spec.version.value, spec.signature_name)
+        key = answered(response)
         answers = kept.get(key) or _look_up(key)
         if answers:
             answers.count(seconds, examples(response) if examples else 0)
         return response
 
-    def _look_up(key: tuple[str, int, str]) -> Answers | None:
+    def _look_up(key: _Key) -> Answers | None:
         model_name, version, signature_name = key
         try:
             servable = metrics.manager.servable(model_name, version)

@@ -1,8 +1,8 @@
 """What the server counts about its requests and batches; `metrics_page` writes it out.
 
 Two sets of series. Those of TensorFlow Serving have its names and labels, so that its dashboards
-and alerts go on working. Ours, prefixed `onnx_serving_`, have what those lack: version, signature
-and device.
+and alerts go on working. Ours, prefixed `onnx_serving_`, have what those lack: version, signature,
+device and precision.
 
 The number of series is bounded by what is loaded: a request for a model that is not served counts
 under the name "unknown", and the series of a version end with it.

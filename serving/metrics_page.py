@@ -50,9 +50,13 @@ class MetricsPage(Collector):
         PlatformCollector(registry=self._registry)
         GCCollector(registry=self._registry)
 
+    def metrics(self) -> list[Metric]:
+        """All that is on the page."""
+        return list(self._registry.collect())
+
     def text(self) -> bytes:
         """The whole page."""
-        return "".join(_lines(self._registry.collect())).encode()
+        return render(self.metrics())
 
     def describe(self) -> list[Metric]:
         """Nothing: names are not checked against other collectors, which would collect it all."""
@@ -209,7 +213,12 @@ def _own_version() -> str:
 
 def _labels(servable: Servable) -> dict[str, str]:
     device = servable.provider.removesuffix("ExecutionProvider").lower()
-    return {"model_name": servable.name, "version": str(servable.version), "device": device}
+    return {
+        "model_name": servable.name,
+        "version": str(servable.version),
+        "device": device,
+        "precision": servable.precision,
+    }
 
 
 def _warm_up(servables: Iterable[Servable]) -> Metric:
@@ -234,6 +243,11 @@ def _add(metric: Metric, labels: dict[str, str], histogram: Histogram) -> None:
         metric.add_sample(f"{metric.name}_bucket", labels | {"le": limit}, count)
     metric.add_sample(f"{metric.name}_sum", labels, histogram.total)
     metric.add_sample(f"{metric.name}_count", labels, counts[-1])
+
+
+def render(metrics: Iterable[Metric]) -> bytes:
+    """A page with these metrics."""
+    return "".join(_lines(metrics)).encode()
 
 
 def _lines(metrics: Iterable[Metric]) -> Iterator[str]:

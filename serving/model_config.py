@@ -1,11 +1,16 @@
 """Which models are to be served: where each lies, which of its versions count, and their labels."""
 
+import logging
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from functools import cache
 from pathlib import Path
+from typing import Any, get_args
 
 from serving.errors import InvalidInput
 from serving.model_folder import list_versions
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -91,11 +96,47 @@ def by_name(models: Iterable[ModelConfig]) -> dict[str, ModelConfig]:
     return result
 
 
+def to_json(models: Mapping[str, ModelConfig]) -> list[dict[str, Any]]:
+    """Models in a form that JSON can carry to another process."""
+    return [
+        asdict(model)
+        | {
+            "base_path": str(model.base_path),
+            "policy": [type(model.policy).__name__, asdict(model.policy)],
+            "labels": dict(model.labels),
+        }
+        for model in models.values()
+    ]
+
+
+def from_json(entries: Any) -> dict[str, ModelConfig]:  # noqa: ANN401 - parsed JSON
+    """The models that `to_json` was given, by name."""
+    policies = {policy.__name__: policy for policy in get_args(VersionPolicy)}
+    models = {}
+    for entry in entries:
+        policy, fields = entry["policy"]
+        changes = {
+            "base_path": Path(entry["base_path"]),
+            "policy": policies[policy](
+                **{
+                    name: tuple(value) if isinstance(value, list) else value
+                    for name, value in fields.items()
+                }
+            ),
+        }
+        models[entry["name"]] = ModelConfig(**(entry | changes))
+    return models
+
+
 def find_models(models_dir: Path) -> dict[str, ModelConfig]:
     """The models in a folder: each subfolder that holds numbered versions, by name.
 
+    A subfolder that may not be read is left out, with a warning the first time: the root of a
+    volume has one, `lost+found`.
+
     Raises:
         FileNotFoundError: the folder does not exist.
+        OSError: it cannot be read.
     """
     if not models_dir.is_dir():
         msg = (
@@ -106,5 +147,19 @@ def find_models(models_dir: Path) -> dict[str, ModelConfig]:
     return {
         entry.name: ModelConfig(name=entry.name, base_path=entry.absolute())
         for entry in sorted(models_dir.iterdir())
-        if list_versions(entry)
+        if _holds_versions(entry)
     }
+
+
+def _holds_versions(folder: Path) -> bool:
+    try:
+        return bool(list_versions(folder))
+    except PermissionError as error:
+        _warn_of_unreadable(folder, error.strerror)
+        return False
+
+
+@cache
+def _warn_of_unreadable(folder: Path, reason: str) -> None:
+    """Say it once; the folder is looked at every second."""
+    logger.warning("%s is left out: %s; expected a model or nothing there", folder, reason)

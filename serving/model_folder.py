@@ -6,6 +6,15 @@ is written beside its final place and renamed into it, so a reader sees all of i
 that is still under way contradicts its manifest and is refused.
 
 A folder with an ONNX file alone is a version too: its signature is then read from the graph.
+
+The same function may lie there in several precisions, as variants of `model.onnx`::
+
+    model.onnx        fp32: as the model was trained; the plain name, whatever it computes in
+    model.fp16.onnx   half floats
+    model.w8.onnx     weights in 8 bits, computed in float32
+    model.int8.onnx   weights and activations in 8 bits
+
+Everything else speaks of `model.onnx`, also where it is not among them.
 """
 
 import hashlib
@@ -13,12 +22,12 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
-from serving.errors import DataLoss
+from serving.errors import DataLoss, FailedPrecondition
 from serving.signature import Signature
 
 ONNX_FILE = "model.onnx"
@@ -27,6 +36,10 @@ METRICS_FILE = "metrics.json"
 MODEL_CARD_FILE = "MODEL_CARD.md"
 MANIFEST_FILE = "manifest.json"
 MANIFEST_FORMAT = 1
+_SUFFIX = ".onnx"
+
+Precision = Literal["fp32", "fp16", "w8", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,13 +48,16 @@ class ModelFolder:
 
     Attributes:
         path: The version's folder.
-        onnx_files: The graphs to load: one for all signatures, or one each.
+        precision: Of the graphs to load.
+        onnx_files: Those graphs: one for all signatures, or one each; by the name that the
+            signatures have for it, which is the one without a precision.
         signatures: By signature name; empty if the folder holds an ONNX file alone.
         class_names: Names of the classes in output order; empty if the model has none.
     """
 
     path: Path
-    onnx_files: tuple[Path, ...]
+    precision: Precision
+    onnx_files: Mapping[str, Path]
     signatures: Mapping[str, Signature]
     class_names: tuple[str, ...] = ()
 
@@ -51,6 +67,9 @@ def list_versions(model_dir: Path) -> list[int]:
 
     Args:
         model_dir: `<models_dir>/<name>`; a missing folder has no versions.
+
+    Raises:
+        OSError: the folder cannot be read.
     """
     if not model_dir.is_dir():
         return []
@@ -95,14 +114,31 @@ def fingerprint(model_dir: Path, version: int) -> frozenset[tuple[str, int, int]
         return frozenset()
 
 
-def read(path: Path) -> ModelFolder:
+def variant_file(file: str, precision: Precision) -> str:
+    """The name of a graph in a precision: of `model.onnx` in int8, `model.int8.onnx`."""
+    plain, _ = _plain_file(file)
+    return plain if precision == "fp32" else f"{plain.removesuffix(_SUFFIX)}.{precision}{_SUFFIX}"
+
+
+def _plain_file(file: str) -> tuple[str, Precision]:
+    """The name of a graph without its precision, and that precision."""
+    stem = file.removesuffix(_SUFFIX)
+    for precision in PRECISIONS:
+        if precision != "fp32" and stem.endswith(f".{precision}"):
+            return stem.removesuffix(f".{precision}") + _SUFFIX, precision
+    return file, "fp32"
+
+
+def read(path: Path, precisions: Sequence[Precision] = PRECISIONS) -> ModelFolder:
     """Read a version and check every file of it against the manifest.
 
     Args:
         path: `<models_dir>/<name>/<version>`.
+        precisions: Those that will do, the best one first.
 
     Raises:
         DataLoss: a file is missing, truncated or altered, or a JSON file cannot be understood.
+        FailedPrecondition: the version has none of the precisions.
     """
     signature_file = path / SIGNATURE_FILE
     if (path / MANIFEST_FILE).exists():
@@ -114,7 +150,8 @@ def read(path: Path) -> ModelFolder:
         )
         raise DataLoss(msg)
     if not signature_file.exists():
-        return ModelFolder(path=path, onnx_files=(_only_onnx_file(path),), signatures={})
+        precision, onnx_files = _choose(path, {_only_onnx_file(path)}, precisions)
+        return ModelFolder(path=path, precision=precision, onnx_files=onnx_files, signatures={})
     try:
         document = json.loads(signature_file.read_text())
         signatures = {
@@ -124,21 +161,61 @@ def read(path: Path) -> ModelFolder:
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         msg = f"{signature_file} cannot be understood ({error!r}); export the model again"
         raise DataLoss(msg) from error
-    onnx_files = tuple(sorted({path / signature.file for signature in signatures.values()}))
-    for onnx_file in onnx_files:
-        if not onnx_file.is_file():
-            msg = f"{signature_file} names {onnx_file.name}, which is not there; export it again"
-            raise DataLoss(msg)
-    if not onnx_files:
+    if not signatures:
         msg = f"{signature_file} holds no signature, expected at least one; export it again"
         raise DataLoss(msg)
+    files = {signature.file for signature in signatures.values()}
+    precision, onnx_files = _choose(path, files, precisions)
     return ModelFolder(
-        path=path, onnx_files=onnx_files, signatures=signatures, class_names=class_names
+        path=path,
+        precision=precision,
+        onnx_files=onnx_files,
+        signatures=signatures,
+        class_names=class_names,
     )
 
 
-def verify_manifest(path: Path) -> None:
+def _choose(
+    path: Path, files: Collection[str], precisions: Sequence[Precision]
+) -> tuple[Precision, dict[str, Path]]:
+    """The best precision in which every graph is there, and those graphs by their names.
+
+    Raises:
+        DataLoss: a graph is not there in any of all the precisions.
+        FailedPrecondition: the version has other precisions than these.
+    """
+    variants = {
+        precision: {file: path / variant_file(file, precision) for file in sorted(files)}
+        for precision in PRECISIONS
+    }
+    present = [
+        precision
+        for precision, paths in variants.items()
+        if all(file.is_file() for file in paths.values())
+    ]
+    if not present:
+        missing = next(
+            (file for file, onnx_file in variants["fp32"].items() if not onnx_file.is_file())
+        )
+        msg = f"{path / SIGNATURE_FILE} names {missing}, which is not there; export it again"
+        raise DataLoss(msg)
+    for precision in precisions:
+        if precision in present:
+            return precision, variants[precision]
+    msg = (
+        f"{path} does not have the precision {' or '.join(precisions)}; it has "
+        f"{', '.join(present)}: start the server with --precision auto or one of these, or export "
+        "the version again"
+    )
+    raise FailedPrecondition(msg)
+
+
+def verify_manifest(path: Path, besides: Collection[str] = ()) -> None:
     """Compare every file that the manifest lists with its recorded size and SHA-256.
+
+    Args:
+        path: `<models_dir>/<name>/<version>`.
+        besides: Names of files that are left out.
 
     Raises:
         DataLoss: naming the first file that differs, with both values.
@@ -150,6 +227,8 @@ def verify_manifest(path: Path) -> None:
         msg = f"{manifest_file} cannot be understood ({error!r}); copy or export the version again"
         raise DataLoss(msg) from error
     for name, expected in sorted(files):
+        if name in besides:
+            continue
         file = path / name
         if not file.is_file():
             msg = f"{file} is listed in {MANIFEST_FILE} but missing; copy the version again"
@@ -184,7 +263,36 @@ def write_signatures(
 
 def write_json(file: Path, document: Mapping[str, Any]) -> None:
     """Write a JSON file for people and machines: indented, UTF-8, one newline at the end."""
-    file.write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n")
+    file.write_text(to_json(document))
+
+
+def to_json(document: Mapping[str, Any]) -> str:
+    """The text that `write_json` writes."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def replace_documents(path: Path, documents: Mapping[str, str]) -> None:
+    """Write texts of a published version anew, and its manifest after them.
+
+    For what is said about a version, never for what is served. Each file is replaced at once; who
+    reads the version in between finds a text that contradicts the manifest and has to look again.
+
+    Args:
+        path: `<models_dir>/<name>/<version>`.
+        documents: Contents by file name.
+
+    Raises:
+        DataLoss: another file than these contradicts the manifest; nothing is written.
+    """
+    verify_manifest(path, besides=documents)
+    manifest = json.loads((path / MANIFEST_FILE).read_text())
+    for name, text in documents.items():
+        _replace(path / name, text)
+        content = text.encode()
+        entry = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        manifest["files"][name] = entry
+    manifest["files"] = dict(sorted(manifest["files"].items()))
+    _replace(path / MANIFEST_FILE, to_json(manifest))
 
 
 def publish(model_dir: Path, write: Callable[[Path], None]) -> Path:
@@ -222,14 +330,14 @@ def publish(model_dir: Path, write: Callable[[Path], None]) -> Path:
     return target
 
 
-def _only_onnx_file(path: Path) -> Path:
-    onnx_files = sorted(path.glob("*.onnx"))
-    preferred = path / ONNX_FILE
-    if preferred in onnx_files:
-        return preferred
-    if len(onnx_files) == 1:
-        return onnx_files[0]
-    found = ", ".join(file.name for file in onnx_files) or "none"
+def _only_onnx_file(path: Path) -> str:
+    onnx_files = sorted(file.name for file in path.glob(f"*{_SUFFIX}"))
+    plain = {_plain_file(file)[0] for file in onnx_files}
+    if ONNX_FILE in plain:
+        return ONNX_FILE
+    if len(plain) == 1:
+        return plain.pop()
+    found = ", ".join(onnx_files) or "none"
     msg = f"{path} needs a {ONNX_FILE}, or exactly one other .onnx file; found {found}"
     if (path / "saved_model.pb").exists():
         msg += "; convert the SavedModel with `python -m export saved-model`"
@@ -243,6 +351,20 @@ def _write_manifest(path: Path) -> None:
         if file.is_file()
     }
     write_json(path / MANIFEST_FILE, {"format": MANIFEST_FORMAT, "files": files})
+
+
+def _replace(file: Path, text: str) -> None:
+    """Replace a file at once: a reader sees its old content or its new one."""
+    descriptor, staging = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(text.encode())
+            os.fsync(stream.fileno())
+        Path(staging).chmod(0o644)  # mkstemp makes private files
+        Path(staging).replace(file)
+    except BaseException:
+        Path(staging).unlink(missing_ok=True)
+        raise
 
 
 def _sha256(file: Path) -> str:

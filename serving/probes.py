@@ -2,21 +2,24 @@
 
 import json
 import re
+from collections.abc import Awaitable, Callable
 
 from serving.health import Health
 from serving.http import HttpRequest, HttpResponse, Route
-from serving.metrics_page import CONTENT_TYPE, MetricsPage
+from serving.metrics_page import CONTENT_TYPE
 
 
 class Probes:
     """Handlers of `/healthz`, `/readyz` and the metrics page."""
 
-    def __init__(self, health: Health, page: MetricsPage, *, metrics_path: str | None) -> None:
+    def __init__(
+        self, health: Health, page: Callable[[], Awaitable[bytes]], *, metrics_path: str | None
+    ) -> None:
         """Bind the handlers.
 
         Args:
             health: Knows whether the server is ready.
-            page: Writes the metrics.
+            page: Gives the page of metrics.
             metrics_path: Where they are found; None for nowhere.
         """
         self._health = health
@@ -47,4 +50,4 @@ class Probes:
 
     async def metrics(self, _request: HttpRequest) -> HttpResponse:
         """`GET /monitoring/prometheus/metrics`, or wherever the page was put."""
-        return HttpResponse(body=self._page.text(), content_type=CONTENT_TYPE)
+        return HttpResponse(body=await self._page(), content_type=CONTENT_TYPE)

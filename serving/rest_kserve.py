@@ -8,7 +8,7 @@ extension_binary_data.md.
 
 import json
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from serving import kserve_codec, kserve_json
 from serving.errors import InvalidInput
 from serving.http import JSON, HttpRequest, HttpResponse, Route
+from serving.json_process import JsonProcess
 from serving.kserve_service import (
     EXTENSIONS,
     NAME,
@@ -25,6 +26,7 @@ from serving.kserve_service import (
     check_tensor_parameters,
 )
 from serving.predictor import Prediction
+from serving.rest import ELEMENT_BYTES, time_limit
 from serving.signature import DataType
 
 Value = TypeVar("Value")
@@ -58,9 +60,20 @@ class _Output(NamedTuple):
 class KServeRest:
     """Handlers of the protocol's HTTP requests."""
 
-    def __init__(self, service: InferenceService) -> None:
-        """Bind the handlers to the operations that they carry."""
+    def __init__(
+        self, service: InferenceService, json: JsonProcess, *, timeout_in_ms: int = 30_000
+    ) -> None:
+        """Bind the handlers.
+
+        Args:
+            service: The operations that they carry.
+            json: Reads and writes bodies that are large.
+            timeout_in_ms: Milliseconds that an inference may take from its last byte on
+                (`--rest_api_timeout_in_ms`).
+        """
         self._service = service
+        self._json = json
+        self._timeout_in_ms = timeout_in_ms
 
     def routes(self) -> list[Route]:
         """The rows of the route table."""
@@ -104,13 +117,18 @@ class KServeRest:
                 "platform": PLATFORM,
                 "inputs": _tensor_metadata(metadata.inputs),
                 "outputs": _tensor_metadata(metadata.outputs),
+                "parameters": metadata.parameters,
             }
         )
 
     async def infer(self, request: HttpRequest) -> HttpResponse:
         """`POST /v2/models/NAME[/versions/V]/infer`."""
+        async with time_limit(self._timeout_in_ms) as deadline:
+            return await self._infer(request, deadline)
+
+    async def _infer(self, request: HttpRequest, deadline: float) -> HttpResponse:
         name, version = _model(request)
-        body, binary = _split(request)
+        body, binary = await self._read(request)
         parameters = _member(body, "parameters", dict, "the request", {})
         all_binary = _member(parameters, "binary_data_output", bool, "the request", False)
         outputs = [
@@ -124,13 +142,46 @@ class KServeRest:
             _wire_tensors(body, binary),
             _decode,
             outputs=[output.name for output in outputs],
+            deadline=deadline,
             entrypoint="REST",
         )
         binary_names = {output.name for output in outputs if output.binary}
         if all_binary and not outputs:
             binary_names = set(prediction.outputs)
         request_id = _member(body, "id", str, "the request", "")
-        return _infer_response(prediction, request_id, binary_names)
+        return await self._respond(prediction, request_id, binary_names)
+
+    async def _read(self, request: HttpRequest) -> tuple[Mapping[str, Any], memoryview]:
+        """The JSON object at the beginning of a body, and the binary data behind it."""
+        text, binary = _split(request)
+        try:
+            body = await self._json.run(len(text), kserve_json.read, bytes(text))
+        except InvalidInput as error:
+            if HEADER_LENGTH in request.headers:
+                raise
+            msg = (
+                f"{error.message}; binary tensor data after it needs the header "
+                "Inference-Header-Content-Length"
+            )
+            raise InvalidInput(msg) from error
+        if not isinstance(body, dict):
+            msg = f"request is JSON of kind {kserve_json.kind_of(body)}, expected an object"
+            raise InvalidInput(msg)
+        return body, binary
+
+    async def _respond(
+        self, prediction: Prediction, request_id: str, binary_names: Collection[str]
+    ) -> HttpResponse:
+        body, contents = _infer_response(prediction, request_id, binary_names)
+        elements = sum(output["data"].size for output in body["outputs"] if "data" in output)
+        header = await self._json.run(ELEMENT_BYTES * elements, kserve_json.write, body)
+        if not contents:
+            return HttpResponse(body=header, content_type=JSON)
+        return HttpResponse(
+            body=b"".join([header, *contents]),
+            content_type=_BINARY,
+            headers=[(HEADER_LENGTH, str(len(header)).encode())],
+        )
 
 
 def _model(request: HttpRequest) -> tuple[str, str]:
@@ -145,8 +196,8 @@ def _tensor_metadata(tensors: Iterable[TensorMetadata]) -> list[dict[str, Any]]:
     return [tensor._asdict() for tensor in tensors]
 
 
-def _split(request: HttpRequest) -> tuple[Mapping[str, Any], memoryview]:
-    """The JSON object at the beginning of a body, and the binary data behind it."""
+def _split(request: HttpRequest) -> tuple[memoryview, memoryview]:
+    """The JSON at the beginning of a body, and the binary data behind it."""
     content = memoryview(request.body)
     length = request.headers.get(HEADER_LENGTH)
     end = len(content)
@@ -158,17 +209,7 @@ def _split(request: HttpRequest) -> tuple[Mapping[str, Any], memoryview]:
             )
             raise InvalidInput(msg)
         end = int(length)
-    try:
-        body = json.loads(str(content[:end], "utf-8"))
-    except (ValueError, RecursionError) as error:
-        msg = f"request is not JSON: {error}"
-        if length is None:
-            msg += "; binary tensor data after it needs the header Inference-Header-Content-Length"
-        raise InvalidInput(msg) from error
-    if not isinstance(body, dict):
-        msg = f"request is JSON of kind {kserve_json.kind_of(body)}, expected an object"
-        raise InvalidInput(msg)
-    return body, content[end:]
+    return content[:end], content[end:]
 
 
 def _member(
@@ -249,6 +290,11 @@ def _decode(wire: _WireTensor) -> np.ndarray:
             msg = f"shape has {kserve_json.kind_of(size)}, expected integers alone"
             raise InvalidInput(msg)
     if raw is None:
+        data = entry.get("data")
+        if isinstance(data, np.ndarray):
+            return data
+        if isinstance(data, InvalidInput):
+            raise data
         return kserve_json.decode(datatype, shape, _member(entry, "data", list, where))
     if "data" in entry:
         msg = "data is given beside binary_data_size, expected one of them"
@@ -257,8 +303,9 @@ def _decode(wire: _WireTensor) -> np.ndarray:
 
 
 def _infer_response(
-    prediction: Prediction, request_id: str, binary_names: Iterable[str]
-) -> HttpResponse:
+    prediction: Prediction, request_id: str, binary_names: Collection[str]
+) -> tuple[dict[str, Any], list[bytes]]:
+    """The JSON of an answer, its data still in arrays, and the binary data behind it."""
     outputs = []
     contents = []
     for alias, array in prediction.outputs.items():
@@ -271,11 +318,7 @@ def _infer_response(
             contents.append(kserve_codec.encode_raw(array))
             output["parameters"] = {"binary_data_size": len(contents[-1])}
         else:
-            try:
-                output["data"] = kserve_json.encode(array)
-            except InvalidInput as error:
-                msg = f'output "{alias}": {error.message}'
-                raise InvalidInput(msg) from error
+            output["data"] = array
         outputs.append(output)
     body: dict[str, Any] = {
         "model_name": prediction.servable.name,
@@ -284,11 +327,4 @@ def _infer_response(
     }
     if request_id:
         body["id"] = request_id
-    header = json.dumps(body).encode()
-    if not contents:
-        return HttpResponse(body=header, content_type=JSON)
-    return HttpResponse(
-        body=b"".join([header, *contents]),
-        content_type=_BINARY,
-        headers=[(HEADER_LENGTH, str(len(header)).encode())],
-    )
+    return body, contents

@@ -6,11 +6,21 @@ A front end looks the path of a call up and hands the request to the handler.
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any, Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
-from google.protobuf.message import Message
+from google.protobuf.message import DecodeError, Message
 
-Request = TypeVar("Request", bound=Message)
+from serving.errors import InvalidInput
+
+Request = TypeVar("Request")
+
+
+class Response(Protocol):
+    """A message, or what takes its place."""
+
+    def SerializeToString(self) -> bytes:  # noqa: N802 - as messages have it
+        """The bytes of the message."""
+        ...
 
 
 class Call(NamedTuple):
@@ -31,13 +41,16 @@ class UnaryMethod(Generic[Request]):
 
     Attributes:
         path: `/package.Service/Method`, as in HTTP/2's `:path`.
-        request_type: Message class to parse the request with.
+        request_type: Message class of the request.
         handler: Answers with a message, or raises a `ServingError`.
+        parse: Makes the request of its bytes, or raises DecodeError; by default the message
+            class does.
     """
 
     path: str
     request_type: type[Request]
-    handler: Callable[[Request, Call], Awaitable[Message]]
+    handler: Callable[[Request, Call], Awaitable[Response]]
+    parse: Callable[[bytes], Request] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,6 +70,22 @@ class StreamMethod(Generic[Request]):
 
 
 Method = UnaryMethod[Any] | StreamMethod[Any]
+
+
+def parse(method: Method, message: bytes) -> Any:  # noqa: ANN401 - a request of any type
+    """The request of a call.
+
+    Raises:
+        InvalidInput: the bytes are no such message.
+    """
+    try:
+        if isinstance(method, UnaryMethod) and method.parse:
+            return method.parse(message)
+        return method.request_type.FromString(message)
+    except DecodeError as error:
+        name = method.request_type.DESCRIPTOR.full_name
+        msg = f"request of {len(message)} bytes is not a {name} message"
+        raise InvalidInput(msg) from error
 
 
 def method_table(methods: Iterable[Method]) -> dict[str, Method]:

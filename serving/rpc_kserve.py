@@ -130,6 +130,10 @@ class KServe:
             platform=PLATFORM,
             inputs=_tensor_metadata(metadata.inputs),
             outputs=_tensor_metadata(metadata.outputs),
+            parameters={
+                name: InferParameter(string_param=value)
+                for name, value in metadata.parameters.items()
+            },
         )
 
     async def model_infer(self, request: ModelInferRequest, call: Call) -> ModelInferResponse:

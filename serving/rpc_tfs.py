@@ -3,28 +3,28 @@
 import asyncio
 import logging
 
-from serving import tensor_codec
-from serving.errors import FailedPrecondition, InvalidInput, ServingError
+import numpy as np
+
+from serving import predict_messages, tensor_codec
+from serving.errors import InvalidInput, ServingError
 from serving.manager import Manager
 from serving.model_config_list import models_of
-from serving.predictor import ModelSpec, Predictor
-from serving.protos import tensorflow_pb2, tensorflow_serving_pb2
+from serving.model_spec import read_model_spec, write_model_spec
+from serving.predict_messages import EncodedResponse, RequestReader, TemplatedRequest
+from serving.predictor import Prediction, Predictor, check_request
+from serving.protos import tensorflow_pb2
 from serving.protos.tensorflow_serving_pb2 import (
-    ClassificationRequest,
     GetModelMetadataRequest,
     GetModelMetadataResponse,
     GetModelStatusRequest,
     GetModelStatusResponse,
-    InferenceTask,
     PredictRequest,
-    PredictResponse,
-    RegressionRequest,
     ReloadConfigRequest,
     ReloadConfigResponse,
     SignatureDefMap,
 )
 from serving.rpc import Call, Method, UnaryMethod
-from serving.signature import Signature, TensorSpec
+from serving.signature import DEFAULT_SIGNATURE_NAME, Signature, TensorSpec
 
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
 MODEL_SERVICE = "tensorflow.serving.ModelService"
@@ -42,7 +42,6 @@ class TensorFlowServing:
         manager: Manager,
         *,
         answer_as_tensor_content: bool = False,
-        reloadable: bool = True,
     ) -> None:
         """Bind the handlers.
 
@@ -51,12 +50,10 @@ class TensorFlowServing:
             manager: Knows the versions.
             answer_as_tensor_content: Answer in `tensor_content` instead of typed fields
                 (`--enable_serialization_as_tensor_content`).
-            reloadable: Whether requests may change the set of models.
         """
         self._predictor = predictor
         self._manager = manager
         self._answer_as_tensor_content = answer_as_tensor_content
-        self._reloadable = reloadable
         self._reloading: set[asyncio.Task[None]] = set()
 
     def methods(self) -> list[Method]:
@@ -66,6 +63,7 @@ class TensorFlowServing:
                 path=f"/{PREDICTION_SERVICE}/Predict",
                 request_type=PredictRequest,
                 handler=self.predict,
+                parse=RequestReader().read,
             ),
             UnaryMethod(
                 path=f"/{PREDICTION_SERVICE}/GetModelMetadata",
@@ -84,27 +82,43 @@ class TensorFlowServing:
             ),
         ]
 
-    async def predict(self, request: PredictRequest, call: Call) -> PredictResponse:
+    async def predict(
+        self, request: PredictRequest | TemplatedRequest, call: Call
+    ) -> EncodedResponse:
         """PredictionService.Predict."""
-        prediction = await self._predictor.predict(
-            read_model_spec(request),
-            request.inputs,
-            tensor_codec.decode,
-            output_filter=request.output_filter,
-            deadline=call.deadline,
-        )
-        response = PredictResponse()
-        write_model_spec(
-            response.model_spec,
-            prediction.servable.name,
-            prediction.servable.version,
-            prediction.signature_name,
-        )
-        for alias, array in prediction.outputs.items():
-            tensor_codec.encode(
-                array, response.outputs[alias], as_content=self._answer_as_tensor_content
+        if isinstance(request, TemplatedRequest):
+            servable, signature_name, outputs = await self._predict_templated(request, call)
+        else:
+            servable, signature_name, outputs = await self._predictor.predict(
+                read_model_spec(request),
+                request.inputs,
+                tensor_codec.decode,
+                output_filter=request.output_filter,
+                deadline=call.deadline,
             )
-        return response
+        return predict_messages.encode_response(
+            servable.name,
+            servable.version,
+            signature_name,
+            outputs,
+            as_content=self._answer_as_tensor_content,
+        )
+
+    async def _predict_templated(self, request: TemplatedRequest, call: Call) -> Prediction:
+        """Predict; what was checked for an earlier request of the kind is not checked again."""
+        template = request.template
+        spec = template.spec
+        servable = self._predictor.servable(spec)
+        name = spec.signature_name or DEFAULT_SIGNATURE_NAME
+        arrays = {template.alias: request.array}
+        outputs = template.outputs_if_accepted(servable)
+        if outputs is None:
+            arrays, outputs = check_request(
+                servable, name, arrays, _as_it_is, template.output_filter
+            )
+            template.accept(servable, outputs)
+        answer = await servable.predict(name, arrays, outputs, deadline=call.deadline)
+        return Prediction(servable, name, answer)
 
     async def get_model_metadata(
         self, request: GetModelMetadataRequest, _call: Call
@@ -149,12 +163,6 @@ class TensorFlowServing:
         where TensorFlow Serving would have taken over half of the new one. A refusal is the status
         of the call, as it is there: the response's own status only ever says OK.
         """
-        if not self._reloadable:
-            msg = (
-                "HandleReloadConfigRequest would reach one of this server's --workers alone; write "
-                "the list into its --model_config_file, which all of them read"
-            )
-            raise FailedPrecondition(msg)
         models = models_of(request.config)
         logger.info("reload requested: %s", ", ".join(models) or "no model")
         # A client that gives up waiting must not leave a half-done change behind.
@@ -171,39 +179,8 @@ class TensorFlowServing:
         return response
 
 
-def read_model_spec(
-    request: PredictRequest
-    | GetModelMetadataRequest
-    | GetModelStatusRequest
-    | ClassificationRequest
-    | RegressionRequest
-    | InferenceTask,
-) -> ModelSpec:
-    """The ModelSpec of a request.
-
-    Raises:
-        InvalidInput: it has none.
-    """
-    if not request.HasField("model_spec"):
-        msg = "Missing ModelSpec"
-        raise InvalidInput(msg)
-    spec = request.model_spec
-    choice = spec.WhichOneof("version_choice")
-    return ModelSpec(
-        name=spec.name,
-        version=spec.version.value if choice == "version" else None,
-        version_label=spec.version_label if choice == "version_label" else None,
-        signature_name=spec.signature_name,
-    )
-
-
-def write_model_spec(
-    spec: tensorflow_serving_pb2.ModelSpec, name: str, version: int, signature_name: str = ""
-) -> None:
-    """Write into an answer who gave it."""
-    spec.name = name
-    spec.version.value = version
-    spec.signature_name = signature_name
+def _as_it_is(array: np.ndarray) -> np.ndarray:
+    return array
 
 
 def _write_signature(signature: Signature, proto: tensorflow_pb2.SignatureDef) -> None:

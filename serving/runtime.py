@@ -20,6 +20,7 @@ import numpy as np
 import onnxruntime
 
 from serving.errors import DataLoss, InternalError, InvalidInput, ServingError
+from serving.model_folder import Precision
 from serving.signature import DataType, TensorSpec
 
 Device = Literal["auto", "cpu", "cuda"]
@@ -30,6 +31,10 @@ _CUDA_OPTIONS = {
     # The default doubles the memory pool whenever it grows, and the pool never shrinks.
     "arena_extend_strategy": "kSameAsRequested",
 }
+# Fastest first. A version only has an int8 graph if that is faster than the fp32 one on CPUs, which
+# compute fp16 in float32, between two casts. The int8 graphs are not made for CUDA.
+_FASTEST_ON_CPU: tuple[Precision, ...] = ("int8", "fp32", "w8", "fp16")
+_FASTEST_ON_CUDA: tuple[Precision, ...] = ("fp16", "fp32", "w8", "int8")
 _CGROUP_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 _CGROUP_V1_QUOTA = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
 _CGROUP_V1_PERIOD = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
@@ -46,12 +51,20 @@ class RuntimeConfig:
             the cores.
         gpu_mem_limit_bytes: Most memory that ONNX Runtime's pool on the GPU may take, for each
             graph; what CUDA itself needs comes on top. 0: no limit.
+        precision: Which variant of each graph; `auto` takes the fastest that there is.
     """
 
     device: Device = "auto"
     instances: int = 1
     intra_op_threads: int = 1
     gpu_mem_limit_bytes: int = 0
+    precision: Precision | Literal["auto"] = "auto"
+
+    def precisions(self, provider: str) -> tuple[Precision, ...]:
+        """The precisions that will do on an execution provider, the best one first."""
+        if self.precision != "auto":
+            return (self.precision,)
+        return _FASTEST_ON_CUDA if provider == CUDA else _FASTEST_ON_CPU
 
 
 class DeviceError(Exception):
@@ -126,8 +139,15 @@ class Runtime:
         outputs: Likewise for its outputs.
     """
 
-    def __init__(self, onnx_file: Path, config: RuntimeConfig) -> None:
+    def __init__(
+        self, onnx_file: Path, config: RuntimeConfig, precision: Precision = "fp32"
+    ) -> None:
         """Load a graph.
+
+        Args:
+            onnx_file: The graph.
+            config: How to run it.
+            precision: Of the graph.
 
         Raises:
             DataLoss: the file is no ONNX graph that can be served.
@@ -140,6 +160,9 @@ class Runtime:
         options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
         options.log_severity_level = 4  # fatal only: errors reach us as exceptions
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if precision == "w8":
+            # Turns the weights into float32 once and for all; otherwise every run would do it.
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
         providers, _ = choose_providers(config.device)
         cuda_options = dict(_CUDA_OPTIONS)
         if config.gpu_mem_limit_bytes:

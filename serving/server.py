@@ -3,24 +3,25 @@
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from serving import warmup
+from serving import metrics_page, warmup
 from serving.batcher import BatchingConfig
 from serving.byte_budget import ByteBudget
 from serving.config import DEFAULT_MODELS_DIR, ServerConfig
-from serving.errors import ConfigError
+from serving.errors import ConfigError, FailedPrecondition
 from serving.front_asgi import Application, GrpcApplication
 from serving.health import SERVICE as HEALTH_SERVICE
 from serving.health import Health
 from serving.http import HttpApplication, Route
 from serving.inference import Inference
+from serving.json_process import JsonProcess
 from serving.kserve_service import InferenceService
 from serving.listeners import Listeners
-from serving.manager import Manager
+from serving.manager import LoadServable, Manager
 from serving.metered_methods import metered
 from serving.metrics import Metrics
 from serving.metrics_page import MetricsPage
@@ -39,6 +40,7 @@ from serving.rpc_tfs import MODEL_SERVICE, PREDICTION_SERVICE, TensorFlowServing
 from serving.runtime import RuntimeConfig, choose_providers
 from serving.servable import Servable
 from serving.web_server import WebServer
+from serving.worker import Link, WorkerManager
 
 if TYPE_CHECKING:
     from serving.front_grpcio import GrpcioServer
@@ -59,20 +61,12 @@ class ModelServer:
         port: The gRPC port, once started.
     """
 
-    def __init__(
-        self,
-        config: ServerConfig,
-        *,
-        listeners: Listeners | None = None,
-        wait_for_others: Callable[[], Awaitable[None]] | None = None,
-    ) -> None:
+    def __init__(self, config: ServerConfig, *, link: Link | None = None) -> None:
         """Put the parts together; nothing is bound or loaded yet.
 
         Args:
             config: The settings.
-            listeners: Sockets to use instead of those that the settings ask for.
-            wait_for_others: Awaited when the models are loaded, before the server calls itself
-                ready.
+            link: To the supervisor, if this is one worker of several.
 
         Raises:
             ConfigError: there is no model, a settings file cannot be understood, or there is no
@@ -90,17 +84,11 @@ class ModelServer:
             runtime.intra_op_threads,
         )
         self._certificates = config.tls()
+        self._link = link
+        self._listeners = None if link is None else link.listeners
         self._model_config_file: ModelConfigFile | None = None
-        find_models = config.find_models()
-        if config.model_config_file is not None:
-            retry_seconds = config.manager().retry_seconds
-            file = ModelConfigFile(config.model_config_file, retry_seconds=retry_seconds)
-            self._model_config_file = file
-            find_models = lambda: file.models  # noqa: E731 - one of two ways, both short
-        self.manager = Manager(
-            find_models,
-            partial(self._load, config=runtime, batching=config.batching()),
-            config.manager(),
+        self.manager = self._make_manager(
+            partial(self._load, config=runtime, batching=config.batching())
         )
         self._metrics = Metrics(self.manager)
         self._metrics_path = config.metrics_path()
@@ -112,7 +100,6 @@ class ModelServer:
             predictor,
             self.manager,
             answer_as_tensor_content=config.enable_serialization_as_tensor_content,
-            reloadable=config.workers == 1,
         )
         kserve = InferenceService(
             predictor, self.manager, is_ready=lambda: self._ready, metrics=self._metrics
@@ -129,28 +116,53 @@ class ModelServer:
             *reflection.methods(),
         ]
         page = MetricsPage(self._metrics, provider=providers[0])
-        probes = Probes(self._health, page, metrics_path=self._metrics_path)
-        timeout_in_ms = config.rest_api_timeout_in_ms
-        rest = Rest(predictor, self.manager, self._metrics, timeout_in_ms=timeout_in_ms)
-        rest_inference = RestInference(
-            inference, predictor, self._metrics, timeout_in_ms=timeout_in_ms
+        if link is not None:
+            link.serve(self.manager, page.metrics)
+        probes = Probes(
+            self._health, partial(_metrics_text, page, link), metrics_path=self._metrics_path
         )
-        routes = [*rest.routes(), *rest_inference.routes(), *KServeRest(kserve).routes()]
+        timeout_in_ms = config.rest_api_timeout_in_ms
+        self._json = json = JsonProcess()
+        rest = Rest(predictor, self.manager, self._metrics, json, timeout_in_ms=timeout_in_ms)
+        rest_inference = RestInference(
+            inference, predictor, self._metrics, json, timeout_in_ms=timeout_in_ms
+        )
+        rest_kserve = KServeRest(kserve, json, timeout_in_ms=timeout_in_ms)
+        routes = [*rest.routes(), *rest_inference.routes(), *rest_kserve.routes()]
         self._tracing = _tracing() if config.enable_tracing else None
         if self._tracing is not None:
             rows, routes = self._tracing.methods(rows), self._tracing.routes(routes)
         methods = method_table(rows)
         with_grpcio = config.front == "grpcio"
-        self._grpcio = _grpcio_server(methods, config) if with_grpcio else None
+        budget = ByteBudget(config.max_buffered_bytes)
+        self._grpcio = _grpcio_server(methods, config, budget) if with_grpcio else None
         application = _application(
-            {} if with_grpcio else methods, [*routes, *probes.routes()], config
+            {} if with_grpcio else methods, [*routes, *probes.routes()], config, budget
         )
         self._web_server = WebServer(application, config)
-        self._listeners = listeners
-        self._wait_for_others = wait_for_others
         self._watching: asyncio.Task[None] | None = None
         self._ready = False
         self.port = 0
+
+    def _make_manager(self, load: LoadServable) -> Manager:
+        """The manager, and where it finds its models.
+
+        Raises:
+            ConfigError: the list of models cannot be understood.
+        """
+        config, link = self.config, self._link
+        find_models = config.find_models()
+        if link is not None and link.models is not None:
+            given = link.models
+            find_models = lambda: given  # noqa: E731 - one of several ways, all short
+        elif config.model_config_file is not None:
+            retry_seconds = config.manager().retry_seconds
+            file = ModelConfigFile(config.model_config_file, retry_seconds=retry_seconds)
+            self._model_config_file = file
+            find_models = lambda: file.models  # noqa: E731 - likewise
+        if link is None:
+            return Manager(find_models, load, config.manager())
+        return WorkerManager(find_models, load, config.manager(), link)
 
     def _load(
         self, name: str, version: int, path: Path, config: RuntimeConfig, batching: BatchingConfig
@@ -178,27 +190,46 @@ class ModelServer:
         callers never see the successor of a worker that died without its models.
 
         Raises:
-            ConfigError: the port cannot be bound.
+            ConfigError: the port cannot be bound, or see `_load_models`.
             DeviceError: CUDA was insisted on and a model did not get it.
         """
-        is_worker = self._wait_for_others is not None
+        is_worker = self._link is not None
         if is_worker:
-            await self.manager.start()
+            await self._load_models()
         await self._listen()
         what = "models are loaded" if is_worker else "loading models"
         logger.info("listening on %s:%d, %s", self.config.host, self.port, what)
         if not is_worker:
-            await self.manager.start()
+            await self._load_models()
         poll_seconds = self.config.model_config_file_poll_wait_seconds
         if self._model_config_file is not None and poll_seconds:
             watch = self._model_config_file.watch(self.manager.reload, poll_seconds)
             self._watching = asyncio.create_task(watch)
-        if self._wait_for_others is not None:
-            await self._wait_for_others()
+        if self._link is not None:
+            await self._link.wait_for_others()
         self._ready = True
         self._models_changed()
         available = [name for name, ready in self.manager.availability.items() if ready]
         logger.info("ready: %s", ", ".join(available) or "no model")
+
+    async def _load_models(self) -> None:
+        """Load what there is.
+
+        Raises:
+            ConfigError: a version label leads to a version that is not there.
+            DeviceError: CUDA was insisted on and a model did not get it.
+        """
+        try:
+            # What takes the place of a worker that ended must not be kept from it by a version
+            # that has lost its files since: the others serve it still.
+            replaces = self._link is not None and self._link.replaces
+            await self.manager.start(check_labels=not replaces)
+        except FailedPrecondition as error:
+            msg = (
+                f"{self.config.model_config_file}: {error.message}; expected a version that can be "
+                "loaded, or --allow_version_labels_for_unavailable_models"
+            )
+            raise ConfigError(msg) from error
 
     async def _listen(self) -> None:
         """Bind and accept.
@@ -222,14 +253,16 @@ class ModelServer:
         Raises:
             ConfigError: the folder of models, or of the one model, cannot be read or is empty.
         """
-        if self._model_config_file is not None:
+        has_list = self._link is not None and self._link.models is not None
+        if self._model_config_file is not None or has_list:
             return  # an empty list is a wish, and its folders may fill later
+        path = self.config.model_base_path
         try:
             models = self.config.find_models()()
+            versions = [] if path is None else list_versions(path)
         except OSError as error:
             raise ConfigError(str(error)) from error
-        path = self.config.model_base_path
-        if path is not None and not list_versions(path):
+        if path is not None and not versions:
             msg = (
                 f"no version of {self.config.model_name} found in {path.absolute()}; expected "
                 "<version>/model.onnx in it, or another --model_base_path"
@@ -267,6 +300,7 @@ class ModelServer:
         await asyncio.gather(
             self._web_server.stop(), *([self._grpcio.stop()] if self._grpcio is not None else [])
         )
+        await self._json.close()
         if self._tracing is not None:
             await self._tracing.stop(max(_LEAST_FLUSH_SECONDS, drained - time.monotonic()))
         await self.manager.close()
@@ -274,22 +308,28 @@ class ModelServer:
             self._listeners.remove_socket_path()
 
 
+async def _metrics_text(page: MetricsPage, link: Link | None) -> bytes:
+    """The page of metrics: this process', or the sum of all workers'."""
+    return page.text() if link is None else metrics_page.render(await link.metrics())
+
+
 def _application(
-    methods: Mapping[str, Method], routes: list[Route], config: ServerConfig
+    methods: Mapping[str, Method], routes: list[Route], config: ServerConfig, budget: ByteBudget
 ) -> Application:
     """What the web server runs: HTTP routes, and gRPC unless another front end has the methods."""
     limit = config.max_message_bytes
-    budget = ByteBudget(config.max_buffered_bytes)
     http = HttpApplication(routes, max_body_bytes=limit, budget=budget)
     if not methods:
         return http
     return GrpcApplication(methods, http, max_message_bytes=limit, budget=budget)
 
 
-def _grpcio_server(methods: Mapping[str, Method], config: ServerConfig) -> "GrpcioServer":
+def _grpcio_server(
+    methods: Mapping[str, Method], config: ServerConfig, budget: ByteBudget
+) -> "GrpcioServer":
     from serving.front_grpcio import GrpcioServer  # noqa: PLC0415 - 16 MB, only where it is used
 
-    return GrpcioServer(methods, config)
+    return GrpcioServer(methods, config, budget=budget)
 
 
 def _tracing() -> "Tracing":

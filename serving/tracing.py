@@ -20,7 +20,6 @@ from dataclasses import replace
 from importlib import metadata
 from typing import Any
 
-from google.protobuf.message import Message
 from opentelemetry import propagate, trace
 from opentelemetry.propagators.textmap import Getter
 from opentelemetry.sdk.trace import TracerProvider
@@ -30,7 +29,7 @@ from serving import stage_times
 from serving.errors import ServingError, StatusCode
 from serving.health import SERVICE as HEALTH_SERVICE
 from serving.http import HTTP_STATUS, HttpRequest, HttpResponse, Route
-from serving.rpc import Call, Method, UnaryMethod
+from serving.rpc import Call, Method, Response, UnaryMethod
 from serving.stage_times import StageTimes
 from serving.tracer_provider import NAME, from_environment
 
@@ -90,7 +89,7 @@ class Tracing:
         service, _, name = method.path[1:].rpartition("/")
         attributes = {"rpc.system": "grpc", "rpc.service": service, "rpc.method": name}
 
-        async def handle(request: Any, call: Call) -> Message:  # noqa: ANN401 - any message
+        async def handle(request: Any, call: Call) -> Response:  # noqa: ANN401 - any message
             with self._span(method.path[1:], call.headers, attributes, _GRPC_STATUS) as span:
                 _note_model(span, *_model_of(request))
                 response = await handler(request, call)

@@ -8,6 +8,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from serving import model_folder
+from serving.model_folder import Precision
 from serving.signature import DataType, Signature, TensorSpec
 
 OPSET = 17
@@ -296,3 +297,70 @@ def convolution(models_dir: Path, name: str = "convolution", version: int = 1) -
         [numpy_helper.from_array(np.asarray(value), alias) for alias, value in weights.items()],
     )
     return path
+
+
+# What one row of ones gives in each precision of `variants`: so an answer tells which graph ran.
+VARIANT_ANSWERS = {"fp32": 0.9, "fp16": 0.9001465, "w8": 0.75, "int8": 1.5}
+
+
+def variants(models_dir: Path, precisions: Sequence[Precision], name: str = "variants") -> Path:
+    """`y = x · weights`, float32 (batch, 3) to (batch, 1), in several precisions of the weights.
+
+    Published with signature.json, which names `model.onnx` even if fp32 is not among them.
+    """
+
+    def write(path: Path) -> None:
+        for precision in precisions:
+            _save_variant(path / model_folder.variant_file("model.onnx", precision), precision)
+        tensors = {
+            "x": TensorSpec(dtype=DataType.DT_FLOAT, shape=(-1, 3), tensor="x", graph_name="x:0"),
+            "y": TensorSpec(dtype=DataType.DT_FLOAT, shape=(-1, 1), tensor="y", graph_name="y:0"),
+        }
+        signature = Signature(
+            method_name="tensorflow/serving/predict",
+            file="model.onnx",
+            inputs={"x": tensors["x"]},
+            outputs={"y": tensors["y"]},
+        )
+        model_folder.write_signatures(path, {"serving_default": signature})
+
+    return model_folder.publish(models_dir / name, write)
+
+
+def _save_variant(file: Path, precision: Precision) -> None:
+    """The graph in one precision; 8 bits come with quantization nodes, as real ones do."""
+    weights = np.full((3, 1), 0.3, np.float32)
+    scales = {"w8": 0.25, "int8": 0.5}
+    if precision == "fp32":
+        nodes = [helper.make_node("MatMul", ["x", "weights"], ["y"])]
+        values = {"weights": weights}
+    elif precision == "fp16":
+        nodes = [
+            helper.make_node("Cast", ["x"], ["half"], to=TensorProto.FLOAT16),
+            helper.make_node("MatMul", ["half", "weights"], ["product"]),
+            helper.make_node("Cast", ["product"], ["y"], to=TensorProto.FLOAT),
+        ]
+        values = {"weights": weights.astype(np.float16)}
+    else:
+        source = "x" if precision == "w8" else "rounded"
+        nodes = [
+            helper.make_node("DequantizeLinear", ["weights", "scale", "zero"], ["floats"]),
+            helper.make_node("MatMul", [source, "floats"], ["y"]),
+        ]
+        if precision == "int8":
+            nodes[:0] = [
+                helper.make_node("QuantizeLinear", ["x", "scale", "zero"], ["bytes"]),
+                helper.make_node("DequantizeLinear", ["bytes", "scale", "zero"], ["rounded"]),
+            ]
+        values = {
+            "weights": np.ones((3, 1), np.int8),
+            "scale": np.float32(scales[precision]),
+            "zero": np.int8(0),
+        }
+    save(
+        file,
+        nodes,
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 1])],
+        [numpy_helper.from_array(np.asarray(value), alias) for alias, value in values.items()],
+    )

@@ -131,7 +131,7 @@ def test_threads_follow_the_cores(monkeypatch, settings, instances, threads):
             "--grpc_socket_path given with --front grpcio and --workers",
         ),
         (["--port=8500", "--rest_api_port=8500"], {}, "are both 8500"),
-        (["--precision=int8"], {}, "--precision is 'int8', expected one of auto, fp32"),
+        (["--precision=int4"], {}, "--precision is 'int4', expected one of auto, fp32, fp16, w8"),
         (["--front=apache"], {}, "--front is 'apache', expected one of asgi, grpcio"),
         (["--model_config_file="], {}, "--model_config_file is empty, expected a path"),
     ],

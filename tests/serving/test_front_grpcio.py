@@ -6,6 +6,7 @@ import grpc.aio
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
+from serving.byte_budget import ByteBudget
 from serving.config import ServerConfig
 from serving.errors import ConfigError, InvalidInput
 from serving.front_grpcio import GrpcioServer
@@ -16,14 +17,22 @@ SHOUT_EACH = "/s/ShoutEach"
 
 
 class Shouter:
-    """Methods of either kind, and the calls that they got."""
+    """Methods of either kind, and the calls that they got; they answer once `wait` is over."""
 
     def __init__(self) -> None:
         self.calls = []
+        self.wait = None
+
+    async def called(self, times: int) -> None:
+        """Return when there were so many calls."""
+        while len(self.calls) < times:  # noqa: ASYNC110 - a test can wait a little longer
+            await asyncio.sleep(0.01)
 
     async def shout(self, request, call):
         """Upper case, with two words that go wrong."""
         self.calls.append(call)
+        if self.wait:
+            await self.wait.wait()
         if request.value == "bug":
             msg = "secret"
             raise RuntimeError(msg)
@@ -55,7 +64,8 @@ def talk(shouter):
     )
 
     async def run(conversation, **settings):
-        server = GrpcioServer(methods, ServerConfig(host="127.0.0.1", port=0, **settings))
+        config = ServerConfig(host="127.0.0.1", port=0, **settings)
+        server = GrpcioServer(methods, config, budget=ByteBudget(config.max_buffered_bytes))
         port = await server.start(None)
         try:
             async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
@@ -87,6 +97,35 @@ def test_streams_answer_request_by_request(talk):
     texts = [message(text) for text in ("a", "b", "c")]
 
     assert talk(lambda channel: stream(channel, texts)) == ["A", "B", "C"]
+
+
+@pytest.mark.parametrize("path", [SHOUT, SHOUT_EACH])
+def test_requests_share_a_budget(talk, shouter, path):
+    """What all callers send at once is bounded; an answered or refused call takes nothing of it."""
+    large = message("x" * 600)
+
+    async def ask(channel):
+        if path == SHOUT:
+            return await channel.unary_unary(SHOUT)(large, timeout=10)
+        return await stream(channel, [large])
+
+    async def conversation(channel):
+        before = [await ask(channel) for _ in range(3)]
+        shouter.wait = asyncio.Event()
+        first = asyncio.create_task(ask(channel))
+        await asyncio.wait_for(shouter.called(4), 10)
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await ask(channel)
+        shouter.wait.set()
+        await first
+        return [*before, await ask(channel)], caught.value
+
+    answers, error = talk(conversation, max_buffered_bytes=1000)
+
+    assert len(answers) == 4
+    assert error.code() is grpc.StatusCode.UNAVAILABLE
+    assert error.details().startswith("requests of 603 bytes are under way, at most 1000 may be")
+    assert len(shouter.calls) == 5
 
 
 @pytest.mark.parametrize("path", [SHOUT, SHOUT_EACH])
@@ -169,4 +208,4 @@ def test_a_channel_argument_needs_a_value():
     config = ServerConfig(grpc_channel_arguments="a=1,b")
 
     with pytest.raises(ConfigError, match="has 'b', expected key=value"):
-        GrpcioServer({}, config)
+        GrpcioServer({}, config, budget=ByteBudget(1))

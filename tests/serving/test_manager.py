@@ -1,5 +1,7 @@
 import asyncio
 import shutil
+import threading
+from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
@@ -200,6 +202,98 @@ def test_an_unreadable_configuration_keeps_the_models(tmp_path, caplog):
     assert caplog.text.count("models stay as they are") == 1
 
 
+def test_a_label_on_a_version_that_is_not_there_stops_the_start(tmp_path):
+    """Clients that ask for it would find out otherwise; the words are TensorFlow Serving's."""
+    tiny_models.identity(tmp_path)
+    find = fixed(model("m", tmp_path / "identity", labels={"stable": 1, "canary": 2}))
+
+    with pytest.raises(
+        FailedPrecondition, match="assign label to version 2 of model m, which is not currently"
+    ):
+        manage(lambda _: None, find)
+
+
+def test_a_label_may_wait_for_its_version_if_that_is_allowed(tmp_path):
+    """--allow_version_labels_for_unavailable_models: callers are told until it is there."""
+    tiny_models.identity(tmp_path)
+    config = model("m", tmp_path / "identity", policy=All(), labels={"canary": 2})
+
+    async def scenario(manager):
+        with pytest.raises(NotFound, match=r"Specific\(m, 2\); versions available: 1"):
+            manager.servable("m", label="canary")
+        tiny_models.identity(tmp_path, version=2)
+        await manager.update()
+        return manager.servable("m", label="canary").version
+
+    assert manage(scenario, fixed(config), allow_labels_for_unavailable=True) == 2
+
+
+def test_a_label_in_use_never_moves_to_a_version_that_is_not_there(tmp_path):
+    """That flag is for new labels: whoever asks for an old one must go on being answered."""
+    tiny_models.identity(tmp_path)
+
+    def config(**labels):
+        return model("m", tmp_path / "identity", labels=labels)
+
+    async def scenario(manager):
+        with pytest.raises(FailedPrecondition, match="assign label to version 2 of model m"):
+            await manager.reload(by_name([config(stable=2)]))
+        await manager.reload(by_name([config(stable=1, canary=2)]))
+        return manager.servable("m", label="stable").version
+
+    find = fixed(config(stable=1))
+
+    assert manage(scenario, find, allow_labels_for_unavailable=True) == 1
+
+
+def lock(monkeypatch, folder: Path) -> None:
+    """Make a folder unreadable, also for root."""
+    iterdir = Path.iterdir
+
+    def refuse(path: Path):
+        if path == folder:
+            raise PermissionError(13, "Permission denied", str(path))
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+
+
+def test_an_unreadable_subfolder_is_left_out(tmp_path, monkeypatch, caplog):
+    """The lost+found of a volume does not hide the models beside it; it is logged once."""
+    tiny_models.identity(tmp_path)
+    (tmp_path / "lost+found").mkdir()
+    lock(monkeypatch, tmp_path / "lost+found")
+
+    async def scenario(manager):
+        tiny_models.add(tmp_path)
+        await manager.update()
+        return manager.availability
+
+    availability = manage(scenario, partial(find_models, tmp_path))
+
+    assert availability == {"add": True, "identity": True}
+    assert caplog.text.count("lost+found is left out: Permission denied") == 1
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_model_whose_folder_gets_locked_goes_on(tmp_path, monkeypatch, caplog, listed):
+    """A mistaken chmod takes neither that model down nor keeps others from being found."""
+    tiny_models.identity(tmp_path)
+    tiny_models.add(tmp_path)
+    listing = fixed(model("identity", tmp_path / "identity"), model("add", tmp_path / "add"))
+
+    async def scenario(manager):
+        lock(monkeypatch, tmp_path / "identity")
+        tiny_models.add(tmp_path, version=2)
+        await manager.update()
+        return manager.servable("identity").version, manager.servable("add").version
+
+    versions = manage(scenario, listing if listed else partial(find_models, tmp_path))
+
+    assert versions == (1, 2)
+    assert "Permission denied" in caplog.text
+
+
 def test_new_and_removed_models_are_noticed(tmp_path):
     """A model folder that appears is served, one that disappears is unloaded."""
     tiny_models.identity(tmp_path)
@@ -311,6 +405,81 @@ def test_a_reload_that_fails_changes_nothing(tmp_path, changes, error, message):
     assert availability == {"identity": True}
     assert same
     assert answer == [[1, 1, 1]]
+
+
+def test_a_prepared_set_is_not_served(tmp_path):
+    """Between `prepare` and `commit` callers see the old set; after `abort` nothing is left."""
+    tiny_models.identity(tmp_path)
+    tiny_models.add(tmp_path)
+
+    async def scenario(manager):
+        new = by_name([model("add", tmp_path / "add")])
+        await manager.prepare(new)
+        prepared = manager.availability
+        await manager.abort()
+        threads = [thread.name for thread in threading.enumerate()]
+        await manager.prepare(new)
+        await manager.commit()
+        return prepared, threads, manager.availability
+
+    prepared, threads, committed = manage(scenario, fixed(model("identity", tmp_path / "identity")))
+
+    assert prepared == {"identity": True}
+    assert not [name for name in threads if name.startswith("add/1")]
+    assert committed == {"add": True}
+
+
+def test_a_prepared_set_does_not_keep_the_server_from_stopping(tmp_path):
+    """Whoever was to say `commit` may be gone."""
+    tiny_models.identity(tmp_path)
+    tiny_models.add(tmp_path)
+
+    async def scenario(manager):
+        await manager.prepare(by_name([model("add", tmp_path / "add")]))
+        await asyncio.wait_for(manager.close(), 30)
+
+    manage(scenario, fixed(model("identity", tmp_path / "identity")))
+
+
+def test_a_set_is_not_prepared_by_a_server_that_stops(tmp_path):
+    """What was still loading when the server was told to stop is dropped."""
+    tiny_models.identity(tmp_path)
+    tiny_models.add(tmp_path)
+
+    async def scenario(manager):
+        preparing = asyncio.create_task(manager.prepare(by_name([model("add", tmp_path / "add")])))
+        await asyncio.sleep(0)
+        await asyncio.wait_for(manager.close(), 30)
+        with pytest.raises(Unavailable, match="about to stop"):
+            await preparing
+
+    manage(scenario, fixed(model("identity", tmp_path / "identity")))
+
+
+def test_whoever_wants_to_know_is_told_of_loading_before_it_begins(tmp_path):
+    """A supervisor must know before ONNX Runtime keeps the event loop from running."""
+    tiny_models.identity(tmp_path)
+    happened = []
+
+    class Watched(Manager):
+        @asynccontextmanager
+        async def loading(self):
+            happened.append("begin")
+            yield
+            happened.append("end")
+
+    def noted(name, version, path):
+        happened.append("load")
+        return load(name, version, path)
+
+    async def run():
+        manager = Watched(partial(find_models, tmp_path), noted, ManagerConfig())
+        await manager.start()
+        await manager.close()
+
+    asyncio.run(run())
+
+    assert happened == ["begin", "load", "end"]
 
 
 def test_a_moved_model_is_loaded_from_its_new_place(tmp_path):

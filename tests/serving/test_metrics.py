@@ -148,7 +148,7 @@ def test_known_traffic_is_counted(page, name, labels, value):
 
 def test_our_series_tell_version_signature_and_device(page):
     """What TensorFlow Serving's lack."""
-    version = {"model_name": "brightness", "version": "1", "device": "cpu"}
+    version = {"model_name": "brightness", "version": "1", "device": "cpu", "precision": "fp32"}
     signature = version | {"signature_name": "serving_default"}
 
     assert page.value("onnx_serving_rows_total", **signature) == 5
@@ -173,6 +173,7 @@ def test_a_request_takes_longer_than_its_run(page):
         model_name="brightness",
         version="1",
         device="cpu",
+        precision="fp32",
         signature_name="serving_default",
     )
 

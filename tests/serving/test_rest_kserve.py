@@ -110,6 +110,10 @@ def test_model_metadata(connection, path):
     assert status == 200
     assert (metadata["name"], metadata["versions"]) == ("add", ["1"])
     assert metadata["platform"] == "onnxruntime_onnx"
+    assert metadata["parameters"] == {
+        "execution_provider": "CPUExecutionProvider",
+        "precision": "fp32",
+    }
     assert tensors["inputs"] == [("a", "INT64", [-1]), ("b", "INT64", [-1])]
     assert tensors["outputs"] == [("sum", "INT64", [-1]), ("difference", "INT64", [-1])]
 

@@ -161,6 +161,10 @@ def test_model_metadata(stub):
     ]
     assert (response.name, response.versions) == ("brightness", ["1"])
     assert response.platform == "onnxruntime_onnx"
+    assert {name: value.string_param for name, value in response.parameters.items()} == {
+        "execution_provider": "CPUExecutionProvider",
+        "precision": "fp32",
+    }
     assert described == [
         ("images", "UINT8", [-1, 32, 32, 3]),
         ("probabilities", "FP32", [-1, 2]),

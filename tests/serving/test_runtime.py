@@ -1,11 +1,12 @@
 import os
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import tiny_models
 
-from serving import runtime
+from serving import model_folder, runtime
 from serving.errors import DataLoss, InternalError, InvalidInput
 from serving.runtime import DeviceError, Runtime, RuntimeConfig
 
@@ -28,6 +29,47 @@ def test_a_graph_runs(tmp_path):
     difference, total = graph.run(["difference", "sum"], {"a": np.array([5]), "b": np.array([3])})
 
     assert (difference.tolist(), total.tolist()) == ([2], [8])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "w8", "int8"])
+def test_variants_run(tmp_path, precision):
+    """A graph of each precision, quantization nodes included, gives its own answer."""
+    file = model_folder.variant_file("model.onnx", precision)
+    path = tiny_models.variants(tmp_path, [precision]) / file
+    graph = Runtime(path, RuntimeConfig(device="cpu"), precision)
+
+    (answer,) = graph.run(["y"], {"x": np.ones((1, 3), np.float32)})
+
+    assert answer[0, 0] == pytest.approx(tiny_models.VARIANT_ANSWERS[precision], abs=1e-5)
+
+
+def test_w8_weights_become_floats_when_they_are_loaded(tmp_path, monkeypatch):
+    """ONNX Runtime folds w8's dequantization away; int8's it needs for its integer kernels."""
+    left = {}
+    session_options = onnxruntime.SessionOptions
+    for precision in ("w8", "int8"):
+        optimized = tmp_path / f"{precision}.onnx"
+        options = session_options()
+        options.optimized_model_filepath = str(optimized)
+        monkeypatch.setattr(runtime.onnxruntime, "SessionOptions", lambda options=options: options)
+        file = model_folder.variant_file("model.onnx", precision)
+        path = tiny_models.variants(tmp_path, [precision], precision) / file
+        Runtime(path, RuntimeConfig(device="cpu"), precision)
+        left[precision] = {node.op_type for node in onnx.load(optimized).graph.node}
+
+    assert not any("Dequantize" in kind for kind in left["w8"])
+    assert left["w8"] <= {"MatMul", "FusedMatMul", "Gemm"}
+    assert any("Quantize" in kind or "Integer" in kind for kind in left["int8"])
+
+
+@pytest.mark.parametrize(
+    ("provider", "best"), [("CPUExecutionProvider", "int8"), ("CUDAExecutionProvider", "fp16")]
+)
+def test_the_fastest_precision_depends_on_the_device(provider, best):
+    """There is an order for each device; a precision that was asked for stands alone."""
+    assert RuntimeConfig().precisions(provider)[0] == best
+    assert sorted(RuntimeConfig().precisions(provider)) == sorted(model_folder.PRECISIONS)
+    assert RuntimeConfig(precision="w8").precisions(provider) == ("w8",)
 
 
 def test_a_graph_that_fails_says_so(tmp_path):
