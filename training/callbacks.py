@@ -11,7 +11,7 @@ from pathlib import Path
 
 import keras
 
-from training import checkpoint
+from training import checkpoint, early_stopping
 
 HISTORY_COLUMNS = (
     "epoch",
@@ -75,10 +75,13 @@ class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is
             not, and both leave out the checkpoint.
     """
 
-    def __init__(self, run_dir: Path, history: checkpoint.History) -> None:
+    def __init__(
+        self, run_dir: Path, history: checkpoint.History, *, keep_best: bool = False
+    ) -> None:
         super().__init__()
         self.history = list(history)
         self._run_dir = run_dir
+        self._keep_best = keep_best
         self._began = self._trained = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002  Keras' signature
@@ -100,7 +103,12 @@ class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is
         }
         row = {name: float(measured[name]) for name in HISTORY_COLUMNS}
         self.history.append(row | {"epoch": epoch + 1})
-        checkpoint.save(self._run_dir / "checkpoints", self.model, self.history)
+        checkpoint.save(
+            self._run_dir / "checkpoints",
+            self.model,
+            self.history,
+            keep=early_stopping.best_epoch(self.history) if self._keep_best else None,
+        )
         write_history(self._run_dir / "history.csv", self.history)
 
 
@@ -114,3 +122,9 @@ def write_history(path: Path, history: checkpoint.History) -> None:
             writer.writerows(history)
 
     checkpoint.write_atomically(path, write)
+
+
+def read_history(path: Path) -> checkpoint.History:
+    """Read what `write_history` wrote."""
+    with path.open(newline="", encoding="utf-8") as file:
+        return [{key: float(row[key]) for key in row} for row in csv.DictReader(file)]

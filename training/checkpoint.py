@@ -3,8 +3,9 @@
 An epoch's checkpoint is two files: `epoch-0007.weights.h5` (weights, optimizer state and, inside
 it, the averaged weights) and `epoch-0007.json` (size and SHA-256 of the former, and the history so
 far). Each is written under a temporary name, synced to disk and renamed, the JSON last. The two
-newest are kept: one that doesn't match its digest is passed over. Keras' BackupAndRestore keeps no
-digest and no history, so it can neither tell a truncated file nor give back an exact history.csv.
+newest are kept, and the best epoch's if it is asked for: one that doesn't match its digest is
+passed over. Keras' BackupAndRestore keeps no digest and no history, so it can neither tell a
+truncated file nor give back an exact history.csv.
 """
 
 import hashlib
@@ -12,6 +13,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,6 @@ import keras
 
 History = list[dict[str, float]]
 
-_KEPT = 2
 _log = logging.getLogger(__name__)
 
 
@@ -48,30 +49,41 @@ def write_json(path: Path, content: object) -> None:
     write_atomically(path, lambda temporary: _write_text(temporary, text))
 
 
-def save(folder: Path, model: keras.Model, history: History) -> None:
-    """Save the state after `len(history)` epochs and drop all but the newest checkpoints."""
+def save(folder: Path, model: keras.Model, history: History, *, keep: int | None = None) -> None:
+    """Save the state after `len(history)` epochs and drop all but the newest checkpoints.
+
+    Args:
+        folder: Created if need be.
+        model: Compiled.
+        history: A row for each epoch so far.
+        keep: An epoch, from 1, whose checkpoint stays as well.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    stem = f"epoch-{len(history):04d}"
+    stem = _stem(len(history))
     weights = folder / f"{stem}.weights.h5"
     write_atomically(weights, model.save_weights)
     state = {"bytes": weights.stat().st_size, "sha256": _sha256(weights), "history": history}
     write_json(folder / f"{stem}.json", state)
-    for path in _newest_first(folder)[_KEPT:]:
-        path.unlink()
-        _weights_of(path).unlink(missing_ok=True)
+    # By number, not by age: damaged ones of later epochs, which are trained anew, go as well.
+    kept = {_stem(epoch) for epoch in (len(history), len(history) - 1, keep) if epoch}
+    for path in _newest_first(folder):
+        if path.stem not in kept:
+            path.unlink()
+            _weights_of(path).unlink(missing_ok=True)
 
 
-def restore(folder: Path, model: keras.Model) -> History:
-    """Load the newest good checkpoint into a compiled model.
+def restore(folder: Path, model: keras.Model, *, rank: Callable[[History], Any] = len) -> History:
+    """Load the newest good checkpoint, or that of another rank, into a compiled model.
 
     Args:
         folder: Where `save` wrote.
         model: Its weights and optimizer state are overwritten if there is a checkpoint.
+        rank: Of the good checkpoints, the one whose history it puts highest is loaded.
 
     Returns:
         The history up to the checkpoint; empty without one, and the model is then as it was.
     """
-    weights, history = next(_good_ones(folder), (None, []))
+    weights, history = next(_good_ones(folder, rank), (None, []))
     if weights is not None:
         # Loading fills existing variables, so the optimizer's have to exist.
         model.optimizer.build(model.trainable_variables)
@@ -79,20 +91,29 @@ def restore(folder: Path, model: keras.Model) -> History:
     return history
 
 
-def _good_ones(folder: Path) -> Iterator[tuple[Path, History]]:
+def _good_ones(folder: Path, rank: Callable[[History], Any]) -> Iterator[tuple[Path, History]]:
+    readable = []
     for path in _newest_first(folder):
-        weights = _weights_of(path)
         try:
             state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-            good = weights.stat().st_size == state["bytes"] and _sha256(weights) == state["sha256"]
-            history: History = state["history"]
+            digest, history = (state["bytes"], state["sha256"]), state["history"]
+            readable.append((rank(history), _weights_of(path), digest, history))
         except (OSError, ValueError, LookupError, TypeError) as error:
-            _log.warning("checkpoint %s is unusable (%s), trying the one before", path, error)
+            _log.warning("checkpoint %s is unusable (%s), trying another one", path, error)
+    for _, weights, digest, history in sorted(readable, key=itemgetter(0), reverse=True):
+        try:
+            good = (weights.stat().st_size, _sha256(weights)) == digest
+        except OSError as error:
+            _log.warning("checkpoint %s is unusable (%s), trying another one", weights, error)
             continue
         if good:
             yield weights, history
         else:
-            _log.warning("checkpoint %s is damaged, trying the one before", weights)
+            _log.warning("checkpoint %s is damaged, trying another one", weights)
+
+
+def _stem(epoch: int) -> str:
+    return f"epoch-{epoch:04d}"
 
 
 def _newest_first(folder: Path) -> list[Path]:

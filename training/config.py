@@ -8,6 +8,7 @@ RecipeName = Literal["report", "best"]
 OptimizerName = Literal["adam", "adamw", "sgd"]
 Precision = Literal["none", "float16", "bfloat16"]
 Validation = Literal["test", "tail", "stratified"]
+Schedule = Literal["constant", "cosine"]
 Switch = Literal["auto", "on", "off"]
 
 
@@ -25,7 +26,10 @@ class TrainConfig:
         model: Architecture, see training.models.
         recipe: The recipe the other values started from.
         epochs: Passes over the training images; the cosine schedule ends with the last one.
-        batch_size: Images a step.
+        batch_size: Images a step, over all devices together.
+        accumulate_steps: Steps whose gradients are averaged to one update of the weights: as if
+            batches were this many times as large, without the memory. The schedule, weight decay
+            and `ema_span` count updates.
         optimizer: "sgd" has Nesterov momentum 0.9.
         learning_rate: Constant rate, or the peak with the cosine schedule.
         schedule: "cosine" rises linearly for `warmup_epochs`, then falls to 0.
@@ -41,12 +45,16 @@ class TrainConfig:
             images, the same number of each class; "tail" takes the last of them as they lie;
             "test" uses the test images and trains on all others.
         validation_fraction: Share of the training images set aside by "stratified" and "tail".
+        early_stopping: Stop after this many epochs in a row without a better validation accuracy
+            than the best one so far, and save the weights of the best epoch. 0 is off.
         weights: "none" (random), "imagenet" (resnet50's body, downloaded by Keras), or the path of
             a .keras file of an earlier run, or of ResNet50 weights without top (.h5).
         upsample: Enlarge images by this factor before resnet50's body.
         mixed_precision: Compute type of the layers; weights and logits stay float32.
         xla: Compile the step with XLA. "auto" leaves it to Keras, but off on CPU with TensorFlow,
             where it trains simcnn four times slower.
+        fast_layers: Train with training.fast_layers. "auto" does where they pay: resnet50 with
+            TensorFlow on CPU.
         seed: Seeds weights, shuffling, augmentation and the validation split.
     """
 
@@ -54,9 +62,10 @@ class TrainConfig:
     recipe: RecipeName
     epochs: int
     batch_size: int
+    accumulate_steps: int = 1
     optimizer: OptimizerName
     learning_rate: float
-    schedule: Literal["constant", "cosine"] = "constant"
+    schedule: Schedule = "constant"
     warmup_epochs: int = 0
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
@@ -65,15 +74,18 @@ class TrainConfig:
     flip: bool = False
     validation: Validation = "stratified"
     validation_fraction: float = 0.1
+    early_stopping: int = 0
     weights: str = "none"
     upsample: int = 1
     mixed_precision: Precision = "none"
     xla: Switch = "auto"
+    fast_layers: Switch = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
         self._require("epochs", self.epochs >= 1, "1 or more")
         self._require("batch_size", self.batch_size >= 1, "1 or more")
+        self._require("accumulate_steps", self.accumulate_steps >= 1, "1 or more")
         self._require("learning_rate", 0 < self.learning_rate < float("inf"), "above 0")
         self._require(
             "warmup_epochs",
@@ -85,13 +97,26 @@ class TrainConfig:
         self._require("ema_span", 0 <= self.ema_span < 1, "0 to below 1")
         self._require("crop_padding", 0 <= self.crop_padding < 32, "0 to 31 pixels")
         self._require("validation_fraction", 0 < self.validation_fraction < 1, "between 0 and 1")
+        self._require("early_stopping", self.early_stopping >= 0, "a number of epochs, or 0")
         self._require("upsample", self.upsample in (1, 2, 4, 7), "1, 2, 4 or 7")
         self._require("seed", 0 <= self.seed < 2**32, "0 to 2**32 - 1")
+        if self.warmup_epochs and self.schedule == "constant":
+            msg = (
+                f"warmup_epochs {self.warmup_epochs} received with a constant schedule, which has "
+                "no warm-up: pass --schedule cosine, or leave the warm-up out"
+            )
+            raise ConfigError(msg)
         if self.model == "simcnn" and self.upsample != 1:
             msg = f"upsample {self.upsample} received for simcnn; only resnet50 can be upsampled"
             raise ConfigError(msg)
         if self.model == "simcnn" and self.weights == "imagenet":
             msg = "weights imagenet received for simcnn; they exist for resnet50 alone: use none"
+            raise ConfigError(msg)
+        if self.early_stopping and self.validation == "test":
+            msg = (
+                f"early_stopping {self.early_stopping} received with validation test: the test "
+                "images would choose the weights that they measure; pass --validation stratified"
+            )
             raise ConfigError(msg)
 
     def _require(self, name: str, ok: bool, expected: str) -> None:
@@ -153,12 +178,12 @@ _RECIPES: dict[tuple[ModelName, RecipeName], TrainConfig] = {
         TrainConfig(
             model="resnet50",
             recipe="best",
-            epochs=40,
-            batch_size=128,
+            epochs=30,
+            batch_size=256,
             optimizer="sgd",
             learning_rate=0.1,
             schedule="cosine",
-            warmup_epochs=4,
+            warmup_epochs=2,
             weight_decay=5e-3,
             crop_padding=4,
             flip=True,
@@ -174,7 +199,8 @@ def from_recipe(model: ModelName, recipe: RecipeName, **overrides: object) -> Tr
         model: "simcnn" or "resnet50".
         recipe: "report" (the published protocol) or "best".
         **overrides: Fields of TrainConfig; None keeps the recipe's value. A training shorter than
-            its warm-up gets a warm-up of half its epochs unless one is given.
+            its warm-up gets a warm-up of half its epochs, and a constant schedule none, unless
+            one is given.
 
     Raises:
         ConfigError: Unknown model or recipe, or a value out of range.
@@ -189,6 +215,8 @@ def from_recipe(model: ModelName, recipe: RecipeName, **overrides: object) -> Tr
         raise ConfigError(msg) from None
     given = {name: value for name, value in overrides.items() if value is not None}
     epochs = given.get("epochs")
+    if given.get("schedule") == "constant":
+        given.setdefault("warmup_epochs", 0)
     if isinstance(epochs, int) and epochs <= base.warmup_epochs:
         given.setdefault("warmup_epochs", epochs // 2)
     return replace(base, **given)  # type: ignore[arg-type]  # argparse and __post_init__ check them

@@ -96,20 +96,35 @@ def one_hot(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
 class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
     """Shuffled, augmented batches of the training images; the last one may be smaller.
 
+    Args:
+        split: The training images.
+        config: Seed, batch size and augmentation.
+        multiple: Every batch is a multiple of this many images, as several devices need it; the
+            images left over, other ones in each epoch, wait for the next epoch. It divides the
+            batch size.
+
     Attributes:
         epoch: Set by the training loop at the start of each epoch (see EpochSetter): a counter of
             our own would start at 0 again after a resume.
     """
 
-    def __init__(self, split: Split, config: TrainConfig, **kwargs: Any) -> None:  # noqa: ANN401  Keras' own
+    def __init__(
+        self,
+        split: Split,
+        config: TrainConfig,
+        *,
+        multiple: int = 1,
+        **kwargs: Any,  # noqa: ANN401  Keras' own
+    ) -> None:
         super().__init__(**kwargs)
         self.epoch = 0
+        self._used = len(split) // multiple * multiple
         self._split = split
         self._config = config
         self._order_of: tuple[int, npt.NDArray[np.int64]] | None = None
 
     def __len__(self) -> int:
-        return math.ceil(len(self._split) / self._config.batch_size)
+        return math.ceil(self._used / self._config.batch_size)
 
     def __getitem__(self, batch: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
         """Batch number `batch` of the current epoch: uint8 (b, 32, 32, 3), float32 (b, 10)."""
@@ -132,8 +147,51 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is 
             order = np.argsort(
                 random_bits(self._config.seed, epoch, indices, _SHUFFLE), kind="stable"
             )
-            cached = self._order_of = (epoch, order)
+            cached = self._order_of = (epoch, order[: self._used])
         return cached[1]
+
+
+class ValidationBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
+    """Batches of a split as they lie, to measure on."""
+
+    def __init__(self, split: Split, batch_size: int, **kwargs: Any) -> None:  # noqa: ANN401  Keras' own
+        super().__init__(**kwargs)
+        self._split = split
+        self._batch_size = batch_size
+
+    def __len__(self) -> int:
+        return math.ceil(len(self._split) / self._batch_size)
+
+    def __getitem__(self, batch: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
+        """Batch number `batch`: uint8 (b, 32, 32, 3), float32 (b, 10)."""
+        part = slice(batch * self._batch_size, (batch + 1) * self._batch_size)
+        return self._split.images[part], one_hot(self._split.labels[part])
+
+
+def feed(batches: keras.utils.PyDataset) -> Any:  # noqa: ANN401  Keras takes either
+    """The batches in the form that the Keras backend reads without waiting.
+
+    For TensorFlow, Keras wraps a PyDataset in a tf.data pipeline with autotuning, whose thread is
+    only stopped between its rounds: with TensorFlow 2.21 the end of an epoch waits for 10 ms,
+    20 ms, 40 ms and so on, up to a minute, so that an epoch of 7 s takes 10. Ours does not tune.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return batches
+    import tensorflow as tf  # noqa: PLC0415  only the backend in use is installed
+
+    dataset = tf.data.Dataset.from_generator(
+        # Called anew for every epoch, by when EpochSetter has set it.
+        lambda: (batches[number] for number in range(len(batches))),
+        output_signature=(
+            tf.TensorSpec((None, 32, 32, 3), tf.uint8),
+            tf.TensorSpec((None, len(CLASS_NAMES)), tf.float32),
+        ),
+    ).apply(tf.data.experimental.assert_cardinality(len(batches)))
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    # Several devices divide each batch; nothing else is to be divided on one machine.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
+    return dataset.prefetch(2).with_options(options)
 
 
 class EpochSetter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
@@ -146,6 +204,12 @@ class EpochSetter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is u
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002  Keras' signature
         """Set the epoch, from 0."""
         self._batches.epoch = epoch
+
+
+def trim(split: Split, multiple: int) -> Split:
+    """The split without its last images, so that their number is a multiple of `multiple`."""
+    used = len(split) // multiple * multiple
+    return Split(images=split.images[:used], labels=split.labels[:used])
 
 
 def split_validation(train: Split, test: Split, config: TrainConfig) -> tuple[Split, Split]:

@@ -57,6 +57,66 @@ def test_restored_model_goes_on_as_if_never_interrupted(saved):
     assert (state(model) == state(uninterrupted)).all()
 
 
+def test_float16_training_goes_on_with_its_loss_scale(tmp_path):
+    """The scale that overflows have lowered, and the steps since, come back with the rest."""
+    policy = keras.config.dtype_policy()
+    try:
+        keras.config.set_dtype_policy("mixed_float16")
+        model, again = make_model(), make_model(seed=1)
+    finally:
+        keras.config.set_dtype_policy(policy)
+    model.train_on_batch(np.full((8, 4), 1e9), np.zeros((8, 1)))  # beyond float16
+    step(model, 1)
+    checkpoint.save(tmp_path, model, [{"epoch": 1}])
+
+    checkpoint.restore(tmp_path, again)
+
+    assert float(again.optimizer.dynamic_scale) == 2**14
+    assert int(again.optimizer.step_counter) == 1
+    assert (state(again) == state(model)).all()
+    step(model, 2)
+    step(again, 2)
+    assert (state(again) == state(model)).all()
+
+
+def test_epoch_to_keep_stays_and_the_highest_ranked_is_restored(tmp_path):
+    """An epoch that is asked for outlives the two newest, and is loaded when it ranks highest."""
+    model, states = make_model(), []
+    for epoch in (1, 2, 3, 4):
+        step(model, epoch)
+        history = [{"epoch": e, "val_accuracy": 1 / e} for e in range(1, epoch + 1)]
+        checkpoint.save(tmp_path, model, history, keep=1)
+        states.append(state(model))
+    assert sorted(path.name for path in tmp_path.glob("*.json")) == [
+        "epoch-0001.json",
+        "epoch-0003.json",
+        "epoch-0004.json",
+    ]
+
+    best = checkpoint.restore(tmp_path, model, rank=lambda rows: rows[-1]["val_accuracy"])
+
+    assert len(best) == 1
+    assert (state(model) == states[0]).all()
+    assert len(checkpoint.restore(tmp_path, model)) == 4
+    assert (state(model) == states[3]).all()
+
+
+def test_damaged_checkpoints_of_later_epochs_go_with_the_next_save(saved):
+    """A run that had to start again keeps its new checkpoints, not the damaged newer ones."""
+    folder, _ = saved
+    for path in folder.glob("*.weights.h5"):
+        truncate(path)
+    model = make_model()
+    assert checkpoint.restore(folder, model) == []
+
+    checkpoint.save(folder, model, [{"epoch": 1}])
+
+    assert sorted(path.name for path in folder.iterdir()) == [
+        "epoch-0001.json",
+        "epoch-0001.weights.h5",
+    ]
+
+
 def test_only_the_two_newest_are_kept(saved):
     """Older checkpoints are removed, weights and history alike; no temporary file stays."""
     folder, _ = saved

@@ -48,6 +48,13 @@ def test_short_training_shortens_the_warm_up(epochs, warmup):
     assert from_recipe("simcnn", "best", epochs=epochs).warmup_epochs == warmup
 
 
+def test_constant_schedule_has_no_warm_up():
+    """The recipe's warm-up belongs to its cosine schedule."""
+    config = from_recipe("simcnn", "best", schedule="constant")
+
+    assert (config.schedule, config.warmup_epochs) == ("constant", 0)
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [
@@ -63,6 +70,16 @@ def test_short_training_shortens_the_warm_up(epochs, warmup):
         ({"crop_padding": 32}, r"crop_padding is 32"),
         ({"validation_fraction": 1.0}, r"validation_fraction is 1.0"),
         ({"seed": -1}, r"seed is -1"),
+        ({"accumulate_steps": 0}, r"accumulate_steps is 0, expected 1 or more"),
+        ({"early_stopping": -1}, r"early_stopping is -1, expected a number of epochs, or 0"),
+        (
+            {"early_stopping": 3, "validation": "test"},
+            r"early_stopping 3 received with validation test: .*--validation stratified",
+        ),
+        (
+            {"schedule": "constant", "warmup_epochs": 2},
+            r"warmup_epochs 2 received with a constant schedule",
+        ),
         ({"upsample": 2}, r"upsample 2 received for simcnn"),
         ({"upsample": 3}, r"upsample is 3, expected 1, 2, 4 or 7"),
         ({"weights": "imagenet"}, r"weights imagenet received for simcnn"),

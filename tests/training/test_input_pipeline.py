@@ -9,9 +9,12 @@ from training.config import from_recipe
 from training.input_pipeline import (
     EpochSetter,
     TrainingBatches,
+    ValidationBatches,
     augment,
+    feed,
     random_bits,
     split_validation,
+    trim,
 )
 
 
@@ -136,6 +139,22 @@ def test_an_epoch_has_every_image_once_in_an_order_of_its_own(split):
         )
 
 
+def test_batches_for_several_devices_leave_out_other_images_in_each_epoch(split):
+    """With 7 devices every batch is a multiple of 7, and the 6 images left over change."""
+    batches = TrainingBatches(split, from_recipe("simcnn", "report", batch_size=70), multiple=7)
+    known = {image.tobytes() for image in split.images}
+    left_over = []
+    for batches.epoch in (0, 1):
+        content = [batches[number][0] for number in range(len(batches))]
+        assert [len(images) for images in content] == [70, 70, 70, 70, 14]
+        used = {image.tobytes() for images in content for image in images}
+        assert len(used) == 294
+        left_over.append(known - used)
+
+    assert left_over[0] != left_over[1]
+    assert len(trim(split, 7)) == 294
+
+
 def test_labels_follow_their_images(split):
     """After shuffling, each one-hot row is still its image's label."""
     batches = TrainingBatches(split, from_recipe("simcnn", "report"))
@@ -168,7 +187,7 @@ def test_resumed_fit_continues_with_the_right_epochs(split):
     # Keras looks at the first batches once, to learn their shapes, before any epoch begins.
     batches.epoch = 99
     model.fit(
-        batches,
+        feed(batches),
         initial_epoch=3,
         epochs=5,
         shuffle=False,
@@ -178,6 +197,17 @@ def test_resumed_fit_continues_with_the_right_epochs(split):
 
     asked = [key for key in batches.asked if key[0] != 99]
     assert sorted(asked) == [(epoch, batch) for epoch in (3, 4) for batch in range(3)]
+
+
+def test_fed_batches_are_all_there_in_order(split):
+    """What Keras reads is batch for batch what the pipeline drew; the validation as it lies."""
+    batches = ValidationBatches(split, 128)
+
+    fed = [(np.asarray(images), np.asarray(targets)) for images, targets in feed(batches)]
+
+    assert [len(images) for images, _ in fed] == [128, 128, 44]
+    assert (np.concatenate([images for images, _ in fed]) == split.images).all()
+    assert (np.concatenate([targets for _, targets in fed]).argmax(axis=1) == split.labels).all()
 
 
 def test_stratified_validation_takes_the_same_share_of_each_class(split):

@@ -2,9 +2,11 @@ import json
 import subprocess
 import sys
 
+import h5py
 import keras
 import numpy as np
 import pytest
+from keras.src.legacy.saving import legacy_h5_format
 
 from training import models
 from training.config import ConfigError
@@ -79,31 +81,64 @@ def test_upsampling_comes_before_the_body(upsample):
 
 
 @pytest.fixture(scope="module")
-def body_file(resnet50, tmp_path_factory):
-    """Weights of ResNet50 without top, as keras.applications reads them."""
-    path = tmp_path_factory.mktemp("weights") / "resnet50_notop.weights.h5"
-    keras.applications.ResNet50(
+def body():
+    """ResNet50 without top, with random weights instead of ImageNet's."""
+    keras.utils.set_random_seed(1)
+    return keras.applications.ResNet50(
         include_top=False, weights=None, input_shape=(32, 32, 3), name="body"
-    ).save_weights(path)
+    )
+
+
+@pytest.fixture(scope="module")
+def body_file(body, tmp_path_factory):
+    """Its weights in the layout of the published file ..._notop.h5, which is that of Keras 2."""
+    path = tmp_path_factory.mktemp("weights") / "resnet50_notop.h5"
+    with h5py.File(path, "w") as file:
+        legacy_h5_format.save_weights_to_hdf5_group(file, body)
     return path
 
 
-def test_imagenet_weights_get_the_preprocessing_they_know(body_file, images):
-    """With such weights the body sees exactly Keras' own preprocessing: BGR, mean subtracted."""
+def input_of_the_body(model):
+    return keras.Model(model.input, model.get_layer("body")._inbound_nodes[-1].input_tensors[0])
+
+
+def test_imagenet_weights_get_the_preprocessing_they_know(body, body_file):
+    """The body has the file's weights, and sees Keras' own preprocessing bit for bit.
+
+    For each of the 256 values in each channel: channels blue to red, ImageNet's mean subtracted.
+    """
     model = models.build("resnet50", weights=str(body_file))
-    before_body = keras.Model(
-        model.input, model.get_layer("body")._inbound_nodes[-1].input_tensors[0]
-    )
+    values = np.arange(3 * 1024, dtype=np.uint32).reshape(1, 32, 32, 3)
+    images = np.concatenate([values, values // 3, values * 7 + 1]).astype(np.uint8)
+    assert all(len(np.unique(images[..., channel])) == 256 for channel in range(3))
 
     check_signature(model)
     assert models.has_imagenet_preprocessing(model)
-    expected = keras.applications.resnet.preprocess_input(images.astype(np.float32))
-    assert np.abs(logits_of(before_body, images) - expected).max() < 1e-4
-    body = keras.applications.ResNet50(
-        include_top=False, weights=str(body_file), input_shape=(32, 32, 3), name="body"
-    )
+    expected = keras.applications.resnet50.preprocess_input(images.astype(np.float32))
+    assert (logits_of(input_of_the_body(model), images) == expected).all()
     for given, loaded in zip(body.weights, model.get_layer("body").weights, strict=True):
         assert (keras.ops.convert_to_numpy(given) == keras.ops.convert_to_numpy(loaded)).all()
+
+
+def test_weights_in_the_layout_of_keras_3_are_read_as_well(body, tmp_path):
+    """A .weights.h5 file of ResNet50 without top gives the same body."""
+    body.save_weights(tmp_path / "resnet50_notop.weights.h5")
+
+    model = models.build("resnet50", weights=str(tmp_path / "resnet50_notop.weights.h5"))
+
+    assert models.has_imagenet_preprocessing(model)
+    for given, loaded in zip(body.weights, model.get_layer("body").weights, strict=True):
+        assert (keras.ops.convert_to_numpy(given) == keras.ops.convert_to_numpy(loaded)).all()
+
+
+def test_enlarged_images_are_preprocessed_before_they_are_enlarged(body_file, images):
+    """With --upsample the body sees the preprocessed pixels, interpolated bilinearly."""
+    model = models.build("resnet50", weights=str(body_file), upsample=2)
+
+    expected = keras.applications.resnet50.preprocess_input(images.astype(np.float32))
+    expected = keras.layers.UpSampling2D(2, interpolation="bilinear")(expected)
+    got = logits_of(input_of_the_body(model), images)
+    assert (got == keras.ops.convert_to_numpy(expected)).all()
 
 
 @pytest.mark.parametrize("origin", ["none", "imagenet"])

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from training import checkpoint
 from training import train as train_module
 from training.callbacks import HISTORY_COLUMNS, DivergedError
 from training.cifar10 import CLASS_NAMES, load, load_split
@@ -217,15 +218,51 @@ def test_diverging_run_stops_and_says_where(tmp_path, image_dir):
     assert not list(tmp_path.glob("checkpoints/*"))
 
 
-def test_mixed_precision_trains_and_saves_float32(tmp_path, image_dir):
-    """A bfloat16 training leaves a float32 model, and the global policy as it was."""
-    config = from_recipe("simcnn", "best", epochs=1, mixed_precision="bfloat16", **SETTINGS)
+@pytest.mark.parametrize(
+    ("precision", "fast"), [("bfloat16", "off"), ("bfloat16", "on"), ("float16", "on")]
+)
+def test_mixed_precision_trains_and_saves_float32(tmp_path, image_dir, finished, precision, fast):
+    """A mixed training learns alike, with float16's loss scaling, too, and saves a float32 model.
+
+    It is interrupted after its first epoch, and resumed; the global policy is as it was.
+    """
+    if fast == "on" and keras.backend.backend() != "tensorflow":
+        pytest.skip("the faster layers are for TensorFlow")
+    config = from_recipe(
+        "simcnn", "best", epochs=3, mixed_precision=precision, fast_layers=fast, **SETTINGS
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        save = checkpoint.save
+        patch.setattr(checkpoint, "save", lambda *a, **k: (save(*a, **k), interrupt()))
+        with pytest.raises(KeyboardInterrupt):
+            train(config, run_dir=tmp_path, data_dir=image_dir)
+    assert len(list((tmp_path / "checkpoints").glob("*.json"))) == 1
 
     train(config, run_dir=tmp_path, data_dir=image_dir)
 
     assert keras.config.dtype_policy().name == "float32"
     model = keras.models.load_model(tmp_path / "model.keras")
     assert {layer.dtype_policy.name for layer in model.layers} == {"float32"}
+    assert {layer.__module__.partition(".")[0] for layer in model.layers} == {"keras"}
+    for name in ("loss", "val_loss"):
+        mixed, full = (
+            [float(row[name]) for row in read_history(run_dir)]
+            for run_dir in (tmp_path, finished[1].run_dir)
+        )
+        assert mixed == pytest.approx(full, rel=2e-2), name
+
+
+def test_compiled_step_learns_the_same(tmp_path, image_dir, finished):
+    """With --jit on, XLA's training gives the losses of the plain one."""
+    config = from_recipe("simcnn", "best", epochs=3, xla="on", **SETTINGS)
+
+    train(config, run_dir=tmp_path, data_dir=image_dir)
+
+    compiled, plain = (
+        [float(row["val_loss"]) for row in read_history(run_dir)]
+        for run_dir in (tmp_path, finished[1].run_dir)
+    )
+    assert compiled == pytest.approx(plain, rel=1e-3)
 
 
 def test_resnet50_trains_with_sgd(tmp_path, image_dir):
@@ -289,7 +326,7 @@ def test_killed_run_goes_on_without_losing_or_repeating_an_epoch(
     os.truncate(newest, newest.stat().st_size // 2)
     # Ctrl+C on the way on.
     output, code = kill_after(done + 2, line, run_dir, signal.SIGINT)
-    assert f"{newest} is damaged, trying the one before" in output
+    assert f"{newest} is damaged, trying another one" in output
     assert f"epochs {done} to {epochs}" in output
     assert "error: interrupted; the same command resumes the run" in output
     assert code == 130

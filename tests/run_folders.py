@@ -1,0 +1,72 @@
+"""Run folders as a training leaves them, without training: for tests of what reads them."""
+
+import csv
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.accuracy import score
+from training.callbacks import HISTORY_COLUMNS
+from training.config import from_recipe
+
+DATA = {"variant": "cifar-10-binary", "train_sha256": "a" * 64, "test_sha256": "b" * 64}
+HARDWARE = {"cpu": "Some CPU", "cores": 2, "machine": "x86_64", "gpus": []}
+
+
+def write_run(
+    folder: Path,
+    model: str = "simcnn",
+    recipe: str = "best",
+    *,
+    correct: int = 80,
+    seconds: float = 600.0,
+    data: dict[str, Any] | None = None,
+    hardware: dict[str, Any] | None = None,
+    epochs_done: int | None = None,
+    **overrides: Any,
+) -> Path:
+    """Write config.json, history.csv and metrics.json of a run with 100 test images.
+
+    Args:
+        folder: Created.
+        model: Architecture.
+        recipe: Recipe.
+        correct: Test images classified correctly, the first ones of the 100.
+        seconds: Training time.
+        data: The section "data" of config.json.
+        hardware: The section "hardware" of metrics.json.
+        epochs_done: Leaves the run unfinished after so many epochs.
+        **overrides: Settings.
+    """
+    config = from_recipe(model, recipe, **overrides)
+    data = data or DATA
+    done = config.epochs if epochs_done is None else epochs_done
+    folder.mkdir(parents=True)
+    history = [dict.fromkeys(HISTORY_COLUMNS, 0.5) | {"epoch": n + 1} for n in range(done)]
+    with (folder / "history.csv").open("w", newline="") as file:
+        writer = csv.DictWriter(file, HISTORY_COLUMNS)
+        writer.writeheader()
+        writer.writerows(history)
+    begun = {"config": config.as_dict(), "data": data, "git_commit": "c" * 40}
+    (folder / "config.json").write_text(json.dumps(begun))
+    if epochs_done is None:
+        labels = np.arange(100) % 10
+        answers = np.where(np.arange(100) < correct, labels, (labels + 1) % 10)
+        metrics = {
+            "model": model,
+            "parameters": {"simcnn": 122_570, "resnet50": 25_696_138}[model],
+            "recipe": recipe,
+            "seed": config.seed,
+            "epochs": done,
+            **score(np.eye(10, dtype=np.float32)[answers] * 5, labels).as_dict(),
+            "train_images_per_second": 1000.0,
+            "wall_seconds": seconds,
+            "hardware": hardware or HARDWARE,
+            "versions": {"python": "3.11.0"},
+            "finished_utc": "2026-01-01T00:00:00+00:00",
+            **begun,
+        }
+        (folder / "metrics.json").write_text(json.dumps(metrics))
+    return folder
