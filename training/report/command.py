@@ -1,0 +1,79 @@
+"""The command `python -m training report RUN...`: read, ask the models, write two pages."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from training import cifar10
+from training.report import runs as run_folders
+from training.report.runs import ReportError
+
+_DEFAULT_OUTPUT = Path("results/training-report")
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command's flags."""
+    parser = argparse.ArgumentParser(
+        prog="python -m training report",
+        description="Write report.html (one file, nothing else needed) and report.md (pictures "
+        "beside it) about finished runs: comparison, recommendation, curves, mistakes.",
+    )
+    parser.add_argument(
+        "runs",
+        type=Path,
+        nargs="+",
+        metavar="RUN",
+        help="run folders; several seeds of a recipe are summarised, and an unfinished run is "
+        "shown but not compared",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=_DEFAULT_OUTPUT,
+        metavar="DIR",
+        help=f"where the report goes; default: {_DEFAULT_OUTPUT}",
+    )
+    parser.add_argument(
+        "--data-dir",
+        metavar="PATH",
+        help="CIFAR-10 as the runs were trained on, for sample pictures, mistakes and paired "
+        f"comparisons; default: ${cifar10.DATA_DIR_VARIABLE}, else they are left out",
+    )
+    return parser
+
+
+def write(folders: Sequence[Path], output: Path, data_dir: Path | None) -> Path:
+    """Write the report.
+
+    Args:
+        folders: Run folders.
+        output: Where to; created if need be.
+        data_dir: See training.report.evidence.collect.
+
+    Returns:
+        The HTML page; the Markdown page is beside it.
+
+    Raises:
+        ReportError: No report can be made of the folders, or it can't be written.
+        DataError: `data_dir` holds no data set.
+    """
+    runs = run_folders.read_all(folders)
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        msg = f"cannot write to {output} ({error.strerror}); name another --output"
+        raise ReportError(msg) from error
+    # Keras and Matplotlib take seconds that wrong arguments need not.
+    from training.report import evidence, html_page, markdown_page, page  # noqa: PLC0415
+
+    report = page.build(runs, evidence.collect(runs, data_dir))
+    target = output / "report.html"
+    # A folder's name may hold bytes that are no text: they are shown as \xNN.
+    _write_text(target, html_page.render(report))
+    _write_text(target.with_suffix(".md"), markdown_page.render(report))
+    markdown_page.save_pictures(report, output)
+    return target
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", errors="backslashreplace")

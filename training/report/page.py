@@ -1,0 +1,84 @@
+"""The report as a whole: which sections, in which order."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from training.report import comparison, compute, model_section, recommendation, run_section
+from training.report.blocks import Block, Bullets, Heading, Notice, Page, Paragraph
+from training.report.candidates import gather
+from training.report.evidence import Evidence
+from training.report.published import PUBLISHED
+from training.report.runs import Run
+
+
+def build(runs: Sequence[Run], evidence: Evidence) -> Page:
+    """Put the report together.
+
+    Args:
+        runs: At least one of them finished.
+        evidence: What could be had.
+    """
+    finished = sorted((run for run in runs if run.is_finished), key=lambda run: -run.result["top1"])
+    by_architecture = {name: compute.macs(model) for name, model in evidence.models.items()}
+    macs = {
+        run.name: by_architecture[run.architecture]
+        for run in finished
+        if run.architecture in by_architecture
+    }
+    candidates = gather(finished, macs)
+    blocks: list[Block] = [
+        *_missing(runs, evidence),
+        Heading("Which one to choose"),
+        *recommendation.recommend(candidates, evidence.answers),
+        *comparison.compare(finished, candidates, evidence.answers),
+        *model_section.describe_data(runs, evidence.train),
+        *model_section.describe_models(evidence.models),
+    ]
+    for number, run in enumerate([*finished, *(run for run in runs if not run.is_finished)], 1):
+        answers = evidence.answers.get(run.name)
+        blocks += run_section.describe(run, f"run{number}", answers, evidence.test)
+    blocks += [*_published(finished), *_method()]
+    now = datetime.now(UTC).isoformat(sep=" ", timespec="minutes").removesuffix("+00:00")
+    count = "1 finished run" if len(finished) == 1 else f"{len(finished)} finished runs"
+    return Page("Training report", f"CIFAR-10 classifiers, {count}; written {now} UTC.", blocks)
+
+
+def _missing(runs: Sequence[Run], evidence: Evidence) -> list[Block]:
+    sentences = [
+        f"{run.name} is unfinished: {len(run.history)} of {run.settings['epochs']} epochs. It is "
+        "shown at the end and not compared."
+        for run in runs
+        if not run.is_finished
+    ]
+    return [Notice(text) for text in (*sentences, *evidence.missing)]
+
+
+def _published(runs: Sequence[Run]) -> list[Block]:
+    models = [name for name in PUBLISHED if any(run.settings["model"] == name for run in runs)]
+    if not models:
+        return []
+    text = (
+        "The published figures are those of a course report of spring 2024, which trained both "
+        "models on CIFAR-10; the intervals beside them were computed here. Mistakes of its "
+        "protocol, to be known when comparing with it:"
+    )
+    blocks: list[Block] = [Heading("The published protocol"), Paragraph(text)]
+    for model in models:
+        blocks += [Heading(PUBLISHED[model].name, level=3), Bullets(PUBLISHED[model].mistakes)]
+    return blocks
+
+
+def _method() -> list[Block]:
+    return [
+        Heading("How the figures came about"),
+        Bullets(
+            (
+                "Test accuracy: every test image once, with the model as it is saved (float32).",
+                "Intervals: 95 %, Wilson's for accuracies, Agresti and Min's for pairs.",
+                "Pairs: answers asked anew from model.keras for this report; McNemar's exact test.",
+                "Training time: all epochs and the final evaluation, by the clock.",
+                "Images/s: training images by the time of the median epoch, validation left out.",
+                "Recommendations: computed from the figures here; seeds of a recipe are averaged.",
+            )
+        ),
+    ]

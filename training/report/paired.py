@@ -1,0 +1,74 @@
+"""Two classifiers on the same images: how sure is the difference between their accuracies?"""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+_Z_95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
+
+
+@dataclass(frozen=True, kw_only=True)
+class PairedDifference:
+    """Accuracy of a first classifier minus that of a second on the same images.
+
+    Attributes:
+        n: Number of images.
+        only_first: Images that the first alone classifies correctly.
+        only_second: Images that the second alone classifies correctly.
+        difference: Difference of the accuracies, -1 to 1.
+        interval_95: Its 95 % interval.
+        p_value: Of McNemar's exact test: how likely so uneven a split of the images on which one
+            alone is right would be if both were equally good.
+    """
+
+    n: int
+    only_first: int
+    only_second: int
+    difference: float
+    interval_95: tuple[float, float]
+    p_value: float
+
+    @property
+    def is_clear(self) -> bool:
+        """Whether the interval leaves out 0."""
+        low, high = self.interval_95
+        return low > 0 or high < 0
+
+
+def compare(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> PairedDifference:
+    """Compare which images each of two classifiers gets right.
+
+    The images both get right or both get wrong say nothing about the difference, so this interval
+    is much narrower than two separate ones. It is Agresti and Min's (Statistics in Medicine 24,
+    2005): Wald's after half an image was added to each of the four cells, which keeps its coverage
+    near 95 % for few images as well.
+
+    Args:
+        first: bool, shape (n,): True where the first classifier is right.
+        second: bool, shape (n,), of the same images in the same order.
+    """
+    n = len(first)
+    only_first = int(np.count_nonzero(first & ~second))
+    only_second = int(np.count_nonzero(second & ~first))
+    b, c, total = only_first + 0.5, only_second + 0.5, n + 2
+    centre = (b - c) / total
+    spread = _Z_95 * math.sqrt((b + c) - (b - c) ** 2 / total) / total
+    return PairedDifference(
+        n=n,
+        only_first=only_first,
+        only_second=only_second,
+        difference=(only_first - only_second) / n,
+        interval_95=(max(-1.0, centre - spread), min(1.0, centre + spread)),
+        p_value=_mcnemar_exact(only_first, only_second),
+    )
+
+
+def _mcnemar_exact(b: int, c: int) -> float:
+    """Two-sided p-value of `b` heads and `c` tails of a fair coin."""
+    term = tail = 1  # binomial coefficients, summed as whole numbers: nothing underflows
+    for k in range(min(b, c)):
+        term = term * (b + c - k) // (k + 1)
+        tail += term
+    return min(1.0, tail / (1 << (b + c)) * 2)
