@@ -1,0 +1,115 @@
+"""The figures of a version's variants, read out of its metrics.json; what is not known is None."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+_JPEG = "jpeg_75"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Speed:
+    """One batch size of the benchmark.
+
+    Attributes:
+        rows: Images a batch.
+        ms: Milliseconds a batch.
+        images_per_second: Likewise.
+        cpu_ms: Milliseconds of CPU time an image.
+        to_tensorflow: How many times as fast as TensorFlow.
+    """
+
+    rows: int
+    ms: float
+    images_per_second: float
+    cpu_ms: float
+    to_tensorflow: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantFigures:
+    """What is known about one ONNX file.
+
+    Attributes:
+        model: Name of the model.
+        version: The version's folder.
+        precision: "fp32", "w8", ...
+        parameters: Of the model.
+        bytes: Size of the file.
+        n: Test images.
+        top1: Share of them classified correctly.
+        top1_interval: Its 95 % interval.
+        agreement: Share of them classified as the float32 file does.
+        speeds: By batch size, in ascending order; empty if it was not measured.
+        measured_on: Processor, cores and threads of those.
+        jpeg: top1 on the test images recompressed as JPEG of quality 75.
+        jpeg_interval: Its 95 % interval.
+    """
+
+    model: str
+    version: Path
+    precision: str
+    parameters: int | None
+    bytes: int | None
+    n: int | None
+    top1: float | None
+    top1_interval: tuple[float, float] | None
+    agreement: float | None
+    speeds: Mapping[int, Speed]
+    measured_on: tuple[Any, ...] | None
+    jpeg: float | None
+    jpeg_interval: tuple[float, float] | None
+
+    @property
+    def title(self) -> str:
+        """Model and precision: "`simcnn` fp32"."""
+        return f"`{self.model}` {self.precision}"
+
+
+def read(version: Path, metrics: Mapping[str, Any]) -> list[VariantFigures]:
+    """The variants of a version whose files are in its folder.
+
+    Args:
+        version: Its folder.
+        metrics: Content of its metrics.json.
+    """
+    benchmark = metrics.get("benchmark") or {}
+    results = benchmark.get("results") or {}
+    checks = (metrics.get("robustness") or {}).get("checks") or {}
+    jpeg = (checks.get(_JPEG) or {}).get("variants") or {}
+    hardware = benchmark.get("hardware") or {}
+    place = (hardware.get("cpu"), hardware.get("cores"), benchmark.get("threads"))
+    return [
+        VariantFigures(
+            model=str(metrics.get("model", version.parent.name)),
+            version=version,
+            precision=precision,
+            parameters=metrics.get("parameters"),
+            bytes=entry.get("bytes"),
+            n=entry.get("n"),
+            top1=entry.get("top1"),
+            top1_interval=entry.get("top1_wilson_95"),
+            agreement=entry.get("agreement"),
+            speeds=_speeds(results.get(precision) or {}),
+            measured_on=place if results.get(precision) else None,
+            jpeg=(jpeg.get(precision) or {}).get("top1"),
+            jpeg_interval=(jpeg.get(precision) or {}).get("top1_wilson_95"),
+        )
+        for precision, entry in (metrics.get("variants") or {}).items()
+        if (version / str(entry.get("file"))).is_file()
+    ]
+
+
+def _speeds(result: Mapping[str, Any]) -> dict[int, Speed]:
+    cells = {int(rows): cell for rows, cell in (result.get("batches") or {}).items()}
+    return {
+        rows: Speed(
+            rows=rows,
+            ms=cells[rows]["ms"],
+            images_per_second=cells[rows]["images_per_second"],
+            cpu_ms=cells[rows]["cpu_ms_per_image"],
+            to_tensorflow=(cells[rows]["to_tensorflow"] or {}).get("median"),
+        )
+        for rows in sorted(cells)
+    }
