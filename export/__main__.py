@@ -1,4 +1,7 @@
-"""Publish a model: `python -m export RUN_DIR`, or `... export saved-model DIR --name NAME`."""
+"""Publish a model: `python -m export RUN_DIR`, or `... export saved-model DIR --name NAME`.
+
+Published versions are measured and described by `... export benchmark|robustness|tables`.
+"""
 
 import argparse
 import logging
@@ -6,32 +9,40 @@ import os
 import sys
 from pathlib import Path
 
+from export import commands
 from export.errors import ExportError
 from export.native_log import quiet
+from serving.model_folder import PRECISIONS, Precision
 from training.cifar10 import DATA_DIR_VARIABLE, resolve_data_dir
 
 _SAVED_MODEL = "saved-model"
 _FREE_SIZE = 16
+# What serves without being asked for: a small file, and a fast one where it is faster.
+_DEFAULT_PRECISIONS = "fp32,w8,int8"
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Publish and print where.
+    """Publish and print where, or run one of the other commands.
 
     Returns:
-        0 published; 1 the gate failed; 2 bad usage or input; 130 interrupted.
+        0 done; 1 the gate failed, or a document is out of date; 2 bad usage or input; 130
+        interrupted.
     """
     given = sys.argv[1:] if arguments is None else arguments
-    from_saved_model = given[:1] == [_SAVED_MODEL]
-    options = _saved_model_parser() if from_saved_model else _run_parser()
-    parsed = options.parse_args(given[1:] if from_saved_model else given)
+    parsers = {_SAVED_MODEL: _saved_model_parser, **commands.PARSERS}
+    name = given[0] if given and given[0] in parsers else ""
+    parsed = parsers.get(name, _run_parser)().parse_args(given[1:] if name else given)
     # To stdout, a line each step; libraries' warnings stay on stderr.
     progress = logging.StreamHandler(sys.stdout)
     logger = logging.getLogger("export")
     logger.handlers, logger.propagate = [progress], False
     logger.setLevel(logging.INFO)
     try:
+        if name in commands.PARSERS:
+            print(commands.run(name, parsed))
+            return 0
         _start_tensorflow()
-        return _publish_saved_model(parsed) if from_saved_model else _publish_run(parsed)
+        return _publish_saved_model(parsed) if name else _publish_run(parsed)
     except ExportError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
@@ -62,14 +73,15 @@ def _publish_run(parsed: argparse.Namespace) -> int:
         parsed.models_dir,
         name=parsed.name,
         data_dir=resolve_data_dir(parsed.data_dir),
+        precisions=parsed.precision,
     )
-    result = published.metrics["variants"]["fp32"]
-    low, high = result["top1_wilson_95"]
-    print(
-        f"published {published.path}: {result['top1']:.2%} of {result['n']:,} test images correct "
-        f"(95 % interval {low:.2%} to {high:.2%})"
-    )
-    return 0
+    for precision, result in published.metrics["variants"].items():
+        low, high = result["top1_wilson_95"]
+        print(
+            f"published {published.path}: {precision}, {result['top1']:.2%} of {result['n']:,} "
+            f"test images correct (95 % interval {low:.2%} to {high:.2%})"
+        )
+    return commands.benchmark_in_own_process(published.path) if parsed.benchmark else 0
 
 
 def _publish_saved_model(parsed: argparse.Namespace) -> int:
@@ -92,7 +104,8 @@ def _run_parser() -> argparse.ArgumentParser:
         prog="python -m export",
         description="Publish a trained model as SavedModel and ONNX, if both answer all test "
         "images as the Keras model does.",
-        epilog="Other models: python -m export saved-model --help",
+        epilog="Other models: python -m export saved-model --help. On published versions: python "
+        "-m export benchmark | robustness | tables, each with --help",
     )
     parser.add_argument(
         "run_dir", type=Path, metavar="RUN_DIR", help="a finished run of python -m training"
@@ -104,6 +117,22 @@ def _run_parser() -> argparse.ArgumentParser:
         metavar="PATH",
         help="folder or archive with CIFAR-10, as for python -m training; default: "
         f"${DATA_DIR_VARIABLE}, else downloaded",
+    )
+    parser.add_argument(
+        "--precision",
+        type=_precisions,
+        default=_DEFAULT_PRECISIONS,
+        metavar="LIST",
+        help=f"what to publish, of {', '.join(PRECISIONS)}: fp32 is model.onnx and the SavedModel; "
+        "w8 a quarter of its size, with weights in 8 bits; int8 the fastest on CPUs, with weights "
+        "and activations in 8 bits; fp16 for GPUs. All but fp32 must agree with it on the test "
+        "images, and int8 be faster on this machine; those that do not are left out. A list "
+        "without fp32 leaves out model.onnx and the SavedModel (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--benchmark",
+        action="store_true",
+        help="then time it beside TensorFlow, as python -m export benchmark does",
     )
     return parser
 
@@ -134,6 +163,16 @@ def _saved_model_parser() -> argparse.ArgumentParser:
         help="size of free dimensions, the batch apart, in the random inputs (default %(default)s)",
     )
     return parser
+
+
+def _precisions(text: str) -> tuple[Precision, ...]:
+    named = [name.strip() for name in text.split(",")]
+    unknown = [name for name in named if name not in PRECISIONS]
+    if unknown:
+        received, known = ", ".join(map(repr, unknown)), ", ".join(PRECISIONS)
+        msg = f"{received} received, expected a list of {known}"
+        raise argparse.ArgumentTypeError(msg)
+    return tuple(precision for precision in PRECISIONS if precision in named)
 
 
 def _positive(text: str) -> int:

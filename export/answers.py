@@ -14,6 +14,7 @@ import onnxruntime
 import tensorflow as tf
 
 from export.errors import ExportError
+from serving.model_folder import Precision
 from serving.signature import DEFAULT_SIGNATURE_NAME
 
 Images = npt.NDArray[np.uint8]
@@ -73,19 +74,21 @@ def of_saved_model(folder: Path, images: Images) -> Answers:
     return Answers(source="SavedModel", logits=logits, probabilities=probabilities, classes=classes)
 
 
-def of_onnx(file: Path, images: Images) -> Answers:
+def of_onnx(file: Path, images: Images, precision: Precision = "fp32") -> Answers:
     """Ask an ONNX file as it lies on disk, and a copy of it in memory for the logits.
 
     Args:
         file: A graph with input `images` and outputs `probabilities` and `classes`.
         images: uint8, shape (n, 32, 32, 3).
+        precision: Of the graph; it runs as the server runs graphs of this precision.
 
     Raises:
         ExportError: the probabilities do not come from a Softmax, so that there are no logits.
     """
     content = file.read_bytes()
     copy, logits_name = _with_logits(onnx.load_from_string(content))
-    as_published, with_logits = session(content), session(copy.SerializeToString())
+    as_published = session(content, precision)
+    with_logits = session(copy.SerializeToString(), precision)
 
     def run(batch: Images) -> list[Any]:
         served = as_published.run(["probabilities", "classes"], {"images": batch})
@@ -95,7 +98,7 @@ def of_onnx(file: Path, images: Images) -> Answers:
     return Answers(source="ONNX", logits=logits, probabilities=probabilities, classes=classes)
 
 
-def session(model: bytes) -> onnxruntime.InferenceSession:
+def session(model: bytes, precision: Precision = "fp32") -> onnxruntime.InferenceSession:
     """ONNX Runtime on the CPU, with as many threads as this process has cores."""
     options = onnxruntime.SessionOptions()
     # The default would be the host's cores, also in a container that may use only a few of them.
@@ -103,6 +106,8 @@ def session(model: bytes) -> onnxruntime.InferenceSession:
     options.intra_op_num_threads = len(affinity(0)) if affinity else os.cpu_count() or 1
     # Threads that wait in a loop would slow down whatever shares these cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if precision == "w8":  # as serving.runtime does: weights become float32 once, at load
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 

@@ -1,10 +1,17 @@
 """`MODEL_CARD.md`: what metrics.json says, for people."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from serving.signature import DataType, Signature, TensorSpec
-from training import config
+from export import (
+    markdown,
+    robustness_table,
+    run_folder,
+    speed_table,
+    training_runs,
+    usage,
+)
+from serving.signature import Signature
 
 _INTENDED_USE = """\
 A small model to try, test and measure a serving set-up with: known accuracy, known answers, low
@@ -14,18 +21,18 @@ _LIMITS = """\
   often with a high probability: there is no "none of these".
 - It has seen 32x32 pixels with one object that fills the frame. Larger photographs have to be
   scaled down first, and crowded or distant scenes are outside what was measured.
-- The figures hold for the images named here, which are lossless. Recompressing the same images as
-  JPEG (quality 75, 4:2:0) was reported to cost 2 to 3 points; other cameras and crops cost more.
+- The figures hold for the images named here, which are lossless. Recompressing them as JPEG
+  (quality 75, 4:2:0) {jpeg}; other cameras and crops cost more.
 - The interval covers the choice of test images. It does not cover the spread between trainings:
   another seed gives another accuracy.
 - The probabilities are a softmax and were not calibrated.
 - CIFAR-10 (A. Krizhevsky, 2009) was published without a licence. Its photographs were collected
   from the web for the Tiny Images data set, which its authors withdrew in 2020; the rights remain
   with the photographers. Check what that means for you before any commercial use."""
-
 _FROM_ELSEWHERE = """\
 A SavedModel made elsewhere, published by `python -m export saved-model`. Nothing is known here
 about its purpose, training data or accuracy: ask its author."""
+_SAVED_MODEL_FILE = "saved_model.pb"
 _TRAINING_FACTS = (
     ("recipe", "Recipe"),
     ("seed", "Seed"),
@@ -40,15 +47,16 @@ _TRAINING_FACTS = (
 def render(
     metrics: Mapping[str, Any],
     signatures: Mapping[str, Signature],
-    pictures: Sequence[str] = (),
+    files: Collection[str],
 ) -> str:
     """Write the model card.
 
     Args:
-        metrics: Content of metrics.json; see version_metrics. Sections that are missing, as those
-            about accuracy and training of a SavedModel from elsewhere, are left out.
+        metrics: Content of metrics.json; see version_metrics, benchmark and robustness. Sections
+            that are missing, as those about accuracy and training of a SavedModel from elsewhere,
+            are left out.
         signatures: Content of signature.json.
-        pictures: Names of picture files in the folder to show.
+        files: Names of the other files in the folder: graphs, SavedModel, pictures to show.
 
     Returns:
         Markdown that ends with a newline.
@@ -56,65 +64,123 @@ def render(
     is_classifier = "variants" in metrics
     parts = [f"# {metrics['model']}"]
     if is_classifier:
-        parts += _classifier(metrics, pictures)
+        parts += _classifier(metrics, files)
     else:
         parts.append(_FROM_ELSEWHERE)
-    parts += ["## Parity", _parity(metrics["parity"]), "## How to call it", _signatures(signatures)]
-    parts.append(_snippet(metrics["model"], signatures))
-    parts += ["## Files", _files(metrics)]
+    if metrics.get("benchmark"):
+        parts += ["## Speed", speed_table.render(metrics["benchmark"])]
+    if metrics.get("parity"):
+        parts += ["## Parity", _parity(metrics["parity"])]
+    parts += ["## How to call it", usage.tensors(signatures)]
+    parts.append(usage.snippet(metrics["model"], signatures))
+    parts += ["## Files", _files(metrics, files)]
     return "\n\n".join(parts) + "\n"
 
 
-def _classifier(metrics: Mapping[str, Any], pictures: Sequence[str]) -> list[str]:
-    names, data = metrics["class_names"], metrics["data"]
+def _classifier(metrics: Mapping[str, Any], files: Collection[str]) -> list[str]:
+    robustness, training = metrics.get("robustness"), metrics.get("training")
     first = next(iter(metrics["variants"].values()))
-    purpose = (
-        f"Classifies 32x32 colour photographs as one of ten things: {', '.join(names)}. "
-        f"{metrics['parameters']:,} parameters, trained on CIFAR-10."
+    parts = [_purpose(metrics), _variants(metrics), _origin(metrics)]
+    parts += ["## Intended use", _INTENDED_USE, "## Limits", _LIMITS.format(jpeg=_jpeg(robustness))]
+    if robustness:
+        parts += ["## Robustness", robustness_table.render(robustness)]
+    if "confusion_matrix" in first:
+        parts += _confusions(metrics["class_names"], first["confusion_matrix"])
+    parts += [
+        f"![{picture.partition('.')[0].replace('_', ' ')}]({picture})"
+        for picture in run_folder.PICTURES
+        if picture in files
+    ]
+    if training:
+        parts += ["## Training", _training(training)]
+    return [part for part in parts if part]
+
+
+def _purpose(metrics: Mapping[str, Any]) -> str:
+    parameters = metrics.get("parameters")
+    size = "Number of parameters unknown" if parameters is None else f"{parameters:,} parameters"
+    return (
+        "Classifies 32x32 colour photographs as one of ten things: "
+        f"{', '.join(metrics['class_names'])}. {size}, trained on CIFAR-10."
     )
-    origin = (
+
+
+def _origin(metrics: Mapping[str, Any]) -> str:
+    data = metrics.get("data")
+    if not data:
+        return ""
+    return (
         f"Measured with ONNX Runtime on the published file, on the {data['images']:,} "
         f"{data['name']} (variant `{data['variant']}`; SHA-256 of pixels and labels "
         f"`{data['sha256'][:16]}...`)."
     )
+
+
+def _confusions(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> list[str]:
+    rows = (
+        (f"**{name}**", *(str(count) for count in row))
+        for name, row in zip(names, matrix, strict=True)
+    )
     return [
-        purpose,
-        _table(
-            ("Variant", "Top-1", "95 % interval", "Correct", "Images", "Size"),
-            (_result(precision, entry) for precision, entry in metrics["variants"].items()),
-        ),
-        origin,
-        "## Intended use",
-        _INTENDED_USE,
-        "## Limits",
-        _LIMITS,
         "## Accuracy by class",
-        _by_class(names, first["confusion_matrix"]),
+        _by_class(names, matrix),
         "## Confusion matrix",
         "Rows: label. Columns: answer.",
-        _table(
-            ("", *names),
-            (
-                (f"**{name}**", *(str(count) for count in row))
-                for name, row in zip(names, first["confusion_matrix"], strict=True)
-            ),
-        ),
-        *(f"![{picture.partition('.')[0].replace('_', ' ')}]({picture})" for picture in pictures),
-        "## Training",
-        _training(metrics["training"]),
+        markdown.table(("", *names), rows),
     ]
 
 
-def _result(precision: str, entry: Mapping[str, Any]) -> tuple[str, ...]:
+def _variants(metrics: Mapping[str, Any]) -> str:
+    variants = metrics["variants"]
+    header = ["Variant", "Top-1", "95 % interval", "Correct", "Images", "Size"]
+    entries = [(f"{name} (`{entry['file']}`)", entry) for name, entry in variants.items()]
+    reference = metrics.get("reference")
+    if reference:  # what the variants were judged by, where it is not among them
+        entries.append((f"{reference['precision']} (not in this folder)", reference))
+    rows = [_result(name, entry) for name, entry in entries]
+    if any("agreement" in entry for _, entry in entries):
+        header += ["Class of fp32", "Points lost (95 % interval)"]
+        rows = [[*row, *_loss(entry)] for row, (_, entry) in zip(rows, entries, strict=True)]
+    text = markdown.table(header, rows)
+    rejected = metrics.get("rejected_variants") or {}
+    if rejected:
+        reasons = [
+            f"- {precision} ({markdown.percent(entry.get('top1'))}): "
+            f"{'; '.join(entry['objections'])}"
+            for precision, entry in rejected.items()
+        ]
+        text += "\n\nTried, but not published:\n\n" + "\n".join(reasons)
+    return text
+
+
+def _result(name: str, entry: Mapping[str, Any]) -> list[str]:
+    if "top1" not in entry:
+        return [name, *[markdown.NONE] * 4, markdown.megabytes(entry.get("bytes"))]
     low, high = entry["top1_wilson_95"]
-    return (
-        f"{precision} (`{entry['file']}`)",
+    return [
+        name,
         f"**{entry['top1']:.2%}**",
         f"{low:.2%} to {high:.2%}",
         f"{entry['correct']:,}",
         f"{entry['n']:,}",
-        f"{entry['bytes'] / 1e6:.2f} MB",
-    )
+        markdown.megabytes(entry.get("bytes")),
+    ]
+
+
+def _loss(entry: Mapping[str, Any]) -> list[str]:
+    """How often a variant names float32's class, and what it loses; the float32 one has none."""
+    if "agreement" not in entry:
+        return [markdown.NONE, markdown.NONE]
+    return [markdown.percent(entry["agreement"]), robustness_table.loss(entry)]
+
+
+def _jpeg(robustness: Mapping[str, Any] | None) -> str:
+    """What recompression costs: as measured, else as reported elsewhere."""
+    variants = ((robustness or {}).get("checks") or {}).get("jpeg_75", {}).get("variants", {})
+    if not variants:
+        return "was reported to cost 2 to 3 points"
+    precision, result = next(iter(variants.items()))
+    return f"costs {precision} {robustness_table.loss(result)} points"
 
 
 def _by_class(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> str:
@@ -130,7 +196,7 @@ def _by_class(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> str:
                 f"{names[confused[1]]} ({confused[0]})" if confused[0] else "-",
             )
         )
-    return _table(("Class", "Accuracy", "Correct", "Most often taken for"), rows)
+    return markdown.table(("Class", "Accuracy", "Correct", "Most often taken for"), rows)
 
 
 def _training(training: Mapping[str, Any]) -> str:
@@ -158,23 +224,12 @@ def _training(training: Mapping[str, Any]) -> str:
                 f"{data['train_images']:,} to train, {data['validation_images']:,} to validate",
             )
         )
-    changed = _overrides(model, recipe, settings)
+    changed = [
+        f"{name} {value}" for name, value in training_runs.changed_settings(training).items()
+    ]
     note = f", with {', '.join(changed)}" if changed else ""
     shown = ", ".join(f"{key} {value}" for key, value in settings.items())
-    return f"`{command}`{note}\n\n{_table(('', ''), rows)}\n\nSettings: {shown}."
-
-
-def _overrides(model: Any, recipe: Any, settings: Mapping[str, Any]) -> list[str]:  # noqa: ANN401  JSON values
-    """Settings in which a training departed from its recipe, as it is today."""
-    try:
-        standard = config.from_recipe(model, recipe).as_dict()
-    except config.ConfigError:
-        return []  # a recipe that no longer exists, or one of another project
-    return [
-        f"{key} {settings[key]}"
-        for key in standard
-        if key != "seed" and key in settings and settings[key] != standard[key]
-    ]
+    return f"`{command}`{note}\n\n{markdown.table(('', ''), rows)}\n\nSettings: {shown}."
 
 
 def _parity(parity: Mapping[str, Any]) -> str:
@@ -187,7 +242,9 @@ def _parity(parity: Mapping[str, Any]) -> str:
             (entry["signature"], str(entry["rows"]), entry["output"], _delta(entry))
             for entry in parity["outputs"]
         ]
-        return f"{text}\n\n{_table(('Signature', 'Rows', 'Output', 'Largest delta'), answers)}"
+        return (
+            f"{text}\n\n{markdown.table(('Signature', 'Rows', 'Output', 'Largest delta'), answers)}"
+        )
     text = (
         "The Keras model, the SavedModel and the ONNX file answered every test image. Tolerance of "
         f"the logits: rtol {parity['rtol']:g}, atol {parity['atol']:g}. A tie has its two largest "
@@ -204,7 +261,7 @@ def _parity(parity: Mapping[str, Any]) -> str:
         for pair in parity["pairs"]
     ]
     header = ("Pair", "Largest delta of logits", "Of the tolerance", "Same class", "Ties")
-    return f"{text}\n\n{_table(header, rows)}{_classify_parity(parity)}"
+    return f"{text}\n\n{markdown.table(header, rows)}{_classify_parity(parity)}"
 
 
 def _classify_parity(parity: Mapping[str, Any]) -> str:
@@ -223,48 +280,19 @@ def _delta(entry: Mapping[str, Any]) -> str:
     return f"{delta:.1e}" if delta else "none"
 
 
-def _signatures(signatures: Mapping[str, Signature]) -> str:
-    rows = [
-        (f"`{name}`", kind, f"`{alias}`", spec.dtype.name, str(list(spec.shape)))
-        for name, signature in signatures.items()
-        for kind, specs in (("input", signature.inputs), ("output", signature.outputs))
-        for alias, spec in specs.items()
-    ]
-    return _table(("Signature", "", "Name", "Type", "Shape"), rows)
-
-
-def _snippet(model: str, signatures: Mapping[str, Signature]) -> str:
-    name, signature = next(iter(signatures.items()))
-    inputs = ", ".join(f'"{alias}": {_example(spec)}' for alias, spec in signature.inputs.items())
-    named = "" if name == "serving_default" else f', signature_name="{name}"'
-    lines = [
-        "import numpy as np",
-        "from serving.client import PredictClient",
-        "",
-        f"inputs = {{{inputs}}}",
-        'with PredictClient("localhost:8500") as client:',
-        f'    print(client.predict("{model}", inputs{named}))',
-    ]
-    text = "Put your own arrays where the zeros stand"
-    if "images" in signature.inputs:
-        text += " (RGB, 0 to 255; scaling and softmax are in the graph)"
-    elif signature.feature_spec:
-        text += ", and serialized tf.Examples where the empty one stands"
-    return f"{text}:\n\n```python\n" + "\n".join(lines) + "\n```"
-
-
-def _example(spec: TensorSpec) -> str:
-    if spec.dtype is DataType.DT_STRING:
-        return 'np.array([b""], object)'
-    shape = tuple(1 if size == -1 else size for size in spec.shape)
-    return f"np.zeros({shape}, np.{spec.dtype.numpy.name})"
-
-
-def _files(metrics: Mapping[str, Any]) -> str:
+def _files(metrics: Mapping[str, Any], files: Collection[str]) -> str:
     graphs = [*metrics.get("variants", {}).values(), *metrics.get("files", [])]
-    lines = [f"- `{entry['file']}`: ONNX, SHA-256 `{entry['sha256']}`" for entry in graphs]
+    lines = [
+        f"- `{entry['file']}`: ONNX"
+        + (f", SHA-256 `{entry['sha256']}`" if "sha256" in entry else "")
+        + ("" if entry["file"] in files else " (not in this folder)")
+        for entry in graphs
+    ]
+    if _SAVED_MODEL_FILE in files:
+        lines.append(
+            "- `saved_model.pb`, `variables/`: the same as a SavedModel, for TensorFlow Serving"
+        )
     lines += [
-        "- `saved_model.pb`, `variables/`: the same as a SavedModel, for TensorFlow Serving",
         "- `signature.json`: names, types and shapes of the tensors in both",
         "- `metrics.json`: everything above for programs"
         + (
@@ -275,15 +303,12 @@ def _files(metrics: Mapping[str, Any]) -> str:
         ),
         "- `manifest.json`: size and SHA-256 of every file",
     ]
-    made = metrics["export"]
+    made = metrics.get("export")
+    if not made:
+        return "\n".join(lines)
     versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
     return (
         "\n".join(lines)
         + f"\n\nExported {made['finished_utc']} at commit {made['git_commit']} with opset "
         f"{made['opset']} by {versions}."
     )
-
-
-def _table(header: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    lines = [header, ["---"] * len(header), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

@@ -1,6 +1,6 @@
 """Publish a model: write every file of its next version, ask them all, and let it appear at once.
 
-    run folder ─▶ SavedModel ─▶ ONNX ─▶ parity gate ─▶ metrics.json, model card ─▶ <name>/<N>/
+    run folder ─▶ SavedModel ─▶ ONNX ─▶ parity gate ─▶ variants ─▶ documents ─▶ <name>/<N>/
 
 A step that fails leaves no version behind.
 """
@@ -10,7 +10,7 @@ import logging
 import re
 import shutil
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,27 +20,33 @@ import numpy.typing as npt
 
 from export import (
     answers,
+    calibration,
     classify_signature,
-    model_card,
+    papers,
     parity,
     probe,
     run_folder,
     saved_model,
     to_onnx,
     to_saved_model,
+    variants,
     version_metrics,
 )
 from export.answers import Answers
+from export.calibration import Calibration
 from export.errors import ExportError, GateFailed
 from export.run_folder import Run
+from export.variants import FP32, INT8, Variants
 from serving import model_folder
+from serving.model_folder import Precision
 from serving.signature import DEFAULT_SIGNATURE_NAME, Signature
-from training.cifar10 import CLASS_NAMES, DataError, Split, load_split
+from training.cifar10 import CLASS_NAMES, DataError, Split, SplitName, load_split
 
 _PICTURES_LIMIT_BYTES = 200_000
 # Share of images whose class may change between the trainer's GPU and the gate's CPU: a GPU
 # computes in TensorFloat-32, for which agreement of 99.9 % and more was measured.
 _GPU_SLACK = 0.001
+_SPLITS: dict[SplitName, str] = {"train": "training", "test": "test"}
 _log = logging.getLogger("export")
 
 
@@ -58,7 +64,12 @@ class Published:
 
 
 def publish_run(
-    run_dir: Path, models_dir: Path, *, name: str | None = None, data_dir: Path | None = None
+    run_dir: Path,
+    models_dir: Path,
+    *,
+    name: str | None = None,
+    data_dir: Path | None = None,
+    precisions: Sequence[Precision] = (FP32,),
 ) -> Published:
     """Publish a trained model after the gate has compared all artefacts on the test images.
 
@@ -66,14 +77,19 @@ def publish_run(
         run_dir: A finished run of `python -m training`.
         models_dir: The version becomes `<models_dir>/<name>/<N>/`.
         name: The run's model name by default.
-        data_dir: See training.cifar10.load; must hold the test images that the run was judged by.
+        data_dir: See training.cifar10.load; must hold the images that the run was trained with
+            (for int8) and judged by.
+        precisions: What to publish. A variant that the gate refuses is left out. Without fp32 the
+            folder has neither model.onnx nor the SavedModel: they are made, compared and removed.
 
     Raises:
         ExportError: the run, the data or the place cannot be used.
-        GateFailed: an artefact answers otherwise than the trained model; nothing is published.
+        GateFailed: an artefact answers otherwise than the trained model, or all variants asked for
+            were refused; nothing is published.
     """
     run = run_folder.read(run_dir)
-    split = _test_images(run, data_dir)
+    split = _images(run, data_dir, "test")
+    calibrated = _calibration(run, data_dir) if INT8 in precisions else None
     with _step(f"loading {run.model_file}"):
         model = to_saved_model.load_keras(run.model_file)
     name = name or run.model_name
@@ -98,20 +114,31 @@ def publish_run(
         check_accuracy(run, onnx_answers, split.labels)
         with _step("asking the SavedModel about pictures in tf.Examples"):
             examples = classify_signature.check(folder, classify, split.images, onnx_answers)
+        made = Variants()
+        if others := [precision for precision in precisions if precision != FP32]:
+            with _step(f"making and judging {', '.join(others)}"):
+                made = variants.make(
+                    onnx_file,
+                    others,
+                    test=split,
+                    fp32_answers=onnx_answers,
+                    calibration=calibrated,
+                )
+        fp32 = version_metrics.variant_section(onnx_file, onnx_answers, split.labels)
         metrics.update(
             model=name,
             parameters=model.count_params(),
             class_names=list(CLASS_NAMES),
             data=version_metrics.data_section(split, str(run.metrics["data"]["variant"])),
-            variants={
-                version_metrics.FP32: version_metrics.variant_section(
-                    onnx_file, onnx_answers, split.labels
-                )
-            },
+            **made.sections(fp32, with_fp32=FP32 in precisions),
             parity={**version_metrics.parity_section(pairs), classify_signature.NAME: examples},
             training=run.training_section(),
             export=version_metrics.export_section(onnx_file, signatures),
         )
+        if FP32 not in precisions:
+            _remove_float32(folder)
+        if not metrics["variants"]:
+            raise GateFailed(_all_refused(metrics["rejected_variants"]))
         _copy_pictures(run, folder)
         _write_documents(folder, signatures, metrics, class_names=CLASS_NAMES)
 
@@ -185,21 +212,55 @@ def check_accuracy(run: Run, onnx: Answers, labels: npt.NDArray[np.int64]) -> No
         raise GateFailed(msg)
 
 
-def _test_images(run: Run, data_dir: Path | None) -> Split:
-    with _step(f"reading the test images from {data_dir or 'the Keras download'}"):
+def _images(run: Run, data_dir: Path | None, name: SplitName) -> Split:
+    """The run's training or test images.
+
+    Raises:
+        ExportError: they cannot be read, or they are others.
+    """
+    with _step(f"reading the {_SPLITS[name]} images from {data_dir or 'the Keras download'}"):
         try:
-            split = load_split(data_dir, "test")
+            split = load_split(data_dir, name)
         except DataError as error:
             raise ExportError(str(error)) from error
-    expected = run.metrics["data"]["test_sha256"]
-    if split.sha256() != expected:
+    expected = run.metrics["data"].get(f"{name}_sha256")
+    # Runs of older versions do not know their training images.
+    if split.sha256() != expected and (expected or name == "test"):
         msg = (
-            f"these are {len(split):,} test images with SHA-256 {split.sha256()}, but {run.path} "
-            f"was judged by {run.metrics['n']:,} with {expected}; pass the data it was trained "
-            "with as --data-dir"
+            f"these are {len(split):,} {_SPLITS[name]} images with SHA-256 {split.sha256()}, but "
+            f"{run.path} used others, with {expected}; pass the data it was trained with as "
+            "--data-dir"
         )
         raise ExportError(msg)
     return split
+
+
+def _calibration(run: Run, data_dir: Path | None) -> Calibration:
+    try:
+        return calibration.draw(_images(run, data_dir, "train"))
+    except ExportError as error:
+        msg = f"{error}; {INT8} needs training images: leave it out of --precision otherwise"
+        raise ExportError(msg) from error
+
+
+def _remove_float32(folder: Path) -> None:
+    """Remove what holds the weights in float32, after it has been compared."""
+    (folder / model_folder.ONNX_FILE).unlink()
+    saved_model.remove(folder)
+
+
+def _all_refused(rejected: Mapping[Precision, Mapping[str, Any]]) -> str:
+    lines = [
+        f"  model.{precision}.onnx {'; it '.join(entry['objections'])}"
+        for precision, entry in rejected.items()
+    ]
+    return "\n".join(
+        [
+            "variant gate: none of the precisions asked for may be published",
+            *lines,
+            f"  way out: pass --precision {FP32}; nothing was published",
+        ]
+    )
 
 
 def _publish(models_dir: Path, name: str, write: Callable[[Path], None]) -> Path:
@@ -230,8 +291,7 @@ def _write_documents(
 ) -> None:
     model_folder.write_signatures(folder, signatures, class_names=class_names)
     model_folder.write_json(folder / model_folder.METRICS_FILE, metrics)
-    pictures = [picture for picture in run_folder.PICTURES if (folder / picture).exists()]
-    card = model_card.render(metrics, signatures, pictures)
+    card = papers.render_card(folder, metrics)
     (folder / model_folder.MODEL_CARD_FILE).write_text(card, encoding="utf-8")
 
 

@@ -116,6 +116,15 @@ def copy(source: Path, target: Path) -> None:
             shutil.copyfile(source / part, target / part)
 
 
+def remove(folder: Path) -> None:
+    """Remove the files that make up a SavedModel, and no others, from a version folder."""
+    for part in _PARTS:
+        if (folder / part).is_dir():
+            shutil.rmtree(folder / part)
+        else:
+            (folder / part).unlink(missing_ok=True)
+
+
 def _read(folder: Path) -> Any:  # noqa: ANN401  SavedModel, of an untyped module
     file = folder / SAVED_MODEL_FILE
     if not file.is_file():

@@ -1,8 +1,8 @@
 """From a SavedModel to ONNX: one graph a signature, with the same bytes every time.
 
-The way is TensorFlow function -> tf2onnx -> onnxslim -> canonical names. Converting the SavedModel
-that is published (and not the Keras model beside it) gives both artefacts the same origin, and lets
-SavedModels from elsewhere take the same way.
+The way is TensorFlow function -> tf2onnx -> onnxslim -> canonical names -> unused taps cut off.
+Converting the SavedModel that is published (and not the Keras model beside it) gives both artefacts
+the same origin, and lets SavedModels from elsewhere take the same way.
 
 Equal bytes are tested for trained models. They are not promised for a function that hands an input
 through as an output: TensorFlow may then sort its graph in another order.
@@ -23,7 +23,7 @@ import onnxslim
 import tensorflow as tf
 import tf2onnx
 
-from export import canonical, example_cut, saved_model
+from export import canonical, example_cut, saved_model, unused_taps
 from export.errors import ExportError
 from serving.signature import Signature, TensorSpec
 
@@ -122,6 +122,7 @@ def convert(
             "ONNX file; split the model, or quantise its weights first"
         )
         raise ExportError(msg)
+    unused_taps.crop(model)
     onnx.checker.check_model(model, full_check=True)
     return model
 

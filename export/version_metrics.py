@@ -2,17 +2,22 @@
 
     model, parameters, class_names
     data        the test images: variant, SHA-256 of pixels and labels, number
-    variants    by precision ("fp32"): file, size, SHA-256; n, correct, top1, top1_wilson_95,
-                loss (mean cross-entropy in nats), per_class_accuracy, confusion_matrix
-                (row = label, column = answer) and predictions: the answer to each test image,
-                in order, as one digit (class index)
+    variants    the ONNX files in the folder by precision ("fp32", "w8", ...): file, size,
+                SHA-256; n, correct, top1, top1_wilson_95, loss (mean cross-entropy in nats),
+                per_class_accuracy, confusion_matrix (row = label, column = answer) and
+                predictions: the answer to each test image, in order, as one digit (class index);
+                those other than fp32 also agreement, drop_points and drop_interval_95 (see
+                variant_gate), int8 also calibration (the images, see there) and speed
+    rejected_variants  by precision: the same for those that the gate refused, without a file but
+                with objections
+    reference   the same for fp32 if it was made for comparison and is not published
     parity      tolerances, and for each pair of artefacts how far they are apart; `classify`: the
                 same for the scores of pictures in tf.Examples
     training    recipe, settings, seed, epochs, seconds, hardware, versions, commit
     export      versions, opset, time, commit
 
-Top-1 and predictions are those of the ONNX file that lies in the same folder, asked offline: a
-server that answers otherwise is at fault.
+Top-1 and predictions are those of the ONNX file that lies in the same folder, asked offline as the
+server asks it: a server that answers otherwise is at fault.
 """
 
 import hashlib
@@ -36,7 +41,6 @@ from training import environment
 from training.accuracy import score, wilson_interval
 from training.cifar10 import CLASS_NAMES, Split
 
-FP32 = "fp32"
 _PACKAGES = ("numpy", "onnx", "onnxruntime", "onnxslim", "tf2onnx")
 
 

@@ -42,14 +42,17 @@ def call(monkeypatch, capsys):
 
 def test_run_is_published_by_command(run_dir, image_dir, tmp_path):
     """Progress with timings on stdout, the folder and top-1 in the last line, stderr empty."""
-    done = run(run_dir, "--models-dir", tmp_path, "--data-dir", image_dir, KERAS_BACKEND="jax")
+    arguments = ("--models-dir", tmp_path, "--data-dir", image_dir, "--precision", "fp32")
+    done = run(run_dir, *arguments, KERAS_BACKEND="jax")
 
     correct = json.loads((run_dir / "metrics.json").read_text())["top1"]
     lines = done.stdout.splitlines()
     assert (done.returncode, done.stderr) == (0, "")
     assert lines[0] == "KERAS_BACKEND=jax ignored: exports run on tensorflow"
     assert len([line for line in lines if re.search(r": \d+\.\d s$", line)]) == 8
-    assert lines[-1].startswith(f"published {tmp_path}/simcnn/1: {correct:.2%} of 80 test images")
+    assert lines[-1].startswith(
+        f"published {tmp_path}/simcnn/1: fp32, {correct:.2%} of 80 test images"
+    )
     assert model_folder.read(tmp_path / "simcnn" / "1").signatures
 
 
@@ -94,6 +97,28 @@ def test_unusable_run_exits_with_2(call, run_dir, tmp_path, kind):
     assert stdout == []
     assert stderr.startswith(f"error: {'the training in ' if kind == 'unfinished' else ''}")
     assert stderr.count("\n") == 1
+
+
+def test_precisions_are_chosen_by_command(call, run_dir, image_dir, tmp_path):
+    """--precision w8 publishes that alone; the variant's figures are printed on the way."""
+    arguments = ("--models-dir", tmp_path, "--data-dir", image_dir, "--precision")
+
+    code, stdout, stderr = call(run_dir, *arguments, " w8")
+
+    assert (code, stderr) == (0, "")
+    assert any(re.match(r"model\.w8\.onnx: .* as fp32 answers, .* MB$", line) for line in stdout)
+    assert stdout[-1].startswith(f"published {tmp_path}/simcnn/1: w8, ")
+    assert [file.name for file in (tmp_path / "simcnn" / "1").glob("*.onnx")] == ["model.w8.onnx"]
+
+
+@pytest.mark.parametrize("precisions", ["int4", "fp32,int4", "fp32 w8", ""])
+def test_unknown_precisions_are_refused(call, run_dir, capsys, precisions):
+    """Exit code 2, and the message lists those that exist."""
+    with pytest.raises(SystemExit) as stop:
+        call(run_dir, "--precision", precisions)
+
+    assert stop.value.code == 2
+    assert "received, expected a list of fp32, fp16, w8, int8" in capsys.readouterr().err
 
 
 def test_wrong_data_exits_with_2(call, run_dir, tmp_path):

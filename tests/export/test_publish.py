@@ -10,10 +10,15 @@ import onnx
 import onnxruntime
 import pytest
 
-from export import model_card, publish, to_onnx
+from export import model_card, publish, speed, to_onnx, variant_gate
 from export.errors import ExportError, GateFailed
 from export.publish import publish_run, publish_saved_model
+from export.speed import Speed
+from export.variant_gate import Limits
 from serving import model_folder
+from serving.batcher import BatchingConfig
+from serving.runtime import Runtime, RuntimeConfig
+from serving.servable import Servable
 from training.cifar10 import CLASS_NAMES
 
 
@@ -308,3 +313,134 @@ def test_one_signature_can_be_chosen(with_strings, tmp_path):
 
     assert list(model_folder.read(version.path).signatures) == ["summary"]
     assert 'signature_name="summary"' in (version.path / "MODEL_CARD.md").read_text()
+
+
+@pytest.fixture
+def wide_limits(monkeypatch):
+    """Limits that variants of a hardly trained model keep to, and int8 always faster."""
+    limits = {name: Limits(agreement=0.8, drop_points=20) for name in variant_gate.LIMITS}
+    limits["int8"] = Limits(agreement=0.8, drop_points=20, must_be_faster=True)
+    monkeypatch.setattr(variant_gate, "LIMITS", limits)
+    twice = Speed(fp32_ms={1: 2.0}, ms={1: 1.0}, speedup={1: 2.0})
+    monkeypatch.setattr(speed, "measure", lambda *_: twice)
+    return limits
+
+
+def served(path, precision, images):
+    """The classes that a server answers which has loaded a version in a precision."""
+    config = RuntimeConfig(device="cpu", precision=precision)
+    folder = model_folder.read(path, config.precisions("CPUExecutionProvider"))
+    runtime = Runtime(folder.onnx_files["model.onnx"], config, folder.precision)
+    return runtime.run(["classes"], {"images": images})[0]
+
+
+def test_all_precisions_are_published_together(
+    run_dir, image_dir, test_images, tmp_path, wide_limits
+):
+    """Each has its file and its section, and a server of it gives the recorded answers."""
+    precisions = ("fp32", "fp16", "w8", "int8")
+
+    version = publish_run(run_dir, tmp_path, data_dir=image_dir, precisions=precisions)
+
+    model_folder.verify_manifest(version.path)
+    variants = version.metrics["variants"]
+    assert list(variants) == list(precisions)
+    assert "rejected_variants" not in version.metrics
+    assert "reference" not in version.metrics
+    for precision in precisions:
+        section = variants[precision]
+        assert section["file"] == model_folder.variant_file("model.onnx", precision)
+        assert section["sha256"] == sha256(version.path / section["file"])
+        classes = served(version.path, precision, test_images.images)
+        assert section["predictions"] == "".join(map(str, classes))
+    sizes = [variants[precision]["bytes"] for precision in precisions]
+    assert sizes == sorted(sizes, reverse=True)[:2] + sizes[2:]
+    assert max(sizes[2:]) < 0.3 * sizes[0]
+
+
+def test_calibration_images_are_training_images(run_dir, image_dir, tmp_path, wide_limits):
+    """All 200 of them, since there are so few, and none of the test images."""
+    version = publish_run(run_dir, tmp_path, data_dir=image_dir, precisions=("fp32", "int8"))
+
+    recorded = version.metrics["variants"]["int8"]["calibration"]
+    run = read_json(run_dir / "metrics.json")
+    assert recorded == {
+        "images": 200,
+        "drawn_from": "200 training images",
+        "seed": 0,
+        "sha256": run["data"]["train_sha256"],
+    }
+
+
+def test_version_without_float32_is_small_and_loads(
+    run_dir, image_dir, test_images, tmp_path, wide_limits
+):
+    """w8 alone: neither model.onnx nor SavedModel; figures of float32 as reference; it serves."""
+    version = publish_run(run_dir, tmp_path, data_dir=image_dir, precisions=("w8",))
+
+    files = {file.relative_to(version.path).as_posix() for file in version.path.rglob("*")}
+    assert files == {
+        "MODEL_CARD.md",
+        "confusion_matrix.png",
+        "curves.png",
+        "manifest.json",
+        "metrics.json",
+        "model.w8.onnx",
+        "signature.json",
+    }
+    metrics = version.metrics
+    assert list(metrics["variants"]) == ["w8"]
+    assert metrics["reference"]["precision"] == "fp32"
+    assert metrics["reference"]["correct"] == round(metrics["reference"]["top1"] * 80)
+    assert "file" not in metrics["reference"]
+    assert metrics["parity"]["pairs"][2]["candidate"] == "ONNX"
+    assert {x.file for x in model_folder.read(version.path).signatures.values()} == {"model.onnx"}
+    servable = Servable.load(
+        "simcnn", 1, version.path, RuntimeConfig(device="cpu"), BatchingConfig()
+    )
+    assert servable.precision == "w8"
+    assert set(servable.signatures) == {"serving_default", "classify"}
+    classes = served(version.path, "w8", test_images.images)
+    assert metrics["variants"]["w8"]["predictions"] == "".join(map(str, classes))
+    assert "saved_model.pb" not in (version.path / "MODEL_CARD.md").read_text()
+
+
+def test_refused_variant_is_recorded_and_left_out(run_dir, image_dir, tmp_path, wide_limits):
+    """The version appears without it; metrics.json and card say what was tried and why not."""
+    wide_limits["w8"] = Limits(agreement=1.01, drop_points=0)
+
+    version = publish_run(run_dir, tmp_path, data_dir=image_dir, precisions=("fp32", "w8"))
+
+    assert not (version.path / "model.w8.onnx").exists()
+    assert list(version.metrics["variants"]) == ["fp32"]
+    refused = read_json(version.path / "metrics.json")["rejected_variants"]["w8"]
+    assert refused["objections"][0].startswith("agrees with fp32 on ")
+    assert {"n", "correct", "top1", "agreement", "drop_points", "drop_interval_95"} <= set(refused)
+    assert refused["objections"][0] in (version.path / "MODEL_CARD.md").read_text()
+
+
+def test_nothing_is_published_if_all_variants_are_refused(
+    run_dir, image_dir, tmp_path, wide_limits
+):
+    """Without float32 among the precisions there is nothing left to publish."""
+    wide_limits["w8"] = Limits(agreement=1.01, drop_points=0)
+
+    with pytest.raises(GateFailed, match=r"model\.w8\.onnx agrees .*\n.*--precision fp32"):
+        publish_run(run_dir, tmp_path / "models", data_dir=image_dir, precisions=("w8",))
+
+    assert list(tmp_path.rglob("*")) == [tmp_path / "models"]
+
+
+def test_int8_needs_the_runs_training_images(run_dir, image_dir, tmp_path):
+    """Other training images are refused for int8, and do not matter to the other precisions."""
+    shutil.copytree(image_dir, tmp_path / "images")
+    shutil.copyfile(tmp_path / "images/train/cat/00.png", tmp_path / "images/train/cat/01.png")
+
+    with pytest.raises(ExportError, match=r"200 training images with SHA-256 .* leave it out of"):
+        publish_run(
+            run_dir, tmp_path / "m", data_dir=tmp_path / "images", precisions=("fp32", "int8")
+        )
+
+    assert not (tmp_path / "m").exists()
+    version = publish_run(run_dir, tmp_path / "m", data_dir=tmp_path / "images")
+    assert list(version.metrics["variants"]) == ["fp32"]
