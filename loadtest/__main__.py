@@ -1,80 +1,119 @@
 """Test a model server's latency and accuracy at once.
 
-python -m loadtest --target localhost:8500 --model simcnn --users 32 --models-dir models
+python -m loadtest run --target localhost:8500 --model simcnn --users 32 --models-dir models
+python -m loadtest run --target localhost:8500 --model simcnn --scenario server --rate 500
+python -m loadtest find-capacity --target localhost:8500 --model simcnn --slo-ms 15
+python -m loadtest matrix --models-dir models
+python -m loadtest compare results/before results/after
 python -m loadtest web --target localhost:8500 --model simcnn
+
+Without the name of a command, `run` is meant. Each command explains itself with --help.
 """
 
-import locust  # noqa: F401, I001 - first of all imports: it patches the standard library for gevent
-
-import json
 import logging
 import sys
-from collections.abc import Sequence
-from datetime import UTC, datetime
+from collections.abc import Callable, Sequence
 
-from loadtest import headless, manifest, rendering, report, web
-from loadtest.config import LoadTestConfig, UsageError, parse_config
-from loadtest.images import load_test_images, make_queries
-from loadtest.recorder import Recorder
-from loadtest.scenarios import ClosedLoop
+from loadtest.config import LoadTestError
 
 
-def run(config: LoadTestConfig) -> int:
-    """Run a load test, print and write its report.
+def run(arguments: Sequence[str]) -> int:
+    """Measure one load."""
+    from loadtest import commands  # noqa: PLC0415 - `web` must not import asyncio's users first
 
-    Returns:
-        Exit code: 0 if every request was answered, else 1.
+    return commands.run(arguments)
 
-    Raises:
-        UsageError: It cannot start.
-    """
-    environment = manifest.describe()
-    split = load_test_images(config.data_dir)
-    queries = make_queries(
-        split, model=config.model, version=config.version, batch=config.batch, seed=config.seed
-    )
-    headless.probe(config, queries[0])
-    report.prepare(config.output_dir)
-    one_pass = config.requests is None and config.duration_seconds is None
-    scenario = ClosedLoop(
-        queries,
-        Recorder(split.labels),
-        users=config.users,
-        requests=len(queries) if one_pass else config.requests,
-        duration_seconds=config.duration_seconds,
-        warmup_requests=config.warmup_requests,
-    )
-    what = f"{report.kind(config)}, {report.plan(config, len(split))}"
-    print(f"{config.target}: {what}; Ctrl-C ends it early", file=sys.stderr)
-    started = datetime.now(UTC)
 
-    def print_progress() -> None:
-        print(f"{scenario.recorder.finished:,} requests finished", file=sys.stderr, flush=True)
+def find_capacity(arguments: Sequence[str]) -> int:
+    """Find the highest rate within a latency bound."""
+    from loadtest import commands  # noqa: PLC0415
 
-    headless.run(config, scenario, print_progress)
-    result = report.build(
-        config, scenario, split=split, queries=queries, environment=environment, started=started
-    )
-    report.write(result, scenario, config.output_dir)
-    print(rendering.table(result))
-    print(f"{'report':<12}{config.output_dir / 'report.md'}")
-    if config.print_json:
-        print(json.dumps(result, ensure_ascii=False))
-    return 0 if result["status"] == "complete" else 1
+    return commands.find_capacity(arguments)
+
+
+def matrix(arguments: Sequence[str]) -> int:
+    """Measure every run of a matrix file in turns, and report over all."""
+    from loadtest import matrix as matrix_command  # noqa: PLC0415
+
+    return matrix_command.main(arguments)
+
+
+def report(arguments: Sequence[str]) -> int:
+    """Write one report over several results."""
+    from loadtest import report as report_command  # noqa: PLC0415
+
+    return report_command.main(arguments)
+
+
+def compare(arguments: Sequence[str]) -> int:
+    """Compare results by paired ratios with their spread."""
+    from loadtest import compare as compare_command  # noqa: PLC0415
+
+    return compare_command.main(arguments)
+
+
+def readme(arguments: Sequence[str]) -> int:
+    """Write the README's performance table from a report, or check it."""
+    from loadtest import readme as readme_command  # noqa: PLC0415
+
+    return readme_command.main(arguments)
+
+
+def web(arguments: Sequence[str]) -> int:
+    """Open Locust's web UI, with accuracy beside latency."""
+    # Locust patches the standard library for gevent when it is imported: no other command may.
+    from loadtest import web as locust_web  # noqa: PLC0415
+
+    return locust_web.main(arguments)
+
+
+def null_server(arguments: Sequence[str]) -> int:
+    """Serve one answer at once, to measure the load generator alone."""
+    from loadtest import null_server as server  # noqa: PLC0415 - needs no load generator
+
+    return server.main(arguments)
+
+
+COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+    "run": run,
+    "find-capacity": find_capacity,
+    "matrix": matrix,
+    "report": report,
+    "compare": compare,
+    "readme": readme,
+    "web": web,
+    "null-server": null_server,
+}
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line; what cannot start ends in one line and exit code 2."""
-    if arguments[:1] == ["web"]:
-        return web.main(arguments[1:])
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
-    # Locust warns of spawning many users a second; here all of them wait until the last is ready.
-    logging.getLogger("locust.runners").setLevel(logging.ERROR)
+    if not arguments or arguments[0] in {"-h", "--help"}:
+        print(_help())
+        return 0 if arguments else 2
+    name = arguments[0]
+    if name.startswith("-"):
+        name, arguments = "run", ["run", *arguments]
+    command = COMMANDS.get(name)
+    if command is None:
+        print(f"error: {name!r} received, expected one of {', '.join(COMMANDS)}", file=sys.stderr)
+        return 2
     try:
-        return run(parse_config(arguments))
-    except UsageError as error:
+        return command(arguments[1:])
+    except LoadTestError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted before anything was measured", file=sys.stderr)
+        return 130
+
+
+def _help() -> str:
+    commands = "\n".join(
+        f"  {name:<14}{(command.__doc__ or '').rstrip('.')}" for name, command in COMMANDS.items()
+    )
+    return f"{__doc__ or ''}\ncommands:\n{commands}"
 
 
 if __name__ == "__main__":

@@ -1,30 +1,61 @@
-"""The test images, and the Predict requests made of them before a run starts."""
+"""The test images, and which of them each request holds."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from loadtest.config import UsageError
-from serving.client import predict_request
 from training.cifar10 import DATA_DIR_VARIABLE, DataError, Split, load_split, resolve_data_dir
 
-INPUT_NAME = "images"
 
+@dataclass(frozen=True)
+class Queries:
+    """The different requests that a run is made of: every test image in exactly one of them.
 
-@dataclass(frozen=True, slots=True)
-class Query:
-    """One request, ready to be sent.
+    Request number i of a run sends query i modulo len(self), so a long run goes round again.
 
     Attributes:
-        payload: A serialised PredictRequest, so that no time goes into making it during a run.
-        image_ids: int64, shape (n,): which test images it holds, in order.
+        order: int64, shape (images,): the images as they are sent.
+        batch: Images a query; the last one holds what is left.
     """
 
-    payload: bytes
-    image_ids: npt.NDArray[np.int64]
+    order: npt.NDArray[np.int64]
+    batch: int
+
+    def __len__(self) -> int:
+        return (len(self.order) + self.batch - 1) // self.batch
+
+    def image_ids(self, query: int) -> npt.NDArray[np.int64]:
+        """int64, shape (n,): the images of a query, in order."""
+        return self.order[query * self.batch : (query + 1) * self.batch]
+
+    @cached_property
+    def table(self) -> npt.NDArray[np.int64]:
+        """int64, shape (len(self), batch): `image_ids` of every query; -1 where the last is short.
+
+        Read-only.
+        """
+        table = np.full(len(self) * self.batch, -1, np.int64)
+        table[: len(self.order)] = self.order
+        table.flags.writeable = False
+        return table.reshape(len(self), self.batch)
+
+
+def shuffled(images: int, *, batch: int, seed: int) -> Queries:
+    """Queries in an order that depends on the seed alone.
+
+    A folder of images comes sorted by class, and a run may send only the first few.
+
+    Args:
+        images: How many test images there are.
+        batch: Images a query.
+        seed: Decides the order.
+    """
+    order = np.random.default_rng(seed).permutation(images).astype(np.int64)
+    return Queries(order, batch)
 
 
 def load_test_images(data_dir: Path | None) -> Split:
@@ -50,47 +81,10 @@ def load_test_images(data_dir: Path | None) -> Split:
         raise UsageError(str(error)) from error
 
 
-def make_queries(
-    split: Split, *, model: str, version: int | None, batch: int, seed: int
-) -> list[Query]:
-    """Serialise every test image into exactly one request.
-
-    The images are shuffled, because a folder of images comes sorted by class and a run may send
-    only the first few.
-
-    Args:
-        split: The test images.
-        model: Model name.
-        version: Version number; None for the latest.
-        batch: Images a request; the last request holds what is left.
-        seed: Decides the order.
-
-    Returns:
-        ceil(len(split) / batch) requests.
-    """
-    order = np.random.default_rng(seed).permutation(len(split)).astype(np.int64)
-    queries = []
-    for start in range(0, len(order), batch):
-        image_ids = order[start : start + batch]
-        request = predict_request(model, {INPUT_NAME: split.images[image_ids]}, version=version)
-        queries.append(Query(payload=request.SerializeToString(), image_ids=image_ids))
-    return queries
-
-
-def data_section(split: Split, data_dir: Path | None) -> dict[str, object]:
-    """Which images were sent, for the report.
+def source_name(data_dir: Path | None) -> str | None:
+    """Where the images came from, for the report.
 
     Only the last part of the path is kept: a report is passed on, the machine is not.
     """
     chosen = resolve_data_dir(data_dir)
-    return {
-        "images": len(split),
-        "sha256": split.sha256(),
-        "source": chosen.name if chosen is not None else None,
-    }
-
-
-def query_sizes(queries: Sequence[Query]) -> tuple[int, int]:
-    """Smallest and largest request in bytes."""
-    sizes = [len(query.payload) for query in queries]
-    return min(sizes), max(sizes)
+    return chosen.name if chosen is not None else None

@@ -4,45 +4,37 @@ Or with Locust's own command line, all of whose options work:
 
     locust -f loadtest/locustfile.py --host localhost:8500 --model simcnn
 
-Users start and stop as the UI says, so no user waits for another, and images are sent again and
-again in the same shuffled order. Only each user's first request, which opens its connection, is
-left out of the figures.
+Only each user's first request, which opens its connection, is left out of the figures. With several
+processes (`--processes`, `--master`, `--worker`) the master shows those of all workers together.
 """
 
 import argparse
+import base64
 import logging
 import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from locust import events
 from locust.env import Environment
-from locust.runners import MasterRunner
+from locust.runners import MasterRunner, WorkerRunner
 
 from loadtest import web_tables
-from loadtest.config import (
-    DEFAULT_TIMEOUT_SECONDS,
-    UsageError,
-    non_negative_int,
-    positive_int,
-    positive_seconds,
-)
-from loadtest.images import load_test_images, make_queries
-from loadtest.recorder import Recorder
-from loadtest.scenarios import ClosedLoop
-from loadtest.user import PredictUser
+from loadtest.api import DEFAULT_MODEL_INPUT, ModelInput
+from loadtest.arguments import non_negative_int, positive_int, positive_number
+from loadtest.config import DEFAULT_TIMEOUT_SECONDS, UsageError
+from loadtest.images import load_test_images, shuffled
+from loadtest.locust_run import LocustRun
+from loadtest.recording import Recording
+from loadtest.tfs_grpc import TfsGrpc, model_input
+from loadtest.user import ImageUser
+from serving.client import PredictClient, PredictError
 from training.cifar10 import Split
 
 logger = logging.getLogger(__name__)
 
-_EMPTY = np.zeros(0, np.int64)
-
-
-class ImageUser(PredictUser):
-    """Sends test images; scored and timed by its scenario, and shown to Locust as well."""
-
-    scenario = ClosedLoop([], Recorder(_EMPTY), users=None)
+# What a worker's report to its master carries, beside Locust's own statistics.
+_REPORT_KEY = "loadtest"
 
 
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]  # Locust's own
@@ -53,7 +45,7 @@ def add_options(parser: Any, **_others: object) -> None:  # noqa: ANN401 - Locus
     # Empty text for the latest: the web UI's form has no other way to say "none".
     add("--model-version", default="", help="Model version (empty: the latest)")
     add("--batch", type=positive_int, default=1, help="Images a request")
-    add("--timeout", type=positive_seconds, default=DEFAULT_TIMEOUT_SECONDS, help="Deadline (s)")
+    add("--timeout", type=positive_number, default=DEFAULT_TIMEOUT_SECONDS, help="Deadline (s)")
     add("--seed", type=non_negative_int, default=0, help="Order of the images")
     add(
         "--data-dir",
@@ -66,25 +58,34 @@ def add_options(parser: Any, **_others: object) -> None:  # noqa: ANN401 - Locus
 @events.init.add_listener  # type: ignore[untyped-decorator]  # likewise
 def on_init(environment: Environment, **_others: object) -> None:
     """Read the images once, and put accuracy beside latency in the web UI."""
-    if isinstance(environment.runner, MasterRunner):
-        return  # a master sends nothing and so has nothing to show
     options = environment.parsed_options
     if options is None:
-        return  # Locust is used as a library: `headless` is the module for that
+        return  # Locust is used as a library
     try:
         split = load_test_images(Path(options.data_dir) if options.data_dir else None)
     except UsageError as error:
         # Locust logs what a listener raises and goes on; this way it ends.
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - part of a command-line program
         sys.exit(2)
+    _follow(environment, options, split)
+    _merge_workers(environment)
+    if environment.web_ui is not None:
+        web_tables.extend(environment.web_ui, lambda: ImageUser.run_of_images)
+
+
+def _follow(environment: Environment, options: argparse.Namespace, split: Split) -> None:
+    """Make a run whenever Locust starts one, reset it with Locust's own figures."""
 
     def on_test_start(**_others: object) -> None:
-        ImageUser.scenario = _scenario(options, split)
+        # A master sends nothing and so needs no requests; its run holds what workers report.
+        sends = not isinstance(environment.runner, MasterRunner)
+        ImageUser.run_of_images = _run(options, split, environment.host or "", sends=sends)
         ImageUser.timeout_seconds = options.timeout
         ImageUser.request_name = options.model
 
     def on_reset(**_others: object) -> None:
-        ImageUser.scenario.reset(Recorder(split.labels))
+        if ImageUser.run_of_images is not None:
+            ImageUser.run_of_images.reset()
 
     def on_spawning_complete(**_others: object) -> None:
         if environment.reset_stats:
@@ -96,29 +97,60 @@ def on_init(environment: Environment, **_others: object) -> None:
         (environment.events.spawning_complete, on_spawning_complete),
     ):
         hook.add_listener(listener)  # type: ignore[no-untyped-call]  # likewise
-    if environment.web_ui is not None:
-        web_tables.extend(environment.web_ui, lambda: ImageUser.scenario)
 
 
-def _scenario(options: argparse.Namespace, split: Split) -> ClosedLoop:
-    """Requests and empty counts for a run that starts now, by what the form says at this moment.
+def _merge_workers(environment: Environment) -> None:
+    """Hand recordings from the workers of a distributed run to its master."""
+
+    def on_report_to_master(data: dict[str, Any], **_others: object) -> None:
+        if ImageUser.run_of_images is not None:
+            recording = ImageUser.run_of_images.hand_over()
+            data[_REPORT_KEY] = base64.b64encode(recording.to_bytes()).decode()
+
+    def on_worker_report(data: dict[str, Any], **_others: object) -> None:
+        if ImageUser.run_of_images is not None and _REPORT_KEY in data:
+            recording = Recording.from_bytes(base64.b64decode(data[_REPORT_KEY]))
+            ImageUser.run_of_images.take_over(recording)
+
+    events_here = environment.events
+    if isinstance(environment.runner, WorkerRunner):
+        events_here.report_to_master.add_listener(on_report_to_master)  # type: ignore[no-untyped-call]  # likewise
+    if isinstance(environment.runner, MasterRunner):
+        events_here.worker_report.add_listener(on_worker_report)  # type: ignore[no-untyped-call]  # likewise
+
+
+def _run(options: argparse.Namespace, split: Split, target: str, *, sends: bool) -> LocustRun:
+    """A run that starts now, by what the form says at this moment.
 
     What the form says wrongly is logged (the UI shows the log), and the users find nothing to do.
     """
+    queries = shuffled(len(split), batch=1, seed=0)
+    api = TfsGrpc(options.model, None)
     try:
         version = str(options.model_version or "").strip()
-        queries = make_queries(
-            split,
-            model=options.model,
-            version=non_negative_int(version) if version else None,
-            batch=positive_int(str(options.batch)),
-            seed=non_negative_int(str(options.seed)),
-        )
-        positive_seconds(str(options.timeout))
-    except argparse.ArgumentTypeError as error:
-        logger.error("model version, batch, timeout or seed: %s", error)  # noqa: TRY400 - no bug of ours
-        scenario = ClosedLoop([], Recorder(split.labels), users=None)
-        scenario.stop(str(error))
-        return scenario
+        batch = positive_int(str(options.batch))
+        queries = shuffled(len(split), batch=batch, seed=non_negative_int(str(options.seed)))
+        positive_number(str(options.timeout))
+        number = non_negative_int(version) if version else None
+        if not sends:
+            return LocustRun(TfsGrpc(options.model, number), queries, split.labels, [])
+        api = TfsGrpc(options.model, number, _model_input(target, options.model, number, batch))
+    except (argparse.ArgumentTypeError, UsageError) as error:
+        logger.error("nothing is sent: %s", error)  # noqa: TRY400 - no bug of ours
+        return LocustRun(api, queries, split.labels, [])
+    payloads = [
+        api.payload(split.images[queries.image_ids(query)]) for query in range(len(queries))
+    ]
     logger.info("sending %d images as %d different requests", len(split), len(queries))
-    return ClosedLoop(queries, Recorder(split.labels), users=None)
+    return LocustRun(api, queries, split.labels, payloads)
+
+
+def _model_input(target: str, model: str, version: int | None, batch: int) -> ModelInput:
+    """What the model takes; a server that does not say so will say so to every request."""
+    with PredictClient(target, timeout=DEFAULT_TIMEOUT_SECONDS) as client:
+        try:
+            signatures = client.signatures(model, version=version)
+        except PredictError as error:
+            logger.warning("the model's input is not known: %s", error)
+            return DEFAULT_MODEL_INPUT
+    return model_input(signatures, model=model, batch=batch)

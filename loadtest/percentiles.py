@@ -1,9 +1,15 @@
-"""Latency percentiles from raw values, and how many values one of them needs.
+"""Latency percentiles from raw values, and how many values a claim about one of them needs.
 
 A percentile here is `inverted_cdf` in NumPy's words: the smallest measured value that at least that
 share of the values does not exceed. It is always a latency that was measured, never a mixture.
+
+The counts are MLPerf Inference's early stopping (inference_rules.adoc, loadgen/early_stopping.cc)
+with confidence c = 0.99 and tolerance d = 0: of n values t lie over a bound, and the bound holds
+for percentile p if the chance of seeing t or fewer by luck alone, BinomCDF(t; n, 1 - p), is at most
+1 %.
 """
 
+import math
 from functools import cache
 
 import numpy as np
@@ -13,35 +19,58 @@ DEFINITION = (
     "inverted CDF: the smallest measured latency that at least p % of the answered requests "
     "did not exceed; no interpolation, no rounding before"
 )
-# LoadGen's early stopping tests with this confidence that a bound holds.
 _CONFIDENCE = 0.99
 
 
 @cache
-def samples_needed(percent: float) -> int:
-    """The fewest values from which a percentile may be reported.
-
-    MLPerf Inference's early stopping: the smallest n at which one value beyond the percentile
-    still leaves 99 % confidence that the percentile is not beyond it, that is
-    BinomCDF(1; n, 1 - p) <= 1 - 0.99 with BinomCDF(1; n, q) = p^n + n q p^(n-1).
+def samples_needed(percent: float, over: int = 1) -> int:
+    """The fewest values from which a percentile may be reported, or a bound on it claimed.
 
     Args:
         percent: Above 0, below 100.
+        over: How many of the values lie over the bound; 1 for reporting a percentile at all.
 
     Returns:
-        11 for p50, 64 for p90, 662 for p99, 6,636 for p99.9.
+        11 for p50, 64 for p90, 662 for p99, 6,636 for p99.9 with one value over.
 
     Raises:
         ValueError: `percent` is out of range.
     """
-    if not 0 < percent < 100:
-        msg = f"percentile {percent} received, expected more than 0 and less than 100"
-        raise ValueError(msg)
-    share = percent / 100
-    count = 1
-    while share**count + count * (1 - share) * share ** (count - 1) > 1 - _CONFIDENCE:
-        count += 1
-    return count
+    _check(percent)
+    low, high = over, max(1, 2 * over)
+    while not _convincing(over, high, percent):
+        low, high = high, 2 * high
+    while high - low > 1:  # low does not convince, high does
+        middle = (low + high) // 2
+        if _convincing(over, middle, percent):
+            high = middle
+        else:
+            low = middle
+    return high
+
+
+def over_allowed(count: int, percent: float) -> int | None:
+    """The most of so many values that may lie over a bound that holds for a percentile.
+
+    Args:
+        count: Number of values.
+        percent: Above 0, below 100.
+
+    Returns:
+        None if even a single run without any value over it is too short: below 459 for p99.
+
+    Raises:
+        ValueError: `percent` is out of range.
+    """
+    _check(percent)
+    share = 1 - percent / 100
+    chance, over = 0.0, -1
+    while over < count:
+        chance += math.exp(_log_chance(over + 1, count, share))
+        if chance > 1 - _CONFIDENCE:
+            break
+        over += 1
+    return None if over < 0 else over
 
 
 def percentile(values: npt.NDArray[np.int64], percent: float) -> int | None:
@@ -57,3 +86,22 @@ def percentile(values: npt.NDArray[np.int64], percent: float) -> int | None:
     if len(values) < samples_needed(percent):
         return None
     return int(np.percentile(values, percent, method="inverted_cdf"))
+
+
+def _check(percent: float) -> None:
+    if not 0 < percent < 100:
+        msg = f"percentile {percent} received, expected more than 0 and less than 100"
+        raise ValueError(msg)
+
+
+def _convincing(over: int, count: int, percent: float) -> bool:
+    """BinomCDF(over; count, 1 - p) <= 1 %."""
+    share = 1 - percent / 100
+    chances = (math.exp(_log_chance(number, count, share)) for number in range(over + 1))
+    return math.fsum(chances) <= 1 - _CONFIDENCE
+
+
+def _log_chance(number: int, count: int, share: float) -> float:
+    """Logarithm of the binomial probability of exactly `number` of `count`."""
+    ways = math.lgamma(count + 1) - math.lgamma(number + 1) - math.lgamma(count - number + 1)
+    return ways + number * math.log(share) + (count - number) * math.log1p(-share)

@@ -1,7 +1,7 @@
-"""The accuracy recorded with a model when it was published, and how the served one compares."""
+"""The accuracy and predictions recorded with a model when it was published."""
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,90 +12,85 @@ from training.cifar10 import Split
 
 
 @dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """Answers over the wire beside the ones recorded offline.
+class Record:
+    """What a model folder's metrics.json says of one precision.
 
     Attributes:
         version: Model version.
-        variant: Precision of the recorded figures, such as "fp32".
-        recorded_top1: As recorded, over all test images.
-        recorded_n: Number of those.
-        difference_points: Measured minus recorded top-1, in percentage points. With the recorded
-            answers at hand both sides are taken over the very images that were answered.
+        precision: Such as "fp32".
+        file: Name of the model file.
+        sha256: Digest of it; None if the record has none.
+        bytes: Size of it, likewise.
+        top1: Over all test images.
+        n: Number of those.
         same_images: Whether the record is of the same images (by SHA-256).
         data_variant: The form in which the recorded images came; None if they are others.
-        compared_answers: Answers that could be compared one by one; None if the record has none.
-        differing_answers: Those that differ from the record; more than a handful (ties that fall
-            the other way) means that the server mixes something up.
+        predictions: int64, shape (images,): the class of each image; None if the record is of
+            other images or keeps none.
     """
 
     version: int
-    variant: str
-    recorded_top1: float
-    recorded_n: int
-    difference_points: float
+    precision: str
+    file: str | None
+    sha256: str | None
+    bytes: int | None
+    top1: float
+    n: int
     same_images: bool
     data_variant: str | None
-    compared_answers: int | None
-    differing_answers: int | None
-
-    def as_dict(self) -> dict[str, Any]:
-        """JSON-ready values."""
-        return asdict(self)
+    predictions: npt.NDArray[np.int64] | None
 
 
-def compare(
-    models_dir: Path,
-    model: str,
-    version: int,
-    *,
-    split: Split,
-    image_ids: npt.NDArray[np.int64],
-    answers: npt.NDArray[np.int64],
-) -> Comparison | str:
-    """Compare with `<models_dir>/<model>/<version>/metrics.json`.
+def read(
+    models_dir: Path, model: str, version: int, precision: str | None, split: Split
+) -> Record | str:
+    """Read `<models_dir>/<model>/<version>/metrics.json`.
 
     Args:
         models_dir: The folder that is served.
         model: Model name.
         version: The version that answered.
+        precision: Which of the recorded files answered; None where there is only one.
         split: The test images.
-        image_ids: int64, shape (n,), n > 0: the image of each answer.
-        answers: int64, shape (n,).
 
     Returns:
-        The comparison, or why there is none.
+        The record, or why there is none.
     """
     path = models_dir / model / str(version) / "metrics.json"
     try:
         metrics = json.loads(path.read_text(encoding="utf-8"))
-        variant, recorded = _variant(metrics["variants"])
-        recorded_top1, recorded_n = float(recorded["top1"]), int(recorded["n"])
-        data = metrics["data"]
-        same_images = data["sha256"] == split.sha256()
-        predictions = recorded.get("predictions")
-        data_variant = str(data["variant"]) if same_images else None
-    except (OSError, ValueError, KeyError, TypeError, StopIteration) as error:
+        variants = metrics["variants"]
+        if precision is None:
+            if len(variants) > 1:
+                return (
+                    f"{path} records {', '.join(sorted(variants))}; "
+                    "name the one that answers with --precision"
+                )
+            precision = next(iter(variants))
+        elif precision not in variants:
+            return f"{path} records {', '.join(sorted(variants))}, not {precision}"
+        return _record(metrics["data"], variants[precision], version, precision, split)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
         return f"no recorded accuracy in {path}: {type(error).__name__}: {error}"
-    top1 = float((answers == split.labels[image_ids]).mean())
-    reference, compared, differing = recorded_top1, None, None
-    if same_images and predictions is not None and len(predictions) == len(split):
-        expected = np.array([int(digit) for digit in predictions], np.int64)[image_ids]
-        reference = float((expected == split.labels[image_ids]).mean())
-        compared, differing = len(answers), int((answers != expected).sum())
-    return Comparison(
+
+
+def _record(
+    data: dict[str, Any], variant: dict[str, Any], version: int, precision: str, split: Split
+) -> Record:
+    same_images = data["sha256"] == split.sha256()
+    digits = variant.get("predictions")
+    predictions = None
+    if same_images and digits is not None and len(digits) == len(split):
+        predictions = np.array([int(digit) for digit in digits], np.int64)
+    return Record(
         version=version,
-        variant=variant,
-        recorded_top1=recorded_top1,
-        recorded_n=recorded_n,
-        difference_points=100 * (top1 - reference),
+        precision=precision,
+        file=variant.get("file"),
+        sha256=variant.get("sha256"),
+        bytes=variant.get("bytes"),
+        top1=float(variant["top1"]),
+        n=int(variant["n"]),
         same_images=same_images,
-        data_variant=data_variant,
-        compared_answers=compared,
-        differing_answers=differing,
+        data_variant=str(data["variant"]) if same_images else None,
+        predictions=predictions,
     )
-
-
-def _variant(variants: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The float32 file's figures, else the first: responses do not say which file answered."""
-    return ("fp32", variants["fp32"]) if "fp32" in variants else next(iter(variants.items()))

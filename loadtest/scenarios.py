@@ -1,153 +1,135 @@
-"""What is sent, in which order, and when it ends.
+"""MLPerf's scenarios, and the one of callers that wait: what each makes of the settings.
 
-ClosedLoop: each of N users sends its next request when its last one is answered, so a slow server
-is asked less often. It measures what N callers that wait for answers see, never an offered rate.
+single-stream: one image at a time, the next when the last is answered. multi-stream: eight at a
+time, likewise. server: Poisson arrivals at a rate. offline: all images in large batches, a fixed
+number of them under way. users: N callers, each waiting for its answer before it asks again.
 """
 
-import itertools
-import math
-import time
-from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
-from gevent.event import Event
+from loadtest.config import LoadTestConfig, UsageError
+from loadtest.plan import Plan
+from loadtest.result import Loop, ScenarioKind
 
-from loadtest.client import Outcome
-from loadtest.images import Query
-from loadtest.recorder import Recorder
-
-# So many failures to reach the server in a row, over all users, end the run.
-GIVE_UP_AFTER_FAILURES = 100
+_MAX_DEFAULT_CONNECTIONS = 16
 
 
-class ClosedLoop:
-    """The requests of one run, handed out to whichever user is free.
-
-    Each user calls `warm_up`, then `wait_for_start`, then `next_query` until it gets None, and
-    `leave` at its end. All of it happens in the greenlets of one process: no locks.
+@dataclass(frozen=True)
+class _Defaults:
+    """What a scenario is unless settings say otherwise.
 
     Attributes:
-        recorder: What happened to the timed requests.
-        stop_reason: Why the run ended before its time; None while nothing is wrong.
-        finished: Set once nothing is left to send or the run was stopped.
-        warmup_sent: Untimed requests sent.
-        warmup_failed: Those that failed.
-        started: Timed requests handed out.
-        cpu_seconds: Processor time of this process over the timed requests, all threads.
+        loop: Open or closed.
+        batch: Images a request.
+        in_flight: Requests under way.
+        percentile: What its rules are about.
     """
 
-    def __init__(
-        self,
-        queries: Sequence[Query],
-        recorder: Recorder,
-        *,
-        users: int | None,
-        requests: int | None = None,
-        duration_seconds: float | None = None,
-        warmup_requests: int = 0,
-    ) -> None:
-        """Prepare a run.
+    loop: Loop
+    batch: int
+    in_flight: int
+    percentile: float
 
-        Args:
-            queries: Every test image once; handed out in this order, again and again if needed.
-            recorder: Gets the timed requests.
-            users: How many users to wait for before any of them sends a timed request; None if
-                users come and go, as they do in the web UI, and nobody waits.
-            requests: Timed requests to hand out; None for no such limit.
-            duration_seconds: How long to hand out; None for no such limit.
-            warmup_requests: Untimed requests, over all users.
-        """
-        self.recorder = recorder
-        self.stop_reason: str | None = None
-        self.finished = Event()
-        self.warmup_sent = 0
-        self.warmup_failed = 0
-        self.started = 0
-        self._queries = queries
-        self._limit = math.inf if requests is None else requests
-        self._duration_seconds = math.inf if duration_seconds is None else duration_seconds
-        self._users_missing = users or 0
-        self._gives_up = users is not None  # in the web UI a person decides
-        self._counting_since_ns = 0
-        self._warmups_a_user = max(1, math.ceil(warmup_requests / (users or 1)))
-        self._order = itertools.cycle(queries)
-        self._next_warmup = itertools.cycle(queries)
-        self._go = Event()
-        self._deadline = math.inf
-        self._cpu_at_start = 0.0
-        self._cpu_at_end = 0.0
-        self._last_answer = time.monotonic()
-        if users is None:
-            self._start_clock()
 
-    def warm_up(self) -> Iterator[Query]:
-        """A user's untimed requests; the first opens its connection."""
-        return itertools.islice(self._next_warmup, self._warmups_a_user)
+_DEFAULTS: dict[ScenarioKind, _Defaults] = {
+    "single-stream": _Defaults("closed", 1, 1, 90),
+    "multi-stream": _Defaults("closed", 8, 1, 99),
+    "server": _Defaults("open", 1, 1024, 99),
+    "offline": _Defaults("closed", 64, 4, 99),
+    "users": _Defaults("closed", 1, 1, 99),
+}
 
-    def warmed_up(self, outcome: Outcome) -> None:
-        """Count an untimed request."""
-        self._last_answer = time.monotonic()
-        self.warmup_sent += 1
-        self.warmup_failed += outcome.error is not None
 
-    def wait_for_start(self) -> None:
-        """Return once every user is ready: timing starts with all of them."""
-        self._users_missing -= 1
-        if self._users_missing <= 0 and not self._go.is_set():
-            self._start_clock()
-        self._go.wait()
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """A scenario with every number settled; see result.Scenario for what they mean."""
 
-    def next_query(self) -> Query | None:
-        """The next request to send; None if the user's work is done."""
-        if self.finished.is_set():
-            return None
-        if self.started >= self._limit or time.monotonic() >= self._deadline:
-            self._finish()
-            return None
-        self.started += 1
-        return next(self._order)
+    kind: ScenarioKind
+    loop: Loop
+    description: str
+    ends: str
+    users: int | None
+    batch: int
+    in_flight: int
+    connections: int
+    percentile: float
+    plan: Plan
 
-    def done(self, query: Query, outcome: Outcome) -> None:
-        """Keep what became of a timed request; give up if the server is gone."""
-        if outcome.sent_ns < self._counting_since_ns:
-            return
-        self.recorder.record(query, outcome)
-        self._cpu_at_end = time.process_time()
-        if outcome.error is None:
-            self._last_answer = time.monotonic()
-        elif (
-            self._gives_up and self.recorder.connection_failures_in_a_row >= GIVE_UP_AFTER_FAILURES
-        ):
-            self.stop(
-                f"{GIVE_UP_AFTER_FAILURES} requests in a row did not reach the server, "
-                f"the last one with {outcome.error}: {outcome.message}"
-            )
 
-    def reset(self, recorder: Recorder) -> None:
-        """Count afresh: answers to requests already sent are not counted any more."""
-        self.recorder = recorder
-        self._counting_since_ns = time.perf_counter_ns()
+def settle(config: LoadTestConfig, images: int) -> Load:
+    """Fill in what the settings leave open.
 
-    def stop(self, reason: str) -> None:
-        """Hand out nothing more; the first reason given is kept."""
-        if not self.finished.is_set():
-            self.stop_reason = reason
-        self._finish()
+    Args:
+        config: Settings of a run.
+        images: How many test images there are.
 
-    @property
-    def cpu_seconds(self) -> float:
-        """Processor time of this process from the first timed request to the last one's end."""
-        return max(0.0, self._cpu_at_end - self._cpu_at_start)
+    Raises:
+        UsageError: Settings contradict each other.
+    """
+    kind = config.scenario or ("users" if config.rate_per_second is None else "server")
+    _check(config, kind)
+    defaults = _DEFAULTS[kind]
+    batch = config.batch or defaults.batch
+    in_flight = config.users or config.in_flight or defaults.in_flight
+    requests, ends = config.requests, f"{config.requests or 0:,} requests"
+    if config.duration_seconds is not None:
+        ends = f"{config.duration_seconds:g} seconds"
+    elif requests is None:
+        requests = -(-images // batch)
+        ends = f"each of {images:,} test images once"
+    return Load(
+        kind=kind,
+        loop=defaults.loop,
+        description=_description(kind, in_flight, config.rate_per_second),
+        ends=ends,
+        users=in_flight if kind == "users" else None,
+        batch=batch,
+        in_flight=in_flight,
+        connections=max(
+            config.processes, config.connections or min(in_flight, _MAX_DEFAULT_CONNECTIONS)
+        ),
+        percentile=config.percentile or defaults.percentile,
+        plan=Plan(
+            in_flight=in_flight,
+            rate_per_second=config.rate_per_second,
+            requests=requests,
+            duration_seconds=config.duration_seconds,
+            warmup_requests=config.warmup_requests,
+            schedule_seed=config.schedule_seed,
+            timeout_seconds=config.timeout_seconds,
+            slo_ms=config.slo_ms,
+        ),
+    )
 
-    @property
-    def silent_seconds(self) -> float:
-        """How long ago the last good answer came, or the run was made."""
-        return time.monotonic() - self._last_answer
 
-    def _start_clock(self) -> None:
-        self._deadline = time.monotonic() + self._duration_seconds
-        self._cpu_at_start = self._cpu_at_end = time.process_time()
-        self._go.set()
+def _check(config: LoadTestConfig, kind: ScenarioKind) -> None:
+    """Refuse settings that a scenario has no use for: who gives one expects it to matter."""
+    if kind == "server" and config.rate_per_second is None:
+        msg = "scenario server needs --rate, the mean number of requests a second"
+        raise UsageError(msg)
+    if kind != "server" and config.rate_per_second is not None:
+        msg = f"--rate given, but scenario {kind} is a closed loop and offers no rate; use server"
+        raise UsageError(msg)
+    if kind != "users" and config.users is not None:
+        msg = f"--users given, but scenario {kind} has none; use --scenario users"
+        raise UsageError(msg)
+    if kind not in {"server", "offline"} and config.in_flight is not None:
+        msg = f"--in-flight given, but scenario {kind} settles it; use server or offline"
+        raise UsageError(msg)
+    in_flight = config.users or config.in_flight or _DEFAULTS[kind].in_flight
+    if in_flight < config.processes:
+        msg = (
+            f"{config.processes} processes for {in_flight} requests under way, expected at most "
+            "one process for each"
+        )
+        raise UsageError(msg)
 
-    def _finish(self) -> None:
-        self.finished.set()
-        self._go.set()
+
+def _description(kind: ScenarioKind, in_flight: int, rate: float | None) -> str:
+    if rate is not None:
+        return f"open loop, Poisson arrivals at {rate:g} requests/s"
+    if kind == "users":
+        return f"closed loop, {in_flight} user{'s' if in_flight > 1 else ''}"
+    if kind == "offline":
+        return f"closed loop, {in_flight} request{'s' if in_flight > 1 else ''} under way"
+    return "closed loop, one request at a time"

@@ -1,51 +1,52 @@
-"""The Locust user: asks for its next request, sends it, hands the outcome on."""
+"""The Locust user: asks for its next request, sends it, says what became of it."""
 
+import time
 from typing import ClassVar
 
 import locust
 from grpc.experimental import gevent as grpc_gevent
 from locust.exception import StopUser
 
-from loadtest.client import Outcome, PredictionClient
+from loadtest.client import CallError, PredictionClient
 from loadtest.config import DEFAULT_TIMEOUT_SECONDS
-from loadtest.images import Query
-from loadtest.scenarios import ClosedLoop
+from loadtest.locust_run import LocustRun
 
 # gRPC waits in C; without this no other greenlet runs meanwhile. After Locust's patching and before
 # the first channel.
 grpc_gevent.init_gevent()
+
+_NS_PER_MS = 1_000_000
 
 
 class AnswerError(Exception):
     """A failed request, as Locust's failure table shows it."""
 
 
-class PredictUser(locust.User):
-    """Sends what its scenario hands out over a connection of its own.
+class ImageUser(locust.User):
+    """Sends test images over a connection of its own; timed and scored by its run.
 
     Attributes:
-        scenario: What to send; one object for all users of a run.
+        run_of_images: What to send; one object for all users of a process.
         timeout_seconds: Deadline of a request.
-        request_name: Name in Locust's own table; None keeps Locust's statistics out of the run,
-            which saves the load generator's time where nobody looks at them.
+        request_name: Name in Locust's own table.
     """
 
-    abstract = True
-    scenario: ClassVar[ClosedLoop]
+    run_of_images: ClassVar[LocustRun | None] = None
     timeout_seconds: ClassVar[float] = DEFAULT_TIMEOUT_SECONDS
-    request_name: ClassVar[str | None] = None
+    request_name: ClassVar[str] = ""
 
     def on_start(self) -> None:
-        """Connect, warm up, and wait until every user has."""
-        self._scenario = self.scenario  # a later run gets another one
+        """Connect: the request that opens the connection is not timed."""
+        self._run = self.run_of_images  # a later run gets another one
         # Channels are made here and not before: Locust may fork, and gRPC's channels do not survive
         # that.
         self._client = PredictionClient(self.host or "", timeout_seconds=self.timeout_seconds)
-        for query in self._scenario.warm_up():
-            if self._scenario.finished.is_set():
-                break
-            self._scenario.warmed_up(self._client.send(query))
-        self._scenario.wait_for_start()
+        following = None if self._run is None else self._run.next_request()
+        if following is not None:
+            try:
+                self._client.send(following[1])
+            except CallError:
+                return  # the timed requests will say so
 
     def on_stop(self) -> None:
         """Close the connection."""
@@ -54,20 +55,26 @@ class PredictUser(locust.User):
     @locust.task
     def predict(self) -> None:
         """Send one request; leave when there is none."""
-        query = self._scenario.next_query()
-        if query is None:
+        following = None if self._run is None else self._run.next_request()
+        if self._run is None or following is None:
             raise StopUser
-        outcome = self._client.send(query)
-        self._scenario.done(query, outcome)
-        if self.request_name is not None:
-            self._tell_locust(self.request_name, query, outcome)
-
-    def _tell_locust(self, name: str, query: Query, outcome: Outcome) -> None:
+        number, body = following
+        sent_ns = time.monotonic_ns()
+        response, problem = b"", None
+        try:
+            response = self._client.send(body)
+        except CallError as error:
+            end_ns = time.monotonic_ns()
+            self._run.error(number, sent_ns, end_ns, (error.kind, error.message))
+            problem = str(error)
+        else:
+            end_ns = time.monotonic_ns()
+            problem = self._run.answer(number, sent_ns, end_ns, response)
         self.environment.events.request.fire(
             request_type="Predict",
-            name=name,
-            response_time=outcome.latency_ns / 1_000_000,
-            response_length=outcome.response_bytes,
-            exception=AnswerError(f"{outcome.error}: {outcome.message}") if outcome.error else None,
-            context={"images": len(query.image_ids), "version": outcome.version},
+            name=self.request_name,
+            response_time=(end_ns - sent_ns) / _NS_PER_MS,
+            response_length=len(response),
+            exception=None if problem is None else AnswerError(problem),
+            context={},
         )

@@ -13,9 +13,8 @@ from typing import Any
 from flask import Response, jsonify, request
 from locust.web import WebUI
 
+from loadtest.locust_run import LocustRun, Summary
 from loadtest.percentiles import samples_needed
-from loadtest.recorder import Summary
-from loadtest.scenarios import ClosedLoop
 
 RESULTS_TAB = "accuracy"
 CLASSES_TAB = "classes"
@@ -36,12 +35,12 @@ _RESULT_COLUMNS = {
 _CLASS_COLUMNS = {"name": "Class", "top_one": "Top-1"}
 
 
-def extend(web_ui: WebUI, scenario: Callable[[], ClosedLoop]) -> None:
+def extend(web_ui: WebUI, run: Callable[[], LocustRun | None]) -> None:
     """Add the tabs, their figures and a download.
 
     Args:
         web_ui: Locust's web UI, before it starts.
-        scenario: Gives the run that is going on, or the last one.
+        run: Gives the run that is going on, or the last one; None before the first.
     """
     app = web_ui.app
     if app is None:  # Locust declares it so; its constructor always sets it
@@ -63,52 +62,47 @@ def extend(web_ui: WebUI, scenario: Callable[[], ClosedLoop]) -> None:
 
     @app.after_request
     def add_statistics(response: Response) -> Response:
-        if request.path.endswith("/stats/requests") and response.is_json:
+        current = run()
+        if current and request.path.endswith("/stats/requests") and response.is_json:
             statistics = json.loads(response.get_data())
-            statistics["extended_stats"] = tables(scenario().recorder.summary())
+            statistics["extended_stats"] = tables(current.summary())
             response.set_data(json.dumps(statistics))
         return response
 
     @app.route(SUMMARY_PATH)
     @web_ui.auth_required_if_enabled  # type: ignore[untyped-decorator]  # Locust has no types here
     def download_summary() -> Response:
-        summary = asdict(scenario().recorder.summary())
-        return jsonify({**summary, "versions": _by_name(summary["versions"])})
+        current = run()
+        return jsonify(None if current is None else asdict(current.summary()))
 
 
 def tables(summary: Summary) -> list[dict[str, Any]]:
     """The rows of both tabs, as text: the page shows them as they come."""
-    errors = ", ".join(f"{kind} {count:,}" for kind, count in summary.errors.items())
+    accuracy, latency = summary.accuracy, summary.latency_ms
+    rate = summary.throughput["images_per_second"]
+    bounds = (_percent(bound, 2) for bound in accuracy["wilson_95"] or ())
+    errors = ", ".join(f"{kind} {error['count']:,}" for kind, error in summary.errors.items())
     result = {
-        "version": ", ".join(_by_name(summary.versions)) or "-",
-        "top_one": _percent(summary.top1, 2),
-        "interval": " to ".join(_percent(bound, 2) for bound in summary.top1_wilson_95 or ())
-        or "-",
-        "images": f"{summary.images:,}",
+        "version": ", ".join(summary.answers_by_version) or "-",
+        "top_one": _percent(accuracy["top1"], 2),
+        "interval": " to ".join(bounds) or "-",
+        "images": f"{accuracy['n']:,}",
         "requests": f"{summary.answered:,}",
         "errors": errors or "none",
-        "median_ms": _milliseconds(summary.p50_ms, 50),
-        "ninety_ms": _milliseconds(summary.p90_ms, 90),
-        "tail_ms": _milliseconds(summary.p99_ms, 99),
-        "images_per_second": (
-            "-" if summary.images_per_second is None else f"{summary.images_per_second:,.1f}"
-        ),
+        "median_ms": _milliseconds(latency["p50"], 50),
+        "ninety_ms": _milliseconds(latency["p90"], 90),
+        "tail_ms": _milliseconds(latency["p99"], 99),
+        "images_per_second": "-" if rate is None else f"{rate:,.1f}",
     }
     classes = [
         {"name": name, "top_one": _percent(share, 1)}
-        for name, share in summary.per_class_accuracy.items()
+        for name, share in accuracy["per_class"].items()
     ]
     return [{"key": RESULTS_TAB, "data": [result]}, {"key": CLASSES_TAB, "data": classes}]
 
 
 def _structure(columns: dict[str, str]) -> list[dict[str, str]]:
     return [{"key": key, "title": title} for key, title in columns.items()]
-
-
-def _by_name(versions: dict[int | None, int]) -> dict[str, int]:
-    return {
-        "unknown" if version is None else str(version): count for version, count in versions.items()
-    }
 
 
 def _milliseconds(value: float | None, percent: float) -> str:

@@ -1,6 +1,6 @@
 """A server with models whose answers are known, a tiny data set, and the command line.
 
-The load generator itself always runs as a subprocess: Locust patches the standard library.
+The load generator runs as a subprocess, as Locust does, which patches the standard library.
 """
 
 import json
@@ -120,11 +120,13 @@ class Result:
 def start(data_dir, tmp_path_factory) -> Callable[..., tuple[subprocess.Popen, Path]]:
     """Starts `python -m loadtest` on the tiny data set; gives the process and report folder."""
 
-    def run(*arguments: object, **environment: str) -> tuple[subprocess.Popen, Path]:
+    def run(
+        *arguments: object, command: str = "run", **environment: str
+    ) -> tuple[subprocess.Popen, Path]:
         folder = tmp_path_factory.mktemp("run")
         flags = ["--data-dir", data_dir, "--output-dir", folder, *arguments]
         process = subprocess.Popen(
-            [sys.executable, "-m", "loadtest", *map(str, flags)],
+            [sys.executable, "-m", "loadtest", command, *map(str, flags)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -152,7 +154,7 @@ def finish() -> Callable[[subprocess.Popen, Path], Result]:
 
 @pytest.fixture(scope="session")
 def run(start, finish) -> Callable[..., Result]:
-    """Runs `python -m loadtest` on the tiny data set to its end."""
+    """Runs `python -m loadtest run` (or another command) on the tiny data set to its end."""
     return lambda *arguments, **environment: finish(*start(*arguments, **environment))
 
 

@@ -3,7 +3,22 @@ import math
 import numpy as np
 import pytest
 
-from loadtest.percentiles import percentile, samples_needed
+from loadtest.percentiles import over_allowed, percentile, samples_needed
+
+# MLPerf Inference's minimum query counts for early stopping, by percentile and number of queries
+# over the bound (binomial test, c = 0.99, d = 0).
+OVER = (0, 1, 2, 5, 10, 20, 50, 100)
+MINIMUM_QUERIES = {
+    90: (44, 64, 81, 127, 197, 325, 681, 1_246),
+    95: (90, 130, 165, 259, 398, 656, 1_372, 2_504),
+    99: (459, 662, 838, 1_307, 2_010, 3_304, 6_898, 12_571),
+    99.9: (4_603, 6_636, 8_403, 13_105, 20_140, 33_097, 69_058, 125_826),
+}
+TABLE = [
+    (percent, over, needed)
+    for percent, row in MINIMUM_QUERIES.items()
+    for over, needed in zip(OVER, row, strict=True)
+]
 
 
 @pytest.mark.parametrize(
@@ -12,6 +27,14 @@ from loadtest.percentiles import percentile, samples_needed
 def test_samples_needed_is_mlperfs_table(percent, needed):
     """The minimum is MLPerf's query count for early stopping with one value over the bound."""
     assert samples_needed(percent) == needed
+
+
+@pytest.mark.parametrize(("percent", "over", "needed"), TABLE)
+def test_early_stopping_is_mlperfs_table(percent, over, needed):
+    """So many requests over the bound need so many requests, and allow no more than that."""
+    assert samples_needed(percent, over) == needed
+    assert over_allowed(needed, percent) == over
+    assert over_allowed(needed - 1, percent) == (over - 1 if over else None)
 
 
 @pytest.mark.parametrize("percent", [50, 90, 99])

@@ -6,8 +6,9 @@ import sys
 import time
 import urllib.parse
 from collections.abc import Callable, Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -62,7 +63,8 @@ class WebUI:
     def wait_until(self, condition: Callable[[dict[str, Any]], bool]) -> None:
         """Wait for a summary that fulfils a condition."""
         deadline = time.monotonic() + WAIT_SECONDS
-        while not condition(summary := self.summary()):
+        # There is no summary before the first start.
+        while (summary := self.summary()) is None or not condition(summary):
             assert time.monotonic() < deadline, summary
             time.sleep(0.05)
 
@@ -75,15 +77,15 @@ class WebUI:
         return shown
 
 
-@pytest.fixture(scope="module")
-def web_ui(image_target, data_dir) -> Iterator[WebUI]:
+@contextmanager
+def running(image_target: str, data_dir: Path, *more: object) -> Iterator[WebUI]:
     """`python -m loadtest web`, users not started yet."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     flags = ("--target", image_target, "--model", "cat", "--data-dir", data_dir)
     process = subprocess.Popen(
-        command(*flags, "--web-host", "127.0.0.1", "--web-port", port),
+        command(*flags, "--web-host", "127.0.0.1", "--web-port", port, *more),
         stdin=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
@@ -98,6 +100,13 @@ def web_ui(image_target, data_dir) -> Iterator[WebUI]:
     finally:
         process.terminate()
         process.wait(WAIT_SECONDS)
+
+
+@pytest.fixture(scope="module")
+def web_ui(image_target, data_dir) -> Iterator[WebUI]:
+    """The web UI of one process."""
+    with running(image_target, data_dir) as started:
+        yield started
 
 
 def _answers(web_ui: WebUI) -> bool:
@@ -139,8 +148,8 @@ def test_accuracy_and_latency_of_the_same_answers_are_shown(stopped, split):
     assert shown["result"]["images"] == f"{24 * summary['answered']:,}"
     assert shown["result"]["errors"] == "none"
     assert shown["result"]["version"] == "1"
-    assert shown["result"]["median_ms"] == f"{summary['p50_ms']:.3f}"
-    assert shown["result"]["tail_ms"] == f"{summary['p99_ms']:.3f}"
+    assert shown["result"]["median_ms"] == f"{summary['latency_ms']['p50']:.3f}"
+    assert shown["result"]["tail_ms"] == f"{summary['latency_ms']['p99']:.3f}"
     assert {"name": "cat", "top_one": "100.0 %"} in shown["classes"]
 
 
@@ -184,6 +193,25 @@ def test_a_form_that_cannot_be_right_sends_nothing(stopped):
 
     summary = stopped.summary()
     assert (summary["answered"], summary["failed"]) == (0, 0)
+
+
+def test_several_processes_are_shown_together(image_target, data_dir, split):
+    """Two workers: the master counts every request of both, with accuracy and percentiles."""
+    with running(image_target, data_dir, "--processes", 2) as distributed:
+        distributed.swarm(model="cat", batch=1)
+        distributed.wait_until(lambda summary: summary["answered"] >= 100)
+        distributed.post("/stop")
+        requests = distributed.statistics()["stats"][-1]["num_requests"]
+        deadline = time.monotonic() + WAIT_SECONDS
+        while (summary := distributed.summary())["answered"] != requests or requests == 0:
+            assert time.monotonic() < deadline, (summary["answered"], requests)
+            time.sleep(0.5)
+            requests = distributed.statistics()["stats"][-1]["num_requests"]
+
+    cats = float((split.labels == 3).mean())
+    assert summary["accuracy"]["top1"] == pytest.approx(cats, abs=0.1)
+    assert summary["accuracy"]["n"] == summary["latency_ms"]["n"] == summary["answered"]
+    assert summary["latency_ms"]["p50"] > 0
 
 
 def test_locust_ends_when_there_are_no_images(image_target, tmp_path):

@@ -1,0 +1,236 @@
+"""Results grouped by what was measured: repeats of one configuration belong together."""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from itertools import zip_longest
+
+from hdrh.histogram import HdrHistogram
+
+from loadtest.reports.collection import Result
+from loadtest.reports.measures import MEASURES, Spread
+from loadtest.result import Report
+from training.accuracy import wilson_interval
+
+UNKNOWN = "unknown"
+CAPACITY = "capacity"
+_SCENARIO_NAMES = {
+    "single-stream": "SingleStream",
+    "multi-stream": "MultiStream",
+    "server": "Server",
+    "offline": "Offline",
+    "users": "users",
+    CAPACITY: "find-capacity",
+}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What answers. Every part is text, UNKNOWN where nobody said."""
+
+    model: str
+    version: str
+    precision: str
+    provider: str
+    transport: str
+    target: str
+
+
+@dataclass(frozen=True)
+class Load:
+    """What is sent and when; see result.Scenario.
+
+    The kind is the scenario's, or CAPACITY: then the rate is a result, and None here, and `bound`
+    is what was searched for, such as "p99 within 15 ms".
+    """
+
+    kind: str
+    loop: str
+    batch: int
+    rate: float | None
+    bound: str | None
+    users: int | None
+    in_flight_cap: int
+    connections: int
+
+    def __str__(self) -> str:
+        """In words: "Server, 500 requests/s", "users 32, batch 8"."""
+        text = _SCENARIO_NAMES.get(self.kind, self.kind)
+        if self.users is not None:
+            text = f"{text} {self.users:,}"
+        if self.bound is not None:
+            text = f"{text}, {self.bound}"
+        if self.rate is not None:
+            text = f"{text}, {self.rate:,.6g} requests/s"
+        return text if self.batch == 1 else f"{text}, batch {self.batch}"
+
+
+@dataclass
+class Configuration:
+    """Results of the same load on the same subject, in the order in which they were measured."""
+
+    subject: Subject
+    load: Load
+    results: list[Result] = field(default_factory=list)
+
+    @property
+    def reports(self) -> list[Report]:
+        """Their reports."""
+        return [result["report"] for result in self.results]
+
+    @property
+    def valid(self) -> bool:
+        """Whether every repeat is."""
+        return all(report["validity"]["valid"] for report in self.reports)
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """Why repeats are not valid, and how many of them."""
+        counts: dict[str, int] = {}
+        for report in self.reports:
+            for reason in report["validity"]["reasons"]:
+                counts[reason] = counts.get(reason, 0) + 1
+        return counts
+
+    @property
+    def requests(self) -> int:
+        """Answered requests of all repeats."""
+        return sum(report["requests"]["answered"] for report in self.reports)
+
+    def spread(self, measure: str) -> Spread | None:
+        """One of MEASURES over the repeats."""
+        return Spread.of(MEASURES[measure].value(result) for result in self.results)
+
+    def histogram(self) -> HdrHistogram | None:
+        """The latencies of all repeats together, in microseconds."""
+        return merged_histogram(self.reports)
+
+
+@dataclass(frozen=True)
+class Accuracy:
+    """Top-1 over several results.
+
+    Attributes:
+        top1: Share of right answers.
+        low: Lower bound of the 95 % Wilson interval, for as many trials as distinct images: an
+            image that is asked again says nothing new.
+        high: Upper bound.
+        distinct_images: That each result saw.
+        images: Answers, repeats included.
+    """
+
+    top1: float
+    low: float
+    high: float
+    distinct_images: int
+    images: int
+
+
+def configurations(results: Iterable[Result]) -> list[Configuration]:
+    """Group results; configurations come in the order of their first results."""
+    groups: dict[tuple[Subject, Load], Configuration] = {}
+    for result in results:
+        key = subject_of(result), load_of(result["report"])
+        groups.setdefault(key, Configuration(*key)).results.append(result)
+    return list(groups.values())
+
+
+def subject_of(result: Result) -> Subject:
+    """What answered."""
+    report = result["report"]
+    model = report["model"]
+    return Subject(
+        model=model["name"],
+        version="+".join(model["answers_by_version"]) or UNKNOWN,
+        precision=model["precision"] or UNKNOWN,
+        provider=model["provider"] or UNKNOWN,
+        transport=report["transport"],
+        target=result["target"],
+    )
+
+
+def load_of(report: Report) -> Load:
+    """What was sent."""
+    scenario, capacity = report["scenario"], report["capacity"]
+    return Load(
+        kind=CAPACITY if capacity else scenario["kind"],
+        loop=scenario["loop"],
+        batch=scenario["batch"],
+        rate=None if capacity else scenario["offered_rate_per_second"],
+        bound=bound_text(capacity["percentile"], capacity["slo_ms"]) if capacity else None,
+        users=scenario["users"],
+        in_flight_cap=scenario["in_flight_cap"],
+        connections=scenario["connections"],
+    )
+
+
+def bound_text(percentile: float, limit_ms: float) -> str:
+    """A latency bound in words."""
+    return f"p{percentile:g} within {limit_ms:g} ms"
+
+
+def subject_labels(subjects: Sequence[Subject]) -> dict[Subject, str]:
+    """Short names that tell subjects apart: model, precision if known, and what else varies."""
+    different = list(dict.fromkeys(subjects))
+    parts = [
+        name
+        for name in ("version", "precision", "provider", "transport", "target")
+        if len({getattr(subject, name) for subject in different}) > 1
+        or (name == "precision" and different[0].precision != UNKNOWN)
+    ]
+    return {
+        subject: " ".join([subject.model, *(_part(name, getattr(subject, name)) for name in parts)])
+        for subject in different
+    }
+
+
+def fullest(reports: Sequence[Report]) -> list[Report]:
+    """The reports whose accuracy counts for all: no image shall count more than another.
+
+    Those that saw most of the different images, and of these the ones that asked each exactly once
+    if there are any.
+    """
+    most = max((report["accuracy"]["distinct_images"] for report in reports), default=0)
+    chosen = [report for report in reports if report["accuracy"]["distinct_images"] == most]
+    return [report for report in chosen if report["accuracy"]["n"] == most] or chosen
+
+
+def accuracy(reports: Sequence[Report]) -> Accuracy | None:
+    """Top-1 of the fullest results of one subject; None before the first answer."""
+    chosen = fullest(reports)
+    images = sum(report["accuracy"]["n"] for report in chosen)
+    if not images:
+        return None
+    top1 = sum(report["accuracy"]["correct"] for report in chosen) / images
+    distinct = chosen[0]["accuracy"]["distinct_images"]
+    low, high = wilson_interval(round(top1 * distinct), distinct)
+    return Accuracy(top1, low, high, distinct, images)
+
+
+def confusion(reports: Sequence[Report]) -> list[list[int]]:
+    """The sum of the confusion matrices of the fullest ones."""
+    matrices = [report["accuracy"]["confusion"] for report in fullest(reports)]
+    return [
+        [sum(cells) for cells in zip_longest(*rows, fillvalue=0)]
+        for rows in zip_longest(*matrices, fillvalue=[])
+    ]
+
+
+def merged_histogram(reports: Iterable[Report]) -> HdrHistogram | None:
+    """Their latencies in one histogram, in microseconds; None without any."""
+    merged = None
+    for report in reports:
+        encoded = report["latency_ms"]["histogram"]
+        if encoded is None:
+            continue
+        histogram = HdrHistogram.decode(encoded)
+        if merged is None:
+            merged = histogram
+        else:
+            merged.add(histogram)
+    return merged
+
+
+def _part(name: str, value: str) -> str:
+    if name == "version":
+        return f"v{value}"
+    return value.removesuffix("ExecutionProvider") if name == "provider" else value

@@ -1,0 +1,105 @@
+"""With what a collection was measured, and from what: its manifests as lines for people."""
+
+from collections.abc import Callable, Sequence
+
+from loadtest.reports.collection import Collection, Result
+from loadtest.result import Report
+
+
+def lines(collection: Collection) -> list[tuple[str, str]]:
+    """With what the figures were measured, and from what; differing values stand side by side."""
+    results = collection["results"]
+    reports = [result["report"] for result in results]
+    started = min(report["manifest"]["started_utc"] for report in reports)
+    finished = max(report["manifest"]["finished_utc"] for report in reports)
+    found = [
+        ("measured", f"{started} to {finished}"),
+        ("runs", f"{len(reports):,}"),
+        ("commit", _each(reports, lambda report: report["manifest"]["git_commit"])),
+        ("processor", _each(reports, lambda report: report["manifest"]["cpu"])),
+        ("cores", _each(reports, lambda report: report["manifest"]["cores"])),
+        (
+            "processor time allowed",
+            _each(reports, _quota_text),
+        ),
+        ("architecture", _each(reports, lambda report: report["manifest"]["machine"])),
+        ("load average at the start", _load_range(reports)),
+        ("versions", _each(reports, _versions_text)),
+        ("server's versions", _each_result(results, _server_versions_text)),
+        ("test images", _each(reports, _data_text)),
+        ("target", _each_result(results, _target_text)),
+        ("model file", _each(reports, _artefact_text)),
+        ("seeds", _each(reports, _seeds_text)),
+        ("percentiles", _each(reports, lambda report: report["latency_ms"]["definition"])),
+        ("GPU", _each_result(results, _gpu_text)),
+    ]
+    return [(name, text) for name, text in found if text]
+
+
+def _each(reports: Sequence[Report], value: Callable[[Report], object]) -> str:
+    return "; ".join(dict.fromkeys(str(text) for report in reports if (text := value(report))))
+
+
+def _each_result(results: Sequence[Result], value: Callable[[Result], object]) -> str:
+    return "; ".join(dict.fromkeys(str(text) for result in results if (text := value(result))))
+
+
+def _quota_text(report: Report) -> str | None:
+    quota = report["manifest"]["cgroup_cpu_quota_cores"]
+    return f"{quota:g} cores by the control group" if quota is not None else None
+
+
+def _load_range(reports: Sequence[Report]) -> str:
+    averages = [
+        average
+        for report in reports
+        if (average := report["manifest"]["load_average_1_min_at_start"]) is not None
+    ]
+    if not averages:
+        return ""
+    low, high = min(averages), max(averages)
+    return f"{low:g}" if low == high else f"{low:g} to {high:g} (1 minute, over the runs)"
+
+
+def _versions_text(report: Report) -> str:
+    return ", ".join(f"{name} {text}" for name, text in report["manifest"]["versions"].items())
+
+
+def _server_versions_text(result: Result) -> str:
+    return ", ".join(f"{name} {text}" for name, text in result["server_versions"].items())
+
+
+def _data_text(report: Report) -> str:
+    data = report["manifest"]["data"]
+    form = f", {data['variant']}" if data["variant"] else ""
+    return f"{data['images']:,}{form}, SHA-256 {data['sha256']}"
+
+
+def _target_text(result: Result) -> str:
+    report, process = result["report"], result["server_process"]
+    text = result["target"]
+    if process is None:
+        return text if text == report["target"] else f"{text} ({report['target']})"
+    return f"{text} (python -m serving {' '.join(process['flags'])})".replace(" )", ")")
+
+
+def _artefact_text(report: Report) -> str | None:
+    artefact = report["manifest"]["artefact"]
+    if artefact is None:
+        return None
+    version = "+".join(report["model"]["answers_by_version"])
+    size = f", {artefact['bytes']:,} bytes" if artefact["bytes"] is not None else ""
+    return (
+        f"{report['model']['name']}/{version}/{artefact['file']}{size}, "
+        f"SHA-256 {artefact['sha256']}"
+    )
+
+
+def _seeds_text(report: Report) -> str:
+    return ", ".join(f"{name} {seed}" for name, seed in report["scenario"]["seeds"].items())
+
+
+def _gpu_text(result: Result) -> str | None:
+    process = result["server_process"]
+    gpu = process and process["gpu"]
+    return f"{gpu['name']}, driver {gpu['driver']}" if gpu else None

@@ -1,0 +1,88 @@
+"""Answers of two results to the very same images: how often they agree, and who is right.
+
+Two accuracies of 10,000 images each are uncertain by most of a point; the same images answered by
+both tell differences apart that are a tenth of that (McNemar, Psychometrika 12, 1947).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from loadtest.reports.collection import Result
+
+RAW_FILE = "raw.npz"
+_Z_95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
+_NEEDED = ("image_ids", "answers", "labels")
+
+Integers = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class PairedAnswers:
+    """Two results on the images that both answered.
+
+    Attributes:
+        images: Different images that both answered; of an image asked again the first answer.
+        same: Those answered with the same class.
+        only_first_right: Those that the first side alone got right.
+        only_other_right: Those that the other side alone got right.
+    """
+
+    images: int
+    same: int
+    only_first_right: int
+    only_other_right: int
+
+    @property
+    def difference_points(self) -> float:
+        """Top-1 of the other side minus that of the first, in percentage points."""
+        return 100 * (self.only_other_right - self.only_first_right) / self.images
+
+    @property
+    def half_width_points(self) -> float:
+        """Half of the 95 % interval of that difference."""
+        apart = self.only_first_right + self.only_other_right
+        gap = self.only_other_right - self.only_first_right
+        variance = max(0.0, apart - gap**2 / self.images)
+        return 100 * _Z_95 * math.sqrt(variance) / self.images
+
+
+def compare(first: Sequence[Result], other: Sequence[Result]) -> PairedAnswers | None:
+    """Compare all answers of one side with all of the other; None without common images."""
+    ours, theirs = _answers(first), _answers(other)
+    if ours is None or theirs is None:
+        return None
+    images, mine, yours = np.intersect1d(ours[0], theirs[0], return_indices=True)
+    if not len(images):
+        return None
+    before, after, labels = ours[1][mine], theirs[1][yours], ours[2][mine]
+    return PairedAnswers(
+        images=len(images),
+        same=int((before == after).sum()),
+        only_first_right=int(((before == labels) & (after != labels)).sum()),
+        only_other_right=int(((before != labels) & (after == labels)).sum()),
+    )
+
+
+def _answers(results: Sequence[Result]) -> tuple[Integers, Integers, Integers] | None:
+    """Different images, the first answer to each and its label; None if no raw values are left."""
+    columns: list[list[Integers]] = [[], [], []]
+    for result in results:
+        path = Path(result["folder"] or "") / RAW_FILE
+        if result["folder"] is None or not path.is_file():
+            continue
+        with np.load(path) as archive:
+            if not set(_NEEDED).issubset(archive.files):
+                continue
+            for column, name in zip(columns, _NEEDED, strict=True):
+                column.append(archive[name].ravel())
+    if not columns[0]:
+        return None
+    images, answers, labels = (np.concatenate(column) for column in columns)
+    used = images >= 0
+    known, places = np.unique(images[used], return_index=True)
+    return known, answers[used][places], labels[used][places]

@@ -1,0 +1,293 @@
+"""A collection in words and tables, for Markdown and HTML alike: headlines, rows, facts."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from loadtest.reports.collection import Collection
+from loadtest.reports.configurations import (
+    Accuracy,
+    Configuration,
+    Subject,
+    accuracy,
+    bound_text,
+    configurations,
+    confusion,
+    subject_labels,
+)
+from loadtest.reports.measures import COSTS, MEASURES, Measure, Spread
+from loadtest.result import Report
+
+HEADS = (
+    "model",
+    "scenario",
+    "verdict",
+    "n",
+    "p50 (ms)",
+    "p99 (ms)",
+    "images/s",
+    "goodput (1/s)",
+    "top-1 (%)",
+    "errors",
+    "p90 (ms)",
+    "p99.9 (ms)",
+)
+
+KEY = (
+    "Medians over the repeats, lowest to highest in brackets; n/a: fewer answers than the "
+    "percentile needs. Top-1 with its 95 % Wilson interval."
+)
+
+# Figures in a sentence, with their commas and points.
+_NUMBER = re.compile(r"\d[\d.,]*")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a configuration's figures may be quoted: "VALID", "INVALID", "2 of 3 VALID"."""
+
+    text: str
+    valid: bool
+
+
+@dataclass(frozen=True)
+class Row:
+    """One configuration as a line of a table, under HEADS; the verdict is its third column."""
+
+    name: tuple[str, str]
+    verdict: Verdict
+    figures: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Note:
+    """Something a reader should know: the words of one run, and which runs say the like."""
+
+    text: str
+    where: str
+    bad: bool
+
+
+@dataclass(frozen=True)
+class Headline:
+    """What is worth knowing of a subject at a glance: a heading and a few figures with words."""
+
+    subject: Subject
+    label: str
+    figures: tuple[tuple[str, str], ...]
+
+
+def rows(measured: Sequence[Configuration]) -> list[Row]:
+    """A line for each configuration: medians over its repeats, lowest to highest behind them."""
+    labels = subject_labels([configuration.subject for configuration in measured])
+    return [_row(configuration, labels[configuration.subject]) for configuration in measured]
+
+
+def costs(measured: Sequence[Configuration]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """What the load cost the client and the server: heads and rows, without empty columns."""
+    labels = subject_labels([configuration.subject for configuration in measured])
+    known = [name for name in COSTS if any(one.spread(name) is not None for one in measured)]
+    heads = ("model", "scenario", *(MEASURES[name].title for name in known))
+    lines = [
+        (
+            labels[one.subject],
+            str(one.load),
+            *(spread_text(MEASURES[name], one.spread(name)) for name in known),
+        )
+        for one in measured
+    ]
+    return heads, lines
+
+
+def headlines(measured: Sequence[Configuration]) -> list[Headline]:
+    """A headline for each subject."""
+    labels = subject_labels([configuration.subject for configuration in measured])
+    lines = []
+    for subject, label in labels.items():
+        own = [one for one in measured if one.subject == subject]
+        figures = [
+            _top1_figure(own),
+            _latency_figure(own),
+            _throughput_figure(own),
+            _capacity_figure(own),
+        ]
+        known = tuple(figure for figure in figures if figure is not None)
+        lines.append(Headline(subject, label, known))
+    return lines
+
+
+def complaints(measured: Sequence[Configuration]) -> list[Note]:
+    """What is wrong with which configurations; notes that differ in numbers alone are one."""
+    labels = subject_labels([configuration.subject for configuration in measured])
+    places: dict[str, dict[str, int]] = {}
+    texts: dict[str, str] = {}
+    for configuration in measured:
+        where = f"{labels[configuration.subject]}, {configuration.load}"
+        for report in configuration.reports:
+            reasons = (f"INVALID: {reason}" for reason in report["validity"]["reasons"])
+            for text in (*reasons, *_complaints(report)):
+                kind = _NUMBER.sub("#", text)
+                texts.setdefault(kind, text)
+                counts = places.setdefault(kind, {})
+                counts[where] = counts.get(where, 0) + 1
+    notes = [
+        Note(texts[kind], _places_text(counts), bad=kind.startswith("INVALID"))
+        for kind, counts in places.items()
+    ]
+    return sorted(notes, key=lambda note: not note.bad)
+
+
+def describe(collection: Collection) -> str:
+    """The collection in one line."""
+    measured = configurations(collection["results"])
+    runs = len(collection["results"])
+    valid = sum(one["report"]["validity"]["valid"] for one in collection["results"])
+    text = f"{runs:,} run{_s(runs)} of {len(measured):,} configuration{_s(len(measured))}"
+    return f"{text}, {valid:,} of {runs:,} VALID"
+
+
+def top1_text(total: Accuracy | None) -> str:
+    """Top-1 in percent with its interval."""
+    if total is None:
+        return "n/a"
+    return f"{100 * total.top1:.2f} ({100 * total.low:.2f} to {100 * total.high:.2f})"
+
+
+def class_shares(reports: Sequence[Report]) -> list[float | None]:
+    """Share of each class' answers that are right, in the order of CLASS_NAMES."""
+    return [
+        row[label] / total if (total := sum(row)) else None
+        for label, row in enumerate(confusion(reports))
+    ]
+
+
+def percent(share: float | None) -> str:
+    """A share for a table of percents."""
+    return "n/a" if share is None else f"{100 * share:.1f}"
+
+
+def spread_text(measure: Measure, spread: Spread | None) -> str:
+    """The median, and lowest and highest if there are several."""
+    if spread is None:
+        return "n/a"
+    text = measure.text(spread.median)
+    if spread.n == 1 or measure.text(spread.low) == measure.text(spread.high):
+        return text
+    return f"{text} ({measure.text(spread.low)} to {measure.text(spread.high)})"
+
+
+def verdict(configuration: Configuration) -> Verdict:
+    """See Verdict."""
+    valid = sum(report["validity"]["valid"] for report in configuration.reports)
+    repeats = len(configuration.results)
+    if valid in {0, repeats}:
+        return Verdict("VALID" if valid else "INVALID", bool(valid))
+    return Verdict(f"{valid} of {repeats} VALID", valid=False)
+
+
+def _row(configuration: Configuration, label: str) -> Row:
+    def figure(name: str) -> str:
+        return spread_text(MEASURES[name], configuration.spread(name))
+
+    errors: dict[str, int] = {}
+    for report in configuration.reports:
+        for kind, error in report["errors"].items():
+            errors[kind] = errors.get(kind, 0) + error["count"]
+        if missed := report["requests"]["missed"]:
+            errors["missed"] = errors.get("missed", 0) + missed
+    repeats = len(configuration.results)
+    n = f"{configuration.requests:,}"
+    return Row(
+        name=(label, str(configuration.load)),
+        verdict=verdict(configuration),
+        figures=(
+            n if repeats == 1 else f"{n} in {repeats}",
+            *map(figure, ("p50_ms", "p99_ms", "images_per_second", "goodput_per_second")),
+            top1_text(accuracy(configuration.reports)),
+            ", ".join(f"{kind} {count:,}" for kind, count in errors.items()) or "none",
+            *map(figure, ("p90_ms", "p99_9_ms")),
+        ),
+    )
+
+
+def _top1_figure(own: Sequence[Configuration]) -> tuple[str, str] | None:
+    total = accuracy([report for one in own for report in one.reports])
+    if total is None:
+        return None
+    return (
+        f"{100 * total.top1:.2f} %",
+        f"top-1 ({100 * total.low:.2f} to {100 * total.high:.2f})",
+    )
+
+
+def _latency_figure(own: Sequence[Configuration]) -> tuple[str, str] | None:
+    able = [one for one in own if one.load.kind != "offline" and one.spread("p50_ms")]
+    if not able:
+        return None
+    order = ("single-stream", "users", "server", "capacity", "multi-stream")
+    best = min(able, key=lambda one: (order.index(one.load.kind), one.load.users or 0))
+    p50, p99 = best.spread("p50_ms"), best.spread("p99_ms")
+    measure = MEASURES["p50_ms"]
+    values = [measure.text(spread.median if spread else None) for spread in (p50, p99)]
+    return f"{' / '.join(values)} ms", f"p50 / p99, {best.load}"
+
+
+def _throughput_figure(own: Sequence[Configuration]) -> tuple[str, str] | None:
+    able = [(spread, one) for one in own if (spread := one.spread("images_per_second"))]
+    if not able:
+        return None
+    spread, best = max(able, key=lambda pair: (pair[1].valid, pair[0].median))
+    return f"{spread.median:,.0f} images/s", f"at most, {best.load}"
+
+
+def _capacity_figure(own: Sequence[Configuration]) -> tuple[str, str] | None:
+    """What find-capacity found, or the highest tried rate that met the bound in every repeat."""
+    for one in own:
+        if (found := one.spread("capacity_per_second")) is not None:
+            confirmed = all(
+                capacity["confirmed"] for report in one.reports if (capacity := report["capacity"])
+            )
+            doubt = "" if confirmed else ", not confirmed"
+            return f"{found.median:,.0f} requests/s", f"most with {one.load.bound}{doubt}"
+    able = [
+        one
+        for one in own
+        if one.load.rate is not None
+        and one.valid
+        and all((slo := report["slo"]) and slo["met"] for report in one.reports)
+    ]
+    if not able:
+        return None
+    best = max(able, key=lambda one: one.load.rate or 0)
+    bounds = {
+        bound_text(slo["percentile"], slo["limit_ms"])
+        for report in best.reports
+        if (slo := report["slo"])
+    }
+    return f"{best.load.rate:,.0f} requests/s", f"highest tried with {', '.join(bounds)}"
+
+
+def _complaints(report: Report) -> Iterable[str]:
+    if report["status"] != "complete":
+        yield f"{report['status']}: {report['stop_reason']}"
+    if (mismatches := report["mismatches"]) and mismatches["differing"]:
+        yield (
+            f"{mismatches['differing']:,} of {mismatches['compared']:,} answers differ from the "
+            "recorded predictions of the same artefact"
+        )
+    for kind, error in report["errors"].items():
+        yield f"{kind}: {error['first_message']}"
+    yield from (f"gate {gate['name']}: {gate['detail']}" for gate in report["gates"])
+    yield from report["warnings"]
+
+
+def _s(count: int) -> str:
+    return "" if count == 1 else "s"
+
+
+def _places_text(counts: dict[str, int]) -> str:
+    runs = sum(counts.values())
+    shown = list(counts)[:2]
+    more = len(counts) - len(shown)
+    text = "; ".join(shown) + (f" and {more} more configurations" if more else "")
+    return text if runs == 1 else f"{text} ({runs:,} runs)"

@@ -1,0 +1,653 @@
+"""The result of one run as report.json holds it (schema version 2), typed.
+
+Units are in the names; times are from the first due request of the run unless a name says UTC. A
+value that cannot be known is None, never 0: a percentile of too few requests, the version behind a
+server that does not name it. Lists and tuples are JSON arrays.
+"""
+
+import json
+from pathlib import Path
+from typing import Any, Final, Literal, TypedDict, cast
+
+SCHEMA_VERSION: Final = 2
+REPORT_FILE = "report.json"
+
+Status = Literal["complete", "interrupted", "aborted"]
+ScenarioKind = Literal["single-stream", "multi-stream", "server", "offline", "users"]
+Loop = Literal["open", "closed"]
+CapacityLimit = Literal["slo", "client", "steps", "time", "answers", "interrupted"]
+Transport = Literal["tfs-grpc", "tfs-rest", "kserve-grpc"]
+
+
+class Scenario(TypedDict):
+    """What was sent, and when.
+
+    Attributes:
+        kind: MLPerf's scenarios in small letters; "users" is N callers that wait for answers.
+        loop: "open": requests leave at times set beforehand, and latency counts from those.
+            "closed": the next request waits for an answer, so a slow server is asked less often
+            and no rate is offered.
+        description: Kind and loop in words, for people ("closed loop, 32 users").
+        plan: What ends the run, in words ("each of 10,000 test images once").
+        offered_rate_per_second: Mean rate of the Poisson arrivals; None in a closed loop.
+        users: Callers of a closed loop ("users"), else None.
+        in_flight_cap: Requests under way at most. Open loop: a request that is due while so many
+            are under way is not sent and counts as missed. Closed loop: always so many.
+        connections: Connections over all processes.
+        batch: Images a request (the last one of a pass may hold fewer).
+        duration_seconds: As asked for; None: no such limit.
+        requests: As asked for; None: no such limit.
+        warmup_requests: Untimed requests sent before.
+        slo_ms: Latency bound; None: none was set.
+        slo_percentile: The percentile of latency that the bound and the validity rules are about.
+        timeout_seconds: Deadline of a request.
+        seeds: "order" decides the order of the images, "schedule" the arrival times.
+        request_bytes: Smallest and largest request.
+    """
+
+    kind: ScenarioKind
+    loop: Loop
+    description: str
+    plan: str
+    offered_rate_per_second: float | None
+    users: int | None
+    in_flight_cap: int
+    connections: int
+    batch: int
+    duration_seconds: float | None
+    requests: int | None
+    warmup_requests: int
+    slo_ms: float | None
+    slo_percentile: float
+    timeout_seconds: float
+    seeds: dict[str, int]
+    request_bytes: tuple[int, int]
+
+
+class Model(TypedDict):
+    """What was asked, and what answered.
+
+    Attributes:
+        name: Model name.
+        version_asked_for: None: the latest.
+        answers_by_version: Answered requests by version; key "unknown": the server did not say.
+        precision: Of the artefact ("fp32", "int8"): as --precision, the server's metrics page or
+            the record says; None: nobody did.
+        provider: What runs the model ("CPUExecutionProvider"), likewise.
+        input: Name, dtype (NumPy's name) and shape of what was sent, as the server's metadata
+            asks for it.
+        output: Name of the output that was scored; None before the first answer.
+    """
+
+    name: str
+    version_asked_for: int | None
+    answers_by_version: dict[str, int]
+    precision: str | None
+    provider: str | None
+    input: dict[str, Any]
+    output: str | None
+
+
+class Requests(TypedDict):
+    """Counts of timed requests: scheduled = sent + missed, sent = answered + failed + unfinished.
+
+    Attributes:
+        scheduled: Due within the run. In a closed loop: sent.
+        sent: Handed to the transport.
+        missed: Due, but held back by the in-flight cap and never sent. Open loop only.
+        answered: Answered with something that could be scored, wrong answers included.
+        failed: Ended as an error.
+        unfinished: Neither, because the run was interrupted.
+        wrong: Answered requests with at least one image in `mismatches`.
+        warmup: Untimed requests before.
+        warmup_failed: Those of them that failed.
+    """
+
+    scheduled: int
+    sent: int
+    missed: int
+    answered: int
+    failed: int
+    unfinished: int
+    wrong: int
+    warmup: int
+    warmup_failed: int
+
+
+class ErrorKind(TypedDict):
+    """One kind of error: how often, and the first one's words."""
+
+    count: int
+    first_message: str
+
+
+class Latency(TypedDict):
+    """Latency of the answered requests, in milliseconds; see `percentiles` for the definition.
+
+    Open loop: from the moment a request was due to its answer. Closed loop: from its sending.
+
+    Attributes:
+        n: Answered requests.
+        min: Fastest.
+        mean: Arithmetic mean.
+        max: Slowest.
+        p50: Percentiles of the raw values; None below `requests_needed`.
+        p90: Likewise, as are the next ones.
+        requests_needed: The fewest answers from which each percentile is given, by its name.
+        definition: Of a percentile, in words.
+        histogram: All values in microseconds as HdrHistogram, V2 compressed, base64: 1 us to
+            1 hour at 3 significant digits. Values below 1 us are recorded as 1. None without
+            answers.
+    """
+
+    n: int
+    min: float | None
+    mean: float | None
+    max: float | None
+    p50: float | None
+    p90: float | None
+    p95: float | None
+    p97: float | None
+    p99: float | None
+    p99_9: float | None
+    requests_needed: dict[str, int]
+    definition: str
+    histogram: str | None
+
+
+class Throughput(TypedDict):
+    """Rates over the timed window.
+
+    Attributes:
+        window_seconds: From the first due request to the last one's end.
+        offered_requests_per_second: Scheduled requests over the time they were scheduled in; None
+            in a closed loop.
+        requests_per_second: Answered requests over the window; None for an empty one.
+        images_per_second: Answered images over the window; None for an empty one.
+    """
+
+    window_seconds: float
+    offered_requests_per_second: float | None
+    requests_per_second: float | None
+    images_per_second: float | None
+
+
+class Slo(TypedDict):
+    """Whether the latency bound holds for its percentile, by MLPerf's early stopping.
+
+    Attributes:
+        limit_ms: The bound.
+        percentile: Of which latency.
+        n: Scheduled requests.
+        over: Those answered later than the bound, failed, wrong or missed.
+        over_allowed: The most of n that still leave 99 % confidence that the percentile is within
+            the bound; None: n is too small for any verdict.
+        met: over <= over_allowed.
+    """
+
+    limit_ms: float
+    percentile: float
+    n: int
+    over: int
+    over_allowed: int | None
+    met: bool
+
+
+class Goodput(TypedDict):
+    """Answers worth having: OK, within the bound and not wrong.
+
+    Attributes:
+        slo_ms: The bound.
+        per_second: Good answers over the window; None for an empty one.
+        share: Good answers of all scheduled requests; None if there were none.
+        correct_per_second: Good answers all of whose images were classified as labelled, likewise.
+        correct_share: Likewise.
+    """
+
+    slo_ms: float
+    per_second: float | None
+    share: float | None
+    correct_per_second: float | None
+    correct_share: float | None
+
+
+class Recorded(TypedDict):
+    """The accuracy recorded with the model's files when they were published.
+
+    Attributes:
+        version: Model version.
+        precision: Of the recorded figures ("fp32").
+        artefact_sha256: Of the model file that was recorded; None if the record does not say.
+        top1: As recorded, over all test images.
+        n: Number of those.
+        same_images: Whether the record is of the same images (by SHA-256).
+        difference_points: Measured minus recorded top-1, in percentage points; with the recorded
+            predictions at hand both sides are taken over the very images that were answered.
+    """
+
+    version: int
+    precision: str
+    artefact_sha256: str | None
+    top1: float
+    n: int
+    same_images: bool
+    difference_points: float
+
+
+class Accuracy(TypedDict):
+    """Top-1 of the timed answers, wrong answers included: what a caller got.
+
+    Attributes:
+        n: Images answered, repeats included.
+        correct: Those answered with their label.
+        top1: correct / n; None before the first answer.
+        wilson_95: 95 % interval of top1 for as many trials as there are distinct images: a
+            repeated image says nothing new. None before the first answer.
+        distinct_images: Different images among n.
+        per_class: Share of each class' images answered correctly; None without images.
+        confusion: Counts; row = label, column = answer, in the order of training's CLASS_NAMES;
+            the last column counts answers that are no such class.
+        recorded: The record beside it; None without --models-dir or where it is missing.
+        recorded_missing: Why there is none although --models-dir was given.
+    """
+
+    n: int
+    correct: int
+    top1: float | None
+    wilson_95: tuple[float, float] | None
+    distinct_images: int
+    per_class: dict[str, float | None]
+    confusion: list[list[int]]
+    recorded: Recorded | None
+    recorded_missing: str | None
+
+
+class Mismatch(TypedDict):
+    """One image whose answer differs from the recorded prediction of the same artefact.
+
+    Attributes:
+        request: Number of the request in the run, from 0.
+        image: Number of the test image, from 0.
+        row: Place of the image in its request, from 0.
+        answered: Class that came back.
+        recorded: Class predicted offline.
+        label: The image's label.
+        sent_seconds: When the request was sent.
+        same_answer_as: Numbers of the requests under way at the same time (16 at most) that were
+            rightly answered with the very same bytes: where a mixed-up answer may have come from.
+    """
+
+    request: int
+    image: int
+    row: int
+    answered: int
+    recorded: int
+    label: int
+    sent_seconds: float
+    same_answer_as: list[int]
+
+
+class Mismatches(TypedDict):
+    """Answers compared one by one with the recorded predictions; each difference is an error.
+
+    Attributes:
+        compared: Images compared, repeats included.
+        differing: Images that differ.
+        requests: Requests that hold at least one of them.
+        examples: The first ones.
+    """
+
+    compared: int
+    differing: int
+    requests: int
+    examples: list[Mismatch]
+
+
+class Quantiles(TypedDict):
+    """Median and 99th percentile in milliseconds; None where there are too few values."""
+
+    p50: float | None
+    p99: float | None
+
+
+class ServerTimes(TypedDict):
+    """Where the server says the time went, from its server-timing metadata (--server-timing).
+
+    Attributes:
+        n: Answers that carried it.
+        queue_ms: Waiting for a worker.
+        compute_ms: Running in a batch.
+        serialise_ms: The rest between the arrival of the headers and the finished answer.
+        total_ms: All of it.
+    """
+
+    n: int
+    queue_ms: Quantiles
+    compute_ms: Quantiles
+    serialise_ms: Quantiles
+    total_ms: Quantiles
+
+
+class Lag(TypedDict):
+    """How late requests left, in milliseconds: sent minus due. Zero in a closed loop."""
+
+    p50: float | None
+    p99: float | None
+    max: float | None
+
+
+class Client(TypedDict):
+    """The load generator itself over the timed requests.
+
+    Attributes:
+        processes: Generator processes.
+        lag_ms: Of the requests that were sent; None in a closed loop.
+        cpu_seconds: Processor time of all processes and threads.
+        cpu_share: Processor time over the window of the busiest process, 1.0 = one core.
+        cpu_us_per_request: Processor time of all processes over the finished requests.
+        in_flight_max: Most requests under way at once, summed over the processes.
+    """
+
+    processes: int
+    lag_ms: Lag | None
+    cpu_seconds: float
+    cpu_share: float
+    cpu_us_per_request: float | None
+    in_flight_max: int
+
+
+class Window(TypedDict):
+    """One second of the run; requests belong to the second in which they were due.
+
+    Attributes:
+        t_seconds: Its beginning.
+        scheduled: Requests due in it.
+        answered: Those answered.
+        errors: Those failed, missed or wrong.
+        p50_ms: Latency of the answered ones; None where there are too few, as for p99.
+        p99_ms: Likewise.
+        max_ms: None without answers.
+    """
+
+    t_seconds: float
+    scheduled: int
+    answered: int
+    errors: int
+    p50_ms: float | None
+    p99_ms: float | None
+    max_ms: float | None
+
+
+class Floor(TypedDict):
+    """The same load on a server that answers at once: what client and network cost alone.
+
+    Attributes:
+        n: Answered requests.
+        failed: Requests without an answer.
+        p50_ms: Latency, as are the next two.
+        p99_ms: None where there are too few.
+        max_ms: Slowest.
+        requests_per_second: Answered over its window.
+        client_cpu_us_per_request: Processor time of the load generator.
+        client_cpu_share: See Client.cpu_share.
+    """
+
+    n: int
+    failed: int
+    p50_ms: float | None
+    p99_ms: float | None
+    max_ms: float | None
+    requests_per_second: float | None
+    client_cpu_us_per_request: float | None
+    client_cpu_share: float
+
+
+class Check(TypedDict):
+    """One rule of validity or one gate.
+
+    Attributes:
+        name: Short and stable ("requests", "client-lag", "slo", "baseline-p99").
+        passed: Whether it holds.
+        detail: What was measured and what was expected, in words.
+    """
+
+    name: str
+    passed: bool
+    detail: str
+
+
+class Validity(TypedDict):
+    """Whether the figures may be quoted, by MLPerf's rules and the load generator's own limits.
+
+    Attributes:
+        valid: Every check passed.
+        reasons: The details of those that did not.
+        checks: All of them.
+    """
+
+    valid: bool
+    reasons: list[str]
+    checks: list[Check]
+
+
+class CapacityStep(TypedDict):
+    """One rate that was tried.
+
+    Attributes:
+        phase: "probe" (doubling), "bisect" or "confirm".
+        offered_rate_per_second: Mean rate of the Poisson arrivals.
+        passed: Bound and gates met, and valid.
+        reason: Why not; empty if it passed.
+        client_limited: It failed because of the load generator, not of the server.
+        n: Scheduled requests.
+        answered: See Requests, as are the next two.
+        failed: Likewise.
+        missed: Likewise.
+        over: See Slo.
+        p50_ms: Latency; None where there are too few requests.
+        percentile_ms: Latency at the percentile of the bound, likewise.
+        goodput_per_second: See Goodput.
+        top1: See Accuracy.
+        wrong: See Requests.
+        client_cpu_share: See Client.
+        lag_p99_ms: See Lag.
+        seconds: How long it took, warm-up included.
+    """
+
+    phase: Literal["probe", "bisect", "confirm"]
+    offered_rate_per_second: float
+    passed: bool
+    reason: str
+    client_limited: bool
+    n: int
+    answered: int
+    failed: int
+    missed: int
+    over: int
+    p50_ms: float | None
+    percentile_ms: float | None
+    goodput_per_second: float | None
+    top1: float | None
+    wrong: int
+    client_cpu_share: float
+    lag_p99_ms: float | None
+    seconds: float
+
+
+class Capacity(TypedDict):
+    """The highest Poisson rate that meets the bound (`find-capacity`).
+
+    The report around it is that of the confirmation run, or of the last run if no rate passed.
+
+    Attributes:
+        rate_per_second: The highest rate that passed and was confirmed; None: none did.
+        confirmed: Whether a longer run at that rate passed as well.
+        limited_by: "slo"; "client": the load generator could not do more; "steps" or "time": the
+            search ended first; "answers": they were wrong, so it was given up; "interrupted".
+        failed_rate_per_second: The lowest rate that failed; None: none did.
+        slo_ms: The bound.
+        percentile: Of which latency.
+        min_accuracy: Top-1 that a step had to reach; None: none was set.
+        steps: Every run of the search, in order.
+        seconds: How long the search took.
+    """
+
+    rate_per_second: float | None
+    confirmed: bool
+    limited_by: CapacityLimit
+    failed_rate_per_second: float | None
+    slo_ms: float
+    percentile: float
+    min_accuracy: float | None
+    steps: list[CapacityStep]
+    seconds: float
+
+
+class Data(TypedDict):
+    """The test images.
+
+    Attributes:
+        images: How many there are.
+        sha256: Of pixels and labels, see training's Split.sha256.
+        source: Last part of the path they were read from.
+        variant: Their form ("cifar-10-binary") if the model's record is of the same images.
+    """
+
+    images: int
+    sha256: str
+    source: str | None
+    variant: str | None
+
+
+class Artefact(TypedDict):
+    """The model file that answered, as its record names it.
+
+    Attributes:
+        file: Its name.
+        sha256: Digest of the file.
+        bytes: Its size.
+    """
+
+    file: str | None
+    sha256: str | None
+    bytes: int | None
+
+
+class Manifest(TypedDict):
+    """What the figures were measured with, and from.
+
+    Attributes:
+        started_utc: ISO 8601.
+        finished_utc: ISO 8601.
+        git_commit: Of the load generator; "-dirty" if its files were changed since.
+        versions: Python and libraries by name.
+        cpu: The processor's name.
+        cores: Cores that this process may use.
+        cgroup_cpu_quota_cores: Processor time allowed by the control group; None: no limit.
+        machine: Architecture.
+        load_average_1_min_at_start: Above the number of cores, something else was running too.
+        data: The images.
+        artefact: The model file; None if --models-dir was not given or has no record.
+        settings: Every setting of the command line, as it was in force.
+    """
+
+    started_utc: str
+    finished_utc: str
+    git_commit: str | None
+    versions: dict[str, str]
+    cpu: str | None
+    cores: int | None
+    cgroup_cpu_quota_cores: float | None
+    machine: str
+    load_average_1_min_at_start: float | None
+    data: Data
+    artefact: Artefact | None
+    settings: dict[str, Any]
+
+
+class Report(TypedDict):
+    """One run.
+
+    Attributes:
+        schema_version: 2.
+        name: Label of the run.
+        status: "complete"; "interrupted" by a signal; "aborted" because going on was pointless.
+        stop_reason: Why it did not complete; None if it did.
+        target: `host:port`.
+        transport: API that was spoken.
+        model: See Model, and so on for each section.
+        scenario: What was sent.
+        requests: Counts.
+        errors: By gRPC status name, HTTP_<code>, BAD_RESPONSE (not scorable) or WRONG_ANSWER (see
+            `mismatches`), most frequent first.
+        latency_ms: Percentiles and histogram.
+        throughput: Rates.
+        slo: None if no bound was set, as goodput.
+        goodput: Rates of good answers.
+        accuracy: Of the same answers.
+        mismatches: None where no recorded prediction of the artefact is known.
+        server: None unless --server-timing was given and answers carried it.
+        client: The load generator.
+        windows: Second by second.
+        floor: None unless it was measured (--floor).
+        validity: VALID or not, and why.
+        gates: Those that were asked for; any failed one ends the program with exit code 1.
+        capacity: None except for `find-capacity`.
+        manifest: What it was measured with.
+        warnings: What a reader should know and no rule forbids.
+    """
+
+    schema_version: Literal[2]
+    name: str
+    status: Status
+    stop_reason: str | None
+    target: str
+    transport: Transport
+    model: Model
+    scenario: Scenario
+    requests: Requests
+    errors: dict[str, ErrorKind]
+    latency_ms: Latency
+    throughput: Throughput
+    slo: Slo | None
+    goodput: Goodput | None
+    accuracy: Accuracy
+    mismatches: Mismatches | None
+    server: ServerTimes | None
+    client: Client
+    windows: list[Window]
+    floor: Floor | None
+    validity: Validity
+    gates: list[Check]
+    capacity: Capacity | None
+    manifest: Manifest
+    warnings: list[str]
+
+
+class ReportError(ValueError):
+    """A file is no report that this version can read."""
+
+
+def read(path: Path) -> Report:
+    """Read a report.json.
+
+    Args:
+        path: The file, or the folder that holds it.
+
+    Raises:
+        ReportError: It cannot be read, is no report, or has another schema version.
+    """
+    file = path / REPORT_FILE if path.is_dir() else path
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        msg = f"cannot read a report from {file}: {error}"
+        raise ReportError(msg) from error
+    version = document.get("schema_version") if isinstance(document, dict) else None
+    if version != SCHEMA_VERSION:
+        msg = (
+            f"{file} has schema_version {version}, expected {SCHEMA_VERSION}; "
+            "measure again with this version"
+        )
+        raise ReportError(msg)
+    return cast("Report", document)

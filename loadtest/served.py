@@ -1,0 +1,72 @@
+"""What a server runs: asked of the metrics page that this project's server has on every port."""
+
+import http.client
+import re
+import urllib.request
+from dataclasses import dataclass
+
+_PATH = "/monitoring/prometheus/metrics"
+_TIMEOUT_SECONDS = 10.0
+_LABELS = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
+_MODEL = frozenset({"model_name", "version", "device", "precision"})
+_BUILD = frozenset({"version", "onnxruntime_version"})
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """The latest version of a model.
+
+    Attributes:
+        version: Its number.
+        precision: Of the graph that runs.
+        provider: ONNX Runtime's name for what runs it.
+    """
+
+    version: int
+    precision: str
+    provider: str
+
+
+@dataclass(frozen=True)
+class Served:
+    """What a server says of itself.
+
+    Attributes:
+        models: The latest version of each model by name; none if it does not say.
+        versions: Of the server and its libraries by name.
+    """
+
+    models: dict[str, ServedModel]
+    versions: dict[str, str]
+
+
+def ask(address: str) -> Served:
+    """What runs behind `host:port`; nothing if that is another server or has no such page."""
+    try:
+        with urllib.request.urlopen(f"http://{address}{_PATH}", timeout=_TIMEOUT_SECONDS) as page:
+            text = page.read().decode(errors="replace")
+    except (OSError, ValueError, http.client.HTTPException):
+        return Served({}, {})
+    return read(text)
+
+
+def read(page: str) -> Served:
+    """The same from a metrics page in Prometheus' text format."""
+    models: dict[str, ServedModel] = {}
+    versions: dict[str, str] = {}
+    for line in page.splitlines():
+        if line.startswith("#"):
+            continue
+        labels = dict(_LABELS.findall(line))
+        if _BUILD.issubset(labels):
+            versions = {
+                "onnx-serving": labels["version"],
+                "onnxruntime": labels["onnxruntime_version"],
+            }
+        elif _MODEL.issubset(labels) and labels["version"].isdigit():
+            known = models.get(labels["model_name"])
+            version = int(labels["version"])
+            if known is None or version > known.version:
+                provider = f"{labels['device'].upper()}ExecutionProvider"
+                models[labels["model_name"]] = ServedModel(version, labels["precision"], provider)
+    return Served(models, versions)
