@@ -100,7 +100,8 @@ def workers(models_dir: Path, body: Path, rounds: int) -> dict[str, Any]:
     rates: dict[int, list[float]] = {1: [], 2: []}
     for _ in range(rounds):
         for count, measured in rates.items():
-            with serve(models_dir, cores[:count], "--workers", str(count)) as (server, _):
+            flags = ("--workers", str(count), "--precision", "fp32")
+            with serve(models_dir, cores[:count], *flags) as (server, _):
                 load = server.load(
                     body, in_flight=128, requests=6000, connections=32, cores=cores[:count]
                 )
@@ -148,7 +149,7 @@ def main() -> None:
     result: dict[str, Any] = {"conditions": conditions(arguments.rounds)}
     rounds = arguments.rounds
 
-    with serve(models, [SERVER_CORE]) as (server, _):
+    with serve(models, [SERVER_CORE], "--precision", "fp32") as (server, _):
         single = request_body(bodies, "simcnn", 1)
         result["null_model"] = null_model(server, request_body(bodies, "identity", 1), rounds)
         result["simcnn"] = [
@@ -167,6 +168,20 @@ def main() -> None:
         result["simcnn"].append(
             against_raw(server, simcnn, batch, rows=32, in_flight=8, requests=1000, rounds=rounds)
         )
+    shutil.rmtree(models / "identity")
+    int8 = simcnn.with_name("model.int8.onnx")
+    with serve(models, [SERVER_CORE], "--precision", "int8") as (server, _):
+        result["simcnn_int8"] = [
+            against_raw(
+                server, int8, body, rows=rows, in_flight=in_flight, requests=requests, rounds=rounds
+            )
+            for body, rows, in_flight, requests in (
+                (single, 1, 1, 10_000),
+                (single, 1, 32, 10_000),
+                (single, 1, 128, 10_000),
+                (batch, 32, 8, 1000),
+            )
+        ]
     result["workers"] = workers(models, single, rounds)
     if not arguments.skip_resnet50:
         shutil.copytree(resnet50(arguments.cache_dir), models / "resnet50")
@@ -185,7 +200,6 @@ def main() -> None:
                 )
                 for in_flight in (1, 32, 128)
             ]
-    shutil.rmtree(models / "identity")
     result["start"] = start_up(models, rounds)
     report(result)
     if arguments.output:
@@ -233,10 +247,10 @@ def report(result: dict[str, Any]) -> None:
             f"null model   {row['in_flight']:4} in flight {row['requests_per_second']:9,.0f} req/s"
             f"  {row['server_cpu_us_per_request']:6.1f} us server CPU"
         )
-    for model in ("simcnn", "resnet50"):
+    for model in ("simcnn", "simcnn_int8", "resnet50"):
         for row in result.get(model, ()):
             print(
-                f"{model:9} x{row['images_per_request']:<3}{row['in_flight']:4} in flight "
+                f"{model:11} x{row['images_per_request']:<3}{row['in_flight']:4} in flight "
                 f"{row['images_per_second']:9,.0f} images/s, {100 * row['ratio_to_raw']:5.1f} % of "
                 f"raw {row['raw_images_per_second']:,.0f} "
                 f"  {row['server_cpu_us_per_request']:6.0f} us server CPU a request"

@@ -108,8 +108,9 @@ def serve(models_dir: Path, cores: Sequence[int], *flags: str) -> Iterator[tuple
         _wait_for_answer(port, models_dir)
         yield Server(process, port), time.perf_counter() - started
     finally:
-        process.send_signal(signal.SIGTERM)
-        process.wait(60)
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
+            process.wait(60)
         log.close()
 
 

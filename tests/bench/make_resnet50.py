@@ -19,4 +19,5 @@ from training import models
 with tempfile.TemporaryDirectory() as folder:
     to_saved_model.write(models.build("resnet50"), Path(folder))
     command = [sys.executable, "-m", "export", "saved-model", folder, "--name", "resnet50"]
-    subprocess.run([*command, "--models-dir", sys.argv[1]], check=True, cwd=ROOT)
+    command += ["--signature", "serving_default", "--models-dir", sys.argv[1]]
+    subprocess.run(command, check=True, cwd=ROOT)

@@ -79,7 +79,7 @@ def main() -> None:
         "--models_dir", str(ROOT / "models"), "--port", "0", "--device", "cuda"
     ) as server:
         target = server.wait_for(r"listening on (\S+),").group(1)
-        loaded = server.wait_for(r"loaded \S+ on (\S+) in (\d+) ms")
+        loaded = server.wait_for(r"loaded \S+ as \S+ on (\S+) in (\d+) ms")
         server.wait_for("ready: ", timeout=300)
         models = sorted(path.name for path in (ROOT / "models").iterdir() if path.is_dir())
         results = [check(target, model, images, labels) for model in models]

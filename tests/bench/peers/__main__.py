@@ -1,0 +1,317 @@
+"""This server beside others, in one run: `make bench-peers`, or `python tests/bench/peers`.
+
+MLServer, Triton (by PyTriton) and mosec serve the same SimCNN file with ONNX Runtime on one
+thread and their own dynamic batching, all pinned to one core, in turns; h2load asks from another
+core for single images of 3,072 bytes. Every server is asked for a known image first: an answer
+that is not the model's ends the run. Figures are medians over the rounds; the last line of output
+is one JSON document.
+
+The peers get environments of their own under build/bench/peers, made from requirements.txt files.
+TensorFlow Serving is missing: it comes as a container image alone.
+"""
+
+import argparse
+import contextlib
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import statistics
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import grpc
+import numpy as np
+import onnxruntime
+import psutil
+
+HERE = Path(__file__).parent
+sys.path[:0] = [str(HERE.parent)]
+
+from harness import CLIENT_CORE, ROOT, SERVER_CORE, request_body, serve
+
+from serving.client import PREDICT_PATH
+from serving.grpc_wire import frame
+from serving.protos.kserve_pb2 import ModelInferRequest, ModelInferResponse
+
+INFER_PATH = "/inference.GRPCInferenceService/ModelInfer"
+START_SECONDS = 60
+IN_FLIGHT = (1, 32, 128)
+GRPC_HEADERS = ("-H", "content-type: application/grpc", "-H", "te: trailers")
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A running server and how to ask it.
+
+    Attributes:
+        name: What it is.
+        process: Its main process.
+        port: Where it listens.
+        path: Path of the URL.
+        body: File with the request body for one image.
+        h1: Whether it speaks HTTP/1.1, with a connection for each request in flight.
+    """
+
+    name: str
+    process: psutil.Process
+    port: int
+    path: str
+    body: Path
+    h1: bool = False
+
+    def load(self, in_flight: int, requests: int) -> tuple[float, float, int]:
+        """Requests/s, server CPU microseconds a request, and failures of one h2load run."""
+        streams = ("--h1", "-c", str(in_flight)) if self.h1 else ("-c", "1", "-m", str(in_flight))
+        headers = () if self.h1 else GRPC_HEADERS
+        before = _cpu_seconds(self.process)
+        text = subprocess.run(
+            [
+                *("taskset", "-c", str(CLIENT_CORE), "h2load", "-d", str(self.body), *streams),
+                *("-n", str(requests), *headers, f"http://127.0.0.1:{self.port}{self.path}"),
+            ],
+            capture_output=True,
+            text=True,
+            check=True,
+            timeout=600,
+        ).stdout
+        cpu = _cpu_seconds(self.process) - before
+        rate = re.search(r"finished in .*?, ([\d.]+) req/s", text)
+        succeeded = re.search(r"(\d+) succeeded", text)
+        if not rate or not succeeded:
+            sys.exit(f"h2load printed no result for {self.name}:\n{text}")
+        return float(rate[1]), 1e6 * cpu / requests, requests - int(succeeded[1])
+
+    def memory_mib(self) -> float:
+        """Resident memory of all its processes."""
+        return sum(process.memory_info().rss for process in _family(self.process)) / 2**20
+
+
+def _family(process: psutil.Process) -> list[psutil.Process]:
+    return [process, *process.children(recursive=True)]
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    return sum(sum(member.cpu_times()[:2]) for member in _family(process))
+
+
+def environment(name: str, folder: Path) -> Path:
+    """The Python of a peer's environment, made from its requirements if it is not there."""
+    python = folder / name / "bin" / "python"
+    if not python.exists():
+        subprocess.run([sys.executable, "-m", "venv", str(folder / name)], check=True)
+        requirements = HERE / f"{name}-requirements.txt"
+        subprocess.run([str(python), "-m", "pip", "install", "-q", "-r", requirements], check=True)
+    return python
+
+
+@contextlib.contextmanager
+def running(command: list[str], folder: Path, **variables: str) -> Iterator[psutil.Popen]:
+    """A peer's process on the server's core, ended with all its children."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / "log").open("w") as log:
+        process = psutil.Popen(
+            ["taskset", "-c", str(SERVER_CORE), *command],
+            env={**os.environ, "OMP_NUM_THREADS": "1", **variables},
+            cwd=folder,
+            stdout=log,
+            stderr=log,
+        )
+        try:
+            yield process
+        finally:
+            family = _family(process)
+            process.send_signal(signal.SIGTERM)
+            _, alive = psutil.wait_procs(family, timeout=20)
+            for member in alive:
+                member.kill()
+
+
+def kserve_request() -> bytes:
+    """A ModelInfer request for one image, pixels as raw bytes."""
+    request = ModelInferRequest(model_name="simcnn")
+    request.inputs.add(name="images", datatype="UINT8", shape=[1, 32, 32, 3])
+    request.raw_input_contents.append(image().tobytes())
+    return request.SerializeToString()
+
+
+def image() -> np.ndarray:
+    """The image that is sent: uint8, shape (1, 32, 32, 3)."""
+    return np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
+
+
+def ask_kserve(port: int) -> np.ndarray:
+    """The probabilities of the image, over gRPC."""
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        response = ModelInferResponse.FromString(
+            channel.unary_unary(INFER_PATH)(kserve_request(), timeout=10)
+        )
+    names = [output.name for output in response.outputs]
+    position = names.index("probabilities")
+    if response.raw_output_contents:
+        return np.frombuffer(response.raw_output_contents[position], np.float32)
+    return np.array(response.outputs[position].contents.fp32_contents, np.float32)
+
+
+def ask_mosec(port: int) -> np.ndarray:
+    """The probabilities of the image, over HTTP."""
+    url = f"http://127.0.0.1:{port}/inference"
+    with urllib.request.urlopen(url, image().tobytes(), timeout=10) as response:
+        return np.frombuffer(response.read(), np.float32)
+
+
+def is_right(ask, port: int, expected: np.ndarray, name: str, folder: Path) -> bool:
+    """Whether the peer came up; one that does is waited for, and must give the model's answer."""
+    until = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            answer = ask(port)
+            break
+        except (OSError, grpc.RpcError):
+            if time.monotonic() > until:
+                print(f"{name} is left out: no answer; its log is {folder / 'log'}")
+                return False
+            time.sleep(0.2)
+    if answer.shape != (10,) or not np.allclose(answer, expected, atol=1e-5):
+        sys.exit(f"{name} answered {answer}, expected {expected}")
+    return True
+
+
+def free_port() -> int:
+    """A port that nobody listens on, with two more after it that are likely free."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextlib.contextmanager
+def peers(model: Path, folder: Path, expected: np.ndarray) -> Iterator[list[Peer]]:
+    """All servers, each ready to answer; idle ones cost next to nothing."""
+    variables = {"PEER_MODEL": str(model)}
+    infer = folder / "infer.bin"
+    infer.parent.mkdir(parents=True, exist_ok=True)
+    infer.write_bytes(frame(kserve_request()))
+    pixels = folder / "pixels.bin"
+    pixels.write_bytes(image().tobytes())
+    models = folder / "models"
+    shutil.copytree(model.parents[1], models / "simcnn", dirs_exist_ok=True)
+    with contextlib.ExitStack() as stack:
+        server, _ = stack.enter_context(serve(models, [SERVER_CORE], "--precision", "fp32"))
+        predict = request_body(folder, "simcnn", 1)
+        found = [
+            Peer("this server, TFS gRPC", server.process, server.port, PREDICT_PATH, predict),
+            Peer("this server, KServe gRPC", server.process, server.port, INFER_PATH, infer),
+        ]
+        is_right(ask_kserve, server.port, expected, "this server", folder)
+
+        port = free_port()
+        place = folder / "mosec-run"
+        command = [str(environment("mosec", folder)), str(HERE / "mosec_server.py")]
+        command += ["--address", "127.0.0.1", "--port", str(port)]
+        process = stack.enter_context(running(command, place, **variables))
+        if is_right(ask_mosec, port, expected, "mosec", place):
+            found.append(Peer("mosec", process, port, "/inference", pixels, h1=True))
+
+        port = free_port()
+        place = folder / "triton-run"
+        command = [str(environment("triton", folder)), str(HERE / "triton_server.py")]
+        process = stack.enter_context(running(command, place, PEER_PORT=str(port), **variables))
+        if is_right(ask_kserve, port, expected, "Triton", place):
+            found.append(Peer("Triton (PyTriton)", process, port, INFER_PATH, infer))
+
+        port = free_port()
+        place = folder / "mlserver-run"
+        mlserver_settings(place, port)
+        python = environment("mlserver", folder)
+        command = [str(python.with_name("mlserver")), "start", "."]
+        process = stack.enter_context(running(command, place, PYTHONPATH=str(HERE), **variables))
+        if is_right(ask_kserve, port, expected, "MLServer", place):
+            found.append(Peer("MLServer", process, port, INFER_PATH, infer))
+        yield found
+
+
+def mlserver_settings(place: Path, port: int) -> None:
+    """Write MLServer's settings: in one process, batches of up to 64."""
+    place.mkdir(parents=True, exist_ok=True)
+    settings = {
+        "host": "127.0.0.1",
+        "grpc_port": port,
+        "http_port": port + 1,
+        "metrics_port": port + 2,
+        "parallel_workers": 0,
+        "debug": False,
+    }
+    (place / "settings.json").write_text(json.dumps(settings))
+    model = {
+        "name": "simcnn",
+        "implementation": "mlserver_runtime.Classifier",
+        "max_batch_size": 64,
+        "max_batch_time": 0.001,
+    }
+    (place / "model-settings.json").write_text(json.dumps(model))
+
+
+def measure(found: list[Peer], rounds: int, requests: int) -> list[dict]:
+    """All servers in turns; medians over the rounds."""
+    rows = []
+    for in_flight in IN_FLIGHT:
+        for peer in found:  # warm-up
+            peer.load(in_flight, max(200, requests // 10))
+        loads: dict[str, list[tuple[float, float, int]]] = {peer.name: [] for peer in found}
+        for _ in range(rounds):
+            for peer in found:
+                loads[peer.name].append(peer.load(in_flight, requests))
+        for peer in found:
+            rates, cpu, failed = zip(*loads[peer.name], strict=True)
+            ours = [rate for rate, _, _ in loads[found[0].name]]
+            rows.append(
+                {
+                    "server": peer.name,
+                    "in_flight": in_flight,
+                    "requests": requests * rounds,
+                    "failed": sum(failed),
+                    "requests_per_second": round(statistics.median(rates), 1),
+                    "this_server_is_faster_by": round(
+                        statistics.median(a / b for a, b in zip(ours, rates, strict=True)), 2
+                    ),
+                    "server_cpu_us_per_request": round(statistics.median(cpu), 1),
+                    "memory_mib": round(peer.memory_mib(), 1),
+                }
+            )
+    return rows
+
+
+def main() -> None:
+    """Measure and print a table and JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=3, help="repetitions (default: 3)")
+    parser.add_argument("--requests", type=int, default=4000, help="a round (default: 4000)")
+    parser.add_argument("--output", type=Path, help="write the JSON here")
+    parser.add_argument("--cache-dir", type=Path, default=ROOT / "build" / "bench" / "peers")
+    arguments = parser.parse_args()
+    folder = arguments.cache_dir.resolve()
+    model = ROOT / "models" / "simcnn" / "1" / "model.onnx"
+    session = onnxruntime.InferenceSession(str(model), providers=["CPUExecutionProvider"])
+    expected = session.run(["probabilities"], {"images": image()})[0][0]
+    with peers(model, folder, expected) as found:
+        rows = measure(found, arguments.rounds, arguments.requests)
+    for row in rows:
+        print(
+            f"{row['in_flight']:4} in flight  {row['server']:26}"
+            f"{row['requests_per_second']:9,.0f} req/s {row['server_cpu_us_per_request']:7.0f} us "
+            f"server CPU {row['memory_mib']:6.0f} MiB  {row['failed']} failed"
+        )
+    if arguments.output:
+        arguments.output.write_text(json.dumps(rows, indent=2) + "\n")
+    print(json.dumps(rows))
+
+
+if __name__ == "__main__":
+    main()
