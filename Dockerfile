@@ -1,5 +1,6 @@
 # The images of this repository; each is a target:
 #   docker build --target serving-cpu -t onnx-serving:cpu .
+#   docker build --target loadtest -t onnx-serving:loadtest .
 # No BuildKit needed: no RUN --mount, no heredocs. Networks without a registry or with their own certificates: deploy/README.md.
 
 # Anything Debian-like with Python 3.11 to 3.13 and its venv module; deploy/make-base-image.sh makes one without a registry.
@@ -18,7 +19,7 @@ FROM base AS requirements
 WORKDIR /requirements
 COPY pyproject.toml ./
 RUN python3 -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
-print(*p["dependencies"], *p["optional-dependencies"]["serve"], sep="\n")' > serve.txt
+[open(f"{extra}.txt", "w").write("\n".join(p["dependencies"] + p["optional-dependencies"][extra])) for extra in ("serve", "loadtest")]'
 
 # ---- builder: pip, apart from the environments it fills ----
 FROM base AS builder
@@ -56,15 +57,31 @@ RUN python3 -m venv --without-pip /opt/venv \
     && find /opt/venv/lib -depth \( -type d -name tests -o -name '*.py[ix]' -o -name '*.pxd' -o -name '*.[ach]' \) -exec rm -rf {} + \
     && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 
-# ---- serving-app: this project's code, with its metadata for importlib.metadata ----
-FROM builder AS serving-app
+# ---- loadtest-venv: the libraries of the `loadtest` extra; see above ----
+FROM builder AS loadtest-venv
+COPY --from=requirements /requirements/loadtest.txt /opt/builder/
+RUN python3 -m venv --without-pip /opt/venv \
+    && /opt/builder/bin/pip --python /opt/venv/bin/python install --quiet --no-compile --only-binary :all: \
+      -c /opt/builder/constraints.txt -r /opt/builder/loadtest.txt \
+    && find /opt/venv/lib -depth \( -type d -name tests -o -name '*.py[ix]' -o -name '*.pxd' -o -name '*.[ach]' \) -exec rm -rf {} + \
+    && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
+
+# ---- app: this project's code, with its metadata for importlib.metadata ----
+FROM builder AS app
 RUN /opt/builder/bin/pip install --quiet -c /opt/builder/constraints.txt setuptools
 WORKDIR /build
 # Every package, because pyproject.toml names them all; .dockerignore keeps the rest of the checkout out.
 COPY . ./
 RUN /opt/builder/bin/pip install --quiet --no-compile --no-deps --no-build-isolation --target /app . \
-    && rm -r /app/training /app/export /app/loadtest \
     && python3 -m compileall -q --invalidation-mode unchecked-hash /app
+
+# ---- serving-app, loadtest-app: what each image needs of it ----
+FROM app AS serving-app
+RUN rm -r /app/training /app/export /app/loadtest
+
+# Of training the reader of the test images, which needs NumPy alone; of serving the client.
+FROM app AS loadtest-app
+RUN rm -r /app/export
 
 # ---- serving: how a server runs, on whichever device ----
 FROM base AS serving
@@ -104,6 +121,29 @@ ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="onnx-serving (CPU)" \
       org.opencontainers.image.description="TensorFlow Serving's API on ONNX Runtime" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
+# ---- loadtest: the load generator, its matrix and its reports; no TensorFlow and no server of models ----
+FROM base AS loadtest
+# The same id as the server's; /results is where a named volume takes its owner from.
+RUN groupadd --gid 10001 loadtest \
+    && useradd --uid 10001 --gid loadtest --no-log-init --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin loadtest \
+    && install --directory --owner=loadtest --group=loadtest /results
+USER 10001:10001
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONPATH=/app \
+    CIFAR10_DIR=/data
+WORKDIR /app
+ENTRYPOINT ["python", "-m", "loadtest"]
+CMD ["--help"]
+COPY --from=loadtest-venv /opt/venv /opt/venv
+COPY --from=loadtest-app /app /app
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="onnx-serving (load test)" \
+      org.opencontainers.image.description="Latency and accuracy of the same answers" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"

@@ -4,16 +4,24 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 MODELS_DIR ?= models
 PORT ?= 8500
+# The report that `make readme` quotes: the last one of `make loadtest`.
+REPORT ?= $(lastword $(sort $(wildcard results/*-bundled-models)))
 # Which tests `make test` leaves out; each has a target of its own below.
 TEST_MARKERS ?= not (docker or gpu or network or slow)
 
-.PHONY: help serve test test-docker test-slow tritonclient lint format protos docs lock clean
+.PHONY: help serve loadtest readme test test-docker test-slow tritonclient lint format protos docs lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 serve: $(VENV)/.serve ## Serve the bundled models on port 8500
 	$(BIN)/python -m serving --models_dir $(MODELS_DIR) --port $(PORT)
+
+loadtest: $(VENV)/.serve $(VENV)/.loadtest ## Measure all bundled models in under 10 minutes; CIFAR10_DIR names the images
+	$(BIN)/python -m loadtest matrix --models-dir $(MODELS_DIR) $(LOADTEST_ARGS)
+
+readme: $(VENV)/.loadtest ## Write the README's performance table from the last `make loadtest`
+	$(BIN)/python -m loadtest readme $(if $(REPORT),--report $(REPORT))
 
 test: $(VENV)/.dev $(VENV)/.tritonclient ## Run all tests that need neither Docker, a GPU, the internet nor minutes
 	$(BIN)/python -m pytest -m "$(TEST_MARKERS)" $(PYTEST_ARGS)
@@ -36,6 +44,9 @@ fuzz: $(VENV)/.dev ## Throw 10,000 broken messages at a server
 bench: $(VENV)/.dev ## Measure the server against raw ONNX Runtime (needs h2load)
 	$(BIN)/python tests/bench $(BENCH_ARGS)
 
+bench-peers: $(VENV)/.dev ## Measure the server beside MLServer, Triton and mosec (needs h2load)
+	$(BIN)/python tests/bench/peers $(BENCH_ARGS)
+
 lint: $(VENV)/.dev ## Check style, types and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -43,6 +54,8 @@ lint: $(VENV)/.dev ## Check style, types and import contracts
 	$(BIN)/lint-imports
 	$(BIN)/python -m serving.protos.generate --check
 	$(BIN)/python docs/settings.py --check
+	$(BIN)/python -m export tables --check
+	$(BIN)/python -m loadtest readme --check
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff format .
@@ -51,8 +64,9 @@ format: $(VENV)/.dev ## Format the code
 protos: $(VENV)/.dev ## Compile the .proto files again
 	$(BIN)/python -m serving.protos.generate
 
-docs: $(VENV)/.dev ## Write the generated tables in docs/ again
+docs: $(VENV)/.dev ## Write the generated tables in docs/, README and model cards again
 	$(BIN)/python docs/settings.py
+	$(BIN)/python -m export tables --write
 
 lock: $(VENV)/.lock-tools ## Resolve constraints.txt again from the ranges in pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --quiet \

@@ -7,16 +7,21 @@ from pathlib import Path
 
 import numpy as np
 import onnxruntime
+import pytest
 
 from serving.client import AsyncPredictClient
 
-MODEL = Path(__file__).parents[2] / "models" / "simcnn" / "1" / "model.onnx"
+MODEL = Path(__file__).parents[2] / "models" / "simcnn"
+FILES = {"fp32": "model.onnx", "int8": "model.int8.onnx"}
 REQUESTS = 1000
 REST_EVERY = 5  # JSON costs more than the model: a fifth of the requests is enough of it
 CALLERS = 24
 
 
-def test_a_thousand_mixed_requests_equal_single_runs_bit_for_bit(running_server):
+@pytest.mark.parametrize("precision", FILES)
+def test_a_thousand_mixed_requests_equal_single_runs_bit_for_bit(
+    running_server, tmp_path, precision
+):
     """Random sizes over gRPC and REST at once, in whatever batches, equal raw unbatched runs."""
     random = np.random.default_rng(0)
     requests = [
@@ -49,12 +54,15 @@ def test_a_thousand_mixed_requests_equal_single_runs_bit_for_bit(running_server)
         async with AsyncPredictClient(target) as client:
             await asyncio.gather(*(call(client) for _ in range(CALLERS)))
 
-    with running_server(MODEL.parents[2]) as target:
+    (tmp_path / "simcnn").symlink_to(MODEL)
+    with running_server(tmp_path, precision=precision) as target:
         asyncio.run(scenario(target))
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = 1
-    session = onnxruntime.InferenceSession(str(MODEL), options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(
+        str(MODEL / "1" / FILES[precision]), options, providers=["CPUExecutionProvider"]
+    )
     for images, answer in zip(requests, answers, strict=True):
         (alone,) = session.run(["probabilities"], {"images": images})
         np.testing.assert_array_equal(answer, alone)

@@ -23,6 +23,7 @@ ROOT = Path(__file__).parents[2]
 PUBLIC_BASE_IMAGE = "python:3.13-slim-bookworm"
 LOCAL_BASE_IMAGE = "onnx-serving-base:bookworm"
 IMAGE = "onnx-serving:test"
+LOADTEST_IMAGE = "onnx-serving:loadtest-test"
 
 
 def run(
@@ -109,9 +110,8 @@ def base_image(compose) -> str:
     return LOCAL_BASE_IMAGE
 
 
-@pytest.fixture(scope="module")
-def image(base_image) -> str:
-    """The image, built with this machine's certificates and pip settings (deploy/README.md)."""
+def build(target: str, tag: str, base_image: str) -> str:
+    """Build an image with this machine's certificates and pip settings (deploy/README.md)."""
     # PIP_FIND_LINKS is left out: a folder of this machine means nothing inside the build.
     pip_settings = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST")
     names = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
@@ -121,7 +121,7 @@ def image(base_image) -> str:
         if bundle:
             shutil.copyfile(bundle, certificates)
         run(
-            *("docker", "build", "--network=host", "--target=serving-cpu", f"--tag={IMAGE}"),
+            *("docker", "build", "--network=host", f"--target={target}", f"--tag={tag}"),
             f"--build-arg=BASE_IMAGE={base_image}",
             # Without a value: docker takes it from the environment, if it is set.
             *(f"--build-arg={name}" for name in pip_settings),
@@ -130,7 +130,19 @@ def image(base_image) -> str:
         )
     finally:
         certificates.unlink(missing_ok=True)
-    return IMAGE
+    return tag
+
+
+@pytest.fixture(scope="module")
+def image(base_image) -> str:
+    """The server's image."""
+    return build("serving-cpu", IMAGE, base_image)
+
+
+@pytest.fixture(scope="module")
+def loadtest_image(base_image) -> str:
+    """The load generator's image."""
+    return build("loadtest", LOADTEST_IMAGE, base_image)
 
 
 @contextmanager
@@ -299,3 +311,66 @@ def test_flags_are_appended_to_the_entrypoint(image):
         assert not succeeds(*health_check, "localhost:8500")
     finally:
         run("docker", "rm", "--force", container)
+
+
+@pytest.fixture
+def image_data(tmp_path) -> Path:
+    """CIFAR-10's test file made of 24 real images again and again, and a small matrix beside it."""
+    sample = np.load(ROOT / "tests/data/cifar10_sample.npz")
+    planes = sample["images"].transpose(0, 3, 1, 2).reshape(len(sample["labels"]), -1)
+    records = np.concatenate([sample["labels"][:, None].astype(np.uint8), planes], axis=1)
+    folder = tmp_path / "data"
+    folder.mkdir()
+    np.resize(records, (10_000, records.shape[1])).tofile(folder / "test_batch.bin")
+    (folder / "tiny.toml").write_text(
+        'name = "tiny"\nmodels = ["simcnn"]\n[[targets]]\nserve = []\n'
+        '[[scenarios]]\nscenario = "single-stream"\nrequests = 100\n'
+    )
+    return folder
+
+
+def test_composed_load_test_measures_the_composed_server(
+    compose, image, loadtest_image, image_data, tmp_path
+):
+    """`--profile loadtest up` runs a matrix against the service and leaves a report behind."""
+    results = tmp_path / "results"
+    results.mkdir()
+    results.chmod(0o777)  # for the container's user
+    project = f"onnx-serving-test-{secrets.token_hex(4)}"
+    command = (*compose, "--project-name", project, "--profile", "loadtest")
+    env = {
+        "SERVING_IMAGE": image,
+        "LOADTEST_IMAGE": loadtest_image,
+        "GRPC_PORT": f"127.0.0.1:{free_port()}",
+        "REST_PORT": f"127.0.0.1:{free_port()}",
+        "CIFAR10_DIR": str(image_data),
+        "LOADTEST_RESULTS": str(results),
+        "LOADTEST_ARGS": "/data/tiny.toml",
+    }
+    try:
+        up = ("up", "--no-build", "--exit-code-from", "loadtest")
+        run(*command, *up, env=env, timeout_seconds=300)
+    finally:
+        run(*command, "down", "--volumes", "--timeout", "10", env=env, timeout_seconds=120)
+
+    document = json.loads((results / "report.json").read_text())
+    report = document["results"][0]["report"]
+    assert report["target"] == "serving:8500"
+    assert report["requests"]["answered"] == 100
+    assert report["accuracy"]["top1"] > 0.5
+    assert "simcnn" in (results / "report.html").read_text()
+
+
+def test_load_test_image_holds_no_tensorflow_and_no_server(loadtest_image):
+    """Neither TensorFlow nor ONNX Runtime; it runs unprivileged and explains itself."""
+    names = run(
+        *("docker", "run", "--rm", "--network=none", "--entrypoint=python", loadtest_image, "-c"),
+        "import importlib.metadata as m; print(*{d.name.lower() for d in m.distributions()})",
+    ).stdout.split()
+    usage = run("docker", "run", "--rm", "--read-only", "--network=none", loadtest_image).stdout
+
+    assert "hdrhistogram" in names
+    unwanted = ("tensorflow", "keras", "jax", "torch", "onnxruntime", "pip")
+    assert [name for name in names if name.startswith(unwanted)] == []
+    assert "find-capacity" in usage
+    assert inspect("image", loadtest_image)["Config"]["User"] == "10001:10001"

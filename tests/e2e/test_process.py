@@ -117,6 +117,10 @@ def test_a_second_signal_ends_it_at_once(tmp_path):
             'broken.config:2: Message type "tensorflow.serving.ModelServerConfig" has no field',
         ),
         (
+            ["--model_config_file", "{labelled}"],
+            "Request to assign label to version 7 of model m, which is not currently available",
+        ),
+        (
             ["--models_dir", "{models}", "--model_config_file", "{broken}"],
             "error: --models_dir and --model_config_file given, expected one of them",
         ),
@@ -138,11 +142,17 @@ def test_it_says_why_it_cannot_start(models_dir, tmp_path, flags, message):
     """One line that names the setting, exit code 2, no traceback."""
     broken = tmp_path / "broken.config"
     broken.write_text("# a comment\nnonsense: 1\n")
+    labelled = tmp_path / "labelled.config"
+    labelled.write_text(
+        f'model_config_list {{ config {{ name: "m" base_path: "{models_dir / "identity"}" '
+        'version_labels { key: "stable" value: 7 } } }'
+    )
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         values = {
             "broken": broken,
+            "labelled": labelled,
             "empty": tmp_path,
             "models": models_dir,
             "taken": taken.getsockname()[1],
