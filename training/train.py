@@ -42,6 +42,7 @@ from training.input_pipeline import (
     split_validation,
     trim,
 )
+from training.interruption import InterruptBetweenSteps
 from training.tracking import MlflowRun
 
 _VALIDATION_BATCH = 500
@@ -179,16 +180,18 @@ def _fit(config: TrainConfig, session: _Session) -> _Trained:
         *(keras.__version__, keras.backend.backend()),
     )
     if done < config.epochs and not early_stopping.is_over(history, config.early_stopping):
-        model.fit(
-            feed(batches),
-            validation_data=feed(ValidationBatches(validation, _VALIDATION_BATCH // share * share)),
-            epochs=config.epochs,
-            initial_epoch=done,
-            shuffle=False,  # TrainingBatches shuffles, reproducibly
-            callbacks=_callbacks(config, session, batches, recorder),
-            # A bar where a person watches, a line an epoch in a log.
-            verbose=1 if sys.stdout.isatty() else 2,
-        )
+        validation_batches = ValidationBatches(validation, _VALIDATION_BATCH // share * share)
+        with InterruptBetweenSteps() as interruption:
+            model.fit(
+                feed(batches),
+                validation_data=feed(validation_batches),
+                epochs=config.epochs,
+                initial_epoch=done,
+                shuffle=False,  # TrainingBatches shuffles, reproducibly
+                callbacks=[*_callbacks(config, session, batches, recorder), interruption],
+                # A bar where a person watches, a line an epoch in a log.
+                verbose=1 if sys.stdout.isatty() else 2,
+            )
     saved_epoch = len(history)
     if config.early_stopping:
         restored = checkpoint.restore(checkpoints, model, rank=early_stopping.rank)
