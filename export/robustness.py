@@ -33,10 +33,9 @@ from serving import image_decoder
 from serving.model_folder import ModelFolder
 from serving.runtime import Runtime, RuntimeConfig, available_cores
 from serving.signature import DEFAULT_SIGNATURE_NAME
-from training import provenance
+from training import paired, provenance
 from training.accuracy import wilson_interval
 from training.cifar10 import Split
-from training.report import paired
 
 SECTION = "robustness"
 QUALITIES = (75, 95)

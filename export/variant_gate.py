@@ -5,7 +5,6 @@ number by number as parity does; what counts is how often it names another class
 right answers that costs.
 """
 
-import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -14,8 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.model_folder import Precision
-
-_Z_95 = 1.959963984540054  # the 97.5 % quantile of the standard normal distribution
+from training.paired import compare as compare_paired
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,31 +64,19 @@ def compare(
 ) -> Comparison:
     """Compare two models' answers to the same n images, in pairs as McNemar's test does.
 
-    With b images that the reference alone gets right and c that the candidate alone gets right, the
-    drop is (b - c) / n. Images that both get right or wrong say nothing about it, so its interval
-    is much narrower than those of the two accuracies. It is Wald's for paired proportions with half
-    an image added to each of the four cells (A. Agresti, Y. Min: Simple improved confidence
-    intervals for comparing matched proportions, Statistics in Medicine 24, 2005, 729-740), which
-    keeps its coverage where b and c are small::
-
-        b' = b + 1/2, c' = c + 1/2, n' = n + 2
-        (b' - c') / n'  +-  1.96 * sqrt(b' + c' - (b' - c')^2 / n') / n'
+    The interval of the drop is that of `training.paired`.
 
     Args:
         reference: Classes named by the float32 model, int64, shape (n,), n >= 1.
         candidate: Classes named by the variant.
         labels: The right classes.
     """
-    right, candidate_right = reference == labels, candidate == labels
-    lost, won = int((right & ~candidate_right).sum()), int((candidate_right & ~right).sum())
-    n = len(labels)
-    b, c, total = lost + 0.5, won + 0.5, n + 2
-    centre = (b - c) / total
-    margin = _Z_95 * math.sqrt(b + c - (b - c) ** 2 / total) / total
+    paired = compare_paired(reference == labels, candidate == labels)
+    low, high = paired.interval_95
     return Comparison(
         agreement=float((reference == candidate).mean()),
-        drop_points=100 * (lost - won) / n,
-        drop_interval_95=(100 * (centre - margin), 100 * (centre + margin)),
+        drop_points=100 * paired.difference,
+        drop_interval_95=(100 * low, 100 * high),
     )
 
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
-from training.report import figures, formats, paired
+from training import paired
+from training.report import figures, formats
 from training.report.answers import Answers
 from training.report.blocks import (
     Block,

@@ -3,7 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from training.report import formats, paired
+from training import paired
+from training.report import formats
 from training.report.answers import Answers
 from training.report.blocks import Block, Bullets, Card, Cards, Notice, Paragraph
 from training.report.candidates import Candidate

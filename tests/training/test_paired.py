@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from training.report.paired import compare
+from training.paired import compare
 
 
 def pair(both, only_first, only_second, neither):
