@@ -123,16 +123,16 @@ def _rows(match: Match) -> list[list[str]]:
 
 
 def _paired_row(paired: PairedAnswers) -> list[str]:
-    low = paired.difference_points - paired.half_width_points
-    high = paired.difference_points + paired.half_width_points
+    difference = paired.difference
+    low, high = (100 * bound for bound in difference.interval_95)
     n = f"{paired.images:,} images"
     verdict = (
         "within the interval" if low <= 0 <= high else "**better**" if low > 0 else "**worse**"
     )
     return [
         f"the same images, {100 * paired.same / paired.images:.2f} % same class",
-        *(f"{paired.only_first_right:,} right alone", f"{paired.only_other_right:,} right alone"),
-        *(f"{paired.difference_points:+.2f} points", f"{low:+.2f} to {high:+.2f}", n, verdict),
+        *(f"{difference.only_second:,} right alone", f"{difference.only_first:,} right alone"),
+        *(f"{100 * difference.difference:+.2f} points", f"{low:+.2f} to {high:+.2f}", n, verdict),
     ]
 
 

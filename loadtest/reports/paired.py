@@ -4,7 +4,6 @@ Two accuracies of 10,000 images each are uncertain by most of a point; the same 
 both tell differences apart that are a tenth of that (McNemar, Psychometrika 12, 1947).
 """
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,9 @@ import numpy as np
 import numpy.typing as npt
 
 from loadtest.reports.collection import Result
+from training import paired
 
 RAW_FILE = "raw.npz"
-_Z_95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
 _NEEDED = ("image_ids", "answers", "labels")
 
 Integers = npt.NDArray[np.int64]
@@ -28,27 +27,12 @@ class PairedAnswers:
     Attributes:
         images: Different images that both answered; of an image asked again the first answer.
         same: Those answered with the same class.
-        only_first_right: Those that the first side alone got right.
-        only_other_right: Those that the other side alone got right.
+        difference: Top-1 of the other side minus that of the first, with its interval.
     """
 
     images: int
     same: int
-    only_first_right: int
-    only_other_right: int
-
-    @property
-    def difference_points(self) -> float:
-        """Top-1 of the other side minus that of the first, in percentage points."""
-        return 100 * (self.only_other_right - self.only_first_right) / self.images
-
-    @property
-    def half_width_points(self) -> float:
-        """Half of the 95 % interval of that difference."""
-        apart = self.only_first_right + self.only_other_right
-        gap = self.only_other_right - self.only_first_right
-        variance = max(0.0, apart - gap**2 / self.images)
-        return 100 * _Z_95 * math.sqrt(variance) / self.images
+    difference: paired.PairedDifference
 
 
 def compare(first: Sequence[Result], other: Sequence[Result]) -> PairedAnswers | None:
@@ -63,8 +47,7 @@ def compare(first: Sequence[Result], other: Sequence[Result]) -> PairedAnswers |
     return PairedAnswers(
         images=len(images),
         same=int((before == after).sum()),
-        only_first_right=int(((before == labels) & (after != labels)).sum()),
-        only_other_right=int(((before != labels) & (after == labels)).sum()),
+        difference=paired.compare(after == labels, before == labels),
     )
 
 

@@ -211,14 +211,13 @@ def test_answers_to_the_same_images_are_paired(written, tmp_path):
     result = command(first, other, "--json", "--output-dir", tmp_path / "out")
 
     document = json.loads(result.stdout.splitlines()[-1])
-    paired = document["matches"][0]["paired"]
+    paired = dict(document["matches"][0]["paired"])
     assert result.returncode == 0, result.stderr
-    assert paired == {
-        "images": 98,
-        "same": 93,
-        "only_first_right": 4,
-        "only_other_right": 1,
-    }
+    difference = paired.pop("difference")
+    assert paired == {"images": 98, "same": 93}
+    # The difference is that of the other side: it gains 1 image and loses 4.
+    assert (difference["only_first"], difference["only_second"], difference["n"]) == (1, 4, 98)
+    assert difference["difference"] == pytest.approx(-3 / 98)
     assert "the same images, 94.90 % same class | 4 right alone | 1 right alone" in result.stdout
     assert json.loads((tmp_path / "out" / "comparison.json").read_text()) == document
     assert (tmp_path / "out" / "comparison.md").read_text() in result.stdout
