@@ -1,5 +1,6 @@
 """Publish a model: `python -m export RUN_DIR`, or `... export saved-model DIR --name NAME`.
 
+`... export add-precision VERSION_FOLDER` makes other precisions of what is published already.
 Published versions are measured and described by `... export benchmark|robustness|tables`.
 """
 
@@ -7,7 +8,9 @@ import argparse
 import logging
 import os
 import sys
+from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from export import commands
 from export.errors import ExportError
@@ -15,7 +18,11 @@ from export.native_log import quiet
 from serving.model_folder import PRECISIONS, Precision
 from training.cifar10 import DATA_DIR_VARIABLE, resolve_data_dir
 
+if TYPE_CHECKING:
+    from export.publish import Published
+
 _SAVED_MODEL = "saved-model"
+_ADD_PRECISION = "add-precision"
 _FREE_SIZE = 16
 # What serves without being asked for: a small file, and a fast one where it is faster.
 _DEFAULT_PRECISIONS = "fp32,w8,int8"
@@ -29,7 +36,11 @@ def main(arguments: list[str] | None = None) -> int:
         interrupted.
     """
     given = sys.argv[1:] if arguments is None else arguments
-    parsers = {_SAVED_MODEL: _saved_model_parser, **commands.PARSERS}
+    parsers = {
+        _SAVED_MODEL: _saved_model_parser,
+        _ADD_PRECISION: _add_precision_parser,
+        **commands.PARSERS,
+    }
     name = given[0] if given and given[0] in parsers else ""
     parsed = parsers.get(name, _run_parser)().parse_args(given[1:] if name else given)
     # To stdout, a line each step; libraries' warnings stay on stderr.
@@ -42,6 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
             print(commands.run(name, parsed))
             return 0
         _start_tensorflow()
+        if name == _ADD_PRECISION:
+            return _publish_more_precisions(parsed)
         return _publish_saved_model(parsed) if name else _publish_run(parsed)
     except ExportError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -75,13 +88,34 @@ def _publish_run(parsed: argparse.Namespace) -> int:
         data_dir=resolve_data_dir(parsed.data_dir),
         precisions=parsed.precision,
     )
-    for precision, result in published.metrics["variants"].items():
+    _print_published(published, published.metrics["variants"])
+    return commands.benchmark_in_own_process(published.path) if parsed.benchmark else 0
+
+
+def _publish_more_precisions(parsed: argparse.Namespace) -> int:
+    from export import more_precisions  # noqa: PLC0415  imports Keras, see _start_tensorflow
+
+    published = more_precisions.publish(
+        parsed.version,
+        parsed.models_dir,
+        precisions=parsed.precision,
+        data_dir=resolve_data_dir(parsed.data_dir),
+    )
+    _print_published(published, [*parsed.precision])
+    return 0
+
+
+def _print_published(published: "Published", precisions: Iterable[Precision]) -> None:
+    variants = published.metrics["variants"]
+    for precision in precisions:
+        if precision not in variants:
+            continue
+        result = variants[precision]
         low, high = result["top1_wilson_95"]
         print(
             f"published {published.path}: {precision}, {result['top1']:.2%} of {result['n']:,} "
             f"test images correct (95 % interval {low:.2%} to {high:.2%})"
         )
-    return commands.benchmark_in_own_process(published.path) if parsed.benchmark else 0
 
 
 def _publish_saved_model(parsed: argparse.Namespace) -> int:
@@ -105,19 +139,14 @@ def _run_parser() -> argparse.ArgumentParser:
         description="Publish a trained model as SavedModel and ONNX, if both answer all test "
         "images as the Keras model does.",
         epilog="Other models: python -m export saved-model --help. On published versions: python "
-        "-m export benchmark | robustness | tables, each with --help",
+        "-m export add-precision | benchmark | robustness | tables, each with --help",
     )
     parser.add_argument(
         "run_dir", type=Path, metavar="RUN_DIR", help="a finished run of python -m training"
     )
     _add_models_dir(parser)
     parser.add_argument("--name", metavar="NAME", help="model name; default: the run's")
-    parser.add_argument(
-        "--data-dir",
-        metavar="PATH",
-        help="folder or archive with CIFAR-10, as for python -m training; default: "
-        f"${DATA_DIR_VARIABLE}, else downloaded",
-    )
+    _add_data_dir(parser)
     parser.add_argument(
         "--precision",
         type=_precisions,
@@ -165,6 +194,36 @@ def _saved_model_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_precision_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog=f"python -m export {_ADD_PRECISION}",
+        description="Publish a version of a CIFAR-10 classifier once more, with other precisions "
+        "among its files. They are made of its model.onnx, or of its model.w8.onnx, and judged by "
+        "the recorded answers of the float32 model. The given version stays as it is.",
+    )
+    parser.add_argument(
+        "version", type=Path, metavar="VERSION_FOLDER", help="for example models/simcnn/1"
+    )
+    _add_models_dir(parser)
+    _add_data_dir(parser)
+    parser.add_argument(
+        "--precision",
+        type=_variants,
+        required=True,
+        metavar="LIST",
+        help=f"what to make, of {', '.join(PRECISIONS[1:])}",
+    )
+    return parser
+
+
+def _variants(text: str) -> tuple[Precision, ...]:
+    precisions = _precisions(text)
+    if "fp32" in precisions:
+        msg = "fp32 received, expected others: it comes from a training alone"
+        raise argparse.ArgumentTypeError(msg)
+    return precisions
+
+
 def _precisions(text: str) -> tuple[Precision, ...]:
     named = [name.strip() for name in text.split(",")]
     unknown = [name for name in named if name not in PRECISIONS]
@@ -190,6 +249,15 @@ def _add_models_dir(parser: argparse.ArgumentParser) -> None:
         default=Path("models"),
         metavar="DIR",
         help="the version becomes DIR/NAME/N (default: models)",
+    )
+
+
+def _add_data_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--data-dir",
+        metavar="PATH",
+        help="folder or archive with CIFAR-10, as for python -m training; default: "
+        f"${DATA_DIR_VARIABLE}, else downloaded",
     )
 
 

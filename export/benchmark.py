@@ -8,6 +8,7 @@ runs the SavedModel's `serving_default`. The result is the section `benchmark` o
     finished_utc
     results     by variant ("fp32", ..., and "tensorflow"):
       file, sha256        of the ONNX file; the SavedModel has none
+      other_weights       true if it is of another training of the same architecture
       batches             by batch size: images_per_second and ms (a batch), from the median of all
                           turns; ms_min and ms_max, the fastest and slowest turn; calls;
                           cpu_ms_per_image; to_tensorflow and to_fp32: how many times as fast, as
@@ -90,6 +91,7 @@ def measure(
     saved_model: Path | None = None,
     fp32: Path | None = None,
     fp32_sha256: str | None = None,
+    other_weights: bool = False,
 ) -> dict[str, Any]:
     """Time every variant of a version.
 
@@ -99,6 +101,8 @@ def measure(
         saved_model: Folder of its SavedModel; by default the version itself, if it has one.
         fp32: Its float32 graph, if it is not in the version: a file, or the folder of model.onnx.
         fp32_sha256: Digest that this graph must have, if it is known.
+        other_weights: Whether SavedModel and float32 graph may be of another training of the same
+            architecture: the time does not depend on the weights. The result says so.
 
     Returns:
         The section `benchmark` of metrics.json, see above.
@@ -109,7 +113,8 @@ def measure(
     """
     load = os.getloadavg()[0]
     contenders = _contenders(folder, settings.threads, saved_model, fp32)
-    _refuse_another_graph(contenders, fp32_sha256)
+    if not other_weights:
+        _refuse_another_graph(contenders, fp32_sha256)
     random = np.random.default_rng(_SEED)
     shape = (
         max(settings.batch_sizes),
@@ -129,6 +134,11 @@ def measure(
         ", ".join(map(str, settings.batch_sizes)),
         settings.rounds * settings.seconds * len(calls),
     )
+    borrowed = [
+        name
+        for name, given in ((_FP32, fp32), (TENSORFLOW, saved_model))
+        if given is not None and other_weights
+    ]
     turns = stopwatch.in_turns(calls, rounds=settings.rounds, seconds=settings.seconds)
     return {
         "hardware": {
@@ -146,6 +156,7 @@ def measure(
         "results": {
             name: {
                 **contender.about,
+                **({"other_weights": True} if name in borrowed else {}),
                 "batches": {str(rows): _cell(name, rows, turns) for rows in settings.batch_sizes},
             }
             for name, contender in contenders.items()

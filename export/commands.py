@@ -55,6 +55,7 @@ def _benchmark(parsed: argparse.Namespace) -> str:
         saved_model=parsed.saved_model,
         fp32=parsed.fp32,
         fp32_sha256=(metrics.get("reference") or {}).get("sha256"),
+        other_weights=parsed.other_weights,
     )
     if not parsed.print_only:
         papers.add_section(parsed.version, benchmark.SECTION, section)
@@ -112,6 +113,11 @@ def _benchmark_parser() -> argparse.ArgumentParser:
         type=Path,
         metavar="PATH",
         help="the float32 model.onnx, or the folder that holds it, if the version has none",
+    )
+    parser.add_argument(
+        "--other-weights",
+        action="store_true",
+        help="--saved-model and --fp32 are of another training of the same architecture",
     )
     parser.add_argument(
         "--threads",

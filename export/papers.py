@@ -54,6 +54,27 @@ def read_metrics(path: Path) -> dict[str, Any]:
     return content
 
 
+def write(
+    folder: Path,
+    signatures: Mapping[str, Signature],
+    metrics: dict[str, Any],
+    *,
+    class_names: tuple[str, ...] = (),
+) -> None:
+    """Write the papers of a version that is being made; the manifest comes with its publication.
+
+    Args:
+        folder: Its graphs are there.
+        signatures: By name.
+        metrics: For metrics.json.
+        class_names: For signature.json.
+    """
+    model_folder.write_signatures(folder, signatures, class_names=class_names)
+    model_folder.write_json(folder / model_folder.METRICS_FILE, metrics)
+    card = render_card(folder, metrics)
+    (folder / model_folder.MODEL_CARD_FILE).write_text(card, encoding="utf-8")
+
+
 def render_card(path: Path, metrics: Mapping[str, Any]) -> str:
     """The model card of a version.
 

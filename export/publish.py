@@ -5,12 +5,9 @@
 A step that fails leaves no version behind.
 """
 
-import contextlib
 import logging
-import re
 import shutil
-import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,11 +17,11 @@ import numpy.typing as npt
 
 from export import (
     answers,
-    calibration,
     classify_signature,
     papers,
     parity,
     probe,
+    publishing,
     run_folder,
     saved_model,
     to_onnx,
@@ -33,20 +30,18 @@ from export import (
     version_metrics,
 )
 from export.answers import Answers
-from export.calibration import Calibration
-from export.errors import ExportError, GateFailed
+from export.errors import GateFailed
 from export.run_folder import Run
 from export.variants import FP32, INT8, Variants
 from serving import model_folder
 from serving.model_folder import Precision
-from serving.signature import DEFAULT_SIGNATURE_NAME, Signature
-from training.cifar10 import CLASS_NAMES, DataError, Split, SplitName, load_split
+from serving.signature import DEFAULT_SIGNATURE_NAME
+from training.cifar10 import CLASS_NAMES
 
 _PICTURES_LIMIT_BYTES = 200_000
 # Share of images whose class may change between the trainer's GPU and the gate's CPU: a GPU
 # computes in TensorFloat-32, for which agreement of 99.9 % and more was measured.
 _GPU_SLACK = 0.001
-_SPLITS: dict[SplitName, str] = {"train": "training", "test": "test"}
 _log = logging.getLogger("export")
 
 
@@ -88,40 +83,46 @@ def publish_run(
             were refused; nothing is published.
     """
     run = run_folder.read(run_dir)
-    split = _images(run, data_dir, "test")
-    calibrated = _calibration(run, data_dir) if INT8 in precisions else None
-    with _step(f"loading {run.model_file}"):
+    split = publishing.images(
+        data_dir, "test", sha256=run.metrics["data"].get("test_sha256", "unknown"), used_by=run.path
+    )
+    calibrated = None
+    if INT8 in precisions:
+        calibrated = publishing.calibration_images(
+            data_dir, sha256=run.metrics["data"].get("train_sha256"), used_by=run.path
+        )
+    with publishing.step(f"loading {run.model_file}"):
         model = to_saved_model.load_keras(run.model_file)
     name = name or run.model_name
     metrics: dict[str, Any] = {}
 
     def write(folder: Path) -> None:
-        with _step("writing the SavedModel"):
+        with publishing.step("writing the SavedModel"):
             to_saved_model.write(model, folder)
         signatures = saved_model.read_signatures(folder, [DEFAULT_SIGNATURE_NAME])
-        with _step("converting it to ONNX"):
+        with publishing.step("converting it to ONNX"):
             to_onnx.write(folder, signatures, model_name=name, class_names=CLASS_NAMES)
         classify = classify_signature.read(folder, signatures[DEFAULT_SIGNATURE_NAME], CLASS_NAMES)
         signatures[classify_signature.NAME] = classify
         onnx_file = folder / model_folder.ONNX_FILE
-        with _step(f"asking Keras about {len(split):,} test images"):
+        with publishing.step(f"asking Keras about {len(split):,} test images"):
             keras_answers = answers.of_keras(model, split.images)
-        with _step("asking the SavedModel"):
+        with publishing.step("asking the SavedModel"):
             saved_model_answers = answers.of_saved_model(folder, split.images)
-        with _step("asking ONNX Runtime"):
+        with publishing.step("asking ONNX Runtime"):
             onnx_answers = answers.of_onnx(onnx_file, split.images)
         pairs = parity.check([keras_answers, saved_model_answers, onnx_answers])
         check_accuracy(run, onnx_answers, split.labels)
-        with _step("asking the SavedModel about pictures in tf.Examples"):
+        with publishing.step("asking the SavedModel about pictures in tf.Examples"):
             examples = classify_signature.check(folder, classify, split.images, onnx_answers)
         made = Variants()
         if others := [precision for precision in precisions if precision != FP32]:
-            with _step(f"making and judging {', '.join(others)}"):
+            with publishing.step(f"making and judging {', '.join(others)}"):
                 made = variants.make(
                     onnx_file,
                     others,
                     test=split,
-                    fp32_answers=onnx_answers,
+                    fp32_classes=onnx_answers.classes,
                     calibration=calibrated,
                 )
         fp32 = version_metrics.variant_section(onnx_file, onnx_answers, split.labels)
@@ -138,11 +139,13 @@ def publish_run(
         if FP32 not in precisions:
             _remove_float32(folder)
         if not metrics["variants"]:
-            raise GateFailed(_all_refused(metrics["rejected_variants"]))
+            raise GateFailed(
+                publishing.all_refused(metrics["rejected_variants"], f"pass --precision {FP32}")
+            )
         _copy_pictures(run, folder)
-        _write_documents(folder, signatures, metrics, class_names=CLASS_NAMES)
+        papers.write(folder, signatures, metrics, class_names=CLASS_NAMES)
 
-    return Published(path=_publish(models_dir, name, write), metrics=metrics)
+    return Published(path=publishing.publish(models_dir, name, write), metrics=metrics)
 
 
 def publish_saved_model(
@@ -170,11 +173,11 @@ def publish_saved_model(
     metrics: dict[str, Any] = {}
 
     def write(folder: Path) -> None:
-        with _step(f"copying {source}"):
+        with publishing.step(f"copying {source}"):
             saved_model.copy(source, folder)
-        with _step(f"converting {len(read)} signatures to ONNX"):
+        with publishing.step(f"converting {len(read)} signatures to ONNX"):
             signatures = to_onnx.write(folder, read, model_name=name)
-        with _step("asking both with random inputs"):
+        with publishing.step("asking both with random inputs"):
             findings = probe.check(folder, signatures, free_size=free_size)
         files = sorted({signature.file for signature in signatures.values()})
         first = folder / model_folder.ONNX_FILE
@@ -184,9 +187,9 @@ def publish_saved_model(
             parity={"inputs": "random", "seed": probe.SEED, "outputs": findings},
             export=version_metrics.export_section(first, signatures),
         )
-        _write_documents(folder, signatures, metrics)
+        papers.write(folder, signatures, metrics)
 
-    return Published(path=_publish(models_dir, name, write), metrics=metrics)
+    return Published(path=publishing.publish(models_dir, name, write), metrics=metrics)
 
 
 def check_accuracy(run: Run, onnx: Answers, labels: npt.NDArray[np.int64]) -> None:
@@ -212,87 +215,10 @@ def check_accuracy(run: Run, onnx: Answers, labels: npt.NDArray[np.int64]) -> No
         raise GateFailed(msg)
 
 
-def _images(run: Run, data_dir: Path | None, name: SplitName) -> Split:
-    """The run's training or test images.
-
-    Raises:
-        ExportError: they cannot be read, or they are others.
-    """
-    with _step(f"reading the {_SPLITS[name]} images from {data_dir or 'the Keras download'}"):
-        try:
-            split = load_split(data_dir, name)
-        except DataError as error:
-            raise ExportError(str(error)) from error
-    expected = run.metrics["data"].get(f"{name}_sha256")
-    # Runs of older versions do not know their training images.
-    if split.sha256() != expected and (expected or name == "test"):
-        msg = (
-            f"these are {len(split):,} {_SPLITS[name]} images with SHA-256 {split.sha256()}, but "
-            f"{run.path} used others, with {expected}; pass the data it was trained with as "
-            "--data-dir"
-        )
-        raise ExportError(msg)
-    return split
-
-
-def _calibration(run: Run, data_dir: Path | None) -> Calibration:
-    try:
-        return calibration.draw(_images(run, data_dir, "train"))
-    except ExportError as error:
-        msg = f"{error}; {INT8} needs training images: leave it out of --precision otherwise"
-        raise ExportError(msg) from error
-
-
 def _remove_float32(folder: Path) -> None:
     """Remove what holds the weights in float32, after it has been compared."""
     (folder / model_folder.ONNX_FILE).unlink()
     saved_model.remove(folder)
-
-
-def _all_refused(rejected: Mapping[Precision, Mapping[str, Any]]) -> str:
-    lines = [
-        f"  model.{precision}.onnx {'; it '.join(entry['objections'])}"
-        for precision, entry in rejected.items()
-    ]
-    return "\n".join(
-        [
-            "variant gate: none of the precisions asked for may be published",
-            *lines,
-            f"  way out: pass --precision {FP32}; nothing was published",
-        ]
-    )
-
-
-def _publish(models_dir: Path, name: str, write: Callable[[Path], None]) -> Path:
-    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
-        msg = f"model name {name!r} is not made of letters, digits, '_', '-' and '.' alone"
-        raise ExportError(msg)
-    model_dir = models_dir / name
-    try:
-        return model_folder.publish(model_dir, write)
-    except OSError as error:
-        msg = (
-            f"cannot write to {model_dir} ({error.strerror or error}); free some space, make it "
-            "writable, or pass another --models-dir"
-        )
-        raise ExportError(msg) from error
-    finally:
-        # A failed first export leaves no empty model behind; folders with versions stay.
-        with contextlib.suppress(OSError):
-            model_dir.rmdir()
-
-
-def _write_documents(
-    folder: Path,
-    signatures: dict[str, Signature],
-    metrics: dict[str, Any],
-    *,
-    class_names: tuple[str, ...] = (),
-) -> None:
-    model_folder.write_signatures(folder, signatures, class_names=class_names)
-    model_folder.write_json(folder / model_folder.METRICS_FILE, metrics)
-    card = papers.render_card(folder, metrics)
-    (folder / model_folder.MODEL_CARD_FILE).write_text(card, encoding="utf-8")
 
 
 def _copy_pictures(run: Run, folder: Path) -> None:
@@ -303,10 +229,3 @@ def _copy_pictures(run: Run, folder: Path) -> None:
         return
     for picture in pictures:
         shutil.copyfile(picture, folder / picture.name)
-
-
-@contextlib.contextmanager
-def _step(what: str) -> Iterator[None]:
-    began = time.perf_counter()
-    yield
-    _log.info("%s: %.1f s", what, time.perf_counter() - began)

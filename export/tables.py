@@ -189,8 +189,8 @@ def _legend(variants: Sequence[VariantFigures]) -> list[str]:
     told = []
     if any(speed.to_tensorflow is not None for speed in speeds):
         told.append(
-            "`x TensorFlow`: times as fast as TensorFlow with the SavedModel of the same model, "
-            "the same threads and the same images, in turns."
+            "`x TensorFlow`: times as fast as TensorFlow with a SavedModel of the same "
+            "architecture, the same threads and the same images, in turns."
         )
     if any(variant.jpeg is not None for variant in variants):
         told.append("JPEG 75: the test images recompressed with quality 75 and 4:2:0 chroma.")

@@ -11,10 +11,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import onnx
 
 from export import answers, half, speed, static_int8, variant_gate, version_metrics, weights_int8
-from export.answers import Answers
 from export.calibration import Calibration
 from serving import model_folder
 from serving.model_folder import Precision
@@ -60,7 +61,7 @@ def make(
     wanted: Sequence[Precision],
     *,
     test: Split,
-    fp32_answers: Answers,
+    fp32_classes: npt.NDArray[np.int64],
     calibration: Calibration | None = None,
 ) -> Variants:
     """Write the variants beside the float32 graph and judge them.
@@ -69,7 +70,7 @@ def make(
         fp32_file: `model.onnx` in the folder of a version that is being made.
         wanted: Precisions other than fp32.
         test: Images to ask about.
-        fp32_answers: The float32 graph's answers to them.
+        fp32_classes: What the float32 model answers to them, int64, shape (n,).
         calibration: Images to set the ranges of int8 by; needed if that is wanted.
     """
     outcome = Variants()
@@ -77,7 +78,7 @@ def make(
         file = fp32_file.with_name(model_folder.variant_file(fp32_file.name, precision))
         file.write_bytes(_content(onnx.load(fp32_file), precision, calibration))
         section, objections = _judge(
-            fp32_file, file, precision, test=test, fp32_answers=fp32_answers
+            fp32_file, file, precision, test=test, fp32_classes=fp32_classes
         )
         if precision == INT8 and calibration:
             section["calibration"] = calibration.as_dict()
@@ -109,12 +110,17 @@ def _content(
 
 
 def _judge(
-    fp32_file: Path, file: Path, precision: Precision, *, test: Split, fp32_answers: Answers
+    fp32_file: Path,
+    file: Path,
+    precision: Precision,
+    *,
+    test: Split,
+    fp32_classes: npt.NDArray[np.int64],
 ) -> tuple[dict[str, Any], list[str]]:
     """The variant's section for metrics.json, and what speaks against it."""
     limits = variant_gate.LIMITS[precision]
     given = answers.of_onnx(file, test.images, precision)
-    comparison = variant_gate.compare(fp32_answers.classes, given.classes, test.labels)
+    comparison = variant_gate.compare(fp32_classes, given.classes, test.labels)
     objections = variant_gate.objections(limits, comparison)
     section = {
         **version_metrics.variant_section(file, given, test.labels),

@@ -13,7 +13,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from export import publish
+from export import publish, speed, variant_gate
+from export.speed import Speed
+from export.variant_gate import Limits
 from training.cifar10 import CLASS_NAMES, load_split
 from training.config import from_recipe
 from training.train import train
@@ -122,3 +124,14 @@ def with_strings(tmp_path_factory) -> Path:
         module, str(path), {"serving_default": module.count, "summary": module.summary}
     )
     return path
+
+
+@pytest.fixture
+def wide_limits(monkeypatch):
+    """Limits that variants of a hardly trained model keep to, and int8 always faster."""
+    limits = {name: Limits(agreement=0.8, drop_points=20) for name in variant_gate.LIMITS}
+    limits["int8"] = Limits(agreement=0.8, drop_points=20, must_be_faster=True)
+    monkeypatch.setattr(variant_gate, "LIMITS", limits)
+    twice = Speed(fp32_ms={1: 2.0}, ms={1: 1.0}, speedup={1: 2.0})
+    monkeypatch.setattr(speed, "measure", lambda *_: twice)
+    return limits

@@ -120,6 +120,18 @@ def test_the_float32_graph_is_that_of_the_version(brightness):
         benchmark.measure(folder, QUICK, fp32_sha256="0" * 64)
 
 
+def test_other_weights_of_the_same_architecture_are_told(brightness):
+    """The time does not depend on them; what was passed is marked, the version's own is not."""
+    folder = model_folder.read(brightness)
+
+    results = benchmark.measure(
+        folder, QUICK, fp32=brightness, fp32_sha256="0" * 64, other_weights=True
+    )["results"]
+
+    assert results["fp32"]["other_weights"]
+    assert not any("other_weights" in found for name, found in results.items() if name != "fp32")
+
+
 @pytest.mark.parametrize("flag", ["saved_model", "fp32"])
 def test_files_that_are_missing_are_named(brightness, tmp_path, flag):
     """With the flag that they were passed by."""

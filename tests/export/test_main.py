@@ -193,3 +193,24 @@ def test_free_size_reaches_the_random_inputs(call, tmp_path):
 
     assert (refused, code) == (2, 0)
     assert "--free-size" in stderr
+
+
+def test_precision_is_added_by_command(call, published, image_dir, tmp_path, wide_limits):
+    """The line says which version has it, and how well it answers."""
+    options = ["--precision", "w8", "--models-dir", tmp_path, "--data-dir", image_dir]
+
+    code, lines, error = call("add-precision", published.path, *options)
+
+    assert (code, error) == (0, "")
+    assert re.fullmatch(
+        rf"published {tmp_path}/simcnn/1: w8, \d+\.\d\d% of 80 test images correct .*", lines[-1]
+    )
+
+
+def test_fp32_cannot_be_added(call, published, capsys):
+    """It is what a training makes."""
+    with pytest.raises(SystemExit) as stopped:
+        call("add-precision", published.path, "--precision", "fp32,w8")
+
+    assert stopped.value.code == 2
+    assert "fp32 received, expected others: it comes from a training" in capsys.readouterr().err

@@ -10,10 +10,9 @@ import onnx
 import onnxruntime
 import pytest
 
-from export import model_card, publish, speed, to_onnx, variant_gate
+from export import model_card, publish, to_onnx
 from export.errors import ExportError, GateFailed
 from export.publish import publish_run, publish_saved_model
-from export.speed import Speed
 from export.variant_gate import Limits
 from serving import model_folder
 from serving.batcher import BatchingConfig
@@ -313,17 +312,6 @@ def test_one_signature_can_be_chosen(with_strings, tmp_path):
 
     assert list(model_folder.read(version.path).signatures) == ["summary"]
     assert 'signature_name="summary"' in (version.path / "MODEL_CARD.md").read_text()
-
-
-@pytest.fixture
-def wide_limits(monkeypatch):
-    """Limits that variants of a hardly trained model keep to, and int8 always faster."""
-    limits = {name: Limits(agreement=0.8, drop_points=20) for name in variant_gate.LIMITS}
-    limits["int8"] = Limits(agreement=0.8, drop_points=20, must_be_faster=True)
-    monkeypatch.setattr(variant_gate, "LIMITS", limits)
-    twice = Speed(fp32_ms={1: 2.0}, ms={1: 1.0}, speedup={1: 2.0})
-    monkeypatch.setattr(speed, "measure", lambda *_: twice)
-    return limits
 
 
 def served(path, precision, images):

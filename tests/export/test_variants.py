@@ -42,7 +42,7 @@ def make(fp32_file, test_images, monkeypatch):
             fp32_file,
             wanted,
             test=test_images,
-            fp32_answers=answers.of_onnx(fp32_file, test_images.images),
+            fp32_classes=answers.of_onnx(fp32_file, test_images.images).classes,
             calibration=calibration.draw(training) if "int8" in wanted else None,
         )
 

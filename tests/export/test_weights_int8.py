@@ -5,7 +5,7 @@ import pytest
 import tiny_classifiers
 from onnx import TensorProto, helper, numpy_helper
 
-from export import weights_int8
+from export import answers, weights_int8
 
 
 def constants(model):
@@ -118,3 +118,28 @@ def test_same_model_gives_the_same_bytes_and_nearly_the_same_answers():
             tensor.CopyFrom(numpy_helper.from_array(values, tensor.name))
     np.testing.assert_allclose(folded, tiny_classifiers.run(by_weights, images), atol=1e-6)
     np.testing.assert_allclose(folded, tiny_classifiers.run(model, images), atol=0.05)
+
+
+def test_restored_graph_holds_the_rounded_weights_and_answers_alike():
+    """Nothing is left of the integers, and rounding again moves no weight."""
+    quantized = weights_int8.quantize(tiny_classifiers.classifier())
+
+    restored = weights_int8.restore(quantized)
+
+    assert "DequantizeLinear" not in {node.op_type for node in restored.graph.node}
+    types = {tensor.data_type for tensor in restored.graph.initializer}
+    assert onnx.TensorProto.INT8 not in types
+    images = tiny_classifiers.images(50)
+    outputs = [
+        answers.session(model.SerializeToString(), precision).run(None, {"images": images})
+        for model, precision in ((quantized, "w8"), (restored, "fp32"))
+    ]
+    for before, after in zip(*outputs, strict=True):
+        np.testing.assert_allclose(after, before, rtol=1e-5, atol=1e-7)
+    again = weights_int8.restore(weights_int8.quantize(restored))
+    for ours, theirs in zip(
+        *(sorted(x.graph.initializer, key=lambda y: y.name) for x in (restored, again)), strict=True
+    ):
+        np.testing.assert_allclose(
+            numpy_helper.to_array(ours), numpy_helper.to_array(theirs), rtol=1e-6
+        )
