@@ -1,7 +1,8 @@
 """The highest Poisson rate whose latency stays within a bound, measured on a live server.
 
 A step passes if MLPerf's early stopping says that the bound holds, no answer was wrong beyond what
-is allowed, and top-1 reaches its floor. One that cannot pass any more is cut short.
+is allowed, and top-1 reaches its floor. One that cannot pass any more is cut short. A confirmation
+has to be VALID as well.
 """
 
 import time
@@ -133,6 +134,9 @@ def _step(phase: Phase, rate: float, measured: Measurement, config: LoadTestConf
         msg = "no latency bound is set, and a search is for nothing else"
         raise ValueError(msg)
     reasons = _failed(_checks(report, config))
+    if phase == "confirm" and not reasons:
+        # A step is too short to be VALID; what is reported in the end has to be.
+        reasons = list(report["validity"]["reasons"])
     if report["status"] == "aborted" and report["stop_reason"] is not None:
         reasons = [report["stop_reason"]]
     busy = _failed(client_checks(client, report["latency_ms"], slo)) if reasons else []

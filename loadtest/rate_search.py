@@ -16,9 +16,9 @@ Phase = Literal["probe", "bisect", "confirm"]
 Attempt = Callable[[Phase, float, float], Awaitable[CapacityStep]]
 
 _TRIES = 2
-_CONFIRMATIONS = 3
+_CONFIRMATIONS = 6
 # A confirmation that failed is repeated this much lower.
-_BACK_OFF = 0.95
+_BACK_OFF = 0.9
 _LOWEST_RATE = 0.1
 
 
