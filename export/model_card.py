@@ -142,6 +142,12 @@ def _variants(metrics: Mapping[str, Any]) -> str:
         header += ["Class of fp32", "Points lost (95 % interval)"]
         rows = [[*row, *_loss(entry)] for row, (_, entry) in zip(rows, entries, strict=True)]
     text = markdown.table(header, rows)
+    text += "".join(
+        f"\n\n{name} was made of `{entry['made_from']}` (commit "
+        f"{markdown.commit(entry['git_commit'])}) and judged by the recorded answers of fp32."
+        for name, entry in variants.items()
+        if "made_from" in entry
+    )
     rejected = metrics.get("rejected_variants") or {}
     if rejected:
         reasons = [

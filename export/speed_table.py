@@ -38,12 +38,16 @@ def conditions(section: Mapping[str, Any]) -> str:
     """What the figures hold for."""
     hardware, threads = section["hardware"], section["threads"]
     versions = ", ".join(f"{name} {version}" for name, version in section["versions"].items())
-    return (
+    others = [name for name, result in section["results"].items() if result.get("other_weights")]
+    text = (
         f"{hardware['cpu']}, {hardware['cores']} cores, {threads} "
         f"{'thread' if threads == 1 else 'threads'}; {versions}; commit "
         f"{markdown.commit(section['git_commit'])}; medians of {section['rounds']} rounds in "
         f"turns, load average before them {section['load_average_before']:.2f}."
     )
+    if others:  # the time does not depend on the weights, but whose they are is to be told
+        text += f" Of another training of the same architecture: {', '.join(others)}."
+    return text
 
 
 def _ratio(spread: Mapping[str, float] | None) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import tiny_models
 
-from export import benchmark
+from export import benchmark, speed_table
 from export.errors import ExportError
 from export.stopwatch import Turn
 from serving import model_folder
@@ -124,12 +124,14 @@ def test_other_weights_of_the_same_architecture_are_told(brightness):
     """The time does not depend on them; what was passed is marked, the version's own is not."""
     folder = model_folder.read(brightness)
 
-    results = benchmark.measure(
+    section = benchmark.measure(
         folder, QUICK, fp32=brightness, fp32_sha256="0" * 64, other_weights=True
-    )["results"]
+    )
+    results = section["results"]
 
     assert results["fp32"]["other_weights"]
     assert not any("other_weights" in found for name, found in results.items() if name != "fp32")
+    assert "Of another training of the same architecture: fp32." in speed_table.render(section)
 
 
 @pytest.mark.parametrize("flag", ["saved_model", "fp32"])

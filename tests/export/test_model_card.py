@@ -97,6 +97,18 @@ def test_card_names_the_float32_model_that_was_left_out(published, signatures, f
     assert row.startswith(f"| fp32 (not in this folder) | **{fp32['top1']:.2%}** |")
 
 
+def test_card_says_what_was_added_later(published, signatures, files):
+    """A precision that comes from w8, and not from the float32 graph."""
+    metrics = copy.deepcopy(published.metrics)
+    origin = {"made_from": "model.w8.onnx", "git_commit": "0123456789abcdef"}
+    metrics["variants"]["int8"] = {**metrics["variants"]["fp32"], **origin}
+
+    card = model_card.render(metrics, signatures, files)
+
+    assert "\nint8 was made of `model.w8.onnx` (commit 0123456) and judged by the recorded" in card
+    assert "fp32 was made of" not in card
+
+
 def test_card_shows_speed_and_robustness(published, signatures, files):
     """Both sections, once they were measured; the limit on JPEG states the figure measured."""
     metrics = {**published.metrics, "benchmark": sample.BENCHMARK, "robustness": sample.ROBUSTNESS}
