@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 MODELS_DIR ?= models
 PORT ?= 8500
+REST_PORT ?= 8501
 # The report that `make readme` quotes: the last one of `make loadtest`.
 REPORT ?= $(lastword $(sort $(wildcard results/*-bundled-models)))
 # Which tests `make test` leaves out; each has a target of its own below.
@@ -14,8 +15,8 @@ TEST_MARKERS ?= not (docker or gpu or network or slow)
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
 
-serve: $(VENV)/.serve ## Serve the bundled models on port 8500
-	$(BIN)/python -m serving --models_dir $(MODELS_DIR) --port $(PORT)
+serve: $(VENV)/.serve ## Serve the bundled models on ports 8500 (gRPC) and 8501 (REST)
+	$(BIN)/python -m serving --models_dir $(MODELS_DIR) --port $(PORT) --rest_api_port $(REST_PORT)
 
 loadtest: $(VENV)/.serve $(VENV)/.loadtest ## Measure all bundled models in under 10 minutes; CIFAR10_DIR names the images
 	$(BIN)/python -m loadtest matrix --models-dir $(MODELS_DIR) $(LOADTEST_ARGS)
