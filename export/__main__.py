@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 from export import commands
 from export.errors import ExportError
 from export.native_log import quiet
-from serving.model_folder import PRECISIONS, Precision
-from training.cifar10 import DATA_DIR_VARIABLE, resolve_data_dir
+from serving.repository.model_folder import PRECISIONS, Precision
+from training.data.cifar10 import DATA_DIR_VARIABLE, resolve_data_dir
 
 if TYPE_CHECKING:
-    from export.publish import Published
+    from export.publishing.from_run import Published
 
 _SAVED_MODEL = "saved-model"
 _ADD_PRECISION = "add-precision"
@@ -79,9 +79,9 @@ def _start_tensorflow() -> None:
 
 
 def _publish_run(parsed: argparse.Namespace) -> int:
-    from export import publish  # noqa: PLC0415  imports Keras, see _start_tensorflow
+    from export.publishing import from_run  # noqa: PLC0415  imports Keras, see _start_tensorflow
 
-    published = publish.publish_run(
+    published = from_run.publish_run(
         parsed.run_dir,
         parsed.models_dir,
         name=parsed.name,
@@ -93,7 +93,7 @@ def _publish_run(parsed: argparse.Namespace) -> int:
 
 
 def _publish_more_precisions(parsed: argparse.Namespace) -> int:
-    from export import more_precisions  # noqa: PLC0415  imports Keras, see _start_tensorflow
+    from export.publishing import more_precisions  # noqa: PLC0415  imports Keras, see _start_tensorflow
 
     published = more_precisions.publish(
         parsed.version,
@@ -119,9 +119,9 @@ def _print_published(published: "Published", precisions: Iterable[Precision]) ->
 
 
 def _publish_saved_model(parsed: argparse.Namespace) -> int:
-    from export import publish  # noqa: PLC0415  imports Keras, see _start_tensorflow
+    from export.publishing import from_run  # noqa: PLC0415  imports Keras, see _start_tensorflow
 
-    published = publish.publish_saved_model(
+    published = from_run.publish_saved_model(
         parsed.saved_model_dir,
         parsed.models_dir,
         name=parsed.name,

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from export.errors import ExportError
-from training.cifar10 import DATA_DIR_VARIABLE, DataError, load_split, resolve_data_dir
+from training.data.cifar10 import DATA_DIR_VARIABLE, DataError, load_split, resolve_data_dir
 
 # What a command needs is imported when it runs: the README's tables need no ONNX Runtime.
 
@@ -40,7 +40,8 @@ def benchmark_in_own_process(path: Path) -> int:
 
 
 def _benchmark(parsed: argparse.Namespace) -> str:
-    from export import benchmark, papers, speed_table  # noqa: PLC0415
+    from export.measure import benchmark  # noqa: PLC0415
+    from export.papers import papers, speed_table  # noqa: PLC0415
 
     folder, metrics = papers.read(parsed.version)
     settings = benchmark.Settings(
@@ -64,7 +65,8 @@ def _benchmark(parsed: argparse.Namespace) -> str:
 
 
 def _robustness(parsed: argparse.Namespace) -> str:
-    from export import papers, robustness, robustness_table  # noqa: PLC0415
+    from export.measure import robustness  # noqa: PLC0415
+    from export.papers import papers, robustness_table  # noqa: PLC0415
 
     folder, metrics = papers.read(parsed.version)
     try:
@@ -78,7 +80,8 @@ def _robustness(parsed: argparse.Namespace) -> str:
 
 
 def _tables(parsed: argparse.Namespace) -> str:
-    from export import tables, training_runs  # noqa: PLC0415
+    from export.papers import training_runs  # noqa: PLC0415
+    from export.tables import tables  # noqa: PLC0415
 
     places = tables.Places(
         models_dir=parsed.models_dir,

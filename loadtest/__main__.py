@@ -14,47 +14,47 @@ import logging
 import sys
 from collections.abc import Callable, Sequence
 
-from loadtest.config import LoadTestError
+from loadtest.settings.config import LoadTestError
 
 
 def run(arguments: Sequence[str]) -> int:
     """Measure one load."""
-    from loadtest import commands  # noqa: PLC0415 - `web` must not import asyncio's users first
+    from loadtest.commands import measure  # noqa: PLC0415 - `web` must not import asyncio's users first
 
-    return commands.run(arguments)
+    return measure.run(arguments)
 
 
 def find_capacity(arguments: Sequence[str]) -> int:
     """Find the highest rate within a latency bound."""
-    from loadtest import commands  # noqa: PLC0415
+    from loadtest.commands import measure  # noqa: PLC0415
 
-    return commands.find_capacity(arguments)
+    return measure.find_capacity(arguments)
 
 
 def matrix(arguments: Sequence[str]) -> int:
     """Measure every run of a matrix file in turns, and report over all."""
-    from loadtest import matrix as matrix_command  # noqa: PLC0415
+    from loadtest.matrix import command as matrix_command  # noqa: PLC0415
 
     return matrix_command.main(arguments)
 
 
 def report(arguments: Sequence[str]) -> int:
     """Write one report over several results."""
-    from loadtest import report as report_command  # noqa: PLC0415
+    from loadtest.commands import report as report_command  # noqa: PLC0415
 
     return report_command.main(arguments)
 
 
 def compare(arguments: Sequence[str]) -> int:
     """Compare results by paired ratios with their spread."""
-    from loadtest import compare as compare_command  # noqa: PLC0415
+    from loadtest.commands import compare as compare_command  # noqa: PLC0415
 
     return compare_command.main(arguments)
 
 
 def readme(arguments: Sequence[str]) -> int:
     """Write the README's performance table from a report, or check it."""
-    from loadtest import readme as readme_command  # noqa: PLC0415
+    from loadtest.reports.readme import table as readme_command  # noqa: PLC0415
 
     return readme_command.main(arguments)
 
@@ -62,14 +62,14 @@ def readme(arguments: Sequence[str]) -> int:
 def web(arguments: Sequence[str]) -> int:
     """Open Locust's web UI, with accuracy beside latency."""
     # Locust patches the standard library for gevent when it is imported: no other command may.
-    from loadtest import web as locust_web  # noqa: PLC0415
+    from loadtest.web import command as locust_web  # noqa: PLC0415
 
     return locust_web.main(arguments)
 
 
 def null_server(arguments: Sequence[str]) -> int:
     """Serve one answer at once, to measure the load generator alone."""
-    from loadtest import null_server as server  # noqa: PLC0415 - needs no load generator
+    from loadtest.servers import null as server  # noqa: PLC0415 - needs no load generator
 
     return server.main(arguments)
 
@@ -110,10 +110,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _help() -> str:
-    commands = "\n".join(
+    lines = "\n".join(
         f"  {name:<14}{(command.__doc__ or '').rstrip('.')}" for name, command in COMMANDS.items()
     )
-    return f"{__doc__ or ''}\ncommands:\n{commands}"
+    return f"{__doc__ or ''}\ncommands:\n{lines}"
 
 
 if __name__ == "__main__":

@@ -11,14 +11,14 @@ from collections.abc import Callable
 
 import uvloop
 
-from serving import request_log
-from serving.config import ServerConfig
+from serving.engine.runtime import DeviceError
 from serving.errors import ConfigError
-from serving.flags import parse_config
-from serving.runtime import DeviceError
+from serving.monitoring import log
 from serving.server import ModelServer
-from serving.supervisor import Supervisor
-from serving.worker import Assignment, Link, report_error
+from serving.settings.config import ServerConfig
+from serving.settings.flags import parse_config
+from serving.workers.supervisor import Supervisor
+from serving.workers.worker import Assignment, Link, report_error
 
 logger = logging.getLogger(__name__)
 
@@ -114,7 +114,7 @@ def main() -> None:
     try:
         config = parse_config(arguments)
         _do_not_preempt()
-        request_log.configure(config.log_format, worker=assignment.number if assignment else None)
+        log.configure(config.log_format, worker=assignment.number if assignment else None)
         if assignment is not None:
             code = uvloop.run(serve_as_worker(config, assignment))
         elif config.workers > 1:

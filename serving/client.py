@@ -17,8 +17,8 @@ import grpc.aio
 import numpy as np
 from grpc_health.v1 import health_pb2
 
-from serving import tensor_codec
 from serving.errors import InvalidInput
+from serving.protocols.tfs import tensor_proto
 from serving.protos.tensorflow_serving_pb2 import (
     GetModelMetadataRequest,
     GetModelMetadataResponse,
@@ -88,7 +88,7 @@ def predict_request(
     )
     for name, array in inputs.items():
         try:
-            tensor_codec.encode(np.asarray(array), request.inputs[name], as_content=True)
+            tensor_proto.encode(np.asarray(array), request.inputs[name], as_content=True)
         except InvalidInput as error:
             msg = f'input "{name}": {error.message}'
             raise ValueError(msg) from error
@@ -97,7 +97,7 @@ def predict_request(
 
 def response_arrays(response: PredictResponse) -> dict[str, np.ndarray]:
     """The outputs of a Predict response by name."""
-    return {name: tensor_codec.decode(tensor) for name, tensor in response.outputs.items()}
+    return {name: tensor_proto.decode(tensor) for name, tensor in response.outputs.items()}
 
 
 class PredictClient:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from serving.errors import InvalidInput
-from serving.tensor_codec import MAX_TENSOR_BYTES
+from serving.protocols.tfs.tensor_proto import MAX_TENSOR_BYTES
 
 
 def with_context(examples: Sequence[bytes], context: bytes) -> list[bytes]:

@@ -8,43 +8,48 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from serving import metrics_page, warmup
-from serving.batcher import BatchingConfig
-from serving.byte_budget import ByteBudget
-from serving.config import DEFAULT_MODELS_DIR, ServerConfig
+from serving.engine.batcher import BatchingConfig
+from serving.engine.manager import LoadServable, Manager
+from serving.engine.runtime import RuntimeConfig, choose_providers
+from serving.engine.servable import Servable
 from serving.errors import ConfigError, FailedPrecondition
-from serving.front_asgi import Application, GrpcApplication
-from serving.health import SERVICE as HEALTH_SERVICE
-from serving.health import Health
-from serving.http import HttpApplication, Route
-from serving.inference import Inference
-from serving.json_process import JsonProcess
-from serving.kserve_service import InferenceService
-from serving.listeners import Listeners
-from serving.manager import LoadServable, Manager
-from serving.metered_methods import metered
-from serving.metrics import Metrics
-from serving.metrics_page import MetricsPage
-from serving.model_config_list import ModelConfigFile
-from serving.model_folder import list_versions
-from serving.predictor import Predictor
-from serving.probes import Probes
-from serving.reflection import Reflection
-from serving.rest import Rest
-from serving.rest_inference import RestInference
-from serving.rest_kserve import KServeRest
-from serving.rpc import Method, method_table
-from serving.rpc_inference import InferenceMethods
-from serving.rpc_kserve import INFERENCE_SERVICE, KServe
-from serving.rpc_tfs import MODEL_SERVICE, PREDICTION_SERVICE, TensorFlowServing
-from serving.runtime import RuntimeConfig, choose_providers
-from serving.servable import Servable
-from serving.web_server import WebServer
-from serving.worker import Link, WorkerManager
+from serving.inference.classify_regress import Inference
+from serving.inference.predictor import Predictor
+from serving.monitoring import metrics_page
+from serving.monitoring.counts import Metrics
+from serving.monitoring.metered_methods import metered
+from serving.monitoring.metrics_page import MetricsPage
+from serving.protocols.health_methods import SERVICE as HEALTH_SERVICE
+from serving.protocols.health_methods import Health
+from serving.protocols.json_process import JsonProcess
+from serving.protocols.kserve.methods import INFERENCE_SERVICE, KServe
+from serving.protocols.kserve.operations import InferenceService
+from serving.protocols.kserve.routes import KServeRest
+from serving.protocols.probe_routes import Probes
+from serving.protocols.reflection_methods import Reflection
+from serving.protocols.tfs import warmup
+from serving.protocols.tfs.classify_methods import InferenceMethods
+from serving.protocols.tfs.classify_routes import RestInference
+from serving.protocols.tfs.predict_methods import (
+    MODEL_SERVICE,
+    PREDICTION_SERVICE,
+    TensorFlowServing,
+)
+from serving.protocols.tfs.predict_routes import Rest
+from serving.repository.model_folder import list_versions
+from serving.settings.config import DEFAULT_MODELS_DIR, ServerConfig
+from serving.settings.models_file import ModelConfigFile
+from serving.transport.byte_budget import ByteBudget
+from serving.transport.grpc_application import Application, GrpcApplication
+from serving.transport.http_application import HttpApplication, Route
+from serving.transport.listeners import Listeners
+from serving.transport.method_table import Method, method_table
+from serving.transport.web_server import WebServer
+from serving.workers.worker import Link, WorkerManager
 
 if TYPE_CHECKING:
-    from serving.front_grpcio import GrpcioServer
-    from serving.tracing import Tracing
+    from serving.monitoring.tracing import Tracing
+    from serving.transport.grpcio_server import GrpcioServer
 
 logger = logging.getLogger(__name__)
 
@@ -327,14 +332,14 @@ def _application(
 def _grpcio_server(
     methods: Mapping[str, Method], config: ServerConfig, budget: ByteBudget
 ) -> "GrpcioServer":
-    from serving.front_grpcio import GrpcioServer  # noqa: PLC0415 - 16 MB, only where it is used
+    from serving.transport.grpcio_server import GrpcioServer  # noqa: PLC0415 - 16 MB, only where it is used
 
     return GrpcioServer(methods, config, budget=budget)
 
 
 def _tracing() -> "Tracing":
     try:
-        from serving.tracing import Tracing  # noqa: PLC0415 - an extra, only where it is used
+        from serving.monitoring.tracing import Tracing  # noqa: PLC0415 - an extra, only where it is used
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "opentelemetry":
             raise

@@ -7,10 +7,10 @@ from pathlib import Path
 import tiny_models
 from onnx import TensorProto, helper
 
-from serving import model_folder
-from serving.feature_spec import FeatureKind, FeatureSpec
 from serving.protos.tensorflow_example_pb2 import Example
-from serving.signature import (
+from serving.repository import model_folder
+from serving.tensors.feature_spec import FeatureKind, FeatureSpec
+from serving.tensors.signature import (
     CLASSIFY_METHOD_NAME,
     PREDICT_METHOD_NAME,
     REGRESS_METHOD_NAME,

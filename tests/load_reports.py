@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 from hdrh.histogram import HdrHistogram
 
-from loadtest.percentiles import DEFINITION, percentile, samples_needed
+from loadtest.figures.percentiles import DEFINITION, percentile, samples_needed
 from loadtest.reports.collection import Collection
 from loadtest.result import Report
-from training.accuracy import wilson_interval
-from training.cifar10 import CLASS_NAMES
+from training.data.cifar10 import CLASS_NAMES
+from training.evaluation.accuracy import wilson_interval
 
 PERCENTILES = {"p50": 50, "p90": 90, "p95": 95, "p97": 97, "p99": 99, "p99_9": 99.9}
 HISTOGRAM_RANGE_US = (1, 3_600_000_000)

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from training.accuracy import score
-from training.callbacks import HISTORY_COLUMNS
-from training.config import from_recipe
+from training.evaluation.accuracy import score
+from training.run.callbacks import HISTORY_COLUMNS
+from training.settings.recipes import from_recipe
 
 DATA = {"variant": "cifar-10-binary", "train_sha256": "a" * 64, "test_sha256": "b" * 64}
 HARDWARE = {"cpu": "Some CPU", "cores": 2, "machine": "x86_64", "gpus": []}

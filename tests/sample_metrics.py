@@ -6,7 +6,7 @@ from typing import Any
 
 import tiny_models
 
-from serving import model_folder
+from serving.repository import model_folder
 
 
 def cell(rows: int, images_per_second: float, **changes: Any) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from queue import Empty, Queue
 
 import uvloop
 
-from serving.config import ServerConfig
 from serving.server import ModelServer
+from serving.settings.config import ServerConfig
 
 START_SECONDS = 60
 STOP_SECONDS = 30

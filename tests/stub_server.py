@@ -17,8 +17,8 @@ import grpc
 import grpc.aio
 import numpy as np
 
-from serving import tensor_codec
 from serving.client import PREDICT_PATH
+from serving.protocols.tfs import tensor_proto
 from serving.protos.tensorflow_serving_pb2 import PredictRequest, PredictResponse
 
 PAUSE_SECONDS = 1.0
@@ -27,7 +27,7 @@ _TIMER_SECONDS = 0.0012
 
 def first_red(request: bytes) -> np.ndarray:
     """The first red value of each image, int64 (n,)."""
-    images = tensor_codec.decode(PredictRequest.FromString(request).inputs["images"])
+    images = tensor_proto.decode(PredictRequest.FromString(request).inputs["images"])
     return images[:, 0, 0, 0].astype(np.int64)
 
 
@@ -37,9 +37,9 @@ def answer(request: bytes) -> bytes:
     response = PredictResponse()
     response.model_spec.name = "stub"
     response.model_spec.version.value = 1
-    tensor_codec.encode(numbers % 10, response.outputs["classes"])
+    tensor_proto.encode(numbers % 10, response.outputs["classes"])
     scores = np.repeat(numbers[:, None], 10, axis=1).astype(np.float32)
-    tensor_codec.encode(scores, response.outputs["probabilities"])
+    tensor_proto.encode(scores, response.outputs["probabilities"])
     return response.SerializeToString()
 
 

@@ -7,9 +7,9 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from serving import model_folder
-from serving.model_folder import Precision
-from serving.signature import DataType, Signature, TensorSpec
+from serving.repository import model_folder
+from serving.repository.model_folder import Precision
+from serving.tensors.signature import DataType, Signature, TensorSpec
 
 OPSET = 17
 CLASS_NAMES = ("dark", "bright")

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from loadtest import generator
+from loadtest.generator import generator
 
 
 class VirtualSelector(selectors.SelectSelector):

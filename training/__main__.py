@@ -5,11 +5,13 @@ import os
 import sys
 from pathlib import Path
 
-from training import cifar10, command, config
-from training.cifar10 import DataError
-from training.config import ConfigError
+from training.data import cifar10
+from training.data.cifar10 import DataError
 from training.report import command as report_command
-from training.report.runs import ReportError
+from training.report.sources.runs import ReportError
+from training.settings.arguments import parser
+from training.settings import recipes
+from training.settings.recipes import ConfigError
 
 _BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -23,15 +25,15 @@ def main(arguments: list[str] | None = None) -> int:
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["report"]:
         return _report(arguments[1:])
-    options = vars(command.parser().parse_args(arguments))
+    options = vars(parser().parse_args(arguments))
     data_dir = cifar10.resolve_data_dir(options.pop("data_dir"))
     run_dir = options.pop("run_dir") or Path(f"runs/{options['model']}-{options['recipe']}")
     device_count, mlflow = options.pop("devices"), options.pop("mlflow")
     try:
         _set_up()
-        settings = config.from_recipe(**options)
+        settings = recipes.from_recipe(**options)
         # Keras reads KERAS_BACKEND when it is imported, and takes seconds that --help need not.
-        from training import callbacks, train  # noqa: PLC0415
+        from training.run import callbacks, train  # noqa: PLC0415
 
         try:
             result = train.train(

@@ -11,7 +11,7 @@ from typing import Literal
 
 import keras
 
-from training.config import ConfigError, TrainConfig
+from training.settings.recipes import ConfigError, TrainConfig
 
 
 def choose(count: int | Literal["all"], config: TrainConfig) -> list[str]:

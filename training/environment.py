@@ -9,7 +9,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from training import provenance
+from training.evaluation import provenance
 
 
 def describe() -> dict[str, Any]:

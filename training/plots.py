@@ -11,7 +11,7 @@ from matplotlib.figure import Figure  # not pyplot: no window system, no global 
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
-from training.cifar10 import CLASS_NAMES
+from training.data.cifar10 import CLASS_NAMES
 
 _MATRIX_COLOUR = "#08519c"
 _GAMMA = 0.6
@@ -46,7 +46,7 @@ def draw_curves(
 
     Args:
         axes: Where to.
-        history: A row for each epoch, see training.callbacks.HISTORY_COLUMNS.
+        history: A row for each epoch, see training.run.callbacks.HISTORY_COLUMNS.
         columns: Name in the legend of each column to draw; no legend for a single one.
         label: Label of the y axis, with the unit.
     """

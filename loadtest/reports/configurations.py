@@ -9,7 +9,7 @@ from hdrh.histogram import HdrHistogram
 from loadtest.reports.collection import Result
 from loadtest.reports.measures import MEASURES, Spread
 from loadtest.result import Report
-from training.accuracy import wilson_interval
+from training.evaluation.accuracy import wilson_interval
 
 UNKNOWN = "unknown"
 CAPACITY = "capacity"

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loadtest.reports.collection import Result
-from training import paired
+from training.evaluation import paired
 
 RAW_FILE = "raw.npz"
 _NEEDED = ("image_ids", "answers", "labels")

@@ -23,7 +23,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import tiny_models
 
 from serving.client import PredictClient, predict_request
-from serving.grpc_wire import frame
+from serving.transport.grpc_wire import frame
 
 SERVER_CORE, CLIENT_CORE = 0, 1
 PREDICT_URL = "http://127.0.0.1:{port}/tensorflow.serving.PredictionService/Predict"

@@ -13,11 +13,11 @@ os.environ["KERAS_BACKEND"] = "tensorflow"
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT))
 
-from export import to_saved_model
-from training import models
+from export.convert import to_saved_model
+from training.model import architectures
 
 with tempfile.TemporaryDirectory() as folder:
-    to_saved_model.write(models.build("resnet50"), Path(folder))
+    to_saved_model.write(architectures.build("resnet50"), Path(folder))
     command = [sys.executable, "-m", "export", "saved-model", folder, "--name", "resnet50"]
     command += ["--signature", "serving_default", "--models-dir", sys.argv[1]]
     subprocess.run(command, check=True, cwd=ROOT)

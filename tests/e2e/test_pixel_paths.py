@@ -20,7 +20,7 @@ from serving.protos.tensorflow_serving_pb2 import (
     PredictRequest,
     PredictResponse,
 )
-from serving.signature import DataType
+from serving.tensors.signature import DataType
 
 MODELS = Path(__file__).parents[2] / "models"
 SERVICE = "/tensorflow.serving.PredictionService"

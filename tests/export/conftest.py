@@ -13,12 +13,14 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from export import publish, speed, variant_gate
-from export.speed import Speed
-from export.variant_gate import Limits
-from training.cifar10 import CLASS_NAMES, load_split
-from training.config import from_recipe
-from training.train import train
+from export.gates import precision
+from export.gates.precision import Limits
+from export.measure import speed
+from export.measure.speed import Speed
+from export.publishing import from_run
+from training.data.cifar10 import CLASS_NAMES, load_split
+from training.run.train import train
+from training.settings.recipes import from_recipe
 
 
 @pytest.fixture(scope="session")
@@ -52,10 +54,10 @@ def run_dir(tmp_path_factory, image_dir) -> Path:
 
 
 @pytest.fixture(scope="session")
-def published(tmp_path_factory, run_dir, image_dir) -> publish.Published:
+def published(tmp_path_factory, run_dir, image_dir) -> from_run.Published:
     """Version 1 of that SimCNN."""
     models_dir = tmp_path_factory.mktemp("models")
-    return publish.publish_run(run_dir, models_dir, data_dir=image_dir)
+    return from_run.publish_run(run_dir, models_dir, data_dir=image_dir)
 
 
 @pytest.fixture(scope="session")
@@ -129,9 +131,9 @@ def with_strings(tmp_path_factory) -> Path:
 @pytest.fixture
 def wide_limits(monkeypatch):
     """Limits that variants of a hardly trained model keep to, and int8 always faster."""
-    limits = {name: Limits(agreement=0.8, drop_points=20) for name in variant_gate.LIMITS}
+    limits = {name: Limits(agreement=0.8, drop_points=20) for name in precision.LIMITS}
     limits["int8"] = Limits(agreement=0.8, drop_points=20, must_be_faster=True)
-    monkeypatch.setattr(variant_gate, "LIMITS", limits)
+    monkeypatch.setattr(precision, "LIMITS", limits)
     twice = Speed(fp32_ms={1: 2.0}, ms={1: 1.0}, speedup={1: 2.0})
     monkeypatch.setattr(speed, "measure", lambda *_: twice)
     return limits

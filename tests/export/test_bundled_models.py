@@ -5,9 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from serving import model_folder
-from serving.runtime import Runtime, RuntimeConfig
-from training.cifar10 import DATA_DIR_VARIABLE, load_split
+from serving.engine.runtime import Runtime, RuntimeConfig
+from serving.repository import model_folder
+from training.data.cifar10 import DATA_DIR_VARIABLE, load_split
 
 VERSIONS = sorted(Path(__file__).parents[2].joinpath("models").glob("*/[0-9]*"))
 

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 
 from export.__main__ import main
-from serving import model_folder
+from serving.repository import model_folder
 
 
 def run(*arguments, **environment):

@@ -23,7 +23,7 @@ sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
 import servers
 
 from serving.client import PredictClient
-from training.cifar10 import load_split
+from training.data.cifar10 import load_split
 
 TOLERANCE = 1e-2
 MIN_AGREEMENT = 0.999

@@ -20,7 +20,7 @@ import tiny_models
 from onnx import TensorProto, helper
 from PIL import Image
 
-from training.cifar10 import CLASS_NAMES, Split, load_split
+from training.data.cifar10 import CLASS_NAMES, Split, load_split
 
 RUN_SECONDS = 90
 # `picky` fails on the images whose number is this or more.

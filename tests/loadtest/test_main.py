@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import servers
 
-from loadtest.images import shuffled
+from loadtest.load.images import shuffled
 from serving.client import PredictClient, PredictError
-from training.cifar10 import CLASS_NAMES
+from training.data.cifar10 import CLASS_NAMES
 
 
 @pytest.fixture(scope="module")
@@ -365,7 +365,7 @@ def _wait_for_progress(process: subprocess.Popen) -> None:
 def test_the_load_generator_imports_no_training_framework():
     """Neither TensorFlow nor Keras nor JAX is loaded, by any command or the locustfile."""
     code = (
-        "import loadtest.commands, loadtest.locustfile, sys; "
+        "import loadtest.commands.measure, loadtest.web.locustfile, sys; "
         "print(sorted({'tensorflow', 'keras', 'jax', 'onnxruntime'} & set(sys.modules)))"
     )
     finished = subprocess.run(

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.cifar10 import CLASS_NAMES
+from training.data.cifar10 import CLASS_NAMES
 
 BATCH_FILES = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
 

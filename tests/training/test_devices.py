@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from training import devices
-from training.cifar10 import load_split
-from training.config import ConfigError, from_recipe
-from training.evaluate import predict_logits
+from training.data.cifar10 import load_split
+from training.model.predictions import predict_logits
+from training.settings.recipes import ConfigError, from_recipe
 
 # The first lines split the CPU; then each run of argv[3] is trained, in order.
 SCRIPT = """

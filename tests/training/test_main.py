@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from training import command
 from training.__main__ import main
-from training.config import TrainConfig
+from training.settings import arguments as command
+from training.settings.recipes import TrainConfig
 
 
 def test_help_names_every_setting_without_importing_keras(run_command):

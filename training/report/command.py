@@ -4,9 +4,9 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from training import cifar10
-from training.report import runs as run_folders
-from training.report.runs import ReportError
+from training.data import cifar10
+from training.report.sources import runs as run_folders
+from training.report.sources.runs import ReportError
 
 _DEFAULT_OUTPUT = Path("results/training-report")
 
@@ -48,7 +48,7 @@ def write(folders: Sequence[Path], output: Path, data_dir: Path | None) -> Path:
     Args:
         folders: Run folders.
         output: Where to; created if need be.
-        data_dir: See training.report.evidence.collect.
+        data_dir: See training.report.sources.evidence.collect.
 
     Returns:
         The HTML page; the Markdown page is beside it.
@@ -64,7 +64,9 @@ def write(folders: Sequence[Path], output: Path, data_dir: Path | None) -> Path:
         msg = f"cannot write to {output} ({error.strerror}); name another --output"
         raise ReportError(msg) from error
     # Keras and Matplotlib take seconds that wrong arguments need not.
-    from training.report import evidence, html_page, markdown_page, page  # noqa: PLC0415
+    from training.report import page  # noqa: PLC0415
+    from training.report.pages import html_page, markdown_page  # noqa: PLC0415
+    from training.report.sources import evidence  # noqa: PLC0415
 
     report = page.build(runs, evidence.collect(runs, data_dir))
     target = output / "report.html"

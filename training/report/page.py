@@ -3,12 +3,13 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from training.report import comparison, compute, model_section, recommendation, run_section
-from training.report.blocks import Block, Bullets, Heading, Notice, Page, Paragraph
-from training.report.candidates import gather
-from training.report.evidence import Evidence
-from training.report.published import PUBLISHED
-from training.report.runs import Run
+from training.report.pages.blocks import Block, Bullets, Heading, Notice, Page, Paragraph
+from training.report.sections import comparison, model_section, recommendation, run_section
+from training.report.sources import compute
+from training.report.sources.candidates import gather
+from training.report.sources.evidence import Evidence
+from training.report.sources.published import PUBLISHED
+from training.report.sources.runs import Run
 
 
 def build(runs: Sequence[Run], evidence: Evidence) -> Page:

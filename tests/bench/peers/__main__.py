@@ -38,8 +38,8 @@ sys.path[:0] = [str(HERE.parent)]
 from harness import CLIENT_CORE, ROOT, SERVER_CORE, request_body, serve
 
 from serving.client import PREDICT_PATH
-from serving.grpc_wire import frame
 from serving.protos.kserve_pb2 import ModelInferRequest, ModelInferResponse
+from serving.transport.grpc_wire import frame
 
 INFER_PATH = "/inference.GRPCInferenceService/ModelInfer"
 START_SECONDS = 60

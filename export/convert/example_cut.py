@@ -1,0 +1,282 @@
+"""Cutting ParseExample out of a signature: what lies before it is the server's, after it ONNX's.
+
+TensorFlow parses serialized tf.Examples inside the graph::
+
+    examples string [-1] ─▶ ParseExample ─▶ features ─▶ the model ─▶ outputs
+
+The operation's keys, types, shapes and defaults become the feature spec in signature.json, by which
+the server parses. What remains is a function of the features, which can be converted. An output
+that depends on nothing but the number of examples, as class names do, is noted as a constant.
+
+Limits: dense features (FixedLenFeature, FixedLenSequenceFeature) and sparse ones (VarLenFeature)
+that the graph does nothing with but `tf.sparse.to_dense`.
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.python.eager import wrap_function
+
+from export.convert.frozen_graph import FrozenGraph, freeze, tensor_name
+from export.errors import ExportError
+from serving.tensors.feature_spec import FeatureKind, FeatureSpec
+from serving.tensors.signature import DataType, Signature, TensorSpec
+
+PARSE_OPS = ("ParseExample", "ParseExampleV2")
+_BATCH = "batch_shape"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """A signature without its parsing.
+
+    Attributes:
+        signature: With a feature spec.
+        function: Keyword arguments by alias of `signature.model_inputs` to a dict of its computed
+            outputs by alias.
+    """
+
+    signature: Signature
+    function: Callable[..., dict[str, Any]]
+
+
+def cut(function: Any, signature: Signature) -> Cut:  # noqa: ANN401  TensorFlow ships no types
+    """Cut the one ParseExample out of a signature that takes serialized tf.Examples.
+
+    Args:
+        function: The signature of a loaded SavedModel.
+        signature: As saved_model.read_signatures gives it, with a DT_STRING input.
+
+    Raises:
+        ExportError: the strings do not go to one ParseExample and nowhere else, a feature is ragged
+            or sparse, or an output of strings depends on the features.
+    """
+    strings = [alias for alias, spec in signature.inputs.items() if _is_string(spec)]
+    if len(strings) != 1 or signature.inputs[strings[0]].shape != (-1,):
+        msg = f"inputs {', '.join(strings)} are DT_STRING, expected one, of shape [-1]"
+        raise ExportError(msg)
+    graph = freeze(function, signature)
+    features = _cut_parsing(graph, strings[0])
+    constants = {
+        alias: _constant_row(graph, alias)
+        for alias, spec in signature.outputs.items()
+        if _is_string(spec)
+    }
+    return _assemble(graph, signature, strings[0], features, constants)
+
+
+def _assemble(
+    graph: FrozenGraph,
+    signature: Signature,
+    example_input: str,
+    features: Mapping[str, "_Feature"],
+    constants: Mapping[str, tuple[str, ...]],
+) -> Cut:
+    """Make the pruned function and the signature that describes it."""
+    computed = [alias for alias in signature.outputs if alias not in constants]
+    reached = graph.reached([graph.outputs[alias] for alias in computed])
+    used = [key for key, feature in features.items() if feature.placeholder in reached]
+    if not used:
+        msg = "no output depends on a feature of the examples"
+        raise ExportError(msg)
+    others = {a: graph.inputs[a] for a in signature.inputs if a != example_input}
+    if taken := sorted(features.keys() & others.keys()):
+        msg = f"features have the names of other inputs: {', '.join(taken)}"
+        raise ExportError(msg)
+    arguments = {**others, **{key: features[key].placeholder for key in used}}
+    batch = [name for name in graph.cuts if name.startswith(_BATCH) and name in reached]
+    pruned = wrap_function.function_from_graph_def(
+        graph.definition,
+        [f"{name}:0" for name in (*arguments.values(), *batch)],
+        [graph.outputs[alias] for alias in computed],
+    )
+
+    def run(**tensors: Any) -> dict[str, Any]:  # noqa: ANN401  symbolic tensors
+        first = tf.shape(tensors[used[0]])[:1]
+        sizes = [tf.cast(first, graph.cuts[name]) for name in batch]
+        answer = pruned(*(tensors[alias] for alias in arguments), *sizes)
+        return dict(zip(computed, answer, strict=True))
+
+    asked = {
+        key: spec if key in used else replace(spec, tensor=replace(spec.tensor, tensor=""))
+        for key, (spec, _) in features.items()
+    }
+    outputs = {
+        alias: replace(
+            spec, tensor="", shape=(-1, len(constants[alias])), constant=constants[alias]
+        )
+        if alias in constants
+        else replace(spec, tensor=f"{alias}_output" if alias in arguments else alias)
+        for alias, spec in signature.outputs.items()
+    }
+    return Cut(signature=replace(signature, outputs=outputs, feature_spec=asked), function=run)
+
+
+def _cut_parsing(graph: FrozenGraph, alias: str) -> dict[str, "_Feature"]:
+    """Put placeholders in the place of ParseExample; gives the features by key.
+
+    Args:
+        graph: Changed in place.
+        alias: The input that takes the serialized examples.
+    """
+    parsing = []
+    for user in list(graph.users(graph.inputs[alias])):
+        if user.op in PARSE_OPS:
+            parsing.append(user)
+        elif user.op == "Shape":
+            dtype = tf.dtypes.as_dtype(user.attr["out_type"].type)
+            graph.cut([f"{user.name}:0"], f"{_BATCH}_{len(graph.cuts)}", dtype, [1])
+        else:
+            msg = (
+                f"the strings of input {alias!r} go to {user.op}, expected ParseExample alone; "
+                "only serialized tf.Examples can be parsed outside the graph"
+            )
+            raise ExportError(msg)
+    if len(parsing) != 1:
+        msg = f"input {alias!r} goes to {len(parsing)} ParseExample operations, expected one"
+        raise ExportError(msg)
+    features = {}
+    for number, parsed in enumerate(_parsed_features(parsing[0], graph)):
+        spec, tensors = _feature(parsed, graph)
+        name = f"feature_{number:03}"
+        dims = [None if size == -1 else size for size in spec.tensor.shape]
+        graph.cut(tensors, name, tf.dtypes.as_dtype(spec.tensor.dtype.value), dims)
+        features[parsed.key] = _Feature(spec, name)
+    return features
+
+
+def _feature(parsed: "_Parsed", graph: FrozenGraph) -> tuple[FeatureSpec, list[str]]:
+    """The spec of a feature, and the tensors that its placeholder is to stand for."""
+    shape, default, tensors = parsed.shape, parsed.default, parsed.tensors
+    if len(tensors) > 1:  # sparse: indices, values, dense shape
+        shape, (default, tensors) = (-1,), _densified(parsed, graph)
+    kind = FeatureKind.VARIABLE if shape[:1] == (-1,) else FeatureKind.FIXED
+    values = None if default is None or not default.size else tuple(default.ravel().tolist())
+    try:
+        spec = FeatureSpec(
+            tensor=TensorSpec(
+                dtype=DataType(parsed.dtype),
+                shape=(-1, *shape),
+                tensor=parsed.key,
+                graph_name=parsed.key,
+            ),
+            key=parsed.key,
+            kind=kind,
+            default=values,
+        )
+    except ValueError as error:
+        raise ExportError(str(error)) from error
+    return spec, tensors
+
+
+def _densified(parsed: "_Parsed", graph: FrozenGraph) -> tuple[Any, list[str]]:
+    """Default and results of the SparseToDense operations that a sparse feature goes to."""
+    indices, values, shape = parsed.tensors
+    results, defaults = [], []
+    for node in [user for name in parsed.tensors for user in graph.direct_users(name)]:
+        sources = [tensor_name(source) for source in node.input[:3]]
+        if node.op != "SparseToDense" or sources != [indices, shape, values]:
+            msg = (
+                f"feature {parsed.key!r} is sparse (VarLenFeature) and goes to {node.op}; "
+                "expected tf.sparse.to_dense alone, or a dense feature (FixedLenSequenceFeature "
+                "with allow_missing=True)"
+            )
+            raise ExportError(msg)
+        results.append(f"{node.name}:0")
+        defaults.append(graph.constant(node.input[3]))
+    if len({default.tobytes() for default in defaults}) > 1:
+        msg = f"feature {parsed.key!r} is made dense with several default values, expected one"
+        raise ExportError(msg)
+    return (defaults[0] if defaults else None), results
+
+
+def _constant_row(graph: FrozenGraph, alias: str) -> tuple[str, ...]:
+    """The row that an output of strings repeats for each example.
+
+    Raises:
+        ExportError: it depends on more than the number of examples.
+    """
+    tensor = graph.outputs[alias]
+    batch = [name for name in graph.cuts if name.startswith(_BATCH)]
+    reached = graph.reached([tensor], through_shapes=False)
+    if reached & {*graph.inputs.values(), *graph.cuts} - {*batch}:
+        msg = (
+            f"output {alias!r} is DT_STRING and depends on the features; only strings that are the "
+            "same for every example, as class names are, can be served"
+        )
+        raise ExportError(msg)
+    rows = np.asarray(graph.value_for_shapes(tensor, {name: [2] for name in batch}))
+    if rows.ndim != 2 or len(rows) != 2 or (rows != rows[:1]).any():
+        msg = (
+            f"output {alias!r} is DT_STRING of shape {rows.shape} for two examples, expected the "
+            "same row of names for each"
+        )
+        raise ExportError(msg)
+    return tuple(value.decode() for value in rows[0])
+
+
+class _Feature(NamedTuple):
+    """A feature, and the placeholder that stands for it."""
+
+    spec: FeatureSpec
+    placeholder: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Parsed:
+    """One feature of a ParseExample operation; dense ones have one tensor, sparse ones three."""
+
+    key: str
+    dtype: int
+    shape: tuple[int, ...]
+    default: Any
+    tensors: list[str]
+
+
+def _parsed_features(node: Any, graph: FrozenGraph) -> Iterator[_Parsed]:  # noqa: ANN401  NodeDef
+    """What a ParseExample or ParseExampleV2 operation parses, in the order of its outputs."""
+    attributes, inputs = node.attr, list(node.input)
+    if node.op == "ParseExampleV2":  # examples, names, keys of each kind, defaults
+        sparse_keys, dense_keys, ragged_keys = (
+            _texts(graph.constant(name)) for name in (inputs[2], inputs[3], inputs[4])
+        )
+        defaults = inputs[5:]
+    else:  # examples, names, each key, defaults
+        sparse, dense = attributes["Nsparse"].i, attributes["Ndense"].i
+        keys = _texts(
+            np.array([graph.constant(name).item() for name in inputs[2 : 2 + sparse + dense]])
+        )
+        sparse_keys, dense_keys, ragged_keys = keys[:sparse], keys[sparse:], []
+        defaults = inputs[2 + sparse + dense :]
+    if ragged_keys:
+        msg = f"feature {ragged_keys[0]!r} is ragged (RaggedFeature), expected a dense one"
+        raise ExportError(msg)
+    count = len(sparse_keys)
+    for position, key in enumerate(sparse_keys):
+        yield _Parsed(
+            key=key,
+            dtype=attributes["sparse_types"].list.type[position],
+            shape=(),
+            default=None,
+            tensors=[f"{node.name}:{position + count * part}" for part in range(3)],
+        )
+    for position, key in enumerate(dense_keys):
+        shape = attributes["dense_shapes"].list.shape[position]
+        yield _Parsed(
+            key=key,
+            dtype=attributes["Tdense"].list.type[position],
+            shape=tuple(dim.size for dim in shape.dim),
+            default=graph.constant(defaults[position]),
+            tensors=[f"{node.name}:{3 * count + position}"],
+        )
+
+
+def _texts(array: Any) -> list[str]:  # noqa: ANN401  an array of bytes
+    return [value.decode() for value in array.ravel().tolist()]
+
+
+def _is_string(spec: TensorSpec) -> bool:
+    return spec.dtype is DataType.DT_STRING

@@ -1,0 +1,234 @@
+"""From a SavedModel to ONNX: one graph a signature, with the same bytes every time.
+
+The way is TensorFlow function -> tf2onnx -> onnxslim -> canonical names -> unused taps cut off.
+Converting the SavedModel that is published (and not the Keras model beside it) gives both artefacts
+the same origin, and lets SavedModels from elsewhere take the same way.
+
+Equal bytes are tested for trained models. They are not promised for a function that hands an input
+through as an output: TensorFlow may then sort its graph in another order.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import onnx
+import onnxslim
+import tensorflow as tf
+import tf2onnx
+
+from export.convert import example_cut
+from export.errors import ExportError
+from export.graphs import canonical_names, unused_taps
+from export.sources import saved_model
+from serving.tensors.signature import Signature, TensorSpec
+
+# The highest opset that tf2onnx 1.17 is tested with. ONNX Runtime has taken it since 1.14 (2023);
+# opset 15 was measured to run no faster.
+OPSET = 18
+BATCH = "batch"
+_PRODUCER = "onnx-serving"
+_LIMIT_BYTES = 2**31 - 1  # of a protobuf message
+
+
+def write(
+    folder: Path,
+    signatures: Mapping[str, Signature],
+    *,
+    model_name: str,
+    class_names: tuple[str, ...] = (),
+) -> dict[str, Signature]:
+    """Convert every signature of the SavedModel in a folder and write its graph beside it.
+
+    Args:
+        folder: Holds saved_model.pb; gets the file that each signature names.
+        signatures: As saved_model.read_signatures gives them.
+        model_name: Name of the ONNX graph, also kept in its metadata.
+        class_names: Kept in the metadata, as a JSON list.
+
+    Returns:
+        The signatures; those that take serialized tf.Examples with their feature spec.
+
+    Raises:
+        ExportError: an operation has no ONNX counterpart, or a graph is larger than 2 GB.
+    """
+    loaded = tf.saved_model.load(str(folder))
+    written: dict[str, Signature] = {}
+    for name, signature in signatures.items():
+        facts = {"model_name": model_name, "signature_name": name}
+        if class_names:
+            facts["class_names"] = json.dumps(list(class_names))
+        try:
+            function, written[name] = loaded.signatures[name], signature
+            if saved_model.takes_examples(signature):
+                parsed = example_cut.cut(function, signature)
+                function, written[name] = parsed.function, parsed.signature
+            interface = _of_graph(written[name])
+            model = convert(function, interface, name=model_name, facts=facts)
+        except ExportError as error:
+            msg = f"signature {name!r}: {error}"
+            raise ExportError(msg) from error
+        content = model.SerializeToString(deterministic=True)
+        (folder / signature.file).write_bytes(content)
+    return written
+
+
+def _of_graph(signature: Signature) -> Signature:
+    """What of a signature the ONNX graph computes, and from what."""
+    computed = {alias: spec for alias, spec in signature.outputs.items() if not spec.constant}
+    return replace(signature, inputs=signature.model_inputs, outputs=computed, feature_spec={})
+
+
+def convert(
+    function: Any,  # noqa: ANN401  TensorFlow ships no types
+    signature: Signature,
+    *,
+    name: str,
+    facts: Mapping[str, str],
+) -> onnx.ModelProto:
+    """Convert one function.
+
+    Args:
+        function: A signature of a loaded SavedModel: keyword arguments in, a dict out.
+        signature: What it takes and gives. A first dimension of -1 becomes `batch`, any other -1
+            `<alias>_<position>`.
+        name: Name of the graph.
+        facts: Entries for the model's metadata.
+
+    Returns:
+        A checked model whose inputs and outputs have the names, types and shapes of `signature`.
+
+    Raises:
+        ExportError: see write.
+    """
+    converted = _with_tf2onnx(function, signature)
+    _set_interface(converted.graph, signature)
+    model: onnx.ModelProto = onnxslim.slim(converted)
+    # Slimming leaves intermediate shapes behind; the runtime infers them anyway.
+    del model.graph.value_info[:]
+    canonical_names.rename(model.graph)
+    _drop_unused_opsets(model)
+    model.graph.name = name
+    model.producer_name = _PRODUCER
+    model.producer_version = _project_version()
+    onnx.helper.set_model_props(model, dict(facts))
+    if model.ByteSize() > _LIMIT_BYTES:
+        msg = (
+            f"the graph of {name} has {model.ByteSize():,} bytes, at most {_LIMIT_BYTES:,} fit an "
+            "ONNX file; split the model, or quantise its weights first"
+        )
+        raise ExportError(msg)
+    unused_taps.crop(model)
+    onnx.checker.check_model(model, full_check=True)
+    return model
+
+
+def _with_tf2onnx(function: Any, signature: Signature) -> onnx.ModelProto:  # noqa: ANN401  see convert
+    # Aliases may hold characters that TensorFlow refuses in names, so tensors are numbered here
+    # and renamed afterwards. Dicts come back sorted by key: the numbers keep their order.
+    specs = [
+        tf.TensorSpec(
+            [None if size == -1 else size for size in spec.shape],
+            tf.dtypes.as_dtype(spec.dtype.value),
+            name=f"input_{position:03}",
+        )
+        for position, spec in enumerate(signature.inputs.values())
+    ]
+
+    def positional(*tensors: Any) -> dict[str, Any]:  # noqa: ANN401  symbolic tensors
+        answer = function(**dict(zip(signature.inputs, tensors, strict=True)))
+        # identity: an output that is another output, or an input, still gets a name of its own.
+        return {
+            f"output_{position:03}": tf.identity(answer[alias])
+            for position, alias in enumerate(signature.outputs)
+        }
+
+    model: onnx.ModelProto
+    with _unsupported_operations() as unsupported:
+        try:
+            model, _ = tf2onnx.convert.from_function(
+                tf.function(positional), input_signature=specs, opset=OPSET
+            )
+        except Exception as error:
+            # tf2onnx raises whatever its handler of an operation ran into.
+            msg = f"tf2onnx cannot convert this graph ({type(error).__name__}: {error})"
+            raise ExportError(msg) from error
+    if unsupported:
+        msg = (
+            f"ONNX has no counterpart for TensorFlow's {', '.join(unsupported)}; rewrite the "
+            "function without it"
+        )
+        raise ExportError(msg)
+    return model
+
+
+@contextmanager
+def _unsupported_operations() -> Iterator[list[str]]:
+    """Collect the operations that tf2onnx complains of: it logs them and goes on."""
+    logger = logging.getLogger("tf2onnx.tfonnx")
+    found: list[str] = []
+
+    class Collector(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            # "Tensorflow op [<name>: <type>] is not supported"
+            match = re.fullmatch(
+                r"Tensorflow op \[.*: (\w+)\] is not supported", record.getMessage()
+            )
+            if match and match[1] not in found:
+                found.append(match[1])
+
+    collector, propagate, level = Collector(), logger.propagate, logger.level
+    logger.addHandler(collector)
+    logger.propagate, logger.level = False, logging.ERROR
+    try:
+        yield found
+    finally:
+        logger.removeHandler(collector)
+        logger.propagate, logger.level = propagate, level
+
+
+def _set_interface(graph: onnx.GraphProto, signature: Signature) -> None:
+    """Give the graph's inputs and outputs the names and shapes of the signature."""
+    names: dict[str, str] = {}
+    for kind, infos, specs in (
+        ("input", graph.input, signature.inputs),
+        ("output", graph.output, signature.outputs),
+    ):
+        by_name = {info.name.removesuffix(":0"): info for info in infos}
+        ordered = [by_name[f"{kind}_{position:03}"] for position in range(len(specs))]
+        for info, (alias, spec) in zip(ordered, specs.items(), strict=True):
+            names[info.name] = spec.tensor
+            _set_shape(info, alias, spec)
+        del infos[:]
+        infos.extend(ordered)
+    canonical_names.replace_names(graph, names)
+
+
+def _set_shape(info: onnx.ValueInfoProto, alias: str, spec: TensorSpec) -> None:
+    shape = info.type.tensor_type.shape
+    del shape.dim[:]
+    for position, size in enumerate(spec.shape):
+        if size == -1:
+            shape.dim.add().dim_param = f"{alias}_{position}" if position else BATCH
+        else:
+            shape.dim.add().dim_value = size
+
+
+def _drop_unused_opsets(model: onnx.ModelProto) -> None:
+    used = {node.domain for node in canonical_names.nodes(model.graph)}
+    kept = [opset for opset in model.opset_import if not opset.domain or opset.domain in used]
+    del model.opset_import[:]
+    model.opset_import.extend(kept)
+
+
+def _project_version() -> str:
+    try:
+        return metadata.version(_PRODUCER)
+    except metadata.PackageNotFoundError:  # a source tree that was not installed
+        return "unknown"

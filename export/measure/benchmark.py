@@ -1,0 +1,278 @@
+"""How fast a version computes on this machine: each ONNX variant, and TensorFlow beside them.
+
+All take turns in one process (`stopwatch`), with the same batches of random pixels and the same
+number of threads, NumPy arrays in and out. ONNX Runtime is set as the server sets it; TensorFlow
+runs the SavedModel's `serving_default`. The result is the section `benchmark` of metrics.json::
+
+    hardware, threads, rounds, seconds_per_turn, load_average_before, versions, git_commit,
+    finished_utc
+    results     by variant ("fp32", ..., and "tensorflow"):
+      file, sha256        of the ONNX file; the SavedModel has none
+      other_weights       true if it is of another training of the same architecture
+      batches             by batch size: images_per_second and ms (a batch), from the median of all
+                          turns; ms_min and ms_max, the fastest and slowest turn; calls;
+                          cpu_ms_per_image; to_tensorflow and to_fp32: how many times as fast, as
+                          median, min and max of the rounds
+"""
+
+import hashlib
+import logging
+import os
+import platform
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+
+from export.errors import ExportError
+from export.measure import stopwatch, tensorflow_run
+from export.measure.stopwatch import Turn
+from serving.engine.runtime import Runtime, RuntimeConfig, available_cores
+from serving.errors import DataLoss
+from serving.repository import model_folder
+from serving.repository.model_folder import ModelFolder, Precision
+from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, Signature
+from training.evaluation import provenance
+
+SECTION = "benchmark"
+TENSORFLOW = "tensorflow"
+BATCH_SIZES = (1, 8, 32, 128)
+_SAVED_MODEL_FILE = "saved_model.pb"
+_FP32: Precision = "fp32"
+_INPUT, _OUTPUT = "images", "probabilities"
+_SEED = 0
+# Of probabilities: enough to tell whether two files are the same model.
+_RTOL, _ATOL = 1e-3, 1e-4
+
+_log = logging.getLogger("export")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How to measure.
+
+    Attributes:
+        threads: Threads inside one run, of ONNX Runtime and of TensorFlow.
+        rounds: Turns of each variant and batch size.
+        seconds: Length of a turn.
+        batch_sizes: Images a call.
+    """
+
+    threads: int = 1
+    rounds: int = 5
+    seconds: float = 0.3
+    batch_sizes: tuple[int, ...] = BATCH_SIZES
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Contender:
+    """Something to time.
+
+    Attributes:
+        run: Takes uint8 images, shape (n, 32, 32, 3), and gives probabilities.
+        about: What metrics.json says about its file.
+    """
+
+    run: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+    about: Mapping[str, Any]
+
+
+def measure(
+    folder: ModelFolder,
+    settings: Settings,
+    *,
+    saved_model: Path | None = None,
+    fp32: Path | None = None,
+    fp32_sha256: str | None = None,
+    other_weights: bool = False,
+) -> dict[str, Any]:
+    """Time every variant of a version.
+
+    Args:
+        folder: The version.
+        settings: How to measure.
+        saved_model: Folder of its SavedModel; by default the version itself, if it has one.
+        fp32: Its float32 graph, if it is not in the version: a file, or the folder of model.onnx.
+        fp32_sha256: Digest that this graph must have, if it is known.
+        other_weights: Whether SavedModel and float32 graph may be of another training of the same
+            architecture: the time does not depend on the weights. The result says so.
+
+    Returns:
+        The section `benchmark` of metrics.json, see above.
+
+    Raises:
+        ExportError: the version does not take images, a file is not there, or the SavedModel or the
+            float32 graph is of another model.
+    """
+    load = os.getloadavg()[0]
+    contenders = _contenders(folder, settings.threads, saved_model, fp32)
+    if not other_weights:
+        _refuse_another_graph(contenders, fp32_sha256)
+    random = np.random.default_rng(_SEED)
+    shape = (
+        max(settings.batch_sizes),
+        *folder.signatures[DEFAULT_SIGNATURE_NAME].inputs[_INPUT].shape[1:],
+    )
+    images = random.integers(0, 256, shape, np.uint8)
+    _refuse_another_model(contenders, images)
+    calls = {
+        (name, rows): partial(contender.run, images[:rows])
+        for rows in settings.batch_sizes
+        for name, contender in contenders.items()
+    }
+    _log.info(
+        "%d turns of %s, batches of %s: %.0f s and more",
+        settings.rounds * len(calls),
+        ", ".join(contenders),
+        ", ".join(map(str, settings.batch_sizes)),
+        settings.rounds * settings.seconds * len(calls),
+    )
+    borrowed = [
+        name
+        for name, given in ((_FP32, fp32), (TENSORFLOW, saved_model))
+        if given is not None and other_weights
+    ]
+    turns = stopwatch.in_turns(calls, rounds=settings.rounds, seconds=settings.seconds)
+    return {
+        "hardware": {
+            "cpu": provenance.cpu_name(),
+            "cores": available_cores(),
+            "machine": platform.machine(),
+        },
+        "threads": settings.threads,
+        "rounds": settings.rounds,
+        "seconds_per_turn": settings.seconds,
+        "load_average_before": round(load, 2),
+        "versions": _versions(with_tensorflow=TENSORFLOW in contenders),
+        "git_commit": provenance.git_commit(Path(__file__).parent),
+        "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+        "results": {
+            name: {
+                **contender.about,
+                **({"other_weights": True} if name in borrowed else {}),
+                "batches": {str(rows): _cell(name, rows, turns) for rows in settings.batch_sizes},
+            }
+            for name, contender in contenders.items()
+        },
+    }
+
+
+def _contenders(
+    folder: ModelFolder, threads: int, saved_model: Path | None, fp32: Path | None
+) -> dict[str, _Contender]:
+    signature = folder.signatures.get(DEFAULT_SIGNATURE_NAME)
+    if signature is None or set(signature.inputs) != {_INPUT} or _OUTPUT not in signature.outputs:
+        msg = (
+            f"{folder.path} has no signature {DEFAULT_SIGNATURE_NAME} from {_INPUT} to "
+            f"{_OUTPUT}; pass a version that python -m export RUN_DIR has published"
+        )
+        raise ExportError(msg)
+    files = {
+        precision: folder.path / model_folder.variant_file(signature.file, precision)
+        for precision in model_folder.PRECISIONS
+    }
+    if fp32 is not None:
+        files[_FP32] = _given(fp32, model_folder.ONNX_FILE, "--fp32")
+    contenders: dict[str, _Contender] = {
+        precision: _onnx(file, precision, signature, threads)
+        for precision, file in files.items()
+        if file.is_file()
+    }
+    if saved_model is not None:
+        saved_model = _given(saved_model, _SAVED_MODEL_FILE, "--saved-model").parent
+    elif (folder.path / _SAVED_MODEL_FILE).exists():
+        saved_model = folder.path
+    if saved_model is not None:
+        run = tensorflow_run.load(saved_model, _INPUT, _OUTPUT, threads=threads)
+        contenders[TENSORFLOW] = _Contender(run=run, about={"file": _SAVED_MODEL_FILE})
+    return contenders
+
+
+def _onnx(file: Path, precision: Precision, signature: Signature, threads: int) -> _Contender:
+    try:
+        runtime = Runtime(file, RuntimeConfig(device="cpu", intra_op_threads=threads), precision)
+    except DataLoss as error:
+        raise ExportError(error.message) from error
+    tensor = signature.inputs[_INPUT].tensor
+    # All of them, as the SavedModel computes all of them.
+    outputs = [spec.tensor for spec in signature.outputs.values()]
+    wanted = list(signature.outputs).index(_OUTPUT)
+    return _Contender(
+        run=lambda images: runtime.run(outputs, {tensor: images})[wanted],
+        about={"file": file.name, "sha256": hashlib.sha256(file.read_bytes()).hexdigest()},
+    )
+
+
+def _given(path: Path, name: str, flag: str) -> Path:
+    file = path / name if path.is_dir() else path
+    if not file.is_file():
+        msg = f"{file} does not exist; pass the folder that holds {name} as {flag}"
+        raise ExportError(msg)
+    return file
+
+
+def _refuse_another_graph(contenders: Mapping[str, _Contender], expected: str | None) -> None:
+    if expected is None or _FP32 not in contenders:
+        return
+    received = contenders[_FP32].about["sha256"]
+    if received != expected:
+        msg = (
+            f"the float32 graph has SHA-256 {received}, but the version was made from one with "
+            f"{expected}; pass that as --fp32"
+        )
+        raise ExportError(msg)
+
+
+def _refuse_another_model(
+    contenders: Mapping[str, _Contender], images: npt.NDArray[np.uint8]
+) -> None:
+    if not {_FP32, TENSORFLOW} <= set(contenders):
+        return
+    ours, theirs = (contenders[name].run(images) for name in (_FP32, TENSORFLOW))
+    if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=_RTOL, atol=_ATOL):
+        msg = (
+            f"the SavedModel and the float32 graph ({contenders[_FP32].about['file']}) answer the "
+            "same images differently: they are not of the same model; pass those of one export as "
+            "--saved-model and --fp32"
+        )
+        raise ExportError(msg)
+
+
+def _cell(name: str, rows: int, turns: Mapping[tuple[str, int], Sequence[Turn]]) -> dict[str, Any]:
+    own = turns[name, rows]
+    ms = median(turn.ms for turn in own)
+    return {
+        "images_per_second": 1e3 * rows / ms,
+        "ms": ms,
+        "ms_min": min(turn.ms for turn in own),
+        "ms_max": max(turn.ms for turn in own),
+        "calls": sum(turn.calls for turn in own),
+        "cpu_ms_per_image": median(turn.cpu_ms for turn in own) / rows,
+        "to_tensorflow": _times_as_fast(own, turns.get((TENSORFLOW, rows))),
+        "to_fp32": _times_as_fast(own, turns.get((_FP32, rows))),
+    }
+
+
+def _times_as_fast(own: Sequence[Turn], others: Sequence[Turn] | None) -> dict[str, float] | None:
+    if others is None:
+        return None
+    ratios = [other.ms / turn.ms for turn, other in zip(own, others, strict=True)]
+    return {"median": median(ratios), "min": min(ratios), "max": max(ratios)}
+
+
+def _versions(*, with_tensorflow: bool) -> dict[str, str]:
+    versions = {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "onnxruntime": str(onnxruntime.__version__),
+    }
+    if with_tensorflow:
+        versions["tensorflow"] = tensorflow_run.version()
+    return versions

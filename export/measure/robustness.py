@@ -1,0 +1,174 @@
+"""What recompression costs: accuracy on the test images after a round trip through JPEG.
+
+The test images are lossless; what clients send often is not. They are encoded in memory and decoded
+by the server's own decoder, and each ONNX variant of the version answers them. The result is the
+section `robustness` of metrics.json::
+
+    data        SHA-256 and number of the lossless test images
+    checks      by name ("jpeg_75", "jpeg_95"):
+      settings  of the encoder
+      sha256    of the decoded pixels and labels
+      variants  by precision: n, correct, top1, top1_wilson_95; and against the same variant on
+                the lossless images: agreement (share answered as before), drop_points and
+                drop_interval_95 (percentage points lost, from paired answers)
+    versions, git_commit, finished_utc
+"""
+
+import io
+import logging
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnxruntime
+import PIL
+from PIL import Image, features
+
+from export.errors import ExportError
+from serving.engine.runtime import Runtime, RuntimeConfig, available_cores
+from serving.repository.model_folder import ModelFolder
+from serving.tensors import image_decoder
+from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
+from training.data.cifar10 import Split
+from training.evaluation import paired, provenance
+from training.evaluation.accuracy import wilson_interval
+
+SECTION = "robustness"
+QUALITIES = (75, 95)
+_BATCH_SIZE = 500
+
+_log = logging.getLogger("export")
+
+
+def measure(folder: ModelFolder, metrics: Mapping[str, Any], split: Split) -> dict[str, Any]:
+    """Ask every variant of a version about recompressed test images.
+
+    Args:
+        folder: The version.
+        metrics: Content of its metrics.json, with its answers to the lossless images.
+        split: Those images.
+
+    Returns:
+        The section `robustness` of metrics.json, see above.
+
+    Raises:
+        ExportError: the version's accuracy is not known, or it was measured on other images.
+    """
+    variants = _variants(folder, metrics)
+    if split.sha256() != metrics["data"]["sha256"]:
+        msg = (
+            f"these are {len(split):,} test images with SHA-256 {split.sha256()}, but "
+            f"{folder.path} was judged by {metrics['data']['images']:,} with "
+            f"{metrics['data']['sha256']}; pass those as --data-dir"
+        )
+        raise ExportError(msg)
+    checks: dict[str, Any] = {}
+    for quality in QUALITIES:
+        began = time.perf_counter()
+        recompressed = Split(images=recompress(split.images, quality), labels=split.labels)
+        checks[f"jpeg_{quality}"] = {
+            "settings": settings(quality),
+            "sha256": recompressed.sha256(),
+            "variants": {
+                precision: _result(_classes(runtime, folder, recompressed.images), entry, split)
+                for precision, (runtime, entry) in variants.items()
+            },
+        }
+        _log.info("JPEG of quality %d: %.1f s", quality, time.perf_counter() - began)
+    return {
+        "data": {"sha256": split.sha256(), "images": len(split)},
+        "checks": checks,
+        "versions": {
+            "pillow": PIL.__version__,
+            "libjpeg-turbo": features.version("libjpeg_turbo"),
+            "numpy": np.__version__,
+            "onnxruntime": str(onnxruntime.__version__),
+        },
+        "git_commit": provenance.git_commit(Path(__file__).parent),
+        "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def settings(quality: int) -> dict[str, Any]:
+    """What Pillow's JPEG encoder is told: baseline, its quality scale, colours halved both ways."""
+    return {
+        "format": "JPEG",
+        "quality": quality,
+        "subsampling": "4:2:0",
+        "optimize": False,
+        "progressive": False,
+    }
+
+
+def recompress(images: npt.NDArray[np.uint8], quality: int) -> npt.NDArray[np.uint8]:
+    """Encode images as JPEG and decode them as the server does.
+
+    Args:
+        images: uint8, shape (n, height, width, 3).
+        quality: 1 to 95.
+
+    Returns:
+        uint8, of the same shape.
+    """
+    return np.stack([_round_trip(image, settings(quality)) for image in images])
+
+
+def _round_trip(image: npt.NDArray[np.uint8], encoder: Mapping[str, Any]) -> npt.NDArray[np.uint8]:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, **encoder)
+    height, width, _ = image.shape
+    return image_decoder.decode(buffer.getvalue(), height=height, width=width)
+
+
+def _variants(
+    folder: ModelFolder, metrics: Mapping[str, Any]
+) -> dict[str, tuple[Runtime, Mapping[str, Any]]]:
+    """The variants whose file is there and whose answers are known."""
+    config = RuntimeConfig(device="cpu", intra_op_threads=available_cores())
+    found = {
+        precision: (Runtime(folder.path / entry["file"], config, precision), entry)
+        for precision, entry in metrics.get("variants", {}).items()
+        if "predictions" in entry and (folder.path / entry["file"]).is_file()
+    }
+    if not found:
+        msg = (
+            f"{folder.path} has no ONNX file whose answers to the test images are known; pass a "
+            "version that python -m export RUN_DIR has published"
+        )
+        raise ExportError(msg)
+    return found
+
+
+def _classes(
+    runtime: Runtime, folder: ModelFolder, images: npt.NDArray[np.uint8]
+) -> npt.NDArray[np.int64]:
+    signature = folder.signatures[DEFAULT_SIGNATURE_NAME]
+    tensor = signature.inputs["images"].tensor
+    outputs = [signature.outputs["classes"].tensor]
+    return np.concatenate(
+        [
+            runtime.run(outputs, {tensor: images[start : start + _BATCH_SIZE]})[0]
+            for start in range(0, len(images), _BATCH_SIZE)
+        ]
+    )
+
+
+def _result(
+    classes: npt.NDArray[np.int64], entry: Mapping[str, Any], split: Split
+) -> dict[str, Any]:
+    before = np.array([int(digit) for digit in entry["predictions"]])
+    n, correct = len(split), int((classes == split.labels).sum())
+    lost = paired.compare(before == split.labels, classes == split.labels)
+    return {
+        "n": n,
+        "correct": correct,
+        "top1": correct / n,
+        "top1_wilson_95": list(wilson_interval(correct, n)),
+        "agreement": float((classes == before).mean()),
+        "drop_points": 100 * lost.difference,
+        "drop_interval_95": [100 * bound for bound in lost.interval_95],
+    }

@@ -1,0 +1,79 @@
+"""TensorFlow with a given number of threads, to compare ONNX Runtime with."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from export.errors import ExportError
+from export.native_log import quiet
+from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
+
+Run = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+
+
+def load(folder: Path, alias: str, output: str, *, threads: int) -> Run:
+    """Load a SavedModel and give its `serving_default`, a concrete function, on the CPU.
+
+    Args:
+        folder: Holds saved_model.pb.
+        alias: Name of the input.
+        output: Name of the output wanted.
+        threads: Threads inside one operation; operations run one after another.
+
+    Returns:
+        A function from images, uint8 of shape (n, 32, 32, 3), to the output.
+
+    Raises:
+        ExportError: TensorFlow was started before, with another number of threads; or the
+            SavedModel lacks the signature, the input or the output.
+    """
+    tf = _start(threads)
+    with quiet():
+        loaded = tf.saved_model.load(str(folder))
+    function = loaded.signatures.get(DEFAULT_SIGNATURE_NAME)
+    inputs = set(function.structured_input_signature[1]) if function else set()
+    outputs = set(function.structured_outputs) if function else set()
+    if inputs != {alias} or output not in outputs:
+        msg = (
+            f"{folder} maps {sorted(inputs)} to {sorted(outputs)} as {DEFAULT_SIGNATURE_NAME}, "
+            f"expected ['{alias}'] to '{output}' at least; pass another SavedModel"
+        )
+        raise ExportError(msg)
+
+    def run(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        # `loaded` must outlive the function, which does not hold on to its variables.
+        _ = loaded
+        answer = function(**{alias: tf.constant(images)})
+        arrays: dict[str, npt.NDArray[np.float32]] = {
+            name: tensor.numpy() for name, tensor in answer.items()
+        }
+        return arrays[output]
+
+    return run
+
+
+def version() -> str:
+    """TensorFlow's version; its package comes under several names."""
+    import tensorflow as tf  # noqa: PLC0415  see _start
+
+    return str(tf.__version__)
+
+
+def _start(threads: int) -> Any:  # noqa: ANN401  an untyped module
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only: its start-up notes are long
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    with quiet():
+        import tensorflow as tf  # noqa: PLC0415  takes seconds that other work need not wait
+
+        try:
+            tf.config.threading.set_intra_op_parallelism_threads(threads)
+            tf.config.threading.set_inter_op_parallelism_threads(1)
+        except RuntimeError as error:  # it runs already
+            msg = f"cannot limit TensorFlow to {threads} threads: {error} Use another process"
+            raise ExportError(msg) from error
+        tf.config.list_logical_devices()  # looks for a GPU, and says so
+    return tf

@@ -1,0 +1,314 @@
+"""`MODEL_CARD.md`: what metrics.json says, for people."""
+
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
+
+from export.papers import markdown, robustness_table, speed_table, training_runs, usage
+from export.sources import training_run
+from serving.tensors.signature import Signature
+
+_INTENDED_USE = """\
+A small model to try, test and measure a serving set-up with: known accuracy, known answers, low
+cost. It is no building block for decisions about people or safety."""
+_LIMITS = """\
+- It always answers one of these ten classes. A photograph of anything else gets one of them too,
+  often with a high probability: there is no "none of these".
+- It has seen 32x32 pixels with one object that fills the frame. Larger photographs have to be
+  scaled down first, and crowded or distant scenes are outside what was measured.
+- The figures hold for the images named here, which are lossless. Recompressing them as JPEG
+  (quality 75, 4:2:0) {jpeg}; other cameras and crops cost more.
+- The interval covers the choice of test images. It does not cover the spread between trainings:
+  another seed gives another accuracy.
+- The probabilities are a softmax and were not calibrated.
+- CIFAR-10 (A. Krizhevsky, 2009) was published without a licence. Its photographs were collected
+  from the web for the Tiny Images data set, which its authors withdrew in 2020; the rights remain
+  with the photographers. Check what that means for you before any commercial use."""
+_FROM_ELSEWHERE = """\
+A SavedModel made elsewhere, published by `python -m export saved-model`. Nothing is known here
+about its purpose, training data or accuracy: ask its author."""
+_SAVED_MODEL_FILE = "saved_model.pb"
+_TRAINING_FACTS = (
+    ("recipe", "Recipe"),
+    ("seed", "Seed"),
+    ("epochs", "Epochs"),
+    ("wall_seconds", "Time (s)"),
+    ("train_images_per_second", "Training images per second"),
+    ("git_commit", "Commit"),
+    ("finished_utc", "Finished (UTC)"),
+)
+
+
+def render(
+    metrics: Mapping[str, Any],
+    signatures: Mapping[str, Signature],
+    files: Collection[str],
+) -> str:
+    """Write the model card.
+
+    Args:
+        metrics: Content of metrics.json; see version_metrics, benchmark and robustness. Sections
+            that are missing, as those about accuracy and training of a SavedModel from elsewhere,
+            are left out.
+        signatures: Content of signature.json.
+        files: Names of the other files in the folder: graphs, SavedModel, pictures to show.
+
+    Returns:
+        Markdown that ends with a newline.
+    """
+    is_classifier = "variants" in metrics
+    parts = [f"# {metrics['model']}"]
+    if is_classifier:
+        parts += _classifier(metrics, files)
+    else:
+        parts.append(_FROM_ELSEWHERE)
+    if metrics.get("benchmark"):
+        parts += ["## Speed", speed_table.render(metrics["benchmark"])]
+    if metrics.get("parity"):
+        parts += ["## Parity", _parity(metrics["parity"])]
+    parts += ["## How to call it", usage.tensors(signatures)]
+    parts.append(usage.snippet(metrics["model"], signatures))
+    parts += ["## Files", _files(metrics, files)]
+    return "\n\n".join(parts) + "\n"
+
+
+def _classifier(metrics: Mapping[str, Any], files: Collection[str]) -> list[str]:
+    robustness, training = metrics.get("robustness"), metrics.get("training")
+    first = next(iter(metrics["variants"].values()))
+    parts = [_purpose(metrics), _variants(metrics), _origin(metrics)]
+    parts += ["## Intended use", _INTENDED_USE, "## Limits", _LIMITS.format(jpeg=_jpeg(robustness))]
+    if robustness:
+        parts += ["## Robustness", robustness_table.render(robustness)]
+    if "confusion_matrix" in first:
+        parts += _confusions(metrics["class_names"], first["confusion_matrix"])
+    parts += [
+        f"![{picture.partition('.')[0].replace('_', ' ')}]({picture})"
+        for picture in training_run.PICTURES
+        if picture in files
+    ]
+    if training:
+        parts += ["## Training", _training(training)]
+    return [part for part in parts if part]
+
+
+def _purpose(metrics: Mapping[str, Any]) -> str:
+    parameters = metrics.get("parameters")
+    size = "Number of parameters unknown" if parameters is None else f"{parameters:,} parameters"
+    return (
+        "Classifies 32x32 colour photographs as one of ten things: "
+        f"{', '.join(metrics['class_names'])}. {size}, trained on CIFAR-10."
+    )
+
+
+def _origin(metrics: Mapping[str, Any]) -> str:
+    data = metrics.get("data")
+    if not data:
+        return ""
+    return (
+        f"Measured with ONNX Runtime on the published file, on the {data['images']:,} "
+        f"{data['name']} (variant `{data['variant']}`; SHA-256 of pixels and labels "
+        f"`{data['sha256'][:16]}...`)."
+    )
+
+
+def _confusions(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> list[str]:
+    rows = (
+        (f"**{name}**", *(str(count) for count in row))
+        for name, row in zip(names, matrix, strict=True)
+    )
+    return [
+        "## Accuracy by class",
+        _by_class(names, matrix),
+        "## Confusion matrix",
+        "Rows: label. Columns: answer.",
+        markdown.table(("", *names), rows),
+    ]
+
+
+def _variants(metrics: Mapping[str, Any]) -> str:
+    variants = metrics["variants"]
+    header = ["Variant", "Top-1", "95 % interval", "Correct", "Images", "Size"]
+    entries = [(f"{name} (`{entry['file']}`)", entry) for name, entry in variants.items()]
+    reference = metrics.get("reference")
+    if reference:  # what the variants were judged by, where it is not among them
+        entries.append((f"{reference['precision']} (not in this folder)", reference))
+    rows = [_result(name, entry) for name, entry in entries]
+    if any("agreement" in entry for _, entry in entries):
+        header += ["Class of fp32", "Points lost (95 % interval)"]
+        rows = [[*row, *_loss(entry)] for row, (_, entry) in zip(rows, entries, strict=True)]
+    text = markdown.table(header, rows)
+    text += "".join(
+        f"\n\n{name} was made of `{entry['made_from']}` (commit "
+        f"{markdown.commit(entry['git_commit'])}) and judged by the recorded answers of fp32."
+        for name, entry in variants.items()
+        if "made_from" in entry
+    )
+    rejected = metrics.get("rejected_variants") or {}
+    if rejected:
+        reasons = [
+            f"- {precision} ({markdown.percent(entry.get('top1'))}): "
+            f"{'; '.join(entry['objections'])}"
+            for precision, entry in rejected.items()
+        ]
+        text += "\n\nTried, but not published:\n\n" + "\n".join(reasons)
+    return text
+
+
+def _result(name: str, entry: Mapping[str, Any]) -> list[str]:
+    if "top1" not in entry:
+        return [name, *[markdown.NONE] * 4, markdown.megabytes(entry.get("bytes"))]
+    low, high = entry["top1_wilson_95"]
+    return [
+        name,
+        f"**{entry['top1']:.2%}**",
+        f"{low:.2%} to {high:.2%}",
+        f"{entry['correct']:,}",
+        f"{entry['n']:,}",
+        markdown.megabytes(entry.get("bytes")),
+    ]
+
+
+def _loss(entry: Mapping[str, Any]) -> list[str]:
+    """How often a variant names float32's class, and what it loses; the float32 one has none."""
+    if "agreement" not in entry:
+        return [markdown.NONE, markdown.NONE]
+    return [markdown.percent(entry["agreement"]), robustness_table.loss(entry)]
+
+
+def _jpeg(robustness: Mapping[str, Any] | None) -> str:
+    """What recompression costs: as measured, else as reported elsewhere."""
+    variants = ((robustness or {}).get("checks") or {}).get("jpeg_75", {}).get("variants", {})
+    if not variants:
+        return "was reported to cost 2 to 3 points"
+    precision, result = next(iter(variants.items()))
+    return f"costs {precision} {robustness_table.loss(result)} points"
+
+
+def _by_class(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> str:
+    rows = []
+    for label, (name, row) in enumerate(zip(names, matrix, strict=True)):
+        total = sum(row)
+        confused = max((count, other) for other, count in enumerate(row) if other != label)
+        rows.append(
+            (
+                name,
+                f"{row[label] / total:.1%}" if total else "-",
+                f"{row[label]:,} of {total:,}",
+                f"{names[confused[1]]} ({confused[0]})" if confused[0] else "-",
+            )
+        )
+    return markdown.table(("Class", "Accuracy", "Correct", "Most often taken for"), rows)
+
+
+def _training(training: Mapping[str, Any]) -> str:
+    settings = dict(training.get("config", {}))
+    model, recipe = training.get("model", settings.get("model")), training.get("recipe")
+    command = f"python -m training {model} --recipe {recipe} --seed {training.get('seed')}"
+    rows = [
+        (label, str(training[key]))
+        for key, label in _TRAINING_FACTS
+        if training.get(key) is not None
+    ]
+    hardware = training.get("hardware") or {}
+    if hardware:
+        devices = ", ".join(hardware.get("gpus") or []) or "no GPU"
+        rows.append(
+            ("Hardware", f"{hardware.get('cpu')}, {hardware.get('cores')} cores, {devices}")
+        )
+    if training.get("versions"):
+        rows.append(("Versions", ", ".join(f"{k} {v}" for k, v in training["versions"].items())))
+    data = training.get("data") or {}
+    if "train_images" in data:
+        rows.append(
+            (
+                "Images",
+                f"{data['train_images']:,} to train, {data['validation_images']:,} to validate",
+            )
+        )
+    changed = [
+        f"{name} {value}" for name, value in training_runs.changed_settings(training).items()
+    ]
+    note = f", with {', '.join(changed)}" if changed else ""
+    shown = ", ".join(f"{key} {value}" for key, value in settings.items())
+    return f"`{command}`{note}\n\n{markdown.table(('', ''), rows)}\n\nSettings: {shown}."
+
+
+def _parity(parity: Mapping[str, Any]) -> str:
+    if "pairs" not in parity:
+        text = (
+            "No test data are known, so TensorFlow and ONNX Runtime were asked the same random "
+            f"questions (seed {parity['seed']})."
+        )
+        answers = [
+            (entry["signature"], str(entry["rows"]), entry["output"], _delta(entry))
+            for entry in parity["outputs"]
+        ]
+        return (
+            f"{text}\n\n{markdown.table(('Signature', 'Rows', 'Output', 'Largest delta'), answers)}"
+        )
+    text = (
+        "The Keras model, the SavedModel and the ONNX file answered every test image. Tolerance of "
+        f"the logits: rtol {parity['rtol']:g}, atol {parity['atol']:g}. A tie has its two largest "
+        f"logits less than {parity['tie_margin']:g} apart."
+    )
+    rows = [
+        (
+            f"{pair['candidate']} against {pair['reference']}",
+            _delta(pair),
+            f"{pair['tolerance_used']:.0%}",
+            f"{pair['same_class']:,} of {pair['images']:,}",
+            str(pair["ties"]),
+        )
+        for pair in parity["pairs"]
+    ]
+    header = ("Pair", "Largest delta of logits", "Of the tolerance", "Same class", "Ties")
+    return f"{text}\n\n{markdown.table(header, rows)}{_classify_parity(parity)}"
+
+
+def _classify_parity(parity: Mapping[str, Any]) -> str:
+    found = parity.get("classify")
+    if found is None:
+        return ""
+    return (
+        f"\n\nSignature `classify`, the first {found['images']:,} images in tf.Examples: the "
+        f"scores of SavedModel and ONNX differ by {found['max_abs_delta_png']:.1e} at most as PNG "
+        f"files and by {found['max_abs_delta_raw']:.1e} as raw pixels."
+    )
+
+
+def _delta(entry: Mapping[str, Any]) -> str:
+    delta = entry["max_abs_delta"]
+    return f"{delta:.1e}" if delta else "none"
+
+
+def _files(metrics: Mapping[str, Any], files: Collection[str]) -> str:
+    graphs = [*metrics.get("variants", {}).values(), *metrics.get("files", [])]
+    lines = [
+        f"- `{entry['file']}`: ONNX"
+        + (f", SHA-256 `{entry['sha256']}`" if "sha256" in entry else "")
+        + ("" if entry["file"] in files else " (not in this folder)")
+        for entry in graphs
+    ]
+    if _SAVED_MODEL_FILE in files:
+        lines.append(
+            "- `saved_model.pb`, `variables/`: the same as a SavedModel, for TensorFlow Serving"
+        )
+    lines += [
+        "- `signature.json`: names, types and shapes of the tensors in both",
+        "- `metrics.json`: everything above for programs"
+        + (
+            "; `variants.<variant>.predictions` holds the answer to every test image in order, "
+            "one digit (class index) each"
+            if "variants" in metrics
+            else ""
+        ),
+        "- `manifest.json`: size and SHA-256 of every file",
+    ]
+    made = metrics.get("export")
+    if not made:
+        return "\n".join(lines)
+    versions = ", ".join(f"{name} {version}" for name, version in made["versions"].items())
+    return (
+        "\n".join(lines)
+        + f"\n\nExported {made['finished_utc']} at commit {made['git_commit']} with opset "
+        f"{made['opset']} by {versions}."
+    )

@@ -1,0 +1,138 @@
+"""The papers of a published version, changed together: metrics.json, MODEL_CARD.md, manifest.json.
+
+A version's graphs never change. Figures that are measured later, on another machine or on other
+images, become sections of its metrics.json, and the card and the manifest follow.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from export.errors import ExportError
+from export.papers import model_card
+from serving.errors import DataLoss, ServingError
+from serving.repository import model_folder
+from serving.repository.model_folder import ModelFolder
+from serving.tensors.signature import Signature
+
+
+def read(path: Path) -> tuple[ModelFolder, dict[str, Any]]:
+    """Read a published version, every file of it checked.
+
+    Returns:
+        The version, and the content of its metrics.json.
+
+    Raises:
+        ExportError: it is no published version, or a file of it was altered.
+    """
+    if not (path / model_folder.MANIFEST_FILE).is_file():
+        msg = (
+            f"{path} is no published version: it has no {model_folder.MANIFEST_FILE}; pass a "
+            "folder such as models/simcnn/1"
+        )
+        raise ExportError(msg)
+    try:
+        folder = model_folder.read(path)
+        return folder, read_metrics(path)
+    except ServingError as error:
+        raise ExportError(error.message) from error
+
+
+def read_metrics(path: Path) -> dict[str, Any]:
+    """The content of a version's metrics.json.
+
+    Raises:
+        ExportError: there is none, or it is no JSON.
+    """
+    file = path / model_folder.METRICS_FILE
+    try:
+        content: dict[str, Any] = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        msg = f"{file} cannot be read ({error}); export the version again"
+        raise ExportError(msg) from error
+    return content
+
+
+def write(
+    folder: Path,
+    signatures: Mapping[str, Signature],
+    metrics: dict[str, Any],
+    *,
+    class_names: tuple[str, ...] = (),
+) -> None:
+    """Write the papers of a version that is being made; the manifest comes with its publication.
+
+    Args:
+        folder: Its graphs are there.
+        signatures: By name.
+        metrics: For metrics.json.
+        class_names: For signature.json.
+    """
+    model_folder.write_signatures(folder, signatures, class_names=class_names)
+    model_folder.write_json(folder / model_folder.METRICS_FILE, metrics)
+    card = render_card(folder, metrics)
+    (folder / model_folder.MODEL_CARD_FILE).write_text(card, encoding="utf-8")
+
+
+def render_card(path: Path, metrics: Mapping[str, Any]) -> str:
+    """The model card of a version.
+
+    Args:
+        path: Its folder; tells the signatures, and which files there are.
+        metrics: Content of its metrics.json.
+    """
+    document = json.loads((path / model_folder.SIGNATURE_FILE).read_text("utf-8"))
+    signatures = {
+        name: Signature.from_json(entry) for name, entry in document["signatures"].items()
+    }
+    files = {file.relative_to(path).as_posix() for file in path.rglob("*") if file.is_file()}
+    return model_card.render(metrics, signatures, files)
+
+
+def expected_card(path: Path) -> str:
+    """What MODEL_CARD.md should say, its own content left aside.
+
+    Raises:
+        ExportError: another file of the version was altered.
+    """
+    try:
+        model_folder.verify_manifest(path, besides={model_folder.MODEL_CARD_FILE})
+    except DataLoss as error:
+        raise ExportError(error.message) from error
+    return render_card(path, read_metrics(path))
+
+
+def add_section(path: Path, name: str, section: Mapping[str, Any]) -> None:
+    """Put a section into metrics.json, in place of one of that name; the card follows.
+
+    Raises:
+        ExportError: a file of the version was altered, or the folder cannot be written to.
+    """
+    metrics = {**read_metrics(path), name: section}
+    _replace(
+        path,
+        {
+            model_folder.METRICS_FILE: model_folder.to_json(metrics),
+            model_folder.MODEL_CARD_FILE: render_card(path, metrics),
+        },
+    )
+
+
+def write_card(path: Path) -> None:
+    """Write MODEL_CARD.md anew from the version's other files.
+
+    Raises:
+        ExportError: one of them was altered, or the folder cannot be written to.
+    """
+    _replace(path, {model_folder.MODEL_CARD_FILE: render_card(path, read_metrics(path))})
+
+
+def _replace(path: Path, documents: Mapping[str, str]) -> None:
+    try:
+        model_folder.replace_documents(path, documents)
+    except DataLoss as error:
+        raise ExportError(error.message) from error
+    except OSError as error:
+        msg = f"cannot write to {path} ({error.strerror or error}); make it writable"
+        raise ExportError(msg) from error

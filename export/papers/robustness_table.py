@@ -1,0 +1,50 @@
+"""The section `robustness` of metrics.json for people."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from export.papers import markdown
+
+
+def render(section: Mapping[str, Any]) -> str:
+    """A table of all results, under a sentence that says how the images were made."""
+    rows = [
+        (
+            f"{check['settings']['format']}, quality {check['settings']['quality']}",
+            precision,
+            markdown.accuracy(result["top1"], result["top1_wilson_95"], result["n"]),
+            loss(result),
+            markdown.percent(result["agreement"]),
+        )
+        for check in section["checks"].values()
+        for precision, result in check["variants"].items()
+    ]
+    header = (
+        "Images",
+        "Variant",
+        "Top-1 (95 % interval)",
+        "Points lost (95 % interval)",
+        "Answered as before",
+    )
+    return f"{conditions(section)}\n\n{markdown.table(header, rows)}"
+
+
+def conditions(section: Mapping[str, Any]) -> str:
+    """How the images were made."""
+    encoder = next(iter(section["checks"].values()))["settings"]
+    versions, subsampling = section["versions"], encoder["subsampling"]
+    return (
+        f"The same {section['data']['images']:,} test images, encoded as baseline JPEG with "
+        f"{subsampling} chroma by Pillow {versions['pillow']} (libjpeg-turbo "
+        f"{versions['libjpeg-turbo']}, standard Huffman tables) and decoded by the server's "
+        "decoder. What is lost is lost against the same variant on the lossless images, with the "
+        "interval of paired answers."
+    )
+
+
+def loss(result: Mapping[str, Any]) -> str:
+    """Points lost with their interval: `2.43 (1.90 to 2.96)`; a dash if that is not known."""
+    if "drop_interval_95" not in result:
+        return markdown.NONE
+    low, high = result["drop_interval_95"]
+    return f"{result['drop_points']:z.2f} ({low:z.2f} to {high:z.2f})"

@@ -1,0 +1,163 @@
+"""Results of trainings, kept as docs/results/training/*.json, and their tables.
+
+Each file is the metrics.json of a run without what is long: confusion matrix, accuracy by class.
+"""
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import fmean, stdev
+from typing import Any
+
+from export.errors import ExportError
+from export.papers import markdown
+from export.sources import training_run
+from serving.repository import model_folder
+from training.report.sources.runs import overrides
+
+# Test accuracy in the report whose two models are trained here (a single run each).
+REFERENCES = {"simcnn": 0.7161, "resnet50": 0.7929}
+_METRICS_FILE = "metrics.json"
+_LONG = frozenset({"class_names", "confusion_matrix", "per_class_accuracy", "predictions"})
+_NEEDED = frozenset({"model", "recipe", "seed", "epochs", "top1", "finished_utc"})
+
+
+def add(run_dir: Path, results_dir: Path) -> Path:
+    """Keep the result of a finished run.
+
+    Args:
+        run_dir: Holds metrics.json; nothing else of the run is needed.
+        results_dir: Gets `<model>-<recipe>-seed<seed>-<time of finish>.json`.
+
+    Returns:
+        The file.
+
+    Raises:
+        ExportError: there is no metrics.json, or it is not that of a training.
+    """
+    source = run_dir / _METRICS_FILE
+    metrics = _read(source)
+    kept = training_run.without_paths(
+        {name: value for name, value in metrics.items() if name not in _LONG}
+    )
+    finished = re.sub(r"[^0-9T]", "", str(metrics["finished_utc"])[:19])
+    name = f"{metrics['model']}-{metrics['recipe']}-seed{metrics['seed']}-{finished}.json"
+    results_dir.mkdir(parents=True, exist_ok=True)
+    model_folder.write_json(results_dir / name, kept)
+    return results_dir / name
+
+
+def read_all(results_dir: Path) -> list[dict[str, Any]]:
+    """The results in a folder, by model, recipe, settings, seed and time; none without a folder.
+
+    Raises:
+        ExportError: a file is not the result of a training.
+    """
+    return sorted(map(_read, results_dir.glob("*.json")), key=_order)
+
+
+def render(runs: Sequence[Mapping[str, Any]]) -> str:
+    """The tables: first by recipe, then run by run.
+
+    Returns:
+        Markdown without headings of the first level.
+    """
+    if not runs:
+        return "No results are kept yet."
+    groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for run in runs:
+        groups.setdefault((run["model"], recipe(run)), []).append(run)
+    by_recipe = markdown.table(
+        ("model", "recipe", "runs", "mean top-1", "standard deviation", "published reference"),
+        [
+            (
+                f"`{model}`",
+                name,
+                str(len(group)),
+                markdown.percent(fmean(run["top1"] for run in group)),
+                _spread([run["top1"] for run in group]),
+                markdown.percent(REFERENCES.get(model)),
+            )
+            for (model, name), group in groups.items()
+        ],
+    )
+    each = markdown.table(
+        (
+            "model",
+            "recipe",
+            "seed",
+            "epochs",
+            "top-1 (95 % interval)",
+            "time",
+            "images/s",
+            "hardware",
+            "commit",
+        ),
+        map(_row, runs),
+    )
+    return (
+        f"## By recipe\n\n{by_recipe}\n\nThe standard deviation is that of a sample (n - 1), over "
+        f"trainings with different seeds or on different machines.\n\n## Run by run\n\n{each}"
+    )
+
+
+def recipe(run: Mapping[str, Any]) -> str:
+    """A run's recipe and the settings in which it departed from it: "best, epochs 30"."""
+    changes = training_run.without_paths(changed_settings(run))
+    return ", ".join([str(run.get("recipe")), *(f"{k} {v}" for k, v in changes.items())])
+
+
+def changed_settings(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in which a run departed from its recipe as it is today, seed apart."""
+    settings = run.get("config") or {}
+    return overrides(settings) if {"model", "recipe"} <= set(settings) else {}
+
+
+def hardware(run: Mapping[str, Any]) -> str:
+    """What a training ran on: its GPUs, or the processor and its cores."""
+    known = run.get("hardware") or {}
+    gpus: list[str] = known.get("gpus") or []
+    if gpus:
+        counts = {name: gpus.count(name) for name in gpus}
+        return ", ".join(f"{n} x {name}" if n > 1 else name for name, n in counts.items())
+    if not known.get("cpu"):
+        return markdown.NONE
+    return f"{known['cpu']}, {known.get('cores')} cores"
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        metrics = json.loads(file.read_text("utf-8"))
+        missing = sorted(_NEEDED - set(metrics))
+    except (OSError, TypeError, ValueError) as error:
+        msg = f"{file} cannot be read ({error}); expected metrics.json of a finished training"
+        raise ExportError(msg) from error
+    if missing:
+        msg = f"{file} lacks {', '.join(missing)}; expected metrics.json of a finished training"
+        raise ExportError(msg)
+    return dict(metrics)
+
+
+def _order(run: Mapping[str, Any]) -> tuple[str, str, int, str]:
+    return str(run["model"]), recipe(run), int(run["seed"]), str(run["finished_utc"])
+
+
+def _row(run: Mapping[str, Any]) -> tuple[str, ...]:
+    speed = run.get("train_images_per_second")
+    accuracy = markdown.accuracy(run.get("top1"), run.get("top1_wilson_95"), run.get("n"))
+    return (
+        f"`{run['model']}`",
+        recipe(run),
+        str(run["seed"]),
+        str(run["epochs"]),
+        accuracy,
+        markdown.duration(run.get("wall_seconds")),
+        markdown.NONE if speed is None else f"{speed:,.0f}",
+        hardware(run),
+        markdown.commit(run.get("git_commit")),
+    )
+
+
+def _spread(shares: Sequence[float]) -> str:
+    return f"{100 * stdev(shares):.2f} points" if len(shares) > 1 else markdown.NONE

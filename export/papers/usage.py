@@ -1,0 +1,45 @@
+"""How a version is called, for its model card."""
+
+from collections.abc import Mapping
+
+from export.papers import markdown
+from serving.tensors.signature import DataType, Signature, TensorSpec
+
+
+def tensors(signatures: Mapping[str, Signature]) -> str:
+    """A table of all inputs and outputs."""
+    rows = [
+        (f"`{name}`", kind, f"`{alias}`", spec.dtype.name, str(list(spec.shape)))
+        for name, signature in signatures.items()
+        for kind, specs in (("input", signature.inputs), ("output", signature.outputs))
+        for alias, spec in specs.items()
+    ]
+    return markdown.table(("Signature", "", "Name", "Type", "Shape"), rows)
+
+
+def snippet(model: str, signatures: Mapping[str, Signature]) -> str:
+    """Six lines of Python that ask the first signature."""
+    name, signature = next(iter(signatures.items()))
+    inputs = ", ".join(f'"{alias}": {_example(spec)}' for alias, spec in signature.inputs.items())
+    named = "" if name == "serving_default" else f', signature_name="{name}"'
+    lines = [
+        "import numpy as np",
+        "from serving.client import PredictClient",
+        "",
+        f"inputs = {{{inputs}}}",
+        'with PredictClient("localhost:8500") as client:',
+        f'    print(client.predict("{model}", inputs{named}))',
+    ]
+    text = "Put your own arrays where the zeros stand"
+    if "images" in signature.inputs:
+        text += " (RGB, 0 to 255; scaling and softmax are in the graph)"
+    elif signature.feature_spec:
+        text += ", and serialized tf.Examples where the empty one stands"
+    return f"{text}:\n\n```python\n" + "\n".join(lines) + "\n```"
+
+
+def _example(spec: TensorSpec) -> str:
+    if spec.dtype is DataType.DT_STRING:
+        return 'np.array([b""], object)'
+    shape = tuple(1 if size == -1 else size for size in spec.shape)
+    return f"np.zeros({shape}, np.{spec.dtype.numpy.name})"

@@ -1,0 +1,126 @@
+"""The content of a version's `metrics.json`: how good the artefact is, and where it comes from.
+
+    model, parameters, class_names
+    data        the test images: variant, SHA-256 of pixels and labels, number
+    variants    the ONNX files in the folder by precision ("fp32", "w8", ...): file, size,
+                SHA-256; n, correct, top1, top1_wilson_95, loss (mean cross-entropy in nats),
+                per_class_accuracy, confusion_matrix (row = label, column = answer) and
+                predictions: the answer to each test image, in order, as one digit (class index);
+                those other than fp32 also agreement, drop_points and drop_interval_95 (see
+                variant_gate), int8 also calibration (the images, see there) and speed
+    rejected_variants  by precision: the same for those that the gate refused, without a file but
+                with objections
+    reference   the same for fp32 if it was made for comparison and is not published
+    parity      tolerances, and for each pair of artefacts how far they are apart; `classify`: the
+                same for the scores of pictures in tf.Examples
+    training    recipe, settings, seed, epochs, seconds, hardware, versions, commit
+    export      versions, opset, time, commit
+
+Top-1 and predictions are those of the ONNX file that lies in the same folder, asked offline as the
+server asks it: a server that answers otherwise is at fault.
+"""
+
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import numpy.typing as npt
+import onnx
+import tensorflow as tf
+
+from export.convert import to_onnx
+from export.gates import parity
+from export.gates.answers import Answers
+from export.gates.parity import Pair
+from serving.tensors.signature import Signature
+from training import environment
+from training.data.cifar10 import CLASS_NAMES, Split
+from training.evaluation.accuracy import score, wilson_interval
+
+_PACKAGES = ("numpy", "onnx", "onnxruntime", "onnxslim", "tf2onnx")
+
+
+def data_section(split: Split, variant: str) -> dict[str, Any]:
+    """Which images the figures were measured on."""
+    return {
+        "name": "CIFAR-10 test images",
+        "variant": variant,
+        "sha256": split.sha256(),
+        "images": len(split),
+    }
+
+
+def variant_section(file: Path, answers: Answers, labels: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """Accuracy of an ONNX file; the classes that it serves count, not those of its logits.
+
+    Args:
+        file: The file.
+        answers: Its answers to n images.
+        labels: The right classes, int64, shape (n,).
+    """
+    matrix = np.zeros((len(CLASS_NAMES), len(CLASS_NAMES)), dtype=np.int64)
+    np.add.at(matrix, (labels, answers.classes), 1)
+    right, totals = matrix.diagonal(), matrix.sum(axis=1)
+    n, correct = len(labels), int(right.sum())
+    return {
+        **file_section(file),
+        "n": n,
+        "correct": correct,
+        "top1": correct / n,
+        "top1_wilson_95": list(wilson_interval(correct, n)),
+        "loss": score(answers.logits, labels).loss,
+        "per_class_accuracy": {
+            name: int(right[label]) / int(totals[label]) if totals[label] else None
+            for label, name in enumerate(CLASS_NAMES)
+        },
+        "confusion_matrix": matrix.tolist(),
+        "predictions": "".join(str(answer) for answer in answers.classes),
+    }
+
+
+def file_section(file: Path) -> dict[str, Any]:
+    """Name, size and digest of a file."""
+    content = file.read_bytes()
+    return {
+        "file": file.name,
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
+    }
+
+
+def parity_section(pairs: Sequence[Pair]) -> dict[str, Any]:
+    """How far the artefacts are apart."""
+    return {
+        "rtol": parity.RTOL,
+        "atol": parity.ATOL,
+        "probability_rtol": parity.PROBABILITY_RTOL,
+        "tie_margin": parity.TIE_MARGIN,
+        "pairs": [pair.as_dict() for pair in pairs],
+    }
+
+
+def export_section(file: Path, signatures: dict[str, Signature]) -> dict[str, Any]:
+    """What made the artefacts.
+
+    Args:
+        file: The first signature's ONNX file.
+        signatures: All that are published.
+    """
+    model = onnx.load(file)
+    return {
+        "signatures": sorted(signatures),
+        "opset": to_onnx.OPSET,
+        "ir_version": model.ir_version,
+        "versions": {
+            "keras": keras.__version__,
+            "tensorflow": tf.__version__,  # it comes under several package names
+            **{name: metadata.version(name) for name in _PACKAGES},
+        },
+        "git_commit": environment.git_commit(),
+        "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+    }

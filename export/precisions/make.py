@@ -1,0 +1,149 @@
+"""The variants of a model: made from its float32 graph, asked about every test image, and judged.
+
+    model.onnx ─▶ fp16, w8, int8 ─▶ answers ─▶ gates.precision ─▶ kept or removed
+
+A variant that may not be published does not stand in the way of the others.
+"""
+
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from export.gates import answers
+from export.gates.precision import LIMITS, compare, objections, too_slow
+from export.measure import speed
+from export.papers import version_metrics
+from export.precisions import fp16, int8, w8
+from export.precisions.calibration import Calibration
+from serving.repository import model_folder
+from serving.repository.model_folder import Precision
+from training.data.cifar10 import Split
+
+FP32: Precision = "fp32"
+INT8: Precision = "int8"
+
+_log = logging.getLogger("export")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Variants:
+    """What became of the variants that were asked for.
+
+    Attributes:
+        kept: Sections for metrics.json by precision; their files lie in the folder.
+        rejected: Likewise for those that the gate refused, with `objections`; without files.
+    """
+
+    kept: dict[Precision, dict[str, Any]] = field(default_factory=dict)
+    rejected: dict[Precision, dict[str, Any]] = field(default_factory=dict)
+
+    def sections(self, fp32: Mapping[str, Any], *, with_fp32: bool) -> dict[str, Any]:
+        """The sections of metrics.json: variants, and if need be rejected_variants and reference.
+
+        Args:
+            fp32: What version_metrics.variant_section says about the float32 graph.
+            with_fp32: Whether that is published, too.
+        """
+        published = {FP32: dict(fp32), **self.kept} if with_fp32 else dict(self.kept)
+        sections: dict[str, Any] = {"variants": published}
+        if self.rejected:
+            sections["rejected_variants"] = dict(self.rejected)
+        if not with_fp32:
+            facts = {key: value for key, value in fp32.items() if key != "file"}
+            sections["reference"] = {"precision": FP32, **facts}
+        return sections
+
+
+def make(
+    fp32_file: Path,
+    wanted: Sequence[Precision],
+    *,
+    test: Split,
+    fp32_classes: npt.NDArray[np.int64],
+    calibration: Calibration | None = None,
+) -> Variants:
+    """Write the variants beside the float32 graph and judge them.
+
+    Args:
+        fp32_file: `model.onnx` in the folder of a version that is being made.
+        wanted: Precisions other than fp32.
+        test: Images to ask about.
+        fp32_classes: What the float32 model answers to them, int64, shape (n,).
+        calibration: Images to set the ranges of int8 by; needed if that is wanted.
+    """
+    outcome = Variants()
+    for precision in wanted:
+        file = fp32_file.with_name(model_folder.variant_file(fp32_file.name, precision))
+        file.write_bytes(_content(onnx.load(fp32_file), precision, calibration))
+        section, objections = _judge(
+            fp32_file, file, precision, test=test, fp32_classes=fp32_classes
+        )
+        if precision == INT8 and calibration:
+            section["calibration"] = calibration.as_dict()
+        if objections:
+            file.unlink()
+            del section["file"]
+            outcome.rejected[precision] = {"objections": objections, **section}
+            _log.info("%s is not published: it %s", file.name, "; it ".join(objections))
+        else:
+            outcome.kept[precision] = section
+            _log.info("%s: %s", file.name, _summary(section))
+    return outcome
+
+
+def _content(
+    model: onnx.ModelProto, precision: Precision, calibration: Calibration | None
+) -> bytes:
+    if precision == INT8:
+        if calibration is None:
+            msg = "int8 needs images for its calibration"
+            raise TypeError(msg)
+        variant = int8.quantize(model, calibration.images)
+    else:
+        variant = fp16.convert(model) if precision == "fp16" else w8.quantize(model)
+    # Converters put their own name there.
+    variant.producer_name, variant.producer_version = model.producer_name, model.producer_version
+    content: bytes = variant.SerializeToString(deterministic=True)
+    return content
+
+
+def _judge(
+    fp32_file: Path,
+    file: Path,
+    precision: Precision,
+    *,
+    test: Split,
+    fp32_classes: npt.NDArray[np.int64],
+) -> tuple[dict[str, Any], list[str]]:
+    """The variant's section for metrics.json, and what speaks against it."""
+    limits = LIMITS[precision]
+    given = answers.of_onnx(file, test.images, precision)
+    comparison = compare(fp32_classes, given.classes, test.labels)
+    found = objections(limits, comparison)
+    section = {
+        **version_metrics.variant_section(file, given, test.labels),
+        **comparison.as_dict(),
+    }
+    if limits.must_be_faster and not found:
+        measured = speed.measure(fp32_file, file, precision, test.images)
+        section["speed"] = measured.as_dict()
+        found += too_slow(measured.speedup)
+    return section, found
+
+
+def _summary(section: dict[str, Any]) -> str:
+    low, high = section["drop_interval_95"]
+    text = (
+        f"{section['top1']:.2%} correct, {section['agreement']:.2%} as fp32 answers, loses "
+        f"{section['drop_points']:.2f} points (95 % interval {low:.2f} to {high:.2f}), "
+        f"{section['bytes'] / 1e6:.2f} MB"
+    )
+    for batch, times in section.get("speed", {}).get("batches", {}).items():
+        text += f", {times['speedup']:.2f} times as fast as fp32 at batch {batch}"
+    return text

@@ -1,0 +1,223 @@
+"""Publish a model: write every file of its next version, ask them all, and let it appear at once.
+
+    run folder ─▶ SavedModel ─▶ ONNX ─▶ parity gate ─▶ variants ─▶ documents ─▶ <name>/<N>/
+
+A step that fails leaves no version behind.
+"""
+
+import logging
+import shutil
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from export.convert import classify_signature, to_onnx, to_saved_model
+from export.errors import GateFailed
+from export.gates import answers, parity, random_inputs
+from export.gates.answers import Answers
+from export.papers import papers, version_metrics
+from export.precisions import make
+from export.precisions.make import FP32, INT8, Variants
+from export.publishing import shared
+from export.sources import saved_model, training_run
+from export.sources.training_run import Run
+from serving.repository import model_folder
+from serving.repository.model_folder import Precision
+from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
+from training.data.cifar10 import CLASS_NAMES
+
+_PICTURES_LIMIT_BYTES = 200_000
+# Share of images whose class may change between the trainer's GPU and the gate's CPU: a GPU
+# computes in TensorFloat-32, for which agreement of 99.9 % and more was measured.
+_GPU_SLACK = 0.001
+_log = logging.getLogger("export")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Published:
+    """A new version.
+
+    Attributes:
+        path: Its folder.
+        metrics: Content of its metrics.json.
+    """
+
+    path: Path
+    metrics: dict[str, Any]
+
+
+def publish_run(
+    run_dir: Path,
+    models_dir: Path,
+    *,
+    name: str | None = None,
+    data_dir: Path | None = None,
+    precisions: Sequence[Precision] = (FP32,),
+) -> Published:
+    """Publish a trained model after the gate has compared all artefacts on the test images.
+
+    Args:
+        run_dir: A finished run of `python -m training`.
+        models_dir: The version becomes `<models_dir>/<name>/<N>/`.
+        name: The run's model name by default.
+        data_dir: See training.data.cifar10.load; must hold the images that the run was trained with
+            (for int8) and judged by.
+        precisions: What to publish. A variant that the gate refuses is left out. Without fp32 the
+            folder has neither model.onnx nor the SavedModel: they are made, compared and removed.
+
+    Raises:
+        ExportError: the run, the data or the place cannot be used.
+        GateFailed: an artefact answers otherwise than the trained model, or all variants asked for
+            were refused; nothing is published.
+    """
+    run = training_run.read(run_dir)
+    split = shared.images(
+        data_dir, "test", sha256=run.metrics["data"].get("test_sha256", "unknown"), used_by=run.path
+    )
+    calibrated = None
+    if INT8 in precisions:
+        calibrated = shared.calibration_images(
+            data_dir, sha256=run.metrics["data"].get("train_sha256"), used_by=run.path
+        )
+    with shared.step(f"loading {run.model_file}"):
+        model = to_saved_model.load_keras(run.model_file)
+    name = name or run.model_name
+    metrics: dict[str, Any] = {}
+
+    def write(folder: Path) -> None:
+        with shared.step("writing the SavedModel"):
+            to_saved_model.write(model, folder)
+        signatures = saved_model.read_signatures(folder, [DEFAULT_SIGNATURE_NAME])
+        with shared.step("converting it to ONNX"):
+            to_onnx.write(folder, signatures, model_name=name, class_names=CLASS_NAMES)
+        classify = classify_signature.read(folder, signatures[DEFAULT_SIGNATURE_NAME], CLASS_NAMES)
+        signatures[classify_signature.NAME] = classify
+        onnx_file = folder / model_folder.ONNX_FILE
+        with shared.step(f"asking Keras about {len(split):,} test images"):
+            keras_answers = answers.of_keras(model, split.images)
+        with shared.step("asking the SavedModel"):
+            saved_model_answers = answers.of_saved_model(folder, split.images)
+        with shared.step("asking ONNX Runtime"):
+            onnx_answers = answers.of_onnx(onnx_file, split.images)
+        pairs = parity.check([keras_answers, saved_model_answers, onnx_answers])
+        check_accuracy(run, onnx_answers, split.labels)
+        with shared.step("asking the SavedModel about pictures in tf.Examples"):
+            examples = classify_signature.check(folder, classify, split.images, onnx_answers)
+        made = Variants()
+        if others := [precision for precision in precisions if precision != FP32]:
+            with shared.step(f"making and judging {', '.join(others)}"):
+                made = make.make(
+                    onnx_file,
+                    others,
+                    test=split,
+                    fp32_classes=onnx_answers.classes,
+                    calibration=calibrated,
+                )
+        fp32 = version_metrics.variant_section(onnx_file, onnx_answers, split.labels)
+        metrics.update(
+            model=name,
+            parameters=model.count_params(),
+            class_names=list(CLASS_NAMES),
+            data=version_metrics.data_section(split, str(run.metrics["data"]["variant"])),
+            **made.sections(fp32, with_fp32=FP32 in precisions),
+            parity={**version_metrics.parity_section(pairs), classify_signature.NAME: examples},
+            training=run.training_section(),
+            export=version_metrics.export_section(onnx_file, signatures),
+        )
+        if FP32 not in precisions:
+            _remove_float32(folder)
+        if not metrics["variants"]:
+            raise GateFailed(
+                shared.all_refused(metrics["rejected_variants"], f"pass --precision {FP32}")
+            )
+        _copy_pictures(run, folder)
+        papers.write(folder, signatures, metrics, class_names=CLASS_NAMES)
+
+    return Published(path=shared.publish(models_dir, name, write), metrics=metrics)
+
+
+def publish_saved_model(
+    source: Path,
+    models_dir: Path,
+    *,
+    name: str,
+    wanted: Collection[str] = (),
+    free_size: int = 16,
+) -> Published:
+    """Publish any SavedModel with tensor inputs after a comparison on random inputs.
+
+    Args:
+        source: Holds saved_model.pb.
+        models_dir: The version becomes `<models_dir>/<name>/<N>/`.
+        name: Name of the model.
+        wanted: Signatures to publish; all by default.
+        free_size: Size of free dimensions other than the batch in the random inputs.
+
+    Raises:
+        ExportError: the SavedModel or the place cannot be used.
+        GateFailed: ONNX Runtime answers otherwise than TensorFlow; nothing is published.
+    """
+    read = saved_model.read_signatures(source, wanted)
+    metrics: dict[str, Any] = {}
+
+    def write(folder: Path) -> None:
+        with shared.step(f"copying {source}"):
+            saved_model.copy(source, folder)
+        with shared.step(f"converting {len(read)} signatures to ONNX"):
+            signatures = to_onnx.write(folder, read, model_name=name)
+        with shared.step("asking both with random inputs"):
+            findings = random_inputs.check(folder, signatures, free_size=free_size)
+        files = sorted({signature.file for signature in signatures.values()})
+        first = folder / model_folder.ONNX_FILE
+        metrics.update(
+            model=name,
+            files=[version_metrics.file_section(folder / file) for file in files],
+            parity={"inputs": "random", "seed": random_inputs.SEED, "outputs": findings},
+            export=version_metrics.export_section(first, signatures),
+        )
+        papers.write(folder, signatures, metrics)
+
+    return Published(path=shared.publish(models_dir, name, write), metrics=metrics)
+
+
+def check_accuracy(run: Run, onnx: Answers, labels: npt.NDArray[np.int64]) -> None:
+    """Compare the number of correct answers with the one that the training found.
+
+    It must be the same, except for ties and, when a GPU judged the trained model, 0.1 % of the
+    images.
+
+    Raises:
+        GateFailed: it is another number.
+    """
+    correct = int((onnx.classes == labels).sum())
+    slack = int(parity.tied(onnx.logits).sum())
+    if not run.was_float32_on_cpu:
+        slack += int(_GPU_SLACK * len(labels))
+    if abs(correct - run.correct) > slack:
+        msg = (
+            f"accuracy gate: model.onnx classifies {correct:,} of {len(labels):,} test images "
+            f"correctly, {run.path / 'metrics.json'} says {run.correct:,} (may differ by {slack}); "
+            "model.keras and metrics.json are not of the same training: train again; nothing was "
+            "published"
+        )
+        raise GateFailed(msg)
+
+
+def _remove_float32(folder: Path) -> None:
+    """Remove what holds the weights in float32, after it has been compared."""
+    (folder / model_folder.ONNX_FILE).unlink()
+    saved_model.remove(folder)
+
+
+def _copy_pictures(run: Run, folder: Path) -> None:
+    pictures = [run.path / name for name in training_run.PICTURES if (run.path / name).is_file()]
+    size = sum(picture.stat().st_size for picture in pictures)
+    if size > _PICTURES_LIMIT_BYTES:
+        _log.info("pictures left out: %d bytes, at most %d", size, _PICTURES_LIMIT_BYTES)
+        return
+    for picture in pictures:
+        shutil.copyfile(picture, folder / picture.name)

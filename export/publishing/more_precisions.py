@@ -1,0 +1,143 @@
+"""More precisions of a version that is published already, without its training.
+
+    model.onnx, or model.w8.onnx in float32 ─▶ variants ─▶ documents ─▶ <name>/<N + 1>/
+
+They are judged by the recorded answers of the float32 model, as those before them were. A version
+that holds w8 alone has lost the exact weights, but not what they answered.
+"""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+
+from export.errors import ExportError, GateFailed
+from export.measure import benchmark, robustness
+from export.papers import papers
+from export.precisions import make, w8
+from export.precisions.make import FP32, INT8, Variants
+from export.publishing import shared
+from export.publishing.from_run import Published
+from serving.repository import model_folder
+from serving.repository.model_folder import ModelFolder, Precision
+from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
+from training import environment
+from training.data.cifar10 import CLASS_NAMES
+
+W8: Precision = "w8"
+
+
+def publish(
+    version: Path, models_dir: Path, *, precisions: Sequence[Precision], data_dir: Path | None
+) -> Published:
+    """Publish the files of a version once more, with other precisions among them.
+
+    What was measured of the old set (benchmark, robustness) is left out of metrics.json.
+
+    Args:
+        version: A published version with model.onnx or model.w8.onnx; it stays as it is.
+        models_dir: The new version becomes `<models_dir>/<name>/<N>/`.
+        precisions: What to make; those that are there already are made anew.
+        data_dir: See training.data.cifar10.load; must hold the images that the version was judged
+            by, and for int8 those it was trained with.
+
+    Raises:
+        ExportError: the version, the data or the place cannot be used.
+        GateFailed: all precisions were refused; nothing is published.
+    """
+    folder, metrics = papers.read(version)
+    source = _source(folder, precisions)
+    fp32_classes = _recorded(version, metrics)
+    split = shared.images(data_dir, "test", sha256=metrics["data"]["sha256"], used_by=version)
+    calibrated = None
+    if INT8 in precisions:
+        sha256 = metrics["training"]["data"].get("train_sha256")
+        calibrated = shared.calibration_images(data_dir, sha256=sha256, used_by=version)
+
+    def write(target: Path) -> None:
+        _copy(version, target)
+        fp32_file = target / model_folder.ONNX_FILE
+        if source.name != fp32_file.name:
+            onnx.save(w8.restore(onnx.load(source)), fp32_file)
+        with shared.step(f"making and judging {', '.join(precisions)}"):
+            made = make.make(
+                fp32_file,
+                precisions,
+                test=split,
+                fp32_classes=fp32_classes,
+                calibration=calibrated,
+            )
+        if source.name != fp32_file.name:
+            fp32_file.unlink()
+        if not made.kept:
+            raise GateFailed(shared.all_refused(made.rejected, f"serve {version} as it is"))
+        _record(metrics, made, source)
+        papers.write(target, folder.signatures, metrics, class_names=CLASS_NAMES)
+
+    return Published(path=shared.publish(models_dir, metrics["model"], write), metrics=metrics)
+
+
+def _source(folder: ModelFolder, precisions: Sequence[Precision]) -> Path:
+    """The file to make the others from."""
+    signature = folder.signatures.get(DEFAULT_SIGNATURE_NAME)
+    file = signature.file if signature else model_folder.ONNX_FILE
+    names = [file] if W8 in precisions else [file, model_folder.variant_file(file, W8)]
+    for name in names:
+        if file == model_folder.ONNX_FILE and (folder.path / name).is_file():
+            return folder.path / name
+    msg = (
+        f"{folder.path} has no {' and no '.join(names)} to make {', '.join(precisions)} from; "
+        "export the training again with all precisions"
+    )
+    raise ExportError(msg)
+
+
+def _recorded(version: Path, metrics: Mapping[str, Any]) -> npt.NDArray[np.int64]:
+    """What the float32 model answers to the test images."""
+    recorded = metrics.get("variants", {}).get(FP32) or metrics.get("reference") or {}
+    if "predictions" not in recorded:
+        msg = (
+            f"{version / model_folder.METRICS_FILE} does not record what the float32 model answers "
+            "to the test images; pass a version that python -m export RUN_DIR has published"
+        )
+        raise ExportError(msg)
+    return np.array([int(digit) for digit in recorded["predictions"]], np.int64)
+
+
+def _copy(version: Path, target: Path) -> None:
+    """Copy all but what is written anew."""
+    written = (model_folder.MANIFEST_FILE, model_folder.METRICS_FILE, model_folder.MODEL_CARD_FILE)
+    shutil.copytree(
+        version,
+        target,
+        dirs_exist_ok=True,
+        ignore=lambda *_: written,
+        copy_function=shutil.copyfile,
+    )
+
+
+def _record(metrics: dict[str, Any], made: Variants, source: Path) -> None:
+    """Put the new precisions into metrics.json, in the usual order."""
+    origin = {
+        "made_from": source.name,
+        "git_commit": environment.git_commit(),
+        "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+    for key, found in (("variants", made.kept), ("rejected_variants", made.rejected)):
+        sections = {
+            name: section
+            for name, section in metrics.get(key, {}).items()
+            if name not in made.kept and name not in made.rejected
+        }
+        sections |= {name: {**section, **origin} for name, section in found.items()}
+        ordered = {name: sections[name] for name in model_folder.PRECISIONS if name in sections}
+        metrics.pop(key, None)
+        if ordered:
+            metrics[key] = ordered
+    for section in (benchmark.SECTION, robustness.SECTION):
+        metrics.pop(section, None)

@@ -1,0 +1,241 @@
+"""SavedModels on disk: which signatures they have, and which files belong to them."""
+
+import shutil
+from collections.abc import Collection, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf import saved_model_pb2
+
+from export.errors import ExportError
+from serving.repository.model_folder import ONNX_FILE
+from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, DataType, Signature, TensorSpec
+
+SAVED_MODEL_FILE = "saved_model.pb"
+SUPPORTED = (
+    "supported are dense tensors of numbers or booleans with a known rank, as in a signature with "
+    "input_signature=[tf.TensorSpec([None, 4], tf.float32)], and serialized tf.Examples that go to "
+    "tf.io.parse_example"
+)
+# TensorFlow's own entry, run at load time; no client calls it.
+_INIT_SIGNATURE = "__saved_model_init_op"
+# The first two are cut out by example_cut; the others only explain a refusal.
+_PARSE_OPS = ("ParseExample", "ParseExampleV2")
+_OTHER_PARSE_OPS = ("ParseSequenceExample", "ParseSingle")
+# What a SavedModel consists of; anything else in its folder is not copied.
+_PARTS = (
+    SAVED_MODEL_FILE,
+    "fingerprint.pb",
+    "keras_metadata.pb",
+    "variables",
+    "assets",
+    "assets.extra",
+)
+# Signature names whose ONNX file would be taken for another precision of model.onnx.
+_PRECISIONS = frozenset({"fp16", "fp32", "int8", "w8"})
+
+
+def read_signatures(folder: Path, wanted: Collection[str] = ()) -> dict[str, Signature]:
+    """Read the signatures of a SavedModel, `serving_default` first, then by name.
+
+    The first one's graph goes into `model.onnx`, each further one's into `model.<name>.onnx`.
+    Tensors of the ONNX graph get the aliases as names (an output that shares its alias with an
+    input gets `<alias>_output`); `graph_name` is the name in the SavedModel's graph.
+
+    Args:
+        folder: Holds saved_model.pb.
+        wanted: Names of the signatures to read; all by default.
+
+    Returns:
+        Signatures by name; at least one.
+
+    Raises:
+        ExportError: there is no SavedModel, no such signature, or a tensor that ONNX Runtime cannot
+            take, such as strings that are not serialized tf.Examples.
+    """
+    graph = _serving_graph(folder)
+    names = sorted(name for name in graph.signature_def if name != _INIT_SIGNATURE)
+    if not names:
+        msg = (
+            f"{folder} has no signature; expected at least one: save it with "
+            "tf.saved_model.save(module, path, signatures={'serving_default': function})"
+        )
+        raise ExportError(msg)
+    unknown = sorted(set(wanted) - set(names))
+    if unknown:
+        msg = f"{folder} has no signature {', '.join(unknown)}; it has {', '.join(names)}"
+        raise ExportError(msg)
+    names = [name for name in names if name in wanted or not wanted]
+    names.sort(key=lambda name: name != DEFAULT_SIGNATURE_NAME)  # stable: the rest stays sorted
+    _refuse_unsupported({name: graph.signature_def[name] for name in names}, graph, folder)
+    files = _onnx_files(names)
+    return {name: _to_signature(graph.signature_def[name], files[name]) for name in names}
+
+
+def signature_def(folder: Path, name: str) -> Any:  # noqa: ANN401  of an untyped module
+    """The SignatureDef of that name.
+
+    Raises:
+        ExportError: there is no SavedModel.
+    """
+    return _serving_graph(folder).signature_def[name]
+
+
+def set_method_name(folder: Path, name: str, method_name: str) -> None:
+    """Say which of TensorFlow Serving's methods a signature is for; saving always says Predict.
+
+    Args:
+        folder: Holds saved_model.pb, which is written again.
+        name: Name of the signature.
+        method_name: `tensorflow/serving/classify`, for example.
+
+    Raises:
+        ExportError: there is no SavedModel.
+    """
+    message = _read(folder)
+    for graph in message.meta_graphs:
+        if name in graph.signature_def:
+            graph.signature_def[name].method_name = method_name
+    (folder / SAVED_MODEL_FILE).write_bytes(message.SerializeToString(deterministic=True))
+
+
+def takes_examples(signature: Signature) -> bool:
+    """Whether a signature's input is serialized tf.Examples: other strings are refused."""
+    return any(spec.dtype is DataType.DT_STRING for spec in signature.inputs.values())
+
+
+def copy(source: Path, target: Path) -> None:
+    """Copy the files that make up a SavedModel, and no others, into a version folder."""
+    target.mkdir(parents=True, exist_ok=True)
+    for part in _PARTS:
+        if (source / part).is_dir():
+            if any((source / part).iterdir()):
+                shutil.copytree(source / part, target / part)
+        elif (source / part).exists():
+            shutil.copyfile(source / part, target / part)
+
+
+def remove(folder: Path) -> None:
+    """Remove the files that make up a SavedModel, and no others, from a version folder."""
+    for part in _PARTS:
+        if (folder / part).is_dir():
+            shutil.rmtree(folder / part)
+        else:
+            (folder / part).unlink(missing_ok=True)
+
+
+def _read(folder: Path) -> Any:  # noqa: ANN401  SavedModel, of an untyped module
+    file = folder / SAVED_MODEL_FILE
+    if not file.is_file():
+        msg = f"{file} does not exist; expected a folder that tf.saved_model.save has written"
+        raise ExportError(msg)
+    saved_model = saved_model_pb2.SavedModel()
+    try:
+        saved_model.ParseFromString(file.read_bytes())
+    except DecodeError as error:
+        msg = f"{file} is no SavedModel ({error}); save or copy it again"
+        raise ExportError(msg) from error
+    return saved_model
+
+
+def _serving_graph(folder: Path) -> Any:  # noqa: ANN401  MetaGraphDef, of an untyped module
+    file, saved_model = folder / SAVED_MODEL_FILE, _read(folder)
+    tags = [sorted(graph.meta_info_def.tags) for graph in saved_model.meta_graphs]
+    for graph in saved_model.meta_graphs:
+        if list(graph.meta_info_def.tags) == ["serve"]:
+            return graph
+    msg = f"{file} has graphs tagged {tags}, expected one tagged ['serve']"
+    raise ExportError(msg)
+
+
+def _refuse_unsupported(signature_defs: Mapping[str, Any], graph: Any, folder: Path) -> None:  # noqa: ANN401  see _serving_graph
+    operations = set(_operations(graph))
+    problems = {
+        name: problem
+        for name, definition in signature_defs.items()
+        if (problem := _problem(definition, parses=bool(operations & set(_PARSE_OPS)))) is not None
+    }
+    if not problems:
+        return
+    name, problem = next(iter(problems.items()))
+    others = sorted(op for op in operations if op.startswith(_OTHER_PARSE_OPS))
+    if "DT_STRING" in problem and others:
+        problem += f" (the graph parses with {', '.join(others)})"
+    msg = f"signature {name!r} of {folder}: {problem}; {SUPPORTED}"
+    others = [other for other in signature_defs if other not in problems]
+    if others:
+        msg += f". To publish the others, pass {' '.join(f'--signature {name}' for name in others)}"
+    raise ExportError(msg)
+
+
+def _problem(definition: Any, *, parses: bool) -> str | None:  # noqa: ANN401  of an untyped module
+    """Why a signature cannot be served from an ONNX graph; None if it can, or may be.
+
+    Args:
+        definition: SignatureDef.
+        parses: Whether some operation parses tf.Examples; if so, strings may be no problem, which
+            example_cut finds out.
+    """
+    strings = [info for info in definition.inputs.values() if info.dtype == DataType.DT_STRING]
+    examples = parses and len(strings) == 1
+    for kind, infos in (("input", definition.inputs), ("output", definition.outputs)):
+        if not infos:
+            return f"it has no {kind}"
+        for alias, info in sorted(infos.items()):
+            known = {data_type.value: data_type for data_type in DataType}
+            if info.WhichOneof("encoding") != "name":
+                return f"{kind} {alias!r} is sparse or composite"
+            if info.dtype not in known:
+                return f"{kind} {alias!r} has element type {info.dtype}, which NumPy does not have"
+            if known[info.dtype] is DataType.DT_STRING and not examples:
+                return f"{kind} {alias!r} is DT_STRING"
+            if info.tensor_shape.unknown_rank:
+                return f"{kind} {alias!r} has a shape of unknown rank"
+    return None
+
+
+def _operations(graph: Any) -> Iterable[str]:  # noqa: ANN401  see _serving_graph
+    for node in graph.graph_def.node:
+        yield node.op
+    for function in graph.graph_def.library.function:
+        for node in function.node_def:
+            yield node.op
+
+
+def _onnx_files(names: list[str]) -> dict[str, str]:
+    files = {names[0]: ONNX_FILE}
+    for name in names[1:]:
+        safe = "".join(char if char.isalnum() or char in "_-." else "_" for char in name)
+        file = f"model.{safe}.onnx"
+        while safe in _PRECISIONS or file in files.values():
+            safe += "_"
+            file = f"model.{safe}.onnx"
+        files[name] = file
+    return files
+
+
+def _to_signature(definition: Any, file: str) -> Signature:  # noqa: ANN401  see _problem
+    inputs = {
+        alias: tensor_spec(info, tensor=alias) for alias, info in sorted(definition.inputs.items())
+    }
+    outputs = {
+        alias: tensor_spec(info, tensor=f"{alias}_output" if alias in inputs else alias)
+        for alias, info in sorted(definition.outputs.items())
+    }
+    return Signature(method_name=definition.method_name, file=file, inputs=inputs, outputs=outputs)
+
+
+def tensor_spec(info: Any, tensor: str) -> TensorSpec:  # noqa: ANN401  of an untyped module
+    """A TensorInfo as the server knows it.
+
+    Args:
+        info: TensorInfo of a dense tensor of known rank.
+        tensor: Its name in the ONNX graph.
+    """
+    return TensorSpec(
+        dtype=DataType(info.dtype),
+        shape=tuple(int(dimension.size) for dimension in info.tensor_shape.dim),
+        tensor=tensor,
+        graph_name=info.name,
+    )

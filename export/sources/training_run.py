@@ -1,0 +1,110 @@
+"""A run folder of `python -m training`, as far as an export needs it."""
+
+import json
+import re
+from dataclasses import dataclass
+from pathlib import Path, PureWindowsPath
+from typing import Any
+
+from export.errors import ExportError
+from training.data.cifar10 import CLASS_NAMES
+
+_MODEL_FILE = "model.keras"
+_METRICS_FILE = "metrics.json"
+_CONFIG_FILE = "config.json"
+PICTURES = ("curves.png", "confusion_matrix.png")
+# Results of the trained model: the version states its own, recomputed on the artefact.
+_RESULTS = frozenset(
+    {"n", "top1", "top1_wilson_95", "loss", "per_class_accuracy", "confusion_matrix", "class_names"}
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A finished training.
+
+    Attributes:
+        path: The run folder.
+        metrics: Content of its metrics.json.
+    """
+
+    path: Path
+    metrics: dict[str, Any]
+
+    @property
+    def model_file(self) -> Path:
+        """The trained Keras model."""
+        return self.path / _MODEL_FILE
+
+    @property
+    def model_name(self) -> str:
+        """The architecture: simcnn or resnet50."""
+        return str(self.metrics["model"])
+
+    @property
+    def correct(self) -> int:
+        """How many test images the trained model classified correctly."""
+        return sum(int(row[label]) for label, row in enumerate(self.metrics["confusion_matrix"]))
+
+    @property
+    def was_float32_on_cpu(self) -> bool:
+        """Whether the test images were classified in float32 on a CPU, as the gate does it.
+
+        GPUs multiply float32 matrices in TensorFloat-32, which rounds to 10 bits.
+        """
+        return not (self.metrics.get("hardware") or {}).get("gpus")
+
+    def training_section(self) -> dict[str, Any]:
+        """What metrics.json of a version says about the training: all but results, no paths."""
+        kept = {key: value for key, value in self.metrics.items() if key not in _RESULTS}
+        cleaned: dict[str, Any] = without_paths(kept)
+        return cleaned
+
+
+def read(path: Path) -> Run:
+    """Read a run folder and check that the training was finished.
+
+    Raises:
+        ExportError: a file is missing, the training is unfinished, or metrics.json lacks a field.
+    """
+    if not path.is_dir():
+        msg = (
+            f"run folder {path} does not exist; expected one that `python -m training` has "
+            f"written, with {_MODEL_FILE} and {_METRICS_FILE}"
+        )
+        raise ExportError(msg)
+    metrics_file = path / _METRICS_FILE
+    if not metrics_file.exists():
+        if (path / _CONFIG_FILE).exists():
+            msg = (
+                f"the training in {path} is unfinished: it has {_CONFIG_FILE} but no "
+                f"{_METRICS_FILE}; run its `python -m training` command again to resume it"
+            )
+        else:
+            msg = f"{path} is no run folder: it has no {_METRICS_FILE}; pass one of runs/"
+        raise ExportError(msg)
+    if not (path / _MODEL_FILE).exists():
+        msg = f"{path} has {_METRICS_FILE} but no {_MODEL_FILE}; train again in another folder"
+        raise ExportError(msg)
+    try:
+        run = Run(path=path, metrics=json.loads(metrics_file.read_text(encoding="utf-8")))
+        facts = (run.model_name, run.correct, run.metrics["n"], run.metrics["data"]["test_sha256"])
+        names = run.metrics["class_names"]
+    except (LookupError, TypeError, ValueError) as error:
+        msg = f"{metrics_file} cannot be understood ({error!r}); train again in another folder"
+        raise ExportError(msg) from error
+    if not facts[0] or names != list(CLASS_NAMES):
+        msg = f"{metrics_file} is about the classes {names}, expected {list(CLASS_NAMES)}"
+        raise ExportError(msg)
+    return run
+
+
+def without_paths(value: Any) -> Any:  # noqa: ANN401  any JSON value
+    """Replace absolute paths by file names: a published folder tells nothing about a machine."""
+    if isinstance(value, dict):
+        return {key: without_paths(item) for key, item in value.items()}
+    if isinstance(value, list):
+        return [without_paths(item) for item in value]
+    if isinstance(value, str) and re.match(r"(/|~|[A-Za-z]:[\\/])", value):
+        return PureWindowsPath(value).name  # understands both kinds of slashes
+    return value

@@ -1,0 +1,120 @@
+"""Which model to use, given what matters most: sentences made from the measured figures."""
+
+from collections.abc import Sequence
+
+from export.papers import markdown
+from export.tables.variant_figures import Speed, VariantFigures
+
+_BATCH = 32  # of the comparison of costs
+
+
+def sentences(variants: Sequence[VariantFigures]) -> list[str]:
+    """One sentence for each constraint whose figures are known.
+
+    Args:
+        variants: Of all models. Speeds are compared only if they come from one kind of machine.
+
+    Returns:
+        Markdown; empty if nothing is known, or there is nothing to choose from.
+    """
+    if len(variants) < 2:
+        return []
+    places = {variant.measured_on for variant in variants if variant.measured_on}
+    speed = [_latency(variants), _throughput(variants)]
+    if len(places) > 1:
+        speed = ["Speeds were measured on different machines, so they are not compared."]
+    told = [_accuracy(variants), *speed, _size(variants)]
+    if len(places) == 1:
+        told.append(_price(variants))
+    return [sentence for sentence in told if sentence]
+
+
+def _accuracy(variants: Sequence[VariantFigures]) -> str:
+    known = [(variant.top1, variant) for variant in variants if variant.top1 is not None]
+    if not known:
+        return ""
+    best, other = _best(known)
+    text = f"**Highest accuracy:** {best[1].title}, {markdown.percent(best[0])} of the test images"
+    if other is None:
+        return f"{text}."
+    lead = f"{markdown.points(best[0] - other[0])} points against {other[1].title}"
+    doubt = "" if _apart(best[1], other[1]) else ", less than the test images can tell for sure"
+    return f"{text} ({lead}{doubt})."
+
+
+def _latency(variants: Sequence[VariantFigures]) -> str:
+    known = [(-variant.speeds[1].ms, variant) for variant in variants if 1 in variant.speeds]
+    if not known:
+        return ""
+    best, other = _best(known)
+    text = f"**Lowest latency:** {best[1].title}, {-best[0]:.3g} ms for a single image"
+    if other is None:
+        return f"{text}."
+    return f"{text} ({other[1].title}: {-other[0]:.3g} ms)."
+
+
+def _throughput(variants: Sequence[VariantFigures]) -> str:
+    known = [
+        (_fastest(variant).images_per_second, variant) for variant in variants if variant.speeds
+    ]
+    if not known:
+        return ""
+    best, other = _best(known)
+    text = (
+        f"**Highest throughput:** {best[1].title}, {best[0]:,.0f} images/s in batches of "
+        f"{_fastest(best[1]).rows}"
+    )
+    if other is None:
+        return f"{text}."
+    return f"{text} ({other[1].title}: {other[0]:,.0f} in batches of {_fastest(other[1]).rows})."
+
+
+def _size(variants: Sequence[VariantFigures]) -> str:
+    known = [(-float(variant.bytes), variant) for variant in variants if variant.bytes is not None]
+    if not known:
+        return ""
+    best, other = _best(known)
+    text = f"**Smallest file:** {best[1].title}, {markdown.megabytes(best[1].bytes)}"
+    if other is None:
+        return f"{text}."
+    return f"{text} ({other[1].title}: {markdown.megabytes(other[1].bytes)})."
+
+
+def _price(variants: Sequence[VariantFigures]) -> str:
+    """What the most accurate model costs beside the cheapest one; empty if that is the same."""
+    known = [
+        (variant.top1, variant.speeds[_BATCH].cpu_ms, variant)
+        for variant in variants
+        if variant.top1 is not None and _BATCH in variant.speeds
+    ]
+    if not known:
+        return ""
+    accurate = max(known, key=lambda entry: (entry[0], -entry[1]))
+    cheap = min(known, key=lambda entry: (entry[1], -entry[0]))
+    if accurate[2].model == cheap[2].model:
+        return ""
+    return (
+        f"**The price of accuracy:** {100 * (accurate[0] - cheap[0]):.2f} points more cost "
+        f"{accurate[2].title} {accurate[1] / cheap[1]:.3g} times the CPU time of {cheap[2].title} "
+        f"({accurate[1]:.3g} against {cheap[1]:.3g} ms an image, batches of {_BATCH})."
+    )
+
+
+def _best(
+    known: Sequence[tuple[float, VariantFigures]],
+) -> tuple[tuple[float, VariantFigures], tuple[float, VariantFigures] | None]:
+    """The highest value, and the highest of another model; the first one of equals."""
+    best = max(known, key=lambda entry: entry[0])
+    others = [entry for entry in known if entry[1].model != best[1].model]
+    return best, max(others, key=lambda entry: entry[0]) if others else None
+
+
+def _fastest(variant: VariantFigures) -> Speed:
+    return max(variant.speeds.values(), key=lambda speed: speed.images_per_second)
+
+
+def _apart(first: VariantFigures, second: VariantFigures) -> bool:
+    """Whether the intervals of two accuracies do not overlap."""
+    if first.top1_interval is None or second.top1_interval is None:
+        return False
+    return first.top1_interval[0] > second.top1_interval[1]

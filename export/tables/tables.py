@@ -1,0 +1,243 @@
+"""What documents say about the models, written from metrics.json alone: `make docs`.
+
+    README.md           the part between two markers: models, trainings, which one to use
+    docs/training.md    every training kept in docs/results/training/
+    MODEL_CARD.md       of each version in the models folder
+
+`make lint` checks that all of them are as they would be written.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from export.errors import ExportError, OutOfDate
+from export.papers import markdown, papers, speed_table, training_runs
+from export.tables import recommendation, variant_figures
+from export.tables.variant_figures import VariantFigures
+from serving.repository import model_folder
+
+BEGIN = "<!-- Written by `make docs` from models/*/*/metrics.json; do not edit. -->"
+END = "<!-- End of what `make docs` writes. -->"
+_TRAINING_HEAD = """\
+# Trainings
+
+Written by `make docs` from the files in `docs/results/training/`; do not edit.
+To add a finished run: `python -m export tables --add-run RUN_DIR`.
+
+"""
+_SHOWN_BATCHES = (1, 32)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Places:
+    """Where to read from and write to.
+
+    Attributes:
+        models_dir: `<models_dir>/<name>/<version>/`.
+        readme: Has the two markers.
+        results_dir: Results of trainings, see training_runs.
+        training: The document about them.
+    """
+
+    models_dir: Path = Path("models")
+    readme: Path = Path("README.md")
+    results_dir: Path = Path("docs/results/training")
+    training: Path = Path("docs/training.md")
+
+
+def write(places: Places) -> list[Path]:
+    """Write what is out of date.
+
+    Returns:
+        The files written.
+
+    Raises:
+        ExportError: a version was altered, the markers are not there, or a file cannot be read.
+    """
+    outdated = _outdated(places)
+    for file, text in outdated.items():
+        if file.name == model_folder.MODEL_CARD_FILE:
+            papers.write_card(file.parent)  # its manifest too
+        else:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text, "utf-8")
+    return list(outdated)
+
+
+def check(places: Places) -> None:
+    """Compare documents with what would be written.
+
+    Raises:
+        OutOfDate: some differ; names them.
+        ExportError: see write.
+    """
+    outdated = _outdated(places)
+    if outdated:
+        names = ", ".join(map(str, outdated))
+        msg = f"{names} out of date or edited by hand: run `make docs`"
+        raise OutOfDate(msg)
+
+
+def models_section(places: Places) -> str:
+    """README's part about the models: the latest version of each."""
+    versions = {path: papers.read_metrics(path) for path in _latest(places.models_dir)}
+    classifiers = {path: metrics for path, metrics in versions.items() if metrics.get("variants")}
+    if not classifiers:
+        return f"No trained model in `{places.models_dir}`."
+    variants = [
+        variant
+        for path, metrics in classifiers.items()
+        for variant in variant_figures.read(path, metrics)
+    ]
+    parts = [_models(variants, places), *_legend(variants), *_conditions(classifiers)]
+    parts.append(_trainings(classifiers, places))
+    sentences = recommendation.sentences(variants)
+    if sentences:
+        parts += ["### Which one?", "\n".join(f"- {sentence}" for sentence in sentences)]
+    return "\n\n".join(parts)
+
+
+def _outdated(places: Places) -> dict[Path, str]:
+    """New texts by file, of those that differ."""
+    texts = {
+        path / model_folder.MODEL_CARD_FILE: papers.expected_card(path)
+        for path in _versions(places.models_dir)
+    }
+    texts[places.training] = (
+        _TRAINING_HEAD + training_runs.render(training_runs.read_all(places.results_dir)) + "\n"
+    )
+    texts[places.readme] = _between_markers(places.readme, models_section(places))
+    return {file: text for file, text in texts.items() if _content(file) != text}
+
+
+def _content(file: Path) -> str | None:
+    return file.read_text("utf-8") if file.is_file() else None
+
+
+def _between_markers(readme: Path, section: str) -> str:
+    text = _content(readme) or ""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        msg = f"{readme} lacks the lines {BEGIN!r} and {END!r}, between which the models are shown"
+        raise ExportError(msg)
+    return f"{before}{BEGIN}\n\n{section}\n\n{END}{after}"
+
+
+def _versions(models_dir: Path) -> list[Path]:
+    """The published versions of all models.
+
+    Raises:
+        ExportError: there is no such folder.
+    """
+    if not models_dir.is_dir():
+        msg = f"{models_dir} is no folder; pass the one that holds the models as --models-dir"
+        raise ExportError(msg)
+    return [
+        path
+        for model in sorted(models_dir.iterdir())
+        for path in (model / str(number) for number in model_folder.list_versions(model))
+        if (path / model_folder.METRICS_FILE).is_file()
+    ]
+
+
+def _latest(models_dir: Path) -> list[Path]:
+    return list({path.parent: path for path in _versions(models_dir)}.values())
+
+
+def _models(variants: Sequence[VariantFigures], places: Places) -> str:
+    header = (
+        "model",
+        "parameters",
+        "variant",
+        "size",
+        "top-1 (95 % interval)",
+        "same class as fp32",
+        *(f"images/s, batch {rows}" for rows in _SHOWN_BATCHES),
+        "top-1 after JPEG 75",
+    )
+    return markdown.table(header, [_model(variant, places) for variant in variants])
+
+
+def _model(variant: VariantFigures, places: Places) -> tuple[str, ...]:
+    card = os.path.relpath(variant.version / model_folder.MODEL_CARD_FILE, places.readme.parent)
+    parameters = variant.parameters
+    return (
+        f"[`{variant.model}`]({Path(card).as_posix()})",
+        markdown.NONE if parameters is None else f"{parameters:,}",
+        variant.precision,
+        markdown.megabytes(variant.bytes),
+        markdown.accuracy(variant.top1, variant.top1_interval, variant.n),
+        markdown.percent(variant.agreement),
+        *(_speed(variant, rows) for rows in _SHOWN_BATCHES),
+        markdown.accuracy(variant.jpeg, variant.jpeg_interval),
+    )
+
+
+def _legend(variants: Sequence[VariantFigures]) -> list[str]:
+    """What the columns mean that were measured for some variant."""
+    speeds = [speed for variant in variants for speed in variant.speeds.values()]
+    told = []
+    if any(speed.to_tensorflow is not None for speed in speeds):
+        told.append(
+            "`x TensorFlow`: times as fast as TensorFlow with a SavedModel of the same "
+            "architecture, the same threads and the same images, in turns."
+        )
+    if any(variant.jpeg is not None for variant in variants):
+        told.append("JPEG 75: the test images recompressed with quality 75 and 4:2:0 chroma.")
+    return [" ".join(told)] if told else []
+
+
+def _speed(variant: VariantFigures, rows: int) -> str:
+    speed = variant.speeds.get(rows)
+    if speed is None:
+        return markdown.NONE
+    times = speed.to_tensorflow
+    beside = "" if times is None else f" ({times:.2f} x TensorFlow)"
+    return f"{speed.images_per_second:,.0f}{beside}"
+
+
+def _conditions(versions: Mapping[Path, Mapping[str, Any]]) -> list[str]:
+    """What the speeds hold for, one paragraph for each benchmark."""
+    return [
+        f"Speed of `{metrics['model']}`: {speed_table.conditions(metrics['benchmark'])}"
+        for metrics in versions.values()
+        if metrics.get("benchmark")
+    ]
+
+
+def _trainings(versions: Mapping[Path, Mapping[str, Any]], places: Places) -> str:
+    rows = [_training(metrics) for metrics in versions.values()]
+    header = (
+        "model",
+        "recipe",
+        "seed",
+        "epochs",
+        "time",
+        "trained on",
+        "top-1",
+        "published reference",
+    )
+    document = os.path.relpath(places.training, places.readme.parent)
+    return (
+        f"{markdown.table(header, rows)}\n\nMore seeds and recipes: "
+        f"[trainings]({Path(document).as_posix()})."
+    )
+
+
+def _training(metrics: Mapping[str, Any]) -> tuple[str, ...]:
+    run = metrics.get("training") or {}
+    first = next(iter(metrics["variants"].values()))
+    return (
+        f"`{metrics['model']}`",
+        training_runs.recipe(run) if run else markdown.NONE,
+        str(run.get("seed", markdown.NONE)),
+        str(run.get("epochs", markdown.NONE)),
+        markdown.duration(run.get("wall_seconds")),
+        training_runs.hardware(run),
+        markdown.percent(first.get("top1")),
+        markdown.percent(training_runs.REFERENCES.get(str(run.get("model")))),
+    )

@@ -1,0 +1,212 @@
+"""The highest Poisson rate whose latency stays within a bound, measured on a live server.
+
+A step passes if MLPerf's early stopping says that the bound holds, no answer was wrong beyond what
+is allowed, and top-1 reaches its floor. One that cannot pass any more is cut short. A confirmation
+has to be VALID as well.
+"""
+
+import time
+from dataclasses import dataclass, replace
+
+from loadtest.capacity.rate_search import Phase, RateSearch, SearchStopped
+from loadtest.figures.percentiles import over_allowed, percentile, samples_needed
+from loadtest.load.plan import Progress
+from loadtest.load.scenarios import Load, settle
+from loadtest.result import Capacity, CapacityStep, Check, Report
+from loadtest.session.progress_line import ProgressLine
+from loadtest.session.session import Measurement, Session, open_session
+from loadtest.settings.config import CapacityConfig, LoadTestConfig, UsageError
+from loadtest.verdict.validity import client_checks, slo_check
+from training.data.cifar10 import Split
+
+# Requests of the single caller whose pace the search starts from.
+_CALLER_REQUESTS = samples_needed(90)
+_NS_PER_MS = 1_000_000
+
+
+async def find(config: CapacityConfig, load: Load, split: Split, line: ProgressLine) -> Measurement:
+    """Search, and give the last run, normally the confirmation, with the search in its result.
+
+    Args:
+        config: Settings of the search.
+        load: What they amount to at some rate, see `some_load`.
+        split: The test images.
+        line: Shows progress.
+
+    Raises:
+        UsageError: It cannot start.
+    """
+    started = time.monotonic()
+    async with open_session(config.run, split, load, every_query=True) as session:
+        floor = await session.floor(load) if config.run.floor else None
+        trial = _Trial(config=config, session=session, images=len(split), line=line)
+        search = RateSearch(
+            attempt=trial.attempt,
+            step_seconds=config.step_seconds,
+            confirm_seconds=config.confirm_seconds,
+            resolution=config.resolution_percent / 100,
+            max_steps=config.max_steps,
+            max_seconds=config.max_seconds,
+            clock=lambda: time.monotonic() - started,
+        )
+        await search.run(config.start_rate_per_second or await trial.start_rate(load))
+    if trial.last is None:
+        msg = f"--max-seconds {config.max_seconds:g} is over before the first step"
+        raise UsageError(msg)
+    report = trial.last.report
+    report["floor"] = floor
+    report["capacity"] = _section(config.run, load, search, time.monotonic() - started)
+    return trial.last
+
+
+def some_load(config: CapacityConfig, images: int) -> Load:
+    """What every step has in common: batch, connections, percentile.
+
+    Raises:
+        UsageError: Settings contradict each other.
+    """
+    rate = config.start_rate_per_second or 1.0
+    requests = samples_needed(99)
+    return settle(replace(config.run, rate_per_second=rate, requests=requests), images)
+
+
+@dataclass(kw_only=True)
+class _Trial:
+    """Runs steps.
+
+    Attributes:
+        config: Settings of the search.
+        session: What they run in.
+        images: How many test images there are.
+        line: Shows progress.
+        last: The last step's measurement.
+    """
+
+    config: CapacityConfig
+    session: Session
+    images: int
+    line: ProgressLine
+    last: Measurement | None = None
+
+    async def start_rate(self, load: Load) -> float:
+        """Half of the rate that a single caller reaches who waits for each answer."""
+        plan = replace(load.plan, rate_per_second=None, in_flight=1, requests=_CALLER_REQUESTS)
+        alone = replace(load, loop="closed", in_flight=1, plan=plan)
+        self.last = await self.session.measure(self.config.run, alone, lambda _: None)
+        median_ms = self.last.report["latency_ms"]["p50"]
+        return 1.0 if median_ms is None else 0.5 * 1000 / median_ms
+
+    async def attempt(self, phase: Phase, rate: float, seconds: float) -> CapacityStep:
+        """Run one rate; see rate_search.Attempt."""
+        started = time.monotonic()
+        percent = some_load(self.config, self.images).percentile
+        # As many requests as a verdict needs, or more.
+        requests = max(samples_needed(percent), round(rate * seconds))
+        allowed = over_allowed(requests, percent) or 0
+        run = replace(self.config.run, rate_per_second=rate, requests=requests)
+        self.line.note(f"{phase}: {requests:,} requests at {rate:,.1f}/s")
+
+        def on_progress(progress: Progress) -> None:
+            self.line.show(progress)
+            if progress.over > allowed:
+                self.session.stop(
+                    f"cut short: {progress.over:,} requests over {self.config.run.slo_ms:g} ms, "
+                    f"at most {allowed:,} of {requests:,} for p{percent:g}"
+                )
+
+        self.last = await self.session.measure(run, settle(run, self.images), on_progress)
+        if self.last.report["status"] == "interrupted":
+            raise SearchStopped("interrupted")  # noqa: EM101 - no message, a reason for programs
+        step = _step(phase, rate, self.last, self.config.run)
+        step["seconds"] = time.monotonic() - started
+        self.line.note("  passed" if step["passed"] else f"  failed: {step['reason']}")
+        if _wrong(self.last.report) > self.config.run.gates.max_wrong_answers:
+            # No rate makes that better, or none that anybody should be told of.
+            raise SearchStopped("answers", step)  # noqa: EM101 - likewise
+        return step
+
+
+def _step(phase: Phase, rate: float, measured: Measurement, config: LoadTestConfig) -> CapacityStep:
+    """The verdict on a run; how long it took is the caller's to say."""
+    report = measured.report
+    slo, goodput, client = report["slo"], report["goodput"], report["client"]
+    if slo is None or goodput is None:
+        msg = "no latency bound is set, and a search is for nothing else"
+        raise ValueError(msg)
+    reasons = _failed(_checks(report, config))
+    if phase == "confirm" and not reasons:
+        # A step is too short to be VALID; what is reported in the end has to be.
+        reasons = list(report["validity"]["reasons"])
+    if report["status"] == "aborted" and report["stop_reason"] is not None:
+        reasons = [report["stop_reason"]]
+    busy = _failed(client_checks(client, report["latency_ms"], slo)) if reasons else []
+    value_ns = percentile(measured.scores.latency_ns, slo["percentile"])
+    requests = report["requests"]
+    return {
+        "phase": phase,
+        "offered_rate_per_second": rate,
+        "passed": not reasons,
+        "reason": "; ".join(reasons + busy),
+        "client_limited": bool(busy),
+        "n": slo["n"],
+        "answered": requests["answered"],
+        "failed": requests["failed"],
+        "missed": requests["missed"],
+        "over": slo["over"],
+        "p50_ms": report["latency_ms"]["p50"],
+        "percentile_ms": None if value_ns is None else value_ns / _NS_PER_MS,
+        "goodput_per_second": goodput["per_second"],
+        "top1": report["accuracy"]["top1"],
+        "wrong": requests["wrong"],
+        "client_cpu_share": client["cpu_share"],
+        "lag_p99_ms": None if client["lag_ms"] is None else client["lag_ms"]["p99"],
+        "seconds": 0.0,
+    }
+
+
+def _checks(report: Report, config: LoadTestConfig) -> list[Check]:
+    checks = [] if report["slo"] is None else [slo_check(report["slo"])]
+    wrong, interval = _wrong(report), report["accuracy"]["wilson_95"]
+    checks.append(
+        {
+            "name": "wrong-answers",
+            "passed": wrong <= config.gates.max_wrong_answers,
+            "detail": f"{wrong:,} answers differ from the record",
+        }
+    )
+    floor = config.gates.min_accuracy
+    if floor is not None:
+        checks.append(
+            {
+                "name": "accuracy",
+                # A short step has but a few of the images: it fails if the floor is out of reach.
+                "passed": interval is not None and interval[1] >= floor,
+                "detail": f"top-1 at most {100 * (interval or (0, 0))[1]:.2f} %, "
+                f"at least {100 * floor:g} % wanted",
+            }
+        )
+    return checks
+
+
+def _wrong(report: Report) -> int:
+    """Images answered otherwise than recorded."""
+    mismatches = report["mismatches"]
+    return 0 if mismatches is None else mismatches["differing"]
+
+
+def _failed(checks: list[Check]) -> list[str]:
+    return [check["detail"] for check in checks if not check["passed"]]
+
+
+def _section(config: LoadTestConfig, load: Load, search: RateSearch, seconds: float) -> Capacity:
+    return {
+        "rate_per_second": search.passed,
+        "confirmed": search.confirmed,
+        "limited_by": search.limited_by,
+        "failed_rate_per_second": search.failed,
+        "slo_ms": config.slo_ms or 0.0,
+        "percentile": load.percentile,
+        "min_accuracy": config.gates.min_accuracy,
+        "steps": search.steps,
+        "seconds": seconds,
+    }

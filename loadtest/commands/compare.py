@@ -1,0 +1,176 @@
+"""`python -m loadtest compare`: results side by side, as Markdown and JSON."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import fields
+from pathlib import Path
+
+from loadtest.reports import collection
+from loadtest.reports.comparison import (
+    PAIRS_NEEDED,
+    Comparison,
+    Match,
+    NotComparable,
+    Ratio,
+    Side,
+    compare,
+    split,
+)
+from loadtest.reports.configurations import Subject
+from loadtest.reports.measures import MEASURES
+from loadtest.reports.pages.markdown_page import cell, table
+from loadtest.reports.paired import PairedAnswers
+from loadtest.result import ReportError
+from loadtest.settings.config import UsageError
+
+_DESCRIPTION = """\
+Compare results: ratios of the first side to each other one, repeat by repeat, with their spread.
+
+A side is a report.json, a folder with one, or a folder of such folders: repeats of the same
+configuration belong together. With --by, all files are thrown together and the sides are what
+differs in that property: `compare results/matrix --by precision`.
+"""
+_KEY = (
+    "Medians of the repeats; ratio: other over first, the median of the pairs, and their range. "
+    f"A verdict needs at least {PAIRS_NEEDED} pairs that all agree, which by luck alone they do "
+    f"one time in {2 ** (PAIRS_NEEDED - 1)}; more repeats make it surer. Top-1 with 95 % intervals."
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line.
+
+    Returns:
+        Exit code: 0, whatever the figures say.
+
+    Raises:
+        UsageError: A file cannot be read, or the results are not comparable.
+    """
+    values = _parser().parse_args(arguments)
+    try:
+        comparison = compare(_sides(values.sides, values.by), anyway=values.anyway)
+    except (ReportError, NotComparable) as error:
+        raise UsageError(str(error)) from error
+    page = markdown(comparison)
+    document = comparison.as_dict()
+    if values.output_dir is not None:
+        values.output_dir.mkdir(parents=True, exist_ok=True)
+        (values.output_dir / "comparison.md").write_text(page, encoding="utf-8")
+        (values.output_dir / "comparison.json").write_text(
+            json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
+        )
+    sys.stdout.write(page)
+    if values.json:
+        sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+    return 0
+
+
+def markdown(comparison: Comparison) -> str:
+    """A comparison as a page."""
+    first = comparison.sides[0]
+    several = len(comparison.sides) > 2
+    heads = ["configuration", "figure", first, "other", "ratio", "range", "pairs", "verdict"]
+    rows = [
+        [title if number == 0 else "", *row]
+        for match in comparison.matches
+        for title in [_title(match, several=several)]
+        for number, row in enumerate(_rows(match))
+    ]
+    sections = [
+        f"# {cell(first)} against {cell(', '.join(comparison.sides[1:]))}",
+        *_list("Not equal", comparison.notes),
+        table(heads, rows),
+        _KEY,
+        *_list("Only on one side", comparison.unmatched),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def _sides(paths: Sequence[Path], by: str | None) -> list[Side]:
+    collections = [collection.read(path) for path in paths]
+    if by is not None:
+        sides = split([result for one in collections for result in one["results"]], by)
+        if len(sides) < 2:
+            msg = f"--by {by}: all results have {by} {sides[0].name}, expected at least two"
+            raise UsageError(msg)
+        return sides
+    if len(collections) < 2:
+        msg = "one result received, expected two or more, or --by to split it"
+        raise UsageError(msg)
+    names = [one["name"] for one in collections]
+    if len(set(names)) < len(names):
+        names = [str(path) for path in paths]
+    return [Side(name, one["results"]) for name, one in zip(names, collections, strict=True)]
+
+
+def _title(match: Match, *, several: bool) -> str:
+    text = f"{match.side}: {match.what}" if several else match.what
+    return f"{text} (INVALID: {', '.join(match.invalid)})" if match.invalid else text
+
+
+def _rows(match: Match) -> list[list[str]]:
+    rows = [_row(ratio) for ratio in match.ratios]
+    if match.top1_percent is not None:
+        first, other = match.top1_percent
+        verdict = "intervals overlap" if match.top1_overlap else "intervals apart"
+        points = f"{other - first:+.2f} points"
+        rows.append(["top-1 (%)", f"{first:.2f}", f"{other:.2f}", points, "", "", verdict])
+    if match.paired is not None:
+        rows.append(_paired_row(match.paired))
+    return rows
+
+
+def _paired_row(paired: PairedAnswers) -> list[str]:
+    difference = paired.difference
+    low, high = (100 * bound for bound in difference.interval_95)
+    n = f"{paired.images:,} images"
+    verdict = (
+        "within the interval" if low <= 0 <= high else "**better**" if low > 0 else "**worse**"
+    )
+    return [
+        f"the same images, {100 * paired.same / paired.images:.2f} % same class",
+        *(f"{difference.only_second:,} right alone", f"{difference.only_first:,} right alone"),
+        *(f"{100 * difference.difference:+.2f} points", f"{low:+.2f} to {high:+.2f}", n, verdict),
+    ]
+
+
+def _row(ratio: Ratio) -> list[str]:
+    measure, spread = MEASURES[ratio.measure], ratio.ratio
+    strong = "**" if ratio.verdict in {"better", "worse"} else ""
+    return [
+        measure.title,
+        measure.text(ratio.first.median),
+        measure.text(ratio.other.median),
+        f"{spread.median:.3f}",
+        f"{spread.low:.3f} to {spread.high:.3f}" if spread.n > 1 else "",
+        str(spread.n),
+        f"{strong}{ratio.verdict}{strong}",
+    ]
+
+
+def _list(title: str, items: Sequence[str]) -> list[str]:
+    if not items:
+        return []
+    return [f"## {title}", "\n".join(f"- {cell(item)}" for item in items)]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtest compare",
+        description=_DESCRIPTION,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("sides", nargs="+", type=Path, metavar="RESULT", help="report.json, or a folder")
+    add(
+        "--by",
+        choices=[field.name for field in fields(Subject)],
+        help="make sides of what differs in this property",
+    )
+    add("--anyway", action="store_true", help="compare other loads and images, too")
+    add("--output-dir", type=Path, help="where comparison.md and comparison.json go")
+    add("--json", action="store_true", help="end with the comparison as one line of JSON")
+    return parser

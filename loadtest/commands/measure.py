@@ -1,0 +1,112 @@
+"""The commands that measure: settings in, report and exit code out."""
+
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from loadtest.capacity.find import find, some_load
+from loadtest.generator.event_loop import run_event_loop
+from loadtest.load.scenarios import Load, settle
+from loadtest.reports.pages import files, terminal
+from loadtest.result import REPORT_FILE, Report
+from loadtest.session import session
+from loadtest.session.progress_line import ProgressLine
+from loadtest.session.session import Measurement
+from loadtest.settings.arguments import parse_capacity, parse_run
+from loadtest.settings.config import LoadTestConfig, UsageError
+from loadtest.verdict import gates
+from loadtest.verdict.baseline import load_baseline
+
+RAW_FILE = "raw.npz"
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Measure one load; see `run --help`.
+
+    Returns:
+        Exit code: 0 if every gate was passed, else 1.
+
+    Raises:
+        UsageError: It cannot start.
+    """
+    config = parse_run(arguments)
+    split = session.load_images(config)
+    load = settle(config, len(split))
+    baseline = _baseline(config, load, capacity=False)
+    prepare(config.output_dir)
+    print(
+        f"{config.target}: {load.description}, batch {load.batch}, {load.ends}; "
+        "Ctrl-C ends it early",
+        file=sys.stderr,
+    )
+    line = ProgressLine()
+    measurement = run_event_loop(session.run(config, load, split, line.show))
+    line.end()
+    return finish(measurement, config, baseline)
+
+
+def find_capacity(arguments: Sequence[str]) -> int:
+    """Find the highest rate within a latency bound; see `find-capacity --help`.
+
+    Returns:
+        Exit code: 0 if a rate was found and confirmed and every gate was passed, else 1.
+
+    Raises:
+        UsageError: It cannot start.
+    """
+    config = parse_capacity(arguments)
+    split = session.load_images(config.run)
+    load = some_load(config, len(split))
+    baseline = _baseline(config.run, load, capacity=True)
+    prepare(config.run.output_dir)
+    print(
+        f"{config.run.target}: highest rate with p{load.percentile:g} within "
+        f"{config.run.slo_ms:g} ms, batch {load.batch}; Ctrl-C ends it early",
+        file=sys.stderr,
+    )
+    line = ProgressLine()
+    measurement = run_event_loop(find(config, load, split, line))
+    line.end()
+    return finish(measurement, config.run, baseline)
+
+
+def finish(measurement: Measurement, config: LoadTestConfig, baseline: Report | None) -> int:
+    """Judge a result, write and print it.
+
+    Returns:
+        Exit code.
+    """
+    report = measurement.report
+    report["gates"] = gates.apply(report, config.gates, baseline)
+    files.write_run(report, config.output_dir)
+    measurement.save_raw(config.output_dir / RAW_FILE)
+    print(terminal.text(report))
+    print(f"{'report':<12}{config.output_dir / 'report.html'}")
+    missed = gates.missed(report["gates"])
+    if missed is not None:
+        sys.stdout.flush()
+        print(f"failed: {missed}", file=sys.stderr)
+    if config.print_json:
+        print(json.dumps(report, ensure_ascii=False))
+    return 0 if missed is None else 1
+
+
+def prepare(folder: Path) -> None:
+    """Make the report's folder before a run rather than fail after it.
+
+    Raises:
+        UsageError: It cannot be made or written to.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / REPORT_FILE).touch()
+    except OSError as error:
+        msg = f"cannot write a report to {folder}: {error.strerror}; name another --output-dir"
+        raise UsageError(msg) from error
+
+
+def _baseline(config: LoadTestConfig, load: Load, *, capacity: bool) -> Report | None:
+    if config.gates.baseline is None:
+        return None
+    return load_baseline(config.gates.baseline, model=config.model, load=load, capacity=capacity)

@@ -1,0 +1,58 @@
+"""`python -m loadtest report`: one report over results that were measured apart."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from loadtest.reports import collection
+from loadtest.reports.pages import files
+from loadtest.result import ReportError
+from loadtest.settings.arguments import output_folder
+from loadtest.settings.config import UsageError
+
+_DESCRIPTION = """\
+Write report.json, report.csv, report.md and report.html over any number of results. Results of the
+same load on the same model, precision, transport and target count as repeats of each other.
+"""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line.
+
+    Returns:
+        Exit code: 0, whatever the results say.
+
+    Raises:
+        UsageError: A result cannot be read, or the report not be written.
+    """
+    values = _parser().parse_args(arguments)
+    try:
+        document = collection.merge([collection.read(path) for path in values.results])
+    except ReportError as error:
+        raise UsageError(str(error)) from error
+    if values.name is not None:
+        document["name"] = values.name
+    folder = values.output_dir or output_folder(document["name"])
+    try:
+        files.write(document, folder)
+    except OSError as error:
+        msg = f"cannot write a report to {folder}: {error.strerror}; name another --output-dir"
+        raise UsageError(msg) from error
+    sys.stdout.write(f"{len(document['results'])} runs; report: {folder / 'report.html'}\n")
+    if values.json:
+        sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtest report", description=_DESCRIPTION, allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("results", nargs="+", type=Path, metavar="RESULT", help="report.json, or a folder")
+    add("--name", help="label of the whole")
+    add("--output-dir", type=Path, help="where the report goes (default: results/TIME-NAME)")
+    add("--json", action="store_true", help="end with the report as one line of JSON")
+    return parser

@@ -1,0 +1,75 @@
+"""What a figure was measured with and from: versions, commit, processor, limits."""
+
+import os
+import platform
+from dataclasses import asdict, dataclass
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from training.evaluation import provenance
+
+_PACKAGES = ("aiohttp", "grpcio", "hdrhistogram", "locust", "numpy", "onnx-serving", "protobuf")
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Environment:
+    """The load generator's software and machine; see result.Manifest. None where unknown."""
+
+    versions: dict[str, str]
+    git_commit: str | None
+    cpu: str | None
+    cores: int | None
+    cgroup_cpu_quota_cores: float | None
+    machine: str
+    load_average_1_min_at_start: float | None
+
+
+def describe() -> Environment:
+    """This process' environment at this moment."""
+    # The cores this process may use, not the host's; Python has the call on Linux alone.
+    affinity = getattr(os, "sched_getaffinity", None)
+    load = getattr(os, "getloadavg", None)
+    return Environment(
+        versions={"python": platform.python_version()}
+        | {name: version for name in _PACKAGES if (version := _version(name)) is not None},
+        git_commit=provenance.git_commit(Path(__file__).parent),
+        cpu=provenance.cpu_name(),
+        cores=len(affinity(0)) if affinity else os.cpu_count(),
+        cgroup_cpu_quota_cores=cpu_quota(),
+        machine=platform.machine(),
+        # Above the number of cores, something else is running too and tails mean little.
+        load_average_1_min_at_start=round(load()[0], 2) if load else None,
+    )
+
+
+def settings(config: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass
+    """A configuration, ready for JSON.
+
+    Only the last part of a path is kept: a report is passed on, the machine is not.
+    """
+    return {name: _plain(value) for name, value in asdict(config).items()}
+
+
+def cpu_quota(root: Path = _CGROUPS) -> float | None:
+    """Cores' worth of processor time that the control group allows; None: no limit, or unknown."""
+    try:
+        text = (root / "cpu.max").read_text(encoding="ascii")
+    except OSError:
+        return None
+    quota, _, period = text.partition(" ")
+    return None if quota == "max" else int(quota) / int(period)
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return value.name if isinstance(value, Path) else value

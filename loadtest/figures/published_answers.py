@@ -1,0 +1,96 @@
+"""The accuracy and predictions recorded with a model when it was published."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from training.data.cifar10 import Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """What a model folder's metrics.json says of one precision.
+
+    Attributes:
+        version: Model version.
+        precision: Such as "fp32".
+        file: Name of the model file.
+        sha256: Digest of it; None if the record has none.
+        bytes: Size of it, likewise.
+        top1: Over all test images.
+        n: Number of those.
+        same_images: Whether the record is of the same images (by SHA-256).
+        data_variant: The form in which the recorded images came; None if they are others.
+        predictions: int64, shape (images,): the class of each image; None if the record is of
+            other images or keeps none.
+    """
+
+    version: int
+    precision: str
+    file: str | None
+    sha256: str | None
+    bytes: int | None
+    top1: float
+    n: int
+    same_images: bool
+    data_variant: str | None
+    predictions: npt.NDArray[np.int64] | None
+
+
+def read(
+    models_dir: Path, model: str, version: int, precision: str | None, split: Split
+) -> Record | str:
+    """Read `<models_dir>/<model>/<version>/metrics.json`.
+
+    Args:
+        models_dir: The folder that is served.
+        model: Model name.
+        version: The version that answered.
+        precision: Which of the recorded files answered; None where there is only one.
+        split: The test images.
+
+    Returns:
+        The record, or why there is none.
+    """
+    path = models_dir / model / str(version) / "metrics.json"
+    try:
+        metrics = json.loads(path.read_text(encoding="utf-8"))
+        variants = metrics["variants"]
+        if precision is None:
+            if len(variants) > 1:
+                return (
+                    f"{path} records {', '.join(sorted(variants))}; "
+                    "name the one that answers with --precision"
+                )
+            precision = next(iter(variants))
+        elif precision not in variants:
+            return f"{path} records {', '.join(sorted(variants))}, not {precision}"
+        return _record(metrics["data"], variants[precision], version, precision, split)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
+        return f"no recorded accuracy in {path}: {type(error).__name__}: {error}"
+
+
+def _record(
+    data: dict[str, Any], variant: dict[str, Any], version: int, precision: str, split: Split
+) -> Record:
+    same_images = data["sha256"] == split.sha256()
+    digits = variant.get("predictions")
+    predictions = None
+    if same_images and digits is not None and len(digits) == len(split):
+        predictions = np.array([int(digit) for digit in digits], np.int64)
+    return Record(
+        version=version,
+        precision=precision,
+        file=variant.get("file"),
+        sha256=variant.get("sha256"),
+        bytes=variant.get("bytes"),
+        top1=float(variant["top1"]),
+        n=int(variant["n"]),
+        same_images=same_images,
+        data_variant=str(data["variant"]) if same_images else None,
+        predictions=predictions,
+    )

@@ -1,0 +1,186 @@
+"""What the answers of a recording say: classes, right or wrong, as recorded offline or not.
+
+Equal answers to the same query are read once, however often they came.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from loadtest.generator.recording import Recording
+from loadtest.load.images import Queries
+from loadtest.transports.api import BAD_RESPONSE, Answer, Api
+
+WRONG_ANSWER = "WRONG_ANSWER"
+
+Integers = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scores:
+    """A recording's answers, one row a request that was answered with something scorable.
+
+    Attributes:
+        rows: int64, shape (n,): index into the recording's rows.
+        latency_ns: int64, shape (n,): from the due time.
+        queries: int64, shape (n,): which query was sent.
+        images: int64, shape (n, batch): test image of each place; -1 where a query is short.
+        classes: int64, shape (n, batch): what was answered; -1 likewise.
+        labels: int64, shape (n, batch): what is right; -1 likewise.
+        differs: bool, shape (n, batch): the answer differs from the recorded prediction; None if
+            there are no predictions to compare with.
+        versions: Answered requests by model version; key None: the server did not say.
+        output: Name of the output that was read; None without answers.
+        errors: Failures by kind, with the first message: most frequent first.
+    """
+
+    rows: Integers
+    latency_ns: Integers
+    queries: Integers
+    images: Integers
+    classes: Integers
+    labels: Integers
+    differs: Flags | None
+    versions: dict[int | None, int]
+    output: str | None
+    errors: dict[str, tuple[int, str]]
+
+    @property
+    def answered(self) -> int:
+        """Requests with an answer that could be scored."""
+        return len(self.rows)
+
+    @property
+    def failed(self) -> int:
+        """Requests without."""
+        return sum(count for count, _ in self.errors.values())
+
+    @cached_property
+    def used(self) -> Flags:
+        """Places that hold an image, shape (n, batch)."""
+        return np.asarray(self.images >= 0)
+
+    @cached_property
+    def correct(self) -> Flags:
+        """Places answered with their label, shape (n, batch)."""
+        return np.asarray(self.used & (self.classes == self.labels))
+
+    @cached_property
+    def wrong(self) -> Flags:
+        """Requests with an answer that differs from its record, shape (n,)."""
+        if self.differs is None:
+            return np.zeros(self.answered, np.bool_)
+        return np.asarray(self.differs.any(axis=1))
+
+    @cached_property
+    def all_correct(self) -> Flags:
+        """Requests all of whose images were answered with their label, shape (n,)."""
+        return np.asarray((self.correct | ~self.used).all(axis=1))
+
+
+class Scorer:
+    """Reads answers of one model's requests; what it has read once it remembers."""
+
+    def __init__(self, api: Api, queries: Queries, labels: Integers) -> None:
+        """Prepare.
+
+        Args:
+            api: Reads answers.
+            queries: Which images each query holds.
+            labels: int64, shape (images,): the right answer to each.
+        """
+        self._api = api
+        self._queries = queries
+        self._labels = labels
+        self._read: dict[tuple[int, bytes], Answer | str] = {}
+
+    def score(
+        self,
+        recording: Recording,
+        *,
+        sent_queries: int | None = None,
+        predictions: Integers | None = None,
+    ) -> Scores:
+        """Read and judge every answer.
+
+        Args:
+            recording: What came.
+            sent_queries: Different queries that were sent in turn; None: all of them.
+            predictions: int64, shape (images,): class recorded offline for each image; None if
+                unknown.
+        """
+        count = len(self._queries) if sent_queries is None else sent_queries
+        rows = np.flatnonzero(recording.outcomes >= 0)
+        queries = recording.numbers[rows] % count
+        # Pairs of query and answer: as many as there are different ones are read.
+        width = max(1, len(recording.responses))
+        pairs, inverse = np.unique(queries * width + recording.outcomes[rows], return_inverse=True)
+        answers = [
+            self._answer(int(pair // width), recording.responses[int(pair % width)])
+            for pair in pairs
+        ]
+        good = np.array([isinstance(answer, Answer) for answer in answers], np.bool_)
+        kept = good[inverse] if len(pairs) else np.zeros(0, np.bool_)
+        classes = np.full((len(pairs), self._queries.batch), -1, np.int64)
+        versions: dict[int | None, int] = {}
+        for index, (answer, requests) in enumerate(
+            zip(answers, np.bincount(inverse, minlength=len(pairs)).tolist(), strict=True)
+        ):
+            if isinstance(answer, Answer):
+                classes[index, : len(answer.classes)] = answer.classes
+                versions[answer.version] = versions.get(answer.version, 0) + requests
+        images = self._queries.table[queries[kept]]
+        labels = np.where(images >= 0, self._labels[images], -1)
+        answered = classes[inverse[kept]] if len(pairs) else images
+        return Scores(
+            rows=rows[kept],
+            latency_ns=(recording.end_ns - recording.due_ns)[rows[kept]],
+            queries=queries[kept],
+            images=images,
+            classes=answered,
+            labels=labels,
+            differs=(
+                None if predictions is None else (images >= 0) & (answered != predictions[images])
+            ),
+            versions=dict(sorted(versions.items(), key=lambda item: item[0] or 0)),
+            output=next((answer.output for answer in answers if isinstance(answer, Answer)), None),
+            errors=_errors(recording, answers, inverse),
+        )
+
+    def problem(self, query: int, response: bytes) -> str | None:
+        """Why an answer to a query cannot be scored; None if it can."""
+        answer = self._answer(query, response)
+        return answer if isinstance(answer, str) else None
+
+    def _answer(self, query: int, response: bytes) -> Answer | str:
+        """What an answer says, or why it cannot be scored."""
+        key = (query, response)
+        known = self._read.get(key)
+        if known is None:
+            rows = len(self._queries.image_ids(query))
+            try:
+                known = self._api.parse(response, rows)
+            except ValueError as error:
+                known = str(error)
+            self._read[key] = known
+        return known
+
+
+def _errors(
+    recording: Recording, answers: list[Answer | str], inverse: Integers
+) -> dict[str, tuple[int, str]]:
+    """Failures by kind, most frequent first: those of the transport, and unreadable answers."""
+    failures = ~recording.outcomes[recording.outcomes < 0]
+    counts = np.bincount(failures, minlength=len(recording.errors))
+    errors = {
+        kind: (int(count), message)
+        for (kind, message), count in zip(recording.errors, counts, strict=True)
+    }
+    bad = [index for index, answer in enumerate(answers) if isinstance(answer, str)]
+    if bad:
+        requests = int(np.isin(inverse, bad).sum())
+        errors[BAD_RESPONSE] = (requests, str(answers[bad[0]]))
+    return dict(sorted(errors.items(), key=lambda item: -item[1][0]))

@@ -1,0 +1,370 @@
+"""Sections of a result made of a recording and its scores; see `result` for each."""
+
+import re
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from loadtest.figures import histogram
+from loadtest.figures.percentiles import DEFINITION, over_allowed, percentile, samples_needed
+from loadtest.figures.published_answers import Record
+from loadtest.figures.scoring import WRONG_ANSWER, Scores
+from loadtest.generator.recording import Recording
+from loadtest.result import (
+    Accuracy,
+    Client,
+    ErrorKind,
+    Floor,
+    Goodput,
+    Lag,
+    Latency,
+    Mismatch,
+    Mismatches,
+    Quantiles,
+    Recorded,
+    ServerTimes,
+    Slo,
+    Throughput,
+    Window,
+)
+from training.data.cifar10 import CLASS_NAMES
+from training.evaluation.accuracy import wilson_interval
+
+_PERCENTILES = {"p50": 50, "p90": 90, "p95": 95, "p97": 97, "p99": 99, "p99_9": 99.9}
+_NS_PER_MS = 1_000_000
+_NS_PER_SECOND = 1_000_000_000
+_EXAMPLES = 20
+_SAME_ANSWERS = 16
+# A stage of a server-timing value: "queue;dur=0.112".
+_STAGE = re.compile(r"(\w+)\s*;[^,]*?dur=([0-9.]+)")
+
+Integers = npt.NDArray[np.int64]
+
+
+def latency(latency_ns: Integers) -> Latency:
+    """Latencies of answered requests."""
+    n = len(latency_ns)
+    return {
+        "n": n,
+        "min": _ms(int(latency_ns.min())) if n else None,
+        "mean": _ms(float(latency_ns.mean())) if n else None,
+        "max": _ms(int(latency_ns.max())) if n else None,
+        "p50": _percentile_ms(latency_ns, 50),
+        "p90": _percentile_ms(latency_ns, 90),
+        "p95": _percentile_ms(latency_ns, 95),
+        "p97": _percentile_ms(latency_ns, 97),
+        "p99": _percentile_ms(latency_ns, 99),
+        "p99_9": _percentile_ms(latency_ns, 99.9),
+        "requests_needed": {name: samples_needed(p) for name, p in _PERCENTILES.items()},
+        "definition": DEFINITION,
+        "histogram": histogram.encode(latency_ns) if n else None,
+    }
+
+
+def window_seconds(recording: Recording) -> float:
+    """From the first due request to the last one's end; 0 without any."""
+    if not recording.finished:
+        return 0.0
+    return float(recording.end_ns.max() - _origin_ns(recording)) / _NS_PER_SECOND
+
+
+def throughput(recording: Recording, scores: Scores, *, open_loop: bool) -> Throughput:
+    """Rates over the timed window."""
+    seconds = window_seconds(recording)
+    due_ns = np.concatenate([recording.due_ns, recording.missed_due_ns])
+    due_seconds = float(due_ns.max() - due_ns.min()) / _NS_PER_SECOND if len(due_ns) else 0.0
+    return {
+        "window_seconds": seconds,
+        "offered_requests_per_second": (
+            (len(due_ns) - 1) / due_seconds if open_loop and due_seconds else None
+        ),
+        "requests_per_second": scores.answered / seconds if seconds else None,
+        "images_per_second": int(scores.used.sum()) / seconds if seconds else None,
+    }
+
+
+def slo(recording: Recording, scores: Scores, limit_ms: float, percent: float) -> Slo:
+    """Whether a latency bound holds."""
+    n = recording.finished + len(recording.missed_due_ns)
+    over = n - int(_good(scores, limit_ms).sum())
+    allowed = over_allowed(n, percent)
+    return {
+        "limit_ms": limit_ms,
+        "percentile": percent,
+        "n": n,
+        "over": over,
+        "over_allowed": allowed,
+        "met": allowed is not None and over <= allowed,
+    }
+
+
+def goodput(recording: Recording, scores: Scores, limit_ms: float) -> Goodput:
+    """Rates of the answers worth having."""
+    good = _good(scores, limit_ms)
+    correct = int((good & scores.all_correct).sum())
+    scheduled = recording.sent + len(recording.missed_due_ns)
+    seconds = window_seconds(recording)
+    return {
+        "slo_ms": limit_ms,
+        "per_second": int(good.sum()) / seconds if seconds else None,
+        "share": int(good.sum()) / scheduled if scheduled else None,
+        "correct_per_second": correct / seconds if seconds else None,
+        "correct_share": correct / scheduled if scheduled else None,
+    }
+
+
+def accuracy(scores: Scores, record: Record | str | None) -> Accuracy:
+    """Top-1 of the answers, and the record beside it.
+
+    Args:
+        scores: The answers.
+        record: What was recorded offline, why it is missing, or None if nobody asked.
+    """
+    used = scores.used
+    images, labels, classes = (
+        values[used] for values in (scores.images, scores.labels, scores.classes)
+    )
+    right = classes == labels
+    n, correct, distinct = len(images), int(right.sum()), len(np.unique(images))
+    known = len(CLASS_NAMES)
+    columns = np.where((classes >= 0) & (classes < known), classes, known)
+    confusion = np.bincount(labels * (known + 1) + columns, minlength=known * (known + 1))
+    return {
+        "n": n,
+        "correct": correct,
+        "top1": correct / n if n else None,
+        "wilson_95": wilson_interval(round(correct / n * distinct), distinct) if n else None,
+        "distinct_images": distinct,
+        "per_class": {
+            name: float(right[labels == label].mean()) if (labels == label).any() else None
+            for label, name in enumerate(CLASS_NAMES)
+        },
+        "confusion": confusion.reshape(known, known + 1).tolist(),
+        "recorded": (
+            _recorded(record, images, labels, right) if isinstance(record, Record) else None
+        ),
+        "recorded_missing": record if isinstance(record, str) else None,
+    }
+
+
+def mismatches(
+    recording: Recording, scores: Scores, record: Record | str | None
+) -> Mismatches | None:
+    """Answers that differ from the record, one by one; None if there is nothing to compare."""
+    if scores.differs is None or not isinstance(record, Record) or record.predictions is None:
+        return None
+    origin_ns = _origin_ns(recording)
+    examples: list[Mismatch] = []
+    for place, row in np.argwhere(scores.differs)[:_EXAMPLES].tolist():
+        raw = scores.rows[place]
+        image = int(scores.images[place, row])
+        examples.append(
+            {
+                "request": int(recording.numbers[raw]),
+                "image": image,
+                "row": row,
+                "answered": int(scores.classes[place, row]),
+                "recorded": int(record.predictions[image]),
+                "label": int(scores.labels[place, row]),
+                "sent_seconds": float(recording.sent_ns[raw] - origin_ns) / _NS_PER_SECOND,
+                "same_answer_as": _same_answer_as(recording, scores, place),
+            }
+        )
+    return {
+        "compared": int(scores.used.sum()),
+        "differing": int(scores.differs.sum()),
+        "requests": int(scores.wrong.sum()),
+        "examples": examples,
+    }
+
+
+def errors(scores: Scores, found: Mismatches | None) -> dict[str, ErrorKind]:
+    """Failures and wrong answers by kind, most frequent first."""
+    kinds: dict[str, ErrorKind] = {
+        kind: {"count": count, "first_message": message}
+        for kind, (count, message) in scores.errors.items()
+    }
+    if found is not None and found["examples"]:
+        kinds[WRONG_ANSWER] = {
+            "count": found["requests"],
+            "first_message": mismatch_text(found["examples"][0]),
+        }
+    return dict(sorted(kinds.items(), key=lambda item: -item[1]["count"]))
+
+
+def mismatch_text(mismatch: Mismatch) -> str:
+    """A mismatch in words."""
+    text = (
+        f"request {mismatch['request']} (test image {mismatch['image']} in row {mismatch['row']}, "
+        f"sent at {mismatch['sent_seconds']:.3f} s) was answered {mismatch['answered']}, "
+        f"recorded is {mismatch['recorded']}"
+    )
+    if mismatch["same_answer_as"]:
+        others = ", ".join(map(str, mismatch["same_answer_as"]))
+        text += f"; the same bytes rightly answered request {others} at that time"
+    return text
+
+
+def server_times(recording: Recording, scores: Scores) -> ServerTimes | None:
+    """What the server said about its own time; None if it said nothing."""
+    stages = [
+        {name: float(milliseconds) for name, milliseconds in _STAGE.findall(text)}
+        for text in (recording.timings[row] for row in scores.rows if recording.timings)
+        if text
+    ]
+    if not stages:
+        return None
+    queue, compute, total = (
+        np.array([stage.get(name, 0.0) for stage in stages]) * _NS_PER_MS
+        for name in ("queue", "compute", "total")
+    )
+    return {
+        "n": len(stages),
+        "queue_ms": _quantiles(queue.astype(np.int64)),
+        "compute_ms": _quantiles(compute.astype(np.int64)),
+        "serialise_ms": _quantiles(np.maximum(total - queue - compute, 0).astype(np.int64)),
+        "total_ms": _quantiles(total.astype(np.int64)),
+    }
+
+
+def client(recording: Recording, *, open_loop: bool) -> Client:
+    """What the load generator itself needed."""
+    seconds = window_seconds(recording)
+    lag_ns = recording.sent_ns - recording.due_ns
+    lag: Lag = {
+        "p50": _percentile_ms(lag_ns, 50),
+        "p99": _percentile_ms(lag_ns, 99),
+        "max": _ms(int(lag_ns.max())) if len(lag_ns) else None,
+    }
+    cpu_seconds = sum(recording.cpu_seconds)
+    return {
+        "processes": len(recording.cpu_seconds),
+        "lag_ms": lag if open_loop else None,
+        "cpu_seconds": cpu_seconds,
+        "cpu_share": max(recording.cpu_seconds) / seconds if seconds else 0.0,
+        "cpu_us_per_request": 1e6 * cpu_seconds / recording.finished
+        if recording.finished
+        else None,
+        "in_flight_max": recording.in_flight_max,
+    }
+
+
+def windows(recording: Recording, scores: Scores) -> list[Window]:
+    """Second by second, by due time."""
+    origin_ns = _origin_ns(recording)
+
+    def seconds_of(due_ns: Integers) -> Integers:
+        return (due_ns - origin_ns) // _NS_PER_SECOND
+
+    due = seconds_of(recording.due_ns)
+    missed = seconds_of(recording.missed_due_ns)
+    answered = due[scores.rows]
+    count = int(max(due.max(initial=-1), missed.max(initial=-1))) + 1
+    scheduled = np.bincount(due, minlength=count) + np.bincount(missed, minlength=count)
+    fine = np.bincount(answered[~scores.wrong], minlength=count)
+    order = np.argsort(answered, kind="stable")
+    bounds = np.searchsorted(answered[order], np.arange(count + 1))
+    result: list[Window] = []
+    for second in range(count):
+        latency_ns = scores.latency_ns[order[bounds[second] : bounds[second + 1]]]
+        result.append(
+            {
+                "t_seconds": float(second),
+                "scheduled": int(scheduled[second]),
+                "answered": len(latency_ns),
+                "errors": int(scheduled[second] - fine[second]),
+                "p50_ms": _percentile_ms(latency_ns, 50),
+                "p99_ms": _percentile_ms(latency_ns, 99),
+                "max_ms": _ms(int(latency_ns.max())) if len(latency_ns) else None,
+            }
+        )
+    return result
+
+
+def floor(recording: Recording) -> Floor:
+    """A recording of a server that answers at once; its answers are not scored."""
+    answered = recording.outcomes >= 0
+    latency_ns = (recording.end_ns - recording.due_ns)[answered]
+    seconds = window_seconds(recording)
+    costs = client(recording, open_loop=False)
+    return {
+        "n": len(latency_ns),
+        "failed": int((~answered).sum()),
+        "p50_ms": _percentile_ms(latency_ns, 50),
+        "p99_ms": _percentile_ms(latency_ns, 99),
+        "max_ms": _ms(int(latency_ns.max())) if len(latency_ns) else None,
+        "requests_per_second": len(latency_ns) / seconds if seconds else None,
+        "client_cpu_us_per_request": costs["cpu_us_per_request"],
+        "client_cpu_share": costs["cpu_share"],
+    }
+
+
+def answers_by_version(versions: Mapping[int | None, int]) -> dict[str, int]:
+    """Versions as JSON has them: keys are text, "unknown" if the server did not say."""
+    return {
+        "unknown" if version is None else str(version): count for version, count in versions.items()
+    }
+
+
+def thirds(recording: Recording, scores: Scores) -> Sequence[Integers]:
+    """Latencies of the answers due in each third of the time over which requests were due."""
+    due_ns = recording.due_ns[scores.rows]
+    if not len(due_ns):
+        return [scores.latency_ns] * 3
+    edges = np.linspace(due_ns.min(), due_ns.max(), 4)[1:-1]
+    part = np.searchsorted(edges, due_ns, side="right")
+    return [scores.latency_ns[part == number] for number in range(3)]
+
+
+def _good(scores: Scores, limit_ms: float) -> npt.NDArray[np.bool_]:
+    return (scores.latency_ns <= limit_ms * _NS_PER_MS) & ~scores.wrong
+
+
+def _recorded(
+    record: Record, images: Integers, labels: Integers, right: npt.NDArray[np.bool_]
+) -> Recorded:
+    reference = record.top1
+    if record.predictions is not None and len(images):
+        reference = float((record.predictions[images] == labels).mean())
+    return {
+        "version": record.version,
+        "precision": record.precision,
+        "artefact_sha256": record.sha256,
+        "top1": record.top1,
+        "n": record.n,
+        "same_images": record.same_images,
+        "difference_points": 100 * (float(right.mean()) - reference) if len(images) else 0.0,
+    }
+
+
+def _same_answer_as(recording: Recording, scores: Scores, place: int) -> list[int]:
+    """Requests under way at the same time that were rightly answered with the same bytes."""
+    rows = scores.rows
+    raw = rows[place]
+    together = (
+        (recording.sent_ns[rows] < recording.end_ns[raw])
+        & (recording.end_ns[rows] > recording.sent_ns[raw])
+        & (recording.outcomes[rows] == recording.outcomes[raw])
+        & ~scores.wrong
+    )
+    numbers = recording.numbers[rows[together]][:_SAME_ANSWERS]
+    return [int(number) for number in numbers]
+
+
+def _origin_ns(recording: Recording) -> int:
+    firsts = [due.min() for due in (recording.due_ns, recording.missed_due_ns) if len(due)]
+    return int(min(firsts, default=0))
+
+
+def _quantiles(values_ns: Integers) -> Quantiles:
+    return {"p50": _percentile_ms(values_ns, 50), "p99": _percentile_ms(values_ns, 99)}
+
+
+def _percentile_ms(values_ns: Integers, percent: float) -> float | None:
+    value = percentile(values_ns, percent)
+    return None if value is None else _ms(value)
+
+
+def _ms(nanoseconds: float) -> float:
+    return nanoseconds / _NS_PER_MS

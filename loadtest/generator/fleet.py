@@ -1,0 +1,200 @@
+"""The generators of a run: one in this process, or several in processes of their own."""
+
+import asyncio
+import contextlib
+import multiprocessing
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from loadtest.generator.assignment import Assignment
+from loadtest.generator.generator import Generator
+from loadtest.generator.mailbox import Mailbox
+from loadtest.generator.process import PROGRESS_SECONDS, sizes
+from loadtest.generator.process import main as run_process
+from loadtest.generator.recording import Recording, merge
+from loadtest.load.plan import Plan, Progress, Share
+
+# All processes start at the same moment, which has to be told to them first.
+_START_DELAY_NS = 50_000_000
+_JOIN_SECONDS = 5.0
+
+OnProgress = Callable[[Progress], None]
+
+
+class Fleet(Protocol):
+    """Generators that are ready to run plans, one after another.
+
+    Attributes:
+        request_bytes: Smallest and largest request; known after the first run.
+    """
+
+    request_bytes: tuple[int, int]
+
+    async def run(self, plan: Plan, on_progress: OnProgress) -> Recording:
+        """Warm up and carry out a plan.
+
+        Args:
+            plan: The load.
+            on_progress: Called every 0.25 seconds.
+
+        Raises:
+            PeerGone: A generator process ended before its time; what it recorded is lost.
+        """
+        ...
+
+    def stop(self, kind: str, reason: str) -> None:
+        """End the plan that is going on, see Generator.stop."""
+        ...
+
+    def abandon(self) -> None:
+        """Wait no longer for what is under way."""
+        ...
+
+
+class LocalFleet:
+    """One generator in this process."""
+
+    def __init__(self, assignment: Assignment, payloads: Sequence[bytes]) -> None:
+        """Prepare.
+
+        Args:
+            assignment: What is sent and where.
+            payloads: The assignment's bodies.
+        """
+        self.request_bytes = sizes(payloads)
+        self._payloads = payloads
+        self._connections = assignment.connections
+        self._sender = assignment.sender(assignment.connections)
+        self._generator: Generator | None = None
+
+    async def run(self, plan: Plan, on_progress: OnProgress) -> Recording:
+        """See Fleet."""
+        generator = self._generator = Generator(
+            plan, self._sender, self._payloads, connections=self._connections
+        )
+        ticker = asyncio.create_task(_tick(generator, on_progress))
+        try:
+            await generator.warm_up()
+            return await generator.run(time.monotonic_ns())
+        finally:
+            ticker.cancel()
+
+    def stop(self, kind: str, reason: str) -> None:
+        """See Fleet."""
+        if self._generator is not None:
+            self._generator.stop(kind, reason)
+
+    def abandon(self) -> None:
+        """See Fleet."""
+        if self._generator is not None:
+            self._generator.abandon()
+
+    async def close(self) -> None:
+        """Close the connections."""
+        await self._sender.close()
+
+
+class ProcessFleet:
+    """Several generators, each in a process with its share of the plan.
+
+    The processes are spawned, not forked: gRPC does not survive a fork.
+    """
+
+    def __init__(self, assignment: Assignment, processes: int) -> None:
+        """Start the processes; they make their own requests out of the images.
+
+        Args:
+            assignment: What is sent and where.
+            processes: How many.
+        """
+        self.request_bytes = (0, 0)
+        context = multiprocessing.get_context("spawn")
+        self._processes = []
+        self._mailboxes = []
+        for process in range(processes):
+            ours, theirs = context.Pipe()
+            child = context.Process(
+                target=run_process,
+                args=(theirs, assignment, Share(process, processes)),
+                daemon=True,
+            )
+            child.start()
+            theirs.close()  # so that its end shows when the child ends
+            self._processes.append(child)
+            self._mailboxes.append(Mailbox(ours))
+
+    async def run(self, plan: Plan, on_progress: OnProgress) -> Recording:
+        """See Fleet."""
+        self._tell("run", plan)
+        for mailbox in self._mailboxes:
+            self.request_bytes = await mailbox.expect("warm")
+        self._tell("start", time.monotonic_ns() + _START_DELAY_NS)
+        counts = [Progress() for _ in self._mailboxes]
+
+        async def collect(index: int, mailbox: Mailbox) -> Recording:
+            while True:
+                kind, value = await mailbox.receive()
+                if kind == "recording":
+                    recording: Recording = value
+                    return recording
+                counts[index] = value
+                if index == 0:  # one report for all of them, at the pace of the first
+                    on_progress(sum(counts, Progress()))
+
+        collecting = (collect(index, mailbox) for index, mailbox in enumerate(self._mailboxes))
+        return merge(await asyncio.gather(*collecting))
+
+    def stop(self, kind: str, reason: str) -> None:
+        """See Fleet."""
+        self._tell("stop", (kind, reason))
+
+    def abandon(self) -> None:
+        """See Fleet."""
+        self._tell("abandon", None)
+
+    def close(self) -> None:
+        """End the processes."""
+        for mailbox in self._mailboxes:
+            mailbox.close()
+        for process in self._processes:
+            process.join(timeout=_JOIN_SECONDS)
+            process.kill()
+
+    def _tell(self, kind: str, value: object) -> None:
+        for mailbox in self._mailboxes:
+            mailbox.send(kind, value)
+
+
+@contextlib.asynccontextmanager
+async def fleet(
+    assignment: Assignment, images: npt.NDArray[np.uint8], processes: int
+) -> AsyncIterator[Fleet]:
+    """Generators for an assignment, closed afterwards.
+
+    Args:
+        assignment: What is sent and where.
+        images: The test images, uint8 (n, 32, 32, 3).
+        processes: 1: this process; more: so many others.
+    """
+    if processes == 1:
+        local = LocalFleet(assignment, assignment.payloads(images))
+        try:
+            yield local
+        finally:
+            await local.close()
+    else:
+        several = ProcessFleet(assignment, processes)
+        try:
+            yield several
+        finally:
+            several.close()
+
+
+async def _tick(generator: Generator, on_progress: OnProgress) -> None:
+    while True:
+        await asyncio.sleep(PROGRESS_SECONDS)
+        on_progress(generator.progress())

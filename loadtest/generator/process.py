@@ -1,0 +1,94 @@
+"""A generator in a process of its own: carries out plans as its parent says.
+
+Messages to it: run (plan), start (monotonic time in nanoseconds), stop (kind, reason), abandon.
+From it: warm (smallest and largest request in bytes), progress (Progress), recording (Recording).
+"""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Sequence
+from multiprocessing.connection import Connection
+
+from loadtest.generator.assignment import Assignment
+from loadtest.generator.event_loop import run_event_loop
+from loadtest.generator.generator import Generator
+from loadtest.generator.mailbox import Mailbox, PeerGone
+from loadtest.load.images import load_test_images
+from loadtest.load.plan import Share
+
+PROGRESS_SECONDS = 0.25
+
+
+def main(connection: Connection, assignment: Assignment, share: Share) -> None:
+    """Follow the parent until it closes its end.
+
+    Args:
+        connection: Pipe to the parent.
+        assignment: What is sent and where.
+        share: Which part of each plan is this process'.
+    """
+    # Ctrl-C reaches every process of a terminal; the parent decides what it means.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    payloads = assignment.payloads(load_test_images(assignment.data_dir).images)
+    run_event_loop(_follow(connection, assignment, share, payloads))
+
+
+def sizes(payloads: Sequence[bytes]) -> tuple[int, int]:
+    """Smallest and largest body in bytes."""
+    return min(map(len, payloads)), max(map(len, payloads))
+
+
+async def _follow(
+    connection: Connection, assignment: Assignment, share: Share, payloads: Sequence[bytes]
+) -> None:
+    mailbox = Mailbox(connection)
+    connections = max(1, share.of(assignment.connections))
+    sender = assignment.sender(connections)
+    generator: Generator | None = None
+    start: asyncio.Future[int] | None = None
+    working: asyncio.Task[None] | None = None
+    with contextlib.suppress(PeerGone):
+        while True:
+            kind, value = await mailbox.receive()
+            if kind == "run":
+                generator = Generator(value, sender, payloads, connections=connections, share=share)
+                start = asyncio.get_running_loop().create_future()
+                working = asyncio.create_task(
+                    _carry_out(generator, start, mailbox, sizes(payloads))
+                )
+            elif kind == "start" and start is not None:
+                start.set_result(value)
+            elif kind == "stop" and generator is not None:
+                generator.stop(*value)
+            elif kind == "abandon" and generator is not None:
+                generator.abandon()
+    if working is not None:
+        working.cancel()
+    await sender.close()
+
+
+async def _carry_out(
+    generator: Generator,
+    start: "asyncio.Future[int]",
+    mailbox: Mailbox,
+    request_bytes: tuple[int, int],
+) -> None:
+    """Warm up, wait for the start, and hand the recording over."""
+    ticker = asyncio.create_task(_report_progress(generator, mailbox))
+    try:
+        await generator.warm_up()
+        mailbox.send("warm", request_bytes)
+        recording = await generator.run(await start)
+        mailbox.send("recording", recording)
+    except BaseException:
+        mailbox.close()  # the parent must not wait for what will not come
+        raise
+    finally:
+        ticker.cancel()
+
+
+async def _report_progress(generator: Generator, mailbox: Mailbox) -> None:
+    while True:
+        await asyncio.sleep(PROGRESS_SECONDS)
+        mailbox.send("progress", generator.progress())

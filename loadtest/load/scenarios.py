@@ -1,0 +1,135 @@
+"""MLPerf's scenarios, and the one of callers that wait: what each makes of the settings.
+
+single-stream: one image at a time, the next when the last is answered. multi-stream: eight at a
+time, likewise. server: Poisson arrivals at a rate. offline: all images in large batches, a fixed
+number of them under way. users: N callers, each waiting for its answer before it asks again.
+"""
+
+from dataclasses import dataclass
+
+from loadtest.load.plan import Plan
+from loadtest.result import Loop, ScenarioKind
+from loadtest.settings.config import LoadTestConfig, UsageError
+
+_MAX_DEFAULT_CONNECTIONS = 16
+
+
+@dataclass(frozen=True)
+class _Defaults:
+    """What a scenario is unless settings say otherwise.
+
+    Attributes:
+        loop: Open or closed.
+        batch: Images a request.
+        in_flight: Requests under way.
+        percentile: What its rules are about.
+    """
+
+    loop: Loop
+    batch: int
+    in_flight: int
+    percentile: float
+
+
+_DEFAULTS: dict[ScenarioKind, _Defaults] = {
+    "single-stream": _Defaults("closed", 1, 1, 90),
+    "multi-stream": _Defaults("closed", 8, 1, 99),
+    "server": _Defaults("open", 1, 1024, 99),
+    "offline": _Defaults("closed", 64, 4, 99),
+    "users": _Defaults("closed", 1, 1, 99),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Load:
+    """A scenario with every number settled; see result.Scenario for what they mean."""
+
+    kind: ScenarioKind
+    loop: Loop
+    description: str
+    ends: str
+    users: int | None
+    batch: int
+    in_flight: int
+    connections: int
+    percentile: float
+    plan: Plan
+
+
+def settle(config: LoadTestConfig, images: int) -> Load:
+    """Fill in what the settings leave open.
+
+    Args:
+        config: Settings of a run.
+        images: How many test images there are.
+
+    Raises:
+        UsageError: Settings contradict each other.
+    """
+    kind = config.scenario or ("users" if config.rate_per_second is None else "server")
+    _check(config, kind)
+    defaults = _DEFAULTS[kind]
+    batch = config.batch or defaults.batch
+    in_flight = config.users or config.in_flight or defaults.in_flight
+    requests, ends = config.requests, f"{config.requests or 0:,} requests"
+    if config.duration_seconds is not None:
+        ends = f"{config.duration_seconds:g} seconds"
+    elif requests is None:
+        requests = -(-images // batch)
+        ends = f"each of {images:,} test images once"
+    return Load(
+        kind=kind,
+        loop=defaults.loop,
+        description=_description(kind, in_flight, config.rate_per_second),
+        ends=ends,
+        users=in_flight if kind == "users" else None,
+        batch=batch,
+        in_flight=in_flight,
+        connections=max(
+            config.processes, config.connections or min(in_flight, _MAX_DEFAULT_CONNECTIONS)
+        ),
+        percentile=config.percentile or defaults.percentile,
+        plan=Plan(
+            in_flight=in_flight,
+            rate_per_second=config.rate_per_second,
+            requests=requests,
+            duration_seconds=config.duration_seconds,
+            warmup_requests=config.warmup_requests,
+            schedule_seed=config.schedule_seed,
+            timeout_seconds=config.timeout_seconds,
+            slo_ms=config.slo_ms,
+        ),
+    )
+
+
+def _check(config: LoadTestConfig, kind: ScenarioKind) -> None:
+    """Refuse settings that a scenario has no use for: who gives one expects it to matter."""
+    if kind == "server" and config.rate_per_second is None:
+        msg = "scenario server needs --rate, the mean number of requests a second"
+        raise UsageError(msg)
+    if kind != "server" and config.rate_per_second is not None:
+        msg = f"--rate given, but scenario {kind} is a closed loop and offers no rate; use server"
+        raise UsageError(msg)
+    if kind != "users" and config.users is not None:
+        msg = f"--users given, but scenario {kind} has none; use --scenario users"
+        raise UsageError(msg)
+    if kind not in {"server", "offline"} and config.in_flight is not None:
+        msg = f"--in-flight given, but scenario {kind} settles it; use server or offline"
+        raise UsageError(msg)
+    in_flight = config.users or config.in_flight or _DEFAULTS[kind].in_flight
+    if in_flight < config.processes:
+        msg = (
+            f"{config.processes} processes for {in_flight} requests under way, expected at most "
+            "one process for each"
+        )
+        raise UsageError(msg)
+
+
+def _description(kind: ScenarioKind, in_flight: int, rate: float | None) -> str:
+    if rate is not None:
+        return f"open loop, Poisson arrivals at {rate:g} requests/s"
+    if kind == "users":
+        return f"closed loop, {in_flight} user{'s' if in_flight > 1 else ''}"
+    if kind == "offline":
+        return f"closed loop, {in_flight} request{'s' if in_flight > 1 else ''} under way"
+    return "closed loop, one request at a time"

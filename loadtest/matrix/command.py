@@ -1,0 +1,139 @@
+"""`python -m loadtest matrix`: every run of a matrix file in turns, and one report over all."""
+
+import argparse
+import contextlib
+import dataclasses
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from loadtest.load.images import load_test_images
+from loadtest.matrix import file
+from loadtest.matrix.execution import Endpoint, Execution, Run, say, slug
+from loadtest.matrix.file import AUTO, Matrix, Target
+from loadtest.reports.pages import files
+from loadtest.servers import description, local
+from loadtest.settings.arguments import output_folder, positive_int, positive_number, target_address
+from loadtest.settings.config import UsageError
+
+DEFAULT_FILE = Path(__file__).with_name("matrix.toml")
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line.
+
+    Returns:
+        Exit code: 0 if every run of the matrix was made and passed its gates, else 1.
+
+    Raises:
+        UsageError: It cannot start.
+    """
+    values = _parser().parse_args(arguments)
+    plan = file.read(values.file)
+    changes = {
+        "repeats": values.repeats,
+        "max_seconds": values.max_seconds,
+        "targets": values.target and (Target(values.target, values.target, (), (AUTO,)),),
+    }
+    known = {name: value for name, value in changes.items() if value is not None}
+    plan = dataclasses.replace(plan, **known)
+    load_test_images(values.data_dir)  # rather now than in every run
+    folder = values.output_dir or output_folder(plan.name)
+    with _endpoints(plan, values.models_dir, folder) as endpoints:
+        runs = _runs(plan, endpoints)
+        made = Execution(plan, folder, models_dir=values.models_dir, data_dir=values.data_dir)
+        made.not_measured += _absent(plan, endpoints)
+        made.run_all(runs)
+    if not made.results:
+        raise UsageError("; ".join(made.not_measured) or "nothing was measured")
+    document = made.collection()
+    files.write(document, folder)
+    sys.stdout.write(f"{len(made.results)} runs; report: {folder / 'report.html'}\n")
+    if values.json:
+        sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+    return 0 if made.complete else 1
+
+
+@contextlib.contextmanager
+def _endpoints(plan: Matrix, models_dir: Path, folder: Path) -> Iterator[list[Endpoint]]:
+    """Every target, those started that are to be started here."""
+    with contextlib.ExitStack() as servers:
+        endpoints = []
+        for target in plan.targets:
+            for precision in target.precisions:
+                server, address = None, target.address
+                if address is None:
+                    flags = [*target.serve, *_precision_flags(precision)]
+                    log = folder / "servers" / f"{slug(target.name)}-{precision}.log"
+                    say(f"starting a server: {target.name}, precision {precision}")
+                    server = servers.enter_context(local.started(models_dir, flags, log))
+                    address = server.address
+                endpoints.append(Endpoint(target, address, description.ask(address), server))
+        yield endpoints
+
+
+def _runs(plan: Matrix, endpoints: Sequence[Endpoint]) -> list[Run]:
+    """All runs in the order in which they are made: A B A B."""
+    runs = [
+        Run(endpoint, model, scenario, repeat)
+        for repeat in range(plan.repeats)
+        for scenario in plan.scenarios
+        for endpoint in endpoints
+        for model in _models(plan, endpoint)
+        if scenario.models is None or model in scenario.models
+    ]
+    if not runs:
+        msg = "no scenario is for any of the models that are served"
+        raise UsageError(msg)
+    return runs
+
+
+def _models(plan: Matrix, endpoint: Endpoint) -> list[str]:
+    if plan.models is not None:
+        return [
+            name for name in plan.models if name in endpoint.says.models or not endpoint.says.models
+        ]
+    if not endpoint.says.models:
+        msg = f"{endpoint.address} does not say which models it serves; name them in the matrix"
+        raise UsageError(msg)
+    return list(endpoint.says.models)
+
+
+def _absent(plan: Matrix, endpoints: Sequence[Endpoint]) -> list[str]:
+    """Models that the matrix names and nobody serves."""
+    silent = any(not endpoint.says.models for endpoint in endpoints)
+    return [
+        f"{name}: served by none of the targets"
+        for name in plan.models or ()
+        if not silent and not any(name in endpoint.says.models for endpoint in endpoints)
+    ]
+
+
+def _precision_flags(precision: str) -> list[str]:
+    return [] if precision == AUTO else [f"--precision={precision}"]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtest matrix",
+        description=file.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add(
+        "file",
+        nargs="?",
+        type=Path,
+        default=DEFAULT_FILE,
+        help="matrix in TOML (default: the one that comes with the package)",
+    )
+    add("--models-dir", type=Path, default=Path("models"), help="default: %(default)s")
+    add("--data-dir", type=Path, help="CIFAR-10 folder or archive (default: $CIFAR10_DIR)")
+    add("--target", type=target_address, help="one running server instead of the file's targets")
+    add("--repeats", type=positive_int, metavar="N", help="instead of the file's")
+    add("--max-seconds", type=positive_number, metavar="SECONDS", help="instead of the file's")
+    add("--output-dir", type=Path, help="where the report goes (default: results/TIME-NAME)")
+    add("--json", action="store_true", help="end with the report as one line of JSON")
+    return parser

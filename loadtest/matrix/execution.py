@@ -1,0 +1,269 @@
+"""The runs of a matrix, one after the other.
+
+Each is a `python -m loadtest run` (or `find-capacity`) of its own, so that what one leaves behind
+cannot touch the next, and anybody can repeat one by hand.
+"""
+
+import contextlib
+import re
+import shlex
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import FrameType
+
+from loadtest.matrix.file import Matrix, Scenario, Target
+from loadtest.reports import collection
+from loadtest.reports.collection import Collection, Result
+from loadtest.reports.configurations import load_of
+from loadtest.reports.measures import MEASURES
+from loadtest.result import Report, ReportError
+from loadtest.servers.description import Served
+from loadtest.servers.local import LocalServer
+
+_ERROR = re.compile(r"^(?:error|.*: error): (.*)$", re.MULTILINE)
+_SHOWN = ("p50_ms", "p99_ms", "images_per_second", "top1_percent")
+# After the time is up a run gets so long to finish its requests and write its report.
+_GRACE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """A server that answers, whoever started it.
+
+    Attributes:
+        target: Its entry in the matrix.
+        address: `host:port`.
+        says: What it says that it serves.
+        server: Its process, if it was started here.
+    """
+
+    target: Target
+    address: str
+    says: Served
+    server: LocalServer | None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run to come."""
+
+    endpoint: Endpoint
+    model: str
+    scenario: Scenario
+    repeat: int
+
+    def __str__(self) -> str:
+        """In words."""
+        served_model = self.endpoint.says.models.get(self.model)
+        parts = [self.model, *([served_model.precision] if served_model else [])]
+        return f"{' '.join(parts)} on {self.endpoint.target.name}: {self.scenario}"
+
+
+class Execution:
+    """Makes runs one after the other until all are made, the time is up, or somebody stops it."""
+
+    def __init__(
+        self, plan: Matrix, folder: Path, *, models_dir: Path, data_dir: Path | None
+    ) -> None:
+        """Prepare.
+
+        Args:
+            plan: The matrix.
+            folder: Gets a folder for each run.
+            models_dir: To compare answers with the recorded predictions.
+            data_dir: The test images; None for $CIFAR10_DIR.
+        """
+        self.results: list[Result] = []
+        self.not_measured: list[str] = []
+        self.stop_reason: str | None = None
+        self._plan = plan
+        self._folder = folder
+        self._models_dir = models_dir
+        self._data_dir = data_dir
+        self._child: subprocess.Popen[bytes] | None = None
+        self._passed = True
+        self._started = time.monotonic()
+        self._took: dict[tuple[Path | str, ...], float] = {}
+
+    @property
+    def complete(self) -> bool:
+        """Whether every run was made, and passed its gates."""
+        return self._passed and self.stop_reason is None and not self.not_measured
+
+    def collection(self) -> Collection:
+        """What was measured."""
+        return {
+            "schema_version": 2,
+            "name": self._plan.name,
+            "stop_reason": self.stop_reason,
+            "results": self.results,
+            "not_measured": self.not_measured,
+        }
+
+    def run_all(self, runs: Sequence[Run]) -> None:
+        """Make the runs; SIGINT and SIGTERM end the one under way, and no other is started."""
+        left_out: dict[str, int] = {}
+        with self._interruptible():
+            for number, run in enumerate(runs, 1):
+                if self.stop_reason is None and not self._too_long(run):
+                    self._make(run, number, len(runs))
+                else:
+                    left_out[str(run)] = left_out.get(str(run), 0) + 1
+        why = self.stop_reason or self._time_is_up
+        self.not_measured += [
+            f"{what}: {count} of {self._plan.repeats} repeats left out, {why}"
+            for what, count in left_out.items()
+        ]
+
+    def _make(self, run: Run, number: int, count: int) -> None:
+        started = time.monotonic()
+        folder = self._folder / "runs" / f"{number:03d}-{slug(str(run))}"
+        server = run.endpoint.server
+        before = server.usage() if server else None
+        minutes, seconds = divmod(int(started - self._started), 60)
+        say(f"[{number}/{count}, {minutes}:{seconds:02d}] {run}")
+        output = self._execute(self._command(run, folder), folder)
+        try:
+            report = collection.read(folder)["results"][0]["report"]
+        except ReportError:
+            problem = _ERROR.findall(output)[-1:] or output.strip().splitlines()[-1:] or ["nothing"]
+            self.not_measured.append(f"{run}, repeat {run.repeat}: {problem[0]}")
+            say(f"  not measured: {problem[0]}")
+            return
+        self._took[_kind(run)] = time.monotonic() - started
+        self._passed &= all(gate["passed"] for gate in report["gates"])
+        result: Result = {
+            "target": run.endpoint.target.name,
+            "folder": str(folder.relative_to(self._folder)),
+            "report": report,
+            "server_versions": run.endpoint.says.versions,
+            "server_process": None,
+        }
+        if server is not None and before is not None:
+            result["server_process"] = server.section(
+                before, requests=_requests(report), provider=report["model"]["provider"]
+            )
+        self.results.append(result)
+        say(f"  {_line(result)}")
+
+    def _command(self, run: Run, folder: Path) -> list[str]:
+        flags = [
+            f"--target={run.endpoint.address}",
+            f"--model={run.model}",
+            *run.scenario.flags,
+            f"--models-dir={self._models_dir}",
+            f"--output-dir={folder}",
+            f"--name={self._plan.name}",
+            # Another order and other arrivals in each round, the same for all runs within one.
+            *(f"--seed={run.repeat}", f"--schedule-seed={run.repeat}"),
+        ]
+        if self._data_dir is not None:
+            flags.append(f"--data-dir={self._data_dir}")
+        model = run.endpoint.says.models.get(run.model)
+        if model is not None:
+            flags += [f"--version={model.version}", f"--precision={model.precision}"]
+            flags.append(f"--provider={model.provider}")
+        return [run.scenario.command, *flags]
+
+    def _execute(self, command: Sequence[str], folder: Path) -> str:
+        """Run a command of this package; gives what it printed, which is kept in the folder."""
+        folder.mkdir(parents=True, exist_ok=True)
+        log = folder / "output.txt"
+        with log.open("wb") as output:
+            output.write(f"$ python -m loadtest {shlex.join(command)}\n".encode())
+            output.flush()
+            self._child = subprocess.Popen(
+                [sys.executable, "-m", "loadtest", *command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C is passed on by hand, once
+            )
+            try:
+                self._wait(self._child)
+            finally:
+                if self._child.poll() is None:
+                    self._child.kill()
+                    self._child.wait()
+                self._child = None
+        return log.read_text(encoding="utf-8", errors="replace").partition("\n")[2]
+
+    def _wait(self, child: "subprocess.Popen[bytes]") -> None:
+        left = self._seconds_left()
+        try:
+            child.wait(None if left is None else max(left, 1.0))
+        except subprocess.TimeoutExpired:
+            self.stop_reason = self._time_is_up
+            child.send_signal(signal.SIGINT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                child.wait(_GRACE_SECONDS)
+
+    @property
+    def _time_is_up(self) -> str:
+        return f"{self._plan.max_seconds or 0:g} seconds are over"
+
+    def _seconds_left(self) -> float | None:
+        if self._plan.max_seconds is None:
+            return None
+        return self._plan.max_seconds - (time.monotonic() - self._started)
+
+    def _too_long(self, run: Run) -> bool:
+        """Whether a run would not end in time if it took as long as the last one of its kind."""
+        left = self._seconds_left()
+        return left is not None and left < self._took.get(_kind(run), 0.0)
+
+    @contextlib.contextmanager
+    def _interruptible(self) -> Iterator[None]:
+        def stop(number: int, _frame: FrameType | None) -> None:
+            self.stop_reason = f"interrupted by {signal.Signals(number).name}"
+            if self._child is not None:
+                self._child.send_signal(signal.SIGINT)
+
+        previous = {
+            number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in previous.items():
+                signal.signal(number, handler)
+
+
+def _kind(run: Run) -> tuple[Path | str, ...]:
+    return run.endpoint.address, run.model, str(run.scenario)
+
+
+def _requests(report: Report) -> int:
+    """Requests that the server had to do with, those of find-capacity's steps too."""
+    counts, capacity = report["requests"], report["capacity"]
+    if capacity is not None:
+        return sum(step["answered"] + step["failed"] for step in capacity["steps"])
+    return counts["answered"] + counts["failed"] + counts["warmup"]
+
+
+def _line(result: Result) -> str:
+    """A result in one line."""
+    report = result["report"]
+    texts = ["VALID" if report["validity"]["valid"] else "INVALID", str(load_of(report))]
+    names = ("capacity_per_second", *_SHOWN) if report["capacity"] else _SHOWN
+    texts += [
+        f"{MEASURES[name].title} {MEASURES[name].text(MEASURES[name].value(result))}"
+        for name in names
+    ]
+    return ", ".join(texts + report["validity"]["reasons"])
+
+
+def slug(text: str) -> str:
+    """A text as part of a path."""
+    return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-")[:80]
+
+
+def say(text: str) -> None:
+    """A line for whoever waits; the report goes to standard output."""
+    sys.stderr.write(f"{text}\n")
+    sys.stderr.flush()

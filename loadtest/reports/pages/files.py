@@ -1,0 +1,40 @@
+"""The files of a report: report.json, .csv, .md and .html in one folder."""
+
+import json
+from pathlib import Path
+
+from loadtest.reports.collection import Collection, single
+from loadtest.reports.pages import csv_table, html_page, markdown_page
+from loadtest.result import REPORT_FILE, Report
+
+NAMES = (REPORT_FILE, "report.csv", "report.md", "report.html")
+
+
+def write_run(report: Report, folder: Path) -> None:
+    """Write all four files of one run; report.json is the report itself.
+
+    Args:
+        report: The run.
+        folder: Is made if it is missing.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
+    _write(report, single(report), folder)
+
+
+def write(collection: Collection, folder: Path) -> None:
+    """The same of several runs; report.json is the collection."""
+    _write(collection, collection, folder)
+
+
+def _write(document: Report | Collection, collection: Collection, folder: Path) -> None:
+    texts = (
+        json.dumps(document, indent=1, ensure_ascii=False) + "\n",
+        csv_table.render(collection),
+        markdown_page.render(collection),
+        html_page.render(collection),
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, text in zip(NAMES, texts, strict=True):
+        (folder / name).write_text(text, encoding="utf-8")

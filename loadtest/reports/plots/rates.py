@@ -1,0 +1,232 @@
+"""Plots over the offered rate of the open loop: latency, and goodput with its knee."""
+
+import statistics
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from loadtest.reports.configurations import CAPACITY, Configuration, Load, Subject
+from loadtest.reports.measures import Spread
+from loadtest.reports.plots.chart import Chart, Linear, Point, either, linear, logarithmic
+from loadtest.reports.plots.figures import (
+    Figure,
+    Legend,
+    Look,
+    hover,
+    legend,
+    missing,
+    repeats_text,
+)
+from loadtest.result import CapacityStep, Report
+
+# Steps of a search this close are one point with its spread: near the knee they scatter.
+_SAME_RATE = 1.1
+_FLOOR_LINES: tuple[Literal["p50_ms", "p99_ms"], ...] = ("p50_ms", "p99_ms")
+
+
+@dataclass(frozen=True)
+class RatePoint:
+    """One offered rate: repeats of a run, or a step of find-capacity."""
+
+    load: Load
+    rate: float
+    p50_ms: Spread | None
+    tail_ms: Spread | None
+    goodput: Spread | None
+    valid: bool
+
+
+def over_rate(configurations: Sequence[Configuration], looks: Mapping[Subject, Look]) -> Figure:
+    """Median and tail over the offered rate, with the floor and the bound."""
+    title = "Latency over the offered rate"
+    curves = _rate_curves(configurations)
+    values = [
+        value
+        for points in curves.values()
+        for point in points
+        for spread in (point.p50_ms, point.tail_ms)
+        if spread is not None
+        for value in (spread.low, spread.high)
+    ]
+    if not values:
+        return missing(title, "No open-loop run (Server, find-capacity) was measured.")
+    reports = [
+        report for one in configurations if one.load.loop == "open" for report in one.reports
+    ]
+    bounds = sorted({slo["limit_ms"] for report in reports if (slo := report["slo"])})
+    percentile = next((report["scenario"]["slo_percentile"] for report in reports), 99.0)
+    floors = _floors(reports)
+    floor_values = [value for line in floors.values() for _, value in line]
+    rates = [point.rate for points in curves.values() for point in points]
+    chart = Chart(
+        either(rates),
+        logarithmic([*values, *bounds, *floor_values]),
+        x_label="offered rate (requests/s)",
+        y_label="latency (ms)",
+        name=title,
+    )
+    for bound in bounds:
+        chart.rule(bound, "slo", f"bound {bound:g} ms")
+    for line in floors.values():
+        chart.line(line, "floor")
+        if len(line) == 1:
+            chart.mark(line[0], "floor hollow", "circle", "null server")
+    for (subject, _), points in curves.items():
+        look = looks[subject]
+        for style, name in ((f"{look.line} thin", "p50_ms"), (look.line, "tail_ms")):
+            _draw_rates(chart, points, look, style, name=name)
+    lines = legend([looks[subject] for subject, _ in curves])
+    if floors:
+        lines.append(Legend("null server: client and network alone", line="floor"))
+    return Figure(
+        title,
+        f"Thick: p{percentile:g}; thin: p50; from the moment a request was due. "
+        f"Hollow markers are INVALID, or limited by the client. {_repeats(configurations)}",
+        lines,
+        chart.svg(),
+    )
+
+
+def goodput(configurations: Sequence[Configuration], looks: Mapping[Subject, Look]) -> Figure:
+    """Answers within the bound and right over the offered rate: the knee."""
+    title = "Goodput over the offered rate"
+    curves = {
+        key: points
+        for key, all_points in _rate_curves(configurations).items()
+        if (points := [point for point in all_points if point.goodput is not None])
+    }
+    if not curves:
+        why = "No open-loop run (Server, find-capacity) with a latency bound was measured."
+        return missing(title, why)
+    rates = [point.rate for points in curves.values() for point in points]
+    scale = either(rates)
+    heights = [
+        max(point.goodput.high, 0.02 * point.rate)
+        for points in curves.values()
+        for point in points
+        if point.goodput is not None
+    ]
+    y_scale = (
+        linear([*heights, *rates]) if isinstance(scale, Linear) else logarithmic([*heights, *rates])
+    )
+    chart = Chart(
+        scale, y_scale, x_label="offered rate (requests/s)", y_label="goodput (1/s)", name=title
+    )
+    ends = (min(rates), max(rates))
+    chart.line([(end, end) for end in ends], "ideal")
+    for (subject, _), points in curves.items():
+        look = looks[subject]
+        _draw_rates(chart, points, look, look.line, name="goodput", unit="good answers/s")
+    return Figure(
+        title,
+        "Answers per second that are OK, within the bound and the recorded ones; on the dotted "
+        f"line every request gets one. {_repeats(configurations)}",
+        legend([looks[subject] for subject, _ in curves]),
+        chart.svg(),
+    )
+
+
+def _rate_curves(
+    configurations: Sequence[Configuration],
+) -> dict[tuple[Subject, int], list[RatePoint]]:
+    """Open-loop points by subject and batch, each curve by rising rate."""
+    curves: dict[tuple[Subject, int], list[RatePoint]] = defaultdict(list)
+    for configuration in configurations:
+        key = configuration.subject, configuration.load.batch
+        if configuration.load.kind == CAPACITY:
+            curves[key] += _steps(configuration)
+        elif configuration.load.rate is not None:
+            curves[key].append(_rate_point(configuration, configuration.load.rate))
+    for curve in curves.values():
+        curve.sort(key=lambda point: point.rate)
+    return dict(curves)
+
+
+def _rate_point(configuration: Configuration, rate: float) -> RatePoint:
+    tail = f"p{configuration.reports[0]['scenario']['slo_percentile']:g}".replace(".", "_")
+    return RatePoint(
+        load=configuration.load,
+        rate=rate,
+        p50_ms=configuration.spread("p50_ms"),
+        tail_ms=Spread.of(report["latency_ms"].get(tail) for report in configuration.reports),  # type: ignore[misc]
+        goodput=configuration.spread("goodput_per_second"),
+        valid=configuration.valid,
+    )
+
+
+def _steps(configuration: Configuration) -> list[RatePoint]:
+    """The steps of find-capacity; those at nearly the same rate are one point."""
+    steps = sorted(
+        (
+            step
+            for report in configuration.reports
+            if (capacity := report["capacity"])
+            for step in capacity["steps"]
+        ),
+        key=_rate_of,
+    )
+    groups: list[list[CapacityStep]] = []
+    for step in steps:
+        if groups and _rate_of(step) <= _SAME_RATE * _rate_of(groups[-1][0]):
+            groups[-1].append(step)
+        else:
+            groups.append([step])
+    points = []
+    for tried in groups:
+        rate = statistics.median(map(_rate_of, tried))
+        points.append(
+            RatePoint(
+                load=replace(configuration.load, rate=rate),
+                rate=rate,
+                p50_ms=Spread.of(step["p50_ms"] for step in tried),
+                tail_ms=Spread.of(step["percentile_ms"] for step in tried),
+                goodput=Spread.of(step["goodput_per_second"] for step in tried),
+                valid=not any(step["client_limited"] for step in tried),
+            )
+        )
+    return points
+
+
+def _rate_of(step: CapacityStep) -> float:
+    return step["offered_rate_per_second"]
+
+
+def _draw_rates(
+    chart: Chart,
+    points: Sequence[RatePoint],
+    look: Look,
+    style: str,
+    *,
+    name: str,
+    unit: str = "ms",
+) -> None:
+    known = [(point, spread) for point in points if (spread := getattr(point, name)) is not None]
+    chart.line([(point.rate, spread.median) for point, spread in known], style)
+    for point, spread in known:
+        chart.bar((point.rate, point.rate), (spread.low, spread.high), look.colour)
+        text = hover(look, point.load, spread, unit, valid=point.valid)
+        chart.mark((point.rate, spread.median), look.mark(valid=point.valid), look.shape, text)
+
+
+def _floors(reports: Sequence[Report]) -> dict[str, list[Point]]:
+    """Median and p99 of the null server over the rate it was offered."""
+    lines: dict[str, list[Point]] = {}
+    for name in _FLOOR_LINES:
+        by_rate: dict[float, list[float]] = defaultdict(list)
+        for report in reports:
+            rate, floor = report["scenario"]["offered_rate_per_second"], report["floor"]
+            value = floor and floor[name]
+            if rate is not None and value is not None:
+                by_rate[rate].append(value)
+        if by_rate:
+            lines[name] = [
+                (rate, spread.median)
+                for rate in sorted(by_rate)
+                if (spread := Spread.of(by_rate[rate]))
+            ]
+    return lines
+
+
+def _repeats(configurations: Sequence[Configuration]) -> str:
+    return repeats_text([one for one in configurations if one.load.loop == "open"])

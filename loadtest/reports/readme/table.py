@@ -1,0 +1,194 @@
+"""`python -m loadtest readme`: the README's performance table, written from measured figures.
+
+The figures lie in docs/results/loadtest.json, a digest of the report that `make loadtest` writes;
+`--check` compares the table with it and measures nothing.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import cast
+
+from loadtest.reports import collection
+from loadtest.reports.configurations import CAPACITY
+from loadtest.reports.pages.markdown_page import table
+from loadtest.reports.readme.figures import Digest, Load, Number, Row, digest
+from loadtest.result import ReportError
+from loadtest.settings.config import UsageError
+
+README = Path("README.md")
+DIGEST = Path("docs/results/loadtest.json")
+BEGIN = "<!-- Written by `make readme` from docs/results/loadtest.json; do not edit. -->"
+END = "<!-- End of what `make readme` writes. -->"
+_NONE = "-"
+_HEADS = (
+    "model",
+    "top-1 over gRPC (95 % interval)",
+    "one caller: p50 / p99",
+    "callers at once: p50 / p99",
+    "most Poisson arrivals",
+    "in batches",
+)
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line.
+
+    Returns:
+        Exit code: 0.
+
+    Raises:
+        UsageError: A file cannot be read, the README has no place for the table, or with --check
+            the table is not what the digest says.
+    """
+    values = _parser().parse_args(arguments)
+    if values.report is not None:
+        try:
+            document = digest(collection.read(values.report))
+        except ReportError as error:
+            raise UsageError(str(error)) from error
+        values.digest.parent.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+        values.digest.write_text(text, encoding="utf-8")
+    try:
+        document = cast("Digest", json.loads(values.digest.read_text(encoding="utf-8")))
+        page = values.readme.read_text(encoding="utf-8")
+    except (OSError, ValueError) as error:
+        msg = f"cannot write the table: {error}"
+        raise UsageError(msg) from error
+    new = replaced(page, render(document), values.readme)
+    if values.check and new != page:
+        msg = f"{values.readme} does not say what {values.digest} does; run `make readme`"
+        raise UsageError(msg)
+    if new != page:
+        values.readme.write_text(new, encoding="utf-8")
+    return 0
+
+
+def replaced(page: str, block: str, path: Path) -> str:
+    """A page with the text between the two marks exchanged.
+
+    Raises:
+        UsageError: It does not have each mark once.
+    """
+    before, begin, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end or BEGIN in rest or END in after:
+        msg = f"{path} needs these two lines, once each: {BEGIN} and {END}"
+        raise UsageError(msg)
+    return f"{before}{BEGIN}\n\n{block}\n\n{END}{after}"
+
+
+def render(document: Digest) -> str:
+    """The table and the words below it."""
+    rows = [_row(row) for row in document["rows"]]
+    return f"{table(_HEADS, rows)}\n\n{_caption(document)}"
+
+
+def _row(row: Row) -> list[str]:
+    loads = row["loads"]
+    provider = row["provider"].removesuffix("ExecutionProvider")
+    return [
+        f"{row['model']}, {row['precision']}, {provider}",
+        _top1(row),
+        _latency(loads.get("single-stream")),
+        _callers(loads.get("users")),
+        _rate(loads.get(CAPACITY)),
+        _throughput(loads.get("offline")),
+    ]
+
+
+def _top1(row: Row) -> str:
+    top1 = row["top1"]
+    if top1 is None:
+        return _NONE
+    bounds = f"{100 * top1['low']:.2f} to {100 * top1['high']:.2f}"
+    return f"{100 * top1['top1']:.2f} % ({bounds}), n = {top1['distinct_images']:,}"
+
+
+def _latency(load: Load | None) -> str:
+    if load is None or load["p50_ms"] is None:
+        return _missing(load)
+    values = " / ".join(_text(number) for number in (load["p50_ms"], load["p99_ms"]))
+    return _quoted(load, f"{values} ms")
+
+
+def _callers(load: Load | None) -> str:
+    if load is None or load["p50_ms"] is None:
+        return _missing(load)
+    values = " / ".join(_text(number) for number in (load["p50_ms"], load["p99_ms"]))
+    speed = _text(load["images_per_second"])
+    return _quoted(load, f"{load['load'].removeprefix('users ')}: {values} ms, {speed} images/s")
+
+
+def _rate(load: Load | None) -> str:
+    if load is None or load["capacity_per_second"] is None:
+        return _missing(load)
+    bound = load["load"].partition(", ")[2]
+    return _quoted(load, f"{_text(load['capacity_per_second'])} requests/s, {bound}")
+
+
+def _throughput(load: Load | None) -> str:
+    if load is None or load["images_per_second"] is None:
+        return _missing(load)
+    batch = load["load"].partition("batch ")[2] or "1"
+    text = f"of {batch}: {_text(load['images_per_second'])} images/s"
+    return _quoted(load, text, images=True)
+
+
+def _missing(load: Load | None) -> str:
+    """MLPerf's rule: what is not VALID is not quoted."""
+    return "INVALID" if load is not None and not load["valid_runs"] else _NONE
+
+
+def _quoted(load: Load, text: str, *, images: bool = False) -> str:
+    runs, valid = load["runs"], load["valid_runs"]
+    n = f"n = {load['images' if images else 'requests']:,}"
+    return f"{text}, {n}" + ("" if valid == runs else f" ({valid} of {runs} runs VALID)")
+
+
+def _text(number: Number | None) -> str:
+    """A median with three digits that count."""
+    if number is None:
+        return "n/a"
+    median = number["median"]
+    return f"{median:,.0f}" if median >= 100 else f"{median:.3g}"
+
+
+def _caption(document: Digest) -> str:
+    facts = document["facts"]
+    runs = {load["runs"] for row in document["rows"] for load in row["loads"].values()}
+    counts = " to ".join(str(count) for count in sorted({min(runs), max(runs)}))
+    scored = [top1 for row in document["rows"] if (top1 := row["top1"]) is not None]
+    compared = sum(top1["compared_answers"] for top1 in scored)
+    differing = sum(top1["differing_answers"] or 0 for top1 in scored)
+    checked = f" {differing:,} of {compared:,} timed answers differ from the recorded ones."
+    where = f"{facts.get('cores', '?')} cores ({facts.get('processor', 'processor unknown')})"
+    return (
+        f"Medians of {counts} runs in turns, client and server on the same {where}, "
+        f"{_versions(facts)}, commit {facts.get('commit', 'unknown')[:7]}, "
+        f"{facts['measured'][:10]}.{checked if compared else ''} `make loadtest` measures it again."
+    )
+
+
+def _versions(facts: dict[str, str]) -> str:
+    """Those that decide the speed: Python, the client's gRPC library, the server's runtime."""
+    named = ", ".join(facts.get(name, "") for name in ("versions", "server's versions"))
+    versions = dict(part.rpartition(" ")[::2] for part in named.split(", "))
+    titles = {"python": "Python", "onnxruntime": "ONNX Runtime", "grpcio": "grpcio"}
+    return ", ".join(
+        f"{title} {versions[name]}" for name, title in titles.items() if name in versions
+    )
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtest readme", description=__doc__, allow_abbrev=False
+    )
+    add = parser.add_argument
+    add("--report", type=Path, metavar="RESULT", help="write the digest from this report first")
+    add("--check", action="store_true", help="write nothing; exit code 2 if the table is outdated")
+    add("--readme", type=Path, default=README, help="default: %(default)s")
+    add("--digest", type=Path, default=DIGEST, help="default: %(default)s")
+    return parser

@@ -1,0 +1,130 @@
+"""A model server that the load test starts, watches and stops itself."""
+
+import contextlib
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+
+from loadtest.reports.collection import Gpu, ServerProcess
+from loadtest.settings.config import UsageError
+
+_START_SECONDS = 300.0
+_STOP_SECONDS = 40.0
+_POLL_SECONDS = 0.05
+_ADDRESS = re.compile(r"listening on (\S+:\d+)")
+_READY = re.compile(r"ready: ")
+_GPU_QUERY = (
+    *("nvidia-smi", "--query-gpu=name,driver_version,memory.used"),
+    "--format=csv,noheader,nounits",
+)
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a server has used since it started, its workers included."""
+
+    cpu_seconds: float
+    memory_bytes: int
+
+
+class LocalServer:
+    """`python -m serving` as a child process."""
+
+    def __init__(self, process: "subprocess.Popen[bytes]", address: str, flags: list[str]) -> None:
+        """See `started`."""
+        self.address = address
+        self._process = psutil.Process(process.pid)
+        self._flags = flags
+
+    def usage(self) -> Usage:
+        """Its use of processor and memory up to now; nothing if it is gone."""
+        cpu_seconds, memory_bytes = 0.0, 0
+        with contextlib.suppress(psutil.NoSuchProcess):
+            for process in (self._process, *self._process.children(recursive=True)):
+                times = process.cpu_times()
+                cpu_seconds += times.user + times.system
+                memory_bytes += process.memory_info().rss
+        return Usage(cpu_seconds, memory_bytes)
+
+    def section(self, before: Usage, *, requests: int, provider: str | None) -> ServerProcess:
+        """What it used since `before`, over so many requests."""
+        after = self.usage()
+        cpu_seconds = after.cpu_seconds - before.cpu_seconds
+        return {
+            "flags": self._flags,
+            "cpu_seconds": cpu_seconds,
+            "cpu_us_per_request": 1e6 * cpu_seconds / requests if requests else None,
+            "memory_bytes": after.memory_bytes,
+            "gpu": gpu() if provider and not provider.startswith("CPU") else None,
+        }
+
+
+@contextlib.contextmanager
+def started(models_dir: Path, flags: Sequence[str], log: Path) -> Iterator[LocalServer]:
+    """Start a server on a free port of this machine, wait until it is ready, stop it at the end.
+
+    Args:
+        models_dir: What it serves.
+        flags: Further flags of `python -m serving`.
+        log: Where its log goes.
+
+    Raises:
+        UsageError: It ends at once, or is not ready in time.
+    """
+    command = [sys.executable, "-m", "serving", "--models_dir", str(models_dir)]
+    command += ["--host", "127.0.0.1", "--port", "0", *flags]
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with log.open("wb") as output:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,  # Ctrl-C is for the load test to handle
+        )
+    try:
+        yield LocalServer(process, _wait_until_ready(process, log), list(flags))
+    finally:
+        process.terminate()
+        try:
+            process.wait(_STOP_SECONDS)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def gpu() -> Gpu | None:
+    """The first GPU as nvidia-smi shows it; None if there is none to ask."""
+    if shutil.which(_GPU_QUERY[0]) is None:
+        return None
+    try:
+        line = subprocess.run(
+            _GPU_QUERY, capture_output=True, text=True, check=True, timeout=30
+        ).stdout.splitlines()[0]
+        name, driver, used = (part.strip() for part in line.split(","))
+        return {"name": name, "driver": driver, "memory_used_bytes": int(used) * 2**20}
+    except (OSError, subprocess.SubprocessError, ValueError, IndexError):
+        return None
+
+
+def _wait_until_ready(process: "subprocess.Popen[bytes]", log: Path) -> str:
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        ended = process.poll() is not None
+        text = log.read_text(encoding="utf-8", errors="replace")
+        address = _ADDRESS.search(text)
+        if address and _READY.search(text) and not ended:
+            return address.group(1)
+        if ended or time.monotonic() > deadline:
+            what = "ended at once" if ended else f"is not ready after {_START_SECONDS:g} s"
+            last = text.strip().splitlines()[-1:] or ["nothing was logged"]
+            msg = f"the server {what}: {last[0]} (its log: {log})"
+            raise UsageError(msg)
+        time.sleep(_POLL_SECONDS)

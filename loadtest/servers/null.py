@@ -1,0 +1,118 @@
+"""A server that answers every request at once with the same bytes, to measure the client alone.
+
+What a load test of it shows is the floor under every other figure: the load generator, the two
+network stacks and an HTTP server in Rust, without any model. Questions for metadata are answered
+UNIMPLEMENTED, so that it can be the target of a run as well.
+"""
+
+import argparse
+import os
+import socket
+import sys
+import threading
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import h2corn
+import numpy as np
+import uvloop
+
+from serving.errors import StatusCode
+from serving.protocols.tfs import tensor_proto
+from serving.protos.tensorflow_serving_pb2 import PredictResponse
+
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+
+LISTENING = "listening on "
+
+
+def application(answer: bytes) -> Callable[[Mapping[str, Any], Receive, Send], Awaitable[None]]:
+    """An ASGI application that gives one answer, to gRPC calls and other requests alike.
+
+    Args:
+        answer: A gRPC message without its prefix, or the body of an HTTP answer.
+    """
+    grpc_body = b"\x00" + len(answer).to_bytes(4, "big") + answer
+    ok, unimplemented = (
+        {"type": "http.response.trailers", "headers": [(b"grpc-status", b"%d" % status)]}
+        for status in (StatusCode.OK, StatusCode.UNIMPLEMENTED)
+    )
+
+    async def answer_all(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            return
+        while (await receive()).get("more_body"):
+            pass
+        content_type = dict(scope["headers"]).get(b"content-type", b"")
+        is_grpc = content_type.startswith(b"application/grpc")
+        start: dict[str, Any] = {
+            "type": "http.response.start",
+            "status": 200,
+            "headers": [(b"content-type", content_type if is_grpc else b"application/json")],
+            "trailers": is_grpc,
+        }
+        await send(start)
+        if is_grpc and scope["path"].endswith("Metadata"):
+            await send({"type": "http.response.body", "body": b""})
+            await send(unimplemented)
+            return
+        await send({"type": "http.response.body", "body": grpc_body if is_grpc else answer})
+        if is_grpc:
+            await send(ok)
+
+    return answer_all
+
+
+def class_zero() -> bytes:
+    """A PredictResponse that says class 0 of one image, as the bundled classifiers would."""
+    response = PredictResponse()
+    tensor_proto.encode(np.zeros(1, np.int64), response.outputs["classes"])
+    tensor_proto.encode(np.eye(1, 10, dtype=np.float32), response.outputs["probabilities"])
+    return response.SerializeToString()
+
+
+async def serve(listener: socket.socket, answer: bytes) -> None:
+    """Answer on a socket that listens until the process ends."""
+    config = h2corn.Config(
+        bind=(f"fd://{listener.fileno()}",),
+        grpc=True,
+        access_log=False,
+        lifespan="off",
+        runtime_threads=1,
+        loop="uvloop",
+        max_concurrent_streams=4096,
+        timeout_keep_alive=0,
+    )
+    await h2corn.Server(application(answer), config).serve()
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line: print the address, then answer until a signal."""
+    parser = argparse.ArgumentParser(
+        prog="python -m loadtest null-server", description=__doc__, allow_abbrev=False
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="address (default: 127.0.0.1)")
+    parser.add_argument("--port", type=int, default=0, help="port (default: any free one)")
+    parser.add_argument(
+        "--answer", type=Path, help="file with the answer (default: a PredictResponse of class 0)"
+    )
+    parser.add_argument(
+        "--exit-with-stdin", action="store_true", help="end when standard input is closed"
+    )
+    values = parser.parse_args(arguments)
+    if values.exit_with_stdin:
+        threading.Thread(target=_exit_with_stdin, daemon=True).start()
+    answer = values.answer.read_bytes() if values.answer else class_zero()
+    with socket.create_server((values.host, values.port), backlog=1024) as listener:
+        host, port = listener.getsockname()[:2]
+        print(f"{LISTENING}{host}:{port}", flush=True)  # noqa: T201 - part of a command line
+        uvloop.run(serve(listener, answer))
+    return 0
+
+
+def _exit_with_stdin() -> None:
+    """End with the process at the other end of the pipe, however that ends."""
+    sys.stdin.buffer.read()
+    os._exit(0)

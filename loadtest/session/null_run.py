@@ -1,0 +1,98 @@
+"""The same load on a server that answers at once: the floor under a run's figures."""
+
+import asyncio
+import contextlib
+import sys
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from loadtest.figures import sections
+from loadtest.figures.percentiles import samples_needed
+from loadtest.generator.assignment import Assignment
+from loadtest.generator.fleet import fleet
+from loadtest.load.plan import Plan
+from loadtest.result import Floor
+from loadtest.servers.null import LISTENING
+from loadtest.settings.config import UsageError
+
+# Enough for a 99th percentile with something to spare, and over in seconds.
+_MAX_REQUESTS = 3 * samples_needed(99)
+_START_SECONDS = 30.0
+
+
+async def measure(
+    plan: Plan,
+    assignment: Assignment,
+    *,
+    images: npt.NDArray[np.uint8],
+    processes: int,
+    answer: bytes,
+) -> Floor:
+    """Run the first part of a plan against a null server on this machine.
+
+    Args:
+        plan: The run's load.
+        assignment: What the run sends; the target is replaced.
+        images: The test images.
+        processes: Generator processes.
+        answer: What the real server answered to a request: the null server gives the same bytes.
+
+    Raises:
+        UsageError: The null server does not start.
+    """
+    requests = min(plan.requests or _MAX_REQUESTS, _MAX_REQUESTS)
+    if plan.duration_seconds is not None and plan.rate_per_second is not None:
+        expected = plan.duration_seconds * plan.rate_per_second
+        requests = max(1, min(requests, int(expected)))
+    short = replace(plan, requests=requests, duration_seconds=None)
+    async with null_server(answer) as target:
+        there = replace(assignment, target=target, queries=min(requests, _MAX_REQUESTS))
+        async with fleet(there, images, processes) as generators:
+            return sections.floor(await generators.run(short, lambda _: None))
+
+
+@contextlib.asynccontextmanager
+async def null_server(answer: bytes) -> AsyncIterator[str]:
+    """A null server as a process of its own; gives its address.
+
+    Args:
+        answer: What it answers.
+
+    Raises:
+        UsageError: It does not start.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "answer"
+        file.write_bytes(answer)
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "loadtest", "null-server"),
+            *("--answer", str(file), "--exit-with-stdin"),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.DEVNULL,
+            start_new_session=True,  # Ctrl-C is for the load generator to handle
+        )
+        try:
+            yield await asyncio.wait_for(_address(process), _START_SECONDS)
+        except TimeoutError as error:
+            msg = f"the null server is not up after {_START_SECONDS:g} s; run without --floor"
+            raise UsageError(msg) from error
+        finally:
+            if process.returncode is None:
+                process.kill()
+            await process.wait()
+
+
+async def _address(process: asyncio.subprocess.Process) -> str:
+    if process.stdout is not None:
+        async for line in process.stdout:
+            text = line.decode().strip()
+            if text.startswith(LISTENING):
+                return text.removeprefix(LISTENING)
+    msg = "the null server ended at once; run without --floor"
+    raise UsageError(msg)

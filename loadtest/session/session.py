@@ -1,0 +1,320 @@
+"""A load test of one model on one server: asks what it takes, then measures, once or many times."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+import numpy as np
+
+from loadtest.figures import manifest, published_answers
+from loadtest.figures.manifest import Environment
+from loadtest.figures.published_answers import Record
+from loadtest.figures.scoring import Scorer, Scores
+from loadtest.generator.assignment import Assignment
+from loadtest.generator.fleet import Fleet, fleet
+from loadtest.generator.recording import CONNECTION_ERRORS, Recording
+from loadtest.load.images import load_test_images
+from loadtest.load.plan import Progress
+from loadtest.load.scenarios import Load
+from loadtest.result import Floor, Report
+from loadtest.servers import description
+from loadtest.servers.description import ServedModel
+from loadtest.session import null_run
+from loadtest.session.report_builder import Run
+from loadtest.settings.config import LoadTestConfig, UsageError
+from loadtest.transports.api import BAD_RESPONSE, Api, ProbeError
+from loadtest.transports.catalogue import DISCOVERIES
+from loadtest.transports.sender import TimedResponse
+from training.data.cifar10 import Split
+
+
+@dataclass(frozen=True)
+class Measurement:
+    """A run's result, and the raw values behind it."""
+
+    report: Report
+    recording: Recording
+    scores: Scores
+
+    def save_raw(self, path: Path) -> None:
+        """Write the raw values as a NumPy archive, a row an answered request in order of its end.
+
+        `request`, `due_ns` and `sent_ns` (from the first due time), `latency_ns`: int64, (n,);
+        `image_ids`, `answers`, `labels`: int64, (n, batch), -1 where the last query of a pass is
+        short.
+        """
+        recording, scores = self.recording, self.scores
+        due_ns = recording.due_ns[scores.rows]
+        origin_ns = due_ns.min(initial=np.iinfo(np.int64).max)
+        np.savez_compressed(
+            path,
+            request=recording.numbers[scores.rows],
+            due_ns=due_ns - origin_ns,
+            sent_ns=recording.sent_ns[scores.rows] - origin_ns,
+            latency_ns=scores.latency_ns,
+            image_ids=scores.images,
+            answers=scores.classes,
+            labels=scores.labels,
+        )
+
+
+class Session:
+    """What is the same for every run on one model: images, API, generators."""
+
+    def __init__(
+        self,
+        config: LoadTestConfig,
+        *,
+        split: Split,
+        environment: Environment,
+        assignment: Assignment,
+        generators: Fleet,
+        answer: bytes,
+        says: ServedModel | None,
+    ) -> None:
+        """See `open_session`."""
+        self._config = config
+        self._split = split
+        self._environment = environment
+        self._assignment = assignment
+        self._generators = generators
+        self._answer = answer
+        self._says = says
+        self._queries = assignment.known_queries(len(split))
+        self._sent_queries = min(assignment.queries or len(self._queries), len(self._queries))
+        self._scorer = Scorer(assignment.api, self._queries, split.labels)
+
+    async def measure(
+        self, config: LoadTestConfig, load: Load, on_progress: Callable[[Progress], None]
+    ) -> Measurement:
+        """Run a load to its end, to Ctrl-C or SIGTERM, or until the server is given up.
+
+        Args:
+            config: As the session's, but for rate, requests and duration.
+            load: What it amounts to.
+            on_progress: Called a few times a second.
+        """
+        started = datetime.now(UTC)
+        with self._signals():
+            recording = await self._generators.run(load.plan, on_progress)
+        finished = datetime.now(UTC)
+        scores = self._score(recording)
+        record = await self._record(scores.versions)
+        if isinstance(record, Record) and record.predictions is not None:
+            scores = self._score(recording, record)
+        run = Run(
+            config=config,
+            load=load,
+            api=self._assignment.api,
+            split=self._split,
+            environment=self._environment,
+            recording=recording,
+            scores=scores,
+            record=record,
+            precision=self._precision(scores.versions),
+            provider=config.provider or (self._says.provider if self._says else None),
+            floor=None,
+            request_bytes=self._generators.request_bytes,
+            started=started,
+            finished=finished,
+        )
+        return Measurement(run.report(), recording, scores)
+
+    def stop(self, reason: str) -> None:
+        """End the run that is going on because going on is pointless."""
+        self._generators.stop("aborted", reason)
+
+    async def floor(self, load: Load) -> Floor:
+        """The same load on a server that answers at once.
+
+        Raises:
+            UsageError: That server does not start.
+        """
+        return await null_run.measure(
+            load.plan,
+            self._assignment,
+            images=self._split.images,
+            processes=self._config.processes,
+            answer=self._answer,
+        )
+
+    def _score(self, recording: Recording, record: Record | None = None) -> Scores:
+        return self._scorer.score(
+            recording,
+            sent_queries=self._sent_queries,
+            predictions=record.predictions if record is not None else None,
+        )
+
+    async def _record(self, versions: dict[int | None, int]) -> Record | str | None:
+        """What was recorded of the artefact that answered."""
+        config = self._config
+        if config.models_dir is None:
+            return None
+        if set(versions) == {None}:
+            # Answers that name no version: the one that the metadata named, if it still does.
+            served = await self._served_version()
+            if served is not None:
+                versions = {served: versions[None]}
+        if len(versions) != 1 or None in versions:
+            seen = ", ".join("unknown" if known is None else str(known) for known in versions)
+            return f"versions {seen or 'none'} answered, expected exactly one to compare"
+        (version,) = (known for known in versions if known is not None)
+        return published_answers.read(
+            config.models_dir, config.model, version, self._precision(versions), self._split
+        )
+
+    def _precision(self, versions: Iterable[int | None]) -> str | None:
+        """What answered: as the command line says, or the server of the version that answered."""
+        if self._config.precision is not None or self._says is None:
+            return self._config.precision
+        return self._says.precision if set(versions) <= {self._says.version, None} else None
+
+    async def _served_version(self) -> int | None:
+        """The version that was served before the run and is now."""
+        before = self._assignment.api.served_version
+        with contextlib.suppress(ProbeError, UsageError):
+            if (await _discover(self._config, self._assignment.batch)).served_version == before:
+                return before
+        return None
+
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """The first signal ends a run, what is under way may finish; the second does not wait."""
+        loop = asyncio.get_running_loop()
+        signals = (signal.SIGINT, signal.SIGTERM)
+        interrupted = False
+
+        def interrupt(received: signal.Signals) -> None:
+            nonlocal interrupted
+            if interrupted:
+                self._generators.abandon()
+            interrupted = True
+            self._generators.stop("interrupted", f"interrupted by {received.name}")
+
+        for number in signals:
+            loop.add_signal_handler(number, interrupt, number)
+        try:
+            yield
+        finally:
+            for number in signals:
+                loop.remove_signal_handler(number)
+
+
+@contextlib.asynccontextmanager
+async def open_session(
+    config: LoadTestConfig, split: Split, load: Load, *, every_query: bool = False
+) -> AsyncIterator[Session]:
+    """Ask the server what the model takes, send one request, and start the generators.
+
+    Args:
+        config: Settings of the runs.
+        split: The test images.
+        load: What they amount to: batch, connections and seeds of every run.
+        every_query: Make a request of every image; else as many as the load sends.
+
+    Raises:
+        UsageError: The run cannot work; with the server's own words if it refuses.
+    """
+    environment = manifest.describe()
+    try:
+        api = await _discover(config, load.batch)
+        assignment = Assignment(
+            target=config.target,
+            transport=config.transport,
+            api=api,
+            data_dir=config.data_dir,
+            batch=load.batch,
+            order_seed=config.seed,
+            queries=None if every_query else load.plan.requests,
+            connections=load.connections,
+            timeout_seconds=config.timeout_seconds,
+            server_timing=config.server_timing,
+        )
+        answer = await _probe(assignment, split)
+    except ProbeError as error:
+        raise UsageError(_refusal(config, error)) from error
+    # After a request, because a server may only then have figures to show.
+    says = (await asyncio.to_thread(description.ask, config.target)).models.get(config.model)
+    async with fleet(assignment, split.images, config.processes) as generators:
+        yield Session(
+            config,
+            split=split,
+            environment=environment,
+            assignment=assignment,
+            generators=generators,
+            answer=answer,
+            says=says,
+        )
+
+
+async def run(
+    config: LoadTestConfig, load: Load, split: Split, on_progress: Callable[[Progress], None]
+) -> Measurement:
+    """One run from its settings.
+
+    Args:
+        config: Its settings.
+        load: What they amount to, see `scenarios.settle`.
+        split: The test images.
+        on_progress: Called a few times a second.
+
+    Raises:
+        UsageError: It cannot start.
+    """
+    async with open_session(config, split, load) as session:
+        below = await session.floor(load) if config.floor else None
+        measurement = await session.measure(config, load, on_progress)
+    measurement.report["floor"] = below
+    return measurement
+
+
+def load_images(config: LoadTestConfig) -> Split:
+    """The test images; see `images.load_test_images`."""
+    return load_test_images(config.data_dir)
+
+
+async def _discover(config: LoadTestConfig, batch: int) -> Api:
+    return await DISCOVERIES[config.transport](
+        config.target,
+        config.model,
+        config.version,
+        batch=batch,
+        timeout_seconds=config.timeout_seconds,
+    )
+
+
+async def _probe(assignment: Assignment, split: Split) -> bytes:
+    """Send one request to learn early that a run could not work; gives the answer's bytes.
+
+    Raises:
+        ProbeError: It failed, or its answer cannot be scored.
+    """
+    image_ids = assignment.known_queries(len(split)).image_ids(0)
+    sender = replace(assignment, server_timing=False).sender(1)
+    try:
+        response = await sender.lane(0)(assignment.api.payload(split.images[image_ids]))
+    except sender.failures as error:
+        raise ProbeError(*sender.explain(error)) from error
+    finally:
+        await sender.close()
+    body = response.body if isinstance(response, TimedResponse) else response
+    try:
+        assignment.api.parse(body, len(image_ids))
+    except ValueError as error:
+        raise ProbeError(BAD_RESPONSE, str(error)) from error
+    return body
+
+
+def _refusal(config: LoadTestConfig, error: ProbeError) -> str:
+    model = repr(config.model)
+    if config.version is not None:
+        model += f" version {config.version}"
+    if error.kind == BAD_RESPONSE:
+        return f"{config.target} answers for model {model} what cannot be scored: {error.message}"
+    if error.kind in CONNECTION_ERRORS:
+        return f"cannot reach a server at {config.target}: {error}"
+    return f"{config.target} refused a request for model {model}: {error}"

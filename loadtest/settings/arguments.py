@@ -1,0 +1,306 @@
+"""The command lines of `run` and `find-capacity`.
+
+A wrong one ends the program with exit code 2 and argparse's one line of reason.
+"""
+
+import argparse
+import math
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, get_args
+
+from loadtest.result import ScenarioKind, Transport
+from loadtest.settings.config import (
+    DEFAULT_TARGET,
+    DEFAULT_TIMEOUT_SECONDS,
+    DEFAULT_WARMUP_REQUESTS,
+    CapacityConfig,
+    GateConfig,
+    LoadTestConfig,
+)
+
+_RUN_DESCRIPTION = """\
+Send real test images to a model server and measure latency and accuracy of the same answers.
+
+Scenarios are MLPerf's: single-stream (one image at a time), multi-stream (eight), server (Poisson
+arrivals at --rate, an open loop), offline (all images in large batches); users is a closed loop of
+N callers that wait for answers. Without --requests or --duration every test image is sent once.
+"""
+_CAPACITY_DESCRIPTION = """\
+Find the highest rate of Poisson arrivals whose latency stays within a bound: double the rate until
+it fails, bisect, and confirm the result with a longer run. Every step is in the report.
+"""
+
+
+def parse_run(arguments: Sequence[str]) -> LoadTestConfig:
+    """Read `run`'s command line."""
+    parser = _parser("run", _RUN_DESCRIPTION)
+    add = parser.add_argument_group("load").add_argument
+    add("--scenario", choices=get_args(ScenarioKind), help="default: server with --rate, or users")
+    add("--users", type=positive_int, help="callers of scenario users (default: 1)")
+    add("--rate", type=positive_number, metavar="N", help="requests a second of scenario server")
+    add("--requests", type=positive_int, help="send so many timed requests")
+    add("--duration", type=positive_number, metavar="SECONDS", help="keep sending for so long")
+    add("--slo-ms", type=positive_number, metavar="MS", help="latency bound")
+    _add_common(parser)
+    values = parser.parse_args(arguments)
+    if values.requests is not None and values.duration is not None:
+        parser.error("argument --duration: not allowed with argument --requests")
+    return _config(values, values.name or _run_name(values))
+
+
+def parse_capacity(arguments: Sequence[str]) -> CapacityConfig:
+    """Read `find-capacity`'s command line."""
+    parser = _parser("find-capacity", _CAPACITY_DESCRIPTION)
+    defaults = CapacityConfig.__dataclass_fields__
+    add = parser.add_argument_group("search").add_argument
+    add("--slo-ms", type=positive_number, required=True, metavar="MS", help="latency bound")
+    for flag, name, kind, unit, text in (
+        ("--start-rate", "start_rate_per_second", positive_number, "N", "first rate"),
+        ("--step-seconds", "step_seconds", positive_number, "SECONDS", "a step, at least"),
+        ("--confirm-seconds", "confirm_seconds", positive_number, "SECONDS", "the confirmation"),
+        ("--resolution", "resolution_percent", positive_number, "PERCENT", "between pass and fail"),
+        ("--max-steps", "max_steps", positive_int, "N", "steps at most"),
+        ("--max-seconds", "max_seconds", positive_number, "SECONDS", "no step starts later"),
+    ):
+        default = defaults[name].default
+        shown = "half of a single caller's" if default is None else f"{default:g}"
+        add(
+            flag,
+            dest=name,
+            type=kind,
+            default=default,
+            metavar=unit,
+            help=f"{text} (default: {shown})",
+        )
+    _add_common(parser)
+    values = parser.parse_args(arguments)
+    values.scenario = "server"
+    name = values.name or f"{values.model}-capacity-{values.slo_ms:g}-ms"
+    search = {name: getattr(values, name) for name in defaults if name != "run"}
+    return CapacityConfig(run=_config(values, name), **search)
+
+
+def positive_int(text: str) -> int:
+    """A whole number of 1 or more, for argparse."""
+    return _int_from(text, 1)
+
+
+def non_negative_int(text: str) -> int:
+    """A whole number of 0 or more, for argparse."""
+    return _int_from(text, 0)
+
+
+def positive_number(text: str) -> float:
+    """A number above 0, for argparse."""
+    return _number(text, "a number above 0", low=0.0, including_low=False)
+
+
+def share(text: str) -> float:
+    """A number of 0 to 1, for argparse."""
+    return _number(text, "a share of 0 to 1", low=0.0, high=1.0)
+
+
+def non_negative_number(text: str) -> float:
+    """A number of 0 or more, for argparse."""
+    return _number(text, "a number of 0 or more", low=0.0)
+
+
+def percent(text: str) -> float:
+    """A percentile, for argparse."""
+    value = _number(text, "a percentile above 0 and below 100", low=0.0, including_low=False)
+    if value >= 100:
+        msg = f"{text!r} received, expected a percentile above 0 and below 100"
+        raise argparse.ArgumentTypeError(msg)
+    return value
+
+
+def target_address(text: str) -> str:
+    """`host:port`, for argparse."""
+    host, _, port = text.rpartition(":")
+    if "://" in text or not host or not port.isdigit() or not 0 < int(port) < 65536:
+        msg = f"{text!r} received, expected HOST:PORT of the server, such as {DEFAULT_TARGET}"
+        raise argparse.ArgumentTypeError(msg)
+    return text
+
+
+def output_folder(name: str) -> Path:
+    """Where a run of this name is reported unless the command line says otherwise."""
+    started = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    # The label becomes part of a path; a slash in it must not lead elsewhere.
+    return Path("results") / f"{started}-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}"
+
+
+def _parser(command: str, description: str) -> argparse.ArgumentParser:
+    return argparse.ArgumentParser(
+        prog=f"python -m loadtest {command}",
+        description=description,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+
+
+def _add_common(parser: argparse.ArgumentParser) -> None:
+    """Add what every run has."""
+    add = parser.add_argument_group("target").add_argument
+    add("--target", type=target_address, required=True, help="address of the server")
+    add("--model", required=True, help="model name")
+    add("--version", type=non_negative_int, help="model version (default: the latest)")
+    add(
+        "--transport",
+        choices=get_args(Transport),
+        default="tfs-grpc",
+        help="API to speak (default: %(default)s)",
+    )
+    add("--precision", help="precision that answers, such as int8 (default: as the server says)")
+    add("--provider", help="what runs the model there (default: as the server says)")
+    add("--models-dir", type=Path, help="model folder, to compare with the recorded predictions")
+    add("--data-dir", type=Path, help="CIFAR-10 folder or archive (default: $CIFAR10_DIR)")
+
+    add = parser.add_argument_group("requests").add_argument
+    add("--batch", type=positive_int, help="images a request (default: by scenario)")
+    add("--in-flight", type=positive_int, metavar="N", help="requests under way (server, offline)")
+    add("--connections", type=positive_int, metavar="N", help="over all processes")
+    add("--processes", type=positive_int, default=1, help="generator processes (default: 1)")
+    add(
+        "--percentile",
+        type=percent,
+        metavar="P",
+        help="of latency, for the bound and the rules (default: by scenario)",
+    )
+    add(
+        "--warmup-requests",
+        type=non_negative_int,
+        default=DEFAULT_WARMUP_REQUESTS,
+        metavar="N",
+        help="untimed requests before, at least one a connection (default: %(default)s)",
+    )
+    add("--seed", type=non_negative_int, default=0, help="order of the images (default: 0)")
+    add("--schedule-seed", type=non_negative_int, default=0, help="arrival times (default: 0)")
+    add(
+        "--timeout",
+        type=positive_number,
+        default=DEFAULT_TIMEOUT_SECONDS,
+        metavar="SECONDS",
+        help="deadline of a request (default: %(default)s)",
+    )
+    add("--server-timing", action="store_true", help="ask the server where the time went")
+    add("--floor", action="store_true", help="measure a server that answers at once, too")
+
+    add = parser.add_argument_group("gates, exit code 1 if missed").add_argument
+    add("--gate", action="store_true", help="the run must be VALID and within --slo-ms")
+    add("--min-accuracy", type=share, metavar="SHARE", help="lowest top-1 (0 to 1)")
+    add(
+        "--max-error-rate",
+        type=share,
+        default=0.0,
+        metavar="SHARE",
+        help="most requests that fail or are missed (0 to 1, default: 0)",
+    )
+    add(
+        "--max-wrong-answers",
+        type=non_negative_int,
+        default=0,
+        metavar="N",
+        help="most answers that differ from the record (default: 0)",
+    )
+    add("--baseline", type=Path, metavar="FILE", help="earlier report.json to compare with")
+    add(
+        "--tolerance",
+        type=non_negative_number,
+        default=GateConfig.tolerance_percent,
+        metavar="PERCENT",
+        help="how much worse than the baseline is fine (default: %(default)g)",
+    )
+    add(
+        "--accuracy-tolerance",
+        type=non_negative_number,
+        default=GateConfig.accuracy_tolerance_points,
+        metavar="POINTS",
+        help="percentage points of top-1, likewise (default: %(default)g)",
+    )
+
+    add = parser.add_argument_group("report").add_argument
+    add("--output-dir", type=Path, help="where the report goes (default: results/TIME-NAME)")
+    add("--name", help="label of the run")
+    add("--json", action="store_true", help="end with the report as one line of JSON")
+
+
+def _config(values: argparse.Namespace, name: str) -> LoadTestConfig:
+    only_run: dict[str, Any] = {
+        "users": getattr(values, "users", None),
+        "rate_per_second": getattr(values, "rate", None),
+        "requests": getattr(values, "requests", None),
+        "duration_seconds": getattr(values, "duration", None),
+    }
+    return LoadTestConfig(
+        target=values.target,
+        model=values.model,
+        version=values.version,
+        precision=values.precision,
+        provider=values.provider,
+        transport=values.transport,
+        scenario=values.scenario,
+        batch=values.batch,
+        in_flight=values.in_flight,
+        connections=values.connections,
+        warmup_requests=values.warmup_requests,
+        slo_ms=values.slo_ms,
+        percentile=values.percentile,
+        timeout_seconds=values.timeout,
+        seed=values.seed,
+        schedule_seed=values.schedule_seed,
+        processes=values.processes,
+        server_timing=values.server_timing,
+        floor=values.floor,
+        data_dir=values.data_dir,
+        models_dir=values.models_dir,
+        output_dir=values.output_dir or output_folder(name),
+        name=name,
+        print_json=values.json,
+        gates=GateConfig(
+            strict=values.gate,
+            min_accuracy=values.min_accuracy,
+            max_error_rate=values.max_error_rate,
+            max_wrong_answers=values.max_wrong_answers,
+            baseline=values.baseline,
+            tolerance_percent=values.tolerance,
+            accuracy_tolerance_points=values.accuracy_tolerance,
+        ),
+        **only_run,
+    )
+
+
+def _run_name(values: argparse.Namespace) -> str:
+    """A label of what distinguishes runs most: `simcnn-server-500`, `simcnn-users-32-batch-8`."""
+    parts = [values.model, values.scenario or ("users" if values.rate is None else "server")]
+    parts += [f"{number:g}" for number in (values.rate, values.users) if number is not None]
+    if values.batch is not None:
+        parts.append(f"batch-{values.batch}")
+    return "-".join(parts)
+
+
+def _int_from(text: str, low: int) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = low - 1
+    if number < low:
+        msg = f"{text!r} received, expected a whole number of {low} or more"
+        raise argparse.ArgumentTypeError(msg)
+    return number
+
+
+def _number(
+    text: str, expected: str, *, low: float, high: float = math.inf, including_low: bool = True
+) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = math.nan
+    if not (low <= number <= high) or math.isinf(number) or (number == low and not including_low):
+        msg = f"{text!r} received, expected {expected}"
+        raise argparse.ArgumentTypeError(msg)
+    return number

@@ -1,0 +1,129 @@
+"""The Open Inference Protocol (KServe v2) over gRPC: ModelInfer with raw contents."""
+
+from dataclasses import dataclass
+
+import grpc
+import grpc.aio
+import numpy as np
+import numpy.typing as npt
+from google.protobuf.message import DecodeError
+
+from loadtest.transports.api import (
+    DEFAULT_MODEL_INPUT,
+    Answer,
+    ModelInput,
+    ProbeError,
+    check_input,
+    read_classes,
+)
+from loadtest.transports.grpc_sender import method
+from serving.client import CHANNEL_OPTIONS
+from serving.errors import InvalidInput
+from serving.protocols.kserve import tensor_bytes
+from serving.protos.kserve_pb2 import (
+    ModelInferRequest,
+    ModelInferResponse,
+    ModelMetadataRequest,
+    ModelMetadataResponse,
+)
+from serving.tensors.signature import DataType
+
+_SERVICE = "/inference.GRPCInferenceService"
+
+
+@dataclass(frozen=True)
+class KserveGrpc:
+    """ModelInfer calls for one model.
+
+    Attributes:
+        model: Model name.
+        version: Version to ask for; None: the latest.
+        model_input: What images are sent as.
+        served_version: Always None: every answer names its version.
+    """
+
+    model: str
+    version: int | None
+    model_input: ModelInput = DEFAULT_MODEL_INPUT
+    served_version: int | None = None
+
+    @property
+    def path(self) -> str:
+        """Full name of the method."""
+        return f"{_SERVICE}/ModelInfer"
+
+    def payload(self, images: npt.NDArray[np.uint8]) -> bytes:
+        """See Api."""
+        array = images.astype(self.model_input.dtype, copy=False)
+        datatype = tensor_bytes.datatype_of(DataType.from_numpy(array.dtype))
+        request = ModelInferRequest(
+            model_name=self.model,
+            model_version="" if self.version is None else str(self.version),
+            inputs=[
+                ModelInferRequest.InferInputTensor(
+                    name=self.model_input.name, datatype=datatype, shape=array.shape
+                )
+            ],
+            raw_input_contents=[np.ascontiguousarray(array).tobytes()],
+        )
+        return request.SerializeToString()
+
+    def parse(self, response: bytes, rows: int) -> Answer:
+        """See Api."""
+        try:
+            message = ModelInferResponse.FromString(response)
+            outputs = _outputs(message)
+        except DecodeError as error:
+            msg = f"{len(response)} bytes received that are no ModelInferResponse"
+            raise ValueError(msg) from error
+        except InvalidInput as error:
+            msg = f"an output cannot be read: {error.message}"
+            raise ValueError(msg) from error
+        classes, output = read_classes(outputs, rows)
+        version = message.model_version
+        return Answer(classes, int(version) if version.isdecimal() else None, output)
+
+
+async def discover(
+    target: str, model: str, version: int | None, *, batch: int, timeout_seconds: float
+) -> KserveGrpc:
+    """Ask the server what the model takes; see `tfs_grpc.discover`."""
+    request = ModelMetadataRequest(name=model, version="" if version is None else str(version))
+    async with grpc.aio.insecure_channel(target, CHANNEL_OPTIONS) as channel:
+        ask = method(channel, f"{_SERVICE}/ModelMetadata")
+        try:
+            answer = await ask(request.SerializeToString(), timeout=timeout_seconds)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.UNIMPLEMENTED:  # a server without metadata
+                return KserveGrpc(model, version)
+            raise ProbeError(error.code().name, error.details() or "") from error
+    metadata = ModelMetadataResponse.FromString(answer)
+    inputs = [
+        ModelInput(known.name, _dtype_name(known.datatype), tuple(known.shape))
+        for known in metadata.inputs
+    ]
+    return KserveGrpc(model, version, check_input(inputs, model=model, batch=batch))
+
+
+def _dtype_name(datatype: str) -> str:
+    """NumPy's name of a datatype; the protocol's own where it has none."""
+    try:
+        data_type = tensor_bytes.to_data_type(datatype)
+    except InvalidInput:
+        return datatype
+    return "string" if data_type is DataType.DT_STRING else data_type.numpy.name
+
+
+def _outputs(message: ModelInferResponse) -> dict[str, np.ndarray]:
+    raw = message.raw_output_contents
+    if raw and len(raw) != len(message.outputs):
+        msg = f"{len(raw)} raw_output_contents for {len(message.outputs)} outputs"
+        raise InvalidInput(msg)
+    return {
+        output.name: (
+            tensor_bytes.decode_raw(output.datatype, output.shape, raw[index])
+            if raw
+            else tensor_bytes.decode_contents(output.datatype, output.shape, output.contents)
+        )
+        for index, output in enumerate(message.outputs)
+    }

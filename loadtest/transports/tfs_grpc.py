@@ -1,0 +1,122 @@
+"""TensorFlow Serving's gRPC API: Predict."""
+
+from dataclasses import dataclass
+
+import grpc
+import numpy as np
+import numpy.typing as npt
+from google.protobuf.message import DecodeError
+
+from loadtest.transports.api import (
+    DEFAULT_MODEL_INPUT,
+    Answer,
+    ModelInput,
+    ProbeError,
+    check_input,
+    read_classes,
+)
+from serving.client import PREDICT_PATH, AsyncPredictClient, PredictError, predict_request
+from serving.errors import InvalidInput
+from serving.protocols.tfs import tensor_proto
+from serving.protos.tensorflow_pb2 import TensorInfo
+from serving.protos.tensorflow_serving_pb2 import PredictResponse, SignatureDefMap
+from serving.tensors.signature import DataType
+
+SIGNATURE = "serving_default"
+
+
+@dataclass(frozen=True)
+class TfsGrpc:
+    """Predict calls for one model.
+
+    Attributes:
+        model: Model name.
+        version: Version to ask for; None: the latest.
+        model_input: What images are sent as.
+        served_version: Always None: every answer names its version.
+    """
+
+    model: str
+    version: int | None
+    model_input: ModelInput = DEFAULT_MODEL_INPUT
+    served_version: int | None = None
+
+    @property
+    def path(self) -> str:
+        """Full name of the method."""
+        return PREDICT_PATH
+
+    def payload(self, images: npt.NDArray[np.uint8]) -> bytes:
+        """See Api."""
+        array = images.astype(self.model_input.dtype, copy=False)
+        request = predict_request(self.model, {self.model_input.name: array}, version=self.version)
+        return request.SerializeToString()
+
+    def parse(self, response: bytes, rows: int) -> Answer:
+        """See Api."""
+        try:
+            message = PredictResponse.FromString(response)
+            outputs = {
+                name: tensor_proto.decode(tensor) for name, tensor in message.outputs.items()
+            }
+        except DecodeError as error:
+            msg = f"{len(response)} bytes received that are no PredictResponse"
+            raise ValueError(msg) from error
+        except InvalidInput as error:
+            msg = f"an output cannot be read: {error.message}"
+            raise ValueError(msg) from error
+        classes, output = read_classes(outputs, rows)
+        spec = message.model_spec
+        return Answer(classes, spec.version.value if spec.HasField("version") else None, output)
+
+
+async def discover(
+    target: str, model: str, version: int | None, *, batch: int, timeout_seconds: float
+) -> TfsGrpc:
+    """Ask the server what the model takes.
+
+    Args:
+        target: `host:port`.
+        model: Model name.
+        version: Version number; None for the latest.
+        batch: Images a request.
+        timeout_seconds: How long the server may take.
+
+    Raises:
+        ProbeError: It cannot be reached, or does not serve the model.
+        UsageError: Images are not what the model takes.
+    """
+    async with AsyncPredictClient(target, timeout=timeout_seconds) as client:
+        try:
+            signatures = await client.signatures(model, version=version)
+        except PredictError as error:
+            if error.code is grpc.StatusCode.UNIMPLEMENTED:  # a server without metadata
+                return TfsGrpc(model, version)
+            raise ProbeError(error.code.name, error.message) from error
+    return TfsGrpc(model, version, model_input(signatures, model=model, batch=batch))
+
+
+def model_input(signatures: SignatureDefMap, *, model: str, batch: int) -> ModelInput:
+    """What a model takes by its default signature; see `check_input`."""
+    inputs = signatures.signature_def[SIGNATURE].inputs
+    return check_input(
+        [_model_input(name, tensor) for name, tensor in inputs.items()], model=model, batch=batch
+    )
+
+
+def _model_input(name: str, tensor: TensorInfo) -> ModelInput:
+    shape = tensor.tensor_shape
+    return ModelInput(
+        name=name,
+        dtype=dtype_name(tensor.dtype),
+        shape=None if shape.unknown_rank else tuple(dim.size for dim in shape.dim),
+    )
+
+
+def dtype_name(number: int) -> str:
+    """NumPy's name of a tensor type by TensorFlow's number; TensorFlow's own where it has none."""
+    try:
+        data_type = DataType(number)
+    except ValueError:
+        return f"of dtype {number}"
+    return "string" if data_type is DataType.DT_STRING else data_type.numpy.name

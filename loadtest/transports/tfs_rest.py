@@ -1,0 +1,118 @@
+"""TensorFlow Serving's REST API: POST .../NAME:predict with rows ("instances")."""
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import aiohttp
+import numpy as np
+import numpy.typing as npt
+
+from loadtest.transports.api import (
+    BAD_RESPONSE,
+    CLASSES,
+    DEFAULT_MODEL_INPUT,
+    Answer,
+    ModelInput,
+    ProbeError,
+    check_input,
+    read_classes,
+)
+from loadtest.transports.http_sender import error_message
+from loadtest.transports.tfs_grpc import SIGNATURE, dtype_name
+from serving.tensors.signature import DataType
+
+# What an output is called that comes without a name, because the model has no other.
+_UNNAMED = "predictions"
+
+
+@dataclass(frozen=True)
+class TfsRest:
+    """Predict requests for one model.
+
+    Attributes:
+        model: Model name.
+        version: Version to ask for; None: the latest.
+        model_input: What images are sent as.
+        served_version: Version that the metadata named; answers name none.
+    """
+
+    model: str
+    version: int | None
+    model_input: ModelInput = DEFAULT_MODEL_INPUT
+    served_version: int | None = None
+
+    @property
+    def path(self) -> str:
+        """Path of the URL."""
+        return f"{_model_path(self.model, self.version)}:predict"
+
+    def payload(self, images: npt.NDArray[np.uint8]) -> bytes:
+        """See Api."""
+        # A row of a single input needs no name, which keeps requests short.
+        rows = images.astype(self.model_input.dtype, copy=False).tolist()
+        return json.dumps({"instances": rows}, separators=(",", ":")).encode()
+
+    def parse(self, response: bytes, rows: int) -> Answer:
+        """See Api."""
+        try:
+            predictions = json.loads(response)["predictions"]
+            outputs = _columns(predictions)
+        except (ValueError, KeyError, TypeError) as error:
+            start = response[:80].decode(errors="replace")
+            msg = f'{start!r}... received, expected {{"predictions": [...]}} of even rows'
+            raise ValueError(msg) from error
+        classes, output = read_classes(outputs, rows)
+        return Answer(classes, self.version, output)
+
+
+async def discover(
+    target: str, model: str, version: int | None, *, batch: int, timeout_seconds: float
+) -> TfsRest:
+    """Ask the server what the model takes; see `tfs_grpc.discover`."""
+    url = f"http://{target}{_model_path(model, version)}/metadata"
+    limit = aiohttp.ClientTimeout(total=timeout_seconds)
+    try:
+        async with aiohttp.ClientSession(timeout=limit) as session, session.get(url) as response:
+            content, status = await response.read(), response.status
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        kind = "DEADLINE_EXCEEDED" if isinstance(error, TimeoutError) else "UNAVAILABLE"
+        raise ProbeError(kind, str(error) or repr(error)) from error
+    if status != 200:
+        kind = f"HTTP_{status}"
+        raise ProbeError(kind, error_message(content))
+    try:
+        document = json.loads(content)
+        signatures = document["metadata"]["signature_def"]["signature_def"]
+        inputs = [
+            _model_input(name, tensor) for name, tensor in signatures[SIGNATURE]["inputs"].items()
+        ]
+        served = int(document["model_spec"]["version"])
+    except (ValueError, KeyError, TypeError) as error:
+        msg = f"{url} answers what is no metadata of TensorFlow Serving: {error!r}"
+        raise ProbeError(BAD_RESPONSE, msg) from error
+    return TfsRest(model, version, check_input(inputs, model=model, batch=batch), served)
+
+
+def _model_path(model: str, version: int | None) -> str:
+    return f"/v1/models/{model}" + ("" if version is None else f"/versions/{version}")
+
+
+def _model_input(name: str, tensor: dict[str, Any]) -> ModelInput:
+    shape = tensor["tensor_shape"]
+    sizes = tuple(int(dim["size"]) for dim in shape.get("dim", ()))
+    return ModelInput(
+        name=name,
+        dtype=dtype_name(DataType[tensor["dtype"]])
+        if tensor["dtype"] in DataType.__members__
+        else tensor["dtype"],
+        shape=None if shape.get("unknown_rank") else sizes,
+    )
+
+
+def _columns(predictions: list[Any]) -> dict[str, np.ndarray]:
+    """Rows as arrays by output name."""
+    if predictions and isinstance(predictions[0], dict):
+        return {name: np.array([row[name] for row in predictions]) for name in predictions[0]}
+    column = np.array(predictions)
+    return {CLASSES if column.dtype.kind == "i" else _UNNAMED: column}

@@ -1,0 +1,108 @@
+"""A result against an earlier one of the same load: what got worse by more than a tolerance."""
+
+from pathlib import Path
+
+from loadtest.load.scenarios import Load
+from loadtest.result import Check, Report, ReportError, read
+from loadtest.settings.config import GateConfig, UsageError
+
+
+def load_baseline(path: Path, *, model: str, load: Load, capacity: bool) -> Report:
+    """Read a baseline and make sure that it measured the same thing.
+
+    Args:
+        path: report.json or its folder.
+        model: Name of the model that will be measured.
+        load: What will be sent.
+        capacity: The run is a search for the highest rate; the offered rate is its result.
+
+    Raises:
+        UsageError: It cannot be read, or measured something else.
+    """
+    try:
+        report = read(path)
+    except ReportError as error:
+        msg = f"--baseline: {error}"
+        raise UsageError(msg) from error
+    scenario = report["scenario"]
+    theirs = {
+        "model": report["model"]["name"],
+        "scenario": scenario["kind"],
+        "batch": scenario["batch"],
+        "users": scenario["users"],
+        "find-capacity": report["capacity"] is not None,
+    }
+    ours = {
+        "model": model,
+        "scenario": load.kind,
+        "batch": load.batch,
+        "users": load.users,
+        "find-capacity": capacity,
+    }
+    if not capacity:
+        theirs["rate"] = scenario["offered_rate_per_second"]
+        ours["rate"] = load.plan.rate_per_second
+    different = [
+        f"{name} {theirs[name]} there, {ours[name]} here"
+        for name in ours
+        if ours[name] != theirs[name]
+    ]
+    if different:
+        msg = f"--baseline {path} measured something else: {'; '.join(different)}"
+        raise UsageError(msg)
+    return report
+
+
+def compare(report: Report, baseline: Report, config: GateConfig) -> list[Check]:
+    """A check for every figure that both have."""
+    percentile = f"p{report['scenario']['slo_percentile']:g}".replace(".", "_")
+    now, then = report["latency_ms"], baseline["latency_ms"]
+    tolerance = config.tolerance_percent
+    checks = []
+    if report["capacity"] is not None and baseline["capacity"] is not None:
+        rates = (
+            report["capacity"]["rate_per_second"] or 0.0,
+            baseline["capacity"]["rate_per_second"],
+        )
+        checks += _at_least("capacity", rates, tolerance, "requests/s")
+    else:
+        for name in dict.fromkeys(("p50", percentile)):
+            values = (now.get(name), then.get(name))
+            checks += _at_most(name, values, tolerance)  # type: ignore[arg-type]  # names are keys
+        if report["scenario"]["loop"] == "closed":
+            rates = (
+                report["throughput"]["images_per_second"] or 0.0,
+                baseline["throughput"]["images_per_second"],
+            )
+            checks += _at_least("throughput", rates, tolerance, "images/s")
+    return checks + _accuracy(report, baseline, config.accuracy_tolerance_points)
+
+
+def _at_most(name: str, values: tuple[float | None, float | None], tolerance: float) -> list[Check]:
+    now, then = values
+    if now is None or then is None:
+        return []
+    detail = f"{now:.3f} ms, baseline {then:.3f} ms, at most {tolerance:g} % more"
+    return [_check(name, now <= then * (1 + tolerance / 100), detail)]
+
+
+def _at_least(
+    name: str, values: tuple[float, float | None], tolerance: float, unit: str
+) -> list[Check]:
+    now, then = values
+    if then is None:
+        return []
+    detail = f"{now:,.1f} {unit}, baseline {then:,.1f}, at most {tolerance:g} % less"
+    return [_check(name, now >= then * (1 - tolerance / 100), detail)]
+
+
+def _accuracy(report: Report, baseline: Report, points: float) -> list[Check]:
+    now, then = report["accuracy"]["top1"], baseline["accuracy"]["top1"]
+    if now is None or then is None:
+        return []
+    detail = f"top-1 {100 * now:.2f} %, baseline {100 * then:.2f} %, at most {points:g} points less"
+    return [_check("accuracy", 100 * (then - now) <= points, detail)]
+
+
+def _check(name: str, passed: bool, detail: str) -> Check:
+    return {"name": f"baseline-{name}", "passed": passed, "detail": detail}

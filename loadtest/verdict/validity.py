@@ -1,0 +1,183 @@
+"""Whether a run's figures may be quoted: MLPerf's rules, and limits of the load generator's own.
+
+A run that is not VALID is still reported; it says why.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from loadtest.figures.percentiles import samples_needed
+from loadtest.load.scenarios import Load
+from loadtest.result import Accuracy, Check, Client, Latency, Requests, Slo, Throughput, Validity
+
+# MLPerf's offline scenario: so many samples, or the whole data set if it is smaller.
+_OFFLINE_IMAGES = 24_576
+# Requests that the cap held back, or that failed: more, and the offered load was another one.
+MISSED_SHARE = 0.001
+FAILED_SHARE = 0.001
+# A busy load generator measures its own queue as well.
+CPU_SHARE = 0.8
+LAG_SHARE = 0.1
+# perf_analyzer demands 10 % of three windows in a row, on machines that do nothing else.
+_STABLE_RATIO = 1.25
+_STABLE_REQUESTS = 50
+# A run that was told how long to send may end with the last arrival before that.
+_DURATION_SHARE = 0.99
+_NS_PER_MS = 1_000_000
+
+
+def judge(
+    load: Load,
+    *,
+    stop_reason: str | None,
+    images: int,
+    requests: Requests,
+    latency: Latency,
+    throughput: Throughput,
+    accuracy: Accuracy,
+    slo: Slo | None,
+    client: Client,
+    thirds: Sequence[npt.NDArray[np.int64]],
+    max_error_rate: float,
+    max_wrong_answers: int,
+    wrong_images: int,
+) -> Validity:
+    """Apply every rule.
+
+    Args:
+        load: What was to be sent.
+        stop_reason: Why it ended early; None if it did not.
+        images: How many test images there are.
+        requests: Section of the result, as are the next ones.
+        latency: Likewise.
+        throughput: Likewise.
+        accuracy: Likewise.
+        slo: Likewise.
+        client: Likewise.
+        thirds: Latencies in nanoseconds of the first, second and last third of the run.
+        max_error_rate: Share of failures that the command line allows.
+        max_wrong_answers: Wrong answers that the command line allows.
+        wrong_images: Images answered otherwise than recorded.
+    """
+    checks = [
+        _check("complete", stop_reason is None, stop_reason or "ran to its end"),
+        _enough(load, images, latency, accuracy),
+        *_duration(load, throughput),
+        *_answered(requests, max_error_rate),
+        _check(
+            "wrong-answers",
+            wrong_images <= max_wrong_answers,
+            f"{wrong_images:,} answers differ from the record, at most {max_wrong_answers:,}",
+        ),
+        *([] if slo is None else [slo_check(slo)]),
+        *client_checks(client, latency, slo),
+        _stable(thirds),
+    ]
+    reasons = [check["detail"] for check in checks if not check["passed"]]
+    return {"valid": not reasons, "reasons": reasons, "checks": checks}
+
+
+def slo_check(slo: Slo) -> Check:
+    """MLPerf's early stopping: the bound holds with 99 % confidence."""
+    bound = f"p{slo['percentile']:g} within {slo['limit_ms']:g} ms"
+    if slo["over_allowed"] is None:
+        needed = samples_needed(slo["percentile"], 0)
+        detail = f"{bound}: {slo['n']:,} requests are too few to tell, {needed:,} needed"
+    else:
+        detail = (
+            f"{bound}: {slo['over']:,} of {slo['n']:,} requests over it, "
+            f"at most {slo['over_allowed']:,}"
+        )
+    return _check("slo", slo["met"], detail)
+
+
+def client_checks(client: Client, latency: Latency, slo: Slo | None) -> list[Check]:
+    """Whether the load generator kept up."""
+    checks = [
+        _check(
+            "client-cpu",
+            client["cpu_share"] <= CPU_SHARE,
+            f"the busiest load generator used {100 * client['cpu_share']:.0f} % of a core, "
+            f"at most {100 * CPU_SHARE:.0f} %; add --processes",
+        )
+    ]
+    lag_ms = client["lag_ms"]["p99"] if client["lag_ms"] is not None else None
+    reference = max(latency["p50"] or 0.0, slo["limit_ms"] if slo is not None else 0.0)
+    if lag_ms is not None and reference:
+        limit = LAG_SHARE * reference
+        source = "bound" if slo is not None and slo["limit_ms"] == reference else "median latency"
+        checks.append(
+            _check(
+                "client-lag",
+                lag_ms <= limit,
+                f"1 % of the requests left {lag_ms:.3f} ms late or more, at most {limit:.3f} ms "
+                f"({100 * LAG_SHARE:.0f} % of the {source})",
+            )
+        )
+    return checks
+
+
+def _enough(load: Load, images: int, latency: Latency, accuracy: Accuracy) -> Check:
+    if load.kind == "offline":
+        needed = min(_OFFLINE_IMAGES, images)
+        return _check(
+            "images",
+            accuracy["n"] >= needed,
+            f"{accuracy['n']:,} images answered, {needed:,} needed",
+        )
+    needed = samples_needed(load.percentile)
+    return _check(
+        "requests",
+        latency["n"] >= needed,
+        f"{latency['n']:,} requests answered, p{load.percentile:g} needs {needed:,}",
+    )
+
+
+def _duration(load: Load, throughput: Throughput) -> list[Check]:
+    asked = load.plan.duration_seconds
+    if asked is None:
+        return []
+    seconds = throughput["window_seconds"]
+    detail = f"{seconds:.1f} of {asked:g} seconds"
+    return [_check("duration", seconds >= _DURATION_SHARE * asked, detail)]
+
+
+def _answered(requests: Requests, max_error_rate: float) -> list[Check]:
+    scheduled = max(1, requests["scheduled"])
+    failed, missed = requests["failed"] / scheduled, requests["missed"] / scheduled
+    allowed = max(FAILED_SHARE, max_error_rate)
+    return [
+        _check(
+            "failed",
+            failed <= allowed,
+            f"{requests['failed']:,} of {requests['scheduled']:,} requests failed, "
+            f"at most {100 * allowed:g} %",
+        ),
+        _check(
+            "missed",
+            missed <= MISSED_SHARE,
+            f"{requests['missed']:,} of {requests['scheduled']:,} requests were held back by the "
+            f"cap of requests under way, at most {100 * MISSED_SHARE:g} %",
+        ),
+    ]
+
+
+def _stable(thirds: Sequence[npt.NDArray[np.int64]]) -> Check:
+    fewest = min(len(third) for third in thirds)
+    if fewest < _STABLE_REQUESTS:
+        detail = f"not judged: {fewest:,} requests in a third of the run, {_STABLE_REQUESTS} needed"
+        return _check("stable", True, detail)
+    medians = [float(np.median(third)) / _NS_PER_MS for third in thirds]
+    texts = ", ".join(f"{median:.3f}" for median in medians)
+    return _check(
+        "stable",
+        max(medians) <= _STABLE_RATIO * min(medians),
+        f"median latency of each third of the run {texts} ms, "
+        f"at most {100 * (_STABLE_RATIO - 1):.0f} % apart",
+    )
+
+
+def _check(name: str, passed: bool, detail: str) -> Check:
+    return {"name": name, "passed": passed, "detail": detail}

@@ -1,0 +1,490 @@
+"""The manager: keeps the loaded versions equal to what configuration and model folders ask for.
+
+It looks at the folders every `poll_seconds`, loads what is new, and unloads what is no longer
+wanted once something newer can answer. All its tables change in the event loop alone, between two
+steps of any request: a request that has found its servable has also queued its rows there before
+the servable can be closed, and closing finishes queued rows. So versions come and go without a
+failed request.
+"""
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AbstractAsyncContextManager, nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from serving.engine.runtime import DeviceError
+from serving.engine.servable import Servable
+from serving.errors import (
+    FailedPrecondition,
+    InvalidInput,
+    NotFound,
+    ServingError,
+    StatusCode,
+    Unavailable,
+    UnknownError,
+)
+from serving.repository.model_config import ModelConfig
+from serving.repository.model_folder import fingerprint, list_versions, version_path
+from serving.version_status import State, VersionStatus
+
+logger = logging.getLogger(__name__)
+
+# Unloaded versions stay listed, but a model that is retrained daily must not fill the memory.
+MAX_ENDED_STATUSES = 100
+
+LoadServable = Callable[[str, int, Path], Servable]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ManagerConfig:
+    """How versions are kept up to date.
+
+    Attributes:
+        poll_seconds: Seconds between two looks at the folders; 0 looks once, at the start.
+        max_load_retries: Times that a version which could not be loaded is tried again, unless its
+            files change, which starts the count anew.
+        retry_seconds: Seconds between two tries.
+        allow_labels_for_unavailable: Accept a new label on a version that is not loaded; one that
+            is in use moves to loaded versions alone.
+    """
+
+    poll_seconds: float = 1.0
+    max_load_retries: int = 5
+    retry_seconds: float = 60.0
+    allow_labels_for_unavailable: bool = False
+
+
+@dataclass
+class _Failure:
+    """A version that could not be loaded, and when to try again."""
+
+    files: object
+    tries: int
+    again_at: float
+
+
+@dataclass
+class _Model:
+    """A model and its versions."""
+
+    config: ModelConfig
+    servables: dict[int, Servable] = field(default_factory=dict)
+    statuses: dict[int, VersionStatus] = field(default_factory=dict)
+    failures: dict[int, _Failure] = field(default_factory=dict)
+    complaint: str = ""  # what was last logged of its folder, so that it is logged once
+
+    def set_status(self, status: VersionStatus) -> None:
+        """Note a state; of the ended versions only the newest stay listed."""
+        self.statuses[status.version] = status
+        ended = [number for number, known in self.statuses.items() if known.state is State.END]
+        for number in sorted(ended)[:-MAX_ENDED_STATUSES]:
+            del self.statuses[number]
+
+
+@dataclass
+class _Prepared:
+    """A set of models that is loaded and not served yet."""
+
+    configs: Mapping[str, ModelConfig]
+    candidates: dict[str, _Model]
+
+
+class Manager:
+    """The models that are served. Every method belongs to the event loop it was started in."""
+
+    def __init__(
+        self,
+        find_models: Callable[[], Mapping[str, ModelConfig]],
+        load: LoadServable,
+        config: ManagerConfig,
+    ) -> None:
+        """Prepare; nothing is loaded yet.
+
+        Args:
+            find_models: The models to serve, asked again at every look. Raising OSError keeps the
+                models as they are.
+            load: Loads a version from a folder; runs in a thread, one at a time, because ONNX
+                Runtime sessions must not be created concurrently.
+            config: See `ManagerConfig`.
+        """
+        self._find_models = find_models
+        self._load = load
+        self._config = config
+        self._models: dict[str, _Model] = {}
+        self._changing = asyncio.Lock()
+        self._polling: asyncio.Task[None] | None = None
+        self._complaint = ""
+        self._prepared: _Prepared | None = None
+        self._closing = False
+        self.on_change: Callable[[], None] = lambda: None
+
+    def loading(self) -> AbstractAsyncContextManager[None]:
+        """What is entered while a version is loaded, for those who want to know."""
+        return nullcontext()
+
+    # Looking things up
+
+    @property
+    def availability(self) -> dict[str, bool]:
+        """Whether any version of a model is available, by model name."""
+        return {name: bool(model.servables) for name, model in self._models.items()}
+
+    def servable(self, name: str, version: int | None = None, label: str | None = None) -> Servable:
+        """The servable that answers for a model.
+
+        Args:
+            name: Model name.
+            version: A version; None for the latest one that is available.
+            label: A label instead of a version.
+
+        Raises:
+            InvalidInput: the label is unknown.
+            NotFound: no such model or version is served.
+            Unavailable: it is being loaded.
+        """
+        model = self._models.get(name)
+        if label is not None:
+            version = model.config.labels.get(label) if model else None
+            if version is None:
+                known = ", ".join(model.config.labels) if model else ""
+                msg = f"Unrecognized servable version label: {label}"
+                raise InvalidInput(msg + (f"; labels of {name}: {known}" if known else ""))
+        if model:
+            chosen = max(model.servables, default=None) if version is None else version
+            servable = model.servables.get(chosen) if chosen is not None else None
+            if servable:
+                return servable
+        raise self._not_served(name, version)
+
+    def _not_served(self, name: str, version: int | None) -> ServingError:
+        request = f"Latest({name})" if version is None else f"Specific({name}, {version})"
+        model = self._models.get(name)
+        if model is None:
+            models = ", ".join(self._models) or "none"
+            return NotFound(f"Servable not found for request: {request}; models here: {models}")
+        if any(
+            status.state < State.AVAILABLE and version in {None, status.version}
+            for status in model.statuses.values()
+        ):
+            msg = f"Servable is still loading for request: {request}; retry shortly"
+            return Unavailable(msg)
+        available = ", ".join(str(number) for number in sorted(model.servables))
+        hint = (
+            f"versions available: {available}"
+            if available
+            else "no version of it is available, GetModelStatus tells why"
+        )
+        return NotFound(f"Servable not found for request: {request}; {hint}")
+
+    def statuses(self, name: str, version: int | None = None) -> list[VersionStatus]:
+        """The states of a model's versions, newest first.
+
+        Args:
+            name: Model name.
+            version: One version, or None for all.
+
+        Raises:
+            NotFound: no such model or version is known.
+        """
+        statuses = self._models[name].statuses if name in self._models else {}
+        if not statuses:
+            msg = f"Could not find any versions of model {name}"
+            raise NotFound(msg)
+        if version is None:
+            return [statuses[number] for number in sorted(statuses, reverse=True)]
+        if version not in statuses:
+            msg = f"Could not find version {version} of model {name}"
+            raise NotFound(msg)
+        return [statuses[version]]
+
+    # Keeping up to date
+
+    async def start(self, *, check_labels: bool = True) -> None:
+        """Load what there is, then keep looking.
+
+        Args:
+            check_labels: Whether to refuse labels on versions that could not be loaded.
+
+        Raises:
+            DeviceError: CUDA was insisted on and a model did not get it.
+            FailedPrecondition: a label names a version that is not available.
+        """
+        await self.update()
+        if check_labels:
+            self._check_labels(self._models)
+        if self._config.poll_seconds > 0:
+            self._polling = asyncio.create_task(self._poll())
+
+    async def _poll(self) -> None:
+        while True:
+            await asyncio.sleep(self._config.poll_seconds)
+            try:
+                await self.update()
+            except Exception:
+                logger.exception("looking for new versions failed; looking again")
+
+    async def update(self) -> None:
+        """Look at the configuration and the folders once, and act on what has changed."""
+        async with self._changing:
+            try:
+                wanted = await asyncio.to_thread(self._find_models)
+            except OSError as error:
+                self._complain(f"models stay as they are: {error}")
+                return
+            self._complaint = ""
+            for name, config in wanted.items():
+                if name in self._models:
+                    self._models[name].config = config
+                else:
+                    self._models[name] = _Model(config)
+            gone = [name for name in self._models if name not in wanted]
+            gone = [name for name in gone if not await self._is_locked(self._models[name])]
+            await self._announce()
+            for name in wanted:
+                await self._update_model(name, self._models[name])
+            for name in gone:
+                await self._unload(self._models[name], list(self._models[name].servables))
+                del self._models[name]
+            self.on_change()
+
+    def _complain(self, message: str) -> None:
+        if message != self._complaint:
+            logger.error(message)
+            self._complaint = message
+
+    async def _announce(self) -> None:
+        """List every version to come as START, so that callers are told to wait for it."""
+        for model in self._models.values():
+            for version in await self._wanted_versions(model):
+                if version not in model.statuses:
+                    model.set_status(VersionStatus(version=version, state=State.START))
+
+    async def _is_locked(self, model: _Model) -> bool:
+        """Whether a model seems to be gone only because its folder may not be read any more."""
+        try:
+            await asyncio.to_thread(list_versions, model.config.base_path)
+        except PermissionError:
+            return True
+        return False
+
+    async def _wanted_versions(self, model: _Model) -> list[int]:
+        complaint = f"no version to serve in {model.config.base_path}"
+        versions: list[int] = []
+        try:
+            versions = await asyncio.to_thread(list_versions, model.config.base_path)
+        except OSError as error:
+            complaint = f"{model.config.base_path} cannot be read ({error.strerror})"
+        wanted = model.config.policy.select(versions)
+        complaint = "" if wanted else complaint
+        if complaint and complaint != model.complaint:
+            logger.error(
+                "%s: %s; what is loaded stays, expected folders named by version number",
+                model.config.name,
+                complaint,
+            )
+        model.complaint = complaint
+        # An emptied or unmounted folder is more likely a mistake than a wish to stop serving.
+        return wanted or list(model.servables)
+
+    async def _update_model(self, name: str, model: _Model) -> None:
+        wanted = await self._wanted_versions(model)
+        for version in sorted(wanted, reverse=True):
+            if version not in model.servables and await self._is_due(model, version):
+                await self._load_version(name, model, version)
+        # The old goes when the new can answer: never unload the last one that is available.
+        if any(version in model.servables for version in wanted):
+            await self._unload(model, [v for v in model.servables if v not in wanted])
+
+    async def _is_due(self, model: _Model, version: int) -> bool:
+        """Whether a version should be tried: it is new, its files changed, or it is time again."""
+        failure = model.failures.get(version)
+        if failure is None:
+            return True
+        if await self._fingerprint(model, version) != failure.files:
+            del model.failures[version]
+            return True
+        return (
+            failure.tries <= self._config.max_load_retries and time.monotonic() > failure.again_at
+        )
+
+    async def _fingerprint(self, model: _Model, version: int) -> object:
+        return await asyncio.to_thread(fingerprint, model.config.base_path, version)
+
+    async def _load_version(self, name: str, model: _Model, version: int) -> bool:
+        model.set_status(VersionStatus(version=version, state=State.LOADING))
+        files = await self._fingerprint(model, version)
+        code, message = StatusCode.UNKNOWN, ""
+        try:
+            path = version_path(model.config.base_path, version)
+            async with self.loading():
+                servable = await asyncio.to_thread(self._load, name, version, path)
+        except DeviceError:
+            raise  # a wrong --device concerns every model: the server must not start
+        except ServingError as error:
+            code, message = error.code, error.message
+        except Exception as error:
+            logger.exception("loading %s/%d failed", name, version)
+            message = str(error) or type(error).__name__
+        else:
+            model.servables[version] = servable
+            model.failures.pop(version, None)
+            model.set_status(VersionStatus(version=version, state=State.AVAILABLE))
+            return True
+        tries = model.failures[version].tries + 1 if version in model.failures else 1
+        again_at = time.monotonic() + self._config.retry_seconds
+        model.failures[version] = _Failure(files, tries, again_at)
+        logger.error("%s/%d is not served: %s", name, version, message)
+        model.set_status(
+            VersionStatus(version=version, state=State.END, error_code=code, error_message=message)
+        )
+        return False
+
+    async def _unload(self, model: _Model, versions: list[int]) -> None:
+        for version in versions:
+            servable = model.servables.pop(version)
+            model.set_status(VersionStatus(version=version, state=State.UNLOADING))
+            await asyncio.to_thread(servable.close)
+            model.set_status(VersionStatus(version=version, state=State.END))
+            logger.info("unloaded %s", servable)
+
+    # Changing the configuration
+
+    async def reload(self, models: Mapping[str, ModelConfig]) -> None:
+        """Serve another set of models: all of it, or, if anything is wrong, the old set as it was.
+
+        Args:
+            models: The whole new set by name.
+
+        Raises:
+            UnknownError: a model did not become available.
+            FailedPrecondition: a label names a version that is not available.
+        """
+        await self.prepare(models)
+        await self.commit()
+
+    async def prepare(self, models: Mapping[str, ModelConfig]) -> None:
+        """Load another set of models without serving it; nothing else changes until its end.
+
+        Args:
+            models: The whole new set by name. `commit` or `abort` must follow.
+
+        Raises:
+            Unavailable: this server is about to stop.
+            UnknownError, FailedPrecondition: as from `reload`; nothing is to follow then.
+        """
+        await self._changing.acquire()
+        candidates = {name: self._candidate(config) for name, config in models.items()}
+        try:
+            await self._load_candidates(candidates)
+            self._check_open()
+        except BaseException as error:
+            await self._unload_all_but(self._models, candidates)
+            self._changing.release()
+            if isinstance(error, DeviceError):
+                raise UnknownError(str(error)) from error
+            raise
+        self._prepared = _Prepared(models, candidates)
+
+    def _check_open(self) -> None:
+        if self._closing:
+            msg = "the server is about to stop"
+            raise Unavailable(msg)
+
+    async def commit(self) -> None:
+        """Serve the set of models that was prepared, and unload what it does not have."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is None:
+            return
+        try:
+            before, self._models = self._models, prepared.candidates
+            self._find_models = lambda: prepared.configs
+            self.on_change()
+            await self._unload_all_but(self._models, before)
+        finally:
+            self._changing.release()
+        await self.update()
+
+    async def abort(self) -> None:
+        """Drop the set of models that was prepared."""
+        prepared, self._prepared = self._prepared, None
+        if prepared is None:
+            return
+        try:
+            await self._unload_all_but(self._models, prepared.candidates)
+        finally:
+            self._changing.release()
+
+    async def _load_candidates(self, candidates: Mapping[str, _Model]) -> None:
+        failed = []
+        for name, model in candidates.items():
+            for version in sorted(await self._wanted_versions(model), reverse=True):
+                if version not in model.servables:
+                    await self._load_version(name, model, version)
+            if not model.servables:
+                failed.append(name)
+        self._check_candidates(candidates, failed)
+
+    async def _unload_all_but(
+        self, kept: Mapping[str, _Model], models: Mapping[str, _Model]
+    ) -> None:
+        """Unload the servables of `models` that `kept` does not share."""
+        shared = {id(servable) for model in kept.values() for servable in model.servables.values()}
+        for model in models.values():
+            await self._unload(
+                model, [v for v, servable in model.servables.items() if id(servable) not in shared]
+            )
+
+    def _candidate(self, config: ModelConfig) -> _Model:
+        """A model as it would be under a new configuration, sharing what is loaded already."""
+        now = self._models.get(config.name)
+        if now is None or now.config.base_path != config.base_path:
+            return _Model(config)
+        return _Model(config, servables=dict(now.servables), statuses=dict(now.statuses))
+
+    def _check_candidates(self, candidates: Mapping[str, _Model], failed: list[str]) -> None:
+        if failed:
+            reasons = "; ".join(
+                status.error_message
+                for name in failed
+                for status in candidates[name].statuses.values()
+            )
+            msg = (
+                f"{len(failed)} model(s) did not become available: {{{', '.join(failed)}}}; "
+                f"the models served before go on. {reasons or 'No version was found.'}"
+            )
+            raise UnknownError(msg)
+        self._check_labels(candidates)
+
+    def _check_labels(self, models: Mapping[str, _Model]) -> None:
+        """Refuse labels that lead nowhere, by TensorFlow Serving's rules.
+
+        Raises:
+            FailedPrecondition: a label names a version that is not available.
+        """
+        for name, model in models.items():
+            now = self._models.get(name)
+            for label, version in model.config.labels.items():
+                # Whoever asks for a label that is in use must not be left without an answer.
+                moves = now is not None and now.config.labels.get(label, version) != version
+                if version not in model.servables and (
+                    moves or not self._config.allow_labels_for_unavailable
+                ):
+                    msg = (
+                        f"Request to assign label to version {version} of model {name}, which is "
+                        f"not currently available for inference (label {label})"
+                    )
+                    raise FailedPrecondition(msg)
+
+    async def close(self) -> None:
+        """Stop looking and unload everything; requests in flight finish first."""
+        self._closing = True
+        await self.abort()
+        if self._polling:
+            self._polling.cancel()
+            await asyncio.gather(self._polling, return_exceptions=True)
+        async with self._changing:
+            for model in self._models.values():
+                await self._unload(model, list(model.servables))

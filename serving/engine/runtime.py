@@ -1,0 +1,243 @@
+"""ONNX Runtime behind one small class: a graph on an execution provider.
+
+Settings and their reasons, for CPU: one inter-op thread and sequential execution (the graphs are
+chains); an explicit intra-op thread count, because ONNX Runtime otherwise sizes its pool by the
+host's cores and sets their affinity, which a container may forbid; no spinning, because the event
+loop wants the same cores.
+"""
+
+import ctypes
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+# ONNX Runtime reports usage over the network from 1.29 on unless this is set before its import.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
+import numpy as np
+import onnxruntime
+
+from serving.errors import DataLoss, InternalError, InvalidInput, ServingError
+from serving.repository.model_folder import Precision
+from serving.tensors.signature import DataType, TensorSpec
+
+Device = Literal["auto", "cpu", "cuda"]
+CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
+_CUDA_OPTIONS = {
+    # The default, EXHAUSTIVE, tunes every convolution anew for each new batch size.
+    "cudnn_conv_algo_search": "HEURISTIC",
+    # The default doubles the memory pool whenever it grows, and the pool never shrinks.
+    "arena_extend_strategy": "kSameAsRequested",
+}
+# Fastest first. A version only has an int8 graph if that is faster than the fp32 one on CPUs, which
+# compute fp16 in float32, between two casts. The int8 graphs are not made for CUDA.
+_FASTEST_ON_CPU: tuple[Precision, ...] = ("int8", "fp32", "w8", "fp16")
+_FASTEST_ON_CUDA: tuple[Precision, ...] = ("fp16", "fp32", "w8", "int8")
+_CGROUP_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
+_CGROUP_V1_QUOTA = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
+_CGROUP_V1_PERIOD = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RuntimeConfig:
+    """How graphs are run.
+
+    Attributes:
+        device: `auto` takes CUDA where it works, `cuda` insists on it, `cpu` avoids it.
+        instances: Runs that may go on at the same time on one model.
+        intra_op_threads: Threads inside one run; `instances * intra_op_threads` should not exceed
+            the cores.
+        gpu_mem_limit_bytes: Most memory that ONNX Runtime's pool on the GPU may take, for each
+            graph; what CUDA itself needs comes on top. 0: no limit.
+        precision: Which variant of each graph; `auto` takes the fastest that there is.
+    """
+
+    device: Device = "auto"
+    instances: int = 1
+    intra_op_threads: int = 1
+    gpu_mem_limit_bytes: int = 0
+    precision: Precision | Literal["auto"] = "auto"
+
+    def precisions(self, provider: str) -> tuple[Precision, ...]:
+        """The precisions that will do on an execution provider, the best one first."""
+        if self.precision != "auto":
+            return (self.precision,)
+        return _FASTEST_ON_CUDA if provider == CUDA else _FASTEST_ON_CPU
+
+
+class DeviceError(Exception):
+    """The device asked for cannot be used."""
+
+
+def available_cores() -> int:
+    """Whole cores this process may use: its affinity mask, cut by the container's CPU quota."""
+    cores = len(os.sched_getaffinity(0))
+    quota = _cgroup_quota()
+    return cores if quota is None else max(1, min(cores, int(quota)))
+
+
+def _cgroup_quota() -> float | None:
+    """Cores' worth of CPU time that the control group allows, None if it sets no limit."""
+    try:
+        if _CGROUP_CPU_MAX.exists():
+            quota, period = _CGROUP_CPU_MAX.read_text().split()
+            return None if quota == "max" else int(quota) / int(period)
+        if _CGROUP_V1_QUOTA.exists():
+            microseconds = int(_CGROUP_V1_QUOTA.read_text())
+            return None if microseconds < 0 else microseconds / int(_CGROUP_V1_PERIOD.read_text())
+    except (OSError, ValueError, ZeroDivisionError):
+        return None
+    return None
+
+
+def available_providers() -> list[str]:
+    """The execution providers that this ONNX Runtime was built with."""
+    providers: list[str] = onnxruntime.get_available_providers()
+    return providers
+
+
+def choose_providers(device: Device) -> tuple[list[str], str]:
+    """The execution providers to ask for, and the reason in words for the log.
+
+    Raises:
+        DeviceError: `cuda` was asked for and this ONNX Runtime has no CUDA provider.
+    """
+    offered = available_providers()
+    if device == "cpu":
+        return [CPU], "--device cpu"
+    if CUDA in offered:
+        # The CUDA libraries come as Python packages without a search path of their own.
+        onnxruntime.preload_dlls()
+        return [CUDA, CPU], f"--device {device}"
+    if device == "cuda":
+        msg = (
+            f'device "cuda" requested but ONNX Runtime offers only {", ".join(offered)}; '
+            "install the serve-gpu extra or pass --device auto"
+        )
+        raise DeviceError(msg)
+    return [CPU], "no CUDA provider in this ONNX Runtime"
+
+
+def return_freed_memory() -> None:
+    """Give memory that was freed back to the system, which glibc's malloc does not do by itself.
+
+    Loading a graph leaves freed copies of its weights behind: 145 MiB of 299 with ResNet50.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "malloc_trim"):  # glibc; other C libraries have no need of it
+        libc.malloc_trim(0)
+
+
+class Runtime:
+    """One ONNX graph, loaded and ready to run from any thread.
+
+    Attributes:
+        provider: The execution provider in use, as ONNX Runtime names it.
+        inputs: Specs of the graph's inputs by tensor name.
+        outputs: Likewise for its outputs.
+    """
+
+    def __init__(
+        self, onnx_file: Path, config: RuntimeConfig, precision: Precision = "fp32"
+    ) -> None:
+        """Load a graph.
+
+        Args:
+            onnx_file: The graph.
+            config: How to run it.
+            precision: Of the graph.
+
+        Raises:
+            DataLoss: the file is no ONNX graph that can be served.
+            DeviceError: `cuda` was asked for and the graph did not get it.
+        """
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = config.intra_op_threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+        options.log_severity_level = 4  # fatal only: errors reach us as exceptions
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        if precision == "w8":
+            # Turns the weights into float32 once and for all; otherwise every run would do it.
+            options.add_session_config_entry("session.disable_quant_qdq", "1")
+        providers, _ = choose_providers(config.device)
+        cuda_options = dict(_CUDA_OPTIONS)
+        if config.gpu_mem_limit_bytes:
+            cuda_options["gpu_mem_limit"] = str(config.gpu_mem_limit_bytes)
+        try:
+            self._session = onnxruntime.InferenceSession(
+                str(onnx_file),
+                options,
+                providers=providers,
+                provider_options=[cuda_options if name == CUDA else {} for name in providers],
+            )
+            self.inputs = {node.name: _spec(node) for node in self._session.get_inputs()}
+            self.outputs = {node.name: _spec(node) for node in self._session.get_outputs()}
+        except Exception as error:  # ONNX Runtime's errors share no base class
+            msg = f"{onnx_file} cannot be loaded: {error}"
+            raise DataLoss(msg) from error
+        self.provider: str = self._session.get_providers()[0]
+        if config.device == "cuda" and self.provider != CUDA:
+            # ONNX Runtime falls back to the CPU without an error when CUDA fails to start.
+            msg = (
+                f'device "cuda" requested but {onnx_file} runs on {self.provider}; check the '
+                "driver and the CUDA libraries, or pass --device auto"
+            )
+            raise DeviceError(msg)
+
+    def run(
+        self, output_tensors: Sequence[str], feeds: Mapping[str, np.ndarray]
+    ) -> list[np.ndarray]:
+        """Compute output tensors.
+
+        Args:
+            output_tensors: Names of graph outputs.
+            feeds: Arrays by graph input name, of the dtypes and shapes in `inputs`.
+
+        Returns:
+            One array an output, in the order asked for.
+
+        Raises:
+            InvalidInput: the graph cannot take these values or sizes, or a string is not UTF-8.
+            InternalError: the graph failed.
+        """
+        feeds = {
+            tensor: _to_text(tensor, array) if array.dtype.kind == "O" else array
+            for tensor, array in feeds.items()
+        }
+        try:
+            arrays: list[np.ndarray] = self._session.run(output_tensors, feeds)
+        except Exception as error:  # ONNX Runtime's errors share no base class
+            raise _run_error(error) from error
+        return arrays
+
+
+def _spec(node: Any) -> TensorSpec:  # noqa: ANN401 - onnxruntime.NodeArg has no types
+    # A symbolic dimension is a name, an unnamed one is None: any size goes.
+    shape = tuple(size if isinstance(size, int) else -1 for size in node.shape)
+    return TensorSpec(
+        dtype=DataType.from_onnx(node.type), shape=shape, tensor=node.name, graph_name=node.name
+    )
+
+
+def _to_text(tensor: str, array: np.ndarray) -> np.ndarray:
+    """An array of `bytes` as one of `str`: ONNX Runtime takes b"x" for the text "b'x'"."""
+    text = np.empty(array.size, dtype=object)
+    try:
+        text[:] = [
+            element.decode() if isinstance(element, bytes) else element for element in array.flat
+        ]
+    except UnicodeDecodeError as error:
+        msg = f"tensor {tensor} has a string that is not UTF-8, as ONNX strings are: {error}"
+        raise InvalidInput(msg) from error
+    return text.reshape(array.shape)
+
+
+def _run_error(error: Exception) -> ServingError:
+    text = str(error)
+    if type(error).__name__ == "InvalidArgument":
+        return InvalidInput(f"the model cannot take this input: {text}")
+    return InternalError(f"the model failed: {text}")

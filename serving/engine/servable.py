@@ -1,0 +1,325 @@
+"""A servable: one loaded version of a model, and the functions (signatures) it offers."""
+
+import logging
+import threading
+import time
+from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from serving.engine.batch_report import OnBatch
+from serving.engine.batcher import Batcher, BatchingConfig
+from serving.engine.runtime import (
+    CUDA,
+    Runtime,
+    RuntimeConfig,
+    choose_providers,
+    return_freed_memory,
+)
+from serving.errors import DataLoss
+from serving.repository import model_folder
+from serving.repository.model_folder import ModelFolder, Precision
+from serving.tensors.example_parser import ExampleParser
+from serving.tensors.signature import (
+    DEFAULT_SIGNATURE_NAME,
+    PREDICT_METHOD_NAME,
+    DataType,
+    Signature,
+)
+
+logger = logging.getLogger(__name__)
+
+
+class Servable:
+    """A version of a model, ready to answer.
+
+    Attributes:
+        name: Model name.
+        version: Version number.
+        precision: Of the graphs that run.
+        signatures: By signature name.
+        class_names: Names of the classes in output order, if the model has any.
+        parsers: For the signatures that take tf.Examples, by signature name.
+        warm_up_seconds: Time that the first runs took, before any request.
+    """
+
+    warm_up_seconds = 0.0
+
+    def __init__(
+        self,
+        *,
+        name: str,
+        version: int,
+        precision: Precision,
+        signatures: Mapping[str, Signature],
+        runtimes: Mapping[str, Runtime],
+        class_names: tuple[str, ...],
+        instances: int,
+        batching: BatchingConfig,
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.precision = precision
+        self.signatures = signatures
+        self.class_names = class_names
+        self.parsers = {
+            signature_name: ExampleParser(signature.feature_spec)
+            for signature_name, signature in signatures.items()
+            if signature.feature_spec
+        }
+        self._held = 0
+        self._released = threading.Condition()
+        self._runtimes = runtimes
+        self._batcher = Batcher(self.run, batching, workers=instances, name=str(self))
+
+    def __str__(self) -> str:
+        return f"{self.name}/{self.version}"
+
+    @classmethod
+    def load(
+        cls,
+        name: str,
+        version: int,
+        path: Path,
+        config: RuntimeConfig,
+        batching: BatchingConfig,
+    ) -> "Servable":
+        """Read a version folder, load its graphs and run each signature once.
+
+        Raises:
+            DataLoss: files are missing, altered or no servable graph, or the signatures do not fit
+                the graphs.
+            FailedPrecondition: the version does not have the precision asked for.
+            DeviceError: the device asked for cannot be used.
+        """
+        started = time.perf_counter()
+        folder, runtimes = _load_graphs(path, config)
+        if CUDA in {runtime.provider for runtime in runtimes.values()}:
+            batching = batching.for_gpu()
+        signatures = folder.signatures or _signature_of_graph(folder, runtimes)
+        for signature_name, signature in signatures.items():
+            _check_against_graph(signature_name, signature, runtimes[signature.file])
+        servable = cls(
+            name=name,
+            version=version,
+            precision=folder.precision,
+            signatures=signatures,
+            runtimes=runtimes,
+            class_names=folder.class_names,
+            instances=config.instances,
+            batching=batching,
+        )
+        warming = time.perf_counter()
+        try:
+            servable.warm_up(batching.allowed_batch_sizes or (1,))
+        except BaseException:
+            servable.close()  # its threads would stay behind
+            raise
+        return_freed_memory()
+        servable.warm_up_seconds = time.perf_counter() - warming
+        logger.info(
+            "loaded %s as %s on %s in %.0f ms",
+            servable,
+            servable.precision,
+            servable.provider,
+            1000 * (time.perf_counter() - started),
+        )
+        return servable
+
+    @property
+    def provider(self) -> str:
+        """The execution provider that the graphs run on."""
+        return next(iter(self._runtimes.values())).provider
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is unloaded, or about to be."""
+        return self._batcher.closed
+
+    @property
+    def rows_in_progress(self) -> int:
+        """Rows of requests that wait or run."""
+        return self._batcher.rows
+
+    @property
+    def queued_requests(self) -> int:
+        """Requests that no worker has taken yet."""
+        return self._batcher.queued_requests
+
+    def report_batches(self, on_batch: OnBatch) -> None:
+        """Have every batch reported, in the event loop."""
+        self._batcher.on_batch = on_batch
+
+    @contextmanager
+    def hold(self) -> Iterator[None]:
+        """Keep the graphs while a request is made ready that is not in the queue yet.
+
+        Whoever found this servable must enter before the event loop turns to anything else.
+        """
+        with self._released:
+            self._held += 1
+        try:
+            yield
+        finally:
+            with self._released:
+                self._held -= 1
+                self._released.notify_all()
+
+    def predict(
+        self,
+        signature_name: str,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Sequence[str],
+        *,
+        deadline: float | None = None,
+    ) -> Awaitable[dict[str, np.ndarray]]:
+        """Run a signature on checked inputs, in a batch with other requests where that is possible.
+
+        Args:
+            signature_name: One of `signatures`.
+            inputs: Arrays by model input alias (`Signature.model_inputs`); of equal first dimension
+                if the signature has a batch.
+            outputs: Output aliases to compute.
+            deadline: `time.monotonic()` after which the request is dropped; None for never.
+
+        Returns:
+            Arrays by output alias.
+
+        Raises:
+            ServingError: see `Batcher.run`.
+        """
+        # Not async itself: a coroutine less on the way of every request.
+        return self._batcher.run(
+            signature_name,
+            inputs,
+            outputs,
+            batched=self.signatures[signature_name].batched,
+            deadline=deadline,
+        )
+
+    def run(
+        self, signature_name: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
+    ) -> dict[str, np.ndarray]:
+        """Run a signature right now, alone; blocks, and is safe from several threads.
+
+        Args:
+            signature_name: One of `signatures`.
+            inputs: Arrays by model input alias.
+            outputs: Output aliases to compute.
+
+        Returns:
+            Arrays by output alias.
+
+        Raises:
+            InvalidInput, InternalError: see `Runtime.run`.
+        """
+        signature = self.signatures[signature_name]
+        specs = signature.model_inputs
+        feeds = {specs[alias].tensor: array for alias, array in inputs.items()}
+        computed = [alias for alias in outputs if not signature.outputs[alias].constant]
+        if len(computed) == len(outputs):
+            tensors = [signature.outputs[alias].tensor for alias in outputs]
+            arrays = self._runtimes[signature.file].run(tensors, feeds)
+            return dict(zip(outputs, arrays, strict=True))
+        answer = self.run(signature_name, inputs, computed) if computed else {}
+        rows = len(next(iter(inputs.values())))
+        constants = (alias for alias in outputs if alias not in answer)
+        return answer | {alias: signature.outputs[alias].constant_rows(rows) for alias in constants}
+
+    def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
+        """Run every signature on zeros: first runs allocate memory and pick kernels.
+
+        Args:
+            batch_sizes: Rows to run with, one after another; signatures without a batch run once.
+        """
+        for name, signature in self.signatures.items():
+            specs = signature.model_inputs
+            if any(spec.dtype is DataType.DT_STRING for spec in specs.values()):
+                continue
+            for rows in batch_sizes if signature.batched else (1,):
+                inputs = {
+                    alias: np.zeros(
+                        [
+                            rows if position == 0 and size == -1 else max(size, 1)
+                            for position, size in enumerate(spec.shape)
+                        ],
+                        spec.dtype.numpy,
+                    )
+                    for alias, spec in specs.items()
+                }
+                self.run(name, inputs, list(signature.outputs))
+
+    def close(self) -> None:
+        """Finish the requests that were accepted and free the graphs; blocks.
+
+        Not to be called in the event loop, which has to go on for them to finish.
+        """
+        with self._released:
+            self._released.wait_for(lambda: not self._held)
+        self._batcher.close()
+        self._runtimes = {}
+        return_freed_memory()
+
+
+def _load_graphs(path: Path, config: RuntimeConfig) -> tuple[ModelFolder, dict[str, Runtime]]:
+    """Read a version folder and load its graphs, in the precision that suits the device.
+
+    Raises:
+        ServingError, DeviceError: see `Servable.load`.
+    """
+    wanted = choose_providers(config.device)[0][0]
+    folder = model_folder.read(path, config.precisions(wanted))
+    runtimes = {
+        name: Runtime(file, config, folder.precision) for name, file in folder.onnx_files.items()
+    }
+    if wanted == CUDA and CUDA not in {runtime.provider for runtime in runtimes.values()}:
+        # CUDA did not start: what is fastest there may be the slowest here.
+        return _load_graphs(path, replace(config, device="cpu"))
+    return folder, runtimes
+
+
+def _signature_of_graph(
+    folder: ModelFolder, runtimes: Mapping[str, Runtime]
+) -> dict[str, Signature]:
+    """The one signature of a folder without `signature.json`: the graph's inputs and outputs."""
+    file = next(iter(folder.onnx_files))
+    signature = Signature(
+        method_name=PREDICT_METHOD_NAME,
+        file=file,
+        inputs=runtimes[file].inputs,
+        outputs=runtimes[file].outputs,
+    )
+    return {DEFAULT_SIGNATURE_NAME: signature}
+
+
+def _check_against_graph(name: str, signature: Signature, runtime: Runtime) -> None:
+    """Refuse a signature that promises what the graph does not have.
+
+    Raises:
+        DataLoss: a tensor is missing in the graph, or has another dtype or rank there.
+    """
+    for kind, specs, tensors in (
+        ("input", signature.model_inputs, runtime.inputs),
+        (
+            "output",
+            {alias: spec for alias, spec in signature.outputs.items() if not spec.constant},
+            runtime.outputs,
+        ),
+    ):
+        for alias, spec in specs.items():
+            tensor = tensors.get(spec.tensor)
+            if tensor is None:
+                msg = (
+                    f'{kind} "{alias}" of signature {name} is tensor {spec.tensor!r}, which '
+                    f"{signature.file} does not have; it has {', '.join(sorted(tensors))}"
+                )
+                raise DataLoss(msg)
+            if tensor.dtype is not spec.dtype or len(tensor.shape) != len(spec.shape):
+                msg = (
+                    f'{kind} "{alias}" of signature {name} is {spec.dtype.name} {spec.shape}, but '
+                    f"{tensor.dtype.name} {tensor.shape} in {signature.file}; export it again"
+                )
+                raise DataLoss(msg)

@@ -1,0 +1,246 @@
+"""Classify, Regress and MultiInference: tf.Examples in, classes with scores or numbers out.
+
+Free of any transport: examples come serialized, answers go out as lists. The rules for outputs and
+their messages are TensorFlow Serving's (servables/tensorflow/classifier.cc, regressor.cc).
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+from serving.engine.servable import Servable
+from serving.errors import InvalidInput
+from serving.inference.classify_regress_checks import (
+    CLASSES_OUTPUT,
+    EXAMPLES_INPUT,
+    REGRESSION_OUTPUT,
+    SCORES_OUTPUT,
+    Task,
+    check_classify,
+    check_regress,
+    check_tasks,
+    signature_name,
+)
+from serving.inference.predictor import ModelSpec, Prediction, Predictor
+from serving.tensors.signature import CLASSIFY_METHOD_NAME, DataType, Signature
+
+
+class Classification(NamedTuple):
+    """The classes of each example.
+
+    Attributes:
+        servable: The version that answered.
+        signature_name: The signature that ran.
+        labels: One list of class names an example; empty names where the model names no classes.
+        scores: One list of scores an example, in the order of the labels; zeros where the model
+            gives none.
+    """
+
+    servable: Servable
+    signature_name: str
+    labels: list[list[str]]
+    scores: list[list[float]]
+
+
+class Regression(NamedTuple):
+    """A number for each example.
+
+    Attributes:
+        servable: The version that answered.
+        signature_name: The signature that ran.
+        values: One an example.
+    """
+
+    servable: Servable
+    signature_name: str
+    values: list[float]
+
+
+class Inference:
+    """Runs Classify, Regress and MultiInference."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        self._predictor = predictor
+
+    async def classify(
+        self, spec: ModelSpec, examples: Sequence[bytes], *, deadline: float | None = None
+    ) -> Classification:
+        """Classify examples.
+
+        Args:
+            spec: Model, version and signature.
+            examples: Serialized tf.Examples.
+            deadline: `time.monotonic()` after which nobody waits for the answer; None for never.
+
+        Raises:
+            InvalidInput: no such signature, another number of inputs or outputs, no example, an
+                example that does not fit the model, or an output of another shape.
+            FailedPrecondition: inputs or outputs have other names.
+            ServingError: see `Predictor.predict`.
+        """
+        servable, name, signature = self._find(spec)
+        outputs = check_classify(signature, f"{name} of {servable}")
+        prediction = await self._run(servable, name, examples, outputs, deadline)
+        return _classification(prediction, len(examples))
+
+    async def regress(
+        self, spec: ModelSpec, examples: Sequence[bytes], *, deadline: float | None = None
+    ) -> Regression:
+        """Compute a number for each example.
+
+        Args:
+            spec: Model, version and signature.
+            examples: Serialized tf.Examples.
+            deadline: `time.monotonic()` after which nobody waits for the answer; None for never.
+
+        Raises:
+            ServingError: see `classify`.
+        """
+        servable, name, signature = self._find(spec)
+        outputs = check_regress(signature, f"{name} of {servable}")
+        prediction = await self._run(servable, name, examples, outputs, deadline)
+        return _regression(prediction, len(examples))
+
+    async def multi_inference(
+        self, tasks: Sequence[Task], examples: Sequence[bytes], *, deadline: float | None = None
+    ) -> list[Classification | Regression]:
+        """Run several signatures of one model on the same examples.
+
+        Args:
+            tasks: The signatures. The first one's version or label holds for all of them.
+            examples: Serialized tf.Examples.
+            deadline: `time.monotonic()` after which nobody waits for the answer; None for never.
+
+        Returns:
+            An answer a task, in their order.
+
+        Raises:
+            InvalidInput: the tasks name several models, a signature twice, or signatures with
+                different input tensors; otherwise see `classify`.
+            Unsupported: a task has another method.
+            ServingError: see `classify`.
+        """
+        servable = self._predictor.servable(tasks[0].spec if tasks else ModelSpec(""))
+        outputs = check_tasks(tasks, servable)
+        answers: list[Classification | Regression] = []
+        with servable.hold():  # it may be unloaded between two tasks
+            for task, wanted in zip(tasks, outputs, strict=True):
+                name = signature_name(task.spec)
+                prediction = await self._run(servable, name, examples, wanted, deadline)
+                answers.append(
+                    _classification(prediction, len(examples))
+                    if task.method_name == CLASSIFY_METHOD_NAME
+                    else _regression(prediction, len(examples))
+                )
+        return answers
+
+    def _find(self, spec: ModelSpec) -> tuple[Servable, str, Signature]:
+        servable = self._predictor.servable(spec)
+        name = signature_name(spec)
+        signature = servable.signatures.get(name)
+        if signature is None:
+            available = ", ".join(sorted(servable.signatures))
+            msg = f"No signature was found with the name: {name}; {servable} has {available}"
+            raise InvalidInput(msg)
+        return servable, name, signature
+
+    async def _run(
+        self,
+        servable: Servable,
+        name: str,
+        examples: Sequence[bytes],
+        outputs: Sequence[str],
+        deadline: float | None,
+    ) -> Prediction:
+        if not examples:
+            msg = "Input is empty."
+            raise InvalidInput(msg)
+        array = np.empty(len(examples), dtype=object)
+        array[:] = examples
+        return await self._predictor.predict_on(
+            servable,
+            name,
+            {EXAMPLES_INPUT: array},
+            lambda tensor: tensor,
+            output_filter=outputs,
+            deadline=deadline,
+        )
+
+
+def _classification(prediction: Prediction, examples: int) -> Classification:
+    """Check the outputs and take them apart.
+
+    Raises:
+        InvalidInput: an output has another dtype or shape than Classify needs.
+    """
+    for name, dtype in ((CLASSES_OUTPUT, DataType.DT_STRING), (SCORES_OUTPUT, DataType.DT_FLOAT)):
+        if name not in prediction.outputs:
+            continue
+        array = prediction.outputs[name]
+        if array.ndim != 2:
+            msg = f"Expected Tensor shape: [batch_size num_classes] but got {_shape(array)}"
+            raise InvalidInput(msg)
+        if DataType.from_numpy(array.dtype) is not dtype:
+            received = DataType.from_numpy(array.dtype)
+            msg = f"Expected {name} Tensor of {dtype.name}. Got: {received.name}"
+            raise InvalidInput(msg)
+        if len(array) != examples:
+            msg = f"Expected {name} output batch size of {examples}. Got: {len(array)}"
+            raise InvalidInput(msg)
+    scores = prediction.outputs.get(SCORES_OUTPUT)
+    classes = prediction.outputs.get(CLASSES_OUTPUT)
+    if classes is not None and scores is not None and classes.shape != scores.shape:
+        msg = (
+            "Tensors class and score should match in dim_size(1). "
+            f"Got {classes.shape[1]} vs. {scores.shape[1]}"
+        )
+        raise InvalidInput(msg)
+    if classes is not None:
+        labels = [[_text(label) for label in row] for row in classes.tolist()]
+    else:
+        # TensorFlow Serving leaves the labels empty; a model folder may know them all the same.
+        names = list(prediction.servable.class_names)
+        width = 0 if scores is None else scores.shape[1]
+        labels = [names if len(names) == width else [""] * width] * examples
+    return Classification(
+        servable=prediction.servable,
+        signature_name=prediction.signature_name,
+        labels=labels,
+        scores=[[0.0] * len(row) for row in labels] if scores is None else scores.tolist(),
+    )
+
+
+def _regression(prediction: Prediction, examples: int) -> Regression:
+    """Check the output and take it apart.
+
+    Raises:
+        InvalidInput: it has another dtype or shape than Regress needs.
+    """
+    array = prediction.outputs[REGRESSION_OUTPUT]
+    if array.ndim != 1 and (array.ndim, array.shape[-1:]) != (2, (1,)):
+        msg = (
+            "Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got "
+            f"{_shape(array)}"
+        )
+        raise InvalidInput(msg)
+    if len(array) != examples:
+        msg = f"Input batch size did not match output batch size: {examples} vs. {len(array)}"
+        raise InvalidInput(msg)
+    if array.dtype != np.float32:
+        received = DataType.from_numpy(array.dtype)
+        msg = f"Expected output Tensor of DT_FLOAT.  Got: {received.name}"
+        raise InvalidInput(msg)
+    return Regression(
+        servable=prediction.servable,
+        signature_name=prediction.signature_name,
+        values=array.ravel().tolist(),
+    )
+
+
+def _shape(array: np.ndarray) -> str:
+    return f"[{','.join(str(size) for size in array.shape)}]"
+
+
+def _text(label: bytes | str) -> str:
+    return label.decode("utf-8", "replace") if isinstance(label, bytes) else label

@@ -1,0 +1,150 @@
+"""Which signatures Classify, Regress and MultiInference can run: TensorFlow Serving's rules.
+
+Checks, their order and their messages follow servables/tensorflow/{classifier,regressor,
+multi_inference}.cc. Like there without `--enable_signature_method_name_check`, nothing asks for the
+signature's method name: what counts is that the inputs and outputs have the right names.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from serving.engine.servable import Servable
+from serving.errors import FailedPrecondition, InvalidInput, Unsupported
+from serving.inference.predictor import ModelSpec
+from serving.tensors.signature import (
+    CLASSIFY_METHOD_NAME,
+    DEFAULT_SIGNATURE_NAME,
+    REGRESS_METHOD_NAME,
+    Signature,
+)
+
+EXAMPLES_INPUT = "inputs"
+CLASSES_OUTPUT = "classes"
+SCORES_OUTPUT = "scores"
+REGRESSION_OUTPUT = "outputs"
+
+
+class Task(NamedTuple):
+    """One part of a MultiInference call.
+
+    Attributes:
+        spec: Model and signature.
+        method_name: `tensorflow/serving/classify` or `tensorflow/serving/regress`.
+    """
+
+    spec: ModelSpec
+    method_name: str
+
+
+def signature_name(spec: ModelSpec) -> str:
+    """The signature that is meant: `serving_default` if none is named."""
+    return spec.signature_name or DEFAULT_SIGNATURE_NAME
+
+
+def check_classify(signature: Signature, where: str) -> list[str]:
+    """Whether Classify can run a signature.
+
+    Args:
+        signature: The signature.
+        where: Names it in messages.
+
+    Returns:
+        The outputs to compute.
+
+    Raises:
+        InvalidInput: it has another number of inputs or outputs.
+        FailedPrecondition: they have other names.
+    """
+    _check_one_input(signature)
+    if len(signature.outputs) not in {1, 2}:
+        msg = f"Expected one or two output Tensors, found {len(signature.outputs)}"
+        raise InvalidInput(msg)
+    _check_input_name(signature, where, "classification")
+    outputs = [name for name in (CLASSES_OUTPUT, SCORES_OUTPUT) if name in signature.outputs]
+    if not outputs:
+        msg = (
+            f'Expected classification signature outputs to contain at least one of "classes" or '
+            f'"scores". Signature was: {where}, with outputs {", ".join(sorted(signature.outputs))}'
+        )
+        raise FailedPrecondition(msg)
+    return outputs
+
+
+def check_regress(signature: Signature, where: str) -> list[str]:
+    """Whether Regress can run a signature; everything as in `check_classify`."""
+    _check_one_input(signature)
+    if len(signature.outputs) != 1:
+        msg = "Expected one output Tensor."
+        raise InvalidInput(msg)
+    _check_input_name(signature, where, "regression")
+    if REGRESSION_OUTPUT not in signature.outputs:
+        msg = (
+            f"No regression outputs found in SignatureDef: {where} has output "
+            f'"{next(iter(signature.outputs))}", expected "{REGRESSION_OUTPUT}"'
+        )
+        raise FailedPrecondition(msg)
+    return [REGRESSION_OUTPUT]
+
+
+def _check_one_input(signature: Signature) -> None:
+    if len(signature.inputs) != 1:
+        msg = "Expected one input Tensor."
+        raise InvalidInput(msg)
+
+
+def _check_input_name(signature: Signature, where: str, kind: str) -> None:
+    if EXAMPLES_INPUT not in signature.inputs:
+        msg = (
+            f"No {kind} inputs found in SignatureDef: {where} has input "
+            f'"{next(iter(signature.inputs))}", expected "{EXAMPLES_INPUT}"; call Predict instead'
+        )
+        raise FailedPrecondition(msg)
+
+
+def check_tasks(tasks: Sequence[Task], servable: Servable) -> list[list[str]]:
+    """Whether MultiInference can run these tasks.
+
+    Args:
+        tasks: The tasks.
+        servable: The model version that the first of them names.
+
+    Returns:
+        The outputs to compute for each.
+
+    Raises:
+        InvalidInput: they name several models, a signature twice, one that does not exist, or
+            signatures with different input tensors; or see `check_classify`.
+        FailedPrecondition: see `check_classify`.
+        Unsupported: a task is neither classification nor regression.
+    """
+    outputs: dict[str, list[str]] = {}
+    input_tensor = ""
+    for spec, method_name in tasks:
+        name = signature_name(spec)
+        if not spec.name:
+            msg = "Found ModelSpec with an empty model name."
+            raise InvalidInput(msg)
+        if spec.name != servable.name:
+            msg = "All ModelSpecs in a MultiInferenceRequest must access the same model name."
+            raise InvalidInput(msg)
+        if name in outputs:
+            msg = f"Duplicate evaluation of signature: {name}"
+            raise InvalidInput(msg)
+        signature = servable.signatures.get(name)
+        if signature is None:
+            msg = f"Requested signature not found in model graph: {name}"
+            raise InvalidInput(msg)
+        where = f"{name} of {servable}"
+        if method_name == CLASSIFY_METHOD_NAME:
+            outputs[name] = check_classify(signature, where)
+        elif method_name == REGRESS_METHOD_NAME:
+            outputs[name] = check_regress(signature, where)
+        else:
+            msg = f"Unsupported signature method_name: {method_name}"
+            raise Unsupported(msg)
+        tensor = signature.inputs[EXAMPLES_INPUT].graph_name
+        if input_tensor not in {"", tensor}:
+            msg = f"Input tensor must be the same for all Signatures. Got: {input_tensor}, {tensor}"
+            raise InvalidInput(msg)
+        input_tensor = tensor
+    return list(outputs.values())

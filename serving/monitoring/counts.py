@@ -1,0 +1,275 @@
+"""What the server counts about its requests and batches; `metrics_page` writes it out.
+
+Two sets of series. Those of TensorFlow Serving have its names and labels, so that its dashboards
+and alerts go on working. Ours, prefixed `onnx_serving_`, have what those lack: version, signature,
+device and precision.
+
+The number of series is bounded by what is loaded: a request for a model that is not served counts
+under the name "unknown", and the series of a version end with it.
+
+Everything here belongs to the event loop, so that counting needs no lock. The hot path is a
+dictionary look-up, two histograms and a few additions a request; batches are counted one by one.
+"""
+
+import asyncio
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from weakref import WeakKeyDictionary
+
+from serving.engine.batch_report import BatchReport
+from serving.engine.manager import Manager
+from serving.engine.servable import Servable
+from serving.errors import ServingError, StatusCode
+from serving.monitoring.histogram import Histogram, exponential_limits
+from serving.tensors.signature import Signature
+
+UNKNOWN_MODEL = "unknown"
+GRPC, REST = "GRPC", "REST"
+
+# TensorFlow Serving's buckets (servables/tensorflow/util.cc, batching/batching_session.cc).
+LATENCY_MICROSECONDS = exponential_limits(10, 1.8, 33)
+QUEUING_MICROSECONDS = exponential_limits(100, 1.2, 52)
+EXAMPLES = exponential_limits(1, 2, 15)
+# It takes percentiles of these, which no scrape can add up; powers of two serve the purpose.
+BATCH_ROWS = exponential_limits(1, 2, 11)
+PADDING_ROWS = (0.0, *BATCH_ROWS)
+SECONDS = exponential_limits(0.0001, 2, 18)
+
+_API_OF_METHOD = {
+    "tensorflow/serving/classify": "Classify",
+    "tensorflow/serving/regress": "Regress",
+}
+
+
+class ModelMetrics:
+    """Series of a model, over all its versions: TensorFlow Serving's.
+
+    Attributes:
+        answered: Requests answered OK.
+        request_latency: Microseconds of requests that were answered OK, by (API, entrypoint).
+        runtime_latency: Microseconds of runs of the model, by API.
+        examples: Examples a request of Classify or Regress.
+        queuing_latency: Microseconds that requests waited for a run.
+        input_batch_size: Rows a request.
+        processed_batch_size: Rows a run.
+        padding_size: Rows added to a run.
+        runs: Runs of the model.
+    """
+
+    def __init__(self) -> None:
+        self.answered = 0
+        self.request_latency: dict[tuple[str, str], Histogram] = {}
+        self.runtime_latency: dict[str, Histogram] = {}
+        self.examples = Histogram(EXAMPLES)
+        self.queuing_latency = Histogram(QUEUING_MICROSECONDS)
+        self.input_batch_size = Histogram(BATCH_ROWS)
+        self.processed_batch_size = Histogram(BATCH_ROWS)
+        self.padding_size = Histogram(PADDING_ROWS)
+        self.runs = 0
+
+
+class SignatureMetrics:
+    """Series of one signature of a version: ours.
+
+    Attributes:
+        request_seconds: Of requests that were answered OK, by (API, entrypoint).
+        queue_seconds: That requests waited for a run.
+        run_seconds: Of runs of the model.
+        rows: Rows that the model ran on, padding not counted.
+    """
+
+    def __init__(self) -> None:
+        self.request_seconds: dict[tuple[str, str], Histogram] = {}
+        self.queue_seconds = Histogram(SECONDS)
+        self.run_seconds = Histogram(SECONDS)
+        self.rows = 0
+
+
+class ServableMetrics:
+    """Series of one version of a model.
+
+    Attributes:
+        signatures: By signature name.
+        model: Of the model over all its versions.
+    """
+
+    def __init__(self, signatures: Mapping[str, Signature], model: ModelMetrics) -> None:
+        self.signatures = {name: SignatureMetrics() for name in signatures}
+        self.model = model
+        self._runtime_latency = {
+            name: model.runtime_latency.setdefault(
+                _api_of(signature), Histogram(LATENCY_MICROSECONDS)
+            )
+            for name, signature in signatures.items()
+        }
+
+    def batch(self, report: BatchReport) -> None:
+        """Count a batch."""
+        model, own = self.model, self.signatures[report.signature_name]
+        for wait in report.waits:
+            model.queuing_latency.observe(1e6 * wait)
+            own.queue_seconds.observe(wait)
+        for request_rows in report.request_rows:
+            if request_rows is not None:
+                model.input_batch_size.observe(request_rows)
+        latency = self._runtime_latency[report.signature_name]
+        for rows, padding, started, ended in report.runs:
+            model.runs += 1
+            latency.observe(1e6 * (ended - started))
+            own.run_seconds.observe(ended - started)
+            if rows is not None:
+                own.rows += rows - padding
+                model.processed_batch_size.observe(rows)
+                model.padding_size.observe(padding)
+
+
+class Answers:
+    """Where the requests of one kind are counted: by servable, signature, API and entrypoint."""
+
+    __slots__ = ("_model", "_request_latency", "_request_seconds")
+
+    def __init__(
+        self, model: ModelMetrics, own: SignatureMetrics, api: str, entrypoint: str
+    ) -> None:
+        key = (api, entrypoint)
+        self._model = model
+        self._request_latency = model.request_latency.setdefault(
+            key, Histogram(LATENCY_MICROSECONDS)
+        )
+        self._request_seconds = own.request_seconds.setdefault(key, Histogram(SECONDS))
+
+    def count(self, seconds: float, examples: int = 0) -> None:
+        """Count a request that was answered OK.
+
+        Args:
+            seconds: That it took.
+            examples: How many it had, for an API that counts them.
+        """
+        self._model.answered += 1
+        if examples:
+            self._model.examples.observe(examples)
+        self._request_latency.observe(1e6 * seconds)
+        self._request_seconds.observe(seconds)
+
+
+class Outcome:
+    """Who answered a request; nobody until it is said."""
+
+    def __init__(self) -> None:
+        self.servable: Servable | None = None
+        self.signature_name = ""
+        self.examples = 0
+
+    def answered(self, servable: Servable, signature_name: str, *, examples: int = 0) -> None:
+        """Say that the request is answered OK; with how many examples, where those are counted."""
+        self.servable = servable
+        self.signature_name = signature_name
+        self.examples = examples
+
+
+class Metrics:
+    """All counts of a server.
+
+    Attributes:
+        manager: Its models.
+        models: By model name.
+        servables: By servable; they end with it.
+        failures: Requests not answered OK, by (model name, API, entrypoint, status).
+        in_flight: Inference requests that are being answered now.
+    """
+
+    def __init__(self, manager: Manager) -> None:
+        self.manager = manager
+        self.models: dict[str, ModelMetrics] = {}
+        self.servables: WeakKeyDictionary[Servable, ServableMetrics] = WeakKeyDictionary()
+        self.failures: dict[tuple[str, str, str, str], int] = {}
+        self.in_flight = 0
+
+    def watch(self, servable: Servable) -> None:
+        """Count the batches of a servable from now on; also from the thread that loads it."""
+        metrics = ServableMetrics(
+            servable.signatures, self.models.setdefault(servable.name, ModelMetrics())
+        )
+        self.servables[servable] = metrics
+        servable.report_batches(metrics.batch)
+
+    def answers(
+        self, servable: Servable, signature_name: str, api: str, entrypoint: str
+    ) -> Answers | None:
+        """Where to count requests of this kind; to be kept by those who answer many.
+
+        Args:
+            servable: Answers them.
+            signature_name: One of its signatures.
+            api: `Predict`, `Classify`, ...
+            entrypoint: `GRPC` or `REST`.
+
+        Returns:
+            None for a servable that is not watched.
+        """
+        metrics = self.servables.get(servable)
+        if metrics is None:
+            return None
+        own = metrics.signatures[signature_name]
+        return Answers(metrics.model, own, api, entrypoint)
+
+    @contextmanager
+    def request(self, model_name: str, api: str, entrypoint: str) -> Iterator[Outcome]:
+        """Count a request, the time it takes and how it ends.
+
+        For entrypoints whose requests cost so much that a look-up each does not matter.
+
+        Args:
+            model_name: The model it is for, as the caller wrote it.
+            api: `Predict`, `Classify`, ...
+            entrypoint: `GRPC` or `REST`.
+
+        Yields:
+            To be told who answered.
+        """
+        outcome = Outcome()
+        started = time.perf_counter()
+        self.in_flight += 1
+        try:
+            yield outcome
+        except BaseException as error:
+            self.count_failure(model_name, api, entrypoint, error)
+            raise
+        finally:
+            self.in_flight -= 1
+        if outcome.servable is not None:
+            answers = self.answers(outcome.servable, outcome.signature_name, api, entrypoint)
+            if answers:
+                answers.count(time.perf_counter() - started, outcome.examples)
+
+    def count_failure(
+        self, model_name: str, api: str, entrypoint: str, error: BaseException
+    ) -> None:
+        """Count a request that ended in an error; one for an unknown model under a fixed name."""
+        if isinstance(error, ServingError):
+            status = error.code
+        elif isinstance(error, asyncio.CancelledError):
+            status = StatusCode.CANCELLED
+        else:
+            status = StatusCode.INTERNAL
+        known = model_name in self.manager.availability
+        key = (model_name if known else UNKNOWN_MODEL, api, entrypoint, status.name)
+        self.failures[key] = self.failures.get(key, 0) + 1
+
+    def forget_gone_models(self) -> None:
+        """Drop the series of models that are no longer served."""
+        served = self.manager.availability.keys()
+        # A model that is being added has servables before the manager knows its name.
+        servables = [reference() for reference in self.servables.keyrefs()]
+        loaded = {servable.name for servable in servables if servable and not servable.closed}
+        for name in list(self.models):
+            if name not in served and name not in loaded:
+                del self.models[name]
+        for key in list(self.failures):
+            if key[0] not in {*served, UNKNOWN_MODEL}:
+                del self.failures[key]
+
+
+def _api_of(signature: Signature) -> str:
+    return _API_OF_METHOD.get(signature.method_name, "Predict")

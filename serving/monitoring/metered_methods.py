@@ -1,0 +1,110 @@
+"""RPC methods that count their calls: the same table, each handler wrapped."""
+
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+from serving.errors import ServingError
+from serving.monitoring.counts import Answers, Metrics
+from serving.protos.tensorflow_serving_pb2 import ModelSpec
+from serving.transport.method_table import Call, Method, Response, UnaryMethod
+
+ENTRYPOINT = "GRPC"
+# Past this many, the look-ups kept are begun anew: versions that are gone must not pile up there.
+_MAX_KEPT = 256
+
+
+_Key = tuple[str, int, str]  # model, version, signature
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Api:
+    """How to read the messages of an API that runs a model.
+
+    Attributes:
+        asked: The model spec of a request; None if it has none.
+        answered: Model, version and signature that a response names.
+        examples: How many examples a response is about, for an API that counts them.
+    """
+
+    asked: Callable[[Any], Any] = lambda request: request.model_spec
+    answered: Callable[[Any], _Key] = lambda response: _key_of(response.model_spec)
+    examples: Callable[[Any], int] | None = None
+
+
+_APIS = {
+    "Predict": _Api(
+        answered=lambda response: (response.model, response.version, response.signature_name)
+    ),
+    "Classify": _Api(examples=lambda response: len(response.result.classifications)),
+    "Regress": _Api(examples=lambda response: len(response.result.regressions)),
+    # Counted once, under its first task: all of them are for one model.
+    "MultiInference": _Api(
+        asked=lambda request: request.tasks[0].model_spec if request.tasks else None,
+        answered=lambda response: _key_of(response.results[0].model_spec),
+    ),
+}
+
+
+def metered(methods: Iterable[Method], metrics: Metrics) -> list[Method]:
+    """Methods that count their calls; those that run no model stay as they are.
+
+    Args:
+        methods: Of TensorFlow Serving's PredictionService, known by their names, and any others.
+        metrics: Counts.
+    """
+    return [
+        _metered(method, metrics)
+        if isinstance(method, UnaryMethod) and _name(method) in _APIS
+        else method
+        for method in methods
+    ]
+
+
+def _key_of(spec: ModelSpec) -> _Key:
+    return spec.name, spec.version.value, spec.signature_name
+
+
+def _name(method: Method) -> str:
+    return method.path.rpartition("/")[2]
+
+
+def _metered(method: UnaryMethod[Any], metrics: Metrics) -> Method:
+    name, handler = _name(method), method.handler
+    api = _APIS[name]
+    answered, examples = api.answered, api.examples
+    kept: dict[_Key, Answers] = {}
+
+    async def handle(request: Any, call: Call) -> Response:  # noqa: ANN401 - any message
+        metrics.in_flight += 1
+        started = time.perf_counter()
+        try:
+            response = await handler(request, call)
+        except BaseException as error:
+            spec = api.asked(request)
+            metrics.count_failure(spec.name if spec else "", name, ENTRYPOINT, error)
+            raise
+        finally:
+            metrics.in_flight -= 1
+        seconds = time.perf_counter() - started
+        key = answered(response)
+        answers = kept.get(key) or _look_up(key)
+        if answers:
+            answers.count(seconds, examples(response) if examples else 0)
+        return response
+
+    def _look_up(key: _Key) -> Answers | None:
+        model_name, version, signature_name = key
+        try:
+            servable = metrics.manager.servable(model_name, version)
+        except ServingError:
+            return None  # unloaded since: its series are gone, too
+        answers = metrics.answers(servable, signature_name, name, ENTRYPOINT)
+        if answers:
+            if len(kept) >= _MAX_KEPT:
+                kept.clear()
+            kept[key] = answers
+        return answers
+
+    return replace(method, handler=handle)

@@ -1,0 +1,277 @@
+"""The page that Prometheus scrapes: the counts of `metrics` and the state of the models, as text.
+
+Everything is read when the page is asked for, so gauges cost nothing in between. Format:
+Prometheus' text exposition format 0.0.4, as TensorFlow Serving's.
+"""
+
+from collections.abc import Iterable, Iterator, Sequence
+from importlib import metadata
+
+import onnxruntime
+from prometheus_client import (
+    CollectorRegistry,
+    GCCollector,
+    Metric,
+    PlatformCollector,
+    ProcessCollector,
+)
+from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample
+
+from serving.engine.servable import Servable
+from serving.errors import ServingError, StatusCode
+from serving.monitoring.counts import LATENCY_MICROSECONDS, Metrics
+from serving.monitoring.histogram import Histogram
+from serving.version_status import State, VersionStatus
+
+CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
+_TFS = ":tensorflow:serving:"
+_BATCHING = f"{_TFS}batching_session:"
+_OWN = "onnx_serving_"
+# What `runtime_latency` says in place of TF1 or TFRT.
+_RUNTIME = "ONNXRuntime"
+
+
+class MetricsPage(Collector):
+    """Collects the series of a server."""
+
+    def __init__(self, metrics: Metrics, *, provider: str) -> None:
+        """Prepare a registry of its own, so that servers in one process do not mix.
+
+        Args:
+            metrics: Counts.
+            provider: Execution provider that the server asks for, for `build_info`.
+        """
+        self._metrics = metrics
+        self._provider = provider
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+        PlatformCollector(registry=self._registry)
+        GCCollector(registry=self._registry)
+
+    def metrics(self) -> list[Metric]:
+        """All that is on the page."""
+        return list(self._registry.collect())
+
+    def text(self) -> bytes:
+        """The whole page."""
+        return render(self.metrics())
+
+    def describe(self) -> list[Metric]:
+        """Nothing: names are not checked against other collectors, which would collect it all."""
+        return []
+
+    def collect(self) -> Iterator[Metric]:
+        """All series, but for those of the process."""
+        self._metrics.forget_gone_models()
+        servables = self._servables()
+        yield from self._requests()
+        yield from self._runs()
+        yield _warm_up(servables)
+        yield from self._versions(servables)
+        yield from self._states()
+
+    def _servables(self) -> list[Servable]:
+        """What is loaded now."""
+        found = []
+        for name, status in self._statuses():
+            if status.state is State.AVAILABLE:
+                found.append(self._metrics.manager.servable(name, status.version))
+        return found
+
+    def _statuses(self) -> Iterator[tuple[str, VersionStatus]]:
+        manager = self._metrics.manager
+        for name in manager.availability:
+            try:
+                statuses = manager.statuses(name)
+            except ServingError:
+                continue  # configured, but no version was ever found
+            for status in statuses:
+                yield name, status
+
+    def _requests(self) -> Iterator[Metric]:
+        """TensorFlow Serving's series about requests."""
+        count = Metric(f"{_TFS}request_count", "The total number of requests.", "counter")
+        latency = Metric(
+            f"{_TFS}request_latency",
+            "Distribution of wall time (in microseconds) for requests answered OK.",
+            "histogram",
+        )
+        examples = Metric(
+            f"{_TFS}request_example_counts", "The number of examples per request.", "histogram"
+        )
+        total = Metric(
+            f"{_TFS}request_example_count_total", "The total number of examples.", "counter"
+        )
+        failures: dict[tuple[str, str], int] = {}
+        for (name, _, _, code), number in self._metrics.failures.items():
+            failures[name, code] = failures.get((name, code), 0) + number
+        for name, model in self._metrics.models.items():
+            labels = {"model_name": name, "status": StatusCode.OK.name}
+            count.add_sample(count.name, labels, model.answered)
+            for (api, entrypoint), histogram in model.request_latency.items():
+                _add(latency, {"model_name": name, "API": api, "entrypoint": entrypoint}, histogram)
+            if model.examples.count:
+                _add(examples, {"model": name}, model.examples)
+                total.add_sample(total.name, {"model": name}, model.examples.total)
+        for (name, code), number in failures.items():
+            count.add_sample(count.name, {"model_name": name, "status": code}, number)
+        yield from (count, latency, examples, total)
+
+    def _runs(self) -> Iterator[Metric]:
+        """TensorFlow Serving's series about runs and batches."""
+        runtime = Metric(
+            f"{_TFS}runtime_latency",
+            "Distribution of wall time (in microseconds) of one run of the model.",
+            "histogram",
+        )
+        queuing = Metric(
+            f"{_BATCHING}queuing_latency",
+            "Distribution of wall time spent (in microseconds) in queuing.",
+            "histogram",
+        )
+        runs = Metric(f"{_BATCHING}wrapped_run_count", "Total count of runs.", "counter")
+        sizes = {
+            "input_batch_size": "Distribution of rows per request.",
+            "processed_batch_size": "Distribution of rows per run, padding included.",
+            "padding_size": "Distribution of rows added to a run.",
+        }
+        histograms = {
+            name: Metric(_BATCHING + name, text, "histogram") for name, text in sizes.items()
+        }
+        for name, model in self._metrics.models.items():
+            for api, histogram in model.runtime_latency.items():
+                _add(runtime, {"model_name": name, "API": api, "runtime": _RUNTIME}, histogram)
+            # Each model has threads of its own, so its name names the pool.
+            _add(queuing, {"thread_pool_name": name}, model.queuing_latency)
+            runs.add_sample(runs.name, {"model_name": name}, model.runs)
+            for metric_name, metric in histograms.items():
+                _add(metric, {"model_name": name}, getattr(model, metric_name))
+        yield from (runtime, queuing, runs, *histograms.values())
+
+    def _versions(self, servables: Sequence[Servable]) -> Iterator[Metric]:
+        """Our series per version and signature, and what waits and runs now."""
+        request = Metric(
+            f"{_OWN}request_duration_seconds", "Time of requests answered OK.", "histogram"
+        )
+        queue = Metric(f"{_OWN}queue_duration_seconds", "Time waited for a run.", "histogram")
+        run = Metric(f"{_OWN}run_duration_seconds", "Time of one run of the model.", "histogram")
+        rows = Metric(f"{_OWN}rows_total", "Rows that models ran on, padding excluded.", "counter")
+        waiting = Metric(f"{_OWN}queued_requests", "Requests that no worker has taken.", "gauge")
+        progress = Metric(f"{_OWN}rows_in_progress", "Rows that wait or run.", "gauge")
+        for servable in servables:
+            version_labels = _labels(servable)
+            waiting.add_sample(waiting.name, version_labels, servable.queued_requests)
+            progress.add_sample(progress.name, version_labels, servable.rows_in_progress)
+            metrics = self._metrics.servables.get(servable)
+            for signature_name, own in metrics.signatures.items() if metrics else ():
+                labels = version_labels | {"signature_name": signature_name}
+                for (api, entrypoint), histogram in own.request_seconds.items():
+                    _add(request, labels | {"API": api, "entrypoint": entrypoint}, histogram)
+                _add(queue, labels, own.queue_seconds)
+                _add(run, labels, own.run_seconds)
+                rows.add_sample(rows.name, labels, own.rows)
+        yield from (request, queue, run, rows, waiting, progress)
+
+    def _states(self) -> Iterator[Metric]:
+        failures = Metric(f"{_OWN}failures_total", "Requests that ended in an error.", "counter")
+        for (name, api, entrypoint, code), number in self._metrics.failures.items():
+            labels = {"model_name": name, "API": api, "entrypoint": entrypoint, "status": code}
+            failures.add_sample(failures.name, labels, number)
+        in_flight = Metric(f"{_OWN}requests_in_flight", "Requests being answered.", "gauge")
+        in_flight.add_sample(in_flight.name, {}, self._metrics.in_flight)
+        state = Metric(
+            f"{_OWN}model_state",
+            "1 for the state of each version; ended ones are left out unless they failed to load.",
+            "gauge",
+        )
+        for name, status in self._statuses():
+            if status.state is not State.END or status.error_code is not StatusCode.OK:
+                labels = {
+                    "model_name": name,
+                    "version": str(status.version),
+                    "state": status.state.name,
+                }
+                state.add_sample(state.name, labels, 1)
+        build = Metric(f"{_OWN}build_info", "What this server is.", "gauge")
+        labels = {
+            "version": _own_version(),
+            "onnxruntime_version": onnxruntime.__version__,
+            "provider": self._provider,
+        }
+        build.add_sample(build.name, labels, 1)
+        yield from (failures, in_flight, state, build)
+
+
+def _own_version() -> str:
+    try:
+        return metadata.version("onnx-serving")
+    except metadata.PackageNotFoundError:  # run from a folder of files
+        return "unknown"
+
+
+def _labels(servable: Servable) -> dict[str, str]:
+    device = servable.provider.removesuffix("ExecutionProvider").lower()
+    return {
+        "model_name": servable.name,
+        "version": str(servable.version),
+        "device": device,
+        "precision": servable.precision,
+    }
+
+
+def _warm_up(servables: Iterable[Servable]) -> Metric:
+    metric = Metric(
+        f"{_TFS}model_warmup_latency",
+        "Distribution of wall time (in microseconds) for warming up the model.",
+        "histogram",
+    )
+    for servable in servables:
+        histogram = Histogram(LATENCY_MICROSECONDS)
+        histogram.observe(1e6 * servable.warm_up_seconds)
+        _add(metric, {"model_path": str(servable), "status": StatusCode.OK.name}, histogram)
+    return metric
+
+
+def _add(metric: Metric, labels: dict[str, str], histogram: Histogram) -> None:
+    """Add a histogram's samples to a metric."""
+    # Six digits, as TensorFlow Serving writes them.
+    limits = [*(f"{limit:g}" for limit in histogram.limits), "+Inf"]
+    counts = histogram.cumulative()
+    for limit, count in zip(limits, counts, strict=True):
+        metric.add_sample(f"{metric.name}_bucket", labels | {"le": limit}, count)
+    metric.add_sample(f"{metric.name}_sum", labels, histogram.total)
+    metric.add_sample(f"{metric.name}_count", labels, counts[-1])
+
+
+def render(metrics: Iterable[Metric]) -> bytes:
+    """A page with these metrics."""
+    return "".join(_lines(metrics)).encode()
+
+
+def _lines(metrics: Iterable[Metric]) -> Iterator[str]:
+    """The text format.
+
+    prometheus_client's own writer insists on `_total` at the end of a counter's name, which
+    TensorFlow Serving's counters lack.
+    """
+    for metric in metrics:
+        if not metric.samples:
+            continue
+        name = metric.name if metric.type == "histogram" else metric.samples[0].name
+        kind = "untyped" if metric.type == "unknown" else metric.type
+        yield f"# HELP {name} {_escape(metric.documentation)}\n# TYPE {name} {kind}\n"
+        yield from map(_line, metric.samples)
+
+
+def _line(sample: Sample) -> str:
+    labels = ",".join(
+        f'{name}="{_escape(value, quotes=True)}"' for name, value in sample.labels.items()
+    )
+    return f"{sample.name}{{{labels}}} {sample.value!r}\n"
+
+
+def _escape(text: str, *, quotes: bool = False) -> str:
+    text = text.replace("\\", r"\\").replace("\n", r"\n")
+    return text.replace('"', r"\"") if quotes else text

@@ -1,0 +1,90 @@
+"""grpc.health.v1: whether this server, and each model on it, is ready for requests.
+
+Watched names: `""` for the whole server, the services' names, and the models' names. The whole
+server is SERVING once every model has been loaded and warmed up or has failed to; a failed model is
+NOT_SERVING on its own name, so that one bad model does not take the others out of a load balancer.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping
+
+from grpc_health.v1 import health_pb2
+
+from serving.errors import NotFound
+from serving.transport.method_table import Call, Method, StreamMethod, UnaryMethod
+
+SERVICE = "grpc.health.v1.Health"
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
+SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
+
+
+class Health:
+    """The health states and the handlers that report them. To be used from the event loop alone."""
+
+    def __init__(self) -> None:
+        self._states: dict[str, int] = {"": NOT_SERVING}
+        self._changed = asyncio.Event()  # replaced each time it is set
+        self._ended = False
+
+    def methods(self) -> list[Method]:
+        """The rows of the method table."""
+        return [
+            UnaryMethod(
+                path=f"/{SERVICE}/Check",
+                request_type=health_pb2.HealthCheckRequest,
+                handler=self.check,
+            ),
+            StreamMethod(
+                path=f"/{SERVICE}/Watch",
+                request_type=health_pb2.HealthCheckRequest,
+                handler=self.watch,
+            ),
+        ]
+
+    def set_states(self, states: Mapping[str, bool]) -> None:
+        """Set the states by name, True for SERVING; names not given are forgotten."""
+        self._states = {
+            name: SERVING if serving else NOT_SERVING for name, serving in states.items()
+        }
+        self._changed.set()
+        self._changed = asyncio.Event()
+
+    def shut_down(self) -> None:
+        """Answer NOT_SERVING on every name from now on; whoever watches is told so, and released.
+
+        Otherwise the server would wait for its watchers, who wait for the server.
+        """
+        self._ended = True
+        self.set_states(dict.fromkeys(self._states, False))
+
+    def is_serving(self, service: str = "") -> bool:
+        """Whether a service or model is SERVING; by default the whole server."""
+        return bool(self._states.get(service) == SERVING)
+
+    async def check(
+        self, request: health_pb2.HealthCheckRequest, _call: Call
+    ) -> health_pb2.HealthCheckResponse:
+        """Health.Check."""
+        state = self._states.get(request.service)
+        if state is None:
+            known = ", ".join(repr(name) for name in self._states)
+            msg = f"unknown service {request.service!r}; known here: {known}"
+            raise NotFound(msg)
+        return health_pb2.HealthCheckResponse(status=state)
+
+    async def watch(
+        self, requests: AsyncIterator[health_pb2.HealthCheckRequest], _call: Call
+    ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
+        """Health.Watch: the state now, and again whenever it changes, until the server stops."""
+        request = await anext(requests, health_pb2.HealthCheckRequest())
+        told: int | None = None
+        while True:
+            changed = self._changed
+            state = self._states.get(request.service, SERVICE_UNKNOWN)
+            if state != told:
+                yield health_pb2.HealthCheckResponse(status=state)
+                told = state
+            if self._ended:
+                return
+            await changed.wait()

@@ -1,0 +1,218 @@
+"""The Open Inference Protocol's gRPC service (KServe v2): decode, call the service, encode.
+
+A request with `raw_input_contents` is answered with `raw_output_contents`, and one with typed
+contents is answered with typed contents, so each client gets the form that it speaks. FP16 has no
+typed form: an answer with an FP16 output is raw as a whole.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+import numpy as np
+
+from serving.errors import InvalidInput, NotFound, Unavailable
+from serving.inference.predictor import Prediction
+from serving.protocols.kserve import tensor_bytes
+from serving.protocols.kserve.operations import (
+    EXTENSIONS,
+    NAME,
+    PLATFORM,
+    InferenceService,
+    TensorMetadata,
+    check_tensor_parameters,
+)
+from serving.protos.kserve_pb2 import (
+    InferParameter,
+    ModelInferRequest,
+    ModelInferResponse,
+    ModelMetadataRequest,
+    ModelMetadataResponse,
+    ModelReadyRequest,
+    ModelReadyResponse,
+    ServerLiveRequest,
+    ServerLiveResponse,
+    ServerMetadataRequest,
+    ServerMetadataResponse,
+    ServerReadyRequest,
+    ServerReadyResponse,
+)
+from serving.tensors.signature import DataType
+from serving.transport.method_table import Call, Method, UnaryMethod
+
+INFERENCE_SERVICE = "inference.GRPCInferenceService"
+
+
+class _WireTensor(NamedTuple):
+    """An input, and its raw content if the request is raw."""
+
+    tensor: ModelInferRequest.InferInputTensor
+    raw: bytes | None
+
+
+class KServe:
+    """Handlers of GRPCInferenceService."""
+
+    def __init__(self, service: InferenceService) -> None:
+        """Bind the handlers to the operations that they carry."""
+        self._service = service
+
+    def methods(self) -> list[Method]:
+        """The rows of the method table."""
+        return [
+            UnaryMethod(
+                path=f"/{INFERENCE_SERVICE}/ServerLive",
+                request_type=ServerLiveRequest,
+                handler=self.server_live,
+            ),
+            UnaryMethod(
+                path=f"/{INFERENCE_SERVICE}/ServerReady",
+                request_type=ServerReadyRequest,
+                handler=self.server_ready,
+            ),
+            UnaryMethod(
+                path=f"/{INFERENCE_SERVICE}/ModelReady",
+                request_type=ModelReadyRequest,
+                handler=self.model_ready,
+            ),
+            UnaryMethod(
+                path=f"/{INFERENCE_SERVICE}/ServerMetadata",
+                request_type=ServerMetadataRequest,
+                handler=self.server_metadata,
+            ),
+            UnaryMethod(
+                path=f"/{INFERENCE_SERVICE}/ModelMetadata",
+                request_type=ModelMetadataRequest,
+                handler=self.model_metadata,
+            ),
+            UnaryMethod(
+                path=f"/{INFERENCE_SERVICE}/ModelInfer",
+                request_type=ModelInferRequest,
+                handler=self.model_infer,
+            ),
+        ]
+
+    async def server_live(self, _request: ServerLiveRequest, _call: Call) -> ServerLiveResponse:
+        """GRPCInferenceService.ServerLive: whoever can answer is alive."""
+        return ServerLiveResponse(live=True)
+
+    async def server_ready(self, _request: ServerReadyRequest, _call: Call) -> ServerReadyResponse:
+        """GRPCInferenceService.ServerReady."""
+        try:
+            self._service.check_server_ready()
+        except Unavailable:
+            return ServerReadyResponse(ready=False)
+        return ServerReadyResponse(ready=True)
+
+    async def model_ready(self, request: ModelReadyRequest, _call: Call) -> ModelReadyResponse:
+        """GRPCInferenceService.ModelReady; as with Triton, a model unknown here is not ready."""
+        try:
+            self._service.check_model_ready(request.name, request.version)
+        except (NotFound, Unavailable):
+            return ModelReadyResponse(ready=False)
+        return ModelReadyResponse(ready=True)
+
+    async def server_metadata(
+        self, _request: ServerMetadataRequest, _call: Call
+    ) -> ServerMetadataResponse:
+        """GRPCInferenceService.ServerMetadata."""
+        return ServerMetadataResponse(
+            name=NAME, version=self._service.server_version, extensions=EXTENSIONS
+        )
+
+    async def model_metadata(
+        self, request: ModelMetadataRequest, _call: Call
+    ) -> ModelMetadataResponse:
+        """GRPCInferenceService.ModelMetadata."""
+        metadata = self._service.model_metadata(request.name, request.version)
+        return ModelMetadataResponse(
+            name=metadata.name,
+            versions=metadata.versions,
+            platform=PLATFORM,
+            inputs=_tensor_metadata(metadata.inputs),
+            outputs=_tensor_metadata(metadata.outputs),
+            parameters={
+                name: InferParameter(string_param=value)
+                for name, value in metadata.parameters.items()
+            },
+        )
+
+    async def model_infer(self, request: ModelInferRequest, call: Call) -> ModelInferResponse:
+        """GRPCInferenceService.ModelInfer."""
+        for output in request.outputs:
+            check_tensor_parameters(f'output "{output.name}"', output.parameters)
+        prediction = await self._service.infer(
+            request.model_name,
+            request.model_version,
+            _parameters(request.parameters),
+            _wire_tensors(request),
+            _decode,
+            outputs=[output.name for output in request.outputs],
+            deadline=call.deadline,
+        )
+        return _response(request, prediction)
+
+
+def _tensor_metadata(
+    tensors: Iterable[TensorMetadata],
+) -> list[ModelMetadataResponse.TensorMetadata]:
+    return [
+        ModelMetadataResponse.TensorMetadata(
+            name=tensor.name, datatype=tensor.datatype, shape=tensor.shape
+        )
+        for tensor in tensors
+    ]
+
+
+def _parameters(parameters: Mapping[str, InferParameter]) -> dict[str, object]:
+    values: dict[str, object] = {}
+    for name, parameter in parameters.items():
+        choice = parameter.WhichOneof("parameter_choice")
+        values[name] = None if choice is None else getattr(parameter, choice)
+    return values
+
+
+def _wire_tensors(request: ModelInferRequest) -> list[tuple[str, _WireTensor]]:
+    contents: list[bytes | None] = list(request.raw_input_contents)
+    if not contents:
+        contents = [None] * len(request.inputs)
+    elif len(contents) != len(request.inputs):
+        msg = (
+            f"raw_input_contents has {len(contents)} entries, expected {len(request.inputs)}, one "
+            "for each input in their order"
+        )
+        raise InvalidInput(msg)
+    return [
+        (tensor.name, _WireTensor(tensor, raw))
+        for tensor, raw in zip(request.inputs, contents, strict=True)
+    ]
+
+
+def _decode(wire: _WireTensor) -> np.ndarray:
+    tensor, raw = wire
+    check_tensor_parameters(f'input "{tensor.name}"', tensor.parameters)
+    if raw is None:
+        return tensor_bytes.decode_contents(tensor.datatype, tensor.shape, tensor.contents)
+    if tensor.HasField("contents"):
+        msg = "contents is given beside raw_input_contents, expected one of them in a request"
+        raise InvalidInput(msg)
+    return tensor_bytes.decode_raw(tensor.datatype, tensor.shape, raw)
+
+
+def _response(request: ModelInferRequest, prediction: Prediction) -> ModelInferResponse:
+    response = ModelInferResponse(
+        model_name=prediction.servable.name,
+        model_version=str(prediction.servable.version),
+        id=request.id,
+    )
+    arrays = prediction.outputs
+    raw = bool(request.raw_input_contents) or not all(
+        tensor_bytes.has_typed_form(array) for array in arrays.values()
+    )
+    for alias, array in arrays.items():
+        datatype = tensor_bytes.datatype_of(DataType.from_numpy(array.dtype))
+        output = response.outputs.add(name=alias, datatype=datatype, shape=array.shape)
+        if raw:
+            response.raw_output_contents.append(tensor_bytes.encode_raw(array))
+        else:
+            tensor_bytes.encode_contents(array, output.contents)
+    return response

@@ -1,0 +1,218 @@
+"""The Open Inference Protocol (KServe v2) free of any transport: what gRPC and REST share.
+
+Written against the Open Inference Protocol (specification/protocol/inference_grpc.md and
+inference_rest.md). Beyond it, the request parameter `signature_name` picks another signature of the
+model than `serving_default`, which is the one that metadata describes; and metadata has parameters.
+"""
+
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
+from importlib import metadata
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from serving.engine.manager import Manager
+from serving.errors import FailedPrecondition, InvalidInput, Unavailable, Unsupported
+from serving.inference.predictor import ModelSpec, Prediction, Predictor
+from serving.monitoring.counts import Metrics
+from serving.protocols.kserve import tensor_bytes
+from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, TensorSpec
+from serving.version_status import State
+
+WireTensor = TypeVar("WireTensor")
+
+NAME = "onnx-serving"
+PLATFORM = "onnxruntime_onnx"
+EXTENSIONS = ("binary_tensor_data",)
+SIGNATURE_NAME = "signature_name"
+API = "ModelInfer"  # what the metrics call inferences, on gRPC and REST alike
+# Triton's parameters that ask for another answer than the tensor itself, or for data from another
+# place than the request: ignoring them would give wrong answers.
+_UNSUPPORTED_PARAMETERS = ("classification", "shared_memory_region")
+_MAX_VERSION_DIGITS = 19  # versions are 64-bit numbers
+
+
+class TensorMetadata(NamedTuple):
+    """An input or output: its name, datatype, and shape with -1 where any size goes."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+class ModelMetadata(NamedTuple):
+    """A model: its name, the versions that can be asked for, and what it takes and gives.
+
+    Attributes:
+        parameters: How this version is run; `execution_provider` as ONNX Runtime names it, and the
+            `precision` of its graph.
+    """
+
+    name: str
+    versions: list[str]
+    inputs: list[TensorMetadata]
+    outputs: list[TensorMetadata]
+    parameters: dict[str, str]
+
+
+class InferenceService:
+    """The operations of the protocol."""
+
+    def __init__(
+        self,
+        predictor: Predictor,
+        manager: Manager,
+        *,
+        is_ready: Callable[[], bool],
+        metrics: Metrics | None = None,
+    ) -> None:
+        """Bind the operations.
+
+        Args:
+            predictor: Runs inferences.
+            manager: Knows the versions.
+            is_ready: Whether the server is ready: started, and not about to stop.
+            metrics: Counts inferences; None: nobody does.
+        """
+        self._predictor = predictor
+        self._manager = manager
+        self._is_ready = is_ready
+        self._metrics = metrics or Metrics(manager)
+        self.server_version = metadata.version(NAME)
+
+    def check_server_ready(self) -> None:
+        """Return if requests are welcome.
+
+        Raises:
+            Unavailable: the models are still being loaded, or the server is about to stop.
+        """
+        if not self._is_ready():
+            msg = "the server is not ready: it is loading its models, or about to stop"
+            raise Unavailable(msg)
+
+    def check_model_ready(self, name: str, version: str) -> None:
+        """Return if a version of a model, or any if it is empty, can answer.
+
+        Raises:
+            InvalidInput: the version is no number, or the name is empty.
+            NotFound: no such model or version is served.
+            Unavailable: it is being loaded, or see `check_server_ready`.
+        """
+        self.check_server_ready()
+        self._predictor.servable(ModelSpec(name=name, version=_version_number(version)))
+
+    def model_metadata(self, name: str, version: str) -> ModelMetadata:
+        """What a version of a model takes and gives; the latest one if `version` is empty.
+
+        Raises:
+            FailedPrecondition: it has no `serving_default` signature.
+            InvalidInput, NotFound, Unavailable: see `check_model_ready`.
+        """
+        servable = self._predictor.servable(ModelSpec(name=name, version=_version_number(version)))
+        signature = servable.signatures.get(DEFAULT_SIGNATURE_NAME)
+        if signature is None:
+            msg = (
+                f"{servable} has no signature {DEFAULT_SIGNATURE_NAME}, which is the one that this "
+                f"protocol describes; it has {', '.join(sorted(servable.signatures))}, which "
+                "GetModelMetadata of tensorflow.serving.PredictionService describes"
+            )
+            raise FailedPrecondition(msg)
+        return ModelMetadata(
+            name=name,
+            versions=[
+                str(status.version)
+                for status in reversed(self._manager.statuses(name))
+                if status.state is State.AVAILABLE
+            ],
+            inputs=_describe(signature.inputs),
+            outputs=_describe(signature.outputs),
+            parameters={
+                "execution_provider": servable.provider,
+                "precision": servable.precision,
+            },
+        )
+
+    async def infer(
+        self,
+        name: str,
+        version: str,
+        parameters: Mapping[str, object],
+        tensors: Iterable[tuple[str, WireTensor]],
+        decode: Callable[[WireTensor], np.ndarray],
+        *,
+        outputs: Sequence[str],
+        deadline: float | None = None,
+        entrypoint: str = "GRPC",
+    ) -> Prediction:
+        """Run a model.
+
+        Args:
+            name: Model name.
+            version: Version number in decimal; empty for the latest.
+            parameters: Of the request. `signature_name` is heeded, others are not.
+            tensors: Tensors as they arrived, with their names.
+            decode: Turns one of them into an array.
+            outputs: Names of the outputs asked for; empty for all.
+            deadline: `time.monotonic()` after which nobody waits for the answer; None for never.
+            entrypoint: `GRPC` or `REST`, for the metrics.
+
+        Raises:
+            InvalidInput: the version is no number, `signature_name` no text, an input given twice.
+            ServingError: see `Predictor.predict`.
+        """
+        with self._metrics.request(name, API, entrypoint) as outcome:
+            signature_name = parameters.get(SIGNATURE_NAME, "")
+            if not isinstance(signature_name, str):
+                msg = f"parameter {SIGNATURE_NAME} is {signature_name!r}, expected a string"
+                raise InvalidInput(msg)
+            inputs: dict[str, WireTensor] = {}
+            for alias, tensor in tensors:
+                if alias in inputs:
+                    msg = f'input "{alias}" is given twice'
+                    raise InvalidInput(msg)
+                inputs[alias] = tensor
+            number = _version_number(version)
+            prediction = await self._predictor.predict(
+                ModelSpec(name=name, version=number, signature_name=signature_name),
+                inputs,
+                decode,
+                output_filter=outputs,
+                deadline=deadline,
+            )
+            outcome.answered(prediction.servable, prediction.signature_name)
+        return prediction
+
+
+def check_tensor_parameters(tensor: str, parameters: Container[str]) -> None:
+    """Refuse parameters that change a tensor's meaning and are not supported here.
+
+    Args:
+        tensor: `input "x"` or `output "y"`, for the message.
+        parameters: Their names.
+
+    Raises:
+        Unsupported: one of them is Triton's classification or shared memory extension.
+    """
+    for parameter in _UNSUPPORTED_PARAMETERS:
+        if parameter in parameters:
+            msg = (
+                f"{tensor} has the parameter {parameter}, which this server does not support; "
+                "send and receive plain tensors instead"
+            )
+            raise Unsupported(msg)
+
+
+def _version_number(version: str) -> int | None:
+    if not version:
+        return None
+    if version.isascii() and version.isdigit() and len(version) <= _MAX_VERSION_DIGITS:
+        return int(version)
+    msg = f"model version is {version!r}, expected a number, or nothing for the latest"
+    raise InvalidInput(msg)
+
+
+def _describe(specs: Mapping[str, TensorSpec]) -> list[TensorMetadata]:
+    return [
+        TensorMetadata(alias, tensor_bytes.datatype_of(spec.dtype), spec.shape)
+        for alias, spec in specs.items()
+    ]

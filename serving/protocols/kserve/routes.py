@@ -1,0 +1,330 @@
+"""The Open Inference Protocol over HTTP (KServe v2): decode, call the service, encode.
+
+Tensors travel in JSON or, by Triton's binary tensor data extension, as raw bytes after it; the
+header `Inference-Header-Content-Length` then says where the JSON ends. Written against the Open
+Inference Protocol (specification/protocol/inference_rest.md) and Triton's
+extension_binary_data.md.
+"""
+
+import json
+import re
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, NamedTuple, TypeVar
+
+import numpy as np
+
+from serving.errors import InvalidInput
+from serving.inference.predictor import Prediction
+from serving.protocols.json_process import JsonProcess
+from serving.protocols.kserve import json_tensors, tensor_bytes
+from serving.protocols.kserve.operations import (
+    EXTENSIONS,
+    NAME,
+    PLATFORM,
+    InferenceService,
+    TensorMetadata,
+    check_tensor_parameters,
+)
+from serving.protocols.tfs.predict_routes import ELEMENT_BYTES, time_limit
+from serving.tensors.signature import DataType
+from serving.transport.http_application import JSON, HttpRequest, HttpResponse, Route
+
+Value = TypeVar("Value")
+
+HEADER_LENGTH = b"inference-header-content-length"
+_BINARY = "application/octet-stream"
+_MODEL = r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?"
+_KIND_NAMES = {
+    bool: "true or false",
+    dict: "an object",
+    int: "an integer",
+    list: "a list",
+    str: "a string",
+}
+
+
+class _WireTensor(NamedTuple):
+    """An input: its entry in the JSON, and its raw content if it came in binary."""
+
+    entry: Mapping[str, Any]
+    raw: memoryview | None
+
+
+class _Output(NamedTuple):
+    """An output that was asked for, and whether in binary."""
+
+    name: str
+    binary: bool
+
+
+class KServeRest:
+    """Handlers of the protocol's HTTP requests."""
+
+    def __init__(
+        self, service: InferenceService, json: JsonProcess, *, timeout_in_ms: int = 30_000
+    ) -> None:
+        """Bind the handlers.
+
+        Args:
+            service: The operations that they carry.
+            json: Reads and writes bodies that are large.
+            timeout_in_ms: Milliseconds that an inference may take from its last byte on
+                (`--rest_api_timeout_in_ms`).
+        """
+        self._service = service
+        self._json = json
+        self._timeout_in_ms = timeout_in_ms
+
+    def routes(self) -> list[Route]:
+        """The rows of the route table."""
+        return [
+            Route("GET", re.compile(r"/v2/?"), self.server_metadata),
+            Route("GET", re.compile(r"/v2/health/live"), self.server_live),
+            Route("GET", re.compile(r"/v2/health/ready"), self.server_ready),
+            Route("GET", re.compile(_MODEL), self.model_metadata),
+            Route("GET", re.compile(_MODEL + "/ready"), self.model_ready),
+            Route("POST", re.compile(_MODEL + "/infer"), self.infer),
+        ]
+
+    async def server_live(self, _request: HttpRequest) -> HttpResponse:
+        """`GET /v2/health/live`: whoever can answer is alive."""
+        return _json_response({"live": True})
+
+    async def server_ready(self, _request: HttpRequest) -> HttpResponse:
+        """`GET /v2/health/ready`: 200 if ready, else 503 and the reason."""
+        self._service.check_server_ready()
+        return _json_response({"ready": True})
+
+    async def model_ready(self, request: HttpRequest) -> HttpResponse:
+        """`GET /v2/models/NAME[/versions/V]/ready`: 200 if ready, else an error and the reason."""
+        name, version = _model(request)
+        self._service.check_model_ready(name, version)
+        return _json_response({"name": name, "ready": True})
+
+    async def server_metadata(self, _request: HttpRequest) -> HttpResponse:
+        """`GET /v2`."""
+        return _json_response(
+            {"name": NAME, "version": self._service.server_version, "extensions": EXTENSIONS}
+        )
+
+    async def model_metadata(self, request: HttpRequest) -> HttpResponse:
+        """`GET /v2/models/NAME[/versions/V]`."""
+        metadata = self._service.model_metadata(*_model(request))
+        return _json_response(
+            {
+                "name": metadata.name,
+                "versions": metadata.versions,
+                "platform": PLATFORM,
+                "inputs": _tensor_metadata(metadata.inputs),
+                "outputs": _tensor_metadata(metadata.outputs),
+                "parameters": metadata.parameters,
+            }
+        )
+
+    async def infer(self, request: HttpRequest) -> HttpResponse:
+        """`POST /v2/models/NAME[/versions/V]/infer`."""
+        async with time_limit(self._timeout_in_ms) as deadline:
+            return await self._infer(request, deadline)
+
+    async def _infer(self, request: HttpRequest, deadline: float) -> HttpResponse:
+        name, version = _model(request)
+        body, binary = await self._read(request)
+        parameters = _member(body, "parameters", dict, "the request", {})
+        all_binary = _member(parameters, "binary_data_output", bool, "the request", False)
+        outputs = [
+            _requested(entry, all_binary=all_binary)
+            for entry in _members(body, "outputs", "the request", [])
+        ]
+        prediction = await self._service.infer(
+            name,
+            version,
+            parameters,
+            _wire_tensors(body, binary),
+            _decode,
+            outputs=[output.name for output in outputs],
+            deadline=deadline,
+            entrypoint="REST",
+        )
+        binary_names = {output.name for output in outputs if output.binary}
+        if all_binary and not outputs:
+            binary_names = set(prediction.outputs)
+        request_id = _member(body, "id", str, "the request", "")
+        return await self._respond(prediction, request_id, binary_names)
+
+    async def _read(self, request: HttpRequest) -> tuple[Mapping[str, Any], memoryview]:
+        """The JSON object at the beginning of a body, and the binary data behind it."""
+        text, binary = _split(request)
+        try:
+            body = await self._json.run(len(text), json_tensors.read, bytes(text))
+        except InvalidInput as error:
+            if HEADER_LENGTH in request.headers:
+                raise
+            msg = (
+                f"{error.message}; binary tensor data after it needs the header "
+                "Inference-Header-Content-Length"
+            )
+            raise InvalidInput(msg) from error
+        if not isinstance(body, dict):
+            msg = f"request is JSON of kind {json_tensors.kind_of(body)}, expected an object"
+            raise InvalidInput(msg)
+        return body, binary
+
+    async def _respond(
+        self, prediction: Prediction, request_id: str, binary_names: Collection[str]
+    ) -> HttpResponse:
+        body, contents = _infer_response(prediction, request_id, binary_names)
+        elements = sum(output["data"].size for output in body["outputs"] if "data" in output)
+        header = await self._json.run(ELEMENT_BYTES * elements, json_tensors.write, body)
+        if not contents:
+            return HttpResponse(body=header, content_type=JSON)
+        return HttpResponse(
+            body=b"".join([header, *contents]),
+            content_type=_BINARY,
+            headers=[(HEADER_LENGTH, str(len(header)).encode())],
+        )
+
+
+def _model(request: HttpRequest) -> tuple[str, str]:
+    return request.parameters["name"] or "", request.parameters["version"] or ""
+
+
+def _json_response(content: Mapping[str, Any]) -> HttpResponse:
+    return HttpResponse(body=json.dumps(content).encode())
+
+
+def _tensor_metadata(tensors: Iterable[TensorMetadata]) -> list[dict[str, Any]]:
+    return [tensor._asdict() for tensor in tensors]
+
+
+def _split(request: HttpRequest) -> tuple[memoryview, memoryview]:
+    """The JSON at the beginning of a body, and the binary data behind it."""
+    content = memoryview(request.body)
+    length = request.headers.get(HEADER_LENGTH)
+    end = len(content)
+    if length is not None:
+        if not length.isdigit() or len(length) > len(str(end)) or int(length) > end:
+            msg = (
+                f"Inference-Header-Content-Length is {length.decode('latin-1')!r}, expected the "
+                f"length of the JSON part, at most the body's {end} bytes"
+            )
+            raise InvalidInput(msg)
+        end = int(length)
+    return content[:end], content[end:]
+
+
+def _member(
+    entry: Mapping[str, Any], key: str, kind: type[Value], where: str, default: Value | None = None
+) -> Value:
+    """A member of a JSON object, checked for its kind; an error if it is missing without default.
+
+    Raises:
+        InvalidInput: it is missing, or of another kind.
+    """
+    value = entry.get(key, default)
+    if type(value) is not kind:  # not isinstance: true is no integer
+        received = json_tensors.kind_of(value) if key in entry else "missing"
+        msg = f'"{key}" of {where} is {received}, expected {_KIND_NAMES[kind]}'
+        raise InvalidInput(msg)
+    return value
+
+
+def _members(
+    entry: Mapping[str, Any], key: str, where: str, default: list[Any] | None = None
+) -> list[dict[str, Any]]:
+    """A member that is a list of objects."""
+    values = _member(entry, key, list, where, default)
+    for value in values:
+        if type(value) is not dict:
+            msg = f'"{key}" of {where} has {json_tensors.kind_of(value)}, expected objects alone'
+            raise InvalidInput(msg)
+    return values
+
+
+def _requested(entry: Mapping[str, Any], *, all_binary: bool) -> _Output:
+    name = _member(entry, "name", str, "an output")
+    where = f'output "{name}"'
+    parameters = _member(entry, "parameters", dict, where, {})
+    check_tensor_parameters(where, parameters)
+    return _Output(name, _member(parameters, "binary_data", bool, where, all_binary))
+
+
+def _wire_tensors(body: Mapping[str, Any], binary: memoryview) -> list[tuple[str, _WireTensor]]:
+    """The inputs by name, each with its share of the binary data."""
+    tensors = []
+    position = 0
+    for entry in _members(body, "inputs", "the request"):
+        name = _member(entry, "name", str, "an input")
+        where = f'input "{name}"'
+        parameters = _member(entry, "parameters", dict, where, {})
+        check_tensor_parameters(where, parameters)
+        raw = None
+        if "binary_data_size" in parameters:
+            size = _member(parameters, "binary_data_size", int, where)
+            left = len(binary) - position
+            if not 0 <= size <= left:
+                msg = (
+                    f"binary_data_size of {where} is {size}, but {left} bytes of binary data are "
+                    "left; they follow the JSON part, whose length the header "
+                    "Inference-Header-Content-Length gives"
+                )
+                raise InvalidInput(msg)
+            raw = binary[position : position + size]
+            position += size
+        tensors.append((name, _WireTensor(entry, raw)))
+    if position < len(binary):
+        msg = (
+            f"request has {len(binary)} bytes of binary data, expected {position}, the sum of the "
+            "inputs' binary_data_size"
+        )
+        raise InvalidInput(msg)
+    return tensors
+
+
+def _decode(wire: _WireTensor) -> np.ndarray:
+    entry, raw = wire
+    where = f'input "{entry["name"]}"'
+    datatype = _member(entry, "datatype", str, where)
+    shape = _member(entry, "shape", list, where)
+    for size in shape:
+        if type(size) is not int:
+            msg = f"shape has {json_tensors.kind_of(size)}, expected integers alone"
+            raise InvalidInput(msg)
+    if raw is None:
+        data = entry.get("data")
+        if isinstance(data, np.ndarray):
+            return data
+        if isinstance(data, InvalidInput):
+            raise data
+        return json_tensors.decode(datatype, shape, _member(entry, "data", list, where))
+    if "data" in entry:
+        msg = "data is given beside binary_data_size, expected one of them"
+        raise InvalidInput(msg)
+    return tensor_bytes.decode_raw(datatype, shape, raw)
+
+
+def _infer_response(
+    prediction: Prediction, request_id: str, binary_names: Collection[str]
+) -> tuple[dict[str, Any], list[bytes]]:
+    """The JSON of an answer, its data still in arrays, and the binary data behind it."""
+    outputs = []
+    contents = []
+    for alias, array in prediction.outputs.items():
+        output: dict[str, Any] = {
+            "name": alias,
+            "datatype": tensor_bytes.datatype_of(DataType.from_numpy(array.dtype)),
+            "shape": array.shape,
+        }
+        if alias in binary_names:
+            contents.append(tensor_bytes.encode_raw(array))
+            output["parameters"] = {"binary_data_size": len(contents[-1])}
+        else:
+            output["data"] = array
+        outputs.append(output)
+    body: dict[str, Any] = {
+        "model_name": prediction.servable.name,
+        "model_version": str(prediction.servable.version),
+        "outputs": outputs,
+    }
+    if request_id:
+        body["id"] = request_id
+    return body, contents

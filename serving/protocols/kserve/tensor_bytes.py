@@ -1,0 +1,299 @@
+"""Tensors between the Open Inference Protocol (KServe v2) and NumPy.
+
+A tensor comes with a datatype and a shape, and its elements in one of three forms, row-major:
+
+- raw: little-endian bytes; a BYTES element is its length in four bytes, then its bytes
+- typed: the field of `InferTensorContents` that belongs to the datatype; FP16 has none
+- JSON: see `kserve_json`
+
+Written against the Open Inference Protocol (specification/protocol/inference_grpc.md) and Triton's
+binary tensor data extension (extension_binary_data.md).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from serving.errors import InvalidInput
+from serving.protos.kserve_pb2 import InferTensorContents
+from serving.tensors.signature import DataType
+
+# Complex numbers have no datatype in this protocol, and ONNX Runtime takes none.
+_NAMES = {
+    DataType.DT_BOOL: "BOOL",
+    DataType.DT_UINT8: "UINT8",
+    DataType.DT_UINT16: "UINT16",
+    DataType.DT_UINT32: "UINT32",
+    DataType.DT_UINT64: "UINT64",
+    DataType.DT_INT8: "INT8",
+    DataType.DT_INT16: "INT16",
+    DataType.DT_INT32: "INT32",
+    DataType.DT_INT64: "INT64",
+    DataType.DT_HALF: "FP16",
+    DataType.DT_FLOAT: "FP32",
+    DataType.DT_DOUBLE: "FP64",
+    DataType.DT_STRING: "BYTES",
+}
+_DATA_TYPES = {name: data_type for data_type, name in _NAMES.items()}
+_FIELDS = {
+    DataType.DT_BOOL: "bool_contents",
+    **dict.fromkeys((DataType.DT_UINT8, DataType.DT_UINT16, DataType.DT_UINT32), "uint_contents"),
+    DataType.DT_UINT64: "uint64_contents",
+    **dict.fromkeys((DataType.DT_INT8, DataType.DT_INT16, DataType.DT_INT32), "int_contents"),
+    DataType.DT_INT64: "int64_contents",
+    DataType.DT_FLOAT: "fp32_contents",
+    DataType.DT_DOUBLE: "fp64_contents",
+    DataType.DT_STRING: "bytes_contents",
+}
+# What the fields hold; NumPy wraps values around that it converts to something narrower.
+_FIELD_DTYPES: dict[str, np.dtype[Any]] = {
+    "bool_contents": np.dtype(np.bool_),
+    "uint_contents": np.dtype(np.uint32),
+    "uint64_contents": np.dtype(np.uint64),
+    "int_contents": np.dtype(np.int32),
+    "int64_contents": np.dtype(np.int64),
+    "fp32_contents": np.dtype(np.float32),
+    "fp64_contents": np.dtype(np.float64),
+    "bytes_contents": np.dtype(object),
+}
+_LENGTH_BYTES = 4
+# NumPy's limit. Also, the product of millions of sizes takes minutes to compute.
+_MAX_DIMENSIONS = 64
+
+
+def datatype_of(data_type: DataType) -> str:
+    """The protocol's name of an element type: `UINT8`, `FP32`, `BYTES`, ..."""
+    return _NAMES[data_type]
+
+
+def decode_raw(datatype: str, shape: Sequence[int], content: bytes | memoryview) -> np.ndarray:
+    """The array that raw bytes hold.
+
+    Args:
+        datatype: The protocol's name of the element type.
+        shape: Sizes of at least 0.
+        content: As many bytes as datatype and shape ask for.
+
+    Returns:
+        An array of that dtype and shape, read-only where it shares the content's memory; BYTES
+        gives dtype object, each element `bytes`.
+
+    Raises:
+        InvalidInput: datatype unknown, shape negative, or content of the wrong length.
+    """
+    data_type = to_data_type(datatype)
+    sizes = to_sizes(shape)
+    if data_type is DataType.DT_STRING:
+        return _shaped(_objects(_split(content, sizes)), sizes)
+    dtype = data_type.numpy.newbyteorder("<")
+    expected = math.prod(sizes) * dtype.itemsize
+    if len(content) != expected:
+        msg = (
+            f"raw content has {len(content)} bytes, expected {expected} for shape {sizes} and "
+            f"datatype {datatype}"
+        )
+        raise InvalidInput(msg)
+    array = np.frombuffer(content, dtype)
+    if data_type is DataType.DT_BOOL:
+        array = array.view(np.uint8) != 0  # a bool of any other byte than 0 and 1 is none
+    return _shaped(array, sizes)
+
+
+def encode_raw(array: np.ndarray) -> bytes:
+    """An array as raw bytes.
+
+    Args:
+        array: Any dtype that has a datatype; strings as `object`, `bytes_` or `str_` arrays.
+
+    Raises:
+        InvalidInput: the array's dtype has no tensor type.
+    """
+    data_type = DataType.from_numpy(array.dtype)
+    if data_type is DataType.DT_STRING:
+        elements = to_bytes(array)
+        return b"".join(
+            len(element).to_bytes(_LENGTH_BYTES, "little") + element for element in elements
+        )
+    return array.astype(data_type.numpy.newbyteorder("<"), copy=False).tobytes()
+
+
+def decode_contents(
+    datatype: str, shape: Sequence[int], contents: InferTensorContents
+) -> np.ndarray:
+    """The array that typed contents hold; arguments and result as for `decode_raw`.
+
+    Raises:
+        InvalidInput: datatype unknown or without a typed field, shape negative, another field than
+            the datatype's filled, the wrong number of elements, or one out of the datatype's range.
+    """
+    data_type = to_data_type(datatype)
+    field = _FIELDS.get(data_type)
+    if field is None:
+        msg = f"{datatype} has no typed contents; send it in raw_input_contents"
+        raise InvalidInput(msg)
+    filled = [descriptor.name for descriptor, _ in contents.ListFields()]
+    if filled not in ([], [field]):
+        msg = f"contents has {', '.join(filled)}, expected {field} alone for datatype {datatype}"
+        raise InvalidInput(msg)
+    elements = np.array(getattr(contents, field), _FIELD_DTYPES[field])
+    return from_elements(data_type, to_sizes(shape), elements, field)
+
+
+def encode_contents(array: np.ndarray, contents: InferTensorContents) -> None:
+    """Write an array into empty typed contents.
+
+    Args:
+        array: As for `encode_raw`, but `has_typed_form`.
+        contents: Filled in place.
+
+    Raises:
+        InvalidInput: the array's dtype has no tensor type.
+    """
+    data_type = DataType.from_numpy(array.dtype)
+    strings = data_type is DataType.DT_STRING
+    elements = to_bytes(array) if strings else array.ravel().tolist()
+    getattr(contents, _FIELDS[data_type]).extend(elements)
+
+
+def has_typed_form(array: np.ndarray) -> bool:
+    """Whether typed contents can hold an array; FP16 travels raw alone."""
+    return DataType.from_numpy(array.dtype) in _FIELDS
+
+
+def to_data_type(datatype: str) -> DataType:
+    """The element type that the protocol calls `datatype`.
+
+    Raises:
+        InvalidInput: there is none.
+    """
+    data_type = _DATA_TYPES.get(datatype)
+    if data_type is None:
+        msg = f"datatype {datatype!r} is unknown; expected one of {', '.join(_DATA_TYPES)}"
+        raise InvalidInput(msg)
+    return data_type
+
+
+def to_sizes(shape: Sequence[int]) -> tuple[int, ...]:
+    """A shape as it came, checked.
+
+    Raises:
+        InvalidInput: a size is negative, or there are more than any tensor has.
+    """
+    if len(shape) > _MAX_DIMENSIONS:
+        msg = f"shape has {len(shape)} dimensions, expected at most {_MAX_DIMENSIONS}"
+        raise InvalidInput(msg)
+    sizes = tuple(shape)
+    if min(sizes, default=0) < 0:
+        msg = f"shape is {sizes}, expected sizes of at least 0"
+        raise InvalidInput(msg)
+    return sizes
+
+
+def from_elements(
+    data_type: DataType, sizes: tuple[int, ...], elements: list[Any] | np.ndarray, source: str
+) -> np.ndarray:
+    """The array of elements that come in a list or in an array of a wider dtype.
+
+    Args:
+        data_type: Element type.
+        sizes: See `to_sizes`.
+        elements: Values of the element type's kind, bytes for BYTES; numbers may be out of its
+            range.
+        source: Where they come from, for messages.
+
+    Raises:
+        InvalidInput: their number is not the shape's, or one is out of range.
+    """
+    datatype = _NAMES[data_type]
+    count = math.prod(sizes)
+    if len(elements) != count:
+        msg = (
+            f"{source} has {len(elements)} elements, expected {count} for shape {sizes} and "
+            f"datatype {datatype}"
+        )
+        raise InvalidInput(msg)
+    if data_type is DataType.DT_STRING:
+        return _shaped(_objects(elements), sizes)
+    dtype = data_type.numpy
+    array = _numbers(elements, dtype)
+    if array is None:
+        limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+        msg = (
+            f"{source} has values from {min(elements)} to {max(elements)}, expected {limits.min} "
+            f"to {limits.max} for datatype {datatype}"
+        )
+        raise InvalidInput(msg)
+    return _shaped(array, sizes)
+
+
+def _numbers(elements: list[Any] | np.ndarray, dtype: np.dtype[Any]) -> np.ndarray | None:
+    """Numbers as an array; None if one is out of the dtype's range."""
+    if dtype.kind == "f":
+        try:
+            doubles = np.array(elements, np.float64)
+        except OverflowError:  # an integer of JSON may have hundreds of digits
+            return None
+        with np.errstate(over="ignore"):
+            array = doubles.astype(dtype)
+        return array if (np.isinf(array) == np.isinf(doubles)).all() else None
+    if isinstance(elements, np.ndarray):
+        array = elements.astype(dtype)
+        return array if (array == elements).all() else None
+    try:
+        return np.array(elements, dtype)
+    except OverflowError:
+        return None
+
+
+def _shaped(elements: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
+    """Elements of the right number in their shape."""
+    try:
+        return elements.reshape(sizes)
+    except (OverflowError, ValueError) as error:  # a size beside a 0 may be anything
+        msg = f"shape {sizes} cannot be used: {error}"
+        raise InvalidInput(msg) from error
+
+
+def _split(content: bytes | memoryview, sizes: tuple[int, ...]) -> list[bytes]:
+    """The elements of raw BYTES."""
+    count = math.prod(sizes)
+    elements: list[bytes] = []
+    position = 0
+    while position < len(content) and len(elements) <= count:
+        start = position + _LENGTH_BYTES
+        if start > len(content):
+            msg = (
+                f"BYTES content ends inside the length of element {len(elements)}: "
+                f"{len(content) - position} of {_LENGTH_BYTES} bytes"
+            )
+            raise InvalidInput(msg)
+        position = start + int.from_bytes(content[position:start], "little")
+        if position > len(content):
+            msg = (
+                f"BYTES element {len(elements)} announces {position - start} bytes, but "
+                f"{len(content) - start} are left; expected 4 bytes of little-endian length before "
+                "each element"
+            )
+            raise InvalidInput(msg)
+        elements.append(bytes(content[start:position]))
+    if len(elements) != count:
+        found = "more" if len(elements) > count else str(len(elements))
+        msg = f"BYTES content has {found} elements, expected {count} for shape {sizes}"
+        raise InvalidInput(msg)
+    return elements
+
+
+def _objects(elements: list[bytes] | np.ndarray) -> np.ndarray:
+    array = np.empty(len(elements), dtype=object)
+    array[:] = elements
+    return array
+
+
+def to_bytes(array: np.ndarray) -> list[bytes]:
+    """The elements of an array of strings, row-major; text as UTF-8."""
+    return [
+        element if isinstance(element, bytes) else str(element).encode()
+        for element in array.ravel()
+    ]

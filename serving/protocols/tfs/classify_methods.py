@@ -1,0 +1,120 @@
+"""PredictionService's calls with tf.Examples: Classify, Regress, MultiInference."""
+
+from serving.errors import InvalidInput
+from serving.example_context import with_context
+from serving.inference.classify_regress import Classification, Inference, Regression
+from serving.inference.classify_regress_checks import Task
+from serving.inference.predictor import ModelSpec
+from serving.protocols.tfs.model_spec import read_model_spec, write_model_spec
+from serving.protocols.tfs.predict_methods import PREDICTION_SERVICE
+from serving.protos.tensorflow_serving_pb2 import (
+    ClassificationRequest,
+    ClassificationResponse,
+    ClassificationResult,
+    InferenceTask,
+    Input,
+    MultiInferenceRequest,
+    MultiInferenceResponse,
+    RegressionRequest,
+    RegressionResponse,
+    RegressionResult,
+)
+from serving.transport.method_table import Call, Method, UnaryMethod
+
+
+class InferenceMethods:
+    """Handlers of Classify, Regress and MultiInference."""
+
+    def __init__(self, inference: Inference) -> None:
+        self._inference = inference
+
+    def methods(self) -> list[Method]:
+        """The rows of the method table."""
+        return [
+            UnaryMethod(
+                path=f"/{PREDICTION_SERVICE}/Classify",
+                request_type=ClassificationRequest,
+                handler=self.classify,
+            ),
+            UnaryMethod(
+                path=f"/{PREDICTION_SERVICE}/Regress",
+                request_type=RegressionRequest,
+                handler=self.regress,
+            ),
+            UnaryMethod(
+                path=f"/{PREDICTION_SERVICE}/MultiInference",
+                request_type=MultiInferenceRequest,
+                handler=self.multi_inference,
+            ),
+        ]
+
+    async def classify(self, request: ClassificationRequest, call: Call) -> ClassificationResponse:
+        """PredictionService.Classify."""
+        answer = await self._inference.classify(
+            read_model_spec(request), _examples(request.input), deadline=call.deadline
+        )
+        response = ClassificationResponse()
+        write_model_spec(response.model_spec, *_who(answer))
+        _write_classes(answer, response.result)
+        return response
+
+    async def regress(self, request: RegressionRequest, call: Call) -> RegressionResponse:
+        """PredictionService.Regress."""
+        answer = await self._inference.regress(
+            read_model_spec(request), _examples(request.input), deadline=call.deadline
+        )
+        response = RegressionResponse()
+        write_model_spec(response.model_spec, *_who(answer))
+        _write_values(answer, response.result)
+        return response
+
+    async def multi_inference(
+        self, request: MultiInferenceRequest, call: Call
+    ) -> MultiInferenceResponse:
+        """PredictionService.MultiInference."""
+        answers = await self._inference.multi_inference(
+            [Task(_task_spec(task), task.method_name) for task in request.tasks],
+            _examples(request.input),
+            deadline=call.deadline,
+        )
+        response = MultiInferenceResponse()
+        for answer in answers:
+            result = response.results.add()
+            write_model_spec(result.model_spec, *_who(answer))
+            if isinstance(answer, Classification):
+                _write_classes(answer, result.classification_result)
+            else:
+                _write_values(answer, result.regression_result)
+        return response
+
+
+def _examples(message: Input) -> list[bytes]:
+    """The serialized tf.Examples of an input; none if it is not set."""
+    if message.WhichOneof("kind") == "example_list_with_context":
+        contextual = message.example_list_with_context
+        examples = [example.SerializeToString() for example in contextual.examples]
+        return with_context(examples, contextual.context.SerializeToString())
+    return [example.SerializeToString() for example in message.example_list.examples]
+
+
+def _task_spec(task: InferenceTask) -> ModelSpec:
+    try:
+        return read_model_spec(task)
+    except InvalidInput:  # here a missing spec is told from an empty one nowhere
+        return ModelSpec("")
+
+
+def _who(answer: Classification | Regression) -> tuple[str, int, str]:
+    return answer.servable.name, answer.servable.version, answer.signature_name
+
+
+def _write_classes(answer: Classification, result: ClassificationResult) -> None:
+    for labels, scores in zip(answer.labels, answer.scores, strict=True):
+        classes = result.classifications.add().classes
+        for label, score in zip(labels, scores, strict=True):
+            classes.add(label=label, score=score)
+
+
+def _write_values(answer: Regression, result: RegressionResult) -> None:
+    for value in answer.values:
+        result.regressions.add(value=value)

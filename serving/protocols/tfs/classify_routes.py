@@ -1,0 +1,105 @@
+"""TensorFlow Serving's REST API for tf.Examples: Classify and Regress.
+
+    POST /v1/models/NAME[/versions/N|/labels/L]:classify
+    POST /v1/models/NAME[/versions/N|/labels/L]:regress
+
+Paths, messages and HTTP codes are those of `rest`, the bodies are in `json_examples`.
+"""
+
+from serving.inference.classify_regress import Inference
+from serving.inference.predictor import ModelSpec, Predictor
+from serving.monitoring.counts import Metrics
+from serving.protocols.json_process import JsonProcess
+from serving.protocols.tfs import json_examples
+from serving.protocols.tfs.predict_routes import (
+    ELEMENT_BYTES,
+    ENTRYPOINT,
+    model_route,
+    model_spec,
+    time_limit,
+)
+from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
+from serving.transport.http_application import HttpRequest, HttpResponse, Route
+
+
+class RestInference:
+    """Handlers of Classify and Regress."""
+
+    def __init__(
+        self,
+        inference: Inference,
+        predictor: Predictor,
+        metrics: Metrics,
+        json: JsonProcess,
+        *,
+        timeout_in_ms: int = 30_000,
+    ) -> None:
+        """Bind the handlers.
+
+        Args:
+            inference: Runs the calls.
+            predictor: Knows the signatures.
+            metrics: Counts requests and their examples.
+            json: Reads and writes bodies that are large.
+            timeout_in_ms: Milliseconds that a call may take from its last byte on
+                (`--rest_api_timeout_in_ms`).
+        """
+        self._inference = inference
+        self._predictor = predictor
+        self._metrics = metrics
+        self._json = json
+        self._timeout_in_ms = timeout_in_ms
+
+    def routes(self) -> list[Route]:
+        """The rows of the route table."""
+        return [
+            Route("POST", model_route(":classify"), self.classify),
+            Route("POST", model_route(":regress"), self.regress),
+        ]
+
+    async def classify(self, request: HttpRequest) -> HttpResponse:
+        """`POST ...:classify`: label and score of every class, for each example."""
+        spec = model_spec(request)
+        with self._metrics.request(spec.name, "Classify", ENTRYPOINT) as outcome:
+            async with time_limit(self._timeout_in_ms) as deadline:
+                spec, examples = await self._read(request, spec, "classify")
+                answer = await self._inference.classify(spec, examples, deadline=deadline)
+                size = 2 * ELEMENT_BYTES * sum(map(len, answer.scores))
+                body = await self._json.run(
+                    size, json_examples.encode_classes, answer.labels, answer.scores
+                )
+            outcome.answered(answer.servable, answer.signature_name, examples=len(examples))
+        return HttpResponse(body=body)
+
+    async def regress(self, request: HttpRequest) -> HttpResponse:
+        """`POST ...:regress`: a number for each example."""
+        spec = model_spec(request)
+        with self._metrics.request(spec.name, "Regress", ENTRYPOINT) as outcome:
+            async with time_limit(self._timeout_in_ms) as deadline:
+                spec, examples = await self._read(request, spec, "regress")
+                answer = await self._inference.regress(spec, examples, deadline=deadline)
+                size = ELEMENT_BYTES * len(answer.values)
+                body = await self._json.run(size, json_examples.encode_values, answer.values)
+            outcome.answered(answer.servable, answer.signature_name, examples=len(examples))
+        return HttpResponse(body=body)
+
+    async def _read(
+        self, request: HttpRequest, spec: ModelSpec, method: str
+    ) -> tuple[ModelSpec, list[bytes]]:
+        """Model and signature that a request is for, and its examples.
+
+        Raises:
+            ServingError: it is no JSON, names a model that is not served, or has examples that
+                cannot be understood.
+        """
+        signatures = self._predictor.servable(spec).signatures
+        features = {name: signature.feature_spec for name, signature in signatures.items()}
+        name, examples = await self._json.run(
+            len(request.body),
+            json_examples.read,
+            request.body,
+            features,
+            DEFAULT_SIGNATURE_NAME,
+            method,
+        )
+        return spec._replace(signature_name=name), examples

@@ -1,0 +1,258 @@
+"""The bodies of Classify and Regress in TensorFlow Serving's REST API.
+
+`{"context": example, "examples": [example, ...]}` to `{"results": [result, ...]}`. An example is an
+object of features, each a value or a flat list of values; features that all examples share may be
+written once, in the context. A result is a list of `[label, score]`, or a number.
+
+Rules and messages follow util/json_tensor.cc. JSON alone says what a feature holds: integers
+(`1`, `true`) are an int64 list, numbers with a fraction or exponent (`1.0`) a float list, strings
+and `{"b64": "..."}` a bytes list, and an empty list is a missing feature. TensorFlow Serving goes
+by that alone, so it refuses `[1, 2.5]`, which is how JavaScript writes two floats. Here integers
+count as floats where the signature's feature spec says that the feature is float.
+"""
+
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import NoReturn
+
+import numpy as np
+import orjson
+
+from serving.errors import InvalidInput
+from serving.example_context import with_context
+from serving.protocols.tfs import json_predict, json_tensor
+from serving.protocols.tfs.json_tensor import JSON_TYPES, Json, is_object, quote, text
+from serving.protos.tensorflow_example_pb2 import Example, Feature
+from serving.tensors.feature_spec import FeatureSpec
+from serving.tensors.tensor_spec import DataType
+
+CONTEXT_KEY, EXAMPLES_KEY, RESULTS_KEY = "context", "examples", "results"
+
+_INT64 = np.iinfo(np.int64)
+# What values of a JSON type are an element of.
+_KINDS = {int: "int64", bool: "int64", float: "float", str: "bytes", dict: "bytes"}
+_KINDS_OF_FLOATS = _KINDS | {int: "float"}
+
+
+def read(
+    body: bytes, features: Mapping[str, Mapping[str, FeatureSpec]], default: str, method: str
+) -> tuple[str, list[bytes]]:
+    """The whole of a request: the signature it names, and its examples.
+
+    Args:
+        body: The request's body.
+        features: The feature spec of each signature of the model.
+        default: The signature that is meant if the request names none.
+        method: `classify` or `regress`, for messages.
+
+    Raises:
+        InvalidInput: see `json_codec.parse`, `json_codec.signature_name` and `decode_examples`.
+    """
+    document = json_predict.parse(body, key=EXAMPLES_KEY)
+    name = json_predict.signature_name(document)
+    # Whether there is such a signature, the run will tell.
+    return name, decode_examples(document, features.get(name or default, {}), method)
+
+
+def decode_examples(
+    document: Mapping[str, Json], features: Mapping[str, FeatureSpec], method: str
+) -> list[bytes]:
+    """The examples of a request, each with the features of the context.
+
+    Args:
+        document: The request's JSON object.
+        features: The signature's feature spec; says which features are float.
+        method: `classify` or `regress`, for messages.
+
+    Returns:
+        Serialized tf.Examples, at least one.
+
+    Raises:
+        InvalidInput: there is no list of examples or it is empty, or a feature mixes types or has
+            a value that a tf.Example cannot hold; the message names example and feature.
+    """
+    floats = {spec.key for spec in features.values() if spec.tensor.dtype is DataType.DT_FLOAT}
+    context = b""
+    if CONTEXT_KEY in document:
+        context = _example(document[CONTEXT_KEY], floats, f"the '{CONTEXT_KEY}'")
+    if EXAMPLES_KEY not in document:
+        msg = (
+            f"{quote(document)} When method is {method}, key '{EXAMPLES_KEY}' is expected and was "
+            "not found"
+        )
+        raise InvalidInput(msg)
+    values = document[EXAMPLES_KEY]
+    if not isinstance(values, list):
+        msg = f"{quote(document)} Expecting '{EXAMPLES_KEY}' value to be an list/array"
+        raise InvalidInput(msg)
+    if not values:
+        msg = (
+            f"{quote(document)} '{EXAMPLES_KEY}' value is an empty array; expected at least one "
+            "example"
+        )
+        raise InvalidInput(msg)
+    examples = [
+        _example(value, floats, f"example {position} of '{EXAMPLES_KEY}'")
+        for position, value in enumerate(values)
+    ]
+    return with_context(examples, context) if context else examples
+
+
+def encode_classes(labels: Iterable[Sequence[str]], scores: Sequence[Sequence[float]]) -> bytes:
+    """The JSON of a Classify response.
+
+    Scores are written with the fewest digits that give the same float32 again.
+
+    Args:
+        labels: Class names, a row an example.
+        scores: float32 values, in rows as long.
+    """
+    array, finite = _floats(scores)
+    rows = json_tensor.to_json("", array, finite=finite)
+    return _encode(
+        [list(zip(*row, strict=True)) for row in zip(labels, rows, strict=True)], finite=finite
+    )
+
+
+def encode_values(values: Sequence[float]) -> bytes:
+    """The JSON of a Regress response; float32 values, written as scores are."""
+    array, finite = _floats(values)
+    return _encode(json_tensor.to_json("", array, finite=finite), finite=finite)
+
+
+# Decoding
+
+
+def _example(value: Json, floats: Collection[str], where: str) -> bytes:
+    """A JSON object as a serialized tf.Example.
+
+    Args:
+        value: The object.
+        floats: Names of the features that are float.
+        where: Names it in messages.
+
+    Raises:
+        InvalidInput: it is no object, or a feature cannot be understood.
+    """
+    if not isinstance(value, dict):
+        msg = (
+            f"Example must be JSON object but got JSON {JSON_TYPES[type(value)]}; {where} is "
+            f'{text(value)}, expected {{"feature": value or list, ...}}'
+        )
+        raise InvalidInput(msg)
+    example = Example()
+    for key, content in value.items():
+        # A lone surrogate is no text, and protocol buffers would not have it.
+        name = key.encode(errors="replace").decode()
+        values = content if type(content) is list else [content]
+        _fill(example.features.feature[name], values, name, where, is_float=name in floats)
+    return example.SerializeToString()
+
+
+def _fill(
+    feature: Feature, values: Sequence[Json], name: str, where: str, *, is_float: bool
+) -> None:
+    """Put values into a feature; none leave it without a kind.
+
+    Raises:
+        InvalidInput: they are of several kinds, or one does not fit.
+    """
+    if not values:
+        return
+    kind_of = _KINDS_OF_FLOATS if is_float else _KINDS
+    types = set(map(type, values))
+    kinds = {kind_of.get(json_type) for json_type in types}
+    if len(kinds) > 1 or None in kinds or (dict in types and any(map(_is_named, values))):
+        _refuse(values, name, where, kind_of)
+    (kind,) = kinds
+    if kind == "float":
+        feature.float_list.value.extend(_to_floats(values, name, where))
+    elif kind == "int64":
+        beyond = [value for value in values if not _INT64.min <= value <= _INT64.max]
+        if beyond:
+            msg = (
+                f"Feature: {name} has uint64 element. Only int64 is supported. Received "
+                f"{beyond[0]} in {where}, expected {_INT64.min} to {_INT64.max}"
+            )
+            raise InvalidInput(msg)
+        feature.int64_list.value.extend(map(int, values))  # of true, 1
+    else:
+        feature.bytes_list.value.extend(_to_bytes(value, name, where) for value in values)
+
+
+def _to_floats(values: Sequence[float], name: str, where: str) -> list[float]:
+    """Numbers that are float32; integers must be exact, as in Predict.
+
+    Raises:
+        InvalidInput: one is too large.
+    """
+    array = json_tensor.convert(values, DataType.DT_FLOAT)
+    if array is None:
+        lossy = (
+            value for value in values if json_tensor.convert([value], DataType.DT_FLOAT) is None
+        )
+        msg = (
+            f"Cannot convert JSON value: {text(next(lossy))} to float without loss of precision. "
+            f"Received in feature {name} of {where}, expected a float32, and an integer below 2^24"
+        )
+        raise InvalidInput(msg)
+    floats: list[float] = array.tolist()
+    return floats
+
+
+def _to_bytes(value: Json, name: str, where: str) -> bytes:
+    if type(value) is not dict:
+        # A lone surrogate is no text: Python's parser lets it through, orjson refuses it.
+        return str(value).encode(errors="replace")
+    content = json_tensor.binary(value)
+    if content is None:
+        msg = f"Unable to base64 decode; feature {name} of {where} has {text(value)}"
+        raise InvalidInput(msg)
+    return content
+
+
+def _is_named(value: Json) -> bool:
+    """Whether a value is an object, and no binary string."""
+    return type(value) is dict and is_object(value)
+
+
+def _refuse(values: Sequence[Json], name: str, where: str, kind_of: Mapping[type, str]) -> NoReturn:
+    """Find the first value that does not belong there, and raise InvalidInput naming it."""
+
+    def find_kind(value: Json) -> str | None:
+        return None if _is_named(value) else kind_of.get(type(value))
+
+    first = find_kind(values[0])
+    position, value, kind = next(
+        (position, value, kind)
+        for position, (value, kind) in enumerate(zip(values, map(find_kind, values), strict=True))
+        if kind is None or kind != first
+    )
+    received = f"{where} has {text(value)} at position {position}"
+    if kind is None:
+        msg = (
+            f"Feature: {name} has element with unexpected JSON type: {JSON_TYPES[type(value)]}; "
+            f'{received}, expected a number, a string or {{"b64": "..."}}, or a flat list of them'
+        )
+    else:
+        msg = (
+            f"Unexpected element type in feature: {name} expecting type: {first}; {received}, "
+            f"which is {kind}; write all values of a feature alike, floats with a decimal point"
+        )
+    raise InvalidInput(msg)
+
+
+# Encoding
+
+
+def _floats(values: Sequence[float] | Sequence[Sequence[float]]) -> tuple[np.ndarray, bool]:
+    """As float32, and whether all are finite."""
+    array = np.array(values, np.float32)
+    return array, bool(np.isfinite(array).all())
+
+
+def _encode(results: Json, *, finite: bool) -> bytes:
+    document = {RESULTS_KEY: results}
+    if finite:
+        return orjson.dumps(document, option=orjson.OPT_SERIALIZE_NUMPY)
+    return json.dumps(document, separators=(",", ":")).encode()

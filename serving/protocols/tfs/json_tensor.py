@@ -1,0 +1,289 @@
+"""One tensor between JSON and NumPy, by the rules of TensorFlow Serving (util/json_tensor.cc).
+
+They are stricter than JSON: 1.0 is no integer, true is no number, and integers for a float tensor
+must be exact. Values that TensorFlow Serving would wrap around, such as 256 for uint8, are refused.
+
+Values are checked and converted list by list, never one by one: those of a tensor are chained into
+one flat list, whose types and shape are checked with a few passes in C. Only a request that is
+refused is walked again, to find the value to name.
+"""
+
+import base64
+import binascii
+import json
+from collections.abc import Sequence
+from itertools import chain
+from typing import Any, NoReturn
+
+import numpy as np
+
+from serving.errors import InvalidInput, Unsupported
+from serving.tensors.signature import DataType, TensorSpec
+
+Json = Any  # whatever a JSON parser gives
+
+_BINARY_KEY = "b64"
+_BINARY_SUFFIX = "_bytes"
+# NumPy's own limit is 64; no model comes near, and the recursion below stays shallow.
+_MAX_RANK = 32
+# Characters of a value that a message quotes.
+_MAX_QUOTE = 100
+JSON_TYPES = {
+    type(None): "Null",
+    bool: "Bool",
+    int: "Number",
+    float: "Number",
+    str: "String",
+    list: "Array",
+    dict: "Object",
+}
+
+
+def to_array(value: Json, alias: str, spec: TensorSpec, *, rows: bool) -> np.ndarray:
+    """A JSON value as an array of the dtype of `spec`.
+
+    Raises:
+        InvalidInput: it is ragged, or a value does not fit the dtype.
+        Unsupported: the dtype has no JSON form.
+    """
+    shape: list[int] = []
+    flat = [value]
+    while type(flat[0]) is list:
+        lengths = set(map(len, flat)) if set(map(type, flat)) == {list} else set()
+        if len(lengths) != 1 or len(shape) == _MAX_RANK:
+            _refuse(value, alias, spec, rows=rows)
+        shape.append(lengths.pop())
+        flat = list(chain.from_iterable(flat)) if len(flat) > 1 else flat[0]
+        if not flat:
+            return np.empty(shape, spec.dtype.numpy)
+    array = convert(flat, spec.dtype)
+    if array is None:
+        _refuse(value, alias, spec, rows=rows)
+    return array.reshape(shape)
+
+
+def convert(flat: Sequence[Json], dtype: DataType) -> np.ndarray | None:
+    """Values as a flat array; None if one of them does not fit.
+
+    Raises:
+        Unsupported: the dtype has no JSON form.
+    """
+    types = set(map(type, flat))
+    kind = dtype.numpy.kind
+    if kind == "c":
+        msg = f"Conversion of JSON Value: {text(flat[0])} to type: {dtype.label}"
+        raise Unsupported(msg)
+    if kind == "O":
+        return _convert_strings(flat) if types <= {str, dict} else None
+    if kind == "b":
+        return np.array(flat, np.bool_) if types == {bool} else None
+    if kind in "iu":
+        return _convert_integers(flat, dtype) if types == {int} else None
+    return _convert_floats(flat, dtype, types) if types <= {int, float} else None
+
+
+def _convert_integers(flat: Sequence[int], dtype: DataType) -> np.ndarray | None:
+    try:
+        if dtype is DataType.DT_UINT8:
+            return np.frombuffer(bytes(flat), np.uint8)  # five times as fast as np.array
+        return np.array(flat, dtype.numpy)
+    except (OverflowError, ValueError):
+        return None
+
+
+def _convert_floats(flat: Sequence[float], dtype: DataType, types: set[type]) -> np.ndarray | None:
+    try:
+        doubles = np.array(flat, np.float64)
+    except OverflowError:  # an integer beyond the largest double
+        return None
+    limits = np.finfo(dtype.numpy)
+    sizes = np.abs(doubles)
+    if bool(((sizes > float(limits.max)) & (sizes < np.inf)).any()):
+        return None
+    # Integers must be exact, as TensorFlow Serving has it; a wrong id is worse than an error.
+    if int in types:
+        exact = 2 ** (limits.nmant + 1) - 1
+        for position in np.flatnonzero(sizes > exact):
+            if type(flat[int(position)]) is int:
+                return None
+    return doubles.astype(dtype.numpy)
+
+
+def _convert_strings(flat: Sequence[Json]) -> np.ndarray | None:
+    values: list[bytes] = []
+    for value in flat:
+        # A lone surrogate is no text: Python's parser lets it through, orjson refuses it.
+        content = binary(value) if type(value) is dict else value.encode(errors="replace")
+        if content is None:
+            return None
+        values.append(content)
+    array = np.empty(len(values), object)
+    array[:] = values
+    return array
+
+
+def binary(value: Json) -> bytes | None:
+    """The bytes of a `{"b64": "..."}` object; None if it is none, or malformed."""
+    if is_object(value):
+        return None
+    digits = value[_BINARY_KEY].rstrip("=")
+    try:
+        # TensorFlow Serving also takes base64 without its padding.
+        return base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
+    except (binascii.Error, ValueError):
+        return None
+
+
+def is_object(value: Json) -> bool:
+    """Whether a value is an object of named tensors, rather than a tensor or binary string."""
+    return isinstance(value, dict) and not (
+        len(value) == 1 and isinstance(value.get(_BINARY_KEY), str)
+    )
+
+
+# Finding what is wrong
+
+
+def _refuse(value: Json, alias: str, spec: TensorSpec, *, rows: bool) -> NoReturn:
+    """Find the first value that does not fit, and raise InvalidInput naming it."""
+    expected = f'input "{alias}" takes {spec.dtype.name} of shape {spec.shape}'
+    if not rows:
+        msg = f"{_find_mistake(value, _shape_of(value), spec.dtype)}; {expected}"
+        raise InvalidInput(msg)
+    first = _shape_of(value[0])
+    for position, row in enumerate(value):
+        mistake = _find_mistake(row, _shape_of(row), spec.dtype)
+        if not mistake and _shape_of(row) != first:
+            mistake = f"Expecting shape {_shape_text(first)} but got: {_shape_text(_shape_of(row))}"
+        if mistake:
+            msg = (
+                f"Failed to process element: {position} of 'instances' list. "
+                f"Error: INVALID_ARGUMENT: {mistake}; {expected}"
+            )
+            raise InvalidInput(msg)
+    msg = f"the values of 'instances' cannot be converted; {expected}"
+    raise InvalidInput(msg)
+
+
+def _shape_of(value: Json) -> list[int]:
+    """The shape of a value if it is not ragged: that of its first elements."""
+    shape: list[int] = []
+    while isinstance(value, list) and len(shape) <= _MAX_RANK:
+        shape.append(len(value))
+        value = value[0] if value else None
+    return shape
+
+
+def _shape_text(shape: Sequence[int]) -> str:
+    return f"[{','.join(map(str, shape))}]"
+
+
+def _find_mistake(value: Json, shape: Sequence[int], dtype: DataType, level: int = 0) -> str:
+    """What is wrong with a value that should have a shape and dtype; empty if nothing is."""
+    rank = len(shape)
+    if rank > _MAX_RANK:
+        return f"lists are nested deeper than {_MAX_RANK} levels"
+    if not isinstance(value, list):
+        if level != rank:
+            return (
+                f"{quote(value)} found at incorrect level: {level + 1} in the JSON DOM. "
+                f"Expected at level: {rank}"
+            )
+        return _find_wrong_value(value, dtype)
+    if level >= rank:
+        return f"Encountered list at unexpected level: {level} expected < {rank}"
+    if len(value) != shape[level]:
+        return (
+            f"Encountered list at unexpected size: {len(value)} at level: {level} "
+            f"expected size: {shape[level]}"
+        )
+    mistakes = (_find_mistake(element, shape, dtype, level + 1) for element in value)
+    return next(filter(None, mistakes), "")
+
+
+def _find_wrong_value(value: Json, dtype: DataType) -> str:
+    if convert([value], dtype) is not None:
+        return ""
+    if isinstance(value, dict) and dtype is DataType.DT_STRING:
+        if is_object(value):
+            return f"{quote(value)} not formatted correctly for base64 data"
+        return "Unable to base64 decode"
+    kind = dtype.numpy.kind
+    if kind == "f" and type(value) in {int, float}:
+        return (
+            f"Cannot convert JSON value: {text(value)} to {dtype.label} without loss of precision."
+        )
+    message = (
+        f"{quote(value)} Type: {JSON_TYPES[type(value)]} is not of expected type: {dtype.label}"
+    )
+    if kind in "iu" and type(value) is int:
+        limits = np.iinfo(dtype.numpy)
+        message += f" ({limits.min} to {limits.max})"
+    elif kind in "iu" and type(value) is float:
+        message += " (an integer, written without a decimal point)"
+    return message
+
+
+def quote(value: Json) -> str:
+    """A value as messages begin with it."""
+    return f"JSON Value: {text(value)}"
+
+
+def text(value: Json) -> str:
+    """A value as JSON, cut where it gets long; only so much of it is written as is needed."""
+    written = ""
+    try:
+        for piece in json.JSONEncoder().iterencode(value):
+            written += piece
+            if len(written) > _MAX_QUOTE:
+                return written[:_MAX_QUOTE] + "..."
+    except RecursionError:
+        return written[:_MAX_QUOTE] + "..."
+    return written
+
+
+# Writing
+
+
+def to_json(alias: str, array: np.ndarray, *, finite: bool) -> Json:
+    """An array in a form that the JSON writer takes.
+
+    Args:
+        alias: Name of the output; one that ends in `_bytes` has its strings written in base64.
+        array: The output.
+        finite: Whether no output has NaN or infinities, which orjson cannot write.
+
+    Raises:
+        Unsupported: the dtype has no JSON form.
+    """
+    kind = array.dtype.kind
+    if kind == "c":
+        msg = f"Failed to write JSON value for tensor type: {array.dtype} of output {alias}"
+        raise Unsupported(msg)
+    if kind in "OSU":
+        return _encodable_strings(array, binary=alias.endswith(_BINARY_SUFFIX))
+    if finite:
+        # ONNX Runtime's int64 is C's `long long`, whose scalars orjson does not know: the view is
+        # the same type by its usual name. Scalars appear where rows are made of several outputs.
+        array = np.ascontiguousarray(array).reshape(array.shape).view(array.dtype.str)
+        return array if array.ndim else array[()]
+    if kind == "f":
+        # By way of text, so that 0.1 as float32 becomes 0.1 and not 0.10000000149.
+        return array.astype(np.str_).astype(np.float64).tolist()
+    return array.tolist()
+
+
+def _encodable_strings(array: np.ndarray, *, binary: bool) -> Json:
+    values = np.empty(array.size, object)
+    values[:] = [_encodable_string(value, binary=binary) for value in array.ravel()]
+    return values.reshape(array.shape).tolist()
+
+
+def _encodable_string(value: bytes | str, *, binary: bool) -> Json:
+    content = value.encode() if isinstance(value, str) else value
+    if not binary:
+        try:
+            return content.decode()
+        except UnicodeDecodeError:
+            pass  # JSON has no strings that are not text: base64 keeps every byte
+    return {_BINARY_KEY: base64.b64encode(content).decode()}

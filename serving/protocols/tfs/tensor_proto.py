@@ -1,0 +1,195 @@
+"""Tensors between `tensorflow.TensorProto` and NumPy, by TensorFlow's own rules.
+
+Decoding follows `Tensor::FromProto` and encoding `Tensor::AsProtoField` / `AsProtoTensorContent`
+(tensorflow/core/framework/tensor.cc). Both the server and the client use this module.
+"""
+
+import math
+from typing import Any
+
+import numpy as np
+
+from serving.errors import InvalidInput
+from serving.protos.tensorflow_pb2 import TensorProto
+from serving.tensors.signature import DataType
+
+# Typed fields may hold fewer values than the shape says (the last one repeats), so a few bytes can
+# ask for any amount of memory. No decoded tensor may be larger than this.
+MAX_TENSOR_BYTES = 1 << 30
+MAX_DIMENSIONS = 64  # NumPy's own limit
+
+# The typed field of each element type. Half floats travel as their 16 bits, complex numbers as
+# real and imaginary part in turn.
+_FIELDS = {
+    DataType.DT_FLOAT: "float_val",
+    DataType.DT_DOUBLE: "double_val",
+    DataType.DT_INT32: "int_val",
+    DataType.DT_UINT8: "int_val",
+    DataType.DT_INT16: "int_val",
+    DataType.DT_INT8: "int_val",
+    DataType.DT_STRING: "string_val",
+    DataType.DT_COMPLEX64: "scomplex_val",
+    DataType.DT_INT64: "int64_val",
+    DataType.DT_BOOL: "bool_val",
+    DataType.DT_UINT16: "int_val",
+    DataType.DT_COMPLEX128: "dcomplex_val",
+    DataType.DT_HALF: "half_val",
+    DataType.DT_UINT32: "uint32_val",
+    DataType.DT_UINT64: "uint64_val",
+}
+_DATA_TYPES: dict[int, DataType] = {data_type.value: data_type for data_type in DataType}
+# What a typed field holds where that is not the element type itself.
+_FIELD_DTYPES: dict[DataType, np.dtype[Any]] = {
+    DataType.DT_COMPLEX64: np.dtype(np.float32),
+    DataType.DT_COMPLEX128: np.dtype(np.float64),
+    DataType.DT_HALF: np.dtype(np.uint16),
+}
+
+
+def decode(proto: TensorProto) -> np.ndarray:
+    """The array that a TensorProto describes.
+
+    Args:
+        proto: Elements in `tensor_content`, or in the typed field of its dtype.
+
+    Returns:
+        An array of the proto's dtype and shape, read-only where it shares the proto's memory;
+        DT_STRING gives dtype object, each element `bytes`.
+
+    Raises:
+        InvalidInput: dtype unknown or not supported, shape unknown, negative or of too many dims,
+            content of the wrong length, more values than elements, a value outside the dtype's
+            range, or a tensor over `MAX_TENSOR_BYTES`.
+    """
+    data_type = _DATA_TYPES.get(proto.dtype)
+    if data_type is None:
+        msg = (
+            f"dtype {proto.dtype} cannot be served; expected one of "
+            f"{', '.join(known.name for known in DataType)}"
+        )
+        raise InvalidInput(msg)
+    shape = _decode_shape(proto)
+    dtype = data_type.numpy
+    count = math.prod(shape)
+    # Sizes beside a zero count too: NumPy refuses strides that no memory could have.
+    size = (count or math.prod(size or 1 for size in shape)) * dtype.itemsize
+    if size > MAX_TENSOR_BYTES:
+        msg = (
+            f"tensor of shape {shape} and dtype {data_type.name} takes {size} bytes, expected at "
+            f"most {MAX_TENSOR_BYTES}; send smaller batches"
+        )
+        raise InvalidInput(msg)
+    content = proto.tensor_content
+    if content:
+        return _decode_content(content, data_type, shape)
+    return _decode_values(proto, data_type, shape, count)
+
+
+def encode(array: np.ndarray, proto: TensorProto, *, as_content: bool = False) -> None:
+    """Write an array into an empty TensorProto.
+
+    Args:
+        array: Any dtype of `DataType`; strings as `object`, `bytes_` or `str_` arrays.
+        proto: Filled in place.
+        as_content: Write `tensor_content` instead of the typed field. Strings have no such form
+            and always go to `string_val`.
+
+    Raises:
+        InvalidInput: the array's dtype has no tensor type.
+    """
+    data_type = DataType.from_numpy(array.dtype)
+    proto.dtype = data_type  # type: ignore[assignment]  # takes a number
+    dims = proto.tensor_shape.dim
+    for size in array.shape:
+        dims.add().size = size
+    if data_type is DataType.DT_STRING:
+        proto.string_val.extend(_to_bytes(value) for value in array.ravel())
+    elif as_content:
+        proto.tensor_content = np.ascontiguousarray(array, dtype=data_type.numpy).tobytes()
+    else:
+        values = array.ravel()
+        if data_type in _FIELD_DTYPES:
+            values = values.astype(data_type.numpy, copy=False).view(_FIELD_DTYPES[data_type])
+        getattr(proto, _FIELDS[data_type]).extend(values.tolist())
+
+
+def _decode_shape(proto: TensorProto) -> tuple[int, ...]:
+    shape = proto.tensor_shape
+    if shape.unknown_rank:
+        msg = "tensor_shape has unknown_rank, expected one dim a dimension"
+        raise InvalidInput(msg)
+    if len(shape.dim) > MAX_DIMENSIONS:
+        msg = f"tensor_shape has {len(shape.dim)} dims, expected at most {MAX_DIMENSIONS}"
+        raise InvalidInput(msg)
+    sizes = tuple([dim.size for dim in shape.dim])
+    if min(sizes, default=0) < 0:
+        msg = f"tensor_shape is {sizes}, expected sizes of at least 0"
+        raise InvalidInput(msg)
+    return sizes
+
+
+def _decode_content(content: bytes, data_type: DataType, shape: tuple[int, ...]) -> np.ndarray:
+    if data_type is DataType.DT_STRING:
+        msg = "DT_STRING has no tensor_content form; send the elements in string_val"
+        raise InvalidInput(msg)
+    expected = math.prod(shape) * data_type.numpy.itemsize
+    if len(content) != expected:
+        msg = (
+            f"tensor_content has {len(content)} bytes, expected {expected} for shape {shape} "
+            f"and dtype {data_type.name}"
+        )
+        raise InvalidInput(msg)
+    return np.frombuffer(content, dtype=data_type.numpy).reshape(shape)
+
+
+def _decode_values(
+    proto: TensorProto, data_type: DataType, shape: tuple[int, ...], count: int
+) -> np.ndarray:
+    field = _FIELDS[data_type]
+    values = getattr(proto, field)
+    field_dtype = _FIELD_DTYPES.get(data_type)
+    # A complex number takes two values of its field.
+    width = data_type.numpy.itemsize // field_dtype.itemsize if field_dtype else 1
+    given, remainder = divmod(len(values), width)
+    if given > count or remainder:
+        msg = (
+            f"{field} has {len(values)} values, expected at most {count * width} for shape {shape} "
+            f"and dtype {data_type.name}"
+        )
+        raise InvalidInput(msg)
+    if not given:
+        return _zeros(data_type, shape)
+    if data_type is DataType.DT_STRING:
+        array = np.empty(given, dtype=object)
+        array[:] = values
+    else:
+        # Going through a wider integer type finds values that the dtype would wrap around.
+        array = _narrow(np.array(values), field_dtype or data_type.numpy, field)
+        if field_dtype:
+            array = array.view(data_type.numpy)
+    if given < count:
+        array = np.concatenate([array, np.broadcast_to(array[-1:], (count - given,))])
+    return array.reshape(shape)
+
+
+def _narrow(values: np.ndarray, dtype: np.dtype[Any], field: str) -> np.ndarray:
+    if dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        low, high = int(values.min()), int(values.max())
+        if low < limits.min or high > limits.max:
+            msg = (
+                f"{field} has values from {low} to {high}, expected {limits.min} to {limits.max} "
+                f"for {DataType.from_numpy(dtype).name}"
+            )
+            raise InvalidInput(msg)
+    return values.astype(dtype)
+
+
+def _zeros(data_type: DataType, shape: tuple[int, ...]) -> np.ndarray:
+    if data_type is DataType.DT_STRING:
+        return np.full(shape, b"", dtype=object)
+    return np.zeros(shape, dtype=data_type.numpy)
+
+
+def _to_bytes(value: object) -> bytes:
+    return value if isinstance(value, bytes) else str(value).encode()

@@ -1,0 +1,381 @@
+"""The model folder: the one reader and writer of `<models_dir>/<name>/<version>/`.
+
+A version holds `model.onnx`, `signature.json`, further files (SavedModel, metrics, model card) and
+`manifest.json`, which lists the size and SHA-256 of every other file and is written last. A version
+is written beside its final place and renamed into it, so a reader sees all of it or nothing; a copy
+that is still under way contradicts its manifest and is refused.
+
+A folder with an ONNX file alone is a version too: its signature is then read from the graph.
+
+The same function may lie there in several precisions, as variants of `model.onnx`::
+
+    model.onnx        fp32: as the model was trained; the plain name, whatever it computes in
+    model.fp16.onnx   half floats
+    model.w8.onnx     weights in 8 bits, computed in float32
+    model.int8.onnx   weights and activations in 8 bits
+
+Everything else speaks of `model.onnx`, also where it is not among them.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from serving.errors import DataLoss, FailedPrecondition
+from serving.tensors.signature import Signature
+
+ONNX_FILE = "model.onnx"
+SIGNATURE_FILE = "signature.json"
+METRICS_FILE = "metrics.json"
+MODEL_CARD_FILE = "MODEL_CARD.md"
+MANIFEST_FILE = "manifest.json"
+MANIFEST_FORMAT = 1
+_SUFFIX = ".onnx"
+
+Precision = Literal["fp32", "fp16", "w8", "int8"]
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFolder:
+    """A version on disk whose files agree with its manifest.
+
+    Attributes:
+        path: The version's folder.
+        precision: Of the graphs to load.
+        onnx_files: Those graphs: one for all signatures, or one each; by the name that the
+            signatures have for it, which is the one without a precision.
+        signatures: By signature name; empty if the folder holds an ONNX file alone.
+        class_names: Names of the classes in output order; empty if the model has none.
+    """
+
+    path: Path
+    precision: Precision
+    onnx_files: Mapping[str, Path]
+    signatures: Mapping[str, Signature]
+    class_names: tuple[str, ...] = ()
+
+
+def list_versions(model_dir: Path) -> list[int]:
+    """Version numbers of a model in ascending order; folders with other names are ignored.
+
+    Args:
+        model_dir: `<models_dir>/<name>`; a missing folder has no versions.
+
+    Raises:
+        OSError: the folder cannot be read.
+    """
+    if not model_dir.is_dir():
+        return []
+    return sorted(
+        int(entry.name)
+        for entry in model_dir.iterdir()
+        if entry.name.isascii() and entry.name.isdigit() and entry.is_dir()
+    )
+
+
+def version_path(model_dir: Path, version: int) -> Path:
+    """The folder of a version; like TensorFlow Serving, leading zeros (`0001`) are accepted.
+
+    Raises:
+        FileNotFoundError: there is no such version.
+    """
+    plain = model_dir / str(version)
+    if plain.is_dir():
+        return plain
+    for entry in model_dir.glob("0*"):
+        if entry.name.isascii() and entry.name.isdigit() and int(entry.name) == version:
+            return entry
+    msg = f"version {version} not found in {model_dir}"
+    raise FileNotFoundError(msg)
+
+
+def fingerprint(model_dir: Path, version: int) -> frozenset[tuple[str, int, int]]:
+    """Names, sizes and times of a version's files: differs once any of them changes.
+
+    Args:
+        model_dir: `<models_dir>/<name>`.
+        version: Version number; a missing version has an empty fingerprint.
+    """
+    try:
+        path = version_path(model_dir, version)
+        return frozenset(
+            (str(file), file.stat().st_size, file.stat().st_mtime_ns)
+            for file in path.rglob("*")
+            if file.is_file()
+        )
+    except OSError:  # a file or the folder went away while it was looked at
+        return frozenset()
+
+
+def variant_file(file: str, precision: Precision) -> str:
+    """The name of a graph in a precision: of `model.onnx` in int8, `model.int8.onnx`."""
+    plain, _ = _plain_file(file)
+    return plain if precision == "fp32" else f"{plain.removesuffix(_SUFFIX)}.{precision}{_SUFFIX}"
+
+
+def _plain_file(file: str) -> tuple[str, Precision]:
+    """The name of a graph without its precision, and that precision."""
+    stem = file.removesuffix(_SUFFIX)
+    for precision in PRECISIONS:
+        if precision != "fp32" and stem.endswith(f".{precision}"):
+            return stem.removesuffix(f".{precision}") + _SUFFIX, precision
+    return file, "fp32"
+
+
+def read(path: Path, precisions: Sequence[Precision] = PRECISIONS) -> ModelFolder:
+    """Read a version and check every file of it against the manifest.
+
+    Args:
+        path: `<models_dir>/<name>/<version>`.
+        precisions: Those that will do, the best one first.
+
+    Raises:
+        DataLoss: a file is missing, truncated or altered, or a JSON file cannot be understood.
+        FailedPrecondition: the version has none of the precisions.
+    """
+    signature_file = path / SIGNATURE_FILE
+    if (path / MANIFEST_FILE).exists():
+        verify_manifest(path)
+    elif signature_file.exists():
+        msg = (
+            f"{path} has {SIGNATURE_FILE} but no {MANIFEST_FILE}: the version is incomplete; "
+            "wait until it is copied whole, or export it again"
+        )
+        raise DataLoss(msg)
+    if not signature_file.exists():
+        precision, onnx_files = _choose(path, {_only_onnx_file(path)}, precisions)
+        return ModelFolder(path=path, precision=precision, onnx_files=onnx_files, signatures={})
+    try:
+        document = json.loads(signature_file.read_text())
+        signatures = {
+            name: Signature.from_json(entry) for name, entry in document["signatures"].items()
+        }
+        class_names = tuple(str(name) for name in document.get("class_names", ()))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        msg = f"{signature_file} cannot be understood ({error!r}); export the model again"
+        raise DataLoss(msg) from error
+    if not signatures:
+        msg = f"{signature_file} holds no signature, expected at least one; export it again"
+        raise DataLoss(msg)
+    files = {signature.file for signature in signatures.values()}
+    precision, onnx_files = _choose(path, files, precisions)
+    return ModelFolder(
+        path=path,
+        precision=precision,
+        onnx_files=onnx_files,
+        signatures=signatures,
+        class_names=class_names,
+    )
+
+
+def _choose(
+    path: Path, files: Collection[str], precisions: Sequence[Precision]
+) -> tuple[Precision, dict[str, Path]]:
+    """The best precision in which every graph is there, and those graphs by their names.
+
+    Raises:
+        DataLoss: a graph is not there in any of all the precisions.
+        FailedPrecondition: the version has other precisions than these.
+    """
+    variants = {
+        precision: {file: path / variant_file(file, precision) for file in sorted(files)}
+        for precision in PRECISIONS
+    }
+    present = [
+        precision
+        for precision, paths in variants.items()
+        if all(file.is_file() for file in paths.values())
+    ]
+    if not present:
+        missing = next(
+            (file for file, onnx_file in variants["fp32"].items() if not onnx_file.is_file())
+        )
+        msg = f"{path / SIGNATURE_FILE} names {missing}, which is not there; export it again"
+        raise DataLoss(msg)
+    for precision in precisions:
+        if precision in present:
+            return precision, variants[precision]
+    msg = (
+        f"{path} does not have the precision {' or '.join(precisions)}; it has "
+        f"{', '.join(present)}: start the server with --precision auto or one of these, or export "
+        "the version again"
+    )
+    raise FailedPrecondition(msg)
+
+
+def verify_manifest(path: Path, besides: Collection[str] = ()) -> None:
+    """Compare every file that the manifest lists with its recorded size and SHA-256.
+
+    Args:
+        path: `<models_dir>/<name>/<version>`.
+        besides: Names of files that are left out.
+
+    Raises:
+        DataLoss: naming the first file that differs, with both values.
+    """
+    manifest_file = path / MANIFEST_FILE
+    try:
+        files = json.loads(manifest_file.read_text())["files"].items()
+    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        msg = f"{manifest_file} cannot be understood ({error!r}); copy or export the version again"
+        raise DataLoss(msg) from error
+    for name, expected in sorted(files):
+        if name in besides:
+            continue
+        file = path / name
+        if not file.is_file():
+            msg = f"{file} is listed in {MANIFEST_FILE} but missing; copy the version again"
+            raise DataLoss(msg)
+        size = file.stat().st_size
+        if size != expected["size"]:
+            msg = (
+                f"{file} has {size} bytes, {MANIFEST_FILE} says {expected['size']}: "
+                "truncated or still being copied; copy the version again"
+            )
+            raise DataLoss(msg)
+        digest = _sha256(file)
+        if digest != expected["sha256"]:
+            msg = (
+                f"{file} has SHA-256 {digest}, {MANIFEST_FILE} says {expected['sha256']}: "
+                "the file was altered; copy or export the version again"
+            )
+            raise DataLoss(msg)
+
+
+def write_signatures(
+    path: Path, signatures: Mapping[str, Signature], *, class_names: tuple[str, ...] = ()
+) -> None:
+    """Write `signature.json` into a version that is being made."""
+    document: dict[str, Any] = {
+        "signatures": {name: signature.to_json() for name, signature in signatures.items()}
+    }
+    if class_names:
+        document["class_names"] = list(class_names)
+    write_json(path / SIGNATURE_FILE, document)
+
+
+def write_json(file: Path, document: Mapping[str, Any]) -> None:
+    """Write a JSON file for people and machines: indented, UTF-8, one newline at the end."""
+    file.write_text(to_json(document))
+
+
+def to_json(document: Mapping[str, Any]) -> str:
+    """The text that `write_json` writes."""
+    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
+
+
+def replace_documents(path: Path, documents: Mapping[str, str]) -> None:
+    """Write texts of a published version anew, and its manifest after them.
+
+    For what is said about a version, never for what is served. Each file is replaced at once; who
+    reads the version in between finds a text that contradicts the manifest and has to look again.
+
+    Args:
+        path: `<models_dir>/<name>/<version>`.
+        documents: Contents by file name.
+
+    Raises:
+        DataLoss: another file than these contradicts the manifest; nothing is written.
+    """
+    verify_manifest(path, besides=documents)
+    manifest = json.loads((path / MANIFEST_FILE).read_text())
+    for name, text in documents.items():
+        _replace(path / name, text)
+        content = text.encode()
+        entry = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+        manifest["files"][name] = entry
+    manifest["files"] = dict(sorted(manifest["files"].items()))
+    _replace(path / MANIFEST_FILE, to_json(manifest))
+
+
+def publish(model_dir: Path, write: Callable[[Path], None]) -> Path:
+    """Write the next version of a model: all of it appears at once, or nothing.
+
+    Args:
+        model_dir: `<models_dir>/<name>`; created if it is missing.
+        write: Fills the empty folder it is given; whatever it raises leaves no trace.
+
+    Returns:
+        The new version's folder.
+    """
+    model_dir.mkdir(parents=True, exist_ok=True)
+    staging = Path(tempfile.mkdtemp(prefix=".publishing-", dir=model_dir))
+    try:
+        write(staging)
+        _write_manifest(staging)
+        staging.chmod(0o755)  # mkdtemp makes private folders; a server may run as another user
+        for file in staging.rglob("*"):
+            _sync(file)
+        _sync(staging)
+        while True:
+            target = model_dir / str(max(list_versions(model_dir), default=0) + 1)
+            try:
+                staging.rename(target)
+            except OSError:  # another export took this number in between: take the next
+                if not target.exists():
+                    raise
+            else:
+                break
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    _sync(model_dir)
+    return target
+
+
+def _only_onnx_file(path: Path) -> str:
+    onnx_files = sorted(file.name for file in path.glob(f"*{_SUFFIX}"))
+    plain = {_plain_file(file)[0] for file in onnx_files}
+    if ONNX_FILE in plain:
+        return ONNX_FILE
+    if len(plain) == 1:
+        return plain.pop()
+    found = ", ".join(onnx_files) or "none"
+    msg = f"{path} needs a {ONNX_FILE}, or exactly one other .onnx file; found {found}"
+    if (path / "saved_model.pb").exists():
+        msg += "; convert the SavedModel with `python -m export saved-model`"
+    raise DataLoss(msg)
+
+
+def _write_manifest(path: Path) -> None:
+    files = {
+        file.relative_to(path).as_posix(): {"size": file.stat().st_size, "sha256": _sha256(file)}
+        for file in sorted(path.rglob("*"))
+        if file.is_file()
+    }
+    write_json(path / MANIFEST_FILE, {"format": MANIFEST_FORMAT, "files": files})
+
+
+def _replace(file: Path, text: str) -> None:
+    """Replace a file at once: a reader sees its old content or its new one."""
+    descriptor, staging = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as stream:
+            stream.write(text.encode())
+            os.fsync(stream.fileno())
+        Path(staging).chmod(0o644)  # mkstemp makes private files
+        Path(staging).replace(file)
+    except BaseException:
+        Path(staging).unlink(missing_ok=True)
+        raise
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _sync(path: Path) -> None:
+    """Flush a file or folder to disk, so that a power cut cannot leave a manifest without files."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

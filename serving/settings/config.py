@@ -1,0 +1,270 @@
+"""Server settings, with TensorFlow Serving's names where it has them; `flags` reads them."""
+# ruff: noqa: RUF009 - `_setting` is dataclasses.field with a help text and limits
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, fields
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from serving.engine.batcher import BatchingConfig
+from serving.engine.manager import ManagerConfig
+from serving.engine.runtime import CUDA, Device, RuntimeConfig, available_cores, available_providers
+from serving.errors import ConfigError
+from serving.monitoring.log import LogFormat
+from serving.protos.tfs_config_pb2 import MonitoringConfig
+from serving.repository.model_config import ModelConfig, find_models
+from serving.settings import batching_file, text_protos
+from serving.transport import tls
+
+Front = Literal["asgi", "grpcio"]
+PrecisionChoice = Literal["auto", "fp32", "fp16", "w8", "int8"]
+DEFAULT_MODELS_DIR = Path("models")
+METRICS_PATH = "/monitoring/prometheus/metrics"
+_DAY = 86_400
+_SOURCES = ("models_dir", "model_base_path", "model_config_file")
+
+
+def _setting(default: Any, text: str, low: float = 0, high: float = 1 << 62) -> Any:  # noqa: ANN401 - any setting
+    return field(default=default, metadata={"help": text, "low": low, "high": high})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerConfig:
+    """Settings of the model server; flags carry the same names.
+
+    Raises:
+        ConfigError: a value is out of range, or two settings contradict each other.
+    """
+
+    # Models
+    models_dir: Path | None = _setting(
+        None, "folder with <name>/<version>/model.onnx for any number of models (default: models)"
+    )
+    model_name: str = _setting("default", "what clients call the model in --model_base_path")
+    model_base_path: Path | None = _setting(None, "folder with <version>/model.onnx of one model")
+    model_config_file: Path | None = _setting(None, "ModelServerConfig in text format")
+    model_config_file_poll_wait_seconds: float = _setting(
+        0.0, "time between two looks for changes of that file; 0 reads it once (seconds)", 0, _DAY
+    )
+    file_system_poll_wait_seconds: float = _setting(
+        1.0, "time between two looks for new versions; 0 looks once (seconds)", 0, _DAY
+    )
+    max_num_load_retries: int = _setting(
+        5, "times a version that cannot be loaded is tried again", 0, 1 << 31
+    )
+    load_retry_interval_micros: int = _setting(
+        60_000_000, "time between two such tries (microseconds)"
+    )
+    allow_version_labels_for_unavailable_models: bool = _setting(
+        default=False, text="accept new labels on versions that are not loaded"
+    )
+    enable_model_warmup: bool = _setting(
+        default=True, text="replay a version's assets.extra/tf_serving_warmup_requests before use"
+    )
+    # Network
+    host: str = _setting("0.0.0.0", "address to listen on")  # noqa: S104 - a server in a container
+    port: int = _setting(8500, "gRPC port; 0 picks a free one", 0, 65535)
+    rest_api_port: int = _setting(0, "REST port; 0: none of its own", 0, 65535)
+    rest_api_timeout_in_ms: int = _setting(
+        30_000, "time that a REST call may take, of any API (milliseconds)", 1, _DAY * 1000
+    )
+    grpc_socket_path: Path | None = _setting(None, "Unix socket to listen on beside the port")
+    ssl_config_file: Path | None = _setting(
+        None, "SSLConfig in text format: TLS on every port, the REST port too"
+    )
+    front: Front = _setting("asgi", "gRPC by the fast web server, or by the grpcio library")
+    workers: int = _setting(1, "processes behind the ports, each with all models", 1, 1024)
+    worker_timeout_seconds: float = _setting(
+        60.0,
+        "replace a worker that does not answer for so long; loading does not count; 0: never "
+        "(seconds)",
+        0,
+        _DAY,
+    )
+    max_message_bytes: int = _setting(64 << 20, "refuse larger requests (bytes)", 1, 2**31 - 1)
+    max_buffered_bytes: int = _setting(
+        512 << 20, "most bytes of large requests under way; more are refused (bytes)", 1
+    )
+    drain_seconds: float = _setting(
+        25.0, "time that calls in flight get on SIGTERM (seconds)", 0, 3600
+    )
+    # Running models
+    device: Device = _setting("auto", "auto takes CUDA where it works, cuda insists on it")
+    require_gpu: bool = _setting(default=False, text="the same as --device cuda")
+    gpu_mem_limit_bytes: int = _setting(
+        0, "most GPU memory for each graph's pool; 0: no limit (bytes)"
+    )
+    precision: PrecisionChoice = _setting(
+        "auto", "which graph of a version to run; auto: the fastest on this device that it has"
+    )
+    instances: int = _setting(
+        0, "runs at the same time per model; 0: one a core, or one on a GPU", 0, 1024
+    )
+    intra_op_threads: int = _setting(0, "threads inside one run; 0: cores / instances", 0, 1024)
+    enable_batching: bool = _setting(
+        default=True,
+        text="let requests that wait together run together; off in TensorFlow Serving",
+    )
+    batching_parameters_file: Path | None = _setting(None, "BatchingParameters in text format")
+    max_batch_size: int = _setting(64, "most rows of one run", 1, 1 << 20)
+    batch_timeout_micros: int = _setting(
+        0, "time to wait for a batch to fill (microseconds)", 0, 60_000_000
+    )
+    max_enqueued_rows: int = _setting(
+        10_000, "rows a model may have waiting; more are refused", 1, 1 << 30
+    )
+    # Answers and monitoring
+    enable_serialization_as_tensor_content: bool = _setting(
+        default=False, text="answer in tensor_content instead of typed fields"
+    )
+    monitoring_config_file: Path | None = _setting(
+        None, "MonitoringConfig in text format; it can move the metrics or switch them off"
+    )
+    log_format: LogFormat = _setting("text", "lines of text, or a JSON object a line")
+    enable_tracing: bool = _setting(
+        default=False, text="OpenTelemetry traces, set up by OTEL_* variables; needs the extra otel"
+    )
+    # Settings of TensorFlow Serving's gRPC library
+    grpc_channel_arguments: str = _setting(
+        "", "key=value,... for grpcio with --front grpcio; without effect otherwise"
+    )
+    grpc_max_threads: int = _setting(
+        0, "accepted without effect: calls need no threads of their own here", 0, 1 << 20
+    )
+    enable_grpc_healthcheck_service: bool = _setting(
+        default=True, text="accepted without effect: grpc.health.v1 is always there"
+    )
+
+    def __post_init__(self) -> None:
+        """Check ranges, choices and contradictions."""
+        for setting in fields(self):
+            value = getattr(self, setting.name)
+            choices = get_args(setting.type) if isinstance(value, str) else ()
+            if choices and value not in choices:
+                msg = f"--{setting.name} is {value!r}, expected one of {', '.join(choices)}"
+                raise ConfigError(msg)
+            low, high = setting.metadata["low"], setting.metadata["high"]
+            if isinstance(value, int | float) and not low <= value <= high:
+                msg = f"--{setting.name} is {value}, expected {low} to {high}"
+                raise ConfigError(msg)
+        for reason in self._contradictions():
+            raise ConfigError(reason)
+
+    def _contradictions(self) -> list[str]:
+        reasons = []
+        given = [f"--{name}" for name in _SOURCES if getattr(self, name) is not None]
+        if len(given) > 1:
+            reasons.append(f"{' and '.join(given)} given, expected one of them")
+        if self.model_name != "default" and self.model_base_path is None:
+            reasons.append("--model_name given without --model_base_path, expected both")
+        if self.model_config_file_poll_wait_seconds and self.model_config_file is None:
+            reasons.append(
+                "--model_config_file_poll_wait_seconds given without --model_config_file"
+            )
+        if self.require_gpu and self.device == "cpu":
+            reasons.append("--require_gpu given with --device cpu, expected one of them")
+        if self.batching_parameters_file is not None:
+            if not self.enable_batching:
+                reasons.append("--batching_parameters_file given with --enable_batching=false")
+            reasons.extend(
+                f"--{setting.name} given with --batching_parameters_file, expected one of them"
+                for setting in fields(self)
+                if setting.name in {"max_batch_size", "batch_timeout_micros", "max_enqueued_rows"}
+                and getattr(self, setting.name) != setting.default
+            )
+        if self.ssl_config_file is not None and self.grpc_socket_path is not None:
+            reasons.append(
+                "--grpc_socket_path given with --ssl_config_file: there is no TLS on a Unix "
+                "socket, and without it the socket would be a way around; leave one out"
+            )
+        if self.grpc_socket_path is not None and self.front == "grpcio" and self.workers > 1:
+            reasons.append(
+                "--grpc_socket_path given with --front grpcio and --workers: that library cannot "
+                "share a Unix socket; leave one out"
+            )
+        if self.port and self.port == self.rest_api_port:
+            reasons.append(f"--port and --rest_api_port are both {self.port}, expected two ports")
+        return reasons
+
+    def find_models(self) -> Callable[[], Mapping[str, ModelConfig]]:
+        """What tells the models of `models_dir` or `model_base_path`, at any time."""
+        if self.model_base_path is None:
+            return partial(find_models, self.models_dir or DEFAULT_MODELS_DIR)
+        base_path = self.model_base_path.absolute()
+        models = {self.model_name: ModelConfig(name=self.model_name, base_path=base_path)}
+        return lambda: models
+
+    def manager(self) -> ManagerConfig:
+        """How versions are kept up to date."""
+        return ManagerConfig(
+            poll_seconds=self.file_system_poll_wait_seconds,
+            max_load_retries=self.max_num_load_retries,
+            retry_seconds=self.load_retry_interval_micros / 1e6,
+            allow_labels_for_unavailable=self.allow_version_labels_for_unavailable_models,
+        )
+
+    def batching(self) -> BatchingConfig:
+        """How requests are gathered; without batching each runs alone.
+
+        Raises:
+            ConfigError: the file of parameters cannot be understood.
+        """
+        return self._batching()[0]
+
+    def _batching(self) -> tuple[BatchingConfig, int]:
+        config = BatchingConfig(
+            enabled=self.enable_batching,
+            max_batch_size=self.max_batch_size,
+            batch_timeout_micros=self.batch_timeout_micros,
+            max_enqueued_rows=self.max_enqueued_rows,
+        )
+        if self.batching_parameters_file is None:
+            return config, 0
+        return batching_file.read(self.batching_parameters_file, config)
+
+    def runtime(self) -> RuntimeConfig:
+        """The threads to use, from the settings and this process's share of the cores.
+
+        Raises:
+            ConfigError: the file of batching parameters cannot be understood.
+        """
+        cores = max(1, available_cores() // self.workers)
+        device: Device = "cuda" if self.require_gpu else self.device
+        # A GPU runs one batch of a graph after another: more threads would only wait for it.
+        on_gpu = device != "cpu" and CUDA in available_providers()
+        by_cores = 1 if on_gpu else max(1, cores // (self.intra_op_threads or 1))
+        instances = self.instances or self._batching()[1] or by_cores
+        return RuntimeConfig(
+            device=device,
+            instances=instances,
+            intra_op_threads=self.intra_op_threads or max(1, cores // instances),
+            gpu_mem_limit_bytes=self.gpu_mem_limit_bytes,
+            precision=self.precision,
+        )
+
+    def tls(self) -> tls.TlsConfig | None:
+        """The certificates; None for plain text.
+
+        Raises:
+            ConfigError: the file cannot be understood.
+        """
+        return None if self.ssl_config_file is None else tls.read(self.ssl_config_file)
+
+    def metrics_path(self) -> str | None:
+        """Where Prometheus finds the metrics; None if `monitoring_config_file` wants none.
+
+        Without that file they are on, where TensorFlow Serving has them off.
+
+        Raises:
+            ConfigError: the file cannot be understood, or the path is none.
+        """
+        if self.monitoring_config_file is None:
+            return METRICS_PATH
+        file = text_protos.read(self.monitoring_config_file, MonitoringConfig)
+        prometheus = file.message.prometheus_config
+        path = prometheus.path or METRICS_PATH
+        if not path.startswith("/"):
+            reason = f"path is {path!r}, expected it to begin with /"
+            raise file.error(reason, "path")
+        return path if prometheus.enable else None

@@ -1,0 +1,174 @@
+"""Lists of models as TensorFlow Serving writes them, in a file or in a reload request."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from pathlib import Path
+
+from serving.errors import ConfigError, InvalidInput, ServingError
+from serving.protos import tfs_config_pb2
+from serving.protos.tfs_config_pb2 import ModelServerConfig
+from serving.repository.model_config import (
+    All,
+    Latest,
+    ModelConfig,
+    Specific,
+    VersionPolicy,
+    by_name,
+)
+from serving.settings import text_protos
+
+logger = logging.getLogger(__name__)
+
+Reload = Callable[[Mapping[str, ModelConfig]], Awaitable[None]]
+
+# What a model was trained in makes no difference here: all of them are served from ONNX files.
+_PLATFORMS = ("", "tensorflow", "onnx")
+# Where the n-th model of a file begins.
+_CONFIG_PATTERN = r"\bconfig\s*:?\s*[{<]"
+
+
+def models_of(config: ModelServerConfig) -> dict[str, ModelConfig]:
+    """The models of a message, by name.
+
+    Raises:
+        InvalidInput: the message holds something else than a list of models, or one of them is
+            listed twice, has no name, no absolute path, an unknown platform or no version to serve.
+    """
+    return by_name(_models(config))
+
+
+def _models(config: ModelServerConfig) -> Iterator[ModelConfig]:
+    if config.WhichOneof("config") != "model_config_list":
+        msg = (
+            "ServerModelConfig type not supported by HandleReloadConfigRequest. Only "
+            "ModelConfigList is currently supported"
+        )
+        raise InvalidInput(msg)
+    for model in config.model_config_list.config:
+        yield _model(model)
+
+
+def _model(model: tfs_config_pb2.ModelConfig) -> ModelConfig:
+    if model.model_platform not in _PLATFORMS or model.model_type == tfs_config_pb2.OTHER:
+        platform = model.model_platform or "OTHER"
+        msg = (
+            f"model {model.name} has model_platform {platform!r}, expected 'tensorflow', 'onnx' "
+            "or none: whatever the model was trained in, an ONNX file of it is served"
+        )
+        raise InvalidInput(msg)
+    return ModelConfig(
+        name=model.name,
+        base_path=Path(model.base_path),
+        policy=_policy(model),
+        labels=dict(model.version_labels),
+    )
+
+
+def _policy(model: tfs_config_pb2.ModelConfig) -> VersionPolicy:
+    policy = model.model_version_policy
+    choice = policy.WhichOneof("policy_choice")
+    if choice == "all":
+        return All()
+    if choice == "specific":
+        if not policy.specific.versions:
+            msg = (
+                f"model {model.name} has a specific version policy without versions; "
+                "write specific { versions: 1 }"
+            )
+            raise InvalidInput(msg)
+        return Specific(tuple(policy.specific.versions))
+    return Latest(policy.latest.num_versions or 1)
+
+
+def read_models(path: Path) -> dict[str, ModelConfig]:
+    """The models of a `model_config_file`, by name.
+
+    Raises:
+        ConfigError: the file cannot be read or understood; with file, line and reason.
+    """
+    return _models_of_file(text_protos.read(path, ModelServerConfig))
+
+
+def _models_of_file(file: text_protos.TextProto[ModelServerConfig]) -> dict[str, ModelConfig]:
+    if file.message.WhichOneof("config") != "model_config_list":
+        reason = "no model_config_list found; expected model_config_list { config { ... } }"
+        raise file.error(reason, r"\S")
+    seen = 0
+
+    def models() -> Iterator[ModelConfig]:
+        nonlocal seen
+        for model in file.message.model_config_list.config:
+            seen += 1
+            yield _model(model)
+
+    try:
+        return by_name(models())
+    except InvalidInput as error:
+        raise file.error(error.message, _CONFIG_PATTERN, seen - 1) from error
+
+
+class ModelConfigFile:
+    """A `model_config_file` that is read again and again while the server runs."""
+
+    def __init__(self, path: Path, *, retry_seconds: float) -> None:
+        """Remember the file as it is now, when the server reads it for the first time.
+
+        Args:
+            path: The file.
+            retry_seconds: Seconds until a list that could not be served is tried once more.
+
+        Raises:
+            ConfigError: see `read_models`.
+        """
+        self._path = path
+        self._retry_seconds = retry_seconds
+        file = text_protos.read(path, ModelServerConfig)
+        self.models = _models_of_file(file)
+        self._text = file.text
+        self._again_at: float | None = None
+        self._complaint = ""
+
+    async def watch(self, reload: Reload, poll_seconds: float) -> None:
+        """Hand every change of the file on; a broken file is logged, and the old list goes on.
+
+        Args:
+            reload: Serves another list or raises a `ServingError`.
+            poll_seconds: Seconds between two looks.
+        """
+        while True:
+            await asyncio.sleep(poll_seconds)
+            try:
+                await self.look(reload)
+            except Exception:
+                logger.exception("reading %s again failed; looking again", self._path)
+
+    async def look(self, reload: Reload) -> None:
+        """Look at the file once."""
+        try:
+            file = await asyncio.to_thread(text_protos.read, self._path, ModelServerConfig)
+            due = self._again_at is not None and time.monotonic() >= self._again_at
+            if file.text == self._text and not due:
+                if self._again_at is None:
+                    self._complaint = ""
+                return
+            models = _models_of_file(file)
+        except ConfigError as error:
+            self._complain(str(error))
+            return
+        self._text, self._again_at = file.text, None
+        try:
+            await reload(models)
+        except ServingError as error:
+            # Its models may still be on their way to the disk.
+            self._again_at = time.monotonic() + self._retry_seconds
+            self._complain(f"{self._path}: {error.message}")
+            return
+        self._complaint = ""
+        logger.info("%s has changed; now serving %s", self._path, ", ".join(models) or "no model")
+
+    def _complain(self, message: str) -> None:
+        if message != self._complaint:
+            logger.error("%s; the models served before go on", message)
+            self._complaint = message

@@ -1,0 +1,237 @@
+"""tf.Examples to arrays, by a feature spec: the work of TensorFlow's ParseExample.
+
+Checks and messages are TensorFlow's (core/util/example_proto_fast_parsing.cc), with two
+differences, both in what is refused: a feature name that is not UTF-8, and, where TensorFlow says
+"Can't parse serialized Example.", a string feature with too many values is told so.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from serving.errors import DeadlineExceeded, InvalidInput
+from serving.protocols.tfs.tensor_proto import MAX_TENSOR_BYTES
+from serving.protos.tensorflow_example_pb2 import Example, Feature
+from serving.tensors import image_decoder
+from serving.tensors.feature_spec import FeatureKind, FeatureSpec
+from serving.tensors.tensor_spec import DataType
+
+# What a feature may hold: the field, TensorFlow's name of its element type and of its values.
+_DTYPES = {
+    DataType.DT_FLOAT: "float_list",
+    DataType.DT_INT64: "int64_list",
+    DataType.DT_STRING: "bytes_list",
+    DataType.DT_UINT8: "bytes_list",  # of an image
+}
+_LABELS = {"float_list": "float", "int64_list": "int64", "bytes_list": "string"}
+_VALUES = {"float_list": "float", "int64_list": "int64", "bytes_list": "bytes"}
+_SHOWN_BYTES = 64
+# Up to here, parsing takes less than handing it to a thread and back.
+_QUICK_BYTES = 16_384
+
+
+class ExampleParser:
+    """Reads the inputs of one signature."""
+
+    def __init__(self, features: Mapping[str, FeatureSpec]) -> None:
+        """Prepare.
+
+        Args:
+            features: By model input alias.
+        """
+        self._features = dict(features)
+        self._has_images = any(spec.kind is FeatureKind.IMAGE for spec in features.values())
+
+    def is_quick(self, serialized: Sequence[bytes]) -> bool:
+        """Whether parsing takes so little time that the event loop may do it."""
+        return not self._has_images and sum(map(len, serialized)) <= _QUICK_BYTES
+
+    def parse(
+        self, serialized: Sequence[bytes], *, deadline: float | None = None
+    ) -> dict[str, np.ndarray]:
+        """Parse examples, one row each.
+
+        Args:
+            serialized: tf.Examples, at least one.
+            deadline: `time.monotonic()` after which nobody waits for the answer; None for never.
+
+        Returns:
+            Arrays by model input alias, with the dtypes and shapes of the feature spec.
+
+        Raises:
+            InvalidInput: an example cannot be parsed, lacks a feature, or has one of another type
+                or size, or a picture that cannot be decoded; or an array would be larger than
+                `MAX_TENSOR_BYTES`.
+            DeadlineExceeded: it passed before the last example was parsed.
+        """
+        for spec in self._features.values():
+            _check_size(spec, len(serialized) * spec.elements)
+        rows: dict[str, list[Any]] = {alias: [] for alias in self._features}
+        for index, text in enumerate(serialized):
+            if deadline is not None and deadline < time.monotonic():
+                msg = f"deadline passed after {index} of {len(serialized)} examples were parsed"
+                raise DeadlineExceeded(msg)
+            self._parse_one(text, index, rows)
+        return {
+            alias: _stack(spec, rows[alias])
+            for alias, spec in self._features.items()
+            if spec.tensor.tensor
+        }
+
+    def _parse_one(self, serialized: bytes, index: int, rows: dict[str, list[Any]]) -> None:
+        features = _features(serialized)
+        missing = None
+        row: Any
+        for alias, spec in self._features.items():
+            if spec.kind is FeatureKind.IMAGE:
+                row = _image(features, spec, index)
+            elif (feature := _present(features, spec.key)) is not None:
+                row = _values(feature, spec, spec.key, index)
+            elif spec.kind is FeatureKind.VARIABLE:
+                row = ()
+            else:
+                row = spec.default
+            if row is None:
+                missing = missing or spec
+            rows[alias].append(row)
+        if missing:  # reported last, as TensorFlow does
+            _raise_missing(missing)
+
+
+def _features(serialized: bytes) -> Mapping[str, Feature]:
+    try:
+        return Example.FromString(serialized).features.feature
+    except DecodeError:
+        shown = repr(serialized[:_SHOWN_BYTES])[2:-1]
+        more = "..." if len(serialized) > _SHOWN_BYTES else ""
+        msg = (
+            f"Could not parse example input, value: '{shown}{more}'; expected a serialized "
+            "tf.Example"
+        )
+        raise InvalidInput(msg) from None
+
+
+def _present(features: Mapping[str, Feature], key: str) -> Feature | None:
+    """A feature, unless it is missing or has no kind, which is the same."""
+    if key not in features:  # plain access would add it
+        return None
+    feature = features[key]
+    return feature if feature.WhichOneof("kind") else None
+
+
+def _values(feature: Feature, spec: FeatureSpec, key: str, index: int) -> np.ndarray:
+    """The values of a feature, flat, in the dtype of the model's input."""
+    field = _DTYPES[spec.tensor.dtype]
+    kind = feature.WhichOneof("kind")
+    if kind != field:
+        _raise_at(
+            key,
+            index,
+            f"Data types don't match. Data type: {_LABELS[str(kind)]} "
+            f"but expected type: {_LABELS[field]}",
+        )
+    values = getattr(feature, field).value
+    if spec.kind is FeatureKind.FIXED and len(values) != spec.elements:
+        _raise_at(
+            key,
+            index,
+            f"Number of {_VALUES[field]} values != expected.  "
+            f"Values size: {len(values)} but output shape: {spec.shape_text}",
+        )
+    if spec.kind is FeatureKind.VARIABLE and len(values) % spec.elements:
+        _raise_at(
+            key,
+            index,
+            f"Number of {_VALUES[field]} values is not a multiple of stride length. "
+            f"Saw {len(values)} values but output shape is: {spec.shape_text}",
+        )
+    array = np.empty(len(values), spec.tensor.numpy_dtype)
+    array[:] = values
+    return array
+
+
+def _image(features: Mapping[str, Feature], spec: FeatureSpec, index: int) -> np.ndarray | None:
+    """The picture of an example; None if it has none."""
+    _, height, width, _ = spec.tensor.shape
+    found: dict[str, bytes] = {}
+    for form in ("encoded", "raw"):
+        key = f"{spec.key}/{form}"
+        feature = _present(features, key)
+        if feature is None:
+            continue
+        if feature.WhichOneof("kind") != "bytes_list" or len(feature.bytes_list.value) != 1:
+            values = getattr(feature, str(feature.WhichOneof("kind"))).value
+            kind = _LABELS[str(feature.WhichOneof("kind"))]
+            reason = (
+                f"Data types don't match. Data type: {kind} but expected type: string"
+                if kind != "string"
+                else f"Number of bytes values != expected.  Values size: {len(values)} "
+                "but output shape: []"
+            )
+            _raise_at(key, index, reason)
+        if feature.bytes_list.value[0]:  # empty is missing: an Example cannot say "none" otherwise
+            found[form] = feature.bytes_list.value[0]
+    if len(found) > 1:
+        _raise_at(
+            f"{spec.key}/raw", index, f"{spec.key}/encoded is given too, expected one of the two"
+        )
+    for form, data in found.items():
+        decode = image_decoder.decode if form == "encoded" else image_decoder.raw
+        try:
+            return decode(data, height=height, width=width)
+        except InvalidInput as error:
+            _raise_at(f"{spec.key}/{form}", index, error.message)
+    return None
+
+
+def _stack(spec: FeatureSpec, rows: Sequence[Any]) -> np.ndarray:
+    if spec.kind is FeatureKind.IMAGE:
+        return np.stack(rows)
+    dtype = spec.tensor.numpy_dtype
+    if spec.kind is FeatureKind.FIXED:
+        stacked = np.empty((len(rows), spec.elements), dtype)
+        for position, row in enumerate(rows):
+            stacked[position] = row
+        return stacked.reshape(len(rows), *spec.row_shape)
+    longest = max(len(row) for row in rows)
+    _check_size(spec, len(rows) * longest)
+    padding = spec.default[0] if spec.default else b"" if dtype.kind == "O" else 0
+    padded = np.full((len(rows), longest), padding, dtype)
+    for position, row in enumerate(rows):
+        padded[position, : len(row)] = row
+    return padded.reshape(len(rows), longest // spec.elements, *spec.row_shape[1:])
+
+
+def _check_size(spec: FeatureSpec, elements: int) -> None:
+    """Refuse what small requests can blow up: defaults, padding and pictures.
+
+    Raises:
+        InvalidInput: naming the feature and both sizes.
+    """
+    size = elements * spec.tensor.numpy_dtype.itemsize
+    if size > MAX_TENSOR_BYTES:
+        msg = (
+            f"feature {spec.key} of these examples takes {size} bytes, expected at most "
+            f"{MAX_TENSOR_BYTES}; send smaller batches"
+        )
+        raise InvalidInput(msg)
+
+
+def _raise_at(key: str, index: int, reason: str) -> NoReturn:
+    msg = f"Name: <unknown>, Key: {key}, Index: {index}.  {reason}"
+    raise InvalidInput(msg)
+
+
+def _raise_missing(spec: FeatureSpec) -> NoReturn:
+    image = spec.kind is FeatureKind.IMAGE
+    key = f"{spec.key}/encoded" if image else spec.key
+    label = _LABELS[_DTYPES[spec.tensor.dtype]]
+    msg = (
+        f"Name: <unknown>, Feature: {key} (data type: {label}) is required but could not be found."
+    )
+    if image:
+        msg += f" Send a PNG or JPEG file in it, or raw pixels in {spec.key}/raw"
+    raise InvalidInput(msg)

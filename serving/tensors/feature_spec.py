@@ -1,0 +1,135 @@
+"""Feature specs: from which features of a tf.Example a model's inputs are read.
+
+TensorFlow parses tf.Examples inside its graphs; ONNX has no such operation. So a signature that
+takes serialized tf.Examples says here, for each input of the ONNX graph, what the server reads::
+
+    "feature_spec": {
+      "age":    {"kind": "fixed", "key": "age", "default": [0.0],
+                 "dtype": "DT_FLOAT", "shape": [-1, 1], "tensor": "age"},
+      "words":  {"kind": "variable", "key": "words", "default": [{"b64": ""}],
+                 "dtype": "DT_STRING", "shape": [-1, -1], "tensor": "words"},
+      "images": {"kind": "image", "key": "image",
+                 "dtype": "DT_UINT8", "shape": [-1, 32, 32, 3], "tensor": "images"}}
+"""
+
+import base64
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from functools import cached_property
+from typing import Any
+
+from serving.tensors.tensor_spec import DataType, TensorSpec
+
+Default = tuple[float | bytes, ...]
+
+
+class FeatureKind(StrEnum):
+    """How the values of a feature become a row of a tensor.
+
+    FIXED: exactly as many as a row has elements (TensorFlow's FixedLenFeature). VARIABLE: any
+    number of steps, padded to the longest row of the request (FixedLenSequenceFeature). IMAGE: the
+    bytes of one picture (`image_decoder`).
+    """
+
+    FIXED = "fixed"
+    VARIABLE = "variable"
+    IMAGE = "image"
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureSpec:
+    """What one input of a model is read from.
+
+    Attributes:
+        tensor: The input. DT_FLOAT, DT_INT64 or DT_STRING, which are all that tf.Examples hold,
+            and DT_UINT8 for images. The first dimension is the batch; the second of a variable
+            feature is -1; all others are fixed. Its ONNX name is empty if the graph has no use for
+            the feature, which an example must have all the same.
+        key: Name of the feature. An image has two, of which an example must have one:
+            `<key>/encoded` (a PNG or JPEG file) and `<key>/raw` (height * width * 3 bytes).
+        kind: See `FeatureKind`.
+        default: Fixed: the row that stands in for a missing feature, flat; None: it is required.
+            Variable: the one value to pad with; None: zeros, or empty strings.
+    """
+
+    tensor: TensorSpec
+    key: str
+    kind: FeatureKind = FeatureKind.FIXED
+    default: Default | None = None
+
+    def __post_init__(self) -> None:
+        """Check that the parts fit together.
+
+        Raises:
+            ValueError: they do not; says which feature, what it has and what was expected.
+        """
+        dtype, shape = self.tensor.dtype, self.tensor.shape
+        image = self.kind is FeatureKind.IMAGE
+        dtypes = (
+            (DataType.DT_UINT8,)
+            if image
+            else (DataType.DT_FLOAT, DataType.DT_INT64, DataType.DT_STRING)
+        )
+        free = 2 if self.kind is FeatureKind.VARIABLE else 1
+        fits = shape[:free] == (-1,) * free and all(size > 0 for size in shape[free:])
+        if dtype not in dtypes or not fits or (image and (len(shape), shape[-1]) != (4, 3)):
+            expected = " or ".join(known.name for known in dtypes)
+            shapes = {1: "(-1, fixed sizes...)", 2: "(-1, -1, fixed sizes...)"}
+            msg = (
+                f"{self.kind} feature {self.key!r} is {dtype.name} {shape}, expected {expected} "
+                f"{'(-1, height, width, 3)' if image else shapes[free]}"
+            )
+            raise ValueError(msg)
+        wanted = self.elements if self.kind is FeatureKind.FIXED else 1
+        if self.default is not None and (image or len(self.default) != wanted):
+            msg = (
+                f"{self.kind} feature {self.key!r} has {len(self.default)} default values, "
+                f"expected {'none' if image else wanted}"
+            )
+            raise ValueError(msg)
+
+    @cached_property
+    def row_shape(self) -> tuple[int, ...]:
+        """Shape of one example's row; -1 first for a variable feature."""
+        return self.tensor.shape[1:]
+
+    @cached_property
+    def elements(self) -> int:
+        """Values in a row, or in one step of a variable feature."""
+        return math.prod(size for size in self.row_shape if size != -1)
+
+    @cached_property
+    def shape_text(self) -> str:
+        """`row_shape` as TensorFlow prints it: `[2,3]`, `[?]`."""
+        return f"[{','.join('?' if size == -1 else str(size) for size in self.row_shape)}]"
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of this feature in signature.json."""
+        entry = {"kind": self.kind.value, "key": self.key, **self.tensor.to_json()}
+        if self.default is not None:
+            entry["default"] = [
+                {"b64": base64.b64encode(value).decode()} if isinstance(value, bytes) else value
+                for value in self.default
+            ]
+        return entry
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> "FeatureSpec":
+        """Read an entry of signature.json.
+
+        Raises:
+            KeyError, TypeError, ValueError: a field is missing or of the wrong kind.
+        """
+        default = entry.get("default")
+        return cls(
+            tensor=TensorSpec.from_json(entry),
+            key=str(entry["key"]),
+            kind=FeatureKind(entry["kind"]),
+            default=None if default is None else tuple(_value(value) for value in default),
+        )
+
+
+def _value(value: float | dict[str, str]) -> float | bytes:
+    return base64.b64decode(value["b64"], validate=True) if isinstance(value, dict) else value

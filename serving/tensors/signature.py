@@ -1,0 +1,231 @@
+"""Signatures: which tensors a model takes and gives, by name, dtype and shape.
+
+A signature is TensorFlow Serving's `SignatureDef` without TensorFlow: it maps the names that
+clients use (aliases) to the tensors of the ONNX graph. `signature.json` in a model folder holds
+them::
+
+    {"signatures": {"serving_default": {
+        "method_name": "tensorflow/serving/predict",
+        "file": "model.onnx",
+        "inputs": {"images": {"dtype": "DT_UINT8", "shape": [-1, 32, 32, 3],
+                              "tensor": "images", "graph_name": "serving_default_images:0"}},
+        "outputs": {...}}},
+     "class_names": ["airplane", ...]}
+
+A signature that takes serialized tf.Examples also has a `feature_spec` (see that module). Its
+inputs are what clients see, one of them DT_STRING of shape [-1]; the graph's own inputs stand in
+the feature spec, and those other than the examples go to the graph as they are. An output with
+`constant` is computed by no graph.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from serving.errors import InvalidInput
+from serving.tensors.feature_spec import FeatureSpec
+from serving.tensors.tensor_spec import DataType, TensorSpec
+
+__all__ = [
+    "CLASSIFY_METHOD_NAME",
+    "DEFAULT_SIGNATURE_NAME",
+    "PREDICT_METHOD_NAME",
+    "REGRESS_METHOD_NAME",
+    "DataType",
+    "Signature",
+    "TensorSpec",
+]
+
+DEFAULT_SIGNATURE_NAME = "serving_default"
+PREDICT_METHOD_NAME = "tensorflow/serving/predict"
+CLASSIFY_METHOD_NAME = "tensorflow/serving/classify"
+REGRESS_METHOD_NAME = "tensorflow/serving/regress"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signature:
+    """A named function of a model: what to feed, what comes out.
+
+    Attributes:
+        method_name: TensorFlow Serving's method, `tensorflow/serving/predict` for Predict.
+        file: ONNX file in the model folder that computes it.
+        inputs: Tensor specs by the alias that clients use.
+        outputs: Likewise.
+        feature_spec: How the graph's inputs are read from tf.Examples, by their alias; empty if
+            `inputs` are the graph's.
+    """
+
+    method_name: str
+    file: str
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+    feature_spec: Mapping[str, FeatureSpec] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check that a feature spec has an input to read from.
+
+        Raises:
+            ValueError: there is none, or two, or an alias is taken.
+        """
+        if not self.feature_spec:
+            return
+        examples = [spec for spec in self.inputs.values() if spec.dtype is DataType.DT_STRING]
+        if len(examples) != 1 or examples[0].shape != (-1,):
+            msg = (
+                "a signature with a feature_spec needs one DT_STRING input of shape [-1], got "
+                f"{[(spec.dtype.name, spec.shape) for spec in self.inputs.values()]}"
+            )
+            raise ValueError(msg)
+        if taken := sorted(self.feature_spec.keys() & self.inputs.keys() - {self.example_input}):
+            msg = f"feature_spec has aliases that are inputs too: {', '.join(taken)}"
+            raise ValueError(msg)
+
+    @cached_property
+    def example_input(self) -> str:
+        """Alias of the input that takes serialized tf.Examples; empty if there is none."""
+        strings = (a for a, spec in self.inputs.items() if spec.dtype is DataType.DT_STRING)
+        return next(strings) if self.feature_spec else ""
+
+    @cached_property
+    def model_inputs(self) -> Mapping[str, TensorSpec]:
+        """The graph's inputs by alias: tf.Examples replaced by what is read from them."""
+        if not self.feature_spec:
+            return self.inputs
+        others = {a: spec for a, spec in self.inputs.items() if a != self.example_input}
+        features = {alias: spec.tensor for alias, spec in self.feature_spec.items()}
+        return others | {alias: spec for alias, spec in features.items() if spec.tensor}
+
+    @cached_property
+    def batched(self) -> bool:
+        """Whether every tensor's first dimension is the batch: of any size, the same in all."""
+        specs = [*self.inputs.values(), *self.model_inputs.values(), *self.outputs.values()]
+        return bool(self.inputs) and all(spec.shape[:1] == (-1,) for spec in specs)
+
+    def check_batch(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Refuse inputs of different batch sizes.
+
+        Raises:
+            InvalidInput: naming each input's size.
+        """
+        if self.batched and len({len(array) for array in arrays.values()}) > 1:
+            sizes = ", ".join(f"{alias}: {len(array)}" for alias, array in sorted(arrays.items()))
+            msg = f"Batching Run() input tensors must have equal 0th-dimension size, got {sizes}"
+            raise InvalidInput(msg)
+
+    def check_input(self, alias: str, array: np.ndarray, servable: object) -> None:
+        """Refuse a tensor that the model cannot take, before it gets near the model.
+
+        Args:
+            alias: Name of an input of this signature.
+            array: The tensor as received.
+            servable: Prints as `name/version`, for the message.
+
+        Raises:
+            InvalidInput: dtype, rank or a dimension differs, or the batch is empty.
+        """
+        spec = self.inputs[alias]
+        if array.dtype != spec.numpy_dtype:
+            dtype = DataType.from_numpy(array.dtype)
+            position = sorted(self.inputs).index(alias)
+            # The first clause is TensorFlow's own wording, which clients may match on.
+            msg = (
+                f"Expects arg[{position}] to be {spec.dtype.label} but {dtype.label} is provided: "
+                f'input "{alias}" of {servable} takes {spec.dtype.name} of shape {spec.shape}; '
+                f"convert it with .astype({spec.dtype.numpy.name!r}), or set the tensor's dtype"
+            )
+            raise InvalidInput(msg)
+        if not spec.accepts_shape(array.shape):
+            msg = f'input "{alias}" of {servable} has shape {array.shape}, expected {spec.shape}'
+            if array.shape == spec.shape[1:]:
+                msg += "; add the batch dimension, for example with array[None]"
+            raise InvalidInput(msg)
+        if array.ndim and spec.shape[0] == -1 and array.shape[0] == 0:
+            msg = (
+                f'input "{alias}" of {servable} has shape {array.shape}: the batch is empty, '
+                "expected at least one row"
+            )
+            raise InvalidInput(msg)
+
+    def check_input_names(self, names: list[str]) -> None:
+        """Refuse a request whose inputs are not exactly those of the signature.
+
+        Messages are TensorFlow Serving's (servables/tensorflow/predict_util.cc): names sorted and
+        joined by commas.
+
+        Raises:
+            InvalidInput: an input is missing or unknown.
+        """
+        if len(names) == len(self.inputs) and all(name in self.inputs for name in names):
+            return
+        sent, expected = sorted(names), sorted(self.inputs)
+        if len(sent) != len(expected):
+            extra = ",".join(name for name in sent if name not in self.inputs)
+            missing = ",".join(name for name in expected if name not in names)
+            msg = (
+                f"input size does not match signature: {len(sent)}!={len(expected)} "
+                f"len({{{','.join(sent)}}}) != len({{{','.join(expected)}}}). "
+                f"Sent extra: {{{extra}}}. Missing but required: {{{missing}}}."
+            )
+            raise InvalidInput(msg)
+        absent = next(name for name in expected if name not in names)
+        msg = (
+            f"Signature input alias: {absent}(feed name: {self.inputs[absent].graph_name}) "
+            "not found in request and no default value provided. Inputs expected to be in the "
+            f"request {{{','.join(sent)}}}, or default input alias set: "
+        )
+        raise InvalidInput(msg)
+
+    def select_outputs(self, output_filter: list[str]) -> list[str]:
+        """The aliases to compute: those asked for, or all of them.
+
+        Raises:
+            InvalidInput: an alias is unknown or asked for twice.
+        """
+        if not output_filter:
+            return list(self.outputs)
+        for position, alias in enumerate(output_filter):
+            if alias not in self.outputs:
+                msg = (
+                    f"output tensor alias not found in signature: {alias} Outputs expected to be "
+                    f"in the set {{{','.join(sorted(self.outputs))}}}."
+                )
+                raise InvalidInput(msg)
+            if alias in output_filter[:position]:
+                msg = f"duplicate output tensor alias: {alias}"
+                raise InvalidInput(msg)
+        return output_filter
+
+    def to_json(self) -> dict[str, Any]:
+        """The entry of this signature in signature.json."""
+        entry: dict[str, Any] = {
+            "method_name": self.method_name,
+            "file": self.file,
+            "inputs": {alias: spec.to_json() for alias, spec in self.inputs.items()},
+            "outputs": {alias: spec.to_json() for alias, spec in self.outputs.items()},
+        }
+        if self.feature_spec:
+            entry["feature_spec"] = {
+                alias: spec.to_json() for alias, spec in self.feature_spec.items()
+            }
+        return entry
+
+    @classmethod
+    def from_json(cls, entry: Mapping[str, Any]) -> "Signature":
+        """Read an entry of signature.json.
+
+        Raises:
+            KeyError, TypeError, ValueError: a field is missing or of the wrong kind.
+        """
+        return cls(
+            method_name=str(entry["method_name"]),
+            file=str(entry["file"]),
+            inputs={alias: TensorSpec.from_json(spec) for alias, spec in entry["inputs"].items()},
+            outputs={alias: TensorSpec.from_json(spec) for alias, spec in entry["outputs"].items()},
+            feature_spec={
+                alias: FeatureSpec.from_json(spec)
+                for alias, spec in entry.get("feature_spec", {}).items()
+            },
+        )

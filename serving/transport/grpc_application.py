@@ -1,0 +1,194 @@
+"""gRPC over ASGI: the method table as an ASGI application.
+
+The ASGI server must do HTTP/2 with trailers. Requests that are not gRPC go to another ASGI
+application, so that both share a port. A unary call is answered inline; a streaming one gets
+two tasks, one that receives and one that responds.
+"""
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any
+
+from serving import stage_times
+from serving.errors import ServingError, Unsupported
+from serving.monitoring import log
+from serving.stage_times import StageTimes
+from serving.transport.byte_budget import ByteBudget, Hold
+from serving.transport.grpc_wire import (
+    ACCEPT_ENCODING,
+    Disconnected,
+    MessageReader,
+    Receive,
+    deadline,
+    frame,
+    status_headers,
+)
+from serving.transport.method_table import Call, Method, StreamMethod, UnaryMethod, parse
+
+logger = logging.getLogger(__name__)
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+Header = tuple[bytes, bytes]
+Application = Callable[[Mapping[str, Any], Receive, Send], Awaitable[None]]
+
+# Requests of a stream that may wait for its handler; then the client has to.
+_MAX_WAITING_REQUESTS = 16
+_CONTENT_TYPE = (b"content-type", b"application/grpc")
+_START = {
+    "type": "http.response.start",
+    "status": 200,
+    "headers": [_CONTENT_TYPE, (b"grpc-accept-encoding", ACCEPT_ENCODING)],
+    "trailers": True,
+}
+_OK_TRAILERS = {"type": "http.response.trailers", "headers": [(b"grpc-status", b"0")]}
+
+
+class GrpcApplication:
+    """An ASGI application that answers gRPC calls from a method table."""
+
+    def __init__(
+        self,
+        methods: Mapping[str, Method],
+        http: Application,
+        *,
+        max_message_bytes: int,
+        budget: ByteBudget,
+    ) -> None:
+        """Serve methods.
+
+        Args:
+            methods: By path, see `rpc.method_table`.
+            http: Answers the HTTP requests that are not gRPC.
+            max_message_bytes: Larger requests are refused before they are read.
+            budget: Of all large requests together.
+        """
+        self._budget = budget
+        self._http = http
+        self._methods = methods
+        self._max_message_bytes = max_message_bytes
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        if scope["type"] != "http":
+            return
+        headers = dict(scope["headers"])
+        if not headers.get(b"content-type", b"").startswith(b"application/grpc"):
+            await self._http(scope, receive, send)
+            return
+        path = scope["path"]
+        times = stage_times.begin(headers)
+        hold = Hold(self._budget)
+        reader = MessageReader(receive, headers, self._max_message_bytes, hold)
+        try:
+            call = Call(deadline=deadline(headers), headers=headers)
+            method = self._methods.get(path)
+            if isinstance(method, UnaryMethod):
+                payload = await _answer_unary(method, call, reader)
+            else:
+                await _answer_stream(_existing(method, path), call, reader, send, headers)
+                return
+        except Disconnected:
+            return
+        except Exception as error:  # noqa: BLE001 - every error becomes a status
+            await _send_error(send, _status_of(error, path, headers))
+            return
+        finally:
+            hold.release()
+        await send(_START)
+        await send({"type": "http.response.body", "body": frame(payload)})
+        await send(_OK_TRAILERS if times is None else _trailers(times))
+
+
+async def _answer_unary(method: UnaryMethod[Any], call: Call, reader: MessageReader) -> bytes:
+    """The serialized response of a unary call."""
+    message = await reader.read_only_message(method.path)
+    request = parse(method, message)
+    response = await method.handler(request, call)
+    return response.SerializeToString()
+
+
+async def _answer_stream(
+    method: StreamMethod[Any],
+    call: Call,
+    reader: MessageReader,
+    send: Send,
+    headers: Mapping[bytes, bytes],
+) -> None:
+    """Answer a streaming call, and stop when the client goes away."""
+    # A request, the error that took its place, or None at the end.
+    arrived: asyncio.Queue[Any] = asyncio.Queue(maxsize=_MAX_WAITING_REQUESTS)
+    receiving = asyncio.create_task(_receive_stream(method, reader, arrived))
+    responding = asyncio.create_task(_send_stream(method, call, arrived, send, headers))
+    try:
+        # Receiving ends when the client is gone: then nobody waits for responses any more.
+        await asyncio.wait({receiving, responding}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        receiving.cancel()
+        responding.cancel()
+        await asyncio.gather(receiving, responding, return_exceptions=True)
+
+
+async def _receive_stream(
+    method: StreamMethod[Any], reader: MessageReader, arrived: asyncio.Queue[Any]
+) -> None:
+    try:
+        while (message := await reader.read_message()) is not None:
+            await arrived.put(parse(method, message))
+        await arrived.put(None)
+    except Disconnected:
+        return
+    except ServingError as error:
+        await arrived.put(error)
+    await reader.wait_for_disconnect()
+
+
+async def _send_stream(
+    method: StreamMethod[Any],
+    call: Call,
+    arrived: asyncio.Queue[Any],
+    send: Send,
+    headers: Mapping[bytes, bytes],
+) -> None:
+    async def requests() -> AsyncIterator[Any]:
+        while (item := await arrived.get()) is not None:
+            if isinstance(item, ServingError):
+                raise item
+            yield item
+
+    trailers = _OK_TRAILERS
+    await send(_START)
+    try:
+        async for response in method.handler(requests(), call):
+            body = frame(response.SerializeToString())
+            await send({"type": "http.response.body", "body": body, "more_body": True})
+    except Exception as error:  # noqa: BLE001 - every error becomes a status
+        status = _status_of(error, method.path, headers)
+        trailers = {"type": "http.response.trailers", "headers": status}
+    await send({"type": "http.response.body", "body": b""})
+    await send(trailers)
+
+
+def _existing(method: StreamMethod[Any] | None, path: str) -> StreamMethod[Any]:
+    if method is None:
+        msg = f"unknown method {path}; server reflection lists the methods there are"
+        raise Unsupported(msg)
+    return method
+
+
+def _status_of(error: Exception, path: str, headers: Mapping[bytes, bytes]) -> list[Header]:
+    """The headers or trailers that answer an error; unexpected ones are logged, not shown."""
+    code, message, identity = log.status_of(error, path, headers, logger)
+    return [*status_headers(code, message), (log.REQUEST_ID, identity.encode())]
+
+
+def _trailers(times: StageTimes) -> dict[str, Any]:
+    """The trailers of an answer to a call that asked where its time went."""
+    return {"type": "http.response.trailers", "headers": [(b"grpc-status", b"0"), times.header()]}
+
+
+async def _send_error(send: Send, status: list[Header]) -> None:
+    """End a call that has sent nothing yet: its status goes into the headers."""
+    headers = [_CONTENT_TYPE, *status]
+    await send({"type": "http.response.start", "status": 200, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})

@@ -1,0 +1,208 @@
+"""gRPC's wire format inside HTTP/2: message framing, compression, deadlines and status.
+
+Written against the gRPC-over-HTTP/2 specification (grpc/grpc, doc/PROTOCOL-HTTP2.md) and its table
+of status codes (doc/statuscodes.md). A message is one flag byte (1: compressed), four bytes of
+big-endian length, and that many bytes.
+"""
+
+import time
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from typing import Any
+from urllib.parse import quote
+
+from serving.errors import InvalidInput, ResourceExhausted, StatusCode, Unsupported
+from serving.transport.byte_budget import Hold
+from serving.transport.inflate import DEFLATE, GZIP, inflate
+
+# ASGI's `receive`: the next piece of a request.
+Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+
+PREFIX_BYTES = 5
+ACCEPT_ENCODING = b"identity,deflate,gzip"
+# TensorFlow Serving cuts status messages at this length (model_servers/grpc_status_util.cc).
+MAX_STATUS_MESSAGE = 1024
+TRUNCATED = "...TRUNCATED"
+# grpc-message is percent-encoded, but for printable ASCII other than "%".
+_PLAIN_CHARACTERS = "".join(chr(code) for code in range(0x20, 0x7F) if code != ord("%"))
+_TIMEOUT_UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
+_TIMEOUT_MAX_DIGITS = 8
+_WINDOW_BITS = {b"gzip": GZIP, b"deflate": DEFLATE}
+
+
+class Disconnected(Exception):
+    """The client reset the stream or is gone; nobody reads an answer."""
+
+
+class MessageReader:
+    """Cuts the body of a request into gRPC messages."""
+
+    def __init__(
+        self,
+        receive: Receive,
+        headers: Mapping[bytes, bytes],
+        max_message_bytes: int,
+        hold: Hold,
+    ) -> None:
+        self._hold = hold
+        self._receive = receive
+        self._encoding = headers.get(b"grpc-encoding", b"identity")
+        self._max_message_bytes = max_message_bytes
+        self._buffer = bytearray()
+        self._ended = False
+
+    async def read_only_message(self, path: str) -> bytes:
+        """The one request of a unary call.
+
+        Raises:
+            Unsupported: the body holds no message, or several.
+            InvalidInput, ResourceExhausted: see `read_message`.
+        """
+        first = await self._receive_piece()
+        if self._is_plain(first):
+            # The usual case, without the steps below and with one copy of the bytes.
+            pieces = [first[PREFIX_BYTES:]]
+            while not self._ended:
+                pieces.append(await self._receive_piece())
+            message = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+            if len(message) == int.from_bytes(first[1:PREFIX_BYTES]):
+                return message
+            self._buffer += first[:PREFIX_BYTES]
+            self._buffer += message
+        else:
+            self._buffer += first
+        only = await self.read_message()
+        while not self._ended and not self._buffer:
+            await self._read_chunk()
+        if only is None or self._buffer:
+            count = "none" if only is None else "more"
+            msg = f"{path} takes exactly one request message, received {count}"
+            raise Unsupported(msg)
+        return only
+
+    def _is_plain(self, piece: bytes) -> bool:
+        """Whether a body begins with a message that is not compressed and not too large."""
+        return (
+            len(piece) >= PREFIX_BYTES
+            and piece[0] == 0
+            and int.from_bytes(piece[1:PREFIX_BYTES]) <= self._max_message_bytes
+        )
+
+    async def read_message(self) -> bytes | None:
+        """The next message, decompressed; None at the end of the body.
+
+        Raises:
+            InvalidInput: the body is cut off inside a message, or the message is malformed.
+            ResourceExhausted: the message is larger than the server takes.
+            Unavailable: all requests together are.
+            Unsupported: its compression is unknown.
+        """
+        await self._fill(PREFIX_BYTES)
+        if not self._buffer:
+            return None
+        if len(self._buffer) < PREFIX_BYTES:
+            msg = f"request body ends inside a message prefix: {len(self._buffer)} of 5 bytes"
+            raise InvalidInput(msg)
+        flag = self._buffer[0]
+        length = int.from_bytes(self._buffer[1:PREFIX_BYTES])
+        if length > self._max_message_bytes:
+            msg = (
+                f"request message has {length} bytes, expected at most {self._max_message_bytes}; "
+                "send smaller batches or raise the server's --max_message_bytes"
+            )
+            raise ResourceExhausted(msg)
+        end = PREFIX_BYTES + length
+        await self._fill(end)
+        if len(self._buffer) < end:
+            received = len(self._buffer) - PREFIX_BYTES
+            msg = f"request message announces {length} bytes, but {received} arrived"
+            raise InvalidInput(msg)
+        message = bytes(memoryview(self._buffer)[PREFIX_BYTES:end])
+        del self._buffer[:end]
+        if flag == 0:
+            return message
+        if flag == 1:
+            return self._decompress(message)
+        msg = f"message prefix has flag {flag}, expected 0 or 1"
+        raise InvalidInput(msg)
+
+    async def wait_for_disconnect(self) -> None:
+        """Return when the client is gone; to be called after the last message."""
+        try:
+            while True:
+                await self._read_chunk()
+                self._buffer.clear()
+        except Disconnected:
+            return
+
+    async def _fill(self, count: int) -> None:
+        """Read until the buffer holds that many bytes or the body has ended."""
+        while len(self._buffer) < count and not self._ended:
+            await self._read_chunk()
+
+    async def _read_chunk(self) -> None:
+        self._buffer += await self._receive_piece()
+
+    async def _receive_piece(self) -> bytes:
+        event = await self._receive()
+        if event["type"] == "http.disconnect":
+            raise Disconnected
+        body: bytes = event.get("body", b"")
+        self._ended = not event.get("more_body", False)
+        if not self._ended:
+            self._hold.take(len(body))
+        return body
+
+    def _decompress(self, message: bytes) -> bytes:
+        window_bits = _WINDOW_BITS.get(self._encoding)
+        if window_bits is None:
+            name = self._encoding.decode("latin-1")
+            msg = f"grpc-encoding {name!r} is not supported; expected identity, deflate or gzip"
+            raise Unsupported(msg)
+        return inflate(
+            message,
+            window_bits,
+            limit=self._max_message_bytes,
+            hold=self._hold,
+            what="compressed request message",
+        )
+
+
+def frame(payload: bytes) -> bytes:
+    """A serialized message with its prefix, uncompressed."""
+    return b"\0" + len(payload).to_bytes(4) + payload
+
+
+def deadline(headers: Mapping[bytes, bytes]) -> float | None:
+    """`grpc-timeout` (`250m`, `3S`, ...) as a point of `time.monotonic()`.
+
+    Raises:
+        InvalidInput: the header is malformed.
+    """
+    timeout = headers.get(b"grpc-timeout")
+    if timeout is None:
+        return None
+    digits, unit = timeout[:-1], timeout[-1:]
+    if not digits.isdigit() or len(digits) > _TIMEOUT_MAX_DIGITS or unit not in _TIMEOUT_UNITS:
+        text = timeout.decode("latin-1")
+        msg = f"grpc-timeout is {text!r}, expected 1 to 8 digits and one of H M S m u n"
+        raise InvalidInput(msg)
+    return time.monotonic() + int(digits) * _TIMEOUT_UNITS[unit]
+
+
+def cut_message(message: str) -> str:
+    """A status message as long as TensorFlow Serving lets it be."""
+    if len(message) > MAX_STATUS_MESSAGE:
+        return message[:MAX_STATUS_MESSAGE] + TRUNCATED
+    return message
+
+
+def status_headers(code: StatusCode, message: str) -> Iterable[tuple[bytes, bytes]]:
+    """The headers or trailers that end a call; long messages are cut."""
+    yield b"grpc-status", str(int(code)).encode()
+    encoded = quote(cut_message(message), safe=_PLAIN_CHARACTERS)
+    # HTTP forbids spaces around a header's value; some of TensorFlow Serving's messages end in one.
+    if encoded.endswith(" "):
+        encoded = encoded[:-1] + "%20"
+    if encoded.startswith(" "):
+        encoded = "%20" + encoded[1:]
+    yield b"grpc-message", encoded.encode()

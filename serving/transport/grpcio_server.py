@@ -1,0 +1,215 @@
+"""gRPC by the grpcio library: the method table as a grpc.aio server, for `--front grpcio`.
+
+The second choice: it costs several times the CPU time of the ASGI front, but it is gRPC's own.
+"""
+
+import logging
+import time
+from collections.abc import AsyncIterator, Mapping
+from typing import Any, NoReturn
+
+import grpc
+import grpc.aio
+
+from serving import stage_times
+from serving.errors import ConfigError
+from serving.monitoring import log
+from serving.settings.config import ServerConfig
+from serving.transport import tls
+from serving.transport.byte_budget import ByteBudget, Hold
+from serving.transport.grpc_wire import cut_message
+from serving.transport.listeners import cannot_listen
+from serving.transport.method_table import Call, Method, StreamMethod, UnaryMethod, parse
+
+logger = logging.getLogger(__name__)
+
+_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class GrpcioServer:
+    """A grpc.aio server on a port of its own."""
+
+    def __init__(
+        self, methods: Mapping[str, Method], config: ServerConfig, *, budget: ByteBudget
+    ) -> None:
+        """Prepare; nothing is bound yet.
+
+        Args:
+            methods: By path, see `rpc.method_table`.
+            config: Address, limits and `grpc_channel_arguments`.
+            budget: Of all requests together. The library shows a request when it is whole, so
+                what still arrives is not counted.
+
+        Raises:
+            ConfigError: `grpc_channel_arguments` cannot be understood.
+        """
+        self._methods = methods
+        self._config = config
+        self._budget = budget
+        options: dict[str, int | str] = {
+            "grpc.max_receive_message_length": config.max_message_bytes,
+            "grpc.max_send_message_length": -1,
+            # Without workers a second server on the port is a mistake, which this one must notice.
+            "grpc.so_reuseport": int(config.workers > 1),
+        }
+        self._options = options | _channel_arguments(config.grpc_channel_arguments)
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self, certificates: tls.TlsConfig | None) -> int:
+        """Accept connections.
+
+        Args:
+            certificates: None for plain text.
+
+        Returns:
+            The port.
+
+        Raises:
+            ConfigError: an address cannot be had.
+        """
+        server = grpc.aio.server(
+            handlers=[_Handler(self._methods, self._budget)],
+            options=list(self._options.items()),
+            compression=grpc.Compression.NoCompression,
+        )
+        address = f"{self._config.host}:{self._config.port}"
+        try:
+            if certificates is None:
+                port = server.add_insecure_port(address)
+            else:
+                port = server.add_secure_port(address, _credentials(certificates))
+            if self._config.grpc_socket_path is not None:
+                address = f"unix:{self._config.grpc_socket_path.absolute()}"
+                server.add_insecure_port(address)
+        except RuntimeError as error:
+            raise cannot_listen(address, "the address is taken or does not exist") from error
+        await server.start()
+        self._server = server
+        return port
+
+    async def stop(self) -> None:
+        """Accept nothing more and let the calls in flight finish within `drain_seconds`."""
+        if self._server is not None:
+            await self._server.stop(self._config.drain_seconds)
+
+
+class _Handler(grpc.GenericRpcHandler):
+    """Looks a call's path up in the method table.
+
+    Messages stay bytes on grpcio's side, so that malformed ones are answered as on the ASGI front.
+    """
+
+    def __init__(self, methods: Mapping[str, Method], budget: ByteBudget) -> None:
+        self._methods = methods
+        self._budget = budget
+
+    def service(
+        self, handler_call_details: grpc.HandlerCallDetails
+    ) -> "grpc.RpcMethodHandler[Any, Any]":
+        path = handler_call_details.method
+        method = self._methods.get(path)
+        if isinstance(method, UnaryMethod):
+            return grpc.unary_unary_rpc_method_handler(_unary(method, self._budget))
+        if isinstance(method, StreamMethod):
+            return grpc.stream_stream_rpc_method_handler(_stream(method, self._budget))
+        return grpc.unary_unary_rpc_method_handler(_unknown(path))
+
+
+def _unary(method: UnaryMethod[Any], budget: ByteBudget) -> Any:  # noqa: ANN401 - grpcio's types know no bytes
+    async def answer(request: bytes, context: Any) -> bytes:  # noqa: ANN401 - likewise
+        headers = _headers(context)
+        times = stage_times.begin(headers)
+        hold = Hold(budget)
+        try:
+            hold.take(len(request))
+            response = await method.handler(parse(method, request), _call(context, headers))
+            payload = response.SerializeToString()
+        except Exception as error:  # noqa: BLE001 - every error becomes a status
+            await _abort(context, error, method.path)
+        finally:
+            hold.release()
+        if times:
+            key, value = times.header()
+            context.set_trailing_metadata(((key.decode(), value.decode()),))
+        return payload
+
+    return answer
+
+
+def _stream(method: StreamMethod[Any], budget: ByteBudget) -> Any:  # noqa: ANN401 - as above
+    async def answer(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:  # noqa: ANN401 - as above
+        hold = Hold(budget)
+
+        async def parsed() -> AsyncIterator[Any]:
+            async for request in requests:
+                hold.take(len(request))
+                yield parse(method, request)
+
+        try:
+            async for response in method.handler(parsed(), _call(context, _headers(context))):
+                yield response.SerializeToString()
+        except Exception as error:  # noqa: BLE001 - every error becomes a status
+            await _abort(context, error, method.path)
+        finally:
+            hold.release()
+
+    return answer
+
+
+def _unknown(path: str) -> Any:  # noqa: ANN401 - as above
+    async def answer(_request: bytes, context: Any) -> NoReturn:  # noqa: ANN401 - as above
+        await context.abort(
+            grpc.StatusCode.UNIMPLEMENTED,
+            cut_message(f"unknown method {path}; server reflection lists the methods there are"),
+        )
+        raise AssertionError  # abort raises
+
+    return answer
+
+
+def _call(context: Any, headers: Mapping[bytes, bytes]) -> Call:  # noqa: ANN401 - grpc.aio.ServicerContext
+    remaining = context.time_remaining()
+    deadline = None if remaining is None else time.monotonic() + remaining
+    return Call(deadline=deadline, headers=headers)
+
+
+def _headers(context: Any) -> dict[bytes, bytes]:  # noqa: ANN401 - grpc.aio.ServicerContext
+    """The call's metadata, as the ASGI front has it."""
+    return {
+        key.encode(): value if isinstance(value, bytes) else value.encode()
+        for key, value in context.invocation_metadata()
+    }
+
+
+async def _abort(context: Any, error: Exception, path: str) -> NoReturn:  # noqa: ANN401 - as above
+    """End a call with an error's status; unexpected errors are logged, not shown."""
+    if isinstance(error, grpc.aio.AbortError):
+        raise error
+    code, message, identity = log.status_of(error, path, _headers(context), logger)
+    trailers = ((log.REQUEST_ID.decode(), identity),)
+    await context.abort(_CODES[int(code)], cut_message(message), trailers)
+    raise AssertionError  # abort raises
+
+
+def _credentials(certificates: tls.TlsConfig) -> grpc.ServerCredentials:
+    return grpc.ssl_server_credentials(
+        [(certificates.key, certificates.certificate)],
+        root_certificates=certificates.client_ca or None,
+        require_client_auth=bool(certificates.client_ca),
+    )
+
+
+def _channel_arguments(text: str) -> dict[str, int | str]:
+    """`key=value,...` as grpcio wants it; whole numbers become integers.
+
+    Raises:
+        ConfigError: an entry has no value.
+    """
+    arguments: dict[str, int | str] = {}
+    for entry in filter(None, text.split(",")):
+        key, separator, value = entry.partition("=")
+        if not separator:
+            msg = f"--grpc_channel_arguments has {entry!r}, expected key=value,key=value"
+            raise ConfigError(msg)
+        arguments[key] = int(value) if value.removeprefix("-").isdigit() else value
+    return arguments

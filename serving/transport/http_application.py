@@ -1,0 +1,215 @@
+"""Plain HTTP over ASGI: a table of routes, JSON errors, bounded bodies.
+
+REST APIs and monitoring are routes in one table. A handler gets the whole request and answers with
+an `HttpResponse`, or raises a `ServingError`, whose gRPC code decides the HTTP status.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import unquote
+
+from serving import stage_times
+from serving.errors import InvalidInput, ResourceExhausted, StatusCode
+from serving.monitoring import log
+from serving.transport.byte_budget import ByteBudget, Hold
+from serving.transport.grpc_wire import Disconnected, Receive
+from serving.transport.inflate import DEFLATE, GZIP, RAW_DEFLATE, inflate, is_zlib
+
+logger = logging.getLogger(__name__)
+
+Send = Callable[[dict[str, Any]], Awaitable[None]]
+JSON = "application/json"
+_WINDOW_BITS = {b"gzip": GZIP, b"x-gzip": GZIP, b"deflate": DEFLATE}
+
+# TensorFlow Serving's mapping (util/net_http/server and model_servers/http_server.cc).
+HTTP_STATUS = {
+    StatusCode.OK: 200,
+    StatusCode.CANCELLED: 499,
+    StatusCode.INVALID_ARGUMENT: 400,
+    StatusCode.FAILED_PRECONDITION: 400,
+    StatusCode.OUT_OF_RANGE: 400,
+    StatusCode.UNAUTHENTICATED: 401,
+    StatusCode.PERMISSION_DENIED: 403,
+    StatusCode.NOT_FOUND: 404,
+    StatusCode.ALREADY_EXISTS: 409,
+    StatusCode.ABORTED: 409,
+    StatusCode.RESOURCE_EXHAUSTED: 429,
+    StatusCode.UNIMPLEMENTED: 501,
+    StatusCode.UNAVAILABLE: 503,
+    StatusCode.DEADLINE_EXCEEDED: 504,
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpRequest:
+    """A request, read to its end.
+
+    Attributes:
+        method: `GET`, `POST`, ...
+        path: Percent-encoding undone.
+        headers: By lower-case name.
+        body: As it came.
+        parameters: The named parts of the route's pattern.
+    """
+
+    method: str
+    path: str
+    headers: Mapping[bytes, bytes]
+    body: bytes
+    parameters: Mapping[str, str | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class HttpResponse:
+    """An answer.
+
+    Attributes:
+        body: As it goes out.
+        status: HTTP status code.
+        content_type: Of the body.
+        headers: Further headers, lower-case names.
+    """
+
+    body: bytes
+    status: int = 200
+    content_type: str = JSON
+    headers: Sequence[tuple[bytes, bytes]] = field(default=())
+
+
+@dataclass(frozen=True)
+class Route:
+    """Which handler answers which requests.
+
+    Attributes:
+        method: HTTP method.
+        pattern: Regular expression that the whole path must match; its named groups are decoded.
+        handler: Answers, or raises a `ServingError`.
+    """
+
+    method: str
+    pattern: re.Pattern[str]
+    handler: Callable[[HttpRequest], Awaitable[HttpResponse]]
+
+
+def error_response(code: StatusCode, message: str) -> HttpResponse:
+    """`{"error": message}` with the HTTP status that belongs to a gRPC code; 500 for the rest."""
+    return HttpResponse(
+        status=HTTP_STATUS.get(code, 500), body=json.dumps({"error": message}).encode()
+    )
+
+
+class HttpApplication:
+    """An ASGI application that answers HTTP requests from a table of routes."""
+
+    def __init__(self, routes: Sequence[Route], *, max_body_bytes: int, budget: ByteBudget) -> None:
+        """Serve routes; the first that matches answers.
+
+        Args:
+            routes: The table.
+            max_body_bytes: Larger requests are refused while they are read.
+            budget: Of all large requests together.
+        """
+        self._budget = budget
+        self._routes = routes
+        self._max_body_bytes = max_body_bytes
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        """Answer one HTTP request."""
+        request_headers = dict(scope["headers"])
+        times = stage_times.begin(request_headers)
+        more_headers = []
+        hold = Hold(self._budget)
+        try:
+            response = await self._respond(scope, request_headers, receive, hold)
+        except Disconnected:
+            return
+        except Exception as error:  # noqa: BLE001 - every error becomes a status
+            what = f"{scope['method']} {scope['path']}"
+            code, message, identity = log.status_of(error, what, request_headers, logger)
+            response = error_response(code, message)
+            more_headers.append((log.REQUEST_ID, identity.encode()))
+        finally:
+            hold.release()
+        if times:
+            more_headers.append(times.header())
+        headers = [
+            (b"content-type", response.content_type.encode()),
+            (b"content-length", str(len(response.body)).encode()),
+            *response.headers,
+            *more_headers,
+        ]
+        await send({"type": "http.response.start", "status": response.status, "headers": headers})
+        body = b"" if scope["method"] == "HEAD" else response.body
+        await send({"type": "http.response.body", "body": body})
+
+    async def _respond(
+        self,
+        scope: Mapping[str, Any],
+        headers: Mapping[bytes, bytes],
+        receive: Receive,
+        hold: Hold,
+    ) -> HttpResponse:
+        method = "GET" if scope["method"] == "HEAD" else scope["method"]
+        # The raw path, so that an encoded slash in a model's name is no separator.
+        raw_path = scope["raw_path"].decode("latin-1").partition("?")[0]
+        for route in self._routes:
+            match = route.pattern.fullmatch(raw_path) if route.method == method else None
+            if match:
+                parameters = {
+                    name: None if value is None else unquote(value)
+                    for name, value in match.groupdict().items()
+                }
+                request = HttpRequest(
+                    method=method,
+                    path=scope["path"],
+                    headers=headers,
+                    body=self._inflate(await self._read_body(receive, hold), headers, hold),
+                    parameters=parameters,
+                )
+                return await route.handler(request)
+        message = f"Malformed request: {scope['method']} {scope['path']}"
+        return error_response(StatusCode.INVALID_ARGUMENT, message)
+
+    async def _read_body(self, receive: Receive, hold: Hold) -> bytes:
+        body = bytearray()
+        more = True
+        while more:
+            event = await receive()
+            if event["type"] == "http.disconnect":
+                raise Disconnected
+            chunk = event.get("body", b"")
+            more = event.get("more_body", False)
+            if more:
+                hold.take(len(chunk))
+            body += chunk
+            if len(body) > self._max_body_bytes:
+                msg = (
+                    f"request body has over {self._max_body_bytes} bytes; send smaller batches or "
+                    "raise the server's --max_message_bytes"
+                )
+                raise ResourceExhausted(msg)
+        return bytes(body)
+
+    def _inflate(self, body: bytes, headers: Mapping[bytes, bytes], hold: Hold) -> bytes:
+        """The body without its content encoding.
+
+        Raises:
+            InvalidInput: the encoding is unknown, or the body is not encoded that way.
+            ResourceExhausted, Unavailable: see `inflate`.
+        """
+        encoding = headers.get(b"content-encoding", b"identity").lower()
+        if encoding == b"identity":
+            return body
+        window_bits = _WINDOW_BITS.get(encoding)
+        name = encoding.decode("latin-1")
+        if window_bits is None:
+            msg = f"content-encoding {name!r} is not supported; expected gzip, deflate or identity"
+            raise InvalidInput(msg)
+        if window_bits == DEFLATE and not is_zlib(body):
+            window_bits = RAW_DEFLATE
+        limit = self._max_body_bytes
+        return inflate(body, window_bits, limit=limit, hold=hold, what=f"{name} body")

@@ -1,0 +1,157 @@
+"""Listening sockets, opened here so that any front, or several processes, can use them."""
+
+import socket
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from serving.errors import ConfigError
+from serving.settings.config import ServerConfig
+
+_BACKLOG = 1024
+
+
+def listen(host: str, port: int, *, flag: str = "--port", shared: bool = False) -> socket.socket:
+    """Listen on a TCP port.
+
+    Args:
+        host: Name or address; `::` takes IPv4 too.
+        port: 0 picks a free one.
+        flag: The setting that the port came from, for the message.
+        shared: Let further sockets of this user listen on the same port; the kernel then spreads
+            the connections over them.
+
+    Raises:
+        ConfigError: the address does not exist here or is taken.
+    """
+    try:
+        listener = bind(host, port, shared=shared)
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        address = f"{host}:{port}"
+        raise cannot_listen(address, error.strerror or str(error), flag) from error
+    listener.setblocking(False)
+    return listener
+
+
+def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
+    """Take a TCP port without listening yet; arguments as for `listen`.
+
+    Raises:
+        OSError: it cannot be had.
+    """
+    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, kind, protocol, _, address = found[0]
+    taken = socket.socket(family, kind, protocol)
+    try:
+        taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            taken.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        if shared:
+            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        taken.bind(address)
+    except OSError:
+        taken.close()
+        raise
+    return taken
+
+
+def cannot_listen(address: str, reason: str, flag: str = "--port") -> ConfigError:
+    """The error for an address that cannot be had."""
+    return ConfigError(
+        f"cannot listen on {address}: {reason}; choose another {flag} (0 picks a free one) "
+        "or --host"
+    )
+
+
+def listen_unix(path: Path) -> socket.socket:
+    """Listen on a Unix socket; one that a dead server left behind is replaced.
+
+    Raises:
+        ConfigError: the path cannot be used, or a server listens there.
+    """
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(path)
+        listener.bind(str(path))
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        listener.close()
+        msg = (
+            f"cannot listen on {path}: {error.strerror or error}; expected a path for a new socket "
+            "in --grpc_socket_path"
+        )
+        raise ConfigError(msg) from error
+    listener.setblocking(False)
+    return listener
+
+
+def _remove_stale(path: Path) -> None:
+    """Remove a socket that nobody listens on.
+
+    Raises:
+        OSError: the path is something else, or somebody does listen.
+    """
+    if not path.exists():
+        return
+    if not stat.S_ISSOCK(path.stat().st_mode):
+        raise FileExistsError(None, "there is something else")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+        try:
+            probe.connect(str(path))
+        except ConnectionRefusedError:
+            path.unlink()
+            return
+    raise FileExistsError(None, "another server listens there")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listeners:
+    """The sockets of one server.
+
+    Attributes:
+        rpc: For gRPC: the port's first, then the Unix socket, if there is one.
+        rest: For REST, if it has a port of its own.
+        socket_path: Of the Unix socket, if it was made here.
+    """
+
+    rpc: Sequence[socket.socket] = ()
+    rest: Sequence[socket.socket] = ()
+    socket_path: Path | None = None
+
+    @classmethod
+    def open(cls, config: ServerConfig, *, rpc: bool = True, shared: bool = False) -> "Listeners":
+        """Open what the settings ask for.
+
+        Args:
+            config: The settings.
+            rpc: Whether to open those for gRPC; grpcio opens its own.
+            shared: See `listen`.
+
+        Raises:
+            ConfigError: an address cannot be had.
+        """
+        opened: list[socket.socket] = []
+        rest: list[socket.socket] = []
+        path = config.grpc_socket_path if rpc else None
+        try:
+            if rpc:
+                opened.append(listen(config.host, config.port, shared=shared))
+                if path is not None:
+                    opened.append(listen_unix(path))
+            if config.rest_api_port:
+                flag = "--rest_api_port"
+                rest.append(listen(config.host, config.rest_api_port, flag=flag, shared=shared))
+        except ConfigError:
+            for listener in opened:
+                listener.close()
+            if len(opened) > 1 and path is not None:
+                path.unlink()
+            raise
+        return cls(rpc=opened, rest=rest, socket_path=path)
+
+    def remove_socket_path(self) -> None:
+        """Remove the Unix socket from the file system, once nobody accepts on it."""
+        if self.socket_path is not None:
+            self.socket_path.unlink(missing_ok=True)

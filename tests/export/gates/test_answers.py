@@ -1,0 +1,58 @@
+import numpy as np
+import onnx
+import pytest
+
+from export.convert import to_saved_model
+from export.errors import ExportError
+from export.gates import answers
+
+
+@pytest.fixture(scope="module")
+def all_three(published, run_dir, test_images):
+    """The answers of the trained SimCNN in its three forms."""
+    model = to_saved_model.load_keras(run_dir / "model.keras")
+    return {
+        "Keras": answers.of_keras(model, test_images.images),
+        "SavedModel": answers.of_saved_model(published.path, test_images.images),
+        "ONNX": answers.of_onnx(published.path / "model.onnx", test_images.images),
+    }
+
+
+@pytest.mark.parametrize("source", ["Keras", "SavedModel", "ONNX"])
+def test_answers_are_consistent(all_three, source):
+    """Classes are the argmax and probabilities the softmax of the logits; dtypes are the served."""
+    given = all_three[source]
+
+    exponentials = np.exp(given.logits.astype(np.float64))
+    softmax = exponentials / exponentials.sum(axis=1, keepdims=True)
+    assert given.source == source
+    assert (given.logits.dtype, given.probabilities.dtype) == (np.float32, np.float32)
+    assert given.classes.dtype == np.int64
+    np.testing.assert_array_equal(given.classes, given.logits.argmax(axis=1))
+    np.testing.assert_allclose(given.probabilities, softmax, rtol=1e-4, atol=1e-6)
+
+
+def test_logits_of_onnx_are_those_of_keras(all_three):
+    """The logits taken out of the ONNX graph are the model's, not another layer's."""
+    np.testing.assert_allclose(all_three["ONNX"].logits, all_three["Keras"].logits, atol=1e-5)
+
+
+def test_batches_are_joined_in_order(published, test_images, monkeypatch):
+    """Asking in batches that do not divide the number of images changes nothing."""
+    whole = answers.of_onnx(published.path / "model.onnx", test_images.images)
+    monkeypatch.setattr(answers, "_BATCH_SIZE", 33)
+
+    parts = answers.of_onnx(published.path / "model.onnx", test_images.images)
+
+    assert len(parts.classes) == 80
+    np.testing.assert_allclose(parts.logits, whole.logits, rtol=1e-5, atol=1e-6)
+
+
+def test_graph_without_softmax_is_refused(published, tmp_path, test_images):
+    """If the probabilities are no Softmax, the logits cannot be found, and that is said."""
+    model = onnx.load(published.path / "model.onnx")
+    next(node for node in model.graph.node if node.op_type == "Softmax").op_type = "LogSoftmax"
+    onnx.save(model, tmp_path / "model.onnx")
+
+    with pytest.raises(ExportError, match="made by LogSoftmax, expected Softmax"):
+        answers.of_onnx(tmp_path / "model.onnx", test_images.images)

@@ -1,0 +1,170 @@
+import numpy as np
+import pytest
+
+from export.errors import GateFailed
+from export.gates import parity
+from export.gates.answers import Answers
+
+N = 6
+
+
+def logits_of(n=N):
+    """Logits of which image i has 3 at class i and no others near it."""
+    logits = np.random.default_rng(0).uniform(-2, 2, (n, 10)).astype(np.float32)
+    logits[np.arange(n), np.arange(n)] = 3
+    return logits
+
+
+def answers(logits, source="Keras"):
+    """What an artefact with these logits would serve."""
+    wide = np.exp(logits.astype(np.float64))
+    probabilities = (wide / wide.sum(axis=1, keepdims=True)).astype(np.float32)
+    return Answers(
+        source=source, logits=logits, probabilities=probabilities, classes=logits.argmax(axis=1)
+    )
+
+
+def altered(row, column, delta):
+    logits = logits_of()
+    logits[row, column] += delta
+    return answers(logits, "ONNX")
+
+
+def test_equal_answers_pass():
+    """Identical answers have no delta and use none of the tolerance."""
+    pair = parity.compare(answers(logits_of()), answers(logits_of(), "ONNX"))
+
+    assert pair.passed
+    assert (pair.reference, pair.candidate) == ("Keras", "ONNX")
+    assert pair.images == pair.same_class == N
+    assert pair.max_abs_delta == pair.max_rel_delta == pair.tolerance_used == 0
+
+
+@pytest.mark.parametrize(("delta", "passed"), [(2.9e-4, True), (3.3e-4, False)])
+def test_tolerance_is_that_of_allclose(delta, passed):
+    """A logit of 3 may be off by 1e-5 + 1e-4 * 3 = 3.1e-4, in agreement with numpy.allclose."""
+    reference, candidate = answers(logits_of()), altered(2, 2, delta)
+
+    pair = parity.compare(reference, candidate)
+
+    allclose = np.allclose(candidate.logits, reference.logits, rtol=1e-4, atol=1e-5)
+    assert pair.passed == passed == allclose
+    assert pair.outside_tolerance == (not passed)
+    assert pair.tolerance_used == pytest.approx(delta / 3.1e-4, rel=1e-2)
+    assert pair.max_abs_delta == pytest.approx(delta, rel=1e-2)
+    assert pair.max_rel_delta == pytest.approx(delta / 3, rel=1e-2)
+
+
+def test_worst_images_come_first():
+    """The report lists failed images by the size of their difference."""
+    logits = logits_of()
+    logits[4, 0] += 0.5
+    logits[1, 0] += 0.1
+
+    pair = parity.compare(answers(logits_of()), answers(logits, "ONNX"))
+
+    assert pair.outside_tolerance == 2
+    assert pair.worst_images == (4, 1)
+
+
+def test_wrong_class_fails_although_logits_agree():
+    """The served classes are compared themselves, not only derived from logits."""
+    right = answers(logits_of())
+    wrong = Answers(
+        source="ONNX",
+        logits=right.logits,
+        probabilities=right.probabilities,
+        classes=(right.classes + 1) % 10,
+    )
+
+    pair = parity.compare(right, wrong)
+
+    assert not pair.passed
+    assert (pair.outside_tolerance, pair.class_differs, pair.same_class) == (0, N, 0)
+
+
+def test_wrong_probabilities_fail_although_logits_agree():
+    """The served probabilities are compared themselves too."""
+    right = answers(logits_of())
+    wrong = Answers(
+        source="ONNX",
+        logits=right.logits,
+        probabilities=right.probabilities[:, ::-1],
+        classes=right.classes,
+    )
+
+    pair = parity.compare(right, wrong)
+
+    assert not pair.passed
+    assert pair.outside_tolerance == N
+    assert pair.max_abs_delta == 0 < pair.max_abs_delta_probabilities
+
+
+def test_ties_are_counted_and_not_failed():
+    """Two top logits 5e-5 apart may swap: reported as a tie, not as a failure."""
+    one, other = logits_of(), logits_of()
+    one[3, 7], other[3, 7] = 2.99995, 3.00005
+
+    pair = parity.compare(answers(one), answers(other, "ONNX"))
+
+    assert pair.passed
+    assert (pair.ties, pair.same_class, pair.class_differs) == (1, N - 1, 0)
+
+
+def test_margin_just_above_a_tie_counts():
+    """Two top logits 2e-4 apart are no tie: another class fails, even within the tolerance."""
+    one, other = logits_of(), logits_of()
+    one[3, 7], other[3, 7] = 2.9998, 3.0001
+
+    pair = parity.compare(answers(one), answers(other, "ONNX"))
+
+    assert not pair.passed
+    assert (pair.ties, pair.class_differs, pair.outside_tolerance) == (0, 1, 0)
+
+
+def test_nan_fails():
+    """An artefact that answers NaN never passes, even where both do."""
+    logits = logits_of()
+    logits[0, 0] = np.nan
+
+    pair = parity.compare(answers(logits), answers(logits, "ONNX"))
+
+    assert not pair.passed
+    assert pair.outside_tolerance == 1
+
+
+def test_check_reports_the_pairs_that_differ():
+    """The report names the pair, counts, deltas, the worst image with both logits, the way out."""
+    keras, saved_model = answers(logits_of()), answers(logits_of(), "SavedModel")
+
+    with pytest.raises(GateFailed) as failure:
+        parity.check([keras, saved_model, altered(2, 5, 0.25)])
+
+    report = str(failure.value)
+    assert report.count("differs from") == 2
+    assert "ONNX differs from Keras" in report
+    assert "1 of 6 images" in report
+    assert "0.25 absolute" in report
+    worst = [line for line in report.splitlines() if line.startswith("        2  ")]
+    assert [line.split()[1] for line in worst] == ["Keras", "ONNX", "SavedModel", "ONNX"]
+    assert f"{logits_of()[2, 5]:.6g}" in worst[0].split()
+    assert f"{logits_of()[2, 5] + 0.25:.6g}" in worst[1].split()
+    assert "conversion to ONNX is at fault" in report
+    assert "nothing was published" in report
+
+
+def test_check_blames_the_saved_model():
+    """When SavedModel and ONNX agree with each other but not with Keras, the hint says so."""
+    saved_model = altered(2, 5, 0.25)
+    onnx = Answers(**{**vars(saved_model), "source": "ONNX"})
+    saved_model = Answers(**{**vars(saved_model), "source": "SavedModel"})
+
+    with pytest.raises(GateFailed, match="writing the SavedModel is at fault"):
+        parity.check([answers(logits_of()), saved_model, onnx])
+
+
+def test_check_returns_all_pairs():
+    """Three artefacts make three pairs."""
+    three = [answers(logits_of(), source) for source in ("Keras", "SavedModel", "ONNX")]
+
+    assert len(parity.check(three)) == 3

@@ -1,0 +1,103 @@
+import numpy as np
+import onnx
+import pytest
+import tensorflow as tf
+
+from export.convert import to_onnx
+from export.errors import ExportError, GateFailed
+from export.gates import random_inputs
+from export.sources import saved_model
+from serving.tensors.signature import DataType, TensorSpec
+
+
+@pytest.fixture
+def two_graphs(two_signatures, tmp_path):
+    """A copy of the SavedModel with its two ONNX graphs, and the signatures."""
+    saved_model.copy(two_signatures, tmp_path / "two")
+    signatures = saved_model.read_signatures(tmp_path / "two")
+    to_onnx.write(tmp_path / "two", signatures, model_name="two")
+    return tmp_path / "two", signatures
+
+
+def draw(dtype, shape=(1000,)):
+    spec = TensorSpec(dtype=dtype, shape=shape, tensor="x", graph_name="x:0")
+    return random_inputs.random_array(spec, np.random.default_rng(0), rows=5, free_size=7)
+
+
+def test_random_values_suit_their_dtype():
+    """Bytes cover all values, integers stay small enough for indices, floats are both signs."""
+    assert set(draw(DataType.DT_UINT8, (10_000,))) == set(range(256))
+    assert set(draw(DataType.DT_INT8, (10_000,))) == set(range(-128, 128))
+    assert set(draw(DataType.DT_INT64)) == set(range(10))
+    assert set(draw(DataType.DT_BOOL)) == {True, False}
+    assert draw(DataType.DT_FLOAT).min() < -1 < 1 < draw(DataType.DT_FLOAT).max()
+
+
+@pytest.mark.parametrize("dtype", [DataType.DT_HALF, DataType.DT_DOUBLE, DataType.DT_UINT32])
+def test_random_arrays_have_the_dtype_and_shape(dtype):
+    """A free first dimension is the batch, other free ones get the size that was chosen."""
+    array = draw(dtype, (-1, -1, 3))
+
+    assert array.dtype == dtype.numpy
+    assert array.shape == (5, 7, 3)
+
+
+def test_right_graphs_pass(two_graphs):
+    """Every output of every signature is compared at both batch sizes."""
+    findings = random_inputs.check(*two_graphs, free_size=16)
+
+    assert len(findings) == 10
+    assert max(finding["max_abs_delta"] for finding in findings) < 1e-5
+
+
+def test_wrong_graph_fails(two_graphs):
+    """A weight off by 1 % is found, and the report says in which signature and output."""
+    folder, signatures = two_graphs
+    model = onnx.load(folder / "model.onnx")
+    weights = next(x for x in model.graph.initializer if list(x.dims) == [4, 3])
+    values = onnx.numpy_helper.to_array(weights) * np.float32(1.01)
+    weights.CopyFrom(onnx.numpy_helper.from_array(values, weights.name))
+    onnx.save(model, folder / "model.onnx")
+
+    with pytest.raises(GateFailed) as failure:
+        random_inputs.check(folder, signatures, free_size=16)
+
+    report = str(failure.value)
+    assert "signature 'serving_default', 5 rows, output 'score'" in report
+    assert "output 'x'" not in report
+    assert "sum/up" not in report
+    assert "nothing was published" in report
+
+
+def test_other_dtype_fails(two_graphs):
+    """Equal values in another dtype are a difference: clients decode by dtype."""
+    folder, signatures = two_graphs
+    model = onnx.load(folder / "model.sum_up.onnx")
+    model.graph.node.add(op_type="Cast", input=["total"], output=["wide"]).attribute.append(
+        onnx.helper.make_attribute("to", onnx.TensorProto.DOUBLE)
+    )
+    for node in model.graph.node:
+        node.output[:] = [{"total": "t", "wide": "total"}.get(name, name) for name in node.output]
+        node.input[:] = ["t" if name == "total" else name for name in node.input]
+    next(x for x in model.graph.output if x.name == "total").type.tensor_type.elem_type = 11
+    onnx.save(model, folder / "model.sum_up.onnx")
+
+    with pytest.raises(GateFailed, match=r"output 'total': float64\(1,\), expected float32\(1,\)"):
+        random_inputs.check(folder, signatures, free_size=16)
+
+
+def test_model_that_refuses_random_inputs_is_an_input_error(tmp_path):
+    """A model with a size of its own for a free dimension points to --free-size."""
+    module = tf.Module()
+    weights = tf.ones((5, 2))
+    module.function = tf.function(
+        lambda x: {"y": tf.matmul(x, weights)},
+        input_signature=[tf.TensorSpec([None, None], tf.float32, name="x")],
+    )
+    tf.saved_model.save(module, str(tmp_path), {"serving_default": module.function})
+    signatures = saved_model.read_signatures(tmp_path)
+    to_onnx.write(tmp_path, signatures, model_name="five")
+
+    with pytest.raises(ExportError, match=r"refuses random inputs \(x float32\(1, 16\)\).*--free"):
+        random_inputs.check(tmp_path, signatures, free_size=16)
+    assert len(random_inputs.check(tmp_path, signatures, free_size=5)) == 2

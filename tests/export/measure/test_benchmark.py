@@ -1,0 +1,206 @@
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny_models
+
+from export.errors import ExportError
+from export.measure import benchmark
+from export.measure.stopwatch import Turn
+from export.papers import speed_table
+from serving.repository import model_folder
+
+QUICK = benchmark.Settings(rounds=2, seconds=0.001, batch_sizes=(1, 4))
+CELL = {
+    "images_per_second",
+    "ms",
+    "ms_min",
+    "ms_max",
+    "calls",
+    "cpu_ms_per_image",
+    "to_tensorflow",
+    "to_fp32",
+}
+
+
+@pytest.fixture
+def brightness(tmp_path) -> Path:
+    """A version without SavedModel."""
+    return tiny_models.brightness(tmp_path)
+
+
+@pytest.fixture
+def version(published, tmp_path) -> Path:
+    """A copy of the published SimCNN."""
+    return shutil.copytree(published.path, tmp_path / "simcnn" / "1")
+
+
+def run(*arguments):
+    """The command line in a process of its own: TensorFlow's threads are set before it starts."""
+    return subprocess.run(
+        [sys.executable, "-m", "export", "benchmark", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+
+def test_every_variant_is_timed_at_every_batch_size(brightness):
+    """Files in the folder are told by their names; speed ratios are those to fp32."""
+    shutil.copyfile(brightness / "model.onnx", brightness / "model.int8.onnx")
+
+    section = benchmark.measure(model_folder.read(brightness), QUICK)
+
+    assert list(section["results"]) == ["fp32", "int8"]
+    for result in section["results"].values():
+        assert list(result["batches"]) == ["1", "4"]
+        for rows, cell in result["batches"].items():
+            assert set(cell) == CELL
+            assert cell["ms_min"] <= cell["ms"] <= cell["ms_max"]
+            assert cell["images_per_second"] == pytest.approx(1e3 * int(rows) / cell["ms"])
+            assert cell["calls"] >= 6
+            assert cell["to_tensorflow"] is None
+    fp32 = section["results"]["fp32"]["batches"]["1"]["to_fp32"]
+    assert fp32 == {"median": 1, "min": 1, "max": 1}
+    assert "tensorflow" not in section["versions"]
+
+
+def test_ratios_are_made_within_rounds():
+    """A machine that gets twice as slow in the second round changes no ratio."""
+    turns = {
+        ("fp32", 8): [Turn(calls=3, ms=3, cpu_ms=4), Turn(calls=3, ms=6, cpu_ms=8)],
+        ("tensorflow", 8): [Turn(calls=3, ms=9, cpu_ms=9), Turn(calls=3, ms=18, cpu_ms=18)],
+    }
+
+    cell = benchmark._cell("fp32", 8, turns)
+
+    assert cell["to_tensorflow"] == {"median": 3, "min": 3, "max": 3}
+    assert cell["ms"] == 4.5
+    assert cell["images_per_second"] == pytest.approx(8 / 4.5e-3)
+    assert cell["cpu_ms_per_image"] == pytest.approx(6 / 8)
+    assert cell["calls"] == 6
+
+
+def test_the_float32_graph_may_lie_elsewhere(brightness, tmp_path):
+    """A version with w8 alone is compared with a graph that is passed, by file or by folder."""
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (brightness / "manifest.json").unlink()
+    (brightness / "signature.json").rename(tmp_path / "signature.json")
+    shutil.copyfile(brightness / "model.onnx", elsewhere / "model.onnx")
+    (brightness / "model.onnx").rename(brightness / "model.w8.onnx")
+
+    def write(path: Path) -> None:
+        shutil.copyfile(brightness / "model.w8.onnx", path / "model.w8.onnx")
+        shutil.copyfile(tmp_path / "signature.json", path / "signature.json")
+
+    folder = model_folder.read(model_folder.publish(tmp_path / "small", write))
+
+    alone = benchmark.measure(folder, QUICK)["results"]
+    beside = benchmark.measure(folder, QUICK, fp32=elsewhere)["results"]
+    by_file = benchmark.measure(folder, QUICK, fp32=elsewhere / "model.onnx")["results"]
+
+    assert list(alone) == ["w8"]
+    assert alone["w8"]["batches"]["1"]["to_fp32"] is None
+    assert list(beside) == list(by_file) == ["fp32", "w8"]
+    assert beside["w8"]["batches"]["1"]["to_fp32"]["median"] > 0
+
+
+def test_the_float32_graph_is_that_of_the_version(brightness):
+    """Another training's model.onnx would be another yardstick."""
+    folder = model_folder.read(brightness)
+    digest = hashlib.sha256((brightness / "model.onnx").read_bytes()).hexdigest()
+
+    benchmark.measure(folder, QUICK, fp32_sha256=digest)
+    with pytest.raises(ExportError, match=f"{digest}, but .* --fp32"):
+        benchmark.measure(folder, QUICK, fp32_sha256="0" * 64)
+
+
+def test_other_weights_of_the_same_architecture_are_told(brightness):
+    """The time does not depend on them; what was passed is marked, the version's own is not."""
+    folder = model_folder.read(brightness)
+
+    section = benchmark.measure(
+        folder, QUICK, fp32=brightness, fp32_sha256="0" * 64, other_weights=True
+    )
+    results = section["results"]
+
+    assert results["fp32"]["other_weights"]
+    assert not any("other_weights" in found for name, found in results.items() if name != "fp32")
+    assert "Of another training of the same architecture: fp32." in speed_table.render(section)
+
+
+@pytest.mark.parametrize("flag", ["saved_model", "fp32"])
+def test_files_that_are_missing_are_named(brightness, tmp_path, flag):
+    """With the flag that they were passed by."""
+    with pytest.raises(ExportError, match=f"does not exist.* as --{flag.replace('_', '-')}"):
+        benchmark.measure(model_folder.read(brightness), QUICK, **{flag: tmp_path})
+
+
+def test_a_model_of_other_inputs_is_refused(tmp_path):
+    """There are no images to ask it about."""
+    folder = model_folder.read(tiny_models.calculator(tmp_path))
+
+    with pytest.raises(ExportError, match="no signature serving_default from images"):
+        benchmark.measure(folder, QUICK)
+
+
+def test_command_records_tensorflow_beside_onnx_runtime(version):
+    """metrics.json, model card and manifest have it, the last line of stdout is the record."""
+    done = run(version, "--rounds", 2, "--seconds", 0.01, "--batch-sizes", 1, 2, "--json")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    section = json.loads(done.stdout.splitlines()[-1])
+    assert list(section["results"]) == ["fp32", "tensorflow"]
+    for result in section["results"].values():
+        for cell in result["batches"].values():
+            assert set(cell) == CELL
+            assert cell["to_tensorflow"]["median"] > 0
+            assert cell["to_fp32"]["median"] > 0
+    assert section["hardware"]["cores"] >= 1
+    assert section["threads"] == 1
+    assert set(section["versions"]) == {"python", "numpy", "onnxruntime", "tensorflow"}
+    assert json.loads((version / "metrics.json").read_text())["benchmark"] == section
+    assert "## Speed" in (version / "MODEL_CARD.md").read_text()
+    model_folder.read(version)
+
+
+def test_another_models_saved_model_is_refused(version, two_signatures):
+    """It is said what its signature is, and nothing is recorded."""
+    before = (version / "metrics.json").read_bytes()
+
+    done = run(version, "--saved-model", two_signatures)
+
+    assert done.returncode == 2
+    assert "expected ['images'] to 'probabilities'" in done.stderr
+    assert (version / "metrics.json").read_bytes() == before
+
+
+def test_an_altered_version_is_refused(version):
+    """Its figures would be those of another file."""
+    with (version / "model.onnx").open("ab") as file:
+        file.write(b"\0")
+
+    done = run(version)
+
+    assert done.returncode == 2
+    assert "model.onnx has" in done.stderr
+
+
+def test_different_answers_are_not_compared(monkeypatch, brightness):
+    """A SavedModel that answers otherwise is another model."""
+    monkeypatch.setattr(
+        benchmark.tensorflow_run,
+        "load",
+        lambda *_, **__: lambda images: 0.5 + 0 * images[:, 0, 0, :2].astype("float32"),
+    )
+    monkeypatch.setattr(benchmark.tensorflow_run, "version", lambda: "0")
+    (brightness / "saved_model.pb").touch()
+
+    with pytest.raises(ExportError, match="not of the same model"):
+        benchmark.measure(model_folder.read(brightness), QUICK)

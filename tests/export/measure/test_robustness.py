@@ -1,0 +1,132 @@
+import io
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+from PIL import Image
+
+from export.__main__ import main
+from export.errors import ExportError
+from export.measure import robustness
+from export.papers import papers
+from serving.repository import model_folder
+from training.data.cifar10 import Split
+from training.evaluation.accuracy import wilson_interval
+
+
+@pytest.fixture
+def version(published, tmp_path) -> Path:
+    """A copy of the published SimCNN."""
+    return shutil.copytree(published.path, tmp_path / "simcnn" / "1")
+
+
+def test_recompressing_is_what_pillow_does(sample_images):
+    """Quality and chroma are those stated; a lower quality is further from the original."""
+    coarse, fine = (robustness.recompress(sample_images, quality) for quality in (75, 95))
+
+    buffer = io.BytesIO()
+    Image.fromarray(sample_images[3]).save(buffer, "JPEG", quality=75, subsampling=2)
+    assert np.array_equal(coarse[3], np.asarray(Image.open(buffer)))
+    assert coarse.dtype == np.uint8
+    assert coarse.shape == sample_images.shape
+    errors = [np.abs(images.astype(int) - sample_images).mean() for images in (fine, coarse)]
+    assert 0 < errors[0] < errors[1]
+
+
+def test_figures_are_those_of_the_recompressed_images(version, test_images):
+    """Asked anew with ONNX Runtime: number of right answers, interval, share answered as before."""
+    folder, metrics = papers.read(version)
+
+    section = robustness.measure(folder, metrics, test_images)
+
+    assert list(section["checks"]) == ["jpeg_75", "jpeg_95"]
+    for check in section["checks"].values():
+        images = robustness.recompress(test_images.images, check["settings"]["quality"])
+        session = onnxruntime.InferenceSession(version / "model.onnx")
+        (classes,) = session.run(["classes"], {"images": images})
+        correct = int((classes == test_images.labels).sum())
+        result = check["variants"]["fp32"]
+        before = np.array(list(metrics["variants"]["fp32"]["predictions"])).astype(int)
+        assert (result["n"], result["correct"]) == (80, correct)
+        assert result["top1"] == correct / 80
+        assert result["top1_wilson_95"] == list(wilson_interval(correct, 80))
+        assert result["agreement"] == (classes == before).mean()
+        lost = metrics["variants"]["fp32"]["correct"] - correct
+        assert result["drop_points"] == pytest.approx(100 * lost / 80)
+        low, high = result["drop_interval_95"]
+        assert low < result["drop_points"] < high
+        assert check["settings"]["subsampling"] == "4:2:0"
+        assert check["sha256"] == Split(images=images, labels=test_images.labels).sha256()
+
+
+def test_every_variant_in_the_folder_is_asked(version, test_images):
+    """Each loses against its own answers; one whose file is elsewhere is left out."""
+    folder, metrics = papers.read(version)
+    fp32 = metrics["variants"]["fp32"]
+    shutil.copyfile(version / "model.onnx", version / "model.w8.onnx")
+    wrong = "".join(str((label + 1) % 10) for label in test_images.labels)
+    metrics["variants"] |= {
+        "w8": {**fp32, "file": "model.w8.onnx", "predictions": wrong},
+        "int8": {**fp32, "file": "model.int8.onnx"},
+    }
+
+    check = robustness.measure(folder, metrics, test_images)["checks"]["jpeg_75"]["variants"]
+
+    assert list(check) == ["fp32", "w8"]
+    assert check["w8"]["correct"] == check["fp32"]["correct"]
+    assert check["w8"]["drop_points"] == -100 * check["w8"]["correct"] / 80
+
+
+def test_other_images_are_refused(version, test_images):
+    """The loss would mix two things."""
+    folder, metrics = papers.read(version)
+    fewer = Split(images=test_images.images[1:], labels=test_images.labels[1:])
+
+    with pytest.raises(ExportError, match=r"79 test images .* judged by 80 .* --data-dir"):
+        robustness.measure(folder, metrics, fewer)
+
+
+def test_a_model_of_unknown_accuracy_is_refused(version, test_images):
+    """Nothing can be lost that was not measured."""
+    folder, metrics = papers.read(version)
+    del metrics["variants"]
+
+    with pytest.raises(ExportError, match="no ONNX file whose answers"):
+        robustness.measure(folder, metrics, test_images)
+
+
+def test_command_records_the_section(version, image_dir, capsys):
+    """The table is printed; metrics.json, model card and manifest have it."""
+    code = main(["robustness", str(version), "--data-dir", str(image_dir)])
+
+    metrics = json.loads((version / "metrics.json").read_text())
+    result = metrics["robustness"]["checks"]["jpeg_75"]["variants"]["fp32"]
+    assert code == 0
+    assert f"| JPEG, quality 75 | fp32 | {100 * result['top1']:.2f} % (" in capsys.readouterr().out
+    assert "## Robustness" in (version / "MODEL_CARD.md").read_text()
+    model_folder.read(version)
+
+
+def test_print_only_records_nothing(version, image_dir, capsys):
+    """The version stays as it is, byte by byte."""
+    before = {file.name: file.read_bytes() for file in version.iterdir() if file.is_file()}
+
+    code = main(["robustness", str(version), "--data-dir", str(image_dir), "--print-only"])
+
+    assert code == 0
+    assert "quality 95" in capsys.readouterr().out
+    after = {file.name: file.read_bytes() for file in version.iterdir() if file.is_file()}
+    assert after == before
+
+
+def test_a_folder_that_is_no_version_is_one_line(tmp_path, capsys):
+    """With what was expected."""
+    code = main(["robustness", str(tmp_path)])
+
+    error = capsys.readouterr().err
+    assert code == 2
+    assert error.startswith(f"error: {tmp_path} is no published version")
+    assert error.count("\n") == 1

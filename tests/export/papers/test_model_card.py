@@ -1,0 +1,235 @@
+import copy
+import re
+
+import pytest
+import sample_metrics as sample
+
+from export.papers import model_card
+from export.sources import saved_model
+from serving.repository import model_folder
+
+
+@pytest.fixture(scope="module")
+def signatures(published):
+    """Those of the published SimCNN."""
+    return model_folder.read(published.path).signatures
+
+
+@pytest.fixture(scope="module")
+def files(published):
+    """Names of the files in its folder."""
+    return {
+        file.relative_to(published.path).as_posix()
+        for file in published.path.rglob("*")
+        if file.is_file()
+    }
+
+
+def table(card, heading):
+    """Cells of the first table after a heading, without the header and its rule."""
+    lines = card.split(f"## {heading}\n", 1)[1].split("## ", 1)[0].splitlines()
+    rows = [line for line in lines if line.startswith("|")]
+    return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
+
+
+def test_card_is_made_from_metrics(published, signatures, files):
+    """The published card is what render makes of the published metrics."""
+    card = model_card.render(published.metrics, signatures, files)
+
+    assert card == (published.path / "MODEL_CARD.md").read_text()
+    for picture in ("curves.png", "confusion_matrix.png"):
+        assert f"]({picture})" in card
+
+
+def test_card_states_accuracy_with_n_and_interval(published, signatures, files):
+    """Other figures in the metrics are other figures in the card."""
+    metrics = copy.deepcopy(published.metrics)
+    metrics["variants"]["fp32"].update(
+        top1=0.8123, top1_wilson_95=[0.8045, 0.8198], n=10_000, correct=8_123
+    )
+
+    card = model_card.render(metrics, signatures, files)
+
+    row = next(line for line in card.splitlines() if line.startswith("| fp32"))
+    assert "**81.23%**" in row
+    assert "80.45% to 81.98%" in row
+    assert "8,123" in row
+    assert "10,000" in row
+
+
+def test_card_lists_every_variant(published, signatures, files):
+    """A second precision is a second row of the result table."""
+    metrics = copy.deepcopy(published.metrics)
+    metrics["variants"]["w8"] = {**metrics["variants"]["fp32"], "file": "model.w8.onnx"}
+
+    card = model_card.render(metrics, signatures, files)
+
+    assert "| fp32 (`model.onnx`) |" in card
+    assert "| w8 (`model.w8.onnx`) |" in card
+    assert "- `model.w8.onnx`: ONNX" in card
+
+
+def test_card_says_what_a_variant_loses(published, signatures, files):
+    """Agreement with float32 and paired loss, dashes for float32; why others were refused."""
+    metrics = copy.deepcopy(published.metrics)
+    compared = {"agreement": 0.988, "drop_points": 0.04, "drop_interval_95": [-0.11, 0.19]}
+    metrics["variants"]["w8"] = {**metrics["variants"]["fp32"], **compared}
+    metrics["rejected_variants"] = {"int8": {"top1": 0.5905, "objections": ["slow", "wrong"]}}
+
+    card = model_card.render(metrics, signatures, files)
+
+    fp32, w8 = (line for line in card.splitlines() if line.startswith(("| fp32", "| w8")))
+    assert fp32.endswith("| - | - |")
+    assert w8.endswith("| 98.80 % | 0.04 (-0.11 to 0.19) |")
+    assert "- int8 (59.05 %): slow; wrong\n" in card
+
+
+def test_card_names_the_float32_model_that_was_left_out(published, signatures, files):
+    """A version of small weights alone says what they were judged by."""
+    fp32 = published.metrics["variants"]["fp32"]
+    w8 = {**fp32, "file": "model.w8.onnx", "agreement": 0.99}
+    reference = {"precision": "fp32", **{k: v for k, v in fp32.items() if k != "file"}}
+    metrics = {**published.metrics, "variants": {"w8": w8}, "reference": reference}
+
+    card = model_card.render(metrics, signatures, files)
+
+    assert "| w8 (`model.w8.onnx`) | " in card
+    (row,) = (line for line in card.splitlines() if line.startswith("| fp32"))
+    assert row.startswith(f"| fp32 (not in this folder) | **{fp32['top1']:.2%}** |")
+
+
+def test_card_says_what_was_added_later(published, signatures, files):
+    """A precision that comes from w8, and not from the float32 graph."""
+    metrics = copy.deepcopy(published.metrics)
+    origin = {"made_from": "model.w8.onnx", "git_commit": "0123456789abcdef"}
+    metrics["variants"]["int8"] = {**metrics["variants"]["fp32"], **origin}
+
+    card = model_card.render(metrics, signatures, files)
+
+    assert "\nint8 was made of `model.w8.onnx` (commit 0123456) and judged by the recorded" in card
+    assert "fp32 was made of" not in card
+
+
+def test_card_shows_speed_and_robustness(published, signatures, files):
+    """Both sections, once they were measured; the limit on JPEG states the figure measured."""
+    metrics = {**published.metrics, "benchmark": sample.BENCHMARK, "robustness": sample.ROBUSTNESS}
+
+    before = model_card.render(published.metrics, signatures, files)
+    card = model_card.render(metrics, signatures, files)
+
+    assert "## Speed" not in before
+    assert "## Robustness" not in before
+    assert "was reported to cost 2 to 3 points" in before
+    assert table(card, "Speed")[0] == [
+        "fp32",
+        "1",
+        "10,000",
+        "0.1 (0.09 to 0.2)",
+        "0.11",
+        "5.00 (4.00 to 6.00)",
+        "1.00",
+    ]
+    assert table(card, "Robustness")[0] == [
+        "JPEG, quality 75",
+        "fp32",
+        "78.78 % (77.97 to 79.57), n = 10,000",
+        "3.46 (2.88 to 4.04)",
+        "88.48 %",
+    ]
+    assert "(quality 75, 4:2:0) costs fp32 3.46 (2.88 to 4.04) points" in card
+
+
+def test_card_lists_files_that_are_there(published, signatures, files):
+    """Without a SavedModel none is promised, and a graph that is elsewhere is said to be."""
+    card = model_card.render(published.metrics, signatures, {"curves.png"})
+
+    assert "saved_model.pb" not in card
+    assert re.search(r"- `model\.onnx`: ONNX, .* \(not in this folder\)", card)
+    assert "confusion_matrix.png" not in card
+    assert "(not in this folder)" not in model_card.render(published.metrics, signatures, files)
+
+
+def test_card_has_the_confusion_matrix(published, signatures, files):
+    """All hundred counts, and per class the right ones and the commonest confusion."""
+    metrics = copy.deepcopy(published.metrics)
+    matrix = [[10 * row + column for column in range(10)] for row in range(10)]
+    metrics["variants"]["fp32"]["confusion_matrix"] = matrix
+
+    card = model_card.render(metrics, signatures, files)
+
+    counts = [[int(cell) for cell in row[1:]] for row in table(card, "Confusion matrix")]
+    assert counts == matrix
+    by_class = table(card, "Accuracy by class")
+    assert by_class[3] == ["cat", f"{33 / 345:.1%}", "33 of 345", "truck (39)"]
+
+
+def test_card_says_how_it_was_trained(published, signatures, files):
+    """The command, and the settings that depart from the recipe."""
+    card = model_card.render(published.metrics, signatures, files)
+
+    assert "`python -m training simcnn --recipe report --seed 0`, with epochs 2" in card
+    assert "batch_size 20" in card
+    assert "validation stratified" in card
+    facts = dict(table(card, "Training"))
+    assert facts["Epochs"] == "2"
+    assert facts["Images"] == "180 to train, 20 to validate"
+    assert "cores" in facts["Hardware"]
+
+
+def test_card_states_parity_and_limits(published, signatures, files):
+    """Deltas of each pair, the tolerance, the licence of the data and the caveats."""
+    card = model_card.render(published.metrics, signatures, files)
+
+    rows = table(card, "Parity")
+    assert [row[0] for row in rows] == [
+        "SavedModel against Keras",
+        "ONNX against Keras",
+        "ONNX against SavedModel",
+    ]
+    assert rows[0][1] == "none"
+    assert re.fullmatch(r"\d\.\de-0\d", rows[1][1])
+    assert rows[1][3] == "80 of 80"
+    assert "rtol 0.0001, atol 1e-05" in card
+    assert "without a licence" in card
+    assert "JPEG" in card
+
+
+def test_snippet_compiles_and_names_the_model(published, signatures, files):
+    """The client code is Python, of six lines, and imports what exists."""
+    card = model_card.render(published.metrics, signatures, files)
+
+    code = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
+    compile(code, "snippet", "exec")
+    assert len([line for line in code.splitlines() if line]) <= 6
+    assert 'client.predict("simcnn", inputs)' in code
+    assert "np.zeros((1, 32, 32, 3), np.uint8)" in code
+
+
+def test_card_of_a_model_from_elsewhere_claims_nothing(two_signatures):
+    """Without accuracy and training sections the card says that they are unknown."""
+    metrics = {
+        "model": "two",
+        "files": [{"file": "model.onnx", "bytes": 1, "sha256": "0" * 64}],
+        "parity": {
+            "inputs": "random",
+            "seed": 0,
+            "outputs": [
+                {"signature": "sum/up", "rows": 5, "output": "total", "max_abs_delta": 2e-7}
+            ],
+        },
+        "export": {
+            "opset": 18,
+            "versions": {"onnx": "1"},
+            "finished_utc": "2026-01-01T00:00:00+00:00",
+            "git_commit": None,
+        },
+    }
+
+    signatures = saved_model.read_signatures(two_signatures)
+    card = model_card.render(metrics, signatures, {"model.onnx", "saved_model.pb"})
+
+    assert "Nothing is known" in card
+    assert table(card, "Parity") == [["sum/up", "5", "total", "2.0e-07"]]
+    assert '"ids": np.zeros((1, 1), np.int64)' in card
+    assert "CIFAR" not in card
+    assert "predictions" not in card

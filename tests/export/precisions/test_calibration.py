@@ -1,0 +1,121 @@
+import numpy as np
+import pytest
+import tiny_classifiers
+from onnx import TensorProto, helper
+
+from export.precisions import calibration
+from training.data.cifar10 import Split
+
+
+@pytest.fixture(scope="module")
+def training():
+    """40 training images."""
+    return Split(images=tiny_classifiers.images(40), labels=np.arange(40) % 10)
+
+
+def test_draw_is_seeded_and_without_replacement(training):
+    """The same seed draws the same images, each once; another seed draws others."""
+    first, again, other = (calibration.draw(training, count=12, seed=x) for x in (0, 0, 1))
+
+    assert first.as_dict() == again.as_dict()
+    assert first.as_dict()["sha256"] != other.as_dict()["sha256"]
+    assert len({image.tobytes() for image in first.images}) == 12
+    assert {image.tobytes() for image in first.images} <= {x.tobytes() for x in training.images}
+
+
+def test_record_says_which_images_they_were(training):
+    """Number, origin, seed and digest are what metrics.json needs to draw them again."""
+    drawn = calibration.draw(training, count=12, seed=3)
+
+    assert drawn.as_dict() == {
+        "images": 12,
+        "drawn_from": "40 training images",
+        "seed": 3,
+        "sha256": drawn.split.sha256(),
+    }
+
+
+def test_few_images_are_all_taken(training):
+    """A small training set is used whole."""
+    drawn = calibration.draw(training, count=100)
+
+    np.testing.assert_array_equal(drawn.images, training.images)
+
+
+def products(factors=None):
+    """A graph that gives out each pixel times a factor for its colour, or times itself."""
+    return tiny_classifiers.model(
+        [
+            helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
+            helper.make_node("Mul", ["pixels", "factors" if factors else "pixels"], ["y"]),
+        ],
+        {"factors": np.array(factors, np.float32)} if factors else {},
+        [helper.make_tensor_value_info("images", TensorProto.UINT8, ["n", 32, 32, 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 32, 32, 3])],
+    )
+
+
+def test_evenly_spread_values_keep_their_full_range():
+    """Where all images are alike and no value is rare, nothing is clipped."""
+    images = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3)).astype(np.uint8)
+
+    ranges = calibration.ranges(products([1, 1, -1]), images)
+
+    assert ranges["pixels"] == (0, 255)
+    assert ranges["y"] == (-255, 255)
+
+
+def test_each_image_counts_alike():
+    """One image with squares up to 65,025 does not set the range for nine others, up to 144."""
+    random = np.random.default_rng(0)
+    images = random.integers(0, 13, (10, 32, 32, 3)).astype(np.uint8)
+    images[0] = random.integers(0, 256, (32, 32, 3))
+
+    together = calibration.ranges(products(), images)["y"]
+    alone = calibration.ranges(products(), images[:1])["y"]
+
+    assert alone[1] > 50_000
+    assert together[1] < alone[1] / 4
+
+
+def test_a_few_rare_values_are_clipped():
+    """A pixel in a thousand that is far beyond the others does not set the steps for them."""
+    random = np.random.default_rng(0)
+    images = random.integers(1, 5, (10, 32, 32, 3)).astype(np.uint8)
+    images[random.random(images.shape) < 0.001] = 40
+
+    low, high = calibration.ranges(products(), images)["y"]
+
+    assert low == 0
+    assert high < 40**2
+
+
+def test_all_values_zero_is_a_range_of_nothing():
+    """A dead layer has a range without width, and no error."""
+    ranges = calibration.ranges(products([0, 0, 0]), tiny_classifiers.images(3))
+
+    assert ranges["y"] == (0, 0)
+
+
+def test_every_float_tensor_is_observed():
+    """All that nodes make, graph outputs included, but no integers and no constants."""
+    model, images = tiny_classifiers.classifier(), tiny_classifiers.images(70)
+
+    seen = {}
+    for name, values in calibration.observe(model, images):
+        seen.setdefault(name, []).append(values)
+
+    made = {name for node in model.graph.node for name in node.output}
+    assert set(seen) == made - {"classes"}
+    assert [len(values) for values in seen["logits"]] == [50, 20]
+    np.testing.assert_allclose(
+        np.concatenate(seen["probabilities"]), tiny_classifiers.run(model, images), atol=1e-6
+    )
+    assert len(model.graph.output) == 2
+
+
+def test_ranges_hold_zero():
+    """Values that are all positive still get a range from zero: zero must have an exact code."""
+    images = np.full((2, 32, 32, 3), 200, np.uint8)
+
+    assert calibration.ranges(products([1, 1, 1]), images)["y"] == (0, 200)

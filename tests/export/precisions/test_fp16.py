@@ -1,0 +1,44 @@
+import numpy as np
+import onnx
+import tiny_classifiers
+from onnx import TensorProto
+
+from export.precisions import fp16
+
+
+def test_layers_compute_in_half_floats():
+    """All weights become float16; the softmax and the argmax get float32 logits."""
+    converted = fp16.convert(tiny_classifiers.classifier())
+
+    weights = [x for x in converted.graph.initializer if x.name[0] in "wb"]
+    assert {tensor.data_type for tensor in weights} == {TensorProto.FLOAT16}
+    makers = {name: node for node in converted.graph.node for name in node.output}
+    for output in ("probabilities", "classes"):
+        cast = makers[makers[output].input[0]]
+        assert cast.op_type == "Cast"
+        assert cast.attribute[0].i == TensorProto.FLOAT
+
+
+def test_interface_stays():
+    """Inputs and outputs keep names, types, shapes and order, so that signature.json fits."""
+    model = tiny_classifiers.classifier()
+
+    converted = fp16.convert(model)
+
+    assert list(converted.graph.input) == list(model.graph.input)
+    assert list(converted.graph.output) == list(model.graph.output)
+
+
+def test_answers_are_close_and_bytes_reproducible():
+    """Probabilities are within three digits, and two conversions agree bit for bit."""
+    model, images = tiny_classifiers.classifier(), tiny_classifiers.images(20)
+    before = model.SerializeToString()
+
+    first, second = (fp16.convert(model).SerializeToString() for _ in range(2))
+
+    assert first == second
+    assert model.SerializeToString() == before
+    assert len(first) < 0.6 * len(before)
+    answer = tiny_classifiers.run(onnx.load_from_string(first), images)
+    expected = tiny_classifiers.run(model, images)
+    assert 0 < np.abs(answer - expected).max() < 0.01

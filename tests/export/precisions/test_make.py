@@ -1,0 +1,184 @@
+import json
+
+import numpy as np
+import onnx
+import pytest
+import tiny_classifiers
+
+from export.gates import answers
+from export.gates.precision import LIMITS, Limits
+from export.measure import speed
+from export.measure.speed import Speed
+from export.precisions import calibration, fp16, int8, w8
+from export.precisions import make as variants
+from training.data.cifar10 import Split
+
+
+@pytest.fixture
+def fp32_file(tmp_path):
+    """model.onnx of the small classifier, alone in a folder."""
+    onnx.save(tiny_classifiers.classifier(), tmp_path / "model.onnx")
+    return tmp_path / "model.onnx"
+
+
+@pytest.fixture
+def test_images(fp32_file):
+    """100 images, nine of ten labelled as float32 answers."""
+    images = tiny_classifiers.images(100, seed=3)
+    labels = answers.of_onnx(fp32_file, images).classes.copy()
+    labels[::10] = (labels[::10] + 1) % 10
+    return Split(images=images, labels=labels)
+
+
+@pytest.fixture
+def make(fp32_file, test_images, monkeypatch):
+    """Make variants with limits that all of them keep to, and int8 twice as fast as float32."""
+
+    def invoke(*wanted, speedup=2.0, **limits):
+        wide = {name: Limits(agreement=0.9, drop_points=10) for name in LIMITS}
+        wide["int8"] = Limits(agreement=0.9, drop_points=10, must_be_faster=True)
+        monkeypatch.setattr("export.gates.precision.LIMITS", {**wide, **limits})
+        measured = Speed(fp32_ms={1: 1.0}, ms={1: 1 / speedup}, speedup={1: speedup})
+        monkeypatch.setattr(speed, "measure", lambda *_: measured)
+        training = Split(images=tiny_classifiers.images(30, seed=1), labels=np.zeros(30, np.int64))
+        return variants.make(
+            fp32_file,
+            wanted,
+            test=test_images,
+            fp32_classes=answers.of_onnx(fp32_file, test_images.images).classes,
+            calibration=calibration.draw(training) if "int8" in wanted else None,
+        )
+
+    return invoke
+
+
+def names(fp32_file):
+    return sorted(file.name for file in fp32_file.parent.iterdir())
+
+
+def test_each_precision_is_made_by_its_converter(make, fp32_file):
+    """The files hold what half, weights_int8 and static_int8 give, under the project's name."""
+    made = make("fp16", "w8", "int8")
+
+    model = onnx.load(fp32_file)
+    assert list(made.kept) == ["fp16", "w8", "int8"]
+    assert made.rejected == {}
+    assert names(fp32_file) == [
+        "model.fp16.onnx",
+        "model.int8.onnx",
+        "model.onnx",
+        "model.w8.onnx",
+    ]
+    pixels = tiny_classifiers.images(30, seed=1)
+    for precision, expected in {
+        "fp16": fp16.convert(model),
+        "w8": w8.quantize(model),
+        "int8": int8.quantize(model, pixels),
+    }.items():
+        written = onnx.load(fp32_file.with_name(f"model.{precision}.onnx"))
+        assert written.producer_name == "tests"
+        assert written.graph == expected.graph
+
+
+def test_section_says_how_the_file_compares(make, fp32_file, test_images):
+    """Its own accuracy and answers, as a server runs it, and what it loses against float32."""
+    section = make("w8").kept["w8"]
+
+    classes = answers.of_onnx(
+        fp32_file.with_name("model.w8.onnx"), test_images.images, "w8"
+    ).classes
+    fp32 = answers.of_onnx(fp32_file, test_images.images).classes
+    assert section["file"] == "model.w8.onnx"
+    assert section["predictions"] == "".join(map(str, classes))
+    assert section["correct"] == int((classes == test_images.labels).sum())
+    assert section["agreement"] == (classes == fp32).mean()
+    assert section["drop_points"] == 90 - section["correct"]
+    assert section["drop_interval_95"][0] < section["drop_points"] < section["drop_interval_95"][1]
+    assert "speed" not in section
+    assert "calibration" not in section
+
+
+def test_int8_says_how_it_was_calibrated_and_how_fast_it_is(make):
+    """The section can be written as JSON and names the images, both times and the speed-up."""
+    section = json.loads(json.dumps(make("int8").kept["int8"]))
+
+    assert section["calibration"]["images"] == 30
+    assert len(section["calibration"]["sha256"]) == 64
+    assert section["speed"] == {
+        "threads": 1,
+        "batches": {"1": {"fp32_ms": 1.0, "ms": 0.5, "speedup": 2.0}},
+    }
+
+
+def test_refused_variant_is_removed_and_the_others_stay(make, fp32_file):
+    """Its file goes, its figures and the objections stay; the next precision is made all the same.
+
+    An agreement of more than 1 cannot be had.
+    """
+    made = make("w8", "int8", w8=Limits(agreement=1.01, drop_points=10))
+
+    assert names(fp32_file) == ["model.int8.onnx", "model.onnx"]
+    assert list(made.kept) == ["int8"]
+    refused = made.rejected["w8"]
+    assert refused["objections"] == [
+        f"agrees with fp32 on {refused['agreement']:.2%} of the images, at least 101.0% expected"
+    ]
+    assert refused["n"] == 100
+    assert "file" not in refused
+
+
+def test_int8_that_is_no_faster_is_refused(make, fp32_file):
+    """However well it answers: that is what it is for."""
+    made = make("int8", speedup=0.97)
+
+    assert names(fp32_file) == ["model.onnx"]
+    assert made.rejected["int8"]["objections"] == [
+        "runs 0.97 times as fast as fp32 at batch 1, more than 1 expected"
+    ]
+    assert made.rejected["int8"]["speed"]["batches"]["1"]["speedup"] == 0.97
+
+
+def test_int8_that_answers_badly_is_not_timed(make):
+    """The measurement takes seconds and could not save it."""
+    made = make("int8", int8=Limits(agreement=1.01, drop_points=10, must_be_faster=True))
+
+    assert "speed" not in made.rejected["int8"]
+
+
+def test_sections_hold_what_lies_in_the_folder(make, fp32_file):
+    """With float32 it comes first; without, it is the reference, and has no file."""
+    made = make("w8")
+    fp32 = {"file": "model.onnx", "top1": 0.9}
+
+    with_fp32 = made.sections(fp32, with_fp32=True)
+    without = made.sections(fp32, with_fp32=False)
+
+    assert list(with_fp32) == ["variants"]
+    assert list(with_fp32["variants"]) == ["fp32", "w8"]
+    assert list(without["variants"]) == ["w8"]
+    assert without["reference"] == {"precision": "fp32", "top1": 0.9}
+
+
+def test_same_model_gives_the_same_files(make, fp32_file):
+    """Made twice, each variant has the same bytes."""
+    make("fp16", "w8", "int8")
+    first = {file.name: file.read_bytes() for file in fp32_file.parent.iterdir()}
+
+    make("fp16", "w8", "int8")
+
+    assert {file.name: file.read_bytes() for file in fp32_file.parent.iterdir()} == first
+
+
+def test_real_measurement_times_both(fp32_file):
+    """Without a stand-in: times of both models at each batch size, and their ratio about right."""
+    onnx.save(w8.quantize(onnx.load(fp32_file)), fp32_file.with_name("model.w8.onnx"))
+
+    measured = speed.measure(
+        fp32_file, fp32_file.with_name("model.w8.onnx"), "w8", tiny_classifiers.images(3)
+    )
+
+    assert list(measured.speedup) == list(speed.BATCH_SIZES)
+    for batch in speed.BATCH_SIZES:
+        assert measured.ms[batch] > 0
+        assert measured.fp32_ms[batch] > 0
+    assert set(measured.as_dict()["batches"]["32"]) == {"fp32_ms", "ms", "speedup"}

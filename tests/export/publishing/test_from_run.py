@@ -1,0 +1,436 @@
+import hashlib
+import json
+import os
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+
+from export.convert import to_onnx
+from export.errors import ExportError, GateFailed
+from export.gates.precision import Limits
+from export.papers import model_card
+from export.publishing import from_run
+from export.publishing.from_run import publish_run, publish_saved_model
+from serving.engine.batcher import BatchingConfig
+from serving.engine.runtime import Runtime, RuntimeConfig
+from serving.engine.servable import Servable
+from serving.repository import model_folder
+from training.data.cifar10 import CLASS_NAMES
+
+
+def read_json(file):
+    return json.loads(file.read_text())
+
+
+def sha256(file):
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def perturb_weight(file, delta):
+    """Add `delta` to one weight of the last layer, as a faulty conversion would."""
+    model = onnx.load(file)
+    makers = {name: node for node in model.graph.node for name in node.output}
+    last_layer = makers[makers["probabilities"].input[0]]
+    bias = next(x for x in model.graph.initializer if x.name in last_layer.input)
+    values = onnx.numpy_helper.to_array(bias).copy()
+    values.flat[0] += delta
+    bias.CopyFrom(onnx.numpy_helper.from_array(values, bias.name))
+    onnx.save(model, file)
+
+
+def test_version_is_complete(published):
+    """The folder holds the documented files and no others, and agrees with its manifest."""
+    files = {file.relative_to(published.path).as_posix() for file in published.path.rglob("*.*")}
+
+    assert published.path.name == "1"
+    assert files == {
+        "MODEL_CARD.md",
+        "confusion_matrix.png",
+        "curves.png",
+        "fingerprint.pb",
+        "manifest.json",
+        "metrics.json",
+        "model.onnx",
+        "saved_model.pb",
+        "signature.json",
+        "variables/variables.data-00000-of-00001",
+        "variables/variables.index",
+    }
+    model_folder.verify_manifest(published.path)
+
+
+def test_signature_is_the_documented_one(published):
+    """Dtypes, shapes, method, class names and both kinds of tensor names are in signature.json."""
+    folder = model_folder.read(published.path)
+
+    signature = folder.signatures["serving_default"].to_json()
+    assert list(folder.signatures) == ["serving_default", "classify"]
+    assert folder.class_names == CLASS_NAMES
+    assert signature["method_name"] == "tensorflow/serving/predict"
+    assert signature["inputs"] == {
+        "images": {
+            "dtype": "DT_UINT8",
+            "shape": [-1, 32, 32, 3],
+            "tensor": "images",
+            "graph_name": "serving_default_images:0",
+        }
+    }
+    assert signature["outputs"] == {
+        "classes": {
+            "dtype": "DT_INT64",
+            "shape": [-1],
+            "tensor": "classes",
+            "graph_name": "StatefulPartitionedCall_1:0",
+        },
+        "probabilities": {
+            "dtype": "DT_FLOAT",
+            "shape": [-1, 10],
+            "tensor": "probabilities",
+            "graph_name": "StatefulPartitionedCall_1:1",
+        },
+    }
+
+
+def test_metrics_agree_with_the_run(published, run_dir):
+    """Accuracy recomputed on the ONNX file is the run's, and the training's facts are copied."""
+    run, metrics = read_json(run_dir / "metrics.json"), read_json(published.path / "metrics.json")
+
+    fp32 = metrics["variants"]["fp32"]
+    shared = ("n", "top1", "top1_wilson_95", "per_class_accuracy", "confusion_matrix")
+    assert {key: fp32[key] for key in shared} == {key: run[key] for key in shared}
+    assert fp32["loss"] == pytest.approx(run["loss"], rel=1e-5)
+    assert fp32["correct"] == round(run["top1"] * run["n"])
+    assert fp32["sha256"] == sha256(published.path / "model.onnx")
+    assert metrics["parameters"] == run["parameters"] == 122_570
+    assert metrics["data"]["sha256"] == run["data"]["test_sha256"]
+    assert metrics["data"]["variant"] == "image-folder"
+    for key in ("recipe", "config", "seed", "epochs", "wall_seconds", "hardware", "versions"):
+        assert metrics["training"][key] == run[key]
+    assert metrics == published.metrics
+
+
+def test_predictions_are_those_of_the_published_file(published, test_images):
+    """Each digit of `predictions` is what ONNX Runtime answers to that image."""
+    session = onnxruntime.InferenceSession(published.path / "model.onnx")
+    (classes,) = session.run(["classes"], {"images": test_images.images})
+
+    digits = published.metrics["variants"]["fp32"]["predictions"]
+    assert [int(digit) for digit in digits] == classes.tolist()
+    assert len(set(digits)) > 1
+
+
+def test_parity_is_recorded_for_each_pair(published):
+    """Three pairs over all images, with small but real differences between Keras and ONNX."""
+    pairs = published.metrics["parity"]["pairs"]
+
+    names = [(pair["reference"], pair["candidate"]) for pair in pairs]
+    assert names == [("Keras", "SavedModel"), ("Keras", "ONNX"), ("SavedModel", "ONNX")]
+    for pair in pairs:
+        assert pair["images"] == pair["same_class"] == 80
+        assert pair["outside_tolerance"] == pair["class_differs"] == 0
+    assert 0 < pairs[1]["max_abs_delta"] < 1e-5
+
+
+def test_same_run_gives_the_same_bytes(published, run_dir, image_dir, tmp_path):
+    """Exporting a run twice gives the same model.onnx, and the second is the next version."""
+    again = [publish_run(run_dir, tmp_path, data_dir=image_dir) for _ in range(2)]
+
+    assert [version.path.name for version in again] == ["1", "2"]
+    digests = {sha256(version.path / "model.onnx") for version in (published, *again)}
+    assert len(digests) == 1
+
+
+def test_nothing_published_names_this_machine(published, run_dir, image_dir):
+    """No file holds an absolute path: neither the run's, the data's, the models' nor our own."""
+    places = [run_dir, image_dir, published.path.parents[1], Path.cwd(), Path.home()]
+    needles = [os.fsencode(place) for place in places] + [b"/tmp/", b".publishing-"]
+
+    for file in published.path.rglob("*.*"):
+        content = file.read_bytes()
+        assert not [needle for needle in needles if needle in content], file
+
+
+def test_paths_in_settings_become_file_names(run_dir, image_dir, tmp_path):
+    """A run that continued another one names the file of its weights, not the folder."""
+    shutil.copytree(run_dir, tmp_path / "run")
+    metrics = read_json(run_dir / "metrics.json")
+    metrics["config"]["weights"] = "/home/someone/runs/old/model.keras"
+    (tmp_path / "run" / "metrics.json").write_text(json.dumps(metrics))
+
+    version = publish_run(tmp_path / "run", tmp_path / "models", data_dir=image_dir)
+
+    assert version.metrics["training"]["config"]["weights"] == "model.keras"
+    assert "someone" not in (version.path / "MODEL_CARD.md").read_text()
+
+
+def test_gate_refuses_a_perturbed_weight(run_dir, image_dir, tmp_path, monkeypatch):
+    """One weight of the ONNX file off by 0.001: nothing is published, the report says where."""
+    convert = to_onnx.write
+
+    def convert_wrongly(folder, *arguments, **options):
+        convert(folder, *arguments, **options)
+        perturb_weight(folder / "model.onnx", 1e-3)
+
+    monkeypatch.setattr(to_onnx, "write", convert_wrongly)
+
+    with pytest.raises(GateFailed) as failure:
+        publish_run(run_dir, tmp_path / "models", data_dir=image_dir)
+
+    report = str(failure.value)
+    assert "ONNX differs from Keras" in report
+    assert "ONNX differs from SavedModel" in report
+    assert "SavedModel differs from Keras" not in report
+    assert "80 of 80 images" in report
+    assert "the conversion to ONNX is at fault" in report
+    # Five worst images, a line for each of the two sides: index, source, class, ten logits.
+    number = r"-?\d+(\.\d+)?(e-\d+)?"
+    line = rf"^ +\d+  (Keras|ONNX) +\w+ +{number}( {number}){{9}}$"
+    assert len(re.findall(line, report, re.MULTILINE)) >= 10
+    assert list(tmp_path.rglob("*")) == [tmp_path / "models"]
+
+
+def test_accuracy_gate_refuses_metrics_of_another_training(run_dir, image_dir, tmp_path):
+    """A run whose metrics.json counts other correct answers than model.keras gives is refused."""
+    shutil.copytree(run_dir, tmp_path / "run")
+    metrics = read_json(run_dir / "metrics.json")
+    row = next(index for index, row in enumerate(metrics["confusion_matrix"]) if row[index] < 8)
+    metrics["confusion_matrix"][row][row] += 1
+    (tmp_path / "run" / "metrics.json").write_text(json.dumps(metrics))
+
+    with pytest.raises(GateFailed, match=r"of 80 test images correctly.*nothing was published"):
+        publish_run(tmp_path / "run", tmp_path / "models", data_dir=image_dir)
+
+    assert not (tmp_path / "models" / "simcnn").exists()
+
+
+def test_other_test_images_are_refused(run_dir, image_dir, tmp_path):
+    """Data that the run was not judged by are refused before anything is written."""
+    shutil.copytree(image_dir, tmp_path / "images")
+    shutil.copyfile(tmp_path / "images/test/cat/00.png", tmp_path / "images/test/cat/01.png")
+
+    with pytest.raises(ExportError, match=r"80 test images with SHA-256 .* --data-dir"):
+        publish_run(run_dir, tmp_path / "models", data_dir=tmp_path / "images")
+
+    assert not (tmp_path / "models").exists()
+
+
+def test_failure_while_writing_leaves_older_versions_alone(
+    run_dir, image_dir, tmp_path, monkeypatch
+):
+    """A disk that fills up at the last file leaves version 1, no version 2 and no debris."""
+    publish_run(run_dir, tmp_path, data_dir=image_dir)
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(model_card, "render", fail)
+
+    with pytest.raises(ExportError, match=r"No space left on device.*free some space"):
+        publish_run(run_dir, tmp_path, data_dir=image_dir)
+
+    assert [entry.name for entry in (tmp_path / "simcnn").iterdir()] == ["1"]
+    model_folder.verify_manifest(tmp_path / "simcnn" / "1")
+
+
+def test_large_pictures_are_left_out(run_dir, image_dir, tmp_path, monkeypatch):
+    """Pictures over the limit stay in the run folder, and the card does not show them."""
+    monkeypatch.setattr(from_run, "_PICTURES_LIMIT_BYTES", 1000)
+
+    version = publish_run(run_dir, tmp_path, name="other", data_dir=image_dir)
+
+    assert version.path == tmp_path / "other" / "1"
+    assert not list(version.path.glob("*.png"))
+    assert "png" not in (version.path / "MODEL_CARD.md").read_text()
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "two words"])
+def test_names_that_are_no_folder_names_are_refused(two_signatures, tmp_path, name):
+    """A model name must be a plain folder name."""
+    with pytest.raises(ExportError, match=r"model name .* is not made of letters"):
+        publish_saved_model(two_signatures, tmp_path / "models", name=name)
+
+    assert not (tmp_path / "models").exists()
+
+
+def test_saved_model_from_elsewhere_is_published(two_signatures, tmp_path):
+    """Both signatures, each with its graph, next to the SavedModel as it was."""
+    version = publish_saved_model(two_signatures, tmp_path, name="two")
+
+    folder = model_folder.read(version.path)
+    assert {name: signature.file for name, signature in folder.signatures.items()} == {
+        "serving_default": "model.onnx",
+        "sum/up": "model.sum_up.onnx",
+    }
+    assert folder.signatures["serving_default"].inputs["ids"].graph_name == "serving_default_ids:0"
+    assert folder.signatures["serving_default"].outputs["x"].tensor == "x_output"
+    assert folder.class_names == ()
+    for file in ("saved_model.pb", "variables/variables.index"):
+        assert sha256(version.path / file) == sha256(two_signatures / file)
+    asked = {(x["signature"], x["rows"], x["output"]) for x in version.metrics["parity"]["outputs"]}
+    assert asked == {
+        *(("serving_default", rows, name) for rows in (1, 5) for name in ("same", "score", "x")),
+        *(("sum/up", rows, name) for rows in (1, 5) for name in ("signs", "total")),
+    }
+
+
+def test_published_graphs_of_a_saved_model_compute(two_signatures, tmp_path):
+    """The graphs take the aliases as names and give what the formula says."""
+    version = publish_saved_model(two_signatures, tmp_path, name="two")
+    folder = model_folder.read(version.path)
+    x = np.arange(8, dtype=np.float32).reshape(2, 4)
+
+    session = onnxruntime.InferenceSession(folder.path / "model.onnx")
+    doubled, same = session.run(["x_output", "same"], {"x": x, "ids": np.zeros((2, 7), np.int64)})
+    session = onnxruntime.InferenceSession(folder.path / "model.sum_up.onnx")
+    total, signs = session.run(["total", "signs"], {"x": x})
+
+    np.testing.assert_array_equal(doubled, 2 * x)
+    np.testing.assert_array_equal(same, x)
+    np.testing.assert_array_equal(total, [6, 22])
+    np.testing.assert_array_equal(signs, x > 0)
+
+
+def test_branches_are_exported_to_the_same_bytes(two_signatures, tmp_path):
+    """Determinism holds for graphs with subgraphs too."""
+    versions = [
+        publish_saved_model(two_signatures, tmp_path, name="sums", wanted=["sum/up"])
+        for _ in range(2)
+    ]
+
+    assert any(
+        node.op_type == "If" for node in onnx.load(versions[0].path / "model.onnx").graph.node
+    )
+    assert sha256(versions[0].path / "model.onnx") == sha256(versions[1].path / "model.onnx")
+
+
+def test_one_signature_can_be_chosen(with_strings, tmp_path):
+    """A signature that ONNX cannot express does not stand in the way of the others."""
+    version = publish_saved_model(with_strings, tmp_path, name="sums", wanted=["summary"])
+
+    assert list(model_folder.read(version.path).signatures) == ["summary"]
+    assert 'signature_name="summary"' in (version.path / "MODEL_CARD.md").read_text()
+
+
+def served(path, precision, images):
+    """The classes that a server answers which has loaded a version in a precision."""
+    config = RuntimeConfig(device="cpu", precision=precision)
+    folder = model_folder.read(path, config.precisions("CPUExecutionProvider"))
+    runtime = Runtime(folder.onnx_files["model.onnx"], config, folder.precision)
+    return runtime.run(["classes"], {"images": images})[0]
+
+
+def test_all_precisions_are_published_together(
+    run_dir, image_dir, test_images, tmp_path, wide_limits
+):
+    """Each has its file and its section, and a server of it gives the recorded answers."""
+    precisions = ("fp32", "fp16", "w8", "int8")
+
+    version = publish_run(run_dir, tmp_path, data_dir=image_dir, precisions=precisions)
+
+    model_folder.verify_manifest(version.path)
+    variants = version.metrics["variants"]
+    assert list(variants) == list(precisions)
+    assert "rejected_variants" not in version.metrics
+    assert "reference" not in version.metrics
+    for precision in precisions:
+        section = variants[precision]
+        assert section["file"] == model_folder.variant_file("model.onnx", precision)
+        assert section["sha256"] == sha256(version.path / section["file"])
+        classes = served(version.path, precision, test_images.images)
+        assert section["predictions"] == "".join(map(str, classes))
+    sizes = [variants[precision]["bytes"] for precision in precisions]
+    assert sizes == sorted(sizes, reverse=True)[:2] + sizes[2:]
+    assert max(sizes[2:]) < 0.3 * sizes[0]
+
+
+def test_calibration_images_are_training_images(run_dir, image_dir, tmp_path, wide_limits):
+    """All 200 of them, since there are so few, and none of the test images."""
+    version = publish_run(run_dir, tmp_path, data_dir=image_dir, precisions=("fp32", "int8"))
+
+    recorded = version.metrics["variants"]["int8"]["calibration"]
+    run = read_json(run_dir / "metrics.json")
+    assert recorded == {
+        "images": 200,
+        "drawn_from": "200 training images",
+        "seed": 0,
+        "sha256": run["data"]["train_sha256"],
+    }
+
+
+def test_version_without_float32_is_small_and_loads(
+    run_dir, image_dir, test_images, tmp_path, wide_limits
+):
+    """w8 alone: neither model.onnx nor SavedModel; figures of float32 as reference; it serves."""
+    version = publish_run(run_dir, tmp_path, data_dir=image_dir, precisions=("w8",))
+
+    files = {file.relative_to(version.path).as_posix() for file in version.path.rglob("*")}
+    assert files == {
+        "MODEL_CARD.md",
+        "confusion_matrix.png",
+        "curves.png",
+        "manifest.json",
+        "metrics.json",
+        "model.w8.onnx",
+        "signature.json",
+    }
+    metrics = version.metrics
+    assert list(metrics["variants"]) == ["w8"]
+    assert metrics["reference"]["precision"] == "fp32"
+    assert metrics["reference"]["correct"] == round(metrics["reference"]["top1"] * 80)
+    assert "file" not in metrics["reference"]
+    assert metrics["parity"]["pairs"][2]["candidate"] == "ONNX"
+    assert {x.file for x in model_folder.read(version.path).signatures.values()} == {"model.onnx"}
+    servable = Servable.load(
+        "simcnn", 1, version.path, RuntimeConfig(device="cpu"), BatchingConfig()
+    )
+    assert servable.precision == "w8"
+    assert set(servable.signatures) == {"serving_default", "classify"}
+    classes = served(version.path, "w8", test_images.images)
+    assert metrics["variants"]["w8"]["predictions"] == "".join(map(str, classes))
+    assert "saved_model.pb" not in (version.path / "MODEL_CARD.md").read_text()
+
+
+def test_refused_variant_is_recorded_and_left_out(run_dir, image_dir, tmp_path, wide_limits):
+    """The version appears without it; metrics.json and card say what was tried and why not."""
+    wide_limits["w8"] = Limits(agreement=1.01, drop_points=0)
+
+    version = publish_run(run_dir, tmp_path, data_dir=image_dir, precisions=("fp32", "w8"))
+
+    assert not (version.path / "model.w8.onnx").exists()
+    assert list(version.metrics["variants"]) == ["fp32"]
+    refused = read_json(version.path / "metrics.json")["rejected_variants"]["w8"]
+    assert refused["objections"][0].startswith("agrees with fp32 on ")
+    assert {"n", "correct", "top1", "agreement", "drop_points", "drop_interval_95"} <= set(refused)
+    assert refused["objections"][0] in (version.path / "MODEL_CARD.md").read_text()
+
+
+def test_nothing_is_published_if_all_variants_are_refused(
+    run_dir, image_dir, tmp_path, wide_limits
+):
+    """Without float32 among the precisions there is nothing left to publish."""
+    wide_limits["w8"] = Limits(agreement=1.01, drop_points=0)
+
+    with pytest.raises(GateFailed, match=r"model\.w8\.onnx agrees .*\n.*--precision fp32"):
+        publish_run(run_dir, tmp_path / "models", data_dir=image_dir, precisions=("w8",))
+
+    assert list(tmp_path.rglob("*")) == [tmp_path / "models"]
+
+
+def test_int8_needs_the_runs_training_images(run_dir, image_dir, tmp_path):
+    """Other training images are refused for int8, and do not matter to the other precisions."""
+    shutil.copytree(image_dir, tmp_path / "images")
+    shutil.copyfile(tmp_path / "images/train/cat/00.png", tmp_path / "images/train/cat/01.png")
+
+    with pytest.raises(ExportError, match=r"200 training images with SHA-256 .* leave it out of"):
+        publish_run(
+            run_dir, tmp_path / "m", data_dir=tmp_path / "images", precisions=("fp32", "int8")
+        )
+
+    assert not (tmp_path / "m").exists()
+    version = publish_run(run_dir, tmp_path / "m", data_dir=tmp_path / "images")
+    assert list(version.metrics["variants"]) == ["fp32"]

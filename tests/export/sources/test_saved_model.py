@@ -1,0 +1,137 @@
+import pytest
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+from export.errors import ExportError
+from export.sources import saved_model
+
+
+def alter(source, target, change):
+    """A copy of a SavedModel whose protocol buffer was changed."""
+    saved_model.copy(source, target)
+    file = target / "saved_model.pb"
+    message = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    change(message.meta_graphs[0])
+    file.write_bytes(message.SerializeToString())
+    return target
+
+
+def test_default_signature_comes_first(two_signatures):
+    """serving_default gets model.onnx whatever the alphabet says; names become safe file names."""
+    signatures = saved_model.read_signatures(two_signatures)
+
+    files = [(name, signature.file) for name, signature in signatures.items()]
+    assert files == [("serving_default", "model.onnx"), ("sum/up", "model.sum_up.onnx")]
+
+
+def test_without_a_default_the_first_name_gets_model_onnx(two_signatures):
+    """A folder always has a model.onnx."""
+    signatures = saved_model.read_signatures(two_signatures, ["sum/up"])
+
+    assert {name: signature.file for name, signature in signatures.items()} == {
+        "sum/up": "model.onnx"
+    }
+
+
+def test_file_names_never_collide():
+    """Neither with each other nor with a precision of model.onnx."""
+    files = saved_model._onnx_files(["serving_default", "a/b", "a_b", "int8"])
+
+    assert files["int8"] == "model.int8_.onnx"
+    assert len(set(files.values())) == 4
+
+
+def test_strings_are_refused_with_the_way_out(with_strings):
+    """The message names the input, what is supported and the signature that is."""
+    with pytest.raises(ExportError) as refusal:
+        saved_model.read_signatures(with_strings)
+
+    message = str(refusal.value)
+    assert "signature 'serving_default'" in message
+    assert "input 'words' is DT_STRING" in message
+    assert "serialized tf.Examples that go to tf.io.parse_example" in message
+    assert "supported are dense tensors of numbers or booleans" in message
+    assert message.endswith("pass --signature summary")
+
+
+def test_unknown_signature_is_refused(two_signatures):
+    """The message lists the signatures there are."""
+    with pytest.raises(ExportError, match=r"no signature other; it has serving_default, sum/up"):
+        saved_model.read_signatures(two_signatures, ["other"])
+
+
+def test_saved_model_without_signatures_is_refused(tmp_path):
+    """A module saved without signatures has nothing to serve."""
+    tf.saved_model.save(tf.Module(), str(tmp_path))
+
+    with pytest.raises(ExportError, match="has no signature; expected at least one"):
+        saved_model.read_signatures(tmp_path)
+
+
+def test_unknown_rank_is_refused(two_signatures, tmp_path):
+    """A tensor that may have any number of dimensions cannot be described to clients."""
+
+    def forget_rank(graph):
+        shape = graph.signature_def["serving_default"].inputs["x"].tensor_shape
+        shape.Clear()
+        shape.unknown_rank = True
+
+    folder = alter(two_signatures, tmp_path / "copy", forget_rank)
+
+    with pytest.raises(ExportError, match="input 'x' has a shape of unknown rank"):
+        saved_model.read_signatures(folder)
+
+
+def test_element_type_without_numpy_counterpart_is_refused(two_signatures, tmp_path):
+    """bfloat16, for example, which NumPy does not have."""
+
+    def use_bfloat16(graph):
+        output = graph.signature_def["serving_default"].outputs["score"]
+        output.dtype = tf.bfloat16.as_datatype_enum
+
+    folder = alter(two_signatures, tmp_path / "copy", use_bfloat16)
+
+    with pytest.raises(ExportError, match="output 'score' has element type 14"):
+        saved_model.read_signatures(folder)
+
+
+def test_other_tags_are_refused(two_signatures, tmp_path):
+    """A graph that is not tagged `serve` is one that TensorFlow Serving would not load either."""
+
+    def retag(graph):
+        graph.meta_info_def.tags[:] = ["train"]
+
+    folder = alter(two_signatures, tmp_path / "copy", retag)
+
+    with pytest.raises(ExportError, match=r"graphs tagged \[\['train'\]\], expected"):
+        saved_model.read_signatures(folder)
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xff no protocol buffer"])
+def test_what_is_no_saved_model_is_refused(tmp_path, content):
+    """A folder without saved_model.pb, or with a damaged one."""
+    if content is not None:
+        (tmp_path / "saved_model.pb").write_bytes(content)
+
+    with pytest.raises(ExportError, match=r"saved_model\.pb (does not exist|is no SavedModel)"):
+        saved_model.read_signatures(tmp_path)
+
+
+def test_copy_takes_the_parts_alone(two_signatures, tmp_path):
+    """Files that lie beside the SavedModel, such as another model.onnx, stay where they are."""
+    source, target = tmp_path / "source", tmp_path / "target"
+    saved_model.copy(two_signatures, source)
+    (source / "model.onnx").write_bytes(b"stale")
+    (source / "assets").mkdir(exist_ok=True)
+    (source / "assets" / "words.txt").write_text("a")
+
+    saved_model.copy(source, target)
+
+    files = {file.relative_to(target).as_posix() for file in target.rglob("*") if file.is_file()}
+    assert files == {
+        "assets/words.txt",
+        "fingerprint.pb",
+        "saved_model.pb",
+        "variables/variables.data-00000-of-00001",
+        "variables/variables.index",
+    }

@@ -1,0 +1,94 @@
+import json
+import shutil
+
+import pytest
+
+from export.errors import ExportError
+from export.sources import training_run
+
+
+def test_finished_run_is_read(run_dir):
+    """Name, number of correct answers and metrics are those that the training wrote."""
+    run = training_run.read(run_dir)
+
+    assert run.model_name == "simcnn"
+    assert run.correct == round(run.metrics["top1"] * 80)
+    assert run.model_file.is_file()
+    assert run.was_float32_on_cpu
+
+
+def test_training_section_has_facts_without_results(run_dir):
+    """What the version recomputes is not copied, the rest is."""
+    section = training_run.read(run_dir).training_section()
+
+    assert section["config"]["batch_size"] == 20
+    assert section["data"]["train_images"] == 180
+    assert not {"top1", "n", "confusion_matrix", "per_class_accuracy"} & section.keys()
+
+
+def test_missing_folder_is_refused(tmp_path):
+    """The message says what kind of folder was expected."""
+    with pytest.raises(ExportError, match=r"does not exist; expected one that `python -m training"):
+        training_run.read(tmp_path / "nowhere")
+
+
+def test_unfinished_run_is_refused(run_dir, tmp_path):
+    """A run that was killed has no metrics.json; the message says how to go on."""
+    shutil.copyfile(run_dir / "config.json", tmp_path / "config.json")
+
+    with pytest.raises(ExportError, match=r"is unfinished.*again to resume it"):
+        training_run.read(tmp_path)
+
+
+def test_other_folder_is_refused(tmp_path):
+    """A folder that is no run at all is told from an unfinished one."""
+    with pytest.raises(ExportError, match=r"is no run folder: it has no metrics\.json"):
+        training_run.read(tmp_path)
+
+
+def test_run_without_model_is_refused(run_dir, tmp_path):
+    """metrics.json alone is not enough."""
+    shutil.copyfile(run_dir / "metrics.json", tmp_path / "metrics.json")
+
+    with pytest.raises(ExportError, match=r"has metrics\.json but no model\.keras"):
+        training_run.read(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", "{}", json.dumps({"model": "x", "confusion_matrix": 3})]
+)
+def test_unreadable_metrics_are_refused(tmp_path, content):
+    """Broken JSON, another kind of document, missing fields: one message, no traceback."""
+    (tmp_path / "model.keras").touch()
+    (tmp_path / "metrics.json").write_text(content)
+
+    with pytest.raises(ExportError, match=r"metrics\.json cannot be understood"):
+        training_run.read(tmp_path)
+
+
+def test_other_classes_are_refused(run_dir, tmp_path):
+    """The served class names are CIFAR-10's, so a run of other classes cannot be published."""
+    shutil.copytree(run_dir, tmp_path / "run")
+    metrics = json.loads((run_dir / "metrics.json").read_text())
+    metrics["class_names"][0] = "submarine"
+    (tmp_path / "run" / "metrics.json").write_text(json.dumps(metrics))
+
+    with pytest.raises(ExportError, match="submarine"):
+        training_run.read(tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("value", "cleaned"),
+    [
+        ("/data/me/cifar", "cifar"),
+        ("~/cifar", "cifar"),
+        (r"C:\data\cifar", "cifar"),
+        ("none", "none"),
+        ("weights/old.keras", "weights/old.keras"),
+        (["/a/b", {"c": "/d/e"}], ["b", {"c": "e"}]),
+        (3, 3),
+    ],
+)
+def test_absolute_paths_become_names(value, cleaned):
+    """Absolute paths on any system are shortened, anything else stays."""
+    assert training_run.without_paths(value) == cleaned

@@ -1,0 +1,117 @@
+from dataclasses import replace
+from pathlib import Path
+
+from export.tables import recommendation
+from export.tables.variant_figures import Speed, VariantFigures
+
+
+def speed(rows: int, ms: float) -> Speed:
+    return Speed(
+        rows=rows,
+        ms=ms,
+        images_per_second=1e3 * rows / ms,
+        cpu_ms=2 * ms / rows,
+        to_tensorflow=None,
+    )
+
+
+SMALL = VariantFigures(
+    model="small",
+    version=Path("models/small/1"),
+    precision="int8",
+    parameters=100,
+    bytes=130_000,
+    n=10_000,
+    top1=0.82,
+    top1_interval=(0.81, 0.83),
+    agreement=0.99,
+    speeds={1: speed(1, 0.1), 32: speed(32, 2.0)},
+    measured_on=("Some CPU", 2, 1),
+    jpeg=None,
+    jpeg_interval=None,
+)
+LARGE = replace(
+    SMALL,
+    model="large",
+    precision="w8",
+    bytes=26_000_000,
+    top1=0.93,
+    top1_interval=(0.925, 0.935),
+    speeds={1: speed(1, 4.0), 32: speed(32, 40.0)},
+)
+
+
+def test_a_sentence_for_each_constraint():
+    """The winner with its figure, and the other model's; what accuracy costs at the end."""
+    accuracy, latency, throughput, size, price = recommendation.sentences([SMALL, LARGE])
+
+    assert accuracy == (
+        "**Highest accuracy:** `large` w8, 93.00 % of the test images "
+        "(+11.00 points against `small` int8)."
+    )
+    assert latency == (
+        "**Lowest latency:** `small` int8, 0.1 ms for a single image (`large` w8: 4 ms)."
+    )
+    assert throughput == (
+        "**Highest throughput:** `small` int8, 16,000 images/s in batches of 32 "
+        "(`large` w8: 800 in batches of 32)."
+    )
+    assert size == "**Smallest file:** `small` int8, 0.13 MB (`large` w8: 26.00 MB)."
+    assert price == (
+        "**The price of accuracy:** 11.00 points more cost `large` w8 20 times the CPU time of "
+        "`small` int8 (2.5 against 0.125 ms an image, batches of 32)."
+    )
+
+
+def test_the_best_variant_speaks_for_its_model():
+    """A slower, larger and less accurate variant of the same model is not the comparison."""
+    worse = replace(SMALL, precision="fp32", bytes=500_000, top1=0.81, speeds={1: speed(1, 0.2)})
+
+    assert recommendation.sentences([worse, SMALL, LARGE]) == recommendation.sentences(
+        [SMALL, LARGE]
+    )
+
+
+def test_an_uncertain_lead_is_called_that():
+    """Intervals that overlap decide nothing."""
+    close = replace(LARGE, top1=0.825, top1_interval=(0.815, 0.835))
+
+    text = recommendation.sentences([SMALL, close])[0]
+
+    assert text.endswith(
+        "(+0.50 points against `small` int8, less than the test images can tell for sure)."
+    )
+
+
+def test_speeds_of_different_machines_are_not_compared():
+    """Not even the cost of accuracy."""
+    elsewhere = replace(LARGE, measured_on=("Other CPU", 64, 1))
+
+    text = "\n".join(recommendation.sentences([SMALL, elsewhere]))
+
+    assert "measured on different machines" in text
+    assert "latency" not in text
+    assert "price" not in text
+    assert "**Smallest file:**" in text
+
+
+def test_what_is_unknown_is_left_out():
+    """Without a benchmark there is no word on speed, without figures no word at all."""
+    untimed = [replace(v, speeds={}, measured_on=None) for v in (SMALL, LARGE)]
+    unknown = [replace(v, top1=None, top1_interval=None, bytes=None) for v in untimed]
+
+    assert [s.split(":")[0] for s in recommendation.sentences(untimed)] == [
+        "**Highest accuracy",
+        "**Smallest file",
+    ]
+    assert recommendation.sentences(unknown) == []
+
+
+def test_one_variant_leaves_no_choice():
+    """Nothing to recommend; two variants of one model are a choice without another model."""
+    fp32 = replace(SMALL, precision="fp32", top1=0.83, bytes=500_000)
+
+    assert recommendation.sentences([SMALL]) == []
+    assert recommendation.sentences([SMALL, fp32])[0] == (
+        "**Highest accuracy:** `small` fp32, 83.00 % of the test images."
+    )

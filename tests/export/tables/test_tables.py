@@ -1,0 +1,284 @@
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import sample_metrics as sample
+
+from export.__main__ import main
+from export.errors import ExportError, OutOfDate
+from export.tables import tables
+from serving.repository import model_folder
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.fixture
+def places(tmp_path) -> tables.Places:
+    """A checkout with a README that has the markers, and no models yet."""
+    (tmp_path / "models").mkdir()
+    (tmp_path / "README.md").write_text(f"before\n\n{tables.BEGIN}\n{tables.END}\n\nafter\n")
+    return tables.Places(
+        models_dir=tmp_path / "models",
+        readme=tmp_path / "README.md",
+        results_dir=tmp_path / "docs" / "results" / "training",
+        training=tmp_path / "docs" / "training.md",
+    )
+
+
+def rows(markdown: str, header: str) -> list[dict[str, str]]:
+    """The cells, by column, of the table whose header begins with this."""
+    lines = markdown.splitlines()
+    begin = next(i for i, line in enumerate(lines) if line.startswith(header))
+    columns, *cells = (
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in lines[begin:]
+        if line.startswith("|")
+    )
+    table = []
+    for row in cells[1:]:
+        if len(row) != len(columns) or row[0].startswith("---"):
+            break
+        table.append(dict(zip(columns, row, strict=True)))
+    return table
+
+
+def two_models(places: tables.Places, **changes: object) -> None:
+    """SimCNN in two precisions and ResNet50 with small weights alone."""
+    small = sample.variant("w8", 8_220, 130_000, agreement=0.9991)
+    large = sample.variant("w8", 9_310, 26_000_000, agreement=0.998)
+    results = sample.BENCHMARK["results"]
+    fast = {"batches": {"1": sample.cell(1, 20_000), "32": sample.cell(32, 30_000)}}
+    slow = {"batches": {"1": sample.cell(1, 200), "32": sample.cell(32, 600)}}
+    simcnn = sample.metrics(
+        "simcnn",
+        variants={**sample.metrics("simcnn")["variants"], "w8": small},
+        benchmark=sample.BENCHMARK | {"results": results | {"w8": fast}},
+        robustness=sample.ROBUSTNESS,
+    )
+    resnet50 = sample.metrics(
+        "resnet50",
+        parameters=25_696_138,
+        variants={"w8": large},
+        benchmark=sample.BENCHMARK | {"results": {"w8": slow}} | changes,
+    )
+    sample.version(places.models_dir, simcnn)
+    sample.version(places.models_dir, resnet50)
+
+
+def test_a_row_for_each_variant(places):
+    """Every cell comes from metrics.json; what was not measured is a dash."""
+    two_models(places)
+
+    resnet50, simcnn, small = rows(tables.models_section(places), "| model | parameters")
+
+    assert simcnn == {
+        "model": "[`simcnn`](models/simcnn/1/MODEL_CARD.md)",
+        "parameters": "122,570",
+        "variant": "fp32",
+        "size": "0.49 MB",
+        "top-1 (95 % interval)": "82.24 % (81.44 to 83.04), n = 10,000",
+        "same class as fp32": "-",
+        "images/s, batch 1": "10,000 (5.00 x TensorFlow)",
+        "images/s, batch 32": "20,000 (5.00 x TensorFlow)",
+        "top-1 after JPEG 75": "78.78 % (77.97 to 79.57)",
+    }
+    assert small["same class as fp32"] == "99.91 %"
+    assert small["top-1 after JPEG 75"] == "-"
+    assert resnet50["size"] == "26.00 MB"
+
+
+def test_training_and_conditions_are_told(places):
+    """Recipe, time, hardware and the published reference; hardware and commit of the speeds."""
+    two_models(places)
+
+    section = tables.models_section(places)
+
+    resnet50, simcnn = rows(section, "| model | recipe")
+    assert simcnn == {
+        "model": "`simcnn`",
+        "recipe": "best",
+        "seed": "3",
+        "epochs": "60",
+        "time": "2 h 5 min",
+        "trained on": "Some CPU, 2 cores",
+        "top-1": "82.24 %",
+        "published reference": "71.61 %",
+    }
+    assert resnet50["published reference"] == "79.29 %"
+    assert "Speed of `simcnn`: Some CPU, 2 cores, 1 thread; onnxruntime 1.32.0" in section
+    assert "commit 0123456-dirty; medians of 5 rounds" in section
+    assert "`x TensorFlow`: times as fast" in section
+    assert "JPEG 75: the test images recompressed" in section
+
+
+def test_nothing_measured_is_dashes(places):
+    """A version whose metrics lack everything but accuracy has its row all the same."""
+    bare = {"model": "simcnn", "class_names": ["dark", "bright"]}
+    path = sample.version(places.models_dir, bare | {"variants": {"fp32": {"file": "model.onnx"}}})
+
+    tables.write(places)
+    section = places.readme.read_text()
+
+    (row,) = rows(section, "| model | parameters")
+    assert row.pop("model").startswith("[`simcnn`]")
+    assert row.pop("variant") == "fp32"
+    assert set(row.values()) == {"-"}
+    (training,) = rows(section, "| model | recipe")
+    assert list(training.values()) == ["`simcnn`", *["-"] * 7]
+    assert "Which one?" not in section
+    assert "| fp32 (`model.onnx`) | - | - | - | - | - |" in (path / "MODEL_CARD.md").read_text()
+
+
+def test_the_latest_version_of_each_model_is_shown(places):
+    """An older one keeps its card; models that are no classifiers are left out."""
+    sample.version(places.models_dir, sample.metrics("simcnn"))
+    sample.version(places.models_dir, sample.metrics("simcnn", parameters=7))
+    elsewhere = {
+        name: value
+        for name, value in sample.metrics("elsewhere").items()
+        if name in {"model", "export"}
+    }
+    parity = {"seed": 0, "outputs": []}
+    sample.version(places.models_dir, elsewhere | {"parity": parity, "files": []})
+
+    written = tables.write(places)
+
+    (row,) = rows(places.readme.read_text(), "| model | parameters")
+    assert row["parameters"] == "7"
+    assert "models/simcnn/2/MODEL_CARD.md" in row["model"]
+    cards = [file for file in written if file.name == "MODEL_CARD.md"]
+    assert len(cards) == 3
+    for card in cards:
+        model_folder.read(card.parent)
+
+
+def test_an_empty_models_folder_is_said(places):
+    """No table, no crash."""
+    tables.write(places)
+
+    assert "No trained model in" in places.readme.read_text()
+
+
+def test_a_models_folder_that_is_missing_is_named(places, capsys):
+    """One line, no traceback."""
+    code = main(["tables", "--check", "--models-dir", str(places.models_dir / "none")])
+
+    assert code == 2
+    assert capsys.readouterr().err.endswith("as --models-dir\n")
+
+
+def test_what_was_written_is_up_to_date(places):
+    """Writing twice changes nothing; the text around the markers stays."""
+    two_models(places)
+
+    first = tables.write(places)
+    tables.check(places)
+
+    names = {file.name for file in first}
+    assert names == {"README.md", "training.md", "MODEL_CARD.md"}
+    assert tables.write(places) == []
+    assert places.readme.read_text().startswith("before\n\n<!-- ")
+    assert places.readme.read_text().endswith(f"{tables.END}\n\nafter\n")
+
+
+@pytest.mark.parametrize("file", ["README.md", "docs/training.md", "models/simcnn/1/MODEL_CARD.md"])
+def test_an_edit_by_hand_is_found_and_undone(places, file):
+    """The message names the file and the command that writes it anew."""
+    two_models(places)
+    tables.write(places)
+    edited = places.readme.parent / file
+    text = edited.read_text()
+    edited.write_text(text.replace("82.24", "92.24").replace("No results", "Many results"))
+
+    with pytest.raises(OutOfDate, match=f"{file} out of date.* run `make docs`"):
+        tables.check(places)
+
+    assert tables.write(places) == [edited]
+    assert edited.read_text() == text
+    tables.check(places)
+    for path in (places.models_dir / "simcnn" / "1", places.models_dir / "resnet50" / "1"):
+        model_folder.read(path)
+
+
+def test_figures_that_were_altered_are_not_shown(places):
+    """metrics.json edited by hand contradicts the manifest: no card is made from it."""
+    two_models(places)
+    metrics_file = places.models_dir / "simcnn" / "1" / "metrics.json"
+    metrics_file.write_text(metrics_file.read_text().replace("0.8224", "0.9224"))
+
+    with pytest.raises(ExportError, match=r"metrics\.json has SHA-256 .* altered"):
+        tables.write(places)
+
+
+def test_markers_must_be_there(places):
+    """Without them there is no telling where the table belongs."""
+    places.readme.write_text("nothing\n")
+
+    with pytest.raises(ExportError, match="lacks the lines"):
+        tables.check(places)
+
+
+def call(places: tables.Places, *arguments: object) -> int:
+    flags = (
+        *("--models-dir", places.models_dir, "--readme", places.readme),
+        *("--results-dir", places.results_dir, "--training", places.training),
+    )
+    return main([str(argument) for argument in ("tables", *arguments, *flags)])
+
+
+def test_command_writes_and_checks(places, capsys):
+    """--check exits with 1 until --write has run; without either the section is printed."""
+    two_models(places)
+
+    before, written, after = (
+        call(places, "--check"),
+        call(places, "--write"),
+        call(places, "--check"),
+    )
+    captured = capsys.readouterr()
+    printed = call(places)
+
+    assert (before, written, after, printed) == (1, 0, 0, 0)
+    assert captured.err.startswith("error: ")
+    assert captured.err.endswith("run `make docs`\n")
+    assert "### Which one?" in capsys.readouterr().out
+
+
+def test_command_adds_a_run(places, tmp_path, capsys):
+    """The result is kept without its long fields and paths, and the document shows it."""
+    run_dir = tmp_path / "run"
+    run_dir.mkdir()
+    result = sample.TRAINING | {"top1": 0.8224, "confusion_matrix": [[1]], "note": "/x/y.keras"}
+    (run_dir / "metrics.json").write_text(json.dumps(result))
+
+    code = call(places, "--add-run", run_dir)
+
+    (kept,) = places.results_dir.iterdir()
+    assert code == 0
+    assert f"written: {kept}" in capsys.readouterr().out
+    assert kept.name == "simcnn-best-seed3-20260101T000000.json"
+    assert json.loads(kept.read_text()) == sample.TRAINING | {"top1": 0.8224, "note": "y.keras"}
+    assert rows(places.training.read_text(), "| model | recipe | seed")[0]["time"] == "2 h 5 min"
+
+
+def test_tables_need_neither_tensorflow_nor_onnx_runtime(places):
+    """`make lint` takes no seconds for them."""
+    program = (
+        "import sys; from export.__main__ import main; code = main(sys.argv[1:]); "
+        "sys.exit(code or bool({'tensorflow', 'keras', 'onnxruntime'} & set(sys.modules)))"
+    )
+    tables.write(places)
+    flags = ("--models-dir", places.models_dir, "--readme", places.readme)
+    flags += ("--results-dir", places.results_dir, "--training", places.training)
+
+    done = subprocess.run(
+        [sys.executable, "-c", program, "tables", "--check", *map(str, flags)],
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        timeout=60,
+        check=False,
+    )
+
+    assert done.returncode == 0

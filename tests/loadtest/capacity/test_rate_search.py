@@ -1,0 +1,177 @@
+import asyncio
+import itertools
+
+import pytest
+
+from loadtest.capacity.rate_search import RateSearch, SearchStopped
+from loadtest.result import CapacityStep
+
+
+def step(phase: str, rate: float, *, passed: bool, client_limited: bool = False) -> CapacityStep:
+    """A verdict; the rest of a step is of no interest to the search."""
+    return {
+        "phase": phase,
+        "offered_rate_per_second": rate,
+        "passed": passed,
+        "client_limited": client_limited,
+    }  # type: ignore[return-value]
+
+
+def search(capacity: float, start: float = 10, **settings: object) -> RateSearch:
+    """A search on a server that carries so many requests a second."""
+
+    async def attempt(phase: str, rate: float, _seconds: float) -> CapacityStep:
+        return step(phase, rate, passed=rate <= capacity)
+
+    return run(attempt, start, **settings)
+
+
+def run(attempt, start: float, **settings: object) -> RateSearch:
+    defaults = {
+        "step_seconds": 1,
+        "confirm_seconds": 3,
+        "resolution": 0.05,
+        "max_steps": 60,
+        "max_seconds": 1000,
+        "clock": lambda: 0.0,
+    }
+    found = RateSearch(attempt=attempt, **(defaults | settings))
+    asyncio.run(found.run(start))
+    return found
+
+
+@pytest.mark.parametrize("capacity", [0.7, 10, 333, 4321])
+@pytest.mark.parametrize("start", [1, 100, 5000])
+def test_the_highest_rate_is_found_from_any_start(capacity, start):
+    """Below what the server carries by at most 5 %, with the lowest failure just above it."""
+    found = search(capacity, start)
+
+    assert capacity / 1.05 <= found.passed <= capacity < found.failed
+    assert found.failed <= 1.05 * found.passed
+    assert found.confirmed
+    assert found.limited_by == "slo"
+
+
+def test_the_search_doubles_then_bisects_then_confirms():
+    """From 100 on a server that carries 330: every step is kept in order."""
+    found = search(330, 100, resolution=0.2)
+
+    assert [(taken["phase"], taken["offered_rate_per_second"]) for taken in found.steps] == [
+        ("probe", 100),
+        ("probe", 200),
+        ("probe", 400),
+        ("probe", 400),
+        ("bisect", 300),
+        ("bisect", 350),
+        ("bisect", 350),
+        ("confirm", 300),
+    ]
+
+
+def test_a_step_that_fails_by_chance_does_not_decide():
+    """The first step at 100 fails, its repetition passes: 100 is not out of reach."""
+    tried: list[float] = []
+
+    async def attempt(phase: str, rate: float, _seconds: float) -> CapacityStep:
+        tried.append(rate)
+        return step(phase, rate, passed=rate <= 300 and tried.count(100) != 1)
+
+    found = run(attempt, 100)
+
+    assert tried[:3] == [100, 100, 200]
+    assert found.passed > 280
+    assert found.confirmed
+
+
+def test_a_server_that_carries_nothing_ends_the_search():
+    """Halved until a request every ten seconds, then given up."""
+    found = search(0, 100)
+
+    assert (found.passed, found.confirmed) == (None, False)
+    assert 0.1 <= found.failed < 0.2
+
+
+def test_a_confirmation_that_fails_is_repeated_lower():
+    """Steps pass up to 100, longer runs only up to 90.5."""
+
+    async def attempt(phase: str, rate: float, seconds: float) -> CapacityStep:
+        return step(phase, rate, passed=rate <= (90.5 if seconds > 1 else 100))
+
+    found = run(attempt, 100)
+
+    assert found.confirmed
+    assert found.passed == 90
+    assert [taken["offered_rate_per_second"] for taken in found.steps][-2:] == [100, 90]
+    assert found.failed == 100
+
+
+def test_a_rate_that_no_longer_run_confirms_is_not_confirmed():
+    """Six attempts, each lower; what is left are short steps below them."""
+
+    async def attempt(phase: str, rate: float, seconds: float) -> CapacityStep:
+        return step(phase, rate, passed=seconds == 1 and rate <= 100)
+
+    found = run(attempt, 50)
+
+    assert not found.confirmed
+    assert [taken["phase"] for taken in found.steps].count("confirm") == 6
+    assert found.passed == 50
+    assert found.passed < found.failed
+
+
+@pytest.mark.parametrize(
+    ("settings", "limited_by"),
+    [({"max_steps": 3}, "steps"), ({"max_seconds": 3, "clock": None}, "time")],
+)
+def test_the_search_ends_in_bounded_steps_and_time(settings, limited_by):
+    """On a server without any limit it would go on for ever."""
+    if "clock" in settings:
+        ticks = itertools.count()
+        settings = settings | {"clock": lambda: float(next(ticks))}
+
+    found = search(float("inf"), **settings)
+
+    assert found.limited_by == limited_by
+    assert len(found.steps) <= 4
+    assert found.failed is None
+
+
+def test_a_failure_of_the_load_generator_is_named():
+    """The lowest failing rate decides what limits the result."""
+
+    async def attempt(phase: str, rate: float, _seconds: float) -> CapacityStep:
+        return step(phase, rate, passed=rate <= 100, client_limited=rate > 100)
+
+    assert run(attempt, 100).limited_by == "client"
+
+
+def test_an_interrupted_step_ends_the_search():
+    """What was found until then is kept."""
+
+    async def attempt(phase: str, rate: float, _seconds: float) -> CapacityStep:
+        if rate > 300:
+            msg = "interrupted"
+            raise SearchStopped(msg)
+        return step(phase, rate, passed=True)
+
+    found = run(attempt, 100)
+
+    assert [taken["offered_rate_per_second"] for taken in found.steps] == [100, 200]
+    assert (found.passed, found.confirmed) == (200, False)
+    assert found.limited_by == "interrupted"
+
+
+def test_wrong_answers_end_the_search():
+    """No rate makes them right; the step that had them is the last one."""
+
+    async def attempt(phase: str, rate: float, _seconds: float) -> CapacityStep:
+        if rate > 300:
+            msg = "answers"
+            raise SearchStopped(msg, step(phase, rate, passed=False))
+        return step(phase, rate, passed=True)
+
+    found = run(attempt, 100)
+
+    assert [taken["offered_rate_per_second"] for taken in found.steps] == [100, 200, 400]
+    assert (found.passed, found.failed, found.confirmed) == (200, 400, False)
+    assert found.limited_by == "answers"

@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+
+from loadtest.figures.scoring import Scorer
+from loadtest.generator.recording import Recorder
+from loadtest.load.images import Queries
+from loadtest.transports.api import Answer
+
+
+class FakeApi:
+    """Answers are the classes as digits, then perhaps `@` and a version."""
+
+    def __init__(self) -> None:
+        self.parsed = 0
+
+    def parse(self, response: bytes, rows: int) -> Answer:
+        """See Api."""
+        self.parsed += 1
+        digits, _, version = response.decode().partition("@")
+        if len(digits) != rows:
+            msg = f"{len(digits)} classes received, expected {rows}"
+            raise ValueError(msg)
+        classes = np.array([int(digit) for digit in digits], np.int64)
+        return Answer(classes, int(version) if version else None, "classes")
+
+
+# Five images in the order 4, 0, 2, 1, 3: queries (4, 0), (2, 1) and (3,).
+QUERIES = Queries(np.array([4, 0, 2, 1, 3]), 2)
+LABELS = np.array([0, 1, 2, 3, 4])
+
+
+def score(*answers: tuple[int, bytes | tuple[str, str]], **options: object):
+    recorder = Recorder()
+    for number, outcome in answers:
+        recorder.sent += 1
+        if isinstance(outcome, bytes):
+            recorder.answer(number, 100 * number, 100 * number, 100 * number + 7, outcome)
+        else:
+            recorder.error(number, 100 * number, 100 * number, 100 * number + 9, outcome)
+    return Scorer(FakeApi(), QUERIES, LABELS).score(recorder.recording(), **options)
+
+
+def test_answers_are_scored_against_the_labels_of_the_images_sent():
+    """Whatever order they come in; a short last query has no second image."""
+    scores = score((2, b"3"), (0, b"45"), (1, b"20"))
+
+    assert scores.images.tolist() == [[3, -1], [4, 0], [2, 1]]
+    assert scores.correct.tolist() == [[True, False], [True, False], [True, False]]
+    assert scores.all_correct.tolist() == [True, False, False]
+    assert scores.used.sum() == 5
+
+
+def test_a_second_round_sends_the_same_queries_again():
+    """Request 4 is query 1 once more, and request 5 query 0 if only two are sent in turn."""
+    assert score((4, b"21")).images.tolist() == [[2, 1]]
+    assert score((4, b"40"), sent_queries=2).images.tolist() == [[4, 0]]
+
+
+def test_an_answer_that_cannot_be_scored_is_an_error():
+    """Three classes for two images, and one for two: counted under one kind, first words kept."""
+    scores = score((0, b"404"), (1, b"2"), (2, b"3"), (3, b"40"), (4, ("UNAVAILABLE", "gone")))
+
+    assert scores.answered == 2
+    assert scores.errors == {
+        "BAD_RESPONSE": (2, "3 classes received, expected 2"),
+        "UNAVAILABLE": (1, "gone"),
+    }
+    assert scores.failed == 3
+    assert scores.latency_ns.tolist() == [7, 7]
+
+
+def test_versions_that_answered_are_counted():
+    """A version swapped in during a run shows; a server may also keep it to itself."""
+    scores = score((0, b"40@1"), (1, b"21@2"), (3, b"40@1"), (2, b"3"))
+
+    assert scores.versions == {None: 1, 1: 2, 2: 1}
+
+
+def test_equal_answers_to_a_query_are_read_once():
+    """Bytes that came a hundred times to the same query are parsed a single time."""
+    api = FakeApi()
+    scorer = Scorer(api, QUERIES, LABELS)
+    recorder = Recorder()
+    for number in range(300):
+        recorder.answer(number, 0, 0, 1, b"3" if number % 3 == 2 else b"40")
+
+    scorer.score(recorder.recording())
+    scores = scorer.score(recorder.recording())
+
+    assert api.parsed == 3
+    assert scores.answered == 300
+
+
+def test_answers_that_differ_from_their_record_are_found():
+    """Each image has its own recorded prediction, right or wrong; only other answers differ."""
+    recorded = np.array([0, 9, 2, 3, 8])
+    scores = score((0, b"80"), (1, b"21"), (2, b"3"), predictions=recorded)
+
+    assert scores.differs.tolist() == [[False, False], [False, True], [False, False]]
+    assert scores.wrong.tolist() == [False, True, False]
+
+
+def test_without_predictions_nothing_is_wrong():
+    """Nothing to compare with is no accusation."""
+    scores = score((0, b"99"))
+
+    assert scores.differs is None
+    assert scores.wrong.tolist() == [False]
+
+
+@pytest.mark.parametrize("answers", [(), ((0, ("UNAVAILABLE", "gone")),)])
+def test_a_run_without_answers_has_no_scores(answers):
+    """Nothing came, or only failures."""
+    scores = score(*answers)
+
+    assert scores.answered == 0
+    assert scores.failed == len(answers)
+    assert scores.images.shape == (0, 2)
+    assert scores.output is None

@@ -1,0 +1,333 @@
+import numpy as np
+import pytest
+from hdrh.histogram import HdrHistogram
+
+from loadtest.figures import sections
+from loadtest.figures.published_answers import Record
+from loadtest.figures.scoring import Scorer, Scores
+from loadtest.generator.recording import Recorder, Recording
+from loadtest.load.images import Queries
+from loadtest.transports.api import Answer
+from training.data.cifar10 import CLASS_NAMES
+
+MS = 1_000_000
+SECOND = 1_000_000_000
+
+
+class DigitApi:
+    """An answer is the class as a digit, and perhaps more text to tell answers apart."""
+
+    def parse(self, response: bytes, rows: int) -> Answer:
+        """See Api."""
+        return Answer(np.full(rows, int(response[:1])), 1, "classes")
+
+
+def scored(
+    recorder: Recorder, labels: np.ndarray, predictions: np.ndarray | None = None, **generator
+) -> tuple[Recording, Scores]:
+    """A recording of single-image requests, and its scores."""
+    recording = recorder.recording(**generator)
+    queries = Queries(np.arange(len(labels)), 1)
+    scorer = Scorer(DigitApi(), queries, labels)
+    return recording, scorer.score(recording, predictions=predictions)
+
+
+def latencies(*milliseconds: float, spacing_ms: float = 100, lag_ms: float = 0) -> Recorder:
+    """Requests due at even times, answered 0 after so long."""
+    recorder = Recorder()
+    for number, latency_ms in enumerate(milliseconds):
+        due_ns = int(number * spacing_ms * MS)
+        recorder.sent += 1
+        recorder.answer(
+            number, due_ns, due_ns + int(lag_ms * MS), due_ns + int(latency_ms * MS), b"0"
+        )
+    return recorder
+
+
+def record(predictions: np.ndarray, labels: np.ndarray) -> Record:
+    return Record(
+        version=1,
+        precision="fp32",
+        file="model.onnx",
+        sha256="ab",
+        bytes=3,
+        top1=float((predictions == labels).mean()),
+        n=len(labels),
+        same_images=True,
+        data_variant="image-folder",
+        predictions=predictions,
+    )
+
+
+def test_latency_keeps_what_locust_would_round_away():
+    """Percentiles come from nanoseconds: 1.234 ms stays 1.234 ms."""
+    section = sections.latency(np.full(11, 1_234_000))
+
+    assert section["p50"] == section["mean"] == section["min"] == section["max"] == 1.234
+    assert section["p90"] is None
+
+
+@pytest.mark.parametrize(
+    ("n", "p99", "p99_9"), [(661, False, False), (662, True, False), (6636, True, True)]
+)
+def test_percentiles_of_too_few_requests_are_not_given(n, p99, p99_9):
+    """p99 needs 662 requests and p99.9 needs 6,636."""
+    section = sections.latency(np.arange(1, n + 1))
+
+    assert (section["p99"] is not None) == p99
+    assert (section["p99_9"] is not None) == p99_9
+    assert section["requests_needed"]["p99_9"] == 6636
+
+
+def test_the_histogram_holds_every_latency():
+    """Decoded by the library: as many values, in microseconds, within its three digits."""
+    latency_ns = np.random.default_rng(0).lognormal(14, 1, 5000).astype(np.int64)
+
+    decoded = HdrHistogram.decode(sections.latency(latency_ns)["histogram"])
+
+    assert decoded.get_total_count() == 5000
+    for percent in (50, 90, 99):
+        exact_us = np.percentile(latency_ns, percent, method="inverted_cdf") / 1000
+        assert decoded.get_value_at_percentile(percent) == pytest.approx(exact_us, rel=2e-3)
+
+
+def test_latencies_outside_of_the_histogram_are_recorded_at_its_ends():
+    """Neither half a microsecond nor two hours get lost."""
+    encoded = sections.latency(np.array([500, 7_200 * SECOND]))["histogram"]
+
+    decoded = HdrHistogram.decode(encoded)
+    assert decoded.get_total_count() == 2
+    assert decoded.get_min_value() == 1
+    assert decoded.get_max_value() == pytest.approx(3_600_000_000, rel=1e-3)
+
+
+def test_the_window_runs_from_the_first_due_request_to_the_last_end():
+    """Three requests 100 ms apart, the first of which takes 950 ms: 0.95 seconds."""
+    recording, scores = scored(latencies(950, 10, 20), np.zeros(3, np.int64))
+
+    throughput = sections.throughput(recording, scores, open_loop=True)
+
+    assert throughput["window_seconds"] == pytest.approx(0.95)
+    assert throughput["requests_per_second"] == pytest.approx(3 / 0.95)
+    assert throughput["offered_requests_per_second"] == pytest.approx(10)
+
+
+def test_a_closed_loop_offers_no_rate():
+    """Its users send when they can."""
+    recording, scores = scored(latencies(1, 1), np.zeros(2, np.int64))
+
+    assert (
+        sections.throughput(recording, scores, open_loop=False)["offered_requests_per_second"]
+        is None
+    )
+
+
+def test_an_empty_run_reports_nothing_rather_than_zero():
+    """Before the first answer there is no accuracy, latency or throughput."""
+    recording, scores = scored(Recorder(), np.arange(10))
+
+    assert sections.latency(scores.latency_ns)["max"] is None
+    assert sections.latency(scores.latency_ns)["histogram"] is None
+    assert sections.throughput(recording, scores, open_loop=True)["requests_per_second"] is None
+    assert sections.accuracy(scores, None)["top1"] is None
+    assert sections.goodput(recording, scores, 5)["share"] is None
+    assert sections.windows(recording, scores) == []
+    assert sections.client(recording, open_loop=True)["cpu_us_per_request"] is None
+
+
+def test_everything_that_is_not_a_good_answer_in_time_is_over_the_bound():
+    """Two late (one of them wrong), a wrong one in time, a failed and a missed one: five of 701."""
+    recorder = latencies(*[1] * 697, 30, 31)
+    recorder.sent += 1
+    recorder.error(699, 0, 0, SECOND, ("UNAVAILABLE", "gone"))
+    recorder.miss(5)
+    predictions = np.zeros(699, np.int64)
+    predictions[0] = predictions[698] = 1  # one in time, one late anyway
+    recording, scores = scored(recorder, np.zeros(699, np.int64), predictions)
+
+    slo = sections.slo(recording, scores, 10, 99)
+    goodput = sections.goodput(recording, scores, 10)
+
+    assert slo == {
+        "limit_ms": 10,
+        "percentile": 99,
+        "n": 701,
+        "over": 5,
+        "over_allowed": 1,
+        "met": False,
+    }
+    assert goodput["share"] == 696 / 701
+    assert goodput["per_second"] == pytest.approx(696 / sections.window_seconds(recording))
+
+
+def test_too_few_requests_never_meet_a_bound():
+    """458 fast answers say nothing certain about a 99th percentile, 459 do."""
+    for n, met in ((458, False), (459, True)):
+        recording, scores = scored(latencies(*[1] * n), np.zeros(n, np.int64))
+        assert sections.slo(recording, scores, 10, 99)["met"] == met
+
+
+def test_goodput_of_right_answers_counts_only_those():
+    """Ten in time, four of them cats that were called airplanes."""
+    labels = np.array([0] * 6 + [3] * 4)
+    recording, scores = scored(latencies(*[1] * 10), labels)
+
+    goodput = sections.goodput(recording, scores, 10)
+
+    assert (goodput["share"], goodput["correct_share"]) == (1.0, 0.6)
+
+
+def test_accuracy_by_class_and_confusion():
+    """Six airplanes right, four cats taken for airplanes."""
+    labels = np.array([0] * 6 + [3] * 4)
+    _, scores = scored(latencies(*[1] * 10), labels)
+
+    accuracy = sections.accuracy(scores, None)
+
+    assert (accuracy["correct"], accuracy["n"], accuracy["top1"]) == (6, 10, 0.6)
+    assert accuracy["per_class"] == dict.fromkeys(CLASS_NAMES) | {"airplane": 1.0, "cat": 0.0}
+    assert accuracy["confusion"][0][0] == 6
+    assert accuracy["confusion"][3][0] == 4
+    assert np.sum(accuracy["confusion"]) == 10
+
+
+def test_a_class_that_does_not_exist_has_its_own_column():
+    """An answer of 23 is neither an airplane nor a truck."""
+    labels = np.zeros(1, np.int64)
+    recording = latencies(1).recording()
+    scorer = Scorer(DigitApi(), Queries(np.arange(1), 1), labels)
+    scores = scorer.score(recording)
+    scores.classes[:] = 23
+
+    assert sections.accuracy(scores, None)["confusion"][0] == [0] * 10 + [1]
+
+
+def test_wilson_interval_of_a_published_example():
+    """81 of 263: 0.2553 to 0.3662 (R. G. Newcombe, Statistics in Medicine 17, 1998, table I)."""
+    labels = np.array([0] * 81 + [1] * 182)
+    _, scores = scored(latencies(*[1] * 263), labels)
+
+    low, high = sections.accuracy(scores, None)["wilson_95"]
+
+    assert low == pytest.approx(0.2553, abs=5e-5)
+    assert high == pytest.approx(0.3662, abs=5e-5)
+
+
+def test_images_sent_again_do_not_narrow_the_interval():
+    """Asking the same question ten times says nothing new about accuracy."""
+    labels = np.array([0] * 15 + [1] * 5)
+    _, once = scored(latencies(*[1] * 20), labels)
+    _, often = scored(latencies(*[1] * 200), labels)
+
+    first, second = sections.accuracy(once, None), sections.accuracy(often, None)
+
+    assert (second["n"], second["distinct_images"]) == (200, 20)
+    assert second["top1"] == first["top1"]
+    assert second["wilson_95"] == first["wilson_95"]
+
+
+def test_a_mismatch_names_request_image_and_where_the_answer_may_come_from():
+    """Request 1 got, byte for byte, what request 2 was rightly answered at the same time."""
+    predictions = np.array([4, 5, 6, 6])
+    recorder = Recorder()
+    for number, answer in enumerate((b"4", b"6 of 2", b"6 of 2", b"6 of 3")):
+        recorder.sent += 1
+        recorder.answer(number, number * MS, number * MS, 10 * MS + number, answer)
+    recording, scores = scored(recorder, np.zeros(4, np.int64), predictions)
+
+    found = sections.mismatches(recording, scores, record(predictions, np.zeros(4, np.int64)))
+
+    assert (found["compared"], found["differing"], found["requests"]) == (4, 1, 1)
+    assert found["examples"] == [
+        {
+            "request": 1,
+            "image": 1,
+            "row": 0,
+            "answered": 6,
+            "recorded": 5,
+            "label": 0,
+            "sent_seconds": 0.001,
+            "same_answer_as": [2],
+        }
+    ]
+    assert sections.errors(scores, found)["WRONG_ANSWER"] == {
+        "count": 1,
+        "first_message": (
+            "request 1 (test image 1 in row 0, sent at 0.001 s) was answered 6, recorded is 5; "
+            "the same bytes rightly answered request 2 at that time"
+        ),
+    }
+
+
+def test_the_difference_from_the_record_is_over_the_images_that_were_answered():
+    """Of three images answered the record has two right, and so has the run: no difference."""
+    labels = np.array([0, 0, 3, 3])
+    predictions = np.array([0, 0, 0, 3])
+    _, scores = scored(latencies(1, 1, 1), labels, predictions)
+
+    recorded = sections.accuracy(scores, record(predictions, labels))["recorded"]
+
+    assert recorded["top1"] == 0.75
+    assert recorded["difference_points"] == pytest.approx(0)
+
+
+def test_windows_show_in_which_second_a_request_was_due():
+    """A pause of 1.5 s belongs to the seconds of the requests that suffered it."""
+    recorder = latencies(*[1] * 11, 1500, spacing_ms=100)
+    recorder.miss(int(1.9 * SECOND))
+    recording, scores = scored(recorder, np.zeros(12, np.int64))
+
+    first, second = sections.windows(recording, scores)
+
+    assert (first["t_seconds"], first["scheduled"], first["answered"]) == (0, 10, 10)
+    assert (first["max_ms"], first["p50_ms"], first["errors"]) == (1, None, 0)
+    assert (second["t_seconds"], second["scheduled"], second["answered"]) == (1, 3, 2)
+    assert (second["max_ms"], second["errors"]) == (1500, 1)
+
+
+def test_windows_count_failures_and_wrong_answers():
+    """Three in a second: one fine, one wrong, one failed."""
+    recorder = latencies(1, 1)
+    recorder.error(2, 0, 0, 5, ("UNAVAILABLE", ""))
+    recording, scores = scored(recorder, np.zeros(3, np.int64), np.array([0, 7, 0]))
+
+    (window,) = sections.windows(recording, scores)
+
+    assert (window["scheduled"], window["answered"], window["errors"]) == (3, 2, 2)
+
+
+def test_lag_is_what_the_load_generator_was_late():
+    """Sent 2 ms after they were due; a closed loop knows no such thing."""
+    recording, _ = scored(
+        latencies(*[5] * 700, lag_ms=2), np.zeros(700, np.int64), cpu_seconds=7.0, in_flight_max=3
+    )
+
+    client = sections.client(recording, open_loop=True)
+
+    assert client["lag_ms"] == {"p50": 2, "p99": 2, "max": 2}
+    assert client["cpu_us_per_request"] == pytest.approx(10_000)
+    assert client["cpu_share"] == pytest.approx(7 / sections.window_seconds(recording))
+    assert client["in_flight_max"] == 3
+    assert sections.client(recording, open_loop=False)["lag_ms"] is None
+
+
+def test_the_servers_own_times_are_read_from_its_words():
+    """Queue and compute as they stand; what is left of the total is the rest."""
+    recorder = latencies(*[5] * 11)
+    recorder._timings = ["queue;dur=0.5, compute;dur=2.0, total;dur=3.25"] * 11
+    recording, scores = scored(recorder, np.zeros(11, np.int64))
+
+    times = sections.server_times(recording, scores)
+
+    assert times["n"] == 11
+    assert times["queue_ms"] == {"p50": 0.5, "p99": None}
+    assert times["compute_ms"]["p50"] == 2
+    assert times["serialise_ms"]["p50"] == pytest.approx(0.75)
+    assert times["total_ms"]["p50"] == 3.25
+
+
+def test_a_server_that_says_nothing_has_no_times():
+    """Neither texts nor empty ones."""
+    recording, scores = scored(latencies(1, 1), np.zeros(2, np.int64))
+
+    assert sections.server_times(recording, scores) is None

@@ -1,0 +1,110 @@
+import pytest
+
+from loadtest.load.scenarios import Load, settle
+from loadtest.settings.arguments import parse_capacity, parse_run
+from loadtest.settings.config import UsageError
+
+TARGET = ["--target", "localhost:8500", "--model", "m"]
+
+
+def load(*flags: str) -> Load:
+    return settle(parse_run([*TARGET, *flags]), 10_000)
+
+
+@pytest.mark.parametrize(
+    ("flags", "settled"),
+    [
+        ([], ("closed", 1, 1, 99, 10_000)),
+        (["--users", "32"], ("closed", 1, 32, 99, 10_000)),
+        (["--scenario", "single-stream"], ("closed", 1, 1, 90, 10_000)),
+        (["--scenario", "multi-stream"], ("closed", 8, 1, 99, 1_250)),
+        (["--scenario", "offline"], ("closed", 64, 4, 99, 157)),
+        (["--scenario", "server", "--rate", "5"], ("open", 1, 1024, 99, 10_000)),
+        (["--rate", "5", "--in-flight", "9", "--requests", "7"], ("open", 1, 9, 99, 7)),
+        (["--rate", "5", "--duration", "7", "--percentile", "95"], ("open", 1, 1024, 95, None)),
+    ],
+)
+def test_scenarios_have_mlperfs_defaults(flags, settled):
+    """Loop, batch, requests under way, percentile and number: the scenario's, and one pass."""
+    found = load(*flags)
+
+    assert settled == (
+        found.loop,
+        found.batch,
+        found.in_flight,
+        found.percentile,
+        found.plan.requests,
+    )
+
+
+def test_a_closed_loop_says_so_and_an_open_one_names_its_rate():
+    """Nobody shall mistake N users for N requests a second."""
+    assert load("--users", "3").description == "closed loop, 3 users"
+    assert load("--rate", "250").description == "open loop, Poisson arrivals at 250 requests/s"
+    assert load().ends == "each of 10,000 test images once"
+
+
+@pytest.mark.parametrize(("users", "connections"), [("3", 3), ("64", 16)])
+def test_connections_are_as_many_as_requests_but_not_more_than_sixteen(users, connections):
+    """Unless the command line says how many; every process needs one."""
+    assert load("--users", users).connections == connections
+    assert load("--users", users, "--connections", "2").connections == 2
+    assert load("--users", users, "--connections", "2", "--processes", "3").connections == 3
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--scenario", "server"], "needs --rate"),
+        (["--scenario", "offline", "--rate", "5"], "offers no rate"),
+        (["--scenario", "server", "--rate", "5", "--users", "3"], "--users given"),
+        (["--users", "3", "--in-flight", "2"], "--in-flight given"),
+        (["--users", "2", "--processes", "3"], "3 processes for 2 requests"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused(flags, words):
+    """Who gives a setting expects it to matter."""
+    with pytest.raises(UsageError, match=words):
+        load(*flags)
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        (["--rate", "0"], "above 0"),
+        (["--slo-ms", "-1"], "above 0"),
+        (["--percentile", "100"], "below 100"),
+        (["--min-accuracy", "82"], "0 to 1"),
+        (["--max-wrong-answers", "-1"], "0 or more"),
+        (["--duration", "inf"], "above 0"),
+        (["--requests", "9", "--duration", "9"], "not allowed with"),
+        (["--transport", "smoke-signals"], "invalid choice"),
+    ],
+)
+def test_wrong_values_are_refused_with_what_was_expected(flags, words, capsys):
+    """Exit code 2 and one line of argparse's."""
+    with pytest.raises(SystemExit) as refused:
+        parse_run([*TARGET, *flags])
+
+    assert refused.value.code == 2
+    assert words in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_a_name_cannot_lead_elsewhere():
+    """It becomes part of a path."""
+    config = parse_run([*TARGET, "--name", "../../etc/passwd | x"])
+
+    assert config.name == "../../etc/passwd | x"
+    assert config.output_dir.parent.name == "results"
+    assert "/" not in config.output_dir.name
+
+
+def test_a_search_knows_its_settings():
+    """The bound is required, the rest has defaults."""
+    config = parse_capacity(
+        [*TARGET, "--slo-ms", "15", "--max-steps", "3", "--min-accuracy", "0.8"]
+    )
+
+    assert (config.run.slo_ms, config.run.scenario) == (15, "server")
+    assert (config.max_steps, config.step_seconds, config.start_rate_per_second) == (3, 10, None)
+    assert config.run.gates.min_accuracy == 0.8

@@ -1,0 +1,150 @@
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import load_reports
+import pytest
+
+from loadtest.reports.pages import files
+from loadtest.reports.readme import table
+from loadtest.reports.readme.figures import digest
+
+PAGE = f"# Project\n\n{table.BEGIN}\nold\n{table.END}\n\nMore.\n"
+
+
+@pytest.fixture
+def report(tmp_path) -> Path:
+    """A matrix with a capacity search, written."""
+    search = load_reports.capacity([(100, True, 3), (400, False, 30), (200, True, 9)])
+    reports = [*load_reports.matrix(), search]
+    files.write(load_reports.collection(reports), tmp_path / "report")
+    return tmp_path / "report"
+
+
+@pytest.fixture
+def page(tmp_path) -> Path:
+    """A README with a place for the table."""
+    file = tmp_path / "README.md"
+    file.write_text(PAGE)
+    return file
+
+
+@pytest.fixture
+def command(tmp_path, page):
+    """Runs `python -m loadtest readme` on that page and a digest beside it."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        flags = ("--readme", page, "--digest", tmp_path / "docs" / "loadtest.json", *arguments)
+        return subprocess.run(
+            [sys.executable, "-m", "loadtest", "readme", *map(str, flags)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    return run
+
+
+def test_the_table_is_written_between_the_marks(command, report, page, tmp_path):
+    """A row for each model and precision; what stands around it stays."""
+    result = command("--report", report)
+
+    text = page.read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    assert result.returncode == 0, result.stderr
+    assert text.startswith(f"# Project\n\n{table.BEGIN}\n\n| model |")
+    assert text.endswith(f"\n\n{table.END}\n\nMore.\n")
+    assert [row.split(" | ")[0] for row in rows[2:]] == [
+        "| simcnn, fp32, CPU",
+        "| resnet50, fp32, CPU",
+        "| resnet50, w8, CPU",
+    ]
+    assert "200 requests/s, p99 within 15 ms, n = 1,000" in rows[2]
+    assert "Python 3.11.7, ONNX Runtime 1.32.0, grpcio 1.85.1, commit 0123456" in text
+    assert "Imaginary CPU @ 2.0 GHz" in text
+    assert (tmp_path / "docs" / "loadtest.json").stat().st_size < 20_000
+
+
+def test_a_table_that_says_otherwise_is_found(command, report, page):
+    """--check passes after writing, fails after an edit by hand, and repairs nothing."""
+    command("--report", report)
+    fine = command("--check")
+    page.write_text(page.read_text().replace("200 requests/s", "900 requests/s"))
+
+    wrong = command("--check")
+
+    assert fine.returncode == 0
+    assert wrong.returncode == 2
+    assert "does not say what" in wrong.stderr
+    assert "900 requests/s" in page.read_text()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("# Project\n", id="none"),
+        pytest.param(f"{table.END}\n{table.BEGIN}\n", id="wrong-order"),
+        pytest.param(PAGE + PAGE, id="twice"),
+    ],
+)
+def test_a_page_without_a_place_for_it_is_refused(command, report, page, text):
+    """The message gives the two lines that are needed."""
+    page.write_text(text)
+
+    result = command("--report", report)
+
+    assert result.returncode == 2
+    assert table.BEGIN in result.stderr
+    assert page.read_text() == text
+
+
+def test_what_is_not_valid_is_not_quoted():
+    """MLPerf's rule: INVALID stands where the figure would."""
+    reports = [
+        load_reports.report(reasons=("client too late",)),
+        load_reports.report(kind="offline", batch=32, slo_ms=None),
+    ]
+
+    row = table.render(digest(load_reports.collection(reports))).splitlines()[2]
+
+    assert "| INVALID |" in row
+    assert "images/s, n = 32,000 |" in row
+
+
+def test_figures_are_those_of_the_valid_runs_and_say_so():
+    """One of three runs that is not VALID is left out of median and n, not of the count."""
+    reports = [load_reports.report(n=700) for _ in range(3)]
+    for report, p50_ms in zip(reports, (1.0, 2.0, 9.0), strict=True):
+        report["latency_ms"]["p50"] = p50_ms
+    reports[2]["validity"] = {"valid": False, "reasons": ["too late"], "checks": []}
+
+    row = table.render(digest(load_reports.collection(reports))).splitlines()[2]
+
+    assert "| 1.5 / " in row
+    assert "n = 1,400 (2 of 3 runs VALID)" in row
+
+
+def test_a_capacity_that_was_not_confirmed_is_not_quoted():
+    """The search ended before a longer run at that rate had passed."""
+    report = load_reports.capacity([(100, True, 3), (200, False, 30)])
+    report["capacity"]["confirmed"] = False
+
+    load = digest(load_reports.collection([report]))["rows"][0]["loads"]["capacity"]
+
+    assert (load["runs"], load["valid_runs"], load["capacity_per_second"]) == (1, 0, None)
+
+
+def test_the_fastest_batch_stands_for_offline():
+    """Of several batch sizes the table quotes the best."""
+    reports = [
+        load_reports.report(kind="offline", batch=batch, slo_ms=None) for batch in (1, 8, 32)
+    ]
+    for report, speed in zip(reports, (100.0, 900.0, 400.0), strict=True):
+        report["throughput"]["images_per_second"] = speed
+
+    row = digest(load_reports.collection(reports))["rows"][0]
+
+    assert row["loads"]["offline"]["load"] == "Offline, batch 8"
+    assert json.dumps(row)

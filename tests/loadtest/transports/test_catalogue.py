@@ -1,0 +1,242 @@
+import asyncio
+import json
+
+import numpy as np
+import pytest
+import tiny_models
+from onnx import TensorProto, helper
+
+from loadtest.settings.config import UsageError
+from loadtest.transports import kserve_grpc, tfs_grpc, tfs_rest
+from loadtest.transports.api import Api, ModelInput, ProbeError
+from loadtest.transports.catalogue import DISCOVERIES, make_sender
+from loadtest.transports.sender import TimedResponse
+from serving.protos.kserve_pb2 import ModelInferRequest, ModelInferResponse
+from serving.protos.tensorflow_serving_pb2 import PredictRequest, PredictResponse
+
+TRANSPORTS = sorted(DISCOVERIES)
+
+
+def discover(transport: str, target: str, model: str, version: int | None = None) -> Api:
+    question = DISCOVERIES[transport](target, model, version, batch=2, timeout_seconds=30)
+    return asyncio.run(question)
+
+
+def send(transport: str, target: str, api: Api, body: bytes, *, server_timing: bool = False):
+    async def main():
+        sender = make_sender(
+            transport,
+            target,
+            api,
+            connections=2,
+            timeout_seconds=30,
+            server_timing=server_timing,
+        )
+        try:
+            return await sender.lane(0)(body)
+        except sender.failures as error:
+            return sender.explain(error)
+        finally:
+            await sender.close()
+
+    return asyncio.run(main())
+
+
+@pytest.fixture(scope="module")
+def scores_target(tmp_path_factory, running_server):
+    """A server of a model of float32 pixels whose scores, called `y`, are its last two pixels."""
+    folder = tmp_path_factory.mktemp("scores")
+    tiny_models.save(
+        folder / "scorer" / "1" / "model.onnx",
+        [helper.make_node("ReduceMean", ["pixels"], ["y"], axes=[1, 2], keepdims=0)],
+        [helper.make_tensor_value_info("pixels", TensorProto.FLOAT, ["batch", 32, 32, 3])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])],
+    )
+    with running_server(folder) as address:
+        yield address
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_real_server_is_asked_and_its_answer_read(transport, image_target, split):
+    """`echo` answers the number drawn into each image, over every API."""
+    api = discover(transport, image_target, "echo")
+    response = send(transport, image_target, api, api.payload(split.images[[5, 9]]))
+
+    answer = api.parse(response, 2)
+
+    assert api.model_input == ModelInput("images", "uint8", (-1, 32, 32, 3))
+    assert answer.classes.tolist() == split.images[[5, 9], 0, 0, 0].tolist()
+    # REST answers name no version; the metadata do.
+    assert (answer.version or api.served_version) == 1
+    assert answer.version == (None if transport == "tfs-rest" else 1)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_images_travel_in_the_type_that_the_model_names(transport, scores_target):
+    """A model of float32 without `classes`: pixels go as floats, unscaled, its scores decide."""
+    images = np.zeros((2, 32, 32, 3), np.uint8)
+    images[0, :, :, 2] = 255
+    images[1, :, :, 1] = 1
+    api = discover(transport, scores_target, "scorer")
+
+    answer = api.parse(send(transport, scores_target, api, api.payload(images)), 2)
+
+    assert api.model_input == ModelInput("pixels", "float32", (-1, 32, 32, 3))
+    assert answer.classes.tolist() == [2, 1]
+    assert answer.output in {"y", "predictions"}
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_version_is_asked_for(transport, image_target, split):
+    """Version 1 answers, version 9 is refused by the server."""
+    api = discover(transport, image_target, "echo", 1)
+
+    response = send(transport, image_target, api, api.payload(split.images[:2]))
+    assert api.parse(response, 2).version == 1
+    with pytest.raises(ProbeError) as refused:
+        discover(transport, image_target, "echo", 9)
+
+    assert refused.value.kind in {"NOT_FOUND", "HTTP_404"}
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_the_server_is_asked_where_the_time_went(transport, image_target, split):
+    """Its own words come with the answer."""
+    api = discover(transport, image_target, "echo")
+
+    response = send(transport, image_target, api, api.payload(split.images[:2]), server_timing=True)
+
+    assert isinstance(response, TimedResponse)
+    assert "queue;dur=" in response.timing
+    assert api.parse(response.body, 2).classes.shape == (2,)
+
+
+@pytest.mark.parametrize(
+    ("transport", "kind"),
+    [("tfs-grpc", "NOT_FOUND"), ("kserve-grpc", "NOT_FOUND"), ("tfs-rest", "HTTP_404")],
+)
+def test_a_refused_request_has_a_kind_and_the_servers_words(transport, kind, image_target, split):
+    """A model that is not there: gRPC's status or HTTP's, and the message names the model."""
+    api = discover(transport, image_target, "echo")
+    elsewhere = type(api)(model="nobody", version=None, model_input=api.model_input)
+
+    found, message = send(transport, image_target, elsewhere, elsewhere.payload(split.images[:2]))
+
+    assert found == kind
+    assert "nobody" in message
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_nobody_listening_is_unavailable(transport, split):
+    """Questions and requests fail alike."""
+    api = {
+        "tfs-grpc": tfs_grpc.TfsGrpc,
+        "tfs-rest": tfs_rest.TfsRest,
+        "kserve-grpc": kserve_grpc.KserveGrpc,
+    }[transport]("echo", None)
+
+    kind, _ = send(transport, "127.0.0.1:1", api, api.payload(split.images[:2]))
+    with pytest.raises(ProbeError) as refused:
+        discover(transport, "127.0.0.1:1", "echo")
+
+    assert kind == refused.value.kind == "UNAVAILABLE"
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_model_that_takes_no_images_is_refused(transport, target):
+    """`identity` takes (batch, 3); the message says so."""
+    with pytest.raises(UsageError, match=r"\(-1, 3\)"):
+        discover(transport, target, "identity")
+
+
+def test_predict_requests_are_tensorflow_servings(split):
+    """Model, version and pixels as tensor_content, parsed with the protocol's own message."""
+    api = tfs_grpc.TfsGrpc("m", 3)
+
+    request = PredictRequest.FromString(api.payload(split.images[:2]))
+
+    assert (request.model_spec.name, request.model_spec.version.value) == ("m", 3)
+    assert request.inputs["images"].tensor_content == split.images[:2].tobytes()
+
+
+def test_kserve_requests_carry_raw_contents(split):
+    """Datatype and shape in the message, pixels beside it."""
+    api = kserve_grpc.KserveGrpc("m", 3, ModelInput("x", "float32", None))
+
+    request = ModelInferRequest.FromString(api.payload(split.images[:2]))
+
+    (tensor,) = request.inputs
+    assert (request.model_version, tensor.name, tensor.datatype) == ("3", "x", "FP32")
+    assert list(tensor.shape) == [2, 32, 32, 3]
+    pixels = np.frombuffer(request.raw_input_contents[0], np.float32)
+    assert pixels.tolist() == split.images[:2].ravel().tolist()
+
+
+def test_kserve_answers_in_typed_contents_are_read():
+    """As servers answer that know no raw contents."""
+    response = ModelInferResponse(model_version="7")
+    output = response.outputs.add(name="classes", datatype="INT64", shape=[2])
+    output.contents.int64_contents.extend([4, 2])
+
+    answer = kserve_grpc.KserveGrpc("m", None).parse(response.SerializeToString(), 2)
+
+    assert (answer.classes.tolist(), answer.version) == ([4, 2], 7)
+
+
+def test_kserve_versions_that_are_no_numbers_are_unknown():
+    """The protocol allows any text."""
+    response = ModelInferResponse(model_version="blue")
+    response.outputs.add(name="classes", datatype="INT64", shape=[1])
+    response.raw_output_contents.append(np.int64(3).tobytes())
+
+    answer = kserve_grpc.KserveGrpc("m", None).parse(response.SerializeToString(), 1)
+
+    assert (answer.classes.tolist(), answer.version) == ([3], None)
+
+
+@pytest.mark.parametrize(
+    ("predictions", "classes"),
+    [
+        pytest.param([{"classes": 3, "probabilities": [0.1, 0.9]}], [3], id="named"),
+        pytest.param([[0.1, 0.2, 0.7]], [2], id="one-output-of-scores"),
+        pytest.param([4], [4], id="one-output-of-classes"),
+        pytest.param([{"output_0": [0.9, 0.1]}], [0], id="scores-by-name"),
+    ],
+)
+def test_rest_answers_in_rows_are_read(predictions, classes):
+    """TensorFlow Serving names the outputs of a row only if there are several."""
+    response = json.dumps({"predictions": predictions}).encode()
+
+    assert tfs_rest.TfsRest("m", None).parse(response, 1).classes.tolist() == classes
+
+
+@pytest.mark.parametrize(
+    ("api", "response"),
+    [
+        pytest.param(tfs_grpc.TfsGrpc("m", None), b"\xff\xff", id="no-protobuf"),
+        pytest.param(kserve_grpc.KserveGrpc("m", None), b"\xff\xff", id="no-kserve-protobuf"),
+        pytest.param(
+            kserve_grpc.KserveGrpc("m", None),
+            ModelInferResponse(raw_output_contents=[b"1"]).SerializeToString(),
+            id="contents-without-an-output",
+        ),
+        pytest.param(tfs_grpc.TfsGrpc("m", None), b"", id="no-outputs"),
+        pytest.param(tfs_rest.TfsRest("m", None), b"<html>", id="no-json"),
+        pytest.param(tfs_rest.TfsRest("m", None), b'{"error": "x"}', id="no-predictions"),
+        pytest.param(tfs_rest.TfsRest("m", None), b'{"predictions": [[1], [1, 2]]}', id="ragged"),
+    ],
+)
+def test_answers_in_another_form_cannot_be_scored(api, response):
+    """Every one of them is a ValueError with words, never anything else."""
+    with pytest.raises(ValueError, match=r"received|read"):
+        api.parse(response, 1)
+
+
+def test_a_tensor_that_contradicts_itself_cannot_be_scored():
+    """Content of the wrong length."""
+    message = PredictResponse()
+    message.outputs["classes"].dtype = 9
+    message.outputs["classes"].tensor_content = b"123"
+
+    with pytest.raises(ValueError, match="cannot be read"):
+        tfs_grpc.TfsGrpc("m", None).parse(message.SerializeToString(), 1)

@@ -1,0 +1,170 @@
+import json
+
+import pytest
+from load_reports import capacity, report
+
+from loadtest.load.scenarios import settle
+from loadtest.result import Report
+from loadtest.settings.config import GateConfig, LoadTestConfig, UsageError
+from loadtest.verdict import gates
+from loadtest.verdict.baseline import load_baseline
+
+
+def failing(document: Report, baseline: Report | None = None, **settings: object) -> list[str]:
+    checks = gates.apply(document, GateConfig(**settings), baseline)
+    return [check["name"] for check in checks if not check["passed"]]
+
+
+def test_a_good_run_passes():
+    """Without any wish, a complete run without failures and wrong answers is fine."""
+    document = report()
+
+    assert failing(document) == []
+    assert gates.missed(gates.apply(document, GateConfig(), None)) is None
+
+
+def test_an_incomplete_run_fails():
+    """The reason is the one line that is shown."""
+    document = report()
+    document["stop_reason"] = "interrupted by SIGINT"
+
+    checks = gates.apply(document, GateConfig(), None)
+
+    assert gates.missed(checks) == "complete: interrupted by SIGINT"
+
+
+@pytest.mark.parametrize(
+    ("failed", "missed", "allowed", "names"),
+    [(1, 0, 0.0, ["errors"]), (0, 1, 0.0, ["errors"]), (5, 5, 0.01, []), (6, 5, 0.01, ["errors"])],
+)
+def test_failed_and_missed_requests_count_against_the_error_rate(failed, missed, allowed, names):
+    """Of 1,000 requests; the most frequent kind is quoted."""
+    document = report()
+    document["requests"] |= {"failed": failed, "missed": missed}
+    document["errors"] = {"UNAVAILABLE": {"count": failed, "first_message": "gone"}}
+
+    assert failing(document, max_error_rate=allowed) == names
+    if names:
+        assert "UNAVAILABLE: gone" in gates.missed(gates.apply(document, GateConfig(), None))
+
+
+def test_wrong_answers_fail_unless_allowed():
+    """Two differ from their record: at most one is allowed, or two."""
+    document = report()
+    document["mismatches"] |= {"differing": 2, "requests": 2}
+    document["errors"] = {"WRONG_ANSWER": {"count": 2, "first_message": "request 7 ..."}}
+
+    assert failing(document, max_wrong_answers=1) == ["wrong-answers"]
+    assert failing(document, max_wrong_answers=2) == []
+    assert "request 7" in gates.missed(gates.apply(document, GateConfig(), None))
+
+
+def test_accuracy_below_its_floor_fails():
+    """Measured is about 82 %; no answer at all has no accuracy to pass with."""
+    document = report(top1=0.82)
+
+    assert failing(document, min_accuracy=0.7) == []
+    assert failing(document, min_accuracy=0.9) == ["accuracy"]
+    document["accuracy"]["top1"] = None
+    assert failing(document, min_accuracy=0.0) == ["accuracy"]
+
+
+def test_a_strict_run_must_be_valid_and_within_its_bound():
+    """Without --gate both are only reported."""
+    document = report(reasons=("too short",))
+    document["slo"]["met"] = False
+
+    assert failing(document) == []
+    assert failing(document, strict=True) == ["valid", "slo"]
+
+
+def test_a_search_without_a_confirmed_rate_fails():
+    """A rate that no longer run confirmed is no result to rely on."""
+    document = capacity([(100, True, 5.0), (200, False, 30.0)])
+    assert failing(document) == []
+
+    document["capacity"]["confirmed"] = False
+
+    assert failing(document) == ["capacity"]
+
+
+def test_what_got_worse_than_the_baseline_fails():
+    """20 % is fine by default, 30 % slower is not; throughput follows in a closed loop."""
+    baseline, slower = report(latency_ms=1.0), report(latency_ms=1.3)
+
+    assert failing(report(latency_ms=1.1), baseline) == []
+    assert failing(slower, baseline) == ["baseline-p50", "baseline-p99", "baseline-throughput"]
+    assert failing(slower, baseline, tolerance_percent=50) == []
+
+
+def test_accuracy_below_the_baseline_fails():
+    """Two points less, half a point is fine."""
+    baseline, worse = report(top1=0.82), report(top1=0.82)
+    worse["accuracy"]["top1"] = baseline["accuracy"]["top1"] - 0.02
+
+    assert failing(worse, baseline) == ["baseline-accuracy"]
+    assert failing(worse, baseline, accuracy_tolerance_points=2.5) == []
+
+
+def test_a_lower_capacity_than_the_baselines_fails():
+    """Half of the rate; the latencies at different rates are not compared."""
+    baseline = capacity([(200, True, 5.0), (400, False, 30.0)])
+    worse = capacity([(100, True, 5.0), (200, False, 30.0)], latency_ms=9.0)
+
+    assert failing(worse, baseline) == ["baseline-capacity"]
+
+
+def test_a_figure_that_the_baseline_lacks_is_not_compared():
+    """Too few requests for a p99 then: only the median is."""
+    baseline = report(n=100)
+
+    checks = gates.apply(report(), GateConfig(), baseline)
+
+    names = [check["name"] for check in checks]
+    assert "baseline-p50" in names
+    assert "baseline-p99" not in names
+
+
+@pytest.fixture
+def load(tmp_path):
+    """What a run of one image at a time is made of."""
+    config = LoadTestConfig(
+        target="t:1", model="simcnn", scenario="single-stream", output_dir=tmp_path, name="run"
+    )
+    return settle(config, 10_000)
+
+
+def test_a_baseline_is_read_from_its_folder(tmp_path, load):
+    """A report of the same load is taken."""
+    (tmp_path / "report.json").write_text(json.dumps(report()))
+
+    baseline = load_baseline(tmp_path, model="simcnn", load=load, capacity=False)
+
+    assert baseline["name"] == "run"
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        pytest.param(report(model="resnet50"), "model resnet50 there, simcnn here", id="model"),
+        pytest.param(report(batch=8), "batch 8 there, 1 here", id="batch"),
+        pytest.param(
+            report(kind="users", users=4), "scenario users there, single-stream here", id="scenario"
+        ),
+        pytest.param({"schema_version": 1}, "schema_version 1, expected 2", id="version"),
+        pytest.param([], "schema_version None", id="no-report"),
+    ],
+)
+def test_a_baseline_of_something_else_is_refused(tmp_path, load, document, words):
+    """Before anything is measured, and with what differs."""
+    file = tmp_path / "report.json"
+    file.write_text(json.dumps(document))
+
+    with pytest.raises(UsageError, match=words):
+        load_baseline(file, model="simcnn", load=load, capacity=False)
+
+
+def test_a_missing_baseline_is_refused(tmp_path, load):
+    """The file is named."""
+    with pytest.raises(UsageError, match="nowhere"):
+        load_baseline(tmp_path / "nowhere", model="simcnn", load=load, capacity=False)

@@ -1,0 +1,171 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from load_reports import report
+
+from loadtest.load.scenarios import settle
+from loadtest.result import Report, Validity
+from loadtest.settings.config import LoadTestConfig
+from loadtest.verdict import validity
+
+MS = 1_000_000
+
+
+def judge(document: Report, **changes: object) -> Validity:
+    """The verdict on a good run of 1,000 requests, but for what is changed."""
+    scenario = document["scenario"]
+    config = LoadTestConfig(
+        target="localhost:8500",
+        model="simcnn",
+        output_dir=Path(),
+        name="run",
+        scenario=scenario["kind"],
+        rate_per_second=scenario["offered_rate_per_second"],
+        duration_seconds=changes.pop("duration_seconds", None),
+    )
+    settings = {
+        "stop_reason": None,
+        "images": 10_000,
+        "requests": document["requests"],
+        "latency": document["latency_ms"],
+        "throughput": document["throughput"],
+        "accuracy": document["accuracy"],
+        "slo": None,
+        "client": document["client"],
+        "thirds": [np.full(333, MS)] * 3,
+        "max_error_rate": 0.0,
+        "max_wrong_answers": 0,
+        "wrong_images": 0,
+    }
+    return validity.judge(settle(config, 10_000), **(settings | changes))
+
+
+@pytest.fixture
+def document() -> Report:
+    """A good run of an open loop."""
+    made = report(kind="server", rate=100, n=1000)
+    made["client"]["cpu_share"] = 0.2
+    made["client"]["lag_ms"]["p99"] = 0.05
+    return made
+
+
+def failing(verdict: Validity) -> list[str]:
+    assert verdict["valid"] == (not verdict["reasons"])
+    return [check["name"] for check in verdict["checks"] if not check["passed"]]
+
+
+def test_a_good_run_is_valid(document):
+    """Enough requests, none failed, the load generator at rest."""
+    verdict = judge(document)
+
+    assert failing(verdict) == []
+    assert verdict["valid"]
+
+
+@pytest.mark.parametrize(("kind", "needed"), [("single-stream", 64), ("multi-stream", 662)])
+def test_every_scenario_needs_enough_requests_for_its_percentile(kind, needed):
+    """MLPerf's counts: p90 for single-stream, p99 for multi-stream."""
+    for n, names in ((needed, []), (needed - 1, ["requests"])):
+        assert failing(judge(report(kind=kind, n=n))) == names
+
+
+def test_offline_needs_the_whole_data_set():
+    """10,000 test images are fewer than 24,576: one pass will do, and 9,999 will not."""
+    made = report(kind="offline", batch=64, n=157)
+    made["accuracy"]["n"] = 10_000
+    short = report(kind="offline", batch=64, n=157)
+    short["accuracy"]["n"] = 9_999
+
+    assert failing(judge(made)) == []
+    assert failing(judge(short)) == ["images"]
+
+
+def test_a_run_that_was_cut_short_is_invalid(document):
+    """Its reason is among the reasons."""
+    verdict = judge(document, stop_reason="interrupted by SIGINT")
+
+    assert failing(verdict) == ["complete"]
+    assert verdict["reasons"] == ["interrupted by SIGINT"]
+
+
+def test_a_run_shorter_than_asked_for_is_invalid(document):
+    """Ten seconds were asked for."""
+    document["throughput"]["window_seconds"] = 9.8
+
+    assert failing(judge(document, duration_seconds=10.0)) == ["duration"]
+    document["throughput"]["window_seconds"] = 9.95
+    assert failing(judge(document, duration_seconds=10.0)) == []
+
+
+@pytest.mark.parametrize(("count", "names"), [(1, []), (2, ["missed"])])
+def test_a_small_share_of_missed_requests_is_tolerated(document, count, names):
+    """One in a thousand, and no more: else the offered load was another one."""
+    document["requests"]["missed"] = count
+
+    assert failing(judge(document)) == names
+
+
+@pytest.mark.parametrize(
+    ("count", "allowed", "names"), [(1, 0, []), (2, 0, ["failed"]), (9, 0.01, [])]
+)
+def test_failures_are_tolerated_up_to_a_share(document, count, allowed, names):
+    """One in a thousand, or what the command line allows."""
+    document["requests"]["failed"] = count
+
+    assert failing(judge(document, max_error_rate=allowed)) == names
+
+
+def test_a_wrong_answer_is_not_tolerated(document):
+    """Unless the command line says how many are."""
+    assert failing(judge(document, wrong_images=1)) == ["wrong-answers"]
+    assert failing(judge(document, wrong_images=1, max_wrong_answers=1)) == []
+
+
+def test_a_missed_bound_makes_a_run_invalid(document):
+    """As in LoadGen; the reason says how many were over and how many may be."""
+    slo = {"limit_ms": 15, "percentile": 99, "n": 1000, "over": 9, "over_allowed": 2, "met": False}
+
+    verdict = judge(document, slo=slo)
+
+    assert failing(verdict) == ["slo"]
+    assert verdict["reasons"] == ["p99 within 15 ms: 9 of 1,000 requests over it, at most 2"]
+
+
+def test_too_few_requests_for_a_bound_say_how_many_are_needed(document):
+    """459 without a single late one."""
+    slo = {"limit_ms": 15, "percentile": 99, "n": 9, "over": 0, "over_allowed": None, "met": False}
+
+    assert "459 needed" in judge(document, slo=slo)["reasons"][0]
+
+
+def test_a_busy_load_generator_makes_a_run_invalid(document):
+    """Above 80 % of a core it measures its own queue; the way out is named."""
+    document["client"]["cpu_share"] = 0.81
+
+    verdict = judge(document)
+
+    assert failing(verdict) == ["client-cpu"]
+    assert "--processes" in verdict["reasons"][0]
+
+
+def test_a_late_load_generator_makes_a_run_invalid(document):
+    """Lag over a tenth of the median latency, or of the bound where that is larger."""
+    document["latency_ms"]["p50"] = 2.0
+    document["client"]["lag_ms"]["p99"] = 0.21
+    slo = {"limit_ms": 15, "percentile": 99, "n": 1000, "over": 0, "over_allowed": 2, "met": True}
+
+    assert failing(judge(document)) == ["client-lag"]
+    assert failing(judge(document, slo=slo)) == []
+    document["client"]["lag_ms"]["p99"] = 1.6
+    assert failing(judge(document, slo=slo)) == ["client-lag"]
+
+
+@pytest.mark.parametrize(
+    ("last_ms", "n", "names"), [(1.2, 50, []), (1.3, 50, ["stable"]), (9, 49, [])]
+)
+def test_a_drifting_latency_makes_a_run_invalid(document, last_ms, n, names):
+    """More than 25 % between the thirds of the run, if they are large enough to tell."""
+    thirds = [np.full(60, MS), np.full(60, MS), np.full(n, int(last_ms * MS))]
+
+    assert failing(judge(document, thirds=thirds)) == names

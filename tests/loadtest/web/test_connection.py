@@ -1,0 +1,31 @@
+import pytest
+
+from loadtest.transports.tfs_grpc import TfsGrpc
+from loadtest.web.connection import CallError, PredictionClient
+
+
+@pytest.fixture
+def client(image_target):
+    """A connection to the server of the known models."""
+    connected = PredictionClient(image_target, timeout_seconds=30)
+    yield connected
+    connected.close()
+
+
+def test_an_answer_comes_back_as_the_server_sent_it(client, split):
+    """`echo` answers the number drawn into each image, so nothing is mixed up on the way."""
+    api = TfsGrpc("echo", None)
+
+    answer = api.parse(client.send(api.payload(split.images)), len(split))
+
+    assert answer.classes.tolist() == split.images[:, 0, 0, 0].tolist()
+    assert answer.version == 1
+
+
+def test_a_refusal_carries_the_servers_words(client, split):
+    """An unknown model is NOT_FOUND and the message names it."""
+    with pytest.raises(CallError) as refused:
+        client.send(TfsGrpc("nobody", None).payload(split.images[:1]))
+
+    assert refused.value.kind == "NOT_FOUND"
+    assert "nobody" in refused.value.message

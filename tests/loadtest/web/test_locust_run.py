@@ -1,0 +1,131 @@
+import time
+
+import numpy as np
+import pytest
+
+from loadtest.generator.recording import Recording
+from loadtest.load.images import shuffled
+from loadtest.transports.tfs_grpc import TfsGrpc
+from loadtest.web.locust_run import LocustRun
+from serving.protocols.tfs import tensor_proto
+from serving.protos.tensorflow_serving_pb2 import PredictResponse
+
+IMAGES = 24
+MS = 1_000_000
+
+
+def answer(*classes: int) -> bytes:
+    response = PredictResponse()
+    response.model_spec.version.value = 1
+    tensor_proto.encode(np.array(classes, np.int64), response.outputs["classes"])
+    return response.SerializeToString()
+
+
+@pytest.fixture
+def new_run():
+    """Makes runs of 24 images whose right answer is 0."""
+
+    def make(payloads: int = IMAGES) -> LocustRun:
+        queries = shuffled(IMAGES, batch=1, seed=0)
+        bodies = [bytes([query]) for query in range(payloads)]
+        return LocustRun(TfsGrpc("m", None), queries, np.zeros(IMAGES, np.int64), bodies)
+
+    return make
+
+
+def send(run: LocustRun, times: int, *, latency_ms: int = 1, response: bytes | None = None) -> None:
+    for _ in range(times):
+        number, _ = run.next_request()
+        sent_ns = time.monotonic_ns()
+        run.answer(number, sent_ns, sent_ns + latency_ms * MS, response or answer(0))
+
+
+def test_images_go_round_again(new_run):
+    """Requests 0 and 24 hold the same image."""
+    run = new_run()
+
+    requests = [run.next_request() for _ in range(IMAGES + 1)]
+
+    assert requests[0][1] == requests[IMAGES][1]
+    assert len({body for _, body in requests}) == IMAGES
+
+
+def test_without_requests_users_find_nothing_to_do(new_run):
+    """A form that cannot be right makes a run of none."""
+    assert new_run(payloads=0).next_request() is None
+
+
+def test_answers_and_failures_are_summed_up(new_run):
+    """Ten right, five wrong, one that cannot be scored, one that failed."""
+    run = new_run()
+    send(run, 10)
+    send(run, 5, response=answer(3))
+    send(run, 1, response=answer(1, 2))
+    run.error(16, time.monotonic_ns(), time.monotonic_ns(), ("UNAVAILABLE", "gone"))
+
+    summary = run.summary()
+
+    assert (summary.answered, summary.failed) == (15, 2)
+    assert summary.accuracy["correct"] == 10
+    assert summary.latency_ms["p50"] == 1
+    assert {kind: error["count"] for kind, error in summary.errors.items()} == {
+        "BAD_RESPONSE": 1,
+        "UNAVAILABLE": 1,
+    }
+    assert summary.answers_by_version == {"1": 15}
+
+
+def test_locust_is_told_what_cannot_be_scored(new_run):
+    """Its own table of failures shows the reason; a wrong class is none."""
+    run = new_run()
+
+    assert run.answer(0, time.monotonic_ns(), time.monotonic_ns(), answer(7)) is None
+    problem = run.answer(1, time.monotonic_ns(), time.monotonic_ns(), answer(1, 2))
+
+    assert "expected integers of shape (1,)" in problem
+
+
+def test_looking_twice_changes_nothing(new_run):
+    """The page asks every two seconds."""
+    run = new_run()
+    send(run, 3)
+    run.summary()
+    send(run, 2)
+
+    assert run.summary().answered == 5
+    assert run.summary() == run.summary()
+
+
+def test_a_reset_counts_afresh_without_the_answers_still_under_way(new_run):
+    """An answer to a request from before a reset belongs to neither count."""
+    run = new_run()
+    send(run, 2)
+    before_ns = time.monotonic_ns()
+    run.reset()
+    run.answer(2, before_ns, time.monotonic_ns(), answer(0))
+    run.error(3, before_ns, time.monotonic_ns(), ("UNAVAILABLE", ""))
+    send(run, 1)
+
+    summary = run.summary()
+
+    assert (summary.answered, summary.failed) == (1, 0)
+
+
+def test_a_master_merges_what_its_workers_hand_over(new_run):
+    """Two workers, several reports each: counts and percentiles are those of all raw values."""
+    master, workers = new_run(payloads=0), [new_run(), new_run()]
+    for round_number in range(3):
+        for number, worker in enumerate(workers):
+            send(worker, 10, latency_ms=1 + number + 2 * round_number)
+            handed = Recording.from_bytes(worker.hand_over().to_bytes())
+            master.take_over(handed)
+
+    summary = master.summary()
+
+    assert summary.answered == 60
+    assert summary.latency_ms["min"] == 1
+    assert summary.latency_ms["p50"] == 3
+    assert summary.latency_ms["max"] == 6
+    assert summary.accuracy["distinct_images"] == IMAGES
+    # Handed over is handed over: a worker does not count it again.
+    assert workers[0].hand_over().finished == 0

@@ -1,0 +1,363 @@
+import asyncio
+import threading
+import time
+
+import numpy as np
+import pytest
+import tiny_models
+
+from serving.engine.batcher import Batcher, BatchingConfig
+from serving.engine.runtime import RuntimeConfig
+from serving.engine.servable import Servable
+from serving.errors import DeadlineExceeded, InternalError, InvalidInput, Unavailable
+
+
+class Recorder:
+    """Doubles its input, row by row; notes the sizes of the batches it is given."""
+
+    def __init__(self) -> None:
+        """Run freely until `hold` is called."""
+        self.sizes: list[int] = []
+        self.entered = threading.Event()
+        self._gate = threading.Event()
+        self._gate.set()
+
+    def __call__(self, signature_name, inputs, outputs):
+        """Run a batch."""
+        self.entered.set()
+        self._gate.wait(10)
+        self.sizes.append(len(inputs["x"]))
+        return {"y": inputs["x"] * 2}
+
+    def hold(self) -> None:
+        """Let the next runs block until `release`."""
+        self._gate.clear()
+
+    def release(self) -> None:
+        """Let the runs go on."""
+        self._gate.set()
+
+
+def rows(*values: int) -> dict[str, np.ndarray]:
+    return {"x": np.array(values)}
+
+
+def submit(batcher: Batcher, inputs, *, batched=True, deadline=None, signature="s"):
+    return asyncio.ensure_future(
+        batcher.run(signature, inputs, ["y"], batched=batched, deadline=deadline)
+    )
+
+
+async def settle(recorder: Recorder) -> None:
+    """Let the worker take the first request and block in it."""
+    await asyncio.to_thread(recorder.entered.wait, 10)
+
+
+def with_batcher(scenario, *, workers=1, **config):
+    """Run a coroutine function on a batcher over a Recorder; gives both back."""
+    recorder = Recorder()
+    batcher = Batcher(recorder, BatchingConfig(**config), workers=workers, name="m/1")
+    try:
+        return asyncio.run(scenario(batcher, recorder)), recorder
+    finally:
+        recorder.release()
+        batcher.close()
+
+
+def test_a_lone_request_runs_at_once():
+    """Nothing waits for company that may never come."""
+
+    async def scenario(batcher, recorder):
+        return await submit(batcher, rows(1, 2))
+
+    answer, recorder = with_batcher(scenario)
+
+    assert answer["y"].tolist() == [2, 4]
+    assert recorder.sizes == [2]
+
+
+def test_what_waits_together_runs_together():
+    """While a batch runs, the next one gathers, and each request gets its own rows back."""
+
+    async def scenario(batcher, recorder):
+        recorder.hold()
+        first = submit(batcher, rows(1))
+        await settle(recorder)
+        others = [submit(batcher, rows(value, value + 1)) for value in range(10, 20)]
+        await asyncio.sleep(0)
+        recorder.release()
+        return [answer["y"].tolist() for answer in await asyncio.gather(first, *others)]
+
+    answers, recorder = with_batcher(scenario)
+
+    assert answers == [[2], *([2 * value, 2 * value + 2] for value in range(10, 20))]
+    assert recorder.sizes == [1, 20]
+
+
+def test_batches_stay_within_their_size():
+    """A request that does not fit any more waits for the next batch."""
+
+    async def scenario(batcher, recorder):
+        recorder.hold()
+        first = submit(batcher, rows(1))
+        await settle(recorder)
+        others = [submit(batcher, rows(1, 2, 3)) for _ in range(3)]
+        await asyncio.sleep(0)
+        recorder.release()
+        await asyncio.gather(first, *others)
+
+    _, recorder = with_batcher(scenario, max_batch_size=8)
+
+    assert recorder.sizes == [1, 6, 3]
+
+
+def test_large_requests_are_split():
+    """More rows than a batch may have run in parts and come back whole, in order."""
+
+    async def scenario(batcher, recorder):
+        return await submit(batcher, rows(*range(10)))
+
+    answer, recorder = with_batcher(scenario, max_batch_size=4)
+
+    assert answer["y"].tolist() == [2 * value for value in range(10)]
+    assert sorted(recorder.sizes) == [2, 4, 4]
+
+
+def test_batches_are_padded_to_the_allowed_sizes():
+    """Padding repeats a real row and is cut off again."""
+
+    async def scenario(batcher, recorder):
+        return await submit(batcher, rows(1, 2, 3))
+
+    answer, recorder = with_batcher(scenario, max_batch_size=8, allowed_batch_sizes=(4, 8))
+
+    assert answer["y"].tolist() == [2, 4, 6]
+    assert recorder.sizes == [4]
+
+
+@pytest.mark.parametrize(
+    ("config", "sizes"),
+    [
+        ({"max_batch_size": 64}, (1, 2, 4, 8, 16, 32, 64)),
+        ({"max_batch_size": 48}, (1, 2, 4, 8, 16, 32, 48)),
+        ({"max_batch_size": 1}, (1,)),
+        ({"max_batch_size": 8, "allowed_batch_sizes": (3, 8)}, (3, 8)),
+    ],
+)
+def test_a_gpu_gets_few_batch_sizes(config, sizes):
+    """Powers of two up to the largest batch, unless sizes were chosen."""
+    assert BatchingConfig(**config).for_gpu().allowed_batch_sizes == sizes
+
+
+def test_every_allowed_size_is_warmed_up(load):
+    """Before a version is available, each of its batch sizes has run once."""
+    servable = load(tiny_models.convolution, max_batch_size=4, allowed_batch_sizes=(1, 4))
+    sizes = []
+    run = servable.run
+
+    def note(name, inputs, outputs):
+        sizes.append(len(inputs["images"]))
+        return run(name, inputs, outputs)
+
+    servable.run = note
+    servable.warm_up((1, 4))
+
+    assert sizes == [1, 4]
+
+
+def test_requests_of_different_kinds_do_not_mix():
+    """Another signature, another row shape or no batch dimension means another run."""
+
+    async def scenario(batcher, recorder):
+        recorder.hold()
+        first = submit(batcher, rows(1))
+        await settle(recorder)
+        others = [
+            submit(batcher, rows(1, 2)),
+            submit(batcher, rows(1, 2), signature="t"),
+            submit(batcher, {"x": np.ones((2, 5))}, signature="t"),
+            submit(batcher, rows(1, 2, 3), batched=False),
+        ]
+        await asyncio.sleep(0)
+        recorder.release()
+        await asyncio.gather(first, *others)
+
+    _, recorder = with_batcher(scenario)
+
+    assert recorder.sizes == [1, 2, 2, 2, 3]
+
+
+def test_without_batching_requests_run_alone_and_whole():
+    """`enabled=False` neither merges nor splits."""
+
+    async def scenario(batcher, recorder):
+        await asyncio.gather(*(submit(batcher, rows(1, 2, 3)) for _ in range(3)))
+
+    _, recorder = with_batcher(scenario, enabled=False, max_batch_size=2)
+
+    assert recorder.sizes == [3, 3, 3]
+
+
+def test_a_full_queue_refuses_at_once_and_finishes_what_it_took():
+    """Over the bound the answer is UNAVAILABLE, without waiting; what was accepted is answered."""
+
+    async def scenario(batcher, recorder):
+        recorder.hold()
+        accepted = [submit(batcher, rows(1)) for _ in range(4)]
+        await settle(recorder)
+        with pytest.raises(
+            Unavailable, match="4 rows wait for m/1, at most 4 may; retry"
+        ) as caught:
+            await submit(batcher, rows(1))
+        recorder.release()
+        answers = await asyncio.gather(*accepted)
+        return caught.value.message, len(answers), await submit(batcher, rows(7))
+
+    (message, answered, after), _ = with_batcher(scenario, max_enqueued_rows=4)
+
+    assert message.startswith("The batch scheduling queue to which this task was submitted is full")
+    assert answered == 4
+    assert after["y"].tolist() == [14]
+
+
+def test_expired_and_cancelled_requests_leave_before_the_run():
+    """The model does no work that nobody waits for."""
+
+    async def scenario(batcher, recorder):
+        recorder.hold()
+        first = submit(batcher, rows(1))
+        await settle(recorder)
+        expired = submit(batcher, rows(2), deadline=time.monotonic() - 1)
+        cancelled = submit(batcher, rows(3))
+        wanted = submit(batcher, rows(4), deadline=time.monotonic() + 60)
+        await asyncio.sleep(0)
+        cancelled.cancel()
+        await asyncio.sleep(0)
+        recorder.release()
+        with pytest.raises(DeadlineExceeded, match="deadline passed while the request waited"):
+            await expired
+        return (await first)["y"].tolist(), (await wanted)["y"].tolist()
+
+    answers, recorder = with_batcher(scenario)
+
+    assert answers == ([2], [8])
+    assert recorder.sizes == [1, 1]
+
+
+def test_a_timeout_lets_a_batch_fill():
+    """With batch_timeout_micros the worker waits for rows that come a little later."""
+
+    async def scenario(batcher, recorder):
+        first = submit(batcher, rows(1))
+        await asyncio.sleep(0.01)
+        await asyncio.gather(first, *(submit(batcher, rows(2)) for _ in range(3)))
+
+    _, recorder = with_batcher(scenario, max_batch_size=4, batch_timeout_micros=10_000_000)
+
+    assert recorder.sizes == [4]
+
+
+def test_closing_finishes_what_was_accepted():
+    """Unloading a model answers every request it has taken, and refuses later ones."""
+
+    async def scenario(batcher, recorder):
+        recorder.hold()
+        accepted = [submit(batcher, rows(value)) for value in range(20)]
+        await settle(recorder)
+        closing = asyncio.create_task(asyncio.to_thread(batcher.close))
+        await asyncio.sleep(0.05)
+        with pytest.raises(Unavailable, match="is being unloaded"):
+            await submit(batcher, rows(1))
+        recorder.release()
+        await closing
+        return [answer["y"].tolist() for answer in await asyncio.gather(*accepted)]
+
+    answers, _ = with_batcher(scenario)
+
+    assert answers == [[2 * value] for value in range(20)]
+
+
+def test_a_model_that_mixes_rows_is_found_out():
+    """An answer without a row for each row of the batch cannot be shared out."""
+
+    def mean(signature_name, inputs, outputs):
+        return {"y": inputs["x"].mean(keepdims=True)}
+
+    async def scenario():
+        return await asyncio.gather(
+            *(submit(batcher, rows(1, 2)) for _ in range(2)), return_exceptions=True
+        )
+
+    batcher = Batcher(
+        mean, BatchingConfig(allowed_batch_sizes=(4,), max_batch_size=4), workers=1, name="m/1"
+    )
+    outcomes = asyncio.run(scenario())
+    batcher.close()
+
+    assert all(isinstance(outcome, InternalError) for outcome in outcomes)
+    assert "serve it with --enable_batching=false" in outcomes[0].message
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Loads a tiny model as a servable; closed at the end."""
+    loaded = []
+
+    def make(builder, **config) -> Servable:
+        path = builder(tmp_path)
+        servable = Servable.load(
+            path.parent.name, 1, path, RuntimeConfig(device="cpu"), BatchingConfig(**config)
+        )
+        loaded.append(servable)
+        return servable
+
+    yield make
+    for servable in loaded:
+        servable.close()
+
+
+def test_a_bad_value_fails_alone(load):
+    """Of requests in one batch, only the one with the impossible index is refused."""
+    servable = load(tiny_models.lookup)
+
+    async def scenario():
+        return await asyncio.gather(
+            *(
+                servable.predict("serving_default", {"index": np.array([index])}, ["y"])
+                for index in [0, 1, 7, 2] * 10
+            ),
+            return_exceptions=True,
+        )
+
+    outcomes = asyncio.run(scenario())
+
+    for index, outcome in zip([0, 1, 7, 2] * 10, outcomes, strict=True):
+        if index == 7:
+            assert isinstance(outcome, InvalidInput)
+        else:
+            assert outcome["y"].tolist() == [index + 1.0]
+
+
+def test_batched_answers_equal_unbatched_ones_bit_for_bit(load):
+    """1,000 requests of random sizes, in whatever batches they end up, on a convolution."""
+    servable = load(tiny_models.convolution, max_batch_size=32)
+    random = np.random.default_rng(0)
+    requests = [
+        {"images": random.integers(0, 256, (random.integers(1, 48), 32, 32, 3), np.uint8)}
+        for _ in range(1000)
+    ]
+
+    async def scenario():
+        answers = []
+        while len(answers) < len(requests):
+            group = requests[len(answers) : len(answers) + int(random.integers(1, 40))]
+            answers += await asyncio.gather(
+                *(servable.predict("serving_default", inputs, ["scores"]) for inputs in group)
+            )
+        return answers
+
+    answers = asyncio.run(scenario())
+
+    for inputs, answer in zip(requests, answers, strict=True):
+        alone = servable.run("serving_default", inputs, ["scores"])
+        np.testing.assert_array_equal(answer["scores"], alone["scores"])

@@ -1,0 +1,551 @@
+import asyncio
+import shutil
+import threading
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny_models
+
+from serving.engine.batcher import BatchingConfig
+from serving.engine.manager import MAX_ENDED_STATUSES, Manager, ManagerConfig
+from serving.engine.runtime import RuntimeConfig
+from serving.engine.servable import Servable
+from serving.errors import (
+    FailedPrecondition,
+    InvalidInput,
+    NotFound,
+    StatusCode,
+    Unavailable,
+    UnknownError,
+)
+from serving.repository.model_config import All, Latest, ModelConfig, Specific, by_name, find_models
+from serving.version_status import State
+
+load = partial(Servable.load, config=RuntimeConfig(device="cpu"), batching=BatchingConfig())
+
+
+def manage(scenario, find, load=load, **config):
+    """Run a coroutine function on a started manager that looks only when told to."""
+
+    async def run():
+        manager = Manager(find, load, ManagerConfig(poll_seconds=0, **config))
+        await manager.start()
+        try:
+            return await scenario(manager)
+        finally:
+            await manager.close()
+
+    return asyncio.run(run())
+
+
+def states(manager: Manager, name: str) -> dict[int, State]:
+    return {status.version: status.state for status in manager.statuses(name)}
+
+
+def model(name: str, path: Path, **settings) -> ModelConfig:
+    return ModelConfig(name=name, base_path=path, **settings)
+
+
+def fixed(*models: ModelConfig):
+    return lambda: by_name(models)
+
+
+def test_a_new_version_replaces_the_old(tmp_path):
+    """The new version answers, the old one is unloaded and stays listed as END."""
+    tiny_models.identity(tmp_path)
+
+    async def scenario(manager):
+        before = manager.servable("identity").version
+        tiny_models.identity(tmp_path, version=2)
+        await manager.update()
+        return before, manager.servable("identity").version, states(manager, "identity")
+
+    before, after, listed = manage(scenario, partial(find_models, tmp_path))
+
+    assert (before, after) == (1, 2)
+    assert listed == {2: State.AVAILABLE, 1: State.END}
+
+
+def test_a_bad_new_version_leaves_the_old_one_serving(tmp_path):
+    """The failure and its reason are listed; requests go on to the version that works."""
+    tiny_models.identity(tmp_path)
+
+    async def scenario(manager):
+        bad = tmp_path / "identity" / "2"
+        bad.mkdir()
+        (bad / "model.onnx").write_bytes(b"not a graph")
+        await manager.update()
+        return manager.servable("identity").version, manager.statuses("identity")
+
+    serving, (bad, good) = manage(scenario, partial(find_models, tmp_path))
+
+    assert serving == 1
+    assert (bad.version, bad.state, bad.error_code) == (2, State.END, StatusCode.DATA_LOSS)
+    assert "cannot be loaded" in bad.error_message
+    assert (good.version, good.state) == (1, State.AVAILABLE)
+
+
+def test_a_half_copied_version_loads_once_it_is_whole(tmp_path):
+    """A version that contradicts its manifest is looked at again as soon as its files change."""
+    source = tiny_models.brightness(tmp_path / "source")
+    target = tmp_path / "models" / "brightness" / "1"
+    target.mkdir(parents=True)
+
+    async def scenario(manager):
+        for name in ("manifest.json", "signature.json"):
+            shutil.copy(source / name, target)
+        await manager.update()
+        failed = manager.statuses("brightness")[0]
+        shutil.copy(source / "model.onnx", target)
+        await manager.update()
+        return failed, states(manager, "brightness")
+
+    failed, after = manage(scenario, partial(find_models, tmp_path / "models"))
+
+    assert failed.state is State.END
+    assert "model.onnx is listed in manifest.json but missing" in failed.error_message
+    assert after == {1: State.AVAILABLE}
+
+
+def test_failed_loads_are_tried_again_a_few_times(tmp_path):
+    """A load that fails for another reason than its files is repeated, but not for ever."""
+    tiny_models.identity(tmp_path)
+    tries = []
+
+    def failing(name, version, path):
+        tries.append(version)
+        msg = "out of memory"
+        raise MemoryError(msg)
+
+    async def scenario(manager):
+        for _ in range(6):
+            await manager.update()
+        return manager.statuses("identity")[0]
+
+    status = manage(
+        scenario, partial(find_models, tmp_path), failing, max_load_retries=2, retry_seconds=-1
+    )
+
+    assert len(tries) == 3
+    assert (status.error_code, status.error_message) == (StatusCode.UNKNOWN, "out of memory")
+
+
+@pytest.mark.parametrize(
+    ("policy", "expected"),
+    [
+        (Latest(), [3]),
+        (Latest(2), [3, 2]),
+        (All(), [3, 2, 1]),
+        (Specific((1, 3, 7)), [3, 1]),
+    ],
+)
+def test_policies_choose_versions(tmp_path, policy, expected):
+    """latest, all and specific mean what they mean in TensorFlow Serving."""
+    for version in (1, 2, 3):
+        tiny_models.identity(tmp_path, version=version)
+
+    async def scenario(manager):
+        return list(states(manager, "identity"))
+
+    config = model("identity", tmp_path / "identity", policy=policy)
+
+    assert manage(scenario, fixed(config)) == expected
+
+
+def test_labels_name_versions(tmp_path):
+    """A label leads to its version; an unknown one is refused with those there are."""
+    for version in (1, 2):
+        tiny_models.identity(tmp_path, version=version)
+    config = model("m", tmp_path / "identity", policy=All(), labels={"stable": 1, "canary": 2})
+
+    async def scenario(manager):
+        with pytest.raises(InvalidInput) as caught:
+            manager.servable("m", label="beta")
+        versions = [manager.servable("m", label=label).version for label in ("stable", "canary")]
+        return versions, caught.value.message
+
+    versions, message = manage(scenario, fixed(config))
+
+    assert versions == [1, 2]
+    assert message == "Unrecognized servable version label: beta; labels of m: stable, canary"
+
+
+def test_an_emptied_folder_keeps_what_is_loaded(tmp_path, caplog):
+    """An unmounted disk must not take a model down; it is logged once."""
+    tiny_models.identity(tmp_path)
+    config = model("identity", tmp_path / "identity")
+
+    async def scenario(manager):
+        shutil.rmtree(tmp_path / "identity")
+        await manager.update()
+        await manager.update()
+        return manager.servable("identity").version
+
+    assert manage(scenario, fixed(config)) == 1
+    assert caplog.text.count("no version to serve in") == 1
+
+
+def test_an_unreadable_configuration_keeps_the_models(tmp_path, caplog):
+    """If the models folder is gone, everything goes on as it was; it is logged once."""
+    tiny_models.identity(tmp_path / "models")
+
+    async def scenario(manager):
+        (tmp_path / "models").rename(tmp_path / "gone")
+        await manager.update()
+        await manager.update()
+        return manager.servable("identity").version
+
+    assert manage(scenario, partial(find_models, tmp_path / "models")) == 1
+    assert caplog.text.count("models stay as they are") == 1
+
+
+def test_a_label_on_a_version_that_is_not_there_stops_the_start(tmp_path):
+    """Clients that ask for it would find out otherwise; the words are TensorFlow Serving's."""
+    tiny_models.identity(tmp_path)
+    find = fixed(model("m", tmp_path / "identity", labels={"stable": 1, "canary": 2}))
+
+    with pytest.raises(
+        FailedPrecondition, match="assign label to version 2 of model m, which is not currently"
+    ):
+        manage(lambda _: None, find)
+
+
+def test_a_label_may_wait_for_its_version_if_that_is_allowed(tmp_path):
+    """--allow_version_labels_for_unavailable_models: callers are told until it is there."""
+    tiny_models.identity(tmp_path)
+    config = model("m", tmp_path / "identity", policy=All(), labels={"canary": 2})
+
+    async def scenario(manager):
+        with pytest.raises(NotFound, match=r"Specific\(m, 2\); versions available: 1"):
+            manager.servable("m", label="canary")
+        tiny_models.identity(tmp_path, version=2)
+        await manager.update()
+        return manager.servable("m", label="canary").version
+
+    assert manage(scenario, fixed(config), allow_labels_for_unavailable=True) == 2
+
+
+def test_a_label_in_use_never_moves_to_a_version_that_is_not_there(tmp_path):
+    """That flag is for new labels: whoever asks for an old one must go on being answered."""
+    tiny_models.identity(tmp_path)
+
+    def config(**labels):
+        return model("m", tmp_path / "identity", labels=labels)
+
+    async def scenario(manager):
+        with pytest.raises(FailedPrecondition, match="assign label to version 2 of model m"):
+            await manager.reload(by_name([config(stable=2)]))
+        await manager.reload(by_name([config(stable=1, canary=2)]))
+        return manager.servable("m", label="stable").version
+
+    find = fixed(config(stable=1))
+
+    assert manage(scenario, find, allow_labels_for_unavailable=True) == 1
+
+
+def lock(monkeypatch, folder: Path) -> None:
+    """Make a folder unreadable, also for root."""
+    iterdir = Path.iterdir
+
+    def refuse(path: Path):
+        if path == folder:
+            raise PermissionError(13, "Permission denied", str(path))
+        return iterdir(path)
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+
+
+def test_an_unreadable_subfolder_is_left_out(tmp_path, monkeypatch, caplog):
+    """The lost+found of a volume does not hide the models beside it; it is logged once."""
+    tiny_models.identity(tmp_path)
+    (tmp_path / "lost+found").mkdir()
+    lock(monkeypatch, tmp_path / "lost+found")
+
+    async def scenario(manager):
+        tiny_models.add(tmp_path)
+        await manager.update()
+        return manager.availability
+
+    availability = manage(scenario, partial(find_models, tmp_path))
+
+    assert availability == {"add": True, "identity": True}
+    assert caplog.text.count("lost+found is left out: Permission denied") == 1
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_a_model_whose_folder_gets_locked_goes_on(tmp_path, monkeypatch, caplog, listed):
+    """A mistaken chmod takes neither that model down nor keeps others from being found."""
+    tiny_models.identity(tmp_path)
+    tiny_models.add(tmp_path)
+    listing = fixed(model("identity", tmp_path / "identity"), model("add", tmp_path / "add"))
+
+    async def scenario(manager):
+        lock(monkeypatch, tmp_path / "identity")
+        tiny_models.add(tmp_path, version=2)
+        await manager.update()
+        return manager.servable("identity").version, manager.servable("add").version
+
+    versions = manage(scenario, listing if listed else partial(find_models, tmp_path))
+
+    assert versions == (1, 2)
+    assert "Permission denied" in caplog.text
+
+
+def test_new_and_removed_models_are_noticed(tmp_path):
+    """A model folder that appears is served, one that disappears is unloaded."""
+    tiny_models.identity(tmp_path)
+
+    async def scenario(manager):
+        tiny_models.add(tmp_path)
+        shutil.rmtree(tmp_path / "identity")
+        await manager.update()
+        return manager.availability
+
+    assert manage(scenario, partial(find_models, tmp_path)) == {"add": True}
+
+
+def test_a_model_that_is_loading_is_unavailable_not_unknown(tmp_path):
+    """While a version loads, callers are told to come back instead of NOT_FOUND."""
+    tiny_models.identity(tmp_path)
+    seen = []
+
+    async def run():
+        loop = asyncio.get_running_loop()
+
+        def slow_load(name, version, path):
+            asyncio.run_coroutine_threadsafe(look(), loop).result()
+            return load(name, version, path)
+
+        manager = Manager(partial(find_models, tmp_path), slow_load, ManagerConfig())
+
+        async def look():
+            for version in (None, 1):
+                try:
+                    manager.servable("identity", version)
+                except Unavailable as error:
+                    seen.append(error.message)
+            with pytest.raises(NotFound):
+                manager.servable("identity", 2)
+
+        await manager.start()
+        await manager.close()
+
+    asyncio.run(run())
+
+    assert seen == [
+        "Servable is still loading for request: Latest(identity); retry shortly",
+        "Servable is still loading for request: Specific(identity, 1); retry shortly",
+    ]
+
+
+def test_reload_replaces_the_whole_set(tmp_path):
+    """Models not listed any more go, new ones come, and what both share is not loaded again."""
+    tiny_models.identity(tmp_path)
+    tiny_models.add(tmp_path)
+    tiny_models.lookup(tmp_path)
+
+    async def scenario(manager):
+        shared = manager.servable("identity")
+        await manager.reload(
+            by_name(
+                [
+                    model("identity", tmp_path / "identity", labels={"stable": 1}),
+                    model("lookup", tmp_path / "lookup"),
+                ]
+            )
+        )
+        await manager.update()
+        same = manager.servable("identity", label="stable") is shared
+        return manager.availability, same
+
+    availability, same = manage(
+        scenario, fixed(model("identity", tmp_path / "identity"), model("add", tmp_path / "add"))
+    )
+
+    assert availability == {"identity": True, "lookup": True}
+    assert same
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "message"),
+    [
+        (
+            {"base_path": Path("/nowhere")},
+            UnknownError,
+            r"1 model\(s\) did not become available: {new}; the models served before go on",
+        ),
+        (
+            {"labels": {"stable": 7}},
+            FailedPrecondition,
+            "Request to assign label to version 7 of model new, which is not currently available",
+        ),
+    ],
+)
+def test_a_reload_that_fails_changes_nothing(tmp_path, changes, error, message):
+    """All or nothing: unlike TensorFlow Serving, a bad part leaves the whole old set in place."""
+    tiny_models.identity(tmp_path)
+    tiny_models.add(tmp_path)
+
+    async def scenario(manager):
+        shared = manager.servable("identity")
+        settings = {"name": "new", "base_path": tmp_path / "add"} | changes
+        with pytest.raises(error, match=message):
+            await manager.reload(by_name([ModelConfig(**settings)]))
+        await manager.update()
+        answer = await manager.servable("identity").predict(
+            "serving_default", {"x": np.ones((1, 3), np.float32)}, ["y"]
+        )
+        return manager.availability, manager.servable("identity") is shared, answer["y"].tolist()
+
+    availability, same, answer = manage(scenario, fixed(model("identity", tmp_path / "identity")))
+
+    assert availability == {"identity": True}
+    assert same
+    assert answer == [[1, 1, 1]]
+
+
+def test_a_prepared_set_is_not_served(tmp_path):
+    """Between `prepare` and `commit` callers see the old set; after `abort` nothing is left."""
+    tiny_models.identity(tmp_path)
+    tiny_models.add(tmp_path)
+
+    async def scenario(manager):
+        new = by_name([model("later", tmp_path / "add")])
+        await manager.prepare(new)
+        prepared = manager.availability
+        await manager.abort()
+        left = [t.name for t in threading.enumerate() if t.name.startswith("later/")]
+        await manager.prepare(new)
+        await manager.commit()
+        return prepared, left, manager.availability
+
+    prepared, left, committed = manage(scenario, fixed(model("identity", tmp_path / "identity")))
+
+    assert prepared == {"identity": True}
+    assert not left, "its threads are to end with it"
+    assert committed == {"later": True}
+
+
+def test_a_prepared_set_does_not_keep_the_server_from_stopping(tmp_path):
+    """Whoever was to say `commit` may be gone."""
+    tiny_models.identity(tmp_path)
+    tiny_models.add(tmp_path)
+
+    async def scenario(manager):
+        await manager.prepare(by_name([model("add", tmp_path / "add")]))
+        await asyncio.wait_for(manager.close(), 30)
+
+    manage(scenario, fixed(model("identity", tmp_path / "identity")))
+
+
+def test_a_set_is_not_prepared_by_a_server_that_stops(tmp_path):
+    """What was still loading when the server was told to stop is dropped."""
+    tiny_models.identity(tmp_path)
+    tiny_models.add(tmp_path)
+
+    async def scenario(manager):
+        preparing = asyncio.create_task(manager.prepare(by_name([model("add", tmp_path / "add")])))
+        await asyncio.sleep(0)
+        await asyncio.wait_for(manager.close(), 30)
+        with pytest.raises(Unavailable, match="about to stop"):
+            await preparing
+
+    manage(scenario, fixed(model("identity", tmp_path / "identity")))
+
+
+def test_whoever_wants_to_know_is_told_of_loading_before_it_begins(tmp_path):
+    """A supervisor must know before ONNX Runtime keeps the event loop from running."""
+    tiny_models.identity(tmp_path)
+    happened = []
+
+    class Watched(Manager):
+        @asynccontextmanager
+        async def loading(self):
+            happened.append("begin")
+            yield
+            happened.append("end")
+
+    def noted(name, version, path):
+        happened.append("load")
+        return load(name, version, path)
+
+    async def run():
+        manager = Watched(partial(find_models, tmp_path), noted, ManagerConfig())
+        await manager.start()
+        await manager.close()
+
+    asyncio.run(run())
+
+    assert happened == ["begin", "load", "end"]
+
+
+def test_a_moved_model_is_loaded_from_its_new_place(tmp_path):
+    """The same name and version under another base path is another model: the old one goes."""
+    tiny_models.identity(tmp_path / "old", name="m")
+    tiny_models.add(tmp_path / "new", name="m")
+
+    async def scenario(manager):
+        await manager.reload(by_name([model("m", tmp_path / "new" / "m")]))
+        return sorted(manager.servable("m").signatures["serving_default"].inputs)
+
+    assert manage(scenario, fixed(model("m", tmp_path / "old" / "m"))) == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("models", "message"),
+    [
+        ([("m", "/a"), ("m", "/b")], "Illegal to list model m multiple times in config list"),
+        ([("m", "relative")], "Expected model m to have an absolute path or URI; got base_path"),
+        ([("", "/a")], "a model at /a has no name"),
+    ],
+)
+def test_model_lists_are_checked(models, message):
+    """Doubled names and relative paths are refused with TensorFlow Serving's words."""
+    with pytest.raises(InvalidInput, match=message):
+        by_name(model(name, Path(path)) for name, path in models)
+
+
+def test_no_request_fails_while_versions_change(tmp_path):
+    """32 callers never see an error while versions 1 to 20 come and go."""
+    tiny_models.identity(tmp_path)
+
+    async def scenario(manager):
+        answered = 0
+        swapping = True
+
+        async def call() -> None:
+            nonlocal answered
+            while swapping:
+                servable = manager.servable("identity")
+                await servable.predict("serving_default", {"x": np.ones((1, 3), np.float32)}, ["y"])
+                answered += 1
+
+        callers = [asyncio.create_task(call()) for _ in range(32)]
+        for version in range(2, 21):
+            tiny_models.identity(tmp_path, version=version)
+            await manager.update()
+        swapping = False
+        await asyncio.gather(*callers)
+        return answered, manager.servable("identity").version
+
+    answered, version = manage(scenario, partial(find_models, tmp_path))
+
+    assert answered > 100
+    assert version == 20
+
+
+def test_the_list_of_ended_versions_is_bounded(tmp_path):
+    """A model that changes for years keeps only the newest of its ended versions listed."""
+    for version in range(1, MAX_ENDED_STATUSES + 11):
+        (tmp_path / "m" / str(version)).mkdir(parents=True)
+
+    async def scenario(manager):
+        return states(manager, "m")
+
+    listed = manage(scenario, fixed(model("m", tmp_path / "m", policy=All())))
+
+    assert len(listed) == MAX_ENDED_STATUSES
+    assert max(listed) == MAX_ENDED_STATUSES + 10

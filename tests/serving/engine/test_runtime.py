@@ -1,0 +1,121 @@
+import os
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import tiny_models
+
+from serving.engine import runtime
+from serving.engine.runtime import DeviceError, Runtime, RuntimeConfig
+from serving.errors import DataLoss, InternalError, InvalidInput
+from serving.repository import model_folder
+
+NO_CUDA = "CUDAExecutionProvider" not in onnxruntime.get_available_providers()
+
+
+def test_a_graph_tells_its_inputs_and_outputs(tmp_path):
+    """Names, dtypes and the symbolic batch come from the graph."""
+    graph = Runtime(tiny_models.add(tmp_path) / "model.onnx", RuntimeConfig(device="cpu"))
+
+    assert graph.provider == "CPUExecutionProvider"
+    assert {name: spec.shape for name, spec in graph.inputs.items()} == {"a": (-1,), "b": (-1,)}
+    assert list(graph.outputs) == ["sum", "difference"]
+
+
+def test_a_graph_runs(tmp_path):
+    """Outputs come in the order asked for."""
+    graph = Runtime(tiny_models.add(tmp_path) / "model.onnx", RuntimeConfig(device="cpu"))
+
+    difference, total = graph.run(["difference", "sum"], {"a": np.array([5]), "b": np.array([3])})
+
+    assert (difference.tolist(), total.tolist()) == ([2], [8])
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16", "w8", "int8"])
+def test_variants_run(tmp_path, precision):
+    """A graph of each precision, quantization nodes included, gives its own answer."""
+    file = model_folder.variant_file("model.onnx", precision)
+    path = tiny_models.variants(tmp_path, [precision]) / file
+    graph = Runtime(path, RuntimeConfig(device="cpu"), precision)
+
+    (answer,) = graph.run(["y"], {"x": np.ones((1, 3), np.float32)})
+
+    assert answer[0, 0] == pytest.approx(tiny_models.VARIANT_ANSWERS[precision], abs=1e-5)
+
+
+def test_w8_weights_become_floats_when_they_are_loaded(tmp_path, monkeypatch):
+    """ONNX Runtime folds w8's dequantization away; int8's it needs for its integer kernels."""
+    left = {}
+    session_options = onnxruntime.SessionOptions
+    for precision in ("w8", "int8"):
+        optimized = tmp_path / f"{precision}.onnx"
+        options = session_options()
+        options.optimized_model_filepath = str(optimized)
+        monkeypatch.setattr(runtime.onnxruntime, "SessionOptions", lambda options=options: options)
+        file = model_folder.variant_file("model.onnx", precision)
+        path = tiny_models.variants(tmp_path, [precision], precision) / file
+        Runtime(path, RuntimeConfig(device="cpu"), precision)
+        left[precision] = {node.op_type for node in onnx.load(optimized).graph.node}
+
+    assert not any("Dequantize" in kind for kind in left["w8"])
+    assert left["w8"] <= {"MatMul", "FusedMatMul", "Gemm"}
+    assert any("Quantize" in kind or "Integer" in kind for kind in left["int8"])
+
+
+@pytest.mark.parametrize(
+    ("provider", "best"), [("CPUExecutionProvider", "int8"), ("CUDAExecutionProvider", "fp16")]
+)
+def test_the_fastest_precision_depends_on_the_device(provider, best):
+    """There is an order for each device; a precision that was asked for stands alone."""
+    assert RuntimeConfig().precisions(provider)[0] == best
+    assert sorted(RuntimeConfig().precisions(provider)) == sorted(model_folder.PRECISIONS)
+    assert RuntimeConfig(precision="w8").precisions(provider) == ("w8",)
+
+
+def test_a_graph_that_fails_says_so(tmp_path):
+    """A failure inside ONNX Runtime is an error of ours, with its text."""
+    graph = Runtime(tiny_models.fragile(tmp_path) / "model.onnx", RuntimeConfig(device="cpu"))
+
+    with pytest.raises(InternalError, match=r"the model failed: .*cannot be reshaped"):
+        graph.run(["y"], {"shape": np.array([7])})
+
+
+def test_values_that_a_graph_refuses_are_the_callers_fault(tmp_path):
+    """What ONNX Runtime calls an invalid argument is answered INVALID_ARGUMENT."""
+    graph = Runtime(tiny_models.lookup(tmp_path) / "model.onnx", RuntimeConfig(device="cpu"))
+
+    with pytest.raises(InvalidInput, match=r"the model cannot take this input: .*idx=7"):
+        graph.run(["y"], {"index": np.array([7])})
+
+
+def test_a_file_that_is_no_graph_is_refused(tmp_path):
+    """Bytes that are not ONNX are named with their file."""
+    (tmp_path / "model.onnx").write_bytes(b"not a graph")
+
+    with pytest.raises(DataLoss, match=r"model.onnx cannot be loaded"):
+        Runtime(tmp_path / "model.onnx", RuntimeConfig(device="cpu"))
+
+
+@pytest.mark.skipif(not NO_CUDA, reason="this ONNX Runtime has CUDA")
+def test_cuda_is_never_replaced_silently():
+    """Insisting on CUDA fails where there is none, and says the way out."""
+    with pytest.raises(DeviceError, match="install the serve-gpu extra or pass --device auto"):
+        runtime.choose_providers("cuda")
+
+
+def test_telemetry_is_off():
+    """ONNX Runtime must not report usage over the network."""
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+
+
+@pytest.mark.parametrize(
+    ("limit", "cores"), [("max 100000", None), ("50000 100000", 1), ("150000 100000", 1)]
+)
+def test_cores_respect_the_containers_quota(tmp_path, monkeypatch, limit, cores):
+    """A CPU quota of the control group cuts the cores down to whole ones, at least one."""
+    quota = tmp_path / "cpu.max"
+    quota.write_text(limit)
+    monkeypatch.setattr(runtime, "_CGROUP_CPU_MAX", quota)
+
+    assert runtime.available_cores() == (cores or len(os.sched_getaffinity(0)))

@@ -1,0 +1,458 @@
+import asyncio
+import io
+
+import example_models
+import grpc
+import numpy as np
+import pytest
+from example_models import example
+from PIL import Image
+
+from serving.client import PredictClient, PredictError
+from serving.engine.batcher import BatchingConfig
+from serving.engine.manager import Manager, ManagerConfig
+from serving.engine.runtime import RuntimeConfig
+from serving.engine.servable import Servable
+from serving.inference.predictor import Predictor
+from serving.protos.tensorflow_example_pb2 import Example
+from serving.protos.tensorflow_serving_pb2 import (
+    ClassificationRequest,
+    ClassificationResponse,
+    MultiInferenceRequest,
+    MultiInferenceResponse,
+    RegressionRequest,
+    RegressionResponse,
+)
+
+SERVICE = "/tensorflow.serving.PredictionService"
+CLASSIFY, REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
+ONE = example(x=[1.0, 2.0])
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory, running_server):
+    """A server of the models that take tf.Examples."""
+    models_dir = tmp_path_factory.mktemp("models")
+    example_models.pictures(models_dir)
+    example_models.numbers(models_dir)
+    with running_server(models_dir) as target:
+        yield target
+
+
+@pytest.fixture(scope="module")
+def channel(address):
+    with grpc.insecure_channel(address) as opened:
+        yield opened
+
+
+def call(channel, method, request, response_type):
+    body = channel.unary_unary(f"{SERVICE}/{method}")(request.SerializeToString(), timeout=30)
+    return response_type.FromString(body)
+
+
+def classify(channel, model, examples, signature_name="classify", context=None):
+    request = ClassificationRequest()
+    fill(request, model, examples, signature_name, context)
+    return call(channel, "Classify", request, ClassificationResponse)
+
+
+def regress(channel, model, examples, signature_name="", context=None):
+    request = RegressionRequest()
+    fill(request, model, examples, signature_name, context)
+    return call(channel, "Regress", request, RegressionResponse)
+
+
+def fill(request, model, examples, signature_name, context):
+    request.model_spec.name = model
+    request.model_spec.signature_name = signature_name
+    fill_input(request.input, examples, context)
+
+
+def fill_input(message, examples, context=None):
+    parsed = [Example.FromString(serialized) for serialized in examples]
+    if context is None:
+        message.example_list.examples.extend(parsed)
+    else:
+        message.example_list_with_context.examples.extend(parsed)
+        message.example_list_with_context.context.ParseFromString(context)
+
+
+def multi_inference(channel, tasks, examples=(ONE,)):
+    """Tasks as (model, signature name, method name)."""
+    request = MultiInferenceRequest()
+    for model, signature_name, method_name in tasks:
+        task = request.tasks.add(method_name=method_name)
+        task.model_spec.name = model
+        task.model_spec.signature_name = signature_name
+    fill_input(request.input, examples)
+    return call(channel, "MultiInference", request, MultiInferenceResponse)
+
+
+def refusal(function, *arguments, **options):
+    with pytest.raises(grpc.RpcError) as caught:
+        function(*arguments, **options)
+    return caught.value.code().name, caught.value.details()
+
+
+def scores_of(response):
+    return [[c.score for c in row.classes] for row in response.result.classifications]
+
+
+def labels_of(response):
+    return [[c.label for c in row.classes] for row in response.result.classifications]
+
+
+def png(pixels):
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def test_classify_answers_every_class_of_every_example(channel):
+    """Labels and scores in class order, a row an example, and who answered."""
+    response = classify(channel, "numbers", [ONE, example(x=[0.0, 0.0], n=[7])])
+
+    assert labels_of(response) == [["up", "down"]] * 2
+    assert scores_of(response) == [[8, -8], [7, -7]]
+    assert response.model_spec.name == "numbers"
+    assert response.model_spec.version.value == 1
+    assert response.model_spec.signature_name == "classify"
+
+
+def test_pictures_pixels_and_arrays_give_equal_scores(channel, address, sample_images):
+    """PNG bytes, raw bytes and arrays of the same images: the same probabilities to the bit."""
+    files = [example(image__encoded=png(image)) for image in sample_images]
+    raw = [example(image__raw=image.tobytes()) for image in sample_images]
+    with PredictClient(address) as client:
+        expected = client.predict("pictures", {"images": sample_images})["probabilities"]
+
+    from_files = classify(channel, "pictures", files)
+    from_raw = classify(channel, "pictures", raw)
+
+    assert scores_of(from_files) == expected.tolist()
+    assert scores_of(from_raw) == expected.tolist()
+    assert labels_of(from_files) == [["dark", "bright"]] * 24
+
+
+def test_predict_takes_serialized_examples(address, sample_images):
+    """As with TensorFlow Serving, Predict on such a signature has one DT_STRING input."""
+    examples = np.array([example(image__raw=image.tobytes()) for image in sample_images], object)
+    with PredictClient(address) as client:
+        answer = client.predict("pictures", {"inputs": examples}, signature_name="classify")
+        arrays = client.predict("pictures", {"images": sample_images})
+
+    assert answer["classes"].tolist() == [[b"dark", b"bright"]] * 24
+    np.testing.assert_array_equal(answer["scores"], arrays["probabilities"])
+
+
+def test_metadata_shows_the_public_signature(address):
+    """Clients see strings, not the tensors that the graph takes."""
+    with PredictClient(address) as client:
+        signature = client.signatures("pictures").signature_def["classify"]
+
+    assert signature.method_name == CLASSIFY
+    assert list(signature.inputs) == ["inputs"]
+    assert signature.inputs["inputs"].name == "classify_inputs:0"
+    assert signature.inputs["inputs"].dtype == 7
+    assert [dim.size for dim in signature.inputs["inputs"].tensor_shape.dim] == [-1]
+    assert signature.outputs["classes"].name == "P:0"
+    assert signature.outputs["classes"].dtype == 7
+
+
+def test_one_output_can_be_asked_for_alone(address):
+    """A constant output needs no run of the graph; both kinds obey the filter."""
+    inputs = {"inputs": np.array([ONE, ONE], object)}
+    with PredictClient(address) as client:
+        classes = client.predict("numbers", inputs, signature_name="classify", outputs=["classes"])
+        scores = client.predict("numbers", inputs, signature_name="classify", outputs=["scores"])
+
+    assert {alias: array.tolist() for alias, array in classes.items()} == {
+        "classes": [[b"up", b"down"]] * 2
+    }
+    assert {alias: array.tolist() for alias, array in scores.items()} == {"scores": [[8, -8]] * 2}
+
+
+@pytest.mark.parametrize("signature_name", ["", "column"])
+def test_regress_answers_a_number_an_example(channel, signature_name):
+    """Outputs of shape [batch] and [batch, 1]; the empty signature name is serving_default."""
+    response = regress(channel, "numbers", [ONE, example(x=[0.5, 0.0])], signature_name)
+
+    assert [entry.value for entry in response.result.regressions] == [8, 5.5]
+    assert response.model_spec.version.value == 1
+    assert response.model_spec.signature_name == (signature_name or "serving_default")
+
+
+def test_context_is_merged_into_each_example(channel):
+    """A feature of the context counts unless the example has its own."""
+    context = example(x=[10.0, 10.0], n=[1])
+
+    response = regress(channel, "numbers", [example(), example(n=[2]), ONE], context=context)
+
+    assert [entry.value for entry in response.result.regressions] == [21, 22, 4]
+
+
+def test_examples_of_several_requests_keep_apart(channel):
+    """Many callers at once get their own answers, whoever they shared a batch with."""
+    method = channel.unary_unary(f"{SERVICE}/Regress")
+    requests = []
+    for number in range(40):
+        request = RegressionRequest()
+        fill(request, "numbers", [example(x=[float(number), 0.5])] * (number % 3 + 1), "", None)
+        requests.append(request.SerializeToString())
+
+    waiting = [method.future(body, timeout=30) for body in requests]
+    answers = [RegressionResponse.FromString(future.result()) for future in waiting]
+
+    for number, answer in enumerate(answers):
+        values = [entry.value for entry in answer.result.regressions]
+        assert values == [number + 5.5] * (number % 3 + 1)
+
+
+def test_missing_classes_leave_the_folders_names(channel):
+    """Without an output `classes` the labels come from class_names, if their number fits."""
+    assert labels_of(classify(channel, "numbers", [ONE], "scores")) == [["plus", "minus"]]
+
+
+def test_missing_scores_are_zero(channel):
+    """As with TensorFlow Serving, labels come alone."""
+    response = classify(channel, "numbers", [ONE], "classes")
+
+    assert labels_of(response) == [["up", "down"]]
+    assert scores_of(response) == [[0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("function", "signature_name", "examples", "refused"),
+    [
+        (
+            classify,
+            "nope",
+            [ONE],
+            ("INVALID_ARGUMENT", "No signature was found with the name: nope"),
+        ),
+        (
+            regress,
+            "nope",
+            [ONE],
+            ("INVALID_ARGUMENT", "No signature was found with the name: nope"),
+        ),
+        (classify, "classify", [], ("INVALID_ARGUMENT", "Input is empty.")),
+        (regress, "", [], ("INVALID_ARGUMENT", "Input is empty.")),
+        (classify, "plain", [ONE], ("INVALID_ARGUMENT", "Expected one input Tensor.")),
+        (regress, "plain", [ONE], ("INVALID_ARGUMENT", "Expected one input Tensor.")),
+        (
+            classify,
+            "three",
+            [ONE],
+            ("INVALID_ARGUMENT", "Expected one or two output Tensors, found 3"),
+        ),
+        (regress, "classify", [ONE], ("INVALID_ARGUMENT", "Expected one output Tensor.")),
+        (
+            classify,
+            "other_input",
+            [ONE],
+            (
+                "FAILED_PRECONDITION",
+                "No classification inputs found in SignatureDef: other_input of numbers/1",
+            ),
+        ),
+        (
+            regress,
+            "other_input_one",
+            [ONE],
+            (
+                "FAILED_PRECONDITION",
+                "No regression inputs found in SignatureDef: other_input_one of numbers/1",
+            ),
+        ),
+        (
+            classify,
+            "",
+            [ONE],
+            (
+                "FAILED_PRECONDITION",
+                'Expected classification signature outputs to contain at least one of "classes"',
+            ),
+        ),
+        (
+            regress,
+            "other_output",
+            [ONE],
+            (
+                "FAILED_PRECONDITION",
+                "No regression outputs found in SignatureDef: other_output of numbers/1",
+            ),
+        ),
+        (
+            classify,
+            "flat",
+            [ONE],
+            ("INVALID_ARGUMENT", "Expected Tensor shape: [batch_size num_classes] but got [1]"),
+        ),
+        (
+            classify,
+            "mismatch",
+            [ONE],
+            (
+                "INVALID_ARGUMENT",
+                "Tensors class and score should match in dim_size(1). Got 3 vs. 2",
+            ),
+        ),
+        (
+            regress,
+            "wide",
+            [ONE, ONE],
+            (
+                "INVALID_ARGUMENT",
+                "Expected output Tensor shape to be either [batch_size] or [batch_size, 1]",
+            ),
+        ),
+        (
+            regress,
+            "integers",
+            [ONE],
+            ("INVALID_ARGUMENT", "Expected output Tensor of DT_FLOAT.  Got: DT_INT64"),
+        ),
+        (
+            regress,
+            "",
+            [ONE, example(n=[1])],
+            (
+                "INVALID_ARGUMENT",
+                "Name: <unknown>, Feature: x (data type: float) is required but could not be",
+            ),
+        ),
+    ],
+)
+def test_refusals_are_tensorflow_servings(channel, function, signature_name, examples, refused):
+    """Codes and messages of classifier.cc, regressor.cc and the parser."""
+    code, message = refusal(function, channel, "numbers", examples, signature_name)
+
+    assert code == refused[0]
+    assert message.startswith(refused[1])
+
+
+def test_a_bad_picture_is_refused_by_its_index(channel, sample_images):
+    """One example that cannot be decoded names itself, and the request runs nothing."""
+    good = example(image__raw=sample_images[0].tobytes())
+
+    code, message = refusal(
+        classify, channel, "pictures", [good, good, example(image__encoded=b"GIF89a...")]
+    )
+
+    assert code == "INVALID_ARGUMENT"
+    assert message.startswith(
+        "Name: <unknown>, Key: image/encoded, Index: 2.  neither a PNG nor a JPEG file"
+    )
+
+
+def test_garbage_for_examples_is_refused_by_predict(address):
+    """Bytes that are no tf.Example are shown in TensorFlow's message."""
+    with PredictClient(address) as client, pytest.raises(PredictError) as caught:
+        client.predict("numbers", {"inputs": np.array([b"\xffgarbage"], object)})
+
+    assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert r"Could not parse example input, value: '\xffgarbage'" in caught.value.message
+
+
+def test_missing_model_spec_is_refused(channel):
+    """The message is Predict's."""
+    request = ClassificationRequest()
+    fill_input(request.input, [ONE])
+
+    assert refusal(call, channel, "Classify", request, ClassificationResponse) == (
+        "INVALID_ARGUMENT",
+        "Missing ModelSpec",
+    )
+
+
+def test_a_request_that_is_being_parsed_outlives_its_version(tmp_path):
+    """Unloading waits for pictures that are still being decoded, and they are answered."""
+    path = example_models.pictures(tmp_path)
+    picture = example(image__encoded=png(np.full((1000, 1000, 3), 255, np.uint8)))
+
+    async def unload_meanwhile():
+        servable = Servable.load("pictures", 1, path, RuntimeConfig(), BatchingConfig())
+        predictor = Predictor(Manager(dict, lambda *_: servable, ManagerConfig()))
+        inputs = {"inputs": np.array([picture] * 8, object)}
+        answering = asyncio.create_task(
+            predictor.predict_on(servable, "classify", inputs, lambda array: array)
+        )
+        await asyncio.sleep(0)  # parsing has begun in its thread
+        await asyncio.to_thread(servable.close)
+        return answering.done(), await answering
+
+    done, prediction = asyncio.run(unload_meanwhile())
+
+    assert done
+    np.testing.assert_array_equal(prediction.outputs["scores"], [[0, 1]] * 8)
+
+
+def test_multi_inference_answers_each_task(channel):
+    """Classification and regression of the same examples in the tasks' order."""
+    tasks = [("numbers", "classify", CLASSIFY), ("numbers", "", REGRESS)]
+
+    response = multi_inference(channel, tasks, [ONE, example(x=[0.0, 0.0])])
+
+    first, second = response.results
+    assert first.WhichOneof("result") == "classification_result"
+    assert [
+        [(entry.label, entry.score) for entry in row.classes]
+        for row in first.classification_result.classifications
+    ] == [[("up", 8), ("down", -8)], [("up", 5), ("down", -5)]]
+    assert [entry.value for entry in second.regression_result.regressions] == [8, 5]
+    assert first.model_spec.signature_name == "classify"
+    assert second.model_spec.signature_name == "serving_default"
+    assert second.model_spec.version.value == 1
+
+
+@pytest.mark.parametrize(
+    ("tasks", "code", "message"),
+    [
+        ([], "INVALID_ARGUMENT", "ModelSpec has no name specified."),
+        (
+            [("numbers", "classify", CLASSIFY), ("pictures", "classify", CLASSIFY)],
+            "INVALID_ARGUMENT",
+            "All ModelSpecs in a MultiInferenceRequest must access the same model name.",
+        ),
+        (
+            [("numbers", "", REGRESS), ("numbers", "serving_default", REGRESS)],
+            "INVALID_ARGUMENT",
+            "Duplicate evaluation of signature: serving_default",
+        ),
+        (
+            [("numbers", "classify", CLASSIFY), ("", "", REGRESS)],
+            "INVALID_ARGUMENT",
+            "Found ModelSpec with an empty model name.",
+        ),
+        (
+            [("numbers", "nope", CLASSIFY)],
+            "INVALID_ARGUMENT",
+            "Requested signature not found in model graph: nope",
+        ),
+        (
+            [("numbers", "classify", "tensorflow/serving/predict")],
+            "UNIMPLEMENTED",
+            "Unsupported signature method_name: tensorflow/serving/predict",
+        ),
+        (
+            [("numbers", "classify", CLASSIFY), ("numbers", "elsewhere", REGRESS)],
+            "INVALID_ARGUMENT",
+            "Input tensor must be the same for all Signatures.",
+        ),
+        ([("absent", "", REGRESS)], "NOT_FOUND", "Servable not found for request: Latest(absent)"),
+    ],
+)
+def test_multi_inference_refusals_are_tensorflow_servings(channel, tasks, code, message):
+    """Codes and messages of multi_inference.cc."""
+    received = refusal(multi_inference, channel, tasks)
+
+    assert received[0] == code
+    assert received[1].startswith(message)
+
+
+def test_multi_inference_of_nothing_is_refused(channel):
+    """No examples, no answer."""
+    tasks = [("numbers", "classify", CLASSIFY)]
+
+    assert refusal(multi_inference, channel, tasks, []) == ("INVALID_ARGUMENT", "Input is empty.")

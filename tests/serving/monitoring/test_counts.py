@@ -1,0 +1,559 @@
+import asyncio
+import bisect
+import contextlib
+import re
+from functools import partial
+
+import grpc
+import numpy as np
+import pytest
+import servers
+import tiny_models
+from hypothesis import example, given
+from hypothesis import strategies as st
+from prometheus_client.parser import text_string_to_metric_families
+from rest_client import Http
+
+from serving.client import PredictClient, PredictError, predict_request
+from serving.engine.batcher import BatchingConfig
+from serving.engine.manager import Manager, ManagerConfig
+from serving.engine.runtime import RuntimeConfig
+from serving.engine.servable import Servable
+from serving.monitoring.counts import UNKNOWN_MODEL, Metrics
+from serving.monitoring.histogram import Histogram, exponential_limits
+from serving.monitoring.metered_methods import metered
+from serving.monitoring.metrics_page import MetricsPage
+from serving.protos.tensorflow_serving_pb2 import (
+    ClassificationRequest,
+    ClassificationResponse,
+    GetModelStatusRequest,
+)
+from serving.repository.model_config import find_models
+from serving.transport.method_table import Call, UnaryMethod
+
+PATH = "/monitoring/prometheus/metrics"
+ANY_PATH = "/v1/models/identity:predict"
+ONE = {"instances": [[1, 2, 3]]}
+TFS = ":tensorflow:serving:"
+ROW = np.ones((1, 3), np.float32)
+
+
+class Page:
+    """A scraped page, read by Prometheus' own parser."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self.families = {family.name: family for family in text_string_to_metric_families(text)}
+        # The parser adds `_total` to the counters that lack it.
+        self._samples = {
+            (self._written(sample.name), frozenset(sample.labels.items())): sample.value
+            for family in self.families.values()
+            for sample in family.samples
+        }
+
+    def _written(self, name: str) -> str:
+        found = re.search(rf"^{re.escape(name)}[{{ ]", self.text, re.MULTILINE)
+        return name if found else name.removesuffix("_total")
+
+    def value(self, name: str, **labels: str) -> float:
+        """The one sample with exactly these labels."""
+        return self._samples[name, frozenset(labels.items())]
+
+    def labels(self, name: str) -> list[dict[str, str]]:
+        """The label sets of all samples of this name."""
+        return [dict(labels) for sample, labels in self._samples if sample == name]
+
+
+def scrape(address: str, path: str = PATH) -> Page:
+    status, headers, body = Http(address).ask("GET", path)
+    assert status == 200
+    assert headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    return Page(body.decode())
+
+
+@pytest.fixture(scope="module")
+def page(models_dir) -> Page:
+    """The page of a server after known traffic.
+
+    identity: three rows in two calls over gRPC, one over REST, one refused on each.
+    brightness: five calls of one row over gRPC. Two calls for models that are not there.
+    """
+    with servers.in_this_process(models_dir) as address:
+        rest = Http(address)
+        with PredictClient(address) as client:
+            client.predict("identity", {"x": ROW})
+            client.predict("identity", {"x": np.ones((2, 3), np.float32)})
+            for _ in range(5):
+                client.predict("brightness", {"images": np.zeros((1, 32, 32, 3), np.uint8)})
+            for model, inputs in (("identity", {}), ("nope", {}), ("nope too", {})):
+                with pytest.raises(PredictError):
+                    client.predict(model, inputs)
+        assert rest.post(ANY_PATH, ONE)[0] == 200
+        assert rest.post(ANY_PATH, {"instances": [[1]]})[0] == 400
+        return scrape(address)
+
+
+@pytest.mark.parametrize(
+    ("name", "labels", "value"),
+    [
+        (f"{TFS}request_count", {"model_name": "identity", "status": "OK"}, 3),
+        (f"{TFS}request_count", {"model_name": "identity", "status": "INVALID_ARGUMENT"}, 2),
+        (f"{TFS}request_count", {"model_name": "brightness", "status": "OK"}, 5),
+        (f"{TFS}request_count", {"model_name": "add", "status": "OK"}, 0),
+        (f"{TFS}request_count", {"model_name": "unknown", "status": "NOT_FOUND"}, 2),
+        (
+            f"{TFS}request_latency_count",
+            {"model_name": "identity", "API": "Predict", "entrypoint": "GRPC"},
+            2,
+        ),
+        (
+            f"{TFS}request_latency_count",
+            {"model_name": "identity", "API": "Predict", "entrypoint": "REST"},
+            1,
+        ),
+        (
+            f"{TFS}runtime_latency_count",
+            {"model_name": "identity", "API": "Predict", "runtime": "ONNXRuntime"},
+            3,
+        ),
+        (f"{TFS}model_warmup_latency_count", {"model_path": "identity/1", "status": "OK"}, 1),
+        (f"{TFS}batching_session:queuing_latency_count", {"thread_pool_name": "identity"}, 3),
+        (f"{TFS}batching_session:wrapped_run_count", {"model_name": "identity"}, 3),
+        (f"{TFS}batching_session:input_batch_size_sum", {"model_name": "identity"}, 4),
+        (f"{TFS}batching_session:processed_batch_size_sum", {"model_name": "identity"}, 4),
+        (f"{TFS}batching_session:padding_size_sum", {"model_name": "identity"}, 0),
+        (f"{TFS}batching_session:padding_size_count", {"model_name": "identity"}, 3),
+        (
+            "onnx_serving_failures_total",
+            {
+                "model_name": "identity",
+                "API": "Predict",
+                "entrypoint": "REST",
+                "status": "INVALID_ARGUMENT",
+            },
+            1,
+        ),
+        ("onnx_serving_requests_in_flight", {}, 0),
+        (
+            "onnx_serving_model_state",
+            {"model_name": "add", "version": "1", "state": "AVAILABLE"},
+            1,
+        ),
+    ],
+)
+def test_known_traffic_is_counted(page, name, labels, value):
+    """TensorFlow Serving's names and labels, and ours beside them."""
+    assert page.value(name, **labels) == value
+
+
+def test_our_series_tell_version_signature_and_device(page):
+    """What TensorFlow Serving's lack."""
+    version = {"model_name": "brightness", "version": "1", "device": "cpu", "precision": "fp32"}
+    signature = version | {"signature_name": "serving_default"}
+
+    assert page.value("onnx_serving_rows_total", **signature) == 5
+    assert page.value("onnx_serving_run_duration_seconds_count", **signature) == 5
+    assert page.value("onnx_serving_queue_duration_seconds_count", **signature) == 5
+    assert page.value("onnx_serving_queued_requests", **version) == 0
+    assert page.value("onnx_serving_rows_in_progress", **version) == 0
+    labels = signature | {"API": "Predict", "entrypoint": "GRPC"}
+    assert page.value("onnx_serving_request_duration_seconds_count", **labels) == 5
+
+
+def test_a_request_takes_longer_than_its_run(page):
+    """Both sums are in microseconds; a request is its wait, its run and the rest."""
+    request = page.value(
+        f"{TFS}request_latency_sum", model_name="brightness", API="Predict", entrypoint="GRPC"
+    )
+    run = page.value(
+        f"{TFS}runtime_latency_sum", model_name="brightness", API="Predict", runtime="ONNXRuntime"
+    )
+    seconds = page.value(
+        "onnx_serving_run_duration_seconds_sum",
+        model_name="brightness",
+        version="1",
+        device="cpu",
+        precision="fp32",
+        signature_name="serving_default",
+    )
+
+    assert 0 < run < request
+    assert run == pytest.approx(1e6 * seconds)
+
+
+def test_the_buckets_are_tensorflow_servings(page):
+    """33 limits from 10 µs, each 1.8 times the one before, with six digits, then +Inf."""
+    lines = re.findall(
+        rf'{TFS}request_latency_bucket\{{model_name="brightness",.*,le="(.*)"\}} (\d+)', page.text
+    )
+    limits, counts = [limit for limit, _ in lines], [int(count) for _, count in lines]
+
+    assert len(limits) == 34
+    assert limits[:6] == ["10", "18", "32.4", "58.32", "104.976", "188.957"]
+    assert limits[-1] == "+Inf"
+    assert counts == sorted(counts)
+    assert counts[-1] == 5
+
+
+def test_counters_are_declared_by_the_names_they_have(page):
+    """A collector that goes by the types must see TensorFlow Serving's counters as counters."""
+    assert f"# TYPE {TFS}request_count counter\n" in page.text
+    assert f"# TYPE {TFS}batching_session:wrapped_run_count counter\n" in page.text
+    assert f"# TYPE {TFS}request_latency histogram\n" in page.text
+    assert "# TYPE process_cpu_seconds_total counter\n" in page.text
+
+
+def test_the_page_says_what_the_server_is(page):
+    """Versions and provider as labels; process metrics as everywhere."""
+    (build,) = page.labels("onnx_serving_build_info")
+
+    assert sorted(build) == ["onnxruntime_version", "provider", "version"]
+    assert build["provider"] == "CPUExecutionProvider"
+    assert page.value("process_resident_memory_bytes") > 1e6
+
+
+def test_unknown_names_make_no_series(models_dir):
+    """Hundreds of names that are not served end in one series, whatever they are."""
+    with servers.in_this_process(models_dir) as address:
+        rest = Http(address)
+        rest.post("/v1/models/first:predict", ONE)
+        before = scrape(address).text.count("\n")
+        with PredictClient(address) as client:
+            for number in range(300):
+                with pytest.raises(PredictError):
+                    client.predict(f"name-{number}", {}, signature_name=f"s-{number}")
+        for number in range(20):
+            rest.post(f"/v1/models/other-{number}:predict", ONE)
+        page = scrape(address)
+
+    # The failures over gRPC are one series more than those over REST.
+    assert page.text.count("\n") <= before + 1
+    assert "name-" not in page.text
+    assert page.value(f"{TFS}request_count", model_name=UNKNOWN_MODEL, status="NOT_FOUND") == 321
+
+
+def load(name, version, path, metrics=None):
+    servable = Servable.load(name, version, path, RuntimeConfig(), BatchingConfig())
+    if metrics:
+        metrics[0].watch(servable)
+    return servable
+
+
+async def predict(servable: Servable) -> None:
+    await servable.predict("serving_default", {"x": ROW}, ["y"])
+
+
+def versions_of(text: str) -> set[str]:
+    return set(re.findall(r'^onnx_serving_\w+\{.*version="(\d+)"', text, re.MULTILINE))
+
+
+def test_ended_versions_take_their_series_along(tmp_path):
+    """Ten retrained versions later there are as many lines as at first; the model's counts stay."""
+    tiny_models.identity(tmp_path, version=1)
+    pages = []
+
+    async def retrain() -> None:
+        holder: list[Metrics] = []
+        manager = Manager(
+            partial(find_models, tmp_path),
+            partial(load, metrics=holder),
+            ManagerConfig(poll_seconds=0),
+        )
+        holder.append(Metrics(manager))
+        page = MetricsPage(holder[0], provider="CPUExecutionProvider")
+        await manager.start()
+        for version in range(2, 13):
+            await predict(manager.servable("identity"))
+            pages.append(page.text().decode())
+            tiny_models.identity(tmp_path, version=version)
+            await manager.update()
+        await manager.close()
+
+    asyncio.run(retrain())
+
+    assert [versions_of(text) for text in pages] == [{str(version)} for version in range(1, 12)]
+    own = [text.count("\nonnx_serving_") for text in pages]
+    assert own == own[:1] * len(own)
+    assert (
+        Page(pages[-1]).value(f"{TFS}batching_session:wrapped_run_count", model_name="identity")
+        == 11
+    )
+
+
+def test_models_that_are_gone_take_their_series_along(tmp_path):
+    """A model that is no longer configured leaves nothing on the page."""
+    tiny_models.identity(tmp_path, "stays")
+    tiny_models.identity(tmp_path, "goes")
+    pages = []
+
+    async def shrink() -> None:
+        holder: list[Metrics] = []
+        manager = Manager(
+            partial(find_models, tmp_path),
+            partial(load, metrics=holder),
+            ManagerConfig(poll_seconds=0),
+        )
+        holder.append(Metrics(manager))
+        page = MetricsPage(holder[0], provider="CPUExecutionProvider")
+        await manager.start()
+        for name in ("stays", "goes"):
+            holder[0].count_failure(name, "Predict", "GRPC", ValueError())
+        pages.append(page.text().decode())
+        configs = find_models(tmp_path)
+        await manager.reload({"stays": configs["stays"]})
+        pages.append(page.text().decode())
+        await manager.close()
+
+    asyncio.run(shrink())
+
+    assert ["goes" in text for text in pages] == [True, False]
+    assert all("stays" in text for text in pages)
+
+
+def test_a_version_that_failed_to_load_can_be_alerted_on(tmp_path):
+    """It shows as END, where versions that ended well do not show."""
+    tiny_models.identity(tmp_path, "sound")
+    broken = tmp_path / "broken" / "2"
+    broken.mkdir(parents=True)
+    (broken / "model.onnx").write_bytes(b"no graph")
+    with servers.in_this_process(tmp_path) as address:
+        page = scrape(address)
+
+    states = {
+        labels["model_name"]: labels["state"] for labels in page.labels("onnx_serving_model_state")
+    }
+    assert states == {"sound": "AVAILABLE", "broken": "END"}
+
+
+@pytest.mark.parametrize(
+    ("text", "path", "statuses"),
+    [
+        ("prometheus_config { enable: true path: '/elsewhere' }", "/elsewhere", (200, 400)),
+        ("prometheus_config { enable: false }", PATH, (400, 400)),
+    ],
+)
+def test_the_page_can_be_moved_and_switched_off(tmp_path, models_dir, text, path, statuses):
+    """--monitoring_config_file says where; predictions work either way."""
+    file = tmp_path / "monitoring.txt"
+    file.write_text(text)
+    with servers.in_this_process(models_dir, monitoring_config_file=file) as address:
+        rest = Http(address)
+        other = PATH if path != PATH else "/elsewhere"
+        answered = (rest.ask("GET", path)[0], rest.ask("GET", other)[0])
+        predicted = rest.post(ANY_PATH, ONE)[0]
+        with PredictClient(address) as client:
+            client.predict("identity", {"x": ROW})
+
+    assert answered == statuses
+    assert predicted == 200
+
+
+def test_examples_are_counted(tmp_path):
+    """Classify and Regress count the examples that they answer, other methods are left alone."""
+    tiny_models.identity(tmp_path)
+    texts = []
+
+    async def classify(_request: ClassificationRequest, _call: Call) -> ClassificationResponse:
+        response = ClassificationResponse()
+        response.model_spec.name = "identity"
+        response.model_spec.version.value = 1
+        response.model_spec.signature_name = "serving_default"
+        for _ in range(3):
+            response.result.classifications.add()
+        return response
+
+    async def serve() -> None:
+        holder: list[Metrics] = []
+        manager = Manager(
+            partial(find_models, tmp_path),
+            partial(load, metrics=holder),
+            ManagerConfig(poll_seconds=0),
+        )
+        holder.append(Metrics(manager))
+        await manager.start()
+        methods = [
+            UnaryMethod(path="/s/Classify", request_type=ClassificationRequest, handler=classify),
+            UnaryMethod(path="/s/Status", request_type=GetModelStatusRequest, handler=classify),
+        ]
+        counted, left_alone = metered(methods, holder[0])
+        for _ in range(2):
+            await counted.handler(ClassificationRequest(), Call())
+        texts.append(MetricsPage(holder[0], provider="x").text().decode())
+        await manager.close()
+        assert left_alone is methods[1]
+
+    asyncio.run(serve())
+
+    page = Page(texts[0])
+    assert page.value(f"{TFS}request_example_count_total", model="identity") == 6
+    assert page.value(f"{TFS}request_example_counts_bucket", model="identity", le="2") == 0
+    assert page.value(f"{TFS}request_example_counts_bucket", model="identity", le="4") == 2
+    labels = {"model_name": "identity", "API": "Classify", "entrypoint": "GRPC"}
+    assert page.value(f"{TFS}request_latency_count", **labels) == 2
+
+
+def test_padding_is_counted_apart(models_dir, tmp_path):
+    """Three rows that run as four: the run has four, the padding is one, three were served."""
+    file = tmp_path / "batching.txt"
+    file.write_text("max_batch_size { value: 4 } allowed_batch_sizes: 4")
+    with servers.in_this_process(models_dir, batching_parameters_file=file) as address:
+        with PredictClient(address) as client:
+            client.predict("identity", {"x": np.ones((3, 3), np.float32)})
+        page = scrape(address)
+
+    sizes = {
+        name: page.value(f"{TFS}batching_session:{name}_sum", model_name="identity")
+        for name in ("input_batch_size", "processed_batch_size", "padding_size")
+    }
+    assert sizes == {"input_batch_size": 3, "processed_batch_size": 4, "padding_size": 1}
+    (rows,) = [
+        labels
+        for labels in page.labels("onnx_serving_rows_total")
+        if labels["model_name"] == "identity"
+    ]
+    assert page.value("onnx_serving_rows_total", **rows) == 3
+
+
+def test_requests_in_flight_are_those_not_yet_answered(tmp_path):
+    """The gauge goes up when a request begins and down however it ends."""
+    metrics = Metrics(Manager(partial(find_models, tmp_path), load, ManagerConfig()))
+    seen = []
+    with metrics.request("m", "Predict", "REST"):
+        with contextlib.suppress(ValueError), metrics.request("m", "Predict", "REST"):
+            seen.append(metrics.in_flight)
+            raise ValueError
+        seen.append(metrics.in_flight)
+
+    assert [*seen, metrics.in_flight] == [2, 1, 0]
+    assert metrics.failures == {(UNKNOWN_MODEL, "Predict", "REST", "INTERNAL"): 1}
+
+
+def test_kserve_requests_are_counted(models_dir):
+    """Inferences by the Open Inference Protocol count as ModelInfer, with the same labels."""
+    body = {"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}
+    with servers.in_this_process(models_dir) as address:
+        rest = Http(address)
+        assert rest.post("/v2/models/identity/infer", body)[0] == 200
+        assert rest.post("/v2/models/identity/infer", {"inputs": []})[0] == 400
+        assert rest.post("/v2/models/nope/infer", body)[0] == 404
+        page = scrape(address)
+
+    labels = {"model_name": "identity", "API": "ModelInfer", "entrypoint": "REST"}
+    assert page.value(f"{TFS}request_latency_count", **labels) == 1
+    labels["status"] = "INVALID_ARGUMENT"
+    assert page.value("onnx_serving_failures_total", **labels) == 1
+    assert page.value(f"{TFS}request_count", model_name=UNKNOWN_MODEL, status="NOT_FOUND") == 1
+
+
+@example(limits=[1.0, 2.0], values=[1.0, 2.0])
+@given(
+    limits=st.lists(st.floats(-100, 100), unique=True).map(sorted),
+    values=st.lists(st.floats(-200, 200)),
+)
+def test_a_histogram_counts_values_up_to_each_limit(limits, values):
+    """Cumulative counts equal counting by hand; a value on a limit belongs below it."""
+    histogram = Histogram(limits)
+    for value in values:
+        histogram.observe(value)
+
+    ordered = sorted(values)
+    expected = [bisect.bisect_right(ordered, limit) for limit in limits]
+    assert histogram.cumulative() == [*expected, len(values)]
+    assert histogram.total == pytest.approx(sum(values))
+    assert histogram.count == len(values)
+
+
+def test_exponential_limits():
+    """The first is the scale, and each is the one before times the growth."""
+    assert exponential_limits(1, 2, 5) == (1, 2, 4, 8, 16)
+
+
+def test_label_values_are_escaped(tmp_path):
+    """A model folder may have any name; the page stays readable."""
+    name = 'a "b" \\ c'
+    tiny_models.identity(tmp_path, name)
+    with servers.in_this_process(tmp_path) as address:
+        page = scrape(address)
+
+    assert page.value(f"{TFS}request_count", model_name=name, status="OK") == 0
+
+
+def timed(channel: grpc.Channel, metadata: list[tuple[str, str]]) -> dict[str, str]:
+    request = predict_request("identity", {"x": ROW}).SerializeToString()
+    call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+    _, answered = call.with_call(request, timeout=10, metadata=metadata)
+    return dict(answered.trailing_metadata())
+
+
+@pytest.mark.parametrize("front", ["asgi", "grpcio"])
+def test_grpc_calls_are_told_their_times_on_request(models_dir, front):
+    """The stages, in milliseconds, add up to no more than the total; others are told nothing."""
+    with (
+        servers.in_this_process(models_dir, front=front) as address,
+        grpc.insecure_channel(address) as channel,
+    ):
+        trailers = timed(channel, [("x-server-timing", "1")])
+        without = [timed(channel, []), timed(channel, [("x-server-timing", "0")])]
+
+    header = trailers["server-timing"]
+    match = re.fullmatch(r"queue;dur=(\S+), compute;dur=(\S+), total;dur=(\S+)", header)
+    queue, compute, total = map(float, match.groups())
+    assert queue >= 0
+    assert compute > 0
+    assert queue + compute <= total + 0.002  # each is rounded to microseconds
+    assert not any("server-timing" in answered for answered in without)
+
+
+def test_calls_at_the_same_time_are_told_their_own_times(models_dir):
+    """A call that asks does not make its neighbours answer, nor the other way round."""
+    request = predict_request("identity", {"x": ROW}).SerializeToString()
+    with (
+        servers.in_this_process(models_dir) as address,
+        grpc.insecure_channel(address) as channel,
+    ):
+        predict = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+        futures = [
+            predict.future(request, timeout=30, metadata=[("x-server-timing", str(number % 2))])
+            for number in range(200)
+        ]
+        told = ["server-timing" in dict(future.trailing_metadata()) for future in futures]
+
+    assert told == [bool(number % 2) for number in range(200)]
+
+
+def test_a_large_request_has_one_set_of_times(models_dir):
+    """One that is run in parts is told from its first wait to its last run."""
+    request = predict_request("identity", {"x": np.ones((100, 3), np.float32)})
+    with (
+        servers.in_this_process(models_dir, max_batch_size=8) as address,
+        grpc.insecure_channel(address) as channel,
+    ):
+        call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+        _, answered = call.with_call(
+            request.SerializeToString(), timeout=10, metadata=[("x-server-timing", "1")]
+        )
+
+    header = dict(answered.trailing_metadata())["server-timing"]
+    queue, compute, total = (float(part.split("=")[1]) for part in header.split(", "))
+    assert compute > 0
+    assert queue + compute <= total + 0.002
+
+
+@pytest.mark.parametrize("front", ["asgi", "grpcio"])
+def test_failed_grpc_calls_carry_their_request_id(models_dir, front):
+    """The caller's id comes back in the metadata of the error, or a new one."""
+    with (
+        servers.in_this_process(models_dir, front=front) as address,
+        grpc.insecure_channel(address) as channel,
+    ):
+        call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
+        answered = []
+        for metadata in ([("x-request-id", "mine")], []):
+            with pytest.raises(grpc.RpcError) as caught:
+                call(b"", timeout=10, metadata=metadata)
+            error = caught.value
+            both = [*error.initial_metadata(), *error.trailing_metadata()]
+            answered.append(dict(both)["x-request-id"])
+
+    assert answered[0] == "mine"
+    assert re.fullmatch("[0-9a-f]{32}", answered[1])

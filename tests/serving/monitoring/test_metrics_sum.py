@@ -1,0 +1,90 @@
+import json
+
+from prometheus_client import Metric
+
+from serving.monitoring import metrics_sum
+from serving.monitoring.metrics_sum import MetricsSum
+
+
+def counter(value: float, **labels: str) -> Metric:
+    metric = Metric("requests", "Requests.", "counter")
+    metric.add_sample("requests", labels, value)
+    return metric
+
+
+def gauge(name: str, value: float, **labels: str) -> Metric:
+    metric = Metric(name, "State.", "gauge")
+    metric.add_sample(name, labels, value)
+    return metric
+
+
+def values(total: MetricsSum) -> dict:
+    return {
+        (sample.name, *sample.labels.values()): sample.value
+        for metric in total.total()
+        for sample in metric.samples
+    }
+
+
+def test_counts_add_up():
+    """A series is the sum over the processes that have it."""
+    total = MetricsSum()
+    total.heard(1, [counter(3, model="a")])
+    total.heard(2, [counter(4, model="a")])
+    total.heard(1, [counter(5, model="a"), gauge("in_flight", 2)])
+
+    assert values(total) == {("requests", "a"): 9, ("in_flight",): 2}
+
+
+def test_what_is_true_of_all_is_not_added_up():
+    """Two workers with a version make no two versions, and the server began with the first."""
+    total = MetricsSum()
+    for process in (1, 2):
+        total.heard(
+            process,
+            [
+                gauge("onnx_serving_build_info", 1, version="1"),
+                gauge("onnx_serving_model_state", 1, state="AVAILABLE"),
+                gauge("process_start_time_seconds", 100 + process),
+            ],
+        )
+
+    assert set(values(total).values()) == {1, 101}
+
+
+def test_a_sum_does_not_fall_when_a_process_dies():
+    """Its counts stay, its state does not, and its successor begins on top."""
+    total = MetricsSum()
+    for process in (1, 2):
+        total.heard(process, [counter(10, model="a"), gauge("in_flight", 1)])
+    total.ended(1)
+    after_death = values(total)
+    total.heard(1, [counter(1, model="a"), gauge("in_flight", 1)])
+
+    assert after_death == {("requests", "a"): 20, ("in_flight",): 1}
+    assert values(total) == {("requests", "a"): 21, ("in_flight",): 2}
+
+
+def test_series_end_with_their_model():
+    """What a dead process counted for a model that is gone since does not come back with it."""
+    total = MetricsSum()
+    for process in (1, 2):
+        total.heard(process, [counter(10, model="a")])
+    total.ended(1)
+    total.heard(2, [])
+    gone = values(total)
+    total.heard(2, [counter(1, model="a")])
+
+    assert gone == {}
+    assert values(total) == {("requests", "a"): 1}
+
+
+def test_metrics_survive_json():
+    """Names, labels, values and their order come back as they were."""
+    metric = Metric("seconds", 'Text with "quotes".', "histogram")
+    metric.add_sample("seconds_bucket", {"le": "+Inf"}, 3)
+    metric.add_sample("seconds_sum", {}, 0.25)
+
+    (read,) = metrics_sum.from_json(json.loads(json.dumps(metrics_sum.to_json([metric]))))
+
+    assert read == metric

@@ -1,0 +1,433 @@
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.client import HTTPConnection
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import grpc
+import numpy as np
+import pytest
+import servers
+from grpc_health.v1 import health_pb2
+from opentelemetry import trace
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
+    ExportTraceServiceRequest,
+    ExportTraceServiceResponse,
+)
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+from rest_client import Http
+
+from serving.client import PredictClient, PredictError, predict_request
+from serving.errors import ConfigError
+from serving.monitoring import tracer_provider
+from serving.protos import kserve_pb2
+from serving.protos.tensorflow_serving_pb2 import MultiInferenceRequest
+
+ROW = np.ones((1, 3), np.float32)
+ONE = {"instances": [[1, 2, 3]]}
+PREDICT = "tensorflow.serving.PredictionService/Predict"
+REST_PREDICT = "POST /v1/models/{name}[/versions/{version}|/labels/{label}]:predict"
+TRACE_ID = 0x0AF7651916CD43DD8448EB211C80319C
+PARENT = f"00-{TRACE_ID:032x}-b7ad6b7169203331-01"
+UNSAMPLED = f"00-{TRACE_ID:032x}-b7ad6b7169203331-00"
+IDENTITY = {
+    "onnx_serving.model_name": "identity",
+    "onnx_serving.model_version": "1",
+    "onnx_serving.signature_name": "serving_default",
+}
+
+
+@pytest.fixture(scope="module")
+def exporter() -> InMemorySpanExporter:
+    """Gets the spans of every server of this process that traces."""
+    exporter = InMemorySpanExporter()
+    provider = TracerProvider(shutdown_on_exit=False)
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    trace.set_tracer_provider(provider)
+    return exporter
+
+
+@pytest.fixture(scope="module", params=["asgi", "grpcio"])
+def front(request) -> str:
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def rest_address() -> str:
+    """Where the server answers REST."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return f"127.0.0.1:{free.getsockname()[1]}"
+
+
+@pytest.fixture(scope="module")
+def address(models_dir, exporter, front, rest_address) -> Iterator[str]:
+    """A server that traces, with each front."""
+    rest_port = int(rest_address.rpartition(":")[2])
+    settings = {"front": front, "rest_api_port": rest_port, "enable_tracing": True}
+    with servers.in_this_process(models_dir, **settings) as address:
+        yield address
+
+
+@pytest.fixture
+def spans(address, exporter) -> InMemorySpanExporter:
+    """The exporter, empty."""
+    exporter.clear()
+    return exporter
+
+
+def server_span(spans: InMemorySpanExporter) -> ReadableSpan:
+    (span,) = [span for span in spans.get_finished_spans() if span.kind is SpanKind.SERVER]
+    return span
+
+
+def stages(spans: InMemorySpanExporter, parent: ReadableSpan) -> dict[str, ReadableSpan]:
+    finished = [span for span in spans.get_finished_spans() if span.kind is SpanKind.INTERNAL]
+    assert all(span.parent == parent.context for span in finished)
+    return {span.name: span for span in finished}
+
+
+def assert_stages_lie_within(spans: InMemorySpanExporter, parent: ReadableSpan) -> None:
+    found = stages(spans, parent)
+    assert list(found) == ["queue", "compute"]
+    queue, compute = found["queue"], found["compute"]
+    margin = 100_000  # nanoseconds: the stages were timed by another clock
+    assert parent.start_time - margin <= queue.start_time <= queue.end_time
+    assert queue.end_time == compute.start_time
+    assert compute.start_time < compute.end_time <= parent.end_time + margin
+
+
+def call(address: str, method: str, request: object, **metadata: str) -> bytes:
+    with grpc.insecure_channel(address) as channel:
+        ask = channel.unary_unary(f"/{method}")
+        named = [(name.replace("_", "-"), value) for name, value in metadata.items()]
+        return ask(request.SerializeToString(), timeout=10, metadata=named)
+
+
+def test_a_grpc_call_is_a_span_with_its_stages(address, spans):
+    """Named and described by the conventions; its wait and its run lie inside of it."""
+    call(address, PREDICT, predict_request("identity", {"x": ROW}))
+
+    span = server_span(spans)
+    assert span.name == PREDICT
+    assert span.parent is None
+    assert span.status.status_code is StatusCode.UNSET
+    assert span.instrumentation_scope.name == "serving"
+    assert dict(span.attributes) == IDENTITY | {
+        "rpc.system": "grpc",
+        "rpc.service": "tensorflow.serving.PredictionService",
+        "rpc.method": "Predict",
+        "rpc.grpc.status_code": 0,
+    }
+    assert_stages_lie_within(spans, span)
+
+
+def test_a_rest_request_is_a_span_with_its_stages(address, rest_address, spans):
+    """Named by its route, so that there is one name for all models and versions."""
+    status, _ = Http(rest_address).post("/v1/models/identity/versions/1:predict", ONE)
+
+    span = server_span(spans)
+    assert status == 200
+    assert span.name == REST_PREDICT
+    assert dict(span.attributes) == IDENTITY | {
+        "http.request.method": "POST",
+        "http.route": REST_PREDICT.removeprefix("POST "),
+        "http.response.status_code": 200,
+    }
+    assert_stages_lie_within(spans, span)
+
+
+def test_kserve_calls_are_spans_too(address, rest_address, spans):
+    """Over gRPC and over REST, with the model that answered."""
+    tensor = {"name": "x", "shape": [1, 3], "datatype": "FP32"}
+    request = kserve_pb2.ModelInferRequest(model_name="identity")
+    request.inputs.add(**tensor).contents.fp32_contents.extend([1, 2, 3])
+    call(address, "inference.GRPCInferenceService/ModelInfer", request)
+    over_grpc = server_span(spans)
+    spans.clear()
+    body = {"inputs": [tensor | {"data": [1, 2, 3]}]}
+    Http(rest_address).post("/v2/models/identity/infer", body)
+    over_rest = server_span(spans)
+
+    assert over_grpc.name == "inference.GRPCInferenceService/ModelInfer"
+    assert over_rest.name == "POST /v2/models/{name}[/versions/{version}]/infer"
+    assert over_grpc.attributes.items() >= IDENTITY.items()
+    assert over_rest.attributes.items() >= IDENTITY.items()
+
+
+@pytest.mark.parametrize("protocol", ["grpc", "rest"])
+def test_the_callers_span_is_the_parent(address, rest_address, spans, protocol):
+    """`traceparent` in the metadata or headers joins the caller's trace."""
+    if protocol == "grpc":
+        call(address, PREDICT, predict_request("identity", {"x": ROW}), traceparent=PARENT)
+    else:
+        Http(rest_address).post("/v1/models/identity:predict", ONE, traceparent=PARENT)
+
+    span = server_span(spans)
+    assert span.context.trace_id == TRACE_ID
+    assert span.parent.span_id == 0xB7AD6B7169203331
+    assert span.parent.is_remote
+    assert stages(spans, span)["compute"].context.trace_id == TRACE_ID
+
+
+def test_the_caller_decides_on_sampling(address, spans):
+    """By the SDK's default sampler, a call of a trace that is not recorded is not recorded."""
+    call(address, PREDICT, predict_request("identity", {"x": ROW}), traceparent=UNSAMPLED)
+
+    assert spans.get_finished_spans() == ()
+
+
+def test_the_callers_fault_is_no_error_of_the_server(address, rest_address, spans):
+    """The status and the reason are there; the span's own status stays unset."""
+    with pytest.raises(grpc.RpcError):
+        call(address, PREDICT, predict_request("nope", {"x": ROW}, version=7))
+    over_grpc = server_span(spans)
+    spans.clear()
+    Http(rest_address).post("/v1/models/nope/versions/7:predict", ONE)
+    over_rest = server_span(spans)
+
+    assert over_grpc.attributes["rpc.grpc.status_code"] == 5
+    assert over_rest.attributes["http.response.status_code"] == 404
+    for span in (over_grpc, over_rest):
+        assert span.status.status_code is StatusCode.UNSET
+        assert span.attributes["onnx_serving.model_name"] == "nope"
+        assert span.attributes["onnx_serving.model_version"] == "7"
+        (event,) = span.events
+        assert event.name == "exception"
+        assert event.attributes["exception.message"].startswith("Servable not found")
+
+
+def test_a_fault_of_the_model_is_an_error(address, rest_address, spans):
+    """The span says so, and still knows how long the call waited and ran."""
+    with PredictClient(address) as client, pytest.raises(PredictError):
+        client.predict("fragile", {"shape": np.array([7], np.int64)})
+    over_grpc = server_span(spans)
+    assert_stages_lie_within(spans, over_grpc)
+    spans.clear()
+    Http(rest_address).post("/v1/models/fragile:predict", {"inputs": [7]})
+    over_rest = server_span(spans)
+
+    assert over_grpc.attributes["rpc.grpc.status_code"] == 13
+    assert over_rest.attributes["http.response.status_code"] == 500
+    for span in (over_grpc, over_rest):
+        assert span.status.status_code is StatusCode.ERROR
+        assert span.attributes["error.type"] == "INTERNAL"
+        assert span.attributes["onnx_serving.model_name"] == "fragile"
+
+
+def test_a_call_of_several_tasks_is_named_by_the_first(address, spans):
+    """MultiInference has a model in each task, all of them the same."""
+    request = MultiInferenceRequest()
+    request.tasks.add().model_spec.name = "brightness"
+    with pytest.raises(grpc.RpcError):
+        call(address, "tensorflow.serving.PredictionService/MultiInference", request)
+
+    assert server_span(spans).attributes["onnx_serving.model_name"] == "brightness"
+
+
+def test_a_call_that_is_given_up_has_waited(models_dir, exporter):
+    """One that no worker took within its time has a queue span and no run."""
+    settings = {"rest_api_timeout_in_ms": 50, "batch_timeout_micros": 1_000_000}
+    with servers.in_this_process(models_dir, enable_tracing=True, **settings) as address:
+        exporter.clear()
+        status, _ = Http(address).post("/v1/models/identity:predict", ONE)
+
+    span = server_span(exporter)
+    assert status == 504
+    assert span.attributes["error.type"] == "DEADLINE_EXCEEDED"
+    assert list(stages(exporter, span)) == ["queue"]
+
+
+def test_health_checks_and_metrics_are_not_traced(address, rest_address, spans):
+    """Neither those of gRPC nor those of REST, whichever API they belong to."""
+    service = "inference.GRPCInferenceService"
+    call(address, "grpc.health.v1.Health/Check", health_pb2.HealthCheckRequest())
+    call(address, f"{service}/ServerLive", kserve_pb2.ServerLiveRequest())
+    call(address, f"{service}/ServerReady", kserve_pb2.ServerReadyRequest())
+    call(address, f"{service}/ModelReady", kserve_pb2.ModelReadyRequest(name="identity"))
+    paths = ("/healthz", "/readyz", "/monitoring/prometheus/metrics", "/v2/health/live")
+    paths += ("/v2/health/ready", "/v2/models/identity/ready")
+    statuses = [Http(rest_address).ask("GET", path)[0] for path in paths]
+
+    assert statuses == [200] * len(paths)
+    assert spans.get_finished_spans() == ()
+
+
+def test_other_calls_have_spans_without_stages(address, rest_address, spans):
+    """Looking something up runs no model."""
+    Http(rest_address).get("/v1/models/identity/metadata")
+    request = kserve_pb2.ModelMetadataRequest(name="identity", version="1")
+    call(address, "inference.GRPCInferenceService/ModelMetadata", request)
+
+    over_rest, over_grpc = spans.get_finished_spans()
+    assert over_rest.name == ("GET /v1/models/{name}[/versions/{version}|/labels/{label}]/metadata")
+    assert over_rest.attributes["onnx_serving.model_name"] == "identity"
+    assert over_grpc.attributes["onnx_serving.model_version"] == "1"
+
+
+def test_requests_of_one_connection_keep_their_own_times(address, rest_address, spans):
+    """A request that asked for its times leaves none to the next; both are told and traced."""
+    connection = HTTPConnection(rest_address, timeout=30)
+    told = []
+    for headers in ({"x-server-timing": "1"}, {}):
+        connection.request(
+            "POST", "/v1/models/identity:predict", b'{"instances":[[1,2,3]]}', headers
+        )
+        response = connection.getresponse()
+        response.read()
+        told.append(response.getheader("server-timing") is not None)
+    connection.close()
+
+    assert told == [True, False]
+    finished = spans.get_finished_spans()
+    assert [span.name for span in finished] == ["queue", "compute", REST_PREDICT] * 2
+    for number in (0, 3):
+        queue, _, span = finished[number : number + 3]
+        assert queue.parent == span.context
+        assert queue.start_time >= span.start_time - 100_000
+
+
+@contextmanager
+def collector() -> Iterator[tuple[str, list[ExportTraceServiceRequest]]]:
+    """An OTLP collector over HTTP: its address, and what it was sent."""
+    received: list[ExportTraceServiceRequest] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = self.rfile.read(int(self.headers["content-length"]))
+            received.append(ExportTraceServiceRequest.FromString(body))
+            answer = ExportTraceServiceResponse().SerializeToString()
+            self.send_response(200)
+            self.send_header("content-type", "application/x-protobuf")
+            self.send_header("content-length", str(len(answer)))
+            self.end_headers()
+            self.wfile.write(answer)
+
+        def log_message(self, *_: object) -> None:
+            """Quiet."""
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", received
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.mark.parametrize(
+    ("variables", "name"),
+    [
+        ({}, "onnx-serving"),
+        ({"OTEL_SERVICE_NAME": "mine"}, "mine"),
+        ({"OTEL_RESOURCE_ATTRIBUTES": "service.name=mine"}, "mine"),
+    ],
+)
+def test_the_last_spans_are_exported_before_the_end(models_dir, variables, name):
+    """SIGTERM sends what waits for the next batch, to where the OTEL_* variables say."""
+    with collector() as (endpoint, received):
+        variables = variables | {
+            "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
+            "OTEL_BSP_SCHEDULE_DELAY": "600000",
+        }
+        flags = ("--models_dir", str(models_dir), "--port", "0", "--enable_tracing")
+        with servers.as_process(*flags, **variables) as server:
+            port = server.wait_for(r"listening on \S+:(\d+)")[1]
+            server.wait_for("ready: ")
+            with PredictClient(f"127.0.0.1:{port}") as client:
+                client.predict("identity", {"x": ROW})
+            before = len(received)
+            code = server.terminate()
+
+    assert (code, before) == (0, 0)
+    (resource,) = received[0].resource_spans
+    attributes = {pair.key: pair.value.string_value for pair in resource.resource.attributes}
+    assert attributes["service.name"] == name
+    names = [span.name for scope in resource.scope_spans for span in scope.spans]
+    assert names == ["queue", "compute", PREDICT]
+
+
+def test_a_collector_that_hangs_does_not_keep_the_server(models_dir):
+    """The export has what is left of the drain; then the server ends, and says what is lost."""
+    with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as silent:  # accepts, never answers
+        endpoint = f"http://127.0.0.1:{silent.server_port}"
+        flags = ("--models_dir", str(models_dir), "--port", "0", "--drain_seconds", "1")
+        variables = {"OTEL_EXPORTER_OTLP_ENDPOINT": endpoint, "OTEL_EXPORTER_OTLP_TIMEOUT": "60"}
+        with servers.as_process(*flags, "--enable_tracing", **variables) as server:
+            port = server.wait_for(r"listening on \S+:(\d+)")[1]
+            server.wait_for("ready: ")
+            with PredictClient(f"127.0.0.1:{port}") as client:
+                client.predict("identity", {"x": ROW})
+            code = server.terminate()
+
+    assert code == 0
+    assert any("traces are lost" in line for line in server.log)
+
+
+def run_python(code: str, *arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-c", code, *arguments]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_without_the_extra_the_start_stops_with_one_line(models_dir):
+    """The line names the extra."""
+    code = (
+        "import sys; sys.modules['opentelemetry'] = None\nfrom serving.__main__ import main; main()"
+    )
+    ended = run_python(code, "--models_dir", str(models_dir), "--port", "0", "--enable_tracing")
+
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1] == (
+        "error: --enable_tracing is given, but OpenTelemetry is not installed; install "
+        "onnx-serving[otel] beside the server, or leave the flag out"
+    )
+    assert "Traceback" not in ended.stderr
+
+
+def test_off_imports_nothing(models_dir):
+    """A server without the flag has no module of OpenTelemetry, and its own handlers."""
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from serving.settings.config import ServerConfig\n"
+        "from serving.server import ModelServer\n"
+        "ModelServer(ServerConfig(models_dir=Path(sys.argv[1])))\n"
+        "names = ('opentelemetry', 'serving.monitoring.tracing')\n"
+        "print([name for name in sys.modules if name.startswith(names)])"
+    )
+    ended = run_python(code, str(models_dir))
+
+    assert ended.stdout == "[]\n"
+
+
+def test_exporters_are_chosen_as_opentelemetry_does(monkeypatch):
+    """By name or, for OTLP, by protocol; `none` is none."""
+    assert tracer_provider.processors_of("none") == []
+    for value in ("otlp", "otlp_proto_http", "none, otlp"):
+        (processor,) = tracer_provider.processors_of(value)
+        assert type(processor.span_exporter).__name__ == "OTLPSpanExporter"
+        processor.shutdown()
+
+
+@pytest.mark.parametrize(
+    ("exporters", "variables", "message"),
+    [
+        ("jaeger", {}, "ask for the exporter 'jaeger', expected none or one .* otlp_proto_http"),
+        ("otlp", {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, "the exporter 'http/json'"),
+        ("otlp", {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"}, "'otlp_proto_grpc'"),
+        ("otlp", {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "0"}, "cannot be set up from the OTEL_"),
+    ],
+)
+def test_variables_that_do_not_work_are_told(monkeypatch, exporters, variables, message):
+    """The message names the exporter and what there is."""
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(ConfigError, match=message):
+        tracer_provider.processors_of(exporters)

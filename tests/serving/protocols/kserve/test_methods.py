@@ -1,0 +1,463 @@
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import asynccontextmanager
+from functools import partial
+from pathlib import Path
+
+import grpc
+import numpy as np
+import pytest
+import tiny_models
+
+from serving.engine.batcher import BatchingConfig
+from serving.engine.manager import Manager, ManagerConfig
+from serving.engine.runtime import RuntimeConfig
+from serving.engine.servable import Servable
+from serving.errors import DeadlineExceeded
+from serving.inference.predictor import Predictor
+from serving.protocols.kserve import tensor_bytes
+from serving.protocols.kserve.methods import KServe
+from serving.protocols.kserve.operations import InferenceService
+from serving.protos import kserve_pb2
+from serving.protos.kserve_pb2 import InferParameter, ModelInferRequest, ModelInferResponse
+from serving.repository.model_config import ModelConfig
+from serving.transport.method_table import Call
+
+SERVICE = "/inference.GRPCInferenceService/"
+ELEMENTS = {
+    "BOOL": [True, False],
+    "UINT8": [0, 255],
+    "UINT16": [0, 65535],
+    "UINT32": [0, 2**32 - 1],
+    "UINT64": [0, 2**64 - 1],
+    "INT8": [-128, 127],
+    "INT16": [-(2**15), 2**15 - 1],
+    "INT32": [-(2**31), 2**31 - 1],
+    "INT64": [-(2**63), 2**63 - 1],
+    "FP16": [0.5, -65504.0],
+    "FP32": [0.1, -0.0],
+    "FP64": [0.1, 1e300],
+    "BYTES": ["grün".encode(), b""],
+}
+
+
+class Stub:
+    """The protocol's methods on a channel, with this project's messages."""
+
+    def __init__(self, channel: grpc.Channel) -> None:
+        self._channel = channel
+
+    def call(self, method: str, **fields: object):
+        """The answer to a request with these fields."""
+        return self.send(method, getattr(kserve_pb2, f"{method}Request")(**fields))
+
+    def send(self, method: str, request):
+        """The answer to a request."""
+        response = getattr(kserve_pb2, f"{method}Response")
+        call = self._channel.unary_unary(
+            SERVICE + method, lambda message: message.SerializeToString(), response.FromString
+        )
+        return call(request, timeout=10)
+
+    def refusal(self, method: str, request) -> tuple[str, str]:
+        """Code and message of the error that a request is answered with."""
+        with pytest.raises(grpc.RpcError) as caught:
+            self.send(method, request)
+        return caught.value.code().name, caught.value.details()
+
+
+@pytest.fixture(scope="module")
+def own_target(tmp_path_factory, running_server) -> Iterator[str]:
+    """A server with a model for each datatype, and one with two versions and two signatures."""
+    folder = tmp_path_factory.mktemp("kserve_models")
+    for datatype in tiny_models.ECHO_TYPES:
+        tiny_models.echo(folder, datatype)
+    for _ in range(2):
+        tiny_models.calculator(folder)
+    with running_server(folder) as address:
+        yield address
+
+
+@pytest.fixture
+def stub(target) -> Iterator[Stub]:
+    with grpc.insecure_channel(target) as channel:
+        yield Stub(channel)
+
+
+@pytest.fixture
+def own_stub(own_target) -> Iterator[Stub]:
+    with grpc.insecure_channel(own_target) as channel:
+        yield Stub(channel)
+
+
+def infer_request(model: str, *arrays: np.ndarray, names="x", raw=True, **fields):
+    """A ModelInfer request with its inputs named by single letters."""
+    request = ModelInferRequest(model_name=model, **fields)
+    for name, array in zip(names, arrays, strict=True):
+        datatype = {"O": "BYTES"}.get(array.dtype.kind) or next(
+            known
+            for known in ELEMENTS
+            if known != "BYTES" and tensor_bytes.to_data_type(known).numpy == array.dtype
+        )
+        tensor = request.inputs.add(name=name, datatype=datatype, shape=array.shape)
+        if raw:
+            request.raw_input_contents.append(tensor_bytes.encode_raw(array))
+        else:
+            tensor_bytes.encode_contents(array, tensor.contents)
+    return request
+
+
+def raw_answers(response: ModelInferResponse) -> dict[str, np.ndarray]:
+    assert not any(output.HasField("contents") for output in response.outputs)
+    return {
+        output.name: tensor_bytes.decode_raw(output.datatype, output.shape, content)
+        for output, content in zip(response.outputs, response.raw_output_contents, strict=True)
+    }
+
+
+def typed_answers(response: ModelInferResponse) -> dict[str, np.ndarray]:
+    assert not response.raw_output_contents
+    return {
+        output.name: tensor_bytes.decode_contents(output.datatype, output.shape, output.contents)
+        for output in response.outputs
+    }
+
+
+X = np.array([[1, 2, 3]], np.float32)
+
+
+def test_live_and_ready(stub):
+    """A started server is alive and ready."""
+    assert stub.call("ServerLive").live
+    assert stub.call("ServerReady").ready
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "ready"),
+    [("identity", "", True), ("identity", "1", True), ("identity", "2", False), ("no", "", False)],
+)
+def test_a_model_is_ready_if_it_can_answer(stub, name, version, ready):
+    """What is not served is not ready, which is no error, as with Triton."""
+    assert stub.call("ModelReady", name=name, version=version).ready is ready
+
+
+def test_server_metadata(stub):
+    """Name, release and the one extension there is."""
+    response = stub.call("ServerMetadata")
+
+    assert response.name == "onnx-serving"
+    assert response.version.split(".")[0].isdigit()
+    assert response.extensions == ["binary_tensor_data"]
+
+
+def test_model_metadata(stub):
+    """Names, datatypes and shapes of serving_default; -1 is the batch."""
+    response = stub.call("ModelMetadata", name="brightness")
+
+    described = [
+        (tensor.name, tensor.datatype, list(tensor.shape))
+        for tensor in (*response.inputs, *response.outputs)
+    ]
+    assert (response.name, response.versions) == ("brightness", ["1"])
+    assert response.platform == "onnxruntime_onnx"
+    assert {name: value.string_param for name, value in response.parameters.items()} == {
+        "execution_provider": "CPUExecutionProvider",
+        "precision": "fp32",
+    }
+    assert described == [
+        ("images", "UINT8", [-1, 32, 32, 3]),
+        ("probabilities", "FP32", [-1, 2]),
+        ("classes", "INT64", [-1]),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "answer"),
+    [
+        ("nope", "", ("NOT_FOUND", "Servable not found for request: Latest(nope)")),
+        ("add", "7", ("NOT_FOUND", "Servable not found for request: Specific(add, 7)")),
+        ("add", "latest", ("INVALID_ARGUMENT", "model version is 'latest', expected a number")),
+        ("add", "-1", ("INVALID_ARGUMENT", "model version is '-1'")),
+        ("add", "9" * 5000, ("INVALID_ARGUMENT", "model version is '999")),
+    ],
+)
+@pytest.mark.parametrize("method", ["ModelMetadata", "ModelInfer"])
+def test_unknown_models_and_versions_are_refused(stub, method, name, version, answer):
+    """Metadata and inference answer alike."""
+    request = (
+        kserve_pb2.ModelMetadataRequest(name=name, version=version)
+        if method == "ModelMetadata"
+        else infer_request(name, X, model_version=version)
+    )
+
+    code, message = stub.refusal(method, request)
+
+    assert code == answer[0]
+    assert message.startswith(answer[1])
+
+
+@pytest.mark.parametrize(
+    ("datatype", "raw"),
+    [
+        (datatype, raw)
+        for datatype in ELEMENTS
+        for raw in (True, False)
+        if raw or datatype != "FP16"  # FP16 has no typed form
+    ],
+)
+def test_every_datatype_is_answered_as_it_was_asked(own_stub, datatype, raw):
+    """Raw requests get raw answers, typed ones typed answers; values come back exactly."""
+    dtype = tensor_bytes.to_data_type(datatype).numpy
+    array = np.array([ELEMENTS[datatype], ELEMENTS[datatype][::-1]], dtype)
+
+    response = own_stub.send("ModelInfer", infer_request(f"echo_{datatype}", array, raw=raw))
+
+    answer = (raw_answers if raw else typed_answers)(response)["y"]
+    assert response.outputs[0].datatype == datatype
+    assert answer.dtype == dtype
+    assert answer.tolist() == array.tolist()
+
+
+def test_strings_that_are_no_text_are_refused(own_stub):
+    """ONNX strings are UTF-8: other bytes are the caller's mistake, not altered silently."""
+    array = np.array([[b"\xff", b""]], dtype=object)
+
+    code, message = own_stub.refusal("ModelInfer", infer_request("echo_BYTES", array))
+
+    assert code == "INVALID_ARGUMENT"
+    assert message.startswith("tensor x has a string that is not UTF-8, as ONNX strings are")
+
+
+def test_real_images_in_both_forms_get_predicts_answer(stub, client, sample_images):
+    """PredictClient, raw and typed contents agree bit for bit."""
+    expected = client.predict("brightness", {"images": sample_images})
+    answers = []
+    for raw, read in ((True, raw_answers), (False, typed_answers)):
+        request = infer_request("brightness", sample_images, names=["images"], raw=raw)
+
+        answers.append(read(stub.send("ModelInfer", request)))
+
+    for answer in answers:
+        assert answer.keys() == expected.keys()
+        for name, array in expected.items():
+            assert answer[name].dtype == array.dtype
+            np.testing.assert_array_equal(answer[name], array)
+
+
+def test_the_response_says_who_answered(own_stub):
+    """The id comes back, and the version that the empty one stood for."""
+    request = infer_request("calculator", np.array([5]), id="request 7")
+
+    response = own_stub.send("ModelInfer", request)
+
+    assert response.id == "request 7"
+    assert (response.model_name, response.model_version) == ("calculator", "2")
+
+
+def test_the_parameter_signature_name_picks_a_signature(own_stub):
+    """Without it serving_default runs."""
+    request = infer_request("calculator", np.array([5]))
+    doubled = raw_answers(own_stub.send("ModelInfer", request))
+    request.parameters["signature_name"].string_param = "square"
+
+    squared = raw_answers(own_stub.send("ModelInfer", request))
+
+    assert (doubled["y"].tolist(), squared["y"].tolist()) == ([10], [25])
+
+
+def test_outputs_asked_for_come_in_that_order(stub):
+    """The list of outputs is a filter and an order."""
+    request = infer_request("add", np.array([5]), np.array([3]), names="ab")
+    for name in ("difference", "sum"):
+        request.outputs.add(name=name)
+    both = raw_answers(stub.send("ModelInfer", request))
+    del request.outputs[1]
+
+    one = raw_answers(stub.send("ModelInfer", request))
+
+    assert list(both) == ["difference", "sum"]
+    assert list(one) == ["difference"]
+    assert (both["difference"].tolist(), both["sum"].tolist()) == ([2], [8])
+
+
+def _change(change):
+    """A request for the identity model with one thing changed."""
+    request = infer_request("identity", X)
+    change(request)
+    return request
+
+
+def _shared_memory(request):
+    request.inputs[0].parameters["shared_memory_region"].string_param = "region"
+
+
+def _classification(request):
+    request.outputs.add(name="y").parameters["classification"].int64_param = 3
+
+
+def _signature(**choice):
+    def change(request):
+        request.parameters["signature_name"].CopyFrom(InferParameter(**choice))
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "code", "message"),
+    [
+        (
+            lambda request: request.inputs[0].contents.fp32_contents.extend([1, 2, 3]),
+            "INVALID_ARGUMENT",
+            "tensor parsing error: x: contents is given beside raw_input_contents",
+        ),
+        (
+            lambda request: request.raw_input_contents.append(b""),
+            "INVALID_ARGUMENT",
+            "raw_input_contents has 2 entries, expected 1, one for each input",
+        ),
+        (
+            lambda request: request.raw_input_contents.__setitem__(0, bytes(11)),
+            "INVALID_ARGUMENT",
+            "tensor parsing error: x: raw content has 11 bytes, expected 12 for shape (1, 3)",
+        ),
+        (
+            lambda request: request.raw_input_contents.pop(),
+            "INVALID_ARGUMENT",
+            "tensor parsing error: x: fp32_contents has 0 elements, expected 3",
+        ),
+        (
+            lambda request: setattr(request.inputs[0], "datatype", "FLOAT"),
+            "INVALID_ARGUMENT",
+            "tensor parsing error: x: datatype 'FLOAT' is unknown; expected one of BOOL",
+        ),
+        (
+            lambda request: setattr(request.inputs[0], "datatype", "INT32"),
+            "INVALID_ARGUMENT",
+            "Expects arg[0] to be float but int32 is provided",
+        ),
+        (
+            lambda request: request.inputs[0].shape.__setitem__(slice(None), [3]),
+            "INVALID_ARGUMENT",
+            'input "x" of identity/1 has shape (3,), expected (-1, 3)',
+        ),
+        (
+            lambda request: setattr(request.inputs[0], "name", "z"),
+            "INVALID_ARGUMENT",
+            "Signature input alias: x(feed name: x) not found in request",
+        ),
+        (
+            lambda request: request.MergeFrom(infer_request("identity", X)),
+            "INVALID_ARGUMENT",
+            'input "x" is given twice',
+        ),
+        (
+            lambda request: request.outputs.add(name="z"),
+            "INVALID_ARGUMENT",
+            "output tensor alias not found in signature: z",
+        ),
+        (
+            lambda request: [request.outputs.add(name="y") for _ in range(2)],
+            "INVALID_ARGUMENT",
+            "duplicate output tensor alias: y",
+        ),
+        (_signature(string_param="train"), "FAILED_PRECONDITION", 'Serving signature key "train"'),
+        (
+            _signature(int64_param=7),
+            "INVALID_ARGUMENT",
+            "parameter signature_name is 7, expected a string",
+        ),
+        (_signature(), "INVALID_ARGUMENT", "parameter signature_name is None, expected a string"),
+        (
+            _shared_memory,
+            "UNIMPLEMENTED",
+            'input "x" has the parameter shared_memory_region, which this server does not support',
+        ),
+        (_classification, "UNIMPLEMENTED", 'output "y" has the parameter classification'),
+        (
+            lambda request: setattr(request, "model_name", ""),
+            "INVALID_ARGUMENT",
+            "ModelSpec has no name specified.",
+        ),
+    ],
+)
+def test_bad_requests_get_a_clear_answer_and_the_server_goes_on(stub, change, code, message):
+    """Each mistake has its gRPC code and a message with both sides; the next request works."""
+    answer = stub.refusal("ModelInfer", _change(change))
+
+    assert answer[0] == code
+    assert answer[1].startswith(message)
+    assert raw_answers(stub.send("ModelInfer", infer_request("identity", X)))["y"].tolist() == [
+        [1, 2, 3]
+    ]
+
+
+def test_an_fp16_answer_is_raw_whatever_the_request(tmp_path, running_server):
+    """A typed request cannot get FP16 typed: the whole answer is raw instead."""
+    tiny_models.cast(tmp_path)
+    request = infer_request("cast", np.array([1.5, -2.0], np.float32), raw=False)
+    with running_server(tmp_path) as address, grpc.insecure_channel(address) as channel:
+        response = Stub(channel).send("ModelInfer", request)
+
+    answer = raw_answers(response)
+    assert answer["half"].dtype == np.float16
+    assert answer["half"].tolist() == answer["same"].tolist() == [1.5, -2.0]
+
+
+@asynccontextmanager
+async def handlers_on(folder: Path, model: str, *, ready: bool = True):
+    """The handlers on a model of their own, called without a transport, and their manager."""
+    models = {model: ModelConfig(name=model, base_path=folder / model)}
+    load = partial(Servable.load, config=RuntimeConfig(), batching=BatchingConfig())
+    manager = Manager(lambda: models, load, ManagerConfig(poll_seconds=0))
+    await manager.start()
+    service = InferenceService(Predictor(manager), manager, is_ready=lambda: ready)
+    try:
+        yield KServe(service), manager
+    finally:
+        await manager.close()
+
+
+async def ask_before_ready(folder: Path) -> list[bool]:
+    async with handlers_on(folder, "identity", ready=False) as (handlers, _):
+        live = await handlers.server_live(kserve_pb2.ServerLiveRequest(), Call())
+        server = await handlers.server_ready(kserve_pb2.ServerReadyRequest(), Call())
+        model = await handlers.model_ready(kserve_pb2.ModelReadyRequest(name="identity"), Call())
+        return [live.live, server.ready, model.ready]
+
+
+def test_nothing_is_ready_before_the_server_is(tmp_path):
+    """While other models load or the server stops, it lives but is not ready, nor is a model."""
+    tiny_models.identity(tmp_path)
+
+    assert asyncio.run(ask_before_ready(tmp_path)) == [True, False, False]
+
+
+async def list_versions_after_an_update(folder: Path) -> list[str]:
+    async with handlers_on(folder, "calculator") as (handlers, manager):
+        tiny_models.calculator(folder)
+        await manager.update()
+        assert [status.version for status in manager.statuses("calculator")] == [2, 1]
+        request = kserve_pb2.ModelMetadataRequest(name="calculator")
+        return list((await handlers.model_metadata(request, Call())).versions)
+
+
+def test_metadata_lists_the_versions_that_can_be_asked_for(tmp_path):
+    """A version that has been unloaded is known, but no longer listed."""
+    tiny_models.calculator(tmp_path)
+
+    assert asyncio.run(list_versions_after_an_update(tmp_path)) == ["2"]
+
+
+async def infer_too_late(folder: Path) -> None:
+    async with handlers_on(folder, "identity") as (handlers, _):
+        late = Call(deadline=time.monotonic() - 1)
+        await handlers.model_infer(infer_request("identity", X), late)
+
+
+def test_a_deadline_reaches_the_queue(tmp_path):
+    """A request whose client has given up is dropped before the model runs, as Predict's are."""
+    tiny_models.identity(tmp_path)
+
+    with pytest.raises(DeadlineExceeded):
+        asyncio.run(infer_too_late(tmp_path))

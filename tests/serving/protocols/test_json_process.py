@@ -1,0 +1,238 @@
+import asyncio
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import servers
+import tiny_models
+from rest_client import Http
+
+from serving.errors import InvalidInput, Unavailable
+from serving.protocols import json_process
+from serving.protocols.json_process import LARGE_BYTES, JsonProcess
+from serving.protocols.kserve import json_tensors
+from serving.protocols.tfs import json_examples, json_predict
+
+LARGE = LARGE_BYTES + 1
+
+
+def run(scenario):
+    """Run a coroutine function on a process that ends with it."""
+
+    async def whole():
+        process = JsonProcess()
+        try:
+            return await scenario(process)
+        finally:
+            await process.close()
+
+    return asyncio.run(whole())
+
+
+def test_only_large_jobs_leave_the_process():
+    """Arguments and results are the same either way."""
+
+    async def scenario(process):
+        small = await process.run(LARGE_BYTES, os.getpid)
+        large = await process.run(LARGE, os.getpid)
+        again = await process.run(LARGE, os.getpid)
+        return small, large, again, await process.run(LARGE, pow, 2, exp=10)
+
+    small, large, again, power = run(scenario)
+
+    assert small == os.getpid()
+    assert large == again != os.getpid()
+    assert power == 1024
+
+
+def test_errors_come_back():
+    """What is wrong with a body is said as ever; of a bug the log gets the traceback."""
+
+    async def scenario(process):
+        with pytest.raises(InvalidInput, match="JSON Parse error"):
+            await process.run(LARGE, json_predict.parse, b"{")
+        with pytest.raises(RuntimeError, match="ValueError: "):
+            await process.run(LARGE, math.sqrt, -1)
+        return await process.run(LARGE, math.sqrt, 4)
+
+    assert run(scenario) == 2
+
+
+def test_a_job_that_kills_the_process_takes_no_other_with_it():
+    """Whoever sent it may try again; the next job gets a new process."""
+
+    async def scenario(process):
+        with pytest.raises(Unavailable, match="has ended; retry"):
+            await process.run(LARGE, os._exit, 1)
+        return await process.run(LARGE, math.sqrt, 4)
+
+    assert run(scenario) == 2
+
+
+def test_a_caller_who_gives_up_leaves_nothing_behind():
+    """The answer that nobody waits for is not the next caller's."""
+
+    async def scenario(process):
+        await process.run(LARGE, math.sqrt, 1)
+        jobs = [asyncio.create_task(process.run(LARGE, math.sqrt, n)) for n in (4, 9, 16)]
+        await asyncio.sleep(0)
+        jobs[0].cancel()  # it runs
+        jobs[1].cancel()  # it waits
+        return await asyncio.gather(*jobs, return_exceptions=True)
+
+    first, second, third = run(scenario)
+
+    assert isinstance(first, asyncio.CancelledError)
+    assert isinstance(second, asyncio.CancelledError)
+    assert third == 4
+
+
+def test_it_ends_with_its_parent():
+    """A server that is killed leaves no process behind."""
+
+    async def scenario(process):
+        pid = await process.run(LARGE, os.getpid)
+        process._streams[1].close()
+        await asyncio.wait_for(process._process.wait(), 30)
+        return pid
+
+    assert not Path(f"/proc/{run(scenario)}").exists()
+
+
+def fail(*_args, **_kwargs):
+    pytest.fail("done in the event loop")
+
+
+ROWS = np.arange(3 * 40_000, dtype=np.float32).reshape(-1, 3) / 8
+KSERVE_INPUT = {"name": "x", "shape": [40_000, 3], "datatype": "FP32"}
+
+
+@pytest.fixture
+def http(tmp_path, monkeypatch):
+    """A server with model `identity` whose own process cannot read or write a body."""
+    tiny_models.identity(tmp_path)
+    with servers.in_this_process(tmp_path) as address:
+        monkeypatch.setattr(json_predict, "parse", fail)
+        monkeypatch.setattr(json_predict.orjson, "dumps", fail)
+        monkeypatch.setattr(json_tensors.json, "loads", fail)
+        monkeypatch.setattr(json_tensors, "encode", fail)
+        yield Http(address)
+
+
+def ask(http: Http, path: str, document: object) -> tuple[int, bytes]:
+    status, _, body = http.ask("POST", path, json.JSONEncoder().encode(document).encode())
+    return status, body
+
+
+def test_large_bodies_of_predict_are_read_and_written_elsewhere(http):
+    """Rows go in and come out as they are."""
+    status, body = ask(http, "/v1/models/identity:predict", {"instances": ROWS.tolist()})
+
+    assert status == 200
+    assert json.JSONDecoder().decode(body.decode())["predictions"] == ROWS.tolist()
+
+
+def test_large_bodies_of_kserve_are_read_and_written_elsewhere(http):
+    """The same over the other protocol."""
+    document = {"inputs": [KSERVE_INPUT | {"data": ROWS.ravel().tolist()}]}
+    status, body = ask(http, "/v2/models/identity/infer", document)
+
+    assert status == 200
+    (output,) = json.JSONDecoder().decode(body.decode())["outputs"]
+    assert output["data"] == ROWS.ravel().tolist()
+    assert output["shape"] == [40_000, 3]
+
+
+WRONG = [*ROWS.tolist(), ["x", 2, 3]]
+
+
+@pytest.mark.parametrize(
+    ("path", "document"),
+    [
+        ("/v1/models/identity:predict", {"instances": WRONG}),
+        ("/v1/models/identity:predict", {"instances": [row[:2] for row in ROWS.tolist()]}),
+        ("/v1/models/identity:predict", {"signature_name": "no", "instances": ROWS.tolist()}),
+        ("/v1/models/identity:predict", "[" * LARGE),
+        ("/v1/models/no:predict", {"instances": ROWS.tolist()}),
+        ("/v1/models/identity:classify", {"examples": [{"x": [1, "a"]}] * 40_000}),
+        ("/v1/models/identity:regress", {"examples": [{"x": 1.5}] * 40_000}),
+        ("/v2/models/identity/infer", {"inputs": [KSERVE_INPUT | {"data": WRONG}]}),
+        ("/v2/models/identity/infer", {"inputs": [KSERVE_INPUT | {"data": ROWS.tolist()[1:]}]}),
+        ("/v2/models/identity/infer", {"inputs": [{"name": "x", "data": ROWS.tolist()}]}),
+        ("/v2/models/identity/infer", [ROWS.tolist()]),
+        ("/v2/models/identity/infer", "[" * LARGE),
+        ("/v2/models/identity/infer", b"\xff" * LARGE),
+    ],
+)
+def test_mistakes_in_large_bodies_are_named_as_in_small_ones(
+    models_dir, monkeypatch, path, document
+):
+    """Status and message do not depend on who has read the body."""
+    body = document if isinstance(document, bytes) else json.dumps(document).encode()
+    body = document.encode() if isinstance(document, str) else body
+    answers = []
+    for limit in (LARGE_BYTES, 1 << 30):
+        monkeypatch.setattr(json_process, "LARGE_BYTES", limit)
+        with servers.in_this_process(models_dir) as address:
+            status, _, answer = Http(address).ask("POST", path, body)
+        answers.append((status, answer))
+
+    assert answers[0][0] in {400, 404}
+    assert answers[0] == answers[1]
+
+
+def test_a_large_body_that_waits_too_long_is_given_up(models_dir):
+    """--rest_api_timeout_in_ms counts the reading, too."""
+    with servers.in_this_process(models_dir, rest_api_timeout_in_ms=3000) as address:
+        http = Http(address)
+        large = {"instances": ROWS.tolist()}
+        http.post("/v1/models/identity:predict", large)
+        (pid,) = children()
+        os.kill(pid, signal.SIGSTOP)
+        with ThreadPoolExecutor() as callers:
+            predict = callers.submit(http.post, "/v1/models/identity:predict", large)
+            document = {"inputs": [KSERVE_INPUT | {"data": WRONG}]}
+            infer = callers.submit(http.post, "/v2/models/identity/infer", document)
+            answers = [predict.result(), infer.result()]
+        small = http.post("/v1/models/identity:predict", {"instances": [[1, 2, 3]]})
+        os.kill(pid, signal.SIGCONT)
+
+    assert [status for status, _ in answers] == [504, 504]
+    assert all("Timed out after 3000 ms" in answer["error"] for _, answer in answers)
+    assert small[0] == 200
+
+
+def children() -> list[int]:
+    """The processes that read JSON for this one."""
+    found = []
+    for task in Path("/proc/self/task").iterdir():
+        found += [int(pid) for pid in (task / "children").read_text().split()]
+    return [pid for pid in found if b"json_process" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+
+
+def test_what_the_child_runs_needs_no_model_runtime():
+    """It takes tens of megabytes less, and starts at once."""
+    program = (
+        f"import sys; import {', '.join(m.__name__ for m in (json_predict, json_examples))}; "
+        f"import {json_tensors.__name__}; sys.exit('onnxruntime' in sys.modules)"
+    )
+
+    result = subprocess.run([sys.executable, "-c", program], check=False)
+
+    assert result.returncode == 0
+
+
+def test_jobs_of_many_callers_are_told_apart():
+    """They take turns, and each gets its own answer."""
+
+    async def scenario(process):
+        return await asyncio.gather(*(process.run(LARGE, pow, 2, n) for n in range(50)))
+
+    assert run(scenario) == [2**n for n in range(50)]

@@ -1,0 +1,318 @@
+import base64
+import contextlib
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+from serving.errors import InvalidInput, Unsupported
+from serving.protocols.tfs import json_predict
+from serving.tensors.signature import DataType, TensorSpec
+
+
+def spec(dtype: str, *shape: int) -> TensorSpec:
+    return TensorSpec(dtype=DataType[dtype], shape=shape or (-1,), tensor="x", graph_name="x")
+
+
+def decode(text: str, **specs: TensorSpec) -> tuple[dict[str, np.ndarray], bool]:
+    return json_predict.decode_inputs(json_predict.parse(text.encode()), specs)
+
+
+def same(left: np.ndarray, right: np.ndarray) -> bool:
+    """Whether two arrays have the same dtype, shape and values, signs of zeros included."""
+    if left.dtype != right.dtype or left.shape != right.shape:
+        return False
+    if left.dtype.kind != "f":
+        return left.tolist() == right.tolist()
+    signs = np.signbit(left) == np.signbit(right)
+    return bool(np.all((left == right) & signs | np.isnan(left) & np.isnan(right)))
+
+
+NUMBERS = st.sampled_from(
+    [data_type.numpy.name for data_type in DataType if data_type.numpy.kind in "biuf"]
+)
+ARRAYS = NUMBERS.flatmap(
+    lambda dtype: hnp.arrays(dtype, hnp.array_shapes(min_dims=1, max_dims=4, max_side=4))
+)
+KEYS = {True: ("predictions", "instances"), False: ("outputs", "inputs")}
+
+
+@settings(deadline=None)
+@given(arrays=st.lists(ARRAYS, min_size=1, max_size=3), rows=st.booleans())
+def test_arrays_survive_json_bit_by_bit(arrays, rows):
+    """What is written as outputs reads back as the same inputs: any dtype, shape, form, number."""
+    count = min(len(array) for array in arrays)
+    outputs = {f"t{number}": array[:count] for number, array in enumerate(arrays)}
+    specs = {
+        alias: spec(DataType.from_numpy(array.dtype).name, *([-1] * array.ndim))
+        for alias, array in outputs.items()
+    }
+    written, read = KEYS[rows]
+
+    text = json_predict.encode_outputs(outputs, rows=rows).decode()
+    decoded, were_rows = decode(text.replace(f'"{written}"', f'"{read}"', 1), **specs)
+
+    assert were_rows is rows
+    assert all(same(decoded[alias], array) for alias, array in outputs.items())
+
+
+@settings(deadline=None)
+@given(
+    values=st.lists(st.binary() | st.text().map(str.encode), min_size=1),
+    rows=st.booleans(),
+    alias=st.sampled_from(["x", "x_bytes"]),
+)
+def test_strings_survive_json(values, rows, alias):
+    """Text goes as text, any other bytes in base64, and both come back."""
+    array = np.array([*values, None], object)[:-1]
+    written, read = KEYS[rows]
+
+    text = json_predict.encode_outputs({alias: array}, rows=rows).decode()
+    decoded, _ = decode(text.replace(f'"{written}"', f'"{read}"', 1), x=spec("DT_STRING"))
+
+    assert decoded["x"].tolist() == values
+
+
+def test_outputs_named_bytes_are_base64():
+    """TensorFlow Serving tells binary outputs by the end of their name."""
+    array = np.array([b"abc"], object)
+
+    assert json.loads(json_predict.encode_outputs({"y_bytes": array}, rows=True)) == {
+        "predictions": [{"b64": "YWJj"}]
+    }
+    assert json.loads(json_predict.encode_outputs({"y": array}, rows=True)) == {
+        "predictions": ["abc"]
+    }
+
+
+def test_floats_are_written_with_the_fewest_digits():
+    """0.1 as float32 is 0.1, whole numbers keep their point, and NaN and Infinity are literals."""
+    array = np.array([0.1, 3, 16777216, 1e-7], np.float32)
+
+    assert json_predict.encode_outputs({"y": array}, rows=False) == (
+        b'{"outputs":[0.1,3.0,16777216.0,1e-7]}'
+    )
+    array = np.array([0.1, np.nan, np.inf, -np.inf], np.float32)
+    assert json_predict.encode_outputs({"y": array}, rows=False) == (
+        b'{"outputs":[0.1,NaN,Infinity,-Infinity]}'
+    )
+
+
+def test_integers_of_either_c_type_can_be_written_row_by_row():
+    """`long` and `long long` are the same type with two names; ONNX Runtime gives the second."""
+    outputs = {"a": np.array([1, 2], np.longlong), "b": np.array([3, 4], np.long)}
+
+    assert json_predict.encode_outputs(outputs, rows=True) == (
+        b'{"predictions":[{"a":1,"b":3},{"a":2,"b":4}]}'
+    )
+
+
+def test_a_scalar_needs_the_columnar_form():
+    """Without a first dimension there are no rows to write."""
+    outputs = {"y": np.array(0.1, np.float32)}
+
+    assert json_predict.encode_outputs(outputs, rows=False) == b'{"outputs":0.1}'
+    with pytest.raises(InvalidInput, match="Tensor name: y has no shape information"):
+        json_predict.encode_outputs(outputs, rows=True)
+
+
+def test_rows_need_outputs_of_one_length():
+    """The message names the output and both sizes."""
+    outputs = {"a": np.zeros(2), "b": np.zeros(3)}
+
+    with pytest.raises(
+        InvalidInput, match="Tensor name: b has inconsistent batch size: 3 expecting: 2"
+    ):
+        json_predict.encode_outputs(outputs, rows=True)
+
+
+@pytest.mark.parametrize(
+    ("text", "dtype", "expected"),
+    [
+        ('{"instances": [1, 2]}', "DT_FLOAT", [1.0, 2.0]),
+        ('{"instances": [1, 2.5]}', "DT_HALF", [1.0, 2.5]),
+        ('{"instances": [0, 255]}', "DT_UINT8", [0, 255]),
+        ('{"instances": [[1, 2], [3, 4]]}', "DT_UINT8", [[1, 2], [3, 4]]),
+        ('{"instances": [true, false]}', "DT_BOOL", [True, False]),
+        ('{"instances": ["a", {"b64": "/+8"}]}', "DT_STRING", [b"a", b"\xff\xef"]),
+        ('{"instances": [{"b64": "YQ=="}]}', "DT_STRING", [b"a"]),
+        ('{"instances": [{"x": 3}, {"x": 4}]}', "DT_INT64", [3, 4]),
+        ('{"instances": [18446744073709551615]}', "DT_UINT64", [2**64 - 1]),
+        ('{"instances": [-9223372036854775808]}', "DT_INT64", [-(2**63)]),
+        ('{"inputs": [1, 2]}', "DT_INT32", [1, 2]),
+        ('{"inputs": {"x": [1, 2]}}', "DT_INT32", [1, 2]),
+        ('{"inputs": {"b64": "YQ=="}}', "DT_STRING", b"a"),
+        ('{"inputs": 7}', "DT_INT32", 7),
+        ('{"inputs": []}', "DT_INT32", []),
+        ('{"inputs": [[], []]}', "DT_INT32", [[], []]),
+        ('{"inputs": [16777215, 1e38]}', "DT_FLOAT", [16777215, float(np.float32(1e38))]),
+        ('{"signature_name": "s", "extra": 1, "inputs": [1]}', "DT_INT32", [1]),
+    ],
+)
+def test_values_become_tensors_of_the_signatures_dtype(text, dtype, expected):
+    """Row and columnar form, with and without names, binary strings, limits of the dtypes."""
+    arrays, _ = decode(text, x=spec(dtype))
+
+    assert arrays["x"].tolist() == expected
+    assert arrays["x"].dtype == DataType[dtype].numpy
+
+
+def test_non_finite_numbers_are_read():
+    """NaN and both infinities are numbers, as in TensorFlow Serving."""
+    arrays, _ = decode('{"instances": [NaN, Infinity, -Infinity, 1]}', x=spec("DT_FLOAT"))
+
+    assert same(arrays["x"], np.array([np.nan, np.inf, -np.inf, 1], np.float32))
+
+
+ELEMENT = "Failed to process element: {} of 'instances' list. Error: INVALID_ARGUMENT: "
+
+
+@pytest.mark.parametrize(
+    ("value", "dtype", "mistake"),
+    [
+        ("[1, 2.0]", "DT_INT32", "JSON Value: 2.0 Type: Number is not of expected type: int32"),
+        ("[1, 256]", "DT_UINT8", "JSON Value: 256 Type: Number is not of expected type: uint8"),
+        ("[1, -1]", "DT_UINT8", "JSON Value: -1 Type: Number is not of expected type: uint8"),
+        ("[1, 128]", "DT_INT8", "(-128 to 127)"),
+        ("[1, 9223372036854775808]", "DT_INT64", "(-9223372036854775808 to 92233720368547758"),
+        ("[1, true]", "DT_INT32", "JSON Value: true Type: Bool is not of expected type: int32"),
+        ("[1, true]", "DT_FLOAT", "JSON Value: true Type: Bool is not of expected type: float"),
+        ("[1, null]", "DT_FLOAT", "JSON Value: null Type: Null is not of expected type: float"),
+        ("[1, NaN]", "DT_INT32", "JSON Value: NaN Type: Number is not of expected type: int32"),
+        ('[1, "2"]', "DT_FLOAT", 'JSON Value: "2" Type: String is not of expected type: float'),
+        ("[true, 1]", "DT_BOOL", "JSON Value: 1 Type: Number is not of expected type: bool"),
+        ('["a", 1]', "DT_STRING", "JSON Value: 1 Type: Number is not of expected type: string"),
+        ('["a", {"b64": "?"}]', "DT_STRING", "Unable to base64 decode"),
+        ("[1, 16777216]", "DT_FLOAT", "Cannot convert JSON value: 16777216 to float without loss"),
+        ("[1, 1e39]", "DT_FLOAT", "Cannot convert JSON value: 1e+39 to float without loss of p"),
+        ("[1, 1e5]", "DT_HALF", "Cannot convert JSON value: 100000.0 to half without loss"),
+        ("[[1, 2], [3]]", "DT_FLOAT", "Expecting shape [2] but got: [1]"),
+        ("[[[1], [2]], [[3], 4]]", "DT_FLOAT", "found at incorrect level: 2 in the JSON DOM"),
+        ("[[1], 2]", "DT_FLOAT", "Expecting shape [1] but got: []"),
+        ("[[1, 2], [3, [4]]]", "DT_FLOAT", "Encountered list at unexpected level: 1 expected < 1"),
+        ("[[[1]], [[1], [2, 3]]]", "DT_FLOAT", "unexpected size: 2 at level: 1 expected size: 1"),
+        (f"[1, {'[' * 40}1{']' * 40}]", "DT_FLOAT", "lists are nested deeper than 32 levels"),
+    ],
+)
+def test_wrong_values_are_refused_by_row(value, dtype, mistake):
+    """The message names the row, the value, and what the input takes."""
+    with pytest.raises(InvalidInput) as caught:
+        decode(f'{{"instances": {value}}}', x=spec(dtype))
+
+    assert caught.value.message.startswith(ELEMENT.format(1))
+    assert mistake in caught.value.message
+    assert caught.value.message.endswith(f'; input "x" takes {dtype} of shape (-1,)')
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "JSON Parse error: The document is empty"),
+        ("{", "JSON Parse error: "),
+        ('{"inputs": [1,]}', "at offset: 13"),
+        ('{"inputs": [NaN x]}', "at offset: 16"),
+        ('{"inputs": "\\ud800"}', "JSON Parse error: "),
+        ("[1]", "JSON Value: [1] Is not object"),
+        ("{}", "Missing 'inputs' or 'instances' key"),
+        ('{"inputs": 1, "instances": [1]}', "expecting only one of 'inputs' or 'instances' keys"),
+        ('{"instances": 1}', "JSON Value: 1 Excepting 'instances' to be an list/array"),
+        ('{"instances": []}', "No values in 'instances' array"),
+        ('{"instances": [[1], {"x": 1}]}', "Expecting value/list but got object at item 1"),
+        ('{"instances": [{"x": 1}, [1]]}', "Expecting object but got list at item 1"),
+        ('{"instances": [{"z": 1}]}', "element: 0 key: z of 'instances' list. Error: INVALID_ARG"),
+        ('{"instances": [{"x": 1}, {}]}', "element: 1 of 'instances' list. JSON object: {} keys"),
+        ('{"inputs": {"z": 1}}', "Missing named input: x in 'inputs' object."),
+        ('{"inputs": [[1], [2, 3]]}', "unexpected size: 2 at level: 1 expected size: 1; input"),
+        ('{"inputs": {"x": ["a"]}}', 'JSON Value: "a" Type: String is not of expected type: fl'),
+    ],
+)
+def test_malformed_documents_are_refused(text, message):
+    """Messages are TensorFlow Serving's, with the offset of a mistake in the JSON."""
+    with pytest.raises(InvalidInput) as caught:
+        decode(text, x=spec("DT_FLOAT"))
+
+    assert message in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"instances": [1]}', "instances is a plain list, but expecting list of objects"),
+        ('{"inputs": [1]}', "inputs is a plain value/list, but expecting an object"),
+    ],
+)
+def test_several_inputs_need_their_names(text, message):
+    """A plain list cannot say which input is which."""
+    with pytest.raises(InvalidInput, match=message):
+        decode(text, a=spec("DT_FLOAT"), b=spec("DT_FLOAT"))
+
+
+def test_several_inputs_are_read_by_name():
+    """Rows give one value of each, columns the whole of each."""
+    expected = {"a": [1, 3], "b": [2, 4]}
+    for text in (
+        '{"instances": [{"a": 1, "b": 2}, {"b": 4, "a": 3}]}',
+        '{"inputs": {"b": [2, 4], "a": [1, 3]}}',
+    ):
+        arrays, _ = decode(text, a=spec("DT_INT32"), b=spec("DT_INT64"))
+
+        assert {alias: array.tolist() for alias, array in arrays.items()} == expected
+
+
+def test_a_signature_name_is_a_string():
+    """Absent it is empty; anything but a string is refused."""
+    assert json_predict.signature_name({}) == ""
+    assert json_predict.signature_name({"signature_name": "s"}) == "s"
+    with pytest.raises(InvalidInput, match="'signature_name' key must be a string value"):
+        json_predict.signature_name({"signature_name": 1})
+
+
+def test_complex_numbers_have_no_json_form():
+    """Neither as input nor as output."""
+    with pytest.raises(Unsupported, match="to type: complex64"):
+        decode('{"inputs": [1]}', x=spec("DT_COMPLEX64"))
+    with pytest.raises(Unsupported, match="Failed to write JSON value"):
+        json_predict.encode_outputs({"y": np.zeros(1, np.complex64)}, rows=True)
+
+
+def test_long_values_are_quoted_in_part():
+    """A message about a megabyte does not carry the megabyte."""
+    with pytest.raises(InvalidInput) as caught:
+        decode(json.dumps({"instances": "x" * 1_000_000}), x=spec("DT_FLOAT"))
+
+    assert len(caught.value.message) < 300
+
+
+@given(st.binary(max_size=200))
+def test_base64_is_read_with_and_without_padding(content):
+    """TensorFlow Serving takes both."""
+    digits = base64.b64encode(content).decode()
+    for text in (digits, digits.rstrip("=")):
+        arrays, _ = decode(json.dumps({"instances": [{"b64": text}]}), x=spec("DT_STRING"))
+
+        assert arrays["x"].tolist() == [content]
+
+
+JSON_VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["x", "b64", "z"]), inner, max_size=2)
+    ),
+    max_leaves=8,
+)
+
+
+@settings(deadline=None)
+@given(value=JSON_VALUES, form=st.sampled_from(["instances", "inputs"]), dtype=NUMBERS)
+def test_any_json_is_read_or_refused(value, form, dtype):
+    """No value makes the codec fail in any other way than by refusing it."""
+    data_type = DataType.from_numpy(np.dtype(dtype)).name
+    arrays = {}
+    with contextlib.suppress(InvalidInput):
+        arrays, _ = decode(json.dumps({form: value}), x=spec(data_type))
+
+    assert all(array.dtype == np.dtype(dtype) for array in arrays.values())

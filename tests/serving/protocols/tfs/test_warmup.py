@@ -1,0 +1,158 @@
+import logging
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import tiny_models
+
+from serving.client import PredictClient, PredictError, predict_request
+from serving.protocols.tfs import tfrecord, warmup
+from serving.protos.prediction_log_pb2 import PredictionLog
+from serving.version_status import State
+
+ONES = np.ones((1, 3), np.float32)
+
+
+def record(content: bytes) -> bytes:
+    length = len(content).to_bytes(8, "little")
+    return b"".join(
+        piece + tfrecord.masked_crc32c(piece).to_bytes(4, "little") for piece in (length, content)
+    )
+
+
+def write(version, *requests) -> None:
+    path = version / warmup.FILE
+    path.parent.mkdir()
+    logs = [PredictionLog(predict_log={"request": request}) for request in requests]
+    path.write_bytes(b"".join(record(log.SerializeToString()) for log in logs))
+
+
+def recorded(index: int, model: str = "lookup"):
+    return predict_request(model, {"index": np.array([index])})
+
+
+def test_recorded_requests_are_answered_before_the_first(tmp_path, running_server, caplog):
+    """Whatever name the request was recorded under, this version answers it."""
+    caplog.set_level(logging.INFO)
+    version = tiny_models.lookup(tmp_path)
+    write(version, recorded(0), recorded(2, "another"))
+
+    with running_server(tmp_path) as address, PredictClient(address) as client:
+        (status,) = client.statuses("lookup")
+
+    assert status.state == State.AVAILABLE
+    assert "lookup/1: answered 2 warm-up requests" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("request_", "message"),
+    [
+        (recorded(7), "the model cannot take this input"),
+        (predict_request("lookup", {"x": ONES}), "Signature input alias: index(feed name: index)"),
+        (
+            predict_request("lookup", {"index": np.array([0])}, signature_name="other"),
+            'Serving signature key "other" not found.',
+        ),
+    ],
+)
+def test_a_failing_request_fails_the_version(tmp_path, running_server, request_, message):
+    """GetModelStatus tells which request it was, and why."""
+    write(tiny_models.lookup(tmp_path, version=2), recorded(0), request_)
+
+    with running_server(tmp_path) as address, PredictClient(address) as client:
+        (status,) = client.statuses("lookup")
+
+    assert status.version == 2
+    assert status.state == State.END
+    assert status.status.error_message.startswith("warm-up request 2 of ")
+    assert message in status.status.error_message
+
+
+def test_a_damaged_file_fails_the_version(tmp_path, running_server):
+    """Half a file is worse than none."""
+    version = tiny_models.lookup(tmp_path)
+    write(version, recorded(0))
+    path = version / warmup.FILE
+    path.write_bytes(path.read_bytes()[:-1])
+
+    with running_server(tmp_path) as address, PredictClient(address) as client:
+        (status,) = client.statuses("lookup")
+        with pytest.raises(PredictError):
+            client.predict("lookup", {"index": np.array([0])})
+
+    assert status.status.error_code == 15  # DATA_LOSS
+    assert "ends at byte" in status.status.error_message
+
+
+@pytest.mark.parametrize(
+    ("count", "state"), [(1000, State.AVAILABLE), (1001, State.END)], ids=["enough", "too many"]
+)
+def test_there_may_be_1000_records(tmp_path, running_server, count, state):
+    """TensorFlow Serving's limit."""
+    write(tiny_models.lookup(tmp_path), *[recorded(0)] * count)
+
+    with running_server(tmp_path) as address, PredictClient(address) as client:
+        (status,) = client.statuses("lookup")
+
+    assert status.state == state
+
+
+def test_warm_up_can_be_switched_off(tmp_path, running_server):
+    """--enable_model_warmup=false ignores the file."""
+    write(tiny_models.lookup(tmp_path), recorded(7))
+
+    with (
+        running_server(tmp_path, enable_model_warmup=False) as address,
+        PredictClient(address) as client,
+    ):
+        (status,) = client.statuses("lookup")
+
+    assert status.state == State.AVAILABLE
+
+
+def test_other_records_are_skipped_and_garbage_is_not(tmp_path, running_server, caplog):
+    """A log of another kind of call is no reason to refuse a version; garbage is."""
+    for name, content in (("other", b"\x12\x00"), ("garbage", b"\xff\xff")):
+        path = tiny_models.lookup(tmp_path, name) / warmup.FILE
+        path.parent.mkdir()
+        path.write_bytes(record(content))
+
+    with running_server(tmp_path) as address, PredictClient(address) as client:
+        states = {name: client.statuses(name)[0] for name in ("other", "garbage")}
+
+    assert states["other"].state == State.AVAILABLE
+    assert "skipped 1 records that are no Predict requests" in caplog.text
+    assert "record 1 of" in states["garbage"].status.error_message
+
+
+# As TensorFlow Serving's documentation writes such a file.
+PROGRAM = """
+import sys
+import numpy as np
+import tensorflow as tf
+from tensorflow_serving.apis import model_pb2, predict_pb2, prediction_log_pb2
+
+with tf.io.TFRecordWriter(sys.argv[1]) as writer:
+    request = predict_pb2.PredictRequest(
+        model_spec=model_pb2.ModelSpec(name="identity", signature_name="serving_default"),
+        inputs={"x": tf.make_tensor_proto(np.ones((2, 3), np.float32))},
+    )
+    log = prediction_log_pb2.PredictionLog(
+        predict_log=prediction_log_pb2.PredictLog(request=request)
+    )
+    writer.write(log.SerializeToString())
+"""
+
+
+def test_tensorflows_own_files_are_replayed(tmp_path, running_server, caplog):
+    """A SavedModel's warm-up file can be copied beside the ONNX file."""
+    caplog.set_level(logging.INFO)
+    path = tiny_models.identity(tmp_path) / warmup.FILE
+    path.parent.mkdir()
+    subprocess.run([sys.executable, "-c", PROGRAM, str(path)], check=True, capture_output=True)
+
+    with running_server(tmp_path) as address, PredictClient(address) as client:
+        assert client.is_serving("identity")
+
+    assert "identity/1: answered 1 warm-up requests" in caplog.text

@@ -1,0 +1,255 @@
+import json
+from pathlib import Path
+
+import pytest
+import tiny_models
+
+from serving.errors import DataLoss, FailedPrecondition
+from serving.repository import model_folder
+
+
+@pytest.fixture
+def version(tmp_path: Path) -> Path:
+    """A freshly published version of the brightness model."""
+    return tiny_models.brightness(tmp_path)
+
+
+def test_publish_counts_versions_up(tmp_path):
+    """Each publication becomes the next version; nothing else is left in the folder."""
+    first, second = tiny_models.brightness(tmp_path), tiny_models.brightness(tmp_path)
+
+    assert [first.name, second.name] == ["1", "2"]
+    assert sorted(path.name for path in first.parent.iterdir()) == ["1", "2"]
+
+
+def test_a_failed_publication_leaves_nothing(tmp_path):
+    """An error while the files are written leaves no version and no temporary folder."""
+
+    def write(path: Path) -> None:
+        (path / "model.onnx").write_bytes(b"half")
+        msg = "disk full"
+        raise OSError(msg)
+
+    with pytest.raises(OSError, match="disk full"):
+        model_folder.publish(tmp_path / "model", write)
+    assert list((tmp_path / "model").iterdir()) == []
+
+
+def test_a_published_version_reads_back(version):
+    """Signatures and class names come back as they were written."""
+    folder = model_folder.read(version)
+
+    assert folder.class_names == tiny_models.CLASS_NAMES
+    assert folder.onnx_files == {"model.onnx": version / "model.onnx"}
+    assert folder.precision == "fp32"
+    assert folder.signatures["serving_default"].inputs["images"].shape == (-1, 32, 32, 3)
+
+
+def test_other_users_may_read_a_published_version(version):
+    """The server often runs as another user than the export."""
+    assert version.stat().st_mode & 0o055 == 0o055
+
+
+def test_an_onnx_file_alone_is_a_version(tmp_path):
+    """Any ONNX model can be served: without signature.json the graph tells."""
+    path = tiny_models.identity(tmp_path)
+
+    folder = model_folder.read(path)
+
+    assert folder.onnx_files == {"model.onnx": path / "model.onnx"}
+    assert folder.signatures == {}
+
+
+@pytest.mark.parametrize(
+    ("present", "wanted", "chosen", "file"),
+    [
+        (["fp32", "int8"], ["int8", "fp32"], "int8", "model.int8.onnx"),
+        (["fp32", "int8"], ["fp32", "int8"], "fp32", "model.onnx"),
+        (["fp32", "w8"], ["int8", "fp32", "w8"], "fp32", "model.onnx"),
+        (["w8"], ["int8", "fp32", "w8"], "w8", "model.w8.onnx"),
+    ],
+)
+def test_the_best_precision_there_is_gets_chosen(tmp_path, present, wanted, chosen, file):
+    """Of the precisions that will do, the first that the version has, model.onnx or not."""
+    path = tiny_models.variants(tmp_path, present)
+
+    folder = model_folder.read(path, wanted)
+
+    assert folder.precision == chosen
+    assert folder.onnx_files == {"model.onnx": path / file}
+
+
+def test_a_precision_that_is_not_there_is_refused_with_those_that_are(tmp_path):
+    """Asking for int8 never gives another precision in silence."""
+    path = tiny_models.variants(tmp_path, ["fp32", "w8"])
+
+    with pytest.raises(FailedPrecondition, match="not have the precision int8; it has fp32, w8:"):
+        model_folder.read(path, ["int8"])
+
+
+def test_a_precision_counts_if_all_graphs_have_it(tmp_path):
+    """A version with a graph for each signature is not run half in int8."""
+    for name in ("model.onnx", "model.int8.onnx", "model.square.onnx"):
+        (tmp_path / name).write_bytes(b"")
+    tensors = {"x": {"dtype": "DT_FLOAT", "shape": [-1], "tensor": "x"}}
+    signatures = {
+        name: {"method_name": "", "file": file, "inputs": tensors, "outputs": tensors}
+        for name, file in (("serving_default", "model.onnx"), ("square", "model.square.onnx"))
+    }
+    (tmp_path / "signature.json").write_text(json.dumps({"signatures": signatures}))
+    (tmp_path / "manifest.json").write_text('{"files": {}}')
+
+    assert model_folder.read(tmp_path, ["int8", "fp32"]).precision == "fp32"
+    (tmp_path / "model.square.onnx").rename(tmp_path / "model.square.int8.onnx")
+    assert model_folder.read(tmp_path, ["fp32", "int8"]).precision == "int8"
+
+
+@pytest.mark.parametrize(
+    ("files", "graph", "precision"),
+    [
+        (["model.onnx", "model.int8.onnx"], "model.onnx", "int8"),
+        (["any.onnx"], "any.onnx", "fp32"),
+        (["any.w8.onnx"], "any.onnx", "w8"),
+    ],
+)
+def test_onnx_files_alone_may_be_variants(tmp_path, files, graph, precision):
+    """A folder without signature.json has precisions by the names of its files, too."""
+    for file in files:
+        (tmp_path / file).write_bytes(b"")
+
+    folder = model_folder.read(tmp_path, ["int8", "fp32", "w8"])
+
+    assert list(folder.onnx_files) == [graph]
+    assert folder.precision == precision
+
+
+def test_two_onnx_files_of_different_names_are_refused(tmp_path):
+    """Nothing says which of them is the model."""
+    for file in ("a.onnx", "b.int8.onnx"):
+        (tmp_path / file).write_bytes(b"")
+
+    with pytest.raises(DataLoss, match=r"one other .onnx file; found a.onnx, b.int8.onnx"):
+        model_folder.read(tmp_path)
+
+
+def flip_a_bit(version: Path) -> None:
+    file = version / "model.onnx"
+    content = bytearray(file.read_bytes())
+    content[len(content) // 2] ^= 1
+    file.write_bytes(content)
+
+
+def truncate(version: Path) -> None:
+    file = version / "model.onnx"
+    file.write_bytes(file.read_bytes()[:-1])
+
+
+def remove_model(version: Path) -> None:
+    (version / "model.onnx").unlink()
+
+
+def remove_manifest(version: Path) -> None:
+    (version / "manifest.json").unlink()
+
+
+def break_manifest(version: Path) -> None:
+    (version / "manifest.json").write_text("{")
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (flip_a_bit, r"model.onnx has SHA-256 \w+, manifest.json says"),
+        (truncate, r"model.onnx has \d+ bytes, manifest.json says \d+: truncated"),
+        (remove_model, "model.onnx is listed in manifest.json but missing"),
+        (remove_manifest, "has signature.json but no manifest.json: the version is incomplete"),
+        (break_manifest, "manifest.json cannot be understood"),
+    ],
+)
+def test_a_damaged_version_is_refused(version, damage, message):
+    """No byte of a version may differ from its manifest, and the message says which does."""
+    damage(version)
+
+    with pytest.raises(DataLoss, match=message):
+        model_folder.read(version)
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        ({"signatures": {}}, "holds no signature"),
+        ({"signatures": {"s": {"method_name": "m"}}}, "cannot be understood"),
+        ([], "cannot be understood"),
+        (
+            {
+                "signatures": {
+                    "s": {"method_name": "", "file": "x.onnx", "inputs": {}, "outputs": {}}
+                }
+            },
+            "names x.onnx, which is not there",
+        ),
+    ],
+)
+def test_a_broken_signature_file_is_refused(version, document, message):
+    """signature.json is read with the same care as what comes over the network."""
+    (version / "signature.json").write_text(json.dumps(document))
+    manifest = json.loads((version / "manifest.json").read_text())
+    del manifest["files"]["signature.json"]
+    (version / "manifest.json").write_text(json.dumps(manifest))
+
+    with pytest.raises(DataLoss, match=message):
+        model_folder.read(version)
+
+
+def test_a_saved_model_without_onnx_says_how_to_convert_it(tmp_path):
+    """Pointing the server at a TensorFlow model is answered with the command to run."""
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+
+    with pytest.raises(DataLoss, match="python -m export saved-model"):
+        model_folder.read(tmp_path)
+
+
+def test_versions_are_numbered_folders(tmp_path):
+    """Leading zeros count, other names, files and superscript digits do not."""
+    for name in ("1", "0002", "10", "latest", ".publishing-x", "²"):
+        (tmp_path / name).mkdir()
+    (tmp_path / "11").write_text("a file")
+
+    assert model_folder.list_versions(tmp_path) == [1, 2, 10]
+    assert model_folder.version_path(tmp_path, 2).name == "0002"
+
+
+def test_documents_are_replaced_and_the_manifest_follows(version):
+    """The new text is there, the version still reads, and no temporary file stays behind."""
+    before = {file.name for file in version.iterdir()}
+
+    model_folder.replace_documents(version, {"metrics.json": "{}\n", "MODEL_CARD.md": "# ü\n"})
+
+    model_folder.read(version)
+    assert (version / "MODEL_CARD.md").read_text("utf-8") == "# ü\n"
+    files = json.loads((version / "manifest.json").read_text())["files"]
+    assert list(files) == sorted(files)
+    assert files["metrics.json"]["size"] == 3
+    assert {file.name for file in version.iterdir()} == before | {"metrics.json", "MODEL_CARD.md"}
+    assert (version / "manifest.json").stat().st_mode & 0o044 == 0o044
+
+
+def test_documents_of_an_altered_version_are_not_replaced(version):
+    """A new manifest would vouch for the altered graph."""
+    manifest = (version / "manifest.json").read_bytes()
+    flip_a_bit(version)
+
+    with pytest.raises(DataLoss, match="altered"):
+        model_folder.replace_documents(version, {"metrics.json": "{}\n"})
+    assert (version / "manifest.json").read_bytes() == manifest
+    assert not (version / "metrics.json").exists()
+
+
+def test_an_altered_document_can_be_replaced(version):
+    """What was edited by hand is written anew."""
+    model_folder.replace_documents(version, {"MODEL_CARD.md": "made\n"})
+    (version / "MODEL_CARD.md").write_text("edited\n")
+
+    model_folder.replace_documents(version, {"MODEL_CARD.md": "made\n"})
+
+    model_folder.read(version)

@@ -1,0 +1,83 @@
+import pytest
+
+from serving.engine.batcher import BatchingConfig
+from serving.errors import ConfigError
+from serving.settings import batching_file
+
+
+@pytest.fixture
+def read(tmp_path):
+    """Writes parameters into a file and reads it."""
+
+    def read_text(text: str):
+        path = tmp_path / "batching.txt"
+        path.write_text(text)
+        return batching_file.read(path, BatchingConfig())
+
+    return read_text
+
+
+def test_the_parameters_are_translated(read):
+    """Batches become rows, and threads are returned beside the configuration."""
+    config, threads = read(
+        """
+        max_batch_size { value: 32 }
+        batch_timeout_micros { value: 500 }
+        max_enqueued_batches { value: 10 }
+        num_batch_threads { value: 3 }
+        thread_pool_name { value: "ignored" }
+        allowed_batch_sizes: 8
+        allowed_batch_sizes: 32
+        """
+    )
+
+    assert config == BatchingConfig(
+        max_batch_size=32,
+        batch_timeout_micros=500,
+        max_enqueued_rows=320,
+        allowed_batch_sizes=(8, 32),
+    )
+    assert threads == 3
+
+
+def test_what_is_left_out_stays_as_it_is(read):
+    """An empty file changes nothing."""
+    assert read("") == (BatchingConfig(), 0)
+
+
+def test_the_size_of_a_run_may_differ_from_that_of_a_request(read):
+    """With large batches split, max_execution_batch_size is what a run may have."""
+    config, _ = read(
+        "max_batch_size { value: 100 } enable_large_batch_splitting { value: true } "
+        "max_execution_batch_size { value: 10 } allowed_batch_sizes: 10"
+    )
+
+    assert config.max_batch_size == 10
+    assert config.allowed_batch_sizes == (10,)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "max_batch_size { value: 32 }\nallowed_batch_sizes: [8, 16]",
+            "2: allowed_batch_sizes are 8, 16, expected ascending sizes of which the last is max",
+        ),
+        ("\nallowed_batch_sizes: [64, 8]", "2: allowed_batch_sizes are 64, 8, expected"),
+        ("allowed_batch_sizes: [0, 64]", "1: allowed_batch_sizes are 0, 64, expected"),
+        ("max_batch_size { value: 0 }", "1: max_batch_size is 0, expected at least 1"),
+        ("batch_timeout_micros { value: -1 }", "1: batch_timeout_micros is -1, expected at"),
+        ("num_batch_threads { value: 0 }", "1: num_batch_threads is 0, expected at least 1"),
+        ("\n\npad_variable_length_inputs: true", "3: pad_variable_length_inputs is true, but"),
+        (
+            "max_execution_batch_size { value: 8 }",
+            "1: max_execution_batch_size is set, but enable_large_batch_splitting is not true",
+        ),
+    ],
+)
+def test_contradictions_are_refused_with_their_line(read, tmp_path, text, reason):
+    """What TensorFlow Serving demands of the parameters is demanded here."""
+    with pytest.raises(ConfigError) as caught:
+        read(text)
+
+    assert str(caught.value).startswith(f"{tmp_path / 'batching.txt'}:{reason}")

@@ -1,0 +1,253 @@
+import re
+from pathlib import Path
+
+import pytest
+
+from serving.errors import ConfigError
+from serving.settings import config
+from serving.settings.config import ServerConfig
+from serving.settings.flags import parse_config
+
+
+def test_flag_beats_environment_beats_default():
+    """Each setting is looked up in that order."""
+    environment = {"SERVING_PORT": "9001", "SERVING_MODELS_DIR": "/srv/models"}
+
+    parsed = parse_config(["--port=9000"], environment)
+
+    assert (parsed.port, parsed.models_dir, parsed.device) == (9000, Path("/srv/models"), "auto")
+
+
+def test_a_kubernetes_service_named_serving_is_no_setting():
+    """Kubernetes sets SERVING_PORT=tcp://... in pods beside a Service of that name."""
+    parsed = parse_config([], {"SERVING_PORT": "tcp://10.0.0.1:8500"})
+
+    assert parsed.port == 8500
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        ([], False),
+        (["--enable_serialization_as_tensor_content"], True),
+        (["--enable_serialization_as_tensor_content=false"], False),
+    ],
+)
+def test_booleans_are_written_as_in_tensorflow_serving(arguments, expected):
+    """A bare flag switches on, `=false` switches off."""
+    parsed = parse_config(arguments, {})
+
+    assert parsed.enable_serialization_as_tensor_content is expected
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "message"),
+    [
+        (["--port=http"], {}, "--port is 'http', expected a number"),
+        ([], {"SERVING_PORT": "http"}, "SERVING_PORT is 'http', expected a number"),
+        (["--port=70000"], {}, "--port is 70000, expected 0 to 65535"),
+        (["--device=tpu"], {}, "--device is 'tpu', expected one of auto, cpu, cuda"),
+        (["--max_message_bytes=0"], {}, "--max_message_bytes is 0, expected 1 to"),
+        (
+            ["--enable_serialization_as_tensor_content=maybe"],
+            {},
+            "--enable_serialization_as_tensor_content is 'maybe', expected true or false",
+        ),
+    ],
+)
+def test_bad_values_name_their_source(arguments, environment, message):
+    """The message says where the value came from and what would do."""
+    with pytest.raises(ConfigError, match=message):
+        parse_config(arguments, environment)
+
+
+@pytest.mark.parametrize("flag", ["--prot=1", "--por=1", "models", "--noenable_batching"])
+def test_unknown_flags_stop_the_start(flag, capsys):
+    """A misspelt or abbreviated flag is not guessed at."""
+    with pytest.raises(SystemExit) as caught:
+        parse_config([flag], {})
+
+    assert caught.value.code == 2
+    assert f"unrecognized arguments: {flag}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("settings", "instances", "threads"),
+    [
+        ({}, 4, 1),
+        ({"instances": 1}, 1, 4),
+        ({"instances": 2}, 2, 2),
+        ({"intra_op_threads": 2}, 2, 2),
+        ({"instances": 8}, 8, 1),
+    ],
+)
+def test_threads_follow_the_cores(monkeypatch, settings, instances, threads):
+    """By default one instance a core; instances times threads fill the cores."""
+    monkeypatch.setattr(config, "available_cores", lambda: 4)
+
+    chosen = ServerConfig(**settings).runtime()
+
+    assert (chosen.instances, chosen.intra_op_threads) == (instances, threads)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "message"),
+    [
+        (
+            ["--models_dir=a", "--model_config_file=b"],
+            {},
+            "--models_dir and --model_config_file given, expected one of them",
+        ),
+        (
+            ["--models_dir=a", "--model_base_path=/b"],
+            {},
+            "--models_dir and --model_base_path given",
+        ),
+        (["--model_name=a"], {}, "--model_name given without --model_base_path"),
+        (["--require_gpu", "--device=cpu"], {}, "--require_gpu given with --device cpu"),
+        (
+            ["--batching_parameters_file=a", "--enable_batching=false"],
+            {},
+            "--batching_parameters_file given with --enable_batching=false",
+        ),
+        (
+            ["--batching_parameters_file=a"],
+            {"SERVING_MAX_BATCH_SIZE": "3"},
+            "--max_batch_size given with --batching_parameters_file",
+        ),
+        (
+            ["--ssl_config_file=a", "--grpc_socket_path=/b"],
+            {},
+            "--grpc_socket_path given with --ssl_config_file",
+        ),
+        (
+            ["--model_config_file_poll_wait_seconds=1"],
+            {},
+            "--model_config_file_poll_wait_seconds given without --model_config_file",
+        ),
+        (
+            ["--grpc_socket_path=/a", "--front=grpcio", "--workers=2"],
+            {},
+            "--grpc_socket_path given with --front grpcio and --workers",
+        ),
+        (["--port=8500", "--rest_api_port=8500"], {}, "are both 8500"),
+        (["--precision=int4"], {}, "--precision is 'int4', expected one of auto, fp32, fp16, w8"),
+        (["--front=apache"], {}, "--front is 'apache', expected one of asgi, grpcio"),
+        (["--model_config_file="], {}, "--model_config_file is empty, expected a path"),
+    ],
+)
+def test_contradictions_stop_the_start(arguments, environment, message):
+    """Nobody has to guess which of two settings counted."""
+    with pytest.raises(ConfigError, match=message):
+        parse_config(arguments, environment)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "environment", "name", "value"),
+    [
+        ([], {}, None, None),
+        (["--model_config_file=a"], {"SERVING_MODELS_DIR": "/m"}, "model_config_file", Path("a")),
+        (["--models_dir=a"], {"MODEL_NAME": "m"}, "models_dir", Path("a")),
+        (
+            [],
+            {"SERVING_MODELS_DIR": "/m", "SERVING_MODEL_CONFIG_FILE": "/f"},
+            "model_config_file",
+            Path("/f"),
+        ),
+        (
+            [],
+            {"SERVING_MODELS_DIR": "/m", "MODEL_NAME": "half_plus_two"},
+            "model_base_path",
+            Path("/models/half_plus_two"),
+        ),
+        ([], {"MODEL_BASE_PATH": "/m", "MODEL_NAME": "x"}, "model_base_path", Path("/m/x")),
+        (["--model_name=y"], {"MODEL_BASE_PATH": "/m"}, "model_base_path", Path("/m/y")),
+        ([], {"MODEL_BASE_PATH": "/m"}, "model_base_path", Path("/m/model")),
+    ],
+)
+def test_models_come_from_one_place(arguments, environment, name, value):
+    """A flag beats variables for another place; a container's own variable is the weakest."""
+    parsed = parse_config(arguments, environment)
+
+    places = {
+        name: getattr(parsed, name)
+        for name in ("models_dir", "model_base_path", "model_config_file")
+        if getattr(parsed, name) is not None
+    }
+    assert places == ({name: value} if name else {})
+
+
+def test_tensorflow_servings_container_variables_name_the_model():
+    """MODEL_NAME is what clients call it."""
+    parsed = parse_config([], {"MODEL_NAME": "half_plus_two"})
+
+    (model,) = parsed.find_models()().values()
+    assert (model.name, model.base_path) == ("half_plus_two", Path("/models/half_plus_two"))
+
+
+def test_tensorflow_servings_flags_are_known():
+    """A command line written for TensorFlow Serving is understood as it is."""
+    parsed = parse_config(
+        [
+            *("--port=8500", "--rest_api_port=8501", "--rest_api_timeout_in_ms=1000"),
+            *("--model_name=m", "--model_base_path=/m", "--enable_batching"),
+            *("--file_system_poll_wait_seconds=2", "--grpc_max_threads=8"),
+            *("--grpc_channel_arguments=grpc.max_connection_age_ms=1000", "--enable_model_warmup"),
+            *("--enable_grpc_healthcheck_service=true", "--max_num_load_retries", "3"),
+            "--allow_version_labels_for_unavailable_models",
+        ],
+        {},
+    )
+
+    assert (parsed.model_name, parsed.max_num_load_retries) == ("m", 3)
+    assert parsed.manager().allow_labels_for_unavailable
+
+
+def test_require_gpu_is_device_cuda():
+    """The two ways of saying it do the same."""
+    assert parse_config(["--require_gpu"], {}).runtime().device == "cuda"
+
+
+def test_version_prints_the_versions(capsys):
+    """The project's own, and those of the libraries that matter."""
+    with pytest.raises(SystemExit) as caught:
+        parse_config(["--version"], {})
+
+    assert caught.value.code == 0
+    assert re.match(r"onnx-serving \S+, ONNX Runtime \d+\.", capsys.readouterr().out)
+
+
+def test_a_batching_file_sets_threads_and_sizes(tmp_path):
+    """num_batch_threads is the number of runs at the same time."""
+    path = tmp_path / "batching.txt"
+    path.write_text("max_batch_size { value: 7 } num_batch_threads { value: 3 }")
+
+    parsed = parse_config([f"--batching_parameters_file={path}"], {})
+
+    assert parsed.batching().max_batch_size == 7
+    assert parsed.runtime().instances == 3
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", None),
+        ("prometheus_config { enable: false path: '/m' }", None),
+        ("prometheus_config { enable: true }", "/monitoring/prometheus/metrics"),
+        ("prometheus_config { enable: true path: '/metrics' }", "/metrics"),
+    ],
+)
+def test_a_monitoring_file_tells_the_path(tmp_path, text, expected):
+    """Metrics are served if the file says so, where it says so."""
+    path = tmp_path / "monitoring.txt"
+    path.write_text(text)
+
+    assert parse_config([f"--monitoring_config_file={path}"], {}).metrics_path() == expected
+
+
+def test_workers_share_the_cores(monkeypatch):
+    """Four cores for two processes make two threads each."""
+    monkeypatch.setattr(config, "available_cores", lambda: 4)
+
+    assert ServerConfig(workers=2).runtime().instances == 2
+    assert ServerConfig(workers=8).runtime().instances == 1

@@ -1,0 +1,194 @@
+import asyncio
+import logging
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from serving.errors import ConfigError, InvalidInput, UnknownError
+from serving.protos.tensorflow_serving_pb2 import ReloadConfigRequest
+from serving.protos.tfs_config_pb2 import ModelServerConfig
+from serving.repository.model_config import All, Latest, Specific
+from serving.settings.models_file import ModelConfigFile, models_of, read_models
+
+CONFIG = """
+model_config_list {
+  config {
+    name: "first"
+    base_path: "/models/first"
+    model_platform: "tensorflow"
+    model_version_policy { specific { versions: 1 versions: 3 } }
+    version_labels { key: "stable" value: 1 }
+    version_labels { key: "canary" value: 3 }
+  }
+  config { name: "second" base_path: "/models/second" model_version_policy { all {} } }
+  config { name: "third" base_path: "/models/third" model_type: TENSORFLOW }
+  config {
+    name: "fourth" base_path: "/models/fourth"
+    model_version_policy { latest { num_versions: 2 } }
+  }
+}
+"""
+
+
+MODEL_A = 'config { name: "a" base_path: "/a" }'
+
+
+@pytest.fixture
+def path(tmp_path) -> Path:
+    """Where the tests keep their file."""
+    return tmp_path / "models.config"
+
+
+def test_a_list_is_understood(path):
+    """Policies, labels and paths are TensorFlow Serving's."""
+    path.write_text(CONFIG)
+
+    models = read_models(path)
+
+    assert [model.policy for model in models.values()] == [
+        Specific((1, 3)),
+        All(),
+        Latest(1),
+        Latest(2),
+    ]
+    assert models["first"].labels == {"stable": 1, "canary": 3}
+    assert models["first"].base_path == Path("/models/first")
+
+
+def test_an_empty_list_is_a_list(path):
+    """Serving nothing is allowed; models may come with a reload."""
+    path.write_text("model_config_list {}")
+
+    assert read_models(path) == {}
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            f"model_config_list {{\n {MODEL_A}\n {MODEL_A}\n}}",
+            "3: Illegal to list model a multiple times in config list",
+        ),
+        (
+            'model_config_list {\n config { name: "a" base_path: "a" }\n}',
+            "2: Expected model a to have an absolute path or URI; got base_path()=a",
+        ),
+        ('model_config_list {\n\n config { base_path: "/a" } }', "3: a model at /a has no name"),
+        (
+            'model_config_list { config { name: "a" base_path: "/a" model_platform: "caffe" } }',
+            "1: model a has model_platform 'caffe', expected 'tensorflow', 'onnx' or none",
+        ),
+        (
+            'model_config_list { config { name: "a" model_version_policy { specific {} } } }',
+            "1: model a has a specific version policy without versions",
+        ),
+        ("", "1: no model_config_list found"),
+    ],
+)
+def test_a_wrong_list_is_refused_with_its_line(path, text, reason):
+    """The line is that of the model at fault."""
+    path.write_text(text)
+
+    with pytest.raises(ConfigError) as caught:
+        read_models(path)
+
+    assert str(caught.value).startswith(f"{path}:{reason}")
+
+
+def test_a_request_without_a_list_is_refused():
+    """The message is TensorFlow Serving's."""
+    with pytest.raises(InvalidInput, match="ServerModelConfig type not supported by HandleReload"):
+        models_of(ModelServerConfig())
+
+
+def one_model(name: str) -> str:
+    return f'model_config_list {{ config {{ name: "{name}" base_path: "/{name}" }} }}'
+
+
+class Receiver:
+    """Takes reloads, and refuses those that name `refused`."""
+
+    def __init__(self) -> None:
+        self.refused = ""
+        self.received = []
+
+    async def reload(self, models) -> None:
+        """Note the names, or refuse."""
+        if self.refused in models:
+            msg = f"{self.refused} is nowhere"
+            raise UnknownError(msg)
+        self.received.append(list(models))
+
+
+def test_a_changed_file_is_handed_on_once(path):
+    """A look at an unchanged file does nothing."""
+    path.write_text(one_model("a"))
+    file, receiver = ModelConfigFile(path, retry_seconds=60), Receiver()
+
+    asyncio.run(file.look(receiver.reload))
+    path.write_text(one_model("b"))
+    for _ in range(3):
+        asyncio.run(file.look(receiver.reload))
+
+    assert list(file.models) == ["a"]
+    assert receiver.received == [["b"]]
+
+
+def test_a_broken_file_is_logged_once_and_changes_nothing(path, caplog):
+    """The old list goes on until the file can be understood again."""
+    path.write_text(one_model("a"))
+    file, receiver = ModelConfigFile(path, retry_seconds=60), Receiver()
+
+    path.write_text("model_config_list {")
+    for _ in range(3):
+        asyncio.run(file.look(receiver.reload))
+    errors = [record.message for record in caplog.records if record.levelno == logging.ERROR]
+    path.write_text(one_model("b"))
+    asyncio.run(file.look(receiver.reload))
+
+    assert len(errors) == 1
+    assert f"{path}:1: " in errors[0]
+    assert receiver.received == [["b"]]
+
+
+@pytest.mark.parametrize(("retry_seconds", "received"), [(60, []), (0, [["b"]])])
+def test_a_refused_list_is_tried_again_in_time(path, caplog, retry_seconds, received):
+    """A model may arrive after the list that names it; it need not be looked for at once."""
+    path.write_text(one_model("a"))
+    file, receiver = ModelConfigFile(path, retry_seconds=retry_seconds), Receiver()
+
+    receiver.refused = "b"
+    path.write_text(one_model("b"))
+    asyncio.run(file.look(receiver.reload))
+    receiver.refused = ""
+    asyncio.run(file.look(receiver.reload))
+
+    assert "b is nowhere; the models served before go on" in caplog.text
+    assert receiver.received == received
+
+
+# The official package writes a list as text and as a request.
+PROGRAM = """
+import sys
+from google.protobuf import text_format
+from tensorflow_serving.apis import model_management_pb2
+
+text = open(sys.argv[1]).read()
+request = model_management_pb2.ReloadConfigRequest(metric_names=["ignored"])
+text_format.Parse(text, request.config)
+sys.stdout.buffer.write(request.SerializeToString())
+"""
+
+
+def test_the_official_messages_mean_the_same(path):
+    """TensorFlow Serving's own library reads the same file, and its request is understood here."""
+    path.write_text(CONFIG)
+
+    written = subprocess.run(
+        [sys.executable, "-c", PROGRAM, str(path)], capture_output=True, timeout=120, check=True
+    )
+
+    request = ReloadConfigRequest.FromString(written.stdout)
+    assert models_of(request.config) == read_models(path)

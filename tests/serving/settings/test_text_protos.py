@@ -1,0 +1,63 @@
+import pytest
+
+from serving.errors import ConfigError
+from serving.protos.tfs_config_pb2 import BatchingParameters, ModelServerConfig, SSLConfig
+from serving.settings import text_protos
+
+
+def test_a_file_is_read_into_its_message(tmp_path):
+    """Wrapped numbers, lists and comments are protobuf's text format."""
+    path = tmp_path / "batching.txt"
+    path.write_text("# all of it\nmax_batch_size { value: 8 }\nallowed_batch_sizes: [2, 8]\n")
+
+    message = text_protos.read(path, BatchingParameters).message
+
+    assert message.max_batch_size.value == 8
+    assert list(message.allowed_batch_sizes) == [2, 8]
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "model_config_list {\n  config {\n    nane: 'a'\n  }\n}",
+            '3: Message type "tensorflow.serving.ModelConfig" has no field named "nane"',
+        ),
+        ("model_config_list {\n  config {\n", "2: Expected"),
+        ("model_config_list: 7", "1: Expected"),
+    ],
+)
+def test_a_malformed_file_is_refused_with_its_line(tmp_path, text, reason):
+    """File, line and reason stand at the front of one line."""
+    path = tmp_path / "models.txt"
+    path.write_text(text)
+
+    with pytest.raises(ConfigError) as caught:
+        text_protos.read(path, ModelServerConfig)
+
+    assert str(caught.value).startswith(f"{path}:{reason}")
+    assert "expected the fields of tensorflow.serving.ModelServerConfig" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_what_cannot_be_read_is_named(tmp_path):
+    """A missing file and one that is no text are told apart."""
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\xff\xfe")
+
+    with pytest.raises(ConfigError, match=r"missing cannot be read: No such file"):
+        text_protos.read(tmp_path / "missing", ModelServerConfig)
+    with pytest.raises(ConfigError, match=r"binary is no text in UTF-8"):
+        text_protos.read(binary, ModelServerConfig)
+
+
+def test_a_refusal_shows_nothing_of_the_text(tmp_path):
+    """A file of certificates holds a private key, which no log may get."""
+    path = tmp_path / "ssl.config"
+    path.write_text('server_key: "secret"; server_cert "certificate" }')
+
+    with pytest.raises(ConfigError) as caught:
+        text_protos.read(path, SSLConfig)
+
+    assert str(caught.value).startswith(f"{path}:1: ")
+    assert "secret" not in str(caught.value)

@@ -1,0 +1,191 @@
+import io
+import struct
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from serving.errors import InvalidInput
+from serving.tensors import image_decoder
+
+PIXELS = np.random.default_rng(0).integers(0, 256, (6, 4, 3), dtype=np.uint8)
+
+
+def save(image, kind, **options):
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **options)
+    return buffer.getvalue()
+
+
+def decode(data):
+    return image_decoder.decode(data, height=6, width=4)
+
+
+PNG = save(Image.fromarray(PIXELS), "PNG")
+JPEG = save(Image.fromarray(PIXELS), "JPEG", quality=95)
+
+
+def test_png_of_the_right_size_keeps_its_pixels():
+    """Nothing is resampled, so lossless stays lossless."""
+    np.testing.assert_array_equal(decode(PNG), PIXELS)
+
+
+def test_raw_pixels_are_taken_as_they_are():
+    """Row by row, three channels a pixel."""
+    array = image_decoder.raw(PIXELS.tobytes(), height=6, width=4)
+
+    np.testing.assert_array_equal(array, PIXELS)
+
+
+def test_jpeg_is_decoded():
+    """The pixels are those of the file, which lost little at this quality."""
+    smooth = np.full((6, 4, 3), (200, 100, 50), np.uint8)
+
+    pixels = decode(save(Image.fromarray(smooth), "JPEG", quality=95))
+
+    assert np.abs(pixels.astype(int) - smooth).max() <= 2
+
+
+def test_scaling_down_averages():
+    """Antialiasing: a fine checkerboard becomes grey, where nearest pixels would stay black."""
+    board = np.zeros((60, 40, 3), np.uint8)
+    board[::2, ::2] = board[1::2, 1::2] = 255
+
+    pixels = decode(save(Image.fromarray(board), "PNG"))
+
+    assert np.abs(pixels.astype(int) - 128).max() <= 3
+
+
+def test_aspect_ratio_is_not_kept():
+    """A wide picture is squeezed: its left half stays the left half."""
+    wide = np.zeros((6, 80, 3), np.uint8)
+    wide[:, 40:] = 255
+
+    pixels = decode(save(Image.fromarray(wide), "PNG"))
+
+    assert (pixels[:, :, 0] > 127).tolist() == [[False, False, True, True]] * 6
+
+
+GREY = PIXELS[:, :, 0]
+
+
+@pytest.mark.parametrize(
+    ("image", "expected"),
+    [
+        (Image.fromarray(GREY), np.stack([GREY] * 3, -1)),
+        (Image.fromarray(GREY.astype(np.uint16) * 256 + 7), np.stack([GREY] * 3, -1)),
+        (Image.fromarray(np.dstack([PIXELS, GREY]), "RGBA"), PIXELS),
+        (Image.fromarray(np.dstack([GREY, GREY // 2]), "LA"), np.stack([GREY] * 3, -1)),
+        (
+            Image.fromarray(GREY > 100).convert("1"),
+            np.stack([np.where(GREY > 100, 255, 0)] * 3, -1),
+        ),
+    ],
+    ids=["grey", "16-bit grey", "alpha", "grey with alpha", "black and white"],
+)
+def test_other_colours_become_rgb(image, expected):
+    """Grey is repeated, alpha dropped without blending, the upper byte of 16 bits counts."""
+    np.testing.assert_array_equal(decode(save(image, "PNG")), expected)
+
+
+@pytest.mark.parametrize("transparency", [None, 0, bytes([0, 128])])
+def test_palettes_are_looked_up(transparency):
+    """Also with transparent entries, whose colours count like any other."""
+    image = Image.fromarray((GREY > 100).astype(np.uint8), "P")
+    image.putpalette([10, 20, 30, 200, 100, 50])
+    options = {} if transparency is None else {"transparency": transparency}
+
+    pixels = decode(save(image, "PNG", **options))
+
+    expected = np.where((GREY > 100)[..., None], (200, 100, 50), (10, 20, 30))
+    np.testing.assert_array_equal(pixels, expected)
+
+
+def test_cmyk_is_converted():
+    """JPEG files for print: no ink is white, full black ink is black."""
+    inks = np.zeros((6, 4, 4), np.uint8)
+    inks[3:, :, 3] = 255
+    image = Image.fromarray(inks, "CMYK")
+
+    pixels = decode(save(image, "JPEG", quality=100)).astype(int)
+
+    assert pixels[0].min() >= 250
+    assert pixels[5].max() <= 5
+
+
+def test_orientation_is_not_applied():
+    """TensorFlow's decoder ignores EXIF, and clients of both must get the same answers."""
+    exif = Image.Exif()
+    exif[0x0112] = 3  # turned upside down
+    top_white = np.zeros((6, 4, 3), np.uint8)
+    top_white[:3] = 255
+
+    pixels = decode(save(Image.fromarray(top_white), "JPEG", exif=exif, quality=95))
+
+    assert pixels[0].min() > 200
+
+
+def huge_png(columns, rows):
+    """A few bytes that declare any number of pixels."""
+
+    def chunk(kind, data):
+        return (
+            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+        )
+
+    header = struct.pack(">IIBBBBB", columns, rows, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b""))
+
+
+def animation():
+    frames = [Image.fromarray(PIXELS), Image.fromarray(255 - PIXELS)]
+    return save(frames[0], "PNG", save_all=True, append_images=frames[1:])
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (huge_png(100_000, 100_000), r"100000 x 100000 pixels, expected at most 16777216"),
+        (huge_png(4097, 4096), r"4097 x 4096 pixels, expected at most 16777216"),
+        (animation(), r"image is animated \(2 frames\), expected one frame"),
+        (b"", r"neither a PNG nor a JPEG file: 0 bytes that begin with nothing"),
+        (b"GIF89a", r"neither a PNG nor a JPEG file: 6 bytes that begin with 47 49 46 38 39 61"),
+        (PNG[:60], r"PNG file of 60 bytes is damaged or truncated"),
+        (JPEG[:-40], r"JPEG file of \d+ bytes is damaged or truncated"),
+        (JPEG[:4], r"JPEG file of 4 bytes is damaged or truncated"),
+    ],
+)
+def test_what_is_no_picture_is_refused(data, message):
+    """Too large by its header, animated, another format, cut off: each is told apart."""
+    with pytest.raises(InvalidInput, match=message):
+        decode(data)
+
+
+def test_raw_pixels_of_another_size_are_refused():
+    """The message has both numbers of bytes."""
+    with pytest.raises(InvalidInput, match=r"raw image has 71 bytes, expected 72 \(6 rows x 4 col"):
+        image_decoder.raw(bytes(71), height=6, width=4)
+
+
+@given(
+    data=st.sampled_from([PNG, JPEG]),
+    changes=st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=5),
+    length=st.integers(0, 2000),
+)
+def test_damage_never_leads_to_another_error(data, changes, length):
+    """Whatever bytes are changed or cut off: a picture of the wanted size, or InvalidInput."""
+    damaged = bytearray(data[:length])
+    for position, value in changes:
+        if position < len(damaged):
+            damaged[position] = value
+
+    try:
+        pixels = decode(bytes(damaged))
+    except InvalidInput:
+        return
+
+    assert pixels.shape == (6, 4, 3)
+    assert pixels.dtype == np.uint8

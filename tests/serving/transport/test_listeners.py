@@ -1,0 +1,81 @@
+import socket
+
+import grpc
+import numpy as np
+import pytest
+
+from serving.client import PredictClient
+from serving.errors import ConfigError
+from serving.settings.config import ServerConfig
+from serving.transport.listeners import Listeners, listen_unix
+
+
+@pytest.mark.parametrize("front", ["asgi", "grpcio"])
+def test_a_unix_socket_answers_beside_the_port(models_dir, tmp_path, running_server, front):
+    """--grpc_socket_path is for clients on the same machine; it goes with the server."""
+    path = tmp_path / "serving.sock"
+    with running_server(models_dir, grpc_socket_path=path, front=front) as address:
+        serving = []
+        for target in (address, f"unix:{path}"):
+            with PredictClient(target) as client:
+                answer = client.predict("identity", {"x": np.ones((1, 3), np.float32)})
+                serving.append(answer["y"].tolist())
+
+    assert serving == [[[1, 1, 1]], [[1, 1, 1]]]
+    assert not path.exists()
+
+
+def test_a_dead_servers_socket_is_replaced(tmp_path):
+    """After a crash the path is still there; the next server may have it."""
+    path = tmp_path / "serving.sock"
+    listen_unix(path).close()
+
+    listener = listen_unix(path)
+
+    with socket.socket(socket.AF_UNIX) as client, listener:
+        client.connect(str(path))
+
+
+def test_a_living_servers_socket_is_not(tmp_path):
+    """Two servers cannot have one path."""
+    path = tmp_path / "serving.sock"
+    with listen_unix(path), pytest.raises(ConfigError, match="another server listens there"):
+        listen_unix(path)
+
+    assert path.exists()
+
+
+def test_other_files_are_left_alone(tmp_path):
+    """A path that names a file is a mistake."""
+    path = tmp_path / "notes.txt"
+    path.write_text("mine")
+
+    with pytest.raises(ConfigError, match="there is something else"):
+        listen_unix(path)
+
+    assert path.read_text() == "mine"
+
+
+def test_nothing_stays_open_when_a_port_is_taken(tmp_path):
+    """The ports before the one that failed are free again, and the Unix socket is gone."""
+    path = tmp_path / "serving.sock"
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        config = ServerConfig(
+            host="127.0.0.1",
+            port=0,
+            rest_api_port=taken.getsockname()[1],
+            grpc_socket_path=path,
+        )
+        with pytest.raises(ConfigError, match="choose another --rest_api_port"):
+            Listeners.open(config)
+
+    assert not path.exists()
+
+
+def test_ipv6_addresses_work(models_dir, running_server):
+    """`::` takes connections of both kinds."""
+    with running_server(models_dir, host="::") as target:
+        port = target.rpartition(":")[2]
+        for host in ("127.0.0.1", "[::1]"):
+            with grpc.insecure_channel(f"{host}:{port}") as channel:
+                grpc.channel_ready_future(channel).result(timeout=10)

@@ -1,0 +1,103 @@
+import asyncio
+import socket
+
+import pytest
+
+from serving.errors import FailedPrecondition, InternalError, Unavailable
+from serving.workers.channel import Channel
+
+
+def connected(scenario):
+    """Run a coroutine function on the two ends of a channel."""
+
+    async def run():
+        ends = Channel(), Channel()
+        for end, connection in zip(ends, socket.socketpair(), strict=True):
+            await end.open(connection)
+        try:
+            return await scenario(*ends)
+        finally:
+            for end in ends:
+                end.close()
+
+    return asyncio.run(run())
+
+
+def test_both_ends_ask_at_the_same_time():
+    """Answers find their questions, whatever order they come in."""
+
+    async def scenario(one, other):
+        async def double(number):
+            await asyncio.sleep(0.01 / number)
+            return 2 * number
+
+        one.asked["double"] = other.asked["double"] = double
+        return await asyncio.gather(
+            *(end.ask("double", number) for number in (1, 2, 3) for end in (one, other))
+        )
+
+    assert connected(scenario) == [2, 2, 4, 4, 6, 6]
+
+
+def test_errors_come_back_as_what_they_are():
+    """An error for the caller keeps class and text; of a bug nothing is told."""
+
+    async def scenario(one, other):
+        async def refuse(content):
+            raise FailedPrecondition(content)
+
+        async def fail(_content):
+            return 1 / 0
+
+        other.asked |= {"refuse": refuse, "fail": fail}
+        with pytest.raises(FailedPrecondition, match="no such label"):
+            await one.ask("refuse", "no such label")
+        with pytest.raises(InternalError, match=r"^internal error$"):
+            await one.ask("fail")
+
+    connected(scenario)
+
+
+def test_whoever_waits_is_told_that_the_other_is_gone():
+    """A question to a process that dies does not wait for ever, and neither does the next."""
+
+    async def scenario(one, other):
+        async def hang(_content):
+            other.close()
+
+        other.asked["hang"] = hang
+        for _ in range(2):
+            with pytest.raises(Unavailable, match="has ended; retry"):
+                await asyncio.wait_for(one.ask("hang"), 10)
+        one.tell("anything")
+        await asyncio.wait_for(one.wait_closed(), 10)
+
+    connected(scenario)
+
+
+def test_long_messages_arrive_whole():
+    """Pages of metrics are larger than what a socket takes at a time."""
+    text = "x" * 5_000_000
+
+    async def scenario(one, other):
+        async def echo(content):
+            return content
+
+        other.asked["echo"] = echo
+        return await one.ask("echo", text)
+
+    assert connected(scenario) == text
+
+
+def test_what_is_told_before_the_end_is_heard():
+    """The last words of a process that cannot start reach its parent."""
+
+    async def scenario(one, other):
+        heard = []
+        other.told["error"] = heard.append
+        one.tell("error", "no model")
+        one.close()
+        await asyncio.wait_for(other.wait_closed(), 10)
+        return heard
+
+    assert connected(scenario) == ["no model"]

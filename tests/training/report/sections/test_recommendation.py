@@ -1,0 +1,205 @@
+import numpy as np
+import pytest
+from run_folders import DATA, HARDWARE, write_run
+
+from training.report.pages.blocks import Bullets, Cards, Notice, Paragraph, Table
+from training.report.sections import comparison
+from training.report.sections.recommendation import recommend
+from training.report.sources.answers import Answers
+from training.report.sources.candidates import gather
+from training.report.sources.runs import read_all
+
+MACS = {"simcnn": 4_548_608, "resnet50": 80_799_744}
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Makes runs out of keyword arguments of `write_run`, most accurate first, and candidates."""
+
+    def make_runs(*descriptions):
+        folders = [
+            write_run(tmp_path / f"run-{number}", **description)
+            for number, description in enumerate(descriptions)
+        ]
+        runs = sorted(read_all(folders), key=lambda run: -run.result["top1"])
+        return runs, gather(runs, {run.name: MACS[run.settings["model"]] for run in runs})
+
+    return make_runs
+
+
+def texts(blocks):
+    """All sentences of the blocks, cards included."""
+    found = []
+    for block in blocks:
+        if isinstance(block, Cards):
+            found += [f"{card.title}: {card.answer}. {card.text}" for card in block.cards]
+        elif isinstance(block, Paragraph | Notice):
+            found.append(block.text)
+        elif isinstance(block, Bullets):
+            found += block.items
+    return found
+
+
+def answers(correct):
+    """Answers that are right on the first images of 100."""
+    right = np.arange(100) < correct
+    return Answers(classes=np.zeros(100, np.int64), probabilities=np.ones(100), right=right)
+
+
+RESNET = {"model": "resnet50", "correct": 90, "seconds": 6000.0}
+SIMCNN = {"model": "simcnn", "correct": 80, "seconds": 600.0}
+
+
+def test_each_constraint_names_its_winner_and_the_price(make):
+    """Accuracy speaks for the large model, everything else for the small one, with figures."""
+    _, candidates = make(SIMCNN, RESNET)
+
+    accuracy, time, compute, size, conclusion = texts(recommend(candidates, {}))
+
+    assert accuracy.startswith("If accuracy decides: resnet50 best. 90.00 % of 100 test images")
+    assert "10.00 points ahead of simcnn best; their 95 % intervals overlap." in accuracy
+    assert time == (
+        "If training time decides: simcnn best. 10 min of training. resnet50 best takes 10 times "
+        "as long and is 10.00 points more accurate."
+    )
+    assert compute == (
+        "If compute per image decides: simcnn best. 4.55 million multiply-accumulates an image. "
+        "resnet50 best needs 18 times as much and is 10.00 points more accurate."
+    )
+    assert size == (
+        "If size decides: simcnn best. 122,570 parameters, 0.49 MB as float32. "
+        "resnet50 best is 210 times as large and is 10.00 points more accurate."
+    )
+    assert conclusion == (
+        "No recipe wins everywhere: resnet50 best for accuracy; simcnn best where training time, "
+        "compute per image and size must be low."
+    )
+
+
+def test_paired_answers_decide_how_sure_the_lead_is(make):
+    """With the answers of both runs, the lead carries the interval of the pair."""
+    runs, candidates = make(SIMCNN, RESNET)
+    known = {run.name: answers(run.correct) for run in runs}
+
+    clear = texts(recommend(candidates, known))[0]
+    known[runs[1].name] = answers(89)
+    close = texts(recommend(candidates, known))[0]
+
+    assert "10.00 points ahead of simcnn best on the same images (95 % interval +3." in clear
+    assert "do not tell them apart" not in clear
+    assert close.endswith("these images do not tell them apart.")
+
+
+def test_one_recipe_that_wins_everything_is_the_choice(make):
+    """A recipe better in accuracy and in no way dearer leaves nothing for the other."""
+    slow = {"recipe": "report", "correct": 70, "seconds": 700.0}
+    _, candidates = make(SIMCNN, slow)
+
+    found = texts(recommend(candidates, {}))
+
+    assert "simcnn best is the choice under every constraint compared here." in found
+    assert found[-1] == (
+        "Nothing here speaks for simcnn report: simcnn best is 10.00 points more accurate and "
+        "needs no more in training time, compute per image and size."
+    )
+    assert "It is the most accurate as well." in found[1]
+    assert "All need the same, so accuracy decides." in found[2]
+
+
+def test_single_recipe_is_described_not_chosen(make):
+    """One recipe alone gives figures and says that there is nothing to choose."""
+    _, candidates = make(SIMCNN)
+
+    found = texts(recommend(candidates, {}))
+
+    assert found[0].startswith("Only simcnn best was given")
+    assert "122,570 parameters, 0.49 MB as float32." in found
+
+
+def test_times_of_different_hardware_are_not_compared(make):
+    """Runs timed on different machines give no recommendation by time, but a notice."""
+    fast = {**RESNET, "seconds": 60.0, "hardware": {**HARDWARE, "gpus": ["Some GPU"]}}
+    _, candidates = make(SIMCNN, fast)
+
+    found = texts(recommend(candidates, {}))
+
+    assert not any(text.startswith("If training time decides") for text in found)
+    assert any("resnet50 best took 1 min on Some CPU, 2 cores, Some GPU" in text for text in found)
+
+
+def test_different_test_images_are_not_compared(make):
+    """Accuracies on different images lead to no recommendation at all."""
+    _, candidates = make(SIMCNN, {**RESNET, "data": {**DATA, "test_sha256": "d" * 64}})
+
+    (notice,) = recommend(candidates, {})
+
+    assert isinstance(notice, Notice)
+    assert "different test images" in notice.text
+
+
+def test_seeds_of_a_recipe_are_one_candidate(make):
+    """Runs that differ in the seed are summarised: mean, sample standard deviation, extremes, n."""
+    correct = (78, 80, 85)
+    runs, candidates = make(
+        *({**SIMCNN, "correct": count, "seed": seed} for seed, count in enumerate(correct)),
+        RESNET,
+    )
+
+    tables = [
+        block for block in comparison.compare(runs, candidates, {}) if isinstance(block, Table)
+    ]
+    (row,) = next(table.rows for table in tables if "n" in table.header)
+
+    # Mean 81, squared deviations 9 + 1 + 16, divided by n - 1 = 2.
+    assert row == (
+        *("simcnn best", "0, 1, 2", "3", "81.00 %", f"{13**0.5:.2f}", "78.00 %", "85.00 %"),
+        "10 min",
+    )
+    lead = texts(recommend(candidates, {}))[0]
+    assert "9.00 points ahead of simcnn best; no run of that is as good." in lead
+
+
+def test_seed_used_twice_is_pointed_out(make):
+    """Two runs with one seed are no independent sample, and the report says so."""
+    runs, candidates = make(SIMCNN, {**SIMCNN, "correct": 81})
+
+    found = texts(comparison.compare(runs, candidates, {}))
+
+    assert any("A seed occurs more than once in simcnn best" in text for text in found)
+
+
+def test_published_figures_stand_beside_ours(make):
+    """Both published accuracies are in the table, and each recipe's distance from its own."""
+    runs, candidates = make(SIMCNN, RESNET)
+
+    blocks = comparison.compare(runs, candidates, {})
+
+    table = next(block for block in blocks if isinstance(block, Table))
+    assert [row[:2] for row in table.rows] == [
+        ("run-1", "90.00 %"),
+        ("run-0", "80.00 %"),
+        ("published SimCNN", "71.61 %"),
+        ("published ResNet50", "79.29 %"),
+    ]
+    assert all(len(row) == len(table.header) for row in table.rows)
+    found = texts(blocks)
+    assert (
+        "resnet50 best: 90.00 %, 10.71 points above the 79.29 % of the published ResNet50." in found
+    )
+    assert any("not of the same images" in text for text in found)
+
+
+@pytest.mark.parametrize(("count", "pairs"), [(6, 15), (7, 6)])
+def test_pairs_are_all_pairs_or_each_with_the_best(make, count, pairs):
+    """Six runs give all their 15 pairs; seven give six, each with the most accurate run."""
+    runs, candidates = make(*({"correct": 70 + number, "seed": number} for number in range(count)))
+    known = {run.name: answers(run.correct) for run in runs}
+
+    (table,) = (
+        block
+        for block in comparison.compare(runs, candidates, known)
+        if isinstance(block, Table) and "McNemar p" in block.header
+    )
+
+    assert len(table.rows) == pairs
+    assert table.rows[0][:3] == (runs[0].name, runs[1].name, "+1.00")

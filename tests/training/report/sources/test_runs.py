@@ -1,0 +1,127 @@
+import json
+import shlex
+
+import pytest
+from run_folders import write_run
+
+from training.report.sources.runs import ReportError, overrides, read_all
+from training.settings import arguments as command
+from training.settings import recipes
+
+
+def test_finished_and_unfinished_runs_are_told_apart(tmp_path):
+    """A run without metrics.json is unfinished, and keeps the epochs it has."""
+    folders = [write_run(tmp_path / "a"), write_run(tmp_path / "b", epochs_done=3)]
+
+    done, begun = read_all(folders)
+
+    assert done.is_finished
+    assert done.correct == 80
+    assert not begun.is_finished
+    assert [row["epoch"] for row in begun.history] == [1, 2, 3]
+    with pytest.raises(ReportError, match="unfinished"):
+        _ = begun.result
+
+
+def test_unfinished_runs_alone_are_refused_with_the_command_that_goes_on(tmp_path):
+    """Without a single result the message says how far each run is and how to finish one."""
+    folder = write_run(tmp_path / "a", epochs=9, epochs_done=3)
+
+    with pytest.raises(ReportError, match=r"a has 3 of 9 epochs") as caught:
+        read_all([folder])
+
+    assert f"python -m training simcnn --recipe=best --seed=0 --epochs=9 --run-dir={folder}" in str(
+        caught.value
+    )
+
+
+def test_folder_of_something_else_is_refused(tmp_path):
+    """A folder without config.json is named, with what was expected."""
+    with pytest.raises(ReportError, match=r"is no run folder: it has no config.json"):
+        read_all([tmp_path])
+    with pytest.raises(ReportError, match=r"none is no run folder"):
+        read_all([tmp_path / "none"])
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("config.json", "{", "config.json can't be read"),
+        ("config.json", "[]", "config.json is no config of a run"),
+        ("config.json", '{"config": {"model": "simcnn"}, "data": {}}', "lacks the settings epochs"),
+        ("metrics.json", "[]", "metrics.json is no result of a run"),
+        ("metrics.json", '{"top1": 1}', "metrics.json is no result of a run"),
+        ("metrics.json", "{", "metrics.json can't be read"),
+        ("history.csv", "epoch,loss\n1,high\n", "history.csv can't be read"),
+    ],
+)
+def test_damaged_file_is_named(tmp_path, file, content, message):
+    """Whatever is wrong with a file of a run, the message names the file."""
+    folder = write_run(tmp_path / "a")
+    (folder / file).write_text(content)
+
+    with pytest.raises(ReportError, match=message):
+        read_all([folder])
+
+
+def test_folder_given_twice_counts_once(tmp_path):
+    """The same folder by two paths is one run: it must not pass for two seeds."""
+    folder = write_run(tmp_path / "a")
+
+    assert len(read_all([folder, tmp_path / "." / "a", tmp_path / "b" / ".." / "a"])) == 1
+
+
+def test_names_are_as_long_as_needed(tmp_path):
+    """Folders of the same name are told apart by what stands above them."""
+    folders = [write_run(tmp_path / place / "seed-0") for place in ("x", "y")]
+
+    assert [run.name for run in read_all(folders)] == ["x/seed-0", "y/seed-0"]
+    assert [run.name for run in read_all(folders[:1])] == ["seed-0"]
+
+
+def test_recipe_names_what_was_changed_of_it(tmp_path):
+    """Settings that differ from the recipe are named, the seed and the shortened warm-up aside."""
+    folder = write_run(tmp_path / "a", epochs=2, batch_size=64, seed=7)
+
+    (run,) = read_all([folder])
+
+    assert run.recipe == "simcnn best (epochs 2, batch_size 64)"
+
+
+def test_settings_newer_than_a_run_are_no_change(tmp_path):
+    """A run of an earlier version lacks settings that exist today."""
+    settings = recipes.from_recipe("simcnn", "best").as_dict()
+    del settings["fast_layers"]
+
+    assert overrides(settings) == {}
+
+
+def test_all_settings_of_an_unknown_recipe_are_named():
+    """A recipe that does not exist any more has no defaults to compare with."""
+    settings = {"model": "simcnn", "recipe": "old", "seed": 0, "epochs": 5}
+
+    assert overrides(settings) == {"epochs": 5}
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"epochs": 2, "seed": 3},
+        {"flip": False, "crop_padding": 2, "schedule": "constant", "xla": "off"},
+        {"validation": "tail", "validation_fraction": 0.2, "weights": "some where/model.keras"},
+    ],
+)
+def test_command_repeats_the_run(tmp_path, changes):
+    """The command line understands the command and makes the same settings of it."""
+    folder = write_run(tmp_path / "a b", **changes)
+    (run,) = read_all([folder])
+
+    python, m, training, *arguments = shlex.split(run.command())
+
+    options = vars(command.parser().parse_args(arguments))
+    assert (python, m, training) == ("python", "-m", "training")
+    assert options.pop("run_dir") == folder
+    settings = json.loads((folder / "config.json").read_text())["config"]
+    known = {name: value for name, value in options.items() if name in settings}
+    assert recipes.from_recipe(**known).as_dict() == settings

@@ -1,0 +1,379 @@
+import base64
+import json
+import re
+import statistics
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from PIL import Image
+from run_folders import write_run
+
+from training.__main__ import main
+from training.data.cifar10 import CLASS_NAMES, DATA_DIR_VARIABLE, Split, load
+from training.report.pages import figures, formats
+from training.report.sources import answers
+from training.run.train import train
+from training.settings.recipes import from_recipe
+
+SECTIONS = (
+    *("Which one to choose", "All runs", "Spread between seeds", "Pairs on the same test images"),
+    *("Data", "Models", "simcnn", "Run best-0", "Run best-1", "Run published", "Worst mistakes"),
+    *("Accuracy by class", "Settings", "The published protocol", "How the figures came about"),
+)
+
+
+class Links(HTMLParser):
+    """Collects where a page leads to or loads from, and its tags."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.targets, self.tags = [], set()
+        self.feed(text)
+
+    def handle_starttag(self, tag, attrs):
+        """Remember the tag and its addresses."""
+        self.tags.add(tag)
+        names = ("action", "background", "data", "href", "poster", "src", "srcset")
+        self.targets += [value for name, value in attrs if name in names]
+
+
+@pytest.fixture(autouse=True)
+def _no_data_dir(monkeypatch):
+    """Whoever runs the tests may have the variable set."""
+    monkeypatch.delenv(DATA_DIR_VARIABLE, raising=False)
+
+
+@pytest.fixture
+def blank(monkeypatch):
+    """Spares the drawing, most of a report's time, where a test is about the text."""
+    monkeypatch.setattr(figures, "svg", lambda draw, theme: b"")
+    monkeypatch.setattr(figures, "png", lambda draw, path: path.touch())
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory, image_dir):
+    """Three real runs on tiny data: two seeds of one recipe, and the published protocol."""
+    folder = tmp_path_factory.mktemp("runs")
+    results = []
+    for name, recipe, seed in (
+        ("best-0", "best", 0),
+        ("best-1", "best", 1),
+        ("published", "report", 0),
+    ):
+        config = from_recipe("simcnn", recipe, epochs=2, seed=seed)
+        results.append(train(config, run_dir=folder / name, data_dir=image_dir))
+    return results
+
+
+@pytest.fixture(scope="module")
+def report(runs, image_dir, tmp_path_factory):
+    """Folder of a report of all three runs."""
+    folder = tmp_path_factory.mktemp("report")
+    folders = [str(result.run_dir) for result in runs]
+    assert main(["report", *folders, f"--output={folder}", f"--data-dir={image_dir}"]) == 0
+    return folder
+
+
+def write_report(folders, output, *flags):
+    """Write a report; exit status and HTML, empty if there is none."""
+    code = main(["report", *map(str, folders), f"--output={output}", *map(str, flags)])
+    page = output / "report.html"
+    return code, page.read_text() if page.exists() else ""
+
+
+@pytest.mark.parametrize("page", ["report.html", "report.md"])
+def test_report_has_every_section(report, page):
+    """Both pages hold all sections, headings in the same words."""
+    text = (report / page).read_text()
+
+    for section in SECTIONS:
+        assert re.search(rf"(>|^#+ |\*\*){section}(<|$|\*\*)", text, re.MULTILINE), section
+
+
+def test_html_loads_nothing(report):
+    """Every address is a place in the page or data in it, and there is no script."""
+    text = (report / "report.html").read_text()
+    links = Links(text)
+
+    assert len(links.targets) > 20
+    assert all(target.startswith(("#", "data:image/svg+xml;base64,")) for target in links.targets)
+    assert not links.tags & {"script", "link", "iframe", "object", "embed"}
+    assert not re.search(r"url\(|@import", text)
+    for picture in re.findall(r"base64,([^\" ]+)", text):
+        svg = base64.b64decode(picture).decode()
+        assert not re.search(r"href=\"(?!#|data:)", svg)
+        assert "<script" not in svg
+
+
+def test_markdown_shows_pictures_that_are_there(report):
+    """Every picture of the Markdown page is a readable PNG, and no other file lies about."""
+    names = re.findall(r"\]\((pictures/[\w-]+\.png)\)", (report / "report.md").read_text())
+
+    assert {path.name for path in report.iterdir()} == {"report.html", "report.md", "pictures"}
+    assert sorted(names) == sorted(f"pictures/{p.name}" for p in (report / "pictures").iterdir())
+    for name in names:
+        with Image.open(report / name) as image:
+            darkest, lightest = image.convert("L").getextrema()
+            assert lightest - darkest > 100
+
+
+def test_seeds_are_summarised(report, runs):
+    """Mean, sample standard deviation, extremes and number of the two seeds are in a table."""
+    shares = [result.metrics["top1"] for result in runs[:2]]
+
+    row = next(
+        line
+        for line in (report / "report.md").read_text().splitlines()
+        if line.startswith("| simcnn best (epochs 2) | 0, 1 |")
+    )
+
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells[2:7] == [
+        "2",
+        formats.percent(statistics.fmean(shares)),
+        f"{100 * statistics.stdev(shares):.2f}",
+        formats.percent(min(shares)),
+        formats.percent(max(shares)),
+    ]
+
+
+def test_pairs_agree_with_the_accuracies(report, runs):
+    """Answers asked anew give the difference of the accuracies that metrics.json holds."""
+    shares = {result.run_dir.name: result.metrics["top1"] for result in runs}
+    rows = [
+        [cell.strip() for cell in line.strip("|").split("|")]
+        for line in (report / "report.md").read_text().splitlines()
+        if re.search(r"\| (yes|no) \|$", line) and line.count("|") == 9
+    ]
+
+    assert len(rows) == 3
+    for first, second, difference, _, only_first, only_second, *_ in rows:
+        assert difference == formats.points(shares[first] - shares[second])
+        assert (int(only_first) - int(only_second)) / 50 == pytest.approx(
+            shares[first] - shares[second]
+        )
+
+
+def test_figures_of_each_run_are_shown(report, runs):
+    """Accuracy, interval, images, digests, speed, hardware, versions and recipe of each run."""
+    text = (report / "report.md").read_text()
+    for result in runs:
+        metrics = result.metrics
+        for fact in (
+            formats.percent(metrics["top1"]),
+            formats.interval(metrics["top1_wilson_95"]),
+            f"{metrics['data']['train_images']:,} to train",
+            metrics["data"]["train_sha256"],
+            metrics["data"]["test_sha256"],
+            f"{metrics['train_images_per_second']:,.0f} images/s",
+            f"keras {metrics['versions']['keras']}",
+            "changed; the recipe has",
+        ):
+            assert fact in text
+
+
+def test_worst_mistakes_are_wrong_and_sorted(report, image_dir):
+    """The table of mistakes names real labels, other answers, and falling probabilities."""
+    labels = load(image_dir).test.labels
+    text = (report / "report.md").read_text().partition("## Run published")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| (\d+) \| (\w+) \| (\w+) \| ([\d.]+) % \|$", text, re.MULTILINE)
+
+    assert len(rows) == 12
+    assert all(CLASS_NAMES[labels[int(index)]] == label for index, label, _, _ in rows)
+    assert all(label != answer for _, label, answer, _ in rows)
+    shares = [float(share) for *_, share in rows]
+    assert shares == sorted(shares, reverse=True)
+
+
+def test_published_protocol_names_its_mistakes(report):
+    """A run of recipe `report` says which published mistakes it repeats; others say nothing."""
+    text = (report / "report.md").read_text()
+    parts = {part.partition("\n")[0]: part for part in text.split("\n## ")}
+
+    assert "The test images are the validation images" in parts["Run published"]
+    assert "No augmentation" in parts["Run published"]
+    assert "published protocol" not in parts["Run best-0"]
+    assert "71.61 %" in parts["All runs"]
+    assert "The test images were the validation images" in parts["The published protocol"]
+
+
+def test_one_run_alone_has_a_report(runs, image_dir, tmp_path, blank):
+    """A single run gives all of its own figures and no comparison."""
+    code, html = write_report([runs[0].run_dir], tmp_path / "out", "--data-dir", image_dir)
+
+    assert code == 0
+    assert "Only simcnn best (epochs 2) was given" in html
+    assert "Each recipe was trained once" in html
+    assert "Worst mistakes" in html
+    assert "Pairs on the same test images" not in html
+
+
+def test_unfinished_run_is_shown_but_not_compared(runs, image_dir, tmp_path, blank):
+    """Beside a finished run, one under way is announced with its epochs, curves and command."""
+    begun = write_run(tmp_path / "begun", epochs_done=3)
+
+    code, html = write_report([runs[0].run_dir, begun], tmp_path / "o", "--data-dir", image_dir)
+
+    assert code == 0
+    assert "begun is unfinished: 3 of 60 epochs" in html
+    assert f"python -m training simcnn --recipe=best --seed=0 --run-dir={begun}" in html
+    assert "Accuracy of run begun over 3 epochs" in html
+    assert "1 finished run;" in html
+
+
+def test_only_unfinished_runs_are_one_line_and_exit_2(tmp_path, capsys):
+    """Nothing is written where there is no result, and the way out is named."""
+    begun = write_run(tmp_path / "begun", epochs_done=3)
+
+    code, html = write_report([begun], tmp_path / "out")
+
+    assert (code, html) == (2, "")
+    error = capsys.readouterr().err
+    assert error.startswith("error: no run given is finished")
+    assert f"--run-dir={begun}" in error
+    assert error.count("\n") == 1
+
+
+def test_hostile_folder_name_stays_text(tmp_path, blank):
+    """A run folder may be called <script>: both pages show that, and no browser runs it."""
+    folder = write_run(tmp_path / "<script>alert('a')&\"b\" `c|d`")
+
+    code, html = write_report([folder], tmp_path / "out")
+
+    assert code == 0
+    assert "script" not in Links(html).tags
+    assert "&lt;script&gt;alert(" in html
+    markdown = (tmp_path / "out" / "report.md").read_text()
+    assert r"\<script\>alert(" in markdown
+    assert not re.search(r"(?<!\\)<script", markdown.replace("```text", "").partition("--run")[0])
+
+
+def test_chart_shows_a_name_that_looks_like_a_formula():
+    """Dollar signs and markup in a run's name are drawn, not interpreted."""
+    names = {
+        r"$\frac{1$ <b>&": (0.8, (0.7, 0.9)),
+        "a very long name of a run " * 3: (0.8, (0.7, 0.9)),
+    }
+
+    svg = figures.svg(lambda: figures.accuracies(names, {"published": 0.7}), "dark")
+
+    assert svg.rstrip().endswith(b"</svg>")
+
+
+def test_folder_name_that_is_no_text_is_shown_all_the_same(tmp_path, blank):
+    """A byte in the folder's name that is no UTF-8 does not stop the report."""
+    folder = write_run(tmp_path / "run-\udcff")
+
+    code, html = write_report([folder], tmp_path / "out")
+
+    assert code == 0
+    assert r"run-\udcff" in html
+
+
+def test_without_data_pictures_and_pairs_are_left_out(tmp_path, blank):
+    """No data folder costs the sections that need one, and the report says how to have them."""
+    folders = [write_run(tmp_path / "a"), write_run(tmp_path / "b", "resnet50", correct=90)]
+
+    code, html = write_report(folders, tmp_path / "out")
+
+    assert code == 0
+    assert "no data folder was given (--data-dir or CIFAR10_DIR)" in html
+    assert "Worst mistakes" not in html
+    assert "published SimCNN" in html
+    assert "published ResNet50" in html
+    assert "80.8&nbsp;million" in html or "80.8 million" in html
+
+
+def test_wrong_data_dir_is_one_line_and_exit_2(tmp_path, capsys, blank):
+    """A data folder that was named and is none stops the command."""
+    code, html = write_report([write_run(tmp_path / "a")], tmp_path / "o", "--data-dir=nowhere")
+
+    assert (code, html) == (2, "")
+    assert capsys.readouterr().err.startswith("error: data folder nowhere does not exist")
+
+
+def test_other_images_are_not_used(tmp_path, image_dir, blank):
+    """Images that a run was not measured on give neither samples nor mistakes of it."""
+    code, html = write_report([write_run(tmp_path / "a")], tmp_path / "o", "--data-dir", image_dir)
+
+    assert code == 0
+    assert "Sample pictures are left out" in html
+    assert "Mistakes and paired comparisons of a are left out: the test images given" in html
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [(None, "does not exist"), (b"no model", "is no readable .keras file")]
+)
+def test_missing_or_damaged_model_costs_its_mistakes_alone(
+    tmp_path, image_dir, content, message, blank
+):
+    """Without a readable model.keras the rest of the report is there and says what is missing."""
+    data = load(image_dir)
+    digests = {"train_sha256": data.train.sha256(), "test_sha256": data.sha256}
+    folder = write_run(tmp_path / "a", data={"variant": "image-folder", **digests})
+    if content:
+        (folder / "model.keras").write_bytes(content)
+
+    code, html = write_report([folder], tmp_path / "out", "--data-dir", image_dir)
+
+    assert code == 0
+    assert re.search(rf"Mistakes and paired comparisons of a are left out:.*{message}", html)
+    assert "The first 25 of 200 training images" in html
+
+
+def test_model_that_is_not_the_one_measured_is_pointed_out(runs, image_dir, tmp_path, blank):
+    """A model.keras of another run gives other answers than metrics.json, which is said."""
+    data = load(image_dir)
+    digests = {"train_sha256": data.train.sha256(), "test_sha256": data.sha256}
+    folder = write_run(tmp_path / "a", correct=99, data={"variant": "image-folder", **digests})
+    (folder / "model.keras").symlink_to(runs[0].run_dir / "model.keras")
+
+    _, html = write_report([folder], tmp_path / "out", "--data-dir", image_dir)
+
+    assert "of 50 images right here, metrics.json says 99" in html
+
+
+def test_output_that_cannot_be_written_is_one_line_and_exit_2(tmp_path, capsys):
+    """A file in the place of the output folder is reported before any model is loaded."""
+    (tmp_path / "file").touch()
+
+    code, _ = write_report([write_run(tmp_path / "a")], tmp_path / "file" / "out")
+
+    assert code == 2
+    assert "cannot write to" in capsys.readouterr().err
+
+
+def test_help_answers_without_keras(run_command):
+    """--help of the sub-command is complete and needs no Keras backend."""
+    result = run_command("report", "--help", env={"KERAS_BACKEND": "none-such"})
+
+    assert result.returncode == 0
+    for flag in ("RUN", "--output", "--data-dir"):
+        assert flag in result.stdout
+
+
+def test_worst_answers_are_the_surest_wrong_ones():
+    """Wrong answers are ordered by the probability of the class answered; right ones are out."""
+    labels = np.array([0, 1, 2, 3])
+    logits = np.zeros((4, 10), np.float32)
+    logits[0, 0] = 9  # right
+    logits[1, 5], logits[2, 5], logits[3, 5] = 1, 3, 2  # wrong
+
+    found = answers.score(logits, Split(np.zeros((4, 32, 32, 3), np.uint8), labels))
+
+    assert found.worst(2).tolist() == [2, 3]
+    assert found.right.tolist() == [True, False, False, False]
+    assert found.probabilities[2] == pytest.approx(np.exp(3) / (np.exp(3) + 9))
+
+
+def test_early_stop_is_reported(tmp_path, blank):
+    """A run that stopped early says after how many epochs, and whose weights were saved."""
+    folder = write_run(tmp_path / "a", early_stopping=5)
+    metrics = json.loads((folder / "metrics.json").read_text())
+    metrics |= {"epochs": 20, "stopped_epoch": 20, "best_epoch": 15}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+
+    _, html = write_report([folder], tmp_path / "out")
+
+    assert "stopped early, of 60; the weights are those of epoch 15" in html

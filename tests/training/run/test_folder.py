@@ -1,0 +1,138 @@
+import fcntl
+import json
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from training.__main__ import main
+from training.data.cifar10 import load
+from training.run import folder
+from training.settings.recipes import ConfigError, from_recipe
+
+# Settings that came after the first release: runs begun before lack them.
+LATER = ("accumulate_steps", "early_stopping")
+
+
+@pytest.fixture
+def holder(tmp_path):
+    """A process that holds the folder's lock until it is killed."""
+    code = (
+        "import pathlib, sys, time\n"
+        "from training import run_folder\n"
+        "with run_folder.lock(pathlib.Path(sys.argv[1])):\n"
+        "    print('held', flush=True)\n"
+        "    time.sleep(600)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout.readline() == "held\n"
+        yield process
+        process.kill()
+
+
+def test_second_training_in_a_folder_is_refused(holder, tmp_path, image_dir, capsys):
+    """While one process trains in a folder, another exits with status 2 and names it."""
+    code = main(
+        ["simcnn", "--epochs", "1", "--data-dir", str(image_dir), "--run-dir", str(tmp_path)]
+    )
+
+    assert code == 2
+    error = capsys.readouterr().err.splitlines()[-1]
+    assert error.startswith(f"error: {tmp_path} is in use by process {holder.pid} on ")
+    assert "--run-dir" in error
+    assert [path.name for path in tmp_path.iterdir()] == [".lock"]
+
+
+def test_lock_of_a_killed_process_stops_nobody(holder, tmp_path):
+    """After SIGKILL the file is still there, and the folder is free."""
+    holder.send_signal(signal.SIGKILL)
+    holder.wait()
+    assert (tmp_path / ".lock").exists()
+
+    with folder.lock(tmp_path):
+        assert (tmp_path / ".lock").read_text().startswith(f"process {os.getpid()} on ")
+
+    assert not (tmp_path / ".lock").exists()
+
+
+def test_lock_is_dropped_when_a_training_fails(tmp_path):
+    """An error inside leaves no lock behind."""
+    with pytest.raises(KeyError), folder.lock(tmp_path / "new"):
+        raise KeyError
+
+    with folder.lock(tmp_path / "new"):
+        pass
+
+
+def test_lock_file_removed_by_its_last_holder_is_not_mistaken_for_a_lock(tmp_path, monkeypatch):
+    """A file that vanishes between opening and locking is followed by a new one."""
+    real, calls = fcntl.flock, []
+
+    def flock(file, flags):
+        if not calls:
+            (tmp_path / ".lock").unlink()
+        calls.append(flags)
+        return real(file, flags)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with folder.lock(tmp_path):
+        assert (tmp_path / ".lock").exists()
+        with pytest.raises(ConfigError, match=r"in use by process"), folder.lock(tmp_path):
+            pass
+    assert len(calls) == 3
+
+
+def test_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, caplog):
+    """Where the system cannot lock, the training goes on and says so."""
+
+    def flock(*_):
+        raise OSError(38, "Function not implemented")
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    with folder.lock(tmp_path):
+        assert "Function not implemented" in caplog.text
+
+
+def write_config(run_dir, settings, data):
+    run = folder.begin(run_dir, from_recipe("simcnn", "best"), data, {})
+    (run_dir / "config.json").write_text(json.dumps({**run, "config": settings}))
+
+
+@pytest.fixture(scope="module")
+def data(image_dir):
+    return load(image_dir)
+
+
+def test_run_of_an_earlier_version_is_resumed(tmp_path, data):
+    """Settings that the run's config.json lacks count as their defaults, and are then written."""
+    config = from_recipe("simcnn", "best")
+    earlier = {key: value for key, value in config.as_dict().items() if key not in LATER}
+    write_config(tmp_path, earlier, data)
+
+    run = folder.begin(tmp_path, config, data, folder.read(tmp_path, config))
+
+    assert run["config"] == config.as_dict()
+    assert json.loads((tmp_path / "config.json").read_text()) == run
+
+
+def test_run_of_an_earlier_version_is_not_resumed_with_a_newer_setting(tmp_path, data):
+    """A value other than the default is another run, as ever."""
+    config = from_recipe("simcnn", "best", early_stopping=3)
+    earlier = {key: value for key, value in config.as_dict().items() if key not in LATER}
+    write_config(tmp_path, earlier, data)
+
+    with pytest.raises(ConfigError, match=r"\(early_stopping 0 there, 3 now\)"):
+        folder.read(tmp_path, config)
+
+
+def test_run_of_a_later_version_is_not_resumed(tmp_path, data):
+    """A setting that this version does not know is a difference, too."""
+    config = from_recipe("simcnn", "best")
+    write_config(tmp_path, {**config.as_dict(), "mixup": 0.2}, data)
+
+    with pytest.raises(ConfigError, match=r"\(mixup 0.2 there, None now\)"):
+        folder.read(tmp_path, config)

@@ -1,0 +1,97 @@
+import pytest
+
+from training.settings.recipes import ConfigError, from_recipe
+
+
+def test_report_recipe_is_the_published_simcnn_protocol():
+    """SimCNN's report recipe: Adam at its default rate, 10 epochs of batches of 32, no extras."""
+    config = from_recipe("simcnn", "report")
+
+    assert (config.optimizer, config.learning_rate, config.schedule) == ("adam", 1e-3, "constant")
+    assert (config.batch_size, config.epochs) == (32, 10)
+    assert config.validation == "test"
+    assert (config.crop_padding, config.flip) == (0, False)
+    assert (config.weight_decay, config.label_smoothing, config.ema_span) == (0, 0, 0)
+
+
+def test_report_recipe_is_the_published_resnet50_protocol():
+    """ResNet50's report recipe: ImageNet weights, Adam, 15 epochs of 64, last tenth held out."""
+    config = from_recipe("resnet50", "report")
+
+    assert (config.optimizer, config.learning_rate) == ("adam", 1e-3)
+    assert (config.batch_size, config.epochs) == (64, 15)
+    assert (config.validation, config.validation_fraction) == ("tail", 0.1)
+    assert config.weights == "imagenet"
+
+
+@pytest.mark.parametrize("model", ["simcnn", "resnet50"])
+def test_best_recipe_needs_no_download_and_leaves_the_test_images_alone(model):
+    """The best recipe starts from random weights and validates on training images."""
+    config = from_recipe(model, "best")
+
+    assert config.weights == "none"
+    assert config.validation == "stratified"
+    assert (config.crop_padding, config.flip, config.schedule) == (4, True, "cosine")
+
+
+def test_overrides_replace_recipe_values_and_none_keeps_them():
+    """A given value wins over the recipe, also a falsy one; None doesn't."""
+    config = from_recipe("simcnn", "best", epochs=7, label_smoothing=0.0, batch_size=None, seed=3)
+
+    assert (config.epochs, config.label_smoothing, config.seed) == (7, 0.0, 3)
+    assert config.batch_size == 128
+
+
+@pytest.mark.parametrize(("epochs", "warmup"), [(1, 0), (2, 1), (3, 2), (60, 2)])
+def test_short_training_shortens_the_warm_up(epochs, warmup):
+    """A training no longer than the recipe's warm-up spends half its epochs on it."""
+    assert from_recipe("simcnn", "best", epochs=epochs).warmup_epochs == warmup
+
+
+def test_constant_schedule_has_no_warm_up():
+    """The recipe's warm-up belongs to its cosine schedule."""
+    config = from_recipe("simcnn", "best", schedule="constant")
+
+    assert (config.schedule, config.warmup_epochs) == ("constant", 0)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"epochs": 0}, r"epochs is 0, expected 1 or more"),
+        ({"batch_size": 0}, r"batch_size is 0"),
+        ({"learning_rate": -1.0}, r"learning_rate is -1.0, expected above 0"),
+        ({"learning_rate": float("nan")}, r"learning_rate is nan"),
+        ({"learning_rate": float("inf")}, r"learning_rate is inf"),
+        ({"warmup_epochs": 60}, r"warmup_epochs is 60.*less than epochs \(60\)"),
+        ({"weight_decay": -0.1}, r"weight_decay is -0.1"),
+        ({"label_smoothing": 1.0}, r"label_smoothing is 1.0"),
+        ({"ema_span": 1.0}, r"ema_span is 1.0"),
+        ({"crop_padding": 32}, r"crop_padding is 32"),
+        ({"validation_fraction": 1.0}, r"validation_fraction is 1.0"),
+        ({"seed": -1}, r"seed is -1"),
+        ({"accumulate_steps": 0}, r"accumulate_steps is 0, expected 1 or more"),
+        ({"early_stopping": -1}, r"early_stopping is -1, expected a number of epochs, or 0"),
+        (
+            {"early_stopping": 3, "validation": "test"},
+            r"early_stopping 3 received with validation test: .*--validation stratified",
+        ),
+        (
+            {"schedule": "constant", "warmup_epochs": 2},
+            r"warmup_epochs 2 received with a constant schedule",
+        ),
+        ({"upsample": 2}, r"upsample 2 received for simcnn"),
+        ({"upsample": 3}, r"upsample is 3, expected 1, 2, 4 or 7"),
+        ({"weights": "imagenet"}, r"weights imagenet received for simcnn"),
+    ],
+)
+def test_impossible_settings_are_refused(overrides, message):
+    """A value out of range raises ConfigError that names it and what is expected."""
+    with pytest.raises(ConfigError, match=message):
+        from_recipe("simcnn", "best", **overrides)
+
+
+def test_unknown_recipe_is_refused():
+    """A recipe that doesn't exist raises ConfigError with those that do."""
+    with pytest.raises(ConfigError, match=r"no recipe 'worst'.*report.*best"):
+        from_recipe("simcnn", "worst")

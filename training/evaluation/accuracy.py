@@ -1,0 +1,83 @@
+"""Accuracy with the uncertainty that belongs to the number of images. Needs NumPy alone."""
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from training.data.cifar10 import CLASS_NAMES
+
+_Z_95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """Result on one split.
+
+    Attributes:
+        n: Number of images.
+        top1: Share classified correctly, 0 to 1.
+        top1_wilson_95: Lower and upper bound of the 95 % Wilson interval of `top1`.
+        loss: Mean cross-entropy in nats, without label smoothing.
+        per_class_accuracy: Share of each class' images classified correctly; None without images.
+        confusion_matrix: Counts; row = label, column = prediction, in the order of CLASS_NAMES.
+    """
+
+    n: int
+    top1: float
+    top1_wilson_95: tuple[float, float]
+    loss: float
+    per_class_accuracy: dict[str, float | None]
+    confusion_matrix: list[list[int]]
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready values."""
+        return {**vars(self), "top1_wilson_95": list(self.top1_wilson_95)}
+
+
+def score(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> Evaluation:
+    """Score logits against labels.
+
+    Args:
+        logits: float32, shape (n, 10).
+        labels: int64, shape (n,).
+
+    Returns:
+        The evaluation; softmax and logarithm are computed in float64.
+    """
+    predictions = logits.argmax(axis=1)
+    matrix = np.zeros((len(CLASS_NAMES), len(CLASS_NAMES)), dtype=np.int64)
+    np.add.at(matrix, (labels, predictions), 1)
+    correct, totals = matrix.diagonal(), matrix.sum(axis=1)
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    log_sum = np.log(np.exp(shifted).sum(axis=1))
+    n = len(labels)
+    return Evaluation(
+        n=n,
+        top1=int(correct.sum()) / n,
+        top1_wilson_95=wilson_interval(int(correct.sum()), n),
+        loss=float((log_sum - shifted[np.arange(n), labels]).mean()),
+        per_class_accuracy={
+            name: int(right) / int(total) if total else None
+            for name, right, total in zip(CLASS_NAMES, correct, totals, strict=True)
+        },
+        confusion_matrix=matrix.tolist(),
+    )
+
+
+def wilson_interval(correct: int, n: int) -> tuple[float, float]:
+    """95 % score interval of a proportion (E. B. Wilson, JASA 22, 1927).
+
+    Args:
+        correct: Number of successes, 0 to n.
+        n: Number of trials, 1 or more.
+
+    Returns:
+        Lower and upper bound; unlike the normal approximation it stays within 0 and 1.
+    """
+    share, z2 = correct / n, _Z_95**2
+    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
+    spread = _Z_95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    return max(0.0, centre - spread), min(1.0, centre + spread)

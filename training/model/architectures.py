@@ -1,0 +1,137 @@
+"""The two architectures. Both take raw uint8 pixels and give logits.
+
+Scaling is part of the graph, so that nobody who uses a model can get it wrong. The softmax is not:
+training from logits is numerically sounder, and the served graph adds it on export. (The published
+ResNet50 ended in a softmax and was trained with from_logits=True, a second softmax in effect.)
+"""
+
+from pathlib import Path
+
+import keras
+from keras import layers
+
+from training.data.cifar10 import CLASS_NAMES
+from training.settings.recipes import ConfigError, ModelName
+
+# Mean of ImageNet's pixels, red, green, blue: what "caffe" preprocessing subtracts.
+_IMAGENET_MEAN_RGB = (123.68, 116.779, 103.939)
+_IMAGENET_LAYER = "imagenet_mean"
+
+
+def build(name: ModelName, *, weights: str | None = None, upsample: int = 1) -> keras.Model:
+    """Build a model.
+
+    Args:
+        name: "simcnn" (122,570 parameters) or "resnet50" (keras.applications.ResNet50 without
+            top, global average pooling, Dense 1024, Dense 10: 25,696,138 parameters).
+        weights: None or "none" for random weights; "imagenet" for ResNet50's body as Keras
+            downloads it; the path of a .keras file of an earlier run of the same architecture; or
+            the path of an .h5 file with ImageNet weights of ResNet50 without top.
+        upsample: Enlarge images by this factor, bilinearly, before resnet50's body.
+
+    Returns:
+        A model with input "images", uint8, shape (batch, 32, 32, 3), RGB, 0 to 255, and output
+        "logits", float32, shape (batch, 10); column i stands for CLASS_NAMES[i].
+
+    Raises:
+        ConfigError: The weights can't be had, or don't fit.
+    """
+    if weights in (None, "none"):
+        return _architecture(name, upsample=upsample)
+    if weights == "imagenet":
+        return _architecture(name, upsample=upsample, body_weights="imagenet")
+    path = Path(weights).expanduser()
+    if not path.is_file():
+        msg = f"weights {weights!r} is no file, expected none, imagenet or the path of one"
+        raise ConfigError(msg)
+    if path.suffix != ".keras":
+        return _architecture(name, upsample=upsample, body_weights=str(path))
+    return _continue_from(path, name, upsample=upsample)
+
+
+def rebuild(model: keras.Model, name: ModelName, *, upsample: int = 1) -> keras.Model:
+    """The same function, uncompiled, under the precision policy that is in force now."""
+    copy = _architecture(name, upsample=upsample, imagenet=has_imagenet_preprocessing(model))
+    copy.set_weights(model.get_weights())
+    return copy
+
+
+def has_imagenet_preprocessing(model: keras.Model) -> bool:
+    """Whether the model started, directly or through an earlier run, from ImageNet weights."""
+    return any(layer.name == _IMAGENET_LAYER for layer in model.layers)
+
+
+def _architecture(
+    name: ModelName, *, upsample: int = 1, body_weights: str | None = None, imagenet: bool = False
+) -> keras.Model:
+    images = keras.Input((32, 32, 3), dtype="uint8", name="images")
+    x = _preprocess(images, imagenet=imagenet or body_weights is not None)
+    if name == "simcnn":
+        if body_weights is not None:
+            msg = f"weights {body_weights!r} received for simcnn, expected none or a .keras file"
+            raise ConfigError(msg)
+        x = _simcnn_body(x)
+    else:
+        x = _resnet50_body(x, upsample=upsample, weights=body_weights)
+    # float32 whatever the precision policy: a loss on float16 logits loses small differences.
+    logits = layers.Dense(len(CLASS_NAMES), dtype="float32", name="logits")(x)
+    return keras.Model(images, logits, name=name)
+
+
+def _preprocess(images: keras.KerasTensor, *, imagenet: bool) -> keras.KerasTensor:
+    if not imagenet:
+        return layers.Rescaling(1 / 255, name="rescaling")(images)
+    # ImageNet weights come from Caffe: mean subtracted, no scaling, channels blue to red.
+    x = layers.Normalization(mean=_IMAGENET_MEAN_RGB, variance=(1, 1, 1), name=_IMAGENET_LAYER)(
+        images
+    )
+    return keras.ops.flip(x, axis=-1)
+
+
+def _simcnn_body(x: keras.KerasTensor) -> keras.KerasTensor:
+    x = layers.Conv2D(32, 3, activation="relu")(x)  # 30x30
+    x = layers.MaxPooling2D()(x)  # 15x15
+    x = layers.Conv2D(64, 3, activation="relu")(x)  # 13x13
+    x = layers.MaxPooling2D()(x)  # 6x6
+    x = layers.Conv2D(64, 3, activation="relu")(x)  # 4x4
+    x = layers.Flatten()(x)  # 1,024
+    return layers.Dense(64, activation="relu")(x)
+
+
+def _resnet50_body(
+    x: keras.KerasTensor, *, upsample: int, weights: str | None
+) -> keras.KerasTensor:
+    if upsample > 1:
+        x = layers.UpSampling2D(upsample, interpolation="bilinear", name="upsample")(x)
+    side = 32 * upsample
+    try:
+        body = keras.applications.ResNet50(
+            include_top=False, weights=weights, input_shape=(side, side, 3), name="body"
+        )
+    except Exception as error:  # a bare Exception (download), OSError, ValueError, KeyError, ...
+        if weights is None:
+            raise
+        msg = (
+            f"could not get ResNet50 weights {weights!r} ({type(error).__name__}: {error}); pass "
+            "--weights none, or the path of resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
+        )
+        raise ConfigError(msg) from error
+    x = layers.GlobalAveragePooling2D()(body(x))
+    return layers.Dense(1024, activation="relu")(x)
+
+
+def _continue_from(path: Path, name: ModelName, *, upsample: int) -> keras.Model:
+    """The architecture with the weights, and the preprocessing, of a model saved earlier.
+
+    It is built anew and not used as loaded, because the file brings its own precision policy.
+    """
+    try:
+        saved = keras.models.load_model(path, compile=False)
+    except Exception as error:  # zip, JSON and HDF5 errors alike
+        msg = f"{path} is no readable .keras file ({type(error).__name__}: {error})"
+        raise ConfigError(msg) from error
+    try:
+        return rebuild(saved, name, upsample=upsample)
+    except ValueError as error:
+        msg = f"{path} holds a {saved.name} whose weights do not fit {name}: {error}"
+        raise ConfigError(msg) from error

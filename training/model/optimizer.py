@@ -1,0 +1,116 @@
+"""How weights are updated: optimizer, learning rate schedule, compilation."""
+
+import keras
+
+from training import environment
+from training.settings.recipes import ConfigError, TrainConfig
+
+
+def build(config: TrainConfig, *, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """The optimizer with its schedule, weight decay and weight averaging, as TrainConfig says.
+
+    Raises:
+        ConfigError: The training has fewer steps than are to be accumulated.
+    """
+    each = config.accumulate_steps
+    updates = config.epochs * steps_per_epoch // each
+    if not updates:
+        msg = (
+            f"accumulate_steps {each} received for a training of "
+            f"{config.epochs * steps_per_epoch} steps, which would never change a weight"
+        )
+        raise ConfigError(msg)
+    span = config.ema_span * config.epochs * steps_per_epoch / each
+    kind, own_settings = {
+        "sgd": (keras.optimizers.SGD, {"momentum": 0.9, "nesterov": True}),
+        "adam": (keras.optimizers.Adam, {}),
+        "adamw": (keras.optimizers.AdamW, {"weight_decay": config.weight_decay}),  # never None
+    }[config.optimizer]
+    settings = {
+        "learning_rate": _learning_rate(config, steps_per_epoch, updates),
+        "weight_decay": config.weight_decay or None,  # None spares a pass over the weights
+        "use_ema": config.ema_span > 0,
+        "ema_momentum": max(0.0, 1 - 1 / span) if span > 0 else 0.0,
+        "gradient_accumulation_steps": each if each > 1 else None,
+    }
+    if config.ema_span and each > 1:
+        kind = _averaging_updates(kind)
+    optimizer = kind(**{**settings, **own_settings})
+    # Shrinking a bias or a normalisation's scale and shift regularises nothing.
+    optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
+    return optimizer
+
+
+def _learning_rate(
+    config: TrainConfig, steps_per_epoch: int, updates: int
+) -> float | keras.optimizers.schedules.LearningRateSchedule:
+    if config.schedule == "constant":
+        return config.learning_rate
+    warmup = config.warmup_epochs * steps_per_epoch // config.accumulate_steps
+    schedule = keras.optimizers.schedules.CosineDecay(
+        0.0 if warmup else config.learning_rate,
+        decay_steps=max(1, updates - warmup),
+        warmup_target=config.learning_rate if warmup else None,
+        warmup_steps=warmup,
+    )
+    return (
+        _OfUpdates(schedule, config.accumulate_steps) if config.accumulate_steps > 1 else schedule
+    )
+
+
+class _OfUpdates(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+    """A schedule that counts updates, where Keras counts steps even if it accumulates gradients."""
+
+    def __init__(
+        self, schedule: keras.optimizers.schedules.LearningRateSchedule, steps: int
+    ) -> None:
+        self._schedule = schedule
+        self._steps = steps
+
+    def __call__(self, step: keras.KerasTensor) -> keras.KerasTensor:
+        """The rate of the update that `step`, from 0, belongs to."""
+        return self._schedule(keras.ops.floor_divide(step, self._steps))
+
+
+def _averaging_updates(kind: type[keras.optimizers.Optimizer]) -> type[keras.optimizers.Optimizer]:
+    """An optimizer that moves the average at each update, where Keras moves it at each step."""
+
+    class Averaging(kind):  # type: ignore[misc]  # Keras is untyped
+        @property
+        def ema_momentum(self) -> keras.KerasTensor:
+            is_update = (self._iterations + 1) % self.gradient_accumulation_steps == 0
+            return keras.ops.where(is_update, self._ema_momentum, 1.0)  # 1 leaves the average be
+
+        @ema_momentum.setter
+        def ema_momentum(self, value: float) -> None:
+            self._ema_momentum = value
+
+    return Averaging
+
+
+def jit_compile(config: TrainConfig) -> bool | str:
+    """Value of Keras' `jit_compile`, see TrainConfig.xla."""
+    if config.xla != "auto":
+        return config.xla == "on"
+    return False if _tensorflow_on_cpu() else "auto"
+
+
+def use_fast_layers(config: TrainConfig) -> bool:
+    """Whether to train with training.model.fast_layers, see TrainConfig.fast_layers.
+
+    Raises:
+        ConfigError: They are asked for with another backend than TensorFlow.
+    """
+    if config.fast_layers == "auto":
+        return config.model == "resnet50" and _tensorflow_on_cpu()
+    if config.fast_layers == "on" and keras.backend.backend() != "tensorflow":
+        msg = (
+            f"fast_layers on received with the {keras.backend.backend()} backend, expected "
+            "tensorflow: set KERAS_BACKEND=tensorflow, or leave fast_layers out"
+        )
+        raise ConfigError(msg)
+    return config.fast_layers == "on"
+
+
+def _tensorflow_on_cpu() -> bool:
+    return keras.backend.backend() == "tensorflow" and not environment.gpu_names()

@@ -1,0 +1,89 @@
+"""A report as Markdown, with its pictures as PNG files beside it."""
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from training.report.pages import figures
+from training.report.pages.blocks import (
+    Block,
+    Bullets,
+    Cards,
+    Code,
+    Details,
+    Gallery,
+    Heading,
+    Notice,
+    Page,
+    Paragraph,
+    Picture,
+    Table,
+)
+
+_FOLDER = "pictures"
+# Punctuation that Markdown, or the HTML in it, gives a meaning inside a line.
+_SPECIAL = re.compile(r"([\\`*_\[\]<>&|~#$])")
+
+
+def render(page: Page) -> str:
+    """The page as GitHub's Markdown; every text in it is escaped."""
+    parts = [f"# {_escape(page.title)}", _escape(page.lead), *map(_block, page.blocks)]
+    return "\n\n".join(parts) + "\n"
+
+
+def save_pictures(page: Page, folder: Path) -> None:
+    """Draw the pictures that the Markdown page in `folder` shows."""
+    (folder / _FOLDER).mkdir(exist_ok=True)
+    for picture in _pictures(page.blocks):
+        figures.png(picture.draw, folder / _FOLDER / f"{picture.name}.png")
+
+
+def _pictures(blocks: Iterable[Block]) -> Iterator[Picture]:
+    for block in blocks:
+        if isinstance(block, Gallery):
+            yield from block.pictures
+        elif isinstance(block, Details):
+            yield from _pictures(block.blocks)
+
+
+def _block(block: Block) -> str:  # noqa: PLR0911  one for each kind
+    match block:
+        case Heading(text, level):
+            return f"{'#' * level} {_escape(text)}"
+        case Paragraph(text):
+            return _escape(text)
+        case Notice(text):
+            return f"> **Note:** {_escape(text)}"
+        case Bullets(items):
+            return "\n".join(f"- {_escape(item)}" for item in items)
+        case Code(text):
+            longest = max(map(len, re.findall("`+", text)), default=0)
+            fence = "`" * max(3, longest + 1)
+            return f"{fence}text\n{text}\n{fence}"
+        case Table(header, rows, text_columns):
+            return _table(header, rows, text_columns)
+        case Gallery(pictures):
+            return "\n".join(map(_picture, pictures))
+        case Cards(cards):
+            return "\n".join(
+                f"- {_escape(card.title)}: **{_escape(card.answer)}**. {_escape(card.text)}"
+                for card in cards
+            )
+        case Details(summary, inside):
+            return "\n\n".join([f"**{_escape(summary)}**", *map(_block, inside)])
+
+
+def _table(
+    header: Sequence[str], rows: Iterable[Sequence[str]], text_columns: Sequence[int]
+) -> str:
+    rule = ["---" if column in text_columns else "---:" for column in range(len(header))]
+    lines = [map(_escape, header), rule, *(map(_escape, row) for row in rows)]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def _picture(picture: Picture) -> str:
+    return f"![{_escape(picture.alt)}]({_FOLDER}/{picture.name}.png)"
+
+
+def _escape(text: str) -> str:
+    return _SPECIAL.sub(r"\\\1", text).replace("\n", " ")

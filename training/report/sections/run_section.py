@@ -1,0 +1,270 @@
+"""One run: facts, curves, confusion matrix, accuracy by class, worst mistakes, settings."""
+
+import statistics
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from training.data.cifar10 import CLASS_NAMES, Split
+from training.evaluation.accuracy import wilson_interval
+from training.report.pages import figures, formats
+from training.report.pages.blocks import (
+    Block,
+    Bullets,
+    Code,
+    Details,
+    Gallery,
+    Heading,
+    Notice,
+    Paragraph,
+    Picture,
+    Table,
+)
+from training.report.sources import published
+from training.report.sources.answers import Answers
+from training.report.sources.candidates import hardware
+from training.report.sources.runs import Run, defaults
+
+_MISTAKES = 12
+_CURVES = (
+    (
+        "accuracy",
+        "Accuracy",
+        "Accuracy (%)",
+        {"accuracy": "training", "val_accuracy": "validation"},
+    ),
+    ("loss", "Loss", "Loss (nats)", {"loss": "training", "val_loss": "validation"}),
+    ("rate", "Learning rate", "Rate after the epoch", {"learning_rate": "learning rate"}),
+)
+
+
+def describe(run: Run, key: str, answers: Answers | None, test: Split | None) -> list[Block]:
+    """Everything about a run.
+
+    Args:
+        run: Finished or not.
+        key: Begins the names of its pictures' files; unlike the run's name it suits any file
+            system.
+        answers: Its answers to the test images, if they are known.
+        test: The test images, if they are known.
+    """
+    blocks: list[Block] = [Heading(f"Run {run.name}"), Paragraph(_introduction(run))]
+    if not run.is_finished:
+        return [*blocks, *_unfinished(run), *_curves(run, key)]
+    if run.settings["recipe"] == "report":
+        blocks += _protocol(run)
+    blocks += [_facts(run), *_curves(run, key), _results(run, key)]
+    if answers is not None and test is not None:
+        blocks += _mistakes(run, key, answers, test)
+    return [
+        *blocks,
+        Details("Accuracy by class", [_by_class(run.result["confusion_matrix"])]),
+        Details("Settings", _settings(run)),
+    ]
+
+
+def _introduction(run: Run) -> str:
+    return f"{run.recipe}, seed {run.settings['seed']}."
+
+
+def _unfinished(run: Run) -> list[Block]:
+    text = (
+        f"Unfinished: {len(run.history)} of {run.settings['epochs']} epochs, so there is no test "
+        "accuracy and the run takes no part in the comparison. This goes on with it:"
+    )
+    return [Notice(text), Code(run.command())]
+
+
+def _protocol(run: Run) -> list[Block]:
+    blocks: list[Block] = [
+        Notice("This run follows the published protocol, with these mistakes of it:"),
+        Bullets(published.repeated_mistakes(run.settings)),
+    ]
+    corrected = published.corrected_mistakes(run.settings["model"])
+    if corrected:
+        blocks += [Paragraph("Not repeated are:"), Bullets(corrected)]
+    return blocks
+
+
+def _facts(run: Run) -> Table:
+    result, data = run.result, run.result.get("data", run.data)
+    commits = [result.get("git_commit"), *result.get("resumed_with_git_commits", [])]
+    versions = result.get("versions") or {}
+    epoch_seconds = [row["seconds"] for row in run.history]
+    epochs = f"{result['epochs']}"
+    if epoch_seconds:
+        epochs += f", {statistics.median(epoch_seconds):.1f} s each (median, with validation)"
+    if result.get("stopped_epoch"):
+        epochs += f"; stopped early, of {run.settings['epochs']}"
+    if result.get("best_epoch"):
+        epochs += f"; the weights are those of epoch {result['best_epoch']}"
+    rows = [
+        ("Test accuracy", formats.percent(result["top1"])),
+        ("95 % interval", formats.interval(result["top1_wilson_95"])),
+        ("Correct", f"{run.correct:,} of {result['n']:,} test images"),
+        ("Test loss", f"{formats.nats(result['loss'])} nats, without label smoothing"),
+        ("Parameters", f"{result['parameters']:,}"),
+        ("Epochs", epochs),
+        ("Training time", f"{formats.duration(result['wall_seconds'])}, evaluation included"),
+        ("Training speed", f"{result['train_images_per_second']:,.0f} images/s (median epoch)"),
+        ("Images", _images(data, result["n"])),
+        ("Data", str(data.get("variant"))),
+        ("SHA-256, training images", str(data.get("train_sha256"))),
+        ("SHA-256, test images", str(data.get("test_sha256"))),
+        ("Hardware", hardware(run)),
+        ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
+        ("Commit", ", then ".join(str(commit or "unknown") for commit in commits)),
+        ("Finished (UTC)", str(result.get("finished_utc", "unknown"))),
+    ]
+    return Table(("", ""), rows, text_columns=(0, 1))
+
+
+def _images(data: Mapping[str, Any], test_images: int) -> str:
+    if "train_images" not in data:
+        return f"{test_images:,} to test"
+    return (
+        f"{data['train_images']:,} to train, {data['validation_images']:,} to validate, "
+        f"{test_images:,} to test"
+    )
+
+
+def _curves(run: Run, key: str) -> list[Block]:
+    if not run.history:
+        return [Notice(f"{run.folder} has no history.csv or an empty one: no curves to show.")]
+    pictures = [
+        Picture(
+            f"{key}-{name}",
+            f"{title} of run {run.name} over {len(run.history)} epochs",
+            partial(figures.curves, run.history, columns, label, title),
+        )
+        for name, title, label, columns in _CURVES
+    ]
+    return [Gallery(pictures), Paragraph(_how_to_read(run.settings))]
+
+
+def _how_to_read(settings: Mapping[str, Any]) -> str:
+    text = (
+        "Training figures are means over the epoch's steps, while the weights still change, "
+        "validation figures are of the weights at its end"
+    )
+    if settings.get("ema_span"):
+        text += ", averaged over the steps before"
+    text += "."
+    if settings.get("crop_padding") or settings.get("flip"):
+        text += " Only training images are augmented, which makes them harder."
+    if settings.get("label_smoothing"):
+        text += " Both losses include label smoothing; the test loss does not."
+    return text
+
+
+def _results(run: Run, key: str) -> Gallery:
+    matrix = run.result["confusion_matrix"]
+    return Gallery(
+        [
+            Picture(
+                f"{key}-confusion",
+                f"Confusion matrix of run {run.name}; the most frequent mistakes: "
+                f"{_frequent_mistakes(matrix)}",
+                lambda: figures.confusion_matrix(matrix),
+            ),
+            Picture(
+                f"{key}-classes",
+                f"Accuracy of run {run.name} by class; the figures are in the table below",
+                lambda: figures.class_accuracies(matrix, CLASS_NAMES),
+            ),
+        ]
+    )
+
+
+def _frequent_mistakes(matrix: Sequence[Sequence[int]]) -> str:
+    counts = np.asarray(matrix).copy()
+    np.fill_diagonal(counts, 0)
+    order = np.argsort(-counts, axis=None, kind="stable")[:3]
+    found = [
+        f"{CLASS_NAMES[label]} taken for {CLASS_NAMES[answer]} {counts[label, answer]} times"
+        for label, answer in zip(*np.unravel_index(order, counts.shape), strict=True)
+        if counts[label, answer]
+    ]
+    return ", ".join(found) or "none"
+
+
+def _mistakes(run: Run, key: str, answers: Answers, test: Split) -> list[Block]:
+    worst = answers.worst(_MISTAKES)
+    wrong = int((~answers.right).sum())
+    blocks: list[Block] = [Heading("Worst mistakes", level=3)]
+    correct = int(answers.right.sum())
+    if correct != run.correct:
+        text = (
+            f"model.keras gets {correct:,} of {len(test):,} images right here, metrics.json says "
+            f"{run.correct:,}. A few images more or less are rounding on other hardware or with "
+            "other versions; many are another model file."
+        )
+        blocks.append(Notice(text))
+    if not wrong:
+        return [*blocks, Paragraph("No test image was classified wrongly.")]
+    rows = [
+        (
+            str(index),
+            CLASS_NAMES[test.labels[index]],
+            CLASS_NAMES[answers.classes[index]],
+            formats.percent(answers.probabilities[index]),
+        )
+        for index in worst
+    ]
+    captions = [f"{label}\n→ {answer}\n{share}" for _, label, answer, share in rows]
+    text = (
+        f"The {len(worst)} of {wrong:,} wrong answers with the highest probability. Below each "
+        "picture: its label, the answer, the answer's probability (the softmax, not calibrated)."
+    )
+    return [
+        *blocks,
+        Paragraph(text),
+        Gallery(
+            [
+                Picture(
+                    f"{key}-mistakes",
+                    "; ".join(f"{label} taken for {answer}" for _, label, answer, _ in rows),
+                    lambda: figures.pictures(test.images[worst], captions, columns=4),
+                )
+            ]
+        ),
+        Details(
+            "The same as a table",
+            [Table(("Test image", "Label", "Answer", "Probability"), rows, text_columns=(0, 1, 2))],
+        ),
+    ]
+
+
+def _by_class(matrix: Sequence[Sequence[int]]) -> Table:
+    rows = []
+    for label, (name, row) in enumerate(zip(CLASS_NAMES, matrix, strict=True)):
+        total = sum(row)
+        count, confused = max((n, other) for other, n in enumerate(row) if other != label)
+        rows.append(
+            (
+                name,
+                f"{CLASS_NAMES[confused]} ({count:,})" if count else "nothing",
+                formats.percent(row[label] / total, 1) if total else "no images",
+                formats.interval(wilson_interval(row[label], total), 1) if total else "",
+                f"{row[label]:,} of {total:,}",
+            )
+        )
+    header = ("Class", "Most often taken for", "Accuracy", "95 % interval", "Correct")
+    return Table(header, rows, text_columns=(0, 1))
+
+
+def _settings(run: Run) -> list[Block]:
+    standard = defaults(run.settings)
+    rows = []
+    for name, value in run.settings.items():
+        usual = standard.get(name, value)
+        changed = name != "seed" and usual != value
+        rows.append((name, str(value), f"changed; the recipe has {usual}" if changed else ""))
+    return [
+        Table(("Setting", "Value", ""), rows, text_columns=(0, 1, 2)),
+        Paragraph("The training again, in a new folder:"),
+        Code(run.command(Path("runs/again"))),
+    ]

@@ -1,0 +1,93 @@
+"""What the trained models answer to each test image, asked anew from model.keras."""
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import get_args
+
+import keras
+import numpy as np
+import numpy.typing as npt
+
+from training.data.cifar10 import Cifar10, DataError, Split
+from training.model import architectures
+from training.model.predictions import predict_logits
+from training.report.sources.runs import Run
+from training.settings.recipes import ConfigError, ModelName
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Answers:
+    """A run's answers to the test images, in their order.
+
+    Attributes:
+        classes: int64, shape (n,).
+        probabilities: float64, shape (n,): that of the class answered.
+        right: bool, shape (n,).
+    """
+
+    classes: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.float64]
+    right: npt.NDArray[np.bool_]
+
+    def worst(self, count: int) -> npt.NDArray[np.int64]:
+        """Indices of the wrong answers with the highest probability, highest first."""
+        wrong = np.flatnonzero(~self.right)
+        return wrong[np.argsort(-self.probabilities[wrong], kind="stable")][:count]
+
+
+def architecture(run: Run) -> keras.Model:
+    """The run's layers, with any weights; for counting, so model.keras need not be there.
+
+    Raises:
+        ConfigError: The architecture does not exist any more.
+    """
+    name = run.settings["model"]
+    if name not in get_args(ModelName):
+        msg = f"model {name!r} of {run.folder} is unknown, expected one of {get_args(ModelName)}"
+        raise ConfigError(msg)
+    return architectures.build(name, upsample=run.settings.get("upsample", 1))
+
+
+def of_run(run: Run, data: Cifar10) -> Answers:
+    """Load a run's model.keras and classify the test images.
+
+    Raises:
+        DataError: The images are not those the run was measured on.
+        ConfigError: model.keras is missing or can't be read.
+    """
+    if data.sha256 != run.data["test_sha256"]:
+        msg = (
+            f"the test images given ({data.variant}) have SHA-256 {data.sha256[:16]}, those "
+            f"measured on ({run.data['variant']}) {str(run.data['test_sha256'])[:16]}; pass the "
+            "latter as --data-dir"
+        )
+        raise DataError(msg)
+    model = _load(run.folder / "model.keras")
+    _log.info("classifying %s test images with %s", f"{len(data.test):,}", run.name)
+    return score(predict_logits(model, data.test.images), data.test)
+
+
+def score(logits: npt.NDArray[np.float32], test: Split) -> Answers:
+    """Answers from logits, float32 of shape (n, 10); the softmax is computed in float64."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    classes = logits.argmax(axis=1)
+    return Answers(
+        classes=classes,
+        # The largest logit is 0 after the shift, so its class has exp(0) of the sum.
+        probabilities=1 / np.exp(shifted).sum(axis=1),
+        right=classes == test.labels,
+    )
+
+
+def _load(path: Path) -> keras.Model:
+    if not path.is_file():
+        msg = f"{path} does not exist; copy it back to see mistakes and paired comparisons"
+        raise ConfigError(msg)
+    try:
+        return keras.models.load_model(path, compile=False)
+    except Exception as error:  # zip, JSON and HDF5 errors alike
+        msg = f"{path} is no readable .keras file ({type(error).__name__}: {error})"
+        raise ConfigError(msg) from error

@@ -1,0 +1,94 @@
+"""What there is to choose from: recipes, each with the runs made of it."""
+
+import statistics
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from training.report.sources.runs import Run
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A recipe with its finished runs, which differ in the seed alone.
+
+    Attributes:
+        name: Model, recipe and what was changed of it.
+        runs: One or more.
+        macs: Multiply-accumulates for one image; None if the architecture is unknown.
+    """
+
+    name: str
+    runs: tuple[Run, ...]
+    macs: int | None
+
+    @property
+    def shares(self) -> list[float]:
+        """Test accuracy of each run, 0 to 1."""
+        return [run.result["top1"] for run in self.runs]
+
+    @property
+    def top1(self) -> float:
+        """Mean test accuracy, 0 to 1."""
+        return statistics.fmean(self.shares)
+
+    @property
+    def deviation(self) -> float | None:
+        """Sample standard deviation of the test accuracy; None for a single run."""
+        return statistics.stdev(self.shares) if len(self.runs) > 1 else None
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of the runs, ascending; one that was used twice stands here twice."""
+        return sorted(run.settings["seed"] for run in self.runs)
+
+    @property
+    def seconds(self) -> float:
+        """Mean training time."""
+        return statistics.fmean(run.result["wall_seconds"] for run in self.runs)
+
+    @property
+    def parameters(self) -> int:
+        """Number of the model's weights."""
+        return int(self.runs[0].result["parameters"])
+
+    @property
+    def hardware(self) -> set[str]:
+        """What the runs were timed on."""
+        return {hardware(run) for run in self.runs}
+
+    @property
+    def test_sha256(self) -> str:
+        """Digest of the test images."""
+        return str(self.runs[0].data["test_sha256"])
+
+
+def gather(runs: Iterable[Run], macs: Mapping[str, int]) -> list[Candidate]:
+    """Put the finished runs of each recipe and data set together, the most accurate first.
+
+    Args:
+        runs: Finished or not.
+        macs: Multiply-accumulates by name of the run, of those that are known.
+    """
+    groups: dict[tuple[str, str, str], list[Run]] = {}
+    for run in runs:
+        if run.is_finished:
+            key = (run.recipe, str(run.data["train_sha256"]), str(run.data["test_sha256"]))
+            groups.setdefault(key, []).append(run)
+    recipes = [recipe for recipe, *_ in groups]
+    candidates = [
+        Candidate(
+            # The digest is needed only where one recipe was trained on several data sets.
+            name=recipe if recipes.count(recipe) == 1 else f"{recipe}, data {train[:8]}",
+            runs=tuple(sorted(members, key=lambda run: run.settings["seed"])),
+            macs=macs.get(members[0].name),
+        )
+        for (recipe, train, _), members in groups.items()
+    ]
+    return sorted(candidates, key=lambda candidate: -candidate.top1)
+
+
+def hardware(run: Run) -> str:
+    """The machine of a run in words."""
+    facts = run.result.get("hardware") or {}
+    gpus = ", ".join(facts.get("gpus") or []) or "no GPU"
+    return f"{facts.get('cpu') or 'unknown processor'}, {facts.get('cores', '?')} cores, {gpus}"

@@ -1,0 +1,94 @@
+"""What a report is made from beside the run folders: data set, architectures, answers."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import keras
+
+from training.data import cifar10
+from training.data.cifar10 import Cifar10, DataError, Split
+from training.report.pages import formats
+from training.report.sources import answers
+from training.report.sources.answers import Answers
+from training.report.sources.runs import Run
+from training.settings.recipes import ConfigError
+
+
+@dataclass(kw_only=True)
+class Evidence:
+    """What could be had, and a sentence for everything else.
+
+    Attributes:
+        models: Architectures by their names, see Run.architecture.
+        answers: Answers to the test images by name of the run.
+        train: Training images, if the runs were trained on them.
+        test: Test images.
+        missing: What is left out of the report and why.
+    """
+
+    models: dict[str, keras.Model] = field(default_factory=dict)
+    answers: dict[str, Answers] = field(default_factory=dict)
+    train: Split | None = None
+    test: Split | None = None
+    missing: list[str] = field(default_factory=list)
+
+
+def collect(runs: Sequence[Run], data_dir: Path | None) -> Evidence:
+    """Read the data set, and let every finished run's model classify the test images.
+
+    Args:
+        runs: Finished and unfinished ones.
+        data_dir: See training.data.cifar10.load; with None only data that Keras downloaded for a
+            run are used.
+
+    Returns:
+        Whatever could be had: a missing model.keras, or no data, costs sections, not the report.
+
+    Raises:
+        DataError: `data_dir` is given and holds no data set.
+    """
+    evidence = Evidence()
+    data = _read_data(runs, data_dir, evidence)
+    unanswered: dict[str, list[str]] = {}
+    for run in runs:
+        if run.architecture not in evidence.models:
+            try:
+                evidence.models[run.architecture] = answers.architecture(run)
+            except ConfigError as error:
+                evidence.missing.append(f"The layers of {run.name} are left out: {error}.")
+        if data is not None and run.is_finished:
+            try:
+                evidence.answers[run.name] = answers.of_run(run, data)
+            except (ConfigError, DataError) as error:
+                unanswered.setdefault(str(error), []).append(run.name)
+    evidence.missing += [
+        f"Mistakes and paired comparisons of {formats.listing(names)} are left out: {reason}."
+        for reason, names in unanswered.items()
+    ]
+    return evidence
+
+
+def _read_data(runs: Sequence[Run], data_dir: Path | None, evidence: Evidence) -> Cifar10 | None:
+    without = "Sample pictures, mistakes and paired comparisons are left out"
+    if data_dir is None and all(run.data["variant"] != "keras-download" for run in runs):
+        evidence.missing.append(
+            f"{without}: no data folder was given (--data-dir or {cifar10.DATA_DIR_VARIABLE})."
+        )
+        return None
+    try:
+        data = cifar10.load(data_dir)
+    except DataError as error:
+        if data_dir is not None:
+            raise
+        evidence.missing.append(f"{without}: {error}.")
+        return None
+    evidence.test = data.test
+    if data.train.sha256() in {run.data["train_sha256"] for run in runs}:
+        evidence.train = data.train
+    else:
+        evidence.missing.append(
+            "Sample pictures are left out: the training images in the data folder are not those "
+            "of any run; pass the runs' --data-dir."
+        )
+    return data

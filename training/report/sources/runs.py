@@ -1,0 +1,208 @@
+"""Run folders as a report reads them: settings, history and, of a finished run, its result."""
+
+import csv
+import json
+import shlex
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from training.settings import recipes
+
+_NAMED_ELSEWHERE = ("model", "recipe", "seed")
+
+
+class ReportError(ValueError):
+    """A report can't be made of what was given."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """One run folder.
+
+    Attributes:
+        name: What the report calls it: the folder's name, or as much of its path as tells it from
+            the others.
+        folder: The run folder.
+        settings: The training's settings, as in config.json.
+        data: Variant and digests of the data, as in config.json.
+        history: A row for each epoch, see training.run.callbacks.HISTORY_COLUMNS.
+        metrics: Content of metrics.json; None while the run is unfinished.
+    """
+
+    name: str
+    folder: Path
+    settings: dict[str, Any]
+    data: dict[str, Any]
+    history: list[dict[str, float]]
+    metrics: dict[str, Any] | None
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether the run has a result."""
+        return self.metrics is not None
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """Content of metrics.json of a run that is known to be finished."""
+        if self.metrics is None:
+            msg = f"{self.folder} is unfinished and has no result"
+            raise ReportError(msg)
+        return self.metrics
+
+    @property
+    def correct(self) -> int:
+        """Number of test images classified correctly."""
+        matrix = self.result["confusion_matrix"]
+        return sum(matrix[label][label] for label in range(len(matrix)))
+
+    @property
+    def architecture(self) -> str:
+        """The model, with the factor by which it enlarges images: "resnet50, images x 7"."""
+        upsample = self.settings.get("upsample", 1)
+        return f"{self.settings['model']}{f', images x {upsample}' if upsample > 1 else ''}"
+
+    @property
+    def recipe(self) -> str:
+        """Model, recipe and what was changed of it, seed apart: "simcnn best (epochs 2)"."""
+        changes = ", ".join(f"{name} {value}" for name, value in overrides(self.settings).items())
+        name = f"{self.settings['model']} {self.settings['recipe']}"
+        return f"{name} ({changes})" if changes else name
+
+    def command(self, run_dir: Path | None = None) -> str:
+        """The command that repeats the training in `run_dir`, or resumes it in its own folder."""
+        flags = [f"--recipe={self.settings['recipe']}", f"--seed={self.settings['seed']}"]
+        flags += [_flag(name, value) for name, value in overrides(self.settings).items()]
+        folder = f"--run-dir={run_dir or self.folder}"
+        return shlex.join(["python", "-m", "training", self.settings["model"], *flags, folder])
+
+
+def _flag(setting: str, value: object) -> str:
+    name = setting.replace("_", "-")
+    if isinstance(value, bool):
+        return f"--{name}" if value else f"--no-{name}"
+    return f"--{name}={value}"
+
+
+def overrides(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings in which a training departed from its recipe as it is today, seed apart.
+
+    A warm-up that is shorter because the training is shorter is no change of its own. All settings
+    are returned if there is no recipe of that name any more.
+    """
+    standard = defaults(settings)
+    if not standard:
+        return {name: settings[name] for name in settings if name not in _NAMED_ELSEWHERE}
+    if settings["epochs"] <= standard["warmup_epochs"]:
+        standard["warmup_epochs"] = (
+            settings["epochs"] // 2
+        )  # as training.settings.recipes.from_recipe does
+    return {
+        name: settings[name]
+        for name, value in standard.items()
+        if name not in _NAMED_ELSEWHERE and settings.get(name, value) != value
+    }
+
+
+def defaults(settings: dict[str, Any]) -> dict[str, Any]:
+    """The settings of the recipe as it is today; empty if there is none of that name any more."""
+    try:
+        return recipes.from_recipe(settings["model"], settings["recipe"]).as_dict()
+    except recipes.ConfigError:
+        return {}
+
+
+def read_all(folders: Iterable[Path]) -> list[Run]:
+    """Read run folders; one that is given twice counts once.
+
+    Raises:
+        ReportError: A folder is no run's, one of its files is damaged, or no run is finished;
+            says which and what to do.
+    """
+    by_place: dict[Path, Path] = {}
+    for folder in folders:
+        by_place.setdefault(folder.resolve(), folder)
+    unique = list(by_place.values())
+    runs = [_read(folder, name) for folder, name in zip(unique, _short_names(unique), strict=True)]
+    if not any(run.is_finished for run in runs):
+        states = "; ".join(
+            f"{run.folder} has {len(run.history)} of {run.settings['epochs']} epochs"
+            for run in runs
+        )
+        msg = f"no run given is finished ({states}); this goes on with one: {runs[0].command()}"
+        raise ReportError(msg)
+    return runs
+
+
+def _short_names(folders: Sequence[Path]) -> list[str]:
+    """The folders' names, preceded by those above them where that is needed to tell them apart."""
+    paths = [folder.resolve().parts for folder in folders]
+    for depth in range(1, max(map(len, paths)) + 1):
+        names = [str(Path(*parts[-depth:])) for parts in paths]
+        if len(set(names)) == len(names):
+            return names
+    return [str(folder) for folder in folders]
+
+
+def _read(folder: Path, name: str) -> Run:
+    begun = _read_json(folder / "config.json")
+    if begun is None:
+        msg = (
+            f"{folder} is no run folder: it has no config.json; pass folders that "
+            "`python -m training MODEL --run-dir DIR` wrote"
+        )
+        raise ReportError(msg)
+    try:
+        settings: dict[str, Any] = begun["config"]
+        data: dict[str, Any] = begun["data"]
+        missing = {"model", "recipe", "epochs", "seed"} - set(settings)
+    except (LookupError, TypeError) as error:
+        msg = f"{folder / 'config.json'} is no config of a run ({error!r}); train it again"
+        raise ReportError(msg) from error
+    if missing:
+        names = ", ".join(sorted(missing))
+        msg = f"{folder / 'config.json'} lacks the settings {names}; train it again"
+        raise ReportError(msg)
+    metrics = _read_json(folder / "metrics.json")
+    if metrics is not None and not (
+        isinstance(metrics, dict) and {"confusion_matrix", "top1", "n"} <= set(metrics)
+    ):
+        msg = (
+            f"{folder / 'metrics.json'} is no result of a run; remove it and run this to have it "
+            "written again: python -m training with the settings in config.json"
+        )
+        raise ReportError(msg)
+    return Run(
+        name=name,
+        folder=folder,
+        settings=settings,
+        data=data,
+        history=_read_history(folder / "history.csv"),
+        metrics=metrics,
+    )
+
+
+def _read_json(path: Path) -> Any:  # noqa: ANN401  JSON
+    """The file's content; None if it does not exist."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except (OSError, ValueError) as error:
+        msg = f"{path} can't be read ({error}); restore it, or train the run again"
+        raise ReportError(msg) from error
+
+
+def _read_history(path: Path) -> list[dict[str, float]]:
+    """The epochs; none if the file does not exist."""
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return [
+                {name: float(value) for name, value in row.items()} for row in csv.DictReader(file)
+            ]
+    except FileNotFoundError:
+        return []
+    except (OSError, TypeError, ValueError) as error:
+        msg = f"{path} can't be read ({error}); restore it, or train the run again"
+        raise ReportError(msg) from error

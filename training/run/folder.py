@@ -1,0 +1,135 @@
+"""What a run folder belongs to: settings, data and commit, kept in config.json; and who uses it."""
+
+import fcntl
+import json
+import logging
+import os
+import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import MISSING, fields
+from pathlib import Path
+from typing import Any
+
+from training import environment
+from training.data.cifar10 import Cifar10
+from training.run import checkpoint
+from training.settings.recipes import ConfigError, TrainConfig
+
+_LOCK_FILE = ".lock"
+_log = logging.getLogger(__name__)
+
+
+@contextmanager
+def lock(run_dir: Path) -> Iterator[None]:
+    """Keep other trainings out of a run folder, which is created if need be.
+
+    The system drops the lock of a process that is killed, so what it leaves behind stops nobody.
+
+    Raises:
+        ConfigError: Another process trains in it; names the process.
+    """
+    run_dir.mkdir(parents=True, exist_ok=True)
+    path = run_dir / _LOCK_FILE
+    while True:
+        file = path.open("a+", encoding="utf-8")
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            with file:
+                file.seek(0)
+                holder = file.read().strip() or "another process"
+            msg = (
+                f"{run_dir} is in use by {holder}; let it finish or end it, or pass another "
+                "--run-dir"
+            )
+            raise ConfigError(msg) from None
+        except OSError as error:
+            _log.warning("cannot lock %s (%s); start no second training there", path, error)
+        if os.fstat(file.fileno()).st_nlink:
+            break
+        file.close()  # its holder removed it after we had opened it: take the next
+    with file:
+        file.truncate(0)
+        file.write(f"process {os.getpid()} on {platform.node()}\n")
+        file.flush()
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def read(run_dir: Path, config: TrainConfig) -> dict[str, Any]:
+    """Read config.json and check it against `config`.
+
+    Returns:
+        Its content; empty for a new run.
+
+    Raises:
+        ConfigError: It is unreadable, or of other settings; names each difference.
+    """
+    path = run_dir / "config.json"
+    # A run of an earlier version lacks the settings that came later; it had their defaults.
+    defaults = {f.name: f.default for f in fields(config) if f.default is not MISSING}
+    try:
+        run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        saved: dict[str, Any] = defaults | run["config"]
+    except FileNotFoundError:
+        return {}
+    except (ValueError, LookupError, TypeError) as error:
+        msg = f"{path} is no config of a run ({error}); pass another --run-dir or remove it"
+        raise ConfigError(msg) from error
+    given = config.as_dict()
+    names = [name for name in {**given, **saved} if saved.get(name) != given.get(name)]
+    if names:
+        differences = ", ".join(f"{n} {saved.get(n)} there, {given.get(n)} now" for n in names)
+        msg = (
+            f"{run_dir} holds a run with other settings ({differences}); "
+            "repeat its settings to resume it, or pass another --run-dir"
+        )
+        raise ConfigError(msg)
+    return run
+
+
+def begin(run_dir: Path, config: TrainConfig, data: Cifar10, run: dict[str, Any]) -> dict[str, Any]:
+    """Write config.json for a new run, or check that an old one goes on with the same data.
+
+    Args:
+        run_dir: Created if need be.
+        config: Settings of the run.
+        data: What it trains on.
+        run: What `read` returned.
+
+    Returns:
+        Content of config.json: "config", "data" (variant and digests), "git_commit" at the start,
+        and "resumed_with_git_commits", those of later sessions that differ.
+
+    Raises:
+        ConfigError: The run was begun with other data.
+    """
+    facts = {
+        "variant": data.variant,
+        "train_sha256": data.train.sha256(),
+        "test_sha256": data.sha256,
+    }
+    commit = environment.git_commit()
+    if not run:
+        run = {
+            "config": config.as_dict(),
+            "data": facts,
+            "git_commit": commit,
+            "resumed_with_git_commits": [],
+        }
+    elif run["data"] != facts:
+        msg = (
+            f"{run_dir} was begun with other data ({run['data']} there, {facts} now); "
+            "pass the same --data-dir, or another --run-dir"
+        )
+        raise ConfigError(msg)
+    elif commit not in (run["git_commit"], *run["resumed_with_git_commits"]):
+        _log.warning("resuming at commit %s a run begun at %s", commit, run["git_commit"])
+        run["resumed_with_git_commits"].append(commit)
+    run["config"] = config.as_dict()  # with settings that are newer than the run
+    run_dir.mkdir(parents=True, exist_ok=True)
+    checkpoint.write_json(run_dir / "config.json", run)
+    return run
