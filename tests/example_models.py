@@ -8,7 +8,7 @@ import tiny_models
 from onnx import TensorProto, helper
 
 from serving.protos.tensorflow_example_pb2 import Example
-from serving.repository import model_folder
+from serving.repository import model_folder, publishing
 from serving.tensors.feature_spec import FeatureKind, FeatureSpec
 from serving.tensors.signature import (
     CLASSIFY_METHOD_NAME,
@@ -79,9 +79,9 @@ def pictures(models_dir: Path, name: str = "pictures") -> Path:
     def write(path: Path) -> None:
         (path / "model.onnx").write_bytes(graph)
         signatures = {"serving_default": default, "classify": classify}
-        model_folder.write_signatures(path, signatures, class_names=CLASS_NAMES)
+        publishing.write_signatures(path, signatures, class_names=CLASS_NAMES)
 
-    return model_folder.publish(models_dir / name, write)
+    return publishing.publish(models_dir / name, write)
 
 
 def numbers(models_dir: Path, name: str = "numbers") -> Path:
@@ -165,6 +165,6 @@ def numbers(models_dir: Path, name: str = "numbers") -> Path:
             ],
             [helper.make_tensor("axis", TensorProto.INT64, [1], [1])],
         )
-        model_folder.write_signatures(path, signatures, class_names=("plus", "minus"))
+        publishing.write_signatures(path, signatures, class_names=("plus", "minus"))
 
-    return model_folder.publish(models_dir / name, write)
+    return publishing.publish(models_dir / name, write)

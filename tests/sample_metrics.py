@@ -6,7 +6,7 @@ from typing import Any
 
 import tiny_models
 
-from serving.repository import model_folder
+from serving.repository import publishing
 
 
 def cell(rows: int, images_per_second: float, **changes: Any) -> dict[str, Any]:
@@ -131,6 +131,6 @@ def version(models_dir: Path, content: dict[str, Any]) -> Path:
         (path / "signature.json").write_bytes(signature)
         for entry in content.get("variants", {"fp32": {"file": "model.onnx"}}).values():
             (path / entry["file"]).write_bytes(graph)
-        model_folder.write_json(path / "metrics.json", content)
+        publishing.write_json(path / "metrics.json", content)
 
-    return model_folder.publish(models_dir / content["model"], write)
+    return publishing.publish(models_dir / content["model"], write)

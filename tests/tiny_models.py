@@ -7,7 +7,7 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from serving.repository import model_folder
+from serving.repository import model_folder, publishing
 from serving.repository.model_folder import Precision
 from serving.tensors.signature import DataType, Signature, TensorSpec
 
@@ -149,9 +149,9 @@ def brightness(models_dir: Path, name: str = "brightness") -> Path:
                 ),
             },
         )
-        model_folder.write_signatures(path, {"serving_default": signature}, class_names=CLASS_NAMES)
+        publishing.write_signatures(path, {"serving_default": signature}, class_names=CLASS_NAMES)
 
-    return model_folder.publish(models_dir / name, write)
+    return publishing.publish(models_dir / name, write)
 
 
 # The element types that ONNX Runtime and the Open Inference Protocol share, by the latter's name.
@@ -233,9 +233,9 @@ def calculator(models_dir: Path) -> Path:
             )
             for name, tensor in (("serving_default", "twice"), ("square", "squared"))
         }
-        model_folder.write_signatures(path, signatures)
+        publishing.write_signatures(path, signatures)
 
-    return model_folder.publish(models_dir / "calculator", write)
+    return publishing.publish(models_dir / "calculator", write)
 
 
 SLOW_SIZE = 700
@@ -322,9 +322,9 @@ def variants(models_dir: Path, precisions: Sequence[Precision], name: str = "var
             inputs={"x": tensors["x"]},
             outputs={"y": tensors["y"]},
         )
-        model_folder.write_signatures(path, {"serving_default": signature})
+        publishing.write_signatures(path, {"serving_default": signature})
 
-    return model_folder.publish(models_dir / name, write)
+    return publishing.publish(models_dir / name, write)
 
 
 def _save_variant(file: Path, precision: Precision) -> None:

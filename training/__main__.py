@@ -9,8 +9,8 @@ from training.data import cifar10
 from training.data.cifar10 import DataError
 from training.report import command as report_command
 from training.report.sources.runs import ReportError
-from training.settings.arguments import parser
 from training.settings import recipes
+from training.settings.arguments import parser
 from training.settings.recipes import ConfigError
 
 _BACKENDS = ("tensorflow", "jax", "torch")

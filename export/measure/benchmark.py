@@ -34,7 +34,8 @@ import onnxruntime
 from export.errors import ExportError
 from export.measure import stopwatch, tensorflow_run
 from export.measure.stopwatch import Turn
-from serving.engine.runtime import Runtime, RuntimeConfig, available_cores
+from serving.engine.machine import available_cores
+from serving.engine.runtime import Runtime, RuntimeConfig
 from serving.errors import DataLoss
 from serving.repository import model_folder
 from serving.repository.model_folder import ModelFolder, Precision

@@ -29,7 +29,8 @@ import PIL
 from PIL import Image, features
 
 from export.errors import ExportError
-from serving.engine.runtime import Runtime, RuntimeConfig, available_cores
+from serving.engine.machine import available_cores
+from serving.engine.runtime import Runtime, RuntimeConfig
 from serving.repository.model_folder import ModelFolder
 from serving.tensors import image_decoder
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME

@@ -12,7 +12,7 @@ from typing import Any
 from export.errors import ExportError
 from export.papers import model_card
 from serving.errors import DataLoss, ServingError
-from serving.repository import model_folder
+from serving.repository import model_folder, publishing
 from serving.repository.model_folder import ModelFolder
 from serving.tensors.signature import Signature
 
@@ -69,8 +69,8 @@ def write(
         metrics: For metrics.json.
         class_names: For signature.json.
     """
-    model_folder.write_signatures(folder, signatures, class_names=class_names)
-    model_folder.write_json(folder / model_folder.METRICS_FILE, metrics)
+    publishing.write_signatures(folder, signatures, class_names=class_names)
+    publishing.write_json(folder / model_folder.METRICS_FILE, metrics)
     card = render_card(folder, metrics)
     (folder / model_folder.MODEL_CARD_FILE).write_text(card, encoding="utf-8")
 
@@ -113,7 +113,7 @@ def add_section(path: Path, name: str, section: Mapping[str, Any]) -> None:
     _replace(
         path,
         {
-            model_folder.METRICS_FILE: model_folder.to_json(metrics),
+            model_folder.METRICS_FILE: publishing.to_json(metrics),
             model_folder.MODEL_CARD_FILE: render_card(path, metrics),
         },
     )
@@ -130,7 +130,7 @@ def write_card(path: Path) -> None:
 
 def _replace(path: Path, documents: Mapping[str, str]) -> None:
     try:
-        model_folder.replace_documents(path, documents)
+        publishing.replace_documents(path, documents)
     except DataLoss as error:
         raise ExportError(error.message) from error
     except OSError as error:

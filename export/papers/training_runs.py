@@ -13,7 +13,7 @@ from typing import Any
 from export.errors import ExportError
 from export.papers import markdown
 from export.sources import training_run
-from serving.repository import model_folder
+from serving.repository import publishing
 from training.report.sources.runs import overrides
 
 # Test accuracy in the report whose two models are trained here (a single run each).
@@ -44,7 +44,7 @@ def add(run_dir: Path, results_dir: Path) -> Path:
     finished = re.sub(r"[^0-9T]", "", str(metrics["finished_utc"])[:19])
     name = f"{metrics['model']}-{metrics['recipe']}-seed{metrics['seed']}-{finished}.json"
     results_dir.mkdir(parents=True, exist_ok=True)
-    model_folder.write_json(results_dir / name, kept)
+    publishing.write_json(results_dir / name, kept)
     return results_dir / name
 
 

@@ -12,7 +12,7 @@ from export.errors import ExportError
 from export.precisions import calibration
 from export.precisions.calibration import Calibration
 from export.precisions.make import INT8
-from serving.repository import model_folder
+from serving.repository import publishing
 from serving.repository.model_folder import Precision
 from training.data.cifar10 import DataError, Split, SplitName, load_split
 
@@ -89,7 +89,7 @@ def publish(models_dir: Path, name: str, write: Callable[[Path], None]) -> Path:
         raise ExportError(msg)
     model_dir = models_dir / name
     try:
-        return model_folder.publish(model_dir, write)
+        return publishing.publish(model_dir, write)
     except OSError as error:
         msg = (
             f"cannot write to {model_dir} ({error.strerror or error}); free some space, make it "

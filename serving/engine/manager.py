@@ -15,12 +15,11 @@ from contextlib import AbstractAsyncContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from serving.engine.catalog import Catalog, ModelEntry, State, VersionStatus
 from serving.engine.runtime import DeviceError
 from serving.engine.servable import Servable
+from serving.engine.version_labels import check_labels
 from serving.errors import (
-    FailedPrecondition,
-    InvalidInput,
-    NotFound,
     ServingError,
     StatusCode,
     Unavailable,
@@ -28,12 +27,9 @@ from serving.errors import (
 )
 from serving.repository.model_config import ModelConfig
 from serving.repository.model_folder import fingerprint, list_versions, version_path
-from serving.version_status import State, VersionStatus
 
 logger = logging.getLogger(__name__)
 
-# Unloaded versions stay listed, but a model that is retrained daily must not fill the memory.
-MAX_ENDED_STATUSES = 100
 
 LoadServable = Callable[[str, int, Path], Servable]
 
@@ -67,21 +63,11 @@ class _Failure:
 
 
 @dataclass
-class _Model:
-    """A model and its versions."""
+class _ManagedModel(ModelEntry):
+    """A model with what only the manager needs to know of it."""
 
-    config: ModelConfig
-    servables: dict[int, Servable] = field(default_factory=dict)
-    statuses: dict[int, VersionStatus] = field(default_factory=dict)
     failures: dict[int, _Failure] = field(default_factory=dict)
     complaint: str = ""  # what was last logged of its folder, so that it is logged once
-
-    def set_status(self, status: VersionStatus) -> None:
-        """Note a state; of the ended versions only the newest stay listed."""
-        self.statuses[status.version] = status
-        ended = [number for number, known in self.statuses.items() if known.state is State.END]
-        for number in sorted(ended)[:-MAX_ENDED_STATUSES]:
-            del self.statuses[number]
 
 
 @dataclass
@@ -89,17 +75,23 @@ class _Prepared:
     """A set of models that is loaded and not served yet."""
 
     configs: Mapping[str, ModelConfig]
-    candidates: dict[str, _Model]
+    candidates: dict[str, _ManagedModel]
 
 
 class Manager:
-    """The models that are served. Every method belongs to the event loop it was started in."""
+    """Loads and unloads versions. Every method belongs to the event loop it was started in.
+
+    Attributes:
+        catalog: What is served now, for those who only read it.
+        on_change: Called whenever a model has become available or unavailable.
+    """
 
     def __init__(
         self,
         find_models: Callable[[], Mapping[str, ModelConfig]],
         load: LoadServable,
         config: ManagerConfig,
+        catalog: Catalog,
     ) -> None:
         """Prepare; nothing is loaded yet.
 
@@ -109,11 +101,14 @@ class Manager:
             load: Loads a version from a folder; runs in a thread, one at a time, because ONNX
                 Runtime sessions must not be created concurrently.
             config: See `ManagerConfig`.
+            catalog: Where the models are looked up; this manager fills it.
         """
         self._find_models = find_models
         self._load = load
         self._config = config
-        self._models: dict[str, _Model] = {}
+        self._models: dict[str, _ManagedModel] = {}
+        self.catalog = catalog
+        catalog.models = self._models
         self._changing = asyncio.Lock()
         self._polling: asyncio.Task[None] | None = None
         self._complaint = ""
@@ -124,81 +119,6 @@ class Manager:
     def loading(self) -> AbstractAsyncContextManager[None]:
         """What is entered while a version is loaded, for those who want to know."""
         return nullcontext()
-
-    # Looking things up
-
-    @property
-    def availability(self) -> dict[str, bool]:
-        """Whether any version of a model is available, by model name."""
-        return {name: bool(model.servables) for name, model in self._models.items()}
-
-    def servable(self, name: str, version: int | None = None, label: str | None = None) -> Servable:
-        """The servable that answers for a model.
-
-        Args:
-            name: Model name.
-            version: A version; None for the latest one that is available.
-            label: A label instead of a version.
-
-        Raises:
-            InvalidInput: the label is unknown.
-            NotFound: no such model or version is served.
-            Unavailable: it is being loaded.
-        """
-        model = self._models.get(name)
-        if label is not None:
-            version = model.config.labels.get(label) if model else None
-            if version is None:
-                known = ", ".join(model.config.labels) if model else ""
-                msg = f"Unrecognized servable version label: {label}"
-                raise InvalidInput(msg + (f"; labels of {name}: {known}" if known else ""))
-        if model:
-            chosen = max(model.servables, default=None) if version is None else version
-            servable = model.servables.get(chosen) if chosen is not None else None
-            if servable:
-                return servable
-        raise self._not_served(name, version)
-
-    def _not_served(self, name: str, version: int | None) -> ServingError:
-        request = f"Latest({name})" if version is None else f"Specific({name}, {version})"
-        model = self._models.get(name)
-        if model is None:
-            models = ", ".join(self._models) or "none"
-            return NotFound(f"Servable not found for request: {request}; models here: {models}")
-        if any(
-            status.state < State.AVAILABLE and version in {None, status.version}
-            for status in model.statuses.values()
-        ):
-            msg = f"Servable is still loading for request: {request}; retry shortly"
-            return Unavailable(msg)
-        available = ", ".join(str(number) for number in sorted(model.servables))
-        hint = (
-            f"versions available: {available}"
-            if available
-            else "no version of it is available, GetModelStatus tells why"
-        )
-        return NotFound(f"Servable not found for request: {request}; {hint}")
-
-    def statuses(self, name: str, version: int | None = None) -> list[VersionStatus]:
-        """The states of a model's versions, newest first.
-
-        Args:
-            name: Model name.
-            version: One version, or None for all.
-
-        Raises:
-            NotFound: no such model or version is known.
-        """
-        statuses = self._models[name].statuses if name in self._models else {}
-        if not statuses:
-            msg = f"Could not find any versions of model {name}"
-            raise NotFound(msg)
-        if version is None:
-            return [statuses[number] for number in sorted(statuses, reverse=True)]
-        if version not in statuses:
-            msg = f"Could not find version {version} of model {name}"
-            raise NotFound(msg)
-        return [statuses[version]]
 
     # Keeping up to date
 
@@ -239,7 +159,7 @@ class Manager:
                 if name in self._models:
                     self._models[name].config = config
                 else:
-                    self._models[name] = _Model(config)
+                    self._models[name] = _ManagedModel(config)
             gone = [name for name in self._models if name not in wanted]
             gone = [name for name in gone if not await self._is_locked(self._models[name])]
             await self._announce()
@@ -262,7 +182,7 @@ class Manager:
                 if version not in model.statuses:
                     model.set_status(VersionStatus(version=version, state=State.START))
 
-    async def _is_locked(self, model: _Model) -> bool:
+    async def _is_locked(self, model: _ManagedModel) -> bool:
         """Whether a model seems to be gone only because its folder may not be read any more."""
         try:
             await asyncio.to_thread(list_versions, model.config.base_path)
@@ -270,7 +190,7 @@ class Manager:
             return True
         return False
 
-    async def _wanted_versions(self, model: _Model) -> list[int]:
+    async def _wanted_versions(self, model: _ManagedModel) -> list[int]:
         complaint = f"no version to serve in {model.config.base_path}"
         versions: list[int] = []
         try:
@@ -289,7 +209,7 @@ class Manager:
         # An emptied or unmounted folder is more likely a mistake than a wish to stop serving.
         return wanted or list(model.servables)
 
-    async def _update_model(self, name: str, model: _Model) -> None:
+    async def _update_model(self, name: str, model: _ManagedModel) -> None:
         wanted = await self._wanted_versions(model)
         for version in sorted(wanted, reverse=True):
             if version not in model.servables and await self._is_due(model, version):
@@ -298,7 +218,7 @@ class Manager:
         if any(version in model.servables for version in wanted):
             await self._unload(model, [v for v in model.servables if v not in wanted])
 
-    async def _is_due(self, model: _Model, version: int) -> bool:
+    async def _is_due(self, model: _ManagedModel, version: int) -> bool:
         """Whether a version should be tried: it is new, its files changed, or it is time again."""
         failure = model.failures.get(version)
         if failure is None:
@@ -310,10 +230,10 @@ class Manager:
             failure.tries <= self._config.max_load_retries and time.monotonic() > failure.again_at
         )
 
-    async def _fingerprint(self, model: _Model, version: int) -> object:
+    async def _fingerprint(self, model: _ManagedModel, version: int) -> object:
         return await asyncio.to_thread(fingerprint, model.config.base_path, version)
 
-    async def _load_version(self, name: str, model: _Model, version: int) -> bool:
+    async def _load_version(self, name: str, model: _ManagedModel, version: int) -> bool:
         model.set_status(VersionStatus(version=version, state=State.LOADING))
         files = await self._fingerprint(model, version)
         code, message = StatusCode.UNKNOWN, ""
@@ -342,7 +262,7 @@ class Manager:
         )
         return False
 
-    async def _unload(self, model: _Model, versions: list[int]) -> None:
+    async def _unload(self, model: _ManagedModel, versions: list[int]) -> None:
         for version in versions:
             servable = model.servables.pop(version)
             model.set_status(VersionStatus(version=version, state=State.UNLOADING))
@@ -400,6 +320,7 @@ class Manager:
             return
         try:
             before, self._models = self._models, prepared.candidates
+            self.catalog.models = self._models
             self._find_models = lambda: prepared.configs
             self.on_change()
             await self._unload_all_but(self._models, before)
@@ -417,7 +338,7 @@ class Manager:
         finally:
             self._changing.release()
 
-    async def _load_candidates(self, candidates: Mapping[str, _Model]) -> None:
+    async def _load_candidates(self, candidates: Mapping[str, _ManagedModel]) -> None:
         failed = []
         for name, model in candidates.items():
             for version in sorted(await self._wanted_versions(model), reverse=True):
@@ -428,7 +349,7 @@ class Manager:
         self._check_candidates(candidates, failed)
 
     async def _unload_all_but(
-        self, kept: Mapping[str, _Model], models: Mapping[str, _Model]
+        self, kept: Mapping[str, _ManagedModel], models: Mapping[str, _ManagedModel]
     ) -> None:
         """Unload the servables of `models` that `kept` does not share."""
         shared = {id(servable) for model in kept.values() for servable in model.servables.values()}
@@ -437,14 +358,14 @@ class Manager:
                 model, [v for v, servable in model.servables.items() if id(servable) not in shared]
             )
 
-    def _candidate(self, config: ModelConfig) -> _Model:
+    def _candidate(self, config: ModelConfig) -> _ManagedModel:
         """A model as it would be under a new configuration, sharing what is loaded already."""
         now = self._models.get(config.name)
         if now is None or now.config.base_path != config.base_path:
-            return _Model(config)
-        return _Model(config, servables=dict(now.servables), statuses=dict(now.statuses))
+            return _ManagedModel(config)
+        return _ManagedModel(config, servables=dict(now.servables), statuses=dict(now.statuses))
 
-    def _check_candidates(self, candidates: Mapping[str, _Model], failed: list[str]) -> None:
+    def _check_candidates(self, candidates: Mapping[str, _ManagedModel], failed: list[str]) -> None:
         if failed:
             reasons = "; ".join(
                 status.error_message
@@ -458,25 +379,12 @@ class Manager:
             raise UnknownError(msg)
         self._check_labels(candidates)
 
-    def _check_labels(self, models: Mapping[str, _Model]) -> None:
-        """Refuse labels that lead nowhere, by TensorFlow Serving's rules.
-
-        Raises:
-            FailedPrecondition: a label names a version that is not available.
-        """
-        for name, model in models.items():
-            now = self._models.get(name)
-            for label, version in model.config.labels.items():
-                # Whoever asks for a label that is in use must not be left without an answer.
-                moves = now is not None and now.config.labels.get(label, version) != version
-                if version not in model.servables and (
-                    moves or not self._config.allow_labels_for_unavailable
-                ):
-                    msg = (
-                        f"Request to assign label to version {version} of model {name}, which is "
-                        f"not currently available for inference (label {label})"
-                    )
-                    raise FailedPrecondition(msg)
+    def _check_labels(self, models: Mapping[str, ModelEntry]) -> None:
+        check_labels(
+            self._models,
+            models,
+            allow_unavailable=self._config.allow_labels_for_unavailable,
+        )
 
     async def close(self) -> None:
         """Stop looking and unload everything; requests in flight finish first."""

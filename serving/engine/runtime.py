@@ -6,7 +6,6 @@ host's cores and sets their affinity, which a container may forbid; no spinning,
 loop wants the same cores.
 """
 
-import ctypes
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,9 +34,6 @@ _CUDA_OPTIONS = {
 # compute fp16 in float32, between two casts. The int8 graphs are not made for CUDA.
 _FASTEST_ON_CPU: tuple[Precision, ...] = ("int8", "fp32", "w8", "fp16")
 _FASTEST_ON_CUDA: tuple[Precision, ...] = ("fp16", "fp32", "w8", "int8")
-_CGROUP_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
-_CGROUP_V1_QUOTA = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
-_CGROUP_V1_PERIOD = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,27 +67,6 @@ class DeviceError(Exception):
     """The device asked for cannot be used."""
 
 
-def available_cores() -> int:
-    """Whole cores this process may use: its affinity mask, cut by the container's CPU quota."""
-    cores = len(os.sched_getaffinity(0))
-    quota = _cgroup_quota()
-    return cores if quota is None else max(1, min(cores, int(quota)))
-
-
-def _cgroup_quota() -> float | None:
-    """Cores' worth of CPU time that the control group allows, None if it sets no limit."""
-    try:
-        if _CGROUP_CPU_MAX.exists():
-            quota, period = _CGROUP_CPU_MAX.read_text().split()
-            return None if quota == "max" else int(quota) / int(period)
-        if _CGROUP_V1_QUOTA.exists():
-            microseconds = int(_CGROUP_V1_QUOTA.read_text())
-            return None if microseconds < 0 else microseconds / int(_CGROUP_V1_PERIOD.read_text())
-    except (OSError, ValueError, ZeroDivisionError):
-        return None
-    return None
-
-
 def available_providers() -> list[str]:
     """The execution providers that this ONNX Runtime was built with."""
     providers: list[str] = onnxruntime.get_available_providers()
@@ -118,16 +93,6 @@ def choose_providers(device: Device) -> tuple[list[str], str]:
         )
         raise DeviceError(msg)
     return [CPU], "no CUDA provider in this ONNX Runtime"
-
-
-def return_freed_memory() -> None:
-    """Give memory that was freed back to the system, which glibc's malloc does not do by itself.
-
-    Loading a graph leaves freed copies of its weights behind: 145 MiB of 299 with ResNet50.
-    """
-    libc = ctypes.CDLL(None)
-    if hasattr(libc, "malloc_trim"):  # glibc; other C libraries have no need of it
-        libc.malloc_trim(0)
 
 
 class Runtime:

@@ -12,13 +12,8 @@ import numpy as np
 
 from serving.engine.batch_report import OnBatch
 from serving.engine.batcher import Batcher, BatchingConfig
-from serving.engine.runtime import (
-    CUDA,
-    Runtime,
-    RuntimeConfig,
-    choose_providers,
-    return_freed_memory,
-)
+from serving.engine.machine import return_freed_memory
+from serving.engine.runtime import CUDA, Runtime, RuntimeConfig, choose_providers
 from serving.errors import DataLoss
 from serving.repository import model_folder
 from serving.repository.model_folder import ModelFolder, Precision

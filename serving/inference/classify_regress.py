@@ -22,7 +22,8 @@ from serving.inference.classify_regress_checks import (
     check_tasks,
     signature_name,
 )
-from serving.inference.predictor import ModelSpec, Prediction, Predictor
+from serving.inference.predictor import Predictor
+from serving.inference.request import ModelSpec, Prediction
 from serving.tensors.signature import CLASSIFY_METHOD_NAME, DataType, Signature
 
 
@@ -57,7 +58,7 @@ class Regression(NamedTuple):
     values: list[float]
 
 
-class Inference:
+class ClassifyRegress:
     """Runs Classify, Regress and MultiInference."""
 
     def __init__(self, predictor: Predictor) -> None:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from serving.engine.servable import Servable
 from serving.errors import FailedPrecondition, InvalidInput, Unsupported
-from serving.inference.predictor import ModelSpec
+from serving.inference.request import ModelSpec
 from serving.tensors.signature import (
     CLASSIFY_METHOD_NAME,
     DEFAULT_SIGNATURE_NAME,

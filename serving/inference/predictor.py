@@ -4,89 +4,25 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from serving.engine.manager import Manager
-from serving.engine.runtime import available_cores
+from serving.engine.catalog import Catalog
+from serving.engine.machine import available_cores
 from serving.engine.servable import Servable
-from serving.errors import FailedPrecondition, InvalidInput, Unavailable
-from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, Signature
-
-WireTensor = TypeVar("WireTensor")
+from serving.errors import InvalidInput, Unavailable
+from serving.inference.request import ModelSpec, Prediction, WireTensor, check_request
+from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
 
 # tf.Examples that may be parsed or wait for it; more are refused at once, like rows in the batcher.
 MAX_EXAMPLES = 10_000
 
 
-class ModelSpec(NamedTuple):
-    """Which function of which model is meant.
-
-    Attributes:
-        name: Model name.
-        version: Version number; None for the latest.
-        version_label: A label instead of a version; None for none.
-        signature_name: Empty for `serving_default`.
-    """
-
-    name: str
-    version: int | None = None
-    version_label: str | None = None
-    signature_name: str = ""
-
-
-class Prediction(NamedTuple):
-    """An answer, and who gave it.
-
-    Attributes:
-        servable: The version that answered.
-        signature_name: The signature that ran.
-        outputs: Arrays by output alias.
-    """
-
-    servable: Servable
-    signature_name: str
-    outputs: Mapping[str, np.ndarray]
-
-
-def check_request(
-    servable: Servable,
-    signature_name: str,
-    inputs: Mapping[str, WireTensor],
-    decode: Callable[[WireTensor], np.ndarray],
-    output_filter: Sequence[str] = (),
-) -> tuple[dict[str, np.ndarray], list[str]]:
-    """Everything of a request that can be checked before the model sees any of it.
-
-    Args:
-        servable: Who is to answer.
-        signature_name: Name of one of its signatures.
-        inputs: Tensors as they arrived, by input alias.
-        decode: Turns one of them into an array.
-        output_filter: Output aliases to compute; empty for all.
-
-    Returns:
-        Arrays by input alias, and the output aliases to compute.
-
-    Raises:
-        ServingError: with the gRPC code and a message for the caller.
-    """
-    signature = _find_signature(servable, signature_name)
-    signature.check_input_names(list(inputs))
-    arrays = {alias: _decode(alias, tensor, decode) for alias, tensor in inputs.items()}
-    outputs = signature.select_outputs(list(output_filter))
-    for alias, array in arrays.items():
-        signature.check_input(alias, array, servable)
-    signature.check_batch(arrays)
-    return arrays, outputs
-
-
 class Predictor:
     """Checks requests against signatures and runs them."""
 
-    def __init__(self, manager: Manager) -> None:
-        self._manager = manager
+    def __init__(self, catalog: Catalog) -> None:
+        self._catalog = catalog
         # Pictures take up to a second to decode: too long for the event loop. Its own threads,
         # because the loop's default ones may all be waiting for servables to close.
         self._parsing = ThreadPoolExecutor(available_cores(), thread_name_prefix="examples")
@@ -97,12 +33,12 @@ class Predictor:
 
         Raises:
             InvalidInput: the name is empty.
-            InvalidInput, NotFound, Unavailable: see `Manager.servable`.
+            InvalidInput, NotFound, Unavailable: see `Catalog.servable`.
         """
         if not spec.name:
             msg = "ModelSpec has no name specified."
             raise InvalidInput(msg)
-        return self._manager.servable(spec.name, spec.version, spec.version_label)
+        return self._catalog.servable(spec.name, spec.version, spec.version_label)
 
     def predict(
         self,
@@ -196,22 +132,3 @@ class Predictor:
         finally:
             self._examples -= len(serialized)
         return others | parsed
-
-
-def _find_signature(servable: Servable, name: str) -> Signature:
-    signature = servable.signatures.get(name)
-    if signature is None:
-        available = ", ".join(sorted(servable.signatures))
-        msg = f'Serving signature key "{name}" not found. Signatures of {servable}: {available}'
-        raise FailedPrecondition(msg)
-    return signature
-
-
-def _decode(
-    alias: str, tensor: WireTensor, decode: Callable[[WireTensor], np.ndarray]
-) -> np.ndarray:
-    try:
-        return decode(tensor)
-    except InvalidInput as error:
-        msg = f"tensor parsing error: {alias}: {error.message}"
-        raise InvalidInput(msg) from error

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
 from serving.engine.batch_report import BatchReport
-from serving.engine.manager import Manager
+from serving.engine.catalog import Catalog
 from serving.engine.servable import Servable
 from serving.errors import ServingError, StatusCode
 from serving.monitoring.histogram import Histogram, exponential_limits
@@ -172,15 +172,15 @@ class Metrics:
     """All counts of a server.
 
     Attributes:
-        manager: Its models.
+        catalog: Its models.
         models: By model name.
         servables: By servable; they end with it.
         failures: Requests not answered OK, by (model name, API, entrypoint, status).
         in_flight: Inference requests that are being answered now.
     """
 
-    def __init__(self, manager: Manager) -> None:
-        self.manager = manager
+    def __init__(self, catalog: Catalog) -> None:
+        self.catalog = catalog
         self.models: dict[str, ModelMetrics] = {}
         self.servables: WeakKeyDictionary[Servable, ServableMetrics] = WeakKeyDictionary()
         self.failures: dict[tuple[str, str, str, str], int] = {}
@@ -253,14 +253,14 @@ class Metrics:
             status = StatusCode.CANCELLED
         else:
             status = StatusCode.INTERNAL
-        known = model_name in self.manager.availability
+        known = model_name in self.catalog.availability
         key = (model_name if known else UNKNOWN_MODEL, api, entrypoint, status.name)
         self.failures[key] = self.failures.get(key, 0) + 1
 
     def forget_gone_models(self) -> None:
         """Drop the series of models that are no longer served."""
-        served = self.manager.availability.keys()
-        # A model that is being added has servables before the manager knows its name.
+        served = self.catalog.availability.keys()
+        # A model that is being added has servables before the catalog knows its name.
         servables = [reference() for reference in self.servables.keyrefs()]
         loaded = {servable.name for servable in servables if servable and not servable.closed}
         for name in list(self.models):

@@ -7,22 +7,13 @@ that succeed are not logged and cost nothing here.
 
 import json
 import logging
-import re
 import sys
-import uuid
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Literal, get_args
+from typing import get_args
 
-from serving.errors import ServingError, StatusCode
+from serving.transport.network_config import LogFormat
 
-LogFormat = Literal["text", "json"]
 LOG_FORMATS = get_args(LogFormat)
-REQUEST_ID = b"x-request-id"
-_MAX_ID = 128
-_UNPRINTABLE = re.compile(r"[^\x21-\x7e]")
-# Faults of the server or the model; what callers do wrong would fill the log.
-_FAULTS = {StatusCode.INTERNAL, StatusCode.UNKNOWN, StatusCode.DATA_LOSS}
 
 
 class JsonFormatter(logging.Formatter):
@@ -68,45 +59,3 @@ def configure(log_format: LogFormat, *, worker: int | None = None) -> None:
             )
         )
     logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
-
-
-def request_id(headers: Mapping[bytes, bytes]) -> str:
-    """The id that the caller gave its request, made safe for a log line; else a new one."""
-    given = headers.get(REQUEST_ID) or headers.get(b"request-id")
-    if not given:
-        return uuid.uuid4().hex
-    return _UNPRINTABLE.sub("?", given.decode("latin-1"))[:_MAX_ID]
-
-
-def status_of(
-    error: Exception, what: str, headers: Mapping[bytes, bytes], logger: logging.Logger
-) -> tuple[StatusCode, str, str]:
-    """What to answer a failed request with; faults of the server are logged.
-
-    Args:
-        error: What went wrong.
-        what: The request, for the log: path or method.
-        headers: The request's headers, lower-case names.
-        logger: Of the front end.
-
-    Returns:
-        Code, message and request id; an unexpected error's text is logged, not shown.
-    """
-    identity = request_id(headers)
-    extra = {"request_id": identity}
-    if not isinstance(error, ServingError):
-        logger.error(
-            "unexpected error in %s (request %s)", what, identity, exc_info=error, extra=extra
-        )
-        return StatusCode.INTERNAL, "internal error", identity
-    level = logging.ERROR if error.code in _FAULTS else logging.DEBUG
-    logger.log(
-        level,
-        "%s in %s (request %s): %s",
-        error.code.name,
-        what,
-        identity,
-        error.message,
-        extra=extra,
-    )
-    return error.code, error.message, identity

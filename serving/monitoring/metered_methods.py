@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from serving.errors import ServingError
-from serving.monitoring.counts import Answers, Metrics
+from serving.monitoring.counts import GRPC, Answers, Metrics
 from serving.protos.tensorflow_serving_pb2 import ModelSpec
 from serving.transport.method_table import Call, Method, Response, UnaryMethod
 
-ENTRYPOINT = "GRPC"
 # Past this many, the look-ups kept are begun anew: versions that are gone must not pile up there.
 _MAX_KEPT = 256
 
@@ -83,7 +82,7 @@ def _metered(method: UnaryMethod[Any], metrics: Metrics) -> Method:
             response = await handler(request, call)
         except BaseException as error:
             spec = api.asked(request)
-            metrics.count_failure(spec.name if spec else "", name, ENTRYPOINT, error)
+            metrics.count_failure(spec.name if spec else "", name, GRPC, error)
             raise
         finally:
             metrics.in_flight -= 1
@@ -97,10 +96,10 @@ def _metered(method: UnaryMethod[Any], metrics: Metrics) -> Method:
     def _look_up(key: _Key) -> Answers | None:
         model_name, version, signature_name = key
         try:
-            servable = metrics.manager.servable(model_name, version)
+            servable = metrics.catalog.servable(model_name, version)
         except ServingError:
             return None  # unloaded since: its series are gone, too
-        answers = metrics.answers(servable, signature_name, name, ENTRYPOINT)
+        answers = metrics.answers(servable, signature_name, name, GRPC)
         if answers:
             if len(kept) >= _MAX_KEPT:
                 kept.clear()

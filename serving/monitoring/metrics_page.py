@@ -18,11 +18,11 @@ from prometheus_client import (
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
+from serving.engine.catalog import State, VersionStatus
 from serving.engine.servable import Servable
 from serving.errors import ServingError, StatusCode
 from serving.monitoring.counts import LATENCY_MICROSECONDS, Metrics
 from serving.monitoring.histogram import Histogram
-from serving.version_status import State, VersionStatus
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _TFS = ":tensorflow:serving:"
@@ -77,14 +77,14 @@ class MetricsPage(Collector):
         found = []
         for name, status in self._statuses():
             if status.state is State.AVAILABLE:
-                found.append(self._metrics.manager.servable(name, status.version))
+                found.append(self._metrics.catalog.servable(name, status.version))
         return found
 
     def _statuses(self) -> Iterator[tuple[str, VersionStatus]]:
-        manager = self._metrics.manager
-        for name in manager.availability:
+        catalog = self._metrics.catalog
+        for name in catalog.availability:
             try:
-                statuses = manager.statuses(name)
+                statuses = catalog.statuses(name)
             except ServingError:
                 continue  # configured, but no version was ever found
             for status in statuses:

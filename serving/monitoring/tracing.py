@@ -28,18 +28,15 @@ from opentelemetry.trace import Span, SpanKind, Status
 from serving import stage_times
 from serving.errors import ServingError, StatusCode
 from serving.monitoring.tracer_provider import NAME, from_environment
-from serving.protocols.health_methods import SERVICE as HEALTH_SERVICE
 from serving.stage_times import StageTimes
-from serving.transport.http_application import HTTP_STATUS, HttpRequest, HttpResponse, Route
+from serving.transport.failures import HTTP_STATUS
 from serving.transport.method_table import Call, Method, Response, UnaryMethod
+from serving.transport.route_table import HttpRequest, HttpResponse, Route
 
 logger = logging.getLogger(__name__)
 
 _GRPC_STATUS = "rpc.grpc.status_code"
 _HTTP_STATUS = "http.response.status_code"
-# What orchestrators ask every few seconds would bury the traces of the calls that do something.
-_PROBE_METHODS = ("/ServerLive", "/ServerReady", "/ModelReady")
-_PROBE_ROUTES = ("/live", "/ready")
 
 
 class Tracing:
@@ -60,19 +57,14 @@ class Tracing:
         """Methods whose calls are traced; health checks and streams stay as they are."""
         return [
             self._traced_method(method)
-            if isinstance(method, UnaryMethod)
-            and not method.path.startswith(f"/{HEALTH_SERVICE}/")
-            and not method.path.endswith(_PROBE_METHODS)
+            if isinstance(method, UnaryMethod) and method.traced
             else method
             for method in methods
         ]
 
     def routes(self, routes: Iterable[Route]) -> list[Route]:
         """Routes whose requests are traced; health checks stay as they are."""
-        return [
-            route if route.pattern.pattern.endswith(_PROBE_ROUTES) else self._traced_route(route)
-            for route in routes
-        ]
+        return [self._traced_route(route) if route.traced else route for route in routes]
 
     async def stop(self, seconds: float) -> None:
         """Export what is left, for so many seconds at most."""

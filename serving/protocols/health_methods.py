@@ -34,6 +34,7 @@ class Health:
                 path=f"/{SERVICE}/Check",
                 request_type=health_pb2.HealthCheckRequest,
                 handler=self.check,
+                traced=False,
             ),
             StreamMethod(
                 path=f"/{SERVICE}/Watch",

@@ -147,3 +147,6 @@ def _do(job: bytes) -> bytes:
 
 if __name__ == "__main__":
     main()
+
+
+ELEMENT_BYTES = 8  # that an element of a tensor takes in JSON, more or less

@@ -6,15 +6,15 @@ from collections.abc import Awaitable, Callable
 
 from serving.monitoring.metrics_page import CONTENT_TYPE
 from serving.protocols.health_methods import Health
-from serving.transport.http_application import HttpRequest, HttpResponse, Route
+from serving.transport.route_table import HttpRequest, HttpResponse, Route
+
+MetricsText = Callable[[], Awaitable[bytes]]
 
 
 class Probes:
     """Handlers of `/healthz`, `/readyz` and the metrics page."""
 
-    def __init__(
-        self, health: Health, page: Callable[[], Awaitable[bytes]], *, metrics_path: str | None
-    ) -> None:
+    def __init__(self, health: Health, page: MetricsText, *, metrics_path: str | None) -> None:
         """Bind the handlers.
 
         Args:
@@ -29,11 +29,13 @@ class Probes:
     def routes(self) -> list[Route]:
         """The rows of the route table."""
         routes = [
-            Route("GET", re.compile("/healthz"), self.live),
-            Route("GET", re.compile("/readyz"), self.ready),
+            Route("GET", re.compile("/healthz"), self.live, traced=False),
+            Route("GET", re.compile("/readyz"), self.ready, traced=False),
         ]
         if self._metrics_path:
-            routes.append(Route("GET", re.compile(re.escape(self._metrics_path)), self.metrics))
+            routes.append(
+                Route("GET", re.compile(re.escape(self._metrics_path)), self.metrics, traced=False)
+            )
         return routes
 
     async def live(self, _request: HttpRequest) -> HttpResponse:

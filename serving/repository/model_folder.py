@@ -19,13 +19,10 @@ Everything else speaks of `model.onnx`, also where it is not among them.
 
 import hashlib
 import json
-import os
-import shutil
-import tempfile
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from serving.errors import DataLoss, FailedPrecondition
 from serving.tensors.signature import Signature
@@ -249,87 +246,6 @@ def verify_manifest(path: Path, besides: Collection[str] = ()) -> None:
             raise DataLoss(msg)
 
 
-def write_signatures(
-    path: Path, signatures: Mapping[str, Signature], *, class_names: tuple[str, ...] = ()
-) -> None:
-    """Write `signature.json` into a version that is being made."""
-    document: dict[str, Any] = {
-        "signatures": {name: signature.to_json() for name, signature in signatures.items()}
-    }
-    if class_names:
-        document["class_names"] = list(class_names)
-    write_json(path / SIGNATURE_FILE, document)
-
-
-def write_json(file: Path, document: Mapping[str, Any]) -> None:
-    """Write a JSON file for people and machines: indented, UTF-8, one newline at the end."""
-    file.write_text(to_json(document))
-
-
-def to_json(document: Mapping[str, Any]) -> str:
-    """The text that `write_json` writes."""
-    return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
-
-
-def replace_documents(path: Path, documents: Mapping[str, str]) -> None:
-    """Write texts of a published version anew, and its manifest after them.
-
-    For what is said about a version, never for what is served. Each file is replaced at once; who
-    reads the version in between finds a text that contradicts the manifest and has to look again.
-
-    Args:
-        path: `<models_dir>/<name>/<version>`.
-        documents: Contents by file name.
-
-    Raises:
-        DataLoss: another file than these contradicts the manifest; nothing is written.
-    """
-    verify_manifest(path, besides=documents)
-    manifest = json.loads((path / MANIFEST_FILE).read_text())
-    for name, text in documents.items():
-        _replace(path / name, text)
-        content = text.encode()
-        entry = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        manifest["files"][name] = entry
-    manifest["files"] = dict(sorted(manifest["files"].items()))
-    _replace(path / MANIFEST_FILE, to_json(manifest))
-
-
-def publish(model_dir: Path, write: Callable[[Path], None]) -> Path:
-    """Write the next version of a model: all of it appears at once, or nothing.
-
-    Args:
-        model_dir: `<models_dir>/<name>`; created if it is missing.
-        write: Fills the empty folder it is given; whatever it raises leaves no trace.
-
-    Returns:
-        The new version's folder.
-    """
-    model_dir.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".publishing-", dir=model_dir))
-    try:
-        write(staging)
-        _write_manifest(staging)
-        staging.chmod(0o755)  # mkdtemp makes private folders; a server may run as another user
-        for file in staging.rglob("*"):
-            _sync(file)
-        _sync(staging)
-        while True:
-            target = model_dir / str(max(list_versions(model_dir), default=0) + 1)
-            try:
-                staging.rename(target)
-            except OSError:  # another export took this number in between: take the next
-                if not target.exists():
-                    raise
-            else:
-                break
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
-    _sync(model_dir)
-    return target
-
-
 def _only_onnx_file(path: Path) -> str:
     onnx_files = sorted(file.name for file in path.glob(f"*{_SUFFIX}"))
     plain = {_plain_file(file)[0] for file in onnx_files}
@@ -344,38 +260,6 @@ def _only_onnx_file(path: Path) -> str:
     raise DataLoss(msg)
 
 
-def _write_manifest(path: Path) -> None:
-    files = {
-        file.relative_to(path).as_posix(): {"size": file.stat().st_size, "sha256": _sha256(file)}
-        for file in sorted(path.rglob("*"))
-        if file.is_file()
-    }
-    write_json(path / MANIFEST_FILE, {"format": MANIFEST_FORMAT, "files": files})
-
-
-def _replace(file: Path, text: str) -> None:
-    """Replace a file at once: a reader sees its old content or its new one."""
-    descriptor, staging = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
-    try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(text.encode())
-            os.fsync(stream.fileno())
-        Path(staging).chmod(0o644)  # mkstemp makes private files
-        Path(staging).replace(file)
-    except BaseException:
-        Path(staging).unlink(missing_ok=True)
-        raise
-
-
 def _sha256(file: Path) -> str:
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _sync(path: Path) -> None:
-    """Flush a file or folder to disk, so that a power cut cannot leave a manifest without files."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 from serving.engine.batcher import BatchingConfig
+from serving.engine.machine import available_cores
 from serving.engine.manager import ManagerConfig
-from serving.engine.runtime import CUDA, Device, RuntimeConfig, available_cores, available_providers
+from serving.engine.runtime import CUDA, Device, RuntimeConfig, available_providers
 from serving.errors import ConfigError
-from serving.monitoring.log import LogFormat
 from serving.protos.tfs_config_pb2 import MonitoringConfig
 from serving.repository.model_config import ModelConfig, find_models
-from serving.settings import batching_file, text_protos
+from serving.settings import batching_file, text_protos, tls_file
 from serving.transport import tls
+from serving.transport.network_config import LogFormat, NetworkConfig
 
 Front = Literal["asgi", "grpcio"]
 PrecisionChoice = Literal["auto", "fp32", "fp16", "w8", "int8"]
@@ -243,13 +244,28 @@ class ServerConfig:
             precision=self.precision,
         )
 
+    def network(self) -> NetworkConfig:
+        """Where to listen, and what to bear with."""
+        return NetworkConfig(
+            host=self.host,
+            port=self.port,
+            rest_api_port=self.rest_api_port,
+            grpc_socket_path=self.grpc_socket_path,
+            is_shared=self.workers > 1,
+            grpc_channel_arguments=self.grpc_channel_arguments,
+            max_message_bytes=self.max_message_bytes,
+            max_buffered_bytes=self.max_buffered_bytes,
+            drain_seconds=self.drain_seconds,
+            log_format=self.log_format,
+        )
+
     def tls(self) -> tls.TlsConfig | None:
         """The certificates; None for plain text.
 
         Raises:
             ConfigError: the file cannot be understood.
         """
-        return None if self.ssl_config_file is None else tls.read(self.ssl_config_file)
+        return None if self.ssl_config_file is None else tls_file.read(self.ssl_config_file)
 
     def metrics_path(self) -> str | None:
         """Where Prometheus finds the metrics; None if `monitoring_config_file` wants none.

@@ -7,88 +7,20 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
 from serving.errors import ConfigError, InvalidInput, ServingError
-from serving.protos import tfs_config_pb2
 from serving.protos.tfs_config_pb2 import ModelServerConfig
 from serving.repository.model_config import (
-    All,
-    Latest,
     ModelConfig,
-    Specific,
-    VersionPolicy,
     by_name,
 )
+from serving.repository.model_config_message import model_of
 from serving.settings import text_protos
 
 logger = logging.getLogger(__name__)
 
 Reload = Callable[[Mapping[str, ModelConfig]], Awaitable[None]]
 
-# What a model was trained in makes no difference here: all of them are served from ONNX files.
-_PLATFORMS = ("", "tensorflow", "onnx")
 # Where the n-th model of a file begins.
 _CONFIG_PATTERN = r"\bconfig\s*:?\s*[{<]"
-
-
-def models_of(config: ModelServerConfig) -> dict[str, ModelConfig]:
-    """The models of a message, by name.
-
-    Raises:
-        InvalidInput: the message holds something else than a list of models, or one of them is
-            listed twice, has no name, no absolute path, an unknown platform or no version to serve.
-    """
-    return by_name(_models(config))
-
-
-def _models(config: ModelServerConfig) -> Iterator[ModelConfig]:
-    if config.WhichOneof("config") != "model_config_list":
-        msg = (
-            "ServerModelConfig type not supported by HandleReloadConfigRequest. Only "
-            "ModelConfigList is currently supported"
-        )
-        raise InvalidInput(msg)
-    for model in config.model_config_list.config:
-        yield _model(model)
-
-
-def _model(model: tfs_config_pb2.ModelConfig) -> ModelConfig:
-    if model.model_platform not in _PLATFORMS or model.model_type == tfs_config_pb2.OTHER:
-        platform = model.model_platform or "OTHER"
-        msg = (
-            f"model {model.name} has model_platform {platform!r}, expected 'tensorflow', 'onnx' "
-            "or none: whatever the model was trained in, an ONNX file of it is served"
-        )
-        raise InvalidInput(msg)
-    return ModelConfig(
-        name=model.name,
-        base_path=Path(model.base_path),
-        policy=_policy(model),
-        labels=dict(model.version_labels),
-    )
-
-
-def _policy(model: tfs_config_pb2.ModelConfig) -> VersionPolicy:
-    policy = model.model_version_policy
-    choice = policy.WhichOneof("policy_choice")
-    if choice == "all":
-        return All()
-    if choice == "specific":
-        if not policy.specific.versions:
-            msg = (
-                f"model {model.name} has a specific version policy without versions; "
-                "write specific { versions: 1 }"
-            )
-            raise InvalidInput(msg)
-        return Specific(tuple(policy.specific.versions))
-    return Latest(policy.latest.num_versions or 1)
-
-
-def read_models(path: Path) -> dict[str, ModelConfig]:
-    """The models of a `model_config_file`, by name.
-
-    Raises:
-        ConfigError: the file cannot be read or understood; with file, line and reason.
-    """
-    return _models_of_file(text_protos.read(path, ModelServerConfig))
 
 
 def _models_of_file(file: text_protos.TextProto[ModelServerConfig]) -> dict[str, ModelConfig]:
@@ -101,7 +33,7 @@ def _models_of_file(file: text_protos.TextProto[ModelServerConfig]) -> dict[str,
         nonlocal seen
         for model in file.message.model_config_list.config:
             seen += 1
-            yield _model(model)
+            yield model_of(model)
 
     try:
         return by_name(models())
@@ -120,7 +52,7 @@ class ModelConfigFile:
             retry_seconds: Seconds until a list that could not be served is tried once more.
 
         Raises:
-            ConfigError: see `read_models`.
+            ConfigError: the file cannot be read or understood; with file, line and reason.
         """
         self._path = path
         self._retry_seconds = retry_seconds

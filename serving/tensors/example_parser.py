@@ -13,11 +13,10 @@ import numpy as np
 from google.protobuf.message import DecodeError
 
 from serving.errors import DeadlineExceeded, InvalidInput
-from serving.protocols.tfs.tensor_proto import MAX_TENSOR_BYTES
 from serving.protos.tensorflow_example_pb2 import Example, Feature
 from serving.tensors import image_decoder
 from serving.tensors.feature_spec import FeatureKind, FeatureSpec
-from serving.tensors.tensor_spec import DataType
+from serving.tensors.tensor_spec import MAX_TENSOR_BYTES, DataType
 
 # What a feature may hold: the field, TensorFlow's name of its element type and of its values.
 _DTYPES = {
@@ -235,3 +234,24 @@ def _raise_missing(spec: FeatureSpec) -> NoReturn:
     if image:
         msg += f" Send a PNG or JPEG file in it, or raw pixels in {spec.key}/raw"
     raise InvalidInput(msg)
+
+
+def with_context(examples: Sequence[bytes], context: bytes) -> list[bytes]:
+    """Give every example the features of a context, unless it has its own of that name.
+
+    Args:
+        examples: Serialized tf.Examples.
+        context: A serialized tf.Example. Put before another one, it is merged with it: protocol
+            buffers are made so.
+
+    Raises:
+        InvalidInput: the context of all examples together is larger than `MAX_TENSOR_BYTES`.
+    """
+    size = len(context) * len(examples)
+    if size > MAX_TENSOR_BYTES:
+        msg = (
+            f"a context of {len(context)} bytes for {len(examples)} examples takes {size} bytes, "
+            f"expected at most {MAX_TENSOR_BYTES}; send smaller batches"
+        )
+        raise InvalidInput(msg)
+    return [context + example for example in examples]

@@ -10,6 +10,9 @@ import numpy as np
 
 from serving.errors import InvalidInput
 
+# Most bytes of one decoded tensor.
+MAX_TENSOR_BYTES = 1 << 30
+
 
 class DataType(IntEnum):
     """TensorFlow's tensor element types (`tensorflow.DataType`) that NumPy has too."""

@@ -7,19 +7,18 @@ two tasks, one that receives and one that responds.
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from serving import stage_times
 from serving.errors import ServingError, Unsupported
-from serving.monitoring import log
 from serving.stage_times import StageTimes
+from serving.transport import failures
+from serving.transport.asgi import Application, Disconnected, Receive, Send
 from serving.transport.byte_budget import ByteBudget, Hold
 from serving.transport.grpc_wire import (
     ACCEPT_ENCODING,
-    Disconnected,
     MessageReader,
-    Receive,
     deadline,
     frame,
     status_headers,
@@ -28,9 +27,7 @@ from serving.transport.method_table import Call, Method, StreamMethod, UnaryMeth
 
 logger = logging.getLogger(__name__)
 
-Send = Callable[[dict[str, Any]], Awaitable[None]]
 Header = tuple[bytes, bytes]
-Application = Callable[[Mapping[str, Any], Receive, Send], Awaitable[None]]
 
 # Requests of a stream that may wait for its handler; then the client has to.
 _MAX_WAITING_REQUESTS = 16
@@ -178,8 +175,8 @@ def _existing(method: StreamMethod[Any] | None, path: str) -> StreamMethod[Any]:
 
 def _status_of(error: Exception, path: str, headers: Mapping[bytes, bytes]) -> list[Header]:
     """The headers or trailers that answer an error; unexpected ones are logged, not shown."""
-    code, message, identity = log.status_of(error, path, headers, logger)
-    return [*status_headers(code, message), (log.REQUEST_ID, identity.encode())]
+    code, message, identity = failures.status_of(error, path, headers, logger)
+    return [*status_headers(code, message), (failures.REQUEST_ID, identity.encode())]
 
 
 def _trailers(times: StageTimes) -> dict[str, Any]:

@@ -6,16 +6,13 @@ big-endian length, and that many bytes.
 """
 
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any
+from collections.abc import Iterable, Mapping
 from urllib.parse import quote
 
 from serving.errors import InvalidInput, ResourceExhausted, StatusCode, Unsupported
+from serving.transport.asgi import Disconnected, Receive
 from serving.transport.byte_budget import Hold
-from serving.transport.inflate import DEFLATE, GZIP, inflate
-
-# ASGI's `receive`: the next piece of a request.
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
+from serving.transport.inflate import WINDOW_BITS, inflate
 
 PREFIX_BYTES = 5
 ACCEPT_ENCODING = b"identity,deflate,gzip"
@@ -26,11 +23,6 @@ TRUNCATED = "...TRUNCATED"
 _PLAIN_CHARACTERS = "".join(chr(code) for code in range(0x20, 0x7F) if code != ord("%"))
 _TIMEOUT_UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _TIMEOUT_MAX_DIGITS = 8
-_WINDOW_BITS = {b"gzip": GZIP, b"deflate": DEFLATE}
-
-
-class Disconnected(Exception):
-    """The client reset the stream or is gone; nobody reads an answer."""
 
 
 class MessageReader:
@@ -153,7 +145,7 @@ class MessageReader:
         return body
 
     def _decompress(self, message: bytes) -> bytes:
-        window_bits = _WINDOW_BITS.get(self._encoding)
+        window_bits = WINDOW_BITS.get(self._encoding)
         if window_bits is None:
             name = self._encoding.decode("latin-1")
             msg = f"grpc-encoding {name!r} is not supported; expected identity, deflate or gzip"

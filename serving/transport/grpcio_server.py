@@ -13,13 +13,12 @@ import grpc.aio
 
 from serving import stage_times
 from serving.errors import ConfigError
-from serving.monitoring import log
-from serving.settings.config import ServerConfig
-from serving.transport import tls
+from serving.transport import failures, tls
 from serving.transport.byte_budget import ByteBudget, Hold
 from serving.transport.grpc_wire import cut_message
 from serving.transport.listeners import cannot_listen
 from serving.transport.method_table import Call, Method, StreamMethod, UnaryMethod, parse
+from serving.transport.network_config import NetworkConfig
 
 logger = logging.getLogger(__name__)
 
@@ -30,7 +29,7 @@ class GrpcioServer:
     """A grpc.aio server on a port of its own."""
 
     def __init__(
-        self, methods: Mapping[str, Method], config: ServerConfig, *, budget: ByteBudget
+        self, methods: Mapping[str, Method], config: NetworkConfig, *, budget: ByteBudget
     ) -> None:
         """Prepare; nothing is bound yet.
 
@@ -50,7 +49,7 @@ class GrpcioServer:
             "grpc.max_receive_message_length": config.max_message_bytes,
             "grpc.max_send_message_length": -1,
             # Without workers a second server on the port is a mistake, which this one must notice.
-            "grpc.so_reuseport": int(config.workers > 1),
+            "grpc.so_reuseport": int(config.is_shared),
         }
         self._options = options | _channel_arguments(config.grpc_channel_arguments)
         self._server: grpc.aio.Server | None = None
@@ -185,8 +184,8 @@ async def _abort(context: Any, error: Exception, path: str) -> NoReturn:  # noqa
     """End a call with an error's status; unexpected errors are logged, not shown."""
     if isinstance(error, grpc.aio.AbortError):
         raise error
-    code, message, identity = log.status_of(error, path, _headers(context), logger)
-    trailers = ((log.REQUEST_ID.decode(), identity),)
+    code, message, identity = failures.status_of(error, path, _headers(context), logger)
+    trailers = ((failures.REQUEST_ID.decode(), identity),)
     await context.abort(_CODES[int(code)], cut_message(message), trailers)
     raise AssertionError  # abort raises
 

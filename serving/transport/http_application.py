@@ -4,102 +4,23 @@ REST APIs and monitoring are routes in one table. A handler gets the whole reque
 an `HttpResponse`, or raises a `ServingError`, whose gRPC code decides the HTTP status.
 """
 
-import json
 import logging
-import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import unquote
 
 from serving import stage_times
 from serving.errors import InvalidInput, ResourceExhausted, StatusCode
-from serving.monitoring import log
+from serving.transport import failures
+from serving.transport.asgi import Disconnected, Receive
 from serving.transport.byte_budget import ByteBudget, Hold
-from serving.transport.grpc_wire import Disconnected, Receive
-from serving.transport.inflate import DEFLATE, GZIP, RAW_DEFLATE, inflate, is_zlib
+from serving.transport.failures import error_response
+from serving.transport.inflate import DEFLATE, RAW_DEFLATE, WINDOW_BITS, inflate, is_zlib
+from serving.transport.route_table import HttpRequest, HttpResponse, Route
 
 logger = logging.getLogger(__name__)
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
-JSON = "application/json"
-_WINDOW_BITS = {b"gzip": GZIP, b"x-gzip": GZIP, b"deflate": DEFLATE}
-
-# TensorFlow Serving's mapping (util/net_http/server and model_servers/http_server.cc).
-HTTP_STATUS = {
-    StatusCode.OK: 200,
-    StatusCode.CANCELLED: 499,
-    StatusCode.INVALID_ARGUMENT: 400,
-    StatusCode.FAILED_PRECONDITION: 400,
-    StatusCode.OUT_OF_RANGE: 400,
-    StatusCode.UNAUTHENTICATED: 401,
-    StatusCode.PERMISSION_DENIED: 403,
-    StatusCode.NOT_FOUND: 404,
-    StatusCode.ALREADY_EXISTS: 409,
-    StatusCode.ABORTED: 409,
-    StatusCode.RESOURCE_EXHAUSTED: 429,
-    StatusCode.UNIMPLEMENTED: 501,
-    StatusCode.UNAVAILABLE: 503,
-    StatusCode.DEADLINE_EXCEEDED: 504,
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class HttpRequest:
-    """A request, read to its end.
-
-    Attributes:
-        method: `GET`, `POST`, ...
-        path: Percent-encoding undone.
-        headers: By lower-case name.
-        body: As it came.
-        parameters: The named parts of the route's pattern.
-    """
-
-    method: str
-    path: str
-    headers: Mapping[bytes, bytes]
-    body: bytes
-    parameters: Mapping[str, str | None]
-
-
-@dataclass(frozen=True, kw_only=True)
-class HttpResponse:
-    """An answer.
-
-    Attributes:
-        body: As it goes out.
-        status: HTTP status code.
-        content_type: Of the body.
-        headers: Further headers, lower-case names.
-    """
-
-    body: bytes
-    status: int = 200
-    content_type: str = JSON
-    headers: Sequence[tuple[bytes, bytes]] = field(default=())
-
-
-@dataclass(frozen=True)
-class Route:
-    """Which handler answers which requests.
-
-    Attributes:
-        method: HTTP method.
-        pattern: Regular expression that the whole path must match; its named groups are decoded.
-        handler: Answers, or raises a `ServingError`.
-    """
-
-    method: str
-    pattern: re.Pattern[str]
-    handler: Callable[[HttpRequest], Awaitable[HttpResponse]]
-
-
-def error_response(code: StatusCode, message: str) -> HttpResponse:
-    """`{"error": message}` with the HTTP status that belongs to a gRPC code; 500 for the rest."""
-    return HttpResponse(
-        status=HTTP_STATUS.get(code, 500), body=json.dumps({"error": message}).encode()
-    )
 
 
 class HttpApplication:
@@ -129,9 +50,9 @@ class HttpApplication:
             return
         except Exception as error:  # noqa: BLE001 - every error becomes a status
             what = f"{scope['method']} {scope['path']}"
-            code, message, identity = log.status_of(error, what, request_headers, logger)
+            code, message, identity = failures.status_of(error, what, request_headers, logger)
             response = error_response(code, message)
-            more_headers.append((log.REQUEST_ID, identity.encode()))
+            more_headers.append((failures.REQUEST_ID, identity.encode()))
         finally:
             hold.release()
         if times:
@@ -204,7 +125,7 @@ class HttpApplication:
         encoding = headers.get(b"content-encoding", b"identity").lower()
         if encoding == b"identity":
             return body
-        window_bits = _WINDOW_BITS.get(encoding)
+        window_bits = WINDOW_BITS.get(encoding.removeprefix(b"x-"))
         name = encoding.decode("latin-1")
         if window_bits is None:
             msg = f"content-encoding {name!r} is not supported; expected gzip, deflate or identity"

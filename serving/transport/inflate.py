@@ -10,6 +10,8 @@ GZIP = 31
 DEFLATE = 15
 # Some HTTP clients send what is inside that format alone, and call it "deflate", too.
 RAW_DEFLATE = -15
+# By the name of the encoding, as gRPC and HTTP have it.
+WINDOW_BITS = {b"gzip": GZIP, b"deflate": DEFLATE}
 _ZLIB_METHOD = 8
 
 

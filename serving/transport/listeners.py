@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from serving.errors import ConfigError
-from serving.settings.config import ServerConfig
+from serving.transport.network_config import NetworkConfig
 
 _BACKLOG = 1024
 
@@ -121,7 +121,7 @@ class Listeners:
     socket_path: Path | None = None
 
     @classmethod
-    def open(cls, config: ServerConfig, *, rpc: bool = True, shared: bool = False) -> "Listeners":
+    def open(cls, config: NetworkConfig, *, rpc: bool = True, shared: bool = False) -> "Listeners":
         """Open what the settings ask for.
 
         Args:

@@ -45,12 +45,15 @@ class UnaryMethod(Generic[Request]):
         handler: Answers with a message, or raises a `ServingError`.
         parse: Makes the request of its bytes, or raises DecodeError; by default the message
             class does.
+        traced: Whether a trace shows its calls. What orchestrators ask every few seconds would
+            bury the calls that do something.
     """
 
     path: str
     request_type: type[Request]
     handler: Callable[[Request, Call], Awaitable[Response]]
     parse: Callable[[bytes], Request] | None = None
+    traced: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

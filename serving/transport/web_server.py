@@ -11,9 +11,9 @@ from collections.abc import Sequence
 import h2corn
 
 from serving.errors import ConfigError
-from serving.settings.config import ServerConfig
 from serving.transport import tls
-from serving.transport.grpc_application import Application
+from serving.transport.asgi import Application
+from serving.transport.network_config import NetworkConfig
 
 # Room for a message's own framing over --max_message_bytes: the limit that callers are told of is
 # checked by the application, which answers with a gRPC status; this one only guards the web server.
@@ -24,7 +24,7 @@ _STALL_SECONDS = 60.0
 class WebServer:
     """Serves an ASGI application on sockets that listen already."""
 
-    def __init__(self, application: Application, config: ServerConfig) -> None:
+    def __init__(self, application: Application, config: NetworkConfig) -> None:
         """Prepare.
 
         Args:
@@ -70,7 +70,7 @@ class WebServer:
 
 
 def _web_config(
-    config: ServerConfig, listeners: Sequence[socket.socket], files: tls.PemFiles | None
+    config: NetworkConfig, listeners: Sequence[socket.socket], files: tls.PemFiles | None
 ) -> h2corn.Config:
     return h2corn.Config(
         bind=tuple(f"fd://{listener.fileno()}" for listener in listeners),

@@ -172,12 +172,12 @@ class Supervisor:
             # grpcio opens its own sockets; this one keeps the port for them.
             self._reserved.enter_context(listeners.bind(config.host, self.port, shared=True))
         config = dataclasses.replace(config, port=self.port)
-        first = Listeners.open(config, rpc=not by_grpcio, shared=True)
+        first = Listeners.open(config.network(), rpc=not by_grpcio, shared=True)
         self._workers.append(_Worker(1, first))
         # A Unix socket cannot be opened twice: all workers accept on the first one's.
         config = dataclasses.replace(config, grpc_socket_path=None)
         for number in range(2, config.workers + 1):
-            sockets = Listeners.open(config, rpc=not by_grpcio, shared=True)
+            sockets = Listeners.open(config.network(), rpc=not by_grpcio, shared=True)
             rpc = [*sockets.rpc, *first.rpc[1:]]
             self._workers.append(_Worker(number, dataclasses.replace(sockets, rpc=rpc)))
 

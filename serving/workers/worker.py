@@ -15,6 +15,7 @@ from dataclasses import asdict, dataclass
 
 from prometheus_client import Metric
 
+from serving.engine.catalog import Catalog
 from serving.engine.manager import LoadServable, Manager, ManagerConfig
 from serving.monitoring import metrics_sum
 from serving.repository.model_config import ModelConfig, from_json, to_json
@@ -153,9 +154,10 @@ class WorkerManager(Manager):
         find_models: Callable[[], Mapping[str, ModelConfig]],
         load: LoadServable,
         config: ManagerConfig,
+        catalog: Catalog,
         link: Link,
     ) -> None:
-        super().__init__(find_models, load, config)
+        super().__init__(find_models, load, config, catalog)
         self._link = link
 
     async def reload(self, models: Mapping[str, ModelConfig]) -> None:

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol's gRPC service (KServe v2): decode, call the service, encode.
+"""The Open Inference Protocol's gRPC service (KServe v2): decode, call the operation, encode.
 
 A request with `raw_input_contents` is answered with `raw_output_contents`, and one with typed
 contents is answered with typed contents, so each client gets the form that it speaks. FP16 has no
@@ -11,13 +11,13 @@ from typing import NamedTuple
 import numpy as np
 
 from serving.errors import InvalidInput, NotFound, Unavailable
-from serving.inference.predictor import Prediction
+from serving.inference.request import Prediction
 from serving.protocols.kserve import tensor_bytes
 from serving.protocols.kserve.operations import (
     EXTENSIONS,
     NAME,
     PLATFORM,
-    InferenceService,
+    KServeOperations,
     TensorMetadata,
     check_tensor_parameters,
 )
@@ -39,7 +39,7 @@ from serving.protos.kserve_pb2 import (
 from serving.tensors.signature import DataType
 from serving.transport.method_table import Call, Method, UnaryMethod
 
-INFERENCE_SERVICE = "inference.GRPCInferenceService"
+KSERVE_SERVICE = "inference.GRPCInferenceService"
 
 
 class _WireTensor(NamedTuple):
@@ -49,43 +49,46 @@ class _WireTensor(NamedTuple):
     raw: bytes | None
 
 
-class KServe:
+class KServeMethods:
     """Handlers of GRPCInferenceService."""
 
-    def __init__(self, service: InferenceService) -> None:
+    def __init__(self, operations: KServeOperations) -> None:
         """Bind the handlers to the operations that they carry."""
-        self._service = service
+        self._operations = operations
 
     def methods(self) -> list[Method]:
         """The rows of the method table."""
         return [
             UnaryMethod(
-                path=f"/{INFERENCE_SERVICE}/ServerLive",
+                path=f"/{KSERVE_SERVICE}/ServerLive",
                 request_type=ServerLiveRequest,
                 handler=self.server_live,
+                traced=False,
             ),
             UnaryMethod(
-                path=f"/{INFERENCE_SERVICE}/ServerReady",
+                path=f"/{KSERVE_SERVICE}/ServerReady",
                 request_type=ServerReadyRequest,
                 handler=self.server_ready,
+                traced=False,
             ),
             UnaryMethod(
-                path=f"/{INFERENCE_SERVICE}/ModelReady",
+                path=f"/{KSERVE_SERVICE}/ModelReady",
                 request_type=ModelReadyRequest,
                 handler=self.model_ready,
+                traced=False,
             ),
             UnaryMethod(
-                path=f"/{INFERENCE_SERVICE}/ServerMetadata",
+                path=f"/{KSERVE_SERVICE}/ServerMetadata",
                 request_type=ServerMetadataRequest,
                 handler=self.server_metadata,
             ),
             UnaryMethod(
-                path=f"/{INFERENCE_SERVICE}/ModelMetadata",
+                path=f"/{KSERVE_SERVICE}/ModelMetadata",
                 request_type=ModelMetadataRequest,
                 handler=self.model_metadata,
             ),
             UnaryMethod(
-                path=f"/{INFERENCE_SERVICE}/ModelInfer",
+                path=f"/{KSERVE_SERVICE}/ModelInfer",
                 request_type=ModelInferRequest,
                 handler=self.model_infer,
             ),
@@ -98,7 +101,7 @@ class KServe:
     async def server_ready(self, _request: ServerReadyRequest, _call: Call) -> ServerReadyResponse:
         """GRPCInferenceService.ServerReady."""
         try:
-            self._service.check_server_ready()
+            self._operations.check_server_ready()
         except Unavailable:
             return ServerReadyResponse(ready=False)
         return ServerReadyResponse(ready=True)
@@ -106,7 +109,7 @@ class KServe:
     async def model_ready(self, request: ModelReadyRequest, _call: Call) -> ModelReadyResponse:
         """GRPCInferenceService.ModelReady; as with Triton, a model unknown here is not ready."""
         try:
-            self._service.check_model_ready(request.name, request.version)
+            self._operations.check_model_ready(request.name, request.version)
         except (NotFound, Unavailable):
             return ModelReadyResponse(ready=False)
         return ModelReadyResponse(ready=True)
@@ -116,14 +119,14 @@ class KServe:
     ) -> ServerMetadataResponse:
         """GRPCInferenceService.ServerMetadata."""
         return ServerMetadataResponse(
-            name=NAME, version=self._service.server_version, extensions=EXTENSIONS
+            name=NAME, version=self._operations.server_version, extensions=EXTENSIONS
         )
 
     async def model_metadata(
         self, request: ModelMetadataRequest, _call: Call
     ) -> ModelMetadataResponse:
         """GRPCInferenceService.ModelMetadata."""
-        metadata = self._service.model_metadata(request.name, request.version)
+        metadata = self._operations.model_metadata(request.name, request.version)
         return ModelMetadataResponse(
             name=metadata.name,
             versions=metadata.versions,
@@ -140,7 +143,7 @@ class KServe:
         """GRPCInferenceService.ModelInfer."""
         for output in request.outputs:
             check_tensor_parameters(f'output "{output.name}"', output.parameters)
-        prediction = await self._service.infer(
+        prediction = await self._operations.infer(
             request.model_name,
             request.model_version,
             _parameters(request.parameters),

@@ -11,13 +11,13 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from serving.engine.manager import Manager
+from serving.engine.catalog import Catalog, State
 from serving.errors import FailedPrecondition, InvalidInput, Unavailable, Unsupported
-from serving.inference.predictor import ModelSpec, Prediction, Predictor
-from serving.monitoring.counts import Metrics
+from serving.inference.predictor import Predictor
+from serving.inference.request import ModelSpec, Prediction
+from serving.monitoring.counts import GRPC, Metrics
 from serving.protocols.kserve import tensor_bytes
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, TensorSpec
-from serving.version_status import State
 
 WireTensor = TypeVar("WireTensor")
 
@@ -55,13 +55,13 @@ class ModelMetadata(NamedTuple):
     parameters: dict[str, str]
 
 
-class InferenceService:
+class KServeOperations:
     """The operations of the protocol."""
 
     def __init__(
         self,
         predictor: Predictor,
-        manager: Manager,
+        catalog: Catalog,
         *,
         is_ready: Callable[[], bool],
         metrics: Metrics | None = None,
@@ -70,14 +70,14 @@ class InferenceService:
 
         Args:
             predictor: Runs inferences.
-            manager: Knows the versions.
+            catalog: Knows the versions.
             is_ready: Whether the server is ready: started, and not about to stop.
             metrics: Counts inferences; None: nobody does.
         """
         self._predictor = predictor
-        self._manager = manager
+        self._catalog = catalog
         self._is_ready = is_ready
-        self._metrics = metrics or Metrics(manager)
+        self._metrics = metrics or Metrics(catalog)
         self.server_version = metadata.version(NAME)
 
     def check_server_ready(self) -> None:
@@ -121,7 +121,7 @@ class InferenceService:
             name=name,
             versions=[
                 str(status.version)
-                for status in reversed(self._manager.statuses(name))
+                for status in reversed(self._catalog.statuses(name))
                 if status.state is State.AVAILABLE
             ],
             inputs=_describe(signature.inputs),
@@ -142,7 +142,7 @@ class InferenceService:
         *,
         outputs: Sequence[str],
         deadline: float | None = None,
-        entrypoint: str = "GRPC",
+        entrypoint: str = GRPC,
     ) -> Prediction:
         """Run a model.
 

@@ -1,4 +1,4 @@
-"""The Open Inference Protocol over HTTP (KServe v2): decode, call the service, encode.
+"""The Open Inference Protocol over HTTP (KServe v2): decode, call the operation, encode.
 
 Tensors travel in JSON or, by Triton's binary tensor data extension, as raw bytes after it; the
 header `Inference-Header-Content-Length` then says where the JSON ends. Written against the Open
@@ -6,7 +6,6 @@ Inference Protocol (specification/protocol/inference_rest.md) and Triton's
 extension_binary_data.md.
 """
 
-import json
 import re
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, NamedTuple, TypeVar
@@ -14,20 +13,21 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from serving.errors import InvalidInput
-from serving.inference.predictor import Prediction
-from serving.protocols.json_process import JsonProcess
+from serving.inference.request import Prediction
+from serving.monitoring.counts import REST
+from serving.protocols.json_process import ELEMENT_BYTES, JsonProcess
 from serving.protocols.kserve import json_tensors, tensor_bytes
 from serving.protocols.kserve.operations import (
     EXTENSIONS,
     NAME,
     PLATFORM,
-    InferenceService,
+    KServeOperations,
     TensorMetadata,
     check_tensor_parameters,
 )
-from serving.protocols.tfs.predict_routes import ELEMENT_BYTES, time_limit
+from serving.protocols.time_limit import time_limit
 from serving.tensors.signature import DataType
-from serving.transport.http_application import JSON, HttpRequest, HttpResponse, Route
+from serving.transport.route_table import JSON, HttpRequest, HttpResponse, Route, json_response
 
 Value = TypeVar("Value")
 
@@ -57,21 +57,21 @@ class _Output(NamedTuple):
     binary: bool
 
 
-class KServeRest:
+class KServeRoutes:
     """Handlers of the protocol's HTTP requests."""
 
     def __init__(
-        self, service: InferenceService, json: JsonProcess, *, timeout_in_ms: int = 30_000
+        self, operations: KServeOperations, json: JsonProcess, *, timeout_in_ms: int = 30_000
     ) -> None:
         """Bind the handlers.
 
         Args:
-            service: The operations that they carry.
+            operations: The operations that they carry.
             json: Reads and writes bodies that are large.
             timeout_in_ms: Milliseconds that an inference may take from its last byte on
                 (`--rest_api_timeout_in_ms`).
         """
-        self._service = service
+        self._operations = operations
         self._json = json
         self._timeout_in_ms = timeout_in_ms
 
@@ -79,38 +79,38 @@ class KServeRest:
         """The rows of the route table."""
         return [
             Route("GET", re.compile(r"/v2/?"), self.server_metadata),
-            Route("GET", re.compile(r"/v2/health/live"), self.server_live),
-            Route("GET", re.compile(r"/v2/health/ready"), self.server_ready),
+            Route("GET", re.compile(r"/v2/health/live"), self.server_live, traced=False),
+            Route("GET", re.compile(r"/v2/health/ready"), self.server_ready, traced=False),
             Route("GET", re.compile(_MODEL), self.model_metadata),
-            Route("GET", re.compile(_MODEL + "/ready"), self.model_ready),
+            Route("GET", re.compile(_MODEL + "/ready"), self.model_ready, traced=False),
             Route("POST", re.compile(_MODEL + "/infer"), self.infer),
         ]
 
     async def server_live(self, _request: HttpRequest) -> HttpResponse:
         """`GET /v2/health/live`: whoever can answer is alive."""
-        return _json_response({"live": True})
+        return json_response({"live": True})
 
     async def server_ready(self, _request: HttpRequest) -> HttpResponse:
         """`GET /v2/health/ready`: 200 if ready, else 503 and the reason."""
-        self._service.check_server_ready()
-        return _json_response({"ready": True})
+        self._operations.check_server_ready()
+        return json_response({"ready": True})
 
     async def model_ready(self, request: HttpRequest) -> HttpResponse:
         """`GET /v2/models/NAME[/versions/V]/ready`: 200 if ready, else an error and the reason."""
         name, version = _model(request)
-        self._service.check_model_ready(name, version)
-        return _json_response({"name": name, "ready": True})
+        self._operations.check_model_ready(name, version)
+        return json_response({"name": name, "ready": True})
 
     async def server_metadata(self, _request: HttpRequest) -> HttpResponse:
         """`GET /v2`."""
-        return _json_response(
-            {"name": NAME, "version": self._service.server_version, "extensions": EXTENSIONS}
+        return json_response(
+            {"name": NAME, "version": self._operations.server_version, "extensions": EXTENSIONS}
         )
 
     async def model_metadata(self, request: HttpRequest) -> HttpResponse:
         """`GET /v2/models/NAME[/versions/V]`."""
-        metadata = self._service.model_metadata(*_model(request))
-        return _json_response(
+        metadata = self._operations.model_metadata(*_model(request))
+        return json_response(
             {
                 "name": metadata.name,
                 "versions": metadata.versions,
@@ -135,7 +135,7 @@ class KServeRest:
             _requested(entry, all_binary=all_binary)
             for entry in _members(body, "outputs", "the request", [])
         ]
-        prediction = await self._service.infer(
+        prediction = await self._operations.infer(
             name,
             version,
             parameters,
@@ -143,7 +143,7 @@ class KServeRest:
             _decode,
             outputs=[output.name for output in outputs],
             deadline=deadline,
-            entrypoint="REST",
+            entrypoint=REST,
         )
         binary_names = {output.name for output in outputs if output.binary}
         if all_binary and not outputs:
@@ -186,10 +186,6 @@ class KServeRest:
 
 def _model(request: HttpRequest) -> tuple[str, str]:
     return request.parameters["name"] or "", request.parameters["version"] or ""
-
-
-def _json_response(content: Mapping[str, Any]) -> HttpResponse:
-    return HttpResponse(body=json.dumps(content).encode())
 
 
 def _tensor_metadata(tensors: Iterable[TensorMetadata]) -> list[dict[str, Any]]:

@@ -1,10 +1,9 @@
 """PredictionService's calls with tf.Examples: Classify, Regress, MultiInference."""
 
 from serving.errors import InvalidInput
-from serving.example_context import with_context
-from serving.inference.classify_regress import Classification, Inference, Regression
+from serving.inference.classify_regress import Classification, ClassifyRegress, Regression
 from serving.inference.classify_regress_checks import Task
-from serving.inference.predictor import ModelSpec
+from serving.inference.request import ModelSpec
 from serving.protocols.tfs.model_spec import read_model_spec, write_model_spec
 from serving.protocols.tfs.predict_methods import PREDICTION_SERVICE
 from serving.protos.tensorflow_serving_pb2 import (
@@ -19,13 +18,14 @@ from serving.protos.tensorflow_serving_pb2 import (
     RegressionResponse,
     RegressionResult,
 )
+from serving.tensors.example_parser import with_context
 from serving.transport.method_table import Call, Method, UnaryMethod
 
 
-class InferenceMethods:
+class ClassifyMethods:
     """Handlers of Classify, Regress and MultiInference."""
 
-    def __init__(self, inference: Inference) -> None:
+    def __init__(self, inference: ClassifyRegress) -> None:
         self._inference = inference
 
     def methods(self) -> list[Method]:

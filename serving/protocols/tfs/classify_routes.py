@@ -6,28 +6,24 @@
 Paths, messages and HTTP codes are those of `rest`, the bodies are in `json_examples`.
 """
 
-from serving.inference.classify_regress import Inference
-from serving.inference.predictor import ModelSpec, Predictor
-from serving.monitoring.counts import Metrics
-from serving.protocols.json_process import JsonProcess
+from serving.inference.classify_regress import ClassifyRegress
+from serving.inference.predictor import Predictor
+from serving.inference.request import ModelSpec
+from serving.monitoring.counts import REST, Metrics
+from serving.protocols.json_process import ELEMENT_BYTES, JsonProcess
 from serving.protocols.tfs import json_examples
-from serving.protocols.tfs.predict_routes import (
-    ELEMENT_BYTES,
-    ENTRYPOINT,
-    model_route,
-    model_spec,
-    time_limit,
-)
+from serving.protocols.tfs.model_paths import model_route, model_spec
+from serving.protocols.time_limit import time_limit
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
-from serving.transport.http_application import HttpRequest, HttpResponse, Route
+from serving.transport.route_table import HttpRequest, HttpResponse, Route
 
 
-class RestInference:
+class ClassifyRoutes:
     """Handlers of Classify and Regress."""
 
     def __init__(
         self,
-        inference: Inference,
+        inference: ClassifyRegress,
         predictor: Predictor,
         metrics: Metrics,
         json: JsonProcess,
@@ -60,7 +56,7 @@ class RestInference:
     async def classify(self, request: HttpRequest) -> HttpResponse:
         """`POST ...:classify`: label and score of every class, for each example."""
         spec = model_spec(request)
-        with self._metrics.request(spec.name, "Classify", ENTRYPOINT) as outcome:
+        with self._metrics.request(spec.name, "Classify", REST) as outcome:
             async with time_limit(self._timeout_in_ms) as deadline:
                 spec, examples = await self._read(request, spec, "classify")
                 answer = await self._inference.classify(spec, examples, deadline=deadline)
@@ -74,7 +70,7 @@ class RestInference:
     async def regress(self, request: HttpRequest) -> HttpResponse:
         """`POST ...:regress`: a number for each example."""
         spec = model_spec(request)
-        with self._metrics.request(spec.name, "Regress", ENTRYPOINT) as outcome:
+        with self._metrics.request(spec.name, "Regress", REST) as outcome:
             async with time_limit(self._timeout_in_ms) as deadline:
                 spec, examples = await self._read(request, spec, "regress")
                 answer = await self._inference.regress(spec, examples, deadline=deadline)

@@ -19,10 +19,10 @@ import numpy as np
 import orjson
 
 from serving.errors import InvalidInput
-from serving.example_context import with_context
 from serving.protocols.tfs import json_predict, json_tensor
 from serving.protocols.tfs.json_tensor import JSON_TYPES, Json, is_object, quote, text
 from serving.protos.tensorflow_example_pb2 import Example, Feature
+from serving.tensors.example_parser import with_context
 from serving.tensors.feature_spec import FeatureSpec
 from serving.tensors.tensor_spec import DataType
 

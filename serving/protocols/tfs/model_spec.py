@@ -1,7 +1,7 @@
 """ModelSpec between its message and the type that the predictor takes."""
 
 from serving.errors import InvalidInput
-from serving.inference.predictor import ModelSpec
+from serving.inference.request import ModelSpec
 from serving.protos import tensorflow_serving_pb2
 from serving.protos.tensorflow_serving_pb2 import (
     ClassificationRequest,

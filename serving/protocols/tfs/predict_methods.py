@@ -1,45 +1,25 @@
-"""TensorFlow Serving's gRPC services: decode, call the predictor or manager, encode."""
+"""TensorFlow Serving's Predict over gRPC: decode, call the predictor, encode."""
 
-import asyncio
-import logging
-
-import numpy as np
-
-from serving.engine.manager import Manager
-from serving.errors import InvalidInput, ServingError
-from serving.inference.predictor import Prediction, Predictor, check_request
+from serving.inference.predictor import Predictor
+from serving.inference.request import Prediction, as_it_is, check_request
 from serving.protocols.tfs import predict_messages, tensor_proto
-from serving.protocols.tfs.model_spec import read_model_spec, write_model_spec
+from serving.protocols.tfs.model_spec import read_model_spec
 from serving.protocols.tfs.predict_messages import EncodedResponse, RequestReader, TemplatedRequest
-from serving.protos import tensorflow_pb2
 from serving.protos.tensorflow_serving_pb2 import (
-    GetModelMetadataRequest,
-    GetModelMetadataResponse,
-    GetModelStatusRequest,
-    GetModelStatusResponse,
     PredictRequest,
-    ReloadConfigRequest,
-    ReloadConfigResponse,
-    SignatureDefMap,
 )
-from serving.settings.models_file import models_of
-from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, Signature, TensorSpec
+from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
 from serving.transport.method_table import Call, Method, UnaryMethod
 
 PREDICTION_SERVICE = "tensorflow.serving.PredictionService"
-MODEL_SERVICE = "tensorflow.serving.ModelService"
-SIGNATURE_DEF = "signature_def"
-
-logger = logging.getLogger(__name__)
 
 
-class TensorFlowServing:
-    """Handlers of PredictionService and ModelService."""
+class PredictMethods:
+    """Handler of PredictionService.Predict."""
 
     def __init__(
         self,
         predictor: Predictor,
-        manager: Manager,
         *,
         answer_as_tensor_content: bool = False,
     ) -> None:
@@ -47,14 +27,11 @@ class TensorFlowServing:
 
         Args:
             predictor: Runs Predict.
-            manager: Knows the versions.
             answer_as_tensor_content: Answer in `tensor_content` instead of typed fields
                 (`--enable_serialization_as_tensor_content`).
         """
         self._predictor = predictor
-        self._manager = manager
         self._answer_as_tensor_content = answer_as_tensor_content
-        self._reloading: set[asyncio.Task[None]] = set()
 
     def methods(self) -> list[Method]:
         """The rows of the method table."""
@@ -64,21 +41,6 @@ class TensorFlowServing:
                 request_type=PredictRequest,
                 handler=self.predict,
                 parse=RequestReader().read,
-            ),
-            UnaryMethod(
-                path=f"/{PREDICTION_SERVICE}/GetModelMetadata",
-                request_type=GetModelMetadataRequest,
-                handler=self.get_model_metadata,
-            ),
-            UnaryMethod(
-                path=f"/{MODEL_SERVICE}/GetModelStatus",
-                request_type=GetModelStatusRequest,
-                handler=self.get_model_status,
-            ),
-            UnaryMethod(
-                path=f"/{MODEL_SERVICE}/HandleReloadConfigRequest",
-                request_type=ReloadConfigRequest,
-                handler=self.reload_config,
             ),
         ]
 
@@ -114,87 +76,8 @@ class TensorFlowServing:
         outputs = template.outputs_if_accepted(servable)
         if outputs is None:
             arrays, outputs = check_request(
-                servable, name, arrays, _as_it_is, template.output_filter
+                servable, name, arrays, as_it_is, template.output_filter
             )
             template.accept(servable, outputs)
         answer = await servable.predict(name, arrays, outputs, deadline=call.deadline)
         return Prediction(servable, name, answer)
-
-    async def get_model_metadata(
-        self, request: GetModelMetadataRequest, _call: Call
-    ) -> GetModelMetadataResponse:
-        """PredictionService.GetModelMetadata: the signatures, as a SignatureDefMap."""
-        if not request.metadata_field:
-            msg = "GetModelMetadataRequest must specify at least one metadata_field"
-            raise InvalidInput(msg)
-        for field in request.metadata_field:
-            if field != SIGNATURE_DEF:
-                msg = f"Metadata field {field} is not supported"
-                raise InvalidInput(msg)
-        servable = self._predictor.servable(read_model_spec(request))
-        signatures = SignatureDefMap()
-        for name, signature in servable.signatures.items():
-            _write_signature(signature, signatures.signature_def[name])
-        response = GetModelMetadataResponse()
-        write_model_spec(response.model_spec, servable.name, servable.version)
-        response.metadata[SIGNATURE_DEF].Pack(signatures)
-        return response
-
-    async def get_model_status(
-        self, request: GetModelStatusRequest, _call: Call
-    ) -> GetModelStatusResponse:
-        """ModelService.GetModelStatus: every version known, or the one named."""
-        spec = read_model_spec(request)  # a version label is ignored, as TensorFlow Serving does
-        response = GetModelStatusResponse()
-        for status in self._manager.statuses(spec.name, spec.version):
-            entry = response.model_version_status.add()
-            entry.version = status.version
-            entry.state = status.state  # type: ignore[assignment]  # takes a number
-            entry.status.error_code = status.error_code  # type: ignore[assignment]  # likewise
-            entry.status.error_message = status.error_message
-        return response
-
-    async def reload_config(
-        self, request: ReloadConfigRequest, _call: Call
-    ) -> ReloadConfigResponse:
-        """ModelService.HandleReloadConfigRequest: serve another set of models.
-
-        It answers when all of them are available. If one is not, the set before goes on as it was,
-        where TensorFlow Serving would have taken over half of the new one. A refusal is the status
-        of the call, as it is there: the response's own status only ever says OK.
-        """
-        models = models_of(request.config)
-        logger.info("reload requested: %s", ", ".join(models) or "no model")
-        # A client that gives up waiting must not leave a half-done change behind.
-        reloading = asyncio.create_task(self._manager.reload(models))
-        self._reloading.add(reloading)
-        reloading.add_done_callback(self._reloading.discard)
-        try:
-            await asyncio.shield(reloading)
-        except ServingError as error:
-            logger.warning("reload refused: %s", error.message)
-            raise
-        response = ReloadConfigResponse()
-        response.status.error_code = 0  # type: ignore[assignment]  # takes a number
-        return response
-
-
-def _as_it_is(array: np.ndarray) -> np.ndarray:
-    return array
-
-
-def _write_signature(signature: Signature, proto: tensorflow_pb2.SignatureDef) -> None:
-    proto.method_name = signature.method_name
-    for alias, spec in signature.inputs.items():
-        _write_tensor_info(spec, proto.inputs[alias])
-    for alias, spec in signature.outputs.items():
-        _write_tensor_info(spec, proto.outputs[alias])
-
-
-def _write_tensor_info(spec: TensorSpec, proto: tensorflow_pb2.TensorInfo) -> None:
-    proto.name = spec.graph_name
-    proto.dtype = spec.dtype  # type: ignore[assignment]  # takes a number
-    # Mutating a submessage sets it: a scalar's shape has no dims but must be there all the same.
-    proto.tensor_shape.SetInParent()
-    for size in spec.shape:
-        proto.tensor_shape.dim.add().size = size

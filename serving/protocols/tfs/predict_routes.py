@@ -1,4 +1,4 @@
-"""TensorFlow Serving's REST API: decode JSON, call the predictor or manager, encode JSON.
+"""TensorFlow Serving's REST API: decode JSON, call the predictor or read the catalog, encode JSON.
 
     POST /v1/models/NAME[/versions/N|/labels/L]:predict
     GET  /v1/models/NAME[/versions/N|/labels/L]             state of the versions
@@ -8,86 +8,30 @@ Paths, bodies, messages and HTTP codes follow model_servers/http_rest_api_{handl
 there, the content type of a request is not looked at.
 """
 
-import asyncio
-import json
 import re
-import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
 from typing import Any
 
-import numpy as np
-
-from serving.engine.manager import Manager
+from serving.engine.catalog import Catalog
 from serving.engine.servable import Servable
-from serving.errors import DeadlineExceeded, InvalidInput
-from serving.inference.predictor import ModelSpec, Predictor
-from serving.monitoring.counts import Metrics
-from serving.protocols.json_process import JsonProcess
+from serving.errors import InvalidInput
+from serving.inference.predictor import Predictor
+from serving.inference.request import as_it_is
+from serving.monitoring.counts import REST, Metrics
+from serving.protocols.json_process import ELEMENT_BYTES, JsonProcess
 from serving.protocols.tfs import json_predict
+from serving.protocols.tfs.model_paths import model_route, model_spec
+from serving.protocols.time_limit import time_limit
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, TensorSpec
-from serving.transport.http_application import HttpRequest, HttpResponse, Route
-
-ENTRYPOINT = "REST"
-ELEMENT_BYTES = 8  # that an element of a tensor takes in JSON, more or less
-_MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
-_MAX_VERSION = 2**63 - 1
+from serving.transport.route_table import HttpRequest, HttpResponse, Route, json_response
 
 
-def model_route(suffix: str) -> re.Pattern[str]:
-    """The paths of a model, or of a version of it, with something after them, in any case."""
-    return re.compile(f"(?i:{_MODEL}{suffix})")
-
-
-def model_spec(request: HttpRequest) -> ModelSpec:
-    """The model that a path names.
-
-    Raises:
-        InvalidInput: the version does not fit 64 bits.
-    """
-    version = request.parameters["version"]
-    if version is not None and int(version) > _MAX_VERSION:
-        msg = f"Failed to convert version: {version} to numeric."
-        raise InvalidInput(msg)
-    return ModelSpec(
-        name=request.parameters["name"] or "",
-        version=None if version is None else int(version),
-        version_label=request.parameters["label"],
-    )
-
-
-@asynccontextmanager
-async def time_limit(timeout_in_ms: int) -> AsyncIterator[float]:
-    """Cancel what runs longer than REST calls may.
-
-    Args:
-        timeout_in_ms: Milliseconds that it may take (`--rest_api_timeout_in_ms`).
-
-    Yields:
-        `time.monotonic()` after which nobody waits for the answer.
-
-    Raises:
-        DeadlineExceeded: it took longer.
-    """
-    seconds = timeout_in_ms / 1000
-    try:
-        async with asyncio.timeout(seconds):
-            yield time.monotonic() + seconds
-    except TimeoutError:
-        msg = (
-            f"Timed out after {timeout_in_ms} ms; send smaller batches or raise the server's "
-            "--rest_api_timeout_in_ms"
-        )
-        raise DeadlineExceeded(msg) from None
-
-
-class Rest:
-    """Handlers of the REST API's requests."""
+class PredictRoutes:
+    """Handlers of Predict, status and metadata."""
 
     def __init__(
         self,
         predictor: Predictor,
-        manager: Manager,
+        catalog: Catalog,
         metrics: Metrics,
         json: JsonProcess,
         *,
@@ -97,7 +41,7 @@ class Rest:
 
         Args:
             predictor: Runs predict.
-            manager: Knows the versions.
+            catalog: Knows the versions.
             metrics: Counts requests.
             json: Reads and writes bodies that are large.
             timeout_in_ms: Milliseconds that a call may take from its last byte on
@@ -105,7 +49,7 @@ class Rest:
         """
         self._json = json
         self._predictor = predictor
-        self._manager = manager
+        self._catalog = catalog
         self._metrics = metrics
         self._timeout_in_ms = timeout_in_ms
 
@@ -121,7 +65,7 @@ class Rest:
     async def predict(self, request: HttpRequest) -> HttpResponse:
         """`POST ...:predict`: run a signature on rows (`instances`) or columns (`inputs`)."""
         spec = model_spec(request)
-        with self._metrics.request(spec.name, "Predict", ENTRYPOINT) as outcome:
+        with self._metrics.request(spec.name, "Predict", REST) as outcome:
             servable = self._predictor.servable(spec)
             async with time_limit(self._timeout_in_ms) as deadline:
                 with servable.hold():  # it may be unloaded while a large body is read
@@ -138,7 +82,7 @@ class Rest:
                         servable,
                         name or DEFAULT_SIGNATURE_NAME,
                         arrays,
-                        _as_it_is,
+                        as_it_is,
                         deadline=deadline,
                     )
                 elements = sum(array.size for array in prediction.outputs.values())
@@ -163,9 +107,9 @@ class Rest:
                     "error_message": status.error_message,
                 },
             }
-            for status in self._manager.statuses(spec.name, spec.version)
+            for status in self._catalog.statuses(spec.name, spec.version)
         ]
-        return _json_response({"model_version_status": statuses})
+        return json_response({"model_version_status": statuses}, indent=1)
 
     async def metadata(self, request: HttpRequest) -> HttpResponse:
         """`GET .../metadata`: the signatures, in the JSON form of a SignatureDefMap."""
@@ -184,7 +128,7 @@ class Rest:
             "version": str(servable.version),
         }
         metadata = {"signature_def": {"signature_def": signatures}}
-        return _json_response({"model_spec": answered, "metadata": metadata})
+        return json_response({"model_spec": answered, "metadata": metadata}, indent=1)
 
     async def nameless(self, _request: HttpRequest) -> HttpResponse:
         """`GET /v1/models`: there is no list of models in this API."""
@@ -207,12 +151,3 @@ def _tensor_info(spec: TensorSpec) -> dict[str, Any]:
         "unknown_rank": False,
     }
     return {"dtype": spec.dtype.name, "tensor_shape": shape, "name": spec.graph_name}
-
-
-def _as_it_is(array: np.ndarray) -> np.ndarray:
-    return array
-
-
-def _json_response(document: dict[str, Any]) -> HttpResponse:
-    # Indented as TensorFlow Serving's: people read these two in a terminal.
-    return HttpResponse(body=json.dumps(document, indent=1).encode() + b"\n")

@@ -12,10 +12,8 @@ import numpy as np
 from serving.errors import InvalidInput
 from serving.protos.tensorflow_pb2 import TensorProto
 from serving.tensors.signature import DataType
+from serving.tensors.tensor_spec import MAX_TENSOR_BYTES
 
-# Typed fields may hold fewer values than the shape says (the last one repeats), so a few bytes can
-# ask for any amount of memory. No decoded tensor may be larger than this.
-MAX_TENSOR_BYTES = 1 << 30
 MAX_DIMENSIONS = 64  # NumPy's own limit
 
 # The typed field of each element type. Half floats travel as their 16 bits, complex numbers as

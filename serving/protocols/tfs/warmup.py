@@ -11,7 +11,7 @@ from google.protobuf.message import DecodeError
 
 from serving.engine.servable import Servable
 from serving.errors import DataLoss, InvalidInput, ServingError
-from serving.inference.predictor import check_request
+from serving.inference.request import check_request
 from serving.protocols.tfs import tensor_proto, tfrecord
 from serving.protos.prediction_log_pb2 import PredictionLog
 from serving.protos.tensorflow_serving_pb2 import PredictRequest

@@ -12,7 +12,7 @@ from export.errors import ExportError
 from export.measure import benchmark
 from export.measure.stopwatch import Turn
 from export.papers import speed_table
-from serving.repository import model_folder
+from serving.repository import model_folder, publishing
 
 QUICK = benchmark.Settings(rounds=2, seconds=0.001, batch_sizes=(1, 4))
 CELL = {
@@ -99,7 +99,7 @@ def test_the_float32_graph_may_lie_elsewhere(brightness, tmp_path):
         shutil.copyfile(brightness / "model.w8.onnx", path / "model.w8.onnx")
         shutil.copyfile(tmp_path / "signature.json", path / "signature.json")
 
-    folder = model_folder.read(model_folder.publish(tmp_path / "small", write))
+    folder = model_folder.read(publishing.publish(tmp_path / "small", write))
 
     alone = benchmark.measure(folder, QUICK)["results"]
     beside = benchmark.measure(folder, QUICK, fp32=elsewhere)["results"]

@@ -12,7 +12,7 @@ from export.gates.precision import Limits
 from export.publishing import more_precisions
 from export.publishing.from_run import publish_run
 from serving.engine.runtime import Runtime, RuntimeConfig
-from serving.repository import model_folder
+from serving.repository import model_folder, publishing
 
 
 @pytest.fixture
@@ -83,7 +83,7 @@ def test_figures_of_the_old_set_are_left_out(published, image_dir, tmp_path, wid
         "robustness": {},
         "benchmark": {},
     }
-    model_folder.replace_documents(version, {"metrics.json": json.dumps(metrics)})
+    publishing.replace_documents(version, {"metrics.json": json.dumps(metrics)})
 
     added = add(version, tmp_path / "more", image_dir, "w8")
 
@@ -124,7 +124,7 @@ def test_version_of_unknown_answers_is_refused(published, image_dir, tmp_path):
     shutil.copytree(published.path, version)
     metrics = json.loads((version / "metrics.json").read_text())
     del metrics["variants"]
-    model_folder.replace_documents(version, {"metrics.json": json.dumps(metrics)})
+    publishing.replace_documents(version, {"metrics.json": json.dumps(metrics)})
 
     with pytest.raises(ExportError, match="does not record what the float32 model answers"):
         add(version, tmp_path / "models", image_dir, "w8")

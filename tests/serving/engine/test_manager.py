@@ -10,7 +10,8 @@ import pytest
 import tiny_models
 
 from serving.engine.batcher import BatchingConfig
-from serving.engine.manager import MAX_ENDED_STATUSES, Manager, ManagerConfig
+from serving.engine.catalog import MAX_ENDED_STATUSES, Catalog, State
+from serving.engine.manager import Manager, ManagerConfig
 from serving.engine.runtime import RuntimeConfig
 from serving.engine.servable import Servable
 from serving.errors import (
@@ -22,7 +23,6 @@ from serving.errors import (
     UnknownError,
 )
 from serving.repository.model_config import All, Latest, ModelConfig, Specific, by_name, find_models
-from serving.version_status import State
 
 load = partial(Servable.load, config=RuntimeConfig(device="cpu"), batching=BatchingConfig())
 
@@ -31,7 +31,7 @@ def manage(scenario, find, load=load, **config):
     """Run a coroutine function on a started manager that looks only when told to."""
 
     async def run():
-        manager = Manager(find, load, ManagerConfig(poll_seconds=0, **config))
+        manager = Manager(find, load, ManagerConfig(poll_seconds=0, **config), Catalog())
         await manager.start()
         try:
             return await scenario(manager)
@@ -42,7 +42,7 @@ def manage(scenario, find, load=load, **config):
 
 
 def states(manager: Manager, name: str) -> dict[int, State]:
-    return {status.version: status.state for status in manager.statuses(name)}
+    return {status.version: status.state for status in manager.catalog.statuses(name)}
 
 
 def model(name: str, path: Path, **settings) -> ModelConfig:
@@ -58,10 +58,10 @@ def test_a_new_version_replaces_the_old(tmp_path):
     tiny_models.identity(tmp_path)
 
     async def scenario(manager):
-        before = manager.servable("identity").version
+        before = manager.catalog.servable("identity").version
         tiny_models.identity(tmp_path, version=2)
         await manager.update()
-        return before, manager.servable("identity").version, states(manager, "identity")
+        return before, manager.catalog.servable("identity").version, states(manager, "identity")
 
     before, after, listed = manage(scenario, partial(find_models, tmp_path))
 
@@ -78,7 +78,7 @@ def test_a_bad_new_version_leaves_the_old_one_serving(tmp_path):
         bad.mkdir()
         (bad / "model.onnx").write_bytes(b"not a graph")
         await manager.update()
-        return manager.servable("identity").version, manager.statuses("identity")
+        return manager.catalog.servable("identity").version, manager.catalog.statuses("identity")
 
     serving, (bad, good) = manage(scenario, partial(find_models, tmp_path))
 
@@ -98,7 +98,7 @@ def test_a_half_copied_version_loads_once_it_is_whole(tmp_path):
         for name in ("manifest.json", "signature.json"):
             shutil.copy(source / name, target)
         await manager.update()
-        failed = manager.statuses("brightness")[0]
+        failed = manager.catalog.statuses("brightness")[0]
         shutil.copy(source / "model.onnx", target)
         await manager.update()
         return failed, states(manager, "brightness")
@@ -123,7 +123,7 @@ def test_failed_loads_are_tried_again_a_few_times(tmp_path):
     async def scenario(manager):
         for _ in range(6):
             await manager.update()
-        return manager.statuses("identity")[0]
+        return manager.catalog.statuses("identity")[0]
 
     status = manage(
         scenario, partial(find_models, tmp_path), failing, max_load_retries=2, retry_seconds=-1
@@ -163,8 +163,10 @@ def test_labels_name_versions(tmp_path):
 
     async def scenario(manager):
         with pytest.raises(InvalidInput) as caught:
-            manager.servable("m", label="beta")
-        versions = [manager.servable("m", label=label).version for label in ("stable", "canary")]
+            manager.catalog.servable("m", label="beta")
+        versions = [
+            manager.catalog.servable("m", label=label).version for label in ("stable", "canary")
+        ]
         return versions, caught.value.message
 
     versions, message = manage(scenario, fixed(config))
@@ -182,7 +184,7 @@ def test_an_emptied_folder_keeps_what_is_loaded(tmp_path, caplog):
         shutil.rmtree(tmp_path / "identity")
         await manager.update()
         await manager.update()
-        return manager.servable("identity").version
+        return manager.catalog.servable("identity").version
 
     assert manage(scenario, fixed(config)) == 1
     assert caplog.text.count("no version to serve in") == 1
@@ -196,7 +198,7 @@ def test_an_unreadable_configuration_keeps_the_models(tmp_path, caplog):
         (tmp_path / "models").rename(tmp_path / "gone")
         await manager.update()
         await manager.update()
-        return manager.servable("identity").version
+        return manager.catalog.servable("identity").version
 
     assert manage(scenario, partial(find_models, tmp_path / "models")) == 1
     assert caplog.text.count("models stay as they are") == 1
@@ -220,10 +222,10 @@ def test_a_label_may_wait_for_its_version_if_that_is_allowed(tmp_path):
 
     async def scenario(manager):
         with pytest.raises(NotFound, match=r"Specific\(m, 2\); versions available: 1"):
-            manager.servable("m", label="canary")
+            manager.catalog.servable("m", label="canary")
         tiny_models.identity(tmp_path, version=2)
         await manager.update()
-        return manager.servable("m", label="canary").version
+        return manager.catalog.servable("m", label="canary").version
 
     assert manage(scenario, fixed(config), allow_labels_for_unavailable=True) == 2
 
@@ -239,7 +241,7 @@ def test_a_label_in_use_never_moves_to_a_version_that_is_not_there(tmp_path):
         with pytest.raises(FailedPrecondition, match="assign label to version 2 of model m"):
             await manager.reload(by_name([config(stable=2)]))
         await manager.reload(by_name([config(stable=1, canary=2)]))
-        return manager.servable("m", label="stable").version
+        return manager.catalog.servable("m", label="stable").version
 
     find = fixed(config(stable=1))
 
@@ -267,7 +269,7 @@ def test_an_unreadable_subfolder_is_left_out(tmp_path, monkeypatch, caplog):
     async def scenario(manager):
         tiny_models.add(tmp_path)
         await manager.update()
-        return manager.availability
+        return manager.catalog.availability
 
     availability = manage(scenario, partial(find_models, tmp_path))
 
@@ -286,7 +288,7 @@ def test_a_model_whose_folder_gets_locked_goes_on(tmp_path, monkeypatch, caplog,
         lock(monkeypatch, tmp_path / "identity")
         tiny_models.add(tmp_path, version=2)
         await manager.update()
-        return manager.servable("identity").version, manager.servable("add").version
+        return manager.catalog.servable("identity").version, manager.catalog.servable("add").version
 
     versions = manage(scenario, listing if listed else partial(find_models, tmp_path))
 
@@ -302,7 +304,7 @@ def test_new_and_removed_models_are_noticed(tmp_path):
         tiny_models.add(tmp_path)
         shutil.rmtree(tmp_path / "identity")
         await manager.update()
-        return manager.availability
+        return manager.catalog.availability
 
     assert manage(scenario, partial(find_models, tmp_path)) == {"add": True}
 
@@ -319,16 +321,16 @@ def test_a_model_that_is_loading_is_unavailable_not_unknown(tmp_path):
             asyncio.run_coroutine_threadsafe(look(), loop).result()
             return load(name, version, path)
 
-        manager = Manager(partial(find_models, tmp_path), slow_load, ManagerConfig())
+        manager = Manager(partial(find_models, tmp_path), slow_load, ManagerConfig(), Catalog())
 
         async def look():
             for version in (None, 1):
                 try:
-                    manager.servable("identity", version)
+                    manager.catalog.servable("identity", version)
                 except Unavailable as error:
                     seen.append(error.message)
             with pytest.raises(NotFound):
-                manager.servable("identity", 2)
+                manager.catalog.servable("identity", 2)
 
         await manager.start()
         await manager.close()
@@ -348,7 +350,7 @@ def test_reload_replaces_the_whole_set(tmp_path):
     tiny_models.lookup(tmp_path)
 
     async def scenario(manager):
-        shared = manager.servable("identity")
+        shared = manager.catalog.servable("identity")
         await manager.reload(
             by_name(
                 [
@@ -358,8 +360,8 @@ def test_reload_replaces_the_whole_set(tmp_path):
             )
         )
         await manager.update()
-        same = manager.servable("identity", label="stable") is shared
-        return manager.availability, same
+        same = manager.catalog.servable("identity", label="stable") is shared
+        return manager.catalog.availability, same
 
     availability, same = manage(
         scenario, fixed(model("identity", tmp_path / "identity"), model("add", tmp_path / "add"))
@@ -390,15 +392,19 @@ def test_a_reload_that_fails_changes_nothing(tmp_path, changes, error, message):
     tiny_models.add(tmp_path)
 
     async def scenario(manager):
-        shared = manager.servable("identity")
+        shared = manager.catalog.servable("identity")
         settings = {"name": "new", "base_path": tmp_path / "add"} | changes
         with pytest.raises(error, match=message):
             await manager.reload(by_name([ModelConfig(**settings)]))
         await manager.update()
-        answer = await manager.servable("identity").predict(
+        answer = await manager.catalog.servable("identity").predict(
             "serving_default", {"x": np.ones((1, 3), np.float32)}, ["y"]
         )
-        return manager.availability, manager.servable("identity") is shared, answer["y"].tolist()
+        return (
+            manager.catalog.availability,
+            manager.catalog.servable("identity") is shared,
+            answer["y"].tolist(),
+        )
 
     availability, same, answer = manage(scenario, fixed(model("identity", tmp_path / "identity")))
 
@@ -415,12 +421,12 @@ def test_a_prepared_set_is_not_served(tmp_path):
     async def scenario(manager):
         new = by_name([model("later", tmp_path / "add")])
         await manager.prepare(new)
-        prepared = manager.availability
+        prepared = manager.catalog.availability
         await manager.abort()
         left = [t.name for t in threading.enumerate() if t.name.startswith("later/")]
         await manager.prepare(new)
         await manager.commit()
-        return prepared, left, manager.availability
+        return prepared, left, manager.catalog.availability
 
     prepared, left, committed = manage(scenario, fixed(model("identity", tmp_path / "identity")))
 
@@ -473,7 +479,7 @@ def test_whoever_wants_to_know_is_told_of_loading_before_it_begins(tmp_path):
         return load(name, version, path)
 
     async def run():
-        manager = Watched(partial(find_models, tmp_path), noted, ManagerConfig())
+        manager = Watched(partial(find_models, tmp_path), noted, ManagerConfig(), Catalog())
         await manager.start()
         await manager.close()
 
@@ -489,7 +495,7 @@ def test_a_moved_model_is_loaded_from_its_new_place(tmp_path):
 
     async def scenario(manager):
         await manager.reload(by_name([model("m", tmp_path / "new" / "m")]))
-        return sorted(manager.servable("m").signatures["serving_default"].inputs)
+        return sorted(manager.catalog.servable("m").signatures["serving_default"].inputs)
 
     assert manage(scenario, fixed(model("m", tmp_path / "old" / "m"))) == ["a", "b"]
 
@@ -519,7 +525,7 @@ def test_no_request_fails_while_versions_change(tmp_path):
         async def call() -> None:
             nonlocal answered
             while swapping:
-                servable = manager.servable("identity")
+                servable = manager.catalog.servable("identity")
                 await servable.predict("serving_default", {"x": np.ones((1, 3), np.float32)}, ["y"])
                 answered += 1
 
@@ -529,7 +535,7 @@ def test_no_request_fails_while_versions_change(tmp_path):
             await manager.update()
         swapping = False
         await asyncio.gather(*callers)
-        return answered, manager.servable("identity").version
+        return answered, manager.catalog.servable("identity").version
 
     answered, version = manage(scenario, partial(find_models, tmp_path))
 

@@ -107,15 +107,3 @@ def test_cuda_is_never_replaced_silently():
 def test_telemetry_is_off():
     """ONNX Runtime must not report usage over the network."""
     assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
-
-
-@pytest.mark.parametrize(
-    ("limit", "cores"), [("max 100000", None), ("50000 100000", 1), ("150000 100000", 1)]
-)
-def test_cores_respect_the_containers_quota(tmp_path, monkeypatch, limit, cores):
-    """A CPU quota of the control group cuts the cores down to whole ones, at least one."""
-    quota = tmp_path / "cpu.max"
-    quota.write_text(limit)
-    monkeypatch.setattr(runtime, "_CGROUP_CPU_MAX", quota)
-
-    assert runtime.available_cores() == (cores or len(os.sched_getaffinity(0)))

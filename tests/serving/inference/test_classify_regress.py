@@ -10,7 +10,7 @@ from PIL import Image
 
 from serving.client import PredictClient, PredictError
 from serving.engine.batcher import BatchingConfig
-from serving.engine.manager import Manager, ManagerConfig
+from serving.engine.catalog import Catalog
 from serving.engine.runtime import RuntimeConfig
 from serving.engine.servable import Servable
 from serving.inference.predictor import Predictor
@@ -373,7 +373,7 @@ def test_a_request_that_is_being_parsed_outlives_its_version(tmp_path):
 
     async def unload_meanwhile():
         servable = Servable.load("pictures", 1, path, RuntimeConfig(), BatchingConfig())
-        predictor = Predictor(Manager(dict, lambda *_: servable, ManagerConfig()))
+        predictor = Predictor(Catalog())
         inputs = {"inputs": np.array([picture] * 8, object)}
         answering = asyncio.create_task(
             predictor.predict_on(servable, "classify", inputs, lambda array: array)

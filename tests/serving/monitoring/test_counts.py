@@ -16,6 +16,7 @@ from rest_client import Http
 
 from serving.client import PredictClient, PredictError, predict_request
 from serving.engine.batcher import BatchingConfig
+from serving.engine.catalog import Catalog
 from serving.engine.manager import Manager, ManagerConfig
 from serving.engine.runtime import RuntimeConfig
 from serving.engine.servable import Servable
@@ -258,12 +259,13 @@ def test_ended_versions_take_their_series_along(tmp_path):
             partial(find_models, tmp_path),
             partial(load, metrics=holder),
             ManagerConfig(poll_seconds=0),
+            Catalog(),
         )
-        holder.append(Metrics(manager))
+        holder.append(Metrics(manager.catalog))
         page = MetricsPage(holder[0], provider="CPUExecutionProvider")
         await manager.start()
         for version in range(2, 13):
-            await predict(manager.servable("identity"))
+            await predict(manager.catalog.servable("identity"))
             pages.append(page.text().decode())
             tiny_models.identity(tmp_path, version=version)
             await manager.update()
@@ -292,8 +294,9 @@ def test_models_that_are_gone_take_their_series_along(tmp_path):
             partial(find_models, tmp_path),
             partial(load, metrics=holder),
             ManagerConfig(poll_seconds=0),
+            Catalog(),
         )
-        holder.append(Metrics(manager))
+        holder.append(Metrics(manager.catalog))
         page = MetricsPage(holder[0], provider="CPUExecutionProvider")
         await manager.start()
         for name in ("stays", "goes"):
@@ -368,8 +371,9 @@ def test_examples_are_counted(tmp_path):
             partial(find_models, tmp_path),
             partial(load, metrics=holder),
             ManagerConfig(poll_seconds=0),
+            Catalog(),
         )
-        holder.append(Metrics(manager))
+        holder.append(Metrics(manager.catalog))
         await manager.start()
         methods = [
             UnaryMethod(path="/s/Classify", request_type=ClassificationRequest, handler=classify),
@@ -416,7 +420,7 @@ def test_padding_is_counted_apart(models_dir, tmp_path):
 
 def test_requests_in_flight_are_those_not_yet_answered(tmp_path):
     """The gauge goes up when a request begins and down however it ends."""
-    metrics = Metrics(Manager(partial(find_models, tmp_path), load, ManagerConfig()))
+    metrics = Metrics(Catalog())
     seen = []
     with metrics.request("m", "Predict", "REST"):
         with contextlib.suppress(ValueError), metrics.request("m", "Predict", "REST"):

@@ -5,6 +5,7 @@ import pytest
 
 from serving.errors import InternalError, NotFound, StatusCode
 from serving.monitoring import log as request_log
+from serving.transport import failures
 
 logger = logging.getLogger("serving.test")
 
@@ -23,7 +24,7 @@ def test_json_lines_can_be_parsed(log):
     """Each line is an object; what has an exception or a request id carries it."""
     request_log.configure("json")
     logger.info("loaded %s", "grün\n")
-    request_log.status_of(ValueError("secret"), "/s/M", {b"x-request-id": b"abc"}, logger)
+    failures.status_of(ValueError("secret"), "/s/M", {b"x-request-id": b"abc"}, logger)
 
     first, second = map(json.loads, log().splitlines())
     assert (first["level"], first["logger"], first["message"]) == (
@@ -40,7 +41,7 @@ def test_json_lines_can_be_parsed(log):
 def test_text_lines_name_the_request(log):
     """Time, level, logger, message; the id is part of the message."""
     request_log.configure("text")
-    request_log.status_of(InternalError("broken"), "/s/M", {b"request-id": b"abc"}, logger)
+    failures.status_of(InternalError("broken"), "/s/M", {b"request-id": b"abc"}, logger)
 
     assert "ERROR serving.test: INTERNAL in /s/M (request abc): broken" in log()
 
@@ -55,7 +56,7 @@ def test_text_lines_name_the_request(log):
 )
 def test_unexpected_errors_are_not_shown(error, code, message):
     """A ServingError is written for the caller; anything else is a bug."""
-    assert request_log.status_of(error, "/s/M", {b"x-request-id": b"abc"}, logger) == (
+    assert failures.status_of(error, "/s/M", {b"x-request-id": b"abc"}, logger) == (
         code,
         message,
         "abc",

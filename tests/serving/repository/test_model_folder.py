@@ -5,7 +5,7 @@ import pytest
 import tiny_models
 
 from serving.errors import DataLoss, FailedPrecondition
-from serving.repository import model_folder
+from serving.repository import model_folder, publishing
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def test_a_failed_publication_leaves_nothing(tmp_path):
         raise OSError(msg)
 
     with pytest.raises(OSError, match="disk full"):
-        model_folder.publish(tmp_path / "model", write)
+        publishing.publish(tmp_path / "model", write)
     assert list((tmp_path / "model").iterdir()) == []
 
 
@@ -223,7 +223,7 @@ def test_documents_are_replaced_and_the_manifest_follows(version):
     """The new text is there, the version still reads, and no temporary file stays behind."""
     before = {file.name for file in version.iterdir()}
 
-    model_folder.replace_documents(version, {"metrics.json": "{}\n", "MODEL_CARD.md": "# ü\n"})
+    publishing.replace_documents(version, {"metrics.json": "{}\n", "MODEL_CARD.md": "# ü\n"})
 
     model_folder.read(version)
     assert (version / "MODEL_CARD.md").read_text("utf-8") == "# ü\n"
@@ -240,16 +240,16 @@ def test_documents_of_an_altered_version_are_not_replaced(version):
     flip_a_bit(version)
 
     with pytest.raises(DataLoss, match="altered"):
-        model_folder.replace_documents(version, {"metrics.json": "{}\n"})
+        publishing.replace_documents(version, {"metrics.json": "{}\n"})
     assert (version / "manifest.json").read_bytes() == manifest
     assert not (version / "metrics.json").exists()
 
 
 def test_an_altered_document_can_be_replaced(version):
     """What was edited by hand is written anew."""
-    model_folder.replace_documents(version, {"MODEL_CARD.md": "made\n"})
+    publishing.replace_documents(version, {"MODEL_CARD.md": "made\n"})
     (version / "MODEL_CARD.md").write_text("edited\n")
 
-    model_folder.replace_documents(version, {"MODEL_CARD.md": "made\n"})
+    publishing.replace_documents(version, {"MODEL_CARD.md": "made\n"})
 
     model_folder.read(version)

@@ -10,7 +10,8 @@ from serving.errors import ConfigError, InvalidInput, UnknownError
 from serving.protos.tensorflow_serving_pb2 import ReloadConfigRequest
 from serving.protos.tfs_config_pb2 import ModelServerConfig
 from serving.repository.model_config import All, Latest, Specific
-from serving.settings.models_file import ModelConfigFile, models_of, read_models
+from serving.repository.model_config_message import models_of
+from serving.settings.models_file import ModelConfigFile
 
 CONFIG = """
 model_config_list {
@@ -35,6 +36,10 @@ model_config_list {
 MODEL_A = 'config { name: "a" base_path: "/a" }'
 
 
+def read(path):
+    return ModelConfigFile(path, retry_seconds=60).models
+
+
 @pytest.fixture
 def path(tmp_path) -> Path:
     """Where the tests keep their file."""
@@ -45,7 +50,7 @@ def test_a_list_is_understood(path):
     """Policies, labels and paths are TensorFlow Serving's."""
     path.write_text(CONFIG)
 
-    models = read_models(path)
+    models = read(path)
 
     assert [model.policy for model in models.values()] == [
         Specific((1, 3)),
@@ -61,7 +66,7 @@ def test_an_empty_list_is_a_list(path):
     """Serving nothing is allowed; models may come with a reload."""
     path.write_text("model_config_list {}")
 
-    assert read_models(path) == {}
+    assert read(path) == {}
 
 
 @pytest.mark.parametrize(
@@ -92,7 +97,7 @@ def test_a_wrong_list_is_refused_with_its_line(path, text, reason):
     path.write_text(text)
 
     with pytest.raises(ConfigError) as caught:
-        read_models(path)
+        read(path)
 
     assert str(caught.value).startswith(f"{path}:{reason}")
 
@@ -191,4 +196,4 @@ def test_the_official_messages_mean_the_same(path):
     )
 
     request = ReloadConfigRequest.FromString(written.stdout)
-    assert models_of(request.config) == read_models(path)
+    assert models_of(request.config) == read(path)

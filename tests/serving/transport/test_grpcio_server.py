@@ -64,7 +64,7 @@ def talk(shouter):
     )
 
     async def run(conversation, **settings):
-        config = ServerConfig(host="127.0.0.1", port=0, **settings)
+        config = ServerConfig(host="127.0.0.1", port=0, **settings).network()
         server = GrpcioServer(methods, config, budget=ByteBudget(config.max_buffered_bytes))
         port = await server.start(None)
         try:
@@ -205,7 +205,7 @@ def test_channel_arguments_reach_the_library(talk):
 
 def test_a_channel_argument_needs_a_value():
     """A key alone is a mistake."""
-    config = ServerConfig(grpc_channel_arguments="a=1,b")
+    config = ServerConfig(grpc_channel_arguments="a=1,b").network()
 
     with pytest.raises(ConfigError, match="has 'b', expected key=value"):
         GrpcioServer({}, config, budget=ByteBudget(1))

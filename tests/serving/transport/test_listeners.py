@@ -67,7 +67,7 @@ def test_nothing_stays_open_when_a_port_is_taken(tmp_path):
             grpc_socket_path=path,
         )
         with pytest.raises(ConfigError, match="choose another --rest_api_port"):
-            Listeners.open(config)
+            Listeners.open(config.network())
 
     assert not path.exists()
 

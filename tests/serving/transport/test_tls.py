@@ -14,6 +14,7 @@ from google.protobuf import text_format
 from serving.client import PredictClient, PredictError
 from serving.errors import ConfigError
 from serving.protos.tfs_config_pb2 import SSLConfig
+from serving.settings import tls_file
 from serving.transport import tls
 
 pytestmark = pytest.mark.skipif(
@@ -178,7 +179,7 @@ def test_a_wrong_file_is_refused_with_its_line(server_pair, tmp_path, changes, r
     path = write(tmp_path, **fields)
 
     with pytest.raises(ConfigError) as caught:
-        tls.read(path)
+        tls_file.read(path)
 
     assert str(caught.value).startswith(f"{path}:{reason}")
     assert server_pair.key.splitlines()[1] not in str(caught.value)
@@ -191,7 +192,7 @@ def test_a_key_of_another_certificate_is_refused(authority, server_pair, tmp_pat
     )
 
     with pytest.raises(ConfigError, match="the key that it was made for"):
-        tls.read(path)
+        tls_file.read(path)
 
 
 def test_an_encrypted_key_is_refused(server_pair, tmp_path):
@@ -206,7 +207,7 @@ def test_an_encrypted_key_is_refused(server_pair, tmp_path):
     path = write(tmp_path, server_key=encrypted, server_cert=server_pair.certificate)
 
     with pytest.raises(ConfigError, match="unencrypted key"):
-        tls.read(path)
+        tls_file.read(path)
 
 
 def test_the_key_is_on_no_disk(server_pair):

@@ -11,14 +11,15 @@ import pytest
 import tiny_models
 
 from serving.engine.batcher import BatchingConfig
+from serving.engine.catalog import Catalog
 from serving.engine.manager import Manager, ManagerConfig
 from serving.engine.runtime import RuntimeConfig
 from serving.engine.servable import Servable
 from serving.errors import DeadlineExceeded
 from serving.inference.predictor import Predictor
 from serving.protocols.kserve import tensor_bytes
-from serving.protocols.kserve.methods import KServe
-from serving.protocols.kserve.operations import InferenceService
+from serving.protocols.kserve.methods import KServeMethods
+from serving.protocols.kserve.operations import KServeOperations
 from serving.protos import kserve_pb2
 from serving.protos.kserve_pb2 import InferParameter, ModelInferRequest, ModelInferResponse
 from serving.repository.model_config import ModelConfig
@@ -409,11 +410,11 @@ async def handlers_on(folder: Path, model: str, *, ready: bool = True):
     """The handlers on a model of their own, called without a transport, and their manager."""
     models = {model: ModelConfig(name=model, base_path=folder / model)}
     load = partial(Servable.load, config=RuntimeConfig(), batching=BatchingConfig())
-    manager = Manager(lambda: models, load, ManagerConfig(poll_seconds=0))
+    manager = Manager(lambda: models, load, ManagerConfig(poll_seconds=0), Catalog())
     await manager.start()
-    service = InferenceService(Predictor(manager), manager, is_ready=lambda: ready)
+    service = KServeOperations(Predictor(manager.catalog), manager.catalog, is_ready=lambda: ready)
     try:
-        yield KServe(service), manager
+        yield KServeMethods(service), manager
     finally:
         await manager.close()
 
@@ -437,7 +438,7 @@ async def list_versions_after_an_update(folder: Path) -> list[str]:
     async with handlers_on(folder, "calculator") as (handlers, manager):
         tiny_models.calculator(folder)
         await manager.update()
-        assert [status.version for status in manager.statuses("calculator")] == [2, 1]
+        assert [status.version for status in manager.catalog.statuses("calculator")] == [2, 1]
         request = kserve_pb2.ModelMetadataRequest(name="calculator")
         return list((await handlers.model_metadata(request, Call())).versions)
 

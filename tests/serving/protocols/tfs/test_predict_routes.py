@@ -15,9 +15,10 @@ from rest_client import Http
 
 from serving.client import PredictClient
 from serving.engine.batcher import Batcher
+from serving.errors import StatusCode
 from serving.server import ModelServer
 from serving.settings.config import ServerConfig
-from serving.transport import http_application as serving_http
+from serving.transport import failures
 
 
 @pytest.fixture
@@ -504,6 +505,6 @@ def test_any_mix_of_batches_answers_bit_by_bit_like_single_runs(tmp_path, runnin
 
 def test_an_unknown_gateway_status_is_500():
     """Codes without an HTTP counterpart are server errors."""
-    response = serving_http.error_response(serving_http.StatusCode.DATA_LOSS, "x")
+    response = failures.error_response(StatusCode.DATA_LOSS, "x")
 
     assert response.status == 500

@@ -7,9 +7,9 @@ import pytest
 import tiny_models
 
 from serving.client import PredictClient, PredictError, predict_request
+from serving.engine.catalog import State
 from serving.protocols.tfs import tfrecord, warmup
 from serving.protos.prediction_log_pb2 import PredictionLog
-from serving.version_status import State
 
 ONES = np.ones((1, 3), np.float32)
 

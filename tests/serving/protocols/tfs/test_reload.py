@@ -24,12 +24,6 @@ def folder(tmp_path_factory):
     return folder
 
 
-@pytest.fixture(scope="module", params=["asgi", "grpcio"])
-def front(request) -> str:
-    """Each of the fronts."""
-    return request.param
-
-
 @pytest.fixture
 def target(folder, front, running_server):
     """Address of a server with model `one`."""

@@ -1,0 +1,98 @@
+"""A request without a transport: which function of which model, and the checks before it runs."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+
+from serving.engine.servable import Servable
+from serving.errors import FailedPrecondition, InvalidInput
+from serving.tensors.signature import Signature
+
+WireTensor = TypeVar("WireTensor")
+
+
+class ModelSpec(NamedTuple):
+    """Which function of which model is meant.
+
+    Attributes:
+        name: Model name.
+        version: Version number; None for the latest.
+        version_label: A label instead of a version; None for none.
+        signature_name: Empty for `serving_default`.
+    """
+
+    name: str
+    version: int | None = None
+    version_label: str | None = None
+    signature_name: str = ""
+
+
+class Prediction(NamedTuple):
+    """An answer, and who gave it.
+
+    Attributes:
+        servable: The version that answered.
+        signature_name: The signature that ran.
+        outputs: Arrays by output alias.
+    """
+
+    servable: Servable
+    signature_name: str
+    outputs: Mapping[str, np.ndarray]
+
+
+def check_request(
+    servable: Servable,
+    signature_name: str,
+    inputs: Mapping[str, WireTensor],
+    decode: Callable[[WireTensor], np.ndarray],
+    output_filter: Sequence[str] = (),
+) -> tuple[dict[str, np.ndarray], list[str]]:
+    """Everything of a request that can be checked before the model sees any of it.
+
+    Args:
+        servable: Who is to answer.
+        signature_name: Name of one of its signatures.
+        inputs: Tensors as they arrived, by input alias.
+        decode: Turns one of them into an array.
+        output_filter: Output aliases to compute; empty for all.
+
+    Returns:
+        Arrays by input alias, and the output aliases to compute.
+
+    Raises:
+        ServingError: with the gRPC code and a message for the caller.
+    """
+    signature = _find_signature(servable, signature_name)
+    signature.check_input_names(list(inputs))
+    arrays = {alias: _decode(alias, tensor, decode) for alias, tensor in inputs.items()}
+    outputs = signature.select_outputs(list(output_filter))
+    for alias, array in arrays.items():
+        signature.check_input(alias, array, servable)
+    signature.check_batch(arrays)
+    return arrays, outputs
+
+
+def as_it_is(array: np.ndarray) -> np.ndarray:
+    """`check_request`'s `decode` for tensors that are arrays already."""
+    return array
+
+
+def _find_signature(servable: Servable, name: str) -> Signature:
+    signature = servable.signatures.get(name)
+    if signature is None:
+        available = ", ".join(sorted(servable.signatures))
+        msg = f'Serving signature key "{name}" not found. Signatures of {servable}: {available}'
+        raise FailedPrecondition(msg)
+    return signature
+
+
+def _decode(
+    alias: str, tensor: WireTensor, decode: Callable[[WireTensor], np.ndarray]
+) -> np.ndarray:
+    try:
+        return decode(tensor)
+    except InvalidInput as error:
+        msg = f"tensor parsing error: {alias}: {error.message}"
+        raise InvalidInput(msg) from error

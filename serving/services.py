@@ -1,0 +1,149 @@
+"""The services: every gRPC method and every HTTP route of a server, as its settings ask."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from serving.engine.manager import Manager
+from serving.errors import ConfigError
+from serving.inference.classify_regress import ClassifyRegress
+from serving.inference.predictor import Predictor
+from serving.monitoring.counts import Metrics
+from serving.monitoring.metered_methods import metered
+from serving.protocols.health_methods import SERVICE as HEALTH_SERVICE
+from serving.protocols.health_methods import Health
+from serving.protocols.json_process import JsonProcess
+from serving.protocols.kserve.methods import KSERVE_SERVICE, KServeMethods
+from serving.protocols.kserve.operations import KServeOperations
+from serving.protocols.kserve.routes import KServeRoutes
+from serving.protocols.probe_routes import MetricsText, Probes
+from serving.protocols.reflection_methods import Reflection
+from serving.protocols.tfs.classify_methods import ClassifyMethods
+from serving.protocols.tfs.classify_routes import ClassifyRoutes
+from serving.protocols.tfs.model_methods import MODEL_SERVICE, ModelMethods
+from serving.protocols.tfs.predict_methods import PREDICTION_SERVICE, PredictMethods
+from serving.protocols.tfs.predict_routes import PredictRoutes
+from serving.settings.config import ServerConfig
+from serving.transport.method_table import Method, method_table
+from serving.transport.route_table import Route
+
+if TYPE_CHECKING:
+    from serving.monitoring.tracing import Tracing
+
+# What clients may ask grpc.health.v1 about beside the models. TensorFlow Serving registers the
+# unqualified names of its services.
+_HEALTH_NAMES = (
+    "",
+    PREDICTION_SERVICE,
+    MODEL_SERVICE,
+    KSERVE_SERVICE,
+    "PredictionService",
+    "ModelService",
+)
+
+
+class Services:
+    """The parts that answer calls, and the tables that lead to them.
+
+    Attributes:
+        methods: gRPC methods by path.
+        routes: HTTP routes; the first that matches a request answers it.
+    """
+
+    methods: Mapping[str, Method]
+    routes: Sequence[Route]
+
+    def __init__(
+        self,
+        config: ServerConfig,
+        manager: Manager,
+        metrics: Metrics,
+        *,
+        metrics_text: MetricsText,
+        is_ready: Callable[[], bool],
+    ) -> None:
+        """Put the tables together.
+
+        Args:
+            config: The settings.
+            manager: The models.
+            metrics: Counts calls, unless the settings switch the metrics off.
+            metrics_text: Gives the page of metrics.
+            is_ready: Whether every model has been loaded or has failed to.
+
+        Raises:
+            ConfigError: traces are asked for and OpenTelemetry is not installed.
+        """
+        self._health = Health()
+        self._catalog = manager.catalog
+        self._json = JsonProcess()
+        self._tracing = _tracing() if config.enable_tracing else None
+        metrics_path = config.metrics_path()
+        timeout_in_ms = config.rest_api_timeout_in_ms
+        predictor = Predictor(manager.catalog)
+        classify_regress = ClassifyRegress(predictor)
+        kserve = KServeOperations(predictor, manager.catalog, is_ready=is_ready, metrics=metrics)
+
+        # Only TensorFlow Serving's methods are metered by their rows; KServe's operations count
+        # for gRPC and REST alike.
+        tensorflow_serving = [
+            *PredictMethods(
+                predictor,
+                answer_as_tensor_content=config.enable_serialization_as_tensor_content,
+            ).methods(),
+            *ModelMethods(predictor, manager).methods(),
+            *ClassifyMethods(classify_regress).methods(),
+        ]
+        methods = [
+            *(metered(tensorflow_serving, metrics) if metrics_path else tensorflow_serving),
+            *KServeMethods(kserve).methods(),
+            *self._health.methods(),
+            *Reflection(
+                [PREDICTION_SERVICE, MODEL_SERVICE, KSERVE_SERVICE, HEALTH_SERVICE]
+            ).methods(),
+        ]
+        routes = [
+            *PredictRoutes(
+                predictor, manager.catalog, metrics, self._json, timeout_in_ms=timeout_in_ms
+            ).routes(),
+            *ClassifyRoutes(
+                classify_regress, predictor, metrics, self._json, timeout_in_ms=timeout_in_ms
+            ).routes(),
+            *KServeRoutes(kserve, self._json, timeout_in_ms=timeout_in_ms).routes(),
+            *Probes(self._health, metrics_text, metrics_path=metrics_path).routes(),
+        ]
+        if self._tracing is not None:
+            methods, routes = self._tracing.methods(methods), self._tracing.routes(routes)
+        self.methods = method_table(methods)
+        self.routes = routes
+
+    def report_health(self) -> None:
+        """Tell grpc.health.v1 that the server is ready, and which models are available now."""
+        self._health.set_states(dict.fromkeys(_HEALTH_NAMES, True) | self._catalog.availability)
+
+    def shut_down_health(self) -> None:
+        """Tell grpc.health.v1 that the server stops, and release its watchers."""
+        self._health.shut_down()
+
+    async def stop(self, flush_seconds: float) -> None:
+        """End the JSON process and export the last traces.
+
+        Args:
+            flush_seconds: Time that the export may take (seconds).
+        """
+        await self._json.close()
+        if self._tracing is not None:
+            await self._tracing.stop(flush_seconds)
+
+
+def _tracing() -> "Tracing":
+    try:
+        from serving.monitoring.tracing import Tracing  # noqa: PLC0415 - an extra, only where used
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] != "opentelemetry":
+            raise
+        msg = (
+            "--enable_tracing is given, but OpenTelemetry is not installed; install "
+            "onnx-serving[otel] beside the server, or leave the flag out"
+        )
+        raise ConfigError(msg) from error
+    return Tracing()

@@ -1,0 +1,47 @@
+"""grpc.health.v1, on each front."""
+
+import threading
+
+import grpc
+import pytest
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+
+@pytest.fixture(scope="module")
+def target(models_dir, server_on_front):
+    """Address of a server that serves every tiny model on one of the fronts."""
+    with server_on_front(models_dir) as address:
+        yield address
+
+
+def test_health_follows_grpc_health_v1(channel):
+    """Every service and model is SERVING; an unknown name is NOT_FOUND."""
+    stub = health_pb2_grpc.HealthStub(channel)
+
+    for service in ("", "tensorflow.serving.PredictionService", "ModelService", "identity"):
+        response = stub.Check(health_pb2.HealthCheckRequest(service=service), timeout=10)
+        assert response.status == health_pb2.HealthCheckResponse.SERVING
+
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.Check(health_pb2.HealthCheckRequest(service="nope"), timeout=10)
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+def test_health_can_be_watched_until_the_server_stops(models_dir, server_on_front):
+    """Watch tells the state at once, and NOT_SERVING when the server begins to stop."""
+    states = []
+    with server_on_front(models_dir) as address:
+        channel = grpc.insecure_channel(address)
+        watching = health_pb2_grpc.HealthStub(channel).Watch(
+            health_pb2.HealthCheckRequest(), timeout=30
+        )
+        states.append(next(watching).status)
+        reader = threading.Thread(target=lambda: states.append(next(watching).status))
+        reader.start()
+    reader.join(10)
+    channel.close()
+
+    assert states == [
+        health_pb2.HealthCheckResponse.SERVING,
+        health_pb2.HealthCheckResponse.NOT_SERVING,
+    ]

@@ -1,0 +1,79 @@
+"""GetModelMetadata and GetModelStatus, on each front."""
+
+import grpc
+import pytest
+from raw_calls import refusal
+
+from serving.engine.catalog import State
+from serving.protos.tensorflow_serving_pb2 import (
+    GetModelMetadataRequest,
+    GetModelStatusRequest,
+)
+
+
+@pytest.fixture(scope="module")
+def target(models_dir, server_on_front):
+    """Address of a server that serves every tiny model on one of the fronts."""
+    with server_on_front(models_dir) as address:
+        yield address
+
+
+def test_metadata_lists_the_signatures(client):
+    """Aliases, dtypes, shapes and the SavedModel's own tensor names, as TensorFlow Serving."""
+    signature = client.signatures("brightness").signature_def["serving_default"]
+
+    images = signature.inputs["images"]
+    assert signature.method_name == "tensorflow/serving/predict"
+    assert (images.name, images.dtype) == ("serving_default_images:0", 4)
+    assert [dim.size for dim in images.tensor_shape.dim] == [-1, 32, 32, 3]
+    assert sorted(signature.outputs) == ["classes", "probabilities"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ([], "GetModelMetadataRequest must specify at least one metadata_field"),
+        (["signature_def", "weights"], "Metadata field weights is not supported"),
+    ],
+)
+def test_metadata_fields_are_checked(channel, fields, message):
+    """Messages are TensorFlow Serving's."""
+    request = GetModelMetadataRequest(metadata_field=fields)
+    request.model_spec.name = "identity"
+
+    answer = refusal(
+        channel,
+        "/tensorflow.serving.PredictionService/GetModelMetadata",
+        request.SerializeToString(),
+    )
+
+    assert answer == (grpc.StatusCode.INVALID_ARGUMENT, message)
+
+
+def test_status_tells_the_state_of_each_version(client):
+    """A loaded version is AVAILABLE without an error."""
+    (status,) = client.statuses("identity")
+
+    assert (status.version, status.state) == (1, State.AVAILABLE)
+    assert (status.status.error_code, status.status.error_message) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("name", "version", "message"),
+    [
+        ("nope", None, "Could not find any versions of model nope"),
+        ("identity", 7, "Could not find version 7 of model identity"),
+    ],
+)
+def test_status_of_the_unknown_is_not_found(channel, name, version, message):
+    """Messages are TensorFlow Serving's."""
+    request = GetModelStatusRequest()
+    request.model_spec.name = name
+    if version is not None:
+        request.model_spec.version.value = version
+
+    answer = refusal(
+        channel, "/tensorflow.serving.ModelService/GetModelStatus", request.SerializeToString()
+    )
+
+    assert answer == (grpc.StatusCode.NOT_FOUND, message)

@@ -1,0 +1,55 @@
+"""The two clients, against each front."""
+
+import asyncio
+
+import grpc
+import numpy as np
+import pytest
+
+from serving.client import AsyncPredictClient, PredictClient, PredictError
+
+ONES = np.ones((1, 3), np.float32)
+
+
+@pytest.fixture(scope="module")
+def target(models_dir, server_on_front):
+    """Address of a server that serves every tiny model on one of the fronts."""
+    with server_on_front(models_dir) as address:
+        yield address
+
+
+async def ask_asynchronously(target: str) -> tuple:
+    async with AsyncPredictClient(target) as client:
+        answer = await client.predict("identity", {"x": ONES})
+        with pytest.raises(PredictError) as caught:
+            await client.predict("nope", {"x": ONES})
+        signatures = await client.signatures("identity")
+        statuses = await client.statuses("identity")
+        return answer, caught.value.code, signatures, statuses, await client.is_serving()
+
+
+def test_the_asyncio_client_does_the_same(target):
+    """AsyncPredictClient mirrors PredictClient."""
+    answer, code, signatures, statuses, serving = asyncio.run(ask_asynchronously(target))
+
+    assert answer["y"].tolist() == [[1, 1, 1]]
+    assert code is grpc.StatusCode.NOT_FOUND
+    assert list(signatures.signature_def) == ["serving_default"]
+    assert [status.version for status in statuses] == [1]
+    assert serving
+
+
+def test_the_client_refuses_what_cannot_be_sent(client):
+    """A dtype without a tensor type fails before anything is sent, naming the input."""
+    with pytest.raises(ValueError, match='input "x": dtype datetime64'):
+        client.predict("identity", {"x": np.array(["2026"], "datetime64[Y]")})
+    with pytest.raises(ValueError, match="expected one of them"):
+        client.predict("identity", {"x": ONES}, version=1, version_label="stable")
+
+
+def test_the_client_says_when_nobody_answers():
+    """A dead address ends in UNAVAILABLE within the timeout."""
+    with PredictClient("127.0.0.1:1", timeout=2) as client, pytest.raises(PredictError) as caught:
+        client.predict("identity", {"x": ONES})
+
+    assert caught.value.code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}

@@ -1,0 +1,100 @@
+"""What both fronts do alike with messages, errors and metadata."""
+
+import grpc
+import numpy as np
+import pytest
+from raw_calls import call_raw, refusal
+
+from serving.client import PredictError, predict_request
+from serving.protos.tensorflow_serving_pb2 import (
+    PredictResponse,
+)
+
+PREDICT = "/tensorflow.serving.PredictionService/Predict"
+ONES = np.ones((1, 3), np.float32)
+
+
+@pytest.fixture(scope="module")
+def target(models_dir, server_on_front):
+    """Address of a server that serves every tiny model on one of the fronts."""
+    with server_on_front(models_dir) as address:
+        yield address
+
+
+def test_a_large_message_is_told_its_limit(client, front):
+    """Both sizes are in the message, in whichever words."""
+    with pytest.raises(PredictError) as caught:
+        client.predict("identity", {"x": np.ones((6_000_000, 3), np.float32)})
+
+    limit = "at most 67108864; send smaller" if front == "asgi" else "72000045 vs. 67108864"
+    assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "72000045" in caught.value.message
+    assert limit in caught.value.message
+
+
+def test_garbage_bytes_are_refused(channel):
+    """Bytes that are no protobuf are the caller's mistake, not an internal error."""
+    code, message = refusal(channel, PREDICT, b"\xff" * 100)
+
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert message == "request of 100 bytes is not a tensorflow.serving.PredictRequest message"
+
+
+def test_an_unknown_method_is_unimplemented(channel):
+    """The path that was called is in the message."""
+    code, message = refusal(channel, "/tensorflow.serving.PredictionService/Train", b"")
+
+    assert code is grpc.StatusCode.UNIMPLEMENTED
+    assert "/tensorflow.serving.PredictionService/Train" in message
+
+
+@pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
+def test_compressed_requests_are_accepted(channel, compression):
+    """GRPC clients may compress what they send."""
+    request = predict_request("identity", {"x": np.ones((100, 3), np.float32)})
+
+    body = call_raw(channel, PREDICT, request.SerializeToString(), compression=compression)
+
+    assert len(PredictResponse.FromString(body).outputs["y"].float_val) == 300
+
+
+@pytest.mark.parametrize("length", [10, 3000])
+def test_long_messages_are_cut_as_tensorflow_serving_cuts_them(client, length):
+    """Status messages hold 1024 characters; what is left out is said to be."""
+    with pytest.raises(PredictError) as caught:
+        client.predict("x" * length, {})
+
+    assert caught.value.message.endswith("...TRUNCATED") is (length > 1024)
+    assert len(caught.value.message) <= 1024 + len("...TRUNCATED")
+
+
+def test_messages_may_hold_any_character(client):
+    """Names with spaces, percent signs and non-ASCII letters come back as they were."""
+    with pytest.raises(PredictError) as caught:
+        client.predict("100 % grün\n", {})
+
+    assert "Latest(100 % grün\n)" in caught.value.message
+
+
+def test_a_failed_request_comes_back_with_its_id(channel):
+    """The id that the caller gave, so that answer and log line can be brought together."""
+    with pytest.raises(grpc.RpcError) as caught:
+        call_raw(channel, PREDICT, b"", metadata=[("x-request-id", "mine")])
+
+    assert ("x-request-id", "mine") in caught.value.trailing_metadata()
+
+
+def test_a_request_is_told_where_its_time_went(channel):
+    """Those that ask for it get the stages in their trailing metadata."""
+    request = predict_request("identity", {"x": ONES})
+
+    _, call = channel.unary_unary(PREDICT).with_call(
+        request.SerializeToString(), metadata=[("x-server-timing", "1")], timeout=10
+    )
+
+    (timing,) = (value for key, value in call.trailing_metadata() if key == "server-timing")
+    assert [stage.partition(";")[0] for stage in timing.split(", ")] == [
+        "queue",
+        "compute",
+        "total",
+    ]
