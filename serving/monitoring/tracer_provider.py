@@ -12,8 +12,8 @@ from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor
 
 from serving.errors import ConfigError
+from serving.monitoring.identity import NAME
 
-NAME = "onnx-serving"
 _EXPORTERS = "opentelemetry_traces_exporter"
 _OTLP_EXPORTERS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"}
 

@@ -17,7 +17,6 @@ import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
-from importlib import metadata
 from typing import Any
 
 from opentelemetry import propagate, trace
@@ -27,7 +26,8 @@ from opentelemetry.trace import Span, SpanKind, Status
 
 from serving import stage_times
 from serving.errors import ServingError, StatusCode
-from serving.monitoring.tracer_provider import NAME, from_environment
+from serving.monitoring import identity
+from serving.monitoring.tracer_provider import from_environment
 from serving.stage_times import StageTimes
 from serving.transport.failures import HTTP_STATUS
 from serving.transport.method_table import Call, Method, Response, UnaryMethod
@@ -51,7 +51,7 @@ class Tracing:
         provider = trace.get_tracer_provider()
         self._is_own = not isinstance(provider, TracerProvider)
         self._provider = provider if isinstance(provider, TracerProvider) else from_environment()
-        self._tracer = self._provider.get_tracer("serving", metadata.version(NAME))
+        self._tracer = self._provider.get_tracer("serving", identity.version())
 
     def methods(self, methods: Iterable[Method]) -> list[Method]:
         """Methods whose calls are traced; health checks and streams stay as they are."""

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from serving.errors import InvalidInput
+from serving.protocols import json_reader
 from serving.protocols.kserve import tensor_bytes
 from serving.tensors.signature import DataType
 
@@ -50,7 +51,7 @@ def read(body: bytes) -> Any:  # noqa: ANN401 - whatever the JSON holds
         InvalidInput: it is no JSON.
     """
     try:
-        request = json.loads(str(body, "utf-8"))
+        request = json_reader.loads(body)
     except (ValueError, RecursionError) as error:
         msg = f"request is not JSON: {error}"
         raise InvalidInput(msg) from error

@@ -12,10 +12,10 @@ import numpy as np
 
 from serving.errors import InvalidInput, NotFound, Unavailable
 from serving.inference.request import Prediction
+from serving.monitoring import identity
 from serving.protocols.kserve import tensor_bytes
 from serving.protocols.kserve.operations import (
     EXTENSIONS,
-    NAME,
     PLATFORM,
     KServeOperations,
     TensorMetadata,
@@ -119,7 +119,7 @@ class KServeMethods:
     ) -> ServerMetadataResponse:
         """GRPCInferenceService.ServerMetadata."""
         return ServerMetadataResponse(
-            name=NAME, version=self._operations.server_version, extensions=EXTENSIONS
+            name=identity.NAME, version=identity.version(), extensions=EXTENSIONS
         )
 
     async def model_metadata(

@@ -6,7 +6,6 @@ model than `serving_default`, which is the one that metadata describes; and meta
 """
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from importlib import metadata
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -21,7 +20,6 @@ from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, TensorSpec
 
 WireTensor = TypeVar("WireTensor")
 
-NAME = "onnx-serving"
 PLATFORM = "onnxruntime_onnx"
 EXTENSIONS = ("binary_tensor_data",)
 SIGNATURE_NAME = "signature_name"
@@ -78,7 +76,6 @@ class KServeOperations:
         self._catalog = catalog
         self._is_ready = is_ready
         self._metrics = metrics or Metrics(catalog)
-        self.server_version = metadata.version(NAME)
 
     def check_server_ready(self) -> None:
         """Return if requests are welcome.

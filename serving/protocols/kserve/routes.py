@@ -14,12 +14,12 @@ import numpy as np
 
 from serving.errors import InvalidInput
 from serving.inference.request import Prediction
+from serving.monitoring import identity
 from serving.monitoring.counts import REST
 from serving.protocols.json_process import ELEMENT_BYTES, JsonProcess
 from serving.protocols.kserve import json_tensors, tensor_bytes
 from serving.protocols.kserve.operations import (
     EXTENSIONS,
-    NAME,
     PLATFORM,
     KServeOperations,
     TensorMetadata,
@@ -104,7 +104,7 @@ class KServeRoutes:
     async def server_metadata(self, _request: HttpRequest) -> HttpResponse:
         """`GET /v2`."""
         return json_response(
-            {"name": NAME, "version": self._operations.server_version, "extensions": EXTENSIONS}
+            {"name": identity.NAME, "version": identity.version(), "extensions": EXTENSIONS}
         )
 
     async def model_metadata(self, request: HttpRequest) -> HttpResponse:
