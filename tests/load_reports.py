@@ -1,4 +1,4 @@
-"""Results of load tests as `loadtest.result` defines them, made of simulated latencies."""
+"""Results of load tests as `loadtest.report_schema` defines them, made of simulated latencies."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import numpy as np
 from hdrh.histogram import HdrHistogram
 
 from loadtest.figures.percentiles import DEFINITION, percentile, samples_needed
+from loadtest.report_schema import Report
 from loadtest.reports.collection import Collection
-from loadtest.result import Report
 from training.data.cifar10 import CLASS_NAMES
 from training.evaluation.accuracy import wilson_interval
 

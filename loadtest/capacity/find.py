@@ -12,7 +12,8 @@ from loadtest.capacity.rate_search import Phase, RateSearch, SearchStopped
 from loadtest.figures.percentiles import over_allowed, percentile, samples_needed
 from loadtest.load.plan import Progress
 from loadtest.load.scenarios import Load, settle
-from loadtest.result import Capacity, CapacityStep, Check, Report
+from loadtest.report_schema import Capacity, CapacityStep, Report
+from loadtest.report_sections_schema import Check
 from loadtest.session.progress_line import ProgressLine
 from loadtest.session.session import Measurement, Session, open_session
 from loadtest.settings.config import CapacityConfig, LoadTestConfig, UsageError

@@ -8,8 +8,8 @@ from pathlib import Path
 from loadtest.capacity.find import find, some_load
 from loadtest.generator.event_loop import run_event_loop
 from loadtest.load.scenarios import Load, settle
+from loadtest.report_schema import RAW_FILE, REPORT_FILE, Report
 from loadtest.reports.pages import files, terminal
-from loadtest.result import REPORT_FILE, Report
 from loadtest.session import session
 from loadtest.session.progress_line import ProgressLine
 from loadtest.session.session import Measurement
@@ -17,8 +17,6 @@ from loadtest.settings.arguments import parse_capacity, parse_run
 from loadtest.settings.config import LoadTestConfig, UsageError
 from loadtest.verdict import gates
 from loadtest.verdict.baseline import load_baseline
-
-RAW_FILE = "raw.npz"
 
 
 def run(arguments: Sequence[str]) -> int:

@@ -1,4 +1,4 @@
-"""Sections of a result made of a recording and its scores; see `result` for each."""
+"""Sections of a report made of a recording and its scores; see `report_sections_schema`."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from loadtest.figures.percentiles import DEFINITION, over_allowed, percentile, s
 from loadtest.figures.published_answers import Record
 from loadtest.figures.scoring import WRONG_ANSWER, Scores
 from loadtest.generator.recording import Recording
-from loadtest.result import (
+from loadtest.report_sections_schema import (
     Accuracy,
     Client,
     ErrorKind,

@@ -8,7 +8,7 @@ number of them under way. users: N callers, each waiting for its answer before i
 from dataclasses import dataclass
 
 from loadtest.load.plan import Plan
-from loadtest.result import Loop, ScenarioKind
+from loadtest.report_schema import Loop, ScenarioKind
 from loadtest.settings.config import LoadTestConfig, UsageError
 
 _MAX_DEFAULT_CONNECTIONS = 16
@@ -42,7 +42,7 @@ _DEFAULTS: dict[ScenarioKind, _Defaults] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Load:
-    """A scenario with every number settled; see result.Scenario for what they mean."""
+    """A scenario with every number settled; see report_schema.Scenario for what they mean."""
 
     kind: ScenarioKind
     loop: Loop

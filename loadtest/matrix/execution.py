@@ -17,11 +17,11 @@ from pathlib import Path
 from types import FrameType
 
 from loadtest.matrix.file import Matrix, Scenario, Target
+from loadtest.report_schema import Report, ReportError
 from loadtest.reports import collection
 from loadtest.reports.collection import Collection, Result
 from loadtest.reports.configurations import load_of
 from loadtest.reports.measures import MEASURES
-from loadtest.result import Report, ReportError
 from loadtest.servers.description import Served
 from loadtest.servers.local import LocalServer
 

@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+from loadtest.report_schema import Report
 from loadtest.reports import paired
 from loadtest.reports.collection import Result
 from loadtest.reports.configurations import (
@@ -22,7 +23,6 @@ from loadtest.reports.configurations import (
 )
 from loadtest.reports.measures import MEASURES, Spread
 from loadtest.reports.paired import PairedAnswers
-from loadtest.result import Report
 
 COMPARED = (
     *("p50_ms", "p90_ms", "p99_ms", "images_per_second"),

@@ -6,9 +6,9 @@ from itertools import zip_longest
 
 from hdrh.histogram import HdrHistogram
 
+from loadtest.report_schema import Report
 from loadtest.reports.collection import Result
 from loadtest.reports.measures import MEASURES, Spread
-from loadtest.result import Report
 from training.evaluation.accuracy import wilson_interval
 
 UNKNOWN = "unknown"
@@ -37,7 +37,7 @@ class Subject:
 
 @dataclass(frozen=True)
 class Load:
-    """What is sent and when; see result.Scenario.
+    """What is sent and when; see report_schema.Scenario.
 
     The kind is the scenario's, or CAPACITY: then the rate is a result, and None here, and `bound`
     is what was searched for, such as "p99 within 15 ms".

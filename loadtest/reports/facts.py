@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Sequence
 
+from loadtest.report_schema import Report
 from loadtest.reports.collection import Collection, Result
-from loadtest.result import Report
 
 
 def lines(collection: Collection) -> list[tuple[str, str]]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from loadtest.report_schema import Report
 from loadtest.reports.collection import Collection
 from loadtest.reports.configurations import (
     Accuracy,
@@ -16,7 +17,6 @@ from loadtest.reports.configurations import (
     subject_labels,
 )
 from loadtest.reports.measures import COSTS, MEASURES, Measure, Spread
-from loadtest.result import Report
 
 HEADS = (
     "model",

@@ -11,17 +11,8 @@ from loadtest.figures.scoring import Scores
 from loadtest.generator.recording import Recording
 from loadtest.load.images import source_name
 from loadtest.load.scenarios import Load
-from loadtest.result import (
-    SCHEMA_VERSION,
-    Floor,
-    Manifest,
-    Model,
-    Report,
-    Requests,
-    Scenario,
-    Status,
-    Throughput,
-)
+from loadtest.report_schema import SCHEMA_VERSION, Manifest, Model, Report, Scenario, Status
+from loadtest.report_sections_schema import Floor, Requests, Throughput
 from loadtest.settings.config import LoadTestConfig
 from loadtest.transports.api import Api
 from loadtest.verdict import validity

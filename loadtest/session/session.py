@@ -20,7 +20,8 @@ from loadtest.generator.recording import CONNECTION_ERRORS, Recording
 from loadtest.load.images import load_test_images
 from loadtest.load.plan import Progress
 from loadtest.load.scenarios import Load
-from loadtest.result import Floor, Report
+from loadtest.report_schema import Report
+from loadtest.report_sections_schema import Floor
 from loadtest.servers import description
 from loadtest.servers.description import ServedModel
 from loadtest.session import null_run

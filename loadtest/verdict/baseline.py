@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from loadtest.load.scenarios import Load
-from loadtest.result import Check, Report, ReportError, read
+from loadtest.report_schema import Report, ReportError, read
+from loadtest.report_sections_schema import Check
 from loadtest.settings.config import GateConfig, UsageError
 
 

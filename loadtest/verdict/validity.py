@@ -10,7 +10,16 @@ import numpy.typing as npt
 
 from loadtest.figures.percentiles import samples_needed
 from loadtest.load.scenarios import Load
-from loadtest.result import Accuracy, Check, Client, Latency, Requests, Slo, Throughput, Validity
+from loadtest.report_sections_schema import (
+    Accuracy,
+    Check,
+    Client,
+    Latency,
+    Requests,
+    Slo,
+    Throughput,
+    Validity,
+)
 
 # MLPerf's offline scenario: so many samples, or the whole data set if it is smaller.
 _OFFLINE_IMAGES = 24_576

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from loadtest.report_schema import CapacityStep, Report
 from loadtest.reports.configurations import CAPACITY, Configuration, Load, Subject
 from loadtest.reports.measures import Spread
 from loadtest.reports.plots.chart import Chart, Linear, Point, either, linear, logarithmic
@@ -18,7 +19,6 @@ from loadtest.reports.plots.figures import (
     missing,
     repeats_text,
 )
-from loadtest.result import CapacityStep, Report
 
 # Steps of a search this close are one point with its spread: near the knee they scatter.
 _SAME_RATE = 1.1

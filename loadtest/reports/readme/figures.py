@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TypedDict
 
+from loadtest.report_schema import Report
 from loadtest.reports import facts
 from loadtest.reports.collection import Collection
 from loadtest.reports.configurations import (
@@ -17,7 +18,6 @@ from loadtest.reports.configurations import (
     configurations,
 )
 from loadtest.reports.measures import Spread
-from loadtest.result import Report
 
 _FACTS = frozenset(
     {

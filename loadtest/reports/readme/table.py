@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+from loadtest.report_schema import ReportError
 from loadtest.reports import collection
 from loadtest.reports.configurations import CAPACITY
 from loadtest.reports.pages.markdown_page import table
 from loadtest.reports.readme.figures import Digest, Load, Number, Row, digest
-from loadtest.result import ReportError
 from loadtest.settings.config import UsageError
 
 README = Path("README.md")

@@ -8,6 +8,7 @@ import load_reports
 import numpy as np
 import pytest
 
+from loadtest.report_schema import ReportError
 from loadtest.reports import facts, summary
 from loadtest.reports.collection import merge, read, single
 from loadtest.reports.configurations import (
@@ -21,7 +22,6 @@ from loadtest.reports.measures import MEASURES, Spread
 from loadtest.reports.pages import files, html_page, markdown_page, terminal
 from loadtest.reports.plots import rates
 from loadtest.reports.plots.figures import looks
-from loadtest.result import ReportError
 
 HOSTILE = 'no such model <img src="http://x/y.png" onerror=alert(1)> | "quoted"\nsecond\x00line'
 VOID = {"meta", "img", "link", "br", "hr", "input"}

@@ -4,7 +4,7 @@ import pytest
 from load_reports import capacity, report
 
 from loadtest.load.scenarios import settle
-from loadtest.result import Report
+from loadtest.report_schema import Report
 from loadtest.settings.config import GateConfig, LoadTestConfig, UsageError
 from loadtest.verdict import gates
 from loadtest.verdict.baseline import load_baseline
