@@ -5,9 +5,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from loadtest.capacity.find import find, some_load
+from loadtest.capacity.find import find, load_without_rate
 from loadtest.generator.event_loop import run_event_loop
-from loadtest.load.scenarios import Load, settle
+from loadtest.load.scenarios import SettledLoad, settle
 from loadtest.report_schema import RAW_FILE, REPORT_FILE, Report
 from loadtest.reports.pages import files, terminal
 from loadtest.session import session
@@ -55,7 +55,7 @@ def find_capacity(arguments: Sequence[str]) -> int:
     """
     config = parse_capacity(arguments)
     split = session.load_images(config.run)
-    load = some_load(config, len(split))
+    load = load_without_rate(config, len(split))
     baseline = _baseline(config.run, load, capacity=True)
     prepare(config.run.output_dir)
     print(
@@ -104,7 +104,7 @@ def prepare(folder: Path) -> None:
         raise UsageError(msg) from error
 
 
-def _baseline(config: LoadTestConfig, load: Load, *, capacity: bool) -> Report | None:
+def _baseline(config: LoadTestConfig, load: SettledLoad, *, capacity: bool) -> Report | None:
     if config.gates.baseline is None:
         return None
     return load_baseline(config.gates.baseline, model=config.model, load=load, capacity=capacity)

@@ -82,7 +82,7 @@ class Scores:
 
 
 class Scorer:
-    """Reads answers of one model's requests; what it has read once it remembers."""
+    """Parses and scores answers; each distinct (query, answer) pair is parsed once."""
 
     def __init__(self, api: Api, queries: Queries, labels: Integers) -> None:
         """Prepare.

@@ -44,11 +44,11 @@ class ModelInput:
 DEFAULT_MODEL_INPUT = ModelInput()
 
 
-class ProbeError(Exception):
-    """The server cannot be reached, or refuses a question or request before the run.
+class CallError(Exception):
+    """A call failed: the server was not reached, refused it, or gave an answer nobody can score.
 
     Attributes:
-        kind: gRPC status name or HTTP_<code>.
+        kind: gRPC status name, HTTP_<code> or BAD_RESPONSE.
         message: The server's own words.
     """
 

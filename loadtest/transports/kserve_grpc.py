@@ -11,8 +11,8 @@ from google.protobuf.message import DecodeError
 from loadtest.transports.api import (
     DEFAULT_MODEL_INPUT,
     Answer,
+    CallError,
     ModelInput,
-    ProbeError,
     check_input,
     read_classes,
 )
@@ -96,7 +96,7 @@ async def discover(
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNIMPLEMENTED:  # a server without metadata
                 return KserveGrpc(model, version)
-            raise ProbeError(error.code().name, error.details() or "") from error
+            raise CallError(error.code().name, error.details() or "") from error
     metadata = ModelMetadataResponse.FromString(answer)
     inputs = [
         ModelInput(known.name, _dtype_name(known.datatype), tuple(known.shape))

@@ -10,8 +10,8 @@ from google.protobuf.message import DecodeError
 from loadtest.transports.api import (
     DEFAULT_MODEL_INPUT,
     Answer,
+    CallError,
     ModelInput,
-    ProbeError,
     check_input,
     read_classes,
 )
@@ -83,7 +83,7 @@ async def discover(
         timeout_seconds: How long the server may take.
 
     Raises:
-        ProbeError: It cannot be reached, or does not serve the model.
+        CallError: It cannot be reached, or does not serve the model.
         UsageError: Images are not what the model takes.
     """
     async with AsyncPredictClient(target, timeout=timeout_seconds) as client:
@@ -92,7 +92,7 @@ async def discover(
         except PredictError as error:
             if error.code is grpc.StatusCode.UNIMPLEMENTED:  # a server without metadata
                 return TfsGrpc(model, version)
-            raise ProbeError(error.code.name, error.message) from error
+            raise CallError(error.code.name, error.message) from error
     return TfsGrpc(model, version, model_input(signatures, model=model, batch=batch))
 
 

@@ -13,8 +13,8 @@ from loadtest.transports.api import (
     CLASSES,
     DEFAULT_MODEL_INPUT,
     Answer,
+    CallError,
     ModelInput,
-    ProbeError,
     check_input,
     read_classes,
 )
@@ -77,10 +77,10 @@ async def discover(
             content, status = await response.read(), response.status
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         kind = "DEADLINE_EXCEEDED" if isinstance(error, TimeoutError) else "UNAVAILABLE"
-        raise ProbeError(kind, str(error) or repr(error)) from error
+        raise CallError(kind, str(error) or repr(error)) from error
     if status != 200:
         kind = f"HTTP_{status}"
-        raise ProbeError(kind, error_message(content))
+        raise CallError(kind, error_message(content))
     try:
         document = json.loads(content)
         signatures = document["metadata"]["signature_def"]["signature_def"]
@@ -90,7 +90,7 @@ async def discover(
         served = int(document["model_spec"]["version"])
     except (ValueError, KeyError, TypeError) as error:
         msg = f"{url} answers what is no metadata of TensorFlow Serving: {error!r}"
-        raise ProbeError(BAD_RESPONSE, msg) from error
+        raise CallError(BAD_RESPONSE, msg) from error
     return TfsRest(model, version, check_input(inputs, model=model, batch=batch), served)
 
 

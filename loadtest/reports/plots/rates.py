@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from loadtest.report_schema import CapacityStep, Report
-from loadtest.reports.configurations import CAPACITY, Configuration, Load, Subject
+from loadtest.reports.configurations import CAPACITY, Configuration, LoadKey, Subject
 from loadtest.reports.measures import Spread
 from loadtest.reports.plots.chart import Chart, Linear, Point, either, linear, logarithmic
 from loadtest.reports.plots.figures import (
@@ -29,7 +29,7 @@ _FLOOR_LINES: tuple[Literal["p50_ms", "p99_ms"], ...] = ("p50_ms", "p99_ms")
 class RatePoint:
     """One offered rate: repeats of a run, or a step of find-capacity."""
 
-    load: Load
+    load: LoadKey
     rate: float
     p50_ms: Spread | None
     tail_ms: Spread | None

@@ -1,13 +1,13 @@
 import pytest
 
-from loadtest.load.scenarios import Load, settle
+from loadtest.load.scenarios import SettledLoad, settle
 from loadtest.settings.arguments import parse_capacity, parse_run
 from loadtest.settings.config import UsageError
 
 TARGET = ["--target", "localhost:8500", "--model", "m"]
 
 
-def load(*flags: str) -> Load:
+def load(*flags: str) -> SettledLoad:
     return settle(parse_run([*TARGET, *flags]), 10_000)
 
 

@@ -315,7 +315,7 @@ def test_a_run_that_fails_leaves_the_others_alone(matrix_toml, run_matrix, image
 def execution(tmp_path):
     """Makes runs of one model within 100 seconds, each of which "takes" 30 and measures nothing."""
     target = matrix_file.Target("here", "localhost:1", (), (matrix_file.AUTO,))
-    scenario = matrix_file.Scenario("run", ("--requests=12",), None)
+    scenario = matrix_file.MatrixScenario("run", ("--requests=12",), None)
     plan = matrix_file.Matrix("timed", 5, 100, None, (target,), (scenario,))
     endpoint = matrix_run.Endpoint(target, "localhost:1", description.Served({}, {}), None)
     clock = [0.0]
@@ -326,7 +326,7 @@ def execution(tmp_path):
             clock[0] += 30
             return ""
 
-    runs = [matrix_run.Run(endpoint, "cat", scenario, repeat) for repeat in range(5)]
+    runs = [matrix_run.MatrixRun(endpoint, "cat", scenario, repeat) for repeat in range(5)]
     return Timed(plan, tmp_path, models_dir=tmp_path, data_dir=None), runs, clock
 
 

@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 
 from loadtest.settings.config import UsageError
 from loadtest.transports import kserve_grpc, tfs_grpc, tfs_rest
-from loadtest.transports.api import Api, ModelInput, ProbeError
+from loadtest.transports.api import Api, CallError, ModelInput
 from loadtest.transports.catalogue import DISCOVERIES, make_sender
 from loadtest.transports.sender import TimedResponse
 from serving.protos.kserve_pb2 import ModelInferRequest, ModelInferResponse
@@ -93,7 +93,7 @@ def test_a_version_is_asked_for(transport, image_target, split):
 
     response = send(transport, image_target, api, api.payload(split.images[:2]))
     assert api.parse(response, 2).version == 1
-    with pytest.raises(ProbeError) as refused:
+    with pytest.raises(CallError) as refused:
         discover(transport, image_target, "echo", 9)
 
     assert refused.value.kind in {"NOT_FOUND", "HTTP_404"}
@@ -136,7 +136,7 @@ def test_nobody_listening_is_unavailable(transport, split):
     }[transport]("echo", None)
 
     kind, _ = send(transport, "127.0.0.1:1", api, api.payload(split.images[:2]))
-    with pytest.raises(ProbeError) as refused:
+    with pytest.raises(CallError) as refused:
         discover(transport, "127.0.0.1:1", "echo")
 
     assert kind == refused.value.kind == "UNAVAILABLE"
