@@ -1,15 +1,13 @@
 """TensorFlow Serving's gRPC API: Predict."""
 
-from dataclasses import dataclass
-
 import grpc
 import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
 from loadtest.transports.api import (
-    DEFAULT_MODEL_INPUT,
     Answer,
+    Api,
     CallError,
     ModelInput,
     check_input,
@@ -25,21 +23,8 @@ from serving.tensors.signature import DataType
 SIGNATURE = "serving_default"
 
 
-@dataclass(frozen=True)
-class TfsGrpc:
-    """Predict calls for one model.
-
-    Attributes:
-        model: Model name.
-        version: Version to ask for; None: the latest.
-        model_input: What images are sent as.
-        served_version: Always None: every answer names its version.
-    """
-
-    model: str
-    version: int | None
-    model_input: ModelInput = DEFAULT_MODEL_INPUT
-    served_version: int | None = None
+class TfsGrpc(Api):
+    """Predict calls for one model."""
 
     @property
     def path(self) -> str:

@@ -1,7 +1,6 @@
 """TensorFlow Serving's REST API: POST .../NAME:predict with rows ("instances")."""
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -11,8 +10,8 @@ import numpy.typing as npt
 from loadtest.transports.api import (
     BAD_RESPONSE,
     CLASSES,
-    DEFAULT_MODEL_INPUT,
     Answer,
+    Api,
     CallError,
     ModelInput,
     check_input,
@@ -26,21 +25,8 @@ from serving.tensors.signature import DataType
 _UNNAMED = "predictions"
 
 
-@dataclass(frozen=True)
-class TfsRest:
-    """Predict requests for one model.
-
-    Attributes:
-        model: Model name.
-        version: Version to ask for; None: the latest.
-        model_input: What images are sent as.
-        served_version: Version that the metadata named; answers name none.
-    """
-
-    model: str
-    version: int | None
-    model_input: ModelInput = DEFAULT_MODEL_INPUT
-    served_version: int | None = None
+class TfsRest(Api):
+    """Predict requests for one model."""
 
     @property
     def path(self) -> str:
