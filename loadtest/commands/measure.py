@@ -7,6 +7,7 @@ from pathlib import Path
 
 from loadtest.capacity.find import find, load_without_rate
 from loadtest.generator.event_loop import run_event_loop
+from loadtest.load.images import load_test_images
 from loadtest.load.scenarios import SettledLoad, settle
 from loadtest.report_schema import RAW_FILE, REPORT_FILE, Report
 from loadtest.reports.pages import files, terminal
@@ -29,7 +30,7 @@ def run(arguments: Sequence[str]) -> int:
         UsageError: It cannot start.
     """
     config = parse_run(arguments)
-    split = session.load_images(config)
+    split = load_test_images(config.data_dir)
     load = settle(config, len(split))
     baseline = _baseline(config, load, capacity=False)
     prepare(config.output_dir)
@@ -54,7 +55,7 @@ def find_capacity(arguments: Sequence[str]) -> int:
         UsageError: It cannot start.
     """
     config = parse_capacity(arguments)
-    split = session.load_images(config.run)
+    split = load_test_images(config.run.data_dir)
     load = load_without_rate(config, len(split))
     baseline = _baseline(config.run, load, capacity=True)
     prepare(config.run.output_dir)

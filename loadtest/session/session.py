@@ -17,7 +17,6 @@ from loadtest.figures.scoring import Scorer, Scores
 from loadtest.generator.assignment import Assignment
 from loadtest.generator.fleet import Fleet, fleet
 from loadtest.generator.recording import CONNECTION_ERRORS, Recording
-from loadtest.load.images import load_test_images
 from loadtest.load.plan import Progress
 from loadtest.load.scenarios import SettledLoad
 from loadtest.report_schema import Report
@@ -275,11 +274,6 @@ async def run(
         measurement = await session.measure(config, load, on_progress)
     measurement.report["floor"] = below
     return measurement
-
-
-def load_images(config: LoadTestConfig) -> Split:
-    """The test images; see `images.load_test_images`."""
-    return load_test_images(config.data_dir)
 
 
 async def _discover(config: LoadTestConfig, batch: int) -> Api:

@@ -8,7 +8,7 @@ from typing import Any
 from loadtest.reports import facts, summary
 from loadtest.reports.collection import Collection
 from loadtest.reports.configurations import Configuration, Subject, configurations
-from loadtest.reports.pages.markup import Child, Element, element, page
+from loadtest.reports.markup import Child, Element, element, page
 from loadtest.reports.plots import accuracy, latency, rates
 from loadtest.reports.plots.chart import marker
 from loadtest.reports.plots.figures import Figure, Legend, Look, looks

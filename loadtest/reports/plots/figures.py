@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadtest.reports.configurations import Configuration, LoadKey, Subject, subject_labels
+from loadtest.reports.markup import Element
 from loadtest.reports.measures import Spread
-from loadtest.reports.pages.markup import Element
 from loadtest.reports.plots.chart import Shape
 
 _SHAPES: dict[str, Shape] = {
