@@ -14,6 +14,8 @@ from training.evaluation.accuracy import wilson_interval
 PERCENTILES = {"p50": 50, "p90": 90, "p95": 95, "p97": 97, "p99": 99, "p99_9": 99.9}
 HISTOGRAM_RANGE_US = (1, 3_600_000_000)
 
+HOSTILE = 'no such model <img src="http://x/y.png" onerror=alert(1)> | "quoted"\nsecond\x00line'
+
 
 def report(
     *,
@@ -293,6 +295,14 @@ def empty() -> Report:
     document["mismatches"] = None
     document["windows"] = []
     document["model"]["answers_by_version"] = {}
+    return document
+
+
+def hostile() -> Report:
+    """A run with a server's message that tries to be markup."""
+    document = report(name=HOSTILE, reasons=(HOSTILE,))
+    document["errors"] = {"NOT_FOUND": {"count": 3, "first_message": HOSTILE}}
+    document["warnings"] = [HOSTILE]
     return document
 
 
