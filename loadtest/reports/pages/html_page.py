@@ -11,7 +11,7 @@ from loadtest.reports.configurations import Configuration, Subject, configuratio
 from loadtest.reports.markup import Child, Element, element, page
 from loadtest.reports.plots import accuracy, latency, rates
 from loadtest.reports.plots.chart import marker
-from loadtest.reports.plots.figures import Figure, Legend, Look, looks
+from loadtest.reports.plots.frame import Figure, Legend, Look, looks
 
 # Nothing may be fetched, not even by a browser that has its own ideas about a message's text.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"

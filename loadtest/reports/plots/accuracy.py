@@ -7,7 +7,7 @@ from loadtest.reports.configurations import Configuration, Subject, accuracy, co
 from loadtest.reports.markup import Element, element
 from loadtest.reports.measures import MEASURES
 from loadtest.reports.plots.chart import WIDTH, Chart, Linear, either, linear, marker
-from loadtest.reports.plots.figures import Figure, Look, legend, missing
+from loadtest.reports.plots.frame import Figure, Look, legend, missing
 from loadtest.reports.summary import class_shares
 from training.data.cifar10 import CLASS_NAMES
 

@@ -10,7 +10,7 @@ from loadtest.report_schema import Report
 from loadtest.reports.configurations import Configuration, Subject
 from loadtest.reports.measures import Spread
 from loadtest.reports.plots.chart import Chart, Linear, Percentiles, Point, either, logarithmic
-from loadtest.reports.plots.figures import (
+from loadtest.reports.plots.frame import (
     Figure,
     Legend,
     Look,

@@ -10,7 +10,7 @@ from loadtest.report_schema import CapacityStep, Report
 from loadtest.reports.configurations import CAPACITY, Configuration, LoadKey, Subject
 from loadtest.reports.measures import Spread
 from loadtest.reports.plots.chart import Chart, Linear, Point, either, linear, logarithmic
-from loadtest.reports.plots.figures import (
+from loadtest.reports.plots.frame import (
     Figure,
     Legend,
     Look,

@@ -5,7 +5,7 @@ from loadtest.reports.configurations import (
     configurations,
 )
 from loadtest.reports.plots import rates
-from loadtest.reports.plots.figures import looks
+from loadtest.reports.plots.frame import looks
 
 
 def test_steps_of_a_search_at_nearly_the_same_rate_are_one_point():
