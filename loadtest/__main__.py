@@ -19,59 +19,59 @@ from loadtest.settings.config import LoadTestError
 
 def run(arguments: Sequence[str]) -> int:
     """Measure one load."""
-    from loadtest.commands import measure  # noqa: PLC0415 - `web` must not import asyncio's users first
+    from loadtest.commands.measure import run as command  # noqa: PLC0415 - `web` must not import asyncio's users first
 
-    return measure.run(arguments)
+    return command(arguments)
 
 
 def find_capacity(arguments: Sequence[str]) -> int:
     """Find the highest rate within a latency bound."""
-    from loadtest.commands import measure  # noqa: PLC0415
+    from loadtest.commands.measure import find_capacity as command  # noqa: PLC0415
 
-    return measure.find_capacity(arguments)
+    return command(arguments)
 
 
 def matrix(arguments: Sequence[str]) -> int:
     """Measure every run of a matrix file in turns, and report over all."""
-    from loadtest.matrix import command as matrix_command  # noqa: PLC0415
+    from loadtest.matrix.command import main as command  # noqa: PLC0415
 
-    return matrix_command.main(arguments)
+    return command(arguments)
 
 
 def report(arguments: Sequence[str]) -> int:
     """Write one report over several results."""
-    from loadtest.commands import report as report_command  # noqa: PLC0415
+    from loadtest.commands.report import main as command  # noqa: PLC0415
 
-    return report_command.main(arguments)
+    return command(arguments)
 
 
 def compare(arguments: Sequence[str]) -> int:
     """Compare results by paired ratios with their spread."""
-    from loadtest.commands import compare as compare_command  # noqa: PLC0415
+    from loadtest.commands.compare import main as command  # noqa: PLC0415
 
-    return compare_command.main(arguments)
+    return command(arguments)
 
 
 def readme(arguments: Sequence[str]) -> int:
     """Write the README's performance table from a report, or check it."""
-    from loadtest.reports.readme import table as readme_command  # noqa: PLC0415
+    from loadtest.reports.readme.table import main as command  # noqa: PLC0415
 
-    return readme_command.main(arguments)
+    return command(arguments)
 
 
 def web(arguments: Sequence[str]) -> int:
     """Open Locust's web UI, with accuracy beside latency."""
     # Locust patches the standard library for gevent when it is imported: no other command may.
-    from loadtest.web import command as locust_web  # noqa: PLC0415
+    from loadtest.web.command import main as command  # noqa: PLC0415
 
-    return locust_web.main(arguments)
+    return command(arguments)
 
 
 def null_server(arguments: Sequence[str]) -> int:
     """Serve one answer at once, to measure the load generator alone."""
-    from loadtest.servers import null as server  # noqa: PLC0415 - needs no load generator
+    from loadtest.servers.null import main as command  # noqa: PLC0415 - needs no load generator
 
-    return server.main(arguments)
+    return command(arguments)
 
 
 COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {

@@ -1,4 +1,4 @@
-"""Results of load tests as `loadtest.result` defines them, made of simulated latencies."""
+"""Results of load tests as `loadtest.report_schema` defines them, made of simulated latencies."""
 
 from typing import Any
 
@@ -6,13 +6,15 @@ import numpy as np
 from hdrh.histogram import HdrHistogram
 
 from loadtest.figures.percentiles import DEFINITION, percentile, samples_needed
+from loadtest.report_schema import Report
 from loadtest.reports.collection import Collection
-from loadtest.result import Report
 from training.data.cifar10 import CLASS_NAMES
 from training.evaluation.accuracy import wilson_interval
 
 PERCENTILES = {"p50": 50, "p90": 90, "p95": 95, "p97": 97, "p99": 99, "p99_9": 99.9}
 HISTOGRAM_RANGE_US = (1, 3_600_000_000)
+
+HOSTILE = 'no such model <img src="http://x/y.png" onerror=alert(1)> | "quoted"\nsecond\x00line'
 
 
 def report(
@@ -293,6 +295,14 @@ def empty() -> Report:
     document["mismatches"] = None
     document["windows"] = []
     document["model"]["answers_by_version"] = {}
+    return document
+
+
+def hostile() -> Report:
+    """A run with a server's message that tries to be markup."""
+    document = report(name=HOSTILE, reasons=(HOSTILE,))
+    document["errors"] = {"NOT_FOUND": {"count": 3, "first_message": HOSTILE}}
+    document["warnings"] = [HOSTILE]
     return document
 
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from loadtest.capacity.rate_search import Phase, RateSearch, SearchStopped
 from loadtest.figures.percentiles import over_allowed, percentile, samples_needed
 from loadtest.load.plan import Progress
-from loadtest.load.scenarios import Load, settle
-from loadtest.result import Capacity, CapacityStep, Check, Report
+from loadtest.load.scenarios import SettledLoad, settle
+from loadtest.report_schema import Capacity, CapacityStep, Report
+from loadtest.report_sections_schema import Check
 from loadtest.session.progress_line import ProgressLine
 from loadtest.session.session import Measurement, Session, open_session
 from loadtest.settings.config import CapacityConfig, LoadTestConfig, UsageError
@@ -24,12 +25,14 @@ _CALLER_REQUESTS = samples_needed(90)
 _NS_PER_MS = 1_000_000
 
 
-async def find(config: CapacityConfig, load: Load, split: Split, line: ProgressLine) -> Measurement:
+async def find(
+    config: CapacityConfig, load: SettledLoad, split: Split, line: ProgressLine
+) -> Measurement:
     """Search, and give the last run, normally the confirmation, with the search in its result.
 
     Args:
         config: Settings of the search.
-        load: What they amount to at some rate, see `some_load`.
+        load: What they amount to at some rate, see `load_without_rate`.
         split: The test images.
         line: Shows progress.
 
@@ -59,8 +62,8 @@ async def find(config: CapacityConfig, load: Load, split: Split, line: ProgressL
     return trial.last
 
 
-def some_load(config: CapacityConfig, images: int) -> Load:
-    """What every step has in common: batch, connections, percentile.
+def load_without_rate(config: CapacityConfig, images: int) -> SettledLoad:
+    """The load of a step at a placeholder rate; callers use its batch, connections and percentile.
 
     Raises:
         UsageError: Settings contradict each other.
@@ -88,7 +91,7 @@ class _Trial:
     line: ProgressLine
     last: Measurement | None = None
 
-    async def start_rate(self, load: Load) -> float:
+    async def start_rate(self, load: SettledLoad) -> float:
         """Half of the rate that a single caller reaches who waits for each answer."""
         plan = replace(load.plan, rate_per_second=None, in_flight=1, requests=_CALLER_REQUESTS)
         alone = replace(load, loop="closed", in_flight=1, plan=plan)
@@ -99,7 +102,7 @@ class _Trial:
     async def attempt(self, phase: Phase, rate: float, seconds: float) -> CapacityStep:
         """Run one rate; see rate_search.Attempt."""
         started = time.monotonic()
-        percent = some_load(self.config, self.images).percentile
+        percent = load_without_rate(self.config, self.images).percentile
         # As many requests as a verdict needs, or more.
         requests = max(samples_needed(percent), round(rate * seconds))
         allowed = over_allowed(requests, percent) or 0
@@ -127,7 +130,7 @@ class _Trial:
 
 
 def _step(phase: Phase, rate: float, measured: Measurement, config: LoadTestConfig) -> CapacityStep:
-    """The verdict on a run; how long it took is the caller's to say."""
+    """One row of the search: passed or not, and why. `seconds` is set by the caller."""
     report = measured.report
     slo, goodput, client = report["slo"], report["goodput"], report["client"]
     if slo is None or goodput is None:
@@ -198,7 +201,9 @@ def _failed(checks: list[Check]) -> list[str]:
     return [check["detail"] for check in checks if not check["passed"]]
 
 
-def _section(config: LoadTestConfig, load: Load, search: RateSearch, seconds: float) -> Capacity:
+def _section(
+    config: LoadTestConfig, load: SettledLoad, search: RateSearch, seconds: float
+) -> Capacity:
     return {
         "rate_per_second": search.passed,
         "confirmed": search.confirmed,

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from loadtest.result import CapacityLimit, CapacityStep
+from loadtest.report_schema import CapacityLimit, CapacityStep
 
 Phase = Literal["probe", "bisect", "confirm"]
 # Tries a rate: its phase, the rate, for how many seconds at least.
@@ -26,7 +26,7 @@ class SearchStopped(Exception):
     """An attempt says that no other shall follow.
 
     Attributes:
-        why: See result.Capacity.limited_by.
+        why: See report_schema.Capacity.limited_by.
         step: What was measured; None: nothing that counts.
     """
 
@@ -87,7 +87,7 @@ class RateSearch:
 
     @property
     def limited_by(self) -> CapacityLimit:
-        """What keeps the result from being higher; see result.Capacity."""
+        """What keeps the result from being higher; see report_schema.Capacity."""
         if self._ended_by is not None:
             return self._ended_by
         failed = self.failed

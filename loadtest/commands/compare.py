@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
+from loadtest.report_schema import ReportError
 from loadtest.reports import collection
 from loadtest.reports.comparison import (
     PAIRS_NEEDED,
@@ -22,7 +23,6 @@ from loadtest.reports.configurations import Subject
 from loadtest.reports.measures import MEASURES
 from loadtest.reports.pages.markdown_page import cell, table
 from loadtest.reports.paired import PairedAnswers
-from loadtest.result import ReportError
 from loadtest.settings.config import UsageError
 
 _DESCRIPTION = """\

@@ -5,11 +5,12 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from loadtest.capacity.find import find, some_load
+from loadtest.capacity.find import find, load_without_rate
 from loadtest.generator.event_loop import run_event_loop
-from loadtest.load.scenarios import Load, settle
+from loadtest.load.images import load_test_images
+from loadtest.load.scenarios import SettledLoad, settle
+from loadtest.report_schema import RAW_FILE, REPORT_FILE, Report
 from loadtest.reports.pages import files, terminal
-from loadtest.result import REPORT_FILE, Report
 from loadtest.session import session
 from loadtest.session.progress_line import ProgressLine
 from loadtest.session.session import Measurement
@@ -17,8 +18,6 @@ from loadtest.settings.arguments import parse_capacity, parse_run
 from loadtest.settings.config import LoadTestConfig, UsageError
 from loadtest.verdict import gates
 from loadtest.verdict.baseline import load_baseline
-
-RAW_FILE = "raw.npz"
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -31,7 +30,7 @@ def run(arguments: Sequence[str]) -> int:
         UsageError: It cannot start.
     """
     config = parse_run(arguments)
-    split = session.load_images(config)
+    split = load_test_images(config.data_dir)
     load = settle(config, len(split))
     baseline = _baseline(config, load, capacity=False)
     prepare(config.output_dir)
@@ -56,8 +55,8 @@ def find_capacity(arguments: Sequence[str]) -> int:
         UsageError: It cannot start.
     """
     config = parse_capacity(arguments)
-    split = session.load_images(config.run)
-    load = some_load(config, len(split))
+    split = load_test_images(config.run.data_dir)
+    load = load_without_rate(config, len(split))
     baseline = _baseline(config.run, load, capacity=True)
     prepare(config.run.output_dir)
     print(
@@ -106,7 +105,7 @@ def prepare(folder: Path) -> None:
         raise UsageError(msg) from error
 
 
-def _baseline(config: LoadTestConfig, load: Load, *, capacity: bool) -> Report | None:
+def _baseline(config: LoadTestConfig, load: SettledLoad, *, capacity: bool) -> Report | None:
     if config.gates.baseline is None:
         return None
     return load_baseline(config.gates.baseline, model=config.model, load=load, capacity=capacity)

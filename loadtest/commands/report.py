@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from loadtest.report_schema import ReportError
 from loadtest.reports import collection
 from loadtest.reports.pages import files
-from loadtest.result import ReportError
 from loadtest.settings.arguments import output_folder
 from loadtest.settings.config import UsageError
 

@@ -15,7 +15,7 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """The load generator's software and machine; see result.Manifest. None where unknown."""
+    """The load generator's software and machine; see report_schema.Manifest. None where unknown."""
 
     versions: dict[str, str]
     git_commit: str | None
@@ -34,7 +34,7 @@ def describe() -> Environment:
     return Environment(
         versions={"python": platform.python_version()}
         | {name: version for name in _PACKAGES if (version := _version(name)) is not None},
-        git_commit=provenance.git_commit(Path(__file__).parent),
+        git_commit=provenance.git_commit(Path(__file__).parents[1]),
         cpu=provenance.cpu_name(),
         cores=len(affinity(0)) if affinity else os.cpu_count(),
         cgroup_cpu_quota_cores=cpu_quota(),

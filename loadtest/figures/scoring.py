@@ -9,13 +9,12 @@ from functools import cached_property
 import numpy as np
 import numpy.typing as npt
 
-from loadtest.generator.recording import Recording
+from loadtest.generator.recording import Integers, Recording
 from loadtest.load.images import Queries
 from loadtest.transports.api import BAD_RESPONSE, Answer, Api
 
 WRONG_ANSWER = "WRONG_ANSWER"
 
-Integers = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
 
 
@@ -82,7 +81,7 @@ class Scores:
 
 
 class Scorer:
-    """Reads answers of one model's requests; what it has read once it remembers."""
+    """Parses and scores answers; each distinct (query, answer) pair is parsed once."""
 
     def __init__(self, api: Api, queries: Queries, labels: Integers) -> None:
         """Prepare.

@@ -1,4 +1,4 @@
-"""Sections of a result made of a recording and its scores; see `result` for each."""
+"""Sections of a report made of a recording and its scores; see `report_sections_schema`."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,8 +10,8 @@ from loadtest.figures import histogram
 from loadtest.figures.percentiles import DEFINITION, over_allowed, percentile, samples_needed
 from loadtest.figures.published_answers import Record
 from loadtest.figures.scoring import WRONG_ANSWER, Scores
-from loadtest.generator.recording import Recording
-from loadtest.result import (
+from loadtest.generator.recording import Integers, Recording
+from loadtest.report_sections_schema import (
     Accuracy,
     Client,
     ErrorKind,
@@ -38,8 +38,6 @@ _EXAMPLES = 20
 _SAME_ANSWERS = 16
 # A stage of a server-timing value: "queue;dur=0.112".
 _STAGE = re.compile(r"(\w+)\s*;[^,]*?dur=([0-9.]+)")
-
-Integers = npt.NDArray[np.int64]
 
 
 def latency(latency_ns: Integers) -> Latency:

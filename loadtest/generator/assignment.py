@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loadtest.load.images import Queries, shuffled
-from loadtest.result import Transport
+from loadtest.report_schema import Transport
 from loadtest.transports.api import Api
 from loadtest.transports.catalogue import make_sender
 from loadtest.transports.sender import Sender

@@ -6,7 +6,7 @@ import selectors
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-Result = TypeVar("Result")
+T = TypeVar("T")
 
 
 class _ExactSelector(selectors.DefaultSelector):
@@ -24,7 +24,7 @@ class _ExactSelector(selectors.DefaultSelector):
         return super().select(timeout)
 
 
-def run_event_loop(main: Coroutine[Any, Any, Result]) -> Result:
+def run_event_loop(main: Coroutine[Any, Any, T]) -> T:
     """Run a coroutine to its end in such a loop."""
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(_ExactSelector())) as runner:
         return runner.run(main)

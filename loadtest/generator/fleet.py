@@ -13,8 +13,7 @@ import numpy.typing as npt
 from loadtest.generator.assignment import Assignment
 from loadtest.generator.generator import Generator
 from loadtest.generator.mailbox import Mailbox
-from loadtest.generator.process import PROGRESS_SECONDS, sizes
-from loadtest.generator.process import main as run_process
+from loadtest.generator.process import PROGRESS_SECONDS, run_process, sizes
 from loadtest.generator.recording import Recording, merge
 from loadtest.load.plan import Plan, Progress, Share
 

@@ -20,7 +20,7 @@ from loadtest.load.plan import Share
 PROGRESS_SECONDS = 0.25
 
 
-def main(connection: Connection, assignment: Assignment, share: Share) -> None:
+def run_process(connection: Connection, assignment: Assignment, share: Share) -> None:
     """Follow the parent until it closes its end.
 
     Args:

@@ -8,7 +8,7 @@ number of them under way. users: N callers, each waiting for its answer before i
 from dataclasses import dataclass
 
 from loadtest.load.plan import Plan
-from loadtest.result import Loop, ScenarioKind
+from loadtest.report_schema import Loop, ScenarioKind
 from loadtest.settings.config import LoadTestConfig, UsageError
 
 _MAX_DEFAULT_CONNECTIONS = 16
@@ -41,8 +41,8 @@ _DEFAULTS: dict[ScenarioKind, _Defaults] = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Load:
-    """A scenario with every number settled; see result.Scenario for what they mean."""
+class SettledLoad:
+    """A scenario with every number settled; see report_schema.Scenario for what they mean."""
 
     kind: ScenarioKind
     loop: Loop
@@ -56,7 +56,7 @@ class Load:
     plan: Plan
 
 
-def settle(config: LoadTestConfig, images: int) -> Load:
+def settle(config: LoadTestConfig, images: int) -> SettledLoad:
     """Fill in what the settings leave open.
 
     Args:
@@ -77,7 +77,7 @@ def settle(config: LoadTestConfig, images: int) -> Load:
     elif requests is None:
         requests = -(-images // batch)
         ends = f"each of {images:,} test images once"
-    return Load(
+    return SettledLoad(
         kind=kind,
         loop=defaults.loop,
         description=_description(kind, in_flight, config.rate_per_second),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from loadtest.load.images import load_test_images
 from loadtest.matrix import file
-from loadtest.matrix.execution import Endpoint, Execution, Run, say, slug
+from loadtest.matrix.execution import Endpoint, Execution, MatrixRun, say, slug
 from loadtest.matrix.file import AUTO, Matrix, Target
 from loadtest.reports.pages import files
 from loadtest.servers import description, local
@@ -73,10 +73,10 @@ def _endpoints(plan: Matrix, models_dir: Path, folder: Path) -> Iterator[list[En
         yield endpoints
 
 
-def _runs(plan: Matrix, endpoints: Sequence[Endpoint]) -> list[Run]:
+def _runs(plan: Matrix, endpoints: Sequence[Endpoint]) -> list[MatrixRun]:
     """All runs in the order in which they are made: A B A B."""
     runs = [
-        Run(endpoint, model, scenario, repeat)
+        MatrixRun(endpoint, model, scenario, repeat)
         for repeat in range(plan.repeats)
         for scenario in plan.scenarios
         for endpoint in endpoints

@@ -16,12 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
-from loadtest.matrix.file import Matrix, Scenario, Target
+from loadtest.matrix.file import Matrix, MatrixScenario, Target
+from loadtest.report_schema import Report, ReportError
 from loadtest.reports import collection
 from loadtest.reports.collection import Collection, Result
 from loadtest.reports.configurations import load_of
 from loadtest.reports.measures import MEASURES
-from loadtest.result import Report, ReportError
 from loadtest.servers.description import Served
 from loadtest.servers.local import LocalServer
 
@@ -49,12 +49,12 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
-class Run:
+class MatrixRun:
     """One run to come."""
 
     endpoint: Endpoint
     model: str
-    scenario: Scenario
+    scenario: MatrixScenario
     repeat: int
 
     def __str__(self) -> str:
@@ -105,7 +105,7 @@ class Execution:
             "not_measured": self.not_measured,
         }
 
-    def run_all(self, runs: Sequence[Run]) -> None:
+    def run_all(self, runs: Sequence[MatrixRun]) -> None:
         """Make the runs; SIGINT and SIGTERM end the one under way, and no other is started."""
         left_out: dict[str, int] = {}
         with self._interruptible():
@@ -120,7 +120,7 @@ class Execution:
             for what, count in left_out.items()
         ]
 
-    def _make(self, run: Run, number: int, count: int) -> None:
+    def _make(self, run: MatrixRun, number: int, count: int) -> None:
         started = time.monotonic()
         folder = self._folder / "runs" / f"{number:03d}-{slug(str(run))}"
         server = run.endpoint.server
@@ -151,7 +151,7 @@ class Execution:
         self.results.append(result)
         say(f"  {_line(result)}")
 
-    def _command(self, run: Run, folder: Path) -> list[str]:
+    def _command(self, run: MatrixRun, folder: Path) -> list[str]:
         flags = [
             f"--target={run.endpoint.address}",
             f"--model={run.model}",
@@ -212,7 +212,7 @@ class Execution:
             return None
         return self._plan.max_seconds - (time.monotonic() - self._started)
 
-    def _too_long(self, run: Run) -> bool:
+    def _too_long(self, run: MatrixRun) -> bool:
         """Whether a run would not end in time if it took as long as the last one of its kind."""
         left = self._seconds_left()
         return left is not None and left < self._took.get(_kind(run), 0.0)
@@ -234,7 +234,7 @@ class Execution:
                 signal.signal(number, handler)
 
 
-def _kind(run: Run) -> tuple[Path | str, ...]:
+def _kind(run: MatrixRun) -> tuple[Path | str, ...]:
     return run.endpoint.address, run.model, str(run.scenario)
 
 

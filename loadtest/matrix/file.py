@@ -64,7 +64,7 @@ class Target:
 
 
 @dataclass(frozen=True)
-class Scenario:
+class MatrixScenario:
     """One load on every model.
 
     Attributes:
@@ -100,7 +100,7 @@ class Matrix:
     max_seconds: float | None
     models: tuple[str, ...] | None
     targets: tuple[Target, ...]
-    scenarios: tuple[Scenario, ...]
+    scenarios: tuple[MatrixScenario, ...]
 
 
 def read(path: Path) -> Matrix:
@@ -157,11 +157,11 @@ class _Table:
         return [_Table(table, f"{key} {number}") for number, table in enumerate(tables, 1)]
 
     def rest(self) -> dict[str, Any]:
-        """What was not taken."""
+        """Keys nobody has read yet."""
         return self._values
 
     def end(self) -> None:
-        """Refuse what was not taken."""
+        """Raise UsageError if keys are left unread (a typo)."""
         if self._values:
             msg = f"{', '.join(self._values)} of {self.where} mean nothing here"
             raise UsageError(msg)
@@ -220,7 +220,7 @@ def _checked_address(address: str) -> None:
         raise UsageError(str(error)) from error
 
 
-def _scenarios(table: _Table, defaults: Mapping[str, Any]) -> list[Scenario]:
+def _scenarios(table: _Table, defaults: Mapping[str, Any]) -> list[MatrixScenario]:
     """The table's scenario, or several of them: one for each combination of its lists."""
     command = table.take("command", str) or "run"
     if command not in _COMMANDS:
@@ -236,7 +236,7 @@ def _scenarios(table: _Table, defaults: Mapping[str, Any]) -> list[Scenario]:
         for key, value in values.items()
     ]
     scenarios = [
-        Scenario(command, _flags(combination), models)
+        MatrixScenario(command, _flags(combination), models)
         for combination in itertools.product(*choices)
     ]
     for scenario in scenarios:
@@ -254,7 +254,7 @@ def _flags(values: Sequence[tuple[str, Any]]) -> tuple[str, ...]:
     return tuple(flags)
 
 
-def _check(scenario: Scenario, where: str) -> None:
+def _check(scenario: MatrixScenario, where: str) -> None:
     """Let the command's own parser read the flags, which prints what it does not like."""
     try:
         _COMMANDS[scenario.command]([*scenario.flags, "--target=localhost:1", "--model=none"])

@@ -1,37 +1,10 @@
 """Several results in one report.json, and reading either kind back."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal, TypedDict, cast
+from typing import Literal, TypedDict, cast
 
-from loadtest.result import REPORT_FILE, SCHEMA_VERSION, Report, ReportError
-
-
-class Gpu(TypedDict):
-    """The GPU as nvidia-smi names it; memory of all its processes together."""
-
-    name: str
-    driver: str
-    memory_used_bytes: int
-
-
-class ServerProcess(TypedDict):
-    """A server that the load test started itself, on the same machine, over one result.
-
-    Attributes:
-        flags: Its command line without the model folder and the ports.
-        cpu_seconds: Processor time of it and its workers, warm-up requests included.
-        cpu_us_per_request: The same over all requests; None if none was finished.
-        memory_bytes: Resident memory afterwards, workers included.
-        gpu: None if it runs on none.
-    """
-
-    flags: list[str]
-    cpu_seconds: float
-    cpu_us_per_request: float | None
-    memory_bytes: int
-    gpu: Gpu | None
+from loadtest.report_schema import REPORT_FILE, Report, ReportError, ServerProcess, read_document
 
 
 class Result(TypedDict):
@@ -119,7 +92,7 @@ def read(path: Path) -> Collection:
             raise ReportError(msg)
         return merge([read(file) for file in files])
     file = path / REPORT_FILE if path.is_dir() else path
-    document = _document(file)
+    document = read_document(file)
     collection = cast("Collection", document) if "results" in document else None
     if collection is None:
         return single(cast("Report", document), file.parent)
@@ -129,19 +102,3 @@ def read(path: Path) -> Collection:
     for result in collection["results"]:
         result["folder"] = str(file.parent / (result["folder"] or "."))
     return collection
-
-
-def _document(file: Path) -> dict[str, Any]:
-    try:
-        document = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        msg = f"cannot read a report from {file}: {error}"
-        raise ReportError(msg) from error
-    version = document.get("schema_version") if isinstance(document, dict) else None
-    if version != SCHEMA_VERSION:
-        msg = (
-            f"{file} has schema_version {version}, expected {SCHEMA_VERSION}; "
-            "measure again with this version"
-        )
-        raise ReportError(msg)
-    return cast("dict[str, Any]", document)

@@ -9,12 +9,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
+from loadtest.report_schema import Report
 from loadtest.reports import paired
 from loadtest.reports.collection import Result
 from loadtest.reports.configurations import (
     CAPACITY,
     Configuration,
-    Load,
+    LoadKey,
     Subject,
     accuracy,
     configurations,
@@ -22,7 +23,6 @@ from loadtest.reports.configurations import (
 )
 from loadtest.reports.measures import MEASURES, Spread
 from loadtest.reports.paired import PairedAnswers
-from loadtest.result import Report
 
 COMPARED = (
     *("p50_ms", "p90_ms", "p99_ms", "images_per_second"),
@@ -33,7 +33,7 @@ _COMPARED_CAPACITY = frozenset({"capacity_per_second", "server_memory_mib"})
 # So many pairs must agree for a verdict: by luck alone three do so one time in four.
 PAIRS_NEEDED = 3
 
-Verdict = Literal["better", "worse", "within the spread", "too few pairs"]
+RatioVerdict = Literal["better", "worse", "within the spread", "too few pairs"]
 
 
 class NotComparable(Exception):
@@ -65,7 +65,7 @@ class Ratio:
     first: Spread
     other: Spread
     ratio: Spread
-    verdict: Verdict
+    verdict: RatioVerdict
 
 
 @dataclass(frozen=True)
@@ -211,7 +211,7 @@ def _ratio(name: str, ours: Configuration, theirs: Configuration) -> Ratio | Non
     first, other = ours.spread(name), theirs.spread(name)
     if ratio is None or first is None or other is None:
         return None
-    verdict: Verdict = "within the spread"
+    verdict: RatioVerdict = "within the spread"
     if ratio.n < PAIRS_NEEDED:
         verdict = "too few pairs"
     elif ratio.low > 1 or ratio.high < 1:
@@ -235,7 +235,7 @@ def _different_loads(first: Side, other: Side) -> list[str]:
     sides = configurations(first.results), configurations(other.results)
     ignored = _distinguishing(*sides)
     reasons = []
-    for field in fields(Load):
+    for field in fields(LoadKey):
         if field.name in ignored:
             shown = [
                 " and ".join(dict.fromkeys(str(getattr(one.load, field.name)) for one in side))
@@ -250,7 +250,7 @@ def _distinguishing(
     ours: Sequence[Configuration], theirs: Sequence[Configuration]
 ) -> frozenset[str]:
     """Fields of subject and load that have no value in common on the two sides."""
-    names = [field.name for kind in (Subject, Load) for field in fields(kind)]
+    names = [field.name for kind in (Subject, LoadKey) for field in fields(kind)]
     return frozenset(
         name
         for name in names
@@ -259,7 +259,7 @@ def _distinguishing(
 
 
 def _key(configuration: Configuration, ignored: frozenset[str]) -> tuple[object, ...]:
-    names = [field.name for kind in (Subject, Load) for field in fields(kind)]
+    names = [field.name for kind in (Subject, LoadKey) for field in fields(kind)]
     return tuple(_value(configuration, name) for name in names if name not in ignored)
 
 

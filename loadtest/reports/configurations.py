@@ -6,9 +6,9 @@ from itertools import zip_longest
 
 from hdrh.histogram import HdrHistogram
 
+from loadtest.report_schema import Report
 from loadtest.reports.collection import Result
 from loadtest.reports.measures import MEASURES, Spread
-from loadtest.result import Report
 from training.evaluation.accuracy import wilson_interval
 
 UNKNOWN = "unknown"
@@ -25,7 +25,7 @@ _SCENARIO_NAMES = {
 
 @dataclass(frozen=True)
 class Subject:
-    """What answers. Every part is text, UNKNOWN where nobody said."""
+    """The system under test; "unknown" where the server reports no value."""
 
     model: str
     version: str
@@ -36,8 +36,8 @@ class Subject:
 
 
 @dataclass(frozen=True)
-class Load:
-    """What is sent and when; see result.Scenario.
+class LoadKey:
+    """What is sent and when; see report_schema.Scenario.
 
     The kind is the scenario's, or CAPACITY: then the rate is a result, and None here, and `bound`
     is what was searched for, such as "p99 within 15 ms".
@@ -69,7 +69,7 @@ class Configuration:
     """Results of the same load on the same subject, in the order in which they were measured."""
 
     subject: Subject
-    load: Load
+    load: LoadKey
     results: list[Result] = field(default_factory=list)
 
     @property
@@ -106,7 +106,7 @@ class Configuration:
 
 
 @dataclass(frozen=True)
-class Accuracy:
+class AccuracyOverRuns:
     """Top-1 over several results.
 
     Attributes:
@@ -127,7 +127,7 @@ class Accuracy:
 
 def configurations(results: Iterable[Result]) -> list[Configuration]:
     """Group results; configurations come in the order of their first results."""
-    groups: dict[tuple[Subject, Load], Configuration] = {}
+    groups: dict[tuple[Subject, LoadKey], Configuration] = {}
     for result in results:
         key = subject_of(result), load_of(result["report"])
         groups.setdefault(key, Configuration(*key)).results.append(result)
@@ -148,10 +148,10 @@ def subject_of(result: Result) -> Subject:
     )
 
 
-def load_of(report: Report) -> Load:
+def load_of(report: Report) -> LoadKey:
     """What was sent."""
     scenario, capacity = report["scenario"], report["capacity"]
-    return Load(
+    return LoadKey(
         kind=CAPACITY if capacity else scenario["kind"],
         loop=scenario["loop"],
         batch=scenario["batch"],
@@ -194,7 +194,7 @@ def fullest(reports: Sequence[Report]) -> list[Report]:
     return [report for report in chosen if report["accuracy"]["n"] == most] or chosen
 
 
-def accuracy(reports: Sequence[Report]) -> Accuracy | None:
+def accuracy(reports: Sequence[Report]) -> AccuracyOverRuns | None:
     """Top-1 of the fullest results of one subject; None before the first answer."""
     chosen = fullest(reports)
     images = sum(report["accuracy"]["n"] for report in chosen)
@@ -203,7 +203,7 @@ def accuracy(reports: Sequence[Report]) -> Accuracy | None:
     top1 = sum(report["accuracy"]["correct"] for report in chosen) / images
     distinct = chosen[0]["accuracy"]["distinct_images"]
     low, high = wilson_interval(round(top1 * distinct), distinct)
-    return Accuracy(top1, low, high, distinct, images)
+    return AccuracyOverRuns(top1, low, high, distinct, images)
 
 
 def confusion(reports: Sequence[Report]) -> list[list[int]]:

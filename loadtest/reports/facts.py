@@ -1,13 +1,16 @@
-"""With what a collection was measured, and from what: its manifests as lines for people."""
+"""The conditions of a measurement as (name, text) rows.
+
+Commit, CPU, versions, data, model file: what the manifests of a collection say.
+"""
 
 from collections.abc import Callable, Sequence
 
+from loadtest.report_schema import Report
 from loadtest.reports.collection import Collection, Result
-from loadtest.result import Report
 
 
 def lines(collection: Collection) -> list[tuple[str, str]]:
-    """With what the figures were measured, and from what; differing values stand side by side."""
+    """The rows of a collection; values that differ between its runs stand side by side."""
     results = collection["results"]
     reports = [result["report"] for result in results]
     started = min(report["manifest"]["started_utc"] for report in reports)

@@ -11,10 +11,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from loadtest.report_schema import RAW_FILE
 from loadtest.reports.collection import Result
 from training.evaluation import paired
 
-RAW_FILE = "raw.npz"
 _NEEDED = ("image_ids", "answers", "labels")
 
 Integers = npt.NDArray[np.int64]

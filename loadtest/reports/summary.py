@@ -4,9 +4,10 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
+from loadtest.report_schema import Report
 from loadtest.reports.collection import Collection
 from loadtest.reports.configurations import (
-    Accuracy,
+    AccuracyOverRuns,
     Configuration,
     Subject,
     accuracy,
@@ -16,7 +17,6 @@ from loadtest.reports.configurations import (
     subject_labels,
 )
 from loadtest.reports.measures import COSTS, MEASURES, Measure, Spread
-from loadtest.result import Report
 
 HEADS = (
     "model",
@@ -51,7 +51,7 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Row:
+class TableRow:
     """One configuration as a line of a table, under HEADS; the verdict is its third column."""
 
     name: tuple[str, str]
@@ -77,7 +77,7 @@ class Headline:
     figures: tuple[tuple[str, str], ...]
 
 
-def rows(measured: Sequence[Configuration]) -> list[Row]:
+def rows(measured: Sequence[Configuration]) -> list[TableRow]:
     """A line for each configuration: medians over its repeats, lowest to highest behind them."""
     labels = subject_labels([configuration.subject for configuration in measured])
     return [_row(configuration, labels[configuration.subject]) for configuration in measured]
@@ -146,7 +146,7 @@ def describe(collection: Collection) -> str:
     return f"{text}, {valid:,} of {runs:,} VALID"
 
 
-def top1_text(total: Accuracy | None) -> str:
+def top1_text(total: AccuracyOverRuns | None) -> str:
     """Top-1 in percent with its interval."""
     if total is None:
         return "n/a"
@@ -185,7 +185,7 @@ def verdict(configuration: Configuration) -> Verdict:
     return Verdict(f"{valid} of {repeats} VALID", valid=False)
 
 
-def _row(configuration: Configuration, label: str) -> Row:
+def _row(configuration: Configuration, label: str) -> TableRow:
     def figure(name: str) -> str:
         return spread_text(MEASURES[name], configuration.spread(name))
 
@@ -197,7 +197,7 @@ def _row(configuration: Configuration, label: str) -> Row:
             errors["missed"] = errors.get("missed", 0) + missed
     repeats = len(configuration.results)
     n = f"{configuration.requests:,}"
-    return Row(
+    return TableRow(
         name=(label, str(configuration.load)),
         verdict=verdict(configuration),
         figures=(

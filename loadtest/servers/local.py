@@ -12,7 +12,7 @@ from pathlib import Path
 
 import psutil
 
-from loadtest.reports.collection import Gpu, ServerProcess
+from loadtest.report_schema import Gpu, ServerProcess
 from loadtest.settings.config import UsageError
 
 _START_SECONDS = 300.0

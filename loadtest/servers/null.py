@@ -10,44 +10,38 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import h2corn
 import numpy as np
 import uvloop
+from h2corn import ASGIApp, HTTPResponseStart, HTTPResponseTrailers, Receive, Scope, Send
 
 from serving.errors import StatusCode
 from serving.protocols.tfs import tensor_proto
 from serving.protos.tensorflow_serving_pb2 import PredictResponse
 
-Receive = Callable[[], Awaitable[Mapping[str, Any]]]
-Send = Callable[[dict[str, Any]], Awaitable[None]]
-
 LISTENING = "listening on "
 
 
-def application(answer: bytes) -> Callable[[Mapping[str, Any], Receive, Send], Awaitable[None]]:
+def application(answer: bytes) -> ASGIApp:
     """An ASGI application that gives one answer, to gRPC calls and other requests alike.
 
     Args:
         answer: A gRPC message without its prefix, or the body of an HTTP answer.
     """
     grpc_body = b"\x00" + len(answer).to_bytes(4, "big") + answer
-    ok, unimplemented = (
-        {"type": "http.response.trailers", "headers": [(b"grpc-status", b"%d" % status)]}
-        for status in (StatusCode.OK, StatusCode.UNIMPLEMENTED)
-    )
+    ok, unimplemented = _trailers(StatusCode.OK), _trailers(StatusCode.UNIMPLEMENTED)
 
-    async def answer_all(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+    async def answer_all(scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
         while (await receive()).get("more_body"):
             pass
         content_type = dict(scope["headers"]).get(b"content-type", b"")
         is_grpc = content_type.startswith(b"application/grpc")
-        start: dict[str, Any] = {
+        start: HTTPResponseStart = {
             "type": "http.response.start",
             "status": 200,
             "headers": [(b"content-type", content_type if is_grpc else b"application/json")],
@@ -63,6 +57,10 @@ def application(answer: bytes) -> Callable[[Mapping[str, Any], Receive, Send], A
             await send(ok)
 
     return answer_all
+
+
+def _trailers(status: StatusCode) -> HTTPResponseTrailers:
+    return {"type": "http.response.trailers", "headers": [(b"grpc-status", b"%d" % status)]}
 
 
 def class_zero() -> bytes:

@@ -16,7 +16,7 @@ from loadtest.figures.percentiles import samples_needed
 from loadtest.generator.assignment import Assignment
 from loadtest.generator.fleet import fleet
 from loadtest.load.plan import Plan
-from loadtest.result import Floor
+from loadtest.report_sections_schema import Floor
 from loadtest.servers.null import LISTENING
 from loadtest.settings.config import UsageError
 

@@ -26,7 +26,7 @@ class ProgressLine:
         self._width = 0
 
     def show(self, progress: Progress) -> None:
-        """Show counts, at most as often as the stream deserves."""
+        """Print progress: every call on a terminal, every 5 s into a log."""
         seconds = time.monotonic() - self._started
         if not self._terminal and seconds < self._next:
             return

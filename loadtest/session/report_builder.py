@@ -10,18 +10,9 @@ from loadtest.figures.published_answers import Record
 from loadtest.figures.scoring import Scores
 from loadtest.generator.recording import Recording
 from loadtest.load.images import source_name
-from loadtest.load.scenarios import Load
-from loadtest.result import (
-    SCHEMA_VERSION,
-    Floor,
-    Manifest,
-    Model,
-    Report,
-    Requests,
-    Scenario,
-    Status,
-    Throughput,
-)
+from loadtest.load.scenarios import SettledLoad
+from loadtest.report_schema import SCHEMA_VERSION, Manifest, Model, Report, Scenario, Status
+from loadtest.report_sections_schema import Floor, Requests, Throughput
 from loadtest.settings.config import LoadTestConfig
 from loadtest.transports.api import Api
 from loadtest.verdict import validity
@@ -29,7 +20,7 @@ from training.data.cifar10 import Split
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class FinishedRun:
     """Everything that is known of a finished run.
 
     Attributes:
@@ -50,7 +41,7 @@ class Run:
     """
 
     config: LoadTestConfig
-    load: Load
+    load: SettledLoad
     api: Api
     split: Split
     environment: Environment

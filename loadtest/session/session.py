@@ -17,16 +17,16 @@ from loadtest.figures.scoring import Scorer, Scores
 from loadtest.generator.assignment import Assignment
 from loadtest.generator.fleet import Fleet, fleet
 from loadtest.generator.recording import CONNECTION_ERRORS, Recording
-from loadtest.load.images import load_test_images
 from loadtest.load.plan import Progress
-from loadtest.load.scenarios import Load
-from loadtest.result import Floor, Report
+from loadtest.load.scenarios import SettledLoad
+from loadtest.report_schema import Report
+from loadtest.report_sections_schema import Floor
 from loadtest.servers import description
 from loadtest.servers.description import ServedModel
 from loadtest.session import null_run
-from loadtest.session.report_builder import Run
+from loadtest.session.report_builder import FinishedRun
 from loadtest.settings.config import LoadTestConfig, UsageError
-from loadtest.transports.api import BAD_RESPONSE, Api, ProbeError
+from loadtest.transports.api import BAD_RESPONSE, Api, CallError
 from loadtest.transports.catalogue import DISCOVERIES
 from loadtest.transports.sender import TimedResponse
 from training.data.cifar10 import Split
@@ -89,7 +89,7 @@ class Session:
         self._scorer = Scorer(assignment.api, self._queries, split.labels)
 
     async def measure(
-        self, config: LoadTestConfig, load: Load, on_progress: Callable[[Progress], None]
+        self, config: LoadTestConfig, load: SettledLoad, on_progress: Callable[[Progress], None]
     ) -> Measurement:
         """Run a load to its end, to Ctrl-C or SIGTERM, or until the server is given up.
 
@@ -106,7 +106,7 @@ class Session:
         record = await self._record(scores.versions)
         if isinstance(record, Record) and record.predictions is not None:
             scores = self._score(recording, record)
-        run = Run(
+        run = FinishedRun(
             config=config,
             load=load,
             api=self._assignment.api,
@@ -128,7 +128,7 @@ class Session:
         """End the run that is going on because going on is pointless."""
         self._generators.stop("aborted", reason)
 
-    async def floor(self, load: Load) -> Floor:
+    async def floor(self, load: SettledLoad) -> Floor:
         """The same load on a server that answers at once.
 
         Raises:
@@ -168,7 +168,11 @@ class Session:
         )
 
     def _precision(self, versions: Iterable[int | None]) -> str | None:
-        """What answered: as the command line says, or the server of the version that answered."""
+        """Precision of the graph that answered.
+
+        --precision if it is given, else the metrics page's if that names the version that answered,
+        else None.
+        """
         if self._config.precision is not None or self._says is None:
             return self._config.precision
         return self._says.precision if set(versions) <= {self._says.version, None} else None
@@ -176,7 +180,7 @@ class Session:
     async def _served_version(self) -> int | None:
         """The version that was served before the run and is now."""
         before = self._assignment.api.served_version
-        with contextlib.suppress(ProbeError, UsageError):
+        with contextlib.suppress(CallError, UsageError):
             if (await _discover(self._config, self._assignment.batch)).served_version == before:
                 return before
         return None
@@ -206,7 +210,7 @@ class Session:
 
 @contextlib.asynccontextmanager
 async def open_session(
-    config: LoadTestConfig, split: Split, load: Load, *, every_query: bool = False
+    config: LoadTestConfig, split: Split, load: SettledLoad, *, every_query: bool = False
 ) -> AsyncIterator[Session]:
     """Ask the server what the model takes, send one request, and start the generators.
 
@@ -235,7 +239,7 @@ async def open_session(
             server_timing=config.server_timing,
         )
         answer = await _probe(assignment, split)
-    except ProbeError as error:
+    except CallError as error:
         raise UsageError(_refusal(config, error)) from error
     # After a request, because a server may only then have figures to show.
     says = (await asyncio.to_thread(description.ask, config.target)).models.get(config.model)
@@ -252,7 +256,7 @@ async def open_session(
 
 
 async def run(
-    config: LoadTestConfig, load: Load, split: Split, on_progress: Callable[[Progress], None]
+    config: LoadTestConfig, load: SettledLoad, split: Split, on_progress: Callable[[Progress], None]
 ) -> Measurement:
     """One run from its settings.
 
@@ -272,11 +276,6 @@ async def run(
     return measurement
 
 
-def load_images(config: LoadTestConfig) -> Split:
-    """The test images; see `images.load_test_images`."""
-    return load_test_images(config.data_dir)
-
-
 async def _discover(config: LoadTestConfig, batch: int) -> Api:
     return await DISCOVERIES[config.transport](
         config.target,
@@ -291,25 +290,25 @@ async def _probe(assignment: Assignment, split: Split) -> bytes:
     """Send one request to learn early that a run could not work; gives the answer's bytes.
 
     Raises:
-        ProbeError: It failed, or its answer cannot be scored.
+        CallError: It failed, or its answer cannot be scored.
     """
     image_ids = assignment.known_queries(len(split)).image_ids(0)
     sender = replace(assignment, server_timing=False).sender(1)
     try:
         response = await sender.lane(0)(assignment.api.payload(split.images[image_ids]))
     except sender.failures as error:
-        raise ProbeError(*sender.explain(error)) from error
+        raise CallError(*sender.explain(error)) from error
     finally:
         await sender.close()
     body = response.body if isinstance(response, TimedResponse) else response
     try:
         assignment.api.parse(body, len(image_ids))
     except ValueError as error:
-        raise ProbeError(BAD_RESPONSE, str(error)) from error
+        raise CallError(BAD_RESPONSE, str(error)) from error
     return body
 
 
-def _refusal(config: LoadTestConfig, error: ProbeError) -> str:
+def _refusal(config: LoadTestConfig, error: CallError) -> str:
     model = repr(config.model)
     if config.version is not None:
         model += f" version {config.version}"

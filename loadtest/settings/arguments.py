@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, get_args
 
-from loadtest.result import ScenarioKind, Transport
+from loadtest.report_schema import ScenarioKind, Transport
 from loadtest.settings.config import (
     DEFAULT_TARGET,
     DEFAULT_TIMEOUT_SECONDS,

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from loadtest.result import ScenarioKind, Transport
+from loadtest.report_schema import ScenarioKind, Transport
 
 DEFAULT_TARGET = "localhost:8500"
 DEFAULT_TIMEOUT_SECONDS = 10.0

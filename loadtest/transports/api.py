@@ -5,9 +5,10 @@ the bytes travel is a sender's business. It learns from the server's own metadat
 takes, so nothing here depends on one particular server.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -44,11 +45,11 @@ class ModelInput:
 DEFAULT_MODEL_INPUT = ModelInput()
 
 
-class ProbeError(Exception):
-    """The server cannot be reached, or refuses a question or request before the run.
+class CallError(Exception):
+    """A call failed: the server was not reached, refused it, or gave an answer nobody can score.
 
     Attributes:
-        kind: gRPC status name or HTTP_<code>.
+        kind: gRPC status name, HTTP_<code> or BAD_RESPONSE.
         message: The server's own words.
     """
 
@@ -72,41 +73,39 @@ class Answer(NamedTuple):
     output: str
 
 
-class Api(Protocol):
+@dataclass(frozen=True)
+class Api(ABC):
     """One API of a model server, for one model. Picklable: generator processes get a copy.
 
     Attributes:
-        path: Where requests go: gRPC method or URL path.
+        model: Model name.
+        version: Version to ask for; None: the latest.
         model_input: What images are sent as.
-        served_version: The version that the metadata named; None if it did not.
+        served_version: The version that the metadata named; None for an API whose every answer
+            names its version.
     """
 
+    model: str
+    version: int | None
+    model_input: ModelInput = DEFAULT_MODEL_INPUT
+    served_version: int | None = None
+
     @property
+    @abstractmethod
     def path(self) -> str:
-        """See the attributes."""
-        ...
+        """Where requests go: gRPC method or URL path."""
 
-    @property
-    def model_input(self) -> ModelInput:
-        """See the attributes."""
-        ...
-
-    @property
-    def served_version(self) -> int | None:
-        """See the attributes."""
-        ...
-
+    @abstractmethod
     def payload(self, images: npt.NDArray[np.uint8]) -> bytes:
         """The body of a request for images, uint8 (n, 32, 32, 3)."""
-        ...
 
+    @abstractmethod
     def parse(self, response: bytes, rows: int) -> Answer:
         """What an answer for so many images says.
 
         Raises:
             ValueError: It cannot be scored; says what was received and expected.
         """
-        ...
 
 
 def check_input(inputs: Sequence[ModelInput], *, model: str, batch: int) -> ModelInput:

@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 
-from loadtest.result import Transport
+from loadtest.report_schema import Transport
 from loadtest.transports import kserve_grpc, tfs_grpc, tfs_rest
 from loadtest.transports.api import Api
 from loadtest.transports.grpc_sender import GrpcSender

@@ -15,7 +15,7 @@ from loadtest.transports.sender import (
 from serving.client import CHANNEL_OPTIONS
 
 # Channels with equal arguments share one connection: a pool of its own gives each its own.
-_OPTIONS = (*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1))
+OWN_CONNECTION_OPTIONS = (*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1))
 
 
 class GrpcSender:
@@ -41,7 +41,9 @@ class GrpcSender:
             timeout_seconds: Deadline of a request.
             server_timing: Ask where the time went; lanes give a TimedResponse then.
         """
-        self._channels = [grpc.aio.insecure_channel(target, _OPTIONS) for _ in range(connections)]
+        self._channels = [
+            grpc.aio.insecure_channel(target, OWN_CONNECTION_OPTIONS) for _ in range(connections)
+        ]
         make = _timed_lane if server_timing else _plain_lane
         self._lanes = [make(channel, path, timeout_seconds) for channel in self._channels]
 

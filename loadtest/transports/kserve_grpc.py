@@ -1,7 +1,5 @@
 """The Open Inference Protocol (KServe v2) over gRPC: ModelInfer with raw contents."""
 
-from dataclasses import dataclass
-
 import grpc
 import grpc.aio
 import numpy as np
@@ -9,10 +7,10 @@ import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
 from loadtest.transports.api import (
-    DEFAULT_MODEL_INPUT,
     Answer,
+    Api,
+    CallError,
     ModelInput,
-    ProbeError,
     check_input,
     read_classes,
 )
@@ -31,21 +29,8 @@ from serving.tensors.signature import DataType
 _SERVICE = "/inference.GRPCInferenceService"
 
 
-@dataclass(frozen=True)
-class KserveGrpc:
-    """ModelInfer calls for one model.
-
-    Attributes:
-        model: Model name.
-        version: Version to ask for; None: the latest.
-        model_input: What images are sent as.
-        served_version: Always None: every answer names its version.
-    """
-
-    model: str
-    version: int | None
-    model_input: ModelInput = DEFAULT_MODEL_INPUT
-    served_version: int | None = None
+class KserveGrpc(Api):
+    """ModelInfer calls for one model."""
 
     @property
     def path(self) -> str:
@@ -96,7 +81,7 @@ async def discover(
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNIMPLEMENTED:  # a server without metadata
                 return KserveGrpc(model, version)
-            raise ProbeError(error.code().name, error.details() or "") from error
+            raise CallError(error.code().name, error.details() or "") from error
     metadata = ModelMetadataResponse.FromString(answer)
     inputs = [
         ModelInput(known.name, _dtype_name(known.datatype), tuple(known.shape))

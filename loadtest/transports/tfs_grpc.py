@@ -1,17 +1,15 @@
 """TensorFlow Serving's gRPC API: Predict."""
 
-from dataclasses import dataclass
-
 import grpc
 import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
 from loadtest.transports.api import (
-    DEFAULT_MODEL_INPUT,
     Answer,
+    Api,
+    CallError,
     ModelInput,
-    ProbeError,
     check_input,
     read_classes,
 )
@@ -25,21 +23,8 @@ from serving.tensors.signature import DataType
 SIGNATURE = "serving_default"
 
 
-@dataclass(frozen=True)
-class TfsGrpc:
-    """Predict calls for one model.
-
-    Attributes:
-        model: Model name.
-        version: Version to ask for; None: the latest.
-        model_input: What images are sent as.
-        served_version: Always None: every answer names its version.
-    """
-
-    model: str
-    version: int | None
-    model_input: ModelInput = DEFAULT_MODEL_INPUT
-    served_version: int | None = None
+class TfsGrpc(Api):
+    """Predict calls for one model."""
 
     @property
     def path(self) -> str:
@@ -83,7 +68,7 @@ async def discover(
         timeout_seconds: How long the server may take.
 
     Raises:
-        ProbeError: It cannot be reached, or does not serve the model.
+        CallError: It cannot be reached, or does not serve the model.
         UsageError: Images are not what the model takes.
     """
     async with AsyncPredictClient(target, timeout=timeout_seconds) as client:
@@ -92,7 +77,7 @@ async def discover(
         except PredictError as error:
             if error.code is grpc.StatusCode.UNIMPLEMENTED:  # a server without metadata
                 return TfsGrpc(model, version)
-            raise ProbeError(error.code.name, error.message) from error
+            raise CallError(error.code.name, error.message) from error
     return TfsGrpc(model, version, model_input(signatures, model=model, batch=batch))
 
 

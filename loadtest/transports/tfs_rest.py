@@ -1,7 +1,6 @@
 """TensorFlow Serving's REST API: POST .../NAME:predict with rows ("instances")."""
 
 import json
-from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
@@ -11,10 +10,10 @@ import numpy.typing as npt
 from loadtest.transports.api import (
     BAD_RESPONSE,
     CLASSES,
-    DEFAULT_MODEL_INPUT,
     Answer,
+    Api,
+    CallError,
     ModelInput,
-    ProbeError,
     check_input,
     read_classes,
 )
@@ -26,21 +25,8 @@ from serving.tensors.signature import DataType
 _UNNAMED = "predictions"
 
 
-@dataclass(frozen=True)
-class TfsRest:
-    """Predict requests for one model.
-
-    Attributes:
-        model: Model name.
-        version: Version to ask for; None: the latest.
-        model_input: What images are sent as.
-        served_version: Version that the metadata named; answers name none.
-    """
-
-    model: str
-    version: int | None
-    model_input: ModelInput = DEFAULT_MODEL_INPUT
-    served_version: int | None = None
+class TfsRest(Api):
+    """Predict requests for one model."""
 
     @property
     def path(self) -> str:
@@ -77,10 +63,10 @@ async def discover(
             content, status = await response.read(), response.status
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
         kind = "DEADLINE_EXCEEDED" if isinstance(error, TimeoutError) else "UNAVAILABLE"
-        raise ProbeError(kind, str(error) or repr(error)) from error
+        raise CallError(kind, str(error) or repr(error)) from error
     if status != 200:
         kind = f"HTTP_{status}"
-        raise ProbeError(kind, error_message(content))
+        raise CallError(kind, error_message(content))
     try:
         document = json.loads(content)
         signatures = document["metadata"]["signature_def"]["signature_def"]
@@ -90,7 +76,7 @@ async def discover(
         served = int(document["model_spec"]["version"])
     except (ValueError, KeyError, TypeError) as error:
         msg = f"{url} answers what is no metadata of TensorFlow Serving: {error!r}"
-        raise ProbeError(BAD_RESPONSE, msg) from error
+        raise CallError(BAD_RESPONSE, msg) from error
     return TfsRest(model, version, check_input(inputs, model=model, batch=batch), served)
 
 

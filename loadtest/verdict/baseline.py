@@ -2,12 +2,13 @@
 
 from pathlib import Path
 
-from loadtest.load.scenarios import Load
-from loadtest.result import Check, Report, ReportError, read
+from loadtest.load.scenarios import SettledLoad
+from loadtest.report_schema import Report, ReportError, read
+from loadtest.report_sections_schema import Check
 from loadtest.settings.config import GateConfig, UsageError
 
 
-def load_baseline(path: Path, *, model: str, load: Load, capacity: bool) -> Report:
+def load_baseline(path: Path, *, model: str, load: SettledLoad, capacity: bool) -> Report:
     """Read a baseline and make sure that it measured the same thing.
 
     Args:

@@ -1,6 +1,7 @@
 """What a run has to reach, for scripts: any gate missed ends the program with exit code 1."""
 
-from loadtest.result import Capacity, Check, Report
+from loadtest.report_schema import Capacity, Report
+from loadtest.report_sections_schema import Check
 from loadtest.settings.config import GateConfig
 from loadtest.verdict.baseline import compare
 from loadtest.verdict.validity import slo_check

@@ -9,8 +9,17 @@ import numpy as np
 import numpy.typing as npt
 
 from loadtest.figures.percentiles import samples_needed
-from loadtest.load.scenarios import Load
-from loadtest.result import Accuracy, Check, Client, Latency, Requests, Slo, Throughput, Validity
+from loadtest.load.scenarios import SettledLoad
+from loadtest.report_sections_schema import (
+    Accuracy,
+    Check,
+    Client,
+    Latency,
+    Requests,
+    Slo,
+    Throughput,
+    Validity,
+)
 
 # MLPerf's offline scenario: so many samples, or the whole data set if it is smaller.
 _OFFLINE_IMAGES = 24_576
@@ -29,7 +38,7 @@ _NS_PER_MS = 1_000_000
 
 
 def judge(
-    load: Load,
+    load: SettledLoad,
     *,
     stop_reason: str | None,
     images: int,
@@ -119,7 +128,7 @@ def client_checks(client: Client, latency: Latency, slo: Slo | None) -> list[Che
     return checks
 
 
-def _enough(load: Load, images: int, latency: Latency, accuracy: Accuracy) -> Check:
+def _enough(load: SettledLoad, images: int, latency: Latency, accuracy: Accuracy) -> Check:
     if load.kind == "offline":
         needed = min(_OFFLINE_IMAGES, images)
         return _check(
@@ -135,7 +144,7 @@ def _enough(load: Load, images: int, latency: Latency, accuracy: Accuracy) -> Ch
     )
 
 
-def _duration(load: Load, throughput: Throughput) -> list[Check]:
+def _duration(load: SettledLoad, throughput: Throughput) -> list[Check]:
     asked = load.plan.duration_seconds
     if asked is None:
         return []

@@ -2,21 +2,9 @@
 
 import grpc
 
-from serving.client import CHANNEL_OPTIONS, PREDICT_PATH
-
-
-class CallError(Exception):
-    """A call without an answer.
-
-    Attributes:
-        kind: gRPC status name.
-        message: The server's own words.
-    """
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(f"{kind}: {message}")
-        self.kind = kind
-        self.message = message
+from loadtest.transports.api import CallError
+from loadtest.transports.grpc_sender import OWN_CONNECTION_OPTIONS
+from serving.client import PREDICT_PATH
 
 
 class PredictionClient:
@@ -29,10 +17,8 @@ class PredictionClient:
             target: `host:port`.
             timeout_seconds: Deadline of each request.
         """
-        # Channels with equal arguments share one connection, and then users would queue behind
-        # each other in the client: a pool of its own gives each user its own connection.
-        options = (*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1))
-        self._channel = grpc.insecure_channel(target, options)
+        # On a shared connection users would queue behind each other in the client.
+        self._channel = grpc.insecure_channel(target, OWN_CONNECTION_OPTIONS)
         self._predict: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(
             PREDICT_PATH, request_serializer=None, response_deserializer=None
         )

@@ -17,13 +17,13 @@ from loadtest.figures import sections
 from loadtest.figures.scoring import Scorer
 from loadtest.generator.recording import Recorder, Recording, merge
 from loadtest.load.images import Queries
-from loadtest.result import Accuracy, ErrorKind, Latency, Throughput
+from loadtest.report_sections_schema import Accuracy, ErrorKind, Latency, Throughput
 from loadtest.transports.api import Api
 
 
 @dataclass(frozen=True)
 class Summary:
-    """Figures up to a moment; see `result` for the sections."""
+    """Figures up to a moment; see `report_sections_schema`."""
 
     answered: int
     failed: int

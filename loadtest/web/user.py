@@ -8,7 +8,8 @@ from grpc.experimental import gevent as grpc_gevent
 from locust.exception import StopUser
 
 from loadtest.settings.config import DEFAULT_TIMEOUT_SECONDS
-from loadtest.web.connection import CallError, PredictionClient
+from loadtest.transports.api import CallError
+from loadtest.web.connection import PredictionClient
 from loadtest.web.locust_run import LocustRun
 
 # gRPC waits in C; without this no other greenlet runs meanwhile. After Locust's patching and before

@@ -5,6 +5,7 @@ The load generator runs as a subprocess, as Locust does, which patches the stand
 
 import json
 import os
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -156,6 +157,18 @@ def finish() -> Callable[[subprocess.Popen, Path], Result]:
 def run(start, finish) -> Callable[..., Result]:
     """Runs `python -m loadtest run` (or another command) on the tiny data set to its end."""
     return lambda *arguments, **environment: finish(*start(*arguments, **environment))
+
+
+@pytest.fixture(scope="session")
+def wait_for_progress() -> Callable[[subprocess.Popen], None]:
+    """Waits until a started run has finished its first requests."""
+
+    def wait(process: subprocess.Popen) -> None:
+        for line in process.stderr:
+            if re.search(r"[1-9][\d,]* requests finished", line):
+                return
+
+    return wait
 
 
 @pytest.fixture(scope="session", autouse=True)

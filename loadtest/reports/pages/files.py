@@ -3,9 +3,9 @@
 import json
 from pathlib import Path
 
+from loadtest.report_schema import REPORT_FILE, Report
 from loadtest.reports.collection import Collection, single
 from loadtest.reports.pages import csv_table, html_page, markdown_page
-from loadtest.result import REPORT_FILE, Report
 
 NAMES = (REPORT_FILE, "report.csv", "report.md", "report.html")
 

@@ -8,10 +8,10 @@ from typing import Any
 from loadtest.reports import facts, summary
 from loadtest.reports.collection import Collection
 from loadtest.reports.configurations import Configuration, Subject, configurations
-from loadtest.reports.pages.markup import Child, Element, element, page
+from loadtest.reports.markup import Child, Element, element, page
 from loadtest.reports.plots import accuracy, latency, rates
 from loadtest.reports.plots.chart import marker
-from loadtest.reports.plots.figures import Figure, Legend, Look, looks
+from loadtest.reports.plots.frame import Figure, Legend, Look, looks
 
 # Nothing may be fetched, not even by a browser that has its own ideas about a message's text.
 _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
@@ -22,7 +22,7 @@ def render(collection: Collection) -> str:
     measured = configurations(collection["results"])
     appearance = looks(measured)
     name = collection["name"]
-    style = files("loadtest.reports").joinpath("page.css").read_text(encoding="utf-8")
+    style = files("loadtest.reports.pages").joinpath("page.css").read_text(encoding="utf-8")
     head = element(
         "head",
         element("meta", charset="utf-8"),
@@ -38,7 +38,7 @@ def render(collection: Collection) -> str:
             "header",
             element("h1", name),
             element("p", _subtitle(collection), class_="quiet"),
-            _stop(collection),
+            _missing_runs(collection),
         ),
         _headlines(measured, appearance),
         _complaints(measured),
@@ -59,8 +59,8 @@ def _subtitle(collection: Collection) -> str:
     return f"{summary.describe(collection)} · {where} · commit {commit} · {known['measured'][:16]}"
 
 
-def _stop(collection: Collection) -> Element | None:
-    """What is missing, if anything is."""
+def _missing_runs(collection: Collection) -> Element | None:
+    """Banner of runs that were not measured, with reasons; None if all were."""
     reason, missing = collection["stop_reason"], collection["not_measured"]
     if reason is None and not missing:
         return None

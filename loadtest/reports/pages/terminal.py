@@ -2,7 +2,8 @@
 
 from collections.abc import Iterable
 
-from loadtest.result import Quantiles, Report
+from loadtest.report_schema import Report
+from loadtest.report_sections_schema import Quantiles
 from training.data.cifar10 import CLASS_NAMES
 
 

@@ -2,13 +2,13 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
+from loadtest.report_schema import Report
 from loadtest.reports.configurations import Configuration, Subject, accuracy, confusion
+from loadtest.reports.markup import Element, element
 from loadtest.reports.measures import MEASURES
-from loadtest.reports.pages.markup import Element, element
 from loadtest.reports.plots.chart import WIDTH, Chart, Linear, either, linear, marker
-from loadtest.reports.plots.figures import Figure, Look, legend, missing
+from loadtest.reports.plots.frame import Figure, Look, legend, missing
 from loadtest.reports.summary import class_shares
-from loadtest.result import Report
 from training.data.cifar10 import CLASS_NAMES
 
 _TOP1 = "top-1 (%)"

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
-from loadtest.reports.pages.markup import Element, element
+from loadtest.reports.markup import Element, element
 
 # The size in user units; drawn about as wide on a phone, so that 13 units stay readable there.
 WIDTH, HEIGHT = 440, 300

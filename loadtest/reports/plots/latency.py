@@ -6,10 +6,11 @@ from dataclasses import replace
 
 from hdrh.histogram import HdrHistogram
 
+from loadtest.report_schema import Report
 from loadtest.reports.configurations import Configuration, Subject
 from loadtest.reports.measures import Spread
 from loadtest.reports.plots.chart import Chart, Linear, Percentiles, Point, either, logarithmic
-from loadtest.reports.plots.figures import (
+from loadtest.reports.plots.frame import (
     Figure,
     Legend,
     Look,
@@ -18,7 +19,6 @@ from loadtest.reports.plots.figures import (
     missing,
     repeats_text,
 )
-from loadtest.result import Report
 
 # Over a bound lies one of n values with 99 % confidence if n is at least 6.638 / (1 - p), see
 # `percentiles.samples_needed`, for n in the hundreds and more.

@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from loadtest.reports.configurations import CAPACITY, Configuration, Load, Subject
+from loadtest.report_schema import CapacityStep, Report
+from loadtest.reports.configurations import CAPACITY, Configuration, LoadKey, Subject
 from loadtest.reports.measures import Spread
 from loadtest.reports.plots.chart import Chart, Linear, Point, either, linear, logarithmic
-from loadtest.reports.plots.figures import (
+from loadtest.reports.plots.frame import (
     Figure,
     Legend,
     Look,
@@ -18,7 +19,6 @@ from loadtest.reports.plots.figures import (
     missing,
     repeats_text,
 )
-from loadtest.result import CapacityStep, Report
 
 # Steps of a search this close are one point with its spread: near the knee they scatter.
 _SAME_RATE = 1.1
@@ -29,7 +29,7 @@ _FLOOR_LINES: tuple[Literal["p50_ms", "p99_ms"], ...] = ("p50_ms", "p99_ms")
 class RatePoint:
     """One offered rate: repeats of a run, or a step of find-capacity."""
 
-    load: Load
+    load: LoadKey
     rate: float
     p50_ms: Spread | None
     tail_ms: Spread | None

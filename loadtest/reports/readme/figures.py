@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import TypedDict
 
+from loadtest.report_schema import Report
 from loadtest.reports import facts
 from loadtest.reports.collection import Collection
 from loadtest.reports.configurations import (
@@ -17,7 +18,6 @@ from loadtest.reports.configurations import (
     configurations,
 )
 from loadtest.reports.measures import Spread
-from loadtest.result import Report
 
 _FACTS = frozenset(
     {
@@ -37,7 +37,7 @@ class Number(TypedDict):
     repeats: int
 
 
-class Load(TypedDict):
+class QuotedLoad(TypedDict):
     """What a model did under one load.
 
     Attributes:
@@ -75,7 +75,7 @@ class Top1(TypedDict):
     compared_answers: int
 
 
-class Row(TypedDict):
+class QuotedRow(TypedDict):
     """One model in one precision; loads by kind, the fastest one of each."""
 
     model: str
@@ -84,14 +84,14 @@ class Row(TypedDict):
     provider: str
     top1: Top1 | None
     memory_mib: Number | None
-    loads: dict[str, Load]
+    loads: dict[str, QuotedLoad]
 
 
 class Digest(TypedDict):
     """What a README quotes, and how it was measured."""
 
     name: str
-    rows: list[Row]
+    rows: list[QuotedRow]
     facts: dict[str, str]
 
 
@@ -109,8 +109,8 @@ def digest(collection: Collection) -> Digest:
     }
 
 
-def _row(subject: Subject, own: Sequence[Configuration]) -> Row:
-    loads: dict[str, Load] = {}
+def _row(subject: Subject, own: Sequence[Configuration]) -> QuotedRow:
+    loads: dict[str, QuotedLoad] = {}
     for kind in ("single-stream", "multi-stream", "users", "offline", CAPACITY):
         able = [one for one in own if one.load.kind == kind]
         if able:
@@ -127,7 +127,7 @@ def _row(subject: Subject, own: Sequence[Configuration]) -> Row:
     }
 
 
-def _load(configuration: Configuration) -> Load:
+def _load(configuration: Configuration) -> QuotedLoad:
     runs = len(configuration.results)
     valid = [result for result in configuration.results if _quotable(result["report"])]
     quoted = replace(configuration, results=valid)

@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import cast
 
+from loadtest.report_schema import ReportError
 from loadtest.reports import collection
 from loadtest.reports.configurations import CAPACITY
 from loadtest.reports.pages.markdown_page import table
-from loadtest.reports.readme.figures import Digest, Load, Number, Row, digest
-from loadtest.result import ReportError
+from loadtest.reports.readme.figures import Digest, Number, QuotedLoad, QuotedRow, digest
 from loadtest.settings.config import UsageError
 
 README = Path("README.md")
@@ -86,7 +86,7 @@ def render(document: Digest) -> str:
     return f"{table(_HEADS, rows)}\n\n{_caption(document)}"
 
 
-def _row(row: Row) -> list[str]:
+def _row(row: QuotedRow) -> list[str]:
     loads = row["loads"]
     provider = row["provider"].removesuffix("ExecutionProvider")
     return [
@@ -99,7 +99,7 @@ def _row(row: Row) -> list[str]:
     ]
 
 
-def _top1(row: Row) -> str:
+def _top1(row: QuotedRow) -> str:
     top1 = row["top1"]
     if top1 is None:
         return _NONE
@@ -107,14 +107,14 @@ def _top1(row: Row) -> str:
     return f"{100 * top1['top1']:.2f} % ({bounds}), n = {top1['distinct_images']:,}"
 
 
-def _latency(load: Load | None) -> str:
+def _latency(load: QuotedLoad | None) -> str:
     if load is None or load["p50_ms"] is None:
         return _missing(load)
     values = " / ".join(_text(number) for number in (load["p50_ms"], load["p99_ms"]))
     return _quoted(load, f"{values} ms")
 
 
-def _callers(load: Load | None) -> str:
+def _callers(load: QuotedLoad | None) -> str:
     if load is None or load["p50_ms"] is None:
         return _missing(load)
     values = " / ".join(_text(number) for number in (load["p50_ms"], load["p99_ms"]))
@@ -122,14 +122,14 @@ def _callers(load: Load | None) -> str:
     return _quoted(load, f"{load['load'].removeprefix('users ')}: {values} ms, {speed} images/s")
 
 
-def _rate(load: Load | None) -> str:
+def _rate(load: QuotedLoad | None) -> str:
     if load is None or load["capacity_per_second"] is None:
         return _missing(load)
     bound = load["load"].partition(", ")[2]
     return _quoted(load, f"{_text(load['capacity_per_second'])} requests/s, {bound}")
 
 
-def _throughput(load: Load | None) -> str:
+def _throughput(load: QuotedLoad | None) -> str:
     if load is None or load["images_per_second"] is None:
         return _missing(load)
     batch = load["load"].partition("batch ")[2] or "1"
@@ -137,12 +137,12 @@ def _throughput(load: Load | None) -> str:
     return _quoted(load, text, images=True)
 
 
-def _missing(load: Load | None) -> str:
+def _missing(load: QuotedLoad | None) -> str:
     """MLPerf's rule: what is not VALID is not quoted."""
     return "INVALID" if load is not None and not load["valid_runs"] else _NONE
 
 
-def _quoted(load: Load, text: str, *, images: bool = False) -> str:
+def _quoted(load: QuotedLoad, text: str, *, images: bool = False) -> str:
     runs, valid = load["runs"], load["valid_runs"]
     n = f"n = {load['images' if images else 'requests']:,}"
     return f"{text}, {n}" + ("" if valid == runs else f" ({valid} of {runs} runs VALID)")

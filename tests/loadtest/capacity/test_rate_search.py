@@ -4,7 +4,7 @@ import itertools
 import pytest
 
 from loadtest.capacity.rate_search import RateSearch, SearchStopped
-from loadtest.result import CapacityStep
+from loadtest.report_schema import CapacityStep
 
 
 def step(phase: str, rate: float, *, passed: bool, client_limited: bool = False) -> CapacityStep:

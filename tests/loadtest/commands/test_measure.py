@@ -1,19 +1,287 @@
 """The commands end to end, one short run each."""
 
 import json
-import re
-import signal
 import subprocess
 import sys
+from pathlib import Path
 
-import psutil
+import numpy as np
 import pytest
 
+from loadtest.load.images import shuffled
+from serving.client import PredictClient, PredictError
+from training.data.cifar10 import CLASS_NAMES
 
-def loadtest(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """`python -m loadtest` with nothing added."""
-    command = [sys.executable, "-m", "loadtest", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+
+@pytest.fixture(scope="module")
+def recorded_models_dir(image_models_dir, split, tmp_path_factory) -> Path:
+    """A metrics.json for `cat` that records two right answers that the server gives wrongly."""
+    recorded = np.full(len(split), 3)
+    recorded[np.flatnonzero(split.labels != 3)[:2]] = split.labels[split.labels != 3][:2]
+    metrics = {
+        "data": {"variant": "image-folder", "sha256": split.sha256(), "images": len(split)},
+        "variants": {
+            "fp32": {
+                "n": len(split),
+                "top1": float((recorded == split.labels).mean()),
+                "predictions": "".join(map(str, recorded)),
+            }
+        },
+    }
+    folder = tmp_path_factory.mktemp("recorded")
+    (folder / "cat" / "1").mkdir(parents=True)
+    (folder / "cat" / "1" / "metrics.json").write_text(json.dumps(metrics))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def full_pass(run, image_target, recorded_models_dir):
+    """One pass over the 24 images with five users, against the model that always says 3."""
+    return run(
+        *("--target", image_target, "--model", "cat", "--users", 5, "--name", "first | run"),
+        *("--models-dir", recorded_models_dir, "--warmup-requests", 7, "--json"),
+    )
+
+
+@pytest.fixture(scope="module")
+def long_run(run, image_target):
+    """700 requests of two images over four users: enough for a 99th percentile."""
+    return run(
+        *("--target", image_target, "--model", "cat", "--version", 1),
+        *("--users", 4, "--batch", 2, "--requests", 700),
+    )
+
+
+def test_a_wrong_model_is_reported_at_its_true_accuracy(full_pass, split):
+    """Always answering 3 scores exactly the share of cats, 100 % of cats and nothing else."""
+    accuracy = full_pass.report["accuracy"]
+
+    cats = int((split.labels == 3).sum())
+    assert full_pass.report["status"] == "complete", full_pass.stderr
+    assert (accuracy["correct"], accuracy["n"]) == (cats, 24)
+    assert accuracy["top1"] == cats / 24
+    assert accuracy["per_class"] == {
+        name: (float(name == "cat") if label in split.labels else None)
+        for label, name in enumerate(CLASS_NAMES)
+    }
+
+
+def test_a_full_pass_sends_every_image_exactly_once(run, image_target, split):
+    """`echo` answers the number drawn into each image: the server got 0 to 23, each once."""
+    result = run("--target", image_target, "--model", "echo", "--users", 5, "--batch", 2)
+
+    numbers = split.images[:, 0, 0, 0]
+    assert result.exit_code == 0, result.stderr
+    assert sorted(result.raw["answers"].ravel()) == list(range(24))
+    assert result.raw["answers"].tolist() == numbers[result.raw["image_ids"]].tolist()
+    assert result.report["requests"] == {
+        "scheduled": 12,
+        "sent": 12,
+        "missed": 0,
+        "answered": 12,
+        "failed": 0,
+        "unfinished": 0,
+        "wrong": 0,
+        "warmup": 100,
+        "warmup_failed": 0,
+    }
+
+
+def test_the_recorded_accuracy_is_compared_answer_by_answer(full_pass, split, recorded_models_dir):
+    """Two answers differ from the record: an error, and exit code 1."""
+    comparison = full_pass.report["accuracy"]["recorded"]
+    metrics = json.loads((recorded_models_dir / "cat" / "1" / "metrics.json").read_text())
+
+    recorded_top1 = metrics["variants"]["fp32"]["top1"]
+    cats = float((split.labels == 3).mean())
+    assert full_pass.exit_code == 1
+    assert full_pass.report["errors"]["WRONG_ANSWER"]["count"] == 2
+    assert full_pass.report["mismatches"]["compared"] == 24
+    assert comparison["top1"] == recorded_top1 != cats
+    assert comparison["difference_points"] == pytest.approx(100 * (cats - recorded_top1))
+    assert full_pass.report["manifest"]["data"]["variant"] == "image-folder"
+    assert "2 of 24 answers differ" in full_pass.stdout
+    assert full_pass.stderr.splitlines()[-1].startswith("failed: wrong-answers: 2 answers differ")
+
+
+def test_wrong_answers_may_be_allowed(run, image_target, recorded_models_dir):
+    """Ties may fall the other way on another processor: a number of them can be accepted."""
+    result = run(
+        *("--target", image_target, "--model", "cat", "--models-dir", recorded_models_dir),
+        *("--max-wrong-answers", 2),
+    )
+
+    assert result.exit_code == 0, result.stderr
+    assert result.report["mismatches"]["differing"] == 2
+
+
+def test_a_missing_record_is_said_and_fails_nothing(run, image_target, tmp_path):
+    """Without a metrics.json the run is still good; the report says which file was missed."""
+    result = run("--target", image_target, "--model", "cat", "--models-dir", tmp_path)
+
+    missing = result.report["accuracy"]["recorded_missing"]
+    assert result.exit_code == 0, result.stderr
+    assert str(tmp_path / "cat" / "1" / "metrics.json") in missing
+
+
+def test_percentiles_that_need_more_requests_are_not_printed(full_pass):
+    """24 requests have a median but neither p90 nor p99."""
+    latency = full_pass.report["latency_ms"]
+
+    assert latency["p50"] > 0
+    assert latency["p90"] is None
+    assert latency["p99"] is None
+    assert "p90 n/a (needs 64)" in full_pass.stdout
+    assert "p99 n/a (needs 662)" in full_pass.stdout
+    assert not full_pass.report["validity"]["valid"]
+
+
+def test_percentiles_are_those_of_the_raw_timings(long_run):
+    """p99 of 700 requests is the 693rd of the sorted timings, to the nanosecond."""
+    latency = long_run.report["latency_ms"]
+    sorted_ms = np.sort(long_run.raw["latency_ns"]) / 1e6
+
+    assert len(sorted_ms) == latency["n"] == 700
+    assert latency["p50"] == sorted_ms[349]
+    assert latency["p90"] == sorted_ms[629]
+    assert latency["p99"] == sorted_ms[692]
+    assert latency["max"] == sorted_ms[-1]
+
+
+def test_throughput_is_that_of_the_timed_window(long_run):
+    """Requests and images over the time from the first sending to the last answer."""
+    throughput = long_run.report["throughput"]
+    ends_ns = long_run.raw["sent_ns"] + long_run.raw["latency_ns"]
+
+    assert long_run.raw["due_ns"].min() == 0
+    assert long_run.raw["sent_ns"].tolist() == long_run.raw["due_ns"].tolist()  # a closed loop
+    assert throughput["window_seconds"] == pytest.approx(ends_ns.max() / 1e9)
+    assert throughput["requests_per_second"] == pytest.approx(700e9 / ends_ns.max())
+    assert throughput["images_per_second"] == pytest.approx(1400e9 / ends_ns.max())
+
+
+def test_the_last_line_is_the_report_as_json(full_pass):
+    """Programs read the last line of standard output, people what is above it."""
+    last = full_pass.stdout.splitlines()[-1]
+
+    assert json.loads(last) == full_pass.report
+
+
+def test_the_report_says_what_was_measured_and_with_what(full_pass, image_target, split):
+    """Target, load, data, versions and processor time are in the report."""
+    report = full_pass.report
+    client = report["client"]
+
+    assert report["schema_version"] == 2
+    assert report["scenario"]["description"] == "closed loop, 5 users"
+    assert report["scenario"]["plan"] == "each of 24 test images once"
+    assert report["requests"]["warmup"] == 10
+    assert report["target"] == image_target
+    assert report["model"]["answers_by_version"] == {"1": 24}
+    assert report["model"]["precision"] == "fp32"
+    assert report["manifest"]["data"]["sha256"] == split.sha256()
+    assert set(report["manifest"]["versions"]) >= {"python", "locust", "grpcio", "numpy"}
+    assert report["manifest"]["settings"]["seed"] == 0
+    assert client["cpu_seconds"] > 0
+    assert client["cpu_us_per_request"] == pytest.approx(1e6 * client["cpu_seconds"] / 24)
+
+
+def test_every_form_of_the_report_is_written(full_pass):
+    """Pages for people, tables and raw values for programs."""
+    page = (full_pass.folder / "report.md").read_text()
+
+    assert {"report.csv", "report.html", "raw.npz"} <= {
+        file.name for file in full_pass.folder.iterdir()
+    }
+    assert page.startswith("# ")
+    assert "first \\| run" in page or "first | run" in page.splitlines()[0]
+
+
+def test_failed_requests_are_reported_by_code_and_end_in_exit_code_1(run, image_target, split):
+    """Four images make the server fail: accuracy is over the 20 answered, the code is its own."""
+    failing = split.images[split.images[:, 0, 0, 0] >= 20]
+    assert len(failing) == 4
+    with PredictClient(image_target) as client, pytest.raises(PredictError) as refused:
+        client.predict("picky", {"images": failing[:1]})
+    seed = next(
+        seed
+        for seed in range(100)
+        if _first_number(split, seed) < 20  # else the run would not start
+    )
+
+    result = run("--target", image_target, "--model", "picky", "--seed", seed, "--users", 2)
+
+    assert result.exit_code == 1
+    assert result.report["status"] == "complete"
+    assert result.report["requests"]["answered"] == 20
+    assert result.report["requests"]["failed"] == 4
+    assert result.report["accuracy"]["n"] == 20
+    assert result.report["latency_ms"]["n"] == 20
+    assert {kind: error["count"] for kind, error in result.report["errors"].items()} == {
+        refused.value.code.name: 4
+    }
+
+
+def _first_number(split, seed: int) -> int:
+    return int(split.images[shuffled(len(split), batch=1, seed=seed).order[0], 0, 0, 0])
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        pytest.param(["--model", "nobody"], ["NOT_FOUND", "nobody"], id="unknown-model"),
+        pytest.param(["--model", "cat", "--version", "9"], ["NOT_FOUND", "9"], id="version"),
+        pytest.param(["--model", "cat", "--users", "0"], ["--users", "'0'"], id="no-users"),
+        pytest.param(["--model", "cat", "--duration", "soon"], ["'soon'"], id="duration"),
+        pytest.param(
+            ["--model", "cat", "--requests", "9", "--duration", "9"], ["not allowed"], id="two-ends"
+        ),
+        pytest.param(
+            ["--model", "cat", "--target", "http://localhost:8500"], ["HOST:PORT"], id="a-url"
+        ),
+        pytest.param(
+            ["--model", "cat", "--target", "localhost:1"],
+            ["cannot reach a server at localhost:1", "refused"],
+            id="nobody-listens",
+        ),
+        pytest.param(
+            ["--model", "cat", "--data-dir", "/nowhere"], ["/nowhere", "--data-dir"], id="no-data"
+        ),
+        pytest.param(
+            ["--model", "cat", "--output-dir", "/dev/null/here"],
+            ["/dev/null/here", "--output-dir"],
+            id="output-dir",
+        ),
+    ],
+)
+def test_what_cannot_start_ends_in_one_line_and_exit_code_2(run, image_target, flags, words):
+    """The line says what was received and what to do; there is no traceback and no report."""
+    result = run("--target", image_target, *flags)
+
+    last = result.stderr.splitlines()[-1]
+    assert result.exit_code == 2
+    assert "error: " in last
+    assert "Traceback" not in result.stderr
+    assert all(word in last for word in words), last
+    assert result.stdout == ""
+    assert not (result.folder / "report.md").exists()
+
+
+def test_without_any_data_the_way_out_is_named(image_target, tmp_path):
+    """Neither flag nor variable set: the load generator downloads nothing, it says what to do."""
+    command = [sys.executable, "-m", "loadtest", "run", "--target", image_target, "--model", "cat"]
+    finished = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+        env={"PATH": "/usr/bin:/bin", "PYTHONPATH": str(Path(__file__).parents[3])},
+        cwd=tmp_path,
+    )
+
+    assert finished.returncode == 2
+    assert "neither --data-dir nor CIFAR10_DIR is set" in finished.stderr
 
 
 @pytest.fixture(scope="module")
@@ -94,57 +362,6 @@ def test_offline_sends_all_images_in_batches(run, image_target):
     assert (answers == -1).sum() == 1
 
 
-@pytest.fixture(scope="module")
-def capacity_run(run, image_target):
-    """A search with a bound that every rate meets, ended by its number of steps."""
-    return run(
-        *("--target", image_target, "--model", "cat", "--slo-ms", 9000, "--percentile", 90),
-        *("--start-rate", 200, "--step-seconds", 0.1, "--confirm-seconds", 0.3),
-        *("--max-steps", 2, "--timeout", 30, "--min-accuracy", 0.01),
-        command="find-capacity",
-    )
-
-
-def test_a_search_reports_every_step_and_confirms_its_result(capacity_run):
-    """Twice the rate, then a longer run at the highest one that passed."""
-    capacity = capacity_run.report["capacity"]
-
-    steps = capacity["steps"]
-    assert [(step["phase"], step["offered_rate_per_second"]) for step in steps[:3]] == [
-        ("probe", 200),
-        ("probe", 400),
-        ("confirm", 400),
-    ]
-    assert [step["n"] for step in steps[:3]] == [64, 64, 120]
-    # On a machine that is busy with something else a confirmation may be INVALID, and comes again.
-    assert all(step["phase"] == "confirm" for step in steps[3:])
-    assert capacity["confirmed"] == steps[-1]["passed"]
-    assert capacity["confirmed"] == capacity_run.report["validity"]["valid"]
-    assert all(step["reason"] for step in steps if not step["passed"])
-    if capacity["confirmed"]:
-        assert capacity_run.exit_code == 0, capacity_run.stderr
-        assert capacity["rate_per_second"] == steps[-1]["offered_rate_per_second"]
-    assert "probe: 64 requests at 400.0/s" in capacity_run.stderr
-
-
-def test_a_search_without_a_passing_rate_fails(run, image_target):
-    """No server answers in a microsecond: each step is cut short, and no rate is left."""
-    result = run(
-        *("--target", image_target, "--model", "cat", "--slo-ms", 0.001, "--percentile", 90),
-        *("--start-rate", 100, "--step-seconds", 0.1, "--max-steps", 4),
-        command="find-capacity",
-    )
-
-    capacity = result.report["capacity"]
-    assert result.exit_code == 1
-    assert capacity["rate_per_second"] is None
-    assert not capacity["confirmed"]
-    # A step that fails is repeated.
-    assert [step["offered_rate_per_second"] for step in capacity["steps"]] == [100, 100, 50, 50]
-    assert "requests over 0.001 ms" in capacity["steps"][0]["reason"]
-    assert "capacity: no rate passed" in result.stderr
-
-
 def test_an_earlier_report_is_a_baseline(run, image_target, poisson_run):
     """A bound on how much worse this run may be; a report of another load is refused."""
     flags = ("--target", image_target, "--model", "cat", "--tolerance", 1e6)
@@ -167,89 +384,3 @@ def test_a_missed_gate_is_one_line_and_exit_code_1(run, image_target):
     assert result.exit_code == 1
     assert result.stderr.splitlines()[-1].startswith("failed: accuracy: top-1 ")
     assert result.report["status"] == "complete"
-
-
-def test_without_a_command_run_is_meant(image_target, data_dir, tmp_path):
-    """The command line of earlier versions still works."""
-    result = loadtest(
-        *("--target", image_target, "--model", "cat", "--users", 2, "--warmup-requests", 2),
-        *("--data-dir", data_dir, "--output-dir", tmp_path),
-    )
-
-    assert result.returncode == 0, result.stderr
-    assert json.loads((tmp_path / "report.json").read_text())["scenario"]["users"] == 2
-
-
-def test_commands_are_listed_and_unknown_ones_refused():
-    """--help names every command with what it does."""
-    listed, unknown = loadtest("--help"), loadtest("fly")
-
-    assert listed.returncode == 0
-    for name in ("run", "find-capacity", "web", "null-server"):
-        assert f"  {name}" in listed.stdout
-    assert unknown.returncode == 2
-    assert "'fly' received, expected one of run, find-capacity" in unknown.stderr
-
-
-def _first_line_with_requests(process: subprocess.Popen) -> None:
-    for line in process.stderr:
-        if re.search(r"[1-9][\d,]* requests finished", line):
-            return
-
-
-def test_ctrl_c_ends_every_process_and_keeps_what_was_measured(start, finish, image_target):
-    """Two generators stop together; each request that was sent is accounted for."""
-    process, folder = start(
-        *("--target", image_target, "--model", "cat", "--users", 4, "--processes", 2),
-        *("--duration", 600),
-    )
-    _first_line_with_requests(process)
-
-    process.send_signal(signal.SIGINT)
-    result = finish(process, folder)
-
-    assert result.exit_code == 1
-    assert result.report["status"] == "interrupted"
-    assert result.report["client"]["processes"] == 2
-    requests = result.report["requests"]
-    assert requests["answered"] == requests["sent"] > 0
-    assert set(result.raw["request"] % 2) == {0, 1}  # each process has every other one
-
-
-def test_ctrl_c_ends_a_search(start, finish, image_target):
-    """What was found until then is reported, and it is no success."""
-    process, folder = start(
-        *("--target", image_target, "--model", "cat", "--slo-ms", 9000, "--start-rate", 20),
-        *("--step-seconds", 600, "--max-seconds", 6000),
-        command="find-capacity",
-    )
-    _first_line_with_requests(process)
-
-    process.send_signal(signal.SIGINT)
-    result = finish(process, folder)
-
-    assert result.exit_code == 1
-    assert result.report["status"] == "interrupted"
-    assert result.report["capacity"]["rate_per_second"] is None
-    assert result.report["capacity"]["steps"] == []
-
-
-def test_a_generator_process_that_dies_ends_the_run(start, finish, image_target):
-    """Nobody waits for a recording that will not come."""
-    process, folder = start(
-        *("--target", image_target, "--model", "cat", "--users", 4, "--processes", 2),
-        *("--duration", 600),
-    )
-    _first_line_with_requests(process)
-    # Python's helper process of multiprocessing is a child, too.
-    generator = next(
-        child
-        for child in psutil.Process(process.pid).children()
-        if "spawn_main" in " ".join(child.cmdline())
-    )
-
-    generator.kill()
-    result = finish(process, folder)
-
-    assert result.exit_code == 2
-    assert "error: a generator process ended unexpectedly" in result.stderr

@@ -2,8 +2,10 @@ from pathlib import Path
 
 import pytest
 
+import loadtest
 from loadtest.figures import manifest
 from loadtest.settings.config import GateConfig, LoadTestConfig
+from training.evaluation import provenance
 
 
 @pytest.mark.parametrize(
@@ -41,3 +43,13 @@ def test_the_environment_names_versions_and_processor():
     assert {"python", "numpy", "grpcio"} <= set(environment.versions)
     assert None not in environment.versions.values()
     assert environment.cores >= 1
+
+
+def test_the_commit_is_that_of_the_whole_package(monkeypatch):
+    """A change in any folder of the load generator marks the commit as "-dirty"."""
+    asked = []
+    monkeypatch.setattr(provenance, "git_commit", asked.append)
+
+    manifest.describe()
+
+    assert asked == [Path(loadtest.__file__).parent]

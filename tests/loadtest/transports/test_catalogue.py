@@ -1,5 +1,4 @@
 import asyncio
-import json
 
 import numpy as np
 import pytest
@@ -8,11 +7,10 @@ from onnx import TensorProto, helper
 
 from loadtest.settings.config import UsageError
 from loadtest.transports import kserve_grpc, tfs_grpc, tfs_rest
-from loadtest.transports.api import Api, ModelInput, ProbeError
+from loadtest.transports.api import Api, CallError, ModelInput
 from loadtest.transports.catalogue import DISCOVERIES, make_sender
 from loadtest.transports.sender import TimedResponse
-from serving.protos.kserve_pb2 import ModelInferRequest, ModelInferResponse
-from serving.protos.tensorflow_serving_pb2 import PredictRequest, PredictResponse
+from serving.protos.kserve_pb2 import ModelInferResponse
 
 TRANSPORTS = sorted(DISCOVERIES)
 
@@ -93,7 +91,7 @@ def test_a_version_is_asked_for(transport, image_target, split):
 
     response = send(transport, image_target, api, api.payload(split.images[:2]))
     assert api.parse(response, 2).version == 1
-    with pytest.raises(ProbeError) as refused:
+    with pytest.raises(CallError) as refused:
         discover(transport, image_target, "echo", 9)
 
     assert refused.value.kind in {"NOT_FOUND", "HTTP_404"}
@@ -136,7 +134,7 @@ def test_nobody_listening_is_unavailable(transport, split):
     }[transport]("echo", None)
 
     kind, _ = send(transport, "127.0.0.1:1", api, api.payload(split.images[:2]))
-    with pytest.raises(ProbeError) as refused:
+    with pytest.raises(CallError) as refused:
         discover(transport, "127.0.0.1:1", "echo")
 
     assert kind == refused.value.kind == "UNAVAILABLE"
@@ -147,67 +145,6 @@ def test_a_model_that_takes_no_images_is_refused(transport, target):
     """`identity` takes (batch, 3); the message says so."""
     with pytest.raises(UsageError, match=r"\(-1, 3\)"):
         discover(transport, target, "identity")
-
-
-def test_predict_requests_are_tensorflow_servings(split):
-    """Model, version and pixels as tensor_content, parsed with the protocol's own message."""
-    api = tfs_grpc.TfsGrpc("m", 3)
-
-    request = PredictRequest.FromString(api.payload(split.images[:2]))
-
-    assert (request.model_spec.name, request.model_spec.version.value) == ("m", 3)
-    assert request.inputs["images"].tensor_content == split.images[:2].tobytes()
-
-
-def test_kserve_requests_carry_raw_contents(split):
-    """Datatype and shape in the message, pixels beside it."""
-    api = kserve_grpc.KserveGrpc("m", 3, ModelInput("x", "float32", None))
-
-    request = ModelInferRequest.FromString(api.payload(split.images[:2]))
-
-    (tensor,) = request.inputs
-    assert (request.model_version, tensor.name, tensor.datatype) == ("3", "x", "FP32")
-    assert list(tensor.shape) == [2, 32, 32, 3]
-    pixels = np.frombuffer(request.raw_input_contents[0], np.float32)
-    assert pixels.tolist() == split.images[:2].ravel().tolist()
-
-
-def test_kserve_answers_in_typed_contents_are_read():
-    """As servers answer that know no raw contents."""
-    response = ModelInferResponse(model_version="7")
-    output = response.outputs.add(name="classes", datatype="INT64", shape=[2])
-    output.contents.int64_contents.extend([4, 2])
-
-    answer = kserve_grpc.KserveGrpc("m", None).parse(response.SerializeToString(), 2)
-
-    assert (answer.classes.tolist(), answer.version) == ([4, 2], 7)
-
-
-def test_kserve_versions_that_are_no_numbers_are_unknown():
-    """The protocol allows any text."""
-    response = ModelInferResponse(model_version="blue")
-    response.outputs.add(name="classes", datatype="INT64", shape=[1])
-    response.raw_output_contents.append(np.int64(3).tobytes())
-
-    answer = kserve_grpc.KserveGrpc("m", None).parse(response.SerializeToString(), 1)
-
-    assert (answer.classes.tolist(), answer.version) == ([3], None)
-
-
-@pytest.mark.parametrize(
-    ("predictions", "classes"),
-    [
-        pytest.param([{"classes": 3, "probabilities": [0.1, 0.9]}], [3], id="named"),
-        pytest.param([[0.1, 0.2, 0.7]], [2], id="one-output-of-scores"),
-        pytest.param([4], [4], id="one-output-of-classes"),
-        pytest.param([{"output_0": [0.9, 0.1]}], [0], id="scores-by-name"),
-    ],
-)
-def test_rest_answers_in_rows_are_read(predictions, classes):
-    """TensorFlow Serving names the outputs of a row only if there are several."""
-    response = json.dumps({"predictions": predictions}).encode()
-
-    assert tfs_rest.TfsRest("m", None).parse(response, 1).classes.tolist() == classes
 
 
 @pytest.mark.parametrize(
@@ -230,13 +167,3 @@ def test_answers_in_another_form_cannot_be_scored(api, response):
     """Every one of them is a ValueError with words, never anything else."""
     with pytest.raises(ValueError, match=r"received|read"):
         api.parse(response, 1)
-
-
-def test_a_tensor_that_contradicts_itself_cannot_be_scored():
-    """Content of the wrong length."""
-    message = PredictResponse()
-    message.outputs["classes"].dtype = 9
-    message.outputs["classes"].tensor_content = b"123"
-
-    with pytest.raises(ValueError, match="cannot be read"):
-        tfs_grpc.TfsGrpc("m", None).parse(message.SerializeToString(), 1)

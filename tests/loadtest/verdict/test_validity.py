@@ -5,7 +5,8 @@ import pytest
 from load_reports import report
 
 from loadtest.load.scenarios import settle
-from loadtest.result import Report, Validity
+from loadtest.report_schema import Report
+from loadtest.report_sections_schema import Validity
 from loadtest.settings.config import LoadTestConfig
 from loadtest.verdict import validity
 

@@ -1,7 +1,8 @@
 import pytest
 
+from loadtest.transports.api import CallError
 from loadtest.transports.tfs_grpc import TfsGrpc
-from loadtest.web.connection import CallError, PredictionClient
+from loadtest.web.connection import PredictionClient
 
 
 @pytest.fixture

@@ -7,9 +7,9 @@ version, provider, transport, target.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from loadtest.reports.configurations import Configuration, Load, Subject, subject_labels
+from loadtest.reports.configurations import Configuration, LoadKey, Subject, subject_labels
+from loadtest.reports.markup import Element
 from loadtest.reports.measures import Spread
-from loadtest.reports.pages.markup import Element
 from loadtest.reports.plots.chart import Shape
 
 _SHAPES: dict[str, Shape] = {
@@ -104,7 +104,7 @@ def legend(shown: Sequence[Look]) -> list[Legend]:
     ]
 
 
-def hover(look: Look, load: Load, spread: Spread, unit: str, *, valid: bool) -> str:
+def hover(look: Look, load: LoadKey, spread: Spread, unit: str, *, valid: bool) -> str:
     """What a marker says when somebody points at it."""
     text = f"{look.label}, {load}: {spread.median:,.3f} {unit}"
     if spread.n > 1:

@@ -1,0 +1,72 @@
+import signal
+
+import pytest
+
+
+@pytest.fixture(scope="module")
+def capacity_run(run, image_target):
+    """A search with a bound that every rate meets, ended by its number of steps."""
+    return run(
+        *("--target", image_target, "--model", "cat", "--slo-ms", 9000, "--percentile", 90),
+        *("--start-rate", 200, "--step-seconds", 0.1, "--confirm-seconds", 0.3),
+        *("--max-steps", 2, "--timeout", 30, "--min-accuracy", 0.01),
+        command="find-capacity",
+    )
+
+
+def test_a_search_reports_every_step_and_confirms_its_result(capacity_run):
+    """Twice the rate, then a longer run at the highest one that passed."""
+    capacity = capacity_run.report["capacity"]
+
+    steps = capacity["steps"]
+    assert [(step["phase"], step["offered_rate_per_second"]) for step in steps[:3]] == [
+        ("probe", 200),
+        ("probe", 400),
+        ("confirm", 400),
+    ]
+    assert [step["n"] for step in steps[:3]] == [64, 64, 120]
+    # On a machine that is busy with something else a confirmation may be INVALID, and comes again.
+    assert all(step["phase"] == "confirm" for step in steps[3:])
+    assert capacity["confirmed"] == steps[-1]["passed"]
+    assert capacity["confirmed"] == capacity_run.report["validity"]["valid"]
+    assert all(step["reason"] for step in steps if not step["passed"])
+    if capacity["confirmed"]:
+        assert capacity_run.exit_code == 0, capacity_run.stderr
+        assert capacity["rate_per_second"] == steps[-1]["offered_rate_per_second"]
+    assert "probe: 64 requests at 400.0/s" in capacity_run.stderr
+
+
+def test_a_search_without_a_passing_rate_fails(run, image_target):
+    """No server answers in a microsecond: each step is cut short, and no rate is left."""
+    result = run(
+        *("--target", image_target, "--model", "cat", "--slo-ms", 0.001, "--percentile", 90),
+        *("--start-rate", 100, "--step-seconds", 0.1, "--max-steps", 4),
+        command="find-capacity",
+    )
+
+    capacity = result.report["capacity"]
+    assert result.exit_code == 1
+    assert capacity["rate_per_second"] is None
+    assert not capacity["confirmed"]
+    # A step that fails is repeated.
+    assert [step["offered_rate_per_second"] for step in capacity["steps"]] == [100, 100, 50, 50]
+    assert "requests over 0.001 ms" in capacity["steps"][0]["reason"]
+    assert "capacity: no rate passed" in result.stderr
+
+
+def test_ctrl_c_ends_a_search(start, finish, wait_for_progress, image_target):
+    """What was found until then is reported, and it is no success."""
+    process, folder = start(
+        *("--target", image_target, "--model", "cat", "--slo-ms", 9000, "--start-rate", 20),
+        *("--step-seconds", 600, "--max-seconds", 6000),
+        command="find-capacity",
+    )
+    wait_for_progress(process)
+
+    process.send_signal(signal.SIGINT)
+    result = finish(process, folder)
+
+    assert result.exit_code == 1
+    assert result.report["status"] == "interrupted"
+    assert result.report["capacity"]["rate_per_second"] is None
+    assert result.report["capacity"]["steps"] == []

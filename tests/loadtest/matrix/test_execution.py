@@ -1,0 +1,58 @@
+import subprocess
+import sys
+import time
+
+import load_reports
+import pytest
+
+from loadtest.matrix.execution import Endpoint, Execution, MatrixRun
+from loadtest.matrix.file import AUTO, Matrix, MatrixScenario, Target
+from loadtest.reports.pages import files
+from loadtest.servers import description
+
+
+@pytest.fixture
+def execution(tmp_path):
+    """Makes runs of one model within 100 seconds, each of which "takes" 30 and measures nothing."""
+    target = Target("here", "localhost:1", (), (AUTO,))
+    scenario = MatrixScenario("run", ("--requests=12",), None)
+    plan = Matrix("timed", 5, 100, None, (target,), (scenario,))
+    endpoint = Endpoint(target, "localhost:1", description.Served({}, {}), None)
+    clock = [0.0]
+
+    class Timed(Execution):
+        def _execute(self, command, folder):
+            files.write_run(load_reports.report(), folder)
+            clock[0] += 30
+            return ""
+
+    runs = [MatrixRun(endpoint, "cat", scenario, repeat) for repeat in range(5)]
+    return Timed(plan, tmp_path, models_dir=tmp_path, data_dir=None), runs, clock
+
+
+def test_no_run_starts_that_would_not_end_in_time(execution, monkeypatch):
+    """After three runs of 30 seconds there is no time for a fourth in 100; two are left out."""
+    executed, runs, clock = execution
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
+    executed._started = 0.0
+
+    executed.run_all(runs)
+
+    assert len(executed.results) == 3
+    assert executed.not_measured == [
+        "cat on here: run --requests=12: 2 of 5 repeats left out, 100 seconds are over"
+    ]
+    assert not executed.complete
+
+
+def test_a_run_that_goes_on_for_too_long_is_ended(execution):
+    """When the time is up the run gets the signal that lets it write what it has."""
+    executed, _, _ = execution
+    executed._started -= 99.5
+    with subprocess.Popen(
+        [sys.executable, "-c", "import time; time.sleep(300)"], stderr=subprocess.DEVNULL
+    ) as child:
+        executed._wait(child)
+
+    assert child.returncode != 0
+    assert executed.stop_reason == "100 seconds are over"

@@ -1,0 +1,17 @@
+import json
+
+import load_reports
+
+from loadtest.reports.collection import read
+from loadtest.reports.pages import files
+
+
+def test_a_run_is_written_in_four_forms_and_read_back(tmp_path):
+    """report.json is the report itself; CSV, Markdown and HTML lie beside it."""
+    report = load_reports.report()
+
+    files.write_run(report, tmp_path / "run")
+
+    assert {path.name for path in (tmp_path / "run").iterdir()} == set(files.NAMES)
+    assert json.loads((tmp_path / "run" / "report.json").read_text()) == report
+    assert read(tmp_path / "run")["results"][0]["report"] == report

@@ -1,0 +1,171 @@
+import copy
+
+import load_reports
+import pytest
+
+from loadtest.reports.comparison import NotComparable, Side, compare, split
+
+
+def side(name: str, *reports, target: str = "cpu") -> Side:
+    return Side(name, load_reports.collection(list(reports), target=target)["results"])
+
+
+def timed(p50_ms: float, **settings):
+    """A run with this median, whatever else."""
+    report = load_reports.report(**settings)
+    report["latency_ms"]["p50"] = p50_ms
+    return report
+
+
+def ratio_of(match, measure: str):
+    return next(ratio for ratio in match.ratios if ratio.measure == measure)
+
+
+def test_ratios_are_taken_pair_by_pair():
+    """The k-th repeat of one side over the k-th of the other; their median and range."""
+    first = side("before", timed(1.0), timed(2.0), timed(4.0))
+    other = side("after", timed(1.5), timed(2.4), timed(5.6))
+
+    match = compare([first, other]).matches[0]
+
+    ratio = ratio_of(match, "p50_ms")
+    assert (ratio.first.median, ratio.other.median) == (2.0, 2.4)
+    assert (ratio.ratio.low, ratio.ratio.median, ratio.ratio.high) == pytest.approx((1.2, 1.4, 1.5))
+    assert ratio.verdict == "worse"
+
+
+@pytest.mark.parametrize(
+    ("after", "verdict"),
+    [
+        pytest.param((0.9, 1.8, 3.0), "better", id="all-faster"),
+        pytest.param((1.1, 2.1, 4.1), "worse", id="all-slower"),
+        pytest.param((0.9, 1.8, 4.1), "within the spread", id="not-of-one-mind"),
+        pytest.param((1.1, 2.0, 4.1), "within the spread", id="one-equal"),
+        pytest.param((0.5, 1.0), "too few pairs", id="two-pairs"),
+    ],
+)
+def test_a_verdict_needs_three_pairs_that_agree(after, verdict):
+    """A difference that not every pair shows is within the spread, however large on average."""
+    first = side("before", *map(timed, (1.0, 2.0, 4.0)))
+
+    match = compare([first, side("after", *map(timed, after))]).matches[0]
+
+    assert ratio_of(match, "p50_ms").verdict == verdict
+
+
+def test_more_images_a_second_are_better():
+    """Throughput counts the other way round than latency."""
+    before = [load_reports.report(seed=seed) for seed in range(3)]
+    after = copy.deepcopy(before)
+    for report in after:
+        report["throughput"]["images_per_second"] *= 1.1
+
+    match = compare([side("before", *before), side("after", *after)]).matches[0]
+
+    assert ratio_of(match, "images_per_second").verdict == "better"
+    assert ratio_of(match, "p50_ms").verdict == "within the spread"
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        pytest.param({"batch": 8}, "before has batch 1, after 8", id="batch"),
+        pytest.param({"kind": "multi-stream"}, "kind single-stream, after multi", id="scenario"),
+        pytest.param({"kind": "users", "users": 4}, "users None, after 4", id="users"),
+    ],
+)
+def test_other_loads_are_not_compared_unless_asked(settings, words):
+    """The reason names both sides; with --anyway it becomes a note."""
+    sides = [side("before", load_reports.report()), side("after", load_reports.report(**settings))]
+
+    with pytest.raises(NotComparable, match=words):
+        compare(sides)
+    comparison = compare(sides, anyway=True)
+
+    assert len(comparison.matches) == 1
+    assert any(note.startswith("NOT COMPARABLE: ") and words in note for note in comparison.notes)
+
+
+def test_other_images_are_not_compared():
+    """Accuracy and latency of other data say nothing about the server."""
+    other = load_reports.report()
+    other["manifest"]["data"]["sha256"] = "0" * 64
+
+    with pytest.raises(NotComparable, match="test images e54a434ec350, after 000000000000"):
+        compare([side("before", load_reports.report()), side("after", other)])
+
+
+def test_what_distinguishes_the_sides_is_what_is_compared():
+    """One file of fp32, one of w8, on other ports: matched load by load all the same."""
+    loads = ({}, {"kind": "users", "users": 4})
+    first = side("a", *(load_reports.report(**load) for load in loads), target="host:1")
+    other = side(
+        "b", *(load_reports.report(precision="w8", **load) for load in loads), target="host:2"
+    )
+
+    matches = compare([first, other]).matches
+
+    assert [match.what for match in matches] == [
+        "simcnn fp32 tfs-grpc, SingleStream to simcnn w8 tfs-grpc, SingleStream",
+        "simcnn fp32 tfs-grpc, users 4 to simcnn w8 tfs-grpc, users 4",
+    ]
+
+
+def test_what_only_one_side_has_is_named():
+    """Nothing is dropped in silence."""
+    first = side("before", load_reports.report(), load_reports.report(kind="users", users=4))
+    other = side("after", load_reports.report(), load_reports.report(kind="users", users=8))
+
+    comparison = compare([first, other])
+
+    assert len(comparison.matches) == 1
+    assert comparison.unmatched == [
+        "only in after: simcnn fp32 tfs-grpc, users 8",
+        "only in before: simcnn fp32 tfs-grpc, users 4",
+    ]
+
+
+def test_two_baselines_for_one_configuration_are_refused():
+    """A side of two precisions cannot be what a third one is compared with."""
+    first = side("both", load_reports.report(), load_reports.report(precision="w8"))
+
+    with pytest.raises(NotComparable, match=r"both simcnn fp32 .* and simcnn w8 .*--by"):
+        compare([first, side("int8", load_reports.report(precision="int8"))])
+
+
+def test_a_matrix_is_split_by_a_property():
+    """fp32 against w8 of the same file, repeat by repeat."""
+    reports = [
+        load_reports.report(precision=precision, latency_ms=ms, seed=seed)
+        for seed in range(3)
+        for precision, ms in (("fp32", 1.0), ("w8", 0.5))
+    ]
+    results = load_reports.collection(reports)["results"]
+
+    comparison = compare(split(results, "precision"))
+
+    assert comparison.sides == ["fp32", "w8"]
+    assert ratio_of(comparison.matches[0], "p50_ms").verdict == "better"
+
+
+def test_capacities_are_compared_though_their_rates_differ():
+    """The rate is the result of find-capacity, not its load; latencies at other rates are not."""
+    first = side("a", load_reports.capacity([(100, True, 3), (200, False, 30)]))
+    other = side("b", load_reports.capacity([(150, True, 3), (300, False, 30)]))
+
+    match = compare([first, other]).matches[0]
+
+    ratio = ratio_of(match, "capacity_per_second")
+    assert ratio.ratio.median == 1.5
+    assert "p50_ms" not in {ratio.measure for ratio in match.ratios}
+
+
+def test_other_bounds_have_no_goodput_in_common():
+    """Goodput within 5 ms is no goodput within 15."""
+    first, other = load_reports.report(), load_reports.report(slo_ms=5.0)
+
+    comparison = compare([side("a", first), side("b", other)])
+
+    measures = {ratio.measure for ratio in comparison.matches[0].ratios}
+    assert "goodput_per_second" not in measures
+    assert "latency bound (ms): a 15.0, b 5.0" in comparison.notes

@@ -1,0 +1,71 @@
+import load_reports
+
+from loadtest.reports import summary
+from loadtest.reports.collection import single
+from loadtest.reports.configurations import (
+    configurations,
+)
+
+
+def test_the_table_has_medians_with_their_range():
+    """p50 of three repeats, and the verdict over them."""
+    reports = [load_reports.report(n=2000) for _ in range(3)]
+    for report, p50_ms in zip(reports, (2.5, 1.25, 3.0), strict=True):
+        report["latency_ms"]["p50"] = p50_ms
+    group = configurations(load_reports.collection(reports)["results"])[0]
+
+    row = summary.rows([group])[0]
+
+    assert row.name == ("simcnn fp32", "SingleStream")
+    assert row.figures[:2] == ("6,000 in 3", "2.50 (1.25 to 3.00)")
+    assert row.verdict.text == "VALID"
+
+
+def test_one_invalid_repeat_is_seen_in_the_verdict_with_its_reason():
+    """A configuration is as good as its worst repeat."""
+    reports = [load_reports.report(), load_reports.report(reasons=("too few answers",))]
+    group = configurations(load_reports.collection(reports)["results"])[0]
+
+    shown, notes = summary.verdict(group), summary.complaints([group])
+
+    assert shown == summary.Verdict("1 of 2 VALID", valid=False)
+    assert notes == [
+        summary.Note("INVALID: too few answers", "simcnn fp32, SingleStream", bad=True)
+    ]
+
+
+def test_notes_that_differ_in_numbers_alone_are_one():
+    """Every run of a busy machine warns of another load average; the reader wants one line."""
+    reports = [load_reports.report(kind="users", users=users) for users in (1, 2, 3, 3)]
+    for number, report in enumerate(reports):
+        report["warnings"] = [f"load average {number}.5 on 2 cores"]
+
+    notes = summary.complaints(configurations(load_reports.collection(reports)["results"]))
+
+    assert notes == [
+        summary.Note(
+            "load average 0.5 on 2 cores",
+            "simcnn fp32, users 1; simcnn fp32, users 2 and 1 more configurations (4 runs)",
+            bad=False,
+        )
+    ]
+
+
+def test_headlines_prefer_the_capacity_that_was_searched(matrix):
+    """SingleStream's latency, the most images a second, and the rate within the bound."""
+    lines = summary.headlines(configurations(matrix["results"]))
+
+    words = {text: value for value, text in lines[0].figures}
+    assert [line.label for line in lines] == ["simcnn fp32", "resnet50 fp32", "resnet50 w8"]
+    assert words["most with p99 within 15 ms"] == "200 requests/s"
+    assert words["p50 / p99, SingleStream"].endswith(" ms")
+
+
+def test_a_capacity_that_was_not_confirmed_says_so():
+    """The headline does not promise what no longer run has shown."""
+    report = load_reports.capacity([(100, True, 3), (200, False, 30)])
+    report["capacity"]["confirmed"] = False
+
+    lines = summary.headlines(configurations(single(report)["results"]))
+
+    assert ("100 requests/s", "most with p99 within 15 ms, not confirmed") in lines[0].figures

@@ -1,0 +1,122 @@
+import signal
+from collections.abc import Iterator
+
+import psutil
+import pytest
+import servers
+
+
+def test_ctrl_c_ends_every_process_and_keeps_what_was_measured(
+    start, finish, wait_for_progress, image_target
+):
+    """Two generators stop together; each request that was sent is accounted for."""
+    process, folder = start(
+        *("--target", image_target, "--model", "cat", "--users", 4, "--processes", 2),
+        *("--duration", 600),
+    )
+    wait_for_progress(process)
+
+    process.send_signal(signal.SIGINT)
+    result = finish(process, folder)
+
+    assert result.exit_code == 1
+    assert result.report["status"] == "interrupted"
+    assert result.report["client"]["processes"] == 2
+    requests = result.report["requests"]
+    assert requests["answered"] == requests["sent"] > 0
+    assert set(result.raw["request"] % 2) == {0, 1}  # each process has every other one
+
+
+def test_a_generator_process_that_dies_ends_the_run(start, finish, wait_for_progress, image_target):
+    """Nobody waits for a recording that will not come."""
+    process, folder = start(
+        *("--target", image_target, "--model", "cat", "--users", 4, "--processes", 2),
+        *("--duration", 600),
+    )
+    wait_for_progress(process)
+    # Python's helper process of multiprocessing is a child, too.
+    generator = next(
+        child
+        for child in psutil.Process(process.pid).children()
+        if "spawn_main" in " ".join(child.cmdline())
+    )
+
+    generator.kill()
+    result = finish(process, folder)
+
+    assert result.exit_code == 2
+    assert "error: a generator process ended unexpectedly" in result.stderr
+
+
+def test_a_model_that_cannot_be_scored_is_refused_at_once(run, target):
+    """The server of other models does not know images: its own words are passed on."""
+    result = run("--target", target, "--model", "identity")
+
+    assert result.exit_code == 2
+    assert "error: " in result.stderr
+    assert "identity" in result.stderr
+
+
+def test_ctrl_c_ends_a_run_early_and_still_writes_the_report(
+    start, finish, wait_for_progress, image_target
+):
+    """What was measured until then is reported, marked as interrupted."""
+    flags = ("--target", image_target, "--model", "cat", "--users", 2, "--duration", 600)
+    process, folder = start(*flags)
+    wait_for_progress(process)
+
+    process.send_signal(signal.SIGINT)
+    result = finish(process, folder)
+
+    assert result.exit_code == 1
+    assert result.report["status"] == "interrupted"
+    assert result.report["stop_reason"] == "interrupted by SIGINT"
+    assert result.stderr.splitlines()[-1] == "failed: complete: interrupted by SIGINT"
+    assert result.report["requests"]["answered"] > 0
+    assert result.report["requests"]["unfinished"] == 0
+    assert result.report["errors"] == {}
+
+
+@pytest.fixture
+def server(image_models_dir) -> Iterator[tuple[servers.ServerProcess, str]]:
+    """A server process of its own, to be killed or frozen, and its address."""
+    with servers.as_process("--models_dir", str(image_models_dir), "--port", "0") as process:
+        address = process.wait_for(r"listening on ([\d.]+:\d+)").group(1)
+        process.wait_for("ready: ")
+        yield process, address
+
+
+def test_a_server_that_dies_midway_ends_the_run_with_what_was_measured(
+    start, finish, wait_for_progress, server
+):
+    """After 100 failures in a row nobody waits for the ten minutes that were asked for."""
+    victim, address = server
+    flags = ("--target", address, "--model", "cat", "--users", 4, "--duration", 600)
+    process, folder = start(*flags)
+    wait_for_progress(process)
+
+    victim.process.kill()
+    result = finish(process, folder)
+
+    assert result.exit_code == 1
+    assert result.report["status"] == "aborted"
+    assert "100 requests in a row did not reach the server" in result.report["stop_reason"]
+    assert result.report["errors"]["UNAVAILABLE"]["count"] >= 100
+    assert result.report["requests"]["answered"] > 0
+    assert result.report["accuracy"]["n"] == result.report["requests"]["answered"]
+
+
+def test_a_server_that_hangs_ends_the_run(start, finish, wait_for_progress, server):
+    """Deadlines pass and nothing comes back: the run ends long before 100 of them have passed."""
+    victim, address = server
+    flags = ("--target", address, "--model", "cat", "--duration", 600, "--timeout", 0.5)
+    process, folder = start(*flags)
+    wait_for_progress(process)
+
+    victim.process.send_signal(signal.SIGSTOP)
+    result = finish(process, folder)
+
+    assert result.exit_code == 1
+    assert result.report["stop_reason"].startswith("no answer for ")
+    assert list(result.report["errors"]) == ["DEADLINE_EXCEEDED"]
+    assert result.report["requests"]["answered"] > 0

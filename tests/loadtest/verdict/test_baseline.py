@@ -1,0 +1,53 @@
+import json
+
+import pytest
+from load_reports import report
+
+from loadtest.load.scenarios import settle
+from loadtest.settings.config import LoadTestConfig, UsageError
+from loadtest.verdict.baseline import load_baseline
+
+
+@pytest.fixture
+def load(tmp_path):
+    """What a run of one image at a time is made of."""
+    config = LoadTestConfig(
+        target="t:1", model="simcnn", scenario="single-stream", output_dir=tmp_path, name="run"
+    )
+    return settle(config, 10_000)
+
+
+def test_a_baseline_is_read_from_its_folder(tmp_path, load):
+    """A report of the same load is taken."""
+    (tmp_path / "report.json").write_text(json.dumps(report()))
+
+    baseline = load_baseline(tmp_path, model="simcnn", load=load, capacity=False)
+
+    assert baseline["name"] == "run"
+
+
+@pytest.mark.parametrize(
+    ("document", "words"),
+    [
+        pytest.param(report(model="resnet50"), "model resnet50 there, simcnn here", id="model"),
+        pytest.param(report(batch=8), "batch 8 there, 1 here", id="batch"),
+        pytest.param(
+            report(kind="users", users=4), "scenario users there, single-stream here", id="scenario"
+        ),
+        pytest.param({"schema_version": 1}, "schema_version 1, expected 2", id="version"),
+        pytest.param([], "schema_version None", id="no-report"),
+    ],
+)
+def test_a_baseline_of_something_else_is_refused(tmp_path, load, document, words):
+    """Before anything is measured, and with what differs."""
+    file = tmp_path / "report.json"
+    file.write_text(json.dumps(document))
+
+    with pytest.raises(UsageError, match=words):
+        load_baseline(file, model="simcnn", load=load, capacity=False)
+
+
+def test_a_missing_baseline_is_refused(tmp_path, load):
+    """The file is named."""
+    with pytest.raises(UsageError, match="nowhere"):
+        load_baseline(tmp_path / "nowhere", model="simcnn", load=load, capacity=False)
