@@ -70,7 +70,7 @@ RUN python3 -m venv --without-pip /opt/venv \
 FROM builder AS app
 RUN /opt/builder/bin/pip install --quiet -c /opt/builder/constraints.txt setuptools
 WORKDIR /build
-# Every package, because pyproject.toml names them all; .dockerignore keeps the rest of the checkout out.
+# Every package of the checkout; .dockerignore keeps the rest of it out.
 COPY . ./
 RUN /opt/builder/bin/pip install --quiet --no-compile --no-deps --no-build-isolation --target /app . \
     && python3 -m compileall -q --invalidation-mode unchecked-hash /app

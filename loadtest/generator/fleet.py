@@ -12,8 +12,8 @@ import numpy.typing as npt
 
 from loadtest.generator.assignment import Assignment
 from loadtest.generator.generator import Generator
-from loadtest.generator.mailbox import Mailbox
 from loadtest.generator.process import PROGRESS_SECONDS, run_process, sizes
+from loadtest.generator.process_pipe import ProcessPipe
 from loadtest.generator.recording import Recording, merge
 from loadtest.load.plan import Plan, Progress, Share
 
@@ -113,7 +113,7 @@ class ProcessFleet:
         self.request_bytes = (0, 0)
         context = multiprocessing.get_context("spawn")
         self._processes = []
-        self._mailboxes = []
+        self._pipes = []
         for process in range(processes):
             ours, theirs = context.Pipe()
             child = context.Process(
@@ -124,19 +124,19 @@ class ProcessFleet:
             child.start()
             theirs.close()  # so that its end shows when the child ends
             self._processes.append(child)
-            self._mailboxes.append(Mailbox(ours))
+            self._pipes.append(ProcessPipe(ours))
 
     async def run(self, plan: Plan, on_progress: OnProgress) -> Recording:
         """See Fleet."""
         self._tell("run", plan)
-        for mailbox in self._mailboxes:
-            self.request_bytes = await mailbox.expect("warm")
+        for pipe in self._pipes:
+            self.request_bytes = await pipe.expect("warm")
         self._tell("start", time.monotonic_ns() + _START_DELAY_NS)
-        counts = [Progress() for _ in self._mailboxes]
+        counts = [Progress() for _ in self._pipes]
 
-        async def collect(index: int, mailbox: Mailbox) -> Recording:
+        async def collect(index: int, pipe: ProcessPipe) -> Recording:
             while True:
-                kind, value = await mailbox.receive()
+                kind, value = await pipe.receive()
                 if kind == "recording":
                     recording: Recording = value
                     return recording
@@ -144,7 +144,7 @@ class ProcessFleet:
                 if index == 0:  # one report for all of them, at the pace of the first
                     on_progress(sum(counts, Progress()))
 
-        collecting = (collect(index, mailbox) for index, mailbox in enumerate(self._mailboxes))
+        collecting = (collect(index, pipe) for index, pipe in enumerate(self._pipes))
         return merge(await asyncio.gather(*collecting))
 
     def stop(self, kind: str, reason: str) -> None:
@@ -157,15 +157,15 @@ class ProcessFleet:
 
     def close(self) -> None:
         """End the processes."""
-        for mailbox in self._mailboxes:
-            mailbox.close()
+        for pipe in self._pipes:
+            pipe.close()
         for process in self._processes:
             process.join(timeout=_JOIN_SECONDS)
             process.kill()
 
     def _tell(self, kind: str, value: object) -> None:
-        for mailbox in self._mailboxes:
-            mailbox.send(kind, value)
+        for pipe in self._pipes:
+            pipe.send(kind, value)
 
 
 @contextlib.asynccontextmanager

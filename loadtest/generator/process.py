@@ -13,7 +13,7 @@ from multiprocessing.connection import Connection
 from loadtest.generator.assignment import Assignment
 from loadtest.generator.event_loop import run_event_loop
 from loadtest.generator.generator import Generator
-from loadtest.generator.mailbox import Mailbox, PeerGone
+from loadtest.generator.process_pipe import PeerGone, ProcessPipe
 from loadtest.load.images import load_test_images
 from loadtest.load.plan import Share
 
@@ -42,7 +42,7 @@ def sizes(payloads: Sequence[bytes]) -> tuple[int, int]:
 async def _follow(
     connection: Connection, assignment: Assignment, share: Share, payloads: Sequence[bytes]
 ) -> None:
-    mailbox = Mailbox(connection)
+    pipe = ProcessPipe(connection)
     connections = max(1, share.of(assignment.connections))
     sender = assignment.sender(connections)
     generator: Generator | None = None
@@ -50,13 +50,11 @@ async def _follow(
     working: asyncio.Task[None] | None = None
     with contextlib.suppress(PeerGone):
         while True:
-            kind, value = await mailbox.receive()
+            kind, value = await pipe.receive()
             if kind == "run":
                 generator = Generator(value, sender, payloads, connections=connections, share=share)
                 start = asyncio.get_running_loop().create_future()
-                working = asyncio.create_task(
-                    _carry_out(generator, start, mailbox, sizes(payloads))
-                )
+                working = asyncio.create_task(_carry_out(generator, start, pipe, sizes(payloads)))
             elif kind == "start" and start is not None:
                 start.set_result(value)
             elif kind == "stop" and generator is not None:
@@ -71,24 +69,24 @@ async def _follow(
 async def _carry_out(
     generator: Generator,
     start: "asyncio.Future[int]",
-    mailbox: Mailbox,
+    pipe: ProcessPipe,
     request_bytes: tuple[int, int],
 ) -> None:
     """Warm up, wait for the start, and hand the recording over."""
-    ticker = asyncio.create_task(_report_progress(generator, mailbox))
+    ticker = asyncio.create_task(_report_progress(generator, pipe))
     try:
         await generator.warm_up()
-        mailbox.send("warm", request_bytes)
+        pipe.send("warm", request_bytes)
         recording = await generator.run(await start)
-        mailbox.send("recording", recording)
+        pipe.send("recording", recording)
     except BaseException:
-        mailbox.close()  # the parent must not wait for what will not come
+        pipe.close()  # the parent must not wait for what will not come
         raise
     finally:
         ticker.cancel()
 
 
-async def _report_progress(generator: Generator, mailbox: Mailbox) -> None:
+async def _report_progress(generator: Generator, pipe: ProcessPipe) -> None:
     while True:
         await asyncio.sleep(PROGRESS_SECONDS)
-        mailbox.send("progress", generator.progress())
+        pipe.send("progress", generator.progress())

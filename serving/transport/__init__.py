@@ -1,0 +1,5 @@
+"""Bytes in and out: sockets, TLS, gRPC and HTTP, limits, and what a failed request is answered with.
+
+It knows no model: `method_table` and `route_table` say which handler answers what. May import
+`errors`, `stage_times` and `protos` alone.
+"""

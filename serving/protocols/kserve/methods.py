@@ -42,7 +42,7 @@ from serving.transport.method_table import Call, Method, UnaryMethod
 KSERVE_SERVICE = "inference.GRPCInferenceService"
 
 
-class _WireTensor(NamedTuple):
+class _ProtoInput(NamedTuple):
     """An input, and its raw content if the request is raw."""
 
     tensor: ModelInferRequest.InferInputTensor
@@ -174,7 +174,7 @@ def _parameters(parameters: Mapping[str, InferParameter]) -> dict[str, object]:
     return values
 
 
-def _wire_tensors(request: ModelInferRequest) -> list[tuple[str, _WireTensor]]:
+def _wire_tensors(request: ModelInferRequest) -> list[tuple[str, _ProtoInput]]:
     contents: list[bytes | None] = list(request.raw_input_contents)
     if not contents:
         contents = [None] * len(request.inputs)
@@ -185,12 +185,12 @@ def _wire_tensors(request: ModelInferRequest) -> list[tuple[str, _WireTensor]]:
         )
         raise InvalidInput(msg)
     return [
-        (tensor.name, _WireTensor(tensor, raw))
+        (tensor.name, _ProtoInput(tensor, raw))
         for tensor, raw in zip(request.inputs, contents, strict=True)
     ]
 
 
-def _decode(wire: _WireTensor) -> np.ndarray:
+def _decode(wire: _ProtoInput) -> np.ndarray:
     tensor, raw = wire
     check_tensor_parameters(f'input "{tensor.name}"', tensor.parameters)
     if raw is None:

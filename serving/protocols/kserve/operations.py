@@ -6,19 +6,17 @@ model than `serving_default`, which is the one that metadata describes; and meta
 """
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 
 from serving.engine.catalog import Catalog, State
 from serving.errors import FailedPrecondition, InvalidInput, Unavailable, Unsupported
 from serving.inference.predictor import Predictor
-from serving.inference.request import ModelSpec, Prediction
+from serving.inference.request import ModelSpec, Prediction, WireTensor
 from serving.monitoring.counts import GRPC, Metrics
 from serving.protocols.kserve import tensor_bytes
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, TensorSpec
-
-WireTensor = TypeVar("WireTensor")
 
 PLATFORM = "onnxruntime_onnx"
 EXTENSIONS = ("binary_tensor_data",)

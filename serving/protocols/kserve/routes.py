@@ -43,7 +43,7 @@ _KIND_NAMES = {
 }
 
 
-class _WireTensor(NamedTuple):
+class _JsonInput(NamedTuple):
     """An input: its entry in the JSON, and its raw content if it came in binary."""
 
     entry: Mapping[str, Any]
@@ -244,7 +244,7 @@ def _requested(entry: Mapping[str, Any], *, all_binary: bool) -> _Output:
     return _Output(name, _member(parameters, "binary_data", bool, where, all_binary))
 
 
-def _wire_tensors(body: Mapping[str, Any], binary: memoryview) -> list[tuple[str, _WireTensor]]:
+def _wire_tensors(body: Mapping[str, Any], binary: memoryview) -> list[tuple[str, _JsonInput]]:
     """The inputs by name, each with its share of the binary data."""
     tensors = []
     position = 0
@@ -266,7 +266,7 @@ def _wire_tensors(body: Mapping[str, Any], binary: memoryview) -> list[tuple[str
                 raise InvalidInput(msg)
             raw = binary[position : position + size]
             position += size
-        tensors.append((name, _WireTensor(entry, raw)))
+        tensors.append((name, _JsonInput(entry, raw)))
     if position < len(binary):
         msg = (
             f"request has {len(binary)} bytes of binary data, expected {position}, the sum of the "
@@ -276,7 +276,7 @@ def _wire_tensors(body: Mapping[str, Any], binary: memoryview) -> list[tuple[str
     return tensors
 
 
-def _decode(wire: _WireTensor) -> np.ndarray:
+def _decode(wire: _JsonInput) -> np.ndarray:
     entry, raw = wire
     where = f'input "{entry["name"]}"'
     datatype = _member(entry, "datatype", str, where)

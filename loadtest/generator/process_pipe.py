@@ -12,7 +12,7 @@ class PeerGone(LoadTestError):
     """The process at the other end has ended."""
 
 
-class Mailbox:
+class ProcessPipe:
     """One end of a pipe between processes, for asyncio: messages are pairs of kind and value."""
 
     def __init__(self, connection: Connection) -> None:
