@@ -500,20 +500,6 @@ def test_a_moved_model_is_loaded_from_its_new_place(tmp_path):
     assert manage(scenario, fixed(model("m", tmp_path / "old" / "m"))) == ["a", "b"]
 
 
-@pytest.mark.parametrize(
-    ("models", "message"),
-    [
-        ([("m", "/a"), ("m", "/b")], "Illegal to list model m multiple times in config list"),
-        ([("m", "relative")], "Expected model m to have an absolute path or URI; got base_path"),
-        ([("", "/a")], "a model at /a has no name"),
-    ],
-)
-def test_model_lists_are_checked(models, message):
-    """Doubled names and relative paths are refused with TensorFlow Serving's words."""
-    with pytest.raises(InvalidInput, match=message):
-        by_name(model(name, Path(path)) for name, path in models)
-
-
 def test_no_request_fails_while_versions_change(tmp_path):
     """32 callers never see an error while versions 1 to 20 come and go."""
     tiny_models.identity(tmp_path)

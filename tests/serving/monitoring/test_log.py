@@ -3,7 +3,7 @@ import logging
 
 import pytest
 
-from serving.errors import InternalError, NotFound, StatusCode
+from serving.errors import InternalError
 from serving.monitoring import log as request_log
 from serving.transport import failures
 
@@ -44,20 +44,3 @@ def test_text_lines_name_the_request(log):
     failures.status_of(InternalError("broken"), "/s/M", {b"request-id": b"abc"}, logger)
 
     assert "ERROR serving.test: INTERNAL in /s/M (request abc): broken" in log()
-
-
-@pytest.mark.parametrize(
-    ("error", "code", "message"),
-    [
-        (NotFound("no such model"), StatusCode.NOT_FOUND, "no such model"),
-        (InternalError("broken"), StatusCode.INTERNAL, "broken"),
-        (ValueError("secret"), StatusCode.INTERNAL, "internal error"),
-    ],
-)
-def test_unexpected_errors_are_not_shown(error, code, message):
-    """A ServingError is written for the caller; anything else is a bug."""
-    assert failures.status_of(error, "/s/M", {b"x-request-id": b"abc"}, logger) == (
-        code,
-        message,
-        "abc",
-    )

@@ -5,34 +5,13 @@ import pytest
 import tiny_models
 
 from serving.errors import DataLoss, FailedPrecondition
-from serving.repository import model_folder, publishing
+from serving.repository import model_folder
 
 
 @pytest.fixture
 def version(tmp_path: Path) -> Path:
     """A freshly published version of the brightness model."""
     return tiny_models.brightness(tmp_path)
-
-
-def test_publish_counts_versions_up(tmp_path):
-    """Each publication becomes the next version; nothing else is left in the folder."""
-    first, second = tiny_models.brightness(tmp_path), tiny_models.brightness(tmp_path)
-
-    assert [first.name, second.name] == ["1", "2"]
-    assert sorted(path.name for path in first.parent.iterdir()) == ["1", "2"]
-
-
-def test_a_failed_publication_leaves_nothing(tmp_path):
-    """An error while the files are written leaves no version and no temporary folder."""
-
-    def write(path: Path) -> None:
-        (path / "model.onnx").write_bytes(b"half")
-        msg = "disk full"
-        raise OSError(msg)
-
-    with pytest.raises(OSError, match="disk full"):
-        publishing.publish(tmp_path / "model", write)
-    assert list((tmp_path / "model").iterdir()) == []
 
 
 def test_a_published_version_reads_back(version):
@@ -43,11 +22,6 @@ def test_a_published_version_reads_back(version):
     assert folder.onnx_files == {"model.onnx": version / "model.onnx"}
     assert folder.precision == "fp32"
     assert folder.signatures["serving_default"].inputs["images"].shape == (-1, 32, 32, 3)
-
-
-def test_other_users_may_read_a_published_version(version):
-    """The server often runs as another user than the export."""
-    assert version.stat().st_mode & 0o055 == 0o055
 
 
 def test_an_onnx_file_alone_is_a_version(tmp_path):
@@ -217,39 +191,3 @@ def test_versions_are_numbered_folders(tmp_path):
 
     assert model_folder.list_versions(tmp_path) == [1, 2, 10]
     assert model_folder.version_path(tmp_path, 2).name == "0002"
-
-
-def test_documents_are_replaced_and_the_manifest_follows(version):
-    """The new text is there, the version still reads, and no temporary file stays behind."""
-    before = {file.name for file in version.iterdir()}
-
-    publishing.replace_documents(version, {"metrics.json": "{}\n", "MODEL_CARD.md": "# ü\n"})
-
-    model_folder.read(version)
-    assert (version / "MODEL_CARD.md").read_text("utf-8") == "# ü\n"
-    files = json.loads((version / "manifest.json").read_text())["files"]
-    assert list(files) == sorted(files)
-    assert files["metrics.json"]["size"] == 3
-    assert {file.name for file in version.iterdir()} == before | {"metrics.json", "MODEL_CARD.md"}
-    assert (version / "manifest.json").stat().st_mode & 0o044 == 0o044
-
-
-def test_documents_of_an_altered_version_are_not_replaced(version):
-    """A new manifest would vouch for the altered graph."""
-    manifest = (version / "manifest.json").read_bytes()
-    flip_a_bit(version)
-
-    with pytest.raises(DataLoss, match="altered"):
-        publishing.replace_documents(version, {"metrics.json": "{}\n"})
-    assert (version / "manifest.json").read_bytes() == manifest
-    assert not (version / "metrics.json").exists()
-
-
-def test_an_altered_document_can_be_replaced(version):
-    """What was edited by hand is written anew."""
-    publishing.replace_documents(version, {"MODEL_CARD.md": "made\n"})
-    (version / "MODEL_CARD.md").write_text("edited\n")
-
-    publishing.replace_documents(version, {"MODEL_CARD.md": "made\n"})
-
-    model_folder.read(version)

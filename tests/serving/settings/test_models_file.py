@@ -6,9 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from serving.errors import ConfigError, InvalidInput, UnknownError
+from serving.errors import ConfigError, UnknownError
 from serving.protos.tensorflow_serving_pb2 import ReloadConfigRequest
-from serving.protos.tfs_config_pb2 import ModelServerConfig
 from serving.repository.model_config import All, Latest, Specific
 from serving.repository.model_config_message import models_of
 from serving.settings.models_file import ModelConfigFile
@@ -100,12 +99,6 @@ def test_a_wrong_list_is_refused_with_its_line(path, text, reason):
         read(path)
 
     assert str(caught.value).startswith(f"{path}:{reason}")
-
-
-def test_a_request_without_a_list_is_refused():
-    """The message is TensorFlow Serving's."""
-    with pytest.raises(InvalidInput, match="ServerModelConfig type not supported by HandleReload"):
-        models_of(ModelServerConfig())
 
 
 def one_model(name: str) -> str:

@@ -1,4 +1,3 @@
-import shutil
 import socket
 import ssl
 import subprocess
@@ -12,14 +11,9 @@ import pytest
 from google.protobuf import text_format
 
 from serving.client import PredictClient, PredictError
-from serving.errors import ConfigError
 from serving.protos.tfs_config_pb2 import SSLConfig
-from serving.settings import tls_file
 from serving.transport import tls
 
-pytestmark = pytest.mark.skipif(
-    shutil.which("openssl") is None, reason="certificates are made with the openssl command"
-)
 ONES = np.ones((1, 3), np.float32)
 
 
@@ -158,56 +152,6 @@ def test_the_rest_port_has_tls_too(  # noqa: PLR0917 - fixtures
         answer = secure.recv(100)
 
     assert answer.startswith(b"HTTP/1.1 400")
-
-
-@pytest.mark.parametrize(
-    ("changes", "reason"),
-    [
-        ({"server_key": ""}, "1: server_key is missing; expected it as PEM text"),
-        ({"server_cert": ""}, "1: server_cert is missing; expected it as PEM text"),
-        ({"client_verify": True}, "3: custom_ca is missing; expected it as PEM text"),
-        ({"server_cert": "/etc/cert.pem"}, "2: server_cert and server_key are no certificate and"),
-        (
-            {"client_verify": True, "custom_ca": "nonsense"},
-            "3: custom_ca is no certificate in PEM",
-        ),
-    ],
-)
-def test_a_wrong_file_is_refused_with_its_line(server_pair, tmp_path, changes, reason):
-    """The key itself is never shown."""
-    fields = {"server_key": server_pair.key, "server_cert": server_pair.certificate} | changes
-    path = write(tmp_path, **fields)
-
-    with pytest.raises(ConfigError) as caught:
-        tls_file.read(path)
-
-    assert str(caught.value).startswith(f"{path}:{reason}")
-    assert server_pair.key.splitlines()[1] not in str(caught.value)
-
-
-def test_a_key_of_another_certificate_is_refused(authority, server_pair, tmp_path):
-    """They would fail at the first client otherwise."""
-    path = write(
-        tmp_path, server_key=authority.issue("other").key, server_cert=server_pair.certificate
-    )
-
-    with pytest.raises(ConfigError, match="the key that it was made for"):
-        tls_file.read(path)
-
-
-def test_an_encrypted_key_is_refused(server_pair, tmp_path):
-    """Nobody is there to type a password; the start must not wait for one."""
-    encrypted = subprocess.run(
-        ["openssl", "pkey", "-aes256", "-passout", "pass:secret"],
-        input=server_pair.key,
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
-    path = write(tmp_path, server_key=encrypted, server_cert=server_pair.certificate)
-
-    with pytest.raises(ConfigError, match="unencrypted key"):
-        tls_file.read(path)
 
 
 def test_the_key_is_on_no_disk(server_pair):

@@ -1,24 +1,14 @@
-import asyncio
-import gzip
-import json
-import socket
 import time
-import zlib
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
-import servers
 import tiny_models
 from onnx import TensorProto, helper
 from rest_client import Http
 
 from serving.client import PredictClient
 from serving.engine.batcher import Batcher
-from serving.errors import StatusCode
-from serving.server import ModelServer
-from serving.settings.config import ServerConfig
-from serving.transport import failures
 
 
 @pytest.fixture
@@ -239,59 +229,6 @@ def test_the_content_type_is_not_looked_at(rest):
     assert status == 200
 
 
-def test_head_answers_without_a_body(rest):
-    """The headers are those of GET."""
-    status, headers, body = rest.ask("HEAD", "/v1/models/identity")
-
-    assert (status, body) == (200, b"")
-    assert int(headers["content-length"]) > 0
-
-
-def raw_deflate(content: bytes) -> bytes:
-    """What some clients send as `deflate`: without the header and checksum of zlib's format."""
-    compressor = zlib.compressobj(wbits=-15)
-    return compressor.compress(content) + compressor.flush()
-
-
-@pytest.mark.parametrize(
-    ("compress", "encoding"),
-    [
-        (gzip.compress, "gzip"),
-        (gzip.compress, "x-gzip"),
-        (zlib.compress, "deflate"),
-        (raw_deflate, "deflate"),
-    ],
-)
-def test_bodies_may_be_compressed(rest, compress, encoding):
-    """What Content-Encoding names is undone."""
-    body = compress(json.dumps(ONE).encode())
-
-    assert rest.post(ANY_PATH, body, content_encoding=encoding)[0] == 200
-
-
-@pytest.mark.parametrize(
-    ("body", "encoding", "status", "message"),
-    [
-        (b"no gzip", "gzip", 400, "gzip body cannot be decompressed"),
-        (gzip.compress(b"{}")[:-3], "gzip", 400, "gzip body is truncated"),
-        (b"{}", "br", 400, "content-encoding 'br' is not supported; expected gzip"),
-        (gzip.compress(b" " * 5000), "gzip", 429, "gzip body inflates to over 1000 bytes"),
-        (b"no deflate", "deflate", 400, "deflate body cannot be decompressed"),
-        (zlib.compress(b"{}")[:-3], "deflate", 400, "deflate body is truncated"),
-        (zlib.compress(b" " * 5000), "deflate", 429, "deflate body inflates to over 1000 bytes"),
-        (raw_deflate(b" " * 5000), "deflate", 429, "deflate body inflates to over 1000 bytes"),
-        (b" " * 5000, "identity", 429, "request body has over 1000 bytes; send smaller batches"),
-    ],
-)
-def test_large_and_broken_bodies_are_refused(models_dir, body, encoding, status, message):
-    """A small body that inflates to a huge one is refused before it has."""
-    with servers.in_this_process(models_dir, max_message_bytes=1000) as address:
-        answered, answer = Http(address).post(ANY_PATH, body, content_encoding=encoding)
-
-    assert answered == status
-    assert answer["error"].startswith(message)
-
-
 def save_strings(models_dir) -> None:
     """`text` and `text_bytes`, both a copy of `x`: strings."""
     tiny_models.save(
@@ -365,111 +302,6 @@ def test_a_call_that_takes_too_long_is_504(tmp_path, monkeypatch, running_server
     assert deadlines
 
 
-def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
-
-
-def test_the_rest_port_is_another_door_to_the_same_server(models_dir):
-    """Both ports answer REST and gRPC alike."""
-    port = free_port()
-    with servers.in_this_process(models_dir, rest_api_port=port) as address:
-        by_rest_port = Http(f"127.0.0.1:{port}").post(ANY_PATH, ONE)
-        by_port = Http(address).post(ANY_PATH, ONE)
-        with PredictClient(f"127.0.0.1:{port}") as client:
-            answer = client.predict("identity", {"x": np.ones((1, 3), np.float32)})
-
-    assert by_rest_port == by_port == (200, {"predictions": [[1.0, 2.0, 3.0]]})
-    assert answer["y"].tolist() == [[1, 1, 1]]
-
-
-def test_probes_follow_the_servers_life(models_dir):
-    """Alive from the start; ready only once the models are loaded, and no more when stopping."""
-    answers = []
-
-    async def live() -> None:
-        server = ModelServer(ServerConfig(models_dir=models_dir, host="127.0.0.1", port=0))
-        application = server._web_server._application  # before it listens
-        answers.append(await ask_application(application, "/healthz"))
-        answers.append(await ask_application(application, "/readyz"))
-        await server.start()
-        answers.append(await ask_application(application, "/readyz"))
-        await server.stop()
-        answers.append(await ask_application(application, "/readyz"))
-        answers.append(await ask_application(application, "/healthz"))
-
-    asyncio.run(live())
-
-    assert [status for status, _ in answers] == [200, 503, 200, 503, 200]
-    assert answers[1][1]["status"] == "NOT_SERVING"
-    assert "loading its models" in answers[1][1]["error"]
-
-
-async def ask_application(application, path: str) -> tuple[int, object]:
-    """GET a path from an ASGI application."""
-    sent = []
-
-    async def receive():
-        return {"type": "http.request", "body": b"", "more_body": False}
-
-    async def send(event):
-        sent.append(event)
-
-    scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode()}
-    await application(scope | {"headers": []}, receive, send)
-    return sent[0]["status"], json.loads(sent[1]["body"])
-
-
-@pytest.mark.parametrize(
-    ("headers", "expected"),
-    [
-        ({"x_request_id": "abc-1"}, "abc-1"),
-        ({"request_id": "abc-2"}, "abc-2"),
-        ({"x_request_id": "a b\tc" + "d" * 200}, "a?b?c" + "d" * 123),
-    ],
-)
-def test_failed_requests_carry_their_id(rest, headers, expected):
-    """The caller's id comes back with the error, made safe for a log line."""
-    _, answered, _ = rest.ask(
-        "POST", "/v1/models/nope:predict", json.dumps(ONE).encode(), **headers
-    )
-
-    assert answered["x-request-id"] == expected
-
-
-def test_failed_requests_without_an_id_get_one(rest):
-    """A new one each time; answers that are OK have none."""
-    body = json.dumps(ONE).encode()
-    ids = {rest.ask("POST", "/v1/models/nope:predict", body)[1]["x-request-id"] for _ in range(2)}
-    _, answered, _ = rest.ask("POST", ANY_PATH, body, x_request_id="mine")
-
-    assert len(ids) == 2
-    assert "x-request-id" not in answered
-
-
-def test_faults_are_logged_with_the_request_id(rest, caplog):
-    """A model that fails is the server's trouble; a wrong request is its caller's."""
-    rest.post("/v1/models/fragile:predict", {"inputs": [7]}, x_request_id="the-failed-one")
-    rest.post("/v1/models/nope:predict", ONE, x_request_id="the-wrong-one")
-
-    (record,) = [r for r in caplog.records if "the-failed-one" in r.getMessage()]
-    assert (record.levelname, record.request_id) == ("ERROR", "the-failed-one")
-    assert "the-wrong-one" not in caplog.text
-
-
-def test_times_are_told_on_request(rest):
-    """The header x-server-timing: 1 asks for Server-Timing."""
-    body = json.dumps(ONE).encode()
-    _, asked, _ = rest.ask("POST", ANY_PATH, body, x_server_timing="1")
-    _, not_asked, _ = rest.ask("POST", ANY_PATH, body)
-
-    stages = [stage.split(";dur=")[0] for stage in asked["server-timing"].split(", ")]
-    assert stages == ["queue", "compute", "total"]
-    assert "server-timing" not in not_asked
-
-
 def test_any_mix_of_batches_answers_bit_by_bit_like_single_runs(tmp_path, running_server):
     """1,000 requests of random sizes, over REST and gRPC at once, each equal to its rows alone."""
     tiny_models.identity(tmp_path)
@@ -501,10 +333,3 @@ def test_any_mix_of_batches_answers_bit_by_bit_like_single_runs(tmp_path, runnin
     assert all(
         answer.tobytes() == rows.tobytes() for answer, rows in zip(answers, requests, strict=True)
     )
-
-
-def test_an_unknown_gateway_status_is_500():
-    """Codes without an HTTP counterpart are server errors."""
-    response = failures.error_response(StatusCode.DATA_LOSS, "x")
-
-    assert response.status == 500

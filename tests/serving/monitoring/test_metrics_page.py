@@ -1,27 +1,22 @@
 import asyncio
-import bisect
 import contextlib
 import re
 from functools import partial
 
-import grpc
 import numpy as np
 import pytest
 import servers
 import tiny_models
-from hypothesis import example, given
-from hypothesis import strategies as st
 from prometheus_client.parser import text_string_to_metric_families
 from rest_client import Http
 
-from serving.client import PredictClient, PredictError, predict_request
+from serving.client import PredictClient, PredictError
 from serving.engine.batcher import BatchingConfig
 from serving.engine.catalog import Catalog
 from serving.engine.manager import Manager, ManagerConfig
 from serving.engine.runtime import RuntimeConfig
 from serving.engine.servable import Servable
 from serving.monitoring.counts import UNKNOWN_MODEL, Metrics
-from serving.monitoring.histogram import Histogram, exponential_limits
 from serving.monitoring.metered_methods import metered
 from serving.monitoring.metrics_page import MetricsPage
 from serving.protos.tensorflow_serving_pb2 import (
@@ -449,29 +444,6 @@ def test_kserve_requests_are_counted(models_dir):
     assert page.value(f"{TFS}request_count", model_name=UNKNOWN_MODEL, status="NOT_FOUND") == 1
 
 
-@example(limits=[1.0, 2.0], values=[1.0, 2.0])
-@given(
-    limits=st.lists(st.floats(-100, 100), unique=True).map(sorted),
-    values=st.lists(st.floats(-200, 200)),
-)
-def test_a_histogram_counts_values_up_to_each_limit(limits, values):
-    """Cumulative counts equal counting by hand; a value on a limit belongs below it."""
-    histogram = Histogram(limits)
-    for value in values:
-        histogram.observe(value)
-
-    ordered = sorted(values)
-    expected = [bisect.bisect_right(ordered, limit) for limit in limits]
-    assert histogram.cumulative() == [*expected, len(values)]
-    assert histogram.total == pytest.approx(sum(values))
-    assert histogram.count == len(values)
-
-
-def test_exponential_limits():
-    """The first is the scale, and each is the one before times the growth."""
-    assert exponential_limits(1, 2, 5) == (1, 2, 4, 8, 16)
-
-
 def test_label_values_are_escaped(tmp_path):
     """A model folder may have any name; the page stays readable."""
     name = 'a "b" \\ c'
@@ -480,84 +452,3 @@ def test_label_values_are_escaped(tmp_path):
         page = scrape(address)
 
     assert page.value(f"{TFS}request_count", model_name=name, status="OK") == 0
-
-
-def timed(channel: grpc.Channel, metadata: list[tuple[str, str]]) -> dict[str, str]:
-    request = predict_request("identity", {"x": ROW}).SerializeToString()
-    call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
-    _, answered = call.with_call(request, timeout=10, metadata=metadata)
-    return dict(answered.trailing_metadata())
-
-
-@pytest.mark.parametrize("front", ["asgi", "grpcio"])
-def test_grpc_calls_are_told_their_times_on_request(models_dir, front):
-    """The stages, in milliseconds, add up to no more than the total; others are told nothing."""
-    with (
-        servers.in_this_process(models_dir, front=front) as address,
-        grpc.insecure_channel(address) as channel,
-    ):
-        trailers = timed(channel, [("x-server-timing", "1")])
-        without = [timed(channel, []), timed(channel, [("x-server-timing", "0")])]
-
-    header = trailers["server-timing"]
-    match = re.fullmatch(r"queue;dur=(\S+), compute;dur=(\S+), total;dur=(\S+)", header)
-    queue, compute, total = map(float, match.groups())
-    assert queue >= 0
-    assert compute > 0
-    assert queue + compute <= total + 0.002  # each is rounded to microseconds
-    assert not any("server-timing" in answered for answered in without)
-
-
-def test_calls_at_the_same_time_are_told_their_own_times(models_dir):
-    """A call that asks does not make its neighbours answer, nor the other way round."""
-    request = predict_request("identity", {"x": ROW}).SerializeToString()
-    with (
-        servers.in_this_process(models_dir) as address,
-        grpc.insecure_channel(address) as channel,
-    ):
-        predict = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
-        futures = [
-            predict.future(request, timeout=30, metadata=[("x-server-timing", str(number % 2))])
-            for number in range(200)
-        ]
-        told = ["server-timing" in dict(future.trailing_metadata()) for future in futures]
-
-    assert told == [bool(number % 2) for number in range(200)]
-
-
-def test_a_large_request_has_one_set_of_times(models_dir):
-    """One that is run in parts is told from its first wait to its last run."""
-    request = predict_request("identity", {"x": np.ones((100, 3), np.float32)})
-    with (
-        servers.in_this_process(models_dir, max_batch_size=8) as address,
-        grpc.insecure_channel(address) as channel,
-    ):
-        call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
-        _, answered = call.with_call(
-            request.SerializeToString(), timeout=10, metadata=[("x-server-timing", "1")]
-        )
-
-    header = dict(answered.trailing_metadata())["server-timing"]
-    queue, compute, total = (float(part.split("=")[1]) for part in header.split(", "))
-    assert compute > 0
-    assert queue + compute <= total + 0.002
-
-
-@pytest.mark.parametrize("front", ["asgi", "grpcio"])
-def test_failed_grpc_calls_carry_their_request_id(models_dir, front):
-    """The caller's id comes back in the metadata of the error, or a new one."""
-    with (
-        servers.in_this_process(models_dir, front=front) as address,
-        grpc.insecure_channel(address) as channel,
-    ):
-        call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict")
-        answered = []
-        for metadata in ([("x-request-id", "mine")], []):
-            with pytest.raises(grpc.RpcError) as caught:
-                call(b"", timeout=10, metadata=metadata)
-            error = caught.value
-            both = [*error.initial_metadata(), *error.trailing_metadata()]
-            answered.append(dict(both)["x-request-id"])
-
-    assert answered[0] == "mine"
-    assert re.fullmatch("[0-9a-f]{32}", answered[1])

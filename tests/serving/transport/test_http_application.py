@@ -1,0 +1,144 @@
+import gzip
+import json
+import socket
+import zlib
+
+import numpy as np
+import pytest
+import servers
+from rest_client import Http
+
+from serving.client import PredictClient
+
+
+@pytest.fixture
+def rest(target) -> Http:
+    """The REST API of the server of every tiny model."""
+    return Http(target)
+
+
+ONE = {"instances": [[1, 2, 3]]}
+
+
+ANY_PATH = "/v1/models/identity:predict"
+
+
+def test_head_answers_without_a_body(rest):
+    """The headers are those of GET."""
+    status, headers, body = rest.ask("HEAD", "/v1/models/identity")
+
+    assert (status, body) == (200, b"")
+    assert int(headers["content-length"]) > 0
+
+
+def raw_deflate(content: bytes) -> bytes:
+    """What some clients send as `deflate`: without the header and checksum of zlib's format."""
+    compressor = zlib.compressobj(wbits=-15)
+    return compressor.compress(content) + compressor.flush()
+
+
+@pytest.mark.parametrize(
+    ("compress", "encoding"),
+    [
+        (gzip.compress, "gzip"),
+        (gzip.compress, "x-gzip"),
+        (zlib.compress, "deflate"),
+        (raw_deflate, "deflate"),
+    ],
+)
+def test_bodies_may_be_compressed(rest, compress, encoding):
+    """What Content-Encoding names is undone."""
+    body = compress(json.dumps(ONE).encode())
+
+    assert rest.post(ANY_PATH, body, content_encoding=encoding)[0] == 200
+
+
+@pytest.mark.parametrize(
+    ("body", "encoding", "status", "message"),
+    [
+        (b"no gzip", "gzip", 400, "gzip body cannot be decompressed"),
+        (gzip.compress(b"{}")[:-3], "gzip", 400, "gzip body is truncated"),
+        (b"{}", "br", 400, "content-encoding 'br' is not supported; expected gzip"),
+        (gzip.compress(b" " * 5000), "gzip", 429, "gzip body inflates to over 1000 bytes"),
+        (b"no deflate", "deflate", 400, "deflate body cannot be decompressed"),
+        (zlib.compress(b"{}")[:-3], "deflate", 400, "deflate body is truncated"),
+        (zlib.compress(b" " * 5000), "deflate", 429, "deflate body inflates to over 1000 bytes"),
+        (raw_deflate(b" " * 5000), "deflate", 429, "deflate body inflates to over 1000 bytes"),
+        (b" " * 5000, "identity", 429, "request body has over 1000 bytes; send smaller batches"),
+    ],
+)
+def test_large_and_broken_bodies_are_refused(models_dir, body, encoding, status, message):
+    """A small body that inflates to a huge one is refused before it has."""
+    with servers.in_this_process(models_dir, max_message_bytes=1000) as address:
+        answered, answer = Http(address).post(ANY_PATH, body, content_encoding=encoding)
+
+    assert answered == status
+    assert answer["error"].startswith(message)
+
+
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        return int(taken.getsockname()[1])
+
+
+def test_the_rest_port_is_another_door_to_the_same_server(models_dir):
+    """Both ports answer REST and gRPC alike."""
+    port = free_port()
+    with servers.in_this_process(models_dir, rest_api_port=port) as address:
+        by_rest_port = Http(f"127.0.0.1:{port}").post(ANY_PATH, ONE)
+        by_port = Http(address).post(ANY_PATH, ONE)
+        with PredictClient(f"127.0.0.1:{port}") as client:
+            answer = client.predict("identity", {"x": np.ones((1, 3), np.float32)})
+
+    assert by_rest_port == by_port == (200, {"predictions": [[1.0, 2.0, 3.0]]})
+    assert answer["y"].tolist() == [[1, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("headers", "expected"),
+    [
+        ({"x_request_id": "abc-1"}, "abc-1"),
+        ({"request_id": "abc-2"}, "abc-2"),
+        ({"x_request_id": "a b\tc" + "d" * 200}, "a?b?c" + "d" * 123),
+    ],
+)
+def test_failed_requests_carry_their_id(rest, headers, expected):
+    """The caller's id comes back with the error, made safe for a log line."""
+    _, answered, _ = rest.ask(
+        "POST", "/v1/models/nope:predict", json.dumps(ONE).encode(), **headers
+    )
+
+    assert answered["x-request-id"] == expected
+
+
+def test_failed_requests_without_an_id_get_one(rest):
+    """A new one each time; answers that are OK have none."""
+    body = json.dumps(ONE).encode()
+    ids = {rest.ask("POST", "/v1/models/nope:predict", body)[1]["x-request-id"] for _ in range(2)}
+    _, answered, _ = rest.ask("POST", ANY_PATH, body, x_request_id="mine")
+
+    assert len(ids) == 2
+    assert "x-request-id" not in answered
+
+
+def test_faults_are_logged_with_the_request_id(rest, caplog):
+    """A model that fails is the server's trouble; a wrong request is its caller's."""
+    rest.post("/v1/models/fragile:predict", {"inputs": [7]}, x_request_id="the-failed-one")
+    rest.post("/v1/models/nope:predict", ONE, x_request_id="the-wrong-one")
+
+    (record,) = [r for r in caplog.records if "the-failed-one" in r.getMessage()]
+    assert (record.levelname, record.request_id) == ("ERROR", "the-failed-one")
+    assert "the-wrong-one" not in caplog.text
+
+
+def test_times_are_told_on_request(rest):
+    """The header x-server-timing: 1 asks for Server-Timing."""
+    body = json.dumps(ONE).encode()
+    _, asked, _ = rest.ask("POST", ANY_PATH, body, x_server_timing="1")
+    _, not_asked, _ = rest.ask("POST", ANY_PATH, body)
+
+    stages = [stage.split(";dur=")[0] for stage in asked["server-timing"].split(", ")]
+    assert stages == ["queue", "compute", "total"]
+    assert "server-timing" not in not_asked
