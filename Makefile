@@ -13,7 +13,7 @@ TEST_MARKERS ?= not (docker or gpu or network or slow)
 .PHONY: help serve loadtest readme test test-docker test-slow tritonclient lint format protos docs lock clean
 
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-12s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
 
 serve: $(VENV)/.serve ## Serve the bundled models on ports 8500 (gRPC) and 8501 (REST)
 	$(BIN)/python -m serving --models_dir $(MODELS_DIR) --port $(PORT) --rest_api_port $(REST_PORT)
@@ -44,6 +44,9 @@ fuzz: $(VENV)/.dev ## Throw 10,000 broken messages at a server
 
 bench: $(VENV)/.dev ## Measure the server against raw ONNX Runtime (needs h2load)
 	$(BIN)/python tests/bench $(BENCH_ARGS)
+
+bench-against: $(VENV)/.dev ## Measure the server's CPU against an earlier commit's: BASE=<commit> (needs h2load)
+	$(BIN)/python tests/bench/against.py $(BASE) $(BENCH_ARGS)
 
 bench-peers: $(VENV)/.dev ## Measure the server beside MLServer, Triton and mosec (needs h2load)
 	$(BIN)/python tests/bench/peers $(BENCH_ARGS)

@@ -26,7 +26,7 @@ from serving.client import PredictClient, predict_request
 from serving.transport.grpc_wire import frame
 
 SERVER_CORE, CLIENT_CORE = 0, 1
-PREDICT_URL = "http://127.0.0.1:{port}/tensorflow.serving.PredictionService/Predict"
+PREDICT_PATH = "/tensorflow.serving.PredictionService/Predict"
 START_SECONDS = 120
 RAW_SECONDS = 2.0
 RAW_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
@@ -66,16 +66,18 @@ class Server:
         requests: int,
         connections: int = 1,
         cores: Sequence[int] = (CLIENT_CORE,),
+        path: str = PREDICT_PATH,
     ) -> Load:
-        """Post a gRPC request body over and over, with h2load on the given cores."""
+        """Post a request body over and over, with h2load on the given cores; gRPC by default."""
+        content_type = "application/grpc" if path == PREDICT_PATH else "application/json"
         before = self.cpu_seconds()
         text = subprocess.run(
             [
                 *("taskset", "-c", ",".join(map(str, cores)), "h2load", "-d", str(body)),
                 *("-c", str(connections), "-m", str(in_flight // connections)),
                 *("-n", str(requests)),
-                *("-H", "content-type: application/grpc", "-H", "te: trailers"),
-                PREDICT_URL.format(port=self.port),
+                *("-H", f"content-type: {content_type}", "-H", "te: trailers"),
+                f"http://127.0.0.1:{self.port}{path}",
             ],
             capture_output=True,
             text=True,
@@ -91,8 +93,10 @@ class Server:
 
 
 @contextmanager
-def serve(models_dir: Path, cores: Sequence[int], *flags: str) -> Iterator[tuple[Server, float]]:
-    """Start a server on cores; gives it with the seconds until its first answer."""
+def serve(
+    models_dir: Path, cores: Sequence[int], *flags: str, checkout: Path = ROOT
+) -> Iterator[tuple[Server, float]]:
+    """Start a checkout's server on cores; gives it with the seconds until its first answer."""
     log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the server
     started = time.perf_counter()
     process = psutil.Popen(
@@ -100,7 +104,7 @@ def serve(models_dir: Path, cores: Sequence[int], *flags: str) -> Iterator[tuple
             *("taskset", "-c", ",".join(map(str, cores)), sys.executable, "-m", "serving"),
             *("--models_dir", str(models_dir), "--host", "127.0.0.1", "--port", "0", *flags),
         ],
-        cwd=ROOT,
+        cwd=checkout,
         stderr=log,
     )
     try:

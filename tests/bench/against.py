@@ -1,0 +1,149 @@
+"""This checkout's server against an earlier commit's: `make bench-against BASE=<commit>`.
+
+Both servers run at the same time, pinned to one core, and are measured in turns, each pair in the
+opposite order of the one before, so that a shared machine's drift hits both. What is compared is
+CPU time, which neighbours disturb least. The result is the median of the pairs' ratios (now / base)
+with a 95 % interval from a bootstrap over the pairs. The last line of output is one JSON document.
+"""
+
+import argparse
+import contextlib
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from harness import ROOT, SERVER_CORE, Server, example, request_body, serve, write_null_model
+
+RESAMPLES = 10_000
+IN_FLIGHT = 32
+Measure = Callable[[Server], float]
+
+
+@contextlib.contextmanager
+def worktree(commit: str) -> Iterator[Path]:
+    """A checkout of another commit, for as long as it is needed."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "base"
+        git = ("git", "-C", str(ROOT), "worktree")
+        subprocess.run([*git, "add", "--quiet", "--detach", str(path), commit], check=True)
+        try:
+            yield path
+        finally:
+            subprocess.run([*git, "remove", "--force", str(path)], check=True)
+
+
+def compare(base: list[float], now: list[float]) -> dict[str, Any]:
+    """Medians, and the median ratio with its interval."""
+    ratios = np.array(now) / np.array(base)
+    draws = np.random.default_rng(0).integers(0, len(ratios), (RESAMPLES, len(ratios)))
+    low, high = np.quantile(np.median(ratios[draws], axis=1), (0.025, 0.975))
+    return {
+        "pairs": len(ratios),
+        "base": round(statistics.median(base), 4),
+        "now": round(statistics.median(now), 4),
+        "ratio": round(float(np.median(ratios)), 4),
+        "ratio_interval_95": [round(float(low), 4), round(float(high), 4)],
+    }
+
+
+def in_turns(pairs: int, base: Callable[[], float], now: Callable[[], float]) -> dict[str, Any]:
+    """Measure both in turns; the order changes from pair to pair."""
+    measured: dict[str, list[float]] = {"base": [], "now": []}
+    sides = {"base": base, "now": now}
+    for pair in range(pairs):
+        for side in ("base", "now") if pair % 2 else ("now", "base"):
+            measured[side].append(sides[side]())
+    return compare(measured["base"], measured["now"])
+
+
+def calls(folder: Path, models: Path, requests: int) -> dict[str, tuple[Path, Measure]]:
+    """What is measured of running servers: the models they serve, and CPU microseconds a request."""
+    null = models / "null"
+    write_null_model(null)
+
+    def predict(server: Server, model: str, rows: int, share: int = 1) -> float:
+        body = request_body(folder, model, rows)
+        return server.load(body, in_flight=IN_FLIGHT, requests=requests // share).cpu_us_per_request
+
+    def rest(server: Server, rows: int) -> float:
+        body = folder / f"rest-{rows}.json"
+        body.write_text(json.dumps({"instances": example("identity", rows)["x"].tolist()}))
+        return server.load(
+            body,
+            in_flight=IN_FLIGHT,
+            requests=requests // 2,
+            path="/v1/models/identity:predict",
+        ).cpu_us_per_request
+
+    bundled = ROOT / "models"
+    return {
+        "null Predict, 32 in flight": (null, lambda server: predict(server, "identity", 1)),
+        "null REST predict, 1 row, 32 in flight": (null, lambda server: rest(server, 1)),
+        "null REST predict, 32 rows, 32 in flight": (null, lambda server: rest(server, 32)),
+        "simcnn, 32 in flight": (bundled, lambda server: predict(server, "simcnn", 1, 4)),
+        "resnet50, 32 in flight": (bundled, lambda server: predict(server, "resnet50", 1, 40)),
+        "simcnn, batches of 32": (bundled, lambda server: predict(server, "simcnn", 32, 40)),
+    }
+
+
+def start_up(checkout: Path, models_dir: Path) -> float:
+    """CPU seconds from the start to the first answer."""
+    with serve(models_dir, (SERVER_CORE,), checkout=checkout) as (server, _):
+        return server.cpu_seconds()
+
+
+def main() -> None:
+    """Measure what was asked for; print a line for each and one JSON document."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("base", help="the commit to compare with")
+    parser.add_argument("--pairs", type=int, default=15, help="pairs of runs (default: 15)")
+    parser.add_argument("--requests", type=int, default=50_000, help="null Predicts a run")
+    parser.add_argument("--only", default="", help="measure what has this in its name")
+    arguments = parser.parse_args()
+    results: dict[str, Any] = {}
+
+    def report(name: str, result: dict[str, Any], unit: str) -> None:
+        results[name] = result | {"unit": unit}
+        low, high = result["ratio_interval_95"]
+        print(
+            f"{name:<42} {result['base']:9.4g} -> {result['now']:9.4g} {unit}, "
+            f"ratio {result['ratio']:.3f} ({low:.3f} to {high:.3f})",
+            flush=True,
+        )
+
+    with worktree(arguments.base) as checkout, tempfile.TemporaryDirectory() as folder:
+        models = Path(folder) / "models"
+        for name, (models_dir, measure) in calls(Path(folder), models, arguments.requests).items():
+            if arguments.only not in name:
+                continue
+            cores = (SERVER_CORE,)
+            with (
+                serve(models_dir, cores, checkout=checkout) as (base, _),
+                serve(models_dir, cores) as (now, _),
+            ):
+                for server in (base, now):
+                    measure(server)  # the first calls fill caches
+                result = in_turns(
+                    arguments.pairs,
+                    lambda measure=measure, base=base: measure(base),
+                    lambda measure=measure, now=now: measure(now),
+                )
+            report(name, result, "us of CPU a request")
+        name = "start-up"
+        if arguments.only in name:
+            null = models / "null"
+            result = in_turns(
+                arguments.pairs, lambda: start_up(checkout, null), lambda: start_up(ROOT, null)
+            )
+            report(name, result, "s of CPU")
+    print(json.dumps(results))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
