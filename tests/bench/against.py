@@ -63,7 +63,7 @@ def in_turns(pairs: int, base: Callable[[], float], now: Callable[[], float]) ->
 
 
 def calls(folder: Path, models: Path, requests: int) -> dict[str, tuple[Path, Measure]]:
-    """What is measured of running servers: the models they serve, and CPU microseconds a request."""
+    """What is measured of running servers: the models they serve, CPU microseconds a request."""
     null = models / "null"
     write_null_model(null)
 
