@@ -1,0 +1,90 @@
+"""The documentation leads somewhere: every link, every path and every folder of the code."""
+
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+MAP = ROOT / "docs" / "architecture.md"
+WINGS = ("training", "export", "serving", "loadtest")
+
+
+def tracked(*patterns: str) -> list[str]:
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *patterns]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [path for path in listed.splitlines() if (ROOT / path).is_file()]
+
+
+PAGES = tracked("*.md")
+FILES = set(tracked())
+FOLDERS = {str(parent) for file in FILES for parent in Path(file).parents}
+# `serving/engine/batcher.py`, `docs/`, `tests/e2e`: what looks like a path of this repository.
+TOP = "|".join(sorted({re.escape(file.split("/")[0]) for file in FILES if "/" in file}))
+PATH = re.compile(rf"`((?:{TOP})/[\w./-]*)`")
+MODULE = re.compile(r"\b((?:serving|training|export|loadtest)(?:\.[a-z_0-9]+)+)\b")
+
+
+def without_code(text: str) -> str:
+    """The page without its fenced blocks: they hold commands and what they print."""
+    return re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+
+
+def anchors(page: Path) -> set[str]:
+    """The anchors that a page's headings make, as GitHub makes them."""
+    headings = re.findall(r"^#+ (.+)$", without_code(page.read_text()), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_links_lead_to_files_and_headings(page):
+    """A relative link names a file that git tracks, and a heading on it if it says so."""
+    broken = []
+    for target in re.findall(r"\]\(([^)\s]+)\)", without_code((ROOT / page).read_text())):
+        if re.match(r"[a-z]+:", target):
+            continue
+        name, _, anchor = target.partition("#")
+        file = (ROOT / page).parent / name if name else ROOT / page
+        relative = str(file.resolve().relative_to(ROOT))
+        if relative not in FILES | FOLDERS or (anchor and anchor not in anchors(file)):
+            broken.append(target)
+
+    assert broken == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_paths_are_those_of_the_tree(page):
+    """What a page calls by a path of this repository is there."""
+    named = {path.rstrip("/") for path in PATH.findall(without_code((ROOT / page).read_text()))}
+    # A folder of models may be one that the reader makes.
+    named = {path for path in named if not path.startswith("models/")}
+
+    assert named - FILES - FOLDERS == set()
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_modules_are_those_of_the_tree(page):
+    """What a page runs with `python -m`, or imports, is a module."""
+    missing = set()
+    for line in (ROOT / page).read_text().splitlines():
+        for command in ("python -m ", "from ", "import "):
+            for name in re.findall(rf"{command}({MODULE.pattern})", line):
+                path = name[0].replace(".", "/")
+                if not {f"{path}.py", path} & (FILES | FOLDERS):
+                    missing.add(name[0])
+
+    assert missing == set()
+
+
+def test_the_map_shows_every_folder():
+    """A folder of the code that docs/architecture.md leaves out is a place that nobody finds."""
+    shown = set(re.findall(r"^\| `([a-z_/0-9]+)` \|", MAP.read_text(), flags=re.MULTILINE))
+    folders = {str(Path(file).parent) for file in tracked(*(f"{wing}/**.py" for wing in WINGS))}
+
+    assert shown == folders
+
+
+def test_the_readme_points_to_the_map():
+    """Whoever looks for a place in the code finds the map from the README."""
+    assert "docs/architecture.md" in (ROOT / "README.md").read_text()

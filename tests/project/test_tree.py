@@ -1,0 +1,119 @@
+"""The tree keeps its shape: small modules, in folders that say what they hold."""
+
+import ast
+import importlib.metadata
+import subprocess
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+WINGS = ("training", "export", "serving", "loadtest")
+MOST_LINES = 400
+MOST_MODULES = 14
+# What stands directly in a wing; everything else lives in a folder of its own.
+TOP_MODULES = {
+    "training": {"__main__", "batches", "devices", "environment", "plots"},
+    "export": {"__main__", "arguments", "errors", "native_log"},
+    "serving": {
+        "__main__",
+        "client",
+        "errors",
+        "healthcheck",
+        "model_source",
+        "server",
+        "services",
+        "stage_times",
+    },
+    "loadtest": {"__main__", "report_schema", "report_sections_schema"},
+}
+
+
+def tracked(*patterns: str) -> list[Path]:
+    """Files that git tracks, and new ones that it does not ignore, relative to the root."""
+    command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *patterns]
+    listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    return [path for path in map(Path, listed.splitlines()) if (ROOT / path).is_file()]
+
+
+def modules() -> list[Path]:
+    """The modules of the four wings; what protoc's compiler writes is left out."""
+    return [path for path in tracked(*(f"{wing}/**.py" for wing in WINGS)) if not generated(path)]
+
+
+def generated(path: Path) -> bool:
+    return path.stem.endswith("_pb2")
+
+
+def folders() -> set[Path]:
+    """The folders of the four wings that hold modules."""
+    return {path.parent for path in modules()}
+
+
+def test_no_module_is_too_long_to_be_one_noun():
+    """400 lines at most."""
+    long = {
+        str(path): lines
+        for path in modules()
+        if (lines := len((ROOT / path).read_text().splitlines())) > MOST_LINES
+    }
+
+    assert long == {}
+
+
+def test_no_folder_is_too_full_to_be_overseen():
+    """14 modules at most, the `__init__.py` not counted."""
+    count = Counter(path.parent for path in modules() if path.stem != "__init__")
+
+    assert {str(folder): n for folder, n in count.items() if n > MOST_MODULES} == {}
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_a_wing_holds_folders_and_few_modules(wing):
+    """A new module belongs into a folder, or into this list."""
+    top = {path.stem for path in modules() if path.parent == Path(wing)}
+
+    assert top - {"__init__"} == TOP_MODULES[wing]
+
+
+def test_every_folder_says_what_it_promises():
+    """An `__init__.py` is one docstring, without an import."""
+    wrong = []
+    for folder in folders():
+        file = ROOT / folder / "__init__.py"
+        body = ast.parse(file.read_text()).body if file.is_file() else []
+        if len(body) != 1 or ast.get_docstring(ast.parse(file.read_text())) is None:
+            wrong.append(str(folder))
+
+    assert wrong == []
+
+
+def test_no_module_has_the_name_of_a_library():
+    """Neither of the standard library nor of one that is installed: `http.py` would mislead."""
+    libraries = sys.stdlib_module_names | set(importlib.metadata.packages_distributions())
+    libraries -= {*WINGS, "tests", "__main__", "__init__"}
+
+    assert [str(path) for path in modules() if path.stem in libraries] == []
+
+
+@pytest.mark.parametrize("wing", WINGS)
+def test_one_class_name_has_one_meaning(wing):
+    """Within a wing no two classes share a name."""
+    places = defaultdict(list)
+    for path in modules():
+        if path.parts[0] == wing:
+            for node in ast.walk(ast.parse((ROOT / path).read_text())):
+                if isinstance(node, ast.ClassDef):
+                    places[node.name].append(str(path))
+
+    assert {name: paths for name, paths in places.items() if len(paths) > 1} == {}
+
+
+def test_tests_mirror_the_folders():
+    """A test of a wing stands in the folder that the code under test stands in."""
+    tests = {path.parent for wing in WINGS for path in tracked(f"tests/{wing}/**test_*.py")}
+    strays = {str(folder) for folder in tests if folder.relative_to("tests") not in folders()}
+
+    assert strays == set()
