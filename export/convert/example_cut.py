@@ -22,10 +22,10 @@ from tensorflow.python.eager import wrap_function
 
 from export.convert.frozen_graph import FrozenGraph, freeze, tensor_name
 from export.errors import ExportError
+from export.sources.saved_model import PARSE_OPS
 from serving.tensors.feature_spec import FeatureKind, FeatureSpec
 from serving.tensors.signature import DataType, Signature, TensorSpec
 
-PARSE_OPS = ("ParseExample", "ParseExampleV2")
 _BATCH = "batch_shape"
 
 
