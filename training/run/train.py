@@ -223,7 +223,10 @@ def _callbacks(
 
 
 def _stopping(config: TrainConfig, trained: _Trained) -> dict[str, int | None]:
-    """Of a training that may stop early: when it did, None for at its end, and what was saved."""
+    """metrics.json entries of early stopping; none if it is off.
+
+    `stopped_epoch` is None if all epochs ran; `best_epoch` is the one whose weights were saved.
+    """
     if not config.early_stopping:
         return {}
     epochs = len(trained.history)
