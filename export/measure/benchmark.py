@@ -151,7 +151,7 @@ def measure(
         "seconds_per_turn": settings.seconds,
         "load_average_before": round(load, 2),
         "versions": _versions(with_tensorflow=TENSORFLOW in contenders),
-        "git_commit": provenance.git_commit(Path(__file__).parent),
+        "git_commit": provenance.package_commit(__name__),
         "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "results": {
             name: {

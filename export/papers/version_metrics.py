@@ -7,7 +7,7 @@
                 per_class_accuracy, confusion_matrix (row = label, column = answer) and
                 predictions: the answer to each test image, in order, as one digit (class index);
                 those other than fp32 also agreement, drop_points and drop_interval_95 (see
-                variant_gate), int8 also calibration (the images, see there) and speed
+                gates.precision), int8 also calibration (the images, see there) and speed
     rejected_variants  by precision: the same for those that the gate refused, without a file but
                 with objections
     reference   the same for fp32 if it was made for comparison and is not published
@@ -38,9 +38,9 @@ from export.gates import parity
 from export.gates.answers import Answers
 from export.gates.parity import Pair
 from serving.tensors.signature import Signature
-from training import environment
-from training.data.cifar10 import CLASS_NAMES, Split
-from training.evaluation.accuracy import score, wilson_interval
+from training.data.cifar10 import Split
+from training.evaluation.accuracy import score
+from training.evaluation.provenance import package_commit
 
 _PACKAGES = ("numpy", "onnx", "onnxruntime", "onnxslim", "tf2onnx")
 
@@ -63,22 +63,12 @@ def variant_section(file: Path, answers: Answers, labels: npt.NDArray[np.int64])
         answers: Its answers to n images.
         labels: The right classes, int64, shape (n,).
     """
-    matrix = np.zeros((len(CLASS_NAMES), len(CLASS_NAMES)), dtype=np.int64)
-    np.add.at(matrix, (labels, answers.classes), 1)
-    right, totals = matrix.diagonal(), matrix.sum(axis=1)
-    n, correct = len(labels), int(right.sum())
+    evaluation = score(answers.logits, labels, answers.classes)
     return {
         **file_section(file),
-        "n": n,
-        "correct": correct,
-        "top1": correct / n,
-        "top1_wilson_95": list(wilson_interval(correct, n)),
-        "loss": score(answers.logits, labels).loss,
-        "per_class_accuracy": {
-            name: int(right[label]) / int(totals[label]) if totals[label] else None
-            for label, name in enumerate(CLASS_NAMES)
-        },
-        "confusion_matrix": matrix.tolist(),
+        "n": evaluation.n,
+        "correct": int((answers.classes == labels).sum()),
+        **evaluation.as_dict(),
         "predictions": "".join(str(answer) for answer in answers.classes),
     }
 
@@ -121,6 +111,6 @@ def export_section(file: Path, signatures: dict[str, Signature]) -> dict[str, An
             "tensorflow": tf.__version__,  # it comes under several package names
             **{name: metadata.version(name) for name in _PACKAGES},
         },
-        "git_commit": environment.git_commit(),
+        "git_commit": package_commit(__name__),
         "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
     }
