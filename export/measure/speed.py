@@ -20,7 +20,7 @@ _SECONDS = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Speed:
+class SpeedComparison:
     """Times of both, each the median of all turns, in milliseconds a batch.
 
     Attributes:
@@ -50,7 +50,7 @@ class Speed:
 
 def measure(
     fp32_file: Path, file: Path, precision: Precision, images: npt.NDArray[np.uint8]
-) -> Speed:
+) -> SpeedComparison:
     """Let both take turns on one thread, run as the server runs them.
 
     Args:
@@ -78,4 +78,4 @@ def measure(
         speedup[batch] = median(
             slow.ms / fast.ms for slow, fast in zip(turns["fp32"], turns["variant"], strict=True)
         )
-    return Speed(fp32_ms=fp32_ms, ms=ms, speedup=speedup)
+    return SpeedComparison(fp32_ms=fp32_ms, ms=ms, speedup=speedup)
