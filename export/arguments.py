@@ -256,13 +256,13 @@ def _positive(text: str) -> int:
 
 _COMMANDS = {
     "saved-model": _Command(
-        summary="publish a SavedModel made elsewhere, after a comparison on random inputs",
+        summary="publish a SavedModel made elsewhere, compared on random inputs",
         description="Publish any TensorFlow SavedModel that takes tensors or serialized "
         "tf.Examples, if ONNX Runtime answers random inputs as TensorFlow does.",
         add_flags=_add_saved_model_flags,
     ),
     "add-precision": _Command(
-        summary="publish a version once more, with other precisions among its files",
+        summary="publish a version once more, with other precisions",
         description="Publish a version of a CIFAR-10 classifier once more, with other precisions "
         "among its files. They are made of its model.onnx, or of its model.w8.onnx, and judged by "
         "the recorded answers of the float32 model. The given version stays as it is.",
@@ -275,13 +275,13 @@ _COMMANDS = {
         add_flags=_add_benchmark_flags,
     ),
     "robustness": _Command(
-        summary="measure a version's accuracy on test images recompressed as JPEG",
+        summary="measure the accuracy on test images recompressed as JPEG",
         description="Accuracy on the test images after a round trip through JPEG (quality 75 and "
         "95, 4:2:0), recorded in the version's metrics.json and model card.",
         add_flags=_add_robustness_flags,
     ),
     "tables": _Command(
-        summary="write or check the model cards and the tables in README.md and docs/training.md",
+        summary="write or check model cards and the tables in README.md and docs",
         description="Write the model cards and the tables in README.md and docs/training.md from "
         "the metrics.json of each version. Without --write or --check, print README's part.",
         add_flags=_add_tables_flags,

@@ -6,14 +6,11 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from export.native_log import quiet
+from export.publishing.new_version import PublishedVersion
 from serving.repository.model_folder import Precision
 from training.data.cifar10 import resolve_data_dir
-
-if TYPE_CHECKING:
-    from export.publishing.new_version import PublishedVersion
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -78,7 +75,7 @@ def _start_tensorflow() -> None:
         tf.config.list_logical_devices()  # looks for a GPU, and says so
 
 
-def _print_published(published: "PublishedVersion", precisions: Iterable[Precision]) -> None:
+def _print_published(published: PublishedVersion, precisions: Iterable[Precision]) -> None:
     variants = published.metrics["variants"]
     for precision in precisions:
         if precision not in variants:

@@ -19,8 +19,7 @@ from export.errors import GateFailed
 from export.gates import answers, parity
 from export.gates.answers import Answers
 from export.papers import papers, version_metrics
-from export.precisions import make
-from export.precisions.make import FP32, INT8, Variants
+from export.precisions.make import FP32, INT8, Variants, make
 from export.publishing import checked_images
 from export.publishing.new_version import PublishedVersion, all_refused, publish, step
 from export.sources import saved_model, training_run
@@ -97,7 +96,7 @@ def publish_run(
         made = Variants()
         if others := [precision for precision in precisions if precision != FP32]:
             with step(f"making and judging {', '.join(others)}"):
-                made = make.make(
+                made = make(
                     onnx_file,
                     others,
                     test=split,

@@ -19,8 +19,8 @@ import onnx
 from export.errors import ExportError, GateFailed
 from export.measure import benchmark, robustness
 from export.papers import papers
-from export.precisions import make, w8
-from export.precisions.make import FP32, INT8, Variants
+from export.precisions import w8
+from export.precisions.make import FP32, INT8, Variants, make
 from export.publishing import checked_images, new_version
 from export.publishing.new_version import PublishedVersion, all_refused, step
 from serving.repository import model_folder
@@ -65,7 +65,7 @@ def publish(
         if source.name != fp32_file.name:
             onnx.save(w8.restore(onnx.load(source)), fp32_file)
         with step(f"making and judging {', '.join(precisions)}"):
-            made = make.make(
+            made = make(
                 fp32_file,
                 precisions,
                 test=split,
