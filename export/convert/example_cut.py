@@ -1,4 +1,4 @@
-"""Cutting ParseExample out of a signature: what lies before it is the server's, after it ONNX's.
+"""Cuts ParseExample out of a signature: the server parses tf.Examples, ONNX computes the rest.
 
 TensorFlow parses serialized tf.Examples inside the graph::
 

@@ -1,4 +1,4 @@
-"""The gate of the variants: how far one may be from the float32 model that it stands for.
+"""The precision gate: how far a variant's answers may be from those of the float32 model.
 
 A variant is another precision of the same model. It rounds, so its answers cannot be compared
 number by number as parity does; what counts is how often it names another class, and how many
@@ -18,7 +18,7 @@ from training.evaluation import paired
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a variant must keep to.
+    """Bounds that a variant must keep to.
 
     Attributes:
         agreement: Smallest share of the images with the float32 model's class.

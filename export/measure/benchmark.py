@@ -73,7 +73,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class _Contender:
-    """Something to time.
+    """A model to time: an ONNX variant, or TensorFlow with the SavedModel.
 
     Attributes:
         run: Takes uint8 images, shape (n, 32, 32, 3), and gives probabilities.

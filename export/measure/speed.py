@@ -21,7 +21,7 @@ _SECONDS = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class SpeedComparison:
-    """Times of both, each the median of all turns, in milliseconds a batch.
+    """Times of a variant and of the float32 model, the median of all turns, in ms a batch.
 
     Attributes:
         fp32_ms: Of the float32 model, by batch size.
@@ -51,7 +51,7 @@ class SpeedComparison:
 def measure(
     fp32_file: Path, file: Path, precision: Precision, images: npt.NDArray[np.uint8]
 ) -> SpeedComparison:
-    """Let both take turns on one thread, run as the server runs them.
+    """Time a variant and the float32 model in turns, on one thread, run as the server runs them.
 
     Args:
         fp32_file: The float32 graph.

@@ -46,7 +46,7 @@ _PACKAGES = ("numpy", "onnx", "onnxruntime", "onnxslim", "tf2onnx")
 
 
 def data_section(split: Split, variant: str) -> dict[str, Any]:
-    """Which images the figures were measured on."""
+    """Section `data`: the images that the figures were measured on."""
     return {
         "name": "CIFAR-10 test images",
         "variant": variant,
@@ -84,7 +84,7 @@ def file_section(file: Path) -> dict[str, Any]:
 
 
 def parity_section(pairs: Sequence[Pair]) -> dict[str, Any]:
-    """How far the artefacts are apart."""
+    """Section `parity`: the tolerances, and how far each pair of artefacts is apart."""
     return {
         "rtol": parity.RTOL,
         "atol": parity.ATOL,
@@ -95,7 +95,7 @@ def parity_section(pairs: Sequence[Pair]) -> dict[str, Any]:
 
 
 def export_section(file: Path, signatures: dict[str, Signature]) -> dict[str, Any]:
-    """What made the artefacts.
+    """Section `export`: signatures, opset, versions, commit and time of this export.
 
     Args:
         file: The first signature's ONNX file.

@@ -1,4 +1,4 @@
-"""What a run folder belongs to: settings, data and commit, kept in config.json; and who uses it."""
+"""config.json of a run folder (settings, data, commit), and the lock that keeps others out."""
 
 import fcntl
 import json

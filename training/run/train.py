@@ -58,7 +58,7 @@ class RunResult:
 
 @dataclass(frozen=True)
 class _Session:
-    """Where a training reads, computes and reports; what it learns is up to TrainConfig."""
+    """Run folder, data, devices and MLflow run of a training; TrainConfig has its settings."""
 
     run_dir: Path
     data: Cifar10

@@ -1,4 +1,4 @@
-"""What there is to choose from: recipes, each with the runs made of it."""
+"""The candidates of a recommendation: recipes, each with its finished runs."""
 
 import statistics
 from collections.abc import Iterable, Mapping

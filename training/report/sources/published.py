@@ -1,4 +1,4 @@
-"""The published figures that ours stand beside, and what was wrong with how they were made.
+"""The published figures that reports compare with, and the mistakes of their protocol.
 
 They come from a course report of spring 2024 that trained both models on CIFAR-10.
 """
