@@ -3,6 +3,11 @@ import json
 from export.__main__ import main
 from serving.repository import model_folder
 
+CELL = {
+    *("images_per_second", "ms", "ms_min", "ms_max", "calls", "cpu_ms_per_image"),
+    *("to_tensorflow", "to_fp32"),
+}
+
 
 def test_benchmark_records_tensorflow_beside_onnx_runtime(run_export, version):
     """metrics.json, model card and manifest have it, the last line of stdout is the record."""
@@ -15,6 +20,7 @@ def test_benchmark_records_tensorflow_beside_onnx_runtime(run_export, version):
     assert list(section["results"]) == ["fp32", "tensorflow"]
     for result in section["results"].values():
         for cell in result["batches"].values():
+            assert set(cell) == CELL
             assert cell["to_tensorflow"]["median"] > 0
             assert cell["to_fp32"]["median"] > 0
     assert section["hardware"]["cores"] >= 1
