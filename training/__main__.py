@@ -5,13 +5,11 @@ import os
 import sys
 from pathlib import Path
 
-from training.data import cifar10
-from training.data.cifar10 import DataError
-from training.report import command as report_command
+from training.data.cifar10 import DataError, resolve_data_dir
+from training.report import command
 from training.report.sources.runs import ReportError
-from training.settings import recipes
 from training.settings.arguments import parser
-from training.settings.recipes import ConfigError
+from training.settings.recipes import ConfigError, from_recipe
 
 _BACKENDS = ("tensorflow", "jax", "torch")
 
@@ -26,12 +24,12 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments[:1] == ["report"]:
         return _report(arguments[1:])
     options = vars(parser().parse_args(arguments))
-    data_dir = cifar10.resolve_data_dir(options.pop("data_dir"))
+    data_dir = resolve_data_dir(options.pop("data_dir"))
     run_dir = options.pop("run_dir") or Path(f"runs/{options['model']}-{options['recipe']}")
     device_count, mlflow = options.pop("devices"), options.pop("mlflow")
     try:
         _set_up()
-        settings = recipes.from_recipe(**options)
+        settings = from_recipe(**options)
         # Keras reads KERAS_BACKEND when it is imported, and takes seconds that --help need not.
         from training.run import callbacks, train  # noqa: PLC0415
 
@@ -60,12 +58,10 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _report(arguments: list[str]) -> int:
-    options = report_command.parser().parse_args(arguments)
+    options = command.parser().parse_args(arguments)
     try:
         _set_up()
-        page = report_command.write(
-            options.runs, options.output, cifar10.resolve_data_dir(options.data_dir)
-        )
+        page = command.write(options.runs, options.output, resolve_data_dir(options.data_dir))
     except (ConfigError, DataError, ReportError) as error:
         return _fail(error, 2)
     except KeyboardInterrupt:

@@ -1,9 +1,8 @@
-"""What a figure was measured with: hardware, versions, commit."""
+"""What a training ran on: hardware, and versions of Python, Keras and its backend."""
 
 import os
 import platform
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 import keras
@@ -58,8 +57,3 @@ def _package_version(name: str) -> str:
     # TensorFlow comes under several package names, so the imported module is asked first.
     module = __import__(name)
     return str(getattr(module, "__version__", None) or metadata.version(name))
-
-
-def git_commit() -> str | None:
-    """Commit that the training code was read from, with "-dirty" if it was changed since."""
-    return provenance.git_commit(Path(__file__).parent)

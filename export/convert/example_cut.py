@@ -1,4 +1,4 @@
-"""Cutting ParseExample out of a signature: what lies before it is the server's, after it ONNX's.
+"""Cuts ParseExample out of a signature: the server parses tf.Examples, ONNX computes the rest.
 
 TensorFlow parses serialized tf.Examples inside the graph::
 
@@ -22,10 +22,10 @@ from tensorflow.python.eager import wrap_function
 
 from export.convert.frozen_graph import FrozenGraph, freeze, tensor_name
 from export.errors import ExportError
+from export.sources.saved_model import PARSE_OPS
 from serving.tensors.feature_spec import FeatureKind, FeatureSpec
 from serving.tensors.signature import DataType, Signature, TensorSpec
 
-PARSE_OPS = ("ParseExample", "ParseExampleV2")
 _BATCH = "batch_shape"
 
 

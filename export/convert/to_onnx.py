@@ -80,7 +80,11 @@ def write(
 
 
 def _of_graph(signature: Signature) -> Signature:
-    """What of a signature the ONNX graph computes, and from what."""
+    """The inputs and outputs of a signature that the ONNX graph has.
+
+    ParseExample stays outside: features take the place of serialized examples, and outputs that
+    are constants are left out.
+    """
     computed = {alias: spec for alias, spec in signature.outputs.items() if not spec.constant}
     return replace(signature, inputs=signature.model_inputs, outputs=computed, feature_spec={})
 

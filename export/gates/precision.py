@@ -1,4 +1,4 @@
-"""The gate of the variants: how far one may be from the float32 model that it stands for.
+"""The precision gate: how far a variant's answers may be from those of the float32 model.
 
 A variant is another precision of the same model. It rounds, so its answers cannot be compared
 number by number as parity does; what counts is how often it names another class, and how many
@@ -13,12 +13,12 @@ import numpy as np
 import numpy.typing as npt
 
 from serving.repository.model_folder import Precision
-from training.evaluation.paired import compare as compare_paired
+from training.evaluation import paired
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a variant must keep to.
+    """Bounds that a variant must keep to.
 
     Attributes:
         agreement: Smallest share of the images with the float32 model's class.
@@ -71,11 +71,11 @@ def compare(
         candidate: Classes named by the variant.
         labels: The right classes.
     """
-    paired = compare_paired(reference == labels, candidate == labels)
-    low, high = paired.interval_95
+    lost = paired.compare(reference == labels, candidate == labels)
+    low, high = lost.interval_95
     return Comparison(
         agreement=float((reference == candidate).mean()),
-        drop_points=100 * paired.difference,
+        drop_points=100 * lost.difference,
         drop_interval_95=(100 * low, 100 * high),
     )
 
@@ -98,7 +98,7 @@ def objections(limits: Limits, comparison: Comparison) -> list[str]:
 
 
 def too_slow(speedups: Mapping[int, float]) -> list[str]:
-    """Likewise for one that must be faster than the float32 model.
+    """One phrase for each batch size at which the variant is not faster than float32.
 
     Args:
         speedups: How many times as fast it is, by batch size.

@@ -74,7 +74,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class _Contender:
-    """Something to time.
+    """A model to time: an ONNX variant, or TensorFlow with the SavedModel.
 
     Attributes:
         run: Takes uint8 images, shape (n, 32, 32, 3), and gives probabilities.
@@ -152,7 +152,7 @@ def measure(
         "seconds_per_turn": settings.seconds,
         "load_average_before": round(load, 2),
         "versions": _versions(with_tensorflow=TENSORFLOW in contenders),
-        "git_commit": provenance.git_commit(Path(__file__).parent),
+        "git_commit": provenance.package_commit(__name__),
         "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
         "results": {
             name: {

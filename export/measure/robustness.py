@@ -19,7 +19,6 @@ import logging
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -89,7 +88,7 @@ def measure(folder: ModelFolder, metrics: Mapping[str, Any], split: Split) -> di
             "numpy": np.__version__,
             "onnxruntime": str(onnxruntime.__version__),
         },
-        "git_commit": provenance.git_commit(Path(__file__).parent),
+        "git_commit": provenance.package_commit(__name__),
         "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
     }
 

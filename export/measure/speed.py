@@ -20,8 +20,8 @@ _SECONDS = 0.2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Speed:
-    """Times of both, each the median of all turns, in milliseconds a batch.
+class SpeedComparison:
+    """Times of a variant and of the float32 model, the median of all turns, in ms a batch.
 
     Attributes:
         fp32_ms: Of the float32 model, by batch size.
@@ -50,8 +50,8 @@ class Speed:
 
 def measure(
     fp32_file: Path, file: Path, precision: Precision, images: npt.NDArray[np.uint8]
-) -> Speed:
-    """Let both take turns on one thread, run as the server runs them.
+) -> SpeedComparison:
+    """Time a variant and the float32 model in turns, on one thread, run as the server runs them.
 
     Args:
         fp32_file: The float32 graph.
@@ -78,4 +78,4 @@ def measure(
         speedup[batch] = median(
             slow.ms / fast.ms for slow, fast in zip(turns["fp32"], turns["variant"], strict=True)
         )
-    return Speed(fp32_ms=fp32_ms, ms=ms, speedup=speedup)
+    return SpeedComparison(fp32_ms=fp32_ms, ms=ms, speedup=speedup)

@@ -12,10 +12,10 @@ from export.errors import ExportError
 from export.native_log import quiet
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
 
-Run = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+Forward = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
 
-def load(folder: Path, alias: str, output: str, *, threads: int) -> Run:
+def load(folder: Path, alias: str, output: str, *, threads: int) -> Forward:
     """Load a SavedModel and give its `serving_default`, a concrete function, on the CPU.
 
     Args:

@@ -91,7 +91,7 @@ def render_card(path: Path, metrics: Mapping[str, Any]) -> str:
 
 
 def expected_card(path: Path) -> str:
-    """What MODEL_CARD.md should say, its own content left aside.
+    """MODEL_CARD.md as rendered from metrics.json now.
 
     Raises:
         ExportError: another file of the version was altered.

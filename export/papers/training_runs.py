@@ -14,7 +14,7 @@ from export.errors import ExportError
 from export.papers import markdown
 from export.sources import training_run
 from serving.repository import publishing
-from training.report.sources.runs import overrides
+from training.settings.recipes import changes_of_recipe
 
 # Test accuracy in the report whose two models are trained here (a single run each).
 REFERENCES = {"simcnn": 0.7161, "resnet50": 0.7929}
@@ -111,7 +111,7 @@ def recipe(run: Mapping[str, Any]) -> str:
 def changed_settings(run: Mapping[str, Any]) -> dict[str, Any]:
     """Settings in which a run departed from its recipe as it is today, seed apart."""
     settings = run.get("config") or {}
-    return overrides(settings) if {"model", "recipe"} <= set(settings) else {}
+    return changes_of_recipe(settings) if {"model", "recipe"} <= set(settings) else {}
 
 
 def hardware(run: Mapping[str, Any]) -> str:

@@ -7,7 +7,7 @@
                 per_class_accuracy, confusion_matrix (row = label, column = answer) and
                 predictions: the answer to each test image, in order, as one digit (class index);
                 those other than fp32 also agreement, drop_points and drop_interval_95 (see
-                variant_gate), int8 also calibration (the images, see there) and speed
+                gates.precision), int8 also calibration (the images, see there) and speed
     rejected_variants  by precision: the same for those that the gate refused, without a file but
                 with objections
     reference   the same for fp32 if it was made for comparison and is not published
@@ -38,15 +38,15 @@ from export.gates import parity
 from export.gates.answers import Answers
 from export.gates.parity import Pair
 from serving.tensors.signature import Signature
-from training import environment
-from training.data.cifar10 import CLASS_NAMES, Split
-from training.evaluation.accuracy import score, wilson_interval
+from training.data.cifar10 import Split
+from training.evaluation.accuracy import score
+from training.evaluation.provenance import package_commit
 
 _PACKAGES = ("numpy", "onnx", "onnxruntime", "onnxslim", "tf2onnx")
 
 
 def data_section(split: Split, variant: str) -> dict[str, Any]:
-    """Which images the figures were measured on."""
+    """Section `data`: the images that the figures were measured on."""
     return {
         "name": "CIFAR-10 test images",
         "variant": variant,
@@ -63,22 +63,12 @@ def variant_section(file: Path, answers: Answers, labels: npt.NDArray[np.int64])
         answers: Its answers to n images.
         labels: The right classes, int64, shape (n,).
     """
-    matrix = np.zeros((len(CLASS_NAMES), len(CLASS_NAMES)), dtype=np.int64)
-    np.add.at(matrix, (labels, answers.classes), 1)
-    right, totals = matrix.diagonal(), matrix.sum(axis=1)
-    n, correct = len(labels), int(right.sum())
+    evaluation = score(answers.logits, labels, answers.classes)
     return {
         **file_section(file),
-        "n": n,
-        "correct": correct,
-        "top1": correct / n,
-        "top1_wilson_95": list(wilson_interval(correct, n)),
-        "loss": score(answers.logits, labels).loss,
-        "per_class_accuracy": {
-            name: int(right[label]) / int(totals[label]) if totals[label] else None
-            for label, name in enumerate(CLASS_NAMES)
-        },
-        "confusion_matrix": matrix.tolist(),
+        "n": evaluation.n,
+        "correct": int((answers.classes == labels).sum()),
+        **evaluation.as_dict(),
         "predictions": "".join(str(answer) for answer in answers.classes),
     }
 
@@ -94,7 +84,7 @@ def file_section(file: Path) -> dict[str, Any]:
 
 
 def parity_section(pairs: Sequence[Pair]) -> dict[str, Any]:
-    """How far the artefacts are apart."""
+    """Section `parity`: the tolerances, and how far each pair of artefacts is apart."""
     return {
         "rtol": parity.RTOL,
         "atol": parity.ATOL,
@@ -105,7 +95,7 @@ def parity_section(pairs: Sequence[Pair]) -> dict[str, Any]:
 
 
 def export_section(file: Path, signatures: dict[str, Signature]) -> dict[str, Any]:
-    """What made the artefacts.
+    """Section `export`: signatures, opset, versions, commit and time of this export.
 
     Args:
         file: The first signature's ONNX file.
@@ -121,6 +111,6 @@ def export_section(file: Path, signatures: dict[str, Signature]) -> dict[str, An
             "tensorflow": tf.__version__,  # it comes under several package names
             **{name: metadata.version(name) for name in _PACKAGES},
         },
-        "git_commit": environment.git_commit(),
+        "git_commit": package_commit(__name__),
         "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
     }

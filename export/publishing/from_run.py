@@ -1,4 +1,4 @@
-"""Publish a model: write every file of its next version, ask them all, and let it appear at once.
+"""Publish a trained model: write every file of its next version and compare all of their answers.
 
     run folder ─▶ SavedModel ─▶ ONNX ─▶ parity gate ─▶ variants ─▶ documents ─▶ <name>/<N>/
 
@@ -7,8 +7,7 @@ A step that fails leaves no version behind.
 
 import logging
 import shutil
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +16,14 @@ import numpy.typing as npt
 
 from export.convert import classify_signature, to_onnx, to_saved_model
 from export.errors import GateFailed
-from export.gates import answers, parity, random_inputs
+from export.gates import answers, parity
 from export.gates.answers import Answers
 from export.papers import papers, version_metrics
-from export.precisions import make
-from export.precisions.make import FP32, INT8, Variants
-from export.publishing import shared
+from export.precisions.make import FP32, INT8, Variants, make
+from export.publishing import checked_images
+from export.publishing.new_version import PublishedVersion, all_refused, publish, step
 from export.sources import saved_model, training_run
-from export.sources.training_run import Run
+from export.sources.training_run import TrainingRun
 from serving.repository import model_folder
 from serving.repository.model_folder import Precision
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
@@ -37,19 +36,6 @@ _GPU_SLACK = 0.001
 _log = logging.getLogger("export")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Published:
-    """A new version.
-
-    Attributes:
-        path: Its folder.
-        metrics: Content of its metrics.json.
-    """
-
-    path: Path
-    metrics: dict[str, Any]
-
-
 def publish_run(
     run_dir: Path,
     models_dir: Path,
@@ -57,7 +43,7 @@ def publish_run(
     name: str | None = None,
     data_dir: Path | None = None,
     precisions: Sequence[Precision] = (FP32,),
-) -> Published:
+) -> PublishedVersion:
     """Publish a trained model after the gate has compared all artefacts on the test images.
 
     Args:
@@ -75,42 +61,42 @@ def publish_run(
             were refused; nothing is published.
     """
     run = training_run.read(run_dir)
-    split = shared.images(
+    split = checked_images.read(
         data_dir, "test", sha256=run.metrics["data"].get("test_sha256", "unknown"), used_by=run.path
     )
     calibrated = None
     if INT8 in precisions:
-        calibrated = shared.calibration_images(
+        calibrated = checked_images.draw_calibration(
             data_dir, sha256=run.metrics["data"].get("train_sha256"), used_by=run.path
         )
-    with shared.step(f"loading {run.model_file}"):
+    with step(f"loading {run.model_file}"):
         model = to_saved_model.load_keras(run.model_file)
     name = name or run.model_name
     metrics: dict[str, Any] = {}
 
     def write(folder: Path) -> None:
-        with shared.step("writing the SavedModel"):
+        with step("writing the SavedModel"):
             to_saved_model.write(model, folder)
         signatures = saved_model.read_signatures(folder, [DEFAULT_SIGNATURE_NAME])
-        with shared.step("converting it to ONNX"):
+        with step("converting it to ONNX"):
             to_onnx.write(folder, signatures, model_name=name, class_names=CLASS_NAMES)
         classify = classify_signature.read(folder, signatures[DEFAULT_SIGNATURE_NAME], CLASS_NAMES)
         signatures[classify_signature.NAME] = classify
         onnx_file = folder / model_folder.ONNX_FILE
-        with shared.step(f"asking Keras about {len(split):,} test images"):
+        with step(f"asking Keras about {len(split):,} test images"):
             keras_answers = answers.of_keras(model, split.images)
-        with shared.step("asking the SavedModel"):
+        with step("asking the SavedModel"):
             saved_model_answers = answers.of_saved_model(folder, split.images)
-        with shared.step("asking ONNX Runtime"):
+        with step("asking ONNX Runtime"):
             onnx_answers = answers.of_onnx(onnx_file, split.images)
         pairs = parity.check([keras_answers, saved_model_answers, onnx_answers])
         check_accuracy(run, onnx_answers, split.labels)
-        with shared.step("asking the SavedModel about pictures in tf.Examples"):
+        with step("asking the SavedModel about pictures in tf.Examples"):
             examples = classify_signature.check(folder, classify, split.images, onnx_answers)
         made = Variants()
         if others := [precision for precision in precisions if precision != FP32]:
-            with shared.step(f"making and judging {', '.join(others)}"):
-                made = make.make(
+            with step(f"making and judging {', '.join(others)}"):
+                made = make(
                     onnx_file,
                     others,
                     test=split,
@@ -131,60 +117,14 @@ def publish_run(
         if FP32 not in precisions:
             _remove_float32(folder)
         if not metrics["variants"]:
-            raise GateFailed(
-                shared.all_refused(metrics["rejected_variants"], f"pass --precision {FP32}")
-            )
+            raise GateFailed(all_refused(metrics["rejected_variants"], f"pass --precision {FP32}"))
         _copy_pictures(run, folder)
         papers.write(folder, signatures, metrics, class_names=CLASS_NAMES)
 
-    return Published(path=shared.publish(models_dir, name, write), metrics=metrics)
+    return PublishedVersion(path=publish(models_dir, name, write), metrics=metrics)
 
 
-def publish_saved_model(
-    source: Path,
-    models_dir: Path,
-    *,
-    name: str,
-    wanted: Collection[str] = (),
-    free_size: int = 16,
-) -> Published:
-    """Publish any SavedModel with tensor inputs after a comparison on random inputs.
-
-    Args:
-        source: Holds saved_model.pb.
-        models_dir: The version becomes `<models_dir>/<name>/<N>/`.
-        name: Name of the model.
-        wanted: Signatures to publish; all by default.
-        free_size: Size of free dimensions other than the batch in the random inputs.
-
-    Raises:
-        ExportError: the SavedModel or the place cannot be used.
-        GateFailed: ONNX Runtime answers otherwise than TensorFlow; nothing is published.
-    """
-    read = saved_model.read_signatures(source, wanted)
-    metrics: dict[str, Any] = {}
-
-    def write(folder: Path) -> None:
-        with shared.step(f"copying {source}"):
-            saved_model.copy(source, folder)
-        with shared.step(f"converting {len(read)} signatures to ONNX"):
-            signatures = to_onnx.write(folder, read, model_name=name)
-        with shared.step("asking both with random inputs"):
-            findings = random_inputs.check(folder, signatures, free_size=free_size)
-        files = sorted({signature.file for signature in signatures.values()})
-        first = folder / model_folder.ONNX_FILE
-        metrics.update(
-            model=name,
-            files=[version_metrics.file_section(folder / file) for file in files],
-            parity={"inputs": "random", "seed": random_inputs.SEED, "outputs": findings},
-            export=version_metrics.export_section(first, signatures),
-        )
-        papers.write(folder, signatures, metrics)
-
-    return Published(path=shared.publish(models_dir, name, write), metrics=metrics)
-
-
-def check_accuracy(run: Run, onnx: Answers, labels: npt.NDArray[np.int64]) -> None:
+def check_accuracy(run: TrainingRun, onnx: Answers, labels: npt.NDArray[np.int64]) -> None:
     """Compare the number of correct answers with the one that the training found.
 
     It must be the same, except for ties and, when a GPU judged the trained model, 0.1 % of the
@@ -213,7 +153,7 @@ def _remove_float32(folder: Path) -> None:
     saved_model.remove(folder)
 
 
-def _copy_pictures(run: Run, folder: Path) -> None:
+def _copy_pictures(run: TrainingRun, folder: Path) -> None:
     pictures = [run.path / name for name in training_run.PICTURES if (run.path / name).is_file()]
     size = sum(picture.stat().st_size for picture in pictures)
     if size > _PICTURES_LIMIT_BYTES:

@@ -19,22 +19,22 @@ import onnx
 from export.errors import ExportError, GateFailed
 from export.measure import benchmark, robustness
 from export.papers import papers
-from export.precisions import make, w8
-from export.precisions.make import FP32, INT8, Variants
-from export.publishing import shared
-from export.publishing.from_run import Published
+from export.precisions import w8
+from export.precisions.make import FP32, INT8, Variants, make
+from export.publishing import checked_images, new_version
+from export.publishing.new_version import PublishedVersion, all_refused, step
 from serving.repository import model_folder
 from serving.repository.model_folder import ModelFolder, Precision
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
-from training import environment
 from training.data.cifar10 import CLASS_NAMES
+from training.evaluation.provenance import package_commit
 
 W8: Precision = "w8"
 
 
 def publish(
     version: Path, models_dir: Path, *, precisions: Sequence[Precision], data_dir: Path | None
-) -> Published:
+) -> PublishedVersion:
     """Publish the files of a version once more, with other precisions among them.
 
     What was measured of the old set (benchmark, robustness) is left out of metrics.json.
@@ -53,19 +53,19 @@ def publish(
     folder, metrics = papers.read(version)
     source = _source(folder, precisions)
     fp32_classes = _recorded(version, metrics)
-    split = shared.images(data_dir, "test", sha256=metrics["data"]["sha256"], used_by=version)
+    split = checked_images.read(data_dir, "test", sha256=metrics["data"]["sha256"], used_by=version)
     calibrated = None
     if INT8 in precisions:
         sha256 = metrics["training"]["data"].get("train_sha256")
-        calibrated = shared.calibration_images(data_dir, sha256=sha256, used_by=version)
+        calibrated = checked_images.draw_calibration(data_dir, sha256=sha256, used_by=version)
 
     def write(target: Path) -> None:
         _copy(version, target)
         fp32_file = target / model_folder.ONNX_FILE
         if source.name != fp32_file.name:
             onnx.save(w8.restore(onnx.load(source)), fp32_file)
-        with shared.step(f"making and judging {', '.join(precisions)}"):
-            made = make.make(
+        with step(f"making and judging {', '.join(precisions)}"):
+            made = make(
                 fp32_file,
                 precisions,
                 test=split,
@@ -75,11 +75,13 @@ def publish(
         if source.name != fp32_file.name:
             fp32_file.unlink()
         if not made.kept:
-            raise GateFailed(shared.all_refused(made.rejected, f"serve {version} as it is"))
+            raise GateFailed(all_refused(made.rejected, f"serve {version} as it is"))
         _record(metrics, made, source)
         papers.write(target, folder.signatures, metrics, class_names=CLASS_NAMES)
 
-    return Published(path=shared.publish(models_dir, metrics["model"], write), metrics=metrics)
+    return PublishedVersion(
+        path=new_version.publish(models_dir, metrics["model"], write), metrics=metrics
+    )
 
 
 def _source(folder: ModelFolder, precisions: Sequence[Precision]) -> Path:
@@ -125,7 +127,7 @@ def _record(metrics: dict[str, Any], made: Variants, source: Path) -> None:
     """Put the new precisions into metrics.json, in the usual order."""
     origin = {
         "made_from": source.name,
-        "git_commit": environment.git_commit(),
+        "git_commit": package_commit(__name__),
         "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     for key, found in (("variants", made.kept), ("rejected_variants", made.rejected)):

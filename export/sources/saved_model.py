@@ -9,7 +9,7 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 
 from export.errors import ExportError
-from serving.repository.model_folder import ONNX_FILE
+from serving.repository.model_folder import ONNX_FILE, PRECISIONS
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, DataType, Signature, TensorSpec
 
 SAVED_MODEL_FILE = "saved_model.pb"
@@ -20,8 +20,9 @@ SUPPORTED = (
 )
 # TensorFlow's own entry, run at load time; no client calls it.
 _INIT_SIGNATURE = "__saved_model_init_op"
-# The first two are cut out by example_cut; the others only explain a refusal.
-_PARSE_OPS = ("ParseExample", "ParseExampleV2")
+# Operations that parse tf.Examples: the first two can be cut out of a graph (see
+# convert.example_cut), the others only explain a refusal.
+PARSE_OPS = ("ParseExample", "ParseExampleV2")
 _OTHER_PARSE_OPS = ("ParseSequenceExample", "ParseSingle")
 # What a SavedModel consists of; anything else in its folder is not copied.
 _PARTS = (
@@ -32,8 +33,6 @@ _PARTS = (
     "assets",
     "assets.extra",
 )
-# Signature names whose ONNX file would be taken for another precision of model.onnx.
-_PRECISIONS = frozenset({"fp16", "fp32", "int8", "w8"})
 
 
 def read_signatures(folder: Path, wanted: Collection[str] = ()) -> dict[str, Signature]:
@@ -154,7 +153,7 @@ def _refuse_unsupported(signature_defs: Mapping[str, Any], graph: Any, folder: P
     problems = {
         name: problem
         for name, definition in signature_defs.items()
-        if (problem := _problem(definition, parses=bool(operations & set(_PARSE_OPS)))) is not None
+        if (problem := _problem(definition, parses=bool(operations & set(PARSE_OPS)))) is not None
     }
     if not problems:
         return
@@ -208,7 +207,8 @@ def _onnx_files(names: list[str]) -> dict[str, str]:
     for name in names[1:]:
         safe = "".join(char if char.isalnum() or char in "_-." else "_" for char in name)
         file = f"model.{safe}.onnx"
-        while safe in _PRECISIONS or file in files.values():
+        # The name of a precision would make it model.onnx in another precision.
+        while safe in PRECISIONS or file in files.values():
             safe += "_"
             file = f"model.{safe}.onnx"
         files[name] = file

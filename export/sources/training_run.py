@@ -20,7 +20,7 @@ _RESULTS = frozenset(
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class TrainingRun:
     """A finished training.
 
     Attributes:
@@ -61,7 +61,7 @@ class Run:
         return cleaned
 
 
-def read(path: Path) -> Run:
+def read(path: Path) -> TrainingRun:
     """Read a run folder and check that the training was finished.
 
     Raises:
@@ -87,7 +87,7 @@ def read(path: Path) -> Run:
         msg = f"{path} has {_METRICS_FILE} but no {_MODEL_FILE}; train again in another folder"
         raise ExportError(msg)
     try:
-        run = Run(path=path, metrics=json.loads(metrics_file.read_text(encoding="utf-8")))
+        run = TrainingRun(path=path, metrics=json.loads(metrics_file.read_text(encoding="utf-8")))
         facts = (run.model_name, run.correct, run.metrics["n"], run.metrics["data"]["test_sha256"])
         names = run.metrics["class_names"]
     except (LookupError, TypeError, ValueError) as error:

@@ -1,9 +1,9 @@
 """Which model to use, given what matters most: sentences made from the measured figures."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from export.papers import markdown
-from export.tables.variant_figures import Speed, VariantFigures
+from export.tables.variant_figures import BatchSpeed, VariantFigures
 
 _BATCH = 32  # of the comparison of costs
 
@@ -44,40 +44,53 @@ def _accuracy(variants: Sequence[VariantFigures]) -> str:
 
 def _latency(variants: Sequence[VariantFigures]) -> str:
     known = [(-variant.speeds[1].ms, variant) for variant in variants if 1 in variant.speeds]
-    if not known:
-        return ""
-    best, other = _best(known)
-    text = f"**Lowest latency:** {best[1].title}, {-best[0]:.3g} ms for a single image"
-    if other is None:
-        return f"{text}."
-    return f"{text} ({other[1].title}: {-other[0]:.3g} ms)."
+
+    def ms(variant: VariantFigures) -> str:
+        return f"{variant.speeds[1].ms:.3g} ms"
+
+    return _leader("Lowest latency", known, lambda best: f"{ms(best)} for a single image", ms)
 
 
 def _throughput(variants: Sequence[VariantFigures]) -> str:
     known = [
         (_fastest(variant).images_per_second, variant) for variant in variants if variant.speeds
     ]
-    if not known:
-        return ""
-    best, other = _best(known)
-    text = (
-        f"**Highest throughput:** {best[1].title}, {best[0]:,.0f} images/s in batches of "
-        f"{_fastest(best[1]).rows}"
-    )
-    if other is None:
-        return f"{text}."
-    return f"{text} ({other[1].title}: {other[0]:,.0f} in batches of {_fastest(other[1]).rows})."
+
+    def rate(variant: VariantFigures, unit: str = "") -> str:
+        fastest = _fastest(variant)
+        return f"{fastest.images_per_second:,.0f}{unit} in batches of {fastest.rows}"
+
+    return _leader("Highest throughput", known, lambda best: rate(best, " images/s"), rate)
 
 
 def _size(variants: Sequence[VariantFigures]) -> str:
     known = [(-float(variant.bytes), variant) for variant in variants if variant.bytes is not None]
+
+    def size(variant: VariantFigures) -> str:
+        return markdown.megabytes(variant.bytes)
+
+    return _leader("Smallest file", known, size, size)
+
+
+def _leader(
+    claim: str,
+    known: Sequence[tuple[float, VariantFigures]],
+    figure: Callable[[VariantFigures], str],
+    figure_of_other: Callable[[VariantFigures], str],
+) -> str:
+    """The sentence that names the best variant, and the best one of another model beside it.
+
+    Args:
+        claim: What the best variant has.
+        known: Variants with what to judge them by, the higher the better; may be empty.
+        figure: The best variant's figure in words.
+        figure_of_other: The other one's, shorter.
+    """
     if not known:
         return ""
-    best, other = _best(known)
-    text = f"**Smallest file:** {best[1].title}, {markdown.megabytes(best[1].bytes)}"
-    if other is None:
-        return f"{text}."
-    return f"{text} ({other[1].title}: {markdown.megabytes(other[1].bytes)})."
+    (_, best), other = _best(known)
+    text = f"**{claim}:** {best.title}, {figure(best)}"
+    return f"{text} ({other[1].title}: {figure_of_other(other[1])})." if other else f"{text}."
 
 
 def _price(variants: Sequence[VariantFigures]) -> str:
@@ -109,7 +122,7 @@ def _best(
     return best, max(others, key=lambda entry: entry[0]) if others else None
 
 
-def _fastest(variant: VariantFigures) -> Speed:
+def _fastest(variant: VariantFigures) -> BatchSpeed:
     return max(variant.speeds.values(), key=lambda speed: speed.images_per_second)
 
 

@@ -9,7 +9,7 @@ _JPEG = "jpeg_75"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Speed:
+class BatchSpeed:
     """One batch size of the benchmark.
 
     Attributes:
@@ -56,7 +56,7 @@ class VariantFigures:
     top1: float | None
     top1_interval: tuple[float, float] | None
     agreement: float | None
-    speeds: Mapping[int, Speed]
+    speeds: Mapping[int, BatchSpeed]
     measured_on: tuple[Any, ...] | None
     jpeg: float | None
     jpeg_interval: tuple[float, float] | None
@@ -101,10 +101,10 @@ def read(version: Path, metrics: Mapping[str, Any]) -> list[VariantFigures]:
     ]
 
 
-def _speeds(result: Mapping[str, Any]) -> dict[int, Speed]:
+def _speeds(result: Mapping[str, Any]) -> dict[int, BatchSpeed]:
     cells = {int(rows): cell for rows, cell in (result.get("batches") or {}).items()}
     return {
-        rows: Speed(
+        rows: BatchSpeed(
             rows=rows,
             ms=cells[rows]["ms"],
             images_per_second=cells[rows]["images_per_second"],

@@ -34,7 +34,7 @@ def describe() -> Environment:
     return Environment(
         versions={"python": platform.python_version()}
         | {name: version for name in _PACKAGES if (version := _version(name)) is not None},
-        git_commit=provenance.git_commit(Path(__file__).parents[1]),
+        git_commit=provenance.package_commit(__name__),
         cpu=provenance.cpu_name(),
         cores=len(affinity(0)) if affinity else os.cpu_count(),
         cgroup_cpu_quota_cores=cpu_quota(),

@@ -1,6 +1,9 @@
 """A small data set, a SimCNN really trained on it, and its published version."""
 
 import os
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 # Before any test module imports Keras.
@@ -13,11 +16,13 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from export.gates import precision
-from export.gates.precision import Limits
+from export.__main__ import main
+from export.gates.precision import LIMITS, Limits
 from export.measure import speed
-from export.measure.speed import Speed
+from export.measure.speed import SpeedComparison
 from export.publishing import from_run
+from export.publishing.new_version import PublishedVersion
+from export.tables import tables
 from training.data.cifar10 import CLASS_NAMES, load_split
 from training.run.train import train
 from training.settings.recipes import from_recipe
@@ -54,7 +59,7 @@ def run_dir(tmp_path_factory, image_dir) -> Path:
 
 
 @pytest.fixture(scope="session")
-def published(tmp_path_factory, run_dir, image_dir) -> from_run.Published:
+def published(tmp_path_factory, run_dir, image_dir) -> PublishedVersion:
     """Version 1 of that SimCNN."""
     models_dir = tmp_path_factory.mktemp("models")
     return from_run.publish_run(run_dir, models_dir, data_dir=image_dir)
@@ -131,9 +136,61 @@ def with_strings(tmp_path_factory) -> Path:
 @pytest.fixture
 def wide_limits(monkeypatch):
     """Limits that variants of a hardly trained model keep to, and int8 always faster."""
-    limits = {name: Limits(agreement=0.8, drop_points=20) for name in precision.LIMITS}
+    limits = {name: Limits(agreement=0.8, drop_points=20) for name in LIMITS}
     limits["int8"] = Limits(agreement=0.8, drop_points=20, must_be_faster=True)
-    monkeypatch.setattr(precision, "LIMITS", limits)
-    twice = Speed(fp32_ms={1: 2.0}, ms={1: 1.0}, speedup={1: 2.0})
+    monkeypatch.setattr("export.precisions.make.LIMITS", limits)
+    twice = SpeedComparison(fp32_ms={1: 2.0}, ms={1: 1.0}, speedup={1: 2.0})
     monkeypatch.setattr(speed, "measure", lambda *_: twice)
     return limits
+
+
+@pytest.fixture
+def version(published, tmp_path) -> Path:
+    """A copy of the published SimCNN."""
+    return shutil.copytree(published.path, tmp_path / "simcnn" / "1")
+
+
+@pytest.fixture
+def run_export():
+    """The command line in a process of its own, as a user starts it."""
+
+    def run(*arguments, **environment):
+        return subprocess.run(
+            [sys.executable, "-m", "export", *map(str, arguments)],
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture
+def call(monkeypatch, capsys):
+    """The command line in this process: faster, for errors; gives code, stdout lines and stderr."""
+    # main sets these for the whole process; monkeypatch puts them back.
+    for name in ("KERAS_BACKEND", "CUDA_VISIBLE_DEVICES", "TF_CPP_MIN_LOG_LEVEL", "CIFAR10_DIR"):
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+
+    def invoke(*arguments):
+        code = main([str(argument) for argument in arguments])
+        captured = capsys.readouterr()
+        return code, captured.out.splitlines(), captured.err
+
+    return invoke
+
+
+@pytest.fixture
+def places(tmp_path) -> tables.Places:
+    """A checkout with a README that has the markers, and no models yet."""
+    (tmp_path / "models").mkdir()
+    (tmp_path / "README.md").write_text(f"before\n\n{tables.BEGIN}\n{tables.END}\n\nafter\n")
+    return tables.Places(
+        models_dir=tmp_path / "models",
+        readme=tmp_path / "README.md",
+        results_dir=tmp_path / "docs" / "results" / "training",
+        training=tmp_path / "docs" / "training.md",
+    )

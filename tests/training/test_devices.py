@@ -23,10 +23,11 @@ if sys.argv[1] == "tensorflow":
     (cpu,) = tf.config.list_physical_devices("CPU")
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 import keras
-from training import checkpoint, config, train
+from training.run import checkpoint, train
+from training.settings.recipes import from_recipe
 folder, data_dir = map(pathlib.Path, sys.argv[2:4])
 for name, device_count, killed, overrides in json.loads(sys.argv[4]):
-    settings = config.from_recipe("simcnn", "best", **overrides)
+    settings = from_recipe("simcnn", "best", **overrides)
     save = checkpoint.save
     if killed:
         def save_and_die(*arguments, **keywords):

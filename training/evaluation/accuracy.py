@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from training.data.cifar10 import CLASS_NAMES
 
-_Z_95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
+Z_95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,19 +37,24 @@ class Evaluation:
         return {**vars(self), "top1_wilson_95": list(self.top1_wilson_95)}
 
 
-def score(logits: npt.NDArray[np.float32], labels: npt.NDArray[np.int64]) -> Evaluation:
+def score(
+    logits: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64],
+    classes: npt.NDArray[np.int64] | None = None,
+) -> Evaluation:
     """Score logits against labels.
 
     Args:
         logits: float32, shape (n, 10).
         labels: int64, shape (n,).
+        classes: The classes answered, int64, shape (n,); those of the largest logits by default.
 
     Returns:
         The evaluation; softmax and logarithm are computed in float64.
     """
-    predictions = logits.argmax(axis=1)
+    answered = logits.argmax(axis=1) if classes is None else classes
     matrix = np.zeros((len(CLASS_NAMES), len(CLASS_NAMES)), dtype=np.int64)
-    np.add.at(matrix, (labels, predictions), 1)
+    np.add.at(matrix, (labels, answered), 1)
     correct, totals = matrix.diagonal(), matrix.sum(axis=1)
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     log_sum = np.log(np.exp(shifted).sum(axis=1))
@@ -77,7 +82,7 @@ def wilson_interval(correct: int, n: int) -> tuple[float, float]:
     Returns:
         Lower and upper bound; unlike the normal approximation it stays within 0 and 1.
     """
-    share, z2 = correct / n, _Z_95**2
+    share, z2 = correct / n, Z_95**2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    spread = _Z_95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
+    spread = Z_95 / (1 + z2 / n) * math.sqrt(share * (1 - share) / n + z2 / (4 * n * n))
     return max(0.0, centre - spread), min(1.0, centre + spread)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-_Z_95 = 1.959963984540054  # 97.5 % quantile of the normal distribution
+from training.evaluation.accuracy import Z_95
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +54,7 @@ def compare(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> Pair
     only_second = int(np.count_nonzero(second & ~first))
     b, c, total = only_first + 0.5, only_second + 0.5, n + 2
     centre = (b - c) / total
-    spread = _Z_95 * math.sqrt((b + c) - (b - c) ** 2 / total) / total
+    spread = Z_95 * math.sqrt((b + c) - (b - c) ** 2 / total) / total
     return PairedDifference(
         n=n,
         only_first=only_first,

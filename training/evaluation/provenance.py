@@ -1,7 +1,8 @@
-"""Where figures come from, as far as the machine and git tell: needs the standard library alone."""
+"""Where figures come from: the processor, and the commit of the code that measured them."""
 
 import platform
 import subprocess
+import sys
 from pathlib import Path
 
 
@@ -13,6 +14,17 @@ def cpu_name() -> str | None:
         return platform.processor() or None
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or None)
+
+
+def package_commit(module: str) -> str | None:
+    """Commit of the top-level package that a module belongs to, as `git_commit` gives it.
+
+    Args:
+        module: `__name__` of the module; however deep it lies, changes anywhere in its top-level
+            package count.
+    """
+    package = sys.modules[module.partition(".")[0]]
+    return git_commit(Path(str(package.__file__)).parent)
 
 
 def git_commit(folder: Path) -> str | None:

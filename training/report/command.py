@@ -4,9 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from training.data import cifar10
-from training.report.sources import runs as run_folders
-from training.report.sources.runs import ReportError
+from training.report.sources.runs import ReportError, read_all
+from training.settings.arguments import add_data_dir
 
 _DEFAULT_OUTPUT = Path("results/training-report")
 
@@ -33,11 +32,11 @@ def parser() -> argparse.ArgumentParser:
         metavar="DIR",
         help=f"where the report goes; default: {_DEFAULT_OUTPUT}",
     )
-    parser.add_argument(
-        "--data-dir",
-        metavar="PATH",
-        help="CIFAR-10 as the runs were trained on, for sample pictures, mistakes and paired "
-        f"comparisons; default: ${cifar10.DATA_DIR_VARIABLE}, else they are left out",
+    add_data_dir(
+        parser,
+        "CIFAR-10 as the runs were trained on, for sample pictures, mistakes and paired "
+        "comparisons",
+        otherwise="they are left out",
     )
     return parser
 
@@ -57,7 +56,7 @@ def write(folders: Sequence[Path], output: Path, data_dir: Path | None) -> Path:
         ReportError: No report can be made of the folders, or it can't be written.
         DataError: `data_dir` holds no data set.
     """
-    runs = run_folders.read_all(folders)
+    runs = read_all(folders)
     try:
         output.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -9,15 +9,15 @@ from training.report.sources import compute
 from training.report.sources.candidates import gather
 from training.report.sources.evidence import Evidence
 from training.report.sources.published import PUBLISHED
-from training.report.sources.runs import Run
+from training.report.sources.runs import RunRecord
 
 
-def build(runs: Sequence[Run], evidence: Evidence) -> Page:
+def build(runs: Sequence[RunRecord], evidence: Evidence) -> Page:
     """Put the report together.
 
     Args:
         runs: At least one of them finished.
-        evidence: What could be had.
+        evidence: Data, models and answers that could be loaded.
     """
     finished = sorted((run for run in runs if run.is_finished), key=lambda run: -run.result["top1"])
     by_architecture = {name: compute.macs(model) for name, model in evidence.models.items()}
@@ -44,7 +44,7 @@ def build(runs: Sequence[Run], evidence: Evidence) -> Page:
     return Page("Training report", f"CIFAR-10 classifiers, {count}; written {now} UTC.", blocks)
 
 
-def _missing(runs: Sequence[Run], evidence: Evidence) -> list[Block]:
+def _missing(runs: Sequence[RunRecord], evidence: Evidence) -> list[Block]:
     sentences = [
         f"{run.name} is unfinished: {len(run.history)} of {run.settings['epochs']} epochs. It is "
         "shown at the end and not compared."
@@ -54,7 +54,7 @@ def _missing(runs: Sequence[Run], evidence: Evidence) -> list[Block]:
     return [Notice(text) for text in (*sentences, *evidence.missing)]
 
 
-def _published(runs: Sequence[Run]) -> list[Block]:
+def _published(runs: Sequence[RunRecord]) -> list[Block]:
     models = [name for name in PUBLISHED if any(run.settings["model"] == name for run in runs)]
     if not models:
         return []

@@ -1,4 +1,4 @@
-"""What a run folder belongs to: settings, data and commit, kept in config.json; and who uses it."""
+"""config.json of a run folder (settings, data, commit), and the lock that keeps others out."""
 
 import fcntl
 import json
@@ -11,8 +11,8 @@ from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
-from training import environment
 from training.data.cifar10 import Cifar10
+from training.evaluation.provenance import package_commit
 from training.run import checkpoint
 from training.settings.recipes import ConfigError, TrainConfig
 
@@ -112,7 +112,7 @@ def begin(run_dir: Path, config: TrainConfig, data: Cifar10, run: dict[str, Any]
         "train_sha256": data.train.sha256(),
         "test_sha256": data.sha256,
     }
-    commit = environment.git_commit()
+    commit = package_commit(__name__)
     if not run:
         run = {
             "config": config.as_dict(),

@@ -58,7 +58,7 @@ class RunResult:
 
 @dataclass(frozen=True)
 class _Session:
-    """Where a training reads, computes and reports; what it learns is up to TrainConfig."""
+    """Run folder, data, devices and MLflow run of a training; TrainConfig has its settings."""
 
     run_dir: Path
     data: Cifar10
@@ -223,7 +223,10 @@ def _callbacks(
 
 
 def _stopping(config: TrainConfig, trained: _Trained) -> dict[str, int | None]:
-    """Of a training that may stop early: when it did, None for at its end, and what was saved."""
+    """metrics.json entries of early stopping; none if it is off.
+
+    `stopped_epoch` is None if all epochs ran; `best_epoch` is the one whose weights were saved.
+    """
     if not config.early_stopping:
         return {}
     epochs = len(trained.history)

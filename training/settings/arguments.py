@@ -1,4 +1,4 @@
-"""The flags of `python -m training MODEL`. Settings that are not given stay None: see config."""
+"""The flags of `python -m training MODEL`; a setting that is not given is None (see recipes)."""
 
 import argparse
 from pathlib import Path
@@ -31,12 +31,28 @@ def parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _files(group: argparse._ArgumentGroup) -> None:
-    group.add_argument(
+def add_data_dir(
+    parser: argparse._ActionsContainer, content: str, *, otherwise: str = "downloaded"
+) -> None:
+    """Add --data-dir; its value goes through training.data.cifar10.resolve_data_dir.
+
+    Args:
+        parser: A parser, or a group of its flags.
+        content: What PATH is, for --help.
+        otherwise: What happens if neither the flag nor the variable is set, for --help.
+    """
+    parser.add_argument(
         "--data-dir",
         metavar="PATH",
-        help="folder or archive with CIFAR-10 as binary or Python batches or as train/<class>/ and "
-        f"test/<class>/ images; default: ${cifar10.DATA_DIR_VARIABLE}, else downloaded",
+        help=f"{content}; default: ${cifar10.DATA_DIR_VARIABLE}, else {otherwise}",
+    )
+
+
+def _files(group: argparse._ArgumentGroup) -> None:
+    add_data_dir(
+        group,
+        "folder or archive with CIFAR-10 as binary or Python batches or as train/<class>/ and "
+        "test/<class>/ images",
     )
     group.add_argument(
         "--run-dir",

@@ -1,5 +1,6 @@
 """Training settings: a recipe per model, which single flags may override."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal, get_args
 
@@ -10,6 +11,7 @@ Precision = Literal["none", "float16", "bfloat16"]
 Validation = Literal["test", "tail", "stratified"]
 Schedule = Literal["constant", "cosine"]
 Switch = Literal["auto", "on", "off"]
+_NAMED_ELSEWHERE = ("model", "recipe", "seed")  # than among the changes of a recipe
 
 
 class ConfigError(ValueError):
@@ -220,3 +222,35 @@ def from_recipe(model: ModelName, recipe: RecipeName, **overrides: object) -> Tr
     if isinstance(epochs, int) and epochs <= base.warmup_epochs:
         given.setdefault("warmup_epochs", epochs // 2)
     return replace(base, **given)  # type: ignore[arg-type]  # argparse and __post_init__ check them
+
+
+def changes_of_recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings in which a training departed from its recipe as it is today, seed apart.
+
+    A warm-up that is shorter because the training is shorter is no change of its own.
+
+    Args:
+        settings: Of the training, as TrainConfig.as_dict gives them; at least model and recipe.
+            Those that are newer than the training may be missing.
+
+    Returns:
+        The settings that differ; all of them if there is no recipe of that name any more.
+    """
+    standard = recipe_of(settings)
+    if not standard:
+        return {name: settings[name] for name in settings if name not in _NAMED_ELSEWHERE}
+    if settings["epochs"] <= standard["warmup_epochs"]:
+        standard["warmup_epochs"] = settings["epochs"] // 2  # as from_recipe does
+    return {
+        name: settings[name]
+        for name, value in standard.items()
+        if name not in _NAMED_ELSEWHERE and settings.get(name, value) != value
+    }
+
+
+def recipe_of(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a training's recipe as it is today; empty if there is none of that name."""
+    try:
+        return from_recipe(settings["model"], settings["recipe"]).as_dict()
+    except ConfigError:
+        return {}

@@ -4,7 +4,7 @@ import tensorflow as tf
 from tensorflow.core.protobuf import meta_graph_pb2
 
 from export.errors import ExportError
-from export.publishing.from_run import publish_saved_model
+from export.publishing.from_saved_model import publish_saved_model
 from export.sources import saved_model
 from serving.engine.servable import BatchingConfig, RuntimeConfig, Servable
 from serving.repository import model_folder

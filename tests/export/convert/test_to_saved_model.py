@@ -102,10 +102,10 @@ def test_models_trained_with_jax_are_loaded(tmp_path):
     """A .keras file written under the JAX backend gives the same logits under TensorFlow."""
     script = (
         "import os, sys, keras, numpy as np\n"
-        "from training import models\n"
+        "from training.model import architectures\n"
         "os.chdir(sys.argv[1])\n"
         "keras.utils.set_random_seed(3)\n"
-        "model = models.build('simcnn')\n"
+        "model = architectures.build('simcnn')\n"
         "model.save('model.keras')\n"
         "np.save('logits.npy', model.predict(np.load('images.npy')))\n"
         "print(keras.backend.backend())\n"

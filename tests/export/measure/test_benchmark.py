@@ -1,8 +1,5 @@
 import hashlib
-import json
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -31,23 +28,6 @@ CELL = {
 def brightness(tmp_path) -> Path:
     """A version without SavedModel."""
     return tiny_models.brightness(tmp_path)
-
-
-@pytest.fixture
-def version(published, tmp_path) -> Path:
-    """A copy of the published SimCNN."""
-    return shutil.copytree(published.path, tmp_path / "simcnn" / "1")
-
-
-def run(*arguments):
-    """The command line in a process of its own: TensorFlow's threads are set before it starts."""
-    return subprocess.run(
-        [sys.executable, "-m", "export", "benchmark", *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
 
 
 def test_every_variant_is_timed_at_every_batch_size(brightness):
@@ -148,48 +128,6 @@ def test_a_model_of_other_inputs_is_refused(tmp_path):
 
     with pytest.raises(ExportError, match="no signature serving_default from images"):
         benchmark.measure(folder, QUICK)
-
-
-def test_command_records_tensorflow_beside_onnx_runtime(version):
-    """metrics.json, model card and manifest have it, the last line of stdout is the record."""
-    done = run(version, "--rounds", 2, "--seconds", 0.01, "--batch-sizes", 1, 2, "--json")
-
-    assert (done.returncode, done.stderr) == (0, "")
-    section = json.loads(done.stdout.splitlines()[-1])
-    assert list(section["results"]) == ["fp32", "tensorflow"]
-    for result in section["results"].values():
-        for cell in result["batches"].values():
-            assert set(cell) == CELL
-            assert cell["to_tensorflow"]["median"] > 0
-            assert cell["to_fp32"]["median"] > 0
-    assert section["hardware"]["cores"] >= 1
-    assert section["threads"] == 1
-    assert set(section["versions"]) == {"python", "numpy", "onnxruntime", "tensorflow"}
-    assert json.loads((version / "metrics.json").read_text())["benchmark"] == section
-    assert "## Speed" in (version / "MODEL_CARD.md").read_text()
-    model_folder.read(version)
-
-
-def test_another_models_saved_model_is_refused(version, two_signatures):
-    """It is said what its signature is, and nothing is recorded."""
-    before = (version / "metrics.json").read_bytes()
-
-    done = run(version, "--saved-model", two_signatures)
-
-    assert done.returncode == 2
-    assert "expected ['images'] to 'probabilities'" in done.stderr
-    assert (version / "metrics.json").read_bytes() == before
-
-
-def test_an_altered_version_is_refused(version):
-    """Its figures would be those of another file."""
-    with (version / "model.onnx").open("ab") as file:
-        file.write(b"\0")
-
-    done = run(version)
-
-    assert done.returncode == 2
-    assert "model.onnx has" in done.stderr
 
 
 def test_different_answers_are_not_compared(monkeypatch, brightness):

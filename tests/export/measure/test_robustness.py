@@ -1,26 +1,16 @@
 import io
-import json
 import shutil
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
 import pytest
 from PIL import Image
 
-from export.__main__ import main
 from export.errors import ExportError
 from export.measure import robustness
 from export.papers import papers
-from serving.repository import model_folder
 from training.data.cifar10 import Split
 from training.evaluation.accuracy import wilson_interval
-
-
-@pytest.fixture
-def version(published, tmp_path) -> Path:
-    """A copy of the published SimCNN."""
-    return shutil.copytree(published.path, tmp_path / "simcnn" / "1")
 
 
 def test_recompressing_is_what_pillow_does(sample_images):
@@ -96,37 +86,3 @@ def test_a_model_of_unknown_accuracy_is_refused(version, test_images):
 
     with pytest.raises(ExportError, match="no ONNX file whose answers"):
         robustness.measure(folder, metrics, test_images)
-
-
-def test_command_records_the_section(version, image_dir, capsys):
-    """The table is printed; metrics.json, model card and manifest have it."""
-    code = main(["robustness", str(version), "--data-dir", str(image_dir)])
-
-    metrics = json.loads((version / "metrics.json").read_text())
-    result = metrics["robustness"]["checks"]["jpeg_75"]["variants"]["fp32"]
-    assert code == 0
-    assert f"| JPEG, quality 75 | fp32 | {100 * result['top1']:.2f} % (" in capsys.readouterr().out
-    assert "## Robustness" in (version / "MODEL_CARD.md").read_text()
-    model_folder.read(version)
-
-
-def test_print_only_records_nothing(version, image_dir, capsys):
-    """The version stays as it is, byte by byte."""
-    before = {file.name: file.read_bytes() for file in version.iterdir() if file.is_file()}
-
-    code = main(["robustness", str(version), "--data-dir", str(image_dir), "--print-only"])
-
-    assert code == 0
-    assert "quality 95" in capsys.readouterr().out
-    after = {file.name: file.read_bytes() for file in version.iterdir() if file.is_file()}
-    assert after == before
-
-
-def test_a_folder_that_is_no_version_is_one_line(tmp_path, capsys):
-    """With what was expected."""
-    code = main(["robustness", str(tmp_path)])
-
-    error = capsys.readouterr().err
-    assert code == 2
-    assert error.startswith(f"error: {tmp_path} is no published version")
-    assert error.count("\n") == 1

@@ -72,8 +72,8 @@ def test_bytes_do_not_depend_on_the_process(quantized, tmp_path):
     """Another process with another hash seed makes the same file."""
     script = (
         "import tiny_classifiers, sys\n"
-        "from export import static_int8\n"
-        "made = static_int8.quantize(\n"
+        "from export.precisions import int8\n"
+        "made = int8.quantize(\n"
         "    tiny_classifiers.classifier(), tiny_classifiers.images(60, seed=1))\n"
         "open(sys.argv[1], 'wb').write(made.SerializeToString(deterministic=True))\n"
     )

@@ -8,9 +8,9 @@ import tiny_classifiers
 from export.gates import answers
 from export.gates.precision import LIMITS, Limits
 from export.measure import speed
-from export.measure.speed import Speed
+from export.measure.speed import SpeedComparison
 from export.precisions import calibration, fp16, int8, w8
-from export.precisions import make as variants
+from export.precisions.make import make
 from training.data.cifar10 import Split
 
 
@@ -31,17 +31,17 @@ def test_images(fp32_file):
 
 
 @pytest.fixture
-def make(fp32_file, test_images, monkeypatch):
+def made_of(fp32_file, test_images, monkeypatch):
     """Make variants with limits that all of them keep to, and int8 twice as fast as float32."""
 
     def invoke(*wanted, speedup=2.0, **limits):
         wide = {name: Limits(agreement=0.9, drop_points=10) for name in LIMITS}
         wide["int8"] = Limits(agreement=0.9, drop_points=10, must_be_faster=True)
-        monkeypatch.setattr("export.gates.precision.LIMITS", {**wide, **limits})
-        measured = Speed(fp32_ms={1: 1.0}, ms={1: 1 / speedup}, speedup={1: speedup})
+        monkeypatch.setattr("export.precisions.make.LIMITS", {**wide, **limits})
+        measured = SpeedComparison(fp32_ms={1: 1.0}, ms={1: 1 / speedup}, speedup={1: speedup})
         monkeypatch.setattr(speed, "measure", lambda *_: measured)
         training = Split(images=tiny_classifiers.images(30, seed=1), labels=np.zeros(30, np.int64))
-        return variants.make(
+        return make(
             fp32_file,
             wanted,
             test=test_images,
@@ -56,9 +56,9 @@ def names(fp32_file):
     return sorted(file.name for file in fp32_file.parent.iterdir())
 
 
-def test_each_precision_is_made_by_its_converter(make, fp32_file):
-    """The files hold what half, weights_int8 and static_int8 give, under the project's name."""
-    made = make("fp16", "w8", "int8")
+def test_each_precision_is_made_by_its_converter(made_of, fp32_file):
+    """The files hold what fp16, w8 and int8 give, under the project's name."""
+    made = made_of("fp16", "w8", "int8")
 
     model = onnx.load(fp32_file)
     assert list(made.kept) == ["fp16", "w8", "int8"]
@@ -80,9 +80,9 @@ def test_each_precision_is_made_by_its_converter(make, fp32_file):
         assert written.graph == expected.graph
 
 
-def test_section_says_how_the_file_compares(make, fp32_file, test_images):
+def test_section_says_how_the_file_compares(made_of, fp32_file, test_images):
     """Its own accuracy and answers, as a server runs it, and what it loses against float32."""
-    section = make("w8").kept["w8"]
+    section = made_of("w8").kept["w8"]
 
     classes = answers.of_onnx(
         fp32_file.with_name("model.w8.onnx"), test_images.images, "w8"
@@ -98,9 +98,9 @@ def test_section_says_how_the_file_compares(make, fp32_file, test_images):
     assert "calibration" not in section
 
 
-def test_int8_says_how_it_was_calibrated_and_how_fast_it_is(make):
+def test_int8_says_how_it_was_calibrated_and_how_fast_it_is(made_of):
     """The section can be written as JSON and names the images, both times and the speed-up."""
-    section = json.loads(json.dumps(make("int8").kept["int8"]))
+    section = json.loads(json.dumps(made_of("int8").kept["int8"]))
 
     assert section["calibration"]["images"] == 30
     assert len(section["calibration"]["sha256"]) == 64
@@ -110,12 +110,12 @@ def test_int8_says_how_it_was_calibrated_and_how_fast_it_is(make):
     }
 
 
-def test_refused_variant_is_removed_and_the_others_stay(make, fp32_file):
+def test_refused_variant_is_removed_and_the_others_stay(made_of, fp32_file):
     """Its file goes, its figures and the objections stay; the next precision is made all the same.
 
     An agreement of more than 1 cannot be had.
     """
-    made = make("w8", "int8", w8=Limits(agreement=1.01, drop_points=10))
+    made = made_of("w8", "int8", w8=Limits(agreement=1.01, drop_points=10))
 
     assert names(fp32_file) == ["model.int8.onnx", "model.onnx"]
     assert list(made.kept) == ["int8"]
@@ -127,9 +127,9 @@ def test_refused_variant_is_removed_and_the_others_stay(make, fp32_file):
     assert "file" not in refused
 
 
-def test_int8_that_is_no_faster_is_refused(make, fp32_file):
+def test_int8_that_is_no_faster_is_refused(made_of, fp32_file):
     """However well it answers: that is what it is for."""
-    made = make("int8", speedup=0.97)
+    made = made_of("int8", speedup=0.97)
 
     assert names(fp32_file) == ["model.onnx"]
     assert made.rejected["int8"]["objections"] == [
@@ -138,16 +138,16 @@ def test_int8_that_is_no_faster_is_refused(make, fp32_file):
     assert made.rejected["int8"]["speed"]["batches"]["1"]["speedup"] == 0.97
 
 
-def test_int8_that_answers_badly_is_not_timed(make):
+def test_int8_that_answers_badly_is_not_timed(made_of):
     """The measurement takes seconds and could not save it."""
-    made = make("int8", int8=Limits(agreement=1.01, drop_points=10, must_be_faster=True))
+    made = made_of("int8", int8=Limits(agreement=1.01, drop_points=10, must_be_faster=True))
 
     assert "speed" not in made.rejected["int8"]
 
 
-def test_sections_hold_what_lies_in_the_folder(make, fp32_file):
+def test_sections_hold_what_lies_in_the_folder(made_of, fp32_file):
     """With float32 it comes first; without, it is the reference, and has no file."""
-    made = make("w8")
+    made = made_of("w8")
     fp32 = {"file": "model.onnx", "top1": 0.9}
 
     with_fp32 = made.sections(fp32, with_fp32=True)
@@ -159,26 +159,11 @@ def test_sections_hold_what_lies_in_the_folder(make, fp32_file):
     assert without["reference"] == {"precision": "fp32", "top1": 0.9}
 
 
-def test_same_model_gives_the_same_files(make, fp32_file):
+def test_same_model_gives_the_same_files(made_of, fp32_file):
     """Made twice, each variant has the same bytes."""
-    make("fp16", "w8", "int8")
+    made_of("fp16", "w8", "int8")
     first = {file.name: file.read_bytes() for file in fp32_file.parent.iterdir()}
 
-    make("fp16", "w8", "int8")
+    made_of("fp16", "w8", "int8")
 
     assert {file.name: file.read_bytes() for file in fp32_file.parent.iterdir()} == first
-
-
-def test_real_measurement_times_both(fp32_file):
-    """Without a stand-in: times of both models at each batch size, and their ratio about right."""
-    onnx.save(w8.quantize(onnx.load(fp32_file)), fp32_file.with_name("model.w8.onnx"))
-
-    measured = speed.measure(
-        fp32_file, fp32_file.with_name("model.w8.onnx"), "w8", tiny_classifiers.images(3)
-    )
-
-    assert list(measured.speedup) == list(speed.BATCH_SIZES)
-    for batch in speed.BATCH_SIZES:
-        assert measured.ms[batch] > 0
-        assert measured.fp32_ms[batch] > 0
-    assert set(measured.as_dict()["batches"]["32"]) == {"fp32_ms", "ms", "speedup"}

@@ -5,17 +5,15 @@ import re
 import shutil
 from pathlib import Path
 
-import numpy as np
 import onnx
 import onnxruntime
 import pytest
 
 from export.convert import to_onnx
-from export.errors import ExportError, GateFailed
+from export.errors import GateFailed
 from export.gates.precision import Limits
-from export.papers import model_card
 from export.publishing import from_run
-from export.publishing.from_run import publish_run, publish_saved_model
+from export.publishing.from_run import publish_run
 from serving.engine.batcher import BatchingConfig
 from serving.engine.runtime import Runtime, RuntimeConfig
 from serving.engine.servable import Servable
@@ -208,35 +206,6 @@ def test_accuracy_gate_refuses_metrics_of_another_training(run_dir, image_dir, t
     assert not (tmp_path / "models" / "simcnn").exists()
 
 
-def test_other_test_images_are_refused(run_dir, image_dir, tmp_path):
-    """Data that the run was not judged by are refused before anything is written."""
-    shutil.copytree(image_dir, tmp_path / "images")
-    shutil.copyfile(tmp_path / "images/test/cat/00.png", tmp_path / "images/test/cat/01.png")
-
-    with pytest.raises(ExportError, match=r"80 test images with SHA-256 .* --data-dir"):
-        publish_run(run_dir, tmp_path / "models", data_dir=tmp_path / "images")
-
-    assert not (tmp_path / "models").exists()
-
-
-def test_failure_while_writing_leaves_older_versions_alone(
-    run_dir, image_dir, tmp_path, monkeypatch
-):
-    """A disk that fills up at the last file leaves version 1, no version 2 and no debris."""
-    publish_run(run_dir, tmp_path, data_dir=image_dir)
-
-    def fail(*_):
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(model_card, "render", fail)
-
-    with pytest.raises(ExportError, match=r"No space left on device.*free some space"):
-        publish_run(run_dir, tmp_path, data_dir=image_dir)
-
-    assert [entry.name for entry in (tmp_path / "simcnn").iterdir()] == ["1"]
-    model_folder.verify_manifest(tmp_path / "simcnn" / "1")
-
-
 def test_large_pictures_are_left_out(run_dir, image_dir, tmp_path, monkeypatch):
     """Pictures over the limit stay in the run folder, and the card does not show them."""
     monkeypatch.setattr(from_run, "_PICTURES_LIMIT_BYTES", 1000)
@@ -246,74 +215,6 @@ def test_large_pictures_are_left_out(run_dir, image_dir, tmp_path, monkeypatch):
     assert version.path == tmp_path / "other" / "1"
     assert not list(version.path.glob("*.png"))
     assert "png" not in (version.path / "MODEL_CARD.md").read_text()
-
-
-@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "two words"])
-def test_names_that_are_no_folder_names_are_refused(two_signatures, tmp_path, name):
-    """A model name must be a plain folder name."""
-    with pytest.raises(ExportError, match=r"model name .* is not made of letters"):
-        publish_saved_model(two_signatures, tmp_path / "models", name=name)
-
-    assert not (tmp_path / "models").exists()
-
-
-def test_saved_model_from_elsewhere_is_published(two_signatures, tmp_path):
-    """Both signatures, each with its graph, next to the SavedModel as it was."""
-    version = publish_saved_model(two_signatures, tmp_path, name="two")
-
-    folder = model_folder.read(version.path)
-    assert {name: signature.file for name, signature in folder.signatures.items()} == {
-        "serving_default": "model.onnx",
-        "sum/up": "model.sum_up.onnx",
-    }
-    assert folder.signatures["serving_default"].inputs["ids"].graph_name == "serving_default_ids:0"
-    assert folder.signatures["serving_default"].outputs["x"].tensor == "x_output"
-    assert folder.class_names == ()
-    for file in ("saved_model.pb", "variables/variables.index"):
-        assert sha256(version.path / file) == sha256(two_signatures / file)
-    asked = {(x["signature"], x["rows"], x["output"]) for x in version.metrics["parity"]["outputs"]}
-    assert asked == {
-        *(("serving_default", rows, name) for rows in (1, 5) for name in ("same", "score", "x")),
-        *(("sum/up", rows, name) for rows in (1, 5) for name in ("signs", "total")),
-    }
-
-
-def test_published_graphs_of_a_saved_model_compute(two_signatures, tmp_path):
-    """The graphs take the aliases as names and give what the formula says."""
-    version = publish_saved_model(two_signatures, tmp_path, name="two")
-    folder = model_folder.read(version.path)
-    x = np.arange(8, dtype=np.float32).reshape(2, 4)
-
-    session = onnxruntime.InferenceSession(folder.path / "model.onnx")
-    doubled, same = session.run(["x_output", "same"], {"x": x, "ids": np.zeros((2, 7), np.int64)})
-    session = onnxruntime.InferenceSession(folder.path / "model.sum_up.onnx")
-    total, signs = session.run(["total", "signs"], {"x": x})
-
-    np.testing.assert_array_equal(doubled, 2 * x)
-    np.testing.assert_array_equal(same, x)
-    np.testing.assert_array_equal(total, [6, 22])
-    np.testing.assert_array_equal(signs, x > 0)
-
-
-def test_branches_are_exported_to_the_same_bytes(two_signatures, tmp_path):
-    """Determinism holds for graphs with subgraphs too."""
-    versions = [
-        publish_saved_model(two_signatures, tmp_path, name="sums", wanted=["sum/up"])
-        for _ in range(2)
-    ]
-
-    assert any(
-        node.op_type == "If" for node in onnx.load(versions[0].path / "model.onnx").graph.node
-    )
-    assert sha256(versions[0].path / "model.onnx") == sha256(versions[1].path / "model.onnx")
-
-
-def test_one_signature_can_be_chosen(with_strings, tmp_path):
-    """A signature that ONNX cannot express does not stand in the way of the others."""
-    version = publish_saved_model(with_strings, tmp_path, name="sums", wanted=["summary"])
-
-    assert list(model_folder.read(version.path).signatures) == ["summary"]
-    assert 'signature_name="summary"' in (version.path / "MODEL_CARD.md").read_text()
 
 
 def served(path, precision, images):
@@ -346,20 +247,6 @@ def test_all_precisions_are_published_together(
     sizes = [variants[precision]["bytes"] for precision in precisions]
     assert sizes == sorted(sizes, reverse=True)[:2] + sizes[2:]
     assert max(sizes[2:]) < 0.3 * sizes[0]
-
-
-def test_calibration_images_are_training_images(run_dir, image_dir, tmp_path, wide_limits):
-    """All 200 of them, since there are so few, and none of the test images."""
-    version = publish_run(run_dir, tmp_path, data_dir=image_dir, precisions=("fp32", "int8"))
-
-    recorded = version.metrics["variants"]["int8"]["calibration"]
-    run = read_json(run_dir / "metrics.json")
-    assert recorded == {
-        "images": 200,
-        "drawn_from": "200 training images",
-        "seed": 0,
-        "sha256": run["data"]["train_sha256"],
-    }
 
 
 def test_version_without_float32_is_small_and_loads(
@@ -419,18 +306,3 @@ def test_nothing_is_published_if_all_variants_are_refused(
         publish_run(run_dir, tmp_path / "models", data_dir=image_dir, precisions=("w8",))
 
     assert list(tmp_path.rglob("*")) == [tmp_path / "models"]
-
-
-def test_int8_needs_the_runs_training_images(run_dir, image_dir, tmp_path):
-    """Other training images are refused for int8, and do not matter to the other precisions."""
-    shutil.copytree(image_dir, tmp_path / "images")
-    shutil.copyfile(tmp_path / "images/train/cat/00.png", tmp_path / "images/train/cat/01.png")
-
-    with pytest.raises(ExportError, match=r"200 training images with SHA-256 .* leave it out of"):
-        publish_run(
-            run_dir, tmp_path / "m", data_dir=tmp_path / "images", precisions=("fp32", "int8")
-        )
-
-    assert not (tmp_path / "m").exists()
-    version = publish_run(run_dir, tmp_path / "m", data_dir=tmp_path / "images")
-    assert list(version.metrics["variants"]) == ["fp32"]

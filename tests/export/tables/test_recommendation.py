@@ -2,11 +2,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from export.tables import recommendation
-from export.tables.variant_figures import Speed, VariantFigures
+from export.tables.variant_figures import BatchSpeed, VariantFigures
 
 
-def speed(rows: int, ms: float) -> Speed:
-    return Speed(
+def speed(rows: int, ms: float) -> BatchSpeed:
+    return BatchSpeed(
         rows=rows,
         ms=ms,
         images_per_second=1e3 * rows / ms,

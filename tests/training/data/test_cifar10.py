@@ -11,10 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image
 
 from training.data import cifar10
-from training.data.cifar10 import CLASS_NAMES, DataError, load, load_split, resolve_data_dir
+from training.data.cifar10 import DataError, load, load_split, resolve_data_dir
 
 TRAIN_FILES = [f"data_batch_{number}" for number in range(1, 6)]
 
@@ -302,65 +301,6 @@ def test_missing_folder_is_named(tmp_path):
         load(tmp_path / "nowhere")
 
 
-def test_image_folder_is_read_in_order_of_class_and_name(image_dir):
-    """PNG files come back pixel by pixel, labelled by their folder."""
-    data = load(image_dir)
-
-    assert data.variant == "image-folder"
-    assert len(data.train) == 200
-    assert data.test.labels.tolist() == sorted(list(range(10)) * 5)
-    with Image.open(image_dir / "test" / "bird" / "003.png") as image:
-        assert (data.test.images[13] == np.asarray(image)).all()
-
-
-def test_image_folder_takes_jpeg_and_grey_images(tmp_path):
-    """A grey JPEG becomes three equal channels."""
-    (tmp_path / "test" / "ship").mkdir(parents=True)
-    Image.new("L", (32, 32), 77).save(tmp_path / "test" / "ship" / "a.JPG", "jpeg")
-
-    split = load_split(tmp_path, "test")
-
-    assert split.labels.tolist() == [CLASS_NAMES.index("ship")]
-    assert (split.images == 77).all()
-
-
-def test_unknown_class_folder_is_named(tmp_path):
-    """A folder named for no class raises DataError with the class names."""
-    (tmp_path / "train" / "plane").mkdir(parents=True)
-
-    with pytest.raises(DataError, match=r"train/plane is named for no class, expected airplane, "):
-        load_split(tmp_path, "train")
-
-
-def test_image_of_wrong_size_is_named(tmp_path):
-    """An image of 28x30 pixels raises DataError with its path and size."""
-    (tmp_path / "test" / "cat").mkdir(parents=True)
-    Image.new("RGB", (28, 30)).save(tmp_path / "test" / "cat" / "small.png")
-
-    with pytest.raises(DataError, match=r"small.png is 28x30 pixels, expected 32x32"):
-        load_split(tmp_path, "test")
-
-
-def test_damaged_image_is_named(tmp_path, image_dir):
-    """A truncated PNG raises DataError with its path and size."""
-    (tmp_path / "test" / "cat").mkdir(parents=True)
-    content = (image_dir / "test" / "cat" / "000.png").read_bytes()
-    (tmp_path / "test" / "cat" / "half.png").write_bytes(content[:900])
-
-    with pytest.raises(DataError, match=r"half.png \(900 bytes\) is no readable image"):
-        load_split(tmp_path, "test")
-
-
-def test_image_folder_lacking_a_split_or_images_is_named(tmp_path):
-    """A missing split, and a split without images, raise DataError."""
-    (tmp_path / "train" / "cat").mkdir(parents=True)
-
-    with pytest.raises(DataError, match=r"test does not exist"):
-        load_split(tmp_path, "test")
-    with pytest.raises(DataError, match=r"train holds no images"):
-        load_split(tmp_path, "train")
-
-
 def test_flag_beats_environment(monkeypatch):
     """--data-dir wins over CIFAR10_DIR; with neither, Keras downloads."""
     monkeypatch.setenv(cifar10.DATA_DIR_VARIABLE, "from-environment")
@@ -391,18 +331,23 @@ def test_failed_download_says_what_to_do(tmp_path):
     assert "--data-dir" in result.stderr
 
 
-def test_reader_imports_neither_keras_nor_pillow():
-    """Importing the reader loads NumPy and the standard library alone."""
+@pytest.mark.parametrize("folder", ["data", "evaluation"])
+def test_reader_and_statistics_import_numpy_alone(folder):
+    """Importing all modules of these folders loads NumPy, the standard library and no other."""
+    names = [path.stem for path in Path(cifar10.__file__).parents[1].joinpath(folder).glob("*.py")]
     code = (
-        "import sys, training.data.cifar10\n"
-        "print({'keras', 'tensorflow', 'jax', 'PIL', 'matplotlib'} & set(sys.modules))"
+        "import importlib, sys\n"
+        "before = set(sys.modules)\n"
+        f"for name in {names}: importlib.import_module(f'training.{folder}.{{name}}')\n"
+        "loaded = {name.partition('.')[0] for name in set(sys.modules) - before}\n"
+        "print(sorted(loaded - sys.stdlib_module_names))"
     )
 
     result = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
 
-    assert result.stdout.strip() == "set()"
+    assert result.stdout.strip() == "['numpy', 'training']"
 
 
 def test_real_data_has_the_known_statistics():

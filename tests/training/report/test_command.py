@@ -4,15 +4,14 @@ import re
 import statistics
 from html.parser import HTMLParser
 
-import numpy as np
 import pytest
 from PIL import Image
 from run_folders import write_run
 
 from training.__main__ import main
-from training.data.cifar10 import CLASS_NAMES, DATA_DIR_VARIABLE, Split, load
-from training.report.pages import figures, formats
-from training.report.sources import answers
+from training.data.cifar10 import CLASS_NAMES, DATA_DIR_VARIABLE, load
+from training.report import formats
+from training.report.pages import figures
 from training.run.train import train
 from training.settings.recipes import from_recipe
 
@@ -249,18 +248,6 @@ def test_hostile_folder_name_stays_text(tmp_path, blank):
     assert not re.search(r"(?<!\\)<script", markdown.replace("```text", "").partition("--run")[0])
 
 
-def test_chart_shows_a_name_that_looks_like_a_formula():
-    """Dollar signs and markup in a run's name are drawn, not interpreted."""
-    names = {
-        r"$\frac{1$ <b>&": (0.8, (0.7, 0.9)),
-        "a very long name of a run " * 3: (0.8, (0.7, 0.9)),
-    }
-
-    svg = figures.svg(lambda: figures.accuracies(names, {"published": 0.7}), "dark")
-
-    assert svg.rstrip().endswith(b"</svg>")
-
-
 def test_folder_name_that_is_no_text_is_shown_all_the_same(tmp_path, blank):
     """A byte in the folder's name that is no UTF-8 does not stop the report."""
     folder = write_run(tmp_path / "run-\udcff")
@@ -351,20 +338,6 @@ def test_help_answers_without_keras(run_command):
     assert result.returncode == 0
     for flag in ("RUN", "--output", "--data-dir"):
         assert flag in result.stdout
-
-
-def test_worst_answers_are_the_surest_wrong_ones():
-    """Wrong answers are ordered by the probability of the class answered; right ones are out."""
-    labels = np.array([0, 1, 2, 3])
-    logits = np.zeros((4, 10), np.float32)
-    logits[0, 0] = 9  # right
-    logits[1, 5], logits[2, 5], logits[3, 5] = 1, 3, 2  # wrong
-
-    found = answers.score(logits, Split(np.zeros((4, 32, 32, 3), np.uint8), labels))
-
-    assert found.worst(2).tolist() == [2, 3]
-    assert found.right.tolist() == [True, False, False, False]
-    assert found.probabilities[2] == pytest.approx(np.exp(3) / (np.exp(3) + 9))
 
 
 def test_early_stop_is_reported(tmp_path, blank):

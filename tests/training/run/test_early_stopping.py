@@ -9,7 +9,6 @@ from training.batches import one_hot, split_validation
 from training.data.cifar10 import load
 from training.model.predictions import predict_logits
 from training.run import callbacks, early_stopping
-from training.run import train as train_module
 from training.run.train import train
 from training.settings.recipes import from_recipe
 
@@ -126,7 +125,7 @@ def test_killed_run_remembers_its_best_epoch_and_its_patience(
         "epoch-0003.json",
     ]
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "_finish", interrupt)
+        patch.setattr("training.run.train._finish", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train(config, run_dir=tmp_path, data_dir=image_dir)
     assert len(read_losses(tmp_path)) == 4
@@ -144,7 +143,7 @@ def test_damaged_best_checkpoint_gives_way_to_the_next_best(
     """The best of the good checkpoints is saved, metrics.json names it, and a warning tells why."""
     config = make_config()
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "_finish", interrupt)
+        patch.setattr("training.run.train._finish", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train(config, run_dir=tmp_path, data_dir=image_dir)
     best = tmp_path / "checkpoints" / "epoch-0002.weights.h5"

@@ -21,8 +21,8 @@ def holder(tmp_path):
     """A process that holds the folder's lock until it is killed."""
     code = (
         "import pathlib, sys, time\n"
-        "from training import run_folder\n"
-        "with run_folder.lock(pathlib.Path(sys.argv[1])):\n"
+        "from training.run import folder\n"
+        "with folder.lock(pathlib.Path(sys.argv[1])):\n"
         "    print('held', flush=True)\n"
         "    time.sleep(600)\n"
     )

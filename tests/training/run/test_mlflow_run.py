@@ -6,9 +6,8 @@ import sys
 
 import pytest
 
-from training.run import mlflow_run as tracking
-from training.run import train as train_module
 from training.run.callbacks import EpochRecorder, read_history
+from training.run.mlflow_run import MlflowRun
 from training.run.train import train
 from training.settings.recipes import ConfigError, from_recipe
 
@@ -69,11 +68,11 @@ def test_interrupted_training_is_one_complete_run(tmp_path, image_dir, config, m
     """Stopped between its record and MLflow's, a run goes on where it was, each epoch once."""
     store, run_dir = tmp_path / "store", tmp_path / "run"
     arguments = {"run_dir": run_dir, "data_dir": image_dir, "mlflow": str(store)}
-    log = tracking.MlflowRun.log
+    log = MlflowRun.log
     with monkeypatch.context() as patch:
         # The second epoch is in the run folder, and not in MLflow.
         patch.setattr(
-            tracking.MlflowRun,
+            MlflowRun,
             "log",
             lambda self, history: interrupt() if len(history) == 2 else log(self, history),
         )
@@ -140,7 +139,7 @@ def test_training_survives_without_its_server_and_is_sent_later(
 def test_missing_package_names_the_extra(tmp_path, config, monkeypatch):
     """Without MLflow nothing is trained, and the message says what to install."""
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    monkeypatch.setattr(train_module, "load", interrupt)
+    monkeypatch.setattr("training.run.train.load", interrupt)
 
     with pytest.raises(ConfigError, match=r"pip install 'onnx-serving\[train,mlflow\]'"):
         train(config, run_dir=tmp_path, mlflow=str(tmp_path / "store"))

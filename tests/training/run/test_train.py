@@ -15,7 +15,6 @@ from training.batches import one_hot, split_validation
 from training.data.cifar10 import CLASS_NAMES, load, load_split
 from training.model.predictions import evaluate, predict_logits
 from training.run import checkpoint
-from training.run import train as train_module
 from training.run.callbacks import HISTORY_COLUMNS, DivergedError
 from training.run.train import train
 from training.settings.recipes import ConfigError, from_recipe
@@ -165,7 +164,7 @@ def test_other_data_are_refused(tmp_path, image_dir, monkeypatch):
     """An unfinished run is not continued on other images."""
     config = from_recipe("simcnn", "best", epochs=1, **SETTINGS)
     run_dir = tmp_path / "run"
-    monkeypatch.setattr(train_module, "_finish", interrupt)
+    monkeypatch.setattr("training.run.train._finish", interrupt)
     with pytest.raises(KeyboardInterrupt):
         train(config, run_dir=run_dir, data_dir=image_dir)
     other = tmp_path / "data"
@@ -193,7 +192,7 @@ def test_run_killed_before_its_evaluation_only_evaluates(tmp_path, image_dir, mo
     """With all epochs done and no metrics.json, nothing is trained; averaged weights are used."""
     config = from_recipe("simcnn", "best", epochs=2, **SETTINGS)
     with monkeypatch.context() as patch:
-        patch.setattr(train_module, "_finish", interrupt)
+        patch.setattr("training.run.train._finish", interrupt)
         with pytest.raises(KeyboardInterrupt):
             train(config, run_dir=tmp_path, data_dir=image_dir)
     before = read_history(tmp_path)

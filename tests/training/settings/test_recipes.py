@@ -1,6 +1,6 @@
 import pytest
 
-from training.settings.recipes import ConfigError, from_recipe
+from training.settings.recipes import ConfigError, changes_of_recipe, from_recipe
 
 
 def test_report_recipe_is_the_published_simcnn_protocol():
@@ -95,3 +95,18 @@ def test_unknown_recipe_is_refused():
     """A recipe that doesn't exist raises ConfigError with those that do."""
     with pytest.raises(ConfigError, match=r"no recipe 'worst'.*report.*best"):
         from_recipe("simcnn", "worst")
+
+
+def test_settings_newer_than_a_run_are_no_change(tmp_path):
+    """A run of an earlier version lacks settings that exist today."""
+    settings = from_recipe("simcnn", "best").as_dict()
+    del settings["fast_layers"]
+
+    assert changes_of_recipe(settings) == {}
+
+
+def test_all_settings_of_an_unknown_recipe_are_named():
+    """A recipe that does not exist any more has no defaults to compare with."""
+    settings = {"model": "simcnn", "recipe": "old", "seed": 0, "epochs": 5}
+
+    assert changes_of_recipe(settings) == {"epochs": 5}

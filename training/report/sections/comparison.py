@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from itertools import combinations
 
 from training.evaluation import paired
-from training.report.pages import figures, formats
+from training.report import formats
+from training.report.pages import figures
 from training.report.pages.blocks import (
     Block,
     Bullets,
@@ -15,10 +16,10 @@ from training.report.pages.blocks import (
     Picture,
     Table,
 )
-from training.report.sources.answers import Answers
+from training.report.sources.answers import RunAnswers
 from training.report.sources.candidates import Candidate
 from training.report.sources.published import PUBLISHED, TEST_SHA256
-from training.report.sources.runs import Run
+from training.report.sources.runs import RunRecord
 
 _HEADER = (
     *("Run", "Test accuracy", "95 % interval", "Training time", "MACs an image (million)"),
@@ -29,7 +30,7 @@ _MOST_PAIRS = 15
 
 
 def compare(
-    runs: Sequence[Run], candidates: Sequence[Candidate], answers: Mapping[str, Answers]
+    runs: Sequence[RunRecord], candidates: Sequence[Candidate], answers: Mapping[str, RunAnswers]
 ) -> list[Block]:
     """Tables and charts of all finished runs.
 
@@ -48,7 +49,7 @@ def compare(
     ]
 
 
-def _table(runs: Sequence[Run], candidates: Sequence[Candidate]) -> Table:
+def _table(runs: Sequence[RunRecord], candidates: Sequence[Candidate]) -> Table:
     macs = {
         run.name: candidate.macs
         for candidate in candidates
@@ -82,11 +83,11 @@ def _table(runs: Sequence[Run], candidates: Sequence[Candidate]) -> Table:
     return Table(_HEADER, rows, text_columns=(0, 10))
 
 
-def _published_models(runs: Sequence[Run]) -> list[str]:
+def _published_models(runs: Sequence[RunRecord]) -> list[str]:
     return [name for name in PUBLISHED if any(run.settings["model"] == name for run in runs)]
 
 
-def _against_published(runs: Sequence[Run], candidates: Sequence[Candidate]) -> list[Block]:
+def _against_published(runs: Sequence[RunRecord], candidates: Sequence[Candidate]) -> list[Block]:
     lines = []
     for candidate in candidates:
         entry = PUBLISHED.get(candidate.runs[0].settings["model"])
@@ -108,7 +109,7 @@ def _against_published(runs: Sequence[Run], candidates: Sequence[Candidate]) -> 
     return blocks
 
 
-def _charts(runs: Sequence[Run]) -> Gallery:
+def _charts(runs: Sequence[RunRecord]) -> Gallery:
     measured = {run.name: (run.result["top1"], tuple(run.result["top1_wilson_95"])) for run in runs}
     published = {PUBLISHED[model].name: PUBLISHED[model].top1 for model in _published_models(runs)}
     histories = {run.name: run.history for run in runs if run.history}
@@ -169,7 +170,7 @@ def _seeds(candidates: Sequence[Candidate]) -> list[Block]:
     return blocks
 
 
-def _pairs(runs: Sequence[Run], answers: Mapping[str, Answers]) -> list[Block]:
+def _pairs(runs: Sequence[RunRecord], answers: Mapping[str, RunAnswers]) -> list[Block]:
     known = [run for run in runs if run.name in answers]
     pairs = [
         (first, second)

@@ -5,16 +5,17 @@ from collections.abc import Mapping, Sequence
 import keras
 
 from training.data.cifar10 import CLASS_NAMES, Split
-from training.report.pages import figures, formats
+from training.report import formats
+from training.report.pages import figures
 from training.report.pages.blocks import Block, Gallery, Heading, Paragraph, Picture, Table
 from training.report.sources import compute
 from training.report.sources.published import TEST_SHA256
-from training.report.sources.runs import Run
+from training.report.sources.runs import RunRecord
 
 _SAMPLES = 25
 
 
-def describe_data(runs: Sequence[Run], train: Split | None) -> list[Block]:
+def describe_data(runs: Sequence[RunRecord], train: Split | None) -> list[Block]:
     """The data sets of the runs, and the first training images if they are known."""
     rows = {
         (

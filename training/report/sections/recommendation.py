@@ -4,9 +4,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from training.evaluation import paired
-from training.report.pages import formats
+from training.report import formats
 from training.report.pages.blocks import Block, Bullets, Card, Cards, Notice, Paragraph
-from training.report.sources.answers import Answers
+from training.report.sources.answers import RunAnswers
 from training.report.sources.candidates import Candidate
 
 _BYTES_PER_PARAMETER = 4  # float32
@@ -14,7 +14,7 @@ _BYTES_PER_PARAMETER = 4  # float32
 
 @dataclass(frozen=True)
 class _Cost:
-    """Something of which a recipe should need little.
+    """A cost to minimise: training time, multiply-accumulates or size.
 
     Attributes:
         name: What it is called in a sentence.
@@ -49,7 +49,7 @@ _COMPUTE = _Cost(
 _SIZE = _Cost("size", lambda candidate: candidate.parameters, _size, "is {} as large")
 
 
-def recommend(candidates: Sequence[Candidate], answers: Mapping[str, Answers]) -> list[Block]:
+def recommend(candidates: Sequence[Candidate], answers: Mapping[str, RunAnswers]) -> list[Block]:
     """Recommend by accuracy, training time, compute per image and size.
 
     Args:
@@ -97,7 +97,7 @@ def _comparable_costs(candidates: Sequence[Candidate]) -> list[_Cost]:
     return costs
 
 
-def _accuracy(candidates: Sequence[Candidate], answers: Mapping[str, Answers]) -> str:
+def _accuracy(candidates: Sequence[Candidate], answers: Mapping[str, RunAnswers]) -> str:
     best = candidates[0]
     if len(best.runs) > 1:
         text = (
@@ -113,7 +113,7 @@ def _accuracy(candidates: Sequence[Candidate], answers: Mapping[str, Answers]) -
     return f"{text} {_lead(best, candidates[1], answers)}" if len(candidates) > 1 else text
 
 
-def _lead(best: Candidate, second: Candidate, answers: Mapping[str, Answers]) -> str:
+def _lead(best: Candidate, second: Candidate, answers: Mapping[str, RunAnswers]) -> str:
     """How far, and how surely, the best is ahead of the second."""
     ahead = f"{100 * (best.top1 - second.top1):.2f} points ahead of {second.name}"
     if len(best.runs) > 1 or len(second.runs) > 1:

@@ -10,7 +10,8 @@ import numpy as np
 
 from training.data.cifar10 import CLASS_NAMES, Split
 from training.evaluation.accuracy import wilson_interval
-from training.report.pages import figures, formats
+from training.report import formats
+from training.report.pages import figures
 from training.report.pages.blocks import (
     Block,
     Bullets,
@@ -24,9 +25,10 @@ from training.report.pages.blocks import (
     Table,
 )
 from training.report.sources import published
-from training.report.sources.answers import Answers
+from training.report.sources.answers import RunAnswers
 from training.report.sources.candidates import hardware
-from training.report.sources.runs import Run, defaults
+from training.report.sources.runs import RunRecord
+from training.settings.recipes import recipe_of
 
 _MISTAKES = 12
 _CURVES = (
@@ -41,7 +43,9 @@ _CURVES = (
 )
 
 
-def describe(run: Run, key: str, answers: Answers | None, test: Split | None) -> list[Block]:
+def describe(
+    run: RunRecord, key: str, answers: RunAnswers | None, test: Split | None
+) -> list[Block]:
     """Everything about a run.
 
     Args:
@@ -66,11 +70,11 @@ def describe(run: Run, key: str, answers: Answers | None, test: Split | None) ->
     ]
 
 
-def _introduction(run: Run) -> str:
+def _introduction(run: RunRecord) -> str:
     return f"{run.recipe}, seed {run.settings['seed']}."
 
 
-def _unfinished(run: Run) -> list[Block]:
+def _unfinished(run: RunRecord) -> list[Block]:
     text = (
         f"Unfinished: {len(run.history)} of {run.settings['epochs']} epochs, so there is no test "
         "accuracy and the run takes no part in the comparison. This goes on with it:"
@@ -78,7 +82,7 @@ def _unfinished(run: Run) -> list[Block]:
     return [Notice(text), Code(run.command())]
 
 
-def _protocol(run: Run) -> list[Block]:
+def _protocol(run: RunRecord) -> list[Block]:
     blocks: list[Block] = [
         Notice("This run follows the published protocol, with these mistakes of it:"),
         Bullets(published.repeated_mistakes(run.settings)),
@@ -89,7 +93,7 @@ def _protocol(run: Run) -> list[Block]:
     return blocks
 
 
-def _facts(run: Run) -> Table:
+def _facts(run: RunRecord) -> Table:
     result, data = run.result, run.result.get("data", run.data)
     commits = [result.get("git_commit"), *result.get("resumed_with_git_commits", [])]
     versions = result.get("versions") or {}
@@ -131,7 +135,7 @@ def _images(data: Mapping[str, Any], test_images: int) -> str:
     )
 
 
-def _curves(run: Run, key: str) -> list[Block]:
+def _curves(run: RunRecord, key: str) -> list[Block]:
     if not run.history:
         return [Notice(f"{run.folder} has no history.csv or an empty one: no curves to show.")]
     pictures = [
@@ -160,7 +164,7 @@ def _how_to_read(settings: Mapping[str, Any]) -> str:
     return text
 
 
-def _results(run: Run, key: str) -> Gallery:
+def _results(run: RunRecord, key: str) -> Gallery:
     matrix = run.result["confusion_matrix"]
     return Gallery(
         [
@@ -191,7 +195,7 @@ def _frequent_mistakes(matrix: Sequence[Sequence[int]]) -> str:
     return ", ".join(found) or "none"
 
 
-def _mistakes(run: Run, key: str, answers: Answers, test: Split) -> list[Block]:
+def _mistakes(run: RunRecord, key: str, answers: RunAnswers, test: Split) -> list[Block]:
     worst = answers.worst(_MISTAKES)
     wrong = int((~answers.right).sum())
     blocks: list[Block] = [Heading("Worst mistakes", level=3)]
@@ -256,8 +260,8 @@ def _by_class(matrix: Sequence[Sequence[int]]) -> Table:
     return Table(header, rows, text_columns=(0, 1))
 
 
-def _settings(run: Run) -> list[Block]:
-    standard = defaults(run.settings)
+def _settings(run: RunRecord) -> list[Block]:
+    standard = recipe_of(run.settings)
     rows = []
     for name, value in run.settings.items():
         usual = standard.get(name, value)

@@ -12,14 +12,14 @@ import numpy.typing as npt
 from training.data.cifar10 import Cifar10, DataError, Split
 from training.model import architectures
 from training.model.predictions import predict_logits
-from training.report.sources.runs import Run
+from training.report.sources.runs import RunRecord
 from training.settings.recipes import ConfigError, ModelName
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Answers:
+class RunAnswers:
     """A run's answers to the test images, in their order.
 
     Attributes:
@@ -38,7 +38,7 @@ class Answers:
         return wrong[np.argsort(-self.probabilities[wrong], kind="stable")][:count]
 
 
-def architecture(run: Run) -> keras.Model:
+def architecture(run: RunRecord) -> keras.Model:
     """The run's layers, with any weights; for counting, so model.keras need not be there.
 
     Raises:
@@ -51,7 +51,7 @@ def architecture(run: Run) -> keras.Model:
     return architectures.build(name, upsample=run.settings.get("upsample", 1))
 
 
-def of_run(run: Run, data: Cifar10) -> Answers:
+def of_run(run: RunRecord, data: Cifar10) -> RunAnswers:
     """Load a run's model.keras and classify the test images.
 
     Raises:
@@ -70,11 +70,11 @@ def of_run(run: Run, data: Cifar10) -> Answers:
     return score(predict_logits(model, data.test.images), data.test)
 
 
-def score(logits: npt.NDArray[np.float32], test: Split) -> Answers:
+def score(logits: npt.NDArray[np.float32], test: Split) -> RunAnswers:
     """Answers from logits, float32 of shape (n, 10); the softmax is computed in float64."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     classes = logits.argmax(axis=1)
-    return Answers(
+    return RunAnswers(
         classes=classes,
         # The largest logit is 0 after the shift, so its class has exp(0) of the sum.
         probabilities=1 / np.exp(shifted).sum(axis=1),

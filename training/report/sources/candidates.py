@@ -1,10 +1,10 @@
-"""What there is to choose from: recipes, each with the runs made of it."""
+"""The candidates of a recommendation: recipes, each with its finished runs."""
 
 import statistics
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from training.report.sources.runs import Run
+from training.report.sources.runs import RunRecord
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +18,7 @@ class Candidate:
     """
 
     name: str
-    runs: tuple[Run, ...]
+    runs: tuple[RunRecord, ...]
     macs: int | None
 
     @property
@@ -62,14 +62,14 @@ class Candidate:
         return str(self.runs[0].data["test_sha256"])
 
 
-def gather(runs: Iterable[Run], macs: Mapping[str, int]) -> list[Candidate]:
+def gather(runs: Iterable[RunRecord], macs: Mapping[str, int]) -> list[Candidate]:
     """Put the finished runs of each recipe and data set together, the most accurate first.
 
     Args:
         runs: Finished or not.
         macs: Multiply-accumulates by name of the run, of those that are known.
     """
-    groups: dict[tuple[str, str, str], list[Run]] = {}
+    groups: dict[tuple[str, str, str], list[RunRecord]] = {}
     for run in runs:
         if run.is_finished:
             key = (run.recipe, str(run.data["train_sha256"]), str(run.data["test_sha256"]))
@@ -87,7 +87,7 @@ def gather(runs: Iterable[Run], macs: Mapping[str, int]) -> list[Candidate]:
     return sorted(candidates, key=lambda candidate: -candidate.top1)
 
 
-def hardware(run: Run) -> str:
+def hardware(run: RunRecord) -> str:
     """The machine of a run in words."""
     facts = run.result.get("hardware") or {}
     gpus = ", ".join(facts.get("gpus") or []) or "no GPU"

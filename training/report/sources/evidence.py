@@ -8,33 +8,33 @@ import keras
 
 from training.data import cifar10
 from training.data.cifar10 import Cifar10, DataError, Split
-from training.report.pages import formats
+from training.report import formats
 from training.report.sources import answers
-from training.report.sources.answers import Answers
-from training.report.sources.runs import Run
+from training.report.sources.answers import RunAnswers
+from training.report.sources.runs import RunRecord
 from training.settings.recipes import ConfigError
 
 
 @dataclass(kw_only=True)
 class Evidence:
-    """What could be had, and a sentence for everything else.
+    """Data, models and answers that could be loaded, and one sentence for each that could not.
 
     Attributes:
-        models: Architectures by their names, see Run.architecture.
-        answers: Answers to the test images by name of the run.
+        models: Architectures by their names, see RunRecord.architecture.
+        answers: RunAnswers to the test images by name of the run.
         train: Training images, if the runs were trained on them.
         test: Test images.
         missing: What is left out of the report and why.
     """
 
     models: dict[str, keras.Model] = field(default_factory=dict)
-    answers: dict[str, Answers] = field(default_factory=dict)
+    answers: dict[str, RunAnswers] = field(default_factory=dict)
     train: Split | None = None
     test: Split | None = None
     missing: list[str] = field(default_factory=list)
 
 
-def collect(runs: Sequence[Run], data_dir: Path | None) -> Evidence:
+def collect(runs: Sequence[RunRecord], data_dir: Path | None) -> Evidence:
     """Read the data set, and let every finished run's model classify the test images.
 
     Args:
@@ -69,7 +69,9 @@ def collect(runs: Sequence[Run], data_dir: Path | None) -> Evidence:
     return evidence
 
 
-def _read_data(runs: Sequence[Run], data_dir: Path | None, evidence: Evidence) -> Cifar10 | None:
+def _read_data(
+    runs: Sequence[RunRecord], data_dir: Path | None, evidence: Evidence
+) -> Cifar10 | None:
     without = "Sample pictures, mistakes and paired comparisons are left out"
     if data_dir is None and all(run.data["variant"] != "keras-download" for run in runs):
         evidence.missing.append(

@@ -1,4 +1,4 @@
-"""The published figures that ours stand beside, and what was wrong with how they were made.
+"""The published figures that reports compare with, and the mistakes of their protocol.
 
 They come from a course report of spring 2024 that trained both models on CIFAR-10.
 """
@@ -14,7 +14,7 @@ TEST_SHA256 = "e54a434ec35094516eacbaac0f2f9550358d985e9d1f71b47d41d333c15ba304"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Published:
+class PublishedTraining:
     """A published training of one model.
 
     Attributes:
@@ -44,7 +44,7 @@ _BOTH = (
     "One seed: nothing tells how much of a difference is luck.",
 )
 PUBLISHED = {
-    "simcnn": Published(
+    "simcnn": PublishedTraining(
         name="published SimCNN",
         top1=0.7161,
         loss=0.8753,
@@ -55,7 +55,7 @@ PUBLISHED = {
             *_BOTH,
         ),
     ),
-    "resnet50": Published(
+    "resnet50": PublishedTraining(
         name="published ResNet50",
         top1=0.7929,
         loss=0.7981,

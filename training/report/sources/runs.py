@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.settings import recipes
-
-_NAMED_ELSEWHERE = ("model", "recipe", "seed")
+from training.settings.recipes import changes_of_recipe
 
 
 class ReportError(ValueError):
@@ -18,7 +16,7 @@ class ReportError(ValueError):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class RunRecord:
     """One run folder.
 
     Attributes:
@@ -66,14 +64,16 @@ class Run:
     @property
     def recipe(self) -> str:
         """Model, recipe and what was changed of it, seed apart: "simcnn best (epochs 2)"."""
-        changes = ", ".join(f"{name} {value}" for name, value in overrides(self.settings).items())
+        changes = ", ".join(
+            f"{name} {value}" for name, value in changes_of_recipe(self.settings).items()
+        )
         name = f"{self.settings['model']} {self.settings['recipe']}"
         return f"{name} ({changes})" if changes else name
 
     def command(self, run_dir: Path | None = None) -> str:
         """The command that repeats the training in `run_dir`, or resumes it in its own folder."""
         flags = [f"--recipe={self.settings['recipe']}", f"--seed={self.settings['seed']}"]
-        flags += [_flag(name, value) for name, value in overrides(self.settings).items()]
+        flags += [_flag(name, value) for name, value in changes_of_recipe(self.settings).items()]
         folder = f"--run-dir={run_dir or self.folder}"
         return shlex.join(["python", "-m", "training", self.settings["model"], *flags, folder])
 
@@ -85,35 +85,7 @@ def _flag(setting: str, value: object) -> str:
     return f"--{name}={value}"
 
 
-def overrides(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings in which a training departed from its recipe as it is today, seed apart.
-
-    A warm-up that is shorter because the training is shorter is no change of its own. All settings
-    are returned if there is no recipe of that name any more.
-    """
-    standard = defaults(settings)
-    if not standard:
-        return {name: settings[name] for name in settings if name not in _NAMED_ELSEWHERE}
-    if settings["epochs"] <= standard["warmup_epochs"]:
-        standard["warmup_epochs"] = (
-            settings["epochs"] // 2
-        )  # as training.settings.recipes.from_recipe does
-    return {
-        name: settings[name]
-        for name, value in standard.items()
-        if name not in _NAMED_ELSEWHERE and settings.get(name, value) != value
-    }
-
-
-def defaults(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings of the recipe as it is today; empty if there is none of that name any more."""
-    try:
-        return recipes.from_recipe(settings["model"], settings["recipe"]).as_dict()
-    except recipes.ConfigError:
-        return {}
-
-
-def read_all(folders: Iterable[Path]) -> list[Run]:
+def read_all(folders: Iterable[Path]) -> list[RunRecord]:
     """Read run folders; one that is given twice counts once.
 
     Raises:
@@ -145,7 +117,7 @@ def _short_names(folders: Sequence[Path]) -> list[str]:
     return [str(folder) for folder in folders]
 
 
-def _read(folder: Path, name: str) -> Run:
+def _read(folder: Path, name: str) -> RunRecord:
     begun = _read_json(folder / "config.json")
     if begun is None:
         msg = (
@@ -173,7 +145,7 @@ def _read(folder: Path, name: str) -> Run:
             "written again: python -m training with the settings in config.json"
         )
         raise ReportError(msg)
-    return Run(
+    return RunRecord(
         name=name,
         folder=folder,
         settings=settings,

@@ -5,7 +5,7 @@ from run_folders import DATA, HARDWARE, write_run
 from training.report.pages.blocks import Bullets, Cards, Notice, Paragraph, Table
 from training.report.sections import comparison
 from training.report.sections.recommendation import recommend
-from training.report.sources.answers import Answers
+from training.report.sources.answers import RunAnswers
 from training.report.sources.candidates import gather
 from training.report.sources.runs import read_all
 
@@ -43,7 +43,7 @@ def texts(blocks):
 def answers(correct):
     """Answers that are right on the first images of 100."""
     right = np.arange(100) < correct
-    return Answers(classes=np.zeros(100, np.int64), probabilities=np.ones(100), right=right)
+    return RunAnswers(classes=np.zeros(100, np.int64), probabilities=np.ones(100), right=right)
 
 
 RESNET = {"model": "resnet50", "correct": 90, "seconds": 6000.0}

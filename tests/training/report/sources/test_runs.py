@@ -4,9 +4,9 @@ import shlex
 import pytest
 from run_folders import write_run
 
-from training.report.sources.runs import ReportError, overrides, read_all
-from training.settings import arguments as command
-from training.settings import recipes
+from training.report.sources.runs import ReportError, read_all
+from training.settings.arguments import parser
+from training.settings.recipes import from_recipe
 
 
 def test_finished_and_unfinished_runs_are_told_apart(tmp_path):
@@ -88,21 +88,6 @@ def test_recipe_names_what_was_changed_of_it(tmp_path):
     assert run.recipe == "simcnn best (epochs 2, batch_size 64)"
 
 
-def test_settings_newer_than_a_run_are_no_change(tmp_path):
-    """A run of an earlier version lacks settings that exist today."""
-    settings = recipes.from_recipe("simcnn", "best").as_dict()
-    del settings["fast_layers"]
-
-    assert overrides(settings) == {}
-
-
-def test_all_settings_of_an_unknown_recipe_are_named():
-    """A recipe that does not exist any more has no defaults to compare with."""
-    settings = {"model": "simcnn", "recipe": "old", "seed": 0, "epochs": 5}
-
-    assert overrides(settings) == {"epochs": 5}
-
-
 @pytest.mark.parametrize(
     "changes",
     [
@@ -119,9 +104,9 @@ def test_command_repeats_the_run(tmp_path, changes):
 
     python, m, training, *arguments = shlex.split(run.command())
 
-    options = vars(command.parser().parse_args(arguments))
+    options = vars(parser().parse_args(arguments))
     assert (python, m, training) == ("python", "-m", "training")
     assert options.pop("run_dir") == folder
     settings = json.loads((folder / "config.json").read_text())["config"]
     known = {name: value for name, value in options.items() if name in settings}
-    assert recipes.from_recipe(**known).as_dict() == settings
+    assert from_recipe(**known).as_dict() == settings

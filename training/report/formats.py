@@ -1,4 +1,4 @@
-"""Figures as text, with their units."""
+"""Figures as text with their units, and lists as parts of sentences."""
 
 from collections.abc import Iterable
 

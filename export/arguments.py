@@ -1,0 +1,289 @@
+"""The command line of `python -m export`: its commands, and the flags of each."""
+
+import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from serving.repository.model_folder import PRECISIONS, Precision
+from training.settings.arguments import add_data_dir
+
+# `python -m export RUN_DIR`: the one command that is not named on the command line.
+PUBLISH_RUN = "publish a run"
+_FREE_SIZE = 16
+# What serves without being asked for: a small file, and a fast one where it is faster.
+_DEFAULT_PRECISIONS = "fp32,w8,int8"
+_CIFAR10 = "folder or archive with CIFAR-10, as for python -m training"
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Command:
+    """A command that is named on the command line.
+
+    Attributes:
+        summary: Its line in `python -m export --help`.
+        description: The first paragraph of its own --help.
+        add_flags: Gives its flags to a parser.
+    """
+
+    summary: str
+    description: str
+    add_flags: Callable[[argparse.ArgumentParser], None]
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse a command line; bad usage and --help end the process, as argparse does it.
+
+    Args:
+        arguments: Without the program's name. The first one may name a command; otherwise a run is
+            published.
+
+    Returns:
+        The values of the flags, and `command`: the name of the command, or PUBLISH_RUN.
+    """
+    name = arguments[0] if arguments and arguments[0] in _COMMANDS else PUBLISH_RUN
+    if name == PUBLISH_RUN:
+        parsed = _run_parser().parse_args(arguments)
+    else:
+        command = _COMMANDS[name]
+        parser = argparse.ArgumentParser(
+            prog=f"python -m export {name}", description=command.description
+        )
+        command.add_flags(parser)
+        parsed = parser.parse_args(arguments[1:])
+    parsed.command = name
+    return parsed
+
+
+def _run_parser() -> argparse.ArgumentParser:
+    width = max(map(len, _COMMANDS))
+    commands = [f"  {name:<{width}}  {command.summary}" for name, command in _COMMANDS.items()]
+    parser = argparse.ArgumentParser(
+        prog="python -m export",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        description="Publish a trained model as SavedModel and ONNX, if both answer all test\n"
+        "images as the Keras model does.",
+        epilog="\n".join(["other commands, each with its own --help:", *commands]),
+    )
+    parser.add_argument(
+        "run_dir", type=Path, metavar="RUN_DIR", help="a finished run of python -m training"
+    )
+    _add_models_dir(parser)
+    parser.add_argument("--name", metavar="NAME", help="model name; default: the run's")
+    add_data_dir(parser, _CIFAR10)
+    parser.add_argument(
+        "--precision",
+        type=_precisions,
+        default=_DEFAULT_PRECISIONS,
+        metavar="LIST",
+        help=f"what to publish, of {', '.join(PRECISIONS)}: fp32 is model.onnx and the SavedModel; "
+        "w8 a quarter of its size, with weights in 8 bits; int8 the fastest on CPUs, with weights "
+        "and activations in 8 bits; fp16 for GPUs. All but fp32 must agree with it on the test "
+        "images, and int8 be faster on this machine; those that do not are left out. A list "
+        "without fp32 leaves out model.onnx and the SavedModel (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--benchmark",
+        action="store_true",
+        help="then time it beside TensorFlow, as python -m export benchmark does",
+    )
+    return parser
+
+
+def _add_saved_model_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "saved_model_dir", type=Path, metavar="DIR", help="the folder that holds saved_model.pb"
+    )
+    parser.add_argument("--name", required=True, metavar="NAME", help="model name")
+    _add_models_dir(parser)
+    parser.add_argument(
+        "--signature",
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="publish this signature alone; may be repeated (default: all)",
+    )
+    parser.add_argument(
+        "--free-size",
+        type=_positive,
+        default=_FREE_SIZE,
+        metavar="N",
+        help="size of free dimensions, the batch apart, in the random inputs (default %(default)s)",
+    )
+
+
+def _add_add_precision_flags(parser: argparse.ArgumentParser) -> None:
+    _add_version(parser)
+    _add_models_dir(parser)
+    add_data_dir(parser, _CIFAR10)
+    parser.add_argument(
+        "--precision",
+        type=_precisions_but_fp32,
+        required=True,
+        metavar="LIST",
+        help=f"what to make, of {', '.join(PRECISIONS[1:])}",
+    )
+
+
+def _add_benchmark_flags(parser: argparse.ArgumentParser) -> None:
+    _add_version(parser)
+    _add_print_only(parser)
+    parser.add_argument(
+        "--saved-model",
+        type=Path,
+        metavar="DIR",
+        help="folder that holds saved_model.pb (default: the version itself, if it has one)",
+    )
+    parser.add_argument(
+        "--fp32",
+        type=Path,
+        metavar="PATH",
+        help="the float32 model.onnx, or the folder that holds it, if the version has none",
+    )
+    parser.add_argument(
+        "--other-weights",
+        action="store_true",
+        help="--saved-model and --fp32 are of another training of the same architecture",
+    )
+    parser.add_argument(
+        "--threads",
+        type=_positive,
+        default=1,
+        metavar="N",
+        help="threads inside one run, TensorFlow's too (default %(default)s)",
+    )
+    parser.add_argument(
+        "--rounds",
+        type=_positive,
+        default=5,
+        metavar="N",
+        help="turns of each variant and batch size (default %(default)s)",
+    )
+    parser.add_argument(
+        "--seconds",
+        type=float,
+        default=0.3,
+        metavar="S",
+        help="length of a turn (default %(default)s)",
+    )
+    parser.add_argument(
+        "--batch-sizes",
+        type=_positive,
+        nargs="+",
+        default=[1, 8, 32, 128],
+        metavar="N",
+        help="images a batch (default: 1 8 32 128)",
+    )
+    parser.add_argument("--json", action="store_true", help="print the record as the last line")
+
+
+def _add_robustness_flags(parser: argparse.ArgumentParser) -> None:
+    _add_version(parser)
+    _add_print_only(parser)
+    add_data_dir(parser, _CIFAR10)
+
+
+def _add_tables_flags(parser: argparse.ArgumentParser) -> None:
+    mode = parser.add_mutually_exclusive_group()
+    mode.add_argument("--write", action="store_true", help="write what is out of date")
+    mode.add_argument("--check", action="store_true", help="exit with 1 if something is")
+    parser.add_argument(
+        "--add-run",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="RUN_DIR",
+        help="keep the result of a finished training, then write; may be repeated",
+    )
+    for flag, default, text in (
+        ("--models-dir", "models", "folder of the models"),
+        ("--readme", "README.md", "document with the two markers"),
+        ("--results-dir", "docs/results/training", "results of trainings"),
+        ("--training", "docs/training.md", "document about them"),
+    ):
+        parser.add_argument(
+            flag, type=Path, default=Path(default), metavar="PATH", help=f"{text} ({default})"
+        )
+
+
+def _add_version(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "version", type=Path, metavar="VERSION_FOLDER", help="for example models/simcnn/1"
+    )
+
+
+def _add_print_only(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--print-only", action="store_true", help="print the result without recording it"
+    )
+
+
+def _add_models_dir(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--models-dir",
+        type=Path,
+        default=Path("models"),
+        metavar="DIR",
+        help="the version becomes DIR/NAME/N (default: models)",
+    )
+
+
+def _precisions_but_fp32(text: str) -> tuple[Precision, ...]:
+    precisions = _precisions(text)
+    if "fp32" in precisions:
+        msg = "fp32 received, expected others: it comes from a training alone"
+        raise argparse.ArgumentTypeError(msg)
+    return precisions
+
+
+def _precisions(text: str) -> tuple[Precision, ...]:
+    named = [name.strip() for name in text.split(",")]
+    unknown = [name for name in named if name not in PRECISIONS]
+    if unknown:
+        received, known = ", ".join(map(repr, unknown)), ", ".join(PRECISIONS)
+        msg = f"{received} received, expected a list of {known}"
+        raise argparse.ArgumentTypeError(msg)
+    return tuple(precision for precision in PRECISIONS if precision in named)
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        msg = f"{number} received, expected 1 or more"
+        raise argparse.ArgumentTypeError(msg)
+    return number
+
+
+_COMMANDS = {
+    "saved-model": _Command(
+        summary="publish a SavedModel made elsewhere, compared on random inputs",
+        description="Publish any TensorFlow SavedModel that takes tensors or serialized "
+        "tf.Examples, if ONNX Runtime answers random inputs as TensorFlow does.",
+        add_flags=_add_saved_model_flags,
+    ),
+    "add-precision": _Command(
+        summary="publish a version once more, with other precisions",
+        description="Publish a version of a CIFAR-10 classifier once more, with other precisions "
+        "among its files. They are made of its model.onnx, or of its model.w8.onnx, and judged by "
+        "the recorded answers of the float32 model. The given version stays as it is.",
+        add_flags=_add_add_precision_flags,
+    ),
+    "benchmark": _Command(
+        summary="time each ONNX variant of a version, and TensorFlow, in turns",
+        description="Time each ONNX variant of a version and TensorFlow in turns on this machine, "
+        "and record images/s, milliseconds and CPU time in its metrics.json and model card.",
+        add_flags=_add_benchmark_flags,
+    ),
+    "robustness": _Command(
+        summary="measure the accuracy on test images recompressed as JPEG",
+        description="Accuracy on the test images after a round trip through JPEG (quality 75 and "
+        "95, 4:2:0), recorded in the version's metrics.json and model card.",
+        add_flags=_add_robustness_flags,
+    ),
+    "tables": _Command(
+        summary="write or check model cards and the tables in README.md and docs",
+        description="Write the model cards and the tables in README.md and docs/training.md from "
+        "the metrics.json of each version. Without --write or --check, print README's part.",
+        add_flags=_add_tables_flags,
+    ),
+}

@@ -1,0 +1,98 @@
+"""The commands that publish a version: of a run, of a SavedModel, with other precisions."""
+
+import argparse
+import os
+import subprocess
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from export.native_log import quiet
+from export.publishing.new_version import PublishedVersion
+from serving.repository.model_folder import Precision
+from training.data.cifar10 import resolve_data_dir
+
+
+def run(parsed: argparse.Namespace) -> int:
+    """Publish a finished training, and time it if --benchmark is given."""
+    _start_tensorflow()
+    from export.publishing import from_run
+
+    published = from_run.publish_run(
+        parsed.run_dir,
+        parsed.models_dir,
+        name=parsed.name,
+        data_dir=resolve_data_dir(parsed.data_dir),
+        precisions=parsed.precision,
+    )
+    _print_published(published, published.metrics["variants"])
+    return _benchmark_in_own_process(published.path) if parsed.benchmark else 0
+
+
+def saved_model(parsed: argparse.Namespace) -> int:
+    """Publish a SavedModel that was made elsewhere."""
+    _start_tensorflow()
+    from export.publishing import from_saved_model
+
+    published = from_saved_model.publish_saved_model(
+        parsed.saved_model_dir,
+        parsed.models_dir,
+        name=parsed.name,
+        wanted=parsed.signature,
+        free_size=parsed.free_size,
+    )
+    names = ", ".join(published.metrics["export"]["signatures"])
+    print(f"published {published.path}: {names} (accuracy unknown: compared on random inputs)")
+    return 0
+
+
+def add_precision(parsed: argparse.Namespace) -> int:
+    """Publish a version once more, with other precisions."""
+    _start_tensorflow()
+    from export.publishing import more_precisions
+
+    published = more_precisions.publish(
+        parsed.version,
+        parsed.models_dir,
+        precisions=parsed.precision,
+        data_dir=resolve_data_dir(parsed.data_dir),
+    )
+    _print_published(published, parsed.precision)
+    return 0
+
+
+def _start_tensorflow() -> None:
+    """Import TensorFlow and Keras with the settings an export needs, whatever the shell says."""
+    if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
+        print(f"KERAS_BACKEND={os.environ['KERAS_BACKEND']} ignored: exports run on tensorflow")
+    os.environ["KERAS_BACKEND"] = "tensorflow"
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only: its start-up notes are long
+    # The gate compares float32 on the CPU; a GPU would compute in TensorFloat-32.
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    with quiet():
+        import tensorflow as tf
+
+        tf.config.list_logical_devices()  # looks for a GPU, and says so
+
+
+def _print_published(published: PublishedVersion, precisions: Iterable[Precision]) -> None:
+    variants = published.metrics["variants"]
+    for precision in precisions:
+        if precision not in variants:
+            continue
+        result = variants[precision]
+        low, high = result["top1_wilson_95"]
+        print(
+            f"published {published.path}: {precision}, {result['top1']:.2%} of {result['n']:,} "
+            f"test images correct (95 % interval {low:.2%} to {high:.2%})"
+        )
+
+
+def _benchmark_in_own_process(path: Path) -> int:
+    """Measure a version just published, by a process in which TensorFlow has not run yet.
+
+    Returns:
+        Its exit code.
+    """
+    arguments = [sys.executable, "-m", "export", "benchmark", str(path)]
+    return subprocess.run(arguments, check=False).returncode

@@ -1,0 +1,52 @@
+"""The images that a model was trained with and is judged by, told by their digest."""
+
+from pathlib import Path
+
+from export.errors import ExportError
+from export.precisions import calibration
+from export.precisions.calibration import Calibration
+from export.precisions.make import INT8
+from export.publishing.new_version import step
+from training.data.cifar10 import DataError, Split, SplitName, load_split
+
+_SPLITS: dict[SplitName, str] = {"train": "training", "test": "test"}
+
+
+def read(data_dir: Path | None, name: SplitName, *, sha256: str | None, used_by: Path) -> Split:
+    """Read the training or the test images that a model was made with.
+
+    Args:
+        data_dir: See training.data.cifar10.load.
+        name: Which of the two.
+        sha256: Their digest; None if it is not known, as of the training images of older runs.
+        used_by: The run or the version that used them, for the message.
+
+    Raises:
+        ExportError: they cannot be read, or they are others.
+    """
+    with step(f"reading the {_SPLITS[name]} images from {data_dir or 'the Keras download'}"):
+        try:
+            split = load_split(data_dir, name)
+        except DataError as error:
+            raise ExportError(str(error)) from error
+    if sha256 is not None and split.sha256() != sha256:
+        msg = (
+            f"these are {len(split):,} {_SPLITS[name]} images with SHA-256 {split.sha256()}, but "
+            f"{used_by} used others, with {sha256}; pass the data it was trained with as "
+            "--data-dir"
+        )
+        raise ExportError(msg)
+    return split
+
+
+def draw_calibration(data_dir: Path | None, *, sha256: str | None, used_by: Path) -> Calibration:
+    """Draw the images that set the ranges of int8 out of the training images.
+
+    Raises:
+        ExportError: see `read`.
+    """
+    try:
+        return calibration.draw(read(data_dir, "train", sha256=sha256, used_by=used_by))
+    except ExportError as error:
+        msg = f"{error}; {INT8} needs training images: leave it out of --precision otherwise"
+        raise ExportError(msg) from error

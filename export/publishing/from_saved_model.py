@@ -1,0 +1,61 @@
+"""Publish a SavedModel that was made elsewhere: convert its signatures and compare random inputs.
+
+    SavedModel ─▶ ONNX ─▶ random inputs to both ─▶ documents ─▶ <name>/<N>/
+
+A step that fails leaves no version behind.
+"""
+
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+from export.convert import to_onnx
+from export.gates import random_inputs
+from export.papers import papers, version_metrics
+from export.publishing.new_version import PublishedVersion, publish, step
+from export.sources import saved_model
+from serving.repository import model_folder
+
+
+def publish_saved_model(
+    source: Path,
+    models_dir: Path,
+    *,
+    name: str,
+    wanted: Collection[str] = (),
+    free_size: int = 16,
+) -> PublishedVersion:
+    """Publish any SavedModel with tensor inputs after a comparison on random inputs.
+
+    Args:
+        source: Holds saved_model.pb.
+        models_dir: The version becomes `<models_dir>/<name>/<N>/`.
+        name: Name of the model.
+        wanted: Signatures to publish; all by default.
+        free_size: Size of free dimensions other than the batch in the random inputs.
+
+    Raises:
+        ExportError: the SavedModel or the place cannot be used.
+        GateFailed: ONNX Runtime answers otherwise than TensorFlow; nothing is published.
+    """
+    read = saved_model.read_signatures(source, wanted)
+    metrics: dict[str, Any] = {}
+
+    def write(folder: Path) -> None:
+        with step(f"copying {source}"):
+            saved_model.copy(source, folder)
+        with step(f"converting {len(read)} signatures to ONNX"):
+            signatures = to_onnx.write(folder, read, model_name=name)
+        with step("asking both with random inputs"):
+            findings = random_inputs.check(folder, signatures, free_size=free_size)
+        files = sorted({signature.file for signature in signatures.values()})
+        first = folder / model_folder.ONNX_FILE
+        metrics.update(
+            model=name,
+            files=[version_metrics.file_section(folder / file) for file in files],
+            parity={"inputs": "random", "seed": random_inputs.SEED, "outputs": findings},
+            export=version_metrics.export_section(first, signatures),
+        )
+        papers.write(folder, signatures, metrics)
+
+    return PublishedVersion(path=publish(models_dir, name, write), metrics=metrics)

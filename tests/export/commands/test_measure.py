@@ -1,0 +1,87 @@
+import json
+
+from export.__main__ import main
+from serving.repository import model_folder
+
+CELL = {
+    *("images_per_second", "ms", "ms_min", "ms_max", "calls", "cpu_ms_per_image"),
+    *("to_tensorflow", "to_fp32"),
+}
+
+
+def test_benchmark_records_tensorflow_beside_onnx_runtime(run_export, version):
+    """metrics.json, model card and manifest have it, the last line of stdout is the record."""
+    done = run_export(
+        "benchmark", version, "--rounds", 2, "--seconds", 0.01, "--batch-sizes", 1, 2, "--json"
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
+    section = json.loads(done.stdout.splitlines()[-1])
+    assert list(section["results"]) == ["fp32", "tensorflow"]
+    for result in section["results"].values():
+        for cell in result["batches"].values():
+            assert set(cell) == CELL
+            assert cell["to_tensorflow"]["median"] > 0
+            assert cell["to_fp32"]["median"] > 0
+    assert section["hardware"]["cores"] >= 1
+    assert section["threads"] == 1
+    assert set(section["versions"]) == {"python", "numpy", "onnxruntime", "tensorflow"}
+    assert json.loads((version / "metrics.json").read_text())["benchmark"] == section
+    assert "## Speed" in (version / "MODEL_CARD.md").read_text()
+    model_folder.read(version)
+
+
+def test_another_models_saved_model_is_refused(run_export, version, two_signatures):
+    """It is said what its signature is, and nothing is recorded."""
+    before = (version / "metrics.json").read_bytes()
+
+    done = run_export("benchmark", version, "--saved-model", two_signatures)
+
+    assert done.returncode == 2
+    assert "expected ['images'] to 'probabilities'" in done.stderr
+    assert (version / "metrics.json").read_bytes() == before
+
+
+def test_an_altered_version_is_refused(run_export, version):
+    """Its figures would be those of another file."""
+    with (version / "model.onnx").open("ab") as file:
+        file.write(b"\0")
+
+    done = run_export("benchmark", version)
+
+    assert done.returncode == 2
+    assert "model.onnx has" in done.stderr
+
+
+def test_robustness_records_the_section(version, image_dir, capsys):
+    """The table is printed; metrics.json, model card and manifest have it."""
+    code = main(["robustness", str(version), "--data-dir", str(image_dir)])
+
+    metrics = json.loads((version / "metrics.json").read_text())
+    result = metrics["robustness"]["checks"]["jpeg_75"]["variants"]["fp32"]
+    assert code == 0
+    assert f"| JPEG, quality 75 | fp32 | {100 * result['top1']:.2f} % (" in capsys.readouterr().out
+    assert "## Robustness" in (version / "MODEL_CARD.md").read_text()
+    model_folder.read(version)
+
+
+def test_print_only_records_nothing(version, image_dir, capsys):
+    """The version stays as it is, byte by byte."""
+    before = {file.name: file.read_bytes() for file in version.iterdir() if file.is_file()}
+
+    code = main(["robustness", str(version), "--data-dir", str(image_dir), "--print-only"])
+
+    assert code == 0
+    assert "quality 95" in capsys.readouterr().out
+    after = {file.name: file.read_bytes() for file in version.iterdir() if file.is_file()}
+    assert after == before
+
+
+def test_a_folder_that_is_no_version_is_one_line(tmp_path, capsys):
+    """With what was expected."""
+    code = main(["robustness", str(tmp_path)])
+
+    error = capsys.readouterr().err
+    assert code == 2
+    assert error.startswith(f"error: {tmp_path} is no published version")
+    assert error.count("\n") == 1

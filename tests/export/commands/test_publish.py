@@ -1,0 +1,105 @@
+"""The commands that publish: in this process, or in one of their own as a user starts them."""
+
+import json
+import re
+
+import tensorflow as tf
+
+from serving.repository import model_folder
+
+
+def test_run_is_published_by_command(run_export, run_dir, image_dir, tmp_path):
+    """Progress with timings on stdout, the folder and top-1 in the last line, stderr empty."""
+    arguments = ("--models-dir", tmp_path, "--data-dir", image_dir, "--precision", "fp32")
+    done = run_export(run_dir, *arguments, KERAS_BACKEND="jax")
+
+    correct = json.loads((run_dir / "metrics.json").read_text())["top1"]
+    lines = done.stdout.splitlines()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert lines[0] == "KERAS_BACKEND=jax ignored: exports run on tensorflow"
+    assert len([line for line in lines if re.search(r": \d+\.\d s$", line)]) == 8
+    assert lines[-1].startswith(
+        f"published {tmp_path}/simcnn/1: fp32, {correct:.2%} of 80 test images"
+    )
+    assert model_folder.read(tmp_path / "simcnn" / "1").signatures
+
+
+def test_published_bytes_do_not_depend_on_the_process(
+    run_export, published, run_dir, image_dir, tmp_path
+):
+    """Another process with another hash seed writes the same model.onnx."""
+    done = run_export(
+        run_dir, "--models-dir", tmp_path, "--data-dir", image_dir, PYTHONHASHSEED="7"
+    )
+
+    assert done.returncode == 0
+    written = (tmp_path / "simcnn" / "1" / "model.onnx").read_bytes()
+    assert written == (published.path / "model.onnx").read_bytes()
+
+
+def test_precisions_are_chosen_by_command(call, run_dir, image_dir, tmp_path):
+    """--precision w8 publishes that alone; the variant's figures are printed on the way."""
+    arguments = ("--models-dir", tmp_path, "--data-dir", image_dir, "--precision")
+
+    code, stdout, stderr = call(run_dir, *arguments, " w8")
+
+    assert (code, stderr) == (0, "")
+    assert any(re.match(r"model\.w8\.onnx: .* as fp32 answers, .* MB$", line) for line in stdout)
+    assert stdout[-1].startswith(f"published {tmp_path}/simcnn/1: w8, ")
+    assert [file.name for file in (tmp_path / "simcnn" / "1").glob("*.onnx")] == ["model.w8.onnx"]
+
+
+def test_saved_model_is_published_by_command(call, two_signatures, tmp_path):
+    """The second form prints the signatures, and claims no accuracy."""
+    code, stdout, stderr = call(
+        "saved-model", two_signatures, "--name", "two", "--models-dir", tmp_path
+    )
+
+    assert (code, stderr) == (0, "")
+    assert stdout[-1] == (
+        f"published {tmp_path}/two/1: serving_default, sum/up "
+        "(accuracy unknown: compared on random inputs)"
+    )
+
+
+def test_chosen_signatures_are_published(call, with_strings, tmp_path):
+    """--signature leaves out what cannot be converted; without it the message points there."""
+    arguments = ("saved-model", with_strings, "--name", "some", "--models-dir", tmp_path)
+
+    refused, _, stderr = call(*arguments)
+    code, _, _ = call(*arguments, "--signature", "summary")
+
+    assert refused == 2
+    assert stderr.endswith("pass --signature summary\n")
+    assert code == 0
+    assert list(model_folder.read(tmp_path / "some" / "1").signatures) == ["summary"]
+
+
+def test_free_size_reaches_the_random_inputs(call, tmp_path):
+    """A model that wants five columns is published with --free-size 5."""
+    module = tf.Module()
+    weights = tf.ones((5, 2))
+    module.function = tf.function(
+        lambda x: {"y": tf.matmul(x, weights)},
+        input_signature=[tf.TensorSpec([None, None], tf.float32, name="x")],
+    )
+    tf.saved_model.save(module, str(tmp_path / "five"), {"serving_default": module.function})
+    arguments = ("saved-model", tmp_path / "five", "--name", "five", "--models-dir", tmp_path / "m")
+
+    refused, _, stderr = call(*arguments)
+    code, _, _ = call(*arguments, "--free-size", 5)
+
+    assert (refused, code) == (2, 0)
+    assert "--free-size" in stderr
+
+
+def test_precision_is_added_by_command(call, published, image_dir, tmp_path, wide_limits):
+    """The line says which version has it, and how well it answers."""
+    options = ["--precision", "w8", "--models-dir", tmp_path, "--data-dir", image_dir]
+
+    code, lines, error = call("add-precision", published.path, *options)
+
+    assert (code, error) == (0, "")
+    assert re.fullmatch(
+        rf"published {tmp_path}/simcnn/1: w8, \d+\.\d\d% of 80 test images correct .*", lines[-1]
+    )

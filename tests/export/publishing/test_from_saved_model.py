@@ -1,0 +1,71 @@
+import hashlib
+
+import numpy as np
+import onnx
+import onnxruntime
+
+from export.publishing.from_saved_model import publish_saved_model
+from serving.repository import model_folder
+
+
+def sha256(file):
+    return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def test_saved_model_from_elsewhere_is_published(two_signatures, tmp_path):
+    """Both signatures, each with its graph, next to the SavedModel as it was."""
+    version = publish_saved_model(two_signatures, tmp_path, name="two")
+
+    folder = model_folder.read(version.path)
+    assert {name: signature.file for name, signature in folder.signatures.items()} == {
+        "serving_default": "model.onnx",
+        "sum/up": "model.sum_up.onnx",
+    }
+    assert folder.signatures["serving_default"].inputs["ids"].graph_name == "serving_default_ids:0"
+    assert folder.signatures["serving_default"].outputs["x"].tensor == "x_output"
+    assert folder.class_names == ()
+    for file in ("saved_model.pb", "variables/variables.index"):
+        assert sha256(version.path / file) == sha256(two_signatures / file)
+    asked = {(x["signature"], x["rows"], x["output"]) for x in version.metrics["parity"]["outputs"]}
+    assert asked == {
+        *(("serving_default", rows, name) for rows in (1, 5) for name in ("same", "score", "x")),
+        *(("sum/up", rows, name) for rows in (1, 5) for name in ("signs", "total")),
+    }
+
+
+def test_published_graphs_of_a_saved_model_compute(two_signatures, tmp_path):
+    """The graphs take the aliases as names and give what the formula says."""
+    version = publish_saved_model(two_signatures, tmp_path, name="two")
+    folder = model_folder.read(version.path)
+    x = np.arange(8, dtype=np.float32).reshape(2, 4)
+
+    session = onnxruntime.InferenceSession(folder.path / "model.onnx")
+    doubled, same = session.run(["x_output", "same"], {"x": x, "ids": np.zeros((2, 7), np.int64)})
+    session = onnxruntime.InferenceSession(folder.path / "model.sum_up.onnx")
+    total, signs = session.run(["total", "signs"], {"x": x})
+
+    np.testing.assert_array_equal(doubled, 2 * x)
+    np.testing.assert_array_equal(same, x)
+    np.testing.assert_array_equal(total, [6, 22])
+    np.testing.assert_array_equal(signs, x > 0)
+
+
+def test_branches_are_exported_to_the_same_bytes(two_signatures, tmp_path):
+    """Determinism holds for graphs with subgraphs too."""
+    versions = [
+        publish_saved_model(two_signatures, tmp_path, name="sums", wanted=["sum/up"])
+        for _ in range(2)
+    ]
+
+    assert any(
+        node.op_type == "If" for node in onnx.load(versions[0].path / "model.onnx").graph.node
+    )
+    assert sha256(versions[0].path / "model.onnx") == sha256(versions[1].path / "model.onnx")
+
+
+def test_one_signature_can_be_chosen(with_strings, tmp_path):
+    """A signature that ONNX cannot express does not stand in the way of the others."""
+    version = publish_saved_model(with_strings, tmp_path, name="sums", wanted=["summary"])
+
+    assert list(model_folder.read(version.path).signatures) == ["summary"]
+    assert 'signature_name="summary"' in (version.path / "MODEL_CARD.md").read_text()

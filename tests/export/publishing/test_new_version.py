@@ -1,0 +1,34 @@
+import pytest
+
+from export.errors import ExportError
+from export.papers import model_card
+from export.publishing.from_run import publish_run
+from export.publishing.from_saved_model import publish_saved_model
+from serving.repository import model_folder
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "two words"])
+def test_names_that_are_no_folder_names_are_refused(two_signatures, tmp_path, name):
+    """A model name must be a plain folder name."""
+    with pytest.raises(ExportError, match=r"model name .* is not made of letters"):
+        publish_saved_model(two_signatures, tmp_path / "models", name=name)
+
+    assert not (tmp_path / "models").exists()
+
+
+def test_failure_while_writing_leaves_older_versions_alone(
+    run_dir, image_dir, tmp_path, monkeypatch
+):
+    """A disk that fills up at the last file leaves version 1, no version 2 and no debris."""
+    publish_run(run_dir, tmp_path, data_dir=image_dir)
+
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(model_card, "render", fail)
+
+    with pytest.raises(ExportError, match=r"No space left on device.*free some space"):
+        publish_run(run_dir, tmp_path, data_dir=image_dir)
+
+    assert [entry.name for entry in (tmp_path / "simcnn").iterdir()] == ["1"]
+    model_folder.verify_manifest(tmp_path / "simcnn" / "1")

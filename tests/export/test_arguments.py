@@ -1,0 +1,102 @@
+import subprocess
+import sys
+
+import pytest
+
+from export.__main__ import _COMMANDS
+from export.arguments import PUBLISH_RUN, parse
+
+NAMES = ("saved-model", "add-precision", "benchmark", "robustness", "tables")
+
+
+@pytest.fixture
+def help_text(capsys):
+    """What --help prints after these words."""
+
+    def read(*words):
+        with pytest.raises(SystemExit) as stop:
+            parse([*words, "--help"])
+        assert stop.value.code == 0
+        return capsys.readouterr().out
+
+    return read
+
+
+def test_help_lists_every_command_with_a_line(help_text):
+    """The flags of the publication of a run, and below them the other commands."""
+    text = help_text()
+
+    assert text.startswith("usage: python -m export [-h]")
+    listed = text.partition("other commands, each with its own --help:\n")[2].splitlines()
+    assert [line.split()[0] for line in listed] == list(NAMES)
+    assert all(len(line.split()) > 4 for line in listed)
+    assert max(map(len, listed)) <= 80
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_command_has_its_own_help(help_text, name):
+    """With the words to call it by."""
+    assert help_text(name).startswith(f"usage: python -m export {name} [-h]")
+
+
+def test_every_command_can_be_run():
+    """The dispatcher has a function for each name that the parser may give."""
+    assert set(_COMMANDS) == {PUBLISH_RUN, *NAMES}
+
+
+@pytest.mark.parametrize(
+    ("words", "command"),
+    [
+        (["runs/simcnn"], PUBLISH_RUN),
+        (["--name", "tables", "runs/simcnn"], PUBLISH_RUN),
+        (["tables", "--check"], "tables"),
+        (["benchmark", "models/simcnn/1", "--json"], "benchmark"),
+    ],
+)
+def test_the_first_word_may_name_a_command(words, command):
+    """Otherwise a run is published."""
+    assert parse(words).command == command
+
+
+def test_help_needs_neither_tensorflow_nor_onnx_runtime():
+    """It answers at once."""
+    program = (
+        "import contextlib, io, sys\nfrom export.__main__ import main\n"
+        "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"
+        "    main(['--help'])\n"
+        "print({'tensorflow', 'keras', 'onnx', 'onnxruntime'} & set(sys.modules))"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=True
+    )
+
+    assert done.stdout.strip() == "set()"
+
+
+@pytest.mark.parametrize("precisions", ["int4", "fp32,int4", "fp32 w8", ""])
+def test_unknown_precisions_are_refused(call, run_dir, capsys, precisions):
+    """Exit code 2, and the message lists those that exist."""
+    with pytest.raises(SystemExit) as stop:
+        call(run_dir, "--precision", precisions)
+
+    assert stop.value.code == 2
+    assert "received, expected a list of fp32, fp16, w8, int8" in capsys.readouterr().err
+
+
+def test_free_size_must_be_positive(call, tmp_path, capsys):
+    """Bad usage is argparse's: exit code 2 and the flag's name."""
+    with pytest.raises(SystemExit) as stop:
+        call("saved-model", tmp_path, "--name", "x", "--free-size", "0")
+
+    assert stop.value.code == 2
+    assert "--free-size: 0 received, expected 1 or more" in capsys.readouterr().err
+
+
+def test_fp32_cannot_be_added(call, published, capsys):
+    """It is what a training makes."""
+    with pytest.raises(SystemExit) as stopped:
+        call("add-precision", published.path, "--precision", "fp32,w8")
+
+    assert stopped.value.code == 2
+    assert "fp32 received, expected others: it comes from a training" in capsys.readouterr().err

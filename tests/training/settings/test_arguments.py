@@ -1,0 +1,73 @@
+import argparse
+import dataclasses
+import re
+from pathlib import Path
+
+import pytest
+
+from training.settings.arguments import parser
+from training.settings.recipes import TrainConfig
+
+
+def test_help_names_every_setting_without_importing_keras(run_command):
+    """--help is readable, complete, and answers without a Keras backend."""
+    result = run_command("--help", env={"KERAS_BACKEND": "none-such"})
+
+    assert result.returncode == 0
+    assert "{simcnn,resnet50}" in result.stdout
+    for flag in ("--recipe", "--data-dir", "--run-dir", "--epochs", "--seed", "--weights"):
+        assert flag in result.stdout
+
+
+def flags():
+    """Every flag that --help shows."""
+    actions = parser()._actions
+    return [
+        option
+        for action in actions
+        if action.help != argparse.SUPPRESS
+        for option in action.option_strings
+        if option.startswith("--")
+    ]
+
+
+def test_every_flag_is_explained_in_the_documentation():
+    """docs/retraining.md has each flag of --help, and none that does not exist."""
+    page = (Path(__file__).parents[3] / "docs" / "retraining.md").read_text()
+
+    known = set(flags()) - {"--help"}
+    assert {flag for flag in known if f"`{flag}" not in page} == set()
+    named = set(re.findall(r"`(--[a-z-]+)", page))
+    assert named - known == set()
+
+
+def test_every_setting_has_a_flag():
+    """What TrainConfig can vary, the command line can; --jit is the flag of `xla`."""
+    names = {flag[2:].replace("-", "_") for flag in flags()}
+    settings = {field.name for field in dataclasses.fields(TrainConfig)} - {"model", "xla"}
+
+    assert settings <= names
+    assert "jit" in names
+
+
+@pytest.mark.parametrize("flag", ["--jit", "--xla"])
+def test_jit_is_the_flag_of_xla(flag):
+    """The older name of the flag still works, and sets the same."""
+    options = vars(parser().parse_args(["simcnn", flag, "on"]))
+
+    assert options["xla"] == "on"
+    assert "jit" not in options
+
+
+@pytest.mark.parametrize(
+    ("text", "count"), [("1", 1), ("8", 8), ("all", "all"), ("0", None), ("-1", None), ("x", None)]
+)
+def test_devices_are_a_number_or_all(text, count, capsys):
+    """Anything but all and positive numbers is bad usage, with what is expected."""
+    arguments = ["simcnn", f"--devices={text}"]
+    if count is not None:
+        assert parser().parse_args(arguments).devices == count
+        return
+    with pytest.raises(SystemExit):
+        parser().parse_args(arguments)
+    assert f"'{text}' received, expected 1 or more, or all" in capsys.readouterr().err
