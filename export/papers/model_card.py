@@ -3,7 +3,7 @@
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
-from export.papers import markdown, robustness_table, speed_table, training_runs, usage
+from export.papers import cells, robustness_table, speed_table, training_runs, usage
 from export.sources import training_run
 from serving.tensors.signature import Signature
 
@@ -120,7 +120,7 @@ def _confusions(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> list[s
         _by_class(names, matrix),
         "## Confusion matrix",
         "Rows: label. Columns: answer.",
-        markdown.table(("", *names), rows),
+        cells.table(("", *names), rows),
     ]
 
 
@@ -135,18 +135,17 @@ def _variants(metrics: Mapping[str, Any]) -> str:
     if any("agreement" in entry for _, entry in entries):
         header += ["Class of fp32", "Points lost (95 % interval)"]
         rows = [[*row, *_loss(entry)] for row, (_, entry) in zip(rows, entries, strict=True)]
-    text = markdown.table(header, rows)
+    text = cells.table(header, rows)
     text += "".join(
         f"\n\n{name} was made of `{entry['made_from']}` (commit "
-        f"{markdown.commit(entry['git_commit'])}) and judged by the recorded answers of fp32."
+        f"{cells.commit(entry['git_commit'])}) and judged by the recorded answers of fp32."
         for name, entry in variants.items()
         if "made_from" in entry
     )
     rejected = metrics.get("rejected_variants") or {}
     if rejected:
         reasons = [
-            f"- {precision} ({markdown.percent(entry.get('top1'))}): "
-            f"{'; '.join(entry['objections'])}"
+            f"- {precision} ({cells.percent(entry.get('top1'))}): {'; '.join(entry['objections'])}"
             for precision, entry in rejected.items()
         ]
         text += "\n\nTried, but not published:\n\n" + "\n".join(reasons)
@@ -155,7 +154,7 @@ def _variants(metrics: Mapping[str, Any]) -> str:
 
 def _result(name: str, entry: Mapping[str, Any]) -> list[str]:
     if "top1" not in entry:
-        return [name, *[markdown.NONE] * 4, markdown.megabytes(entry.get("bytes"))]
+        return [name, *[cells.NONE] * 4, cells.megabytes(entry.get("bytes"))]
     low, high = entry["top1_wilson_95"]
     return [
         name,
@@ -163,15 +162,15 @@ def _result(name: str, entry: Mapping[str, Any]) -> list[str]:
         f"{low:.2%} to {high:.2%}",
         f"{entry['correct']:,}",
         f"{entry['n']:,}",
-        markdown.megabytes(entry.get("bytes")),
+        cells.megabytes(entry.get("bytes")),
     ]
 
 
 def _loss(entry: Mapping[str, Any]) -> list[str]:
     """How often a variant names float32's class, and what it loses; the float32 one has none."""
     if "agreement" not in entry:
-        return [markdown.NONE, markdown.NONE]
-    return [markdown.percent(entry["agreement"]), robustness_table.loss(entry)]
+        return [cells.NONE, cells.NONE]
+    return [cells.percent(entry["agreement"]), robustness_table.loss(entry)]
 
 
 def _jpeg(robustness: Mapping[str, Any] | None) -> str:
@@ -196,7 +195,7 @@ def _by_class(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> str:
                 f"{names[confused[1]]} ({confused[0]})" if confused[0] else "-",
             )
         )
-    return markdown.table(("Class", "Accuracy", "Correct", "Most often taken for"), rows)
+    return cells.table(("Class", "Accuracy", "Correct", "Most often taken for"), rows)
 
 
 def _training(training: Mapping[str, Any]) -> str:
@@ -229,7 +228,7 @@ def _training(training: Mapping[str, Any]) -> str:
     ]
     note = f", with {', '.join(changed)}" if changed else ""
     shown = ", ".join(f"{key} {value}" for key, value in settings.items())
-    return f"`{command}`{note}\n\n{markdown.table(('', ''), rows)}\n\nSettings: {shown}."
+    return f"`{command}`{note}\n\n{cells.table(('', ''), rows)}\n\nSettings: {shown}."
 
 
 def _parity(parity: Mapping[str, Any]) -> str:
@@ -242,9 +241,7 @@ def _parity(parity: Mapping[str, Any]) -> str:
             (entry["signature"], str(entry["rows"]), entry["output"], _delta(entry))
             for entry in parity["outputs"]
         ]
-        return (
-            f"{text}\n\n{markdown.table(('Signature', 'Rows', 'Output', 'Largest delta'), answers)}"
-        )
+        return f"{text}\n\n{cells.table(('Signature', 'Rows', 'Output', 'Largest delta'), answers)}"
     text = (
         "The Keras model, the SavedModel and the ONNX file answered every test image. Tolerance of "
         f"the logits: rtol {parity['rtol']:g}, atol {parity['atol']:g}. A tie has its two largest "
@@ -261,7 +258,7 @@ def _parity(parity: Mapping[str, Any]) -> str:
         for pair in parity["pairs"]
     ]
     header = ("Pair", "Largest delta of logits", "Of the tolerance", "Same class", "Ties")
-    return f"{text}\n\n{markdown.table(header, rows)}{_classify_parity(parity)}"
+    return f"{text}\n\n{cells.table(header, rows)}{_classify_parity(parity)}"
 
 
 def _classify_parity(parity: Mapping[str, Any]) -> str:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from export.papers import markdown
+from export.papers import cells
 
 
 def render(section: Mapping[str, Any]) -> str:
@@ -12,9 +12,9 @@ def render(section: Mapping[str, Any]) -> str:
         (
             f"{check['settings']['format']}, quality {check['settings']['quality']}",
             precision,
-            markdown.accuracy(result["top1"], result["top1_wilson_95"], result["n"]),
+            cells.accuracy(result["top1"], result["top1_wilson_95"], result["n"]),
             loss(result),
-            markdown.percent(result["agreement"]),
+            cells.percent(result["agreement"]),
         )
         for check in section["checks"].values()
         for precision, result in check["variants"].items()
@@ -26,7 +26,7 @@ def render(section: Mapping[str, Any]) -> str:
         "Points lost (95 % interval)",
         "Answered as before",
     )
-    return f"{conditions(section)}\n\n{markdown.table(header, rows)}"
+    return f"{conditions(section)}\n\n{cells.table(header, rows)}"
 
 
 def conditions(section: Mapping[str, Any]) -> str:
@@ -45,6 +45,6 @@ def conditions(section: Mapping[str, Any]) -> str:
 def loss(result: Mapping[str, Any]) -> str:
     """Points lost with their interval: `2.43 (1.90 to 2.96)`; a dash if that is not known."""
     if "drop_interval_95" not in result:
-        return markdown.NONE
+        return cells.NONE
     low, high = result["drop_interval_95"]
     return f"{result['drop_points']:z.2f} ({low:z.2f} to {high:z.2f})"

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-from export.papers import markdown
+from export.papers import cells
 
 
 def render(section: Mapping[str, Any]) -> str:
@@ -31,7 +31,7 @@ def render(section: Mapping[str, Any]) -> str:
         "Times fp32",
     )
     note = "In parentheses: the fastest and the slowest round, the lowest and the highest ratio."
-    return f"{conditions(section)} {note}\n\n{markdown.table(header, rows)}"
+    return f"{conditions(section)} {note}\n\n{cells.table(header, rows)}"
 
 
 def conditions(section: Mapping[str, Any]) -> str:
@@ -42,7 +42,7 @@ def conditions(section: Mapping[str, Any]) -> str:
     text = (
         f"{hardware['cpu']}, {hardware['cores']} cores, {threads} "
         f"{'thread' if threads == 1 else 'threads'}; {versions}; commit "
-        f"{markdown.commit(section['git_commit'])}; medians of {section['rounds']} rounds in "
+        f"{cells.commit(section['git_commit'])}; medians of {section['rounds']} rounds in "
         f"turns, load average before them {section['load_average_before']:.2f}."
     )
     if others:  # the time does not depend on the weights, but whose they are is to be told
@@ -52,7 +52,7 @@ def conditions(section: Mapping[str, Any]) -> str:
 
 def _ratio(spread: Mapping[str, float] | None) -> str:
     if spread is None:
-        return markdown.NONE
+        return cells.NONE
     if spread["min"] == spread["max"]:  # beside itself, or a single round
         return f"{spread['median']:.2f}"
     return f"{spread['median']:.2f} ({spread['min']:.2f} to {spread['max']:.2f})"

@@ -11,7 +11,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 from export.errors import ExportError
-from export.papers import markdown
+from export.papers import cells
 from export.sources import training_run
 from serving.repository import publishing
 from training.settings.recipes import changes_of_recipe
@@ -68,21 +68,21 @@ def render(runs: Sequence[Mapping[str, Any]]) -> str:
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for run in runs:
         groups.setdefault((run["model"], recipe(run)), []).append(run)
-    by_recipe = markdown.table(
+    by_recipe = cells.table(
         ("model", "recipe", "runs", "mean top-1", "standard deviation", "published reference"),
         [
             (
                 f"`{model}`",
                 name,
                 str(len(group)),
-                markdown.percent(fmean(run["top1"] for run in group)),
+                cells.percent(fmean(run["top1"] for run in group)),
                 _spread([run["top1"] for run in group]),
-                markdown.percent(REFERENCES.get(model)),
+                cells.percent(REFERENCES.get(model)),
             )
             for (model, name), group in groups.items()
         ],
     )
-    each = markdown.table(
+    each = cells.table(
         (
             "model",
             "recipe",
@@ -122,7 +122,7 @@ def hardware(run: Mapping[str, Any]) -> str:
         counts = {name: gpus.count(name) for name in gpus}
         return ", ".join(f"{n} x {name}" if n > 1 else name for name, n in counts.items())
     if not known.get("cpu"):
-        return markdown.NONE
+        return cells.NONE
     return f"{known['cpu']}, {known.get('cores')} cores"
 
 
@@ -145,19 +145,19 @@ def _order(run: Mapping[str, Any]) -> tuple[str, str, int, str]:
 
 def _row(run: Mapping[str, Any]) -> tuple[str, ...]:
     speed = run.get("train_images_per_second")
-    accuracy = markdown.accuracy(run.get("top1"), run.get("top1_wilson_95"), run.get("n"))
+    accuracy = cells.accuracy(run.get("top1"), run.get("top1_wilson_95"), run.get("n"))
     return (
         f"`{run['model']}`",
         recipe(run),
         str(run["seed"]),
         str(run["epochs"]),
         accuracy,
-        markdown.duration(run.get("wall_seconds")),
-        markdown.NONE if speed is None else f"{speed:,.0f}",
+        cells.duration(run.get("wall_seconds")),
+        cells.NONE if speed is None else f"{speed:,.0f}",
         hardware(run),
-        markdown.commit(run.get("git_commit")),
+        cells.commit(run.get("git_commit")),
     )
 
 
 def _spread(shares: Sequence[float]) -> str:
-    return f"{100 * stdev(shares):.2f} points" if len(shares) > 1 else markdown.NONE
+    return f"{100 * stdev(shares):.2f} points" if len(shares) > 1 else cells.NONE

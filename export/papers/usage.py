@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 
-from export.papers import markdown
+from export.papers import cells
 from serving.tensors.signature import DataType, Signature, TensorSpec
 
 
@@ -14,7 +14,7 @@ def tensors(signatures: Mapping[str, Signature]) -> str:
         for kind, specs in (("input", signature.inputs), ("output", signature.outputs))
         for alias, spec in specs.items()
     ]
-    return markdown.table(("Signature", "", "Name", "Type", "Shape"), rows)
+    return cells.table(("Signature", "", "Name", "Type", "Shape"), rows)
 
 
 def snippet(model: str, signatures: Mapping[str, Signature]) -> str:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from export.papers import markdown
+from export.papers import cells
 from export.tables.variant_figures import BatchSpeed, VariantFigures
 
 _BATCH = 32  # of the comparison of costs
@@ -34,10 +34,10 @@ def _accuracy(variants: Sequence[VariantFigures]) -> str:
     if not known:
         return ""
     best, other = _best(known)
-    text = f"**Highest accuracy:** {best[1].title}, {markdown.percent(best[0])} of the test images"
+    text = f"**Highest accuracy:** {best[1].title}, {cells.percent(best[0])} of the test images"
     if other is None:
         return f"{text}."
-    lead = f"{markdown.points(best[0] - other[0])} points against {other[1].title}"
+    lead = f"{cells.points(best[0] - other[0])} points against {other[1].title}"
     doubt = "" if _apart(best[1], other[1]) else ", less than the test images can tell for sure"
     return f"{text} ({lead}{doubt})."
 
@@ -67,7 +67,7 @@ def _size(variants: Sequence[VariantFigures]) -> str:
     known = [(-float(variant.bytes), variant) for variant in variants if variant.bytes is not None]
 
     def size(variant: VariantFigures) -> str:
-        return markdown.megabytes(variant.bytes)
+        return cells.megabytes(variant.bytes)
 
     return _leader("Smallest file", known, size, size)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from export.errors import ExportError, OutOfDate
-from export.papers import markdown, papers, speed_table, training_runs
+from export.papers import cells, papers, speed_table, training_runs
 from export.tables import recommendation, variant_figures
 from export.tables.variant_figures import VariantFigures
 from serving.repository import model_folder
@@ -159,7 +159,7 @@ def _models(variants: Sequence[VariantFigures], places: Places) -> str:
         *(f"images/s, batch {rows}" for rows in _SHOWN_BATCHES),
         "top-1 after JPEG 75",
     )
-    return markdown.table(header, [_model(variant, places) for variant in variants])
+    return cells.table(header, [_model(variant, places) for variant in variants])
 
 
 def _model(variant: VariantFigures, places: Places) -> tuple[str, ...]:
@@ -167,13 +167,13 @@ def _model(variant: VariantFigures, places: Places) -> tuple[str, ...]:
     parameters = variant.parameters
     return (
         f"[`{variant.model}`]({Path(card).as_posix()})",
-        markdown.NONE if parameters is None else f"{parameters:,}",
+        cells.NONE if parameters is None else f"{parameters:,}",
         variant.precision,
-        markdown.megabytes(variant.bytes),
-        markdown.accuracy(variant.top1, variant.top1_interval, variant.n),
-        markdown.percent(variant.agreement),
+        cells.megabytes(variant.bytes),
+        cells.accuracy(variant.top1, variant.top1_interval, variant.n),
+        cells.percent(variant.agreement),
         *(_speed(variant, rows) for rows in _SHOWN_BATCHES),
-        markdown.accuracy(variant.jpeg, variant.jpeg_interval),
+        cells.accuracy(variant.jpeg, variant.jpeg_interval),
     )
 
 
@@ -194,7 +194,7 @@ def _legend(variants: Sequence[VariantFigures]) -> list[str]:
 def _speed(variant: VariantFigures, rows: int) -> str:
     speed = variant.speeds.get(rows)
     if speed is None:
-        return markdown.NONE
+        return cells.NONE
     times = speed.to_tensorflow
     beside = "" if times is None else f" ({times:.2f} x TensorFlow)"
     return f"{speed.images_per_second:,.0f}{beside}"
@@ -223,7 +223,7 @@ def _trainings(versions: Mapping[Path, Mapping[str, Any]], places: Places) -> st
     )
     document = os.path.relpath(places.training, places.readme.parent)
     return (
-        f"{markdown.table(header, rows)}\n\nMore seeds and recipes: "
+        f"{cells.table(header, rows)}\n\nMore seeds and recipes: "
         f"[trainings]({Path(document).as_posix()})."
     )
 
@@ -233,11 +233,11 @@ def _training(metrics: Mapping[str, Any]) -> tuple[str, ...]:
     first = next(iter(metrics["variants"].values()))
     return (
         f"`{metrics['model']}`",
-        training_runs.recipe(run) if run else markdown.NONE,
-        str(run.get("seed", markdown.NONE)),
-        str(run.get("epochs", markdown.NONE)),
-        markdown.duration(run.get("wall_seconds")),
+        training_runs.recipe(run) if run else cells.NONE,
+        str(run.get("seed", cells.NONE)),
+        str(run.get("epochs", cells.NONE)),
+        cells.duration(run.get("wall_seconds")),
         training_runs.hardware(run),
-        markdown.percent(first.get("top1")),
-        markdown.percent(training_runs.REFERENCES.get(str(run.get("model")))),
+        cells.percent(first.get("top1")),
+        cells.percent(training_runs.REFERENCES.get(str(run.get("model")))),
     )
