@@ -17,6 +17,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     PUBLISH_RUN: publish.run,
     "saved-model": publish.saved_model,
     "add-precision": publish.add_precision,
+    "prove-rows": measure.prove_rows,
     "benchmark": measure.benchmark,
     "robustness": measure.robustness,
     "tables": tables.run,

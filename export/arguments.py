@@ -268,6 +268,13 @@ _COMMANDS = {
         "the recorded answers of the float32 model. The given version stays as it is.",
         add_flags=_add_add_precision_flags,
     ),
+    "prove-rows": _Command(
+        summary="prove that a version's requests may share runs",
+        description="Find out for every graph of a published version whether its rows are "
+        "independent of each other, and record the verdicts in its signature.json and model card. "
+        "Publishing does so by itself; this is for versions from before.",
+        add_flags=_add_version,
+    ),
     "benchmark": _Command(
         summary="time each ONNX variant of a version, and TensorFlow, in turns",
         description="Time each ONNX variant of a version and TensorFlow in turns on this machine, "

@@ -10,7 +10,7 @@ from serving.engine.catalog import Catalog
 from serving.engine.manager import LoadServable, Manager
 from serving.engine.runtime import RuntimeConfig
 from serving.engine.servable import Servable
-from serving.errors import ConfigError
+from serving.errors import ConfigError, DataLoss
 from serving.protocols.tfs import warmup
 from serving.repository.model_config import ModelConfig
 from serving.repository.model_folder import list_versions
@@ -100,7 +100,7 @@ class ModelSource:
 
 def version_loader(
     runtime: RuntimeConfig,
-    batching: BatchingConfig,
+    batching_of: Callable[[str, Path], BatchingConfig],
     *,
     replay_warmup: bool,
     on_load: Callable[[Servable], None],
@@ -109,12 +109,16 @@ def version_loader(
 
     Args:
         runtime: How its graph is run.
-        batching: How its requests are gathered.
+        batching_of: How requests to a version are gathered, by model name and version folder.
         replay_warmup: Whether to replay the requests that the version brings to warm it up.
         on_load: Told of every servable that was loaded.
     """
 
     def load(name: str, version: int, path: Path) -> Servable:
+        try:
+            batching = batching_of(name, path)
+        except ConfigError as error:
+            raise DataLoss(str(error)) from error
         servable = Servable.load(name, version, path, runtime, batching)
         if replay_warmup:
             started = time.perf_counter()

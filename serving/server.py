@@ -66,7 +66,7 @@ class ModelServer:
         metrics = Metrics(catalog)
         load = version_loader(
             runtime,
-            config.batching(),
+            config.batching_of,
             replay_warmup=config.enable_model_warmup,
             on_load=metrics.watch if config.metrics_path() else lambda _servable: None,
         )

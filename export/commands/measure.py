@@ -1,4 +1,4 @@
-"""The commands that measure a published version: its speed, and its accuracy after JPEG."""
+"""The commands about a published version: its rows, its speed, its accuracy after JPEG."""
 
 import argparse
 import json
@@ -6,6 +6,15 @@ import json
 from export.errors import ExportError
 from export.papers import papers, robustness_table, speed_table
 from training.data.cifar10 import DataError, load_split, resolve_data_dir
+
+
+def prove_rows(parsed: argparse.Namespace) -> int:
+    """Prove for each graph of a version that rows are independent; record the verdicts."""
+    from export.gates import rows
+
+    folder, _ = papers.read(parsed.version)
+    papers.replace_signatures(folder, rows.with_verdicts(folder.path, folder.signatures))
+    return 0
 
 
 def benchmark(parsed: argparse.Namespace) -> int:

@@ -66,6 +66,8 @@ def render(
     if metrics.get("parity"):
         parts += ["## Parity", _parity(metrics["parity"])]
     parts += ["## How to call it", usage.tensors(signatures)]
+    if batching := usage.batching(signatures):
+        parts.append(batching)
     parts.append(usage.snippet(metrics["model"], signatures))
     parts += ["## Files", _files(metrics, files)]
     return "\n\n".join(parts) + "\n"

@@ -119,6 +119,18 @@ def add_section(path: Path, name: str, section: Mapping[str, Any]) -> None:
     )
 
 
+def replace_signatures(folder: ModelFolder, signatures: Mapping[str, Signature]) -> None:
+    """Write other signatures into signature.json of a published version; the card follows.
+
+    Raises:
+        ExportError: a file of the version was altered, or the folder cannot be written to.
+    """
+    path = folder.path
+    document = publishing.signatures_document(signatures, class_names=folder.class_names)
+    _replace(path, {model_folder.SIGNATURE_FILE: publishing.to_json(document)})
+    write_card(path)
+
+
 def write_card(path: Path) -> None:
     """Write MODEL_CARD.md anew from the version's other files.
 

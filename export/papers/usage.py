@@ -17,6 +17,19 @@ def tensors(signatures: Mapping[str, Signature]) -> str:
     return cells.table(("Signature", "", "Name", "Type", "Shape"), rows)
 
 
+def batching(signatures: Mapping[str, Signature]) -> str:
+    """Sentences that say which requests share runs, and what shows that they may; maybe none."""
+    sentences = []
+    for name, signature in signatures.items():
+        dependent = [each for each in signature.verdicts.values() if not each.independent]
+        if dependent:
+            sentences.append(f"Requests to `{name}` run alone: {dependent[0].evidence}.")
+        elif signature.verdicts:
+            evidence = next(iter(signature.verdicts.values())).evidence
+            sentences.append(f"Requests to `{name}` may share runs: {evidence}.")
+    return " ".join(sentences)
+
+
 def snippet(model: str, signatures: Mapping[str, Signature]) -> str:
     """Six lines of Python that ask the first signature."""
     name, signature = next(iter(signatures.items()))

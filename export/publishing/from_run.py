@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from export.convert import classify_signature, to_onnx, to_saved_model
 from export.errors import GateFailed
-from export.gates import answers, parity
+from export.gates import answers, parity, rows
 from export.gates.answers import Answers
 from export.papers import papers, version_metrics
 from export.precisions.make import FP32, INT8, Variants, make
@@ -119,6 +119,8 @@ def publish_run(
         if not metrics["variants"]:
             raise GateFailed(all_refused(metrics["rejected_variants"], f"pass --precision {FP32}"))
         _copy_pictures(run, folder)
+        with step("proving that rows are independent"):
+            signatures = rows.with_verdicts(folder, signatures)
         papers.write(folder, signatures, metrics, class_names=CLASS_NAMES)
 
     return PublishedVersion(path=publish(models_dir, name, write), metrics=metrics)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from export.convert import to_onnx
-from export.gates import random_inputs
+from export.gates import random_inputs, rows
 from export.papers import papers, version_metrics
 from export.publishing.new_version import PublishedVersion, publish, step
 from export.sources import saved_model
@@ -56,6 +56,8 @@ def publish_saved_model(
             parity={"inputs": "random", "seed": random_inputs.SEED, "outputs": findings},
             export=version_metrics.export_section(first, signatures),
         )
+        with step("proving that rows are independent"):
+            signatures = rows.with_verdicts(folder, signatures)
         papers.write(folder, signatures, metrics)
 
     return PublishedVersion(path=publish(models_dir, name, write), metrics=metrics)

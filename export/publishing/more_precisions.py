@@ -17,6 +17,7 @@ import numpy.typing as npt
 import onnx
 
 from export.errors import ExportError, GateFailed
+from export.gates import rows
 from export.measure import benchmark, robustness
 from export.papers import papers
 from export.precisions import w8
@@ -77,7 +78,9 @@ def publish(
         if not made.kept:
             raise GateFailed(all_refused(made.rejected, f"serve {version} as it is"))
         _record(metrics, made, source)
-        papers.write(target, folder.signatures, metrics, class_names=CLASS_NAMES)
+        with step("proving that rows are independent"):
+            signatures = rows.with_verdicts(target, folder.signatures)
+        papers.write(target, signatures, metrics, class_names=CLASS_NAMES)
 
     return PublishedVersion(
         path=new_version.publish(models_dir, metrics["model"], write), metrics=metrics

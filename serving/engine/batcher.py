@@ -37,6 +37,7 @@ class BatchingConfig:
 
     Attributes:
         enabled: Whether requests may share a run at all.
+        forced_by: The setting that has rows taken for independent without a proof; empty for none.
         max_batch_size: Most rows of one run; larger requests are split.
         allowed_batch_sizes: Sizes that batches are padded to, ascending, the last one equal to
             `max_batch_size`. Empty: no padding. A GPU wants few sizes, because it tunes its kernels
@@ -46,6 +47,7 @@ class BatchingConfig:
     """
 
     enabled: bool = True
+    forced_by: str = ""
     max_batch_size: int = 64
     allowed_batch_sizes: tuple[int, ...] = ()
     batch_timeout_micros: int = 0
@@ -69,7 +71,7 @@ class _Request:
     """Rows that wait for a run.
 
     Requests of one group (signature, outputs, row shapes) may share a batch. `rows` is None for a
-    signature without a batch dimension, which runs alone.
+    signature whose rows are not shown to be independent: its requests run alone, each as it is.
     """
 
     signature_name: str
@@ -152,7 +154,8 @@ class Batcher:
             signature_name: Which function of the model.
             inputs: Arrays by alias; if `batched`, all with the same first dimension.
             outputs: Output aliases to compute.
-            batched: Whether the first dimension of every input and output is the batch.
+            batched: Whether rows are independent of each other, so that they may share a run and
+                be split.
             deadline: `time.monotonic()` after which the request is dropped; None for never.
 
         Returns:
@@ -166,7 +169,7 @@ class Batcher:
         if self._closed:
             msg = f"{self._name} is being unloaded; retry to reach its successor"
             raise Unavailable(msg)
-        rows = len(next(iter(inputs.values()))) if batched and self._config.enabled else None
+        rows = len(next(iter(inputs.values()))) if batched else None
         weight = rows or 1
         if self._rows and self._rows + weight > self._config.max_enqueued_rows:
             msg = (
@@ -192,18 +195,24 @@ class Batcher:
         deadline: float | None,
     ) -> dict[str, np.ndarray]:
         size = self._config.max_batch_size
+        sizes = [min(size, rows - start) for start in range(0, rows, size)]
         parts = await asyncio.gather(
             *(
                 self._submit(
                     signature_name,
-                    {alias: array[start : start + size] for alias, array in inputs.items()},
+                    {
+                        alias: array[size * number : size * number + count]
+                        for alias, array in inputs.items()
+                    },
                     outputs,
-                    min(size, rows - start),
+                    count,
                     deadline,
                 )
-                for start in range(0, rows, size)
+                for number, count in enumerate(sizes)
             )
         )
+        for part, count in zip(parts, sizes, strict=True):
+            _check_rows(part, count)
         return {alias: np.concatenate([part[alias] for part in parts]) for alias in outputs}
 
     def _submit(
@@ -363,7 +372,7 @@ def _check_rows(answer: Arrays, rows: int) -> None:
         if array.ndim == 0 or len(array) != rows:
             msg = (
                 f'output "{alias}" has shape {array.shape} for a batch of {rows} rows: the model '
-                "does not work row by row; serve it with --enable_batching=false"
+                "does not work row by row; do not name it in --force_batching"
             )
             raise InternalError(msg)
 

@@ -10,10 +10,12 @@ from pathlib import Path
 
 import numpy as np
 
+from serving.engine import verdicts
 from serving.engine.batch_report import OnBatch
 from serving.engine.batcher import Batcher, BatchingConfig
 from serving.engine.machine import return_freed_memory
 from serving.engine.runtime import CUDA, Runtime, RuntimeConfig, choose_providers
+from serving.engine.verdicts import may_batch
 from serving.errors import DataLoss
 from serving.repository import model_folder
 from serving.repository.model_folder import ModelFolder, Precision
@@ -24,6 +26,7 @@ from serving.tensors.signature import (
     DataType,
     Signature,
 )
+from serving.tensors.verdict import Verdict
 
 logger = logging.getLogger(__name__)
 
@@ -36,6 +39,8 @@ class Servable:
         version: Version number.
         precision: Of the graphs that run.
         signatures: By signature name.
+        verdicts: Whether the rows of each signature are independent, by its name.
+        batched: Whether requests to each signature share runs, by its name.
         class_names: Names of the classes in output order, if the model has any.
         parsers: For the signatures that take tf.Examples, by signature name.
         warm_up_seconds: Time that the first runs took, before any request.
@@ -50,6 +55,7 @@ class Servable:
         version: int,
         precision: Precision,
         signatures: Mapping[str, Signature],
+        row_verdicts: Mapping[str, Verdict],
         runtimes: Mapping[str, Runtime],
         class_names: tuple[str, ...],
         instances: int,
@@ -59,6 +65,11 @@ class Servable:
         self.version = version
         self.precision = precision
         self.signatures = signatures
+        self.verdicts = row_verdicts
+        self.batched = {
+            signature_name: may_batch(signature, row_verdicts[signature_name], batching)
+            for signature_name, signature in signatures.items()
+        }
         self.class_names = class_names
         self.parsers = {
             signature_name: ExampleParser(signature.feature_spec)
@@ -102,6 +113,7 @@ class Servable:
             version=version,
             precision=folder.precision,
             signatures=signatures,
+            row_verdicts=verdicts.find(folder, signatures, runtimes, batching),
             runtimes=runtimes,
             class_names=folder.class_names,
             instances=config.instances,
@@ -122,6 +134,7 @@ class Servable:
             servable.provider,
             1000 * (time.perf_counter() - started),
         )
+        verdicts.log(str(servable), servable.verdicts, servable.batched, batching)
         return servable
 
     @property
@@ -191,7 +204,7 @@ class Servable:
             signature_name,
             inputs,
             outputs,
-            batched=self.signatures[signature_name].batched,
+            batched=self.batched[signature_name],
             deadline=deadline,
         )
 
@@ -234,7 +247,7 @@ class Servable:
             specs = signature.model_inputs
             if any(spec.dtype is DataType.DT_STRING for spec in specs.values()):
                 continue
-            for rows in batch_sizes if signature.batched else (1,):
+            for rows in batch_sizes if self.batched[name] else (1,):
                 inputs = {
                     alias: np.zeros(
                         [

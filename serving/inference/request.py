@@ -70,7 +70,8 @@ def check_request(
     outputs = signature.select_outputs(list(output_filter))
     for alias, array in arrays.items():
         signature.check_input(alias, array, servable)
-    signature.check_batch(arrays)
+    if servable.batched[signature_name]:
+        signature.check_batch(arrays)
     return arrays, outputs
 
 

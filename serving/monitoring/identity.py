@@ -6,5 +6,8 @@ NAME = "onnx-serving"  # the distribution's name, too
 
 
 def version() -> str:
-    """The version of the installed distribution."""
-    return metadata.version(NAME)
+    """The version of the installed distribution; "unknown" when run from a folder of files."""
+    try:
+        return metadata.version(NAME)
+    except metadata.PackageNotFoundError:
+        return "unknown"

@@ -5,7 +5,6 @@ Prometheus' text exposition format 0.0.4, as TensorFlow Serving's.
 """
 
 from collections.abc import Iterable, Iterator, Sequence
-from importlib import metadata
 
 import onnxruntime
 from prometheus_client import (
@@ -21,6 +20,7 @@ from prometheus_client.samples import Sample
 from serving.engine.catalog import State, VersionStatus
 from serving.engine.servable import Servable
 from serving.errors import ServingError, StatusCode
+from serving.monitoring import identity
 from serving.monitoring.counts import LATENCY_MICROSECONDS, Metrics
 from serving.monitoring.histogram import Histogram
 
@@ -160,10 +160,16 @@ class MetricsPage(Collector):
         rows = Metric(f"{_OWN}rows_total", "Rows that models ran on, padding excluded.", "counter")
         waiting = Metric(f"{_OWN}queued_requests", "Requests that no worker has taken.", "gauge")
         progress = Metric(f"{_OWN}rows_in_progress", "Rows that wait or run.", "gauge")
+        batched = Metric(
+            f"{_OWN}signature_batched", "1 if requests share runs, 0 if each runs alone.", "gauge"
+        )
         for servable in servables:
             version_labels = _labels(servable)
             waiting.add_sample(waiting.name, version_labels, servable.queued_requests)
             progress.add_sample(progress.name, version_labels, servable.rows_in_progress)
+            for signature_name, shares in servable.batched.items():
+                labels = version_labels | {"signature_name": signature_name}
+                batched.add_sample(batched.name, labels, int(shares))
             metrics = self._metrics.servables.get(servable)
             for signature_name, own in metrics.signatures.items() if metrics else ():
                 labels = version_labels | {"signature_name": signature_name}
@@ -172,7 +178,7 @@ class MetricsPage(Collector):
                 _add(queue, labels, own.queue_seconds)
                 _add(run, labels, own.run_seconds)
                 rows.add_sample(rows.name, labels, own.rows)
-        yield from (request, queue, run, rows, waiting, progress)
+        yield from (request, queue, run, rows, waiting, progress, batched)
 
     def _states(self) -> Iterator[Metric]:
         failures = Metric(f"{_OWN}failures_total", "Requests that ended in an error.", "counter")
@@ -196,19 +202,12 @@ class MetricsPage(Collector):
                 state.add_sample(state.name, labels, 1)
         build = Metric(f"{_OWN}build_info", "What this server is.", "gauge")
         labels = {
-            "version": _own_version(),
+            "version": identity.version(),
             "onnxruntime_version": onnxruntime.__version__,
             "provider": self._provider,
         }
         build.add_sample(build.name, labels, 1)
         yield from (failures, in_flight, state, build)
-
-
-def _own_version() -> str:
-    try:
-        return metadata.version("onnx-serving")
-    except metadata.PackageNotFoundError:  # run from a folder of files
-        return "unknown"
 
 
 def _labels(servable: Servable) -> dict[str, str]:

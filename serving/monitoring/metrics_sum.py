@@ -11,7 +11,12 @@ from typing import Any
 from prometheus_client import Metric
 
 # What one process says for all of them, by the end of the name; everything else is added up.
-_BEST = {"_info": max, "_model_state": max, "process_start_time_seconds": min}
+_BEST = {
+    "_info": max,
+    "_model_state": max,
+    "_signature_batched": max,
+    "process_start_time_seconds": min,
+}
 _COUNTING = ("counter", "histogram")
 
 _Series = tuple[str, tuple[tuple[str, str], ...]]

@@ -20,7 +20,7 @@ Everything else speaks of `model.onnx`, also where it is not among them.
 import hashlib
 import json
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -50,6 +50,8 @@ class ModelFolder:
             signatures have for it, which is the one without a precision.
         signatures: By signature name; empty if the folder holds an ONNX file alone.
         class_names: Names of the classes in output order; empty if the model has none.
+        digests: SHA-256 of every file that the manifest vouches for, by its name in the folder;
+            empty if there is no manifest.
     """
 
     path: Path
@@ -57,6 +59,7 @@ class ModelFolder:
     onnx_files: Mapping[str, Path]
     signatures: Mapping[str, Signature]
     class_names: tuple[str, ...] = ()
+    digests: Mapping[str, str] = field(default_factory=dict)
 
 
 def list_versions(model_dir: Path) -> list[int]:
@@ -138,8 +141,9 @@ def read(path: Path, precisions: Sequence[Precision] = PRECISIONS) -> ModelFolde
         FailedPrecondition: the version has none of the precisions.
     """
     signature_file = path / SIGNATURE_FILE
+    digests: Mapping[str, str] = {}
     if (path / MANIFEST_FILE).exists():
-        verify_manifest(path)
+        digests = verify_manifest(path)
     elif signature_file.exists():
         msg = (
             f"{path} has {SIGNATURE_FILE} but no {MANIFEST_FILE}: the version is incomplete; "
@@ -169,6 +173,7 @@ def read(path: Path, precisions: Sequence[Precision] = PRECISIONS) -> ModelFolde
         onnx_files=onnx_files,
         signatures=signatures,
         class_names=class_names,
+        digests=digests,
     )
 
 
@@ -207,12 +212,15 @@ def _choose(
     raise FailedPrecondition(msg)
 
 
-def verify_manifest(path: Path, besides: Collection[str] = ()) -> None:
+def verify_manifest(path: Path, besides: Collection[str] = ()) -> dict[str, str]:
     """Compare every file that the manifest lists with its recorded size and SHA-256.
 
     Args:
         path: `<models_dir>/<name>/<version>`.
         besides: Names of files that are left out.
+
+    Returns:
+        The SHA-256 of each file by its name.
 
     Raises:
         DataLoss: naming the first file that differs, with both values.
@@ -223,6 +231,7 @@ def verify_manifest(path: Path, besides: Collection[str] = ()) -> None:
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         msg = f"{manifest_file} cannot be understood ({error!r}); copy or export the version again"
         raise DataLoss(msg) from error
+    digests: dict[str, str] = {}
     for name, expected in sorted(files):
         if name in besides:
             continue
@@ -237,13 +246,15 @@ def verify_manifest(path: Path, besides: Collection[str] = ()) -> None:
                 "truncated or still being copied; copy the version again"
             )
             raise DataLoss(msg)
-        digest = _sha256(file)
+        digest = sha256(file)
         if digest != expected["sha256"]:
             msg = (
                 f"{file} has SHA-256 {digest}, {MANIFEST_FILE} says {expected['sha256']}: "
                 "the file was altered; copy or export the version again"
             )
             raise DataLoss(msg)
+        digests[name] = digest
+    return digests
 
 
 def _only_onnx_file(path: Path) -> str:
@@ -260,6 +271,7 @@ def _only_onnx_file(path: Path) -> str:
     raise DataLoss(msg)
 
 
-def _sha256(file: Path) -> str:
+def sha256(file: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -13,8 +13,8 @@ from serving.repository.model_folder import (
     MANIFEST_FILE,
     MANIFEST_FORMAT,
     SIGNATURE_FILE,
-    _sha256,
     list_versions,
+    sha256,
     verify_manifest,
 )
 from serving.tensors.signature import Signature
@@ -24,12 +24,19 @@ def write_signatures(
     path: Path, signatures: Mapping[str, Signature], *, class_names: tuple[str, ...] = ()
 ) -> None:
     """Write `signature.json` into a version that is being made."""
+    write_json(path / SIGNATURE_FILE, signatures_document(signatures, class_names=class_names))
+
+
+def signatures_document(
+    signatures: Mapping[str, Signature], *, class_names: tuple[str, ...] = ()
+) -> dict[str, Any]:
+    """The content of `signature.json`."""
     document: dict[str, Any] = {
         "signatures": {name: signature.to_json() for name, signature in signatures.items()}
     }
     if class_names:
         document["class_names"] = list(class_names)
-    write_json(path / SIGNATURE_FILE, document)
+    return document
 
 
 def write_json(file: Path, document: Mapping[str, Any]) -> None:
@@ -103,7 +110,7 @@ def publish(model_dir: Path, write: Callable[[Path], None]) -> Path:
 
 def _write_manifest(path: Path) -> None:
     files = {
-        file.relative_to(path).as_posix(): {"size": file.stat().st_size, "sha256": _sha256(file)}
+        file.relative_to(path).as_posix(): {"size": file.stat().st_size, "sha256": sha256(file)}
         for file in sorted(path.rglob("*"))
         if file.is_file()
     }

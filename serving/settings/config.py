@@ -2,7 +2,7 @@
 # ruff: noqa: RUF009 - `_setting` is dataclasses.field with a help text and limits
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -22,6 +22,8 @@ Front = Literal["asgi", "grpcio"]
 PrecisionChoice = Literal["auto", "fp32", "fp16", "w8", "int8"]
 DEFAULT_MODELS_DIR = Path("models")
 METRICS_PATH = "/monitoring/prometheus/metrics"
+# TensorFlow Serving's name of a version's own BatchingParameters.
+VERSION_BATCHING_FILE = "batching_params.pbtxt"
 _DAY = 86_400
 _SOURCES = ("models_dir", "model_base_path", "model_config_file")
 
@@ -105,9 +107,19 @@ class ServerConfig:
     intra_op_threads: int = _setting(0, "threads inside one run; 0: cores / instances", 0, 1024)
     enable_batching: bool = _setting(
         default=True,
-        text="let requests that wait together run together; off in TensorFlow Serving",
+        text="let requests that wait together run together, where rows are proved to be "
+        "independent; off in TensorFlow Serving",
     )
     batching_parameters_file: Path | None = _setting(None, "BatchingParameters in text format")
+    enable_per_model_batching_parameters: bool = _setting(
+        default=False,
+        text="read batching_params.pbtxt in a version's folder, and batch that version without a "
+        "proof that its rows are independent",
+    )
+    force_batching: str = _setting(
+        "",
+        "names of models, separated by commas, to batch without a proof that rows are independent",
+    )
     max_batch_size: int = _setting(64, "most rows of one run", 1, 1 << 20)
     batch_timeout_micros: int = _setting(
         0, "time to wait for a batch to fill (microseconds)", 0, 60_000_000
@@ -213,13 +225,37 @@ class ServerConfig:
         """
         return self._batching()[0]
 
-    def _batching(self) -> tuple[BatchingConfig, int]:
-        config = BatchingConfig(
+    def batching_of(self, name: str, version: Path) -> BatchingConfig:
+        """How requests to one version are gathered.
+
+        A version's own file counts in place of `batching_parameters_file`, whose threads stay: so
+        says TensorFlow Serving of its flag.
+
+        Args:
+            name: Model name.
+            version: The version's folder.
+
+        Raises:
+            ConfigError: a file of parameters cannot be understood.
+        """
+        file = version / VERSION_BATCHING_FILE
+        if self.enable_per_model_batching_parameters and file.is_file():
+            config, _ = batching_file.read(file, self._batching_by_flags())
+            return replace(config, forced_by=VERSION_BATCHING_FILE)
+        if name in self.force_batching.split(","):
+            return replace(self.batching(), forced_by="--force_batching")
+        return self.batching()
+
+    def _batching_by_flags(self) -> BatchingConfig:
+        return BatchingConfig(
             enabled=self.enable_batching,
             max_batch_size=self.max_batch_size,
             batch_timeout_micros=self.batch_timeout_micros,
             max_enqueued_rows=self.max_enqueued_rows,
         )
+
+    def _batching(self) -> tuple[BatchingConfig, int]:
+        config = self._batching_by_flags()
         if self.batching_parameters_file is None:
             return config, 0
         return batching_file.read(self.batching_parameters_file, config)

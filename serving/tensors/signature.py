@@ -15,7 +15,8 @@ them::
 A signature that takes serialized tf.Examples also has a `feature_spec` (see that module). Its
 inputs are what clients see, one of them DT_STRING of shape [-1]; the graph's own inputs stand in
 the feature spec, and those other than the examples go to the graph as they are. An output with
-`constant` is computed by no graph.
+`constant` is computed by no graph. `row_independence` holds a verdict for each graph that was
+asked, by its SHA-256 (see `verdict`).
 """
 
 from collections.abc import Mapping
@@ -28,6 +29,7 @@ import numpy as np
 from serving.errors import InvalidInput
 from serving.tensors.feature_spec import FeatureSpec
 from serving.tensors.tensor_spec import DataType, TensorSpec
+from serving.tensors.verdict import Verdict
 
 __all__ = [
     "CLASSIFY_METHOD_NAME",
@@ -56,6 +58,8 @@ class Signature:
         outputs: Likewise.
         feature_spec: How the graph's inputs are read from tf.Examples, by their alias; empty if
             `inputs` are the graph's.
+        verdicts: Whether the rows are independent, by the SHA-256 of the graph that was asked: each
+            precision has its own.
     """
 
     method_name: str
@@ -63,6 +67,7 @@ class Signature:
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
     feature_spec: Mapping[str, FeatureSpec] = field(default_factory=dict)
+    verdicts: Mapping[str, Verdict] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check that a feature spec has an input to read from.
@@ -99,18 +104,21 @@ class Signature:
         return others | {alias: spec for alias, spec in features.items() if spec.tensor}
 
     @cached_property
-    def batched(self) -> bool:
-        """Whether every tensor's first dimension is the batch: of any size, the same in all."""
+    def has_rows(self) -> bool:
+        """Whether the first dimension of every tensor is free.
+
+        It may then count rows; whether these are independent of each other it does not say.
+        """
         specs = [*self.inputs.values(), *self.model_inputs.values(), *self.outputs.values()]
         return bool(self.inputs) and all(spec.shape[:1] == (-1,) for spec in specs)
 
     def check_batch(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Refuse inputs of different batch sizes.
+        """Refuse inputs of different batch sizes, for a signature that shares its runs.
 
         Raises:
             InvalidInput: naming each input's size.
         """
-        if self.batched and len({len(array) for array in arrays.values()}) > 1:
+        if len({len(array) for array in arrays.values()}) > 1:
             sizes = ", ".join(f"{alias}: {len(array)}" for alias, array in sorted(arrays.items()))
             msg = f"Batching Run() input tensors must have equal 0th-dimension size, got {sizes}"
             raise InvalidInput(msg)
@@ -210,6 +218,10 @@ class Signature:
             entry["feature_spec"] = {
                 alias: spec.to_json() for alias, spec in self.feature_spec.items()
             }
+        if self.verdicts:
+            entry["row_independence"] = {
+                digest: verdict.to_json() for digest, verdict in self.verdicts.items()
+            }
         return entry
 
     @classmethod
@@ -227,5 +239,9 @@ class Signature:
             feature_spec={
                 alias: FeatureSpec.from_json(spec)
                 for alias, spec in entry.get("feature_spec", {}).items()
+            },
+            verdicts={
+                str(digest): Verdict.from_json(verdict)
+                for digest, verdict in entry.get("row_independence", {}).items()
             },
         )

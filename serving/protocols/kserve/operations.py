@@ -41,7 +41,8 @@ class ModelMetadata(NamedTuple):
 
     Attributes:
         parameters: How this version is run; `execution_provider` as ONNX Runtime names it, and the
-            `precision` of its graph.
+            `precision` of its graph; whether requests are `batched`, and in `row_independence` the
+            evidence for that.
     """
 
     name: str
@@ -124,6 +125,8 @@ class KServeOperations:
             parameters={
                 "execution_provider": servable.provider,
                 "precision": servable.precision,
+                "batched": "true" if servable.batched[DEFAULT_SIGNATURE_NAME] else "false",
+                "row_independence": servable.verdicts[DEFAULT_SIGNATURE_NAME].evidence,
             },
         )
 

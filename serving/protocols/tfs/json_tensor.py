@@ -97,16 +97,18 @@ def _convert_floats(flat: Sequence[float], dtype: DataType, types: set[type]) ->
     except OverflowError:  # an integer beyond the largest double
         return None
     limits = np.finfo(dtype.numpy)
-    sizes = np.abs(doubles)
-    if bool(((sizes > float(limits.max)) & (sizes < np.inf)).any()):
+    with np.errstate(over="ignore"):
+        values = doubles.astype(dtype.numpy)
+    # Compared after rounding: the largest float32 is written 3.4028235e38, which is larger.
+    if bool((np.isinf(values) & np.isfinite(doubles)).any()):
         return None
     # Integers must be exact, as TensorFlow Serving has it; a wrong id is worse than an error.
     if int in types:
         exact = 2 ** (limits.nmant + 1) - 1
-        for position in np.flatnonzero(sizes > exact):
+        for position in np.flatnonzero(np.abs(doubles) > exact):
             if type(flat[int(position)]) is int:
                 return None
-    return doubles.astype(dtype.numpy)
+    return values
 
 
 def _convert_strings(flat: Sequence[Json]) -> np.ndarray | None:

@@ -188,12 +188,12 @@ def test_requests_of_different_kinds_do_not_mix():
 
 
 def test_without_batching_requests_run_alone_and_whole():
-    """`enabled=False` neither merges nor splits."""
+    """Requests to a signature that does not batch are neither merged nor split."""
 
     async def scenario(batcher, recorder):
-        await asyncio.gather(*(submit(batcher, rows(1, 2, 3)) for _ in range(3)))
+        await asyncio.gather(*(submit(batcher, rows(1, 2, 3), batched=False) for _ in range(3)))
 
-    _, recorder = with_batcher(scenario, enabled=False, max_batch_size=2)
+    _, recorder = with_batcher(scenario, max_batch_size=2)
 
     assert recorder.sizes == [3, 3, 3]
 
@@ -295,7 +295,7 @@ def test_a_model_that_mixes_rows_is_found_out():
     batcher.close()
 
     assert all(isinstance(outcome, InternalError) for outcome in outcomes)
-    assert "serve it with --enable_batching=false" in outcomes[0].message
+    assert "do not name it in --force_batching" in outcomes[0].message
 
 
 @pytest.fixture

@@ -71,7 +71,7 @@ def test_examples_are_replaced_by_features():
 
     assert both.example_input == "inputs"
     assert dict(both.model_inputs) == {"z": IMAGES, "x": X}
-    assert both.batched
+    assert both.has_rows
 
 
 def test_signatures_survive_signature_json():

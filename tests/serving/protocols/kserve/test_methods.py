@@ -165,6 +165,9 @@ def test_model_metadata(stub):
     assert {name: value.string_param for name, value in response.parameters.items()} == {
         "execution_provider": "CPUExecutionProvider",
         "precision": "fp32",
+        "batched": "true",
+        "row_independence": "rows answer the same together, permuted, split and alone, in 45 "
+        "made-up batches of 1, 2, 3, 7 and 64 rows",
     }
     assert described == [
         ("images", "UINT8", [-1, 32, 32, 3]),

@@ -113,6 +113,9 @@ def test_model_metadata(connection, path):
     assert metadata["parameters"] == {
         "execution_provider": "CPUExecutionProvider",
         "precision": "fp32",
+        "batched": "true",
+        "row_independence": "rows answer the same together, permuted, split and alone, in 45 "
+        "made-up batches of 1, 2, 3, 7 and 64 rows",
     }
     assert tensors["inputs"] == [("a", "INT64", [-1]), ("b", "INT64", [-1])]
     assert tensors["outputs"] == [("sum", "INT64", [-1]), ("difference", "INT64", [-1])]

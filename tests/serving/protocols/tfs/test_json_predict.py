@@ -4,7 +4,7 @@ import json
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
@@ -42,6 +42,7 @@ KEYS = {True: ("predictions", "instances"), False: ("outputs", "inputs")}
 
 @settings(deadline=None)
 @given(arrays=st.lists(ARRAYS, min_size=1, max_size=3), rows=st.booleans())
+@example(arrays=[np.array([np.finfo(np.float32).max])], rows=True)
 def test_arrays_survive_json_bit_by_bit(arrays, rows):
     """What is written as outputs reads back as the same inputs: any dtype, shape, form, number."""
     count = min(len(array) for array in arrays)

@@ -1,0 +1,55 @@
+"""The proof that rows are independent, for every graph of a version, so that requests may batch."""
+
+import logging
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from serving.engine import row_independence
+from serving.repository import model_folder
+from serving.repository.model_folder import PRECISIONS, Precision
+from serving.tensors.signature import Signature
+
+_log = logging.getLogger("export")
+
+
+def with_verdicts(folder: Path, signatures: Mapping[str, Signature]) -> dict[str, Signature]:
+    """Prove what was not proved yet, without a limit of time.
+
+    A signature that is not proved is published all the same: its requests run alone.
+
+    Args:
+        folder: Holds the graphs, each in one precision or several.
+        signatures: By name; verdicts on graphs that are gone are dropped, the others kept.
+
+    Returns:
+        The signatures with a verdict on every graph that computes them.
+    """
+    verdicts: dict[str, dict[str, Any]] = {name: {} for name in signatures}
+    for file in sorted({signature.file for signature in signatures.values()}):
+        ours = {name: each for name, each in signatures.items() if each.file == file}
+        for precision, onnx_file in _graphs(folder, file):
+            digest = model_folder.sha256(onnx_file)
+            unknown = {name: each for name, each in ours.items() if digest not in each.verdicts}
+            found = row_independence.prove_each(onnx_file, unknown, precision=precision)
+            for name, signature in ours.items():
+                verdict = found.get(name) or signature.verdicts[digest]
+                verdicts[name][digest] = verdict
+                _log.info(
+                    "%s of %s: %s: %s",
+                    name,
+                    onnx_file.name,
+                    "may batch" if verdict.independent else "each request runs alone",
+                    verdict.evidence,
+                )
+    return {
+        name: replace(signature, verdicts=verdicts[name]) for name, signature in signatures.items()
+    }
+
+
+def _graphs(folder: Path, file: str) -> Iterator[tuple[Precision, Path]]:
+    for precision in PRECISIONS:
+        onnx_file = folder / model_folder.variant_file(file, precision)
+        if onnx_file.is_file():
+            yield precision, onnx_file

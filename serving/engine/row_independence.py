@@ -1,0 +1,435 @@
+"""Row independence: may the rows of a signature share a run with the rows of other callers?
+
+A free first dimension proves nothing: it may count samples of a sound, words, points of a cloud or
+boxes. So a graph is asked. Made-up batches are run whole, again, permuted, split in two and row by
+row; the answers for a row must agree. The batches hold what gives graphs away that mix rows: one
+row a thousand times as large as the others (it moves a maximum, a mean, a quantisation range), one
+of zeros, and two that are equal. Besides, operators that mix rows by their definition are looked up
+in the graph, because a probe may miss them: an ArgMax behind a dynamic quantisation changes its
+answer only now and then.
+
+What cannot be probed is not proved, and what is not proved runs alone.
+"""
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from serving.engine import made_up_inputs
+from serving.engine.row_mixing_operators import find_row_mixing
+from serving.engine.runtime import Runtime, RuntimeConfig
+from serving.errors import ServingError
+from serving.repository.model_folder import Precision
+from serving.tensors.signature import Signature
+from serving.tensors.tensor_spec import DataType
+from serving.tensors.verdict import Verdict
+
+__all__ = ["Verdict", "prove", "prove_each"]
+
+Arrays = Mapping[str, np.ndarray]
+
+SEEDS = (0, 1, 2)
+SCALES = (1, 255, 1000)
+SMALL_BATCHES = (1, 2, 3, 7)
+DRAWN_ROWS = 8  # of the largest batch, run one by one
+OUTLIER = 1000
+# Values up to here for integers, by scale. Integers are often indices, so small ones come first.
+_INTEGERS = {1: (9, 1, 0), 255: (255, 9, 1, 0), 1000: (1000, 255, 9, 1, 0)}
+# Sizes for free dimensions other than the batch, the likeliest first.
+_FREE_SIZES = (8, 32, 64, 224, 1)
+# Two answers for one row may differ by rounding: kernels add up in another order for other sizes.
+# Share of the size of a row's values.
+_TOLERANCES = {np.dtype(np.float16): 1e-2, np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-9}
+
+
+class _NotProvedError(Exception):
+    """The proof ends here; its message is the evidence."""
+
+
+def prove(
+    onnx_file: Path,
+    signature: Signature,
+    *,
+    max_batch_size: int = 64,
+    seconds: float | None = None,
+    precision: Precision = "fp32",
+    runtime: Runtime | None = None,
+) -> Verdict:
+    """Find out whether the rows of a signature are independent. Runs on the CPU; blocks.
+
+    Args:
+        onnx_file: The graph that computes the signature.
+        signature: Its inputs and outputs.
+        max_batch_size: Most rows of a batch to try.
+        seconds: Time that it may take; a graph that needs longer is not proved. None: no limit.
+        precision: Of the graph.
+        runtime: The graph as it was loaded on the CPU already; None loads it.
+
+    Raises:
+        DataLoss: the file is no ONNX graph that can be served.
+    """
+    if all(spec.constant for spec in signature.outputs.values()):
+        evidence = "no output is computed: all are constant"
+        return Verdict(independent=True, evidence=evidence, max_batch_size=max_batch_size)
+    try:
+        _require_rows(signature)
+        _require_no_mixing(onnx_file)
+        if runtime is None:
+            runtime = Runtime(onnx_file, RuntimeConfig(device="cpu"), precision)
+        probe = _Probe(runtime, signature, seconds)
+        sizes = probe.check(max_batch_size)
+    except _NotProvedError as error:
+        return Verdict(independent=False, evidence=str(error), max_batch_size=max_batch_size)
+    evidence = (
+        f"rows answer the same together, permuted, split and alone, in {probe.batches} made-up "
+        f"batches of {', '.join(map(str, sizes[:-1]))} and {sizes[-1]} rows"
+    )
+    return Verdict(independent=True, evidence=evidence, max_batch_size=max_batch_size)
+
+
+def prove_each(
+    onnx_file: Path,
+    signatures: Mapping[str, Signature],
+    *,
+    max_batch_size: int = 64,
+    seconds: float | None = None,
+    precision: Precision = "fp32",
+    runtime: Runtime | None = None,
+) -> dict[str, Verdict]:
+    """Find out about several signatures of one graph; one that asks for less is not probed again.
+
+    Args:
+        onnx_file: See `prove`, like all the rest.
+        signatures: By name.
+        max_batch_size: See `prove`.
+        seconds: Likewise, for each signature.
+        precision: Likewise.
+        runtime: Likewise.
+
+    Returns:
+        The verdicts by name.
+
+    Raises:
+        DataLoss: the file is no ONNX graph that can be served.
+    """
+    verdicts: dict[str, Verdict] = {}
+    for name, signature in signatures.items():
+        known = next(
+            (
+                verdict
+                for other, verdict in verdicts.items()
+                if verdict.independent and _asks_less(signature, signatures[other])
+            ),
+            None,
+        )
+        verdicts[name] = known or prove(
+            onnx_file,
+            signature,
+            max_batch_size=max_batch_size,
+            seconds=seconds,
+            precision=precision,
+            runtime=runtime,
+        )
+    return verdicts
+
+
+def _asks_less(signature: Signature, other: Signature) -> bool:
+    """Whether a signature feeds a graph as another one does, and takes no more answers from it."""
+
+    def inputs(each: Signature) -> set[tuple[str, Any]]:
+        return {(spec.tensor, spec.shape) for spec in each.model_inputs.values()}
+
+    def outputs(each: Signature) -> set[str]:
+        return {spec.tensor for spec in each.outputs.values() if not spec.constant}
+
+    return (
+        signature.has_rows
+        and inputs(signature) == inputs(other)
+        and outputs(signature) <= outputs(other)
+    )
+
+
+def _require_rows(signature: Signature) -> None:
+    """Give up where no made-up batch can be.
+
+    Raises:
+        _NotProvedError: a tensor has no rows of any number, or an input takes strings.
+    """
+    if not signature.has_rows:
+        msg = "not every input and output has a free first dimension"
+        raise _NotProvedError(msg)
+    for alias, spec in signature.model_inputs.items():
+        if spec.dtype is DataType.DT_STRING:
+            msg = f'input "{alias}" takes strings, which cannot be made up'
+            raise _NotProvedError(msg)
+
+
+def _require_no_mixing(onnx_file: Path) -> None:
+    """Give up where an operator mixes rows by its definition.
+
+    Raises:
+        _NotProvedError: naming it.
+    """
+    if mixing := find_row_mixing(onnx_file):
+        raise _NotProvedError(mixing)
+
+
+class _Probe:
+    """Runs made-up batches and compares the answers.
+
+    Attributes:
+        batches: Batches tried so far.
+    """
+
+    def __init__(self, runtime: Runtime, signature: Signature, seconds: float | None) -> None:
+        self._runtime = runtime
+        self._specs = signature.model_inputs
+        self._outputs = {
+            alias: spec.tensor for alias, spec in signature.outputs.items() if not spec.constant
+        }
+        self._ends = None if seconds is None else time.monotonic() + seconds
+        self._seconds = seconds
+        self._row_seconds = 0.0  # of the slowest run so far
+        self.batches = 0
+
+    def check(self, max_batch_size: int) -> list[int]:
+        """Compare the answers to batches of every size, small ones first.
+
+        Returns:
+            The sizes.
+
+        Raises:
+            _NotProvedError: two answers for one row differ, or the graph refuses the batches, or
+                the time is over.
+        """
+        free_sizes = self._accepted_sizes()
+        sizes = [size for size in SMALL_BATCHES if size < max_batch_size] + [max_batch_size]
+        for size in sizes:
+            for seed in SEEDS:
+                for scale in SCALES if self._has_values else SCALES[:1]:
+                    random = np.random.default_rng((seed, scale, size))
+                    free_size = free_sizes[seed % len(free_sizes)]
+                    try:
+                        batch, joint = self._batch(random, size, scale, free_size, seed)
+                    except ServingError as error:
+                        msg = f"the graph refuses a made-up batch of {size}: {error.message}"
+                        raise _NotProvedError(msg) from error
+                    self._check_batch(random, batch, joint, size)
+                    self.batches += 1
+        return sizes
+
+    @property
+    def _has_values(self) -> bool:
+        """Whether a scale makes a difference: booleans have none."""
+        return any(spec.dtype is not DataType.DT_BOOL for spec in self._specs.values())
+
+    def _accepted_sizes(self) -> list[int]:
+        """The first two sizes of the free dimensions that the graph takes.
+
+        Raises:
+            _NotProvedError: it takes none.
+        """
+        if not any(-1 in spec.shape[1:] for spec in self._specs.values()):
+            candidates: Sequence[int] = _FREE_SIZES[:1]
+        else:
+            candidates = _FREE_SIZES
+        accepted: list[int] = []
+        refusal = ""
+        for free_size in candidates:
+            try:
+                self._batch(np.random.default_rng(0), 2, 1, free_size, 0)
+            except ServingError as error:
+                refusal = error.message
+            else:
+                accepted.append(free_size)
+            if len(accepted) == 2:
+                break
+        if not accepted:
+            msg = f"the graph refuses made-up inputs: {refusal}"
+            raise _NotProvedError(msg)
+        return accepted
+
+    def _batch(
+        self, random: np.random.Generator, rows: int, scale: int, free_size: int, seed: int
+    ) -> tuple[Arrays, Arrays]:
+        """A made-up batch that the graph takes, and its answer.
+
+        Raises:
+            ServingError: the graph takes none of this scale.
+            _NotProvedError: see `_run`.
+        """
+        refusal: ServingError | None = None
+        for integers in _INTEGERS[scale]:
+            inputs = {
+                alias: _rows(
+                    random,
+                    made_up_inputs.shape(spec, rows, free_size),
+                    spec.dtype.numpy,
+                    scale,
+                    integers,
+                    seed,
+                )
+                for alias, spec in self._specs.items()
+            }
+            try:
+                return inputs, self._run(inputs, rows)
+            except ServingError as error:
+                refusal = error
+            if not any(array.dtype.kind in "iu" for array in inputs.values()):
+                break
+        assert refusal is not None  # noqa: S101 - every way through the loop returns or sets it
+        raise refusal
+
+    def _run(self, inputs: Arrays, rows: int) -> dict[str, np.ndarray]:
+        """Answers by output alias.
+
+        Raises:
+            ServingError: the graph refuses the inputs.
+            _NotProvedError: the time is over.
+        """
+        now = time.monotonic()
+        if self._ends is not None and now + rows * self._row_seconds > self._ends:
+            msg = f"the proof takes longer than the {self._seconds:g} s that it may take"
+            raise _NotProvedError(msg)
+        feeds = {self._specs[alias].tensor: array for alias, array in inputs.items()}
+        arrays = self._runtime.run(list(self._outputs.values()), feeds)
+        if rows > 1:
+            self._row_seconds = (time.monotonic() - now) / rows
+        return dict(zip(self._outputs, arrays, strict=True))
+
+    def _check_batch(
+        self, random: np.random.Generator, batch: Arrays, joint: Arrays, rows: int
+    ) -> None:
+        """Compare a batch's answer with the answers to the same rows in other company.
+
+        Raises:
+            _NotProvedError: they differ, or the answer has no row for each row of the batch.
+        """
+        for alias, array in joint.items():
+            if array.ndim == 0 or len(array) != rows:
+                msg = f'output "{alias}" has shape {array.shape} for a batch of {rows} rows'
+                raise _NotProvedError(msg)
+        tolerances = {alias: _tolerance(array) for alias, array in joint.items()}
+
+        def compare(chosen: np.ndarray, what: str) -> None:
+            inputs = {alias: array[chosen] for alias, array in batch.items()}
+            try:
+                answer = self._run(inputs, len(chosen))
+            except ServingError as error:
+                msg = f"{what} are refused where the batch of {rows} is not: {error.message}"
+                raise _NotProvedError(msg) from error
+            for alias, array in answer.items():
+                expected, tolerance = joint[alias][chosen], tolerances[alias][chosen]
+                if difference := _difference(expected, array, tolerance):
+                    msg = f'output "{alias}" of a batch of {rows} rows: {what} {difference}'
+                    raise _NotProvedError(msg)
+
+        everything = np.arange(rows)
+        compare(everything, "the same rows, asked again,")
+        if rows == 1:
+            return
+        compare(random.permutation(rows), "the rows in another order")
+        cut = int(random.integers(1, rows))
+        compare(everything[:cut], f"the first {cut} rows alone")
+        compare(everything[cut:], f"the last {rows - cut} rows alone")
+        drawn = everything
+        if rows > max(SMALL_BATCHES):
+            drawn = np.sort(random.choice(rows, min(DRAWN_ROWS, rows), replace=False))
+        for row in drawn:
+            compare(np.array([row]), f"row {row} alone")
+
+
+def _rows(  # noqa: PLR0917 - one call
+    random: np.random.Generator,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    scale: int,
+    integers: int,
+    seed: int,
+) -> np.ndarray:
+    """Rows of random values, with an outlier, a row of zeros and two equal rows among them.
+
+    Args:
+        random: Source of randomness.
+        shape: The first entry is the number of rows.
+        dtype: Of the values.
+        scale: Size of floats.
+        integers: Largest integer.
+        seed: Chooses what stands in batches that are too small for all of it.
+    """
+    if dtype.kind == "b":
+        values = random.integers(0, 2, shape).astype(dtype)
+        outlier: np.ndarray = np.ones(shape[1:], dtype)
+    elif dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        if dtype.itemsize == 1:
+            integers = max(1, min(limits.max, integers if integers > 9 else scale))
+        integers = min(integers, limits.max)
+        low = max(limits.min, -integers) if dtype.itemsize == 1 else 0
+        values = random.integers(low, integers, shape, dtype, endpoint=True)
+        outlier = np.full(shape[1:], limits.max if dtype.itemsize == 1 else integers, dtype)
+    else:
+        values = (random.standard_normal(shape) * scale).astype(dtype)
+        if dtype == np.float16:
+            values = np.clip(values, -60_000, 60_000)
+            outlier = np.clip(values[:1].astype(np.float32) * OUTLIER, -60_000, 60_000)[0]
+        else:
+            outlier = values[0] * OUTLIER if shape[0] else np.zeros(shape[1:], dtype)
+    special = list(_special(outlier, values, seed))
+    places = random.permutation(shape[0])
+    for place, row in zip(places, special, strict=False):
+        values[place] = row
+    return values
+
+
+def _special(outlier: np.ndarray, values: np.ndarray, seed: int) -> Iterator[np.ndarray]:
+    """The rows that give mixing away, in an order that begins with another one for each seed."""
+    if len(values) == 1:
+        return
+    twin = values[-1].copy()
+    rows = [[outlier], [np.zeros_like(outlier)], [twin, twin]]
+    for group in rows[seed % len(rows) :] + rows[: seed % len(rows)]:
+        yield from group
+
+
+def _tolerance(array: np.ndarray) -> np.ndarray:
+    """How much a value may differ, for each row of an answer; zeros where it must be equal.
+
+    It is a share of the row's largest value, or of that of the middle row if this is larger: a
+    sum may cancel to nearly nothing, while an outlier must not loosen the others' bounds.
+    """
+    share = _TOLERANCES.get(array.dtype)
+    if share is None or array.size == 0:
+        return np.zeros(len(array))
+    flat = np.abs(array.reshape(len(array), -1).astype(np.float64))
+    largest = np.max(flat, axis=1, initial=0.0, where=np.isfinite(flat))
+    bound: np.ndarray = share * np.maximum(largest, np.median(largest))
+    return bound
+
+
+def _difference(expected: np.ndarray, received: np.ndarray, tolerance: np.ndarray) -> str:
+    """What is wrong with an answer; empty if it agrees.
+
+    Args:
+        expected: Rows of the whole batch's answer.
+        received: The same rows in other company.
+        tolerance: For each row.
+    """
+    if received.shape != expected.shape:
+        return f"give shape {received.shape}, expected {expected.shape}"
+    if expected.dtype.kind != "f":
+        same = np.asarray(received == expected)
+        return "" if same.all() else f"differ in {int((~same).sum())} of {same.size} values"
+    bound = tolerance.reshape(-1, *[1] * (expected.ndim - 1))
+    with np.errstate(invalid="ignore", over="ignore"):
+        delta = np.abs(received.astype(np.float64) - expected.astype(np.float64))
+        # Infinities and NaN must be the same ones: their difference is NaN.
+        same = (delta <= bound) | (received == expected) | (np.isnan(received) & np.isnan(expected))
+    if same.all():
+        return ""
+    wrong = delta[~same]
+    largest = float(np.max(wrong, initial=0.0, where=np.isfinite(wrong)))
+    return f"differ by up to {largest:.3g} in {int((~same).sum())} of {same.size} values"

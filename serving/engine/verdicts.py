@@ -1,0 +1,93 @@
+"""Which signatures of a version may batch: by verdicts recorded at export, else by a proof now."""
+
+import logging
+from collections.abc import Mapping
+
+from serving.engine import row_independence
+from serving.engine.batcher import BatchingConfig
+from serving.engine.runtime import CPU, Runtime
+from serving.repository.model_folder import ModelFolder
+from serving.tensors.signature import Signature
+from serving.tensors.verdict import Verdict
+
+logger = logging.getLogger(__name__)
+
+# What a proof may take while a version is loaded; export has no such limit.
+PROOF_SECONDS = 20.0
+
+
+def find(
+    folder: ModelFolder,
+    signatures: Mapping[str, Signature],
+    runtimes: Mapping[str, Runtime],
+    batching: BatchingConfig,
+) -> dict[str, Verdict]:
+    """The verdict on each signature, by its name.
+
+    A recorded verdict counts if the manifest vouches for the very graph that it was given for. One
+    that was given for smaller batches than this server makes is not enough.
+
+    Args:
+        folder: The version.
+        signatures: Of the version.
+        runtimes: Its graphs, loaded.
+        batching: How requests are gathered.
+    """
+    if not batching.enabled:
+        off = Verdict(independent=False, evidence="batching is switched off for the whole server")
+        return dict.fromkeys(signatures, off)
+    verdicts: dict[str, Verdict] = {}
+    for file, runtime in runtimes.items():
+        ours = {name: each for name, each in signatures.items() if each.file == file}
+        recorded = {
+            name: verdict
+            for name, each in ours.items()
+            if (verdict := _recorded(folder, each, batching))
+        }
+        verdicts |= recorded | row_independence.prove_each(
+            folder.onnx_files[file],
+            {name: each for name, each in ours.items() if name not in recorded},
+            max_batch_size=batching.max_batch_size,
+            seconds=PROOF_SECONDS,
+            precision=folder.precision,
+            runtime=runtime if runtime.provider == CPU else None,
+        )
+    return verdicts
+
+
+def _recorded(
+    folder: ModelFolder, signature: Signature, batching: BatchingConfig
+) -> Verdict | None:
+    digest = folder.digests.get(folder.onnx_files[signature.file].name)
+    verdict = signature.verdicts.get(digest) if digest is not None else None
+    if verdict is None or not verdict.independent:
+        return verdict
+    return verdict if verdict.max_batch_size >= batching.max_batch_size else None
+
+
+def may_batch(signature: Signature, verdict: Verdict, batching: BatchingConfig) -> bool:
+    """Whether requests to a signature share runs."""
+    if not batching.enabled:
+        return False
+    return verdict.independent or (signature.has_rows and bool(batching.forced_by))
+
+
+def log(
+    servable: str,
+    verdicts: Mapping[str, Verdict],
+    batched: Mapping[str, bool],
+    batching: BatchingConfig,
+) -> None:
+    """Say of every signature that runs requests alone, or batches without a proof, why it does."""
+    for name, verdict in verdicts.items():
+        if not batched[name]:
+            logger.info("%s: each request to %s runs alone: %s", servable, name, verdict.evidence)
+        elif not verdict.independent:
+            logger.warning(
+                "%s: requests to %s share runs because of %s, though its rows are not shown to be "
+                "independent: %s",
+                servable,
+                name,
+                batching.forced_by,
+                verdict.evidence,
+            )
