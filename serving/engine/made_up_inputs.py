@@ -1,6 +1,7 @@
-"""Made-up inputs for a graph nobody has called yet: shapes that its free dimensions may have."""
+"""Made-up inputs for a graph that nobody has called yet: shapes and values that it may take."""
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -10,6 +11,9 @@ from serving.tensors.tensor_spec import DataType, TensorSpec
 # with free height and width wants more than its kernels, a U-Net a multiple of its strides, and a
 # pre-trained classifier its own size.
 FREE_SIZES = (1, 8, 32, 64, 224)
+# How much larger the outlier among the revealing rows is.
+OUTLIER = 1000
+_HALF_MAX = 60_000  # below the largest half float
 
 
 def shape(spec: TensorSpec, rows: int, free_size: int) -> tuple[int, ...]:
@@ -43,3 +47,58 @@ def zeros(specs: Mapping[str, TensorSpec], rows: int) -> Iterator[dict[str, np.n
             alias: np.zeros(shape(spec, rows, free_size), spec.dtype.numpy)
             for alias, spec in specs.items()
         }
+
+
+def revealing_rows(  # noqa: PLR0917 - one call
+    random: np.random.Generator,
+    shape: tuple[int, ...],
+    dtype: np.dtype[Any],
+    scale: int,
+    integers: int,
+    seed: int,
+) -> np.ndarray:
+    """Rows that give a graph away that mixes them.
+
+    Random values, and among them a row a thousand times as large, one of zeros, and two equal ones.
+
+    Args:
+        random: Source of randomness.
+        shape: The first entry is the number of rows.
+        dtype: Of the values.
+        scale: Size of floats.
+        integers: Largest integer.
+        seed: Chooses what stands in batches that are too small for all of it.
+    """
+    if dtype.kind == "b":
+        values = random.integers(0, 2, shape).astype(dtype)
+        outlier: np.ndarray = np.ones(shape[1:], dtype)
+    elif dtype.kind in "iu":
+        limits = np.iinfo(dtype)
+        if dtype.itemsize == 1:
+            integers = max(1, min(limits.max, integers if integers > 9 else scale))
+        integers = min(integers, limits.max)
+        low = max(limits.min, -integers) if dtype.itemsize == 1 else 0
+        values = random.integers(low, integers, shape, dtype, endpoint=True)
+        outlier = np.full(shape[1:], limits.max if dtype.itemsize == 1 else integers, dtype)
+    else:
+        values = (random.standard_normal(shape) * scale).astype(dtype)
+        if dtype == np.float16:
+            values = np.clip(values, -_HALF_MAX, _HALF_MAX)
+            outlier = np.clip(values[:1].astype(np.float32) * OUTLIER, -_HALF_MAX, _HALF_MAX)[0]
+        else:
+            outlier = values[0] * OUTLIER if shape[0] else np.zeros(shape[1:], dtype)
+    special = list(_special(outlier, values, seed))
+    places = random.permutation(shape[0])
+    for place, row in zip(places, special, strict=False):
+        values[place] = row
+    return values
+
+
+def _special(outlier: np.ndarray, values: np.ndarray, seed: int) -> Iterator[np.ndarray]:
+    """The rows that give mixing away, in an order that begins with another one for each seed."""
+    if len(values) == 1:
+        return
+    twin = values[-1].copy()
+    rows = [[outlier], [np.zeros_like(outlier)], [twin, twin]]
+    for group in rows[seed % len(rows) :] + rows[: seed % len(rows)]:
+        yield from group

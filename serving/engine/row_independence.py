@@ -12,7 +12,7 @@ What cannot be probed is not proved, and what is not proved runs alone.
 """
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,6 @@ SEEDS = (0, 1, 2)
 SCALES = (1, 255, 1000)
 SMALL_BATCHES = (1, 2, 3, 7)
 DRAWN_ROWS = 8  # of the largest batch, run one by one
-OUTLIER = 1000
 # Values up to here for integers, by scale. Integers are often indices, so small ones come first.
 _INTEGERS = {1: (9, 1, 0), 255: (255, 9, 1, 0), 1000: (1000, 255, 9, 1, 0)}
 # Sizes for free dimensions other than the batch, the likeliest first.
@@ -264,7 +263,7 @@ class _Probe:
         refusal: ServingError | None = None
         for integers in _INTEGERS[scale]:
             inputs = {
-                alias: _rows(
+                alias: made_up_inputs.revealing_rows(
                     random,
                     made_up_inputs.shape(spec, rows, free_size),
                     spec.dtype.numpy,
@@ -340,59 +339,6 @@ class _Probe:
             drawn = np.sort(random.choice(rows, min(DRAWN_ROWS, rows), replace=False))
         for row in drawn:
             compare(np.array([row]), f"row {row} alone")
-
-
-def _rows(  # noqa: PLR0917 - one call
-    random: np.random.Generator,
-    shape: tuple[int, ...],
-    dtype: np.dtype[Any],
-    scale: int,
-    integers: int,
-    seed: int,
-) -> np.ndarray:
-    """Rows of random values, with an outlier, a row of zeros and two equal rows among them.
-
-    Args:
-        random: Source of randomness.
-        shape: The first entry is the number of rows.
-        dtype: Of the values.
-        scale: Size of floats.
-        integers: Largest integer.
-        seed: Chooses what stands in batches that are too small for all of it.
-    """
-    if dtype.kind == "b":
-        values = random.integers(0, 2, shape).astype(dtype)
-        outlier: np.ndarray = np.ones(shape[1:], dtype)
-    elif dtype.kind in "iu":
-        limits = np.iinfo(dtype)
-        if dtype.itemsize == 1:
-            integers = max(1, min(limits.max, integers if integers > 9 else scale))
-        integers = min(integers, limits.max)
-        low = max(limits.min, -integers) if dtype.itemsize == 1 else 0
-        values = random.integers(low, integers, shape, dtype, endpoint=True)
-        outlier = np.full(shape[1:], limits.max if dtype.itemsize == 1 else integers, dtype)
-    else:
-        values = (random.standard_normal(shape) * scale).astype(dtype)
-        if dtype == np.float16:
-            values = np.clip(values, -60_000, 60_000)
-            outlier = np.clip(values[:1].astype(np.float32) * OUTLIER, -60_000, 60_000)[0]
-        else:
-            outlier = values[0] * OUTLIER if shape[0] else np.zeros(shape[1:], dtype)
-    special = list(_special(outlier, values, seed))
-    places = random.permutation(shape[0])
-    for place, row in zip(places, special, strict=False):
-        values[place] = row
-    return values
-
-
-def _special(outlier: np.ndarray, values: np.ndarray, seed: int) -> Iterator[np.ndarray]:
-    """The rows that give mixing away, in an order that begins with another one for each seed."""
-    if len(values) == 1:
-        return
-    twin = values[-1].copy()
-    rows = [[outlier], [np.zeros_like(outlier)], [twin, twin]]
-    for group in rows[seed % len(rows) :] + rows[: seed % len(rows)]:
-        yield from group
 
 
 def _tolerance(array: np.ndarray) -> np.ndarray:
