@@ -15,14 +15,24 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
-from harness import ROOT, SERVER_CORE, Server, example, request_body, serve, write_null_model
+from harness import (
+    ROOT,
+    SERVER_CORE,
+    Load,
+    Server,
+    example,
+    request_body,
+    serve,
+    write_null_model,
+)
 
 RESAMPLES = 10_000
+Figure = TypeVar("Figure")
 IN_FLIGHT = 32
-Measure = Callable[[Server], float]
+Measure = Callable[[Server], Load]
 
 
 @contextlib.contextmanager
@@ -52,18 +62,20 @@ def compare(base: list[float], now: list[float]) -> dict[str, Any]:
     }
 
 
-def in_turns(pairs: int, base: Callable[[], float], now: Callable[[], float]) -> dict[str, Any]:
+def in_turns(
+    pairs: int, base: Callable[[], Figure], now: Callable[[], Figure]
+) -> dict[str, list[Figure]]:
     """Measure both in turns; the order changes from pair to pair."""
-    measured: dict[str, list[float]] = {"base": [], "now": []}
+    measured: dict[str, list[Figure]] = {"base": [], "now": []}
     sides = {"base": base, "now": now}
     for pair in range(pairs):
         for side in ("base", "now") if pair % 2 else ("now", "base"):
             measured[side].append(sides[side]())
-    return compare(measured["base"], measured["now"])
+    return measured
 
 
 def calls(folder: Path, models: Path, requests: int) -> dict[str, tuple[Path, Measure]]:
-    """What is measured of running servers: the models they serve, CPU microseconds a request."""
+    """What is measured of running servers: the models they serve, and the load."""
     null = models / "null"
     write_null_model(null)
 
@@ -71,7 +83,7 @@ def calls(folder: Path, models: Path, requests: int) -> dict[str, tuple[Path, Me
         body = request_body(folder, model, rows)
         return server.load(body, in_flight=IN_FLIGHT, requests=requests // share).cpu_us_per_request
 
-    def rest(server: Server, rows: int) -> float:
+    def rest(server: Server, rows: int) -> Load:
         body = folder / f"rest-{rows}.json"
         body.write_text(json.dumps({"instances": example("identity", rows)["x"].tolist()}))
         return server.load(
@@ -79,7 +91,7 @@ def calls(folder: Path, models: Path, requests: int) -> dict[str, tuple[Path, Me
             in_flight=IN_FLIGHT,
             requests=requests // 2,
             path="/v1/models/identity:predict",
-        ).cpu_us_per_request
+        )
 
     bundled = ROOT / "models"
     return {
@@ -112,7 +124,7 @@ def main() -> None:
         results[name] = result | {"unit": unit}
         low, high = result["ratio_interval_95"]
         print(
-            f"{name:<42} {result['base']:9.4g} -> {result['now']:9.4g} {unit}, "
+            f"{name:<48} {result['base']:9.4g} -> {result['now']:9.4g} {unit}, "
             f"ratio {result['ratio']:.3f} ({low:.3f} to {high:.3f})",
             flush=True,
         )
@@ -129,19 +141,24 @@ def main() -> None:
             ):
                 for server in (base, now):
                     measure(server)  # the first calls fill caches
-                result = in_turns(
+                loads = in_turns(
                     arguments.pairs,
                     lambda measure=measure, base=base: measure(base),
                     lambda measure=measure, now=now: measure(now),
                 )
-            report(name, result, "us of CPU a request")
+            cpu, rate = (
+                compare(*([getattr(load, figure) for load in loads[side]] for side in loads))
+                for figure in ("cpu_us_per_request", "requests_per_second")
+            )
+            report(name, cpu, "us of CPU a request")
+            report(f"{name}, rate", rate, "requests/s")
         name = "start-up"
         if arguments.only in name:
             null = models / "null"
-            result = in_turns(
+            starts = in_turns(
                 arguments.pairs, lambda: start_up(checkout, null), lambda: start_up(ROOT, null)
             )
-            report(name, result, "s of CPU")
+            report(name, compare(starts["base"], starts["now"]), "s of CPU")
     print(json.dumps(results))
 
 
