@@ -79,9 +79,9 @@ def calls(folder: Path, models: Path, requests: int) -> dict[str, tuple[Path, Me
     null = models / "null"
     write_null_model(null)
 
-    def predict(server: Server, model: str, rows: int, share: int = 1) -> float:
+    def predict(server: Server, model: str, rows: int, share: int = 1) -> Load:
         body = request_body(folder, model, rows)
-        return server.load(body, in_flight=IN_FLIGHT, requests=requests // share).cpu_us_per_request
+        return server.load(body, in_flight=IN_FLIGHT, requests=requests // share)
 
     def rest(server: Server, rows: int) -> Load:
         body = folder / f"rest-{rows}.json"
