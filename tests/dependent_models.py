@@ -217,19 +217,37 @@ def dynamic_quantize_matmul(models_dir: Path) -> Path:
 def training_batch_norm(models_dir: Path) -> Path:
     """BatchNormalization left in training mode: it takes mean and variance from the batch."""
     graph = Graph(x=(FLOAT, ["batch", 4]))
-    ones, zeros = np.ones(4, np.float32), np.zeros(4, np.float32)
-    graph.outputs_of(
-        "BatchNormalization",
-        graph.dense("x", 1, 4, 4),
-        ones,
-        zeros,
-        zeros,
-        ones,
-        outputs=["normalised", "mean", "variance"],
-        training_mode=1,
-    )
+    hidden = graph.dense("x", 1, 4, 4)
+    # ONNX Runtime writes the running statistics over its inputs, so these must not be weights.
+    mean = graph.op("Mul", graph.op("ReduceMean", hidden, axes=[0], keepdims=0), 0.0)
+    _training_batch_norm(graph, hidden, mean, graph.op("Add", mean, 1.0))
     graph.op("MatMul", "normalised", weights(2, 4, 3), into="y")
     return graph.save(models_dir, "training_batch_norm", y=(FLOAT, ["batch", 3]))
+
+
+def drifting_batch_norm(models_dir: Path) -> Path:
+    """The same with its statistics in weights, which each run of ONNX Runtime changes.
+
+    Its answers depend on the runs before, even if every request runs alone.
+    """
+    graph = Graph(x=(FLOAT, ["batch", 4]))
+    mean, variance = np.zeros(4, np.float32), np.ones(4, np.float32)
+    _training_batch_norm(graph, "x", mean, variance)
+    graph.op("MatMul", "normalised", weights(2, 4, 3), into="y")
+    return graph.save(models_dir, "drifting_batch_norm", y=(FLOAT, ["batch", 3]))
+
+
+def _training_batch_norm(graph: Graph, x: str, mean: object, variance: object) -> None:
+    graph.outputs_of(
+        "BatchNormalization",
+        x,
+        np.ones(4, np.float32),
+        np.zeros(4, np.float32),
+        mean,
+        variance,
+        outputs=["normalised", "running_mean", "running_variance"],
+        training_mode=1,
+    )
 
 
 def softmax_over_rows(models_dir: Path) -> Path:

@@ -97,6 +97,45 @@ def _layer_norm(graph: Graph, x: str) -> str:
     return graph.op("LayerNormalization", x, scale, bias, axis=-1)
 
 
+def batch_first_lstm(models_dir: Path) -> Path:
+    """PyTorch's LSTM with `batch_first`: [batch, 5, 4], transposed around the operator."""
+    graph = Graph(x=(FLOAT, ["batch", 5, 4]))
+    graph.outputs_of(
+        "LSTM",
+        graph.op("Transpose", "x", perm=[1, 0, 2]),
+        weights(1, 1, 12, 4, scale=0.4),
+        weights(2, 1, 12, 3, scale=0.4),
+        outputs=["", "last"],
+        hidden_size=3,
+    )
+    graph.op("MatMul", graph.op("Squeeze", "last", [0]), weights(3, 3, 2), into="scores")
+    return graph.save(models_dir, "batch_first_lstm", scores=(FLOAT, ["batch", 2]))
+
+
+def static_int8(models_dir: Path) -> Path:
+    """An MLP quantised with scales that a calibration fixed: no row changes another's."""
+    graph = Graph(x=(FLOAT, ["batch", 8]))
+    hidden = graph.op("Relu", _static_dense(graph, "x", 1, 8, 16))
+    graph.op("Identity", _static_dense(graph, hidden, 2, 16, 4), into="y")
+    return graph.save(models_dir, "static_int8", y=(FLOAT, ["batch", 4]))
+
+
+def _static_dense(graph: Graph, x: str, seed: int, rows: int, columns: int) -> str:
+    """A dense layer whose product has a scale too, so that ONNX Runtime computes in integers.
+
+    A product in floats would round differently in another batch, and now and then to another byte.
+    """
+    values = np.random.default_rng(seed).integers(-100, 100, (rows, columns), np.int8)
+    kernel = graph.op("DequantizeLinear", values, 0.01, np.int8(0))
+    product = graph.op("MatMul", _rounded(graph, x, 0.05), kernel)
+    return graph.op("Add", _rounded(graph, product, 0.1), weights(seed + 1000, columns, scale=0.3))
+
+
+def _rounded(graph: Graph, x: str, scale: float) -> str:
+    quantized = graph.op("QuantizeLinear", x, scale, np.int8(0))
+    return graph.op("DequantizeLinear", quantized, scale, np.int8(0))
+
+
 def embedding_mean(models_dir: Path) -> Path:
     """The mean of the embeddings of a row's eight words, then a dense layer."""
     graph = Graph(ids=(INT64, ["batch", 8]))

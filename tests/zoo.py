@@ -112,6 +112,7 @@ _DEPENDENT = (
     (dependent.dynamic_int8_labels, floats("x", 8)),
     (dependent.dynamic_quantize_matmul, floats("x", 8)),
     (dependent.training_batch_norm, floats("x", 4)),
+    (dependent.drifting_batch_norm, floats("x", 4)),
     (dependent.softmax_over_rows, floats("x", 3)),
     (dependent.running_total, floats("x", 3)),
     (dependent.sorted_rows, floats("x")),
@@ -135,13 +136,15 @@ _INDEPENDENT = (
     (independent.half_mlp, floats("x", 8, dtype=np.float16)),
     (independent.cnn, floats("images", 1, 8, 8)),
     (independent.transformer, floats("x", 6, 8)),
+    (independent.batch_first_lstm, floats("x", 5, 4)),
+    (independent.static_int8, floats("x", 8)),
     (independent.embedding_mean, integers("ids", 50, 8)),
     (independent.tree_regressor, floats("features", 6)),
     (independent.tree_classifier, floats("features", 6)),
     (independent.mobilenet, integers("images", 256, 32, 32, 3, dtype=np.uint8)),
 )
 _TOLERANCES = {"half_mlp": 2e-3}  # float16 has eleven bits
-_NOT_REPEATABLE = {"noisy"}
+_NOT_REPEATABLE = {"drifting_batch_norm", "noisy"}
 
 ZOO = tuple(
     Entry(
