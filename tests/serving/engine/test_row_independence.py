@@ -1,0 +1,101 @@
+import re
+from pathlib import Path
+
+import onnx
+import pytest
+import tiny_models
+from zoo import ZOO
+from zoo_graph import FLOAT, Graph
+
+from serving.engine import row_independence
+from serving.engine.runtime import Runtime, RuntimeConfig
+from serving.tensors.signature import PREDICT_METHOD_NAME, Signature
+
+PROOFS = 3
+DEPENDENT = [entry for entry in ZOO if not entry.rows_independent]
+INDEPENDENT = [entry for entry in ZOO if entry.rows_independent]
+
+
+def signature_of(file: Path) -> Signature:
+    """The signature of a graph without signature.json."""
+    graph = Runtime(file, RuntimeConfig(device="cpu"))
+    return Signature(
+        method_name=PREDICT_METHOD_NAME,
+        file=file.name,
+        inputs=graph.inputs,
+        outputs=graph.outputs,
+    )
+
+
+def names_in(file: Path) -> set[str]:
+    """The names of a graph's outputs and operators."""
+    graph = onnx.load(file).graph
+    return {output.name for output in graph.output} | {node.op_type for node in graph.node}
+
+
+@pytest.mark.parametrize("entry", INDEPENDENT, ids=lambda entry: entry.name)
+def test_independent_rows_are_proved_independent(entry, tmp_path):
+    """A model whose rows do not depend on each other may batch, and the verdict says why."""
+    file = entry.build(tmp_path)
+
+    verdict = row_independence.prove(file, signature_of(file))
+
+    assert verdict.independent, verdict.evidence
+    assert verdict.evidence
+
+
+@pytest.mark.parametrize("entry", DEPENDENT, ids=lambda entry: entry.name)
+def test_dependent_rows_are_never_proved_independent(entry, tmp_path):
+    """Each of three proofs refuses, in a sentence that names an output or an operator."""
+    file = entry.build(tmp_path)
+    signature = signature_of(file)
+
+    verdicts = [row_independence.prove(file, signature) for _ in range(PROOFS)]
+
+    for verdict in verdicts:
+        assert not verdict.independent, verdict.evidence
+        assert names_in(file) & set(re.findall(r"\w+", verdict.evidence)), verdict.evidence
+
+
+def test_strings_are_not_proved(tmp_path):
+    """A signature with a string input is not shown to be independent: no text can be made up."""
+    file = tiny_models.echo(tmp_path, "BYTES") / "model.onnx"
+
+    verdict = row_independence.prove(file, signature_of(file))
+
+    assert not verdict.independent
+    assert verdict.evidence
+
+
+@pytest.mark.parametrize(
+    ("input_rows", "output_rows"),
+    [(4, 4), (1, 1), ("batch", 1)],
+    ids=["fixed", "one_row", "fixed_output"],
+)
+def test_fixed_first_dimensions_are_not_proved(input_rows, output_rows, tmp_path):
+    """Where an input or output has a fixed first dimension, there is no batch."""
+    graph = Graph(x=(FLOAT, [input_rows, 3]))
+    if input_rows == output_rows:
+        graph.op("Relu", "x", into="y")
+    else:
+        graph.op("ReduceMax", "x", axes=[0], keepdims=1, into="y")
+    file = graph.save(tmp_path, "fixed", y=(FLOAT, [output_rows, 3])) / "model.onnx"
+
+    verdict = row_independence.prove(file, signature_of(file))
+
+    assert not verdict.independent
+    assert verdict.evidence
+
+
+@pytest.mark.parametrize("max_batch_size", [2, 64, 128])
+def test_other_largest_batches_are_proved_too(max_batch_size, tmp_path):
+    """The verdict holds for whatever the server's largest batch is."""
+    mixing = next(entry for entry in ZOO if entry.name == "centred_rows").build(tmp_path)
+    plain = next(entry for entry in ZOO if entry.name == "affine").build(tmp_path)
+
+    assert not row_independence.prove(
+        mixing, signature_of(mixing), max_batch_size=max_batch_size
+    ).independent
+    assert row_independence.prove(
+        plain, signature_of(plain), max_batch_size=max_batch_size
+    ).independent
