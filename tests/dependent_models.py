@@ -198,6 +198,21 @@ def _int8(seed: int, rows: int, columns: int) -> np.ndarray:
     return np.random.default_rng(seed).integers(-100, 100, (rows, columns), np.int8)
 
 
+def hand_quantised_labels(models_dir: Path) -> Path:
+    """Quantised by the largest value of the batch, in plain operators, with labels alone as output.
+
+    The steps are so fine that only a value far larger than the others moves a label.
+    """
+    graph = Graph(x=(FLOAT, ["batch", 8]))
+    largest = graph.op("ReduceMax", graph.op("Abs", "x"), keepdims=0)
+    step = graph.op("Div", largest, 32767.0)
+    rounded = graph.op("Mul", graph.op("Round", graph.op("Div", "x", step)), step)
+    graph.op(
+        "ArgMax", graph.op("MatMul", rounded, weights(7, 8, 4)), axis=1, keepdims=0, into="label"
+    )
+    return graph.save(models_dir, "hand_quantised_labels", label=(INT64, ["batch"]))
+
+
 def dynamic_quantize_matmul(models_dir: Path) -> Path:
     """The same in ONNX Runtime's fused operator, com.microsoft.DynamicQuantizeMatMul."""
     graph = Graph(x=(FLOAT, ["batch", 8]))

@@ -45,6 +45,17 @@ def floats(
     return lambda random, rows: {name: random.normal(size=(rows, *shape)).astype(dtype)}
 
 
+def loud_floats(name: str, *shape: int) -> Callable[[np.random.Generator, int], Arrays]:
+    """The same, and now and then a request's values are a thousand times as large."""
+
+    def make(random: np.random.Generator, rows: int) -> Arrays:
+        loudness = 1000.0 if random.integers(4) == 0 else 1.0
+        values = random.normal(size=(rows, *shape)) * loudness
+        return {name: values.astype(np.float32)}
+
+    return make
+
+
 def integers(
     name: str, high: int, *shape: int, dtype: type = np.int64
 ) -> Callable[[np.random.Generator, int], Arrays]:
@@ -110,6 +121,7 @@ _DEPENDENT = (
     (dependent.nms_of_one_image, candidate_boxes()),
     (dependent.dynamic_int8, floats("x", 8)),
     (dependent.dynamic_int8_labels, floats("x", 8)),
+    (dependent.hand_quantised_labels, loud_floats("x", 8)),
     (dependent.dynamic_quantize_matmul, floats("x", 8)),
     (dependent.training_batch_norm, floats("x", 4)),
     (dependent.drifting_batch_norm, floats("x", 4)),

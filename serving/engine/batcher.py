@@ -7,9 +7,8 @@ grow by themselves under load. With `batch_timeout_micros` a worker waits that l
 Threads: requests are submitted in the event loop; each worker thread takes from one queue, runs the
 model (which releases the GIL) and hands a whole batch back with one wake-up of the loop.
 
-Only rows that the signature check has accepted get here, so one request cannot make a batch fail
-by its shape. If a batch fails by a value, its requests run again one by one: a bad request fails
-alone.
+Only checked rows get here, so one request cannot make a batch fail by its shape. If a batch fails
+by a value, its requests run again one by one: a bad request fails alone.
 """
 
 import asyncio
@@ -28,6 +27,8 @@ from serving.errors import DeadlineExceeded, InternalError, Unavailable
 from serving.stage_times import StageTimes
 
 Arrays = Mapping[str, np.ndarray]
+# Between two looks of a worker that waits for its batch to fill.
+_LOOK_AGAIN_SECONDS = 0.0002
 RunBatch = Callable[[str, Arrays, Sequence[str]], dict[str, np.ndarray]]
 
 
@@ -263,16 +264,18 @@ class Batcher:
         if first.rows is None:
             return batch, None, False
         rows = first.rows
-        timeout = self._config.batch_timeout_micros / 1e6
-        until = time.monotonic() + timeout
+        until = time.monotonic() + self._config.batch_timeout_micros / 1e6
         while rows < self._config.max_batch_size:
             try:
-                if timeout:
-                    request = self._queue.get(timeout=max(0.0, until - time.monotonic()))
-                else:
-                    request = self._queue.get_nowait()
+                request = self._queue.get_nowait()
             except Empty:
-                break
+                remaining = until - time.monotonic()
+                if remaining <= 0:
+                    break
+                # Not `get(timeout=...)`: if another worker takes the request that woke this one,
+                # CPython's SimpleQueue may wait for ever.
+                time.sleep(min(remaining, _LOOK_AGAIN_SECONDS))
+                continue
             if request is None:
                 return batch, None, True
             if (

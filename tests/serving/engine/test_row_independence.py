@@ -1,11 +1,13 @@
 import re
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import onnx
 import pytest
 import tiny_models
 from zoo import ZOO
-from zoo_graph import FLOAT, Graph
+from zoo_graph import FLOAT, INT64, Graph
 
 from serving.engine import row_independence
 from serving.engine.runtime import Runtime, RuntimeConfig
@@ -99,3 +101,85 @@ def test_other_largest_batches_are_proved_too(max_batch_size, tmp_path):
     assert row_independence.prove(
         plain, signature_of(plain), max_batch_size=max_batch_size
     ).independent
+
+
+class OrderSensitive:
+    """Stands in for a graph that answers rightly as long as rows keep their order.
+
+    No small ONNX graph does that: it would have to remember the batch before.
+    """
+
+    def __init__(self) -> None:
+        self._whole = np.zeros((0, 3), np.float32)
+
+    def run(self, _outputs, feeds):
+        """Copy the rows, and add one if they are no slice of the batch that was seen whole."""
+        (rows,) = feeds.values()
+        starts = range(len(self._whole) - len(rows) + 1)
+        if any(np.array_equal(self._whole[start : start + len(rows)], rows) for start in starts):
+            return [rows]
+        if len(rows) == len(self._whole) and np.array_equal(
+            np.sort(rows, axis=0), np.sort(self._whole, axis=0)
+        ):
+            return [rows + 1]
+        self._whole = rows
+        return [rows]
+
+
+def test_rows_in_another_order_are_asked_for(tmp_path):
+    """What changes with the order of the rows alone is found, too."""
+    file = tiny_models.identity(tmp_path) / "model.onnx"
+
+    verdict = row_independence.prove(file, signature_of(file), runtime=OrderSensitive())
+
+    assert not verdict.independent
+    assert "the rows in another order" in verdict.evidence
+
+
+def test_a_graph_that_differs_from_itself_is_not_proved(tmp_path):
+    """The same batch is asked for twice: random numbers are no rows of their own."""
+    file = tiny_models.identity(tmp_path) / "model.onnx"
+
+    class Noisy:
+        def __init__(self) -> None:
+            self._random = np.random.default_rng(0)
+
+        def run(self, _outputs, feeds):
+            (rows,) = feeds.values()
+            return [rows + self._random.normal(size=rows.shape).astype(np.float32)]
+
+    verdict = row_independence.prove(file, signature_of(file), runtime=Noisy())
+
+    assert not verdict.independent
+    assert "the same rows, asked again" in verdict.evidence
+
+
+def test_a_signature_that_asks_less_is_not_probed_again(tmp_path, monkeypatch):
+    """A second signature on the same inputs, with no further output, shares the verdict."""
+    file = tiny_models.calculator(tmp_path) / "model.onnx"
+    whole = signature_of(file)
+    asked = []
+    prove = row_independence.prove
+    monkeypatch.setattr(
+        row_independence, "prove", lambda *a, **k: asked.append(a) or prove(*a, **k)
+    )
+    alias = next(iter(whole.outputs))
+    part = replace(whole, outputs={alias: whole.outputs[alias]})
+
+    verdicts = row_independence.prove_each(file, {"whole": whole, "part": part})
+
+    assert len(asked) == 1
+    assert verdicts["whole"] == verdicts["part"]
+    assert verdicts["part"].independent
+
+
+def test_a_graph_that_refuses_made_up_inputs_is_not_proved(tmp_path):
+    """The evidence holds what the graph said."""
+    graph = Graph(x=(INT64, ["batch"]))
+    graph.op("Reshape", "x", np.array([-1, 7], np.int64), into="y")
+    file = graph.save(tmp_path, "sevens", y=(INT64, ["rows", "columns"])) / "model.onnx"
+
+    verdict = row_independence.prove(file, signature_of(file))
+
+    assert not verdict.independent
+    assert "the graph refuses made-up inputs" in verdict.evidence
