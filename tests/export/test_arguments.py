@@ -6,7 +6,7 @@ import pytest
 from export.__main__ import _COMMANDS
 from export.arguments import PUBLISH_RUN, parse
 
-NAMES = ("saved-model", "add-precision", "benchmark", "robustness", "tables")
+NAMES = ("saved-model", "add-precision", "prove-rows", "benchmark", "robustness", "tables")
 
 
 @pytest.fixture
@@ -50,6 +50,7 @@ def test_every_command_can_be_run():
         (["runs/simcnn"], PUBLISH_RUN),
         (["--name", "tables", "runs/simcnn"], PUBLISH_RUN),
         (["tables", "--check"], "tables"),
+        (["prove-rows", "models/simcnn/1"], "prove-rows"),
         (["benchmark", "models/simcnn/1", "--json"], "benchmark"),
     ],
 )

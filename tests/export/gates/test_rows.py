@@ -1,0 +1,66 @@
+"""Verdicts on the graphs of a version, given at export or afterwards."""
+
+from dataclasses import replace
+
+import pytest
+import sample_metrics as sample
+import tiny_models
+
+from export.__main__ import main
+from export.gates import rows
+from serving.repository import model_folder
+from serving.tensors.verdict import Verdict
+
+PRECISIONS = ("fp32", "w8", "int8")
+
+
+@pytest.fixture
+def version(tmp_path):
+    """A published version in three precisions, from before verdicts were recorded."""
+    return tiny_models.variants(tmp_path, PRECISIONS)
+
+
+def digests(path) -> set[str]:
+    files = [model_folder.variant_file("model.onnx", precision) for precision in PRECISIONS]
+    return {model_folder.sha256(path / file) for file in files}
+
+
+def test_every_graph_gets_a_verdict(version):
+    """Each precision is asked, and its verdict stands under its own digest."""
+    (signature,) = rows.with_verdicts(version, model_folder.read(version).signatures).values()
+
+    assert signature.verdicts.keys() == digests(version)
+    assert all(verdict.independent for verdict in signature.verdicts.values())
+
+
+def test_verdicts_that_are_known_are_kept_and_stale_ones_dropped(version):
+    """A graph is asked once; the verdict on a graph that is gone goes with it."""
+    known = model_folder.sha256(version / "model.onnx")
+    before = Verdict(independent=False, evidence="seen before", max_batch_size=64)
+    (name, signature), *_ = model_folder.read(version).signatures.items()
+    signature = replace(signature, verdicts={known: before, "0" * 64: before})
+
+    given = rows.with_verdicts(version, {name: signature})[name].verdicts
+
+    assert given.keys() == digests(version)
+    assert given[known] == before
+    assert all(verdict.independent for digest, verdict in given.items() if digest != known)
+
+
+def test_the_command_records_verdicts_of_a_published_version(tmp_path, capsys):
+    """`prove-rows` writes signature.json, the card and the manifest, and nothing else."""
+    path = sample.version(tmp_path, sample.metrics("tiny"))
+    others = {
+        file.name: file.read_bytes()
+        for file in path.iterdir()
+        if file.name not in {"signature.json", "manifest.json", "MODEL_CARD.md"}
+    }
+
+    code = main(["prove-rows", str(path)])
+
+    signatures = model_folder.read(path).signatures  # every file agrees with the manifest
+    assert code == 0
+    assert all(signature.verdicts for signature in signatures.values())
+    assert {name: (path / name).read_bytes() for name in others} == others
+    assert "share runs" in (path / "MODEL_CARD.md").read_text()
+    assert "may batch: rows answer the same" in capsys.readouterr().out
