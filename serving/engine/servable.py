@@ -312,7 +312,8 @@ def _check_against_graph(name: str, signature: Signature, runtime: Runtime) -> N
                     f"{signature.file} does not have; it has {', '.join(sorted(tensors))}"
                 )
                 raise DataLoss(msg)
-            if tensor.dtype is not spec.dtype or len(tensor.shape) != len(spec.shape):
+            ranks = {len(shape) for shape in (tensor.shape, spec.shape) if shape is not None}
+            if tensor.dtype is not spec.dtype or len(ranks) > 1:
                 msg = (
                     f'{kind} "{alias}" of signature {name} is {spec.dtype.name} {spec.shape}, but '
                     f"{tensor.dtype.name} {tensor.shape} in {signature.file}; export it again"

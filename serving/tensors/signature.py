@@ -102,7 +102,15 @@ class Signature:
     def batched(self) -> bool:
         """Whether every tensor's first dimension is the batch: of any size, the same in all."""
         specs = [*self.inputs.values(), *self.model_inputs.values(), *self.outputs.values()]
-        return bool(self.inputs) and all(spec.shape[:1] == (-1,) for spec in specs)
+        return bool(self.inputs) and all((spec.shape or ())[:1] == (-1,) for spec in specs)
+
+    @property
+    def needs_rows(self) -> bool:
+        """Whether a request without a row is refused; any other graph may say what it makes of it.
+
+        A batch is put together from rows, and tf.Examples are parsed row by row.
+        """
+        return self.batched or bool(self.feature_spec)
 
     def check_batch(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Refuse inputs of different batch sizes.
@@ -133,16 +141,16 @@ class Signature:
             # The first clause is TensorFlow's own wording, which clients may match on.
             msg = (
                 f"Expects arg[{position}] to be {spec.dtype.label} but {dtype.label} is provided: "
-                f'input "{alias}" of {servable} takes {spec.dtype.name} of shape {spec.shape}; '
+                f'input "{alias}" of {servable} takes {spec.dtype.name} {spec.shape_text}; '
                 f"convert it with .astype({spec.dtype.numpy.name!r}), or set the tensor's dtype"
             )
             raise InvalidInput(msg)
         if not spec.accepts_shape(array.shape):
             msg = f'input "{alias}" of {servable} has shape {array.shape}, expected {spec.shape}'
-            if array.shape == spec.shape[1:]:
+            if array.shape == spec.known_shape[1:]:
                 msg += "; add the batch dimension, for example with array[None]"
             raise InvalidInput(msg)
-        if array.ndim and spec.shape[0] == -1 and array.shape[0] == 0:
+        if array.shape[:1] == (0,) and self.needs_rows:
             msg = (
                 f'input "{alias}" of {servable} has shape {array.shape}: the batch is empty, '
                 "expected at least one row"

@@ -29,7 +29,11 @@ _MAX_VERSION_DIGITS = 19  # versions are 64-bit numbers
 
 
 class TensorMetadata(NamedTuple):
-    """An input or output: its name, datatype, and shape with -1 where any size goes."""
+    """An input or output: its name, datatype, and shape with -1 where any size goes.
+
+    The protocol has no form for an unknown rank. Such a tensor gets the empty shape of a scalar,
+    and the model's parameter `unknown_rank` names it.
+    """
 
     name: str
     datatype: str
@@ -41,7 +45,8 @@ class ModelMetadata(NamedTuple):
 
     Attributes:
         parameters: How this version is run; `execution_provider` as ONNX Runtime names it, and the
-            `precision` of its graph.
+            `precision` of its graph. If any, `unknown_rank` names the inputs and outputs whose
+            rank is unknown, joined by commas.
     """
 
     name: str
@@ -112,6 +117,11 @@ class KServeOperations:
                 "GetModelMetadata of tensorflow.serving.PredictionService describes"
             )
             raise FailedPrecondition(msg)
+        parameters = {"execution_provider": servable.provider, "precision": servable.precision}
+        tensors = [*signature.inputs.items(), *signature.outputs.items()]
+        unknown = [alias for alias, spec in tensors if spec.shape is None]
+        if unknown:
+            parameters["unknown_rank"] = ",".join(unknown)
         return ModelMetadata(
             name=name,
             versions=[
@@ -121,10 +131,7 @@ class KServeOperations:
             ],
             inputs=_describe(signature.inputs),
             outputs=_describe(signature.outputs),
-            parameters={
-                "execution_provider": servable.provider,
-                "precision": servable.precision,
-            },
+            parameters=parameters,
         )
 
     async def infer(
@@ -208,6 +215,6 @@ def _version_number(version: str) -> int | None:
 
 def _describe(specs: Mapping[str, TensorSpec]) -> list[TensorMetadata]:
     return [
-        TensorMetadata(alias, tensor_bytes.datatype_of(spec.dtype), spec.shape)
+        TensorMetadata(alias, tensor_bytes.datatype_of(spec.dtype), spec.shape or ())
         for alias, spec in specs.items()
     ]
