@@ -90,6 +90,10 @@ class KServeOperations:
             msg = "the server is not ready: it is loading its models, or about to stop"
             raise Unavailable(msg)
 
+    def failed_models(self) -> list[str]:
+        """Names of the models that could not be loaded; the server may be ready all the same."""
+        return self._catalog.failed
+
     def check_model_ready(self, name: str, version: str) -> None:
         """Return if a version of a model, or any if it is empty, can answer.
 
