@@ -8,9 +8,9 @@ REST_PORT ?= 8501
 # The report that `make readme` quotes: the last one of `make loadtest`.
 REPORT ?= $(lastword $(sort $(wildcard results/*-bundled-models)))
 # Which tests `make test` leaves out; each has a target of its own below.
-TEST_MARKERS ?= not (docker or gpu or network or slow)
+TEST_MARKERS ?= not (conformance or docker or gpu or network or slow)
 
-.PHONY: help serve loadtest readme test test-docker test-slow tritonclient lint format protos docs lock clean
+.PHONY: help serve loadtest readme test test-docker test-slow conformance tritonclient lint format protos docs lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ test-docker: ## Build the image on the local Docker engine and test the containe
 
 test-slow: ## Run the tests that take minutes
 	$(MAKE) test TEST_MARKERS=slow
+
+conformance: $(VENV)/.dev ## Serve all of the ONNX project's node cases and compare every answer
+	$(BIN)/python -m pytest tests/conformance $(PYTEST_ARGS)
 
 tritonclient: $(VENV)/.tritonclient ## Make the environment of the official KServe client, which tests use
 

@@ -102,7 +102,7 @@ def version_loader(
     runtime: RuntimeConfig,
     batching_of: Callable[[str, Path], BatchingConfig],
     *,
-    replay_warmup: bool,
+    warm_up: bool,
     on_load: Callable[[Servable], None],
 ) -> LoadServable:
     """The function that turns a version's folder into a servable that is ready for calls.
@@ -110,7 +110,8 @@ def version_loader(
     Args:
         runtime: How its graph is run.
         batching_of: How requests to a version are gathered, by model name and version folder.
-        replay_warmup: Whether to replay the requests that the version brings to warm it up.
+        warm_up: Whether to run the graph on made-up inputs, and on the requests that the version
+            brings for this.
         on_load: Told of every servable that was loaded.
     """
 
@@ -119,8 +120,8 @@ def version_loader(
             batching = batching_of(name, path)
         except ConfigError as error:
             raise DataLoss(str(error)) from error
-        servable = Servable.load(name, version, path, runtime, batching)
-        if replay_warmup:
+        servable = Servable.load(name, version, path, runtime, batching, warm_up=warm_up)
+        if warm_up:
             started = time.perf_counter()
             try:
                 warmup.replay(servable, path)

@@ -109,7 +109,9 @@ class Services:
                 classify_regress, predictor, metrics, self._json, timeout_in_ms=timeout_in_ms
             ).routes(),
             *KServeRoutes(kserve, self._json, timeout_in_ms=timeout_in_ms).routes(),
-            *Probes(self._health, metrics_text, metrics_path=metrics_path).routes(),
+            *Probes(
+                self._health, manager.catalog, metrics_text, metrics_path=metrics_path
+            ).routes(),
         ]
         if self._tracing is not None:
             methods, routes = self._tracing.methods(methods), self._tracing.routes(routes)

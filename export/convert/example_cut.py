@@ -142,7 +142,7 @@ def _cut_parsing(graph: FrozenGraph, alias: str) -> dict[str, "_Feature"]:
     for number, parsed in enumerate(_parsed_features(parsing[0], graph)):
         spec, tensors = _feature(parsed, graph)
         name = f"feature_{number:03}"
-        dims = [None if size == -1 else size for size in spec.tensor.shape]
+        dims = [None if size == -1 else size for size in spec.tensor.known_shape]
         graph.cut(tensors, name, tf.dtypes.as_dtype(spec.tensor.dtype.value), dims)
         features[parsed.key] = _Feature(spec, name)
     return features

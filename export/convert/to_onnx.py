@@ -138,7 +138,7 @@ def _with_tf2onnx(function: Any, signature: Signature) -> onnx.ModelProto:  # no
     # and renamed afterwards. Dicts come back sorted by key: the numbers keep their order.
     specs = [
         tf.TensorSpec(
-            [None if size == -1 else size for size in spec.shape],
+            [None if size == -1 else size for size in spec.known_shape],
             tf.dtypes.as_dtype(spec.dtype.value),
             name=f"input_{position:03}",
         )
@@ -217,7 +217,7 @@ def _set_interface(graph: onnx.GraphProto, signature: Signature) -> None:
 def _set_shape(info: onnx.ValueInfoProto, alias: str, spec: TensorSpec) -> None:
     shape = info.type.tensor_type.shape
     del shape.dim[:]
-    for position, size in enumerate(spec.shape):
+    for position, size in enumerate(spec.known_shape):
         if size == -1:
             shape.dim.add().dim_param = f"{alias}_{position}" if position else BATCH
         else:

@@ -94,7 +94,7 @@ def random_array(
     """
     shape = tuple(
         size if size != -1 else (free_size if position else rows)
-        for position, size in enumerate(spec.shape)
+        for position, size in enumerate(spec.known_shape)
     )
     dtype = spec.dtype.numpy
     if dtype.kind == "b":

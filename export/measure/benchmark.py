@@ -119,7 +119,7 @@ def measure(
     random = np.random.default_rng(_SEED)
     shape = (
         max(settings.batch_sizes),
-        *folder.signatures[DEFAULT_SIGNATURE_NAME].inputs[_INPUT].shape[1:],
+        *folder.signatures[DEFAULT_SIGNATURE_NAME].inputs[_INPUT].known_shape[1:],
     )
     images = random.integers(0, 256, shape, np.uint8)
     _refuse_another_model(contenders, images)

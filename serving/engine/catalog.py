@@ -81,6 +81,19 @@ class Catalog:
         """Whether any version of a model is available, by model name."""
         return {name: bool(model.servables) for name, model in self.models.items()}
 
+    @property
+    def failed(self) -> list[str]:
+        """Names of the models that could not be loaded and have no version to answer, sorted."""
+        return sorted(
+            name
+            for name, model in self.models.items()
+            if not model.servables
+            and any(
+                status.state is State.END and status.error_code is not StatusCode.OK
+                for status in model.statuses.values()
+            )
+        )
+
     def servable(self, name: str, version: int | None = None, label: str | None = None) -> Servable:
         """The servable that answers for a model.
 

@@ -231,7 +231,7 @@ class _Probe:
         Raises:
             _NotProvedError: it takes none.
         """
-        if not any(-1 in spec.shape[1:] for spec in self._specs.values()):
+        if not any(-1 in spec.known_shape[1:] for spec in self._specs.values()):
             candidates: Sequence[int] = _FREE_SIZES[:1]
         else:
             candidates = _FREE_SIZES

@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 # ONNX Runtime reports usage over the network from 1.29 on unless this is set before its import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -18,9 +18,9 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import numpy as np
 import onnxruntime
 
+from serving.engine import graph_tensors
 from serving.errors import DataLoss, InternalError, InvalidInput, ServingError
 from serving.repository.model_folder import Precision
-from serving.tensors.signature import DataType, TensorSpec
 
 Device = Literal["auto", "cpu", "cuda"]
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -95,6 +95,26 @@ def choose_providers(device: Device) -> tuple[list[str], str]:
     return [CPU], "no CUDA provider in this ONNX Runtime"
 
 
+def session_options(config: RuntimeConfig, precision: Precision) -> onnxruntime.SessionOptions:
+    """ONNX Runtime's options for a graph.
+
+    Args:
+        config: How to run it.
+        precision: Of the graph.
+    """
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = config.intra_op_threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
+    options.log_severity_level = 4  # fatal only: errors reach us as exceptions
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    if precision == "w8":
+        # Turns the weights into float32 once and for all; otherwise every run would do it.
+        options.add_session_config_entry("session.disable_quant_qdq", "1")
+    return options
+
+
 class Runtime:
     """One ONNX graph, loaded and ready to run from any thread.
 
@@ -115,19 +135,11 @@ class Runtime:
             precision: Of the graph.
 
         Raises:
-            DataLoss: the file is no ONNX graph that can be served.
+            DataLoss: the file is no ONNX graph that ONNX Runtime can run.
+            Unsupported: an input or output is of a type that cannot be served.
             DeviceError: `cuda` was asked for and the graph did not get it.
         """
-        options = onnxruntime.SessionOptions()
-        options.intra_op_num_threads = config.intra_op_threads
-        options.inter_op_num_threads = 1
-        options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-        options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-        options.log_severity_level = 4  # fatal only: errors reach us as exceptions
-        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-        if precision == "w8":
-            # Turns the weights into float32 once and for all; otherwise every run would do it.
-            options.add_session_config_entry("session.disable_quant_qdq", "1")
+        options = session_options(config, precision)
         providers, _ = choose_providers(config.device)
         cuda_options = dict(_CUDA_OPTIONS)
         if config.gpu_mem_limit_bytes:
@@ -139,11 +151,11 @@ class Runtime:
                 providers=providers,
                 provider_options=[cuda_options if name == CUDA else {} for name in providers],
             )
-            self.inputs = {node.name: _spec(node) for node in self._session.get_inputs()}
-            self.outputs = {node.name: _spec(node) for node in self._session.get_outputs()}
         except Exception as error:  # ONNX Runtime's errors share no base class
             msg = f"{onnx_file} cannot be loaded: {error}"
             raise DataLoss(msg) from error
+        self.inputs = graph_tensors.specs("input", self._session.get_inputs(), onnx_file)
+        self.outputs = graph_tensors.specs("output", self._session.get_outputs(), onnx_file)
         self.provider: str = self._session.get_providers()[0]
         if config.device == "cuda" and self.provider != CUDA:
             # ONNX Runtime falls back to the CPU without an error when CUDA fails to start.
@@ -178,14 +190,6 @@ class Runtime:
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise _run_error(error) from error
         return arrays
-
-
-def _spec(node: Any) -> TensorSpec:  # noqa: ANN401 - onnxruntime.NodeArg has no types
-    # A symbolic dimension is a name, an unnamed one is None: any size goes.
-    shape = tuple(size if isinstance(size, int) else -1 for size in node.shape)
-    return TensorSpec(
-        dtype=DataType.from_onnx(node.type), shape=shape, tensor=node.name, graph_name=node.name
-    )
 
 
 def _to_text(tensor: str, array: np.ndarray) -> np.ndarray:

@@ -10,20 +10,19 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.engine import verdicts
+from serving.engine import made_up_inputs, verdicts
 from serving.engine.batch_report import OnBatch
 from serving.engine.batcher import Batcher, BatchingConfig
 from serving.engine.machine import return_freed_memory
 from serving.engine.runtime import CUDA, Runtime, RuntimeConfig, choose_providers
 from serving.engine.verdicts import may_batch
-from serving.errors import DataLoss
+from serving.errors import DataLoss, ServingError
 from serving.repository import model_folder
 from serving.repository.model_folder import ModelFolder, Precision
 from serving.tensors.example_parser import ExampleParser
 from serving.tensors.signature import (
     DEFAULT_SIGNATURE_NAME,
     PREDICT_METHOD_NAME,
-    DataType,
     Signature,
 )
 from serving.tensors.verdict import Verdict
@@ -92,12 +91,23 @@ class Servable:
         path: Path,
         config: RuntimeConfig,
         batching: BatchingConfig,
+        *,
+        warm_up: bool = True,
     ) -> "Servable":
-        """Read a version folder, load its graphs and run each signature once.
+        """Read a version folder, load its graphs and warm them up.
+
+        Args:
+            name: Model name.
+            version: Version number.
+            path: The version's folder.
+            config: How its graphs are run.
+            batching: How its requests are gathered.
+            warm_up: Whether to run each signature on made-up inputs.
 
         Raises:
-            DataLoss: files are missing, altered or no servable graph, or the signatures do not fit
-                the graphs.
+            DataLoss: files are missing, altered or no graph, or the signatures do not fit the
+                graphs.
+            Unsupported: an input or output of a graph is of a type that cannot be served.
             FailedPrecondition: the version does not have the precision asked for.
             DeviceError: the device asked for cannot be used.
         """
@@ -121,7 +131,8 @@ class Servable:
         )
         warming = time.perf_counter()
         try:
-            servable.warm_up(batching.allowed_batch_sizes or (1,))
+            if warm_up:
+                servable.warm_up(batching.allowed_batch_sizes or (1,))
         except BaseException:
             servable.close()  # its threads would stay behind
             raise
@@ -240,25 +251,36 @@ class Servable:
     def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
         """Run every signature on zeros: first runs allocate memory and pick kernels.
 
+        A graph may refuse zeros, or the sizes that its free dimensions get here. That says nothing
+        about real requests, so it is logged and no error.
+
         Args:
             batch_sizes: Rows to run with, one after another; signatures without a batch run once.
         """
         for name, signature in self.signatures.items():
-            specs = signature.model_inputs
-            if any(spec.dtype is DataType.DT_STRING for spec in specs.values()):
-                continue
             for rows in batch_sizes if self.batched[name] else (1,):
-                inputs = {
-                    alias: np.zeros(
-                        [
-                            rows if position == 0 and size == -1 else max(size, 1)
-                            for position, size in enumerate(spec.shape)
-                        ],
-                        spec.dtype.numpy,
+                refusal = self._run_on_zeros(name, signature, rows)
+                if refusal:
+                    logger.info(
+                        "%s: signature %s takes no made-up inputs of zeros, its first request "
+                        "warms it up (%s)",
+                        self,
+                        name,
+                        " ".join(refusal.message.split()),
                     )
-                    for alias, spec in specs.items()
-                }
+                    break
+
+    def _run_on_zeros(self, name: str, signature: Signature, rows: int) -> ServingError | None:
+        """Run on the first made-up inputs that the graph takes; else give the last refusal."""
+        refusal = None
+        for inputs in made_up_inputs.zeros(signature.model_inputs, rows):
+            try:
                 self.run(name, inputs, list(signature.outputs))
+            except ServingError as error:
+                refusal = error
+            else:
+                return None
+        return refusal
 
     def close(self) -> None:
         """Finish the requests that were accepted and free the graphs; blocks.
@@ -325,7 +347,8 @@ def _check_against_graph(name: str, signature: Signature, runtime: Runtime) -> N
                     f"{signature.file} does not have; it has {', '.join(sorted(tensors))}"
                 )
                 raise DataLoss(msg)
-            if tensor.dtype is not spec.dtype or len(tensor.shape) != len(spec.shape):
+            ranks = {len(shape) for shape in (tensor.shape, spec.shape) if shape is not None}
+            if tensor.dtype is not spec.dtype or len(ranks) > 1:
                 msg = (
                     f'{kind} "{alias}" of signature {name} is {spec.dtype.name} {spec.shape}, but '
                     f"{tensor.dtype.name} {tensor.shape} in {signature.file}; export it again"

@@ -68,9 +68,10 @@ def check_request(
     signature.check_input_names(list(inputs))
     arrays = {alias: _decode(alias, tensor, decode) for alias, tensor in inputs.items()}
     outputs = signature.select_outputs(list(output_filter))
+    batched = servable.batched[signature_name]
     for alias, array in arrays.items():
-        signature.check_input(alias, array, servable)
-    if servable.batched[signature_name]:
+        signature.check_input(alias, array, servable, batched=batched)
+    if batched:
         signature.check_batch(arrays)
     return arrays, outputs
 

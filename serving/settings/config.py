@@ -63,7 +63,8 @@ class ServerConfig:
         default=False, text="accept new labels on versions that are not loaded"
     )
     enable_model_warmup: bool = _setting(
-        default=True, text="replay a version's assets.extra/tf_serving_warmup_requests before use"
+        default=True,
+        text="run a version on zeros and its assets.extra/tf_serving_warmup_requests before use",
     )
     # Network
     host: str = _setting("0.0.0.0", "address to listen on")  # noqa: S104 - a server in a container

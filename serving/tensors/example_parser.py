@@ -154,7 +154,7 @@ def _values(feature: Feature, spec: FeatureSpec, key: str, index: int) -> np.nda
 
 def _image(features: Mapping[str, Feature], spec: FeatureSpec, index: int) -> np.ndarray | None:
     """The picture of an example; None if it has none."""
-    _, height, width, _ = spec.tensor.shape
+    _, height, width, _ = spec.tensor.known_shape
     found: dict[str, bytes] = {}
     for form in ("encoded", "raw"):
         key = f"{spec.key}/{form}"

@@ -65,7 +65,7 @@ class FeatureSpec:
         Raises:
             ValueError: they do not; says which feature, what it has and what was expected.
         """
-        dtype, shape = self.tensor.dtype, self.tensor.shape
+        dtype, shape = self.tensor.dtype, self.tensor.known_shape
         image = self.kind is FeatureKind.IMAGE
         dtypes = (
             (DataType.DT_UINT8,)
@@ -93,7 +93,7 @@ class FeatureSpec:
     @cached_property
     def row_shape(self) -> tuple[int, ...]:
         """Shape of one example's row; -1 first for a variable feature."""
-        return self.tensor.shape[1:]
+        return self.tensor.known_shape[1:]
 
     @cached_property
     def elements(self) -> int:

@@ -110,7 +110,7 @@ class Signature:
         It may then count rows; whether these are independent of each other it does not say.
         """
         specs = [*self.inputs.values(), *self.model_inputs.values(), *self.outputs.values()]
-        return bool(self.inputs) and all(spec.shape[:1] == (-1,) for spec in specs)
+        return bool(self.inputs) and all((spec.shape or ())[:1] == (-1,) for spec in specs)
 
     def check_batch(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Refuse inputs of different batch sizes, for a signature that shares its runs.
@@ -123,13 +123,17 @@ class Signature:
             msg = f"Batching Run() input tensors must have equal 0th-dimension size, got {sizes}"
             raise InvalidInput(msg)
 
-    def check_input(self, alias: str, array: np.ndarray, servable: object) -> None:
+    def check_input(
+        self, alias: str, array: np.ndarray, servable: object, *, batched: bool
+    ) -> None:
         """Refuse a tensor that the model cannot take, before it gets near the model.
 
         Args:
             alias: Name of an input of this signature.
             array: The tensor as received.
             servable: Prints as `name/version`, for the message.
+            batched: Whether requests share runs: a batch is put together from rows, and tf.Examples
+                are parsed row by row. Without, the graph may say what it makes of no row at all.
 
         Raises:
             InvalidInput: dtype, rank or a dimension differs, or the batch is empty.
@@ -141,16 +145,16 @@ class Signature:
             # The first clause is TensorFlow's own wording, which clients may match on.
             msg = (
                 f"Expects arg[{position}] to be {spec.dtype.label} but {dtype.label} is provided: "
-                f'input "{alias}" of {servable} takes {spec.dtype.name} of shape {spec.shape}; '
+                f'input "{alias}" of {servable} takes {spec.dtype.name} {spec.shape_text}; '
                 f"convert it with .astype({spec.dtype.numpy.name!r}), or set the tensor's dtype"
             )
             raise InvalidInput(msg)
         if not spec.accepts_shape(array.shape):
             msg = f'input "{alias}" of {servable} has shape {array.shape}, expected {spec.shape}'
-            if array.shape == spec.shape[1:]:
+            if array.shape == spec.known_shape[1:]:
                 msg += "; add the batch dimension, for example with array[None]"
             raise InvalidInput(msg)
-        if array.ndim and spec.shape[0] == -1 and array.shape[0] == 0:
+        if array.shape[:1] == (0,) and (batched or self.feature_spec):
             msg = (
                 f'input "{alias}" of {servable} has shape {array.shape}: the batch is empty, '
                 "expected at least one row"

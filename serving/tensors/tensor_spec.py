@@ -61,17 +61,13 @@ class DataType(IntEnum):
             raise InvalidInput(msg) from None
 
     @classmethod
-    def from_onnx(cls, name: str) -> "DataType":
+    def from_onnx(cls, name: str) -> "DataType | None":
         """The element type that ONNX Runtime calls `name`, for example `tensor(float)`.
 
-        Raises:
-            ValueError: the type is not a tensor of a supported element type.
+        Returns:
+            None if that is no tensor of a supported element type.
         """
-        try:
-            return _FROM_ONNX[name]
-        except KeyError:
-            msg = f"ONNX type {name!r} cannot be served; expected one of {', '.join(_FROM_ONNX)}"
-            raise ValueError(msg) from None
+        return _FROM_ONNX.get(name)
 
 
 _NUMPY: dict[DataType, np.dtype[Any]] = {
@@ -111,6 +107,8 @@ _FROM_ONNX = {
     "tensor(uint32)": DataType.DT_UINT32,
     "tensor(uint64)": DataType.DT_UINT64,
 }
+# ONNX's names of the element types that can be served.
+ONNX_ELEMENT_TYPES = tuple(name.removeprefix("tensor(").removesuffix(")") for name in _FROM_ONNX)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,7 +117,8 @@ class TensorSpec:
 
     Attributes:
         dtype: Element type.
-        shape: One entry a dimension, -1 where any size goes; the first is the batch.
+        shape: One entry a dimension, -1 where any size goes; None if the rank is unknown and
+            tensors of any rank go.
         tensor: Name in the ONNX graph.
         graph_name: Name in the SavedModel's graph (`serving_default_images:0`), which
             GetModelMetadata and error messages show; the ONNX name where there is no SavedModel.
@@ -128,7 +127,7 @@ class TensorSpec:
     """
 
     dtype: DataType
-    shape: tuple[int, ...]
+    shape: tuple[int, ...] | None
     tensor: str
     graph_name: str
     constant: tuple[str, ...] = ()
@@ -139,13 +138,36 @@ class TensorSpec:
         return self.dtype.numpy
 
     @cached_property
-    def _fixed_after_batch(self) -> bool:
-        return self.shape[:1] == (-1,) and -1 not in self.shape[1:]
+    def known_shape(self) -> tuple[int, ...]:
+        """`shape` of a tensor whose rank is known.
+
+        Raises:
+            ValueError: the rank is unknown.
+        """
+        if self.shape is None:
+            msg = f"tensor {self.tensor} has an unknown rank, expected one entry a dimension"
+            raise ValueError(msg)
+        return self.shape
+
+    @cached_property
+    def shape_text(self) -> str:
+        """`shape` for messages."""
+        return "of any rank" if self.shape is None else f"of shape {self.shape}"
+
+    @cached_property
+    def _after_batch(self) -> tuple[int, ...] | None:
+        """The fixed sizes after a free first one; None if the shape is of another kind."""
+        shape = self.shape
+        if shape is None or shape[:1] != (-1,) or -1 in shape[1:]:
+            return None
+        return shape[1:]
 
     def accepts_shape(self, shape: tuple[int, ...]) -> bool:
         """Whether a tensor of this shape fits: the same rank, and every fixed dimension equal."""
-        if self._fixed_after_batch:  # the usual case, in one comparison
-            return bool(shape) and shape[1:] == self.shape[1:]
+        if self._after_batch is not None:  # the usual case, in one comparison
+            return bool(shape) and shape[1:] == self._after_batch
+        if self.shape is None:
+            return True
         return len(shape) == len(self.shape) and all(
             expected in (-1, size) for expected, size in zip(self.shape, shape, strict=True)
         )
@@ -159,7 +181,7 @@ class TensorSpec:
         """The entry of this tensor in signature.json."""
         entry = {
             "dtype": self.dtype.name,
-            "shape": list(self.shape),
+            "shape": None if self.shape is None else list(self.shape),
             "tensor": self.tensor,
             "graph_name": self.graph_name,
         }
@@ -172,9 +194,10 @@ class TensorSpec:
         Raises:
             KeyError, TypeError, ValueError: a field is missing or of the wrong kind.
         """
+        shape = entry["shape"]
         spec = cls(
             dtype=DataType[entry["dtype"]],
-            shape=tuple(int(size) for size in entry["shape"]),
+            shape=None if shape is None else tuple(int(size) for size in shape),
             tensor=str(entry["tensor"]),
             graph_name=str(entry.get("graph_name", entry["tensor"])),
             constant=tuple(str(value) for value in entry.get("constant", ())),

@@ -14,7 +14,7 @@ WINGS = ("training", "export", "serving", "loadtest")
 def tracked(*patterns: str) -> list[str]:
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *patterns]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return [path for path in listed.splitlines() if (ROOT / path).is_file()]
+    return [path for path in sorted(set(listed.splitlines())) if (ROOT / path).is_file()]
 
 
 PAGES = tracked("*.md")

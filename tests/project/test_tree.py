@@ -35,7 +35,7 @@ def tracked(*patterns: str) -> list[Path]:
     """Files that git tracks, and new ones that it does not ignore, relative to the root."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *patterns]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return [path for path in map(Path, listed.splitlines()) if (ROOT / path).is_file()]
+    return [path for path in map(Path, sorted(set(listed.splitlines()))) if (ROOT / path).is_file()]
 
 
 def modules() -> list[Path]:

@@ -18,7 +18,7 @@ PACKAGED = ("*.py", "*.css", "*.toml", "*.proto", "*.pyi", "py.typed")
 def git_files() -> list[str]:
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    return [path for path in listed.splitlines() if (ROOT / path).is_file()]
+    return [path for path in sorted(set(listed.splitlines())) if (ROOT / path).is_file()]
 
 
 @pytest.fixture(scope="module")

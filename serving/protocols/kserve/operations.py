@@ -29,7 +29,11 @@ _MAX_VERSION_DIGITS = 19  # versions are 64-bit numbers
 
 
 class TensorMetadata(NamedTuple):
-    """An input or output: its name, datatype, and shape with -1 where any size goes."""
+    """An input or output: its name, datatype, and shape with -1 where any size goes.
+
+    The protocol has no form for an unknown rank. Such a tensor gets the empty shape of a scalar,
+    and the model's parameter `unknown_rank` names it.
+    """
 
     name: str
     datatype: str
@@ -42,7 +46,8 @@ class ModelMetadata(NamedTuple):
     Attributes:
         parameters: How this version is run; `execution_provider` as ONNX Runtime names it, and the
             `precision` of its graph; whether requests are `batched`, and in `row_independence` the
-            evidence for that.
+            evidence for that. If any, `unknown_rank` names the inputs and outputs whose rank is
+            unknown, joined by commas.
     """
 
     name: str
@@ -86,6 +91,10 @@ class KServeOperations:
             msg = "the server is not ready: it is loading its models, or about to stop"
             raise Unavailable(msg)
 
+    def failed_models(self) -> list[str]:
+        """Names of the models that could not be loaded; the server may be ready all the same."""
+        return self._catalog.failed
+
     def check_model_ready(self, name: str, version: str) -> None:
         """Return if a version of a model, or any if it is empty, can answer.
 
@@ -113,6 +122,16 @@ class KServeOperations:
                 "GetModelMetadata of tensorflow.serving.PredictionService describes"
             )
             raise FailedPrecondition(msg)
+        parameters = {
+            "execution_provider": servable.provider,
+            "precision": servable.precision,
+            "batched": "true" if servable.batched[DEFAULT_SIGNATURE_NAME] else "false",
+            "row_independence": servable.verdicts[DEFAULT_SIGNATURE_NAME].evidence,
+        }
+        tensors = [*signature.inputs.items(), *signature.outputs.items()]
+        unknown = [alias for alias, spec in tensors if spec.shape is None]
+        if unknown:
+            parameters["unknown_rank"] = ",".join(unknown)
         return ModelMetadata(
             name=name,
             versions=[
@@ -122,12 +141,7 @@ class KServeOperations:
             ],
             inputs=_describe(signature.inputs),
             outputs=_describe(signature.outputs),
-            parameters={
-                "execution_provider": servable.provider,
-                "precision": servable.precision,
-                "batched": "true" if servable.batched[DEFAULT_SIGNATURE_NAME] else "false",
-                "row_independence": servable.verdicts[DEFAULT_SIGNATURE_NAME].evidence,
-            },
+            parameters=parameters,
         )
 
     async def infer(
@@ -211,6 +225,6 @@ def _version_number(version: str) -> int | None:
 
 def _describe(specs: Mapping[str, TensorSpec]) -> list[TensorMetadata]:
     return [
-        TensorMetadata(alias, tensor_bytes.datatype_of(spec.dtype), spec.shape)
+        TensorMetadata(alias, tensor_bytes.datatype_of(spec.dtype), spec.shape or ())
         for alias, spec in specs.items()
     ]

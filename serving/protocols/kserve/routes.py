@@ -91,9 +91,13 @@ class KServeRoutes:
         return json_response({"live": True})
 
     async def server_ready(self, _request: HttpRequest) -> HttpResponse:
-        """`GET /v2/health/ready`: 200 if ready, else 503 and the reason."""
+        """`GET /v2/health/ready`: 200 if ready, else 503 and the reason.
+
+        Beyond the protocol, `failed_models` names the models that could not be loaded, if any.
+        """
         self._operations.check_server_ready()
-        return json_response({"ready": True})
+        failed = self._operations.failed_models()
+        return json_response({"ready": True} | ({"failed_models": failed} if failed else {}))
 
     async def model_ready(self, request: HttpRequest) -> HttpResponse:
         """`GET /v2/models/NAME[/versions/V]/ready`: 200 if ready, else an error and the reason."""

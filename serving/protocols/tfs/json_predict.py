@@ -128,8 +128,7 @@ def decode_inputs(
             msg = f"Missing '{COLUMNS_KEY}' or '{ROWS_KEY}' key"
         raise InvalidInput(msg)
     if not specs:
-        msg = "Failed to get input map for signature: it takes no inputs"
-        raise InvalidInput(msg)
+        return {}, _is_row_of_nothing(document)
     if ROWS_KEY in document:
         return _decode_rows(document[ROWS_KEY], specs), True
     return _decode_columns(document[COLUMNS_KEY], specs), False
@@ -241,6 +240,24 @@ def _decode_columns(
         alias: json_tensor.to_array(columns[alias], alias, spec, rows=False)
         for alias, spec in specs.items()
     }
+
+
+def _is_row_of_nothing(document: Mapping[str, Json]) -> bool:
+    """Whether a request for a signature without inputs has the row form.
+
+    TensorFlow Serving's REST API refuses such signatures.
+
+    Raises:
+        InvalidInput: it has anything else than one empty row, or no columns.
+    """
+    if document.get(ROWS_KEY) == [{}] or document.get(COLUMNS_KEY) == {}:
+        return ROWS_KEY in document
+    received = document.get(ROWS_KEY, document.get(COLUMNS_KEY))
+    msg = (
+        f"{quote(received)} for a signature that takes no inputs; expected "
+        f'{{"{COLUMNS_KEY}": {{}}}} or {{"{ROWS_KEY}": [{{}}]}}'
+    )
+    raise InvalidInput(msg)
 
 
 def _check_row_counts(outputs: Mapping[str, np.ndarray]) -> None:

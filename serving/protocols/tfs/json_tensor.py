@@ -55,11 +55,17 @@ def to_array(value: Json, alias: str, spec: TensorSpec, *, rows: bool) -> np.nda
         shape.append(lengths.pop())
         flat = list(chain.from_iterable(flat)) if len(flat) > 1 else flat[0]
         if not flat:
-            return np.empty(shape, spec.dtype.numpy)
+            return np.empty((*shape, *_sizes_behind(len(shape), spec)), spec.dtype.numpy)
     array = convert(flat, spec.dtype)
     if array is None:
         _refuse(value, alias, spec, rows=rows)
     return array.reshape(shape)
+
+
+def _sizes_behind(depth: int, spec: TensorSpec) -> tuple[int, ...]:
+    """The sizes that an empty list hides, where the model declares them: `[]` may be (0, 3)."""
+    sizes = (spec.shape or ())[depth:]
+    return () if -1 in sizes else sizes
 
 
 def convert(flat: Sequence[Json], dtype: DataType) -> np.ndarray | None:
@@ -148,7 +154,7 @@ def is_object(value: Json) -> bool:
 
 def _refuse(value: Json, alias: str, spec: TensorSpec, *, rows: bool) -> NoReturn:
     """Find the first value that does not fit, and raise InvalidInput naming it."""
-    expected = f'input "{alias}" takes {spec.dtype.name} of shape {spec.shape}'
+    expected = f'input "{alias}" takes {spec.dtype.name} {spec.shape_text}'
     if not rows:
         msg = f"{_find_mistake(value, _shape_of(value), spec.dtype)}; {expected}"
         raise InvalidInput(msg)

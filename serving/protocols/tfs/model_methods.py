@@ -134,5 +134,6 @@ def _write_tensor_info(spec: TensorSpec, proto: tensorflow_pb2.TensorInfo) -> No
     proto.dtype = spec.dtype  # type: ignore[assignment]  # takes a number
     # Mutating a submessage sets it: a scalar's shape has no dims but must be there all the same.
     proto.tensor_shape.SetInParent()
-    for size in spec.shape:
+    proto.tensor_shape.unknown_rank = spec.shape is None
+    for size in spec.shape or ():
         proto.tensor_shape.dim.add().size = size

@@ -147,7 +147,7 @@ def _no_signature(servable: Servable, name: str) -> InvalidInput:
 
 def _tensor_info(spec: TensorSpec) -> dict[str, Any]:
     shape = {
-        "dim": [{"size": str(size), "name": ""} for size in spec.shape],
-        "unknown_rank": False,
+        "dim": [{"size": str(size), "name": ""} for size in spec.shape or ()],
+        "unknown_rank": spec.shape is None,
     }
     return {"dtype": spec.dtype.name, "tensor_shape": shape, "name": spec.graph_name}

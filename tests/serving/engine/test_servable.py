@@ -1,6 +1,8 @@
+import json
 import logging
 
 import numpy as np
+import odd_models
 import pytest
 import servers
 import tiny_models
@@ -12,6 +14,7 @@ from serving.engine.batcher import BatchingConfig
 from serving.engine.runtime import CPU, CUDA, RuntimeConfig
 from serving.engine.servable import Servable
 from serving.errors import FailedPrecondition
+from serving.repository import publishing
 
 ONES = np.ones((1, 3), np.float32)
 
@@ -75,3 +78,78 @@ def test_a_server_runs_the_precision_of_its_flag(tmp_path):
 
     assert metadata["parameters"]["precision"] == "w8"
     assert answer.tolist() == [[tiny_models.VARIANT_ANSWERS["w8"]]]
+
+
+def load_bare(path, **settings):
+    config = RuntimeConfig(device="cpu")
+    return Servable.load(path.parent.name, 1, path, config, BatchingConfig(), **settings)
+
+
+def test_a_graph_that_refuses_zeros_is_served(tmp_path, caplog):
+    """What a graph makes of invented inputs says nothing about real ones: one line in the log."""
+    caplog.set_level(logging.INFO)
+    servable = load_bare(odd_models.quotient(tmp_path))
+    feeds = {"a": np.array([6, 8]), "b": np.array([3, 2])}
+    answer = servable.run("serving_default", feeds, ["y"])["y"]
+    servable.close()
+
+    lines = [record for record in caplog.records if "made-up inputs" in record.message]
+    assert answer.tolist() == [2, 4]
+    assert [record.levelname for record in lines] == ["INFO"]
+    assert "\n" not in lines[0].message
+    assert lines[0].message.startswith(
+        "quotient/1: signature serving_default takes no made-up inputs of zeros, its first request "
+        "warms it up (the model failed: "
+    )
+
+
+def test_free_dimensions_are_tried_with_several_sizes(tmp_path, caplog, monkeypatch):
+    """A kernel of 16 pixels refuses images of 1 and of 8, and is warmed up with 32."""
+    caplog.set_level(logging.INFO)
+    sizes = []
+    run = Servable.run
+
+    def note(self, name, inputs, outputs):
+        answer = run(self, name, inputs, outputs)
+        sizes.append(inputs["x"].shape)
+        return answer
+
+    monkeypatch.setattr(Servable, "run", note)
+    load_bare(odd_models.image_filter(tmp_path)).close()
+
+    assert sizes == [(1, 1, 32, 32)]
+    assert "made-up inputs" not in caplog.text
+
+
+def test_without_warm_up_no_graph_runs(tmp_path, monkeypatch):
+    """Neither on zeros nor on anything else."""
+    runs = []
+    monkeypatch.setattr(Servable, "run", lambda *arguments: runs.append(arguments))
+    load_bare(odd_models.quotient(tmp_path), warm_up=False).close()
+
+    assert runs == []
+
+
+def test_a_signature_may_leave_a_rank_open(tmp_path):
+    """If the graph or signature.json does not know the rank, there is nothing to contradict."""
+    path = odd_models.any_rank(tmp_path)
+    tensor = {"dtype": "DT_FLOAT", "tensor": "x", "shape": [-1, 3]}
+    signature = {
+        "method_name": "tensorflow/serving/predict",
+        "file": "model.onnx",
+        "inputs": {"x": tensor},
+        "outputs": {"y": tensor | {"tensor": "y", "shape": None}},
+    }
+
+    def write(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "model.onnx").write_bytes((path / "model.onnx").read_bytes())
+        document = {"signatures": {"serving_default": signature}}
+        (folder / "signature.json").write_text(json.dumps(document))
+
+    servable = load_bare(publishing.publish(tmp_path / "published", write))
+    signatures = servable.signatures
+    servable.close()
+
+    assert signatures["serving_default"].inputs["x"].shape == (-1, 3)
+    assert signatures["serving_default"].outputs["y"].shape is None

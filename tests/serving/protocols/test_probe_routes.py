@@ -1,6 +1,13 @@
 import asyncio
 import json
 
+import odd_models
+import tiny_models
+from rest_client import Http
+
+from serving.client import PredictClient
+from serving.engine.catalog import State
+from serving.errors import StatusCode
 from serving.server import ModelServer
 from serving.settings.config import ServerConfig
 
@@ -40,3 +47,23 @@ async def ask_application(application, path: str) -> tuple[int, object]:
     scope = {"type": "http", "method": "GET", "path": path, "raw_path": path.encode()}
     await application(scope | {"headers": []}, receive, send)
     return sent[0]["status"], json.loads(sent[1]["body"])
+
+
+def test_readiness_names_the_models_that_failed(tmp_path, running_server):
+    """The server is ready all the same: one bad model does not take the others down."""
+    tiny_models.identity(tmp_path)
+    odd_models.zipmap(tmp_path)
+    broken = tmp_path / "broken" / "1"
+    broken.mkdir(parents=True)
+    (broken / "model.onnx").write_bytes(b"none")
+
+    with running_server(tmp_path) as address, PredictClient(address) as client:
+        answers = [Http(address).get(path) for path in ("/readyz", "/v2/health/ready")]
+        (status,) = client.statuses("zipmap")
+
+    assert answers == [
+        (200, {"status": "SERVING", "failed_models": ["broken", "zipmap"]}),
+        (200, {"ready": True, "failed_models": ["broken", "zipmap"]}),
+    ]
+    assert (status.state, status.status.error_code) == (State.END, StatusCode.UNIMPLEMENTED)
+    assert 'options={"zipmap": False}' in status.status.error_message

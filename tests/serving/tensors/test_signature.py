@@ -5,7 +5,9 @@ from serving.errors import InvalidInput
 from serving.tensors.signature import DataType, Signature, TensorSpec
 
 
-def spec(name: str, shape: tuple[int, ...], dtype: DataType = DataType.DT_FLOAT) -> TensorSpec:
+def spec(
+    name: str, shape: tuple[int, ...] | None, dtype: DataType = DataType.DT_FLOAT
+) -> TensorSpec:
     return TensorSpec(dtype=dtype, shape=shape, tensor=name, graph_name=f"serving_default_{name}:0")
 
 
@@ -90,7 +92,7 @@ def test_an_empty_output_filter_selects_every_output():
 def test_tensors_that_do_not_fit_are_refused(array, message):
     """dtype, rank and sizes are checked before a request may meet others in a batch."""
     with pytest.raises(InvalidInput) as caught:
-        TWO_BY_TWO.check_input("b", array, "m/1")
+        TWO_BY_TWO.check_input("b", array, "m/1", batched=False)
 
     assert message in caught.value.message
 
@@ -98,3 +100,41 @@ def test_tensors_that_do_not_fit_are_refused(array, message):
 def test_signatures_survive_signature_json():
     """What is written to signature.json is what is read."""
     assert Signature.from_json(TWO_BY_TWO.to_json()) == TWO_BY_TWO
+
+
+UNKNOWN = Signature(
+    method_name="tensorflow/serving/predict",
+    file="model.onnx",
+    inputs={"b": spec("b", (-1, 4)), "a": spec("a", None)},
+    outputs={"y": spec("y", (-1,))},
+)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (0,), (2, 0, 5)])
+def test_an_unknown_rank_takes_tensors_of_any(shape):
+    """Only the dtype is checked."""
+    UNKNOWN.check_input("a", np.zeros(shape, np.float32), "m/1", batched=False)
+
+    with pytest.raises(InvalidInput, match="takes DT_FLOAT of any rank; convert it"):
+        UNKNOWN.check_input("a", np.zeros(shape), "m/1", batched=False)
+
+
+def test_an_unknown_rank_is_never_batched():
+    """Nobody knows whether its first dimension counts rows."""
+    assert TWO_BY_TWO.has_rows
+    assert not UNKNOWN.has_rows
+
+
+def test_an_unknown_rank_is_null_in_signature_json():
+    """It survives, and `known_shape` says what is missing."""
+    assert UNKNOWN.to_json()["inputs"]["a"]["shape"] is None
+    assert Signature.from_json(UNKNOWN.to_json()) == UNKNOWN
+    with pytest.raises(ValueError, match="tensor a has an unknown rank, expected one entry"):
+        _ = UNKNOWN.inputs["a"].known_shape
+
+
+def test_only_a_batch_needs_rows():
+    """A graph that runs alone may say itself what it makes of none."""
+    UNKNOWN.check_input("b", np.zeros((0, 4), np.float32), "m/1", batched=False)
+    with pytest.raises(InvalidInput, match="the batch is empty, expected at least one row"):
+        UNKNOWN.check_input("b", np.zeros((0, 4), np.float32), "m/1", batched=True)

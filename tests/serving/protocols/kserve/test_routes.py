@@ -1,8 +1,10 @@
 import http.client
 import json
 from collections.abc import Iterator
+from contextlib import closing
 
 import numpy as np
+import odd_models
 import pytest
 import tiny_models
 
@@ -458,3 +460,16 @@ def test_malformed_binary_data_is_refused(connection, tensor, content, message):
 
     assert status == 400
     assert answer["error"].startswith(message)
+
+
+def test_metadata_names_the_tensors_of_unknown_rank(tmp_path, running_server):
+    """The protocol has no shape for them: theirs is empty, and a parameter tells why."""
+    odd_models.any_rank(tmp_path)
+    odd_models.scalar(tmp_path)
+    with running_server(tmp_path) as address, closing(Connection(address)) as connected:
+        _, unknown = connected.get("/v2/models/any_rank")
+        _, scalar = connected.get("/v2/models/scalar")
+
+    assert [tensor["shape"] for tensor in unknown["inputs"] + scalar["inputs"]] == [[], []]
+    assert unknown["parameters"]["unknown_rank"] == "x,y"
+    assert "unknown_rank" not in scalar["parameters"]

@@ -1,6 +1,7 @@
 import base64
 import contextlib
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -317,3 +318,66 @@ def test_any_json_is_read_or_refused(value, form, dtype):
         arrays, _ = decode(json.dumps({form: value}), x=spec(data_type))
 
     assert all(array.dtype == np.dtype(dtype) for array in arrays.values())
+
+
+@pytest.mark.parametrize(
+    ("text", "rows"), [('{"inputs": {}}', False), ('{"instances": [{}]}', True)]
+)
+def test_a_signature_without_inputs_takes_nothing(text, rows):
+    """No columns, or one row without values."""
+    assert decode(text) == ({}, rows)
+
+
+@pytest.mark.parametrize(
+    ("text", "received"),
+    [
+        ('{"inputs": {"x": 1}}', '{"x": 1}'),
+        ('{"inputs": []}', "[]"),
+        ('{"instances": [{}, {}]}', "[{}, {}]"),
+        ('{"instances": []}', "[]"),
+        ('{"instances": [1]}', "[1]"),
+    ],
+)
+def test_a_signature_without_inputs_takes_nothing_else(text, received):
+    """The message shows both forms."""
+    with pytest.raises(InvalidInput) as caught:
+        decode(text)
+
+    assert caught.value.message == (
+        f"JSON Value: {received} for a signature that takes no inputs; expected "
+        '{"inputs": {}} or {"instances": [{}]}'
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "sizes", "expected"),
+    [
+        ('{"inputs": []}', (-1, 3, 4), (0, 3, 4)),
+        ('{"inputs": [[], []]}', (2, 0, 4), (2, 0, 4)),
+        ('{"instances": [[], []]}', (-1, 0, 4), (2, 0, 4)),
+        ('{"inputs": []}', (0, -1), (0,)),
+        ('{"inputs": [[]]}', (-1, 3), (1, 0)),
+    ],
+)
+def test_sizes_behind_an_empty_list_come_from_the_model(text, sizes, expected):
+    """If it declares all of them; a list of the wrong length stays one."""
+    arrays, _ = decode(text, x=spec("DT_FLOAT", *sizes))
+
+    assert arrays["x"].shape == expected
+
+
+def test_an_unknown_rank_takes_the_shape_of_the_lists():
+    """Nothing is known behind an empty list."""
+    unknown = replace(spec("DT_FLOAT"), shape=None)
+    shapes = {
+        text: decode(f'{{"inputs": {text}}}', x=unknown)[0]["x"].shape
+        for text in ("1", "[1, 2]", "[[1], [2]]", "[]")
+    }
+
+    assert shapes == {"1": (), "[1, 2]": (2,), "[[1], [2]]": (2, 1), "[]": (0,)}
+
+
+def test_a_mistake_in_a_tensor_of_unknown_rank_is_named():
+    """The message gives what is known."""
+    with pytest.raises(InvalidInput, match='input "x" takes DT_FLOAT of any rank'):
+        decode('{"inputs": [1, "a"]}', x=replace(spec("DT_FLOAT"), shape=None))

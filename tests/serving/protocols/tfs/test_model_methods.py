@@ -1,9 +1,12 @@
 """GetModelMetadata and GetModelStatus, on each front."""
 
 import grpc
+import odd_models
 import pytest
 from raw_calls import refusal
+from rest_client import Http
 
+from serving.client import PredictClient
 from serving.engine.catalog import State
 from serving.protos.tensorflow_serving_pb2 import (
     GetModelMetadataRequest,
@@ -77,3 +80,26 @@ def test_status_of_the_unknown_is_not_found(channel, name, version, message):
     )
 
     assert answer == (grpc.StatusCode.NOT_FOUND, message)
+
+
+def test_metadata_tells_an_unknown_rank_from_a_scalar(tmp_path, running_server):
+    """Over gRPC and REST, as TensorFlow Serving writes it."""
+    odd_models.any_rank(tmp_path)
+    odd_models.scalar(tmp_path)
+    shapes = {}
+    with running_server(tmp_path) as address, PredictClient(address) as connected:
+        for name in ("any_rank", "scalar"):
+            signature = connected.signatures(name).signature_def["serving_default"]
+            _, answer = Http(address).get(f"/v1/models/{name}/metadata")
+            json_signature = answer["metadata"]["signature_def"]["signature_def"]["serving_default"]
+            grpc_shape = signature.inputs["x"].tensor_shape
+            shapes[name] = (
+                signature.inputs["x"].HasField("tensor_shape"),
+                (grpc_shape.unknown_rank, len(grpc_shape.dim)),
+                json_signature["inputs"]["x"]["tensor_shape"],
+            )
+
+    assert shapes == {
+        "any_rank": (True, (True, 0), {"dim": [], "unknown_rank": True}),
+        "scalar": (True, (False, 0), {"dim": [], "unknown_rank": False}),
+    }

@@ -120,7 +120,7 @@ ANY_PATH = "/v1/models/identity:predict"
             400,
             'input "x" of identity/1 has shape (3,), expected (-1, 3); add the batch dimension',
         ),
-        (ANY_PATH, {"inputs": []}, 400, 'input "x" of identity/1 has shape (0,), expected'),
+        (ANY_PATH, {"inputs": []}, 400, 'input "x" of identity/1 has shape (0, 3): the batch is'),
         (
             "/v1/models/add:predict",
             {"inputs": {"a": [1], "b": [1, 2]}},

@@ -8,6 +8,7 @@ import tiny_models
 
 from serving.client import PredictClient, PredictError, predict_request
 from serving.engine.catalog import State
+from serving.engine.servable import Servable
 from serving.protocols.tfs import tfrecord, warmup
 from serving.protos.prediction_log_pb2 import PredictionLog
 
@@ -98,9 +99,11 @@ def test_there_may_be_1000_records(tmp_path, running_server, count, state):
     assert status.state == state
 
 
-def test_warm_up_can_be_switched_off(tmp_path, running_server):
-    """--enable_model_warmup=false ignores the file."""
+def test_warm_up_can_be_switched_off(tmp_path, running_server, monkeypatch):
+    """--enable_model_warmup=false ignores the file, and runs the graph on nothing else either."""
     write(tiny_models.lookup(tmp_path), recorded(7))
+    runs = []
+    monkeypatch.setattr(Servable, "run", lambda *arguments: runs.append(arguments))
 
     with (
         running_server(tmp_path, enable_model_warmup=False) as address,
@@ -109,6 +112,7 @@ def test_warm_up_can_be_switched_off(tmp_path, running_server):
         (status,) = client.statuses("lookup")
 
     assert status.state == State.AVAILABLE
+    assert runs == []
 
 
 def test_other_records_are_skipped_and_garbage_is_not(tmp_path, running_server, caplog):

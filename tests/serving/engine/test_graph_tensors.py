@@ -1,0 +1,80 @@
+import odd_models
+import pytest
+import tiny_models
+
+from serving.engine import onnx_graph
+from serving.engine.runtime import Runtime, RuntimeConfig
+from serving.errors import Unsupported
+
+
+def load(path):
+    return Runtime(path / "model.onnx", RuntimeConfig(device="cpu"))
+
+
+@pytest.mark.parametrize(
+    ("build", "tensor", "found", "way_out"),
+    [
+        (
+            odd_models.zipmap,
+            'output "y"',
+            "a sequence of maps (the ZipMap that skl2onnx and onnxmltools put behind a classifier)",
+            'options={"zipmap": False}, in onnxmltools with zipmap=False',
+        ),
+        (
+            odd_models.sequence,
+            'output "y"',
+            "a sequence: seq(tensor(float))",
+            "put ConcatFromSequence behind such an output, SplitToSequence before such an input",
+        ),
+        (
+            odd_models.optional,
+            'input "x"',
+            "optional: optional(tensor(float))",
+            "(OptionalGetElement), or export the model without it",
+        ),
+        (
+            odd_models.map_input,
+            'input "x"',
+            "a map: map(string,tensor(int64))",
+            "give its keys and its values as two tensors, or leave the Map node out",
+        ),
+        (
+            odd_models.float8,
+            'output "y"',
+            "tensor(float8e4m3fn)",
+            "put a Cast before the output in the graph",
+        ),
+    ],
+)
+def test_what_is_no_tensor_of_a_known_type_is_refused(tmp_path, build, tensor, found, way_out):
+    """The message says what was found and where, what is expected, and what to do about it."""
+    path = build(tmp_path)
+
+    with pytest.raises(Unsupported) as caught:
+        load(path)
+
+    message = caught.value.message
+    beginning = f"{tensor} of {path / 'model.onnx'} is {found}"
+    assert message.startswith(beginning)
+    assert ", expected a tensor of float, double, int32" in message
+    assert message.endswith(way_out)
+
+
+def test_an_unknown_rank_is_no_scalar(tmp_path):
+    """ONNX Runtime reports the same shape for both; the file knows."""
+    unknown, scalar = load(odd_models.any_rank(tmp_path)), load(odd_models.scalar(tmp_path))
+
+    assert (unknown.inputs["x"].shape, unknown.outputs["y"].shape) == (None, None)
+    assert (scalar.inputs["x"].shape, scalar.outputs["y"].shape) == ((), ())
+
+
+def test_a_file_is_parsed_only_if_that_can_tell_something(tmp_path, monkeypatch):
+    """Parsing copies the weights, so a graph whose shapes are all known is not parsed."""
+
+    def refuse(path):
+        raise AssertionError(path)
+
+    path = tiny_models.identity(tmp_path)
+    monkeypatch.setattr(onnx_graph, "read", refuse)
+
+    assert load(path).inputs["x"].shape == (-1, 3)

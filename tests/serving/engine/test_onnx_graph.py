@@ -1,0 +1,70 @@
+import odd_models
+import onnx
+import onnx_cases
+import pytest
+import tiny_models
+
+from serving.engine import onnx_graph
+from serving.errors import DataLoss
+
+
+def test_a_file_is_read_as_the_onnx_package_reads_it(tmp_path):
+    """Nodes, weights, inputs and outputs by name."""
+    path = tiny_models.convolution(tmp_path) / "model.onnx"
+    ours, theirs = onnx_graph.read(path).graph, onnx.load(path).graph
+
+    assert [node.op_type for node in ours.node] == [node.op_type for node in theirs.node]
+    assert [list(node.input) for node in ours.node] == [list(node.input) for node in theirs.node]
+    assert {t.name: (list(t.dims), t.raw_data) for t in ours.initializer} == {
+        t.name: (list(t.dims), t.raw_data) for t in theirs.initializer
+    }
+    assert ours.node[0].attribute[0].i == onnx.TensorProto.FLOAT
+    assert [dim.dim_value for dim in ours.input[0].type.tensor_type.shape.dim] == [0, 32, 32, 3]
+
+
+def test_weights_in_another_file_are_left_there(tmp_path):
+    """The tensor says where they are; nothing else than the graph is read."""
+    path = odd_models.external(tmp_path) / "model.onnx"
+    (weights,) = onnx_graph.read(path).graph.initializer
+
+    assert weights.data_location == weights.EXTERNAL
+    assert {entry.key: entry.value for entry in weights.external_data}["location"] == "weights.bin"
+    assert not weights.raw_data
+
+
+def test_tensors_without_a_shape_are_of_unknown_rank(tmp_path):
+    """A scalar has a shape without dimensions, which is another thing."""
+    unknown = onnx_graph.read(odd_models.any_rank(tmp_path) / "model.onnx")
+    scalar = onnx_graph.read(odd_models.scalar(tmp_path) / "model.onnx")
+
+    assert onnx_graph.unknown_ranks(unknown) == {"x", "y"}
+    assert onnx_graph.unknown_ranks(scalar) == set()
+
+
+def test_a_name_that_is_no_text_is_no_obstacle(tmp_path):
+    """ONNX's messages are proto2: their strings may be any bytes."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"\x3a\x04\x12\x02\xff\xfe")
+
+    assert onnx_graph.unknown_ranks(onnx_graph.read(path)) == set()
+
+
+def test_a_file_that_is_no_model_is_refused(tmp_path):
+    """The message names the file and the way out."""
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"\x3a\xff")
+
+    with pytest.raises(DataLoss, match=r"model\.onnx is no ONNX model .*; copy or export"):
+        onnx_graph.read(path)
+
+
+def test_every_node_case_of_onnx_is_read(tmp_path):
+    """What onnx makes of control flow, functions and odd types is no obstacle either."""
+    cases, _ = onnx_cases.node_cases(40)
+    path = tmp_path / "model.onnx"
+    for case in cases.values():
+        path.write_bytes(case.model)
+        ours, theirs = onnx_graph.read(path), onnx.load(path)
+        assert [node.op_type for node in ours.graph.node] == [
+            node.op_type for node in theirs.graph.node
+        ]
