@@ -197,6 +197,18 @@ def total(models_dir: Path) -> Path:
     )
 
 
+def mean(models_dir: Path) -> Path:
+    """The mean of each row, float32 (n, m) to (n, 1)."""
+    return save(
+        models_dir,
+        "mean",
+        [node("ReduceMean", ["x", "axes"], ["y"])],
+        [tensor("x", TensorProto.FLOAT, ["n", "m"])],
+        [tensor("y", TensorProto.FLOAT, ["n", 1])],
+        numpy_helper.from_array(np.array([1]), "axes"),
+    )
+
+
 def wrong_shape(models_dir: Path) -> Path:
     """`y = x`, float32 (batch, 3), declared as (batch, "four")."""
     return save(

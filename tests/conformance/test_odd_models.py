@@ -8,7 +8,7 @@ import onnx_cases
 import pytest
 import servers
 import tiny_models
-from four_protocols import PROTOCOLS
+from every_protocol import PROTOCOLS
 from rest_client import Http
 
 INFINITE = [np.inf, -np.inf, np.nan, -0.0]

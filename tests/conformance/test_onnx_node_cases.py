@@ -13,7 +13,7 @@ import onnx_cases
 import onnxruntime
 import pytest
 import servers
-from four_protocols import PROTOCOLS
+from every_protocol import PROTOCOLS
 from onnx_cases import NodeCase, has_json_form
 from rest_client import Http
 
@@ -32,7 +32,13 @@ LEFT_OUT = {
     onnx_cases.RANDOM: 4,
     onnx_cases.NOT_RUN: 3,
 }
-SERVED = {"TFS gRPC": 1584, "TFS REST": 1579, "KServe gRPC": 1584, "KServe REST": 1584}
+SERVED = {
+    "TFS gRPC": 1584,
+    "TFS REST": 1579,
+    "KServe gRPC": 1584,
+    "KServe REST": 1584,
+    "KServe REST, binary": 1584,
+}
 NO_JSON_FORM = "JSON lists lose the shape of an empty output"
 
 

@@ -1,6 +1,7 @@
 import os
 
 import numpy as np
+import odd_models
 import onnx
 import onnxruntime
 import pytest
@@ -30,6 +31,21 @@ def test_a_graph_runs(tmp_path):
     difference, total = graph.run(["difference", "sum"], {"a": np.array([5]), "b": np.array([3])})
 
     assert (difference.tolist(), total.tolist()) == ([2], [8])
+
+
+def test_an_answer_does_not_depend_on_where_the_input_lies(tmp_path):
+    """ONNX Runtime sums up in another order if the first elements are not aligned."""
+    path = odd_models.mean(tmp_path) / "model.onnx"
+    graph = Runtime(path, RuntimeConfig(device="cpu"))
+    x = np.random.default_rng(0).normal(size=(64, 999)).astype(np.float32)
+    answers = set()
+    for offset in range(32):
+        message = bytes(offset) + x.tobytes()
+        feed = np.frombuffer(message, np.float32, x.size, offset).reshape(x.shape)
+        (answer,) = graph.run(["y"], {"x": feed})
+        answers.add(answer.tobytes())
+
+    assert len(answers) == 1
 
 
 @pytest.mark.parametrize("precision", ["fp32", "fp16", "w8", "int8"])

@@ -32,6 +32,7 @@ DATATYPES = {
 }
 DTYPES = {datatype: dtype for dtype, datatype in DATATYPES.items()}
 TIMEOUT_SECONDS = 30.0
+HEADER_LENGTH = "Inference-Header-Content-Length"
 
 
 @contextmanager
@@ -107,11 +108,51 @@ def kserve_rest(address: str) -> Iterator[Ask]:
         yield ask
 
 
+@contextmanager
+def kserve_binary(address: str) -> Iterator[Ask]:
+    """`POST /v2/models/NAME/infer` with the data in bytes behind the JSON, in both directions."""
+    with closing(http.client.HTTPConnection(address, timeout=TIMEOUT_SECONDS)) as connection:
+
+        def ask(model: str, inputs: Arrays, _like: Arrays) -> Arrays:
+            contents = {alias: _raw(array) for alias, array in inputs.items()}
+            tensors = [
+                {
+                    "name": alias,
+                    "datatype": DATATYPES[array.dtype],
+                    "shape": array.shape,
+                    "parameters": {"binary_data_size": len(contents[alias])},
+                }
+                for alias, array in inputs.items()
+            ]
+            document = {"inputs": tensors, "parameters": {"binary_data_output": True}}
+            header = json.dumps(document).encode()
+            connection.request(
+                "POST",
+                f"/v2/models/{model}/infer",
+                b"".join([header, *contents.values()]),
+                {HEADER_LENGTH: str(len(header))},
+            )
+            response = connection.getresponse()
+            body = response.read()
+            assert response.status == 200, body
+            position = int(response.headers[HEADER_LENGTH])
+            arrays = {}
+            for output in json.loads(body[:position])["outputs"]:
+                end = position + output["parameters"]["binary_data_size"]
+                elements = _from_raw(body[position:end], DTYPES[output["datatype"]])
+                arrays[output["name"]] = elements.reshape(output["shape"])
+                position = end
+            return arrays
+
+        yield ask
+
+
 PROTOCOLS = {
     "TFS gRPC": tfs_grpc,
     "TFS REST": tfs_rest,
     "KServe gRPC": kserve_grpc,
     "KServe REST": kserve_rest,
+    "KServe REST, binary": kserve_binary,
 }
 
 
@@ -138,7 +179,11 @@ def _elements(response: ModelInferResponse, index: int) -> np.ndarray:
     if not response.raw_output_contents:
         ((_, values),) = output.contents.ListFields()
         return np.array(values, dtype)
-    content = response.raw_output_contents[index]
+    return _from_raw(response.raw_output_contents[index], dtype)
+
+
+def _from_raw(content: bytes, dtype: np.dtype) -> np.ndarray:
+    """The elements that bytes hold, flat."""
     if dtype.kind != "O":
         return np.frombuffer(content, dtype)
     texts = []
