@@ -15,9 +15,9 @@ from serving.monitoring.metrics_page import MetricsPage
 from serving.services import Services
 from serving.settings.config import ServerConfig
 from serving.transport.asgi import Application
-from serving.transport.byte_budget import ByteBudget
 from serving.transport.grpc_application import GrpcApplication
 from serving.transport.http_application import HttpApplication
+from serving.transport.limits.byte_budget import ByteBudget
 from serving.transport.listeners import Listeners
 from serving.transport.network_config import NetworkConfig
 from serving.transport.web_server import WebServer

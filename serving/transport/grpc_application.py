@@ -15,7 +15,6 @@ from serving.errors import ServingError, Unsupported
 from serving.stage_times import StageTimes
 from serving.transport import failures
 from serving.transport.asgi import Application, Disconnected, Receive, Send
-from serving.transport.byte_budget import ByteBudget, Hold
 from serving.transport.grpc_wire import (
     ACCEPT_ENCODING,
     MessageReader,
@@ -23,6 +22,7 @@ from serving.transport.grpc_wire import (
     frame,
     status_headers,
 )
+from serving.transport.limits.byte_budget import ByteBudget, Hold
 from serving.transport.method_table import Call, Method, StreamMethod, UnaryMethod, parse
 
 logger = logging.getLogger(__name__)

@@ -11,8 +11,8 @@ from urllib.parse import quote
 
 from serving.errors import InvalidInput, ResourceExhausted, StatusCode, Unsupported
 from serving.transport.asgi import Disconnected, Receive
-from serving.transport.byte_budget import Hold
-from serving.transport.inflate import WINDOW_BITS, inflate
+from serving.transport.limits.byte_budget import Hold
+from serving.transport.limits.inflate import WINDOW_BITS, inflate
 
 PREFIX_BYTES = 5
 ACCEPT_ENCODING = b"identity,deflate,gzip"

@@ -14,8 +14,8 @@ import grpc.aio
 from serving import stage_times
 from serving.errors import ConfigError
 from serving.transport import failures, tls
-from serving.transport.byte_budget import ByteBudget, Hold
 from serving.transport.grpc_wire import cut_message
+from serving.transport.limits.byte_budget import ByteBudget, Hold
 from serving.transport.listeners import cannot_listen
 from serving.transport.method_table import Call, Method, StreamMethod, UnaryMethod, parse
 from serving.transport.network_config import NetworkConfig

@@ -13,9 +13,9 @@ from serving import stage_times
 from serving.errors import InvalidInput, ResourceExhausted, StatusCode
 from serving.transport import failures
 from serving.transport.asgi import Disconnected, Receive
-from serving.transport.byte_budget import ByteBudget, Hold
 from serving.transport.failures import error_response
-from serving.transport.inflate import DEFLATE, RAW_DEFLATE, WINDOW_BITS, inflate, is_zlib
+from serving.transport.limits.byte_budget import ByteBudget, Hold
+from serving.transport.limits.inflate import DEFLATE, RAW_DEFLATE, WINDOW_BITS, inflate, is_zlib
 from serving.transport.route_table import HttpRequest, HttpResponse, Route
 
 logger = logging.getLogger(__name__)

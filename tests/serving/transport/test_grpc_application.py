@@ -8,9 +8,9 @@ from google.protobuf.wrappers_pb2 import StringValue
 
 from serving.errors import InvalidInput, StatusCode
 from serving.transport import grpc_wire
-from serving.transport.byte_budget import ByteBudget
 from serving.transport.grpc_application import GrpcApplication
 from serving.transport.http_application import HttpApplication
+from serving.transport.limits.byte_budget import ByteBudget
 from serving.transport.method_table import Call, StreamMethod, UnaryMethod, method_table
 
 MAX_MESSAGE_BYTES = 1000

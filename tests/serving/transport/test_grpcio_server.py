@@ -8,8 +8,8 @@ from google.protobuf.wrappers_pb2 import StringValue
 
 from serving.errors import ConfigError, InvalidInput
 from serving.settings.config import ServerConfig
-from serving.transport.byte_budget import ByteBudget
 from serving.transport.grpcio_server import GrpcioServer
+from serving.transport.limits.byte_budget import ByteBudget
 from serving.transport.method_table import StreamMethod, UnaryMethod, method_table
 
 SHOUT = "/s/Shout"

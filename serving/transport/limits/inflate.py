@@ -3,7 +3,7 @@
 import zlib
 
 from serving.errors import InvalidInput, ResourceExhausted
-from serving.transport.byte_budget import Hold
+from serving.transport.limits.byte_budget import Hold
 
 # zlib's window bits: 16 + 15 is gzip; 15 alone is the zlib format, "deflate" to HTTP and gRPC.
 GZIP = 31
