@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from serving.engine.batcher import BatchingConfig
+from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.catalog import Catalog
-from serving.engine.manager import LoadServable, Manager
+from serving.engine.managed_model import LoadServable
+from serving.engine.manager import Manager
 from serving.engine.runtime import RuntimeConfig
 from serving.engine.servable import Servable
 from serving.errors import ConfigError, DataLoss

@@ -5,6 +5,7 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from serving.engine.batching import active_runs
 from serving.engine.catalog import Catalog
 from serving.engine.runtime import RuntimeConfig, choose_providers
 from serving.errors import ConfigError, FailedPrecondition
@@ -57,6 +58,7 @@ class ModelServer:
         self._link = link
         self._ready = False
         self._watching: asyncio.Task[None] | None = None
+        self._watching_runs: asyncio.Task[None] | None = None
         self.port = 0
 
         # The models.
@@ -113,6 +115,7 @@ class ModelServer:
             ConfigError: the port cannot be bound, or see `_load_models`.
             DeviceError: CUDA was insisted on and a model did not get it.
         """
+        self._watching_runs = asyncio.create_task(active_runs.watch())
         is_worker = self._link is not None
         if is_worker:
             await self._load_models()
@@ -173,14 +176,17 @@ class ModelServer:
         drained = time.monotonic() + self.config.drain_seconds
         self._ready = False
         self._services.shut_down_health()
-        if self._watching is not None:
-            self._watching.cancel()
-            await asyncio.gather(self._watching, return_exceptions=True)
+        watchers = [task for task in (self._watching, self._watching_runs) if task is not None]
+        for task in watchers:
+            task.cancel()
+        await asyncio.gather(*watchers, return_exceptions=True)
         await asyncio.gather(
             self._web_server.stop(), *([self._grpcio.stop()] if self._grpcio is not None else [])
         )
         await self._services.stop(max(_LEAST_FLUSH_SECONDS, drained - time.monotonic()))
-        await self.manager.close()
+        left = await self.manager.close(max(0.0, drained - time.monotonic()))
+        if left:
+            logger.error("left behind, their runs do not end: %s", ", ".join(left))
         if self._listeners is not None:
             self._listeners.remove_socket_path()
 

@@ -8,16 +8,24 @@ failed request.
 """
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractAsyncContextManager, nullcontext
-from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
 
+from serving.engine.batching import active_runs
 from serving.engine.catalog import Catalog, ModelEntry, State, VersionStatus
+from serving.engine.managed_model import (
+    Failure,
+    LoadServable,
+    ManagedModel,
+    ManagerConfig,
+    PreparedModels,
+)
 from serving.engine.runtime import DeviceError
-from serving.engine.servable import Servable
+from serving.engine.unloading import Unloading
 from serving.engine.version_labels import check_labels
 from serving.errors import (
     ServingError,
@@ -31,51 +39,11 @@ from serving.repository.model_folder import fingerprint, list_versions, version_
 logger = logging.getLogger(__name__)
 
 
-LoadServable = Callable[[str, int, Path], Servable]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ManagerConfig:
-    """How versions are kept up to date.
-
-    Attributes:
-        poll_seconds: Seconds between two looks at the folders; 0 looks once, at the start.
-        max_load_retries: Times that a version which could not be loaded is tried again, unless its
-            files change, which starts the count anew.
-        retry_seconds: Seconds between two tries.
-        allow_labels_for_unavailable: Accept a new label on a version that is not loaded; one that
-            is in use moves to loaded versions alone.
-    """
-
-    poll_seconds: float = 1.0
-    max_load_retries: int = 5
-    retry_seconds: float = 60.0
-    allow_labels_for_unavailable: bool = False
-
-
-@dataclass
-class _Failure:
-    """A version that could not be loaded, and when to try again."""
-
-    files: object
-    tries: int
-    again_at: float
-
-
-@dataclass
-class _ManagedModel(ModelEntry):
-    """A model with what only the manager needs to know of it."""
-
-    failures: dict[int, _Failure] = field(default_factory=dict)
-    complaint: str = ""  # what was last logged of its folder, so that it is logged once
-
-
-@dataclass
-class _Prepared:
-    """A set of models that is loaded and not served yet."""
-
-    configs: Mapping[str, ModelConfig]
-    candidates: dict[str, _ManagedModel]
+# What an unloaded version may delay the next look at the folders; it is closed either way.
+_UNLOAD_PATIENCE_SECONDS = 5.0
+_CLOSE_SECONDS = 25.0
+# A run ends between two nodes of its graph.
+_TERMINATION_SECONDS = 0.5
 
 
 class Manager:
@@ -106,14 +74,15 @@ class Manager:
         self._find_models = find_models
         self._load = load
         self._config = config
-        self._models: dict[str, _ManagedModel] = {}
+        self._models: dict[str, ManagedModel] = {}
         self.catalog = catalog
         catalog.models = self._models
         self._changing = asyncio.Lock()
         self._polling: asyncio.Task[None] | None = None
         self._complaint = ""
-        self._prepared: _Prepared | None = None
+        self._prepared: PreparedModels | None = None
         self._closing = False
+        self._unloading = Unloading()
         self.on_change: Callable[[], None] = lambda: None
 
     def loading(self) -> AbstractAsyncContextManager[None]:
@@ -159,16 +128,17 @@ class Manager:
                 if name in self._models:
                     self._models[name].config = config
                 else:
-                    self._models[name] = _ManagedModel(config)
+                    self._models[name] = ManagedModel(config)
             gone = [name for name in self._models if name not in wanted]
             gone = [name for name in gone if not await self._is_locked(self._models[name])]
             await self._announce()
             for name in wanted:
                 await self._update_model(name, self._models[name])
             for name in gone:
-                await self._unload(self._models[name], list(self._models[name].servables))
+                self._unload(self._models[name], list(self._models[name].servables))
                 del self._models[name]
             self.on_change()
+        await self._unloading.wait(_UNLOAD_PATIENCE_SECONDS)
 
     def _complain(self, message: str) -> None:
         if message != self._complaint:
@@ -182,7 +152,7 @@ class Manager:
                 if version not in model.statuses:
                     model.set_status(VersionStatus(version=version, state=State.START))
 
-    async def _is_locked(self, model: _ManagedModel) -> bool:
+    async def _is_locked(self, model: ManagedModel) -> bool:
         """Whether a model seems to be gone only because its folder may not be read any more."""
         try:
             await asyncio.to_thread(list_versions, model.config.base_path)
@@ -190,7 +160,7 @@ class Manager:
             return True
         return False
 
-    async def _wanted_versions(self, model: _ManagedModel) -> list[int]:
+    async def _wanted_versions(self, model: ManagedModel) -> list[int]:
         complaint = f"no version to serve in {model.config.base_path}"
         versions: list[int] = []
         try:
@@ -209,16 +179,16 @@ class Manager:
         # An emptied or unmounted folder is more likely a mistake than a wish to stop serving.
         return wanted or list(model.servables)
 
-    async def _update_model(self, name: str, model: _ManagedModel) -> None:
+    async def _update_model(self, name: str, model: ManagedModel) -> None:
         wanted = await self._wanted_versions(model)
         for version in sorted(wanted, reverse=True):
             if version not in model.servables and await self._is_due(model, version):
                 await self._load_version(name, model, version)
         # The old goes when the new can answer: never unload the last one that is available.
         if any(version in model.servables for version in wanted):
-            await self._unload(model, [v for v in model.servables if v not in wanted])
+            self._unload(model, [v for v in model.servables if v not in wanted])
 
-    async def _is_due(self, model: _ManagedModel, version: int) -> bool:
+    async def _is_due(self, model: ManagedModel, version: int) -> bool:
         """Whether a version should be tried: it is new, its files changed, or it is time again."""
         failure = model.failures.get(version)
         if failure is None:
@@ -230,10 +200,10 @@ class Manager:
             failure.tries <= self._config.max_load_retries and time.monotonic() > failure.again_at
         )
 
-    async def _fingerprint(self, model: _ManagedModel, version: int) -> object:
+    async def _fingerprint(self, model: ManagedModel, version: int) -> object:
         return await asyncio.to_thread(fingerprint, model.config.base_path, version)
 
-    async def _load_version(self, name: str, model: _ManagedModel, version: int) -> bool:
+    async def _load_version(self, name: str, model: ManagedModel, version: int) -> bool:
         model.set_status(VersionStatus(version=version, state=State.LOADING))
         files = await self._fingerprint(model, version)
         code, message = StatusCode.UNKNOWN, ""
@@ -255,20 +225,20 @@ class Manager:
             return True
         tries = model.failures[version].tries + 1 if version in model.failures else 1
         again_at = time.monotonic() + self._config.retry_seconds
-        model.failures[version] = _Failure(files, tries, again_at)
+        model.failures[version] = Failure(files, tries, again_at)
         logger.error("%s/%d is not served: %s", name, version, message)
         model.set_status(
             VersionStatus(version=version, state=State.END, error_code=code, error_message=message)
         )
         return False
 
-    async def _unload(self, model: _ManagedModel, versions: list[int]) -> None:
+    def _unload(self, model: ManagedModel, versions: list[int]) -> None:
+        """Take versions out of the catalog, and begin to close them."""
         for version in versions:
             servable = model.servables.pop(version)
             model.set_status(VersionStatus(version=version, state=State.UNLOADING))
-            await asyncio.to_thread(servable.close)
-            model.set_status(VersionStatus(version=version, state=State.END))
-            logger.info("unloaded %s", servable)
+            ended = VersionStatus(version=version, state=State.END)
+            self._unloading.begin(servable, partial(model.set_status, ended))
 
     # Changing the configuration
 
@@ -301,12 +271,12 @@ class Manager:
             await self._load_candidates(candidates)
             self._check_open()
         except BaseException as error:
-            await self._unload_all_but(self._models, candidates)
+            self._unload_all_but(self._models, candidates)
             self._changing.release()
             if isinstance(error, DeviceError):
                 raise UnknownError(str(error)) from error
             raise
-        self._prepared = _Prepared(models, candidates)
+        self._prepared = PreparedModels(models, candidates)
 
     def _check_open(self) -> None:
         if self._closing:
@@ -323,7 +293,7 @@ class Manager:
             self.catalog.models = self._models
             self._find_models = lambda: prepared.configs
             self.on_change()
-            await self._unload_all_but(self._models, before)
+            self._unload_all_but(self._models, before)
         finally:
             self._changing.release()
         await self.update()
@@ -334,11 +304,12 @@ class Manager:
         if prepared is None:
             return
         try:
-            await self._unload_all_but(self._models, prepared.candidates)
+            self._unload_all_but(self._models, prepared.candidates)
         finally:
             self._changing.release()
+        await self._unloading.wait(_UNLOAD_PATIENCE_SECONDS)
 
-    async def _load_candidates(self, candidates: Mapping[str, _ManagedModel]) -> None:
+    async def _load_candidates(self, candidates: Mapping[str, ManagedModel]) -> None:
         failed = []
         for name, model in candidates.items():
             for version in sorted(await self._wanted_versions(model), reverse=True):
@@ -348,24 +319,24 @@ class Manager:
                 failed.append(name)
         self._check_candidates(candidates, failed)
 
-    async def _unload_all_but(
-        self, kept: Mapping[str, _ManagedModel], models: Mapping[str, _ManagedModel]
+    def _unload_all_but(
+        self, kept: Mapping[str, ManagedModel], models: Mapping[str, ManagedModel]
     ) -> None:
         """Unload the servables of `models` that `kept` does not share."""
         shared = {id(servable) for model in kept.values() for servable in model.servables.values()}
         for model in models.values():
-            await self._unload(
+            self._unload(
                 model, [v for v, servable in model.servables.items() if id(servable) not in shared]
             )
 
-    def _candidate(self, config: ModelConfig) -> _ManagedModel:
+    def _candidate(self, config: ModelConfig) -> ManagedModel:
         """A model as it would be under a new configuration, sharing what is loaded already."""
         now = self._models.get(config.name)
         if now is None or now.config.base_path != config.base_path:
-            return _ManagedModel(config)
-        return _ManagedModel(config, servables=dict(now.servables), statuses=dict(now.statuses))
+            return ManagedModel(config)
+        return ManagedModel(config, servables=dict(now.servables), statuses=dict(now.statuses))
 
-    def _check_candidates(self, candidates: Mapping[str, _ManagedModel], failed: list[str]) -> None:
+    def _check_candidates(self, candidates: Mapping[str, ManagedModel], failed: list[str]) -> None:
         if failed:
             reasons = "; ".join(
                 status.error_message
@@ -386,13 +357,27 @@ class Manager:
             allow_unavailable=self._config.allow_labels_for_unavailable,
         )
 
-    async def close(self) -> None:
-        """Stop looking and unload everything; requests in flight finish first."""
+    async def close(self, seconds: float = _CLOSE_SECONDS) -> list[str]:
+        """Stop looking and unload everything; requests in flight finish first.
+
+        Args:
+            seconds: Time that they get; runs that go on are told to end then.
+
+        Returns:
+            What could not be unloaded in that time, as `name/version`; a version that is still
+            being loaded is left to itself.
+        """
+        ends = time.monotonic() + seconds
         self._closing = True
         await self.abort()
         if self._polling:
             self._polling.cancel()
             await asyncio.gather(self._polling, return_exceptions=True)
-        async with self._changing:
-            for model in self._models.values():
-                await self._unload(model, list(model.servables))
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds), self._changing:
+                for model in self._models.values():
+                    self._unload(model, list(model.servables))
+        if not await self._unloading.wait(max(0.0, ends - time.monotonic())):
+            active_runs.terminate_all(asyncio.get_running_loop())
+            await self._unloading.wait(_TERMINATION_SECONDS)
+        return self._unloading.names

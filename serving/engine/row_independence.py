@@ -20,7 +20,7 @@ import numpy as np
 
 from serving.engine import made_up_inputs
 from serving.engine.row_mixing_operators import find_row_mixing
-from serving.engine.runtime import Runtime, RuntimeConfig
+from serving.engine.runtime import Runtime, RuntimeConfig, SessionControl
 from serving.errors import ServingError
 from serving.repository.model_folder import Precision
 from serving.tensors.signature import Signature
@@ -191,6 +191,7 @@ class _Probe:
         }
         self._ends = None if seconds is None else time.monotonic() + seconds
         self._seconds = seconds
+        self._control = SessionControl()
         self._row_seconds = 0.0  # of the slowest run so far
         self.batches = 0
 
@@ -204,6 +205,12 @@ class _Probe:
             _NotProvedError: two answers for one row differ, or the graph refuses the batches, or
                 the time is over.
         """
+        if self._seconds is None:
+            return self._check(max_batch_size)
+        with self._control.within(self._seconds):
+            return self._check(max_batch_size)
+
+    def _check(self, max_batch_size: int) -> list[int]:
         free_sizes = self._accepted_sizes()
         sizes = [size for size in SMALL_BATCHES if size < max_batch_size] + [max_batch_size]
         for size in sizes:
@@ -219,6 +226,10 @@ class _Probe:
                     self._check_batch(random, batch, joint, size)
                     self.batches += 1
         return sizes
+
+    @property
+    def _too_long(self) -> str:
+        return f"the proof takes longer than the {self._seconds:g} s that it may take"
 
     @property
     def _has_values(self) -> bool:
@@ -291,10 +302,15 @@ class _Probe:
         """
         now = time.monotonic()
         if self._ends is not None and now + rows * self._row_seconds > self._ends:
-            msg = f"the proof takes longer than the {self._seconds:g} s that it may take"
-            raise _NotProvedError(msg)
+            raise _NotProvedError(self._too_long)
         feeds = {self._specs[alias].tensor: array for alias, array in inputs.items()}
-        arrays = self._runtime.run(list(self._outputs.values()), feeds)
+        outputs = list(self._outputs.values())
+        try:
+            arrays = self._runtime.run(outputs, feeds, self._control)
+        except ServingError:
+            if self._control.terminated:
+                raise _NotProvedError(self._too_long) from None
+            raise
         if rows > 1:
             self._row_seconds = (time.monotonic() - now) / rows
         return dict(zip(self._outputs, arrays, strict=True))

@@ -7,7 +7,9 @@ loop wants the same cores.
 """
 
 import os
-from collections.abc import Mapping, Sequence
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -116,6 +118,37 @@ def session_options(config: RuntimeConfig, precision: Precision) -> onnxruntime.
     return options
 
 
+class SessionControl:
+    """What ends a run of a session from another thread, between two nodes of its graph.
+
+    Attributes:
+        options: For `InferenceSession.run`.
+    """
+
+    def __init__(self) -> None:
+        self.options = onnxruntime.RunOptions()
+
+    @property
+    def terminated(self) -> bool:
+        """Whether the run was told to end."""
+        return bool(self.options.terminate)
+
+    def terminate(self) -> None:
+        """Tell the run to end."""
+        self.options.terminate = True
+
+    @contextmanager
+    def within(self, seconds: float) -> Iterator[None]:
+        """Tell whatever runs in the block to end after so many seconds."""
+        timer = threading.Timer(seconds, self.terminate)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+
+
 class Runtime:
     """One ONNX graph, loaded and ready to run from any thread.
 
@@ -167,13 +200,17 @@ class Runtime:
             raise DeviceError(msg)
 
     def run(
-        self, output_tensors: Sequence[str], feeds: Mapping[str, np.ndarray]
+        self,
+        output_tensors: Sequence[str],
+        feeds: Mapping[str, np.ndarray],
+        control: SessionControl | None = None,
     ) -> list[np.ndarray]:
         """Compute output tensors.
 
         Args:
             output_tensors: Names of graph outputs.
             feeds: Arrays by graph input name, of the dtypes and shapes in `inputs`.
+            control: What can end the run from another thread; None for nothing.
 
         Returns:
             One array an output, in the order asked for.
@@ -187,7 +224,8 @@ class Runtime:
             for tensor, array in feeds.items()
         }
         try:
-            arrays: list[np.ndarray] = self._session.run(output_tensors, feeds)
+            options = None if control is None else control.options
+            arrays: list[np.ndarray] = self._session.run(output_tensors, feeds, options)
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise _run_error(error) from error
         return arrays

@@ -11,10 +11,17 @@ from pathlib import Path
 import numpy as np
 
 from serving.engine import made_up_inputs, verdicts
-from serving.engine.batch_report import OnBatch
-from serving.engine.batcher import Batcher, BatchingConfig
+from serving.engine.batching.batch_report import OnBatch
+from serving.engine.batching.batcher import Batcher
+from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.machine import return_freed_memory
-from serving.engine.runtime import CUDA, Runtime, RuntimeConfig, choose_providers
+from serving.engine.runtime import (
+    CUDA,
+    Runtime,
+    RuntimeConfig,
+    SessionControl,
+    choose_providers,
+)
 from serving.engine.verdicts import may_batch
 from serving.errors import DataLoss, ServingError
 from serving.repository import model_folder
@@ -28,6 +35,9 @@ from serving.tensors.signature import (
 from serving.tensors.verdict import Verdict
 
 logger = logging.getLogger(__name__)
+
+# What a run on made-up inputs may take; a graph that loops for ever must not keep others waiting.
+_WARM_UP_SECONDS = 60.0
 
 
 class Servable:
@@ -78,7 +88,13 @@ class Servable:
         self._held = 0
         self._released = threading.Condition()
         self._runtimes = runtimes
-        self._batcher = Batcher(self.run, batching, workers=instances, name=str(self))
+        self._batcher = Batcher(
+            self.run,
+            batching,
+            workers=instances,
+            name=str(self),
+            make_control=SessionControl,
+        )
 
     def __str__(self) -> str:
         return f"{self.name}/{self.version}"
@@ -220,7 +236,11 @@ class Servable:
         )
 
     def run(
-        self, signature_name: str, inputs: Mapping[str, np.ndarray], outputs: Sequence[str]
+        self,
+        signature_name: str,
+        inputs: Mapping[str, np.ndarray],
+        outputs: Sequence[str],
+        control: SessionControl | None = None,
     ) -> dict[str, np.ndarray]:
         """Run a signature right now, alone; blocks, and is safe from several threads.
 
@@ -228,6 +248,7 @@ class Servable:
             signature_name: One of `signatures`.
             inputs: Arrays by model input alias.
             outputs: Output aliases to compute.
+            control: What can end the run from another thread; None for nothing.
 
         Returns:
             Arrays by output alias.
@@ -241,9 +262,9 @@ class Servable:
         computed = [alias for alias in outputs if not signature.outputs[alias].constant]
         if len(computed) == len(outputs):
             tensors = [signature.outputs[alias].tensor for alias in outputs]
-            arrays = self._runtimes[signature.file].run(tensors, feeds)
+            arrays = self._runtimes[signature.file].run(tensors, feeds, control)
             return dict(zip(outputs, arrays, strict=True))
-        answer = self.run(signature_name, inputs, computed) if computed else {}
+        answer = self.run(signature_name, inputs, computed, control) if computed else {}
         rows = len(next(iter(inputs.values())))
         constants = (alias for alias in outputs if alias not in answer)
         return answer | {alias: signature.outputs[alias].constant_rows(rows) for alias in constants}
@@ -273,13 +294,17 @@ class Servable:
     def _run_on_zeros(self, name: str, signature: Signature, rows: int) -> ServingError | None:
         """Run on the first made-up inputs that the graph takes; else give the last refusal."""
         refusal = None
+        control = SessionControl()
         for inputs in made_up_inputs.zeros(signature.model_inputs, rows):
             try:
-                self.run(name, inputs, list(signature.outputs))
+                with control.within(_WARM_UP_SECONDS):
+                    self.run(name, inputs, list(signature.outputs), control)
             except ServingError as error:
                 refusal = error
             else:
                 return None
+            if control.terminated:
+                break
         return refusal
 
     def close(self) -> None:

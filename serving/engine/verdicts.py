@@ -4,7 +4,7 @@ import logging
 from collections.abc import Mapping
 
 from serving.engine import row_independence
-from serving.engine.batcher import BatchingConfig
+from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.runtime import CPU, Runtime
 from serving.repository.model_folder import ModelFolder
 from serving.tensors.signature import Signature

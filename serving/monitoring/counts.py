@@ -17,7 +17,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from weakref import WeakKeyDictionary
 
-from serving.engine.batch_report import BatchReport
+from serving.engine.batching.batch_report import BatchReport
 from serving.engine.catalog import Catalog
 from serving.engine.servable import Servable
 from serving.errors import ServingError, StatusCode

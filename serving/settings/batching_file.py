@@ -3,7 +3,7 @@
 import dataclasses
 from pathlib import Path
 
-from serving.engine.batcher import BatchingConfig
+from serving.engine.batching.batching_config import BatchingConfig
 from serving.protos.tfs_config_pb2 import BatchingParameters
 from serving.settings import text_protos
 

@@ -7,9 +7,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
-from serving.engine.batcher import BatchingConfig
+from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.machine import available_cores
-from serving.engine.manager import ManagerConfig
+from serving.engine.managed_model import ManagerConfig
 from serving.engine.runtime import CUDA, Device, RuntimeConfig, available_providers
 from serving.errors import ConfigError
 from serving.protos.tfs_config_pb2 import MonitoringConfig

@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass
 from prometheus_client import Metric
 
 from serving.engine.catalog import Catalog
-from serving.engine.manager import LoadServable, Manager, ManagerConfig
+from serving.engine.managed_model import LoadServable, ManagerConfig
+from serving.engine.manager import Manager
 from serving.monitoring import metrics_sum
 from serving.repository.model_config import ModelConfig, from_json, to_json
 from serving.transport.listeners import Listeners

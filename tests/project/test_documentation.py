@@ -20,7 +20,7 @@ def tracked(*patterns: str) -> list[str]:
 PAGES = tracked("*.md")
 FILES = set(tracked())
 FOLDERS = {str(parent) for file in FILES for parent in Path(file).parents}
-# `serving/engine/batcher.py`, `docs/`, `tests/e2e`: what looks like a path of this repository.
+# `serving/server.py`, `docs/`, `tests/e2e`: what looks like a path of this repository.
 TOP = "|".join(sorted({re.escape(file.split("/")[0]) for file in FILES if "/" in file}))
 PATH = re.compile(rf"`((?:{TOP})/[\w./-]*)`")
 MODULE = re.compile(r"\b((?:serving|training|export|loadtest)(?:\.[a-z_0-9]+)+)\b")

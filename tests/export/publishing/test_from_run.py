@@ -14,7 +14,7 @@ from export.errors import GateFailed
 from export.gates.precision import Limits
 from export.publishing import from_run
 from export.publishing.from_run import publish_run
-from serving.engine.batcher import BatchingConfig
+from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.runtime import Runtime, RuntimeConfig
 from serving.engine.servable import Servable
 from serving.repository import model_folder

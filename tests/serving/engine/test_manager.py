@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import tiny_models
 
-from serving.engine.batcher import BatchingConfig
+from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.catalog import MAX_ENDED_STATUSES, Catalog, State
-from serving.engine.manager import Manager, ManagerConfig
+from serving.engine.managed_model import ManagerConfig
+from serving.engine.manager import Manager
 from serving.engine.runtime import RuntimeConfig
 from serving.engine.servable import Servable
 from serving.errors import (

@@ -112,7 +112,7 @@ class OrderSensitive:
     def __init__(self) -> None:
         self._whole = np.zeros((0, 3), np.float32)
 
-    def run(self, _outputs, feeds):
+    def run(self, _outputs, feeds, _control):
         """Copy the rows, and add one if they are no slice of the batch that was seen whole."""
         (rows,) = feeds.values()
         starts = range(len(self._whole) - len(rows) + 1)
@@ -144,7 +144,7 @@ def test_a_graph_that_differs_from_itself_is_not_proved(tmp_path):
         def __init__(self) -> None:
             self._random = np.random.default_rng(0)
 
-        def run(self, _outputs, feeds):
+        def run(self, _outputs, feeds, _control):
             (rows,) = feeds.values()
             return [rows + self._random.normal(size=rows.shape).astype(np.float32)]
 

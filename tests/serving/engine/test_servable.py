@@ -10,7 +10,7 @@ from rest_client import Http
 
 from serving.client import PredictClient
 from serving.engine import servable as servable_module
-from serving.engine.batcher import BatchingConfig
+from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.runtime import CPU, CUDA, RuntimeConfig
 from serving.engine.servable import Servable
 from serving.errors import FailedPrecondition
@@ -109,8 +109,8 @@ def test_free_dimensions_are_tried_with_several_sizes(tmp_path, caplog, monkeypa
     sizes = []
     run = Servable.run
 
-    def note(self, name, inputs, outputs):
-        answer = run(self, name, inputs, outputs)
+    def note(self, name, inputs, outputs, control=None):
+        answer = run(self, name, inputs, outputs, control)
         sizes.append(inputs["x"].shape)
         return answer
 

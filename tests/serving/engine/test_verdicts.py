@@ -11,7 +11,7 @@ import tiny_models
 from onnx import TensorProto, helper
 
 from serving.engine import verdicts
-from serving.engine.batcher import BatchingConfig
+from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.runtime import RuntimeConfig
 from serving.engine.servable import Servable
 from serving.errors import DataLoss, InternalError

@@ -6,7 +6,7 @@ import numpy as np
 from example_models import example
 from PIL import Image
 
-from serving.engine.batcher import BatchingConfig
+from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.catalog import Catalog
 from serving.engine.runtime import RuntimeConfig
 from serving.engine.servable import Servable

@@ -11,9 +11,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from rest_client import Http
 
 from serving.client import PredictClient, PredictError
-from serving.engine.batcher import BatchingConfig
+from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.catalog import Catalog
-from serving.engine.manager import Manager, ManagerConfig
+from serving.engine.managed_model import ManagerConfig
+from serving.engine.manager import Manager
 from serving.engine.runtime import RuntimeConfig
 from serving.engine.servable import Servable
 from serving.monitoring.counts import UNKNOWN_MODEL, Metrics

@@ -1,6 +1,6 @@
 import pytest
 
-from serving.engine.batcher import BatchingConfig
+from serving.engine.batching.batching_config import BatchingConfig
 from serving.errors import ConfigError
 from serving.settings import batching_file
 

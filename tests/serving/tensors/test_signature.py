@@ -92,7 +92,7 @@ def test_an_empty_output_filter_selects_every_output():
 def test_tensors_that_do_not_fit_are_refused(array, message):
     """dtype, rank and sizes are checked before a request may meet others in a batch."""
     with pytest.raises(InvalidInput) as caught:
-        TWO_BY_TWO.check_input("b", array, "m/1", batched=False)
+        TWO_BY_TWO.check_input("b", array, "m/1", batched=True)
 
     assert message in caught.value.message
 

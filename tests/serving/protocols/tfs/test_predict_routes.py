@@ -8,7 +8,7 @@ from onnx import TensorProto, helper
 from rest_client import Http
 
 from serving.client import PredictClient
-from serving.engine.batcher import Batcher
+from serving.engine.batching.batcher import Batcher
 
 
 @pytest.fixture

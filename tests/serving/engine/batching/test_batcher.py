@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 import tiny_models
 
-from serving.engine.batcher import Batcher, BatchingConfig
+from serving.engine.batching.batcher import Batcher
+from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.runtime import RuntimeConfig
 from serving.engine.servable import Servable
 from serving.errors import DeadlineExceeded, InternalError, InvalidInput, Unavailable
@@ -22,7 +23,7 @@ class Recorder:
         self._gate = threading.Event()
         self._gate.set()
 
-    def __call__(self, signature_name, inputs, outputs):
+    def __call__(self, signature_name, inputs, outputs, control):
         """Run a batch."""
         self.entered.set()
         self._gate.wait(10)
@@ -155,7 +156,7 @@ def test_every_allowed_size_is_warmed_up(load):
     sizes = []
     run = servable.run
 
-    def note(name, inputs, outputs):
+    def note(name, inputs, outputs, control=None):
         sizes.append(len(inputs["images"]))
         return run(name, inputs, outputs)
 
@@ -280,7 +281,7 @@ def test_closing_finishes_what_was_accepted():
 def test_a_model_that_mixes_rows_is_found_out():
     """An answer without a row for each row of the batch cannot be shared out."""
 
-    def mean(signature_name, inputs, outputs):
+    def mean(signature_name, inputs, outputs, control):
         return {"y": inputs["x"].mean(keepdims=True)}
 
     async def scenario():

@@ -12,79 +12,25 @@ by a value, its requests run again one by one: a bad request fails alone.
 """
 
 import asyncio
+import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from queue import Empty, SimpleQueue
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from serving import stage_times
-from serving.engine.batch_report import BatchReport, OnBatch, Run
+from serving.engine.batching.active_runs import ACTIVE, ActiveRun, RunControl, StopFlag
+from serving.engine.batching.batch_report import BatchReport, OnBatch, Run
+from serving.engine.batching.batching_config import BatchingConfig
+from serving.engine.batching.request_queue import Arrays, Request, RequestQueue
 from serving.errors import DeadlineExceeded, InternalError, Unavailable
-from serving.stage_times import StageTimes
 
-Arrays = Mapping[str, np.ndarray]
 # Between two looks of a worker that waits for its batch to fill.
 _LOOK_AGAIN_SECONDS = 0.0002
-RunBatch = Callable[[str, Arrays, Sequence[str]], dict[str, np.ndarray]]
-
-
-@dataclass(frozen=True, kw_only=True)
-class BatchingConfig:
-    """How requests are gathered; names are TensorFlow Serving's.
-
-    Attributes:
-        enabled: Whether requests may share a run at all.
-        forced_by: The setting that has rows taken for independent without a proof; empty for none.
-        max_batch_size: Most rows of one run; larger requests are split.
-        allowed_batch_sizes: Sizes that batches are padded to, ascending, the last one equal to
-            `max_batch_size`. Empty: no padding. A GPU wants few sizes, because it tunes its kernels
-            for each; a CPU runs any size, and padding would only add work.
-        batch_timeout_micros: Microseconds that a worker waits for more rows; 0: not at all.
-        max_enqueued_rows: Rows that may wait or run; more are refused at once.
-    """
-
-    enabled: bool = True
-    forced_by: str = ""
-    max_batch_size: int = 64
-    allowed_batch_sizes: tuple[int, ...] = ()
-    batch_timeout_micros: int = 0
-    max_enqueued_rows: int = 10_000
-
-    def for_gpu(self) -> "BatchingConfig":
-        """The same with powers of two as allowed sizes, unless sizes were chosen already."""
-        if self.allowed_batch_sizes:
-            return self
-        sizes = [1 << power for power in range(self.max_batch_size.bit_length())]
-        sizes = [size for size in sizes if size < self.max_batch_size]
-        return replace(self, allowed_batch_sizes=(*sizes, self.max_batch_size))
-
-    def padded_size(self, rows: int) -> int:
-        """The size that a batch of so many rows is run with."""
-        return next((size for size in self.allowed_batch_sizes if size >= rows), rows)
-
-
-@dataclass(slots=True, eq=False)
-class _Request:
-    """Rows that wait for a run.
-
-    Requests of one group (signature, outputs, row shapes) may share a batch. `rows` is None for a
-    signature whose rows are not shown to be independent: its requests run alone, each as it is.
-    """
-
-    signature_name: str
-    inputs: Arrays
-    outputs: Sequence[str]
-    rows: int | None
-    deadline: float | None
-    group: Any
-    future: "asyncio.Future[dict[str, np.ndarray]]"
-    queued: float
-    times: StageTimes | None
-    outcome: dict[str, np.ndarray] | BaseException | None = field(default=None)
+# The last argument is what `make_control` has made.
+RunBatch = Callable[[str, Arrays, Sequence[str], Any], dict[str, np.ndarray]]
 
 
 class Batcher:
@@ -101,21 +47,24 @@ class Batcher:
         *,
         workers: int,
         name: str,
+        make_control: Callable[[], RunControl] = StopFlag,
     ) -> None:
         """Start the workers.
 
         Args:
-            run: Runs a signature on a batch: (signature name, inputs by alias, output aliases)
-                to outputs by alias; called from several threads.
+            run: Runs a signature on a batch: (signature name, inputs by alias, output aliases, what
+                can end the run) to outputs by alias; called from several threads.
             config: See `BatchingConfig`.
             workers: Batches that may run at the same time.
             name: Of the servable, for thread names and messages.
+            make_control: Makes what can end a run.
         """
+        self._make_control = make_control
         self._run = run
         self.on_batch: OnBatch | None = None
         self._config = config
         self._name = name
-        self._queue: SimpleQueue[_Request | None] = SimpleQueue()
+        self._queue = RequestQueue()
         self._closed = False
         self._rows = 0  # waiting or running; counted in the event loop alone
         self._threads = [
@@ -138,7 +87,7 @@ class Batcher:
     @property
     def queued_requests(self) -> int:
         """Requests, or parts of large ones, that no worker has taken yet."""
-        return self._queue.qsize()
+        return len(self._queue)
 
     async def run(
         self,
@@ -180,51 +129,32 @@ class Batcher:
             )
             raise Unavailable(msg)
         self._rows += weight
+        requests = self._requests(signature_name, inputs, outputs, rows, deadline)
+        for request in requests:
+            self._queue.put(request)
         try:
-            if rows is not None and rows > self._config.max_batch_size:
-                return await self._run_in_parts(signature_name, inputs, outputs, rows, deadline)
-            return await self._submit(signature_name, inputs, outputs, rows, deadline)
+            if len(requests) == 1:
+                return await requests[0].future
+            parts = await asyncio.gather(*(request.future for request in requests))
+        except asyncio.CancelledError:
+            for request in requests:
+                request.give_up()
+            raise
         finally:
             self._rows -= weight
-
-    async def _run_in_parts(
-        self,
-        signature_name: str,
-        inputs: Arrays,
-        outputs: Sequence[str],
-        rows: int,
-        deadline: float | None,
-    ) -> dict[str, np.ndarray]:
-        size = self._config.max_batch_size
-        sizes = [min(size, rows - start) for start in range(0, rows, size)]
-        parts = await asyncio.gather(
-            *(
-                self._submit(
-                    signature_name,
-                    {
-                        alias: array[size * number : size * number + count]
-                        for alias, array in inputs.items()
-                    },
-                    outputs,
-                    count,
-                    deadline,
-                )
-                for number, count in enumerate(sizes)
-            )
-        )
-        for part, count in zip(parts, sizes, strict=True):
-            _check_rows(part, count)
+        for request, part in zip(requests, parts, strict=True):
+            _check_rows(part, request.rows or 0)
         return {alias: np.concatenate([part[alias] for part in parts]) for alias in outputs}
 
-    def _submit(
+    def _requests(
         self,
         signature_name: str,
         inputs: Arrays,
         outputs: Sequence[str],
         rows: int | None,
         deadline: float | None,
-    ) -> "asyncio.Future[dict[str, np.ndarray]]":
-        future = asyncio.get_running_loop().create_future()
+    ) -> list[Request]:
+        """One request, or one for each part of a large one."""
         group = (
             signature_name,
             tuple(outputs),
@@ -235,60 +165,73 @@ class Batcher:
         if times and times.queued is None:
             times.queued = queued
             times.servable, times.signature_name = self._name, signature_name
-        self._queue.put(
-            _Request(signature_name, inputs, outputs, rows, deadline, group, future, queued, times)
-        )
-        return future
+        make_future = asyncio.get_running_loop().create_future
+
+        def request(inputs: Arrays, rows: int | None) -> Request:
+            return Request(
+                signature_name,
+                inputs,
+                outputs,
+                rows,
+                deadline,
+                group,
+                make_future(),
+                queued,
+                times,
+            )
+
+        size = self._config.max_batch_size
+        if rows is None or rows <= size:
+            return [request(inputs, rows)]
+        return [
+            request(
+                {alias: array[start : start + size] for alias, array in inputs.items()},
+                min(size, rows - start),
+            )
+            for start in range(0, rows, size)
+        ]
 
     def close(self) -> None:
         """Refuse new requests, finish the queued ones and end the workers; blocks."""
         self._closed = True
-        for _ in self._threads:
-            self._queue.put(None)
+        self._queue.end(len(self._threads))
         for thread in self._threads:
             thread.join()
 
     def _work(self) -> None:
-        left_over: _Request | None = None
-        ending = False
-        while not ending:
-            request = left_over or self._queue.get()
-            if request is None:
-                return
-            batch, left_over, ending = self._gather(request)
-            self._run_batch(batch)
+        going_on = True
+        while going_on:
+            going_on = self._queue.wait()
+            while (request := self._queue.take()) is not None:
+                self._run_batch(self._gather(request))
 
-    def _gather(self, first: _Request) -> tuple[list[_Request], _Request | None, bool]:
-        """What can run with the first request; the request that could not; whether to end then."""
+    def _gather(self, first: Request) -> list[Request]:
+        """A batch: the first request, and what can run with it."""
         batch = [first]
         if first.rows is None:
-            return batch, None, False
+            return batch
         rows = first.rows
         until = time.monotonic() + self._config.batch_timeout_micros / 1e6
-        while rows < self._config.max_batch_size:
-            try:
-                request = self._queue.get_nowait()
-            except Empty:
-                remaining = until - time.monotonic()
-                if remaining <= 0:
-                    break
-                # Not `get(timeout=...)`: if another worker takes the request that woke this one,
-                # CPython's SimpleQueue may wait for ever.
-                time.sleep(min(remaining, _LOOK_AGAIN_SECONDS))
-                continue
-            if request is None:
-                return batch, None, True
-            if (
-                request.rows is None
-                or request.group != first.group
-                or rows + request.rows > self._config.max_batch_size
-            ):
-                return batch, request, False
-            batch.append(request)
-            rows += request.rows
-        return batch, None, False
 
-    def _run_batch(self, batch: list[_Request]) -> None:
+        def fits(request: Request) -> bool:
+            return (
+                request.rows is not None
+                and request.group == first.group
+                and rows + request.rows <= self._config.max_batch_size
+            )
+
+        while rows < self._config.max_batch_size:
+            request = self._queue.take(fits)
+            if request is not None:
+                batch.append(request)
+                rows += request.rows or 0
+            elif len(self._queue) or time.monotonic() >= until:
+                break  # what is next does not fit, or nothing has come in time
+            else:
+                time.sleep(_LOOK_AGAIN_SECONDS)
+        return batch
+
+    def _run_batch(self, batch: list[Request]) -> None:
         """Run what still is wanted and wake the event loop once for all of it."""
         now = time.monotonic()
         wanted = []
@@ -300,28 +243,34 @@ class Batcher:
                 wanted.append(request)
         runs: list[Run] = []
         if wanted:
-            self._compute(wanted, runs)
-        batch[0].future.get_loop().call_soon_threadsafe(self._deliver, batch, wanted, runs)
+            active = ActiveRun(self._name, wanted, self._make_control(), now)
+            ACTIVE.add(active)
+            try:
+                self._compute(wanted, runs, active.control)
+            finally:
+                ACTIVE.discard(active)
+        with contextlib.suppress(RuntimeError):  # the event loop has ended meanwhile
+            batch[0].future.get_loop().call_soon_threadsafe(self._deliver, batch, wanted, runs)
 
-    def _compute(self, batch: list[_Request], runs: list[Run]) -> None:
+    def _compute(self, batch: list[Request], runs: list[Run], control: RunControl) -> None:
         first = batch[0]
         try:
             if first.rows is None:
-                first.outcome = self._run_timed(first, first.inputs, None, 0, runs)
+                first.outcome = self._run_timed(first, first.inputs, None, 0, runs, control)
                 return
             rows = sum(request.rows or 0 for request in batch)
             padding = self._config.padded_size(rows) - rows
             if len(batch) == 1 and not padding:
-                first.outcome = self._run_timed(first, first.inputs, rows, 0, runs)
+                first.outcome = self._run_timed(first, first.inputs, rows, 0, runs, control)
                 return
             inputs = {
                 alias: _concatenate([request.inputs[alias] for request in batch], padding)
                 for alias in first.inputs
             }
-            answer = self._run_timed(first, inputs, rows + padding, padding, runs)
+            answer = self._run_timed(first, inputs, rows + padding, padding, runs, control)
             _check_rows(answer, rows + padding)
         except Exception as error:  # noqa: BLE001 - any error goes to the callers
-            self._compute_alone(batch, error, runs)
+            self._compute_alone(batch, error, runs, control)
             return
         start = 0
         for request in batch:
@@ -329,25 +278,40 @@ class Batcher:
             request.outcome = {alias: array[start:end] for alias, array in answer.items()}
             start = end
 
-    def _run_timed(
-        self, request: _Request, inputs: Arrays, rows: int | None, padding: int, runs: list[Run]
+    def _run_timed(  # noqa: PLR0917 - what a run is made of
+        self,
+        request: Request,
+        inputs: Arrays,
+        rows: int | None,
+        padding: int,
+        runs: list[Run],
+        control: RunControl,
     ) -> dict[str, np.ndarray]:
-        """Run what a request asks for on the inputs of its batch."""
+        """Run what a request asks for on the inputs of its batch.
+
+        Raises:
+            Unavailable: the run was told to end, whatever it has given.
+        """
         started = time.monotonic()
         try:
-            return self._run(request.signature_name, inputs, request.outputs)
+            return self._run(request.signature_name, inputs, request.outputs, control)
         finally:
             runs.append(Run(rows, padding, started, time.monotonic()))
+            if control.terminated:
+                msg = f"the run of {self._name} was ended; retry"
+                raise Unavailable(msg)
 
-    def _compute_alone(self, batch: list[_Request], error: Exception, runs: list[Run]) -> None:
+    def _compute_alone(
+        self, batch: list[Request], error: Exception, runs: list[Run], control: RunControl
+    ) -> None:
         """A batch failed: find whose fault it was by running its requests one by one."""
-        if len(batch) == 1:
-            batch[0].outcome = error
-            return
         for request in batch:
-            self._compute([request], runs)
+            if len(batch) == 1 or control.terminated:
+                request.outcome = error
+            else:
+                self._compute([request], runs, control)
 
-    def _deliver(self, batch: list[_Request], wanted: list[_Request], runs: list[Run]) -> None:
+    def _deliver(self, batch: list[Request], wanted: list[Request], runs: list[Run]) -> None:
         """Report a batch and settle its futures; runs in the event loop."""
         if runs:
             started, ended = runs[0].started, runs[-1].ended
@@ -388,7 +352,7 @@ def _concatenate(arrays: list[np.ndarray], padding: int) -> np.ndarray:
     return np.concatenate(arrays)
 
 
-def _settle(batch: list[_Request]) -> None:
+def _settle(batch: list[Request]) -> None:
     """Hand the outcomes of a batch to those who wait for them."""
     for request in batch:
         future, outcome = request.future, request.outcome
