@@ -7,10 +7,14 @@ import logging
 import os
 import signal
 import sys
+import threading
+import time
 from collections.abc import Callable
+from typing import NoReturn
 
 import uvloop
 
+from serving.engine.batching import active_runs
 from serving.engine.runtime import DeviceError
 from serving.errors import ConfigError
 from serving.monitoring import log
@@ -21,6 +25,9 @@ from serving.workers.supervisor import Supervisor
 from serving.workers.worker import Assignment, Link, report_error
 
 logger = logging.getLogger(__name__)
+
+# After the drain, for what ends by itself once it is told to.
+_LAST_RESORT_SECONDS = 1.0
 
 
 async def serve(config: ServerConfig) -> int:
@@ -88,11 +95,32 @@ async def _run(server: ModelServer, stopping: asyncio.Event) -> None:
             await starting
         await waiting
     finally:
+        _exit_after(server.config.drain_seconds + _LAST_RESORT_SECONDS)
         starting.cancel()
         waiting.cancel()
         await asyncio.gather(starting, waiting, return_exceptions=True)
         await server.stop()
+        if active_runs.ACTIVE:
+            _end_now()
     logger.info("stopped")
+
+
+def _exit_after(seconds: float) -> None:
+    """End the process after so many seconds, whatever it is at: a run, a load, or its own exit."""
+
+    def work() -> None:
+        time.sleep(seconds)
+        _end_now()
+
+    threading.Thread(target=work, name="last-resort", daemon=True).start()
+
+
+def _end_now() -> NoReturn:
+    """End the process without Python's exit, which would destroy what a run still uses."""
+    runs = ", ".join(map(str, active_runs.ACTIVE)) or "none"
+    logger.error("the drain is over, ending the process; runs that go on: %s", runs)
+    logging.shutdown()
+    os._exit(1)
 
 
 def _do_not_preempt() -> None:

@@ -1,0 +1,121 @@
+"""Runs that never return: they are ended when nobody waits, and hold up nothing else."""
+
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import endless_models
+import grpc
+import numpy as np
+import pytest
+import servers
+import tiny_models
+
+from serving.client import PredictClient, PredictError, predict_request
+
+FOREVER = {"trips": np.array([endless_models.FOREVER])}
+THREE = {"trips": np.array([3])}
+# Nothing here takes long; a machine that does other work may.
+SLACK_SECONDS = 5
+DRAIN_SECONDS = 2
+
+
+def wait_until(condition) -> None:
+    deadline = time.monotonic() + 30
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_a_run_ends_with_its_callers_deadline(tmp_path):
+    """The model's only instance is free again for the next caller."""
+    endless_models.loop(tmp_path)
+    with servers.in_this_process(tmp_path, instances=1) as address:
+        with PredictClient(address, timeout=1) as hasty, pytest.raises(PredictError) as caught:
+            hasty.predict("loop", FOREVER)
+        with PredictClient(address, timeout=20) as client:
+            answer = client.predict("loop", THREE)
+
+    assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert answer["count"].tolist() == [3]
+
+
+def test_a_run_ends_when_its_caller_is_gone(tmp_path):
+    """A call that its client cancels takes its run along."""
+    endless_models.loop(tmp_path)
+    with (
+        servers.in_this_process(tmp_path, instances=1) as address,
+        PredictClient(address, timeout=20) as client,
+        grpc.insecure_channel(address) as channel,
+    ):
+        request = predict_request("loop", FOREVER).SerializeToString()
+        call = channel.unary_unary("/tensorflow.serving.PredictionService/Predict").future(request)
+        time.sleep(0.5)
+        call.cancel()
+        answer = client.predict("loop", THREE)
+
+    assert answer["count"].tolist() == [3]
+
+
+def test_versions_change_while_a_run_goes_on(tmp_path):
+    """The new version answers, and so does another model that comes meanwhile."""
+    endless_models.loop(tmp_path)
+    with (
+        servers.in_this_process(tmp_path, file_system_poll_wait_seconds=0.05) as address,
+        PredictClient(address, timeout=60) as client,
+        PredictClient(address, timeout=20) as other,
+        ThreadPoolExecutor() as pool,
+    ):
+        endless = pool.submit(client.predict, "loop", FOREVER)
+        time.sleep(0.5)
+        endless_models.loop(tmp_path, version=2)
+        wait_until(lambda: answers(other, "loop", THREE, version=2))
+        tiny_models.identity(tmp_path)
+        ones = {"x": np.ones((1, 3), np.float32)}
+        wait_until(lambda: answers(other, "identity", ones))
+        still_runs = not endless.done()
+        client.close()
+        error = endless.exception(timeout=30)
+
+    assert still_runs
+    assert isinstance(error, PredictError)
+
+
+def answers(client: PredictClient, model: str, inputs, **options) -> bool:
+    try:
+        client.predict(model, inputs, **options)
+    except PredictError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("kind", ["loop", "product"])
+def test_sigterm_ends_the_process_in_time(tmp_path, kind):
+    """After the drain, whether the run can be ended (a loop) or not (one long product)."""
+    if kind == "loop":
+        endless_models.loop(tmp_path)
+        inputs = FOREVER
+    else:
+        endless_models.product(tmp_path)
+        inputs = {"size": np.array([12_000])}
+    flags = (f"--models_dir={tmp_path}", "--port=0", f"--drain_seconds={DRAIN_SECONDS}")
+    with servers.as_process(*flags) as server:
+        port = server.wait_for(r"listening on \S+:(\d+),")[1]
+        server.wait_for("ready: ")
+        address = f"127.0.0.1:{port}"
+        with PredictClient(address, timeout=120) as client, ThreadPoolExecutor() as pool:
+            call = pool.submit(client.predict, kind, inputs)
+            time.sleep(1)
+            started = time.monotonic()
+            server.process.send_signal(signal.SIGTERM)
+            server.process.wait(60)
+            seconds = time.monotonic() - started
+            error = call.exception(timeout=30)
+    log = "".join(server.log)
+
+    assert seconds < DRAIN_SECONDS + 1 + SLACK_SECONDS, log
+    assert isinstance(error, PredictError)
+    if kind == "loop":
+        assert "ending the run of loop/1, serving_default, for" in log
+    else:
+        assert "ending the process; runs that go on: product/1, serving_default" in log

@@ -1,0 +1,137 @@
+import asyncio
+import time
+
+import numpy as np
+import pytest
+
+from serving.engine.batching import active_runs
+from serving.engine.batching.batcher import Batcher
+from serving.engine.batching.batching_config import BatchingConfig
+from serving.errors import DeadlineExceeded, Unavailable
+
+ROW = {"x": np.zeros((1, 1))}
+
+
+class UntilTold:
+    """A run that goes on until it is told to end."""
+
+    def __init__(self) -> None:
+        self.runs = 0
+        self.ended = 0
+
+    def __call__(self, _signature, inputs, _outputs, control):
+        """Wait."""
+        self.runs += 1
+        deadline = time.monotonic() + 20
+        while not control.terminated and time.monotonic() < deadline:
+            time.sleep(0.005)
+        self.ended += 1
+        return {"y": inputs["x"]}
+
+
+@pytest.fixture
+def run():
+    return UntilTold()
+
+
+@pytest.fixture
+def batcher(run):
+    made = Batcher(run, BatchingConfig(), workers=1, name="m/1")
+    yield made
+    made.close()
+
+
+def watched(scenario):
+    """Run a coroutine function while runs are watched."""
+
+    async def both():
+        watching = asyncio.create_task(active_runs.watch())
+        try:
+            return await scenario()
+        finally:
+            watching.cancel()
+            await asyncio.gather(watching, return_exceptions=True)
+
+    return asyncio.run(both())
+
+
+async def until(condition) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+def ask(batcher, deadline=None):
+    return asyncio.ensure_future(batcher.run("s", ROW, ["y"], batched=False, deadline=deadline))
+
+
+def test_a_run_whose_callers_are_gone_is_ended(batcher, run):
+    """The next request gets the worker."""
+
+    async def scenario():
+        first = ask(batcher)
+        await until(lambda: run.runs == 1)
+        first.cancel()
+        await until(lambda: run.ended == 1)
+
+    watched(scenario)
+
+
+def test_a_caller_is_answered_when_its_deadline_passes(batcher, run):
+    """It need not wait for the run to end; nor does the run go on for nobody."""
+
+    async def scenario():
+        with pytest.raises(DeadlineExceeded, match="deadline passed while m/1 ran"):
+            await ask(batcher, deadline=time.monotonic() + 0.2)
+        await until(lambda: run.ended == 1)
+
+    watched(scenario)
+
+
+def test_a_run_that_somebody_waits_for_goes_on(batcher, run):
+    """A caller without a deadline keeps it."""
+
+    async def scenario():
+        asking = ask(batcher)
+        await asyncio.sleep(4 * active_runs.LOOK_SECONDS)
+        ended = run.ended
+        active_runs.terminate_all(asyncio.get_running_loop())
+        with pytest.raises(Unavailable, match="the run of m/1 was ended; retry"):
+            await asking
+        return ended
+
+    assert watched(scenario) == 0
+
+
+def test_what_an_ended_run_gives_is_no_answer(batcher, run):
+    """Even if the graph has given something by then, and it is not run again for each caller."""
+
+    async def scenario():
+        asking = [ask(batcher) for _ in range(2)]
+        await until(lambda: run.runs == 1)
+        active_runs.terminate_all(asyncio.get_running_loop())
+        await until(lambda: run.runs == 2)  # the second request is a run of its own
+        active_runs.terminate_all(asyncio.get_running_loop())
+        return await asyncio.gather(*asking, return_exceptions=True)
+
+    outcomes = watched(scenario)
+
+    assert [type(outcome) for outcome in outcomes] == [Unavailable, Unavailable]
+    assert run.runs == 2
+
+
+def test_runs_are_listed_with_their_time(batcher, run):
+    """For the line that a process ends with."""
+
+    async def scenario():
+        asking = ask(batcher)
+        await until(lambda: run.runs == 1)
+        listed = [str(each) for each in active_runs.ACTIVE]
+        active_runs.terminate_all(asyncio.get_running_loop())
+        await asyncio.gather(asking, return_exceptions=True)
+        return listed
+
+    (line,) = watched(scenario)
+
+    assert line.startswith("m/1, s, for 0.")

@@ -1,0 +1,178 @@
+import asyncio
+import gc
+import threading
+import time
+import weakref
+
+import numpy as np
+import pytest
+
+from serving.engine.batching.batcher import Batcher
+from serving.engine.batching.batching_config import BatchingConfig
+from serving.engine.batching.request_queue import Request, RequestQueue
+
+
+@pytest.fixture
+def loop():
+    """An event loop for futures that nobody awaits."""
+    made = asyncio.new_event_loop()
+    yield made
+    made.close()
+
+
+def make_request(loop, rows: int = 1) -> Request:
+    return Request(
+        signature_name="s",
+        inputs={"x": np.zeros(rows)},
+        outputs=["y"],
+        rows=rows,
+        deadline=None,
+        group=None,
+        future=loop.create_future(),
+        queued=0.0,
+        times=None,
+    )
+
+
+def test_requests_come_in_their_order(loop):
+    """First in, first out; then there is none."""
+    queue = RequestQueue()
+    requests = [make_request(loop) for _ in range(3)]
+    for each in requests:
+        queue.put(each)
+
+    assert [queue.take() for _ in range(4)] == [*requests, None]
+
+
+def test_one_that_does_not_fit_stays_first(loop):
+    """Whoever takes any request gets it next, and is woken for it."""
+    queue = RequestQueue()
+    large, small = make_request(loop, 9), make_request(loop, 1)
+    queue.put(large)
+    queue.put(small)
+
+    assert queue.take(lambda each: (each.rows or 0) < 5) is None
+    assert [queue.take(), queue.take()] == [large, small]
+    assert [queue.wait() for _ in range(3)] == [True] * 3  # one signal more, for the one put back
+
+
+def test_a_request_is_taken_by_one_alone(loop):
+    """Of many threads that try, one gets it."""
+    each = make_request(loop)
+    taken = []
+    barrier = threading.Barrier(8)
+
+    def take() -> None:
+        barrier.wait()
+        taken.append(each.take())
+
+    threads = [threading.Thread(target=take) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert sorted(taken) == [False] * 7 + [True]
+
+
+def test_a_request_given_up_frees_its_arrays_and_is_passed_over(loop):
+    """Its arrays are gone at once, although it is still in the queue."""
+    queue = RequestQueue()
+    array = np.zeros(1000)
+    gone = weakref.ref(array)
+    cancelled, other = make_request(loop), make_request(loop)
+    cancelled.inputs = {"x": array}
+    del array
+    queue.put(cancelled)
+    queue.put(other)
+
+    cancelled.give_up()
+    gc.collect()
+
+    assert gone() is None
+    assert queue.take() is other
+
+
+def test_a_request_that_is_taken_keeps_its_arrays(loop):
+    """A worker that runs it must not lose them to a caller that goes away."""
+    each = make_request(loop)
+
+    assert each.take()
+    each.give_up()
+
+    assert each.inputs.keys() == {"x"}
+
+
+class Blocking:
+    """Runs that go on until they are released."""
+
+    def __init__(self) -> None:
+        self.running = 0
+        self.most = 0
+        self.release = threading.Event()
+
+    def __call__(self, _signature, inputs, _outputs, _control):
+        """Wait."""
+        self.running += 1
+        self.most = max(self.most, self.running)
+        self.release.wait(10)
+        self.running -= 1
+        return {"y": inputs["x"]}
+
+
+def test_what_does_not_fit_a_batch_does_not_wait_for_its_worker():
+    """An idle worker takes it, while the first one still runs."""
+    blocking = Blocking()
+    batcher = Batcher(blocking, BatchingConfig(max_batch_size=4), workers=2, name="m/1")
+
+    async def ask() -> None:
+        inputs = [np.zeros((3, 1)), np.zeros((3, 1))]  # together too large for one batch
+        asking = [
+            asyncio.ensure_future(
+                batcher.run("s", {"x": array}, ["y"], batched=True, deadline=None)
+            )
+            for array in inputs
+        ]
+        deadline = time.monotonic() + 10
+        while blocking.most < 2 and time.monotonic() < deadline:  # noqa: ASYNC110 - a thread counts
+            await asyncio.sleep(0.01)
+        blocking.release.set()
+        await asyncio.gather(*asking)
+
+    asyncio.run(ask())
+    batcher.close()
+
+    assert blocking.most == 2
+
+
+def test_cancelled_requests_free_their_arrays_while_they_wait():
+    """A caller that gives up leaves nothing behind, however long the run before it takes."""
+    blocking = Blocking()
+    batcher = Batcher(blocking, BatchingConfig(), workers=1, name="m/1")
+
+    async def ask() -> bool:
+        first = asyncio.ensure_future(
+            batcher.run("s", {"x": np.zeros((1, 1))}, ["y"], batched=False, deadline=None)
+        )
+        while not blocking.running:  # noqa: ASYNC110 - a thread counts
+            await asyncio.sleep(0.01)
+        array = np.zeros((64, 1000))
+        gone = weakref.ref(array)
+        waiting = asyncio.ensure_future(
+            batcher.run("s", {"x": array}, ["y"], batched=False, deadline=None)
+        )
+        del array
+        await asyncio.sleep(0)
+        waiting.cancel()
+        await asyncio.wait({waiting})
+        del waiting
+        gc.collect()
+        freed = gone() is None
+        blocking.release.set()
+        await first
+        return freed
+
+    freed = asyncio.run(ask())
+    batcher.close()
+
+    assert freed
