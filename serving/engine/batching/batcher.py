@@ -129,32 +129,55 @@ class Batcher:
             )
             raise Unavailable(msg)
         self._rows += weight
-        requests = self._requests(signature_name, inputs, outputs, rows, deadline)
-        for request in requests:
-            self._queue.put(request)
         try:
-            if len(requests) == 1:
-                return await requests[0].future
+            if rows is not None and rows > self._config.max_batch_size:
+                return await self._run_in_parts(signature_name, inputs, outputs, rows, deadline)
+            request = self._submit(signature_name, inputs, outputs, rows, deadline)
+            try:
+                return await request.future
+            except asyncio.CancelledError:
+                request.give_up()
+                raise
+        finally:
+            self._rows -= weight
+
+    async def _run_in_parts(
+        self,
+        signature_name: str,
+        inputs: Arrays,
+        outputs: Sequence[str],
+        rows: int,
+        deadline: float | None,
+    ) -> dict[str, np.ndarray]:
+        size = self._config.max_batch_size
+        requests = [
+            self._submit(
+                signature_name,
+                {alias: array[start : start + size] for alias, array in inputs.items()},
+                outputs,
+                min(size, rows - start),
+                deadline,
+            )
+            for start in range(0, rows, size)
+        ]
+        try:
             parts = await asyncio.gather(*(request.future for request in requests))
         except asyncio.CancelledError:
             for request in requests:
                 request.give_up()
             raise
-        finally:
-            self._rows -= weight
         for request, part in zip(requests, parts, strict=True):
             _check_rows(part, request.rows or 0)
         return {alias: np.concatenate([part[alias] for part in parts]) for alias in outputs}
 
-    def _requests(
+    def _submit(
         self,
         signature_name: str,
         inputs: Arrays,
         outputs: Sequence[str],
         rows: int | None,
         deadline: float | None,
-    ) -> list[Request]:
-        """One request, or one for each part of a large one."""
+    ) -> Request:
         group = (
             signature_name,
             tuple(outputs),
@@ -165,31 +188,12 @@ class Batcher:
         if times and times.queued is None:
             times.queued = queued
             times.servable, times.signature_name = self._name, signature_name
-        make_future = asyncio.get_running_loop().create_future
-
-        def request(inputs: Arrays, rows: int | None) -> Request:
-            return Request(
-                signature_name,
-                inputs,
-                outputs,
-                rows,
-                deadline,
-                group,
-                make_future(),
-                queued,
-                times,
-            )
-
-        size = self._config.max_batch_size
-        if rows is None or rows <= size:
-            return [request(inputs, rows)]
-        return [
-            request(
-                {alias: array[start : start + size] for alias, array in inputs.items()},
-                min(size, rows - start),
-            )
-            for start in range(0, rows, size)
-        ]
+        future = asyncio.get_running_loop().create_future()
+        request = Request(
+            signature_name, inputs, outputs, rows, deadline, group, future, queued, times
+        )
+        self._queue.put(request)
+        return request
 
     def close(self) -> None:
         """Refuse new requests, finish the queued ones and end the workers; blocks."""
@@ -199,9 +203,7 @@ class Batcher:
             thread.join()
 
     def _work(self) -> None:
-        going_on = True
-        while going_on:
-            going_on = self._queue.wait()
+        while self._queue.wait():
             while (request := self._queue.take()) is not None:
                 self._run_batch(self._gather(request))
 
@@ -210,25 +212,14 @@ class Batcher:
         batch = [first]
         if first.rows is None:
             return batch
-        rows = first.rows
-        until = time.monotonic() + self._config.batch_timeout_micros / 1e6
-
-        def fits(request: Request) -> bool:
-            return (
-                request.rows is not None
-                and request.group == first.group
-                and rows + request.rows <= self._config.max_batch_size
-            )
-
-        while rows < self._config.max_batch_size:
-            request = self._queue.take(fits)
-            if request is not None:
-                batch.append(request)
-                rows += request.rows or 0
-            elif len(self._queue) or time.monotonic() >= until:
-                break  # what is next does not fit, or nothing has come in time
-            else:
+        most, micros = self._config.max_batch_size, self._config.batch_timeout_micros
+        rows = self._queue.take_more(batch, first.rows, most)
+        if micros:
+            until = time.monotonic() + micros / 1e6
+            # Until the batch is full, what is next does not fit, or the time is over.
+            while rows < most and not len(self._queue) and time.monotonic() < until:
                 time.sleep(_LOOK_AGAIN_SECONDS)
+                rows = self._queue.take_more(batch, rows, most)
         return batch
 
     def _run_batch(self, batch: list[Request]) -> None:
@@ -256,16 +247,16 @@ class Batcher:
         first = batch[0]
         try:
             if first.rows is None:
-                first.outcome = self._run_timed(first, first.inputs, None, 0, runs, control)
+                first.outcome = self._run_timed(first, _of(first), None, 0, runs, control)
                 return
             rows = sum(request.rows or 0 for request in batch)
             padding = self._config.padded_size(rows) - rows
             if len(batch) == 1 and not padding:
-                first.outcome = self._run_timed(first, first.inputs, rows, 0, runs, control)
+                first.outcome = self._run_timed(first, _of(first), rows, 0, runs, control)
                 return
             inputs = {
-                alias: _concatenate([request.inputs[alias] for request in batch], padding)
-                for alias in first.inputs
+                alias: _concatenate([_of(request)[alias] for request in batch], padding)
+                for alias in _of(first)
             }
             answer = self._run_timed(first, inputs, rows + padding, padding, runs, control)
             _check_rows(answer, rows + padding)
@@ -327,6 +318,11 @@ class Batcher:
                 )
                 self.on_batch(report)
         _settle(batch)
+
+
+def _of(request: Request) -> Arrays:
+    """The inputs of a request that a worker has taken."""
+    return request.inputs or {}
 
 
 def _check_rows(answer: Arrays, rows: int) -> None:

@@ -1,14 +1,15 @@
-"""The queue of one servable: requests in the order of their arrival, each taken once.
+"""The queue of one servable: requests in the order of their arrival, each taken by one worker.
 
-The event loop puts requests in, worker threads take them out. A request that its caller has
-cancelled gives its arrays back at once and is passed over later. Nothing here takes a lock: a
-request belongs to whoever gets its ticket, and Python pops a list in one step.
+The event loop puts requests in, worker threads take them out. Nothing here takes a lock: deques and
+lists add and remove an element in one step of Python. A request that its caller has cancelled frees
+its arrays at once and is passed over later.
 """
 
 import asyncio
+import contextlib
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from queue import SimpleQueue
 from typing import Any
 
@@ -19,20 +20,18 @@ from serving.stage_times import StageTimes
 Arrays = Mapping[str, np.ndarray]
 
 
-def _ticket() -> list[None]:
-    return [None]
-
-
 @dataclass(slots=True, eq=False)
 class Request:
     """Rows that wait for a run.
 
     Requests of one group (signature, outputs, row shapes) may share a batch. `rows` is None for a
     signature whose rows are not shown to be independent: its requests run alone, each as it is.
+    `waiting_inputs` is None once the caller is gone; `inputs` is what the worker that took the
+    request keeps, whatever becomes of the caller.
     """
 
     signature_name: str
-    inputs: Arrays
+    waiting_inputs: Arrays | None
     outputs: Sequence[str]
     rows: int | None
     deadline: float | None
@@ -40,21 +39,12 @@ class Request:
     future: asyncio.Future[dict[str, np.ndarray]]
     queued: float
     times: StageTimes | None
-    outcome: dict[str, np.ndarray] | BaseException | None = field(default=None)
-    _ticket: list[None] = field(default_factory=_ticket)
-
-    def take(self) -> bool:
-        """Whether the request is the caller's from now on: true for one caller alone."""
-        try:
-            self._ticket.pop()
-        except IndexError:
-            return False
-        return True
+    inputs: Arrays | None = None
+    outcome: dict[str, np.ndarray] | BaseException | None = None
 
     def give_up(self) -> None:
-        """Free the arrays of a request that nobody has taken yet; its caller is gone."""
-        if self.take():
-            self.inputs = {}
+        """Free the arrays; the caller is gone."""
+        self.waiting_inputs = None
 
 
 class RequestQueue:
@@ -62,8 +52,9 @@ class RequestQueue:
 
     def __init__(self) -> None:
         self._waiting: deque[Request] = deque()
-        # One entry for each request put in, and one None for each worker that is to end. Workers
-        # wait here alone; they look among the requests afterwards and may find none left.
+        # One entry for each worker that waits for a signal, or is about to.
+        self._idle: list[None] = []
+        # True: look again; None: end.
         self._signals: SimpleQueue[bool | None] = SimpleQueue()
 
     def __len__(self) -> int:
@@ -73,38 +64,72 @@ class RequestQueue:
     def put(self, request: Request) -> None:
         """Add a request, and wake a worker that waits."""
         self._waiting.append(request)
+        if self._idle:
+            self._wake()
+
+    def _wake(self) -> None:
+        try:
+            self._idle.pop()
+        except IndexError:  # somebody else has just woken it
+            return
         self._signals.put(True)
 
     def wait(self) -> bool:
-        """Wait until there may be a request.
+        """Wait until there may be a request; a worker may find that another one was quicker.
 
         Returns:
-            False if the worker is to end once no request is left.
+            False if the worker is to end: no request is left.
         """
-        return self._signals.get() is not None
+        self._idle.append(None)
+        if not self._waiting:
+            return self._signals.get() is not None
+        # It came before anybody could know that this worker waits; or just then, and the signal
+        # that is on its way makes a worker look once more than it need.
+        with contextlib.suppress(IndexError):
+            self._idle.pop()
+        return True
 
     def end(self, workers: int) -> None:
         """Let so many workers end when no request is left."""
         for _ in range(workers):
             self._signals.put(None)
 
-    def take(self, fits: Callable[[Request], bool] | None = None) -> Request | None:
-        """The next request whose caller still waits; None if there is none, or it does not fit.
-
-        One that does not fit stays where it is, for whichever worker is idle.
-
-        Args:
-            fits: Whether a request may be taken; None for any.
-        """
+    def take(self) -> Request | None:
+        """The next request whose caller still waits; None if there is none."""
         while self._waiting:
             try:
                 request = self._waiting.popleft()
             except IndexError:  # another worker was quicker
                 return None
-            if fits is not None and not fits(request):
-                self._waiting.appendleft(request)
-                self._signals.put(True)
-                return None
-            if request.take():
+            inputs = request.waiting_inputs
+            if inputs is not None:
+                request.inputs = inputs
                 return request
         return None
+
+    def take_more(self, batch: list[Request], rows: int, most: int) -> int:
+        """Add the next requests to a batch, as long as they fit.
+
+        The first that does not fit stays where it is, for whichever worker is idle.
+
+        Args:
+            batch: At least one request, of the group that the others must be of.
+            rows: Rows of the batch.
+            most: Rows that it may have.
+
+        Returns:
+            Rows of the batch now.
+        """
+        group, waiting = batch[0].group, self._waiting
+        while waiting and rows < most:
+            request = self.take()
+            if request is None:
+                break
+            if request.rows is None or request.group != group or rows + request.rows > most:
+                waiting.appendleft(request)
+                if self._idle:
+                    self._wake()
+                break
+            batch.append(request)
+            rows += request.rows
+        return rows

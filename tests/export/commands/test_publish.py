@@ -17,7 +17,7 @@ def test_run_is_published_by_command(run_export, run_dir, image_dir, tmp_path):
     lines = done.stdout.splitlines()
     assert (done.returncode, done.stderr) == (0, "")
     assert lines[0] == "KERAS_BACKEND=jax ignored: exports run on tensorflow"
-    assert len([line for line in lines if re.search(r": \d+\.\d s$", line)]) == 8
+    assert len([line for line in lines if re.search(r": \d+\.\d s$", line)]) == 9
     assert lines[-1].startswith(
         f"published {tmp_path}/simcnn/1: fp32, {correct:.2%} of 80 test images"
     )

@@ -1,4 +1,5 @@
 import io
+from unittest.mock import ANY
 
 import numpy as np
 import pytest
@@ -81,6 +82,13 @@ def test_signature_is_the_documented_one(published, signature):
                 "shape": [-1, 32, 32, 3],
                 "tensor": "images",
                 "graph_name": "serving_default_images:0",
+            }
+        },
+        "row_independence": {
+            model_folder.sha256(published.path / "model.onnx"): {
+                "independent": True,
+                "evidence": ANY,
+                "max_batch_size": 64,
             }
         },
     }

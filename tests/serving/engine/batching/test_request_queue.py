@@ -23,7 +23,7 @@ def loop():
 def make_request(loop, rows: int = 1) -> Request:
     return Request(
         signature_name="s",
-        inputs={"x": np.zeros(rows)},
+        waiting_inputs={"x": np.zeros(rows)},
         outputs=["y"],
         rows=rows,
         deadline=None,
@@ -45,34 +45,59 @@ def test_requests_come_in_their_order(loop):
 
 
 def test_one_that_does_not_fit_stays_first(loop):
-    """Whoever takes any request gets it next, and is woken for it."""
+    """Whoever takes any request gets it next."""
     queue = RequestQueue()
-    large, small = make_request(loop, 9), make_request(loop, 1)
-    queue.put(large)
-    queue.put(small)
+    first, small, large = (make_request(loop, rows) for rows in (1, 2, 9))
+    for each in (first, small, large):
+        queue.put(each)
+    batch = [queue.take()]
 
-    assert queue.take(lambda each: (each.rows or 0) < 5) is None
-    assert [queue.take(), queue.take()] == [large, small]
-    assert [queue.wait() for _ in range(3)] == [True] * 3  # one signal more, for the one put back
+    rows = queue.take_more(batch, 1, 8)
+
+    assert (batch, rows) == ([first, small], 3)
+    assert queue.take() is large
 
 
-def test_a_request_is_taken_by_one_alone(loop):
-    """Of many threads that try, one gets it."""
-    each = make_request(loop)
-    taken = []
-    barrier = threading.Barrier(8)
+def test_other_groups_stay(loop):
+    """A batch is of one signature and one row shape."""
+    queue = RequestQueue()
+    first, other = make_request(loop), make_request(loop)
+    other.group = "another"
+    queue.put(first)
+    queue.put(other)
+    batch = [queue.take()]
 
-    def take() -> None:
-        barrier.wait()
-        taken.append(each.take())
+    queue.take_more(batch, 1, 8)
 
-    threads = [threading.Thread(target=take) for _ in range(8)]
+    assert batch == [first]
+    assert queue.take() is other
+
+
+def test_many_workers_take_every_request_once(loop):
+    """However threads interleave, none is lost and none is run twice."""
+    queue = RequestQueue()
+    taken: list[Request] = []
+
+    def work() -> None:
+        while queue.wait():
+            while (each := queue.take()) is not None:
+                batch = [each]
+                queue.take_more(batch, 1, 3)
+                taken.extend(batch)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
     for thread in threads:
         thread.start()
+    requests = [make_request(loop) for _ in range(20_000)]
+    for each in requests:
+        queue.put(each)
+    queue.end(len(threads))
     for thread in threads:
-        thread.join()
+        thread.join(60)
 
-    assert sorted(taken) == [False] * 7 + [True]
+    assert not any(thread.is_alive() for thread in threads)
+    assert len(taken) == len(requests)
+    assert set(map(id, taken)) == set(map(id, requests))
 
 
 def test_a_request_given_up_frees_its_arrays_and_is_passed_over(loop):
@@ -81,7 +106,7 @@ def test_a_request_given_up_frees_its_arrays_and_is_passed_over(loop):
     array = np.zeros(1000)
     gone = weakref.ref(array)
     cancelled, other = make_request(loop), make_request(loop)
-    cancelled.inputs = {"x": array}
+    cancelled.waiting_inputs = {"x": array}
     del array
     queue.put(cancelled)
     queue.put(other)
@@ -95,9 +120,10 @@ def test_a_request_given_up_frees_its_arrays_and_is_passed_over(loop):
 
 def test_a_request_that_is_taken_keeps_its_arrays(loop):
     """A worker that runs it must not lose them to a caller that goes away."""
-    each = make_request(loop)
+    queue = RequestQueue()
+    queue.put(make_request(loop))
+    each = queue.take()
 
-    assert each.take()
     each.give_up()
 
     assert each.inputs.keys() == {"x"}
