@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import endless_models
 import grpc
 import numpy as np
+import psutil
 import pytest
 import servers
 import tiny_models
@@ -119,3 +120,33 @@ def test_sigterm_ends_the_process_in_time(tmp_path, kind):
         assert "ending the run of loop/1, serving_default, for" in log
     else:
         assert "ending the process; runs that go on: product/1, serving_default" in log
+
+
+def children_of(pid: int) -> list[psutil.Process]:
+    return psutil.Process(pid).children(recursive=True)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_workers_end_with_their_supervisor(tmp_path, number):
+    """However it ends, and whatever a worker runs then: nothing of the server is left."""
+    endless_models.loop(tmp_path)
+    flags = (f"--models_dir={tmp_path}", "--port=0", f"--drain_seconds={DRAIN_SECONDS}")
+    with servers.as_process(*flags, "--workers=2") as server:
+        port = server.wait_for(r"listening on \S+:(\d+),")[1]
+        server.wait_for("ready: ")
+        server.wait_for("ready: ")
+        workers = children_of(server.process.pid)
+        with (
+            PredictClient(f"127.0.0.1:{port}", timeout=120) as client,
+            ThreadPoolExecutor() as pool,
+        ):
+            call = pool.submit(client.predict, "loop", FOREVER)
+            time.sleep(1)
+            server.process.send_signal(number)
+            _, left = psutil.wait_procs(workers, timeout=DRAIN_SECONDS + 1 + SLACK_SECONDS)
+            error = call.exception(timeout=30)
+        server.process.wait(30)
+
+    assert len(workers) >= 2
+    assert left == []
+    assert isinstance(error, PredictError)
