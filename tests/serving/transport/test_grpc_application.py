@@ -71,7 +71,7 @@ def call(application, chunks, path="/s/Shout", headers=(), *, goes_away=False):
     scope = {
         "type": "http",
         "path": path,
-        "headers": [(b"content-type", b"application/grpc"), *headers],
+        "headers": [(b"content-type", b"application/grpc"), (b"te", b"trailers"), *headers],
     }
     asyncio.run(application(scope, receive, send))
     return sent
@@ -223,7 +223,7 @@ def call_at_once(application, count: int, body: bytes, path: str = "/s/Shout") -
         async def send(event):
             sent.append(event)
 
-        headers = [(b"content-type", b"application/grpc")]
+        headers = [(b"content-type", b"application/grpc"), (b"te", b"trailers")]
         await application({"type": "http", "path": path, "headers": headers}, receive, send)
         return sent
 
