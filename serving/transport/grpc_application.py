@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from serving import stage_times
-from serving.errors import InvalidInput, ServingError, Unsupported
+from serving.errors import InvalidInput, Unsupported
 from serving.stage_times import StageTimes
 from serving.transport import failures
 from serving.transport.asgi import Application, Disconnected, Receive, Send
@@ -147,7 +147,7 @@ async def _receive_stream(
         await arrived.put(None)
     except Disconnected:
         return
-    except ServingError as error:
+    except Exception as error:  # noqa: BLE001 - its stream is answered with the error's status
         await arrived.put(error)
     await reader.wait_for_disconnect()
 
@@ -161,7 +161,7 @@ async def _send_stream(
 ) -> None:
     async def requests() -> AsyncIterator[Any]:
         while (item := await arrived.get()) is not None:
-            if isinstance(item, ServingError):
+            if isinstance(item, Exception):
                 raise item
             yield item
 
