@@ -100,15 +100,16 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/app \
     ORT_DISABLE_TELEMETRY=1 \
     SERVING_MODELS_DIR=/models \
-    SERVING_REST_API_PORT=8501
+    SERVING_REST_API_PORT=8501 \
+    SERVING_HEALTH_PORT=8502
 WORKDIR /app
-# 8500 gRPC, 8501 REST: TensorFlow Serving's ports.
-EXPOSE 8500 8501
+# 8500 gRPC, 8501 REST: TensorFlow Serving's ports. 8502: health, for probes alone; it answers while the others are flooded.
+EXPOSE 8500 8501 8502
 # The server drains on SIGTERM. Exec form below, so that it is process 1 and gets the signal.
 STOPSIGNAL SIGTERM
 # SERVING over gRPC means loaded and warmed up; a large model may need most of the start period.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=120s --retries=3 \
-    CMD python -m serving.healthcheck "localhost:${SERVING_PORT:-8500}"
+    CMD python -m serving.healthcheck
 ENTRYPOINT ["python", "-m", "serving"]
 
 # ---- serving-cpu ----

@@ -21,6 +21,7 @@ from serving.monitoring import log
 from serving.server import ModelServer
 from serving.settings.config import ServerConfig
 from serving.settings.flags import parse_config
+from serving.transport.limits import open_files
 from serving.workers.supervisor import Supervisor
 from serving.workers.worker import Assignment, Link, report_error
 
@@ -34,7 +35,7 @@ async def serve(config: ServerConfig) -> int:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once.
 
     Returns:
-        The exit code.
+        0 after a drain, 1 if the server could not answer any more.
 
     Raises:
         ConfigError, DeviceError: the server cannot start with these settings.
@@ -42,8 +43,7 @@ async def serve(config: ServerConfig) -> int:
     server = ModelServer(config)
     stopping = asyncio.Event()
     _on_signals(stopping.set, os._exit)
-    await _run(server, stopping)
-    return 0
+    return await _run(server, stopping)
 
 
 async def serve_as_worker(config: ServerConfig, assignment: Assignment) -> int:
@@ -55,8 +55,7 @@ async def serve_as_worker(config: ServerConfig, assignment: Assignment) -> int:
     _on_signals(stopping.set, os._exit)
     watching = asyncio.create_task(link.wait_closed())
     watching.add_done_callback(lambda _: stopping.set())
-    await _run(server, stopping)
-    return 0
+    return await _run(server, stopping)
 
 
 async def supervise(config: ServerConfig, arguments: list[str]) -> int:
@@ -85,24 +84,27 @@ def _on_signals(stop: Callable[[], None], quit_now: Callable[[int], object]) -> 
         loop.add_signal_handler(number, first, number)
 
 
-async def _run(server: ModelServer, stopping: asyncio.Event) -> None:
-    """Run a server until it is to stop, which may be while it still starts."""
+async def _run(server: ModelServer, stopping: asyncio.Event) -> int:
+    """Run a server until it is to stop, which may be while it still starts; gives the exit code."""
     starting = asyncio.create_task(server.start())
     waiting = asyncio.create_task(stopping.wait())
+    failing = asyncio.create_task(server.wait_failed())
     try:
-        await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({starting, waiting, failing}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             await starting
-        await waiting
+        await asyncio.wait({waiting, failing}, return_when=asyncio.FIRST_COMPLETED)
+        has_failed = failing.done()
     finally:
         _exit_after(server.config.drain_seconds + _LAST_RESORT_SECONDS)
-        starting.cancel()
-        waiting.cancel()
-        await asyncio.gather(starting, waiting, return_exceptions=True)
+        for task in (starting, waiting, failing):
+            task.cancel()
+        await asyncio.gather(starting, waiting, failing, return_exceptions=True)
         await server.stop()
         if active_runs.ACTIVE:
             _end_now()
     logger.info("stopped")
+    return int(has_failed)
 
 
 def _exit_after(seconds: float) -> None:
@@ -142,6 +144,7 @@ def main() -> None:
     try:
         config = parse_config(arguments)
         _do_not_preempt()
+        open_files.raise_limit()
         log.configure(config.log_format, worker=assignment.number if assignment else None)
         if assignment is not None:
             code = uvloop.run(serve_as_worker(config, assignment))

@@ -16,12 +16,13 @@ TIMEOUT_SECONDS = 3.0
 
 
 def main() -> None:
-    """Ask the server given on the command line, or the one on this machine's SERVING_PORT."""
+    """Ask a server: by default this machine's on SERVING_HEALTH_PORT, or else SERVING_PORT."""
     parser = argparse.ArgumentParser(
         prog="python -m serving.healthcheck",
         description="Exit with 0 if a server is SERVING, else with 1.",
     )
-    default = f"localhost:{os.environ.get('SERVING_PORT', '8500')}"
+    port = os.environ.get("SERVING_HEALTH_PORT") or os.environ.get("SERVING_PORT", "8500")
+    default = f"localhost:{port}"
     parser.add_argument("target", nargs="?", default=default, metavar="HOST:PORT")
     parser.add_argument("--ca", type=Path, metavar="FILE", help="use TLS and trust this PEM file")
     parser.add_argument("--cert", type=Path, metavar="FILE", help="own certificate, for mutual TLS")

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from serving.engine.batching import active_runs
@@ -31,6 +32,10 @@ logger = logging.getLogger(__name__)
 
 # What the export of the last traces gets if the calls in flight needed the whole drain.
 _LEAST_FLUSH_SECONDS = 1.0
+# What the port for health takes. Requests about health are a few bytes.
+_HEALTH_CONNECTIONS = 128
+_HEALTH_MESSAGE_BYTES = 4096
+_HEALTH_BUFFERED_BYTES = 1 << 20
 
 
 class ModelServer:
@@ -40,6 +45,7 @@ class ModelServer:
         config: Its settings.
         manager: Its models.
         port: The gRPC port, once started.
+        health_port: The port for health, once started, if there is one.
     """
 
     def __init__(self, config: ServerConfig, *, link: Link | None = None) -> None:
@@ -60,6 +66,7 @@ class ModelServer:
         self._watching: asyncio.Task[None] | None = None
         self._watching_runs: asyncio.Task[None] | None = None
         self.port = 0
+        self.health_port = 0
 
         # The models.
         runtime = config.runtime()
@@ -104,6 +111,7 @@ class ModelServer:
         self._grpcio = _grpcio_server(self._services, network, budget) if with_grpcio else None
         application = _application(self._services, network, budget, with_grpc=not with_grpcio)
         self._web_server = WebServer(application, network)
+        self._health_server = _health_server(self._services, network)
 
     async def start(self) -> None:
         """Listen, then load and warm up the models; health is NOT_SERVING until that is done.
@@ -117,9 +125,10 @@ class ModelServer:
         """
         self._watching_runs = asyncio.create_task(active_runs.watch())
         is_worker = self._link is not None
+        listeners = await self._listen_for_health()
         if is_worker:
             await self._load_models()
-        await self._listen()
+        await self._listen(listeners)
         what = "models are loaded" if is_worker else "loading models"
         logger.info("listening on %s:%d, %s", self.config.host, self.port, what)
         if not is_worker:
@@ -151,21 +160,47 @@ class ModelServer:
             )
             raise ConfigError(msg) from error
 
-    async def _listen(self) -> None:
-        """Bind and accept.
+    async def _listen_for_health(self) -> Listeners:
+        """Bind all ports, and accept on the one for health.
 
         Raises:
             ConfigError: an address cannot be had.
         """
         if self._listeners is None:
             self._listeners = Listeners.open(self._network, rpc=self._grpcio is None)
-        listeners = [*self._listeners.rpc, *self._listeners.rest]
+        health = self._listeners.health
+        if health:
+            await self._health_server.start(health, None)
+            self.health_port = int(health[0].getsockname()[1])
+            logger.info("health on %s:%d", self.config.host, self.health_port)
+        return self._listeners
+
+    async def _listen(self, opened: Listeners) -> None:
+        """Accept.
+
+        Args:
+            opened: The sockets.
+
+        Raises:
+            ConfigError: an address cannot be had.
+        """
+        listeners = [*opened.rpc, *opened.rest]
         if self._grpcio is not None:
             self.port = await self._grpcio.start(self._certificates)
         else:
             self.port = int(listeners[0].getsockname()[1])
         if listeners:
             await self._web_server.start(listeners, self._certificates)
+
+    async def wait_failed(self) -> None:
+        """Return when the server cannot answer any more; the log says why."""
+        failures = [server.failed.wait() for server in (self._web_server, self._health_server)]
+        waiting = [asyncio.create_task(failure) for failure in failures]
+        try:
+            await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for task in waiting:
+                task.cancel()
 
     def _models_changed(self) -> None:
         if self._ready:
@@ -183,11 +218,13 @@ class ModelServer:
         await asyncio.gather(
             self._web_server.stop(), *([self._grpcio.stop()] if self._grpcio is not None else [])
         )
+        await self._health_server.stop()
         await self._services.stop(max(_LEAST_FLUSH_SECONDS, drained - time.monotonic()))
         left = await self.manager.close(max(0.0, drained - time.monotonic()))
         if left:
             logger.error("left behind, their runs do not end: %s", ", ".join(left))
         if self._listeners is not None:
+            self._listeners.close()
             self._listeners.remove_socket_path()
 
 
@@ -217,6 +254,23 @@ def _application(
     if not with_grpc:
         return http
     return GrpcApplication(services.methods, http, max_message_bytes=limit, budget=budget)
+
+
+def _health_server(services: Services, network: NetworkConfig) -> WebServer:
+    """The web server of the port for health, with connections and bytes of its own."""
+    network = replace(
+        network,
+        max_connections=min(network.max_connections, _HEALTH_CONNECTIONS),
+        max_message_bytes=_HEALTH_MESSAGE_BYTES,
+    )
+    budget = ByteBudget(_HEALTH_BUFFERED_BYTES)
+    http = HttpApplication(
+        services.health_routes, max_body_bytes=_HEALTH_MESSAGE_BYTES, budget=budget
+    )
+    application = GrpcApplication(
+        services.health_methods, http, max_message_bytes=_HEALTH_MESSAGE_BYTES, budget=budget
+    )
+    return WebServer(application, network)
 
 
 def _grpcio_server(

@@ -47,10 +47,14 @@ class Services:
     Attributes:
         methods: gRPC methods by path.
         routes: HTTP routes; the first that matches a request answers it.
+        health_methods: The methods of the port for health.
+        health_routes: Its routes.
     """
 
     methods: Mapping[str, Method]
     routes: Sequence[Route]
+    health_methods: Mapping[str, Method]
+    health_routes: Sequence[Route]
 
     def __init__(
         self,
@@ -101,6 +105,7 @@ class Services:
                 [PREDICTION_SERVICE, MODEL_SERVICE, KSERVE_SERVICE, HEALTH_SERVICE]
             ).methods(),
         ]
+        probes = Probes(self._health, manager.catalog, metrics_text, metrics_path=metrics_path)
         routes = [
             *PredictRoutes(
                 predictor, manager.catalog, metrics, self._json, timeout_in_ms=timeout_in_ms
@@ -109,14 +114,14 @@ class Services:
                 classify_regress, predictor, metrics, self._json, timeout_in_ms=timeout_in_ms
             ).routes(),
             *KServeRoutes(kserve, self._json, timeout_in_ms=timeout_in_ms).routes(),
-            *Probes(
-                self._health, manager.catalog, metrics_text, metrics_path=metrics_path
-            ).routes(),
+            *probes.routes(),
         ]
         if self._tracing is not None:
             methods, routes = self._tracing.methods(methods), self._tracing.routes(routes)
         self.methods = method_table(methods)
         self.routes = routes
+        self.health_methods = method_table(self._health.methods())
+        self.health_routes = probes.health_routes()
 
     def report_health(self) -> None:
         """Tell grpc.health.v1 that the server is ready, and which models are available now."""

@@ -7,6 +7,7 @@ that succeed are not logged and cost nothing here.
 
 import json
 import logging
+import re
 import sys
 from datetime import UTC, datetime
 from typing import get_args
@@ -14,6 +15,28 @@ from typing import get_args
 from serving.transport.network_config import LogFormat
 
 LOG_FORMATS = get_args(LogFormat)
+# What ends a line for some reader, or moves a terminal's cursor. Callers choose names and paths.
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_TRACEBACK_INDENT = "    | "
+
+
+def _escaped(text: str) -> str:
+    r"""Text without control characters: `\u000a` in place of a line feed."""
+    return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+class TextFormatter(logging.Formatter):
+    """One line a record, whatever its message holds; a traceback's lines are indented below it."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The line, and the traceback's."""
+        record.message = record.getMessage()
+        record.asctime = self.formatTime(record, self.datefmt)
+        lines = [_escaped(self.formatMessage(record))]
+        if record.exc_info:
+            traceback = self.formatException(record.exc_info)
+            lines += [_TRACEBACK_INDENT + _escaped(line) for line in traceback.split("\n")]
+        return "\n".join(lines)
 
 
 class JsonFormatter(logging.Formatter):
@@ -37,7 +60,8 @@ class JsonFormatter(logging.Formatter):
             entry["request_id"] = request_id
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        return json.dumps(entry, ensure_ascii=False)
+        # Escapes mean the same inside of JSON's strings, and outside there is nothing to escape.
+        return _escaped(json.dumps(entry, ensure_ascii=False))
 
 
 def configure(log_format: LogFormat, *, worker: int | None = None) -> None:
@@ -53,7 +77,7 @@ def configure(log_format: LogFormat, *, worker: int | None = None) -> None:
     else:
         who = "" if worker is None else f" [worker {worker}]"
         handler.setFormatter(
-            logging.Formatter(
+            TextFormatter(
                 f"%(asctime)s.%(msecs)03d %(levelname)s{who} %(name)s: %(message)s",
                 "%Y-%m-%dT%H:%M:%S",
             )

@@ -33,15 +33,19 @@ class Probes:
 
     def routes(self) -> list[Route]:
         """The rows of the route table."""
-        routes = [
-            Route("GET", re.compile("/healthz"), self.live, traced=False),
-            Route("GET", re.compile("/readyz"), self.ready, traced=False),
-        ]
+        routes = self.health_routes()
         if self._metrics_path:
             routes.append(
                 Route("GET", re.compile(re.escape(self._metrics_path)), self.metrics, traced=False)
             )
         return routes
+
+    def health_routes(self) -> list[Route]:
+        """Those about health alone."""
+        return [
+            Route("GET", re.compile("/healthz"), self.live, traced=False),
+            Route("GET", re.compile("/readyz"), self.ready, traced=False),
+        ]
 
     async def live(self, _request: HttpRequest) -> HttpResponse:
         """`GET /healthz`: whoever can answer is alive."""

@@ -4,6 +4,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -16,6 +17,7 @@ from serving.protos.tfs_config_pb2 import MonitoringConfig
 from serving.repository.model_config import ModelConfig, find_models
 from serving.settings import batching_file, text_protos, tls_file
 from serving.transport import tls
+from serving.transport.limits import holders
 from serving.transport.network_config import LogFormat, NetworkConfig
 
 Front = Literal["asgi", "grpcio"]
@@ -70,6 +72,13 @@ class ServerConfig:
     host: str = _setting("0.0.0.0", "address to listen on")  # noqa: S104 - a server in a container
     port: int = _setting(8500, "gRPC port; 0 picks a free one", 0, 65535)
     rest_api_port: int = _setting(0, "REST port; 0: none of its own", 0, 65535)
+    health_port: int | None = _setting(
+        None,
+        "port for /healthz, /readyz and grpc.health.v1 alone, without TLS, which answers while the "
+        "others are flooded; 0 picks a free one (default: none)",
+        0,
+        65535,
+    )
     rest_api_timeout_in_ms: int = _setting(
         30_000, "time that a REST call may take, of any API (milliseconds)", 1, _DAY * 1000
     )
@@ -89,6 +98,21 @@ class ServerConfig:
     max_message_bytes: int = _setting(64 << 20, "refuse larger requests (bytes)", 1, 2**31 - 1)
     max_buffered_bytes: int = _setting(
         512 << 20, "most bytes of large requests under way; more are refused (bytes)", 1
+    )
+    max_connections: int = _setting(
+        4096,
+        "most connections of a process; fewer where it may not open so many files; one address "
+        "may hold a quarter",
+        1,
+        1 << 20,
+    )
+    idle_connection_seconds: float = _setting(
+        300.0, "close a connection without a request for so long; 0: never (seconds)", 0, _DAY
+    )
+    trusted_proxies: str = _setting(
+        "",
+        "addresses and networks, separated by commas, that may hold more than a quarter of the "
+        "connections",
     )
     drain_seconds: float = _setting(
         25.0, "time that calls in flight get on SIGTERM (seconds)", 0, 3600
@@ -197,8 +221,16 @@ class ServerConfig:
                 "--grpc_socket_path given with --front grpcio and --workers: that library cannot "
                 "share a Unix socket; leave one out"
             )
-        if self.port and self.port == self.rest_api_port:
-            reasons.append(f"--port and --rest_api_port are both {self.port}, expected two ports")
+        ports = {
+            "--port": self.port,
+            "--rest_api_port": self.rest_api_port,
+            "--health_port": self.health_port,
+        }
+        reasons.extend(
+            f"{first} and {second} are both {port}, expected two ports"
+            for (first, port), (second, other) in combinations(ports.items(), 2)
+            if port and port == other
+        )
         return reasons
 
     def find_models(self) -> Callable[[], Mapping[str, ModelConfig]]:
@@ -282,16 +314,24 @@ class ServerConfig:
         )
 
     def network(self) -> NetworkConfig:
-        """Where to listen, and what to bear with."""
+        """Where to listen, and what to bear with.
+
+        Raises:
+            ConfigError: the trusted proxies cannot be understood.
+        """
         return NetworkConfig(
             host=self.host,
             port=self.port,
             rest_api_port=self.rest_api_port,
+            health_port=self.health_port,
             grpc_socket_path=self.grpc_socket_path,
             is_shared=self.workers > 1,
             grpc_channel_arguments=self.grpc_channel_arguments,
             max_message_bytes=self.max_message_bytes,
             max_buffered_bytes=self.max_buffered_bytes,
+            max_connections=self.max_connections,
+            idle_connection_seconds=self.idle_connection_seconds,
+            trusted_proxies=holders.networks(self.trusted_proxies, flag="--trusted_proxies"),
             drain_seconds=self.drain_seconds,
             log_format=self.log_format,
         )

@@ -115,6 +115,8 @@ def _convert(setting: "Field[Any]", text: str, source: str) -> Any:  # noqa: ANN
             return _BOOLEANS[text.lower()]
         if setting.type is int:
             return int(text)
+        if setting.type == int | None:
+            return int(text) if text else None
         if setting.type is float:
             return float(text)
     except (KeyError, ValueError):

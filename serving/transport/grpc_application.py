@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from serving import stage_times
-from serving.errors import ServingError, Unsupported
+from serving.errors import InvalidInput, Unsupported
 from serving.stage_times import StageTimes
 from serving.transport import failures
 from serving.transport.asgi import Application, Disconnected, Receive, Send
@@ -78,7 +78,7 @@ class GrpcApplication:
         hold = Hold(self._budget)
         reader = MessageReader(receive, headers, self._max_message_bytes, hold)
         try:
-            call = Call(deadline=deadline(headers), headers=headers)
+            call = _call(headers)
             method = self._methods.get(path)
             if isinstance(method, UnaryMethod):
                 payload = await _answer_unary(method, call, reader)
@@ -95,6 +95,18 @@ class GrpcApplication:
         await send(_START)
         await send({"type": "http.response.body", "body": frame(payload)})
         await send(_OK_TRAILERS if times is None else _trailers(times))
+
+
+def _call(headers: Mapping[bytes, bytes]) -> Call:
+    """What a handler is told of the call.
+
+    Raises:
+        InvalidInput: a header is malformed, or the client takes no trailers, where the status goes.
+    """
+    if headers.get(b"te") != b"trailers":
+        msg = f"header te is {headers.get(b'te', b'').decode('latin-1')!r}, expected 'trailers'"
+        raise InvalidInput(msg)
+    return Call(deadline=deadline(headers), headers=headers)
 
 
 async def _answer_unary(method: UnaryMethod[Any], call: Call, reader: MessageReader) -> bytes:
@@ -135,7 +147,7 @@ async def _receive_stream(
         await arrived.put(None)
     except Disconnected:
         return
-    except ServingError as error:
+    except Exception as error:  # noqa: BLE001 - its stream is answered with the error's status
         await arrived.put(error)
     await reader.wait_for_disconnect()
 
@@ -149,7 +161,7 @@ async def _send_stream(
 ) -> None:
     async def requests() -> AsyncIterator[Any]:
         while (item := await arrived.get()) is not None:
-            if isinstance(item, ServingError):
+            if isinstance(item, Exception):
                 raise item
             yield item
 

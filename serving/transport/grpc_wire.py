@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 from serving.errors import InvalidInput, ResourceExhausted, StatusCode, Unsupported
 from serving.transport.asgi import Disconnected, Receive
+from serving.transport.limits.body_time import BodyTime
 from serving.transport.limits.byte_budget import Hold
 from serving.transport.limits.inflate import WINDOW_BITS, inflate
 
@@ -41,6 +42,7 @@ class MessageReader:
         self._max_message_bytes = max_message_bytes
         self._buffer = bytearray()
         self._ended = False
+        self._time = BodyTime()
 
     async def read_only_message(self, path: str) -> bytes:
         """The one request of a unary call.
@@ -83,11 +85,14 @@ class MessageReader:
         """The next message, decompressed; None at the end of the body.
 
         Raises:
+            DeadlineExceeded: the message takes too long to arrive.
             InvalidInput: the body is cut off inside a message, or the message is malformed.
             ResourceExhausted: the message is larger than the server takes.
             Unavailable: all requests together are.
             Unsupported: its compression is unknown.
         """
+        if not self._buffer:
+            self._time.restart()  # a stream may pause between two messages
         await self._fill(PREFIX_BYTES)
         if not self._buffer:
             return None
@@ -118,13 +123,12 @@ class MessageReader:
         raise InvalidInput(msg)
 
     async def wait_for_disconnect(self) -> None:
-        """Return when the client is gone; to be called after the last message."""
-        try:
-            while True:
-                await self._read_chunk()
-                self._buffer.clear()
-        except Disconnected:
-            return
+        """Return when the client is gone; to be called after the last message.
+
+        What else arrives is dropped, and so counts in no budget.
+        """
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
 
     async def _fill(self, count: int) -> None:
         """Read until the buffer holds that many bytes or the body has ended."""
@@ -142,6 +146,7 @@ class MessageReader:
         self._ended = not event.get("more_body", False)
         if not self._ended:
             self._hold.take(len(body))
+            self._time.check(len(body))
         return body
 
     def _decompress(self, message: bytes) -> bytes:

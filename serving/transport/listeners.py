@@ -113,11 +113,13 @@ class Listeners:
     Attributes:
         rpc: For gRPC: the port's first, then the Unix socket, if there is one.
         rest: For REST, if it has a port of its own.
+        health: For health alone, if it has one.
         socket_path: Of the Unix socket, if it was made here.
     """
 
     rpc: Sequence[socket.socket] = ()
     rest: Sequence[socket.socket] = ()
+    health: Sequence[socket.socket] = ()
     socket_path: Path | None = None
 
     @classmethod
@@ -134,6 +136,7 @@ class Listeners:
         """
         opened: list[socket.socket] = []
         rest: list[socket.socket] = []
+        health: list[socket.socket] = []
         path = config.grpc_socket_path if rpc else None
         try:
             if rpc:
@@ -143,13 +146,21 @@ class Listeners:
             if config.rest_api_port:
                 flag = "--rest_api_port"
                 rest.append(listen(config.host, config.rest_api_port, flag=flag, shared=shared))
+            if config.health_port is not None:
+                flag = "--health_port"
+                health.append(listen(config.host, config.health_port, flag=flag, shared=shared))
         except ConfigError:
-            for listener in opened:
+            for listener in (*opened, *rest):
                 listener.close()
             if len(opened) > 1 and path is not None:
                 path.unlink()
             raise
-        return cls(rpc=opened, rest=rest, socket_path=path)
+        return cls(rpc=opened, rest=rest, health=health, socket_path=path)
+
+    def close(self) -> None:
+        """Listen no more."""
+        for listener in (*self.rpc, *self.rest, *self.health):
+            listener.close()
 
     def remove_socket_path(self) -> None:
         """Remove the Unix socket from the file system, once nobody accepts on it."""

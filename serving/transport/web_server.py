@@ -1,28 +1,53 @@
 """The web server under the ASGI application: h2corn, HTTP/2 in Rust.
 
 It is the one module that knows h2corn; any ASGI server with HTTP/2 trailers could take its place.
+docs/limits.md has the table of all its limits and of the memory that they allow.
 """
 
 import asyncio
 import contextlib
+import logging
 import socket
+import time
 from collections.abc import Sequence
 
 import h2corn
 
 from serving.errors import ConfigError
 from serving.transport import tls
+from serving.transport.admission import Admission
 from serving.transport.asgi import Application
+from serving.transport.limits import open_files
+from serving.transport.limits.connections import ConnectionLimits, Janitor
+from serving.transport.limits.traffic import TrafficTable
 from serving.transport.network_config import NetworkConfig
+
+logger = logging.getLogger(__name__)
 
 # Room for a message's own framing over --max_message_bytes: the limit that callers are told of is
 # checked by the application, which answers with a gRPC status; this one only guards the web server.
 _BODY_MARGIN_BYTES = 1 << 20
 _STALL_SECONDS = 60.0
+_FIRST_REQUEST_SECONDS = 10.0
+# The part of the connections that one holder gets.
+_SHARE = 4
+_HEADER_BYTES = 16 << 10
+_STREAM_WINDOW_BYTES = 1 << 20
+_CONNECTION_WINDOW_BYTES = 2 << 20
+# If the web server ends by itself, it is started again so many times in a row, each after twice
+# the time. One that lasted longer than a moment has begun a new row.
+_RESTARTS = 7
+_FIRST_DELAY_SECONDS = 0.05
+_MOMENT_SECONDS = 2.0
 
 
 class WebServer:
-    """Serves an ASGI application on sockets that listen already."""
+    """Serves an ASGI application on sockets that listen already.
+
+    Attributes:
+        failed: Set when the web server has ended and cannot be started again.
+        reason: Why it last ended by itself.
+    """
 
     def __init__(self, application: Application, config: NetworkConfig) -> None:
         """Prepare.
@@ -31,10 +56,16 @@ class WebServer:
             application: What answers.
             config: Limits, and the certificates if there are any.
         """
-        self._application = application
+        self._traffic = TrafficTable()
+        self._application = Admission(application, self._traffic)
         self._config = config
+        self._listeners: list[socket.socket] = []
+        self._certificates: tls.TlsConfig | None = None
         self._server: h2corn.Server | None = None
         self._serving: asyncio.Task[None] | None = None
+        self._beside: list[asyncio.Task[None]] = []
+        self.failed = asyncio.Event()
+        self.reason = ""
 
     async def start(
         self, listeners: Sequence[socket.socket], certificates: tls.TlsConfig | None
@@ -48,29 +79,91 @@ class WebServer:
         Raises:
             ConfigError: the web server does not take the certificates.
         """
+        self._listeners = list(listeners)
+        self._certificates = certificates
+        most = open_files.most_connections(self._config.max_connections)
+        await self._serve(most)
+        limits = ConnectionLimits(
+            most=most,
+            share=max(1, most // _SHARE),
+            first_request_seconds=_FIRST_REQUEST_SECONDS,
+            idle_seconds=self._config.idle_connection_seconds,
+            trusted=self._config.trusted_proxies,
+        )
+        ports = [
+            listener.getsockname()[1]
+            for listener in listeners
+            if listener.family in {socket.AF_INET, socket.AF_INET6}
+        ]
+        janitor = Janitor(limits, self._traffic, ports)
+        self._beside = [
+            asyncio.create_task(janitor.run()),
+            asyncio.create_task(self._keep_serving(most)),
+        ]
+
+    async def _serve(self, most_connections: int) -> None:
+        """Start h2corn, which works on duplicates of the sockets.
+
+        Raises:
+            ConfigError: it does not start.
+        """
         with contextlib.ExitStack() as stack:
-            for listener in listeners:
-                stack.enter_context(listener)  # the web server works on a duplicate
-            files = stack.enter_context(tls.pem_files(certificates)) if certificates else None
-            self._server = h2corn.Server(
-                self._application, _web_config(self._config, listeners, files)
-            )
-            self._serving = asyncio.create_task(self._server.serve())
+            files = None
             try:
+                if self._certificates:
+                    files = stack.enter_context(tls.pem_files(self._certificates))
+                config = _web_config(self._config, self._listeners, files, most_connections)
+                self._server = h2corn.Server(self._application, config)
+                self._serving = asyncio.create_task(self._server.serve())
                 await self._server.wait_started()
             except (OSError, ValueError) as error:
                 msg = f"the web server cannot start: {error}"
                 raise ConfigError(msg) from error
 
+    async def _keep_serving(self, most_connections: int) -> None:
+        """Start the web server again when it ends by itself; give up after some attempts."""
+        attempts = 0
+        while attempts < _RESTARTS:
+            began = time.monotonic()
+            if self._serving is not None:
+                await asyncio.wait({self._serving})  # unlike gather, not cancelled with this task
+                self.reason = str(self._serving.exception() or "it ended without an error")
+            if time.monotonic() - began > _MOMENT_SECONDS:
+                attempts = 0
+            delay = _FIRST_DELAY_SECONDS * 2**attempts
+            attempts += 1
+            logger.error(
+                "the web server ended by itself: %s; its connections are lost, it listens again "
+                "in %.2f s",
+                self.reason,
+                delay,
+            )
+            await asyncio.sleep(delay)
+            try:
+                await self._serve(most_connections)
+            except ConfigError as error:
+                self._serving = None
+                self.reason = str(error)
+        logger.critical("the web server ended %d times in a row: %s", attempts, self.reason)
+        self.failed.set()
+
     async def stop(self) -> None:
         """Accept nothing more and let the calls in flight finish within `drain_seconds`."""
+        for task in self._beside:
+            task.cancel()
+        await asyncio.gather(*self._beside, return_exceptions=True)
+        for listener in self._listeners:
+            listener.close()
         if self._server is not None and self._serving is not None:
             self._server.shutdown()
             await asyncio.gather(self._serving, return_exceptions=True)
 
 
 def _web_config(
-    config: NetworkConfig, listeners: Sequence[socket.socket], files: tls.PemFiles | None
+    config: NetworkConfig,
+    listeners: Sequence[socket.socket],
+    files: tls.PemFiles | None,
+    most_connections: int,
 ) -> h2corn.Config:
     return h2corn.Config(
         bind=tuple(f"fd://{listener.fileno()}" for listener in listeners),
@@ -86,10 +179,28 @@ def _web_config(
         runtime_threads=1,
         loop="uvloop",
         server_header="off",
-        # gRPC clients keep one connection for all calls: they want more streams than a browser.
-        max_concurrent_streams=1024,
-        timeout_keep_alive=0,  # idle gRPC connections stay open, as with grpc's own servers
+        # Connections over the limit wait to be accepted; the janitor sees to it that some end.
+        limit_connections=most_connections,
+        # No limit_concurrency: over it, probes and the health of the server would get a 503, too.
+        # Requests that wait are bounded where they wait, and their headers by `Admission`.
+        max_concurrent_streams=256,
+        h2_max_header_list_size=_HEADER_BYTES,
+        h2_max_header_block_size=_HEADER_BYTES,
+        limit_request_head_size=2 * _HEADER_BYTES,  # HTTP/1.1: request line and headers
+        limit_request_line=_HEADER_BYTES,
+        limit_request_field_size=_HEADER_BYTES,
+        limit_request_fields=100,
+        h2_max_inbound_frame_size=64 << 10,
+        h2_initial_stream_window_size=_STREAM_WINDOW_BYTES,
+        h2_initial_connection_window_size=_CONNECTION_WINDOW_BYTES,
+        timeout_handshake=5.0,
+        timeout_request_header=10.0,
+        # A friendly goodbye to idle connections. A client's pings put it off: the janitor counts
+        # requests.
+        timeout_keep_alive=config.idle_connection_seconds,
+        h2_timeout_write=_STALL_SECONDS,
         timeout_graceful_shutdown=config.drain_seconds,
+        websocket_per_message_deflate=False,  # there are no WebSockets
         request_policies=(
             h2corn.RequestPolicy(
                 path="/*",

@@ -165,8 +165,11 @@ class Supervisor:
         with listeners.listen(config.host, config.port) as probe:
             self.port = int(probe.getsockname()[1])
         if config.rest_api_port:
-            flag = "--rest_api_port"
-            listeners.listen(config.host, config.rest_api_port, flag=flag).close()
+            listeners.listen(config.host, config.rest_api_port, flag="--rest_api_port").close()
+        if config.health_port is not None:
+            flag = "--health_port"
+            with listeners.listen(config.host, config.health_port, flag=flag) as probe:
+                config = dataclasses.replace(config, health_port=int(probe.getsockname()[1]))
         by_grpcio = config.front == "grpcio"
         if by_grpcio:
             # grpcio opens its own sockets; this one keeps the port for them.
@@ -183,8 +186,7 @@ class Supervisor:
 
     def _close(self) -> None:
         for worker in self._workers:
-            for listener in (*worker.sockets.rpc, *worker.sockets.rest):
-                listener.close()
+            worker.sockets.close()
         self._reserved.close()
 
     # Processes
@@ -220,6 +222,7 @@ class Supervisor:
             port=self.port,
             rpc=[listener.fileno() for listener in worker.sockets.rpc],
             rest=[listener.fileno() for listener in worker.sockets.rest],
+            health=[listener.fileno() for listener in worker.sockets.health],
             channel=end_of_worker.fileno(),
             replaces=self._all_ready.is_set(),
         )

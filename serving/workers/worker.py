@@ -36,6 +36,7 @@ class Assignment:
         port: The gRPC port.
         rpc: Sockets that listen for gRPC.
         rest: Sockets that listen for REST.
+        health: Sockets that listen for health alone.
         channel: To the supervisor.
         replaces: Whether it takes the place of one that ended.
     """
@@ -44,6 +45,7 @@ class Assignment:
     port: int
     rpc: Sequence[int]
     rest: Sequence[int]
+    health: Sequence[int]
     channel: int
     replaces: bool
 
@@ -60,13 +62,14 @@ class Assignment:
     @property
     def descriptors(self) -> tuple[int, ...]:
         """All that the process must inherit."""
-        return (*self.rpc, *self.rest, self.channel)
+        return (*self.rpc, *self.rest, *self.health, self.channel)
 
     def listeners(self) -> Listeners:
         """The sockets."""
         return Listeners(
             rpc=[socket.socket(fileno=descriptor) for descriptor in self.rpc],
             rest=[socket.socket(fileno=descriptor) for descriptor in self.rest],
+            health=[socket.socket(fileno=descriptor) for descriptor in self.health],
         )
 
 

@@ -1,7 +1,9 @@
 """Several worker processes behind one port."""
 
+import contextlib
 import os
 import re
+import resource
 import shutil
 import signal
 import socket
@@ -414,3 +416,30 @@ def test_it_can_be_stopped_while_it_starts(models_dir):
         code = server.terminate()
 
     assert code == 0
+
+
+def test_a_worker_that_cannot_accept_any_more_is_replaced(models_dir):
+    """It has run out of files for good: its place is filled, and nobody who connects is lost."""
+    with start(models_dir, "--health_port", "0", workers=2) as server:
+        address = address_of(server)
+        server.wait_for("ready: 2 workers")
+        starved, *_ = workers_of(server)
+        _, hard = resource.prlimit(starved, resource.RLIMIT_NOFILE)
+        resource.prlimit(starved, resource.RLIMIT_NOFILE, (8, hard))
+
+        def answered() -> bool:
+            own_connection = [("grpc.use_local_subchannel_pool", 1)]
+            with PredictClient(address, timeout=30, options=own_connection) as client:
+                return bool((client.predict("identity", {"x": ONES})["y"] == ONES).all())
+
+        def is_replaced() -> bool:
+            # A worker notices at the next connection that it gets, and the kernel chooses whose.
+            with contextlib.suppress(PredictError):
+                answered()
+            return starved not in workers_of(server)
+
+        assert wait_until(is_replaced)
+        server.wait_for(r"worker \d ended by itself \(exit code 1\)")
+        assert wait_until(lambda: len(workers_of(server)) == 2)
+        assert all(answered() for _ in range(8))
+        assert server.terminate() == 0

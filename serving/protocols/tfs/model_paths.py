@@ -8,6 +8,8 @@ from serving.transport.route_table import HttpRequest
 
 _MODEL = r"/v1/models/(?P<name>[^/:]+)(?:/versions/(?P<version>\d+)|/labels/(?P<label>[^/:]+))?"
 _MAX_VERSION = 2**63 - 1
+_MAX_DIGITS = len(str(_MAX_VERSION))
+_MAX_SHOWN = 64
 
 
 def model_route(suffix: str) -> re.Pattern[str]:
@@ -22,11 +24,23 @@ def model_spec(request: HttpRequest) -> ModelSpec:
         InvalidInput: the version does not fit 64 bits.
     """
     version = request.parameters["version"]
-    if version is not None and int(version) > _MAX_VERSION:
-        msg = f"Failed to convert version: {version} to numeric."
-        raise InvalidInput(msg)
     return ModelSpec(
         name=request.parameters["name"] or "",
-        version=None if version is None else int(version),
+        version=None if version is None else _number(version),
         version_label=request.parameters["label"],
     )
+
+
+def _number(version: str) -> int:
+    """A version of digits alone.
+
+    Raises:
+        InvalidInput: it does not fit 64 bits.
+    """
+    digits = version.lstrip("0") or "0"
+    # Python refuses to convert thousands of digits, so their number is looked at first.
+    if len(digits) <= _MAX_DIGITS and (number := int(digits)) <= _MAX_VERSION:
+        return number
+    shown = version if len(version) <= _MAX_SHOWN else f"{version[:_MAX_SHOWN]}..."
+    msg = f"Failed to convert version: {shown} to numeric."
+    raise InvalidInput(msg)

@@ -44,3 +44,26 @@ def test_text_lines_name_the_request(log):
     failures.status_of(InternalError("broken"), "/s/M", {b"request-id": b"abc"}, logger)
 
     assert "ERROR serving.test: INTERNAL in /s/M (request abc): broken" in log()
+
+
+FORGED = "x\n2026-01-01T00:00:00.000 INFO serving.server: all is well\r\x1b[2J\x85\u2028"
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_what_callers_send_starts_no_line(log, log_format):
+    """Line ends and control characters of a name are escaped, also in a traceback."""
+    request_log.configure(log_format)
+    logger.warning("no model %s", FORGED)
+    failures.status_of(ValueError(FORGED), FORGED, {}, logger)
+
+    lines = log().split("\n")
+    assert not any(line.startswith("2026-01-01") for line in lines)
+    assert not any(character in "".join(lines) for character in "\r\x1b\x85\u2028")
+    assert sum("serving.test" in line for line in lines) == 2
+    if log_format == "json":
+        first, second = map(json.loads, lines[:-1])
+        assert first["message"] == f"no model {FORGED}"
+        assert second["exception"].endswith(FORGED)
+    else:
+        assert "no model x\\u000a2026-01-01" in lines[0]
+        assert all(line.startswith("    | ") for line in lines[2:-1])

@@ -7,7 +7,7 @@ import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
 from serving.errors import InvalidInput, StatusCode
-from serving.transport import grpc_wire
+from serving.transport import grpc_application, grpc_wire
 from serving.transport.grpc_application import GrpcApplication
 from serving.transport.http_application import HttpApplication
 from serving.transport.limits.byte_budget import ByteBudget
@@ -28,6 +28,7 @@ async def shout(request: StringValue, call: Call) -> StringValue:
 
 async def shout_each(requests, call):
     async for request in requests:
+        await asyncio.sleep(0.01)  # others come first, as while a model runs
         yield await shout(request, call)
 
 
@@ -71,7 +72,7 @@ def call(application, chunks, path="/s/Shout", headers=(), *, goes_away=False):
     scope = {
         "type": "http",
         "path": path,
-        "headers": [(b"content-type", b"application/grpc"), *headers],
+        "headers": [(b"content-type", b"application/grpc"), (b"te", b"trailers"), *headers],
     }
     asyncio.run(application(scope, receive, send))
     return sent
@@ -223,7 +224,7 @@ def call_at_once(application, count: int, body: bytes, path: str = "/s/Shout") -
         async def send(event):
             sent.append(event)
 
-        headers = [(b"content-type", b"application/grpc")]
+        headers = [(b"content-type", b"application/grpc"), (b"te", b"trailers")]
         await application({"type": "http", "path": path, "headers": headers}, receive, send)
         return sent
 
@@ -284,6 +285,32 @@ def test_errors_in_a_stream_come_in_its_trailers(application):
     assert answers(events) == ["A"]
     assert status(events)[0] == StatusCode.INVALID_ARGUMENT
     assert events[-1]["type"] == "http.response.trailers"
+
+
+def test_a_stream_over_the_budget_is_told_so(application):
+    """Also if more arrives after that; what was answered before stays answered."""
+    application._budget.used = MAX_BUFFERED_BYTES - 100
+    pieces = [frame("a"), frame("x" * 200), frame("y" * 200), frame("z" * 200)]
+
+    events = call(application, pieces, path="/s/ShoutEach")
+
+    assert answers(events) == ["A"]
+    assert status(events)[0] == StatusCode.UNAVAILABLE
+
+
+def test_a_bug_while_a_stream_is_read_is_answered(application, monkeypatch):
+    """With INTERNAL in its trailers, instead of an end without a status."""
+
+    def parse(_method, _message):
+        msg = "secret"
+        raise RuntimeError(msg)
+
+    monkeypatch.setattr(grpc_application, "parse", parse)
+
+    events = call(application, [frame("a"), frame("b")], path="/s/ShoutEach")
+
+    assert answers(events) == []
+    assert status(events) == (StatusCode.INTERNAL, "internal error")
 
 
 @pytest.mark.parametrize(

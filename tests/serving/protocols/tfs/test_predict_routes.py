@@ -89,6 +89,18 @@ ANY_PATH = "/v1/models/identity:predict"
             "Failed to convert version: 99999999999999999999 to numeric.",
         ),
         (
+            f"/v1/models/identity/versions/{'9' * 5000}:predict",
+            ONE,
+            400,
+            f"Failed to convert version: {'9' * 64}... to numeric.",
+        ),
+        (
+            f"/v1/models/identity/versions/{'0' * 5000}7:predict",
+            ONE,
+            404,
+            "Servable not found for request: Specific(identity, 7)",
+        ),
+        (
             ANY_PATH,
             ONE | {"signature_name": "other"},
             400,

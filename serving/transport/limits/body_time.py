@@ -1,0 +1,48 @@
+"""The time that a request's body may take, proportionate to its size.
+
+The web server ends a body that pauses for too long. A byte every other second is no pause, and
+would hold a place among the streams for years.
+"""
+
+import time
+
+from serving.errors import DeadlineExceeded
+
+_GRACE_SECONDS = 60.0
+_LEAST_BYTES_PER_SECOND = 32 * 1024
+
+
+class BodyTime:
+    """Times one body, or one message of a stream. To be asked at each piece but the last."""
+
+    __slots__ = ("_began", "_bytes")
+
+    def __init__(self) -> None:
+        self._began = 0.0
+        self._bytes = 0
+
+    def check(self, count: int) -> None:
+        """Count a piece that is not the last one.
+
+        Args:
+            count: Its bytes.
+
+        Raises:
+            DeadlineExceeded: so few bytes should not have taken so long.
+        """
+        now = time.monotonic()
+        if not self._began:
+            self._began = now
+        self._bytes += count
+        if now - self._began > _GRACE_SECONDS + self._bytes / _LEAST_BYTES_PER_SECOND:
+            msg = (
+                f"{self._bytes} bytes of the request took {now - self._began:.0f} s, expected "
+                f"{_LEAST_BYTES_PER_SECOND} bytes a second after the first {_GRACE_SECONDS:.0f} s; "
+                "send it faster"
+            )
+            raise DeadlineExceeded(msg)
+
+    def restart(self) -> None:
+        """Begin again, with the next message."""
+        self._began = 0.0
+        self._bytes = 0
