@@ -79,7 +79,7 @@ class Services:
         self._tracing = _tracing() if config.enable_tracing else None
         metrics_path = config.metrics_path()
         timeout_in_ms = config.rest_api_timeout_in_ms
-        predictor = Predictor(manager.catalog)
+        predictor = Predictor(manager.catalog, max_rows=config.row_limit())
         classify_regress = ClassifyRegress(predictor)
         kserve = KServeOperations(predictor, manager.catalog, is_ready=is_ready, metrics=metrics)
 

@@ -23,7 +23,7 @@ import numpy as np
 
 from serving import stage_times
 from serving.engine.batch_report import BatchReport, OnBatch, Run
-from serving.errors import DeadlineExceeded, InternalError, Unavailable
+from serving.errors import DeadlineExceeded, InternalError, InvalidInput, Unavailable
 from serving.stage_times import StageTimes
 
 Arrays = Mapping[str, np.ndarray]
@@ -94,14 +94,7 @@ class Batcher:
         on_batch: Told of every batch that ran, in the event loop; None for nobody.
     """
 
-    def __init__(
-        self,
-        run: RunBatch,
-        config: BatchingConfig,
-        *,
-        workers: int,
-        name: str,
-    ) -> None:
+    def __init__(self, run: RunBatch, config: BatchingConfig, *, workers: int, name: str) -> None:
         """Start the workers.
 
         Args:
@@ -163,6 +156,7 @@ class Batcher:
             Arrays by output alias.
 
         Raises:
+            InvalidInput: it has more rows than the queue may ever hold.
             Unavailable: the queue is full.
             DeadlineExceeded: the deadline passed while the request waited.
             ServingError: what the model said.
@@ -172,7 +166,13 @@ class Batcher:
             raise Unavailable(msg)
         rows = len(next(iter(inputs.values()))) if batched else None
         weight = rows or 1
-        if self._rows and self._rows + weight > self._config.max_enqueued_rows:
+        if weight > self._config.max_enqueued_rows:
+            msg = (
+                f"request has {weight} rows, expected at most {self._config.max_enqueued_rows} for "
+                f"{self._name}; send smaller batches or raise the server's --max_enqueued_rows"
+            )
+            raise InvalidInput(msg)
+        if self._rows + weight > self._config.max_enqueued_rows:
             msg = (
                 "The batch scheduling queue to which this task was submitted is full: "
                 f"{self._rows} rows wait for {self._name}, at most "

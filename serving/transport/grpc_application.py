@@ -78,7 +78,7 @@ class GrpcApplication:
         hold = Hold(self._budget)
         reader = MessageReader(receive, headers, self._max_message_bytes, hold)
         try:
-            call = Call(deadline=deadline(headers), headers=headers)
+            call = Call(deadline(headers), headers, hold)
             method = self._methods.get(path)
             if isinstance(method, UnaryMethod):
                 payload = await _answer_unary(method, call, reader)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from serving.errors import InvalidInput
-from serving.inference.request import Prediction
+from serving.inference.request import Prediction, as_it_is
 from serving.monitoring import identity
 from serving.monitoring.counts import REST
 from serving.protocols.json_process import ELEMENT_BYTES, JsonProcess
@@ -26,6 +26,7 @@ from serving.protocols.kserve.operations import (
     check_tensor_parameters,
 )
 from serving.protocols.time_limit import time_limit
+from serving.tensors.admission import Admit
 from serving.tensors.signature import DataType
 from serving.transport.route_table import JSON, HttpRequest, HttpResponse, Route, json_response
 
@@ -147,6 +148,7 @@ class KServeRoutes:
             _decode,
             outputs=[output.name for output in outputs],
             deadline=deadline,
+            account=request.hold,
             entrypoint=REST,
         )
         binary_names = {output.name for output in outputs if output.binary}
@@ -280,7 +282,7 @@ def _wire_tensors(body: Mapping[str, Any], binary: memoryview) -> list[tuple[str
     return tensors
 
 
-def _decode(wire: _JsonInput) -> np.ndarray:
+def _decode(wire: _JsonInput, admit: Admit) -> np.ndarray:
     entry, raw = wire
     where = f'input "{entry["name"]}"'
     datatype = _member(entry, "datatype", str, where)
@@ -292,14 +294,14 @@ def _decode(wire: _JsonInput) -> np.ndarray:
     if raw is None:
         data = entry.get("data")
         if isinstance(data, np.ndarray):
-            return data
+            return as_it_is(data, admit)
         if isinstance(data, InvalidInput):
             raise data
         return json_tensors.decode(datatype, shape, _member(entry, "data", list, where))
     if "data" in entry:
         msg = "data is given beside binary_data_size, expected one of them"
         raise InvalidInput(msg)
-    return tensor_bytes.decode_raw(datatype, shape, raw)
+    return tensor_bytes.decode_raw(datatype, shape, raw, admit)
 
 
 def _infer_response(

@@ -59,7 +59,9 @@ class ClassifyRoutes:
         with self._metrics.request(spec.name, "Classify", REST) as outcome:
             async with time_limit(self._timeout_in_ms) as deadline:
                 spec, examples = await self._read(request, spec, "classify")
-                answer = await self._inference.classify(spec, examples, deadline=deadline)
+                answer = await self._inference.classify(
+                    spec, examples, deadline=deadline, account=request.hold
+                )
                 size = 2 * ELEMENT_BYTES * sum(map(len, answer.scores))
                 body = await self._json.run(
                     size, json_examples.encode_classes, answer.labels, answer.scores
@@ -73,7 +75,9 @@ class ClassifyRoutes:
         with self._metrics.request(spec.name, "Regress", REST) as outcome:
             async with time_limit(self._timeout_in_ms) as deadline:
                 spec, examples = await self._read(request, spec, "regress")
-                answer = await self._inference.regress(spec, examples, deadline=deadline)
+                answer = await self._inference.regress(
+                    spec, examples, deadline=deadline, account=request.hold
+                )
                 size = ELEMENT_BYTES * len(answer.values)
                 body = await self._json.run(size, json_examples.encode_values, answer.values)
             outcome.answered(answer.servable, answer.signature_name, examples=len(examples))

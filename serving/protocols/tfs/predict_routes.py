@@ -84,6 +84,7 @@ class PredictRoutes:
                         arrays,
                         as_it_is,
                         deadline=deadline,
+                        account=request.hold,
                     )
                 elements = sum(array.size for array in prediction.outputs.values())
                 body = await self._json.run(

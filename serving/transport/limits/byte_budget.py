@@ -1,11 +1,13 @@
-"""The bytes of large requests that the server holds at a time, all callers together.
+"""The bytes of requests and answers that the server holds at a time, all callers together.
 
-A limit for each message does not bound the memory: callers may send any number of messages at once.
-Requests that arrive in one piece count only what they inflate to; the web server's windows bound
-the rest.
+A limit for each message does not bound the memory: callers may send any number of messages at once,
+and a message of a few bytes may stand for a tensor of gigabytes. What counts is the body of a
+request that arrives in several pieces, what a body inflates to, its tensors as they are decoded,
+and an answer until the client has taken it. A request that arrives in one piece is bounded by the
+web server's windows.
 """
 
-from serving.errors import Unavailable
+from serving.errors import InvalidInput, Unavailable
 
 
 class ByteBudget:
@@ -34,9 +36,17 @@ class Hold:
         """Hold more bytes.
 
         Raises:
-            Unavailable: that would be more than the budget's limit.
+            InvalidInput: this request would hold more than the budget's limit, whatever others do.
+            Unavailable: all requests together would.
         """
         budget = self._budget
+        if self._bytes + count > budget.limit:
+            msg = (
+                f"request takes {self._bytes + count} bytes with its decoded tensors, expected at "
+                f"most {budget.limit}; send smaller batches or raise the server's "
+                "--max_buffered_bytes"
+            )
+            raise InvalidInput(msg)
         if budget.used + count > budget.limit:
             msg = (
                 f"requests of {budget.used} bytes are under way, at most {budget.limit} may be; "
@@ -45,6 +55,11 @@ class Hold:
             raise Unavailable(msg)
         budget.used += count
         self._bytes += count
+
+    def give_back(self, count: int) -> None:
+        """Hold so many bytes less."""
+        self._budget.used -= count
+        self._bytes -= count
 
     def release(self) -> None:
         """The request is answered: it holds nothing any more."""

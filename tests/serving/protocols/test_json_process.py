@@ -118,7 +118,7 @@ KSERVE_INPUT = {"name": "x", "shape": [40_000, 3], "datatype": "FP32"}
 def http(tmp_path, monkeypatch):
     """A server with model `identity` whose own process cannot read or write a body."""
     tiny_models.identity(tmp_path)
-    with servers.in_this_process(tmp_path) as address:
+    with servers.in_this_process(tmp_path, max_enqueued_rows=len(ROWS)) as address:
         monkeypatch.setattr(json_predict, "parse", fail)
         monkeypatch.setattr(json_predict.orjson, "dumps", fail)
         monkeypatch.setattr(json_tensors.json, "loads", fail)
@@ -190,7 +190,8 @@ def test_mistakes_in_large_bodies_are_named_as_in_small_ones(
 
 def test_a_large_body_that_waits_too_long_is_given_up(models_dir):
     """--rest_api_timeout_in_ms counts the reading, too."""
-    with servers.in_this_process(models_dir, rest_api_timeout_in_ms=3000) as address:
+    settings = {"rest_api_timeout_in_ms": 3000, "max_enqueued_rows": len(ROWS)}
+    with servers.in_this_process(models_dir, **settings) as address:
         http = Http(address)
         large = {"instances": ROWS.tolist()}
         before = set(children())  # of servers that other modules keep
