@@ -13,14 +13,20 @@ from serving.errors import InvalidInput, Unavailable
 class ByteBudget:
     """Counts bytes that were received and not answered yet. For the event loop alone.
 
+    The last eighth is kept for small requests, so that a few large ones cannot shut all others out.
+
     Attributes:
         limit: Most bytes at a time.
         used: Bytes held now.
+        shared: Most bytes at a time with a request that is not small.
+        small: Most bytes of a small request.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
+        self.shared = limit - limit // 8
+        self.small = limit // 1024
 
 
 class Hold:
@@ -31,6 +37,11 @@ class Hold:
     def __init__(self, budget: ByteBudget) -> None:
         self._budget = budget
         self._bytes = 0
+
+    @property
+    def room(self) -> int:
+        """Bytes that could be taken now; 1 if there are none, so that taking them says why."""
+        return max(1, self._budget.shared - self._budget.used)
 
     def take(self, count: int) -> None:
         """Hold more bytes.
@@ -47,7 +58,9 @@ class Hold:
                 "--max_buffered_bytes"
             )
             raise InvalidInput(msg)
-        if budget.used + count > budget.limit:
+        is_small = self._bytes + count <= budget.small
+        is_alone = budget.used == self._bytes
+        if budget.used + count > (budget.limit if is_small or is_alone else budget.shared):
             msg = (
                 f"requests of {budget.used} bytes are under way, at most {budget.limit} may be; "
                 "retry with backoff, or raise the server's --max_buffered_bytes"
