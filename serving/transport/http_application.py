@@ -6,6 +6,7 @@ an `HttpResponse`, or raises a `ServingError`, whose gRPC code decides the HTTP 
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -110,6 +111,7 @@ class HttpApplication:
                     parameters=parameters,
                     hold=hold,
                     peer=_peer(scope),
+                    wait_for_disconnect=partial(_wait_for_disconnect, receive),
                 )
                 return await route.handler(request)
         message = f"Malformed request: {scope['method']} {scope['path']}"
@@ -156,7 +158,12 @@ class HttpApplication:
         return await inflate(body, window_bits, limit=limit, hold=hold, what=f"{name} body")
 
 
+async def _wait_for_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
 def _peer(scope: Mapping[str, Any]) -> str:
-    """The caller's address without its port; empty on a Unix socket."""
+    """The caller's end of the connection; empty on a Unix socket."""
     client = scope.get("client")
-    return str(client[0]) if client else ""
+    return f"{client[0]}:{client[1]}" if client else ""

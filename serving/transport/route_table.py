@@ -22,7 +22,8 @@ class HttpRequest:
         body: As it came.
         parameters: The named parts of the route's pattern.
         hold: Counts the request's bytes until it is answered; None: nobody does.
-        peer: Address of the caller, or of the proxy that calls for it.
+        peer: The caller's end of the connection, address and port.
+        wait_for_disconnect: Returns when the caller has given up or is gone; None: nobody knows.
     """
 
     method: str
@@ -32,6 +33,7 @@ class HttpRequest:
     parameters: Mapping[str, str | None]
     hold: Hold | None = None
     peer: str = ""
+    wait_for_disconnect: Callable[[], Awaitable[None]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,7 +16,7 @@ from serving.errors import InvalidInput
 from serving.inference.request import Prediction, as_it_is
 from serving.monitoring import identity
 from serving.monitoring.counts import REST
-from serving.protocols.json_process import ELEMENT_BYTES, JsonProcess
+from serving.protocols.json_process import ELEMENT_BYTES, JsonProcesses
 from serving.protocols.kserve import json_tensors, tensor_bytes
 from serving.protocols.kserve.operations import (
     EXTENSIONS,
@@ -62,7 +62,7 @@ class KServeRoutes:
     """Handlers of the protocol's HTTP requests."""
 
     def __init__(
-        self, operations: KServeOperations, json: JsonProcess, *, timeout_in_ms: int = 30_000
+        self, operations: KServeOperations, json: JsonProcesses, *, timeout_in_ms: int = 30_000
     ) -> None:
         """Bind the handlers.
 
@@ -155,13 +155,13 @@ class KServeRoutes:
         if all_binary and not outputs:
             binary_names = set(prediction.outputs)
         request_id = _member(body, "id", str, "the request", "")
-        return await self._respond(prediction, request_id, binary_names)
+        return await self._respond(request, prediction, request_id, binary_names)
 
     async def _read(self, request: HttpRequest) -> tuple[Mapping[str, Any], memoryview]:
         """The JSON object at the beginning of a body, and the binary data behind it."""
         text, binary = _split(request)
         try:
-            body = await self._json.run(len(text), json_tensors.read, bytes(text))
+            body = await self._json.run_for(request, len(text), json_tensors.read, bytes(text))
         except InvalidInput as error:
             if HEADER_LENGTH in request.headers:
                 raise
@@ -176,11 +176,17 @@ class KServeRoutes:
         return body, binary
 
     async def _respond(
-        self, prediction: Prediction, request_id: str, binary_names: Collection[str]
+        self,
+        request: HttpRequest,
+        prediction: Prediction,
+        request_id: str,
+        binary_names: Collection[str],
     ) -> HttpResponse:
         body, contents = _infer_response(prediction, request_id, binary_names)
         elements = sum(output["data"].size for output in body["outputs"] if "data" in output)
-        header = await self._json.run(ELEMENT_BYTES * elements, json_tensors.write, body)
+        header = await self._json.run_for(
+            request, ELEMENT_BYTES * elements, json_tensors.write, body
+        )
         if not contents:
             return HttpResponse(body=header, content_type=JSON)
         return HttpResponse(
