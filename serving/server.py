@@ -14,12 +14,14 @@ from serving.model_source import ModelSource, version_loader
 from serving.monitoring import metrics_page
 from serving.monitoring.counts import Metrics
 from serving.monitoring.metrics_page import MetricsPage
+from serving.monitoring.shared_page import SharedPage
 from serving.services import Services
 from serving.settings.config import ServerConfig
 from serving.transport.asgi import Application
 from serving.transport.grpc_application import GrpcApplication
 from serving.transport.http_application import HttpApplication
 from serving.transport.limits.byte_budget import ByteBudget
+from serving.transport.limits.unread_answers import UnreadAnswers
 from serving.transport.listeners import Listeners
 from serving.transport.network_config import NetworkConfig
 from serving.transport.web_server import WebServer
@@ -93,11 +95,12 @@ class ModelServer:
             """The page of metrics: this process', or the sum of all workers'."""
             return page.text() if link is None else metrics_page.render(await link.metrics())
 
+        shared_page = SharedPage(metrics_text)
         self._services = Services(
             config,
             self.manager,
             metrics,
-            metrics_text=metrics_text,
+            metrics_text=shared_page.text,
             is_ready=lambda: self._ready,
         )
 
@@ -250,10 +253,13 @@ def _application(
 ) -> Application:
     """What the web server runs: HTTP routes, and gRPC unless another front end has the methods."""
     limit = network.max_message_bytes
-    http = HttpApplication(services.routes, max_body_bytes=limit, budget=budget)
+    unread = UnreadAnswers(network.max_buffered_bytes)
+    http = HttpApplication(services.routes, max_body_bytes=limit, budget=budget, unread=unread)
     if not with_grpc:
         return http
-    return GrpcApplication(services.methods, http, max_message_bytes=limit, budget=budget)
+    return GrpcApplication(
+        services.methods, http, max_message_bytes=limit, budget=budget, unread=unread
+    )
 
 
 def _health_server(services: Services, network: NetworkConfig) -> WebServer:
@@ -263,12 +269,14 @@ def _health_server(services: Services, network: NetworkConfig) -> WebServer:
         max_connections=min(network.max_connections, _HEALTH_CONNECTIONS),
         max_message_bytes=_HEALTH_MESSAGE_BYTES,
     )
+    limit = _HEALTH_MESSAGE_BYTES
     budget = ByteBudget(_HEALTH_BUFFERED_BYTES)
+    unread = UnreadAnswers(_HEALTH_BUFFERED_BYTES)
     http = HttpApplication(
-        services.health_routes, max_body_bytes=_HEALTH_MESSAGE_BYTES, budget=budget
+        services.health_routes, max_body_bytes=limit, budget=budget, unread=unread
     )
     application = GrpcApplication(
-        services.health_methods, http, max_message_bytes=_HEALTH_MESSAGE_BYTES, budget=budget
+        services.health_methods, http, max_message_bytes=limit, budget=budget, unread=unread
     )
     return WebServer(application, network)
 

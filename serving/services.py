@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from serving.engine.machine import available_cores
 from serving.engine.manager import Manager
 from serving.errors import ConfigError
 from serving.inference.classify_regress import ClassifyRegress
@@ -11,7 +12,7 @@ from serving.monitoring.counts import Metrics
 from serving.monitoring.metered_methods import metered
 from serving.protocols.health_methods import SERVICE as HEALTH_SERVICE
 from serving.protocols.health_methods import Health
-from serving.protocols.json_process import JsonProcess
+from serving.protocols.json_process import JsonProcesses
 from serving.protocols.kserve.methods import KSERVE_SERVICE, KServeMethods
 from serving.protocols.kserve.operations import KServeOperations
 from serving.protocols.kserve.routes import KServeRoutes
@@ -79,11 +80,11 @@ class Services:
         """
         self._health = Health()
         self._catalog = manager.catalog
-        self._json = JsonProcess()
+        self._json = JsonProcesses(max(2, available_cores() // config.workers))
         self._tracing = _tracing() if config.enable_tracing else None
         metrics_path = config.metrics_path()
         timeout_in_ms = config.rest_api_timeout_in_ms
-        predictor = Predictor(manager.catalog)
+        predictor = Predictor(manager.catalog, max_rows=config.row_limit())
         classify_regress = ClassifyRegress(predictor)
         kserve = KServeOperations(predictor, manager.catalog, is_ready=is_ready, metrics=metrics)
 
@@ -132,7 +133,7 @@ class Services:
         self._health.shut_down()
 
     async def stop(self, flush_seconds: float) -> None:
-        """End the JSON process and export the last traces.
+        """End the JSON processes and export the last traces.
 
         Args:
             flush_seconds: Time that the export may take (seconds).

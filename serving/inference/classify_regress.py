@@ -23,7 +23,8 @@ from serving.inference.classify_regress_checks import (
     signature_name,
 )
 from serving.inference.predictor import Predictor
-from serving.inference.request import ModelSpec, Prediction
+from serving.inference.request import ModelSpec, Prediction, as_it_is
+from serving.tensors.admission import Account
 from serving.tensors.signature import CLASSIFY_METHOD_NAME, DataType, Signature
 
 
@@ -65,7 +66,12 @@ class ClassifyRegress:
         self._predictor = predictor
 
     async def classify(
-        self, spec: ModelSpec, examples: Sequence[bytes], *, deadline: float | None = None
+        self,
+        spec: ModelSpec,
+        examples: Sequence[bytes],
+        *,
+        deadline: float | None = None,
+        account: Account | None = None,
     ) -> Classification:
         """Classify examples.
 
@@ -73,6 +79,7 @@ class ClassifyRegress:
             spec: Model, version and signature.
             examples: Serialized tf.Examples.
             deadline: `time.monotonic()` after which nobody waits for the answer; None for never.
+            account: Counts the decoded bytes; None: nobody does.
 
         Raises:
             InvalidInput: no such signature, another number of inputs or outputs, no example, an
@@ -82,11 +89,18 @@ class ClassifyRegress:
         """
         servable, name, signature = self._find(spec)
         outputs = check_classify(signature, f"{name} of {servable}")
-        prediction = await self._run(servable, name, examples, outputs, deadline)
+        prediction = await self._run(
+            servable, name, examples, outputs, deadline=deadline, account=account
+        )
         return _classification(prediction, len(examples))
 
     async def regress(
-        self, spec: ModelSpec, examples: Sequence[bytes], *, deadline: float | None = None
+        self,
+        spec: ModelSpec,
+        examples: Sequence[bytes],
+        *,
+        deadline: float | None = None,
+        account: Account | None = None,
     ) -> Regression:
         """Compute a number for each example.
 
@@ -94,17 +108,25 @@ class ClassifyRegress:
             spec: Model, version and signature.
             examples: Serialized tf.Examples.
             deadline: `time.monotonic()` after which nobody waits for the answer; None for never.
+            account: Counts the decoded bytes; None: nobody does.
 
         Raises:
             ServingError: see `classify`.
         """
         servable, name, signature = self._find(spec)
         outputs = check_regress(signature, f"{name} of {servable}")
-        prediction = await self._run(servable, name, examples, outputs, deadline)
+        prediction = await self._run(
+            servable, name, examples, outputs, deadline=deadline, account=account
+        )
         return _regression(prediction, len(examples))
 
     async def multi_inference(
-        self, tasks: Sequence[Task], examples: Sequence[bytes], *, deadline: float | None = None
+        self,
+        tasks: Sequence[Task],
+        examples: Sequence[bytes],
+        *,
+        deadline: float | None = None,
+        account: Account | None = None,
     ) -> list[Classification | Regression]:
         """Run several signatures of one model on the same examples.
 
@@ -112,6 +134,7 @@ class ClassifyRegress:
             tasks: The signatures. The first one's version or label holds for all of them.
             examples: Serialized tf.Examples.
             deadline: `time.monotonic()` after which nobody waits for the answer; None for never.
+            account: Counts the decoded bytes; None: nobody does.
 
         Returns:
             An answer a task, in their order.
@@ -128,7 +151,9 @@ class ClassifyRegress:
         with servable.hold():  # it may be unloaded between two tasks
             for task, wanted in zip(tasks, outputs, strict=True):
                 name = signature_name(task.spec)
-                prediction = await self._run(servable, name, examples, wanted, deadline)
+                prediction = await self._run(
+                    servable, name, examples, wanted, deadline=deadline, account=account
+                )
                 answers.append(
                     _classification(prediction, len(examples))
                     if task.method_name == CLASSIFY_METHOD_NAME
@@ -152,7 +177,9 @@ class ClassifyRegress:
         name: str,
         examples: Sequence[bytes],
         outputs: Sequence[str],
+        *,
         deadline: float | None,
+        account: Account | None,
     ) -> Prediction:
         if not examples:
             msg = "Input is empty."
@@ -163,9 +190,10 @@ class ClassifyRegress:
             servable,
             name,
             {EXAMPLES_INPUT: array},
-            lambda tensor: tensor,
+            as_it_is,
             output_filter=outputs,
             deadline=deadline,
+            account=account,
         )
 
 

@@ -1,7 +1,7 @@
 """The predictor: from a model spec and named tensors to named tensors, whatever the transport."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -11,7 +11,8 @@ from serving.engine.catalog import Catalog
 from serving.engine.machine import available_cores
 from serving.engine.servable import Servable
 from serving.errors import InvalidInput, Unavailable
-from serving.inference.request import ModelSpec, Prediction, WireTensor, check_request
+from serving.inference.request import Decode, ModelSpec, Prediction, WireTensor, check_request
+from serving.tensors.admission import Account
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
 
 # tf.Examples that may be parsed or wait for it; more are refused at once, like rows in the batcher.
@@ -19,10 +20,21 @@ MAX_EXAMPLES = 10_000
 
 
 class Predictor:
-    """Checks requests against signatures and runs them."""
+    """Checks requests against signatures and runs them.
 
-    def __init__(self, catalog: Catalog) -> None:
+    Attributes:
+        max_rows: Most rows of one request.
+    """
+
+    def __init__(self, catalog: Catalog, *, max_rows: int = MAX_EXAMPLES) -> None:
+        """Prepare.
+
+        Args:
+            catalog: Knows the versions.
+            max_rows: Most rows of one request (`--max_rows_per_request`), where rows are counted.
+        """
         self._catalog = catalog
+        self.max_rows = max_rows
         # Pictures take up to a second to decode: too long for the event loop. Its own threads,
         # because the loop's default ones may all be waiting for servables to close.
         self._parsing = ThreadPoolExecutor(available_cores(), thread_name_prefix="examples")
@@ -44,10 +56,11 @@ class Predictor:
         self,
         spec: ModelSpec,
         inputs: Mapping[str, WireTensor],
-        decode: Callable[[WireTensor], np.ndarray],
+        decode: Decode[WireTensor],
         *,
         output_filter: Sequence[str] = (),
         deadline: float | None = None,
+        account: Account | None = None,
     ) -> Awaitable[Prediction]:
         """Run one request. Everything is checked before the model sees any of it.
 
@@ -57,9 +70,10 @@ class Predictor:
         Args:
             spec: Model, version and signature.
             inputs: Tensors as they arrived, by input alias.
-            decode: Turns one of them into an array.
+            decode: Turns one of them into an array, once it is admitted.
             output_filter: Output aliases to compute; empty for all.
             deadline: `time.monotonic()` after which nobody waits for the answer; None for never.
+            account: Counts the decoded bytes; None: nobody does.
 
         Raises:
             ServingError: with the gRPC code and a message for the caller.
@@ -72,6 +86,7 @@ class Predictor:
             decode,
             output_filter=output_filter,
             deadline=deadline,
+            account=account,
         )
 
     async def predict_on(
@@ -79,10 +94,11 @@ class Predictor:
         servable: Servable,
         signature_name: str,
         inputs: Mapping[str, WireTensor],
-        decode: Callable[[WireTensor], np.ndarray],
+        decode: Decode[WireTensor],
         *,
         output_filter: Sequence[str] = (),
         deadline: float | None = None,
+        account: Account | None = None,
     ) -> Prediction:
         """Run one request on a servable that the caller has just found, or holds.
 
@@ -93,14 +109,23 @@ class Predictor:
             decode: Likewise.
             output_filter: Likewise.
             deadline: Likewise.
+            account: Likewise.
 
         Raises:
             ServingError: with the gRPC code and a message for the caller.
         """
-        arrays, outputs = check_request(servable, signature_name, inputs, decode, output_filter)
+        arrays, outputs = check_request(
+            servable,
+            signature_name,
+            inputs,
+            decode,
+            output_filter,
+            max_rows=self.max_rows,
+            account=account,
+        )
         if servable.signatures[signature_name].feature_spec:
             with servable.hold():
-                arrays = await self._parse(servable, signature_name, arrays, deadline)
+                arrays = await self._parse(servable, signature_name, arrays, deadline, account)
                 answer = await servable.predict(signature_name, arrays, outputs, deadline=deadline)
         else:
             answer = await servable.predict(signature_name, arrays, outputs, deadline=deadline)
@@ -112,11 +137,14 @@ class Predictor:
         signature_name: str,
         arrays: Mapping[str, np.ndarray],
         deadline: float | None,
+        account: Account | None,
     ) -> dict[str, np.ndarray]:
         """Replace serialized tf.Examples by the arrays that the graph takes."""
         signature, parser = servable.signatures[signature_name], servable.parsers[signature_name]
         serialized = arrays[signature.example_input].tolist()
         others = {alias: arrays[alias] for alias in arrays if alias != signature.example_input}
+        if account is not None:
+            account.take(parser.byte_count(len(serialized)))
         if parser.is_quick(serialized):
             return others | parser.parse(serialized, deadline=deadline)
         if self._examples and self._examples + len(serialized) > MAX_EXAMPLES:

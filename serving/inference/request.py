@@ -7,9 +7,12 @@ import numpy as np
 
 from serving.engine.servable import Servable
 from serving.errors import FailedPrecondition, InvalidInput
-from serving.tensors.signature import Signature
+from serving.tensors.admission import Account, Admission, Admit
+from serving.tensors.signature import DataType, Signature
 
 WireTensor = TypeVar("WireTensor")
+# Turns a tensor as it arrived into an array; asks before it takes memory for that.
+Decode = Callable[[WireTensor, Admit], np.ndarray]
 
 
 class ModelSpec(NamedTuple):
@@ -46,8 +49,11 @@ def check_request(
     servable: Servable,
     signature_name: str,
     inputs: Mapping[str, WireTensor],
-    decode: Callable[[WireTensor], np.ndarray],
+    decode: Decode[WireTensor],
     output_filter: Sequence[str] = (),
+    *,
+    max_rows: int | None = None,
+    account: Account | None = None,
 ) -> tuple[dict[str, np.ndarray], list[str]]:
     """Everything of a request that can be checked before the model sees any of it.
 
@@ -55,8 +61,10 @@ def check_request(
         servable: Who is to answer.
         signature_name: Name of one of its signatures.
         inputs: Tensors as they arrived, by input alias.
-        decode: Turns one of them into an array.
+        decode: Turns one of them into an array, once it is admitted.
         output_filter: Output aliases to compute; empty for all.
+        max_rows: Most rows, if the signature has rows to count; None for any number.
+        account: Counts the decoded bytes; None: nobody does.
 
     Returns:
         Arrays by input alias, and the output aliases to compute.
@@ -66,9 +74,11 @@ def check_request(
     """
     signature = _find_signature(servable, signature_name)
     signature.check_input_names(list(inputs))
-    arrays = {alias: _decode(alias, tensor, decode) for alias, tensor in inputs.items()}
-    outputs = signature.select_outputs(list(output_filter))
     batched = servable.batched[signature_name]
+    has_rows = batched or bool(signature.feature_spec)
+    admit = Admission(account, max_rows if has_rows else None).admit
+    arrays = {alias: _decode(alias, tensor, decode, admit) for alias, tensor in inputs.items()}
+    outputs = signature.select_outputs(list(output_filter))
     for alias, array in arrays.items():
         signature.check_input(alias, array, servable, batched=batched)
     if batched:
@@ -76,8 +86,9 @@ def check_request(
     return arrays, outputs
 
 
-def as_it_is(array: np.ndarray) -> np.ndarray:
+def as_it_is(array: np.ndarray, admit: Admit) -> np.ndarray:
     """`check_request`'s `decode` for tensors that are arrays already."""
+    admit(array.shape, DataType.from_numpy(array.dtype))
     return array
 
 
@@ -90,11 +101,9 @@ def _find_signature(servable: Servable, name: str) -> Signature:
     return signature
 
 
-def _decode(
-    alias: str, tensor: WireTensor, decode: Callable[[WireTensor], np.ndarray]
-) -> np.ndarray:
+def _decode(alias: str, tensor: WireTensor, decode: Decode[WireTensor], admit: Admit) -> np.ndarray:
     try:
-        return decode(tensor)
+        return decode(tensor, admit)
     except InvalidInput as error:
         msg = f"tensor parsing error: {alias}: {error.message}"
         raise InvalidInput(msg) from error

@@ -1,39 +1,67 @@
-"""A child process that reads and writes large JSON, so that the event loop goes on meanwhile.
+"""Child processes that read and write large JSON, so that the event loop goes on meanwhile.
 
 A thread would not do: the parsers hold Python's lock from the first byte to the last, and each
-megabyte takes tens of milliseconds. The child is started when it is first needed, takes one job at
-a time, and ends with its parent. A job is a function and its arguments, pickled; arrays travel as
-they are.
+megabyte takes tens of milliseconds. A child is started when it is first needed, takes one job at a
+time, is killed if nobody waits for its job any more, and ends with its parent. A job is a function
+and its arguments, pickled; arrays travel as they are.
 """
 
 import asyncio
 import contextlib
 import gc
 import pickle
+import resource
 import signal
 import socket
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
-from serving.errors import ServingError, Unavailable
+from serving.errors import ResourceExhausted, ServingError, Unavailable
+from serving.transport.asgi import Disconnected
+from serving.transport.limits.byte_budget import Hold
+from serving.transport.route_table import HttpRequest
 
-# What is smaller costs less than the way to the child and back would hold up others.
+# Below this size, parsing in the event loop blocks it for less time than pickling to a child does.
 LARGE_BYTES = 256 << 10
+ELEMENT_BYTES = 8  # that an element of a tensor takes in JSON, more or less
+# Jobs over this size leave a child to smaller ones.
+_HUGE_BYTES = 8 << 20
+# What a child may take on top of what it takes when it starts.
+_MEMORY_BYTES = 2 << 30
 _LENGTH_BYTES = 8
+# A job may still end by itself after its caller is gone: to start a new child takes about as long.
+_GRACE_SECONDS = 0.25
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
-class JsonProcess:
+@dataclass(eq=False)
+class _Turn:
+    """A job that waits for a child, or has one."""
+
+    size: int
+    peer: str
+    turn: "asyncio.Future[_Child]"
+
+
+class JsonProcesses:
     """The parent's side. To be used in one event loop."""
 
-    def __init__(self) -> None:
-        self._turn = asyncio.Lock()
-        self._process: asyncio.subprocess.Process | None = None
-        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+    def __init__(self, most: int = 2) -> None:
+        """Prepare; nothing is started yet.
+
+        Args:
+            most: Children at a time, at least 2: no caller has all of them, nor have huge jobs.
+        """
+        self._most = most
+        self._idle: list[_Child] = []
+        self._running: dict[_Child, _Turn] = {}
+        self._waiting: list[_Turn] = []
 
     async def run(
         self,
@@ -42,49 +70,164 @@ class JsonProcess:
         *args: Parameters.args,
         **kwargs: Parameters.kwargs,
     ) -> Result:
-        """Call a function: at once if it has little to do, else in the child.
+        """Call a function for no caller in particular; see `run_for`."""
+        return await self.run_for(None, size, function, *args, **kwargs)
+
+    async def run_for(
+        self,
+        request: HttpRequest | None,
+        size: int,
+        function: Callable[Parameters, Result],
+        *args: Parameters.args,
+        **kwargs: Parameters.kwargs,
+    ) -> Result:
+        """Call a function: at once if it has little to do, else in a child.
+
+        Of the jobs that wait, those of callers who have the fewest children come first, then the
+        small ones. The job is ended if this call is cancelled or its caller is gone.
 
         Args:
+            request: On whose behalf; what comes back counts in its bytes.
             size: Bytes of JSON that it reads or writes, more or less.
             function: Of a module's top level; like its arguments and result it is pickled.
             *args: Its arguments.
             **kwargs: Likewise.
 
         Raises:
-            Unavailable: the child has died of it.
+            Disconnected: the caller is gone.
+            ResourceExhausted: the job needs more memory than a child may have.
+            Unavailable: the child has died of it, or the result is over the byte budget.
             ServingError: what the function raises.
         """
         if size <= LARGE_BYTES:
             return function(*args, **kwargs)
-        await self._turn.acquire()
-        # A caller that gives up must not leave half of an answer behind for the next one.
-        job = asyncio.create_task(self._exchange((function, args, kwargs)))
-        job.add_done_callback(self._finished)
-        outcome = await asyncio.shield(job)
+        peer = request.peer if request is not None else ""
+        child = await self._turn(_Turn(size, peer, asyncio.get_running_loop().create_future()))
+        hold = request.hold if request is not None else None
+        job = asyncio.create_task(child.do((function, args, kwargs), hold))
+        job.add_done_callback(lambda job: self._finished(child, job))
+        try:
+            outcome = await _unless_gone(job, request)
+        except BaseException:
+            if not job.done():
+                asyncio.get_running_loop().call_later(_GRACE_SECONDS, child.kill_if_at, job)
+            raise
         if isinstance(outcome, BaseException):
             raise outcome
         result: Result = outcome
         return result
 
-    def _finished(self, job: "asyncio.Task[Any]") -> None:
-        self._turn.release()
+    async def _turn(self, turn: _Turn) -> "_Child":
+        self._waiting.append(turn)
+        self._assign()
+        try:
+            return await turn.turn
+        except asyncio.CancelledError:
+            if turn.turn.done() and not turn.turn.cancelled():
+                self._give_back(turn.turn.result())
+            elif turn in self._waiting:
+                self._waiting.remove(turn)
+            raise
+
+    def _assign(self) -> None:
+        """Give free children to those whose turn it is."""
+        while len(self._running) < self._most:
+            turn = min(filter(self._may_run, self._waiting), key=self._rank, default=None)
+            if turn is None:
+                return
+            self._waiting.remove(turn)
+            child = self._idle.pop() if self._idle else _Child()
+            self._running[child] = turn
+            turn.turn.set_result(child)
+
+    def _may_run(self, turn: _Turn) -> bool:
+        running = self._running.values()
+        is_huge = turn.size > _HUGE_BYTES
+        return (
+            not turn.turn.done()
+            and sum(other.peer == turn.peer for other in running) < self._most - bool(turn.peer)
+            and not (is_huge and sum(o.size > _HUGE_BYTES for o in running) >= self._most - 1)
+        )
+
+    def _rank(self, turn: _Turn) -> tuple[int, int]:
+        return sum(other.peer == turn.peer for other in self._running.values()), turn.size
+
+    def _finished(self, child: "_Child", job: "asyncio.Task[Any]") -> None:
         if not job.cancelled():
             job.exception()  # seen, even if the caller has given up
+        self._give_back(child)
 
-    async def _exchange(self, job: object) -> Any:  # noqa: ANN401 - whatever the job gives
+    def _give_back(self, child: "_Child") -> None:
+        del self._running[child]
+        self._idle.append(child)
+        self._assign()
+
+    async def close(self) -> None:
+        """End the children, if there are any."""
+        await asyncio.gather(*(child.close() for child in [*self._idle, *self._running]))
+
+
+async def _unless_gone(job: "asyncio.Task[Any]", request: HttpRequest | None) -> Any:  # noqa: ANN401 - whatever the job gives
+    """Wait for a job as long as its caller does.
+
+    Raises:
+        Disconnected: the caller does not wait any more.
+    """
+    if request is None or request.wait_for_disconnect is None:
+        return await asyncio.shield(job)
+    gone = asyncio.ensure_future(request.wait_for_disconnect())
+    try:
+        await asyncio.wait({job, gone}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        gone.cancel()
+    if not job.done():
+        raise Disconnected
+    return job.result()
+
+
+class _Child:
+    """One process, started when it gets a job."""
+
+    def __init__(self) -> None:
+        self._process: asyncio.subprocess.Process | None = None
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+        self._job: asyncio.Task[Any] | None = None
+
+    async def do(self, job: object, hold: Hold | None) -> Any:  # noqa: ANN401 - whatever the job gives
+        """Have a job done.
+
+        Raises:
+            Unavailable: the process has ended; or see `Hold.take`.
+        """
+        self._job = asyncio.current_task()
         if self._streams is None:
             self._streams = await self._start()
         reader, writer = self._streams
         try:
             content = pickle.dumps(job, pickle.HIGHEST_PROTOCOL)
             writer.writelines([len(content).to_bytes(_LENGTH_BYTES), content])
+            del content, job
             await writer.drain()
             length = int.from_bytes(await reader.readexactly(_LENGTH_BYTES))
-            return pickle.loads(await reader.readexactly(length))  # noqa: S301 - from our own child
+            if hold is None:
+                return pickle.loads(await reader.readexactly(length))  # noqa: S301 - from our own child
+            hold.take(length)
+            outcome = pickle.loads(await reader.readexactly(length))  # noqa: S301 - likewise
+            hold.give_back(length)  # its arrays are counted as those of any request
         except (ConnectionError, EOFError) as error:
             await self.close()
             msg = "the process that reads and writes large JSON has ended; retry, or send less"
             raise Unavailable(msg) from error
+        except ServingError:
+            await self.close()  # nobody is to read this answer
+            raise
+        return outcome
+
+    def kill_if_at(self, job: "asyncio.Task[Any]") -> None:
+        """End the process if it still does a job that nobody waits for."""
+        if self._job is job and not job.done() and self._process is not None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
 
     async def _start(self) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
         own_end, end_of_child = socket.socketpair()
@@ -104,13 +247,13 @@ class JsonProcess:
         return await asyncio.open_unix_connection(sock=own_end)
 
     async def close(self) -> None:
-        """End the child, if there is one."""
+        """End the process, if there is one; no caller waits for its current job."""
         if self._streams is not None:
             self._streams[1].close()
             self._streams = None
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
-                self._process.kill()  # nobody waits for what it may be at
+                self._process.kill()
             await self._process.wait()
             self._process = None
 
@@ -120,6 +263,7 @@ def main() -> None:
     # A job's data has no cycles, and millions of small lists would have them looked for.
     gc.disable()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _limit_memory()
     with (
         contextlib.suppress(ConnectionError),  # the parent has ended in the middle of a job
         socket.socket(fileno=int(sys.argv[1])) as connection,
@@ -134,12 +278,29 @@ def main() -> None:
             gc.collect()  # errors do have cycles, and hold on to what they were about
 
 
+def _limit_memory() -> None:
+    """Let a job fail that would take the machine's memory."""
+    import numpy as np  # noqa: F401, PLC0415 - the largest of what jobs import
+
+    status = Path("/proc/self/status")
+    if status.exists():
+        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmData:"))
+        now = int(line.split()[1]) << 10
+        _, most = resource.getrlimit(resource.RLIMIT_DATA)
+        resource.setrlimit(resource.RLIMIT_DATA, (now + _MEMORY_BYTES, most))
+
+
 def _do(job: bytes) -> bytes:
     try:
         function, args, kwargs = pickle.loads(job)  # noqa: S301 - from our own parent
         outcome = function(*args, **kwargs)
     except ServingError as error:
         outcome = error
+    except MemoryError:
+        outcome = ResourceExhausted(
+            f"JSON takes over {_MEMORY_BYTES} bytes of memory to read or write; send smaller "
+            "batches, or tensors in binary"
+        )
     except Exception:  # noqa: BLE001 - the parent logs it
         outcome = RuntimeError(traceback.format_exc())
     return pickle.dumps(outcome, pickle.HIGHEST_PROTOCOL)
@@ -147,6 +308,3 @@ def _do(job: bytes) -> bytes:
 
 if __name__ == "__main__":
     main()
-
-
-ELEMENT_BYTES = 8  # that an element of a tensor takes in JSON, more or less

@@ -152,6 +152,9 @@ class ServerConfig:
     max_enqueued_rows: int = _setting(
         10_000, "rows a model may have waiting; more are refused", 1, 1 << 30
     )
+    max_rows_per_request: int = _setting(
+        0, "most rows of one request; 0: as many as max_enqueued_rows", 0, 1 << 30
+    )
     # Answers and monitoring
     enable_serialization_as_tensor_content: bool = _setting(
         default=False, text="answer in tensor_content instead of typed fields"
@@ -278,6 +281,14 @@ class ServerConfig:
         if name in self.force_batching.split(","):
             return replace(self.batching(), forced_by="--force_batching")
         return self.batching()
+
+    def row_limit(self) -> int:
+        """Most rows of one request.
+
+        Raises:
+            ConfigError: the file of parameters cannot be understood.
+        """
+        return self.max_rows_per_request or self.batching().max_enqueued_rows
 
     def _batching_by_flags(self) -> BatchingConfig:
         return BatchingConfig(

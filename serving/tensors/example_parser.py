@@ -15,6 +15,7 @@ from google.protobuf.message import DecodeError
 from serving.errors import DeadlineExceeded, InvalidInput
 from serving.protos.tensorflow_example_pb2 import Example, Feature
 from serving.tensors import image_decoder
+from serving.tensors.admission import Account
 from serving.tensors.feature_spec import FeatureKind, FeatureSpec
 from serving.tensors.tensor_spec import MAX_TENSOR_BYTES, DataType
 
@@ -43,6 +44,14 @@ class ExampleParser:
         """
         self._features = dict(features)
         self._has_images = any(spec.kind is FeatureKind.IMAGE for spec in features.values())
+
+    def byte_count(self, rows: int) -> int:
+        """What the arrays of so many examples take, without features of variable length."""
+        return sum(
+            rows * spec.elements * spec.tensor.numpy_dtype.itemsize
+            for spec in self._features.values()
+            if spec.kind is not FeatureKind.VARIABLE
+        )
 
     def is_quick(self, serialized: Sequence[bytes]) -> bool:
         """Whether parsing takes so little time that the event loop may do it."""
@@ -236,16 +245,21 @@ def _raise_missing(spec: FeatureSpec) -> NoReturn:
     raise InvalidInput(msg)
 
 
-def with_context(examples: Sequence[bytes], context: bytes) -> list[bytes]:
+def with_context(
+    examples: Sequence[bytes], context: bytes, account: Account | None = None
+) -> list[bytes]:
     """Give every example the features of a context, unless it has its own of that name.
 
     Args:
         examples: Serialized tf.Examples.
         context: A serialized tf.Example. Put before another one, it is merged with it: protocol
             buffers are made so.
+        account: Counts the bytes; None: nobody does.
 
     Raises:
-        InvalidInput: the context of all examples together is larger than `MAX_TENSOR_BYTES`.
+        InvalidInput: the context of all examples together is larger than `MAX_TENSOR_BYTES`, or
+            than all requests may be.
+        Unavailable: all requests together would take too many bytes.
     """
     size = len(context) * len(examples)
     if size > MAX_TENSOR_BYTES:
@@ -254,4 +268,6 @@ def with_context(examples: Sequence[bytes], context: bytes) -> list[bytes]:
             f"expected at most {MAX_TENSOR_BYTES}; send smaller batches"
         )
         raise InvalidInput(msg)
+    if account is not None:
+        account.take(size)
     return [context + example for example in examples]

@@ -23,6 +23,7 @@ from serving.transport.grpc_wire import (
     status_headers,
 )
 from serving.transport.limits.byte_budget import ByteBudget, Hold
+from serving.transport.limits.unread_answers import COUNTED_BYTES, UnreadAnswers
 from serving.transport.method_table import Call, Method, StreamMethod, UnaryMethod, parse
 
 logger = logging.getLogger(__name__)
@@ -51,6 +52,7 @@ class GrpcApplication:
         *,
         max_message_bytes: int,
         budget: ByteBudget,
+        unread: UnreadAnswers,
     ) -> None:
         """Serve methods.
 
@@ -59,7 +61,9 @@ class GrpcApplication:
             http: Answers the HTTP requests that are not gRPC.
             max_message_bytes: Larger requests are refused before they are read.
             budget: Of all large requests together.
+            unread: Counts the answers until they are sent.
         """
+        self._unread = unread
         self._budget = budget
         self._http = http
         self._methods = methods
@@ -73,12 +77,14 @@ class GrpcApplication:
         if not headers.get(b"content-type", b"").startswith(b"application/grpc"):
             await self._http(scope, receive, send)
             return
+        if self._unread.crowded:
+            await self._unread.wait_for_room(scope.get("client"))
         path = scope["path"]
         times = stage_times.begin(headers)
         hold = Hold(self._budget)
         reader = MessageReader(receive, headers, self._max_message_bytes, hold)
         try:
-            call = _call(headers)
+            call = _call(headers, hold)
             method = self._methods.get(path)
             if isinstance(method, UnaryMethod):
                 payload = await _answer_unary(method, call, reader)
@@ -92,12 +98,25 @@ class GrpcApplication:
             return
         finally:
             hold.release()
-        await send(_START)
-        await send({"type": "http.response.body", "body": frame(payload)})
-        await send(_OK_TRAILERS if times is None else _trailers(times))
+        trailers = _OK_TRAILERS if times is None else _trailers(times)
+        if len(payload) < COUNTED_BYTES:
+            await _send_answer(send, payload, trailers)
+            return
+        connection = scope.get("client")
+        self._unread.add(connection, len(payload))
+        try:
+            await _send_answer(send, payload, trailers)
+        finally:
+            self._unread.remove(connection, len(payload))
 
 
-def _call(headers: Mapping[bytes, bytes]) -> Call:
+async def _send_answer(send: Send, payload: bytes, trailers: dict[str, Any]) -> None:
+    await send(_START)
+    await send({"type": "http.response.body", "body": frame(payload)})
+    await send(trailers)
+
+
+def _call(headers: Mapping[bytes, bytes], hold: Hold) -> Call:
     """What a handler is told of the call.
 
     Raises:
@@ -106,7 +125,7 @@ def _call(headers: Mapping[bytes, bytes]) -> Call:
     if headers.get(b"te") != b"trailers":
         msg = f"header te is {headers.get(b'te', b'').decode('latin-1')!r}, expected 'trailers'"
         raise InvalidInput(msg)
-    return Call(deadline=deadline(headers), headers=headers)
+    return Call(deadline(headers), headers, hold)
 
 
 async def _answer_unary(method: UnaryMethod[Any], call: Call, reader: MessageReader) -> bytes:

@@ -118,7 +118,7 @@ class MessageReader:
         if flag == 0:
             return message
         if flag == 1:
-            return self._decompress(message)
+            return await self._decompress(message)
         msg = f"message prefix has flag {flag}, expected 0 or 1"
         raise InvalidInput(msg)
 
@@ -149,13 +149,13 @@ class MessageReader:
             self._time.check(len(body))
         return body
 
-    def _decompress(self, message: bytes) -> bytes:
+    async def _decompress(self, message: bytes) -> bytes:
         window_bits = WINDOW_BITS.get(self._encoding)
         if window_bits is None:
             name = self._encoding.decode("latin-1")
             msg = f"grpc-encoding {name!r} is not supported; expected identity, deflate or gzip"
             raise Unsupported(msg)
-        return inflate(
+        return await inflate(
             message,
             window_bits,
             limit=self._max_message_bytes,

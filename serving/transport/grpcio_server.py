@@ -121,7 +121,7 @@ def _unary(method: UnaryMethod[Any], budget: ByteBudget) -> Any:  # noqa: ANN401
         hold = Hold(budget)
         try:
             hold.take(len(request))
-            response = await method.handler(parse(method, request), _call(context, headers))
+            response = await method.handler(parse(method, request), _call(context, headers, hold))
             payload = response.SerializeToString()
         except Exception as error:  # noqa: BLE001 - every error becomes a status
             await _abort(context, error, method.path)
@@ -145,7 +145,7 @@ def _stream(method: StreamMethod[Any], budget: ByteBudget) -> Any:  # noqa: ANN4
                 yield parse(method, request)
 
         try:
-            async for response in method.handler(parsed(), _call(context, _headers(context))):
+            async for response in method.handler(parsed(), _call(context, _headers(context), hold)):
                 yield response.SerializeToString()
         except Exception as error:  # noqa: BLE001 - every error becomes a status
             await _abort(context, error, method.path)
@@ -166,10 +166,10 @@ def _unknown(path: str) -> Any:  # noqa: ANN401 - as above
     return answer
 
 
-def _call(context: Any, headers: Mapping[bytes, bytes]) -> Call:  # noqa: ANN401 - grpc.aio.ServicerContext
+def _call(context: Any, headers: Mapping[bytes, bytes], hold: Hold) -> Call:  # noqa: ANN401 - grpc.aio.ServicerContext
     remaining = context.time_remaining()
     deadline = None if remaining is None else time.monotonic() + remaining
-    return Call(deadline=deadline, headers=headers)
+    return Call(deadline, headers, hold)
 
 
 def _headers(context: Any) -> dict[bytes, bytes]:  # noqa: ANN401 - grpc.aio.ServicerContext

@@ -6,6 +6,7 @@ an `HttpResponse`, or raises a `ServingError`, whose gRPC code decides the HTTP 
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 from urllib.parse import unquote
 
@@ -16,6 +17,7 @@ from serving.transport.asgi import Disconnected, Receive
 from serving.transport.failures import error_response
 from serving.transport.limits.byte_budget import ByteBudget, Hold
 from serving.transport.limits.inflate import DEFLATE, RAW_DEFLATE, WINDOW_BITS, inflate, is_zlib
+from serving.transport.limits.unread_answers import UnreadAnswers
 from serving.transport.route_table import HttpRequest, HttpResponse, Route
 
 logger = logging.getLogger(__name__)
@@ -26,14 +28,23 @@ Send = Callable[[dict[str, Any]], Awaitable[None]]
 class HttpApplication:
     """An ASGI application that answers HTTP requests from a table of routes."""
 
-    def __init__(self, routes: Sequence[Route], *, max_body_bytes: int, budget: ByteBudget) -> None:
+    def __init__(
+        self,
+        routes: Sequence[Route],
+        *,
+        max_body_bytes: int,
+        budget: ByteBudget,
+        unread: UnreadAnswers,
+    ) -> None:
         """Serve routes; the first that matches answers.
 
         Args:
             routes: The table.
             max_body_bytes: Larger requests are refused while they are read.
             budget: Of all large requests together.
+            unread: Counts the answers until they are sent.
         """
+        self._unread = unread
         self._budget = budget
         self._routes = routes
         self._max_body_bytes = max_body_bytes
@@ -43,6 +54,9 @@ class HttpApplication:
         request_headers = dict(scope["headers"])
         times = stage_times.begin(request_headers)
         more_headers = []
+        connection = scope.get("client")
+        if self._unread.crowded:
+            await self._unread.wait_for_room(connection)
         hold = Hold(self._budget)
         try:
             response = await self._respond(scope, request_headers, receive, hold)
@@ -63,9 +77,14 @@ class HttpApplication:
             *response.headers,
             *more_headers,
         ]
-        await send({"type": "http.response.start", "status": response.status, "headers": headers})
         body = b"" if scope["method"] == "HEAD" else response.body
-        await send({"type": "http.response.body", "body": body})
+        self._unread.add(connection, len(body))
+        try:
+            start = {"type": "http.response.start", "status": response.status, "headers": headers}
+            await send(start)
+            await send({"type": "http.response.body", "body": body})
+        finally:
+            self._unread.remove(connection, len(body))
 
     async def _respond(
         self,
@@ -88,8 +107,11 @@ class HttpApplication:
                     method=method,
                     path=scope["path"],
                     headers=headers,
-                    body=self._inflate(await self._read_body(receive, hold), headers, hold),
+                    body=await self._inflate(await self._read_body(receive, hold), headers, hold),
                     parameters=parameters,
+                    hold=hold,
+                    peer=_peer(scope),
+                    wait_for_disconnect=partial(_wait_for_disconnect, receive),
                 )
                 return await route.handler(request)
         message = f"Malformed request: {scope['method']} {scope['path']}"
@@ -115,7 +137,7 @@ class HttpApplication:
                 raise ResourceExhausted(msg)
         return bytes(body)
 
-    def _inflate(self, body: bytes, headers: Mapping[bytes, bytes], hold: Hold) -> bytes:
+    async def _inflate(self, body: bytes, headers: Mapping[bytes, bytes], hold: Hold) -> bytes:
         """The body without its content encoding.
 
         Raises:
@@ -133,4 +155,15 @@ class HttpApplication:
         if window_bits == DEFLATE and not is_zlib(body):
             window_bits = RAW_DEFLATE
         limit = self._max_body_bytes
-        return inflate(body, window_bits, limit=limit, hold=hold, what=f"{name} body")
+        return await inflate(body, window_bits, limit=limit, hold=hold, what=f"{name} body")
+
+
+async def _wait_for_disconnect(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+def _peer(scope: Mapping[str, Any]) -> str:
+    """The caller's end of the connection; empty on a Unix socket."""
+    client = scope.get("client")
+    return f"{client[0]}:{client[1]}" if client else ""

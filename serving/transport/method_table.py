@@ -11,6 +11,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from google.protobuf.message import DecodeError, Message
 
 from serving.errors import InvalidInput
+from serving.transport.limits.byte_budget import Hold
 
 Request = TypeVar("Request")
 
@@ -29,10 +30,12 @@ class Call(NamedTuple):
     Attributes:
         deadline: `time.monotonic()` after which the client has given up; None if it waits forever.
         headers: The call's metadata, lower-case names.
+        hold: Counts the call's bytes until it is answered; None: nobody does.
     """
 
     deadline: float | None = None
     headers: Mapping[bytes, bytes] = MappingProxyType({})
+    hold: Hold | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

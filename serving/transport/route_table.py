@@ -6,6 +6,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from serving.transport.limits.byte_budget import Hold
+
 JSON = "application/json"
 
 
@@ -19,6 +21,9 @@ class HttpRequest:
         headers: By lower-case name.
         body: As it came.
         parameters: The named parts of the route's pattern.
+        hold: Counts the request's bytes until it is answered; None: nobody does.
+        peer: The caller's end of the connection, address and port.
+        wait_for_disconnect: Returns when the caller has given up or is gone; None: nobody knows.
     """
 
     method: str
@@ -26,6 +31,9 @@ class HttpRequest:
     headers: Mapping[bytes, bytes]
     body: bytes
     parameters: Mapping[str, str | None]
+    hold: Hold | None = None
+    peer: str = ""
+    wait_for_disconnect: Callable[[], Awaitable[None]] | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

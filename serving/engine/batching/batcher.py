@@ -25,7 +25,7 @@ from serving.engine.batching.active_runs import ACTIVE, ActiveRun, RunControl, S
 from serving.engine.batching.batch_report import BatchReport, OnBatch, Run
 from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.batching.request_queue import Arrays, Request, RequestQueue
-from serving.errors import DeadlineExceeded, InternalError, Unavailable
+from serving.errors import DeadlineExceeded, InternalError, InvalidInput, Unavailable
 
 # Between two looks of a worker that waits for its batch to fill.
 _LOOK_AGAIN_SECONDS = 0.0002
@@ -112,6 +112,7 @@ class Batcher:
             Arrays by output alias.
 
         Raises:
+            InvalidInput: it has more rows than the queue may ever hold.
             Unavailable: the queue is full.
             DeadlineExceeded: the deadline passed while the request waited.
             ServingError: what the model said.
@@ -121,7 +122,13 @@ class Batcher:
             raise Unavailable(msg)
         rows = len(next(iter(inputs.values()))) if batched else None
         weight = rows or 1
-        if self._rows and self._rows + weight > self._config.max_enqueued_rows:
+        if weight > self._config.max_enqueued_rows:
+            msg = (
+                f"request has {weight} rows, expected at most {self._config.max_enqueued_rows} for "
+                f"{self._name}; send smaller batches or raise the server's --max_enqueued_rows"
+            )
+            raise InvalidInput(msg)
+        if self._rows + weight > self._config.max_enqueued_rows:
             msg = (
                 "The batch scheduling queue to which this task was submitted is full: "
                 f"{self._rows} rows wait for {self._name}, at most "

@@ -36,6 +36,7 @@ from serving.protos.kserve_pb2 import (
     ServerReadyRequest,
     ServerReadyResponse,
 )
+from serving.tensors.admission import Admit
 from serving.tensors.signature import DataType
 from serving.transport.method_table import Call, Method, UnaryMethod
 
@@ -151,6 +152,7 @@ class KServeMethods:
             _decode,
             outputs=[output.name for output in request.outputs],
             deadline=call.deadline,
+            account=call.hold,
         )
         return _response(request, prediction)
 
@@ -190,15 +192,15 @@ def _wire_tensors(request: ModelInferRequest) -> list[tuple[str, _ProtoInput]]:
     ]
 
 
-def _decode(wire: _ProtoInput) -> np.ndarray:
+def _decode(wire: _ProtoInput, admit: Admit) -> np.ndarray:
     tensor, raw = wire
     check_tensor_parameters(f'input "{tensor.name}"', tensor.parameters)
     if raw is None:
-        return tensor_bytes.decode_contents(tensor.datatype, tensor.shape, tensor.contents)
+        return tensor_bytes.decode_contents(tensor.datatype, tensor.shape, tensor.contents, admit)
     if tensor.HasField("contents"):
         msg = "contents is given beside raw_input_contents, expected one of them in a request"
         raise InvalidInput(msg)
-    return tensor_bytes.decode_raw(tensor.datatype, tensor.shape, raw)
+    return tensor_bytes.decode_raw(tensor.datatype, tensor.shape, raw, admit)
 
 
 def _response(request: ModelInferRequest, prediction: Prediction) -> ModelInferResponse:

@@ -8,14 +8,13 @@ model than `serving_default`, which is the one that metadata describes; and meta
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
-import numpy as np
-
 from serving.engine.catalog import Catalog, State
 from serving.errors import FailedPrecondition, InvalidInput, Unavailable, Unsupported
 from serving.inference.predictor import Predictor
-from serving.inference.request import ModelSpec, Prediction, WireTensor
+from serving.inference.request import Decode, ModelSpec, Prediction, WireTensor
 from serving.monitoring.counts import GRPC, Metrics
 from serving.protocols.kserve import tensor_bytes
+from serving.tensors.admission import Account
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, TensorSpec
 
 PLATFORM = "onnxruntime_onnx"
@@ -150,10 +149,11 @@ class KServeOperations:
         version: str,
         parameters: Mapping[str, object],
         tensors: Iterable[tuple[str, WireTensor]],
-        decode: Callable[[WireTensor], np.ndarray],
+        decode: Decode[WireTensor],
         *,
         outputs: Sequence[str],
         deadline: float | None = None,
+        account: Account | None = None,
         entrypoint: str = GRPC,
     ) -> Prediction:
         """Run a model.
@@ -163,9 +163,10 @@ class KServeOperations:
             version: Version number in decimal; empty for the latest.
             parameters: Of the request. `signature_name` is heeded, others are not.
             tensors: Tensors as they arrived, with their names.
-            decode: Turns one of them into an array.
+            decode: Turns one of them into an array, once it is admitted.
             outputs: Names of the outputs asked for; empty for all.
             deadline: `time.monotonic()` after which nobody waits for the answer; None for never.
+            account: Counts the decoded bytes; None: nobody does.
             entrypoint: `GRPC` or `REST`, for the metrics.
 
         Raises:
@@ -190,6 +191,7 @@ class KServeOperations:
                 decode,
                 output_filter=outputs,
                 deadline=deadline,
+                account=account,
             )
             outcome.answered(prediction.servable, prediction.signature_name)
         return prediction

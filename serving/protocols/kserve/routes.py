@@ -13,10 +13,10 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from serving.errors import InvalidInput
-from serving.inference.request import Prediction
+from serving.inference.request import Prediction, as_it_is
 from serving.monitoring import identity
 from serving.monitoring.counts import REST
-from serving.protocols.json_process import ELEMENT_BYTES, JsonProcess
+from serving.protocols.json_process import ELEMENT_BYTES, JsonProcesses
 from serving.protocols.kserve import json_tensors, tensor_bytes
 from serving.protocols.kserve.operations import (
     EXTENSIONS,
@@ -26,6 +26,7 @@ from serving.protocols.kserve.operations import (
     check_tensor_parameters,
 )
 from serving.protocols.time_limit import time_limit
+from serving.tensors.admission import Admit
 from serving.tensors.signature import DataType
 from serving.transport.route_table import JSON, HttpRequest, HttpResponse, Route, json_response
 
@@ -61,7 +62,7 @@ class KServeRoutes:
     """Handlers of the protocol's HTTP requests."""
 
     def __init__(
-        self, operations: KServeOperations, json: JsonProcess, *, timeout_in_ms: int = 30_000
+        self, operations: KServeOperations, json: JsonProcesses, *, timeout_in_ms: int = 30_000
     ) -> None:
         """Bind the handlers.
 
@@ -147,19 +148,20 @@ class KServeRoutes:
             _decode,
             outputs=[output.name for output in outputs],
             deadline=deadline,
+            account=request.hold,
             entrypoint=REST,
         )
         binary_names = {output.name for output in outputs if output.binary}
         if all_binary and not outputs:
             binary_names = set(prediction.outputs)
         request_id = _member(body, "id", str, "the request", "")
-        return await self._respond(prediction, request_id, binary_names)
+        return await self._respond(request, prediction, request_id, binary_names)
 
     async def _read(self, request: HttpRequest) -> tuple[Mapping[str, Any], memoryview]:
         """The JSON object at the beginning of a body, and the binary data behind it."""
         text, binary = _split(request)
         try:
-            body = await self._json.run(len(text), json_tensors.read, bytes(text))
+            body = await self._json.run_for(request, len(text), json_tensors.read, bytes(text))
         except InvalidInput as error:
             if HEADER_LENGTH in request.headers:
                 raise
@@ -174,11 +176,17 @@ class KServeRoutes:
         return body, binary
 
     async def _respond(
-        self, prediction: Prediction, request_id: str, binary_names: Collection[str]
+        self,
+        request: HttpRequest,
+        prediction: Prediction,
+        request_id: str,
+        binary_names: Collection[str],
     ) -> HttpResponse:
         body, contents = _infer_response(prediction, request_id, binary_names)
         elements = sum(output["data"].size for output in body["outputs"] if "data" in output)
-        header = await self._json.run(ELEMENT_BYTES * elements, json_tensors.write, body)
+        header = await self._json.run_for(
+            request, ELEMENT_BYTES * elements, json_tensors.write, body
+        )
         if not contents:
             return HttpResponse(body=header, content_type=JSON)
         return HttpResponse(
@@ -280,7 +288,7 @@ def _wire_tensors(body: Mapping[str, Any], binary: memoryview) -> list[tuple[str
     return tensors
 
 
-def _decode(wire: _JsonInput) -> np.ndarray:
+def _decode(wire: _JsonInput, admit: Admit) -> np.ndarray:
     entry, raw = wire
     where = f'input "{entry["name"]}"'
     datatype = _member(entry, "datatype", str, where)
@@ -292,14 +300,14 @@ def _decode(wire: _JsonInput) -> np.ndarray:
     if raw is None:
         data = entry.get("data")
         if isinstance(data, np.ndarray):
-            return data
+            return as_it_is(data, admit)
         if isinstance(data, InvalidInput):
             raise data
         return json_tensors.decode(datatype, shape, _member(entry, "data", list, where))
     if "data" in entry:
         msg = "data is given beside binary_data_size, expected one of them"
         raise InvalidInput(msg)
-    return tensor_bytes.decode_raw(datatype, shape, raw)
+    return tensor_bytes.decode_raw(datatype, shape, raw, admit)
 
 
 def _infer_response(

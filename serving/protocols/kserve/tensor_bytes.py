@@ -18,6 +18,7 @@ import numpy as np
 
 from serving.errors import InvalidInput
 from serving.protos.kserve_pb2 import InferTensorContents
+from serving.tensors.admission import Admit, admit_all
 from serving.tensors.signature import DataType
 
 # Complex numbers have no datatype in this protocol, and ONNX Runtime takes none.
@@ -68,13 +69,19 @@ def datatype_of(data_type: DataType) -> str:
     return _NAMES[data_type]
 
 
-def decode_raw(datatype: str, shape: Sequence[int], content: bytes | memoryview) -> np.ndarray:
+def decode_raw(
+    datatype: str,
+    shape: Sequence[int],
+    content: bytes | memoryview,
+    admit: Admit = admit_all,
+) -> np.ndarray:
     """The array that raw bytes hold.
 
     Args:
         datatype: The protocol's name of the element type.
         shape: Sizes of at least 0.
         content: As many bytes as datatype and shape ask for.
+        admit: Asked before the array takes memory.
 
     Returns:
         An array of that dtype and shape, read-only where it shares the content's memory; BYTES
@@ -85,6 +92,7 @@ def decode_raw(datatype: str, shape: Sequence[int], content: bytes | memoryview)
     """
     data_type = to_data_type(datatype)
     sizes = to_sizes(shape)
+    admit(sizes, data_type)
     if data_type is DataType.DT_STRING:
         return _shaped(_objects(_split(content, sizes)), sizes)
     dtype = data_type.numpy.newbyteorder("<")
@@ -120,7 +128,10 @@ def encode_raw(array: np.ndarray) -> bytes:
 
 
 def decode_contents(
-    datatype: str, shape: Sequence[int], contents: InferTensorContents
+    datatype: str,
+    shape: Sequence[int],
+    contents: InferTensorContents,
+    admit: Admit = admit_all,
 ) -> np.ndarray:
     """The array that typed contents hold; arguments and result as for `decode_raw`.
 
@@ -137,8 +148,11 @@ def decode_contents(
     if filled not in ([], [field]):
         msg = f"contents has {', '.join(filled)}, expected {field} alone for datatype {datatype}"
         raise InvalidInput(msg)
-    elements = np.array(getattr(contents, field), _FIELD_DTYPES[field])
-    return from_elements(data_type, to_sizes(shape), elements, field)
+    sizes = to_sizes(shape)
+    values = getattr(contents, field)
+    _check_count(data_type, sizes, len(values), field)
+    admit(sizes, data_type)
+    return from_elements(data_type, sizes, np.array(values, _FIELD_DTYPES[field]), field)
 
 
 def encode_contents(array: np.ndarray, contents: InferTensorContents) -> None:
@@ -206,14 +220,7 @@ def from_elements(
     Raises:
         InvalidInput: their number is not the shape's, or one is out of range.
     """
-    datatype = _NAMES[data_type]
-    count = math.prod(sizes)
-    if len(elements) != count:
-        msg = (
-            f"{source} has {len(elements)} elements, expected {count} for shape {sizes} and "
-            f"datatype {datatype}"
-        )
-        raise InvalidInput(msg)
+    _check_count(data_type, sizes, len(elements), source)
     if data_type is DataType.DT_STRING:
         return _shaped(_objects(elements), sizes)
     dtype = data_type.numpy
@@ -222,10 +229,20 @@ def from_elements(
         limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
         msg = (
             f"{source} has values from {min(elements)} to {max(elements)}, expected {limits.min} "
-            f"to {limits.max} for datatype {datatype}"
+            f"to {limits.max} for datatype {_NAMES[data_type]}"
         )
         raise InvalidInput(msg)
     return _shaped(array, sizes)
+
+
+def _check_count(data_type: DataType, sizes: tuple[int, ...], given: int, source: str) -> None:
+    count = math.prod(sizes)
+    if given != count:
+        msg = (
+            f"{source} has {given} elements, expected {count} for shape {sizes} and "
+            f"datatype {_NAMES[data_type]}"
+        )
+        raise InvalidInput(msg)
 
 
 def _numbers(elements: list[Any] | np.ndarray, dtype: np.dtype[Any]) -> np.ndarray | None:

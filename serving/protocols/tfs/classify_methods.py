@@ -51,7 +51,10 @@ class ClassifyMethods:
     async def classify(self, request: ClassificationRequest, call: Call) -> ClassificationResponse:
         """PredictionService.Classify."""
         answer = await self._inference.classify(
-            read_model_spec(request), _examples(request.input), deadline=call.deadline
+            read_model_spec(request),
+            _examples(request.input, call),
+            deadline=call.deadline,
+            account=call.hold,
         )
         response = ClassificationResponse()
         write_model_spec(response.model_spec, *_who(answer))
@@ -61,7 +64,10 @@ class ClassifyMethods:
     async def regress(self, request: RegressionRequest, call: Call) -> RegressionResponse:
         """PredictionService.Regress."""
         answer = await self._inference.regress(
-            read_model_spec(request), _examples(request.input), deadline=call.deadline
+            read_model_spec(request),
+            _examples(request.input, call),
+            deadline=call.deadline,
+            account=call.hold,
         )
         response = RegressionResponse()
         write_model_spec(response.model_spec, *_who(answer))
@@ -74,8 +80,9 @@ class ClassifyMethods:
         """PredictionService.MultiInference."""
         answers = await self._inference.multi_inference(
             [Task(_task_spec(task), task.method_name) for task in request.tasks],
-            _examples(request.input),
+            _examples(request.input, call),
             deadline=call.deadline,
+            account=call.hold,
         )
         response = MultiInferenceResponse()
         for answer in answers:
@@ -88,12 +95,12 @@ class ClassifyMethods:
         return response
 
 
-def _examples(message: Input) -> list[bytes]:
+def _examples(message: Input, call: Call) -> list[bytes]:
     """The serialized tf.Examples of an input; none if it is not set."""
     if message.WhichOneof("kind") == "example_list_with_context":
         contextual = message.example_list_with_context
         examples = [example.SerializeToString() for example in contextual.examples]
-        return with_context(examples, contextual.context.SerializeToString())
+        return with_context(examples, contextual.context.SerializeToString(), call.hold)
     return [example.SerializeToString() for example in message.example_list.examples]
 
 

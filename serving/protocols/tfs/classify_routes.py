@@ -10,7 +10,7 @@ from serving.inference.classify_regress import ClassifyRegress
 from serving.inference.predictor import Predictor
 from serving.inference.request import ModelSpec
 from serving.monitoring.counts import REST, Metrics
-from serving.protocols.json_process import ELEMENT_BYTES, JsonProcess
+from serving.protocols.json_process import ELEMENT_BYTES, JsonProcesses
 from serving.protocols.tfs import json_examples
 from serving.protocols.tfs.model_paths import model_route, model_spec
 from serving.protocols.time_limit import time_limit
@@ -26,7 +26,7 @@ class ClassifyRoutes:
         inference: ClassifyRegress,
         predictor: Predictor,
         metrics: Metrics,
-        json: JsonProcess,
+        json: JsonProcesses,
         *,
         timeout_in_ms: int = 30_000,
     ) -> None:
@@ -59,10 +59,12 @@ class ClassifyRoutes:
         with self._metrics.request(spec.name, "Classify", REST) as outcome:
             async with time_limit(self._timeout_in_ms) as deadline:
                 spec, examples = await self._read(request, spec, "classify")
-                answer = await self._inference.classify(spec, examples, deadline=deadline)
+                answer = await self._inference.classify(
+                    spec, examples, deadline=deadline, account=request.hold
+                )
                 size = 2 * ELEMENT_BYTES * sum(map(len, answer.scores))
-                body = await self._json.run(
-                    size, json_examples.encode_classes, answer.labels, answer.scores
+                body = await self._json.run_for(
+                    request, size, json_examples.encode_classes, answer.labels, answer.scores
                 )
             outcome.answered(answer.servable, answer.signature_name, examples=len(examples))
         return HttpResponse(body=body)
@@ -73,9 +75,13 @@ class ClassifyRoutes:
         with self._metrics.request(spec.name, "Regress", REST) as outcome:
             async with time_limit(self._timeout_in_ms) as deadline:
                 spec, examples = await self._read(request, spec, "regress")
-                answer = await self._inference.regress(spec, examples, deadline=deadline)
+                answer = await self._inference.regress(
+                    spec, examples, deadline=deadline, account=request.hold
+                )
                 size = ELEMENT_BYTES * len(answer.values)
-                body = await self._json.run(size, json_examples.encode_values, answer.values)
+                body = await self._json.run_for(
+                    request, size, json_examples.encode_values, answer.values
+                )
             outcome.answered(answer.servable, answer.signature_name, examples=len(examples))
         return HttpResponse(body=body)
 
@@ -90,7 +96,8 @@ class ClassifyRoutes:
         """
         signatures = self._predictor.servable(spec).signatures
         features = {name: signature.feature_spec for name, signature in signatures.items()}
-        name, examples = await self._json.run(
+        name, examples = await self._json.run_for(
+            request,
             len(request.body),
             json_examples.read,
             request.body,

@@ -11,7 +11,7 @@ refused is walked again, to find the value to name.
 import base64
 import binascii
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from typing import Any, NoReturn
 
@@ -26,6 +26,7 @@ _BINARY_KEY = "b64"
 _BINARY_SUFFIX = "_bytes"
 # NumPy's own limit is 64; no model comes near, and the recursion below stays shallow.
 _MAX_RANK = 32
+_CHECKED_TOGETHER = 1024
 # Characters of a value that a message quotes.
 _MAX_QUOTE = 100
 JSON_TYPES = {
@@ -159,7 +160,7 @@ def _refuse(value: Json, alias: str, spec: TensorSpec, *, rows: bool) -> NoRetur
         msg = f"{_find_mistake(value, _shape_of(value), spec.dtype)}; {expected}"
         raise InvalidInput(msg)
     first = _shape_of(value[0])
-    for position, row in enumerate(value):
+    for position, row in _suspects(value, first, spec.dtype):
         mistake = _find_mistake(row, _shape_of(row), spec.dtype)
         if not mistake and _shape_of(row) != first:
             mistake = f"Expecting shape {_shape_text(first)} but got: {_shape_text(_shape_of(row))}"
@@ -205,8 +206,34 @@ def _find_mistake(value: Json, shape: Sequence[int], dtype: DataType, level: int
             f"Encountered list at unexpected size: {len(value)} at level: {level} "
             f"expected size: {shape[level]}"
         )
-    mistakes = (_find_mistake(element, shape, dtype, level + 1) for element in value)
+    mistakes = (
+        _find_mistake(element, shape, dtype, level + 1)
+        for _, element in _suspects(value, shape[level + 1 :], dtype)
+    )
     return next(filter(None, mistakes), "")
+
+
+def _suspects(
+    values: Sequence[Json], shape: Sequence[int], dtype: DataType
+) -> Iterator[tuple[int, Json]]:
+    """The elements of a list, with their positions, but for many that are right together.
+
+    A look at each value would take a hundred times as long as reading the request.
+    """
+    for start in range(0, len(values), _CHECKED_TOGETHER):
+        chunk = values[start : start + _CHECKED_TOGETHER]
+        if not _fits(chunk, shape, dtype):
+            yield from enumerate(chunk, start)
+
+
+def _fits(values: Sequence[Json], shape: Sequence[int], dtype: DataType) -> bool:
+    """Whether all values have a shape and a dtype."""
+    flat = values
+    for size in shape:
+        if set(map(type, flat)) != {list} or set(map(len, flat)) != {size}:
+            return False
+        flat = list(chain.from_iterable(flat))
+    return not flat or convert(flat, dtype) is not None
 
 
 def _find_wrong_value(value: Json, dtype: DataType) -> str:

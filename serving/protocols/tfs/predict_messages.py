@@ -21,12 +21,16 @@ from serving.engine.servable import Servable
 from serving.errors import InvalidInput
 from serving.protocols.tfs import tensor_proto
 from serving.protocols.tfs.model_spec import read_model_spec
+from serving.protos.nested_fields import find_nested
 from serving.protos.tensorflow_serving_pb2 import ModelSpec, PredictRequest, PredictResponse
 
 # What templates may take: so many of them, with so many bytes around the elements each.
 _MAX_TEMPLATES = 256
 _MAX_TEMPLATES_OF_A_LENGTH = 4
 _MAX_SURROUNDING_BYTES = 2048
+# The fields that lead to the elements: PredictRequest.inputs, the map entry's value,
+# TensorProto.tensor_content.
+_PATH_TO_ELEMENTS = (2, 2, 4)
 
 
 class Template:
@@ -155,11 +159,10 @@ def _template_of(request: PredictRequest, message: bytes) -> Template | None:
         return None
     tensor = next(iter(request.inputs.values()))
     content = tensor.tensor_content
-    start = message.rfind(content)
-    end = start + len(content)
     if not content or len(message) - len(content) > _MAX_SURROUNDING_BYTES:
         return None
-    if not _are_the_elements(request, message, start, end):
+    start, end = find_nested(message, _PATH_TO_ELEMENTS) or (0, 0)
+    if end - start != len(content) or not _are_the_elements(request, message, start, end):
         return None
     try:
         return Template(request, message[:start], message[end:])

@@ -57,6 +57,7 @@ class PredictMethods:
                 tensor_proto.decode,
                 output_filter=request.output_filter,
                 deadline=call.deadline,
+                account=call.hold,
             )
         return predict_messages.encode_response(
             servable.name,
@@ -76,7 +77,12 @@ class PredictMethods:
         outputs = template.outputs_if_accepted(servable)
         if outputs is None:
             arrays, outputs = check_request(
-                servable, name, arrays, as_it_is, template.output_filter
+                servable,
+                name,
+                arrays,
+                as_it_is,
+                template.output_filter,
+                max_rows=self._predictor.max_rows,
             )
             template.accept(servable, outputs)
         answer = await servable.predict(name, arrays, outputs, deadline=call.deadline)

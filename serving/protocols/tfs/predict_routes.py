@@ -17,7 +17,7 @@ from serving.errors import InvalidInput
 from serving.inference.predictor import Predictor
 from serving.inference.request import as_it_is
 from serving.monitoring.counts import REST, Metrics
-from serving.protocols.json_process import ELEMENT_BYTES, JsonProcess
+from serving.protocols.json_process import ELEMENT_BYTES, JsonProcesses
 from serving.protocols.tfs import json_predict
 from serving.protocols.tfs.model_paths import model_route, model_spec
 from serving.protocols.time_limit import time_limit
@@ -33,7 +33,7 @@ class PredictRoutes:
         predictor: Predictor,
         catalog: Catalog,
         metrics: Metrics,
-        json: JsonProcess,
+        json: JsonProcesses,
         *,
         timeout_in_ms: int = 30_000,
     ) -> None:
@@ -69,7 +69,8 @@ class PredictRoutes:
             servable = self._predictor.servable(spec)
             async with time_limit(self._timeout_in_ms) as deadline:
                 with servable.hold():  # it may be unloaded while a large body is read
-                    name, arrays, rows = await self._json.run(
+                    name, arrays, rows = await self._json.run_for(
+                        request,
                         len(request.body),
                         json_predict.read_predict,
                         request.body,
@@ -84,9 +85,11 @@ class PredictRoutes:
                         arrays,
                         as_it_is,
                         deadline=deadline,
+                        account=request.hold,
                     )
                 elements = sum(array.size for array in prediction.outputs.values())
-                body = await self._json.run(
+                body = await self._json.run_for(
+                    request,
                     ELEMENT_BYTES * elements,
                     json_predict.encode_outputs,
                     prediction.outputs,

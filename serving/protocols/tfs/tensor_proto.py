@@ -11,6 +11,7 @@ import numpy as np
 
 from serving.errors import InvalidInput
 from serving.protos.tensorflow_pb2 import TensorProto
+from serving.tensors.admission import Admit, admit_all
 from serving.tensors.signature import DataType
 from serving.tensors.tensor_spec import MAX_TENSOR_BYTES
 
@@ -44,20 +45,22 @@ _FIELD_DTYPES: dict[DataType, np.dtype[Any]] = {
 }
 
 
-def decode(proto: TensorProto) -> np.ndarray:
+def decode(proto: TensorProto, admit: Admit = admit_all) -> np.ndarray:
     """The array that a TensorProto describes.
 
     Args:
         proto: Elements in `tensor_content`, or in the typed field of its dtype.
+        admit: Asked before the array takes memory.
 
     Returns:
-        An array of the proto's dtype and shape, read-only where it shares the proto's memory;
-        DT_STRING gives dtype object, each element `bytes`.
+        An array of the proto's dtype and shape, read-only where it shares the proto's memory, or
+        where all elements are the same and take the memory of one; DT_STRING gives dtype object,
+        each element `bytes`.
 
     Raises:
         InvalidInput: dtype unknown or not supported, shape unknown, negative or of too many dims,
             content of the wrong length, more values than elements, a value outside the dtype's
-            range, or a tensor over `MAX_TENSOR_BYTES`.
+            range, or a tensor over `MAX_TENSOR_BYTES`; or see `admit`.
     """
     data_type = _DATA_TYPES.get(proto.dtype)
     if data_type is None:
@@ -77,6 +80,7 @@ def decode(proto: TensorProto) -> np.ndarray:
             f"most {MAX_TENSOR_BYTES}; send smaller batches"
         )
         raise InvalidInput(msg)
+    admit(shape, data_type)
     content = proto.tensor_content
     if content:
         return _decode_content(content, data_type, shape)
@@ -165,6 +169,8 @@ def _decode_values(
         array = _narrow(np.array(values), field_dtype or data_type.numpy, field)
         if field_dtype:
             array = array.view(data_type.numpy)
+    if given == 1:
+        return np.broadcast_to(array.reshape(()), shape)
     if given < count:
         array = np.concatenate([array, np.broadcast_to(array[-1:], (count - given,))])
     return array.reshape(shape)
@@ -184,9 +190,10 @@ def _narrow(values: np.ndarray, dtype: np.dtype[Any], field: str) -> np.ndarray:
 
 
 def _zeros(data_type: DataType, shape: tuple[int, ...]) -> np.ndarray:
+    zero: np.ndarray = np.zeros((), dtype=data_type.numpy)
     if data_type is DataType.DT_STRING:
-        return np.full(shape, b"", dtype=object)
-    return np.zeros(shape, dtype=data_type.numpy)
+        zero[()] = b""
+    return np.broadcast_to(zero, shape)
 
 
 def _to_bytes(value: object) -> bytes:

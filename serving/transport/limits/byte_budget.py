@@ -1,24 +1,32 @@
-"""The bytes of large requests that the server holds at a time, all callers together.
+"""The bytes of requests and answers that the server holds at a time, all callers together.
 
-A limit for each message does not bound the memory: callers may send any number of messages at once.
-Requests that arrive in one piece count only what they inflate to; the web server's windows bound
-the rest.
+A limit for each message does not bound the memory: callers may send any number of messages at once,
+and a message of a few bytes may stand for a tensor of gigabytes. What counts is the body of a
+request that arrives in several pieces, what a body inflates to, its tensors as they are decoded,
+and an answer until the client has taken it. A request that arrives in one piece is bounded by the
+web server's windows.
 """
 
-from serving.errors import Unavailable
+from serving.errors import InvalidInput, Unavailable
 
 
 class ByteBudget:
     """Counts bytes that were received and not answered yet. For the event loop alone.
 
+    The last eighth is kept for small requests, so that a few large ones cannot shut all others out.
+
     Attributes:
         limit: Most bytes at a time.
         used: Bytes held now.
+        shared: Most bytes at a time with a request that is not small.
+        small: Most bytes of a small request.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
+        self.shared = limit - limit // 8
+        self.small = limit // 1024
 
 
 class Hold:
@@ -30,14 +38,29 @@ class Hold:
         self._budget = budget
         self._bytes = 0
 
+    @property
+    def room(self) -> int:
+        """Bytes that could be taken now; 1 if there are none, so that taking them says why."""
+        return max(1, self._budget.shared - self._budget.used)
+
     def take(self, count: int) -> None:
         """Hold more bytes.
 
         Raises:
-            Unavailable: that would be more than the budget's limit.
+            InvalidInput: this request would hold more than the budget's limit, whatever others do.
+            Unavailable: all requests together would.
         """
         budget = self._budget
-        if budget.used + count > budget.limit:
+        if self._bytes + count > budget.limit:
+            msg = (
+                f"request takes {self._bytes + count} bytes with its decoded tensors, expected at "
+                f"most {budget.limit}; send smaller batches or raise the server's "
+                "--max_buffered_bytes"
+            )
+            raise InvalidInput(msg)
+        is_small = self._bytes + count <= budget.small
+        is_alone = budget.used == self._bytes
+        if budget.used + count > (budget.limit if is_small or is_alone else budget.shared):
             msg = (
                 f"requests of {budget.used} bytes are under way, at most {budget.limit} may be; "
                 "retry with backoff, or raise the server's --max_buffered_bytes"
@@ -45,6 +68,11 @@ class Hold:
             raise Unavailable(msg)
         budget.used += count
         self._bytes += count
+
+    def give_back(self, count: int) -> None:
+        """Hold so many bytes less."""
+        self._budget.used -= count
+        self._bytes -= count
 
     def release(self) -> None:
         """The request is answered: it holds nothing any more."""

@@ -11,6 +11,7 @@ from serving.engine.catalog import Catalog
 from serving.engine.runtime import RuntimeConfig
 from serving.engine.servable import Servable
 from serving.inference.predictor import Predictor
+from serving.inference.request import as_it_is
 
 
 def png(pixels):
@@ -29,7 +30,7 @@ def test_a_request_that_is_being_parsed_outlives_its_version(tmp_path):
         predictor = Predictor(Catalog())
         inputs = {"inputs": np.array([picture] * 8, object)}
         answering = asyncio.create_task(
-            predictor.predict_on(servable, "classify", inputs, lambda array: array)
+            predictor.predict_on(servable, "classify", inputs, as_it_is)
         )
         await asyncio.sleep(0)  # parsing has begun in its thread
         await asyncio.to_thread(servable.close)

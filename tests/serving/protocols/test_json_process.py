@@ -5,20 +5,26 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import polite_clients
 import pytest
 import servers
 import tiny_models
 from rest_client import Http
 
-from serving.errors import InvalidInput, Unavailable
+from serving.errors import InvalidInput, ResourceExhausted, Unavailable
 from serving.protocols import json_process
-from serving.protocols.json_process import LARGE_BYTES, JsonProcess
+from serving.protocols.json_process import LARGE_BYTES, JsonProcesses
 from serving.protocols.kserve import json_tensors
 from serving.protocols.tfs import json_examples, json_predict
+from serving.transport.asgi import Disconnected
+from serving.transport.limits.byte_budget import ByteBudget, Hold
+from serving.transport.route_table import HttpRequest
 
 LARGE = LARGE_BYTES + 1
 
@@ -27,7 +33,7 @@ def run(scenario):
     """Run a coroutine function on a process that ends with it."""
 
     async def whole():
-        process = JsonProcess()
+        process = JsonProcesses()
         try:
             return await scenario(process)
         finally:
@@ -99,11 +105,142 @@ def test_it_ends_with_its_parent():
 
     async def scenario(process):
         pid = await process.run(LARGE, os.getpid)
-        process._streams[1].close()
-        await asyncio.wait_for(process._process.wait(), 30)
+        (child,) = process._idle
+        child._streams[1].close()
+        await asyncio.wait_for(child._process.wait(), 30)
         return pid
 
     assert not Path(f"/proc/{run(scenario)}").exists()
+
+
+def caller(peer: str, gone: asyncio.Event | None = None) -> HttpRequest:
+    """A request whose caller gives up at an event."""
+
+    async def wait_for_disconnect():
+        await (gone or asyncio.Event()).wait()
+
+    return HttpRequest(
+        method="POST",
+        path="/",
+        headers={},
+        body=b"",
+        parameters={},
+        peer=peer,
+        wait_for_disconnect=wait_for_disconnect,
+    )
+
+
+async def pid_of_a_job_that_never_ends(process, request) -> tuple[asyncio.Task, int]:
+    pid = await process.run_for(request, LARGE, os.getpid)
+    return asyncio.create_task(process.run_for(request, LARGE, time.sleep, 1000)), pid
+
+
+def wait_for_end(pid: int) -> None:
+    while Path(f"/proc/{pid}").exists():
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("cancelled", [True, False])
+def test_a_job_that_nobody_waits_for_is_ended(cancelled):
+    """Whether the time of the call is over, or its caller is gone; the next one gets a process."""
+
+    async def scenario(process):
+        gone = asyncio.Event()
+        job, pid = await pid_of_a_job_that_never_ends(process, caller("a", gone))
+        await asyncio.sleep(0.1)
+        if cancelled:
+            job.cancel()
+        else:
+            gone.set()
+        (error,) = await asyncio.gather(job, return_exceptions=True)
+        await asyncio.to_thread(wait_for_end, pid)
+        return error, await process.run_for(caller("a"), LARGE, math.sqrt, 4)
+
+    error, after = run(scenario)
+
+    assert isinstance(error, asyncio.CancelledError if cancelled else Disconnected)
+    assert after == 2
+
+
+def test_one_caller_cannot_have_all_processes():
+    """Its second job waits until its first is done, and others do not."""
+
+    async def scenario(process):
+        job, _ = await pid_of_a_job_that_never_ends(process, caller("a"))
+        second = asyncio.create_task(process.run_for(caller("a"), LARGE, math.sqrt, 9))
+        answers = [await process.run_for(caller("b"), LARGE, math.sqrt, 4) for _ in range(5)]
+        assert not second.done()
+        job.cancel()
+        return answers, await second
+
+    assert run(scenario) == ([2] * 5, 3)
+
+
+def test_huge_jobs_leave_a_process_to_smaller_ones():
+    """However many callers have one."""
+
+    async def scenario(process):
+        huge = [
+            asyncio.create_task(process.run_for(caller(peer), 1 << 30, time.sleep, 1000))
+            for peer in "abcdef"
+        ]
+        await asyncio.sleep(0)
+        answers = [await process.run_for(caller("g"), LARGE, math.sqrt, 4) for _ in range(5)]
+        for job in huge:
+            job.cancel()
+        await asyncio.gather(*huge, return_exceptions=True)
+        return answers
+
+    assert run(scenario) == [2] * 5
+
+
+def test_a_job_cannot_take_the_machines_memory():
+    """It fails alone, and its process goes on."""
+
+    async def scenario(process):
+        with pytest.raises(ResourceExhausted, match="bytes of memory to read or write"):
+            await process.run(LARGE, bytearray, 3 << 30)
+        return await process.run(LARGE, math.sqrt, 4)
+
+    assert run(scenario) == 2
+
+
+def test_what_comes_back_counts_in_the_budget():
+    """Before it is read, and until it is; a result that is too large is left unread."""
+
+    async def scenario(process):
+        budget = ByteBudget(100_000)
+        request = replace(caller("a"), hold=Hold(budget))
+        await process.run_for(request, LARGE, bytes, 90_000)
+        assert budget.used == 0
+        with pytest.raises(InvalidInput, match="--max_buffered_bytes"):
+            await process.run_for(request, LARGE, bytes, 110_000)
+        return await process.run_for(request, LARGE, math.sqrt, 4)
+
+    assert run(scenario) == 2
+
+
+def test_bad_json_starves_nobody(models_dir):
+    """Large bodies with a mistake at their end, from many callers; others are answered."""
+    rows = b"[1,2,3]," * 1_500_000  # 12 MB
+    bad = b'{"instances": [' + rows + b'[1,2,"x"]]}'
+    good = {"instances": [[0.125, 2.5, 3.0]] * 9000 + [[0.1, 0.2, 0.3]] * 999}
+    flags = ("--max_rows_per_request", "100000000", "--rest_api_timeout_in_ms", "20000")
+    with (
+        polite_clients.server(models_dir, *flags) as (address, _),
+        polite_clients.beside(address) as polite,
+        ThreadPoolExecutor(6) as attackers,
+    ):
+        http = Http(address)
+        attacks = [
+            attackers.submit(http.post, "/v1/models/identity:predict", bad) for _ in "123456"
+        ]
+        answers = [http.post("/v1/models/identity:predict", good)[0] for _ in range(5)]
+        statuses = {attack.result()[0] for attack in attacks}
+
+    assert answers == [200] * 5
+    assert statuses <= {400, 504}
+    assert not polite.errors
 
 
 def fail(*_args, **_kwargs):
@@ -118,7 +255,7 @@ KSERVE_INPUT = {"name": "x", "shape": [40_000, 3], "datatype": "FP32"}
 def http(tmp_path, monkeypatch):
     """A server with model `identity` whose own process cannot read or write a body."""
     tiny_models.identity(tmp_path)
-    with servers.in_this_process(tmp_path) as address:
+    with servers.in_this_process(tmp_path, max_enqueued_rows=len(ROWS)) as address:
         monkeypatch.setattr(json_predict, "parse", fail)
         monkeypatch.setattr(json_predict.orjson, "dumps", fail)
         monkeypatch.setattr(json_tensors.json, "loads", fail)
@@ -189,8 +326,9 @@ def test_mistakes_in_large_bodies_are_named_as_in_small_ones(
 
 
 def test_a_large_body_that_waits_too_long_is_given_up(models_dir):
-    """--rest_api_timeout_in_ms counts the reading, too."""
-    with servers.in_this_process(models_dir, rest_api_timeout_in_ms=3000) as address:
+    """--rest_api_timeout_in_ms counts the reading, too; a process that hangs is killed."""
+    settings = {"rest_api_timeout_in_ms": 3000, "max_enqueued_rows": len(ROWS)}
+    with servers.in_this_process(models_dir, **settings) as address:
         http = Http(address)
         large = {"instances": ROWS.tolist()}
         before = set(children())  # of servers that other modules keep
@@ -203,10 +341,10 @@ def test_a_large_body_that_waits_too_long_is_given_up(models_dir):
             infer = callers.submit(http.post, "/v2/models/identity/infer", document)
             answers = [predict.result(), infer.result()]
         small = http.post("/v1/models/identity:predict", {"instances": [[1, 2, 3]]})
-        os.kill(pid, signal.SIGCONT)
+        wait_for_end(pid)
 
-    assert [status for status, _ in answers] == [504, 504]
-    assert all("Timed out after 3000 ms" in answer["error"] for _, answer in answers)
+    assert sorted(status for status, _ in answers) == [400, 504]
+    assert any("Timed out after 3000 ms" in answer["error"] for _, answer in answers)
     assert small[0] == 200
 
 

@@ -221,6 +221,19 @@ def test_a_full_queue_refuses_at_once_and_finishes_what_it_took():
     assert after["y"].tolist() == [14]
 
 
+def test_a_request_larger_than_the_queue_is_refused_even_if_that_is_empty():
+    """Others would be refused for as long as it runs; no retry will do better."""
+
+    async def scenario(batcher, _recorder):
+        with pytest.raises(InvalidInput, match=r"5 rows, expected at most 4 .*--max_enqueued_rows"):
+            await submit(batcher, rows(1, 2, 3, 4, 5))
+        return await submit(batcher, rows(1, 2, 3, 4))
+
+    answer, _ = with_batcher(scenario, max_enqueued_rows=4)
+
+    assert answer["y"].tolist() == [2, 4, 6, 8]
+
+
 def test_expired_and_cancelled_requests_leave_before_the_run():
     """The model does no work that nobody waits for."""
 

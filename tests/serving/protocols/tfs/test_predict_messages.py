@@ -3,18 +3,23 @@
 import gc
 import random
 
+import grpc
 import numpy as np
+import polite_clients
 import pytest
 from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from raw_calls import refusal
 
-from serving.client import predict_request
+from serving.client import PREDICT_PATH, predict_request
 from serving.errors import InvalidInput
 from serving.protocols.tfs import predict_messages, tensor_proto
 from serving.protocols.tfs.predict_messages import RequestReader, TemplatedRequest, encode_response
+from serving.protos.tensorflow_pb2 import TensorProto
 from serving.protos.tensorflow_serving_pb2 import PredictRequest, PredictResponse
+from serving.tensors.signature import DataType
 
 DTYPES = [np.float32, np.float64, np.float16, np.uint8, np.int8, np.int16, np.int32, np.int64]
 DTYPES += [np.uint16, np.uint32, np.uint64, np.bool_, np.complex64, np.complex128]
@@ -270,3 +275,25 @@ def test_random_bytes_are_read_as_protobuf_reads_them():
             continue
         read = reader.read(bytes(garbage))
         assert read.model_spec == expected.model_spec
+
+
+def test_a_message_is_not_searched_for_its_elements(models_dir):
+    """Elements that nearly occur all over the message take no longer than any others."""
+    size = 1 << 18
+    content = bytes(size // 2) + b"a" + bytes(size // 2 - 1)
+    tensor = TensorProto(dtype=DataType.DT_UINT8, tensor_content=content)
+    tensor.tensor_shape.dim.add().size = size
+    # What follows the elements is like them, but for the byte in their middle.
+    request = PredictRequest(output_filter=["\0" * (3 * size)])
+    request.model_spec.name = "none"
+    request.inputs["x"].CopyFrom(tensor)
+    body = request.SerializeToString()
+    with (
+        polite_clients.server(models_dir) as (address, _),
+        polite_clients.beside(address) as polite,
+        grpc.insecure_channel(address) as channel,
+    ):
+        answers = [refusal(channel, PREDICT_PATH, body) for _ in range(6)]
+
+    assert {code for code, _ in answers} == {grpc.StatusCode.NOT_FOUND}
+    assert not polite.errors

@@ -1,0 +1,101 @@
+import asyncio
+
+import pytest
+import servers
+from rest_client import Http
+
+from serving.errors import Unavailable
+from serving.monitoring.metrics_page import MetricsPage
+from serving.monitoring.shared_page import SharedPage
+
+
+class Maker:
+    """Numbers the pages that it makes, and may be told to wait or to fail."""
+
+    def __init__(self) -> None:
+        self.made = 0
+        self.now = 0.0
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+        self.error: Exception | None = None
+
+    async def make(self) -> bytes:
+        """The next page."""
+        await self.go_on.wait()
+        self.made += 1
+        if self.error:
+            raise self.error
+        return b"%d" % self.made
+
+
+def run(scenario):
+    async def whole():
+        maker = Maker()
+        return await scenario(maker, SharedPage(maker.make, clock=lambda: maker.now))
+
+    return asyncio.run(whole())
+
+
+def test_scrapers_get_new_pages():
+    """Whoever asks now and then sees what is, not what was."""
+
+    async def scenario(maker, page):
+        for number in range(1, 100):
+            assert await page.text() == b"%d" % number
+            maker.now += 0.5
+
+    run(scenario)
+
+
+def test_a_flood_shares_the_last_page():
+    """Thousands of askers have two pages a second made, and all get the same bytes."""
+
+    async def scenario(maker, page):
+        pages = {id(await page.text()) for _ in range(1000)}
+        first = maker.made
+        maker.now += 0.5
+        pages |= {id(await page.text()) for _ in range(1000)}
+        return len(pages), first, maker.made
+
+    assert run(scenario) == (9, 8, 9)
+
+
+def test_askers_at_the_same_time_share_a_page():
+    """One who gives up does not take it from the others."""
+
+    async def scenario(maker, page):
+        maker.go_on.clear()
+        asking = [asyncio.create_task(page.text()) for _ in range(3)]
+        await asyncio.sleep(0)
+        asking[0].cancel()
+        await asyncio.sleep(0)
+        maker.go_on.set()
+        return await asyncio.gather(*asking[1:])
+
+    assert run(scenario) == [b"1", b"1"]
+
+
+def test_a_failure_is_not_kept():
+    """The next asker has another page made."""
+
+    async def scenario(maker, page):
+        maker.error = Unavailable("no")
+        with pytest.raises(Unavailable):
+            await page.text()
+        maker.error = None
+        return await page.text()
+
+    assert run(scenario) == b"2"
+
+
+def test_a_servers_metrics_are_shared(models_dir, monkeypatch):
+    """Who asks without a pause does not have a page made each time."""
+    made = []
+    text = MetricsPage.text
+    monkeypatch.setattr(MetricsPage, "text", lambda page: made.append(1) or text(page))
+    with servers.in_this_process(models_dir) as address:
+        http = Http(address)
+        for _ in range(300):
+            assert http.ask("GET", "/monitoring/prometheus/metrics")[0] == 200
+
+    assert len(made) < 300

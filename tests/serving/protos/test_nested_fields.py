@@ -1,0 +1,57 @@
+import pytest
+
+from serving.protos.nested_fields import find_nested
+from serving.protos.tensorflow_pb2 import TensorProto
+from serving.protos.tensorflow_serving_pb2 import PredictRequest
+
+PATH = (2, 2, 4)
+
+
+def request(content: bytes) -> bytes:
+    message = PredictRequest(output_filter=["y", content.decode()])
+    message.model_spec.name = content.decode()
+    message.model_spec.version.value = 7
+    tensor = TensorProto(dtype=3, tensor_content=content, float_val=[1, 2], version_number=300)
+    message.inputs["x"].CopyFrom(tensor)
+    return message.SerializeToString()
+
+
+@pytest.mark.parametrize("content", [b"", b"a", b"abc" * 100])
+def test_a_field_is_found_where_it_is(content):
+    """The same bytes in other fields do not mislead."""
+    message = request(content)
+    found = find_nested(message, PATH)
+
+    if not content:
+        assert found is None
+        return
+    assert found is not None
+    start, end = found
+    assert message[start:end] == content
+    changed = message[:start] + content.swapcase() + message[end:]
+    assert PredictRequest.FromString(changed).inputs["x"].tensor_content == content.swapcase()
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        b"",
+        request(b"abc")[:-1],
+        b"\x12",
+        b"\x12\x05abc",
+        b"\x13\x14",
+        b"\x09\x00",
+        b"\xff" * 1000,
+        b"\x80" * 10 + b"\x01",
+    ],
+)
+def test_what_is_no_message_has_no_field(message):
+    """Cut off, a group, or a number without an end."""
+    assert find_nested(message, PATH) is None
+
+
+def test_fields_of_every_wire_type_are_passed_over():
+    """Numbers of one to ten bytes, and of four and eight bytes."""
+    others = b"\x08\x01" + b"\x08" + b"\xff" * 9 + b"\x01" + b"\x0d1234" + b"\x0912345678"
+
+    assert find_nested(others + b"\x12\x01a" + others, (2,)) == (len(others) + 2, len(others) + 3)

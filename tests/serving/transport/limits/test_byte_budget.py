@@ -1,0 +1,36 @@
+import pytest
+
+from serving.errors import InvalidInput, Unavailable
+from serving.transport.limits.byte_budget import ByteBudget, Hold
+
+
+def test_the_last_eighth_is_for_small_requests():
+    """Large requests that fill the budget leave room for others."""
+    budget = ByteBudget(8192)
+    large, other, small = Hold(budget), Hold(budget), Hold(budget)
+    large.take(4000)
+    other.take(3168)
+    with pytest.raises(Unavailable, match="requests of 7168 bytes are under way, at most 8192"):
+        other.take(1)
+    small.take(8)
+    with pytest.raises(Unavailable):
+        small.take(1)
+
+    assert budget.used == 7176
+
+
+def test_a_request_alone_may_have_all_of_it():
+    """More than that no retry would get it."""
+    budget = ByteBudget(8192)
+    alone = Hold(budget)
+    alone.take(8000)
+    alone.take(192)
+    with pytest.raises(
+        InvalidInput, match="takes 8193 bytes with its decoded tensors, expected at"
+    ):
+        alone.take(1)
+    alone.give_back(192)
+    assert budget.used == 8000
+    alone.release()
+
+    assert budget.used == 0

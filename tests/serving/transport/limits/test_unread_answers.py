@@ -1,0 +1,135 @@
+import asyncio
+import contextlib
+import socket
+import struct
+import time
+
+import polite_clients
+import pytest
+
+from serving.client import PREDICT_PATH
+from serving.protos.tensorflow_serving_pb2 import PredictRequest
+from serving.transport.limits.unread_answers import UnreadAnswers
+
+MEBIBYTE = 1 << 20
+
+
+def test_a_connection_that_reads_nothing_waits():
+    """Its next request begins when it has read, and other connections are not held up."""
+
+    async def scenario():
+        unread = UnreadAnswers(6400)
+        unread.add("a", 100)
+        await unread.wait_for_room("a")
+        unread.add("a", 50)
+        assert unread.crowded
+        await unread.wait_for_room("b")
+        waiting = asyncio.create_task(unread.wait_for_room("a"))
+        gone = asyncio.create_task(unread.wait_for_room("a"))
+        await asyncio.sleep(0)
+        gone.cancel()
+        assert not waiting.done()
+        unread.remove("a", 50)
+        await waiting
+        unread.remove("a", 100)
+        return unread
+
+    unread = asyncio.run(scenario())
+
+    assert unread.total == 0
+    assert not unread.crowded
+    assert not unread._bytes
+    assert not unread._waiting
+
+
+def test_more_connections_have_less_each():
+    """All of them together stay within the limit, but for an answer each."""
+
+    async def scenario():
+        unread = UnreadAnswers(10_000)
+        for connection in range(1000):
+            unread.add(connection, 6)
+        waiting = asyncio.create_task(unread.wait_for_room(0))
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        for connection in range(999, 100, -1):
+            unread.remove(connection, 6)
+        unread.remove(0, 3)
+        await waiting
+
+    asyncio.run(scenario())
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+def literal(name: bytes, value: bytes) -> bytes:
+    return b"\x00" + bytes([len(name)]) + name + bytes([len(value)]) + value
+
+
+class NeverReads:
+    """A connection with a window of no byte."""
+
+    def __init__(self, address: str) -> None:
+        host, port = address.split(":")
+        self.socket = socket.create_connection((host, int(port)), timeout=20)
+        self._stream = -1
+        no_window = frame(4, 0, 0, struct.pack(">HI", 4, 0))
+        self.socket.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + no_window)
+
+    def ask(self, headers: bytes, body: bytes) -> None:
+        """Begin a request."""
+        self._stream += 2
+        flags = 4 if body else 5  # the headers end, and without a body the request does
+        frames = frame(1, flags, self._stream, headers)
+        if body:
+            frames += frame(0, 1, self._stream, body)
+        with contextlib.suppress(OSError):  # closed, which is the server's right
+            self.socket.sendall(frames)
+
+
+METRICS = b"\x82\x86" + literal(b":path", b"/monitoring/prometheus/metrics")
+PREDICT = (
+    b"\x83\x86"
+    + literal(b":path", PREDICT_PATH.encode())
+    + literal(b"content-type", b"application/grpc")
+    + literal(b"te", b"trailers")
+)
+
+
+def zeros(rows: int) -> bytes:
+    """A Predict of a few bytes with an answer of many, as it goes over the wire."""
+    request = PredictRequest()
+    request.model_spec.name = "identity"
+    request.inputs["x"].dtype = 1
+    for size in (rows, 3):
+        request.inputs["x"].tensor_shape.dim.add().size = size
+    message = request.SerializeToString()
+    return b"\0" + len(message).to_bytes(4) + message
+
+
+@pytest.mark.parametrize(
+    ("headers", "body"), [(METRICS, b""), (PREDICT, zeros(10_000))], ids=["metrics", "predict"]
+)
+def test_answers_that_nobody_reads_starve_nobody(models_dir, headers, body):
+    """Twenty connections ask 150 times each and read nothing."""
+    flags = ("--max_buffered_bytes", str(16 * MEBIBYTE), "--max_enqueued_rows", "1000000")
+    flags += ("--max_batch_size", "10000")
+    with polite_clients.server(models_dir, *flags) as (address, pid):
+        before = polite_clients.peak_bytes(pid)
+        attackers = [NeverReads(address) for _ in range(20)]
+        with polite_clients.beside(address) as polite:
+            for _ in range(150):
+                for attacker in attackers:
+                    attacker.ask(headers, body)
+                time.sleep(0.04)
+            answered = polite.answered
+            while polite.answered < answered + 20 and not polite.errors:
+                time.sleep(0.01)
+        grown = polite_clients.peak_bytes(pid) - before
+        for attacker in attackers:
+            attacker.socket.close()
+
+    assert not polite.errors
+    assert grown < 150 * MEBIBYTE
