@@ -69,7 +69,10 @@ def garbage(target: Target) -> Counts:
 
 def slow_preface(target: Target) -> Counts:
     """300 connections send the greeting byte by byte."""
-    opened = [wire.connect(target.address) for _ in range(_GARBAGE_CONNECTIONS)]
+    opened = []
+    for _ in range(_GARBAGE_CONNECTIONS):
+        with contextlib.suppress(OSError):
+            opened.append(wire.connect(target.address))
     sent = 0
     for byte in wire.PREFACE:
         for connection in opened:

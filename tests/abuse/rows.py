@@ -67,7 +67,11 @@ _ALL = (
     Row(id="rapid_reset", what="requests reset by the next frame"),
     Row(id="window_overflow", what="windows over 2^31 - 1"),
     Row(id="zero_window_metrics", what="60 connections, 200 pages of metrics each, none taken"),
-    Row(id="zero_window_predict", what="20 connections, 100 answers of 120 kB each, none taken"),
+    Row(
+        id="zero_window_predict",
+        what="20 connections, 100 answers of 120 kB each, none taken",
+        models=("identity", "copy"),
+    ),
     # HTTP/1.1
     Row(
         id="smuggling",
@@ -105,7 +109,7 @@ _ALL = (
     ),
     Row(id="decoded_many", what="60 Predicts at once, a gigabyte in 36 bytes each"),
     Row(id="decoded_kserve", what="huge shapes over KServe, typed, raw and JSON"),
-    Row(id="template_makers", what="two Predicts of 360 kB of equal bytes", rounds=1, seconds=6),
+    Row(id="template_makers", what="two Predicts of 360 kB of equal bytes", rounds=1, seconds=8),
     Row(id="oversize", what="requests with more rows than a queue holds"),
     # Models
     Row(

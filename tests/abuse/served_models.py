@@ -64,7 +64,7 @@ def long(models_dir: Path) -> Path:
 
 
 BUILDERS = {
-    "add": tiny_models.add,
+    "copy": independent_models.copy,
     "endless": endless,
     "fragile": tiny_models.fragile,
     "identity": tiny_models.identity,
