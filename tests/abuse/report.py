@@ -15,7 +15,7 @@ END = "<!-- End of what `make abuse` writes. -->"
 JSON_FILE = Path(os.environ.get("ABUSE_JSON") or ROOT / "build" / "abuse" / "results.json")
 _HEAD = (
     *("row", "answered", "new caller, slowest", "answers at once after", "memory", "kept"),
-    *("p99", "times p99 beside a busy process", "SIGTERM", "missed"),
+    *("p99", "slowest", "times p99 beside a busy process", "SIGTERM", "missed"),
 )
 
 
@@ -52,6 +52,7 @@ def cells(result: Result) -> list[str]:
         f"{result.growth_mb:+.0f} MB",
         f"{result.lasting_mb:+.0f} MB",
         missing if result.p99_ms is None else f"{result.p99_ms:.1f} ms",
+        f"{result.slowest_ms:.0f} ms",
         missing if result.ratio is None else f"{result.ratio:.1f} (n={result.rounds})",
         missing if result.stop is None else f"{result.stop:.1f} s",
         "; ".join(result.faults) or "nothing",

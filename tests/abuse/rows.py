@@ -25,6 +25,7 @@ class Row:
         expected: Counts that the attack has to report.
         one_line_log: Whether every line of the log must begin as the server's lines do.
         kills_supervisor: End with SIGKILL to the supervisor instead of SIGTERM.
+        only_reported: Whether missed criteria stand in the table without failing the test.
     """
 
     id: str
@@ -39,6 +40,7 @@ class Row:
     expected: Mapping[str, int] = field(default_factory=dict)
     one_line_log: bool = False
     kills_supervisor: bool = False
+    only_reported: bool = False
 
     @property
     def attack_name(self) -> str:
@@ -70,7 +72,7 @@ _ALL = (
     Row(
         id="zero_window_predict",
         what="20 connections, 100 answers of 120 kB each, none taken",
-        models=("identity", "copy"),
+        models=("identity", "wide"),
     ),
     # HTTP/1.1
     Row(
@@ -165,6 +167,7 @@ _ALL = (
         what="front grpcio: requests reset by the next frame",
         attack="rapid_reset",
         flags=("--front=grpcio",),
+        only_reported=True,
     ),
 )
 ROWS = {row.id: row for row in _ALL}

@@ -5,8 +5,11 @@ from pathlib import Path
 
 import example_models
 import independent_models
+import numpy as np
 import tiny_models
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
+
+WIDE_COLUMNS = 30_000
 
 
 def endless(models_dir: Path) -> Path:
@@ -46,6 +49,19 @@ def endless(models_dir: Path) -> Path:
     return path
 
 
+def wide(models_dir: Path) -> Path:
+    """`y` = `x` 30,000 times, float32 (batch, 1) to (batch, 30000): a short row, a long answer."""
+    path = models_dir / "wide" / "1"
+    tiny_models.save(
+        path / "model.onnx",
+        [helper.make_node("MatMul", ["x", "ones"], ["y"])],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", WIDE_COLUMNS])],
+        [numpy_helper.from_array(np.ones((1, WIDE_COLUMNS), np.float32), "ones")],
+    )
+    return path
+
+
 def long(models_dir: Path) -> Path:
     """`y` = the sum of one product of two int64 matrices of `size` int64 (1,): one long node."""
     path = models_dir / "long" / "1"
@@ -64,7 +80,6 @@ def long(models_dir: Path) -> Path:
 
 
 BUILDERS = {
-    "copy": independent_models.copy,
     "endless": endless,
     "fragile": tiny_models.fragile,
     "identity": tiny_models.identity,
@@ -72,6 +87,7 @@ BUILDERS = {
     "mlp": independent_models.mlp,
     "pictures": example_models.pictures,
     "slow": tiny_models.slow,
+    "wide": wide,
 }
 
 

@@ -23,7 +23,7 @@ def test_polite_callers_are_served(row, tmp_path, results):
     result = row_run.run(row, tmp_path)
     results.append(result)
 
-    assert result.faults == [], result.counts
+    assert row.only_reported or result.faults == [], result.counts
 
 
 def test_the_page_names_every_row():
