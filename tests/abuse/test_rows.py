@@ -13,7 +13,7 @@ def test_polite_callers_are_served_during_a_short_attack(row, tmp_path):
     """Both callers are answered, memory stays bounded, and the server ends when it is told to."""
     result = row_run.run(row, tmp_path)
 
-    assert result.faults == [], result.counts
+    assert result.faults == [], f"{result.faults}; {result.counts}"
 
 
 @pytest.mark.abuse
@@ -23,7 +23,7 @@ def test_polite_callers_are_served(row, tmp_path, results):
     result = row_run.run(row, tmp_path)
     results.append(result)
 
-    assert row.only_reported or result.faults == [], result.counts
+    assert row.only_reported or result.faults == [], f"{result.faults}; {result.counts}"
 
 
 def test_the_page_names_every_row():
