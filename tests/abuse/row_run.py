@@ -328,10 +328,11 @@ def _attack_in_rounds(
             earlier = 0 if name.endswith("of each") else result.counts.get(name, 0)
             result.counts[name] = earlier + count
     _check_recovery(result, port)
-    lasting = wait_until(lambda: memory_mb(pid) - before_mb <= MAX_LASTING_MB, LASTING_SECONDS)
+    most_left = before_mb + MAX_LASTING_MB + row.run_mb
+    lasting = wait_until(lambda: memory_mb(pid) <= most_left, LASTING_SECONDS)
     result.growth_mb = watch.most_mb - before_mb
     result.lasting_mb = memory_mb(pid) - before_mb
-    if result.growth_mb > MAX_GROWTH_MB:
+    if result.growth_mb > MAX_GROWTH_MB + row.run_mb:
         result.faults.append(f"memory grew by {result.growth_mb:.0f} MB")
     if lasting is None:
         result.faults.append(f"{result.lasting_mb:.0f} MB were kept")
