@@ -7,10 +7,13 @@ PORT ?= 8500
 REST_PORT ?= 8501
 # The report that `make readme` quotes: the last one of `make loadtest`.
 REPORT ?= $(lastword $(sort $(wildcard results/*-bundled-models)))
+# Where `make abuse` writes its results, and whether it writes the table in docs/abuse.md too.
+ABUSE_JSON ?= build/abuse/results.json
+ABUSE_DOCS ?=
 # Which tests `make test` leaves out; each has a target of its own below.
-TEST_MARKERS ?= not (conformance or docker or gpu or network or slow)
+TEST_MARKERS ?= not (abuse or conformance or docker or gpu or network or slow)
 
-.PHONY: help serve loadtest readme test test-docker test-slow conformance tritonclient lint format protos docs lock clean
+.PHONY: help serve loadtest readme test test-docker test-slow conformance abuse tritonclient lint format protos docs lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -35,6 +38,9 @@ test-slow: ## Run the tests that take minutes
 
 conformance: $(VENV)/.dev ## Serve all of the ONNX project's node cases and compare every answer
 	$(BIN)/python -m pytest tests/conformance $(PYTEST_ARGS)
+
+abuse: $(VENV)/.dev ## Attack a server in every way known, beside polite callers; ABUSE_DOCS=1 writes docs/abuse.md
+	ABUSE_JSON="$(ABUSE_JSON)" ABUSE_DOCS="$(ABUSE_DOCS)" $(BIN)/python -m pytest -m abuse tests/abuse $(PYTEST_ARGS)
 
 tritonclient: $(VENV)/.tritonclient ## Make the environment of the official KServe client, which tests use
 

@@ -1,0 +1,70 @@
+"""One attack, in a process of its own: `python -m abuse.attacker ATTACK HOST:PORT SECONDS FOLDER`.
+
+It prints a line when it begins, and one with what it did when it has ended.
+"""
+
+import json
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from abuse import wire
+
+Counts = dict[str, int]
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is attacked, and for how long.
+
+    Attributes:
+        address: Host and port.
+        until: `time.monotonic()` at which the attack ends.
+        models_dir: The server's folder of models.
+    """
+
+    address: wire.Address
+    until: float
+    models_dir: Path
+
+    def left(self) -> float:
+        """Seconds until the end, at least 0."""
+        return max(0.0, self.until - time.monotonic())
+
+
+def attacks() -> dict[str, Callable[[Target], Counts]]:
+    """Every attack by its name."""
+    from abuse import (  # noqa: PLC0415 - they import this module
+        attack_bodies,
+        attack_connections,
+        attack_http1,
+        attack_http2,
+        attack_models,
+        attack_tensors,
+    )
+
+    modules = (
+        *(attack_bodies, attack_connections, attack_http1),
+        *(attack_http2, attack_models, attack_tensors),
+    )
+    return {name: attack for module in modules for name, attack in module.ATTACKS.items()}
+
+
+def main() -> None:
+    name, target, seconds, models_dir = sys.argv[1:]
+    host, _, port = target.rpartition(":")
+    attack = attacks()[name]
+    prepared = Target((host, int(port)), time.monotonic() + float(seconds), Path(models_dir))
+    print(json.dumps({"began": time.monotonic()}), flush=True)  # noqa: T201 - read by the row
+    try:
+        counts = attack(prepared)
+    except OSError:  # refused or hung up on, which is the server's right
+        counts = {"cut short by the server": 1}
+    time.sleep(prepared.left())  # the callers go on for as long as in every other row
+    print(json.dumps({"ended": time.monotonic(), "counts": counts}), flush=True)  # noqa: T201
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,453 @@
+"""One row: a server of its own, polite callers, the attack, and what became of them."""
+
+import contextlib
+import json
+import os
+import re
+import resource
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import servers
+from abuse import polite, served_models
+from abuse.rows import Row
+
+TESTS = Path(__file__).parents[1]
+ROOT = TESTS.parent
+CORES = sorted(os.sched_getaffinity(0))
+SERVER_CORE, ATTACKER_CORE = CORES[0], CORES[-1]
+
+# The criteria.
+NEW_CALLER_SECONDS = 15.0  # a caller that comes during the attack
+AT_ONCE_SECONDS = 1.5  # and one that comes afterwards ...
+RECOVERY_SECONDS = 10.0  # ... so long afterwards
+MAX_GROWTH_MB = 200.0
+MAX_LASTING_MB = 50.0  # what is left of the growth ...
+LASTING_SECONDS = 30.0  # ... so long afterwards
+TARGET_RATIO = 5.0  # reported, never asserted
+DRAIN_SECONDS = 5.0
+STOP_SLACK_SECONDS = 6.0  # a second by right, and five for a busy machine
+ORPHAN_SECONDS = 10.0
+
+# The suite's own limits.
+ROW_SECONDS = 150.0
+ATTACKER_SLACK_SECONDS = 30.0
+MAX_SERVER_MB = 2500.0  # the suite ends a server that has grown by so much
+_BURN_SECONDS = 1.0
+_SAMPLE_SECONDS = 0.05
+_LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3} [A-Z]+( \[worker \d+\])? [\w.]+: ")
+_FORGED_LINE = re.compile(r"^\S+ INFO serving: forged")
+_CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f\x80-\x9f\u2028\u2029]")
+
+
+@dataclass
+class Result:
+    """What became of a row; times in seconds unless the name has another unit.
+
+    Attributes:
+        id: The row's.
+        what: The row's.
+        rounds: Of the attack.
+        asked: Calls of the caller that was connected before.
+        answered: Those with the right answer.
+        new_asked: Callers that came during the attack.
+        slowest_new: The slowest of them.
+        recovery: From the end of the attack until a new caller was answered at once.
+        growth_mb: Most memory during the attack, less that before it.
+        lasting_mb: What was left of it.
+        p99_ms: 99th percentile of the connected caller's calls, the median over the rounds.
+        slowest_ms: The slowest of those calls during the attack.
+        ratio: `p99_ms` divided by the same beside a process that burns the attacker's CPU.
+        stop: From the signal to the end of the process.
+        counts: What the attack did, all rounds together.
+        faults: The criteria that were missed.
+    """
+
+    id: str
+    what: str
+    rounds: int = 0
+    asked: int = 0
+    answered: int = 0
+    new_asked: int = 0
+    slowest_new: float = 0.0
+    recovery: float | None = None
+    growth_mb: float = 0.0
+    lasting_mb: float = 0.0
+    p99_ms: float | None = None
+    slowest_ms: float = 0.0
+    ratio: float | None = None
+    stop: float | None = None
+    counts: dict[str, int] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, object]:
+        """For JSON."""
+        return asdict(self)
+
+
+def processes_of(pid: int) -> list[int]:
+    """A process and all below it, from /proc."""
+    found = [pid]
+    for parent in found:
+        with contextlib.suppress(OSError):
+            children = Path(f"/proc/{parent}/task/{parent}/children").read_text()
+            found.extend(map(int, children.split()))
+    return found
+
+
+def is_running(pid: int) -> bool:
+    """Whether a process exists and is no zombie."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+def memory_mb(pid: int) -> float:
+    """Resident memory of a process and all below it."""
+    pages = 0
+    for process in processes_of(pid):
+        with contextlib.suppress(OSError):
+            pages += int(Path(f"/proc/{process}/statm").read_text().split()[1])
+    return pages * resource.getpagesize() / 1e6
+
+
+class MemoryWatch:
+    """Samples the server's memory in a thread, and ends a server that takes the machine's.
+
+    Attributes:
+        most_mb: The largest sample since `restart`.
+        has_ended_it: Whether the server was killed for its memory or its time.
+    """
+
+    def __init__(self, pid: int) -> None:
+        self.most_mb = 0.0
+        self.has_ended_it = ""
+        self._pid = pid
+        self._stopping = threading.Event()
+        self._began = time.monotonic()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+        self._thread.start()
+
+    def _watch(self) -> None:
+        while not self._stopping.wait(_SAMPLE_SECONDS):
+            now_mb = memory_mb(self._pid)
+            self.most_mb = max(self.most_mb, now_mb)
+            if now_mb > MAX_SERVER_MB:
+                self._end(f"it took {now_mb:.0f} MB")
+            if time.monotonic() - self._began > ROW_SECONDS:
+                self._end(f"the row took {ROW_SECONDS:.0f} s")
+
+    def _end(self, reason: str) -> None:
+        self.has_ended_it = self.has_ended_it or reason
+        for pid in processes_of(self._pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def stop(self) -> None:
+        """Sample no more."""
+        self._stopping.set()
+        self._thread.join()
+
+
+def pinned(core: int, *command: str, nice: int = 0) -> list[str]:
+    return ["taskset", "-c", str(core), "nice", "-n", str(nice), *command]
+
+
+def helper_environment() -> dict[str, str]:
+    """The environment of the attackers and callers: they import from tests/."""
+    return os.environ | {"PYTHONPATH": f"{TESTS}{os.pathsep}{ROOT}", "GRPC_VERBOSITY": "NONE"}
+
+
+@contextlib.contextmanager
+def started_server(row: Row, models_dir: Path) -> Iterator[servers.ServerProcess]:
+    """The row's server, pinned, with the row's limit of open files; killed at the end."""
+    limit = () if row.soft_files is None else ("prlimit", f"--nofile={row.soft_files}:")
+    command = [
+        *pinned(SERVER_CORE, *limit, sys.executable, "-m", "serving"),
+        *("--models_dir", str(models_dir), "--host", "127.0.0.1", "--port", "0"),
+        *(f"--drain_seconds={DRAIN_SECONDS}", *row.flags),
+    ]
+    process = subprocess.Popen(
+        command, cwd=ROOT, stderr=subprocess.PIPE, text=True, errors="surrogateescape"
+    )
+    server = servers.ServerProcess(process)
+    try:
+        yield server
+    finally:
+        for pid in processes_of(process.pid):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        process.wait(servers.STOP_SECONDS)
+        server.read_to_end()
+        assert process.stderr is not None
+        process.stderr.close()
+
+
+class PoliteCallers:
+    """The process of the polite callers, and what it has recorded so far."""
+
+    def __init__(self, target: str, file: Path) -> None:
+        self._file = file
+        self._process = subprocess.Popen(
+            pinned(ATTACKER_CORE, sys.executable, "-m", "abuse.polite", target, str(file)),
+            stdin=subprocess.PIPE,
+            env=helper_environment(),
+        )
+
+    def records(self) -> list[dict]:
+        """Every finished call."""
+        text = self._file.read_text() if self._file.exists() else ""
+        return [json.loads(line) for line in text.splitlines(keepends=True) if line[-1] == "\n"]
+
+    def wait_for_both(self) -> None:
+        """Wait until each caller has been answered once."""
+        give_up_at = time.monotonic() + servers.START_SECONDS
+        while {record["kind"] for record in self.records()} < {polite.BEFORE, polite.NEW}:
+            assert time.monotonic() < give_up_at, "the polite callers do not start"
+            time.sleep(0.05)
+
+    def stop(self) -> None:
+        """Let the calls in flight end."""
+        if self._process.stdin is not None and not self._process.stdin.closed:
+            self._process.stdin.close()
+        try:
+            self._process.wait(2 * polite.CALL_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+
+def burn() -> tuple[float, float]:
+    """Burn the attacker's CPU for a while; gives when that began and ended."""
+    process = subprocess.Popen(
+        pinned(ATTACKER_CORE, sys.executable, "-c", "while True: pass", nice=5)
+    )
+    began = time.monotonic()
+    time.sleep(_BURN_SECONDS)
+    process.kill()
+    process.wait()
+    return began, time.monotonic()
+
+
+def attack(row: Row, target: str, models_dir: Path) -> tuple[float, float, dict[str, int]]:
+    """One round of the attack; gives when it began and ended and what it did."""
+    command = [sys.executable, "-m", "abuse.attacker", row.attack_name, target]
+    started = time.monotonic()
+    try:
+        process = subprocess.run(
+            pinned(ATTACKER_CORE, *command, str(row.seconds), str(models_dir), nice=5),
+            stdout=subprocess.PIPE,
+            text=True,
+            env=helper_environment(),
+            timeout=row.seconds + ATTACKER_SLACK_SECONDS,
+            check=True,
+        )
+    except subprocess.TimeoutExpired:  # the server holds the attacker up, too
+        return started, time.monotonic(), {"attackers ended by the suite": 1}
+    began, ended = map(json.loads, process.stdout.splitlines())
+    return began["began"], ended["ended"], ended["counts"]
+
+
+def p99_ms(records: Sequence[dict], span: tuple[float, float]) -> float | None:
+    """Of the connected caller's calls that began within a span."""
+    calls = sorted(
+        record["seconds"]
+        for record in records
+        if record["kind"] == polite.BEFORE and span[0] <= record["at"] <= span[1]
+    )
+    return 1000 * calls[min(len(calls) - 1, int(len(calls) * 0.99))] if calls else None
+
+
+def wait_until(condition: Callable[[], bool], seconds: float) -> float | None:
+    """Seconds until a condition holds, asked for the last time after all of them; None if never."""
+    began = time.monotonic()
+    while True:
+        elapsed = time.monotonic() - began
+        if condition():
+            return elapsed
+        if elapsed > seconds:
+            return None
+        time.sleep(0.2)
+
+
+def run(row: Row, folder: Path) -> Result:
+    """Do a row; the result names the criteria that were missed."""
+    result = Result(row.id, row.what, rounds=row.rounds)
+    models_dir = served_models.write(folder / "models", row.models)
+    with started_server(row, models_dir) as server:
+        port = server.wait_for(r"listening on \S+:(\d+)").group(1)
+        server.wait_for("ready: ")
+        greeted = len(server.log)  # the web server greets in lines of its own
+        watch = MemoryWatch(server.process.pid)
+        callers = PoliteCallers(f"127.0.0.1:{port}", folder / "calls.jsonl")
+        try:
+            _attack_in_rounds(row, result, (server, watch, callers), port, models_dir)
+            callers.stop()
+            _end(row, result, server)
+        finally:
+            callers.stop()
+            watch.stop()
+        if watch.has_ended_it:
+            result.faults.append(f"the suite ended the server: {watch.has_ended_it}")
+    events = server.log[greeted:]
+    if row.one_line_log:
+        result.faults += _log_faults(events)
+    return result
+
+
+def _attack_in_rounds(
+    row: Row,
+    result: Result,
+    parts: tuple[servers.ServerProcess, MemoryWatch, PoliteCallers],
+    port: str,
+    models_dir: Path,
+) -> None:
+    """The rounds of an attack, and the criteria (a) to (d)."""
+    server, watch, callers = parts
+    pid, target = server.process.pid, f"127.0.0.1:{port}"
+    callers.wait_for_both()
+    time.sleep(0.3)
+    before_mb = memory_mb(pid)
+    watch.most_mb = before_mb
+    burns, attacks = [], []
+    for _ in range(row.rounds):
+        if row.burns:
+            burns.append(burn())
+        began, ended, counts = attack(row, target, models_dir)
+        attacks.append((began, ended))
+        for name, count in counts.items():
+            earlier = 0 if name.endswith("of each") else result.counts.get(name, 0)
+            result.counts[name] = earlier + count
+    _check_recovery(result, port)
+    most_left = before_mb + MAX_LASTING_MB + row.run_mb
+    lasting = wait_until(lambda: memory_mb(pid) <= most_left, LASTING_SECONDS)
+    result.growth_mb = watch.most_mb - before_mb
+    result.lasting_mb = memory_mb(pid) - before_mb
+    if result.growth_mb > MAX_GROWTH_MB + row.run_mb:
+        result.faults.append(f"memory grew by {result.growth_mb:.0f} MB")
+    if lasting is None:
+        result.faults.append(f"{result.lasting_mb:.0f} MB were kept")
+    callers.stop()
+    _check_callers(result, callers.records(), attacks)
+    _compare(result, callers.records(), burns, attacks)
+    for name, count in row.expected.items():
+        if result.counts.get(name) != count:
+            result.faults.append(f"{name}: {result.counts.get(name)}, expected {count}")
+    if server.process.poll() is not None:
+        result.faults.append(f"the server ended with {server.process.returncode}")
+
+
+def _check_recovery(result: Result, port: str) -> None:
+    address = ("127.0.0.1", int(port))
+    numbers = iter(range(300_000, 400_000))
+    result.recovery = wait_until(
+        lambda: not polite.ask_anew(address, next(numbers), AT_ONCE_SECONDS), RECOVERY_SECONDS
+    )
+    if result.recovery is None:
+        problem = polite.ask_anew(address, next(numbers), AT_ONCE_SECONDS)
+        result.faults.append(
+            f"no answer at once to a new caller {RECOVERY_SECONDS:.0f} s afterwards: {problem}"
+        )
+
+
+def _check_callers(
+    result: Result, records: Sequence[dict], attacks: Sequence[tuple[float, float]]
+) -> None:
+    connected = [record for record in records if record["kind"] == polite.BEFORE]
+    problems = [record["problem"] for record in connected if "problem" in record]
+    result.asked = len(connected)
+    result.answered = len(connected) - len(problems)
+    if problems:
+        result.faults.append(
+            f"{len(problems)} of {len(connected)} calls of the connected caller failed: "
+            f"{problems[0]}"
+        )
+    new = [
+        record
+        for record in records
+        if record["kind"] == polite.NEW
+        and any(began <= record["at"] <= ended for began, ended in attacks)
+    ]
+    result.new_asked = len(new)
+    result.slowest_new = max((record["seconds"] for record in new), default=0.0)
+    if refused := [record["problem"] for record in new if "problem" in record]:
+        result.faults.append(f"{len(refused)} of {len(new)} new callers failed: {refused[0]}")
+    if not new or not connected:
+        result.faults.append("no caller during the attack: the row says nothing")
+
+
+def _compare(
+    result: Result,
+    records: Sequence[dict],
+    burns: Sequence[tuple[float, float]],
+    attacks: Sequence[tuple[float, float]],
+) -> None:
+    """Latency under attack, and how many times that beside a busy process it is."""
+    during = [p99_ms(records, span) for span in attacks]
+    beside = [p99_ms(records, span) for span in burns]
+    result.slowest_ms = max(
+        (
+            1000 * record["seconds"]
+            for record in records
+            if record["kind"] == polite.BEFORE
+            and any(began <= record["at"] <= ended for began, ended in attacks)
+        ),
+        default=0.0,
+    )
+    known = [value for value in during if value is not None]
+    result.p99_ms = statistics.median(known) if known else None
+    ratios = [
+        attacked / burned
+        for attacked, burned in zip(during, beside, strict=False)
+        if attacked is not None and burned
+    ]
+    result.ratio = statistics.median(ratios) if ratios else None
+
+
+def _end(row: Row, result: Result, server: servers.ServerProcess) -> None:
+    """End the server by a signal, and see that nothing of it is left."""
+    family = processes_of(server.process.pid)
+    began = time.monotonic()
+    if row.kills_supervisor:
+        server.process.kill()
+        seconds = ORPHAN_SECONDS
+    else:
+        server.process.send_signal(signal.SIGTERM)
+        seconds = DRAIN_SECONDS + STOP_SLACK_SECONDS
+    name = "SIGKILL" if row.kills_supervisor else "SIGTERM"
+    try:
+        server.process.wait(seconds)
+        result.stop = time.monotonic() - began
+        if not row.kills_supervisor and server.process.returncode != 0:
+            result.faults.append(f"exit code {server.process.returncode} after {name}")
+    except subprocess.TimeoutExpired:
+        result.faults.append(f"still there {seconds:.0f} s after {name}")
+    left = seconds if row.kills_supervisor else 1.0
+    wait_until(lambda: not any(map(is_running, family[1:])), left)
+    if orphans := [pid for pid in family[1:] if is_running(pid)]:
+        result.faults.append(f"{len(orphans)} processes of it were left after {name}")
+        for pid in orphans:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+
+def _log_faults(log: Sequence[str]) -> list[str]:
+    """Lines of a text log that are no event's own line, or that could move a cursor."""
+    faults = []
+    lines = "".join(log).split("\n")[:-1]
+    if odd := [line for line in lines if not _LOG_LINE.match(line)]:
+        faults.append(f"{len(odd)} log lines are no event's first: {odd[0][:100]!r}")
+    if forged := [line for line in lines if _FORGED_LINE.match(line)]:
+        faults.append(f"{len(forged)} forged log lines: {forged[0][:100]!r}")
+    if control := [line for line in lines if _CONTROL.search(line)]:
+        faults.append(f"{len(control)} log lines with control characters: {control[0][:100]!r}")
+    return faults
