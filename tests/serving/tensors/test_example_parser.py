@@ -257,7 +257,8 @@ def parse_with_tensorflow(specs, serialized):
             features[spec.key] = tf.io.FixedLenFeature(spec.row_shape, dtype, default)
     try:
         parsed = tf.io.parse_example(tf.constant(serialized, tf.string), features)
-    except tf.errors.InvalidArgumentError:
+    except (tf.errors.InvalidArgumentError, UnicodeDecodeError):
+        # TensorFlow quotes the bytes that it refuses, and Python may not be able to read the quote.
         return None
     return {key: tensor.numpy() for key, tensor in parsed.items()}
 
@@ -286,6 +287,7 @@ def test_every_example_is_parsed_as_by_tensorflow(specs, examples):
 
 @settings(deadline=None, max_examples=150)
 @given(changes=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 127)), max_size=4))
+@explicit_example(changes=[(0, 1), (26, 1), (27, 1)])
 def test_damaged_examples_are_refused_as_by_tensorflow(changes):
     """Bytes changed anywhere: no other error than InvalidInput, and the same values if accepted."""
     spec = feature(FLOAT, 2)
