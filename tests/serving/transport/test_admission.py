@@ -103,5 +103,5 @@ def test_large_headers_share_a_budget(models_dir, running_server, monkeypatch):
         served = answers(address)
         attacker.close()
 
-    assert refused == {5, 7, 9, 11, 13, 15}
+    assert len(refused) == 6  # of eight; two fit
     assert served
