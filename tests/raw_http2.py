@@ -82,6 +82,13 @@ class Peer:
             if found == kind:
                 return payload
 
+    def stream_of_next(self, kind: int) -> int:
+        """The stream of the next frame of a kind."""
+        while True:
+            found, stream, _ = self.read_frame()
+            if found == kind:
+                return stream
+
     def wait_for_end(self, seconds: float) -> None:
         """Read until the server ends the connection."""
         self.socket.settimeout(seconds)

@@ -86,7 +86,11 @@ class ServerConfig:
     ssl_config_file: Path | None = _setting(
         None, "SSLConfig in text format: TLS on every port, the REST port too"
     )
-    front: Front = _setting("asgi", "gRPC by the fast web server, or by the grpcio library")
+    front: Front = _setting(
+        "asgi",
+        "gRPC by the fast web server, or by the grpcio library, where one client's flood of resets "
+        "cancels calls of others and connections are not shared out (docs/limits.md)",
+    )
     workers: int = _setting(1, "processes behind the ports, each with all models", 1, 1024)
     worker_timeout_seconds: float = _setting(
         60.0,
@@ -100,7 +104,7 @@ class ServerConfig:
         512 << 20, "most bytes of large requests under way; more are refused (bytes)", 1
     )
     max_connections: int = _setting(
-        4096,
+        2048,
         "most connections of a process; fewer where it may not open so many files; one address "
         "may hold a quarter",
         1,

@@ -19,6 +19,9 @@ _FREE_REQUESTS = 2048
 _MAX_HEADER_BYTES = 32 << 20
 # What a header takes beside its bytes: two Python objects and a tuple.
 _HEADER_OVERHEAD = 128
+# Over that, requests with few headers still get in, while their connection has few in flight.
+_SMALL_HEADER_BYTES = 2048
+_FEW_REQUESTS = 16
 _REFUSAL = "too many requests are under way; retry with backoff"
 
 
@@ -53,7 +56,9 @@ class Admission:
             if self._in_flight > _FREE_REQUESTS:
                 header_bytes = _size(scope["headers"])
                 self._header_bytes += header_bytes
-                if self._header_bytes > _MAX_HEADER_BYTES:
+                if self._header_bytes > _MAX_HEADER_BYTES and (
+                    header_bytes > _SMALL_HEADER_BYTES or traffic.in_flight > _FEW_REQUESTS
+                ):
                     await _refuse(scope, send)
                     return
             await self._application(scope, receive, send)

@@ -42,7 +42,7 @@ class MessageReader:
         self._max_message_bytes = max_message_bytes
         self._buffer = bytearray()
         self._ended = False
-        self._time = BodyTime()
+        self._time: BodyTime | None = None  # few bodies come in more than one piece
 
     async def read_only_message(self, path: str) -> bytes:
         """The one request of a unary call.
@@ -92,7 +92,7 @@ class MessageReader:
             Unsupported: its compression is unknown.
         """
         if not self._buffer:
-            self._time.restart()  # a stream may pause between two messages
+            self._time = None  # a stream may pause between two messages
         await self._fill(PREFIX_BYTES)
         if not self._buffer:
             return None
@@ -146,6 +146,7 @@ class MessageReader:
         self._ended = not event.get("more_body", False)
         if not self._ended:
             self._hold.take(len(body))
+            self._time = self._time or BodyTime()
             self._time.check(len(body))
         return body
 

@@ -51,6 +51,8 @@ class GrpcioServer:
             # Without workers a second server on the port is a mistake, which this one must notice.
             "grpc.so_reuseport": int(config.is_shared),
         }
+        if config.idle_connection_seconds:
+            options["grpc.max_connection_idle_ms"] = round(config.idle_connection_seconds * 1000)
         self._options = options | _channel_arguments(config.grpc_channel_arguments)
         self._server: grpc.aio.Server | None = None
 

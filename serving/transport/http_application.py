@@ -15,6 +15,7 @@ from serving.errors import InvalidInput, ResourceExhausted, StatusCode
 from serving.transport import failures
 from serving.transport.asgi import Disconnected, Receive
 from serving.transport.failures import error_response
+from serving.transport.limits.body_time import BodyTime
 from serving.transport.limits.byte_budget import ByteBudget, Hold
 from serving.transport.limits.inflate import DEFLATE, RAW_DEFLATE, WINDOW_BITS, inflate, is_zlib
 from serving.transport.limits.unread_answers import UnreadAnswers
@@ -119,6 +120,7 @@ class HttpApplication:
 
     async def _read_body(self, receive: Receive, hold: Hold) -> bytes:
         body = bytearray()
+        body_time = BodyTime()
         more = True
         while more:
             event = await receive()
@@ -128,6 +130,7 @@ class HttpApplication:
             more = event.get("more_body", False)
             if more:
                 hold.take(len(chunk))
+                body_time.check(len(chunk))
             body += chunk
             if len(body) > self._max_body_bytes:
                 msg = (

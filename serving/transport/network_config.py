@@ -39,7 +39,7 @@ class NetworkConfig:
     grpc_channel_arguments: str = ""
     max_message_bytes: int
     max_buffered_bytes: int
-    max_connections: int = 4096
+    max_connections: int = 2048
     idle_connection_seconds: float = 300.0
     trusted_proxies: tuple[Network, ...] = ()
     drain_seconds: float

@@ -33,7 +33,7 @@ _FIRST_REQUEST_SECONDS = 10.0
 _SHARE = 4
 _HEADER_BYTES = 16 << 10
 _STREAM_WINDOW_BYTES = 1 << 20
-_CONNECTION_WINDOW_BYTES = 2 << 20
+_CONNECTION_WINDOW_BYTES = 1 << 20
 # If the web server ends by itself, it is started again so many times in a row, each after twice
 # the time. One that lasted longer than a moment has begun a new row.
 _RESTARTS = 7

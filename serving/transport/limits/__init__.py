@@ -1,4 +1,4 @@
 """What one caller, or all of them together, may take of the server: bytes and connections.
 
-May import `errors` and the network settings of `transport` alone.
+May import `errors` alone.
 """

@@ -41,8 +41,3 @@ class BodyTime:
                 "send it faster"
             )
             raise DeadlineExceeded(msg)
-
-    def restart(self) -> None:
-        """Begin again, with the next message."""
-        self._began = 0.0
-        self._bytes = 0
