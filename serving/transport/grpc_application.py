@@ -81,7 +81,7 @@ class GrpcApplication:
             await self._unread.wait_for_room(scope.get("client"))
         path = scope["path"]
         times = stage_times.begin(headers)
-        hold = Hold(self._budget)
+        hold = Hold(self._budget, scope.get("client"))
         reader = MessageReader(receive, headers, self._max_message_bytes, hold)
         try:
             call = Call(deadline(headers), headers, hold)

@@ -26,6 +26,8 @@ MEBIBYTE = 1 << 20
 class Account:
     """Remembers what it is asked for."""
 
+    caller = None
+
     def __init__(self) -> None:
         self.taken = []
 
