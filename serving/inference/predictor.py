@@ -1,8 +1,6 @@
 """The predictor: from a model spec and named tensors to named tensors, whatever the transport."""
 
-import asyncio
 from collections.abc import Awaitable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import numpy as np
@@ -11,12 +9,15 @@ from serving.engine.catalog import Catalog
 from serving.engine.machine import available_cores
 from serving.engine.servable import Servable
 from serving.errors import InvalidInput, Unavailable
+from serving.inference.fair_turns import FairTurns
 from serving.inference.request import Decode, ModelSpec, Prediction, WireTensor, check_request
 from serving.tensors.admission import Account
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
 
 # tf.Examples that may be parsed or wait for it; more are refused at once, like rows in the batcher.
 MAX_EXAMPLES = 10_000
+# Parsing goes on for so long before others have their turn.
+_TURN_SECONDS = 0.05
 
 
 class Predictor:
@@ -37,7 +38,7 @@ class Predictor:
         self.max_rows = max_rows
         # Pictures take up to a second to decode: too long for the event loop. Its own threads,
         # because the loop's default ones may all be waiting for servables to close.
-        self._parsing = ThreadPoolExecutor(available_cores(), thread_name_prefix="examples")
+        self._parsing = FairTurns(available_cores(), "examples")
         self._examples = 0  # in those threads or waiting for them; counted in the event loop alone
 
     def servable(self, spec: ModelSpec) -> Servable:
@@ -147,16 +148,19 @@ class Predictor:
             account.take(parser.byte_count(len(serialized)))
         if parser.is_quick(serialized):
             return others | parser.parse(serialized, deadline=deadline)
-        if self._examples and self._examples + len(serialized) > MAX_EXAMPLES:
+        most = max(MAX_EXAMPLES, self.max_rows)
+        if self._examples + len(serialized) > most:
             msg = (
-                f"{self._examples} examples wait to be parsed, at most {MAX_EXAMPLES} may; retry "
-                "with backoff, or add servers"
+                f"{self._examples} examples wait to be parsed, at most {most} may; retry with "
+                "backoff, or add servers"
             )
             raise Unavailable(msg)
         self._examples += len(serialized)
         try:
-            parse = partial(parser.parse, serialized, deadline=deadline)
-            parsed = await asyncio.get_running_loop().run_in_executor(self._parsing, parse)
+            parsing = parser.begin(serialized, deadline=deadline)
+            caller = account.caller if account is not None else None
+            while not await self._parsing.run(caller, partial(parsing.work, _TURN_SECONDS)):
+                pass  # others may come between
         finally:
             self._examples -= len(serialized)
-        return others | parsed
+        return others | parsing.arrays

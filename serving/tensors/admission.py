@@ -1,7 +1,7 @@
 """Whether a tensor may be decoded: asked when its shape is known and before it takes memory."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from typing import Protocol
 
 from serving.errors import InvalidInput
@@ -13,6 +13,11 @@ Admit = Callable[[Sequence[int], DataType], None]
 
 class Account(Protocol):
     """Where a request's bytes are counted."""
+
+    @property
+    def caller(self) -> Hashable:
+        """Whose request it is; None if nobody knows."""
+        ...
 
     def take(self, count: int) -> None:
         """Count bytes until the request is answered.

@@ -5,6 +5,7 @@ differences, both in what is refused: a feature name that is not UTF-8, and, whe
 "Can't parse serialized Example.", a string feature with too many values is told so.
 """
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
@@ -60,14 +61,51 @@ class ExampleParser:
     def parse(
         self, serialized: Sequence[bytes], *, deadline: float | None = None
     ) -> dict[str, np.ndarray]:
-        """Parse examples, one row each.
+        """Parse examples, one row each; see `Parsing`."""
+        parsing = self.begin(serialized, deadline=deadline)
+        while not parsing.work(math.inf):
+            pass
+        return parsing.arrays
+
+    def begin(self, serialized: Sequence[bytes], *, deadline: float | None = None) -> "Parsing":
+        """Parse examples little by little.
 
         Args:
             serialized: tf.Examples, at least one.
             deadline: `time.monotonic()` after which nobody waits for the answer; None for never.
 
-        Returns:
-            Arrays by model input alias, with the dtypes and shapes of the feature spec.
+        Raises:
+            InvalidInput: an array would be larger than `MAX_TENSOR_BYTES`.
+        """
+        for spec in self._features.values():
+            _check_size(spec, len(serialized) * spec.elements)
+        return Parsing(self._features, serialized, deadline)
+
+
+class Parsing:
+    """Some examples that are being parsed, one row each.
+
+    Attributes:
+        arrays: By model input alias, with the dtypes and shapes of the feature spec; when `work`
+            has returned True.
+    """
+
+    arrays: dict[str, np.ndarray]
+
+    def __init__(
+        self,
+        features: Mapping[str, FeatureSpec],
+        serialized: Sequence[bytes],
+        deadline: float | None,
+    ) -> None:
+        self._features = features
+        self._serialized = serialized
+        self._deadline = deadline
+        self._rows: dict[str, list[Any]] = {alias: [] for alias in features}
+        self._parsed = 0
+
+    def work(self, seconds: float) -> bool:
+        """Parse for some time, one example at least; whether all of them are parsed now.
 
         Raises:
             InvalidInput: an example cannot be parsed, lacks a feature, or has one of another type
@@ -75,19 +113,24 @@ class ExampleParser:
                 `MAX_TENSOR_BYTES`.
             DeadlineExceeded: it passed before the last example was parsed.
         """
-        for spec in self._features.values():
-            _check_size(spec, len(serialized) * spec.elements)
-        rows: dict[str, list[Any]] = {alias: [] for alias in self._features}
-        for index, text in enumerate(serialized):
-            if deadline is not None and deadline < time.monotonic():
-                msg = f"deadline passed after {index} of {len(serialized)} examples were parsed"
+        until = time.monotonic() + seconds
+        while self._parsed < len(self._serialized):
+            if self._deadline is not None and self._deadline < time.monotonic():
+                msg = (
+                    f"deadline passed after {self._parsed} of {len(self._serialized)} examples "
+                    "were parsed"
+                )
                 raise DeadlineExceeded(msg)
-            self._parse_one(text, index, rows)
-        return {
-            alias: _stack(spec, rows[alias])
+            self._parse_one(self._serialized[self._parsed], self._parsed, self._rows)
+            self._parsed += 1
+            if time.monotonic() >= until and self._parsed < len(self._serialized):
+                return False
+        self.arrays = {
+            alias: _stack(spec, self._rows[alias])
             for alias, spec in self._features.items()
             if spec.tensor.tensor
         }
+        return True
 
     def _parse_one(self, serialized: bytes, index: int, rows: dict[str, list[Any]]) -> None:
         features = _features(serialized)

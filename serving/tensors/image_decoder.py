@@ -17,6 +17,11 @@ from serving.errors import InvalidInput, Unsupported
 
 # 16.8 million: a 12-megapixel photograph fits. Decoded, that is 50 MB.
 MAX_PIXELS = 4096 * 4096
+# Encoders of progressive JPEGs write about ten scans. Each goes over the whole picture, so that a
+# file of 100 KB can have hundreds take seconds.
+MAX_SCANS = 100
+_MAX_SCANNED_PIXELS = 20 * MAX_PIXELS
+_START_OF_SCAN = b"\xff\xda"
 _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _JPEG_MAGIC = b"\xff\xd8\xff"
 
@@ -33,7 +38,8 @@ def decode(data: bytes, *, height: int, width: int) -> np.ndarray:
         uint8, shape (height, width, 3), RGB.
 
     Raises:
-        InvalidInput: neither PNG nor JPEG, damaged, animated, or of more than `MAX_PIXELS`.
+        InvalidInput: neither PNG nor JPEG, damaged, animated, of more than `MAX_PIXELS`, or a JPEG
+            of more than `MAX_SCANS`.
         Unsupported: this server was installed without Pillow.
     """
     image = _open(data)
@@ -45,6 +51,7 @@ def decode(data: bytes, *, height: int, width: int) -> np.ndarray:
                 "scale it down before sending"
             )
             raise InvalidInput(msg)
+        _check_scans(data, columns * rows)
         if getattr(image, "n_frames", 1) > 1:
             msg = f"image is animated ({image.n_frames} frames), expected one frame; send that"
             raise InvalidInput(msg)
@@ -82,6 +89,23 @@ def raw(data: bytes, *, height: int, width: int) -> np.ndarray:
         )
         raise InvalidInput(msg)
     return np.frombuffer(data, np.uint8).reshape(height, width, 3)
+
+
+def _check_scans(data: bytes, pixels: int) -> None:
+    """Refuse a JPEG that goes over its pixels again and again.
+
+    Raises:
+        InvalidInput: it has too many scans for its size, or for any.
+    """
+    # Compressed data has no such bytes, and other segments have them hardly ever.
+    scans = data.count(_START_OF_SCAN) if data.startswith(_JPEG_MAGIC) else 1
+    most = min(MAX_SCANS, _MAX_SCANNED_PIXELS // max(1, pixels))
+    if scans > most:
+        msg = (
+            f"JPEG file has {scans} scans, expected at most {most} for {pixels} pixels; save it "
+            "once more, as a baseline JPEG or PNG"
+        )
+        raise InvalidInput(msg)
 
 
 def _open(data: bytes) -> Any:  # noqa: ANN401 - Pillow is imported late

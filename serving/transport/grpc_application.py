@@ -81,7 +81,7 @@ class GrpcApplication:
             await self._unread.wait_for_room(scope.get("client"))
         path = scope["path"]
         times = stage_times.begin(headers)
-        hold = Hold(self._budget)
+        hold = Hold(self._budget, scope.get("client"))
         reader = MessageReader(receive, headers, self._max_message_bytes, hold)
         try:
             call = _call(headers, hold)
@@ -98,22 +98,16 @@ class GrpcApplication:
             return
         finally:
             hold.release()
-        trailers = _OK_TRAILERS if times is None else _trailers(times)
-        if len(payload) < COUNTED_BYTES:
-            await _send_answer(send, payload, trailers)
-            return
-        connection = scope.get("client")
-        self._unread.add(connection, len(payload))
+        is_counted = len(payload) >= COUNTED_BYTES
+        if is_counted:
+            self._unread.add(hold.caller, len(payload))
         try:
-            await _send_answer(send, payload, trailers)
+            await send(_START)
+            await send({"type": "http.response.body", "body": frame(payload)})
+            await send(_OK_TRAILERS if times is None else _trailers(times))
         finally:
-            self._unread.remove(connection, len(payload))
-
-
-async def _send_answer(send: Send, payload: bytes, trailers: dict[str, Any]) -> None:
-    await send(_START)
-    await send({"type": "http.response.body", "body": frame(payload)})
-    await send(trailers)
+            if is_counted:
+                self._unread.remove(hold.caller, len(payload))
 
 
 def _call(headers: Mapping[bytes, bytes], hold: Hold) -> Call:

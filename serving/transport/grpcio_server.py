@@ -120,7 +120,7 @@ def _unary(method: UnaryMethod[Any], budget: ByteBudget) -> Any:  # noqa: ANN401
     async def answer(request: bytes, context: Any) -> bytes:  # noqa: ANN401 - likewise
         headers = _headers(context)
         times = stage_times.begin(headers)
-        hold = Hold(budget)
+        hold = Hold(budget, context.peer())
         try:
             hold.take(len(request))
             response = await method.handler(parse(method, request), _call(context, headers, hold))

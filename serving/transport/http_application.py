@@ -58,7 +58,7 @@ class HttpApplication:
         connection = scope.get("client")
         if self._unread.crowded:
             await self._unread.wait_for_room(connection)
-        hold = Hold(self._budget)
+        hold = Hold(self._budget, connection)
         try:
             response = await self._respond(scope, request_headers, receive, hold)
         except Disconnected:

@@ -16,6 +16,9 @@ from serving.tensors.signature import DataType
 from serving.tensors.tensor_spec import MAX_TENSOR_BYTES
 
 MAX_DIMENSIONS = 64  # NumPy's own limit
+# The last of several values is written out at once, unlike one that stands for a whole tensor: a
+# few bytes must not take the event loop's time.
+_MAX_REPEATED_BYTES = 16 << 20
 
 # The typed field of each element type. Half floats travel as their 16 bits, complex numbers as
 # real and imaginary part in turn.
@@ -172,6 +175,14 @@ def _decode_values(
     if given == 1:
         return np.broadcast_to(array.reshape(()), shape)
     if given < count:
+        repeated = (count - given) * array.itemsize
+        if repeated > _MAX_REPEATED_BYTES:
+            msg = (
+                f"{field} has {len(values)} values for shape {shape}, of which the last would be "
+                f"repeated {repeated} bytes long, expected at most {_MAX_REPEATED_BYTES}; send all "
+                "values, or one for all"
+            )
+            raise InvalidInput(msg)
         array = np.concatenate([array, np.broadcast_to(array[-1:], (count - given,))])
     return array.reshape(shape)
 

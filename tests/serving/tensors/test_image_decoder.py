@@ -189,3 +189,27 @@ def test_damage_never_leads_to_another_error(data, changes, length):
 
     assert pixels.shape == (6, 4, 3)
     assert pixels.dtype == np.uint8
+
+
+def progressive(size: int, scans: int) -> bytes:
+    """A JPEG of one colour, its last scan repeated until it has so many."""
+    image = Image.new("RGB", (size, size), (130, 20, 90))
+    data = save(image, "JPEG", progressive=True)
+    last = data[data.rfind(b"\xff\xda") : -2]
+    return data[:-2] + last * (scans - data.count(b"\xff\xda")) + data[-2:]
+
+
+@pytest.mark.parametrize(("size", "most"), [(64, 100), (2500, 53)])
+def test_jpegs_of_many_scans_are_refused(size, most):
+    """Each scan goes over the whole picture: a small file could take many seconds."""
+    assert decode(progressive(size, most)).shape == (6, 4, 3)
+    with pytest.raises(InvalidInput, match=f"JPEG file has {most + 1} scans, expected at most"):
+        decode(progressive(size, most + 1))
+
+
+def test_what_looks_like_a_scan_in_a_png_is_none():
+    """Only JPEGs have scans."""
+    comment = b"tEXtComment\0" + b"\xff\xda" * 200
+    chunk = struct.pack(">I", len(comment) - 4) + comment + struct.pack(">I", zlib.crc32(comment))
+
+    np.testing.assert_array_equal(decode(PNG[:33] + chunk + PNG[33:]), PIXELS)

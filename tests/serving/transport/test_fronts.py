@@ -6,9 +6,7 @@ import pytest
 from raw_calls import call_raw, refusal
 
 from serving.client import PredictError, predict_request
-from serving.protos.tensorflow_serving_pb2 import (
-    PredictResponse,
-)
+from serving.protos.tensorflow_serving_pb2 import PredictRequest, PredictResponse
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
 ONES = np.ones((1, 3), np.float32)
@@ -30,6 +28,23 @@ def test_a_large_message_is_told_its_limit(client, front):
     assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
     assert "72000045" in caught.value.message
     assert limit in caught.value.message
+
+
+@pytest.mark.parametrize("over", [0, 1])
+def test_the_limit_of_a_message_is_exact(models_dir, server_on_front, over):
+    """A message of exactly --max_message_bytes is read, one more byte is not."""
+    limit = 3_000_000
+    body = predict_request("none", {"x": np.zeros(limit - 100, np.uint8)}).SerializeToString()
+    padding = "y" * (limit + over - len(body) - 2)
+    body += PredictRequest(output_filter=[padding]).SerializeToString()
+    with (
+        server_on_front(models_dir, max_message_bytes=limit) as address,
+        grpc.insecure_channel(address) as channel,
+    ):
+        code, _ = refusal(channel, PREDICT, body)
+
+    assert len(body) == limit + over
+    assert code is (grpc.StatusCode.RESOURCE_EXHAUSTED if over else grpc.StatusCode.NOT_FOUND)
 
 
 def test_garbage_bytes_are_refused(channel):

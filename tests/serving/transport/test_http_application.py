@@ -76,6 +76,19 @@ def test_large_and_broken_bodies_are_refused(models_dir, body, encoding, status,
     assert answer["error"].startswith(message)
 
 
+@pytest.mark.parametrize(("over", "status"), [(0, 200), (1, 429)])
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+def test_the_limit_of_a_body_is_exact(models_dir, encoding, over, status):
+    """A body of exactly --max_message_bytes is read, as it comes and inflated."""
+    limit = 3_000_000
+    body = json.dumps(ONE).encode().ljust(limit + over)
+    body = gzip.compress(body) if encoding == "gzip" else body
+    with servers.in_this_process(models_dir, max_message_bytes=limit) as address:
+        answered, _ = Http(address).post(ANY_PATH, body, content_encoding=encoding)
+
+    assert answered == status
+
+
 def free_port() -> int:
     """A port that was free a moment ago."""
     with socket.socket() as taken:
