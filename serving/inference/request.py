@@ -7,7 +7,7 @@ import numpy as np
 
 from serving.engine.servable import Servable
 from serving.errors import FailedPrecondition, InvalidInput
-from serving.tensors.admission import Account, Admission, Admit
+from serving.tensors.admission import Account, Admit, TensorAdmission
 from serving.tensors.signature import DataType, Signature
 
 WireTensor = TypeVar("WireTensor")
@@ -76,7 +76,7 @@ def check_request(
     signature.check_input_names(list(inputs))
     batched = servable.batched[signature_name]
     has_rows = batched or bool(signature.feature_spec)
-    admit = Admission(account, max_rows if has_rows else None).admit
+    admit = TensorAdmission(account, max_rows if has_rows else None).admit
     arrays = {alias: _decode(alias, tensor, decode, admit) for alias, tensor in inputs.items()}
     outputs = signature.select_outputs(list(output_filter))
     for alias, array in arrays.items():

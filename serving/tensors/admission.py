@@ -38,7 +38,7 @@ def byte_count(shape: Sequence[int], data_type: DataType) -> int:
     return math.prod(shape) * data_type.numpy.itemsize
 
 
-class Admission:
+class TensorAdmission:
     """Admits the tensors of one request within its limits."""
 
     __slots__ = ("_account", "_max_rows")

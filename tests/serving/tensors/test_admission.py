@@ -16,7 +16,7 @@ from serving.protocols.tfs import tensor_proto
 from serving.protos.kserve_pb2 import ModelInferRequest
 from serving.protos.tensorflow_pb2 import TensorProto, TensorShapeProto
 from serving.protos.tensorflow_serving_pb2 import PredictRequest
-from serving.tensors.admission import Admission
+from serving.tensors.admission import TensorAdmission
 from serving.tensors.signature import DataType
 
 INFER_PATH = "/inference.GRPCInferenceService/ModelInfer"
@@ -64,7 +64,7 @@ def predict(model: str, alias: str, tensor: TensorProto) -> bytes:
 def test_repeated_values_take_the_memory_of_one(tensor, value):
     """The array looks like any other, but nothing is written out before a model needs it."""
     account = Account()
-    array = tensor_proto.decode(tensor, Admission(account, None).admit)
+    array = tensor_proto.decode(tensor, TensorAdmission(account, None).admit)
 
     assert (array == np.full(array.shape, value, array.dtype)).all()
     assert not array.size or set(array.strides) == {0}
@@ -74,14 +74,14 @@ def test_repeated_values_take_the_memory_of_one(tensor, value):
 @pytest.mark.parametrize("rows", [0, 1, 10])
 def test_rows_up_to_the_limit_are_admitted(rows):
     """A scalar has no rows, and where the first dimension is no batch, any size goes."""
-    Admission(None, 10).admit((rows, 3), DataType.DT_FLOAT)
-    Admission(None, 10).admit((), DataType.DT_FLOAT)
-    Admission(None, None).admit((11,), DataType.DT_FLOAT)
+    TensorAdmission(None, 10).admit((rows, 3), DataType.DT_FLOAT)
+    TensorAdmission(None, 10).admit((), DataType.DT_FLOAT)
+    TensorAdmission(None, None).admit((11,), DataType.DT_FLOAT)
 
     with pytest.raises(
         InvalidInput, match=r"11 rows, expected at most 10 a request; .*_rows_per_r"
     ):
-        Admission(None, 10).admit((11, 3), DataType.DT_FLOAT)
+        TensorAdmission(None, 10).admit((11, 3), DataType.DT_FLOAT)
 
 
 @pytest.fixture(scope="module")
