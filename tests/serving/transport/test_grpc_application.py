@@ -289,7 +289,7 @@ def test_errors_in_a_stream_come_in_its_trailers(application):
     assert answers(events) == ["A"]
     assert status(events)[0] == StatusCode.INVALID_ARGUMENT
     assert events[-1]["type"] == "http.response.trailers"
-
+    application._budget.used = application._budget.shared - 100
 
 def test_a_stream_over_the_budget_is_told_so(application):
     """Also if more arrives after that; what was answered before stays answered."""
