@@ -263,7 +263,7 @@ def test_inflated_messages_count_in_the_budget(application):
 
     fine = call(application, [message], headers=headers)
     left = application._budget.used
-    application._budget.used = MAX_BUFFERED_BYTES - 100
+    application._budget.used = application._budget.shared - 100
     refused = call(application, [message], headers=headers)
 
     assert answers(fine) == ["X" * 600]
@@ -289,11 +289,11 @@ def test_errors_in_a_stream_come_in_its_trailers(application):
     assert answers(events) == ["A"]
     assert status(events)[0] == StatusCode.INVALID_ARGUMENT
     assert events[-1]["type"] == "http.response.trailers"
-    application._budget.used = application._budget.shared - 100
+
 
 def test_a_stream_over_the_budget_is_told_so(application):
     """Also if more arrives after that; what was answered before stays answered."""
-    application._budget.used = MAX_BUFFERED_BYTES - 100
+    application._budget.used = application._budget.shared - 100
     pieces = [frame("a"), frame("x" * 200), frame("y" * 200), frame("z" * 200)]
 
     events = call(application, pieces, path="/s/ShoutEach")
