@@ -8,6 +8,7 @@ and its arguments, pickled; arrays travel as they are.
 
 import asyncio
 import contextlib
+import ctypes
 import gc
 import pickle
 import resource
@@ -32,6 +33,7 @@ ELEMENT_BYTES = 8  # that an element of a tensor takes in JSON, more or less
 _HUGE_BYTES = 8 << 20
 # What a child may take on top of what it takes when it starts.
 _MEMORY_BYTES = 2 << 30
+_SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of linux/prctl.h
 _LENGTH_BYTES = 8
 # A job may still end by itself after its caller is gone: to start a new child takes about as long.
 _GRACE_SECONDS = 0.25
@@ -264,6 +266,7 @@ def main() -> None:
     gc.disable()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _limit_memory()
+    _end_with_parent()
     with (
         contextlib.suppress(ConnectionError),  # the parent has ended in the middle of a job
         socket.socket(fileno=int(sys.argv[1])) as connection,
@@ -276,6 +279,13 @@ def main() -> None:
             stream.flush()
             del answer
             gc.collect()  # errors do have cycles, and hold on to what they were about
+
+
+def _end_with_parent() -> None:
+    """Have Linux kill this process in the middle of a job when the server is gone."""
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "prctl"):
+        libc.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
 
 def _limit_memory() -> None:

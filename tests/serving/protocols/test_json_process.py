@@ -119,15 +119,8 @@ def caller(peer: str, gone: asyncio.Event | None = None) -> HttpRequest:
     async def wait_for_disconnect():
         await (gone or asyncio.Event()).wait()
 
-    return HttpRequest(
-        method="POST",
-        path="/",
-        headers={},
-        body=b"",
-        parameters={},
-        peer=peer,
-        wait_for_disconnect=wait_for_disconnect,
-    )
+    empty = {"method": "POST", "path": "/", "headers": {}, "body": b"", "parameters": {}}
+    return HttpRequest(**empty, peer=peer, wait_for_disconnect=wait_for_disconnect)
 
 
 async def pid_of_a_job_that_never_ends(process, request) -> tuple[asyncio.Task, int]:
@@ -136,8 +129,11 @@ async def pid_of_a_job_that_never_ends(process, request) -> tuple[asyncio.Task, 
 
 
 def wait_for_end(pid: int) -> None:
-    while Path(f"/proc/{pid}").exists():
+    """Wait until a process is gone, or fail."""
+    until = time.monotonic() + 20
+    while time.monotonic() < until and Path(f"/proc/{pid}").exists():
         time.sleep(0.05)
+    assert not Path(f"/proc/{pid}").exists()
 
 
 @pytest.mark.parametrize("cancelled", [True, False])
@@ -160,6 +156,29 @@ def test_a_job_that_nobody_waits_for_is_ended(cancelled):
 
     assert isinstance(error, asyncio.CancelledError if cancelled else Disconnected)
     assert after == 2
+
+
+SERVER = """
+import asyncio, os, time
+from serving.protocols.json_process import LARGE_BYTES, JsonProcesses
+
+async def work():
+    processes = JsonProcesses()
+    print(await processes.run(LARGE_BYTES + 1, os.getpid), flush=True)
+    await processes.run(LARGE_BYTES + 1, time.sleep, 1000)
+
+asyncio.run(work())
+"""
+
+
+def test_a_killed_server_leaves_no_job_behind():
+    """A process in the middle of a job does not outlive the server by the length of the job."""
+    with subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE) as server:
+        pid = int(server.stdout.readline())
+        time.sleep(0.2)
+        server.kill()
+
+    wait_for_end(pid)
 
 
 def test_one_caller_cannot_have_all_processes():
