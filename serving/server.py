@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from serving.engine.batching import active_runs
 from serving.engine.catalog import Catalog
+from serving.engine.machine import watch_memory
 from serving.engine.runtime import RuntimeConfig, choose_providers
 from serving.errors import ConfigError, FailedPrecondition
 from serving.model_source import ModelSource, version_loader
@@ -65,8 +66,7 @@ class ModelServer:
         self.config = config
         self._link = link
         self._ready = False
-        self._watching: asyncio.Task[None] | None = None
-        self._watching_runs: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []
         self.port = 0
         self.health_port = 0
 
@@ -126,7 +126,8 @@ class ModelServer:
             ConfigError: the port cannot be bound, or see `_load_models`.
             DeviceError: CUDA was insisted on and a model did not get it.
         """
-        self._watching_runs = asyncio.create_task(active_runs.watch())
+        self._watching += [asyncio.create_task(active_runs.watch())]
+        self._watching += [asyncio.create_task(watch_memory())]
         is_worker = self._link is not None
         listeners = await self._listen_for_health()
         if is_worker:
@@ -136,7 +137,8 @@ class ModelServer:
         logger.info("listening on %s:%d, %s", self.config.host, self.port, what)
         if not is_worker:
             await self._load_models()
-        self._watching = self._source.watch(self.manager)
+        if (following := self._source.watch(self.manager)) is not None:
+            self._watching.append(following)
         if self._link is not None:
             await self._link.wait_for_others()
         self._ready = True
@@ -214,10 +216,9 @@ class ModelServer:
         drained = time.monotonic() + self.config.drain_seconds
         self._ready = False
         self._services.shut_down_health()
-        watchers = [task for task in (self._watching, self._watching_runs) if task is not None]
-        for task in watchers:
+        for task in self._watching:
             task.cancel()
-        await asyncio.gather(*watchers, return_exceptions=True)
+        await asyncio.gather(*self._watching, return_exceptions=True)
         await asyncio.gather(
             self._web_server.stop(), *([self._grpcio.stop()] if self._grpcio is not None else [])
         )

@@ -1,11 +1,18 @@
 """The machine as this process may use it: its cores and its memory."""
 
+import asyncio
 import ctypes
 import os
 from pathlib import Path
 
 _CGROUP_CPU_MAX = Path("/sys/fs/cgroup/cpu.max")
 _CGROUP_V1_QUOTA = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
+_STATM = Path("/proc/self/statm")
+_M_MMAP_THRESHOLD = -3  # glibc's malloc.h
+_LARGE_BLOCK_BYTES = 512 << 10
+_LOOK_SECONDS = 5.0
+_GROWTH_BYTES = 24 << 20
+_LOOKS = 5
 _CGROUP_V1_PERIOD = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
 
 
@@ -38,3 +45,39 @@ def return_freed_memory() -> None:
     libc = ctypes.CDLL(None)
     if hasattr(libc, "malloc_trim"):  # glibc; other C libraries have no need of it
         libc.malloc_trim(0)
+
+
+def return_large_blocks() -> None:
+    """Have glibc's malloc give large blocks back to the system as soon as they are freed.
+
+    By itself it raises its limit for such blocks with the first one that is freed, and keeps the
+    later ones: a burst of large requests would stay in the process's memory.
+    """
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(_M_MMAP_THRESHOLD, _LARGE_BLOCK_BYTES)
+
+
+async def watch_memory() -> None:
+    """Return freed memory whenever the process has grown by a good deal, until cancelled.
+
+    Not once alone: what has made it grow may be freed some time later.
+    """
+    settled, looks = _resident_bytes(), 0
+    while True:
+        await asyncio.sleep(_LOOK_SECONDS)
+        settled = min(settled, _resident_bytes())
+        if _resident_bytes() > settled + _GROWTH_BYTES:
+            looks = _LOOKS
+        if looks:
+            looks -= 1
+            await asyncio.to_thread(return_freed_memory)
+            settled = _resident_bytes()
+
+
+def _resident_bytes() -> int:
+    try:
+        pages = int(_STATM.read_text().split()[1])
+    except (OSError, IndexError, ValueError):  # no Linux
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")

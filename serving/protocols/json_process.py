@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from serving.engine.machine import return_freed_memory, return_large_blocks
 from serving.errors import ResourceExhausted, ServingError, Unavailable
 from serving.transport.asgi import Disconnected
 from serving.transport.limits.byte_budget import Hold
@@ -30,6 +31,8 @@ from serving.transport.route_table import HttpRequest
 LARGE_BYTES = 256 << 10
 ELEMENT_BYTES = 8  # that an element of a tensor takes in JSON, more or less
 # Jobs over this size leave a child to smaller ones.
+# What a job's bytes take beside themselves: as they are sent, and in the child.
+_COPIES = 2
 _HUGE_BYTES = 8 << 20
 # What a child may take on top of what it takes when it starts.
 _MEMORY_BYTES = 2 << 30
@@ -103,10 +106,22 @@ class JsonProcesses:
         """
         if size <= LARGE_BYTES:
             return function(*args, **kwargs)
+        if request is None or request.hold is None:
+            result: Result = await self._run(request, size, (function, args, kwargs))
+            return result
+        hold, copies = request.hold, _COPIES * size
+        hold.take(copies)
+        try:
+            result = await self._run(request, size, (function, args, kwargs))
+        finally:
+            hold.give_back(copies)
+        return result
+
+    async def _run(self, request: HttpRequest | None, size: int, work: object) -> Any:  # noqa: ANN401 - what the function gives
         peer = request.peer if request is not None else ""
         child = await self._turn(_Turn(size, peer, asyncio.get_running_loop().create_future()))
         hold = request.hold if request is not None else None
-        job = asyncio.create_task(child.do((function, args, kwargs), hold))
+        job = asyncio.create_task(child.do(work, hold))
         job.add_done_callback(lambda job: self._finished(child, job))
         try:
             outcome = await _unless_gone(job, request)
@@ -116,8 +131,7 @@ class JsonProcesses:
             raise
         if isinstance(outcome, BaseException):
             raise outcome
-        result: Result = outcome
-        return result
+        return outcome
 
     async def _turn(self, turn: _Turn) -> "_Child":
         self._waiting.append(turn)
@@ -264,6 +278,7 @@ def main() -> None:
     """The child: do what the parent sends, until it hangs up."""
     # A job's data has no cycles, and millions of small lists would have them looked for.
     gc.disable()
+    return_large_blocks()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _limit_memory()
     _end_with_parent()
@@ -273,12 +288,15 @@ def main() -> None:
         connection.makefile("rwb") as stream,
     ):
         while header := stream.read(_LENGTH_BYTES):
-            answer = _do(stream.read(int.from_bytes(header)))
+            length = int.from_bytes(header)
+            answer = _do(stream.read(length))
             stream.write(len(answer).to_bytes(_LENGTH_BYTES))
             stream.write(answer)
             stream.flush()
             del answer
             gc.collect()  # errors do have cycles, and hold on to what they were about
+            if length > _HUGE_BYTES:
+                return_freed_memory()
 
 
 def _end_with_parent() -> None:

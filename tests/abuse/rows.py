@@ -179,7 +179,6 @@ QUICK = tuple(
     ROWS[name].short(seconds)
     for name, seconds in (
         ("idle_1200", 2.5),
-        ("zero_window_metrics", 2.5),
         ("decoded_uint8", 2.0),
         ("gzip_rest", 2.5),
         ("gzip_grpc", 2.5),

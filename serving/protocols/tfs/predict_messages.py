@@ -31,6 +31,9 @@ _MAX_SURROUNDING_BYTES = 2048
 # The fields that lead to the elements: PredictRequest.inputs, the map entry's value,
 # TensorProto.tensor_content.
 _PATH_TO_ELEMENTS = (2, 2, 4)
+_MODEL_SPEC_FIELD = 1
+_MAX_SPEC_BYTES = 64 << 10
+_LARGE_BYTES = 1 << 20
 
 
 class Template:
@@ -121,8 +124,11 @@ class RequestReader:
 
         Raises:
             DecodeError: it is none.
+            InvalidInput: it names its model in far too many bytes.
         """
         length = len(message)
+        if length > _LARGE_BYTES:
+            _check_spec(message)
         templates = self._templates.get(length)
         if templates is not None:
             for template in templates:
@@ -151,6 +157,18 @@ class RequestReader:
             self._count = 0
         self._templates.setdefault(len(message), []).append(template)
         self._count += 1
+
+
+def _check_spec(message: bytes) -> None:
+    """Refuse a large ModelSpec before it is parsed: whoever reads a name of megabytes copies it.
+
+    Raises:
+        InvalidInput: with its size.
+    """
+    place = find_nested(message, (_MODEL_SPEC_FIELD,))
+    if place is not None and place[1] - place[0] > _MAX_SPEC_BYTES:
+        msg = f"ModelSpec has {place[1] - place[0]} bytes, expected at most {_MAX_SPEC_BYTES}"
+        raise InvalidInput(msg)
 
 
 def _template_of(request: PredictRequest, message: bytes) -> Template | None:

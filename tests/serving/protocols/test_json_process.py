@@ -228,7 +228,7 @@ def test_what_comes_back_counts_in_the_budget():
     """Before it is read, and until it is; a result that is too large is left unread."""
 
     async def scenario(process):
-        budget = ByteBudget(100_000)
+        budget = ByteBudget(2 * LARGE + 100_000)  # the job's bytes, as sent and in the child
         request = replace(caller("a"), hold=Hold(budget))
         await process.run_for(request, LARGE, bytes, 90_000)
         assert budget.used == 0

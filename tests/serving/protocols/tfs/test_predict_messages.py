@@ -297,3 +297,14 @@ def test_a_message_is_not_searched_for_its_elements(models_dir):
 
     assert {code for code, _ in answers} == {grpc.StatusCode.NOT_FOUND}
     assert not polite.errors
+
+
+def test_a_model_spec_of_megabytes_is_refused_unread():
+    """Its name would be copied into every message about it."""
+    request = PredictRequest()
+    request.model_spec.name = "a" * (2 << 20)
+
+    with pytest.raises(
+        InvalidInput, match="ModelSpec has 20971[0-9]+ bytes, expected at most 65536"
+    ):
+        RequestReader().read(request.SerializeToString())
