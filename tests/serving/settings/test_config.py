@@ -228,6 +228,27 @@ def test_a_batching_file_sets_threads_and_sizes(tmp_path):
     assert parsed.runtime().instances == 3
 
 
+def test_force_batching_names_the_models_it_concerns(tmp_path):
+    """The other models are gathered only where their rows are proved independent."""
+    parsed = parse_config(["--force_batching=first,second"], {})
+
+    assert parsed.batching_of("second", tmp_path).forced_by == "--force_batching"
+    assert parsed.batching_of("third", tmp_path) == parsed.batching()
+    assert not parsed.batching().forced_by
+
+
+def test_a_versions_own_batching_file_counts_where_the_flag_allows(tmp_path):
+    """Its sizes are used and its rows are merged; without the flag the file is not read."""
+    (tmp_path / "batching_params.pbtxt").write_text("max_batch_size { value: 7 }")
+
+    flag = "--enable_per_model_batching_parameters"
+    allowed = parse_config([flag], {}).batching_of("m", tmp_path)
+    ignored = parse_config([], {}).batching_of("m", tmp_path)
+
+    assert (allowed.max_batch_size, allowed.forced_by) == (7, "batching_params.pbtxt")
+    assert (ignored.max_batch_size, ignored.forced_by) == (ServerConfig().max_batch_size, "")
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
