@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 # So many askers in a row each get a page of their own, as scrapers do. More get the last one,
 # until it is this old.
 _PAGES_IN_A_ROW = 8
-_PAGE_SECONDS = 0.5
+PAGE_SECONDS = 0.5
 
 
 class SharedPage:
@@ -38,7 +38,7 @@ class SharedPage:
             ServingError: what `make` raises.
         """
         now = self._clock()
-        refill = (now - self._asked) / _PAGE_SECONDS
+        refill = (now - self._asked) / PAGE_SECONDS
         self._left = min(float(_PAGES_IN_A_ROW), self._left + refill)
         self._asked = now
         under_way = self._page is not None and not self._page.done()

@@ -1,6 +1,7 @@
 """Any model answers right on default flags, whatever the first dimension of its tensors means."""
 
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -17,6 +18,7 @@ from rest_client import Http
 from zoo import ZOO, Arrays, Entry
 
 from serving.client import PredictClient
+from serving.monitoring.shared_page import PAGE_SECONDS
 from serving.protocols.kserve import tensor_bytes
 from serving.protos.kserve_pb2 import ModelInferRequest, ModelInferResponse
 from serving.tensors.signature import DataType
@@ -315,6 +317,7 @@ def test_requests_share_runs_only_if_rows_are_independent(entry, server, alone, 
     """48 requests at once need fewer runs if the rows are independent, else a run each."""
 
     def runs() -> float:
+        time.sleep(PAGE_SECONDS)  # callers who ask more often share a page of metrics
         metric = ":tensorflow:serving:batching_session:wrapped_run_count"
         (count,) = scrape(server, metric, model_name=entry.name)
         return count

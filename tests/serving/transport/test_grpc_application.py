@@ -269,7 +269,7 @@ def test_inflated_messages_count_in_the_budget(application):
     assert answers(fine) == ["X" * 600]
     assert left == 0
     assert status(refused)[0] == StatusCode.UNAVAILABLE
-    assert application._budget.used == MAX_BUFFERED_BYTES - 100
+    assert application._budget.used == application._budget.shared - 100
 
 
 def test_streams_answer_request_by_request(application):
