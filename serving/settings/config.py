@@ -282,7 +282,7 @@ class ServerConfig:
         if self.enable_per_model_batching_parameters and file.is_file():
             config, _ = batching_file.read(file, self._batching_by_flags())
             return replace(config, forced_by=VERSION_BATCHING_FILE)
-        if name in self.force_batching.split(","):
+        if name in map(str.strip, self.force_batching.split(",")):
             return replace(self.batching(), forced_by="--force_batching")
         return self.batching()
 

@@ -228,9 +228,10 @@ def test_a_batching_file_sets_threads_and_sizes(tmp_path):
     assert parsed.runtime().instances == 3
 
 
-def test_force_batching_names_the_models_it_concerns(tmp_path):
+@pytest.mark.parametrize("names", ["first,second", "first, second"])
+def test_force_batching_names_the_models_it_concerns(tmp_path, names):
     """The other models are gathered only where their rows are proved independent."""
-    parsed = parse_config(["--force_batching=first,second"], {})
+    parsed = parse_config([f"--force_batching={names}"], {})
 
     assert parsed.batching_of("second", tmp_path).forced_by == "--force_batching"
     assert parsed.batching_of("third", tmp_path) == parsed.batching()
