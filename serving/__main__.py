@@ -15,7 +15,7 @@ from typing import NoReturn
 import uvloop
 
 from serving.engine.batching import active_runs
-from serving.engine.machine import return_large_blocks
+from serving.engine.machine import collect_cycles_rarely, return_large_blocks
 from serving.engine.runtime import DeviceError
 from serving.errors import ConfigError
 from serving.monitoring import log
@@ -146,6 +146,7 @@ def main() -> None:
         config = parse_config(arguments)
         _do_not_preempt()
         return_large_blocks()
+        collect_cycles_rarely()
         open_files.raise_limit()
         log.configure(config.log_format, worker=assignment.number if assignment else None)
         if assignment is not None:

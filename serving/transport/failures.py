@@ -33,6 +33,8 @@ def status_of(
 ) -> tuple[StatusCode, str, str]:
     """What to answer a failed request with; faults of the server are logged.
 
+    The error is at its end with this: its tracebacks are dropped, and with them the request's data.
+
     Args:
         error: What went wrong.
         what: The request, for the log: path or method.
@@ -48,6 +50,7 @@ def status_of(
         logger.error(
             "unexpected error in %s (request %s)", what, identity, exc_info=error, extra=extra
         )
+        _drop_tracebacks(error)
         return StatusCode.INTERNAL, "internal error", identity
     level = logging.ERROR if error.code in _FAULTS else logging.DEBUG
     logger.log(
@@ -59,7 +62,20 @@ def status_of(
         error.message,
         extra=extra,
     )
+    _drop_tracebacks(error)
     return error.code, error.message, identity
+
+
+def _drop_tracebacks(error: BaseException) -> None:
+    """Let go of the frames that an error came through.
+
+    A frame that has its error in a variable (of a task, say) makes a cycle, which would keep the
+    request's body until Python looks for cycles.
+    """
+    link: BaseException | None = error
+    while link is not None:
+        link.__traceback__ = None
+        link = link.__context__
 
 
 # TensorFlow Serving's mapping (util/net_http/server and model_servers/http_server.cc).

@@ -1,4 +1,6 @@
+import gc
 import logging
+import weakref
 
 import pytest
 
@@ -30,3 +32,27 @@ def test_an_unknown_gateway_status_is_500():
     response = failures.error_response(StatusCode.DATA_LOSS, "x")
 
     assert response.status == 500
+
+
+def test_a_failed_request_leaves_nothing_behind():
+    """Its data is freed at once, though a frame on the way had the error in a variable."""
+
+    class Body:
+        """Stands for a request's megabytes, which alone cannot be watched."""
+
+    def fail(_body: Body) -> None:
+        error = NotFound("no such model")
+        raise error
+
+    body = Body()
+    watched = weakref.ref(body)
+    gc.disable()
+    try:
+        try:
+            fail(body)
+        except NotFound as error:
+            failures.status_of(error, "/s/M", {}, logger)
+        del body
+        assert watched() is None
+    finally:
+        gc.enable()
