@@ -27,12 +27,14 @@ from serving.transport.asgi import Disconnected
 from serving.transport.limits.byte_budget import Hold
 from serving.transport.route_table import HttpRequest
 
+# A child without a job for so long ends; it takes 35 MB, and a third of a second to start anew.
+_IDLE_SECONDS = 20.0
 # Below this size, parsing in the event loop blocks it for less time than pickling to a child does.
 LARGE_BYTES = 256 << 10
 ELEMENT_BYTES = 8  # that an element of a tensor takes in JSON, more or less
-# Jobs over this size leave a child to smaller ones.
 # What a job's bytes take beside themselves: as they are sent, and in the child.
 _COPIES = 2
+# Jobs over this size leave a child to smaller ones.
 _HUGE_BYTES = 8 << 20
 # What a child may take on top of what it takes when it starts.
 _MEMORY_BYTES = 2 << 30
@@ -67,6 +69,7 @@ class JsonProcesses:
         self._idle: list[_Child] = []
         self._running: dict[_Child, _Turn] = {}
         self._waiting: list[_Turn] = []
+        self._retiring: set[asyncio.Task[None]] = set()
 
     async def run(
         self,
@@ -177,10 +180,21 @@ class JsonProcesses:
         del self._running[child]
         self._idle.append(child)
         self._assign()
+        if child in self._idle:
+            asyncio.get_running_loop().call_later(_IDLE_SECONDS, self._retire, child, child.jobs)
+
+    def _retire(self, child: "_Child", jobs: int) -> None:
+        """End a child that has had no job since."""
+        if child in self._idle and child.jobs == jobs:
+            self._idle.remove(child)
+            closing = asyncio.create_task(child.close())
+            self._retiring.add(closing)
+            closing.add_done_callback(self._retiring.discard)
 
     async def close(self) -> None:
         """End the children, if there are any."""
-        await asyncio.gather(*(child.close() for child in [*self._idle, *self._running]))
+        closing = [child.close() for child in [*self._idle, *self._running]]
+        await asyncio.gather(*closing, *self._retiring)
 
 
 async def _unless_gone(job: "asyncio.Task[Any]", request: HttpRequest | None) -> Any:  # noqa: ANN401 - whatever the job gives
@@ -202,9 +216,14 @@ async def _unless_gone(job: "asyncio.Task[Any]", request: HttpRequest | None) ->
 
 
 class _Child:
-    """One process, started when it gets a job."""
+    """One process, started when it gets a job.
+
+    Attributes:
+        jobs: Jobs so far.
+    """
 
     def __init__(self) -> None:
+        self.jobs = 0
         self._process: asyncio.subprocess.Process | None = None
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._job: asyncio.Task[Any] | None = None
@@ -216,6 +235,7 @@ class _Child:
             Unavailable: the process has ended; or see `Hold.take`.
         """
         self._job = asyncio.current_task()
+        self.jobs += 1
         if self._streams is None:
             self._streams = await self._start()
         reader, writer = self._streams

@@ -65,7 +65,8 @@ class Admission:
         finally:
             traffic.in_flight -= 1
             self._in_flight -= 1
-            self._header_bytes -= header_bytes
+            if header_bytes:
+                self._header_bytes -= header_bytes
 
 
 def _size(headers: Iterable[tuple[bytes, bytes]]) -> int:

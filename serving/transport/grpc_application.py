@@ -71,7 +71,10 @@ class GrpcApplication:
         self._methods = methods
         self._max_message_bytes = max_message_bytes
 
-    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+    # One coroutine, as each further one costs every request.
+    async def __call__(  # noqa: C901, PLR0912
+        self, scope: Mapping[str, Any], receive: Receive, send: Send
+    ) -> None:
         """Answer one HTTP request."""
         if scope["type"] != "http":
             return
@@ -79,8 +82,9 @@ class GrpcApplication:
         if not headers.get(b"content-type", b"").startswith(b"application/grpc"):
             await self._http(scope, receive, send)
             return
-        if self._unread.crowded:
-            await self._unread.wait_for_room(scope.get("client"))
+        had_to_ask = self._unread.crowded
+        if had_to_ask:
+            await self._unread.begin(scope.get("client"))
         path = scope["path"]
         times = stage_times.begin(headers)
         hold = Hold(self._budget, scope.get("client"))
@@ -91,6 +95,9 @@ class GrpcApplication:
             if isinstance(method, UnaryMethod):
                 payload = await _answer_unary(method, call, reader)
             else:
+                if had_to_ask:  # a stream may go on for days
+                    had_to_ask = False
+                    self._unread.end(hold.caller)
                 await _answer_stream(_existing(method, path), call, reader, send, headers)
                 return
         except Disconnected:
@@ -100,16 +107,20 @@ class GrpcApplication:
             return
         finally:
             hold.release()
-        is_counted = len(payload) >= COUNTED_BYTES
+            if had_to_ask:
+                self._unread.end(hold.caller)
+        body = frame(payload)
+        del payload  # the client may take its time: one copy is enough
+        is_counted = len(body) >= COUNTED_BYTES
         if is_counted:
-            self._unread.add(hold.caller, len(payload))
+            self._unread.add(hold.caller, len(body))
         try:
             await send(_START)
-            await send({"type": "http.response.body", "body": frame(payload)})
+            await send({"type": "http.response.body", "body": body})
             await send(_OK_TRAILERS if times is None else _trailers(times))
         finally:
             if is_counted:
-                self._unread.remove(hold.caller, len(payload))
+                self._unread.remove(hold.caller, len(body))
 
 
 def _call(headers: Mapping[bytes, bytes], hold: Hold) -> Call:

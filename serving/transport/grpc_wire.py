@@ -7,6 +7,7 @@ big-endian length, and that many bytes.
 
 import time
 from collections.abc import Iterable, Mapping
+from typing import Any
 from urllib.parse import quote
 
 from serving.errors import InvalidInput, ResourceExhausted, StatusCode, Unsupported
@@ -51,7 +52,7 @@ class MessageReader:
             Unsupported: the body holds no message, or several.
             InvalidInput, ResourceExhausted: see `read_message`.
         """
-        first = await self._receive_piece()
+        first = self._piece_of(await self._receive())
         if self._is_plain(first):
             # The usual case, without the steps below and with one copy of the bytes.
             pieces = [first[PREFIX_BYTES:]]
@@ -139,7 +140,9 @@ class MessageReader:
         self._buffer += await self._receive_piece()
 
     async def _receive_piece(self) -> bytes:
-        event = await self._receive()
+        return self._piece_of(await self._receive())
+
+    def _piece_of(self, event: Mapping[str, Any]) -> bytes:
         if event["type"] == "http.disconnect":
             raise Disconnected
         body: bytes = event.get("body", b"")

@@ -56,8 +56,9 @@ class HttpApplication:
         times = stage_times.begin(request_headers)
         more_headers = []
         connection = scope.get("client")
-        if self._unread.crowded:
-            await self._unread.wait_for_room(connection)
+        had_to_ask = self._unread.crowded
+        if had_to_ask:
+            await self._unread.begin(connection)
         hold = Hold(self._budget, connection)
         try:
             response = await self._respond(scope, request_headers, receive, hold)
@@ -70,6 +71,8 @@ class HttpApplication:
             more_headers.append((failures.REQUEST_ID, identity.encode()))
         finally:
             hold.release()
+            if had_to_ask:
+                self._unread.end(connection)
         if times:
             more_headers.append(times.header())
         headers = [

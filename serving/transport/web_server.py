@@ -7,9 +7,14 @@ docs/limits.md has the table of all its limits and of the memory that they allow
 import asyncio
 import contextlib
 import logging
+import os
 import socket
 import time
 from collections.abc import Sequence
+
+# h2corn's allocator, mimalloc, gives memory back only while it is busy: what a flood of requests
+# took would stay until the next one.
+os.environ.setdefault("MIMALLOC_PURGE_DELAY", "0")
 
 import h2corn
 

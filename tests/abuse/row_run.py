@@ -427,7 +427,7 @@ def _end(row: Row, result: Result, server: servers.ServerProcess) -> None:
     try:
         server.process.wait(seconds)
         result.stop = time.monotonic() - began
-        if not row.kills_supervisor and server.process.returncode != 0:
+        if not row.kills_supervisor and not _has_ended_well(row, server):
             result.faults.append(f"exit code {server.process.returncode} after {name}")
     except subprocess.TimeoutExpired:
         result.faults.append(f"still there {seconds:.0f} s after {name}")
@@ -438,6 +438,15 @@ def _end(row: Row, result: Result, server: servers.ServerProcess) -> None:
         for pid in orphans:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+
+
+def _has_ended_well(row: Row, server: servers.ServerProcess) -> bool:
+    """Whether the exit code is 0, or 1 with a word about the run that did not end."""
+    if row.stuck_run and server.process.returncode == 1:
+        server.read_to_end()
+        named = f"ending the process; runs that go on: {row.stuck_run}/"
+        return any(named in line for line in server.log)
+    return server.process.returncode == 0
 
 
 def _log_faults(log: Sequence[str]) -> list[str]:

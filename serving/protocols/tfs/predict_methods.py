@@ -1,7 +1,12 @@
 """TensorFlow Serving's Predict over gRPC: decode, call the predictor, encode."""
 
+from collections.abc import Awaitable, Mapping
+
+import numpy as np
+
+from serving.engine.servable import Servable
 from serving.inference.predictor import Predictor
-from serving.inference.request import Prediction, as_it_is, check_request
+from serving.inference.request import as_it_is, check_request
 from serving.protocols.tfs import predict_messages, tensor_proto
 from serving.protocols.tfs.model_spec import read_model_spec
 from serving.protocols.tfs.predict_messages import EncodedResponse, RequestReader, TemplatedRequest
@@ -49,7 +54,8 @@ class PredictMethods:
     ) -> EncodedResponse:
         """PredictionService.Predict."""
         if isinstance(request, TemplatedRequest):
-            servable, signature_name, outputs = await self._predict_templated(request, call)
+            servable, signature_name, answer = self._begin_templated(request, call)
+            outputs: Mapping[str, np.ndarray] = await answer
         else:
             servable, signature_name, outputs = await self._predictor.predict(
                 read_model_spec(request),
@@ -67,8 +73,14 @@ class PredictMethods:
             as_content=self._answer_as_tensor_content,
         )
 
-    async def _predict_templated(self, request: TemplatedRequest, call: Call) -> Prediction:
-        """Predict; what was checked for an earlier request of the kind is not checked again."""
+    def _begin_templated(
+        self, request: TemplatedRequest, call: Call
+    ) -> tuple[Servable, str, Awaitable[dict[str, np.ndarray]]]:
+        """Predict; what was checked for an earlier request of the kind is not checked again.
+
+        Returns:
+            The servable, the signature that runs, and what to await for the outputs.
+        """
         template = request.template
         spec = template.spec
         servable = self._predictor.servable(spec)
@@ -85,5 +97,4 @@ class PredictMethods:
                 max_rows=self._predictor.max_rows,
             )
             template.accept(servable, outputs)
-        answer = await servable.predict(name, arrays, outputs, deadline=call.deadline)
-        return Prediction(servable, name, answer)
+        return servable, name, servable.predict(name, arrays, outputs, deadline=call.deadline)

@@ -1,15 +1,19 @@
 """Answers that are finished and that their callers have not taken yet.
 
 A client that asks and does not read makes the server keep the answers. So a connection that leaves
-many bytes unread gets no further request begun until it has read some, or is gone.
+many bytes unread gets no further request begun until it has read some, or is gone. A request that
+is begun counts as an answer of the usual size until it has one.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Hashable
 
 # Smaller answers are not counted: the streams that a connection may have bound them.
 COUNTED_BYTES = 4096
-_SHARES = 64
+# Into so many parts the limit goes, or into so many for each connection that has answers unread.
+_SHARES = 256
+_SHARES_PER_CONNECTION = 4
 
 
 class UnreadAnswers:
@@ -24,11 +28,13 @@ class UnreadAnswers:
         """Prepare.
 
         Args:
-            limit: Bytes that all connections may leave unread before they have to wait. One answer
-                may go beyond, on each connection.
+            limit: A quarter of these bytes is what all connections may leave unread before they
+                have to wait. One answer may go beyond, on each connection.
         """
         self._limit = limit
         self._bytes: dict[Hashable, int] = {}
+        self._begun: Counter[Hashable] = Counter()  # requests that had to ask, not answered yet
+        self._usual_bytes = 0
         self._waiting: dict[Hashable, list[asyncio.Future[None]]] = {}
         self.total = 0
         self.crowded = False
@@ -37,6 +43,7 @@ class UnreadAnswers:
         """An answer is about to be sent."""
         self.total += count
         self._bytes[connection] = self._bytes.get(connection, 0) + count
+        self._usual_bytes = max(count, self._usual_bytes * 7 // 8)
         self.crowded = self.total * _SHARES > self._limit
 
     def remove(self, connection: Hashable, count: int) -> None:
@@ -48,17 +55,37 @@ class UnreadAnswers:
             self._bytes[connection] = left
         else:
             del self._bytes[connection]
+        self._wake(connection)
+
+    async def begin(self, connection: Hashable) -> None:
+        """Return when a request may begin; `end` must follow once it has an answer or none.
+
+        Args:
+            connection: Where it came from.
+        """
+        while self._expected_bytes(connection) * self._shares() > self._limit:
+            waiting = asyncio.get_running_loop().create_future()
+            self._waiting.setdefault(connection, []).append(waiting)
+            await waiting
+        self._begun[connection] += 1
+
+    def end(self, connection: Hashable) -> None:
+        """A request that `begin` let in has its answer, or has failed."""
+        self._begun[connection] -= 1
+        if not self._begun[connection]:
+            del self._begun[connection]
+        self._wake(connection)
+
+    def _wake(self, connection: Hashable) -> None:
         for waiting in self._waiting.pop(connection, ()):
             if not waiting.done():
                 waiting.set_result(None)
 
-    async def wait_for_room(self, connection: Hashable) -> None:
-        """Return when a connection has read enough for another request to begin."""
-        while self._bytes.get(connection, 0) * self._shares() > self._limit:
-            waiting = asyncio.get_running_loop().create_future()
-            self._waiting.setdefault(connection, []).append(waiting)
-            await waiting
+    def _expected_bytes(self, connection: Hashable) -> int:
+        """What a connection leaves unread, and what its requests will add to that."""
+        begun = self._begun.get(connection, 0)
+        return self._bytes.get(connection, 0) + begun * self._usual_bytes
 
     def _shares(self) -> int:
         """Into how many parts the limit goes: with more connections, each has less."""
-        return max(_SHARES, 2 * len(self._bytes))
+        return max(_SHARES, _SHARES_PER_CONNECTION * len(self._bytes))

@@ -42,6 +42,28 @@ def run(scenario):
     return asyncio.run(whole())
 
 
+def test_a_child_without_a_job_for_long_ends(monkeypatch):
+    """Its memory is given back; the next job starts another one."""
+    monkeypatch.setattr(json_process, "_IDLE_SECONDS", 0.3)
+
+    async def scenario(process):
+        first = await process.run(LARGE, os.getpid)
+        await asyncio.sleep(0.2)
+        again = await process.run(LARGE, os.getpid)
+        await asyncio.sleep(0.2)
+        kept = process._idle[0].jobs
+        await asyncio.sleep(0.2)
+        await asyncio.gather(*process._retiring)
+        return first, again, kept, is_running(first), await process.run(LARGE, os.getpid)
+
+    first, again, kept, alive, later = run(scenario)
+
+    assert first == again
+    assert kept == 2
+    assert not alive
+    assert later != first
+
+
 def test_only_large_jobs_leave_the_process():
     """Arguments and results are the same either way."""
 
@@ -367,6 +389,10 @@ def test_a_large_body_that_waits_too_long_is_given_up(models_dir):
     assert statuses in ([504, 400], [200, 504])
     assert any("Timed out after 3000 ms" in answer.get("error", "") for _, answer in answers)
     assert small[0] == 200
+
+
+def is_running(pid: int) -> bool:
+    return Path(f"/proc/{pid}").exists()
 
 
 def children() -> list[int]:

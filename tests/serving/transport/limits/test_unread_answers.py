@@ -18,19 +18,22 @@ def test_a_connection_that_reads_nothing_waits():
     """Its next request begins when it has read, and other connections are not held up."""
 
     async def scenario():
-        unread = UnreadAnswers(6400)
+        unread = UnreadAnswers(25_600)
         unread.add("a", 100)
-        await unread.wait_for_room("a")
+        await unread.begin("a")
+        unread.end("a")
         unread.add("a", 50)
         assert unread.crowded
-        await unread.wait_for_room("b")
-        waiting = asyncio.create_task(unread.wait_for_room("a"))
-        gone = asyncio.create_task(unread.wait_for_room("a"))
+        await unread.begin("b")
+        unread.end("b")
+        waiting = asyncio.create_task(unread.begin("a"))
+        gone = asyncio.create_task(unread.begin("a"))
         await asyncio.sleep(0)
         gone.cancel()
         assert not waiting.done()
         unread.remove("a", 50)
         await waiting
+        unread.end("a")
         unread.remove("a", 100)
         return unread
 
@@ -40,16 +43,39 @@ def test_a_connection_that_reads_nothing_waits():
     assert not unread.crowded
     assert not unread._bytes
     assert not unread._waiting
+    assert not unread._begun
+
+
+def test_requests_under_way_count_as_answers_to_come():
+    """However many requests come at once, a connection does not get more answers than may wait."""
+
+    async def scenario():
+        unread = UnreadAnswers(25_600)
+        unread.add("b", 60)
+        unread.add("c", 60)
+        requests = [asyncio.create_task(unread.begin("a")) for _ in range(5)]
+        await asyncio.sleep(0)
+        assert [request.done() for request in requests] == [True, True, False, False, False]
+        unread.end("a")
+        unread.add("a", 10)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        assert sum(request.done() for request in requests) == 3
+        for _ in range(2):
+            unread.end("a")
+        await asyncio.gather(*requests)
+
+    asyncio.run(scenario())
 
 
 def test_more_connections_have_less_each():
     """All of them together stay within the limit, but for an answer each."""
 
     async def scenario():
-        unread = UnreadAnswers(10_000)
+        unread = UnreadAnswers(20_000)
         for connection in range(1000):
             unread.add(connection, 6)
-        waiting = asyncio.create_task(unread.wait_for_room(0))
+        waiting = asyncio.create_task(unread.begin(0))
         await asyncio.sleep(0)
         assert not waiting.done()
         for connection in range(999, 100, -1):
