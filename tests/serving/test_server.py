@@ -31,5 +31,8 @@ def test_one_bad_model_leaves_the_others_serving(tmp_path, server_on_front):
     assert status.status.error_code == 15  # DATA_LOSS
     assert "model.onnx has SHA-256" in status.status.error_message
     assert health == {"": True, "identity": True, "brightness": False}
-    assert caught.value.code is grpc.StatusCode.NOT_FOUND
-    assert "GetModelStatus tells why" in caught.value.message
+    assert caught.value.code is grpc.StatusCode.UNAVAILABLE
+    assert caught.value.message.startswith(
+        "Servable is not available for request: Latest(brightness); version 1 is END: "
+    )
+    assert "model.onnx has SHA-256" in caught.value.message

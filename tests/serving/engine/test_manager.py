@@ -188,7 +188,7 @@ def test_an_emptied_folder_keeps_what_is_loaded(tmp_path, caplog):
         return manager.catalog.servable("identity").version
 
     assert manage(scenario, fixed(config)) == 1
-    assert caplog.text.count("no version to serve in") == 1
+    assert caplog.text.count("No versions of servable identity found under base path") == 1
 
 
 def test_an_unreadable_configuration_keeps_the_models(tmp_path, caplog):
@@ -339,8 +339,8 @@ def test_a_model_that_is_loading_is_unavailable_not_unknown(tmp_path):
     asyncio.run(run())
 
     assert seen == [
-        "Servable is still loading for request: Latest(identity); retry shortly",
-        "Servable is still loading for request: Specific(identity, 1); retry shortly",
+        f"Servable is not available for request: {request}; version 1 is LOADING, retry shortly"
+        for request in ("Latest(identity)", "Specific(identity, 1)")
     ]
 
 
