@@ -11,9 +11,10 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
+from pathlib import Path
 
 from serving.engine.batching import active_runs
 from serving.engine.catalog import Catalog, ModelEntry, State, VersionStatus
@@ -21,6 +22,7 @@ from serving.engine.loading import progress
 from serving.engine.loading.candidates import PreparedModels, candidate, check_available
 from serving.engine.managed_model import Failure, LoadServable, ManagedModel, ManagerConfig
 from serving.engine.runtime import DeviceError
+from serving.engine.servable import Servable
 from serving.engine.unloading import Unloading
 from serving.engine.version_labels import check_labels
 from serving.errors import (
@@ -79,7 +81,13 @@ class Manager:
         self._prepared: PreparedModels | None = None
         self._closing = False
         self._unloading = Unloading()
+        self._loads: list[str] = []
         self.on_change: Callable[[], None] = lambda: None
+
+    @property
+    def loads(self) -> Sequence[str]:
+        """What a thread is loading right now, as `name/version`, also if nobody waits for it."""
+        return self._loads
 
     def loading(self) -> AbstractAsyncContextManager[None]:
         """What is entered while a version is loaded, for those who want to know."""
@@ -212,7 +220,7 @@ class Manager:
         try:
             path = version_path(model.config.base_path, version)
             async with self.loading(), progress.reported(f"{name}/{version}"):
-                servable = await asyncio.to_thread(self._load, name, version, path)
+                servable = await asyncio.to_thread(self._load_now, name, version, path)
         except DeviceError:
             raise  # a wrong --device concerns every model: the server must not start
         except ServingError as error:
@@ -233,6 +241,13 @@ class Manager:
             VersionStatus(version=version, state=State.END, error_code=code, error_message=message)
         )
         return False
+
+    def _load_now(self, name: str, version: int, path: Path) -> Servable:
+        self._loads.append(f"{name}/{version}")
+        try:
+            return self._load(name, version, path)
+        finally:
+            self._loads.remove(f"{name}/{version}")
 
     def _unload(self, model: ManagedModel, versions: list[int]) -> None:
         """Take versions out of the catalog, and begin to close them."""
