@@ -169,7 +169,7 @@ class Catalog:
         if not entries:
             models = ", ".join(self.models) or "none"
             return NotFound(f"Servable not found for request: {request}; models here: {models}")
-        versions = sorted({version for entry in entries for version in entry.servables})
+        versions = sorted(self.models[name].servables) if name in self.models else []
         available = ", ".join(map(str, versions)) or "none"
         for entry in entries:
             if reason := entry.why_unavailable(version):
