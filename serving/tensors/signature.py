@@ -125,9 +125,10 @@ class Signature:
 
     @cached_property
     def has_rows(self) -> bool:
-        """Whether the first dimension of every tensor is free.
+        """Whether the signature describes every tensor with a free first dimension.
 
-        It may then count rows; whether these are independent of each other it does not say.
+        It may then count rows; whether these are independent of each other it does not say. What
+        the graph takes besides is no matter here.
         """
         specs = [*self.inputs.values(), *self.model_inputs.values(), *self.outputs.values()]
         return bool(self.inputs) and all((spec.shape or ())[:1] == (-1,) for spec in specs)
