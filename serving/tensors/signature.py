@@ -16,17 +16,19 @@ A signature that takes serialized tf.Examples also has a `feature_spec` (see tha
 inputs are what clients see, one of them DT_STRING of shape [-1]; the graph's own inputs stand in
 the feature spec, and those other than the examples go to the graph as they are. An output with
 `constant` is computed by no graph. `row_independence` holds a verdict for each graph that was
-asked, by its SHA-256 (see `verdict`).
+asked, by its SHA-256 (see `verdict`), `defaults` what stands in for inputs that a request leaves
+out (see `default_value`).
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from serving.errors import InvalidInput
+from serving.tensors import default_value
 from serving.tensors.feature_spec import FeatureSpec
 from serving.tensors.tensor_spec import DataType, TensorSpec
 from serving.tensors.verdict import Verdict
@@ -60,6 +62,7 @@ class Signature:
             `inputs` are the graph's.
         verdicts: Whether the rows are independent, by the SHA-256 of the graph that was asked: each
             precision has its own.
+        defaults: What stands in for inputs that a request leaves out, by their alias; read-only.
     """
 
     method_name: str
@@ -68,13 +71,17 @@ class Signature:
     outputs: Mapping[str, TensorSpec]
     feature_spec: Mapping[str, FeatureSpec] = field(default_factory=dict)
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    # Arrays cannot be compared as a dataclass compares its fields.
+    defaults: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        """Check that a feature spec has an input to read from.
+        """Check that a feature spec has an input to read from, and a default an input to fill.
 
         Raises:
-            ValueError: there is none, or two, or an alias is taken.
+            ValueError: there is none, or two, or an alias is taken; or a default is of another
+                dtype.
         """
+        self._check_defaults()
         if not self.feature_spec:
             return
         examples = [spec for spec in self.inputs.values() if spec.dtype is DataType.DT_STRING]
@@ -87,6 +94,19 @@ class Signature:
         if taken := sorted(self.feature_spec.keys() & self.inputs.keys() - {self.example_input}):
             msg = f"feature_spec has aliases that are inputs too: {', '.join(taken)}"
             raise ValueError(msg)
+
+    def _check_defaults(self) -> None:
+        for alias, array in self.defaults.items():
+            dtype = DataType.from_numpy(array.dtype)
+            if alias not in self.inputs or self.inputs[alias].dtype is not dtype:
+                known = ", ".join(f"{name} {spec.dtype.name}" for name, spec in self.inputs.items())
+                msg = f'default of {dtype.name} for "{alias}", expected one for an input: {known}'
+                raise ValueError(msg)
+
+    @cached_property
+    def required_inputs(self) -> frozenset[str]:
+        """Aliases of the inputs that every request must have: those without a default."""
+        return frozenset(self.inputs.keys() - self.defaults.keys())
 
     @cached_property
     def example_input(self) -> str:
@@ -105,75 +125,96 @@ class Signature:
 
     @cached_property
     def has_rows(self) -> bool:
-        """Whether the first dimension of every tensor is free.
+        """Whether the signature describes every tensor with a free first dimension.
 
-        It may then count rows; whether these are independent of each other it does not say.
+        It may then count rows; whether these are independent of each other it does not say. What
+        the graph takes besides is no matter here.
         """
         specs = [*self.inputs.values(), *self.model_inputs.values(), *self.outputs.values()]
         return bool(self.inputs) and all((spec.shape or ())[:1] == (-1,) for spec in specs)
 
-    def check_batch(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Refuse inputs of different batch sizes, for a signature that shares its runs.
+    def is_batch(self, arrays: Mapping[str, np.ndarray]) -> bool:
+        """Whether arrays are rows as this signature describes them, and as many of each.
 
-        Raises:
-            InvalidInput: naming each input's size.
-        """
-        if len({len(array) for array in arrays.values()}) > 1:
-            sizes = ", ".join(f"{alias}: {len(array)}" for alias, array in sorted(arrays.items()))
-            msg = f"Batching Run() input tensors must have equal 0th-dimension size, got {sizes}"
-            raise InvalidInput(msg)
-
-    def check_input(
-        self, alias: str, array: np.ndarray, servable: object, *, batched: bool
-    ) -> None:
-        """Refuse a tensor that the model cannot take, before it gets near the model.
+        Rows were shown to be independent of each other for such arrays alone: those of any other
+        shape that a graph may take run by themselves.
 
         Args:
-            alias: Name of an input of this signature.
-            array: The tensor as received.
+            arrays: By model input alias.
+        """
+        specs = self.model_inputs
+        return have_equal_rows(arrays) and all(
+            specs[alias].accepts_shape(array.shape) for alias, array in arrays.items()
+        )
+
+    def check_inputs(
+        self,
+        arrays: Mapping[str, np.ndarray],
+        declared: Mapping[str, TensorSpec],
+        servable: object,
+    ) -> bool:
+        """Refuse tensors that the model cannot take, before they get near the model.
+
+        The signature's own shapes are documentation, as they are in TensorFlow Serving: what the
+        graph takes is answered.
+
+        Args:
+            arrays: The tensors as received, by input alias.
+            declared: The inputs with the shapes that the graph declares.
             servable: Prints as `name/version`, for the message.
-            batched: Whether requests share runs: a batch is put together from rows, and tf.Examples
-                are parsed row by row. Without, the graph may say what it makes of no row at all.
+
+        Returns:
+            Whether every shape is as the signature describes it.
 
         Raises:
-            InvalidInput: dtype, rank or a dimension differs, or the batch is empty.
+            InvalidInput: a dtype, rank or dimension differs, or there is no tf.Example.
         """
+        is_described = True
+        for alias, array in arrays.items():
+            spec, taken = self.inputs[alias], declared[alias]
+            if array.dtype != spec.numpy_dtype:
+                self._refuse_dtype(alias, array, servable)
+            if not taken.accepts_shape(array.shape):
+                _refuse_shape(alias, array.shape, taken.known_shape, servable)
+            if taken is not spec and not spec.accepts_shape(array.shape):
+                is_described = False
+        if self.feature_spec and not len(arrays[self.example_input]):
+            # TensorFlow Serving's words to Classify and Regress.
+            msg = (
+                f'Input is empty. Expected at least one tf.Example in "{self.example_input}" of '
+                f"{servable}"
+            )
+            raise InvalidInput(msg)
+        return is_described
+
+    def _refuse_dtype(self, alias: str, array: np.ndarray, servable: object) -> NoReturn:
         spec = self.inputs[alias]
-        if array.dtype != spec.numpy_dtype:
-            dtype = DataType.from_numpy(array.dtype)
-            position = sorted(self.inputs).index(alias)
-            # The first clause is TensorFlow's own wording, which clients may match on.
-            msg = (
-                f"Expects arg[{position}] to be {spec.dtype.label} but {dtype.label} is provided: "
-                f'input "{alias}" of {servable} takes {spec.dtype.name} {spec.shape_text}; '
-                f"convert it with .astype({spec.dtype.numpy.name!r}), or set the tensor's dtype"
-            )
-            raise InvalidInput(msg)
-        if not spec.accepts_shape(array.shape):
-            msg = f'input "{alias}" of {servable} has shape {array.shape}, expected {spec.shape}'
-            if array.shape == spec.known_shape[1:]:
-                msg += "; add the batch dimension, for example with array[None]"
-            raise InvalidInput(msg)
-        if array.shape[:1] == (0,) and (batched or self.feature_spec):
-            msg = (
-                f'input "{alias}" of {servable} has shape {array.shape}: the batch is empty, '
-                "expected at least one row"
-            )
-            raise InvalidInput(msg)
+        dtype = DataType.from_numpy(array.dtype)
+        position = sorted(self.inputs).index(alias)
+        # The first clause is TensorFlow's own wording, which clients may match on.
+        msg = (
+            f"Expects arg[{position}] to be {spec.dtype.label} but {dtype.label} is provided: "
+            f'input "{alias}" of {servable} takes {spec.dtype.name} {spec.shape_text}; '
+            f"convert it with .astype({spec.dtype.numpy.name!r}), or set the tensor's dtype"
+        )
+        raise InvalidInput(msg)
 
     def check_input_names(self, names: list[str]) -> None:
-        """Refuse a request whose inputs are not exactly those of the signature.
+        """Refuse a request whose inputs are not those of the signature.
 
-        Messages are TensorFlow Serving's (servables/tensorflow/predict_util.cc): names sorted and
-        joined by commas.
+        Messages are TensorFlow Serving's (servables/tensorflow/predict_util.cc, and GetInputValues
+        in TensorFlow's cc/saved_model/util.cc): names sorted and joined by commas.
+
+        Args:
+            names: Of the inputs sent, each once.
 
         Raises:
-            InvalidInput: an input is missing or unknown.
+            InvalidInput: one is unknown, or one without a default is missing.
         """
         if len(names) == len(self.inputs) and all(name in self.inputs for name in names):
             return
         sent, expected = sorted(names), sorted(self.inputs)
-        if len(sent) != len(expected):
+        if len(sent) > len(expected) or (len(sent) < len(expected) and not self.defaults):
             extra = ",".join(name for name in sent if name not in self.inputs)
             missing = ",".join(name for name in expected if name not in names)
             msg = (
@@ -182,13 +223,22 @@ class Signature:
                 f"Sent extra: {{{extra}}}. Missing but required: {{{missing}}}."
             )
             raise InvalidInput(msg)
-        absent = next(name for name in expected if name not in names)
-        msg = (
-            f"Signature input alias: {absent}(feed name: {self.inputs[absent].graph_name}) "
-            "not found in request and no default value provided. Inputs expected to be in the "
-            f"request {{{','.join(sent)}}}, or default input alias set: "
-        )
-        raise InvalidInput(msg)
+        absent = next((name for name in expected if name not in {*names, *self.defaults}), None)
+        if absent is not None:
+            msg = (
+                f"Signature input alias: {absent}(feed name: {self.inputs[absent].graph_name}) "
+                "not found in request and no default value provided. Inputs expected to be in the "
+                f"request {{{','.join(sent)}}}, or default input alias set: "
+                f"{','.join(sorted(self.defaults))}"
+            )
+            raise InvalidInput(msg)
+        used = [name for name in sent if name in self.inputs]
+        if len(used) < len(sent):
+            msg = (
+                f"Inputs contains invalid name. Used request inputs: {','.join(used)}, request "
+                f"input: {','.join(sent)}; inputs of this signature: {','.join(expected)}"
+            )
+            raise InvalidInput(msg)
 
     def select_outputs(self, output_filter: list[str]) -> list[str]:
         """The aliases to compute: those asked for, or all of them.
@@ -226,6 +276,10 @@ class Signature:
             entry["row_independence"] = {
                 digest: verdict.to_json() for digest, verdict in self.verdicts.items()
             }
+        if self.defaults:
+            entry["defaults"] = {
+                alias: default_value.to_json(array) for alias, array in self.defaults.items()
+            }
         return entry
 
     @classmethod
@@ -248,4 +302,25 @@ class Signature:
                 str(digest): Verdict.from_json(verdict)
                 for digest, verdict in entry.get("row_independence", {}).items()
             },
+            defaults={
+                alias: default_value.from_json(value)
+                for alias, value in entry.get("defaults", {}).items()
+            },
         )
+
+
+def have_equal_rows(arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether arrays have the same first dimension, and it is not zero."""
+    sizes = {array.shape[:1] for array in arrays.values()}
+    return len(sizes) == 1 and sizes.pop() > (0,)
+
+
+def _refuse_shape(
+    alias: str, shape: tuple[int, ...], expected: tuple[int, ...], servable: object
+) -> NoReturn:
+    msg = f'input "{alias}" of {servable} has shape {shape}, expected {expected}'
+    if len(shape) == len(expected) - 1 and all(
+        known in {-1, size} for known, size in zip(expected[1:], shape, strict=True)
+    ):
+        msg += "; add the batch dimension, for example with array[None]"
+    raise InvalidInput(msg)

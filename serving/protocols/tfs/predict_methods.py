@@ -9,7 +9,12 @@ from serving.inference.predictor import Predictor
 from serving.inference.request import as_it_is, check_request
 from serving.protocols.tfs import predict_messages, tensor_proto
 from serving.protocols.tfs.model_spec import read_model_spec
-from serving.protocols.tfs.predict_messages import EncodedResponse, RequestReader, TemplatedRequest
+from serving.protocols.tfs.predict_messages import (
+    AcceptedKind,
+    EncodedResponse,
+    RequestReader,
+    TemplatedRequest,
+)
 from serving.protos.tensorflow_serving_pb2 import (
     PredictRequest,
 )
@@ -86,9 +91,9 @@ class PredictMethods:
         servable = self._predictor.servable(spec)
         name = spec.signature_name or DEFAULT_SIGNATURE_NAME
         arrays = {template.alias: request.array}
-        outputs = template.outputs_if_accepted(servable)
-        if outputs is None:
-            arrays, outputs = check_request(
+        accepted = template.accepted_by(servable)
+        if accepted is None:
+            checked = check_request(
                 servable,
                 name,
                 arrays,
@@ -96,5 +101,12 @@ class PredictMethods:
                 template.output_filter,
                 max_rows=self._predictor.max_rows,
             )
-            template.accept(servable, outputs)
-        return servable, name, servable.predict(name, arrays, outputs, deadline=call.deadline)
+            accepted = AcceptedKind(checked.outputs, checked.batched)
+            if checked.is_whole:
+                template.accept(servable, accepted)
+            else:  # defaults join it, in this request and in the next
+                arrays = checked.arrays
+        answer = servable.predict(
+            name, arrays, accepted.outputs, batched=accepted.batched, deadline=call.deadline
+        )
+        return servable, name, answer

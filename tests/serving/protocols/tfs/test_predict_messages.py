@@ -16,7 +16,12 @@ from raw_calls import refusal
 from serving.client import PREDICT_PATH, predict_request
 from serving.errors import InvalidInput
 from serving.protocols.tfs import predict_messages, tensor_proto
-from serving.protocols.tfs.predict_messages import RequestReader, TemplatedRequest, encode_response
+from serving.protocols.tfs.predict_messages import (
+    AcceptedKind,
+    RequestReader,
+    TemplatedRequest,
+    encode_response,
+)
 from serving.protos.tensorflow_pb2 import TensorProto
 from serving.protos.tensorflow_serving_pb2 import PredictRequest, PredictResponse
 from serving.tensors.signature import DataType
@@ -205,9 +210,9 @@ def test_template_forgets_a_servable_that_is_gone():
         reader, _request(np.ones((1, 3), np.float32)).SerializeToString()
     ).template
     servable, successor = Servable(), Servable()
-    template.accept(servable, ["y"])
-    assert template.outputs_if_accepted(servable) == ["y"]
-    assert template.outputs_if_accepted(successor) is None
+    template.accept(servable, AcceptedKind(["y"], batched=True))
+    assert template.accepted_by(servable) == (["y"], True)
+    assert template.accepted_by(successor) is None
     del servable
     gc.collect()
 
