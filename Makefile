@@ -33,7 +33,7 @@ test: $(VENV)/.dev $(VENV)/.tritonclient ## Run all tests that need neither Dock
 test-docker: ## Build the image on the local Docker engine and test the container
 	$(MAKE) test TEST_MARKERS=docker
 
-test-slow: ## Run the tests that take minutes
+test-slow: $(VENV)/.dev $(VENV)/.ovmsclient $(VENV)/.min-tfs-client ## Run the tests that take minutes
 	$(MAKE) test TEST_MARKERS=slow
 
 conformance: $(VENV)/.dev ## Serve all of the ONNX project's node cases and compare every answer
@@ -96,10 +96,10 @@ $(VENV)/.lock-tools: | $(BIN)/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check uv
 	@touch $@
 
-# An environment of its own: the client's limits on protobuf and greenlet exclude the versions in constraints.txt.
-$(VENV)/.tritonclient: tests/e2e/tritonclient.txt | $(BIN)/python
-	$(BIN)/python -m venv $(VENV)/tritonclient
-	$(VENV)/tritonclient/bin/python -m pip install -q --disable-pip-version-check -r $<
+# Environments of their own: these clients' limits on protobuf and greenlet exclude the versions in constraints.txt.
+$(addprefix $(VENV)/.,tritonclient ovmsclient min-tfs-client): $(VENV)/.%: tests/e2e/%.txt | $(BIN)/python
+	$(BIN)/python -m venv $(VENV)/$*
+	$(VENV)/$*/bin/python -m pip install -q --disable-pip-version-check -r $<
 	@touch $@
 
 # One stamp per extra: .venv/.serve, .venv/.dev, ...

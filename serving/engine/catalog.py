@@ -141,7 +141,8 @@ class Catalog:
 
         Args:
             name: Model name.
-            version: A version; None for the latest one that is available.
+            version: A version; None for the latest one that is available, and so is 0, unless the
+                model has a version 0: OpenVINO Model Server's clients ask for the latest that way.
             label: A label instead of a version.
 
         Raises:
@@ -156,12 +157,18 @@ class Catalog:
                 known = ", ".join(model.config.labels) if model else ""
                 msg = f"Unrecognized servable version label: {label}"
                 raise InvalidInput(msg + (f"; labels of {name}: {known}" if known else ""))
+        if version == 0 and not self._has_version_0(name):
+            version = None
         if model:
             chosen = max(model.servables, default=None) if version is None else version
             servable = model.servables.get(chosen) if chosen is not None else None
             if servable:
                 return servable
         raise self._not_served(name, version)
+
+    def _has_version_0(self, name: str) -> bool:
+        entries = [known[name] for known in (self.models, self.coming) if name in known]
+        return any(0 in entry.statuses or 0 in (entry.wanted or ()) for entry in entries)
 
     def _not_served(self, name: str, version: int | None) -> ServingError:
         request = f"Latest({name})" if version is None else f"Specific({name}, {version})"
@@ -184,7 +191,7 @@ class Catalog:
 
         Args:
             name: Model name.
-            version: One version, or None for all.
+            version: One version, or None for all; 0 as in `servable`.
 
         Raises:
             NotFound: no such model or version is known.
@@ -197,7 +204,7 @@ class Catalog:
         if not statuses:
             msg = f"Could not find any versions of model {name}"
             raise NotFound(msg)
-        if version is None:
+        if version is None or (version == 0 and 0 not in statuses):
             return [statuses[number] for number in sorted(statuses, reverse=True)]
         if version not in statuses:
             msg = f"Could not find version {version} of model {name}"

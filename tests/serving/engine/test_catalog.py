@@ -125,3 +125,23 @@ def test_what_a_reload_loads_is_unavailable_until_it_is_served():
         (1, State.AVAILABLE),
     ]
     assert [each.version for each in catalog.statuses("new")] == [1]
+
+
+def test_version_0_is_the_latest_unless_there_is_one():
+    """OpenVINO Model Server's clients ask for the latest version by 0."""
+    model = entry((State.AVAILABLE, StatusCode.OK), (State.AVAILABLE, StatusCode.OK))
+    model.servables.update({1: "first", 2: "second"})
+    model.wanted = [1, 2]
+    catalog = Catalog()
+    catalog.models = {"m": model}
+
+    assert catalog.servable("m", 0) == "second"
+    assert [status.version for status in catalog.statuses("m", 0)] == [2, 1]
+
+    model.wanted = [0, 1, 2]
+    assert refusal(catalog, 0) == (
+        f"{NOT_AVAILABLE}Specific(m, 0); version 0 is START, retry shortly; "
+        "versions available: 1, 2"
+    )
+    model.servables[0] = "zero"
+    assert catalog.servable("m", 0) == "zero"
