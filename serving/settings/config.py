@@ -16,9 +16,9 @@ from serving.errors import ConfigError
 from serving.protos.tfs_config_pb2 import MonitoringConfig
 from serving.repository.model_config import ModelConfig, find_models
 from serving.settings import batching_file, text_protos, tls_file
-from serving.transport import tls
 from serving.transport.limits import holders
 from serving.transport.network_config import LogFormat, NetworkConfig
+from serving.transport.tls import TlsConfig
 
 Front = Literal["asgi", "grpcio"]
 PrecisionChoice = Literal["auto", "fp32", "fp16", "w8", "int8"]
@@ -84,7 +84,10 @@ class ServerConfig:
     )
     grpc_socket_path: Path | None = _setting(None, "Unix socket to listen on beside the port")
     ssl_config_file: Path | None = _setting(
-        None, "SSLConfig in text format: TLS on every port, the REST port too"
+        None, "SSLConfig in text format: TLS on the gRPC port, and on no other"
+    )
+    rest_api_ssl_config_file: Path | None = _setting(
+        None, "SSLConfig in text format: TLS on the REST port; may be the same file"
     )
     front: Front = _setting(
         "asgi",
@@ -218,11 +221,18 @@ class ServerConfig:
                 if setting.name in {"max_batch_size", "batch_timeout_micros", "max_enqueued_rows"}
                 and getattr(self, setting.name) != setting.default
             )
-        if self.ssl_config_file is not None and self.grpc_socket_path is not None:
+        if (
+            self.ssl_config_file is not None
+            and self.grpc_socket_path is not None
+            and self.front == "asgi"
+        ):
             reasons.append(
-                "--grpc_socket_path given with --ssl_config_file: there is no TLS on a Unix "
-                "socket, and without it the socket would be a way around; leave one out"
+                "--grpc_socket_path given with --ssl_config_file: the default front has no TLS on "
+                "a Unix socket, and without it the socket would be a way around; leave one out, "
+                "or pass --front grpcio"
             )
+        if self.rest_api_ssl_config_file is not None and not self.rest_api_port:
+            reasons.append("--rest_api_ssl_config_file given without --rest_api_port")
         if self.grpc_socket_path is not None and self.front == "grpcio" and self.workers > 1:
             reasons.append(
                 "--grpc_socket_path given with --front grpcio and --workers: that library cannot "
@@ -351,13 +361,14 @@ class ServerConfig:
             log_format=self.log_format,
         )
 
-    def tls(self) -> tls.TlsConfig | None:
-        """The certificates; None for plain text.
+    def tls(self) -> tuple[TlsConfig | None, TlsConfig | None]:
+        """The certificates of the gRPC and of the REST port; None for plain text.
 
         Raises:
-            ConfigError: the file cannot be understood.
+            ConfigError: a file cannot be understood.
         """
-        return None if self.ssl_config_file is None else tls_file.read(self.ssl_config_file)
+        rpc, rest = self.ssl_config_file, self.rest_api_ssl_config_file
+        return tls_file.read(rpc) if rpc else None, tls_file.read(rest) if rest else None
 
     def metrics_path(self) -> str | None:
         """Where Prometheus finds the metrics; None if `monitoring_config_file` wants none.
