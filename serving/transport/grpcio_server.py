@@ -16,7 +16,7 @@ from serving.errors import ConfigError
 from serving.transport import failures, tls
 from serving.transport.grpc_wire import cut_message
 from serving.transport.limits.byte_budget import ByteBudget, Hold
-from serving.transport.listeners import cannot_listen
+from serving.transport.listeners import cannot_listen, make_room_for_socket
 from serving.transport.method_table import Call, Method, StreamMethod, UnaryMethod, parse
 from serving.transport.network_config import NetworkConfig
 
@@ -60,7 +60,7 @@ class GrpcioServer:
         """Accept connections.
 
         Args:
-            certificates: None for plain text.
+            certificates: For the port and the Unix socket; None for plain text.
 
         Returns:
             The port.
@@ -68,6 +68,10 @@ class GrpcioServer:
         Raises:
             ConfigError: an address cannot be had.
         """
+        path = self._config.grpc_socket_path
+        if path is not None:
+            # The library would remove whatever socket is there, a living server's too.
+            make_room_for_socket(path)
         server = grpc.aio.server(
             handlers=[_Handler(self._methods, self._budget)],
             options=list(self._options.items()),
@@ -75,13 +79,10 @@ class GrpcioServer:
         )
         address = f"{self._config.host}:{self._config.port}"
         try:
-            if certificates is None:
-                port = server.add_insecure_port(address)
-            else:
-                port = server.add_secure_port(address, _credentials(certificates))
-            if self._config.grpc_socket_path is not None:
-                address = f"unix:{self._config.grpc_socket_path.absolute()}"
-                server.add_insecure_port(address)
+            port = _add_port(server, address, certificates)
+            if path is not None:
+                address = f"unix:{path.absolute()}"
+                _add_port(server, address, certificates)
         except RuntimeError as error:
             raise cannot_listen(address, "the address is taken or does not exist") from error
         await server.start()
@@ -92,6 +93,17 @@ class GrpcioServer:
         """Accept nothing more and let the calls in flight finish within `drain_seconds`."""
         if self._server is not None:
             await self._server.stop(self._config.drain_seconds)
+
+
+def _add_port(server: grpc.aio.Server, address: str, certificates: tls.TlsConfig | None) -> int:
+    """Have a server listen on an address, as TensorFlow Serving does: a Unix socket has TLS too.
+
+    Raises:
+        RuntimeError: the address cannot be had.
+    """
+    if certificates is None:
+        return server.add_insecure_port(address)
+    return server.add_secure_port(address, _credentials(certificates))
 
 
 class _Handler(grpc.GenericRpcHandler):

@@ -1,5 +1,6 @@
 """Listening sockets, opened here so that any front, or several processes, can use them."""
 
+import logging
 import socket
 import stat
 from collections.abc import Sequence
@@ -8,6 +9,8 @@ from pathlib import Path
 
 from serving.errors import ConfigError
 from serving.transport.network_config import NetworkConfig
+
+logger = logging.getLogger(__name__)
 
 _BACKLOG = 1024
 
@@ -65,45 +68,90 @@ def cannot_listen(address: str, reason: str, flag: str = "--port") -> ConfigErro
     )
 
 
+@dataclass(frozen=True)
+class SocketPath:
+    """The path of a Unix socket, and which socket was made there.
+
+    Attributes:
+        path: Where it was made.
+        identity: Device and inode of the socket.
+    """
+
+    path: Path
+    identity: tuple[int, int] | None
+
+    @classmethod
+    def of(cls, path: Path) -> "SocketPath":
+        """The socket that is there now."""
+        return cls(path, _identity(path))
+
+    def remove(self) -> None:
+        """Remove the socket, unless another one has taken its place."""
+        try:
+            if _identity(self.path) == self.identity:
+                self.path.unlink()
+        except OSError as error:
+            logger.warning("%s stays: %s", self.path, error.strerror or error)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode of what is at a path; None if there is nothing."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def listen_unix(path: Path) -> socket.socket:
     """Listen on a Unix socket; one that a dead server left behind is replaced.
 
     Raises:
         ConfigError: the path cannot be used, or a server listens there.
     """
+    make_room_for_socket(path)
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        _remove_stale(path)
         listener.bind(str(path))
         listener.listen(_BACKLOG)
     except OSError as error:
         listener.close()
-        msg = (
-            f"cannot listen on {path}: {error.strerror or error}; expected a path for a new socket "
-            "in --grpc_socket_path"
-        )
-        raise ConfigError(msg) from error
+        raise _cannot_listen_there(path, error) from error
     listener.setblocking(False)
     return listener
 
 
-def _remove_stale(path: Path) -> None:
-    """Remove a socket that nobody listens on.
+def make_room_for_socket(path: Path) -> None:
+    """Remove a Unix socket that nobody listens on.
 
     Raises:
-        OSError: the path is something else, or somebody does listen.
+        ConfigError: something else is at the path, or somebody does listen.
     """
-    if not path.exists():
-        return
-    if not stat.S_ISSOCK(path.stat().st_mode):
-        raise FileExistsError(None, "there is something else")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
+    try:
+        if not path.exists():
             return
-    raise FileExistsError(None, "another server listens there")
+        if not stat.S_ISSOCK(path.stat().st_mode):
+            raise FileExistsError(None, "there is something else")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            # A server that is too busy to accept is alive: then this would block.
+            probe.setblocking(False)
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink()
+                return
+            except BlockingIOError:
+                pass
+        raise FileExistsError(None, "another server listens there")
+    except OSError as error:
+        raise _cannot_listen_there(path, error) from error
+
+
+def _cannot_listen_there(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"cannot listen on {path}: {error.strerror or error}; expected a path for a new socket "
+        "in --grpc_socket_path"
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,13 +162,13 @@ class Listeners:
         rpc: For gRPC: the port's first, then the Unix socket, if there is one.
         rest: For REST, if it has a port of its own.
         health: For health alone, if it has one.
-        socket_path: Of the Unix socket, if it was made here.
+        socket_path: The Unix socket, if it was made here.
     """
 
     rpc: Sequence[socket.socket] = ()
     rest: Sequence[socket.socket] = ()
     health: Sequence[socket.socket] = ()
-    socket_path: Path | None = None
+    socket_path: SocketPath | None = None
 
     @classmethod
     def open(cls, config: NetworkConfig, *, rpc: bool = True, shared: bool = False) -> "Listeners":
@@ -138,11 +186,13 @@ class Listeners:
         rest: list[socket.socket] = []
         health: list[socket.socket] = []
         path = config.grpc_socket_path if rpc else None
+        socket_path = None
         try:
             if rpc:
                 opened.append(listen(config.host, config.port, shared=shared))
                 if path is not None:
                     opened.append(listen_unix(path))
+                    socket_path = SocketPath.of(path)
             if config.rest_api_port:
                 flag = "--rest_api_port"
                 rest.append(listen(config.host, config.rest_api_port, flag=flag, shared=shared))
@@ -152,10 +202,10 @@ class Listeners:
         except ConfigError:
             for listener in (*opened, *rest):
                 listener.close()
-            if len(opened) > 1 and path is not None:
-                path.unlink()
+            if socket_path is not None:
+                socket_path.remove()
             raise
-        return cls(rpc=opened, rest=rest, health=health, socket_path=path)
+        return cls(rpc=opened, rest=rest, health=health, socket_path=socket_path)
 
     def close(self) -> None:
         """Listen no more."""
@@ -163,6 +213,9 @@ class Listeners:
             listener.close()
 
     def remove_socket_path(self) -> None:
-        """Remove the Unix socket from the file system, once nobody accepts on it."""
+        """Remove the Unix socket from the file system, once nobody accepts on it.
+
+        A server that has taken the path meanwhile keeps it.
+        """
         if self.socket_path is not None:
-            self.socket_path.unlink(missing_ok=True)
+            self.socket_path.remove()

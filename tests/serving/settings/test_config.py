@@ -121,6 +121,11 @@ def test_threads_follow_the_cores(monkeypatch, settings, instances, threads):
             "--grpc_socket_path given with --ssl_config_file",
         ),
         (
+            ["--rest_api_ssl_config_file=a"],
+            {},
+            "--rest_api_ssl_config_file given without --rest_api_port",
+        ),
+        (
             ["--model_config_file_poll_wait_seconds=1"],
             {},
             "--model_config_file_poll_wait_seconds given without --model_config_file",
