@@ -43,6 +43,25 @@ def identity(models_dir: Path, name: str = "identity", version: int = 1) -> Path
     return path
 
 
+def half_plus_two(models_dir: Path, name: str = "half_plus_two", version: int = 1) -> Path:
+    """`y = x / 2 + 2`, float32 (batch,): the model that TensorFlow Serving's README serves."""
+    path = models_dir / name / str(version)
+    save(
+        path / "model.onnx",
+        [
+            helper.make_node("Mul", ["x", "half"], ["product"]),
+            helper.make_node("Add", ["product", "two"], ["y"]),
+        ],
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch"])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch"])],
+        [
+            helper.make_tensor("half", TensorProto.FLOAT, [], [0.5]),
+            helper.make_tensor("two", TensorProto.FLOAT, [], [2.0]),
+        ],
+    )
+    return path
+
+
 def add(models_dir: Path, name: str = "add", version: int = 1) -> Path:
     """`sum = a + b` and `difference = a - b`, int64 (batch,): two inputs, two outputs."""
     path = models_dir / name / str(version)

@@ -141,8 +141,12 @@ def test_grpcio_has_tls_on_a_unix_socket(
     path = write(tmp_path, server_key=server_pair.key, server_cert=server_pair.certificate)
     settings = {"ssl_config_file": path, "grpc_socket_path": socket_path, "front": "grpcio"}
     with running_server(models_dir, **settings):
-        secure = ask(f"unix:{socket_path}", credentials(authority))
-        plain = ask(f"unix:{socket_path}", None)
+        target = f"unix:{socket_path}"
+        # A client takes the path for the server's name.
+        options = [("grpc.ssl_target_name_override", "localhost")]
+        with PredictClient(target, credentials=credentials(authority), options=options) as client:
+            secure = client.predict("identity", {"x": ONES})["y"].tolist()
+        plain = ask(target, None)
 
     assert secure == [[1, 1, 1]]
     assert plain in {"UNAVAILABLE", "DEADLINE_EXCEEDED"}
