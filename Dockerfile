@@ -74,8 +74,9 @@ WORKDIR /build
 COPY . ./
 RUN /opt/builder/bin/pip install --quiet --no-compile --no-deps --no-build-isolation --target /app . \
     && python3 -m compileall -q --invalidation-mode unchecked-hash /app \
-    # Whatever the checkout's umask was: the containers may run as any user.
-    && chmod -R a+rX /app && chmod 755 deploy/bin deploy/bin/*
+    # /app/bin: commands that name this stage's Python. The rest: whatever the checkout's umask was, the containers may
+    # run as any user.
+    && rm -rf /app/bin && chmod -R a+rX /app && chmod 755 deploy/bin deploy/bin/*
 
 # ---- serving-app, loadtest-app: what each image needs of it ----
 FROM app AS serving-app

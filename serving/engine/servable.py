@@ -51,6 +51,7 @@ class Servable:
         signatures: By signature name.
         verdicts: Whether the rows of each signature are independent, by its name.
         batched: Whether requests to each signature share runs, by its name.
+        max_rows: Rows that requests may have waiting, and so the most that one may have.
         class_names: Names of the classes in output order, if the model has any.
         parsers: For the signatures that take tf.Examples, by signature name.
         warm_up_seconds: Time that the first runs took, before any request.
@@ -80,6 +81,7 @@ class Servable:
             signature_name: may_batch(signature, row_verdicts[signature_name], batching)
             for signature_name, signature in signatures.items()
         }
+        self.max_rows = batching.max_enqueued_rows
         self.class_names = class_names
         self.parsers = {
             signature_name: ExampleParser(signature.feature_spec)

@@ -419,6 +419,32 @@ def test_tensorflow_servings_entry_point_is_there(image, half_plus_two):
     assert over_grpc == [2.5, 3.0, 4.5]
 
 
+def test_a_list_of_models_beats_the_entry_points_one_model(image, half_plus_two):
+    """`docker run IMAGE --model_config_file=...`, as TensorFlow Serving's documentation has it."""
+    config = half_plus_two.parent / "models.config"
+    config.write_text(
+        'model_config_list { config { name: "listed" base_path: "/models/half_plus_two" } }'
+    )
+    config.chmod(0o644)
+    for entry_point in ("tf_serving_entrypoint.sh", "onnx_serving_entrypoint.sh"):
+        with started(
+            *("--read-only", f"--entrypoint={entry_point}", "--publish=127.0.0.1::8501"),
+            *(f"--volume={half_plus_two}:/models/half_plus_two:ro",),
+            *(f"--volume={config}:/models/models.config:ro", image),
+            "--model_config_file=/models/models.config",
+        ) as container:
+            assert predict_over_rest(container, 8501, "listed") == [2.5, 3.0, 4.5]
+
+
+def test_tensorflow_model_server_knows_its_name(image):
+    """`--version` prints what TensorFlow Serving's image prints, with this project's versions."""
+    docker_run = ("docker", "run", "--rm", "--network=none", "--entrypoint")
+    printed = run(*docker_run, "tensorflow_model_server", image, "--version").stdout
+
+    assert printed.startswith("TensorFlow ModelServer: ")
+    assert "onnx-serving" in printed
+
+
 def test_tensorflow_model_server_opens_no_rest_port_by_itself(image, half_plus_two):
     """Whoever asked for gRPC with certificates alone gets no plain port beside it."""
     with started(

@@ -76,13 +76,14 @@ class PredictMethods:
         arrays = {template.alias: request.array}
         outputs = template.outputs_if_accepted(servable)
         if outputs is None:
+            self._predictor.check_method_name(servable, name)
             arrays, outputs = check_request(
                 servable,
                 name,
                 arrays,
                 as_it_is,
                 template.output_filter,
-                max_rows=self._predictor.max_rows,
+                max_rows=self._predictor.max_rows(servable),
             )
             template.accept(servable, outputs)
         answer = await servable.predict(name, arrays, outputs, deadline=call.deadline)
