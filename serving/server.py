@@ -20,14 +20,13 @@ from serving.monitoring.shared_page import SharedPage
 from serving.services import Services
 from serving.settings.config import ServerConfig
 from serving.transport.asgi import Application
-from serving.transport.endpoints import Endpoint, endpoints
 from serving.transport.grpc_application import GrpcApplication
 from serving.transport.http_application import HttpApplication
 from serving.transport.limits.byte_budget import ByteBudget
 from serving.transport.limits.unread_answers import UnreadAnswers
 from serving.transport.listeners import Listeners
 from serving.transport.network_config import NetworkConfig
-from serving.transport.web_server import WebServer
+from serving.transport.web_server import Endpoint, WebServer, endpoints
 from serving.workers.worker import Link
 
 if TYPE_CHECKING:

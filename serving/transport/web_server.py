@@ -1,4 +1,4 @@
-"""The web server under the ASGI applications: h2corn, HTTP/2 in Rust.
+"""The web server under the ASGI applications: h2corn, HTTP/2 in Rust; and where it answers what.
 
 It is the one module that knows h2corn; any ASGI server with HTTP/2 trailers could take its place.
 docs/limits.md has the table of all its limits and of the memory that they allow.
@@ -9,17 +9,22 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import h2corn
 
-from serving.errors import ConfigError
+from serving.errors import ConfigError, StatusCode
 from serving.transport import tls
 from serving.transport.admission import Admission
-from serving.transport.endpoints import Endpoint
+from serving.transport.asgi import Application, Receive, Send
+from serving.transport.failures import error_response
+from serving.transport.grpc_wire import status_headers
 from serving.transport.limits import open_files
 from serving.transport.limits.connections import ConnectionLimits, Janitor
 from serving.transport.limits.traffic import TrafficTable
+from serving.transport.listeners import Listeners
 from serving.transport.network_config import NetworkConfig
 
 logger = logging.getLogger(__name__)
@@ -39,6 +44,99 @@ _CONNECTION_WINDOW_BYTES = 1 << 20
 _RESTARTS = 7
 _FIRST_DELAY_SECONDS = 0.05
 _MOMENT_SECONDS = 2.0
+
+_NO_GRPC = (
+    "this port answers HTTP alone, because its TLS is not that of the port for gRPC; call the "
+    "port that --port names"
+)
+_NO_HTTP = (
+    "this port answers gRPC alone, because the port for REST has TLS of its own; call the port "
+    "that --rest_api_port names"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """Sockets that answer alike.
+
+    Attributes:
+        listeners: The sockets; they listen.
+        application: What answers.
+        certificates: None for plain text.
+    """
+
+    listeners: Sequence[socket.socket]
+    application: Application
+    certificates: tls.TlsConfig | None = None
+
+
+def endpoints(
+    listeners: Listeners,
+    *,
+    http: Application,
+    grpc: Callable[[Application], Application] | None,
+    rpc_certificates: tls.TlsConfig | None,
+    rest_certificates: tls.TlsConfig | None,
+) -> list[Endpoint]:
+    """The endpoints for gRPC and REST.
+
+    Without TLS, and with the same TLS on both, the ports are one endpoint that answers both on
+    either. With TLS on one of them, or with different TLS, they are two, and none may be a way
+    around the certificates of the other: the port for REST answers no gRPC, and the port for gRPC
+    no HTTP if the port for REST has TLS of its own.
+
+    Args:
+        listeners: The sockets. Those for health are left out: they are an endpoint of their own.
+        http: Answers HTTP requests.
+        grpc: Makes what answers gRPC calls, and leaves the other requests to the application that
+            it is given; None where another library answers them.
+        rpc_certificates: Of the port for gRPC; None for plain text.
+        rest_certificates: Of the port for REST; likewise.
+    """
+    if grpc is None:
+        rest = Endpoint(listeners=listeners.rest, application=http, certificates=rest_certificates)
+        return [rest] if listeners.rest else []
+    if not listeners.rest or rpc_certificates == rest_certificates:
+        both = [*listeners.rpc, *listeners.rest]
+        return [Endpoint(listeners=both, application=grpc(http), certificates=rpc_certificates)]
+    beside_grpc = http if rest_certificates is None else _refuse_http
+    return [
+        Endpoint(
+            listeners=listeners.rpc,
+            application=grpc(beside_grpc),
+            certificates=rpc_certificates,
+        ),
+        Endpoint(
+            listeners=listeners.rest,
+            application=_HttpAlone(http),
+            certificates=rest_certificates,
+        ),
+    ]
+
+
+class _HttpAlone:
+    """HTTP; a gRPC call is told where to go."""
+
+    def __init__(self, http: Application) -> None:
+        self._http = http
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        content_type = dict(scope["headers"]).get(b"content-type", b"")
+        if not content_type.startswith(b"application/grpc"):
+            await self._http(scope, receive, send)
+            return
+        status = status_headers(StatusCode.UNIMPLEMENTED, _NO_GRPC)
+        headers = [(b"content-type", b"application/grpc"), *status]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _refuse_http(_scope: Mapping[str, Any], _receive: Receive, send: Send) -> None:
+    """Tell an HTTP request where to go."""
+    response = error_response(StatusCode.NOT_FOUND, _NO_HTTP)
+    headers = [(b"content-type", response.content_type.encode())]
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})
 
 
 class WebServer:
