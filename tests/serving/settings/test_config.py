@@ -343,3 +343,10 @@ def test_a_flag_beats_the_images_port_for_health(flag):
     assert config.health_port is None
     assert any(f"--{flag}=8502 takes SERVING_HEALTH_PORT's port" in notice for notice in notices)
     assert beside.health_port == 8502
+
+
+def test_an_empty_ssl_config_file_is_none():
+    """Templates leave such flags behind; both ports are plain then."""
+    config = parse_config(["--ssl_config_file=", "--rest_api_ssl_config_file="], {})
+
+    assert config.tls() == (None, None)
