@@ -164,7 +164,7 @@ def composed(compose: tuple[str, ...], image: str) -> Iterator[tuple[str, int]]:
         wait_until_healthy(container, timeout_seconds=180)
         yield container, port
     finally:
-        run(*command, "down", "--timeout", "10", env=env, timeout_seconds=120)
+        run(*command, "down", "--volumes", "--timeout", "10", env=env, timeout_seconds=120)
 
 
 @pytest.fixture(scope="module")
