@@ -73,7 +73,10 @@ WORKDIR /build
 # Every package of the checkout; .dockerignore keeps the rest of it out.
 COPY . ./
 RUN /opt/builder/bin/pip install --quiet --no-compile --no-deps --no-build-isolation --target /app . \
-    && python3 -m compileall -q --invalidation-mode unchecked-hash /app
+    && python3 -m compileall -q --invalidation-mode unchecked-hash /app \
+    # /app/bin: commands that name this stage's Python. The rest: whatever the checkout's umask was, the containers may
+    # run as any user.
+    && rm -rf /app/bin && chmod -R a+rX /app && chmod 755 deploy/bin deploy/bin/*
 
 # ---- serving-app, loadtest-app: what each image needs of it ----
 FROM app AS serving-app
@@ -100,24 +103,25 @@ ENV PATH=/opt/venv/bin:$PATH \
     PYTHONPATH=/app \
     ORT_DISABLE_TELEMETRY=1 \
     SERVING_MODELS_DIR=/models \
-    SERVING_REST_API_PORT=8501 \
     SERVING_HEALTH_PORT=8502
 WORKDIR /app
 # 8500 gRPC, 8501 REST: TensorFlow Serving's ports. 8502: health, for probes alone; it answers while the others are flooded.
 EXPOSE 8500 8501 8502
-# The server drains on SIGTERM. Exec form below, so that it is process 1 and gets the signal.
+# The server drains on SIGTERM. Exec form below and `exec` in the script, so that it is process 1 and gets the signal.
 STOPSIGNAL SIGTERM
 # SERVING over gRPC means loaded and warmed up. Failures within the start period do not count, and the first success ends it:
 # ten minutes cost nothing where loading takes seconds, and large models may need them.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=600s --retries=3 \
     CMD python -m serving.healthcheck
-ENTRYPOINT ["python", "-m", "serving"]
+ENTRYPOINT ["/usr/bin/onnx_serving_entrypoint.sh"]
 
 # ---- serving-cpu ----
 FROM serving AS serving-cpu
 # The libraries before the code: an edit of the code leaves their layer, nearly all of the image, as it is.
 COPY --from=serving-cpu-venv /opt/venv /opt/venv
 COPY --from=serving-app /app /app
+# Also TensorFlow Serving's names of the server and of its image's entry point, for whoever starts those.
+COPY --from=serving-app /build/deploy/bin/ /usr/bin/
 # Last, so that a new version or commit touches no layer above.
 ARG VERSION=unknown
 ARG REVISION=unknown

@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -25,7 +26,7 @@ from serving.transport.limits.byte_budget import ByteBudget
 from serving.transport.limits.unread_answers import UnreadAnswers
 from serving.transport.listeners import Listeners
 from serving.transport.network_config import NetworkConfig
-from serving.transport.web_server import WebServer
+from serving.transport.web_server import Endpoint, WebServer, endpoints
 from serving.workers.worker import Link
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class ModelServer:
         load = version_loader(
             runtime,
             config.batching_of,
-            warm_up=config.enable_model_warmup,
+            warm_up=config.warm_up_iterations(),
             on_load=metrics.watch if config.metrics_path() else lambda _servable: None,
         )
         self._source = ModelSource(config, link)
@@ -107,14 +108,15 @@ class ModelServer:
         # What carries the calls.
         network = config.network()
         self._network = network
-        self._certificates = config.tls()
+        self._certificates, self._rest_certificates = config.tls()
         self._listeners = None if link is None else link.listeners
         budget = ByteBudget(network.max_buffered_bytes)
         with_grpcio = config.front == "grpcio"
         self._grpcio = _grpcio_server(self._services, network, budget) if with_grpcio else None
-        application = _application(self._services, network, budget, with_grpc=not with_grpcio)
-        self._web_server = WebServer(application, network)
-        self._health_server = _health_server(self._services, network)
+        self._http, grpc = _applications(self._services, network, budget)
+        self._grpc = None if with_grpcio else grpc
+        self._web_server = WebServer(network)
+        self._health_server = WebServer(_health_network(network))
 
     async def start(self) -> None:
         """Take the ports, load and warm up the models, then accept calls.
@@ -185,7 +187,8 @@ class ModelServer:
             )
         health = self._listeners.health
         if health:
-            await self._health_server.start(health, None)
+            application = _health_application(self._services)
+            await self._health_server.start([Endpoint(listeners=health, application=application)])
             self.health_port = int(health[0].getsockname()[1])
             logger.info("health on %s:%d", self.config.host, self.health_port)
         return self._listeners
@@ -199,13 +202,19 @@ class ModelServer:
         Raises:
             ConfigError: an address cannot be had.
         """
-        listeners = [*opened.rpc, *opened.rest]
         if self._grpcio is not None:
             self.port = await self._grpcio.start(self._certificates)
         else:
-            self.port = int(listeners[0].getsockname()[1])
-        if listeners:
-            await self._web_server.start(listeners, self._certificates)
+            self.port = int(opened.rpc[0].getsockname()[1])
+        served = endpoints(
+            opened,
+            http=self._http,
+            grpc=self._grpc,
+            rpc_certificates=self._certificates,
+            rest_certificates=self._rest_certificates,
+        )
+        if served:
+            await self._web_server.start(served)
 
     async def wait_failed(self) -> None:
         """Return when the server cannot answer any more; the log says why."""
@@ -259,37 +268,42 @@ def _choose_provider(runtime: RuntimeConfig) -> str:
     return providers[0]
 
 
-def _application(
-    services: Services, network: NetworkConfig, budget: ByteBudget, *, with_grpc: bool
-) -> Application:
-    """What the web server runs: HTTP routes, and gRPC unless another front end has the methods."""
+def _applications(
+    services: Services, network: NetworkConfig, budget: ByteBudget
+) -> tuple[Application, Callable[[Application], Application]]:
+    """What the web server runs: HTTP routes, and gRPC before another application."""
     limit = network.max_message_bytes
     unread = UnreadAnswers(network.max_buffered_bytes)
     http = HttpApplication(services.routes, max_body_bytes=limit, budget=budget, unread=unread)
-    if not with_grpc:
-        return http
-    return GrpcApplication(
-        services.methods, http, max_message_bytes=limit, budget=budget, unread=unread
-    )
+
+    def grpc(beside: Application) -> Application:
+        return GrpcApplication(
+            services.methods, beside, max_message_bytes=limit, budget=budget, unread=unread
+        )
+
+    return http, grpc
 
 
-def _health_server(services: Services, network: NetworkConfig) -> WebServer:
-    """The web server of the port for health, with connections and bytes of its own."""
-    network = replace(
+def _health_network(network: NetworkConfig) -> NetworkConfig:
+    """The limits of the port for health."""
+    return replace(
         network,
         max_connections=min(network.max_connections, _HEALTH_CONNECTIONS),
         max_message_bytes=_HEALTH_MESSAGE_BYTES,
     )
+
+
+def _health_application(services: Services) -> Application:
+    """What the port for health answers, with bytes of its own."""
     limit = _HEALTH_MESSAGE_BYTES
     budget = ByteBudget(_HEALTH_BUFFERED_BYTES)
     unread = UnreadAnswers(_HEALTH_BUFFERED_BYTES)
     http = HttpApplication(
         services.health_routes, max_body_bytes=limit, budget=budget, unread=unread
     )
-    application = GrpcApplication(
+    return GrpcApplication(
         services.health_methods, http, max_message_bytes=limit, budget=budget, unread=unread
     )
-    return WebServer(application, network)
 
 
 def _grpcio_server(

@@ -37,26 +37,26 @@ class Admission:
 
         Args:
             application: Answers the requests that are let in.
-            traffic: Told of each request.
+            traffic: Told of each request. Where several applications share it, the limits are
+                for their requests together.
         """
         self.traffic = traffic
         self._application = application
-        self._in_flight = 0
-        self._header_bytes = 0
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
         """Let a request in, or refuse it."""
         if scope["type"] != "http":
             await _refuse_websocket(scope, receive, send)
             return
-        traffic = self.traffic.begin(scope.get("client"))
-        self._in_flight += 1
+        table = self.traffic
+        traffic = table.begin(scope.get("client"))
+        table.in_flight += 1
         header_bytes = 0
         try:
-            if self._in_flight > _FREE_REQUESTS:
+            if table.in_flight > _FREE_REQUESTS:
                 header_bytes = _size(scope["headers"])
-                self._header_bytes += header_bytes
-                if self._header_bytes > _MAX_HEADER_BYTES and (
+                table.header_bytes += header_bytes
+                if table.header_bytes > _MAX_HEADER_BYTES and (
                     header_bytes > _SMALL_HEADER_BYTES or traffic.in_flight > _FEW_REQUESTS
                 ):
                     await _refuse(scope, send)
@@ -64,9 +64,9 @@ class Admission:
             await self._application(scope, receive, send)
         finally:
             traffic.in_flight -= 1
-            self._in_flight -= 1
+            table.in_flight -= 1
             if header_bytes:
-                self._header_bytes -= header_bytes
+                table.header_bytes -= header_bytes
 
 
 def _size(headers: Iterable[tuple[bytes, bytes]]) -> int:

@@ -12,11 +12,10 @@ import grpc
 import grpc.aio
 
 from serving import stage_times
-from serving.errors import ConfigError
-from serving.transport import failures, tls
+from serving.transport import channel_arguments, failures, tls
 from serving.transport.grpc_wire import cut_message
 from serving.transport.limits.byte_budget import ByteBudget, Hold
-from serving.transport.listeners import cannot_listen, claim
+from serving.transport.listeners import cannot_listen, claim, make_room_for_socket
 from serving.transport.method_table import Call, Method, StreamMethod, UnaryMethod, parse
 from serving.transport.network_config import NetworkConfig
 
@@ -56,7 +55,7 @@ class GrpcioServer:
         }
         if config.idle_connection_seconds:
             options["grpc.max_connection_idle_ms"] = round(config.idle_connection_seconds * 1000)
-        self._options = options | _channel_arguments(config.grpc_channel_arguments)
+        self._options = options | channel_arguments.parse(config.grpc_channel_arguments)
         self._server: grpc.aio.Server | None = None
         self._claimed: socket.socket | None = None
 
@@ -67,8 +66,10 @@ class GrpcioServer:
             The port.
 
         Raises:
-            ConfigError: it cannot be had.
+            ConfigError: it cannot be had, or a server listens on the Unix socket.
         """
+        if self._config.grpc_socket_path is not None:
+            make_room_for_socket(self._config.grpc_socket_path)
         # The library wants an IPv6 address in brackets, sockets want it without.
         self._claimed = claim(self._config.host.strip("[]"), self._config.port)
         return int(self._claimed.getsockname()[1])
@@ -77,7 +78,7 @@ class GrpcioServer:
         """Accept connections.
 
         Args:
-            certificates: None for plain text.
+            certificates: For the port and the Unix socket; None for plain text.
 
         Returns:
             The port.
@@ -85,6 +86,10 @@ class GrpcioServer:
         Raises:
             ConfigError: an address cannot be had.
         """
+        path = self._config.grpc_socket_path
+        if path is not None:
+            # The library would remove whatever socket is there, a living server's too.
+            make_room_for_socket(path)
         server = grpc.aio.server(
             handlers=[_Handler(self._methods, self._budget)],
             options=list(self._options.items()),
@@ -96,13 +101,10 @@ class GrpcioServer:
             self._claimed.close()
         address = f"{self._config.host}:{port}"
         try:
-            if certificates is None:
-                port = server.add_insecure_port(address)
-            else:
-                port = server.add_secure_port(address, _credentials(certificates))
-            if self._config.grpc_socket_path is not None:
-                address = f"unix:{self._config.grpc_socket_path.absolute()}"
-                server.add_insecure_port(address)
+            port = _add_port(server, address, certificates)
+            if path is not None:
+                address = f"unix:{path.absolute()}"
+                _add_port(server, address, certificates)
         except RuntimeError as error:
             raise cannot_listen(address, "the address is taken or does not exist") from error
         await server.start()
@@ -115,6 +117,17 @@ class GrpcioServer:
             self._claimed.close()
         if self._server is not None:
             await self._server.stop(self._config.drain_seconds)
+
+
+def _add_port(server: grpc.aio.Server, address: str, certificates: tls.TlsConfig | None) -> int:
+    """Have a server listen on an address, as TensorFlow Serving does: a Unix socket has TLS too.
+
+    Raises:
+        RuntimeError: the address cannot be had.
+    """
+    if certificates is None:
+        return server.add_insecure_port(address)
+    return server.add_secure_port(address, _credentials(certificates))
 
 
 class _Handler(grpc.GenericRpcHandler):
@@ -221,19 +234,3 @@ def _credentials(certificates: tls.TlsConfig) -> grpc.ServerCredentials:
         root_certificates=certificates.client_ca or None,
         require_client_auth=bool(certificates.client_ca),
     )
-
-
-def _channel_arguments(text: str) -> dict[str, int | str]:
-    """`key=value,...` as grpcio wants it; whole numbers become integers.
-
-    Raises:
-        ConfigError: an entry has no value.
-    """
-    arguments: dict[str, int | str] = {}
-    for entry in filter(None, text.split(",")):
-        key, separator, value = entry.partition("=")
-        if not separator:
-            msg = f"--grpc_channel_arguments has {entry!r}, expected key=value,key=value"
-            raise ConfigError(msg)
-        arguments[key] = int(value) if value.removeprefix("-").isdigit() else value
-    return arguments

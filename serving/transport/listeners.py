@@ -1,6 +1,7 @@
 """Listening sockets, opened here so that any front, or several processes, can use them."""
 
 import errno
+import logging
 import socket
 import stat
 from collections.abc import Sequence
@@ -10,6 +11,8 @@ from typing import Any
 
 from serving.errors import ConfigError
 from serving.transport.network_config import NetworkConfig
+
+logger = logging.getLogger(__name__)
 
 AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
 
@@ -104,6 +107,41 @@ def cannot_listen(address: str, reason: str, flag: str = "--port") -> ConfigErro
     )
 
 
+@dataclass(frozen=True)
+class SocketPath:
+    """The path of a Unix socket, and which socket was made there.
+
+    Attributes:
+        path: Where it was made.
+        identity: Device and inode of the socket.
+    """
+
+    path: Path
+    identity: tuple[int, int] | None
+
+    @classmethod
+    def of(cls, path: Path) -> "SocketPath":
+        """The socket that is there now."""
+        return cls(path, _identity(path))
+
+    def remove(self) -> None:
+        """Remove the socket, unless another one has taken its place."""
+        try:
+            if _identity(self.path) == self.identity:
+                self.path.unlink()
+        except OSError as error:
+            logger.warning("%s stays: %s", self.path, error.strerror or error)
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode of what is at a path; None if there is nothing."""
+    try:
+        found = path.lstat()
+    except FileNotFoundError:
+        return None
+    return found.st_dev, found.st_ino
+
+
 def listen_unix(path: Path) -> socket.socket:
     """Listen on a Unix socket; one that a dead server left behind is replaced.
 
@@ -133,35 +171,48 @@ def claim_unix(path: Path) -> socket.socket:
 
 def _listen_unix(claimed: socket.socket, path: Path) -> None:
     try:
-        _remove_stale(path)
+        make_room_for_socket(path)
         claimed.bind(str(path))
         claimed.listen(_BACKLOG)
+    except ConfigError:
+        claimed.close()
+        raise
     except OSError as error:
         claimed.close()
-        msg = (
-            f"cannot listen on {path}: {error.strerror or error}; expected a path for a new socket "
-            "in --grpc_socket_path"
-        )
-        raise ConfigError(msg) from error
+        raise _cannot_listen_there(path, error) from error
 
 
-def _remove_stale(path: Path) -> None:
-    """Remove a socket that nobody listens on.
+def make_room_for_socket(path: Path) -> None:
+    """Remove a Unix socket that nobody listens on.
 
     Raises:
-        OSError: the path is something else, or somebody does listen.
+        ConfigError: something else is at the path, or somebody does listen.
     """
-    if not path.exists():
-        return
-    if not stat.S_ISSOCK(path.stat().st_mode):
-        raise FileExistsError(None, "there is something else")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-        try:
-            probe.connect(str(path))
-        except ConnectionRefusedError:
-            path.unlink()
+    try:
+        if not path.exists():
             return
-    raise FileExistsError(None, "another server listens there")
+        if not stat.S_ISSOCK(path.stat().st_mode):
+            raise FileExistsError(None, "there is something else")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            # A server that is too busy to accept is alive: then this would block.
+            probe.setblocking(False)
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink()
+                return
+            except BlockingIOError:
+                pass
+        raise FileExistsError(None, "another server listens there")
+    except OSError as error:
+        raise _cannot_listen_there(path, error) from error
+
+
+def _cannot_listen_there(path: Path, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"cannot listen on {path}: {error.strerror or error}; expected a path for a new socket "
+        "in --grpc_socket_path"
+    )
 
 
 @dataclass(kw_only=True)
@@ -172,15 +223,15 @@ class Listeners:
         rpc: For gRPC: the port's first, then the Unix socket, if there is one.
         rest: For REST, if it has a port of its own.
         health: For health alone, if it has one.
-        socket_path: Of the Unix socket, if it is made here.
-        has_socket_path: Whether it lies there by now.
+        grpc_socket_path: Where the Unix socket is made once it listens, if it is made here.
+        socket_path: The Unix socket, if it has been made here.
     """
 
     rpc: Sequence[socket.socket] = ()
     rest: Sequence[socket.socket] = ()
     health: Sequence[socket.socket] = ()
-    socket_path: Path | None = None
-    has_socket_path: bool = False
+    grpc_socket_path: Path | None = None
+    socket_path: SocketPath | None = None
 
     @classmethod
     def open(cls, config: NetworkConfig, *, rpc: bool = True, shared: bool = False) -> "Listeners":
@@ -213,7 +264,7 @@ class Listeners:
             for listener in (*taken, *rest):
                 listener.close()
             raise
-        return cls(rpc=taken, rest=rest, health=health, socket_path=path)
+        return cls(rpc=taken, rest=rest, health=health, grpc_socket_path=path)
 
     def listen(self) -> None:
         """Let callers connect on the ports for gRPC and REST, and on the Unix socket.
@@ -224,9 +275,9 @@ class Listeners:
         for listener in self.rpc:
             if listener.family != socket.AF_UNIX:
                 _listen(listener, "--port")
-            elif self.socket_path is not None:
-                _listen_unix(listener, self.socket_path)
-                self.has_socket_path = True
+            elif self.grpc_socket_path is not None:
+                _listen_unix(listener, self.grpc_socket_path)
+                self.socket_path = SocketPath.of(self.grpc_socket_path)
         for listener in self.rest:
             _listen(listener, "--rest_api_port")
 
@@ -236,6 +287,9 @@ class Listeners:
             listener.close()
 
     def remove_socket_path(self) -> None:
-        """Remove the Unix socket from the file system, once nobody accepts on it."""
-        if self.socket_path is not None and self.has_socket_path:
-            self.socket_path.unlink(missing_ok=True)
+        """Remove the Unix socket from the file system, once nobody accepts on it.
+
+        A server that has taken the path meanwhile keeps it.
+        """
+        if self.socket_path is not None:
+            self.socket_path.remove()

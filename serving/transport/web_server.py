@@ -1,4 +1,4 @@
-"""The web server under the ASGI application: h2corn, HTTP/2 in Rust.
+"""The web server under the ASGI applications: h2corn, HTTP/2 in Rust; and where it answers what.
 
 It is the one module that knows h2corn; any ASGI server with HTTP/2 trailers could take its place.
 docs/limits.md has the table of all its limits and of the memory that they allow.
@@ -10,7 +10,9 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 # h2corn's allocator, mimalloc, gives memory back only while it is busy: what a flood of requests
 # took would stay until the next one.
@@ -18,13 +20,16 @@ os.environ.setdefault("MIMALLOC_PURGE_DELAY", "0")
 
 import h2corn
 
-from serving.errors import ConfigError
+from serving.errors import ConfigError, StatusCode
 from serving.transport import tls
 from serving.transport.admission import Admission
-from serving.transport.asgi import Application
+from serving.transport.asgi import Application, Receive, Send
+from serving.transport.failures import error_response
+from serving.transport.grpc_wire import status_headers
 from serving.transport.limits import open_files
 from serving.transport.limits.connections import ConnectionLimits, Janitor
 from serving.transport.limits.traffic import TrafficTable
+from serving.transport.listeners import Listeners
 from serving.transport.network_config import NetworkConfig
 
 logger = logging.getLogger(__name__)
@@ -45,49 +50,135 @@ _RESTARTS = 7
 _FIRST_DELAY_SECONDS = 0.05
 _MOMENT_SECONDS = 2.0
 
+_NO_GRPC = (
+    "this port answers HTTP alone, because its TLS is not that of the port for gRPC; call the "
+    "port that --port names"
+)
+_NO_HTTP = (
+    "this port answers gRPC alone, because the port for REST has TLS of its own; call the port "
+    "that --rest_api_port names"
+)
 
-class WebServer:
-    """Serves an ASGI application on sockets that listen already.
+
+@dataclass(frozen=True, kw_only=True)
+class Endpoint:
+    """Sockets that answer alike.
 
     Attributes:
-        failed: Set when the web server has ended and cannot be started again.
+        listeners: The sockets; they listen.
+        application: What answers.
+        certificates: None for plain text.
+    """
+
+    listeners: Sequence[socket.socket]
+    application: Application
+    certificates: tls.TlsConfig | None = None
+
+
+def endpoints(
+    listeners: Listeners,
+    *,
+    http: Application,
+    grpc: Callable[[Application], Application] | None,
+    rpc_certificates: tls.TlsConfig | None,
+    rest_certificates: tls.TlsConfig | None,
+) -> list[Endpoint]:
+    """The endpoints for gRPC and REST.
+
+    Without TLS, and with the same TLS on both, the ports are one endpoint that answers both on
+    either. With TLS on one of them, or with different TLS, they are two, and none may be a way
+    around the certificates of the other: the port for REST answers no gRPC, and the port for gRPC
+    no HTTP if the port for REST has TLS of its own.
+
+    Args:
+        listeners: The sockets. Those for health are left out: they are an endpoint of their own.
+        http: Answers HTTP requests.
+        grpc: Makes what answers gRPC calls, and leaves the other requests to the application that
+            it is given; None where another library answers them.
+        rpc_certificates: Of the port for gRPC; None for plain text.
+        rest_certificates: Of the port for REST; likewise.
+    """
+    if grpc is None:
+        rest = Endpoint(listeners=listeners.rest, application=http, certificates=rest_certificates)
+        return [rest] if listeners.rest else []
+    if not listeners.rest or rpc_certificates == rest_certificates:
+        both = [*listeners.rpc, *listeners.rest]
+        return [Endpoint(listeners=both, application=grpc(http), certificates=rpc_certificates)]
+    beside_grpc = http if rest_certificates is None else _refuse_http
+    return [
+        Endpoint(
+            listeners=listeners.rpc,
+            application=grpc(beside_grpc),
+            certificates=rpc_certificates,
+        ),
+        Endpoint(
+            listeners=listeners.rest,
+            application=_HttpAlone(http),
+            certificates=rest_certificates,
+        ),
+    ]
+
+
+class _HttpAlone:
+    """HTTP; a gRPC call is told where to go."""
+
+    def __init__(self, http: Application) -> None:
+        self._http = http
+
+    async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
+        content_type = dict(scope["headers"]).get(b"content-type", b"")
+        if not content_type.startswith(b"application/grpc"):
+            await self._http(scope, receive, send)
+            return
+        status = status_headers(StatusCode.UNIMPLEMENTED, _NO_GRPC)
+        headers = [(b"content-type", b"application/grpc"), *status]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def _refuse_http(_scope: Mapping[str, Any], _receive: Receive, send: Send) -> None:
+    """Tell an HTTP request where to go."""
+    response = error_response(StatusCode.NOT_FOUND, _NO_HTTP)
+    headers = [(b"content-type", response.content_type.encode())]
+    await send({"type": "http.response.start", "status": response.status, "headers": headers})
+    await send({"type": "http.response.body", "body": response.body})
+
+
+class WebServer:
+    """Serves ASGI applications on sockets that listen already.
+
+    Attributes:
+        failed: Set when it has ended on an endpoint and cannot be started again.
         reason: Why it last ended by itself.
     """
 
-    def __init__(self, application: Application, config: NetworkConfig) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         """Prepare.
 
         Args:
-            application: What answers.
-            config: Limits, and the certificates if there are any.
+            config: The limits, for all endpoints together.
         """
-        self._traffic = TrafficTable()
-        self._application = Admission(application, self._traffic)
         self._config = config
-        self._listeners: list[socket.socket] = []
-        self._certificates: tls.TlsConfig | None = None
-        self._server: h2corn.Server | None = None
-        self._serving: asyncio.Task[None] | None = None
+        self._traffic = TrafficTable()
+        self._running: list[_Running] = []
         self._beside: list[asyncio.Task[None]] = []
         self.failed = asyncio.Event()
         self.reason = ""
 
-    async def start(
-        self, listeners: Sequence[socket.socket], certificates: tls.TlsConfig | None
-    ) -> None:
+    async def start(self, endpoints: Sequence[Endpoint]) -> None:
         """Accept connections. The sockets are the web server's afterwards; they end with it.
 
         Args:
-            listeners: Each one answers gRPC and HTTP.
-            certificates: None for plain text.
+            endpoints: Where to answer what.
 
         Raises:
             ConfigError: the web server does not take the certificates.
         """
-        self._listeners = list(listeners)
-        self._certificates = certificates
-        most = open_files.most_connections(self._config.max_connections)
-        await self._serve(most)
+        most = open_files.most_connections(self._config.max_connections, servers=len(endpoints))
+        for endpoint in endpoints:
+            running = _Running(endpoint, self._config, self._traffic, most)
+            self._running.append(running)
+            await running.start()
         limits = ConnectionLimits(
             most=most,
             share=max(1, most // _SHARE),
@@ -97,59 +188,19 @@ class WebServer:
         )
         ports = [
             listener.getsockname()[1]
-            for listener in listeners
+            for endpoint in endpoints
+            for listener in endpoint.listeners
             if listener.family in {socket.AF_INET, socket.AF_INET6}
         ]
         janitor = Janitor(limits, self._traffic, ports)
         self._beside = [
             asyncio.create_task(janitor.run()),
-            asyncio.create_task(self._keep_serving(most)),
+            *(asyncio.create_task(self._keep(running)) for running in self._running),
         ]
 
-    async def _serve(self, most_connections: int) -> None:
-        """Start h2corn, which works on duplicates of the sockets.
-
-        Raises:
-            ConfigError: it does not start.
-        """
-        with contextlib.ExitStack() as stack:
-            files = None
-            try:
-                if self._certificates:
-                    files = stack.enter_context(tls.pem_files(self._certificates))
-                config = _web_config(self._config, self._listeners, files, most_connections)
-                self._server = h2corn.Server(self._application, config)
-                self._serving = asyncio.create_task(self._server.serve())
-                await self._server.wait_started()
-            except (OSError, ValueError) as error:
-                msg = f"the web server cannot start: {error}"
-                raise ConfigError(msg) from error
-
-    async def _keep_serving(self, most_connections: int) -> None:
-        """Start the web server again when it ends by itself; give up after some attempts."""
-        attempts = 0
-        while attempts < _RESTARTS:
-            began = time.monotonic()
-            if self._serving is not None:
-                await asyncio.wait({self._serving})  # unlike gather, not cancelled with this task
-                self.reason = str(self._serving.exception() or "it ended without an error")
-            if time.monotonic() - began > _MOMENT_SECONDS:
-                attempts = 0
-            delay = _FIRST_DELAY_SECONDS * 2**attempts
-            attempts += 1
-            logger.error(
-                "the web server ended by itself: %s; its connections are lost, it listens again "
-                "in %.2f s",
-                self.reason,
-                delay,
-            )
-            await asyncio.sleep(delay)
-            try:
-                await self._serve(most_connections)
-            except ConfigError as error:
-                self._serving = None
-                self.reason = str(error)
-        logger.critical("the web server ended %d times in a row: %s", attempts, self.reason)
+    async def _keep(self, running: "_Running") -> None:
+        """Keep an endpoint answering; if that is impossible, this server has failed."""
+        self.reason = await running.keep()
         self.failed.set()
 
     async def stop(self) -> None:
@@ -157,7 +208,86 @@ class WebServer:
         for task in self._beside:
             task.cancel()
         await asyncio.gather(*self._beside, return_exceptions=True)
-        for listener in self._listeners:
+        await asyncio.gather(*(running.stop() for running in self._running))
+
+
+class _Running:
+    """h2corn on one endpoint, which is started again when it ends by itself.
+
+    TLS is a setting of h2corn's whole server, so that endpoints need one each.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        config: NetworkConfig,
+        traffic: TrafficTable,
+        most_connections: int,
+    ) -> None:
+        self._endpoint = endpoint
+        self._application = Admission(endpoint.application, traffic)
+        self._config = config
+        self._most_connections = most_connections
+        self._server: h2corn.Server | None = None
+        self._serving: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Start h2corn, which works on duplicates of the sockets.
+
+        Raises:
+            ConfigError: it does not start.
+        """
+        certificates = self._endpoint.certificates
+        with contextlib.ExitStack() as stack:
+            files = None
+            try:
+                if certificates:
+                    files = stack.enter_context(tls.pem_files(certificates))
+                config = _web_config(
+                    self._config, self._endpoint.listeners, files, self._most_connections
+                )
+                self._server = h2corn.Server(self._application, config)
+                self._serving = asyncio.create_task(self._server.serve())
+                await self._server.wait_started()
+            except (OSError, ValueError) as error:
+                msg = f"the web server cannot start: {error}"
+                raise ConfigError(msg) from error
+
+    async def keep(self) -> str:
+        """Start h2corn again when it ends by itself; give up after some attempts.
+
+        Returns:
+            Why it ended at last.
+        """
+        attempts = 0
+        reason = ""
+        while attempts < _RESTARTS:
+            began = time.monotonic()
+            if self._serving is not None:
+                await asyncio.wait({self._serving})  # unlike gather, not cancelled with this task
+                reason = str(self._serving.exception() or "it ended without an error")
+            if time.monotonic() - began > _MOMENT_SECONDS:
+                attempts = 0
+            delay = _FIRST_DELAY_SECONDS * 2**attempts
+            attempts += 1
+            logger.error(
+                "the web server ended by itself: %s; its connections are lost, it listens again "
+                "in %.2f s",
+                reason,
+                delay,
+            )
+            await asyncio.sleep(delay)
+            try:
+                await self.start()
+            except ConfigError as error:
+                self._serving = None
+                reason = str(error)
+        logger.critical("the web server ended %d times in a row: %s", attempts, reason)
+        return reason
+
+    async def stop(self) -> None:
+        """Accept nothing more and let the calls in flight finish."""
+        for listener in self._endpoint.listeners:
             listener.close()
         if self._server is not None and self._serving is not None:
             self._server.shutdown()
@@ -180,11 +310,13 @@ def _web_config(
         log_format=config.log_format,
         access_log=False,  # a line a call costs more than a small model
         lifespan="off",
-        # One thread does all HTTP/2 work; a second one would only take a core from the models.
+        # One thread does all HTTP/2 work of an endpoint; a second one would only take a core from
+        # the models.
         runtime_threads=1,
         loop="uvloop",
         server_header="off",
-        # Connections over the limit wait to be accepted; the janitor sees to it that some end.
+        # Connections over the limit wait to be accepted; the janitor sees to it that some end, and
+        # that two endpoints together hold no more.
         limit_connections=most_connections,
         # No limit_concurrency: over it, probes and the health of the server would get a 503, too.
         # Requests that wait are bounded where they wait, and their headers by `Admission`.

@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny_models
 
 from serving.client import PredictClient
 
@@ -162,7 +164,7 @@ def composed(compose: tuple[str, ...], image: str) -> Iterator[tuple[str, int]]:
         wait_until_healthy(container, timeout_seconds=180)
         yield container, port
     finally:
-        run(*command, "down", "--timeout", "10", env=env, timeout_seconds=120)
+        run(*command, "down", "--volumes", "--timeout", "10", env=env, timeout_seconds=120)
 
 
 @pytest.fixture(scope="module")
@@ -311,6 +313,169 @@ def test_flags_are_appended_to_the_entrypoint(image):
         assert not succeeds(*health_check, "localhost:8500")
     finally:
         run("docker", "rm", "--force", container)
+
+
+@pytest.fixture
+def half_plus_two(tmp_path) -> Path:
+    """The folder of a model, readable for everybody, as `export saved-model` leaves it."""
+    folder = tiny_models.half_plus_two(tmp_path).parent
+    for path in (folder, *folder.rglob("*")):
+        path.chmod(0o755 if path.is_dir() else 0o644)
+    return folder
+
+
+@contextmanager
+def started(*arguments: str) -> Iterator[str]:
+    """`docker run --detach ARGUMENTS`: the container's id."""
+    container = run("docker", "run", "--detach", *arguments).stdout.strip()
+    try:
+        yield container
+    finally:
+        run("docker", "rm", "--force", container)
+
+
+def published(container: str, port: int) -> str:
+    """Where a port of a container is found on this machine."""
+    return run("docker", "port", container, f"{port}/tcp").stdout.split()[0]
+
+
+def predict_over_rest(container: str, port: int, model: str, padding_bytes: int = 0) -> list[float]:
+    """The predictions for 1, 2 and 5, once the server answers."""
+    url = f"http://{published(container, port)}/v1/models/{model}:predict"
+    body = json.dumps({"instances": [1.0, 2.0, 5.0]}).encode() + b" " * padding_bytes
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            with urllib.request.urlopen(url, body, timeout=10) as response:
+                return json.load(response)["predictions"]
+        except urllib.error.HTTPError as error:
+            pytest.fail(f"{error}: {error.read().decode()}")
+        except OSError:
+            if time.monotonic() > deadline:
+                logs = run("docker", "logs", container)
+                pytest.fail(f"{url} does not answer; log:\n{logs.stdout}{logs.stderr}")
+            time.sleep(0.2)
+
+
+def predict_over_grpc(container: str, port: int, model: str) -> list[float]:
+    with PredictClient(published(container, port), timeout=10) as client:
+        return client.predict(model, {"x": np.float32([1, 2, 5])})["y"].tolist()
+
+
+@pytest.mark.parametrize("uid", [0, 1000, 12345])
+def test_kserves_command_line_runs_as_any_user(image, half_plus_two, uid):
+    """KServe's runtime for TensorFlow Serving needs another image line and nothing else.
+
+    The user has no name, no home and no capability, and nothing is writable, not even /tmp.
+    """
+    restrictions = ("--read-only", f"--user={uid}", "--cap-drop=ALL", "--security-opt")
+    with started(
+        *(*restrictions, "no-new-privileges", "--entrypoint=/usr/bin/tensorflow_model_server"),
+        *("--publish=127.0.0.1::9000", "--publish=127.0.0.1::8080"),
+        *(f"--volume={half_plus_two}:/mnt/models:ro", image),
+        *("--model_name=x", "--port=9000", "--rest_api_port=8080"),
+        *("--model_base_path=/mnt/models", "--rest_api_timeout_in_ms=60000"),
+    ) as container:
+        over_rest = predict_over_rest(container, 8080, "x")
+        over_grpc = predict_over_grpc(container, 9000, "x")
+        # Another process of the server reads a body as large as this.
+        large = predict_over_rest(container, 8080, "x", padding_bytes=300_000)
+        run("docker", "stop", "--time=30", container)
+        code = inspect("container", container)["State"]["ExitCode"]
+
+    assert over_rest == [2.5, 3.0, 4.5]
+    assert over_grpc == [2.5, 3.0, 4.5]
+    assert large == [2.5, 3.0, 4.5]
+    assert code == 0
+
+
+def test_the_docker_run_of_tensorflow_servings_readme_works(image, half_plus_two):
+    """`docker run -t -p 8501 -v ...:/models/half_plus_two -e MODEL_NAME=half_plus_two IMAGE`."""
+    with started(
+        *("--tty", "--publish=127.0.0.1::8501", "--publish=127.0.0.1::8500"),
+        *(f"--volume={half_plus_two}:/models/half_plus_two", "--env=MODEL_NAME=half_plus_two"),
+        image,
+    ) as container:
+        over_rest = predict_over_rest(container, 8501, "half_plus_two")
+        over_grpc = predict_over_grpc(container, 8500, "half_plus_two")
+
+    assert over_rest == [2.5, 3.0, 4.5]
+    assert over_grpc == [2.5, 3.0, 4.5]
+
+
+def test_tensorflow_servings_entry_point_is_there(image, half_plus_two):
+    """`tf_serving_entrypoint.sh` takes the two variables and appends the container's arguments."""
+    with started(
+        *("--read-only", "--user=1000", "--entrypoint=/usr/bin/tf_serving_entrypoint.sh"),
+        *("--publish=127.0.0.1::8501", "--publish=127.0.0.1::9000"),
+        *(f"--volume={half_plus_two}:/data/half_plus_two:ro",),
+        *("--env=MODEL_NAME=half_plus_two", "--env=MODEL_BASE_PATH=/data"),
+        *(image, "--port=9000"),
+    ) as container:
+        over_rest = predict_over_rest(container, 8501, "half_plus_two")
+        over_grpc = predict_over_grpc(container, 9000, "half_plus_two")
+
+    assert over_rest == [2.5, 3.0, 4.5]
+    assert over_grpc == [2.5, 3.0, 4.5]
+
+
+def test_a_list_of_models_beats_the_entry_points_one_model(image, half_plus_two):
+    """`docker run IMAGE --model_config_file=...`, as TensorFlow Serving's documentation has it."""
+    config = half_plus_two.parent / "models.config"
+    config.write_text(
+        'model_config_list { config { name: "listed" base_path: "/models/half_plus_two" } }'
+    )
+    config.chmod(0o644)
+    for entry_point in ("tf_serving_entrypoint.sh", "onnx_serving_entrypoint.sh"):
+        with started(
+            *("--read-only", f"--entrypoint={entry_point}", "--publish=127.0.0.1::8501"),
+            *(f"--volume={half_plus_two}:/models/half_plus_two:ro",),
+            *(f"--volume={config}:/models/models.config:ro", image),
+            "--model_config_file=/models/models.config",
+        ) as container:
+            assert predict_over_rest(container, 8501, "listed") == [2.5, 3.0, 4.5]
+
+
+def test_tensorflow_model_server_knows_its_name(image):
+    """`--version` prints what TensorFlow Serving's image prints, with this project's versions."""
+    docker_run = ("docker", "run", "--rm", "--network=none", "--entrypoint")
+    printed = run(*docker_run, "tensorflow_model_server", image, "--version").stdout
+
+    assert printed.startswith("TensorFlow ModelServer: ")
+    assert "onnx-serving" in printed
+
+
+def test_tensorflow_model_server_opens_no_rest_port_by_itself(image, half_plus_two):
+    """Whoever asked for gRPC with certificates alone gets no plain port beside it."""
+    with started(
+        *("--network=none", "--entrypoint=tensorflow_model_server"),
+        *(f"--volume={half_plus_two}:/mnt/models:ro", image, "--model_base_path=/mnt/models"),
+    ) as container:
+        wait_until_healthy(container, timeout_seconds=60)
+        listening = run(
+            *("docker", "exec", container, "python", "-c"),
+            "import socket\n"
+            "for port in (8500, 8501, 8502):\n"
+            "    print(socket.socket().connect_ex(('127.0.0.1', port)) == 0)",
+        ).stdout.split()
+
+    assert listening == ["True", "False", "True"]
+
+
+def test_everything_is_readable_for_every_user(python_in):
+    """No file of the server is owned by, or readable for, one user alone."""
+    unreadable = python_in(
+        "import pathlib\n"
+        "files = [p for f in ('/app', '/opt/venv') for p in pathlib.Path(f).rglob('*')]\n"
+        "scripts = [p for n in ('tensorflow_model_server', 'tf_serving_entrypoint.sh',"
+        " 'onnx_serving_entrypoint.sh') for p in [pathlib.Path('/usr/bin') / n]]\n"
+        "assert len(files) > 1000, len(files)\n"
+        "needed = lambda p: 0o5 if p.is_dir() or p in scripts else 0o4\n"
+        "print([str(p) for p in files + scripts if p.lstat().st_uid or not p.is_symlink()"
+        " and p.stat().st_mode & needed(p) != needed(p)])"
+    )
+
+    assert unreadable == "[]"
 
 
 @pytest.fixture

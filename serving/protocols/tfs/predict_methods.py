@@ -93,13 +93,14 @@ class PredictMethods:
         arrays = {template.alias: request.array}
         accepted = template.accepted_by(servable)
         if accepted is None:
+            self._predictor.check_method_name(servable, name)
             checked = check_request(
                 servable,
                 name,
                 arrays,
                 as_it_is,
                 template.output_filter,
-                max_rows=self._predictor.max_rows,
+                max_rows=self._predictor.max_rows(servable),
             )
             accepted = AcceptedKind(checked.outputs, checked.batched)
             if checked.is_whole:

@@ -1,7 +1,8 @@
 """Which connections may stay: unused and idle ones end, and one address holds a part of them all.
 
 The web server stops to accept at a number of connections, which alone would let anybody with that
-many of them keep all others out. `Janitor` looks at the open connections every second.
+many of them keep all others out. `Janitor` looks at the open connections every second. One looks
+after all endpoints of a process, so that the limits are for them together.
 """
 
 import asyncio
@@ -120,6 +121,7 @@ class Janitor:
         for choose in (self._unused, self._surplus, self._unneeded):
             for connection, reason in choose(now, len(going)):
                 going.setdefault(connection, reason)
+        going |= dict.fromkeys(self._excess(going), "over the limit of all")
         for connection, reason in going.items():
             connection.accepted.shut_down()
             self._closed[reason] += 1
@@ -162,6 +164,18 @@ class Janitor:
         idle.sort(key=lambda one: (one.requests > 0, one.active_at))
         for connection in idle[: spare - free]:
             yield connection, "to make room"
+
+    def _excess(self, going: Collection[_Connection]) -> list[_Connection]:
+        """What is over the limit of all, in use or not.
+
+        One web server accepts no more than the limit, two endpoints' may together.
+        """
+        excess = len(self._connections) - len(going) - self._limits.most
+        if excess <= 0:
+            return []
+        staying = [one for one in self._connections.values() if one not in going]
+        staying.sort(key=lambda one: one.worth)
+        return staying[:excess]
 
     def _look(self, now: float) -> None:
         """Bring what is known of the connections up to date."""

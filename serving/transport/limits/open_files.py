@@ -31,7 +31,12 @@ def limit() -> int:
     return _MOST_FILES if soft == resource.RLIM_INFINITY else soft
 
 
-def most_connections(wanted: int) -> int:
-    """The connections to accept: those that are wanted, or as many as the limit on files allows."""
+def most_connections(wanted: int, *, servers: int = 1) -> int:
+    """The connections to accept: those that are wanted, or as many as the limit on files allows.
+
+    Args:
+        wanted: Connections at a time.
+        servers: Servers that may each accept so many for a moment, until some are ended.
+    """
     files = limit()
-    return max(1, min(wanted, max(files - _RESERVED_FILES, files // 2)))
+    return max(1, min(wanted, max(files - _RESERVED_FILES, files // 2) // max(1, servers)))

@@ -22,9 +22,16 @@ class Traffic:
 
 
 class TrafficTable:
-    """The traffic of every connection with a request so far. For the event loop alone."""
+    """The traffic of every connection with a request so far. For the event loop alone.
+
+    Attributes:
+        in_flight: Requests of all connections that are being answered now.
+        header_bytes: Of these, the headers that are counted; see `Admission`.
+    """
 
     def __init__(self) -> None:
+        self.in_flight = 0
+        self.header_bytes = 0
         self._by_client: dict[Client, Traffic] = {}
 
     def begin(self, client: Sequence[object] | None) -> Traffic:

@@ -1,8 +1,11 @@
+import contextlib
 import socket
+from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
+import servers
 
 from serving.client import PredictClient
 from serving.errors import ConfigError
@@ -25,24 +28,74 @@ def test_a_unix_socket_answers_beside_the_port(models_dir, tmp_path, running_ser
     assert not path.exists()
 
 
-def test_a_dead_servers_socket_is_replaced(tmp_path):
+@pytest.mark.parametrize("front", ["asgi", "grpcio"])
+def test_a_dead_servers_socket_is_replaced(models_dir, tmp_path, running_server, front):
     """After a crash the path is still there; the next server may have it."""
     path = tmp_path / "serving.sock"
     listen_unix(path).close()
 
-    listener = listen_unix(path)
+    with (
+        running_server(models_dir, grpc_socket_path=path, front=front),
+        PredictClient(f"unix:{path}") as client,
+    ):
+        answer = client.predict("identity", {"x": np.ones((1, 3), np.float32)})
 
-    with socket.socket(socket.AF_UNIX) as client, listener:
+    assert answer["y"].tolist() == [[1, 1, 1]]
+
+
+@pytest.mark.parametrize("front", ["asgi", "grpcio"])
+def test_a_living_servers_socket_is_not(models_dir, tmp_path, front):
+    """Two servers cannot have one path: the second one says so and ends."""
+    path = tmp_path / "serving.sock"
+    flags = ("--models_dir", str(models_dir), "--port", "0", "--front", front)
+    with listen_unix(path) as living:
+        with servers.as_process(*flags, "--grpc_socket_path", str(path)) as second:
+            second.wait_for(f"error: cannot listen on {path}: another server listens there")
+            code = second.process.wait(30)
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+            connection, _ = living.accept()
+            connection.close()
+
+    assert code == 2
+
+
+def test_a_server_that_is_too_busy_to_accept_is_alive(tmp_path):
+    """A full queue of connections is no reason to take its path, nor to wait for it."""
+    path = tmp_path / "serving.sock"
+    with contextlib.ExitStack() as stack:
+        busy = stack.enter_context(socket.socket(socket.AF_UNIX))
+        busy.bind(str(path))
+        busy.listen(0)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                client = stack.enter_context(socket.socket(socket.AF_UNIX))
+                client.setblocking(False)
+                client.connect(str(path))
+
+        with pytest.raises(ConfigError, match="another server listens there"):
+            listen_unix(path)
+
+    assert path.exists()
+
+
+def test_a_successors_socket_stays(models_dir, tmp_path, running_server):
+    """A server that ends removes the socket that it made, not the one that took its place."""
+    path = tmp_path / "serving.sock"
+    with running_server(models_dir, grpc_socket_path=path):
+        path.unlink()
+        successor = listen_unix(path)
+
+    with successor, socket.socket(socket.AF_UNIX) as client:
         client.connect(str(path))
 
 
-def test_a_living_servers_socket_is_not(tmp_path):
-    """Two servers cannot have one path."""
-    path = tmp_path / "serving.sock"
-    with listen_unix(path), pytest.raises(ConfigError, match="another server listens there"):
-        listen_unix(path)
+def test_a_path_that_begins_with_an_at_sign_is_a_file(tmp_path, monkeypatch):
+    """As for TensorFlow Serving, whose library takes abstract sockets under another scheme."""
+    monkeypatch.chdir(tmp_path)
 
-    assert path.exists()
+    with listen_unix(Path("@serving")):
+        assert (tmp_path / "@serving").is_socket()
 
 
 def test_other_files_are_left_alone(tmp_path):

@@ -1,5 +1,3 @@
-import socket
-import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -135,23 +133,23 @@ def test_the_server_proves_itself(target, stranger):
     assert ask(target, credentials(stranger)) == "UNAVAILABLE"
 
 
-def test_the_rest_port_has_tls_too(  # noqa: PLR0917 - fixtures
-    front, models_dir, authority, server_pair, tmp_path, running_server
+def test_grpcio_has_tls_on_a_unix_socket(
+    models_dir, authority, server_pair, tmp_path, running_server
 ):
-    """Without it the REST port would be a way around the certificates."""
+    """As TensorFlow Serving has: the socket's credentials are the port's."""
+    socket_path = tmp_path / "serving.sock"
     path = write(tmp_path, server_key=server_pair.key, server_cert=server_pair.certificate)
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    context = ssl.create_default_context(cadata=authority.certificate)
-    with (
-        running_server(models_dir, ssl_config_file=path, front=front, rest_api_port=port),
-        socket.create_connection(("127.0.0.1", port), timeout=10) as raw,
-        context.wrap_socket(raw, server_hostname="localhost") as secure,
-    ):
-        secure.sendall(b"GET /nowhere HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
-        answer = secure.recv(100)
+    settings = {"ssl_config_file": path, "grpc_socket_path": socket_path, "front": "grpcio"}
+    with running_server(models_dir, **settings):
+        target = f"unix:{socket_path}"
+        # A client takes the path for the server's name.
+        options = [("grpc.ssl_target_name_override", "localhost")]
+        with PredictClient(target, credentials=credentials(authority), options=options) as client:
+            secure = client.predict("identity", {"x": ONES})["y"].tolist()
+        plain = ask(target, None)
 
-    assert answer.startswith(b"HTTP/1.1 400")
+    assert secure == [[1, 1, 1]]
+    assert plain in {"UNAVAILABLE", "DEADLINE_EXCEEDED"}
 
 
 def test_the_key_is_on_no_disk(server_pair):

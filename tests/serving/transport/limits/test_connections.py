@@ -2,16 +2,21 @@
 
 import contextlib
 import resource
+import socket
+import ssl
 import threading
 import time
 import urllib.request
 
+import certificates
 import numpy as np
 import pytest
 import servers
+from google.protobuf import text_format
 from raw_http2 import GOAWAY, HEADERS, PING, Peer, frame, request
 
 from serving.client import PredictClient, PredictError
+from serving.protos.tfs_config_pb2 import SSLConfig
 from serving.transport.limits import open_files
 
 ONES = np.ones((1, 3), np.float32)
@@ -179,6 +184,72 @@ def test_connections_of_many_addresses_make_room(models_dir, attack):
 
         assert served
         assert polite.errors == []
+
+
+def test_two_endpoints_share_the_limit(models_dir, attack, tmp_path):
+    """With TLS on one port each endpoint accepts up to the limit; what both have over it ends."""
+    port, file, flags = rest_with_tls(tmp_path)
+    with start(models_dir, "--max_connections", "16", *flags) as server:
+        address = address_of(server)
+        server.wait_for("ready")
+        streams = [attack(address, source=f"127.0.0.{2 + n % 8}") for n in range(14)]
+        for peer in streams:
+            peer.send(request(1, f"{HEALTH}/Watch"))  # in flight: nobody needs the room
+        with contextlib.ExitStack() as stack:
+            for number in range(14):
+                uploading = stack.enter_context(
+                    socket.create_connection(
+                        ("127.0.0.1", port), SECONDS, (f"127.0.0.{2 + number % 8}", 0)
+                    )
+                )
+                secure = stack.enter_context(trusting(file).wrap_socket(uploading))
+                secure.sendall(
+                    b"POST /v1/models/identity:predict HTTP/1.1\r\nhost: localhost\r\n"
+                    b"content-length: 9\r\n\r\n"
+                )
+
+            server.wait_for(r"connections ended: .*over the limit of all")
+
+
+def test_both_endpoints_are_started_again(models_dir, attack, tmp_path):
+    """After the web server has ended, the port with TLS answers with TLS and the other without."""
+    port, file, flags = rest_with_tls(tmp_path)
+    with start(models_dir, *flags) as server:
+        address = address_of(server)
+        server.wait_for("ready")
+        _, hard = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
+        starve(server, address, attack)
+        with contextlib.suppress(OSError):
+            attack(f"127.0.0.1:{port}")
+        server.wait_for("ended by itself: Too many open files")
+        resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (hard, hard))
+        served = answers_a_newcomer(address)
+        url = f"https://127.0.0.1:{port}/healthz"
+        with urllib.request.urlopen(url, timeout=SECONDS, context=trusting(file)) as response:
+            is_healthy = response.status == 200
+
+        assert served
+        assert is_healthy
+        assert server.terminate() == 0
+
+
+def rest_with_tls(folder):
+    """A free port, the certificate to trust, and the flags for REST with TLS on it."""
+    pair = certificates.Authority(folder / "authority").issue("server")
+    config = folder / "ssl.config"
+    config.write_text(
+        text_format.MessageToString(SSLConfig(server_key=pair.key, server_cert=pair.certificate))
+    )
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    flags = ("--rest_api_port", str(port), "--rest_api_ssl_config_file", str(config))
+    return port, folder / "authority" / "ca.pem", flags
+
+
+def trusting(authority) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=authority)
+    context.check_hostname = False
+    return context
 
 
 def test_a_connection_that_never_asks_ends(models_dir, attack):
