@@ -58,9 +58,7 @@ def read(
         SlowError: see `may_be_slow`.
     """
     # Of a feature that an example repeats the last counts, as in TensorFlow Serving.
-    document = json_predict.parse(
-        body, key=EXAMPLES_KEY, may_be_slow=may_be_slow, last_inside=True
-    )
+    document = json_predict.parse(body, key=EXAMPLES_KEY, may_be_slow=may_be_slow, last_inside=True)
     name = json_predict.signature_name(document)
     # Whether there is such a signature, the run will tell.
     return name, decode_examples(document, features.get(name or default, {}), method)

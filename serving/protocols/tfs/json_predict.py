@@ -213,7 +213,10 @@ def _decode_rows(
         return _decode_plain_rows(rows, specs)
     except Unsupported as error:
         # There the first value fails its row, and a row's failure is the caller's mistake.
-        msg = f"Failed to process element: 0 of '{ROWS_KEY}' list. Error: UNIMPLEMENTED: {error.message}"
+        msg = (
+            f"Failed to process element: 0 of '{ROWS_KEY}' list. "
+            f"Error: UNIMPLEMENTED: {error.message}"
+        )
         raise InvalidInput(msg) from None
 
 
@@ -251,7 +254,7 @@ def _decode_named_rows(
     aliases = [alias for alias in specs if alias not in optional or alias in rows[0]] or specs
     keys = dict.fromkeys(aliases).keys()
     arrays: dict[str, np.ndarray] = {}
-    if all([type(row) is dict and row.keys() == keys for row in rows]):
+    if all(type(row) is dict and row.keys() == keys for row in rows):
         for alias in aliases:
             array = json_tensor.try_array([row[alias] for row in rows], specs[alias])
             if array is None:
@@ -270,7 +273,9 @@ def _refuse_named_rows(
     whole = next((position for position, right in enumerate(has_keys) if not right), len(rows))
     mistakes = []
     for alias in rows[0] if whole else ():
-        found = json_tensor.find_row_mistake([row[alias] for row in rows[:whole]], specs[alias].dtype)
+        found = json_tensor.find_row_mistake(
+            [row[alias] for row in rows[:whole]], specs[alias].dtype
+        )
         if found:
             order = list(rows[found.position]).index(alias)
             mistakes.append((found.position, order, alias, found.text))

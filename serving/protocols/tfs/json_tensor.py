@@ -123,10 +123,7 @@ def _convert_strings(flat: Sequence[Json]) -> np.ndarray | None:
     values: list[bytes] = []
     for value in flat:
         # What is not UTF-8 in a string is a lone surrogate: strings are bytes there.
-        if type(value) is dict:
-            content = binary(value)
-        else:
-            content = value.encode(errors="surrogateescape")
+        content = binary(value) if type(value) is dict else value.encode(errors="surrogateescape")
         if content is None:
             return None
         values.append(content)

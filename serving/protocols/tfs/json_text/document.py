@@ -42,9 +42,7 @@ def load(body: bytes, *, may_be_slow: bool = True, last_inside: bool = False) ->
     """
     is_marked = body.startswith(_BYTE_ORDER_MARK)
     try:
-        document = orjson.loads(
-            memoryview(body)[len(_BYTE_ORDER_MARK) :] if is_marked else body
-        )
+        document = orjson.loads(memoryview(body)[len(_BYTE_ORDER_MARK) :] if is_marked else body)
     except orjson.JSONDecodeError:
         pass
     else:

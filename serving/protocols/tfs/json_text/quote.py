@@ -4,6 +4,7 @@ TensorFlow Serving writes with RapidJSON's PrettyWriter, lists on one line and f
 of objects, and stops before the first piece that begins beyond 256 bytes.
 """
 
+import contextlib
 import json
 import re
 from typing import Any
@@ -29,10 +30,8 @@ def quote(value: Json) -> str:
 def text(value: Json) -> str:
     """A value as JSON, cut where it gets long; only so much of it is written as is needed."""
     pieces = _Pieces()
-    try:
+    with contextlib.suppress(_FullError):
         pieces.write(value, 0)
-    except _FullError:
-        pass
     written = "".join(pieces.pieces)
     return written if len(written) <= MAX_QUOTED else written[:MAX_QUOTED] + "..."
 
@@ -110,6 +109,6 @@ def _number(value: float) -> str:
         return written
     if 1 <= abs(value) < _WRITTEN_OUT:
         return f"{int(value)}.0"
-    if 1e-6 <= abs(value) < 1:  # noqa: PLR2004 - RapidJSON's limit
+    if 1e-6 <= abs(value) < 1:
         return f"{value:.30f}".rstrip("0")
     return _EXPONENT.sub(lambda found: f"e{found[1].replace('+', '')}{found[2]}", written)

@@ -44,7 +44,9 @@ _NO_EXPONENT = "Miss exponent in number."
 _SPACE = re.compile(rb"[ \t\n\r]*+")
 # A list of numbers, true, false and null alone: nearly all that a tensor consists of.
 _FLAT_LIST = re.compile(rb'\[[^\[\]{}"]*+\]')
-_NUMBER_IN_LIST = rb"-?(?:(?:0|[1-9][0-9]{0,17})(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,2})?|NaN|Inf(?:inity)?)"
+_NUMBER_IN_LIST = (
+    rb"-?(?:(?:0|[1-9][0-9]{0,17})(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,2})?|NaN|Inf(?:inity)?)"
+)
 _NUMBERS = re.compile(rb"\[\s*+%b\s*+(?:,\s*+%b\s*+)*+\]" % (_NUMBER_IN_LIST, _NUMBER_IN_LIST))
 _INTEGER = re.compile(rb"\s*+-?[0-9]++\s*+\Z")
 _NUMBER = re.compile(
@@ -63,14 +65,16 @@ _ESCAPES = {
     b"r": b"\r",
     b"t": b"\t",
 }
-_WORDS: dict[bytes, tuple[bytes, Json]] = {
+_WORDS: dict[bytes, tuple[bytes, bool | None]] = {
     b"n": (b"null", None),
     b"t": (b"true", True),
     b"f": (b"false", False),
 }
+_OPENED = object()
 _MAX_INTEGER, _MIN_INTEGER = 2**64 - 1, -(2**63)
 _MAX_INTEGER_DIGITS = 20
 _MAX_EXPONENT = 308
+_LONG_EXPONENT = 9  # digits; the text of a number is not that long
 _SIGNIFICANT_DIGITS = 17  # of a fraction, more are left out
 
 
@@ -89,66 +93,108 @@ def read(body: bytes, *, last_inside: bool = False) -> Json:
         InvalidInput: it is no JSON, with the offset of the mistake (bytes).
     """
     end = body.find(b"\0")
-    text = body if end < 0 else body[:end]
-    position = 0
-    for part in _BYTE_ORDER_MARK:
-        position += text.startswith(part, position)
-    position = _skip_space(text, position)
-    if text[position : position + 1] in {b"", b"]", b"}", b",", b":"}:
-        _fail(_EMPTY, position)
-    open_values: list[Json] = []
-    keys: list[str] = []  # of each open value, the key that its next value has
-    while True:
-        first = text[position : position + 1]
-        value: Json
+    return _Reader(body if end < 0 else body[:end], last_inside=last_inside).read()
+
+
+class _Reader:
+    """A text, how far it is read, and what is open there."""
+
+    def __init__(self, text: bytes, *, last_inside: bool) -> None:
+        self._text = text
+        self._last_inside = last_inside
+        self._position = 0
+        self._open: list[Json] = []  # lists and objects, the outermost first
+        self._keys: list[str] = []  # of each open object, the key that its next value has
+
+    def read(self) -> Json:
+        for part in _BYTE_ORDER_MARK:
+            self._position += self._text.startswith(part, self._position)
+        self._position = _skip_space(self._text, self._position)
+        if self._next() in {b"", b"]", b"}", b",", b":"}:
+            _fail(_EMPTY, self._position)
+        while True:
+            value = self._begin_value()
+            if value is not _OPENED:
+                whole = self._end_value(value)
+                if whole is not _OPENED:
+                    return whole
+
+    def _next(self) -> bytes:
+        return self._text[self._position : self._position + 1]
+
+    def _begin_value(self) -> Json:
+        """Read a value if it is whole; `_OPENED` for a list or an object whose first value is next.
+
+        Raises:
+            InvalidInput: there is no value.
+        """
+        text, first = self._text, self._next()
         if first == b"[":
-            flat = _FLAT_LIST.match(text, position)
-            value = flat and _read_flat_list(flat[0])
-            if value is not None:
-                position += len(flat[0]) if flat else 0
-            else:
-                position = _skip_space(text, position + 1)
-                value = []
-                if text[position : position + 1] != b"]":
-                    open_values.append(value)
-                    keys.append("")
-                    continue
-                position += 1
-        elif first == b"{":
-            position = _skip_space(text, position + 1)
-            value = {}
-            if text[position : position + 1] != b"}":
-                key, position = _read_key(text, position)
-                open_values.append(value)
-                keys.append(key)
-                continue
-            position += 1
-        elif first == b'"':
-            value, position = _read_string(text, position)
-        else:
-            value, position = _read_word_or_number(text, position)
-        # Put the value where it belongs, and close what it completes.
-        while open_values:
-            parent = open_values[-1]
+            return self._begin_list()
+        if first == b"{":
+            return self._begin_object()
+        if first == b'"':
+            string, self._position = _read_string(text, self._position)
+            return string
+        if first in _WORDS:
+            word, self._position = _read_word(text, self._position)
+            return word
+        number, self._position = _read_number(text, self._position)
+        return number
+
+    def _begin_list(self) -> Json:
+        flat = _FLAT_LIST.match(self._text, self._position)
+        values = _read_flat_list(flat[0]) if flat else None
+        if flat and values is not None:
+            self._position = flat.end()
+            return values
+        self._position = _skip_space(self._text, self._position + 1)
+        if self._next() == b"]":
+            self._position += 1
+            return []
+        self._open.append([])
+        self._keys.append("")
+        return _OPENED
+
+    def _begin_object(self) -> Json:
+        self._position = _skip_space(self._text, self._position + 1)
+        if self._next() == b"}":
+            self._position += 1
+            return {}
+        key, self._position = _read_key(self._text, self._position)
+        self._open.append({})
+        self._keys.append(key)
+        return _OPENED
+
+    def _end_value(self, value: Json) -> Json:
+        """Put a value where it belongs, and close what it completes.
+
+        Returns:
+            The document if that is whole; `_OPENED` if another value is next.
+
+        Raises:
+            InvalidInput: neither another value nor an end follows.
+        """
+        while self._open:
+            parent = self._open[-1]
             is_list = type(parent) is list
             if is_list:
                 parent.append(value)
-            elif keys[-1] not in parent or (last_inside and len(open_values) > 1):
-                parent[keys[-1]] = value
-            position = _skip_space(text, position)
-            following = text[position : position + 1]
+            elif self._keys[-1] not in parent or (self._last_inside and len(self._open) > 1):
+                parent[self._keys[-1]] = value
+            self._position = _skip_space(self._text, self._position)
+            following = self._next()
             if following == b",":
-                position = _skip_space(text, position + 1)
+                self._position = _skip_space(self._text, self._position + 1)
                 if not is_list:
-                    keys[-1], position = _read_key(text, position)
-                break
+                    self._keys[-1], self._position = _read_key(self._text, self._position)
+                return _OPENED
             if following != (b"]" if is_list else b"}"):
-                _fail(_NO_COMMA_IN_LIST if is_list else _NO_COMMA_IN_OBJECT, position)
-            position += 1
-            value = open_values.pop()
-            keys.pop()
-        else:
-            return value
+                _fail(_NO_COMMA_IN_LIST if is_list else _NO_COMMA_IN_OBJECT, self._position)
+            self._position += 1
+            value = self._open.pop()
+            self._keys.pop()
+        return value
 
 
 def _skip_space(text: bytes, position: int) -> int:
@@ -191,46 +237,57 @@ def _read_flat_list(text: bytes) -> list[Json] | None:
 # Words and numbers
 
 
-def _read_word_or_number(text: bytes, position: int) -> tuple[Json, int]:
-    word, value = _WORDS.get(text[position : position + 1], (b"", None))
-    if word:
-        length = _common_length(text, position, word)
-        if length < len(word):
-            _fail(_INVALID_VALUE, position + length)
-        return value, position + length
+def _read_word(text: bytes, position: int) -> tuple[Json, int]:
+    """`null`, `true` or `false`, and where it ends."""
+    word, value = _WORDS[text[position : position + 1]]
+    length = _common_length(text, position, word)
+    if length < len(word):
+        _fail(_INVALID_VALUE, position + length)
+    return value, position + length
+
+
+def _read_number(text: bytes, position: int) -> tuple[float, int]:
+    """A number, and where it ends."""
     found = _NUMBER.match(text, position)
     if found is None:
         _fail(_INVALID_VALUE, _end_of_no_number(text, position))
     integer, fraction, exponent, name = found.groups()
     end = found.end()
     following = text[end : end + 1]
+    if name == b"Inf" and following == b"i":
+        _fail(_INVALID_VALUE, end + _common_length(text, end, b"inity"))
     if name is not None:
-        if name == b"Inf" and following == b"i":
-            _fail(_INVALID_VALUE, end + _common_length(text, end, b"inity"))
         return float(found[0]), end
-    if fraction is None and exponent is None and following == b".":
+    is_integer = fraction is None and exponent is None
+    if is_integer and following == b".":
         _fail(_NO_FRACTION, end + 1)
     if exponent is None and following in {b"e", b"E"}:
         _fail(_NO_EXPONENT, end + 1 + (text[end + 1 : end + 2] in {b"+", b"-"}))
-    if fraction is None and exponent is None and len(integer) <= _MAX_INTEGER_DIGITS:
+    if is_integer and len(integer) <= _MAX_INTEGER_DIGITS:
         number = int(found[0])
         if _MIN_INTEGER <= number <= _MAX_INTEGER:
             return number, end
-    if (
-        math.isinf(float(integer))
-        or int((exponent or b"0").lstrip(b"+-0")[:4] or b"0") > _limit(integer, fraction)
-        and not exponent.startswith(b"-")
-    ):
+    if _is_too_big(integer, fraction or b"", exponent or b""):
         _fail(_TOO_BIG, position)
     return float(found[0]), end
 
 
-def _limit(integer: bytes, fraction: bytes | None) -> int:
+def _is_too_big(integer: bytes, fraction: bytes, exponent: bytes) -> bool:
+    """Whether RapidJSON refuses a number, which it decides by the exponent before all is read."""
+    if math.isinf(float(integer)):
+        return True
+    if exponent.startswith(b"-"):
+        return False
+    digits = exponent.lstrip(b"+0")
+    return len(digits) >= _LONG_EXPONENT or int(digits or b"0") > _limit(integer, fraction)
+
+
+def _limit(integer: bytes, fraction: bytes) -> int:
     """The largest exponent that digits may have: each digit of the fraction is one more."""
-    counted = fraction or b""
-    leading = len(counted) - len(counted.lstrip(b"0")) if integer == b"0" else 0
-    room = _SIGNIFICANT_DIGITS - (0 if integer == b"0" else len(integer))
-    return _MAX_EXPONENT + leading + min(len(counted) - leading, max(0, room))
+    is_zero = integer == b"0"
+    leading = len(fraction) - len(fraction.lstrip(b"0")) if is_zero else 0
+    room = _SIGNIFICANT_DIGITS - (0 if is_zero else len(integer))
+    return _MAX_EXPONENT + leading + min(len(fraction) - leading, max(0, room))
 
 
 def _end_of_no_number(text: bytes, position: int) -> int:
@@ -297,12 +354,12 @@ def _read_bytes(text: bytes, position: int) -> tuple[str, int]:
 def _read_code_point(text: bytes, position: int) -> tuple[int, int]:
     r"""The code point of `\uXXXX`, or of a pair of them, and where that ends."""
     high = _read_hex(text, position + 2, position)
-    if not 0xD800 <= high <= 0xDBFF:  # noqa: PLR2004 - UTF-16's high surrogates
+    if not 0xD800 <= high <= 0xDBFF:
         return high, position + 6
     if text[position + 6 : position + 8] != rb"\u":
         _fail(_WRONG_SURROGATE, position)
     low = _read_hex(text, position + 8, position)
-    if not 0xDC00 <= low <= 0xDFFF:  # noqa: PLR2004 - UTF-16's low surrogates
+    if not 0xDC00 <= low <= 0xDFFF:
         _fail(_WRONG_SURROGATE, position)
     return ((high - 0xD800) << 10 | (low - 0xDC00)) + 0x10000, position + 12
 
