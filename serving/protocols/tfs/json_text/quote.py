@@ -7,6 +7,7 @@ of objects, and stops before the first piece that begins beyond 256 bytes.
 import contextlib
 import json
 import re
+from decimal import Decimal
 from typing import Any
 
 Json = Any  # whatever a JSON parser gives
@@ -14,8 +15,8 @@ Json = Any  # whatever a JSON parser gives
 MAX_QUOTED = 256
 _INDENT = "    "
 _EXPONENT = re.compile(r"e([+-])0*(\d+)")
-# RapidJSON writes numbers out up to this exponent, Python up to 16.
-_WRITTEN_OUT = 1e21
+# RapidJSON writes numbers between these in full, Python those from 1e-4 to 1e16.
+_SMALLEST_WRITTEN_OUT, _WRITTEN_OUT = 1e-6, 1e21
 
 
 class _FullError(Exception):
@@ -107,8 +108,7 @@ def _number(value: float) -> str:
     written = json.dumps(value)
     if "e" not in written:
         return written
-    if 1 <= abs(value) < _WRITTEN_OUT:
-        return f"{int(value)}.0"
-    if 1e-6 <= abs(value) < 1:
-        return f"{value:.30f}".rstrip("0")
+    if _SMALLEST_WRITTEN_OUT <= abs(value) < _WRITTEN_OUT:
+        in_full = f"{Decimal(written):f}"
+        return in_full if "." in in_full else f"{in_full}.0"
     return _EXPONENT.sub(lambda found: f"e{found[1].replace('+', '')}{found[2]}", written)
