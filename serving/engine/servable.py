@@ -382,7 +382,7 @@ def _explained(
         for alias, array in inputs.items()
         if not specs[alias].accepts_shape(array.shape)
     ]
-    if odd and isinstance(error, InternalError):
-        reason = error.message.removeprefix(FAILED)
+    if odd and isinstance(error, InternalError | InvalidInput):
+        reason = error.message.removeprefix(FAILED).removeprefix(REFUSED)
         return InvalidInput(f"{REFUSED}{reason}; input {', '.join(odd)}")
     return error
