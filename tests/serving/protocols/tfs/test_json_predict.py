@@ -400,3 +400,42 @@ def test_a_mistake_in_a_tensor_of_unknown_rank_is_named():
     """The message gives what is known."""
     with pytest.raises(InvalidInput, match='input "x" takes DT_FLOAT of any rank'):
         decode('{"inputs": [1, "a"]}', x=replace(spec("DT_FLOAT"), shape=None))
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (
+            '{"a": 1, "b": 2}, {"a": 1, "b": "x"}, {"a": 1}',
+            "element: 1 key: b of 'instances' list. E",
+        ),
+        (
+            '{"a": 1, "b": 2}, {"b": true, "a": "x"}',
+            "element: 1 key: b of 'instances' list. Error: INV",
+        ),
+        (
+            '{"a": 1, "b": 2}, {"b": 1}, {"a": "x", "b": 1}',
+            "element: 1 of 'instances' list. JSON obj",
+        ),
+        ('{"a": [1], "b": 2}, {"a": [1, 2], "b": 2}', "Expecting tensor size: 1 but got: 2; input"),
+        (
+            '{"a": 1, "b": 2}, 7, {"a": "x", "b": 1}',
+            "Expecting object but got list at item 1 of input",
+        ),
+        ('{"a": 1, "b": 2}, {"b64": "YQ=="}', "Expecting object but got list at item 1 of input"),
+    ],
+)
+def test_the_first_wrong_row_is_named_whatever_is_wrong(rows, message):
+    """A value, a shape, a name or no object: as TensorFlow Serving finds them, row by row."""
+    with pytest.raises(InvalidInput) as caught:
+        decode(f'{{"instances": [{rows}]}}', a=spec("DT_FLOAT"), b=spec("DT_INT32"))
+
+    assert message in caught.value.message
+
+
+def test_a_shape_over_all_ranks_is_refused():
+    """Each row may have the most dimensions there are; the list of them is one more."""
+    row = "[" * 32 + "1" + "]" * 32
+    for rows in (row, f'{{"x": {row}}}'):
+        with pytest.raises(InvalidInput, match="nested too deeply"):
+            decode(f'{{"instances": [{rows}]}}', x=spec("DT_FLOAT"))

@@ -95,7 +95,8 @@ def test_rows_are_tensorflow_servings_byte_by_byte(outputs, written):
         ),
         pytest.param(
             {"a": np.array([1.0]), "t_bytes": strings(b"a")},
-            '{\n    "outputs": {\n        "a": [\n            1.0\n        ],\n        "t_bytes": [\n'
+            '{\n    "outputs": {\n        "a": [\n            1.0\n        ],\n'
+            '        "t_bytes": [\n'
             '            {\n                "b64": "YQ=="\n            }\n        ]\n    }\n}',
             id="two",
         ),
