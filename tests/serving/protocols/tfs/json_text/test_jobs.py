@@ -18,6 +18,7 @@ class CountedProcesses(JsonProcesses):
         self.sizes: list[int] = []
 
     async def run_for(self, request, size, function, *args, **kwargs):
+        """Do a job, after a look at whether a child does it."""
         if size > LARGE_BYTES:
             self.sizes.append(size)
             assert await super().run_for(request, size, os.getpid) != os.getpid()
