@@ -88,7 +88,7 @@ class ServerConfig:
     rest_api_tfs_format: bool = _setting(
         default=False,
         text="lay REST answers out as TensorFlow Serving does, in lines and with 9e+06 for "
-        "9000000.0; without it the same values come in half the bytes and time",
+        "9000000.0; without it the same values come in fewer bytes and much less time",
     )
     grpc_socket_path: Path | None = _setting(None, "Unix socket to listen on beside the port")
     ssl_config_file: Path | None = _setting(

@@ -26,6 +26,7 @@ _SHORT = {
     b"\r": b"\\r",
     b"\t": b"\\t",
 }
+_NON_FINITE = {b"nan": b"NaN", b"inf": b"Infinity", b"-inf": b"-Infinity"}
 _DOUBLE_DIGITS, _FLOAT_DIGITS = 17, 9  # max_digits10 of either type
 
 
@@ -77,37 +78,46 @@ def columns(outputs: Mapping[str, np.ndarray], binary: Iterable[str] = ()) -> by
     return _document(b"outputs", b"{\n" + b",\n".join(members) + b"\n" + _INDENT + b"}")
 
 
-def classes(labels: Iterable[Sequence[str]], scores: Iterable[Iterable[float]]) -> bytes:
+def classes(labels: Iterable[Sequence[str]], scores: Iterable[Sequence[float]]) -> bytes:
     """`{"results": [[[label, score], ...], ...]}`; scores are float32 values."""
     results = [
         b"[%b]"
         % b", ".join(
-            b"[%b, %b]" % (string(label.encode()), number(np.float32(score)))
-            for label, score in zip(*row, strict=True)
+            b"[%b, %b]" % (string(label.encode()), score)
+            for label, score in zip(names, numbers(np.array(row, np.float32)), strict=True)
         )
-        for row in zip(labels, scores, strict=True)
+        for names, row in zip(labels, scores, strict=True)
     ]
     return _document(b"results", _closed_below(results))
 
 
-def values(numbers: Iterable[float]) -> bytes:
+def values(floats: Sequence[float]) -> bytes:
     """`{"results": [number, ...]}`; the numbers are float32 values."""
-    written = b", ".join(number(np.float32(value)) for value in numbers)
-    return _document(b"results", b"[%b]" % written)
+    written = numbers(np.array(floats, np.float32))
+    return _document(b"results", b"[%b]" % b", ".join(written))
 
 
-def number(value: np.floating) -> bytes:
-    """A float in the fewest of six or all digits that give it back."""
-    if math.isnan(value):
-        return b"NaN"
-    if math.isinf(value):
-        return b"-Infinity" if value < 0 else b"Infinity"
-    exact = float(value)
-    written = b"%.6g" % exact
-    if type(value)(float(written)) != value:
-        digits = _DOUBLE_DIGITS if value.dtype == np.float64 else _FLOAT_DIGITS
-        written = b"%.*g" % (digits, exact)
-    return written if b"." in written or b"e" in written else written + b".0"
+def numbers(array: np.ndarray) -> list[bytes]:
+    """Floats, each in six digits or, where that is not exact, in all that its type has.
+
+    Args:
+        array: float32 or float64, of one dimension.
+    """
+    exact = array.tolist()
+    short = [b"%.6g" % value for value in exact]
+    with np.errstate(over="ignore"):
+        read_back = np.array(list(map(float, short))).astype(array.dtype)
+    digits = _DOUBLE_DIGITS if array.dtype == np.float64 else _FLOAT_DIGITS
+    for position in np.flatnonzero(read_back != array).tolist():
+        short[position] = _NON_FINITE.get(short[position]) or b"%.*g" % (digits, exact[position])
+    for position in np.flatnonzero(np.isinf(array)).tolist():
+        short[position] = _NON_FINITE[short[position]]
+    return [
+        written
+        if b"." in written or b"e" in written or b"n" in written or b"N" in written
+        else written + b".0"
+        for written in short
+    ]
 
 
 def string(content: bytes) -> bytes:
@@ -161,7 +171,7 @@ class _Column:
         if kind == "f":
             # float16 has no form of its own there: what float32 makes of it is exact, too.
             floats = array if array.dtype == np.float64 else array.astype(np.float32)
-            return [number(value) for value in floats.ravel()]
+            return numbers(floats.ravel())
         if kind == "b":
             return [b"true" if value else b"false" for value in array.ravel().tolist()]
         if kind in "iu":
