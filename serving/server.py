@@ -113,7 +113,9 @@ class ModelServer:
         budget = ByteBudget(network.max_buffered_bytes)
         with_grpcio = config.front == "grpcio"
         self._grpcio = _grpcio_server(self._services, network, budget) if with_grpcio else None
-        self._http, grpc = _applications(self._services, network, budget)
+        self._http, grpc = _applications(
+            self._services, network, budget, with_cors=config.rest_api_enable_cors_support
+        )
         self._grpc = None if with_grpcio else grpc
         self._web_server = WebServer(network)
         self._health_server = WebServer(_health_network(network))
@@ -269,12 +271,14 @@ def _choose_provider(runtime: RuntimeConfig) -> str:
 
 
 def _applications(
-    services: Services, network: NetworkConfig, budget: ByteBudget
+    services: Services, network: NetworkConfig, budget: ByteBudget, *, with_cors: bool
 ) -> tuple[Application, Callable[[Application], Application]]:
     """What the web server runs: HTTP routes, and gRPC before another application."""
     limit = network.max_message_bytes
     unread = UnreadAnswers(network.max_buffered_bytes)
-    http = HttpApplication(services.routes, max_body_bytes=limit, budget=budget, unread=unread)
+    http = HttpApplication(
+        services.routes, max_body_bytes=limit, budget=budget, unread=unread, with_cors=with_cors
+    )
 
     def grpc(beside: Application) -> Application:
         return GrpcApplication(
