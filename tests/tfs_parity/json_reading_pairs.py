@@ -1,0 +1,58 @@
+"""What counts as JSON: json_tensor.cc's ParseJson, and RapidJSON's rules behind its flags."""
+
+from math import inf, nan
+
+from tfs_parity.json_request_pairs import of_code
+from tfs_parity.pair import Pair, Refused
+
+
+def _read(case: str, model: str, body: str, answer: object) -> Pair:
+    return of_code("ParseJson", model, body, answer, case)
+
+
+def _refused(case: str, body: str, error: str) -> Pair:
+    """A mistake with its offset."""
+    answer = Refused("INVALID_ARGUMENT", begins=f"JSON Parse error: {error}")
+    return of_code("ParseJson", "echo_int32", body, answer, case)
+
+
+def _no_object(case: str, body: str, shown: str) -> Pair:
+    answer = Refused("INVALID_ARGUMENT", begins=f"JSON Value: {shown} Is not object")
+    return of_code("ParseJson", "echo_int32", body, answer, case)
+
+
+PAIRS = [
+    _no_object("a list", "[1, 2]", "[1, 2]"),
+    _no_object("a number", "1", "1"),
+    _no_object("a string", '"instances"', '"instances"'),
+    _no_object("null", "null", "null"),
+    _read("what follows the document", "echo_int32", '{"inputs": [1]} {"inputs": 2', [1]),
+    _read("the first of two equal keys", "echo_int32", '{"inputs": [1], "inputs": [2]}', [1]),
+    _read("white space", "echo_int32", ' \r\n\t{ "inputs" : [ 1 , 2 ] } ', [1, 2]),
+    _read("NaN", "echo_float", '{"inputs": [NaN, -NaN]}', [nan, nan]),
+    _read(
+        "infinities",
+        "echo_double",
+        '{"inputs": [Infinity, -Infinity, Inf, -Inf]}',
+        [inf, -inf, inf, -inf],
+    ),
+    _read("exponents", "echo_double", '{"inputs": [1e3, 1E-3, 1.5e+2]}', [1000.0, 0.001, 150.0]),
+    _read("a byte order mark", "echo_int32", '\ufeff{"inputs": [1]}', [1]),
+    _refused("white space alone", "   ", "The document is empty"),
+    _refused("no value", '{"inputs": }', "Invalid value. at offset: 11"),
+    _refused("no JSON", "hello", "Invalid value. at offset: 0"),
+    _refused("an open list", '{"inputs": [1', "Missing a comma or ] after an array element."),
+    _refused("a comma at the end", '{"inputs": [1,]}', "Invalid value. at offset: 14"),
+    _refused("no colon", '{"inputs" [1]}', "Missing a colon after a name of object member."),
+    _refused("no name", "{1: 2}", "Missing a name for object member. at offset: 1"),
+    _refused("no comma", '{"inputs": [1] "x": 2}', "Missing a comma or } after an object member."),
+    _refused("an open string", '{"inputs": ["a]}', "Missing a closing quotation mark in string."),
+    _refused(
+        "an unknown escape", '{"inputs": ["\\x"]}', "Invalid escape character in string."
+    ),
+    _refused("no fraction", '{"inputs": [1.]}', "Miss fraction part in number."),
+    _refused("no exponent", '{"inputs": [1e]}', "Miss exponent in number."),
+    _refused("too big", '{"inputs": [1e999]}', "Number too big to be stored in double."),
+    _refused("single quotes", "{'inputs': [1]}", "Missing a name for object member."),
+    _refused("a comment", '/* none */ {"inputs": [1]}', "Invalid value. at offset: 0"),
+]
