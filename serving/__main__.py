@@ -105,6 +105,11 @@ async def _run(server: ModelServer, stopping: asyncio.Event) -> int:
         if active_runs.ACTIVE:
             _end_now()
     logger.info("stopped")
+    if server.manager.loads:
+        # Python's exit would wait for a thread that loads what nobody will ask for any more.
+        logger.info("left in the middle of loading: %s", ", ".join(server.manager.loads))
+        logging.shutdown()
+        os._exit(int(has_failed))
     return int(has_failed)
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.catalog import Catalog
+from serving.engine.loading import progress
 from serving.engine.managed_model import LoadServable
 from serving.engine.manager import Manager
 from serving.engine.runtime import RuntimeConfig
@@ -123,6 +124,7 @@ def version_loader(
             raise DataLoss(str(error)) from error
         servable = Servable.load(name, version, path, runtime, batching, warm_up=warm_up)
         if warm_up:
+            progress.note("replaying its warm-up requests")
             started = time.perf_counter()
             try:
                 warmup.replay(servable, path)

@@ -117,26 +117,27 @@ class ModelServer:
         self._health_server = _health_server(self._services, network)
 
     async def start(self) -> None:
-        """Listen, then load and warm up the models; health is NOT_SERVING until that is done.
+        """Take the ports, load and warm up the models, then accept calls.
 
-        One worker of several loads first: connections wait for it in its socket's queue, so that
-        callers never see the successor of a worker that died without its models.
+        Until every model has been loaded or has failed to, callers are refused a connection, so
+        that none of them ever sees a server without its models. The port for health answers from
+        the beginning: NOT_SERVING. One worker of several waits for the others' models, too. The
+        successor of a worker that died finds the sockets listening: its connections wait there.
 
         Raises:
-            ConfigError: the port cannot be bound, or see `_load_models`.
+            ConfigError: a port cannot be bound, or see `_load_models`.
             DeviceError: CUDA was insisted on and a model did not get it.
         """
         self._watching += [asyncio.create_task(active_runs.watch())]
         self._watching += [asyncio.create_task(watch_memory())]
-        is_worker = self._link is not None
-        listeners = await self._listen_for_health()
-        if is_worker:
-            await self._load_models()
+        listeners = await self._take_ports()
+        await self._load_models()
+        if self._link is None:
+            listeners.listen()
+        else:
+            await self._link.wait_to_listen()
         await self._listen(listeners)
-        what = "models are loaded" if is_worker else "loading models"
-        logger.info("listening on %s:%d, %s", self.config.host, self.port, what)
-        if not is_worker:
-            await self._load_models()
+        logger.info("listening on %s:%d, models are loaded", self.config.host, self.port)
         if (following := self._source.watch(self.manager)) is not None:
             self._watching.append(following)
         if self._link is not None:
@@ -165,14 +166,23 @@ class ModelServer:
             )
             raise ConfigError(msg) from error
 
-    async def _listen_for_health(self) -> Listeners:
-        """Bind all ports, and accept on the one for health.
+    async def _take_ports(self) -> Listeners:
+        """Take all ports, and accept on the one for health.
 
         Raises:
             ConfigError: an address cannot be had.
         """
         if self._listeners is None:
             self._listeners = Listeners.open(self._network, rpc=self._grpcio is None)
+            if self._grpcio is not None:
+                self.port = self._grpcio.claim()
+            else:
+                self.port = int(self._listeners.rpc[0].getsockname()[1])
+            logger.info(
+                "took %s:%d; callers are refused until the models are loaded",
+                self.config.host,
+                self.port,
+            )
         health = self._listeners.health
         if health:
             await self._health_server.start(health, None)
@@ -181,10 +191,10 @@ class ModelServer:
         return self._listeners
 
     async def _listen(self, opened: Listeners) -> None:
-        """Accept.
+        """Accept calls.
 
         Args:
-            opened: The sockets.
+            opened: The sockets; they listen.
 
         Raises:
             ConfigError: an address cannot be had.

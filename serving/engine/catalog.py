@@ -50,11 +50,21 @@ MAX_ENDED_STATUSES = 100
 
 @dataclass
 class ModelEntry:
-    """One model: its settings, its loaded versions, and the state of every version known."""
+    """One model: its settings, its loaded versions, and the state of every version known.
+
+    Attributes:
+        config: Its settings.
+        servables: What can answer, by version.
+        statuses: The states, by version; unloaded versions stay listed for a while.
+        wanted: The versions that its policy asks for; None until its folder was looked at.
+        complaint: Why that is no version at all, in the words of the log.
+    """
 
     config: ModelConfig
     servables: dict[int, Servable] = field(default_factory=dict)
     statuses: dict[int, VersionStatus] = field(default_factory=dict)
+    wanted: list[int] | None = None
+    complaint: str = ""
 
     def set_status(self, status: VersionStatus) -> None:
         """Note a state; of the ended versions only the newest stay listed."""
@@ -63,18 +73,50 @@ class ModelEntry:
         for number in sorted(ended)[:-MAX_ENDED_STATUSES]:
             del self.statuses[number]
 
+    def why_unavailable(self, version: int | None) -> str:
+        """Why a version that is to be served cannot answer (yet).
+
+        Args:
+            version: Of this model; None for any.
+
+        Returns:
+            The reason; empty if there is no such version, and none is to come.
+        """
+        if self.wanted is None:
+            return "its folder has not been looked at yet, retry shortly"
+        if not self.wanted:
+            return self.complaint
+        wanted = (
+            self.wanted if version is None else [each for each in self.wanted if each == version]
+        )
+        return "; ".join(self._why_unavailable(each) for each in sorted(wanted, reverse=True))
+
+    def _why_unavailable(self, version: int) -> str:
+        status = self.statuses.get(version)
+        if status is None or status.state < State.AVAILABLE:
+            state = State.START if status is None else status.state
+            return f"version {version} is {state.name}, retry shortly"
+        if status.state is State.AVAILABLE:  # in a reload, whose other models are not yet
+            return f"version {version} is loaded and served when the reload ends, retry shortly"
+        if status.error_message:
+            return f"version {version} is {status.state.name}: {status.error_message}"
+        return f"version {version} is {status.state.name}"
+
 
 class Catalog:
     """The models that are served, by name.
 
     Attributes:
         models: The entries; the manager replaces and changes them.
+        coming: The entries of a reload, while its models are loaded.
     """
 
     models: Mapping[str, ModelEntry]
+    coming: Mapping[str, ModelEntry]
 
     def __init__(self) -> None:
         self.models = {}
+        self.coming = {}
 
     @property
     def availability(self) -> dict[str, bool]:
@@ -104,8 +146,8 @@ class Catalog:
 
         Raises:
             InvalidInput: the label is unknown.
-            NotFound: no such model or version is served.
-            Unavailable: it is being loaded.
+            NotFound: no such model is served, or no such version of it is to be.
+            Unavailable: it is to be served, and is not loaded yet or could not be.
         """
         model = self.models.get(name)
         if label is not None:
@@ -123,22 +165,18 @@ class Catalog:
 
     def _not_served(self, name: str, version: int | None) -> ServingError:
         request = f"Latest({name})" if version is None else f"Specific({name}, {version})"
-        model = self.models.get(name)
-        if model is None:
+        entries = [known[name] for known in (self.models, self.coming) if name in known]
+        if not entries:
             models = ", ".join(self.models) or "none"
             return NotFound(f"Servable not found for request: {request}; models here: {models}")
-        if any(
-            status.state < State.AVAILABLE and version in {None, status.version}
-            for status in model.statuses.values()
-        ):
-            msg = f"Servable is still loading for request: {request}; retry shortly"
-            return Unavailable(msg)
-        available = ", ".join(str(number) for number in sorted(model.servables))
-        hint = (
-            f"versions available: {available}"
-            if available
-            else "no version of it is available, GetModelStatus tells why"
-        )
+        versions = sorted(self.models[name].servables) if name in self.models else []
+        available = ", ".join(map(str, versions)) or "none"
+        for entry in entries:
+            if reason := entry.why_unavailable(version):
+                hint = f"; versions available: {available}" if versions else ""
+                msg = f"Servable is not available for request: {request}; {reason}{hint}"
+                return Unavailable(msg)
+        hint = f"versions available: {available}"
         return NotFound(f"Servable not found for request: {request}; {hint}")
 
     def statuses(self, name: str, version: int | None = None) -> list[VersionStatus]:
@@ -151,7 +189,11 @@ class Catalog:
         Raises:
             NotFound: no such model or version is known.
         """
-        statuses = self.models[name].statuses if name in self.models else {}
+        # What is served goes before what a reload loads under the same number.
+        known = [
+            entries[name].statuses for entries in (self.coming, self.models) if name in entries
+        ]
+        statuses = {number: status for each in known for number, status in each.items()}
         if not statuses:
             msg = f"Could not find any versions of model {name}"
             raise NotFound(msg)

@@ -1,12 +1,11 @@
-"""What the manager keeps of a model beside the catalog: its settings, failures, prepared sets."""
+"""What the manager keeps of a model beside the catalog: its settings and failures."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from serving.engine.catalog import ModelEntry
 from serving.engine.servable import Servable
-from serving.repository.model_config import ModelConfig
 
 LoadServable = Callable[[str, int, Path], Servable]
 
@@ -44,12 +43,3 @@ class ManagedModel(ModelEntry):
     """A model with what only the manager needs to know of it."""
 
     failures: dict[int, Failure] = field(default_factory=dict)
-    complaint: str = ""  # what was last logged of its folder, so that it is logged once
-
-
-@dataclass
-class PreparedModels:
-    """A set of models that is loaded and not served yet."""
-
-    configs: Mapping[str, ModelConfig]
-    candidates: dict[str, ManagedModel]

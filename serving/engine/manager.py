@@ -11,20 +11,18 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, nullcontext
 from functools import partial
+from pathlib import Path
 
 from serving.engine.batching import active_runs
 from serving.engine.catalog import Catalog, ModelEntry, State, VersionStatus
-from serving.engine.managed_model import (
-    Failure,
-    LoadServable,
-    ManagedModel,
-    ManagerConfig,
-    PreparedModels,
-)
+from serving.engine.loading import progress
+from serving.engine.loading.candidates import PreparedModels, candidate, check_available
+from serving.engine.managed_model import Failure, LoadServable, ManagedModel, ManagerConfig
 from serving.engine.runtime import DeviceError
+from serving.engine.servable import Servable
 from serving.engine.unloading import Unloading
 from serving.engine.version_labels import check_labels
 from serving.errors import (
@@ -83,7 +81,13 @@ class Manager:
         self._prepared: PreparedModels | None = None
         self._closing = False
         self._unloading = Unloading()
+        self._loads: list[str] = []
         self.on_change: Callable[[], None] = lambda: None
+
+    @property
+    def loads(self) -> Sequence[str]:
+        """What a thread is loading right now, as `name/version`, also if nobody waits for it."""
+        return self._loads
 
     def loading(self) -> AbstractAsyncContextManager[None]:
         """What is entered while a version is loaded, for those who want to know."""
@@ -161,23 +165,29 @@ class Manager:
         return False
 
     async def _wanted_versions(self, model: ManagedModel) -> list[int]:
-        complaint = f"no version to serve in {model.config.base_path}"
+        base_path, name = model.config.base_path, model.config.name
+        complaint = f"No versions of servable {name} found under base path {base_path}"
         versions: list[int] = []
         try:
-            versions = await asyncio.to_thread(list_versions, model.config.base_path)
+            versions = await asyncio.to_thread(list_versions, base_path)
         except OSError as error:
-            complaint = f"{model.config.base_path} cannot be read ({error.strerror})"
+            complaint = f"base path {base_path} of {name} cannot be read ({error.strerror})"
+        else:
+            if versions:
+                complaint += f" by its version policy; there are {', '.join(map(str, versions))}"
         wanted = model.config.policy.select(versions)
         complaint = "" if wanted else complaint
         if complaint and complaint != model.complaint:
             logger.error(
-                "%s: %s; what is loaded stays, expected folders named by version number",
-                model.config.name,
+                "%s; expected folders named by version number (such as %s)%s",
                 complaint,
+                base_path / "1",
+                "; what is loaded stays" if model.servables else "",
             )
         model.complaint = complaint
         # An emptied or unmounted folder is more likely a mistake than a wish to stop serving.
-        return wanted or list(model.servables)
+        model.wanted = wanted or list(model.servables)
+        return model.wanted
 
     async def _update_model(self, name: str, model: ManagedModel) -> None:
         wanted = await self._wanted_versions(model)
@@ -209,8 +219,8 @@ class Manager:
         code, message = StatusCode.UNKNOWN, ""
         try:
             path = version_path(model.config.base_path, version)
-            async with self.loading():
-                servable = await asyncio.to_thread(self._load, name, version, path)
+            async with self.loading(), progress.reported(f"{name}/{version}"):
+                servable = await asyncio.to_thread(self._load_now, name, version, path)
         except DeviceError:
             raise  # a wrong --device concerns every model: the server must not start
         except ServingError as error:
@@ -231,6 +241,13 @@ class Manager:
             VersionStatus(version=version, state=State.END, error_code=code, error_message=message)
         )
         return False
+
+    def _load_now(self, name: str, version: int, path: Path) -> Servable:
+        self._loads.append(f"{name}/{version}")
+        try:
+            return self._load(name, version, path)
+        finally:
+            self._loads.remove(f"{name}/{version}")
 
     def _unload(self, model: ManagedModel, versions: list[int]) -> None:
         """Take versions out of the catalog, and begin to close them."""
@@ -266,11 +283,15 @@ class Manager:
             UnknownError, FailedPrecondition: as from `reload`; nothing is to follow then.
         """
         await self._changing.acquire()
-        candidates = {name: self._candidate(config) for name, config in models.items()}
+        candidates = {
+            name: candidate(config, self._models.get(name)) for name, config in models.items()
+        }
+        self.catalog.coming = candidates
         try:
             await self._load_candidates(candidates)
             self._check_open()
         except BaseException as error:
+            self.catalog.coming = {}
             self._unload_all_but(self._models, candidates)
             self._changing.release()
             if isinstance(error, DeviceError):
@@ -290,7 +311,7 @@ class Manager:
             return
         try:
             before, self._models = self._models, prepared.candidates
-            self.catalog.models = self._models
+            self.catalog.models, self.catalog.coming = self._models, {}
             self._find_models = lambda: prepared.configs
             self.on_change()
             self._unload_all_but(self._models, before)
@@ -304,20 +325,19 @@ class Manager:
         if prepared is None:
             return
         try:
+            self.catalog.coming = {}
             self._unload_all_but(self._models, prepared.candidates)
         finally:
             self._changing.release()
         await self._unloading.wait(_UNLOAD_PATIENCE_SECONDS)
 
     async def _load_candidates(self, candidates: Mapping[str, ManagedModel]) -> None:
-        failed = []
         for name, model in candidates.items():
             for version in sorted(await self._wanted_versions(model), reverse=True):
                 if version not in model.servables:
                     await self._load_version(name, model, version)
-            if not model.servables:
-                failed.append(name)
-        self._check_candidates(candidates, failed)
+        check_available(candidates)
+        self._check_labels(candidates)
 
     def _unload_all_but(
         self, kept: Mapping[str, ManagedModel], models: Mapping[str, ManagedModel]
@@ -328,27 +348,6 @@ class Manager:
             self._unload(
                 model, [v for v, servable in model.servables.items() if id(servable) not in shared]
             )
-
-    def _candidate(self, config: ModelConfig) -> ManagedModel:
-        """A model as it would be under a new configuration, sharing what is loaded already."""
-        now = self._models.get(config.name)
-        if now is None or now.config.base_path != config.base_path:
-            return ManagedModel(config)
-        return ManagedModel(config, servables=dict(now.servables), statuses=dict(now.statuses))
-
-    def _check_candidates(self, candidates: Mapping[str, ManagedModel], failed: list[str]) -> None:
-        if failed:
-            reasons = "; ".join(
-                status.error_message
-                for name in failed
-                for status in candidates[name].statuses.values()
-            )
-            msg = (
-                f"{len(failed)} model(s) did not become available: {{{', '.join(failed)}}}; "
-                f"the models served before go on. {reasons or 'No version was found.'}"
-            )
-            raise UnknownError(msg)
-        self._check_labels(candidates)
 
     def _check_labels(self, models: Mapping[str, ModelEntry]) -> None:
         check_labels(

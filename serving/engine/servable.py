@@ -14,6 +14,7 @@ from serving.engine import graph_tensors, made_up_inputs, verdicts
 from serving.engine.batching.batch_report import OnBatch
 from serving.engine.batching.batcher import Batcher
 from serving.engine.batching.batching_config import BatchingConfig
+from serving.engine.loading import progress
 from serving.engine.machine import return_freed_memory
 from serving.engine.runtime import (
     CUDA,
@@ -141,6 +142,7 @@ class Servable:
         folder, runtimes = _load_graphs(path, config)
         if CUDA in {runtime.provider for runtime in runtimes.values()}:
             batching = batching.for_gpu()
+        progress.note("proving row independence")
         signatures = folder.signatures or _signature_of_graph(folder, runtimes)
         for signature_name, signature in signatures.items():
             graph = runtimes[signature.file]
@@ -156,6 +158,7 @@ class Servable:
             instances=config.instances,
             batching=batching,
         )
+        progress.note("warming up")
         warming = time.perf_counter()
         try:
             if warm_up:
@@ -342,7 +345,9 @@ def _load_graphs(path: Path, config: RuntimeConfig) -> tuple[ModelFolder, dict[s
         ServingError, DeviceError: see `Servable.load`.
     """
     wanted = choose_providers(config.device)[0][0]
+    progress.note("reading and verifying its files")
     folder = model_folder.read(path, config.precisions(wanted))
+    progress.note("ONNX Runtime prepares its graphs")
     runtimes = {
         name: Runtime(file, config, folder.precision) for name, file in folder.onnx_files.items()
     }

@@ -6,7 +6,7 @@ The second choice: it costs several times the CPU time of the ASGI front, but it
 import logging
 import time
 from collections.abc import AsyncIterator, Mapping
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import grpc
 import grpc.aio
@@ -16,9 +16,12 @@ from serving.errors import ConfigError
 from serving.transport import failures, tls
 from serving.transport.grpc_wire import cut_message
 from serving.transport.limits.byte_budget import ByteBudget, Hold
-from serving.transport.listeners import cannot_listen
+from serving.transport.listeners import cannot_listen, claim
 from serving.transport.method_table import Call, Method, StreamMethod, UnaryMethod, parse
 from serving.transport.network_config import NetworkConfig
+
+if TYPE_CHECKING:
+    import socket
 
 logger = logging.getLogger(__name__)
 
@@ -55,6 +58,20 @@ class GrpcioServer:
             options["grpc.max_connection_idle_ms"] = round(config.idle_connection_seconds * 1000)
         self._options = options | _channel_arguments(config.grpc_channel_arguments)
         self._server: grpc.aio.Server | None = None
+        self._claimed: socket.socket | None = None
+
+    def claim(self) -> int:
+        """Keep the port for `start`, because the library listens as soon as it has one.
+
+        Returns:
+            The port.
+
+        Raises:
+            ConfigError: it cannot be had.
+        """
+        # The library wants an IPv6 address in brackets, sockets want it without.
+        self._claimed = claim(self._config.host.strip("[]"), self._config.port)
+        return int(self._claimed.getsockname()[1])
 
     async def start(self, certificates: tls.TlsConfig | None) -> int:
         """Accept connections.
@@ -73,7 +90,11 @@ class GrpcioServer:
             options=list(self._options.items()),
             compression=grpc.Compression.NoCompression,
         )
-        address = f"{self._config.host}:{self._config.port}"
+        port = self._config.port
+        if self._claimed is not None:
+            port = self._claimed.getsockname()[1]
+            self._claimed.close()
+        address = f"{self._config.host}:{port}"
         try:
             if certificates is None:
                 port = server.add_insecure_port(address)
@@ -90,6 +111,8 @@ class GrpcioServer:
 
     async def stop(self) -> None:
         """Accept nothing more and let the calls in flight finish within `drain_seconds`."""
+        if self._claimed is not None:
+            self._claimed.close()
         if self._server is not None:
             await self._server.stop(self._config.drain_seconds)
 

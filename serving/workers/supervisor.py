@@ -5,9 +5,10 @@ over them by a hash of the addresses. One shared socket would be simpler, but th
 up first takes all the connections that wait, and clients of gRPC keep theirs for hours. The
 supervisor holds every socket open too: while a worker that died is replaced, its connections wait.
 
-A worker runs the whole server with its share of the cores. The server is ready once all of them
-are, and a worker that ends by itself is started again, at a bounded rate. One that does not answer
-any more is ended and so replaced, too.
+A worker runs the whole server with its share of the cores. The sockets listen once all workers have
+loaded their models, the server is ready once all of them accept, and a worker that ends by itself
+is started again, at a bounded rate. One that does not answer any more is ended and so replaced,
+too.
 
 What concerns all workers passes through here: another set of models, which all of them take over or
 none, and the metrics, which are the sum of theirs.
@@ -35,12 +36,12 @@ from serving.repository import model_config
 from serving.repository.model_config import ModelConfig
 from serving.settings.config import ServerConfig
 from serving.settings.models_file import ModelConfigFile
-from serving.transport import listeners
 from serving.transport.listeners import Listeners
 from serving.workers import heartbeat
 from serving.workers.channel import Channel
 from serving.workers.heartbeat import Heartbeat
 from serving.workers.worker import VARIABLE, Assignment
+from serving.workers.worker_sockets import WorkerSockets
 
 logger = logging.getLogger(__name__)
 
@@ -61,6 +62,7 @@ class _Worker:
     process: asyncio.subprocess.Process | None = None
     channel: Channel | None = None
     heartbeat: Heartbeat | None = None
+    loaded: bool = False
     ready: bool = False
     hung: bool = False
     quick_deaths: int = 0
@@ -92,8 +94,9 @@ class Supervisor:
         self._config = config
         self._arguments = arguments
         self._workers: list[_Worker] = []
-        self._reserved = contextlib.ExitStack()
+        self._sockets: WorkerSockets | None = None
         self._stopping = asyncio.Event()
+        self._all_loaded = asyncio.Event()
         self._all_ready = asyncio.Event()
         self._model_config_file: ModelConfigFile | None = None
         self._models: list[Any] | None = None  # None: those that the settings name
@@ -119,9 +122,15 @@ class Supervisor:
                 self._config.model_config_file, retry_seconds=self._config.manager().retry_seconds
             )
             self._models = model_config.to_json(self._model_config_file.models)
-        self._listen()
-        count = len(self._workers)
-        logger.info("listening on %s:%d, starting %d workers", self._config.host, self.port, count)
+        sockets = self._sockets = WorkerSockets.open(self._config)
+        self.port = sockets.port
+        self._workers += [_Worker(number, own) for number, own in enumerate(sockets.of_workers, 1)]
+        logger.info(
+            "took %s:%d, starting %d workers; callers are refused until their models are loaded",
+            self._config.host,
+            self.port,
+            len(self._workers),
+        )
         watching = [asyncio.create_task(watch) for watch in self._watches()]
         try:
             await asyncio.gather(*(self._keep_running(worker) for worker in self._workers))
@@ -131,9 +140,8 @@ class Supervisor:
             await asyncio.gather(*watching, return_exceptions=True)
             for worker in self._workers:
                 worker.signal(signal.SIGKILL)
-            self._close()
-            if self._workers:
-                self._workers[0].sockets.remove_socket_path()
+            sockets.close()
+            sockets.remove_socket_path()
         if self._error:
             raise ConfigError(self._error)
         # A worker that was still starting knows no other way to end on SIGTERM.
@@ -142,7 +150,8 @@ class Supervisor:
     def stop(self) -> None:
         """Take no more connections and let every worker drain and end."""
         self._stopping.set()
-        self._close()
+        if self._sockets is not None:
+            self._sockets.close()
         for worker in self._workers:
             worker.signal(signal.SIGTERM)
 
@@ -150,44 +159,6 @@ class Supervisor:
         """End all of it at once."""
         for worker in self._workers:
             worker.signal(signal.SIGKILL)
-
-    # Sockets
-
-    def _listen(self) -> None:
-        """Open the sockets of all workers.
-
-        Raises:
-            ConfigError: an address cannot be had.
-        """
-        config = self._config
-        # A port that another server listens on could be shared with it, which nobody wants: ask
-        # for it alone first.
-        with listeners.listen(config.host, config.port) as probe:
-            self.port = int(probe.getsockname()[1])
-        if config.rest_api_port:
-            listeners.listen(config.host, config.rest_api_port, flag="--rest_api_port").close()
-        if config.health_port is not None:
-            flag = "--health_port"
-            with listeners.listen(config.host, config.health_port, flag=flag) as probe:
-                config = dataclasses.replace(config, health_port=int(probe.getsockname()[1]))
-        by_grpcio = config.front == "grpcio"
-        if by_grpcio:
-            # grpcio opens its own sockets; this one keeps the port for them.
-            self._reserved.enter_context(listeners.bind(config.host, self.port, shared=True))
-        config = dataclasses.replace(config, port=self.port)
-        first = Listeners.open(config.network(), rpc=not by_grpcio, shared=True)
-        self._workers.append(_Worker(1, first))
-        # A Unix socket cannot be opened twice: all workers accept on the first one's.
-        config = dataclasses.replace(config, grpc_socket_path=None)
-        for number in range(2, config.workers + 1):
-            sockets = Listeners.open(config.network(), rpc=not by_grpcio, shared=True)
-            rpc = [*sockets.rpc, *first.rpc[1:]]
-            self._workers.append(_Worker(number, dataclasses.replace(sockets, rpc=rpc)))
-
-    def _close(self) -> None:
-        for worker in self._workers:
-            worker.sockets.close()
-        self._reserved.close()
 
     # Processes
 
@@ -243,7 +214,7 @@ class Supervisor:
             code = await worker.process.wait()
             await channel.wait_closed()
         finally:
-            worker.ready = False
+            worker.loaded = worker.ready = False
             worker.channel = None
             if worker.heartbeat is not None:
                 worker.heartbeat.stop()
@@ -263,6 +234,7 @@ class Supervisor:
         channel.asked = {
             "models": partial(self._tell_models, worker),
             "loading": partial(self._loading, worker),
+            "listen": partial(self._listen, worker),
             "ready": partial(self._ready, worker),
             "reload": self._reload,
             "metrics": self._collect,
@@ -291,6 +263,19 @@ class Supervisor:
     def _loaded(self, worker: _Worker, _content: object) -> None:
         if worker.heartbeat is not None:
             worker.heartbeat.loading -= 1
+
+    async def _listen(self, worker: _Worker, _content: object) -> None:
+        """Let a worker accept calls, once all of them have their models: all begin at once."""
+        worker.loaded = True
+        is_last = not self._all_loaded.is_set() and all(other.loaded for other in self._workers)
+        if is_last and self._sockets is not None and not self._stopping.is_set():
+            try:
+                self._sockets.listen()
+            except ConfigError as error:  # another server was faster
+                self._failed(worker, str(error))
+            else:
+                self._all_loaded.set()
+        await self._all_loaded.wait()
 
     async def _ready(self, worker: _Worker, _content: object) -> None:
         """Let a worker call itself ready, once all of them are."""

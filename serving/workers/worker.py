@@ -1,7 +1,8 @@
 """A worker process: what its supervisor gives it, and what the two tell each other.
 
-The worker asks for the models to serve, says when it is `ready` and when it loads something, and
-hands reloads and scrapes on, because those concern all workers. The supervisor asks whether the
+The worker asks for the models to serve, asks to `listen` when it has loaded them, says when it is
+`ready` and when it loads something, and hands reloads and scrapes on, because those concern all
+workers. The supervisor asks whether the
 worker is alive, for its metrics, and to `prepare` and `commit` another set of models. When their
 channel closes, the other one is gone.
 """
@@ -34,8 +35,8 @@ class Assignment:
     Attributes:
         number: Of the worker, counted from 1.
         port: The gRPC port.
-        rpc: Sockets that listen for gRPC.
-        rest: Sockets that listen for REST.
+        rpc: Sockets for gRPC; the supervisor has them listen when all workers have their models.
+        rest: Sockets for REST; likewise.
         health: Sockets that listen for health alone.
         channel: To the supervisor.
         replaces: Whether it takes the place of one that ended.
@@ -124,8 +125,12 @@ class Link:
             "abort": abort,
         }
 
+    async def wait_to_listen(self) -> None:
+        """Say that the models are loaded, and wait until all workers' are: then sockets listen."""
+        await self._channel.ask("listen")
+
     async def wait_for_others(self) -> None:
-        """Say that the models are loaded, and wait until the other workers' are."""
+        """Say that this worker accepts calls, and wait until the other workers do."""
         await self._channel.ask("ready")
 
     @asynccontextmanager

@@ -26,6 +26,8 @@ from serving.protos.tensorflow_serving_pb2 import ReloadConfigRequest
 
 ONES = np.ones((1, 3), np.float32)
 ESTABLISHED = "01"
+SERVING = health_pb2.HealthCheckResponse.SERVING
+NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
 def start(models_dir, *flags, workers=2, port=0):
@@ -35,7 +37,7 @@ def start(models_dir, *flags, workers=2, port=0):
 
 
 def address_of(server) -> str:
-    return server.wait_for(r"listening on (\S+), starting").group(1)
+    return server.wait_for(r"took (\S+), starting").group(1)
 
 
 def workers_of(server) -> list[int]:
@@ -97,38 +99,44 @@ def test_connections_are_spread_over_the_workers(models_dir, front):
     assert code == 0
 
 
-def states(address: str) -> set[int | None]:
-    """What the server says of itself on 16 connections; None where nobody answers in time."""
-    found = set()
-    for _ in range(16):
-        options = [("grpc.use_local_subchannel_pool", 1)]
-        with grpc.insecure_channel(address, options) as channel:
-            try:
-                health = health_pb2_grpc.HealthStub(channel)
-                found.add(health.Check(health_pb2.HealthCheckRequest(), timeout=0.5).status)
-            except grpc.RpcError:
-                found.add(None)
-    return found
-
-
-def test_nobody_is_ready_before_everybody_is(tmp_path):
-    """A load balancer sends nothing while one worker still loads."""
+def test_nobody_listens_before_everybody_has_loaded(tmp_path):
+    """While one worker still loads, callers are refused by all, and health says NOT_SERVING."""
     tiny_models.identity(tmp_path)
-    with start(tmp_path) as server:
+    with start(tmp_path, "--health_port", "0") as server:
         address = address_of(server)
         assert wait_until(lambda: len(workers_of(server)) == 2)
         sleeper = workers_of(server)[0]
         os.kill(sleeper, signal.SIGSTOP)
+        health = server.wait_for(r"health on (\S+)").group(1)
         server.wait_for("loaded identity/1")
-        before = states(address)
+        states = {health_of(health) for _ in range(16)}
+        with pytest.raises(ConnectionRefusedError):
+            connect(address)
         os.kill(sleeper, signal.SIGCONT)
         server.wait_for("ready: 2 workers")
-        ready = wait_until(lambda: states(address) == {health_pb2.HealthCheckResponse.SERVING})
+        connect(address)
+        is_ready = wait_until(lambda: {health_of(health) for _ in range(16)} == {SERVING})
         code = server.terminate()
 
-    assert before - {None} == {health_pb2.HealthCheckResponse.NOT_SERVING}
-    assert ready
+    assert states - {None} == {NOT_SERVING}
+    assert is_ready
     assert code == 0
+
+
+def connect(address: str) -> None:
+    host, _, port = address.rpartition(":")
+    socket.create_connection((host, int(port)), timeout=10).close()
+
+
+def health_of(address: str) -> int | None:
+    """What the server says of itself on a new connection; None if nobody answers in time."""
+    options = [("grpc.use_local_subchannel_pool", 1)]
+    with grpc.insecure_channel(address, options) as channel:
+        stub = health_pb2_grpc.HealthStub(channel)
+        try:
+            return stub.Check(health_pb2.HealthCheckRequest(), timeout=0.5).status
+        except grpc.RpcError:
+            return None
 
 
 def test_calls_in_flight_are_answered_by_all_workers_on_sigterm(tmp_path):

@@ -1,5 +1,7 @@
+import pytest
+
 from serving.engine.catalog import Catalog, ModelEntry, State, VersionStatus
-from serving.errors import StatusCode
+from serving.errors import NotFound, StatusCode, Unavailable
 
 
 def entry(*states: tuple[State, StatusCode], available: bool = False) -> ModelEntry:
@@ -25,3 +27,101 @@ def test_a_model_has_failed_if_no_version_answers_and_one_has_an_error():
     }
 
     assert catalog.failed == ["bad", "worse"]
+
+
+NOT_AVAILABLE = "Servable is not available for request: "
+NOT_FOUND = "Servable not found for request: "
+
+
+def refusal(catalog: Catalog, version: int | None, name: str = "m") -> str:
+    """What a caller is told, after a code that goes with the message."""
+    with pytest.raises((NotFound, Unavailable)) as caught:
+        catalog.servable(name, version)
+    expected = NotFound if caught.value.message.startswith(NOT_FOUND) else Unavailable
+    assert type(caught.value) is expected
+    return caught.value.message
+
+
+def test_a_model_that_nobody_configured_is_not_found():
+    """In TensorFlow Serving's words, and with what there is."""
+    catalog = Catalog()
+    catalog.models = {"other": entry()}
+
+    assert refusal(catalog, None) == f"{NOT_FOUND}Latest(m); models here: other"
+    assert refusal(catalog, 1) == f"{NOT_FOUND}Specific(m, 1); models here: other"
+
+
+@pytest.mark.parametrize("version", [None, 1])
+@pytest.mark.parametrize(
+    ("wanted", "status", "reason"),
+    [
+        (None, None, "its folder has not been looked at yet, retry shortly"),
+        ([], None, "No versions of servable m found under base path /m"),
+        ([1], None, "version 1 is START, retry shortly"),
+        ([1], (State.LOADING, ""), "version 1 is LOADING, retry shortly"),
+        ([1], (State.END, "model.onnx is missing"), "version 1 is END: model.onnx is missing"),
+        ([1], (State.UNLOADING, ""), "version 1 is UNLOADING"),
+    ],
+)
+def test_a_configured_model_without_a_version_to_answer_is_unavailable(
+    wanted, status, reason, version
+):
+    """Whatever the reason is, which the message says: clients take NOT_FOUND as permanent."""
+    model = ModelEntry(config=None, wanted=wanted)
+    if wanted == []:
+        model.complaint = reason
+    if status is not None:
+        state, message = status
+        model.set_status(VersionStatus(version=1, state=state, error_message=message))
+    catalog = Catalog()
+    catalog.models = {"m": model}
+
+    request = "Latest(m)" if version is None else "Specific(m, 1)"
+    assert refusal(catalog, version) == f"{NOT_AVAILABLE}{request}; {reason}"
+
+
+def test_a_version_that_is_not_wanted_is_not_found():
+    """It never existed, was unloaded, or the policy leaves it out; one that failed is wanted."""
+    model = entry((State.END, StatusCode.OK), (State.AVAILABLE, StatusCode.OK))
+    model.servables[2] = object()
+    model.set_status(
+        VersionStatus(
+            version=3, state=State.END, error_code=StatusCode.DATA_LOSS, error_message="altered"
+        )
+    )
+    model.wanted = [2, 3]
+    catalog = Catalog()
+    catalog.models = {"m": model}
+
+    assert refusal(catalog, 1) == f"{NOT_FOUND}Specific(m, 1); versions available: 2"
+    assert refusal(catalog, 7) == f"{NOT_FOUND}Specific(m, 7); versions available: 2"
+    assert refusal(catalog, 3) == (
+        f"{NOT_AVAILABLE}Specific(m, 3); version 3 is END: altered; versions available: 2"
+    )
+
+
+def test_what_a_reload_loads_is_unavailable_until_it_is_served():
+    """A new model, and a new version of one that is served; GetModelStatus lists both."""
+    served, larger = entry((State.AVAILABLE, StatusCode.OK)), entry()
+    served.servables[1] = object()
+    served.wanted, larger.wanted = [1], [1, 2]
+    larger.set_status(VersionStatus(version=1, state=State.START))  # under another base path
+    larger.set_status(VersionStatus(version=2, state=State.LOADING))
+    new = entry((State.AVAILABLE, StatusCode.OK))
+    new.servables[1], new.wanted = object(), [1]
+    catalog = Catalog()
+    catalog.models, catalog.coming = {"m": served}, {"m": larger, "new": new}
+
+    assert catalog.servable("m") is served.servables[1]
+    assert refusal(catalog, 2) == (
+        f"{NOT_AVAILABLE}Specific(m, 2); version 2 is LOADING, retry shortly; versions available: 1"
+    )
+    assert refusal(catalog, None, "new") == (
+        f"{NOT_AVAILABLE}Latest(new); version 1 is loaded and served when the reload ends, "
+        "retry shortly"
+    )
+    assert [(each.version, each.state) for each in catalog.statuses("m")] == [
+        (2, State.LOADING),
+        (1, State.AVAILABLE),
+    ]
+    assert [each.version for each in catalog.statuses("new")] == [1]

@@ -188,7 +188,7 @@ def test_an_emptied_folder_keeps_what_is_loaded(tmp_path, caplog):
         return manager.catalog.servable("identity").version
 
     assert manage(scenario, fixed(config)) == 1
-    assert caplog.text.count("no version to serve in") == 1
+    assert caplog.text.count("No versions of servable identity found under base path") == 1
 
 
 def test_an_unreadable_configuration_keeps_the_models(tmp_path, caplog):
@@ -339,9 +339,118 @@ def test_a_model_that_is_loading_is_unavailable_not_unknown(tmp_path):
     asyncio.run(run())
 
     assert seen == [
-        "Servable is still loading for request: Latest(identity); retry shortly",
-        "Servable is still loading for request: Specific(identity, 1); retry shortly",
+        f"Servable is not available for request: {request}; version 1 is LOADING, retry shortly"
+        for request in ("Latest(identity)", "Specific(identity, 1)")
     ]
+
+
+def test_the_models_of_a_reload_are_unavailable_while_they_load(tmp_path):
+    """Not unknown: they are configured. If the reload fails, they are unknown again."""
+    tiny_models.identity(tmp_path)
+    tiny_models.add(tmp_path)
+    seen = []
+
+    async def run():
+        loop = asyncio.get_running_loop()
+
+        def slow_load(name, version, path):
+            if name != "identity":
+                asyncio.run_coroutine_threadsafe(look(), loop).result()
+            return load(name, version, path)
+
+        find = fixed(model("identity", tmp_path / "identity"))
+        manager = Manager(find, slow_load, ManagerConfig(poll_seconds=0), Catalog())
+
+        async def look():
+            assert manager.catalog.servable("identity").version == 1
+            with pytest.raises(Unavailable) as caught:
+                manager.catalog.servable("new")
+            seen.append((caught.value.message, states(manager, "new")))
+
+        await manager.start()
+        new, broken = model("new", tmp_path / "add"), model("broken", tmp_path / "nowhere")
+        with pytest.raises(UnknownError, match=r"{broken}"):
+            await manager.reload(by_name([new, broken]))
+        with pytest.raises(NotFound, match=r"Latest\(new\); models here: identity"):
+            manager.catalog.servable("new")
+        await manager.reload(by_name([new]))
+        assert manager.catalog.servable("new").version == 1
+        assert not manager.catalog.coming
+        await manager.close()
+
+    asyncio.run(run())
+
+    message = (
+        "Servable is not available for request: Latest(new); version 1 is LOADING, retry shortly"
+    )
+    assert seen == [(message, {1: State.LOADING})] * 2
+
+
+def test_a_model_without_versions_is_unavailable_and_served_once_it_has_one(tmp_path, caplog):
+    """Its log line begins as TensorFlow Serving's does; it keeps no other model waiting."""
+    tiny_models.identity(tmp_path)
+    (tmp_path / "empty").mkdir()
+
+    async def scenario(manager):
+        assert manager.catalog.servable("identity").version == 1
+        refusals = []
+        for version in (None, 1):
+            with pytest.raises(Unavailable) as caught:
+                manager.catalog.servable("empty", version)
+            refusals.append(caught.value.message)
+        tiny_models.identity(tmp_path, name="empty")
+        await manager.update()
+        return refusals, manager.catalog.servable("empty").version
+
+    find = fixed(model("empty", tmp_path / "empty"), model("identity", tmp_path / "identity"))
+    refusals, version = manage(scenario, find)
+
+    reason = f"No versions of servable empty found under base path {tmp_path / 'empty'}"
+    assert refusals == [
+        f"Servable is not available for request: {request}; {reason}"
+        for request in ("Latest(empty)", "Specific(empty, 1)")
+    ]
+    assert version == 1
+    assert caplog.text.count(reason) == 1
+
+
+def test_a_policy_without_a_version_names_those_there_are(tmp_path, caplog):
+    """A specific version that is not there is the likelier mistake than an empty folder."""
+    tiny_models.identity(tmp_path)
+
+    async def scenario(manager):
+        with pytest.raises(Unavailable, match=r"by its version policy; there are 1$"):
+            manager.catalog.servable("identity")
+
+    manage(scenario, fixed(model("identity", tmp_path / "identity", policy=Specific((7,)))))
+
+
+def test_what_is_being_loaded_is_known_though_nobody_waits_for_it(tmp_path):
+    """A server that stops meanwhile must not wait for it, either."""
+    tiny_models.identity(tmp_path)
+    begun, release = threading.Event(), threading.Event()
+
+    def slow_load(name, version, path):
+        begun.set()
+        release.wait(30)
+        return load(name, version, path)
+
+    async def run():
+        find = partial(find_models, tmp_path)
+        manager = Manager(find, slow_load, ManagerConfig(poll_seconds=0), Catalog())
+        starting = asyncio.create_task(manager.start())
+        await asyncio.to_thread(begun.wait, 30)
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        await asyncio.wait_for(manager.close(), 10)
+        during = list(manager.loads)
+        release.set()
+        return during, manager
+
+    during, manager = asyncio.run(run())  # ends when its threads do
+
+    assert during == ["identity/1"]
+    assert not manager.loads
 
 
 def test_reload_replaces_the_whole_set(tmp_path):

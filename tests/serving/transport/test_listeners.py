@@ -7,7 +7,7 @@ import pytest
 from serving.client import PredictClient
 from serving.errors import ConfigError
 from serving.settings.config import ServerConfig
-from serving.transport.listeners import Listeners, listen_unix
+from serving.transport.listeners import Listeners, claim, listen_unix
 
 
 @pytest.mark.parametrize("front", ["asgi", "grpcio"])
@@ -70,6 +70,70 @@ def test_nothing_stays_open_when_a_port_is_taken(tmp_path):
             Listeners.open(config.network())
 
     assert not path.exists()
+
+
+def opened(**settings) -> Listeners:
+    """The sockets of a server on free ports of this machine."""
+    return Listeners.open(ServerConfig(host="127.0.0.1", port=0, **settings).network())
+
+
+def test_callers_are_refused_until_it_listens(tmp_path):
+    """The ports are taken and their numbers known before; the port for health listens at once."""
+    path = tmp_path / "serving.sock"
+    listeners = opened(health_port=0, grpc_socket_path=path)
+    address = listeners.rpc[0].getsockname()
+    try:
+        socket.create_connection(listeners.health[0].getsockname()).close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address)
+        assert not path.exists()
+
+        listeners.listen()
+
+        socket.create_connection(address).close()
+        with socket.socket(socket.AF_UNIX) as client:
+            client.connect(str(path))
+    finally:
+        listeners.close()
+        listeners.remove_socket_path()
+
+    assert not path.exists()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+def test_a_port_that_does_not_listen_yet_is_taken_all_the_same(shared):
+    """A second server is told so at once, also by one whose workers share the port."""
+    with claim("127.0.0.1", 0, shared=shared) as first:
+        port = first.getsockname()[1]
+        with pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1:{port}: Address alrea"):
+            claim("127.0.0.1", port)
+
+
+def test_the_connections_of_a_server_that_has_ended_do_not_keep_the_next_one_out():
+    """They linger for a minute on the side that closed them first."""
+    listeners = opened()
+    address = listeners.rpc[0].getsockname()
+    listeners.listen()
+    with socket.create_connection(address):
+        listeners.rpc[0].setblocking(True)
+        connection, _ = listeners.rpc[0].accept()
+        connection.close()
+    listeners.close()
+
+    claim(*address).close()
+
+
+def test_another_servers_socket_stays_when_this_one_never_listened(tmp_path):
+    """Of two servers that load at once the first to listen has the path; the other is told."""
+    path = tmp_path / "serving.sock"
+    late = opened(grpc_socket_path=path)
+    with listen_unix(path):
+        with pytest.raises(ConfigError, match="another server listens there"):
+            late.listen()
+        late.close()
+        late.remove_socket_path()
+
+        assert path.exists()
 
 
 def test_ipv6_addresses_work(models_dir, running_server):

@@ -15,6 +15,7 @@ from serving.settings.config import ServerConfig
 from serving.transport.listeners import Listeners
 from serving.workers.channel import Channel
 from serving.workers.supervisor import Supervisor, _Worker
+from serving.workers.worker_sockets import WorkerSockets
 
 MODELS = [{"name": "m"}]
 
@@ -162,6 +163,55 @@ def test_a_worker_that_starts_waits_for_a_reload_to_end():
         return waited, await starting
 
     assert supervise(scenario, *fakes) == (True, MODELS)
+
+
+def test_nobody_may_listen_before_all_workers_have_their_models():
+    """The first that has loaded waits for the last; who takes a dead one's place need not."""
+    fakes = FakeWorker(), FakeWorker()
+    sockets = WorkerSockets.open(ServerConfig(host="127.0.0.1", port=0, workers=2))
+
+    async def scenario(supervisor):
+        supervisor._sockets = sockets
+        asking = [asyncio.create_task(fakes[0].channel.ask("listen"))]
+        await asyncio.sleep(0.05)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", sockets.port))
+        waited = not asking[0].done()
+        asking.append(asyncio.create_task(fakes[1].channel.ask("listen")))
+        await asyncio.gather(*asking)
+        socket.create_connection(("127.0.0.1", sockets.port)).close()
+        await fakes[1].channel.ask("listen")  # as its successor would
+        return waited
+
+    try:
+        assert supervise(scenario, *fakes)
+    finally:
+        sockets.close()
+
+
+def test_a_port_lost_while_the_models_were_loaded_is_one_error():
+    """What another program has taken meanwhile is said once, and all workers end."""
+    fakes = FakeWorker(), FakeWorker()
+    sockets = WorkerSockets.open(ServerConfig(host="127.0.0.1", port=0, workers=2))
+    for own in sockets.of_workers:  # as if the port had been free for a moment
+        own.rpc[0].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    other = socket.socket()
+    other.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+
+    async def scenario(supervisor):
+        supervisor._sockets = sockets
+        asking = [asyncio.create_task(fake.channel.ask("listen")) for fake in fakes]
+        await asyncio.wait_for(supervisor._stopping.wait(), 10)
+        for task in asking:
+            task.cancel()
+        return supervisor._error
+
+    with other:
+        other.bind(("127.0.0.1", sockets.port))
+        other.listen()
+        error = supervise(scenario, *fakes)
+
+    assert error.startswith(f"cannot listen on 127.0.0.1:{sockets.port}: Address already in use")
 
 
 def test_loading_is_known_before_it_begins():

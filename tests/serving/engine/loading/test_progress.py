@@ -1,0 +1,56 @@
+import asyncio
+import logging
+import time
+
+import tiny_models
+
+from serving.engine.batching.batching_config import BatchingConfig
+from serving.engine.loading import progress
+from serving.engine.runtime import RuntimeConfig
+from serving.engine.servable import Servable
+
+
+def test_a_long_load_is_reported_with_what_it_is_at(caplog):
+    """A line every few seconds from a thread's notes, and none once it is done."""
+    caplog.set_level(logging.INFO)
+
+    def load():
+        progress.note("reading")
+        time.sleep(0.2)
+        progress.note("warming up")
+        time.sleep(0.2)
+
+    async def run():
+        async with progress.reported("m/1", seconds=0.01):
+            await asyncio.to_thread(load)
+        lines = len(caplog.records)
+        await asyncio.sleep(0.05)
+        return lines
+
+    lines = asyncio.run(run())
+    said = list(dict.fromkeys(record.args[2] for record in caplog.records))
+
+    assert said == ["reading", "warming up"]
+    assert caplog.records[0].getMessage() == "still loading m/1 after 0 s: reading"
+    assert len(caplog.records) == lines
+
+
+def test_what_nobody_reports_may_be_noted():
+    """An export loads graphs, too."""
+    progress.note("reading")
+
+
+def test_the_stages_of_a_load_are_noted(tmp_path, monkeypatch):
+    """Whoever waits learns which of them takes so long."""
+    stages = []
+    monkeypatch.setattr(progress, "note", stages.append)
+    path = tiny_models.identity(tmp_path)
+
+    Servable.load("identity", 1, path, RuntimeConfig(device="cpu"), BatchingConfig()).close()
+
+    assert stages == [
+        "reading and verifying its files",
+        "ONNX Runtime prepares its graphs",
+        "proving row independence",
+        "warming up",
+    ]
