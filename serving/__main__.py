@@ -10,6 +10,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NoReturn
 
 import uvloop
@@ -20,8 +21,9 @@ from serving.engine.runtime import DeviceError
 from serving.errors import ConfigError
 from serving.monitoring import log
 from serving.server import ModelServer
+from serving.settings import notices
 from serving.settings.config import ServerConfig
-from serving.settings.flags import parse_config
+from serving.settings.flags import PROGRAM, parse
 from serving.transport.limits import open_files
 from serving.workers.supervisor import Supervisor
 from serving.workers.worker import Assignment, Link, report_error
@@ -143,17 +145,28 @@ def _do_not_preempt() -> None:
             os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
+def _program() -> str:
+    """How this process was started: a command's name, or this package's module."""
+    name = Path(sys.argv[0]).name
+    return PROGRAM if name in {"__main__.py", "-m", ""} else name
+
+
 def main() -> None:
     """Read the settings and serve; settings that do not work end in one line and exit code 2."""
     assignment = Assignment.of(os.environ)
     arguments = sys.argv[1:]
     try:
-        config = parse_config(arguments)
+        config, warnings = parse(arguments, program=_program())
         _do_not_preempt()
         return_large_blocks()
         collect_cycles_rarely()
         open_files.raise_limit()
         log.configure(config.log_format, worker=assignment.number if assignment else None)
+        if assignment is None:
+            for warning in warnings:
+                notices.warn_once(warning)
+        elif assignment.number > 1:
+            notices.mute()
         if assignment is not None:
             code = uvloop.run(serve_as_worker(config, assignment))
         elif config.workers > 1:

@@ -104,7 +104,7 @@ def version_loader(
     runtime: RuntimeConfig,
     batching_of: Callable[[str, Path], BatchingConfig],
     *,
-    warm_up: bool,
+    warm_up: int,
     on_load: Callable[[Servable], None],
 ) -> LoadServable:
     """The function that turns a version's folder into a servable that is ready for calls.
@@ -112,8 +112,8 @@ def version_loader(
     Args:
         runtime: How its graph is run.
         batching_of: How requests to a version are gathered, by model name and version folder.
-        warm_up: Whether to run the graph on made-up inputs, and on the requests that the version
-            brings for this.
+        warm_up: Times that each request which the version brings for this is answered, after a run
+            on made-up inputs; 0: neither.
         on_load: Told of every servable that was loaded.
     """
 
@@ -122,12 +122,12 @@ def version_loader(
             batching = batching_of(name, path)
         except ConfigError as error:
             raise DataLoss(str(error)) from error
-        servable = Servable.load(name, version, path, runtime, batching, warm_up=warm_up)
+        servable = Servable.load(name, version, path, runtime, batching, warm_up=bool(warm_up))
         if warm_up:
             progress.note("replaying its warm-up requests")
             started = time.perf_counter()
             try:
-                warmup.replay(servable, path)
+                warmup.replay(servable, path, iterations=warm_up)
             except Exception:
                 servable.close()
                 raise

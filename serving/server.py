@@ -78,7 +78,7 @@ class ModelServer:
         load = version_loader(
             runtime,
             config.batching_of,
-            warm_up=config.enable_model_warmup,
+            warm_up=config.warm_up_iterations(),
             on_load=metrics.watch if config.metrics_path() else lambda _servable: None,
         )
         self._source = ModelSource(config, link)

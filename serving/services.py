@@ -84,7 +84,11 @@ class Services:
         self._tracing = _tracing() if config.enable_tracing else None
         metrics_path = config.metrics_path()
         timeout_in_ms = config.rest_api_timeout_in_ms
-        predictor = Predictor(manager.catalog, max_rows=config.row_limit())
+        predictor = Predictor(
+            manager.catalog,
+            max_rows=config.max_rows_per_request,
+            check_method_names=config.enable_signature_method_name_check,
+        )
         classify_regress = ClassifyRegress(predictor)
         kserve = KServeOperations(predictor, manager.catalog, is_ready=is_ready, metrics=metrics)
 

@@ -57,6 +57,7 @@ class Servable:
         batched: Whether requests to each signature share runs, by its name.
         declared: What the graph takes: the inputs by alias with the shapes that it declares, by
             signature name.
+        max_rows: Rows that requests may have waiting, and so the most that one may have.
         class_names: Names of the classes in output order, if the model has any.
         parsers: For the signatures that take tf.Examples, by signature name.
         warm_up_seconds: Time that the first runs took, before any request.
@@ -90,6 +91,7 @@ class Servable:
             signature_name: graph_tensors.declared(signature, runtimes[signature.file].inputs)
             for signature_name, signature in signatures.items()
         }
+        self.max_rows = batching.max_enqueued_rows
         self.class_names = class_names
         self.parsers = {
             signature_name: ExampleParser(signature.feature_spec)

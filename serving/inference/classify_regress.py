@@ -18,6 +18,7 @@ from serving.inference.classify_regress_checks import (
     SCORES_OUTPUT,
     Task,
     check_classify,
+    check_method_name,
     check_regress,
     check_tasks,
     signature_name,
@@ -25,7 +26,12 @@ from serving.inference.classify_regress_checks import (
 from serving.inference.predictor import Predictor
 from serving.inference.request import ModelSpec, Prediction, as_it_is
 from serving.tensors.admission import Account
-from serving.tensors.signature import CLASSIFY_METHOD_NAME, DataType, Signature
+from serving.tensors.signature import (
+    CLASSIFY_METHOD_NAME,
+    REGRESS_METHOD_NAME,
+    DataType,
+    Signature,
+)
 
 
 class Classification(NamedTuple):
@@ -86,7 +92,7 @@ class ClassifyRegress:
                 example, an example that does not fit the model, or an output of another shape.
             ServingError: see `Predictor.predict`.
         """
-        servable, name, signature = self._find(spec)
+        servable, name, signature = self._find(spec, CLASSIFY_METHOD_NAME)
         outputs = check_classify(signature, f"{name} of {servable}")
         prediction = await self._run(
             servable, name, examples, outputs, deadline=deadline, account=account
@@ -112,7 +118,7 @@ class ClassifyRegress:
         Raises:
             ServingError: see `classify`.
         """
-        servable, name, signature = self._find(spec)
+        servable, name, signature = self._find(spec, REGRESS_METHOD_NAME)
         outputs = check_regress(signature, f"{name} of {servable}")
         prediction = await self._run(
             servable, name, examples, outputs, deadline=deadline, account=account
@@ -145,7 +151,7 @@ class ClassifyRegress:
             ServingError: see `classify`.
         """
         servable = self._predictor.servable(tasks[0].spec if tasks else ModelSpec(""))
-        outputs = check_tasks(tasks, servable)
+        outputs = check_tasks(tasks, servable, method_names=self._predictor.check_method_names)
         answers: list[Classification | Regression] = []
         with servable.hold():  # it may be unloaded between two tasks
             for task, wanted in zip(tasks, outputs, strict=True):
@@ -160,7 +166,7 @@ class ClassifyRegress:
                 )
         return answers
 
-    def _find(self, spec: ModelSpec) -> tuple[Servable, str, Signature]:
+    def _find(self, spec: ModelSpec, method_name: str) -> tuple[Servable, str, Signature]:
         servable = self._predictor.servable(spec)
         name = signature_name(spec)
         signature = servable.signatures.get(name)
@@ -168,6 +174,8 @@ class ClassifyRegress:
             available = ", ".join(sorted(servable.signatures))
             msg = f"No signature was found with the name: {name}; {servable} has {available}"
             raise InvalidInput(msg)
+        if self._predictor.check_method_names:
+            check_method_name(signature, method_name)
         return servable, name, signature
 
     async def _run(

@@ -100,12 +100,33 @@ def _check_input_name(signature: Signature, where: str, kind: str) -> None:
         raise InvalidInput(msg)
 
 
-def check_tasks(tasks: Sequence[Task], servable: Servable) -> list[list[str]]:
+def check_method_name(signature: Signature, expected: str) -> None:
+    """Refuse a signature of another method (`--enable_signature_method_name_check`).
+
+    Args:
+        signature: The signature.
+        expected: Classify's method or Regress's.
+
+    Raises:
+        InvalidInput: it names another one.
+    """
+    if signature.method_name != expected:
+        kind = "classification" if expected == CLASSIFY_METHOD_NAME else "regression"
+        msg = (
+            f"Expected {kind} signature method_name to be {expected}. Was: {signature.method_name}"
+        )
+        raise InvalidInput(msg)
+
+
+def check_tasks(
+    tasks: Sequence[Task], servable: Servable, *, method_names: bool = False
+) -> list[list[str]]:
     """Whether MultiInference can run these tasks.
 
     Args:
         tasks: The tasks.
         servable: The model version that the first of them names.
+        method_names: Whether a task's method must be the one that its signature names.
 
     Returns:
         The outputs to compute for each.
@@ -132,6 +153,8 @@ def check_tasks(tasks: Sequence[Task], servable: Servable) -> list[list[str]]:
             msg = f"Requested signature not found in model graph: {name}"
             raise InvalidInput(msg)
         where = f"{name} of {servable}"
+        if method_names and method_name in {CLASSIFY_METHOD_NAME, REGRESS_METHOD_NAME}:
+            check_method_name(signature, method_name)
         if method_name == CLASSIFY_METHOD_NAME:
             outputs[name] = check_classify(signature, where)
         elif method_name == REGRESS_METHOD_NAME:

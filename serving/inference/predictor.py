@@ -8,14 +8,21 @@ import numpy as np
 from serving.engine.catalog import Catalog
 from serving.engine.machine import available_cores
 from serving.engine.servable import Servable
-from serving.errors import InvalidInput, Unavailable
+from serving.errors import InternalError, InvalidInput, Unavailable
 from serving.inference.fair_turns import FairTurns
 from serving.inference.request import Decode, ModelSpec, Prediction, WireTensor, check_request
 from serving.tensors.admission import Account
-from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
+from serving.tensors.signature import (
+    CLASSIFY_METHOD_NAME,
+    DEFAULT_SIGNATURE_NAME,
+    PREDICT_METHOD_NAME,
+    REGRESS_METHOD_NAME,
+)
 
 # tf.Examples that may be parsed or wait for it; more are refused at once, like rows in the batcher.
 MAX_EXAMPLES = 10_000
+# What a signature that Predict runs may name.
+_METHOD_NAMES = (PREDICT_METHOD_NAME, CLASSIFY_METHOD_NAME, REGRESS_METHOD_NAME)
 # Parsing goes on for so long before others have their turn.
 _TURN_SECONDS = 0.05
 
@@ -24,22 +31,45 @@ class Predictor:
     """Checks requests against signatures and runs them.
 
     Attributes:
-        max_rows: Most rows of one request.
+        check_method_names: Whether a call's method must be the one that the signature names.
     """
 
-    def __init__(self, catalog: Catalog, *, max_rows: int = MAX_EXAMPLES) -> None:
+    def __init__(
+        self, catalog: Catalog, *, max_rows: int = MAX_EXAMPLES, check_method_names: bool = False
+    ) -> None:
         """Prepare.
 
         Args:
             catalog: Knows the versions.
-            max_rows: Most rows of one request (`--max_rows_per_request`), where rows are counted.
+            max_rows: Most rows of one request (`--max_rows_per_request`), where rows are counted;
+                0: as many as the servable may have waiting.
+            check_method_names: See the attribute (`--enable_signature_method_name_check`).
         """
         self._catalog = catalog
-        self.max_rows = max_rows
+        self._max_rows = max_rows
+        self.check_method_names = check_method_names
         # Pictures take up to a second to decode: too long for the event loop. Its own threads,
         # because the loop's default ones may all be waiting for servables to close.
         self._parsing = FairTurns(available_cores(), "examples")
         self._examples = 0  # in those threads or waiting for them; counted in the event loop alone
+
+    def max_rows(self, servable: Servable) -> int:
+        """Most rows of one request to a servable."""
+        return self._max_rows or servable.max_rows
+
+    def check_method_name(self, servable: Servable, signature_name: str) -> None:
+        """Refuse to predict with a signature of an unknown method, if method names are checked.
+
+        Raises:
+            InternalError: the signature names another method than TensorFlow Serving's three.
+        """
+        signature = servable.signatures.get(signature_name)
+        if self.check_method_names and signature and signature.method_name not in _METHOD_NAMES:
+            msg = (
+                "Expected prediction signature method_name to be one of "
+                f"{{{', '.join(_METHOD_NAMES)}}}. Was: {signature.method_name}"
+            )
+            raise InternalError(msg)
 
     def servable(self, spec: ModelSpec) -> Servable:
         """The servable that a request is for.
@@ -115,13 +145,15 @@ class Predictor:
         Raises:
             ServingError: with the gRPC code and a message for the caller.
         """
+        if self.check_method_names:
+            self.check_method_name(servable, signature_name)
         request = check_request(
             servable,
             signature_name,
             inputs,
             decode,
             output_filter,
-            max_rows=self.max_rows,
+            max_rows=self._max_rows or servable.max_rows,
             account=account,
         )
         arrays, outputs, batched = request.arrays, request.outputs, request.batched
@@ -153,7 +185,7 @@ class Predictor:
             account.take(parser.byte_count(len(serialized)))
         if parser.is_quick(serialized):
             return others | parser.parse(serialized, deadline=deadline)
-        most = max(MAX_EXAMPLES, self.max_rows)
+        most = max(MAX_EXAMPLES, self.max_rows(servable))
         if self._examples + len(serialized) > most:
             msg = (
                 f"{self._examples} examples wait to be parsed, at most {most} may; retry with "

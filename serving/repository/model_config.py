@@ -72,6 +72,21 @@ class ModelConfig:
     labels: Mapping[str, int] = field(default_factory=dict)
 
 
+def local_path(text: str) -> Path:
+    """A path as TensorFlow's file systems have it: plain, or with `file://` before it.
+
+    Raises:
+        InvalidInput: it lies in a file system that is not mounted here.
+    """
+    scheme, separator, path = text.partition("://")
+    if not separator:
+        return Path(text)
+    if scheme != "file":
+        msg = f"{scheme}:// is not read here, expected a local folder; mount or copy what it holds"
+        raise InvalidInput(msg)
+    return Path(path)
+
+
 def by_name(models: Iterable[ModelConfig]) -> dict[str, ModelConfig]:
     """A model list as a mapping.
 

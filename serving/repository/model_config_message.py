@@ -1,7 +1,8 @@
 """Models to serve, from TensorFlow Serving's ModelServerConfig message."""
 
+import logging
 from collections.abc import Iterator
-from pathlib import Path
+from functools import cache
 
 from serving.errors import InvalidInput
 from serving.protos import tfs_config_pb2
@@ -13,7 +14,10 @@ from serving.repository.model_config import (
     Specific,
     VersionPolicy,
     by_name,
+    local_path,
 )
+
+logger = logging.getLogger(__name__)
 
 # What a model was trained in makes no difference here: all of them are served from ONNX files.
 _PLATFORMS = ("", "tensorflow", "onnx")
@@ -44,21 +48,64 @@ def model_of(model: tfs_config_pb2.ModelConfig) -> ModelConfig:
     """One model of a list.
 
     Raises:
-        InvalidInput: it has an unknown platform, or no version to serve.
+        InvalidInput: it has an unknown platform, or no version to serve, or lies in a file system
+            that is not mounted here.
     """
-    if model.model_platform not in _PLATFORMS or model.model_type == tfs_config_pb2.OTHER:
-        platform = model.model_platform or "OTHER"
-        msg = (
-            f"model {model.name} has model_platform {platform!r}, expected 'tensorflow', 'onnx' "
-            "or none: whatever the model was trained in, an ONNX file of it is served"
+    _check_platform(model)
+    if model.HasField("logging_config"):
+        _warn_once(
+            f"model {model.name}: logging_config has no effect here: requests are not logged"
         )
-        raise InvalidInput(msg)
+    try:
+        base_path = local_path(model.base_path)
+    except InvalidInput as error:
+        msg = f"model {model.name} has base_path {model.base_path!r}: {error.message}"
+        raise InvalidInput(msg) from None
     return ModelConfig(
         name=model.name,
-        base_path=Path(model.base_path),
+        base_path=base_path,
         policy=_policy(model),
         labels=dict(model.version_labels),
     )
+
+
+def _check_platform(model: tfs_config_pb2.ModelConfig) -> None:
+    """Refuse what TensorFlow Serving refuses, but a model without a platform.
+
+    Raises:
+        InvalidInput: the platform or the older model type is unknown, or both are given.
+    """
+    if model.model_type != tfs_config_pb2.MODEL_TYPE_UNSPECIFIED:
+        if model.model_platform:
+            msg = (
+                "Illegal setting both ModelServerConfig::model_type (deprecated) and "
+                f"ModelServerConfig::model_platform, model name is {model.name}; leave model_type "
+                "out"
+            )
+            raise InvalidInput(msg)
+        if model.model_type != tfs_config_pb2.TENSORFLOW:
+            msg = (
+                f"ModelServerConfig::model_type choice {model.model_type} not supported.; expected "
+                f'model_platform: "tensorflow" for model {model.name}'
+            )
+            raise InvalidInput(msg)
+        _warn_once(
+            f"model {model.name}: Deprecated ModelServerConfig::model_type field used. Prefer "
+            "ModelServerConfig::model_platform."
+        )
+    if model.model_platform not in _PLATFORMS:
+        msg = (
+            f"Model {model.name} requests unsupported platform {model.model_platform}; expected "
+            "'tensorflow', 'onnx' or none: whatever the model was trained in, an ONNX file of it "
+            "is served"
+        )
+        raise InvalidInput(msg)
+
+
+@cache
+def _warn_once(message: str) -> None:
+    """Say it once; a list may be read again and again."""
+    logger.warning(message)
 
 
 def _policy(model: tfs_config_pb2.ModelConfig) -> VersionPolicy:

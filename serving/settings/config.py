@@ -2,21 +2,28 @@
 # ruff: noqa: RUF009 - `_setting` is dataclasses.field with a help text and limits
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from functools import partial
-from itertools import combinations
 from pathlib import Path
 from typing import Any, Literal, get_args
 
 from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.machine import available_cores
 from serving.engine.managed_model import ManagerConfig
-from serving.engine.runtime import CUDA, Device, RuntimeConfig, available_providers
+from serving.engine.runtime import Device, RuntimeConfig
 from serving.errors import ConfigError
 from serving.protos.tfs_config_pb2 import MonitoringConfig
 from serving.repository.model_config import ModelConfig, find_models
-from serving.settings import batching_file, text_protos, tls_file
-from serving.transport import tls
+from serving.settings import (
+    batching,
+    contradictions,
+    platform_file,
+    session,
+    text_protos,
+    tls_file,
+)
+from serving.settings.platform_file import Platform
+from serving.transport import channel_arguments, tls
 from serving.transport.limits import holders
 from serving.transport.network_config import LogFormat, NetworkConfig
 
@@ -24,14 +31,23 @@ Front = Literal["asgi", "grpcio"]
 PrecisionChoice = Literal["auto", "fp32", "fp16", "w8", "int8"]
 DEFAULT_MODELS_DIR = Path("models")
 METRICS_PATH = "/monitoring/prometheus/metrics"
-# TensorFlow Serving's name of a version's own BatchingParameters.
-VERSION_BATCHING_FILE = "batching_params.pbtxt"
 _DAY = 86_400
-_SOURCES = ("models_dir", "model_base_path", "model_config_file")
+# Of one message, as gRPC counts it.
+_MAX_MESSAGE_BYTES = 2**31 - 1
 
 
-def _setting(default: Any, text: str, low: float = 0, high: float = 1 << 62) -> Any:  # noqa: ANN401 - any setting
-    return field(default=default, metadata={"help": text, "low": low, "high": high})
+def _setting(
+    default: Any,  # noqa: ANN401 - any setting
+    text: str,
+    low: float = 0,
+    high: float = 1 << 62,
+    *,
+    negative: float | None = None,
+) -> Any:  # noqa: ANN401 - likewise
+    """A setting; `negative` is what a negative value stands for on a command line."""
+    return field(
+        default=default, metadata={"help": text, "low": low, "high": high, "negative": negative}
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,16 +66,24 @@ class ServerConfig:
     model_base_path: Path | None = _setting(None, "folder with <version>/model.onnx of one model")
     model_config_file: Path | None = _setting(None, "ModelServerConfig in text format")
     model_config_file_poll_wait_seconds: float = _setting(
-        0.0, "time between two looks for changes of that file; 0 reads it once (seconds)", 0, _DAY
+        0.0,
+        "time between two looks for changes of that file; 0 reads it once (seconds)",
+        0,
+        _DAY,
+        negative=0,
     )
     file_system_poll_wait_seconds: float = _setting(
-        1.0, "time between two looks for new versions; 0 looks once (seconds)", 0, _DAY
+        1.0, "time between two looks for new versions; 0 looks once (seconds)", 0, _DAY, negative=0
     )
     max_num_load_retries: int = _setting(
-        5, "times a version that cannot be loaded is tried again", 0, 1 << 31
+        5,
+        "times a version that cannot be loaded is tried again; negative: for ever",
+        0,
+        1 << 32,
+        negative=1 << 32,
     )
     load_retry_interval_micros: int = _setting(
-        60_000_000, "time between two such tries (microseconds)"
+        60_000_000, "time between two such tries; negative: none (microseconds)", negative=0
     )
     allow_version_labels_for_unavailable_models: bool = _setting(
         default=False, text="accept new labels on versions that are not loaded"
@@ -67,6 +91,13 @@ class ServerConfig:
     enable_model_warmup: bool = _setting(
         default=True,
         text="run a version on zeros and its assets.extra/tf_serving_warmup_requests before use",
+    )
+    num_request_iterations_for_warmup: int = _setting(
+        0, "times each of these requests is answered; 0: once", 0, 1 << 31, negative=0
+    )
+    enable_signature_method_name_check: bool = _setting(
+        default=False,
+        text="refuse calls whose method is not the one that the model's signature names",
     )
     # Network
     host: str = _setting("0.0.0.0", "address to listen on")  # noqa: S104 - a server in a container
@@ -80,7 +111,11 @@ class ServerConfig:
         65535,
     )
     rest_api_timeout_in_ms: int = _setting(
-        30_000, "time that a REST call may take, of any API (milliseconds)", 1, _DAY * 1000
+        30_000,
+        "time that a REST call may take, of any API; negative: a day (milliseconds)",
+        1,
+        _DAY * 1000,
+        negative=_DAY * 1000,
     )
     grpc_socket_path: Path | None = _setting(None, "Unix socket to listen on beside the port")
     ssl_config_file: Path | None = _setting(
@@ -99,7 +134,12 @@ class ServerConfig:
         0,
         _DAY,
     )
-    max_message_bytes: int = _setting(64 << 20, "refuse larger requests (bytes)", 1, 2**31 - 1)
+    max_message_bytes: int | None = _setting(
+        None,
+        "refuse larger requests (bytes; default: max_buffered_bytes, and never 2 GiB)",
+        1,
+        _MAX_MESSAGE_BYTES,
+    )
     max_buffered_bytes: int = _setting(
         512 << 20, "most bytes of large requests under way; more are refused (bytes)", 1
     )
@@ -127,6 +167,9 @@ class ServerConfig:
     gpu_mem_limit_bytes: int = _setting(
         0, "most GPU memory for each graph's pool; 0: no limit (bytes)"
     )
+    per_process_gpu_memory_fraction: float = _setting(
+        0.0, "the same as a part of the GPU's memory; 0: no limit", 0, 1 << 10
+    )
     precision: PrecisionChoice = _setting(
         "auto", "which graph of a version to run; auto: the fastest on this device that it has"
     )
@@ -134,6 +177,25 @@ class ServerConfig:
         0, "runs at the same time per model; 0: one a core, or one on a GPU", 0, 1024
     )
     intra_op_threads: int = _setting(0, "threads inside one run; 0: cores / instances", 0, 1024)
+    tensorflow_session_parallelism: int = _setting(
+        0, "runs of one thread each at the same time, at most the cores", 0, 1 << 31, negative=0
+    )
+    tensorflow_inter_op_parallelism: int = _setting(
+        0, "instances, at most the cores; --instances beats it", 0, 1 << 31, negative=0
+    )
+    tensorflow_intra_op_parallelism: int = _setting(
+        0,
+        "intra_op_threads, at most the cores; --intra_op_threads beats it",
+        0,
+        1 << 31,
+        negative=0,
+    )
+    tensorflow_session_config_file: Path | None = _setting(
+        None, "ConfigProto in text format, for these two and the part of the GPU's memory"
+    )
+    platform_config_file: Path | None = _setting(
+        None, "PlatformConfigMap in text format, in place of batching and session flags"
+    )
     enable_batching: bool = _setting(
         default=True,
         text="let requests that wait together run together, where rows are proved to be "
@@ -143,7 +205,7 @@ class ServerConfig:
     enable_per_model_batching_parameters: bool = _setting(
         default=False,
         text="read batching_params.pbtxt in a version's folder, and batch that version without a "
-        "proof that its rows are independent",
+        "proof that its rows are independent; of batching_parameters_file the threads alone count",
     )
     force_batching: str = _setting(
         "",
@@ -172,13 +234,9 @@ class ServerConfig:
     )
     # Settings of TensorFlow Serving's gRPC library
     grpc_channel_arguments: str = _setting(
-        "", "key=value,... for grpcio with --front grpcio; without effect otherwise"
-    )
-    grpc_max_threads: int = _setting(
-        0, "accepted without effect: calls need no threads of their own here", 0, 1 << 20
-    )
-    enable_grpc_healthcheck_service: bool = _setting(
-        default=True, text="accepted without effect: grpc.health.v1 is always there"
+        "",
+        "key=value,... for grpcio with --front grpcio; otherwise grpc.max_connection_idle_ms and "
+        "grpc.max_receive_message_length count",
     )
 
     def __post_init__(self) -> None:
@@ -193,52 +251,8 @@ class ServerConfig:
             if isinstance(value, int | float) and not low <= value <= high:
                 msg = f"--{setting.name} is {value}, expected {low} to {high}"
                 raise ConfigError(msg)
-        for reason in self._contradictions():
+        for reason in contradictions.find(self):
             raise ConfigError(reason)
-
-    def _contradictions(self) -> list[str]:
-        reasons = []
-        given = [f"--{name}" for name in _SOURCES if getattr(self, name) is not None]
-        if len(given) > 1:
-            reasons.append(f"{' and '.join(given)} given, expected one of them")
-        if self.model_name != "default" and self.model_base_path is None:
-            reasons.append("--model_name given without --model_base_path, expected both")
-        if self.model_config_file_poll_wait_seconds and self.model_config_file is None:
-            reasons.append(
-                "--model_config_file_poll_wait_seconds given without --model_config_file"
-            )
-        if self.require_gpu and self.device == "cpu":
-            reasons.append("--require_gpu given with --device cpu, expected one of them")
-        if self.batching_parameters_file is not None:
-            if not self.enable_batching:
-                reasons.append("--batching_parameters_file given with --enable_batching=false")
-            reasons.extend(
-                f"--{setting.name} given with --batching_parameters_file, expected one of them"
-                for setting in fields(self)
-                if setting.name in {"max_batch_size", "batch_timeout_micros", "max_enqueued_rows"}
-                and getattr(self, setting.name) != setting.default
-            )
-        if self.ssl_config_file is not None and self.grpc_socket_path is not None:
-            reasons.append(
-                "--grpc_socket_path given with --ssl_config_file: there is no TLS on a Unix "
-                "socket, and without it the socket would be a way around; leave one out"
-            )
-        if self.grpc_socket_path is not None and self.front == "grpcio" and self.workers > 1:
-            reasons.append(
-                "--grpc_socket_path given with --front grpcio and --workers: that library cannot "
-                "share a Unix socket; leave one out"
-            )
-        ports = {
-            "--port": self.port,
-            "--rest_api_port": self.rest_api_port,
-            "--health_port": self.health_port,
-        }
-        reasons.extend(
-            f"{first} and {second} are both {port}, expected two ports"
-            for (first, port), (second, other) in combinations(ports.items(), 2)
-            if port and port == other
-        )
-        return reasons
 
     def find_models(self) -> Callable[[], Mapping[str, ModelConfig]]:
         """What tells the models of `models_dir` or `model_base_path`, at any time."""
@@ -257,19 +271,36 @@ class ServerConfig:
             allow_labels_for_unavailable=self.allow_version_labels_for_unavailable_models,
         )
 
+    def platform(self) -> Platform | None:
+        """What `platform_config_file` says; None if there is none.
+
+        Raises:
+            ConfigError: it cannot be understood.
+        """
+        path = self.platform_config_file
+        return None if path is None else platform_file.read(path)
+
+    def warm_up_iterations(self) -> int:
+        """Times that a version's recorded requests are answered before use; 0: no warm-up.
+
+        Raises:
+            ConfigError: the platform's file cannot be understood.
+        """
+        platform = self.platform()
+        if platform is not None:
+            return platform.warm_up_iterations
+        return max(1, self.num_request_iterations_for_warmup) if self.enable_model_warmup else 0
+
     def batching(self) -> BatchingConfig:
         """How requests are gathered; without batching each runs alone.
 
         Raises:
             ConfigError: the file of parameters cannot be understood.
         """
-        return self._batching()[0]
+        return batching.of_all(self)[0]
 
     def batching_of(self, name: str, version: Path) -> BatchingConfig:
         """How requests to one version are gathered.
-
-        A version's own file counts in place of `batching_parameters_file`, whose threads stay: so
-        says TensorFlow Serving of its flag.
 
         Args:
             name: Model name.
@@ -278,62 +309,32 @@ class ServerConfig:
         Raises:
             ConfigError: a file of parameters cannot be understood.
         """
-        file = version / VERSION_BATCHING_FILE
-        if self.enable_per_model_batching_parameters and file.is_file():
-            config, _ = batching_file.read(file, self._batching_by_flags())
-            return replace(config, forced_by=VERSION_BATCHING_FILE)
-        if name in map(str.strip, self.force_batching.split(",")):
-            return replace(self.batching(), forced_by="--force_batching")
-        return self.batching()
-
-    def row_limit(self) -> int:
-        """Most rows of one request.
-
-        Raises:
-            ConfigError: the file of parameters cannot be understood.
-        """
-        return self.max_rows_per_request or self.batching().max_enqueued_rows
-
-    def _batching_by_flags(self) -> BatchingConfig:
-        return BatchingConfig(
-            enabled=self.enable_batching,
-            max_batch_size=self.max_batch_size,
-            batch_timeout_micros=self.batch_timeout_micros,
-            max_enqueued_rows=self.max_enqueued_rows,
-        )
-
-    def _batching(self) -> tuple[BatchingConfig, int]:
-        config = self._batching_by_flags()
-        if self.batching_parameters_file is None:
-            return config, 0
-        return batching_file.read(self.batching_parameters_file, config)
+        return batching.of_version(self, name, version)
 
     def runtime(self) -> RuntimeConfig:
         """The threads to use, from the settings and this process's share of the cores.
 
         Raises:
-            ConfigError: the file of batching parameters cannot be understood.
+            ConfigError: a file that the settings name cannot be understood.
         """
-        cores = max(1, available_cores() // self.workers)
-        device: Device = "cuda" if self.require_gpu else self.device
-        # A GPU runs one batch of a graph after another: more threads would only wait for it.
-        on_gpu = device != "cpu" and CUDA in available_providers()
-        by_cores = 1 if on_gpu else max(1, cores // (self.intra_op_threads or 1))
-        instances = self.instances or self._batching()[1] or by_cores
-        return RuntimeConfig(
-            device=device,
-            instances=instances,
-            intra_op_threads=self.intra_op_threads or max(1, cores // instances),
-            gpu_mem_limit_bytes=self.gpu_mem_limit_bytes,
-            precision=self.precision,
-        )
+        return session.runtime(self, available_cores)
 
     def network(self) -> NetworkConfig:
         """Where to listen, and what to bear with.
 
         Raises:
-            ConfigError: the trusted proxies cannot be understood.
+            ConfigError: the trusted proxies or the channel arguments cannot be understood.
         """
+        max_message_bytes = self.max_message_bytes
+        idle_seconds = self.idle_connection_seconds
+        if self.front == "asgi":
+            arguments = channel_arguments.parse(self.grpc_channel_arguments)
+            most = arguments.get(channel_arguments.MAX_RECEIVE_BYTES)
+            if isinstance(most, int) and most > 0:
+                max_message_bytes = max_message_bytes or min(_MAX_MESSAGE_BYTES, most)
+            idle_ms = arguments.get(channel_arguments.MAX_IDLE_MS)
+            if isinstance(idle_ms, int) and idle_ms > 0:
+                idle_seconds = min(_DAY, idle_ms / 1000)
         return NetworkConfig(
             host=self.host,
             port=self.port,
@@ -342,10 +343,10 @@ class ServerConfig:
             grpc_socket_path=self.grpc_socket_path,
             is_shared=self.workers > 1,
             grpc_channel_arguments=self.grpc_channel_arguments,
-            max_message_bytes=self.max_message_bytes,
+            max_message_bytes=max_message_bytes or min(_MAX_MESSAGE_BYTES, self.max_buffered_bytes),
             max_buffered_bytes=self.max_buffered_bytes,
             max_connections=self.max_connections,
-            idle_connection_seconds=self.idle_connection_seconds,
+            idle_connection_seconds=idle_seconds,
             trusted_proxies=holders.networks(self.trusted_proxies, flag="--trusted_proxies"),
             drain_seconds=self.drain_seconds,
             log_format=self.log_format,

@@ -1,43 +1,80 @@
 """The command line and the environment. A flag beats `SERVING_PORT` beats the default."""
 
 import argparse
+import difflib
 import os
 import platform
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import Field, fields
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 import onnxruntime
 
-from serving.errors import ConfigError
+from serving.errors import ConfigError, InvalidInput
+from serving.repository.model_config import local_path
+from serving.settings import tensorflow_flags
 from serving.settings.config import DEFAULT_MODELS_DIR, ServerConfig
+from serving.settings.tensorflow_flags import TensorFlowFlag
+from serving.transport import channel_arguments
 
 ENVIRONMENT_PREFIX = "SERVING_"
+PROGRAM = "python -m serving"
+# TensorFlow Serving's own program, as this server's package installs it, too.
+TENSORFLOW_PROGRAM = "tensorflow_model_server"
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 # Where the models come from, the strongest variable first: a container image may set the last one.
 _SOURCES = ("model_config_file", "model_base_path", "models_dir")
+# What `--model_config_file` makes void, as in TensorFlow Serving.
+_OF_ONE_MODEL = ("model_name", "model_base_path")
 # The variables of TensorFlow Serving's container image, and what it takes if one of them is unset.
 _DOCKER_NAME = ("MODEL_NAME", "model")
 _DOCKER_BASE_PATH = ("MODEL_BASE_PATH", str(Path("/") / DEFAULT_MODELS_DIR))
+_HEEDED_ARGUMENTS = {channel_arguments.MAX_RECEIVE_BYTES, channel_arguments.MAX_IDLE_MS}
+
+
+class CommandLine(NamedTuple):
+    """What a command line and the environment say.
+
+    Attributes:
+        config: The settings.
+        notices: What there is to warn about, once there is a log.
+    """
+
+    config: ServerConfig
+    notices: list[str]
 
 
 def parse_config(
-    arguments: Sequence[str], environment: Mapping[str, str] = os.environ
+    arguments: Sequence[str],
+    environment: Mapping[str, str] = os.environ,
+    program: str = PROGRAM,
 ) -> ServerConfig:
+    """Read the settings alone; see `parse`."""
+    return parse(arguments, environment, program).config
+
+
+def parse(
+    arguments: Sequence[str],
+    environment: Mapping[str, str] = os.environ,
+    program: str = PROGRAM,
+) -> CommandLine:
     """Read the settings.
 
     Args:
         arguments: Command line without the program's name.
         environment: Environment variables.
+        program: How the server was started.
 
     Raises:
-        ConfigError: a value cannot be understood, is out of range or contradicts another.
-        SystemExit: `--help`, `--version`, or an unknown flag.
+        ConfigError: a flag is unknown, or a value cannot be understood, is out of range, asks for
+            what cannot be had or contradicts another.
+        SystemExit: `--help` or `--version`.
     """
-    flags = vars(_parser().parse_args(arguments))
-    settings = {setting.name: setting for setting in fields(ServerConfig)}
+    flags = _read_flags(arguments, program)
+    settings = _settings()
     values = {
         name: _convert(settings[name], text, f"--{name}")
         for name, text in flags.items()
@@ -51,21 +88,76 @@ def parse_config(
         and not environment[variable].startswith("tcp://")
     }
     variables |= _docker_variables(environment, values, variables)
-    # Of the places that models can come from, a flag for one beats variables for any other.
-    sources = [name for name in _SOURCES if name in values]
-    sources = sources or [name for name in _SOURCES if name in variables][:1]
-    dropped = set(_SOURCES) - set(sources)
-    if sources and "model_base_path" in dropped:
-        dropped |= {"model_name"}
-    if sources and "model_config_file" in dropped:
-        dropped |= {"model_config_file_poll_wait_seconds"}
-    kept = {name: value for name, value in variables.items() if name not in dropped}
-    return ServerConfig(**(kept | values))
+    notices = list(_notices_of_flags(variables | values))
+    values, variables = _one_source(values, variables, notices)
+    chosen = variables | values
+    if program == TENSORFLOW_PROGRAM and not any(chosen.get(name) for name in _SOURCES):
+        msg = (
+            "Both server_options.model_base_path and server_options.model_config_file are empty!; "
+            "expected --model_base_path, --model_config_file or --models_dir"
+        )
+        raise ConfigError(msg)
+    _share_one_port(chosen, notices)
+    config = ServerConfig(**chosen)
+    notices.extend(_notices_of_config(config))
+    return CommandLine(config, notices)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m serving",
+def _settings() -> dict[str, "Field[Any] | TensorFlowFlag"]:
+    """All flags by name: the settings, and what TensorFlow Serving has beside them."""
+    own: dict[str, Field[Any] | TensorFlowFlag] = {
+        setting.name: setting for setting in fields(ServerConfig)
+    }
+    return own | {flag.name: flag for flag in tensorflow_flags.FLAGS}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Tells what is wrong in one line, without the usage."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what `argparse` would print.
+
+        Raises:
+            ConfigError: always.
+        """
+        msg = f"{message}; `{self.prog} --help` lists all flags"
+        raise ConfigError(msg)
+
+
+def _read_flags(arguments: Sequence[str], program: str) -> dict[str, str | None]:
+    """The values of all flags as they are written, None for one that is not there.
+
+    Raises:
+        ConfigError: a flag is unknown or has no value.
+        SystemExit: `--help` or `--version`.
+    """
+    parser = _parser(program)
+    namespace, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        raise _unknown_argument(unknown[0], program)
+    flags: dict[str, str | None] = vars(namespace)
+    asked = flags.pop("version")
+    if asked is not None and _boolean(asked, "--version"):
+        print(_versions(program))  # noqa: T201 - what the flag asks for
+        parser.exit()
+    return flags
+
+
+def _unknown_argument(argument: str, program: str) -> ConfigError:
+    """The error for what TensorFlow Serving would go on without, and so maybe without its model."""
+    name = argument.lstrip("-").partition("=")[0]
+    if name in tensorflow_flags.RETIRED:
+        hint = f"TensorFlow Serving has dropped this flag: {tensorflow_flags.RETIRED[name]}"
+    elif close := difflib.get_close_matches(name, _settings(), 1):
+        hint = f"did you mean --{close[0]}?"
+    else:
+        hint = "expected --flag=value"
+    return ConfigError(f"unknown argument: {argument}; {hint} `{program} --help` lists all flags")
+
+
+def _parser(program: str) -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog=program,
         description="Serve ONNX models over TensorFlow Serving's API.",
         epilog=(
             f"Each flag has an environment variable: --port is {ENVIRONMENT_PREFIX}PORT. "
@@ -74,25 +166,116 @@ def _parser() -> argparse.ArgumentParser:
         ),
         allow_abbrev=False,
     )
-    parser.add_argument("--version", action="version", version=_versions())
+    switch = {"metavar": "BOOL", "nargs": "?", "const": "true"}
+    parser.add_argument("--version", help="print the versions", **switch)  # type: ignore[arg-type]
     for setting in fields(ServerConfig):
         default = "" if setting.default in {None, ""} else f" (default: {setting.default})"
+        # `--flag` alone switches a boolean on, `--flag=false` off, as with TensorFlow Serving.
+        value = {"metavar": setting.name.rpartition("_")[2].upper()}
         parser.add_argument(
             f"--{setting.name}",
-            metavar=("BOOL" if setting.type is bool else setting.name.rpartition("_")[2].upper()),
-            # `--flag` alone switches a boolean on, `--flag=false` off, as with TensorFlow Serving.
-            nargs="?" if setting.type is bool else None,
-            const="true" if setting.type is bool else None,
             help=f"{setting.metadata['help']}{default}".replace("%", "%%"),
+            **(switch if setting.type is bool else value),  # type: ignore[arg-type]
         )
+    group = parser.add_argument_group("flags of TensorFlow Serving that set nothing here")
+    for flag in tensorflow_flags.FLAGS:
+        value = {"metavar": flag.name.rpartition("_")[2].upper()}
+        parser_help = f"{flag.kind}: {flag.reason}".replace("%", "%%")
+        chosen = switch if flag.type is bool else value
+        group.add_argument(f"--{flag.name}", help=parser_help, **chosen)  # type: ignore[arg-type]
     return parser
 
 
-def _versions() -> str:
-    return (
-        f"onnx-serving {metadata.version('onnx-serving')}, ONNX Runtime {onnxruntime.__version__}, "
-        f"h2corn {metadata.version('h2corn')}, Python {platform.python_version()}"
-    )
+def _versions(program: str) -> str:
+    own, library = metadata.version("onnx-serving"), f"ONNX Runtime {onnxruntime.__version__}"
+    rest = f"h2corn {metadata.version('h2corn')}, Python {platform.python_version()}"
+    if program == TENSORFLOW_PROGRAM:
+        # In TensorFlow Serving's form, for scripts that read it, and without a version of its.
+        return (
+            f"TensorFlow ModelServer: {own}+onnx-serving\n"
+            f"TensorFlow Library: none, {library}, {rest}"
+        )
+    return f"onnx-serving {own}, {library}, {rest}"
+
+
+def _notices_of_flags(values: Mapping[str, Any]) -> Iterator[str]:
+    """What there is to say about flags that set nothing here.
+
+    Raises:
+        ConfigError: one asks for what cannot be had.
+    """
+    for flag in tensorflow_flags.FLAGS:
+        value = values.get(flag.name)
+        notice = "" if value in {None, ""} else flag.notice(value)
+        if notice and flag.kind == "refused":
+            raise ConfigError(notice)
+        if notice:
+            yield notice
+
+
+def _notices_of_config(config: ServerConfig) -> Iterator[str]:
+    """What there is to say about settings that mean less here than in TensorFlow Serving."""
+    if config.port == 0 and config.grpc_socket_path is not None:
+        yield (
+            "--port=0 picks a free port here, where TensorFlow Serving opens none; "
+            "--host=127.0.0.1 keeps it from other machines"
+        )
+    if config.front == "asgi":
+        for key in channel_arguments.parse(config.grpc_channel_arguments):
+            if key not in _HEEDED_ARGUMENTS:
+                yield (
+                    f"--grpc_channel_arguments: {key} has no effect here, because the default "
+                    "front is not the gRPC library; --front=grpcio hands it on"
+                )
+
+
+def _one_source(
+    values: Mapping[str, Any], variables: Mapping[str, Any], notices: list[str]
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Flags and variables without the unset ones, and without those of other models' places.
+
+    A flag for one place beats variables for any other; `--model_config_file` beats the flags of
+    one model.
+    """
+    own = {flag.name for flag in tensorflow_flags.FLAGS}
+    variables = {
+        name: value
+        for name, value in variables.items()
+        if value is not None and name not in values and name not in own
+    }
+    values = {
+        name: value for name, value in values.items() if value is not None and name not in own
+    }
+    if "model_config_file" in values:
+        void = [name for name in _OF_ONE_MODEL if name in values]
+        if void:
+            flags = " and ".join(f"--{name}" for name in void)
+            notices.append(f"{flags} given with --model_config_file, which counts")
+        values = {name: value for name, value in values.items() if name not in void}
+    sources = [name for name in _SOURCES if name in values]
+    sources = sources or [name for name in _SOURCES if name in variables][:1]
+    dropped = set(_SOURCES) - set(sources)
+    if sources and "model_base_path" in dropped:
+        dropped |= {"model_name"}
+    if sources and "model_config_file" in dropped:
+        dropped |= {"model_config_file_poll_wait_seconds"}
+    variables = {name: value for name, value in variables.items() if name not in dropped}
+    poll = "model_config_file_poll_wait_seconds"
+    if values.get(poll) and "model_config_file" not in {*values, *variables}:
+        notices.append(f"--{poll} has no effect, because there is no --model_config_file")
+        values = {name: value for name, value in values.items() if name != poll}
+    return dict(values), variables
+
+
+def _share_one_port(chosen: dict[str, Any], notices: list[str]) -> None:
+    """Start where TensorFlow Serving does, too: with one port for both, which it has for gRPC."""
+    port = chosen.get("rest_api_port")
+    if port and port == chosen.get("port", ServerConfig.port):
+        del chosen["rest_api_port"]
+        answers = "gRPC alone" if chosen.get("front") == "grpcio" else "gRPC and REST"
+        notices.append(
+            f"server_options.http_port cannot be same as grpc_port: port {port} answers {answers}"
+        )
 
 
 def _docker_variables(
@@ -109,23 +292,54 @@ def _docker_variables(
     }
 
 
-def _convert(setting: "Field[Any]", text: str, source: str) -> Any:  # noqa: ANN401 - any setting
+def _boolean(text: str, source: str) -> bool:
     try:
-        if setting.type is bool:
-            return _BOOLEANS[text.lower()]
-        if setting.type is int:
-            return int(text)
-        if setting.type == int | None:
-            return int(text) if text else None
-        if setting.type is float:
-            return float(text)
-    except (KeyError, ValueError):
-        expected = "true or false" if setting.type is bool else "a number"
-        msg = f"{source} is {text!r}, expected {expected}"
+        return _BOOLEANS[text.lower()]
+    except KeyError:
+        msg = f"{source} is {text!r}, expected true or false"
         raise ConfigError(msg) from None
+
+
+def _convert(setting: "Field[Any] | TensorFlowFlag", text: str, source: str) -> Any:  # noqa: ANN401 - any setting
+    """A value as its setting has it; an empty text leaves a path or a name unset.
+
+    Raises:
+        ConfigError: it cannot be understood.
+    """
+    if setting.type is bool:
+        return _boolean(text, source)
     if setting.type == Path | None:
-        if not text:
-            msg = f"{source} is empty, expected a path"
-            raise ConfigError(msg)
-        return Path(text)
-    return text
+        return _path(text, source) if text else None
+    if setting.type is str:
+        return text or None
+    if setting.type == int | None and not text:
+        return None
+    if setting.type not in {int, float, int | None}:
+        return text
+    try:
+        number = float(text) if setting.type is float else _whole(text)
+    except ValueError:
+        msg = f"{source} is {text!r}, expected a number"
+        raise ConfigError(msg) from None
+    negative = None if isinstance(setting, TensorFlowFlag) else setting.metadata["negative"]
+    return number if negative is None or number >= 0 else negative
+
+
+def _whole(text: str) -> int:
+    """A whole number as C reads it: Python would take underscores, too."""
+    if not re.fullmatch(r"\s*[+-]?\d+", text):
+        raise ValueError(text)
+    return int(text)
+
+
+def _path(text: str, source: str) -> Path:
+    """A path, or TensorFlow's URI of one.
+
+    Raises:
+        ConfigError: it lies in another file system.
+    """
+    try:
+        return local_path(text)
+    except InvalidInput as error:
+        msg = f"{source} is {text!r}: {error.message}"
+        raise ConfigError(msg) from None

@@ -24,9 +24,12 @@ _CONFIG_PATTERN = r"\bconfig\s*:?\s*[{<]"
 
 
 def _models_of_file(file: text_protos.TextProto[ModelServerConfig]) -> dict[str, ModelConfig]:
-    if file.message.WhichOneof("config") != "model_config_list":
-        reason = "no model_config_list found; expected model_config_list { config { ... } }"
-        raise file.error(reason, r"\S")
+    if file.message.HasField("custom_model_config"):
+        reason = (
+            "ModelServer does not yet support custom model config.; expected model_config_list "
+            "{ config { ... } }"
+        )
+        raise file.error(reason, "custom_model_config")
     seen = 0
 
     def models() -> Iterator[ModelConfig]:
@@ -58,6 +61,9 @@ class ModelConfigFile:
         self._retry_seconds = retry_seconds
         file = text_protos.read(path, ModelServerConfig)
         self.models = _models_of_file(file)
+        if not file.message.HasField("model_config_list"):
+            reason = "no model_config_list found: no model is served until the list names some"
+            file.warn(reason, r"\S")
         self._text = file.text
         self._again_at: float | None = None
         self._complaint = ""
@@ -85,6 +91,12 @@ class ModelConfigFile:
                 if self._again_at is None:
                     self._complaint = ""
                 return
+            if not file.message.HasField("model_config_list"):
+                reason = (
+                    "Cannot transition to requested config. It is only legal to transition from "
+                    "one ModelConfigList to another.; no model_config_list found"
+                )
+                raise file.error(reason, r"\S")
             models = _models_of_file(file)
         except ConfigError as error:
             self._complain(str(error))

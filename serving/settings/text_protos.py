@@ -4,7 +4,9 @@ Whatever is wrong with one is told with the file, the line and the reason.
 """
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Generic, TypeVar
 
@@ -12,6 +14,8 @@ from google.protobuf import text_format
 from google.protobuf.message import Message
 
 from serving.errors import ConfigError
+from serving.protos.pool import POOL
+from serving.settings.notices import warn_once
 
 M = TypeVar("M", bound=Message)
 
@@ -30,26 +34,40 @@ class TextProto(Generic[M]):
     text: str
     message: M
 
-    def error(self, reason: str, pattern: str, occurrence: int = 0) -> ConfigError:
-        """An error at the place that a pattern finds; line 1 if it finds none.
+    def place(self, pattern: str, occurrence: int = 0) -> str:
+        """Where a pattern is found, as `path:line`; line 1 if it is not.
 
         Args:
-            reason: What was received and expected, and the way out.
             pattern: Regular expression.
             occurrence: Which of its matches, counted from 0.
         """
         matches = [match.start() for match in re.finditer(pattern, self.text)]
         start = matches[occurrence] if occurrence < len(matches) else 0
-        line = self.text.count("\n", 0, start) + 1
-        return ConfigError(f"{self.path}:{line}: {reason}")
+        return f"{self.path}:{self.text.count(chr(10), 0, start) + 1}"
+
+    def error(self, reason: str, pattern: str, occurrence: int = 0) -> ConfigError:
+        """An error at the place that a pattern finds.
+
+        Args:
+            reason: What was received and expected, and the way out.
+            pattern: See `place`.
+            occurrence: Likewise.
+        """
+        return ConfigError(f"{self.place(pattern, occurrence)}: {reason}")
+
+    def warn(self, reason: str, pattern: str, occurrence: int = 0) -> None:
+        """Log a warning about such a place, once; arguments as for `error`."""
+        warn_once(f"{self.place(pattern, occurrence)}: {reason}")
 
 
-def read(path: Path, message_type: type[M]) -> TextProto[M]:
+def read(path: Path, message_type: type[M], *, known: frozenset[str] | None = None) -> TextProto[M]:
     """Read a file.
 
     Args:
         path: The file.
         message_type: The message that it holds.
+        known: Names of all fields that this server knows at any depth; other fields are warned
+            about. None: other fields are refused.
 
     Raises:
         ConfigError: the file cannot be read, or does not hold that message.
@@ -62,20 +80,63 @@ def read(path: Path, message_type: type[M]) -> TextProto[M]:
     except UnicodeDecodeError as error:
         msg = f"{path} is no text in UTF-8: {error}; expected protobuf's text format"
         raise ConfigError(msg) from error
-    return parse(path, text, message_type)
+    return parse(path, text, message_type, known=known)
 
 
-def parse(path: Path, text: str, message_type: type[M]) -> TextProto[M]:
+def parse(
+    path: Path, text: str, message_type: type[M], *, known: frozenset[str] | None = None
+) -> TextProto[M]:
     """Understand a file's text; arguments and errors as for `read`."""
     try:
-        message = text_format.Parse(text, message_type())
+        message = text_format.Parse(
+            text,
+            message_type(),
+            allow_unknown_field=known is not None,
+            descriptor_pool=POOL,
+        )
     except text_format.ParseError as error:
         # The library's message begins with "line:column : " and may quote the line, which can hold
         # a private key.
         reason = re.sub(r"^\d+:\d+ : ('.*': )?", "", str(error), flags=re.DOTALL).rstrip(".")
+        line, column = error.GetLine() or 1, error.GetColumn() or 1
+        name = message_type.DESCRIPTOR.full_name
         msg = (
-            f"{path}:{error.GetLine() or 1}: {reason}; expected the fields of "
-            f"{message_type.DESCRIPTOR.full_name} in text format"
+            f"{path}:{line}: Error parsing text-format {name}: {line}:{column}: {reason}; expected "
+            f"the fields of {name} in text format"
         )
         raise ConfigError(msg) from error
-    return TextProto(path, text, message)
+    file = TextProto(path, text, message)
+    if known is not None:
+        for field in dict.fromkeys(_unknown_fields(text, known)):
+            file.warn(f"{field} has no effect here: ONNX Runtime has no such setting", field)
+    return file
+
+
+def field_names(*messages: str) -> frozenset[str]:
+    """The names of the fields of messages, given by their full names, and of those inside them."""
+    names: set[str] = set()
+    for message in messages:
+        for field in POOL.FindMessageTypeByName(message).fields:
+            names.add(field.name)
+            if field.message_type is not None:
+                names |= field_names(field.message_type.full_name)
+    return frozenset(names)
+
+
+def _unknown_fields(text: str, known: frozenset[str]) -> Iterator[str]:
+    """The outermost fields of a text that was understood whose names are not known."""
+    tokenizer = text_format.Tokenizer(text.splitlines())
+    tokens = []
+    while not tokenizer.AtEnd():
+        tokens.append(tokenizer.token)
+        tokenizer.NextToken()
+    opening, closing, colon = {"{", "<"}, {"}", ">"}, {":"}
+    follows_unknown, depth = False, 0
+    for token, following in pairwise(tokens):
+        if depth:
+            depth += (token in opening) - (token in closing)
+        elif follows_unknown and token not in colon:
+            follows_unknown, depth = False, int(token in opening)
+        elif token.isidentifier() and following in opening | colon and token not in known:
+            follows_unknown = True
+            yield token

@@ -104,7 +104,8 @@ class MessageReader:
         if length > self._max_message_bytes:
             msg = (
                 f"request message has {length} bytes, expected at most {self._max_message_bytes}; "
-                "send smaller batches or raise the server's --max_message_bytes"
+                "send smaller batches or raise the server's --max_message_bytes, or "
+                "--max_buffered_bytes if it is not set"
             )
             raise ResourceExhausted(msg)
         end = PREFIX_BYTES + length

@@ -12,8 +12,7 @@ import grpc
 import grpc.aio
 
 from serving import stage_times
-from serving.errors import ConfigError
-from serving.transport import failures, tls
+from serving.transport import channel_arguments, failures, tls
 from serving.transport.grpc_wire import cut_message
 from serving.transport.limits.byte_budget import ByteBudget, Hold
 from serving.transport.listeners import cannot_listen, claim
@@ -56,7 +55,7 @@ class GrpcioServer:
         }
         if config.idle_connection_seconds:
             options["grpc.max_connection_idle_ms"] = round(config.idle_connection_seconds * 1000)
-        self._options = options | _channel_arguments(config.grpc_channel_arguments)
+        self._options = options | channel_arguments.parse(config.grpc_channel_arguments)
         self._server: grpc.aio.Server | None = None
         self._claimed: socket.socket | None = None
 
@@ -221,19 +220,3 @@ def _credentials(certificates: tls.TlsConfig) -> grpc.ServerCredentials:
         root_certificates=certificates.client_ca or None,
         require_client_auth=bool(certificates.client_ca),
     )
-
-
-def _channel_arguments(text: str) -> dict[str, int | str]:
-    """`key=value,...` as grpcio wants it; whole numbers become integers.
-
-    Raises:
-        ConfigError: an entry has no value.
-    """
-    arguments: dict[str, int | str] = {}
-    for entry in filter(None, text.split(",")):
-        key, separator, value = entry.partition("=")
-        if not separator:
-            msg = f"--grpc_channel_arguments has {entry!r}, expected key=value,key=value"
-            raise ConfigError(msg)
-        arguments[key] = int(value) if value.removeprefix("-").isdigit() else value
-    return arguments

@@ -135,7 +135,8 @@ class HttpApplication:
             if len(body) > self._max_body_bytes:
                 msg = (
                     f"request body has over {self._max_body_bytes} bytes; send smaller batches or "
-                    "raise the server's --max_message_bytes"
+                    "raise the server's --max_message_bytes, or --max_buffered_bytes if it is not "
+                    "set"
                 )
                 raise ResourceExhausted(msg)
         return bytes(body)

@@ -15,7 +15,7 @@ from serving.client import predict_request
 from serving.protos.tensorflow_example_pb2 import Example
 from serving.protos.tensorflow_serving_pb2 import ClassificationRequest
 
-BOMB_BYTES = 62 << 20  # a little under --max_message_bytes
+BOMB_BYTES = 62 << 20  # far under --max_message_bytes
 _JSON_PATH = "/v1/models/identity:predict"
 
 

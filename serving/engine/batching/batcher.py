@@ -125,7 +125,8 @@ class Batcher:
         if weight > self._config.max_enqueued_rows:
             msg = (
                 f"request has {weight} rows, expected at most {self._config.max_enqueued_rows} for "
-                f"{self._name}; send smaller batches or raise the server's --max_enqueued_rows"
+                f"{self._name}; send smaller batches or raise the server's --max_enqueued_rows "
+                "(max_enqueued_batches in a file of batching parameters)"
             )
             raise InvalidInput(msg)
         if self._rows + weight > self._config.max_enqueued_rows:

@@ -76,13 +76,14 @@ class PredictMethods:
         arrays = {template.alias: request.array}
         accepted = template.accepted_by(servable)
         if accepted is None:
+            self._predictor.check_method_name(servable, name)
             checked = check_request(
                 servable,
                 name,
                 arrays,
                 as_it_is,
                 template.output_filter,
-                max_rows=self._predictor.max_rows,
+                max_rows=self._predictor.max_rows(servable),
             )
             if not checked.is_whole:  # defaults join it
                 return await self._predictor.predict_on(

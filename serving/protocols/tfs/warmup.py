@@ -23,7 +23,7 @@ FILE = Path("assets.extra") / "tf_serving_warmup_requests"
 MAX_RECORDS = 1000
 
 
-def replay(servable: Servable, folder: Path) -> int:
+def replay(servable: Servable, folder: Path, *, iterations: int = 1) -> int:
     """Answer the recorded Predict requests, one by one; blocks.
 
     The model's name and version in a request are ignored: this version is meant. Records of other
@@ -32,9 +32,10 @@ def replay(servable: Servable, folder: Path) -> int:
     Args:
         servable: The version, loaded.
         folder: The version's folder.
+        iterations: Times that each request is answered.
 
     Returns:
-        The number of requests answered; 0 if there is no file.
+        The number of different requests answered; 0 if there is no file.
 
     Raises:
         DataLoss: the file is damaged.
@@ -59,7 +60,8 @@ def replay(servable: Servable, folder: Path) -> int:
             skipped += 1
             continue
         try:
-            _answer(servable, log.predict_log.request)
+            for _ in range(iterations):
+                _answer(servable, log.predict_log.request)
         except ServingError as error:
             msg = f"warm-up request {number} of {path}: {error.message}"
             raise type(error)(msg) from error

@@ -69,7 +69,7 @@ async def inflate(content: bytes, window_bits: int, *, limit: int, hold: Hold, w
         if total > limit:
             msg = (
                 f"{what} inflates to over {limit} bytes; send smaller batches or raise the "
-                "server's --max_message_bytes"
+                "server's --max_message_bytes, or --max_buffered_bytes if it is not set"
             )
             raise ResourceExhausted(msg)
         pieces.append(piece)

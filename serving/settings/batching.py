@@ -1,0 +1,68 @@
+"""How the settings have requests gathered: by flags, by a file, and by a version's own file."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from serving.engine.batching.batching_config import BatchingConfig
+from serving.settings import batching_file
+
+if TYPE_CHECKING:
+    from serving.settings.config import ServerConfig
+
+# TensorFlow Serving's name of a version's own BatchingParameters.
+VERSION_FILE = "batching_params.pbtxt"
+
+
+def of_all(config: "ServerConfig") -> tuple[BatchingConfig, int]:
+    """How requests are gathered, and the runs at a time that a file asks for, 0 for none.
+
+    Raises:
+        ConfigError: a file of parameters cannot be understood.
+    """
+    by_flags = _by_flags(config)
+    platform = config.platform()
+    if platform is not None:
+        if platform.batching is None:
+            return by_flags, 0
+        return batching_file.translate(platform.batching, replace(by_flags, enabled=True))
+    if config.batching_parameters_file is None:
+        return by_flags, 0
+    return batching_file.read(config.batching_parameters_file, by_flags)
+
+
+def of_version(config: "ServerConfig", name: str, version: Path) -> BatchingConfig:
+    """How requests to one version are gathered.
+
+    Where versions may bring parameters of their own, those of the common file but its threads hold
+    for no version, as in TensorFlow Serving: one without a file goes by the flags.
+
+    Args:
+        config: The settings.
+        name: Model name.
+        version: The version's folder.
+
+    Raises:
+        ConfigError: a file of parameters cannot be understood.
+    """
+    platform = config.platform()
+    per_model = (
+        config.enable_per_model_batching_parameters
+        if platform is None
+        else platform.per_model_batching
+    )
+    chosen = _by_flags(config) if per_model else of_all(config)[0]
+    if per_model and (file := version / VERSION_FILE).is_file():
+        return replace(batching_file.read(file, chosen)[0], forced_by=VERSION_FILE)
+    if name in map(str.strip, config.force_batching.split(",")):
+        return replace(chosen, forced_by="--force_batching")
+    return chosen
+
+
+def _by_flags(config: "ServerConfig") -> BatchingConfig:
+    return BatchingConfig(
+        enabled=config.enable_batching,
+        max_batch_size=config.max_batch_size,
+        batch_timeout_micros=config.batch_timeout_micros,
+        max_enqueued_rows=config.max_enqueued_rows,
+    )

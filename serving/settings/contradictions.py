@@ -1,0 +1,75 @@
+"""Settings that contradict each other."""
+
+from collections.abc import Iterator
+from dataclasses import fields
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from serving.settings.config import ServerConfig
+
+_SOURCES = ("models_dir", "model_base_path", "model_config_file")
+
+
+def find(config: "ServerConfig") -> Iterator[str]:
+    """The contradictions, each in a sentence that names the flags and the way out."""
+    given = [f"--{name}" for name in _SOURCES if getattr(config, name) is not None]
+    if len(given) > 1:
+        yield f"{' and '.join(given)} given, expected one of them"
+    if config.model_name != "default" and config.model_base_path is None:
+        yield "--model_name given without --model_base_path, expected both"
+    if config.model_config_file_poll_wait_seconds and config.model_config_file is None:
+        yield "--model_config_file_poll_wait_seconds given without --model_config_file"
+    if config.require_gpu and config.device == "cpu":
+        yield "--require_gpu given with --device cpu, expected one of them"
+    yield from _of_running(config)
+    yield from _of_sockets(config)
+
+
+def _of_running(config: "ServerConfig") -> Iterator[str]:
+    if config.batching_parameters_file is not None:
+        if not config.enable_batching:
+            yield (
+                "server_options.batching_parameters_file is set without setting "
+                "server_options.enable_batching to true: --batching_parameters_file given with "
+                "--enable_batching=false, expected one of them"
+            )
+        yield from (
+            f"--{setting.name} given with --batching_parameters_file, expected one of them"
+            for setting in fields(config)
+            if setting.name in {"max_batch_size", "batch_timeout_micros", "max_enqueued_rows"}
+            and getattr(config, setting.name) != setting.default
+        )
+    if (
+        config.tensorflow_session_parallelism
+        and config.tensorflow_intra_op_parallelism
+        and config.tensorflow_inter_op_parallelism
+    ):
+        yield (
+            "Either configure server_options.tensorflow_session_parallelism or "
+            "(server_options.tensorflow_intra_op_parallelism, "
+            "server_options.tensorflow_inter_op_parallelism) separately. You cannot configure all."
+        )
+
+
+def _of_sockets(config: "ServerConfig") -> Iterator[str]:
+    if config.ssl_config_file is not None and config.grpc_socket_path is not None:
+        yield (
+            "--grpc_socket_path given with --ssl_config_file: there is no TLS on a Unix socket, "
+            "and without it the socket would be a way around; leave one out"
+        )
+    if config.grpc_socket_path is not None and config.front == "grpcio" and config.workers > 1:
+        yield (
+            "--grpc_socket_path given with --front grpcio and --workers: that library cannot "
+            "share a Unix socket; leave one out"
+        )
+    ports = {
+        "--port": config.port,
+        "--rest_api_port": config.rest_api_port,
+        "--health_port": config.health_port,
+    }
+    yield from (
+        f"{first} and {second} are both {port}, expected two ports"
+        for (first, port), (second, other) in combinations(ports.items(), 2)
+        if port and port == other
+    )

@@ -1,0 +1,95 @@
+"""TensorFlow Serving's `platform_config_file`: how its TensorFlow platform runs models."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.protobuf.descriptor import FieldDescriptor
+
+from serving.protos.session_config_pb2 import ConfigProto
+from serving.protos.tfs_config_pb2 import (
+    BatchingParameters,
+    PlatformConfigMap,
+    SavedModelBundleSourceAdapterConfig,
+    SessionBundleConfig,
+)
+from serving.settings import text_protos
+from serving.settings.text_protos import TextProto
+
+_PLATFORM = "tensorflow"
+_KNOWN = text_protos.field_names(
+    PlatformConfigMap.DESCRIPTOR.full_name,
+    SavedModelBundleSourceAdapterConfig.DESCRIPTOR.full_name,
+)
+# What is heeded, or holds here by itself.
+_HEEDED = frozenset(
+    {
+        "session_config",
+        "batching_parameters",
+        "enable_model_warmup",
+        "model_warmup_options",
+        "enable_per_model_batching_params",
+        "remove_unused_fields_from_bundle_metagraph",
+    }
+)
+
+
+@dataclass(frozen=True)
+class Platform:
+    """What a file says of the TensorFlow platform.
+
+    Attributes:
+        batching: Its batching parameters; None if it has none.
+        session: Its threads and its GPU memory.
+        warm_up_iterations: Times that a recorded request is answered; 0: there is no warm-up.
+        per_model_batching: Whether versions bring batching parameters of their own.
+    """
+
+    batching: TextProto[BatchingParameters] | None
+    session: ConfigProto
+    warm_up_iterations: int
+    per_model_batching: bool
+
+
+def read(path: Path) -> Platform:
+    """Read a file; fields that have no effect here are warned about.
+
+    Raises:
+        ConfigError: it cannot be read or understood, or says nothing of that platform.
+    """
+    file = text_protos.read(path, PlatformConfigMap, known=_KNOWN)
+    platforms = file.message.platform_configs
+    for name in platforms:
+        if name != _PLATFORM:
+            file.warn(f"platform {name!r} has no effect here: models are ONNX files", name)
+    if _PLATFORM not in platforms:
+        reason = f"PlatformConfigMap has no entry for platform {_PLATFORM}; expected that key"
+        raise file.error(reason, "platform_configs")
+    given = platforms[_PLATFORM].source_adapter_config
+    adapter = SavedModelBundleSourceAdapterConfig()
+    expected = adapter.DESCRIPTOR.full_name
+    if given.type_url.rpartition("/")[2] != expected:
+        reason = f"source_adapter_config is {given.type_url!r}, expected a {expected}"
+        raise file.error(reason, "source_adapter_config")
+    adapter.ParseFromString(given.value)
+    session: SessionBundleConfig = adapter.legacy_config
+    if session.prefer_tflite_model:
+        name = "prefer_tflite_model"
+        reason = f"{name} is true, but TensorFlow Lite files cannot be served; convert them to ONNX"
+        raise file.error(reason, name)
+    for field, value in session.ListFields():
+        if field.name not in _HEEDED and not _asks_for_nothing(field, value):
+            file.warn(f"{field.name} has no effect here: models are ONNX files", field.name)
+    options = session.model_warmup_options
+    iterations = max(1, options.num_request_iterations.value)
+    has_batching = session.HasField("batching_parameters")
+    return Platform(
+        batching=TextProto(path, file.text, session.batching_parameters) if has_batching else None,
+        session=session.session_config,
+        warm_up_iterations=iterations if session.enable_model_warmup else 0,
+        per_model_batching=session.enable_per_model_batching_params,
+    )
+
+
+def _asks_for_nothing(field: FieldDescriptor, value: object) -> bool:
+    """Whether a value is what holds here anyway: one graph a version, tagged `serve` at export."""
+    return field.name == "saved_model_tags" and list(value) == ["serve"]  # type: ignore[call-overload]
