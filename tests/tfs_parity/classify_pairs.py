@@ -79,16 +79,12 @@ NOT_CLASSES = Refused(
     begins="Expected classification signature outputs to contain at least one of "
     '"classes" or "scores". Signature was: ',
 )
-FEW_CLASSES = Refused(
-    "INVALID_ARGUMENT", begins="Expected classes output batch size of 2. Got: 1"
-)
+FEW_CLASSES = Refused("INVALID_ARGUMENT", begins="Expected classes output batch size of 2. Got: 1")
 FEW_SCORES = Refused("INVALID_ARGUMENT", begins="Expected scores output batch size of 2. Got: 1")
 NO_STRINGS = Refused(
     "INVALID_ARGUMENT", begins="Expected classes Tensor of DT_STRING. Got: DT_FLOAT"
 )
-NO_FLOATS = Refused(
-    "INVALID_ARGUMENT", begins="Expected scores Tensor of DT_FLOAT. Got: DT_STRING"
-)
+NO_FLOATS = Refused("INVALID_ARGUMENT", begins="Expected scores Tensor of DT_FLOAT. Got: DT_STRING")
 MISMATCH = Refused(
     "INVALID_ARGUMENT",
     begins="Tensors class and score should match in dim_size(1). Got 2 vs. 3",
@@ -153,9 +149,7 @@ PAIRS = [
     _rest("MissingClassificationSignature", NO_SIGNATURE, signature="nope"),
     _pair("EmptyInput", EMPTY, asked="input {}"),
     _pair("EmptyExampleList", EMPTY, asked=examples.of_list()),
-    _pair(
-        "EmptyExampleListWithContext", EMPTY, asked=examples.with_context(_scored(("dos", 2)))
-    ),
+    _pair("EmptyExampleListWithContext", EMPTY, asked=examples.with_context(_scored(("dos", 2)))),
     _pair("ClassesIncorrectTensorBatchSize", FEW_CLASSES, signature="classes_of_one_example"),
     _rest("ClassesIncorrectTensorBatchSize", FEW_CLASSES, signature="classes_of_one_example"),
     _pair("ClassesIncorrectTensorType", NO_STRINGS, signature="classes_of_numbers"),

@@ -94,9 +94,7 @@ def classifier(models_dir: Path) -> None:
     add("scores_only", [scores], {"scores": FLOAT})
     add("output_plus_one", [classes, plus_one], both, **one)
     regress = node("Add", ["score", "one"], ["outputs_out"])
-    add(
-        "invalid_regression_signature", [regress], {"outputs": FLOAT}, REGRESS_METHOD_NAME, **one
-    )
+    add("invalid_regression_signature", [regress], {"outputs": FLOAT}, REGRESS_METHOD_NAME, **one)
     cube = node("Unsqueeze", ["score", "axis"], ["scores_out"])
     add("ImproperlySizedScoresSignature", [classes, cube], both, axis=np.array([2]))
     fewer = node("Slice", ["class", "from", "one"], ["classes_out"])

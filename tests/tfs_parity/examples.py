@@ -25,9 +25,7 @@ def of_list(*examples: str) -> str:
 
 def with_context(context: str, *examples: str) -> str:
     """An `input` that is a list of examples with a context."""
-    return (
-        f"input {{ example_list_with_context {{ {_each(examples)} context {{ {context} }} }} }}"
-    )
+    return f"input {{ example_list_with_context {{ {_each(examples)} context {{ {context} }} }} }}"
 
 
 def _each(examples: Iterable[str]) -> str:

@@ -163,11 +163,7 @@ def same(received: object, expected: object, *, single: bool) -> bool:
     if type(received) is not type(expected):
         return False
     if isinstance(received, float) and isinstance(expected, float):
-        if math.isnan(expected):
-            return math.isnan(received)
-        if single:
-            return bool(np.float32(received) == np.float32(expected))
-        return received == expected and math.copysign(1, received) == math.copysign(1, expected)
+        return _same_number(received, expected, single=single)
     if isinstance(received, list) and isinstance(expected, list):
         return len(received) == len(expected) and all(
             same(one, other, single=single) for one, other in zip(received, expected, strict=True)
@@ -179,7 +175,15 @@ def same(received: object, expected: object, *, single: bool) -> bool:
     return received == expected
 
 
-def _document(content: bytes) -> Any:  # noqa: ANN401 - whatever JSON says
+def _same_number(received: float, expected: float, *, single: bool) -> bool:
+    if math.isnan(expected):
+        return math.isnan(received)
+    if single:
+        return bool(np.float32(received) == np.float32(expected))
+    return received == expected and math.copysign(1, received) == math.copysign(1, expected)
+
+
+def _document(content: bytes) -> Any:
     try:
         return json.loads(content.decode("utf-8", "surrogateescape"))
     except ValueError:

@@ -51,9 +51,7 @@ TESTS = [
     _single(
         "both forms",
         '{"instances": [[1,2],[3,4],[5,6,7]], "inputs": [[1,2],[3,4],[5,6,7]]}',
-        _refused(
-            has="Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist"
-        ),
+        _refused(has="Not formatted correctly expecting only one of 'inputs' or 'instances' keys"),
     ),
     _single(
         "another size",
@@ -73,9 +71,7 @@ TESTS = [
     _single(
         "strings",
         '{"instances": [[1,2],["a", "b"]]}',
-        _refused(
-            ELEMENT.format(1) + 'JSON Value: "a" Type: String is not of expected type: int32'
-        ),
+        _refused(ELEMENT.format(1) + 'JSON Value: "a" Type: String is not of expected type: int32'),
     ),
     _named(
         "another shape",
@@ -144,9 +140,7 @@ CODE = [
         "FillTensorProto",
         "echo_int32",
         '{"inputs": [[1],2]}',
-        _refused(
-            "JSON Value: 2 found at incorrect level: 2 in the JSON DOM. Expected at level: 2"
-        ),
+        _refused("JSON Value: 2 found at incorrect level: 2 in the JSON DOM. Expected at level: 2"),
         "a value among lists",
     ),
     of_code(
@@ -234,7 +228,9 @@ CODE = [
         "FillPredictRequestFromJson",
         "echo_int32",
         '{"instances": 1}',
-        _refused('JSON Value: {\n    "instances": 1\n} Expecting \'instances\' to be an list/array'),
+        _refused(
+            "JSON Value: {\n    \"instances\": 1\n} Expecting 'instances' to be an list/array"
+        ),
         "rows that are no list",
     ),
     of_code(
@@ -257,7 +253,7 @@ CODE = [
         '{"signature_name": "incr_counter", "inputs": {}}',
         _refused("Failed to get input map for signature: incr_counter"),
         "a signature without inputs",
-        Deviation(
+        deviation=Deviation(
             reason="A signature without inputs can be called over REST, with "
             '`{"inputs": {}}` or `{"instances": [{}]}`; TensorFlow Serving refuses it.',
             answer=Ok({"outputs": 1.0}),

@@ -6,7 +6,10 @@ from math import inf, nan
 from tfs_parity.pair import Answer, Ok, Pair, Refused, Rest
 
 TEST, CODE = "util/json_tensor_test.cc", "util/json_tensor.cc"
-TWO = '[{"names": ["foo", "bar"], "ratings": [8.0, 9.0], "age": 20}, {"names": ["baz"], "ratings": 6.0}]'
+TWO = (
+    '[{"names": ["foo", "bar"], "ratings": [8.0, 9.0], "age": 20},'
+    ' {"names": ["baz"], "ratings": 6.0}]'
+)
 CONTEXT = '{"query": "pizza", "location": ["sfo"]}'
 THREE = """[
     {"names": ["foo", "bar"], "ratings": [8.0, 9.0, NaN, Infinity], "age": 20},

@@ -47,9 +47,7 @@ PAIRS = [
     _refused("no name", "{1: 2}", "Missing a name for object member. at offset: 1"),
     _refused("no comma", '{"inputs": [1] "x": 2}', "Missing a comma or } after an object member."),
     _refused("an open string", '{"inputs": ["a]}', "Missing a closing quotation mark in string."),
-    _refused(
-        "an unknown escape", '{"inputs": ["\\x"]}', "Invalid escape character in string."
-    ),
+    _refused("an unknown escape", '{"inputs": ["\\x"]}', "Invalid escape character in string."),
     _refused("no fraction", '{"inputs": [1.]}', "Miss fraction part in number."),
     _refused("no exponent", '{"inputs": [1e]}', "Miss exponent in number."),
     _refused("too big", '{"inputs": [1e999]}', "Number too big to be stored in double."),

@@ -14,7 +14,7 @@ def predict(
     test: str,
     model: str,
     body: str,
-    answer: Any,  # noqa: ANN401 - an Answer, or the tensors in JSON
+    answer: Any,
     *,
     case: str = "",
     source: str = TEST,
@@ -38,8 +38,9 @@ def of_code(
     test: str,
     model: str,
     body: str,
-    answer: Any,  # noqa: ANN401 - likewise
+    answer: Any,
     case: str,
+    *,
     deviation: Deviation | None = None,
 ) -> Pair:
     """A Predict whose answer is a fact of the function `test` in json_tensor.cc."""
@@ -207,9 +208,7 @@ PAIRS = [
         [1],
         "other names are ignored",
     ),
-    of_code(
-        "FillTensorMapFromInputsMap", "echo_int32", '{"inputs": 7}', 7, "a scalar has no list"
-    ),
+    of_code("FillTensorMapFromInputsMap", "echo_int32", '{"inputs": 7}', 7, "a scalar has no list"),
     of_code(
         "FillTensorMapFromInputsMap",
         "echo_string",
@@ -218,7 +217,9 @@ PAIRS = [
         "a binary scalar",
     ),
     of_code("GetDenseTensorShape", "echo_int32", '{"inputs": []}', [], "nothing"),
-    of_code("GetDenseTensorShape", "echo_int32", '{"inputs": [[], []]}', [[], []], "two of nothing"),
+    of_code(
+        "GetDenseTensorShape", "echo_int32", '{"inputs": [[], []]}', [[], []], "two of nothing"
+    ),
     of_code(
         "FillTensorMapFromInstancesList",
         "echo_int32",
@@ -266,14 +267,21 @@ PAIRS = [
         ["é\n\0😀"],
         "escapes in strings",
     ),
-    of_code("AddValueToTensor", "echo_uint8", '{"inputs": [256]}', [0], "256 for uint8", WRAPPED),
+    of_code(
+        "AddValueToTensor",
+        "echo_uint8",
+        '{"inputs": [256]}',
+        [0],
+        "256 for uint8",
+        deviation=WRAPPED,
+    ),
     of_code(
         "AddValueToTensor",
         "echo_half",
         '{"inputs": [1]}',
         _no_conversion("half"),
         "half",
-        Deviation(reason=MORE_TYPES, answer=Ok({"outputs": [1.0]})),
+        deviation=Deviation(reason=MORE_TYPES, answer=Ok({"outputs": [1.0]})),
     ),
     of_code(
         "AddValueToTensor",
@@ -281,7 +289,7 @@ PAIRS = [
         '{"inputs": [1]}',
         _no_conversion("uint16"),
         "uint16",
-        Deviation(reason=MORE_TYPES, answer=Ok({"outputs": [1]})),
+        deviation=Deviation(reason=MORE_TYPES, answer=Ok({"outputs": [1]})),
     ),
     of_code(
         "JsonDecodeBase64Object",
@@ -290,7 +298,5 @@ PAIRS = [
         ["hello"],
         "without padding",
     ),
-    of_code(
-        "JsonDecodeBase64Object", "echo_string", '{"inputs": [{"b64": ""}]}', [""], "no bytes"
-    ),
+    of_code("JsonDecodeBase64Object", "echo_string", '{"inputs": [{"b64": ""}]}', [""], "no bytes"),
 ]

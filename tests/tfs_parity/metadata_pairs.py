@@ -112,7 +112,9 @@ PAIRS = [
         NO_STUFF,
     ),
     _grpc(SPECS, "no spec", FIELD, NO_SPEC),
-    _grpc(SPECS, "no name", f"model_spec {{}} {FIELD}", _refused("ModelSpec has no name specified.")),
+    _grpc(
+        SPECS, "no name", f"model_spec {{}} {FIELD}", _refused("ModelSpec has no name specified.")
+    ),
     _grpc(SPECS, "wrong name", f'model_spec {{ name: "test" }} {FIELD}', UNKNOWN),
     _rest(SPECS, "wrong name", "test", UNKNOWN),
     _grpc(VALID, "version", f"{SPEC} {FIELD}", _metadata("test_model", 123)),
@@ -147,7 +149,12 @@ PAIRS = [
         f'model_spec {{ name: "test_model" version_label: "nope" }} {FIELD}',
         _refused("Unrecognized servable version label: nope"),
     ),
-    _grpc(OVERRIDE, "the request's own", f"{examples.spec('test_model')} {FIELD}", _metadata("test_model", 123)),
+    _grpc(
+        OVERRIDE,
+        "the request's own",
+        f"{examples.spec('test_model')} {FIELD}",
+        _metadata("test_model", 123),
+    ),
     _grpc(
         OVERRIDE,
         "another model",
@@ -160,17 +167,13 @@ PAIRS = [
     Pair(
         source="model_servers/http_rest_api_handler_test.cc",
         test="GetModelMetadata",
-        request=Rest(
-            method="GET", path="/v1/models/saved_model_half_plus_two_2_versions/metadata"
-        ),
+        request=Rest(method="GET", path="/v1/models/saved_model_half_plus_two_2_versions/metadata"),
         answer=_json_metadata("saved_model_half_plus_two_2_versions", 123),
     ),
     Pair(
         source="model_servers/tensorflow_model_server_test.py",
         test="testGetModelMetadata",
-        request=Grpc(
-            method="GetModelMetadata", message=f"{examples.spec('default')} {FIELD}"
-        ),
+        request=Grpc(method="GetModelMetadata", message=f"{examples.spec('default')} {FIELD}"),
         answer=_metadata("default", 123),
     ),
     Pair(

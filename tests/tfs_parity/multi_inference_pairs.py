@@ -45,7 +45,6 @@ def _classified(signature: str, *scores: float, model: str = "test_model") -> st
     return f"results {{ {spec} classification_result {{ {examples.classifications(*rows)} }} }}"
 
 
-
 ONE = _task("regress_x_to_y", REGRESS)
 ONE_123 = _task("regress_x_to_y", REGRESS, version=123)
 EMPTY = Refused("INVALID_ARGUMENT", begins="Input is empty")
@@ -59,17 +58,13 @@ SAME_MODEL = Refused(
     begins="All ModelSpecs in a MultiInferenceRequest must access the same model name.",
 )
 OTHER_MODEL = _task("regress_x_to_y", REGRESS, model="ModelDoesNotExist")
-DUPLICATE = Refused(
-    "INVALID_ARGUMENT", begins="Duplicate evaluation of signature: regress_x_to_y"
-)
+DUPLICATE = Refused("INVALID_ARGUMENT", begins="Duplicate evaluation of signature: regress_x_to_y")
 UNSUPPORTED = Refused(
     "UNIMPLEMENTED",
     begins="Unsupported signature method_name: tensorflow/serving/predict",
 )
 DEFAULT_TASK = _task("serving_default", PREDICT)
-NOT_FOUND = Refused(
-    "NOT_FOUND", begins="Servable not found for request: Latest(nonexistent_model)"
-)
+NOT_FOUND = Refused("NOT_FOUND", begins="Servable not found for request: Latest(nonexistent_model)")
 
 PAIRS = [
     _pair(TEST, "MissingInputTest", EMPTY, ONE),

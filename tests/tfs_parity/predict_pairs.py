@@ -1,8 +1,11 @@
 """Predict over gRPC: predict_util_test.cc and predict_impl_test.cc, on half_plus_two."""
 
-from tfs_parity.pair import Answer, Deviation, Grpc, Ok, Pair, Refused, Rest
+from tfs_parity.pair import Answer, Grpc, Ok, Pair, Refused, Rest
 
-UTIL, IMPL = "servables/tensorflow/predict_util_test.cc", "servables/tensorflow/predict_impl_test.cc"
+UTIL, IMPL = (
+    "servables/tensorflow/predict_util_test.cc",
+    "servables/tensorflow/predict_impl_test.cc",
+)
 CODE = "servables/tensorflow/predict_util.cc"
 SPEC = 'model_spec { name: "test_model" version { value: 123 } }'
 TWO = 'inputs { key: "x" value { dtype: DT_FLOAT float_val: 2 tensor_shape {} } }'
@@ -21,7 +24,6 @@ def _pair(
     case: str,
     message: str,
     answer: Answer,
-    deviation: Deviation | None = None,
 ) -> Pair:
     return Pair(
         source=source,
@@ -29,7 +31,6 @@ def _pair(
         case=case,
         request=Grpc(method="Predict", message=message),
         answer=answer,
-        deviation=deviation,
     )
 
 
@@ -66,7 +67,9 @@ UNKNOWN_OUTPUT = Refused(
 
 
 def _counter(signature: str) -> str:
-    return f'model_spec {{ name: "counter" version {{ value: 123 }} signature_name: "{signature}" }}'
+    return (
+        f'model_spec {{ name: "counter" version {{ value: 123 }} signature_name: "{signature}" }}'
+    )
 
 
 def _counted(case: str, signature: str, value: float, more: str = "") -> Pair:
@@ -103,7 +106,9 @@ TESTS = [
         Refused("NOT_FOUND", begins="Servable not found for request: Latest(test)"),
     ),
     _pair(UTIL, "EmptyInputList", "", SPEC, EMPTY),
-    _pair(IMPL, "ModelSpecOverride", "the request's own", 'model_spec { name: "test_model" }', EMPTY),
+    _pair(
+        IMPL, "ModelSpecOverride", "the request's own", 'model_spec { name: "test_model" }', EMPTY
+    ),
     _pair(
         IMPL,
         "ModelSpecOverride",
@@ -169,9 +174,7 @@ TESTS = [
         "ModelMissingSignatures",
         "",
         f'model_spec {{ name: "no_default" version {{ value: 123 }} }} {TWO}',
-        Refused(
-            "FAILED_PRECONDITION", begins='Serving signature key "serving_default" not found.'
-        ),
+        Refused("FAILED_PRECONDITION", begins='Serving signature key "serving_default" not found.'),
     ),
     _pair(UTIL, "PredictionSuccess", "", f"{SPEC} {TWO}", Ok(THREE)),
     _pair(
@@ -218,7 +221,7 @@ SOURCES = [
         CODE,
         "RunPredict",
         "a tf.Example for a classification",
-        f'{_named("classify_x_to_y")} {_input("inputs", STRING.replace("any_value", "garbage"))}',
+        f"{_named('classify_x_to_y')} {_input('inputs', STRING.replace('any_value', 'garbage'))}",
         Refused("INVALID_ARGUMENT", has="Could not parse example input"),
     ),
     _pair(
@@ -275,8 +278,9 @@ SOURCES = [
             "float_val: 2 float_val: 4",
         ),
         Ok(
-            f'{SERVED} outputs {{ key: "y" value {{ dtype: DT_FLOAT tensor_shape {{ dim {{ size: 1 }} '
-            "dim { size: 1 } dim { size: 2 } } float_val: 3 float_val: 4 } }"
+            f'{SERVED} outputs {{ key: "y" value {{ dtype: DT_FLOAT '
+            "tensor_shape { dim { size: 1 } dim { size: 1 } dim { size: 2 } } "
+            "float_val: 3 float_val: 4 } }"
         ),
     ),
     _pair(

@@ -60,13 +60,13 @@ NO_SHAPE = Refused(
     begins="Expected output Tensor shape to be either [batch_size] or [batch_size, 1] but got "
     "[2,1,10]",
 )
-NO_REGRESSION = Refused(
-    "INVALID_ARGUMENT", begins="No regression outputs found in SignatureDef: "
-)
+NO_REGRESSION = Refused("INVALID_ARGUMENT", begins="No regression outputs found in SignatureDef: ")
 TOO_MANY = Refused(
     "INVALID_ARGUMENT", begins="Input batch size did not match output batch size: 1 vs. 2"
 )
-NO_FLOATS = Refused("INVALID_ARGUMENT", begins="Expected output Tensor of DT_FLOAT.  Got: DT_STRING")
+NO_FLOATS = Refused(
+    "INVALID_ARGUMENT", begins="Expected output Tensor of DT_FLOAT.  Got: DT_STRING"
+)
 NO_SIGNATURE = Refused("INVALID_ARGUMENT", begins="No signature was found with the name: nope")
 
 PAIRS = [
@@ -85,9 +85,7 @@ PAIRS = [
     _rest("MalformedOutputs", NO_SHAPE, signature="ImproperlySizedOutputSignature"),
     _pair("EmptyInput", EMPTY, asked="input {}"),
     _pair("EmptyExampleList", EMPTY, asked=examples.of_list()),
-    _pair(
-        "EmptyExampleListWithContext", EMPTY, asked=examples.with_context(example(output=[3.0]))
-    ),
+    _pair("EmptyExampleListWithContext", EMPTY, asked=examples.with_context(example(output=[3.0]))),
     _pair("UnexpectedOutputTensorSize", TOO_MANY, signature="twice_as_many", asked=ONE),
     _rest(
         "UnexpectedOutputTensorSize",

@@ -11,13 +11,15 @@ VERSION, LABEL = f"{MODEL}/versions/123", f"{MODEL}/labels/Version_Label"
 LARGEST = (1 << 64) - 1
 
 
-def _post(test: str, path: str, body: str, answer: Answer, case: str, source: str = TEST) -> Pair:
+def _post(
+    test: str, path: str, body: str, answer: Answer, case: str, *, source: str = TEST
+) -> Pair:
     return Pair(
         source=source, test=test, case=case, request=Rest(path=path, body=body), answer=answer
     )
 
 
-def _get(test: str, path: str, answer: Answer, case: str = "", source: str = TEST) -> Pair:
+def _get(test: str, path: str, answer: Answer, case: str = "", *, source: str = TEST) -> Pair:
     request = Rest(path=path, method="GET")
     return Pair(source=source, test=test, case=case, request=request, answer=answer)
 
@@ -36,7 +38,7 @@ def _unsupported(method: str, path: str) -> Pair:
     )
 
 
-def _predicted(case: str, path: str, body: str, key: str, values: Any) -> Pair:  # noqa: ANN401
+def _predicted(case: str, path: str, body: str, key: str, values: Any) -> Pair:
     return _post("Predict", f"{path}:predict", body, Ok({key: values}), case)
 
 
@@ -192,7 +194,7 @@ SOURCES = [
         '{"signature_name": "nope", "instances": [1.0]}',
         _refused('Serving signature name: "nope" not found in signature def'),
         "no signature",
-        CODE,
+        source=CODE,
     ),
     _post(
         "ProcessPredictRequest",
@@ -200,7 +202,7 @@ SOURCES = [
         "instances",
         _refused("JSON Parse error: Invalid value."),
         "the body before the model",
-        CODE,
+        source=CODE,
     ),
     _post(
         "ProcessPredictRequest",
@@ -208,7 +210,7 @@ SOURCES = [
         "{}",
         _not_found("Latest(foo)"),
         "the model before the keys",
-        CODE,
+        source=CODE,
     ),
     _post(
         "ProcessRegressRequest",
@@ -216,7 +218,7 @@ SOURCES = [
         "{}",
         _refused(has="key 'examples' is expected and was not found"),
         "the body before the model",
-        CODE,
+        source=CODE,
     ),
     _post(
         "ProcessClassifyRequest",
@@ -224,14 +226,14 @@ SOURCES = [
         '{"examples": [{}]}',
         _not_found("Latest(foo)"),
         "no model",
-        CODE,
+        source=CODE,
     ),
     _get(
         "ProcessModelMetadataRequest",
         "/v1/models/metadata",
         _refused("Could not find any versions of model metadata", code="NOT_FOUND"),
         "a model called metadata",
-        CODE,
+        source=CODE,
     ),
     _post(
         "ProcessRequest",
@@ -239,7 +241,7 @@ SOURCES = [
         "{}",
         _refused("Malformed request: POST /V1/Models/saved_model_half_plus_two_2_versions:Predict"),
         "a method in capitals",
-        CODE,
+        source=CODE,
     ),
     Pair(
         source=CODE,

@@ -27,9 +27,7 @@ def _get(case: str, path: str, answer: Answer) -> Pair:
 
 
 def _post(case: str, path: str, answer: Answer = ANSWER) -> Pair:
-    return Pair(
-        source=TEST, test=POST, case=case, request=Rest(path=path, body=ONE), answer=answer
-    )
+    return Pair(source=TEST, test=POST, case=case, request=Rest(path=path, body=ONE), answer=answer)
 
 
 def _malformed(method: str, path: str) -> Pair:
@@ -41,7 +39,9 @@ PAIRS = [
     _get("reserved characters in the name", f"/v1/models/{NAME}", _available(123)),
     _get("version", "/v1/models/modelname/versions/99", _available(99)),
     _get("label", "/v1/models/modelname/labels/latest", _available(99)),
-    _get("reserved characters in the label", f"/v1/models/modelname/labels/{LABEL}", _available(99)),
+    _get(
+        "reserved characters in the label", f"/v1/models/modelname/labels/{LABEL}", _available(99)
+    ),
     _get("reserved characters in both", f"/v1/models/{NAME}/labels/{LABEL}", _available(123)),
     *(
         _malformed("GET", f"/v1/{path}")
@@ -69,8 +69,6 @@ PAIRS = [
         case="a version that no number is",
         request=Rest(path=f"/v1/models/foo/versions/{LARGEST}:predict", body=ONE),
         answer=Refused("INVALID_ARGUMENT"),
-        deviation=Deviation(
-            reason=SILENT, answer=Refused("INVALID_ARGUMENT", begins=NO_NUMBER)
-        ),
+        deviation=Deviation(reason=SILENT, answer=Refused("INVALID_ARGUMENT", begins=NO_NUMBER)),
     ),
 ]

@@ -41,7 +41,7 @@ def _get(test: str, path: str, answer: Answer, case: str = "", source: str = TES
     return Pair(source=source, test=test, case=case, request=request, answer=answer)
 
 
-def _server(test: str, request: Grpc | Rest, content: Any, case: str = "") -> Pair:  # noqa: ANN401
+def _server(test: str, request: Grpc | Rest, content: Any, case: str = "") -> Pair:
     return Pair(source=SERVER, test=test, case=case, request=request, answer=Ok(content))
 
 
@@ -49,7 +49,9 @@ def _predict(name: str, output: str = "", signature: str = "") -> Grpc:
     tensor = "dtype: DT_FLOAT float_val: 2 tensor_shape {}"
     wanted = f'output_filter: "{output}"' if output else ""
     spec = examples.spec(name, signature)
-    return Grpc(method="Predict", message=f'{spec} inputs {{ key: "x" value {{ {tensor} }} }} {wanted}')
+    return Grpc(
+        method="Predict", message=f'{spec} inputs {{ key: "x" value {{ {tensor} }} }} {wanted}'
+    )
 
 
 def _predicted(name: str, value: float) -> str:
@@ -78,9 +80,15 @@ INFERRED = (
 )
 
 STATUSES = [
-    _status("MissingOrEmptyModelSpecFailure", "", Refused("INVALID_ARGUMENT", begins="Missing ModelSpec")),
     _status(
-        "InvalidModelNameFailure", examples.spec("nonexistent_model"), _no_model("nonexistent_model")
+        "MissingOrEmptyModelSpecFailure",
+        "",
+        Refused("INVALID_ARGUMENT", begins="Missing ModelSpec"),
+    ),
+    _status(
+        "InvalidModelNameFailure",
+        examples.spec("nonexistent_model"),
+        _no_model("nonexistent_model"),
     ),
     _get("InvalidModelNameFailure", "nonexistent_model", _no_model("nonexistent_model")),
     _status("InvalidModelVersionFailure", examples.spec(BOTH, version=125), NO_VERSION),
@@ -122,7 +130,7 @@ STATUSES = [
     ),
     _status(
         "GetModelStatusWithModelSpec",
-        "model_spec { name: \"nope\" version { value: 1 } }",
+        'model_spec { name: "nope" version { value: 1 } }',
         Refused("NOT_FOUND", begins="Could not find version 1 of model nope"),
         "a version of no model",
         CODE,
@@ -143,7 +151,9 @@ SERVERS = [
     ),
     _server("testMultiInference", Grpc(method="MultiInference", message=f"{TASKS} {X2}"), INFERRED),
     _server("testPredictSavedModel", _predict("default", "y"), _predicted("default", 3)),
-    _server("testGoodModelConfig", _predict("half_plus_two", "y"), _predicted("half_plus_two", 3), "two"),
+    _server(
+        "testGoodModelConfig", _predict("half_plus_two", "y"), _predicted("half_plus_two", 3), "two"
+    ),
     _server(
         "testGoodModelConfig",
         _predict("half_plus_two"),

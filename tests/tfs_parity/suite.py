@@ -103,8 +103,7 @@ def counts() -> dict[str, int]:
     """How many pairs each area has."""
     by_source = Counter(pair.source for pair in PAIRS)
     return {
-        area: sum(by_source[source] for source in sources)
-        for area, (_, sources) in AREAS.items()
+        area: sum(by_source[source] for source in sources) for area, (_, sources) in AREAS.items()
     }
 
 
@@ -114,7 +113,12 @@ def table() -> str:
     for area, count in counts().items():
         sources = ", ".join(f"`{source}`" for source in AREAS[area][1])
         lines.append(f"| {area} | {sources} | {count} |")
-    lines += [f"| all | | {len(PAIRS)} |", "", "| source | test | request | reason |", "|" + "---|" * 4]
+    lines += [
+        f"| all | | {len(PAIRS)} |",
+        "",
+        "| source | test | request | reason |",
+        "|" + "---|" * 4,
+    ]
     lines += [
         f"| `{pair.source}` | `{pair.test}` | {pair.case or pair.test} | {pair.deviation.reason} |"
         for pair in PAIRS
