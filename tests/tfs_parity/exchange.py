@@ -116,6 +116,8 @@ def mistakes(pair: Pair, peer: Peer) -> list[str]:
         received = peer.ask(request)
         if received.code not in ("OK", 200):
             return [f"before: {request} was answered {received}"]
+    if pair.refused_before and peer.ask(pair.refused_before).code in ("OK", 200):
+        return [f"before: {pair.refused_before} was not refused"]
     expected = pair.deviation.answer if pair.deviation else pair.answer
     give_up_at = time.monotonic() + (EVENTUALLY_SECONDS if pair.eventually else 0)
     while True:

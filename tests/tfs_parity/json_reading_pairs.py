@@ -41,11 +41,13 @@ PAIRS = [
     _refused("white space alone", "   ", "The document is empty"),
     _refused("no value", '{"inputs": }', "Invalid value. at offset: 11"),
     _refused("no JSON", "hello", "Invalid value. at offset: 0"),
-    _refused("an open list", '{"inputs": [1', "Missing a comma or ] after an array element."),
+    _refused("an open list", '{"inputs": [1', "Missing a comma or ']' after an array element."),
     _refused("a comma at the end", '{"inputs": [1,]}', "Invalid value. at offset: 14"),
     _refused("no colon", '{"inputs" [1]}', "Missing a colon after a name of object member."),
     _refused("no name", "{1: 2}", "Missing a name for object member. at offset: 1"),
-    _refused("no comma", '{"inputs": [1] "x": 2}', "Missing a comma or } after an object member."),
+    _refused(
+        "no comma", '{"inputs": [1] "x": 2}', "Missing a comma or '}' after an object member."
+    ),
     _refused("an open string", '{"inputs": ["a]}', "Missing a closing quotation mark in string."),
     _refused("an unknown escape", '{"inputs": ["\\x"]}', "Invalid escape character in string."),
     _refused("no fraction", '{"inputs": [1.]}', "Miss fraction part in number."),

@@ -121,6 +121,7 @@ class Pair:
         request: What is sent.
         answer: What TensorFlow Serving answers.
         before: Requests that are answered before, in this order.
+        refused_before: One more, after them, that is refused.
         eventually: Ask until the answer is right, as TensorFlow Serving's test waits.
         server: Which of the servers is asked.
         deviation: Set where this server answers otherwise.
@@ -132,6 +133,7 @@ class Pair:
     request: Request
     answer: Answer
     before: tuple[Request, ...] = ()
+    refused_before: Request | None = None
     eventually: bool = False
     server: Server = "main"
     deviation: Deviation | None = None

@@ -308,6 +308,22 @@ PAIRS = [
         _unavailable(777),
         server="lenient_labels",
     ),
+    Pair(
+        source=CODE,
+        test="AddModelsViaModelConfigList",
+        case="the models before a reload that fails",
+        before=(USUAL,),
+        refused_before=reload(config("broken", "{models}/broken")),
+        request=_predict(),
+        answer=_not_found("Latest(test_model)"),
+        eventually=True,
+        server="reloadable",
+        deviation=Deviation(
+            reason="A reload is all or nothing: one that fails changes nothing, where TensorFlow "
+            "Serving has unloaded the models that it leaves out.",
+            answer=_answered(123),
+        ),
+    ),
     _pair(
         "ReloadConfig",
         "a label in one request with its model",

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tfs_parity.pair import Answer, Ok, Pair, Refused, Rest, Status
+from tfs_parity.pair import Answer, Deviation, Ok, Pair, Refused, Rest, Status
 
 TEST, CODE = "model_servers/http_rest_api_handler_test.cc", "model_servers/http_rest_api_handler.cc"
 MODEL = "/v1/models/saved_model_half_plus_two_2_versions"
@@ -12,10 +12,22 @@ LARGEST = (1 << 64) - 1
 
 
 def _post(
-    test: str, path: str, body: str, answer: Answer, case: str, *, source: str = TEST
+    test: str,
+    path: str,
+    body: str,
+    answer: Answer,
+    case: str,
+    *,
+    source: str = TEST,
+    deviation: Deviation | None = None,
 ) -> Pair:
     return Pair(
-        source=source, test=test, case=case, request=Rest(path=path, body=body), answer=answer
+        source=source,
+        test=test,
+        case=case,
+        request=Rest(path=path, body=body),
+        answer=answer,
+        deviation=deviation,
     )
 
 
@@ -70,6 +82,11 @@ AVAILABLE = Ok(
 ONE = '{ "instances": [1] }'
 NO_LABEL = _refused("Unrecognized servable version label: Version_Nonexistent")
 
+MODEL_FIRST = Deviation(
+    reason="The model is looked up before the body is read, so that a body for a model that is "
+    "not there costs nothing.",
+    answer=_not_found("Latest(foo)"),
+)
 UNSUPPORTED = [
     _unsupported(method, path)
     for method, path in (
@@ -203,6 +220,7 @@ SOURCES = [
         _refused("JSON Parse error: Invalid value."),
         "the body before the model",
         source=CODE,
+        deviation=MODEL_FIRST,
     ),
     _post(
         "ProcessPredictRequest",
@@ -219,6 +237,7 @@ SOURCES = [
         _refused(has="key 'examples' is expected and was not found"),
         "the body before the model",
         source=CODE,
+        deviation=MODEL_FIRST,
     ),
     _post(
         "ProcessClassifyRequest",
