@@ -68,3 +68,22 @@ def test_every_node_case_of_onnx_is_read(tmp_path):
         assert [node.op_type for node in ours.graph.node] == [
             node.op_type for node in theirs.graph.node
         ]
+
+
+def test_operators_are_found_in_the_bytes(tmp_path):
+    """Whole names only, also inside a branch; a tensor of the same name is no operator."""
+    branch = onnx.helper.make_graph(
+        [onnx.helper.make_node("LSTM", ["a"], ["b"])], "GRU", [], [], doc_string="GRU"
+    )
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("If", ["Neg"], ["GRU"], then_branch=branch, else_branch=branch)],
+        "Relu",
+        [],
+        [],
+    )
+    path = tmp_path / "model.onnx"
+    path.write_bytes(onnx.helper.make_model(graph).SerializeToString())
+
+    found = onnx_graph.find_operators(path, ["GRU", "LSTM", "Neg", "I", "If"])
+
+    assert found == {"LSTM", "If"}

@@ -4,6 +4,7 @@ import asyncio
 
 import every_protocol
 import numpy as np
+import odd_models
 import pytest
 import tiny_models
 from rest_client import Http
@@ -23,6 +24,7 @@ def target(tmp_path_factory, running_server):
     tiny_models.weighted(models_dir)
     tiny_models.add(models_dir)
     tiny_models.identity(models_dir)
+    odd_models.recurrent(models_dir)
     with running_server(models_dir, max_rows_per_request=8, max_batch_size=4) as address:
         yield address
 
@@ -101,6 +103,19 @@ def test_a_graph_says_itself_what_it_makes_of_no_rows(client):
     """An empty batch is answered, by a signature that batches too."""
     assert client.predict("declared", {"x": numbers((0, 1))})["y"].shape == (0, 1)
     assert client.predict("identity", {"x": numbers((0, 3))})["y"].shape == (0, 3)
+
+
+@pytest.mark.parametrize("shape", [(0, 2, 3), (2, 0, 3), (0, 0, 3)], ids=str)
+def test_nothing_for_a_recurrent_network_is_refused(client, shape):
+    """ONNX Runtime's GRU would end the process on it, so it never gets there."""
+    code, message = refusal(client, "recurrent", x=numbers(shape))
+
+    assert code == "INVALID_ARGUMENT"
+    assert message.startswith(
+        f"the model cannot take this input: tensor x has shape {shape}, expected at least one "
+        "element, because the graph has GRU"
+    )
+    assert client.predict("recurrent", {"x": numbers((2, 2, 3))})["y"].shape == (2, 4)
 
 
 def test_inputs_of_other_sizes_run_alone(client):
