@@ -40,6 +40,7 @@ logger = logging.getLogger(__name__)
 # What an unloaded version may delay the next look at the folders; it is closed either way.
 _UNLOAD_PATIENCE_SECONDS = 5.0
 _CLOSE_SECONDS = 25.0
+_LEAST_RETRY_SECONDS = 0.5
 # A run ends between two nodes of its graph.
 _TERMINATION_SECONDS = 0.5
 
@@ -108,16 +109,26 @@ class Manager:
         await self.update()
         if check_labels:
             self._check_labels(self._models)
-        if self._config.poll_seconds > 0:
-            self._polling = asyncio.create_task(self._poll())
+        self._polling = asyncio.create_task(self._poll())
 
     async def _poll(self) -> None:
+        """Look again and again; if the folders are looked at once, only for what failed."""
+        looks = self._config.poll_seconds > 0
+        seconds = max(self._config.retry_seconds, _LEAST_RETRY_SECONDS)
         while True:
-            await asyncio.sleep(self._config.poll_seconds)
+            await asyncio.sleep(self._config.poll_seconds if looks else seconds)
             try:
-                await self.update()
+                await (self.update() if looks else self._retry())
             except Exception:
                 logger.exception("looking for new versions failed; looking again")
+
+    async def _retry(self) -> None:
+        """Try again what could not be loaded, without a look at the folders."""
+        async with self._changing:
+            for name, model in self._models.items():
+                if model.failures:
+                    await self._update_model(name, model, model.wanted or [])
+            self.on_change()
 
     async def update(self) -> None:
         """Look at the configuration and the folders once, and act on what has changed."""
@@ -137,7 +148,8 @@ class Manager:
             gone = [name for name in gone if not await self._is_locked(self._models[name])]
             await self._announce()
             for name in wanted:
-                await self._update_model(name, self._models[name])
+                model = self._models[name]
+                await self._update_model(name, model, await self._wanted_versions(model))
             for name in gone:
                 model = self._models.pop(name)
                 self._unload(model, list(model.servables))
@@ -190,8 +202,7 @@ class Manager:
         model.wanted = wanted or list(model.servables)
         return model.wanted
 
-    async def _update_model(self, name: str, model: ManagedModel) -> None:
-        wanted = await self._wanted_versions(model)
+    async def _update_model(self, name: str, model: ManagedModel, wanted: list[int]) -> None:
         for version in sorted(wanted, reverse=True):
             if version not in model.servables and await self._is_due(model, version):
                 await self._load_version(name, model, version)

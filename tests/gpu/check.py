@@ -78,9 +78,9 @@ def main() -> None:
     with servers.as_process(
         "--models_dir", str(ROOT / "models"), "--port", "0", "--device", "cuda"
     ) as server:
-        target = server.wait_for(r"listening on (\S+),").group(1)
-        loaded = server.wait_for(r"loaded \S+ as \S+ on (\S+) in (\d+) ms")
-        server.wait_for("ready: ", timeout=300)
+        loaded = server.wait_for(r"loaded \S+ as \S+ on (\S+) in (\d+) ms", timeout=300)
+        target = server.wait_for(r"listening on (\S+),", timeout=300).group(1)
+        server.wait_for("ready: ")
         models = sorted(path.name for path in (ROOT / "models").iterdir() if path.is_dir())
         results = [check(target, model, images, labels) for model in models]
         code = server.terminate()

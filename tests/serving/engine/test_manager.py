@@ -134,6 +134,32 @@ def test_failed_loads_are_tried_again_a_few_times(tmp_path):
     assert (status.error_code, status.error_message) == (StatusCode.UNKNOWN, "out of memory")
 
 
+def test_a_failed_load_is_tried_again_where_folders_are_looked_at_once(tmp_path, monkeypatch):
+    """As in TensorFlow Serving, whose retries know nothing of its polls; new versions wait."""
+    monkeypatch.setattr("serving.engine.manager._LEAST_RETRY_SECONDS", 0.01)
+    tiny_models.identity(tmp_path)
+    tries = []
+
+    def failing_once(name, version, path):
+        tries.append(version)
+        if len(tries) == 1:
+            msg = "out of memory"
+            raise MemoryError(msg)
+        return load(name, version, path)
+
+    async def scenario(manager):
+        tiny_models.identity(tmp_path, version=2)
+        tried = asyncio.Event()
+        manager.on_change = tried.set
+        await asyncio.wait_for(tried.wait(), 30)
+        return states(manager, "identity")
+
+    find = partial(find_models, tmp_path)
+
+    assert manage(scenario, find, failing_once, retry_seconds=0) == {1: State.AVAILABLE}
+    assert tries == [1, 1]
+
+
 @pytest.mark.parametrize(
     ("policy", "expected"),
     [
