@@ -114,7 +114,9 @@ def test_a_second_signal_ends_it_at_once(tmp_path):
         (["--model_base_path", "{empty}"], "error: no version of default found in"),
         (
             ["--model_config_file", "{broken}"],
-            'broken.config:2: Message type "tensorflow.serving.ModelServerConfig" has no field',
+            (
+                "broken.config:2: Error parsing text-format tensorflow.serving.ModelServerConfig: 2:1"
+            ),
         ),
         (
             ["--model_config_file", "{labelled}"],
@@ -126,11 +128,11 @@ def test_a_second_signal_ends_it_at_once(tmp_path):
         ),
         (
             ["--models_dir", "{models}", "--batching_parameters_file", "{broken}"],
-            'broken.config:2: Message type "tensorflow.serving.BatchingParameters" has no field',
+            "broken.config:2: Error parsing text-format tensorflow.serving.BatchingParameters: 2:1",
         ),
         (
             ["--models_dir", "{models}", "--ssl_config_file", "{broken}"],
-            'broken.config:2: Message type "tensorflow.serving.SSLConfig" has no field',
+            "broken.config:2: Error parsing text-format tensorflow.serving.SSLConfig: 2:1",
         ),
         (
             ["--models_dir", "{models}", "--grpc_socket_path", "{models}"],

@@ -172,3 +172,34 @@ def test_a_configured_model_that_is_not_loaded_is_unavailable_on_every_api(
         assert all(reason.encode() in body for _, _, body in over_rest[name])
     assert {code for code, _ in over_grpc["nobodys"]} == {grpc.StatusCode.NOT_FOUND}
     assert [status for status, _, _ in over_rest["nobodys"]] == [404] * len(paths)
+
+
+def test_a_versions_own_file_raises_the_rows_of_a_request(tmp_path, server_on_front):
+    """What its max_enqueued_batches lets wait, one request may have; other versions stay."""
+    version = tiny_models.identity(tmp_path)
+    tiny_models.identity(tmp_path, "other")
+    (version / "batching_params.pbtxt").write_text(
+        "max_batch_size { value: 1000 } max_enqueued_batches { value: 20 }"
+    )
+    rows = np.ones((15_000, 3), np.float32)
+
+    with (
+        server_on_front(tmp_path, enable_per_model_batching_parameters=True) as address,
+        PredictClient(address) as client,
+    ):
+        answers = [client.predict("identity", {"x": rows}) for _ in range(2)]
+        with pytest.raises(PredictError, match="has 15000 rows, expected at most 10000"):
+            client.predict("other", {"x": rows})
+        with pytest.raises(PredictError, match="has 20001 rows, expected at most 20000"):
+            client.predict("identity", {"x": np.ones((20_001, 3), np.float32)})
+
+    assert [answer["y"].shape for answer in answers] == [(15_000, 3)] * 2
+
+
+def test_two_gibibytes_a_message_are_taken_by_each_front(models_dir, server_on_front):
+    """The largest limit that there is stands in nobody's way at the start."""
+    with (
+        server_on_front(models_dir, max_buffered_bytes=8 << 30) as address,
+        PredictClient(address) as client,
+    ):
+        assert client.predict("identity", {"x": ONES})["y"].tolist() == [[1, 1, 1]]

@@ -61,18 +61,16 @@ def test_the_size_of_a_run_may_differ_from_that_of_a_request(read):
     [
         (
             "max_batch_size { value: 32 }\nallowed_batch_sizes: [8, 16]",
-            "2: allowed_batch_sizes are 8, 16, expected ascending sizes of which the last is max",
+            (
+                "2: Last entry in allowed_batch_sizes must match max_batch_size; last entry was "
+                "16; expected 32"
+            ),
         ),
         ("\nallowed_batch_sizes: [64, 8]", "2: allowed_batch_sizes are 64, 8, expected"),
         ("allowed_batch_sizes: [0, 64]", "1: allowed_batch_sizes are 0, 64, expected"),
         ("max_batch_size { value: 0 }", "1: max_batch_size is 0, expected at least 1"),
         ("batch_timeout_micros { value: -1 }", "1: batch_timeout_micros is -1, expected at"),
         ("num_batch_threads { value: 0 }", "1: num_batch_threads is 0, expected at least 1"),
-        ("\n\npad_variable_length_inputs: true", "3: pad_variable_length_inputs is true, but"),
-        (
-            "max_execution_batch_size { value: 8 }",
-            "1: max_execution_batch_size is set, but enable_large_batch_splitting is not true",
-        ),
     ],
 )
 def test_contradictions_are_refused_with_their_line(read, tmp_path, text, reason):
@@ -81,3 +79,53 @@ def test_contradictions_are_refused_with_their_line(read, tmp_path, text, reason
         read(text)
 
     assert str(caught.value).startswith(f"{tmp_path / 'batching.txt'}:{reason}")
+
+
+@pytest.mark.parametrize(
+    ("text", "warning"),
+    [
+        (
+            "\n\npad_variable_length_inputs: true",
+            "3: pad_variable_length_inputs has no effect here: requests of different lengths run",
+        ),
+        (
+            "max_execution_batch_size { value: 8 }",
+            "1: max_execution_batch_size has no effect without enable_large_batch_splitting",
+        ),
+    ],
+)
+def test_what_has_no_effect_is_told_once(read, tmp_path, caplog, text, warning):
+    """The start goes on, as it does with TensorFlow Serving; the file is read again later."""
+    read(text)
+    config, _ = read(text)
+
+    assert config == BatchingConfig()
+    assert caplog.text.count(f"{tmp_path / 'batching.txt'}:{warning}") == 1
+
+
+@pytest.mark.parametrize(
+    ("text", "rows", "sizes"),
+    [
+        ("allowed_batch_sizes: [4, 1000]", 1000, (4, 1000)),
+        (
+            (
+                "max_batch_size { value: 100 } enable_large_batch_splitting { value: true } "
+                "max_execution_batch_size { value: 10 } allowed_batch_sizes: [4, 16, 100]"
+            ),
+            10,
+            (4, 16),
+        ),
+    ],
+)
+def test_the_last_allowed_size_is_the_largest_batch(read, text, rows, sizes):
+    """Without max_batch_size it tells that; a run pads to the first size that holds it."""
+    config, _ = read(text)
+
+    assert (config.max_batch_size, config.allowed_batch_sizes) == (rows, sizes)
+
+
+def test_no_enqueued_batch_is_room_for_one(read):
+    """TensorFlow Serving does not count the batch that fills."""
+    config, _ = read("max_batch_size { value: 9 } max_enqueued_batches { value: 0 }")
+
+    assert config.max_enqueued_rows == 9

@@ -61,14 +61,32 @@ def test_bad_values_name_their_source(arguments, environment, message):
         parse_config(arguments, environment)
 
 
-@pytest.mark.parametrize("flag", ["--prot=1", "--por=1", "models", "--noenable_batching"])
-def test_unknown_flags_stop_the_start(flag, capsys):
-    """A misspelt or abbreviated flag is not guessed at."""
-    with pytest.raises(SystemExit) as caught:
+@pytest.mark.parametrize(
+    ("flag", "hint"),
+    [
+        ("--prot=1", "did you mean --port?"),
+        ("--por=1", "did you mean --port?"),
+        ("-port=1", "did you mean --port?"),
+        ("--noenable_batching", "did you mean --enable_batching?"),
+        ("models", "did you mean --models_dir?"),
+        ("7", "expected --flag=value"),
+        ("--model_version_policy=ALL_VERSIONS", "write model_version_policy into a --model_config"),
+    ],
+)
+def test_unknown_flags_stop_the_start(flag, hint):
+    """A misspelt or abbreviated flag is not guessed at, and the nearest one is named."""
+    with pytest.raises(ConfigError) as caught:
         parse_config([flag], {})
 
-    assert caught.value.code == 2
-    assert f"unrecognized arguments: {flag}" in capsys.readouterr().err
+    assert str(caught.value).startswith(f"unknown argument: {flag}; ")
+    assert hint in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_flag_without_its_value_is_refused_in_a_line():
+    """The usage, which lists over sixty flags, would hide it."""
+    with pytest.raises(ConfigError, match="argument --port: expected one argument"):
+        parse_config(["--port"], {})
 
 
 @pytest.mark.parametrize(
@@ -121,19 +139,22 @@ def test_threads_follow_the_cores(monkeypatch, settings, instances, threads):
             "--grpc_socket_path given with --ssl_config_file",
         ),
         (
-            ["--model_config_file_poll_wait_seconds=1"],
-            {},
-            "--model_config_file_poll_wait_seconds given without --model_config_file",
-        ),
-        (
             ["--grpc_socket_path=/a", "--front=grpcio", "--workers=2"],
             {},
             "--grpc_socket_path given with --front grpcio and --workers",
         ),
-        (["--port=8500", "--rest_api_port=8500"], {}, "are both 8500"),
+        (["--port=8500", "--health_port=8500"], {}, "are both 8500"),
         (["--precision=int4"], {}, "--precision is 'int4', expected one of auto, fp32, fp16, w8"),
         (["--front=apache"], {}, "--front is 'apache', expected one of asgi, grpcio"),
-        (["--model_config_file="], {}, "--model_config_file is empty, expected a path"),
+        (["--model_base_path=s3://b/m"], {}, "s3:// is not read here, expected a local folder"),
+        (
+            [
+                *("--tensorflow_session_parallelism=1", "--tensorflow_intra_op_parallelism=1"),
+                "--tensorflow_inter_op_parallelism=1",
+            ],
+            {},
+            "Either configure server_options.tensorflow_session_parallelism or ",
+        ),
     ],
 )
 def test_contradictions_stop_the_start(arguments, environment, message):
@@ -217,8 +238,9 @@ def test_version_prints_the_versions(capsys):
     assert re.match(r"onnx-serving \S+, ONNX Runtime \d+\.", capsys.readouterr().out)
 
 
-def test_a_batching_file_sets_threads_and_sizes(tmp_path):
+def test_a_batching_file_sets_threads_and_sizes(tmp_path, monkeypatch):
     """num_batch_threads is the number of runs at the same time."""
+    monkeypatch.setattr(config, "available_cores", lambda: 4)
     path = tmp_path / "batching.txt"
     path.write_text("max_batch_size { value: 7 } num_batch_threads { value: 3 }")
 
@@ -273,3 +295,33 @@ def test_workers_share_the_cores(monkeypatch):
 
     assert ServerConfig(workers=2).runtime().instances == 2
     assert ServerConfig(workers=8).runtime().instances == 1
+
+
+def test_a_versions_own_batching_file_makes_the_common_one_void(tmp_path):
+    """Of the common file the threads alone count, for versions without a file of their own, too."""
+    common = tmp_path / "batching.txt"
+    common.write_text("max_batch_size { value: 5 } num_batch_threads { value: 1 }")
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "batching_params.pbtxt").write_text("batch_timeout_micros { value: 9 }")
+
+    flags = [f"--batching_parameters_file={common}", "--enable_per_model_batching_parameters"]
+    parsed = parse_config(flags, {})
+
+    own, other = (parsed.batching_of("m", tmp_path / name) for name in ("own", "other"))
+    assert (own.max_batch_size, own.batch_timeout_micros) == (64, 9)
+    assert other == ServerConfig().batching()
+    assert parsed.runtime().instances == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "limit"),
+    [
+        ([], 512 << 20),
+        (["--max_buffered_bytes=1000"], 1000),
+        ([f"--max_buffered_bytes={8 << 30}"], 2**31 - 1),
+        (["--max_message_bytes=2000", "--max_buffered_bytes=1000"], 2000),
+    ],
+)
+def test_a_message_may_take_what_all_may(flags, limit):
+    """TensorFlow Serving's limit is 2 GiB - 1; the bytes of all requests bound it here."""
+    assert parse_config(flags, {}).network().max_message_bytes == limit

@@ -82,13 +82,20 @@ def test_an_empty_list_is_a_list(path):
         ('model_config_list {\n\n config { base_path: "/a" } }', "3: a model at /a has no name"),
         (
             'model_config_list { config { name: "a" base_path: "/a" model_platform: "caffe" } }',
-            "1: model a has model_platform 'caffe', expected 'tensorflow', 'onnx' or none",
+            "1: Model a requests unsupported platform caffe; expected 'tensorflow', 'onnx' or none",
         ),
         (
             'model_config_list { config { name: "a" model_version_policy { specific {} } } }',
             "1: model a has a specific version policy without versions",
         ),
-        ("", "1: no model_config_list found"),
+        (
+            'model_config_list {\n config { name: "a" base_path: "gs://b/a" }\n}',
+            "2: model a has base_path 'gs://b/a': gs:// is not read here, expected a local folder",
+        ),
+        (
+            "\ncustom_model_config {}",
+            "2: ModelServer does not yet support custom model config.",
+        ),
     ],
 )
 def test_a_wrong_list_is_refused_with_its_line(path, text, reason):
@@ -99,6 +106,23 @@ def test_a_wrong_list_is_refused_with_its_line(path, text, reason):
         read(path)
 
     assert str(caught.value).startswith(f"{path}:{reason}")
+
+
+def test_a_file_without_a_list_serves_no_model(path, caplog):
+    """So it is with TensorFlow Serving; a change to such a file is none, in its words."""
+    path.write_text("")
+    file, receiver = ModelConfigFile(path, retry_seconds=60), Receiver()
+
+    assert file.models == {}
+    assert f"{path}:1: no model_config_list found: no model is served" in caplog.text
+
+    path.write_text(one_model("b"))
+    asyncio.run(file.look(receiver.reload))
+    path.write_text("# nothing")
+    asyncio.run(file.look(receiver.reload))
+
+    assert receiver.received == [["b"]]
+    assert "Cannot transition to requested config." in caplog.text
 
 
 def one_model(name: str) -> str:

@@ -1,6 +1,7 @@
 import pytest
 
 from serving.errors import ConfigError
+from serving.protos.session_config_pb2 import ConfigProto
 from serving.protos.tfs_config_pb2 import BatchingParameters, ModelServerConfig, SSLConfig
 from serving.settings import text_protos
 
@@ -21,21 +22,24 @@ def test_a_file_is_read_into_its_message(tmp_path):
     [
         (
             "model_config_list {\n  config {\n    nane: 'a'\n  }\n}",
-            '3: Message type "tensorflow.serving.ModelConfig" has no field named "nane"',
+            '3:5: Message type "tensorflow.serving.ModelConfig" has no field named "nane"',
         ),
-        ("model_config_list {\n  config {\n", "2: Expected"),
-        ("model_config_list: 7", "1: Expected"),
+        ("model_config_list {\n  config {\n", "2:10: Expected"),
+        ("model_config_list: 7", "1:20: Expected"),
     ],
 )
 def test_a_malformed_file_is_refused_with_its_line(tmp_path, text, reason):
-    """File, line and reason stand at the front of one line."""
+    """File and line stand at the front of one line, then protobuf's words."""
     path = tmp_path / "models.txt"
     path.write_text(text)
 
     with pytest.raises(ConfigError) as caught:
         text_protos.read(path, ModelServerConfig)
 
-    assert str(caught.value).startswith(f"{path}:{reason}")
+    line = reason.partition(":")[0]
+    assert str(caught.value).startswith(
+        f"{path}:{line}: Error parsing text-format tensorflow.serving.ModelServerConfig: {reason}"
+    )
     assert "expected the fields of tensorflow.serving.ModelServerConfig" in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -61,3 +65,22 @@ def test_a_refusal_shows_nothing_of_the_text(tmp_path):
 
     assert str(caught.value).startswith(f"{path}:1: ")
     assert "secret" not in str(caught.value)
+
+
+def test_unknown_fields_are_told_where_they_are_borne(tmp_path, caplog):
+    """Their outermost names with their lines; what is inside them, and a known field, is not."""
+    path = tmp_path / "session.config"
+    path.write_text(
+        "intra_op_parallelism_threads: 2\n"
+        "graph_options < rewrite_options { constant_folding: ON } >\n"
+        'gpu_options { visible_device_list: "0" per_process_gpu_memory_fraction: 0.5 }\n'
+        'device_count { key: "CPU" value: 1 }\n'
+    )
+
+    known = text_protos.field_names("tensorflow.ConfigProto")
+    message = text_protos.read(path, ConfigProto, known=known).message
+
+    assert message.intra_op_parallelism_threads == 2
+    assert message.gpu_options.per_process_gpu_memory_fraction == 0.5
+    told = [record.message.removeprefix(f"{path}:").split()[:2] for record in caplog.records]
+    assert told == [["2:", "graph_options"], ["3:", "visible_device_list"], ["4:", "device_count"]]

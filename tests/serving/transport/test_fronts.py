@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from raw_calls import call_raw, refusal
 
-from serving.client import PredictError, predict_request
+from serving.client import PredictClient, PredictError, predict_request
 from serving.protos.tensorflow_serving_pb2 import PredictRequest, PredictResponse
 
 PREDICT = "/tensorflow.serving.PredictionService/Predict"
@@ -19,15 +19,29 @@ def target(models_dir, server_on_front):
         yield address
 
 
-def test_a_large_message_is_told_its_limit(client, front):
-    """Both sizes are in the message, in whichever words."""
+def test_a_large_message_is_told_its_limit(models_dir, server_on_front, front):
+    """Both sizes are in the message, in whichever words: the limit is that of all bytes."""
+    with (
+        server_on_front(models_dir, max_buffered_bytes=1_000_000) as address,
+        PredictClient(address) as client,
+        pytest.raises(PredictError) as caught,
+    ):
+        client.predict("identity", {"x": np.ones((100_000, 3), np.float32)})
+
+    limit = "at most 1000000; send smaller" if front == "asgi" else "1200041 vs. 1000000"
+    assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    assert "1200041" in caught.value.message
+    assert limit in caught.value.message
+    assert front == "grpcio" or "--max_buffered_bytes if it is not set" in caught.value.message
+
+
+def test_a_message_may_be_larger_than_64_mebibytes(client):
+    """As with TensorFlow Serving, whose own limit is gRPC's."""
     with pytest.raises(PredictError) as caught:
         client.predict("identity", {"x": np.ones((6_000_000, 3), np.float32)})
 
-    limit = "at most 67108864; send smaller" if front == "asgi" else "72000045 vs. 67108864"
-    assert caught.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
-    assert "72000045" in caught.value.message
-    assert limit in caught.value.message
+    assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert "has 6000000 rows, expected at most 10000" in caught.value.message
 
 
 @pytest.mark.parametrize("over", [0, 1])

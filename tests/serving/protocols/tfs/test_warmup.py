@@ -160,3 +160,20 @@ def test_tensorflows_own_files_are_replayed(tmp_path, running_server, caplog):
         assert client.is_serving("identity")
 
     assert "identity/1: answered 1 warm-up requests" in caplog.text
+
+
+def test_each_request_is_answered_so_many_times(tmp_path, running_server, monkeypatch):
+    """`--num_request_iterations_for_warmup` repeats each record in turn."""
+    write(tiny_models.lookup(tmp_path), recorded(0), recorded(2))
+    runs = []
+    run = Servable.run
+
+    def counted(self, signature_name, inputs, outputs, control=None):
+        runs.extend(inputs["index"].tolist())
+        return run(self, signature_name, inputs, outputs, control)
+
+    monkeypatch.setattr(Servable, "run", counted)
+    with running_server(tmp_path, num_request_iterations_for_warmup=3):
+        pass
+
+    assert runs[-6:] == [0, 0, 0, 2, 2, 2]

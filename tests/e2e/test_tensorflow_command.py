@@ -1,0 +1,130 @@
+"""The command `tensorflow_model_server`, as scripts for TensorFlow Serving start it."""
+
+import os
+import socket
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import numpy as np
+import pytest
+import servers
+import tiny_models
+from rest_client import Http
+
+from serving.client import PredictClient
+
+ROOT = Path(__file__).parents[2]
+ONES = np.ones((1, 3), np.float32)
+
+
+@pytest.fixture(scope="module")
+def command(tmp_path_factory) -> str:
+    """The command as pip would write it, from the package's own entry."""
+    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
+    module, _, function = scripts["tensorflow_model_server"].partition(":")
+    file = tmp_path_factory.mktemp("bin") / "tensorflow_model_server"
+    file.write_text(
+        f"#!{sys.executable}\nimport sys\nfrom {module} import {function}\n"
+        f"if __name__ == '__main__':\n    sys.exit({function}())\n"
+    )
+    file.chmod(0o755)
+    return str(file)
+
+
+def environment(**variables: str) -> dict[str, str]:
+    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
+    return os.environ | {"PYTHONPATH": path, "SERVING_HOST": "127.0.0.1"} | variables
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+def run(command: str, *flags: str, **variables: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [command, *flags],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env=environment(**variables),
+    )
+
+
+@pytest.mark.parametrize("more", [(), ("--workers=2",)])
+def test_kserves_line_starts_it(command, tmp_path, more):
+    """Its runtime for TensorFlow starts it with these arguments; both APIs answer."""
+    tiny_models.identity(tmp_path, "models")
+    port, rest_port = free_port(), free_port()
+    process = subprocess.Popen(
+        [
+            command,
+            "--model_name=half_plus_two",
+            f"--port={port}",
+            f"--rest_api_port={rest_port}",
+            f"--model_base_path={tmp_path / 'models'}",
+            "--rest_api_timeout_in_ms=60000",
+            "--grpc_max_threads=8",
+            *more,
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+        env=environment(),
+    )
+    server = servers.ServerProcess(process)
+    try:
+        server.wait_for("ready: (2 workers|half_plus_two)")
+        with PredictClient(f"127.0.0.1:{port}") as client:
+            by_grpc = client.predict("half_plus_two", {"x": ONES})
+        rest = Http(f"127.0.0.1:{rest_port}")
+        by_rest = rest.post("/v1/models/half_plus_two:predict", {"instances": [[1, 1, 1]]})
+        status, document = rest.get("/v1/models/half_plus_two")
+        code = server.terminate()
+    finally:
+        process.kill()
+        process.wait()
+        server.read_to_end()
+        process.stderr.close()
+
+    assert by_grpc["y"].tolist() == [[1, 1, 1]]
+    assert by_rest == (200, {"predictions": [[1, 1, 1]]})
+    assert (status, document["model_version_status"][0]["state"]) == (200, "AVAILABLE")
+    assert code == 0
+    assert "".join(server.log).count("--grpc_max_threads has no effect here") == 1
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (["--enable_profiler=true"], "error: --enable_profiler=true cannot be had here: there is"),
+        (["--modle_name=m"], "error: unknown argument: --modle_name=m; did you mean --model_name?"),
+        ([], "error: Both server_options.model_base_path and server_options.model_config_file"),
+    ],
+)
+def test_it_refuses_in_a_line(command, flags, line):
+    """No usage text hides what is wrong, and the exit code says that something is."""
+    result = run(command, *flags)
+
+    assert result.returncode == 2
+    assert result.stderr.startswith(line)
+    assert result.stderr.count("\n") == 1
+
+
+def test_its_help_names_the_command(command):
+    """Whoever asks is told the name that was typed."""
+    result = run(command, "--help")
+
+    assert result.returncode == 0
+    assert result.stdout.startswith("usage: tensorflow_model_server [")
+
+
+def test_the_container_variables_name_its_model(command, tmp_path):
+    """MODEL_NAME and MODEL_BASE_PATH are models enough to start; here the folder is missing."""
+    result = run(command, MODEL_NAME="absent", MODEL_BASE_PATH=str(tmp_path))
+
+    assert result.returncode == 2
+    assert str(tmp_path / "absent") in result.stderr
