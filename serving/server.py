@@ -112,7 +112,13 @@ class ModelServer:
         budget = ByteBudget(network.max_buffered_bytes)
         with_grpcio = config.front == "grpcio"
         self._grpcio = _grpcio_server(self._services, network, budget) if with_grpcio else None
-        application = _application(self._services, network, budget, with_grpc=not with_grpcio)
+        application = _application(
+            self._services,
+            network,
+            budget,
+            with_grpc=not with_grpcio,
+            with_cors=config.rest_api_enable_cors_support,
+        )
         self._web_server = WebServer(application, network)
         self._health_server = _health_server(self._services, network)
 
@@ -260,12 +266,23 @@ def _choose_provider(runtime: RuntimeConfig) -> str:
 
 
 def _application(
-    services: Services, network: NetworkConfig, budget: ByteBudget, *, with_grpc: bool
+    services: Services,
+    network: NetworkConfig,
+    budget: ByteBudget,
+    *,
+    with_grpc: bool,
+    with_cors: bool,
 ) -> Application:
     """What the web server runs: HTTP routes, and gRPC unless another front end has the methods."""
     limit = network.max_message_bytes
     unread = UnreadAnswers(network.max_buffered_bytes)
-    http = HttpApplication(services.routes, max_body_bytes=limit, budget=budget, unread=unread)
+    http = HttpApplication(
+        services.routes,
+        max_body_bytes=limit,
+        budget=budget,
+        unread=unread,
+        with_cors=with_cors,
+    )
     if not with_grpc:
         return http
     return GrpcApplication(

@@ -113,10 +113,20 @@ class Services:
         probes = Probes(self._health, manager.catalog, metrics_text, metrics_path=metrics_path)
         routes = [
             *PredictRoutes(
-                predictor, manager.catalog, metrics, self._json, timeout_in_ms=timeout_in_ms
+                predictor,
+                manager.catalog,
+                metrics,
+                self._json,
+                timeout_in_ms=timeout_in_ms,
+                tfs_format=config.rest_api_tfs_format,
             ).routes(),
             *ClassifyRoutes(
-                classify_regress, predictor, metrics, self._json, timeout_in_ms=timeout_in_ms
+                classify_regress,
+                predictor,
+                metrics,
+                self._json,
+                timeout_in_ms=timeout_in_ms,
+                tfs_format=config.rest_api_tfs_format,
             ).routes(),
             *KServeRoutes(kserve, self._json, timeout_in_ms=timeout_in_ms).routes(),
             *probes.routes(),

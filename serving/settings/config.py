@@ -117,6 +117,14 @@ class ServerConfig:
         _DAY * 1000,
         negative=_DAY * 1000,
     )
+    rest_api_enable_cors_support: bool = _setting(
+        default=False, text="let web pages of any origin call the REST APIs: CORS headers"
+    )
+    rest_api_tfs_format: bool = _setting(
+        default=False,
+        text="lay REST answers out as TensorFlow Serving does, in lines and with 9e+06 for "
+        "9000000.0; without it the same values come in half the bytes and time",
+    )
     grpc_socket_path: Path | None = _setting(None, "Unix socket to listen on beside the port")
     ssl_config_file: Path | None = _setting(
         None, "SSLConfig in text format: TLS on every port, the REST port too"

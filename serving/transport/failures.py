@@ -98,7 +98,9 @@ HTTP_STATUS = {
 
 
 def error_response(code: StatusCode, message: str) -> HttpResponse:
-    """`{"error": message}` with the HTTP status that belongs to a gRPC code; 500 for the rest."""
-    return HttpResponse(
-        status=HTTP_STATUS.get(code, 500), body=json.dumps({"error": message}).encode()
-    )
+    """`{"error": message}` with the HTTP status that belongs to a gRPC code; 500 for the rest.
+
+    It is laid out as TensorFlow Serving does.
+    """
+    body = json.dumps({"error": message}, indent=4, ensure_ascii=False)
+    return HttpResponse(status=HTTP_STATUS.get(code, 500), body=body.encode(errors="replace"))

@@ -5,6 +5,7 @@ an `HttpResponse`, or raises a `ServingError`, whose gRPC code decides the HTTP 
 """
 
 import logging
+import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
@@ -23,6 +24,15 @@ from serving.transport.route_table import HttpRequest, HttpResponse, Route
 
 logger = logging.getLogger(__name__)
 
+_TENSORFLOW_SERVING = re.compile(r"(?i)/v1/")
+_API = re.compile(r"(?i)/v1/|/v2(?:/|\Z)")
+_ORIGIN = re.compile(rb"https?://")
+_CORS_HEADERS = (
+    (b"access-control-allow-origin", b"*"),
+    (b"access-control-allow-methods", b"POST, GET"),
+    (b"access-control-allow-headers", b"Content-Type"),
+)
+
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
@@ -36,6 +46,7 @@ class HttpApplication:
         max_body_bytes: int,
         budget: ByteBudget,
         unread: UnreadAnswers,
+        with_cors: bool = False,
     ) -> None:
         """Serve routes; the first that matches answers.
 
@@ -44,7 +55,9 @@ class HttpApplication:
             max_body_bytes: Larger requests are refused while they are read.
             budget: Of all large requests together.
             unread: Counts the answers until they are sent.
+            with_cors: Let web pages of any origin read the answers of the APIs.
         """
+        self._with_cors = with_cors
         self._unread = unread
         self._budget = budget
         self._routes = routes
@@ -54,7 +67,7 @@ class HttpApplication:
         """Answer one HTTP request."""
         request_headers = dict(scope["headers"])
         times = stage_times.begin(request_headers)
-        more_headers = []
+        more_headers: list[tuple[bytes, bytes]] = []
         connection = scope.get("client")
         if self._unread.crowded:
             await self._unread.wait_for_room(connection)
@@ -70,6 +83,8 @@ class HttpApplication:
             more_headers.append((failures.REQUEST_ID, identity.encode()))
         finally:
             hold.release()
+        if self._with_cors and _API.match(scope["path"]):
+            more_headers.extend(_CORS_HEADERS)
         if times:
             more_headers.append(times.header())
         headers = [
@@ -115,8 +130,26 @@ class HttpApplication:
                     wait_for_disconnect=partial(_wait_for_disconnect, receive),
                 )
                 return await route.handler(request)
-        message = f"Malformed request: {scope['method']} {scope['path']}"
-        return error_response(StatusCode.INVALID_ARGUMENT, message)
+        return self._refuse(scope, raw_path, headers)
+
+    def _refuse(
+        self, scope: Mapping[str, Any], raw_path: str, headers: Mapping[bytes, bytes]
+    ) -> HttpResponse:
+        """The answer where no route is: TensorFlow Serving's under `/v1/`."""
+        method, query = scope["method"], scope.get("query_string", b"").decode("latin-1")
+        target = f"{raw_path}?{query}" if query else raw_path
+        if method == "OPTIONS" and _API.match(scope["path"]):
+            # A browser asks so before it sends what a web page of another origin wants sent.
+            if _ORIGIN.search(headers.get(b"origin", b"")):
+                return HttpResponse(body=b"")
+            message = "Origin header is missing in CORS preflight"
+            return error_response(StatusCode.FAILED_PRECONDITION, message)
+        is_known = any(route.pattern.fullmatch(raw_path) for route in self._routes)
+        if is_known or _TENSORFLOW_SERVING.match(raw_path):
+            message = f"Malformed request: {method} {target}"
+            return error_response(StatusCode.INVALID_ARGUMENT, message)
+        message = f"Not found: {method} {target}; the APIs are under /v1/ and /v2"
+        return error_response(StatusCode.NOT_FOUND, message)
 
     async def _read_body(self, receive: Receive, hold: Hold) -> bytes:
         body = bytearray()

@@ -12,6 +12,7 @@ from serving.inference.request import ModelSpec
 from serving.monitoring.counts import REST, Metrics
 from serving.protocols.json_process import ELEMENT_BYTES, JsonProcesses
 from serving.protocols.tfs import json_examples
+from serving.protocols.tfs.json_text import jobs
 from serving.protocols.tfs.model_paths import model_route, model_spec
 from serving.protocols.time_limit import time_limit
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
@@ -29,6 +30,7 @@ class ClassifyRoutes:
         json: JsonProcesses,
         *,
         timeout_in_ms: int = 30_000,
+        tfs_format: bool = False,
     ) -> None:
         """Bind the handlers.
 
@@ -39,12 +41,15 @@ class ClassifyRoutes:
             json: Reads and writes bodies that are large.
             timeout_in_ms: Milliseconds that a call may take from its last byte on
                 (`--rest_api_timeout_in_ms`).
+            tfs_format: Write answers as TensorFlow Serving lays them out
+                (`--rest_api_tfs_format`).
         """
         self._inference = inference
         self._predictor = predictor
         self._metrics = metrics
         self._json = json
         self._timeout_in_ms = timeout_in_ms
+        self._tfs_format = tfs_format
 
     def routes(self) -> list[Route]:
         """The rows of the route table."""
@@ -64,7 +69,12 @@ class ClassifyRoutes:
                 )
                 size = 2 * ELEMENT_BYTES * sum(map(len, answer.scores))
                 body = await self._json.run_for(
-                    request, size, json_examples.encode_classes, answer.labels, answer.scores
+                    request,
+                    size,
+                    json_examples.encode_classes,
+                    answer.labels,
+                    answer.scores,
+                    tfs_format=self._tfs_format,
                 )
             outcome.answered(answer.servable, answer.signature_name, examples=len(examples))
         return HttpResponse(body=body)
@@ -80,7 +90,11 @@ class ClassifyRoutes:
                 )
                 size = ELEMENT_BYTES * len(answer.values)
                 body = await self._json.run_for(
-                    request, size, json_examples.encode_values, answer.values
+                    request,
+                    size,
+                    json_examples.encode_values,
+                    answer.values,
+                    tfs_format=self._tfs_format,
                 )
             outcome.answered(answer.servable, answer.signature_name, examples=len(examples))
         return HttpResponse(body=body)
@@ -96,13 +110,7 @@ class ClassifyRoutes:
         """
         signatures = self._predictor.servable(spec).signatures
         features = {name: signature.feature_spec for name, signature in signatures.items()}
-        name, examples = await self._json.run_for(
-            request,
-            len(request.body),
-            json_examples.read,
-            request.body,
-            features,
-            DEFAULT_SIGNATURE_NAME,
-            method,
+        name, examples = await jobs.read(
+            self._json, request, json_examples.read, features, DEFAULT_SIGNATURE_NAME, method
         )
         return spec._replace(signature_name=name), examples

@@ -20,7 +20,9 @@ import orjson
 
 from serving.errors import InvalidInput
 from serving.protocols.tfs import json_predict, json_tensor
-from serving.protocols.tfs.json_tensor import JSON_TYPES, Json, is_object, quote, text
+from serving.protocols.tfs.json_tensor import is_object
+from serving.protocols.tfs.json_text import pretty
+from serving.protocols.tfs.json_text.quote import Json, printable, quote, text, type_name
 from serving.protos.tensorflow_example_pb2 import Example, Feature
 from serving.tensors.example_parser import with_context
 from serving.tensors.feature_spec import FeatureSpec
@@ -35,7 +37,12 @@ _KINDS_OF_FLOATS = _KINDS | {int: "float"}
 
 
 def read(
-    body: bytes, features: Mapping[str, Mapping[str, FeatureSpec]], default: str, method: str
+    body: bytes,
+    features: Mapping[str, Mapping[str, FeatureSpec]],
+    default: str,
+    method: str,
+    *,
+    may_be_slow: bool = True,
 ) -> tuple[str, list[bytes]]:
     """The whole of a request: the signature it names, and its examples.
 
@@ -44,11 +51,14 @@ def read(
         features: The feature spec of each signature of the model.
         default: The signature that is meant if the request names none.
         method: `classify` or `regress`, for messages.
+        may_be_slow: See `json_text.document.load`.
 
     Raises:
-        InvalidInput: see `json_codec.parse`, `json_codec.signature_name` and `decode_examples`.
+        InvalidInput: see `json_predict.parse`, `json_predict.signature_name` and `decode_examples`.
+        SlowError: see `may_be_slow`.
     """
-    document = json_predict.parse(body, key=EXAMPLES_KEY)
+    # Of a feature that an example repeats the last counts, as in TensorFlow Serving.
+    document = json_predict.parse(body, key=EXAMPLES_KEY, may_be_slow=may_be_slow, last_inside=True)
     name = json_predict.signature_name(document)
     # Whether there is such a signature, the run will tell.
     return name, decode_examples(document, features.get(name or default, {}), method)
@@ -98,7 +108,9 @@ def decode_examples(
     return with_context(examples, context) if context else examples
 
 
-def encode_classes(labels: Iterable[Sequence[str]], scores: Sequence[Sequence[float]]) -> bytes:
+def encode_classes(
+    labels: Iterable[Sequence[str]], scores: Sequence[Sequence[float]], *, tfs_format: bool = False
+) -> bytes:
     """The JSON of a Classify response.
 
     Scores are written with the fewest digits that give the same float32 again.
@@ -106,7 +118,10 @@ def encode_classes(labels: Iterable[Sequence[str]], scores: Sequence[Sequence[fl
     Args:
         labels: Class names, a row an example.
         scores: float32 values, in rows as long.
+        tfs_format: TensorFlow Serving's layout and digits instead; see `json_text.pretty`.
     """
+    if tfs_format:
+        return pretty.classes(labels, scores)
     array, finite = _floats(scores)
     rows = json_tensor.to_json("", array, finite=finite)
     return _encode(
@@ -114,8 +129,10 @@ def encode_classes(labels: Iterable[Sequence[str]], scores: Sequence[Sequence[fl
     )
 
 
-def encode_values(values: Sequence[float]) -> bytes:
+def encode_values(values: Sequence[float], *, tfs_format: bool = False) -> bytes:
     """The JSON of a Regress response; float32 values, written as scores are."""
+    if tfs_format:
+        return pretty.values(values)
     array, finite = _floats(values)
     return _encode(json_tensor.to_json("", array, finite=finite), finite=finite)
 
@@ -136,14 +153,14 @@ def _example(value: Json, floats: Collection[str], where: str) -> bytes:
     """
     if not isinstance(value, dict):
         msg = (
-            f"Example must be JSON object but got JSON {JSON_TYPES[type(value)]}; {where} is "
+            f"Example must be JSON object but got JSON {type_name(value)}; {where} is "
             f'{text(value)}, expected {{"feature": value or list, ...}}'
         )
         raise InvalidInput(msg)
     example = Example()
     for key, content in value.items():
-        # A lone surrogate is no text, and protocol buffers would not have it.
-        name = key.encode(errors="replace").decode()
+        # Protocol buffers take UTF-8 alone for a feature's name.
+        name = printable(key)
         values = content if type(content) is list else [content]
         _fill(example.features.feature[name], values, name, where, is_float=name in floats)
     return example.SerializeToString()
@@ -166,12 +183,12 @@ def _fill(
         _refuse(values, name, where, kind_of)
     (kind,) = kinds
     if kind == "float":
-        feature.float_list.value.extend(_to_floats(values, name, where))
+        feature.float_list.value.extend(_to_floats(values))
     elif kind == "int64":
         beyond = [value for value in values if not _INT64.min <= value <= _INT64.max]
         if beyond:
             msg = (
-                f"Feature: {name} has uint64 element. Only int64 is supported. Received "
+                f"Feature: {name} has uint64_t element. Only int64_t is supported. Received "
                 f"{beyond[0]} in {where}, expected {_INT64.min} to {_INT64.max}"
             )
             raise InvalidInput(msg)
@@ -180,30 +197,17 @@ def _fill(
         feature.bytes_list.value.extend(_to_bytes(value, name, where) for value in values)
 
 
-def _to_floats(values: Sequence[float], name: str, where: str) -> list[float]:
-    """Numbers that are float32; integers must be exact, as in Predict.
-
-    Raises:
-        InvalidInput: one is too large.
-    """
+def _to_floats(values: Sequence[float]) -> list[float]:
+    """Numbers as float32, rounded as in Predict."""
     array = json_tensor.convert(values, DataType.DT_FLOAT)
-    if array is None:
-        lossy = (
-            value for value in values if json_tensor.convert([value], DataType.DT_FLOAT) is None
-        )
-        msg = (
-            f"Cannot convert JSON value: {text(next(lossy))} to float without loss of precision. "
-            f"Received in feature {name} of {where}, expected a float32, and an integer below 2^24"
-        )
-        raise InvalidInput(msg)
-    floats: list[float] = array.tolist()
+    floats: list[float] = [] if array is None else array.tolist()
     return floats
 
 
 def _to_bytes(value: Json, name: str, where: str) -> bytes:
     if type(value) is not dict:
-        # A lone surrogate is no text: Python's parser lets it through, orjson refuses it.
-        return str(value).encode(errors="replace")
+        # What is not UTF-8 in a string is a lone surrogate: strings are bytes there.
+        return str(value).encode(errors="surrogateescape")
     content = json_tensor.binary(value)
     if content is None:
         msg = f"Unable to base64 decode; feature {name} of {where} has {text(value)}"
@@ -231,7 +235,7 @@ def _refuse(values: Sequence[Json], name: str, where: str, kind_of: Mapping[type
     received = f"{where} has {text(value)} at position {position}"
     if kind is None:
         msg = (
-            f"Feature: {name} has element with unexpected JSON type: {JSON_TYPES[type(value)]}; "
+            f"Feature: {name} has element with unexpected JSON type: {type_name(value)}; "
             f'{received}, expected a number, a string or {{"b64": "..."}}, or a flat list of them'
         )
     else:

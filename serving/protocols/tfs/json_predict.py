@@ -7,16 +7,18 @@ only tensor, or an object with the value of each. Columnar form, `{"inputs": val
 """
 
 import json
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Collection, Mapping, Sequence
+from typing import NamedTuple, NoReturn
 
 import numpy as np
 import orjson
 
-from serving.errors import InvalidInput
-from serving.protocols import json_reader
+from serving.errors import InvalidInput, Unsupported
 from serving.protocols.tfs import json_tensor
-from serving.protocols.tfs.json_tensor import Json, is_object, quote, text
+from serving.protocols.tfs.json_tensor import is_object
+from serving.protocols.tfs.json_text import document as json_document
+from serving.protocols.tfs.json_text import pretty
+from serving.protocols.tfs.json_text.quote import Json, printable, quote, text
 from serving.tensors.signature import TensorSpec
 
 SIGNATURE_KEY = "signature_name"
@@ -37,8 +39,24 @@ class PredictInputs(NamedTuple):
     rows: bool
 
 
+class SignatureInputs(NamedTuple):
+    """What a signature takes.
+
+    Attributes:
+        specs: Its inputs by alias.
+        optional: Aliases of those that a request may leave out.
+    """
+
+    specs: Mapping[str, TensorSpec]
+    optional: Collection[str] = ()
+
+
 def read_predict(
-    body: bytes, signatures: Mapping[str, Mapping[str, TensorSpec]], default: str
+    body: bytes,
+    signatures: Mapping[str, SignatureInputs],
+    default: str,
+    *,
+    may_be_slow: bool = True,
 ) -> PredictInputs:
     """The whole of a Predict request.
 
@@ -46,39 +64,39 @@ def read_predict(
         body: The request's body.
         signatures: The inputs of each signature of the model.
         default: The signature that is meant if the request names none.
+        may_be_slow: See `json_text.document.load`.
 
     Raises:
         InvalidInput, Unsupported: see `parse`, `signature_name` and `decode_inputs`.
+        SlowError: see `may_be_slow`.
     """
-    document = parse(body)
+    document = parse(body, may_be_slow=may_be_slow)
     name = signature_name(document)
-    specs = signatures.get(name or default)
-    if specs is None:
+    inputs = signatures.get(name or default)
+    if inputs is None:
         return PredictInputs(name, None, rows=False)
-    return PredictInputs(name, *decode_inputs(document, specs))
+    return PredictInputs(name, *decode_inputs(document, inputs.specs, inputs.optional))
 
 
-def parse(body: bytes, *, key: str = ROWS_KEY) -> dict[str, Json]:
-    """A request's JSON object; `NaN`, `Infinity` and `-Infinity` count as numbers.
+def parse(
+    body: bytes, *, key: str = ROWS_KEY, may_be_slow: bool = True, last_inside: bool = False
+) -> dict[str, Json]:
+    """A request's JSON object, read as TensorFlow Serving reads it.
 
     Args:
         body: The request's body.
         key: A key that the object should have, for the message.
+        may_be_slow: See `json_text.document.load`.
+        last_inside: Likewise.
 
     Raises:
         InvalidInput: the body is no JSON, with the offset of the mistake, or no object.
+        SlowError: see `may_be_slow`.
     """
     if not body:
         msg = "JSON Parse error: The document is empty"
         raise InvalidInput(msg)
-    try:
-        document = json_reader.loads(body)
-    except json.JSONDecodeError as error:  # orjson's error is one of these, too
-        msg = f"JSON Parse error: {error.msg} at offset: {error.pos}"
-        raise InvalidInput(msg) from None
-    except (ValueError, RecursionError) as error:
-        msg = f"JSON Parse error: {error}"
-        raise InvalidInput(msg) from None
+    document = json_document.load(body, may_be_slow=may_be_slow, last_inside=last_inside)
     if not isinstance(document, dict):
         msg = f'{quote(document)} Is not object; expected {{"{key}": [...]}}'
         raise InvalidInput(msg)
@@ -94,14 +112,17 @@ def signature_name(document: Mapping[str, Json]) -> str:
     name = document.get(SIGNATURE_KEY, "")
     if not isinstance(name, str):
         msg = (
-            f"{quote(name)} not formatted correctly. '{SIGNATURE_KEY}' key must be a string value."
+            f"{quote(document)} not formatted correctly. '{SIGNATURE_KEY}' key must be a string "
+            "value."
         )
         raise InvalidInput(msg)
-    return name
+    return printable(name)
 
 
 def decode_inputs(
-    document: Mapping[str, Json], specs: Mapping[str, TensorSpec]
+    document: Mapping[str, Json],
+    specs: Mapping[str, TensorSpec],
+    optional: Collection[str] = (),
 ) -> tuple[dict[str, np.ndarray], bool]:
     """The input tensors of a Predict request.
 
@@ -109,6 +130,7 @@ def decode_inputs(
         document: The request's JSON object.
         specs: The signature's inputs; they say which dtype a number is to become. Whether the
             shapes fit is not checked here.
+        optional: Aliases of those that may be left out: of all rows, or of the columns.
 
     Returns:
         Arrays by input alias, and whether the request has the row form, which the answer shares.
@@ -130,11 +152,13 @@ def decode_inputs(
     if not specs:
         return {}, _is_row_of_nothing(document)
     if ROWS_KEY in document:
-        return _decode_rows(document[ROWS_KEY], specs), True
-    return _decode_columns(document[COLUMNS_KEY], specs), False
+        return _decode_rows(document, specs, optional), True
+    return _decode_columns(document[COLUMNS_KEY], specs, optional), False
 
 
-def encode_outputs(outputs: Mapping[str, np.ndarray], *, rows: bool) -> bytes:
+def encode_outputs(
+    outputs: Mapping[str, np.ndarray], *, rows: bool, tfs_format: bool = False
+) -> bytes:
     """The JSON of a Predict response.
 
     Floats are written with the fewest digits that give the same number of their dtype again.
@@ -142,13 +166,17 @@ def encode_outputs(outputs: Mapping[str, np.ndarray], *, rows: bool) -> bytes:
     Args:
         outputs: Arrays by output alias, at least one.
         rows: Row form, `{"predictions": ...}`; else columnar, `{"outputs": ...}`.
+        tfs_format: TensorFlow Serving's layout and digits instead; see `json_text.pretty`.
 
     Raises:
-        InvalidInput: in row form, outputs differ in their first dimension or have none.
-        Unsupported: a dtype without JSON form (complex numbers).
+        InvalidInput: in row form, outputs differ in their first dimension or have none; or a dtype
+            has no JSON form (complex numbers).
     """
     if rows:
         _check_row_counts(outputs)
+    if tfs_format:
+        binary = set(filter(json_tensor.is_binary, outputs))
+        return pretty.rows(outputs, binary) if rows else pretty.columns(outputs, binary)
     finite = all(
         array.dtype.kind != "f" or bool(np.isfinite(array).all()) for array in outputs.values()
     )
@@ -169,59 +197,119 @@ def encode_outputs(outputs: Mapping[str, np.ndarray], *, rows: bool) -> bytes:
 # Decoding
 
 
-def _decode_rows(rows: Json, specs: Mapping[str, TensorSpec]) -> dict[str, np.ndarray]:
+def _decode_rows(
+    document: Mapping[str, Json], specs: Mapping[str, TensorSpec], optional: Collection[str]
+) -> dict[str, np.ndarray]:
+    rows = document[ROWS_KEY]
     if not isinstance(rows, list):
-        msg = f"{quote(rows)} Excepting '{ROWS_KEY}' to be an list/array"
+        msg = f"{quote(document)} Expecting '{ROWS_KEY}' to be an list/array"
         raise InvalidInput(msg)
     if not rows:
-        msg = f"JSON Value: [] No values in '{ROWS_KEY}' array; expected at least one row"
+        msg = f"{quote(document)} No values in '{ROWS_KEY}' array; expected at least one row"
         raise InvalidInput(msg)
-    if not is_object(rows[0]):
-        if len(specs) > 1:
-            msg = (
-                f"{ROWS_KEY} is a plain list, but expecting list of objects as multiple input "
-                f"tensors required as per tensorinfo_map: {','.join(sorted(specs))}"
-            )
-            raise InvalidInput(msg)
-        ((alias, spec),) = specs.items()
-        for position, row in enumerate(rows):
-            if type(row) is dict and is_object(row):
-                msg = f"Expecting value/list but got object at item {position} of input list"
-                raise InvalidInput(msg)
-        return {alias: json_tensor.to_array(rows, alias, spec, rows=True)}
-    _check_named_rows(rows, specs)
-    return {
-        alias: json_tensor.to_array([row[alias] for row in rows], alias, spec, rows=True)
-        for alias, spec in specs.items()
-    }
+    try:
+        if is_object(rows[0]):
+            return _decode_named_rows(rows, specs, optional)
+        return _decode_plain_rows(rows, specs)
+    except Unsupported as error:
+        # There the first value fails its row, and a row's failure is the caller's mistake.
+        msg = (
+            f"Failed to process element: 0 of '{ROWS_KEY}' list. "
+            f"Error: UNIMPLEMENTED: {error.message}"
+        )
+        raise InvalidInput(msg) from None
 
 
-def _check_named_rows(rows: Sequence[Json], specs: Mapping[str, TensorSpec]) -> None:
-    expected = specs.keys()
-    for position, row in enumerate(rows):
-        if not is_object(row):
-            msg = f"Expecting object but got list at item {position} of input list"
-            raise InvalidInput(msg)
-        if row.keys() == expected:
-            continue
-        unknown = next((key for key in row if key not in expected), None)
-        if unknown is not None:
-            msg = (
-                f"Failed to process element: {position} key: {unknown} of '{ROWS_KEY}' list. "
-                f"Error: INVALID_ARGUMENT: JSON object: does not have named input: {unknown}; "
-                f"inputs: {','.join(sorted(expected))}"
-            )
-        else:
-            msg = (
-                f"Failed to process element: {position} of '{ROWS_KEY}' list. JSON object: "
-                f"{text(row)} keys must be equal to: {','.join(sorted(expected))}"
-            )
+def _decode_plain_rows(
+    rows: Sequence[Json], specs: Mapping[str, TensorSpec]
+) -> dict[str, np.ndarray]:
+    if len(specs) > 1:
+        msg = (
+            f"{ROWS_KEY} is a plain list, but expecting list of objects as multiple input "
+            f"tensors required as per tensorinfo_map: {','.join(sorted(specs))}"
+        )
         raise InvalidInput(msg)
+    ((alias, spec),) = specs.items()
+    array = json_tensor.try_array(rows, spec)
+    if array is not None:
+        return {alias: array}
+    named = (position for position, row in enumerate(rows) if type(row) is dict and is_object(row))
+    whole = next(named, len(rows))
+    mistake = json_tensor.find_row_mistake(rows[:whole], spec.dtype)
+    if mistake is None and whole < len(rows):
+        msg = f"Expecting value/list but got object at item {whole} of input list"
+        raise InvalidInput(msg)
+    position, reason = mistake or (0, "its values are nested too deeply")
+    msg = (
+        f"Failed to process element: {position} of '{ROWS_KEY}' list. "
+        f"Error: INVALID_ARGUMENT: {reason}; {json_tensor.expected(alias, spec)}"
+    )
+    raise InvalidInput(msg)
+
+
+def _decode_named_rows(
+    rows: Sequence[Json], specs: Mapping[str, TensorSpec], optional: Collection[str]
+) -> dict[str, np.ndarray]:
+    # Optional inputs are in all rows or in none; a row of nothing would not say how many there are.
+    aliases = [alias for alias in specs if alias not in optional or alias in rows[0]] or specs
+    keys = dict.fromkeys(aliases).keys()
+    arrays: dict[str, np.ndarray] = {}
+    if all(type(row) is dict and row.keys() == keys for row in rows):
+        for alias in aliases:
+            array = json_tensor.try_array([row[alias] for row in rows], specs[alias])
+            if array is None:
+                break
+            arrays[alias] = array
+    if len(arrays) < len(keys):
+        _refuse_named_rows(rows, specs, keys)
+    return arrays
+
+
+def _refuse_named_rows(
+    rows: Sequence[Json], specs: Mapping[str, TensorSpec], keys: Collection[str]
+) -> NoReturn:
+    """Find the first row that is wrong, and raise InvalidInput naming it."""
+    has_keys = (type(row) is dict and row.keys() == keys for row in rows)
+    whole = next((position for position, right in enumerate(has_keys) if not right), len(rows))
+    mistakes = []
+    for alias in rows[0] if whole else ():
+        found = json_tensor.find_row_mistake(
+            [row[alias] for row in rows[:whole]], specs[alias].dtype
+        )
+        if found:
+            order = list(rows[found.position]).index(alias)
+            mistakes.append((found.position, order, alias, found.text))
+    if mistakes:
+        position, _, alias, mistake = min(mistakes)
+        msg = (
+            f"Failed to process element: {position} key: {alias} of '{ROWS_KEY}' list. "
+            f"Error: INVALID_ARGUMENT: {mistake}; {json_tensor.expected(alias, specs[alias])}"
+        )
+        raise InvalidInput(msg)
+    if whole == len(rows):
+        msg = f"the values of '{ROWS_KEY}' cannot be converted: they are nested too deeply"
+        raise InvalidInput(msg)
+    row = rows[whole]
+    if not is_object(row):
+        msg = f"Expecting object but got list at item {whole} of input list"
+        raise InvalidInput(msg)
+    unknown = next((printable(key) for key in row if key not in specs), None)
+    if unknown is not None:
+        msg = (
+            f"Failed to process element: {whole} key: {unknown} of '{ROWS_KEY}' list. "
+            f"Error: INVALID_ARGUMENT: JSON object: does not have named input: {unknown}; "
+            f"inputs: {','.join(sorted(specs))}"
+        )
+    else:
+        msg = (
+            f"Failed to process element: {whole} of '{ROWS_KEY}' list. JSON object: "
+            f"{text(row)} keys must be equal to: {','.join(sorted(keys))}"
+        )
+    raise InvalidInput(msg)
 
 
 def _decode_columns(
-    columns: Json,
-    specs: Mapping[str, TensorSpec],
+    columns: Json, specs: Mapping[str, TensorSpec], optional: Collection[str]
 ) -> dict[str, np.ndarray]:
     if not is_object(columns):
         if len(specs) > 1:
@@ -231,15 +319,15 @@ def _decode_columns(
             )
             raise InvalidInput(msg)
         ((alias, spec),) = specs.items()
-        return {alias: json_tensor.to_array(columns, alias, spec, rows=False)}
-    for alias in specs:
-        if alias not in columns:
+        return {alias: json_tensor.to_array(columns, alias, spec)}
+    arrays = {}
+    for alias, spec in specs.items():
+        if alias in columns:
+            arrays[alias] = json_tensor.to_array(columns[alias], alias, spec)
+        elif alias not in optional:
             msg = f"Missing named input: {alias} in '{COLUMNS_KEY}' object."
             raise InvalidInput(msg)
-    return {
-        alias: json_tensor.to_array(columns[alias], alias, spec, rows=False)
-        for alias, spec in specs.items()
-    }
+    return arrays
 
 
 def _is_row_of_nothing(document: Mapping[str, Json]) -> bool:

@@ -1,7 +1,8 @@
 """One tensor between JSON and NumPy, by the rules of TensorFlow Serving (util/json_tensor.cc).
 
-They are stricter than JSON: 1.0 is no integer, true is no number, and integers for a float tensor
-must be exact. Values that TensorFlow Serving would wrap around, such as 256 for uint8, are refused.
+They are stricter than JSON: 1.0 is no integer and true is no number. Any number is a float, rounded
+to what the dtype holds, infinity where it is beyond. Values that TensorFlow Serving would wrap
+around, such as 256 for uint8, are refused.
 
 Values are checked and converted list by list, never one by one: those of a tensor are chained into
 one flat list, whose types and shape are checked with a few passes in C. Only a request that is
@@ -10,41 +11,56 @@ refused is walked again, to find the value to name.
 
 import base64
 import binascii
-import json
+import math
 from collections.abc import Iterator, Sequence
 from itertools import chain
-from typing import Any, NoReturn
+from typing import NamedTuple
 
 import numpy as np
 
 from serving.errors import InvalidInput, Unsupported
+from serving.protocols.tfs.json_text.quote import Json, quote, text, type_name
 from serving.tensors.signature import DataType, TensorSpec
-
-Json = Any  # whatever a JSON parser gives
 
 _BINARY_KEY = "b64"
 _BINARY_SUFFIX = "_bytes"
 # NumPy's own limit is 64; no model comes near, and the recursion below stays shallow.
 _MAX_RANK = 32
 _CHECKED_TOGETHER = 1024
-# Characters of a value that a message quotes.
-_MAX_QUOTE = 100
-JSON_TYPES = {
-    type(None): "Null",
-    bool: "Bool",
-    int: "Number",
-    float: "Number",
-    str: "String",
-    list: "Array",
-    dict: "Object",
-}
+_WHITESPACE = str.maketrans("", "", " \t\n\v\f\r")
 
 
-def to_array(value: Json, alias: str, spec: TensorSpec, *, rows: bool) -> np.ndarray:
-    """A JSON value as an array of the dtype of `spec`.
+class RowMistake(NamedTuple):
+    """What is wrong with the first row that is wrong.
+
+    Attributes:
+        position: Of the row, from 0.
+        text: The mistake.
+    """
+
+    position: int
+    text: str
+
+
+def to_array(value: Json, alias: str, spec: TensorSpec) -> np.ndarray:
+    """A whole tensor as an array of the dtype of `spec`.
 
     Raises:
         InvalidInput: it is ragged, or a value does not fit the dtype.
+        Unsupported: the dtype has no JSON form.
+    """
+    array = try_array(value, spec)
+    if array is None:
+        mistake = _find_mistake(value, _shape_of(value), spec.dtype)
+        msg = f"{mistake}; {expected(alias, spec)}"
+        raise InvalidInput(msg)
+    return array
+
+
+def try_array(value: Json, spec: TensorSpec) -> np.ndarray | None:
+    """A whole tensor as an array; None if it is ragged, or a value does not fit the dtype.
+
+    Raises:
         Unsupported: the dtype has no JSON form.
     """
     shape: list[int] = []
@@ -52,15 +68,13 @@ def to_array(value: Json, alias: str, spec: TensorSpec, *, rows: bool) -> np.nda
     while type(flat[0]) is list:
         lengths = set(map(len, flat)) if set(map(type, flat)) == {list} else set()
         if len(lengths) != 1 or len(shape) == _MAX_RANK:
-            _refuse(value, alias, spec, rows=rows)
+            return None
         shape.append(lengths.pop())
         flat = list(chain.from_iterable(flat)) if len(flat) > 1 else flat[0]
         if not flat:
             return np.empty((*shape, *_sizes_behind(len(shape), spec)), spec.dtype.numpy)
     array = convert(flat, spec.dtype)
-    if array is None:
-        _refuse(value, alias, spec, rows=rows)
-    return array.reshape(shape)
+    return array if array is None else array.reshape(shape)
 
 
 def _sizes_behind(depth: int, spec: TensorSpec) -> tuple[int, ...]:
@@ -86,7 +100,7 @@ def convert(flat: Sequence[Json], dtype: DataType) -> np.ndarray | None:
         return np.array(flat, np.bool_) if types == {bool} else None
     if kind in "iu":
         return _convert_integers(flat, dtype) if types == {int} else None
-    return _convert_floats(flat, dtype, types) if types <= {int, float} else None
+    return _convert_floats(flat, dtype) if types <= {int, float} else None
 
 
 def _convert_integers(flat: Sequence[int], dtype: DataType) -> np.ndarray | None:
@@ -98,31 +112,18 @@ def _convert_integers(flat: Sequence[int], dtype: DataType) -> np.ndarray | None
         return None
 
 
-def _convert_floats(flat: Sequence[float], dtype: DataType, types: set[type]) -> np.ndarray | None:
-    try:
-        doubles = np.array(flat, np.float64)
-    except OverflowError:  # an integer beyond the largest double
-        return None
-    limits = np.finfo(dtype.numpy)
+def _convert_floats(flat: Sequence[float], dtype: DataType) -> np.ndarray:
+    # By way of float64, as TensorFlow Serving reads every number.
+    doubles = np.array(flat, np.float64)
     with np.errstate(over="ignore"):
-        values = doubles.astype(dtype.numpy)
-    # Compared after rounding: the largest float32 is written 3.4028235e38, which is larger.
-    if bool((np.isinf(values) & np.isfinite(doubles)).any()):
-        return None
-    # Integers must be exact, as TensorFlow Serving has it; a wrong id is worse than an error.
-    if int in types:
-        exact = 2 ** (limits.nmant + 1) - 1
-        for position in np.flatnonzero(np.abs(doubles) > exact):
-            if type(flat[int(position)]) is int:
-                return None
-    return values
+        return doubles.astype(dtype.numpy, copy=False)
 
 
 def _convert_strings(flat: Sequence[Json]) -> np.ndarray | None:
     values: list[bytes] = []
     for value in flat:
-        # A lone surrogate is no text: Python's parser lets it through, orjson refuses it.
-        content = binary(value) if type(value) is dict else value.encode(errors="replace")
+        # What is not UTF-8 in a string is a lone surrogate: strings are bytes there.
+        content = binary(value) if type(value) is dict else value.encode(errors="surrogateescape")
         if content is None:
             return None
         values.append(content)
@@ -135,10 +136,17 @@ def binary(value: Json) -> bytes | None:
     """The bytes of a `{"b64": "..."}` object; None if it is none, or malformed."""
     if is_object(value):
         return None
-    digits = value[_BINARY_KEY].rstrip("=")
+    digits = value[_BINARY_KEY]
+    content = _decode(digits)
+    # TensorFlow Serving passes over line breaks.
+    return _decode(digits.translate(_WHITESPACE)) if content is None else content
+
+
+def _decode(digits: str) -> bytes | None:
+    """The bytes of base64, with its padding or without; None if it is malformed."""
+    bare = digits.rstrip("=")
     try:
-        # TensorFlow Serving also takes base64 without its padding.
-        return base64.b64decode(digits + "=" * (-len(digits) % 4), validate=True)
+        return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
     except (binascii.Error, ValueError):
         return None
 
@@ -153,25 +161,24 @@ def is_object(value: Json) -> bool:
 # Finding what is wrong
 
 
-def _refuse(value: Json, alias: str, spec: TensorSpec, *, rows: bool) -> NoReturn:
-    """Find the first value that does not fit, and raise InvalidInput naming it."""
-    expected = f'input "{alias}" takes {spec.dtype.name} {spec.shape_text}'
-    if not rows:
-        msg = f"{_find_mistake(value, _shape_of(value), spec.dtype)}; {expected}"
-        raise InvalidInput(msg)
-    first = _shape_of(value[0])
-    for position, row in _suspects(value, first, spec.dtype):
-        mistake = _find_mistake(row, _shape_of(row), spec.dtype)
-        if not mistake and _shape_of(row) != first:
-            mistake = f"Expecting shape {_shape_text(first)} but got: {_shape_text(_shape_of(row))}"
+def find_row_mistake(rows: Sequence[Json], dtype: DataType) -> RowMistake | None:
+    """The first row with a value that does not fit, or of another shape than the first row."""
+    first = _shape_of(rows[0])
+    for position, row in _suspects(rows, first, dtype):
+        shape = _shape_of(row)
+        mistake = _find_mistake(row, shape, dtype)
+        if not mistake and math.prod(shape) != math.prod(first):
+            mistake = f"Expecting tensor size: {math.prod(first)} but got: {math.prod(shape)}"
+        elif not mistake and shape != first:
+            mistake = f"Expecting shape {_shape_text(first)} but got: {_shape_text(shape)}"
         if mistake:
-            msg = (
-                f"Failed to process element: {position} of 'instances' list. "
-                f"Error: INVALID_ARGUMENT: {mistake}; {expected}"
-            )
-            raise InvalidInput(msg)
-    msg = f"the values of 'instances' cannot be converted; {expected}"
-    raise InvalidInput(msg)
+            return RowMistake(position, mistake)
+    return None
+
+
+def expected(alias: str, spec: TensorSpec) -> str:
+    """What an input takes, for messages."""
+    return f'input "{alias}" takes {spec.dtype.name} {spec.shape_text}'
 
 
 def _shape_of(value: Json) -> list[int]:
@@ -244,37 +251,13 @@ def _find_wrong_value(value: Json, dtype: DataType) -> str:
             return f"{quote(value)} not formatted correctly for base64 data"
         return "Unable to base64 decode"
     kind = dtype.numpy.kind
-    if kind == "f" and type(value) in {int, float}:
-        return (
-            f"Cannot convert JSON value: {text(value)} to {dtype.label} without loss of precision."
-        )
-    message = (
-        f"{quote(value)} Type: {JSON_TYPES[type(value)]} is not of expected type: {dtype.label}"
-    )
+    message = f"{quote(value)} Type: {type_name(value)} is not of expected type: {dtype.label}"
     if kind in "iu" and type(value) is int:
         limits = np.iinfo(dtype.numpy)
         message += f" ({limits.min} to {limits.max})"
     elif kind in "iu" and type(value) is float:
         message += " (an integer, written without a decimal point)"
     return message
-
-
-def quote(value: Json) -> str:
-    """A value as messages begin with it."""
-    return f"JSON Value: {text(value)}"
-
-
-def text(value: Json) -> str:
-    """A value as JSON, cut where it gets long; only so much of it is written as is needed."""
-    written = ""
-    try:
-        for piece in json.JSONEncoder().iterencode(value):
-            written += piece
-            if len(written) > _MAX_QUOTE:
-                return written[:_MAX_QUOTE] + "..."
-    except RecursionError:
-        return written[:_MAX_QUOTE] + "..."
-    return written
 
 
 # Writing
@@ -289,14 +272,14 @@ def to_json(alias: str, array: np.ndarray, *, finite: bool) -> Json:
         finite: Whether no output has NaN or infinities, which orjson cannot write.
 
     Raises:
-        Unsupported: the dtype has no JSON form.
+        InvalidInput: the dtype has no JSON form.
     """
     kind = array.dtype.kind
     if kind == "c":
         msg = f"Failed to write JSON value for tensor type: {array.dtype} of output {alias}"
-        raise Unsupported(msg)
+        raise InvalidInput(msg)
     if kind in "OSU":
-        return _encodable_strings(array, binary=alias.endswith(_BINARY_SUFFIX))
+        return _encodable_strings(array, binary=is_binary(alias))
     if finite:
         # ONNX Runtime's int64 is C's `long long`, whose scalars orjson does not know: the view is
         # the same type by its usual name. Scalars appear where rows are made of several outputs.
@@ -306,6 +289,11 @@ def to_json(alias: str, array: np.ndarray, *, finite: bool) -> Json:
         # By way of text, so that 0.1 as float32 becomes 0.1 and not 0.10000000149.
         return array.astype(np.str_).astype(np.float64).tolist()
     return array.tolist()
+
+
+def is_binary(alias: str) -> bool:
+    """Whether the strings of an output are written in base64: its name says so."""
+    return alias.endswith(_BINARY_SUFFIX)
 
 
 def _encodable_strings(array: np.ndarray, *, binary: bool) -> Json:

@@ -11,6 +11,9 @@ there, the content type of a request is not looked at.
 import re
 from typing import Any
 
+import numpy as np
+from google.protobuf.json_format import MessageToDict
+
 from serving.engine.catalog import Catalog
 from serving.engine.servable import Servable
 from serving.errors import InvalidInput
@@ -18,11 +21,16 @@ from serving.inference.predictor import Predictor
 from serving.inference.request import as_it_is
 from serving.monitoring.counts import REST, Metrics
 from serving.protocols.json_process import ELEMENT_BYTES, JsonProcesses
-from serving.protocols.tfs import json_predict
+from serving.protocols.tfs import json_predict, tensor_proto
+from serving.protocols.tfs.json_predict import SignatureInputs
+from serving.protocols.tfs.json_text import jobs
 from serving.protocols.tfs.model_paths import model_route, model_spec
 from serving.protocols.time_limit import time_limit
+from serving.protos.tensorflow_pb2 import TensorProto
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, TensorSpec
 from serving.transport.route_table import HttpRequest, HttpResponse, Route, json_response
+
+_NAMELESS = re.compile(r"(?i:/v1/models(?:/versions/\d+|/labels/[^/:]+)?(?:/metadata)?)")
 
 
 class PredictRoutes:
@@ -36,6 +44,7 @@ class PredictRoutes:
         json: JsonProcesses,
         *,
         timeout_in_ms: int = 30_000,
+        tfs_format: bool = False,
     ) -> None:
         """Bind the handlers.
 
@@ -46,12 +55,15 @@ class PredictRoutes:
             json: Reads and writes bodies that are large.
             timeout_in_ms: Milliseconds that a call may take from its last byte on
                 (`--rest_api_timeout_in_ms`).
+            tfs_format: Write answers as TensorFlow Serving lays them out
+                (`--rest_api_tfs_format`).
         """
         self._json = json
         self._predictor = predictor
         self._catalog = catalog
         self._metrics = metrics
         self._timeout_in_ms = timeout_in_ms
+        self._tfs_format = tfs_format
 
     def routes(self) -> list[Route]:
         """The rows of the route table."""
@@ -59,7 +71,7 @@ class PredictRoutes:
             Route("POST", model_route(":predict"), self.predict),
             Route("GET", model_route(""), self.status),
             Route("GET", model_route("/metadata"), self.metadata),
-            Route("GET", re.compile(r"(?i:/v1/models(/metadata)?)"), self.nameless),
+            Route("GET", _NAMELESS, self.nameless),
         ]
 
     async def predict(self, request: HttpRequest) -> HttpResponse:
@@ -69,12 +81,14 @@ class PredictRoutes:
             servable = self._predictor.servable(spec)
             async with time_limit(self._timeout_in_ms) as deadline:
                 with servable.hold():  # it may be unloaded while a large body is read
-                    name, arrays, rows = await self._json.run_for(
+                    name, arrays, rows = await jobs.read(
+                        self._json,
                         request,
-                        len(request.body),
                         json_predict.read_predict,
-                        request.body,
-                        {name: signature.inputs for name, signature in servable.signatures.items()},
+                        {
+                            name: SignatureInputs(signature.inputs, tuple(signature.defaults))
+                            for name, signature in servable.signatures.items()
+                        },
                         DEFAULT_SIGNATURE_NAME,
                     )
                     if arrays is None:
@@ -94,6 +108,7 @@ class PredictRoutes:
                     json_predict.encode_outputs,
                     prediction.outputs,
                     rows=rows,
+                    tfs_format=self._tfs_format,
                 )
             outcome.answered(prediction.servable, prediction.signature_name)
         return HttpResponse(body=body)
@@ -122,6 +137,7 @@ class PredictRoutes:
                 "inputs": {a: _tensor_info(spec) for a, spec in signature.inputs.items()},
                 "outputs": {a: _tensor_info(spec) for a, spec in signature.outputs.items()},
                 "method_name": signature.method_name,
+                "defaults": {a: _default(array) for a, array in signature.defaults.items()},
             }
             for name, signature in servable.signatures.items()
         }
@@ -146,6 +162,15 @@ def _no_signature(servable: Servable, name: str) -> InvalidInput:
         f'Serving signature name: "{name or DEFAULT_SIGNATURE_NAME}" not found in signature def. '
         f"Signatures of {servable}: {available}"
     )
+
+
+def _default(array: np.ndarray) -> dict[str, Any]:
+    proto = TensorProto()
+    tensor_proto.encode(array, proto)
+    fields: dict[str, Any] = MessageToDict(
+        proto, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+    )
+    return fields
 
 
 def _tensor_info(spec: TensorSpec) -> dict[str, Any]:

@@ -348,8 +348,11 @@ def test_other_http_requests_go_to_the_other_application(application):
     scope = {"type": "http", "method": "GET", "path": "/x", "raw_path": b"/x", "headers": []}
     asyncio.run(application(scope, None, send))
 
-    assert sent[0]["status"] == 400
-    assert sent[1]["body"] == b'{"error": "Malformed request: GET /x"}'
+    assert sent[0]["status"] == 404
+    assert (
+        sent[1]["body"]
+        == b'{\n    "error": "Not found: GET /x; the APIs are under /v1/ and /v2"\n}'
+    )
 
 
 @pytest.mark.parametrize("message", ["ends in space ", " begins", "100 %", "grün\n", ""])

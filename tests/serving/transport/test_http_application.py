@@ -155,3 +155,104 @@ def test_times_are_told_on_request(rest):
     stages = [stage.split(";dur=")[0] for stage in asked["server-timing"].split(", ")]
     assert stages == ["queue", "compute", "total"]
     assert "server-timing" not in not_asked
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "error"),
+    [
+        ("GET", "/", 404, "Not found: GET /; the APIs are under /v1/ and /v2"),
+        ("GET", "/statuspage?x=1", 404, "Not found: GET /statuspage?x=1; the APIs"),
+        ("POST", "/v1", 404, "Not found: POST /v1;"),
+        ("POST", "/v2/nothing", 404, "Not found: POST /v2/nothing;"),
+        ("DELETE", "/healthy", 404, "Not found: DELETE /healthy;"),
+        ("GET", "/v1/", 400, "Malformed request: GET /v1/"),
+        ("GET", "/v1/foo", 400, "Malformed request: GET /v1/foo"),
+        ("POST", "/V1/foo%20bar?a=b", 400, "Malformed request: POST /V1/foo%20bar?a=b"),
+        ("GET", "/v1/models/a/metadata/b", 400, "Malformed request: GET /v1/models/a/metadata/b"),
+        ("POST", "/v1/models/a/metadata", 400, "Malformed request: POST /v1/models/a/metadata"),
+        ("POST", "/v1/models/a/versions/x:regress", 400, "Malformed request: POST /v1/models/a/"),
+        ("POST", "/v1/models/a/versions/1/labels/b:predict", 400, "Malformed request: POST /v1/"),
+        ("PUT", ANY_PATH, 400, f"Malformed request: PUT {ANY_PATH}"),
+        ("DELETE", "/v1/models/identity", 400, "Malformed request: DELETE /v1/models/identity"),
+        ("GET", "/v1/models", 400, "Missing model name in request."),
+        ("GET", "/v1/models/versions/1", 400, "Missing model name in request."),
+        ("GET", "/v1/models/labels/a/metadata", 400, "Missing model name in request."),
+        ("POST", "/monitoring/prometheus/metrics", 400, "Malformed request: POST /monitoring/"),
+    ],
+)
+def test_paths_without_a_route(rest, method, path, status, error):
+    """404 outside TensorFlow Serving's `/v1/`, 400 inside, and 400 for another method."""
+    answered, headers, body = rest.ask(method, path)
+
+    assert (answered, headers["content-type"]) == (status, "application/json")
+    assert json.loads(body)["error"].startswith(error)
+    assert body.startswith(b'{\n    "error": "')
+
+
+ORIGIN = "https://example.org"
+CORS_HEADERS = {
+    "access-control-allow-origin": "*",
+    "access-control-allow-methods": "POST, GET",
+    "access-control-allow-headers": "Content-Type",
+}
+
+
+def cors_headers(headers):
+    """Those of the headers that a browser's check looks at."""
+    return {name: value for name, value in headers.items() if name.startswith("access-control-")}
+
+
+@pytest.fixture(scope="module")
+def open_rest(models_dir):
+    """The REST API of a server that lets web pages call it."""
+    with servers.in_this_process(models_dir, rest_api_enable_cors_support=True) as address:
+        yield Http(address)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("OPTIONS", ANY_PATH, 200),
+        ("POST", ANY_PATH, 200),
+        ("POST", "/v1/models/nope:predict", 404),
+        ("POST", "/v1/models/identity:explain", 400),
+        ("GET", "/v1/models/identity", 200),
+        ("OPTIONS", "/v2/models/identity/infer", 200),
+        ("GET", "/v2", 200),
+    ],
+)
+def test_web_pages_may_call_the_apis_if_they_are_let(open_rest, method, path, status):
+    """Answers and errors have the three headers of TensorFlow Serving, and so has the preflight."""
+    answered, headers, body = open_rest.ask(method, path, json.dumps(ONE).encode(), origin=ORIGIN)
+
+    assert answered == status
+    assert cors_headers(headers) == CORS_HEADERS
+    assert (body == b"") == (method == "OPTIONS")
+
+
+@pytest.mark.parametrize("path", ["/healthz", "/monitoring/prometheus/metrics", "/elsewhere"])
+def test_web_pages_get_the_apis_alone(open_rest, path):
+    """What monitors ask for is not for pages of other origins."""
+    assert cors_headers(open_rest.ask("GET", path, origin=ORIGIN)[1]) == {}
+
+
+def test_without_the_flag_no_answer_has_the_headers(rest):
+    """The preflight is answered all the same, as TensorFlow Serving does."""
+    for method in ("OPTIONS", "POST"):
+        status, headers, _ = rest.ask(method, ANY_PATH, json.dumps(ONE).encode(), origin=ORIGIN)
+
+        assert (status, cors_headers(headers)) == (200, {})
+
+
+@pytest.mark.parametrize("headers", [{}, {"origin": "null"}])
+def test_a_preflight_has_an_origin(open_rest, headers):
+    """What comes from no web page is told so."""
+    status, _, body = open_rest.ask("OPTIONS", ANY_PATH, **headers)
+
+    assert status == 400
+    assert json.loads(body) == {"error": "Origin header is missing in CORS preflight"}
+
+
+def test_options_elsewhere_is_not_found(open_rest):
+    """TensorFlow Serving knows `/v1/` alone."""
+    assert open_rest.ask("OPTIONS", "/elsewhere", origin=ORIGIN)[0] == 404

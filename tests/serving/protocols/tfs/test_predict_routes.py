@@ -142,7 +142,7 @@ ANY_PATH = "/v1/models/identity:predict"
         ),
         ("/v1/models/identity", ONE, 400, "Malformed request: POST /v1/models/identity"),
         ("/v1/models/:predict", ONE, 400, "Malformed request: POST /v1/models/:predict"),
-        ("/elsewhere", ONE, 400, "Malformed request: POST /elsewhere"),
+        ("/elsewhere", ONE, 404, "Not found: POST /elsewhere; the APIs are under /v1/ and /v2"),
     ],
 )
 def test_mistakes_have_tensorflow_servings_codes_and_messages(

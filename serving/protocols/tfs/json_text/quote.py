@@ -1,0 +1,114 @@
+"""JSON values as messages quote them: TensorFlow Serving's layout, and its limit.
+
+TensorFlow Serving writes with RapidJSON's PrettyWriter, lists on one line and four spaces a level
+of objects, and stops before the first piece that begins beyond 256 bytes.
+"""
+
+import contextlib
+import json
+import re
+from decimal import Decimal
+from typing import Any
+
+Json = Any  # whatever a JSON parser gives
+
+MAX_QUOTED = 256
+_INDENT = "    "
+_EXPONENT = re.compile(r"e([+-])0*(\d+)")
+# RapidJSON writes numbers between these in full, Python those from 1e-4 to 1e16.
+_SMALLEST_WRITTEN_OUT, _WRITTEN_OUT = 1e-6, 1e21
+
+
+class _FullError(Exception):
+    """So much is written that the rest does not matter."""
+
+
+def quote(value: Json) -> str:
+    """A value as messages begin with it."""
+    return f"JSON Value: {text(value)}"
+
+
+def text(value: Json) -> str:
+    """A value as JSON, cut where it gets long; only so much of it is written as is needed."""
+    pieces = _Pieces()
+    with contextlib.suppress(_FullError):
+        pieces.write(value, 0)
+    written = "".join(pieces.pieces)
+    return written if len(written) <= MAX_QUOTED else written[:MAX_QUOTED] + "..."
+
+
+def printable(name: str) -> str:
+    """A name for messages: what is not UTF-8 in it is replaced."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def type_name(value: Json) -> str:
+    """What a value is, in TensorFlow Serving's words."""
+    return ("True" if value else "False") if type(value) is bool else _TYPES[type(value)]
+
+
+_TYPES = {
+    type(None): "Null",
+    int: "Number",
+    float: "Number",
+    str: "String",
+    list: "Array",
+    dict: "Object",
+}
+
+
+def string(value: str) -> str:
+    """A string in quotes, as RapidJSON escapes it."""
+    quoted = json.dumps(value, ensure_ascii=False)
+    return re.sub(r"\\u00[01][a-f]", lambda found: r"\u" + found[0][2:].upper(), quoted)
+
+
+class _Pieces:
+    """What is written so far."""
+
+    def __init__(self) -> None:
+        self.pieces: list[str] = []
+        self._length = 0
+
+    def _add(self, piece: str) -> None:
+        self.pieces.append(piece)
+        self._length += len(piece)
+        # Each level of lists or objects writes something, so that recursion stays shallow, too.
+        if self._length > MAX_QUOTED:
+            raise _FullError
+
+    def write(self, value: Json, level: int) -> None:
+        if type(value) is list:
+            self._add("[")
+            for position, item in enumerate(value):
+                if position:
+                    self._add(", ")
+                self.write(item, level + 1)
+            self._add("]")
+        elif type(value) is dict:
+            self._write_object(value, level)
+        elif type(value) is str:
+            self._add(string(printable(value[: MAX_QUOTED + 1])))
+        else:
+            self._add(_number(value) if type(value) is float else json.dumps(value))
+
+    def _write_object(self, members: dict[str, Json], level: int) -> None:
+        self._add("{")
+        separator = "\n"
+        for key, item in members.items():
+            name = string(printable(key[: MAX_QUOTED + 1]))
+            self._add(f"{separator}{_INDENT * (level + 1)}{name}: ")
+            self.write(item, level + 1)
+            separator = ",\n"
+        self._add(f"\n{_INDENT * level}}}" if members else "}")
+
+
+def _number(value: float) -> str:
+    """A float as RapidJSON writes it: `1e21` rather than `1e+21`, and in full below that."""
+    written = json.dumps(value)
+    if "e" not in written:
+        return written
+    if _SMALLEST_WRITTEN_OUT <= abs(value) < _WRITTEN_OUT:
+        in_full = f"{Decimal(written):f}"
+        return in_full if "." in in_full else f"{in_full}.0"
+    return _EXPONENT.sub(lambda found: f"e{found[1].replace('+', '')}{found[2]}", written)
