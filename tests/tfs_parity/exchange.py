@@ -18,6 +18,7 @@ from serving.protos.pool import POOL
 
 TIMEOUT_SECONDS = 30
 EVENTUALLY_SECONDS = 15
+JSON = "application/json"
 MODEL_SERVICE = "/tensorflow.serving.ModelService"
 PREDICTION_SERVICE = "/tensorflow.serving.PredictionService"
 METHODS: dict[str, tuple[str, type[Message], type[Message]]] = {
@@ -58,11 +59,13 @@ class Received(NamedTuple):
         code: The gRPC code's name, or the HTTP status.
         message: The error's text; empty if there is none.
         content: JSON document, or message in its canonical text; None behind an error.
+        content_type: Over REST, the header of that name.
     """
 
     code: str | int
     message: str = ""
     content: Any = None
+    content_type: str | None = None
 
 
 class Peer:
@@ -88,13 +91,14 @@ class Peer:
             connection.request(request.method, request.path, body or None, dict(request.headers))
             response = connection.getresponse()
             status, content = response.status, response.read()
+            content_type = response.getheader("Content-Type")
         finally:
             connection.close()
         document = _document(content)
         message = document.get("error") if isinstance(document, dict) else None
         if isinstance(message, str):
-            return Received(status, message)
-        return Received(status, content=document)
+            return Received(status, message, content_type=content_type)
+        return Received(status, content=document, content_type=content_type)
 
     def _grpc(self, request: Grpc) -> Received:
         service, request_type, response_type = METHODS[request.method]
@@ -139,6 +143,8 @@ def _differences(request: Request, received: Received, expected: Answer) -> list
     code = "OK" if isinstance(expected, Ok) else expected.code
     wanted = HTTP_STATUS[code] if isinstance(request, Rest) else code
     found = _unequal("code", received.code, wanted)
+    if isinstance(request, Rest):
+        found += _unequal("content type", received.content_type, JSON)
     if isinstance(expected, Refused):
         if not received.message.startswith(expected.begins):
             found.append(f"message {received.message!r} does not begin {expected.begins!r}")

@@ -210,6 +210,22 @@ def echo(
     publish(models_dir, name, {"model.onnx": model}, dict.fromkeys(signature_names, signature))
 
 
+def scaled(models_dir: Path) -> None:
+    """`y = x * factor`; a request may leave out `factor`, which is 3 then."""
+    number = DataType.DT_FLOAT
+    model = graph(
+        [node("Mul", ["x", "factor"], ["y"])], {"x": number, "factor": number}, {"y": number}
+    )
+    signature = Signature(
+        method_name=PREDICT_METHOD_NAME,
+        file="model.onnx",
+        inputs={alias: spec(number, None, alias) for alias in ("x", "factor")},
+        outputs={"y": spec(number, None, "y")},
+        defaults={"factor": np.float32(3).reshape(())},
+    )
+    publish(models_dir, "scaled", {"model.onnx": model}, {"serving_default": signature})
+
+
 def slices(
     models_dir: Path,
     name: str,
@@ -255,10 +271,10 @@ def total(models_dir: Path) -> None:
 
 
 def broken(models_dir: Path) -> None:
-    """A version that holds no graph."""
-    path = models_dir / "broken" / "1"
-    path.mkdir(parents=True)
-    (path / "model.onnx").write_bytes(b"no graph")
+    """The version of `broken`, and 124 of `half_broken`: they hold no graph."""
+    for path in (models_dir / "broken" / "1", models_dir / "half_broken" / "124"):
+        path.mkdir(parents=True, exist_ok=True)
+        (path / "model.onnx").write_bytes(b"no graph")
 
 
 def of_feature(dtype: DataType, name: str, kind: FeatureKind = FeatureKind.VARIABLE) -> FeatureSpec:

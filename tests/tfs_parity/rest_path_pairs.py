@@ -12,7 +12,10 @@ NAME, LABEL = f"modelname{RESERVED}", f"latest{RESERVED}"
 GET, POST = "TestParseModelInfoForGet", "TestParseModelInfoForPost"
 ONE, ANSWER = '{"instances": [1.0]}', Ok({"predictions": [2.5]})
 NO_NUMBER = f"Failed to convert version: {LARGEST} to numeric."
-SILENT = "The message that TensorFlow Serving makes for such a version is left out of its answer."
+SILENT = (
+    "A version of more than 64 bits is refused with a message; TensorFlow Serving makes the same "
+    "one and sends an empty body."
+)
 
 
 def _available(version: int) -> Ok:

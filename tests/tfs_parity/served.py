@@ -14,7 +14,7 @@ from serving.tensors.signature import DataType
 NUMBER, TEXT = DataType.DT_INT32, DataType.DT_STRING
 ALL, BOTH = "all {}", "specific { versions: 123 versions: 124 }"
 # Models whose policy or labels are others than the usual ones.
-POLICIES = {"half_plus_two": BOTH, "half_plus_two_2_versions": ALL}
+POLICIES = {"half_plus_two": BOTH, "half_plus_two_2_versions": ALL, "half_broken": ALL}
 LABELS = {
     "half_plus_two_2_versions": {"A": 123, "B": 124},
     "saved_model_half_plus_two_2_versions": {"Version_Label": 123},
@@ -29,7 +29,9 @@ def write_models(folder: Path) -> None:
     models.half_plus_two(folder, "half_plus_two_2_versions", 123, 124)
     models.half_plus_two(folder, "half_plus_three", 123, plus=3)
     models.counter(folder)
+    models.half_plus_two(folder, "half_broken", 123)
     models.broken(folder)
+    models.scaled(folder)
     models.total(folder)
     models.echo(folder, "no_default", {"x": DataType.DT_FLOAT}, signature_names=["other"])
     models.echo(

@@ -28,7 +28,7 @@ def test_no_two_pairs_ask_the_same():
     """Each pair has a name of its own, and a request that no other has for the same source."""
     names = Counter(pair.id for pair in suite.PAIRS)
     asked = Counter(
-        (pair.source, pair.test, pair.server, pair.before, str(pair.request))
+        repr((pair.source, pair.test, pair.server, pair.before, pair.refused_before, pair.request))
         for pair in suite.PAIRS
     )
 
