@@ -42,6 +42,8 @@ _ENDED_BY_RANK = _ENDED_BY_NOTHING | {"DFT", "GridSample", "ReverseSequence", "S
 # ONNX Runtime reports sizes that do not go together as a failure of its own.
 _MISMATCHES = (
     "Attempting to broadcast an axis by a dimension other than 1",
+    "Can broadcast 0 by 0 or 1",
+    "operand cannot broadcast on dim",
     "MatMul dimension mismatch",
 )
 # Fastest first. A version only has an int8 graph if that is faster than the fp32 one on CPUs, which

@@ -70,8 +70,10 @@ def test_every_node_case_of_onnx_is_read(tmp_path):
         ]
 
 
-def test_operators_are_found_in_the_bytes(tmp_path):
+@pytest.mark.parametrize("searched_bytes", [1, 7, 4 << 20])
+def test_operators_are_found_in_the_bytes(tmp_path, monkeypatch, searched_bytes):
     """Whole names only, also inside a branch; a tensor of the same name is no operator."""
+    monkeypatch.setattr(onnx_graph, "_SEARCHED_BYTES", searched_bytes)
     branch = onnx.helper.make_graph(
         [onnx.helper.make_node("LSTM", ["a"], ["b"])], "GRU", [], [], doc_string="GRU"
     )

@@ -135,12 +135,15 @@ def test_what_would_end_the_process_never_runs(tmp_path, shape):
     assert graph.run(["y"], {"x": np.zeros((2, 2, 3), np.float32)})[0].shape == (2, 4)
 
 
-def test_sizes_that_do_not_go_together_are_the_callers_fault(tmp_path):
+@pytest.mark.parametrize("sizes", [(2, 3), (4, 0)])
+def test_sizes_that_do_not_go_together_are_the_callers_fault(tmp_path, sizes):
     """ONNX Runtime calls it a failure, TensorFlow an invalid argument."""
     graph = Runtime(tiny_models.add(tmp_path) / "model.onnx", RuntimeConfig(device="cpu"))
 
     with pytest.raises(InvalidInput, match=r"the model cannot take this input: .*broadcast"):
-        graph.run(["sum"], {"a": np.array([1, 2]), "b": np.array([1, 2, 3])})
+        graph.run(
+            ["sum"], {alias: np.ones(size, int) for alias, size in zip("ab", sizes, strict=True)}
+        )
 
 
 @pytest.mark.parametrize("text", ["a\0b", "\0", "grün", ""])
