@@ -114,9 +114,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path):
         (["--model_base_path", "{empty}"], "error: no version of default found in"),
         (
             ["--model_config_file", "{broken}"],
-            (
-                "broken.config:2: Error parsing text-format tensorflow.serving.ModelServerConfig: 2:1"
-            ),
+            "broken.config:2: Error parsing text-format tensorflow.serving.ModelServerConfig: 2",
         ),
         (
             ["--model_config_file", "{labelled}"],

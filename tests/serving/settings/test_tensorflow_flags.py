@@ -129,7 +129,7 @@ def test_what_cannot_be_had_is_refused_in_a_line(flag, way_out):
         ("--num_request_iterations_for_warmup=3", lambda c: c.warm_up_iterations(), 3),
         ("--enable_model_warmup=false", lambda c: c.warm_up_iterations(), 0),
         ("--tensorflow_session_parallelism=-1", lambda c: c.tensorflow_session_parallelism, 0),
-        ("--ssl_config_file=", lambda c: c.tls(), None),
+        ("--ssl_config_file=", lambda c: c.ssl_config_file, None),
         ("--batching_parameters_file=", lambda c: c.batching(), ServerConfig().batching()),
         ("--monitoring_config_file=", lambda c: c.metrics_path(), ServerConfig().metrics_path()),
         ("--grpc_socket_path=", lambda c: c.network().grpc_socket_path, None),
