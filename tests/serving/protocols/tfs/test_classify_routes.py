@@ -502,3 +502,19 @@ def test_calls_are_counted(tmp_path, running_server):
     assert float(samples[key]) == 4
     failed = f'{labels.format("Regress")},status="INVALID_ARGUMENT"'
     assert float(samples[f"onnx_serving_failures_total{{{failed}}}"]) == 1
+
+
+def test_answers_may_be_laid_out_as_tensorflow_serving_does(tmp_path, running_server):
+    """With --rest_api_tfs_format, byte by byte."""
+    example_models.numbers(tmp_path)
+    with running_server(tmp_path, rest_api_tfs_format=True) as address:
+        rest = Http(address)
+        classes, values = (
+            rest.ask("POST", path, json.dumps(named | {"examples": [ONE, ONE]}).encode())[2]
+            for path, named in ((CLASSIFY, BY_SIGNATURE), (REGRESS, {}))
+        )
+        (value, _) = json.loads(values)["results"]
+
+    one = b'[["up", 8.0], ["down", -8.0]]'
+    assert classes == b'{\n    "results": [%b, %b\n    ]\n}' % (one, one)
+    assert values == b'{\n    "results": [%b, %b]\n}' % ((str(value).encode(),) * 2)

@@ -65,6 +65,14 @@ INTEGERS = np.array([[[1, 2], [3, 4]], [[5, 6], [7, 8]]], np.int32)
             id="base64",
         ),
         pytest.param(
+            {"a": np.array([1]), "t_bytes": strings(b"a")},
+            (
+                '{\n    "predictions": [\n        {\n            "a": 1,\n            "t_bytes": {\n'
+                '                "b64": "YQ=="\n            }\n        }\n    ]\n}'
+            ),
+            id="base64-in-objects",
+        ),
+        pytest.param(
             {"y": np.array([True, False])},
             '{\n    "predictions": [true, false\n    ]\n}',
             id="bool",

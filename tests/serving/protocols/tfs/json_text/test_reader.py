@@ -36,6 +36,7 @@ from serving.protocols.tfs.json_text import reader
         pytest.param(b"1" * 309, float("1" * 309), id="309-digits"),
         pytest.param(b"100e307", math.inf, id="infinite-after-all"),
         pytest.param(b"0.1e309", 1e308, id="exponent-and-fraction"),
+        pytest.param(b"0.001e310", 1e307, id="exponent-and-zeros"),
         pytest.param(b"[1e-999, 1e-99999999999]", [0.0, 0.0], id="too-small"),
         pytest.param(b"[1,\t2.5 ,\r\n1E2, Inf]", [1, 2.5, 100.0, math.inf], id="flat-list"),
         pytest.param(
