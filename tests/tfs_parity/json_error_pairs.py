@@ -121,6 +121,68 @@ TYPES = [
     _type("null for a string", "string", "null", "Null"),
     _type("an object for an integer", "int32", '{"b64": "aa"}', "Object", '{\n    "b64": "aa"\n}'),
 ]
+LONG, QUOTE = "a" * 300, "JSON Value: "
+SHORT = f'{QUOTE}{{\n    "instances": 1,\n    "junk": "'
+QUOTED = [
+    _type("1e5 for an integer", "int32", "1e5", "Number", "100000.0"),
+    _type("a large float for an integer", "int64", "1e30", "Number", "1e30"),
+    _type("a small float for an integer", "int64", "1.5e-7", "Number", "1.5e-7"),
+    _type("beyond 64 bits", "int64", "18446744073709551616", "Number", "18446744073709552000.0"),
+    _type("a fraction for an integer", "int32", "1.25", "Number"),
+    _type("an escape in a string", "int32", '"\\u000a\\u0001"', "String", '"\\n\\u0001"'),
+    of_code(
+        "JsonValueToDebugString",
+        "echo_int32",
+        f'{{"instances": 1, "junk": "{LONG}", "more": 2}}',
+        _refused(f"{SHORT}{LONG}\" Expecting 'instances' to be an list/array"),
+        "a long string",
+        deviation=Deviation(
+            reason="In messages a long value is cut after 256 characters and `...`; TensorFlow "
+            "Serving writes a string out that begins before.",
+            answer=_refused(
+                f"{SHORT}{LONG[: 256 - len(SHORT) + len(QUOTE)]}... Expecting 'instances' to be an "
+                "list/array"
+            ),
+        ),
+    ),
+    of_code(
+        "JsonValueToDebugString",
+        "echo_int32",
+        '{"instances": {"a": [], "b": {}, "c": [1, [true, null]], "d": -1.5}}',
+        _refused(
+            'JSON Value: {\n    "instances": {\n        "a": [],\n        "b": {},\n        '
+            '"c": [1, [true, null]],\n        "d": -1.5\n    }\n} Expecting'
+        ),
+        "lists and objects",
+    ),
+    of_code(
+        "AddInstanceItem",
+        "echo_string",
+        '{"instances": [{"b64": 5}]}',
+        _refused(
+            "Failed to process element: 0 key: b64 of 'instances' list. Error: INVALID_ARGUMENT: "
+            "JSON object: does not have named input: b64"
+        ),
+        "an object that is no binary string",
+    ),
+    of_code(
+        "AddInstanceItem",
+        "echo_int32",
+        '{"instances": [null]}',
+        _refused(ELEMENT.format(0) + "JSON Value: null Type: Null is not of expected type: int32"),
+        "null",
+    ),
+    of_code(
+        "AddInstanceItem",
+        "int_and_str",
+        '{"instances": [{"int_tensor": 1.5, "str_tensor": "a"}]}',
+        _refused(
+            "Failed to process element: 0 key: int_tensor of 'instances' list. Error: "
+            "INVALID_ARGUMENT: JSON Value: 1.5 Type: Number is not of expected type: int32"
+        ),
+        "a decimal in a named row",
+    ),
+]
 CODE = [
     of_code(
         "FillTensorProto",
@@ -260,4 +322,4 @@ CODE = [
         ),
     ),
 ]
-PAIRS = TESTS + TYPES + CODE
+PAIRS = TESTS + TYPES + QUOTED + CODE

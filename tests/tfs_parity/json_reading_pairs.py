@@ -55,4 +55,74 @@ PAIRS = [
     _refused("too big", '{"inputs": [1e999]}', "Number too big to be stored in double."),
     _refused("single quotes", "{'inputs': [1]}", "Missing a name for object member."),
     _refused("a comment", '/* none */ {"inputs": [1]}', "Invalid value. at offset: 0"),
+    _refused(
+        "no hex digit", '{"inputs": ["\\u12x4"]}', "Incorrect hex digit after \\u escape in string."
+    ),
+    _refused(
+        "half a surrogate pair",
+        '{"inputs": ["\\ud800"]}',
+        "The surrogate pair in string is invalid.",
+    ),
+    _refused(
+        "a line break in a string", '{"inputs": ["a\nb"]}', "Invalid escape character in string."
+    ),
+    _refused(
+        "a comma at the end of an object", '{"inputs": [1],}', "Missing a name for object member."
+    ),
+    _refused(
+        "a leading zero", '{"inputs": [01]}', "Missing a comma or ']' after an array element."
+    ),
+    _refused("a plus", '{"inputs": [+1]}', "Invalid value."),
+    _refused("a leading point", '{"inputs": [.5]}', "Invalid value."),
+    _refused(
+        "a hexadecimal number",
+        '{"inputs": [0x10]}',
+        "Missing a comma or ']' after an array element.",
+    ),
+    _refused("True", '{"inputs": [True]}', "Invalid value."),
+    _refused("nan", '{"inputs": [nan]}', "Invalid value."),
+    _refused("half of null", '{"inputs": [nul]}', "Invalid value."),
+    _refused("an open object", '{"inputs": [1]', "Missing a comma or '}' after an object member."),
+    _refused("a key alone", '{"inputs"', "Missing a colon after a name of object member."),
+    _refused("a key and a colon", '{"inputs":', "Invalid value."),
+    _refused("an open bracket", '{"inputs": [', "Invalid value."),
+    _refused("an open brace", "{", "Missing a name for object member."),
+    _refused("a closing bracket too many", '{"inputs": ]', "Invalid value."),
+    _refused("another bracket", '{"inputs": [1}', "Missing a comma or ']' after an array element."),
+    _read("minus zero, an integer", "echo_float", '{"inputs": [-0]}', [0.0]),
+    _read("minus zero, a decimal", "echo_float", '{"inputs": [-0.0]}', [-0.0]),
+    _read(
+        "an integer that no double is",
+        "echo_double",
+        '{"inputs": [9007199254740993]}',
+        [9007199254740992.0],
+    ),
+    _read(
+        "an integer beyond 64 bits",
+        "echo_double",
+        '{"inputs": [18446744073709551616]}',
+        [1.8446744073709552e19],
+    ),
+    _read(
+        "a value after a deep one",
+        "echo_int32",
+        '{"x": ' + "[" * 2000 + "]" * 2000 + ', "inputs": [1]}',
+        [1],
+    ),
+    _read(
+        "the first of two equal keys of a row",
+        "echo_int32",
+        '{"instances": [{"default": 1, "default": 2}]}',
+        [1],
+    ),
+    _read(
+        "an empty name of the signature", "echo_int32", '{"signature_name": "", "inputs": [1]}', [1]
+    ),
+    _read(
+        "the first of two names of the signature",
+        "echo_int32",
+        '{"signature_name": "predict_images", "signature_name": "nope", "inputs": [1]}',
+        [1],
+    ),
+    _read("a solidus", "echo_string", '{"inputs": ["\\/\\b\\f\\r\\t"]}', ["/\b\f\r\t"]),
 ]
