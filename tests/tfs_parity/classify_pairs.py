@@ -90,6 +90,8 @@ MISMATCH = Refused(
     begins="Tensors class and score should match in dim_size(1). Got 2 vs. 3",
 )
 NO_SIGNATURE = Refused("INVALID_ARGUMENT", begins="No signature was found with the name: nope")
+# The session's own error comes through: of TensorFlow's Gather there, of ONNX Runtime's here.
+FAILED = Refused("INVALID_ARGUMENT", has="Gather")
 PLUS_ONE = [[("dos", 3), ("uno", 2)], [("cuatro", 5), ("tres", 4)]]
 
 PAIRS = [
@@ -150,6 +152,8 @@ PAIRS = [
     _pair("EmptyInput", EMPTY, asked="input {}"),
     _pair("EmptyExampleList", EMPTY, asked=examples.of_list()),
     _pair("EmptyExampleListWithContext", EMPTY, asked=examples.with_context(_scored(("dos", 2)))),
+    _pair("RunsFails", FAILED, signature="fails"),
+    _rest("RunsFails", FAILED, signature="fails"),
     _pair("ClassesIncorrectTensorBatchSize", FEW_CLASSES, signature="classes_of_one_example"),
     _rest("ClassesIncorrectTensorBatchSize", FEW_CLASSES, signature="classes_of_one_example"),
     _pair("ClassesIncorrectTensorType", NO_STRINGS, signature="classes_of_numbers"),

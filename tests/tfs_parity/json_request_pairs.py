@@ -67,6 +67,10 @@ FOUR_TEXT = """{"instances": [
     {"int_tensor": [[7,8],[9,0],[1,2]], "str_tensor": ["baz", "bat"],
      "float_tensor": [2.0, Infinity], "dbl_tensor": [2.0]}
 ]}"""
+MANY_COUNT = 100_000
+MANY = str(list(range(MANY_COUNT)))
+# Where a value that follows them in the list begins.
+BEHIND_MANY = len('{"instances": ') + len(MANY)
 SIX = [[1, 2], [3, 4], [5, 6]]
 WRAPPED = Deviation(
     reason="A number that the element type cannot hold is refused; TensorFlow Serving wraps it "
@@ -299,4 +303,40 @@ PAIRS = [
         "without padding",
     ),
     of_code("JsonDecodeBase64Object", "echo_string", '{"inputs": [{"b64": ""}]}', [""], "no bytes"),
+    # Large bodies are read elsewhere than small ones.
+    of_code(
+        "ParseJson",
+        "echo_int32",
+        f'{{"instances": {MANY}}}',
+        list(range(MANY_COUNT)),
+        "many rows",
+    ),
+    of_code(
+        "ParseJson",
+        "echo_double",
+        f'{{"inputs": {MANY[:-1]}, NaN], "inputs": 1}} more',
+        [*map(float, range(MANY_COUNT)), nan],
+        "many values, a NaN, a key twice and more text",
+    ),
+    of_code(
+        "AddInstanceItem",
+        "echo_int32",
+        f'{{"instances": {MANY[:-1]}, "x"]}}',
+        Refused(
+            "INVALID_ARGUMENT",
+            begins=f"Failed to process element: {MANY_COUNT} of 'instances' list. Error: "
+            'INVALID_ARGUMENT: JSON Value: "x" Type: String is not of expected type: int32',
+        ),
+        "a string behind many rows",
+    ),
+    of_code(
+        "ParseJson",
+        "echo_int32",
+        f'{{"instances": {MANY[:-1]},]}}',
+        Refused(
+            "INVALID_ARGUMENT",
+            begins=f"JSON Parse error: Invalid value. at offset: {BEHIND_MANY}",
+        ),
+        "a comma behind many rows",
+    ),
 ]

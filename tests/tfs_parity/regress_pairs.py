@@ -68,6 +68,8 @@ NO_FLOATS = Refused(
     "INVALID_ARGUMENT", begins="Expected output Tensor of DT_FLOAT.  Got: DT_STRING"
 )
 NO_SIGNATURE = Refused("INVALID_ARGUMENT", begins="No signature was found with the name: nope")
+# The session's own error comes through: of TensorFlow's Gather there, of ONNX Runtime's here.
+FAILED = Refused("INVALID_ARGUMENT", has="Gather")
 
 PAIRS = [
     _pair("BasicExampleList", [2, 3]),
@@ -86,6 +88,8 @@ PAIRS = [
     _pair("EmptyInput", EMPTY, asked="input {}"),
     _pair("EmptyExampleList", EMPTY, asked=examples.of_list()),
     _pair("EmptyExampleListWithContext", EMPTY, asked=examples.with_context(example(output=[3.0]))),
+    _pair("RunsFails", FAILED, signature="fails", asked=ONE),
+    _rest("RunsFails", FAILED, signature="fails"),
     _pair("UnexpectedOutputTensorSize", TOO_MANY, signature="twice_as_many", asked=ONE),
     _rest(
         "UnexpectedOutputTensorSize",

@@ -4,7 +4,7 @@ from typing import Any
 
 from tfs_parity import examples
 from tfs_parity.examples import example
-from tfs_parity.pair import Answer, Grpc, Ok, Pair, Refused, Rest
+from tfs_parity.pair import Answer, Grpc, Ok, Pair, Refused, Rest, Status
 
 TEST = "model_servers/get_model_status_impl_test.cc"
 CODE = "model_servers/get_model_status_impl.cc"
@@ -197,6 +197,12 @@ SERVERS = [
         "testPredictColumnarREST",
         Rest(path="/v1/models/default:predict", body='{"inputs": [2.0, 3.0, 4.0]}'),
         {"outputs": [3.0, 3.5, 4.0]},
+    ),
+    Pair(
+        source=SERVER,
+        test="testPrometheusEndpoint",
+        request=Rest(method="GET", path="/monitoring/prometheus/metrics"),
+        answer=Status(200),
     ),
 ]
 PAIRS = STATUSES + SERVERS
