@@ -24,7 +24,6 @@ from serving.transport.route_table import HttpRequest, HttpResponse, Route
 
 logger = logging.getLogger(__name__)
 
-_TENSORFLOW_SERVING = re.compile(r"(?i)/v1/")
 _API = re.compile(r"(?i)/v1/|/v2(?:/|\Z)")
 _ORIGIN = re.compile(rb"https?://")
 _CORS_HEADERS = (
@@ -135,7 +134,7 @@ class HttpApplication:
     def _refuse(
         self, scope: Mapping[str, Any], raw_path: str, headers: Mapping[bytes, bytes]
     ) -> HttpResponse:
-        """The answer where no route is: TensorFlow Serving's under `/v1/`."""
+        """The answer where no route is: 400 within the APIs, 404 outside, as TensorFlow Serving."""
         method, query = scope["method"], scope.get("query_string", b"").decode("latin-1")
         target = f"{raw_path}?{query}" if query else raw_path
         if method == "OPTIONS" and _API.match(scope["path"]):
@@ -145,7 +144,7 @@ class HttpApplication:
             message = "Origin header is missing in CORS preflight"
             return error_response(StatusCode.FAILED_PRECONDITION, message)
         is_known = any(route.pattern.fullmatch(raw_path) for route in self._routes)
-        if is_known or _TENSORFLOW_SERVING.match(raw_path):
+        if is_known or _API.match(raw_path):
             message = f"Malformed request: {method} {target}"
             return error_response(StatusCode.INVALID_ARGUMENT, message)
         message = f"Not found: {method} {target}; the APIs are under /v1/ and /v2"

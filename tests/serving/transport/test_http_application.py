@@ -163,7 +163,8 @@ def test_times_are_told_on_request(rest):
         ("GET", "/", 404, "Not found: GET /; the APIs are under /v1/ and /v2"),
         ("GET", "/statuspage?x=1", 404, "Not found: GET /statuspage?x=1; the APIs"),
         ("POST", "/v1", 404, "Not found: POST /v1;"),
-        ("POST", "/v2/nothing", 404, "Not found: POST /v2/nothing;"),
+        ("POST", "/v2x/nothing", 404, "Not found: POST /v2x/nothing;"),
+        ("POST", "/v2/nothing", 400, "Malformed request: POST /v2/nothing"),
         ("DELETE", "/healthy", 404, "Not found: DELETE /healthy;"),
         ("GET", "/v1/", 400, "Malformed request: GET /v1/"),
         ("GET", "/v1/foo", 400, "Malformed request: GET /v1/foo"),
@@ -181,7 +182,7 @@ def test_times_are_told_on_request(rest):
     ],
 )
 def test_paths_without_a_route(rest, method, path, status, error):
-    """404 outside TensorFlow Serving's `/v1/`, 400 inside, and 400 for another method."""
+    """404 outside the APIs, 400 inside, and 400 for another method."""
     answered, headers, body = rest.ask(method, path)
 
     assert (answered, headers["content-type"]) == (status, "application/json")

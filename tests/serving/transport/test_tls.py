@@ -151,7 +151,7 @@ def test_the_rest_port_has_tls_too(  # noqa: PLR0917 - fixtures
         secure.sendall(b"GET /nowhere HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n")
         answer = secure.recv(100)
 
-    assert answer.startswith(b"HTTP/1.1 400")
+    assert answer.startswith(b"HTTP/1.1 404")
 
 
 def test_the_key_is_on_no_disk(server_pair):

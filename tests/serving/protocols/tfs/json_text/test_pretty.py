@@ -67,8 +67,9 @@ INTEGERS = np.array([[[1, 2], [3, 4]], [[5, 6], [7, 8]]], np.int32)
         pytest.param(
             {"a": np.array([1]), "t_bytes": strings(b"a")},
             (
-                '{\n    "predictions": [\n        {\n            "a": 1,\n            "t_bytes": {\n'
-                '                "b64": "YQ=="\n            }\n        }\n    ]\n}'
+                '{\n    "predictions": [\n        {\n            "a": 1,\n'
+                '            "t_bytes": {\n                "b64": "YQ=="\n            }\n        }\n'
+                "    ]\n}"
             ),
             id="base64-in-objects",
         ),
