@@ -46,6 +46,8 @@ class VersionStatus:
 
 # Unloaded versions stay listed, but a model that is retrained daily must not fill the memory.
 MAX_ENDED_STATUSES = 100
+# Likewise the models that a reload took away.
+MAX_FORMER_MODELS = 100
 
 
 @dataclass
@@ -109,14 +111,17 @@ class Catalog:
     Attributes:
         models: The entries; the manager replaces and changes them.
         coming: The entries of a reload, while its models are loaded.
+        former: The last entries of models that are served no more, or from another folder.
     """
 
     models: Mapping[str, ModelEntry]
     coming: Mapping[str, ModelEntry]
+    former: dict[str, ModelEntry]
 
     def __init__(self) -> None:
         self.models = {}
         self.coming = {}
+        self.former = {}
 
     @property
     def availability(self) -> dict[str, bool]:
@@ -196,17 +201,30 @@ class Catalog:
         Raises:
             NotFound: no such model or version is known.
         """
-        # What is served goes before what a reload loads under the same number.
-        known = [
-            entries[name].statuses for entries in (self.coming, self.models) if name in entries
-        ]
+        # What is served goes before what a reload loads, or what was, under the same number.
+        places = (self.former, self.coming, self.models)
+        known = [entries[name].statuses for entries in places if name in entries]
         statuses = {number: status for each in known for number, status in each.items()}
+        if version == 0 and statuses and 0 not in statuses:
+            version = None
+        if version is not None:
+            if version not in statuses:
+                msg = f"Could not find version {version} of model {name}"
+                raise NotFound(msg)
+            return [statuses[version]]
         if not statuses:
             msg = f"Could not find any versions of model {name}"
             raise NotFound(msg)
-        if version is None or (version == 0 and 0 not in statuses):
-            return [statuses[number] for number in sorted(statuses, reverse=True)]
-        if version not in statuses:
-            msg = f"Could not find version {version} of model {name}"
-            raise NotFound(msg)
-        return [statuses[version]]
+        return [statuses[number] for number in sorted(statuses, reverse=True)]
+
+    def retire(self, models: Mapping[str, ModelEntry]) -> None:
+        """Keep the states of models that are served no more: their versions stay listed as END.
+
+        Args:
+            models: The entries by name, before or after their versions are unloaded.
+        """
+        for name, model in models.items():
+            self.former.pop(name, None)  # the newest entry of a name is the last to be dropped
+            self.former[name] = model
+        for name in list(self.former)[:-MAX_FORMER_MODELS]:
+            del self.former[name]

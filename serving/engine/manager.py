@@ -19,7 +19,7 @@ from pathlib import Path
 from serving.engine.batching import active_runs
 from serving.engine.catalog import Catalog, ModelEntry, State, VersionStatus
 from serving.engine.loading import progress
-from serving.engine.loading.candidates import PreparedModels, candidate, check_available
+from serving.engine.loading.candidates import PreparedModels, candidate, check_available, replaced
 from serving.engine.managed_model import Failure, LoadServable, ManagedModel, ManagerConfig
 from serving.engine.runtime import DeviceError
 from serving.engine.servable import Servable
@@ -151,8 +151,9 @@ class Manager:
                 model = self._models[name]
                 await self._update_model(name, model, await self._wanted_versions(model))
             for name in gone:
-                self._unload(self._models[name], list(self._models[name].servables))
-                del self._models[name]
+                model = self._models.pop(name)
+                self._unload(model, list(model.servables))
+                self.catalog.retire({name: model})
             self.on_change()
         await self._unloading.wait(_UNLOAD_PATIENCE_SECONDS)
 
@@ -326,6 +327,7 @@ class Manager:
             self._find_models = lambda: prepared.configs
             self.on_change()
             self._unload_all_but(self._models, before)
+            self.catalog.retire(replaced(before, self._models))
         finally:
             self._changing.release()
         await self.update()

@@ -57,8 +57,12 @@ def run(command: str, *flags: str, **variables: str) -> subprocess.CompletedProc
 
 @pytest.mark.parametrize("more", [(), ("--workers=2",)])
 def test_kserves_line_starts_it(command, tmp_path, more):
-    """Its runtime for TensorFlow starts it with these arguments; both APIs answer."""
+    """Its runtime for TensorFlow starts it with the first arguments; both APIs answer.
+
+    What has no effect is told once, however many workers have read it.
+    """
     tiny_models.identity(tmp_path, "models")
+    (tmp_path / "batching.txt").write_text("pad_variable_length_inputs: true")
     port, rest_port = free_port(), free_port()
     process = subprocess.Popen(
         [
@@ -69,6 +73,8 @@ def test_kserves_line_starts_it(command, tmp_path, more):
             f"--model_base_path={tmp_path / 'models'}",
             "--rest_api_timeout_in_ms=60000",
             "--grpc_max_threads=8",
+            "--enable_batching",
+            f"--batching_parameters_file={tmp_path / 'batching.txt'}",
             *more,
         ],
         stderr=subprocess.PIPE,
@@ -94,7 +100,8 @@ def test_kserves_line_starts_it(command, tmp_path, more):
     assert by_rest == (200, {"predictions": [[1, 1, 1]]})
     assert (status, document["model_version_status"][0]["state"]) == (200, "AVAILABLE")
     assert code == 0
-    assert "".join(server.log).count("--grpc_max_threads has no effect here") == 1
+    for what in ("--grpc_max_threads", "pad_variable_length_inputs"):
+        assert "".join(server.log).count(f"{what} has no effect here") == 1
 
 
 @pytest.mark.parametrize(

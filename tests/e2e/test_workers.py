@@ -295,7 +295,7 @@ def test_a_reload_reaches_all_workers_or_none(tmp_path):
         after_restart = served(address)
 
     assert caught.value.code() is grpc.StatusCode.UNKNOWN
-    assert "did not become available: {other}" in caught.value.details()
+    assert "did not become available: {{{name: other" in caught.value.details()
     assert after_refusal == {("identity",)}
     assert after_reload == {("other",)}
     assert after_restart == {("other",)}

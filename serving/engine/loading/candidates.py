@@ -28,6 +28,17 @@ def candidate(config: ModelConfig, now: ManagedModel | None) -> ManagedModel:
     return ManagedModel(config, servables=dict(now.servables), statuses=dict(now.statuses))
 
 
+def replaced(
+    before: Mapping[str, ManagedModel], now: Mapping[str, ManagedModel]
+) -> dict[str, ManagedModel]:
+    """The models of a set that another set does not have, or has in another folder."""
+    return {
+        name: model
+        for name, model in before.items()
+        if name not in now or now[name].config.base_path != model.config.base_path
+    }
+
+
 def check_available(candidates: Mapping[str, ManagedModel]) -> None:
     """Refuse a set of which a model has no version that could be loaded.
 
@@ -36,11 +47,20 @@ def check_available(candidates: Mapping[str, ManagedModel]) -> None:
     """
     failed = [name for name, model in candidates.items() if not model.servables]
     if failed:
-        reasons = "; ".join(
-            status.error_message for name in failed for status in candidates[name].statuses.values()
-        )
+        reasons = "".join(f"{{{_reason(name, candidates[name])}}}, " for name in failed)
         msg = (
-            f"{len(failed)} model(s) did not become available: {{{', '.join(failed)}}}; "
-            f"the models served before go on. {reasons or 'No version was found.'}"
+            f"{len(failed)} model(s) did not become available: {{{reasons}}}; "
+            "the models served before go on"
         )
         raise UnknownError(msg)
+
+
+def _reason(name: str, model: ManagedModel) -> str:
+    """Why a model is not available: what its newest version failed with."""
+    if not model.statuses:
+        return f"{{name: {name}}} due to error: {model.complaint}"
+    status = model.statuses[max(model.statuses)]
+    return (
+        f"{{name: {name} version: {status.version}}} due to error: "
+        f"{status.error_code.name}: {status.error_message}"
+    )

@@ -13,8 +13,8 @@ _MAX_SHOWN = 64
 
 
 def model_route(suffix: str) -> re.Pattern[str]:
-    """The paths of a model, or of a version of it, with something after them, in any case."""
-    return re.compile(f"(?i:{_MODEL}{suffix})")
+    """The paths of a model, or of a version of it, in any case, with `suffix` as it is."""
+    return re.compile(f"(?i:{_MODEL}){suffix}")
 
 
 def model_spec(request: HttpRequest) -> ModelSpec:

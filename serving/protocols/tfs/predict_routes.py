@@ -70,7 +70,7 @@ class PredictRoutes:
         return [
             Route("POST", model_route(":predict"), self.predict),
             Route("GET", model_route(""), self.status),
-            Route("GET", model_route("/metadata"), self.metadata),
+            Route("GET", model_route("(?i:/metadata)"), self.metadata),
             Route("GET", _NAMELESS, self.nameless),
         ]
 

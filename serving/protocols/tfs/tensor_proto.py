@@ -105,6 +105,7 @@ def encode(array: np.ndarray, proto: TensorProto, *, as_content: bool = False) -
     """
     data_type = DataType.from_numpy(array.dtype)
     proto.dtype = data_type  # type: ignore[assignment]  # takes a number
+    proto.tensor_shape.SetInParent()  # a scalar's shape has no dims and is there all the same
     dims = proto.tensor_shape.dim
     for size in array.shape:
         dims.add().size = size

@@ -145,3 +145,17 @@ def test_version_0_is_the_latest_unless_there_is_one():
     )
     model.servables[0] = "zero"
     assert catalog.servable("m", 0) == "zero"
+
+
+def test_the_versions_of_former_models_stay_listed_for_a_while():
+    """As END, under what is served now by their name; the models that went first are forgotten."""
+    catalog = Catalog()
+    ok = StatusCode.OK
+    gone = {f"m{number}": entry((State.END, ok), (State.END, ok)) for number in range(101)}
+    catalog.retire(gone)
+    catalog.models = {"m100": entry((State.AVAILABLE, ok), available=True)}
+
+    assert [status.state for status in catalog.statuses("m100")] == [State.END, State.AVAILABLE]
+    assert [status.version for status in catalog.statuses("m1", 2)] == [2]
+    with pytest.raises(NotFound, match="Could not find any versions of model m0"):
+        catalog.statuses("m0")

@@ -90,7 +90,7 @@ def test_regress_answers_a_number_for_each_example(rest, signature_name):
         "/v1/models/numbers/versions/1:regress",
         "/v1/models/numbers/versions/001:regress",
         "/v1/models/%6eumbers:regress",
-        "/V1/Models/numbers:REGRESS",
+        "/V1/Models/numbers:regress",
         "/v1/models/numbers:regress?key=value",
     ],
 )

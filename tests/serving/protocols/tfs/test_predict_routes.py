@@ -53,7 +53,7 @@ def test_predict_answers_in_the_form_it_was_asked(rest, model, document, answer)
         "/v1/models/identity/versions/1:predict",
         "/v1/models/identity/versions/001:predict",
         "/v1/models/%69dentity:predict",
-        "/V1/Models/identity:PREDICT",
+        "/V1/Models/identity:predict",
         "/v1/models/identity:predict?key=value",
     ],
 )

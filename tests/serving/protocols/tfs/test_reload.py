@@ -8,8 +8,15 @@ import pytest
 import tiny_models
 
 from serving.client import PredictClient, PredictError
-from serving.protos.tensorflow_serving_pb2 import ReloadConfigRequest, ReloadConfigResponse
+from serving.protos.tensorflow_serving_pb2 import (
+    GetModelStatusRequest,
+    GetModelStatusResponse,
+    ModelVersionStatus,
+    ReloadConfigRequest,
+    ReloadConfigResponse,
+)
 
+STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 ONES = np.ones((1, 3), np.float32)
 
@@ -88,6 +95,26 @@ def test_an_empty_list_unloads_everything(client, reload):
     assert client.is_serving()
 
 
+def test_the_versions_of_a_model_that_is_gone_stay_listed(target, reload, folder):
+    """GetModelStatus goes on to say END of them, until the model is served again."""
+    request = GetModelStatusRequest()
+    request.model_spec.name = "one"
+    with grpc.insecure_channel(target) as channel:
+
+        def state() -> tuple[int, ...]:
+            body = channel.unary_unary(STATUS)(request.SerializeToString(), timeout=10)
+            versions = GetModelStatusResponse.FromString(body).model_version_status
+            return tuple(version.state for version in versions)
+
+        reload(model(folder, "two"))
+        ended = wait_until(lambda: state() == (ModelVersionStatus.END,))
+        reload(model(folder, "one"))
+        back = state()
+
+    assert ended
+    assert back == (ModelVersionStatus.AVAILABLE,)
+
+
 @pytest.mark.parametrize(
     ("models", "refusal"),
     [
@@ -104,7 +131,7 @@ def test_an_empty_list_unloads_everything(client, reload):
         ),
         (
             [{"name": "two", "base_path": "{folder}/two"}, {"name": "a", "base_path": "/nowhere"}],
-            ("UNKNOWN", "1 model(s) did not become available: {a}"),
+            ("UNKNOWN", "1 model(s) did not become available: {{{name: a} due to error: "),
         ),
         (
             [{"name": "two", "base_path": "{folder}/two", "version_labels": {"stable": 7}}],
