@@ -29,6 +29,17 @@ _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _SOURCES = ("model_config_file", "model_base_path", "models_dir")
 # What `--model_config_file` makes void, as in TensorFlow Serving.
 _OF_ONE_MODEL = ("model_name", "model_base_path")
+# What `--platform_config_file` makes void, likewise.
+_OF_THE_PLATFORM = {
+    "batching_parameters_file",
+    "enable_per_model_batching_parameters",
+    "num_request_iterations_for_warmup",
+    "per_process_gpu_memory_fraction",
+    "tensorflow_inter_op_parallelism",
+    "tensorflow_intra_op_parallelism",
+    "tensorflow_session_config_file",
+    "tensorflow_session_parallelism",
+}
 # The variables of TensorFlow Serving's container image, and what it takes if one of them is unset.
 _DOCKER_NAME = ("MODEL_NAME", "model")
 _DOCKER_BASE_PATH = ("MODEL_BASE_PATH", str(Path("/") / DEFAULT_MODELS_DIR))
@@ -221,6 +232,13 @@ def _notices_of_config(config: ServerConfig) -> Iterator[str]:
             "--port=0 picks a free port here, where TensorFlow Serving opens none; "
             "--host=127.0.0.1 keeps it from other machines"
         )
+    if config.platform_config_file is not None:
+        for setting in fields(config):
+            if (
+                setting.name in _OF_THE_PLATFORM
+                and getattr(config, setting.name) != setting.default
+            ):
+                yield f"--{setting.name} has no effect beside --platform_config_file"
     if config.front == "asgi":
         for key in channel_arguments.parse(config.grpc_channel_arguments):
             if key not in _HEEDED_ARGUMENTS:

@@ -190,6 +190,17 @@ def test_the_list_of_models_beats_the_one_model():
     ]
 
 
+def test_a_platform_file_makes_session_flags_void():
+    """TensorFlow Serving says so of each; the one that counts is named."""
+    _, notices = parse(
+        ["--platform_config_file=/p", "--tensorflow_session_parallelism=2", "--port=1"], {}
+    )
+
+    assert notices == [
+        "--tensorflow_session_parallelism has no effect beside --platform_config_file"
+    ]
+
+
 def test_polling_without_a_list_of_models_is_borne():
     """There is nothing to poll."""
     parsed, notices = parse(["--model_config_file_poll_wait_seconds=60"], {})
