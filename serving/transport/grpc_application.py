@@ -32,8 +32,6 @@ Header = tuple[bytes, bytes]
 
 # Requests of a stream that may wait for its handler; then the client has to.
 _MAX_WAITING_REQUESTS = 16
-# Messages of fewer bytes are not counted again while they are parsed.
-_COPIED_BYTES = 1 << 20
 _CONTENT_TYPE = (b"content-type", b"application/grpc")
 _START = {
     "type": "http.response.start",
@@ -138,9 +136,7 @@ def _call(headers: Mapping[bytes, bytes], hold: Hold) -> Call:
 async def _answer_unary(method: UnaryMethod[Any], call: Call, reader: MessageReader) -> bytes:
     """The serialized response of a unary call."""
     message = await reader.read_only_message(method.path)
-    if len(message) > _COPIED_BYTES and call.hold is not None:
-        call.hold.take(len(message))  # parsing copies what it finds
-    request = parse(method, message)
+    request = parse(method, message, call.hold)
     response = await method.handler(request, call)
     return response.SerializeToString()
 

@@ -159,7 +159,9 @@ def _unary(method: UnaryMethod[Any], budget: ByteBudget) -> Any:  # noqa: ANN401
         hold = Hold(budget, context.peer())
         try:
             hold.take(len(request))
-            response = await method.handler(parse(method, request), _call(context, headers, hold))
+            response = await method.handler(
+                parse(method, request, hold), _call(context, headers, hold)
+            )
             payload = response.SerializeToString()
         except Exception as error:  # noqa: BLE001 - every error becomes a status
             await _abort(context, error, method.path)

@@ -11,7 +11,11 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from google.protobuf.message import DecodeError, Message
 
 from serving.errors import InvalidInput
+from serving.protos.parsed_size import parsed_bytes
 from serving.transport.limits.byte_budget import Hold
+
+# Messages of fewer bytes are not counted again while they are parsed.
+_LARGE_BYTES = 1 << 20
 
 Request = TypeVar("Request")
 
@@ -78,12 +82,20 @@ class StreamMethod(Generic[Request]):
 Method = UnaryMethod[Any] | StreamMethod[Any]
 
 
-def parse(method: Method, message: bytes) -> Any:  # noqa: ANN401 - a request of any type
+def parse(method: Method, message: bytes, hold: Hold | None = None) -> Any:  # noqa: ANN401 - a request of any type
     """The request of a call.
 
+    Args:
+        method: Which takes it.
+        message: Serialized.
+        hold: Counts what a large one takes once it is parsed; None: nobody does.
+
     Raises:
-        InvalidInput: the bytes are no such message.
+        InvalidInput: the bytes are no such message, or see `Hold.take`.
+        Unavailable: see `Hold.take`.
     """
+    if hold is not None and len(message) > _LARGE_BYTES:
+        hold.take(parsed_bytes(message, method.request_type.DESCRIPTOR))
     try:
         if isinstance(method, UnaryMethod) and method.parse:
             return method.parse(message)

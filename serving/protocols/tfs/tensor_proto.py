@@ -164,7 +164,7 @@ def _decode_values(
         array[:] = values
     else:
         # A value that is too large for the dtype wraps around, as C++ converts it.
-        array = np.array(values).astype(field_dtype or data_type.numpy)
+        array = np.array(values).astype(field_dtype or data_type.numpy, copy=False)
         if field_dtype:
             array = array.view(data_type.numpy)
     if given == 1:

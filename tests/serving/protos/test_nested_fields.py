@@ -55,3 +55,11 @@ def test_fields_of_every_wire_type_are_passed_over():
     others = b"\x08\x01" + b"\x08" + b"\xff" * 9 + b"\x01" + b"\x0d1234" + b"\x0912345678"
 
     assert find_nested(others + b"\x12\x01a" + others, (2,)) == (len(others) + 2, len(others) + 3)
+
+
+def test_a_message_of_very_many_fields_is_not_searched():
+    """It would hold the caller up."""
+    few, many = (b"\x1a\x00" * count + b"\x0a\x01x" for count in (99_999, 100_000))
+
+    assert find_nested(few, (1,)) == (len(few) - 1, len(few))
+    assert find_nested(many, (1,)) is None
