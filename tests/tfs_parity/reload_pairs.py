@@ -366,6 +366,19 @@ PAIRS = [
         source=CODE,
     ),
     _pair(
+        "ServableRequestFromModelSpec",
+        "version 0",
+        (USUAL,),
+        _predict(choice="version { value: 0 }"),
+        _not_found("Specific(test_model, 0)"),
+        source=CODE,
+        deviation=Deviation(
+            reason="Version 0 of a model that has none of that number is the latest: OpenVINO "
+            "Model Server's client asks that way.",
+            answer=_answered(123),
+        ),
+    ),
+    _pair(
         "HandleReloadConfigRequest",
         "no configuration",
         (USUAL,),
