@@ -110,6 +110,13 @@ def _add_saved_model_flags(parser: argparse.ArgumentParser) -> None:
         metavar="N",
         help="size of free dimensions, the batch apart, in the random inputs (default %(default)s)",
     )
+    parser.add_argument(
+        "--keep-shapes",
+        action="store_true",
+        help="let the graph take the shapes of the SavedModel's placeholders alone; by default "
+        "TensorFlow is asked which others it answers, and the graph takes those too where that "
+        "costs no speed",
+    )
 
 
 def _add_add_precision_flags(parser: argparse.ArgumentParser) -> None:

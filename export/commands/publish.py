@@ -40,6 +40,7 @@ def saved_model(parsed: argparse.Namespace) -> int:
         name=parsed.name,
         wanted=parsed.signature,
         free_size=parsed.free_size,
+        keep_shapes=parsed.keep_shapes,
     )
     names = ", ".join(published.metrics["export"]["signatures"])
     print(f"published {published.path}: {names} (accuracy unknown: compared on random inputs)")

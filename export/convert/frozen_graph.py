@@ -1,52 +1,45 @@
 """A frozen TensorFlow graph that parts are cut out of."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.python.eager import wrap_function
 from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from export.errors import ExportError
-from serving.tensors.signature import Signature
+from export.sources.serving_session import ServingSession
+from serving.tensors.signature import DataType, Signature
 
 _SHAPE_OPS = ("Shape", "Size")
 _ANY_SIZE = 2
+_INPUT = "input"
+Shape = tuple[int, ...] | None
 
 
-def freeze(function: Any, signature: Signature) -> "FrozenGraph":  # noqa: ANN401  untyped module
-    """Make a signature one flat graph whose variables are constants.
+def freeze(session: ServingSession, signature: Signature) -> "FrozenGraph":
+    """Make a signature one flat graph with constants for variables and placeholders for inputs.
 
     Args:
-        function: The signature of a loaded SavedModel: keyword arguments in, a dict out.
-        signature: Its inputs and outputs.
+        session: The SavedModel.
+        signature: Its inputs and outputs by their names in the SavedModel's graph. An input need
+            not be a placeholder there: TensorFlow 1's models are often fed behind their parsing.
     """
-    frozen = convert_variables_to_constants_v2(
-        function, lower_control_flow=False, aggressive_inlining=True
+    inputs = {alias: spec.graph_name for alias, spec in signature.inputs.items()}
+    outputs = {alias: spec.graph_name for alias, spec in signature.outputs.items()}
+    graph = FrozenGraph(
+        session.constant_graph([*inputs.values(), *outputs.values()]), inputs={}, outputs=outputs
     )
-    outputs = [tensor.name for tensor in frozen.outputs]
-    return FrozenGraph(
-        frozen.graph.as_graph_def(),
-        inputs={_alias(tensor.name, function, signature): tensor.name for tensor in frozen.inputs},
-        outputs=dict(zip(sorted(function.structured_outputs), outputs, strict=True)),
-    )
-
-
-def _alias(tensor: str, function: Any, signature: Signature) -> str:  # noqa: ANN401  see freeze
-    """The input that a placeholder stands for.
-
-    TensorFlow 2 names placeholders for the input or for the argument of the function that was
-    saved; TensorFlow 1's keep the names of the graph.
-    """
-    specs = function.structured_input_signature[1]
-    name = tensor.partition(":")[0]
-    arguments = {spec.name: alias for alias, spec in specs.items()}
-    graph_names = {spec.graph_name: alias for alias, spec in signature.inputs.items()}
-    alias = graph_names.get(tensor) or (name if name in specs else arguments.get(name))
-    if alias is None:
-        msg = f"placeholder {tensor} belongs to none of the inputs {', '.join(specs)}"
-        raise ExportError(msg)
-    return alias
+    for number, (alias, tensor) in enumerate(inputs.items()):
+        dtype = signature.inputs[alias].dtype
+        # Whatever their placeholder says, parsing takes a row of examples.
+        shape = (-1,) if dtype is DataType.DT_STRING else session.shape(tensor)
+        name = graph.free_name(f"{_INPUT}_{number:03}")
+        graph.cut([tensor], name, tf.dtypes.as_dtype(dtype.value), shape)
+        graph.inputs[alias] = name
+    graph.cuts.clear()
+    return graph.inlined()
 
 
 class FrozenGraph:
@@ -78,6 +71,56 @@ class FrozenGraph:
         self.outputs = dict(outputs)
         self.cuts: dict[str, Any] = {}
         self._nodes = {node.name: node for node in definition.node}
+
+    def inlined(self) -> "FrozenGraph":
+        """The same graph without functions, those of branches and loops excepted."""
+        function = wrap_function.function_from_graph_def(
+            self.definition,
+            [f"{name}:0" for name in self.inputs.values()],
+            list(self.outputs.values()),
+        )
+        frozen = convert_variables_to_constants_v2(
+            function, lower_control_flow=False, aggressive_inlining=True
+        )
+        return FrozenGraph(
+            frozen.graph.as_graph_def(),
+            inputs=dict(zip(self.inputs, (tensor.name for tensor in frozen.inputs), strict=True)),
+            outputs=dict(
+                zip(self.outputs, (tensor.name for tensor in frozen.outputs), strict=True)
+            ),
+        )
+
+    def function(self, inputs: Mapping[str, Shape], outputs: Sequence[str]) -> Any:  # noqa: ANN401
+        """The graph between some placeholders and some tensors, as a function.
+
+        Args:
+            inputs: The shape to give to each placeholder, by its name, in the order of arguments.
+            outputs: Names of the tensors.
+
+        Returns:
+            A TensorFlow function from tensors to a list of tensors.
+        """
+        definition = type(self.definition)()
+        definition.CopyFrom(self.definition)
+        for node in definition.node:
+            if node.name in inputs:
+                node.attr["shape"].shape.CopyFrom(_proto(inputs[node.name]))
+        return wrap_function.function_from_graph_def(
+            definition, [f"{name}:0" for name in inputs], list(outputs)
+        )
+
+    def shape(self, placeholder: str) -> Shape:
+        """The shape of a placeholder."""
+        shape = tf.TensorShape(self._nodes[placeholder].attr["shape"].shape)
+        if shape.rank is None:
+            return None
+        return tuple(-1 if size is None else int(size) for size in shape.as_list())
+
+    def free_name(self, wanted: str) -> str:
+        """A name that no node has: the one wanted, or one like it."""
+        while wanted in self._nodes:
+            wanted += "_"
+        return wanted
 
     def reached(self, tensors: list[str], *, through_shapes: bool = True) -> set[str]:
         """Names of all nodes that tensors are computed from.
@@ -119,18 +162,18 @@ class FrozenGraph:
             if any(tensor_name(source) == tensor for source in node.input)
         ]
 
-    def cut(self, tensors: list[str], name: str, dtype: Any, shape: list[int | None]) -> None:  # noqa: ANN401
+    def cut(self, tensors: list[str], name: str, dtype: Any, shape: Shape) -> None:  # noqa: ANN401
         """Put one placeholder in the place of tensors.
 
         Args:
             tensors: Names; whatever takes one of them takes the placeholder from now on.
             name: Name of the placeholder.
             dtype: Its tf.DType.
-            shape: Its shape.
+            shape: Its shape: -1 for a free size, None for any rank.
         """
         node = self.definition.node.add(name=name, op="Placeholder")
         node.attr["dtype"].type = dtype.as_datatype_enum
-        node.attr["shape"].shape.CopyFrom(tf.TensorShape(shape).as_proto())
+        node.attr["shape"].shape.CopyFrom(_proto(shape))
         self._nodes[name] = node
         self.cuts[name] = dtype
         for user in self.definition.node:
@@ -164,8 +207,8 @@ class FrozenGraph:
         for node in self.definition.node:
             if node.op == "Placeholder":
                 dtype = tf.dtypes.as_dtype(node.attr["dtype"].type)
-                sizes = tf.TensorShape(node.attr["shape"].shape).as_list()
-                shape = [_ANY_SIZE if size is None else size for size in sizes]
+                sizes = self.shape(node.name) or ()
+                shape = [_ANY_SIZE if size == -1 else size for size in sizes]
                 zeros = np.full(shape, b"" if dtype == tf.string else 0)
                 values[f"{node.name}:0"] = cuts.get(node.name, zeros)
         return self._run(tensor, values)
@@ -184,3 +227,8 @@ def tensor_name(source: str) -> str:
 
 def _node(source: str) -> str:
     return source.removeprefix("^").partition(":")[0]
+
+
+def _proto(shape: Shape) -> Any:  # noqa: ANN401  TensorShapeProto
+    sizes = None if shape is None else [None if size == -1 else size for size in shape]
+    return tf.TensorShape(sizes).as_proto()

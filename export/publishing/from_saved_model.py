@@ -14,6 +14,7 @@ from export.gates import random_inputs, rows
 from export.papers import papers, version_metrics
 from export.publishing.new_version import PublishedVersion, publish, step
 from export.sources import saved_model
+from export.sources.serving_session import ServingSession
 from serving.repository import model_folder
 
 
@@ -24,6 +25,7 @@ def publish_saved_model(
     name: str,
     wanted: Collection[str] = (),
     free_size: int = 16,
+    keep_shapes: bool = False,
 ) -> PublishedVersion:
     """Publish any SavedModel with tensor inputs after a comparison on random inputs.
 
@@ -33,6 +35,8 @@ def publish_saved_model(
         name: Name of the model.
         wanted: Signatures to publish; all by default.
         free_size: Size of free dimensions other than the batch in the random inputs.
+        keep_shapes: Whether the graphs take the shapes of the SavedModel's placeholders alone,
+            and TensorFlow is not asked which others it answers.
 
     Raises:
         ExportError: the SavedModel or the place cannot be used.
@@ -45,9 +49,9 @@ def publish_saved_model(
         with step(f"copying {source}"):
             saved_model.copy(source, folder)
         with step(f"converting {len(read)} signatures to ONNX"):
-            signatures = to_onnx.write(folder, read, model_name=name)
-        with step("asking both with random inputs"):
-            findings = random_inputs.check(folder, signatures, free_size=free_size)
+            signatures = to_onnx.write(folder, read, model_name=name, any_shape=not keep_shapes)
+        with step("asking both with random inputs"), ServingSession(folder) as session:
+            findings = random_inputs.check(session, folder, signatures, free_size=free_size)
         files = sorted({signature.file for signature in signatures.values()})
         first = folder / model_folder.ONNX_FILE
         metrics.update(

@@ -14,7 +14,7 @@ from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, DataType, Signatur
 
 SAVED_MODEL_FILE = "saved_model.pb"
 SUPPORTED = (
-    "supported are dense tensors of numbers or booleans with a known rank, as in a signature with "
+    "supported are dense tensors of numbers or booleans, as in a signature with "
     "input_signature=[tf.TensorSpec([None, 4], tf.float32)], and serialized tf.Examples that go to "
     "tf.io.parse_example"
 )
@@ -189,8 +189,6 @@ def _problem(definition: Any, *, parses: bool) -> str | None:  # noqa: ANN401  o
                 return f"{kind} {alias!r} has element type {info.dtype}, which NumPy does not have"
             if known[info.dtype] is DataType.DT_STRING and not examples:
                 return f"{kind} {alias!r} is DT_STRING"
-            if info.tensor_shape.unknown_rank:
-                return f"{kind} {alias!r} has a shape of unknown rank"
     return None
 
 
@@ -230,12 +228,13 @@ def tensor_spec(info: Any, tensor: str) -> TensorSpec:  # noqa: ANN401  of an un
     """A TensorInfo as the server knows it.
 
     Args:
-        info: TensorInfo of a dense tensor of known rank.
+        info: TensorInfo of a dense tensor.
         tensor: Its name in the ONNX graph.
     """
+    shape = tuple(int(dimension.size) for dimension in info.tensor_shape.dim)
     return TensorSpec(
         dtype=DataType(info.dtype),
-        shape=tuple(int(dimension.size) for dimension in info.tensor_shape.dim),
+        shape=None if info.tensor_shape.unknown_rank else shape,
         tensor=tensor,
         graph_name=info.name,
     )
