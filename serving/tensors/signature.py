@@ -16,7 +16,8 @@ A signature that takes serialized tf.Examples also has a `feature_spec` (see tha
 inputs are what clients see, one of them DT_STRING of shape [-1]; the graph's own inputs stand in
 the feature spec, and those other than the examples go to the graph as they are. An output with
 `constant` is computed by no graph. `row_independence` holds a verdict for each graph that was
-asked, by its SHA-256 (see `verdict`).
+asked, by its SHA-256 (see `verdict`), `defaults` what stands in for inputs that a request leaves
+out (see `default_value`).
 """
 
 from collections.abc import Mapping
@@ -27,6 +28,7 @@ from typing import Any
 import numpy as np
 
 from serving.errors import InvalidInput
+from serving.tensors import default_value
 from serving.tensors.feature_spec import FeatureSpec
 from serving.tensors.tensor_spec import DataType, TensorSpec
 from serving.tensors.verdict import Verdict
@@ -60,6 +62,7 @@ class Signature:
             `inputs` are the graph's.
         verdicts: Whether the rows are independent, by the SHA-256 of the graph that was asked: each
             precision has its own.
+        defaults: What stands in for inputs that a request leaves out, by their alias; read-only.
     """
 
     method_name: str
@@ -68,13 +71,17 @@ class Signature:
     outputs: Mapping[str, TensorSpec]
     feature_spec: Mapping[str, FeatureSpec] = field(default_factory=dict)
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
+    # Arrays cannot be compared as a dataclass compares its fields.
+    defaults: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        """Check that a feature spec has an input to read from.
+        """Check that a feature spec has an input to read from, and a default an input to fill.
 
         Raises:
-            ValueError: there is none, or two, or an alias is taken.
+            ValueError: there is none, or two, or an alias is taken; or a default is of another
+                dtype.
         """
+        self._check_defaults()
         if not self.feature_spec:
             return
         examples = [spec for spec in self.inputs.values() if spec.dtype is DataType.DT_STRING]
@@ -87,6 +94,19 @@ class Signature:
         if taken := sorted(self.feature_spec.keys() & self.inputs.keys() - {self.example_input}):
             msg = f"feature_spec has aliases that are inputs too: {', '.join(taken)}"
             raise ValueError(msg)
+
+    def _check_defaults(self) -> None:
+        for alias, array in self.defaults.items():
+            dtype = DataType.from_numpy(array.dtype)
+            if alias not in self.inputs or self.inputs[alias].dtype is not dtype:
+                known = ", ".join(f"{name} {spec.dtype.name}" for name, spec in self.inputs.items())
+                msg = f'default of {dtype.name} for "{alias}", expected one for an input: {known}'
+                raise ValueError(msg)
+
+    @cached_property
+    def required_inputs(self) -> frozenset[str]:
+        """Aliases of the inputs that every request must have: those without a default."""
+        return frozenset(self.inputs.keys() - self.defaults.keys())
 
     @cached_property
     def example_input(self) -> str:
@@ -226,6 +246,10 @@ class Signature:
             entry["row_independence"] = {
                 digest: verdict.to_json() for digest, verdict in self.verdicts.items()
             }
+        if self.defaults:
+            entry["defaults"] = {
+                alias: default_value.to_json(array) for alias, array in self.defaults.items()
+            }
         return entry
 
     @classmethod
@@ -247,5 +271,9 @@ class Signature:
             verdicts={
                 str(digest): Verdict.from_json(verdict)
                 for digest, verdict in entry.get("row_independence", {}).items()
+            },
+            defaults={
+                alias: default_value.from_json(value)
+                for alias, value in entry.get("defaults", {}).items()
             },
         )
