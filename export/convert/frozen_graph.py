@@ -1,12 +1,15 @@
 """A frozen TensorFlow graph that parts are cut out of."""
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, rewriter_config_pb2
 from tensorflow.python.eager import wrap_function
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+from tensorflow.python.framework import convert_to_constants
+from tensorflow.python.grappler import tf_optimizer
 
 from export.errors import ExportError
 from export.sources.serving_session import ServingSession
@@ -14,7 +17,8 @@ from serving.tensors.signature import DataType, Signature
 
 _SHAPE_OPS = ("Shape", "Size")
 _ANY_SIZE = 2
-_INPUT = "input"
+_INPUT, _OUTPUT = "input", "output"
+_GRAPHS = itertools.count()
 Shape = tuple[int, ...] | None
 
 
@@ -28,9 +32,9 @@ def freeze(session: ServingSession, signature: Signature) -> "FrozenGraph":
     """
     inputs = {alias: spec.graph_name for alias, spec in signature.inputs.items()}
     outputs = {alias: spec.graph_name for alias, spec in signature.outputs.items()}
-    graph = FrozenGraph(
-        session.constant_graph([*inputs.values(), *outputs.values()]), inputs={}, outputs=outputs
-    )
+    definition = session.graph([*inputs.values(), *outputs.values()])
+    _rename_functions(definition)
+    graph = FrozenGraph(definition, inputs={}, outputs=outputs)
     for number, (alias, tensor) in enumerate(inputs.items()):
         dtype = signature.inputs[alias].dtype
         # Whatever their placeholder says, parsing takes a row of examples.
@@ -38,8 +42,33 @@ def freeze(session: ServingSession, signature: Signature) -> "FrozenGraph":
         name = graph.free_name(f"{_INPUT}_{number:03}")
         graph.cut([tensor], name, tf.dtypes.as_dtype(dtype.value), shape)
         graph.inputs[alias] = name
-    graph.cuts.clear()
-    return graph.inlined()
+    for number, (alias, tensor) in enumerate(graph.outputs.items()):
+        # A call whose result is asked for would not be inlined.
+        node = definition.node.add(name=graph.free_name(f"{_OUTPUT}_{number:03}"), op="Identity")
+        node.input.append(tensor)
+        node.attr["T"].type = session.dtype(outputs[alias])
+        graph.outputs[alias] = f"{node.name}:0"
+    kept = [*graph.inputs.values(), *map(_node, graph.outputs.values())]
+    # Inlined first: TensorFlow cannot make a constant of a variable that a nested function reads.
+    frozen = session.with_constants(_inlined(definition, kept), kept)
+    return FrozenGraph(frozen, inputs=graph.inputs, outputs=graph.outputs)
+
+
+def _inlined(definition: Any, kept: Sequence[str]) -> Any:  # noqa: ANN401  GraphDef
+    """The same graph without functions, those of branches and loops excepted."""
+    meta_graph = meta_graph_pb2.MetaGraphDef()
+    meta_graph.graph_def.CopyFrom(
+        convert_to_constants.disable_lower_using_switch_merge(definition)
+    )
+    for function in meta_graph.graph_def.library.function:
+        function.attr.pop("api_implements", None)  # another one for GPUs, not to be inlined
+    meta_graph.collection_def["train_op"].node_list.value.extend(f"{name}:0" for name in kept)
+    config = config_pb2.ConfigProto()
+    options = config.graph_options.rewrite_options
+    options.min_graph_nodes = -1  # small graphs too
+    options.optimizers.append("function")
+    options.function_optimization = rewriter_config_pb2.RewriterConfig.AGGRESSIVE
+    return tf_optimizer.OptimizeGraph(config, meta_graph)
 
 
 class FrozenGraph:
@@ -71,24 +100,6 @@ class FrozenGraph:
         self.outputs = dict(outputs)
         self.cuts: dict[str, Any] = {}
         self._nodes = {node.name: node for node in definition.node}
-
-    def inlined(self) -> "FrozenGraph":
-        """The same graph without functions, those of branches and loops excepted."""
-        function = wrap_function.function_from_graph_def(
-            self.definition,
-            [f"{name}:0" for name in self.inputs.values()],
-            list(self.outputs.values()),
-        )
-        frozen = convert_variables_to_constants_v2(
-            function, lower_control_flow=False, aggressive_inlining=True
-        )
-        return FrozenGraph(
-            frozen.graph.as_graph_def(),
-            inputs=dict(zip(self.inputs, (tensor.name for tensor in frozen.inputs), strict=True)),
-            outputs=dict(
-                zip(self.outputs, (tensor.name for tensor in frozen.outputs), strict=True)
-            ),
-        )
 
     def function(self, inputs: Mapping[str, Shape], outputs: Sequence[str]) -> Any:  # noqa: ANN401
         """The graph between some placeholders and some tensors, as a function.
@@ -227,6 +238,32 @@ def tensor_name(source: str) -> str:
 
 def _node(source: str) -> str:
     return source.removeprefix("^").partition(":")[0]
+
+
+def _rename_functions(definition: Any) -> None:  # noqa: ANN401  GraphDef
+    """Give the functions of a graph names that no function of this process has.
+
+    TensorFlow refuses a second function of a name, and the process that saved a model has its
+    functions still.
+    """
+    library = definition.library
+    prefix = f"frozen_{next(_GRAPHS)}"
+    names = {
+        function.signature.name: f"{prefix}_{number}"
+        for number, function in enumerate(library.function)
+    }
+    for gradient in library.gradient:
+        gradient.function_name = names.get(gradient.function_name, gradient.function_name)
+        gradient.gradient_func = names.get(gradient.gradient_func, gradient.gradient_func)
+    for function in library.function:
+        function.signature.name = names[function.signature.name]
+    for nodes in (definition.node, *(function.node_def for function in library.function)):
+        for node in nodes:
+            node.op = names.get(node.op, node.op)
+            for attribute in node.attr.values():
+                for called in (attribute.func, *attribute.list.func):
+                    if called.name in names:
+                        called.name = names[called.name]
 
 
 def _proto(shape: Shape) -> Any:  # noqa: ANN401  TensorShapeProto

@@ -139,8 +139,17 @@ def convert(
         )
         raise ExportError(msg)
     unused_taps.crop(model)
-    onnx.checker.check_model(model, full_check=True)
+    _check(model)
     return model
+
+
+def _check(model: onnx.ModelProto) -> None:
+    infos = (*model.graph.input, *model.graph.output)
+    if all(info.type.tensor_type.HasField("shape") for info in infos):
+        onnx.checker.check_model(model, full_check=True)
+    else:
+        # The checker asks for a rank, ONNX Runtime does not. All the rest is inferred.
+        onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
 
 
 def _with_tf2onnx(function: Function, signature: Signature, handlers: Handlers) -> onnx.ModelProto:
@@ -187,8 +196,11 @@ def _with_tf2onnx(function: Function, signature: Signature, handlers: Handlers) 
 
 @contextmanager
 def _unsupported_operations() -> Iterator[list[str]]:
-    """Collect the operations that tf2onnx complains of: it logs them and goes on."""
-    logger = logging.getLogger("tf2onnx.tfonnx")
+    """Collect the operations that tf2onnx complains of: it logs them and goes on.
+
+    Its warnings, of shapes that it cannot infer, say nothing about the graph that comes out.
+    """
+    logger = logging.getLogger("tf2onnx")
     found: list[str] = []
 
     class Collector(logging.Handler):
@@ -202,12 +214,14 @@ def _unsupported_operations() -> Iterator[list[str]]:
 
     collector, propagate, level = Collector(), logger.propagate, logger.level
     logger.addHandler(collector)
-    logger.propagate, logger.level = False, logging.ERROR
+    logger.propagate = False
+    logger.setLevel(logging.ERROR)  # empties the caches of what is enabled
     try:
         yield found
     finally:
         logger.removeHandler(collector)
-        logger.propagate, logger.level = propagate, level
+        logger.propagate = propagate
+        logger.setLevel(level)
 
 
 def _set_interface(graph: onnx.GraphProto, signature: Signature) -> None:

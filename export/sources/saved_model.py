@@ -2,11 +2,13 @@
 
 import shutil
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.framework import tensor_util
 
 from export.errors import ExportError
 from serving.repository.model_folder import ONNX_FILE, PRECISIONS
@@ -24,6 +26,7 @@ _INIT_SIGNATURE = "__saved_model_init_op"
 # convert.example_cut), the others only explain a refusal.
 PARSE_OPS = ("ParseExample", "ParseExampleV2")
 _OTHER_PARSE_OPS = ("ParseSequenceExample", "ParseSingle")
+_PLACEHOLDERS = ("Placeholder", "PlaceholderWithDefault")
 # What a SavedModel consists of; anything else in its folder is not copied.
 _PARTS = (
     SAVED_MODEL_FILE,
@@ -66,6 +69,7 @@ def read_signatures(folder: Path, wanted: Collection[str] = ()) -> dict[str, Sig
         msg = f"{folder} has no signature {', '.join(unknown)}; it has {', '.join(names)}"
         raise ExportError(msg)
     names = [name for name in names if name in wanted or not wanted]
+    _correct_dtypes([graph.signature_def[name] for name in names], graph)
     names.sort(key=lambda name: name != DEFAULT_SIGNATURE_NAME)  # stable: the rest stays sorted
     _refuse_unsupported({name: graph.signature_def[name] for name in names}, graph, folder)
     files = _onnx_files(names)
@@ -168,6 +172,18 @@ def _refuse_unsupported(signature_defs: Mapping[str, Any], graph: Any, folder: P
     raise ExportError(msg)
 
 
+def _correct_dtypes(definitions: Iterable[Any], graph: Any) -> None:  # noqa: ANN401  see _serving_graph
+    """Give inputs the element types of their placeholders, which old SignatureDefs may not have."""
+    dtypes = {
+        f"{node.name}:0": node.attr["dtype"].type
+        for node in graph.graph_def.node
+        if node.op in _PLACEHOLDERS
+    }
+    for definition in definitions:
+        for info in definition.inputs.values():
+            info.dtype = dtypes.get(info.name, info.dtype)
+
+
 def _problem(definition: Any, *, parses: bool) -> str | None:  # noqa: ANN401  of an untyped module
     """Why a signature cannot be served from an ONNX graph; None if it can, or may be.
 
@@ -217,11 +233,24 @@ def _to_signature(definition: Any, file: str) -> Signature:  # noqa: ANN401  see
     inputs = {
         alias: tensor_spec(info, tensor=alias) for alias, info in sorted(definition.inputs.items())
     }
+    for alias, spec in inputs.items():
+        if spec.dtype is DataType.DT_STRING:  # tf.Examples: parsing takes a row of them
+            inputs[alias] = replace(spec, shape=(-1,))
     outputs = {
         alias: tensor_spec(info, tensor=f"{alias}_output" if alias in inputs else alias)
         for alias, info in sorted(definition.outputs.items())
     }
-    return Signature(method_name=definition.method_name, file=file, inputs=inputs, outputs=outputs)
+    return Signature(
+        method_name=definition.method_name,
+        file=file,
+        inputs=inputs,
+        outputs=outputs,
+        defaults={
+            alias: tensor_util.MakeNdarray(value)
+            for alias, value in sorted(definition.defaults.items())
+            if alias in inputs
+        },
+    )
 
 
 def tensor_spec(info: Any, tensor: str) -> TensorSpec:  # noqa: ANN401  of an untyped module

@@ -104,24 +104,31 @@ class ServingSession:
             return None
         return tuple(-1 if size is None else int(size) for size in shape.as_list())
 
-    def constant_graph(self, tensors: Sequence[str]) -> Any:  # noqa: ANN401  GraphDef, untyped
-        """The graph that computes tensors, with constants in the place of variables.
+    def graph(self, tensors: Sequence[str]) -> Any:  # noqa: ANN401  GraphDef, of an untyped module
+        """The part of the graph that computes tensors, as a GraphDef for any device.
 
         Args:
             tensors: Names.
-
-        Returns:
-            A GraphDef. It is not inlined.
         """
         self._read_variables()
-        definition = self._graph.as_graph_def()
-        bodies = [function.node_def for function in definition.library.function]
-        for node in (node for nodes in (definition.node, *bodies) for node in nodes):
-            node.device = ""
         nodes = sorted({name.partition(":")[0] for name in tensors})
         with deprecation.silence():
+            part = tf.compat.v1.graph_util.extract_sub_graph(self._graph.as_graph_def(), nodes)
+        bodies = (function.node_def for function in part.library.function)
+        for node in (node for nodes in (part.node, *bodies) for node in nodes):
+            node.device = ""
+        return part
+
+    def with_constants(self, definition: Any, nodes: Sequence[str]) -> Any:  # noqa: ANN401
+        """A GraphDef made from `graph`, with constants in the place of the variables.
+
+        Args:
+            definition: Its variables have their names still.
+            nodes: What to keep, with all that they are computed from.
+        """
+        with deprecation.silence():
             return convert_to_constants.convert_variables_to_constants_from_session_graph(
-                self._session, definition, nodes
+                self._session, definition, list(nodes)
             )
 
     def table(self, node: str) -> tuple[npt.NDArray[Any], npt.NDArray[Any]] | None:
