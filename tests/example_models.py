@@ -47,7 +47,7 @@ def spec(
     )
 
 
-# TensorFlow 1's SavedModels feed all their signatures by one placeholder; MultiInference needs it.
+# TensorFlow 1's SavedModels feed all their signatures by one placeholder, TensorFlow 2's do not.
 EXAMPLES = spec(DataType.DT_STRING, -1, tensor="inputs", graph_name="input_example_tensor:0")
 
 

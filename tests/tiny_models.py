@@ -1,6 +1,6 @@
 """Tiny real ONNX models for tests, each written as `<models_dir>/<name>/<version>/`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -21,12 +21,15 @@ def save(
     inputs: Sequence[onnx.ValueInfoProto],
     outputs: Sequence[onnx.ValueInfoProto],
     initializers: Sequence[onnx.TensorProto] = (),
+    *,
+    checked: bool = True,
 ) -> None:
-    """Check a graph and write it to a file."""
+    """Check a graph and write it to a file; the checker likes no tensor without a shape."""
     graph = helper.make_graph(nodes, "tiny", inputs, outputs, initializer=initializers)
     opset = helper.make_opsetid("", OPSET)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=9)
-    onnx.checker.check_model(model, full_check=True)
+    if checked:
+        onnx.checker.check_model(model, full_check=True)
     path.parent.mkdir(parents=True, exist_ok=True)
     onnx.save(model, path)
 
@@ -200,6 +203,93 @@ def cast(models_dir: Path, name: str = "cast", version: int = 1) -> Path:
         ],
     )
     return path
+
+
+def half_plus_two(
+    models_dir: Path,
+    name: str = "half_plus_two",
+    *,
+    declared: Sequence[int | str] | None = None,
+    defaults: Mapping[str, np.ndarray] | None = None,
+) -> Path:
+    """`y = x / 2 + 2`, float32 (batch, 1) by its signature; published.
+
+    Args:
+        models_dir: Where to.
+        name: Of the model.
+        declared: The shape of x in the graph; None: of any rank.
+        defaults: Of x.
+    """
+
+    def write(path: Path) -> None:
+        save(
+            path / "model.onnx",
+            [
+                helper.make_node("Mul", ["x", "half"], ["halved"]),
+                helper.make_node("Add", ["halved", "two"], ["y"]),
+            ],
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, declared)],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, declared)],
+            [
+                helper.make_tensor("half", TensorProto.FLOAT, [], [0.5]),
+                helper.make_tensor("two", TensorProto.FLOAT, [], [2.0]),
+            ],
+            checked=declared is not None,
+        )
+        specs = {
+            alias: TensorSpec(
+                dtype=DataType.DT_FLOAT, shape=(-1, 1), tensor=alias, graph_name=f"{alias}:0"
+            )
+            for alias in ("x", "y")
+        }
+        signature = Signature(
+            method_name="tensorflow/serving/predict",
+            file="model.onnx",
+            inputs={"x": specs["x"]},
+            outputs={"y": specs["y"]},
+            defaults=defaults or {},
+        )
+        publishing.write_signatures(path, {"serving_default": signature})
+
+    return publishing.publish(models_dir / name, write)
+
+
+def weighted(models_dir: Path, name: str = "weighted") -> Path:
+    """`y = x * factor + offset`, float32 (batch, 2), in the graph of any rank; published.
+
+    One row of `factor`, (10, 100), and of `offset`, zeros, stand in for what a request leaves out.
+    """
+
+    def spec(alias: str, dtype: DataType = DataType.DT_FLOAT) -> TensorSpec:
+        return TensorSpec(dtype=dtype, shape=(-1, 2), tensor=alias, graph_name=f"{alias}:0")
+
+    def write(path: Path) -> None:
+        save(
+            path / "model.onnx",
+            [
+                helper.make_node("Mul", ["x", "factor"], ["product"]),
+                helper.make_node("Add", ["product", "offset"], ["y"]),
+            ],
+            [
+                helper.make_tensor_value_info(alias, TensorProto.FLOAT, None)
+                for alias in ("x", "factor", "offset")
+            ],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+            checked=False,
+        )
+        signature = Signature(
+            method_name="tensorflow/serving/predict",
+            file="model.onnx",
+            inputs={alias: spec(alias) for alias in ("x", "factor", "offset")},
+            outputs={"y": spec("y")},
+            defaults={
+                "factor": np.array([[10, 100]], np.float32),
+                "offset": np.zeros((1, 2), np.float32),
+            },
+        )
+        publishing.write_signatures(path, {"serving_default": signature})
+
+    return publishing.publish(models_dir / name, write)
 
 
 def calculator(models_dir: Path) -> Path:

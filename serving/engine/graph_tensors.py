@@ -1,11 +1,13 @@
 """The tensors that a graph takes and gives, as ONNX Runtime and the file together declare them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
 from serving.engine import onnx_graph
-from serving.errors import Unsupported
+from serving.errors import DataLoss, Unsupported
+from serving.tensors.signature import Signature
 from serving.tensors.tensor_spec import ONNX_ELEMENT_TYPES, DataType, TensorSpec
 
 Kind = Literal["input", "output"]
@@ -87,3 +89,69 @@ def _data_type(kind: Kind, node: Any, onnx_file: Path) -> DataType:  # noqa: ANN
         f"Cast {where} in the graph"
     )
     raise Unsupported(msg)
+
+
+def declared(signature: Signature, inputs: Mapping[str, TensorSpec]) -> dict[str, TensorSpec]:
+    """A signature's inputs by alias with the shapes that the graph declares: what it takes.
+
+    Args:
+        signature: One that `check_signature` has passed.
+        inputs: The graph's inputs by tensor name.
+    """
+    found: dict[str, TensorSpec] = {}
+    for alias, spec in signature.inputs.items():
+        # The server itself takes tf.Examples, the graph what is read from them.
+        shape = spec.shape if alias == signature.example_input else inputs[spec.tensor].shape
+        found[alias] = spec if shape == spec.shape else replace(spec, shape=shape)
+    return found
+
+
+def check_signature(
+    name: str,
+    signature: Signature,
+    inputs: Mapping[str, TensorSpec],
+    outputs: Mapping[str, TensorSpec],
+) -> None:
+    """Refuse a signature that promises what the graph does not have.
+
+    Its shapes are documentation, so either side may know more than the other: a rank, or a size.
+
+    Args:
+        name: Of the signature.
+        signature: The signature.
+        inputs: The graph's inputs by tensor name.
+        outputs: Likewise its outputs.
+
+    Raises:
+        DataLoss: a tensor is missing in the graph, or has another dtype or rank there, or an input
+            has other sizes, so that the graph would refuse whatever the signature describes.
+    """
+    computed = {alias: spec for alias, spec in signature.outputs.items() if not spec.constant}
+    for kind, specs, tensors in (
+        ("input", signature.model_inputs, inputs),
+        ("output", computed, outputs),
+    ):
+        for alias, spec in specs.items():
+            tensor = tensors.get(spec.tensor)
+            if tensor is None:
+                msg = (
+                    f'{kind} "{alias}" of signature {name} is tensor {spec.tensor!r}, which '
+                    f"{signature.file} does not have; it has {', '.join(sorted(tensors))}"
+                )
+                raise DataLoss(msg)
+            if tensor.dtype is not spec.dtype or _contradict(spec, tensor, sizes=kind == "input"):
+                msg = (
+                    f'{kind} "{alias}" of signature {name} is {spec.dtype.name} {spec.shape}, but '
+                    f"{tensor.dtype.name} {tensor.shape} in {signature.file}; export it again"
+                )
+                raise DataLoss(msg)
+
+
+def _contradict(spec: TensorSpec, tensor: TensorSpec, *, sizes: bool) -> bool:
+    """Whether no shape is both; sizes count for inputs, because graphs declare outputs loosely."""
+    if spec.shape is None or tensor.shape is None:
+        return False
+    if len(spec.shape) != len(tensor.shape):
+        return True
+    pairs = zip(spec.shape, tensor.shape, strict=True)
+    return sizes and any(-1 not in pair and pair[0] != pair[1] for pair in pairs)

@@ -33,6 +33,13 @@ _CUDA_OPTIONS = {
     "arena_extend_strategy": "kSameAsRequested",
 }
 _ALIGNMENT = 16  # bytes
+# How messages about a run begin.
+REFUSED, FAILED = "the model cannot take this input: ", "the model failed: "
+# ONNX Runtime reports sizes that do not go together as a failure of its own.
+_MISMATCHES = (
+    "Attempting to broadcast an axis by a dimension other than 1",
+    "MatMul dimension mismatch",
+)
 # Fastest first. A version only has an int8 graph if that is faster than the fp32 one on CPUs, which
 # compute fp16 in float32, between two casts. The int8 graphs are not made for CUDA.
 _FASTEST_ON_CPU: tuple[Precision, ...] = ("int8", "fp32", "w8", "fp16")
@@ -116,6 +123,23 @@ def session_options(config: RuntimeConfig, precision: Precision) -> onnxruntime.
         # Turns the weights into float32 once and for all; otherwise every run would do it.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     return options
+
+
+class TextError(InvalidInput):
+    """A string is not UTF-8, as ONNX's strings are.
+
+    Attributes:
+        tensor: The graph's input that has it.
+        reason: What is wrong with it, and the way out.
+    """
+
+    def __init__(self, tensor: str, error: UnicodeDecodeError) -> None:
+        self.tensor = tensor
+        self.reason = (
+            f"has a string that is not UTF-8, as ONNX strings are: {error}; send text in UTF-8, "
+            "or bytes as base64 text if the model decodes it"
+        )
+        super().__init__(f"tensor {tensor} {self.reason}")
 
 
 class SessionControl:
@@ -252,13 +276,12 @@ def _to_text(tensor: str, array: np.ndarray) -> np.ndarray:
             element.decode() if isinstance(element, bytes) else element for element in array.flat
         ]
     except UnicodeDecodeError as error:
-        msg = f"tensor {tensor} has a string that is not UTF-8, as ONNX strings are: {error}"
-        raise InvalidInput(msg) from error
+        raise TextError(tensor, error) from error
     return text.reshape(array.shape)
 
 
 def _run_error(error: Exception) -> ServingError:
     text = str(error)
-    if type(error).__name__ == "InvalidArgument":
-        return InvalidInput(f"the model cannot take this input: {text}")
-    return InternalError(f"the model failed: {text}")
+    if type(error).__name__ == "InvalidArgument" or any(known in text for known in _MISMATCHES):
+        return InvalidInput(f"{REFUSED}{text}")
+    return InternalError(f"{FAILED}{text}")

@@ -10,20 +10,23 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.engine import made_up_inputs, verdicts
+from serving.engine import graph_tensors, made_up_inputs, verdicts
 from serving.engine.batching.batch_report import OnBatch
 from serving.engine.batching.batcher import Batcher
 from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.machine import return_freed_memory
 from serving.engine.runtime import (
     CUDA,
+    FAILED,
+    REFUSED,
     Runtime,
     RuntimeConfig,
     SessionControl,
+    TextError,
     choose_providers,
 )
 from serving.engine.verdicts import may_batch
-from serving.errors import DataLoss, ServingError
+from serving.errors import InternalError, InvalidInput, ServingError
 from serving.repository import model_folder
 from serving.repository.model_folder import ModelFolder, Precision
 from serving.tensors.example_parser import ExampleParser
@@ -31,6 +34,7 @@ from serving.tensors.signature import (
     DEFAULT_SIGNATURE_NAME,
     PREDICT_METHOD_NAME,
     Signature,
+    TensorSpec,
 )
 from serving.tensors.verdict import Verdict
 
@@ -50,6 +54,8 @@ class Servable:
         signatures: By signature name.
         verdicts: Whether the rows of each signature are independent, by its name.
         batched: Whether requests to each signature share runs, by its name.
+        declared: What the graph takes: the inputs by alias with the shapes that it declares, by
+            signature name.
         class_names: Names of the classes in output order, if the model has any.
         parsers: For the signatures that take tf.Examples, by signature name.
         warm_up_seconds: Time that the first runs took, before any request.
@@ -77,6 +83,10 @@ class Servable:
         self.verdicts = row_verdicts
         self.batched = {
             signature_name: may_batch(signature, row_verdicts[signature_name], batching)
+            for signature_name, signature in signatures.items()
+        }
+        self.declared = {
+            signature_name: graph_tensors.declared(signature, runtimes[signature.file].inputs)
             for signature_name, signature in signatures.items()
         }
         self.class_names = class_names
@@ -133,7 +143,8 @@ class Servable:
             batching = batching.for_gpu()
         signatures = folder.signatures or _signature_of_graph(folder, runtimes)
         for signature_name, signature in signatures.items():
-            _check_against_graph(signature_name, signature, runtimes[signature.file])
+            graph = runtimes[signature.file]
+            graph_tensors.check_signature(signature_name, signature, graph.inputs, graph.outputs)
         servable = cls(
             name=name,
             version=version,
@@ -209,15 +220,17 @@ class Servable:
         inputs: Mapping[str, np.ndarray],
         outputs: Sequence[str],
         *,
+        batched: bool | None = None,
         deadline: float | None = None,
     ) -> Awaitable[dict[str, np.ndarray]]:
         """Run a signature on checked inputs, in a batch with other requests where that is possible.
 
         Args:
             signature_name: One of `signatures`.
-            inputs: Arrays by model input alias (`Signature.model_inputs`); of equal first dimension
-                if the signature has a batch.
+            inputs: Arrays by model input alias (`Signature.model_inputs`).
             outputs: Output aliases to compute.
+            batched: Whether the request may share a run and be split, if the caller has asked
+                `Signature.is_batch`; None asks.
             deadline: `time.monotonic()` after which the request is dropped; None for never.
 
         Returns:
@@ -226,13 +239,12 @@ class Servable:
         Raises:
             ServingError: see `Batcher.run`.
         """
+        if batched is None:
+            signature = self.signatures[signature_name]
+            batched = self.batched[signature_name] and signature.is_batch(inputs)
         # Not async itself: a coroutine less on the way of every request.
         return self._batcher.run(
-            signature_name,
-            inputs,
-            outputs,
-            batched=self.batched[signature_name],
-            deadline=deadline,
+            signature_name, inputs, outputs, batched=batched, deadline=deadline
         )
 
     def run(
@@ -262,10 +274,14 @@ class Servable:
         computed = [alias for alias in outputs if not signature.outputs[alias].constant]
         if len(computed) == len(outputs):
             tensors = [signature.outputs[alias].tensor for alias in outputs]
-            arrays = self._runtimes[signature.file].run(tensors, feeds, control)
+            try:
+                arrays = self._runtimes[signature.file].run(tensors, feeds, control)
+            except ServingError as error:
+                raise _explained(error, specs, inputs) from error
             return dict(zip(outputs, arrays, strict=True))
         answer = self.run(signature_name, inputs, computed, control) if computed else {}
-        rows = len(next(iter(inputs.values())))
+        shape = next(iter(inputs.values())).shape
+        rows = shape[0] if shape else 1
         constants = (alias for alias in outputs if alias not in answer)
         return answer | {alias: signature.outputs[alias].constant_rows(rows) for alias in constants}
 
@@ -350,32 +366,23 @@ def _signature_of_graph(
     return {DEFAULT_SIGNATURE_NAME: signature}
 
 
-def _check_against_graph(name: str, signature: Signature, runtime: Runtime) -> None:
-    """Refuse a signature that promises what the graph does not have.
+def _explained(
+    error: ServingError, specs: Mapping[str, TensorSpec], inputs: Mapping[str, np.ndarray]
+) -> ServingError:
+    """An error of a run, in the words of the signature.
 
-    Raises:
-        DataLoss: a tensor is missing in the graph, or has another dtype or rank there.
+    Where the signature describes another shape than the request has, the graph was free to refuse
+    it: that is the request's fault, whatever ONNX Runtime calls it.
     """
-    for kind, specs, tensors in (
-        ("input", signature.model_inputs, runtime.inputs),
-        (
-            "output",
-            {alias: spec for alias, spec in signature.outputs.items() if not spec.constant},
-            runtime.outputs,
-        ),
-    ):
-        for alias, spec in specs.items():
-            tensor = tensors.get(spec.tensor)
-            if tensor is None:
-                msg = (
-                    f'{kind} "{alias}" of signature {name} is tensor {spec.tensor!r}, which '
-                    f"{signature.file} does not have; it has {', '.join(sorted(tensors))}"
-                )
-                raise DataLoss(msg)
-            ranks = {len(shape) for shape in (tensor.shape, spec.shape) if shape is not None}
-            if tensor.dtype is not spec.dtype or len(ranks) > 1:
-                msg = (
-                    f'{kind} "{alias}" of signature {name} is {spec.dtype.name} {spec.shape}, but '
-                    f"{tensor.dtype.name} {tensor.shape} in {signature.file}; export it again"
-                )
-                raise DataLoss(msg)
+    if isinstance(error, TextError):
+        alias = next(alias for alias, spec in specs.items() if spec.tensor == error.tensor)
+        return InvalidInput(f'input "{alias}" {error.reason}')
+    odd = [
+        f'"{alias}" has shape {array.shape}, the signature says {specs[alias].shape}'
+        for alias, array in inputs.items()
+        if not specs[alias].accepts_shape(array.shape)
+    ]
+    if odd and isinstance(error, InternalError | InvalidInput):
+        reason = error.message.removeprefix(FAILED).removeprefix(REFUSED)
+        return InvalidInput(f"{REFUSED}{reason}; input {', '.join(odd)}")
+    return error

@@ -82,9 +82,8 @@ class ClassifyRegress:
             account: Counts the decoded bytes; None: nobody does.
 
         Raises:
-            InvalidInput: no such signature, another number of inputs or outputs, no example, an
-                example that does not fit the model, or an output of another shape.
-            FailedPrecondition: inputs or outputs have other names.
+            InvalidInput: no such signature, inputs or outputs of another number or name, no
+                example, an example that does not fit the model, or an output of another shape.
             ServingError: see `Predictor.predict`.
         """
         servable, name, signature = self._find(spec)
@@ -140,8 +139,8 @@ class ClassifyRegress:
             An answer a task, in their order.
 
         Raises:
-            InvalidInput: the tasks name several models, a signature twice, or signatures with
-                different input tensors; otherwise see `classify`.
+            InvalidInput: the tasks name several models, or a signature twice; otherwise see
+                `classify`.
             Unsupported: a task has another method.
             ServingError: see `classify`.
         """

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from serving.engine.servable import Servable
-from serving.errors import FailedPrecondition, InvalidInput, Unsupported
+from serving.errors import InvalidInput, Unsupported
 from serving.inference.request import ModelSpec
 from serving.tensors.signature import (
     CLASSIFY_METHOD_NAME,
@@ -52,8 +52,7 @@ def check_classify(signature: Signature, where: str) -> list[str]:
         The outputs to compute.
 
     Raises:
-        InvalidInput: it has another number of inputs or outputs.
-        FailedPrecondition: they have other names.
+        InvalidInput: it has another number of inputs or outputs, or they have other names.
     """
     _check_one_input(signature)
     if len(signature.outputs) not in {1, 2}:
@@ -66,7 +65,7 @@ def check_classify(signature: Signature, where: str) -> list[str]:
             f'Expected classification signature outputs to contain at least one of "classes" or '
             f'"scores". Signature was: {where}, with outputs {", ".join(sorted(signature.outputs))}'
         )
-        raise FailedPrecondition(msg)
+        raise InvalidInput(msg)
     return outputs
 
 
@@ -82,7 +81,7 @@ def check_regress(signature: Signature, where: str) -> list[str]:
             f"No regression outputs found in SignatureDef: {where} has output "
             f'"{next(iter(signature.outputs))}", expected "{REGRESSION_OUTPUT}"'
         )
-        raise FailedPrecondition(msg)
+        raise InvalidInput(msg)
     return [REGRESSION_OUTPUT]
 
 
@@ -98,7 +97,7 @@ def _check_input_name(signature: Signature, where: str, kind: str) -> None:
             f"No {kind} inputs found in SignatureDef: {where} has input "
             f'"{next(iter(signature.inputs))}", expected "{EXAMPLES_INPUT}"; call Predict instead'
         )
-        raise FailedPrecondition(msg)
+        raise InvalidInput(msg)
 
 
 def check_tasks(tasks: Sequence[Task], servable: Servable) -> list[list[str]]:
@@ -112,13 +111,11 @@ def check_tasks(tasks: Sequence[Task], servable: Servable) -> list[list[str]]:
         The outputs to compute for each.
 
     Raises:
-        InvalidInput: they name several models, a signature twice, one that does not exist, or
-            signatures with different input tensors; or see `check_classify`.
-        FailedPrecondition: see `check_classify`.
+        InvalidInput: they name several models, a signature twice, or one that does not exist; or
+            see `check_classify`.
         Unsupported: a task is neither classification nor regression.
     """
     outputs: dict[str, list[str]] = {}
-    input_tensor = ""
     for spec, method_name in tasks:
         name = signature_name(spec)
         if not spec.name:
@@ -142,9 +139,4 @@ def check_tasks(tasks: Sequence[Task], servable: Servable) -> list[list[str]]:
         else:
             msg = f"Unsupported signature method_name: {method_name}"
             raise Unsupported(msg)
-        tensor = signature.inputs[EXAMPLES_INPUT].graph_name
-        if input_tensor not in {"", tensor}:
-            msg = f"Input tensor must be the same for all Signatures. Got: {input_tensor}, {tensor}"
-            raise InvalidInput(msg)
-        input_tensor = tensor
     return list(outputs.values())

@@ -66,7 +66,7 @@ class Predictor:
         """Run one request. Everything is checked before the model sees any of it.
 
         The order of the checks is TensorFlow Serving's: signature, input names, tensors, output
-        filter; then dtypes and shapes, which it leaves to the graph.
+        filter; then dtypes and the shapes that the graph declares, which it leaves to the graph.
 
         Args:
             spec: Model, version and signature.
@@ -115,7 +115,7 @@ class Predictor:
         Raises:
             ServingError: with the gRPC code and a message for the caller.
         """
-        arrays, outputs = check_request(
+        request = check_request(
             servable,
             signature_name,
             inputs,
@@ -124,12 +124,17 @@ class Predictor:
             max_rows=self.max_rows,
             account=account,
         )
+        arrays, outputs, batched = request.arrays, request.outputs, request.batched
         if servable.signatures[signature_name].feature_spec:
             with servable.hold():
                 arrays = await self._parse(servable, signature_name, arrays, deadline, account)
-                answer = await servable.predict(signature_name, arrays, outputs, deadline=deadline)
+                answer = await servable.predict(
+                    signature_name, arrays, outputs, batched=batched, deadline=deadline
+                )
         else:
-            answer = await servable.predict(signature_name, arrays, outputs, deadline=deadline)
+            answer = await servable.predict(
+                signature_name, arrays, outputs, batched=batched, deadline=deadline
+            )
         return Prediction(servable=servable, signature_name=signature_name, outputs=answer)
 
     async def _parse(

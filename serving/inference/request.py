@@ -45,6 +45,23 @@ class Prediction(NamedTuple):
     outputs: Mapping[str, np.ndarray]
 
 
+class CheckedRequest(NamedTuple):
+    """A request that may run.
+
+    Attributes:
+        arrays: Every input of the signature by alias, defaults included.
+        outputs: The output aliases to compute.
+        batched: Whether it may share a run with others, and be split: the signature's rows are
+            independent and this request is made of such rows.
+        is_whole: Whether it has every input itself, so that no default stands in.
+    """
+
+    arrays: dict[str, np.ndarray]
+    outputs: list[str]
+    batched: bool
+    is_whole: bool
+
+
 def check_request(
     servable: Servable,
     signature_name: str,
@@ -54,7 +71,7 @@ def check_request(
     *,
     max_rows: int | None = None,
     account: Account | None = None,
-) -> tuple[dict[str, np.ndarray], list[str]]:
+) -> CheckedRequest:
     """Everything of a request that can be checked before the model sees any of it.
 
     Args:
@@ -66,9 +83,6 @@ def check_request(
         max_rows: Most rows, if the signature has rows to count; None for any number.
         account: Counts the decoded bytes; None: nobody does.
 
-    Returns:
-        Arrays by input alias, and the output aliases to compute.
-
     Raises:
         ServingError: with the gRPC code and a message for the caller.
     """
@@ -78,12 +92,14 @@ def check_request(
     has_rows = batched or bool(signature.feature_spec)
     admit = TensorAdmission(account, max_rows if has_rows else None).admit
     arrays = {alias: _decode(alias, tensor, decode, admit) for alias, tensor in inputs.items()}
+    is_whole = len(arrays) == len(signature.inputs)
+    if not is_whole:
+        arrays = {**signature.defaults, **arrays}
     outputs = signature.select_outputs(list(output_filter))
+    declared = servable.declared[signature_name]
     for alias, array in arrays.items():
-        signature.check_input(alias, array, servable, batched=batched)
-    if batched:
-        signature.check_batch(arrays)
-    return arrays, outputs
+        signature.check_input(alias, array, declared[alias], servable)
+    return CheckedRequest(arrays, outputs, batched and signature.is_batch(arrays), is_whole)
 
 
 def as_it_is(array: np.ndarray, admit: Admit) -> np.ndarray:

@@ -132,31 +132,46 @@ class Signature:
         specs = [*self.inputs.values(), *self.model_inputs.values(), *self.outputs.values()]
         return bool(self.inputs) and all((spec.shape or ())[:1] == (-1,) for spec in specs)
 
-    def check_batch(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Refuse inputs of different batch sizes, for a signature that shares its runs.
+    def is_batch(self, arrays: Mapping[str, np.ndarray]) -> bool:
+        """Whether arrays are rows as this signature describes them, and as many of each.
 
-        Raises:
-            InvalidInput: naming each input's size.
+        Rows were shown to be independent of each other for such arrays alone: those of any other
+        shape that a graph may take run by themselves.
+
+        Args:
+            arrays: By the alias of an input, or of a model input.
         """
-        if len({len(array) for array in arrays.values()}) > 1:
-            sizes = ", ".join(f"{alias}: {len(array)}" for alias, array in sorted(arrays.items()))
-            msg = f"Batching Run() input tensors must have equal 0th-dimension size, got {sizes}"
-            raise InvalidInput(msg)
+        rows = 0
+        for alias, array in arrays.items():
+            shape = array.shape
+            if not self._row_specs[alias].accepts_shape(shape) or not shape:
+                return False
+            if shape[0] != rows:
+                if rows:
+                    return False
+                rows = shape[0]
+        return rows > 0
+
+    @cached_property
+    def _row_specs(self) -> Mapping[str, TensorSpec]:
+        return {**self.model_inputs, **self.inputs}
 
     def check_input(
-        self, alias: str, array: np.ndarray, servable: object, *, batched: bool
+        self, alias: str, array: np.ndarray, declared: TensorSpec, servable: object
     ) -> None:
         """Refuse a tensor that the model cannot take, before it gets near the model.
 
+        The signature's own shape is documentation, as it is in TensorFlow Serving: what the graph
+        takes is answered.
+
         Args:
-            alias: Name of an input of this signature.
+            alias: An input of this signature.
             array: The tensor as received.
+            declared: The input with the shape that the graph declares.
             servable: Prints as `name/version`, for the message.
-            batched: Whether requests share runs: a batch is put together from rows, and tf.Examples
-                are parsed row by row. Without, the graph may say what it makes of no row at all.
 
         Raises:
-            InvalidInput: dtype, rank or a dimension differs, or the batch is empty.
+            InvalidInput: dtype, rank or a dimension differs, or there is no tf.Example.
         """
         spec = self.inputs[alias]
         if array.dtype != spec.numpy_dtype:
@@ -169,31 +184,36 @@ class Signature:
                 f"convert it with .astype({spec.dtype.numpy.name!r}), or set the tensor's dtype"
             )
             raise InvalidInput(msg)
-        if not spec.accepts_shape(array.shape):
-            msg = f'input "{alias}" of {servable} has shape {array.shape}, expected {spec.shape}'
-            if array.shape == spec.known_shape[1:]:
+        if not declared.accepts_shape(array.shape):
+            shape = declared.known_shape
+            msg = f'input "{alias}" of {servable} has shape {array.shape}, expected {shape}'
+            if len(array.shape) == len(shape) - 1 and all(
+                known in {-1, size} for known, size in zip(shape[1:], array.shape, strict=True)
+            ):
                 msg += "; add the batch dimension, for example with array[None]"
             raise InvalidInput(msg)
-        if array.shape[:1] == (0,) and (batched or self.feature_spec):
-            msg = (
-                f'input "{alias}" of {servable} has shape {array.shape}: the batch is empty, '
-                "expected at least one row"
-            )
+        if alias == self.example_input and not len(array):
+            # TensorFlow Serving's words to Classify and Regress.
+            msg = f'Input is empty. Expected at least one tf.Example in "{alias}" of {servable}'
             raise InvalidInput(msg)
 
     def check_input_names(self, names: list[str]) -> None:
-        """Refuse a request whose inputs are not exactly those of the signature.
+        """Refuse a request whose inputs are not those of the signature.
 
-        Messages are TensorFlow Serving's (servables/tensorflow/predict_util.cc): names sorted and
-        joined by commas.
+        Messages are TensorFlow Serving's (servables/tensorflow/predict_util.cc, and GetInputValues
+        in TensorFlow's cc/saved_model/util.cc): names sorted and joined by commas.
+
+        Args:
+            names: Of the inputs sent, each once.
 
         Raises:
-            InvalidInput: an input is missing or unknown.
+            InvalidInput: one is unknown, or one without a default is missing.
         """
-        if len(names) == len(self.inputs) and all(name in self.inputs for name in names):
+        known = sum(name in self.inputs for name in names)
+        if known == len(names) == len(self.inputs):
             return
         sent, expected = sorted(names), sorted(self.inputs)
-        if len(sent) != len(expected):
+        if len(sent) > len(expected) or (len(sent) < len(expected) and not self.defaults):
             extra = ",".join(name for name in sent if name not in self.inputs)
             missing = ",".join(name for name in expected if name not in names)
             msg = (
@@ -202,13 +222,22 @@ class Signature:
                 f"Sent extra: {{{extra}}}. Missing but required: {{{missing}}}."
             )
             raise InvalidInput(msg)
-        absent = next(name for name in expected if name not in names)
-        msg = (
-            f"Signature input alias: {absent}(feed name: {self.inputs[absent].graph_name}) "
-            "not found in request and no default value provided. Inputs expected to be in the "
-            f"request {{{','.join(sent)}}}, or default input alias set: "
-        )
-        raise InvalidInput(msg)
+        absent = next((name for name in expected if name not in {*names, *self.defaults}), None)
+        if absent is not None:
+            msg = (
+                f"Signature input alias: {absent}(feed name: {self.inputs[absent].graph_name}) "
+                "not found in request and no default value provided. Inputs expected to be in the "
+                f"request {{{','.join(sent)}}}, or default input alias set: "
+                f"{','.join(sorted(self.defaults))}"
+            )
+            raise InvalidInput(msg)
+        if known < len(names):
+            used = ",".join(name for name in sent if name in self.inputs)
+            msg = (
+                f"Inputs contains invalid name. Used request inputs: {used}, request input: "
+                f"{','.join(sent)}; inputs of this signature: {','.join(expected)}"
+            )
+            raise InvalidInput(msg)
 
     def select_outputs(self, output_filter: list[str]) -> list[str]:
         """The aliases to compute: those asked for, or all of them.

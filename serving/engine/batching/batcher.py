@@ -7,8 +7,8 @@ grow by themselves under load. With `batch_timeout_micros` a worker waits that l
 Threads: requests are submitted in the event loop; each worker thread takes from one queue, runs the
 model (which releases the GIL) and hands a whole batch back with one wake-up of the loop.
 
-Only checked rows get here, so one request cannot make a batch fail by its shape. If a batch fails
-by a value, its requests run again one by one: a bad request fails alone.
+Only checked rows share a run, so one request cannot make a batch fail by its shape. If a batch
+fails by a value, its requests run again one by one: a bad request fails alone.
 """
 
 import asyncio
@@ -104,8 +104,8 @@ class Batcher:
             signature_name: Which function of the model.
             inputs: Arrays by alias; if `batched`, all with the same first dimension.
             outputs: Output aliases to compute.
-            batched: Whether rows are independent of each other, so that they may share a run and
-                be split.
+            batched: Whether these are rows that are independent of each other, so that they may
+                share a run and be split; anything else runs alone, as it is.
             deadline: `time.monotonic()` after which the request is dropped; None for never.
 
         Returns:

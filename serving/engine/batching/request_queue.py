@@ -24,8 +24,9 @@ Arrays = Mapping[str, np.ndarray]
 class Request:
     """Rows that wait for a run.
 
-    Requests of one group (signature, outputs, row shapes) may share a batch. `rows` is None for a
-    signature whose rows are not shown to be independent: its requests run alone, each as it is.
+    Requests of one group (signature, outputs, row shapes) may share a batch. `rows` is None for one
+    that runs alone, as it is: its signature's rows are not shown to be independent, or it is not
+    made of such rows.
     `waiting_inputs` is None once the caller is gone; `inputs` is what the worker that took the
     request keeps, whatever becomes of the caller.
     """

@@ -6,6 +6,7 @@ import logging
 from serving.engine.manager import Manager
 from serving.errors import InvalidInput, ServingError
 from serving.inference.predictor import Predictor
+from serving.protocols.tfs import tensor_proto
 from serving.protocols.tfs.model_spec import read_model_spec, write_model_spec
 from serving.protocols.tfs.predict_methods import PREDICTION_SERVICE
 from serving.protos import tensorflow_pb2
@@ -66,6 +67,7 @@ class ModelMethods:
         self, request: GetModelMetadataRequest, _call: Call
     ) -> GetModelMetadataResponse:
         """PredictionService.GetModelMetadata: the signatures, as a SignatureDefMap."""
+        spec = read_model_spec(request)
         if not request.metadata_field:
             msg = "GetModelMetadataRequest must specify at least one metadata_field"
             raise InvalidInput(msg)
@@ -73,7 +75,7 @@ class ModelMethods:
             if field != SIGNATURE_DEF:
                 msg = f"Metadata field {field} is not supported"
                 raise InvalidInput(msg)
-        servable = self._predictor.servable(read_model_spec(request))
+        servable = self._predictor.servable(spec)
         signatures = SignatureDefMap()
         for name, signature in servable.signatures.items():
             _write_signature(signature, signatures.signature_def[name])
@@ -127,6 +129,8 @@ def _write_signature(signature: Signature, proto: tensorflow_pb2.SignatureDef) -
         _write_tensor_info(spec, proto.inputs[alias])
     for alias, spec in signature.outputs.items():
         _write_tensor_info(spec, proto.outputs[alias])
+    for alias, array in signature.defaults.items():
+        tensor_proto.encode(array, proto.defaults[alias])
 
 
 def _write_tensor_info(spec: TensorSpec, proto: tensorflow_pb2.TensorInfo) -> None:

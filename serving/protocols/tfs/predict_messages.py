@@ -36,6 +36,18 @@ _MAX_SPEC_BYTES = 64 << 10
 _LARGE_BYTES = 1 << 20
 
 
+class AcceptedKind(NamedTuple):
+    """What was found out about a kind of request when it was checked.
+
+    Attributes:
+        outputs: The output aliases to compute.
+        batched: Whether it may share a run with others.
+    """
+
+    outputs: Sequence[str]
+    batched: bool
+
+
 class Template:
     """What is the same in all requests of a kind.
 
@@ -47,12 +59,12 @@ class Template:
     """
 
     __slots__ = (
+        "_accepted",
         "_after",
         "_before",
         "_copies",
         "_count",
         "_dtype",
-        "_outputs",
         "_servable",
         "_shape",
         "alias",
@@ -79,7 +91,7 @@ class Template:
         # A `bytes` object's content is aligned for any dtype, so the offset decides.
         self._copies = len(before) % array.dtype.itemsize != 0
         self._servable: weakref.ref[Servable] | None = None
-        self._outputs: Sequence[str] = ()
+        self._accepted: AcceptedKind | None = None
 
     def read(self, message: bytes) -> np.ndarray | None:
         """The input of a message of the template's length; None if it is of another kind."""
@@ -88,13 +100,14 @@ class Template:
         array = np.frombuffer(message, self._dtype, self._count, len(self._before))
         return (array.copy() if self._copies else array).reshape(self._shape)
 
-    def accept(self, servable: Servable, outputs: Sequence[str]) -> None:
-        """Remember that a servable takes requests of this kind, and which outputs they ask for."""
-        self._servable, self._outputs = weakref.ref(servable), outputs
+    def accept(self, servable: Servable, outputs: Sequence[str], *, batched: bool) -> AcceptedKind:
+        """Remember that a servable takes requests of this kind as they are, and how it does."""
+        self._servable, self._accepted = weakref.ref(servable), AcceptedKind(outputs, batched)
+        return self._accepted
 
-    def outputs_if_accepted(self, servable: Servable) -> Sequence[str] | None:
-        """The outputs to compute if nothing is left to check; None if nobody has checked yet."""
-        return self._outputs if self._servable and self._servable() is servable else None
+    def accepted_by(self, servable: Servable) -> AcceptedKind | None:
+        """What is known if nothing is left to check; None if nobody has checked yet."""
+        return self._accepted if self._servable and self._servable() is servable else None
 
 
 class TemplatedRequest(NamedTuple):

@@ -74,9 +74,9 @@ class PredictMethods:
         servable = self._predictor.servable(spec)
         name = spec.signature_name or DEFAULT_SIGNATURE_NAME
         arrays = {template.alias: request.array}
-        outputs = template.outputs_if_accepted(servable)
-        if outputs is None:
-            arrays, outputs = check_request(
+        accepted = template.accepted_by(servable)
+        if accepted is None:
+            checked = check_request(
                 servable,
                 name,
                 arrays,
@@ -84,6 +84,17 @@ class PredictMethods:
                 template.output_filter,
                 max_rows=self._predictor.max_rows,
             )
-            template.accept(servable, outputs)
-        answer = await servable.predict(name, arrays, outputs, deadline=call.deadline)
+            if not checked.is_whole:  # defaults join it
+                return await self._predictor.predict_on(
+                    servable,
+                    name,
+                    arrays,
+                    as_it_is,
+                    output_filter=template.output_filter,
+                    deadline=call.deadline,
+                )
+            accepted = template.accept(servable, checked.outputs, batched=checked.batched)
+        answer = await servable.predict(
+            name, arrays, accepted.outputs, batched=accepted.batched, deadline=call.deadline
+        )
         return Prediction(servable, name, answer)

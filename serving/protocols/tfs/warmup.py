@@ -73,11 +73,12 @@ def replay(servable: Servable, folder: Path) -> int:
 
 def _answer(servable: Servable, request: PredictRequest) -> None:
     name = request.model_spec.signature_name or DEFAULT_SIGNATURE_NAME
-    arrays, outputs = check_request(
+    checked = check_request(
         servable, name, request.inputs, tensor_proto.decode, request.output_filter
     )
+    arrays = checked.arrays
     signature = servable.signatures[name]
     if signature.feature_spec:
         serialized = arrays.pop(signature.example_input).tolist()
         arrays |= servable.parsers[name].parse(serialized)
-    servable.run(name, arrays, outputs)
+    servable.run(name, arrays, checked.outputs)

@@ -231,7 +231,8 @@ def test_strings_that_are_no_text_are_refused(own_stub):
     code, message = own_stub.refusal("ModelInfer", infer_request("echo_BYTES", array))
 
     assert code == "INVALID_ARGUMENT"
-    assert message.startswith("tensor x has a string that is not UTF-8, as ONNX strings are")
+    assert message.startswith('input "x" has a string that is not UTF-8, as ONNX strings are')
+    assert "send text in UTF-8" in message
 
 
 def test_real_images_in_both_forms_get_predicts_answer(stub, client, sample_images):

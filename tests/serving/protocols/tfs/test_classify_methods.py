@@ -246,7 +246,7 @@ def test_missing_scores_are_zero(channel):
             "other_input",
             [ONE],
             (
-                "FAILED_PRECONDITION",
+                "INVALID_ARGUMENT",
                 "No classification inputs found in SignatureDef: other_input of numbers/1",
             ),
         ),
@@ -255,7 +255,7 @@ def test_missing_scores_are_zero(channel):
             "other_input_one",
             [ONE],
             (
-                "FAILED_PRECONDITION",
+                "INVALID_ARGUMENT",
                 "No regression inputs found in SignatureDef: other_input_one of numbers/1",
             ),
         ),
@@ -264,7 +264,7 @@ def test_missing_scores_are_zero(channel):
             "",
             [ONE],
             (
-                "FAILED_PRECONDITION",
+                "INVALID_ARGUMENT",
                 'Expected classification signature outputs to contain at least one of "classes"',
             ),
         ),
@@ -273,7 +273,7 @@ def test_missing_scores_are_zero(channel):
             "other_output",
             [ONE],
             (
-                "FAILED_PRECONDITION",
+                "INVALID_ARGUMENT",
                 "No regression outputs found in SignatureDef: other_output of numbers/1",
             ),
         ),
@@ -378,6 +378,28 @@ def test_multi_inference_answers_each_task(channel):
     assert second.model_spec.version.value == 1
 
 
+def test_multi_inference_runs_signatures_with_an_input_tensor_each(channel):
+    """TensorFlow 2's SavedModels have a placeholder a signature; the examples go to all of them."""
+    tasks = [("numbers", "elsewhere", REGRESS), ("numbers", "classify", CLASSIFY)]
+
+    first, second = multi_inference(channel, tasks, [ONE, example(x=[0.0, 0.0])]).results
+
+    assert [entry.value for entry in first.regression_result.regressions] == [8, 5]
+    assert [
+        [entry.score for entry in row.classes]
+        for row in second.classification_result.classifications
+    ] == [[8, -8], [5, -5]]
+
+
+def test_predict_of_no_example_is_refused(address):
+    """There is nothing to parse; the words are those of Classify."""
+    with PredictClient(address) as client, pytest.raises(PredictError) as caught:
+        client.predict("numbers", {"inputs": np.array([], object)})
+
+    assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert caught.value.message.startswith("Input is empty. Expected at least one tf.Example")
+
+
 @pytest.mark.parametrize(
     ("tasks", "code", "message"),
     [
@@ -408,9 +430,9 @@ def test_multi_inference_answers_each_task(channel):
             "Unsupported signature method_name: tensorflow/serving/predict",
         ),
         (
-            [("numbers", "classify", CLASSIFY), ("numbers", "elsewhere", REGRESS)],
+            [("numbers", "classify", CLASSIFY), ("numbers", "other_output", REGRESS)],
             "INVALID_ARGUMENT",
-            "Input tensor must be the same for all Signatures.",
+            "No regression outputs found in SignatureDef: other_output of numbers/1",
         ),
         ([("absent", "", REGRESS)], "NOT_FOUND", "Servable not found for request: Latest(absent)"),
     ],

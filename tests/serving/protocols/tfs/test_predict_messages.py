@@ -205,9 +205,9 @@ def test_template_forgets_a_servable_that_is_gone():
         reader, _request(np.ones((1, 3), np.float32)).SerializeToString()
     ).template
     servable, successor = Servable(), Servable()
-    template.accept(servable, ["y"])
-    assert template.outputs_if_accepted(servable) == ["y"]
-    assert template.outputs_if_accepted(successor) is None
+    template.accept(servable, ["y"], batched=True)
+    assert template.accepted_by(servable) == (["y"], True)
+    assert template.accepted_by(successor) is None
     del servable
     gc.collect()
 

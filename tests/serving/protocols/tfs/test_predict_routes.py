@@ -132,13 +132,6 @@ ANY_PATH = "/v1/models/identity:predict"
             400,
             'input "x" of identity/1 has shape (3,), expected (-1, 3); add the batch dimension',
         ),
-        (ANY_PATH, {"inputs": []}, 400, 'input "x" of identity/1 has shape (0, 3): the batch is'),
-        (
-            "/v1/models/add:predict",
-            {"inputs": {"a": [1], "b": [1, 2]}},
-            400,
-            "Batching Run() input tensors must have equal 0th-dimension size, got a: 1, b: 2",
-        ),
         ("/v1/models/lookup:predict", {"instances": [7]}, 400, "the model cannot take this input"),
         ("/v1/models/fragile:predict", {"inputs": [7]}, 500, "the model failed"),
         (

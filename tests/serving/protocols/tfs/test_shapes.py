@@ -1,0 +1,167 @@
+"""Which shapes are answered: those that the graph declares, whatever the signature says."""
+
+import asyncio
+
+import every_protocol
+import grpc
+import numpy as np
+import pytest
+import tiny_models
+from rest_client import Http
+
+from serving.client import AsyncPredictClient, PredictClient, PredictError
+
+SHAPES = [(), (3,), (2, 2), (0, 1), (0,), (1, 1, 1), (5, 1)]
+CALLERS = 48
+
+
+@pytest.fixture(scope="module")
+def target(tmp_path_factory, running_server):
+    """A server of halves plus two, of any rank in the graph and of (batch, 1), and of others."""
+    models_dir = tmp_path_factory.mktemp("models")
+    tiny_models.half_plus_two(models_dir)
+    tiny_models.half_plus_two(models_dir, "declared", declared=["batch", 1])
+    tiny_models.weighted(models_dir)
+    tiny_models.add(models_dir)
+    tiny_models.identity(models_dir)
+    with running_server(models_dir, max_rows_per_request=8, max_batch_size=4) as address:
+        yield address
+
+
+def numbers(shape: tuple[int, ...]) -> np.ndarray:
+    return np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
+
+
+def half_plus_two(array: np.ndarray) -> np.ndarray:
+    return array / 2 + 2
+
+
+def refusal(client: PredictClient, model: str, **inputs: np.ndarray) -> tuple[str, str]:
+    with pytest.raises(PredictError) as caught:
+        client.predict(model, inputs)
+    return caught.value.code.name, caught.value.message
+
+
+def test_tensorflow_servings_first_example_is_answered(target):
+    """The request of its README: a plain list of numbers to an input of shape [-1, 1]."""
+    answer = Http(target).post("/v1/models/half_plus_two:predict", {"instances": [1.0, 2.0, 5.0]})
+
+    assert answer == (200, {"predictions": [2.5, 3.0, 4.5]})
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_a_graph_of_any_rank_answers_every_shape(client, shape):
+    """The same request thrice, so that the third is read by a template; shapes come back as sent.
+
+    The signature says (-1, 1), as metadata shows.
+    """
+    array = numbers(shape)
+
+    answers = [client.predict("half_plus_two", {"x": array})["y"] for _ in range(3)]
+
+    for answer in answers:
+        assert answer.shape == shape
+        np.testing.assert_array_equal(answer, half_plus_two(array))
+
+
+@pytest.mark.parametrize("protocol", every_protocol.PROTOCOLS)
+def test_every_protocol_answers_what_the_graph_takes(target, protocol):
+    """One rule for all of them."""
+    with every_protocol.PROTOCOLS[protocol](target) as ask:
+        for shape in ((), (3,), (2, 2), (2, 1)):
+            array = numbers(shape)
+
+            answer = ask("half_plus_two", {"x": array}, {"y": np.zeros(0, np.float32)})["y"]
+
+            assert answer.shape == shape
+            np.testing.assert_array_equal(answer, half_plus_two(array))
+
+
+@pytest.mark.parametrize(
+    ("shape", "message"),
+    [
+        ((), 'input "x" of declared/1 has shape (), expected (-1, 1)'),
+        (
+            (1,),
+            (
+                'input "x" of declared/1 has shape (1,), expected (-1, 1); add the batch '
+                "dimension, for example with array[None]"
+            ),
+        ),
+        ((3,), 'input "x" of declared/1 has shape (3,), expected (-1, 1)'),
+        ((2, 2), 'input "x" of declared/1 has shape (2, 2), expected (-1, 1)'),
+        ((1, 1, 1), 'input "x" of declared/1 has shape (1, 1, 1), expected (-1, 1)'),
+    ],
+)
+def test_what_the_graph_declares_is_not_is_refused_before_the_run(client, shape, message):
+    """ONNX Runtime would refuse it; the message says what was sent and what goes."""
+    assert refusal(client, "declared", x=numbers(shape)) == ("INVALID_ARGUMENT", message)
+
+
+def test_a_graph_says_itself_what_it_makes_of_no_rows(client):
+    """An empty batch is answered, by a signature that batches too."""
+    assert client.predict("declared", {"x": numbers((0, 1))})["y"].shape == (0, 1)
+    assert client.predict("identity", {"x": numbers((0, 3))})["y"].shape == (0, 3)
+
+
+def test_inputs_of_other_sizes_run_alone(client):
+    """The graph decides: one row beside three is repeated, two beside three do not go together."""
+    answer = client.predict("add", {"a": np.array([5]), "b": np.array([1, 2, 3])})
+    code, message = refusal(client, "add", a=np.array([5, 6]), b=np.array([1, 2, 3]))
+
+    assert answer["sum"].tolist() == [6, 7, 8]
+    assert code == "INVALID_ARGUMENT"
+    assert message.startswith("the model cannot take this input: ")
+    assert "broadcast" in message
+
+
+def test_a_refusal_of_the_graph_names_the_odd_shape(client):
+    """Whatever ONNX Runtime calls it: the request has another shape than the signature says."""
+    code, message = refusal(client, "weighted", x=numbers((2, 3)))
+
+    assert code == "INVALID_ARGUMENT"
+    assert message.startswith("the model cannot take this input: ")
+    assert message.endswith('; input "x" has shape (2, 3), the signature says (-1, 2)')
+
+
+def test_rows_are_counted_and_large_requests_split(client):
+    """Eight rows in batches of four; nine are too many; a scalar has none."""
+    eight, nine = numbers((8, 1)), numbers((9, 1))
+
+    answer = client.predict("half_plus_two", {"x": eight})["y"]
+    code, message = refusal(client, "half_plus_two", x=nine)
+
+    np.testing.assert_array_equal(answer, half_plus_two(eight))
+    assert code == "INVALID_ARGUMENT"
+    assert "has 9 rows, expected at most 8 a request" in message
+    assert client.predict("half_plus_two", {"x": numbers(())})["y"].shape == ()
+
+
+def test_odd_shapes_beside_rows_get_their_own_answers(target):
+    """Many callers at once, each with a shape of its own: nobody gets a neighbour's rows."""
+
+    async def call(number: int) -> tuple[np.ndarray, np.ndarray]:
+        shape = [*SHAPES, (3, 1), (1, 1)][number % 9]
+        array = np.asarray(numbers(shape) + np.float32(100 * number))
+        return array, (await caller.predict("half_plus_two", {"x": array}))["y"]
+
+    async def call_all() -> list[tuple[np.ndarray, np.ndarray]]:
+        nonlocal caller
+        async with AsyncPredictClient(target) as caller:
+            return [
+                pair
+                for _ in range(4)
+                for pair in await asyncio.gather(*(call(number) for number in range(CALLERS)))
+            ]
+
+    caller: AsyncPredictClient
+    for sent, received in asyncio.run(call_all()):
+        assert received.shape == sent.shape
+        np.testing.assert_array_equal(received, half_plus_two(sent))
+
+
+def test_metadata_shows_the_signatures_shape(client):
+    """It documents what a client should send."""
+    x = client.signatures("half_plus_two").signature_def["serving_default"].inputs["x"]
+
+    assert [dim.size for dim in x.tensor_shape.dim] == [-1, 1]
