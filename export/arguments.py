@@ -92,7 +92,11 @@ def _run_parser() -> argparse.ArgumentParser:
 
 def _add_saved_model_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "saved_model_dir", type=Path, metavar="DIR", help="the folder that holds saved_model.pb"
+        "saved_model_dir",
+        type=Path,
+        metavar="DIR",
+        help="the folder that holds saved_model.pb, or numbered folders that do, as TensorFlow "
+        "Serving's --model_base_path: each is published under its number",
     )
     parser.add_argument("--name", required=True, metavar="NAME", help="model name")
     _add_models_dir(parser)

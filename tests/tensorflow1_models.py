@@ -20,7 +20,7 @@ CLASSES = 10
 
 
 def half_plus(folder: Path, addend: float = 2.0, *, parsed_shape=None) -> Path:
-    """y = x / 2 + addend, y2 = x / 2 + 3, and y3 the same of x2.
+    """Halves: y = x / 2 + addend, y2 = x / 2 + 3, and y3 the same of x2.
 
     The variables are references, the placeholder of the tf.Examples has no rank (unless one is
     given), and x and x2, which Predict feeds, stand behind the parsing. An asset and an

@@ -57,9 +57,7 @@ def freeze(session: ServingSession, signature: Signature) -> "FrozenGraph":
 def _inlined(definition: Any, kept: Sequence[str]) -> Any:  # noqa: ANN401  GraphDef
     """The same graph without functions, those of branches and loops excepted."""
     meta_graph = meta_graph_pb2.MetaGraphDef()
-    meta_graph.graph_def.CopyFrom(
-        convert_to_constants.disable_lower_using_switch_merge(definition)
-    )
+    meta_graph.graph_def.CopyFrom(convert_to_constants.disable_lower_using_switch_merge(definition))
     for function in meta_graph.graph_def.library.function:
         function.attr.pop("api_implements", None)  # another one for GPUs, not to be inlined
     meta_graph.collection_def["train_op"].node_list.value.extend(f"{name}:0" for name in kept)

@@ -250,7 +250,9 @@ def _parity(parity: Mapping[str, Any]) -> str:
             (entry["signature"], _asked(entry), entry["output"], _delta(entry))
             for entry in parity["outputs"]
         ]
-        return f"{text}\n\n{cells.table(('Signature', 'Asked', 'Output', 'Largest delta'), answers)}"
+        return (
+            f"{text}\n\n{cells.table(('Signature', 'Asked', 'Output', 'Largest delta'), answers)}"
+        )
     text = (
         "The Keras model, the SavedModel and the ONNX file answered every test image. Tolerance of "
         f"the logits: rtol {parity['rtol']:g}, atol {parity['atol']:g}. A tie has its two largest "

@@ -26,6 +26,7 @@ def publish_saved_model(
     wanted: Collection[str] = (),
     free_size: int = 16,
     keep_shapes: bool = False,
+    version: int | None = None,
 ) -> PublishedVersion:
     """Publish any SavedModel with tensor inputs after a comparison on random inputs.
 
@@ -37,6 +38,7 @@ def publish_saved_model(
         free_size: Size of free dimensions other than the batch in the random inputs.
         keep_shapes: Whether the graphs take the shapes of the SavedModel's placeholders alone,
             and TensorFlow is not asked which others it answers.
+        version: Number of the version; the next one by default.
 
     Raises:
         ExportError: the SavedModel or the place cannot be used.
@@ -64,4 +66,4 @@ def publish_saved_model(
             signatures = rows.with_verdicts(folder, signatures)
         papers.write(folder, signatures, metrics)
 
-    return PublishedVersion(path=publish(models_dir, name, write), metrics=metrics)
+    return PublishedVersion(path=publish(models_dir, name, write, version=version), metrics=metrics)

@@ -76,6 +76,26 @@ def read_signatures(folder: Path, wanted: Collection[str] = ()) -> dict[str, Sig
     return {name: _to_signature(graph.signature_def[name], files[name]) for name in names}
 
 
+def versions(folder: Path) -> dict[int | None, Path]:
+    """The SavedModels of a folder as TensorFlow Serving's --model_base_path names it.
+
+    Args:
+        folder: Holds saved_model.pb, or numbered folders that do.
+
+    Returns:
+        Folders by version number, in their order; with the number None if it is a SavedModel
+        itself, or no folder of it is one.
+    """
+    numbered = {
+        int(each.name): each
+        for each in (folder.iterdir() if folder.is_dir() else ())
+        if each.name.isdecimal() and (each / SAVED_MODEL_FILE).is_file()
+    }
+    if (folder / SAVED_MODEL_FILE).is_file() or not numbered:
+        return {None: folder}
+    return dict(sorted(numbered.items()))
+
+
 def signature_def(folder: Path, name: str) -> Any:  # noqa: ANN401  of an untyped module
     """The SignatureDef of that name.
 

@@ -3,7 +3,6 @@
 import asyncio
 
 import every_protocol
-import grpc
 import numpy as np
 import pytest
 import tiny_models
