@@ -25,7 +25,8 @@ from export.convert.frozen_graph import Shape
 from export.convert.source import Source
 from export.errors import ExportError
 from export.gates import answers, random_inputs
-from export.sources.serving_session import ServingSession
+from export.gates.random_inputs import Reference
+from export.sources.session_process import ProcessEndedError
 from serving.tensors.signature import Signature, TensorSpec
 
 _log = logging.getLogger("export")
@@ -34,6 +35,8 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 Convert = Callable[[Mapping[str, Shape]], onnx.ModelProto]
 
 _ROWS = 2
+# TensorFlow is started again after a question that ends it, which takes seconds.
+_MOST_ENDS = 2
 _FREE_SIZE = 4
 _MOST_ELEMENTS = 1 << 24
 
@@ -52,13 +55,13 @@ class Answered:
 
 
 def loosen(
-    strict: onnx.ModelProto, session: ServingSession, source: Source, convert: Convert
+    strict: onnx.ModelProto, reference: Reference, source: Source, convert: Convert
 ) -> onnx.ModelProto:
     """The graph that declares no more than TensorFlow asks for, if it is as good as the strict one.
 
     Args:
         strict: Declares the shapes of the placeholders.
-        session: Answers.
+        reference: Answers.
         source: What both are made of. Inputs of one that takes tf.Examples have known shapes.
         convert: Makes a graph that declares other shapes, by alias.
 
@@ -69,7 +72,7 @@ def loosen(
     shapes = source.shapes
     if source.signature.feature_spec:
         return strict
-    asked = list(_answered(session, source.signature, shapes))
+    asked = list(_answered(reference, source.signature, shapes))
     best, open_ = strict, list(_unanswered(strict, source.signature, asked))
     for looser in _candidates(shapes, open_):
         try:
@@ -139,7 +142,7 @@ def _candidates(shapes: Mapping[str, Shape], open_: list[Answered]) -> Iterator[
 
 
 def _answered(
-    session: ServingSession, signature: Signature, shapes: Mapping[str, Shape]
+    reference: Reference, signature: Signature, shapes: Mapping[str, Shape]
 ) -> Iterator[Answered]:
     """Ask TensorFlow with shapes that the placeholders do not declare."""
     random = np.random.default_rng(random_inputs.SEED)
@@ -149,7 +152,7 @@ def _answered(
         questions += [
             {**usual, alias: change(sizes)} for alias, sizes in usual.items() for change in _CHANGES
         ]
-    seen = [usual]
+    seen, ends = [usual], 0
     for question in questions:
         if question in seen or max(map(_elements, question.values())) > _MOST_ELEMENTS:
             continue
@@ -161,9 +164,15 @@ def _answered(
             for alias, sizes in question.items()
         }
         try:
-            yield Answered(inputs, session.ask(signature, inputs))
-        except (tf.errors.OpError, ValueError):
-            continue
+            answer = reference.ask(signature, inputs)
+        except ProcessEndedError:
+            ends += 1
+            if ends == _MOST_ENDS:
+                return
+        except tf.errors.OpError:
+            pass
+        else:
+            yield Answered(inputs, answer)
 
 
 def _sizes(shape: Shape) -> tuple[int, ...]:
@@ -178,9 +187,13 @@ def _elements(sizes: tuple[int, ...]) -> int:
     return int(np.prod(sizes))
 
 
-# Other shapes than the usual one, as clients send them: a value, a row, a column, rows without
-# their last dimension or with one more, flat rows, other sizes.
+# Other shapes than the usual one, as clients send them: other sizes, a value, a row, a column, rows
+# without their last dimension or with one more, flat rows.
 _CHANGES: tuple[Callable[[tuple[int, ...]], tuple[int, ...]], ...] = (
+    lambda sizes: tuple(size + 1 for size in sizes),
+    lambda sizes: tuple(2 * size for size in sizes),
+    lambda sizes: (sizes[0] + 1, *sizes[1:]) if sizes else (),
+    lambda sizes: (*sizes[:1], *(1 for _ in sizes[1:])),
     lambda _: (),
     lambda _: (3,),
     lambda _: (3, 1),
@@ -189,10 +202,6 @@ _CHANGES: tuple[Callable[[tuple[int, ...]], tuple[int, ...]], ...] = (
     lambda sizes: (*sizes, 1),
     lambda sizes: (1, *sizes),
     lambda sizes: (*sizes[:1], _elements(sizes[1:])),
-    lambda sizes: tuple(size + 1 for size in sizes),
-    lambda sizes: tuple(2 * size for size in sizes),
-    lambda sizes: (sizes[0] + 1, *sizes[1:]) if sizes else (),
-    lambda sizes: (*sizes[:1], *(1 for _ in sizes[1:])),
 )
 
 

@@ -26,6 +26,7 @@ from serving.tensors.feature_spec import FeatureKind, FeatureSpec
 from serving.tensors.signature import DataType, Signature, TensorSpec
 
 _BATCH = "batch_shape"
+_AS_STRING = "AsString"  # tf2onnx turns it into something else
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -188,14 +189,25 @@ def _constant_row(graph: FrozenGraph, alias: str) -> tuple[str, ...] | None:
     """The row that an output of strings repeats for each example; None if it depends on them.
 
     Raises:
-        ExportError: it depends on the number of examples in another way.
+        ExportError: it depends on the number of examples in another way, or is made of them in a
+            way that ONNX does not have.
     """
     tensor = graph.outputs[alias]
     batch = [name for name in graph.cuts if name.startswith(_BATCH)]
     reached = graph.reached([tensor], through_shapes=False)
     if reached & {*graph.inputs.values(), *graph.cuts} - {*batch}:
+        if _AS_STRING in {graph.op(name) for name in reached}:
+            msg = (
+                f"output {alias!r} is DT_STRING and made of the features by {_AS_STRING}; only "
+                "strings that a lookup table gives, or that are the same for every example, can be "
+                "served"
+            )
+            raise ExportError(msg)
         return None
-    rows = np.asarray(graph.value_for_shapes(tensor, {name: [2] for name in batch}))
+    try:
+        rows = np.asarray(graph.value_for_shapes(tensor, {name: [2] for name in batch}))
+    except tf.errors.FailedPreconditionError:
+        return None  # a lookup in a table, which is filled in the SavedModel alone
     if rows.ndim != 2 or len(rows) != 2 or (rows != rows[:1]).any():
         msg = (
             f"output {alias!r} is DT_STRING of shape {rows.shape} for two examples, expected the "

@@ -125,6 +125,11 @@ class FrozenGraph:
             return None
         return tuple(-1 if size is None else int(size) for size in shape.as_list())
 
+    def op(self, node: str) -> str:
+        """The type of a node."""
+        op: str = self._nodes[node].op
+        return op
+
     def free_name(self, wanted: str) -> str:
         """A name that no node has: the one wanted, or one like it."""
         while wanted in self._nodes:

@@ -28,6 +28,7 @@ from export.convert.frozen_graph import Shape
 from export.convert.lookup_tables import Handlers
 from export.convert.source import Function, Source
 from export.errors import ExportError
+from export.gates.random_inputs import Reference
 from export.graphs import canonical_names, unused_taps
 from export.sources.serving_session import ServingSession
 from serving.tensors.signature import Signature, TensorSpec
@@ -46,7 +47,7 @@ def write(
     *,
     model_name: str,
     class_names: tuple[str, ...] = (),
-    any_shape: bool = False,
+    reference: Reference | None = None,
 ) -> dict[str, Signature]:
     """Convert every signature of the SavedModel in a folder and write its graph beside it.
 
@@ -55,8 +56,8 @@ def write(
         signatures: As saved_model.read_signatures gives them.
         model_name: Name of the ONNX graph, also kept in its metadata.
         class_names: Kept in the metadata, as a JSON list.
-        any_shape: Whether the graphs are to take whatever shapes TensorFlow answers, where that
-            costs nothing (see declared_shapes); otherwise they take what their placeholders say.
+        reference: Tells which shapes TensorFlow answers, so that the graphs take those, where
+            that costs nothing (see declared_shapes); None: they take what their placeholders say.
 
     Returns:
         The signatures; those that take serialized tf.Examples with their feature spec.
@@ -72,7 +73,7 @@ def write(
                 facts["class_names"] = json.dumps(list(class_names))
             try:
                 written[name] = _write_one(
-                    folder, session, signature, facts=facts, any_shape=any_shape
+                    folder, session, signature, facts=facts, reference=reference
                 )
             except ExportError as error:
                 msg = f"signature {name!r}: {error}"
@@ -86,7 +87,7 @@ def _write_one(
     signature: Signature,
     *,
     facts: Mapping[str, str],
-    any_shape: bool,
+    reference: Reference | None,
 ) -> Signature:
     source = sources.read(session, signature)
 
@@ -94,8 +95,8 @@ def _write_one(
         return convert(source, shapes, name=facts["model_name"], facts=facts)
 
     model = to_onnx(source.shapes)
-    if any_shape:
-        model = declared_shapes.loosen(model, session, source, to_onnx)
+    if reference is not None:
+        model = declared_shapes.loosen(model, reference, source, to_onnx)
     (folder / signature.file).write_bytes(model.SerializeToString(deterministic=True))
     return declared_shapes.documented(source.signature, model)
 

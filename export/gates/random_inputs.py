@@ -278,7 +278,10 @@ def _close(expected: npt.NDArray[Any], received: npt.NDArray[Any]) -> npt.NDArra
         same = [one == other for one, other in zip(expected.ravel(), text, strict=True)]
         return np.array(same, dtype=bool).reshape(expected.shape)
     rtol, atol = _TOLERANCES.get(expected.dtype.name, (0.0, 0.0))
-    return np.isclose(received, expected, rtol=rtol, atol=atol, equal_nan=True)
+    close: npt.NDArray[np.bool_] = np.isclose(
+        received, expected, rtol=rtol, atol=atol, equal_nan=True
+    )
+    return close
 
 
 def _differences(
