@@ -8,6 +8,7 @@ looser declarations. The looser graph is taken if nothing is lost by it: its nod
 ONNX Runtime makes the same of them.
 """
 
+import contextlib
 import logging
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
@@ -35,6 +36,7 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 Convert = Callable[[Mapping[str, Shape]], onnx.ModelProto]
 
 _ROWS = 2
+_RANKS = (2, 1, 3, 4)
 # TensorFlow is started again after a question that ends it, which takes seconds.
 _MOST_ENDS = 2
 _FREE_SIZE = 4
@@ -75,10 +77,9 @@ def loosen(
     asked = list(_answered(reference, source.signature, shapes))
     best, open_ = strict, list(_unanswered(strict, source.signature, asked))
     for looser in _candidates(shapes, open_):
-        try:
-            model = convert(looser)
-        except ExportError:
-            continue  # tf2onnx needs to know more
+        model = _converted(convert, looser, shapes)
+        if model is None:
+            continue
         left = list(_unanswered(model, source.signature, asked))
         if len(left) < len(open_) and _is_as_good(model, strict):
             best, open_ = model, left
@@ -87,6 +88,32 @@ def loosen(
     for question in open_:
         _log.info("TensorFlow answers %s, which this graph does not take", question.shapes)
     return best
+
+
+def first_that_converts(convert: Convert, shapes: Mapping[str, Shape]) -> onnx.ModelProto:
+    """The graph with the declarations of TensorFlow, and a rank where tf2onnx needs one.
+
+    Args:
+        convert: Makes a graph of the shapes it is given, by alias.
+        shapes: Of the placeholders.
+
+    Raises:
+        ExportError: there is none.
+    """
+    try:
+        return convert(shapes)
+    except ExportError:
+        if None not in shapes.values():
+            raise
+        for rank in _RANKS:
+            with contextlib.suppress(ExportError):
+                return convert(
+                    {
+                        alias: (-1,) * rank if shape is None else shape
+                        for alias, shape in shapes.items()
+                    }
+                )
+        raise
 
 
 def documented(signature: Signature, model: onnx.ModelProto) -> Signature:
@@ -124,6 +151,28 @@ def _contradict(shape: Shape, other: Shape) -> bool:
     return len(shape) != len(other) or any(
         -1 not in pair and pair[0] != pair[1] for pair in zip(shape, other, strict=True)
     )
+
+
+def _converted(
+    convert: Convert, looser: Mapping[str, Shape], shapes: Mapping[str, Shape]
+) -> onnx.ModelProto | None:
+    """A graph that declares looser shapes; None if tf2onnx needs to know more.
+
+    What it makes of an unknown rank is a guess, at times a wrong one. Then it is asked for one
+    dimension more; if that is the graph of the usual rank again, it is one of any rank.
+    """
+    try:
+        return convert(looser)
+    except ExportError:
+        if None not in looser.values():
+            return None
+    try:
+        model = convert({alias: (-1,) * (len(shape or ()) + 1) for alias, shape in shapes.items()})
+    except ExportError:
+        return None
+    for info in (*model.graph.input, *model.graph.output):
+        info.type.tensor_type.ClearField("shape")
+    return model
 
 
 def _candidates(shapes: Mapping[str, Shape], open_: list[Answered]) -> Iterator[dict[str, Shape]]:

@@ -51,6 +51,8 @@ def freeze(session: ServingSession, signature: Signature) -> "FrozenGraph":
     kept = [*graph.inputs.values(), *map(_node, graph.outputs.values())]
     # Inlined first: TensorFlow cannot make a constant of a variable that a nested function reads.
     frozen = session.with_constants(_inlined(definition, kept), kept)
+    for node in frozen.node:
+        node.attr.pop("_output_shapes", None)  # found anew for each shape that is declared
     return FrozenGraph(frozen, inputs=graph.inputs, outputs=graph.outputs)
 
 

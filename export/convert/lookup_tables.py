@@ -34,17 +34,28 @@ class _Table:
     values: npt.NDArray[Any]
 
 
-def handlers(session: ServingSession, graph: FrozenGraph) -> Handlers:
+@dataclass(frozen=True)
+class Lookups:
     """How tf2onnx is to convert the lookups of a graph.
+
+    Attributes:
+        handlers: Its `custom_op_handlers`.
+        refusals: Why a lookup could not be converted; tf2onnx goes on after one.
+    """
+
+    handlers: Handlers
+    refusals: list[str]
+
+
+def find(session: ServingSession, graph: FrozenGraph) -> Lookups:
+    """Find the tables of a graph.
 
     Args:
         session: The SavedModel with its tables.
         graph: Computes a signature; its tables are renamed in place.
-
-    Returns:
-        For tf2onnx's `custom_op_handlers`.
     """
     tables: dict[str, _Table] = {}
+    refusals: list[str] = []
     for node in graph.definition.node:
         # A table in the graph of a function would not be found by its name; tf2onnx refuses it.
         if node.op in _TABLES and (content := session.table(node.name)) is not None:
@@ -52,10 +63,13 @@ def handlers(session: ServingSession, graph: FrozenGraph) -> Handlers:
             node.attr["shared_name"].s = name.encode()
             tables[name] = _Table(*content)
 
-    def find(ctx: Any, node: Any, _name: str, _args: list[str]) -> None:  # noqa: ANN401  of tf2onnx
-        _to_label_encoder(ctx, node, tables)
+    def convert(ctx: Any, node: Any, _name: str, _args: list[str]) -> None:  # noqa: ANN401
+        try:
+            _to_label_encoder(ctx, node, tables)
+        except ExportError as error:
+            refusals.append(str(error))
 
-    return {_FIND: (find, [])} if tables else {}
+    return Lookups({_FIND: (convert, [])} if tables else {}, refusals)
 
 
 def _to_label_encoder(ctx: Any, node: Any, tables: Mapping[str, _Table]) -> None:  # noqa: ANN401

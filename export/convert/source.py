@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from export.convert import example_cut, lookup_tables
 from export.convert.frozen_graph import FrozenGraph, Shape, freeze
-from export.convert.lookup_tables import Handlers
+from export.convert.lookup_tables import Lookups
 from export.sources import saved_model
 from export.sources.serving_session import ServingSession
 from serving.tensors.signature import Signature
@@ -23,14 +23,14 @@ class Source:
         graph: Computes it.
         placeholders: Those of the graph by alias of `signature.model_inputs`.
         batch: Placeholders of the number of rows, shape (1,), that parsing has left behind.
-        handlers: How tf2onnx converts lookups in tables.
+        lookups: How tf2onnx converts those in tables.
     """
 
     signature: Signature
     graph: FrozenGraph
     placeholders: Mapping[str, str]
     batch: Sequence[str]
-    handlers: Handlers
+    lookups: Lookups
 
     @property
     def shapes(self) -> dict[str, Shape]:
@@ -121,7 +121,7 @@ def read(session: ServingSession, signature: Signature) -> Source:
         ExportError: see example_cut.cut.
     """
     graph = freeze(session, signature)
-    handlers = lookup_tables.handlers(session, graph)
+    lookups = lookup_tables.find(session, graph)
     if saved_model.takes_examples(signature):
         parsed = example_cut.cut(graph, signature)
         return Source(
@@ -129,10 +129,10 @@ def read(session: ServingSession, signature: Signature) -> Source:
             graph=graph,
             placeholders=parsed.placeholders,
             batch=parsed.batch,
-            handlers=handlers,
+            lookups=lookups,
         )
     return Source(
-        signature=signature, graph=graph, placeholders=graph.inputs, batch=(), handlers=handlers
+        signature=signature, graph=graph, placeholders=graph.inputs, batch=(), lookups=lookups
     )
 
 

@@ -25,7 +25,7 @@ import tf2onnx
 from export.convert import declared_shapes
 from export.convert import source as sources
 from export.convert.frozen_graph import Shape
-from export.convert.lookup_tables import Handlers
+from export.convert.lookup_tables import Lookups
 from export.convert.source import Function, Source
 from export.errors import ExportError
 from export.gates.random_inputs import Reference
@@ -94,7 +94,7 @@ def _write_one(
     def to_onnx(shapes: Mapping[str, Shape]) -> onnx.ModelProto:
         return convert(source, shapes, name=facts["model_name"], facts=facts)
 
-    model = to_onnx(source.shapes)
+    model = declared_shapes.first_that_converts(to_onnx, source.shapes)
     if reference is not None:
         model = declared_shapes.loosen(model, reference, source, to_onnx)
     (folder / signature.file).write_bytes(model.SerializeToString(deterministic=True))
@@ -120,9 +120,13 @@ def convert(
     Raises:
         ExportError: see write.
     """
-    function = source.function(shapes)
+    try:
+        function = source.function(shapes)
+    except ValueError as error:  # an operation's own inference refuses them
+        msg = f"TensorFlow refuses inputs of shapes {dict(shapes)} ({error})"
+        raise ExportError(msg) from error
     signature = source.interface(shapes, function.outputs)
-    converted = _with_tf2onnx(function, signature, source.handlers)
+    converted = _with_tf2onnx(function, signature, source.lookups)
     _set_interface(converted.graph, signature)
     model: onnx.ModelProto = onnxslim.slim(converted)
     # Slimming leaves intermediate shapes behind; the runtime infers them anyway.
@@ -153,7 +157,7 @@ def _check(model: onnx.ModelProto) -> None:
         onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
 
 
-def _with_tf2onnx(function: Function, signature: Signature, handlers: Handlers) -> onnx.ModelProto:
+def _with_tf2onnx(function: Function, signature: Signature, lookups: Lookups) -> onnx.ModelProto:
     # Aliases may hold characters that TensorFlow refuses in names, so tensors are numbered here
     # and renamed afterwards. Dicts come back sorted by key: the numbers keep their order.
     specs = [
@@ -180,12 +184,14 @@ def _with_tf2onnx(function: Function, signature: Signature, handlers: Handlers) 
                 tf.function(positional),
                 input_signature=specs,
                 opset=OPSET,
-                custom_op_handlers=handlers,
+                custom_op_handlers=lookups.handlers,
             )
         except Exception as error:
             # tf2onnx raises whatever its handler of an operation ran into.
             msg = f"tf2onnx cannot convert this graph ({type(error).__name__}: {error})"
             raise ExportError(msg) from error
+    if lookups.refusals:
+        raise ExportError(lookups.refusals[0])
     if unsupported:
         msg = (
             f"ONNX has no counterpart for TensorFlow's {', '.join(unsupported)}; rewrite the "

@@ -1,6 +1,6 @@
 """Parity of a SavedModel and its ONNX graphs on random inputs, where no test data are known."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
@@ -68,7 +68,14 @@ def check(
         session = answers.session(file.read_bytes())
         random = np.random.default_rng(SEED)
         questions = [
-            *_of_rows(reference, signature, name, random, free_size),
+            *_of_rows(
+                reference,
+                signature,
+                name,
+                random,
+                free_size=free_size,
+                ranks=_ranks(signature, session),
+            ),
             *_of_ranks(reference, signature, file, random, free_size),
         ]
         for what, inputs, expected in questions:
@@ -98,12 +105,14 @@ def _of_rows(
     signature: Signature,
     name: str,
     random: np.random.Generator,
+    *,
     free_size: int,
+    ranks: Sequence[int],
 ) -> Iterator[_Question]:
     """Batches of each size."""
     for rows in BATCH_SIZES:
         refusal: ExportError | None = None
-        for rank in _RANKS if _without_rank(signature) else _RANKS[:1]:
+        for rank in ranks:
             inputs = {
                 alias: random_array(spec, random, rows=rows, free_size=free_size, rank=rank)
                 for alias, spec in signature.inputs.items()
@@ -153,8 +162,13 @@ def _of_ranks(
         yield {"shape": list(shape)}, inputs, expected
 
 
-def _without_rank(signature: Signature) -> bool:
-    return any(spec.shape is None for spec in signature.inputs.values())
+def _ranks(signature: Signature, session: Any) -> Sequence[int]:  # noqa: ANN401  see _ask_onnx
+    """The ranks to try for inputs of which TensorFlow knows none: the graph's, if it has one."""
+    free = {spec.tensor for spec in signature.inputs.values() if spec.shape is None}
+    declared = [len(info.shape) for info in session.get_inputs() if info.name in free]
+    if not declared:
+        return _RANKS[:1]
+    return declared[:1] if declared[0] else _RANKS
 
 
 def random_array(

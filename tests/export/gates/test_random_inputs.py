@@ -111,7 +111,7 @@ def test_model_that_refuses_random_inputs_is_an_input_error(tmp_path):
 
 @pytest.mark.parametrize(
     ("function", "shapes"),
-    [(lambda x: {"y": x + 1}, 4), (lambda x: {"y": tf.reduce_sum(x, axis=1)}, 2)],
+    [(lambda x: {"y": x + 1}, 4), (lambda x: {"y": tf.reduce_sum(x, axis=1)}, 0)],
     ids=["any", "at least a matrix"],
 )
 def test_inputs_of_any_rank_are_asked_with_those_that_tensorflow_answers(
