@@ -230,3 +230,21 @@ def echo(models_dir: Path, datatype: str, name: str, shape: Sequence[int | str])
         [tensor("x", data_type, shape)],
         [tensor("y", data_type, shape)],
     )
+
+
+def recurrent(models_dir: Path) -> Path:
+    """A GRU's last state, float32 (batch, steps, 3) to (batch, 4)."""
+    ones = {"w": np.ones((1, 12, 3), np.float32), "r": np.ones((1, 12, 4), np.float32)}
+    return save(
+        models_dir,
+        "recurrent",
+        [
+            node("Transpose", ["x"], ["steps"], perm=[1, 0, 2]),
+            node("GRU", ["steps", "w", "r"], ["", "state"], hidden_size=4),
+            node("Squeeze", ["state", "axes"], ["y"]),
+        ],
+        [tensor("x", TensorProto.FLOAT, ["batch", "steps", 3])],
+        [tensor("y", TensorProto.FLOAT, ["batch", 4])],
+        numpy_helper.from_array(np.array([0]), "axes"),
+        *(numpy_helper.from_array(array, name) for name, array in ones.items()),
+    )

@@ -254,6 +254,42 @@ def half_plus_two(
     return publishing.publish(models_dir / name, write)
 
 
+def shares(models_dir: Path, name: str = "shares") -> Path:
+    """Each number's share of the sum along the last axis, float32 (batch, 3) by its signature.
+
+    The graph declares no rank: rows are independent of each other, the numbers of a list are not.
+    Published.
+    """
+
+    def write(path: Path) -> None:
+        save(
+            path / "model.onnx",
+            [
+                helper.make_node("ReduceSum", ["x", "axes"], ["sum"], keepdims=1),
+                helper.make_node("Div", ["x", "sum"], ["y"]),
+            ],
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, None)],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, None)],
+            [helper.make_tensor("axes", TensorProto.INT64, [1], [-1])],
+            checked=False,
+        )
+        specs = {
+            alias: TensorSpec(
+                dtype=DataType.DT_FLOAT, shape=(-1, 3), tensor=alias, graph_name=f"{alias}:0"
+            )
+            for alias in ("x", "y")
+        }
+        signature = Signature(
+            method_name="tensorflow/serving/predict",
+            file="model.onnx",
+            inputs={"x": specs["x"]},
+            outputs={"y": specs["y"]},
+        )
+        publishing.write_signatures(path, {"serving_default": signature})
+
+    return publishing.publish(models_dir / name, write)
+
+
 def weighted(models_dir: Path, name: str = "weighted") -> Path:
     """`y = x * factor + offset`, float32 (batch, 2), in the graph of any rank; published.
 

@@ -91,17 +91,22 @@ def _data_type(kind: Kind, node: Any, onnx_file: Path) -> DataType:  # noqa: ANN
     raise Unsupported(msg)
 
 
-def declared(signature: Signature, inputs: Mapping[str, TensorSpec]) -> dict[str, TensorSpec]:
+def declared(
+    signature: Signature, inputs: Mapping[str, TensorSpec], *, needs_ranks: bool = False
+) -> dict[str, TensorSpec]:
     """A signature's inputs by alias with the shapes that the graph declares: what it takes.
 
     Args:
         signature: One that `check_signature` has passed.
         inputs: The graph's inputs by tensor name.
+        needs_ranks: Whether the signature's rank counts where the graph declares none.
     """
     found: dict[str, TensorSpec] = {}
     for alias, spec in signature.inputs.items():
         # The server itself takes tf.Examples, the graph what is read from them.
         shape = spec.shape if alias == signature.example_input else inputs[spec.tensor].shape
+        if shape is None and spec.shape is not None and needs_ranks:
+            shape = (-1,) * len(spec.shape)
         found[alias] = spec if shape == spec.shape else replace(spec, shape=shape)
     return found
 

@@ -86,7 +86,11 @@ class Servable:
             for signature_name, signature in signatures.items()
         }
         self.declared = {
-            signature_name: graph_tensors.declared(signature, runtimes[signature.file].inputs)
+            signature_name: graph_tensors.declared(
+                signature,
+                runtimes[signature.file].inputs,
+                needs_ranks=runtimes[signature.file].needs_ranks,
+            )
             for signature_name, signature in signatures.items()
         }
         self.class_names = class_names

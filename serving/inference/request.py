@@ -8,7 +8,7 @@ import numpy as np
 from serving.engine.servable import Servable
 from serving.errors import FailedPrecondition, InvalidInput
 from serving.tensors.admission import Account, Admit, TensorAdmission
-from serving.tensors.signature import DataType, Signature
+from serving.tensors.signature import DataType, Signature, have_equal_rows
 
 WireTensor = TypeVar("WireTensor")
 # Turns a tensor as it arrived into an array; asks before it takes memory for that.
@@ -96,10 +96,9 @@ def check_request(
     if not is_whole:
         arrays = {**signature.defaults, **arrays}
     outputs = signature.select_outputs(list(output_filter))
-    declared = servable.declared[signature_name]
-    for alias, array in arrays.items():
-        signature.check_input(alias, array, declared[alias], servable)
-    return CheckedRequest(arrays, outputs, batched and signature.is_batch(arrays), is_whole)
+    is_described = signature.check_inputs(arrays, servable.declared[signature_name], servable)
+    joins = batched and is_described and have_equal_rows(arrays)
+    return CheckedRequest(arrays, outputs, joins, is_whole)
 
 
 def as_it_is(array: np.ndarray, admit: Admit) -> np.ndarray:

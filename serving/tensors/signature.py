@@ -23,7 +23,7 @@ out (see `default_value`).
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
@@ -125,9 +125,10 @@ class Signature:
 
     @cached_property
     def has_rows(self) -> bool:
-        """Whether the first dimension of every tensor is free.
+        """Whether the signature describes every tensor with a free first dimension.
 
-        It may then count rows; whether these are independent of each other it does not say.
+        It may then count rows; whether these are independent of each other it does not say. What
+        the graph takes besides is no matter here.
         """
         specs = [*self.inputs.values(), *self.model_inputs.values(), *self.outputs.values()]
         return bool(self.inputs) and all((spec.shape or ())[:1] == (-1,) for spec in specs)
@@ -139,63 +140,64 @@ class Signature:
         shape that a graph may take run by themselves.
 
         Args:
-            arrays: By the alias of an input, or of a model input.
+            arrays: By model input alias.
         """
-        rows = 0
-        for alias, array in arrays.items():
-            shape = array.shape
-            if not self._row_specs[alias].accepts_shape(shape) or not shape:
-                return False
-            if shape[0] != rows:
-                if rows:
-                    return False
-                rows = shape[0]
-        return rows > 0
+        specs = self.model_inputs
+        return have_equal_rows(arrays) and all(
+            specs[alias].accepts_shape(array.shape) for alias, array in arrays.items()
+        )
 
-    @cached_property
-    def _row_specs(self) -> Mapping[str, TensorSpec]:
-        return {**self.model_inputs, **self.inputs}
+    def check_inputs(
+        self,
+        arrays: Mapping[str, np.ndarray],
+        declared: Mapping[str, TensorSpec],
+        servable: object,
+    ) -> bool:
+        """Refuse tensors that the model cannot take, before they get near the model.
 
-    def check_input(
-        self, alias: str, array: np.ndarray, declared: TensorSpec, servable: object
-    ) -> None:
-        """Refuse a tensor that the model cannot take, before it gets near the model.
-
-        The signature's own shape is documentation, as it is in TensorFlow Serving: what the graph
-        takes is answered.
+        The signature's own shapes are documentation, as they are in TensorFlow Serving: what the
+        graph takes is answered.
 
         Args:
-            alias: An input of this signature.
-            array: The tensor as received.
-            declared: The input with the shape that the graph declares.
+            arrays: The tensors as received, by input alias.
+            declared: The inputs with the shapes that the graph declares.
             servable: Prints as `name/version`, for the message.
 
+        Returns:
+            Whether every shape is as the signature describes it.
+
         Raises:
-            InvalidInput: dtype, rank or a dimension differs, or there is no tf.Example.
+            InvalidInput: a dtype, rank or dimension differs, or there is no tf.Example.
         """
-        spec = self.inputs[alias]
-        if array.dtype != spec.numpy_dtype:
-            dtype = DataType.from_numpy(array.dtype)
-            position = sorted(self.inputs).index(alias)
-            # The first clause is TensorFlow's own wording, which clients may match on.
+        is_described = True
+        for alias, array in arrays.items():
+            spec, taken = self.inputs[alias], declared[alias]
+            if array.dtype != spec.numpy_dtype:
+                self._refuse_dtype(alias, array, servable)
+            if not taken.accepts_shape(array.shape):
+                _refuse_shape(alias, array.shape, taken.known_shape, servable)
+            if taken is not spec and not spec.accepts_shape(array.shape):
+                is_described = False
+        if self.feature_spec and not len(arrays[self.example_input]):
+            # TensorFlow Serving's words to Classify and Regress.
             msg = (
-                f"Expects arg[{position}] to be {spec.dtype.label} but {dtype.label} is provided: "
-                f'input "{alias}" of {servable} takes {spec.dtype.name} {spec.shape_text}; '
-                f"convert it with .astype({spec.dtype.numpy.name!r}), or set the tensor's dtype"
+                f'Input is empty. Expected at least one tf.Example in "{self.example_input}" of '
+                f"{servable}"
             )
             raise InvalidInput(msg)
-        if not declared.accepts_shape(array.shape):
-            shape = declared.known_shape
-            msg = f'input "{alias}" of {servable} has shape {array.shape}, expected {shape}'
-            if len(array.shape) == len(shape) - 1 and all(
-                known in {-1, size} for known, size in zip(shape[1:], array.shape, strict=True)
-            ):
-                msg += "; add the batch dimension, for example with array[None]"
-            raise InvalidInput(msg)
-        if alias == self.example_input and not len(array):
-            # TensorFlow Serving's words to Classify and Regress.
-            msg = f'Input is empty. Expected at least one tf.Example in "{alias}" of {servable}'
-            raise InvalidInput(msg)
+        return is_described
+
+    def _refuse_dtype(self, alias: str, array: np.ndarray, servable: object) -> NoReturn:
+        spec = self.inputs[alias]
+        dtype = DataType.from_numpy(array.dtype)
+        position = sorted(self.inputs).index(alias)
+        # The first clause is TensorFlow's own wording, which clients may match on.
+        msg = (
+            f"Expects arg[{position}] to be {spec.dtype.label} but {dtype.label} is provided: "
+            f'input "{alias}" of {servable} takes {spec.dtype.name} {spec.shape_text}; '
+            f"convert it with .astype({spec.dtype.numpy.name!r}), or set the tensor's dtype"
+        )
+        raise InvalidInput(msg)
 
     def check_input_names(self, names: list[str]) -> None:
         """Refuse a request whose inputs are not those of the signature.
@@ -209,8 +211,7 @@ class Signature:
         Raises:
             InvalidInput: one is unknown, or one without a default is missing.
         """
-        known = sum(name in self.inputs for name in names)
-        if known == len(names) == len(self.inputs):
+        if len(names) == len(self.inputs) and all(name in self.inputs for name in names):
             return
         sent, expected = sorted(names), sorted(self.inputs)
         if len(sent) > len(expected) or (len(sent) < len(expected) and not self.defaults):
@@ -231,11 +232,11 @@ class Signature:
                 f"{','.join(sorted(self.defaults))}"
             )
             raise InvalidInput(msg)
-        if known < len(names):
-            used = ",".join(name for name in sent if name in self.inputs)
+        used = [name for name in sent if name in self.inputs]
+        if len(used) < len(sent):
             msg = (
-                f"Inputs contains invalid name. Used request inputs: {used}, request input: "
-                f"{','.join(sent)}; inputs of this signature: {','.join(expected)}"
+                f"Inputs contains invalid name. Used request inputs: {','.join(used)}, request "
+                f"input: {','.join(sent)}; inputs of this signature: {','.join(expected)}"
             )
             raise InvalidInput(msg)
 
@@ -306,3 +307,20 @@ class Signature:
                 for alias, value in entry.get("defaults", {}).items()
             },
         )
+
+
+def have_equal_rows(arrays: Mapping[str, np.ndarray]) -> bool:
+    """Whether arrays have the same first dimension, and it is not zero."""
+    sizes = {array.shape[:1] for array in arrays.values()}
+    return len(sizes) == 1 and sizes.pop() > (0,)
+
+
+def _refuse_shape(
+    alias: str, shape: tuple[int, ...], expected: tuple[int, ...], servable: object
+) -> NoReturn:
+    msg = f'input "{alias}" of {servable} has shape {shape}, expected {expected}'
+    if len(shape) == len(expected) - 1 and all(
+        known in {-1, size} for known, size in zip(expected[1:], shape, strict=True)
+    ):
+        msg += "; add the batch dimension, for example with array[None]"
+    raise InvalidInput(msg)

@@ -8,7 +8,7 @@ class Run(NamedTuple):
     """One run of the model on a batch.
 
     Attributes:
-        rows: Rows of the batch, padding included; None for a signature without a batch dimension.
+        rows: Rows of the batch, padding included; None for a request that runs alone, as it is.
         padding: Rows that were added to reach an allowed size.
         started: `time.monotonic()` before it.
         ended: And after.
@@ -26,7 +26,7 @@ class BatchReport(NamedTuple):
     Attributes:
         signature_name: Which function of the model ran.
         waits: Seconds that each request waited for its run.
-        request_rows: Rows of each; None without a batch dimension.
+        request_rows: Rows of each; None for one that runs alone, as it is.
         runs: The runs of the model: one, or, if the batch failed, one more for each request.
     """
 

@@ -2,9 +2,10 @@ import odd_models
 import pytest
 import tiny_models
 
-from serving.engine import onnx_graph
+from serving.engine import graph_tensors, onnx_graph
 from serving.engine.runtime import Runtime, RuntimeConfig
 from serving.errors import Unsupported
+from serving.tensors.signature import DataType, Signature, TensorSpec
 
 
 def load(path):
@@ -78,3 +79,18 @@ def test_a_file_is_parsed_only_if_that_can_tell_something(tmp_path, monkeypatch)
     monkeypatch.setattr(onnx_graph, "read", refuse)
 
     assert load(path).inputs["x"].shape == (-1, 3)
+
+
+def test_a_rank_counts_where_another_would_end_the_process(tmp_path):
+    """The graph declares none, so the signature's rank holds; its sizes stay free."""
+    graph = load(odd_models.any_rank(tmp_path))
+    spec = TensorSpec(dtype=DataType.DT_FLOAT, shape=(-1, 4), tensor="x", graph_name="x")
+    signature = Signature(method_name="", file="model.onnx", inputs={"a": spec}, outputs={})
+
+    free = graph_tensors.declared(signature, graph.inputs)
+    held = graph_tensors.declared(signature, graph.inputs, needs_ranks=True)
+
+    assert free["a"].shape is None
+    assert held["a"].shape == (-1, -1)
+    assert not graph.needs_ranks
+    assert load(odd_models.recurrent(tmp_path)).needs_ranks

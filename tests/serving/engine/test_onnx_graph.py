@@ -68,3 +68,24 @@ def test_every_node_case_of_onnx_is_read(tmp_path):
         assert [node.op_type for node in ours.graph.node] == [
             node.op_type for node in theirs.graph.node
         ]
+
+
+@pytest.mark.parametrize("searched_bytes", [1, 7, 4 << 20])
+def test_operators_are_found_in_the_bytes(tmp_path, monkeypatch, searched_bytes):
+    """Whole names only, also inside a branch; a tensor of the same name is no operator."""
+    monkeypatch.setattr(onnx_graph, "_SEARCHED_BYTES", searched_bytes)
+    branch = onnx.helper.make_graph(
+        [onnx.helper.make_node("LSTM", ["a"], ["b"])], "GRU", [], [], doc_string="GRU"
+    )
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("If", ["Neg"], ["GRU"], then_branch=branch, else_branch=branch)],
+        "Relu",
+        [],
+        [],
+    )
+    path = tmp_path / "model.onnx"
+    path.write_bytes(onnx.helper.make_model(graph).SerializeToString())
+
+    found = onnx_graph.find_operators(path, ["GRU", "LSTM", "Neg", "I", "If"])
+
+    assert found == {"LSTM", "If"}

@@ -123,3 +123,34 @@ def test_cuda_is_never_replaced_silently():
 def test_telemetry_is_off():
     """ONNX Runtime must not report usage over the network."""
     assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
+
+
+@pytest.mark.parametrize("shape", [(0, 2, 3), (2, 0, 3)])
+def test_what_would_end_the_process_never_runs(tmp_path, shape):
+    """ONNX Runtime's GRU throws where nobody can catch it, if there is nothing to compute."""
+    graph = Runtime(odd_models.recurrent(tmp_path) / "model.onnx", RuntimeConfig(device="cpu"))
+
+    with pytest.raises(InvalidInput, match="at least one element, because the graph has GRU"):
+        graph.run(["y"], {"x": np.zeros(shape, np.float32)})
+    assert graph.run(["y"], {"x": np.zeros((2, 2, 3), np.float32)})[0].shape == (2, 4)
+
+
+@pytest.mark.parametrize("sizes", [(2, 3), (4, 0)])
+def test_sizes_that_do_not_go_together_are_the_callers_fault(tmp_path, sizes):
+    """ONNX Runtime calls it a failure, TensorFlow an invalid argument."""
+    graph = Runtime(tiny_models.add(tmp_path) / "model.onnx", RuntimeConfig(device="cpu"))
+
+    with pytest.raises(InvalidInput, match=r"the model cannot take this input: .*broadcast"):
+        graph.run(
+            ["sum"], {alias: np.ones(size, int) for alias, size in zip("ab", sizes, strict=True)}
+        )
+
+
+@pytest.mark.parametrize("text", ["a\0b", "\0", "grün", ""])
+def test_text_passes_through_whole(tmp_path, text):
+    """ONNX's strings hold NUL and whatever else UTF-8 has."""
+    graph = Runtime(tiny_models.echo(tmp_path, "BYTES") / "model.onnx", RuntimeConfig(device="cpu"))
+
+    (answer,) = graph.run(["y"], {"x": np.array([[text.encode(), b"x"]], object)})
+
+    assert answer.tolist() == [[text, "x"]]

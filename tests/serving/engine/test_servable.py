@@ -1,3 +1,4 @@
+import asyncio
 import json
 import logging
 
@@ -6,6 +7,7 @@ import odd_models
 import pytest
 import servers
 import tiny_models
+from onnx import TensorProto, helper
 from rest_client import Http
 
 from serving.client import PredictClient
@@ -13,7 +15,7 @@ from serving.engine import servable as servable_module
 from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.runtime import CPU, CUDA, RuntimeConfig
 from serving.engine.servable import Servable
-from serving.errors import FailedPrecondition
+from serving.errors import DataLoss, FailedPrecondition, InvalidInput
 from serving.repository import publishing
 
 ONES = np.ones((1, 3), np.float32)
@@ -153,3 +155,114 @@ def test_a_signature_may_leave_a_rank_open(tmp_path):
 
     assert signatures["serving_default"].inputs["x"].shape == (-1, 3)
     assert signatures["serving_default"].outputs["y"].shape is None
+
+
+def publish_with(models_dir, declared, shape, output_shape=(-1, 3)):
+    """`y = -x` of a declared shape, described by signature.json as another."""
+    tensor = {"dtype": "DT_FLOAT", "tensor": "x", "shape": shape}
+    signature = {
+        "method_name": "tensorflow/serving/predict",
+        "file": "model.onnx",
+        "inputs": {"x": tensor},
+        "outputs": {"y": tensor | {"tensor": "y", "shape": output_shape}},
+    }
+
+    def write(folder):
+        bare = odd_models.save(
+            models_dir / "bare",
+            "negative",
+            [helper.make_node("Neg", ["x"], ["y"])],
+            [helper.make_tensor_value_info("x", TensorProto.FLOAT, declared)],
+            [helper.make_tensor_value_info("y", TensorProto.FLOAT, declared)],
+        )
+        (folder / "model.onnx").write_bytes((bare / "model.onnx").read_bytes())
+        document = {"signatures": {"serving_default": signature}}
+        (folder / "signature.json").write_text(json.dumps(document))
+
+    return publishing.publish(models_dir / "negative", write)
+
+
+@pytest.mark.parametrize(
+    ("declared", "shape", "output_shape"),
+    [
+        (["batch", 3], (-1,), (-1, 3)),
+        (["batch", 3], (-1, 4), (-1, 3)),
+        (["batch", 3], (-1, 3), (-1,)),
+        ([2, 3], (1, 3), (-1, 3)),
+        ([], (1,), ()),
+    ],
+)
+def test_a_signature_that_no_request_could_follow_is_refused(
+    tmp_path, declared, shape, output_shape
+):
+    """Whoever sent what it says would be refused by the graph, or get another rank back."""
+    path = publish_with(tmp_path, declared, shape, output_shape)
+
+    with pytest.raises(DataLoss, match=r'put "[xy]" of signature serving_default is DT_FLOAT \('):
+        load_bare(path)
+
+
+@pytest.mark.parametrize(
+    ("declared", "shape", "taken"),
+    [
+        (["batch", "any"], (-1, 3), (-1, -1)),
+        (["batch", 3], (-1, -1), (-1, 3)),
+        ([2, 3], (-1, 3), (2, 3)),
+        (None, (-1, 3), None),
+        (["batch", 3], None, (-1, 3)),
+    ],
+)
+def test_either_side_may_know_more_of_a_shape(tmp_path, declared, shape, taken):
+    """What the graph declares is taken, what the signature says is shown."""
+    servable = load_bare(publish_with(tmp_path, declared, shape, None))
+    servable.close()
+
+    assert servable.signatures["serving_default"].inputs["x"].shape == shape
+    assert servable.declared["serving_default"]["x"].shape == taken
+
+
+def test_what_is_no_batch_of_rows_runs_alone(tmp_path):
+    """The proof was about rows of the signature's shape; a request of another is never joined."""
+    servable = load_bare(tiny_models.half_plus_two(tmp_path))
+    reports = []
+    servable.report_batches(reports.append)
+
+    async def ask() -> None:
+        for shape in ((2, 1), (3,), (), (2, 2), (0, 1), (70, 1), (70,)):
+            inputs = {"x": np.ones(shape, np.float32)}
+            await servable.predict("serving_default", inputs, ["y"])
+
+    asyncio.run(ask())
+    servable.close()
+
+    assert servable.batched == {"serving_default": True}
+    # 70 rows are split at 64, 70 numbers are not.
+    assert [report.request_rows for report in reports] == [
+        *([2], [None], [None], [None], [None], [64], [6], [None])
+    ]
+
+
+def test_a_string_that_is_no_text_is_named_by_its_alias(tmp_path):
+    """Clients know no tensors of the graph; the message says what to send instead."""
+    bare = tiny_models.echo(tmp_path / "bare", "BYTES")
+    tensor = {"dtype": "DT_STRING", "tensor": "x", "shape": [-1, 2]}
+    signature = {
+        "method_name": "tensorflow/serving/predict",
+        "file": "model.onnx",
+        "inputs": {"words": tensor},
+        "outputs": {"y": tensor | {"tensor": "y"}},
+    }
+
+    def write(folder):
+        (folder / "model.onnx").write_bytes((bare / "model.onnx").read_bytes())
+        document = {"signatures": {"serving_default": signature}}
+        (folder / "signature.json").write_text(json.dumps(document))
+
+    servable = load_bare(publishing.publish(tmp_path / "echo", write))
+    words = np.array([[b"\xff", b"b"]], object)
+    with pytest.raises(InvalidInput) as caught:
+        servable.run("serving_default", {"words": words}, ["y"])
+    servable.close()
+
+    assert caught.value.message.startswith('input "words" has a string that is not UTF-8, as ONNX')
+    assert "send text in UTF-8" in caught.value.message

@@ -94,7 +94,7 @@ def test_an_empty_output_filter_selects_every_output():
 def test_tensors_that_do_not_fit_are_refused(array, message):
     """dtype, rank and sizes are checked before a request may meet others in a batch."""
     with pytest.raises(InvalidInput) as caught:
-        TWO_BY_TWO.check_input("b", array, TWO_BY_TWO.inputs["b"], "m/1")
+        TWO_BY_TWO.check_inputs({"b": array}, TWO_BY_TWO.inputs, "m/1")
 
     assert message in caught.value.message
 
@@ -112,7 +112,9 @@ def test_tensors_that_do_not_fit_are_refused(array, message):
 def test_the_hint_at_a_batch_dimension_is_given_where_it_helps(declared, shape, hint):
     """Only a tensor that lacks nothing but its first dimension is told to add one."""
     with pytest.raises(InvalidInput) as caught:
-        TWO_BY_TWO.check_input("b", np.zeros(shape, np.float32), spec("b", declared), "m/1")
+        TWO_BY_TWO.check_inputs(
+            {"b": np.zeros(shape, np.float32)}, {"b": spec("b", declared)}, "m/1"
+        )
 
     assert caught.value.message.startswith(f'input "b" of m/1 has shape {shape}, expected ')
     assert ("add the batch dimension" in caught.value.message) is hint
@@ -121,7 +123,11 @@ def test_the_hint_at_a_batch_dimension_is_given_where_it_helps(declared, shape, 
 @pytest.mark.parametrize("shape", [(), (4,), (2, 2), (0, 4), (3, 4, 1)])
 def test_the_shape_of_the_signature_is_documentation(shape):
     """What the graph declares decides; where it declares no rank, any shape goes."""
-    TWO_BY_TWO.check_input("b", np.zeros(shape, np.float32), spec("b", None), "m/1")
+    is_described = TWO_BY_TWO.check_inputs(
+        {"b": np.zeros(shape, np.float32)}, {"b": spec("b", None)}, "m/1"
+    )
+
+    assert is_described is (shape == (0, 4))
 
 
 @pytest.mark.parametrize(
@@ -159,11 +165,10 @@ UNKNOWN = Signature(
 @pytest.mark.parametrize("shape", [(), (3,), (0,), (2, 0, 5)])
 def test_an_unknown_rank_takes_tensors_of_any(shape):
     """Only the dtype is checked."""
-    unknown = UNKNOWN.inputs["a"]
-    UNKNOWN.check_input("a", np.zeros(shape, np.float32), unknown, "m/1")
+    UNKNOWN.check_inputs({"a": np.zeros(shape, np.float32)}, UNKNOWN.inputs, "m/1")
 
     with pytest.raises(InvalidInput, match="takes DT_FLOAT of any rank; convert it"):
-        UNKNOWN.check_input("a", np.zeros(shape), unknown, "m/1")
+        UNKNOWN.check_inputs({"a": np.zeros(shape)}, UNKNOWN.inputs, "m/1")
 
 
 def test_an_unknown_rank_is_never_batched():

@@ -19,7 +19,7 @@ def target(tmp_path_factory, running_server):
     """A server of a model with defaults."""
     models_dir = tmp_path_factory.mktemp("models")
     tiny_models.weighted(models_dir)
-    with running_server(models_dir) as address:
+    with running_server(models_dir, max_batch_size=4) as address:
         yield address
 
 
@@ -28,6 +28,7 @@ def target(tmp_path_factory, running_server):
     [
         ({"x": ROW}, [[10, 200]]),
         ({"x": ROWS}, [[10, 200], [30, 400]]),
+        ({"x": np.ones((6, 2), np.float32)}, [[10, 100]] * 6),
         ({"x": ROWS, "factor": ROWS}, [[1, 4], [9, 16]]),
         ({"x": ROWS, "offset": ROWS}, [[11, 202], [33, 404]]),
         ({"x": ROWS, "offset": ROWS, "factor": ROWS}, [[2, 6], [12, 20]]),
@@ -37,7 +38,8 @@ def target(tmp_path_factory, running_server):
 def test_a_default_stands_in_for_what_is_left_out(client, inputs, expected):
     """Thrice, so that the third request is read by a template where there is one.
 
-    A default has one row here: beside two rows the request runs alone, and the graph repeats it.
+    A default has one row here: beside two rows the request runs alone, and the graph repeats it;
+    six rows are over max_batch_size, but must not be split.
     """
     for _ in range(3):
         assert client.predict("weighted", inputs)["y"].tolist() == expected

@@ -53,6 +53,17 @@ def test_metadata_fields_are_checked(channel, fields, message):
     assert answer == (grpc.StatusCode.INVALID_ARGUMENT, message)
 
 
+def test_metadata_of_no_model_is_refused_before_its_fields_are_looked_at(channel):
+    """The order of the checks is TensorFlow Serving's."""
+    request = GetModelMetadataRequest(metadata_field=["weights"])
+
+    assert refusal(
+        channel,
+        "/tensorflow.serving.PredictionService/GetModelMetadata",
+        request.SerializeToString(),
+    ) == (grpc.StatusCode.INVALID_ARGUMENT, "Missing ModelSpec")
+
+
 def test_status_tells_the_state_of_each_version(client):
     """A loaded version is AVAILABLE without an error."""
     (status,) = client.statuses("identity")

@@ -74,6 +74,21 @@ def test_typed_fields_are_accepted_and_answered(channel):
     assert response.outputs["y"].tensor_content == b""
 
 
+def test_surplus_values_are_answered_as_if_they_were_not_there(channel):
+    """TensorFlow takes as many values as the shape has elements."""
+    request = PredictRequest()
+    request.model_spec.name = "identity"
+    tensor = request.inputs["x"]
+    tensor.dtype = 1
+    tensor.tensor_shape.dim.add().size = 1
+    tensor.tensor_shape.dim.add().size = 3
+    tensor.float_val.extend([1, 2, 3, 4, 5])
+
+    response = PredictResponse.FromString(call_raw(channel, PREDICT, request.SerializeToString()))
+
+    assert response.outputs["y"].float_val == [1, 2, 3]
+
+
 def test_tensor_content_is_answered_on_demand(models_dir, server_on_front):
     """--enable_serialization_as_tensor_content switches the answers' form."""
     request = predict_request("identity", {"x": np.ones((1, 3), np.float32)})
@@ -133,6 +148,11 @@ def test_a_version_can_be_named(client):
             {"model": "identity", "inputs": {"x": ONES.astype(np.float64)}},
             "INVALID_ARGUMENT",
             "Expects arg[0] to be float but double is provided",
+        ),
+        (
+            {"model": "identity", "inputs": {"x": ONES.astype(np.complex64)}},
+            "INVALID_ARGUMENT",
+            "Expects arg[0] to be float but complex64 is provided",
         ),
         (
             {"model": "identity", "inputs": {"x": np.ones(3, np.float32)}},

@@ -4,6 +4,7 @@ import asyncio
 
 import every_protocol
 import numpy as np
+import odd_models
 import pytest
 import tiny_models
 from rest_client import Http
@@ -21,8 +22,10 @@ def target(tmp_path_factory, running_server):
     tiny_models.half_plus_two(models_dir)
     tiny_models.half_plus_two(models_dir, "declared", declared=["batch", 1])
     tiny_models.weighted(models_dir)
+    tiny_models.shares(models_dir)
     tiny_models.add(models_dir)
     tiny_models.identity(models_dir)
+    odd_models.recurrent(models_dir)
     with running_server(models_dir, max_rows_per_request=8, max_batch_size=4) as address:
         yield address
 
@@ -103,12 +106,27 @@ def test_a_graph_says_itself_what_it_makes_of_no_rows(client):
     assert client.predict("identity", {"x": numbers((0, 3))})["y"].shape == (0, 3)
 
 
+@pytest.mark.parametrize("shape", [(0, 2, 3), (2, 0, 3), (0, 0, 3)], ids=str)
+def test_nothing_for_a_recurrent_network_is_refused(client, shape):
+    """ONNX Runtime's GRU would end the process on it, so it never gets there."""
+    code, message = refusal(client, "recurrent", x=numbers(shape))
+
+    assert code == "INVALID_ARGUMENT"
+    assert message.startswith(
+        f"the model cannot take this input: tensor x has shape {shape}, expected at least one "
+        "element, because the graph has GRU"
+    )
+    assert client.predict("recurrent", {"x": numbers((2, 2, 3))})["y"].shape == (2, 4)
+
+
 def test_inputs_of_other_sizes_run_alone(client):
     """The graph decides: one row beside three is repeated, two beside three do not go together."""
     answer = client.predict("add", {"a": np.array([5]), "b": np.array([1, 2, 3])})
+    long = client.predict("add", {"a": np.arange(6), "b": np.array([1])})  # over max_batch_size
     code, message = refusal(client, "add", a=np.array([5, 6]), b=np.array([1, 2, 3]))
 
     assert answer["sum"].tolist() == [6, 7, 8]
+    assert long["sum"].tolist() == [1, 2, 3, 4, 5, 6]
     assert code == "INVALID_ARGUMENT"
     assert message.startswith("the model cannot take this input: ")
     assert "broadcast" in message
@@ -134,6 +152,33 @@ def test_rows_are_counted_and_large_requests_split(client):
     assert code == "INVALID_ARGUMENT"
     assert "has 9 rows, expected at most 8 a request" in message
     assert client.predict("half_plus_two", {"x": numbers(())})["y"].shape == ()
+
+
+def test_a_list_is_not_split_like_rows(client):
+    """Seven numbers are over max_batch_size, and each has its share of all of them."""
+    for _ in range(3):
+        answer = client.predict("shares", {"x": np.ones(7, np.float32)})["y"]
+
+        np.testing.assert_allclose(answer, np.full(7, 1 / 7))
+    rows = client.predict("shares", {"x": np.ones((7, 3), np.float32)})["y"]
+    np.testing.assert_allclose(rows, np.full((7, 3), 1 / 3))
+
+
+def test_lists_do_not_join_other_lists(target):
+    """Many callers at once, each with numbers of its own, in a model that batches rows."""
+
+    async def call_all() -> list[np.ndarray]:
+        async with AsyncPredictClient(target) as caller:
+            calls = (
+                caller.predict("shares", {"x": np.ones((1, 3) if size == 2 else size, np.float32)})
+                for size in sizes
+            )
+            return [answer["y"] for answer in await asyncio.gather(*calls)]
+
+    sizes = [1, 2, 3] * CALLERS
+    for size, shares in zip(sizes, asyncio.run(call_all()), strict=True):
+        expected = np.full((1, 3), 1 / 3) if size == 2 else np.full(size, 1 / size)
+        np.testing.assert_allclose(shares, expected)
 
 
 def test_odd_shapes_beside_rows_get_their_own_answers(target):
