@@ -92,7 +92,11 @@ def _run_parser() -> argparse.ArgumentParser:
 
 def _add_saved_model_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "saved_model_dir", type=Path, metavar="DIR", help="the folder that holds saved_model.pb"
+        "saved_model_dir",
+        type=Path,
+        metavar="DIR",
+        help="the folder that holds saved_model.pb, or numbered folders that do, as TensorFlow "
+        "Serving's --model_base_path: each is published under its number",
     )
     parser.add_argument("--name", required=True, metavar="NAME", help="model name")
     _add_models_dir(parser)
@@ -109,6 +113,13 @@ def _add_saved_model_flags(parser: argparse.ArgumentParser) -> None:
         default=_FREE_SIZE,
         metavar="N",
         help="size of free dimensions, the batch apart, in the random inputs (default %(default)s)",
+    )
+    parser.add_argument(
+        "--keep-shapes",
+        action="store_true",
+        help="let the graph take the shapes of the SavedModel's placeholders alone; by default "
+        "TensorFlow is asked which others it answers, and the graph takes those too where that "
+        "costs no speed",
     )
 
 

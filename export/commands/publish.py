@@ -30,19 +30,23 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def saved_model(parsed: argparse.Namespace) -> int:
-    """Publish a SavedModel that was made elsewhere."""
+    """Publish a SavedModel that was made elsewhere, or each version of one."""
     _start_tensorflow()
     from export.publishing import from_saved_model
+    from export.sources import saved_model as sources
 
-    published = from_saved_model.publish_saved_model(
-        parsed.saved_model_dir,
-        parsed.models_dir,
-        name=parsed.name,
-        wanted=parsed.signature,
-        free_size=parsed.free_size,
-    )
-    names = ", ".join(published.metrics["export"]["signatures"])
-    print(f"published {published.path}: {names} (accuracy unknown: compared on random inputs)")
+    for version, folder in sources.versions(parsed.saved_model_dir).items():
+        published = from_saved_model.publish_saved_model(
+            folder,
+            parsed.models_dir,
+            name=parsed.name,
+            wanted=parsed.signature,
+            free_size=parsed.free_size,
+            keep_shapes=parsed.keep_shapes,
+            version=version,
+        )
+        names = ", ".join(published.metrics["export"]["signatures"])
+        print(f"published {published.path}: {names} (accuracy unknown: compared on random inputs)")
     return 0
 
 

@@ -12,21 +12,21 @@ Limits: dense features (FixedLenFeature, FixedLenSequenceFeature) and sparse one
 that the graph does nothing with but `tf.sparse.to_dense`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.eager import wrap_function
 
-from export.convert.frozen_graph import FrozenGraph, freeze, tensor_name
+from export.convert.frozen_graph import FrozenGraph, tensor_name
 from export.errors import ExportError
 from export.sources.saved_model import PARSE_OPS
 from serving.tensors.feature_spec import FeatureKind, FeatureSpec
 from serving.tensors.signature import DataType, Signature, TensorSpec
 
 _BATCH = "batch_shape"
+_AS_STRING = "AsString"  # tf2onnx turns it into something else
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,19 +35,20 @@ class Cut:
 
     Attributes:
         signature: With a feature spec.
-        function: Keyword arguments by alias of `signature.model_inputs` to a dict of its computed
-            outputs by alias.
+        placeholders: Those of the graph by alias of `signature.model_inputs`.
+        batch: Placeholders of the number of examples, shape (1,); each is fed what its dtype says.
     """
 
     signature: Signature
-    function: Callable[..., dict[str, Any]]
+    placeholders: Mapping[str, str]
+    batch: Sequence[str]
 
 
-def cut(function: Any, signature: Signature) -> Cut:  # noqa: ANN401  TensorFlow ships no types
+def cut(graph: FrozenGraph, signature: Signature) -> Cut:
     """Cut the one ParseExample out of a signature that takes serialized tf.Examples.
 
     Args:
-        function: The signature of a loaded SavedModel.
+        graph: Computes the signature; changed in place.
         signature: As saved_model.read_signatures gives it, with a DT_STRING input.
 
     Raises:
@@ -55,15 +56,14 @@ def cut(function: Any, signature: Signature) -> Cut:  # noqa: ANN401  TensorFlow
             or sparse, or an output of strings depends on the features.
     """
     strings = [alias for alias, spec in signature.inputs.items() if _is_string(spec)]
-    if len(strings) != 1 or signature.inputs[strings[0]].shape != (-1,):
-        msg = f"inputs {', '.join(strings)} are DT_STRING, expected one, of shape [-1]"
+    if len(strings) != 1:
+        msg = f"inputs {', '.join(strings)} are DT_STRING, expected one"
         raise ExportError(msg)
-    graph = freeze(function, signature)
     features = _cut_parsing(graph, strings[0])
     constants = {
-        alias: _constant_row(graph, alias)
+        alias: row
         for alias, spec in signature.outputs.items()
-        if _is_string(spec)
+        if _is_string(spec) and (row := _constant_row(graph, alias)) is not None
     }
     return _assemble(graph, signature, strings[0], features, constants)
 
@@ -88,18 +88,6 @@ def _assemble(
         raise ExportError(msg)
     arguments = {**others, **{key: features[key].placeholder for key in used}}
     batch = [name for name in graph.cuts if name.startswith(_BATCH) and name in reached]
-    pruned = wrap_function.function_from_graph_def(
-        graph.definition,
-        [f"{name}:0" for name in (*arguments.values(), *batch)],
-        [graph.outputs[alias] for alias in computed],
-    )
-
-    def run(**tensors: Any) -> dict[str, Any]:  # noqa: ANN401  symbolic tensors
-        first = tf.shape(tensors[used[0]])[:1]
-        sizes = [tf.cast(first, graph.cuts[name]) for name in batch]
-        answer = pruned(*(tensors[alias] for alias in arguments), *sizes)
-        return dict(zip(computed, answer, strict=True))
-
     asked = {
         key: spec if key in used else replace(spec, tensor=replace(spec.tensor, tensor=""))
         for key, (spec, _) in features.items()
@@ -112,7 +100,11 @@ def _assemble(
         else replace(spec, tensor=f"{alias}_output" if alias in arguments else alias)
         for alias, spec in signature.outputs.items()
     }
-    return Cut(signature=replace(signature, outputs=outputs, feature_spec=asked), function=run)
+    return Cut(
+        signature=replace(signature, outputs=outputs, feature_spec=asked),
+        placeholders=arguments,
+        batch=batch,
+    )
 
 
 def _cut_parsing(graph: FrozenGraph, alias: str) -> dict[str, "_Feature"]:
@@ -128,7 +120,7 @@ def _cut_parsing(graph: FrozenGraph, alias: str) -> dict[str, "_Feature"]:
             parsing.append(user)
         elif user.op == "Shape":
             dtype = tf.dtypes.as_dtype(user.attr["out_type"].type)
-            graph.cut([f"{user.name}:0"], f"{_BATCH}_{len(graph.cuts)}", dtype, [1])
+            graph.cut([f"{user.name}:0"], f"{_BATCH}_{len(graph.cuts)}", dtype, (1,))
         else:
             msg = (
                 f"the strings of input {alias!r} go to {user.op}, expected ParseExample alone; "
@@ -142,8 +134,8 @@ def _cut_parsing(graph: FrozenGraph, alias: str) -> dict[str, "_Feature"]:
     for number, parsed in enumerate(_parsed_features(parsing[0], graph)):
         spec, tensors = _feature(parsed, graph)
         name = f"feature_{number:03}"
-        dims = [None if size == -1 else size for size in spec.tensor.known_shape]
-        graph.cut(tensors, name, tf.dtypes.as_dtype(spec.tensor.dtype.value), dims)
+        dtype = tf.dtypes.as_dtype(spec.tensor.dtype.value)
+        graph.cut(tensors, name, dtype, spec.tensor.known_shape)
         features[parsed.key] = _Feature(spec, name)
     return features
 
@@ -193,22 +185,29 @@ def _densified(parsed: "_Parsed", graph: FrozenGraph) -> tuple[Any, list[str]]:
     return (defaults[0] if defaults else None), results
 
 
-def _constant_row(graph: FrozenGraph, alias: str) -> tuple[str, ...]:
-    """The row that an output of strings repeats for each example.
+def _constant_row(graph: FrozenGraph, alias: str) -> tuple[str, ...] | None:
+    """The row that an output of strings repeats for each example; None if it depends on them.
 
     Raises:
-        ExportError: it depends on more than the number of examples.
+        ExportError: it depends on the number of examples in another way, or is made of them in a
+            way that ONNX does not have.
     """
     tensor = graph.outputs[alias]
     batch = [name for name in graph.cuts if name.startswith(_BATCH)]
     reached = graph.reached([tensor], through_shapes=False)
     if reached & {*graph.inputs.values(), *graph.cuts} - {*batch}:
-        msg = (
-            f"output {alias!r} is DT_STRING and depends on the features; only strings that are the "
-            "same for every example, as class names are, can be served"
-        )
-        raise ExportError(msg)
-    rows = np.asarray(graph.value_for_shapes(tensor, {name: [2] for name in batch}))
+        if _AS_STRING in {graph.op(name) for name in reached}:
+            msg = (
+                f"output {alias!r} is DT_STRING and made of the features by {_AS_STRING}; only "
+                "strings that a lookup table gives, or that are the same for every example, can be "
+                "served"
+            )
+            raise ExportError(msg)
+        return None
+    try:
+        rows = np.asarray(graph.value_for_shapes(tensor, {name: [2] for name in batch}))
+    except tf.errors.FailedPreconditionError:
+        return None  # a lookup in a table, which is filled in the SavedModel alone
     if rows.ndim != 2 or len(rows) != 2 or (rows != rows[:1]).any():
         msg = (
             f"output {alias!r} is DT_STRING of shape {rows.shape} for two examples, expected the "

@@ -1,52 +1,74 @@
 """A frozen TensorFlow graph that parts are cut out of."""
 
-from collections.abc import Iterator, Mapping
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
+from tensorflow.core.protobuf import config_pb2, meta_graph_pb2, rewriter_config_pb2
+from tensorflow.python.eager import wrap_function
+from tensorflow.python.framework import convert_to_constants
+from tensorflow.python.grappler import tf_optimizer
 
 from export.errors import ExportError
-from serving.tensors.signature import Signature
+from export.sources.serving_session import ServingSession
+from serving.tensors.signature import DataType, Signature
 
 _SHAPE_OPS = ("Shape", "Size")
 _ANY_SIZE = 2
+_INPUT, _OUTPUT = "input", "output"
+_GRAPHS = itertools.count()
+Shape = tuple[int, ...] | None
 
 
-def freeze(function: Any, signature: Signature) -> "FrozenGraph":  # noqa: ANN401  untyped module
-    """Make a signature one flat graph whose variables are constants.
+def freeze(session: ServingSession, signature: Signature) -> "FrozenGraph":
+    """Make a signature one flat graph with constants for variables and placeholders for inputs.
 
     Args:
-        function: The signature of a loaded SavedModel: keyword arguments in, a dict out.
-        signature: Its inputs and outputs.
+        session: The SavedModel.
+        signature: Its inputs and outputs by their names in the SavedModel's graph. An input need
+            not be a placeholder there: TensorFlow 1's models are often fed behind their parsing.
     """
-    frozen = convert_variables_to_constants_v2(
-        function, lower_control_flow=False, aggressive_inlining=True
-    )
-    outputs = [tensor.name for tensor in frozen.outputs]
-    return FrozenGraph(
-        frozen.graph.as_graph_def(),
-        inputs={_alias(tensor.name, function, signature): tensor.name for tensor in frozen.inputs},
-        outputs=dict(zip(sorted(function.structured_outputs), outputs, strict=True)),
-    )
+    inputs = {alias: spec.graph_name for alias, spec in signature.inputs.items()}
+    outputs = {alias: spec.graph_name for alias, spec in signature.outputs.items()}
+    definition = session.graph([*inputs.values(), *outputs.values()])
+    _rename_functions(definition)
+    graph = FrozenGraph(definition, inputs={}, outputs=outputs)
+    for number, (alias, tensor) in enumerate(inputs.items()):
+        dtype = signature.inputs[alias].dtype
+        # Whatever their placeholder says, parsing takes a row of examples.
+        shape = (-1,) if dtype is DataType.DT_STRING else session.shape(tensor)
+        name = graph.free_name(f"{_INPUT}_{number:03}")
+        graph.cut([tensor], name, tf.dtypes.as_dtype(dtype.value), shape)
+        graph.inputs[alias] = name
+    for number, (alias, tensor) in enumerate(graph.outputs.items()):
+        # A call whose result is asked for would not be inlined.
+        node = definition.node.add(name=graph.free_name(f"{_OUTPUT}_{number:03}"), op="Identity")
+        node.input.append(tensor)
+        node.attr["T"].type = session.dtype(outputs[alias])
+        graph.outputs[alias] = f"{node.name}:0"
+    kept = [*graph.inputs.values(), *map(_node, graph.outputs.values())]
+    # Inlined first: TensorFlow cannot make a constant of a variable that a nested function reads.
+    frozen = session.with_constants(_inlined(definition, kept), kept)
+    for node in frozen.node:
+        node.attr.pop("_output_shapes", None)  # found anew for each shape that is declared
+    return FrozenGraph(frozen, inputs=graph.inputs, outputs=graph.outputs)
 
 
-def _alias(tensor: str, function: Any, signature: Signature) -> str:  # noqa: ANN401  see freeze
-    """The input that a placeholder stands for.
-
-    TensorFlow 2 names placeholders for the input or for the argument of the function that was
-    saved; TensorFlow 1's keep the names of the graph.
-    """
-    specs = function.structured_input_signature[1]
-    name = tensor.partition(":")[0]
-    arguments = {spec.name: alias for alias, spec in specs.items()}
-    graph_names = {spec.graph_name: alias for alias, spec in signature.inputs.items()}
-    alias = graph_names.get(tensor) or (name if name in specs else arguments.get(name))
-    if alias is None:
-        msg = f"placeholder {tensor} belongs to none of the inputs {', '.join(specs)}"
-        raise ExportError(msg)
-    return alias
+def _inlined(definition: Any, kept: Sequence[str]) -> Any:  # noqa: ANN401  GraphDef
+    """The same graph without functions, those of branches and loops excepted."""
+    meta_graph = meta_graph_pb2.MetaGraphDef()
+    meta_graph.graph_def.CopyFrom(convert_to_constants.disable_lower_using_switch_merge(definition))
+    for function in meta_graph.graph_def.library.function:
+        function.attr.pop("api_implements", None)  # another one for GPUs, not to be inlined
+    meta_graph.collection_def["train_op"].node_list.value.extend(f"{name}:0" for name in kept)
+    config = config_pb2.ConfigProto()
+    options = config.graph_options.rewrite_options
+    options.min_graph_nodes = -1  # small graphs too
+    options.optimizers.append("function")
+    options.function_optimization = rewriter_config_pb2.RewriterConfig.AGGRESSIVE
+    return tf_optimizer.OptimizeGraph(config, meta_graph)
 
 
 class FrozenGraph:
@@ -78,6 +100,43 @@ class FrozenGraph:
         self.outputs = dict(outputs)
         self.cuts: dict[str, Any] = {}
         self._nodes = {node.name: node for node in definition.node}
+
+    def function(self, inputs: Mapping[str, Shape], outputs: Sequence[str]) -> Any:  # noqa: ANN401
+        """The graph between some placeholders and some tensors, as a function.
+
+        Args:
+            inputs: The shape to give to each placeholder, by its name, in the order of arguments.
+            outputs: Names of the tensors.
+
+        Returns:
+            A TensorFlow function from tensors to a list of tensors.
+        """
+        definition = type(self.definition)()
+        definition.CopyFrom(self.definition)
+        for node in definition.node:
+            if node.name in inputs:
+                node.attr["shape"].shape.CopyFrom(_proto(inputs[node.name]))
+        return wrap_function.function_from_graph_def(
+            definition, [f"{name}:0" for name in inputs], list(outputs)
+        )
+
+    def shape(self, placeholder: str) -> Shape:
+        """The shape of a placeholder."""
+        shape = tf.TensorShape(self._nodes[placeholder].attr["shape"].shape)
+        if shape.rank is None:
+            return None
+        return tuple(-1 if size is None else int(size) for size in shape.as_list())
+
+    def op(self, node: str) -> str:
+        """The type of a node."""
+        op: str = self._nodes[node].op
+        return op
+
+    def free_name(self, wanted: str) -> str:
+        """A name that no node has: the one wanted, or one like it."""
+        while wanted in self._nodes:
+            wanted += "_"
+        return wanted
 
     def reached(self, tensors: list[str], *, through_shapes: bool = True) -> set[str]:
         """Names of all nodes that tensors are computed from.
@@ -119,18 +178,18 @@ class FrozenGraph:
             if any(tensor_name(source) == tensor for source in node.input)
         ]
 
-    def cut(self, tensors: list[str], name: str, dtype: Any, shape: list[int | None]) -> None:  # noqa: ANN401
+    def cut(self, tensors: list[str], name: str, dtype: Any, shape: Shape) -> None:  # noqa: ANN401
         """Put one placeholder in the place of tensors.
 
         Args:
             tensors: Names; whatever takes one of them takes the placeholder from now on.
             name: Name of the placeholder.
             dtype: Its tf.DType.
-            shape: Its shape.
+            shape: Its shape: -1 for a free size, None for any rank.
         """
         node = self.definition.node.add(name=name, op="Placeholder")
         node.attr["dtype"].type = dtype.as_datatype_enum
-        node.attr["shape"].shape.CopyFrom(tf.TensorShape(shape).as_proto())
+        node.attr["shape"].shape.CopyFrom(_proto(shape))
         self._nodes[name] = node
         self.cuts[name] = dtype
         for user in self.definition.node:
@@ -164,8 +223,8 @@ class FrozenGraph:
         for node in self.definition.node:
             if node.op == "Placeholder":
                 dtype = tf.dtypes.as_dtype(node.attr["dtype"].type)
-                sizes = tf.TensorShape(node.attr["shape"].shape).as_list()
-                shape = [_ANY_SIZE if size is None else size for size in sizes]
+                sizes = self.shape(node.name) or ()
+                shape = [_ANY_SIZE if size == -1 else size for size in sizes]
                 zeros = np.full(shape, b"" if dtype == tf.string else 0)
                 values[f"{node.name}:0"] = cuts.get(node.name, zeros)
         return self._run(tensor, values)
@@ -184,3 +243,34 @@ def tensor_name(source: str) -> str:
 
 def _node(source: str) -> str:
     return source.removeprefix("^").partition(":")[0]
+
+
+def _rename_functions(definition: Any) -> None:  # noqa: ANN401  GraphDef
+    """Give the functions of a graph names that no function of this process has.
+
+    TensorFlow refuses a second function of a name, and the process that saved a model has its
+    functions still.
+    """
+    library = definition.library
+    prefix = f"frozen_{next(_GRAPHS)}"
+    names = {
+        function.signature.name: f"{prefix}_{number}"
+        for number, function in enumerate(library.function)
+    }
+    for gradient in library.gradient:
+        gradient.function_name = names.get(gradient.function_name, gradient.function_name)
+        gradient.gradient_func = names.get(gradient.gradient_func, gradient.gradient_func)
+    for function in library.function:
+        function.signature.name = names[function.signature.name]
+    for nodes in (definition.node, *(function.node_def for function in library.function)):
+        for node in nodes:
+            node.op = names.get(node.op, node.op)
+            for attribute in node.attr.values():
+                for called in (attribute.func, *attribute.list.func):
+                    if called.name in names:
+                        called.name = names[called.name]
+
+
+def _proto(shape: Shape) -> Any:  # noqa: ANN401  TensorShapeProto
+    sizes = None if shape is None else [None if size == -1 else size for size in shape]
+    return tf.TensorShape(sizes).as_proto()

@@ -1,6 +1,6 @@
 """From a SavedModel to ONNX: one graph a signature, with the same bytes every time.
 
-The way is TensorFlow function -> tf2onnx -> onnxslim -> canonical names -> unused taps cut off.
+The way is TensorFlow graph -> tf2onnx -> onnxslim -> canonical names -> unused taps cut off.
 Converting the SavedModel that is published (and not the Keras model beside it) gives both artefacts
 the same origin, and lets SavedModels from elsewhere take the same way.
 
@@ -13,7 +13,6 @@ import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -23,10 +22,15 @@ import onnxslim
 import tensorflow as tf
 import tf2onnx
 
-from export.convert import example_cut
+from export.convert import declared_shapes
+from export.convert import source as sources
+from export.convert.frozen_graph import Shape
+from export.convert.lookup_tables import Lookups
+from export.convert.source import Function, Source
 from export.errors import ExportError
+from export.gates.random_inputs import Reference
 from export.graphs import canonical_names, unused_taps
-from export.sources import saved_model
+from export.sources.serving_session import ServingSession
 from serving.tensors.signature import Signature, TensorSpec
 
 # The highest opset that tf2onnx 1.17 is tested with. ONNX Runtime has taken it since 1.14 (2023);
@@ -43,6 +47,7 @@ def write(
     *,
     model_name: str,
     class_names: tuple[str, ...] = (),
+    reference: Reference | None = None,
 ) -> dict[str, Signature]:
     """Convert every signature of the SavedModel in a folder and write its graph beside it.
 
@@ -51,6 +56,8 @@ def write(
         signatures: As saved_model.read_signatures gives them.
         model_name: Name of the ONNX graph, also kept in its metadata.
         class_names: Kept in the metadata, as a JSON list.
+        reference: Tells which shapes TensorFlow answers, so that the graphs take those, where
+            that costs nothing (see declared_shapes); None: they take what their placeholders say.
 
     Returns:
         The signatures; those that take serialized tf.Examples with their feature spec.
@@ -58,60 +65,68 @@ def write(
     Raises:
         ExportError: an operation has no ONNX counterpart, or a graph is larger than 2 GB.
     """
-    loaded = tf.saved_model.load(str(folder))
-    written: dict[str, Signature] = {}
-    for name, signature in signatures.items():
-        facts = {"model_name": model_name, "signature_name": name}
-        if class_names:
-            facts["class_names"] = json.dumps(list(class_names))
-        try:
-            function, written[name] = loaded.signatures[name], signature
-            if saved_model.takes_examples(signature):
-                parsed = example_cut.cut(function, signature)
-                function, written[name] = parsed.function, parsed.signature
-            interface = _of_graph(written[name])
-            model = convert(function, interface, name=model_name, facts=facts)
-        except ExportError as error:
-            msg = f"signature {name!r}: {error}"
-            raise ExportError(msg) from error
-        content = model.SerializeToString(deterministic=True)
-        (folder / signature.file).write_bytes(content)
-    return written
+    with ServingSession(folder) as session:
+        written: dict[str, Signature] = {}
+        for name, signature in signatures.items():
+            facts = {"model_name": model_name, "signature_name": name}
+            if class_names:
+                facts["class_names"] = json.dumps(list(class_names))
+            try:
+                written[name] = _write_one(
+                    folder, session, signature, facts=facts, reference=reference
+                )
+            except ExportError as error:
+                msg = f"signature {name!r}: {error}"
+                raise ExportError(msg) from error
+        return written
 
 
-def _of_graph(signature: Signature) -> Signature:
-    """The inputs and outputs of a signature that the ONNX graph has.
+def _write_one(
+    folder: Path,
+    session: ServingSession,
+    signature: Signature,
+    *,
+    facts: Mapping[str, str],
+    reference: Reference | None,
+) -> Signature:
+    source = sources.read(session, signature)
 
-    ParseExample stays outside: features take the place of serialized examples, and outputs that
-    are constants are left out.
-    """
-    computed = {alias: spec for alias, spec in signature.outputs.items() if not spec.constant}
-    return replace(signature, inputs=signature.model_inputs, outputs=computed, feature_spec={})
+    def to_onnx(shapes: Mapping[str, Shape]) -> onnx.ModelProto:
+        return convert(source, shapes, name=facts["model_name"], facts=facts)
+
+    model = declared_shapes.first_that_converts(to_onnx, source.shapes)
+    if reference is not None:
+        model = declared_shapes.loosen(model, reference, source, to_onnx)
+    (folder / signature.file).write_bytes(model.SerializeToString(deterministic=True))
+    return declared_shapes.documented(source.signature, model)
 
 
 def convert(
-    function: Any,  # noqa: ANN401  TensorFlow ships no types
-    signature: Signature,
-    *,
-    name: str,
-    facts: Mapping[str, str],
+    source: Source, shapes: Mapping[str, Shape], *, name: str, facts: Mapping[str, str]
 ) -> onnx.ModelProto:
-    """Convert one function.
+    """Convert one signature.
 
     Args:
-        function: A signature of a loaded SavedModel: keyword arguments in, a dict out.
-        signature: What it takes and gives. A first dimension of -1 becomes `batch`, any other -1
-            `<alias>_<position>`.
+        source: Its graph.
+        shapes: What the ONNX graph declares for each input, by alias. A first dimension of -1
+            becomes `batch`, any other -1 `<alias>_<position>`; None declares no shape, not even a
+            rank.
         name: Name of the graph.
         facts: Entries for the model's metadata.
 
     Returns:
-        A checked model whose inputs and outputs have the names, types and shapes of `signature`.
+        A checked model whose inputs and outputs have the names and types of the signature.
 
     Raises:
         ExportError: see write.
     """
-    converted = _with_tf2onnx(function, signature)
+    try:
+        function = source.function(shapes)
+    except ValueError as error:  # an operation's own inference refuses them
+        msg = f"TensorFlow refuses inputs of shapes {dict(shapes)} ({error})"
+        raise ExportError(msg) from error
+    signature = source.interface(shapes, function.outputs)
+    converted = _with_tf2onnx(function, signature, source.lookups)
     _set_interface(converted.graph, signature)
     model: onnx.ModelProto = onnxslim.slim(converted)
     # Slimming leaves intermediate shapes behind; the runtime infers them anyway.
@@ -129,16 +144,25 @@ def convert(
         )
         raise ExportError(msg)
     unused_taps.crop(model)
-    onnx.checker.check_model(model, full_check=True)
+    _check(model)
     return model
 
 
-def _with_tf2onnx(function: Any, signature: Signature) -> onnx.ModelProto:  # noqa: ANN401  see convert
+def _check(model: onnx.ModelProto) -> None:
+    infos = (*model.graph.input, *model.graph.output)
+    if all(info.type.tensor_type.HasField("shape") for info in infos):
+        onnx.checker.check_model(model, full_check=True)
+    else:
+        # The checker asks for a rank, ONNX Runtime does not. All the rest is inferred.
+        onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+
+
+def _with_tf2onnx(function: Function, signature: Signature, lookups: Lookups) -> onnx.ModelProto:
     # Aliases may hold characters that TensorFlow refuses in names, so tensors are numbered here
     # and renamed afterwards. Dicts come back sorted by key: the numbers keep their order.
     specs = [
         tf.TensorSpec(
-            [None if size == -1 else size for size in spec.known_shape],
+            None if spec.shape is None else [None if size == -1 else size for size in spec.shape],
             tf.dtypes.as_dtype(spec.dtype.value),
             name=f"input_{position:03}",
         )
@@ -157,12 +181,17 @@ def _with_tf2onnx(function: Any, signature: Signature) -> onnx.ModelProto:  # no
     with _unsupported_operations() as unsupported:
         try:
             model, _ = tf2onnx.convert.from_function(
-                tf.function(positional), input_signature=specs, opset=OPSET
+                tf.function(positional),
+                input_signature=specs,
+                opset=OPSET,
+                custom_op_handlers=lookups.handlers,
             )
         except Exception as error:
             # tf2onnx raises whatever its handler of an operation ran into.
             msg = f"tf2onnx cannot convert this graph ({type(error).__name__}: {error})"
             raise ExportError(msg) from error
+    if lookups.refusals:
+        raise ExportError(lookups.refusals[0])
     if unsupported:
         msg = (
             f"ONNX has no counterpart for TensorFlow's {', '.join(unsupported)}; rewrite the "
@@ -174,8 +203,11 @@ def _with_tf2onnx(function: Any, signature: Signature) -> onnx.ModelProto:  # no
 
 @contextmanager
 def _unsupported_operations() -> Iterator[list[str]]:
-    """Collect the operations that tf2onnx complains of: it logs them and goes on."""
-    logger = logging.getLogger("tf2onnx.tfonnx")
+    """Collect the operations that tf2onnx complains of: it logs them and goes on.
+
+    Its warnings, of shapes that it cannot infer, say nothing about the graph that comes out.
+    """
+    logger = logging.getLogger("tf2onnx")
     found: list[str] = []
 
     class Collector(logging.Handler):
@@ -189,12 +221,14 @@ def _unsupported_operations() -> Iterator[list[str]]:
 
     collector, propagate, level = Collector(), logger.propagate, logger.level
     logger.addHandler(collector)
-    logger.propagate, logger.level = False, logging.ERROR
+    logger.propagate = False
+    logger.setLevel(logging.ERROR)  # empties the caches of what is enabled
     try:
         yield found
     finally:
         logger.removeHandler(collector)
-        logger.propagate, logger.level = propagate, level
+        logger.propagate = propagate
+        logger.setLevel(level)
 
 
 def _set_interface(graph: onnx.GraphProto, signature: Signature) -> None:
@@ -215,9 +249,12 @@ def _set_interface(graph: onnx.GraphProto, signature: Signature) -> None:
 
 
 def _set_shape(info: onnx.ValueInfoProto, alias: str, spec: TensorSpec) -> None:
+    info.type.tensor_type.ClearField("shape")
+    if spec.shape is None:
+        return
     shape = info.type.tensor_type.shape
-    del shape.dim[:]
-    for position, size in enumerate(spec.known_shape):
+    shape.SetInParent()  # a scalar has a shape, without any dimension
+    for position, size in enumerate(spec.shape):
         if size == -1:
             shape.dim.add().dim_param = f"{alias}_{position}" if position else BATCH
         else:

@@ -1,9 +1,9 @@
 """Parity of a SavedModel and its ONNX graphs on random inputs, where no test data are known."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from export.errors import ExportError, GateFailed
 from export.gates import answers
+from serving.engine import onnx_graph
 from serving.protos.tensorflow_example_pb2 import Example
 from serving.tensors.example_parser import ExampleParser
 from serving.tensors.feature_spec import FeatureKind
@@ -18,6 +19,10 @@ from serving.tensors.signature import DataType, Signature, TensorSpec
 
 SEED = 0
 BATCH_SIZES = (1, 5)
+# What inputs are asked with where any rank goes.
+RANK_SHAPES = ((), (3,), (2, 3), (0, 3))
+# To be tried, in this order, for inputs of which not even TensorFlow knows the rank.
+_RANKS = (1, 2, 3, 4, 0)
 # By NumPy dtype: float16 has 10 bits, and runtimes may compute it in float32.
 _TOLERANCES = {"float16": (1e-2, 1e-3), "float32": (1e-4, 1e-5), "float64": (1e-4, 1e-5)}
 # Integers are often indices, so random ones stay small; bytes are often pixels: all values.
@@ -25,49 +30,58 @@ _LARGEST_INTEGER = 9
 _MISSING_SHARE = 0.3
 
 
+class Reference(Protocol):
+    """What answers as the trained model does."""
+
+    def ask(
+        self, signature: Signature, inputs: Mapping[str, npt.NDArray[Any]]
+    ) -> dict[str, npt.NDArray[Any]]:
+        """The outputs of a signature by alias; raises tf.errors.OpError if it refuses."""
+
+
 def check(
-    folder: Path, signatures: Mapping[str, Signature], *, free_size: int
+    reference: Reference, folder: Path, signatures: Mapping[str, Signature], *, free_size: int
 ) -> list[dict[str, Any]]:
     """Ask TensorFlow and ONNX Runtime the same, with batches of one row and of five.
 
     Floats are drawn from the standard normal distribution, uint8 and int8 from all their values,
-    other integers from 0 to 9; the seed is fixed.
+    other integers from 0 to 9; the seed is fixed. Inputs for which a graph declares no rank are
+    asked with a value, a row and a matrix as well, as far as TensorFlow answers.
 
     Args:
-        folder: Holds the SavedModel and the graphs that the signatures name.
+        reference: The SavedModel.
+        folder: Holds the graphs that the signatures name.
         signatures: What to ask.
         free_size: Size given to free dimensions other than the batch.
 
     Returns:
-        For metrics.json: an entry for each signature, batch size and output.
+        For metrics.json: an entry for each signature, batch size or shape, and output.
 
     Raises:
         ExportError: TensorFlow itself refuses the random inputs.
         GateFailed: an output differs; names all that do.
     """
-    loaded = tf.saved_model.load(str(folder))
     findings: list[dict[str, Any]] = []
     problems: list[str] = []
     for name, signature in signatures.items():
-        session = answers.session((folder / signature.file).read_bytes())
+        file = folder / signature.file
+        session = answers.session(file.read_bytes())
         random = np.random.default_rng(SEED)
-        for rows in BATCH_SIZES:
-            inputs = {
-                alias: random_array(spec, random, rows=rows, free_size=free_size)
-                for alias, spec in signature.inputs.items()
-                if alias != signature.example_input
-            }
-            feeds = inputs
-            if signature.feature_spec:
-                examples = random_examples(signature, random, rows=rows, free_size=free_size)
-                inputs[signature.example_input] = examples
-                parsed = ExampleParser(signature.feature_spec).parse(examples.tolist())
-                feeds = {**inputs, **parsed}
-                del feeds[signature.example_input]
-            expected = _ask_tensorflow(loaded.signatures[name], inputs, name)
-            received = _ask_onnx(session, signature, feeds, rows)
+        questions = [
+            *_of_rows(
+                reference,
+                signature,
+                name,
+                random,
+                free_size=free_size,
+                ranks=_ranks(signature, session),
+            ),
+            *_of_ranks(reference, signature, file, random, free_size),
+        ]
+        for what, inputs, expected in questions:
+            received = _ask_onnx(session, signature, inputs)
             for alias, array in received.items():
-                where = {"signature": name, "rows": rows, "output": alias}
+                where = {"signature": name, **what, "output": alias}
                 problems += _differences(where, expected[alias], array)
                 findings.append({**where, "max_abs_delta": _max_abs_delta(expected[alias], array)})
     if problems:
@@ -81,8 +95,89 @@ def check(
     return findings
 
 
+_Arrays = Mapping[str, npt.NDArray[Any]]
+# What a finding says of its inputs, the inputs, and TensorFlow's answer.
+_Question = tuple[dict[str, Any], _Arrays, _Arrays]
+
+
+def _of_rows(
+    reference: Reference,
+    signature: Signature,
+    name: str,
+    random: np.random.Generator,
+    *,
+    free_size: int,
+    ranks: Sequence[int],
+) -> Iterator[_Question]:
+    """Batches of each size."""
+    for rows in BATCH_SIZES:
+        refusal: ExportError | None = None
+        for rank in ranks:
+            inputs = {
+                alias: random_array(spec, random, rows=rows, free_size=free_size, rank=rank)
+                for alias, spec in signature.inputs.items()
+                if alias != signature.example_input
+            }
+            if signature.feature_spec:
+                inputs[signature.example_input] = random_examples(
+                    signature, random, rows=rows, free_size=free_size
+                )
+            try:
+                expected = _ask_tensorflow(reference, signature, inputs, name)
+            except ExportError as error:
+                refusal = refusal or error
+                continue
+            yield {"rows": rows}, inputs, expected
+            break
+        else:
+            assert refusal is not None  # noqa: S101 - every way through the loop sets it
+            raise refusal
+
+
+def _of_ranks(
+    reference: Reference,
+    signature: Signature,
+    file: Path,
+    random: np.random.Generator,
+    free_size: int,
+) -> Iterator[_Question]:
+    """Other ranks, for the inputs of which the graph takes any."""
+    unknown = onnx_graph.unknown_ranks(onnx_graph.read(file))
+    if signature.feature_spec or not unknown:
+        return
+    for shape in RANK_SHAPES:
+        inputs = {
+            alias: random_array(
+                replace(spec, shape=shape) if spec.tensor in unknown else spec,
+                random,
+                rows=BATCH_SIZES[-1],
+                free_size=free_size,
+            )
+            for alias, spec in signature.inputs.items()
+        }
+        try:
+            expected = reference.ask(signature, inputs)
+        except tf.errors.OpError:
+            continue
+        yield {"shape": list(shape)}, inputs, expected
+
+
+def _ranks(signature: Signature, session: Any) -> Sequence[int]:  # noqa: ANN401  see _ask_onnx
+    """The ranks to try for inputs of which TensorFlow knows none: the graph's, if it has one."""
+    free = {spec.tensor for spec in signature.inputs.values() if spec.shape is None}
+    declared = [len(info.shape) for info in session.get_inputs() if info.name in free]
+    if not declared:
+        return _RANKS[:1]
+    return declared[:1] if declared[0] else _RANKS
+
+
 def random_array(
-    spec: TensorSpec, random: np.random.Generator, *, rows: int, free_size: int
+    spec: TensorSpec,
+    random: np.random.Generator,
+    *,
+    rows: int,
+    free_size: int,
+    rank: int = 1,
 ) -> npt.NDArray[Any]:
     """Random values for one input.
 
@@ -91,10 +186,11 @@ def random_array(
         random: Source of randomness.
         rows: Size of a free first dimension.
         free_size: Size of any other free dimension.
+        rank: Number of dimensions, all free, where the spec has no rank.
     """
     shape = tuple(
         size if size != -1 else (free_size if position else rows)
-        for position, size in enumerate(spec.known_shape)
+        for position, size in enumerate((-1,) * rank if spec.shape is None else spec.shape)
     )
     dtype = spec.dtype.numpy
     if dtype.kind == "b":
@@ -147,9 +243,13 @@ def random_examples(
 def _ask_onnx(
     session: Any,  # noqa: ANN401  ONNX Runtime ships no types
     signature: Signature,
-    feeds: Mapping[str, npt.NDArray[Any]],
-    rows: int,
+    inputs: _Arrays,
 ) -> dict[str, npt.NDArray[Any]]:
+    feeds, rows = dict(inputs), 0
+    if signature.feature_spec:
+        examples = feeds.pop(signature.example_input)
+        rows = len(examples)
+        feeds |= ExampleParser(signature.feature_spec).parse(examples.tolist())
     computed = [alias for alias, spec in signature.outputs.items() if not spec.constant]
     arrays = session.run(
         [signature.outputs[alias].tensor for alias in computed],
@@ -164,13 +264,10 @@ def _ask_onnx(
 
 
 def _ask_tensorflow(
-    function: Any,  # noqa: ANN401  TensorFlow ships no types
-    inputs: Mapping[str, npt.NDArray[Any]],
-    name: str,
+    reference: Reference, signature: Signature, inputs: _Arrays, name: str
 ) -> dict[str, npt.NDArray[Any]]:
-    tensors = {alias: tf.constant(array) for alias, array in inputs.items()}
     try:
-        return {alias: np.asarray(tensor) for alias, tensor in function(**tensors).items()}
+        return reference.ask(signature, inputs)
     except tf.errors.OpError as error:
         shapes = ", ".join(f"{alias} {array.dtype}{array.shape}" for alias, array in inputs.items())
         reason = error.message.splitlines()[0]
@@ -181,21 +278,39 @@ def _ask_tensorflow(
         raise ExportError(msg) from error
 
 
+def agree(expected: npt.NDArray[Any], received: npt.NDArray[Any]) -> bool:
+    """Whether two answers are the same in dtype, in shape and, but for rounding, in values."""
+    if (expected.dtype, expected.shape) != (received.dtype, received.shape):
+        return False
+    return bool(_close(expected, received).all())
+
+
+def _close(expected: npt.NDArray[Any], received: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    if expected.dtype.kind == "O":
+        # ONNX Runtime gives text, TensorFlow bytes.
+        text = [value.encode() if isinstance(value, str) else value for value in received.ravel()]
+        same = [one == other for one, other in zip(expected.ravel(), text, strict=True)]
+        return np.array(same, dtype=bool).reshape(expected.shape)
+    rtol, atol = _TOLERANCES.get(expected.dtype.name, (0.0, 0.0))
+    close: npt.NDArray[np.bool_] = np.isclose(
+        received, expected, rtol=rtol, atol=atol, equal_nan=True
+    )
+    return close
+
+
 def _differences(
     where: Mapping[str, Any], expected: npt.NDArray[Any], received: npt.NDArray[Any]
 ) -> Iterator[str]:
     """One line if the two differ in dtype, shape or values, none if they agree."""
-    place = f"  signature {where['signature']!r}, {where['rows']} rows, output {where['output']!r}"
+    asked = f"{where['rows']} rows" if "rows" in where else f"shape {where['shape']}"
+    place = f"  signature {where['signature']!r}, {asked}, output {where['output']!r}"
     if (expected.dtype, expected.shape) != (received.dtype, received.shape):
         yield (
             f"{place}: {received.dtype}{received.shape}, expected {expected.dtype}{expected.shape}"
         )
         return
     rtol, atol = _TOLERANCES.get(expected.dtype.name, (0.0, 0.0))
-    if expected.dtype.kind == "O":
-        close = np.asarray(received == expected)
-    else:
-        close = np.isclose(received, expected, rtol=rtol, atol=atol, equal_nan=True)
+    close = _close(expected, received)
     if not close.all():
         index = tuple(int(position) for position in np.argwhere(~close)[0])
         yield (

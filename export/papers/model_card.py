@@ -233,6 +233,13 @@ def _training(training: Mapping[str, Any]) -> str:
     return f"`{command}`{note}\n\n{cells.table(('', ''), rows)}\n\nSettings: {shown}."
 
 
+def _asked(entry: Mapping[str, Any]) -> str:
+    rows = entry.get("rows")
+    if rows is None:
+        return f"shape {entry['shape']}"
+    return f"{rows} rows" if rows > 1 else "1 row"
+
+
 def _parity(parity: Mapping[str, Any]) -> str:
     if "pairs" not in parity:
         text = (
@@ -240,10 +247,12 @@ def _parity(parity: Mapping[str, Any]) -> str:
             f"questions (seed {parity['seed']})."
         )
         answers = [
-            (entry["signature"], str(entry["rows"]), entry["output"], _delta(entry))
+            (entry["signature"], _asked(entry), entry["output"], _delta(entry))
             for entry in parity["outputs"]
         ]
-        return f"{text}\n\n{cells.table(('Signature', 'Rows', 'Output', 'Largest delta'), answers)}"
+        return (
+            f"{text}\n\n{cells.table(('Signature', 'Asked', 'Output', 'Largest delta'), answers)}"
+        )
     text = (
         "The Keras model, the SavedModel and the ONNX file answered every test image. Tolerance of "
         f"the logits: rtol {parity['rtol']:g}, atol {parity['atol']:g}. A tie has its two largest "

@@ -9,7 +9,13 @@ from serving.tensors.signature import DataType, Signature, TensorSpec
 def tensors(signatures: Mapping[str, Signature]) -> str:
     """A table of all inputs and outputs."""
     rows = [
-        (f"`{name}`", kind, f"`{alias}`", spec.dtype.name, str(list(spec.known_shape)))
+        (
+            f"`{name}`",
+            kind,
+            f"`{alias}`",
+            spec.dtype.name,
+            "any rank" if spec.shape is None else str(list(spec.shape)),
+        )
         for name, signature in signatures.items()
         for kind, specs in (("input", signature.inputs), ("output", signature.outputs))
         for alias, spec in specs.items()
@@ -54,5 +60,5 @@ def snippet(model: str, signatures: Mapping[str, Signature]) -> str:
 def _example(spec: TensorSpec) -> str:
     if spec.dtype is DataType.DT_STRING:
         return 'np.array([b""], object)'
-    shape = tuple(1 if size == -1 else size for size in spec.known_shape)
+    shape = tuple(1 if size == -1 else size for size in spec.shape or ())
     return f"np.zeros({shape}, np.{spec.dtype.numpy.name})"

@@ -14,6 +14,7 @@ from export.gates import random_inputs, rows
 from export.papers import papers, version_metrics
 from export.publishing.new_version import PublishedVersion, publish, step
 from export.sources import saved_model
+from export.sources.session_process import SessionProcess
 from serving.repository import model_folder
 
 
@@ -24,6 +25,8 @@ def publish_saved_model(
     name: str,
     wanted: Collection[str] = (),
     free_size: int = 16,
+    keep_shapes: bool = False,
+    version: int | None = None,
 ) -> PublishedVersion:
     """Publish any SavedModel with tensor inputs after a comparison on random inputs.
 
@@ -33,6 +36,9 @@ def publish_saved_model(
         name: Name of the model.
         wanted: Signatures to publish; all by default.
         free_size: Size of free dimensions other than the batch in the random inputs.
+        keep_shapes: Whether the graphs take the shapes of the SavedModel's placeholders alone,
+            and TensorFlow is not asked which others it answers.
+        version: Number of the version; the next one by default.
 
     Raises:
         ExportError: the SavedModel or the place cannot be used.
@@ -44,10 +50,13 @@ def publish_saved_model(
     def write(folder: Path) -> None:
         with step(f"copying {source}"):
             saved_model.copy(source, folder)
-        with step(f"converting {len(read)} signatures to ONNX"):
-            signatures = to_onnx.write(folder, read, model_name=name)
-        with step("asking both with random inputs"):
-            findings = random_inputs.check(folder, signatures, free_size=free_size)
+        with SessionProcess(folder) as reference:
+            with step(f"converting {len(read)} signatures to ONNX"):
+                signatures = to_onnx.write(
+                    folder, read, model_name=name, reference=None if keep_shapes else reference
+                )
+            with step("asking both with random inputs"):
+                findings = random_inputs.check(reference, folder, signatures, free_size=free_size)
         files = sorted({signature.file for signature in signatures.values()})
         first = folder / model_folder.ONNX_FILE
         metrics.update(
@@ -60,4 +69,4 @@ def publish_saved_model(
             signatures = rows.with_verdicts(folder, signatures)
         papers.write(folder, signatures, metrics)
 
-    return PublishedVersion(path=publish(models_dir, name, write), metrics=metrics)
+    return PublishedVersion(path=publish(models_dir, name, write, version=version), metrics=metrics)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from export.errors import ExportError
-from serving.repository import publishing
+from serving.repository import model_folder, publishing
 from serving.repository.model_folder import Precision
 
 _log = logging.getLogger("export")
@@ -29,13 +29,16 @@ class PublishedVersion:
     metrics: dict[str, Any]
 
 
-def publish(models_dir: Path, name: str, write: Callable[[Path], None]) -> Path:
-    """Write the next version of a model: all of it appears, or nothing.
+def publish(
+    models_dir: Path, name: str, write: Callable[[Path], None], *, version: int | None = None
+) -> Path:
+    """Write a version of a model: all of it appears, or nothing.
 
     Args:
         models_dir: The version becomes `<models_dir>/<name>/<N>/`.
         name: Name of the model.
         write: Writes every file of the version into the folder that it is given.
+        version: Its number, which must be free; None for the next one.
 
     Returns:
         Its folder.
@@ -48,7 +51,10 @@ def publish(models_dir: Path, name: str, write: Callable[[Path], None]) -> Path:
         raise ExportError(msg)
     model_dir = models_dir / name
     try:
-        return publishing.publish(model_dir, write)
+        if version in model_folder.list_versions(model_dir):
+            msg = f"{model_dir} has a version {version} already; remove it, or pass another --name"
+            raise ExportError(msg)
+        return publishing.publish(model_dir, write, version=version)
     except OSError as error:
         msg = (
             f"cannot write to {model_dir} ({error.strerror or error}); free some space, make it "

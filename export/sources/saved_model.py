@@ -2,11 +2,13 @@
 
 import shutil
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
+from tensorflow.python.framework import tensor_util
 
 from export.errors import ExportError
 from serving.repository.model_folder import ONNX_FILE, PRECISIONS
@@ -14,7 +16,7 @@ from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, DataType, Signatur
 
 SAVED_MODEL_FILE = "saved_model.pb"
 SUPPORTED = (
-    "supported are dense tensors of numbers or booleans with a known rank, as in a signature with "
+    "supported are dense tensors of numbers or booleans, as in a signature with "
     "input_signature=[tf.TensorSpec([None, 4], tf.float32)], and serialized tf.Examples that go to "
     "tf.io.parse_example"
 )
@@ -24,6 +26,7 @@ _INIT_SIGNATURE = "__saved_model_init_op"
 # convert.example_cut), the others only explain a refusal.
 PARSE_OPS = ("ParseExample", "ParseExampleV2")
 _OTHER_PARSE_OPS = ("ParseSequenceExample", "ParseSingle")
+_PLACEHOLDERS = ("Placeholder", "PlaceholderWithDefault")
 # What a SavedModel consists of; anything else in its folder is not copied.
 _PARTS = (
     SAVED_MODEL_FILE,
@@ -66,10 +69,31 @@ def read_signatures(folder: Path, wanted: Collection[str] = ()) -> dict[str, Sig
         msg = f"{folder} has no signature {', '.join(unknown)}; it has {', '.join(names)}"
         raise ExportError(msg)
     names = [name for name in names if name in wanted or not wanted]
+    _correct_dtypes([graph.signature_def[name] for name in names], graph)
     names.sort(key=lambda name: name != DEFAULT_SIGNATURE_NAME)  # stable: the rest stays sorted
     _refuse_unsupported({name: graph.signature_def[name] for name in names}, graph, folder)
     files = _onnx_files(names)
     return {name: _to_signature(graph.signature_def[name], files[name]) for name in names}
+
+
+def versions(folder: Path) -> dict[int | None, Path]:
+    """The SavedModels of a folder as TensorFlow Serving's --model_base_path names it.
+
+    Args:
+        folder: Holds saved_model.pb, or numbered folders that do.
+
+    Returns:
+        Folders by version number, in their order; with the number None if it is a SavedModel
+        itself, or no folder of it is one.
+    """
+    numbered = {
+        int(each.name): each
+        for each in (folder.iterdir() if folder.is_dir() else ())
+        if each.name.isdecimal() and (each / SAVED_MODEL_FILE).is_file()
+    }
+    if (folder / SAVED_MODEL_FILE).is_file() or not numbered:
+        return {None: folder}
+    return dict(sorted(numbered.items()))
 
 
 def signature_def(folder: Path, name: str) -> Any:  # noqa: ANN401  of an untyped module
@@ -168,6 +192,18 @@ def _refuse_unsupported(signature_defs: Mapping[str, Any], graph: Any, folder: P
     raise ExportError(msg)
 
 
+def _correct_dtypes(definitions: Iterable[Any], graph: Any) -> None:  # noqa: ANN401  see _serving_graph
+    """Give inputs the element types of their placeholders, which old SignatureDefs may not have."""
+    dtypes = {
+        f"{node.name}:0": node.attr["dtype"].type
+        for node in graph.graph_def.node
+        if node.op in _PLACEHOLDERS
+    }
+    for definition in definitions:
+        for info in definition.inputs.values():
+            info.dtype = dtypes.get(info.name, info.dtype)
+
+
 def _problem(definition: Any, *, parses: bool) -> str | None:  # noqa: ANN401  of an untyped module
     """Why a signature cannot be served from an ONNX graph; None if it can, or may be.
 
@@ -189,8 +225,6 @@ def _problem(definition: Any, *, parses: bool) -> str | None:  # noqa: ANN401  o
                 return f"{kind} {alias!r} has element type {info.dtype}, which NumPy does not have"
             if known[info.dtype] is DataType.DT_STRING and not examples:
                 return f"{kind} {alias!r} is DT_STRING"
-            if info.tensor_shape.unknown_rank:
-                return f"{kind} {alias!r} has a shape of unknown rank"
     return None
 
 
@@ -219,23 +253,37 @@ def _to_signature(definition: Any, file: str) -> Signature:  # noqa: ANN401  see
     inputs = {
         alias: tensor_spec(info, tensor=alias) for alias, info in sorted(definition.inputs.items())
     }
+    for alias, spec in inputs.items():
+        if spec.dtype is DataType.DT_STRING:  # tf.Examples: parsing takes a row of them
+            inputs[alias] = replace(spec, shape=(-1,))
     outputs = {
         alias: tensor_spec(info, tensor=f"{alias}_output" if alias in inputs else alias)
         for alias, info in sorted(definition.outputs.items())
     }
-    return Signature(method_name=definition.method_name, file=file, inputs=inputs, outputs=outputs)
+    return Signature(
+        method_name=definition.method_name,
+        file=file,
+        inputs=inputs,
+        outputs=outputs,
+        defaults={
+            alias: tensor_util.MakeNdarray(value)
+            for alias, value in sorted(definition.defaults.items())
+            if alias in inputs
+        },
+    )
 
 
 def tensor_spec(info: Any, tensor: str) -> TensorSpec:  # noqa: ANN401  of an untyped module
     """A TensorInfo as the server knows it.
 
     Args:
-        info: TensorInfo of a dense tensor of known rank.
+        info: TensorInfo of a dense tensor.
         tensor: Its name in the ONNX graph.
     """
+    shape = tuple(int(dimension.size) for dimension in info.tensor_shape.dim)
     return TensorSpec(
         dtype=DataType(info.dtype),
-        shape=tuple(int(dimension.size) for dimension in info.tensor_shape.dim),
+        shape=None if info.tensor_shape.unknown_rank else shape,
         tensor=tensor,
         graph_name=info.name,
     )

@@ -73,15 +73,19 @@ def replace_documents(path: Path, documents: Mapping[str, str]) -> None:
     _replace(path / MANIFEST_FILE, to_json(manifest))
 
 
-def publish(model_dir: Path, write: Callable[[Path], None]) -> Path:
-    """Write the next version of a model: all of it appears at once, or nothing.
+def publish(model_dir: Path, write: Callable[[Path], None], *, version: int | None = None) -> Path:
+    """Write a version of a model: all of it appears at once, or nothing.
 
     Args:
         model_dir: `<models_dir>/<name>`; created if it is missing.
         write: Fills the empty folder it is given; whatever it raises leaves no trace.
+        version: Its number; None for the next one.
 
     Returns:
         The new version's folder.
+
+    Raises:
+        OSError: the folder cannot be written to, or the version is there already.
     """
     model_dir.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(prefix=".publishing-", dir=model_dir))
@@ -93,11 +97,12 @@ def publish(model_dir: Path, write: Callable[[Path], None]) -> Path:
             _sync(file)
         _sync(staging)
         while True:
-            target = model_dir / str(max(list_versions(model_dir), default=0) + 1)
+            number = max(list_versions(model_dir), default=0) + 1 if version is None else version
+            target = model_dir / str(number)
             try:
                 staging.rename(target)
             except OSError:  # another export took this number in between: take the next
-                if not target.exists():
+                if version is not None or not target.exists():
                     raise
             else:
                 break

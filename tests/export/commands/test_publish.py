@@ -3,7 +3,10 @@
 import json
 import re
 
+import numpy as np
+import onnxruntime
 import tensorflow as tf
+import tensorflow1_models
 
 from serving.repository import model_folder
 
@@ -103,3 +106,39 @@ def test_precision_is_added_by_command(call, published, image_dir, tmp_path, wid
     assert re.fullmatch(
         rf"published {tmp_path}/simcnn/1: w8, \d+\.\d\d% of 80 test images correct .*", lines[-1]
     )
+
+
+def test_base_path_is_published_with_its_version_numbers(call, tmp_path):
+    """The folder that TensorFlow Serving is given: each version keeps its number, once."""
+    base = tmp_path / "half_plus"
+    tensorflow1_models.half_plus(base / "00000123")
+    tensorflow1_models.half_plus(base / "00000124", 3.0)
+    arguments = ("saved-model", base, "--name", "half", "--models-dir", tmp_path / "models")
+
+    code, stdout, stderr = call(*arguments)
+    again, _, refusal = call(*arguments)
+
+    assert (code, stderr) == (0, "")
+    published = [line.partition(":")[0] for line in stdout if line.startswith("published")]
+    assert published == [f"published {tmp_path}/models/half/{number}" for number in (123, 124)]
+    answers = [
+        onnxruntime.InferenceSession(tmp_path / "models" / "half" / number / "model.onnx").run(
+            None, {"x": np.array(4, np.float32)}
+        )
+        for number in ("123", "124")
+    ]
+    assert [float(y) for (y,) in answers] == [4, 5]
+    assert again == 2
+    assert "has a version 123 already" in refusal
+
+
+def test_shapes_are_kept_by_command(call, tmp_path):
+    """--keep-shapes leaves the declarations of the SavedModel as they are."""
+    source = tensorflow1_models.half_plus(tmp_path / "saved" / "1")
+    arguments = ("--name", "half", "--models-dir", tmp_path, "--signature", "serving_default")
+
+    code, _, stderr = call("saved-model", source, *arguments, "--keep-shapes")
+
+    assert (code, stderr) == (0, "")
+    session = onnxruntime.InferenceSession(tmp_path / "half" / "1" / "model.onnx")
+    assert session.get_inputs()[0].shape == ["batch", 1]

@@ -256,7 +256,7 @@ X = tf.io.FixedLenFeature([2], tf.float32)
         ),
         (
             lambda e: {"y": tf.strings.as_string(parse(e, x=X)["x"])},
-            "output 'y' is DT_STRING and depends on the features",
+            "output 'y' is DT_STRING and made of the features by AsString",
         ),
     ],
 )

@@ -7,6 +7,7 @@ from export.convert import to_onnx
 from export.errors import ExportError, GateFailed
 from export.gates import random_inputs
 from export.sources import saved_model
+from export.sources.serving_session import ServingSession
 from serving.tensors.signature import DataType, TensorSpec
 
 
@@ -17,6 +18,11 @@ def two_graphs(two_signatures, tmp_path):
     signatures = saved_model.read_signatures(tmp_path / "two")
     to_onnx.write(tmp_path / "two", signatures, model_name="two")
     return tmp_path / "two", signatures
+
+
+def check(folder, signatures, *, free_size):
+    with ServingSession(folder) as session:
+        return random_inputs.check(session, folder, signatures, free_size=free_size)
 
 
 def draw(dtype, shape=(1000,)):
@@ -44,7 +50,7 @@ def test_random_arrays_have_the_dtype_and_shape(dtype):
 
 def test_right_graphs_pass(two_graphs):
     """Every output of every signature is compared at both batch sizes."""
-    findings = random_inputs.check(*two_graphs, free_size=16)
+    findings = check(*two_graphs, free_size=16)
 
     assert len(findings) == 10
     assert max(finding["max_abs_delta"] for finding in findings) < 1e-5
@@ -60,7 +66,7 @@ def test_wrong_graph_fails(two_graphs):
     onnx.save(model, folder / "model.onnx")
 
     with pytest.raises(GateFailed) as failure:
-        random_inputs.check(folder, signatures, free_size=16)
+        check(folder, signatures, free_size=16)
 
     report = str(failure.value)
     assert "signature 'serving_default', 5 rows, output 'score'" in report
@@ -83,7 +89,7 @@ def test_other_dtype_fails(two_graphs):
     onnx.save(model, folder / "model.sum_up.onnx")
 
     with pytest.raises(GateFailed, match=r"output 'total': float64\(1,\), expected float32\(1,\)"):
-        random_inputs.check(folder, signatures, free_size=16)
+        check(folder, signatures, free_size=16)
 
 
 def test_model_that_refuses_random_inputs_is_an_input_error(tmp_path):
@@ -99,5 +105,27 @@ def test_model_that_refuses_random_inputs_is_an_input_error(tmp_path):
     to_onnx.write(tmp_path, signatures, model_name="five")
 
     with pytest.raises(ExportError, match=r"refuses random inputs \(x float32\(1, 16\)\).*--free"):
-        random_inputs.check(tmp_path, signatures, free_size=16)
-    assert len(random_inputs.check(tmp_path, signatures, free_size=5)) == 2
+        check(tmp_path, signatures, free_size=16)
+    assert len(check(tmp_path, signatures, free_size=5)) == 2
+
+
+@pytest.mark.parametrize(
+    ("function", "shapes"),
+    [(lambda x: {"y": x + 1}, 4), (lambda x: {"y": tf.reduce_sum(x, axis=1)}, 0)],
+    ids=["any", "at least a matrix"],
+)
+def test_inputs_of_any_rank_are_asked_with_those_that_tensorflow_answers(
+    tmp_path, function, shapes
+):
+    """Where neither side knows a rank, a batch gets one that TensorFlow takes; others follow."""
+    module = tf.Module()
+    spec = tf.TensorSpec(None, tf.float32, name="x")
+    module.function = tf.function(function, input_signature=[spec])
+    tf.saved_model.save(module, str(tmp_path), {"serving_default": module.function})
+    signatures = saved_model.read_signatures(tmp_path)
+    signatures = to_onnx.write(tmp_path, signatures, model_name="any")
+
+    findings = check(tmp_path, signatures, free_size=3)
+
+    assert [finding["rows"] for finding in findings if "rows" in finding] == [1, 5]
+    assert len([finding for finding in findings if "shape" in finding]) == shapes

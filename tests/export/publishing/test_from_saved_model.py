@@ -3,8 +3,10 @@ import hashlib
 import numpy as np
 import onnx
 import onnxruntime
+import tensorflow as tf
 
 from export.publishing.from_saved_model import publish_saved_model
+from serving.engine.servable import BatchingConfig, RuntimeConfig, Servable
 from serving.repository import model_folder
 
 
@@ -69,3 +71,25 @@ def test_one_signature_can_be_chosen(with_strings, tmp_path):
 
     assert list(model_folder.read(version.path).signatures) == ["summary"]
     assert 'signature_name="summary"' in (version.path / "MODEL_CARD.md").read_text()
+
+
+def test_defaults_of_a_function_are_published(tmp_path):
+    """An argument with a default stays one that a request may leave out."""
+
+    class Halves(tf.Module):
+        @tf.function(input_signature=[tf.TensorSpec([1], tf.float32)])
+        def half(self, x=tf.constant([3.0])):  # noqa: B008 - saved as a default
+            return {"y": x / 2}
+
+    module = Halves()
+    tf.saved_model.save(module, str(tmp_path / "saved"), {"serving_default": module.half})
+
+    version = publish_saved_model(tmp_path / "saved", tmp_path, name="halves")
+
+    signature = model_folder.read(version.path).signatures["serving_default"]
+    assert signature.required_inputs == frozenset()
+    assert signature.defaults["x"].tolist() == [3.0]
+    servable = Servable.load("halves", 1, version.path, RuntimeConfig(), BatchingConfig())
+    answer = servable.run("serving_default", {"x": np.array([4, 6], np.float32)}, ["y"])
+    servable.close()
+    assert answer["y"].tolist() == [2, 3]

@@ -68,8 +68,8 @@ def test_saved_model_without_signatures_is_refused(tmp_path):
         saved_model.read_signatures(tmp_path)
 
 
-def test_unknown_rank_is_refused(two_signatures, tmp_path):
-    """A tensor that may have any number of dimensions cannot be described to clients."""
+def test_unknown_rank_is_kept(two_signatures, tmp_path):
+    """A tensor that may have any number of dimensions has no shape, any other has its own."""
 
     def forget_rank(graph):
         shape = graph.signature_def["serving_default"].inputs["x"].tensor_shape
@@ -78,8 +78,52 @@ def test_unknown_rank_is_refused(two_signatures, tmp_path):
 
     folder = alter(two_signatures, tmp_path / "copy", forget_rank)
 
-    with pytest.raises(ExportError, match="input 'x' has a shape of unknown rank"):
-        saved_model.read_signatures(folder)
+    inputs = saved_model.read_signatures(folder)["serving_default"].inputs
+    assert inputs["x"].shape is None
+    assert inputs["ids"].shape == (-1, -1)
+
+
+def test_defaults_are_kept(two_signatures, tmp_path):
+    """What stands in for an input that a request leaves out; one for no input is dropped."""
+
+    def give(graph):
+        defaults = graph.signature_def["serving_default"].defaults
+        defaults["ids"].CopyFrom(tf.make_tensor_proto([[7]], tf.int64))
+        defaults["gone"].CopyFrom(tf.make_tensor_proto(0.5))
+
+    folder = alter(two_signatures, tmp_path / "copy", give)
+
+    defaults = saved_model.read_signatures(folder)["serving_default"].defaults
+    assert {alias: (array.dtype.name, array.tolist()) for alias, array in defaults.items()} == {
+        "ids": ("int64", [[7]])
+    }
+
+
+def test_element_type_is_the_placeholders(two_signatures, tmp_path):
+    """A signature that says another one, as half_plus_three's does, is corrected."""
+
+    def lie(graph):
+        graph.signature_def["serving_default"].inputs["ids"].dtype = 1
+
+    folder = alter(two_signatures, tmp_path / "copy", lie)
+
+    inputs = saved_model.read_signatures(folder)["serving_default"].inputs
+    assert inputs["ids"].dtype.name == "DT_INT64"
+
+
+def test_versions_of_a_base_path(two_signatures, tmp_path):
+    """Numbered folders with a SavedModel, in their order; a SavedModel has no number itself."""
+    for name in ("00000123", "9", "words", "7"):
+        (tmp_path / name).mkdir()
+        if name != "7":
+            (tmp_path / name / "saved_model.pb").touch()
+
+    assert saved_model.versions(tmp_path) == {
+        9: tmp_path / "9",
+        123: tmp_path / "00000123",
+    }
+    assert saved_model.versions(two_signatures) == {None: two_signatures}
+    assert saved_model.versions(tmp_path / "gone") == {None: tmp_path / "gone"}
 
 
 def test_element_type_without_numpy_counterpart_is_refused(two_signatures, tmp_path):

@@ -1,0 +1,115 @@
+"""Lookup tables: TensorFlow keeps them outside its graph, ONNX in the node that looks something up.
+
+A table of class names, for example, turns the indices of `top_k` into text. Its keys and values
+become those of a LabelEncoder, which ONNX Runtime has for integers, floats and strings.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from onnx import TensorProto
+
+from export.convert.frozen_graph import FrozenGraph
+from export.errors import ExportError
+from export.sources.serving_session import ServingSession
+
+_FIND = "LookupTableFindV2"
+_TABLES = ("HashTableV2", "MutableHashTableV2")
+_DOMAIN = "ai.onnx.ml"
+# The element types that a LabelEncoder of opset 2 has, by the names of its attributes.
+_KINDS = {TensorProto.INT64: "int64s", TensorProto.STRING: "strings", TensorProto.FLOAT: "floats"}
+_PAIRS = {(key, value) for key in _KINDS for value in _KINDS}
+
+Handlers = dict[str, tuple[Callable[..., None], list[str]]]
+
+
+@dataclass(frozen=True)
+class _Table:
+    """A table's content, one value for each key."""
+
+    keys: npt.NDArray[Any]
+    values: npt.NDArray[Any]
+
+
+@dataclass(frozen=True)
+class Lookups:
+    """How tf2onnx is to convert the lookups of a graph.
+
+    Attributes:
+        handlers: Its `custom_op_handlers`.
+        refusals: Why a lookup could not be converted; tf2onnx goes on after one.
+    """
+
+    handlers: Handlers
+    refusals: list[str]
+
+
+def find(session: ServingSession, graph: FrozenGraph) -> Lookups:
+    """Find the tables of a graph.
+
+    Args:
+        session: The SavedModel with its tables.
+        graph: Computes a signature; its tables are renamed in place.
+    """
+    tables: dict[str, _Table] = {}
+    refusals: list[str] = []
+    for node in graph.definition.node:
+        # A table in the graph of a function would not be found by its name; tf2onnx refuses it.
+        if node.op in _TABLES and (content := session.table(node.name)) is not None:
+            name = f"table_{len(tables)}"
+            node.attr["shared_name"].s = name.encode()
+            tables[name] = _Table(*content)
+
+    def convert(ctx: Any, node: Any, _name: str, _args: list[str]) -> None:  # noqa: ANN401
+        try:
+            _to_label_encoder(ctx, node, tables)
+        except ExportError as error:
+            refusals.append(str(error))
+
+    return Lookups({_FIND: (convert, [])} if tables else {}, refusals)
+
+
+def _to_label_encoder(ctx: Any, node: Any, tables: Mapping[str, _Table]) -> None:  # noqa: ANN401
+    """Put a LabelEncoder in the place of a lookup, in tf2onnx's graph.
+
+    Raises:
+        ExportError: its types are none that a LabelEncoder has, or its default is computed.
+    """
+    made = node.inputs[0]
+    while made.type == "Identity":
+        made = made.inputs[0]
+    table = tables[made.get_attr_value("shared_name").decode()]
+    key_type, value_type = ctx.get_dtype(node.input[1]), ctx.get_dtype(node.output[0])
+    if (key_type, value_type) not in _PAIRS or not node.inputs[2].is_const():
+        names = [TensorProto.DataType.Name(each) for each in (key_type, value_type)]
+        msg = (
+            f"lookup {node.name} goes from {names[0]} to {names[1]}, expected INT64, FLOAT or "
+            "STRING, and a constant default"
+        )
+        raise ExportError(msg)
+    default = np.asarray(node.inputs[2].get_tensor_value(as_list=False)).ravel()[0]
+    keys, values = _KINDS[key_type], _KINDS[value_type]
+    shapes, outputs = [ctx.get_shape(node.output[0])], list(node.output)
+    source, name = node.input[1], node.name
+    ctx.remove_node(node.name)
+    ctx.make_node(
+        "LabelEncoder",
+        [source],
+        outputs=outputs,
+        name=name,
+        domain=_DOMAIN,
+        shapes=shapes,
+        dtypes=[value_type],
+        attr={
+            f"keys_{keys}": table.keys.tolist(),
+            f"values_{values}": table.values.tolist(),
+            f"default_{values.removesuffix('s')}": default.item()
+            if isinstance(default, np.generic)
+            else default,
+        },
+    )
+    if not ctx.find_output_consumers(made.output[0]):
+        ctx.remove_node(made.name)

@@ -1,0 +1,96 @@
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from export.errors import ExportError
+from export.publishing.from_saved_model import publish_saved_model
+from export.sources import saved_model
+from export.sources.serving_session import ServingSession
+from serving.engine.servable import BatchingConfig, RuntimeConfig, Servable
+from serving.repository import model_folder
+from serving.tensors.example_parser import ExampleParser
+
+
+class Words(tf.Module):
+    """A word to its number, an embedding, and the number of the largest value to a name."""
+
+    def __init__(self, key_dtype=tf.int64):
+        super().__init__()
+        self.numbers = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(
+                ["red", "green"], [2, 1], key_dtype=tf.string, value_dtype=tf.int64
+            ),
+            default_value=0,
+        )
+        self.names = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer(
+                [0, 2], ["none", "warm"], key_dtype=key_dtype, value_dtype=tf.string
+            ),
+            default_value="cold",
+        )
+        self.key_dtype = key_dtype
+        self.embedding = tf.Variable(np.eye(3), dtype=tf.float32)
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
+    def classify(self, inputs):
+        """Serialized examples with a word and a value."""
+        parsed = tf.io.parse_example(
+            inputs,
+            {
+                "word": tf.io.FixedLenFeature([], tf.string),
+                "value": tf.io.FixedLenFeature([3], tf.float32),
+            },
+        )
+        scores = tf.gather(self.embedding, self.numbers.lookup(parsed["word"])) * parsed["value"]
+        largest = tf.argmax(scores, axis=1, output_type=self.key_dtype)
+        return {"scores": scores, "classes": self.names.lookup(largest)[:, None]}
+
+
+def example(word, value):
+    features = tf.train.Features(
+        feature={
+            "word": tf.train.Feature(bytes_list=tf.train.BytesList(value=[word])),
+            "value": tf.train.Feature(float_list=tf.train.FloatList(value=value)),
+        }
+    )
+    return tf.train.Example(features=features).SerializeToString()
+
+
+def save(module, path):
+    tf.saved_model.save(module, str(path), {"serving_default": module.classify})
+    return path
+
+
+def test_tables_become_part_of_the_graph(tmp_path):
+    """Words to numbers and numbers to words, unknown ones to the default."""
+    source = save(Words(), tmp_path / "saved")
+    examples = [example(word, [1, 2, 3]) for word in (b"red", b"green", b"blue")]
+
+    version = publish_saved_model(source, tmp_path, name="words")
+
+    signature = model_folder.read(version.path).signatures["serving_default"]
+    with ServingSession(source) as session:
+        theirs = session.ask(signature, {"inputs": np.array(examples, object)})
+    servable = Servable.load("words", 1, version.path, RuntimeConfig(), BatchingConfig())
+    features = ExampleParser(signature.feature_spec).parse(examples)
+    ours = servable.run("serving_default", features, ["scores", "classes"])
+    servable.close()
+    np.testing.assert_array_equal(ours["scores"], theirs["scores"])
+    assert [str(name) for (name,) in ours["classes"]] == ["warm", "cold", "none"]
+    assert theirs["classes"].tolist() == [[b"warm"], [b"cold"], [b"none"]]
+
+
+def test_tables_of_other_types_are_refused(tmp_path):
+    """ONNX Runtime looks up 64-bit integers, floats and strings alone."""
+    source = save(Words(tf.int32), tmp_path / "saved")
+
+    with pytest.raises(ExportError, match="goes from INT32 to STRING, expected INT64, FLOAT or"):
+        publish_saved_model(source, tmp_path, name="words")
+
+    assert not (tmp_path / "words").exists()
+
+
+def test_signature_of_words_alone_is_refused(with_strings):
+    """A string that is no tf.Example has no operation to go to."""
+    with pytest.raises(ExportError, match="input 'words' is DT_STRING"):
+        saved_model.read_signatures(with_strings)
