@@ -1,47 +1,23 @@
 """The command `tensorflow_model_server`, as scripts for TensorFlow Serving start it."""
 
-import os
-import socket
 import subprocess
-import sys
-import tomllib
-from pathlib import Path
 
 import numpy as np
 import pytest
 import servers
 import tiny_models
 from rest_client import Http
+from tensorflow_command import environment, free_port, script
 
 from serving.client import PredictClient
 
-ROOT = Path(__file__).parents[2]
 ONES = np.ones((1, 3), np.float32)
 
 
 @pytest.fixture(scope="module")
 def command(tmp_path_factory) -> str:
-    """The command as pip would write it, from the package's own entry."""
-    scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
-    module, _, function = scripts["tensorflow_model_server"].partition(":")
-    file = tmp_path_factory.mktemp("bin") / "tensorflow_model_server"
-    file.write_text(
-        f"#!{sys.executable}\nimport sys\nfrom {module} import {function}\n"
-        f"if __name__ == '__main__':\n    sys.exit({function}())\n"
-    )
-    file.chmod(0o755)
-    return str(file)
-
-
-def environment(**variables: str) -> dict[str, str]:
-    path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-    return os.environ | {"PYTHONPATH": path, "SERVING_HOST": "127.0.0.1"} | variables
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """The command as pip would write it."""
+    return script(tmp_path_factory.mktemp("bin"))
 
 
 def run(command: str, *flags: str, **variables: str) -> subprocess.CompletedProcess:
