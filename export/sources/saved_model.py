@@ -254,7 +254,8 @@ def _to_signature(definition: Any, file: str) -> Signature:  # noqa: ANN401  see
         alias: tensor_spec(info, tensor=alias) for alias, info in sorted(definition.inputs.items())
     }
     for alias, spec in inputs.items():
-        if spec.dtype is DataType.DT_STRING:  # tf.Examples: parsing takes a row of them
+        # tf.Examples: parsing takes a row of them, whatever their placeholder's rank is.
+        if spec.dtype is DataType.DT_STRING and spec.shape is not None:
             inputs[alias] = replace(spec, shape=(-1,))
     outputs = {
         alias: tensor_spec(info, tensor=f"{alias}_output" if alias in inputs else alias)

@@ -103,8 +103,8 @@ def declared(
     """
     found: dict[str, TensorSpec] = {}
     for alias, spec in signature.inputs.items():
-        # The server itself takes tf.Examples, the graph what is read from them.
-        shape = spec.shape if alias == signature.example_input else inputs[spec.tensor].shape
+        # The server itself takes tf.Examples, a row of them, and the graph what is read from them.
+        shape = (-1,) if alias == signature.example_input else inputs[spec.tensor].shape
         if shape is None and spec.shape is not None and needs_ranks:
             shape = (-1,) * len(spec.shape)
         found[alias] = spec if shape == spec.shape else replace(spec, shape=shape)

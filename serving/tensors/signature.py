@@ -13,11 +13,11 @@ them::
      "class_names": ["airplane", ...]}
 
 A signature that takes serialized tf.Examples also has a `feature_spec` (see that module). Its
-inputs are what clients see, one of them DT_STRING of shape [-1]; the graph's own inputs stand in
-the feature spec, and those other than the examples go to the graph as they are. An output with
-`constant` is computed by no graph. `row_independence` holds a verdict for each graph that was
-asked, by its SHA-256 (see `verdict`), `defaults` what stands in for inputs that a request leaves
-out (see `default_value`).
+inputs are what clients see, one of them DT_STRING of shape [-1] or of unknown rank. The graph's own
+inputs stand in the feature spec; those other than the examples go to the graph as they are. An
+output with `constant` is computed by no graph. `row_independence` holds a verdict for each graph
+that was asked, by its SHA-256 (see `verdict`), `defaults` what stands in for inputs that a request
+leaves out (see `default_value`).
 """
 
 from collections.abc import Mapping
@@ -85,9 +85,10 @@ class Signature:
         if not self.feature_spec:
             return
         examples = [spec for spec in self.inputs.values() if spec.dtype is DataType.DT_STRING]
-        if len(examples) != 1 or examples[0].shape != (-1,):
+        if len(examples) != 1 or examples[0].shape not in {(-1,), None}:
             msg = (
-                "a signature with a feature_spec needs one DT_STRING input of shape [-1], got "
+                "a signature with a feature_spec needs one DT_STRING input of shape [-1] or of "
+                "unknown rank, got "
                 f"{[(spec.dtype.name, spec.shape) for spec in self.inputs.values()]}"
             )
             raise ValueError(msg)
@@ -130,7 +131,9 @@ class Signature:
         It may then count rows; whether these are independent of each other it does not say. What
         the graph takes besides is no matter here.
         """
-        specs = [*self.inputs.values(), *self.model_inputs.values(), *self.outputs.values()]
+        # Each tf.Example is a row, even where its placeholder has no rank, as in TensorFlow 1.
+        others = [spec for alias, spec in self.inputs.items() if alias != self.example_input]
+        specs = [*others, *self.model_inputs.values(), *self.outputs.values()]
         return bool(self.inputs) and all((spec.shape or ())[:1] == (-1,) for spec in specs)
 
     def is_batch(self, arrays: Mapping[str, np.ndarray]) -> bool:

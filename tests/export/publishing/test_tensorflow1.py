@@ -214,3 +214,16 @@ def test_what_tensorflow_refuses_is_refused(served, tensorflow):
             tensorflow("mnist", "predict_images", images=images)
         with pytest.raises(PredictError, match="INVALID_ARGUMENT"):
             served.client.predict("mnist", {"images": images}, signature_name="predict_images")
+
+
+def test_metadata_says_that_a_placeholder_has_no_rank(served):
+    """As TensorFlow Serving's does; the examples of half_plus_three are a list by theirs."""
+    of_two, of_three = (
+        served.client.signatures(model).signature_def
+        for model in ("half_plus_two", "half_plus_three")
+    )
+
+    assert of_two["regress_x_to_y"].inputs["inputs"].tensor_shape.unknown_rank
+    shape = of_three["regress_x_to_y"].inputs["inputs"].tensor_shape
+    assert not shape.unknown_rank
+    assert [dim.size for dim in shape.dim] == [-1]
