@@ -59,7 +59,9 @@ def draw_curves(
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axes.grid(alpha=0.3)
     if len(columns) > 1:
-        axes.legend()
+        # Beside the end of curves that fall or rise; to search for the best place takes its time.
+        falls = all(history[-1][column] < history[0][column] for column in columns)
+        axes.legend(loc="upper right" if falls else "lower right")
 
 
 def draw_confusion_matrix(axes: Axes, matrix: Sequence[Sequence[int]]) -> AxesImage:

@@ -182,7 +182,7 @@ def template_of(pattern: re.Pattern[str]) -> str:
     """A route's pattern as people write it: `/v1/models/{name}[/versions/{version}]:predict`."""
     text = re.sub(r"\(\?P<(\w+)>[^()]*\)", r"{\1}", pattern.pattern)
     text = re.sub(r"\((?:\?:)?([^()]*)\)\?", r"[\1]", text)
-    return re.sub(r"\(\?i:(.*)\)", r"\1", text).removesuffix("/?")
+    return re.sub(r"\(\?i:([^()]*)\)", r"\1", text).removesuffix("/?")
 
 
 def _code_of(error: BaseException) -> StatusCode:

@@ -327,8 +327,8 @@ def test_a_version_that_failed_to_load_can_be_alerted_on(tmp_path):
 @pytest.mark.parametrize(
     ("text", "path", "statuses"),
     [
-        ("prometheus_config { enable: true path: '/elsewhere' }", "/elsewhere", (200, 400)),
-        ("prometheus_config { enable: false }", PATH, (400, 400)),
+        ("prometheus_config { enable: true path: '/elsewhere' }", "/elsewhere", (200, 404)),
+        ("prometheus_config { enable: false }", PATH, (404, 404)),
     ],
 )
 def test_the_page_can_be_moved_and_switched_off(tmp_path, models_dir, text, path, statuses):

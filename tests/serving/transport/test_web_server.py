@@ -220,7 +220,7 @@ def test_health_stays_plain_and_alone(models_dir, authority, ssl_config):
     assert is_serving
     assert ready == 200
     assert code == "UNIMPLEMENTED"
-    assert metrics == 400
+    assert metrics == 404
 
 
 def test_workers_share_the_ports_with_and_without_tls(models_dir, authority, ssl_config):
