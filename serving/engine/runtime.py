@@ -33,6 +33,7 @@ _CUDA_OPTIONS = {
     "arena_extend_strategy": "kSameAsRequested",
 }
 _ALIGNMENT = 16  # bytes
+_LARGE_OUTPUT_BYTES = 1 << 20
 # How messages about a run begin.
 REFUSED, FAILED = "the model cannot take this input: ", "the model failed: "
 # Operators whose kernels end the process, not the run, on a tensor without elements, and on one of
@@ -264,7 +265,7 @@ class Runtime:
             arrays: list[np.ndarray] = self._session.run(output_tensors, feeds, options)
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise _run_error(error) from error
-        return arrays
+        return [_of_its_own(array) for array in arrays]
 
     def _require_elements(self, feeds: Mapping[str, np.ndarray]) -> None:
         """Refuse what would take the server down.
@@ -279,6 +280,15 @@ class Runtime:
                     f"element, because the graph has {' and '.join(self._ended_by_nothing)}"
                 )
                 raise InvalidInput(msg)
+
+
+def _of_its_own(array: np.ndarray) -> np.ndarray:
+    """A large output in memory of its own.
+
+    As it comes it lies in ONNX Runtime's pool, which never shrinks: of a burst of large answers the
+    memory would be kept for ever.
+    """
+    return array.copy() if array.nbytes >= _LARGE_OUTPUT_BYTES else array
 
 
 def _aligned(array: np.ndarray) -> np.ndarray:

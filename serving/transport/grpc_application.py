@@ -20,6 +20,7 @@ from serving.transport.grpc_wire import (
     MessageReader,
     deadline,
     frame,
+    prefix,
     status_headers,
 )
 from serving.transport.limits.byte_budget import ByteBudget, Hold
@@ -32,6 +33,8 @@ Header = tuple[bytes, bytes]
 
 # Requests of a stream that may wait for its handler; then the client has to.
 _MAX_WAITING_REQUESTS = 16
+# To send the prefix of a longer answer apart costs less than to copy the answer behind it.
+_LONG_BYTES = 64 << 10
 _CONTENT_TYPE = (b"content-type", b"application/grpc")
 _START = {
     "type": "http.response.start",
@@ -107,18 +110,24 @@ class GrpcApplication:
             hold.release()
             if had_to_ask:
                 self._unread.end(hold.caller)
-        body = frame(payload)
-        del payload  # the client may take its time: one copy is enough
-        is_counted = len(body) >= COUNTED_BYTES
+        length = len(payload)
+        is_long = length >= _LONG_BYTES
+        if not is_long:
+            payload = frame(payload)
+        is_counted = length >= COUNTED_BYTES
         if is_counted:
-            self._unread.add(hold.caller, len(body))
+            self._unread.add(hold.caller, length)
         try:
             await send(_START)
-            await send({"type": "http.response.body", "body": body})
+            if is_long:
+                await send(
+                    {"type": "http.response.body", "body": prefix(length), "more_body": True}
+                )
+            await send({"type": "http.response.body", "body": payload})
             await send(_OK_TRAILERS if times is None else _trailers(times))
         finally:
             if is_counted:
-                self._unread.remove(hold.caller, len(body))
+                self._unread.remove(hold.caller, length)
 
 
 def _call(headers: Mapping[bytes, bytes], hold: Hold) -> Call:

@@ -171,7 +171,12 @@ class MessageReader:
 
 def frame(payload: bytes) -> bytes:
     """A serialized message with its prefix, uncompressed."""
-    return b"\0" + len(payload).to_bytes(4) + payload
+    return prefix(len(payload)) + payload
+
+
+def prefix(length: int) -> bytes:
+    """What stands before an uncompressed message of so many bytes."""
+    return b"\0" + length.to_bytes(4)
 
 
 def deadline(headers: Mapping[bytes, bytes]) -> float | None:
