@@ -33,6 +33,19 @@ def test_a_graph_runs(tmp_path):
     assert (difference.tolist(), total.tolist()) == ([2], [8])
 
 
+def test_a_large_output_does_not_stay_in_the_pool_of_memory(tmp_path):
+    """ONNX Runtime's pool never shrinks: outputs that are held at a time would enlarge it."""
+    runtime = Runtime(tiny_models.identity(tmp_path) / "model.onnx", RuntimeConfig())
+    large = np.ones((1 << 17, 3), np.float32)
+
+    (small_output,) = runtime.run(["y"], {"x": large[:1]})
+    (large_output,) = runtime.run(["y"], {"x": large})
+
+    assert small_output.base is not None  # as it comes
+    assert large_output.base is None
+    np.testing.assert_array_equal(large_output, large)
+
+
 def test_an_answer_does_not_depend_on_where_the_input_lies(tmp_path):
     """ONNX Runtime sums up in another order if the first elements are not aligned."""
     path = odd_models.mean(tmp_path) / "model.onnx"

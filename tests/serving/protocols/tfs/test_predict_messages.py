@@ -242,6 +242,21 @@ def test_responses_are_what_protobuf_writes(outputs, as_content, version):
     )
 
 
+@pytest.mark.parametrize("as_content", [False, True])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("step", [1, 2])
+def test_long_outputs_are_what_protobuf_writes(dtype, as_content, step):
+    """Whether they lie in one piece of memory or not."""
+    array = np.random.default_rng(0).standard_normal((100, 400)).astype(dtype)[:, ::step]
+    expected = PredictResponse()
+    tensor_proto.encode(array, expected.outputs["y"], as_content=as_content)
+
+    encoded = encode_response("m", 1, "s", {"y": array}, as_content=as_content)
+
+    received = PredictResponse.FromString(encoded.SerializeToString())
+    assert received.outputs["y"] == expected.outputs["y"]
+
+
 def test_responses_of_strings_and_large_numbers():
     """Elements whose size depends on their value are written by protobuf."""
     outputs = {

@@ -31,6 +31,17 @@ def test_predict_answers_every_output(client):
     assert answer["sum"].dtype == np.int64
 
 
+@pytest.mark.parametrize("rows", [100, 5_400, 5_500, 9_999])
+def test_a_long_answer_is_the_same_bits(client, rows):
+    """Short ones are copied behind their prefix, long ones follow it."""
+    x = np.random.default_rng(rows).standard_normal((rows, 3), np.float32)
+
+    answers = [client.predict("identity", {"x": x})["y"] for _ in range(2)]
+
+    for answer in answers:
+        np.testing.assert_array_equal(answer, x)
+
+
 def test_predict_computes_only_the_outputs_asked_for(client):
     """An output filter leaves the others out."""
     answer = client.predict("add", {"a": np.array([5]), "b": np.array([3])}, outputs=["sum"])
