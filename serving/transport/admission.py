@@ -11,7 +11,7 @@ from serving.errors import StatusCode
 from serving.transport.asgi import Application, Receive, Send
 from serving.transport.failures import error_response
 from serving.transport.grpc_wire import status_headers
-from serving.transport.limits.traffic import TrafficTable
+from serving.transport.limits.traffic import FIRST_REQUESTS, TrafficTable
 
 # Requests in flight whose headers are not worth counting.
 _FREE_REQUESTS = 2048
@@ -61,9 +61,14 @@ class Admission:
                 ):
                     await _refuse(scope, send)
                     return
+            # The usual case in one comparison: a connection with many answers behind it.
+            if 2 * traffic.in_flight > FIRST_REQUESTS + traffic.requests:
+                await traffic.wait_for_turn()
             await self._application(scope, receive, send)
         finally:
             traffic.in_flight -= 1
+            if traffic.waiting:
+                traffic.give_turns()
             table.in_flight -= 1
             if header_bytes:
                 table.header_bytes -= header_bytes

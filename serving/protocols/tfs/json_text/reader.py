@@ -7,7 +7,7 @@ kParseNanAndInfFlag and kParseStopWhenDoneFlag (util/json_tensor.cc). So
 - `NaN`, `Inf` and `Infinity` are numbers, with or without a minus;
 - a byte order mark before the document and anything after it are passed over, and a zero byte
   ends the text;
-- lists and objects may be nested as deeply as memory allows;
+- lists and objects may be nested 10,000 deep, where RapidJSON goes on until memory ends;
 - strings are bytes: they need not be UTF-8;
 - integers beyond 64 bits are floats, and a number too large for a double is refused.
 
@@ -71,6 +71,7 @@ _WORDS: dict[bytes, tuple[bytes, bool | None]] = {
     b"f": (b"false", False),
 }
 _OPENED = object()
+_MAX_DEPTH = 10_000  # a level takes a hundred times the memory of its bracket
 _MAX_INTEGER, _MIN_INTEGER = 2**64 - 1, -(2**63)
 _MAX_INTEGER_DIGITS = 20
 _MAX_EXPONENT = 308
@@ -152,8 +153,7 @@ class _Reader:
         if self._next() == b"]":
             self._position += 1
             return []
-        self._open.append([])
-        self._keys.append("")
+        self._enter([], "")
         return _OPENED
 
     def _begin_object(self) -> Json:
@@ -162,9 +162,14 @@ class _Reader:
             self._position += 1
             return {}
         key, self._position = _read_key(self._text, self._position)
-        self._open.append({})
-        self._keys.append(key)
+        self._enter({}, key)
         return _OPENED
+
+    def _enter(self, empty: Json, key: str) -> None:
+        if len(self._open) == _MAX_DEPTH:
+            _fail(f"Nested deeper than {_MAX_DEPTH} levels; no tensor is", self._position)
+        self._open.append(empty)
+        self._keys.append(key)
 
     def _end_value(self, value: Json) -> Json:
         """Put a value where it belongs, and close what it completes.
