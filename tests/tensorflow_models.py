@@ -179,6 +179,28 @@ def element_types(folder: Path) -> Path:
     return _save(folder, module, serving_default=half, brain=brain)
 
 
+def bfloat16_alone(folder: Path) -> Path:
+    """Its only signature gives bfloat16."""
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    def serve(x):
+        return {"y": tf.cast(x, tf.bfloat16)}
+
+    return _save(folder, module, serving_default=serve)
+
+
+def unknown_rank_convolution(folder: Path) -> Path:
+    """A convolution behind an input whose rank nobody declares."""
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec(None, tf.float32, name="x")])
+    def serve(x):
+        return {"y": tf.nn.conv2d(x, tf.ones([1, 1, 3, 2]), 1, "SAME")}
+
+    return _save(folder, module, serving_default=serve)
+
+
 def failing(folder: Path) -> Path:
     """Refuses negative numbers by an assertion, and sizes that do not go together."""
     module = tf.Module()
