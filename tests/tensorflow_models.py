@@ -201,6 +201,19 @@ def unknown_rank_convolution(folder: Path) -> Path:
     return _save(folder, module, serving_default=serve)
 
 
+def parsed_pictures(folder: Path) -> Path:
+    """A convolution over pictures from tf.Examples, which come in a tensor of any rank."""
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec(None, tf.string, name="examples")])
+    def serve(examples):
+        spec = {"picture": tf.io.FixedLenFeature([4, 4, 3], tf.float32)}
+        picture = tf.io.parse_example(examples, spec)["picture"]
+        return {"y": tf.nn.conv2d(picture, tf.ones([1, 1, 3, 2]), 1, "SAME")}
+
+    return _save(folder, module, serving_default=serve)
+
+
 def failing(folder: Path) -> Path:
     """Refuses negative numbers by an assertion, and sizes that do not go together."""
     module = tf.Module()

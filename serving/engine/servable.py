@@ -305,9 +305,9 @@ class Servable:
         """
         for name, signature in self.signatures.items():
             if self._may_end_the_process(name):
-                logger.warning(
-                    "%s: signature %s has an input of unknown rank and an operator that a tensor "
-                    "of an unexpected rank ends the process in; save it with the rank declared",
+                logger.info(
+                    "%s: signature %s takes no made-up inputs, its first request warms it up: no "
+                    "rank is declared, and an operator may end the process on a wrong one",
                     self,
                     name,
                 )

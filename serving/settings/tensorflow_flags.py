@@ -82,7 +82,7 @@ FLAGS = (
         name="saved_model_tags",
         type=str,
         kind="warned",
-        reason="a version folder holds one graph, exported from the one tagged serve",
+        reason="a version folder holds one graph, the one tagged serve",
         void=("serve",),
     ),
     TensorFlowFlag(

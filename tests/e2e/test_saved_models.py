@@ -354,7 +354,7 @@ def test_versions_change_under_load(tmp_path):
                 await asyncio.to_thread(tensorflow_models.scaled, made, float(version))
                 made.rename(models / "scaled" / str(version))
                 async with asyncio.timeout(60):
-                    while (await client.statuses("scaled"))[0].version < version:
+                    while (await client.statuses("scaled"))[0].version < version:  # noqa: ASYNC110
                         await asyncio.sleep(0.05)
             await asyncio.sleep(0.2)
             changing = False

@@ -18,6 +18,8 @@ ENDED_BY_RANK = frozenset(
         "MaxPool3D",
     }
 )
+# They read tf.Examples.
+PARSING = frozenset({"ParseExample", "ParseExampleV2"})
 _TRAINED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
 # Beginnings of the names of operators that answer a row differently in other company, or each time:
 # random ones, those with a state, those that take a range from the whole tensor.

@@ -23,6 +23,7 @@ from tensorflow.python.util import deprecation
 
 from serving.engine.runtime import DeviceError, RuntimeConfig, SessionControl
 from serving.engine.saved_models import operators, signatures
+from serving.engine.saved_models.rank_trials import RankTrials
 from serving.errors import (
     DataLoss,
     DeadlineExceeded,
@@ -36,7 +37,7 @@ from serving.errors import (
     Unavailable,
     Unsupported,
 )
-from serving.tensors.tensor_spec import TensorSpec
+from serving.tensors.tensor_spec import DataType, TensorSpec
 
 _SERVE = "serve"
 _LEAST_LIMIT_MS = 256
@@ -69,7 +70,8 @@ class SavedModelRuntime:
         platform: What KServe's metadata calls it.
         signatures: By name.
         inputs: Specs of the tensors that the signatures feed, by name, of any shape: TensorFlow
-            declares none that a session checks.
+            declares none that a session checks. Serialized tf.Examples that may come to an operator
+            which a wrong rank ends the process in are a list.
         outputs: Specs of the tensors that they fetch, by name.
         needs_ranks: Whether a tensor of an unexpected rank could end the process.
         row_mixing: What mixes the rows of a signature by its definition, by signature name.
@@ -80,12 +82,13 @@ class SavedModelRuntime:
     inputs: dict[str, TensorSpec]
     outputs: dict[str, TensorSpec]
 
-    def __init__(self, folder: Path, config: RuntimeConfig) -> None:
+    def __init__(self, folder: Path, config: RuntimeConfig, *, is_trial: bool = False) -> None:
         """Load the graph, restore its variables and run its initialization.
 
         Args:
             folder: Holds saved_model.pb.
             config: How to run it.
+            is_trial: Whether to run whatever is fed, though it may end this process.
 
         Raises:
             DataLoss: TensorFlow cannot load it.
@@ -113,16 +116,29 @@ class SavedModelRuntime:
         self.inputs, self.outputs = {}, {}
         self.needs_ranks = False
         self.row_mixing: dict[str, str] = {}
+        parses = False
         for name, signature in self.signatures.items():
             fetched = {spec.tensor: spec for spec in signature.outputs.values()}
             self.outputs |= fetched
-            self.inputs |= {
-                spec.tensor: replace(spec, shape=None) for spec in signature.inputs.values()
-            }
             nodes = list(operators.reachable(meta_graph.graph_def, fetched))
             self.needs_ranks |= any(node.op in operators.ENDED_BY_RANK for node in nodes)
+            parses |= any(node.op in operators.PARSING for node in nodes)
             if mixing := operators.find_row_mixing(nodes):
                 self.row_mixing[name] = mixing
+        inputs = [spec for each in self.signatures.values() for spec in each.inputs.values()]
+        for spec in inputs:
+            examples = self.needs_ranks and parses and spec.dtype is DataType.DT_STRING
+            shape = (-1,) if examples and spec.shape is None else None
+            self.inputs[spec.tensor] = replace(spec, shape=shape)
+        # What may end the process, because nobody says which ranks the operators expect.
+        self._unranked = frozenset(
+            spec.tensor
+            for spec in inputs
+            if self.needs_ranks and spec.shape is None and self.inputs[spec.tensor].shape is None
+        )
+        self._trials = RankTrials(folder)
+        if is_trial:
+            self._unranked = frozenset()
         self._calls: dict[tuple[object, ...], Any] = {}
         self._lock = threading.Lock()
 
@@ -146,6 +162,8 @@ class SavedModelRuntime:
         Raises:
             ServingError: of the code that TensorFlow gives, in its words.
         """
+        if self._unranked and not self._unranked.isdisjoint(feeds):
+            self._trials.require(output_tensors, feeds)
         seconds = None if control is None else control.seconds
         call = self._call(tuple(feeds), tuple(output_tensors), _limit_ms(seconds))
         try:

@@ -58,6 +58,31 @@ def test_needs_ranks_follows_the_operators(tmp_path):
     assert {spec.shape for spec in dense.inputs.values()} == {None}
 
 
+def test_undeclared_ranks_are_tried_elsewhere_first(tmp_path):
+    """A convolution behind an input of any rank: the rank that ends a process is refused, twice."""
+    runtime = SavedModelRuntime(tensorflow_models.unknown_rank_convolution(tmp_path / "1"), CPU)
+    signature = runtime.signatures["serving_default"]
+    tensor, output = signature.inputs["x"].tensor, signature.outputs["y"].tensor
+
+    for _ in range(2):
+        with pytest.raises(InvalidInput, match="of rank 2"):
+            runtime.run([output], {tensor: np.ones((4, 3), np.float32)})
+    (answer,) = runtime.run([output], {tensor: np.ones((1, 4, 4, 3), np.float32)})
+
+    assert answer.shape == (1, 4, 4, 2)
+
+
+def test_examples_before_a_convolution_are_a_list(tmp_path):
+    """Their placeholder has no rank in TensorFlow 1; that of a scalar would reach the operator."""
+    folder = tensorflow_models.parsed_pictures(tmp_path / "1")
+
+    runtime = SavedModelRuntime(folder, CPU)
+
+    spec = runtime.signatures["serving_default"].inputs["examples"]
+    assert spec.shape is None
+    assert runtime.inputs[spec.tensor].shape == (-1,)
+
+
 def test_a_time_limit_ends_a_run(tmp_path):
     """Within twice the seconds of the block."""
     runtime = SavedModelRuntime(tensorflow_models.endless(tmp_path / "1"), CPU)
