@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -320,6 +321,26 @@ def test_rows_that_are_proved_independent_share_runs(address):
     assert parameters["mixed_rows"]["batched"] == "false"
     assert "alone differ" in parameters["mixed_rows"]["row_independence"]
     assert parameters["lookup"]["batched"] == "false"
+
+
+def test_forced_batching_takes_strings_together(saved_models, expected):
+    """`--force_batching` puts the words of 24 callers into shared runs; each gets its own back."""
+
+    async def ask(address):
+        words = [f"word{number}".encode() for number in range(8 * CALLERS)]
+        async with AsyncPredictClient(address) as client:
+            answers = await asyncio.gather(
+                *(client.predict("lookup", {"words": np.array([w], object)}) for w in words)
+            )
+        return words, answers
+
+    with servers.in_this_process(saved_models, force_batching="lookup", instances=1) as address:
+        words, answers = asyncio.run(ask(address))
+        page = Http(address).ask("GET", "/metrics")[2].decode()
+
+    assert [answer["upper"].tolist() for answer in answers] == [[word.upper()] for word in words]
+    batches = re.search(r'onnx_serving_batch_rows_count\{[^}]*"lookup"[^}]*\} (\d+)', page)
+    assert int(batches.group(1)) < len(words)
 
 
 def test_onnx_models_are_served_beside(address):
