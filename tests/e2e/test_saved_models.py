@@ -339,7 +339,7 @@ def test_forced_batching_takes_strings_together(saved_models, expected):
         page = Http(address).ask("GET", "/metrics")[2].decode()
 
     assert [answer["upper"].tolist() for answer in answers] == [[word.upper()] for word in words]
-    batches = re.search(r'onnx_serving_batch_rows_count\{[^}]*"lookup"[^}]*\} (\d+)', page)
+    batches = re.search(r'processed_batch_size_count\{[^}]*"lookup"[^}]*\} (\d+)', page)
     assert int(batches.group(1)) < len(words)
 
 

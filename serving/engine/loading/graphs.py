@@ -65,7 +65,7 @@ def _load_saved_model(folder: ModelFolder, config: RuntimeConfig) -> LoadedGraph
         from serving.engine.saved_models.session_runtime import (  # noqa: PLC0415
             SavedModelRuntime,
         )
-    except ImportError as error:
+    except Exception as error:  # an installation in parts raises anything
         msg = (
             f"{folder.path} holds a SavedModel and no .onnx file, and TensorFlow, which would run "
             f"it, cannot be imported ({error}); convert the SavedModel with `python -m export "
