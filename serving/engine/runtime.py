@@ -65,6 +65,7 @@ class RuntimeConfig:
         gpu_mem_limit_bytes: Most memory that ONNX Runtime's pool on the GPU may take, for each
             graph; what CUDA itself needs comes on top. 0: no limit.
         precision: Which variant of each graph; `auto` takes the fastest that there is.
+        saved_model_tags: Of the graph to load from a SavedModel.
     """
 
     device: Device = "auto"
@@ -72,6 +73,7 @@ class RuntimeConfig:
     intra_op_threads: int = 1
     gpu_mem_limit_bytes: int = 0
     precision: Precision | Literal["auto"] = "auto"
+    saved_model_tags: tuple[str, ...] = ("serve",)
 
     def precisions(self, provider: str) -> tuple[Precision, ...]:
         """The precisions that will do on an execution provider, the best one first."""

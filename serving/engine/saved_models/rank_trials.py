@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from serving.engine.runtime import REFUSED
+from serving.engine.runtime import REFUSED, RuntimeConfig
 from serving.errors import InvalidInput, Unavailable
 
 _TRIAL_SECONDS = 120.0
@@ -35,13 +35,15 @@ _Ranks = tuple[tuple[str, int], ...]
 class RankTrials:
     """What is known of the ranks that one SavedModel takes; safe from several threads."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, config: RuntimeConfig) -> None:
         """Prepare.
 
         Args:
             folder: Holds saved_model.pb.
+            config: How it is run.
         """
         self._folder = folder
+        self._config = config
         self._survived: dict[_Ranks, bool] = {}
         self._lock = threading.Lock()
 
@@ -83,7 +85,7 @@ class RankTrials:
         try:
             ended = subprocess.run(
                 [sys.executable, "-m", __spec__.name, str(self._folder)],
-                input=pickle.dumps((list(output_tensors), dict(feeds))),
+                input=pickle.dumps((self._config, list(output_tensors), dict(feeds))),
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,  # its last words are a stack trace
                 env={**os.environ, "PYTHONPATH": path},
@@ -107,12 +109,12 @@ def _text(ranks: _Ranks) -> str:
 
 def _run_once(folder: Path) -> None:
     """Run what stands on the standard input, in this process; what it answers is no matter."""
-    from serving.engine.runtime import RuntimeConfig  # noqa: PLC0415 - the child's alone
+    # The child's alone: that module imports this one.
     from serving.engine.saved_models.session_runtime import SavedModelRuntime  # noqa: PLC0415
     from serving.errors import ServingError  # noqa: PLC0415
 
-    outputs, feeds = pickle.load(sys.stdin.buffer)  # noqa: S301 - of our parent
-    runtime = SavedModelRuntime(folder, RuntimeConfig(), is_trial=True)
+    config, outputs, feeds = pickle.load(sys.stdin.buffer)  # noqa: S301 - of our parent
+    runtime = SavedModelRuntime(folder, config, is_trial=True)
     with contextlib.suppress(ServingError):
         runtime.run(outputs, feeds)
 

@@ -39,7 +39,6 @@ from serving.errors import (
 )
 from serving.tensors.tensor_spec import DataType, TensorSpec
 
-_SERVE = "serve"
 _LEAST_LIMIT_MS = 256
 _MOST_LIMIT_MS = 1 << 22  # more than an hour; it may not be more than a C int holds
 # Prepared calls that are kept: each has other outputs, or another time limit.
@@ -106,7 +105,9 @@ class SavedModelRuntime:
         self._session = tf.compat.v1.Session(graph=graph, config=_session_config(config))
         try:
             with deprecation.silence():
-                meta_graph = tf.compat.v1.saved_model.load(self._session, [_SERVE], str(folder))
+                meta_graph = tf.compat.v1.saved_model.load(
+                    self._session, list(config.saved_model_tags), str(folder)
+                )
         except (tf.errors.OpError, RuntimeError, ValueError, KeyError, OSError) as error:
             self._session.close()
             reason = " ".join((str(error) or type(error).__name__).split())
@@ -136,7 +137,7 @@ class SavedModelRuntime:
             for spec in inputs
             if self.needs_ranks and spec.shape is None and self.inputs[spec.tensor].shape is None
         )
-        self._trials = RankTrials(folder)
+        self._trials = RankTrials(folder, config)
         if is_trial:
             self._unranked = frozenset()
         self._calls: dict[tuple[object, ...], Any] = {}

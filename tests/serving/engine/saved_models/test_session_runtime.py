@@ -5,6 +5,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow_models
+from tensorflow.core.protobuf import saved_model_pb2
 
 from serving.engine.runtime import DeviceError, RuntimeConfig, SessionControl
 from serving.engine.saved_models.session_runtime import SavedModelRuntime
@@ -38,6 +39,23 @@ def test_a_model_of_unserved_types_alone_is_refused(tmp_path):
     folder = tensorflow_models.bfloat16_alone(tmp_path / "1")
 
     with pytest.raises(Unsupported, match='serving_default: output "y" is bfloat16'):
+        SavedModelRuntime(folder, CPU)
+
+
+def test_other_tags_load_another_graph(tmp_path):
+    """As --saved_model_tags asks; tags that no graph has are told, with those that there are."""
+    folder = tensorflow_models.dense(tmp_path / "1")
+    file = folder / "saved_model.pb"
+    message = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    message.meta_graphs[0].meta_info_def.tags.append("special")
+    file.write_bytes(message.SerializeToString())
+
+    loaded = SavedModelRuntime(
+        folder, RuntimeConfig(device="cpu", saved_model_tags=("serve", "special"))
+    )
+
+    assert list(loaded.signatures) == ["serving_default"]
+    with pytest.raises(DataLoss, match="special"):
         SavedModelRuntime(folder, CPU)
 
 
