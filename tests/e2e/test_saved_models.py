@@ -85,6 +85,14 @@ def assert_same(received, wanted):
             np.testing.assert_allclose(received[alias], array, rtol=1e-6, atol=1e-7)
 
 
+def _as_bytes(array):
+    """An array of text as one of the bytes that TensorFlow has."""
+    if array.dtype.kind != "O":
+        return array
+    texts = [text.encode() if isinstance(text, str) else text for text in array.flat]
+    return np.array(texts, object).reshape(array.shape)
+
+
 @pytest.mark.parametrize("callers", [1, CALLERS])
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_answers_are_tensorflows(address, expected, name, callers):
@@ -111,8 +119,17 @@ def test_answers_are_tensorflows(address, expected, name, callers):
 @pytest.mark.parametrize("name", sorted(QUESTIONS.keys() - {"text_classifier"}))
 def test_every_protocol_of_grpc_has_them(address, expected, name, protocol):
     """TensorFlow Serving's and KServe's give the same values."""
+    inputs = {
+        alias: np.array([text.decode() for text in array], object) if array.dtype == "O" else array
+        for alias, array in QUESTIONS[name].items()
+    }
     with getattr(every_protocol, protocol)(address) as ask:
-        assert_same(ask(name, QUESTIONS[name], expected[name]), expected[name])
+        answer = ask(name, inputs, expected[name])
+
+    assert_same(
+        {alias: _as_bytes(array) for alias, array in answer.items()},
+        expected[name],
+    )
 
 
 def test_rest_gives_strings_as_they_are(address):
@@ -263,7 +280,7 @@ def test_metrics_name_tensorflow(address):
     """The device of such a model's metrics is tensorflow."""
     with PredictClient(address) as client:
         client.predict("dense", QUESTIONS["dense"])
-    page = Http(address).ask("GET", "/metrics")[2].decode()
+    page = Http(address).ask("GET", "/monitoring/prometheus/metrics")[2].decode()
 
     labels = [line for line in page.splitlines() if 'model_name="dense"' in line]
     assert any('device="tensorflow"' in line for line in labels)
@@ -336,7 +353,7 @@ def test_forced_batching_takes_strings_together(saved_models, expected):
 
     with servers.in_this_process(saved_models, force_batching="lookup", instances=1) as address:
         words, answers = asyncio.run(ask(address))
-        page = Http(address).ask("GET", "/metrics")[2].decode()
+        page = Http(address).ask("GET", "/monitoring/prometheus/metrics")[2].decode()
 
     assert [answer["upper"].tolist() for answer in answers] == [[word.upper()] for word in words]
     batches = re.search(r'processed_batch_size_count\{[^}]*"lookup"[^}]*\} (\d+)', page)
