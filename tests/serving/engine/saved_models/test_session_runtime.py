@@ -128,13 +128,3 @@ def test_prepared_calls_are_bounded(tmp_path):
     assert len(runtime._calls) <= 64
     assert answer[0].tolist() == [1]
     assert answer[-1].tolist() == [b"KG"]
-
-
-def test_text_that_no_encoding_has_is_refused(tmp_path):
-    """A surrogate alone is no text; TensorFlow's own words come back."""
-    runtime = SavedModelRuntime(tensorflow_models.lookup(tmp_path / "1"), CPU)
-    signature = runtime.signatures["serving_default"]
-    feeds = {signature.inputs["words"].tensor: np.array(["\ud800"], object)}
-
-    with pytest.raises(InvalidInput):
-        runtime.run([signature.outputs["ids"].tensor], feeds)
