@@ -50,7 +50,8 @@ sys.path.insert(0, {str(Path(__file__).parents[1])!r})
 import servers, tiny_models
 from serving.client import PredictClient
 import numpy as np
-with servers.in_this_process(Path({str(models_dir)!r})) as address, PredictClient(address) as client:
+folder = Path({str(models_dir)!r})
+with servers.in_this_process(folder) as address, PredictClient(address) as client:
     assert client.predict("add", {{"a": np.array([1]), "b": np.array([2])}})["sum"] == [3]
     sys.exit(bool({{"tensorflow", "serving.engine.saved_models"}} & set(sys.modules)))
 """
