@@ -1,5 +1,6 @@
 # The images of this repository; each is a target:
 #   docker build --target serving-cpu -t onnx-serving:cpu .
+#   docker build --target serving-cpu-tensorflow -t onnx-serving:cpu-tensorflow .
 #   docker build --target loadtest -t onnx-serving:loadtest .
 # No BuildKit needed: no RUN --mount, no heredocs. Networks without a registry or with their own certificates: deploy/README.md.
 
@@ -19,7 +20,7 @@ FROM base AS requirements
 WORKDIR /requirements
 COPY pyproject.toml ./
 RUN python3 -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
-[open(f"{extra}.txt", "w").write("\n".join(p["dependencies"] + p["optional-dependencies"][extra])) for extra in ("serve", "loadtest")]'
+[open(f"{extra}.txt", "w").write("\n".join(p["dependencies"] + p["optional-dependencies"][extra])) for extra in ("serve", "tensorflow", "loadtest")]'
 
 # ---- builder: pip, apart from the environments it fills ----
 FROM base AS builder
@@ -55,6 +56,14 @@ RUN python3 -m venv --without-pip /opt/venv \
     && /opt/builder/bin/pip --python /opt/venv/bin/python install --quiet --no-compile --only-binary :all: \
       -c /opt/builder/constraints.txt -r /opt/builder/serve.txt \
     && find /opt/venv/lib -depth \( -type d -name tests -o -name '*.py[ix]' -o -name '*.pxd' -o -name '*.[ach]' \) -exec rm -rf {} + \
+    && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
+
+# ---- serving-cpu-tensorflow-venv: TensorFlow beside them; without the headers for who compiles against it ----
+FROM serving-cpu-venv AS serving-cpu-tensorflow-venv
+COPY --from=requirements /requirements/tensorflow.txt /opt/builder/
+RUN /opt/builder/bin/pip --python /opt/venv/bin/python install --quiet --no-compile --only-binary :all: \
+      -c /opt/builder/constraints.txt -r /opt/builder/tensorflow.txt \
+    && rm -rf /opt/venv/lib/python3*/site-packages/tensorflow/include \
     && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 
 # ---- loadtest-venv: the libraries of the `loadtest` extra; see above ----
@@ -127,6 +136,19 @@ ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="onnx-serving (CPU)" \
       org.opencontainers.image.description="TensorFlow Serving's API on ONNX Runtime" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
+# ---- serving-cpu-tensorflow: the same server, which also runs SavedModels by TensorFlow ----
+FROM serving AS serving-cpu-tensorflow
+COPY --from=serving-cpu-tensorflow-venv /opt/venv /opt/venv
+COPY --from=serving-app /app /app
+COPY --from=serving-app /build/deploy/bin/ /usr/bin/
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="onnx-serving (CPU, with TensorFlow)" \
+      org.opencontainers.image.description="TensorFlow Serving's API on ONNX Runtime and TensorFlow" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"

@@ -12,6 +12,7 @@ Data flow and the errors that belong to each arrow::
     ├── ResourceExhausted     the message is larger than the server takes
     ├── Unavailable           the server is starting, draining or full; the call may be retried
     ├── DeadlineExceeded      the client's deadline passed before the model ran
+    ├── OutOfRange            an operator of TensorFlow's says so
     ├── DataLoss              a model folder differs from its manifest
     ├── InternalError         the model failed at run time
     └── UnknownError          a new configuration could not be taken over
@@ -98,6 +99,12 @@ class DeadlineExceeded(ServingError):
     """The client's deadline passed before the answer was ready."""
 
     code = StatusCode.DEADLINE_EXCEEDED
+
+
+class OutOfRange(ServingError):
+    """An operator ran past the end of what it reads; TensorFlow alone says so."""
+
+    code = StatusCode.OUT_OF_RANGE
 
 
 class DataLoss(ServingError):

@@ -20,7 +20,7 @@ import numpy as np
 
 from serving.engine import made_up_inputs
 from serving.engine.row_mixing_operators import find_row_mixing
-from serving.engine.runtime import Runtime, RuntimeConfig, SessionControl
+from serving.engine.runtime import GraphRuntime, Runtime, RuntimeConfig, SessionControl
 from serving.errors import ServingError
 from serving.repository.model_folder import Precision
 from serving.tensors.signature import Signature
@@ -49,18 +49,18 @@ class _NotProvedError(Exception):
 
 
 def prove(
-    onnx_file: Path,
+    onnx_file: Path | None,
     signature: Signature,
     *,
     max_batch_size: int = 64,
     seconds: float | None = None,
     precision: Precision = "fp32",
-    runtime: Runtime | None = None,
+    runtime: GraphRuntime | None = None,
 ) -> Verdict:
     """Find out whether the rows of a signature are independent. Runs on the CPU; blocks.
 
     Args:
-        onnx_file: The graph that computes the signature.
+        onnx_file: The graph that computes the signature; None: `runtime` alone has it.
         signature: Its inputs and outputs.
         max_batch_size: Most rows of a batch to try.
         seconds: Time that it may take; a graph that needs longer is not proved. None: no limit.
@@ -75,9 +75,10 @@ def prove(
         return Verdict(independent=True, evidence=evidence, max_batch_size=max_batch_size)
     try:
         _require_rows(signature)
-        _require_no_mixing(onnx_file)
-        if runtime is None:
-            runtime = Runtime(onnx_file, RuntimeConfig(device="cpu"), precision)
+        if onnx_file is not None:
+            _require_no_mixing(onnx_file)
+            runtime = runtime or Runtime(onnx_file, RuntimeConfig(device="cpu"), precision)
+        assert runtime is not None  # noqa: S101 - one of both is given
         probe = _Probe(runtime, signature, seconds)
         sizes = probe.check(max_batch_size)
     except _NotProvedError as error:
@@ -90,13 +91,13 @@ def prove(
 
 
 def prove_each(
-    onnx_file: Path,
+    onnx_file: Path | None,
     signatures: Mapping[str, Signature],
     *,
     max_batch_size: int = 64,
     seconds: float | None = None,
     precision: Precision = "fp32",
-    runtime: Runtime | None = None,
+    runtime: GraphRuntime | None = None,
 ) -> dict[str, Verdict]:
     """Find out about several signatures of one graph; one that asks for less is not probed again.
 
@@ -183,7 +184,7 @@ class _Probe:
         batches: Batches tried so far.
     """
 
-    def __init__(self, runtime: Runtime, signature: Signature, seconds: float | None) -> None:
+    def __init__(self, runtime: GraphRuntime, signature: Signature, seconds: float | None) -> None:
         self._runtime = runtime
         self._specs = signature.model_inputs
         self._outputs = {

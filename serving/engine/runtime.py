@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal, Protocol
 
 # ONNX Runtime reports usage over the network from 1.29 on unless this is set before its import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
@@ -23,6 +23,7 @@ import onnxruntime
 from serving.engine import graph_tensors, onnx_graph
 from serving.errors import DataLoss, InternalError, InvalidInput, ServingError
 from serving.repository.model_folder import Precision
+from serving.tensors.tensor_spec import TensorSpec
 
 Device = Literal["auto", "cpu", "cuda"]
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
@@ -65,6 +66,7 @@ class RuntimeConfig:
         gpu_mem_limit_bytes: Most memory that ONNX Runtime's pool on the GPU may take, for each
             graph; what CUDA itself needs comes on top. 0: no limit.
         precision: Which variant of each graph; `auto` takes the fastest that there is.
+        saved_model_tags: Of the graph to load from a SavedModel.
     """
 
     device: Device = "auto"
@@ -72,6 +74,7 @@ class RuntimeConfig:
     intra_op_threads: int = 1
     gpu_mem_limit_bytes: int = 0
     precision: Precision | Literal["auto"] = "auto"
+    saved_model_tags: tuple[str, ...] = ("serve",)
 
     def precisions(self, provider: str) -> tuple[Precision, ...]:
         """The precisions that will do on an execution provider, the best one first."""
@@ -154,10 +157,12 @@ class SessionControl:
 
     Attributes:
         options: For `InferenceSession.run`.
+        seconds: What a run may take, for what cannot be told to end; None for no limit.
     """
 
     def __init__(self) -> None:
         self.options = onnxruntime.RunOptions()
+        self.seconds: float | None = None
 
     @property
     def terminated(self) -> bool:
@@ -171,6 +176,7 @@ class SessionControl:
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
         """Tell whatever runs in the block to end after so many seconds."""
+        self.seconds = seconds
         timer = threading.Timer(seconds, self.terminate)
         timer.daemon = True
         timer.start()
@@ -180,15 +186,48 @@ class SessionControl:
             timer.cancel()
 
 
+class GraphRuntime(Protocol):
+    """A graph that is loaded and ready to run from any thread, whichever library runs it.
+
+    The attributes and the method are those of `Runtime`.
+    """
+
+    @property
+    def provider(self) -> str: ...  # noqa: D102 - see `Runtime`, like all below
+    @property
+    def platform(self) -> str: ...  # noqa: D102
+    @property
+    def inputs(self) -> Mapping[str, TensorSpec]: ...  # noqa: D102
+    @property
+    def outputs(self) -> Mapping[str, TensorSpec]: ...  # noqa: D102
+    @property
+    def needs_ranks(self) -> bool: ...  # noqa: D102
+    @property
+    def row_mixing(self) -> Mapping[str, str]: ...  # noqa: D102
+
+    def run(  # noqa: D102
+        self,
+        output_tensors: Sequence[str],
+        feeds: Mapping[str, np.ndarray],
+        control: SessionControl | None = None,
+    ) -> list[np.ndarray]: ...
+
+
 class Runtime:
     """One ONNX graph, loaded and ready to run from any thread.
 
     Attributes:
         provider: The execution provider in use, as ONNX Runtime names it.
+        platform: What KServe's metadata calls a model of this kind.
         inputs: Specs of the graph's inputs by tensor name.
         outputs: Likewise for its outputs.
         needs_ranks: Whether a tensor of an unexpected rank could end the process.
+        row_mixing: What mixes the rows of a signature by its definition, by signature name, as far
+            as the runtime knows; empty here, because `row_independence` looks into the file.
     """
+
+    platform: ClassVar[str] = "onnxruntime_onnx"
+    row_mixing: ClassVar[Mapping[str, str]] = {}
 
     def __init__(
         self, onnx_file: Path, config: RuntimeConfig, precision: Precision = "fp32"

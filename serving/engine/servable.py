@@ -5,7 +5,6 @@ import threading
 import time
 from collections.abc import Awaitable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,26 +13,22 @@ from serving.engine import graph_tensors, made_up_inputs, verdicts
 from serving.engine.batching.batch_report import OnBatch
 from serving.engine.batching.batcher import Batcher
 from serving.engine.batching.batching_config import BatchingConfig
-from serving.engine.loading import progress
+from serving.engine.loading import graphs, progress
 from serving.engine.machine import return_freed_memory
 from serving.engine.runtime import (
     CUDA,
     FAILED,
     REFUSED,
-    Runtime,
+    GraphRuntime,
     RuntimeConfig,
     SessionControl,
     TextError,
-    choose_providers,
 )
 from serving.engine.verdicts import may_batch
-from serving.errors import InternalError, InvalidInput, ServingError
-from serving.repository import model_folder
-from serving.repository.model_folder import ModelFolder, Precision
+from serving.errors import InvalidInput, ServingError
+from serving.repository.model_folder import Precision
 from serving.tensors.example_parser import ExampleParser
 from serving.tensors.signature import (
-    DEFAULT_SIGNATURE_NAME,
-    PREDICT_METHOD_NAME,
     Signature,
     TensorSpec,
 )
@@ -73,7 +68,7 @@ class Servable:
         precision: Precision,
         signatures: Mapping[str, Signature],
         row_verdicts: Mapping[str, Verdict],
-        runtimes: Mapping[str, Runtime],
+        runtimes: Mapping[str, GraphRuntime],
         class_names: tuple[str, ...],
         instances: int,
         batching: BatchingConfig,
@@ -141,15 +136,15 @@ class Servable:
             DataLoss: files are missing, altered or no graph, or the signatures do not fit the
                 graphs.
             Unsupported: an input or output of a graph is of a type that cannot be served.
-            FailedPrecondition: the version does not have the precision asked for.
+            FailedPrecondition: the version does not have the precision asked for, or is a
+                SavedModel and TensorFlow is not installed.
             DeviceError: the device asked for cannot be used.
         """
         started = time.perf_counter()
-        folder, runtimes = _load_graphs(path, config)
+        folder, signatures, runtimes = graphs.load(path, config)
         if CUDA in {runtime.provider for runtime in runtimes.values()}:
             batching = batching.for_gpu()
         progress.note("proving row independence")
-        signatures = folder.signatures or _signature_of_graph(folder, runtimes)
         for signature_name, signature in signatures.items():
             graph = runtimes[signature.file]
             graph_tensors.check_signature(signature_name, signature, graph.inputs, graph.outputs)
@@ -188,6 +183,11 @@ class Servable:
     def provider(self) -> str:
         """The execution provider that the graphs run on."""
         return next(iter(self._runtimes.values())).provider
+
+    @property
+    def platform(self) -> str:
+        """What KServe's metadata calls the kind of model."""
+        return next(iter(self._runtimes.values())).platform
 
     @property
     def closed(self) -> bool:
@@ -304,6 +304,14 @@ class Servable:
             batch_sizes: Rows to run with, one after another; signatures without a batch run once.
         """
         for name, signature in self.signatures.items():
+            if self._may_end_the_process(name):
+                logger.info(
+                    "%s: signature %s takes no made-up inputs, its first request warms it up: no "
+                    "rank is declared, and an operator may end the process on a wrong one",
+                    self,
+                    name,
+                )
+                continue
             for rows in batch_sizes if self.batched[name] else (1,):
                 refusal = self._run_on_zeros(name, signature, rows)
                 if refusal:
@@ -315,6 +323,12 @@ class Servable:
                         " ".join(refusal.message.split()),
                     )
                     break
+
+    def _may_end_the_process(self, name: str) -> bool:
+        """Whether nobody knows which ranks a signature takes, and a wrong one is not refused."""
+        runtime = self._runtimes[self.signatures[name].file]
+        unknown = any(spec.shape is None for spec in self.declared[name].values())
+        return runtime.needs_ranks and unknown
 
     def _run_on_zeros(self, name: str, signature: Signature, rows: int) -> ServingError | None:
         """Run on the first made-up inputs that the graph takes; else give the last refusal."""
@@ -344,39 +358,6 @@ class Servable:
         return_freed_memory()
 
 
-def _load_graphs(path: Path, config: RuntimeConfig) -> tuple[ModelFolder, dict[str, Runtime]]:
-    """Read a version folder and load its graphs, in the precision that suits the device.
-
-    Raises:
-        ServingError, DeviceError: see `Servable.load`.
-    """
-    wanted = choose_providers(config.device)[0][0]
-    progress.note("reading and verifying its files")
-    folder = model_folder.read(path, config.precisions(wanted))
-    progress.note("ONNX Runtime prepares its graphs")
-    runtimes = {
-        name: Runtime(file, config, folder.precision) for name, file in folder.onnx_files.items()
-    }
-    if wanted == CUDA and CUDA not in {runtime.provider for runtime in runtimes.values()}:
-        # CUDA did not start: what is fastest there may be the slowest here.
-        return _load_graphs(path, replace(config, device="cpu"))
-    return folder, runtimes
-
-
-def _signature_of_graph(
-    folder: ModelFolder, runtimes: Mapping[str, Runtime]
-) -> dict[str, Signature]:
-    """The one signature of a folder without `signature.json`: the graph's inputs and outputs."""
-    file = next(iter(folder.onnx_files))
-    signature = Signature(
-        method_name=PREDICT_METHOD_NAME,
-        file=file,
-        inputs=runtimes[file].inputs,
-        outputs=runtimes[file].outputs,
-    )
-    return {DEFAULT_SIGNATURE_NAME: signature}
-
-
 def _explained(
     error: ServingError, specs: Mapping[str, TensorSpec], inputs: Mapping[str, np.ndarray]
 ) -> ServingError:
@@ -393,7 +374,8 @@ def _explained(
         for alias, array in inputs.items()
         if not specs[alias].accepts_shape(array.shape)
     ]
-    if odd and isinstance(error, InternalError | InvalidInput):
+    # What TensorFlow says goes to the caller as it is.
+    if odd and error.message.startswith((FAILED, REFUSED)):
         reason = error.message.removeprefix(FAILED).removeprefix(REFUSED)
         return InvalidInput(f"{REFUSED}{reason}; input {', '.join(odd)}")
     return error

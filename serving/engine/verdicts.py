@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from serving.engine import row_independence
 from serving.engine.batching.batching_config import BatchingConfig
-from serving.engine.runtime import CPU, Runtime
+from serving.engine.runtime import CPU, GraphRuntime
 from serving.repository.model_folder import ModelFolder
 from serving.tensors.signature import Signature
 from serving.tensors.verdict import Verdict
@@ -19,7 +19,7 @@ PROOF_SECONDS = 20.0
 def find(
     folder: ModelFolder,
     signatures: Mapping[str, Signature],
-    runtimes: Mapping[str, Runtime],
+    runtimes: Mapping[str, GraphRuntime],
     batching: BatchingConfig,
 ) -> dict[str, Verdict]:
     """The verdict on each signature, by its name.
@@ -44,13 +44,18 @@ def find(
             for name, each in ours.items()
             if (verdict := _recorded(folder, each, batching))
         }
+        recorded |= {
+            name: Verdict(independent=False, evidence=mixing)
+            for name, mixing in runtime.row_mixing.items()
+        }
+        onnx_file = folder.onnx_files.get(file)  # None: a SavedModel
         verdicts |= recorded | row_independence.prove_each(
-            folder.onnx_files[file],
+            onnx_file,
             {name: each for name, each in ours.items() if name not in recorded},
             max_batch_size=batching.max_batch_size,
             seconds=PROOF_SECONDS,
             precision=folder.precision,
-            runtime=runtime if runtime.provider == CPU else None,
+            runtime=runtime if onnx_file is None or runtime.provider == CPU else None,
         )
     return verdicts
 
@@ -58,7 +63,8 @@ def find(
 def _recorded(
     folder: ModelFolder, signature: Signature, batching: BatchingConfig
 ) -> Verdict | None:
-    digest = folder.digests.get(folder.onnx_files[signature.file].name)
+    onnx_file = folder.onnx_files.get(signature.file)
+    digest = folder.digests.get(onnx_file.name) if onnx_file is not None else None
     verdict = signature.verdicts.get(digest) if digest is not None else None
     if verdict is None or not verdict.independent:
         return verdict

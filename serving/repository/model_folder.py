@@ -5,7 +5,8 @@ A version holds `model.onnx`, `signature.json`, further files (SavedModel, metri
 is written beside its final place and renamed into it, so a reader sees all of it or nothing; a copy
 that is still under way contradicts its manifest and is refused.
 
-A folder with an ONNX file alone is a version too: its signature is then read from the graph.
+A folder with an ONNX file alone is a version too: its signature is then read from the graph. So is
+one with a SavedModel and no ONNX file, which TensorFlow runs, if it is installed.
 
 The same function may lie there in several precisions, as variants of `model.onnx`::
 
@@ -28,6 +29,7 @@ from serving.errors import DataLoss, FailedPrecondition
 from serving.tensors.signature import Signature
 
 ONNX_FILE = "model.onnx"
+SAVED_MODEL_FILE = "saved_model.pb"
 SIGNATURE_FILE = "signature.json"
 METRICS_FILE = "metrics.json"
 MODEL_CARD_FILE = "MODEL_CARD.md"
@@ -47,8 +49,8 @@ class ModelFolder:
         path: The version's folder.
         precision: Of the graphs to load.
         onnx_files: Those graphs: one for all signatures, or one each; by the name that the
-            signatures have for it, which is the one without a precision.
-        signatures: By signature name; empty if the folder holds an ONNX file alone.
+            signatures have for it, which is the one without a precision. None for a SavedModel.
+        signatures: By signature name; empty if the folder holds an ONNX file or a SavedModel alone.
         class_names: Names of the classes in output order; empty if the model has none.
         digests: SHA-256 of every file that the manifest vouches for, by its name in the folder;
             empty if there is no manifest.
@@ -60,6 +62,11 @@ class ModelFolder:
     signatures: Mapping[str, Signature]
     class_names: tuple[str, ...] = ()
     digests: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_saved_model(self) -> bool:
+        """Whether it is TensorFlow that has to run it."""
+        return not self.onnx_files
 
 
 def list_versions(model_dir: Path) -> list[int]:
@@ -151,6 +158,9 @@ def read(path: Path, precisions: Sequence[Precision] = PRECISIONS) -> ModelFolde
         )
         raise DataLoss(msg)
     if not signature_file.exists():
+        if _is_saved_model(path):
+            plain = _require_precision(path, ["fp32"], precisions)
+            return ModelFolder(path=path, precision=plain, onnx_files={}, signatures={})
         precision, onnx_files = _choose(path, {_only_onnx_file(path)}, precisions)
         return ModelFolder(path=path, precision=precision, onnx_files=onnx_files, signatures={})
     try:
@@ -201,9 +211,21 @@ def _choose(
         )
         msg = f"{path / SIGNATURE_FILE} names {missing}, which is not there; export it again"
         raise DataLoss(msg)
+    precision = _require_precision(path, present, precisions)
+    return precision, variants[precision]
+
+
+def _require_precision(
+    path: Path, present: Sequence[Precision], precisions: Sequence[Precision]
+) -> Precision:
+    """The first of the precisions that will do that a version has.
+
+    Raises:
+        FailedPrecondition: it has none of them.
+    """
     for precision in precisions:
         if precision in present:
-            return precision, variants[precision]
+            return precision
     msg = (
         f"{path} does not have the precision {' or '.join(precisions)}; it has "
         f"{', '.join(present)}: start the server with --precision auto or one of these, or export "
@@ -266,9 +288,12 @@ def _only_onnx_file(path: Path) -> str:
         return plain.pop()
     found = ", ".join(onnx_files) or "none"
     msg = f"{path} needs a {ONNX_FILE}, or exactly one other .onnx file; found {found}"
-    if (path / "saved_model.pb").exists():
-        msg += "; convert the SavedModel with `python -m export saved-model`"
     raise DataLoss(msg)
+
+
+def _is_saved_model(path: Path) -> bool:
+    """Whether a folder holds a SavedModel, as TensorFlow Serving's users have it, and no ONNX."""
+    return (path / SAVED_MODEL_FILE).is_file() and not any(path.glob(f"*{_SUFFIX}"))
 
 
 def sha256(file: Path) -> str:

@@ -208,6 +208,9 @@ class ServerConfig:
     platform_config_file: Path | None = _setting(
         None, "PlatformConfigMap in text format, in place of batching and session flags"
     )
+    saved_model_tags: str = _setting(
+        "serve", "tags of the graph to load from a SavedModel without ONNX, joined by commas"
+    )
     enable_batching: bool = _setting(
         default=True,
         text="let requests that wait together run together, where rows are proved to be "

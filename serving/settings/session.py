@@ -57,6 +57,7 @@ def runtime(config: "ServerConfig", available_cores: Callable[[], int]) -> Runti
         gpu_mem_limit_bytes=config.gpu_mem_limit_bytes
         or _gpu_bytes(config, session, where, on_gpu=on_gpu),
         precision=config.precision,
+        saved_model_tags=tuple(filter(None, config.saved_model_tags.split(","))) or ("serve",),
     )
 
 

@@ -79,13 +79,6 @@ FLAGS = (
         void=_WITHOUT,
     ),
     TensorFlowFlag(
-        name="saved_model_tags",
-        type=str,
-        kind="warned",
-        reason="a version folder holds one graph, exported from the one tagged serve",
-        void=("serve",),
-    ),
-    TensorFlowFlag(
         name="remove_unused_fields_from_bundle_metagraph",
         type=bool,
         kind="nothing",
@@ -185,6 +178,7 @@ MAPPED = (
     "ssl_config_file",
     "platform_config_file",
     "per_process_gpu_memory_fraction",
+    "saved_model_tags",
     "grpc_channel_arguments",
     "enable_model_warmup",
     "num_request_iterations_for_warmup",

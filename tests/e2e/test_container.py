@@ -539,3 +539,29 @@ def test_load_test_image_holds_no_tensorflow_and_no_server(loadtest_image):
     assert [name for name in names if name.startswith(unwanted)] == []
     assert "find-capacity" in usage
     assert inspect("image", loadtest_image)["Config"]["User"] == "10001:10001"
+
+
+def test_the_image_with_tensorflow_serves_a_saved_model(base_image, tmp_path):
+    """A SavedModel and an ONNX model, by one container that runs read-only."""
+    # Here, because TensorFlow takes seconds that the other tests do without.
+    import tensorflow_models  # noqa: PLC0415
+
+    image = build("serving-cpu-tensorflow", "onnx-serving:tensorflow-test", base_image)
+    tensorflow_models.lookup(tmp_path / "lookup" / "1")
+    tiny_models.add(tmp_path)
+    port = free_port()
+    run("chmod", "-R", "a+rX", str(tmp_path))
+    container = run(
+        *("docker", "run", "--detach", "--rm", "--read-only", "--tmpfs=/tmp"),
+        *(f"--publish=127.0.0.1:{port}:8500", f"--volume={tmp_path}:/models:ro", image),
+    ).stdout.strip()
+    try:
+        wait_until_healthy(container, timeout_seconds=180)
+        with PredictClient(f"localhost:{port}") as client:
+            words = client.predict("lookup", {"words": np.array([b"kg", b"?"], object)})
+            numbers = client.predict("add", {"a": np.array([1]), "b": np.array([2])})
+    finally:
+        run("docker", "stop", container)
+
+    assert words["ids"].tolist() == [1, 0]
+    assert numbers["sum"].tolist() == [3]

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -9,7 +10,8 @@ PROGRAM = """
 import importlib, pkgutil, sys
 import {package}
 for module in pkgutil.walk_packages({package}.__path__, "{package}."):
-    if not module.name.endswith(("__main__", ".generate")):
+    # The folder that runs SavedModels is there for TensorFlow.
+    if not module.name.endswith(("__main__", ".generate")) and ".saved_models." not in module.name:
         importlib.import_module(module.name)
 heavy = {{"tensorflow", "keras", "jax", "torch"}} & set(sys.modules)
 sys.exit(f"{{heavy}} imported" if heavy else 0)
@@ -35,5 +37,25 @@ def test_the_server_does_without_grpc():
     program = "import sys, serving.server; sys.exit('grpc' in sys.modules)"
 
     result = subprocess.run([sys.executable, "-c", program], timeout=60, check=False)
+
+    assert result.returncode == 0
+
+
+def test_a_server_of_onnx_models_never_loads_tensorflow(models_dir):
+    """Neither when it starts nor when it answers, though TensorFlow is installed."""
+    program = f"""
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(Path(__file__).parents[1])!r})
+import servers, tiny_models
+from serving.client import PredictClient
+import numpy as np
+folder = Path({str(models_dir)!r})
+with servers.in_this_process(folder) as address, PredictClient(address) as client:
+    assert client.predict("add", {{"a": np.array([1]), "b": np.array([2])}})["sum"] == [3]
+    sys.exit(bool({{"tensorflow", "serving.engine.saved_models"}} & set(sys.modules)))
+"""
+
+    result = subprocess.run([sys.executable, "-c", program], timeout=120, check=False)
 
     assert result.returncode == 0

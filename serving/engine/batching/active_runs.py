@@ -21,7 +21,13 @@ LOOK_SECONDS = 0.25
 
 
 class RunControl(Protocol):
-    """What can end a run from another thread."""
+    """What can end a run from another thread.
+
+    Attributes:
+        seconds: What a run may take, for what cannot be told to end; None for no limit.
+    """
+
+    seconds: float | None
 
     @property
     def terminated(self) -> bool:
@@ -38,6 +44,7 @@ class StopFlag:
 
     def __init__(self) -> None:
         self.terminated = False
+        self.seconds: float | None = None
 
     def terminate(self) -> None:
         """Tell the run to end."""
@@ -56,6 +63,13 @@ class ActiveRun:
     def __str__(self) -> str:
         seconds = time.monotonic() - self.started
         return f"{self.name}, {self.requests[0].signature_name}, for {seconds:.1f} s"
+
+    def limit(self) -> None:
+        """Let the run take as long as the most patient of its callers waits."""
+        deadlines = [request.deadline for request in self.requests]
+        latest = max((each for each in deadlines if each is not None), default=None)
+        if latest is not None and None not in deadlines:
+            self.control.seconds = latest - self.started
 
     def end_if_unwanted(self, now: float) -> None:
         """Answer callers whose deadline has passed, and end the run if no caller is left.

@@ -243,6 +243,7 @@ class Batcher:
         runs: list[Run] = []
         if wanted:
             active = ActiveRun(self._name, wanted, self._make_control(), now)
+            active.limit()
             ACTIVE.add(active)
             try:
                 self._compute(wanted, runs, active.control)

@@ -16,7 +16,6 @@ from serving.monitoring import identity
 from serving.protocols.kserve import tensor_bytes
 from serving.protocols.kserve.operations import (
     EXTENSIONS,
-    PLATFORM,
     KServeOperations,
     TensorMetadata,
     check_tensor_parameters,
@@ -131,7 +130,7 @@ class KServeMethods:
         return ModelMetadataResponse(
             name=metadata.name,
             versions=metadata.versions,
-            platform=PLATFORM,
+            platform=metadata.platform,
             inputs=_tensor_metadata(metadata.inputs),
             outputs=_tensor_metadata(metadata.outputs),
             parameters={

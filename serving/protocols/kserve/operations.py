@@ -17,7 +17,6 @@ from serving.protocols.kserve import tensor_bytes
 from serving.tensors.admission import Account
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, TensorSpec
 
-PLATFORM = "onnxruntime_onnx"
 EXTENSIONS = ("binary_tensor_data",)
 SIGNATURE_NAME = "signature_name"
 API = "ModelInfer"  # what the metrics call inferences, on gRPC and REST alike
@@ -43,6 +42,7 @@ class ModelMetadata(NamedTuple):
     """A model: its name, the versions that can be asked for, and what it takes and gives.
 
     Attributes:
+        platform: What runs it: `onnxruntime_onnx` or `tensorflow`.
         parameters: How this version is run; `execution_provider` as ONNX Runtime names it, and the
             `precision` of its graph; whether requests are `batched`, and in `row_independence` the
             evidence for that. If any, `unknown_rank` names the inputs and outputs whose rank is
@@ -51,6 +51,7 @@ class ModelMetadata(NamedTuple):
 
     name: str
     versions: list[str]
+    platform: str
     inputs: list[TensorMetadata]
     outputs: list[TensorMetadata]
     parameters: dict[str, str]
@@ -138,6 +139,7 @@ class KServeOperations:
                 for status in reversed(self._catalog.statuses(name))
                 if status.state is State.AVAILABLE
             ],
+            platform=servable.platform,
             inputs=_describe(signature.inputs),
             outputs=_describe(signature.outputs),
             parameters=parameters,

@@ -20,7 +20,6 @@ from serving.protocols.json_process import ELEMENT_BYTES, JsonProcesses
 from serving.protocols.kserve import json_tensors, tensor_bytes
 from serving.protocols.kserve.operations import (
     EXTENSIONS,
-    PLATFORM,
     KServeOperations,
     TensorMetadata,
     check_tensor_parameters,
@@ -119,7 +118,7 @@ class KServeRoutes:
             {
                 "name": metadata.name,
                 "versions": metadata.versions,
-                "platform": PLATFORM,
+                "platform": metadata.platform,
                 "inputs": _tensor_metadata(metadata.inputs),
                 "outputs": _tensor_metadata(metadata.outputs),
                 "parameters": metadata.parameters,

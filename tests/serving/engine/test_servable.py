@@ -11,8 +11,8 @@ from onnx import TensorProto, helper
 from rest_client import Http
 
 from serving.client import PredictClient
-from serving.engine import servable as servable_module
 from serving.engine.batching.batching_config import BatchingConfig
+from serving.engine.loading import graphs
 from serving.engine.runtime import CPU, CUDA, RuntimeConfig
 from serving.engine.servable import Servable
 from serving.errors import DataLoss, FailedPrecondition, InvalidInput
@@ -57,7 +57,7 @@ def test_a_missing_precision_fails_the_load(tmp_path):
 def test_the_precision_follows_the_device_that_works(tmp_path, monkeypatch):
     """If CUDA is there but does not start, the CPU gets the graph that is fastest on CPUs."""
     monkeypatch.setattr(
-        servable_module,
+        graphs,
         "choose_providers",
         lambda device: ([CPU] if device == "cpu" else [CUDA, CPU], "for the test"),
     )

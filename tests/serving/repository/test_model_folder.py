@@ -175,12 +175,27 @@ def test_a_broken_signature_file_is_refused(version, document, message):
         model_folder.read(version)
 
 
-def test_a_saved_model_without_onnx_says_how_to_convert_it(tmp_path):
-    """Pointing the server at a TensorFlow model is answered with the command to run."""
+def test_a_saved_model_without_onnx_is_for_tensorflow(tmp_path):
+    """It is a version in the precision in which it was trained; other precisions are refused."""
     (tmp_path / "saved_model.pb").write_bytes(b"")
 
-    with pytest.raises(DataLoss, match="python -m export saved-model"):
-        model_folder.read(tmp_path)
+    folder = model_folder.read(tmp_path)
+
+    assert folder.is_saved_model
+    assert (folder.precision, folder.onnx_files, folder.signatures) == ("fp32", {}, {})
+    with pytest.raises(FailedPrecondition, match="does not have the precision int8; it has fp32"):
+        model_folder.read(tmp_path, ["int8"])
+
+
+def test_a_saved_model_beside_onnx_is_a_copy(tmp_path):
+    """ONNX Runtime runs a version that has both."""
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+    (tmp_path / "any.onnx").write_bytes(b"")
+
+    folder = model_folder.read(tmp_path)
+
+    assert not folder.is_saved_model
+    assert list(folder.onnx_files) == ["any.onnx"]
 
 
 def test_versions_are_numbered_folders(tmp_path):

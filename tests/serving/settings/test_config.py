@@ -350,3 +350,16 @@ def test_an_empty_ssl_config_file_is_none():
     config = parse_config(["--ssl_config_file=", "--rest_api_ssl_config_file="], {})
 
     assert config.tls() == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("flags", "tags"),
+    [
+        ([], ("serve",)),
+        (["--saved_model_tags="], ("serve",)),
+        (["--saved_model_tags=serve,gpu"], ("serve", "gpu")),
+    ],
+)
+def test_saved_model_tags_are_joined_by_commas(flags, tags):
+    """None stand for TensorFlow Serving's own, `serve`."""
+    assert parse_config(flags, {}).runtime().saved_model_tags == tags

@@ -1,5 +1,6 @@
 import asyncio
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -135,3 +136,16 @@ def test_runs_are_listed_with_their_time(batcher, run):
     (line,) = watched(scenario)
 
     assert line.startswith("m/1, s, for 0.")
+
+
+@pytest.mark.parametrize(
+    ("deadlines", "seconds"), [([104.0], 4.0), ([104.0, 109.0], 9.0), ([104.0, None], None)]
+)
+def test_a_run_may_take_as_long_as_its_most_patient_caller_waits(deadlines, seconds):
+    """One caller without a deadline takes the limit away."""
+    requests = [SimpleNamespace(deadline=deadline) for deadline in deadlines]
+    run = active_runs.ActiveRun("m/1", requests, active_runs.StopFlag(), 100.0)
+
+    run.limit()
+
+    assert run.control.seconds == seconds

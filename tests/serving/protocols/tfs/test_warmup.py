@@ -4,6 +4,7 @@ import sys
 
 import numpy as np
 import pytest
+import tensorflow_models
 import tiny_models
 
 from serving.client import PredictClient, PredictError, predict_request
@@ -44,6 +45,19 @@ def test_recorded_requests_are_answered_before_the_first(tmp_path, running_serve
 
     assert status.state == State.AVAILABLE
     assert "lookup/1: answered 2 warm-up requests" in caplog.text
+
+
+def test_recorded_requests_warm_a_saved_model_up(tmp_path, running_server, caplog):
+    """TensorFlow answers them too, words that nobody could make up among them."""
+    caplog.set_level(logging.INFO)
+    version = tensorflow_models.lookup(tmp_path / "words" / "1")
+    write(version, predict_request("words", {"words": np.array([b"kg"], object)}))
+
+    with running_server(tmp_path) as address, PredictClient(address) as client:
+        (status,) = client.statuses("words")
+
+    assert status.state == State.AVAILABLE
+    assert "words/1: answered 1 warm-up request" in caplog.text
 
 
 @pytest.mark.parametrize(

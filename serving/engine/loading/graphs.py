@@ -1,0 +1,87 @@
+"""The graphs of a version, loaded: by ONNX Runtime, or a SavedModel by TensorFlow."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import NamedTuple
+
+from serving.engine.loading import progress
+from serving.engine.runtime import CUDA, GraphRuntime, Runtime, RuntimeConfig, choose_providers
+from serving.errors import FailedPrecondition
+from serving.repository import model_folder
+from serving.repository.model_folder import SAVED_MODEL_FILE, ModelFolder
+from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, PREDICT_METHOD_NAME, Signature
+
+
+class LoadedGraphs(NamedTuple):
+    """A version folder and what runs it.
+
+    Attributes:
+        folder: As it was read.
+        signatures: By name.
+        runtimes: The graphs by the names that the signatures have for their files.
+    """
+
+    folder: ModelFolder
+    signatures: Mapping[str, Signature]
+    runtimes: Mapping[str, GraphRuntime]
+
+
+def load(path: Path, config: RuntimeConfig) -> LoadedGraphs:
+    """Read a version folder and load its graphs, in the precision that suits the device.
+
+    Args:
+        path: The version's folder.
+        config: How its graphs are run.
+
+    Raises:
+        ServingError, DeviceError: see `Servable.load`.
+    """
+    wanted = choose_providers(config.device)[0][0]
+    progress.note("reading and verifying its files")
+    folder = model_folder.read(path, config.precisions(wanted))
+    if folder.is_saved_model:
+        return _load_saved_model(folder, config)
+    progress.note("ONNX Runtime prepares its graphs")
+    runtimes = {
+        name: Runtime(file, config, folder.precision) for name, file in folder.onnx_files.items()
+    }
+    if wanted == CUDA and CUDA not in {runtime.provider for runtime in runtimes.values()}:
+        # CUDA did not start: what is fastest there may be the slowest here.
+        return load(path, replace(config, device="cpu"))
+    return LoadedGraphs(folder, folder.signatures or _signature_of_graph(runtimes), runtimes)
+
+
+def _load_saved_model(folder: ModelFolder, config: RuntimeConfig) -> LoadedGraphs:
+    """Load a SavedModel, and TensorFlow before it if this is the first one.
+
+    Raises:
+        FailedPrecondition: TensorFlow is not installed.
+        ServingError, DeviceError: see `SavedModelRuntime`.
+    """
+    progress.note("importing TensorFlow")
+    try:
+        # Here alone: a server of ONNX models has neither its seconds nor its memory to spare.
+        from serving.engine.saved_models.session_runtime import (  # noqa: PLC0415
+            SavedModelRuntime,
+        )
+    except Exception as error:  # an installation in parts raises anything
+        msg = (
+            f"{folder.path} holds a SavedModel and no .onnx file, and TensorFlow, which would run "
+            f"it, cannot be imported ({error}); convert the SavedModel with `python -m export "
+            "saved-model`, or install the extra `tensorflow` beside the server: pip install "
+            "'onnx-serving[serve,tensorflow]'"
+        )
+        raise FailedPrecondition(msg) from error
+    progress.note("TensorFlow loads the SavedModel")
+    runtime = SavedModelRuntime(folder.path, config)
+    return LoadedGraphs(folder, runtime.signatures, {SAVED_MODEL_FILE: runtime})
+
+
+def _signature_of_graph(runtimes: Mapping[str, Runtime]) -> dict[str, Signature]:
+    """The one signature of a folder without `signature.json`: the graph's inputs and outputs."""
+    file, runtime = next(iter(runtimes.items()))
+    signature = Signature(
+        method_name=PREDICT_METHOD_NAME, file=file, inputs=runtime.inputs, outputs=runtime.outputs
+    )
+    return {DEFAULT_SIGNATURE_NAME: signature}

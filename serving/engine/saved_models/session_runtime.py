@@ -1,0 +1,214 @@
+"""A SavedModel as TensorFlow Serving runs it: one session, fed and asked by the names of tensors.
+
+The graph and its variables are restored, and none of the Python objects that were saved, so models
+of TensorFlow 1 and of any Keras load. The session checks no shape: what is fed goes to the
+operators behind it, and those refuse it or not, in TensorFlow's words.
+"""
+
+import math
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+# Of TensorFlow's own log lines errors alone: the server's log has a format. Before its import.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import config_pb2
+from tensorflow.python.util import deprecation
+
+from serving.engine.runtime import DeviceError, RuntimeConfig, SessionControl
+from serving.engine.saved_models import operators, signatures
+from serving.engine.saved_models.rank_trials import RankTrials
+from serving.errors import (
+    DataLoss,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InternalError,
+    InvalidInput,
+    NotFound,
+    OutOfRange,
+    ResourceExhausted,
+    ServingError,
+    Unavailable,
+    Unsupported,
+)
+from serving.tensors.tensor_spec import DataType, TensorSpec
+
+_LEAST_LIMIT_MS = 256
+_MOST_LIMIT_MS = 1 << 22  # more than an hour; it may not be more than a C int holds
+# Prepared calls that are kept: each has other outputs, or another time limit.
+_MOST_CALLS = 64
+_ERRORS: dict[int, type[ServingError]] = {
+    each.code: each
+    for each in (
+        DataLoss,
+        DeadlineExceeded,
+        FailedPrecondition,
+        InvalidInput,
+        NotFound,
+        OutOfRange,
+        ResourceExhausted,
+        Unavailable,
+        Unsupported,
+    )
+}
+
+tf.get_logger().setLevel("ERROR")
+
+
+class SavedModelRuntime:
+    """The serving graph of a SavedModel in a session, ready to run from any thread.
+
+    Attributes:
+        provider: Who runs it, as the log, the metrics and KServe's metadata show it.
+        platform: What KServe's metadata calls it.
+        signatures: By name.
+        inputs: Specs of the tensors that the signatures feed, by name, of any shape: TensorFlow
+            declares none that a session checks. Serialized tf.Examples that may come to an operator
+            which a wrong rank ends the process in are a list.
+        outputs: Specs of the tensors that they fetch, by name.
+        needs_ranks: Whether a tensor of an unexpected rank could end the process.
+        row_mixing: What mixes the rows of a signature by its definition, by signature name.
+    """
+
+    provider = "tensorflow"
+    platform = "tensorflow"
+    inputs: dict[str, TensorSpec]
+    outputs: dict[str, TensorSpec]
+
+    def __init__(self, folder: Path, config: RuntimeConfig, *, is_trial: bool = False) -> None:
+        """Load the graph, restore its variables and run its initialization.
+
+        Args:
+            folder: Holds saved_model.pb.
+            config: How to run it.
+            is_trial: Whether to run whatever is fed, though it may end this process.
+
+        Raises:
+            DataLoss: TensorFlow cannot load it.
+            Unsupported: it has no signature that can be served.
+            DeviceError: `cuda` was asked for and TensorFlow sees no GPU.
+        """
+        if config.device == "cuda" and not tf.config.list_physical_devices("GPU"):
+            msg = (
+                f'device "cuda" requested but TensorFlow sees no GPU to run {folder}; check the '
+                "driver and the CUDA libraries (pip install tensorflow[and-cuda]), or pass "
+                "--device auto"
+            )
+            raise DeviceError(msg)
+        graph = tf.Graph()
+        self._session = tf.compat.v1.Session(graph=graph, config=_session_config(config))
+        try:
+            with deprecation.silence():
+                meta_graph = tf.compat.v1.saved_model.load(
+                    self._session, list(config.saved_model_tags), str(folder)
+                )
+        except (tf.errors.OpError, RuntimeError, ValueError, KeyError, OSError) as error:
+            self._session.close()
+            reason = " ".join((str(error) or type(error).__name__).split())
+            msg = f"TensorFlow cannot load {folder}: {reason}"
+            raise DataLoss(msg) from error
+        self.signatures = signatures.read(meta_graph.signature_def, graph, folder)
+        self.inputs, self.outputs = {}, {}
+        self.needs_ranks = False
+        self.row_mixing: dict[str, str] = {}
+        parses = False
+        for name, signature in self.signatures.items():
+            fetched = {spec.tensor: spec for spec in signature.outputs.values()}
+            self.outputs |= fetched
+            nodes = list(operators.reachable(meta_graph.graph_def, fetched))
+            self.needs_ranks |= any(node.op in operators.ENDED_BY_RANK for node in nodes)
+            parses |= any(node.op in operators.PARSING for node in nodes)
+            if mixing := operators.find_row_mixing(nodes):
+                self.row_mixing[name] = mixing
+        inputs = [spec for each in self.signatures.values() for spec in each.inputs.values()]
+        for spec in inputs:
+            examples = self.needs_ranks and parses and spec.dtype is DataType.DT_STRING
+            shape = (-1,) if examples and spec.shape is None else None
+            self.inputs[spec.tensor] = replace(spec, shape=shape)
+        # What may end the process, because nobody says which ranks the operators expect.
+        self._unranked = frozenset(
+            spec.tensor
+            for spec in inputs
+            if self.needs_ranks and spec.shape is None and self.inputs[spec.tensor].shape is None
+        )
+        self._trials = RankTrials(folder, config)
+        if is_trial:
+            self._unranked = frozenset()
+        self._calls: dict[tuple[object, ...], Any] = {}
+        self._lock = threading.Lock()
+
+    def run(
+        self,
+        output_tensors: Sequence[str],
+        feeds: Mapping[str, np.ndarray],
+        control: SessionControl | None = None,
+    ) -> list[np.ndarray]:
+        """Compute output tensors.
+
+        Args:
+            output_tensors: Names of tensors of the graph.
+            feeds: Arrays by tensor name; strings as objects.
+            control: Its time limit ends the run, within twice as long and between two operators;
+                TensorFlow has nothing that ends one at once.
+
+        Returns:
+            One array an output, in the order asked for; strings as objects, each `bytes`.
+
+        Raises:
+            ServingError: of the code that TensorFlow gives, in its words.
+        """
+        if self._unranked and not self._unranked.isdisjoint(feeds):
+            self._trials.require(output_tensors, feeds)
+        seconds = None if control is None else control.seconds
+        call = self._call(tuple(feeds), tuple(output_tensors), _limit_ms(seconds))
+        try:
+            arrays = call(*feeds.values())
+        except tf.errors.OpError as error:
+            kind = _ERRORS.get(error.error_code, InternalError)
+            raise kind(error.message) from error
+        except (TypeError, ValueError) as error:  # an array that TensorFlow cannot take
+            raise InvalidInput(str(error)) from error
+        return [np.asarray(array) for array in arrays]
+
+    def _call(self, feeds: tuple[str, ...], fetches: tuple[str, ...], limit_ms: int) -> Any:  # noqa: ANN401  a function of TensorFlow's
+        key = (feeds, fetches, limit_ms)
+        call = self._calls.get(key)
+        if call is None:
+            # Session.run and make_callable compare shapes with the placeholder's, which
+            # TensorFlow Serving does not.
+            options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
+            options.run_options.timeout_in_ms = limit_ms
+            with self._lock:
+                call = self._session._make_callable_from_options(options)  # noqa: SLF001  see above
+                while len(self._calls) >= _MOST_CALLS:
+                    del self._calls[next(iter(self._calls))]
+                self._calls[key] = call
+        return call
+
+
+def _limit_ms(seconds: float | None) -> int:
+    """A time limit in steps, because each needs a prepared call: powers of two; 0 for none."""
+    if seconds is None:
+        return 0
+    milliseconds = max(math.ceil(1000 * seconds), _LEAST_LIMIT_MS)
+    return min(1 << (milliseconds - 1).bit_length(), _MOST_LIMIT_MS)
+
+
+def _session_config(config: RuntimeConfig) -> Any:  # noqa: ANN401  ConfigProto, of an untyped module
+    """The threads and devices of a session; all sessions of a process share their threads."""
+    threads = config.instances * config.intra_op_threads
+    options = config_pb2.ConfigProto(
+        intra_op_parallelism_threads=threads,
+        inter_op_parallelism_threads=config.instances,
+        allow_soft_placement=True,
+    )
+    if config.device == "cpu":
+        options.device_count["GPU"] = 0
+    options.gpu_options.allow_growth = True
+    return options

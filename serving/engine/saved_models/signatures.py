@@ -1,0 +1,115 @@
+"""The signatures of a SavedModel, from its SignatureDefs and its graph."""
+
+import logging
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import tensorflow as tf
+from tensorflow.python.framework import tensor_util
+
+from serving.errors import Unsupported
+from serving.repository.model_folder import SAVED_MODEL_FILE
+from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, DataType, Signature, TensorSpec
+
+logger = logging.getLogger(__name__)
+
+# TensorFlow's own entry, run at load time; no client calls it.
+_INIT_SIGNATURE = "__saved_model_init_op"
+_SERVED = {data_type.value: data_type for data_type in DataType}
+
+
+class _UnservedError(Exception):
+    """A signature cannot be served; its message says why."""
+
+
+def read(definitions: Mapping[str, Any], graph: Any, folder: Path) -> dict[str, Signature]:  # noqa: ANN401  tf.Graph
+    """The signatures that can be served, `serving_default` first, then by name.
+
+    One that cannot is left out, and the log says why: TensorFlow Serving loads such a version too,
+    and answers the other signatures.
+
+    Args:
+        definitions: SignatureDefs by name.
+        graph: What they name tensors of.
+        folder: Of the SavedModel, for messages.
+
+    Raises:
+        Unsupported: none is left.
+    """
+    names = sorted(definitions.keys() - {_INIT_SIGNATURE})
+    names.sort(key=lambda name: name != DEFAULT_SIGNATURE_NAME)  # stable: the rest stays sorted
+    signatures: dict[str, Signature] = {}
+    reasons = {}
+    for name in names:
+        try:
+            signatures[name] = _signature(definitions[name], graph)
+        except _UnservedError as error:
+            reasons[name] = str(error)
+    if not signatures:
+        found = "; ".join(f"{name}: {reason}" for name, reason in reasons.items()) or "none"
+        msg = f"{folder} needs a signature that can be served; found {found}"
+        raise Unsupported(msg)
+    for name, reason in reasons.items():
+        logger.warning("%s: signature %s cannot be served: %s", folder, name, reason)
+    return signatures
+
+
+def _signature(definition: Any, graph: Any) -> Signature:  # noqa: ANN401  untyped modules
+    inputs = {
+        alias: _spec(f'input "{alias}"', info, graph)
+        for alias, info in sorted(definition.inputs.items())
+    }
+    outputs = {
+        alias: _spec(f'output "{alias}"', info, graph)
+        for alias, info in sorted(definition.outputs.items())
+    }
+    if not outputs:
+        msg = "it has no output"
+        raise _UnservedError(msg)
+    return Signature(
+        method_name=definition.method_name,
+        file=SAVED_MODEL_FILE,
+        inputs=inputs,
+        outputs=outputs,
+        defaults={
+            alias: _default(alias, value, inputs[alias])
+            for alias, value in sorted(definition.defaults.items())
+            if alias in inputs
+        },
+    )
+
+
+def _spec(what: str, info: Any, graph: Any) -> TensorSpec:  # noqa: ANN401  TensorInfo, tf.Graph
+    if info.WhichOneof("encoding") != "name":
+        msg = f"{what} is sparse or composite, expected a dense tensor"
+        raise _UnservedError(msg)
+    try:
+        tensor = graph.get_tensor_by_name(info.name)
+    except (KeyError, ValueError) as error:
+        msg = f"{what} is tensor {info.name!r}, which the graph does not have"
+        raise _UnservedError(msg) from error
+    # Not the SignatureDef's element type: old ones may have none.
+    number = tensor.dtype.base_dtype.as_datatype_enum
+    if number not in _SERVED:
+        msg = (
+            f"{what} is {tf.dtypes.as_dtype(number).name}, which NumPy does not have, expected "
+            f"one of {', '.join(known.label for known in DataType)}; cast it in the graph"
+        )
+        raise _UnservedError(msg)
+    shape = tuple(int(dimension.size) for dimension in info.tensor_shape.dim)
+    return TensorSpec(
+        dtype=_SERVED[number],
+        shape=None if info.tensor_shape.unknown_rank else shape,
+        tensor=info.name,
+        graph_name=info.name,
+    )
+
+
+def _default(alias: str, value: Any, spec: TensorSpec) -> Any:  # noqa: ANN401  TensorProto, array
+    array = tensor_util.MakeNdarray(value)
+    if DataType.from_numpy(array.dtype) is not spec.dtype:
+        msg = f'the default of "{alias}" is {array.dtype}, expected {spec.dtype.label}'
+        raise _UnservedError(msg)
+    array.flags.writeable = False
+    return array

@@ -1,0 +1,487 @@
+"""SavedModels as TensorFlow Serving's users have them, run by TensorFlow behind every API."""
+
+import asyncio
+import json
+import re
+import signal
+import subprocess
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import every_protocol
+import grpc
+import numpy as np
+import pytest
+import servers
+import tensorflow as tf
+import tensorflow1_models
+import tensorflow_models
+import tiny_models
+from rest_client import Http
+from tensorflow_serving.apis import (
+    classification_pb2,
+    get_model_metadata_pb2,
+    inference_pb2,
+    prediction_service_pb2_grpc,
+    regression_pb2,
+)
+
+from serving.client import AsyncPredictClient, PredictClient, PredictError
+
+CALLERS = 24
+EXAMPLES = [
+    tensorflow_models.example([1.0, 2.0], b"m"),
+    tensorflow_models.example([-0.5, 0.25]),
+]
+# Inputs of each model, which TensorFlow is asked with too.
+QUESTIONS = {
+    "lookup": {"words": np.array([b"kg", b"s", b"", "größe".encode()], object)},
+    "text_classifier": {"text": np.array([[b"a good film"], [b"the END is bad"]], object)},
+    "lengths": {"texts": np.array([b"one", b"and two more", b"a b"], object)},
+    "scaled": {"x": np.float32([[1, 2, 3], [-1, 0.5, 1e6]]), "offset": np.float32(0.25)},
+    "dense": {"x": np.float32([[1, 2, 3, 4], [0, 0, 0, 0], [-1, 5, 2, 0.1]])},
+    "convolution": {"x": np.linspace(-1, 1, 96, dtype=np.float32).reshape(2, 4, 4, 3)},
+}
+
+
+@pytest.fixture(scope="module")
+def saved_models(tmp_path_factory):
+    """A models folder: SavedModels, and an ONNX model beside them."""
+    folder = tmp_path_factory.mktemp("saved_models")
+    for name in (*QUESTIONS, "examples", "failing", "element_types", "mixed_rows"):
+        getattr(tensorflow_models, name)(folder / name / "1")
+    tensorflow1_models.half_plus(folder / "half_plus_two" / "00000123")
+    tensorflow1_models.mnist(folder / "mnist" / "1")
+    tiny_models.add(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def address(saved_models):
+    """A server of that folder."""
+    with servers.in_this_process(saved_models) as started:
+        yield started
+
+
+@pytest.fixture(scope="module")
+def expected(saved_models):
+    """What TensorFlow answers, by model."""
+    answers = {}
+    for name, inputs in QUESTIONS.items():
+        call = tf.saved_model.load(str(saved_models / name / "1")).signatures["serving_default"]
+        tensors = {alias: tf.constant(array) for alias, array in inputs.items()}
+        answers[name] = {alias: tensor.numpy() for alias, tensor in call(**tensors).items()}
+    return answers
+
+
+def assert_same(received, wanted):
+    assert received.keys() == wanted.keys()
+    for alias, array in wanted.items():
+        assert received[alias].shape == array.shape
+        if array.dtype.kind == "O":
+            assert received[alias].tolist() == array.tolist()
+        else:
+            np.testing.assert_allclose(received[alias], array, rtol=1e-6, atol=1e-7)
+
+
+def _as_bytes(array):
+    """An array of text as one of the bytes that TensorFlow has."""
+    if array.dtype.kind != "O":
+        return array
+    texts = [text.encode() if isinstance(text, str) else text for text in array.flat]
+    return np.array(texts, object).reshape(array.shape)
+
+
+@pytest.mark.parametrize("callers", [1, CALLERS])
+@pytest.mark.parametrize("name", QUESTIONS)
+def test_answers_are_tensorflows(address, expected, name, callers):
+    """Strings, tables, ragged rows and numbers, over gRPC, for one caller and for many at once."""
+
+    async def ask():
+        async with AsyncPredictClient(address) as client:
+            return [
+                answer
+                for _ in range(3)
+                for answer in await asyncio.gather(
+                    *(client.predict(name, QUESTIONS[name]) for _ in range(callers))
+                )
+            ]
+
+    answers = asyncio.run(ask())
+
+    assert len(answers) == 3 * callers
+    for answer in answers:
+        assert_same(answer, expected[name])
+
+
+@pytest.mark.parametrize("protocol", ["tfs_grpc", "kserve_grpc"])
+@pytest.mark.parametrize("name", sorted(QUESTIONS.keys() - {"text_classifier"}))
+def test_every_protocol_of_grpc_has_them(address, expected, name, protocol):
+    """TensorFlow Serving's and KServe's give the same values."""
+    inputs = {
+        alias: np.array([text.decode() for text in array], object) if array.dtype == "O" else array
+        for alias, array in QUESTIONS[name].items()
+    }
+    with getattr(every_protocol, protocol)(address) as ask:
+        answer = ask(name, inputs, expected[name])
+
+    assert_same(
+        {alias: _as_bytes(array) for alias, array in answer.items()},
+        expected[name],
+    )
+
+
+def test_rest_gives_strings_as_they_are(address):
+    """An output of text is text in JSON; 24 callers at once get the same."""
+
+    def ask(_):
+        return Http(address).post("/v1/models/lookup:predict", {"instances": ["kg", "größe"]})
+
+    with ThreadPoolExecutor(CALLERS) as pool:
+        answers = list(pool.map(ask, range(CALLERS)))
+
+    assert answers == [
+        (
+            200,
+            {"predictions": [{"ids": 1, "upper": "KG"}, {"ids": 0, "upper": "GRößE"}]},
+        )
+    ] * len(answers)
+
+
+def test_half_plus_two_unconverted(address):
+    """Reference variables and old parsing: Predict and Regress as TensorFlow Serving's README."""
+    http = Http(address)
+
+    predicted = http.post("/v1/models/half_plus_two:predict", {"instances": [[1.0], [2.0], [5.0]]})
+    scalars = http.post("/v1/models/half_plus_two:predict", {"instances": [1.0, 2.0, 5.0]})
+    regressed = http.post(
+        "/v1/models/half_plus_two:regress",
+        {"signature_name": "regress_x_to_y", "examples": [{"x": 1.0}, {"x": 2.0}]},
+    )
+    status = http.get("/v1/models/half_plus_two")
+
+    assert predicted == (200, {"predictions": [[2.5], [3.0], [4.5]]})
+    assert scalars == (200, {"predictions": [2.5, 3.0, 4.5]})
+    assert regressed == (200, {"results": [2.5, 3.0]})
+    assert status[1]["model_version_status"][0]["version"] == "123"
+    assert status[1]["model_version_status"][0]["state"] == "AVAILABLE"
+
+
+@pytest.mark.parametrize("callers", [1, CALLERS])
+def test_examples_are_parsed_in_the_graph(address, callers):
+    """Classify, Regress and MultiInference send them as strings; one without `unit` has `kg`."""
+    weights = np.float32([[1.0, -1.0], [0.5, 2.0]])
+    products = np.float32([[1.0, 2.0], [-0.5, 0.25]]) @ weights
+    scores = tf.nn.softmax(products).numpy()
+    classify = classification_pb2.ClassificationRequest()
+    classify.model_spec.name = "examples"
+    regress = regression_pb2.RegressionRequest()
+    regress.model_spec.name = "examples"
+    regress.model_spec.signature_name = "regress"
+    both = inference_pb2.MultiInferenceRequest()
+    for name, method in (("", "classify"), ("regress", "regress")):
+        task = both.tasks.add(method_name=f"tensorflow/serving/{method}")
+        task.model_spec.name = "examples"
+        task.model_spec.signature_name = name
+    for request in (classify, regress, both):
+        for serialized in EXAMPLES:
+            request.input.example_list.examples.add().ParseFromString(serialized)
+
+    with grpc.insecure_channel(address) as channel, ThreadPoolExecutor(callers) as pool:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        calls = [
+            (
+                pool.submit(stub.Classify, classify, timeout=20),
+                pool.submit(stub.Regress, regress, timeout=20),
+                pool.submit(stub.MultiInference, both, timeout=20),
+            )
+            for _ in range(callers)
+        ]
+        answers = [[call.result() for call in each] for each in calls]
+
+    for classified, regressed, inferred in answers:
+        rows = classified.result.classifications
+        assert [[one.label for one in row.classes] for row in rows] == [["m", "M"], ["kg", "KG"]]
+        np.testing.assert_allclose(
+            [[one.score for one in row.classes] for row in rows], scores, rtol=1e-6
+        )
+        values = [one.value for one in regressed.result.regressions]
+        np.testing.assert_allclose(values, products.sum(axis=1), rtol=1e-6)
+        assert inferred.results[0].classification_result == classified.result
+        assert inferred.results[1].regression_result == regressed.result
+
+
+def test_serialized_examples_may_be_predicted_on(address):
+    """Predict takes them as the strings that they are."""
+    with PredictClient(address) as client:
+        answer = client.predict("examples", {"inputs": np.array(EXAMPLES, object)})
+
+    assert answer["classes"].tolist() == [[b"m", b"M"], [b"kg", b"KG"]]
+
+
+def test_the_mnist_tutorials_digits_unconverted(address):
+    """A table names the classes, sorted by score; a prediction of pictures beside it."""
+    picture = tensorflow1_models.pictures([7], np.random.default_rng(3))
+    request = classification_pb2.ClassificationRequest()
+    request.model_spec.name = "mnist"
+    example = tensorflow1_models.example(x=picture[0])
+    request.input.example_list.examples.add().ParseFromString(example)
+
+    with grpc.insecure_channel(address) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        classes = stub.Classify(request, timeout=20).result.classifications[0].classes
+    with PredictClient(address) as client:
+        scores = client.predict("mnist", {"images": picture}, signature_name="predict_images")
+
+    assert classes[0].label == "7"
+    assert int(scores["scores"].argmax()) == 7
+    np.testing.assert_allclose(
+        [one.score for one in classes], np.sort(scores["scores"][0])[::-1], rtol=1e-6
+    )
+
+
+def test_a_default_stands_in(address):
+    """The SignatureDef's default fills what a request leaves out."""
+    with PredictClient(address) as client:
+        answer = client.predict("scaled", {"x": np.float32([[1, 2, 3]])})
+
+    assert answer["y"].tolist() == [[2.5, 4.5, 6.5]]
+
+
+def test_metadata_is_the_saved_models(address, saved_models):
+    """GetModelMetadata describes the graph's own tensors; KServe calls the platform tensorflow."""
+    request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
+    request.model_spec.name = "half_plus_two"
+    with grpc.insecure_channel(address) as channel:
+        stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
+        answer = stub.GetModelMetadata(request, timeout=20).metadata["signature_def"]
+    found = get_model_metadata_pb2.SignatureDefMap()
+    answer.Unpack(found)
+    folder = saved_models / "half_plus_two" / "00000123"
+    with tf.Graph().as_default(), tf.compat.v1.Session() as session:
+        graph = tf.compat.v1.saved_model.load(session, ["serve"], str(folder))
+    kserve = Http(address).get("/v2/models/half_plus_two")[1]
+
+    assert found.signature_def.keys() == graph.signature_def.keys() - {"__saved_model_init_op"}
+    for name, definition in found.signature_def.items():
+        wanted = graph.signature_def[name]
+        assert definition.method_name == wanted.method_name
+        assert {a: info.name for a, info in definition.inputs.items()} == {
+            a: info.name for a, info in wanted.inputs.items()
+        }
+        assert dict(definition.outputs) == dict(wanted.outputs)
+    assert kserve["platform"] == "tensorflow"
+    assert kserve["parameters"]["execution_provider"] == "tensorflow"
+    assert Http(address).get("/v2/models/add")[1]["platform"] == "onnxruntime_onnx"
+
+
+def test_metrics_name_tensorflow(address):
+    """The device of such a model's metrics is tensorflow."""
+    with PredictClient(address) as client:
+        client.predict("dense", QUESTIONS["dense"])
+    page = Http(address).ask("GET", "/monitoring/prometheus/metrics")[2].decode()
+
+    labels = [line for line in page.splitlines() if 'model_name="dense"' in line]
+    assert any('device="tensorflow"' in line for line in labels)
+
+
+@pytest.mark.parametrize(
+    ("inputs", "message"),
+    [
+        (np.float32([[1, 1, -1]]), "assertion failed: [negative]"),
+        (np.float32([[1, 1]]), "Matrix size-incompatible: In[0]: [1,2], In[1]: [3,2]"),
+        (np.float32([1, 1, 1]), "In[0] ndims must be >= 2: 1"),
+    ],
+)
+def test_what_the_graph_refuses_is_told_in_tensorflows_words(address, inputs, message):
+    """INVALID_ARGUMENT, as TensorFlow Serving passes it on."""
+    with PredictClient(address) as client, pytest.raises(PredictError) as caught:
+        client.predict("failing", {"x": inputs})
+
+    assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert caught.value.message.startswith(message)
+
+
+@pytest.mark.parametrize("shape", [(), (3,), (4, 3), (4, 4, 3), (1, 2, 4, 4, 3)])
+def test_a_rank_that_would_end_the_process_is_refused(address, expected, shape):
+    """A convolution takes no other rank than the signature's, and the server goes on."""
+    with PredictClient(address) as client:
+        with pytest.raises(PredictError, match="expected") as caught:
+            client.predict("convolution", {"x": np.ones(shape, np.float32)})
+        answer = client.predict("convolution", QUESTIONS["convolution"])
+
+    assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert_same(answer, expected["convolution"])
+
+
+def test_bfloat16_is_refused_by_its_name(address):
+    """The other signatures of the version answer."""
+    with PredictClient(address) as client:
+        half = client.predict("element_types", {"x": np.float16([1, 2])})
+        with pytest.raises(PredictError, match="brain") as caught:
+            client.predict("element_types", {"x": np.float32([1])}, signature_name="brain")
+
+    assert half["y"].dtype == np.float16
+    assert half["y"].tolist() == [2, 3]
+    assert caught.value.code is grpc.StatusCode.FAILED_PRECONDITION
+
+
+def test_rows_that_are_proved_independent_share_runs(address):
+    """The proof runs on TensorFlow as on ONNX Runtime; rows that are mixed run alone."""
+    parameters = {
+        name: Http(address).get(f"/v2/models/{name}")[1]["parameters"]
+        for name in ("dense", "mixed_rows", "lookup")
+    }
+
+    assert parameters["dense"]["batched"] == "true"
+    assert parameters["mixed_rows"]["batched"] == "false"
+    assert "alone differ" in parameters["mixed_rows"]["row_independence"]
+    assert parameters["lookup"]["batched"] == "false"
+
+
+def test_forced_batching_takes_strings_together(saved_models, expected):
+    """`--force_batching` puts the words of 24 callers into shared runs; each gets its own back."""
+
+    async def ask(address):
+        words = [f"word{number}".encode() for number in range(8 * CALLERS)]
+        async with AsyncPredictClient(address) as client:
+            answers = await asyncio.gather(
+                *(client.predict("lookup", {"words": np.array([w], object)}) for w in words)
+            )
+        return words, answers
+
+    with servers.in_this_process(saved_models, force_batching="lookup", instances=1) as address:
+        words, answers = asyncio.run(ask(address))
+        page = Http(address).ask("GET", "/monitoring/prometheus/metrics")[2].decode()
+
+    assert [answer["upper"].tolist() for answer in answers] == [[word.upper()] for word in words]
+    batches = re.search(r'processed_batch_size_count\{[^}]*"lookup"[^}]*\} (\d+)', page)
+    assert int(batches.group(1)) < len(words)
+
+
+def test_onnx_models_are_served_beside(address):
+    """One server, both runtimes."""
+    with PredictClient(address) as client:
+        answer = client.predict("add", {"a": np.array([1]), "b": np.array([2])})
+
+    assert answer["sum"].tolist() == [3]
+
+
+def test_versions_change_under_load(tmp_path):
+    """24 callers see no error while versions 2 to 5 come, and the newest answers at last."""
+    models = tmp_path / "models"
+    tensorflow_models.scaled(models / "scaled" / "1", 1.0)
+    x = {"x": np.float32([[1, 1, 1]]), "offset": np.float32(0)}
+    answers, errors = [], []
+
+    async def scenario(target: str):
+        changing = True
+
+        async def call(client: AsyncPredictClient) -> None:
+            while changing:
+                try:
+                    answers.append(float((await client.predict("scaled", x))["y"][0, 0]))
+                except PredictError as error:
+                    errors.append(error)
+
+        async with AsyncPredictClient(target) as client:
+            callers = [asyncio.create_task(call(client)) for _ in range(CALLERS)]
+            for version in range(2, 6):
+                made = tmp_path / "made" / str(version)
+                await asyncio.to_thread(tensorflow_models.scaled, made, float(version))
+                made.rename(models / "scaled" / str(version))
+                async with asyncio.timeout(60):
+                    while (await client.statuses("scaled"))[0].version < version:  # noqa: ASYNC110
+                        await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)
+            changing = False
+            await asyncio.gather(*callers)
+
+    with servers.in_this_process(models, file_system_poll_wait_seconds=0.05) as target:
+        asyncio.run(scenario(target))
+
+    assert errors == []
+    assert set(answers) == {1.0, 2.0, 3.0, 4.0, 5.0}
+    assert answers[-1] == 5.0
+
+
+def test_a_run_ends_soon_after_its_callers_deadline(tmp_path):
+    """The only instance is free again, though TensorFlow cannot be told to end a run."""
+    tensorflow_models.endless(tmp_path / "endless" / "1")
+    with servers.in_this_process(tmp_path, instances=1) as address:
+        with PredictClient(address, timeout=1) as hasty, pytest.raises(PredictError) as caught:
+            hasty.predict("endless", {"n": np.array(1 << 60)})
+        with PredictClient(address, timeout=20) as client:
+            answer = client.predict("endless", {"n": np.array(3)})
+
+    assert caught.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+    assert answer["count"] == 3
+
+
+def test_a_run_without_an_end_does_not_keep_the_server(tmp_path):
+    """After the drain the process ends, whatever TensorFlow is at."""
+    tensorflow_models.endless(tmp_path / "endless" / "1")
+    flags = ("--models_dir", str(tmp_path), "--port", "0", "--drain_seconds", "1")
+    with servers.as_process(*flags) as server:
+        target = server.wait_for(r"listening on (\S+),").group(1)
+        server.wait_for("ready: endless")
+        with PredictClient(target, timeout=60) as client, ThreadPoolExecutor() as pool:
+            asked = pool.submit(client.predict, "endless", {"n": np.array(1 << 60)})
+            time.sleep(1)
+            began = time.monotonic()
+            server.process.send_signal(signal.SIGTERM)
+            server.process.wait(20)
+            took = time.monotonic() - began
+            error = asked.exception(20)
+
+    assert took < 10
+    assert isinstance(error, PredictError)
+
+
+# A server in whose Python TensorFlow is not installed.
+WITHOUT_TENSORFLOW = """
+import sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "tensorflow":
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+sys.meta_path.insert(0, Absent())
+from serving.__main__ import main
+main()
+"""
+
+
+def test_without_tensorflow_both_ways_out_are_named(tmp_path):
+    """The log and the status say them, and a model of ONNX is served all the same."""
+    tensorflow_models.dense(tmp_path / "dense" / "1")
+    tiny_models.add(tmp_path)
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-c", WITHOUT_TENSORFLOW, "--models_dir", str(tmp_path)),
+            *("--host", "127.0.0.1", "--port", "0"),
+        ],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    server = servers.ServerProcess(process)
+    try:
+        target = server.wait_for(r"listening on (\S+),").group(1)
+        deadline = time.monotonic() + 30
+        while "python -m export saved-model" not in "".join(server.log):
+            assert time.monotonic() < deadline, server.log
+            time.sleep(0.1)
+        status = json.dumps(Http(target).get("/v1/models/dense")[1])
+        with PredictClient(target) as client:
+            answer = client.predict("add", {"a": np.array([1]), "b": np.array([2])})
+    finally:
+        process.kill()
+        process.wait()
+        server.read_to_end()
+        process.stderr.close()
+
+    assert "python -m export saved-model" in status
+    assert "install the extra `tensorflow`" in status
+    assert answer["sum"].tolist() == [3]

@@ -1,0 +1,130 @@
+"""A SavedModel in a session: what it loads, which errors it gives, what ends a run."""
+
+import time
+
+import numpy as np
+import pytest
+import tensorflow_models
+from tensorflow.core.protobuf import saved_model_pb2
+
+from serving.engine.runtime import DeviceError, RuntimeConfig, SessionControl
+from serving.engine.saved_models.session_runtime import SavedModelRuntime
+from serving.errors import DataLoss, DeadlineExceeded, InvalidInput, Unsupported
+
+CPU = RuntimeConfig(device="cpu")
+
+
+def test_a_damaged_saved_model_is_told(tmp_path):
+    """DATA_LOSS, with TensorFlow's reason in one line."""
+    (tmp_path / "saved_model.pb").write_bytes(b"\x00\x01\x02")
+
+    with pytest.raises(DataLoss, match="TensorFlow cannot load ") as caught:
+        SavedModelRuntime(tmp_path, CPU)
+
+    assert "\n" not in caught.value.message
+
+
+def test_missing_variables_are_told(tmp_path):
+    """A folder that is copied in part is not served."""
+    folder = tensorflow_models.dense(tmp_path / "1")
+    for file in (folder / "variables").iterdir():
+        file.unlink()
+
+    with pytest.raises(DataLoss, match="TensorFlow cannot load "):
+        SavedModelRuntime(folder, CPU)
+
+
+def test_a_model_of_unserved_types_alone_is_refused(tmp_path):
+    """The message names the signature, the output and its element type."""
+    folder = tensorflow_models.bfloat16_alone(tmp_path / "1")
+
+    with pytest.raises(Unsupported, match='serving_default: output "y" is bfloat16'):
+        SavedModelRuntime(folder, CPU)
+
+
+def test_other_tags_load_another_graph(tmp_path):
+    """As --saved_model_tags asks; tags that no graph has are told, with those that there are."""
+    folder = tensorflow_models.dense(tmp_path / "1")
+    file = folder / "saved_model.pb"
+    message = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    message.meta_graphs[0].meta_info_def.tags.append("special")
+    file.write_bytes(message.SerializeToString())
+
+    loaded = SavedModelRuntime(
+        folder, RuntimeConfig(device="cpu", saved_model_tags=("serve", "special"))
+    )
+
+    assert list(loaded.signatures) == ["serving_default"]
+    with pytest.raises(DataLoss, match="special"):
+        SavedModelRuntime(folder, CPU)
+
+
+def test_a_gpu_that_is_not_there_is_told(tmp_path):
+    """`cuda` insists on one that TensorFlow sees."""
+    folder = tensorflow_models.dense(tmp_path / "1")
+
+    with pytest.raises(DeviceError, match="TensorFlow sees no GPU"):
+        SavedModelRuntime(folder, RuntimeConfig(device="cuda"))
+
+
+def test_needs_ranks_follows_the_operators(tmp_path):
+    """A convolution may end the process on another rank; a matrix product refuses it."""
+    convolution = SavedModelRuntime(tensorflow_models.convolution(tmp_path / "c"), CPU)
+    dense = SavedModelRuntime(tensorflow_models.dense(tmp_path / "d"), CPU)
+
+    assert (convolution.needs_ranks, dense.needs_ranks) == (True, False)
+    assert {spec.shape for spec in dense.inputs.values()} == {None}
+
+
+def test_undeclared_ranks_are_tried_elsewhere_first(tmp_path):
+    """A convolution behind an input of any rank: the rank that ends a process is refused, twice."""
+    runtime = SavedModelRuntime(tensorflow_models.unknown_rank_convolution(tmp_path / "1"), CPU)
+    signature = runtime.signatures["serving_default"]
+    tensor, output = signature.inputs["x"].tensor, signature.outputs["y"].tensor
+
+    for _ in range(2):
+        with pytest.raises(InvalidInput, match="of rank 2"):
+            runtime.run([output], {tensor: np.ones((4, 3), np.float32)})
+    (answer,) = runtime.run([output], {tensor: np.ones((1, 4, 4, 3), np.float32)})
+
+    assert answer.shape == (1, 4, 4, 2)
+
+
+def test_examples_before_a_convolution_are_a_list(tmp_path):
+    """Their placeholder has no rank in TensorFlow 1; that of a scalar would reach the operator."""
+    folder = tensorflow_models.parsed_pictures(tmp_path / "1")
+
+    runtime = SavedModelRuntime(folder, CPU)
+
+    spec = runtime.signatures["serving_default"].inputs["examples"]
+    assert spec.shape is None
+    assert runtime.inputs[spec.tensor].shape == (-1,)
+
+
+def test_a_time_limit_ends_a_run(tmp_path):
+    """Within twice the seconds of the block."""
+    runtime = SavedModelRuntime(tensorflow_models.endless(tmp_path / "1"), CPU)
+    signature = runtime.signatures["serving_default"]
+    feeds = {signature.inputs["n"].tensor: np.array(1 << 60)}
+    control = SessionControl()
+    began = time.monotonic()
+
+    with control.within(0.5), pytest.raises(DeadlineExceeded):
+        runtime.run([signature.outputs["count"].tensor], feeds, control)
+
+    assert time.monotonic() - began < 5
+
+
+def test_prepared_calls_are_bounded(tmp_path):
+    """However many time limits and outputs are asked for."""
+    runtime = SavedModelRuntime(tensorflow_models.lookup(tmp_path / "1"), CPU)
+    signature = runtime.signatures["serving_default"]
+    feeds = {signature.inputs["words"].tensor: np.array([b"kg"], object)}
+    ids, upper = (signature.outputs[alias].tensor for alias in ("ids", "upper"))
+
+    for count in range(1, 70):
+        answer = runtime.run([ids] * count + [upper], feeds)
+
+    assert len(runtime._calls) <= 64
+    assert answer[0].tolist() == [1]
+    assert answer[-1].tolist() == [b"KG"]

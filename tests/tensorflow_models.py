@@ -1,0 +1,239 @@
+"""SavedModels for TensorFlow: text, tables, ragged rows, parsed examples, defaults, loops."""
+
+from pathlib import Path
+
+import numpy as np
+import tensorflow as tf
+from tensorflow.core.protobuf import saved_model_pb2
+
+UNITS = ["kg", "m", "s"]
+
+
+def _save(folder: Path, module: tf.Module, **signatures) -> Path:
+    tf.saved_model.save(module, str(folder), signatures=signatures)
+    return folder
+
+
+def lookup(folder: Path) -> Path:
+    """Strings through a table: `ids` of `words` (any shape), and the words in upper case."""
+    module = tf.Module()
+    module.table = tf.lookup.StaticHashTable(
+        tf.lookup.KeyValueTensorInitializer(UNITS, tf.range(1, 4, dtype=tf.int64)), 0
+    )
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="words")])
+    def serve(words):
+        return {"ids": module.table.lookup(words), "upper": tf.strings.upper(words)}
+
+    return _save(folder, module, serving_default=serve)
+
+
+def text_classifier(folder: Path) -> Path:
+    """A Keras model from strings to a number: TextVectorization, an embedding, a sigmoid."""
+    tf.keras.utils.set_random_seed(0)
+    vectorize = tf.keras.layers.TextVectorization(max_tokens=20, output_sequence_length=6)
+    vectorize.adapt(["the film is good", "the film is bad", "a good end", "a bad start"])
+    model = tf.keras.Sequential(
+        [
+            tf.keras.Input((1,), dtype=tf.string, name="text"),
+            vectorize,
+            tf.keras.layers.Embedding(20, 4),
+            tf.keras.layers.GlobalAveragePooling1D(),
+            tf.keras.layers.Dense(1, activation="sigmoid", name="score"),
+        ]
+    )
+    model.export(str(folder), verbose=False)
+    return folder
+
+
+def lengths(folder: Path) -> Path:
+    """Ragged inside: how many words each text has, and the mean length of its words."""
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="texts")])
+    def serve(texts):
+        words = tf.strings.split(texts)
+        sizes = tf.cast(tf.strings.length(words), tf.float32)
+        return {"count": words.row_lengths(), "mean": tf.reduce_mean(sizes, axis=1)}
+
+    return _save(folder, module, serving_default=serve)
+
+
+def examples(folder: Path) -> Path:
+    """In-graph parsing: Classify and Regress from tf.Examples of `x` (two floats) and `unit`."""
+    module = tf.Module()
+    module.weights = tf.Variable([[1.0, -1.0], [0.5, 2.0]])
+    spec = {
+        "x": tf.io.FixedLenFeature([2], tf.float32),
+        "unit": tf.io.FixedLenFeature([], tf.string, default_value="kg"),
+    }
+    serialized = tf.TensorSpec([None], tf.string, name="examples")
+
+    @tf.function(input_signature=[serialized])
+    def classify(inputs):
+        parsed = tf.io.parse_example(inputs, spec)
+        scores = tf.nn.softmax(parsed["x"] @ module.weights)
+        names = tf.stack([parsed["unit"], tf.strings.upper(parsed["unit"])], axis=1)
+        return {"classes": names, "scores": scores}
+
+    @tf.function(input_signature=[serialized])
+    def regress(inputs):
+        parsed = tf.io.parse_example(inputs, spec)
+        return {"outputs": tf.reduce_sum(parsed["x"] @ module.weights, axis=1)}
+
+    _save(folder, module, serving_default=classify, regress=regress)
+    message = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    for name, method in (("serving_default", "classify"), ("regress", "regress")):
+        definition = message.meta_graphs[0].signature_def[name]
+        definition.method_name = f"tensorflow/serving/{method}"
+        for alias in list(definition.inputs):  # TensorFlow Serving wants this name
+            info = definition.inputs.pop(alias)
+            definition.inputs["inputs"].CopyFrom(info)
+    (folder / "saved_model.pb").write_bytes(message.SerializeToString())
+    return folder
+
+
+def example(x, unit=None) -> bytes:
+    """A serialized tf.Example for `examples`."""
+    message = tf.train.Example()
+    message.features.feature["x"].float_list.value.extend(x)
+    if unit is not None:
+        message.features.feature["unit"].bytes_list.value.append(unit)
+    return message.SerializeToString()
+
+
+def scaled(folder: Path, factor: float = 2.0) -> Path:
+    """Rows times a factor plus `offset`, which a request may leave out (0.5 then)."""
+    module = tf.Module()
+    module.factor = tf.Variable(factor)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec([None, 3], tf.float32, name="x"),
+            tf.TensorSpec([], tf.float32, name="offset"),
+        ]
+    )
+    def serve(x, offset):
+        return {"y": x * module.factor + offset}
+
+    _save(folder, module, serving_default=serve)
+    message = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    definition = message.meta_graphs[0].signature_def["serving_default"]
+    definition.defaults["offset"].CopyFrom(tf.make_tensor_proto(np.float32(0.5)))
+    (folder / "saved_model.pb").write_bytes(message.SerializeToString())
+    return folder
+
+
+def dense(folder: Path) -> Path:
+    """A dense layer of 4 to 2 with a softmax: its rows are independent."""
+    module = tf.Module()
+    module.weights = tf.Variable(np.linspace(-1, 1, 8, dtype=np.float32).reshape(4, 2))
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])
+    def serve(x):
+        return {"y": tf.nn.softmax(x @ module.weights)}
+
+    return _save(folder, module, serving_default=serve)
+
+
+def mixed_rows(folder: Path) -> Path:
+    """Rows less their mean over the batch, and rows with noise: neither is of its row alone."""
+    module = tf.Module()
+    rows = tf.TensorSpec([None, 4], tf.float32, name="x")
+
+    @tf.function(input_signature=[rows])
+    def centred(x):
+        return {"y": x - tf.reduce_mean(x, axis=0)}
+
+    @tf.function(input_signature=[rows])
+    def noisy(x):
+        return {"y": x + tf.random.normal(tf.shape(x))}
+
+    return _save(folder, module, serving_default=centred, noisy=noisy)
+
+
+def convolution(folder: Path) -> Path:
+    """A convolution over pictures of any size, which ends TensorFlow's process on another rank."""
+    module = tf.Module()
+    module.kernel = tf.Variable(tf.ones([2, 2, 3, 4]) / 12)
+
+    @tf.function(input_signature=[tf.TensorSpec([None, None, None, 3], tf.float32, name="x")])
+    def serve(x):
+        return {"y": tf.nn.conv2d(x, module.kernel, 1, "SAME")}
+
+    return _save(folder, module, serving_default=serve)
+
+
+def element_types(folder: Path) -> Path:
+    """One signature of half floats, and one of bfloat16, which NumPy does not have."""
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float16, name="x")])
+    def half(x):
+        return {"y": x + 1}
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    def brain(x):
+        return {"y": tf.cast(x, tf.bfloat16)}
+
+    return _save(folder, module, serving_default=half, brain=brain)
+
+
+def bfloat16_alone(folder: Path) -> Path:
+    """Its only signature gives bfloat16."""
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    def serve(x):
+        return {"y": tf.cast(x, tf.bfloat16)}
+
+    return _save(folder, module, serving_default=serve)
+
+
+def unknown_rank_convolution(folder: Path) -> Path:
+    """A convolution behind an input whose rank nobody declares."""
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec(None, tf.float32, name="x")])
+    def serve(x):
+        return {"y": tf.nn.conv2d(x, tf.ones([1, 1, 3, 2]), 1, "SAME")}
+
+    return _save(folder, module, serving_default=serve)
+
+
+def parsed_pictures(folder: Path) -> Path:
+    """A convolution over pictures from tf.Examples, which come in a tensor of any rank."""
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec(None, tf.string, name="examples")])
+    def serve(examples):
+        spec = {"picture": tf.io.FixedLenFeature([4, 4, 3], tf.float32)}
+        picture = tf.io.parse_example(examples, spec)["picture"]
+        return {"y": tf.nn.conv2d(picture, tf.ones([1, 1, 3, 2]), 1, "SAME")}
+
+    return _save(folder, module, serving_default=serve)
+
+
+def failing(folder: Path) -> Path:
+    """Refuses negative numbers by an assertion, and sizes that do not go together."""
+    module = tf.Module()
+    module.weights = tf.Variable(tf.ones([3, 2]))
+
+    @tf.function(input_signature=[tf.TensorSpec(None, tf.float32, name="x")])
+    def serve(x):
+        with tf.control_dependencies([tf.debugging.Assert(tf.reduce_all(x >= 0), ["negative"])]):
+            return {"y": tf.linalg.matmul(x, module.weights)}
+
+    return _save(folder, module, serving_default=serve)
+
+
+def endless(folder: Path) -> Path:
+    """Counts to `n`, one by one."""
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([], tf.int64, name="n")])
+    def serve(n):
+        count = tf.while_loop(lambda i: i < n, lambda i: [i + 1], [tf.constant(0, tf.int64)])[0]
+        return {"count": count}
+
+    return _save(folder, module, serving_default=serve)
