@@ -7,11 +7,13 @@ Published versions are measured and described by `... export benchmark|robustnes
 import argparse
 import logging
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 
 from export.arguments import PUBLISH_RUN, parse
 from export.commands import measure, publish, tables
 from export.errors import ExportError
+from export.failures import reason
 
 _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     PUBLISH_RUN: publish.run,
@@ -36,11 +38,22 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _COMMANDS[parsed.command](parsed)
     except ExportError as error:
+        if parsed.debug:
+            traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("error: interrupted; nothing was published", file=sys.stderr)
         return 130
+    except Exception as error:  # noqa: BLE001  whatever a library raises ends in one line
+        if parsed.debug:
+            traceback.print_exc()
+        told = f"{type(error).__name__}: {reason(error)}"
+        print(
+            f"error: {told}; nothing was published; --debug shows where it was raised",
+            file=sys.stderr,
+        )
+        return 2
 
 
 def _log_to_stdout() -> None:

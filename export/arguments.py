@@ -50,6 +50,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
             prog=f"python -m export {name}", description=command.description
         )
         command.add_flags(parser)
+        _add_debug(parser)
         parsed = parser.parse_args(arguments[1:])
     parsed.command = name
     return parsed
@@ -87,6 +88,7 @@ def _run_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="then time it beside TensorFlow, as python -m export benchmark does",
     )
+    _add_debug(parser)
     return parser
 
 
@@ -220,6 +222,12 @@ def _add_tables_flags(parser: argparse.ArgumentParser) -> None:
 def _add_version(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "version", type=Path, metavar="VERSION_FOLDER", help="for example models/simcnn/1"
+    )
+
+
+def _add_debug(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--debug", action="store_true", help="print the traceback of an error before its line"
     )
 
 

@@ -1,6 +1,7 @@
 """A frozen TensorFlow graph that parts are cut out of."""
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,9 +13,11 @@ from tensorflow.python.framework import convert_to_constants
 from tensorflow.python.grappler import tf_optimizer
 
 from export.errors import ExportError
+from export.failures import WITH_TENSORFLOW
 from export.sources.serving_session import ServingSession
 from serving.tensors.signature import DataType, Signature
 
+_ASSIGNS = re.compile(r"Assign|Resource(Scatter|StridedSliceAssign|(Sparse)?Apply)|Scatter(Add|Update)$")
 _SHAPE_OPS = ("Shape", "Size")
 _ANY_SIZE = 2
 _INPUT, _OUTPUT = "input", "output"
@@ -51,6 +54,13 @@ def freeze(session: ServingSession, signature: Signature) -> "FrozenGraph":
     kept = [*graph.inputs.values(), *map(_node, graph.outputs.values())]
     # Inlined first: TensorFlow cannot make a constant of a variable that a nested function reads.
     frozen = session.with_constants(_inlined(definition, kept), kept)
+    assigned = sorted({node.op for node in frozen.node if _ASSIGNS.match(node.op)})
+    if assigned:
+        msg = (
+            f"it changes variables when it is called ({', '.join(assigned)}), expected a function "
+            f"of its inputs, as an ONNX graph keeps no state; {WITH_TENSORFLOW}"
+        )
+        raise ExportError(msg)
     for node in frozen.node:
         node.attr.pop("_output_shapes", None)  # found anew for each shape that is declared
     return FrozenGraph(frozen, inputs=graph.inputs, outputs=graph.outputs)

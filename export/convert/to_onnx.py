@@ -22,12 +22,13 @@ import onnxslim
 import tensorflow as tf
 import tf2onnx
 
-from export.convert import declared_shapes
+from export.convert import declared_shapes, operations
 from export.convert import source as sources
 from export.convert.frozen_graph import Shape
 from export.convert.lookup_tables import Lookups
 from export.convert.source import Function, Source
 from export.errors import ExportError
+from export.failures import WITH_TENSORFLOW, reason
 from export.gates.random_inputs import Reference
 from export.graphs import canonical_names, unused_taps
 from export.sources.serving_session import ServingSession
@@ -123,7 +124,7 @@ def convert(
     try:
         function = source.function(shapes)
     except ValueError as error:  # an operation's own inference refuses them
-        msg = f"TensorFlow refuses inputs of shapes {dict(shapes)} ({error})"
+        msg = f"TensorFlow refuses inputs of shapes {dict(shapes)} ({reason(error)})"
         raise ExportError(msg) from error
     signature = source.interface(shapes, function.outputs)
     converted = _with_tf2onnx(function, signature, source.lookups)
@@ -184,20 +185,22 @@ def _with_tf2onnx(function: Function, signature: Signature, lookups: Lookups) ->
                 tf.function(positional),
                 input_signature=specs,
                 opset=OPSET,
-                custom_op_handlers=lookups.handlers,
+                custom_op_handlers={**operations.handlers(), **lookups.handlers},
             )
         except Exception as error:
             # tf2onnx raises whatever its handler of an operation ran into.
-            msg = f"tf2onnx cannot convert this graph ({type(error).__name__}: {error})"
+            told = reason(error)
+            msg = f"tf2onnx cannot convert this graph ({type(error).__name__}: {told}); "
+            msg += WITH_TENSORFLOW
             raise ExportError(msg) from error
     if lookups.refusals:
         raise ExportError(lookups.refusals[0])
     if unsupported:
         msg = (
-            f"ONNX has no counterpart for TensorFlow's {', '.join(unsupported)}; rewrite the "
-            "function without it"
+            f"ONNX has no counterpart for TensorFlow's {', '.join(unsupported)}; {WITH_TENSORFLOW}"
         )
         raise ExportError(msg)
+    operations.check(model)
     return model
 
 

@@ -9,7 +9,9 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
+from export import failures
 from export.convert import to_onnx
+from export.errors import ExportError
 from export.gates import random_inputs, rows
 from export.papers import papers, version_metrics
 from export.publishing.new_version import PublishedVersion, publish, step
@@ -45,17 +47,32 @@ def publish_saved_model(
         GateFailed: ONNX Runtime answers otherwise than TensorFlow; nothing is published.
     """
     read = saved_model.read_signatures(source, wanted)
+    saved_model.check_readable(source)
     metrics: dict[str, Any] = {}
 
     def write(folder: Path) -> None:
+        try:
+            make(folder)
+        except ExportError as error:  # the copy is gone when the message is read
+            if str(folder) not in str(error):
+                raise
+            raise type(error)(str(error).replace(str(folder), str(source))) from error
+
+    def make(folder: Path) -> None:
         with step(f"copying {source}"):
             saved_model.copy(source, folder)
         with SessionProcess(folder) as reference:
-            with step(f"converting {len(read)} signatures to ONNX"):
+            with (
+                step(f"converting {len(read)} signatures to ONNX"),
+                failures.told(f"{source} cannot be converted to ONNX"),
+            ):
                 signatures = to_onnx.write(
                     folder, read, model_name=name, reference=None if keep_shapes else reference
                 )
-            with step("asking both with random inputs"):
+            with (
+                step("asking both with random inputs"),
+                failures.told(f"the graph made of {source} cannot be compared with TensorFlow"),
+            ):
                 findings = random_inputs.check(reference, folder, signatures, free_size=free_size)
         files = sorted({signature.file for signature in signatures.values()})
         first = folder / model_folder.ONNX_FILE

@@ -6,15 +6,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from google.protobuf import text_format
 from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import tensor_util
 
 from export.errors import ExportError
+from export.failures import reason
 from serving.repository.model_folder import ONNX_FILE, PRECISIONS
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, DataType, Signature, TensorSpec
 
 SAVED_MODEL_FILE = "saved_model.pb"
+SAVED_MODEL_TEXT = "saved_model.pbtxt"
 SUPPORTED = (
     "supported are dense tensors of numbers or booleans, as in a signature with "
     "input_signature=[tf.TensorSpec([None, 4], tf.float32)], and serialized tf.Examples that go to "
@@ -27,9 +30,20 @@ _INIT_SIGNATURE = "__saved_model_init_op"
 PARSE_OPS = ("ParseExample", "ParseExampleV2")
 _OTHER_PARSE_OPS = ("ParseSequenceExample", "ParseSingle")
 _PLACEHOLDERS = ("Placeholder", "PlaceholderWithDefault")
+# Files that are handed over in the place of a folder, by their suffixes.
+_FILES = {
+    (".keras", ".h5", ".hdf5"): "a Keras file, expected a SavedModel: write one with "
+    "keras.saving.load_model(file).export(folder)",
+    (".tflite", ".lite"): "a TensorFlow Lite file, expected the SavedModel that it was made of",
+    (".onnx",): "an ONNX file, expected a SavedModel: publish it with python -m export onnx",
+    (".pb", ".pbtxt"): "a file, expected the folder of a saved_model.pb; a frozen graph becomes "
+    "one by tf.compat.v1.saved_model.simple_save",
+}
+_MOST_NAMES = 5
 # What a SavedModel consists of; anything else in its folder is not copied.
 _PARTS = (
     SAVED_MODEL_FILE,
+    SAVED_MODEL_TEXT,
     "fingerprint.pb",
     "keras_metadata.pb",
     "variables",
@@ -89,9 +103,9 @@ def versions(folder: Path) -> dict[int | None, Path]:
     numbered = {
         int(each.name): each
         for each in (folder.iterdir() if folder.is_dir() else ())
-        if each.name.isdecimal() and (each / SAVED_MODEL_FILE).is_file()
+        if each.name.isdecimal() and _file(each) is not None
     }
-    if (folder / SAVED_MODEL_FILE).is_file() or not numbered:
+    if _file(folder) is not None or not numbered:
         return {None: folder}
     return dict(sorted(numbered.items()))
 
@@ -123,6 +137,36 @@ def set_method_name(folder: Path, name: str, method_name: str) -> None:
     (folder / SAVED_MODEL_FILE).write_bytes(message.SerializeToString(deterministic=True))
 
 
+def check_readable(folder: Path) -> None:
+    """Open every file of a SavedModel, so that a copy cannot fail because of them.
+
+    Raises:
+        ExportError: one cannot be read, or folders are linked in a circle.
+    """
+    for part in _PARTS:
+        try:
+            _open_all(folder / part, ())
+        except OSError as error:
+            msg = (
+                f"{error.filename} cannot be read ({error.strerror}); make it readable for this "
+                "user, or copy the SavedModel again"
+            )
+            raise ExportError(msg) from error
+
+
+def _open_all(path: Path, above: tuple[Path, ...]) -> None:
+    if path.is_dir():
+        real = path.resolve()
+        if any(real in (folder, *folder.parents) for folder in above):
+            msg = f"{path} links to a folder that it lies in; copy the SavedModel without the link"
+            raise ExportError(msg)
+        for each in sorted(path.iterdir()):
+            _open_all(each, (*above, real))
+    elif path.exists() or path.is_symlink():
+        with path.open("rb"):
+            pass
+
+
 def takes_examples(signature: Signature) -> bool:
     """Whether a signature's input is serialized tf.Examples: other strings are refused."""
     return any(spec.dtype is DataType.DT_STRING for spec in signature.inputs.values())
@@ -149,35 +193,81 @@ def remove(folder: Path) -> None:
 
 
 def _read(folder: Path) -> Any:  # noqa: ANN401  SavedModel, of an untyped module
-    file = folder / SAVED_MODEL_FILE
-    if not file.is_file():
-        msg = f"{file} does not exist; expected a folder that tf.saved_model.save has written"
-        raise ExportError(msg)
+    file = _file(folder)
+    if file is None:
+        raise ExportError(_missing(folder))
     saved_model = saved_model_pb2.SavedModel()
     try:
-        saved_model.ParseFromString(file.read_bytes())
-    except DecodeError as error:
-        msg = f"{file} is no SavedModel ({error}); save or copy it again"
+        content = file.read_bytes()
+        if file.name == SAVED_MODEL_TEXT:
+            text_format.Parse(content.decode(), saved_model)
+        else:
+            saved_model.ParseFromString(content)
+    except OSError as error:
+        msg = f"{file} cannot be read ({error.strerror}); make it readable for this user"
         raise ExportError(msg) from error
+    except (DecodeError, text_format.ParseError, UnicodeDecodeError) as error:
+        msg = f"{file} is no SavedModel ({reason(error)}); save or copy it again"
+        raise ExportError(msg) from error
+    if not saved_model.meta_graphs:
+        msg = f"{file} has {len(content):,} bytes and no graph; save or copy it again"
+        raise ExportError(msg)
     return saved_model
 
 
+def _file(folder: Path) -> Path | None:
+    """The file with the graph; None if there is none."""
+    for name in (SAVED_MODEL_FILE, SAVED_MODEL_TEXT):
+        try:
+            if (folder / name).is_file():
+                return folder / name
+        except OSError:  # a folder that may not be searched
+            continue
+    return None
+
+
+def _missing(folder: Path) -> str:
+    """What to say of a place without a SavedModel."""
+    expected = "expected a folder with saved_model.pb, as tf.saved_model.save writes it"
+    if folder.is_file():
+        for suffixes, what in _FILES.items():
+            if folder.suffix.lower() in suffixes:
+                return f"{folder} is {what}"
+        return f"{folder} is a file, {expected}"
+    if not folder.is_dir():
+        return f"{folder} does not exist; {expected}"
+    try:
+        found = sorted(each.name for each in folder.iterdir())
+    except OSError as error:
+        return f"{folder} cannot be read ({error.strerror}); make it readable for this user"
+    inside = ", ".join(found[:_MOST_NAMES]) + (", ..." if len(found) > _MOST_NAMES else "")
+    return f"{folder / SAVED_MODEL_FILE} does not exist; {expected}; it has {inside or 'no files'}"
+
+
 def _serving_graph(folder: Path) -> Any:  # noqa: ANN401  MetaGraphDef, of an untyped module
-    file, saved_model = folder / SAVED_MODEL_FILE, _read(folder)
+    file, saved_model = _file(folder), _read(folder)
     tags = [sorted(graph.meta_info_def.tags) for graph in saved_model.meta_graphs]
     for graph in saved_model.meta_graphs:
         if list(graph.meta_info_def.tags) == ["serve"]:
             return graph
-    msg = f"{file} has graphs tagged {tags}, expected one tagged ['serve']"
+    msg = (
+        f"{file} has graphs tagged {tags}, expected one tagged ['serve']; load it in TensorFlow "
+        "and save it with tf.saved_model.save, which tags it so"
+    )
     raise ExportError(msg)
 
 
 def _refuse_unsupported(signature_defs: Mapping[str, Any], graph: Any, folder: Path) -> None:  # noqa: ANN401  see _serving_graph
     operations = set(_operations(graph))
+    nodes = {node.name for node in graph.graph_def.node}
     problems = {
         name: problem
         for name, definition in signature_defs.items()
-        if (problem := _problem(definition, parses=bool(operations & set(PARSE_OPS)))) is not None
+        if (
+            problem := _problem(definition, parses=bool(operations & set(PARSE_OPS)))
+            or _missing_tensor(definition, nodes)
+        )
+        is not None
     }
     if not problems:
         return
@@ -225,6 +315,16 @@ def _problem(definition: Any, *, parses: bool) -> str | None:  # noqa: ANN401  o
                 return f"{kind} {alias!r} has element type {info.dtype}, which NumPy does not have"
             if known[info.dtype] is DataType.DT_STRING and not examples:
                 return f"{kind} {alias!r} is DT_STRING"
+    return None
+
+
+def _missing_tensor(definition: Any, nodes: Collection[str]) -> str | None:  # noqa: ANN401
+    """Which tensor of a signature its graph does not have."""
+    for kind, infos in (("input", definition.inputs), ("output", definition.outputs)):
+        for alias, info in sorted(infos.items()):
+            node, _, number = info.name.partition(":")
+            if node not in nodes or not number.isdecimal():
+                return f"{kind} {alias!r} is tensor {info.name!r}, which the graph does not have"
     return None
 
 

@@ -21,6 +21,7 @@ from tensorflow.python.ops import gen_lookup_ops, gen_resource_variable_ops
 from tensorflow.python.util import deprecation
 
 from export.errors import ExportError
+from export.failures import reason
 from serving.tensors.signature import Signature
 
 _SERVE = "serve"
@@ -43,10 +44,12 @@ class ServingSession:
         try:
             with deprecation.silence():
                 tf.compat.v1.saved_model.load(self._session, [_SERVE], str(folder))
-        except (tf.errors.OpError, RuntimeError, ValueError, KeyError, OSError) as error:
+        except Exception as error:  # TensorFlow raises whatever its parts do; no common base
             self._session.close()
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            msg = f"TensorFlow cannot load {folder} ({reason}); expected what it serves"
+            msg = (
+                f"TensorFlow {tf.__version__} cannot load {folder} ({reason(error)}); expected a "
+                "whole SavedModel of its own operations: copy or save it again"
+            )
             raise ExportError(msg) from error
         self._calls: dict[tuple[tuple[str, ...], tuple[str, ...]], Any] = {}
 
