@@ -1,4 +1,5 @@
-"""Publish a model: `python -m export RUN_DIR`, or `... export saved-model DIR --name NAME`.
+"""Publish a model: `python -m export RUN_DIR`, or `... export saved-model DIR --name NAME`,
+or `... export onnx FILE --name NAME`.
 
 `... export add-precision VERSION_FOLDER` makes other precisions of what is published already.
 Published versions are measured and described by `... export benchmark|robustness|tables`.
@@ -18,6 +19,7 @@ from export.failures import reason
 _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     PUBLISH_RUN: publish.run,
     "saved-model": publish.saved_model,
+    "onnx": publish.onnx,
     "add-precision": publish.add_precision,
     "prove-rows": measure.prove_rows,
     "benchmark": measure.benchmark,

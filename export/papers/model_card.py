@@ -26,6 +26,9 @@ _LIMITS = """\
 _FROM_ELSEWHERE = """\
 A SavedModel made elsewhere, published by `python -m export saved-model`. Nothing is known here
 about its purpose, training data or accuracy: ask its author."""
+_ONNX_FROM_ELSEWHERE = """\
+An ONNX file made elsewhere{producer}, published by `python -m export onnx`. Nothing is known here
+about its purpose, training data or accuracy: ask its author."""
 _SAVED_MODEL_FILE = "saved_model.pb"
 _TRAINING_FACTS = (
     ("recipe", "Recipe"),
@@ -60,7 +63,7 @@ def render(
     if is_classifier:
         parts += _classifier(metrics, files)
     else:
-        parts.append(_FROM_ELSEWHERE)
+        parts += _from_elsewhere(metrics)
     if metrics.get("benchmark"):
         parts += ["## Speed", speed_table.render(metrics["benchmark"])]
     if metrics.get("parity"):
@@ -68,9 +71,25 @@ def render(
     parts += ["## How to call it", usage.tensors(signatures)]
     if batching := usage.batching(signatures):
         parts.append(batching)
-    parts.append(usage.snippet(metrics["model"], signatures))
+    parts.append(usage.snippet(metrics["model"], signatures, pictures=is_classifier))
     parts += ["## Files", _files(metrics, files)]
     return "\n\n".join(parts) + "\n"
+
+
+def _from_elsewhere(metrics: Mapping[str, Any]) -> list[str]:
+    source = metrics.get("source") or {}
+    if source.get("kind") != "onnx":
+        return [_FROM_ELSEWHERE]
+    producer = f" (by {source['producer']})" if "producer" in source else ""
+    parts = [_ONNX_FROM_ELSEWHERE.format(producer=producer)]
+    if cut := source.get("zip_map_cut_from"):
+        parts.append(
+            f"A ZipMap was cut off {', '.join(f'`{name}`' for name in cut)}, which gives the scores "
+            "as a matrix; all else is as it was."
+        )
+    if names := metrics.get("class_names"):
+        parts.append(f"Classes in output order: {', '.join(names)}.")
+    return parts
 
 
 def _classifier(metrics: Mapping[str, Any], files: Collection[str]) -> list[str]:
@@ -301,7 +320,8 @@ def _files(metrics: Mapping[str, Any], files: Collection[str]) -> str:
             "- `saved_model.pb`, `variables/`: the same as a SavedModel, for TensorFlow Serving"
         )
     lines += [
-        "- `signature.json`: names, types and shapes of the tensors in both",
+        "- `signature.json`: names, types and shapes of the tensors"
+        + (" in both" if "source" not in metrics else ""),
         "- `metrics.json`: everything above for programs"
         + (
             "; `variants.<variant>.predictions` holds the answer to every test image in order, "

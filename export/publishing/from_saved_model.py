@@ -13,7 +13,7 @@ from export import failures
 from export.convert import to_onnx
 from export.errors import ExportError
 from export.gates import random_inputs, rows
-from export.papers import papers, version_metrics
+from export.papers import graph_files, papers, version_metrics
 from export.publishing.new_version import PublishedVersion, publish, step
 from export.sources import saved_model
 from export.sources.session_process import SessionProcess
@@ -78,7 +78,7 @@ def publish_saved_model(
         first = folder / model_folder.ONNX_FILE
         metrics.update(
             model=name,
-            files=[version_metrics.file_section(folder / file) for file in files],
+            files=[graph_files.file_section(folder / file) for file in files],
             parity={"inputs": "random", "seed": random_inputs.SEED, "outputs": findings},
             export=version_metrics.export_section(first, signatures),
         )

@@ -110,6 +110,12 @@ def versions(folder: Path) -> dict[int | None, Path]:
     return dict(sorted(numbered.items()))
 
 
+def own_number(folder: Path) -> int | None:
+    """The version number that a folder's name is; None if it is none."""
+    name = folder.resolve().name
+    return int(name) if name.isascii() and name.isdigit() else None
+
+
 def signature_def(folder: Path, name: str) -> Any:  # noqa: ANN401  of an untyped module
     """The SignatureDef of that name.
 
