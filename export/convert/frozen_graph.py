@@ -103,7 +103,8 @@ def _drop_assignments(definition: Any, kept: Sequence[str]) -> None:  # noqa: AN
         ops = ", ".join(sorted({node.op for node in assigning}))
         msg = (
             f"it answers by variables that it changes when it is called ({ops}), expected a "
-            f"function of its inputs, as an ONNX graph keeps no state; {WITH_TENSORFLOW}"
+            "function of its inputs, as an ONNX graph keeps no state; of a Keras model with random "
+            f"layers, save a function that calls it with training=False, else {WITH_TENSORFLOW}"
         )
         raise ExportError(msg)
     left = [node for node in definition.node if node.name in used]

@@ -133,6 +133,7 @@ def convert(
     # Slimming leaves intermediate shapes behind; the runtime infers them anyway.
     del model.graph.value_info[:]
     canonical_names.rename(model.graph)
+    _declare_loop_counters(model.graph)  # renaming drops the shapes in subgraphs
     _drop_unused_opsets(model)
     model.graph.name = name
     model.producer_name = _PRODUCER
@@ -262,6 +263,15 @@ def _set_shape(info: onnx.ValueInfoProto, alias: str, spec: TensorSpec) -> None:
             shape.dim.add().dim_param = f"{alias}_{position}" if position else BATCH
         else:
             shape.dim.add().dim_value = size
+
+
+def _declare_loop_counters(graph: onnx.GraphProto) -> None:
+    """Say that the counter and the condition of a loop are scalars: ONNX Runtime has to know."""
+    for node in canonical_names.nodes(graph):
+        if node.op_type == "Loop":
+            body = next(item.g for item in node.attribute if item.name == "body")
+            for info in body.input[:2]:
+                info.type.tensor_type.shape.SetInParent()
 
 
 def _drop_unused_opsets(model: onnx.ModelProto) -> None:
