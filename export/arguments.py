@@ -10,7 +10,6 @@ from training.settings.arguments import add_data_dir
 
 # `python -m export RUN_DIR`: the one command that is not named on the command line.
 PUBLISH_RUN = "publish a run"
-_FREE_SIZE = 16
 _LARGEST_VERSION = 2**63 - 1  # of the int64 that clients send
 # What serves without being asked for: a small file, and a fast one where it is faster.
 _DEFAULT_PRECISIONS = "fp32,w8,int8"
@@ -114,9 +113,9 @@ def _add_saved_model_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--free-size",
         type=_positive,
-        default=_FREE_SIZE,
         metavar="N",
-        help="size of free dimensions, the batch apart, in the random inputs (default %(default)s)",
+        help="size of free dimensions in the random inputs, of the first one too where TensorFlow "
+        "refuses a batch of 1 or 5 (default: 16, or the first of 224 and 16000 that it answers)",
     )
     parser.add_argument(
         "--keep-shapes",

@@ -43,6 +43,8 @@ def saved_model(parsed: argparse.Namespace) -> int:
             f"versions {', '.join(map(str, found))}; pass the folder of one of them"
         )
         raise ExportError(msg)
+    for folder in found.values():  # all of them before the first one is published
+        sources.read_signatures(folder, parsed.signature)
     for number, folder in found.items():
         version = parsed.version
         if version is None:

@@ -199,7 +199,10 @@ def _answered(
     """Ask TensorFlow with shapes that the placeholders do not declare."""
     random = np.random.default_rng(random_inputs.SEED)
     usual = {alias: _sizes(shape) for alias, shape in shapes.items()}
-    questions = [usual, *({alias: change(sizes) for alias, sizes in usual.items()} for change in _CHANGES)]
+    questions = [
+        usual,
+        *({alias: change(sizes) for alias, sizes in usual.items()} for change in _CHANGES),
+    ]
     if len(usual) > 1:  # one input of another shape beside usual ones, too
         questions += [
             {**usual, alias: change(sizes)} for alias, sizes in usual.items() for change in _CHANGES

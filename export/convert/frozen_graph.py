@@ -17,7 +17,9 @@ from export.failures import WITH_TENSORFLOW
 from export.sources.serving_session import ServingSession
 from serving.tensors.signature import DataType, Signature
 
-_ASSIGNS = re.compile(r"Assign|Resource(Scatter|StridedSliceAssign|(Sparse)?Apply)|Scatter(Add|Update)$")
+_ASSIGNS = re.compile(
+    r"Assign|Resource(Scatter|StridedSliceAssign|(Sparse)?Apply)|Scatter(Add|Update)$"
+)
 _VARIABLES = ("VarHandleOp", "VariableV2", "Variable")
 _SHAPE_OPS = ("Shape", "Size")
 _ANY_SIZE = 2

@@ -19,7 +19,8 @@ _LIMITS = """\
   (quality 75, 4:2:0) {jpeg}; other cameras and crops cost more.
 - The interval covers the choice of test images. It does not cover the spread between trainings:
   another seed gives another accuracy.
-- The probabilities are a softmax and were not calibrated.
+- The probabilities are a softmax and were not calibrated."""
+_CIFAR10_LICENCE = """
 - CIFAR-10 (A. Krizhevsky, 2009) was published without a licence. Its photographs were collected
   from the web for the Tiny Images data set, which its authors withdrew in 2020; the rights remain
   with the photographers. Check what that means for you before any commercial use."""
@@ -96,7 +97,10 @@ def _classifier(metrics: Mapping[str, Any], files: Collection[str]) -> list[str]
     robustness, training = metrics.get("robustness"), metrics.get("training")
     first = next(iter(metrics["variants"].values()))
     parts = [_purpose(metrics), _variants(metrics), _origin(metrics)]
-    parts += ["## Intended use", _INTENDED_USE, "## Limits", _LIMITS.format(jpeg=_jpeg(robustness))]
+    limits = _LIMITS.format(jpeg=_jpeg(robustness))
+    if _saw_cifar10(metrics):
+        limits += _CIFAR10_LICENCE
+    parts += ["## Intended use", _INTENDED_USE, "## Limits", limits]
     if robustness:
         parts += ["## Robustness", robustness_table.render(robustness)]
     if "confusion_matrix" in first:
@@ -114,10 +118,16 @@ def _classifier(metrics: Mapping[str, Any], files: Collection[str]) -> list[str]
 def _purpose(metrics: Mapping[str, Any]) -> str:
     parameters = metrics.get("parameters")
     size = "Number of parameters unknown" if parameters is None else f"{parameters:,} parameters"
+    trained = "trained on CIFAR-10" if _saw_cifar10(metrics) else "trained on images of a folder"
     return (
         "Classifies 32x32 colour photographs as one of ten things: "
-        f"{', '.join(metrics['class_names'])}. {size}, trained on CIFAR-10."
+        f"{', '.join(metrics['class_names'])}. {size}, {trained}."
     )
+
+
+def _saw_cifar10(metrics: Mapping[str, Any]) -> bool:
+    data = metrics.get("data")
+    return not data or data["name"].startswith("CIFAR-10")
 
 
 def _origin(metrics: Mapping[str, Any]) -> str:
@@ -265,6 +275,14 @@ def _parity(parity: Mapping[str, Any]) -> str:
             "No test data are known, so TensorFlow and ONNX Runtime were asked the same random "
             f"questions (seed {parity['seed']})."
         )
+        if served := parity.get("served"):
+            most = max(entry["most_rows"] for entry in served)
+            text += (
+                f" Then the served model was asked with {sum(e['requests'] for e in served)} "
+                "requests at once"
+                + (f", up to {most} rows in one run" if most > 1 else "")
+                + ", and answered each as TensorFlow did alone."
+            )
         answers = [
             (entry["signature"], _asked(entry), entry["output"], _delta(entry))
             for entry in parity["outputs"]

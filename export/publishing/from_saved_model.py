@@ -1,6 +1,6 @@
 """Publish a SavedModel that was made elsewhere: convert its signatures and compare random inputs.
 
-    SavedModel ─▶ ONNX ─▶ random inputs to both ─▶ documents ─▶ <name>/<N>/
+    SavedModel ─▶ ONNX ─▶ random inputs to both ─▶ the served model in company ─▶ documents ─▶ <N>/
 
 A step that fails leaves no version behind.
 """
@@ -12,7 +12,7 @@ from typing import Any
 from export import failures
 from export.convert import to_onnx
 from export.errors import ExportError
-from export.gates import random_inputs, rows
+from export.gates import company, random_inputs, rows
 from export.papers import graph_files, papers, version_metrics
 from export.publishing.new_version import PublishedVersion, publish, step
 from export.sources import saved_model
@@ -26,7 +26,7 @@ def publish_saved_model(
     *,
     name: str,
     wanted: Collection[str] = (),
-    free_size: int = 16,
+    free_size: int | None = None,
     keep_shapes: bool = False,
     version: int | None = None,
 ) -> PublishedVersion:
@@ -37,7 +37,7 @@ def publish_saved_model(
         models_dir: The version becomes `<models_dir>/<name>/<N>/`.
         name: Name of the model.
         wanted: Signatures to publish; all by default.
-        free_size: Size of free dimensions other than the batch in the random inputs.
+        free_size: Size of free dimensions in the random inputs; see random_inputs.check.
         keep_shapes: Whether the graphs take the shapes of the SavedModel's placeholders alone,
             and TensorFlow is not asked which others it answers.
         version: Number of the version; the next one by default.
@@ -49,6 +49,7 @@ def publish_saved_model(
     read = saved_model.read_signatures(source, wanted)
     saved_model.check_readable(source)
     metrics: dict[str, Any] = {}
+    asked: list[random_inputs.Asked] = []
 
     def write(folder: Path) -> None:
         try:
@@ -73,7 +74,9 @@ def publish_saved_model(
                 step("asking both with random inputs"),
                 failures.told(f"the graph made of {source} cannot be compared with TensorFlow"),
             ):
-                findings = random_inputs.check(reference, folder, signatures, free_size=free_size)
+                findings = random_inputs.check(
+                    reference, folder, signatures, free_size=free_size, asked=asked
+                )
         files = sorted({signature.file for signature in signatures.values()})
         first = folder / model_folder.ONNX_FILE
         metrics.update(
@@ -84,6 +87,11 @@ def publish_saved_model(
         )
         with step("proving that rows are independent"):
             signatures = rows.with_verdicts(folder, signatures)
+        with (
+            step("asking the served model with several requests at once"),
+            failures.told(f"the version made of {source} cannot be served"),
+        ):
+            metrics["parity"]["served"] = company.check(folder, signatures, asked)
         papers.write(folder, signatures, metrics)
 
     return PublishedVersion(path=publish(models_dir, name, write, version=version), metrics=metrics)

@@ -23,6 +23,7 @@ SUPPORTED = (
     "input_signature=[tf.TensorSpec([None, 4], tf.float32)], and serialized tf.Examples that go to "
     "tf.io.parse_example"
 )
+_WITH_TENSORFLOW = "can be served with TensorFlow itself (the extra tensorflow)"
 # TensorFlow's own entry, run at load time; no client calls it.
 _INIT_SIGNATURE = "__saved_model_init_op"
 # Operations that parse tf.Examples: the first two can be cut out of a graph (see
@@ -100,10 +101,14 @@ def versions(folder: Path) -> dict[int | None, Path]:
         Folders by version number, in their order; with the number None if it is a SavedModel
         itself, or no folder of it is one.
     """
+    try:
+        inside = list(folder.iterdir()) if folder.is_dir() else []
+    except OSError:  # told when the file is read
+        inside = []
     numbered = {
         int(each.name): each
-        for each in (folder.iterdir() if folder.is_dir() else ())
-        if each.name.isdecimal() and _file(each) is not None
+        for each in inside
+        if each.name.isascii() and each.name.isdigit() and _file(each) is not None
     }
     if _file(folder) is not None or not numbered:
         return {None: folder}
@@ -234,6 +239,13 @@ def _file(folder: Path) -> Path | None:
 
 def _missing(folder: Path) -> str:
     """What to say of a place without a SavedModel."""
+    try:
+        return _told_missing(folder)
+    except OSError as error:
+        return f"{folder} cannot be read ({error.strerror}); make it readable for this user"
+
+
+def _told_missing(folder: Path) -> str:
     expected = "expected a folder with saved_model.pb, as tf.saved_model.save writes it"
     if folder.is_file():
         for suffixes, what in _FILES.items():
@@ -242,10 +254,7 @@ def _missing(folder: Path) -> str:
         return f"{folder} is a file, {expected}"
     if not folder.is_dir():
         return f"{folder} does not exist; {expected}"
-    try:
-        found = sorted(each.name for each in folder.iterdir())
-    except OSError as error:
-        return f"{folder} cannot be read ({error.strerror}); make it readable for this user"
+    found = sorted(each.name for each in folder.iterdir())
     inside = ", ".join(found[:_MOST_NAMES]) + (", ..." if len(found) > _MOST_NAMES else "")
     return f"{folder / SAVED_MODEL_FILE} does not exist; {expected}; it has {inside or 'no files'}"
 
@@ -281,7 +290,7 @@ def _refuse_unsupported(signature_defs: Mapping[str, Any], graph: Any, folder: P
     others = sorted(op for op in operations if op.startswith(_OTHER_PARSE_OPS))
     if "DT_STRING" in problem and others:
         problem += f" (the graph parses with {', '.join(others)})"
-    msg = f"signature {name!r} of {folder}: {problem}; {SUPPORTED}"
+    msg = f"signature {name!r} of {folder}: {problem}; {SUPPORTED}; all else {_WITH_TENSORFLOW}"
     others = [other for other in signature_defs if other not in problems]
     if others:
         msg += f". To publish the others, pass {' '.join(f'--signature {name}' for name in others)}"
