@@ -1,5 +1,4 @@
-"""Publish a model: `python -m export RUN_DIR`, or `... export saved-model DIR --name NAME`,
-or `... export onnx FILE --name NAME`.
+"""Publish a model: `python -m export RUN_DIR`, `... saved-model DIR`, or `... onnx FILE`.
 
 `... export add-precision VERSION_FOLDER` makes other precisions of what is published already.
 Published versions are measured and described by `... export benchmark|robustness|tables`.
@@ -51,10 +50,10 @@ def main(arguments: list[str] | None = None) -> int:
         if parsed.debug:
             traceback.print_exc()
         told = f"{type(error).__name__}: {reason(error)}"
-        print(
-            f"error: {told}; nothing was published; --debug shows where it was raised",
-            file=sys.stderr,
-        )
+        way_out = "--debug shows where it was raised"
+        if isinstance(error, ModuleNotFoundError):
+            way_out = "install the extra export: pip install '.[export]'"
+        print(f"error: {told}; nothing was published; {way_out}", file=sys.stderr)
         return 2
 
 

@@ -34,6 +34,8 @@ from export.graphs import canonical_names, unused_taps
 from export.sources.serving_session import ServingSession
 from serving.tensors.signature import Signature, TensorSpec
 
+_log = logging.getLogger("export")
+
 # The highest opset that tf2onnx 1.17 is tested with. ONNX Runtime has taken it since 1.14 (2023);
 # opset 15 was measured to run no faster.
 OPSET = 18
@@ -129,7 +131,7 @@ def convert(
     signature = source.interface(shapes, function.outputs)
     converted = _with_tf2onnx(function, signature, source.lookups)
     _set_interface(converted.graph, signature)
-    model: onnx.ModelProto = onnxslim.slim(converted)
+    model = _slimmed(converted)
     # Slimming leaves intermediate shapes behind; the runtime infers them anyway.
     del model.graph.value_info[:]
     canonical_names.rename(model.graph)
@@ -148,6 +150,19 @@ def convert(
     unused_taps.crop(model)
     _check(model)
     return model
+
+
+def _slimmed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph, simplified; as it is if onnxslim fails on it, which costs speed alone."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    try:
+        slim: onnx.ModelProto = onnxslim.slim(copy)
+    except Exception as error:  # noqa: BLE001  onnxslim raises whatever its passes run into
+        told = f"{type(error).__name__}: {reason(error)}"
+        _log.info("onnxslim cannot simplify the graph (%s): it stays as tf2onnx made it", told)
+        return model
+    return slim
 
 
 def _check(model: onnx.ModelProto) -> None:

@@ -7,7 +7,7 @@ verdicts on its rows, the parser of tf.Examples and the batcher stand between qu
 import asyncio
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -15,13 +15,15 @@ import numpy.typing as npt
 from export.errors import GateFailed
 from export.failures import reason
 from export.gates.random_inputs import Asked, agree
-from serving.engine.batching.batch_report import BatchReport
 from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.runtime import Runtime, RuntimeConfig
 from serving.engine.servable import Servable
 from serving.errors import ServingError
 from serving.repository.model_folder import sha256
 from serving.tensors.signature import Signature
+
+if TYPE_CHECKING:
+    from serving.engine.batching.batch_report import BatchReport
 
 # Each question is asked so often at once.
 _TIMES = 3

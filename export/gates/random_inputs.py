@@ -73,8 +73,9 @@ def check(
 
     Floats are drawn from the standard normal distribution, uint8 and int8 from all their values,
     other integers from 0 to 9; the seed is fixed. If TensorFlow refuses these sizes, it is asked
-    with larger ones, the first dimension among them: an input may be one waveform. Inputs for which a graph declares no rank are
-    asked with a value, a row and a matrix as well, as far as TensorFlow answers.
+    with larger ones, the first dimension among them: an input may be one waveform. Inputs for which
+    a graph declares no rank are asked with a value, a row and a matrix as well, as far as
+    TensorFlow answers.
 
     Args:
         reference: The SavedModel.

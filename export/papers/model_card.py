@@ -84,10 +84,8 @@ def _from_elsewhere(metrics: Mapping[str, Any]) -> list[str]:
     producer = f" (by {source['producer']})" if "producer" in source else ""
     parts = [_ONNX_FROM_ELSEWHERE.format(producer=producer)]
     if cut := source.get("zip_map_cut_from"):
-        parts.append(
-            f"A ZipMap was cut off {', '.join(f'`{name}`' for name in cut)}, which gives the scores "
-            "as a matrix; all else is as it was."
-        )
+        outputs = ", ".join(f"`{name}`" for name in cut)
+        parts.append(f"A ZipMap was cut off {outputs}, so that the scores come as a matrix.")
     if names := metrics.get("class_names"):
         parts.append(f"Classes in output order: {', '.join(names)}.")
     return parts
@@ -118,10 +116,10 @@ def _classifier(metrics: Mapping[str, Any], files: Collection[str]) -> list[str]
 def _purpose(metrics: Mapping[str, Any]) -> str:
     parameters = metrics.get("parameters")
     size = "Number of parameters unknown" if parameters is None else f"{parameters:,} parameters"
-    trained = "trained on CIFAR-10" if _saw_cifar10(metrics) else "trained on images of a folder"
+    images = "CIFAR-10" if _saw_cifar10(metrics) else "images of a folder"
     return (
         "Classifies 32x32 colour photographs as one of ten things: "
-        f"{', '.join(metrics['class_names'])}. {size}, {trained}."
+        f"{', '.join(metrics['class_names'])}. {size}, trained on {images}."
     )
 
 

@@ -6,18 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from google.protobuf import text_format
-from google.protobuf.message import DecodeError
-from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import tensor_util
 
 from export.errors import ExportError
-from export.failures import reason
+from export.sources import saved_model_file
+from export.sources.saved_model_file import SAVED_MODEL_FILE, SAVED_MODEL_TEXT
 from serving.repository.model_folder import ONNX_FILE, PRECISIONS
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, DataType, Signature, TensorSpec
 
-SAVED_MODEL_FILE = "saved_model.pb"
-SAVED_MODEL_TEXT = "saved_model.pbtxt"
 SUPPORTED = (
     "supported are dense tensors of numbers or booleans, as in a signature with "
     "input_signature=[tf.TensorSpec([None, 4], tf.float32)], and serialized tf.Examples that go to "
@@ -31,16 +27,6 @@ _INIT_SIGNATURE = "__saved_model_init_op"
 PARSE_OPS = ("ParseExample", "ParseExampleV2")
 _OTHER_PARSE_OPS = ("ParseSequenceExample", "ParseSingle")
 _PLACEHOLDERS = ("Placeholder", "PlaceholderWithDefault")
-# Files that are handed over in the place of a folder, by their suffixes.
-_FILES = {
-    (".keras", ".h5", ".hdf5"): "a Keras file, expected a SavedModel: write one with "
-    "keras.saving.load_model(file).export(folder)",
-    (".tflite", ".lite"): "a TensorFlow Lite file, expected the SavedModel that it was made of",
-    (".onnx",): "an ONNX file, expected a SavedModel: publish it with python -m export onnx",
-    (".pb", ".pbtxt"): "a file, expected the folder of a saved_model.pb; a frozen graph becomes "
-    "one by tf.compat.v1.saved_model.simple_save",
-}
-_MOST_NAMES = 5
 # What a SavedModel consists of; anything else in its folder is not copied.
 _PARTS = (
     SAVED_MODEL_FILE,
@@ -108,9 +94,9 @@ def versions(folder: Path) -> dict[int | None, Path]:
     numbered = {
         int(each.name): each
         for each in inside
-        if each.name.isascii() and each.name.isdigit() and _file(each) is not None
+        if each.name.isascii() and each.name.isdigit() and saved_model_file.find(each) is not None
     }
-    if _file(folder) is not None or not numbered:
+    if saved_model_file.find(folder) is not None or not numbered:
         return {None: folder}
     return dict(sorted(numbered.items()))
 
@@ -141,7 +127,7 @@ def set_method_name(folder: Path, name: str, method_name: str) -> None:
     Raises:
         ExportError: there is no SavedModel.
     """
-    message = _read(folder)
+    message = saved_model_file.read(folder)
     for graph in message.meta_graphs:
         if name in graph.signature_def:
             graph.signature_def[name].method_name = method_name
@@ -203,64 +189,8 @@ def remove(folder: Path) -> None:
             (folder / part).unlink(missing_ok=True)
 
 
-def _read(folder: Path) -> Any:  # noqa: ANN401  SavedModel, of an untyped module
-    file = _file(folder)
-    if file is None:
-        raise ExportError(_missing(folder))
-    saved_model = saved_model_pb2.SavedModel()
-    try:
-        content = file.read_bytes()
-        if file.name == SAVED_MODEL_TEXT:
-            text_format.Parse(content.decode(), saved_model)
-        else:
-            saved_model.ParseFromString(content)
-    except OSError as error:
-        msg = f"{file} cannot be read ({error.strerror}); make it readable for this user"
-        raise ExportError(msg) from error
-    except (DecodeError, text_format.ParseError, UnicodeDecodeError) as error:
-        msg = f"{file} is no SavedModel ({reason(error)}); save or copy it again"
-        raise ExportError(msg) from error
-    if not saved_model.meta_graphs:
-        msg = f"{file} has {len(content):,} bytes and no graph; save or copy it again"
-        raise ExportError(msg)
-    return saved_model
-
-
-def _file(folder: Path) -> Path | None:
-    """The file with the graph; None if there is none."""
-    for name in (SAVED_MODEL_FILE, SAVED_MODEL_TEXT):
-        try:
-            if (folder / name).is_file():
-                return folder / name
-        except OSError:  # a folder that may not be searched
-            continue
-    return None
-
-
-def _missing(folder: Path) -> str:
-    """What to say of a place without a SavedModel."""
-    try:
-        return _told_missing(folder)
-    except OSError as error:
-        return f"{folder} cannot be read ({error.strerror}); make it readable for this user"
-
-
-def _told_missing(folder: Path) -> str:
-    expected = "expected a folder with saved_model.pb, as tf.saved_model.save writes it"
-    if folder.is_file():
-        for suffixes, what in _FILES.items():
-            if folder.suffix.lower() in suffixes:
-                return f"{folder} is {what}"
-        return f"{folder} is a file, {expected}"
-    if not folder.is_dir():
-        return f"{folder} does not exist; {expected}"
-    found = sorted(each.name for each in folder.iterdir())
-    inside = ", ".join(found[:_MOST_NAMES]) + (", ..." if len(found) > _MOST_NAMES else "")
-    return f"{folder / SAVED_MODEL_FILE} does not exist; {expected}; it has {inside or 'no files'}"
-
-
 def _serving_graph(folder: Path) -> Any:  # noqa: ANN401  MetaGraphDef, of an untyped module
-    file, saved_model = _file(folder), _read(folder)
+    file, saved_model = saved_model_file.find(folder), saved_model_file.read(folder)
     tags = [sorted(graph.meta_info_def.tags) for graph in saved_model.meta_graphs]
     for graph in saved_model.meta_graphs:
         if list(graph.meta_info_def.tags) == ["serve"]:

@@ -205,7 +205,7 @@ def test_augmentation_is_nothing_at_inference(tmp_path):
 @pytest.mark.parametrize("layer", augmentation(), ids=lambda layer: type(layer).__name__)
 def test_augmentation_that_draws_numbers_is_refused(tmp_path, layer):
     """Keras' export of such layers alone draws random numbers when it is called."""
-    with pytest.raises(ExportError, match="variables that it changes .* training=False"):
+    with pytest.raises(ExportError, match=r"variables that it changes .* training=False"):
         of_layers(tmp_path, (8, 8, 3), layer)
 
 
