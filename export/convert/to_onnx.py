@@ -167,11 +167,15 @@ def _slimmed(model: onnx.ModelProto) -> onnx.ModelProto:
 
 def _check(model: onnx.ModelProto) -> None:
     infos = (*model.graph.input, *model.graph.output)
-    if all(info.type.tensor_type.HasField("shape") for info in infos):
-        onnx.checker.check_model(model, full_check=True)
-    else:
-        # The checker asks for a rank, ONNX Runtime does not. All the rest is inferred.
-        onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+    try:
+        if all(info.type.tensor_type.HasField("shape") for info in infos):
+            onnx.checker.check_model(model, full_check=True)
+        else:
+            # The checker asks for a rank, ONNX Runtime does not. All the rest is inferred.
+            onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        msg = f"the graph that tf2onnx made is not valid ONNX ({reason(error)}); {WITH_TENSORFLOW}"
+        raise ExportError(msg) from error
 
 
 def _with_tf2onnx(function: Function, signature: Signature, lookups: Lookups) -> onnx.ModelProto:

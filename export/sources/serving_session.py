@@ -7,6 +7,7 @@ whose variables are references, or Keras models with an optimizer that Keras no 
 A session checks no shape: what is fed goes to the operations behind it, and those refuse it or not.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -46,10 +47,15 @@ class ServingSession:
                 tf.compat.v1.saved_model.load(self._session, [_SERVE], str(folder))
         except Exception as error:  # TensorFlow raises whatever its parts do; no common base
             self._session.close()
-            msg = (
-                f"TensorFlow {tf.__version__} cannot load {folder} ({reason(error)}); expected a "
-                "whole SavedModel of its own operations: copy or save it again"
-            )
+            told = reason(error)
+            way_out = "expected a whole SavedModel: copy or save it again"
+            if foreign := re.match(r"Op type not registered '(\w+)'", told):
+                told = foreign[0]
+                way_out = (
+                    "expected TensorFlow's own operations: this one is of another package, without "
+                    "which neither ONNX Runtime nor TensorFlow runs it"
+                )
+            msg = f"TensorFlow {tf.__version__} cannot load {folder} ({told}); {way_out}"
             raise ExportError(msg) from error
         self._calls: dict[tuple[tuple[str, ...], tuple[str, ...]], Any] = {}
 
