@@ -44,12 +44,17 @@ def _foreign(model: onnx.ModelProto, versions: dict[str, int]) -> Iterator[str]:
 
 
 def _erfc(ctx: Any, node: Any, _name: str, _args: list[str]) -> None:  # noqa: ANN401
-    """1 - erf(x): as in GELU."""
+    """1 - erf(x): as in GELU. ONNX Runtime has Erf for float32 alone."""
     dtype, shape = ctx.get_dtype(node.output[0]), ctx.get_shape(node.output[0])
     source, outputs, name = node.input[0], list(node.output), node.name
     ctx.remove_node(name)
     one = ctx.make_const(utils.make_name("one"), np.array(1, utils.map_onnx_to_numpy_type(dtype)))
-    erf = ctx.make_node("Erf", [source], shapes=[shape], dtypes=[dtype])
+    cast = dtype != TensorProto.FLOAT
+    if cast:
+        source = ctx.make_node("Cast", [source], attr={"to": TensorProto.FLOAT}).output[0]
+    erf = ctx.make_node("Erf", [source], shapes=[shape], dtypes=[TensorProto.FLOAT])
+    if cast:
+        erf = ctx.make_node("Cast", [erf.output[0]], attr={"to": dtype})
     ctx.make_node(
         "Sub",
         [one.output[0], erf.output[0]],

@@ -22,9 +22,10 @@ from serving.tensors.signature import DataType, Signature, TensorSpec
 
 SEED = 0
 BATCH_SIZES = (1, 5)
-# Sizes of free dimensions, in the order in which they are tried: steps, pixels, samples of a second
-# of sound.
+# Sizes of free dimensions, in the order in which they are tried: steps, pixels of pictures, samples
+# of a second of sound.
 FREE_SIZES = (16, 224, 16_000)
+_PIXELS, _PICTURE_RANK = 224, 3
 _MOST_ELEMENTS = 1 << 24
 # What inputs are asked with where any rank goes.
 RANK_SHAPES = ((), (3,), (2, 3), (0, 3))
@@ -104,7 +105,7 @@ def check(
                 signature,
                 name,
                 random,
-                free_sizes=FREE_SIZES if free_size is None else (free_size,),
+                free_sizes=_free_sizes(signature) if free_size is None else (free_size,),
                 ranks=_ranks(signature, session),
             ),
             *_of_ranks(reference, signature, file, random, free_size or FREE_SIZES[0]),
@@ -153,6 +154,7 @@ def _of_rows(
         sizes = [(usual, size) for size in free_sizes]
         sizes += [(number * size, size) for size in free_sizes]
         refusal: ExportError | None = None
+        empty: _Question | None = None
         seen: list[dict[str, tuple[int, ...]]] = []
         for (rows, free_size), rank in itertools.product(sizes, ranks):
             shapes = {
@@ -176,11 +178,18 @@ def _of_rows(
             except ExportError as error:
                 refusal = refusal or error
                 continue
-            yield {"rows": rows}, inputs, expected
+            question = ({"rows": rows}, inputs, expected)
+            if any(array.size == 0 for array in expected.values()):
+                # Too little for a window, perhaps: something larger says more.
+                empty = empty or question
+                continue
+            yield question
             break
         else:
-            assert refusal is not None  # noqa: S101 - every way through the loop sets it
-            raise refusal
+            if empty is None:
+                assert refusal is not None  # noqa: S101 - every way through the loop sets one
+                raise refusal
+            yield empty
 
 
 def _of_ranks(
@@ -209,6 +218,13 @@ def _of_ranks(
         except tf.errors.OpError:
             continue
         yield {"shape": list(shape)}, inputs, expected
+
+
+def _free_sizes(signature: Signature) -> Sequence[int]:
+    ranks = [len(spec.shape or ()) for spec in signature.model_inputs.values()]
+    return [
+        size for size in FREE_SIZES if size != _PIXELS or max(ranks, default=0) >= _PICTURE_RANK
+    ]
 
 
 def _ranks(signature: Signature, session: Any) -> Sequence[int]:  # noqa: ANN401  see _ask_onnx

@@ -85,9 +85,9 @@ def test_there_are_enough_of_them():
         ("unknown operation", "not registered 'SimpleMLInferenceOpWithHandle'"),
         ("graph of the future", "min consumer version 999999"),
         ("counter", "answers by variables that it changes when it is called"),
-        ("python function", "no counterpart for TensorFlow's EagerPyFunc; .* the extra tensorflow"),
+        ("python function", "no counterpart for TensorFlow's EagerPyFunc; .*the extra tensorflow"),
         ("complex output", "no counterpart for TensorFlow's FFT"),
-        ("bfloat16", "element type 14, .* the extra tensorflow"),
+        ("bfloat16", "element type 14, .*the extra tensorflow"),
         ("base path with a broken version", "saved/2/saved_model.pb is no SavedModel"),
     ],
 )

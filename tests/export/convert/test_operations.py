@@ -51,7 +51,8 @@ def of_layers(folder, shape, *parts, dtype="float32", training=None):
     spec = tf.TensorSpec((None, *shape), dtype, name="x")
     function = tf.function(lambda x: {"y": model(x, training=training)}, input_signature=[spec])
     module = tf.Module()
-    module.model, module.function = model, function
+    module.variables_ = [variable.value for variable in model.variables]
+    module.function = function
     tf.saved_model.save(module, str(folder), {"serving_default": function})
     return Converted(folder)
 
@@ -71,7 +72,8 @@ def test_erfc_is_one_minus_erf(tmp_path, dtype):
     converted = of_function(tmp_path, tf.math.erfc, dtype)
     expected, received = converted.both(x)
 
-    assert [node.op_type for node in converted.model.graph.node] == ["Erf", "Sub"]
+    kinds = [node.op_type for node in converted.model.graph.node if node.op_type != "Cast"]
+    assert kinds == ["Erf", "Sub"]
     assert received[0].dtype == dtype
     np.testing.assert_allclose(received[0], expected[0], rtol=0, atol=1e-6)
 
@@ -108,7 +110,7 @@ def test_nodes_that_are_not_onnx_are_refused(tmp_path):
     with pytest.raises(ExportError, match=r"no counterpart for TensorFlow's FFT; .*tensorflow"):
         of_function(
             tmp_path,
-            lambda x: tf.math.real(tf.signal.fft(tf.cast(x, tf.complex64))),
+            lambda x: tf.signal.fft(tf.cast(x, tf.complex64)),
             np.float32,
             (None, 8),
         )
