@@ -14,7 +14,8 @@ import numpy.typing as npt
 
 from export.errors import GateFailed
 from export.failures import reason
-from export.gates.random_inputs import Asked, agree
+from export.gates.asked import Asked
+from export.gates.random_inputs import agree
 from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.runtime import Runtime, RuntimeConfig
 from serving.engine.servable import Servable

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -14,6 +14,7 @@ import tensorflow as tf
 from export.errors import ExportError, GateFailed
 from export.failures import reason
 from export.gates import answers
+from export.gates.asked import Asked
 from serving.engine import onnx_graph
 from serving.protos.tensorflow_example_pb2 import Example
 from serving.tensors.example_parser import ExampleParser
@@ -45,21 +46,6 @@ class Reference(Protocol):
         self, signature: Signature, inputs: Mapping[str, npt.NDArray[Any]]
     ) -> dict[str, npt.NDArray[Any]]:
         """The outputs of a signature by alias; raises tf.errors.OpError if it refuses."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Asked:
-    """A question, and TensorFlow's answer to it alone.
-
-    Attributes:
-        signature: Name of the signature.
-        inputs: By alias.
-        outputs: Likewise.
-    """
-
-    signature: str
-    inputs: Mapping[str, npt.NDArray[Any]]
-    outputs: Mapping[str, npt.NDArray[Any]]
 
 
 def check(

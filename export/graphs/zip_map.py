@@ -13,7 +13,7 @@ _DOMAIN = "ai.onnx.ml"
 
 
 @dataclass(frozen=True)
-class Cut:
+class CutZipMap:
     """A ZipMap that was cut off.
 
     Attributes:
@@ -27,7 +27,7 @@ class Cut:
     labels: tuple[str, ...]
 
 
-def cut(model: onnx.ModelProto) -> list[Cut]:
+def cut(model: onnx.ModelProto) -> list[CutZipMap]:
     """Cut every ZipMap off that makes an output.
 
     Args:
@@ -41,7 +41,7 @@ def cut(model: onnx.ModelProto) -> list[Cut]:
         if node.op_type == "ZipMap" and node.domain == _DOMAIN and node.output[0] in outputs
     ]
     shapes = _shapes(model) if made else {}
-    cuts = [Cut(node.output[0], node.input[0], _labels(node)) for node in made]
+    cuts = [CutZipMap(node.output[0], node.input[0], _labels(node)) for node in made]
     for node, each in zip(made, cuts, strict=True):
         info = next(info for info in graph.output if info.name == each.output)
         if each.tensor in {other.name for other in graph.output}:

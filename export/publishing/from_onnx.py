@@ -140,7 +140,7 @@ def _check_class_names(names: Sequence[str], signature: Signature) -> None:
         raise ExportError(msg)
 
 
-def _source_section(file: OnnxFile, cuts: Sequence[zip_map.Cut]) -> dict[str, Any]:
+def _source_section(file: OnnxFile, cuts: Sequence[zip_map.CutZipMap]) -> dict[str, Any]:
     section: dict[str, Any] = {"kind": "onnx", **graph_files.file_section(file.path)}
     producer = f"{file.model.producer_name} {file.model.producer_version}".strip()
     if producer:

@@ -7,7 +7,7 @@ A step that fails leaves no version behind.
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from export import failures
 from export.convert import to_onnx
@@ -18,6 +18,9 @@ from export.publishing.new_version import PublishedVersion, publish, step
 from export.sources import saved_model
 from export.sources.session_process import SessionProcess
 from serving.repository import model_folder
+
+if TYPE_CHECKING:
+    from export.gates.asked import Asked
 
 
 def publish_saved_model(
@@ -49,7 +52,7 @@ def publish_saved_model(
     read = saved_model.read_signatures(source, wanted)
     saved_model.check_readable(source)
     metrics: dict[str, Any] = {}
-    asked: list[random_inputs.Asked] = []
+    asked: list[Asked] = []
 
     def write(folder: Path) -> None:
         try:

@@ -9,7 +9,7 @@ from tiny_models import save
 
 from export.errors import GateFailed
 from export.gates import company, rows
-from export.gates.random_inputs import Asked
+from export.gates.asked import Asked
 from serving.tensors.signature import DataType, Signature, TensorSpec
 from serving.tensors.verdict import Verdict
 
