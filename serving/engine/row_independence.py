@@ -11,7 +11,6 @@ answer only now and then.
 What cannot be probed is not proved, and what is not proved runs alone.
 """
 
-import math
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -40,9 +39,6 @@ DRAWN_ROWS = 8  # of the largest batch, run one by one
 _INTEGERS = {1: (9, 1, 0), 255: (255, 9, 1, 0), 1000: (1000, 255, 9, 1, 0)}
 # Sizes for free dimensions other than the batch, the likeliest first.
 _FREE_SIZES = (8, 32, 64, 224, 1)
-# A second of sound: for graphs that refuse all of these.
-_SAMPLES = 16_000
-_LARGEST_ROW_BYTES = made_up_inputs.MAX_BYTES // 64
 # Two answers for one row may differ by rounding: kernels add up in another order for other sizes.
 # Share of the size of a row's values.
 _TOLERANCES = {np.dtype(np.float16): 1e-2, np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-9}
@@ -249,12 +245,12 @@ class _Probe:
         if not any(-1 in spec.known_shape[1:] for spec in self._specs.values()):
             candidates: Sequence[int] = _FREE_SIZES[:1]
         else:
-            candidates = (*_FREE_SIZES, _SAMPLES)
+            candidates = (*_FREE_SIZES, *made_up_inputs.long_sizes(self._specs))
         accepted: list[int] = []
         refusal = ""
         for free_size in candidates:
-            if free_size == _SAMPLES and (accepted or not self._fits(free_size)):
-                continue
+            if accepted and free_size == made_up_inputs.SAMPLES:
+                break
             try:
                 self._batch(np.random.default_rng(0), 2, 1, free_size, 0)
             except ServingError as error:
@@ -267,14 +263,6 @@ class _Probe:
             msg = f"the graph refuses made-up inputs: {refusal}"
             raise _NotProvedError(msg)
         return accepted
-
-    def _fits(self, free_size: int) -> bool:
-        """Whether a row of that size is small enough for a batch."""
-        sizes = [
-            math.prod(made_up_inputs.shape(spec, 1, free_size)) * spec.dtype.numpy.itemsize
-            for spec in self._specs.values()
-        ]
-        return max(sizes) <= _LARGEST_ROW_BYTES
 
     def _batch(
         self, random: np.random.Generator, rows: int, scale: int, free_size: int, seed: int
