@@ -132,6 +132,10 @@ def convert(
     converted = _with_tf2onnx(function, signature, source.lookups)
     _set_interface(converted.graph, signature)
     model = _slimmed(converted)
+    if len(model.graph.input) < len(converted.graph.input):
+        # onnxslim drops inputs that nothing reads; clients send them all the same.
+        del model.graph.input[:]
+        model.graph.input.extend(converted.graph.input)
     # Slimming leaves intermediate shapes behind; the runtime infers them anyway.
     del model.graph.value_info[:]
     canonical_names.rename(model.graph)
