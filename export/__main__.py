@@ -1,4 +1,4 @@
-"""Publish a model: `python -m export RUN_DIR`, or `... export saved-model DIR --name NAME`.
+"""Publish a model: `python -m export RUN_DIR`, `... saved-model DIR`, or `... onnx FILE`.
 
 `... export add-precision VERSION_FOLDER` makes other precisions of what is published already.
 Published versions are measured and described by `... export benchmark|robustness|tables`.
@@ -7,15 +7,18 @@ Published versions are measured and described by `... export benchmark|robustnes
 import argparse
 import logging
 import sys
+import traceback
 from collections.abc import Callable, Mapping
 
 from export.arguments import PUBLISH_RUN, parse
 from export.commands import measure, publish, tables
 from export.errors import ExportError
+from export.failures import reason
 
 _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     PUBLISH_RUN: publish.run,
     "saved-model": publish.saved_model,
+    "onnx": publish.onnx,
     "add-precision": publish.add_precision,
     "prove-rows": measure.prove_rows,
     "benchmark": measure.benchmark,
@@ -36,11 +39,22 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _COMMANDS[parsed.command](parsed)
     except ExportError as error:
+        if parsed.debug:
+            traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         print("error: interrupted; nothing was published", file=sys.stderr)
         return 130
+    except Exception as error:  # noqa: BLE001  whatever a library raises ends in one line
+        if parsed.debug:
+            traceback.print_exc()
+        told = f"{type(error).__name__}: {reason(error)}"
+        way_out = "--debug shows where it was raised"
+        if isinstance(error, ModuleNotFoundError):
+            way_out = "install the extra export: pip install '.[export]'"
+        print(f"error: {told}; nothing was published; {way_out}", file=sys.stderr)
+        return 2
 
 
 def _log_to_stdout() -> None:

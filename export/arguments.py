@@ -10,7 +10,7 @@ from training.settings.arguments import add_data_dir
 
 # `python -m export RUN_DIR`: the one command that is not named on the command line.
 PUBLISH_RUN = "publish a run"
-_FREE_SIZE = 16
+_LARGEST_VERSION = 2**63 - 1  # of the int64 that clients send
 # What serves without being asked for: a small file, and a fast one where it is faster.
 _DEFAULT_PRECISIONS = "fp32,w8,int8"
 _CIFAR10 = "folder or archive with CIFAR-10, as for python -m training"
@@ -50,6 +50,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
             prog=f"python -m export {name}", description=command.description
         )
         command.add_flags(parser)
+        _add_debug(parser)
         parsed = parser.parse_args(arguments[1:])
     parsed.command = name
     return parsed
@@ -87,6 +88,7 @@ def _run_parser() -> argparse.ArgumentParser:
         action="store_true",
         help="then time it beside TensorFlow, as python -m export benchmark does",
     )
+    _add_debug(parser)
     return parser
 
 
@@ -100,6 +102,7 @@ def _add_saved_model_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--name", required=True, metavar="NAME", help="model name")
     _add_models_dir(parser)
+    _add_version_number(parser, "the folder's own name if it is a number, else the next one")
     parser.add_argument(
         "--signature",
         action="append",
@@ -110,9 +113,9 @@ def _add_saved_model_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--free-size",
         type=_positive,
-        default=_FREE_SIZE,
         metavar="N",
-        help="size of free dimensions, the batch apart, in the random inputs (default %(default)s)",
+        help="size of free dimensions in the random inputs, of the first one too where TensorFlow "
+        "refuses a batch of 1 or 5 (default: 16, or the first of 224 and 16000 that it answers)",
     )
     parser.add_argument(
         "--keep-shapes",
@@ -120,6 +123,34 @@ def _add_saved_model_flags(parser: argparse.ArgumentParser) -> None:
         help="let the graph take the shapes of the SavedModel's placeholders alone; by default "
         "TensorFlow is asked which others it answers, and the graph takes those too where that "
         "costs no speed",
+    )
+
+
+def _add_onnx_flags(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "file",
+        type=Path,
+        metavar="FILE",
+        help="the ONNX file; files with its weights (external data) are taken along",
+    )
+    parser.add_argument("--name", required=True, metavar="NAME", help="model name")
+    _add_models_dir(parser)
+    _add_version_number(parser, "the next one")
+    parser.add_argument(
+        "--class-names",
+        type=Path,
+        metavar="FILE",
+        help="names of the classes in output order: one a line, or a JSON list (default: those in "
+        "the model's metadata, or the labels of its ZipMap)",
+    )
+
+
+def _add_version_number(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument(
+        "--version",
+        type=_version_number,
+        metavar="N",
+        help=f"number of the version (default: {default})",
     )
 
 
@@ -223,6 +254,12 @@ def _add_version(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def _add_debug(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--debug", action="store_true", help="print the traceback of an error before its line"
+    )
+
+
 def _add_print_only(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--print-only", action="store_true", help="print the result without recording it"
@@ -257,6 +294,13 @@ def _precisions(text: str) -> tuple[Precision, ...]:
     return tuple(precision for precision in PRECISIONS if precision in named)
 
 
+def _version_number(text: str) -> int:
+    if not (text.isascii() and text.isdigit()) or int(text) > _LARGEST_VERSION:
+        msg = f"{text!r} received, expected a number from 0 to {_LARGEST_VERSION}"
+        raise argparse.ArgumentTypeError(msg)
+    return int(text)
+
+
 def _positive(text: str) -> int:
     number = int(text)
     if number < 1:
@@ -271,6 +315,13 @@ _COMMANDS = {
         description="Publish any TensorFlow SavedModel that takes tensors or serialized "
         "tf.Examples, if ONNX Runtime answers random inputs as TensorFlow does.",
         add_flags=_add_saved_model_flags,
+    ),
+    "onnx": _Command(
+        summary="publish an ONNX file made elsewhere",
+        description="Publish an ONNX file with its signature, class names, a proof that its "
+        "requests may share runs, a manifest and a model card, if ONNX Runtime loads it and its "
+        "inputs and outputs are tensors. A ZipMap behind a classifier is cut off.",
+        add_flags=_add_onnx_flags,
     ),
     "add-precision": _Command(
         summary="publish a version once more, with other precisions",

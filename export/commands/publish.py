@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from export.errors import ExportError
 from export.native_log import quiet
 from export.publishing.new_version import PublishedVersion
 from serving.repository.model_folder import Precision
@@ -35,7 +36,19 @@ def saved_model(parsed: argparse.Namespace) -> int:
     from export.publishing import from_saved_model
     from export.sources import saved_model as sources
 
-    for version, folder in sources.versions(parsed.saved_model_dir).items():
+    found = sources.versions(parsed.saved_model_dir)
+    if parsed.version is not None and len(found) > 1:
+        msg = (
+            f"--version {parsed.version} received for {parsed.saved_model_dir}, which has the "
+            f"versions {', '.join(map(str, found))}; pass the folder of one of them"
+        )
+        raise ExportError(msg)
+    for folder in found.values():  # all of them before the first one is published
+        sources.read_signatures(folder, parsed.signature)
+    for number, folder in found.items():
+        version = parsed.version
+        if version is None:
+            version = sources.own_number(folder) if number is None else number
         published = from_saved_model.publish_saved_model(
             folder,
             parsed.models_dir,
@@ -47,6 +60,22 @@ def saved_model(parsed: argparse.Namespace) -> int:
         )
         names = ", ".join(published.metrics["export"]["signatures"])
         print(f"published {published.path}: {names} (accuracy unknown: compared on random inputs)")
+    return 0
+
+
+def onnx(parsed: argparse.Namespace) -> int:
+    """Publish an ONNX file that was made elsewhere. TensorFlow is not needed."""
+    from export.publishing import from_onnx
+    from export.sources import class_names
+
+    published = from_onnx.publish_onnx(
+        parsed.file,
+        parsed.models_dir,
+        name=parsed.name,
+        class_names=class_names.read(parsed.class_names) if parsed.class_names else (),
+        version=parsed.version,
+    )
+    print(f"published {published.path}: serving_default (accuracy unknown: nothing to ask)")
     return 0
 
 

@@ -43,7 +43,7 @@ _FREE_SIZE = 4
 _MOST_ELEMENTS = 1 << 24
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Answered:
     """A question of a shape that no placeholder declares, and TensorFlow's answer."""
 
@@ -75,13 +75,18 @@ def loosen(
     if source.signature.feature_spec:
         return strict
     asked = list(_answered(reference, source.signature, shapes))
+    if not asked:
+        return strict
     best, open_ = strict, list(_unanswered(strict, source.signature, asked))
     for looser in _candidates(shapes, open_):
         model = _converted(convert, looser, shapes)
         if model is None:
             continue
-        left = list(_unanswered(model, source.signature, asked))
-        if len(left) < len(open_) and _is_as_good(model, strict):
+        left = open_
+        with contextlib.suppress(Exception):  # ONNX Runtime cannot load it
+            left = list(_unanswered(model, source.signature, asked))
+        gained = len(left) < len(open_) and all(question in open_ for question in left)
+        if gained and _is_as_good(model, strict):
             best, open_ = model, left
         if not open_:
             break
@@ -196,12 +201,16 @@ def _answered(
     """Ask TensorFlow with shapes that the placeholders do not declare."""
     random = np.random.default_rng(random_inputs.SEED)
     usual = {alias: _sizes(shape) for alias, shape in shapes.items()}
-    questions = [{alias: change(sizes) for alias, sizes in usual.items()} for change in _CHANGES]
+    questions = [
+        usual,
+        *({alias: change(sizes) for alias, sizes in usual.items()} for change in _CHANGES),
+    ]
     if len(usual) > 1:  # one input of another shape beside usual ones, too
         questions += [
             {**usual, alias: change(sizes)} for alias, sizes in usual.items() for change in _CHANGES
         ]
-    seen, ends = [usual], 0
+    seen: list[dict[str, tuple[int, ...]]] = []
+    ends = 0
     for question in questions:
         if question in seen or max(map(_elements, question.values())) > _MOST_ELEMENTS:
             continue

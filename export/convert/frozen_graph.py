@@ -1,6 +1,7 @@
 """A frozen TensorFlow graph that parts are cut out of."""
 
 import itertools
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -12,9 +13,14 @@ from tensorflow.python.framework import convert_to_constants
 from tensorflow.python.grappler import tf_optimizer
 
 from export.errors import ExportError
+from export.failures import WITH_TENSORFLOW
 from export.sources.serving_session import ServingSession
 from serving.tensors.signature import DataType, Signature
 
+_ASSIGNS = re.compile(
+    r"Assign|Resource(Scatter|StridedSliceAssign|(Sparse)?Apply)|Scatter(Add|Update)$"
+)
+_VARIABLES = ("VarHandleOp", "VariableV2", "Variable")
 _SHAPE_OPS = ("Shape", "Size")
 _ANY_SIZE = 2
 _INPUT, _OUTPUT = "input", "output"
@@ -50,7 +56,9 @@ def freeze(session: ServingSession, signature: Signature) -> "FrozenGraph":
         graph.outputs[alias] = f"{node.name}:0"
     kept = [*graph.inputs.values(), *map(_node, graph.outputs.values())]
     # Inlined first: TensorFlow cannot make a constant of a variable that a nested function reads.
-    frozen = session.with_constants(_inlined(definition, kept), kept)
+    inlined = _inlined(definition, kept)
+    _drop_assignments(inlined, kept)
+    frozen = session.with_constants(inlined, kept)
     for node in frozen.node:
         node.attr.pop("_output_shapes", None)  # found anew for each shape that is declared
     return FrozenGraph(frozen, inputs=graph.inputs, outputs=graph.outputs)
@@ -69,6 +77,53 @@ def _inlined(definition: Any, kept: Sequence[str]) -> Any:  # noqa: ANN401  Grap
     options.optimizers.append("function")
     options.function_optimization = rewriter_config_pb2.RewriterConfig.AGGRESSIVE
     return tf_optimizer.OptimizeGraph(config, meta_graph)
+
+
+def _drop_assignments(definition: Any, kept: Sequence[str]) -> None:  # noqa: ANN401  GraphDef
+    """Leave out assignments to variables that no output is computed from, as those of seeds.
+
+    Args:
+        definition: Changed in place: it loses its control inputs if it assigns anything.
+        kept: Names of its inputs and outputs.
+
+    Raises:
+        ExportError: an output is computed from a variable that a call changes.
+    """
+    nodes = {node.name: node for node in definition.node}
+    assigning = [node for node in definition.node if _ASSIGNS.match(node.op)]
+    if not assigning:
+        return
+    for node in definition.node:
+        data = [source for source in node.input if not source.startswith("^")]
+        del node.input[:]
+        node.input.extend(data)
+    used = _sources(nodes, kept)
+    changed = _sources(nodes, [node.input[0] for node in assigning])
+    if changed & used & {name for name, node in nodes.items() if node.op in _VARIABLES} or any(
+        node.name in used for node in assigning
+    ):
+        ops = ", ".join(sorted({node.op for node in assigning}))
+        msg = (
+            f"it answers by variables that it changes when it is called ({ops}), expected a "
+            "function of its inputs, as an ONNX graph keeps no state; of a Keras model with random "
+            f"layers, save a function that calls it with training=False, else {WITH_TENSORFLOW}"
+        )
+        raise ExportError(msg)
+    left = [node for node in definition.node if node.name in used]
+    del definition.node[:]
+    definition.node.extend(left)
+
+
+def _sources(nodes: Mapping[str, Any], tensors: Sequence[str]) -> set[str]:
+    """Names of the nodes that tensors are computed from."""
+    found: set[str] = set()
+    waiting = [_node(name) for name in tensors]
+    while waiting:
+        name = waiting.pop()
+        if name not in found and name in nodes:
+            found.add(name)
+            waiting += [_node(source) for source in nodes[name].input]
+    return found
 
 
 class FrozenGraph:

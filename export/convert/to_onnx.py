@@ -22,16 +22,19 @@ import onnxslim
 import tensorflow as tf
 import tf2onnx
 
-from export.convert import declared_shapes
+from export.convert import declared_shapes, operations
 from export.convert import source as sources
 from export.convert.frozen_graph import Shape
 from export.convert.lookup_tables import Lookups
 from export.convert.source import Function, Source
 from export.errors import ExportError
+from export.failures import WITH_TENSORFLOW, reason
 from export.gates.random_inputs import Reference
 from export.graphs import canonical_names, unused_taps
 from export.sources.serving_session import ServingSession
 from serving.tensors.signature import Signature, TensorSpec
+
+_log = logging.getLogger("export")
 
 # The highest opset that tf2onnx 1.17 is tested with. ONNX Runtime has taken it since 1.14 (2023);
 # opset 15 was measured to run no faster.
@@ -123,15 +126,20 @@ def convert(
     try:
         function = source.function(shapes)
     except ValueError as error:  # an operation's own inference refuses them
-        msg = f"TensorFlow refuses inputs of shapes {dict(shapes)} ({error})"
+        msg = f"TensorFlow refuses inputs of shapes {dict(shapes)} ({reason(error)})"
         raise ExportError(msg) from error
     signature = source.interface(shapes, function.outputs)
     converted = _with_tf2onnx(function, signature, source.lookups)
     _set_interface(converted.graph, signature)
-    model: onnx.ModelProto = onnxslim.slim(converted)
+    model = _slimmed(converted)
+    if len(model.graph.input) < len(converted.graph.input):
+        # onnxslim drops inputs that nothing reads; clients send them all the same.
+        del model.graph.input[:]
+        model.graph.input.extend(converted.graph.input)
     # Slimming leaves intermediate shapes behind; the runtime infers them anyway.
     del model.graph.value_info[:]
     canonical_names.rename(model.graph)
+    _declare_loop_counters(model.graph)  # renaming drops the shapes in subgraphs
     _drop_unused_opsets(model)
     model.graph.name = name
     model.producer_name = _PRODUCER
@@ -148,13 +156,30 @@ def convert(
     return model
 
 
+def _slimmed(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The same graph, simplified; as it is if onnxslim fails on it, which costs speed alone."""
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    try:
+        slim: onnx.ModelProto = onnxslim.slim(copy)
+    except Exception as error:  # noqa: BLE001  onnxslim raises whatever its passes run into
+        told = f"{type(error).__name__}: {reason(error)}"
+        _log.info("onnxslim cannot simplify the graph (%s): it stays as tf2onnx made it", told)
+        return model
+    return slim
+
+
 def _check(model: onnx.ModelProto) -> None:
     infos = (*model.graph.input, *model.graph.output)
-    if all(info.type.tensor_type.HasField("shape") for info in infos):
-        onnx.checker.check_model(model, full_check=True)
-    else:
-        # The checker asks for a rank, ONNX Runtime does not. All the rest is inferred.
-        onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+    try:
+        if all(info.type.tensor_type.HasField("shape") for info in infos):
+            onnx.checker.check_model(model, full_check=True)
+        else:
+            # The checker asks for a rank, ONNX Runtime does not. All the rest is inferred.
+            onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        msg = f"the graph that tf2onnx made is not valid ONNX ({reason(error)}); {WITH_TENSORFLOW}"
+        raise ExportError(msg) from error
 
 
 def _with_tf2onnx(function: Function, signature: Signature, lookups: Lookups) -> onnx.ModelProto:
@@ -184,20 +209,22 @@ def _with_tf2onnx(function: Function, signature: Signature, lookups: Lookups) ->
                 tf.function(positional),
                 input_signature=specs,
                 opset=OPSET,
-                custom_op_handlers=lookups.handlers,
+                custom_op_handlers={**operations.handlers(), **lookups.handlers},
             )
         except Exception as error:
             # tf2onnx raises whatever its handler of an operation ran into.
-            msg = f"tf2onnx cannot convert this graph ({type(error).__name__}: {error})"
+            told = reason(error)
+            msg = f"tf2onnx cannot convert this graph ({type(error).__name__}: {told}); "
+            msg += WITH_TENSORFLOW
             raise ExportError(msg) from error
     if lookups.refusals:
         raise ExportError(lookups.refusals[0])
     if unsupported:
         msg = (
-            f"ONNX has no counterpart for TensorFlow's {', '.join(unsupported)}; rewrite the "
-            "function without it"
+            f"ONNX has no counterpart for TensorFlow's {', '.join(unsupported)}; {WITH_TENSORFLOW}"
         )
         raise ExportError(msg)
+    operations.check(model)
     return model
 
 
@@ -259,6 +286,15 @@ def _set_shape(info: onnx.ValueInfoProto, alias: str, spec: TensorSpec) -> None:
             shape.dim.add().dim_param = f"{alias}_{position}" if position else BATCH
         else:
             shape.dim.add().dim_value = size
+
+
+def _declare_loop_counters(graph: onnx.GraphProto) -> None:
+    """Say that the counter and the condition of a loop are scalars: ONNX Runtime has to know."""
+    for node in canonical_names.nodes(graph):
+        if node.op_type == "Loop":
+            body = next(item.g for item in node.attribute if item.name == "body")
+            for info in body.input[:2]:
+                info.type.tensor_type.shape.SetInParent()
 
 
 def _drop_unused_opsets(model: onnx.ModelProto) -> None:

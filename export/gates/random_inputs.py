@@ -1,5 +1,7 @@
 """Parity of a SavedModel and its ONNX graphs on random inputs, where no test data are known."""
 
+import itertools
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,7 +12,9 @@ import numpy.typing as npt
 import tensorflow as tf
 
 from export.errors import ExportError, GateFailed
+from export.failures import reason
 from export.gates import answers
+from export.gates.asked import Asked
 from serving.engine import onnx_graph
 from serving.protos.tensorflow_example_pb2 import Example
 from serving.tensors.example_parser import ExampleParser
@@ -19,6 +23,11 @@ from serving.tensors.signature import DataType, Signature, TensorSpec
 
 SEED = 0
 BATCH_SIZES = (1, 5)
+# Sizes of free dimensions, in the order in which they are tried: steps, pixels of pictures, samples
+# of a second of sound.
+FREE_SIZES = (16, 224, 16_000)
+_PIXELS, _PICTURE_RANK = 224, 3
+_MOST_ELEMENTS = 1 << 24
 # What inputs are asked with where any rank goes.
 RANK_SHAPES = ((), (3,), (2, 3), (0, 3))
 # To be tried, in this order, for inputs of which not even TensorFlow knows the rank.
@@ -40,19 +49,28 @@ class Reference(Protocol):
 
 
 def check(
-    reference: Reference, folder: Path, signatures: Mapping[str, Signature], *, free_size: int
+    reference: Reference,
+    folder: Path,
+    signatures: Mapping[str, Signature],
+    *,
+    free_size: int | None = None,
+    asked: list[Asked] | None = None,
 ) -> list[dict[str, Any]]:
     """Ask TensorFlow and ONNX Runtime the same, with batches of one row and of five.
 
     Floats are drawn from the standard normal distribution, uint8 and int8 from all their values,
-    other integers from 0 to 9; the seed is fixed. Inputs for which a graph declares no rank are
-    asked with a value, a row and a matrix as well, as far as TensorFlow answers.
+    other integers from 0 to 9; the seed is fixed. If TensorFlow refuses these sizes, it is asked
+    with larger ones, the first dimension among them: an input may be one waveform. Inputs for which
+    a graph declares no rank are asked with a value, a row and a matrix as well, as far as
+    TensorFlow answers.
 
     Args:
         reference: The SavedModel.
         folder: Holds the graphs that the signatures name.
         signatures: What to ask.
-        free_size: Size given to free dimensions other than the batch.
+        free_size: Size given to free dimensions, the batch apart unless TensorFlow refuses it; None
+            for 16, and larger ones where TensorFlow refuses that.
+        asked: Gets every question that TensorFlow has answered.
 
     Returns:
         For metrics.json: an entry for each signature, batch size or shape, and output.
@@ -73,13 +91,21 @@ def check(
                 signature,
                 name,
                 random,
-                free_size=free_size,
+                free_sizes=_free_sizes(signature) if free_size is None else (free_size,),
                 ranks=_ranks(signature, session),
             ),
-            *_of_ranks(reference, signature, file, random, free_size),
+            *_of_ranks(reference, signature, file, random, free_size or FREE_SIZES[0]),
         ]
         for what, inputs, expected in questions:
-            received = _ask_onnx(session, signature, inputs)
+            if asked is not None:
+                asked.append(Asked(signature=name, inputs=inputs, outputs=expected))
+            try:
+                received = _ask_onnx(session, signature, inputs)
+            except Exception as error:  # noqa: BLE001  ONNX Runtime has no base class for its own
+                place = _place({"signature": name, **what})
+                problems.append(f"{place}: ONNX Runtime refuses what TensorFlow answers: ")
+                problems[-1] += reason(error)
+                continue
             for alias, array in received.items():
                 where = {"signature": name, **what, "output": alias}
                 problems += _differences(where, expected[alias], array)
@@ -106,13 +132,24 @@ def _of_rows(
     name: str,
     random: np.random.Generator,
     *,
-    free_size: int,
+    free_sizes: Sequence[int],
     ranks: Sequence[int],
 ) -> Iterator[_Question]:
-    """Batches of each size."""
-    for rows in BATCH_SIZES:
+    """Batches of each size; where none is answered, something as long as a free size."""
+    for number, usual in enumerate(BATCH_SIZES, start=1):
+        sizes = [(usual, size) for size in free_sizes]
+        sizes += [(number * size, size) for size in free_sizes]
         refusal: ExportError | None = None
-        for rank in ranks:
+        empty: _Question | None = None
+        seen: list[dict[str, tuple[int, ...]]] = []
+        for (rows, free_size), rank in itertools.product(sizes, ranks):
+            shapes = {
+                alias: sizes_of(spec.shape, rows=rows, free_size=free_size, rank=rank)
+                for alias, spec in signature.model_inputs.items()
+            }
+            if shapes in seen or any(map(_is_too_large, shapes.values())):
+                continue
+            seen.append(shapes)
             inputs = {
                 alias: random_array(spec, random, rows=rows, free_size=free_size, rank=rank)
                 for alias, spec in signature.inputs.items()
@@ -127,11 +164,18 @@ def _of_rows(
             except ExportError as error:
                 refusal = refusal or error
                 continue
-            yield {"rows": rows}, inputs, expected
+            question = ({"rows": rows}, inputs, expected)
+            if any(array.size == 0 for array in expected.values()):
+                # Too little for a window, perhaps: something larger says more.
+                empty = empty or question
+                continue
+            yield question
             break
         else:
-            assert refusal is not None  # noqa: S101 - every way through the loop sets it
-            raise refusal
+            if empty is None:
+                assert refusal is not None  # noqa: S101 - every way through the loop sets one
+                raise refusal
+            yield empty
 
 
 def _of_ranks(
@@ -162,6 +206,13 @@ def _of_ranks(
         yield {"shape": list(shape)}, inputs, expected
 
 
+def _free_sizes(signature: Signature) -> Sequence[int]:
+    ranks = [len(spec.shape or ()) for spec in signature.model_inputs.values()]
+    return [
+        size for size in FREE_SIZES if size != _PIXELS or max(ranks, default=0) >= _PICTURE_RANK
+    ]
+
+
 def _ranks(signature: Signature, session: Any) -> Sequence[int]:  # noqa: ANN401  see _ask_onnx
     """The ranks to try for inputs of which TensorFlow knows none: the graph's, if it has one."""
     free = {spec.tensor for spec in signature.inputs.values() if spec.shape is None}
@@ -169,6 +220,20 @@ def _ranks(signature: Signature, session: Any) -> Sequence[int]:  # noqa: ANN401
     if not declared:
         return _RANKS[:1]
     return declared[:1] if declared[0] else _RANKS
+
+
+def sizes_of(
+    shape: tuple[int, ...] | None, *, rows: int, free_size: int, rank: int
+) -> tuple[int, ...]:
+    """A shape without free dimensions; see random_array."""
+    return tuple(
+        size if size != -1 else (free_size if position else rows)
+        for position, size in enumerate((-1,) * rank if shape is None else shape)
+    )
+
+
+def _is_too_large(sizes: tuple[int, ...]) -> bool:
+    return math.prod(sizes) > _MOST_ELEMENTS
 
 
 def random_array(
@@ -188,10 +253,7 @@ def random_array(
         free_size: Size of any other free dimension.
         rank: Number of dimensions, all free, where the spec has no rank.
     """
-    shape = tuple(
-        size if size != -1 else (free_size if position else rows)
-        for position, size in enumerate((-1,) * rank if spec.shape is None else spec.shape)
-    )
+    shape = sizes_of(spec.shape, rows=rows, free_size=free_size, rank=rank)
     dtype = spec.dtype.numpy
     if dtype.kind == "b":
         return random.integers(0, 2, shape).astype(dtype)
@@ -229,7 +291,7 @@ def random_examples(
             shape = (steps * spec.elements,)
             flat = replace(spec.tensor, shape=shape)
             if spec.tensor.dtype is DataType.DT_STRING:
-                feature.bytes_list.value.extend(random.bytes(3) for _ in range(shape[0]))
+                feature.bytes_list.value.extend(_word(random) for _ in range(shape[0]))
             elif spec.tensor.dtype is DataType.DT_INT64:
                 values = random_array(flat, random, rows=rows, free_size=free_size)
                 feature.int64_list.value.extend(values.tolist())
@@ -238,6 +300,11 @@ def random_examples(
                 feature.float_list.value.extend(values.tolist())
         examples[row] = example.SerializeToString()
     return examples
+
+
+def _word(random: np.random.Generator) -> bytes:
+    # Text: ONNX has no strings of other bytes, and the server says so.
+    return bytes(random.integers(ord("a"), ord("z"), 3, np.uint8, endpoint=True))
 
 
 def _ask_onnx(
@@ -270,9 +337,8 @@ def _ask_tensorflow(
         return reference.ask(signature, inputs)
     except tf.errors.OpError as error:
         shapes = ", ".join(f"{alias} {array.dtype}{array.shape}" for alias, array in inputs.items())
-        reason = error.message.splitlines()[0]
         msg = (
-            f"signature {name!r} refuses random inputs ({shapes}): {reason}; "
+            f"signature {name!r} refuses random inputs ({shapes}): {reason(error)}; "
             "if it wants other sizes in its free dimensions, pass --free-size"
         )
         raise ExportError(msg) from error
@@ -302,8 +368,7 @@ def _differences(
     where: Mapping[str, Any], expected: npt.NDArray[Any], received: npt.NDArray[Any]
 ) -> Iterator[str]:
     """One line if the two differ in dtype, shape or values, none if they agree."""
-    asked = f"{where['rows']} rows" if "rows" in where else f"shape {where['shape']}"
-    place = f"  signature {where['signature']!r}, {asked}, output {where['output']!r}"
+    place = f"{_place(where)}, output {where['output']!r}"
     if (expected.dtype, expected.shape) != (received.dtype, received.shape):
         yield (
             f"{place}: {received.dtype}{received.shape}, expected {expected.dtype}{expected.shape}"
@@ -317,6 +382,11 @@ def _differences(
             f"{place}: {int((~close).sum()):,} of {close.size:,} values outside rtol {rtol:g}, "
             f"atol {atol:g}; the first at {index}: {received[index]}, expected {expected[index]}"
         )
+
+
+def _place(where: Mapping[str, Any]) -> str:
+    asked = f"{where['rows']} rows" if "rows" in where else f"shape {where['shape']}"
+    return f"  signature {where['signature']!r}, {asked}"
 
 
 def _max_abs_delta(expected: npt.NDArray[Any], received: npt.NDArray[Any]) -> float:

@@ -19,12 +19,16 @@ _LIMITS = """\
   (quality 75, 4:2:0) {jpeg}; other cameras and crops cost more.
 - The interval covers the choice of test images. It does not cover the spread between trainings:
   another seed gives another accuracy.
-- The probabilities are a softmax and were not calibrated.
+- The probabilities are a softmax and were not calibrated."""
+_CIFAR10_LICENCE = """
 - CIFAR-10 (A. Krizhevsky, 2009) was published without a licence. Its photographs were collected
   from the web for the Tiny Images data set, which its authors withdrew in 2020; the rights remain
   with the photographers. Check what that means for you before any commercial use."""
 _FROM_ELSEWHERE = """\
 A SavedModel made elsewhere, published by `python -m export saved-model`. Nothing is known here
+about its purpose, training data or accuracy: ask its author."""
+_ONNX_FROM_ELSEWHERE = """\
+An ONNX file made elsewhere{producer}, published by `python -m export onnx`. Nothing is known here
 about its purpose, training data or accuracy: ask its author."""
 _SAVED_MODEL_FILE = "saved_model.pb"
 _TRAINING_FACTS = (
@@ -60,7 +64,7 @@ def render(
     if is_classifier:
         parts += _classifier(metrics, files)
     else:
-        parts.append(_FROM_ELSEWHERE)
+        parts += _from_elsewhere(metrics)
     if metrics.get("benchmark"):
         parts += ["## Speed", speed_table.render(metrics["benchmark"])]
     if metrics.get("parity"):
@@ -68,16 +72,33 @@ def render(
     parts += ["## How to call it", usage.tensors(signatures)]
     if batching := usage.batching(signatures):
         parts.append(batching)
-    parts.append(usage.snippet(metrics["model"], signatures))
+    parts.append(usage.snippet(metrics["model"], signatures, pictures=is_classifier))
     parts += ["## Files", _files(metrics, files)]
     return "\n\n".join(parts) + "\n"
+
+
+def _from_elsewhere(metrics: Mapping[str, Any]) -> list[str]:
+    source = metrics.get("source") or {}
+    if source.get("kind") != "onnx":
+        return [_FROM_ELSEWHERE]
+    producer = f" (by {source['producer']})" if "producer" in source else ""
+    parts = [_ONNX_FROM_ELSEWHERE.format(producer=producer)]
+    if cut := source.get("zip_map_cut_from"):
+        outputs = ", ".join(f"`{name}`" for name in cut)
+        parts.append(f"A ZipMap was cut off {outputs}, so that the scores come as a matrix.")
+    if names := metrics.get("class_names"):
+        parts.append(f"Classes in output order: {', '.join(names)}.")
+    return parts
 
 
 def _classifier(metrics: Mapping[str, Any], files: Collection[str]) -> list[str]:
     robustness, training = metrics.get("robustness"), metrics.get("training")
     first = next(iter(metrics["variants"].values()))
     parts = [_purpose(metrics), _variants(metrics), _origin(metrics)]
-    parts += ["## Intended use", _INTENDED_USE, "## Limits", _LIMITS.format(jpeg=_jpeg(robustness))]
+    limits = _LIMITS.format(jpeg=_jpeg(robustness))
+    if _saw_cifar10(metrics):
+        limits += _CIFAR10_LICENCE
+    parts += ["## Intended use", _INTENDED_USE, "## Limits", limits]
     if robustness:
         parts += ["## Robustness", robustness_table.render(robustness)]
     if "confusion_matrix" in first:
@@ -95,10 +116,16 @@ def _classifier(metrics: Mapping[str, Any], files: Collection[str]) -> list[str]
 def _purpose(metrics: Mapping[str, Any]) -> str:
     parameters = metrics.get("parameters")
     size = "Number of parameters unknown" if parameters is None else f"{parameters:,} parameters"
+    images = "CIFAR-10" if _saw_cifar10(metrics) else "images of a folder"
     return (
         "Classifies 32x32 colour photographs as one of ten things: "
-        f"{', '.join(metrics['class_names'])}. {size}, trained on CIFAR-10."
+        f"{', '.join(metrics['class_names'])}. {size}, trained on {images}."
     )
+
+
+def _saw_cifar10(metrics: Mapping[str, Any]) -> bool:
+    data = metrics.get("data")
+    return not data or data["name"].startswith("CIFAR-10")
 
 
 def _origin(metrics: Mapping[str, Any]) -> str:
@@ -246,6 +273,14 @@ def _parity(parity: Mapping[str, Any]) -> str:
             "No test data are known, so TensorFlow and ONNX Runtime were asked the same random "
             f"questions (seed {parity['seed']})."
         )
+        if served := parity.get("served"):
+            most = max(entry["most_rows"] for entry in served)
+            text += (
+                f" Then the served model was asked with {sum(e['requests'] for e in served)} "
+                "requests at once"
+                + (f", up to {most} rows in one run" if most > 1 else "")
+                + ", and answered each as TensorFlow did alone."
+            )
         answers = [
             (entry["signature"], _asked(entry), entry["output"], _delta(entry))
             for entry in parity["outputs"]
@@ -301,7 +336,8 @@ def _files(metrics: Mapping[str, Any], files: Collection[str]) -> str:
             "- `saved_model.pb`, `variables/`: the same as a SavedModel, for TensorFlow Serving"
         )
     lines += [
-        "- `signature.json`: names, types and shapes of the tensors in both",
+        "- `signature.json`: names, types and shapes of the tensors"
+        + (" in both" if "source" not in metrics else ""),
         "- `metrics.json`: everything above for programs"
         + (
             "; `variants.<variant>.predictions` holds the answer to every test image in order, "

@@ -36,8 +36,14 @@ def batching(signatures: Mapping[str, Signature]) -> str:
     return " ".join(sentences)
 
 
-def snippet(model: str, signatures: Mapping[str, Signature]) -> str:
-    """Six lines of Python that ask the first signature."""
+def snippet(model: str, signatures: Mapping[str, Signature], *, pictures: bool = False) -> str:
+    """Six lines of Python that ask the first signature.
+
+    Args:
+        model: Its name.
+        signatures: By name.
+        pictures: Whether `images` are pixels, as those of the models trained here.
+    """
     name, signature = next(iter(signatures.items()))
     inputs = ", ".join(f'"{alias}": {_example(spec)}' for alias, spec in signature.inputs.items())
     named = "" if name == "serving_default" else f', signature_name="{name}"'
@@ -50,7 +56,7 @@ def snippet(model: str, signatures: Mapping[str, Signature]) -> str:
         f'    print(client.predict("{model}", inputs{named}))',
     ]
     text = "Put your own arrays where the zeros stand"
-    if "images" in signature.inputs:
+    if pictures and "images" in signature.inputs:
         text += " (RGB, 0 to 255; scaling and softmax are in the graph)"
     elif signature.feature_spec:
         text += ", and serialized tf.Examples where the empty one stands"

@@ -20,10 +20,7 @@ Top-1 and predictions are those of the ONNX file that lies in the same folder, a
 server asks it: a server that answers otherwise is at fault.
 """
 
-import hashlib
 from collections.abc import Sequence
-from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -33,24 +30,27 @@ import numpy.typing as npt
 import onnx
 import tensorflow as tf
 
-from export.convert import to_onnx
 from export.gates import parity
 from export.gates.answers import Answers
 from export.gates.parity import Pair
+from export.papers import graph_files
 from serving.tensors.signature import Signature
 from training.data.cifar10 import Split
 from training.evaluation.accuracy import score
-from training.evaluation.provenance import package_commit
 
+_CIFAR10, _OTHERS = "CIFAR-10 test images", "test images of the folder given"
+# Of pixels and labels in the order of the published files.
+_CIFAR10_SHA256 = "e54a434ec35094516eacbaac0f2f9550358d985e9d1f71b47d41d333c15ba304"
 _PACKAGES = ("numpy", "onnx", "onnxruntime", "onnxslim", "tf2onnx")
 
 
 def data_section(split: Split, variant: str) -> dict[str, Any]:
     """Section `data`: the images that the figures were measured on."""
+    digest = split.sha256()
     return {
-        "name": "CIFAR-10 test images",
+        "name": _CIFAR10 if digest == _CIFAR10_SHA256 else _OTHERS,
         "variant": variant,
-        "sha256": split.sha256(),
+        "sha256": digest,
         "images": len(split),
     }
 
@@ -65,21 +65,11 @@ def variant_section(file: Path, answers: Answers, labels: npt.NDArray[np.int64])
     """
     evaluation = score(answers.logits, labels, answers.classes)
     return {
-        **file_section(file),
+        **graph_files.file_section(file),
         "n": evaluation.n,
         "correct": int((answers.classes == labels).sum()),
         **evaluation.as_dict(),
         "predictions": "".join(str(answer) for answer in answers.classes),
-    }
-
-
-def file_section(file: Path) -> dict[str, Any]:
-    """Name, size and digest of a file."""
-    content = file.read_bytes()
-    return {
-        "file": file.name,
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
     }
 
 
@@ -101,16 +91,9 @@ def export_section(file: Path, signatures: dict[str, Signature]) -> dict[str, An
         file: The first signature's ONNX file.
         signatures: All that are published.
     """
-    model = onnx.load(file)
-    return {
-        "signatures": sorted(signatures),
-        "opset": to_onnx.OPSET,
-        "ir_version": model.ir_version,
-        "versions": {
-            "keras": keras.__version__,
-            "tensorflow": tf.__version__,  # it comes under several package names
-            **{name: metadata.version(name) for name in _PACKAGES},
-        },
-        "git_commit": package_commit(__name__),
-        "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
+    packages = {
+        "keras": keras.__version__,
+        "tensorflow": tf.__version__,  # it comes under several package names
+        **graph_files.versions(*_PACKAGES),
     }
+    return graph_files.export_section(onnx.load(file), signatures, packages)

@@ -1,21 +1,26 @@
 """Publish a SavedModel that was made elsewhere: convert its signatures and compare random inputs.
 
-    SavedModel ─▶ ONNX ─▶ random inputs to both ─▶ documents ─▶ <name>/<N>/
+    SavedModel ─▶ ONNX ─▶ random inputs to both ─▶ the served model in company ─▶ documents ─▶ <N>/
 
 A step that fails leaves no version behind.
 """
 
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from export import failures
 from export.convert import to_onnx
-from export.gates import random_inputs, rows
-from export.papers import papers, version_metrics
+from export.errors import ExportError
+from export.gates import company, random_inputs, rows
+from export.papers import graph_files, papers, version_metrics
 from export.publishing.new_version import PublishedVersion, publish, step
 from export.sources import saved_model
 from export.sources.session_process import SessionProcess
 from serving.repository import model_folder
+
+if TYPE_CHECKING:
+    from export.gates.asked import Asked
 
 
 def publish_saved_model(
@@ -24,7 +29,7 @@ def publish_saved_model(
     *,
     name: str,
     wanted: Collection[str] = (),
-    free_size: int = 16,
+    free_size: int | None = None,
     keep_shapes: bool = False,
     version: int | None = None,
 ) -> PublishedVersion:
@@ -35,7 +40,7 @@ def publish_saved_model(
         models_dir: The version becomes `<models_dir>/<name>/<N>/`.
         name: Name of the model.
         wanted: Signatures to publish; all by default.
-        free_size: Size of free dimensions other than the batch in the random inputs.
+        free_size: Size of free dimensions in the random inputs; see random_inputs.check.
         keep_shapes: Whether the graphs take the shapes of the SavedModel's placeholders alone,
             and TensorFlow is not asked which others it answers.
         version: Number of the version; the next one by default.
@@ -45,28 +50,51 @@ def publish_saved_model(
         GateFailed: ONNX Runtime answers otherwise than TensorFlow; nothing is published.
     """
     read = saved_model.read_signatures(source, wanted)
+    saved_model.check_readable(source)
     metrics: dict[str, Any] = {}
+    asked: list[Asked] = []
 
     def write(folder: Path) -> None:
+        try:
+            make(folder)
+        except ExportError as error:  # the copy is gone when the message is read
+            if str(folder) not in str(error):
+                raise
+            raise type(error)(str(error).replace(str(folder), str(source))) from error
+
+    def make(folder: Path) -> None:
         with step(f"copying {source}"):
             saved_model.copy(source, folder)
         with SessionProcess(folder) as reference:
-            with step(f"converting {len(read)} signatures to ONNX"):
+            with (
+                step(f"converting {len(read)} signatures to ONNX"),
+                failures.told(f"{source} cannot be converted to ONNX"),
+            ):
                 signatures = to_onnx.write(
                     folder, read, model_name=name, reference=None if keep_shapes else reference
                 )
-            with step("asking both with random inputs"):
-                findings = random_inputs.check(reference, folder, signatures, free_size=free_size)
+            with (
+                step("asking both with random inputs"),
+                failures.told(f"the graph made of {source} cannot be compared with TensorFlow"),
+            ):
+                findings = random_inputs.check(
+                    reference, folder, signatures, free_size=free_size, asked=asked
+                )
         files = sorted({signature.file for signature in signatures.values()})
         first = folder / model_folder.ONNX_FILE
         metrics.update(
             model=name,
-            files=[version_metrics.file_section(folder / file) for file in files],
+            files=[graph_files.file_section(folder / file) for file in files],
             parity={"inputs": "random", "seed": random_inputs.SEED, "outputs": findings},
             export=version_metrics.export_section(first, signatures),
         )
         with step("proving that rows are independent"):
             signatures = rows.with_verdicts(folder, signatures)
+        with (
+            step("asking the served model with several requests at once"),
+            failures.told(f"the version made of {source} cannot be served"),
+        ):
+            metrics["parity"]["served"] = company.check(folder, signatures, asked)
         papers.write(folder, signatures, metrics)
 
     return PublishedVersion(path=publish(models_dir, name, write, version=version), metrics=metrics)

@@ -6,20 +6,20 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from google.protobuf.message import DecodeError
-from tensorflow.core.protobuf import saved_model_pb2
 from tensorflow.python.framework import tensor_util
 
 from export.errors import ExportError
+from export.sources import saved_model_file
+from export.sources.saved_model_file import SAVED_MODEL_FILE, SAVED_MODEL_TEXT
 from serving.repository.model_folder import ONNX_FILE, PRECISIONS
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, DataType, Signature, TensorSpec
 
-SAVED_MODEL_FILE = "saved_model.pb"
 SUPPORTED = (
     "supported are dense tensors of numbers or booleans, as in a signature with "
     "input_signature=[tf.TensorSpec([None, 4], tf.float32)], and serialized tf.Examples that go to "
     "tf.io.parse_example"
 )
+_WITH_TENSORFLOW = "can be served with TensorFlow itself (the extra tensorflow)"
 # TensorFlow's own entry, run at load time; no client calls it.
 _INIT_SIGNATURE = "__saved_model_init_op"
 # Operations that parse tf.Examples: the first two can be cut out of a graph (see
@@ -30,6 +30,7 @@ _PLACEHOLDERS = ("Placeholder", "PlaceholderWithDefault")
 # What a SavedModel consists of; anything else in its folder is not copied.
 _PARTS = (
     SAVED_MODEL_FILE,
+    SAVED_MODEL_TEXT,
     "fingerprint.pb",
     "keras_metadata.pb",
     "variables",
@@ -86,14 +87,24 @@ def versions(folder: Path) -> dict[int | None, Path]:
         Folders by version number, in their order; with the number None if it is a SavedModel
         itself, or no folder of it is one.
     """
+    try:
+        inside = list(folder.iterdir()) if folder.is_dir() else []
+    except OSError:  # told when the file is read
+        inside = []
     numbered = {
         int(each.name): each
-        for each in (folder.iterdir() if folder.is_dir() else ())
-        if each.name.isdecimal() and (each / SAVED_MODEL_FILE).is_file()
+        for each in inside
+        if each.name.isascii() and each.name.isdigit() and saved_model_file.find(each) is not None
     }
-    if (folder / SAVED_MODEL_FILE).is_file() or not numbered:
+    if saved_model_file.find(folder) is not None or not numbered:
         return {None: folder}
     return dict(sorted(numbered.items()))
+
+
+def own_number(folder: Path) -> int | None:
+    """The version number that a folder's name is; None if it is none."""
+    name = folder.resolve().name
+    return int(name) if name.isascii() and name.isdigit() else None
 
 
 def signature_def(folder: Path, name: str) -> Any:  # noqa: ANN401  of an untyped module
@@ -116,11 +127,41 @@ def set_method_name(folder: Path, name: str, method_name: str) -> None:
     Raises:
         ExportError: there is no SavedModel.
     """
-    message = _read(folder)
+    message = saved_model_file.read(folder)
     for graph in message.meta_graphs:
         if name in graph.signature_def:
             graph.signature_def[name].method_name = method_name
     (folder / SAVED_MODEL_FILE).write_bytes(message.SerializeToString(deterministic=True))
+
+
+def check_readable(folder: Path) -> None:
+    """Open every file of a SavedModel, so that a copy cannot fail because of them.
+
+    Raises:
+        ExportError: one cannot be read, or folders are linked in a circle.
+    """
+    for part in _PARTS:
+        try:
+            _open_all(folder / part, ())
+        except OSError as error:
+            msg = (
+                f"{error.filename} cannot be read ({error.strerror}); make it readable for this "
+                "user, or copy the SavedModel again"
+            )
+            raise ExportError(msg) from error
+
+
+def _open_all(path: Path, above: tuple[Path, ...]) -> None:
+    if path.is_dir():
+        real = path.resolve()
+        if any(real in (folder, *folder.parents) for folder in above):
+            msg = f"{path} links to a folder that it lies in; copy the SavedModel without the link"
+            raise ExportError(msg)
+        for each in sorted(path.iterdir()):
+            _open_all(each, (*above, real))
+    elif path.exists() or path.is_symlink():
+        with path.open("rb"):
+            pass
 
 
 def takes_examples(signature: Signature) -> bool:
@@ -148,36 +189,30 @@ def remove(folder: Path) -> None:
             (folder / part).unlink(missing_ok=True)
 
 
-def _read(folder: Path) -> Any:  # noqa: ANN401  SavedModel, of an untyped module
-    file = folder / SAVED_MODEL_FILE
-    if not file.is_file():
-        msg = f"{file} does not exist; expected a folder that tf.saved_model.save has written"
-        raise ExportError(msg)
-    saved_model = saved_model_pb2.SavedModel()
-    try:
-        saved_model.ParseFromString(file.read_bytes())
-    except DecodeError as error:
-        msg = f"{file} is no SavedModel ({error}); save or copy it again"
-        raise ExportError(msg) from error
-    return saved_model
-
-
 def _serving_graph(folder: Path) -> Any:  # noqa: ANN401  MetaGraphDef, of an untyped module
-    file, saved_model = folder / SAVED_MODEL_FILE, _read(folder)
+    file, saved_model = saved_model_file.find(folder), saved_model_file.read(folder)
     tags = [sorted(graph.meta_info_def.tags) for graph in saved_model.meta_graphs]
     for graph in saved_model.meta_graphs:
         if list(graph.meta_info_def.tags) == ["serve"]:
             return graph
-    msg = f"{file} has graphs tagged {tags}, expected one tagged ['serve']"
+    msg = (
+        f"{file} has graphs tagged {tags}, expected one tagged ['serve']; load it in TensorFlow "
+        "and save it with tf.saved_model.save, which tags it so"
+    )
     raise ExportError(msg)
 
 
 def _refuse_unsupported(signature_defs: Mapping[str, Any], graph: Any, folder: Path) -> None:  # noqa: ANN401  see _serving_graph
     operations = set(_operations(graph))
+    nodes = {node.name for node in graph.graph_def.node}
     problems = {
         name: problem
         for name, definition in signature_defs.items()
-        if (problem := _problem(definition, parses=bool(operations & set(PARSE_OPS)))) is not None
+        if (
+            problem := _problem(definition, parses=bool(operations & set(PARSE_OPS)))
+            or _missing_tensor(definition, nodes)
+        )
+        is not None
     }
     if not problems:
         return
@@ -185,7 +220,7 @@ def _refuse_unsupported(signature_defs: Mapping[str, Any], graph: Any, folder: P
     others = sorted(op for op in operations if op.startswith(_OTHER_PARSE_OPS))
     if "DT_STRING" in problem and others:
         problem += f" (the graph parses with {', '.join(others)})"
-    msg = f"signature {name!r} of {folder}: {problem}; {SUPPORTED}"
+    msg = f"signature {name!r} of {folder}: {problem}; {SUPPORTED}; all else {_WITH_TENSORFLOW}"
     others = [other for other in signature_defs if other not in problems]
     if others:
         msg += f". To publish the others, pass {' '.join(f'--signature {name}' for name in others)}"
@@ -225,6 +260,16 @@ def _problem(definition: Any, *, parses: bool) -> str | None:  # noqa: ANN401  o
                 return f"{kind} {alias!r} has element type {info.dtype}, which NumPy does not have"
             if known[info.dtype] is DataType.DT_STRING and not examples:
                 return f"{kind} {alias!r} is DT_STRING"
+    return None
+
+
+def _missing_tensor(definition: Any, nodes: Collection[str]) -> str | None:  # noqa: ANN401
+    """Which tensor of a signature its graph does not have."""
+    for kind, infos in (("input", definition.inputs), ("output", definition.outputs)):
+        for alias, info in sorted(infos.items()):
+            node, _, number = info.name.partition(":")
+            if node not in nodes or not number.isdecimal():
+                return f"{kind} {alias!r} is tensor {info.name!r}, which the graph does not have"
     return None
 
 

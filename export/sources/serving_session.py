@@ -7,6 +7,7 @@ whose variables are references, or Keras models with an optimizer that Keras no 
 A session checks no shape: what is fed goes to the operations behind it, and those refuse it or not.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -21,6 +22,7 @@ from tensorflow.python.ops import gen_lookup_ops, gen_resource_variable_ops
 from tensorflow.python.util import deprecation
 
 from export.errors import ExportError
+from export.failures import reason
 from serving.tensors.signature import Signature
 
 _SERVE = "serve"
@@ -43,10 +45,17 @@ class ServingSession:
         try:
             with deprecation.silence():
                 tf.compat.v1.saved_model.load(self._session, [_SERVE], str(folder))
-        except (tf.errors.OpError, RuntimeError, ValueError, KeyError, OSError) as error:
+        except Exception as error:  # TensorFlow raises whatever its parts do; no common base
             self._session.close()
-            reason = (str(error).splitlines() or [type(error).__name__])[0]
-            msg = f"TensorFlow cannot load {folder} ({reason}); expected what it serves"
+            told = reason(error)
+            way_out = "expected a whole SavedModel: copy or save it again"
+            if foreign := re.match(r"Op type not registered '(\w+)'", told):
+                told = foreign[0]
+                way_out = (
+                    "expected TensorFlow's own operations: this one is of another package, without "
+                    "which neither ONNX Runtime nor TensorFlow runs it"
+                )
+            msg = f"TensorFlow {tf.__version__} cannot load {folder} ({told}); {way_out}"
             raise ExportError(msg) from error
         self._calls: dict[tuple[tuple[str, ...], tuple[str, ...]], Any] = {}
 

@@ -12,6 +12,7 @@ from serving.tensors.tensor_spec import DataType, TensorSpec
 # with free height and width wants more than its kernels, a U-Net a multiple of its strides, and a
 # pre-trained classifier its own size.
 FREE_SIZES = (1, 8, 32, 64, 224)
+SAMPLES = 16_000  # a second of sound
 # Most bytes of one input with a free size above the smallest: 224 in each of four free dimensions
 # would be 10 GB.
 MAX_BYTES = 64 << 20
@@ -54,6 +55,14 @@ def zeros(specs: Mapping[str, TensorSpec], rows: int) -> Iterator[dict[str, np.n
         ):
             return
         yield {alias: np.zeros(shapes[alias], spec.dtype.numpy) for alias, spec in specs.items()}
+
+
+def long_sizes(specs: Mapping[str, TensorSpec]) -> tuple[int, ...]:
+    """Sizes for graphs that refuse all smaller ones, if 64 such rows are no more than MAX_BYTES."""
+    rows = [
+        math.prod(shape(spec, 64, SAMPLES)) * spec.dtype.numpy.itemsize for spec in specs.values()
+    ]
+    return (SAMPLES,) if max(rows) <= MAX_BYTES else ()
 
 
 def _sizes(spec: TensorSpec) -> tuple[int, ...]:

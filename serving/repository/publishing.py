@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -17,6 +16,7 @@ from serving.repository.model_folder import (
     sha256,
     verify_manifest,
 )
+from serving.repository.staging import staging
 from serving.tensors.signature import Signature
 
 
@@ -88,27 +88,23 @@ def publish(model_dir: Path, write: Callable[[Path], None], *, version: int | No
         OSError: the folder cannot be written to, or the version is there already.
     """
     model_dir.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(prefix=".publishing-", dir=model_dir))
-    try:
-        write(staging)
-        _write_manifest(staging)
-        staging.chmod(0o755)  # mkdtemp makes private folders; a server may run as another user
-        for file in staging.rglob("*"):
+    with staging(model_dir) as folder:
+        write(folder)
+        _write_manifest(folder)
+        folder.chmod(0o755)  # mkdtemp makes private folders; a server may run as another user
+        for file in folder.rglob("*"):
             _sync(file)
-        _sync(staging)
+        _sync(folder)
         while True:
             number = max(list_versions(model_dir), default=0) + 1 if version is None else version
             target = model_dir / str(number)
             try:
-                staging.rename(target)
+                folder.rename(target)
             except OSError:  # another export took this number in between: take the next
                 if version is not None or not target.exists():
                     raise
             else:
                 break
-    except BaseException:
-        shutil.rmtree(staging, ignore_errors=True)
-        raise
     _sync(model_dir)
     return target
 

@@ -6,7 +6,7 @@ import pytest
 from export.__main__ import _COMMANDS
 from export.arguments import PUBLISH_RUN, parse
 
-NAMES = ("saved-model", "add-precision", "prove-rows", "benchmark", "robustness", "tables")
+NAMES = ("saved-model", "onnx", "add-precision", "prove-rows", "benchmark", "robustness", "tables")
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ MOST_MODULES = 14
 # What stands directly in a wing; everything else lives in a folder of its own.
 TOP_MODULES = {
     "training": {"__main__", "batches", "devices", "environment", "plots"},
-    "export": {"__main__", "arguments", "errors", "native_log"},
+    "export": {"__main__", "arguments", "errors", "failures", "native_log"},
     "serving": {
         "__main__",
         "client",

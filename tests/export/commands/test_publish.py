@@ -5,9 +5,11 @@ import re
 
 import numpy as np
 import onnxruntime
+import pytest
 import tensorflow as tf
 import tensorflow1_models
 
+from export.__main__ import main
 from serving.repository import model_folder
 
 
@@ -142,3 +144,31 @@ def test_shapes_are_kept_by_command(call, tmp_path):
     assert (code, stderr) == (0, "")
     session = onnxruntime.InferenceSession(tmp_path / "half" / "1" / "model.onnx")
     assert session.get_inputs()[0].shape == ["batch", 1]
+
+
+@pytest.mark.slow
+def test_version_is_the_folders_own_number_or_the_flags(call, tmp_path):
+    """A folder whose name is a number keeps it; --version wins, and goes with one version alone."""
+    base = tmp_path / "base"
+    tensorflow1_models.half_plus(base / "00000041")
+    arguments = ("--name", "half", "--models-dir", tmp_path / "models", "--keep-shapes")
+
+    own = call("saved-model", base / "00000041", *arguments)
+    chosen = call("saved-model", base / "00000041", *arguments, "--version", 7)
+    tensorflow1_models.half_plus(base / "42")
+    both = call("saved-model", base, *arguments, "--version", 8)
+
+    assert (own[0], chosen[0], both[0]) == (0, 0, 2)
+    assert own[1][-1].startswith(f"published {tmp_path}/models/half/41: ")
+    assert chosen[1][-1].startswith(f"published {tmp_path}/models/half/7: ")
+    assert "which has the versions 41, 42; pass the folder of one" in both[2]
+
+
+@pytest.mark.parametrize("number", ["-1", "1.5", "one", str(2**63)])
+def test_version_must_be_a_number(capsys, number):
+    """Bad usage names the flag and the range."""
+    with pytest.raises(SystemExit) as ended:
+        main(["saved-model", "folder", "--name", "x", f"--version={number}"])
+
+    assert ended.value.code == 2
+    assert "expected a number from 0 to 9223372036854775807" in capsys.readouterr().err

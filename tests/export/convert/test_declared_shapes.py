@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from export.convert import to_onnx
 from export.publishing.from_saved_model import publish_saved_model
-from export.sources import saved_model
+from export.sources import saved_model, saved_model_file
 from export.sources.session_process import SessionProcess
 
 WEIGHTS = np.random.default_rng(0).standard_normal((12, 3)).astype(np.float32)
@@ -93,7 +93,7 @@ def test_signature_that_contradicts_its_graph_is_corrected(tmp_path):
     )
     tf.saved_model.save(module, str(tmp_path / "saved"), {"serving_default": module.function})
     file = tmp_path / "saved" / "saved_model.pb"
-    message = saved_model._read(tmp_path / "saved")
+    message = saved_model_file.read(tmp_path / "saved")
     definition = message.meta_graphs[0].signature_def["serving_default"]
     for info in (definition.inputs["x"], definition.outputs["y"]):
         del info.tensor_shape.dim[:]

@@ -129,3 +129,51 @@ def test_inputs_of_any_rank_are_asked_with_those_that_tensorflow_answers(
 
     assert [finding["rows"] for finding in findings if "rows" in finding] == [1, 5]
     assert len([finding for finding in findings if "shape" in finding]) == shapes
+
+
+def sound(folder, function, *shape):
+    """A SavedModel of a waveform, its graph, and its signatures."""
+    module = tf.Module()
+    spec = tf.TensorSpec(shape, tf.float32, name="x")
+    module.function = tf.function(lambda x: {"y": function(x)}, input_signature=[spec])
+    tf.saved_model.save(module, str(folder), {"serving_default": module.function})
+    signatures = saved_model.read_signatures(folder)
+    to_onnx.write(folder, signatures, model_name="sound")
+    return folder, signatures
+
+
+def windows(x):
+    """Sums over windows of 400 samples, of which there must be one."""
+    return tf.nn.conv1d(x[:, :, None], tf.ones((400, 1, 2)), stride=160, padding="VALID")
+
+
+def test_waveforms_are_asked_with_a_second_of_sound(tmp_path):
+    """Sizes that TensorFlow refuses give way to larger ones."""
+    asked = []
+    folder, signatures = sound(tmp_path / "waves", windows, None, None)
+
+    with ServingSession(folder) as session:
+        random_inputs.check(session, folder, signatures, asked=asked)
+
+    assert [each.inputs["x"].shape for each in asked] == [(1, 16_000), (5, 16_000)]
+    assert [each.outputs["y"].shape for each in asked] == [(1, 98, 2), (5, 98, 2)]
+
+
+def test_one_waveform_without_a_batch_is_asked_in_two_lengths(tmp_path):
+    """The first dimension is a size like any other where one row is refused."""
+    asked = []
+    folder, signatures = sound(tmp_path / "wave", lambda x: windows(x[None]), None)
+
+    with ServingSession(folder) as session:
+        random_inputs.check(session, folder, signatures, asked=asked)
+
+    assert [each.inputs["x"].shape for each in asked] == [(16_000,), (32_000,)]
+
+
+def test_free_size_reaches_the_first_dimension(tmp_path):
+    """A size that was asked for stands in the place of a refused batch, and no other does."""
+    folder, signatures = sound(tmp_path / "wave", lambda x: windows(x[None]), None)
+
+    assert len(check(folder, signatures, free_size=800)) == 2
+    with pytest.raises(ExportError, match=r"x float32\(1,\).* pass --free-size"):
+        check(folder, signatures, free_size=7)

@@ -1,5 +1,6 @@
 import copy
 import re
+from dataclasses import replace
 
 import pytest
 import sample_metrics as sample
@@ -178,7 +179,9 @@ def test_card_says_how_it_was_trained(published, signatures, files):
 
 def test_card_states_parity_and_limits(published, signatures, files):
     """Deltas of each pair, the tolerance, the licence of the data and the caveats."""
-    card = model_card.render(published.metrics, signatures, files)
+    metrics = copy.deepcopy(published.metrics)
+    metrics["data"]["name"] = "CIFAR-10 test images"
+    card = model_card.render(metrics, signatures, files)
 
     rows = table(card, "Parity")
     assert [row[0] for row in rows] == [
@@ -233,3 +236,29 @@ def test_card_of_a_model_from_elsewhere_claims_nothing(two_signatures):
     assert '"ids": np.zeros((1, 1), np.int64)' in card
     assert "CIFAR" not in card
     assert "predictions" not in card
+
+
+def test_card_speaks_of_the_images_it_was_measured_on(published, signatures, files):
+    """Images of a folder that are not CIFAR-10's are not called so; those that are, are."""
+    card = model_card.render(published.metrics, signatures, files)
+    metrics = copy.deepcopy(published.metrics)
+    metrics["data"]["name"] = "CIFAR-10 test images"
+    other = model_card.render(metrics, signatures, files)
+
+    assert published.metrics["data"]["name"] == "test images of the folder given"
+    assert "CIFAR" not in card
+    assert "on the 80 test images of the folder given" in card
+    assert "trained on CIFAR-10" in other
+    assert "CIFAR-10 (A. Krizhevsky, 2009)" in other
+
+
+def test_pictures_from_elsewhere_get_no_promise(two_signatures):
+    """An input named `images` says nothing of colours and scaling, unless it was trained here."""
+    signature = saved_model.read_signatures(two_signatures)["sum/up"]
+    inputs = {"images": signature.inputs["x"]}
+    signatures = {"serving_default": replace(signature, inputs=inputs)}
+
+    card = model_card.render({"model": "elsewhere"}, signatures, {"model.onnx"})
+
+    assert "RGB" not in card
+    assert '"images": np.zeros((1, 4), np.float32)' in card

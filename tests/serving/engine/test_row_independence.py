@@ -183,3 +183,26 @@ def test_a_graph_that_refuses_made_up_inputs_is_not_proved(tmp_path):
 
     assert not verdict.independent
     assert "the graph refuses made-up inputs" in verdict.evidence
+
+
+def test_waveforms_are_asked_with_a_second_of_sound(tmp_path):
+    """A filter of 400 samples refuses all small sizes, and its rows are proved all the same."""
+    tensor = onnx.helper.make_tensor_value_info
+    tiny_models.save(
+        tmp_path / "model.onnx",
+        [
+            onnx.helper.make_node("Unsqueeze", ["wave", "axis"], ["column"]),
+            onnx.helper.make_node("Conv", ["column", "filter"], ["y"], strides=[160]),
+        ],
+        [tensor("wave", onnx.TensorProto.FLOAT, ["batch", "samples"])],
+        [tensor("y", onnx.TensorProto.FLOAT, ["batch", 1, "windows"])],
+        [
+            onnx.helper.make_tensor("axis", onnx.TensorProto.INT64, [1], [1]),
+            onnx.helper.make_tensor("filter", onnx.TensorProto.FLOAT, [1, 1, 400], [0.01] * 400),
+        ],
+    )
+    file = tmp_path / "model.onnx"
+
+    verdict = row_independence.prove(file, signature_of(file))
+
+    assert verdict.independent, verdict.evidence
