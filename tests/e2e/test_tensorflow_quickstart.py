@@ -159,7 +159,7 @@ def test_the_digits_of_the_tutorial(models_dir, started):
 
 def test_the_page_for_movers_shows_these_commands():
     """Its first block is what this module runs; the answer below it is what comes back."""
-    block, answer = re.findall(r"```(?:bash|text)\n(.*?)```", MIGRATION.read_text(), re.DOTALL)[:2]
+    block, answer = re.findall(r"```(?:bash|json)\n(.*?)```", MIGRATION.read_text(), re.DOTALL)[:2]
 
     assert "python -m export saved-model" in block
     assert "tensorflow_model_server" in block

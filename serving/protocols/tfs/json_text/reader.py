@@ -7,7 +7,7 @@ kParseNanAndInfFlag and kParseStopWhenDoneFlag (util/json_tensor.cc). So
 - `NaN`, `Inf` and `Infinity` are numbers, with or without a minus;
 - a byte order mark before the document and anything after it are passed over, and a zero byte
   ends the text;
-- lists and objects may be nested 10,000 deep, where RapidJSON goes on until memory ends;
+- lists and objects may be nested 512,000 deep, where RapidJSON goes on until memory ends;
 - strings are bytes: they need not be UTF-8;
 - integers beyond 64 bits are floats, and a number too large for a double is refused.
 
@@ -71,7 +71,7 @@ _WORDS: dict[bytes, tuple[bytes, bool | None]] = {
     b"f": (b"false", False),
 }
 _OPENED = object()
-_MAX_DEPTH = 10_000  # a level takes a hundred times the memory of its bracket
+_MAX_DEPTH = 512_000  # a level takes a hundred times the memory of its bracket
 _MAX_INTEGER, _MIN_INTEGER = 2**64 - 1, -(2**63)
 _MAX_INTEGER_DIGITS = 20
 _MAX_EXPONENT = 308
