@@ -107,12 +107,11 @@ class ServableMetrics:
     def batch(self, report: BatchReport) -> None:
         """Count a batch."""
         model, own = self.model, self.signatures[report.signature_name]
-        for wait in report.waits:
-            model.queuing_latency.observe(1e6 * wait)
-            own.queue_seconds.observe(wait)
-        for request_rows in report.request_rows:
-            if request_rows is not None:
-                model.input_batch_size.observe(request_rows)
+        model.queuing_latency.observe_all(report.waits, 1e6)
+        own.queue_seconds.observe_all(report.waits)
+        model.input_batch_size.observe_all(
+            [rows for rows in report.request_rows if rows is not None]
+        )
         latency = self._runtime_latency[report.signature_name]
         for rows, padding, started, ended in report.runs:
             model.runs += 1

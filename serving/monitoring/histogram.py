@@ -6,7 +6,7 @@ bisects and takes no lock: it belongs to one thread, the event loop's.
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate
 
 
@@ -38,6 +38,19 @@ class Histogram:
         """Count one value."""
         self._counts[bisect_left(self.limits, value)] += 1
         self.total += value
+
+    def observe_all(self, values: Iterable[float], scale: float = 1.0) -> None:
+        """Count many values, quicker than one by one.
+
+        Args:
+            values: Each times `scale` is counted.
+            scale: Of the histogram's unit, how many make one of the values'.
+        """
+        limits, counts = self.limits, self._counts
+        for value in values:
+            scaled = scale * value
+            counts[bisect_left(limits, scaled)] += 1
+            self.total += scaled
 
     @property
     def count(self) -> int:

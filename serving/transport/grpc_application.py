@@ -94,7 +94,9 @@ class GrpcApplication:
             call = _call(headers, hold)
             method = self._methods.get(path)
             if isinstance(method, UnaryMethod):
-                payload = await _answer_unary(method, call, reader)
+                message = await reader.read_only_message(path)
+                response = await method.handler(parse(method, message, hold), call)
+                payload = response.SerializeToString()
             else:
                 if had_to_ask:  # a stream may go on for days
                     had_to_ask = False
@@ -140,14 +142,6 @@ def _call(headers: Mapping[bytes, bytes], hold: Hold) -> Call:
         msg = f"header te is {headers.get(b'te', b'').decode('latin-1')!r}, expected 'trailers'"
         raise InvalidInput(msg)
     return Call(deadline(headers), headers, hold)
-
-
-async def _answer_unary(method: UnaryMethod[Any], call: Call, reader: MessageReader) -> bytes:
-    """The serialized response of a unary call."""
-    message = await reader.read_only_message(method.path)
-    request = parse(method, message, call.hold)
-    response = await method.handler(request, call)
-    return response.SerializeToString()
 
 
 async def _answer_stream(

@@ -281,9 +281,9 @@ def _elements(array: np.ndarray, *, as_content: bool) -> bytes | memoryview | No
         None for an empty array, and where a number's size in the field depends on its value.
     """
     dtype = array.dtype
-    if not array.size or dtype.hasobject or dtype.kind in "SU":
+    if not array.size:
         return None
-    if as_content or dtype.char in "fd":
+    if dtype.char in "fd" or (as_content and not (dtype.hasobject or dtype.kind in "SU")):
         if array.nbytes >= _LARGE_ANSWER_BYTES and array.flags.c_contiguous:
             return array.reshape(-1).view(np.uint8).data
         return array.tobytes()
