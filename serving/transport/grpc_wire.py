@@ -53,13 +53,15 @@ class MessageReader:
             InvalidInput, ResourceExhausted: see `read_message`.
         """
         first = self._piece_of(await self._receive())
-        if self._is_plain(first):
-            # The usual case, without the steps below and with one copy of the bytes.
+        length = int.from_bytes(first[1:PREFIX_BYTES])
+        if len(first) >= PREFIX_BYTES and first[0] == 0 and length <= self._max_message_bytes:
+            # The usual case, a message that is not compressed and not too large: without the steps
+            # below, and with one copy of the bytes.
             pieces = [first[PREFIX_BYTES:]]
             while not self._ended:
-                pieces.append(await self._receive_piece())
+                pieces.append(self._piece_of(await self._receive()))
             message = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-            if len(message) == int.from_bytes(first[1:PREFIX_BYTES]):
+            if len(message) == length:
                 return message
             self._buffer += first[:PREFIX_BYTES]
             self._buffer += message
@@ -73,14 +75,6 @@ class MessageReader:
             msg = f"{path} takes exactly one request message, received {count}"
             raise Unsupported(msg)
         return only
-
-    def _is_plain(self, piece: bytes) -> bool:
-        """Whether a body begins with a message that is not compressed and not too large."""
-        return (
-            len(piece) >= PREFIX_BYTES
-            and piece[0] == 0
-            and int.from_bytes(piece[1:PREFIX_BYTES]) <= self._max_message_bytes
-        )
 
     async def read_message(self) -> bytes | None:
         """The next message, decompressed; None at the end of the body.
@@ -138,10 +132,7 @@ class MessageReader:
             await self._read_chunk()
 
     async def _read_chunk(self) -> None:
-        self._buffer += await self._receive_piece()
-
-    async def _receive_piece(self) -> bytes:
-        return self._piece_of(await self._receive())
+        self._buffer += self._piece_of(await self._receive())
 
     def _piece_of(self, event: Mapping[str, Any]) -> bytes:
         if event["type"] == "http.disconnect":
@@ -150,8 +141,10 @@ class MessageReader:
         self._ended = not event.get("more_body", False)
         if not self._ended:
             self._hold.take(len(body))
-            self._time = self._time or BodyTime()
-            self._time.check(len(body))
+            if self._time is None:
+                self._time = BodyTime(len(body))
+            else:
+                self._time.check(len(body))
         return body
 
     async def _decompress(self, message: bytes) -> bytes:

@@ -155,7 +155,7 @@ class HttpApplication:
 
     async def _read_body(self, receive: Receive, hold: Hold) -> bytes:
         body = bytearray()
-        body_time = BodyTime()
+        body_time = BodyTime(0)
         more = True
         while more:
             event = await receive()

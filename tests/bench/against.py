@@ -1,9 +1,11 @@
 """This checkout's server against an earlier commit's: `make bench-against BASE=<commit>`.
 
 Both servers run at the same time, pinned to one core, and are measured in turns, each pair in the
-opposite order of the one before, so that a shared machine's drift hits both. What is compared is
-CPU time, which neighbours disturb least. The result is the median of the pairs' ratios (now / base)
-with a 95 % interval from a bootstrap over the pairs. The last line of output is one JSON document.
+opposite order of the one before, so that a shared machine's drift hits both. Both are started again
+after every third pair: where a process has its memory makes it quicker or slower for all its life.
+What is compared is CPU time, which neighbours disturb least. The result is the median of the pairs'
+ratios (now / base) with a 95 % interval from a bootstrap over the pairs. The last line of output is
+one JSON document.
 """
 
 import argparse
@@ -32,6 +34,7 @@ from harness import (
 RESAMPLES = 10_000
 Figure = TypeVar("Figure")
 IN_FLIGHT = 32
+PAIRS_A_START = 3
 Measure = Callable[[Server], Load]
 
 
@@ -72,6 +75,29 @@ def in_turns(
         for side in ("base", "now") if pair % 2 else ("now", "base"):
             measured[side].append(sides[side]())
     return measured
+
+
+def measured_in_turns(
+    checkout: Path, models_dir: Path, measure: Measure, pairs: int
+) -> dict[str, list[Load]]:
+    """Measure a load on both checkouts' servers in turns."""
+    cores = (SERVER_CORE,)
+    loads: dict[str, list[Load]] = {"base": [], "now": []}
+    while (left := pairs - len(loads["now"])) > 0:
+        with (
+            serve(models_dir, cores, checkout=checkout) as (base, _),
+            serve(models_dir, cores) as (now, _),
+        ):
+            for server in (base, now):
+                measure(server)  # the first calls fill caches
+            more = in_turns(
+                min(left, PAIRS_A_START),
+                lambda base=base: measure(base),
+                lambda now=now: measure(now),
+            )
+        for side, figures in more.items():
+            loads[side] += figures
+    return loads
 
 
 def calls(folder: Path, models: Path, requests: int) -> dict[str, tuple[Path, Measure]]:
@@ -134,18 +160,7 @@ def main() -> None:
         for name, (models_dir, measure) in calls(Path(folder), models, arguments.requests).items():
             if arguments.only not in name:
                 continue
-            cores = (SERVER_CORE,)
-            with (
-                serve(models_dir, cores, checkout=checkout) as (base, _),
-                serve(models_dir, cores) as (now, _),
-            ):
-                for server in (base, now):
-                    measure(server)  # the first calls fill caches
-                loads = in_turns(
-                    arguments.pairs,
-                    lambda measure=measure, base=base: measure(base),
-                    lambda measure=measure, now=now: measure(now),
-                )
+            loads = measured_in_turns(checkout, models_dir, measure, arguments.pairs)
             cpu, rate = (
                 compare(*([getattr(load, figure) for load in loads[side]] for side in loads))
                 for figure in ("cpu_us_per_request", "requests_per_second")

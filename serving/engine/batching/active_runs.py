@@ -66,10 +66,12 @@ class ActiveRun:
 
     def limit(self) -> None:
         """Let the run take as long as the most patient of its callers waits."""
-        deadlines = [request.deadline for request in self.requests]
-        latest = max((each for each in deadlines if each is not None), default=None)
-        if latest is not None and None not in deadlines:
-            self.control.seconds = latest - self.started
+        latest = self.started
+        for request in self.requests:
+            if request.deadline is None:
+                return
+            latest = max(latest, request.deadline)
+        self.control.seconds = latest - self.started
 
     def end_if_unwanted(self, now: float) -> None:
         """Answer callers whose deadline has passed, and end the run if no caller is left.

@@ -256,16 +256,16 @@ class Batcher:
         first = batch[0]
         try:
             if first.rows is None:
-                first.outcome = self._run_timed(first, _of(first), None, 0, runs, control)
+                first.outcome = self._run_timed(first, first.inputs, None, 0, runs, control)
                 return
             rows = sum(request.rows or 0 for request in batch)
             padding = self._config.padded_size(rows) - rows
             if len(batch) == 1 and not padding:
-                first.outcome = self._run_timed(first, _of(first), rows, 0, runs, control)
+                first.outcome = self._run_timed(first, first.inputs, rows, 0, runs, control)
                 return
             inputs = {
-                alias: _concatenate([_of(request)[alias] for request in batch], padding)
-                for alias in _of(first)
+                alias: _concatenate([request.inputs[alias] for request in batch], padding)
+                for alias in first.inputs
             }
             answer = self._run_timed(first, inputs, rows + padding, padding, runs, control)
             _check_rows(answer, rows + padding)
@@ -327,11 +327,6 @@ class Batcher:
                 )
                 self.on_batch(report)
         _settle(batch)
-
-
-def _of(request: Request) -> Arrays:
-    """The inputs of a request that a worker has taken."""
-    return request.inputs or {}
 
 
 def _check_rows(answer: Arrays, rows: int) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 from collections import deque
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from queue import SimpleQueue
 from typing import Any
 
@@ -28,7 +28,7 @@ class Request:
     that runs alone, as it is: its signature's rows are not shown to be independent, or it is not
     made of such rows.
     `waiting_inputs` is None once the caller is gone; `inputs` is what the worker that took the
-    request keeps, whatever becomes of the caller.
+    request keeps, whatever becomes of the caller, and is not set before.
     """
 
     signature_name: str
@@ -40,7 +40,7 @@ class Request:
     future: asyncio.Future[dict[str, np.ndarray]]
     queued: float
     times: StageTimes | None
-    inputs: Arrays | None = None
+    inputs: Arrays = field(init=False, repr=False)
     outcome: dict[str, np.ndarray] | BaseException | None = None
 
     def give_up(self) -> None:

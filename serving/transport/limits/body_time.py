@@ -13,16 +13,21 @@ _LEAST_BYTES_PER_SECOND = 32 * 1024
 
 
 class BodyTime:
-    """Times one body, or one message of a stream. To be asked at each piece but the last."""
+    """Times one body, or one message of a stream, from its first piece on."""
 
     __slots__ = ("_began", "_bytes")
 
-    def __init__(self) -> None:
-        self._began = 0.0
-        self._bytes = 0
+    def __init__(self, count: int) -> None:
+        """Begin with a piece that is not the last one.
+
+        Args:
+            count: Its bytes.
+        """
+        self._began = time.monotonic()
+        self._bytes = count
 
     def check(self, count: int) -> None:
-        """Count a piece that is not the last one.
+        """Count a further piece that is not the last one.
 
         Args:
             count: Its bytes.
@@ -31,8 +36,6 @@ class BodyTime:
             DeadlineExceeded: so few bytes should not have taken so long.
         """
         now = time.monotonic()
-        if not self._began:
-            self._began = now
         self._bytes += count
         if now - self._began > _GRACE_SECONDS + self._bytes / _LEAST_BYTES_PER_SECOND:
             msg = (
