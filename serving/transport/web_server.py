@@ -325,7 +325,7 @@ def _web_config(
         limit_connections=most_connections,
         # No limit_concurrency: over it, probes and the health of the server would get a 503, too.
         # Requests that wait are bounded where they wait, and their headers by `admission`.
-        max_concurrent_streams=256,
+        max_concurrent_streams=128,
         h2_max_header_list_size=_HEADER_BYTES,
         h2_max_header_block_size=_HEADER_BYTES,
         limit_request_head_size=2 * _HEADER_BYTES,  # HTTP/1.1: request line and headers
