@@ -204,7 +204,13 @@ def small_source(tmp_path_factory, binary_dir):
 
 
 @pytest.mark.parametrize(
-    ("name", "mode"), [("a.tar", ""), ("a.tar.gz", "gz"), ("a.tgz", "gz"), ("a.tar.xz", "xz")]
+    ("name", "mode"),
+    [
+        ("a.tar", ""),
+        ("a.tar.gz", "gz"),
+        ("a.tgz", "gz"),
+        pytest.param("a.tar.xz", "xz", marks=pytest.mark.slow),
+    ],
 )
 def test_archives_are_read_without_unpacking(tmp_path, small_source, binary_dir, name, mode):
     """An archive, or the folder that holds it, is read in memory; nothing appears beside it."""

@@ -79,7 +79,7 @@ def check_saved_epoch(run_dir, config, data_dir, epoch):
     ]
 
 
-@pytest.mark.parametrize("ema_span", [0.0, 0.5])
+@pytest.mark.parametrize("ema_span", [pytest.param(0.0, marks=pytest.mark.slow), 0.5])
 def test_training_stops_and_saves_the_best_epoch(tmp_path, image_dir, scripted, ema_span):
     """It ends two epochs after the best one, whose weights, or averages of them, are saved."""
     config = make_config(ema_span=ema_span)
@@ -137,6 +137,7 @@ def test_killed_run_remembers_its_best_epoch_and_its_patience(
     check_saved_epoch(tmp_path, config, image_dir, 2)
 
 
+@pytest.mark.slow
 def test_damaged_best_checkpoint_gives_way_to_the_next_best(
     tmp_path, image_dir, scripted, monkeypatch, caplog
 ):

@@ -109,6 +109,7 @@ def test_failed_training_is_marked(tmp_path, image_dir, config, monkeypatch):
     assert len(client.get_metric_history(run.info.run_id, "loss")) == 1
 
 
+@pytest.mark.slow
 def test_training_survives_without_its_server_and_is_sent_later(
     tmp_path, image_dir, config, monkeypatch, caplog
 ):

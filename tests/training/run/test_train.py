@@ -218,7 +218,12 @@ def test_diverging_run_stops_and_says_where(tmp_path, image_dir):
 
 
 @pytest.mark.parametrize(
-    ("precision", "fast"), [("bfloat16", "off"), ("bfloat16", "on"), ("float16", "on")]
+    ("precision", "fast"),
+    [
+        ("bfloat16", "off"),
+        pytest.param("bfloat16", "on", marks=pytest.mark.slow),
+        pytest.param("float16", "on", marks=pytest.mark.slow),
+    ],
 )
 def test_mixed_precision_trains_and_saves_float32(tmp_path, image_dir, finished, precision, fast):
     """A mixed training learns alike, with float16's loss scaling, too, and saves a float32 model.
@@ -264,6 +269,7 @@ def test_compiled_step_learns_the_same(tmp_path, image_dir, finished):
     assert compiled == pytest.approx(plain, rel=1e-3)
 
 
+@pytest.mark.slow
 def test_resnet50_trains_with_sgd(tmp_path, image_dir):
     """ResNet50's best recipe runs a step and records the right number of parameters."""
     config = from_recipe("resnet50", "best", epochs=1, batch_size=180)
