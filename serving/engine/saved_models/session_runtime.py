@@ -37,6 +37,7 @@ from serving.errors import (
     Unavailable,
     Unsupported,
 )
+from serving.tensors.bfloat16 import BFLOAT16
 from serving.tensors.tensor_spec import DataType, TensorSpec
 
 _LEAST_LIMIT_MS = 256
@@ -57,6 +58,8 @@ _ERRORS: dict[int, type[ServingError]] = {
         Unsupported,
     )
 }
+
+_TENSORFLOWS_BFLOAT16 = np.dtype(tf.bfloat16.as_numpy_dtype)
 
 tf.get_logger().setLevel("ERROR")
 
@@ -85,7 +88,7 @@ class SavedModelRuntime:
         """Load the graph, restore its variables and run its initialization.
 
         Args:
-            folder: Holds saved_model.pb.
+            folder: Holds saved_model.pb or saved_model.pbtxt.
             config: How to run it.
             is_trial: Whether to run whatever is fed, though it may end this process.
 
@@ -153,12 +156,13 @@ class SavedModelRuntime:
 
         Args:
             output_tensors: Names of tensors of the graph.
-            feeds: Arrays by tensor name; strings as objects.
+            feeds: Arrays by tensor name; strings as objects, bfloat16 as `BFLOAT16`.
             control: Its time limit ends the run, within twice as long and between two operators;
                 TensorFlow has nothing that ends one at once.
 
         Returns:
-            One array an output, in the order asked for; strings as objects, each `bytes`.
+            One array an output, in the order asked for; strings as objects, each `bytes`, and
+            bfloat16 as `BFLOAT16`.
 
         Raises:
             ServingError: of the code that TensorFlow gives, in its words.
@@ -168,13 +172,13 @@ class SavedModelRuntime:
         seconds = None if control is None else control.seconds
         call = self._call(tuple(feeds), tuple(output_tensors), _limit_ms(seconds))
         try:
-            arrays = call(*feeds.values())
+            arrays = call(*map(_for_tensorflow, feeds.values()))
         except tf.errors.OpError as error:
             kind = _ERRORS.get(error.error_code, InternalError)
             raise kind(error.message) from error
         except (TypeError, ValueError) as error:  # an array that TensorFlow cannot take
             raise InvalidInput(str(error)) from error
-        return [np.asarray(array) for array in arrays]
+        return [_from_tensorflow(array) for array in arrays]
 
     def _call(self, feeds: tuple[str, ...], fetches: tuple[str, ...], limit_ms: int) -> Any:  # noqa: ANN401  a function of TensorFlow's
         key = (feeds, fetches, limit_ms)
@@ -190,6 +194,15 @@ class SavedModelRuntime:
                     del self._calls[next(iter(self._calls))]
                 self._calls[key] = call
         return call
+
+
+def _for_tensorflow(array: np.ndarray) -> np.ndarray:
+    return array.view(_TENSORFLOWS_BFLOAT16) if array.dtype == BFLOAT16 else array
+
+
+def _from_tensorflow(answer: Any) -> np.ndarray:  # noqa: ANN401  an array, or a scalar
+    array: np.ndarray = np.asarray(answer)
+    return array.view(BFLOAT16) if array.dtype == _TENSORFLOWS_BFLOAT16 else array
 
 
 def _limit_ms(seconds: float | None) -> int:

@@ -10,6 +10,7 @@ from tensorflow.python.framework import tensor_util
 
 from serving.errors import Unsupported
 from serving.repository.model_folder import SAVED_MODEL_FILE
+from serving.tensors.bfloat16 import BFLOAT16
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, DataType, Signature, TensorSpec
 
 logger = logging.getLogger(__name__)
@@ -93,7 +94,7 @@ def _spec(what: str, info: Any, graph: Any) -> TensorSpec:  # noqa: ANN401  Tens
     number = tensor.dtype.base_dtype.as_datatype_enum
     if number not in _SERVED:
         msg = (
-            f"{what} is {tf.dtypes.as_dtype(number).name}, which NumPy does not have, expected "
+            f"{what} is {tf.dtypes.as_dtype(number).name}, which cannot be served, expected "
             f"one of {', '.join(known.label for known in DataType)}; cast it in the graph"
         )
         raise _UnservedError(msg)
@@ -108,6 +109,8 @@ def _spec(what: str, info: Any, graph: Any) -> TensorSpec:  # noqa: ANN401  Tens
 
 def _default(alias: str, value: Any, spec: TensorSpec) -> Any:  # noqa: ANN401  TensorProto, array
     array = tensor_util.MakeNdarray(value)
+    if array.dtype == tf.bfloat16.as_numpy_dtype:
+        array = array.view(BFLOAT16)
     if DataType.from_numpy(array.dtype) is not spec.dtype:
         msg = f'the default of "{alias}" is {array.dtype}, expected {spec.dtype.label}'
         raise _UnservedError(msg)

@@ -36,9 +36,9 @@ def test_missing_variables_are_told(tmp_path):
 
 def test_a_model_of_unserved_types_alone_is_refused(tmp_path):
     """The message names the signature, the output and its element type."""
-    folder = tensorflow_models.bfloat16_alone(tmp_path / "1")
+    folder = tensorflow_models.float8_alone(tmp_path / "1")
 
-    with pytest.raises(Unsupported, match='serving_default: output "y" is bfloat16'):
+    with pytest.raises(Unsupported, match='serving_default: output "y" is float8_e5m2'):
         SavedModelRuntime(folder, CPU)
 
 
