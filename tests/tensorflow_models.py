@@ -238,6 +238,23 @@ def brain_floats(folder: Path) -> Path:
     return folder
 
 
+def sparse_outputs(folder: Path) -> Path:
+    """`total` of `x` (rows of three), and two sparse tensors of other element types beside it."""
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float32, name="x")])
+    def serve(x):
+        sparse = tf.sparse.from_dense(x)
+        whole = tf.sparse.from_dense(tf.cast(x, tf.int32))
+        return {"sparse": sparse, "whole": whole, "total": tf.reduce_sum(x, axis=1)}
+
+    @tf.function(input_signature=[tf.SparseTensorSpec([None, 3], tf.float32)])
+    def dense(x):
+        return {"y": tf.sparse.to_dense(x)}
+
+    return _save(folder, module, serving_default=serve, dense=dense)
+
+
 def complex_numbers(folder: Path) -> Path:
     """Complex numbers in and out: `y` is `x` times i."""
     module = tf.Module()

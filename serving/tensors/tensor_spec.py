@@ -135,6 +135,8 @@ class TensorSpec:
             GetModelMetadata and error messages show; the ONNX name where there is no SavedModel.
         constant: For an output that no graph computes: its one row, which every row of the batch
             repeats. Class names, for example; `shape` is (-1, number of them).
+        coo_sparse: For a sparse tensor of a SavedModel: the names of its values, its indices and
+            its dense shape. It has no name of its own, and no protocol here carries it.
     """
 
     dtype: DataType
@@ -142,6 +144,7 @@ class TensorSpec:
     tensor: str
     graph_name: str
     constant: tuple[str, ...] = ()
+    coo_sparse: tuple[str, str, str] | None = None
 
     @cached_property
     def numpy_dtype(self) -> np.dtype[Any]:

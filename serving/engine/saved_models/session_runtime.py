@@ -122,8 +122,8 @@ class SavedModelRuntime:
         self.row_mixing: dict[str, str] = {}
         parses = False
         for name, signature in self.signatures.items():
-            fetched = {spec.tensor: spec for spec in signature.outputs.values()}
-            self.outputs |= fetched
+            self.outputs |= {spec.tensor: spec for spec in signature.outputs.values()}
+            fetched = [s.tensor for s in signature.outputs.values() if s.coo_sparse is None]
             nodes = list(operators.reachable(meta_graph.graph_def, fetched))
             self.needs_ranks |= any(node.op in operators.ENDED_BY_RANK for node in nodes)
             parses |= any(node.op in operators.PARSING for node in nodes)
@@ -134,6 +134,9 @@ class SavedModelRuntime:
             examples = self.needs_ranks and parses and spec.dtype is DataType.DT_STRING
             shape = (-1,) if examples and spec.shape is None else None
             self.inputs[spec.tensor] = replace(spec, shape=shape)
+        self._sparse = frozenset(
+            spec.tensor for spec in (*inputs, *self.outputs.values()) if spec.coo_sparse is not None
+        )
         # What may end the process, because nobody says which ranks the operators expect.
         self._unranked = frozenset(
             spec.tensor
@@ -167,6 +170,14 @@ class SavedModelRuntime:
         Raises:
             ServingError: of the code that TensorFlow gives, in its words.
         """
+        if self._sparse and not self._sparse.isdisjoint((*feeds, *output_tensors)):
+            # What a session says of the empty name, by which TensorFlow Serving asks for it.
+            msg = (
+                "Tensor :0, specified in either feed_devices or fetch_devices was not found in the "
+                "Graph: a sparse tensor cannot be sent or fetched; ask for the other outputs by "
+                "name (output_filter)"
+            )
+            raise InvalidInput(msg)
         if self._unranked and not self._unranked.isdisjoint(feeds):
             self._trials.require(output_tensors, feeds)
         seconds = None if control is None else control.seconds
