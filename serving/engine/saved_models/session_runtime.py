@@ -1,13 +1,7 @@
-"""A SavedModel as TensorFlow Serving runs it: one session, fed and asked by the names of tensors.
-
-The graph and its variables are restored, and none of the Python objects that were saved, so models
-of TensorFlow 1 and of any Keras load. The session checks no shape: what is fed goes to the
-operators behind it, and those refuse it or not, in TensorFlow's words.
-"""
+"""A SavedModel as the server runs it: its signatures, what ranks it takes, its errors as ours."""
 
 import math
 import os
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,11 +13,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
-from tensorflow.python.util import deprecation
 
 from serving.engine.runtime import DeviceError, RuntimeConfig, SessionControl
 from serving.engine.saved_models import operators, signatures
 from serving.engine.saved_models.rank_trials import RankTrials
+from serving.engine.saved_models.session import SavedModelSession
 from serving.errors import (
     DataLoss,
     DeadlineExceeded,
@@ -42,8 +36,6 @@ from serving.tensors.tensor_spec import DataType, TensorSpec
 
 _LEAST_LIMIT_MS = 256
 _MOST_LIMIT_MS = 1 << 22  # more than an hour; it may not be more than a C int holds
-# Prepared calls that are kept: each has other outputs, or another time limit.
-_MOST_CALLS = 64
 _ERRORS: dict[int, type[ServingError]] = {
     each.code: each
     for each in (
@@ -104,18 +96,16 @@ class SavedModelRuntime:
                 "--device auto"
             )
             raise DeviceError(msg)
-        graph = tf.Graph()
-        self._session = tf.compat.v1.Session(graph=graph, config=_session_config(config))
         try:
-            with deprecation.silence():
-                meta_graph = tf.compat.v1.saved_model.load(
-                    self._session, list(config.saved_model_tags), str(folder)
-                )
+            self._session = SavedModelSession(
+                folder, config.saved_model_tags, _session_config(config)
+            )
         except (tf.errors.OpError, RuntimeError, ValueError, KeyError, OSError) as error:
-            self._session.close()
             reason = " ".join((str(error) or type(error).__name__).split())
             msg = f"TensorFlow cannot load {folder}: {reason}"
             raise DataLoss(msg) from error
+        meta_graph = self._session.meta_graph
+        graph = self._session.session.graph
         self.signatures = signatures.read(meta_graph.signature_def, graph, folder)
         self.inputs, self.outputs = {}, {}
         self.needs_ranks = False
@@ -146,8 +136,6 @@ class SavedModelRuntime:
         self._trials = RankTrials(folder, config)
         if is_trial:
             self._unranked = frozenset()
-        self._calls: dict[tuple[object, ...], Any] = {}
-        self._lock = threading.Lock()
 
     def run(
         self,
@@ -181,9 +169,9 @@ class SavedModelRuntime:
         if self._unranked and not self._unranked.isdisjoint(feeds):
             self._trials.require(output_tensors, feeds)
         seconds = None if control is None else control.seconds
-        call = self._call(tuple(feeds), tuple(output_tensors), _limit_ms(seconds))
+        theirs = {tensor: _for_tensorflow(array) for tensor, array in feeds.items()}
         try:
-            arrays = call(*map(_for_tensorflow, feeds.values()))
+            arrays = self._session.run(output_tensors, theirs, limit_ms=_limit_ms(seconds))
         except tf.errors.OpError as error:
             kind = _ERRORS.get(error.error_code, InternalError)
             raise kind(error.message) from error
@@ -191,28 +179,12 @@ class SavedModelRuntime:
             raise InvalidInput(str(error)) from error
         return [_from_tensorflow(array) for array in arrays]
 
-    def _call(self, feeds: tuple[str, ...], fetches: tuple[str, ...], limit_ms: int) -> Any:  # noqa: ANN401  a function of TensorFlow's
-        key = (feeds, fetches, limit_ms)
-        call = self._calls.get(key)
-        if call is None:
-            # Session.run and make_callable compare shapes with the placeholder's, which
-            # TensorFlow Serving does not.
-            options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
-            options.run_options.timeout_in_ms = limit_ms
-            with self._lock:
-                call = self._session._make_callable_from_options(options)  # noqa: SLF001  see above
-                while len(self._calls) >= _MOST_CALLS:
-                    del self._calls[next(iter(self._calls))]
-                self._calls[key] = call
-        return call
-
 
 def _for_tensorflow(array: np.ndarray) -> np.ndarray:
     return array.view(_TENSORFLOWS_BFLOAT16) if array.dtype == BFLOAT16 else array
 
 
-def _from_tensorflow(answer: Any) -> np.ndarray:  # noqa: ANN401  an array, or a scalar
-    array: np.ndarray = np.asarray(answer)
+def _from_tensorflow(array: np.ndarray) -> np.ndarray:
     return array.view(BFLOAT16) if array.dtype == _TENSORFLOWS_BFLOAT16 else array
 
 

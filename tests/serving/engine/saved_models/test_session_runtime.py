@@ -125,6 +125,6 @@ def test_prepared_calls_are_bounded(tmp_path):
     for count in range(1, 70):
         answer = runtime.run([ids] * count + [upper], feeds)
 
-    assert len(runtime._calls) <= 64
+    assert len(runtime._session._calls) <= 64
     assert answer[0].tolist() == [1]
     assert answer[-1].tolist() == [b"KG"]
