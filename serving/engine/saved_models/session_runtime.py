@@ -7,8 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-# Of TensorFlow's own log lines errors alone: the server's log has a format. Before its import.
+# Before TensorFlow's import. Of its own log lines errors alone: the server's log has a format.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# absl's helpers for tests, which it imports, look for a folder that can be written to, and fail in
+# a read-only container. Whatever is named here they take, and nobody writes there.
+os.environ.setdefault("TEST_TMPDIR", os.devnull)
 
 import numpy as np
 import tensorflow as tf
