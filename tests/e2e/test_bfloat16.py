@@ -32,6 +32,7 @@ def models(tmp_path_factory):
     """A models folder."""
     folder = tmp_path_factory.mktemp("bfloat16")
     tensorflow_models.brain_floats(folder / "brain" / "1")
+    tensorflow_models.element_types(folder / "types" / "1")
     return folder
 
 
@@ -150,20 +151,39 @@ def test_other_protocols(address, ask_tensorflow, protocol):
         assert_bits(answer[alias], array)
 
 
-def test_kserve_calls_it_bf16(address):
-    """In the metadata; typed contents have no field for it, and the refusal says what to send."""
-    metadata = Http(address).get("/v2/models/brain")[1]
-    request = ModelInferRequest(model_name="brain")
-    tensor = request.inputs.add(name="x", datatype="BF16", shape=[1, 3])
-    tensor.contents.fp32_contents[:] = [1, 2, 3]
+def infer(address, request):
+    """A ModelInfer of KServe."""
     with grpc.insecure_channel(address) as channel:
         call = channel.unary_unary(
             "/inference.GRPCInferenceService/ModelInfer",
             request_serializer=ModelInferRequest.SerializeToString,
             response_deserializer=ModelInferResponse.FromString,
         )
-        with pytest.raises(grpc.RpcError) as caught:
-            call(request, timeout=20)
+        return call(request, timeout=20)
+
+
+def test_typed_contents_are_answered_raw(address):
+    """A request of floats in the typed field: the answer's bfloat16 have none."""
+    request = ModelInferRequest(model_name="types")
+    request.parameters["signature_name"].string_param = "brain"
+    tensor = request.inputs.add(name="x", datatype="FP32", shape=[2])
+    tensor.contents.fp32_contents[:] = [1, 0.1]
+
+    answer = infer(address, request)
+
+    assert (answer.outputs[0].datatype, list(answer.outputs[0].shape)) == ("BF16", [2])
+    expected = np.array([1, 0.1], ml_dtypes.bfloat16)
+    assert answer.raw_output_contents[0] == expected.tobytes()
+
+
+def test_kserve_calls_it_bf16(address):
+    """In the metadata; typed contents have no field for it, and the refusal says what to send."""
+    metadata = Http(address).get("/v2/models/brain")[1]
+    request = ModelInferRequest(model_name="brain")
+    tensor = request.inputs.add(name="x", datatype="BF16", shape=[1, 3])
+    tensor.contents.fp32_contents[:] = [1, 2, 3]
+    with pytest.raises(grpc.RpcError) as caught:
+        infer(address, request)
 
     tensors = metadata["inputs"] + metadata["outputs"]
     assert {each["name"]: each["datatype"] for each in tensors} == {
