@@ -26,8 +26,6 @@ _INIT_SIGNATURE = "__saved_model_init_op"
 # convert.example_cut), the others only explain a refusal.
 PARSE_OPS = ("ParseExample", "ParseExampleV2")
 _OTHER_PARSE_OPS = ("ParseSequenceExample", "ParseSingle")
-# What ONNX Runtime's Python binding takes and gives.
-_ELEMENT_TYPES = frozenset(DataType) - {DataType.DT_BFLOAT16}
 _PLACEHOLDERS = ("Placeholder", "PlaceholderWithDefault")
 # What a SavedModel consists of; anything else in its folder is not copied.
 _PARTS = (
@@ -255,11 +253,13 @@ def _problem(definition: Any, *, parses: bool) -> str | None:  # noqa: ANN401  o
         if not infos:
             return f"it has no {kind}"
         for alias, info in sorted(infos.items()):
+            known = {data_type.value: data_type for data_type in DataType}
+            del known[DataType.DT_BFLOAT16]  # ONNX Runtime's Python binding does not take it
             if info.WhichOneof("encoding") != "name":
                 return f"{kind} {alias!r} is sparse or composite"
-            if info.dtype not in _ELEMENT_TYPES:
+            if info.dtype not in known:
                 return f"{kind} {alias!r} has element type {info.dtype}, which NumPy does not have"
-            if info.dtype == DataType.DT_STRING and not examples:
+            if known[info.dtype] is DataType.DT_STRING and not examples:
                 return f"{kind} {alias!r} is DT_STRING"
     return None
 
