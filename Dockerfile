@@ -58,12 +58,14 @@ RUN python3 -m venv --without-pip /opt/venv \
     && find /opt/venv/lib -depth \( -type d -name tests -o -name '*.py[ix]' -o -name '*.pxd' -o -name '*.[ach]' \) -exec rm -rf {} + \
     && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 
-# ---- serving-cpu-tensorflow-venv: TensorFlow beside them; without the headers for who compiles against it ----
+# ---- serving-cpu-tensorflow-venv: TensorFlow beside them ----
+# Without what nobody imports: the headers and the compiler's library for whoever compiles against it, tests, type stubs.
 FROM serving-cpu-venv AS serving-cpu-tensorflow-venv
 COPY --from=requirements /requirements/tensorflow.txt /opt/builder/
 RUN /opt/builder/bin/pip --python /opt/venv/bin/python install --quiet --no-compile --only-binary :all: \
       -c /opt/builder/constraints.txt -r /opt/builder/tensorflow.txt \
-    && rm -rf /opt/venv/lib/python3*/site-packages/tensorflow/include \
+    && rm -rf /opt/venv/lib/python3*/site-packages/tensorflow/include /opt/venv/lib/python3*/site-packages/clang \
+    && find /opt/venv/lib -depth \( -type d -name tests -o -name '*.py[ix]' \) -exec rm -rf {} + \
     && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 
 # ---- loadtest-venv: the libraries of the `loadtest` extra; see above ----

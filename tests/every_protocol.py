@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 
 import grpc
+import ml_dtypes
 import numpy as np
 
 from serving.client import PredictClient
@@ -26,6 +27,7 @@ DATATYPES = {
     np.dtype(np.int32): "INT32",
     np.dtype(np.int64): "INT64",
     np.dtype(np.float16): "FP16",
+    np.dtype(ml_dtypes.bfloat16): "BF16",
     np.dtype(np.float32): "FP32",
     np.dtype(np.float64): "FP64",
     np.dtype(object): "BYTES",

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf import text_format
 from tensorflow.core.protobuf import saved_model_pb2
 
 UNITS = ["kg", "m", "s"]
@@ -11,6 +12,15 @@ UNITS = ["kg", "m", "s"]
 
 def _save(folder: Path, module: tf.Module, **signatures) -> Path:
     tf.saved_model.save(module, str(folder), signatures=signatures)
+    return folder
+
+
+def in_text(folder: Path) -> Path:
+    """Turn a SavedModel's saved_model.pb into the saved_model.pbtxt that TensorFlow reads too."""
+    file = folder / "saved_model.pb"
+    message = saved_model_pb2.SavedModel.FromString(file.read_bytes())
+    (folder / "saved_model.pbtxt").write_text(text_format.MessageToString(message))
+    file.unlink()
     return folder
 
 
@@ -165,7 +175,7 @@ def convolution(folder: Path) -> Path:
 
 
 def element_types(folder: Path) -> Path:
-    """One signature of half floats, and one of bfloat16, which NumPy does not have."""
+    """A signature of half floats, one of bfloat16, and one of 8-bit floats, which is not served."""
     module = tf.Module()
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float16, name="x")])
@@ -176,16 +186,82 @@ def element_types(folder: Path) -> Path:
     def brain(x):
         return {"y": tf.cast(x, tf.bfloat16)}
 
-    return _save(folder, module, serving_default=half, brain=brain)
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
+    def byte(x):
+        return {"y": tf.cast(x, tf.dtypes.experimental.float8_e5m2)}
+
+    return _save(folder, module, serving_default=half, brain=brain, byte=byte)
 
 
-def bfloat16_alone(folder: Path) -> Path:
-    """Its only signature gives bfloat16."""
+def float8_alone(folder: Path) -> Path:
+    """Its only signature gives floats of 8 bits."""
     module = tf.Module()
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
     def serve(x):
-        return {"y": tf.cast(x, tf.bfloat16)}
+        return {"y": tf.cast(x, tf.dtypes.experimental.float8_e5m2)}
+
+    return _save(folder, module, serving_default=serve)
+
+
+def brain_floats(folder: Path) -> Path:
+    """bfloat16 in and out: `y` is `x` (rows of three) times weights, `float` the same as float32.
+
+    `biased` adds `bias`, which is 0.5 where a request leaves it out. `shared` takes the mean of all
+    rows off, so its rows are not independent.
+    """
+    module = tf.Module()
+    module.weights = tf.Variable(np.linspace(-1, 1, 6).reshape(3, 2), dtype=tf.bfloat16)
+    x = tf.TensorSpec([None, 3], tf.bfloat16, name="x")
+    bias = tf.TensorSpec([], tf.bfloat16, name="bias")
+
+    @tf.function(input_signature=[x])
+    def serve(x):
+        y = x @ module.weights
+        return {"y": y, "float": tf.cast(y, tf.float32)}
+
+    @tf.function(input_signature=[x, bias])
+    def biased(x, bias):
+        return {"y": x @ module.weights + bias}
+
+    @tf.function(input_signature=[x])
+    def shared(x):
+        return {"y": x - tf.reduce_mean(x, axis=0)}
+
+    _save(folder, module, serving_default=serve, biased=biased, shared=shared)
+    message = saved_model_pb2.SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    definition = message.meta_graphs[0].signature_def["biased"]
+    definition.defaults["bias"].CopyFrom(
+        tf.make_tensor_proto(np.array(0.5, tf.bfloat16.as_numpy_dtype))
+    )
+    (folder / "saved_model.pb").write_bytes(message.SerializeToString())
+    return folder
+
+
+def sparse_outputs(folder: Path) -> Path:
+    """`total` of `x` (rows of three), and two sparse tensors of other element types beside it."""
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float32, name="x")])
+    def serve(x):
+        sparse = tf.sparse.from_dense(x)
+        whole = tf.sparse.from_dense(tf.cast(x, tf.int32))
+        return {"sparse": sparse, "whole": whole, "total": tf.reduce_sum(x, axis=1)}
+
+    @tf.function(input_signature=[tf.SparseTensorSpec([None, 3], tf.float32)])
+    def dense(x):
+        return {"y": tf.sparse.to_dense(x)}
+
+    return _save(folder, module, serving_default=serve, dense=dense)
+
+
+def complex_numbers(folder: Path) -> Path:
+    """Complex numbers in and out: `y` is `x` times i."""
+    module = tf.Module()
+
+    @tf.function(input_signature=[tf.TensorSpec([None], tf.complex64, name="x")])
+    def serve(x):
+        return {"y": x * 1j}
 
     return _save(folder, module, serving_default=serve)
 

@@ -1,10 +1,8 @@
-"""A SavedModel as TensorFlow Serving runs it: one session, fed and asked by the names of tensors.
+"""A SavedModel as TensorFlow Serving runs it, asked by signatures, and the parts of its graph.
 
-TensorFlow Serving restores the graph and its variables, and none of the Python objects that were
-saved. So does this, and takes what `tf.saved_model.load` cannot rebuild: models of TensorFlow 1
-whose variables are references, or Keras models with an optimizer that Keras no longer has.
-
-A session checks no shape: what is fed goes to the operations behind it, and those refuse it or not.
+The session is the server's. It takes what `tf.saved_model.load` cannot rebuild: models of
+TensorFlow 1 whose variables are references, or Keras models with an optimizer that Keras no longer
+has.
 """
 
 import re
@@ -13,19 +11,16 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
-from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.framework import convert_to_constants
 from tensorflow.python.ops import gen_lookup_ops, gen_resource_variable_ops
 from tensorflow.python.util import deprecation
 
 from export.errors import ExportError
 from export.failures import reason
+from serving.engine.saved_models.session import SavedModelSession
 from serving.tensors.signature import Signature
-
-_SERVE = "serve"
 
 
 class ServingSession:
@@ -40,13 +35,9 @@ class ServingSession:
         Raises:
             ExportError: TensorFlow cannot load it.
         """
-        self._graph = tf.Graph()
-        self._session = tf.compat.v1.Session(graph=self._graph)
         try:
-            with deprecation.silence():
-                tf.compat.v1.saved_model.load(self._session, [_SERVE], str(folder))
+            self._loaded = SavedModelSession(folder)
         except Exception as error:  # TensorFlow raises whatever its parts do; no common base
-            self._session.close()
             told = reason(error)
             way_out = "expected a whole SavedModel: copy or save it again"
             if foreign := re.match(r"Op type not registered '(\w+)'", told):
@@ -57,7 +48,8 @@ class ServingSession:
                 )
             msg = f"TensorFlow {tf.__version__} cannot load {folder} ({told}); {way_out}"
             raise ExportError(msg) from error
-        self._calls: dict[tuple[tuple[str, ...], tuple[str, ...]], Any] = {}
+        self._session = self._loaded.session
+        self._graph = self._session.graph
 
     def __enter__(self) -> Self:
         return self
@@ -68,8 +60,7 @@ class ServingSession:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self._calls.clear()
-        self._session.close()
+        self._loaded.close()
 
     def ask(
         self, signature: Signature, inputs: Mapping[str, npt.NDArray[Any]]
@@ -86,20 +77,9 @@ class ServingSession:
         Raises:
             tf.errors.OpError: an operation refuses the inputs.
         """
-        feeds = tuple(signature.inputs[alias].graph_name for alias in inputs)
-        fetches = tuple(spec.graph_name for spec in signature.outputs.values())
-        call = self._calls.get((feeds, fetches))
-        if call is None:
-            # Session.run and make_callable compare shapes with the placeholder's, which
-            # TensorFlow Serving does not.
-            options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
-            call = self._session._make_callable_from_options(options)  # noqa: SLF001  see above
-            self._calls[feeds, fetches] = call
-        answers = call(*inputs.values())
-        return {
-            alias: np.asarray(answer)
-            for alias, answer in zip(signature.outputs, answers, strict=True)
-        }
+        feeds = {signature.inputs[alias].graph_name: array for alias, array in inputs.items()}
+        fetches = [spec.graph_name for spec in signature.outputs.values()]
+        return dict(zip(signature.outputs, self._loaded.run(fetches, feeds), strict=True))
 
     def dtype(self, tensor: str) -> int:
         """The element type of a tensor of the graph, as a number of `tensorflow.DataType`."""

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from serving.tensors import bfloat16
+from serving.tensors.bfloat16 import BFLOAT16
 from serving.tensors.tensor_spec import DataType, TensorSpec
 
 # Sizes to try for free dimensions other than the batch. A text model takes any; a convolutional net
@@ -84,11 +86,14 @@ def revealing_rows(  # noqa: PLR0917 - one call
     Args:
         random: Source of randomness.
         shape: The first entry is the number of rows.
-        dtype: Of the values.
+        dtype: Of the values; `BFLOAT16` too.
         scale: Size of floats.
         integers: Largest integer.
         seed: Chooses what stands in batches that are too small for all of it.
     """
+    if dtype == BFLOAT16:
+        floats = np.dtype(np.float32)
+        return bfloat16.from_floats(revealing_rows(random, shape, floats, scale, integers, seed))
     if dtype.kind == "b":
         values = random.integers(0, 2, shape).astype(dtype)
         outlier: np.ndarray = np.ones(shape[1:], dtype)

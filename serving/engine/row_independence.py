@@ -23,6 +23,7 @@ from serving.engine.row_mixing_operators import find_row_mixing
 from serving.engine.runtime import GraphRuntime, Runtime, RuntimeConfig, SessionControl
 from serving.errors import ServingError
 from serving.repository.model_folder import Precision
+from serving.tensors import bfloat16
 from serving.tensors.signature import Signature
 from serving.tensors.tensor_spec import DataType
 from serving.tensors.verdict import Verdict
@@ -42,6 +43,7 @@ _FREE_SIZES = (8, 32, 64, 224, 1)
 # Two answers for one row may differ by rounding: kernels add up in another order for other sizes.
 # Share of the size of a row's values.
 _TOLERANCES = {np.dtype(np.float16): 1e-2, np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-9}
+_TOLERANCES[bfloat16.BFLOAT16] = 8e-2
 
 
 class _NotProvedError(Exception):
@@ -168,11 +170,7 @@ def _require_rows(signature: Signature) -> None:
 
 
 def _require_no_mixing(onnx_file: Path) -> None:
-    """Give up where an operator mixes rows by its definition.
-
-    Raises:
-        _NotProvedError: naming it.
-    """
+    """Raise _NotProvedError where an operator mixes rows by its definition."""
     if mixing := find_row_mixing(onnx_file):
         raise _NotProvedError(mixing)
 
@@ -369,7 +367,7 @@ def _tolerance(array: np.ndarray) -> np.ndarray:
     share = _TOLERANCES.get(array.dtype)
     if share is None or array.size == 0:
         return np.zeros(len(array))
-    flat = np.abs(array.reshape(len(array), -1).astype(np.float64))
+    flat = np.abs(bfloat16.to_floats(array).reshape(len(array), -1).astype(np.float64))
     largest = np.max(flat, axis=1, initial=0.0, where=np.isfinite(flat))
     bound: np.ndarray = share * np.maximum(largest, np.median(largest))
     return bound
@@ -385,6 +383,7 @@ def _difference(expected: np.ndarray, received: np.ndarray, tolerance: np.ndarra
     """
     if received.shape != expected.shape:
         return f"give shape {received.shape}, expected {expected.shape}"
+    expected, received = bfloat16.to_floats(expected), bfloat16.to_floats(received)
     if expected.dtype.kind != "f":
         same = np.asarray(received == expected)
         return "" if same.all() else f"differ in {int((~same).sum())} of {same.size} values"

@@ -19,7 +19,7 @@ from serving.repository.model_config import (
 
 logger = logging.getLogger(__name__)
 
-# What a model was trained in makes no difference here: all of them are served from ONNX files.
+# What a version folder holds, an ONNX file or a SavedModel, decides what runs it, and not this.
 _PLATFORMS = ("", "tensorflow", "onnx")
 
 
@@ -96,8 +96,8 @@ def _check_platform(model: tfs_config_pb2.ModelConfig) -> None:
     if model.model_platform not in _PLATFORMS:
         msg = (
             f"Model {model.name} requests unsupported platform {model.model_platform}; expected "
-            "'tensorflow', 'onnx' or none: whatever the model was trained in, an ONNX file of it "
-            "is served"
+            "'tensorflow', 'onnx' or none; ONNX files and SavedModels are served, whatever the "
+            "model was trained in"
         )
         raise InvalidInput(msg)
 

@@ -6,7 +6,8 @@ is written beside its final place and renamed into it, so a reader sees all of i
 that is still under way contradicts its manifest and is refused.
 
 A folder with an ONNX file alone is a version too: its signature is then read from the graph. So is
-one with a SavedModel and no ONNX file, which TensorFlow runs, if it is installed.
+one with a SavedModel (`saved_model.pb`, or in text `saved_model.pbtxt`) and no ONNX file, which
+TensorFlow runs, if it is installed.
 
 The same function may lie there in several precisions, as variants of `model.onnx`::
 
@@ -30,6 +31,8 @@ from serving.tensors.signature import Signature
 
 ONNX_FILE = "model.onnx"
 SAVED_MODEL_FILE = "saved_model.pb"
+# In the order in which TensorFlow looks for them; the second is the same message in text format.
+_SAVED_MODEL_FILES = (SAVED_MODEL_FILE, "saved_model.pbtxt")
 SIGNATURE_FILE = "signature.json"
 METRICS_FILE = "metrics.json"
 MODEL_CARD_FILE = "MODEL_CARD.md"
@@ -286,14 +289,18 @@ def _only_onnx_file(path: Path) -> str:
         return ONNX_FILE
     if len(plain) == 1:
         return plain.pop()
-    found = ", ".join(onnx_files) or "none"
-    msg = f"{path} needs a {ONNX_FILE}, or exactly one other .onnx file; found {found}"
+    msg = f"{path} needs a {ONNX_FILE}, or exactly one other .onnx file"
+    if onnx_files:
+        msg += f"; found {', '.join(onnx_files)}"
+    else:
+        msg += f", or a SavedModel ({' or '.join(_SAVED_MODEL_FILES)}); found none"
     raise DataLoss(msg)
 
 
 def _is_saved_model(path: Path) -> bool:
     """Whether a folder holds a SavedModel, as TensorFlow Serving's users have it, and no ONNX."""
-    return (path / SAVED_MODEL_FILE).is_file() and not any(path.glob(f"*{_SUFFIX}"))
+    has_one = any((path / file).is_file() for file in _SAVED_MODEL_FILES)
+    return has_one and not any(path.glob(f"*{_SUFFIX}"))
 
 
 def sha256(file: Path) -> str:

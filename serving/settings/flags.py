@@ -170,7 +170,7 @@ def _unknown_argument(argument: str, program: str) -> ConfigError:
 def _parser(program: str) -> argparse.ArgumentParser:
     parser = _Parser(
         prog=program,
-        description="Serve ONNX models over TensorFlow Serving's API.",
+        description="Serve ONNX models and SavedModels over TensorFlow Serving's API.",
         epilog=(
             f"Each flag has an environment variable: --port is {ENVIRONMENT_PREFIX}PORT. "
             "MODEL_NAME and MODEL_BASE_PATH work as in TensorFlow Serving's container: the model "

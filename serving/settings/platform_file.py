@@ -60,7 +60,7 @@ def read(path: Path) -> Platform:
     platforms = file.message.platform_configs
     for name in platforms:
         if name != _PLATFORM:
-            file.warn(f"platform {name!r} has no effect here: models are ONNX files", name)
+            file.warn(f"platform {name!r} has no effect here: all models go by {_PLATFORM!r}", name)
     if _PLATFORM not in platforms:
         reason = f"PlatformConfigMap has no entry for platform {_PLATFORM}; expected that key"
         raise file.error(reason, "platform_configs")
@@ -78,7 +78,12 @@ def read(path: Path) -> Platform:
         raise file.error(reason, name)
     for field, value in session.ListFields():
         if field.name not in _HEEDED and not _asks_for_nothing(field, value):
-            file.warn(f"{field.name} has no effect here: models are ONNX files", field.name)
+            reason = (
+                "--saved_model_tags gives them"
+                if field.name == "saved_model_tags"
+                else "this server makes its sessions by session_config and its own flags"
+            )
+            file.warn(f"{field.name} has no effect here: {reason}", field.name)
     options = session.model_warmup_options
     iterations = max(1, options.num_request_iterations.value)
     has_batching = session.HasField("batching_parameters")

@@ -108,14 +108,14 @@ FLAGS = (
         name="xla_cpu_compilation_enabled",
         type=bool,
         kind="warned",
-        reason="ONNX Runtime optimizes every graph by itself and has no XLA",
+        reason="the runtimes optimize every graph by themselves; XLA is not switched on",
         void=_WITHOUT,
     ),
     TensorFlowFlag(
         name="xla_gpu_compilation_enabled",
         type=bool,
         kind="warned",
-        reason="ONNX Runtime optimizes every graph by itself and has no XLA",
+        reason="the runtimes optimize every graph by themselves; XLA is not switched on",
         void=_WITHOUT,
     ),
     TensorFlowFlag(
@@ -130,7 +130,7 @@ FLAGS = (
         name="thread_pool_factory_config_file",
         type=str,
         kind="warned",
-        reason="ONNX Runtime makes its own threads; --instances and --intra_op_threads set them",
+        reason="the runtimes make their own threads; --instances and --intra_op_threads set them",
     ),
     TensorFlowFlag(
         name="mixed_precision",

@@ -108,7 +108,7 @@ def parse(
     file = TextProto(path, text, message)
     if known is not None:
         for field in dict.fromkeys(_unknown_fields(text, known)):
-            file.warn(f"{field} has no effect here: ONNX Runtime has no such setting", field)
+            file.warn(f"{field} has no effect here: this server has no such setting", field)
     return file
 
 

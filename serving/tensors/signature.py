@@ -29,6 +29,7 @@ import numpy as np
 
 from serving.errors import InvalidInput
 from serving.tensors import default_value
+from serving.tensors.bfloat16 import BFLOAT16
 from serving.tensors.feature_spec import FeatureSpec
 from serving.tensors.tensor_spec import DataType, TensorSpec
 from serving.tensors.verdict import Verdict
@@ -194,11 +195,14 @@ class Signature:
         spec = self.inputs[alias]
         dtype = DataType.from_numpy(array.dtype)
         position = sorted(self.inputs).index(alias)
+        numpy = (
+            "ml_dtypes.bfloat16" if spec.numpy_dtype == BFLOAT16 else repr(spec.numpy_dtype.name)
+        )
         # The first clause is TensorFlow's own wording, which clients may match on.
         msg = (
             f"Expects arg[{position}] to be {spec.dtype.label} but {dtype.label} is provided: "
             f'input "{alias}" of {servable} takes {spec.dtype.name} {spec.shape_text}; '
-            f"convert it with .astype({spec.dtype.numpy.name!r}), or set the tensor's dtype"
+            f"convert it with .astype({numpy}), or set the tensor's dtype"
         )
         raise InvalidInput(msg)
 

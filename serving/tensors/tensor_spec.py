@@ -9,13 +9,15 @@ from typing import Any
 import numpy as np
 
 from serving.errors import InvalidInput
+from serving.tensors import bfloat16
+from serving.tensors.bfloat16 import BFLOAT16
 
 # Most bytes of one decoded tensor.
 MAX_TENSOR_BYTES = 1 << 30
 
 
 class DataType(IntEnum):
-    """TensorFlow's tensor element types (`tensorflow.DataType`) that NumPy has too."""
+    """TensorFlow's tensor element types (`tensorflow.DataType`) that NumPy has, and bfloat16."""
 
     DT_FLOAT = 1
     DT_DOUBLE = 2
@@ -27,6 +29,7 @@ class DataType(IntEnum):
     DT_COMPLEX64 = 8
     DT_INT64 = 9
     DT_BOOL = 10
+    DT_BFLOAT16 = 14
     DT_UINT16 = 17
     DT_COMPLEX128 = 18
     DT_HALF = 19
@@ -35,7 +38,7 @@ class DataType(IntEnum):
 
     @property
     def numpy(self) -> np.dtype[Any]:
-        """The NumPy dtype; `object` (of bytes) for DT_STRING."""
+        """The NumPy dtype; `object` (of bytes) for DT_STRING, `BFLOAT16` for DT_BFLOAT16."""
         return _NUMPY[self]
 
     @property
@@ -47,17 +50,23 @@ class DataType(IntEnum):
     def from_numpy(cls, dtype: np.dtype[Any]) -> "DataType":
         """The element type of a NumPy array; text and bytes of any length are DT_STRING.
 
+        Both `BFLOAT16` and the dtype of `ml_dtypes` are DT_BFLOAT16.
+
         Raises:
             InvalidInput: NumPy's dtype has no TensorFlow counterpart (datetimes, for example).
         """
         known_type = _FROM_CHAR.get(dtype.char)
         if known_type is not None:  # the usual case: much cheaper than to hash a dtype
             return known_type
+        if bfloat16.is_foreign(dtype):
+            return cls.DT_BFLOAT16
         try:
             return _FROM_NUMPY[dtype.newbyteorder("=")]
         except KeyError:
-            known = ", ".join(sorted(str(known) for known in _FROM_NUMPY))
-            msg = f"dtype {dtype} has no tensor type; expected one of {known}, bytes or str"
+            known = ", ".join(sorted(str(known) for known in _FROM_NUMPY if known.kind != "V"))
+            msg = (
+                f"dtype {dtype} has no tensor type; expected one of {known}, bfloat16, bytes or str"
+            )
             raise InvalidInput(msg) from None
 
     @classmethod
@@ -81,6 +90,7 @@ _NUMPY: dict[DataType, np.dtype[Any]] = {
     DataType.DT_COMPLEX64: np.dtype(np.complex64),
     DataType.DT_INT64: np.dtype(np.int64),
     DataType.DT_BOOL: np.dtype(np.bool_),
+    DataType.DT_BFLOAT16: BFLOAT16,
     DataType.DT_UINT16: np.dtype(np.uint16),
     DataType.DT_COMPLEX128: np.dtype(np.complex128),
     DataType.DT_HALF: np.dtype(np.float16),
@@ -89,9 +99,10 @@ _NUMPY: dict[DataType, np.dtype[Any]] = {
 }
 _FROM_NUMPY = {dtype: data_type for data_type, dtype in _NUMPY.items() if dtype.kind != "O"}
 # A dtype's character says its type whatever its byte order; O, S and U are objects, bytes and text.
-_FROM_CHAR = {dtype.char: data_type for dtype, data_type in _FROM_NUMPY.items()} | dict.fromkeys(
-    "OSU", DataType.DT_STRING
-)
+# That of a record says nothing.
+_FROM_CHAR = {
+    dtype.char: data_type for dtype, data_type in _FROM_NUMPY.items() if dtype.kind != "V"
+} | dict.fromkeys("OSU", DataType.DT_STRING)
 _FROM_ONNX = {
     "tensor(float)": DataType.DT_FLOAT,
     "tensor(double)": DataType.DT_DOUBLE,
@@ -124,6 +135,8 @@ class TensorSpec:
             GetModelMetadata and error messages show; the ONNX name where there is no SavedModel.
         constant: For an output that no graph computes: its one row, which every row of the batch
             repeats. Class names, for example; `shape` is (-1, number of them).
+        coo_sparse: For a sparse tensor of a SavedModel: the names of its values, its indices and
+            its dense shape. It has no name of its own, and no protocol here carries it.
     """
 
     dtype: DataType
@@ -131,6 +144,7 @@ class TensorSpec:
     tensor: str
     graph_name: str
     constant: tuple[str, ...] = ()
+    coo_sparse: tuple[str, str, str] | None = None
 
     @cached_property
     def numpy_dtype(self) -> np.dtype[Any]:

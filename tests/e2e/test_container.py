@@ -1,92 +1,42 @@
 """The image and compose.yaml on a real Docker engine, checked from outside."""
 
 import json
-import os
 import secrets
-import shutil
-import socket
-import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import containers
 import numpy as np
 import pytest
 import tiny_models
+from containers import (
+    ROOT,
+    build,
+    free_port,
+    inspect,
+    published,
+    run,
+    started,
+    succeeds,
+    wait_until_healthy,
+)
 
 from serving.client import PredictClient
 
 pytestmark = pytest.mark.docker
 
-ROOT = Path(__file__).parents[2]
-PUBLIC_BASE_IMAGE = "python:3.13-slim-bookworm"
-LOCAL_BASE_IMAGE = "onnx-serving-base:bookworm"
 IMAGE = "onnx-serving:test"
 LOADTEST_IMAGE = "onnx-serving:loadtest-test"
-
-
-def run(
-    *command: str | Path,
-    timeout_seconds: float = 60,
-    env: Mapping[str, str] | None = None,
-    check: bool = True,
-) -> subprocess.CompletedProcess[str]:
-    """Run a command in the repository's root; a failure shows the end of what it printed."""
-    result = subprocess.run(
-        command,
-        cwd=ROOT,
-        env={**os.environ, **(env or {})},
-        timeout=timeout_seconds,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if check and result.returncode:
-        words = " ".join(map(str, command))
-        output = (result.stdout + result.stderr)[-4000:]
-        pytest.fail(f"`{words}` exited with {result.returncode}:\n{output}")
-    return result
-
-
-def succeeds(*command: str, timeout_seconds: float = 60) -> bool:
-    """Whether the command is there, ends in time and exits with 0."""
-    try:
-        return run(*command, timeout_seconds=timeout_seconds, check=False).returncode == 0
-    except (FileNotFoundError, subprocess.TimeoutExpired):
-        return False
-
-
-def inspect(kind: str, name: str) -> dict:
-    return json.loads(run("docker", kind, "inspect", name).stdout)[0]
-
-
-def wait_until_healthy(container: str, *, timeout_seconds: float) -> None:
-    """Poll the engine's own view of the health check until it says healthy."""
-    deadline = time.monotonic() + timeout_seconds
-    while (state := inspect("container", container)["State"])["Health"]["Status"] != "healthy":
-        if not state["Running"] or time.monotonic() > deadline:
-            logs = run("docker", "logs", "--tail", "50", container)
-            pytest.fail(
-                f"not healthy within {timeout_seconds:.0f} s: {json.dumps(state, indent=1)}\n"
-                f"{logs.stdout}{logs.stderr}"
-            )
-        time.sleep(0.5)
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
 def compose() -> tuple[str, ...]:
     """The Compose command of this machine."""
-    if not succeeds("docker", "info"):
-        pytest.skip("no Docker engine answers `docker info`")
+    containers.require_engine()
     if succeeds("docker", "compose", "version"):
         return ("docker", "compose")
     if succeeds("docker-compose", "version"):
@@ -96,43 +46,8 @@ def compose() -> tuple[str, ...]:
 
 @pytest.fixture(scope="module")
 def base_image(compose) -> str:
-    """$BASE_IMAGE, or the public image, or if that cannot be pulled one made of Debian packages."""
-    if image := os.environ.get("BASE_IMAGE"):
-        return image
-    if succeeds("docker", "image", "inspect", PUBLIC_BASE_IMAGE) or succeeds(
-        "docker", "pull", "--quiet", PUBLIC_BASE_IMAGE, timeout_seconds=300
-    ):
-        return PUBLIC_BASE_IMAGE
-    if not succeeds("docker", "image", "inspect", LOCAL_BASE_IMAGE) and os.geteuid() != 0:
-        pytest.skip(
-            f"cannot pull {PUBLIC_BASE_IMAGE}; run `sudo deploy/make-base-image.sh`,"
-            " or set BASE_IMAGE to an image that is there"
-        )
-    run("deploy/make-base-image.sh", "--tag", LOCAL_BASE_IMAGE, timeout_seconds=900)
-    return LOCAL_BASE_IMAGE
-
-
-def build(target: str, tag: str, base_image: str) -> str:
-    """Build an image with this machine's certificates and pip settings (deploy/README.md)."""
-    # PIP_FIND_LINKS is left out: a folder of this machine means nothing inside the build.
-    pip_settings = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST")
-    names = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
-    bundle = next((os.environ[name] for name in names if os.environ.get(name)), None)
-    certificates = ROOT / "deploy/ca-certificates/test-container.crt"
-    try:
-        if bundle:
-            shutil.copyfile(bundle, certificates)
-        run(
-            *("docker", "build", "--network=host", f"--target={target}", f"--tag={tag}"),
-            f"--build-arg=BASE_IMAGE={base_image}",
-            # Without a value: docker takes it from the environment, if it is set.
-            *(f"--build-arg={name}" for name in pip_settings),
-            ".",
-            timeout_seconds=1200,
-        )
-    finally:
-        certificates.unlink(missing_ok=True)
-    return tag
+    """What the images are built on."""
+    return containers.base_image()
 
 
 @pytest.fixture(scope="module")
@@ -322,21 +237,6 @@ def half_plus_two(tmp_path) -> Path:
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
     return folder
-
-
-@contextmanager
-def started(*arguments: str) -> Iterator[str]:
-    """`docker run --detach ARGUMENTS`: the container's id."""
-    container = run("docker", "run", "--detach", *arguments).stdout.strip()
-    try:
-        yield container
-    finally:
-        run("docker", "rm", "--force", container)
-
-
-def published(container: str, port: int) -> str:
-    """Where a port of a container is found on this machine."""
-    return run("docker", "port", container, f"{port}/tcp").stdout.split()[0]
 
 
 def predict_over_rest(container: str, port: int, model: str, padding_bytes: int = 0) -> list[float]:
@@ -539,29 +439,3 @@ def test_load_test_image_holds_no_tensorflow_and_no_server(loadtest_image):
     assert [name for name in names if name.startswith(unwanted)] == []
     assert "find-capacity" in usage
     assert inspect("image", loadtest_image)["Config"]["User"] == "10001:10001"
-
-
-def test_the_image_with_tensorflow_serves_a_saved_model(base_image, tmp_path):
-    """A SavedModel and an ONNX model, by one container that runs read-only."""
-    # Here, because TensorFlow takes seconds that the other tests do without.
-    import tensorflow_models  # noqa: PLC0415
-
-    image = build("serving-cpu-tensorflow", "onnx-serving:tensorflow-test", base_image)
-    tensorflow_models.lookup(tmp_path / "lookup" / "1")
-    tiny_models.add(tmp_path)
-    port = free_port()
-    run("chmod", "-R", "a+rX", str(tmp_path))
-    container = run(
-        *("docker", "run", "--detach", "--rm", "--read-only", "--tmpfs=/tmp"),
-        *(f"--publish=127.0.0.1:{port}:8500", f"--volume={tmp_path}:/models:ro", image),
-    ).stdout.strip()
-    try:
-        wait_until_healthy(container, timeout_seconds=180)
-        with PredictClient(f"localhost:{port}") as client:
-            words = client.predict("lookup", {"words": np.array([b"kg", b"?"], object)})
-            numbers = client.predict("add", {"a": np.array([1]), "b": np.array([2])})
-    finally:
-        run("docker", "stop", container)
-
-    assert words["ids"].tolist() == [1, 0]
-    assert numbers["sum"].tolist() == [3]

@@ -49,8 +49,16 @@ QUESTIONS = {
 def saved_models(tmp_path_factory):
     """A models folder: SavedModels, and an ONNX model beside them."""
     folder = tmp_path_factory.mktemp("saved_models")
-    for name in (*QUESTIONS, "examples", "failing", "element_types", "mixed_rows"):
+    for name in (
+        *QUESTIONS,
+        "examples",
+        "failing",
+        "element_types",
+        "mixed_rows",
+        "complex_numbers",
+    ):
         getattr(tensorflow_models, name)(folder / name / "1")
+    tensorflow_models.in_text(tensorflow_models.dense(folder / "text" / "1"))
     tensorflow1_models.half_plus(folder / "half_plus_two" / "00000123")
     tensorflow1_models.mnist(folder / "mnist" / "1")
     tiny_models.add(folder)
@@ -166,6 +174,14 @@ def test_half_plus_two_unconverted(address):
     assert regressed == (200, {"results": [2.5, 3.0]})
     assert status[1]["model_version_status"][0]["version"] == "123"
     assert status[1]["model_version_status"][0]["state"] == "AVAILABLE"
+
+
+def test_a_saved_model_in_text(address, expected):
+    """A version folder with saved_model.pbtxt and no saved_model.pb."""
+    with PredictClient(address) as client:
+        answer = client.predict("text", QUESTIONS["dense"])
+
+    assert_same(answer, expected["dense"])
 
 
 @pytest.mark.parametrize("callers", [1, CALLERS])
@@ -315,16 +331,31 @@ def test_a_rank_that_would_end_the_process_is_refused(address, expected, shape):
     assert_same(answer, expected["convolution"])
 
 
-def test_bfloat16_is_refused_by_its_name(address):
-    """The other signatures of the version answer."""
+def test_a_signature_of_unserved_types_is_left_out(address):
+    """Floats of 8 bits have no form here; the other signatures of the version answer."""
     with PredictClient(address) as client:
         half = client.predict("element_types", {"x": np.float16([1, 2])})
-        with pytest.raises(PredictError, match="brain") as caught:
-            client.predict("element_types", {"x": np.float32([1])}, signature_name="brain")
+        brain = client.predict("element_types", {"x": np.float32([1])}, signature_name="brain")
+        with pytest.raises(PredictError, match="byte") as caught:
+            client.predict("element_types", {"x": np.float32([1])}, signature_name="byte")
 
     assert half["y"].dtype == np.float16
     assert half["y"].tolist() == [2, 3]
+    assert brain["y"].view(tf.bfloat16.as_numpy_dtype).tolist() == [1]
     assert caught.value.code is grpc.StatusCode.FAILED_PRECONDITION
+
+
+def test_complex_numbers_are_for_predict_alone(address):
+    """KServe has no datatype for them, which its answers say."""
+    with PredictClient(address) as client:
+        answer = client.predict("complex_numbers", {"x": np.complex64([1, 2j])})
+    status, told = Http(address).get("/v2/models/complex_numbers")
+
+    assert answer["y"].tolist() == [1j, -2]
+    assert (status, told["error"].split(";")[0]) == (
+        501,
+        "DT_COMPLEX64 has no datatype in this protocol",
+    )
 
 
 def test_rows_that_are_proved_independent_share_runs(address):
@@ -456,7 +487,8 @@ main()
 
 def test_without_tensorflow_both_ways_out_are_named(tmp_path):
     """The log and the status say them, and a model of ONNX is served all the same."""
-    tensorflow_models.dense(tmp_path / "dense" / "1")
+    tensorflow_models.dense(tmp_path / "binary" / "1")
+    tensorflow_models.in_text(tensorflow_models.dense(tmp_path / "text" / "1"))
     tiny_models.add(tmp_path)
     process = subprocess.Popen(
         [
@@ -470,10 +502,11 @@ def test_without_tensorflow_both_ways_out_are_named(tmp_path):
     try:
         target = server.wait_for(r"listening on (\S+),").group(1)
         deadline = time.monotonic() + 30
-        while "python -m export saved-model" not in "".join(server.log):
+        while "".join(server.log).count("python -m export saved-model") < 2:
             assert time.monotonic() < deadline, server.log
             time.sleep(0.1)
-        status = json.dumps(Http(target).get("/v1/models/dense")[1])
+        http = Http(target)
+        statuses = [json.dumps(http.get(f"/v1/models/{name}")[1]) for name in ("binary", "text")]
         with PredictClient(target) as client:
             answer = client.predict("add", {"a": np.array([1]), "b": np.array([2])})
     finally:
@@ -482,6 +515,7 @@ def test_without_tensorflow_both_ways_out_are_named(tmp_path):
         server.read_to_end()
         process.stderr.close()
 
-    assert "python -m export saved-model" in status
-    assert "install the extra `tensorflow`" in status
+    for status in statuses:
+        assert "python -m export saved-model" in status
+        assert "install the extra `tensorflow`" in status
     assert answer["sum"].tolist() == [3]

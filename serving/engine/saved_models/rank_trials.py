@@ -39,7 +39,7 @@ class RankTrials:
         """Prepare.
 
         Args:
-            folder: Holds saved_model.pb.
+            folder: Holds saved_model.pb or saved_model.pbtxt.
             config: How it is run.
         """
         self._folder = folder

@@ -1,29 +1,26 @@
-"""A SavedModel as TensorFlow Serving runs it: one session, fed and asked by the names of tensors.
-
-The graph and its variables are restored, and none of the Python objects that were saved, so models
-of TensorFlow 1 and of any Keras load. The session checks no shape: what is fed goes to the
-operators behind it, and those refuse it or not, in TensorFlow's words.
-"""
+"""A SavedModel as the server runs it: its signatures, what ranks it takes, its errors as ours."""
 
 import math
 import os
-import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-# Of TensorFlow's own log lines errors alone: the server's log has a format. Before its import.
+# Before TensorFlow's import. Of its own log lines errors alone: the server's log has a format.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+# absl's helpers for tests, which it imports, look for a folder that can be written to, and fail in
+# a read-only container. Whatever is named here they take, and nobody writes there.
+os.environ.setdefault("TEST_TMPDIR", os.devnull)
 
 import numpy as np
 import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
-from tensorflow.python.util import deprecation
 
 from serving.engine.runtime import DeviceError, RuntimeConfig, SessionControl
 from serving.engine.saved_models import operators, signatures
 from serving.engine.saved_models.rank_trials import RankTrials
+from serving.engine.saved_models.session import SavedModelSession
 from serving.errors import (
     DataLoss,
     DeadlineExceeded,
@@ -37,12 +34,11 @@ from serving.errors import (
     Unavailable,
     Unsupported,
 )
+from serving.tensors.bfloat16 import BFLOAT16
 from serving.tensors.tensor_spec import DataType, TensorSpec
 
 _LEAST_LIMIT_MS = 256
 _MOST_LIMIT_MS = 1 << 22  # more than an hour; it may not be more than a C int holds
-# Prepared calls that are kept: each has other outputs, or another time limit.
-_MOST_CALLS = 64
 _ERRORS: dict[int, type[ServingError]] = {
     each.code: each
     for each in (
@@ -57,6 +53,8 @@ _ERRORS: dict[int, type[ServingError]] = {
         Unsupported,
     )
 }
+
+_TENSORFLOWS_BFLOAT16 = np.dtype(tf.bfloat16.as_numpy_dtype)
 
 tf.get_logger().setLevel("ERROR")
 
@@ -85,7 +83,7 @@ class SavedModelRuntime:
         """Load the graph, restore its variables and run its initialization.
 
         Args:
-            folder: Holds saved_model.pb.
+            folder: Holds saved_model.pb or saved_model.pbtxt.
             config: How to run it.
             is_trial: Whether to run whatever is fed, though it may end this process.
 
@@ -101,26 +99,24 @@ class SavedModelRuntime:
                 "--device auto"
             )
             raise DeviceError(msg)
-        graph = tf.Graph()
-        self._session = tf.compat.v1.Session(graph=graph, config=_session_config(config))
         try:
-            with deprecation.silence():
-                meta_graph = tf.compat.v1.saved_model.load(
-                    self._session, list(config.saved_model_tags), str(folder)
-                )
+            self._session = SavedModelSession(
+                folder, config.saved_model_tags, _session_config(config)
+            )
         except (tf.errors.OpError, RuntimeError, ValueError, KeyError, OSError) as error:
-            self._session.close()
             reason = " ".join((str(error) or type(error).__name__).split())
             msg = f"TensorFlow cannot load {folder}: {reason}"
             raise DataLoss(msg) from error
+        meta_graph = self._session.meta_graph
+        graph = self._session.session.graph
         self.signatures = signatures.read(meta_graph.signature_def, graph, folder)
         self.inputs, self.outputs = {}, {}
         self.needs_ranks = False
         self.row_mixing: dict[str, str] = {}
         parses = False
         for name, signature in self.signatures.items():
-            fetched = {spec.tensor: spec for spec in signature.outputs.values()}
-            self.outputs |= fetched
+            self.outputs |= {spec.tensor: spec for spec in signature.outputs.values()}
+            fetched = [s.tensor for s in signature.outputs.values() if s.coo_sparse is None]
             nodes = list(operators.reachable(meta_graph.graph_def, fetched))
             self.needs_ranks |= any(node.op in operators.ENDED_BY_RANK for node in nodes)
             parses |= any(node.op in operators.PARSING for node in nodes)
@@ -131,6 +127,9 @@ class SavedModelRuntime:
             examples = self.needs_ranks and parses and spec.dtype is DataType.DT_STRING
             shape = (-1,) if examples and spec.shape is None else None
             self.inputs[spec.tensor] = replace(spec, shape=shape)
+        self._sparse = frozenset(
+            spec.tensor for spec in (*inputs, *self.outputs.values()) if spec.coo_sparse is not None
+        )
         # What may end the process, because nobody says which ranks the operators expect.
         self._unranked = frozenset(
             spec.tensor
@@ -140,8 +139,6 @@ class SavedModelRuntime:
         self._trials = RankTrials(folder, config)
         if is_trial:
             self._unranked = frozenset()
-        self._calls: dict[tuple[object, ...], Any] = {}
-        self._lock = threading.Lock()
 
     def run(
         self,
@@ -153,43 +150,45 @@ class SavedModelRuntime:
 
         Args:
             output_tensors: Names of tensors of the graph.
-            feeds: Arrays by tensor name; strings as objects.
+            feeds: Arrays by tensor name; strings as objects, bfloat16 as `BFLOAT16`.
             control: Its time limit ends the run, within twice as long and between two operators;
                 TensorFlow has nothing that ends one at once.
 
         Returns:
-            One array an output, in the order asked for; strings as objects, each `bytes`.
+            One array an output, in the order asked for; strings as objects, each `bytes`, and
+            bfloat16 as `BFLOAT16`.
 
         Raises:
             ServingError: of the code that TensorFlow gives, in its words.
         """
+        if self._sparse and not self._sparse.isdisjoint((*feeds, *output_tensors)):
+            # What a session says of the empty name, by which TensorFlow Serving asks for it.
+            msg = (
+                "Tensor :0, specified in either feed_devices or fetch_devices was not found in the "
+                "Graph: a sparse tensor cannot be sent or fetched; ask for the other outputs by "
+                "name (output_filter)"
+            )
+            raise InvalidInput(msg)
         if self._unranked and not self._unranked.isdisjoint(feeds):
             self._trials.require(output_tensors, feeds)
         seconds = None if control is None else control.seconds
-        call = self._call(tuple(feeds), tuple(output_tensors), _limit_ms(seconds))
+        theirs = {tensor: _for_tensorflow(array) for tensor, array in feeds.items()}
         try:
-            arrays = call(*feeds.values())
+            arrays = self._session.run(output_tensors, theirs, limit_ms=_limit_ms(seconds))
         except tf.errors.OpError as error:
             kind = _ERRORS.get(error.error_code, InternalError)
             raise kind(error.message) from error
         except (TypeError, ValueError) as error:  # an array that TensorFlow cannot take
             raise InvalidInput(str(error)) from error
-        return [np.asarray(array) for array in arrays]
+        return [_from_tensorflow(array) for array in arrays]
 
-    def _call(self, feeds: tuple[str, ...], fetches: tuple[str, ...], limit_ms: int) -> Any:  # noqa: ANN401  a function of TensorFlow's
-        key = (feeds, fetches, limit_ms)
-        call = self._calls.get(key)
-        if call is None:
-            # Session.run and make_callable compare shapes with the placeholder's, which
-            # TensorFlow Serving does not.
-            options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
-            options.run_options.timeout_in_ms = limit_ms
-            with self._lock:
-                call = self._session._make_callable_from_options(options)  # noqa: SLF001  see above
-                while len(self._calls) >= _MOST_CALLS:
-                    del self._calls[next(iter(self._calls))]
-                self._calls[key] = call
-        return call
+
+def _for_tensorflow(array: np.ndarray) -> np.ndarray:
+    return array.view(_TENSORFLOWS_BFLOAT16) if array.dtype == BFLOAT16 else array
+
+
+def _from_tensorflow(array: np.ndarray) -> np.ndarray:
+    return array.view(BFLOAT16) if array.dtype == _TENSORFLOWS_BFLOAT16 else array
 
 
 def _limit_ms(seconds: float | None) -> int:

@@ -10,6 +10,7 @@ from tensorflow.python.framework import tensor_util
 
 from serving.errors import Unsupported
 from serving.repository.model_folder import SAVED_MODEL_FILE
+from serving.tensors.bfloat16 import BFLOAT16
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, DataType, Signature, TensorSpec
 
 logger = logging.getLogger(__name__)
@@ -52,6 +53,16 @@ def read(definitions: Mapping[str, Any], graph: Any, folder: Path) -> dict[str, 
         raise Unsupported(msg)
     for name, reason in reasons.items():
         logger.warning("%s: signature %s cannot be served: %s", folder, name, reason)
+    for name, signature in signatures.items():
+        for alias, spec in (*signature.inputs.items(), *signature.outputs.items()):
+            if spec.coo_sparse is not None:
+                logger.warning(
+                    '%s: signature %s: "%s" is sparse: a request that feeds or fetches it is '
+                    "refused, as TensorFlow Serving refuses it",
+                    folder,
+                    name,
+                    alias,
+                )
     return signatures
 
 
@@ -81,19 +92,24 @@ def _signature(definition: Any, graph: Any) -> Signature:  # noqa: ANN401  untyp
 
 
 def _spec(what: str, info: Any, graph: Any) -> TensorSpec:  # noqa: ANN401  TensorInfo, tf.Graph
-    if info.WhichOneof("encoding") != "name":
-        msg = f"{what} is sparse or composite, expected a dense tensor"
+    encoding = info.WhichOneof("encoding")
+    if encoding == "coo_sparse":
+        sparse = info.coo_sparse
+        names = (
+            sparse.values_tensor_name,
+            sparse.indices_tensor_name,
+            sparse.dense_shape_tensor_name,
+        )
+        number = info.dtype
+    elif encoding == "name":
+        names = None
+        number = _number(what, info.name, graph)
+    else:
+        msg = f"{what} is a composite tensor, expected a dense one"
         raise _UnservedError(msg)
-    try:
-        tensor = graph.get_tensor_by_name(info.name)
-    except (KeyError, ValueError) as error:
-        msg = f"{what} is tensor {info.name!r}, which the graph does not have"
-        raise _UnservedError(msg) from error
-    # Not the SignatureDef's element type: old ones may have none.
-    number = tensor.dtype.base_dtype.as_datatype_enum
     if number not in _SERVED:
         msg = (
-            f"{what} is {tf.dtypes.as_dtype(number).name}, which NumPy does not have, expected "
+            f"{what} is {tf.dtypes.as_dtype(number).name}, which cannot be served, expected "
             f"one of {', '.join(known.label for known in DataType)}; cast it in the graph"
         )
         raise _UnservedError(msg)
@@ -101,13 +117,27 @@ def _spec(what: str, info: Any, graph: Any) -> TensorSpec:  # noqa: ANN401  Tens
     return TensorSpec(
         dtype=_SERVED[number],
         shape=None if info.tensor_shape.unknown_rank else shape,
-        tensor=info.name,
+        tensor=info.name if names is None else ",".join(names),  # which no tensor is called
         graph_name=info.name,
+        coo_sparse=names,
     )
+
+
+def _number(what: str, name: str, graph: Any) -> int:  # noqa: ANN401  tf.Graph
+    """The element type of a tensor of the graph: a SignatureDef of old may have none."""
+    try:
+        tensor = graph.get_tensor_by_name(name)
+    except (KeyError, ValueError) as error:
+        msg = f"{what} is tensor {name!r}, which the graph does not have"
+        raise _UnservedError(msg) from error
+    number: int = tensor.dtype.base_dtype.as_datatype_enum
+    return number
 
 
 def _default(alias: str, value: Any, spec: TensorSpec) -> Any:  # noqa: ANN401  TensorProto, array
     array = tensor_util.MakeNdarray(value)
+    if array.dtype == tf.bfloat16.as_numpy_dtype:
+        array = array.view(BFLOAT16)
     if DataType.from_numpy(array.dtype) is not spec.dtype:
         msg = f'the default of "{alias}" is {array.dtype}, expected {spec.dtype.label}'
         raise _UnservedError(msg)

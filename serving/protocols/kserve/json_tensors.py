@@ -14,6 +14,7 @@ import numpy as np
 from serving.errors import InvalidInput
 from serving.protocols import json_reader
 from serving.protocols.kserve import tensor_bytes
+from serving.tensors import bfloat16
 from serving.tensors.signature import DataType
 
 # What the elements of a JSON list may be, by the kind of the NumPy dtype.
@@ -22,6 +23,7 @@ _JSON_TYPES: dict[str, set[type]] = {
     "i": {int},
     "u": {int},
     "f": {int, float},
+    "V": {int, float},  # bfloat16
     "O": {str},
 }
 _KINDS = {
@@ -124,7 +126,7 @@ def encode(array: np.ndarray) -> list[Any]:
         InvalidInput: a string is not UTF-8 and so has no JSON form.
     """
     if DataType.from_numpy(array.dtype) is not DataType.DT_STRING:
-        return list(array.ravel().tolist())
+        return list(bfloat16.to_floats(array).ravel().tolist())
     try:
         return [element.decode() for element in tensor_bytes.to_bytes(array)]
     except UnicodeDecodeError as error:

@@ -1,8 +1,8 @@
 """The Open Inference Protocol's gRPC service (KServe v2): decode, call the operation, encode.
 
 A request with `raw_input_contents` is answered with `raw_output_contents`, and one with typed
-contents is answered with typed contents, so each client gets the form that it speaks. FP16 has no
-typed form: an answer with an FP16 output is raw as a whole.
+contents is answered with typed contents, so each client gets the form that it speaks. FP16 and
+BF16 have no typed form: an answer with such an output is raw as a whole.
 """
 
 from collections.abc import Iterable, Mapping

@@ -3,7 +3,7 @@
 A tensor comes with a datatype and a shape, and its elements in one of three forms, row-major:
 
 - raw: little-endian bytes; a BYTES element is its length in four bytes, then its bytes
-- typed: the field of `InferTensorContents` that belongs to the datatype; FP16 has none
+- typed: the field of `InferTensorContents` that belongs to the datatype; FP16 and BF16 have none
 - JSON: see `kserve_json`
 
 Written against the Open Inference Protocol (specification/protocol/inference_grpc.md) and Triton's
@@ -16,12 +16,14 @@ from typing import Any
 
 import numpy as np
 
-from serving.errors import InvalidInput
+from serving.errors import InvalidInput, Unsupported
 from serving.protos.kserve_pb2 import InferTensorContents
+from serving.tensors import bfloat16
 from serving.tensors.admission import Admit, admit_all
+from serving.tensors.bfloat16 import BFLOAT16
 from serving.tensors.signature import DataType
 
-# Complex numbers have no datatype in this protocol, and ONNX Runtime takes none.
+# Complex numbers have no datatype in this protocol.
 _NAMES = {
     DataType.DT_BOOL: "BOOL",
     DataType.DT_UINT8: "UINT8",
@@ -33,6 +35,7 @@ _NAMES = {
     DataType.DT_INT32: "INT32",
     DataType.DT_INT64: "INT64",
     DataType.DT_HALF: "FP16",
+    DataType.DT_BFLOAT16: "BF16",
     DataType.DT_FLOAT: "FP32",
     DataType.DT_DOUBLE: "FP64",
     DataType.DT_STRING: "BYTES",
@@ -65,8 +68,19 @@ _MAX_DIMENSIONS = 64
 
 
 def datatype_of(data_type: DataType) -> str:
-    """The protocol's name of an element type: `UINT8`, `FP32`, `BYTES`, ..."""
-    return _NAMES[data_type]
+    """The protocol's name of an element type: `UINT8`, `FP32`, `BYTES`, ...
+
+    Raises:
+        Unsupported: it has none (complex numbers).
+    """
+    name = _NAMES.get(data_type)
+    if name is None:
+        msg = (
+            f"{data_type.name} has no datatype in this protocol; call Predict of "
+            "tensorflow.serving.PredictionService instead"
+        )
+        raise Unsupported(msg)
+    return name
 
 
 def decode_raw(
@@ -172,7 +186,7 @@ def encode_contents(array: np.ndarray, contents: InferTensorContents) -> None:
 
 
 def has_typed_form(array: np.ndarray) -> bool:
-    """Whether typed contents can hold an array; FP16 travels raw alone."""
+    """Whether typed contents can hold an array; FP16 and BF16 travel raw alone."""
     return DataType.from_numpy(array.dtype) in _FIELDS
 
 
@@ -226,10 +240,10 @@ def from_elements(
     dtype = data_type.numpy
     array = _numbers(elements, dtype)
     if array is None:
-        limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+        least, most = _limits(dtype)
         msg = (
-            f"{source} has values from {min(elements)} to {max(elements)}, expected {limits.min} "
-            f"to {limits.max} for datatype {_NAMES[data_type]}"
+            f"{source} has values from {min(elements)} to {max(elements)}, expected {least} to "
+            f"{most} for datatype {_NAMES[data_type]}"
         )
         raise InvalidInput(msg)
     return _shaped(array, sizes)
@@ -247,14 +261,15 @@ def _check_count(data_type: DataType, sizes: tuple[int, ...], given: int, source
 
 def _numbers(elements: list[Any] | np.ndarray, dtype: np.dtype[Any]) -> np.ndarray | None:
     """Numbers as an array; None if one is out of the dtype's range."""
-    if dtype.kind == "f":
+    if dtype.kind == "f" or dtype == BFLOAT16:
         try:
             doubles = np.array(elements, np.float64)
         except OverflowError:  # an integer of JSON may have hundreds of digits
             return None
         with np.errstate(over="ignore"):
-            array = doubles.astype(dtype)
-        return array if (np.isinf(array) == np.isinf(doubles)).all() else None
+            array = bfloat16.from_floats(doubles) if dtype == BFLOAT16 else doubles.astype(dtype)
+        infinite = np.isinf(bfloat16.to_floats(array))
+        return array if (infinite == np.isinf(doubles)).all() else None
     if isinstance(elements, np.ndarray):
         array = elements.astype(dtype)
         return array if (array == elements).all() else None
@@ -262,6 +277,14 @@ def _numbers(elements: list[Any] | np.ndarray, dtype: np.dtype[Any]) -> np.ndarr
         return np.array(elements, dtype)
     except OverflowError:
         return None
+
+
+def _limits(dtype: np.dtype[Any]) -> tuple[Any, Any]:
+    """The least and the greatest number of a dtype."""
+    if dtype == BFLOAT16:
+        return -bfloat16.MAX, bfloat16.MAX
+    limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
+    return limits.min, limits.max
 
 
 def _shaped(elements: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:

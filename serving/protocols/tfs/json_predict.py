@@ -19,6 +19,7 @@ from serving.protocols.tfs.json_tensor import is_object
 from serving.protocols.tfs.json_text import document as json_document
 from serving.protocols.tfs.json_text import pretty
 from serving.protocols.tfs.json_text.quote import Json, printable, quote, text
+from serving.tensors import bfloat16
 from serving.tensors.signature import TensorSpec
 
 SIGNATURE_KEY = "signature_name"
@@ -174,6 +175,7 @@ def encode_outputs(
     """
     if rows:
         _check_row_counts(outputs)
+    outputs = {alias: bfloat16.to_floats(array) for alias, array in outputs.items()}
     if tfs_format:
         binary = set(filter(json_tensor.is_binary, outputs))
         return pretty.rows(outputs, binary) if rows else pretty.columns(outputs, binary)

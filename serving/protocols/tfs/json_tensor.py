@@ -20,6 +20,7 @@ import numpy as np
 
 from serving.errors import InvalidInput, Unsupported
 from serving.protocols.tfs.json_text.quote import Json, quote, text, type_name
+from serving.tensors import bfloat16
 from serving.tensors.signature import DataType, TensorSpec
 
 _BINARY_KEY = "b64"
@@ -116,6 +117,8 @@ def _convert_floats(flat: Sequence[float], dtype: DataType) -> np.ndarray:
     # By way of float64, as TensorFlow Serving reads every number.
     doubles = np.array(flat, np.float64)
     with np.errstate(over="ignore"):
+        if dtype is DataType.DT_BFLOAT16:
+            return bfloat16.from_floats(doubles)
         return doubles.astype(dtype.numpy, copy=False)
 
 

@@ -134,7 +134,13 @@ def _write_signature(signature: Signature, proto: tensorflow_pb2.SignatureDef) -
 
 
 def _write_tensor_info(spec: TensorSpec, proto: tensorflow_pb2.TensorInfo) -> None:
-    proto.name = spec.graph_name
+    if spec.coo_sparse is None:
+        proto.name = spec.graph_name
+    else:
+        names = proto.coo_sparse
+        names.values_tensor_name, names.indices_tensor_name, names.dense_shape_tensor_name = (
+            spec.coo_sparse
+        )
     proto.dtype = spec.dtype  # type: ignore[assignment]  # takes a number
     # Mutating a submessage sets it: a scalar's shape has no dims but must be there all the same.
     proto.tensor_shape.SetInParent()

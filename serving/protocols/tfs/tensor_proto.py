@@ -12,6 +12,7 @@ import numpy as np
 from serving.errors import InvalidInput
 from serving.protos.tensorflow_pb2 import TensorProto
 from serving.tensors.admission import Admit, admit_all
+from serving.tensors.bfloat16 import BFLOAT16
 from serving.tensors.signature import DataType
 from serving.tensors.tensor_spec import MAX_TENSOR_BYTES
 
@@ -20,8 +21,8 @@ MAX_DIMENSIONS = 64  # NumPy's own limit
 # few bytes must not take the event loop's time.
 _MAX_REPEATED_BYTES = 16 << 20
 
-# The typed field of each element type. Half floats travel as their 16 bits, complex numbers as
-# real and imaginary part in turn.
+# The typed field of each element type. Half floats and bfloat16 travel as their 16 bits, complex
+# numbers as real and imaginary part in turn.
 _FIELDS = {
     DataType.DT_FLOAT: "float_val",
     DataType.DT_DOUBLE: "double_val",
@@ -33,6 +34,7 @@ _FIELDS = {
     DataType.DT_COMPLEX64: "scomplex_val",
     DataType.DT_INT64: "int64_val",
     DataType.DT_BOOL: "bool_val",
+    DataType.DT_BFLOAT16: "half_val",
     DataType.DT_UINT16: "int_val",
     DataType.DT_COMPLEX128: "dcomplex_val",
     DataType.DT_HALF: "half_val",
@@ -42,6 +44,7 @@ _FIELDS = {
 _DATA_TYPES: dict[int, DataType] = {data_type.value: data_type for data_type in DataType}
 # What a typed field holds where that is not the element type itself.
 _FIELD_DTYPES: dict[DataType, np.dtype[Any]] = {
+    DataType.DT_BFLOAT16: np.dtype(np.uint16),
     DataType.DT_COMPLEX64: np.dtype(np.float32),
     DataType.DT_COMPLEX128: np.dtype(np.float64),
     DataType.DT_HALF: np.dtype(np.uint16),
@@ -104,6 +107,8 @@ def encode(array: np.ndarray, proto: TensorProto, *, as_content: bool = False) -
         InvalidInput: the array's dtype has no tensor type.
     """
     data_type = DataType.from_numpy(array.dtype)
+    if data_type is DataType.DT_BFLOAT16:  # either of its two dtypes
+        array = array.view(BFLOAT16)
     proto.dtype = data_type  # type: ignore[assignment]  # takes a number
     proto.tensor_shape.SetInParent()  # a scalar's shape has no dims and is there all the same
     dims = proto.tensor_shape.dim

@@ -175,9 +175,10 @@ def test_a_broken_signature_file_is_refused(version, document, message):
         model_folder.read(version)
 
 
-def test_a_saved_model_without_onnx_is_for_tensorflow(tmp_path):
+@pytest.mark.parametrize("file", ["saved_model.pb", "saved_model.pbtxt"])
+def test_a_saved_model_without_onnx_is_for_tensorflow(tmp_path, file):
     """It is a version in the precision in which it was trained; other precisions are refused."""
-    (tmp_path / "saved_model.pb").write_bytes(b"")
+    (tmp_path / file).write_bytes(b"")
 
     folder = model_folder.read(tmp_path)
 
@@ -196,6 +197,14 @@ def test_a_saved_model_beside_onnx_is_a_copy(tmp_path):
 
     assert not folder.is_saved_model
     assert list(folder.onnx_files) == ["any.onnx"]
+
+
+def test_a_folder_without_a_model_is_told_what_it_may_hold(tmp_path):
+    """ONNX files, or either file of a SavedModel; a folder of that name is none."""
+    (tmp_path / "saved_model.pbtxt").mkdir()
+
+    with pytest.raises(DataLoss, match=r"saved_model.pb or saved_model.pbtxt\); found none"):
+        model_folder.read(tmp_path)
 
 
 def test_versions_are_numbered_folders(tmp_path):

@@ -58,10 +58,20 @@ def test_what_has_no_effect_is_told(parse, caplog):
         "some_future_field { a: 1 }",
     ).batching()
 
-    assert "platform.config:4: session_target has no effect here" in caplog.text
+    assert (
+        "platform.config:4: session_target has no effect here: this server makes its sessions by "
+        "session_config and its own flags" in caplog.text
+    )
     assert "platform.config:5: enable_session_metadata has no effect here" in caplog.text
     assert "platform.config:6: some_future_field has no effect here" in caplog.text
     assert "saved_model_tags" not in caplog.text
+
+
+def test_other_tags_are_told_the_flag_for_them(parse, caplog):
+    """SavedModels have tags here too; the file's are not heeded."""
+    parse('saved_model_tags: "serve" saved_model_tags: "gpu"').batching()
+
+    assert "saved_model_tags has no effect here: --saved_model_tags gives them" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,8 @@
 """A SavedModel in a session: what it loads, which errors it gives, what ends a run."""
 
+import os
+import subprocess
+import sys
 import time
 
 import numpy as np
@@ -24,6 +27,38 @@ def test_a_damaged_saved_model_is_told(tmp_path):
     assert "\n" not in caught.value.message
 
 
+# A Python that finds no folder that it may write to, as in a read-only container.
+READ_ONLY = """
+import sys, tempfile
+from pathlib import Path
+
+def find_none():
+    raise FileNotFoundError("No usable temporary directory found")
+
+tempfile._get_default_tempdir = find_none
+from serving.engine.runtime import RuntimeConfig
+from serving.engine.saved_models.session_runtime import SavedModelRuntime
+print(*SavedModelRuntime(Path(sys.argv[1]), RuntimeConfig(device="cpu")).signatures)
+"""
+
+
+def test_no_temporary_files_are_needed(tmp_path):
+    """TensorFlow is imported and loads a SavedModel where nothing can be written."""
+    folder = tensorflow_models.dense(tmp_path / "1")
+    environment = {name: value for name, value in os.environ.items() if name != "TEST_TMPDIR"}
+
+    ended = subprocess.run(
+        [sys.executable, "-c", READ_ONLY, str(folder)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+
+    assert ended.stdout.split() == ["serving_default"], ended.stderr
+
+
 def test_missing_variables_are_told(tmp_path):
     """A folder that is copied in part is not served."""
     folder = tensorflow_models.dense(tmp_path / "1")
@@ -36,9 +71,9 @@ def test_missing_variables_are_told(tmp_path):
 
 def test_a_model_of_unserved_types_alone_is_refused(tmp_path):
     """The message names the signature, the output and its element type."""
-    folder = tensorflow_models.bfloat16_alone(tmp_path / "1")
+    folder = tensorflow_models.float8_alone(tmp_path / "1")
 
-    with pytest.raises(Unsupported, match='serving_default: output "y" is bfloat16'):
+    with pytest.raises(Unsupported, match='serving_default: output "y" is float8_e5m2'):
         SavedModelRuntime(folder, CPU)
 
 
@@ -125,6 +160,6 @@ def test_prepared_calls_are_bounded(tmp_path):
     for count in range(1, 70):
         answer = runtime.run([ids] * count + [upper], feeds)
 
-    assert len(runtime._calls) <= 64
+    assert len(runtime._session._calls) <= 64
     assert answer[0].tolist() == [1]
     assert answer[-1].tolist() == [b"KG"]
