@@ -42,6 +42,18 @@ BAD, ENDLESS = -1, -2
 PATIENCE_SECONDS = 1000
 
 
+class OrderedRuns(dict):
+    """Stands for the set `ACTIVE`, whose order depends on addresses in memory."""
+
+    def add(self, run: active_runs.ActiveRun) -> None:
+        """Add a run."""
+        self[run] = None
+
+    def discard(self, run: active_runs.ActiveRun) -> None:
+        """Remove a run, if it is there."""
+        self.pop(run, None)
+
+
 class SimulatedRuntime:
     """Doubles its input; takes its time, refuses BAD and goes on until it is told for ENDLESS."""
 
@@ -138,8 +150,10 @@ class Episode:
                 self._is_to_be_quiet = False
                 await self._all_answered()
             await asyncio.sleep(self._random.choice([0, 0, self._random.expovariate(200)]))
-        await self._settle()
+        if self._random.random() < 0.5:
+            await self._settle()
         left = await self._manager.close()
+        await self._settle()
         watching.cancel()
         await asyncio.sleep(1)
         assert left == []
@@ -281,12 +295,15 @@ def _raise_first(errors: list[BaseException]) -> None:
         raise errors[0]
 
 
-def run_episode(seed: int, steps: int, folder: Path) -> dict[str, int]:
-    """One server's life; gives how many calls ended in which way."""
+def run_episode(seed: int, steps: int, folder: Path) -> tuple[dict[str, int], float]:
+    """One server's life; gives how many calls ended in which way, and what time it is then."""
     monkeypatch = pytest.MonkeyPatch()
     scheduler = Scheduler(seed, INTERLEAVED)
     simulated_threads.install(scheduler, SIMULATED, monkeypatch)
     monkeypatch.setattr(servable, "return_freed_memory", lambda: None)
+    runs = OrderedRuns()
+    for module in (active_runs, batcher):
+        monkeypatch.setattr(module, "ACTIVE", runs)
     loop = SimulatedLoop(scheduler)
     loop.set_exception_handler(
         lambda _, context: scheduler.errors.append(
@@ -303,9 +320,8 @@ def run_episode(seed: int, steps: int, folder: Path) -> dict[str, int]:
         raise
     finally:
         monkeypatch.undo()
-        active_runs.ACTIVE.clear()
         loop.close()
-    return episode.outcomes
+    return episode.outcomes, scheduler.now
 
 
 def run_episodes(first_seed: int, steps: int, tmp_path: Path) -> dict[str, int]:
@@ -313,7 +329,7 @@ def run_episodes(first_seed: int, steps: int, tmp_path: Path) -> dict[str, int]:
     total: dict[str, int] = {}
     try:
         for seed in range(first_seed, first_seed + steps // STEPS_OF_AN_EPISODE):
-            outcomes = run_episode(seed, STEPS_OF_AN_EPISODE, tmp_path / str(seed))
+            outcomes, _ = run_episode(seed, STEPS_OF_AN_EPISODE, tmp_path / str(seed))
             for outcome, count in outcomes.items():
                 total[outcome] = total.get(outcome, 0) + count
     finally:
