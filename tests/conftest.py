@@ -25,7 +25,7 @@ LIMITS = {"abuse": 600, "conformance": 1800, "docker": 3600, "network": 600, "sl
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Let `exit_seconds` be set like pytest's own settings."""
-    parser.addini("exit_seconds", "seconds between the last test and the end", default="30")
+    parser.addini("exit_seconds", "seconds between the last test and the end", default="60")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
