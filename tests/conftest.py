@@ -1,5 +1,6 @@
-"""Fixtures that every package's tests share."""
+"""Fixtures that every package's tests share, and how long their process may take to end."""
 
+import faulthandler
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
@@ -18,6 +19,30 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DATA_DIR = Path(__file__).parent / "data"
+# Seconds of a test with one of these marks, unless it has a limit of its own.
+LIMITS = {"abuse": 600, "conformance": 1800, "docker": 3600, "network": 600, "slow": 1800}
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Let `exit_seconds` be set like pytest's own settings."""
+    parser.addini("exit_seconds", "seconds between the last test and the end", default="60")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Give tests that are known to take long a limit that fits."""
+    for item in items:
+        limits = [LIMITS[mark.name] for mark in item.iter_markers() if mark.name in LIMITS]
+        if limits and item.get_closest_marker("timeout") is None:
+            item.add_marker(pytest.mark.timeout(max(limits)))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """End the process if a thread hangs for which Python waits: with all stacks, and as a failure.
+
+    A test that is over its time limit may leave one in the event loop's executor.
+    """
+    faulthandler.dump_traceback_later(float(config.getini("exit_seconds")), exit=True)
 
 
 @pytest.fixture(scope="session")

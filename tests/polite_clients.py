@@ -52,7 +52,7 @@ def beside(address: str) -> Iterator[Polite]:
                 with grpc.insecure_channel(address, _OPTIONS) as new:
                     polite.call(new)
 
-        thread = threading.Thread(target=call_both)
+        thread = threading.Thread(target=call_both, daemon=True)
         thread.start()
         try:
             yield polite

@@ -24,7 +24,14 @@ STOP_SECONDS = 30
 
 @contextmanager
 def in_this_process(models_dir: Path | None, **settings: object) -> Iterator[str]:
-    """Serve a models folder from a thread of this process; gives `127.0.0.1:port`."""
+    """Serve a models folder from a thread of this process; gives `127.0.0.1:port`.
+
+    The event loop never runs in the main thread: uvloop waits there without a look at the signal
+    that ends a test over its time limit. A daemon thread that hangs does not keep pytest alive.
+
+    Raises:
+        TimeoutError: the server did not stop.
+    """
     config = ServerConfig(**{"models_dir": models_dir, "host": "127.0.0.1", "port": 0} | settings)
     started: Queue[str | BaseException] = Queue()
     stopping = threading.Event()
@@ -40,7 +47,7 @@ def in_this_process(models_dir: Path | None, **settings: object) -> Iterator[str
         await asyncio.to_thread(stopping.wait)
         await server.stop()
 
-    thread = threading.Thread(target=lambda: uvloop.run(serve()), name="server")
+    thread = threading.Thread(target=lambda: uvloop.run(serve()), name="server", daemon=True)
     thread.start()
     try:
         outcome = started.get(timeout=START_SECONDS)
@@ -50,6 +57,9 @@ def in_this_process(models_dir: Path | None, **settings: object) -> Iterator[str
     finally:
         stopping.set()
         thread.join(STOP_SECONDS)
+        if thread.is_alive():
+            msg = f"the server of this process did not stop within {STOP_SECONDS} s"
+            raise TimeoutError(msg)
 
 
 @dataclass

@@ -232,7 +232,8 @@ class Manager:
         try:
             path = version_path(model.config.base_path, version)
             async with self.loading(), progress.reported(f"{name}/{version}"):
-                servable = await asyncio.to_thread(self._load_now, name, version, path)
+                loading = asyncio.to_thread(self._load_now, name, version, path)
+                servable = await self._unloading.unless_cancelled(loading)
         except DeviceError:
             raise  # a wrong --device concerns every model: the server must not start
         except ServingError as error:

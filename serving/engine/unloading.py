@@ -8,7 +8,8 @@ import asyncio
 import contextlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from serving.engine.servable import Servable
 
@@ -36,6 +37,26 @@ class Unloading:
         task = asyncio.create_task(_close(servable, on_closed))
         self._tasks[task] = servable
         task.add_done_callback(self._tasks.pop)
+
+    async def unless_cancelled(self, loading: Coroutine[Any, Any, Servable]) -> Servable:
+        """Wait for a servable that is loaded; without anybody who waits, it is closed again.
+
+        Args:
+            loading: Loads it in a thread, which goes on when its caller is cancelled.
+
+        Raises:
+            Exception: what the loading raises.
+        """
+        task = asyncio.create_task(loading)
+        try:
+            return await asyncio.shield(task)
+        except asyncio.CancelledError:
+            task.add_done_callback(self._close_unwanted)
+            raise
+
+    def _close_unwanted(self, loaded: asyncio.Task[Servable]) -> None:
+        if not loaded.cancelled() and loaded.exception() is None:
+            self.begin(loaded.result(), lambda: None)
 
     async def wait(self, seconds: float) -> bool:
         """Wait until all are closed, but no longer than this; gives whether they are."""

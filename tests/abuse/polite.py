@@ -75,8 +75,8 @@ class Callers:
     def run(self) -> None:
         """Call until standard input ends."""
         threads = [
-            threading.Thread(target=self._stay_connected),
-            threading.Thread(target=self._come_anew),
+            threading.Thread(target=self._stay_connected, daemon=True),
+            threading.Thread(target=self._come_anew, daemon=True),
         ]
         for thread in threads:
             thread.start()

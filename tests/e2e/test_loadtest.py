@@ -16,6 +16,7 @@ METRICS = MODELS_DIR / "simcnn" / "1" / "metrics.json"
 TOLERANCE_POINTS = 0.02
 
 
+@pytest.mark.timeout(660)
 @pytest.mark.skipif(
     not os.environ.get("CIFAR10_DIR"), reason="needs the CIFAR-10 test images (CIFAR10_DIR)"
 )

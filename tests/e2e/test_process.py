@@ -58,7 +58,7 @@ def test_calls_in_flight_are_answered_on_sigterm(tmp_path, front):
                     client.predict("slow", {"x": np.ones((1, tiny_models.SLOW_SIZE), np.float32)})
                 )
 
-            callers = [threading.Thread(target=call) for _ in range(32)]
+            callers = [threading.Thread(target=call, daemon=True) for _ in range(32)]
             for caller in callers:
                 caller.start()
             accepted.wait()

@@ -24,6 +24,8 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
+# Conversions, each in a process that imports TensorFlow.
+pytestmark = pytest.mark.timeout(400)
 MIGRATION = Path(__file__).parents[2] / "docs" / "migration.md"
 README_BODY = '{"instances": [1.0, 2.0, 5.0]}'
 

@@ -155,7 +155,7 @@ def test_calls_in_flight_are_answered_by_all_workers_on_sigterm(tmp_path):
                 accepted.wait()
                 outcomes.append(client.predict("slow", inputs))
 
-        callers = [threading.Thread(target=call) for _ in range(16)]
+        callers = [threading.Thread(target=call, daemon=True) for _ in range(16)]
         for caller in callers:
             caller.start()
         accepted.wait()

@@ -16,6 +16,8 @@ from training.model.predictions import predict_logits
 from training.settings.recipes import ConfigError, from_recipe
 
 # The first lines split the CPU; then each run of argv[3] is trained, in order.
+# Trainings of several processes: seconds on a machine at rest, minutes on a busy one.
+pytestmark = pytest.mark.timeout(400)
 SCRIPT = """
 import json, pathlib, sys
 if sys.argv[1] == "tensorflow":

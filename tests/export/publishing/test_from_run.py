@@ -5,15 +5,18 @@ import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import onnx
 import onnxruntime
 import pytest
 
 from export.convert import to_onnx
 from export.errors import GateFailed
+from export.gates.answers import Answers
 from export.gates.precision import Limits
 from export.publishing import from_run
-from export.publishing.from_run import publish_run
+from export.publishing.from_run import check_accuracy, publish_run
+from export.sources.training_run import TrainingRun
 from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.runtime import Runtime, RuntimeConfig
 from serving.engine.servable import Servable
@@ -204,6 +207,37 @@ def test_accuracy_gate_refuses_metrics_of_another_training(run_dir, image_dir, t
         publish_run(tmp_path / "run", tmp_path / "models", data_dir=image_dir)
 
     assert not (tmp_path / "models" / "simcnn").exists()
+
+
+@pytest.mark.parametrize(
+    ("gpus", "images", "ties", "slack"),
+    [
+        ([], 3000, 0, 0),
+        ([], 3000, 4, 4),
+        (["NVIDIA H100"], 999, 0, 0),
+        (["NVIDIA H100"], 3000, 0, 3),
+        (["NVIDIA H100"], 3000, 4, 7),
+    ],
+)
+def test_accuracy_may_differ_by_ties_and_what_a_gpu_rounds(tmp_path, gpus, images, ties, slack):
+    """A thousandth of the images if a GPU judged the trained model; none if a CPU did."""
+    labels = np.zeros(images, np.int64)
+    logits = np.tile(np.array([3, 1, 0], np.float32), (images, 1))
+    logits[:ties] = [3, 2.99995, 0]
+    answers = Answers(
+        source="ONNX", logits=logits, probabilities=logits, classes=logits.argmax(axis=1)
+    )
+
+    def check(difference):
+        found = np.diag([images - difference, 0, 0]).tolist()
+        metrics = {"confusion_matrix": found, "hardware": {"gpus": gpus}}
+        check_accuracy(TrainingRun(path=tmp_path, metrics=metrics), answers, labels)
+
+    check(slack)
+    check(-slack)
+    for difference in (slack + 1, -slack - 1):
+        with pytest.raises(GateFailed, match=rf"\(may differ by {slack}\)"):
+            check(difference)
 
 
 def test_large_pictures_are_left_out(run_dir, image_dir, tmp_path, monkeypatch):

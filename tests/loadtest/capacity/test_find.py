@@ -1,6 +1,16 @@
 import signal
+from pathlib import Path
 
+import numpy as np
 import pytest
+from load_reports import report
+
+from loadtest.capacity import find
+from loadtest.figures.scoring import Scorer
+from loadtest.generator.recording import Recorder
+from loadtest.load.images import Queries
+from loadtest.session.session import Measurement
+from loadtest.settings.config import LoadTestConfig
 
 
 @pytest.fixture(scope="module")
@@ -34,6 +44,32 @@ def test_a_search_reports_every_step_and_confirms_its_result(capacity_run):
         assert capacity_run.exit_code == 0, capacity_run.stderr
         assert capacity["rate_per_second"] == steps[-1]["offered_rate_per_second"]
     assert "probe: 64 requests at 400.0/s" in capacity_run.stderr
+
+
+@pytest.mark.parametrize(
+    ("phase", "reasons", "passed"),
+    [
+        ("probe", (), True),
+        ("bisect", ("the thirds differ",), True),
+        ("confirm", (), True),
+        ("confirm", ("the thirds differ", "a busy client"), False),
+    ],
+)
+def test_a_confirmation_has_to_be_valid(phase, reasons, passed):
+    """A step is too short to be; what is reported in the end would be quoted."""
+    measured = Measurement(
+        report=report(kind="server", rate=100, n=1000, slo_ms=1000, reasons=reasons),
+        recording=Recorder().recording(),
+        scores=Scorer(None, Queries(np.arange(1), 1), np.zeros(1)).score(Recorder().recording()),
+    )
+    config = LoadTestConfig(
+        target="localhost:8500", model="simcnn", output_dir=Path(), name="run", slo_ms=1000
+    )
+
+    step = find._step(phase, 100, measured, config)
+
+    assert step["passed"] is passed
+    assert step["reason"] == ("" if passed else "the thirds differ; a busy client")
 
 
 def test_a_search_without_a_passing_rate_fails(run, image_target):

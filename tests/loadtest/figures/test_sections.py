@@ -1,3 +1,5 @@
+import time
+
 import numpy as np
 import pytest
 from hdrh.histogram import HdrHistogram
@@ -294,6 +296,39 @@ def test_windows_count_failures_and_wrong_answers():
     (window,) = sections.windows(recording, scores)
 
     assert (window["scheduled"], window["answered"], window["errors"]) == (3, 2, 2)
+
+
+@pytest.mark.parametrize(
+    "origin_ns",
+    [0, time.monotonic_ns(), 400 * 24 * 3600 * SECOND],
+    ids=["zero", "now", "after 400 days"],
+)
+def test_thirds_are_of_the_time_over_which_requests_were_due(origin_ns):
+    """Wherever the clock began: here or at the machine's start, 400 days ago for instance.
+
+    Ten requests a second for three seconds, then thirty in a burst; those of each second have a
+    latency of their own, and answers come in another order than they were due.
+    """
+    due_ms = [*range(50, 3000, 100), *[3000] * 30]
+    expected_ms = [5000 if due < 1000 else 70 if due < 2000 else 9 for due in due_ms]
+    ended = sorted(zip(due_ms, expected_ms, strict=True), key=sum)
+    recorder = Recorder()
+    for number, (due, latency) in enumerate(ended):
+        due_ns = origin_ns + due * MS
+        recorder.answer(number, due_ns, due_ns, due_ns + latency * MS, b"0")
+        recorder.error(number, due_ns, due_ns, due_ns + 1, ("UNAVAILABLE", ""))
+    recording, scores = scored(recorder, np.zeros(len(ended), np.int64))
+
+    thirds = sections.thirds(recording, scores)
+
+    assert [third.tolist() for third in thirds] == [[5000 * MS] * 10, [70 * MS] * 10, [9 * MS] * 40]
+
+
+def test_the_thirds_of_no_answer_are_empty():
+    """A run that nobody answered is not judged by them."""
+    recording, scores = scored(Recorder(), np.arange(10))
+
+    assert [len(third) for third in sections.thirds(recording, scores)] == [0, 0, 0]
 
 
 def test_lag_is_what_the_load_generator_was_late():

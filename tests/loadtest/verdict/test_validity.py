@@ -163,6 +163,53 @@ def test_a_late_load_generator_makes_a_run_invalid(document):
 
 
 @pytest.mark.parametrize(
+    ("median_ms", "bound_ms", "limit_ms", "source"),
+    [
+        (20.0, None, 2.0, "median latency"),
+        (20.0, 15.0, 2.0, "median latency"),
+        (2.0, 15.0, 1.5, "bound"),
+        (None, 15.0, 1.5, "bound"),
+    ],
+)
+def test_the_lag_is_compared_with_the_larger_of_median_and_bound(
+    document, median_ms, bound_ms, limit_ms, source
+):
+    """A tenth of it is exactly the limit, whatever slower requests took."""
+    document["latency_ms"] |= {"p50": median_ms, "p90": 500.0, "p99": 900.0, "mean": 700.0}
+    slo = bound_ms and {
+        "limit_ms": bound_ms,
+        "percentile": 99,
+        "n": 1000,
+        "over": 0,
+        "over_allowed": 2,
+        "met": True,
+    }
+    document["client"]["lag_ms"] = {"p50": 0.0, "p99": limit_ms, "max": 100.0}
+    in_time = judge(document, slo=slo)
+    document["client"]["lag_ms"]["p99"] = limit_ms + 0.001
+    late = judge(document, slo=slo)
+
+    assert failing(in_time) == []
+    assert failing(late) == ["client-lag"]
+    assert f"at most {limit_ms:.3f} ms (10 % of the {source})" in late["reasons"][0]
+
+
+def test_without_a_reference_the_lag_is_not_judged(document):
+    """A run without an answer and without a bound says nothing about how late is late."""
+    document["latency_ms"]["p50"] = None
+
+    assert "client-lag" not in {check["name"] for check in judge(document)["checks"]}
+
+
+@pytest.mark.parametrize("slow", [0, 1, 2])
+def test_any_third_may_drift(document, slow):
+    """The first, while caches fill, the middle one or the last."""
+    thirds = [np.full(60, int((1.3 if number == slow else 1) * MS)) for number in range(3)]
+
+    assert failing(judge(document, thirds=thirds)) == ["stable"]
+
+
+@pytest.mark.parametrize(
     ("last_ms", "n", "names"), [(1.2, 50, []), (1.3, 50, ["stable"]), (9, 49, [])]
 )
 def test_a_drifting_latency_makes_a_run_invalid(document, last_ms, n, names):

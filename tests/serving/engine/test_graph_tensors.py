@@ -4,7 +4,7 @@ import tiny_models
 
 from serving.engine import graph_tensors, onnx_graph
 from serving.engine.runtime import Runtime, RuntimeConfig
-from serving.errors import Unsupported
+from serving.errors import DataLoss, Unsupported
 from serving.tensors.signature import DataType, Signature, TensorSpec
 
 
@@ -79,6 +79,48 @@ def test_a_file_is_parsed_only_if_that_can_tell_something(tmp_path, monkeypatch)
     monkeypatch.setattr(onnx_graph, "read", refuse)
 
     assert load(path).inputs["x"].shape == (-1, 3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "shape", "fits"),
+    [
+        ("input", (-1, 3), True),
+        ("input", (-1, -1), True),
+        ("input", (4, 3), True),
+        ("input", None, True),
+        ("input", (-1, 4), False),
+        ("input", (-1,), False),
+        ("input", (), False),
+        ("input", (-1, 3, 1), False),
+        ("output", (-1, 3), True),
+        ("output", (-1, 4), True),
+        ("output", None, True),
+        ("output", (-1,), False),
+        ("output", (), False),
+        ("output", (-1, 3, 1), False),
+    ],
+)
+def test_a_signature_has_the_ranks_of_its_graph(tmp_path, kind, shape, fits):
+    """Either side may know more; another rank, or another size of an input, is another graph's."""
+    graph = load(tiny_models.identity(tmp_path))  # (batch, 3) to (batch, 3)
+    shapes = {"input": (-1, 3), "output": (-1, 3)} | {kind: shape}
+    specs = {
+        name: {
+            tensor: TensorSpec(
+                dtype=DataType.DT_FLOAT, shape=shapes[name], tensor=tensor, graph_name=tensor
+            )
+        }
+        for name, tensor in (("input", "x"), ("output", "y"))
+    }
+    signature = Signature(
+        method_name="", file="model.onnx", inputs=specs["input"], outputs=specs["output"]
+    )
+
+    if fits:
+        graph_tensors.check_signature("s", signature, graph.inputs, graph.outputs)
+    else:
+        with pytest.raises(DataLoss, match=f'{kind} ".*" of signature s is DT_FLOAT'):
+            graph_tensors.check_signature("s", signature, graph.inputs, graph.outputs)
 
 
 def test_a_rank_counts_where_another_would_end_the_process(tmp_path):

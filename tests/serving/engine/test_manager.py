@@ -182,6 +182,27 @@ def test_policies_choose_versions(tmp_path, policy, expected):
     assert manage(scenario, fixed(config)) == expected
 
 
+def test_the_newest_version_is_loaded_first(tmp_path):
+    """At the start and in a reload: it can answer while the older ones are still loading."""
+    for name in ("one", "two"):
+        for version in (2, 10, 1):
+            tiny_models.identity(tmp_path, name, version)
+    loaded = []
+
+    def noted(name, version, path):
+        loaded.append((name, version))
+        return load(name, version, path)
+
+    one, two = (model(name, tmp_path / name, policy=All()) for name in ("one", "two"))
+
+    async def scenario(manager):
+        await manager.reload(by_name([two]))
+
+    manage(scenario, fixed(one), noted)
+
+    assert loaded == [(name, version) for name in ("one", "two") for version in (10, 2, 1)]
+
+
 def test_labels_name_versions(tmp_path):
     """A label leads to its version; an unknown one is refused with those there are."""
     for version in (1, 2):
@@ -547,6 +568,44 @@ def test_a_reload_that_fails_changes_nothing(tmp_path, changes, error, message):
     assert availability == {"identity": True}
     assert same
     assert answer == [[1, 1, 1]]
+
+
+def test_a_reload_that_is_cancelled_changes_nothing(tmp_path):
+    """Cancelled while it loads, it leaves the old set, no thread behind, and room for another."""
+    tiny_models.identity(tmp_path)
+    tiny_models.add(tmp_path)
+    begun, release = threading.Event(), threading.Event()
+
+    def slow_load(name, version, path):
+        if name == "new":
+            begun.set()
+            release.wait(20)
+        return load(name, version, path)
+
+    def threads():
+        return [thread.name for thread in threading.enumerate() if thread.name.startswith("new/")]
+
+    async def scenario(manager):
+        new = by_name([model("new", tmp_path / "add")])
+        reloading = asyncio.create_task(manager.reload(new))
+        await asyncio.to_thread(begun.wait, 20)
+        reloading.cancel()
+        await asyncio.wait({reloading})
+        cancelled = reloading.cancelled(), manager.catalog.availability, manager.catalog.coming
+        release.set()
+        while manager.loads or threads():  # noqa: ASYNC110 - a thread ends them
+            await asyncio.sleep(0.01)
+        await asyncio.wait_for(manager.reload(new), 20)
+        return cancelled, manager.catalog.availability
+
+    cancelled, after = manage(
+        lambda manager: asyncio.wait_for(scenario(manager), 20),
+        fixed(model("identity", tmp_path / "identity")),
+        slow_load,
+    )
+
+    assert cancelled == (True, {"identity": True}, {})
+    assert after == {"new": True}
 
 
 def test_a_prepared_set_is_not_served(tmp_path):

@@ -5,6 +5,7 @@ import example_models
 import grpc
 import numpy as np
 import polite_clients
+import pytest
 import tiny_models
 from example_models import example
 from PIL import Image
@@ -13,6 +14,7 @@ from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.catalog import Catalog
 from serving.engine.runtime import RuntimeConfig
 from serving.engine.servable import Servable
+from serving.errors import InvalidInput, Unavailable
 from serving.inference.predictor import Predictor
 from serving.inference.request import as_it_is
 from serving.protos.tensorflow_serving_pb2 import ClassificationRequest
@@ -46,6 +48,68 @@ def test_a_request_that_is_being_parsed_outlives_its_version(tmp_path):
 
     assert done
     np.testing.assert_array_equal(prediction.outputs["scores"], [[0, 1]] * 8)
+
+
+@pytest.fixture
+def pictures(tmp_path):
+    """A servable whose signature `classify` takes pictures, and at most four rows."""
+    servable = Servable.load(
+        "pictures",
+        1,
+        example_models.pictures(tmp_path),
+        RuntimeConfig(),
+        BatchingConfig(max_enqueued_rows=4),
+    )
+    yield servable
+    servable.close()
+
+
+def test_examples_that_cannot_be_parsed_leave_room_for_others(pictures, monkeypatch):
+    """Whatever becomes of a request, its examples are counted no longer than it takes."""
+    monkeypatch.setattr("serving.inference.predictor.MAX_EXAMPLES", 4)
+    picture = example(image__encoded=png(np.full((32, 32, 3), 255, np.uint8)))
+    bad = {"inputs": np.array([example(image__encoded=b"no picture")] * 3, object)}
+    good = {"inputs": np.array([picture] * 4, object)}
+
+    async def ask():
+        predictor = Predictor(Catalog(), max_rows=0)
+        for _ in range(5):
+            with pytest.raises(InvalidInput):
+                await predictor.predict_on(pictures, "classify", bad, as_it_is)
+        cancelled = asyncio.create_task(predictor.predict_on(pictures, "classify", good, as_it_is))
+        await asyncio.sleep(0)
+        during = predictor._examples
+        cancelled.cancel()
+        await asyncio.wait({cancelled})
+        left = predictor._examples
+        return during, left, await predictor.predict_on(pictures, "classify", good, as_it_is)
+
+    during, left, prediction = asyncio.run(ask())
+
+    assert (during, left) == (4, 0)
+    assert len(prediction.outputs["scores"]) == 4
+
+
+def test_the_limit_of_examples_that_wait_is_exact(pictures, monkeypatch):
+    """Four may be parsed or wait for it; a fifth is refused at once and told to come back."""
+    monkeypatch.setattr("serving.inference.predictor.MAX_EXAMPLES", 4)
+    picture = example(image__encoded=png(np.full((500, 500, 3), 255, np.uint8)))
+
+    async def ask():
+        predictor = Predictor(Catalog(), max_rows=0)
+        asking = [
+            predictor.predict_on(
+                pictures, "classify", {"inputs": np.array([picture] * count, object)}, as_it_is
+            )
+            for count in (3, 1, 1)
+        ]
+        return await asyncio.gather(*asking, return_exceptions=True)
+
+    *answered, refused = asyncio.run(ask())
+
+    assert [len(prediction.outputs["scores"]) for prediction in answered] == [3, 1]
+    assert isinstance(refused, Unavailable)
+    assert refused.message.startswith("4 examples wait to be parsed, at most 4 may; retry")
 
 
 def classify(pictures: list[bytes]) -> bytes:

@@ -312,7 +312,7 @@ def collector() -> Iterator[tuple[str, list[ExportTraceServiceRequest]]]:
             """Quiet."""
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
         thread.start()
         try:
             yield f"http://127.0.0.1:{server.server_port}", received

@@ -36,7 +36,7 @@ def test_health_can_be_watched_until_the_server_stops(models_dir, server_on_fron
             health_pb2.HealthCheckRequest(), timeout=30
         )
         states.append(next(watching).status)
-        reader = threading.Thread(target=lambda: states.append(next(watching).status))
+        reader = threading.Thread(target=lambda: states.append(next(watching).status), daemon=True)
         reader.start()
     reader.join(10)
     channel.close()

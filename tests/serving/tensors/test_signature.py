@@ -120,6 +120,25 @@ def test_the_hint_at_a_batch_dimension_is_given_where_it_helps(declared, shape, 
     assert ("add the batch dimension" in caught.value.message) is hint
 
 
+@pytest.mark.parametrize(
+    ("declared", "shapes"),
+    [
+        ((-1, 4), [(), (4,), (1, 4, 1), (4, 1, 4), (1, 1, 4)]),
+        ((-1, -1), [(), (4,), (1, 4, 1)]),
+        ((2, 4), [(), (2,), (2, 4, 1), (1, 2, 4)]),
+        ((-1,), [(), (4, 1), (1, 4)]),
+        ((), [(1,), (1, 1)]),
+    ],
+)
+def test_a_tensor_of_another_rank_is_refused(declared, shapes):
+    """Whether sizes are fixed or free, and whichever of its dimensions would fit."""
+    for shape in shapes:
+        with pytest.raises(InvalidInput, match=r"has shape .*, expected "):
+            TWO_BY_TWO.check_inputs(
+                {"b": np.zeros(shape, np.float32)}, {"b": spec("b", declared)}, "m/1"
+            )
+
+
 @pytest.mark.parametrize("shape", [(), (4,), (2, 2), (0, 4), (3, 4, 1)])
 def test_the_shape_of_the_signature_is_documentation(shape):
     """What the graph declares decides; where it declares no rank, any shape goes."""

@@ -27,6 +27,40 @@ def test_unexpected_errors_are_not_shown(error, code, message):
     )
 
 
+@pytest.mark.parametrize(
+    ("code", "status"),
+    [
+        (StatusCode.OK, 200),
+        (StatusCode.CANCELLED, 499),
+        (StatusCode.UNKNOWN, 500),
+        (StatusCode.INVALID_ARGUMENT, 400),
+        (StatusCode.DEADLINE_EXCEEDED, 504),
+        (StatusCode.NOT_FOUND, 404),
+        (StatusCode.ALREADY_EXISTS, 409),
+        (StatusCode.PERMISSION_DENIED, 403),
+        (StatusCode.RESOURCE_EXHAUSTED, 429),
+        (StatusCode.FAILED_PRECONDITION, 400),
+        (StatusCode.ABORTED, 409),
+        (StatusCode.OUT_OF_RANGE, 400),
+        (StatusCode.UNIMPLEMENTED, 501),
+        (StatusCode.INTERNAL, 500),
+        (StatusCode.UNAVAILABLE, 503),
+        (StatusCode.DATA_LOSS, 500),
+        (StatusCode.UNAUTHENTICATED, 401),
+    ],
+)
+def test_every_code_has_the_http_status_of_tensorflow_serving(code, status):
+    """Clients and load balancers retry a 503 and never a 500."""
+    assert failures.error_response(code, "x").status == status
+
+
+def test_every_code_is_in_the_table_above():
+    """A code that is added needs an HTTP status that somebody has thought about."""
+    (listed,) = test_every_code_has_the_http_status_of_tensorflow_serving.pytestmark
+
+    assert {code for code, _ in listed.args[1]} == set(StatusCode)
+
+
 def test_an_unknown_gateway_status_is_500():
     """Codes without an HTTP counterpart are server errors."""
     response = failures.error_response(StatusCode.DATA_LOSS, "x")

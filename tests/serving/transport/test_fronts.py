@@ -45,8 +45,9 @@ def test_a_message_may_be_larger_than_64_mebibytes(client):
 
 
 @pytest.mark.parametrize("over", [0, 1])
-def test_the_limit_of_a_message_is_exact(models_dir, server_on_front, over):
-    """A message of exactly --max_message_bytes is read, one more byte is not."""
+@pytest.mark.parametrize("compression", [grpc.Compression.NoCompression, grpc.Compression.Gzip])
+def test_the_limit_of_a_message_is_exact(models_dir, server_on_front, compression, over):
+    """A message of exactly --max_message_bytes is read, one more byte is not, compressed or not."""
     limit = 3_000_000
     body = predict_request("none", {"x": np.zeros(limit - 100, np.uint8)}).SerializeToString()
     padding = "y" * (limit + over - len(body) - 2)
@@ -55,7 +56,7 @@ def test_the_limit_of_a_message_is_exact(models_dir, server_on_front, over):
         server_on_front(models_dir, max_message_bytes=limit) as address,
         grpc.insecure_channel(address) as channel,
     ):
-        code, _ = refusal(channel, PREDICT, body)
+        code, _ = refusal(channel, PREDICT, body, compression=compression)
 
     assert len(body) == limit + over
     assert code is (grpc.StatusCode.RESOURCE_EXHAUSTED if over else grpc.StatusCode.NOT_FOUND)

@@ -2,6 +2,7 @@ import asyncio
 import gzip
 import time
 import zlib
+from urllib.parse import unquote
 
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
@@ -197,6 +198,35 @@ def test_bad_compression_is_refused(application, encoding, content, code, messag
     assert message in answered[1]
 
 
+def of_length(length: int) -> bytes:
+    """A serialized message of so many bytes."""
+    message = StringValue(value="x" * (length - 3)).SerializeToString()
+    assert len(message) == length
+    return message
+
+
+@pytest.mark.parametrize(
+    ("encoding", "compress"), [(b"gzip", gzip.compress), (b"deflate", zlib.compress)]
+)
+@pytest.mark.parametrize("path", ["/s/Shout", "/s/ShoutEach"])
+def test_the_limit_of_a_message_is_exact(application, path, encoding, compress):
+    """A message of exactly the limit is read, whole, in pieces and compressed; not a byte more."""
+    fits, too_long = of_length(MAX_MESSAGE_BYTES), of_length(MAX_MESSAGE_BYTES + 1)
+    headers = [(b"grpc-encoding", encoding)]
+
+    def ask(body, cut=None):
+        chunks = [body] if cut is None else [body[:cut], body[cut:]]
+        events = call(application, chunks, path, headers)
+        return status(events)[0], [len(answer) for answer in answers(events)]
+
+    read, refused = (StatusCode.OK, [MAX_MESSAGE_BYTES - 3]), (StatusCode.RESOURCE_EXHAUSTED, [])
+    for cut in (None, 3, 500):
+        assert ask(grpc_wire.frame(fits), cut) == read
+        assert ask(grpc_wire.frame(too_long), cut) == refused
+        assert ask(compressed(compress(fits)), None if cut is None else 3) == read
+        assert ask(compressed(compress(too_long)), None if cut is None else 3) == refused
+
+
 def test_bugs_are_logged_and_not_shown(application, caplog):
     """An unexpected exception is answered INTERNAL without its text, and logged with it."""
     events = call(application, [frame("bug")])
@@ -361,15 +391,18 @@ def test_other_http_requests_go_to_the_other_application(application):
     )
 
 
-@pytest.mark.parametrize("message", ["ends in space ", " begins", "100 %", "grün\n", ""])
+@pytest.mark.parametrize(
+    "message", ["ends in space ", " begins", " ", "  both  ", "100 %", "%20", "grün\n", ""]
+)
 def test_status_messages_fit_into_headers(message):
-    """Percent-encoded, printable, and without spaces at the ends."""
+    """Percent-encoded, printable, without spaces at the ends, and read as they were written."""
     headers = dict(grpc_wire.status_headers(StatusCode.INTERNAL, message))
 
     encoded = headers[b"grpc-message"]
     assert encoded == encoded.strip()
     assert encoded.isascii()
     assert b"\n" not in encoded
+    assert unquote(encoded.decode()) == message
 
 
 def test_two_methods_cannot_share_a_path():

@@ -83,6 +83,23 @@ def test_accumulated_batches_update_like_one_large_batch(kind, name, policy):
             np.testing.assert_allclose(got, wanted, **tolerance)
 
 
+@pytest.mark.parametrize("accumulate", [1, 2])
+@pytest.mark.parametrize("warmup", [0, 1])
+def test_the_schedule_ends_with_the_last_update(warmup, accumulate):
+    """It rises over the warm-up, then falls as half a cosine to 0 at the end, and stays there."""
+    config = make_config(epochs=4, warmup_epochs=warmup, accumulate_steps=accumulate, ema_span=0.0)
+    built = optimizer.build(config, steps_per_epoch=STEPS * accumulate)
+    rates = []
+    for update in range(4 * STEPS + 2):
+        built._iterations.assign(update * accumulate)
+        rates.append(float(built.learning_rate))
+
+    rise = warmup * STEPS
+    fall = np.cos(np.pi * np.arange(4 * STEPS - rise + 1) / (4 * STEPS - rise))
+    expected = [*0.01 * np.arange(rise) / STEPS, *0.01 * (1 + fall) / 2, 0.0]
+    assert rates == pytest.approx(expected, rel=1e-4, abs=1e-8)
+
+
 def test_average_follows_its_formula():
     """The average starts at the first update's weights and moves by 1 / span at each update."""
     model = make_model(make_config(ema_span=0.5))  # of 8 updates: a span of 4

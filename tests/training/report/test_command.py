@@ -15,6 +15,8 @@ from training.report.pages import figures
 from training.run.train import train
 from training.settings.recipes import from_recipe
 
+# Trainings of several runs: seconds on a machine at rest, minutes on a busy one.
+pytestmark = pytest.mark.timeout(400)
 SECTIONS = (
     *("Which one to choose", "All runs", "Spread between seeds", "Pairs on the same test images"),
     *("Data", "Models", "simcnn", "Run best-0", "Run best-1", "Run published", "Worst mistakes"),

@@ -118,7 +118,7 @@ def test_another_handler_is_left_alone():
 def test_it_works_in_another_thread():
     """Only the main thread may install handlers."""
     interrupting = Interrupting("never")
-    thread = threading.Thread(target=fit, args=(interrupting,))
+    thread = threading.Thread(target=fit, args=(interrupting,), daemon=True)
 
     thread.start()
     thread.join()

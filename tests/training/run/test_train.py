@@ -19,6 +19,8 @@ from training.run.callbacks import HISTORY_COLUMNS, DivergedError
 from training.run.train import train
 from training.settings.recipes import ConfigError, from_recipe
 
+# Trainings of several epochs: seconds on a machine at rest, minutes on a busy one.
+pytestmark = pytest.mark.timeout(400)
 # Augmentation, cosine schedule, weight decay and averaging over half of the steps, on 180 images.
 SETTINGS = {"batch_size": 32, "ema_span": 0.5, "learning_rate": 1e-3}
 FLAGS = ("--batch-size", 32, "--ema-span", 0.5, "--learning-rate", 1e-3)

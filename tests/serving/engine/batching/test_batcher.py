@@ -199,6 +199,30 @@ def test_without_batching_requests_run_alone_and_whole():
     assert recorder.sizes == [3, 3, 3]
 
 
+def test_padding_repeats_the_last_row():
+    """Zeros, or whatever else no caller has sent, may be values that a model refuses."""
+    seen = []
+
+    def note(_signature, inputs, _outputs, _control):
+        seen.append(inputs["x"].tolist())
+        return {"y": inputs["x"]}
+
+    async def scenario():
+        return await asyncio.gather(
+            submit(batcher, {"x": np.array([[1, 2]])}), submit(batcher, {"x": np.array([[3, 4]])})
+        )
+
+    config = BatchingConfig(
+        max_batch_size=5, allowed_batch_sizes=(5,), batch_timeout_micros=100_000
+    )
+    batcher = Batcher(note, config, workers=1, name="m/1")
+    answers = asyncio.run(scenario())
+    batcher.close()
+
+    assert seen == [[[1, 2], [3, 4], [3, 4], [3, 4], [3, 4]]]
+    assert [answer["y"].tolist() for answer in answers] == [[[1, 2]], [[3, 4]]]
+
+
 def test_a_full_queue_refuses_at_once_and_finishes_what_it_took():
     """Over the bound the answer is UNAVAILABLE, without waiting; what was accepted is answered."""
 
@@ -350,6 +374,49 @@ def test_a_bad_value_fails_alone(load):
             assert isinstance(outcome, InvalidInput)
         else:
             assert outcome["y"].tolist() == [index + 1.0]
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_requests_that_fail_give_their_rows_back(load, rows):
+    """However many the model refuses, alone or in parts, the queue never counts itself full."""
+    servable = load(tiny_models.lookup, max_batch_size=2, max_enqueued_rows=4)
+    bad = {"index": np.full(rows, 7)}
+
+    async def scenario():
+        for _ in range(10):
+            with pytest.raises(InvalidInput):
+                await servable.predict("serving_default", bad, ["y"])
+        left = servable.rows_in_progress
+        good = {"index": np.array([0, 1, 2, 0])}
+        return left, await servable.predict("serving_default", good, ["y"])
+
+    left, answer = asyncio.run(scenario())
+
+    assert left == 0
+    assert answer["y"].tolist() == [1, 2, 3, 1]
+
+
+def test_requests_that_nobody_waits_for_give_their_rows_back():
+    """Cancelled in the queue, cancelled while they run, in parts, or after their deadline."""
+
+    async def scenario(batcher, recorder):
+        recorder.hold()
+        running = submit(batcher, rows(1))
+        await settle(recorder)
+        waiting, parts = submit(batcher, rows(2)), submit(batcher, rows(*range(10)))
+        expired = submit(batcher, rows(3), deadline=time.monotonic() - 1)
+        await asyncio.sleep(0)
+        before = batcher.rows
+        for asked in (running, waiting, parts):
+            asked.cancel()
+        recorder.release()
+        await asyncio.gather(running, waiting, parts, expired, return_exceptions=True)
+        return before, batcher.rows
+
+    (before, after), _ = with_batcher(scenario, max_batch_size=4)
+
+    assert before == 13
+    assert after == 0
 
 
 def test_batched_answers_equal_unbatched_ones_bit_for_bit(load):

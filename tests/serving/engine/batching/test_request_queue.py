@@ -58,6 +58,43 @@ def test_one_that_does_not_fit_stays_first(loop):
     assert queue.take() is large
 
 
+def test_one_that_does_not_fit_stays_before_those_behind_it(loop):
+    """Large requests are not overtaken for as long as small ones come."""
+    queue = RequestQueue()
+    first, large, small = (make_request(loop, rows) for rows in (1, 9, 1))
+    for each in (first, large, small):
+        queue.put(each)
+    batch = [queue.take()]
+
+    queue.take_more(batch, 1, 8)
+
+    assert batch == [first]
+    assert [queue.take(), queue.take()] == [large, small]
+
+
+def test_one_that_does_not_fit_wakes_an_idle_worker(loop):
+    """Which may have looked just while the request was out of the queue, and found nothing."""
+    queue = RequestQueue()
+    woken = threading.Event()
+
+    def work() -> None:
+        if queue.wait():
+            woken.set()
+
+    worker = threading.Thread(target=work, daemon=True)
+    worker.start()
+    while not queue._idle:
+        time.sleep(0.001)
+    queue._waiting.append(make_request(loop, 9))
+
+    queue.take_more([make_request(loop)], 1, 8)
+    was_woken = woken.wait(5)
+    queue.end(1)
+    worker.join(5)
+
+    assert was_woken
+
+
 def test_other_groups_stay(loop):
     """A batch is of one signature and one row shape."""
     queue = RequestQueue()
@@ -85,7 +122,7 @@ def test_many_workers_take_every_request_once(loop):
                 queue.take_more(batch, 1, 3)
                 taken.extend(batch)
 
-    threads = [threading.Thread(target=work) for _ in range(4)]
+    threads = [threading.Thread(target=work, daemon=True) for _ in range(4)]
     for thread in threads:
         thread.start()
     requests = [make_request(loop) for _ in range(20_000)]

@@ -151,6 +151,46 @@ def test_elements_that_look_like_the_rest_of_the_message_are_told_from_it(fill):
         assert _same(got, other)
 
 
+@pytest.mark.parametrize(
+    ("array", "alias", "model"),
+    [
+        (np.frombuffer(b"abcdefgh", np.uint8), "abcdefgh", "m"),
+        (np.frombuffer(b"abcdefgh", np.uint8), "images", "abcdefgh"),
+        (np.zeros(4, np.uint8), "images", "m"),
+        (np.frombuffer(b"\x08", np.uint8), "images", "m"),
+    ],
+)
+def test_bytes_that_only_look_like_the_elements_are_found_out(array, alias, model):
+    """Of all the places where the elements' bytes stand, one alone holds them."""
+    request = _request(array, alias, model, version=0)
+    request.model_spec.signature_name = "\0\0\0\0"
+    message, content = request.SerializeToString(), array.tobytes()
+    places = [
+        start for start in range(len(message)) if message[start : start + len(content)] == content
+    ]
+
+    proven = [
+        start
+        for start in places
+        if predict_messages._are_the_elements(request, message, start, start + len(content))
+    ]
+
+    assert len(places) > 1
+    assert len(proven) == 1
+    assert proven == [predict_messages.find_nested(message, predict_messages._PATH_TO_ELEMENTS)[0]]
+
+
+def test_no_template_is_made_of_bytes_that_are_not_the_elements(monkeypatch):
+    """Should the elements be looked for in the wrong place, protobuf goes on to read them."""
+    alias, array = "abcdefgh", np.frombuffer(b"abcdefgh", np.uint8)
+    message = _request(array, alias).SerializeToString()
+    start = message.index(b"abcdefgh")
+    monkeypatch.setattr(predict_messages, "find_nested", lambda *_: (start, start + 8))
+    reader = RequestReader()
+
+    assert isinstance(_read_thrice(reader, message), PredictRequest)
+
+
 def test_elements_are_aligned_for_their_dtype():
     """Names of any length: the array that the model gets is aligned."""
     for length in range(1, 9):

@@ -1,5 +1,6 @@
 """HandleReloadConfigRequest and `model_config_file` on a running server."""
 
+import threading
 import time
 
 import grpc
@@ -8,6 +9,7 @@ import pytest
 import tiny_models
 
 from serving.client import PredictClient, PredictError
+from serving.engine.servable import Servable
 from serving.protos.tensorflow_serving_pb2 import (
     GetModelStatusRequest,
     GetModelStatusResponse,
@@ -156,6 +158,50 @@ def test_a_refused_list_changes_nothing(client, reload, folder, models, refusal)
     assert caught.value.details().startswith(message)
     assert served(client, "one")
     assert not served(client, "two")
+
+
+@pytest.fixture
+def slow_load(monkeypatch):
+    """Loading `two` begins, and goes on when it is told to; gives both events."""
+    begun, go_on, load = threading.Event(), threading.Event(), Servable.load
+
+    def wait(name, *arguments, **settings):
+        if name == "two":
+            begun.set()
+            go_on.wait(20)
+        return load(name, *arguments, **settings)
+
+    monkeypatch.setattr(Servable, "load", wait)
+    yield begun, go_on
+    go_on.set()
+
+
+def test_a_reload_goes_on_though_its_caller_is_gone(slow_load, folder, front, running_server):
+    """A client that loses its patience finds the whole new set later, and another may follow."""
+    begun, go_on = slow_load
+    request = ReloadConfigRequest()
+    request.config.model_config_list.config.add(**model(folder, "two"))
+    with (
+        running_server(
+            None, model_name="one", model_base_path=folder / "one", front=front
+        ) as address,
+        grpc.insecure_channel(address) as channel,
+        PredictClient(address) as client,
+    ):
+        call = channel.unary_unary(RELOAD)
+        impatient = call.future(request.SerializeToString(), timeout=20)
+        assert begun.wait(20)
+        impatient.cancel()
+        time.sleep(0.2)  # the server learns of it
+        meanwhile = [served(client, name) for name in ("one", "two")]
+        go_on.set()
+        taken_over = wait_until(lambda: served(client, "two"))
+        afterwards = served(client, "one")
+        call(request.SerializeToString(), timeout=20)
+
+    assert meanwhile == [True, False]
+    assert taken_over
+    assert not afterwards
 
 
 def test_only_lists_of_models_are_taken(target):

@@ -67,7 +67,8 @@ def test_slow_bodies_do_not_hold_up_the_others(rest):
     body = b"[" * (LARGE_BYTES - 1)
     answers = []
     callers = [
-        threading.Thread(target=lambda: answers.append(rest.post(PATH, body))) for _ in range(4)
+        threading.Thread(target=lambda: answers.append(rest.post(PATH, body)), daemon=True)
+        for _ in range(4)
     ]
     for caller in callers:
         caller.start()

@@ -94,7 +94,7 @@ class Polite:
         self._client = PredictClient(address, timeout=SECONDS, options=OWN_CONNECTION)
         assert answers(self._client)
         self._ending = threading.Event()
-        self._thread = threading.Thread(target=self._run)
+        self._thread = threading.Thread(target=self._run, daemon=True)
 
     def _run(self) -> None:
         while not self._ending.wait(0.02):
