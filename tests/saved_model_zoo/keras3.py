@@ -202,6 +202,8 @@ ENTRIES = [
         "mixed_float16 inside",
         _policy("mixed_float16"),
         floats("x", 8),
+        way="tensorflow",
+        because="parity gate",
     ),
     entry(
         "mixed_bfloat16",
@@ -209,6 +211,6 @@ ENTRIES = [
         _policy("mixed_bfloat16"),
         floats("x", 8),
         way="tensorflow",
-        because="",
+        because="bfloat16",
     ),
 ]

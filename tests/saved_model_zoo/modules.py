@@ -33,11 +33,14 @@ def spec(*shape: int | None, dtype: Any = tf.float32, name: str = "x") -> tf.Ten
 
 def save(folder: Path, module: tf.Module, functions: Mapping[str, Any]) -> None:
     """A SavedModel with signatures: functions of the module and the inputs, and the inputs."""
-    made = {}
-    for name, (function, *inputs) in functions.items():
-        made[name] = tf.function(
-            lambda *arrays, function=function: function(module, *arrays), input_signature=inputs
-        )
+
+    def bound(function: Callable[..., Any]) -> Callable[..., Any]:
+        return lambda *arrays: function(module, *arrays)
+
+    made = {
+        name: tf.function(bound(function), input_signature=inputs)
+        for name, (function, *inputs) in functions.items()
+    }
     module.functions = list(made.values())
     tf.saved_model.save(module, str(folder), signatures=made)
 
@@ -97,9 +100,13 @@ def _loop(_: Any, x: Any) -> Any:
 
 
 def _branches(module: Weights, x: Any, training: Any) -> Any:
-    y = tf.cond(training, lambda: x * 2, lambda: tf.nn.relu(x))
-    case = tf.switch_case(tf.shape(x)[0] % 2, [lambda: y + 1, lambda: y - 1])
-    return {"y": case @ module.first}
+    y = tf.cond(training, lambda: x * 2, lambda: tf.nn.relu(x @ module.first)[:, :4])
+    return {"y": y @ module.first}
+
+
+def _cases(module: Weights, x: Any) -> Any:
+    branches = [lambda: x @ module.first, lambda: tf.tile(x, [1, 2])]
+    return {"y": tf.switch_case(tf.cast(x[0, 0] > 0, tf.int32), branches)}
 
 
 def _best(module: Weights, x: Any) -> Any:
@@ -222,11 +229,20 @@ ENTRIES = [
     of_function("loop", "tf.while_loop", _loop, floats("x", 3), spec(None, 3)),
     of_function(
         "branches",
-        "tf.cond, tf.switch_case",
+        "tf.cond",
         _branches,
         both(floats("x", 4), _flag),
         spec(None, 4),
         spec(dtype=tf.bool, name="training"),
+    ),
+    of_function(
+        "cases",
+        "tf.switch_case",
+        _cases,
+        floats("x", 4),
+        spec(None, 4),
+        way="tensorflow",
+        because="Case",
     ),
     of_function("top_k", "top_k, argmax, argsort", _best, floats("x", 4), spec(None, 4)),
     of_function(

@@ -89,6 +89,8 @@ def _publish(source: Path, folders: dict[int, Path], models: Path, result: Resul
     """Hand the SavedModel to the export command; where it refuses, to the models folder."""
     name, output, errors = result.entry.name, io.StringIO(), io.StringIO()
     command = ["saved-model", str(source), "--name", name, "--models-dir", str(models)]
+    for signature in result.entry.questions:  # Keras saves each endpoint twice, by two names
+        command += ["--signature", signature]
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
         code = main(command)
     told = errors.getvalue()

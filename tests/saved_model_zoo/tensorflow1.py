@@ -118,7 +118,7 @@ _HALVES: dict[str, Make] = {
 }
 
 
-def _entry(name: str, what: str, build, questions: dict[str, Make]) -> Entry:
+def _entry(name: str, what: str, build, questions: dict[str, Make], **more: str) -> Entry:
     return Entry(
         name=name,
         what=what,
@@ -126,6 +126,7 @@ def _entry(name: str, what: str, build, questions: dict[str, Make]) -> Entry:
         build=build,
         questions=questions,
         reference=SESSION,
+        **more,
     )
 
 
@@ -166,5 +167,7 @@ ENTRIES = [
         "a loop of Switch and Merge, any length",
         _loop,
         {"serving_default": steps("x", 3, low=2, high=7)},
+        way="tensorflow",
+        because="Exit",
     ),
 ]

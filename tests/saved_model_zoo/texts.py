@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 import tensorflow_models
-from saved_model_zoo.entry import MODULE, Arrays, Entry, default, floats, integers, words
+from saved_model_zoo.entry import MODULE, SESSION, Arrays, Entry, default, floats, integers, words
 from saved_model_zoo.modules import Weights, of_function, save, spec
 
 _UNITS = [*tensorflow_models.UNITS, "mile", ""]
@@ -108,6 +108,7 @@ ENTRIES = [
         questions={"serving_default": _examples, "regress": _examples},
         way="tensorflow",
         because="StringUpper",
+        reference=SESSION,
     ),
     of_function(
         "integer_tables",
