@@ -29,6 +29,7 @@ def _entry(architecture: Callable[..., keras.Model], size: int, **settings: obje
         made_with=APPLICATIONS,
         build=build,
         questions=default(pictures("x", size, size, 3)),
+        flags=("--keep-shapes",),  # looser shapes are tried with smaller models: it takes minutes
     )
 
 

@@ -35,6 +35,7 @@ class Entry:
         because: Part of the reason that the export gives where it is TensorFlow.
         reference: How TensorFlow is asked: as `tf.saved_model.load` loads the model, or in a
             session, as TensorFlow Serving loads it.
+        flags: Further ones of the export.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Entry:
     way: Way = "onnx"
     because: str = ""
     reference: str = SIGNATURES
+    flags: tuple[str, ...] = ()
 
 
 def default(make: Make) -> dict[str, Make]:

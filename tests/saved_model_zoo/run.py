@@ -91,6 +91,7 @@ def _publish(source: Path, folders: dict[int, Path], models: Path, result: Resul
     command = ["saved-model", str(source), "--name", name, "--models-dir", str(models)]
     for signature in result.entry.questions:  # Keras saves each endpoint twice, by two names
         command += ["--signature", signature]
+    command += result.entry.flags
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
         code = main(command)
     told = errors.getvalue()
