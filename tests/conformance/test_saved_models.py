@@ -1,6 +1,6 @@
 """Every SavedModel of the zoo moves in: served by ONNX Runtime or TensorFlow, it answers the same.
 
-`make conformance` runs all of them in about ten minutes; SAVED_MODEL_DOCS=1 writes the table in
+`make conformance` runs all of them, which takes minutes; SAVED_MODEL_DOCS=1 writes the table in
 docs/saved-models.md.
 """
 
