@@ -21,7 +21,6 @@ from export.gates.random_arrays import (
     random_examples,
     sizes_of,
 )
-from export.sources.session_process import ProcessEndedError
 from serving.engine import onnx_graph
 from serving.tensors.example_parser import ExampleParser
 from serving.tensors.signature import Signature
@@ -206,7 +205,9 @@ def _answered(
             return inputs, _ask_tensorflow(reference, signature, inputs, name)
         except ExportError as error:
             refusal = refusal or error
-            if isinstance(error.__cause__, ProcessEndedError) or not _has_integers(signature):
+            # A reference that had to end its process says so: another try would take seconds.
+            ended = isinstance(error.__cause__, tf.errors.AbortedError)
+            if ended or not _has_integers(signature):
                 break
     assert refusal is not None  # noqa: S101 - there is an integer to begin with
     raise refusal
