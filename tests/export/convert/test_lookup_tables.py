@@ -113,6 +113,29 @@ def test_tables_of_numbers_become_part_of_the_graph(tmp_path, dtypes):
     assert values.tolist() == [5, -9, 3, 3]
 
 
+def test_names_from_a_table_may_be_an_output(tmp_path):
+    """Strings come out of a graph that takes none."""
+    module = Numbers((tf.int64, tf.int64))
+    module.names = tf.lookup.StaticHashTable(
+        tf.lookup.KeyValueTensorInitializer(
+            [0, 1], ["cat", "dog"], key_dtype=tf.int64, value_dtype=tf.string
+        ),
+        "neither",
+    )
+    module.name_of = tf.function(
+        lambda keys: {"names": module.names.lookup(keys)},
+        input_signature=[tf.TensorSpec([None], tf.int64, name="keys")],
+    )
+    tf.saved_model.save(module, str(tmp_path / "saved"), {"serving_default": module.name_of})
+
+    version = publish_saved_model(tmp_path / "saved", tmp_path, name="names")
+
+    servable = Servable.load("names", 1, version.path, RuntimeConfig(), BatchingConfig())
+    answer = servable.run("serving_default", {"keys": np.array([1, 7, 0])}, ["names"])
+    servable.close()
+    assert [str(name) for name in answer["names"]] == ["dog", "neither", "cat"]
+
+
 def test_tables_of_other_types_are_refused(tmp_path):
     """ONNX Runtime looks up integers, floats and strings alone."""
     module = Numbers((tf.int64, tf.float64))
