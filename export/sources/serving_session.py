@@ -97,7 +97,8 @@ class ServingSession:
             self._calls[feeds, fetches] = call
         answers = call(*inputs.values())
         return {
-            alias: np.asarray(answer)
+            # A string without a dimension comes as bytes.
+            alias: np.asarray(answer, object if isinstance(answer, bytes) else None)
             for alias, answer in zip(signature.outputs, answers, strict=True)
         }
 
