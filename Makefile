@@ -10,6 +10,8 @@ REPORT ?= $(lastword $(sort $(wildcard results/*-bundled-models)))
 # Where `make abuse` writes its results, and whether it writes the table in docs/abuse.md too.
 ABUSE_JSON ?= build/abuse/results.json
 ABUSE_DOCS ?=
+# Whether `make conformance` writes the table in docs/saved-models.md too.
+SAVED_MODEL_DOCS ?=
 # Which tests `make test` leaves out; each has a target of its own below.
 TEST_MARKERS ?= not (abuse or conformance or docker or gpu or network or slow)
 
@@ -36,8 +38,8 @@ test-docker: ## Build the image on the local Docker engine and test the containe
 test-slow: $(VENV)/.dev $(VENV)/.ovmsclient $(VENV)/.min-tfs-client ## Run the tests that take minutes
 	$(MAKE) test TEST_MARKERS=slow
 
-conformance: $(VENV)/.dev ## Serve all of the ONNX project's node cases and compare every answer
-	$(BIN)/python -m pytest tests/conformance $(PYTEST_ARGS)
+conformance: $(VENV)/.dev ## Serve all ONNX node cases and a zoo of SavedModels; SAVED_MODEL_DOCS=1 writes docs/saved-models.md
+	SAVED_MODEL_DOCS="$(SAVED_MODEL_DOCS)" $(BIN)/python -m pytest tests/conformance $(PYTEST_ARGS)
 
 abuse: $(VENV)/.dev ## Attack a server in every way known, beside polite callers; ABUSE_DOCS=1 writes docs/abuse.md
 	ABUSE_JSON="$(ABUSE_JSON)" ABUSE_DOCS="$(ABUSE_DOCS)" $(BIN)/python -m pytest -m abuse tests/abuse $(PYTEST_ARGS)

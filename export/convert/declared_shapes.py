@@ -25,7 +25,7 @@ import tensorflow as tf
 from export.convert.frozen_graph import Shape
 from export.convert.source import Source
 from export.errors import ExportError
-from export.gates import answers, random_inputs
+from export.gates import answers, random_arrays, random_inputs
 from export.gates.random_inputs import Reference
 from export.sources.session_process import ProcessEndedError
 from serving.tensors.signature import Signature, TensorSpec
@@ -216,7 +216,7 @@ def _answered(
             continue
         seen.append(question)
         inputs = {
-            alias: random_inputs.random_array(
+            alias: random_arrays.random_array(
                 replace(signature.inputs[alias], shape=sizes), random, rows=1, free_size=1
             )
             for alias, sizes in question.items()

@@ -22,6 +22,10 @@ _ASSIGNS = re.compile(
 )
 _VARIABLES = ("VarHandleOp", "VariableV2", "Variable")
 _SHAPE_OPS = ("Shape", "Size")
+# Branches that TensorFlow's own switch for this leaves out.
+_CASES = ("Case", "StatelessCase")
+# A function of `jit_compile=True`, as Keras' grouped convolutions are, would not be inlined.
+_COMPILED = "_XlaMustCompile"
 _ANY_SIZE = 2
 _INPUT, _OUTPUT = "input", "output"
 _GRAPHS = itertools.count()
@@ -35,6 +39,9 @@ def freeze(session: ServingSession, signature: Signature) -> "FrozenGraph":
         session: The SavedModel.
         signature: Its inputs and outputs by their names in the SavedModel's graph. An input need
             not be a placeholder there: TensorFlow 1's models are often fed behind their parsing.
+
+    Raises:
+        ExportError: it answers by variables that it changes, or chooses among several branches.
     """
     inputs = {alias: spec.graph_name for alias, spec in signature.inputs.items()}
     outputs = {alias: spec.graph_name for alias, spec in signature.outputs.items()}
@@ -57,6 +64,10 @@ def freeze(session: ServingSession, signature: Signature) -> "FrozenGraph":
     kept = [*graph.inputs.values(), *map(_node, graph.outputs.values())]
     # Inlined first: TensorFlow cannot make a constant of a variable that a nested function reads.
     inlined = _inlined(definition, kept)
+    if cases := {node.op for node in _all_nodes(inlined) if node.op in _CASES}:
+        # tf2onnx fails on the list of its branches with a message that names nothing.
+        msg = f"ONNX has no counterpart for TensorFlow's {', '.join(cases)}; {WITH_TENSORFLOW}"
+        raise ExportError(msg)
     _drop_assignments(inlined, kept)
     frozen = session.with_constants(inlined, kept)
     for node in frozen.node:
@@ -70,6 +81,11 @@ def _inlined(definition: Any, kept: Sequence[str]) -> Any:  # noqa: ANN401  Grap
     meta_graph.graph_def.CopyFrom(convert_to_constants.disable_lower_using_switch_merge(definition))
     for function in meta_graph.graph_def.library.function:
         function.attr.pop("api_implements", None)  # another one for GPUs, not to be inlined
+        function.attr.pop(_COMPILED, None)
+    for node in _all_nodes(meta_graph.graph_def):
+        node.attr.pop(_COMPILED, None)
+        if node.op in _CASES:
+            node.attr["_lower_using_switch_merge"].b = False
     meta_graph.collection_def["train_op"].node_list.value.extend(f"{name}:0" for name in kept)
     config = config_pb2.ConfigProto()
     options = config.graph_options.rewrite_options
@@ -317,13 +333,19 @@ def _rename_functions(definition: Any) -> None:  # noqa: ANN401  GraphDef
         gradient.gradient_func = names.get(gradient.gradient_func, gradient.gradient_func)
     for function in library.function:
         function.signature.name = names[function.signature.name]
-    for nodes in (definition.node, *(function.node_def for function in library.function)):
-        for node in nodes:
-            node.op = names.get(node.op, node.op)
-            for attribute in node.attr.values():
-                for called in (attribute.func, *attribute.list.func):
-                    if called.name in names:
-                        called.name = names[called.name]
+    for node in _all_nodes(definition):
+        node.op = names.get(node.op, node.op)
+        for attribute in node.attr.values():
+            for called in (attribute.func, *attribute.list.func):
+                if called.name in names:
+                    called.name = names[called.name]
+
+
+def _all_nodes(definition: Any) -> Iterator[Any]:  # noqa: ANN401  GraphDef
+    """The nodes of a graph and of its functions."""
+    yield from definition.node
+    for function in definition.library.function:
+        yield from function.node_def
 
 
 def _proto(shape: Shape) -> Any:  # noqa: ANN401  TensorShapeProto

@@ -1,7 +1,8 @@
 """Lookup tables: TensorFlow keeps them outside its graph, ONNX in the node that looks something up.
 
 A table of class names, for example, turns the indices of `top_k` into text. Its keys and values
-become those of a LabelEncoder, which ONNX Runtime has for integers, floats and strings.
+become those of a LabelEncoder, which ONNX Runtime has for 64-bit integers, floats and strings;
+32-bit integers are widened for it.
 """
 
 from collections.abc import Callable, Mapping
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto
+from tf2onnx import utils
 
 from export.convert.frozen_graph import FrozenGraph
 from export.errors import ExportError
@@ -21,7 +23,8 @@ _TABLES = ("HashTableV2", "MutableHashTableV2")
 _DOMAIN = "ai.onnx.ml"
 # The element types that a LabelEncoder of opset 2 has, by the names of its attributes.
 _KINDS = {TensorProto.INT64: "int64s", TensorProto.STRING: "strings", TensorProto.FLOAT: "floats"}
-_PAIRS = {(key, value) for key in _KINDS for value in _KINDS}
+# Types that are looked up as another one that holds all their values.
+_WIDER = {TensorProto.INT32: TensorProto.INT64}
 
 Handlers = dict[str, tuple[Callable[..., None], list[str]]]
 
@@ -82,26 +85,30 @@ def _to_label_encoder(ctx: Any, node: Any, tables: Mapping[str, _Table]) -> None
     while made.type == "Identity":
         made = made.inputs[0]
     table = tables[made.get_attr_value("shared_name").decode()]
-    key_type, value_type = ctx.get_dtype(node.input[1]), ctx.get_dtype(node.output[0])
-    if (key_type, value_type) not in _PAIRS or not node.inputs[2].is_const():
-        names = [TensorProto.DataType.Name(each) for each in (key_type, value_type)]
+    dtypes = ctx.get_dtype(node.input[1]), ctx.get_dtype(node.output[0])
+    key_type, value_type = (_WIDER.get(dtype, dtype) for dtype in dtypes)
+    if not {key_type, value_type} <= _KINDS.keys() or not node.inputs[2].is_const():
+        names = [TensorProto.DataType.Name(each) for each in dtypes]
         msg = (
-            f"lookup {node.name} goes from {names[0]} to {names[1]}, expected INT64, FLOAT or "
-            "STRING, and a constant default"
+            f"lookup {node.name} goes from {names[0]} to {names[1]}, expected INT32, INT64, FLOAT "
+            "or STRING, and a constant default"
         )
         raise ExportError(msg)
     default = np.asarray(node.inputs[2].get_tensor_value(as_list=False)).ravel()[0]
     keys, values = _KINDS[key_type], _KINDS[value_type]
-    shapes, outputs = [ctx.get_shape(node.output[0])], list(node.output)
+    shape, outputs = ctx.get_shape(node.output[0]), list(node.output)
     source, name = node.input[1], node.name
     ctx.remove_node(node.name)
-    ctx.make_node(
+    if key_type != dtypes[0]:
+        source = ctx.make_node("Cast", [source], attr={"to": key_type}).output[0]
+    widened = value_type != dtypes[1]
+    encoder = ctx.make_node(
         "LabelEncoder",
         [source],
-        outputs=outputs,
-        name=name,
+        outputs=None if widened else outputs,
+        name=utils.make_name(name) if widened else name,
         domain=_DOMAIN,
-        shapes=shapes,
+        shapes=[shape],
         dtypes=[value_type],
         attr={
             f"keys_{keys}": table.keys.tolist(),
@@ -111,5 +118,15 @@ def _to_label_encoder(ctx: Any, node: Any, tables: Mapping[str, _Table]) -> None
             else default,
         },
     )
+    if widened:
+        ctx.make_node(
+            "Cast",
+            encoder.output,
+            outputs=outputs,
+            name=name,
+            shapes=[shape],
+            dtypes=[dtypes[1]],
+            attr={"to": dtypes[1]},
+        )
     if not ctx.find_output_consumers(made.output[0]):
         ctx.remove_node(made.name)

@@ -15,11 +15,15 @@ from export.errors import ExportError, GateFailed
 from export.failures import reason
 from export.gates import answers
 from export.gates.asked import Asked
+from export.gates.random_arrays import (
+    LARGEST_INTEGERS,
+    random_array,
+    random_examples,
+    sizes_of,
+)
 from serving.engine import onnx_graph
-from serving.protos.tensorflow_example_pb2 import Example
 from serving.tensors.example_parser import ExampleParser
-from serving.tensors.feature_spec import FeatureKind
-from serving.tensors.signature import DataType, Signature, TensorSpec
+from serving.tensors.signature import Signature
 
 SEED = 0
 BATCH_SIZES = (1, 5)
@@ -34,9 +38,6 @@ RANK_SHAPES = ((), (3,), (2, 3), (0, 3))
 _RANKS = (1, 2, 3, 4, 0)
 # By NumPy dtype: float16 has 10 bits, and runtimes may compute it in float32.
 _TOLERANCES = {"float16": (1e-2, 1e-3), "float32": (1e-4, 1e-5), "float64": (1e-4, 1e-5)}
-# Integers are often indices, so random ones stay small; bytes are often pixels: all values.
-_LARGEST_INTEGER = 9
-_MISSING_SHARE = 0.3
 
 
 class Reference(Protocol):
@@ -59,8 +60,9 @@ def check(
     """Ask TensorFlow and ONNX Runtime the same, with batches of one row and of five.
 
     Floats are drawn from the standard normal distribution, uint8 and int8 from all their values,
-    other integers from 0 to 9; the seed is fixed. If TensorFlow refuses these sizes, it is asked
-    with larger ones, the first dimension among them: an input may be one waveform. Inputs for which
+    other integers from 0 to 9, or from 0 to 1 if TensorFlow refuses those; the seed is fixed. If
+    TensorFlow refuses these sizes, it is asked with larger ones, the first dimension among them: an
+    input may be one waveform. Inputs for which
     a graph declares no rank are asked with a value, a row and a matrix as well, as far as
     TensorFlow answers.
 
@@ -150,17 +152,10 @@ def _of_rows(
             if shapes in seen or any(map(_is_too_large, shapes.values())):
                 continue
             seen.append(shapes)
-            inputs = {
-                alias: random_array(spec, random, rows=rows, free_size=free_size, rank=rank)
-                for alias, spec in signature.inputs.items()
-                if alias != signature.example_input
-            }
-            if signature.feature_spec:
-                inputs[signature.example_input] = random_examples(
-                    signature, random, rows=rows, free_size=free_size
-                )
             try:
-                expected = _ask_tensorflow(reference, signature, inputs, name)
+                inputs, expected = _answered(
+                    reference, signature, name, random, rows=rows, free_size=free_size, rank=rank
+                )
             except ExportError as error:
                 refusal = refusal or error
                 continue
@@ -176,6 +171,52 @@ def _of_rows(
                 assert refusal is not None  # noqa: S101 - every way through the loop sets one
                 raise refusal
             yield empty
+
+
+def _answered(
+    reference: Reference,
+    signature: Signature,
+    name: str,
+    random: np.random.Generator,
+    *,
+    rows: int,
+    free_size: int,
+    rank: int,
+) -> tuple[_Arrays, _Arrays]:
+    """Inputs of some size, and TensorFlow's answer; integers as large as it takes them.
+
+    Raises:
+        ExportError: TensorFlow refuses all of them; says why it refuses the largest.
+    """
+    refusal: ExportError | None = None
+    for largest in LARGEST_INTEGERS:
+        inputs = {
+            alias: random_array(
+                spec, random, rows=rows, free_size=free_size, rank=rank, largest=largest
+            )
+            for alias, spec in signature.inputs.items()
+            if alias != signature.example_input
+        }
+        if signature.feature_spec:
+            inputs[signature.example_input] = random_examples(
+                signature, random, rows=rows, free_size=free_size, largest=largest
+            )
+        try:
+            return inputs, _ask_tensorflow(reference, signature, inputs, name)
+        except ExportError as error:
+            refusal = refusal or error
+            # A reference that had to end its process says so: another try would take seconds.
+            ended = isinstance(error.__cause__, tf.errors.AbortedError)
+            if ended or not _has_integers(signature):
+                break
+    assert refusal is not None  # noqa: S101 - there is an integer to begin with
+    raise refusal
+
+
+def _has_integers(signature: Signature) -> bool:
+    """Whether an input takes integers that may be indices."""
+    dtypes = [spec.dtype.numpy for spec in signature.model_inputs.values()]
+    return any(dtype.kind in "iu" and dtype.itemsize > 1 for dtype in dtypes)
 
 
 def _of_ranks(
@@ -222,89 +263,8 @@ def _ranks(signature: Signature, session: Any) -> Sequence[int]:  # noqa: ANN401
     return declared[:1] if declared[0] else _RANKS
 
 
-def sizes_of(
-    shape: tuple[int, ...] | None, *, rows: int, free_size: int, rank: int
-) -> tuple[int, ...]:
-    """A shape without free dimensions; see random_array."""
-    return tuple(
-        size if size != -1 else (free_size if position else rows)
-        for position, size in enumerate((-1,) * rank if shape is None else shape)
-    )
-
-
 def _is_too_large(sizes: tuple[int, ...]) -> bool:
     return math.prod(sizes) > _MOST_ELEMENTS
-
-
-def random_array(
-    spec: TensorSpec,
-    random: np.random.Generator,
-    *,
-    rows: int,
-    free_size: int,
-    rank: int = 1,
-) -> npt.NDArray[Any]:
-    """Random values for one input.
-
-    Args:
-        spec: Its dtype and shape.
-        random: Source of randomness.
-        rows: Size of a free first dimension.
-        free_size: Size of any other free dimension.
-        rank: Number of dimensions, all free, where the spec has no rank.
-    """
-    shape = sizes_of(spec.shape, rows=rows, free_size=free_size, rank=rank)
-    dtype = spec.dtype.numpy
-    if dtype.kind == "b":
-        return random.integers(0, 2, shape).astype(dtype)
-    if dtype.kind in "iu":
-        if dtype.itemsize == 1:
-            limits = np.iinfo(dtype)
-            return random.integers(limits.min, limits.max, shape, dtype, endpoint=True)
-        return random.integers(0, _LARGEST_INTEGER, shape, dtype, endpoint=True)
-    return random.standard_normal(shape).astype(dtype)
-
-
-def random_examples(
-    signature: Signature, random: np.random.Generator, *, rows: int, free_size: int
-) -> npt.NDArray[Any]:
-    """Random tf.Examples: features with a default may be missing, variable ones have any length.
-
-    Args:
-        signature: Has the feature spec.
-        random: Source of randomness.
-        rows: Number of examples.
-        free_size: Most steps of a variable feature.
-
-    Returns:
-        Serialized examples: object, shape (rows,).
-    """
-    examples = np.empty(rows, dtype=object)
-    for row in range(rows):
-        example = Example()
-        for spec in signature.feature_spec.values():
-            variable = spec.kind is FeatureKind.VARIABLE
-            if (variable or spec.default is not None) and random.random() < _MISSING_SHARE:
-                continue
-            steps = int(random.integers(0, free_size + 1)) if variable else 1
-            feature = example.features.feature[spec.key]
-            shape = (steps * spec.elements,)
-            flat = replace(spec.tensor, shape=shape)
-            if spec.tensor.dtype is DataType.DT_STRING:
-                feature.bytes_list.value.extend(_word(random) for _ in range(shape[0]))
-            elif spec.tensor.dtype is DataType.DT_INT64:
-                values = random_array(flat, random, rows=rows, free_size=free_size)
-                feature.int64_list.value.extend(values.tolist())
-            else:
-                values = random_array(flat, random, rows=rows, free_size=free_size)
-                feature.float_list.value.extend(values.tolist())
-        examples[row] = example.SerializeToString()
-    return examples
-
-
-def _word(random: np.random.Generator) -> bytes:
-    # Text: ONNX has no strings of other bytes, and the server says so.
-    return bytes(random.integers(ord("a"), ord("z"), 3, np.uint8, endpoint=True))
 
 
 def _ask_onnx(

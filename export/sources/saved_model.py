@@ -16,8 +16,8 @@ from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, DataType, Signatur
 
 SUPPORTED = (
     "supported are dense tensors of numbers or booleans, as in a signature with "
-    "input_signature=[tf.TensorSpec([None, 4], tf.float32)], and serialized tf.Examples that go to "
-    "tf.io.parse_example"
+    "input_signature=[tf.TensorSpec([None, 4], tf.float32)], serialized tf.Examples that go to "
+    "tf.io.parse_example, and outputs of strings that a lookup table gives"
 )
 _WITH_TENSORFLOW = "can be served with TensorFlow itself (the extra tensorflow)"
 # TensorFlow's own entry, run at load time; no client calls it.
@@ -25,6 +25,8 @@ _INIT_SIGNATURE = "__saved_model_init_op"
 # Operations that parse tf.Examples: the first two can be cut out of a graph (see
 # convert.example_cut), the others only explain a refusal.
 PARSE_OPS = ("ParseExample", "ParseExampleV2")
+# Looks something up in a table: an output of strings may come from one (see convert.lookup_tables).
+_LOOKUP_OP = "LookupTableFindV2"
 _OTHER_PARSE_OPS = ("ParseSequenceExample", "ParseSingle")
 _PLACEHOLDERS = ("Placeholder", "PlaceholderWithDefault")
 # What a SavedModel consists of; anything else in its folder is not copied.
@@ -209,7 +211,11 @@ def _refuse_unsupported(signature_defs: Mapping[str, Any], graph: Any, folder: P
         name: problem
         for name, definition in signature_defs.items()
         if (
-            problem := _problem(definition, parses=bool(operations & set(PARSE_OPS)))
+            problem := _problem(
+                definition,
+                parses=bool(operations & set(PARSE_OPS)),
+                looks_up=_LOOKUP_OP in operations,
+            )
             or _missing_tensor(definition, nodes)
         )
         is not None
@@ -239,13 +245,15 @@ def _correct_dtypes(definitions: Iterable[Any], graph: Any) -> None:  # noqa: AN
             info.dtype = dtypes.get(info.name, info.dtype)
 
 
-def _problem(definition: Any, *, parses: bool) -> str | None:  # noqa: ANN401  of an untyped module
+def _problem(definition: Any, *, parses: bool, looks_up: bool) -> str | None:  # noqa: ANN401  of an untyped module
     """Why a signature cannot be served from an ONNX graph; None if it can, or may be.
 
     Args:
         definition: SignatureDef.
         parses: Whether some operation parses tf.Examples; if so, strings may be no problem, which
             example_cut finds out.
+        looks_up: Whether some operation looks something up in a table; if so, an output of strings
+            may come from there, which the conversion finds out.
     """
     strings = [info for info in definition.inputs.values() if info.dtype == DataType.DT_STRING]
     examples = parses and len(strings) == 1
@@ -259,7 +267,8 @@ def _problem(definition: Any, *, parses: bool) -> str | None:  # noqa: ANN401  o
                 return f"{kind} {alias!r} is sparse or composite"
             if info.dtype not in known:
                 return f"{kind} {alias!r} has element type {info.dtype}, which NumPy does not have"
-            if known[info.dtype] is DataType.DT_STRING and not examples:
+            named = looks_up and kind == "output"
+            if known[info.dtype] is DataType.DT_STRING and not (examples or named):
                 return f"{kind} {alias!r} is DT_STRING"
     return None
 

@@ -77,7 +77,11 @@ class SavedModelSession:
             TypeError, ValueError: an array is of a kind that TensorFlow does not have.
         """
         call = self._call(tuple(feeds), tuple(output_tensors), limit_ms)
-        return [np.asarray(answer) for answer in call(*feeds.values())]
+        # A string without a dimension comes as bytes.
+        return [
+            np.asarray(answer, object if isinstance(answer, bytes) else None)
+            for answer in call(*feeds.values())
+        ]
 
     def close(self) -> None:
         """Free the graph and its variables."""

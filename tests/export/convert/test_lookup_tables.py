@@ -61,9 +61,10 @@ def save(module, path):
     return path
 
 
-def test_tables_become_part_of_the_graph(tmp_path):
+@pytest.mark.parametrize("key_dtype", [tf.int64, tf.int32])
+def test_tables_become_part_of_the_graph(tmp_path, key_dtype):
     """Words to numbers and numbers to words, unknown ones to the default."""
-    source = save(Words(), tmp_path / "saved")
+    source = save(Words(key_dtype), tmp_path / "saved")
     examples = [example(word, [1, 2, 3]) for word in (b"red", b"green", b"blue")]
 
     version = publish_saved_model(source, tmp_path, name="words")
@@ -80,14 +81,70 @@ def test_tables_become_part_of_the_graph(tmp_path):
     assert theirs["classes"].tolist() == [[b"warm"], [b"cold"], [b"none"]]
 
 
+class Numbers(tf.Module):
+    """Numbers to numbers, as int32."""
+
+    def __init__(self, dtype):
+        super().__init__()
+        self.table = tf.lookup.StaticHashTable(
+            tf.lookup.KeyValueTensorInitializer([-7, 2], [-9, 5], dtype[0], dtype[1]), 3
+        )
+        self.look_up = tf.function(
+            lambda keys: {"values": self.table.lookup(keys)},
+            input_signature=[tf.TensorSpec([None], dtype[0], name="keys")],
+        )
+
+
+@pytest.mark.parametrize(
+    "dtypes", [(tf.int32, tf.int32), (tf.int64, tf.int64), (tf.int64, tf.float32)]
+)
+def test_tables_of_numbers_become_part_of_the_graph(tmp_path, dtypes):
+    """Negative ones and the default too, each in its own type; int32 is widened inside."""
+    module = Numbers(dtypes)
+    tf.saved_model.save(module, str(tmp_path / "saved"), {"serving_default": module.look_up})
+
+    version = publish_saved_model(tmp_path / "saved", tmp_path, name="numbers")
+
+    keys = np.array([2, -7, 0, 2**31 - 1], dtypes[0].as_numpy_dtype)
+    servable = Servable.load("numbers", 1, version.path, RuntimeConfig(), BatchingConfig())
+    values = servable.run("serving_default", {"keys": keys}, ["values"])["values"]
+    servable.close()
+    assert values.dtype == dtypes[1].as_numpy_dtype
+    assert values.tolist() == [5, -9, 3, 3]
+
+
+def test_names_from_a_table_may_be_an_output(tmp_path):
+    """Strings come out of a graph that takes none."""
+    module = Numbers((tf.int64, tf.int64))
+    module.names = tf.lookup.StaticHashTable(
+        tf.lookup.KeyValueTensorInitializer(
+            [0, 1], ["cat", "dog"], key_dtype=tf.int64, value_dtype=tf.string
+        ),
+        "neither",
+    )
+    module.name_of = tf.function(
+        lambda keys: {"names": module.names.lookup(keys)},
+        input_signature=[tf.TensorSpec([None], tf.int64, name="keys")],
+    )
+    tf.saved_model.save(module, str(tmp_path / "saved"), {"serving_default": module.name_of})
+
+    version = publish_saved_model(tmp_path / "saved", tmp_path, name="names")
+
+    servable = Servable.load("names", 1, version.path, RuntimeConfig(), BatchingConfig())
+    answer = servable.run("serving_default", {"keys": np.array([1, 7, 0])}, ["names"])
+    servable.close()
+    assert [str(name) for name in answer["names"]] == ["dog", "neither", "cat"]
+
+
 def test_tables_of_other_types_are_refused(tmp_path):
-    """ONNX Runtime looks up 64-bit integers, floats and strings alone."""
-    source = save(Words(tf.int32), tmp_path / "saved")
+    """ONNX Runtime looks up integers, floats and strings alone."""
+    module = Numbers((tf.int64, tf.float64))
+    tf.saved_model.save(module, str(tmp_path / "saved"), {"serving_default": module.look_up})
 
-    with pytest.raises(ExportError, match="goes from INT32 to STRING, expected INT64, FLOAT or"):
-        publish_saved_model(source, tmp_path, name="words")
+    with pytest.raises(ExportError, match="goes from INT64 to DOUBLE, expected INT32, INT64, "):
+        publish_saved_model(tmp_path / "saved", tmp_path, name="numbers")
 
-    assert not (tmp_path / "words").exists()
+    assert not (tmp_path / "numbers").exists()
 
 
 def test_signature_of_words_alone_is_refused(with_strings):

@@ -105,6 +105,96 @@ def test_bucketize_counts_the_boundaries(tmp_path, dtype):
     np.testing.assert_array_equal(received[0], expected[0])
 
 
+@pytest.mark.parametrize("weights", [[], [[1.0, 0.5, 4.0, 2.0]]])
+@pytest.mark.parametrize("shape", [(4,), (2, 4), (0, 4)])
+@pytest.mark.parametrize("binary", [False, True])
+def test_bincount_counts_in_rows(tmp_path, binary, shape, weights):
+    """Or in the one row that there is; numbers that are too large do not count."""
+    total = np.ones((*shape[:-1], 1), np.float32)
+
+    def function(x):
+        added = tf.constant(np.reshape(weights, -1), tf.float32)
+        if weights:
+            added = total * weights[0] if len(shape) == 2 else added
+        return tf.raw_ops.DenseBincount(
+            input=x, size=3, weights=tf.cast(added, tf.float32), binary_output=binary
+        )
+
+    converted = of_function(tmp_path, function, np.int64, (None,) * len(shape))
+    values = np.array([0, 1, 1, 9, 2, 2, 3, 2])[: int(np.prod(shape))].reshape(shape)
+
+    check(converted, values)
+
+
+@pytest.mark.parametrize("samples", [32, 40])
+def test_spectra_of_waveforms_answer_as_tensorflow(tmp_path, samples):
+    """Amounts, real and imaginary parts, of frames of any number; longer ones are cut."""
+
+    def function(x):
+        spectrum = tf.signal.rfft(x, [32])
+        parts = [tf.abs(spectrum), tf.math.real(spectrum), tf.math.imag(spectrum)]
+        return tf.concat(parts, axis=-1)
+
+    converted = of_function(tmp_path, function, np.float32, (None, None))
+    x = np.random.default_rng(0).standard_normal((3, samples)).astype(np.float32)
+
+    expected, received = converted.both(x)
+
+    np.testing.assert_allclose(received[0], expected[0], rtol=0, atol=1e-5)
+
+
+def test_a_log_mel_spectrogram_of_any_length(tmp_path):
+    """As models of sound begin: frames, their amounts, and a bank of filters."""
+
+    def function(x):
+        amounts = tf.abs(tf.signal.stft(x, frame_length=24, frame_step=8, fft_length=32))
+        mel = tf.signal.linear_to_mel_weight_matrix(8, 17, 8000, 125.0, 3800.0)
+        return tf.math.log(tf.tensordot(amounts, mel, 1) + 1e-2)
+
+    converted = of_function(tmp_path, function, np.float32, (None, None))
+
+    for shape in ((1, 100), (3, 240)):
+        x = np.random.default_rng(0).standard_normal(shape).astype(np.float32)
+        expected, received = converted.both(x)
+        np.testing.assert_allclose(received[0], expected[0], rtol=0, atol=1e-5)
+
+
+def test_a_spectrum_that_goes_elsewhere_is_refused(tmp_path):
+    """ONNX Runtime has no complex numbers to multiply."""
+    with pytest.raises(ExportError, match="serve the SavedModel with TensorFlow itself"):
+        of_function(
+            tmp_path,
+            lambda x: tf.abs(tf.signal.rfft(x) * tf.constant(2j, tf.complex64)),
+            np.float32,
+            (None, 8),
+        )
+
+
+@pytest.mark.parametrize("transposed", [False, True])
+def test_sparse_products_answer_as_tensorflow(tmp_path, transposed):
+    """Also of a matrix that has no value, and of transposed ones."""
+    weights = np.arange(12, dtype=np.float32).reshape((3, 4) if transposed else (4, 3))
+
+    def function(x):
+        kept = tf.sparse.from_dense(tf.where(x > 0, x, 0.0))
+        return tf.sparse.sparse_dense_matmul(
+            kept, tf.constant(weights), adjoint_a=transposed, adjoint_b=transposed
+        )
+
+    converted = of_function(tmp_path, function, np.float32, (None, None))
+    x = np.random.default_rng(0).standard_normal((4, 5) if transposed else (5, 4))
+
+    check(converted, x.astype(np.float32))
+    check(converted, np.zeros_like(x, np.float32))
+
+
+def test_functions_to_be_compiled_are_converted(tmp_path):
+    """Keras' grouped convolutions are such functions on a CPU."""
+    converted = of_layers(tmp_path, (6, 6, 4), layers.Conv2D(4, 3, groups=2))
+
+    check(converted, np.random.default_rng(0).standard_normal((2, 6, 6, 4)).astype(np.float32))
+
+
 def test_nodes_that_are_not_onnx_are_refused(tmp_path):
     """tf2onnx logs that it cannot convert an FFT of complex numbers, and keeps its node."""
     with pytest.raises(ExportError, match=r"no counterpart for TensorFlow's FFT; .*tensorflow"):
@@ -145,6 +235,15 @@ EQUAL = {
         [layers.CategoryEncoding(10, output_mode="count")],
         "int32",
         [INTEGERS.astype(np.int32)],
+    ),
+    "count of looked up": (
+        (4,),
+        [
+            layers.IntegerLookup(vocabulary=[1, 3, 5]),
+            layers.CategoryEncoding(4, output_mode="count"),
+        ],
+        "int64",
+        [INTEGERS],
     ),
     "integer lookup": ((4,), [layers.IntegerLookup(vocabulary=[1, 3, 5])], "int64", [INTEGERS]),
     "gru": ((None, 3), [layers.GRU(4)], "float32", [STEPS, STEPS[:, :1], STEPS[:1, :5]]),
@@ -223,6 +322,32 @@ def test_hashes_are_refused(tmp_path, layer, dtype, told):
     """ONNX has no hash function of TensorFlow's."""
     with pytest.raises(ExportError, match=told):
         of_layers(tmp_path, (4,), layer, dtype=dtype)
+
+
+def test_upper_case_is_refused(tmp_path):
+    """ONNX's changes more letters than TensorFlow's, and not on every machine."""
+    module = tf.Module()
+
+    def function(examples):
+        word = tf.io.parse_example(examples, {"word": tf.io.FixedLenFeature([1], tf.string)})
+        return {"upper": tf.strings.upper(word["word"])}
+
+    spec = tf.TensorSpec([None], tf.string, name="examples")
+    module.function = tf.function(function, input_signature=[spec])
+    tf.saved_model.save(module, str(tmp_path), {"serving_default": module.function})
+
+    with pytest.raises(ExportError, match="no counterpart for TensorFlow's StringLower or String"):
+        Converted(tmp_path)
+
+
+def test_choices_among_several_branches_are_refused(tmp_path):
+    """By the name of their operation."""
+    with pytest.raises(ExportError, match="no counterpart for TensorFlow's StatelessCase"):
+        of_function(
+            tmp_path,
+            lambda x: tf.switch_case(tf.cast(x[0], tf.int32), [lambda: x, lambda: 2 * x]),
+            np.float32,
+        )
 
 
 def test_loops_name_their_counters_scalar(tmp_path):

@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from export.convert import to_onnx
 from export.errors import ExportError, GateFailed
-from export.gates import random_inputs
+from export.gates import random_arrays, random_inputs
 from export.sources import saved_model
 from export.sources.serving_session import ServingSession
 from serving.tensors.signature import DataType, TensorSpec
@@ -27,7 +27,7 @@ def check(folder, signatures, *, free_size):
 
 def draw(dtype, shape=(1000,)):
     spec = TensorSpec(dtype=dtype, shape=shape, tensor="x", graph_name="x:0")
-    return random_inputs.random_array(spec, np.random.default_rng(0), rows=5, free_size=7)
+    return random_arrays.random_array(spec, np.random.default_rng(0), rows=5, free_size=7)
 
 
 def test_random_values_suit_their_dtype():

@@ -93,3 +93,19 @@ def test_defaults_of_a_function_are_published(tmp_path):
     answer = servable.run("serving_default", {"x": np.array([4, 6], np.float32)}, ["y"])
     servable.close()
     assert answer["y"].tolist() == [2, 3]
+
+
+def test_tables_of_two_rows_are_published(tmp_path):
+    """TensorFlow refuses the usual random integers there, and is asked with smaller ones."""
+    module = tf.Module()
+    module.table = tf.Variable([[1.0, 2.0], [3.0, 4.0]])
+    module.look = tf.function(
+        lambda ids: {"rows": tf.gather(module.table, ids)},
+        input_signature=[tf.TensorSpec([None, 3], tf.int32, name="ids")],
+    )
+    tf.saved_model.save(module, str(tmp_path / "saved"), {"serving_default": module.look})
+
+    version = publish_saved_model(tmp_path / "saved", tmp_path, name="rows")
+
+    asked = [finding["rows"] for finding in version.metrics["parity"]["outputs"]]
+    assert asked == [1, 5]

@@ -7,6 +7,7 @@ import time
 
 import numpy as np
 import pytest
+import tensorflow as tf
 import tensorflow_models
 from tensorflow.core.protobuf import saved_model_pb2
 
@@ -25,6 +26,24 @@ def test_a_damaged_saved_model_is_told(tmp_path):
         SavedModelRuntime(tmp_path, CPU)
 
     assert "\n" not in caught.value.message
+
+
+def test_a_string_without_a_dimension_is_an_array_of_objects(tmp_path):
+    """As every other string is; TensorFlow gives it as bytes."""
+    module = tf.Module()
+    module.function = tf.function(
+        lambda words: {"all": tf.strings.reduce_join(words, separator=" ")},
+        input_signature=[tf.TensorSpec([None], tf.string, name="words")],
+    )
+    tf.saved_model.save(module, str(tmp_path), {"serving_default": module.function})
+    runtime = SavedModelRuntime(tmp_path, CPU)
+    signature = runtime.signatures["serving_default"]
+    words = np.array([b"one", b"two"], object)
+
+    feeds = {signature.inputs["words"].tensor: words}
+    (answer,) = runtime.run([signature.outputs["all"].tensor], feeds)
+
+    assert (answer.dtype, answer.shape, answer.item()) == (np.dtype(object), (), b"one two")
 
 
 # A Python that finds no folder that it may write to, as in a read-only container.
