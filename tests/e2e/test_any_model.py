@@ -1,7 +1,6 @@
 """Any model answers right on default flags, whatever the first dimension of its tensors means."""
 
 import threading
-import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -18,7 +17,7 @@ from rest_client import Http
 from zoo import ZOO, Arrays, Entry
 
 from serving.client import PredictClient
-from serving.monitoring.shared_page import PAGE_SECONDS
+from serving.monitoring import shared_page
 from serving.protocols.kserve import tensor_bytes
 from serving.protos.kserve_pb2 import ModelInferRequest, ModelInferResponse
 from serving.tensors.signature import DataType
@@ -313,11 +312,13 @@ def scrape(server: Connections, metric: str, **labels: str) -> list[float]:
 
 
 @every_model
-def test_requests_share_runs_only_if_rows_are_independent(entry, server, alone, callers):
+def test_requests_share_runs_only_if_rows_are_independent(
+    entry, server, alone, callers, monkeypatch
+):
     """48 requests at once need fewer runs if the rows are independent, else a run each."""
+    monkeypatch.setattr(shared_page, "PAGE_SECONDS", 1e-6)  # each look gets a page of its own
 
     def runs() -> float:
-        time.sleep(PAGE_SECONDS)  # callers who ask more often share a page of metrics
         metric = ":tensorflow:serving:batching_session:wrapped_run_count"
         (count,) = scrape(server, metric, model_name=entry.name)
         return count
