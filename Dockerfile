@@ -58,16 +58,6 @@ RUN python3 -m venv --without-pip /opt/venv \
     && find /opt/venv/lib -depth \( -type d -name tests -o -name '*.py[ix]' -o -name '*.pxd' -o -name '*.[ach]' \) -exec rm -rf {} + \
     && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 
-# ---- serving-cpu-tensorflow-venv: TensorFlow beside them ----
-# Without what nobody imports: the headers and the compiler's library for whoever compiles against it, tests, type stubs.
-FROM serving-cpu-venv AS serving-cpu-tensorflow-venv
-COPY --from=requirements /requirements/tensorflow.txt /opt/builder/
-RUN /opt/builder/bin/pip --python /opt/venv/bin/python install --quiet --no-compile --only-binary :all: \
-      -c /opt/builder/constraints.txt -r /opt/builder/tensorflow.txt \
-    && rm -rf /opt/venv/lib/python3*/site-packages/tensorflow/include /opt/venv/lib/python3*/site-packages/clang \
-    && find /opt/venv/lib -depth \( -type d -name tests -o -name '*.py[ix]' \) -exec rm -rf {} + \
-    && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
-
 # ---- loadtest-venv: the libraries of the `loadtest` extra; see above ----
 FROM builder AS loadtest-venv
 COPY --from=requirements /requirements/loadtest.txt /opt/builder/
@@ -142,19 +132,6 @@ LABEL org.opencontainers.image.title="onnx-serving (CPU)" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 
-# ---- serving-cpu-tensorflow: the same server, which also runs SavedModels by TensorFlow ----
-FROM serving AS serving-cpu-tensorflow
-COPY --from=serving-cpu-tensorflow-venv /opt/venv /opt/venv
-COPY --from=serving-app /app /app
-COPY --from=serving-app /build/deploy/bin/ /usr/bin/
-ARG VERSION=unknown
-ARG REVISION=unknown
-LABEL org.opencontainers.image.title="onnx-serving (CPU, with TensorFlow)" \
-      org.opencontainers.image.description="TensorFlow Serving's API on ONNX Runtime and TensorFlow" \
-      org.opencontainers.image.licenses="Apache-2.0" \
-      org.opencontainers.image.version="${VERSION}" \
-      org.opencontainers.image.revision="${REVISION}"
-
 # ---- loadtest: the load generator, its matrix and its reports; no TensorFlow and no server of models ----
 FROM base AS loadtest
 # The same id as the server's; /results is where a named volume takes its owner from.
@@ -174,6 +151,30 @@ ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="onnx-serving (load test)" \
       org.opencontainers.image.description="Latency and accuracy of the same answers" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
+# ---- serving-cpu-tensorflow-venv: TensorFlow beside the libraries of the `serve` extra ----
+# Behind the other images: without BuildKit, every stage before the one asked for is built.
+# Without what nobody imports: the headers and the compiler's library for whoever compiles against it, tests, type stubs.
+FROM serving-cpu-venv AS serving-cpu-tensorflow-venv
+COPY --from=requirements /requirements/tensorflow.txt /opt/builder/
+RUN /opt/builder/bin/pip --python /opt/venv/bin/python install --quiet --no-compile --only-binary :all: \
+      -c /opt/builder/constraints.txt -r /opt/builder/tensorflow.txt \
+    && rm -rf /opt/venv/lib/python3*/site-packages/tensorflow/include /opt/venv/lib/python3*/site-packages/clang \
+    && find /opt/venv/lib -depth \( -type d -name tests -o -name '*.py[ix]' \) -exec rm -rf {} + \
+    && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
+
+# ---- serving-cpu-tensorflow: the same server, which also runs SavedModels by TensorFlow ----
+FROM serving AS serving-cpu-tensorflow
+COPY --from=serving-cpu-tensorflow-venv /opt/venv /opt/venv
+COPY --from=serving-app /app /app
+COPY --from=serving-app /build/deploy/bin/ /usr/bin/
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="onnx-serving (CPU, with TensorFlow)" \
+      org.opencontainers.image.description="TensorFlow Serving's API on ONNX Runtime and TensorFlow" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
