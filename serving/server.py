@@ -69,6 +69,7 @@ class ModelServer:
         self._link = link
         self._ready = False
         self._watching: list[asyncio.Task[None]] = []
+        self._following: asyncio.Task[None] | None = None
         self.port = 0
         self.health_port = 0
 
@@ -149,8 +150,7 @@ class ModelServer:
             await self._link.wait_to_listen()
         await self._listen(listeners)
         logger.info("listening on %s:%d, models are loaded", self.config.host, self.port)
-        if (following := self._source.watch(self.manager)) is not None:
-            self._watching.append(following)
+        self._following = self._source.watch(self.manager)
         if self._link is not None:
             await self._link.wait_for_others()
         self._ready = True
@@ -245,20 +245,26 @@ class ModelServer:
         drained = time.monotonic() + self.config.drain_seconds
         self._ready = False
         self._services.shut_down_health()
-        for task in self._watching:
-            task.cancel()
-        await asyncio.gather(*self._watching, return_exceptions=True)
+        await _end(*([self._following] if self._following is not None else []))
         await asyncio.gather(
             self._web_server.stop(), *([self._grpcio.stop()] if self._grpcio is not None else [])
         )
         await self._health_server.stop()
         await self._services.stop(max(_LEAST_FLUSH_SECONDS, drained - time.monotonic()))
         left = await self.manager.close(max(0.0, drained - time.monotonic()))
+        # Until now, for a run whose callers are gone must not use up the drain.
+        await _end(*self._watching)
         if left:
             logger.error("left behind, their runs do not end: %s", ", ".join(left))
         if self._listeners is not None:
             self._listeners.close()
             self._listeners.remove_socket_path()
+
+
+async def _end(*tasks: asyncio.Task[None]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def _choose_provider(runtime: RuntimeConfig) -> str:
