@@ -67,6 +67,7 @@ def test_saved_model_is_published_by_command(call, two_signatures, tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_chosen_signatures_are_published(call, with_strings, tmp_path):
     """--signature leaves out what cannot be converted; without it the message points there."""
     arguments = ("saved-model", with_strings, "--name", "some", "--models-dir", tmp_path)
@@ -80,6 +81,7 @@ def test_chosen_signatures_are_published(call, with_strings, tmp_path):
     assert list(model_folder.read(tmp_path / "some" / "1").signatures) == ["summary"]
 
 
+@pytest.mark.slow
 def test_free_size_reaches_the_random_inputs(call, tmp_path):
     """A model that wants five columns is published with --free-size 5."""
     module = tf.Module()
@@ -134,6 +136,7 @@ def test_base_path_is_published_with_its_version_numbers(call, tmp_path):
     assert "has a version 123 already" in refusal
 
 
+@pytest.mark.slow
 def test_shapes_are_kept_by_command(call, tmp_path):
     """--keep-shapes leaves the declarations of the SavedModel as they are."""
     source = tensorflow1_models.half_plus(tmp_path / "saved" / "1")

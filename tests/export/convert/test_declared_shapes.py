@@ -42,7 +42,7 @@ def declared(tmp_path, function, shape, *, any_shape=True):
 @pytest.mark.parametrize(
     ("function", "shape", "expected"),
     [
-        (lambda x: x * 2 + 1, [None, 4], None),
+        pytest.param(lambda x: x * 2 + 1, [None, 4], None, marks=pytest.mark.slow),
         pytest.param(lambda x: x * 2 + 1, [1], None, marks=pytest.mark.slow),
         pytest.param(tf.nn.relu, [None, 4], None, marks=pytest.mark.slow),
         (lambda x: tf.reshape(x, (-1, 12)) @ WEIGHTS, [None, 3, 4], None),

@@ -187,7 +187,7 @@ def test_old_parse_operation_is_cut_too(tmp_path):
     }
 
 
-@pytest.mark.parametrize("use_resource", [True, False])
+@pytest.mark.parametrize("use_resource", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_models_of_tensorflow_1_are_published(tmp_path, use_resource):
     """One placeholder, with a name of its own, feeds both signatures, so MultiInference works."""
     v1 = tf.compat.v1
