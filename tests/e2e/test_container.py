@@ -394,6 +394,7 @@ def image_data(tmp_path) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_composed_load_test_measures_the_composed_server(
     compose, image, loadtest_image, image_data, tmp_path
 ):

@@ -27,7 +27,6 @@ MODELS: dict[str, Entry] = {
     for entry in module.ENTRIES
 }
 QUICK = (
-    "tabular",
     "masked_bidirectional_lstm",
     "keras2_legacy_adam",
     "reference_network",

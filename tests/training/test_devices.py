@@ -71,7 +71,7 @@ RUNS = {
 }
 
 
-@pytest.fixture(scope="module", params=["tensorflow", "jax"])
+@pytest.fixture(scope="module", params=["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
 def runs(request, tmp_path_factory, image_dir):
     """A folder with every run of a backend."""
     backend = request.param

@@ -48,7 +48,11 @@ class Hold:
     @property
     def room(self) -> int:
         """Bytes that could be taken now; 1 if there are none, so that taking them says why."""
-        return max(1, self._budget.shared - self._budget.used)
+        budget = self._budget
+        is_alone = budget.used == self._bytes
+        as_any = (budget.limit if is_alone else budget.shared) - budget.used
+        as_small = min(budget.limit - budget.used, budget.small - self._bytes)
+        return max(1, as_any, as_small)
 
     def take(self, count: int) -> None:
         """Hold more bytes.

@@ -29,6 +29,7 @@ def test_run_is_published_by_command(run_export, run_dir, image_dir, tmp_path):
     assert model_folder.read(tmp_path / "simcnn" / "1").signatures
 
 
+@pytest.mark.slow
 def test_published_bytes_do_not_depend_on_the_process(
     run_export, published, run_dir, image_dir, tmp_path
 ):
@@ -112,6 +113,7 @@ def test_precision_is_added_by_command(call, published, image_dir, tmp_path, wid
     )
 
 
+@pytest.mark.slow
 def test_base_path_is_published_with_its_version_numbers(call, tmp_path):
     """The folder that TensorFlow Serving is given: each version keeps its number, once."""
     base = tmp_path / "half_plus"

@@ -45,7 +45,9 @@ def declared(tmp_path, function, shape, *, any_shape=True):
         pytest.param(lambda x: x * 2 + 1, [None, 4], None, marks=pytest.mark.slow),
         pytest.param(lambda x: x * 2 + 1, [1], None, marks=pytest.mark.slow),
         pytest.param(tf.nn.relu, [None, 4], None, marks=pytest.mark.slow),
-        (lambda x: tf.reshape(x, (-1, 12)) @ WEIGHTS, [None, 3, 4], None),
+        pytest.param(
+            lambda x: tf.reshape(x, (-1, 12)) @ WEIGHTS, [None, 3, 4], None, marks=pytest.mark.slow
+        ),
         (lambda x: tf.concat([x, x], axis=1) @ tf.tile(WEIGHTS, [2, 1]), [3, 12], ["batch", "x_1"]),
         pytest.param(lambda x: x @ WEIGHTS, [None, 12], ["batch", 12], marks=pytest.mark.slow),
         pytest.param(scaled_by_width, [None, 4], ["batch", 4], marks=pytest.mark.slow),
@@ -63,6 +65,7 @@ def test_placeholders_shapes_are_kept_on_request(tmp_path):
     assert declared(tmp_path, lambda x: x + 1, [None, 4], any_shape=False) == ["batch", 4]
 
 
+@pytest.mark.slow
 def test_what_stays_unanswered_is_said(tmp_path, caplog):
     """A shape that TensorFlow answers and the graph does not is logged."""
     with caplog.at_level(logging.INFO, "export"):
@@ -85,6 +88,7 @@ def test_flat_graph_answers_other_groupings(tmp_path):
         np.testing.assert_allclose(answer, x.reshape(2, 12) @ WEIGHTS, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_signature_that_contradicts_its_graph_is_corrected(tmp_path):
     """Models of early TensorFlow say that a matrix is a value; clients learn the graph's shape."""
     module = tf.Module()

@@ -52,6 +52,7 @@ def test_published_graphs_of_a_saved_model_compute(two_signatures, tmp_path):
     np.testing.assert_array_equal(signs, x > 0)
 
 
+@pytest.mark.slow
 def test_branches_are_exported_to_the_same_bytes(two_signatures, tmp_path):
     """Determinism holds for graphs with subgraphs too."""
     versions = [
@@ -65,6 +66,7 @@ def test_branches_are_exported_to_the_same_bytes(two_signatures, tmp_path):
     assert sha256(versions[0].path / "model.onnx") == sha256(versions[1].path / "model.onnx")
 
 
+@pytest.mark.slow
 def test_one_signature_can_be_chosen(with_strings, tmp_path):
     """A signature that ONNX cannot express does not stand in the way of the others."""
     version = publish_saved_model(with_strings, tmp_path, name="sums", wanted=["summary"])

@@ -253,7 +253,10 @@ def test_archive_member_that_climbs_out_writes_nothing(tmp_path, small_source):
     assert {item.name for item in tmp_path.rglob("*")} == {"deep", "deeper", "a.tar"}
 
 
-@pytest.mark.parametrize(("name", "mode"), [("a.tar", ""), ("a.tar.gz", "gz"), ("a.tar.xz", "xz")])
+@pytest.mark.parametrize(
+    ("name", "mode"),
+    [("a.tar", ""), ("a.tar.gz", "gz"), pytest.param("a.tar.xz", "xz", marks=pytest.mark.slow)],
+)
 def test_truncated_archive_is_named(tmp_path, small_source, name, mode):
     """An archive cut off half-way raises DataError with its size and the way out."""
     path = archive(small_source, tmp_path / name, mode, "cifar-10-batches-bin")

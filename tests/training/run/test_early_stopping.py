@@ -92,6 +92,7 @@ def test_training_stops_and_saves_the_best_epoch(tmp_path, image_dir, scripted, 
     assert not (tmp_path / "checkpoints").exists()
 
 
+@pytest.mark.slow
 def test_training_that_gets_better_runs_to_its_end(tmp_path, image_dir, scripted):
     """With more patience all epochs are trained, and the last is the best."""
     config = make_config(early_stopping=4)

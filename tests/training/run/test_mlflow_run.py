@@ -64,6 +64,7 @@ def check_everything_is_there(folder, run_dir, config):
     assert list((folder / "artifacts").rglob("model.keras"))
 
 
+@pytest.mark.slow
 def test_interrupted_training_is_one_complete_run(tmp_path, image_dir, config, monkeypatch):
     """Stopped between its record and MLflow's, a run goes on where it was, each epoch once."""
     store, run_dir = tmp_path / "store", tmp_path / "run"

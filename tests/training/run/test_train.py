@@ -258,6 +258,7 @@ def test_mixed_precision_trains_and_saves_float32(tmp_path, image_dir, finished,
         assert mixed == pytest.approx(full, rel=2e-2), name
 
 
+@pytest.mark.slow
 def test_compiled_step_learns_the_same(tmp_path, image_dir, finished):
     """With --jit on, XLA's training gives the losses of the plain one."""
     config = from_recipe("simcnn", "best", epochs=3, xla="on", **SETTINGS)
@@ -317,6 +318,7 @@ def kill_after(epochs, command, run_dir, number):
         return process.communicate()[0], process.returncode
 
 
+@pytest.mark.slow
 def test_killed_run_goes_on_without_losing_or_repeating_an_epoch(
     tmp_path, image_dir, command, run_command
 ):

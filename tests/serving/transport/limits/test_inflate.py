@@ -17,14 +17,15 @@ TEXT = bytes(range(256)) * 20_000  # several pieces
 
 
 class WatchedBudget(ByteBudget):
-    """Remembers the most that was held."""
+    """Remembers the most that was held, and how often that changed."""
 
-    most = 0
+    most = changes = 0
 
     def __setattr__(self, name, value):
         super().__setattr__(name, value)
         if name == "used":
             self.most = max(self.most, value)
+            super().__setattr__("changes", self.changes + 1)
 
 
 def read(content, window_bits=GZIP, limit=64 * MEBIBYTE, budget=None):
@@ -87,6 +88,17 @@ def test_no_more_is_inflated_than_the_budget_has():
     assert budget.most <= 3 * MEBIBYTE
     with pytest.raises(InvalidInput, match="--max_buffered_bytes"):
         read(gzip.compress(bytes(50 * MEBIBYTE)), budget=ByteBudget(3 * MEBIBYTE))
+
+
+@pytest.mark.parametrize("held", [0, 29 * MEBIBYTE])
+def test_the_end_of_the_budget_is_met_in_few_pieces(held):
+    """Alone, where the last eighth may be used, and beside others, where a small part of it may."""
+    budget = WatchedBudget(32 * MEBIBYTE)
+    Hold(budget).take(held)
+    with pytest.raises((InvalidInput, Unavailable)):
+        read(gzip.compress(bytes(50 * MEBIBYTE)), budget=budget)
+
+    assert budget.changes < 100
 
 
 def test_bombs_starve_nobody(models_dir):
