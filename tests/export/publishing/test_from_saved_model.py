@@ -3,6 +3,7 @@ import hashlib
 import numpy as np
 import onnx
 import onnxruntime
+import pytest
 import tensorflow as tf
 
 from export.publishing.from_saved_model import publish_saved_model
