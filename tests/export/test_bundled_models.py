@@ -30,14 +30,7 @@ def test_bundled_version_is_whole(path):
         assert not [word for word in (b"/tmp/", b"/home/", b"/root/") if word in file.read_bytes()]
 
 
-@pytest.mark.parametrize(
-    "path",
-    [
-        pytest.param(path, marks=[pytest.mark.slow] if path.parent.name == "resnet50" else [])
-        for path in VERSIONS
-    ],
-    ids=lambda path: f"{path.parent.name}/{path.name}",
-)
+@pytest.mark.parametrize("path", VERSIONS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_bundled_version_scores_what_it_claims(path, test_images):
     """Each variant's file gives the recorded answer to every test image, and so the accuracy."""
     metrics = json.loads((path / "metrics.json").read_text())

@@ -113,7 +113,6 @@ def test_precision_is_added_by_command(call, published, image_dir, tmp_path, wid
     )
 
 
-@pytest.mark.slow
 def test_base_path_is_published_with_its_version_numbers(call, tmp_path):
     """The folder that TensorFlow Serving is given: each version keeps its number, once."""
     base = tmp_path / "half_plus"

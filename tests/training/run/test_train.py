@@ -318,7 +318,6 @@ def kill_after(epochs, command, run_dir, number):
         return process.communicate()[0], process.returncode
 
 
-@pytest.mark.slow
 def test_killed_run_goes_on_without_losing_or_repeating_an_epoch(
     tmp_path, image_dir, command, run_command
 ):
