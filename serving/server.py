@@ -23,7 +23,6 @@ from serving.transport.asgi import Application
 from serving.transport.grpc_application import GrpcApplication
 from serving.transport.http_application import HttpApplication
 from serving.transport.limits.byte_budget import ByteBudget
-from serving.transport.limits.traffic import TrafficTable
 from serving.transport.limits.unread_answers import UnreadAnswers
 from serving.transport.listeners import Listeners
 from serving.transport.network_config import NetworkConfig
@@ -113,20 +112,14 @@ class ModelServer:
         self._certificates, self._rest_certificates = config.tls()
         self._listeners = None if link is None else link.listeners
         budget = ByteBudget(network.max_buffered_bytes)
-        self._traffic = TrafficTable()
         with_grpcio = config.front == "grpcio"
         self._grpcio = _grpcio_server(self._services, network, budget) if with_grpcio else None
         self._http, grpc = _applications(
-            self._services,
-            network,
-            budget,
-            self._traffic,
-            with_cors=config.rest_api_enable_cors_support,
+            self._services, network, budget, with_cors=config.rest_api_enable_cors_support
         )
         self._grpc = None if with_grpcio else grpc
-        self._web_server = WebServer(network, self._traffic)
-        self._health_traffic = TrafficTable()
-        self._health_server = WebServer(_health_network(network), self._health_traffic)
+        self._web_server = WebServer(network)
+        self._health_server = WebServer(_health_network(network))
 
     async def start(self) -> None:
         """Take the ports, load and warm up the models, then accept calls.
@@ -196,7 +189,7 @@ class ModelServer:
             )
         health = self._listeners.health
         if health:
-            application = _health_application(self._services, self._health_traffic)
+            application = _health_application(self._services)
             await self._health_server.start([Endpoint(listeners=health, application=application)])
             self.health_port = int(health[0].getsockname()[1])
             logger.info("health on %s:%d", self.config.host, self.health_port)
@@ -219,7 +212,6 @@ class ModelServer:
             opened,
             http=self._http,
             grpc=self._grpc,
-            traffic=self._traffic,
             rpc_certificates=self._certificates,
             rest_certificates=self._rest_certificates,
         )
@@ -285,12 +277,7 @@ def _choose_provider(runtime: RuntimeConfig) -> str:
 
 
 def _applications(
-    services: Services,
-    network: NetworkConfig,
-    budget: ByteBudget,
-    traffic: TrafficTable,
-    *,
-    with_cors: bool,
+    services: Services, network: NetworkConfig, budget: ByteBudget, *, with_cors: bool
 ) -> tuple[Application, Callable[[Application], Application]]:
     """What the web server runs: HTTP routes, and gRPC before another application."""
     limit = network.max_message_bytes
@@ -301,12 +288,7 @@ def _applications(
 
     def grpc(beside: Application) -> Application:
         return GrpcApplication(
-            services.methods,
-            beside,
-            max_message_bytes=limit,
-            budget=budget,
-            unread=unread,
-            traffic=traffic,
+            services.methods, beside, max_message_bytes=limit, budget=budget, unread=unread
         )
 
     return http, grpc
@@ -321,7 +303,7 @@ def _health_network(network: NetworkConfig) -> NetworkConfig:
     )
 
 
-def _health_application(services: Services, traffic: TrafficTable) -> Application:
+def _health_application(services: Services) -> Application:
     """What the port for health answers, with bytes of its own."""
     limit = _HEALTH_MESSAGE_BYTES
     budget = ByteBudget(_HEALTH_BUFFERED_BYTES)
@@ -330,12 +312,7 @@ def _health_application(services: Services, traffic: TrafficTable) -> Applicatio
         services.health_routes, max_body_bytes=limit, budget=budget, unread=unread
     )
     return GrpcApplication(
-        services.health_methods,
-        http,
-        max_message_bytes=limit,
-        budget=budget,
-        unread=unread,
-        traffic=traffic,
+        services.health_methods, http, max_message_bytes=limit, budget=budget, unread=unread
     )
 
 

@@ -13,7 +13,7 @@ from typing import Any
 from serving import stage_times
 from serving.errors import InvalidInput, Unsupported
 from serving.stage_times import StageTimes
-from serving.transport import admission, failures
+from serving.transport import failures
 from serving.transport.asgi import Application, Disconnected, Receive, Send
 from serving.transport.grpc_wire import (
     ACCEPT_ENCODING,
@@ -24,7 +24,6 @@ from serving.transport.grpc_wire import (
     status_headers,
 )
 from serving.transport.limits.byte_budget import ByteBudget, Hold
-from serving.transport.limits.traffic import TrafficTable
 from serving.transport.limits.unread_answers import COUNTED_BYTES, UnreadAnswers
 from serving.transport.method_table import Call, Method, StreamMethod, UnaryMethod, parse
 
@@ -57,7 +56,6 @@ class GrpcApplication:
         max_message_bytes: int,
         budget: ByteBudget,
         unread: UnreadAnswers,
-        traffic: TrafficTable,
     ) -> None:
         """Serve methods.
 
@@ -67,9 +65,7 @@ class GrpcApplication:
             max_message_bytes: Larger requests are refused before they are read.
             budget: Of all large requests together.
             unread: Counts the answers until they are sent.
-            traffic: Counts all requests until they are answered, those that are not gRPC included.
         """
-        self._traffic = traffic
         self._unread = unread
         self._budget = budget
         self._http = http
@@ -77,75 +73,63 @@ class GrpcApplication:
         self._max_message_bytes = max_message_bytes
 
     # One coroutine, as each further one costs every request.
-    async def __call__(  # noqa: C901, PLR0912, PLR0915
+    async def __call__(  # noqa: C901, PLR0912
         self, scope: Mapping[str, Any], receive: Receive, send: Send
     ) -> None:
         """Answer one HTTP request."""
         if scope["type"] != "http":
-            await admission.refuse_websocket(scope, receive, send)
             return
-        # What `Admitted` does, which as a coroutine of its own costs 6 % of a small Predict.
-        table = self._traffic
-        traffic = table.begin(scope.get("client"))
-        header_bytes: int | None = 0
+        headers = dict(scope["headers"])
+        if not headers.get(b"content-type", b"").startswith(b"application/grpc"):
+            await self._http(scope, receive, send)
+            return
+        had_to_ask = self._unread.crowded
+        if had_to_ask:
+            await self._unread.begin(scope.get("client"))
+        path = scope["path"]
+        times = stage_times.begin(headers)
+        hold = Hold(self._budget, scope.get("client"))
+        reader = MessageReader(receive, headers, self._max_message_bytes, hold)
         try:
-            if admission.must_ask(table, traffic):
-                header_bytes = await admission.ask(scope, send, table, traffic)
-                if header_bytes is None:
-                    return
-            headers = dict(scope["headers"])
-            if not headers.get(b"content-type", b"").startswith(b"application/grpc"):
-                await self._http(scope, receive, send)
-                return
-            had_to_ask = self._unread.crowded
-            if had_to_ask:
-                await self._unread.begin(scope.get("client"))
-            path = scope["path"]
-            times = stage_times.begin(headers)
-            hold = Hold(self._budget, scope.get("client"))
-            reader = MessageReader(receive, headers, self._max_message_bytes, hold)
-            try:
-                call = _call(headers, hold)
-                method = self._methods.get(path)
-                if isinstance(method, UnaryMethod):
-                    message = await reader.read_only_message(path)
-                    response = await method.handler(parse(method, message, hold), call)
-                    payload = response.SerializeToString()
-                else:
-                    if had_to_ask:  # a stream may go on for days
-                        had_to_ask = False
-                        self._unread.end(hold.caller)
-                    await _answer_stream(_existing(method, path), call, reader, send, headers)
-                    return
-            except Disconnected:
-                return
-            except Exception as error:  # noqa: BLE001 - every error becomes a status
-                await _send_error(send, _status_of(error, path, headers))
-                return
-            finally:
-                hold.release()
-                if had_to_ask:
+            call = _call(headers, hold)
+            method = self._methods.get(path)
+            if isinstance(method, UnaryMethod):
+                message = await reader.read_only_message(path)
+                response = await method.handler(parse(method, message, hold), call)
+                payload = response.SerializeToString()
+            else:
+                if had_to_ask:  # a stream may go on for days
+                    had_to_ask = False
                     self._unread.end(hold.caller)
-            length = len(payload)
-            is_long = length >= _LONG_BYTES
-            if not is_long:
-                payload = frame(payload)
-            is_counted = length >= COUNTED_BYTES
-            if is_counted:
-                self._unread.add(hold.caller, length)
-            try:
-                await send(_START)
-                if is_long:
-                    await send(
-                        {"type": "http.response.body", "body": prefix(length), "more_body": True}
-                    )
-                await send({"type": "http.response.body", "body": payload})
-                await send(_OK_TRAILERS if times is None else _trailers(times))
-            finally:
-                if is_counted:
-                    self._unread.remove(hold.caller, length)
+                await _answer_stream(_existing(method, path), call, reader, send, headers)
+                return
+        except Disconnected:
+            return
+        except Exception as error:  # noqa: BLE001 - every error becomes a status
+            await _send_error(send, _status_of(error, path, headers))
+            return
         finally:
-            table.end(traffic, header_bytes)
+            hold.release()
+            if had_to_ask:
+                self._unread.end(hold.caller)
+        length = len(payload)
+        is_long = length >= _LONG_BYTES
+        if not is_long:
+            payload = frame(payload)
+        is_counted = length >= COUNTED_BYTES
+        if is_counted:
+            self._unread.add(hold.caller, length)
+        try:
+            await send(_START)
+            if is_long:
+                await send(
+                    {"type": "http.response.body", "body": prefix(length), "more_body": True}
+                )
+            await send({"type": "http.response.body", "body": payload})
+            await send(_OK_TRAILERS if times is None else _trailers(times))
+        finally:
+            if is_counted:
+                self._unread.remove(hold.caller, length)
 
 
 def _call(headers: Mapping[bytes, bytes], hold: Hold) -> Call:

@@ -22,7 +22,7 @@ import h2corn
 
 from serving.errors import ConfigError, StatusCode
 from serving.transport import tls
-from serving.transport.admission import Admitted
+from serving.transport.admission import Admission
 from serving.transport.asgi import Application, Receive, Send
 from serving.transport.failures import error_response
 from serving.transport.grpc_wire import status_headers
@@ -80,7 +80,6 @@ def endpoints(
     *,
     http: Application,
     grpc: Callable[[Application], Application] | None,
-    traffic: TrafficTable,
     rpc_certificates: tls.TlsConfig | None,
     rest_certificates: tls.TlsConfig | None,
 ) -> list[Endpoint]:
@@ -95,17 +94,12 @@ def endpoints(
         listeners: The sockets. Those for health are left out: they are an endpoint of their own.
         http: Answers HTTP requests.
         grpc: Makes what answers gRPC calls, and leaves the other requests to the application that
-            it is given; None where another library answers them. It admits its requests itself.
-        traffic: Counts the requests of what answers HTTP alone.
+            it is given; None where another library answers them.
         rpc_certificates: Of the port for gRPC; None for plain text.
         rest_certificates: Of the port for REST; likewise.
     """
     if grpc is None:
-        rest = Endpoint(
-            listeners=listeners.rest,
-            application=Admitted(http, traffic),
-            certificates=rest_certificates,
-        )
+        rest = Endpoint(listeners=listeners.rest, application=http, certificates=rest_certificates)
         return [rest] if listeners.rest else []
     if not listeners.rest or rpc_certificates == rest_certificates:
         both = [*listeners.rpc, *listeners.rest]
@@ -119,7 +113,7 @@ def endpoints(
         ),
         Endpoint(
             listeners=listeners.rest,
-            application=Admitted(_HttpAlone(http), traffic),
+            application=_HttpAlone(http),
             certificates=rest_certificates,
         ),
     ]
@@ -158,15 +152,14 @@ class WebServer:
         reason: Why it last ended by itself.
     """
 
-    def __init__(self, config: NetworkConfig, traffic: TrafficTable) -> None:
+    def __init__(self, config: NetworkConfig) -> None:
         """Prepare.
 
         Args:
             config: The limits, for all endpoints together.
-            traffic: Where the applications of all endpoints count their requests.
         """
         self._config = config
-        self._traffic = traffic
+        self._traffic = TrafficTable()
         self._running: list[_Running] = []
         self._beside: list[asyncio.Task[None]] = []
         self.failed = asyncio.Event()
@@ -183,7 +176,7 @@ class WebServer:
         """
         most = open_files.most_connections(self._config.max_connections, servers=len(endpoints))
         for endpoint in endpoints:
-            running = _Running(endpoint, self._config, most)
+            running = _Running(endpoint, self._config, self._traffic, most)
             self._running.append(running)
             await running.start()
         limits = ConnectionLimits(
@@ -228,9 +221,11 @@ class _Running:
         self,
         endpoint: Endpoint,
         config: NetworkConfig,
+        traffic: TrafficTable,
         most_connections: int,
     ) -> None:
         self._endpoint = endpoint
+        self._application = Admission(endpoint.application, traffic)
         self._config = config
         self._most_connections = most_connections
         self._server: h2corn.Server | None = None
@@ -251,7 +246,7 @@ class _Running:
                 config = _web_config(
                     self._config, self._endpoint.listeners, files, self._most_connections
                 )
-                self._server = h2corn.Server(self._endpoint.application, config)
+                self._server = h2corn.Server(self._application, config)
                 self._serving = asyncio.create_task(self._server.serve())
                 await self._server.wait_started()
             except (OSError, ValueError) as error:
@@ -324,7 +319,7 @@ def _web_config(
         # that two endpoints together hold no more.
         limit_connections=most_connections,
         # No limit_concurrency: over it, probes and the health of the server would get a 503, too.
-        # Requests that wait are bounded where they wait, and their headers by `admission`.
+        # Requests that wait are bounded where they wait, and their headers by `Admission`.
         max_concurrent_streams=128,
         h2_max_header_list_size=_HEADER_BYTES,
         h2_max_header_block_size=_HEADER_BYTES,

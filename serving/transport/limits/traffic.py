@@ -75,10 +75,8 @@ class TrafficTable:
 
     Attributes:
         in_flight: Requests of all connections that are being answered now.
-        header_bytes: Of these, the headers that are counted; see `transport.admission`.
+        header_bytes: Of these, the headers that are counted; see `Admission`.
     """
-
-    __slots__ = ("_by_client", "header_bytes", "in_flight")
 
     def __init__(self) -> None:
         self.in_flight = 0
@@ -86,7 +84,7 @@ class TrafficTable:
         self._by_client: dict[Client, Traffic] = {}
 
     def begin(self, client: Sequence[object] | None) -> Traffic:
-        """Count a request; `end` must follow.
+        """Count a request; its end is `in_flight -= 1` of what this returns.
 
         Args:
             client: ASGI's `scope["client"]`; None for a Unix socket.
@@ -99,22 +97,7 @@ class TrafficTable:
                 self._by_client[(str(client[0]), int(str(client[1])))] = traffic
         traffic.in_flight += 1
         traffic.requests += 1
-        self.in_flight += 1
         return traffic
-
-    def end(self, traffic: Traffic, header_bytes: int | None = 0) -> None:
-        """A request is answered, or nobody waits for it any more.
-
-        Args:
-            traffic: What `begin` gave.
-            header_bytes: What of `header_bytes` was the request's; None if it was refused.
-        """
-        traffic.in_flight -= 1
-        if traffic.waiting:
-            traffic.give_turns()
-        self.in_flight -= 1
-        if header_bytes:
-            self.header_bytes -= header_bytes
 
     def get(self, client: Client) -> Traffic | None:
         """The traffic of a connection; None if it has made no request."""

@@ -12,7 +12,6 @@ from serving.transport import grpc_application, grpc_wire
 from serving.transport.grpc_application import GrpcApplication
 from serving.transport.http_application import HttpApplication
 from serving.transport.limits.byte_budget import ByteBudget
-from serving.transport.limits.traffic import TrafficTable
 from serving.transport.limits.unread_answers import UnreadAnswers
 from serving.transport.method_table import Call, StreamMethod, UnaryMethod, method_table
 
@@ -48,12 +47,7 @@ def application() -> GrpcApplication:
     unread = UnreadAnswers(MAX_MESSAGE_BYTES)
     http = HttpApplication([], max_body_bytes=MAX_MESSAGE_BYTES, budget=budget, unread=unread)
     return GrpcApplication(
-        methods,
-        http,
-        max_message_bytes=MAX_MESSAGE_BYTES,
-        budget=budget,
-        unread=unread,
-        traffic=TrafficTable(),
+        methods, http, max_message_bytes=MAX_MESSAGE_BYTES, budget=budget, unread=unread
     )
 
 

@@ -1,6 +1,6 @@
 import asyncio
 
-from serving.transport.admission import Admitted
+from serving.transport.admission import Admission
 from serving.transport.limits import traffic
 from serving.transport.limits.traffic import FIRST_REQUESTS, TrafficTable
 
@@ -13,7 +13,7 @@ class Server:
 
     def __init__(self) -> None:
         self.table = TrafficTable()
-        self.admission = Admitted(self._answer, self.table)
+        self.admission = Admission(self._answer, self.table)
         self.begun = 0
         self._ends: list[asyncio.Future[None]] = []
 
