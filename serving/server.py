@@ -67,8 +67,8 @@ class ModelServer:
         self.config = config
         self._link = link
         self._ready = False
-        self._watching: list[asyncio.Task[None]] = []
-        self._following: asyncio.Task[None] | None = None
+        self._watching: list[asyncio.Task[None]] = []  # runs and memory, to the end
+        self._following: asyncio.Task[None] | None = None  # the model folders, until it stops
         self.port = 0
         self.health_port = 0
 
