@@ -71,6 +71,7 @@ lint: $(VENV)/.dev ## Check style, types and import contracts
 	$(BIN)/python docs/settings.py --check
 	$(BIN)/python -m export tables --check
 	$(BIN)/python -m loadtest readme --check
+	$(BIN)/python -m loadtest.commands.schema --check
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff format .
@@ -79,9 +80,10 @@ format: $(VENV)/.dev ## Format the code
 protos: $(VENV)/.dev ## Compile the .proto files again
 	$(BIN)/python -m serving.protos.generate
 
-docs: $(VENV)/.dev ## Write the generated tables in docs/, README and model cards again
+docs: $(VENV)/.dev ## Write the generated tables in docs/, README and model cards, and report.schema.json, again
 	$(BIN)/python docs/settings.py
 	$(BIN)/python -m export tables --write
+	$(BIN)/python -m loadtest.commands.schema
 
 lock: $(VENV)/.lock-tools ## Resolve constraints.txt again from the ranges in pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --quiet \

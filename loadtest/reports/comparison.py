@@ -9,9 +9,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-from loadtest.report_schema import Report
+from loadtest.report_schema import Report, Result
 from loadtest.reports import paired
-from loadtest.reports.collection import Result
 from loadtest.reports.configurations import (
     CAPACITY,
     Configuration,
@@ -221,8 +220,7 @@ def _ratio(name: str, ours: Configuration, theirs: Configuration) -> Ratio | Non
 
 def _different_images(first: Side, other: Side) -> list[str]:
     digests = [
-        {result["report"]["manifest"]["data"]["sha256"] for result in side.results}
-        for side in (first, other)
+        {result.report.manifest.data.sha256 for result in side.results} for side in (first, other)
     ]
     if digests[0] == digests[1]:
         return []
@@ -272,7 +270,7 @@ def _notes(first: Side, other: Side) -> list[str]:
     found = []
     for name, facts in _CIRCUMSTANCES.items():
         known = [
-            dict.fromkeys(facts(result["report"]) for result in side.results)
+            dict.fromkeys(facts(result.report) for result in side.results)
             for side in (first, other)
         ]
         if known[0] != known[1]:
@@ -286,7 +284,7 @@ def _some(values: Sequence[str]) -> str:
 
 
 def _bounds(reports: Sequence[Report]) -> set[float | None]:
-    return {report["scenario"]["slo_ms"] for report in reports}
+    return {report.scenario.slo_ms for report in reports}
 
 
 def _text(configuration: Configuration) -> str:
@@ -296,9 +294,9 @@ def _text(configuration: Configuration) -> str:
 
 
 _CIRCUMSTANCES: dict[str, Callable[[Report], str]] = {
-    "processor": lambda report: str(report["manifest"]["cpu"]),
-    "cores": lambda report: str(report["manifest"]["cores"]),
-    "commit": lambda report: str(report["manifest"]["git_commit"])[:15],
-    "latency bound (ms)": lambda report: str(report["scenario"]["slo_ms"]),
-    "order of the images (seed)": lambda report: str(report["scenario"]["seeds"].get("order")),
+    "processor": lambda report: str(report.manifest.cpu),
+    "cores": lambda report: str(report.manifest.cores),
+    "commit": lambda report: str(report.manifest.git_commit)[:15],
+    "latency bound (ms)": lambda report: str(report.scenario.slo_ms),
+    "order of the images (seed)": lambda report: str(report.scenario.seeds.get("order")),
 }

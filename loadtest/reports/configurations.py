@@ -6,8 +6,7 @@ from itertools import zip_longest
 
 from hdrh.histogram import HdrHistogram
 
-from loadtest.report_schema import Report
-from loadtest.reports.collection import Result
+from loadtest.report_schema import Report, Result
 from loadtest.reports.measures import MEASURES, Spread
 from training.evaluation.accuracy import wilson_interval
 
@@ -75,26 +74,26 @@ class Configuration:
     @property
     def reports(self) -> list[Report]:
         """Their reports."""
-        return [result["report"] for result in self.results]
+        return [result.report for result in self.results]
 
     @property
     def valid(self) -> bool:
         """Whether every repeat is."""
-        return all(report["validity"]["valid"] for report in self.reports)
+        return all(report.validity.valid for report in self.reports)
 
     @property
     def reasons(self) -> dict[str, int]:
         """Why repeats are not valid, and how many of them."""
         counts: dict[str, int] = {}
         for report in self.reports:
-            for reason in report["validity"]["reasons"]:
+            for reason in report.validity.reasons:
                 counts[reason] = counts.get(reason, 0) + 1
         return counts
 
     @property
     def requests(self) -> int:
         """Answered requests of all repeats."""
-        return sum(report["requests"]["answered"] for report in self.reports)
+        return sum(report.requests.answered for report in self.reports)
 
     def spread(self, measure: str) -> Spread | None:
         """One of MEASURES over the repeats."""
@@ -129,37 +128,37 @@ def configurations(results: Iterable[Result]) -> list[Configuration]:
     """Group results; configurations come in the order of their first results."""
     groups: dict[tuple[Subject, LoadKey], Configuration] = {}
     for result in results:
-        key = subject_of(result), load_of(result["report"])
+        key = subject_of(result), load_of(result.report)
         groups.setdefault(key, Configuration(*key)).results.append(result)
     return list(groups.values())
 
 
 def subject_of(result: Result) -> Subject:
     """What answered."""
-    report = result["report"]
-    model = report["model"]
+    report = result.report
+    model = report.model
     return Subject(
-        model=model["name"],
-        version="+".join(model["answers_by_version"]) or UNKNOWN,
-        precision=model["precision"] or UNKNOWN,
-        provider=model["provider"] or UNKNOWN,
-        transport=report["transport"],
-        target=result["target"],
+        model=model.name,
+        version="+".join(model.answers_by_version) or UNKNOWN,
+        precision=model.precision or UNKNOWN,
+        provider=model.provider or UNKNOWN,
+        transport=report.transport,
+        target=result.target,
     )
 
 
 def load_of(report: Report) -> LoadKey:
     """What was sent."""
-    scenario, capacity = report["scenario"], report["capacity"]
+    scenario, capacity = report.scenario, report.capacity
     return LoadKey(
-        kind=CAPACITY if capacity else scenario["kind"],
-        loop=scenario["loop"],
-        batch=scenario["batch"],
-        rate=None if capacity else scenario["offered_rate_per_second"],
-        bound=bound_text(capacity["percentile"], capacity["slo_ms"]) if capacity else None,
-        users=scenario["users"],
-        in_flight_cap=scenario["in_flight_cap"],
-        connections=scenario["connections"],
+        kind=CAPACITY if capacity else scenario.kind,
+        loop=scenario.loop,
+        batch=scenario.batch,
+        rate=None if capacity else scenario.offered_rate_per_second,
+        bound=bound_text(capacity.percentile, capacity.slo_ms) if capacity else None,
+        users=scenario.users,
+        in_flight_cap=scenario.in_flight_cap,
+        connections=scenario.connections,
     )
 
 
@@ -189,26 +188,26 @@ def fullest(reports: Sequence[Report]) -> list[Report]:
     Those that saw most of the different images, and of these the ones that asked each exactly once
     if there are any.
     """
-    most = max((report["accuracy"]["distinct_images"] for report in reports), default=0)
-    chosen = [report for report in reports if report["accuracy"]["distinct_images"] == most]
-    return [report for report in chosen if report["accuracy"]["n"] == most] or chosen
+    most = max((report.accuracy.distinct_images for report in reports), default=0)
+    chosen = [report for report in reports if report.accuracy.distinct_images == most]
+    return [report for report in chosen if report.accuracy.n == most] or chosen
 
 
 def accuracy(reports: Sequence[Report]) -> AccuracyOverRuns | None:
     """Top-1 of the fullest results of one subject; None before the first answer."""
     chosen = fullest(reports)
-    images = sum(report["accuracy"]["n"] for report in chosen)
+    images = sum(report.accuracy.n for report in chosen)
     if not images:
         return None
-    top1 = sum(report["accuracy"]["correct"] for report in chosen) / images
-    distinct = chosen[0]["accuracy"]["distinct_images"]
+    top1 = sum(report.accuracy.correct for report in chosen) / images
+    distinct = chosen[0].accuracy.distinct_images
     low, high = wilson_interval(round(top1 * distinct), distinct)
     return AccuracyOverRuns(top1, low, high, distinct, images)
 
 
 def confusion(reports: Sequence[Report]) -> list[list[int]]:
     """The sum of the confusion matrices of the fullest ones."""
-    matrices = [report["accuracy"]["confusion"] for report in fullest(reports)]
+    matrices = [report.accuracy.confusion for report in fullest(reports)]
     return [
         [sum(cells) for cells in zip_longest(*rows, fillvalue=0)]
         for rows in zip_longest(*matrices, fillvalue=[])
@@ -219,7 +218,7 @@ def merged_histogram(reports: Iterable[Report]) -> HdrHistogram | None:
     """Their latencies in one histogram, in microseconds; None without any."""
     merged = None
     for report in reports:
-        encoded = report["latency_ms"]["histogram"]
+        encoded = report.latency_ms.histogram
         if encoded is None:
             continue
         histogram = HdrHistogram.decode(encoded)

@@ -11,8 +11,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from loadtest.report_schema import RAW_FILE
-from loadtest.reports.collection import Result
+from loadtest.report_schema import RAW_FILE, Result
 from training.evaluation import paired
 
 _NEEDED = ("image_ids", "answers", "labels")
@@ -55,8 +54,8 @@ def _answers(results: Sequence[Result]) -> tuple[Integers, Integers, Integers] |
     """Different images, the first answer to each and its label; None if no raw values are left."""
     columns: list[list[Integers]] = [[], [], []]
     for result in results:
-        path = Path(result["folder"] or "") / RAW_FILE
-        if result["folder"] is None or not path.is_file():
+        path = Path(result.folder or "") / RAW_FILE
+        if result.folder is None or not path.is_file():
             continue
         with np.load(path) as archive:
             if not set(_NEEDED).issubset(archive.files):

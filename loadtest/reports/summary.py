@@ -4,8 +4,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from loadtest.report_schema import Report
-from loadtest.reports.collection import Collection
+from loadtest.report_schema import Collection, Report
 from loadtest.reports.configurations import (
     AccuracyOverRuns,
     Configuration,
@@ -124,7 +123,7 @@ def complaints(measured: Sequence[Configuration]) -> list[Note]:
     for configuration in measured:
         where = f"{labels[configuration.subject]}, {configuration.load}"
         for report in configuration.reports:
-            reasons = (f"INVALID: {reason}" for reason in report["validity"]["reasons"])
+            reasons = (f"INVALID: {reason}" for reason in report.validity.reasons)
             for text in (*reasons, *_complaints(report)):
                 kind = _NUMBER.sub("#", text)
                 texts.setdefault(kind, text)
@@ -139,9 +138,9 @@ def complaints(measured: Sequence[Configuration]) -> list[Note]:
 
 def describe(collection: Collection) -> str:
     """The collection in one line."""
-    measured = configurations(collection["results"])
-    runs = len(collection["results"])
-    valid = sum(one["report"]["validity"]["valid"] for one in collection["results"])
+    measured = configurations(collection.results)
+    runs = len(collection.results)
+    valid = sum(one.report.validity.valid for one in collection.results)
     text = f"{runs:,} run{_s(runs)} of {len(measured):,} configuration{_s(len(measured))}"
     return f"{text}, {valid:,} of {runs:,} VALID"
 
@@ -178,7 +177,7 @@ def spread_text(measure: Measure, spread: Spread | None) -> str:
 
 def verdict(configuration: Configuration) -> Verdict:
     """See Verdict."""
-    valid = sum(report["validity"]["valid"] for report in configuration.reports)
+    valid = sum(report.validity.valid for report in configuration.reports)
     repeats = len(configuration.results)
     if valid in {0, repeats}:
         return Verdict("VALID" if valid else "INVALID", bool(valid))
@@ -191,9 +190,9 @@ def _row(configuration: Configuration, label: str) -> TableRow:
 
     errors: dict[str, int] = {}
     for report in configuration.reports:
-        for kind, error in report["errors"].items():
-            errors[kind] = errors.get(kind, 0) + error["count"]
-        if missed := report["requests"]["missed"]:
+        for kind, error in report.errors.items():
+            errors[kind] = errors.get(kind, 0) + error.count
+        if missed := report.requests.missed:
             errors["missed"] = errors.get("missed", 0) + missed
     repeats = len(configuration.results)
     n = f"{configuration.requests:,}"
@@ -245,7 +244,7 @@ def _capacity_figure(own: Sequence[Configuration]) -> tuple[str, str] | None:
     for one in own:
         if (found := one.spread("capacity_per_second")) is not None:
             confirmed = all(
-                capacity["confirmed"] for report in one.reports if (capacity := report["capacity"])
+                capacity.confirmed for report in one.reports if (capacity := report.capacity)
             )
             doubt = "" if confirmed else ", not confirmed"
             return f"{found.median:,.0f} requests/s", f"most with {one.load.bound}{doubt}"
@@ -254,31 +253,29 @@ def _capacity_figure(own: Sequence[Configuration]) -> tuple[str, str] | None:
         for one in own
         if one.load.rate is not None
         and one.valid
-        and all((slo := report["slo"]) and slo["met"] for report in one.reports)
+        and all((slo := report.slo) and slo.met for report in one.reports)
     ]
     if not able:
         return None
     best = max(able, key=lambda one: one.load.rate or 0)
     bounds = {
-        bound_text(slo["percentile"], slo["limit_ms"])
-        for report in best.reports
-        if (slo := report["slo"])
+        bound_text(slo.percentile, slo.limit_ms) for report in best.reports if (slo := report.slo)
     }
     return f"{best.load.rate:,.0f} requests/s", f"highest tried with {', '.join(bounds)}"
 
 
 def _complaints(report: Report) -> Iterable[str]:
-    if report["status"] != "complete":
-        yield f"{report['status']}: {report['stop_reason']}"
-    if (mismatches := report["mismatches"]) and mismatches["differing"]:
+    if report.status != "complete":
+        yield f"{report.status}: {report.stop_reason}"
+    if (mismatches := report.mismatches) and mismatches.differing:
         yield (
-            f"{mismatches['differing']:,} of {mismatches['compared']:,} answers differ from the "
+            f"{mismatches.differing:,} of {mismatches.compared:,} answers differ from the "
             "recorded predictions of the same artefact"
         )
-    for kind, error in report["errors"].items():
-        yield f"{kind}: {error['first_message']}"
-    yield from (f"gate {gate['name']}: {gate['detail']}" for gate in report["gates"])
-    yield from report["warnings"]
+    for kind, error in report.errors.items():
+        yield f"{kind}: {error.first_message}"
+    yield from (f"gate {gate.name}: {gate.detail}" for gate in report.gates)
+    yield from report.warnings
 
 
 def _s(count: int) -> str:

@@ -1,10 +1,11 @@
 """The files of a report: report.json, .csv, .md and .html in one folder."""
 
-import json
 from pathlib import Path
 
-from loadtest.report_schema import REPORT_FILE, Report
-from loadtest.reports.collection import Collection, single
+import msgspec
+
+from loadtest.report_schema import REPORT_FILE, Collection, Report
+from loadtest.reports.collection import single
 from loadtest.reports.pages import csv_table, html_page, markdown_page
 
 NAMES = (REPORT_FILE, "report.csv", "report.md", "report.html")
@@ -30,7 +31,7 @@ def write(collection: Collection, folder: Path) -> None:
 
 def _write(document: Report | Collection, collection: Collection, folder: Path) -> None:
     texts = (
-        json.dumps(document, indent=1, ensure_ascii=False) + "\n",
+        msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n",
         csv_table.render(collection),
         markdown_page.render(collection),
         html_page.render(collection),

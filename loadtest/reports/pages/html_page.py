@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from typing import Any
 
+from loadtest.report_schema import Collection
 from loadtest.reports import facts, summary
-from loadtest.reports.collection import Collection
 from loadtest.reports.configurations import Configuration, Subject, configurations
 from loadtest.reports.markup import Child, Element, element, page
 from loadtest.reports.plots import accuracy, latency, rates
@@ -19,9 +19,9 @@ _POLICY = "default-src 'none'; style-src 'unsafe-inline'"
 
 def render(collection: Collection) -> str:
     """The page."""
-    measured = configurations(collection["results"])
+    measured = configurations(collection.results)
     appearance = looks(measured)
-    name = collection["name"]
+    name = collection.name
     style = files("loadtest.reports.pages").joinpath("page.css").read_text(encoding="utf-8")
     head = element(
         "head",
@@ -61,7 +61,7 @@ def _subtitle(collection: Collection) -> str:
 
 def _missing_runs(collection: Collection) -> Element | None:
     """Banner of runs that were not measured, with reasons; None if all were."""
-    reason, missing = collection["stop_reason"], collection["not_measured"]
+    reason, missing = collection.stop_reason, collection.not_measured
     if reason is None and not missing:
         return None
     title = "Not measured" if reason is None else f"Ended early: {reason}"
@@ -221,7 +221,7 @@ def _manifest(collection: Collection, measured: Sequence[Configuration]) -> Elem
         element(
             "details",
             element("summary", f"{one.subject.model}, {one.load}"),
-            element("pre", _pretty(one.reports[0]["manifest"]["settings"])),
+            element("pre", _pretty(one.reports[0].manifest.settings)),
         )
         for one in measured
     ]

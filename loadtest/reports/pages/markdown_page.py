@@ -3,20 +3,20 @@
 import html
 from collections.abc import Iterable, Sequence
 
+from loadtest.report_schema import Collection
 from loadtest.reports import facts, summary
-from loadtest.reports.collection import Collection
 from loadtest.reports.configurations import Configuration, accuracy, configurations, subject_labels
 from training.data.cifar10 import CLASS_NAMES
 
 
 def render(collection: Collection) -> str:
     """The page."""
-    measured = configurations(collection["results"])
+    measured = configurations(collection.results)
     sections = [
-        f"# Load test {cell(collection['name'])}",
+        f"# Load test {cell(collection.name)}",
         f"{summary.describe(collection)}.",
-        *(f"Ended early: {cell(reason)}." for reason in [collection["stop_reason"]] if reason),
-        *_list(collection["not_measured"]),
+        *(f"Ended early: {cell(reason)}." for reason in [collection.stop_reason] if reason),
+        *_list(collection.not_measured),
         table(
             summary.HEADS,
             [(*row.name, row.verdict.text, *row.figures) for row in summary.rows(measured)],

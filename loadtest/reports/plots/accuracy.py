@@ -206,7 +206,7 @@ def _by_subject(configurations: Sequence[Configuration]) -> dict[Subject, list[R
     """Reports of each subject, those without answers left out."""
     reports: dict[Subject, list[Report]] = {}
     for configuration in configurations:
-        answered = [report for report in configuration.reports if report["accuracy"]["n"]]
+        answered = [report for report in configuration.reports if report.accuracy.n]
         if answered:
             reports.setdefault(configuration.subject, []).extend(answered)
     return reports

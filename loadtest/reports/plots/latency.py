@@ -122,8 +122,8 @@ def over_time(
     seen: set[Subject] = set()
     figures = []
     for configuration in chosen:
-        report = max(configuration.reports, key=lambda report: report["latency_ms"]["max"] or 0)
-        drawable = sum(window["p50_ms"] is not None for window in report["windows"]) > 1
+        report = max(configuration.reports, key=lambda report: report.latency_ms.max or 0)
+        drawable = sum(window.p50_ms is not None for window in report.windows) > 1
         if configuration.subject in seen or not drawable:
             continue
         seen.add(configuration.subject)
@@ -218,7 +218,7 @@ def _curve(histogram: HdrHistogram) -> list[Point]:
 
 
 def _timeline(title: str, configuration: Configuration, report: Report, look: Look) -> Figure:
-    windows = report["windows"]
+    windows = report.windows
     lines = {
         "max_ms": ("faint", "slowest"),
         "p99_ms": ("", "p99"),
@@ -226,15 +226,15 @@ def _timeline(title: str, configuration: Configuration, report: Report, look: Lo
     }
     points: dict[str, list[Point]] = {
         name: [
-            (window["t_seconds"], value)
+            (window.t_seconds, value)
             for window in windows
-            if (value := window[name]) is not None  # type: ignore[literal-required]
+            if (value := getattr(window, name)) is not None
         ]
         for name in lines
     }
     values = [value for line in points.values() for _, value in line]
     chart = Chart(
-        Linear(0, windows[-1]["t_seconds"] + 1),
+        Linear(0, windows[-1].t_seconds + 1),
         logarithmic(values),
         x_label="time (s)",
         y_label=_LATENCY,
@@ -245,10 +245,10 @@ def _timeline(title: str, configuration: Configuration, report: Report, look: Lo
         if len(points[name]) > 1:
             chart.line(points[name], f"{look.colour} {style}", stairs=True)
             entries.append(Legend(text, line=f"{look.colour} {style}"))
-    failed = [window for window in windows if window["errors"]]
+    failed = [window for window in windows if window.errors]
     for window in failed:
-        text = f"second {window['t_seconds']:g}: {window['errors']:,} errors"
-        chart.mark((window["t_seconds"] + 0.5, min(values)), "bad", "triangle", text)
+        text = f"second {window.t_seconds:g}: {window.errors:,} errors"
+        chart.mark((window.t_seconds + 0.5, min(values)), "bad", "triangle", text)
     if failed:
         entries.append(Legend("second with errors", mark="bad", shape="triangle"))
     repeats = len(configuration.results)

@@ -4,11 +4,10 @@ import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from loadtest.report_schema import CapacityStep, Report
 from loadtest.reports.configurations import CAPACITY, Configuration, LoadKey, Subject
-from loadtest.reports.measures import Spread
+from loadtest.reports.measures import Spread, value_at
 from loadtest.reports.plots.chart import Chart, Linear, Point, either, linear, logarithmic
 from loadtest.reports.plots.frame import (
     Figure,
@@ -22,7 +21,7 @@ from loadtest.reports.plots.frame import (
 
 # Steps of a search this close are one point with its spread: near the knee they scatter.
 _SAME_RATE = 1.1
-_FLOOR_LINES: tuple[Literal["p50_ms", "p99_ms"], ...] = ("p50_ms", "p99_ms")
+_FLOOR_LINES = ("p50_ms", "p99_ms")
 
 
 @dataclass(frozen=True)
@@ -54,8 +53,8 @@ def over_rate(configurations: Sequence[Configuration], looks: Mapping[Subject, L
     reports = [
         report for one in configurations if one.load.loop == "open" for report in one.reports
     ]
-    bounds = sorted({slo["limit_ms"] for report in reports if (slo := report["slo"])})
-    percentile = next((report["scenario"]["slo_percentile"] for report in reports), 99.0)
+    bounds = sorted({slo.limit_ms for report in reports if (slo := report.slo)})
+    percentile = next((report.scenario.slo_percentile for report in reports), 99.0)
     floors = _floors(reports)
     floor_values = [value for line in floors.values() for _, value in line]
     rates = [point.rate for points in curves.values() for point in points]
@@ -144,12 +143,14 @@ def _rate_curves(
 
 
 def _rate_point(configuration: Configuration, rate: float) -> RatePoint:
-    tail = f"p{configuration.reports[0]['scenario']['slo_percentile']:g}".replace(".", "_")
+    percent = configuration.reports[0].scenario.slo_percentile
     return RatePoint(
         load=configuration.load,
         rate=rate,
         p50_ms=configuration.spread("p50_ms"),
-        tail_ms=Spread.of(report["latency_ms"].get(tail) for report in configuration.reports),  # type: ignore[misc]
+        tail_ms=Spread.of(
+            report.latency_ms.percentile(percent) for report in configuration.reports
+        ),
         goodput=configuration.spread("goodput_per_second"),
         valid=configuration.valid,
     )
@@ -161,8 +162,8 @@ def _steps(configuration: Configuration) -> list[RatePoint]:
         (
             step
             for report in configuration.reports
-            if (capacity := report["capacity"])
-            for step in capacity["steps"]
+            if (capacity := report.capacity)
+            for step in capacity.steps
         ),
         key=_rate_of,
     )
@@ -179,17 +180,17 @@ def _steps(configuration: Configuration) -> list[RatePoint]:
             RatePoint(
                 load=replace(configuration.load, rate=rate),
                 rate=rate,
-                p50_ms=Spread.of(step["p50_ms"] for step in tried),
-                tail_ms=Spread.of(step["percentile_ms"] for step in tried),
-                goodput=Spread.of(step["goodput_per_second"] for step in tried),
-                valid=not any(step["client_limited"] for step in tried),
+                p50_ms=Spread.of(step.p50_ms for step in tried),
+                tail_ms=Spread.of(step.percentile_ms for step in tried),
+                goodput=Spread.of(step.goodput_per_second for step in tried),
+                valid=not any(step.client_limited for step in tried),
             )
         )
     return points
 
 
 def _rate_of(step: CapacityStep) -> float:
-    return step["offered_rate_per_second"]
+    return step.offered_rate_per_second
 
 
 def _draw_rates(
@@ -215,8 +216,8 @@ def _floors(reports: Sequence[Report]) -> dict[str, list[Point]]:
     for name in _FLOOR_LINES:
         by_rate: dict[float, list[float]] = defaultdict(list)
         for report in reports:
-            rate, floor = report["scenario"]["offered_rate_per_second"], report["floor"]
-            value = floor and floor[name]
+            rate = report.scenario.offered_rate_per_second
+            value: float | None = value_at(report.floor, name)
             if rate is not None and value is not None:
                 by_rate[rate].append(value)
         if by_rate:

@@ -5,12 +5,12 @@ The figures lie in docs/results/loadtest.json, a digest of the report that `make
 """
 
 import argparse
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
-from loadtest.report_schema import ReportError
+import msgspec
+
+from loadtest.report_file import ReportError
 from loadtest.reports import collection
 from loadtest.reports.configurations import CAPACITY
 from loadtest.reports.pages.markdown_page import table
@@ -49,11 +49,17 @@ def main(arguments: Sequence[str]) -> int:
         except ReportError as error:
             raise UsageError(str(error)) from error
         values.digest.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
-        values.digest.write_text(text, encoding="utf-8")
+        text = msgspec.json.format(msgspec.json.encode(document), indent=1).decode()
+        values.digest.write_text(f"{text}\n", encoding="utf-8")
     try:
-        document = cast("Digest", json.loads(values.digest.read_text(encoding="utf-8")))
+        document = msgspec.json.decode(values.digest.read_bytes(), type=Digest)
         page = values.readme.read_text(encoding="utf-8")
+    except msgspec.DecodeError as error:
+        msg = (
+            f"{values.digest} is no digest of a report: {' '.join(str(error).split())}; "
+            "write it again with --report"
+        )
+        raise UsageError(msg) from error
     except (OSError, ValueError) as error:
         msg = f"cannot write the table: {error}"
         raise UsageError(msg) from error
@@ -82,15 +88,15 @@ def replaced(page: str, block: str, path: Path) -> str:
 
 def render(document: Digest) -> str:
     """The table and the words below it."""
-    rows = [_row(row) for row in document["rows"]]
+    rows = [_row(row) for row in document.rows]
     return f"{table(_HEADS, rows)}\n\n{_caption(document)}"
 
 
 def _row(row: QuotedRow) -> list[str]:
-    loads = row["loads"]
-    provider = row["provider"].removesuffix("ExecutionProvider")
+    loads = row.loads
+    provider = row.provider.removesuffix("ExecutionProvider")
     return [
-        f"{row['model']}, {row['precision']}, {provider}",
+        f"{row.model}, {row.precision}, {provider}",
         _top1(row),
         _latency(loads.get("single-stream")),
         _callers(loads.get("users")),
@@ -100,51 +106,51 @@ def _row(row: QuotedRow) -> list[str]:
 
 
 def _top1(row: QuotedRow) -> str:
-    top1 = row["top1"]
+    top1 = row.top1
     if top1 is None:
         return _NONE
-    bounds = f"{100 * top1['low']:.2f} to {100 * top1['high']:.2f}"
-    return f"{100 * top1['top1']:.2f} % ({bounds}), n = {top1['distinct_images']:,}"
+    bounds = f"{100 * top1.low:.2f} to {100 * top1.high:.2f}"
+    return f"{100 * top1.top1:.2f} % ({bounds}), n = {top1.distinct_images:,}"
 
 
 def _latency(load: QuotedLoad | None) -> str:
-    if load is None or load["p50_ms"] is None:
+    if load is None or load.p50_ms is None:
         return _missing(load)
-    values = " / ".join(_text(number) for number in (load["p50_ms"], load["p99_ms"]))
+    values = " / ".join(_text(number) for number in (load.p50_ms, load.p99_ms))
     return _quoted(load, f"{values} ms")
 
 
 def _callers(load: QuotedLoad | None) -> str:
-    if load is None or load["p50_ms"] is None:
+    if load is None or load.p50_ms is None:
         return _missing(load)
-    values = " / ".join(_text(number) for number in (load["p50_ms"], load["p99_ms"]))
-    speed = _text(load["images_per_second"])
-    return _quoted(load, f"{load['load'].removeprefix('users ')}: {values} ms, {speed} images/s")
+    values = " / ".join(_text(number) for number in (load.p50_ms, load.p99_ms))
+    speed = _text(load.images_per_second)
+    return _quoted(load, f"{load.load.removeprefix('users ')}: {values} ms, {speed} images/s")
 
 
 def _rate(load: QuotedLoad | None) -> str:
-    if load is None or load["capacity_per_second"] is None:
+    if load is None or load.capacity_per_second is None:
         return _missing(load)
-    bound = load["load"].partition(", ")[2]
-    return _quoted(load, f"{_text(load['capacity_per_second'])} requests/s, {bound}")
+    bound = load.load.partition(", ")[2]
+    return _quoted(load, f"{_text(load.capacity_per_second)} requests/s, {bound}")
 
 
 def _throughput(load: QuotedLoad | None) -> str:
-    if load is None or load["images_per_second"] is None:
+    if load is None or load.images_per_second is None:
         return _missing(load)
-    batch = load["load"].partition("batch ")[2] or "1"
-    text = f"of {batch}: {_text(load['images_per_second'])} images/s"
+    batch = load.load.partition("batch ")[2] or "1"
+    text = f"of {batch}: {_text(load.images_per_second)} images/s"
     return _quoted(load, text, images=True)
 
 
 def _missing(load: QuotedLoad | None) -> str:
     """MLPerf's rule: what is not VALID is not quoted."""
-    return "INVALID" if load is not None and not load["valid_runs"] else _NONE
+    return "INVALID" if load is not None and not load.valid_runs else _NONE
 
 
 def _quoted(load: QuotedLoad, text: str, *, images: bool = False) -> str:
-    runs, valid = load["runs"], load["valid_runs"]
-    n = f"n = {load['images' if images else 'requests']:,}"
+    runs, valid = load.runs, load.valid_runs
+    n = f"n = {load.images if images else load.requests:,}"
     return f"{text}, {n}" + ("" if valid == runs else f" ({valid} of {runs} runs VALID)")
 
 
@@ -152,17 +158,17 @@ def _text(number: Number | None) -> str:
     """A median with three digits that count."""
     if number is None:
         return "n/a"
-    median = number["median"]
+    median = number.median
     return f"{median:,.0f}" if median >= 100 else f"{median:.3g}"
 
 
 def _caption(document: Digest) -> str:
-    facts = document["facts"]
-    runs = {load["runs"] for row in document["rows"] for load in row["loads"].values()}
+    facts = document.facts
+    runs = {load.runs for row in document.rows for load in row.loads.values()}
     counts = " to ".join(str(count) for count in sorted({min(runs), max(runs)}))
-    scored = [top1 for row in document["rows"] if (top1 := row["top1"]) is not None]
-    compared = sum(top1["compared_answers"] for top1 in scored)
-    differing = sum(top1["differing_answers"] or 0 for top1 in scored)
+    scored = [top1 for row in document.rows if (top1 := row.top1) is not None]
+    compared = sum(top1.compared_answers for top1 in scored)
+    differing = sum(top1.differing_answers or 0 for top1 in scored)
     checked = f" {differing:,} of {compared:,} timed answers differ from the recorded ones."
     where = f"{facts.get('cores', '?')} cores ({facts.get('processor', 'processor unknown')})"
     return (

@@ -11,7 +11,7 @@ from loadtest.reports.plots.frame import looks
 def test_steps_of_a_search_at_nearly_the_same_rate_are_one_point():
     """Five steps at three rates are three points; the bars show how the near ones scatter."""
     steps = [(100, True, 3), (400, False, 30), (200, True, 9), (205, True, 5), (210, False, 20)]
-    found = configurations(single(load_reports.capacity(steps))["results"])
+    found = configurations(single(load_reports.capacity(steps)).results)
 
     drawing = rates.over_rate(found, looks(found)).drawing
 

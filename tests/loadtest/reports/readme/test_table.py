@@ -1,4 +1,3 @@
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -115,10 +114,12 @@ def test_what_is_not_valid_is_not_quoted():
 
 def test_figures_are_those_of_the_valid_runs_and_say_so():
     """One of three runs that is not VALID is left out of median and n, not of the count."""
-    reports = [load_reports.report(n=700) for _ in range(3)]
-    for report, p50_ms in zip(reports, (1.0, 2.0, 9.0), strict=True):
-        report["latency_ms"]["p50"] = p50_ms
-    reports[2]["validity"] = {"valid": False, "reasons": ["too late"], "checks": []}
+    reports = [
+        load_reports.changed(
+            load_reports.report(n=700, reasons=reasons), {"latency_ms.p50": p50_ms}
+        )
+        for p50_ms, reasons in ((1.0, ()), (2.0, ()), (9.0, ("too late",)))
+    ]
 
     row = table.render(digest(load_reports.collection(reports))).splitlines()[2]
 
@@ -129,22 +130,23 @@ def test_figures_are_those_of_the_valid_runs_and_say_so():
 def test_a_capacity_that_was_not_confirmed_is_not_quoted():
     """The search ended before a longer run at that rate had passed."""
     report = load_reports.capacity([(100, True, 3), (200, False, 30)])
-    report["capacity"]["confirmed"] = False
+    report = load_reports.changed(report, {"capacity.confirmed": False})
 
-    load = digest(load_reports.collection([report]))["rows"][0]["loads"]["capacity"]
+    load = digest(load_reports.collection([report])).rows[0].loads["capacity"]
 
-    assert (load["runs"], load["valid_runs"], load["capacity_per_second"]) == (1, 0, None)
+    assert (load.runs, load.valid_runs, load.capacity_per_second) == (1, 0, None)
 
 
 def test_the_fastest_batch_stands_for_offline():
     """Of several batch sizes the table quotes the best."""
     reports = [
-        load_reports.report(kind="offline", batch=batch, slo_ms=None) for batch in (1, 8, 32)
+        load_reports.changed(
+            load_reports.report(kind="offline", batch=batch, slo_ms=None),
+            {"throughput.images_per_second": speed},
+        )
+        for batch, speed in ((1, 100.0), (8, 900.0), (32, 400.0))
     ]
-    for report, speed in zip(reports, (100.0, 900.0, 400.0), strict=True):
-        report["throughput"]["images_per_second"] = speed
 
-    row = digest(load_reports.collection(reports))["rows"][0]
+    row = digest(load_reports.collection(reports)).rows[0]
 
-    assert row["loads"]["offline"]["load"] == "Offline, batch 8"
-    assert json.dumps(row)
+    assert row.loads["offline"].load == "Offline, batch 8"
