@@ -9,16 +9,10 @@ from hdrh.histogram import HdrHistogram
 from loadtest.report_schema import Report
 from loadtest.reports.configurations import Configuration, Subject
 from loadtest.reports.measures import Spread
-from loadtest.reports.plots.chart import Chart, Linear, Percentiles, Point, either, logarithmic
-from loadtest.reports.plots.frame import (
-    Figure,
-    Legend,
-    Look,
-    hover,
-    legend,
-    missing,
-    repeats_text,
-)
+from loadtest.reports.plots.frame import Look, hover, legend, repeats_text
+from training.pages.chart import Chart, Point
+from training.pages.drawing import Figure, Legend, missing
+from training.pages.scales import Linear, Percentiles, either, logarithmic
 
 # Over a bound lies one of n values with 99 % confidence if n is at least 6.638 / (1 - p), see
 # `percentiles.samples_needed`, for n in the hundreds and more.
@@ -100,10 +94,10 @@ def per_batch(configurations: Sequence[Configuration], looks: Mapping[Subject, L
             chart.note(line[-1], f"{batch}", look.colour)
     return Figure(
         title,
+        chart.drawing(),
         "Closed loops; along a line more requests are under way. The number is the batch size. "
         + repeats_text([configuration for curve in curves.values() for configuration in curve]),
         legend([looks[subject] for subject, _ in curves]),
-        chart.svg(),
     )
 
 
@@ -189,7 +183,7 @@ def _distribution(
         f"n = {', '.join(parts)} requests, repeats together. "
         "Faint where n is too small for 99 % confidence."
     )
-    return Figure(title, caption, entries, chart.svg())
+    return Figure(title, chart.drawing(), caption, entries)
 
 
 def _floor(configurations: Sequence[Configuration]) -> list[Point]:
@@ -253,4 +247,5 @@ def _timeline(title: str, configuration: Configuration, report: Report, look: Lo
         entries.append(Legend("second with errors", mark="bad", shape="triangle"))
     repeats = len(configuration.results)
     which = f"the one of {repeats} repeats with the slowest answer" if repeats > 1 else "one run"
-    return Figure(title, f"{configuration.load}; {which}, second by second.", entries, chart.svg())
+    caption = f"{configuration.load}; {which}, second by second."
+    return Figure(title, chart.drawing(), caption, entries)

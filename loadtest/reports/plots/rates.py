@@ -8,16 +8,10 @@ from dataclasses import dataclass, replace
 from loadtest.report_schema import CapacityStep, Report
 from loadtest.reports.configurations import CAPACITY, Configuration, LoadKey, Subject
 from loadtest.reports.measures import Spread, value_at
-from loadtest.reports.plots.chart import Chart, Linear, Point, either, linear, logarithmic
-from loadtest.reports.plots.frame import (
-    Figure,
-    Legend,
-    Look,
-    hover,
-    legend,
-    missing,
-    repeats_text,
-)
+from loadtest.reports.plots.frame import Look, hover, legend, repeats_text
+from training.pages.chart import Chart, Point
+from training.pages.drawing import Figure, Legend, missing
+from training.pages.scales import Linear, either, linear, logarithmic
 
 # Steps of a search this close are one point with its spread: near the knee they scatter.
 _SAME_RATE = 1.1
@@ -80,10 +74,10 @@ def over_rate(configurations: Sequence[Configuration], looks: Mapping[Subject, L
         lines.append(Legend("null server: client and network alone", line="floor"))
     return Figure(
         title,
+        chart.drawing(),
         f"Thick: p{percentile:g}; thin: p50; from the moment a request was due. "
         f"Hollow markers are INVALID, or limited by the client. {_repeats(configurations)}",
         lines,
-        chart.svg(),
     )
 
 
@@ -119,10 +113,10 @@ def goodput(configurations: Sequence[Configuration], looks: Mapping[Subject, Loo
         _draw_rates(chart, points, look, look.line, name="goodput", unit="good answers/s")
     return Figure(
         title,
+        chart.drawing(),
         "Answers per second that are OK, within the bound and the recorded ones; on the dotted "
         f"line every request gets one. {_repeats(configurations)}",
         legend([looks[subject] for subject, _ in curves]),
-        chart.svg(),
     )
 
 

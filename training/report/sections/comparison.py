@@ -116,16 +116,20 @@ def _charts(runs: Sequence[RunRecord]) -> Gallery:
     pictures = [
         Picture(
             "accuracies",
-            "Test accuracy of each run with its 95 % interval, and published figures",
-            lambda: figures.accuracies(measured, published),
+            figures.accuracies(
+                measured,
+                published,
+                "Test accuracy of each run with its 95 % interval, and published figures",
+            ),
         )
     ]
     if len(histories) > 1:
         pictures.append(
             Picture(
                 "validation",
-                "Validation accuracy of each run over its epochs",
-                lambda: figures.validation_curves(histories),
+                figures.validation_curves(
+                    histories, "Validation accuracy of each run over its epochs"
+                ),
             )
         )
     return Gallery(pictures)

@@ -39,8 +39,13 @@ def describe_data(runs: Sequence[RunRecord], train: Split | None) -> list[Block]
             [
                 Picture(
                     "samples",
-                    f"The first training images: {', '.join(names)}",
-                    lambda: figures.pictures(images, names, columns=5),
+                    figures.pictures(
+                        images,
+                        names,
+                        columns=5,
+                        title="Training images",
+                        alt=f"The first training images: {', '.join(names)}",
+                    ),
                 )
             ]
         ),

@@ -2,7 +2,6 @@
 
 import statistics
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,11 +34,11 @@ _CURVES = (
     (
         "accuracy",
         "Accuracy",
-        "Accuracy (%)",
+        "accuracy (%)",
         {"accuracy": "training", "val_accuracy": "validation"},
     ),
-    ("loss", "Loss", "Loss (nats)", {"loss": "training", "val_loss": "validation"}),
-    ("rate", "Learning rate", "Rate after the epoch", {"learning_rate": "learning rate"}),
+    ("loss", "Loss", "loss (nats)", {"loss": "training", "val_loss": "validation"}),
+    ("rate", "Learning rate", "rate after the epoch", {"learning_rate": "learning rate"}),
 )
 
 
@@ -141,8 +140,13 @@ def _curves(run: RunRecord, key: str) -> list[Block]:
     pictures = [
         Picture(
             f"{key}-{name}",
-            f"{title} of run {run.name} over {len(run.history)} epochs",
-            partial(figures.curves, run.history, columns, label, title),
+            figures.curves(
+                run.history,
+                columns,
+                title=title,
+                y_label=label,
+                alt=f"{title} of run {run.name} over {len(run.history)} epochs",
+            ),
         )
         for name, title, label, columns in _CURVES
     ]
@@ -170,14 +174,20 @@ def _results(run: RunRecord, key: str) -> Gallery:
         [
             Picture(
                 f"{key}-confusion",
-                f"Confusion matrix of run {run.name}; the most frequent mistakes: "
-                f"{_frequent_mistakes(matrix)}",
-                lambda: figures.confusion_matrix(matrix),
+                figures.confusion_matrix(
+                    matrix,
+                    CLASS_NAMES,
+                    f"Confusion matrix of run {run.name}; the most frequent mistakes: "
+                    f"{_frequent_mistakes(matrix)}",
+                ),
             ),
             Picture(
                 f"{key}-classes",
-                f"Accuracy of run {run.name} by class; the figures are in the table below",
-                lambda: figures.class_accuracies(matrix, CLASS_NAMES),
+                figures.class_accuracies(
+                    matrix,
+                    CLASS_NAMES,
+                    f"Accuracy of run {run.name} by class; the figures are in the table below",
+                ),
             ),
         ]
     )
@@ -230,8 +240,15 @@ def _mistakes(run: RunRecord, key: str, answers: RunAnswers, test: Split) -> lis
             [
                 Picture(
                     f"{key}-mistakes",
-                    "; ".join(f"{label} taken for {answer}" for _, label, answer, _ in rows),
-                    lambda: figures.pictures(test.images[worst], captions, columns=4),
+                    figures.pictures(
+                        test.images[worst],
+                        captions,
+                        columns=4,
+                        title="Label, answer and its probability",
+                        alt="; ".join(
+                            f"{label} taken for {answer}" for _, label, answer, _ in rows
+                        ),
+                    ),
                 )
             ]
         ),
