@@ -1,4 +1,4 @@
-"""Results grouped by what was measured: repeats of one configuration belong together."""
+"""Results grouped by configuration: the same load on the same system under test."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -36,10 +36,10 @@ class Subject:
 
 @dataclass(frozen=True)
 class LoadKey:
-    """What is sent and when; see report_schema.Scenario.
+    """The load: what is sent and when; see report_schema.Scenario.
 
-    The kind is the scenario's, or CAPACITY: then the rate is a result, and None here, and `bound`
-    is what was searched for, such as "p99 within 15 ms".
+    The kind is the kind of the scenario, or CAPACITY for find-capacity. Its rate is a result and
+    therefore None here, and its `bound` is the bound of the search, such as "p99 within 15 ms".
     """
 
     kind: str
@@ -52,7 +52,7 @@ class LoadKey:
     connections: int
 
     def __str__(self) -> str:
-        """In words: "Server, 500 requests/s", "users 32, batch 8"."""
+        """Return the load in words: "Server, 500 requests/s", "users 32, batch 8"."""
         text = _SCENARIO_NAMES.get(self.kind, self.kind)
         if self.users is not None:
             text = f"{text} {self.users:,}"
@@ -73,17 +73,17 @@ class Configuration:
 
     @property
     def reports(self) -> list[Report]:
-        """Their reports."""
+        """Reports of the results."""
         return [result.report for result in self.results]
 
     @property
     def valid(self) -> bool:
-        """Whether every repeat is."""
+        """Whether every repeat is VALID."""
         return all(report.validity.valid for report in self.reports)
 
     @property
     def reasons(self) -> dict[str, int]:
-        """Why repeats are not valid, and how many of them."""
+        """Reasons why repeats are not VALID, with the number of repeats for each."""
         counts: dict[str, int] = {}
         for report in self.reports:
             for reason in report.validity.reasons:
@@ -96,11 +96,11 @@ class Configuration:
         return sum(report.requests.answered for report in self.reports)
 
     def spread(self, measure: str) -> Spread | None:
-        """One of MEASURES over the repeats."""
+        """Return the spread of one of MEASURES over the repeats; None if no repeat has it."""
         return Spread.of(MEASURES[measure].value(result) for result in self.results)
 
     def histogram(self) -> HdrHistogram | None:
-        """The latencies of all repeats together, in microseconds."""
+        """Return the latencies of all repeats in one histogram, in microseconds."""
         return merged_histogram(self.reports)
 
 
@@ -110,11 +110,11 @@ class AccuracyOverRuns:
 
     Attributes:
         top1: Share of right answers.
-        low: Lower bound of the 95 % Wilson interval, for as many trials as distinct images: an
-            image that is asked again says nothing new.
-        high: Upper bound.
-        distinct_images: That each result saw.
-        images: Answers, repeats included.
+        low: Lower bound of the 95 % Wilson interval. The number of trials is the number of
+            distinct images, because a repeated image adds no information.
+        high: Upper bound of the interval.
+        distinct_images: Distinct images of each result.
+        images: Images answered, repeats included.
     """
 
     top1: float
@@ -125,7 +125,7 @@ class AccuracyOverRuns:
 
 
 def configurations(results: Iterable[Result]) -> list[Configuration]:
-    """Group results; configurations come in the order of their first results."""
+    """Group results; configurations are in the order of their first results."""
     groups: dict[tuple[Subject, LoadKey], Configuration] = {}
     for result in results:
         key = subject_of(result), load_of(result.report)
@@ -134,7 +134,7 @@ def configurations(results: Iterable[Result]) -> list[Configuration]:
 
 
 def subject_of(result: Result) -> Subject:
-    """What answered."""
+    """Return the system under test of a result."""
     report = result.report
     model = report.model
     return Subject(
@@ -148,7 +148,7 @@ def subject_of(result: Result) -> Subject:
 
 
 def load_of(report: Report) -> LoadKey:
-    """What was sent."""
+    """Return the load of a run."""
     scenario, capacity = report.scenario, report.capacity
     return LoadKey(
         kind=CAPACITY if capacity else scenario.kind,
@@ -163,12 +163,12 @@ def load_of(report: Report) -> LoadKey:
 
 
 def bound_text(percentile: float, limit_ms: float) -> str:
-    """A latency bound in words."""
+    """Return a latency bound in words."""
     return f"p{percentile:g} within {limit_ms:g} ms"
 
 
 def subject_labels(subjects: Sequence[Subject]) -> dict[Subject, str]:
-    """Short names that tell subjects apart: model, precision if known, and what else varies."""
+    """Return short unique names: model, precision if known, and each property that varies."""
     different = list(dict.fromkeys(subjects))
     parts = [
         name
@@ -183,10 +183,10 @@ def subject_labels(subjects: Sequence[Subject]) -> dict[Subject, str]:
 
 
 def fullest(reports: Sequence[Report]) -> list[Report]:
-    """The reports whose accuracy counts for all: no image shall count more than another.
+    """Return the reports that decide the accuracy, so that no image counts more than another.
 
-    Those that saw most of the different images, and of these the ones that asked each exactly once
-    if there are any.
+    These are the reports with the most distinct images. If some of them sent each image exactly
+    once, only those are returned.
     """
     most = max((report.accuracy.distinct_images for report in reports), default=0)
     chosen = [report for report in reports if report.accuracy.distinct_images == most]
@@ -194,7 +194,7 @@ def fullest(reports: Sequence[Report]) -> list[Report]:
 
 
 def accuracy(reports: Sequence[Report]) -> AccuracyOverRuns | None:
-    """Top-1 of the fullest results of one subject; None before the first answer."""
+    """Return top-1 over the fullest reports of one subject; None without answers."""
     chosen = fullest(reports)
     images = sum(report.accuracy.n for report in chosen)
     if not images:
@@ -206,7 +206,7 @@ def accuracy(reports: Sequence[Report]) -> AccuracyOverRuns | None:
 
 
 def confusion(reports: Sequence[Report]) -> list[list[int]]:
-    """The sum of the confusion matrices of the fullest ones."""
+    """Return the sum of the confusion matrices of the fullest reports."""
     matrices = [report.accuracy.confusion for report in fullest(reports)]
     return [
         [sum(cells) for cells in zip_longest(*rows, fillvalue=0)]
@@ -215,7 +215,7 @@ def confusion(reports: Sequence[Report]) -> list[list[int]]:
 
 
 def merged_histogram(reports: Iterable[Report]) -> HdrHistogram | None:
-    """Their latencies in one histogram, in microseconds; None without any."""
+    """Return the latencies of all reports in one histogram, in microseconds; None without any."""
     merged = None
     for report in reports:
         encoded = report.latency_ms.histogram

@@ -9,7 +9,7 @@ from loadtest.report_schema import Collection, Report, Result
 
 
 def lines(collection: Collection) -> list[tuple[str, str]]:
-    """The rows of a collection; values that differ between its runs stand side by side."""
+    """Return the rows of a collection; different values of its runs are joined by semicolons."""
     results = collection.results
     reports = [result.report for result in results]
     started = min(report.manifest.started_utc for report in reports)

@@ -1,4 +1,4 @@
-"""A collection in words and tables, for Markdown and HTML alike: headlines, rows, facts."""
+"""Headlines, notes and tables of a collection, for both its Markdown and its HTML page."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -37,7 +37,7 @@ KEY = (
     "percentile needs. Top-1 with its 95 % Wilson interval."
 )
 
-# Figures in a sentence, with their commas and points.
+# A number in a sentence, with its commas and points.
 _NUMBER = re.compile(r"\d[\d.,]*")
 
 
@@ -51,7 +51,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class TableRow:
-    """One configuration as a line of a table, under HEADS; the verdict is its third column."""
+    """The row of a configuration in the table under HEADS; the verdict is the third column."""
 
     name: tuple[str, str]
     verdict: Verdict
@@ -60,7 +60,7 @@ class TableRow:
 
 @dataclass(frozen=True)
 class Note:
-    """Something a reader should know: the words of one run, and which runs say the like."""
+    """A warning, error or reason: its text in one run, and the configurations that have it."""
 
     text: str
     where: str
@@ -69,7 +69,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Headline:
-    """What is worth knowing of a subject at a glance: a heading and a few figures with words."""
+    """The most important figures of a subject, each with an explanation."""
 
     subject: Subject
     label: str
@@ -77,13 +77,13 @@ class Headline:
 
 
 def rows(measured: Sequence[Configuration]) -> list[TableRow]:
-    """A line for each configuration: medians over its repeats, lowest to highest behind them."""
+    """Return a row for each configuration: medians over its repeats, with lowest and highest."""
     labels = subject_labels([configuration.subject for configuration in measured])
     return [_row(configuration, labels[configuration.subject]) for configuration in measured]
 
 
 def costs(measured: Sequence[Configuration]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """What the load cost the client and the server: heads and rows, without empty columns."""
+    """Return heads and rows of the table of client and server costs, without empty columns."""
     labels = subject_labels([configuration.subject for configuration in measured])
     known = [name for name in COSTS if any(one.spread(name) is not None for one in measured)]
     heads = ("model", "scenario", *(MEASURES[name].title for name in known))
@@ -99,7 +99,7 @@ def costs(measured: Sequence[Configuration]) -> tuple[tuple[str, ...], list[tupl
 
 
 def headlines(measured: Sequence[Configuration]) -> list[Headline]:
-    """A headline for each subject."""
+    """Return a headline for each subject."""
     labels = subject_labels([configuration.subject for configuration in measured])
     lines = []
     for subject, label in labels.items():
@@ -116,7 +116,7 @@ def headlines(measured: Sequence[Configuration]) -> list[Headline]:
 
 
 def complaints(measured: Sequence[Configuration]) -> list[Note]:
-    """What is wrong with which configurations; notes that differ in numbers alone are one."""
+    """Return the notes on all configurations; notes that differ in numbers alone are one."""
     labels = subject_labels([configuration.subject for configuration in measured])
     places: dict[str, dict[str, int]] = {}
     texts: dict[str, str] = {}
@@ -137,7 +137,7 @@ def complaints(measured: Sequence[Configuration]) -> list[Note]:
 
 
 def describe(collection: Collection) -> str:
-    """The collection in one line."""
+    """Return the number of runs, configurations and VALID runs in one line."""
     measured = configurations(collection.results)
     runs = len(collection.results)
     valid = sum(one.report.validity.valid for one in collection.results)
@@ -146,14 +146,14 @@ def describe(collection: Collection) -> str:
 
 
 def top1_text(total: AccuracyOverRuns | None) -> str:
-    """Top-1 in percent with its interval."""
+    """Return top-1 in percent with its interval."""
     if total is None:
         return "n/a"
     return f"{100 * total.top1:.2f} ({100 * total.low:.2f} to {100 * total.high:.2f})"
 
 
 def class_shares(reports: Sequence[Report]) -> list[float | None]:
-    """Share of each class' answers that are right, in the order of CLASS_NAMES."""
+    """Return the share of right answers for each class, in the order of CLASS_NAMES."""
     return [
         row[label] / total if (total := sum(row)) else None
         for label, row in enumerate(confusion(reports))
@@ -161,12 +161,12 @@ def class_shares(reports: Sequence[Report]) -> list[float | None]:
 
 
 def percent(share: float | None) -> str:
-    """A share for a table of percents."""
+    """Return a share in percent, without the sign."""
     return "n/a" if share is None else f"{100 * share:.1f}"
 
 
 def spread_text(measure: Measure, spread: Spread | None) -> str:
-    """The median, and lowest and highest if there are several."""
+    """Return the median, with lowest and highest if there are several repeats."""
     if spread is None:
         return "n/a"
     text = measure.text(spread.median)
@@ -176,7 +176,7 @@ def spread_text(measure: Measure, spread: Spread | None) -> str:
 
 
 def verdict(configuration: Configuration) -> Verdict:
-    """See Verdict."""
+    """Return how many repeats of a configuration are VALID, see Verdict."""
     valid = sum(report.validity.valid for report in configuration.reports)
     repeats = len(configuration.results)
     if valid in {0, repeats}:
@@ -240,7 +240,7 @@ def _throughput_figure(own: Sequence[Configuration]) -> tuple[str, str] | None:
 
 
 def _capacity_figure(own: Sequence[Configuration]) -> tuple[str, str] | None:
-    """What find-capacity found, or the highest tried rate that met the bound in every repeat."""
+    """Return the rate of find-capacity, else the highest rate that met the bound every time."""
     for one in own:
         if (found := one.spread("capacity_per_second")) is not None:
             confirmed = all(

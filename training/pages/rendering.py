@@ -61,8 +61,16 @@ def standalone_svg(figure: Figure) -> str:
 
 def _allowed(value: object) -> object:
     if isinstance(value, str) and not isinstance(value, Markup):
-        return _FORBIDDEN.sub("\N{REPLACEMENT CHARACTER}", value)
+        return _FORBIDDEN.sub(_replacement, value)
     return value
+
+
+def _replacement(found: re.Match[str]) -> str:
+    """Return the code of a surrogate (a byte of a file name that is no text), else a mark."""
+    character = found.group()
+    if "\ud800" <= character <= "\udfff":
+        return f"\\u{ord(character):04x}"
+    return "\N{REPLACEMENT CHARACTER}"
 
 
 def _digests(text: str) -> Iterator[tuple[str, bool]]:

@@ -1,4 +1,4 @@
-"""The files of a report: report.json, .csv, .md and .html in one folder."""
+"""Writing a report: report.json, .csv, .md and .html in one folder."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def write_run(report: Report, folder: Path) -> None:
 
     Args:
         report: The run.
-        folder: Is made if it is missing.
+        folder: The folder; it is created if it is missing.
 
     Raises:
         OSError: A file cannot be written.
@@ -25,7 +25,11 @@ def write_run(report: Report, folder: Path) -> None:
 
 
 def write(collection: Collection, folder: Path) -> None:
-    """The same of several runs; report.json is the collection."""
+    """Write all four files of several runs; report.json is the collection.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
     _write(collection, collection, folder)
 
 

@@ -10,7 +10,7 @@ from training.data.cifar10 import CLASS_NAMES
 
 
 def render(collection: Collection) -> str:
-    """The page."""
+    """Return the page."""
     measured = configurations(collection.results)
     sections = [
         f"# Load test {cell(collection.name)}",
@@ -34,13 +34,13 @@ def render(collection: Collection) -> str:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(map(cell, line))} |" for line in lines)
 
 
 def cell(value: str) -> str:
-    """A server's message must neither break the table that quotes it nor be markup."""
+    """Return a text that neither breaks a table nor is markup: it may be a server's message."""
     return html.escape(" ".join(value.split()), quote=False).replace("|", "\\|")
 
 

@@ -1,4 +1,4 @@
-"""One run as text for a terminal: a heading and a line each, the verdict first."""
+"""One run as text for a terminal: lines with headings, the verdict first."""
 
 from collections.abc import Iterable
 
@@ -8,12 +8,12 @@ from training.data.cifar10 import CLASS_NAMES
 
 
 def text(report: Report) -> str:
-    """The run; server messages are shown on one line each."""
+    """Return the lines of a run; a server's message takes one line."""
     return "\n".join(f"{head:<12}{' '.join(line.split())}" for head, line in lines(report))
 
 
 def lines(report: Report) -> list[tuple[str, str]]:
-    """Headings and what belongs behind them."""
+    """Return (heading, text) pairs; an empty heading continues the pair before."""
     scenario = report.scenario
     found = [
         ("verdict", "VALID" if report.validity.valid else "INVALID"),

@@ -1,4 +1,4 @@
-"""Plots of accuracy: against latency and throughput, by class, and confusion of classes."""
+"""Plots of accuracy: against latency and throughput, by class, and confusion matrices."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -18,7 +18,7 @@ _MOST_MATRICES = 6
 
 
 def pareto(configurations: Sequence[Configuration], looks: Mapping[Subject, Look]) -> list[Figure]:
-    """Accuracy against p99 latency and against throughput, a marker for each subject."""
+    """Return accuracy over p99 latency and over throughput, a marker for each subject."""
     return [
         _pareto(
             "Accuracy against latency",
@@ -42,7 +42,7 @@ def pareto(configurations: Sequence[Configuration], looks: Mapping[Subject, Look
 
 
 def by_class(configurations: Sequence[Configuration], looks: Mapping[Subject, Look]) -> Figure:
-    """Share of each class' images answered correctly."""
+    """Return the share of each class' images answered correctly."""
     title = "Accuracy by class"
     subjects = _by_subject(configurations)
     shares = {subject: class_shares(reports) for subject, reports in subjects.items()}
@@ -73,7 +73,7 @@ def by_class(configurations: Sequence[Configuration], looks: Mapping[Subject, Lo
 def confusions(
     configurations: Sequence[Configuration], looks: Mapping[Subject, Look]
 ) -> list[Figure]:
-    """A confusion matrix for each subject."""
+    """Return a confusion matrix for each subject."""
     figures = [
         _confusion(f"Confusion: {looks[subject].label}", matrix, looks[subject])
         for subject, reports in _by_subject(configurations).items()
@@ -131,7 +131,7 @@ def _pareto(
 
 
 def _calmest(configurations: Sequence[Configuration]) -> Configuration | None:
-    """The configuration whose p99 is quoted: one request at a time if that was measured."""
+    """Return the configuration whose p99 is quoted: SingleStream if it was measured."""
     order = ("single-stream", "server", "users", "capacity", "multi-stream")
     able = [
         one for one in configurations if one.load.kind in order and one.spread("p99_ms") is not None
@@ -140,7 +140,7 @@ def _calmest(configurations: Sequence[Configuration]) -> Configuration | None:
 
 
 def _fastest(configurations: Sequence[Configuration]) -> Configuration | None:
-    """The configuration with the most images a second; a valid one if there is any."""
+    """Return the configuration with the most images/s; a VALID one if there is any."""
     able = [one for one in configurations if one.spread("images_per_second") is not None]
 
     def speed(configuration: Configuration) -> tuple[bool, float]:
@@ -167,7 +167,7 @@ def _confusion(title: str, matrix: list[list[int]], look: Look) -> Figure:
 
 
 def _by_subject(configurations: Sequence[Configuration]) -> dict[Subject, list[Report]]:
-    """Reports of each subject, those without answers left out."""
+    """Return the reports of each subject that have answers."""
     reports: dict[Subject, list[Report]] = {}
     for configuration in configurations:
         answered = [report for report in configuration.reports if report.accuracy.n]

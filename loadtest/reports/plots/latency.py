@@ -1,4 +1,4 @@
-"""Plots of latency: its distribution, over the throughput by batch size, over time."""
+"""Plots of latency: its distribution, over throughput by batch size, and over time."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,8 +14,8 @@ from training.pages.chart import Chart, Point
 from training.pages.drawing import Figure, Legend, missing
 from training.pages.scales import Linear, Percentiles, either, logarithmic
 
-# Over a bound lies one of n values with 99 % confidence if n is at least 6.638 / (1 - p), see
-# `percentiles.samples_needed`, for n in the hundreds and more.
+# A percentile p has 99 % confidence if n is at least 6.638 / (1 - p), for n in the hundreds and
+# more; see `percentiles.samples_needed`.
 _VALUES_OVER = 6.638
 _LATENCY = "latency (ms)"
 _TITLES = {
@@ -32,7 +32,7 @@ _MARKED = (50, 90, 99, 99.9, 99.99)
 def distributions(
     configurations: Sequence[Configuration], looks: Mapping[Subject, Look]
 ) -> list[Figure]:
-    """Latency over the percentile, a plot for each scenario that has any."""
+    """Return latency over the percentile, a plot for each scenario with answers."""
     figures = []
     for kind, title in _TITLES.items():
         chosen = representatives(
@@ -52,7 +52,7 @@ def distributions(
 
 
 def per_batch(configurations: Sequence[Configuration], looks: Mapping[Subject, Look]) -> Figure:
-    """Median latency over throughput of closed loops, a curve for each batch size."""
+    """Return median latency over throughput of closed loops, a curve for each batch size."""
     title = "Latency over throughput by batch size"
     curves: dict[tuple[Subject, int], list[Configuration]] = defaultdict(list)
     for configuration in configurations:
@@ -104,7 +104,7 @@ def per_batch(configurations: Sequence[Configuration], looks: Mapping[Subject, L
 def over_time(
     configurations: Sequence[Configuration], looks: Mapping[Subject, Look]
 ) -> list[Figure]:
-    """Latency second by second of the runs in which a pause would show most."""
+    """Return latency over time, of the run with the slowest answer of each subject."""
     title = "Latency over time"
     chosen = [
         configuration
@@ -129,7 +129,7 @@ def over_time(
 
 
 def representatives(configurations: Iterable[Configuration]) -> list[Configuration]:
-    """For each subject the heaviest load that is valid, or the lightest if none is."""
+    """Return the heaviest VALID load of each subject, or the lightest one if none is VALID."""
 
     def weight(configuration: Configuration) -> tuple[float, int, int]:
         load = configuration.load
@@ -187,7 +187,7 @@ def _distribution(
 
 
 def _floor(configurations: Sequence[Configuration]) -> list[Point]:
-    """Median and p99 of the null server under the same loads."""
+    """Return median and p99 of the null server under the same loads."""
     points = []
     for percent, name in ((50.0, "floor_p50_ms"), (99.0, "floor_p99_ms")):
         measured = [one.spread(name) for one in configurations]
@@ -198,13 +198,13 @@ def _floor(configurations: Sequence[Configuration]) -> list[Point]:
 
 
 def _curve(histogram: HdrHistogram) -> list[Point]:
-    """Percentile and latency in ms, without steps too small to be seen."""
+    """Return (percentile, latency in ms) points, without steps too small to be visible."""
     n = histogram.total_count
     line: list[Point] = []
     for item in histogram.get_recorded_iterator():
         percent = 100 * (item.total_count_to_this_value - item.count_at_value_iterated_to) / n
         point = (percent, item.value_iterated_to / 1000)
-        # 1 / (1 - p) must grow by a two hundredth, or the latency by a hundredth.
+        # A point is kept if 1 / (1 - p) grows by 0.5 % or the latency by 1 %.
         if line and (100 - line[-1][0]) / (100 - percent) < 1.005 and point[1] < 1.01 * line[-1][1]:
             continue
         line.append(point)

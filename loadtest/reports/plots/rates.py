@@ -1,4 +1,4 @@
-"""Plots over the offered rate of the open loop: latency, and goodput with its knee."""
+"""Plots over the offered rate of the open loop: latency and goodput."""
 
 import statistics
 from collections import defaultdict
@@ -13,14 +13,15 @@ from training.pages.chart import Chart, Point
 from training.pages.drawing import Figure, Legend, missing
 from training.pages.scales import Linear, either, linear, logarithmic
 
-# Steps of a search this close are one point with its spread: near the knee they scatter.
+# Steps of a search whose rates differ by less than this factor are one point with its spread,
+# because they scatter near the highest rate.
 _SAME_RATE = 1.1
 _FLOOR_LINES = ("p50_ms", "p99_ms")
 
 
 @dataclass(frozen=True)
 class RatePoint:
-    """One offered rate: repeats of a run, or a step of find-capacity."""
+    """The figures at one offered rate: of repeated runs, or of steps of find-capacity."""
 
     load: LoadKey
     rate: float
@@ -31,7 +32,7 @@ class RatePoint:
 
 
 def over_rate(configurations: Sequence[Configuration], looks: Mapping[Subject, Look]) -> Figure:
-    """Median and tail over the offered rate, with the floor and the bound."""
+    """Return median and tail latency over the offered rate, with null server and bound."""
     title = "Latency over the offered rate"
     curves = _rate_curves(configurations)
     values = [
@@ -82,7 +83,7 @@ def over_rate(configurations: Sequence[Configuration], looks: Mapping[Subject, L
 
 
 def goodput(configurations: Sequence[Configuration], looks: Mapping[Subject, Look]) -> Figure:
-    """Answers within the bound and right over the offered rate: the knee."""
+    """Return good answers (within the bound and not wrong) over the offered rate."""
     title = "Goodput over the offered rate"
     curves = {
         key: points
@@ -123,7 +124,7 @@ def goodput(configurations: Sequence[Configuration], looks: Mapping[Subject, Loo
 def _rate_curves(
     configurations: Sequence[Configuration],
 ) -> dict[tuple[Subject, int], list[RatePoint]]:
-    """Open-loop points by subject and batch, each curve by rising rate."""
+    """Return the open-loop points by subject and batch, in the order of their rates."""
     curves: dict[tuple[Subject, int], list[RatePoint]] = defaultdict(list)
     for configuration in configurations:
         key = configuration.subject, configuration.load.batch
@@ -151,7 +152,7 @@ def _rate_point(configuration: Configuration, rate: float) -> RatePoint:
 
 
 def _steps(configuration: Configuration) -> list[RatePoint]:
-    """The steps of find-capacity; those at nearly the same rate are one point."""
+    """Return the steps of find-capacity; steps at nearly the same rate are one point."""
     steps = sorted(
         (
             step
@@ -205,7 +206,7 @@ def _draw_rates(
 
 
 def _floors(reports: Sequence[Report]) -> dict[str, list[Point]]:
-    """Median and p99 of the null server over the rate it was offered."""
+    """Return median and p99 of the null server over the offered rate."""
     lines: dict[str, list[Point]] = {}
     for name in _FLOOR_LINES:
         by_rate: dict[float, list[float]] = defaultdict(list)

@@ -1,6 +1,6 @@
-"""A report boiled down to what a README quotes: a few figures of each model, with their origin.
+"""The digest of a report: the figures of each model that a README quotes, with their origin.
 
-The digest is small enough to be committed, so that a table can be checked against it.
+The digest is small enough to be committed, so that the README's table can be checked against it.
 """
 
 from collections.abc import Iterable, Sequence
@@ -95,7 +95,7 @@ class Digest(Struct, frozen=True, kw_only=True):
 
 
 def digest(collection: Collection) -> Digest:
-    """Boil a report down."""
+    """Return the digest of a collection."""
     measured = configurations(collection.results)
     subjects = dict.fromkeys(configuration.subject for configuration in measured)
     return Digest(
@@ -186,5 +186,5 @@ def _number(spread: Spread | None) -> Number | None:
 
 
 def _digits(value: float) -> float:
-    """Four digits that count: no machine measures more, and the file stays readable."""
+    """Round to four significant digits: measurements have no more, and the file is readable."""
     return float(f"{value:.4g}")

@@ -1,7 +1,7 @@
 """`python -m loadtest readme`: the README's performance table, written from measured figures.
 
-The figures lie in docs/results/loadtest.json, a digest of the report that `make loadtest` writes;
-`--check` compares the table with it and measures nothing.
+The figures are in docs/results/loadtest.json, a digest of the report that `make loadtest` writes.
+`--check` compares the table with the digest and measures nothing.
 """
 
 import argparse
@@ -39,8 +39,8 @@ def main(arguments: Sequence[str]) -> int:
         Exit code: 0.
 
     Raises:
-        UsageError: A file cannot be read, the README has no place for the table, or with --check
-            the table is not what the digest says.
+        UsageError: A file cannot be read, the README has no place for the table, or, with
+            --check, the table differs from the digest.
     """
     values = _parser().parse_args(arguments)
     if values.report is not None:
@@ -73,10 +73,10 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def replaced(page: str, block: str, path: Path) -> str:
-    """A page with the text between the two marks exchanged.
+    """Return the page with `block` between its two marks.
 
     Raises:
-        UsageError: It does not have each mark once.
+        UsageError: The page does not have each mark once.
     """
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -87,7 +87,7 @@ def replaced(page: str, block: str, path: Path) -> str:
 
 
 def render(document: Digest) -> str:
-    """The table and the words below it."""
+    """Return the table and the caption below it."""
     rows = [_row(row) for row in document.rows]
     return f"{table(_HEADS, rows)}\n\n{_caption(document)}"
 
@@ -144,7 +144,7 @@ def _throughput(load: QuotedLoad | None) -> str:
 
 
 def _missing(load: QuotedLoad | None) -> str:
-    """MLPerf's rule: what is not VALID is not quoted."""
+    """Return the text for a figure that is not quoted; MLPerf quotes VALID runs only."""
     return "INVALID" if load is not None and not load.valid_runs else _NONE
 
 
@@ -155,7 +155,7 @@ def _quoted(load: QuotedLoad, text: str, *, images: bool = False) -> str:
 
 
 def _text(number: Number | None) -> str:
-    """A median with three digits that count."""
+    """Return a median with three significant digits."""
     if number is None:
         return "n/a"
     median = number.median
@@ -179,7 +179,7 @@ def _caption(document: Digest) -> str:
 
 
 def _versions(facts: dict[str, str]) -> str:
-    """Those that decide the speed: Python, the client's gRPC library, the server's runtime."""
+    """Return the versions that decide the speed: Python, ONNX Runtime, grpcio."""
     named = ", ".join(facts.get(name, "") for name in ("versions", "server's versions"))
     versions = dict(part.rpartition(" ")[::2] for part in named.split(", "))
     titles = {"python": "Python", "onnxruntime": "ONNX Runtime", "grpcio": "grpcio"}

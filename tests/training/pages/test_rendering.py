@@ -36,6 +36,14 @@ def test_every_text_is_escaped_and_forbidden_characters_are_replaced(package):
     assert page.count("\N{REPLACEMENT CHARACTER}") == 9
 
 
+def test_a_byte_of_a_file_name_that_is_no_text_is_shown_by_its_code(package):
+    """The page is valid UTF-8 whatever a run's folder is called."""
+    page = render(package, "page.html", name="run-\udcff", rows=[], figures=[])
+
+    assert r"<p>run-\udcff</p>" in page
+    assert page.encode()
+
+
 def test_a_name_that_the_template_does_not_know_is_an_error(package):
     """A page is never written with a gap in it."""
     with pytest.raises(UndefinedError, match="'name' is undefined"):
