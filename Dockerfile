@@ -83,7 +83,7 @@ RUN /opt/builder/bin/pip install --quiet --no-compile --no-deps --no-build-isola
 FROM app AS serving-app
 RUN rm -r /app/training /app/export /app/loadtest
 
-# Of training the reader of the test images, which needs NumPy alone; of serving the client.
+# Of training the reader of the test images and the kit of pages, which need NumPy and Jinja2; of serving the client.
 FROM app AS loadtest-app
 RUN rm -r /app/export
 
