@@ -66,7 +66,7 @@ def read(file: Path) -> Report | Collection:
     except msgspec.ValidationError as error:
         msg = (
             f"{file} is no valid report: {_plain(error)}; "
-            "report.schema.json says what each field holds, and a new measurement writes them all"
+            "see report.schema.json for the fields, or measure again"
         )
         raise ReportError(msg) from error
     except _BAD_JSON as error:
