@@ -1,9 +1,9 @@
 """Check whether Classify, Regress and MultiInference can run a signature.
 
-The checks, their order and their messages follow TensorFlow Serving's servables/tensorflow/
-{classifier,regressor,multi_inference}.cc. As in TensorFlow Serving, the signature's method name is
-checked only with `--enable_signature_method_name_check`; otherwise the names of inputs and outputs
-decide.
+The checks, their order and their messages follow classifier.cc, regressor.cc and multi_inference.cc
+of TensorFlow Serving (servables/tensorflow). As in TensorFlow Serving, the signature's method name
+is checked only with `--enable_signature_method_name_check`; otherwise the names of inputs and
+outputs decide.
 """
 
 from collections.abc import Sequence
@@ -72,7 +72,7 @@ def check_classify(signature: Signature, where: str) -> list[str]:
 
 
 def check_regress(signature: Signature, where: str) -> list[str]:
-    """Check that Regress can run a signature; all else as in `check_classify`."""
+    """Check that Regress can run a signature; arguments and result as in `check_classify`."""
     _check_one_input(signature)
     if len(signature.outputs) != 1:
         msg = "Expected one output Tensor."

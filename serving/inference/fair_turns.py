@@ -1,6 +1,8 @@
-"""Threads that callers share fairly: the caller that has used the least thread time comes first.
+"""Threads that callers share fairly.
 
-Callers submit short pieces of work, so that a caller with much work never holds a thread for long.
+The caller with the fewest pieces of work in threads comes first; of several such callers, the one
+that has used the least thread time. Pieces of work are short, so that a caller with much work never
+holds a thread for long.
 """
 
 import asyncio
@@ -12,7 +14,7 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
-# A caller's thread time is forgotten this long after its last piece of work has ended.
+# A caller's thread time is forgotten at most this long after its last piece of work has ended.
 _MEMORY_SECONDS = 1.0
 
 

@@ -32,7 +32,7 @@ class Predictor:
     """Checks requests against signatures and runs them.
 
     Attributes:
-        check_method_names: Whether a signature must have the method name of the call that runs it
+        check_method_names: Whether a signature must have a method name that fits the call
             (`--enable_signature_method_name_check`).
     """
 
@@ -191,8 +191,8 @@ class Predictor:
         Examples that are quick to parse are parsed in the event loop, others in threads.
 
         Raises:
-            Unavailable: too many examples wait to be parsed, or see `Account.take`.
-            ServingError: see `Parsing.work`.
+            Unavailable: too many examples wait to be parsed.
+            ServingError: see `Account.take` and `Parsing.work`.
         """
         signature, parser = servable.signatures[signature_name], servable.parsers[signature_name]
         serialized = arrays[signature.example_input].tolist()

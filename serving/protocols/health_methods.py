@@ -45,7 +45,7 @@ class Health:
         ]
 
     def set_states(self, states: Mapping[str, bool]) -> None:
-        """Replace the states: name to True for SERVING, to False for NOT_SERVING."""
+        """Replace all states: True for SERVING, False for NOT_SERVING; other names are unknown."""
         self._states = {
             name: SERVING if serving else NOT_SERVING for name, serving in states.items()
         }
@@ -53,7 +53,7 @@ class Health:
         self._changed = asyncio.Event()
 
     def shut_down(self) -> None:
-        """Answer NOT_SERVING for every name from now on, send it to all watchers, end their calls.
+        """Answer NOT_SERVING for every name from now on; tell all watchers and end their calls.
 
         Otherwise the server would wait for the Watch calls to end, and their clients for the
         server.

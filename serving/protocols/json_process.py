@@ -1,4 +1,4 @@
-"""Child processes that read and write large JSON, so that it does not block the event loop.
+"""Child processes that read and write large JSON, which would block the event loop.
 
 A thread would not help: the parsers hold Python's global lock from the first byte to the last, and
 each megabyte takes tens of milliseconds. A child starts when it is first needed, does one job at a
@@ -87,7 +87,7 @@ class JsonProcesses:
         *args: Parameters.args,
         **kwargs: Parameters.kwargs,
     ) -> Result:
-        """Call a function without a request that it belongs to; see `run_for`."""
+        """Call a function that belongs to no request; see `run_for`."""
         return await self.run_for(None, size, function, *args, **kwargs)
 
     async def run_for(
@@ -105,8 +105,8 @@ class JsonProcesses:
         the job is killed after a short delay.
 
         Args:
-            request: The request that the job belongs to, or None. Its byte budget counts copies of
-                the job and the pickled result.
+            request: The request that the job belongs to, or None. Its `hold` counts the copies of
+                the job's bytes and the pickled result.
             size: Bytes of JSON that the function reads or writes, roughly.
             function: A function at a module's top level. It is pickled, like its arguments and its
                 result.
@@ -196,7 +196,7 @@ class JsonProcesses:
             asyncio.get_running_loop().call_later(_IDLE_SECONDS, self._retire, child, child.jobs)
 
     def _retire(self, child: "_Child", jobs: int) -> None:
-        """End a child that has had no job since it had done `jobs` jobs."""
+        """End a child if it is idle and has not done more than `jobs` jobs."""
         if child in self._idle and child.jobs == jobs:
             self._idle.remove(child)
             closing = asyncio.create_task(child.close())

@@ -225,7 +225,7 @@ def _is_named(value: Json) -> bool:
 
 
 def _refuse(values: Sequence[Json], name: str, where: str, kind_of: Mapping[type, str]) -> NoReturn:
-    """Raise InvalidInput naming the first value of no kind, or of another kind than the first."""
+    """Raise InvalidInput for the first value that has no kind, or another kind than value 0."""
 
     def find_kind(value: Json) -> str | None:
         return None if _is_named(value) else kind_of.get(type(value))
@@ -245,7 +245,8 @@ def _refuse(values: Sequence[Json], name: str, where: str, kind_of: Mapping[type
     else:
         msg = (
             f"Unexpected element type in feature: {name} expecting type: {first}; {received}, "
-            f"which is {kind}; write all values of a feature alike, floats with a decimal point"
+            f"which is {kind}; write all values of a feature in one type, floats with a decimal "
+            "point"
         )
     raise InvalidInput(msg)
 

@@ -110,7 +110,7 @@ class ModelMethods:
         """
         models = models_of(request.config)
         logger.info("reload requested: %s", ", ".join(models) or "no model")
-        # The reload goes on if the client gives up waiting: half a reload must not stay behind.
+        # If the client gives up waiting, the reload goes on: it must not be left half done.
         reloading = asyncio.create_task(self._manager.reload(models))
         self._reloading.add(reloading)
         reloading.add_done_callback(self._reloading.discard)

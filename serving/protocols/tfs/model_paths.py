@@ -15,7 +15,7 @@ _MAX_SHOWN = 64
 def model_route(suffix: str) -> re.Pattern[str]:
     """Compile the pattern of a model's paths: name, optional version or label, then `suffix`.
 
-    Upper and lower case are the same before `suffix`.
+    The path before `suffix` matches in upper and lower case.
     """
     return re.compile(f"(?i:{_MODEL}){suffix}")
 

@@ -1,4 +1,4 @@
-"""Read and write Predict messages mostly without protobuf: consecutive messages are much alike.
+"""Read and write most Predict messages without protobuf, because consecutive ones are similar.
 
 Reading and writing messages through protobuf's Python objects takes longer than running a small
 model. Most requests of a client differ only in the elements of the tensor: the bytes before and
@@ -292,8 +292,8 @@ def _elements(array: np.ndarray, *, as_content: bool) -> bytes | memoryview | No
 
     Returns:
         The bytes, or for a large array a view of its memory. None if the array is empty, or if
-        protobuf must encode the elements: strings, integers beyond 0 to 127 in a typed field, and
-        half floats, bfloat16 and complex numbers in a typed field.
+        protobuf must encode the elements: strings always; in a typed field also integers beyond 0
+        to 127, half floats, bfloat16 and complex numbers.
     """
     dtype = array.dtype
     if not array.size:

@@ -75,7 +75,7 @@ class PredictRoutes:
         ]
 
     async def predict(self, request: HttpRequest) -> HttpResponse:
-        """Answer `POST ...:predict`: run a signature on `instances` (rows) or `inputs`."""
+        """Answer `POST ...:predict` for rows (`instances`) or columns (`inputs`)."""
         spec = model_spec(request)
         with self._metrics.request(spec.name, "Predict", REST) as outcome:
             servable = self._predictor.servable(spec)

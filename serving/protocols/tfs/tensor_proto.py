@@ -17,9 +17,9 @@ from serving.tensors.signature import DataType
 from serving.tensors.tensor_spec import MAX_TENSOR_BYTES
 
 MAX_DIMENSIONS = 64  # NumPy's own limit
-# If a tensor has several values but fewer than elements, decoding copies the last value into all
-# remaining elements. This limit keeps a message of a few bytes from blocking the event loop. A
-# single value has no such limit: it is broadcast without a copy.
+# If a tensor has more than one value but fewer values than elements, decoding copies the last value
+# into all remaining elements. This limit keeps a message of a few bytes from blocking the event
+# loop. A single value has no such limit: it is broadcast without a copy.
 _MAX_REPEATED_BYTES = 16 << 20
 
 # The typed field of each element type. Half floats and bfloat16 are sent as their 16 bits, complex
