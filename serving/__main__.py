@@ -100,7 +100,7 @@ def _on_signals(stop: Callable[[], None], quit_now: Callable[[int], object]) -> 
             received.name,
         )
         for number in (signal.SIGTERM, signal.SIGINT):
-            # The kernel ignores these signals in process 1 of a container without a handler.
+            # Not the default handler: the kernel ignores it in process 1 of a container.
             loop.add_signal_handler(number, quit_now, 128 + number)
         stop()
 

@@ -64,7 +64,7 @@ class ModelSource:
         """Start to poll the model config file and to reload the manager when the file changes.
 
         Returns:
-            The polling task, which the caller cancels; None if there is no file or no interval.
+            The polling task, which the caller cancels; None if there is no file, or polling is off.
         """
         poll_seconds = self._config.model_config_file_poll_wait_seconds
         if self._file is None or not poll_seconds:

@@ -184,7 +184,7 @@ class ModelServer:
             else:
                 self.port = int(self._listeners.rpc[0].getsockname()[1])
             logger.info(
-                "took %s:%d; callers are refused until the models are loaded",
+                "bound %s:%d; connections are refused until the models are loaded",
                 self.config.host,
                 self.port,
             )

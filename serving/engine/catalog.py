@@ -60,8 +60,8 @@ class ModelEntry:
         config: Settings of the model.
         servables: The loaded versions that answer requests, by version number.
         statuses: The states, by version number; unloaded versions stay listed for a while.
-        wanted: The version numbers that the version policy selects; None until the model's folder
-            has been listed for the first time.
+        wanted: The version numbers that the version policy selects, or the loaded ones if it
+            selects none; None until the model's folder has been listed for the first time.
         complaint: If the policy selects no version, the reason, as the log states it; else empty.
     """
 
@@ -85,7 +85,7 @@ class ModelEntry:
             version: Version number; None for any wanted version.
 
         Returns:
-            The reason; empty if the version is not wanted.
+            The reason; empty if the version is not wanted. If no version is wanted: `complaint`.
         """
         if self.wanted is None:
             return "its folder has not been looked at yet, retry shortly"
@@ -207,8 +207,8 @@ class Catalog:
         Raises:
             NotFound: the model or the version is unknown.
         """
-        # If several entries know a version number, the served one counts before that of a reload
-        # in progress, and that before a former one.
+        # If a version number occurs in several entries, the state in `models` is returned, or else
+        # the state in `coming`.
         places = (self.former, self.coming, self.models)
         known = [entries[name].statuses for entries in places if name in entries]
         statuses = {number: status for each in known for number, status in each.items()}

@@ -124,7 +124,7 @@ def prove_each(
             (
                 verdict
                 for other, verdict in verdicts.items()
-                if verdict.independent and _asks_less(signature, signatures[other])
+                if verdict.independent and _is_part_of(signature, signatures[other])
             ),
             None,
         )
@@ -139,7 +139,7 @@ def prove_each(
     return verdicts
 
 
-def _asks_less(signature: Signature, other: Signature) -> bool:
+def _is_part_of(signature: Signature, other: Signature) -> bool:
     """Return whether a signature has the graph inputs of another one, and no other outputs."""
 
     def inputs(each: Signature) -> set[tuple[str, Any]]:

@@ -41,8 +41,8 @@ REFUSED, FAILED = "the model cannot take this input: ", "the model failed: "
 # Operators whose kernels end the process instead of the run: those of the first set on a tensor
 # without elements, those of the second on a tensor of an unexpected rank. They were found by
 # running all of ONNX's node tests on unusual shapes.
-_ENDED_BY_NOTHING = frozenset({"GRU", "LSTM"})
-_ENDED_BY_RANK = _ENDED_BY_NOTHING | {"DFT", "GridSample", "ReverseSequence", "STFT"}
+_ENDED_BY_EMPTY = frozenset({"GRU", "LSTM"})
+_ENDED_BY_RANK = _ENDED_BY_EMPTY | {"DFT", "GridSample", "ReverseSequence", "STFT"}
 # Messages about mismatched sizes, which ONNX Runtime reports as failures, not as invalid arguments.
 _MISMATCHES = (
     "Attempting to broadcast an axis by a dimension other than 1",
@@ -266,7 +266,7 @@ class Runtime:
         self.outputs = graph_tensors.specs("output", self._session.get_outputs(), onnx_file)
         delicate = onnx_graph.find_operators(onnx_file, _ENDED_BY_RANK)
         self.needs_ranks = bool(delicate)
-        self._ended_by_nothing = sorted(delicate & _ENDED_BY_NOTHING)
+        self._ended_by_empty = sorted(delicate & _ENDED_BY_EMPTY)
         self.provider: str = self._session.get_providers()[0]
         if config.device == "cuda" and self.provider != CUDA:
             # ONNX Runtime falls back to the CPU without an error when CUDA fails to start.
@@ -296,7 +296,7 @@ class Runtime:
             InvalidInput: the graph refuses these values or sizes, or a string is not UTF-8.
             InternalError: the run failed or was terminated.
         """
-        if self._ended_by_nothing:
+        if self._ended_by_empty:
             self._require_elements(feeds)
         feeds = {
             tensor: _to_text(tensor, array) if array.dtype.kind == "O" else _aligned(array)
@@ -307,7 +307,7 @@ class Runtime:
             arrays: list[np.ndarray] = self._session.run(output_tensors, feeds, options)
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise _run_error(error) from error
-        return [_of_its_own(array) for array in arrays]
+        return [_copy_if_large(array) for array in arrays]
 
     def _require_elements(self, feeds: Mapping[str, np.ndarray]) -> None:
         """Refuse arrays without elements, which would end the process.
@@ -319,12 +319,12 @@ class Runtime:
             if not array.size:
                 msg = (
                     f"{REFUSED}tensor {tensor} has shape {array.shape}, expected at least one "
-                    f"element, because the graph has {' and '.join(self._ended_by_nothing)}"
+                    f"element, because the graph has {' and '.join(self._ended_by_empty)}"
                 )
                 raise InvalidInput(msg)
 
 
-def _of_its_own(array: np.ndarray) -> np.ndarray:
+def _copy_if_large(array: np.ndarray) -> np.ndarray:
     """Return a copy of a large output, and a small output as it is.
 
     ONNX Runtime's outputs lie in its memory pool, which never shrinks: without the copy, the memory

@@ -151,7 +151,7 @@ def _to_rgb(image: Any) -> Any:  # noqa: ANN401 - Pillow is imported late
 
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode == "P":  # converted to RGB directly, Pillow would warn of transparent entries
+    if image.mode == "P":  # a direct conversion to RGB warns of transparent palette entries
         image = image.convert("RGBA")
     return image.convert("RGB")
 

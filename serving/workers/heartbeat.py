@@ -34,7 +34,7 @@ class Heartbeat:
         """
         if self._ping is None or self._ping.done():
             self._missed = 0
-            self._ping = asyncio.ensure_future(_quietly(ping))
+            self._ping = asyncio.ensure_future(_ignore_errors(ping))
         elif self.loading:
             self._missed = 0
         else:
@@ -47,7 +47,7 @@ class Heartbeat:
             self._ping.cancel()
 
 
-async def _quietly(ping: Callable[[], Awaitable[object]]) -> object:
+async def _ignore_errors(ping: Callable[[], Awaitable[object]]) -> object:
     """Ping, and ignore errors: they mean that the process has ended, which the supervisor sees."""
     try:
         return await ping()

@@ -130,7 +130,7 @@ class Supervisor:
         self.port = sockets.port
         self._workers += [_Worker(number, own) for number, own in enumerate(sockets.of_workers, 1)]
         logger.info(
-            "took %s:%d, starting %d workers; callers are refused until their models are loaded",
+            "bound %s:%d, starting %d workers; connections are refused until models are loaded",
             self._config.host,
             self.port,
             len(self._workers),
@@ -270,7 +270,7 @@ class Supervisor:
             worker.heartbeat.loading -= 1
 
     async def _listen(self, worker: _Worker, _content: object) -> None:
-        """Return to a worker when all workers' sockets listen: when all have loaded models."""
+        """Note that a worker has loaded its models; when all have, listen and answer all."""
         worker.loaded = True
         is_last = not self._all_loaded.is_set() and all(other.loaded for other in self._workers)
         if is_last and self._sockets is not None and not self._stopping.is_set():
@@ -283,7 +283,7 @@ class Supervisor:
         await self._all_loaded.wait()
 
     async def _ready(self, worker: _Worker, _content: object) -> None:
-        """Return to a worker when all workers accept calls; only then it reports itself ready."""
+        """Note that a worker accepts calls; when all do, answer all of them."""
         worker.ready = True
         if not self._all_ready.is_set() and all(other.ready for other in self._workers):
             logger.info("ready: %d workers", len(self._workers))

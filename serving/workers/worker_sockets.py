@@ -1,4 +1,4 @@
-"""The sockets of all workers: the supervisor binds them, and makes all of them listen at once.
+"""The sockets of all workers: the supervisor binds them, and makes them listen at the same time.
 
 Each worker has its own sockets on the same ports; `supervisor` gives the reason.
 """
@@ -28,7 +28,7 @@ class WorkerSockets:
 
     @classmethod
     def open(cls, config: ServerConfig) -> "WorkerSockets":
-        """Bind the ports. The health sockets listen at once, the others after `listen`.
+        """Bind the ports. The health sockets listen immediately, the others after `listen`.
 
         Raises:
             ConfigError: an address cannot be bound.
@@ -63,7 +63,7 @@ class WorkerSockets:
     def listen(self) -> None:
         """Make the sockets of all workers listen.
 
-        All listen at once, because a single listening worker would get all connections.
+        They listen at the same time, because a worker that listens first would get all connections.
 
         Raises:
             ConfigError: another server listens on the port by now.

@@ -1,7 +1,7 @@
 """The batcher runs requests that wait at the same time in one batch.
 
 An idle worker thread takes queued requests, up to `max_batch_size` rows, and runs them as one
-batch; more requests queue during the run. A single request therefore never waits for others, and
+batch; more requests queue during the run. A request therefore never waits for later ones, and
 batches grow under load. With `batch_timeout_micros`, a worker thread waits that long for more rows.
 
 Threads: the event loop submits requests. Each worker thread takes requests from the queue, runs the

@@ -36,5 +36,5 @@ class BatchingConfig:
         return replace(self, allowed_batch_sizes=(*sizes, self.max_batch_size))
 
     def padded_size(self, rows: int) -> int:
-        """Return the smallest allowed batch size for a number of rows."""
+        """Return the smallest allowed size of at least `rows`; `rows` if there is none."""
         return next((size for size in self.allowed_batch_sizes if size >= rows), rows)

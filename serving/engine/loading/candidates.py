@@ -57,7 +57,7 @@ def check_available(candidates: Mapping[str, ManagedModel]) -> None:
         reasons = "".join(f"{{{_reason(name, candidates[name])}}}, " for name in failed)
         msg = (
             f"{len(failed)} model(s) did not become available: {{{reasons}}}; "
-            "the models served before go on"
+            "the previous models are still served"
         )
         raise UnknownError(msg)
 

@@ -26,7 +26,7 @@ from serving.errors import InvalidInput, Unavailable
 _TRIAL_SECONDS = 120.0
 # Limit of the combinations of ranks to try: each trial costs seconds of a core.
 _MOST_TRIALS = 64
-# Exit statuses of a process that an assertion or an invalid memory access has ended.
+# Exit codes of a process that has crashed.
 _FAULTS = {-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, -signal.SIGFPE, -signal.SIGILL}
 
 _Ranks = tuple[tuple[str, int], ...]

@@ -155,9 +155,9 @@ class SavedModelRuntime:
         Args:
             output_tensors: Names of tensors of the graph.
             feeds: Arrays by tensor name; strings have dtype object, bfloat16 has `BFLOAT16`.
-            control: Gives the time limit. The run ends between two operators, after at most twice
-                the limit (but not before 256 ms), because TensorFlow cannot terminate a run at
-                once.
+            control: Gives the time limit. TensorFlow cannot terminate a run at once: it gets the
+                limit rounded up to a power of two in ms, at least 256 ms, and checks the time
+                between two operators.
 
         Returns:
             One array per output, in the order of `output_tensors`; strings have dtype object and
