@@ -198,7 +198,7 @@ def test_a_templated_request_has_the_same_limits(models_dir, running_server):
     ):
         answers = [refusal(channel, PREDICT_PATH, body) for _ in range(4)]
 
-    assert all("5 rows, expected at most 4 a request" in text for _, text in answers)
+    assert all("5 rows, expected at most 4 per request" in text for _, text in answers)
 
 
 def test_what_was_decoded_is_given_back(models_dir, running_server):
