@@ -84,7 +84,7 @@ def test_there_are_enough_of_them():
         ("variables link to their parent", "links to a folder that it lies in"),
         ("unknown operation", "not registered 'SimpleMLInferenceOpWithHandle'"),
         ("graph of the future", "min consumer version 999999"),
-        ("counter", "answers by variables that it changes when it is called"),
+        ("counter", "outputs depend on variables that it changes when it is called"),
         ("python function", "no counterpart for TensorFlow's EagerPyFunc; .*the extra tensorflow"),
         ("complex output", "no counterpart for TensorFlow's FFT"),
         ("bfloat16", "element type 14, .*the extra tensorflow"),
