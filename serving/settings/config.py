@@ -84,7 +84,7 @@ class ServerConfig:
         negative=1 << 32,
     )
     load_retry_interval_micros: int = _setting(
-        60_000_000, "time between two such attempts; negative: 0 (microseconds)", negative=0
+        60_000_000, "time between attempts to load; negative: 0 (microseconds)", negative=0
     )
     allow_version_labels_for_unavailable_models: bool = _setting(
         default=False, text="accept new labels on versions that are not loaded"
@@ -98,7 +98,8 @@ class ServerConfig:
     )
     enable_signature_method_name_check: bool = _setting(
         default=False,
-        text="refuse calls of another method than the one that the model's signature names",
+        text="refuse Classify and Regress with a signature of another method, and Predict with a "
+        "signature of an unknown method",
     )
     # Network
     host: str = _setting("0.0.0.0", "address to listen on")  # noqa: S104 - a server in a container
@@ -153,7 +154,7 @@ class ServerConfig:
         _MAX_MESSAGE_BYTES,
     )
     max_buffered_bytes: int = _setting(
-        512 << 20, "limit on all large requests in flight together; more are refused (bytes)", 1
+        512 << 20, "most bytes of all large requests in flight; more are refused (bytes)", 1
     )
     max_connections: int = _setting(
         2048,

@@ -43,7 +43,7 @@ class MessageReader:
         self._max_message_bytes = max_message_bytes
         self._buffer = bytearray()
         self._ended = False
-        self._time: BodyTime | None = None  # made late: few bodies arrive in more than one piece
+        self._time: BodyTime | None = None  # created late: few bodies arrive in several pieces
 
     async def read_only_message(self, path: str) -> bytes:
         """Read the only request of a unary call.

@@ -62,7 +62,7 @@ class GrpcioServer:
     def claim(self) -> int:
         """Bind the port without listening on it, and keep it until `start`.
 
-        The library cannot bind a port without listening on it.
+        grpcio itself listens on a port as soon as it binds it.
 
         Returns:
             The port.

@@ -34,9 +34,9 @@ from serving.transport.network_config import NetworkConfig
 
 logger = logging.getLogger(__name__)
 
-# h2corn's limit on a body is so much above --max_message_bytes, which leaves room for the framing
-# of messages. The application checks --max_message_bytes itself and answers with a gRPC status;
-# h2corn's limit only protects the web server.
+# h2corn's limit on a body exceeds --max_message_bytes by this margin, for the framing of messages.
+# The application checks --max_message_bytes itself and answers with a gRPC status; h2corn's limit
+# only protects the web server.
 _BODY_MARGIN_BYTES = 1 << 20
 _STALL_SECONDS = 60.0
 _FIRST_REQUEST_SECONDS = 10.0

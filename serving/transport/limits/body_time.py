@@ -27,7 +27,7 @@ class BodyTime:
         self._bytes = count
 
     def check(self, count: int) -> None:
-        """Count a further piece, unless it is the last one.
+        """Count a further piece; call this for every piece except the last one.
 
         Args:
             count: Size of the piece in bytes.

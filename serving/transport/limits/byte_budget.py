@@ -1,10 +1,10 @@
-"""A budget for the bytes of requests and answers that the server holds, all callers together.
+"""A budget for the bytes of requests that the server holds, all callers together.
 
 A size limit for each message does not bound the memory: callers may send any number of messages at
-once, and a message of a few bytes may decode to a tensor of gigabytes. The budget counts request
-bodies that arrive in several pieces, inflated bodies, decoded tensors, and answers until the client
-has read them. It does not count a body that arrives in one piece, which the web server's windows
-bound.
+once, and a message of a few bytes may decode to a tensor of gigabytes. Until a request is answered,
+the budget counts its body if that arrives in several pieces, its inflated body and its decoded
+tensors. The web server's windows bound a body that arrives in one piece. `unread_answers` counts
+the answers until the clients have read them.
 """
 
 from collections.abc import Hashable

@@ -2,8 +2,8 @@
 
 The web server stops accepting at a maximum number of connections. That limit alone would let one
 client with so many connections lock out all others. Every second, `Janitor` therefore checks the
-open connections and closes some. One janitor checks all endpoints of a process, so the limits apply
-to the endpoints together.
+open connections, and closes those over a limit. One janitor checks all endpoints of a process, so
+the limits apply to the endpoints together.
 """
 
 import asyncio
