@@ -44,7 +44,7 @@ def _setting(
     high: float = 1 << 62,
     *,
     negative: float | None = None,
-) -> Any:  # noqa: ANN401 - likewise
+) -> Any:  # noqa: ANN401 - any setting
     """Return the field of a setting; a negative number on a command line means `negative`."""
     return field(
         default=default, metadata={"help": text, "low": low, "high": high, "negative": negative}

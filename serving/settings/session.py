@@ -84,7 +84,7 @@ def _wishes(config: "ServerConfig", session: ConfigProto, where: str) -> tuple[_
                 _Wish(inter, "--tensorflow_inter_op_parallelism"),
                 _Wish(intra, "--tensorflow_intra_op_parallelism"),
             )
-        if both:  # as on a machine with so many cores: as many runs, of one thread each
+        if both:  # as on a machine with that number of cores: one single-threaded run a core
             name = "--tensorflow_session_parallelism"
             return _Wish(both, name), _Wish(1, name)
     return (

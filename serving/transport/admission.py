@@ -17,7 +17,7 @@ from serving.transport.limits.traffic import FIRST_REQUESTS, TrafficTable
 _FREE_REQUESTS = 2048
 # Limit on the counted headers of all requests together.
 _MAX_HEADER_BYTES = 32 << 20
-# Memory of one header beside its bytes: two Python objects and a tuple.
+# Memory of one header in addition to its bytes: two Python objects and a tuple.
 _HEADER_OVERHEAD = 128
 # Above the limit, a request is still admitted if its headers are at most this large and its
 # connection has at most _FEW_REQUESTS in flight.

@@ -209,7 +209,7 @@ async def _send_stream(
 
 def _existing(method: StreamMethod[Any] | None, path: str) -> StreamMethod[Any]:
     if method is None:
-        msg = f"unknown method {path}; server reflection lists the methods there are"
+        msg = f"unknown method {path}; server reflection lists the available methods"
         raise Unsupported(msg)
     return method
 

@@ -28,7 +28,7 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class GrpcioServer:
-    """A grpc.aio server on a port of its own."""
+    """A grpc.aio server on its own port, and on the Unix socket if the settings name one."""
 
     def __init__(
         self, methods: Mapping[str, Method], config: NetworkConfig, *, budget: ByteBudget
@@ -204,7 +204,7 @@ def _unknown(path: str) -> Any:  # noqa: ANN401 - as above
     async def answer(_request: bytes, context: Any) -> NoReturn:  # noqa: ANN401 - as above
         await context.abort(
             grpc.StatusCode.UNIMPLEMENTED,
-            cut_message(f"unknown method {path}; server reflection lists the methods there are"),
+            cut_message(f"unknown method {path}; server reflection lists the available methods"),
         )
         raise AssertionError  # abort raises
 

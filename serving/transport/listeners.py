@@ -296,7 +296,7 @@ class Listeners:
     def remove_socket_path(self) -> None:
         """Remove the Unix socket's path; call this after the server has stopped accepting.
 
-        The path stays if another server has created its own socket there meanwhile.
+        The path stays if another server has created its own socket at the path meanwhile.
         """
         if self.socket_path is not None:
             self.socket_path.remove()

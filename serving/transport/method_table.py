@@ -29,7 +29,7 @@ class Response(Protocol):
 
 
 class Call(NamedTuple):
-    """The properties of a call, beside its request, that a handler may use.
+    """The properties of a call that a handler gets in addition to the request.
 
     Attributes:
         deadline: `time.monotonic()` after which the client has given up; None if it waits forever.

@@ -16,7 +16,7 @@ class NetworkConfig:
     Attributes:
         host: Address to listen on.
         port: gRPC port; 0 picks a free one.
-        rest_api_port: REST port; 0 if REST has no port of its own.
+        rest_api_port: REST port; 0 if REST has no separate port.
         health_port: Port for health checks only, in plain text; 0 picks a free one, None: no port.
         grpc_socket_path: Unix socket to listen on in addition to the port.
         is_shared: Whether further processes listen on the same ports.

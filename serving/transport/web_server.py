@@ -92,7 +92,7 @@ def endpoints(
     HTTP.
 
     Args:
-        listeners: The sockets. Its health sockets are not used: they are an endpoint of their own.
+        listeners: The sockets. Its health sockets are not used: they belong to another endpoint.
         http: Answers HTTP requests.
         grpc: Builds the application that answers gRPC calls and passes other requests to the
             application that it is given; None if another library answers gRPC.

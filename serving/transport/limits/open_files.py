@@ -37,8 +37,8 @@ def most_connections(wanted: int, *, servers: int = 1) -> int:
 
     Args:
         wanted: Connections at a time.
-        servers: Number of web servers. For a moment, until the janitor closes some, each of them
-            may hold so many connections.
+        servers: Number of web servers. Each of them may hold the returned number of connections for
+            a moment, until the janitor closes some.
     """
     files = limit()
     return max(1, min(wanted, max(files - _RESERVED_FILES, files // 2) // max(1, servers)))

@@ -15,7 +15,7 @@ Client = tuple[str, int]
 
 # Requests of a new connection that run at once.
 FIRST_REQUESTS = 16
-# A request that has waited for so long begins in any case.
+# A request that has waited for this time begins in any case.
 _PATIENCE_SECONDS = 0.25
 
 
