@@ -134,7 +134,7 @@ def test_a_second_signal_ends_it_at_once(tmp_path):
         ),
         (
             ["--models_dir", "{models}", "--grpc_socket_path", "{models}"],
-            "expected a path for a new socket in --grpc_socket_path",
+            "expected --grpc_socket_path to name a path for a new socket",
         ),
     ],
 )

@@ -83,7 +83,10 @@ def test_kserves_line_starts_it(command, tmp_path, more):
 @pytest.mark.parametrize(
     ("flags", "line"),
     [
-        (["--enable_profiler=true"], "error: --enable_profiler=true cannot be had here: there is"),
+        (
+            ["--enable_profiler=true"],
+            "error: --enable_profiler=true is not supported here: there is",
+        ),
         (["--modle_name=m"], "error: unknown argument: --modle_name=m; did you mean --model_name?"),
         ([], "error: Both server_options.model_base_path and server_options.model_config_file"),
     ],

@@ -418,7 +418,7 @@ def test_exporters_are_chosen_as_opentelemetry_does(monkeypatch):
 @pytest.mark.parametrize(
     ("exporters", "variables", "message"),
     [
-        ("jaeger", {}, "ask for the exporter 'jaeger', expected none or one .* otlp_proto_http"),
+        ("jaeger", {}, "ask for the exporter 'jaeger', expected none or an .* otlp_proto_http"),
         ("otlp", {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, "the exporter 'http/json'"),
         ("otlp", {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"}, "'otlp_proto_grpc'"),
         ("otlp", {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "0"}, "cannot be set up from the OTEL_"),

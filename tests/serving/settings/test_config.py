@@ -341,7 +341,7 @@ def test_a_flag_beats_the_images_port_for_health(flag):
 
     assert getattr(config, flag) == 8502
     assert config.health_port is None
-    assert any(f"--{flag}=8502 takes SERVING_HEALTH_PORT's port" in notice for notice in notices)
+    assert any(f"--{flag}=8502 is also SERVING_HEALTH_PORT" in notice for notice in notices)
     assert beside.health_port == 8502
 
 

@@ -187,7 +187,7 @@ def test_a_refused_list_is_tried_again_in_time(path, caplog, retry_seconds, rece
     receiver.refused = ""
     asyncio.run(file.look(receiver.reload))
 
-    assert "b is nowhere; the models served before go on" in caplog.text
+    assert "b is nowhere; the models served before stay in service" in caplog.text
     assert receiver.received == received
 
 

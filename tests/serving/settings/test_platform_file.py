@@ -59,7 +59,7 @@ def test_what_has_no_effect_is_told(parse, caplog):
     ).batching()
 
     assert (
-        "platform.config:4: session_target has no effect here: this server makes its sessions by "
+        "platform.config:4: session_target has no effect here: this server configures sessions by "
         "session_config and its own flags" in caplog.text
     )
     assert "platform.config:5: enable_session_metadata has no effect here" in caplog.text
@@ -71,7 +71,7 @@ def test_other_tags_are_told_the_flag_for_them(parse, caplog):
     """SavedModels have tags here too; the file's are not heeded."""
     parse('saved_model_tags: "serve" saved_model_tags: "gpu"').batching()
 
-    assert "saved_model_tags has no effect here: --saved_model_tags gives them" in caplog.text
+    assert "saved_model_tags has no effect here: set --saved_model_tags instead" in caplog.text
 
 
 @pytest.mark.parametrize(

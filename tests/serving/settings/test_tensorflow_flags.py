@@ -108,7 +108,7 @@ def test_what_cannot_be_had_is_refused_in_a_line(flag, way_out):
     with pytest.raises(ConfigError) as caught:
         parse_config([flag], {})
 
-    assert str(caught.value).startswith(flag.partition("=")[0] + "=true cannot be had here: ")
+    assert str(caught.value).startswith(flag.partition("=")[0] + "=true is not supported here: ")
     assert way_out in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -183,7 +183,7 @@ def test_the_list_of_models_beats_the_one_model():
 
     assert (str(parsed.model_config_file), parsed.model_base_path) == ("/f", None)
     assert notices == [
-        "--model_name and --model_base_path given with --model_config_file, which counts"
+        "--model_name and --model_base_path given with --model_config_file, which overrides them"
     ]
 
 
@@ -270,7 +270,7 @@ def test_version_may_be_switched_off(capsys):
         (
             ["--tensorflow_intra_op_parallelism=4", "--tensorflow_inter_op_parallelism=2"],
             (1, 4),
-            "--tensorflow_inter_op_parallelism is 2, taken as 1 runs at a time",
+            "--tensorflow_inter_op_parallelism is 2, reduced to 1 runs at a time",
         ),
         (["--tensorflow_intra_op_parallelism=2", "--intra_op_threads=1"], (4, 1), ""),
         (["--tensorflow_session_parallelism=1", "--instances=3"], (3, 1), ""),
@@ -295,7 +295,7 @@ def test_batch_threads_are_at_most_the_cores(monkeypatch, caplog, tmp_path):
     chosen = parse_config([f"--batching_parameters_file={path}"], {}).runtime()
 
     assert chosen.instances == 2
-    assert "num_batch_threads is 8, taken as 2 runs at a time" in caplog.text
+    assert "num_batch_threads is 8, reduced to 2 runs at a time" in caplog.text
 
 
 def test_a_session_config_file_sets_threads(monkeypatch, caplog, tmp_path):

@@ -51,7 +51,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
 
     with pytest.raises(ConfigError, match=r"missing cannot be read: No such file"):
         text_protos.read(tmp_path / "missing", ModelServerConfig)
-    with pytest.raises(ConfigError, match=r"binary is no text in UTF-8"):
+    with pytest.raises(ConfigError, match=r"binary is not UTF-8 text"):
         text_protos.read(binary, ModelServerConfig)
 
 

@@ -34,10 +34,10 @@ def write(folder: Path, **fields) -> Path:
         ({"server_key": ""}, "1: server_key is missing; expected it as PEM text"),
         ({"server_cert": ""}, "1: server_cert is missing; expected it as PEM text"),
         ({"client_verify": True}, "3: custom_ca is missing; expected it as PEM text"),
-        ({"server_cert": "/etc/cert.pem"}, "2: server_cert and server_key are no certificate and"),
+        ({"server_cert": "/etc/cert.pem"}, "2: server_cert and server_key are not a certificate"),
         (
             {"client_verify": True, "custom_ca": "nonsense"},
-            "3: custom_ca is no certificate in PEM",
+            "3: custom_ca is not a certificate in PEM",
         ),
     ],
 )

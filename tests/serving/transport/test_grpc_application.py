@@ -282,7 +282,7 @@ def test_large_requests_share_a_budget(application):
     assert [status(events)[0] for events in two] == [StatusCode.OK, StatusCode.OK]
     assert left_after_two == 0
     assert status(refused)[0] == StatusCode.UNAVAILABLE
-    assert "requests of 1400 bytes are under way, at most 1500 may be; retry" in status(refused)[1]
+    assert "requests in flight hold 1400 bytes of at most 1500; retry" in status(refused)[1]
     assert left_after_refusal == MAX_BUFFERED_BYTES - 100
 
 

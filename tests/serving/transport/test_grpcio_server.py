@@ -124,7 +124,7 @@ def test_requests_share_a_budget(talk, shouter, path):
 
     assert len(answers) == 4
     assert error.code() is grpc.StatusCode.UNAVAILABLE
-    assert error.details().startswith("requests of 603 bytes are under way, at most 1000 may be")
+    assert error.details().startswith("requests in flight hold 603 bytes of at most 1000")
     assert len(shouter.calls) == 5
 
 

@@ -50,7 +50,7 @@ def test_a_living_servers_socket_is_not(models_dir, tmp_path, front):
     flags = ("--models_dir", str(models_dir), "--port", "0", "--front", front)
     with listen_unix(path) as living:
         with servers.as_process(*flags, "--grpc_socket_path", str(path)) as second:
-            second.wait_for(f"error: cannot listen on {path}: another server listens there")
+            second.wait_for(f"error: cannot listen on {path}: another server listens on it")
             code = second.process.wait(30)
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(path))
@@ -73,7 +73,7 @@ def test_a_server_that_is_too_busy_to_accept_is_alive(tmp_path):
                 client.setblocking(False)
                 client.connect(str(path))
 
-        with pytest.raises(ConfigError, match="another server listens there"):
+        with pytest.raises(ConfigError, match="another server listens on it"):
             listen_unix(path)
 
     assert path.exists()
@@ -103,7 +103,7 @@ def test_other_files_are_left_alone(tmp_path):
     path = tmp_path / "notes.txt"
     path.write_text("mine")
 
-    with pytest.raises(ConfigError, match="there is something else"):
+    with pytest.raises(ConfigError, match="the path exists and is not a socket"):
         listen_unix(path)
 
     assert path.read_text() == "mine"
@@ -181,7 +181,7 @@ def test_another_servers_socket_stays_when_this_one_never_listened(tmp_path):
     path = tmp_path / "serving.sock"
     late = opened(grpc_socket_path=path)
     with listen_unix(path):
-        with pytest.raises(ConfigError, match="another server listens there"):
+        with pytest.raises(ConfigError, match="another server listens on it"):
             late.listen()
         late.close()
         late.remove_socket_path()

@@ -136,7 +136,7 @@ def test_the_plain_rest_port_is_no_way_around_the_certificates(
         code, message = predict(rest)
 
     assert code == "UNIMPLEMENTED"
-    assert "this port answers HTTP alone" in message
+    assert "this port answers HTTP only" in message
     assert "--port" in message
 
 
@@ -170,7 +170,7 @@ def test_the_plain_grpc_port_is_no_way_around_tls_on_the_rest_port(ports, author
         status, body = get(rpc, METRICS)
 
     assert status == 404
-    assert "call the port that --rest_api_port names" in json.loads(body)["error"]
+    assert "send HTTP requests to the port of --rest_api_port" in json.loads(body)["error"]
 
 
 def test_both_ports_may_have_the_same_tls(ports, authority, ssl_config):

@@ -10,7 +10,7 @@ def test_the_last_eighth_is_for_small_requests():
     large, other, small = Hold(budget), Hold(budget), Hold(budget)
     large.take(4000)
     other.take(3168)
-    with pytest.raises(Unavailable, match="requests of 7168 bytes are under way, at most 8192"):
+    with pytest.raises(Unavailable, match="requests in flight hold 7168 bytes of at most 8192"):
         other.take(1)
     small.take(8)
     with pytest.raises(Unavailable):

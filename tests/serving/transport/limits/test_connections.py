@@ -208,7 +208,7 @@ def test_two_endpoints_share_the_limit(models_dir, attack, tmp_path):
                     b"content-length: 9\r\n\r\n"
                 )
 
-            server.wait_for(r"connections ended: .*over the limit of all")
+            server.wait_for(r"connections closed: .*over the limit of all")
 
 
 def test_both_endpoints_are_started_again(models_dir, attack, tmp_path):

@@ -54,8 +54,8 @@ def test_all_members_are_inflated():
         (gzip.compress(b"a") + b"garbage", GZIP, "body cannot be decompressed in member 2, or"),
         (gzip.compress(b"a") + bytes(8), GZIP, "body cannot be decompressed in member 2, or"),
         (gzip.compress(b"a") + gzip.compress(b"b")[:-1], GZIP, "body is truncated"),
-        (zlib.compress(b"a") + b"garbage", DEFLATE, "body has 7 bytes behind its end"),
-        (zlib.compress(b"a")[2:-4] + b"garbage", RAW_DEFLATE, "body has 7 bytes behind its end"),
+        (zlib.compress(b"a") + b"garbage", DEFLATE, "body has 7 bytes after its end"),
+        (zlib.compress(b"a")[2:-4] + b"garbage", RAW_DEFLATE, "body has 7 bytes after its end"),
         (gzip.compress(b"") * 10_001, GZIP, "body has over 10000 gzip members"),
         (gzip.compress(TEXT)[:-9], GZIP, "body is truncated"),
         (b"", GZIP, "body is truncated"),
@@ -82,7 +82,7 @@ def test_no_more_is_inflated_than_the_budget_has():
     budget = WatchedBudget(3 * MEBIBYTE)
     other = Hold(budget)
     other.take(MEBIBYTE)
-    with pytest.raises(Unavailable, match="are under way"):
+    with pytest.raises(Unavailable, match="requests in flight hold"):
         read(gzip.compress(bytes(50 * MEBIBYTE)), budget=budget)
 
     assert budget.most <= 3 * MEBIBYTE
