@@ -374,7 +374,7 @@ def test_an_earlier_report_is_a_baseline(run, image_target, poisson_run):
     names = [gate["name"] for gate in compared.report["gates"]]
     assert {"baseline-p50", "baseline-accuracy"} <= set(names)
     assert refused.exit_code == 2
-    assert "scenario server there, users here" in refused.stderr
+    assert "scenario server in the baseline, users in this run" in refused.stderr
 
 
 def test_a_missed_gate_is_one_line_and_exit_code_1(run, image_target):

@@ -256,7 +256,7 @@ def test_a_mismatch_names_request_image_and_where_the_answer_may_come_from():
         "count": 1,
         "first_message": (
             "request 1 (test image 1 in row 0, sent at 0.001 s) was answered 6, recorded is 5; "
-            "the same bytes rightly answered request 2 at that time"
+            "the same bytes were the right answer to request 2 at that time"
         ),
     }
 

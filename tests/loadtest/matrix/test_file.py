@@ -63,7 +63,7 @@ HEAD = '[[targets]]\naddress = "localhost:8500"\n'
         ),
         pytest.param(
             HEAD + "[[scenarios]]\nrats = 5\n",
-            "as said above: run --rats=5",
+            "gives a wrong command line (see the error above): run --rats=5",
             id="unknown-flag",
         ),
     ],

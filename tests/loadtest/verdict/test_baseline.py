@@ -29,10 +29,16 @@ def test_a_baseline_is_read_from_its_folder(tmp_path, load):
 @pytest.mark.parametrize(
     ("document", "words"),
     [
-        pytest.param(report(model="resnet50"), "model resnet50 there, simcnn here", id="model"),
-        pytest.param(report(batch=8), "batch 8 there, 1 here", id="batch"),
         pytest.param(
-            report(kind="users", users=4), "scenario users there, single-stream here", id="scenario"
+            report(model="resnet50"),
+            "model resnet50 in the baseline, simcnn in this run",
+            id="model",
+        ),
+        pytest.param(report(batch=8), "batch 8 in the baseline, 1 in this run", id="batch"),
+        pytest.param(
+            report(kind="users", users=4),
+            "scenario users in the baseline, single-stream in this run",
+            id="scenario",
         ),
         pytest.param({"schema_version": 1}, "schema_version 1, expected 2", id="version"),
         pytest.param([], "schema_version None", id="no-report"),
