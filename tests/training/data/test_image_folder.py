@@ -31,7 +31,7 @@ def test_unknown_class_folder_is_named(tmp_path):
     """A folder named for no class raises DataError with the class names."""
     (tmp_path / "train" / "plane").mkdir(parents=True)
 
-    with pytest.raises(DataError, match=r"train/plane is named for no class, expected airplane, "):
+    with pytest.raises(DataError, match=r"train/plane is no class, expected airplane, "):
         load_split(tmp_path, "train")
 
 

@@ -125,7 +125,7 @@ def test_run_of_an_earlier_version_is_not_resumed_with_a_newer_setting(tmp_path,
     earlier = {key: value for key, value in config.as_dict().items() if key not in LATER}
     write_config(tmp_path, earlier, data)
 
-    with pytest.raises(ConfigError, match=r"\(early_stopping 0 there, 3 now\)"):
+    with pytest.raises(ConfigError, match=r"\(early_stopping was 0, is 3\)"):
         folder.read(tmp_path, config)
 
 
@@ -134,5 +134,5 @@ def test_run_of_a_later_version_is_not_resumed(tmp_path, data):
     config = from_recipe("simcnn", "best")
     write_config(tmp_path, {**config.as_dict(), "mixup": 0.2}, data)
 
-    with pytest.raises(ConfigError, match=r"\(mixup 0.2 there, None now\)"):
+    with pytest.raises(ConfigError, match=r"\(mixup was 0.2, is None\)"):
         folder.read(tmp_path, config)

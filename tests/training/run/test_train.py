@@ -156,7 +156,7 @@ def test_other_settings_are_refused(finished, image_dir):
     run_dir = finished[1].run_dir
     config = from_recipe("simcnn", "best", **SETTINGS, epochs=4, seed=1)
 
-    with pytest.raises(ConfigError, match=r"epochs 3 there, 4 now, seed 0 there, 1 now") as caught:
+    with pytest.raises(ConfigError, match=r"epochs was 3, is 4, seed was 0, is 1") as caught:
         train(config, run_dir=run_dir, data_dir=image_dir)
 
     assert "--run-dir" in str(caught.value)
@@ -174,7 +174,7 @@ def test_other_data_are_refused(tmp_path, image_dir, monkeypatch):
     (other / "train" / "cat").symlink_to(image_dir / "train" / "cat")
     (other / "test").symlink_to(image_dir / "test")
 
-    with pytest.raises(ConfigError, match=r"begun with other data.*train_sha256"):
+    with pytest.raises(ConfigError, match=r"started with other data.*train_sha256"):
         train(config, run_dir=run_dir, data_dir=other)
 
 
