@@ -235,7 +235,8 @@ def changes_of_recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
             introduced after the training may be missing.
 
     Returns:
-        The settings that differ; all of them if the recipe no longer exists.
+        The settings that differ. If the recipe no longer exists, all settings except model, recipe
+        and seed.
     """
     standard = recipe_of(settings)
     if not standard:
