@@ -57,7 +57,7 @@ def server(models_dir) -> Iterator[tuple[servers.ServerProcess, str]]:
 
 
 def mutate(random: np.random.Generator, seed: bytes) -> bytes:
-    """Flip, cut, repeat, insert or replace bytes of a valid message."""
+    """Flip, cut, repeat, insert or replace bytes of a valid message, or start from nothing."""
     content = bytearray(seed)
     for _ in range(random.integers(1, 6)):
         at = int(random.integers(0, len(content) + 1))

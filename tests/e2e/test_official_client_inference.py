@@ -96,7 +96,7 @@ print(json.dumps({
 def test_the_official_client_gets_the_same_answers(
     tmp_path, running_server, sample_images, request
 ):
-    """The three calls, Predict with serialized examples, a context and an error are answered."""
+    """Classify, Regress, MultiInference and Predict on tf.Examples answer the official client."""
     sample = request.config.rootpath / "tests" / "data" / "cifar10_sample.npz"
     example_models.pictures(tmp_path)
     example_models.numbers(tmp_path)

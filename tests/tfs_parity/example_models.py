@@ -72,7 +72,7 @@ def _same(source: str, alias: str) -> onnx.NodeProto:
 
 
 def classifier(models_dir: Path) -> None:
-    """Write classifier_test.cc's FakeSession: labels and scores are features of the example."""
+    """Write classifier_test.cc's FakeSession: labels and scores are features `class`, `score`."""
     parts = _Parts({"class": CLASS, "score": SCORE})
     classes, scores = _same("class", "classes"), _same("score", "scores")
     both = {"classes": STRING, "scores": FLOAT}

@@ -1,4 +1,4 @@
-"""Tests of the JSON that is accepted: json_tensor.cc's ParseJson and RapidJSON's flags."""
+"""JSON that is accepted: json_tensor.cc's ParseJson and RapidJSON's rules behind its flags."""
 
 from math import inf, nan
 
