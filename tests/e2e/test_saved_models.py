@@ -158,7 +158,7 @@ def test_rest_answers_strings_as_text(address):
 
 
 def test_half_plus_two_unconverted(address):
-    """Without conversion, half_plus_two answers Predict and Regress as in its README.
+    """Without conversion, half_plus_two answers as in TensorFlow Serving's README.
 
     Its graph has reference variables and an old parsing operator.
     """
