@@ -19,6 +19,7 @@ from typing import Any
 os.environ.setdefault("MIMALLOC_PURGE_DELAY", "0")
 
 import h2corn
+import h2corn._lib
 
 from serving.errors import ConfigError, StatusCode
 from serving.transport import tls
@@ -33,6 +34,10 @@ from serving.transport.listeners import Listeners
 from serving.transport.network_config import NetworkConfig
 
 logger = logging.getLogger(__name__)
+
+# h2corn writes its name and address to standard error whenever a server starts, and no setting
+# stops it. In this server's log such lines have no time stamp, and in a JSON log they break parsers.
+h2corn._lib.emit_banner = lambda *_: None  # noqa: SLF001
 
 # Room for a message's own framing over --max_message_bytes: the limit that callers are told of is
 # checked by the application, which answers with a gRPC status; this one only guards the web server.
