@@ -176,6 +176,7 @@ class Metrics:
         servables: By servable; they end with it.
         failures: Requests not answered OK, by (model name, API, entrypoint, status).
         in_flight: Inference requests that are being answered now.
+        refused_reloads: Reload requests (HandleReloadConfigRequest) that were refused.
     """
 
     def __init__(self, catalog: Catalog) -> None:
@@ -184,6 +185,7 @@ class Metrics:
         self.servables: WeakKeyDictionary[Servable, ServableMetrics] = WeakKeyDictionary()
         self.failures: dict[tuple[str, str, str, str], int] = {}
         self.in_flight = 0
+        self.refused_reloads = 0
 
     def watch(self, servable: Servable) -> None:
         """Count the batches of a servable from now on; also from the thread that loads it."""

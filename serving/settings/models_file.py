@@ -45,7 +45,12 @@ def _models_of_file(file: text_protos.TextProto[ModelServerConfig]) -> dict[str,
 
 
 class ModelConfigFile:
-    """A `model_config_file` that is read again and again while the server runs."""
+    """A `model_config_file` that is read again and again while the server runs.
+
+    Attributes:
+        models: The models of the list, when the file was first read.
+        failures: How many looks found a list that could not be read or served.
+    """
 
     def __init__(self, path: Path, *, retry_seconds: float) -> None:
         """Remember the file as it is now, when the server reads it for the first time.
@@ -67,6 +72,7 @@ class ModelConfigFile:
         self._text = file.text
         self._again_at: float | None = None
         self._complaint = ""
+        self.failures = 0
 
     async def watch(self, reload: Reload, poll_seconds: float) -> None:
         """Hand every change of the file on; a broken file is logged, and the old list goes on.
@@ -113,6 +119,7 @@ class ModelConfigFile:
         logger.info("%s has changed; now serving %s", self._path, ", ".join(models) or "no model")
 
     def _complain(self, message: str) -> None:
+        self.failures += 1
         if message != self._complaint:
             logger.error("%s; the models served before go on", message)
             self._complaint = message
