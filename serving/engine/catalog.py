@@ -201,10 +201,7 @@ class Catalog:
         Raises:
             NotFound: no such model or version is known.
         """
-        # What is served goes before what a reload loads, or what was, under the same number.
-        places = (self.former, self.coming, self.models)
-        known = [entries[name].statuses for entries in places if name in entries]
-        statuses = {number: status for each in known for number, status in each.items()}
+        statuses = self._statuses(name)
         if version == 0 and statuses and 0 not in statuses:
             version = None
         if version is not None:
@@ -215,7 +212,18 @@ class Catalog:
         if not statuses:
             msg = f"Could not find any versions of model {name}"
             raise NotFound(msg)
+        return self.known_statuses(name)
+
+    def known_statuses(self, name: str) -> list[VersionStatus]:
+        """The states of a model's versions, newest first; empty if no version is known."""
+        statuses = self._statuses(name)
         return [statuses[number] for number in sorted(statuses, reverse=True)]
+
+    def _statuses(self, name: str) -> dict[int, VersionStatus]:
+        # What is served goes before what a reload loads, or what was, under the same number.
+        places = (self.former, self.coming, self.models)
+        known = [entries[name].statuses for entries in places if name in entries]
+        return {number: status for each in known for number, status in each.items()}
 
     def retire(self, models: Mapping[str, ModelEntry]) -> None:
         """Keep the states of models that are served no more: their versions stay listed as END.

@@ -92,8 +92,8 @@ class ClassifyRegress:
                 example, an example that does not fit the model, or an output of another shape.
             ServingError: see `Predictor.predict`.
         """
-        servable, name, signature = self._find(spec, CLASSIFY_METHOD_NAME)
-        outputs = check_classify(signature, f"{name} of {servable}")
+        servable, name = self._find(spec, CLASSIFY_METHOD_NAME)
+        outputs = check_classify(servable, name)
         prediction = await self._run(
             servable, name, examples, outputs, deadline=deadline, account=account
         )
@@ -118,8 +118,8 @@ class ClassifyRegress:
         Raises:
             ServingError: see `classify`.
         """
-        servable, name, signature = self._find(spec, REGRESS_METHOD_NAME)
-        outputs = check_regress(signature, f"{name} of {servable}")
+        servable, name = self._find(spec, REGRESS_METHOD_NAME)
+        outputs = check_regress(servable, name)
         prediction = await self._run(
             servable, name, examples, outputs, deadline=deadline, account=account
         )
@@ -166,7 +166,7 @@ class ClassifyRegress:
                 )
         return answers
 
-    def _find(self, spec: ModelSpec, method_name: str) -> tuple[Servable, str, Signature]:
+    def _find(self, spec: ModelSpec, method_name: str) -> tuple[Servable, str]:
         servable = self._predictor.servable(spec)
         name = signature_name(spec)
         signature = servable.signatures.get(name)
@@ -176,7 +176,7 @@ class ClassifyRegress:
             raise InvalidInput(msg)
         if self._predictor.check_method_names:
             check_method_name(signature, method_name)
-        return servable, name, signature
+        return servable, name
 
     async def _run(
         self,
