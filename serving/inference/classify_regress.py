@@ -30,7 +30,6 @@ from serving.tensors.signature import (
     CLASSIFY_METHOD_NAME,
     REGRESS_METHOD_NAME,
     DataType,
-    Signature,
 )
 
 

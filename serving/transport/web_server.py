@@ -36,7 +36,7 @@ from serving.transport.network_config import NetworkConfig
 logger = logging.getLogger(__name__)
 
 # h2corn writes its name and address to standard error whenever a server starts, and no setting
-# stops it. In this server's log such lines have no time stamp, and in a JSON log they break parsers.
+# stops it. The lines have no time stamp, and their JSON is not that of this server's log.
 h2corn._lib.emit_banner = lambda *_: None  # noqa: SLF001
 
 # Room for a message's own framing over --max_message_bytes: the limit that callers are told of is
