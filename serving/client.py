@@ -1,11 +1,11 @@
-"""A client for TensorFlow Serving's gRPC API without TensorFlow: NumPy in, NumPy out.
+"""A client for TensorFlow Serving's gRPC API that needs no TensorFlow: NumPy in, NumPy out.
 
     >>> with PredictClient("localhost:8500") as client:
     ...     answer = client.predict("simcnn", {"images": images})
     >>> answer["classes"]
     array([3, 8, 8, 0])
 
-It speaks to this server and to TensorFlow Serving itself.
+The client works with this server and with TensorFlow Serving.
 """
 
 from collections.abc import Mapping, Sequence
@@ -36,7 +36,7 @@ PREDICT_PATH = "/tensorflow.serving.PredictionService/Predict"
 GET_MODEL_METADATA_PATH = "/tensorflow.serving.PredictionService/GetModelMetadata"
 GET_MODEL_STATUS_PATH = "/tensorflow.serving.ModelService/GetModelStatus"
 HEALTH_CHECK_PATH = "/grpc.health.v1.Health/Check"
-# Responses of any size: the server limits what it is sent, the caller asked for what comes back.
+# No limits: the server limits the size of requests, and the caller asked for the response.
 CHANNEL_OPTIONS = (
     ("grpc.max_receive_message_length", -1),
     ("grpc.max_send_message_length", -1),
@@ -44,11 +44,11 @@ CHANNEL_OPTIONS = (
 
 
 class PredictError(Exception):
-    """A call that the server refused, or that did not reach it.
+    """A call that the server refused, or that did not reach the server.
 
     Attributes:
         code: gRPC status, for example `grpc.StatusCode.INVALID_ARGUMENT`.
-        message: The server's words.
+        message: Error message, from the server or from gRPC.
     """
 
     def __init__(self, code: grpc.StatusCode, message: str) -> None:
@@ -66,15 +66,15 @@ def predict_request(
     signature_name: str = "",
     outputs: Sequence[str] = (),
 ) -> PredictRequest:
-    """The message of a Predict call; tensors travel as `tensor_content`, the fast form.
+    """Return a PredictRequest; its tensors are encoded as `tensor_content`, the fastest encoding.
 
     Args:
         model: Model name.
         inputs: Arrays by input name; the first dimension is the batch.
-        version: Version number; None for the latest.
-        version_label: A label such as `stable` instead of a version.
-        signature_name: Empty for `serving_default`.
-        outputs: Names of the outputs wanted; empty for all.
+        version: Version number; None for the latest version.
+        version_label: Version label such as `stable`; excludes `version`.
+        signature_name: Signature name; empty for `serving_default`.
+        outputs: Names of the outputs to return; empty for all outputs.
 
     Raises:
         ValueError: an array's dtype has no tensor type, or version and label are both given.
@@ -96,12 +96,16 @@ def predict_request(
 
 
 def response_arrays(response: PredictResponse) -> dict[str, np.ndarray]:
-    """The outputs of a Predict response by name."""
+    """Return the outputs of a PredictResponse as arrays by output name.
+
+    Raises:
+        InvalidInput: a tensor cannot be decoded.
+    """
     return {name: tensor_proto.decode(tensor) for name, tensor in response.outputs.items()}
 
 
 class PredictClient:
-    """Blocking client; one connection, safe to share between threads."""
+    """Blocking client with one connection; threads may share it."""
 
     def __init__(
         self,
@@ -111,11 +115,11 @@ class PredictClient:
         credentials: grpc.ChannelCredentials | None = None,
         options: Sequence[tuple[str, Any]] = (),
     ) -> None:
-        """Prepare a connection; it is made with the first call.
+        """Create a client; the first call opens the connection.
 
         Args:
             target: `host:port`, or `unix:path`.
-            timeout: Seconds that a call may take, unless it says otherwise.
+            timeout: Default timeout of a call, in seconds.
             credentials: TLS credentials; None for plain text.
             options: gRPC channel options, for example `[("grpc.enable_http_proxy", 0)]`.
         """
@@ -158,20 +162,20 @@ class PredictClient:
         outputs: Sequence[str] = (),
         timeout: float | None = None,
     ) -> dict[str, np.ndarray]:
-        """Run a model; arguments as in `predict_request`.
+        """Run a model.
 
         Args:
             model: Model name.
             inputs: Arrays by input name; the first dimension is the batch.
-            version: Version number; None for the latest.
-            version_label: A label instead of a version.
-            signature_name: Empty for `serving_default`.
-            outputs: Names of the outputs wanted; empty for all.
-            timeout: Seconds that this call may take; None for the client's.
+            version: Version number; None for the latest version.
+            version_label: Version label such as `stable`; excludes `version`.
+            signature_name: Signature name; empty for `serving_default`.
+            outputs: Names of the outputs to return; empty for all outputs.
+            timeout: Timeout of this call, in seconds; None for the client's default.
 
         Returns:
-            Arrays by output name. The bundled classifiers answer `classes` int64 (batch,) and
-            `probabilities` float32 (batch, 10).
+            Arrays by output name. The bundled classifiers return `classes`, int64, shape (batch,),
+            and `probabilities`, float32, shape (batch, 10).
 
         Raises:
             PredictError: the server refused the call or could not be reached in time.
@@ -188,7 +192,11 @@ class PredictClient:
         return response_arrays(self._call(self._predict, request, timeout))
 
     def signatures(self, model: str, *, version: int | None = None) -> SignatureDefMap:
-        """What a model takes and gives, as TensorFlow Serving's SignatureDefMap.
+        """Return the inputs and outputs of each signature of a model, as a SignatureDefMap.
+
+        Args:
+            model: Model name.
+            version: Version number; None for the latest version.
 
         Raises:
             PredictError: see `predict`.
@@ -196,7 +204,7 @@ class PredictClient:
         return _signature_defs(self._call(self._metadata, _metadata_request(model, version), None))
 
     def statuses(self, model: str) -> list[ModelVersionStatus]:
-        """The state of each version of a model, newest first.
+        """Return the state of each version of a model, newest version first.
 
         Raises:
             PredictError: see `predict`.
@@ -205,7 +213,11 @@ class PredictClient:
         return list(response.model_version_status)
 
     def is_serving(self, service: str = "", *, timeout: float | None = None) -> bool:
-        """Whether grpc.health.v1 says SERVING for the whole server, or for one model's name.
+        """Return whether grpc.health.v1 reports SERVING.
+
+        Args:
+            service: Model or service name; empty for the whole server.
+            timeout: Timeout of this call, in seconds; None for the client's default.
 
         Raises:
             PredictError: see `predict`.
@@ -221,7 +233,7 @@ class PredictClient:
 
 
 class AsyncPredictClient:
-    """The same client for asyncio. Make it inside the event loop that uses it."""
+    """The client for asyncio. Create it in the event loop that uses it."""
 
     def __init__(
         self,
@@ -231,7 +243,7 @@ class AsyncPredictClient:
         credentials: grpc.ChannelCredentials | None = None,
         options: Sequence[tuple[str, Any]] = (),
     ) -> None:
-        """Prepare a connection; arguments as for `PredictClient`."""
+        """Create a client; arguments as for `PredictClient`."""
         options = [*CHANNEL_OPTIONS, *options]
         self._timeout = timeout
         self._channel = (
@@ -271,7 +283,7 @@ class AsyncPredictClient:
         outputs: Sequence[str] = (),
         timeout: float | None = None,
     ) -> dict[str, np.ndarray]:
-        """Run a model; everything as in `PredictClient.predict`."""
+        """Run a model; see `PredictClient.predict`."""
         request = predict_request(
             model,
             inputs,
@@ -283,19 +295,19 @@ class AsyncPredictClient:
         return response_arrays(await self._call(self._predict, request, timeout))
 
     async def signatures(self, model: str, *, version: int | None = None) -> SignatureDefMap:
-        """What a model takes and gives; see `PredictClient.signatures`."""
+        """Return a model's signatures; see `PredictClient.signatures`."""
         request = _metadata_request(model, version)
         return _signature_defs(await self._call(self._metadata, request, None))
 
     async def statuses(self, model: str) -> list[ModelVersionStatus]:
-        """The state of each version of a model; see `PredictClient.statuses`."""
+        """Return the state of each version of a model; see `PredictClient.statuses`."""
         response: GetModelStatusResponse = await self._call(
             self._status, _status_request(model), None
         )
         return list(response.model_version_status)
 
     async def is_serving(self, service: str = "", *, timeout: float | None = None) -> bool:
-        """Whether the server says SERVING; see `PredictClient.is_serving`."""
+        """Return whether the server reports SERVING; see `PredictClient.is_serving`."""
         request = health_pb2.HealthCheckRequest(service=service)
         return _serving(await self._call(self._health, request, timeout))
 
@@ -307,7 +319,7 @@ class AsyncPredictClient:
 
 
 def _calls(channel: Any) -> dict[str, Any]:  # noqa: ANN401 - a channel of either kind
-    """The calls of the API on a channel; both kinds of channel build them alike."""
+    """Return the callables of the API by name, for a blocking or an asyncio channel."""
     responses = {
         "predict": (PREDICT_PATH, PredictResponse),
         "metadata": (GET_MODEL_METADATA_PATH, GetModelMetadataResponse),

@@ -1,8 +1,9 @@
-"""Which signatures Classify, Regress and MultiInference can run: TensorFlow Serving's rules.
+"""Check whether Classify, Regress and MultiInference can run a signature.
 
-Checks, their order and their messages follow servables/tensorflow/{classifier,regressor,
-multi_inference}.cc. Like there without `--enable_signature_method_name_check`, nothing asks for the
-signature's method name: what counts is that the inputs and outputs have the right names.
+The checks, their order and their messages follow classifier.cc, regressor.cc and multi_inference.cc
+of TensorFlow Serving (servables/tensorflow). As in TensorFlow Serving, the signature's method name
+is checked only with `--enable_signature_method_name_check`; otherwise the names of inputs and
+outputs decide.
 """
 
 from collections.abc import Sequence
@@ -37,22 +38,23 @@ class Task(NamedTuple):
 
 
 def signature_name(spec: ModelSpec) -> str:
-    """The signature that is meant: `serving_default` if none is named."""
+    """Return the name of the signature to run: `serving_default` if the spec names none."""
     return spec.signature_name or DEFAULT_SIGNATURE_NAME
 
 
 def check_classify(servable: Servable, name: str) -> list[str]:
-    """Whether Classify can run a signature.
+    """Check that Classify can run a signature.
 
     Args:
         servable: The model version.
-        name: One of its signatures.
+        name: Name of one of its signatures.
 
     Returns:
-        The outputs to compute.
+        The output aliases to compute.
 
     Raises:
-        InvalidInput: it has another number of inputs or outputs, or they have other names.
+        InvalidInput: the signature has another number of inputs or outputs than Classify needs, or
+            they have other names.
     """
     signature = servable.signatures[name]
     _check_one_input(signature)
@@ -72,7 +74,7 @@ def check_classify(servable: Servable, name: str) -> list[str]:
 
 
 def check_regress(servable: Servable, name: str) -> list[str]:
-    """Whether Regress can run a signature; everything as in `check_classify`."""
+    """Check that Regress can run a signature; arguments and result as in `check_classify`."""
     signature = servable.signatures[name]
     _check_one_input(signature)
     if len(signature.outputs) != 1:
@@ -116,10 +118,10 @@ def check_method_name(signature: Signature, expected: str) -> None:
 
     Args:
         signature: The signature.
-        expected: Classify's method or Regress's.
+        expected: The method name of Classify or of Regress.
 
     Raises:
-        InvalidInput: it names another one.
+        InvalidInput: the signature has another method name.
     """
     if signature.method_name != expected:
         kind = "classification" if expected == CLASSIFY_METHOD_NAME else "regression"
@@ -132,20 +134,20 @@ def check_method_name(signature: Signature, expected: str) -> None:
 def check_tasks(
     tasks: Sequence[Task], servable: Servable, *, method_names: bool = False
 ) -> list[list[str]]:
-    """Whether MultiInference can run these tasks.
+    """Check that MultiInference can run these tasks.
 
     Args:
         tasks: The tasks.
-        servable: The model version that the first of them names.
-        method_names: Whether a task's method must be the one that its signature names.
+        servable: The model version that the first task names.
+        method_names: Whether a task must have the method name of its signature.
 
     Returns:
-        The outputs to compute for each.
+        The output aliases to compute, one list per task.
 
     Raises:
-        InvalidInput: they name several models, a signature twice, or one that does not exist; or
-            see `check_classify`.
-        Unsupported: a task is neither classification nor regression.
+        InvalidInput: the tasks name several models, a signature twice, or a signature that does not
+            exist; or see `check_classify` and `check_method_name`.
+        Unsupported: a task's method is neither Classify nor Regress.
     """
     outputs: dict[str, list[str]] = {}
     for spec, method_name in tasks:

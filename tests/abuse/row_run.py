@@ -444,7 +444,7 @@ def _has_ended_well(row: Row, server: servers.ServerProcess) -> bool:
     """Whether the exit code is 0, or 1 with a word about the run that did not end."""
     if row.stuck_run and server.process.returncode == 1:
         server.read_to_end()
-        named = f"ending the process; runs that go on: {row.stuck_run}/"
+        named = f"ending the process; runs still active: {row.stuck_run}/"
         return any(named in line for line in server.log)
     return server.process.returncode == 0
 

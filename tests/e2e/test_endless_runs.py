@@ -124,7 +124,7 @@ def test_sigterm_ends_the_process_in_time(tmp_path, kind):
     if kind == "loop":
         assert "ending the run of loop/1, serving_default, for" in log
     else:
-        assert "ending the process; runs that go on: product/1, serving_default" in log
+        assert "ending the process; runs still active: product/1, serving_default" in log
 
 
 def children_of(pid: int) -> list[psutil.Process]:

@@ -161,7 +161,7 @@ def test_it_ends_on_sigterm_while_it_loads(tmp_path, workers):
 
     assert alive == (200, {"status": "alive"})
     assert (ready[0], ready[1]["status"]) == (503, "NOT_SERVING")
-    assert "left in the middle of loading: large/1" in "".join(server.log)
+    assert "exiting while still loading large/1" in "".join(server.log)
     assert code == 0
 
 

@@ -40,7 +40,7 @@ class ModelMethods:
 
         Args:
             predictor: Finds the version that a request names.
-            manager: Changes the set of models; its catalog knows the states.
+            manager: Reloads the set of models; its catalog has the states of the versions.
             metrics: Counts the reload requests that are refused.
         """
         self._predictor = predictor
@@ -49,7 +49,7 @@ class ModelMethods:
         self._reloading: set[asyncio.Task[None]] = set()
 
     def methods(self) -> list[Method]:
-        """The rows of the method table."""
+        """Return the rows of the method table."""
         return [
             UnaryMethod(
                 path=f"/{PREDICTION_SERVICE}/GetModelMetadata",
@@ -71,7 +71,7 @@ class ModelMethods:
     async def get_model_metadata(
         self, request: GetModelMetadataRequest, _call: Call
     ) -> GetModelMetadataResponse:
-        """PredictionService.GetModelMetadata: the signatures, as a SignatureDefMap."""
+        """Answer PredictionService.GetModelMetadata with the signatures, as a SignatureDefMap."""
         spec = read_model_spec(request)
         if not request.metadata_field:
             msg = "GetModelMetadataRequest must specify at least one metadata_field"
@@ -92,25 +92,26 @@ class ModelMethods:
     async def get_model_status(
         self, request: GetModelStatusRequest, _call: Call
     ) -> GetModelStatusResponse:
-        """ModelService.GetModelStatus: every version known, or the one named."""
+        """Answer ModelService.GetModelStatus with the state of all known versions, or of one."""
         spec = read_model_spec(request)  # a version label is ignored, as TensorFlow Serving does
         response = GetModelStatusResponse()
         for status in self._manager.catalog.statuses(spec.name, spec.version):
             entry = response.model_version_status.add()
             entry.version = status.version
             entry.state = status.state  # type: ignore[assignment]  # takes a number
-            entry.status.error_code = status.error_code  # type: ignore[assignment]  # likewise
+            entry.status.error_code = status.error_code  # type: ignore[assignment]  # a number, too
             entry.status.error_message = status.error_message
         return response
 
     async def reload_config(
         self, request: ReloadConfigRequest, _call: Call
     ) -> ReloadConfigResponse:
-        """ModelService.HandleReloadConfigRequest: serve another set of models.
+        """Answer ModelService.HandleReloadConfigRequest: serve another set of models.
 
-        It answers when all of them are available. If one is not, the set before goes on as it was,
-        where TensorFlow Serving would have taken over half of the new one. A refusal is the status
-        of the call, as it is there: the response's own status only ever says OK.
+        The answer comes when all models of the new set are available. If one cannot be loaded, the
+        server keeps the previous set unchanged, where TensorFlow Serving would switch to half of
+        the new one. As in TensorFlow Serving, a refusal is the gRPC status of the call; the
+        `status` field of the response is always OK.
         """
         try:
             models = models_of(request.config)
@@ -131,6 +132,7 @@ class ModelMethods:
             ServingError: the set is refused, and the models served before go on.
         """
         # A client that gives up waiting must not leave a half-done change behind.
+        # If the client gives up waiting, the reload goes on: it must not be left half done.
         reloading = asyncio.create_task(self._manager.reload(models))
         self._reloading.add(reloading)
         reloading.add_done_callback(self._reloading.discard)
@@ -156,7 +158,7 @@ def _write_tensor_info(spec: TensorSpec, proto: tensorflow_pb2.TensorInfo) -> No
             spec.coo_sparse
         )
     proto.dtype = spec.dtype  # type: ignore[assignment]  # takes a number
-    # Mutating a submessage sets it: a scalar's shape has no dims but must be there all the same.
+    # `SetInParent` sets the shape of a scalar, too, which has no dims.
     proto.tensor_shape.SetInParent()
     proto.tensor_shape.unknown_rank = spec.shape is None
     for size in spec.shape or ():

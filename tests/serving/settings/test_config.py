@@ -151,7 +151,7 @@ def test_threads_follow_the_cores(monkeypatch, settings, instances, threads):
         (["--port=8500", "--health_port=8500"], {}, "are both 8500"),
         (["--precision=int4"], {}, "--precision is 'int4', expected one of auto, fp32, fp16, w8"),
         (["--front=apache"], {}, "--front is 'apache', expected one of asgi, grpcio"),
-        (["--model_base_path=s3://b/m"], {}, "s3:// is not read here, expected a local folder"),
+        (["--model_base_path=s3://b/m"], {}, "s3:// cannot be read, expected a local folder"),
         (
             [
                 *("--tensorflow_session_parallelism=1", "--tensorflow_intra_op_parallelism=1"),

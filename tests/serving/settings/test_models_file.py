@@ -90,7 +90,7 @@ def test_an_empty_list_is_a_list(path):
         ),
         (
             'model_config_list {\n config { name: "a" base_path: "gs://b/a" }\n}',
-            "2: model a has base_path 'gs://b/a': gs:// is not read here, expected a local folder",
+            "2: model a has base_path 'gs://b/a': gs:// cannot be read, expected a local folder",
         ),
         (
             "\ncustom_model_config {}",

@@ -79,7 +79,7 @@ def test_rows_up_to_the_limit_are_admitted(rows):
     TensorAdmission(None, None).admit((11,), DataType.DT_FLOAT)
 
     with pytest.raises(
-        InvalidInput, match=r"11 rows, expected at most 10 a request; .*_rows_per_r"
+        InvalidInput, match=r"11 rows, expected at most 10 per request; .*_rows_per_r"
     ):
         TensorAdmission(None, 10).admit((11, 3), DataType.DT_FLOAT)
 
@@ -131,7 +131,7 @@ def test_a_small_message_cannot_stand_for_a_huge_tensor(small_server, body):
             {"max_rows_per_request": 4},
             (5, 32, 32, 3),
             (
-                "tensor of shape (5, 32, 32, 3) has 5 rows, expected at most 4 a request; send "
+                "tensor of shape (5, 32, 32, 3) has 5 rows, expected at most 4 per request; send "
                 "smaller batches or raise the server's --max_rows_per_request"
             ),
         ),
@@ -198,7 +198,7 @@ def test_a_templated_request_has_the_same_limits(models_dir, running_server):
     ):
         answers = [refusal(channel, PREDICT_PATH, body) for _ in range(4)]
 
-    assert all("5 rows, expected at most 4 a request" in text for _, text in answers)
+    assert all("5 rows, expected at most 4 per request" in text for _, text in answers)
 
 
 def test_what_was_decoded_is_given_back(models_dir, running_server):

@@ -88,7 +88,7 @@ def test_bytes_that_are_no_text_have_no_json_form():
         ("INT8", [1], [True], "data has boolean elements"),
         ("BOOL", [1], [1], "data has integer elements, expected boolean"),
         ("BYTES", [1], [{}], "data has object elements, expected string"),
-        ("BYTES", [1], ["\ud800"], "no Unicode text: surrogates not allowed; send BYTES in binary"),
+        ("BYTES", [1], ["\ud800"], "not Unicode text: surrogates not allowed; send BYTES"),
         ("UINT8", [2], [256, 1], "data has values from 1 to 256, expected 0 to 255"),
         ("UINT64", [1], [-1], "data has values from -1 to -1, expected 0 to 18446744073709551615"),
         ("INT64", [1], [1 << 63], "expected -9223372036854775808 to 9223372036854775807"),

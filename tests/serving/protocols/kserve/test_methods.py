@@ -315,7 +315,7 @@ def _signature(**choice):
         (
             lambda request: request.inputs[0].contents.fp32_contents.extend([1, 2, 3]),
             "INVALID_ARGUMENT",
-            "tensor parsing error: x: contents is given beside raw_input_contents",
+            "tensor parsing error: x: request has both contents and raw_input_contents",
         ),
         (
             lambda request: request.raw_input_contents.append(b""),

@@ -286,7 +286,7 @@ def test_the_parameter_signature_name_picks_a_signature(own_connection):
         ([], 400, "request is JSON of kind list, expected an object"),
         ({}, 400, '"inputs" of the request is missing, expected a list'),
         ({"inputs": X}, 400, '"inputs" of the request is object, expected a list'),
-        ({"inputs": [5]}, 400, '"inputs" of the request has integer, expected objects alone'),
+        ({"inputs": [5]}, 400, '"inputs" of the request has integer, expected only objects'),
         ({"inputs": [{}]}, 400, '"name" of an input is missing, expected a string'),
         ({"inputs": [X], "id": 7}, 400, '"id" of the request is integer, expected a string'),
         ({"inputs": [X], "parameters": []}, 400, '"parameters" of the request is list, expected'),
@@ -308,12 +308,12 @@ def test_the_parameter_signature_name_picks_a_signature(own_connection):
         (
             {"inputs": [{**X, "shape": [1, 3.0]}]},
             400,
-            "tensor parsing error: x: shape has fraction, expected integers alone",
+            "tensor parsing error: x: shape has fraction, expected only integers",
         ),
         (
             {"inputs": [{**X, "shape": [True, 3]}]},
             400,
-            "tensor parsing error: x: shape has boolean, expected integers alone",
+            "tensor parsing error: x: shape has boolean, expected only integers",
         ),
         (
             {"inputs": [{**X, "data": [1, 2]}]},
@@ -450,7 +450,7 @@ def test_bodies_that_cannot_be_read_are_refused(connection, body, headers, messa
         (
             {**BINARY_X, "data": [1, 2, 3]},
             CONTENT,
-            "tensor parsing error: x: data is given beside binary_data_size",
+            "tensor parsing error: x: input has both data and binary_data_size",
         ),
     ],
 )

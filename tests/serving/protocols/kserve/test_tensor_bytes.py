@@ -157,13 +157,13 @@ def test_malformed_raw_content_is_refused(datatype, shape, content, message):
             "FP32",
             [1],
             {"fp64_contents": [1]},
-            "contents has fp64_contents, expected fp32_contents alone for datatype FP32",
+            "contents has fp64_contents, expected only fp32_contents for datatype FP32",
         ),
         (
             "INT8",
             [1],
             {"int_contents": [1], "bool_contents": [True]},
-            "contents has bool_contents, int_contents, expected int_contents alone",
+            "contents has bool_contents, int_contents, expected only int_contents",
         ),
         (
             "INT64",

@@ -300,7 +300,7 @@ def test_nan_and_infinity_are_numbers(rest):
             (
                 "Unexpected element type in feature: x expecting type: float; "
                 "example 1 of 'examples' "
-                'has "a" at position 1, which is bytes; write all values of a feature alike'
+                'has "a" at position 1, which is bytes; write all values of a feature in one'
             ),
         ),
         (

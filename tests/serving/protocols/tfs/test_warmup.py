@@ -140,7 +140,7 @@ def test_other_records_are_skipped_and_garbage_is_not(tmp_path, running_server, 
         states = {name: client.statuses(name)[0] for name in ("other", "garbage")}
 
     assert states["other"].state == State.AVAILABLE
-    assert "skipped 1 records that are no Predict requests" in caplog.text
+    assert "skipped 1 records that are not Predict requests" in caplog.text
     assert "record 1 of" in states["garbage"].status.error_message
 
 
