@@ -42,7 +42,7 @@ def test_refused_changes_of_the_model_list_are_counted(tmp_path, workers):
         server.wait_for("ready: ")
         at_first = failures(address)
         config.write_text("model_config_list {")
-        server.wait_for("the models served before go on")
+        server.wait_for("the models served before stay in service")
         ends = time.monotonic() + WAIT_SECONDS
         while failures(address)["file"] < 2 and time.monotonic() < ends:
             time.sleep(0.1)

@@ -7,7 +7,7 @@ from rest_client import Http
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
 def test_a_failed_request_is_found_in_the_log(models_dir, log_format):
-    """With --log_format json every line is an object; either way the request id is in it."""
+    """A failed request's id is in the log; with --log_format json every line is an object."""
     with servers.as_process(
         f"--models_dir={models_dir}", "--port=0", f"--log_format={log_format}"
     ) as server:

@@ -1,4 +1,4 @@
-"""The two clients, against each front."""
+"""Tests of the two clients on each front."""
 
 import asyncio
 import io
@@ -36,7 +36,7 @@ async def ask_asynchronously(target: str) -> tuple:
 
 
 def test_the_asyncio_client_does_the_same(target):
-    """AsyncPredictClient mirrors PredictClient."""
+    """AsyncPredictClient returns the same answers, errors and statuses as PredictClient."""
     answer, code, signatures, statuses, serving = asyncio.run(ask_asynchronously(target))
 
     assert answer["y"].tolist() == [[1, 1, 1]]
@@ -47,7 +47,7 @@ def test_the_asyncio_client_does_the_same(target):
 
 
 def test_the_client_refuses_what_cannot_be_sent(client):
-    """A dtype without a tensor type fails before anything is sent, naming the input."""
+    """A dtype without a tensor type, or a version with a label, is a ValueError before the call."""
     with pytest.raises(ValueError, match='input "x": dtype datetime64'):
         client.predict("identity", {"x": np.array(["2026"], "datetime64[Y]")})
     with pytest.raises(ValueError, match="expected one of them"):
@@ -55,7 +55,7 @@ def test_the_client_refuses_what_cannot_be_sent(client):
 
 
 def test_the_client_says_when_nobody_answers():
-    """A dead address ends in UNAVAILABLE within the timeout."""
+    """A call to an address without a server fails with UNAVAILABLE or DEADLINE_EXCEEDED."""
     with PredictClient("127.0.0.1:1", timeout=2) as client, pytest.raises(PredictError) as caught:
         client.predict("identity", {"x": ONES})
 

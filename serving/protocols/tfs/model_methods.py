@@ -126,12 +126,11 @@ class ModelMethods:
         return response
 
     async def _reload(self, models: Mapping[str, ModelConfig]) -> None:
-        """Serve another set of models; the change goes on if the caller gives up.
+        """Serve another set of models.
 
         Raises:
             ServingError: the set is refused, and the models served before go on.
         """
-        # A client that gives up waiting must not leave a half-done change behind.
         # If the client gives up waiting, the reload goes on: it must not be left half done.
         reloading = asyncio.create_task(self._manager.reload(models))
         self._reloading.add(reloading)
