@@ -225,7 +225,7 @@ def config_reload_failures(*, file: int, rpc: int) -> Metric:
     """
     metric = Metric(
         f"{_OWN}config_reload_failures_total",
-        "Changes of the model list that were refused; the models served before go on. A wrong file "
+        "Changes of the model list that were refused; the models served before stay in service. A wrong file "
         "counts at every look.",
         "counter",
     )
