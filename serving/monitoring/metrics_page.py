@@ -220,13 +220,14 @@ def config_reload_failures(*, file: int, rpc: int) -> Metric:
     """The metric of refused changes of the model list.
 
     Args:
-        file: Looks at the `model_config_file` that found a list which could not be read or served.
-        rpc: Calls of HandleReloadConfigRequest that were refused.
+        file: Number of checks of the `model_config_file` that found a list which could not be read
+            or served.
+        rpc: Number of refused HandleReloadConfigRequest calls.
     """
     metric = Metric(
         f"{_OWN}config_reload_failures_total",
-        "Changes of the model list that were refused; the models served before stay in service. A wrong file "
-        "counts at every look.",
+        "Changes of the model list that were refused; the models served before stay in service. A "
+        "broken file counts at every check.",
         "counter",
     )
     metric.add_sample(metric.name, {"source": "file"}, file)
