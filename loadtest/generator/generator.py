@@ -244,7 +244,7 @@ class Generator:
             recorder.answer(number, due_ns, sent_ns, end_ns, response)
 
     async def _drain(self) -> None:
-        """Wait for the requests under way; cancel those that outlive their deadline by 1 s."""
+        """Wait for the requests under way, at most 1 s longer than a deadline; then cancel them."""
         pending = [task for task in self._tasks.values() if not task.done()]
         if pending:
             _, late = await asyncio.wait(pending, timeout=self._plan.timeout_seconds + 1)
