@@ -62,7 +62,6 @@ class Generator:
         self._warmup_failed = 0
         self._stop: tuple[str, str] | None = None
         self._stopped = asyncio.Event()
-        self._abandoned = False
         self._quiet_since_ns = 0
         self._seen_by_progress = 0
         self._over = 0
@@ -129,7 +128,6 @@ class Generator:
 
     def abandon(self) -> None:
         """Cancel the requests under way."""
-        self._abandoned = True
         for task in self._tasks.values():
             task.cancel()
 
