@@ -1,18 +1,18 @@
-# Every target sets up what it needs; `make serve` and `make test` work on a fresh machine with Python 3.11+ and make.
+# Every target installs its requirements. `make serve` and `make test` work on a fresh machine with Python 3.11+ and make.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 MODELS_DIR ?= models
 PORT ?= 8500
 REST_PORT ?= 8501
-# The report that `make readme` quotes: the last one of `make loadtest`.
+# The report that `make readme` reads; by default the last report of `make loadtest`.
 REPORT ?= $(lastword $(sort $(wildcard results/*-bundled-models)))
-# Where `make abuse` writes its results, and whether it writes the table in docs/abuse.md too.
+# ABUSE_JSON is the file with the results of `make abuse`. With ABUSE_DOCS=1 it also writes the table in docs/abuse.md.
 ABUSE_JSON ?= build/abuse/results.json
 ABUSE_DOCS ?=
-# Whether `make conformance` writes the table in docs/saved-models.md too.
+# With SAVED_MODEL_DOCS=1, `make conformance` also writes the table in docs/saved-models.md.
 SAVED_MODEL_DOCS ?=
-# Which tests `make test` leaves out; each has a target of its own below.
+# The pytest marker expression of `make test`. Targets below run most of the tests that it leaves out.
 TEST_MARKERS ?= not (abuse or conformance or docker or gpu or network or slow)
 
 .PHONY: help serve loadtest readme test test-docker test-slow conformance abuse tritonclient lint format protos docs lock clean
@@ -23,46 +23,46 @@ help: ## Show the targets
 serve: $(VENV)/.serve ## Serve the bundled models on ports 8500 (gRPC) and 8501 (REST)
 	$(BIN)/python -m serving --models_dir $(MODELS_DIR) --port $(PORT) --rest_api_port $(REST_PORT)
 
-loadtest: $(VENV)/.serve $(VENV)/.loadtest ## Measure all bundled models in under 10 minutes; CIFAR10_DIR names the images
+loadtest: $(VENV)/.serve $(VENV)/.loadtest ## Measure all bundled models in under 10 minutes; CIFAR10_DIR is the images' folder
 	$(BIN)/python -m loadtest matrix --models-dir $(MODELS_DIR) $(LOADTEST_ARGS)
 
 readme: $(VENV)/.loadtest ## Write the README's performance table from the last `make loadtest`
 	$(BIN)/python -m loadtest readme $(if $(REPORT),--report $(REPORT))
 
-test: $(VENV)/.dev $(VENV)/.tritonclient ## Run all tests that need neither Docker, a GPU, the internet nor minutes
+test: $(VENV)/.dev $(VENV)/.tritonclient ## Run the tests, except slow ones and those that need Docker, a GPU or the internet
 	$(BIN)/python -m pytest -m "$(TEST_MARKERS)" $(PYTEST_ARGS)
 
 test-docker: ## Build the image on the local Docker engine and test the container
 	$(MAKE) test TEST_MARKERS=docker
 
-test-slow: $(VENV)/.dev $(VENV)/.ovmsclient $(VENV)/.min-tfs-client ## Run the tests that take minutes
+test-slow: $(VENV)/.dev $(VENV)/.ovmsclient $(VENV)/.min-tfs-client ## Run the tests that take more than a minute each
 	$(MAKE) test TEST_MARKERS=slow
 
-conformance: $(VENV)/.dev ## Serve all ONNX node cases and a zoo of SavedModels; SAVED_MODEL_DOCS=1 writes docs/saved-models.md
+conformance: $(VENV)/.dev ## Test all ONNX node cases and a zoo of SavedModels; SAVED_MODEL_DOCS=1 writes docs/saved-models.md
 	SAVED_MODEL_DOCS="$(SAVED_MODEL_DOCS)" $(BIN)/python -m pytest tests/conformance $(PYTEST_ARGS)
 
-abuse: $(VENV)/.dev ## Attack a server in every way known, beside polite callers; ABUSE_DOCS=1 writes docs/abuse.md
+abuse: $(VENV)/.dev ## Attack a server while polite clients use it; ABUSE_DOCS=1 writes docs/abuse.md
 	ABUSE_JSON="$(ABUSE_JSON)" ABUSE_DOCS="$(ABUSE_DOCS)" $(BIN)/python -m pytest -m abuse tests/abuse $(PYTEST_ARGS)
 
-tritonclient: $(VENV)/.tritonclient ## Make the environment of the official KServe client, which tests use
+tritonclient: $(VENV)/.tritonclient ## Install the official KServe client for the tests into its own environment
 
-gpu-check: ## Check the CUDA path; needs an NVIDIA GPU with a driver for CUDA 13
+gpu-check: ## Test the CUDA path; needs an NVIDIA GPU with a driver for CUDA 13
 	$(MAKE) .venv-gpu/.serve-gpu VENV=.venv-gpu
 	.venv-gpu/bin/python tests/gpu/check.py
 
-fuzz: $(VENV)/.dev ## Throw 10,000 broken messages at a server
+fuzz: $(VENV)/.dev ## Send 10,000 broken messages to a server
 	$(BIN)/python -m pytest -m slow tests/e2e/test_fuzz.py
 
-bench: $(VENV)/.dev ## Measure the server against raw ONNX Runtime (needs h2load)
+bench: $(VENV)/.dev ## Compare the server's speed with raw ONNX Runtime (needs h2load)
 	$(BIN)/python tests/bench $(BENCH_ARGS)
 
-bench-against: $(VENV)/.dev ## Measure the server's CPU against an earlier commit's: BASE=<commit> (needs h2load)
+bench-against: $(VENV)/.dev ## Compare the server's CPU time with an earlier commit's: BASE=<commit> (needs h2load)
 	$(BIN)/python tests/bench/against.py $(BASE) $(BENCH_ARGS)
 
-bench-peers: $(VENV)/.dev ## Measure the server beside MLServer, Triton and mosec (needs h2load)
+bench-peers: $(VENV)/.dev ## Compare the server's speed with MLServer, Triton and mosec (needs h2load)
 	$(BIN)/python tests/bench/peers $(BENCH_ARGS)
 
-lint: $(VENV)/.dev ## Check style, types and import contracts
+lint: $(VENV)/.dev ## Check style, types, import contracts and generated documents
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
@@ -80,7 +80,7 @@ format: $(VENV)/.dev ## Format the code
 protos: $(VENV)/.dev ## Compile the .proto files again
 	$(BIN)/python -m serving.protos.generate
 
-docs: $(VENV)/.dev ## Write the generated tables in docs/, README and model cards, and report.schema.json, again
+docs: $(VENV)/.dev ## Write the generated tables in docs/ and README.md, the model cards, and report.schema.json
 	$(BIN)/python docs/settings.py
 	$(BIN)/python -m export tables --write
 	$(BIN)/python -m loadtest.commands.schema
@@ -100,7 +100,7 @@ $(VENV)/.lock-tools: | $(BIN)/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check uv
 	@touch $@
 
-# Environments of their own: these clients' limits on protobuf and greenlet exclude the versions in constraints.txt.
+# Each of these clients has its own environment: their limits on protobuf and greenlet exclude the versions in constraints.txt.
 $(addprefix $(VENV)/.,tritonclient ovmsclient min-tfs-client): $(VENV)/.%: tests/e2e/%.txt | $(BIN)/python
 	$(BIN)/python -m venv $(VENV)/$*
 	$(VENV)/$*/bin/python -m pip install -q --disable-pip-version-check -r $<

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the base image out of Debian packages, for machines that cannot pull one from a registry.
+# Builds the base image from Debian packages, for machines that cannot pull one from a registry.
 set -euo pipefail
 
 tag=onnx-serving-base:bookworm
@@ -16,8 +16,8 @@ Bootstraps a small Debian with Python 3 and imports it into the local Docker eng
 
   --tag NAME:TAG  the image's name (default: $tag)
   --suite NAME    the Debian release; its Python must be 3.11 to 3.13 (default: $suite)
-  --mirror URL    the Debian mirror (default: the one this machine's apt takes the suite from)
-  --force         build again although the tag exists
+  --mirror URL    the Debian mirror (default: the mirror that this machine's apt uses for the suite)
+  --force         build again even if the tag exists
 USAGE
 }
 
@@ -58,8 +58,8 @@ if ! command -v debootstrap >/dev/null; then
     fail "apt-get could not install debootstrap; install it by hand"
 fi
 
-# apt knows its sources whichever way they are written down, so ask it instead of reading sources.list.
-# Lines of "URL RELEASE": the suite itself, its -updates and its -security.
+# Ask apt for its sources instead of reading sources.list, because there are several file formats.
+# Prints lines of "URL RELEASE" for the suite, its -updates and its -security.
 apt_sources() {
   command -v apt-get >/dev/null || return 0
   apt-get indextargets --format '$(REPO_URI) $(RELEASE) $(COMPONENT)' 'Identifier: Packages' |
@@ -73,24 +73,24 @@ fi
 mirror=$(awk -v suite="$suite" '$2 == suite { print $1; exit }' <<<"$sources")
 [ -n "$mirror" ] || fail "this machine's apt has no source for '$suite'; name a Debian mirror with --mirror URL"
 grep -q -- "-security$" <<<"$sources" ||
-  echo "warning: this machine's apt has no source for '$suite-security': the image goes without security updates" >&2
+  echo "warning: this machine's apt has no source for '$suite-security': the image gets no security updates" >&2
 
 work=$(mktemp -d)
-# --one-file-system: should debootstrap be killed with /proc mounted in the chroot, leave /proc alone.
+# --one-file-system: if debootstrap was killed with /proc mounted in the chroot, rm does not enter /proc.
 trap 'rm -rf --one-file-system "$work"' EXIT
 root=$work/root
 mkdir "$root"
 
 echo "bootstrapping $suite from $mirror"
-# ca-certificates: pip verifies its index with it. python3-venv: the Dockerfile's builder stage makes venvs.
+# ca-certificates: pip verifies its index with them. python3-venv: the Dockerfile's builder stage makes venvs.
 debootstrap --variant=minbase --include=ca-certificates,python3,python3-venv \
   "$suite" "$root" "$mirror" >"$work/debootstrap.log" 2>&1 || {
   tail -n 20 "$work/debootstrap.log" >&2
   fail "debootstrap failed; the end of its log is above"
 }
 
-# debootstrap knows the release's own packages alone: add the updates, with this machine's apt settings
-# (proxy, certificates) for the time of the upgrade.
+# debootstrap installs only the release's original packages: install the updates too. During the upgrade the chroot has this
+# machine's apt settings (proxy, certificates).
 echo "installing updates"
 awk 'NF { print "deb", $1, $2, "main" }' <<<"$sources" >"$root/etc/apt/sources.list"
 apt-config dump 2>/dev/null | grep -iE '^Acquire::(https?|Check-)' >"$root/etc/apt/apt.conf.d/99build" || true
@@ -105,14 +105,14 @@ DEBIAN_FRONTEND=noninteractive LC_ALL=C chroot "$root" \
 }
 rm "$root/etc/apt/apt.conf.d/99build" "$root/usr/sbin/policy-rc.d" "$root/etc/resolv.conf"
 
-# What a container never reads. Licences (/usr/share/doc/*/copyright) stay: redistribution asks for them.
+# Remove files that a container never reads. Keep the licences (/usr/share/doc/*/copyright): redistribution requires them.
 rm -rf "$root"/var/lib/apt/lists/* "$root"/var/cache/apt/* "$root"/var/cache/debconf/*-old \
   "$root"/var/log/* "$root"/usr/share/{man,info,locale,lintian}/* "$root"/tmp/*
 find "$root/usr/share/doc" ! -type d ! -name copyright -delete
 find "$root/usr/share/doc" -type d -empty -delete
 
 echo "importing $tag"
-# The engine fills /dev, /proc and /sys itself.
+# The Docker engine provides /dev, /proc and /sys.
 tar -C "$root" --numeric-owner --exclude='./dev/*' --exclude='./proc/*' --exclude='./sys/*' -c . |
   docker import \
     --change 'ENV PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin LANG=C.UTF-8' \

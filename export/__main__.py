@@ -1,7 +1,7 @@
 """Publish a model: `python -m export RUN_DIR`, `... saved-model DIR`, or `... onnx FILE`.
 
-`... export add-precision VERSION_FOLDER` makes other precisions of what is published already.
-Published versions are measured and described by `... export benchmark|robustness|tables`.
+`... export add-precision VERSION_FOLDER` makes other precisions of a published version.
+`... export benchmark|robustness|tables` measure and describe published versions.
 """
 
 import argparse
@@ -31,8 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     """Run the command that the command line names.
 
     Returns:
-        0 done; 1 the gate failed, or a document is out of date; 2 bad usage or input; 130
-        interrupted.
+        The exit code: 0 if the command succeeded, 1 if a gate failed or a document is out of date,
+        2 for bad usage or input, 130 if the user interrupted it.
     """
     parsed = parse(sys.argv[1:] if arguments is None else arguments)
     _log_to_stdout()
@@ -46,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("error: interrupted; nothing was published", file=sys.stderr)
         return 130
-    except Exception as error:  # noqa: BLE001  whatever a library raises ends in one line
+    except Exception as error:  # noqa: BLE001  a library's error is printed as one line too
         if parsed.debug:
             traceback.print_exc()
         told = f"{type(error).__name__}: {reason(error)}"
@@ -58,7 +58,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _log_to_stdout() -> None:
-    """Progress goes to stdout, a line each step; libraries' warnings stay on stderr."""
+    """Send progress to stdout, one line a step; libraries' warnings stay on stderr."""
     logger = logging.getLogger("export")
     logger.handlers, logger.propagate = [logging.StreamHandler(sys.stdout)], False
     logger.setLevel(logging.INFO)

@@ -8,10 +8,10 @@ from pathlib import Path
 from serving.repository.model_folder import PRECISIONS, Precision
 from training.settings.arguments import add_data_dir
 
-# `python -m export RUN_DIR`: the one command that is not named on the command line.
+# `python -m export RUN_DIR`: the only command without a name on the command line.
 PUBLISH_RUN = "publish a run"
-_LARGEST_VERSION = 2**63 - 1  # of the int64 that clients send
-# What serves without being asked for: a small file, and a fast one where it is faster.
+_LARGEST_VERSION = 2**63 - 1  # clients send the version as an int64
+# Besides float32: w8 for a small file, and int8 for speed; the gate drops int8 where it is slower.
 _DEFAULT_PRECISIONS = "fp32,w8,int8"
 _CIFAR10 = "folder or archive with CIFAR-10, as for python -m training"
 
@@ -21,9 +21,9 @@ class _Command:
     """A command that is named on the command line.
 
     Attributes:
-        summary: Its line in `python -m export --help`.
-        description: The first paragraph of its own --help.
-        add_flags: Gives its flags to a parser.
+        summary: The command's line in `python -m export --help`.
+        description: The first paragraph of the command's own --help.
+        add_flags: Adds the command's flags to a parser.
     """
 
     summary: str
@@ -32,11 +32,11 @@ class _Command:
 
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Parse a command line; bad usage and --help end the process, as argparse does it.
+    """Parse a command line. After bad usage or --help, argparse ends the process.
 
     Args:
-        arguments: Without the program's name. The first one may name a command; otherwise a run is
-            published.
+        arguments: The command line without the program's name. If the first argument names no
+            command, the command is PUBLISH_RUN.
 
     Returns:
         The values of the flags, and `command`: the name of the command, or PUBLISH_RUN.
@@ -70,23 +70,26 @@ def _run_parser() -> argparse.ArgumentParser:
         "run_dir", type=Path, metavar="RUN_DIR", help="a finished run of python -m training"
     )
     _add_models_dir(parser)
-    parser.add_argument("--name", metavar="NAME", help="model name; default: the run's")
+    parser.add_argument(
+        "--name", metavar="NAME", help="model name (default: the run's architecture)"
+    )
     add_data_dir(parser, _CIFAR10)
     parser.add_argument(
         "--precision",
         type=_precisions,
         default=_DEFAULT_PRECISIONS,
         metavar="LIST",
-        help=f"what to publish, of {', '.join(PRECISIONS)}: fp32 is model.onnx and the SavedModel; "
-        "w8 a quarter of its size, with weights in 8 bits; int8 the fastest on CPUs, with weights "
-        "and activations in 8 bits; fp16 for GPUs. All but fp32 must agree with it on the test "
-        "images, and int8 be faster on this machine; those that do not are left out. A list "
-        "without fp32 leaves out model.onnx and the SavedModel (default: %(default)s)",
+        help=f"precisions to publish, separated by commas, from {', '.join(PRECISIONS)}. fp32 is "
+        "model.onnx and the SavedModel. w8 has weights in 8 bits and a quarter of the size. int8 "
+        "has weights and activations in 8 bits and is the fastest on CPUs. fp16 is for GPUs. A "
+        "precision other than fp32 is left out if it does not agree with fp32 on the test images, "
+        "and int8 also if it is not faster than fp32 on this machine. Without fp32 in the list, "
+        "model.onnx and the SavedModel are not published (default: %(default)s)",
     )
     parser.add_argument(
         "--benchmark",
         action="store_true",
-        help="then time it beside TensorFlow, as python -m export benchmark does",
+        help="after publishing, run python -m export benchmark on the version",
     )
     _add_debug(parser)
     return parser
@@ -97,32 +100,34 @@ def _add_saved_model_flags(parser: argparse.ArgumentParser) -> None:
         "saved_model_dir",
         type=Path,
         metavar="DIR",
-        help="the folder that holds saved_model.pb, or numbered folders that do, as TensorFlow "
-        "Serving's --model_base_path: each is published under its number",
+        help="folder that holds saved_model.pb. If it holds numbered folders with SavedModels "
+        "instead, as TensorFlow Serving's --model_base_path does, each is published under its "
+        "number",
     )
     parser.add_argument("--name", required=True, metavar="NAME", help="model name")
     _add_models_dir(parser)
-    _add_version_number(parser, "the folder's own name if it is a number, else the next one")
+    _add_version_number(parser, "the folder's name if it is a number, otherwise the next version")
     parser.add_argument(
         "--signature",
         action="append",
         default=[],
         metavar="NAME",
-        help="publish this signature alone; may be repeated (default: all)",
+        help="publish only this signature; may be repeated (default: all signatures)",
     )
     parser.add_argument(
         "--free-size",
         type=_positive,
         metavar="N",
-        help="size of free dimensions in the random inputs, of the first one too where TensorFlow "
-        "refuses a batch of 1 or 5 (default: 16, or the first of 224 and 16000 that it answers)",
+        help="size of free dimensions in the random inputs. If TensorFlow refuses batches of 1 and "
+        "5 rows, the first dimension gets this size too (default: 16; if TensorFlow refuses that, "
+        "224 and then 16000)",
     )
     parser.add_argument(
         "--keep-shapes",
         action="store_true",
-        help="let the graph take the shapes of the SavedModel's placeholders alone; by default "
-        "TensorFlow is asked which others it answers, and the graph takes those too where that "
-        "costs no speed",
+        help="let the graph accept only the shapes that the SavedModel's placeholders declare. By "
+        "default the export tries other shapes in TensorFlow, and the graph accepts those that "
+        "TensorFlow answers if that costs no speed",
     )
 
 
@@ -131,17 +136,17 @@ def _add_onnx_flags(parser: argparse.ArgumentParser) -> None:
         "file",
         type=Path,
         metavar="FILE",
-        help="the ONNX file; files with its weights (external data) are taken along",
+        help="the ONNX file; its external data files (weights) are copied with it",
     )
     parser.add_argument("--name", required=True, metavar="NAME", help="model name")
     _add_models_dir(parser)
-    _add_version_number(parser, "the next one")
+    _add_version_number(parser, "the next version")
     parser.add_argument(
         "--class-names",
         type=Path,
         metavar="FILE",
-        help="names of the classes in output order: one a line, or a JSON list (default: those in "
-        "the model's metadata, or the labels of its ZipMap)",
+        help="file with the class names in output order: one a line, or a JSON list (default: the "
+        "class names in the model's metadata, or the labels of its ZipMap)",
     )
 
 
@@ -163,7 +168,7 @@ def _add_add_precision_flags(parser: argparse.ArgumentParser) -> None:
         type=_precisions_but_fp32,
         required=True,
         metavar="LIST",
-        help=f"what to make, of {', '.join(PRECISIONS[1:])}",
+        help=f"precisions to make, separated by commas, from {', '.join(PRECISIONS[1:])}",
     )
 
 
@@ -174,25 +179,25 @@ def _add_benchmark_flags(parser: argparse.ArgumentParser) -> None:
         "--saved-model",
         type=Path,
         metavar="DIR",
-        help="folder that holds saved_model.pb (default: the version itself, if it has one)",
+        help="folder that holds saved_model.pb (default: the version, if it has a SavedModel)",
     )
     parser.add_argument(
         "--fp32",
         type=Path,
         metavar="PATH",
-        help="the float32 model.onnx, or the folder that holds it, if the version has none",
+        help="the float32 model.onnx, or its folder; needed if the version has no model.onnx",
     )
     parser.add_argument(
         "--other-weights",
         action="store_true",
-        help="--saved-model and --fp32 are of another training of the same architecture",
+        help="--saved-model and --fp32 come from another training of the same architecture",
     )
     parser.add_argument(
         "--threads",
         type=_positive,
         default=1,
         metavar="N",
-        help="threads inside one run, TensorFlow's too (default %(default)s)",
+        help="threads inside one run, in ONNX Runtime and in TensorFlow (default %(default)s)",
     )
     parser.add_argument(
         "--rounds",
@@ -227,21 +232,21 @@ def _add_robustness_flags(parser: argparse.ArgumentParser) -> None:
 
 def _add_tables_flags(parser: argparse.ArgumentParser) -> None:
     mode = parser.add_mutually_exclusive_group()
-    mode.add_argument("--write", action="store_true", help="write what is out of date")
-    mode.add_argument("--check", action="store_true", help="exit with 1 if something is")
+    mode.add_argument("--write", action="store_true", help="write documents that are out of date")
+    mode.add_argument("--check", action="store_true", help="exit with 1 if one is out of date")
     parser.add_argument(
         "--add-run",
         type=Path,
         action="append",
         default=[],
         metavar="RUN_DIR",
-        help="keep the result of a finished training, then write; may be repeated",
+        help="store the result of a finished training, then write; may be repeated",
     )
     for flag, default, text in (
         ("--models-dir", "models", "folder of the models"),
         ("--readme", "README.md", "document with the two markers"),
         ("--results-dir", "docs/results/training", "results of trainings"),
-        ("--training", "docs/training.md", "document about them"),
+        ("--training", "docs/training.md", "document about the trainings"),
     ):
         parser.add_argument(
             flag, type=Path, default=Path(default), metavar="PATH", help=f"{text} ({default})"
@@ -256,7 +261,7 @@ def _add_version(parser: argparse.ArgumentParser) -> None:
 
 def _add_debug(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--debug", action="store_true", help="print the traceback of an error before its line"
+        "--debug", action="store_true", help="print an error's traceback before its message"
     )
 
 
@@ -279,7 +284,7 @@ def _add_models_dir(parser: argparse.ArgumentParser) -> None:
 def _precisions_but_fp32(text: str) -> tuple[Precision, ...]:
     precisions = _precisions(text)
     if "fp32" in precisions:
-        msg = "fp32 received, expected others: it comes from a training alone"
+        msg = "fp32 received, expected other precisions; for fp32, export the training again"
         raise argparse.ArgumentTypeError(msg)
     return precisions
 
@@ -312,47 +317,48 @@ def _positive(text: str) -> int:
 _COMMANDS = {
     "saved-model": _Command(
         summary="publish a SavedModel made elsewhere, compared on random inputs",
-        description="Publish any TensorFlow SavedModel that takes tensors or serialized "
-        "tf.Examples, if ONNX Runtime answers random inputs as TensorFlow does.",
+        description="Publish a TensorFlow SavedModel that takes tensors or serialized tf.Examples, "
+        "if ONNX Runtime and TensorFlow give the same answers to random inputs.",
         add_flags=_add_saved_model_flags,
     ),
     "onnx": _Command(
         summary="publish an ONNX file made elsewhere",
         description="Publish an ONNX file with its signature, class names, a proof that its "
-        "requests may share runs, a manifest and a model card, if ONNX Runtime loads it and its "
-        "inputs and outputs are tensors. A ZipMap behind a classifier is cut off.",
+        "requests may be batched, a manifest and a model card, if ONNX Runtime loads it and its "
+        "inputs and outputs are tensors. A ZipMap behind a classifier is removed.",
         add_flags=_add_onnx_flags,
     ),
     "add-precision": _Command(
-        summary="publish a version once more, with other precisions",
-        description="Publish a version of a CIFAR-10 classifier once more, with other precisions "
-        "among its files. They are made of its model.onnx, or of its model.w8.onnx, and judged by "
-        "the recorded answers of the float32 model. The given version stays as it is.",
+        summary="publish a version again, with more precisions",
+        description="Publish a version of a CIFAR-10 classifier again, with more precisions. They "
+        "are made from its model.onnx, or from its model.w8.onnx, and compared with the recorded "
+        "answers of the float32 model. The given version is not changed.",
         add_flags=_add_add_precision_flags,
     ),
     "prove-rows": _Command(
-        summary="prove that a version's requests may share runs",
-        description="Find out for every graph of a published version whether its rows are "
-        "independent of each other, and record the verdicts in its signature.json and model card. "
-        "Publishing does so by itself; this is for versions from before.",
+        summary="prove that a version's requests may be batched",
+        description="Test for every graph of a published version whether its rows are independent "
+        "of each other, and record the verdicts in its signature.json and model card. Every "
+        "publication does this; the command is for versions published before there was a proof.",
         add_flags=_add_version,
     ),
     "benchmark": _Command(
         summary="time each ONNX variant of a version, and TensorFlow, in turns",
         description="Time each ONNX variant of a version and TensorFlow in turns on this machine, "
-        "and record images/s, milliseconds and CPU time in its metrics.json and model card.",
+        "and record images/s, milliseconds and CPU time in the version's metrics.json and model "
+        "card.",
         add_flags=_add_benchmark_flags,
     ),
     "robustness": _Command(
         summary="measure the accuracy on test images recompressed as JPEG",
-        description="Accuracy on the test images after a round trip through JPEG (quality 75 and "
-        "95, 4:2:0), recorded in the version's metrics.json and model card.",
+        description="Measure the accuracy on the test images recompressed as JPEG (quality 75 and "
+        "95, 4:2:0), and record it in the version's metrics.json and model card.",
         add_flags=_add_robustness_flags,
     ),
     "tables": _Command(
         summary="write or check model cards and the tables in README.md and docs",
         description="Write the model cards and the tables in README.md and docs/training.md from "
-        "the metrics.json of each version. Without --write or --check, print README's part.",
+        "the metrics.json of each version. Without --write or --check, print the README's tables.",
         add_flags=_add_tables_flags,
     ),
 }

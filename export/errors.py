@@ -1,10 +1,10 @@
-"""Why an export stopped, and the exit code that tells it to a script.
+"""Errors that stop a command of `python -m export`, each with its exit code.
 
-    ExportError        what was asked for cannot be exported: exit code 2
-    ├── GateFailed     it was exported, but its answers differ: nothing is published, exit code 1
-    └── OutOfDate      a document is not as it would be written: exit code 1
+    ExportError        the input or the place to publish to cannot be used: exit code 2
+    ├── GateFailed     the converted model's answers differ: nothing is published, exit code 1
+    └── OutOfDate      a document differs from what the command would write: exit code 1
 
-Messages are for the person at the keyboard: what was received, what was expected, the way out.
+A message says what was received, what was expected and the way out.
 """
 
 from typing import ClassVar
@@ -17,12 +17,12 @@ class ExportError(Exception):
 
 
 class GateFailed(ExportError):
-    """The exported artefact does not answer as the trained model does; the message is a report."""
+    """The converted model's answers differ from the original's; the message lists where."""
 
     exit_code: ClassVar[int] = 1
 
 
 class OutOfDate(ExportError):
-    """A document that is written from metrics.json says something else."""
+    """A document that is generated from metrics.json has other content."""
 
     exit_code: ClassVar[int] = 1

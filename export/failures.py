@@ -1,7 +1,7 @@
-"""What TensorFlow, tf2onnx, onnx and ONNX Runtime raise, as one line that names the way out."""
+"""Errors of TensorFlow, tf2onnx, onnx and ONNX Runtime as one line that names the way out."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from export.errors import ExportError
@@ -10,7 +10,7 @@ WITH_TENSORFLOW = (
     "rewrite the function, or serve the SavedModel with TensorFlow itself (the extra tensorflow)"
 )
 _MOST_CHARACTERS = 300
-# Lines of TensorFlow's messages that say where in its own code something was noticed.
+# Lines of TensorFlow's messages that only name a place in its own code.
 _PLACES = re.compile(
     r"(Graph execution error:|Detected at node|Node: |Original stack trace|Original error:"
     r"|Restoring from checkpoint failed|\[\[|File \"|in user code:|==> Context)"
@@ -18,13 +18,13 @@ _PLACES = re.compile(
 
 
 def reason(error: BaseException) -> str:
-    """The first line of an error's message that says what went wrong.
+    """Return the first line of an error's message that says what went wrong.
 
     Args:
-        error: Of any library.
+        error: An error of any library.
 
     Returns:
-        At most 300 characters, and never nothing: the type's name stands for an empty message.
+        At most 300 characters; the name of the error's type if the message is empty.
     """
     message = str(error.args[0]) if isinstance(error, KeyError) and error.args else str(error)
     lines = [line.strip() for line in message.splitlines()]
@@ -37,13 +37,13 @@ def reason(error: BaseException) -> str:
 
 @contextmanager
 def told(what: str, way_out: str = WITH_TENSORFLOW) -> Iterator[None]:
-    """Turn whatever a library raises meanwhile into an ExportError of one line.
+    """Turn any error that a library raises in the block into an ExportError of one line.
 
-    Our own errors pass, and so do those of the file system, which the publication explains.
+    ExportError and OSError pass unchanged; `publishing.new_version.publish` explains an OSError.
 
     Args:
-        what: What was tried, as in "TensorFlow cannot load saved".
-        way_out: What to do about it.
+        what: The attempt that failed, for example "TensorFlow cannot load saved".
+        way_out: What the user can do about it.
     """
     try:
         yield
@@ -52,3 +52,13 @@ def told(what: str, way_out: str = WITH_TENSORFLOW) -> Iterator[None]:
     except Exception as error:
         msg = f"{what} ({type(error).__name__}: {reason(error)}); {way_out}"
         raise ExportError(msg) from error
+
+
+def no_counterpart(operations: Iterable[str]) -> ExportError:
+    """Return the error for TensorFlow operations that ONNX does not have.
+
+    Args:
+        operations: Types of the operations, such as "StringToHashBucketFast".
+    """
+    names = ", ".join(operations)
+    return ExportError(f"ONNX has no counterpart for TensorFlow's {names}; {WITH_TENSORFLOW}")

@@ -1,7 +1,7 @@
-"""TensorFlow's start-up messages, without the ones that say nothing about an export.
+"""Filter TensorFlow's start-up messages: drop the ones that say nothing about an export.
 
-TensorFlow's C++ core writes to file descriptor 2 that it uses oneDNN and found no CUDA driver. With
-TensorFlow 2.21 these lines come before `TF_CPP_MIN_LOG_LEVEL` is heeded, and a filter on
+TensorFlow's C++ core writes to file descriptor 2 that it uses oneDNN and found no CUDA driver.
+TensorFlow 2.21 writes these lines before it reads `TF_CPP_MIN_LOG_LEVEL`, and a filter on
 `sys.stderr` does not see them.
 """
 
@@ -15,15 +15,15 @@ _BANNERS = ("All log messages before absl::InitializeLog()", "failed call to cuI
 
 
 def is_noise(line: str) -> bool:
-    """Whether a line is informational (`I0000 ...`) or one of the start-up banners."""
+    """Return whether a line is informational (`I0000 ...`) or one of the start-up banners."""
     return line.startswith("I0000 ") or any(banner in line for banner in _BANNERS)
 
 
 @contextmanager
 def quiet() -> Iterator[None]:
-    """Hold back what is written to file descriptor 2 meanwhile; at the end pass on all but noise.
+    """Hold back the block's output to file descriptor 2; afterwards write all of it but noise.
 
-    Nothing is lost when the block raises: warnings, errors and Python's own output are passed on.
+    Warnings, errors and Python's own output are written even if the block raises.
     """
     sys.stderr.flush()
     original = os.dup(2)

@@ -1,4 +1,4 @@
-"""Test a model server's latency and accuracy at once.
+"""Measure a model server's latency and accuracy in one test.
 
 python -m loadtest run --target localhost:8500 --model simcnn --users 32 --models-dir models
 python -m loadtest run --target localhost:8500 --model simcnn --scenario server --rate 500
@@ -7,7 +7,7 @@ python -m loadtest matrix --models-dir models
 python -m loadtest compare results/before results/after
 python -m loadtest web --target localhost:8500 --model simcnn
 
-Without the name of a command, `run` is meant. Each command explains itself with --help.
+Flags without a command name are flags of `run`. Every command has its own --help.
 """
 
 import logging
@@ -19,7 +19,8 @@ from loadtest.settings.config import LoadTestError
 
 def run(arguments: Sequence[str]) -> int:
     """Measure one load."""
-    from loadtest.commands.measure import run as command  # noqa: PLC0415 - `web` must not import asyncio's users first
+    # Imported when called: `web` must patch the standard library before anything uses asyncio.
+    from loadtest.commands.measure import run as command  # noqa: PLC0415
 
     return command(arguments)
 
@@ -32,21 +33,21 @@ def find_capacity(arguments: Sequence[str]) -> int:
 
 
 def matrix(arguments: Sequence[str]) -> int:
-    """Measure every run of a matrix file in turns, and report over all."""
+    """Measure the runs of a matrix file one by one, and write one report on all of them."""
     from loadtest.matrix.command import main as command  # noqa: PLC0415
 
     return command(arguments)
 
 
 def report(arguments: Sequence[str]) -> int:
-    """Write one report over several results."""
+    """Write one report on several results."""
     from loadtest.commands.report import main as command  # noqa: PLC0415
 
     return command(arguments)
 
 
 def compare(arguments: Sequence[str]) -> int:
-    """Compare results by paired ratios with their spread."""
+    """Compare results: ratios of paired repeats, with their range."""
     from loadtest.commands.compare import main as command  # noqa: PLC0415
 
     return command(arguments)
@@ -61,14 +62,14 @@ def readme(arguments: Sequence[str]) -> int:
 
 def web(arguments: Sequence[str]) -> int:
     """Open Locust's web UI, with accuracy beside latency."""
-    # Locust patches the standard library for gevent when it is imported: no other command may.
+    # Locust patches the standard library for gevent when it is imported; only `web` imports it.
     from loadtest.web.command import main as command  # noqa: PLC0415
 
     return command(arguments)
 
 
 def null_server(arguments: Sequence[str]) -> int:
-    """Serve one answer at once, to measure the load generator alone."""
+    """Answer every request at once with the same bytes, to measure the load generator alone."""
     from loadtest.servers.null import main as command  # noqa: PLC0415 - needs no load generator
 
     return command(arguments)
@@ -87,7 +88,10 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command line; what cannot start ends in one line and exit code 2."""
+    """Run the command line and return its exit code.
+
+    A LoadTestError is printed as one line, without a traceback, and returns 2.
+    """
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     if not arguments or arguments[0] in {"-h", "--help"}:
         print(_help())

@@ -1,13 +1,16 @@
 """The model server and its client: TensorFlow Serving's API and KServe v2 on ONNX Runtime.
 
-`__main__` reads the settings and runs `server`, which puts models, services and transport together.
-`client` and `healthcheck` talk to a server from outside. This package imports none of the other
-packages and no TensorFlow. Its folders import downwards alone, in this order:
+`__main__` reads the settings and runs `server`, which connects models, services and transport.
+`client` and `healthcheck` connect to a running server. This package imports none of the other
+packages, and TensorFlow only in `engine.saved_models`. A module imports only from the lines below
+its own:
 
-    __main__, server
+    __main__
+    server
     model_source, services
     workers, healthcheck
     client
+    client_messages
     settings, protocols
     monitoring, inference
     engine

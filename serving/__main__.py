@@ -30,7 +30,7 @@ from serving.workers.worker import Assignment, Link, report_error
 
 logger = logging.getLogger(__name__)
 
-# After the drain, for what ends by itself once it is told to.
+# Time that the process has after the drain to end by itself, before `_exit_after` ends it.
 _LAST_RESORT_SECONDS = 1.0
 
 
@@ -38,7 +38,7 @@ async def serve(config: ServerConfig) -> int:
     """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once.
 
     Returns:
-        0 after a drain, 1 if the server could not answer any more.
+        The exit code: 0 after a drain, 1 after the web server has failed.
 
     Raises:
         ConfigError, DeviceError: the server cannot start with these settings.
@@ -50,7 +50,14 @@ async def serve(config: ServerConfig) -> int:
 
 
 async def serve_as_worker(config: ServerConfig, assignment: Assignment) -> int:
-    """The same as one worker of several: it ends when its supervisor does, too."""
+    """Serve as one of several worker processes, until a signal or the end of the supervisor.
+
+    Returns:
+        The exit code, as for `serve`.
+
+    Raises:
+        ConfigError, DeviceError: as for `serve`.
+    """
     link = Link(assignment)
     await link.open()
     server = ModelServer(dataclasses.replace(config, port=assignment.port), link=link)
@@ -62,7 +69,18 @@ async def serve_as_worker(config: ServerConfig, assignment: Assignment) -> int:
 
 
 async def supervise(config: ServerConfig, arguments: list[str]) -> int:
-    """Serve with several workers; signals and errors as for `serve`."""
+    """Serve with several worker processes; signals as for `serve`.
+
+    Args:
+        config: The settings.
+        arguments: Command-line arguments of this process, which the workers get too.
+
+    Returns:
+        The exit code: 0 if all workers drained, else 1.
+
+    Raises:
+        ConfigError: the server cannot start with these settings.
+    """
     supervisor = Supervisor(config, arguments)
 
     def quit_now(code: int) -> None:
@@ -77,9 +95,12 @@ def _on_signals(stop: Callable[[], None], quit_now: Callable[[int], object]) -> 
     loop = asyncio.get_running_loop()
 
     def first(received: signal.Signals) -> None:
-        logger.info("%s: finishing the calls in flight; again to quit at once", received.name)
+        logger.info(
+            "%s: finishing the calls in flight; a second signal ends the process at once",
+            received.name,
+        )
         for number in (signal.SIGTERM, signal.SIGINT):
-            # Not the default handlers: process 1 of a container has none.
+            # Not the default handler: the kernel ignores it in process 1 of a container.
             loop.add_signal_handler(number, quit_now, 128 + number)
         stop()
 
@@ -88,7 +109,10 @@ def _on_signals(stop: Callable[[], None], quit_now: Callable[[int], object]) -> 
 
 
 async def _run(server: ModelServer, stopping: asyncio.Event) -> int:
-    """Run a server until it is to stop, which may be while it still starts; gives the exit code."""
+    """Run a server until `stopping` is set or the server fails; return the exit code.
+
+    `stopping` may be set while the server is still starting.
+    """
     starting = asyncio.create_task(server.start())
     waiting = asyncio.create_task(stopping.wait())
     failing = asyncio.create_task(server.wait_failed())
@@ -108,15 +132,15 @@ async def _run(server: ModelServer, stopping: asyncio.Event) -> int:
             _end_now()
     logger.info("stopped")
     if server.manager.loads:
-        # Python's exit would wait for a thread that loads what nobody will ask for any more.
-        logger.info("left in the middle of loading: %s", ", ".join(server.manager.loads))
+        # Python's exit would wait for the threads that are still loading versions.
+        logger.info("exiting while still loading %s", ", ".join(server.manager.loads))
         logging.shutdown()
         os._exit(int(has_failed))
     return int(has_failed)
 
 
 def _exit_after(seconds: float) -> None:
-    """End the process after so many seconds, whatever it is at: a run, a load, or its own exit."""
+    """End the process after this many seconds, even during a run, a load or Python's exit."""
 
     def work() -> None:
         time.sleep(seconds)
@@ -126,19 +150,20 @@ def _exit_after(seconds: float) -> None:
 
 
 def _end_now() -> NoReturn:
-    """End the process without Python's exit, which would destroy what a run still uses."""
+    """End the process without Python's exit, which would destroy objects that a run still uses."""
     runs = ", ".join(map(str, active_runs.ACTIVE)) or "none"
-    logger.error("the drain is over, ending the process; runs that go on: %s", runs)
+    logger.error("the drain is over, ending the process; runs still active: %s", runs)
     logging.shutdown()
     os._exit(1)
 
 
 def _do_not_preempt() -> None:
-    """Let this process's threads finish their turn before a thread that they wake runs.
+    """Set the scheduling policy SCHED_BATCH: a thread that wakes another one keeps its core.
 
-    Every answer wakes the web server's thread. Where both share a core, the kernel would switch
-    to it and back for each of a batch's answers; scheduled as a batch process, it writes them
-    together. That was measured to save a tenth of the CPU time on one core. Threads inherit it.
+    Every answer wakes the web server's thread. If both threads share a core, the kernel would
+    otherwise switch between them for each answer of a batch. With SCHED_BATCH, the web server
+    writes the answers of a batch together, which saves a tenth of the CPU time, measured on one
+    core. Threads started later inherit the policy.
     """
     if hasattr(os, "SCHED_BATCH"):
         with contextlib.suppress(OSError):  # a sandbox may forbid it
@@ -146,13 +171,13 @@ def _do_not_preempt() -> None:
 
 
 def _program() -> str:
-    """How this process was started: a command's name, or this package's module."""
+    """Return how this process was started, for the help text: a command, or `PROGRAM`."""
     name = Path(sys.argv[0]).name
     return PROGRAM if name in {"__main__.py", "-m", ""} else name
 
 
 def main() -> None:
-    """Read the settings and serve; settings that do not work end in one line and exit code 2."""
+    """Read the settings and serve; if the settings are wrong, print one line and exit with 2."""
     assignment = Assignment.of(os.environ)
     arguments = sys.argv[1:]
     try:

@@ -1,6 +1,6 @@
-"""What can go wrong in the server, and the gRPC code each error is answered with.
+"""The server's errors and the gRPC status code of each.
 
-Data flow and the errors that belong to each arrow::
+Path of a request, and the errors that its steps raise::
 
     bytes -> decode -> resolve model -> check signature -> run -> encode -> bytes
 
@@ -9,17 +9,17 @@ Data flow and the errors that belong to each arrow::
     ├── FailedPrecondition    the request is well formed, but the model has no such signature
     ├── NotFound              no such model or version
     ├── Unsupported           no such method, or a feature this server does not have
-    ├── ResourceExhausted     the message is larger than the server takes
+    ├── ResourceExhausted     the message is larger than the server accepts
     ├── Unavailable           the server is starting, draining or full; the call may be retried
-    ├── DeadlineExceeded      the client's deadline passed before the model ran
-    ├── OutOfRange            an operator of TensorFlow's says so
+    ├── DeadlineExceeded      the client's deadline passed before the answer was ready
+    ├── OutOfRange            a TensorFlow operator reported it
     ├── DataLoss              a model folder differs from its manifest
     ├── InternalError         the model failed at run time
-    └── UnknownError          a new configuration could not be taken over
+    └── UnknownError          a reload failed
 
-HTTP answers derive their code from the gRPC one, and messages are written for the caller: what was
-received, what was expected, the way out. Anything that is not a `ServingError` is a bug: it is
-logged with its traceback and answered INTERNAL "internal error", so no internals leak.
+The status of an HTTP answer is derived from the gRPC code. Messages are written for the caller:
+what was received, what was expected, the way out. Any other exception is a bug: it is logged with
+its traceback and answered INTERNAL "internal error", so that no internals leak.
 """
 
 from enum import IntEnum
@@ -27,7 +27,7 @@ from typing import ClassVar
 
 
 class StatusCode(IntEnum):
-    """The canonical gRPC status codes (numbers as on the wire, in `grpc-status`)."""
+    """The canonical gRPC status codes, with the numbers of the header `grpc-status`."""
 
     OK = 0
     CANCELLED = 1
@@ -72,7 +72,7 @@ class FailedPrecondition(ServingError):
 
 
 class NotFound(ServingError):
-    """The model, or the version of it, is not served here."""
+    """The model or the version is not configured on this server."""
 
     code = StatusCode.NOT_FOUND
 
@@ -102,7 +102,7 @@ class DeadlineExceeded(ServingError):
 
 
 class OutOfRange(ServingError):
-    """An operator ran past the end of what it reads; TensorFlow alone says so."""
+    """A TensorFlow operator ran past the end of its input; no other runtime reports this."""
 
     code = StatusCode.OUT_OF_RANGE
 
@@ -114,16 +114,16 @@ class DataLoss(ServingError):
 
 
 class InternalError(ServingError):
-    """The model failed while it ran on this input."""
+    """The model failed while it ran on the request's input."""
 
     code = StatusCode.INTERNAL
 
 
 class UnknownError(ServingError):
-    """A new configuration could not be taken over; TensorFlow Serving answers UNKNOWN here."""
+    """A reload failed and the old models stay; TensorFlow Serving answers UNKNOWN too."""
 
     code = StatusCode.UNKNOWN
 
 
 class ConfigError(Exception):
-    """A setting or a settings file that the server cannot start with; nothing a caller sees."""
+    """A setting or a settings file is wrong, so the server cannot start; callers never see it."""

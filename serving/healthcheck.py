@@ -1,6 +1,6 @@
 """Probe a server: `python -m serving.healthcheck [HOST:PORT]` exits 0 if it is SERVING, else 1.
 
-For container health checks. It opens one connection, asks grpc.health.v1 and prints one line.
+For container health checks: opens one connection, calls grpc.health.v1 and prints one line.
 """
 
 import argparse
@@ -16,7 +16,7 @@ TIMEOUT_SECONDS = 3.0
 
 
 def main() -> None:
-    """Ask a server: by default this machine's on SERVING_HEALTH_PORT, or else SERVING_PORT."""
+    """Probe a server; by default localhost on port SERVING_HEALTH_PORT, or else SERVING_PORT."""
     parser = argparse.ArgumentParser(
         prog="python -m serving.healthcheck",
         description="Exit with 0 if a server is SERVING, else with 1.",
@@ -25,11 +25,13 @@ def main() -> None:
     default = f"localhost:{port}"
     parser.add_argument("target", nargs="?", default=default, metavar="HOST:PORT")
     parser.add_argument("--ca", type=Path, metavar="FILE", help="use TLS and trust this PEM file")
-    parser.add_argument("--cert", type=Path, metavar="FILE", help="own certificate, for mutual TLS")
-    parser.add_argument("--key", type=Path, metavar="FILE", help="its key")
+    parser.add_argument(
+        "--cert", type=Path, metavar="FILE", help="client certificate (PEM), for mutual TLS"
+    )
+    parser.add_argument("--key", type=Path, metavar="FILE", help="key of --cert (PEM)")
     arguments = parser.parse_args()
     target = arguments.target
-    # A proxy in the environment is for the way out; a probe stays where it is.
+    # Ignore http_proxy: the probe connects to this machine.
     options = [("grpc.enable_http_proxy", 0)]
     try:
         credentials = _credentials(arguments.ca, arguments.key, arguments.cert)
@@ -49,7 +51,7 @@ def main() -> None:
 def _credentials(
     authority: Path | None, key: Path | None, certificate: Path | None
 ) -> grpc.ChannelCredentials | None:
-    """TLS credentials from PEM files; None for plain text.
+    """Return TLS credentials from PEM files; None, for plain text, without an authority.
 
     Raises:
         OSError: a file cannot be read.

@@ -1,6 +1,7 @@
-"""The model source: which models a server is asked to serve, and how it loads a version of one."""
+"""The model source: the models that a server is configured to serve, and the loader of versions."""
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,17 +23,17 @@ from serving.workers.worker import Link, WorkerManager
 
 
 class ModelSource:
-    """Where the models come from: a folder, a list in a file, or the supervisor of the workers."""
+    """Gives the models to serve, from a folder, a model config file or the supervisor's list."""
 
     def __init__(self, config: ServerConfig, link: Link | None) -> None:
-        """Read the list of models, if there is one.
+        """Read the model config file, if there is one.
 
         Args:
             config: The settings.
-            link: To the supervisor, if this is one worker of several.
+            link: Link to the supervisor; None if this process is the whole server.
 
         Raises:
-            ConfigError: the list of models cannot be understood.
+            ConfigError: the model config file is invalid.
         """
         self._config = config
         self._link = link
@@ -43,28 +44,33 @@ class ModelSource:
             self._file = ModelConfigFile(config.model_config_file, retry_seconds=retry_seconds)
         self._in_folders = config.find_models()
 
+    @property
+    def file_failures(self) -> int:
+        """Number of polls of the model config file whose model list could not be served."""
+        return 0 if self._file is None else self._file.failures
+
     def find(self) -> Mapping[str, ModelConfig]:
-        """The models to serve now, by name.
+        """Return the models to serve now, by name.
 
         Raises:
-            OSError: the folder of models cannot be read.
+            OSError: the models folder cannot be read.
         """
         if self._given is not None:
             return self._given
         return self._in_folders() if self._file is None else self._file.models
 
     def manager(self, load: LoadServable, catalog: Catalog) -> Manager:
-        """The manager that serves these models; nothing is loaded yet."""
+        """Return a manager for these models; nothing is loaded yet."""
         config = self._config.manager()
         if self._link is None:
             return Manager(self.find, load, config, catalog)
         return WorkerManager(self.find, load, config, catalog, self._link)
 
     def watch(self, manager: Manager) -> asyncio.Task[None] | None:
-        """Begin to hand changes of the file with the list to the manager.
+        """Start to poll the model config file and to reload the manager when the file changes.
 
         Returns:
-            The task that does it, for the caller to cancel; None if there is nothing to look at.
+            The polling task, which the caller cancels; None if there is no file, or polling is off.
         """
         poll_seconds = self._config.model_config_file_poll_wait_seconds
         if self._file is None or not poll_seconds:
@@ -72,17 +78,19 @@ class ModelSource:
         return asyncio.create_task(self._file.watch(manager.reload, poll_seconds))
 
     def require_models(self) -> None:
-        """Refuse to start on a folder that is surely not meant.
+        """Refuse to start if `--models_dir` or `--model_base_path` holds nothing to serve.
 
         Raises:
-            ConfigError: the folder of models, or of the one model, cannot be read or is empty.
+            ConfigError: the folder cannot be read, or holds no model or no version.
         """
         if self._given is not None or self._file is not None:
-            return  # an empty list is a wish, and its folders may fill later
+            return  # an empty list may be intended, and its folders may be filled later
         path = self._config.model_base_path
         try:
             models = self.find()
             versions = [] if path is None else list_versions(path)
+        except PermissionError as error:
+            raise ConfigError(_not_readable(error)) from error
         except OSError as error:
             raise ConfigError(str(error)) from error
         if path is not None and not versions:
@@ -100,6 +108,15 @@ class ModelSource:
             raise ConfigError(msg)
 
 
+def _not_readable(error: PermissionError) -> str:
+    """The message for a folder of models that this process may not read."""
+    return (
+        f"cannot read {error.filename}: {error.strerror}; expected a folder that user "
+        f"{os.getuid()} (group {os.getgid()}), as whom this server runs, may list and read; allow "
+        f"it with chmod -R a+rX {error.filename}, or run the server as the folder's owner"
+    )
+
+
 def version_loader(
     runtime: RuntimeConfig,
     batching_of: Callable[[str, Path], BatchingConfig],
@@ -107,14 +124,14 @@ def version_loader(
     warm_up: int,
     on_load: Callable[[Servable], None],
 ) -> LoadServable:
-    """The function that turns a version's folder into a servable that is ready for calls.
+    """Return the function that loads a version's folder into a servable and warms it up.
 
     Args:
-        runtime: How its graph is run.
-        batching_of: How requests to a version are gathered, by model name and version folder.
-        warm_up: Times that each request which the version brings for this is answered, after a run
-            on made-up inputs; 0: neither.
-        on_load: Told of every servable that was loaded.
+        runtime: See `RuntimeConfig`.
+        batching_of: Returns the batching settings for a model name and a version folder.
+        warm_up: How often to replay each warm-up request of the version, after runs on made-up
+            inputs; 0: no warm-up at all.
+        on_load: Called with every loaded servable, in the thread that loads it.
     """
 
     def load(name: str, version: int, path: Path) -> Servable:

@@ -1,4 +1,4 @@
-"""The server: models, services and the web server put together, started and stopped."""
+"""The server: connects models, services and the web server, starts them and stops them."""
 
 import asyncio
 import logging
@@ -34,9 +34,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# What the export of the last traces gets if the calls in flight needed the whole drain.
+# Minimum time to export the last traces, even if the drain time is used up.
 _LEAST_FLUSH_SECONDS = 1.0
-# What the port for health takes. Requests about health are a few bytes.
+# Limits of the health port, whose requests have a few bytes.
 _HEALTH_CONNECTIONS = 128
 _HEALTH_MESSAGE_BYTES = 4096
 _HEALTH_BUFFERED_BYTES = 1 << 20
@@ -46,29 +46,29 @@ class ModelServer:
     """A model server in this process's event loop.
 
     Attributes:
-        config: Its settings.
-        manager: Its models.
-        port: The gRPC port, once started.
-        health_port: The port for health, once started, if there is one.
+        config: Settings of the server.
+        manager: Manager of the models.
+        port: The gRPC port; 0 before `start`.
+        health_port: The health port; 0 before `start` or without one.
     """
 
     def __init__(self, config: ServerConfig, *, link: Link | None = None) -> None:
-        """Put the parts together; nothing is bound or loaded yet.
+        """Create the parts of the server; no port is bound and no model loaded yet.
 
         Args:
             config: The settings.
-            link: To the supervisor, if this is one worker of several.
+            link: Link to the supervisor; None if this process is the whole server.
 
         Raises:
-            ConfigError: there is no model, a settings file cannot be understood, or there is no
-                OpenTelemetry for the traces that are asked for.
-            DeviceError: the device asked for does not exist here.
+            ConfigError: there is no model, a settings file is invalid, or `--enable_tracing` is
+                given and OpenTelemetry is not installed.
+            DeviceError: the configured device is not available.
         """
         self.config = config
         self._link = link
         self._ready = False
-        self._watching: list[asyncio.Task[None]] = []  # runs and memory, to the end
-        self._following: asyncio.Task[None] | None = None  # the model folders, until it stops
+        self._watching: list[asyncio.Task[None]] = []  # watch runs and memory until the end of stop
+        self._following: asyncio.Task[None] | None = None  # polls the model config file
         self.port = 0
         self.health_port = 0
 
@@ -88,13 +88,15 @@ class ModelServer:
         self.manager.on_change = self._models_changed
         self._source.require_models()
 
-        # What answers calls about them.
-        page = MetricsPage(metrics, provider=provider)
+        # The services that answer calls.
+        page = MetricsPage(
+            metrics, provider=provider, file_failures=lambda: self._source.file_failures
+        )
         if link is not None:
             link.serve(self.manager, page.metrics)
 
         async def metrics_text() -> bytes:
-            """The page of metrics: this process', or the sum of all workers'."""
+            """Return the metrics page of this process, or of all workers together."""
             return page.text() if link is None else metrics_page.render(await link.metrics())
 
         shared_page = SharedPage(metrics_text)
@@ -106,7 +108,7 @@ class ModelServer:
             is_ready=lambda: self._ready,
         )
 
-        # What carries the calls.
+        # The transport.
         network = config.network()
         self._network = network
         self._certificates, self._rest_certificates = config.tls()
@@ -122,16 +124,17 @@ class ModelServer:
         self._health_server = WebServer(_health_network(network))
 
     async def start(self) -> None:
-        """Take the ports, load and warm up the models, then accept calls.
+        """Bind the ports, load and warm up the models, then accept calls.
 
-        Until every model has been loaded or has failed to, callers are refused a connection, so
-        that none of them ever sees a server without its models. The port for health answers from
-        the beginning: NOT_SERVING. One worker of several waits for the others' models, too. The
-        successor of a worker that died finds the sockets listening: its connections wait there.
+        Connections are refused until every model has been loaded or has failed to load, so that no
+        caller sees a server without its models. The health port answers NOT_SERVING from the
+        beginning. With several workers, each waits until all workers have loaded their models. If
+        this worker replaces one that ended, its sockets already listen, and connections wait in
+        their backlogs.
 
         Raises:
-            ConfigError: a port cannot be bound, or see `_load_models`.
-            DeviceError: CUDA was insisted on and a model did not get it.
+            ConfigError: a port cannot be bound, or a version label has no available version.
+            DeviceError: `--device cuda` was given, and a model cannot run on CUDA.
         """
         self._watching += [asyncio.create_task(active_runs.watch())]
         self._watching += [asyncio.create_task(watch_memory())]
@@ -142,25 +145,46 @@ class ModelServer:
         else:
             await self._link.wait_to_listen()
         await self._listen(listeners)
-        logger.info("listening on %s:%d, models are loaded", self.config.host, self.port)
+        rest = "".join(f", REST on {self.config.host}:{port}" for port in self._rest_ports())
+        logger.info("listening on %s:%d%s, models are loaded", self.config.host, self.port, rest)
         self._following = self._source.watch(self.manager)
         if self._link is not None:
             await self._link.wait_for_others()
         self._ready = True
         self._models_changed()
-        available = [name for name, ready in self.manager.catalog.availability.items() if ready]
-        logger.info("ready: %s", ", ".join(available) or "no model")
+        self._log_ready()
+
+    def _rest_ports(self) -> list[int]:
+        """Return the TCP ports that answer only REST; empty if REST shares the gRPC port."""
+        opened = self._listeners.rest if self._listeners is not None else []
+        return [int(listener.getsockname()[1]) for listener in opened]
+
+    def _log_ready(self) -> None:
+        """Log which models are served; log a warning if a model is not served."""
+        availability = self.manager.catalog.availability
+        served = ", ".join(name for name, available in availability.items() if available)
+        missing = [name for name, available in availability.items() if not available]
+        if missing:
+            logger.warning(
+                "ready: %s; %d of %d models not served, reasons above: %s",
+                served or "no model",
+                len(missing),
+                len(availability),
+                ", ".join(missing),
+            )
+        else:
+            logger.info("ready: %s", served or "no model")
 
     async def _load_models(self) -> None:
-        """Load what there is.
+        """Load the models.
 
         Raises:
-            ConfigError: a version label leads to a version that is not there.
-            DeviceError: CUDA was insisted on and a model did not get it.
+            ConfigError: a version label names a version that could not be loaded.
+            DeviceError: `--device cuda` was given, and a model cannot run on CUDA.
         """
         try:
-            # What takes the place of a worker that ended must not be kept from it by a version
-            # that has lost its files since: the others serve it still.
+            # A worker that replaces another one starts even if a labelled version has lost its
+            # files since: the other workers still serve that version.
             replaces = self._link is not None and self._link.replaces
             await self.manager.start(check_labels=not replaces)
         except FailedPrecondition as error:
@@ -171,10 +195,10 @@ class ModelServer:
             raise ConfigError(msg) from error
 
     async def _take_ports(self) -> Listeners:
-        """Take all ports, and accept on the one for health.
+        """Bind all ports, and accept calls on the health port.
 
         Raises:
-            ConfigError: an address cannot be had.
+            ConfigError: an address cannot be bound.
         """
         if self._listeners is None:
             self._listeners = Listeners.open(self._network, rpc=self._grpcio is None)
@@ -183,7 +207,7 @@ class ModelServer:
             else:
                 self.port = int(self._listeners.rpc[0].getsockname()[1])
             logger.info(
-                "took %s:%d; callers are refused until the models are loaded",
+                "bound %s:%d; connections are refused until the models are loaded",
                 self.config.host,
                 self.port,
             )
@@ -199,10 +223,10 @@ class ModelServer:
         """Accept calls.
 
         Args:
-            opened: The sockets; they listen.
+            opened: The listening sockets.
 
         Raises:
-            ConfigError: an address cannot be had.
+            ConfigError: an address cannot be bound.
         """
         if self._grpcio is not None:
             self.port = await self._grpcio.start(self._certificates)
@@ -219,7 +243,7 @@ class ModelServer:
             await self._web_server.start(served)
 
     async def wait_failed(self) -> None:
-        """Return when the server cannot answer any more; the log says why."""
+        """Return when a web server has failed; the log gives the reason."""
         failures = [server.failed.wait() for server in (self._web_server, self._health_server)]
         waiting = [asyncio.create_task(failure) for failure in failures]
         try:
@@ -233,7 +257,7 @@ class ModelServer:
             self._services.report_health()
 
     async def stop(self) -> None:
-        """Refuse new work, let the calls in flight finish within `drain_seconds`, unload."""
+        """Refuse new calls, let the calls in flight finish within `drain_seconds`, and unload."""
         drained = time.monotonic() + self.config.drain_seconds
         self._ready = False
         self._services.shut_down_health()
@@ -244,10 +268,10 @@ class ModelServer:
         await self._health_server.stop()
         await self._services.stop(max(_LEAST_FLUSH_SECONDS, drained - time.monotonic()))
         left = await self.manager.close(max(0.0, drained - time.monotonic()))
-        # Until now, for a run whose callers are gone must not use up the drain.
+        # Not earlier: during the drain, `active_runs.watch` ends runs whose callers are gone.
         await _end(*self._watching)
         if left:
-            logger.error("left behind, their runs do not end: %s", ", ".join(left))
+            logger.error("not unloaded, because their runs do not end: %s", ", ".join(left))
         if self._listeners is not None:
             self._listeners.close()
             self._listeners.remove_socket_path()
@@ -260,10 +284,10 @@ async def _end(*tasks: asyncio.Task[None]) -> None:
 
 
 def _choose_provider(runtime: RuntimeConfig) -> str:
-    """The execution provider that models will run on.
+    """Return the execution provider that models will run on, and log it.
 
     Raises:
-        DeviceError: the device asked for does not exist here.
+        DeviceError: the configured device is not available.
     """
     providers, reason = choose_providers(runtime.device)
     logger.info(
@@ -279,7 +303,12 @@ def _choose_provider(runtime: RuntimeConfig) -> str:
 def _applications(
     services: Services, network: NetworkConfig, budget: ByteBudget, *, with_cors: bool
 ) -> tuple[Application, Callable[[Application], Application]]:
-    """What the web server runs: HTTP routes, and gRPC before another application."""
+    """Return the web server's applications.
+
+    Returns:
+        The HTTP application, and a function that puts the gRPC application before another one,
+        which answers requests that are not gRPC.
+    """
     limit = network.max_message_bytes
     unread = UnreadAnswers(network.max_buffered_bytes)
     http = HttpApplication(
@@ -295,7 +324,7 @@ def _applications(
 
 
 def _health_network(network: NetworkConfig) -> NetworkConfig:
-    """The limits of the port for health."""
+    """Return the network settings of the health port."""
     return replace(
         network,
         max_connections=min(network.max_connections, _HEALTH_CONNECTIONS),
@@ -304,7 +333,7 @@ def _health_network(network: NetworkConfig) -> NetworkConfig:
 
 
 def _health_application(services: Services) -> Application:
-    """What the port for health answers, with bytes of its own."""
+    """Return the application of the health port, with its own byte budget."""
     limit = _HEALTH_MESSAGE_BYTES
     budget = ByteBudget(_HEALTH_BUFFERED_BYTES)
     unread = UnreadAnswers(_HEALTH_BUFFERED_BYTES)
@@ -319,6 +348,6 @@ def _health_application(services: Services) -> Application:
 def _grpcio_server(
     services: Services, network: NetworkConfig, budget: ByteBudget
 ) -> "GrpcioServer":
-    from serving.transport.grpcio_server import GrpcioServer  # noqa: PLC0415 - 16 MB, if it is used
+    from serving.transport.grpcio_server import GrpcioServer  # noqa: PLC0415 - takes 16 MB
 
     return GrpcioServer(services.methods, network, budget=budget)

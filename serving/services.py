@@ -1,4 +1,4 @@
-"""The services: every gRPC method and every HTTP route of a server, as its settings ask."""
+"""The services: all gRPC methods and HTTP routes of a server, built from its settings."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
@@ -18,6 +18,7 @@ from serving.protocols.kserve.operations import KServeOperations
 from serving.protocols.kserve.routes import KServeRoutes
 from serving.protocols.probe_routes import MetricsText, Probes
 from serving.protocols.reflection_methods import Reflection
+from serving.protocols.start_page import StartPage
 from serving.protocols.tfs.classify_methods import ClassifyMethods
 from serving.protocols.tfs.classify_routes import ClassifyRoutes
 from serving.protocols.tfs.model_methods import MODEL_SERVICE, ModelMethods
@@ -30,8 +31,8 @@ from serving.transport.route_table import Route
 if TYPE_CHECKING:
     from serving.monitoring.tracing import Tracing
 
-# What clients may ask grpc.health.v1 about beside the models. TensorFlow Serving registers the
-# unqualified names of its services.
+# Service names that grpc.health.v1 knows in addition to the models. The unqualified names are those
+# that TensorFlow Serving registers.
 _HEALTH_NAMES = (
     "",
     PREDICTION_SERVICE,
@@ -43,13 +44,13 @@ _HEALTH_NAMES = (
 
 
 class Services:
-    """The parts that answer calls, and the tables that lead to them.
+    """The objects that answer calls, and the tables of methods and routes.
 
     Attributes:
         methods: gRPC methods by path.
         routes: HTTP routes; the first that matches a request answers it.
-        health_methods: The methods of the port for health.
-        health_routes: Its routes.
+        health_methods: gRPC methods of the health port, by path.
+        health_routes: HTTP routes of the health port.
     """
 
     methods: Mapping[str, Method]
@@ -66,17 +67,17 @@ class Services:
         metrics_text: MetricsText,
         is_ready: Callable[[], bool],
     ) -> None:
-        """Put the tables together.
+        """Build the tables.
 
         Args:
             config: The settings.
-            manager: The models.
+            manager: The manager of the models.
             metrics: Counts calls, unless the settings switch the metrics off.
-            metrics_text: Gives the page of metrics.
-            is_ready: Whether every model has been loaded or has failed to.
+            metrics_text: Returns the metrics page.
+            is_ready: Returns whether every model has been loaded or has failed to load.
 
         Raises:
-            ConfigError: traces are asked for and OpenTelemetry is not installed.
+            ConfigError: `--enable_tracing` is given and OpenTelemetry is not installed.
         """
         self._health = Health()
         self._catalog = manager.catalog
@@ -92,14 +93,14 @@ class Services:
         classify_regress = ClassifyRegress(predictor)
         kserve = KServeOperations(predictor, manager.catalog, is_ready=is_ready, metrics=metrics)
 
-        # Only TensorFlow Serving's methods are metered by their rows; KServe's operations count
-        # for gRPC and REST alike.
+        # Only the rows of TensorFlow Serving's gRPC methods are wrapped by `metered`. KServe's
+        # calls are counted in `KServeOperations`, for gRPC and REST.
         tensorflow_serving = [
             *PredictMethods(
                 predictor,
                 answer_as_tensor_content=config.enable_serialization_as_tensor_content,
             ).methods(),
-            *ModelMethods(predictor, manager).methods(),
+            *ModelMethods(predictor, manager, metrics).methods(),
             *ClassifyMethods(classify_regress).methods(),
         ]
         methods = [
@@ -130,6 +131,7 @@ class Services:
             ).routes(),
             *KServeRoutes(kserve, self._json, timeout_in_ms=timeout_in_ms).routes(),
             *probes.routes(),
+            *StartPage(manager.catalog, metrics_path=metrics_path).routes(),
         ]
         if self._tracing is not None:
             methods, routes = self._tracing.methods(methods), self._tracing.routes(routes)
@@ -139,18 +141,18 @@ class Services:
         self.health_routes = probes.health_routes()
 
     def report_health(self) -> None:
-        """Tell grpc.health.v1 that the server is ready, and which models are available now."""
+        """Report to grpc.health.v1 that the server is ready and which models are available."""
         self._health.set_states(dict.fromkeys(_HEALTH_NAMES, True) | self._catalog.availability)
 
     def shut_down_health(self) -> None:
-        """Tell grpc.health.v1 that the server stops, and release its watchers."""
+        """Report to grpc.health.v1 that the server stops, and end its Watch calls."""
         self._health.shut_down()
 
     async def stop(self, flush_seconds: float) -> None:
         """End the JSON processes and export the last traces.
 
         Args:
-            flush_seconds: Time that the export may take (seconds).
+            flush_seconds: Time limit of the export, in seconds.
         """
         await self._json.close()
         if self._tracing is not None:
@@ -159,7 +161,7 @@ class Services:
 
 def _tracing() -> "Tracing":
     try:
-        from serving.monitoring.tracing import Tracing  # noqa: PLC0415 - an extra, only where used
+        from serving.monitoring.tracing import Tracing  # noqa: PLC0415 - needs the extra `otel`
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] != "opentelemetry":
             raise

@@ -1,14 +1,15 @@
-"""Where the time of one request went, for callers that ask.
+"""Stage times of one request: time in the queue, time of the run and total time.
 
 A call with the metadata (or HTTP header) `x-server-timing: 1` is answered with `server-timing` in
 its trailing metadata (or HTTP headers)::
 
     queue;dur=0.112, compute;dur=1.934, total;dur=2.251
 
-All in milliseconds: waiting for a worker, running in a batch, and everything between the arrival of
-the headers and the finished answer. The syntax is that of the W3C's Server-Timing header, which
-browsers show. The stages find their request through a context variable, so that nothing has to be
-handed through for the calls that did not ask: those pay for one look-up.
+All times are in milliseconds. `queue` is the wait for a worker thread, `compute` is the run of the
+batch, and `total` is the time from the arrival of the headers to the finished answer. The syntax is
+that of the W3C's Server-Timing header, which browsers display. A context variable carries the stage
+times, so that they need not be passed as an argument; a call without the header costs only one
+look-up of the variable.
 """
 
 import time
@@ -20,14 +21,14 @@ RESPONSE_HEADER = b"server-timing"
 
 
 class StageTimes:
-    """Points in time of one request, as `time.monotonic()`, and what it waited for.
+    """Points in time of one request, as `time.monotonic()`, and the signature it was queued for.
 
     Attributes:
-        queued: The request, or the first part of a large one, began to wait; None: it never did.
-        started: The model began to run on any of it.
-        ended: The model was done with all of it.
-        servable: `name/version` of the model that it was queued for; empty: it never was.
-        signature_name: The signature of it.
+        queued: When the request, or the first part of a split one, was queued; None: never.
+        started: When its first run started; None: no run has ended.
+        ended: When its last run ended; None: no run has ended.
+        servable: `name/version` of the servable; empty if the request was never queued.
+        signature_name: Name of the signature; empty if the request was never queued.
     """
 
     __slots__ = ("_arrived", "ended", "queued", "servable", "signature_name", "started")
@@ -41,12 +42,17 @@ class StageTimes:
         self.signature_name = ""
 
     def ran(self, started: float, ended: float) -> None:
-        """Note a run; a large request has several, which may overlap."""
+        """Record a run; a split request has several, which may overlap.
+
+        Args:
+            started: `time.monotonic()` before the run.
+            ended: `time.monotonic()` after the run.
+        """
         self.started = started if self.started is None else min(self.started, started)
         self.ended = ended if self.ended is None else max(self.ended, ended)
 
     def header(self) -> tuple[bytes, bytes]:
-        """The header for the answer; to be asked for when that is finished."""
+        """Return name and value of the answer's header; call it when the answer is finished."""
         queue = compute = 0.0
         if self.queued is not None and self.started is not None and self.ended is not None:
             queue, compute = self.started - self.queued, self.ended - self.started
@@ -59,7 +65,11 @@ CURRENT: ContextVar[StageTimes | None] = ContextVar("stage_times", default=None)
 
 
 def begin(headers: Mapping[bytes, bytes]) -> StageTimes | None:
-    """Start the clock of the request that this task answers, if its headers ask for that."""
+    """Start the stage times of this task's request, if its headers ask for them.
+
+    Returns:
+        The stage times, which are also set in `CURRENT`; None if the caller did not ask.
+    """
     if headers.get(REQUEST_HEADER) != b"1":
         return None
     times = StageTimes()

@@ -1,5 +1,5 @@
-"""Trains CIFAR-10 classifiers with Keras, measures them, and reports on the runs.
+"""Trains CIFAR-10 classifiers with Keras, evaluates them, and writes reports on the runs.
 
-Imports none of the other packages. Their code may import the folders data and evaluation, which
-need NumPy alone, pages, which needs Jinja2 alone, and settings.
+It imports none of the other packages. They may import the subpackages data and evaluation, which
+need only NumPy, pages, which needs only Jinja2, and settings.
 """

@@ -1,4 +1,4 @@
-"""Train a model: `python -m training simcnn`; report on runs: `python -m training report RUN`."""
+"""Train a model: `python -m training simcnn`. Report on runs: `python -m training report RUN`."""
 
 import logging
 import os
@@ -15,10 +15,11 @@ _BACKENDS = ("tensorflow", "jax", "torch")
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train and print the result; or, if the first argument is `report`, write a report of runs.
+    """Train and print the result, or write a report on runs if the first argument is `report`.
 
     Returns:
-        0 done, or trained before; 1 the training failed; 2 bad usage or data; 130 interrupted.
+        Exit code: 0 if the run or report is finished, 1 if the training diverged, 2 for wrong
+        settings or data, 130 if interrupted.
     """
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["report"]:
@@ -30,7 +31,8 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         _set_up()
         settings = from_recipe(**options)
-        # Keras reads KERAS_BACKEND when it is imported, and takes seconds that --help need not.
+        # Keras reads KERAS_BACKEND when it is imported, and its import takes seconds that --help
+        # does not need.
         from training.run import callbacks, train  # noqa: PLC0415
 
         try:
@@ -78,7 +80,7 @@ def _fail(message: object, code: int) -> int:
 def _set_up() -> None:
     """Prepare logging and the environment that Keras reads when it is imported."""
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only: its start-up notes are long
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # hides TensorFlow's long start-up notes
     name = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if name not in _BACKENDS:
         msg = f"KERAS_BACKEND is {name!r}, expected one of {', '.join(_BACKENDS)}"

@@ -1,7 +1,7 @@
-"""Batches for training: seeded validation split, shuffling and augmentation without hidden state.
+"""Batches for training: validation split, shuffling and augmentation as functions of a seed.
 
-Every random choice is a function of (seed, epoch, image index). An image is therefore augmented the
-same way whatever the batch size, the number of workers, or the epoch a training was resumed at.
+Every random choice depends only on (seed, epoch, image index). An image is therefore augmented the
+same way for every batch size and number of workers, and after a training was resumed.
 """
 
 import math
@@ -15,14 +15,14 @@ from numpy.lib.stride_tricks import sliding_window_view
 from training.data.cifar10 import CLASS_NAMES, DataError, Split
 from training.settings.recipes import TrainConfig
 
-# One number per purpose keeps the draws independent of each other.
+# Each purpose has its own number, so that its draws are independent of the others'.
 _SHUFFLE, _AUGMENT, _SPLIT = 1, 2, 3
 
 
 def random_bits(
     seed: int, epoch: int, indices: npt.NDArray[np.int64], purpose: int
 ) -> npt.NDArray[np.uint64]:
-    """64 random bits for each index, the same on every machine and NumPy version.
+    """Return 64 random bits for each index, the same on every machine and NumPy version.
 
     The mixing function is SplitMix64's (Steele, Lea, Flood: "Fast Splittable Pseudorandom Number
     Generators", OOPSLA 2014), applied once for each part of the key.
@@ -31,7 +31,7 @@ def random_bits(
         seed: 0 to 2**32 - 1.
         epoch: 0 or more.
         indices: int64, any shape, 0 or more.
-        purpose: Which of several independent draws.
+        purpose: Number of the purpose; other purposes give independent bits.
 
     Returns:
         uint64, shape of `indices`.
@@ -54,14 +54,14 @@ def augment(
     crop_padding: int,
     flip: bool,
 ) -> npt.NDArray[np.uint8]:
-    """Random crops out of a reflected border, and mirror images.
+    """Take random crops from images with a reflected border, and mirror half of the images.
 
     Args:
         images: uint8, shape (n, height, width, 3).
-        indices: int64, shape (n,): each image's place in the data set, the key of its draw.
+        indices: int64, shape (n,): index of each image in the data set, the key of its draw.
         seed: Seed of the training.
         epoch: Epoch, from 0.
-        crop_padding: Pixels added on each side before the crop; 0 leaves the crop out.
+        crop_padding: Pixels added on each side before the crop; 0 for no crop.
         flip: Mirror each image with probability one half.
 
     Returns:
@@ -72,7 +72,7 @@ def augment(
         count, height, width, channels = images.shape
         border = (crop_padding, crop_padding)
         padded = np.pad(images, ((0, 0), border, border, (0, 0)), mode="reflect")
-        # Rows flattened to bytes: a crop is then a block of contiguous runs, copied at once.
+        # With each row flattened to bytes, a crop is a block of contiguous runs and copies faster.
         rows = padded.reshape(count, height + 2 * crop_padding, -1)
         windows = sliding_window_view(rows, (height, width * channels), axis=(1, 2))
         offsets = np.uint64(2 * crop_padding + 1)
@@ -89,7 +89,7 @@ def augment(
 
 
 def one_hot(labels: npt.NDArray[np.int64]) -> npt.NDArray[np.float32]:
-    """float32 targets of shape (n, 10): label smoothing needs them, and one path serves all."""
+    """Return one-hot targets: float32, shape (n, 10). Label smoothing needs this form."""
     return np.eye(len(CLASS_NAMES), dtype=np.float32)[labels]
 
 
@@ -99,13 +99,13 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is 
     Args:
         split: The training images.
         config: Seed, batch size and augmentation.
-        multiple: Every batch is a multiple of this many images, as several devices need it; the
-            images left over, other ones in each epoch, wait for the next epoch. It divides the
-            batch size.
+        multiple: Every batch holds a multiple of this number of images, which several devices
+            need. Images left over, others in each epoch, are not used in that epoch. It must
+            divide the batch size.
 
     Attributes:
-        epoch: Set by the training loop at the start of each epoch (see EpochSetter): a counter of
-            our own would start at 0 again after a resume.
+        epoch: Epoch from 0, set by EpochSetter at the start of each epoch. A counter in this class
+            would restart at 0 after a resume.
     """
 
     def __init__(
@@ -127,7 +127,7 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is 
         return math.ceil(self._used / self._config.batch_size)
 
     def __getitem__(self, batch: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-        """Batch number `batch` of the current epoch: uint8 (b, 32, 32, 3), float32 (b, 10)."""
+        """Return a batch of the current epoch: uint8 (b, 32, 32, 3) and float32 (b, 10)."""
         epoch, size = self.epoch, self._config.batch_size
         indices = self._order(epoch)[batch * size : (batch + 1) * size]
         images = augment(
@@ -152,7 +152,7 @@ class TrainingBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is 
 
 
 class ValidationBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras is untyped
-    """Batches of a split as they lie, to measure on."""
+    """Batches of a split in its own order, for validation."""
 
     def __init__(self, split: Split, batch_size: int, **kwargs: Any) -> None:  # noqa: ANN401  Keras' own
         super().__init__(**kwargs)
@@ -163,24 +163,25 @@ class ValidationBatches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras i
         return math.ceil(len(self._split) / self._batch_size)
 
     def __getitem__(self, batch: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.float32]]:
-        """Batch number `batch`: uint8 (b, 32, 32, 3), float32 (b, 10)."""
+        """Return batch number `batch`: uint8 (b, 32, 32, 3) and float32 (b, 10)."""
         part = slice(batch * self._batch_size, (batch + 1) * self._batch_size)
         return self._split.images[part], one_hot(self._split.labels[part])
 
 
 def feed(batches: keras.utils.PyDataset) -> Any:  # noqa: ANN401  Keras takes either
-    """The batches in the form that the Keras backend reads without waiting.
+    """Return the batches in the form that the Keras backend reads fastest.
 
-    For TensorFlow, Keras wraps a PyDataset in a tf.data pipeline with autotuning, whose thread is
-    only stopped between its rounds: with TensorFlow 2.21 the end of an epoch waits for 10 ms,
-    20 ms, 40 ms and so on, up to a minute, so that an epoch of 7 s takes 10. Ours does not tune.
+    For TensorFlow, Keras wraps a PyDataset in a tf.data pipeline with autotuning. The autotuning
+    thread stops only between its rounds: with TensorFlow 2.21 the end of an epoch waits for 10 ms,
+    20 ms, 40 ms and so on, up to a minute, so that an epoch of 7 s takes 10 s. The pipeline built
+    here does not autotune. Other backends get the PyDataset itself.
     """
     if keras.backend.backend() != "tensorflow":
         return batches
     import tensorflow as tf  # noqa: PLC0415  only the backend in use is installed
 
     dataset = tf.data.Dataset.from_generator(
-        # Called anew for every epoch, by when EpochSetter has set it.
+        # Called at the start of every epoch, after EpochSetter has set the epoch.
         lambda: (batches[number] for number in range(len(batches))),
         output_signature=(
             tf.TensorSpec((None, 32, 32, 3), tf.uint8),
@@ -189,40 +190,40 @@ def feed(batches: keras.utils.PyDataset) -> Any:  # noqa: ANN401  Keras takes ei
     ).apply(tf.data.experimental.assert_cardinality(len(batches)))
     options = tf.data.Options()
     options.autotune.enabled = False
-    # Several devices divide each batch; nothing else is to be divided on one machine.
+    # Several devices divide each batch; on one machine the data set itself is not sharded.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     return dataset.prefetch(2).with_options(options)
 
 
 class EpochSetter(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
-    """Tells the batches which epoch the training loop is in, resumed or not."""
+    """Sets the epoch of the batches, also after a resume."""
 
     def __init__(self, batches: TrainingBatches) -> None:
         super().__init__()
         self._batches = batches
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002  Keras' signature
-        """Set the epoch, from 0."""
+        """Set the epoch of the batches, counted from 0."""
         self._batches.epoch = epoch
 
 
 def trim(split: Split, multiple: int) -> Split:
-    """The split without its last images, so that their number is a multiple of `multiple`."""
+    """Return the split without its last images, so that its length is a multiple of `multiple`."""
     used = len(split) // multiple * multiple
     return Split(images=split.images[:used], labels=split.labels[:used])
 
 
 def split_validation(train: Split, test: Split, config: TrainConfig) -> tuple[Split, Split]:
-    """Training and validation images as `config.validation` says; see TrainConfig.
+    """Return the training and validation images that `config.validation` selects.
 
     Raises:
-        DataError: Too few images to set any aside.
+        DataError: The fraction leaves no image for training or for validation.
     """
     if config.validation == "test":
         return train, test
     held = np.zeros(len(train), dtype=bool)
     if config.validation == "tail":
-        # Rounded as Keras' validation_split rounds: 45,000 of 50,000 are trained on.
+        # Rounded like Keras' validation_split: 45,000 of 50,000 images remain for training.
         held[int(len(train) * (1 - config.validation_fraction)) :] = True
     else:
         bits = random_bits(config.seed, 0, np.arange(len(train), dtype=np.int64), _SPLIT)

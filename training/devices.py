@@ -1,8 +1,8 @@
-"""Training on several GPUs of one machine: each computes on its share of every batch.
+"""Training on several GPUs of one machine: every batch is divided among them.
 
-TensorFlow copies the model to each (tf.distribute.MirroredStrategy), JAX divides the arrays of a
-batch (keras.distribution.DataParallel). What differs for the outcome: batch normalisation sees one
-device's share of a batch with TensorFlow, and the whole batch with JAX.
+TensorFlow copies the model to each GPU (tf.distribute.MirroredStrategy); JAX divides the arrays of
+a batch (keras.distribution.DataParallel). The results differ, because batch normalisation sees one
+GPU's part of a batch with TensorFlow and the whole batch with JAX.
 """
 
 from collections.abc import Iterator
@@ -15,13 +15,15 @@ from training.settings.recipes import ConfigError, TrainConfig
 
 
 def choose(count: int | Literal["all"], config: TrainConfig) -> list[str]:
-    """Names of the first `count` devices that the Keras backend offers, GPUs before CPUs.
+    """Return the names of the first `count` devices that the Keras backend offers.
+
+    These are GPUs, or CPUs if there is no GPU. A count of 1 returns ["default"].
 
     Raises:
-        ConfigError: There are fewer, or `config` can't be trained on several.
+        ConfigError: There are fewer devices, or `config` cannot be trained on several.
     """
     if count == 1:
-        return ["default"]  # the backend's choice; asking for names would start every device
+        return ["default"]  # the backend chooses; listing names would initialise every device
     backend = keras.backend.backend()
     names = _names(backend)
     if count == "all":
@@ -42,7 +44,11 @@ def choose(count: int | Literal["all"], config: TrainConfig) -> list[str]:
 
 @contextmanager
 def scope(names: list[str]) -> Iterator[None]:
-    """What is built and trained inside is divided among the devices that `choose` gave."""
+    """Divide the models built and trained inside this context among devices.
+
+    Args:
+        names: The names that `choose` returned.
+    """
     if len(names) == 1:
         yield
     elif keras.backend.backend() == "tensorflow":
@@ -56,8 +62,9 @@ def scope(names: list[str]) -> Iterator[None]:
 
 
 def _check_for_tensorflow(count: int, config: TrainConfig) -> None:
-    # Both end in errors deep inside TensorFlow: gradients are summed over the devices inside a
-    # branch of the graph, or a compiled graph reaches for the variables of another device.
+    # Both settings fail with errors deep inside TensorFlow: accumulated gradients are summed over
+    # the devices inside a branch of the graph, and a compiled graph accesses the variables of
+    # another device.
     for name, received in (
         ("accumulate_steps", config.accumulate_steps if config.accumulate_steps > 1 else None),
         ("jit", "on" if config.xla == "on" else None),

@@ -1,4 +1,4 @@
-"""What a training ran on: hardware, and versions of Python, Keras and its backend."""
+"""The environment of a training: hardware, and versions of Python, Keras and its backend."""
 
 import os
 import platform
@@ -12,12 +12,12 @@ from training.evaluation import provenance
 
 
 def describe() -> dict[str, Any]:
-    """Hardware and versions, ready for JSON; what can't be found out is None."""
+    """Return hardware and versions as values for JSON; unknown values are None."""
     return {"hardware": _hardware(), "versions": _versions()}
 
 
 def gpu_names() -> list[str]:
-    """Names of the GPUs that the Keras backend computes on; empty on CPU."""
+    """Return the names of the GPUs that the Keras backend computes on; empty on CPU."""
     backend = keras.backend.backend()
     if backend == "tensorflow":
         import tensorflow as tf  # noqa: PLC0415  only the backend in use is installed
@@ -32,7 +32,7 @@ def gpu_names() -> list[str]:
 
 
 def _hardware() -> dict[str, Any]:
-    # The cores this process may use, not the host's; Python has the call on Linux alone.
+    # sched_getaffinity gives the cores this process may use, but Python has it on Linux only.
     affinity = getattr(os, "sched_getaffinity", None)
     return {
         "cpu": provenance.cpu_name(),
@@ -54,6 +54,6 @@ def _versions() -> dict[str, str]:
 
 
 def _package_version(name: str) -> str:
-    # TensorFlow comes under several package names, so the imported module is asked first.
+    # TensorFlow has several package names, so prefer the version of the imported module.
     module = __import__(name)
     return str(getattr(module, "__version__", None) or metadata.version(name))

@@ -1,5 +1,5 @@
-"""What each command of `python -m export` does: a function from parsed flags to an exit code.
+"""The commands of `python -m export`: functions from parsed flags to an exit code.
 
-A command prints its result and leaves the work to the rooms below. It may import any of them, but
-TensorFlow and ONNX Runtime only when it runs, because --help and `tables` need neither.
+A command prints its result; the other folders of export do the work, and it may import any of them.
+It imports TensorFlow and ONNX Runtime only when it runs, because --help and `tables` need neither.
 """

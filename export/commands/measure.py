@@ -45,7 +45,7 @@ def benchmark(parsed: argparse.Namespace) -> int:
 
 
 def robustness(parsed: argparse.Namespace) -> int:
-    """Ask the variants of a version about recompressed test images; print and record the result."""
+    """Measure a version's accuracy on recompressed test images; print and record the result."""
     from export.measure.robustness import SECTION, measure
 
     folder, metrics = papers.read(parsed.version)

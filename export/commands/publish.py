@@ -1,4 +1,4 @@
-"""The commands that publish a version: of a run, of a SavedModel, with other precisions."""
+"""The commands that publish a version from a run, a SavedModel, an ONNX file or another version."""
 
 import argparse
 import os
@@ -31,7 +31,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def saved_model(parsed: argparse.Namespace) -> int:
-    """Publish a SavedModel that was made elsewhere, or each version of one."""
+    """Publish a SavedModel that was made elsewhere, or every SavedModel of a base path."""
     _start_tensorflow()
     from export.publishing import from_saved_model
     from export.sources import saved_model as sources
@@ -43,7 +43,7 @@ def saved_model(parsed: argparse.Namespace) -> int:
             f"versions {', '.join(map(str, found))}; pass the folder of one of them"
         )
         raise ExportError(msg)
-    for folder in found.values():  # all of them before the first one is published
+    for folder in found.values():  # refuse a bad SavedModel before the first one is published
         sources.read_signatures(folder, parsed.signature)
     for number, folder in found.items():
         version = parsed.version
@@ -75,12 +75,12 @@ def onnx(parsed: argparse.Namespace) -> int:
         class_names=class_names.read(parsed.class_names) if parsed.class_names else (),
         version=parsed.version,
     )
-    print(f"published {published.path}: serving_default (accuracy unknown: nothing to ask)")
+    print(f"published {published.path}: serving_default (accuracy unknown: no test data)")
     return 0
 
 
 def add_precision(parsed: argparse.Namespace) -> int:
-    """Publish a version once more, with other precisions."""
+    """Publish a version again, with more precisions."""
     _start_tensorflow()
     from export.publishing import more_precisions
 
@@ -95,17 +95,17 @@ def add_precision(parsed: argparse.Namespace) -> int:
 
 
 def _start_tensorflow() -> None:
-    """Import TensorFlow and Keras with the settings an export needs, whatever the shell says."""
+    """Set the environment that an export needs, over the shell's settings; import TensorFlow."""
     if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
         print(f"KERAS_BACKEND={os.environ['KERAS_BACKEND']} ignored: exports run on tensorflow")
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only: its start-up notes are long
-    # The gate compares float32 on the CPU; a GPU would compute in TensorFloat-32.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # only errors: it logs many start-up notes
+    # The gate compares float32 answers; a GPU would compute in TensorFloat-32.
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     with quiet():
         import tensorflow as tf
 
-        tf.config.list_logical_devices()  # looks for a GPU, and says so
+        tf.config.list_logical_devices()  # TensorFlow logs its search for a GPU here, not later
 
 
 def _print_published(published: PublishedVersion, precisions: Iterable[Precision]) -> None:
@@ -122,10 +122,12 @@ def _print_published(published: PublishedVersion, precisions: Iterable[Precision
 
 
 def _benchmark_in_own_process(path: Path) -> int:
-    """Measure a version just published, by a process in which TensorFlow has not run yet.
+    """Measure a published version in a new process, where TensorFlow has not started yet.
+
+    TensorFlow's number of threads can be set only before it starts.
 
     Returns:
-        Its exit code.
+        The exit code of that process.
     """
     arguments = [sys.executable, "-m", "export", "benchmark", str(path)]
     return subprocess.run(arguments, check=False).returncode

@@ -1,4 +1,4 @@
-"""The command that writes or checks what documents say about the models."""
+"""The command that writes or checks the generated parts of the documents about the models."""
 
 import argparse
 
@@ -7,7 +7,7 @@ from export.tables.tables import Places, check, models_section, write
 
 
 def run(parsed: argparse.Namespace) -> int:
-    """Keep results of trainings, then write or check the documents, or print README's part."""
+    """Store results of trainings, then write or check the documents, or print README's tables."""
     places = Places(
         models_dir=parsed.models_dir,
         readme=parsed.readme,

@@ -1,11 +1,11 @@
-"""The signature `classify` of the bundled models: tf.Examples with a picture to named classes.
+"""The signature `classify` of the bundled models, from tf.Examples with an image to named classes.
 
-In the SavedModel it is a graph of its own, so that TensorFlow Serving can run it::
+The SavedModel has a separate graph for it, which TensorFlow Serving can run::
 
     inputs string [-1] ─▶ parse_example ─▶ decode, resize ─▶ images ─▶ scores, classes
 
-ONNX can neither parse tf.Examples nor decode pictures: there the server does both by the feature
-spec in signature.json, and runs the same model.onnx as `serving_default`.
+ONNX can neither parse tf.Examples nor decode image files. For the ONNX model the server does both,
+as the feature spec in signature.json says, and then runs the same model.onnx as `serving_default`.
 """
 
 from pathlib import Path
@@ -32,14 +32,14 @@ _CHECKED = 500
 
 
 def parse(inputs: Any, *, height: int, width: int) -> Any:  # noqa: ANN401  symbolic tensors
-    """The TensorFlow operations that turn serialized tf.Examples into images.
+    """Turn serialized tf.Examples into images with TensorFlow operations.
 
     Args:
-        inputs: string, shape (n,). Each has either `image/encoded`, a PNG or JPEG file of any size
-            (scaled by bilinear interpolation with antialiasing, whatever its aspect ratio), or
-            `image/raw`, height * width * 3 bytes.
-        height: Rows of an image.
-        width: Its columns.
+        inputs: string, shape (n,). Each example has either `image/encoded`, a PNG or JPEG file of
+            any size (scaled by bilinear interpolation with antialiasing; the aspect ratio is not
+            kept), or `image/raw`, height * width * 3 bytes.
+        height: Height of the images in pixels.
+        width: Width of the images in pixels.
 
     Returns:
         uint8, shape (n, height, width, 3).
@@ -48,8 +48,8 @@ def parse(inputs: Any, *, height: int, width: int) -> Any:  # noqa: ANN401  symb
     features = tf.io.parse_example(inputs, {_ENCODED: optional, _RAW: optional})
 
     def encoded(data: Any) -> Any:  # noqa: ANN401
-        # The same discrete cosine transform as libjpeg's and Pillow's default; TensorFlow's own is
-        # a faster one that is up to four grey levels off.
+        # The default discrete cosine transform of libjpeg and Pillow. TensorFlow's default is
+        # faster, but its pixels differ from theirs by up to four grey levels.
         pixels = tf.cond(
             tf.io.is_jpeg(data),
             lambda: tf.io.decode_jpeg(data, channels=3, dct_method="INTEGER_ACCURATE"),
@@ -81,12 +81,13 @@ def parse(inputs: Any, *, height: int, width: int) -> Any:  # noqa: ANN401  symb
 
 
 def read(folder: Path, serving_default: Signature, class_names: tuple[str, ...]) -> Signature:
-    """The signature as the server needs it.
+    """The signature `classify` for signature.json.
 
     Args:
-        folder: Holds the SavedModel with this signature.
-        serving_default: Names the ONNX file and its input `images` and output `probabilities`.
-        class_names: What the SavedModel answers as `classes`.
+        folder: Folder of the SavedModel with this signature.
+        serving_default: Signature that names the ONNX file, its input `images` and its output
+            `probabilities`.
+        class_names: Class names in the order of the SavedModel's output `classes`.
     """
     definition = saved_model.signature_def(folder, NAME)
     scores = serving_default.outputs["probabilities"]
@@ -113,16 +114,17 @@ def read(folder: Path, serving_default: Signature, class_names: tuple[str, ...])
 
 
 def check(folder: Path, signature: Signature, images: Images, onnx: Answers) -> dict[str, Any]:
-    """Compare SavedModel and server on the same images as PNG files and as raw pixels.
+    """Compare the SavedModel with the server's parser and model, on PNG files and on raw pixels.
 
     Args:
-        folder: Holds the SavedModel.
-        signature: What `read` gives.
-        images: uint8, shape (n, 32, 32, 3); the first 500 are asked.
-        onnx: The ONNX file's answers to them.
+        folder: Folder of the SavedModel.
+        signature: The signature that `read` returns.
+        images: uint8, shape (n, 32, 32, 3); only the first 500 are compared.
+        onnx: The ONNX file's answers to all of the images.
 
     Returns:
-        For metrics.json: images compared and the largest difference of two scores, by form.
+        Entry for metrics.json: the number of images compared, and for each form of the images the
+        largest difference between two scores.
 
     Raises:
         GateFailed: the server's parser changes a pixel, or a score or class name differs.

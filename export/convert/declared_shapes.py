@@ -1,11 +1,12 @@
-"""Which shapes an ONNX graph declares for its inputs: those that TensorFlow answers.
+"""The input shapes that an ONNX graph declares: all shapes that TensorFlow answers.
 
-A session of TensorFlow checks no shape. Whatever a placeholder or a signature says, a tensor of any
-rank goes to the operations behind it, and those refuse it or not: a sum takes every shape, a matrix
-product but matrices of its width. ONNX Runtime refuses what a graph does not declare. So TensorFlow
-is asked, and where it answers more than its placeholders say, the graph is converted again with
-looser declarations. The looser graph is taken if nothing is lost by it: its nodes are the same, and
-ONNX Runtime makes the same of them.
+A TensorFlow session does not check shapes. It passes a tensor of any rank to the operations behind
+a placeholder, whatever shape the placeholder or the signature declares, and only the operations
+refuse it: a sum takes every shape, a matrix product only matrices of its width. ONNX Runtime
+refuses every shape that the graph does not declare. This module therefore runs TensorFlow on shapes
+that the placeholders do not declare. If TensorFlow answers some of them, the graph is converted
+again with looser declarations. The looser graph replaces the strict one only if nothing else
+changes: both have the same nodes, and ONNX Runtime optimizes them to the same graph.
 """
 
 import contextlib
@@ -37,7 +38,7 @@ Convert = Callable[[Mapping[str, Shape]], onnx.ModelProto]
 
 _ROWS = 2
 _RANKS = (2, 1, 3, 4)
-# TensorFlow is started again after a question that ends it, which takes seconds.
+# Some inputs end TensorFlow's process; starting it again takes seconds.
 _MOST_ENDS = 2
 _FREE_SIZE = 4
 _MOST_ELEMENTS = 1 << 24
@@ -45,31 +46,34 @@ _MOST_ELEMENTS = 1 << 24
 
 @dataclass(frozen=True, eq=False)
 class Answered:
-    """A question of a shape that no placeholder declares, and TensorFlow's answer."""
+    """Inputs of a shape that no placeholder declares, and TensorFlow's outputs for them."""
 
     inputs: Arrays
     outputs: Arrays
 
     @property
     def shapes(self) -> str:
-        """The shapes asked, for messages."""
+        """The input names and shapes, for messages."""
         return ", ".join(f"{alias} {array.shape}" for alias, array in self.inputs.items())
 
 
 def loosen(
     strict: onnx.ModelProto, reference: Reference, source: Source, convert: Convert
 ) -> onnx.ModelProto:
-    """The graph that declares no more than TensorFlow asks for, if it is as good as the strict one.
+    """Choose the graph that accepts the most shapes of those that TensorFlow answers.
+
+    A signature that takes tf.Examples keeps the strict graph: its inputs have known shapes.
 
     Args:
-        strict: Declares the shapes of the placeholders.
-        reference: Answers.
-        source: What both are made of. Inputs of one that takes tf.Examples have known shapes.
-        convert: Makes a graph that declares other shapes, by alias.
+        strict: Graph that declares the shapes of the placeholders.
+        reference: TensorFlow with the SavedModel.
+        source: The signature and the TensorFlow graph that the ONNX graphs are converted from.
+        convert: Function that makes a graph from the shapes to declare, by alias.
 
     Returns:
-        The first of these that answers all that TensorFlow answers: the strict one, one with all
-        sizes free, one with any rank. If none does, the one that answers most.
+        The first of three graphs that answers everything that TensorFlow answers: the strict graph,
+        a graph with all sizes free, a graph with any rank. If none does, the graph that answers
+        most. The looser graphs are candidates only if their nodes equal those of the strict graph.
     """
     shapes = source.shapes
     if source.signature.feature_spec:
@@ -83,7 +87,7 @@ def loosen(
         if model is None:
             continue
         left = open_
-        with contextlib.suppress(Exception):  # ONNX Runtime cannot load it
+        with contextlib.suppress(Exception):  # ONNX Runtime cannot load the model
             left = list(_unanswered(model, source.signature, asked))
         gained = len(left) < len(open_) and all(question in open_ for question in left)
         if gained and _is_as_good(model, strict):
@@ -96,14 +100,14 @@ def loosen(
 
 
 def first_that_converts(convert: Convert, shapes: Mapping[str, Shape]) -> onnx.ModelProto:
-    """The graph with the declarations of TensorFlow, and a rank where tf2onnx needs one.
+    """Convert with the shapes that TensorFlow declares; add a rank if tf2onnx needs one.
 
     Args:
-        convert: Makes a graph of the shapes it is given, by alias.
-        shapes: Of the placeholders.
+        convert: Function that makes a graph from the shapes to declare, by alias.
+        shapes: Shapes of the placeholders by alias; None for an unknown rank.
 
     Raises:
-        ExportError: there is none.
+        ExportError: no conversion succeeds.
     """
     try:
         return convert(shapes)
@@ -122,11 +126,12 @@ def first_that_converts(convert: Convert, shapes: Mapping[str, Shape]) -> onnx.M
 
 
 def documented(signature: Signature, model: onnx.ModelProto) -> Signature:
-    """The signature with shapes of its graph, where its own contradict it; None: of any rank.
+    """The signature, with the ONNX graph's shape wherever the two shapes contradict each other.
 
     Args:
-        signature: As TensorFlow describes it. Old models describe what their graph never was.
-        model: Its ONNX graph.
+        signature: The signature as the SavedModel describes it. In old SavedModels the description
+            may contradict the graph.
+        model: The signature's ONNX graph. A tensor without a declared shape contradicts nothing.
     """
     declared = {info.name: _of_info(info) for info in (*model.graph.input, *model.graph.output)}
 
@@ -161,10 +166,11 @@ def _contradict(shape: Shape, other: Shape) -> bool:
 def _converted(
     convert: Convert, looser: Mapping[str, Shape], shapes: Mapping[str, Shape]
 ) -> onnx.ModelProto | None:
-    """A graph that declares looser shapes; None if tf2onnx needs to know more.
+    """Convert with looser shapes; None if tf2onnx needs a rank that is not known.
 
-    What it makes of an unknown rank is a guess, at times a wrong one. Then it is asked for one
-    dimension more; if that is the graph of the usual rank again, it is one of any rank.
+    If tf2onnx fails on an unknown rank, this function converts with one dimension more than usual
+    and then removes the shapes. `_is_as_good` accepts that graph only if its nodes equal those of
+    the usual rank; such a graph works for any rank.
     """
     try:
         return convert(looser)
@@ -181,7 +187,7 @@ def _converted(
 
 
 def _candidates(shapes: Mapping[str, Shape], open_: list[Answered]) -> Iterator[dict[str, Shape]]:
-    """Looser declarations that the open questions ask for, the tightest first."""
+    """Looser declarations that cover the unanswered questions, the strictest first."""
     ranks = {alias: None if shape is None else len(shape) for alias, shape in shapes.items()}
     same_rank = [
         all(ranks[alias] in {None, array.ndim} for alias, array in question.inputs.items())
@@ -198,14 +204,14 @@ def _candidates(shapes: Mapping[str, Shape], open_: list[Answered]) -> Iterator[
 def _answered(
     reference: Reference, signature: Signature, shapes: Mapping[str, Shape]
 ) -> Iterator[Answered]:
-    """Ask TensorFlow with shapes that the placeholders do not declare."""
+    """Run TensorFlow on shapes that the placeholders do not declare; yield what it answers."""
     random = np.random.default_rng(random_inputs.SEED)
     usual = {alias: _sizes(shape) for alias, shape in shapes.items()}
     questions = [
         usual,
         *({alias: change(sizes) for alias, sizes in usual.items()} for change in _CHANGES),
     ]
-    if len(usual) > 1:  # one input of another shape beside usual ones, too
+    if len(usual) > 1:  # also one input of another shape with the usual shapes of the others
         questions += [
             {**usual, alias: change(sizes)} for alias, sizes in usual.items() for change in _CHANGES
         ]
@@ -234,7 +240,7 @@ def _answered(
 
 
 def _sizes(shape: Shape) -> tuple[int, ...]:
-    """A shape that fits."""
+    """A shape without free sizes that fits the given one: 2 rows, 4 for other free sizes."""
     return tuple(
         size if size != -1 else (_FREE_SIZE if position else _ROWS)
         for position, size in enumerate(shape or ())
@@ -245,8 +251,8 @@ def _elements(sizes: tuple[int, ...]) -> int:
     return int(np.prod(sizes))
 
 
-# Other shapes than the usual one, as clients send them: other sizes, a value, a row, a column, rows
-# without their last dimension or with one more, flat rows.
+# Ways in which clients change the usual shape: other sizes, a scalar, a vector, a column, no first
+# or last dimension, one dimension more at the end or at the start, flattened rows.
 _CHANGES: tuple[Callable[[tuple[int, ...]], tuple[int, ...]], ...] = (
     lambda sizes: tuple(size + 1 for size in sizes),
     lambda sizes: tuple(2 * size for size in sizes),
@@ -266,7 +272,7 @@ _CHANGES: tuple[Callable[[tuple[int, ...]], tuple[int, ...]], ...] = (
 def _unanswered(
     model: onnx.ModelProto, signature: Signature, asked: list[Answered]
 ) -> Iterator[Answered]:
-    """The questions to which a graph gives another answer than TensorFlow, or none."""
+    """The questions that a graph refuses or answers differently from TensorFlow."""
     session = answers.session(model.SerializeToString())
     for question in asked:
         feeds = {signature.inputs[alias].tensor: array for alias, array in question.inputs.items()}
@@ -282,7 +288,7 @@ def _unanswered(
 
 
 def _is_as_good(model: onnx.ModelProto, strict: onnx.ModelProto) -> bool:
-    """Whether two graphs differ in what they declare alone, before and after optimization."""
+    """Whether two graphs differ only in declared shapes, before and after optimization."""
     return _nodes(model) == _nodes(strict) and _optimized(model) == _optimized(strict)
 
 
@@ -292,12 +298,12 @@ def _nodes(model: onnx.ModelProto) -> list[bytes]:
 
 
 def _optimized(model: onnx.ModelProto) -> list[tuple[str, list[bytes]]]:
-    """What ONNX Runtime makes of a graph: types and attributes of its nodes."""
+    """Types and attributes of the nodes of a graph after ONNX Runtime has optimized it."""
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "optimized.onnx"
         options = onnxruntime.SessionOptions()
         options.optimized_model_filepath = str(file)
-        options.log_severity_level = 3  # it warns that such a file fits this machine alone
+        options.log_severity_level = 3  # no warning that the file may not suit other machines
         onnxruntime.InferenceSession(
             model.SerializeToString(), options, providers=["CPUExecutionProvider"]
         )

@@ -1,15 +1,16 @@
-"""Cuts ParseExample out of a signature: the server parses tf.Examples, ONNX computes the rest.
+"""Cut ParseExample out of a signature: the server parses tf.Examples, ONNX computes the rest.
 
 TensorFlow parses serialized tf.Examples inside the graph::
 
     examples string [-1] ─▶ ParseExample ─▶ features ─▶ the model ─▶ outputs
 
-The operation's keys, types, shapes and defaults become the feature spec in signature.json, by which
-the server parses. What remains is a function of the features, which can be converted. An output
-that depends on nothing but the number of examples, as class names do, is noted as a constant.
+The keys, types, shapes and defaults of the operation become the feature spec in signature.json; the
+server parses with it. The rest of the graph is a function of the features, which tf2onnx can
+convert. An output that depends only on the number of examples, as class names do, is recorded as a
+constant in signature.json.
 
-Limits: dense features (FixedLenFeature, FixedLenSequenceFeature) and sparse ones (VarLenFeature)
-that the graph does nothing with but `tf.sparse.to_dense`.
+Supported are dense features (FixedLenFeature, FixedLenSequenceFeature), and sparse features
+(VarLenFeature) that go only to `tf.sparse.to_dense`.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -26,17 +27,17 @@ from serving.tensors.feature_spec import FeatureKind, FeatureSpec
 from serving.tensors.signature import DataType, Signature, TensorSpec
 
 _BATCH = "batch_shape"
-_AS_STRING = "AsString"  # tf2onnx turns it into something else
+_AS_STRING = "AsString"  # tf2onnx converts it to an operation with other results
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
-    """A signature without its parsing.
+    """A signature whose graph no longer parses tf.Examples.
 
     Attributes:
-        signature: With a feature spec.
-        placeholders: Those of the graph by alias of `signature.model_inputs`.
-        batch: Placeholders of the number of examples, shape (1,); each is fed what its dtype says.
+        signature: The signature with a feature spec.
+        placeholders: Names of the graph's placeholders, by alias of `signature.model_inputs`.
+        batch: Placeholders that take the number of examples: an integer tensor of shape (1,).
     """
 
     signature: Signature
@@ -48,12 +49,15 @@ def cut(graph: FrozenGraph, signature: Signature) -> Cut:
     """Cut the one ParseExample out of a signature that takes serialized tf.Examples.
 
     Args:
-        graph: Computes the signature; changed in place.
-        signature: As saved_model.read_signatures gives it, with a DT_STRING input.
+        graph: The signature's graph; changed in place.
+        signature: A signature from saved_model.read_signatures, with a DT_STRING input.
 
     Raises:
-        ExportError: the strings do not go to one ParseExample and nowhere else, a feature is ragged
-            or sparse, or an output of strings depends on the features.
+        ExportError: the string input goes to another operation than a single ParseExample; a
+            feature is ragged, or sparse and used other than by `tf.sparse.to_dense`; AsString makes
+            a string output from the features; a string output differs between examples without
+            depending on the features; no output depends on a feature; or a feature has the name of
+            another input.
     """
     strings = [alias for alias, spec in signature.inputs.items() if _is_string(spec)]
     if len(strings) != 1:
@@ -75,7 +79,7 @@ def _assemble(
     features: Mapping[str, "_Feature"],
     constants: Mapping[str, tuple[str, ...]],
 ) -> Cut:
-    """Make the pruned function and the signature that describes it."""
+    """Combine the features and the constant outputs into the signature that remains."""
     computed = [alias for alias in signature.outputs if alias not in constants]
     reached = graph.reached([graph.outputs[alias] for alias in computed])
     used = [key for key, feature in features.items() if feature.placeholder in reached]
@@ -108,11 +112,14 @@ def _assemble(
 
 
 def _cut_parsing(graph: FrozenGraph, alias: str) -> dict[str, "_Feature"]:
-    """Put placeholders in the place of ParseExample; gives the features by key.
+    """Replace the outputs of ParseExample by placeholders.
 
     Args:
-        graph: Changed in place.
+        graph: The graph; changed in place.
         alias: The input that takes the serialized examples.
+
+    Returns:
+        The features by key.
     """
     parsing = []
     for user in list(graph.users(graph.inputs[alias])):
@@ -141,7 +148,7 @@ def _cut_parsing(graph: FrozenGraph, alias: str) -> dict[str, "_Feature"]:
 
 
 def _feature(parsed: "_Parsed", graph: FrozenGraph) -> tuple[FeatureSpec, list[str]]:
-    """The spec of a feature, and the tensors that its placeholder is to stand for."""
+    """The spec of a feature, and the tensors that its placeholder replaces."""
     shape, default, tensors = parsed.shape, parsed.default, parsed.tensors
     if len(tensors) > 1:  # sparse: indices, values, dense shape
         shape, (default, tensors) = (-1,), _densified(parsed, graph)
@@ -165,7 +172,7 @@ def _feature(parsed: "_Parsed", graph: FrozenGraph) -> tuple[FeatureSpec, list[s
 
 
 def _densified(parsed: "_Parsed", graph: FrozenGraph) -> tuple[Any, list[str]]:
-    """Default and results of the SparseToDense operations that a sparse feature goes to."""
+    """Default value and outputs of the SparseToDense operations that take a sparse feature."""
     indices, values, shape = parsed.tensors
     results, defaults = [], []
     for node in [user for name in parsed.tensors for user in graph.direct_users(name)]:
@@ -186,11 +193,14 @@ def _densified(parsed: "_Parsed", graph: FrozenGraph) -> tuple[Any, list[str]]:
 
 
 def _constant_row(graph: FrozenGraph, alias: str) -> tuple[str, ...] | None:
-    """The row that an output of strings repeats for each example; None if it depends on them.
+    """The row that a string output repeats for each example.
+
+    Returns:
+        None if the output depends on the features or on a lookup table.
 
     Raises:
-        ExportError: it depends on the number of examples in another way, or is made of them in a
-            way that ONNX does not have.
+        ExportError: the rows for two examples differ, or AsString makes the output from the
+            features, which tf2onnx converts wrongly.
     """
     tensor = graph.outputs[alias]
     batch = [name for name in graph.cuts if name.startswith(_BATCH)]
@@ -207,7 +217,7 @@ def _constant_row(graph: FrozenGraph, alias: str) -> tuple[str, ...] | None:
     try:
         rows = np.asarray(graph.value_for_shapes(tensor, {name: [2] for name in batch}))
     except tf.errors.FailedPreconditionError:
-        return None  # a lookup in a table, which is filled in the SavedModel alone
+        return None  # a lookup in a table: only the SavedModel's own session fills the table
     if rows.ndim != 2 or len(rows) != 2 or (rows != rows[:1]).any():
         msg = (
             f"output {alias!r} is DT_STRING of shape {rows.shape} for two examples, expected the "
@@ -218,7 +228,7 @@ def _constant_row(graph: FrozenGraph, alias: str) -> tuple[str, ...] | None:
 
 
 class _Feature(NamedTuple):
-    """A feature, and the placeholder that stands for it."""
+    """A feature's spec, and the name of the placeholder that replaces its tensors."""
 
     spec: FeatureSpec
     placeholder: str
@@ -226,7 +236,7 @@ class _Feature(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class _Parsed:
-    """One feature of a ParseExample operation; dense ones have one tensor, sparse ones three."""
+    """One feature of a ParseExample operation; `tensors` has 1 name if dense, 3 if sparse."""
 
     key: str
     dtype: int
@@ -236,14 +246,14 @@ class _Parsed:
 
 
 def _parsed_features(node: Any, graph: FrozenGraph) -> Iterator[_Parsed]:  # noqa: ANN401  NodeDef
-    """What a ParseExample or ParseExampleV2 operation parses, in the order of its outputs."""
+    """The features that a ParseExample or ParseExampleV2 operation parses, in output order."""
     attributes, inputs = node.attr, list(node.input)
-    if node.op == "ParseExampleV2":  # examples, names, keys of each kind, defaults
+    if node.op == "ParseExampleV2":  # inputs: examples, names, one tensor of keys a kind, defaults
         sparse_keys, dense_keys, ragged_keys = (
             _texts(graph.constant(name)) for name in (inputs[2], inputs[3], inputs[4])
         )
         defaults = inputs[5:]
-    else:  # examples, names, each key, defaults
+    else:  # inputs: examples, names, one tensor for each key, defaults
         sparse, dense = attributes["Nsparse"].i, attributes["Ndense"].i
         keys = _texts(
             np.array([graph.constant(name).item() for name in inputs[2 : 2 + sparse + dense]])

@@ -1,4 +1,4 @@
-"""A frozen TensorFlow graph that parts are cut out of."""
+"""A frozen TensorFlow graph: constants for variables, and placeholders for the tensors cut out."""
 
 import itertools
 import re
@@ -13,7 +13,7 @@ from tensorflow.python.framework import convert_to_constants
 from tensorflow.python.grappler import tf_optimizer
 
 from export.errors import ExportError
-from export.failures import WITH_TENSORFLOW
+from export.failures import WITH_TENSORFLOW, no_counterpart
 from export.sources.serving_session import ServingSession
 from serving.tensors.signature import DataType, Signature
 
@@ -22,9 +22,9 @@ _ASSIGNS = re.compile(
 )
 _VARIABLES = ("VarHandleOp", "VariableV2", "Variable")
 _SHAPE_OPS = ("Shape", "Size")
-# Branches that TensorFlow's own switch for this leaves out.
+# Branching operations that TensorFlow's disable_lower_using_switch_merge does not handle.
 _CASES = ("Case", "StatelessCase")
-# A function of `jit_compile=True`, as Keras' grouped convolutions are, would not be inlined.
+# Marks functions with `jit_compile=True`, such as Keras' grouped convolutions; not inlined with it.
 _COMPILED = "_XlaMustCompile"
 _ANY_SIZE = 2
 _INPUT, _OUTPUT = "input", "output"
@@ -33,15 +33,16 @@ Shape = tuple[int, ...] | None
 
 
 def freeze(session: ServingSession, signature: Signature) -> "FrozenGraph":
-    """Make a signature one flat graph with constants for variables and placeholders for inputs.
+    """Make one flat graph of a signature, with constants for variables and placeholders for inputs.
 
     Args:
         session: The SavedModel.
-        signature: Its inputs and outputs by their names in the SavedModel's graph. An input need
-            not be a placeholder there: TensorFlow 1's models are often fed behind their parsing.
+        signature: Inputs and outputs with their names in the SavedModel's graph. An input may be
+            any tensor, not only a placeholder: TensorFlow 1 models are often fed after the parsing.
 
     Raises:
-        ExportError: it answers by variables that it changes, or chooses among several branches.
+        ExportError: an output depends on a variable that a call changes, or the graph has a Case
+            operation.
     """
     inputs = {alias: spec.graph_name for alias, spec in signature.inputs.items()}
     outputs = {alias: spec.graph_name for alias, spec in signature.outputs.items()}
@@ -50,37 +51,36 @@ def freeze(session: ServingSession, signature: Signature) -> "FrozenGraph":
     graph = FrozenGraph(definition, inputs={}, outputs=outputs)
     for number, (alias, tensor) in enumerate(inputs.items()):
         dtype = signature.inputs[alias].dtype
-        # Whatever their placeholder says, parsing takes a row of examples.
+        # Parsing takes a vector of examples, even if the placeholder declares another shape.
         shape = (-1,) if dtype is DataType.DT_STRING else session.shape(tensor)
         name = graph.free_name(f"{_INPUT}_{number:03}")
         graph.cut([tensor], name, tf.dtypes.as_dtype(dtype.value), shape)
         graph.inputs[alias] = name
     for number, (alias, tensor) in enumerate(graph.outputs.items()):
-        # A call whose result is asked for would not be inlined.
+        # TensorFlow does not inline a function call that is an output itself.
         node = definition.node.add(name=graph.free_name(f"{_OUTPUT}_{number:03}"), op="Identity")
         node.input.append(tensor)
         node.attr["T"].type = session.dtype(outputs[alias])
         graph.outputs[alias] = f"{node.name}:0"
     kept = [*graph.inputs.values(), *map(_node, graph.outputs.values())]
-    # Inlined first: TensorFlow cannot make a constant of a variable that a nested function reads.
+    # Inline first: TensorFlow cannot replace a variable by a constant inside a nested function.
     inlined = _inlined(definition, kept)
     if cases := {node.op for node in _all_nodes(inlined) if node.op in _CASES}:
-        # tf2onnx fails on the list of its branches with a message that names nothing.
-        msg = f"ONNX has no counterpart for TensorFlow's {', '.join(cases)}; {WITH_TENSORFLOW}"
-        raise ExportError(msg)
+        # tf2onnx would fail on the operation's list of branches, with a message that names nothing.
+        raise no_counterpart(cases)
     _drop_assignments(inlined, kept)
     frozen = session.with_constants(inlined, kept)
     for node in frozen.node:
-        node.attr.pop("_output_shapes", None)  # found anew for each shape that is declared
+        node.attr.pop("_output_shapes", None)  # inferred again for each declared input shape
     return FrozenGraph(frozen, inputs=graph.inputs, outputs=graph.outputs)
 
 
 def _inlined(definition: Any, kept: Sequence[str]) -> Any:  # noqa: ANN401  GraphDef
-    """The same graph without functions, those of branches and loops excepted."""
+    """The same graph with its functions inlined, except those of branches and loops."""
     meta_graph = meta_graph_pb2.MetaGraphDef()
     meta_graph.graph_def.CopyFrom(convert_to_constants.disable_lower_using_switch_merge(definition))
     for function in meta_graph.graph_def.library.function:
-        function.attr.pop("api_implements", None)  # another one for GPUs, not to be inlined
+        function.attr.pop("api_implements", None)  # marks a GPU variant; prevents inlining
         function.attr.pop(_COMPILED, None)
     for node in _all_nodes(meta_graph.graph_def):
         node.attr.pop(_COMPILED, None)
@@ -89,18 +89,18 @@ def _inlined(definition: Any, kept: Sequence[str]) -> Any:  # noqa: ANN401  Grap
     meta_graph.collection_def["train_op"].node_list.value.extend(f"{name}:0" for name in kept)
     config = config_pb2.ConfigProto()
     options = config.graph_options.rewrite_options
-    options.min_graph_nodes = -1  # small graphs too
+    options.min_graph_nodes = -1  # optimize small graphs too
     options.optimizers.append("function")
     options.function_optimization = rewriter_config_pb2.RewriterConfig.AGGRESSIVE
     return tf_optimizer.OptimizeGraph(config, meta_graph)
 
 
 def _drop_assignments(definition: Any, kept: Sequence[str]) -> None:  # noqa: ANN401  GraphDef
-    """Leave out assignments to variables that no output is computed from, as those of seeds.
+    """Remove assignments to variables that no output depends on, such as seeds.
 
     Args:
-        definition: Changed in place: it loses its control inputs if it assigns anything.
-        kept: Names of its inputs and outputs.
+        definition: The graph; changed in place. If it has assignments, it loses all control inputs.
+        kept: Names of the graph's inputs and outputs.
 
     Raises:
         ExportError: an output is computed from a variable that a call changes.
@@ -120,9 +120,10 @@ def _drop_assignments(definition: Any, kept: Sequence[str]) -> None:  # noqa: AN
     ):
         ops = ", ".join(sorted({node.op for node in assigning}))
         msg = (
-            f"it answers by variables that it changes when it is called ({ops}), expected a "
-            "function of its inputs, as an ONNX graph keeps no state; of a Keras model with random "
-            f"layers, save a function that calls it with training=False, else {WITH_TENSORFLOW}"
+            f"its outputs depend on variables that it changes when it is called ({ops}), expected "
+            "outputs that depend on the inputs alone, because an ONNX graph keeps no state; for a "
+            "Keras model with random layers, save a function that calls it with training=False, "
+            f"otherwise {WITH_TENSORFLOW}"
         )
         raise ExportError(msg)
     left = [node for node in definition.node if node.name in used]
@@ -143,13 +144,13 @@ def _sources(nodes: Mapping[str, Any], tensors: Sequence[str]) -> set[str]:
 
 
 class FrozenGraph:
-    """A GraphDef without variables, and what of it is the interface.
+    """A GraphDef without variables, with its inputs and outputs by alias.
 
     Attributes:
         definition: The GraphDef; changed in place.
         inputs: Placeholder by input alias.
         outputs: Tensor name by output alias.
-        cuts: Placeholders that stand for tensors cut off, by name, with their dtypes.
+        cuts: Dtypes of the placeholders that replace tensors, by placeholder name.
     """
 
     def __init__(
@@ -159,12 +160,12 @@ class FrozenGraph:
         inputs: Mapping[str, str],
         outputs: Mapping[str, str],
     ) -> None:
-        """Take over a graph.
+        """Wrap a graph without copying it.
 
         Args:
             definition: GraphDef.
             inputs: Tensor name by input alias.
-            outputs: Likewise for outputs.
+            outputs: Tensor name by output alias.
         """
         self.definition = definition
         self.inputs = {alias: _node(name) for alias, name in inputs.items()}
@@ -173,11 +174,11 @@ class FrozenGraph:
         self._nodes = {node.name: node for node in definition.node}
 
     def function(self, inputs: Mapping[str, Shape], outputs: Sequence[str]) -> Any:  # noqa: ANN401
-        """The graph between some placeholders and some tensors, as a function.
+        """The part of the graph from some placeholders to some tensors, as a TensorFlow function.
 
         Args:
-            inputs: The shape to give to each placeholder, by its name, in the order of arguments.
-            outputs: Names of the tensors.
+            inputs: The shape to declare for each placeholder, by name, in the order of arguments.
+            outputs: Names of the tensors to compute.
 
         Returns:
             A TensorFlow function from tensors to a list of tensors.
@@ -204,7 +205,7 @@ class FrozenGraph:
         return op
 
     def free_name(self, wanted: str) -> str:
-        """A name that no node has: the one wanted, or one like it."""
+        """A name that no node has: the one wanted, with underscores appended if it is taken."""
         while wanted in self._nodes:
             wanted += "_"
         return wanted
@@ -213,8 +214,8 @@ class FrozenGraph:
         """Names of all nodes that tensors are computed from.
 
         Args:
-            tensors: Names.
-            through_shapes: Whether a shape counts as computed from its tensor.
+            tensors: Names of the tensors.
+            through_shapes: Whether the shape of a tensor counts as computed from that tensor.
         """
         found: set[str] = set()
         waiting = [_node(name) for name in tensors]
@@ -229,12 +230,12 @@ class FrozenGraph:
         return found
 
     def depends_on_input(self, tensor: str, *, through_shapes: bool = True) -> bool:
-        """Whether a tensor is computed from an input, or from something cut off."""
+        """Whether a tensor is computed from an input or from a placeholder in `cuts`."""
         sources = {*self.inputs.values(), *self.cuts}
         return bool(self.reached([tensor], through_shapes=through_shapes) & sources)
 
     def users(self, name: str) -> Iterator[Any]:
-        """The nodes that a node's first output goes to, through any Identity."""
+        """The nodes that take a node's first output, directly or through Identity nodes."""
         for node in self.direct_users(f"{name}:0"):
             if node.op == "Identity":
                 yield from self.users(node.name)
@@ -250,13 +251,13 @@ class FrozenGraph:
         ]
 
     def cut(self, tensors: list[str], name: str, dtype: Any, shape: Shape) -> None:  # noqa: ANN401
-        """Put one placeholder in the place of tensors.
+        """Replace tensors by one placeholder.
 
         Args:
-            tensors: Names; whatever takes one of them takes the placeholder from now on.
+            tensors: Names of the tensors. Nodes and outputs that used one use the placeholder now.
             name: Name of the placeholder.
-            dtype: Its tf.DType.
-            shape: Its shape: -1 for a free size, None for any rank.
+            dtype: tf.DType of the placeholder.
+            shape: Shape of the placeholder: -1 for a free size, None for any rank.
         """
         node = self.definition.node.add(name=name, op="Placeholder")
         node.attr["dtype"].type = dtype.as_datatype_enum
@@ -275,7 +276,7 @@ class FrozenGraph:
         """The value of a tensor that depends on no input.
 
         Raises:
-            ExportError: it depends on one.
+            ExportError: the tensor depends on an input.
         """
         if self.depends_on_input(tensor):
             msg = f"{tensor} is computed from an input, expected a constant"
@@ -283,12 +284,12 @@ class FrozenGraph:
         return np.asarray(self._run(tensor_name(tensor), {}))
 
     def value_for_shapes(self, tensor: str, cuts: Mapping[str, Any]) -> Any:  # noqa: ANN401
-        """The value of a tensor that depends on nothing but the shapes of the inputs.
+        """The value of a tensor that depends only on the shapes of the inputs.
 
         Args:
-            tensor: Its name.
-            cuts: Values for some placeholders by name; all others are zeros or empty strings, with
-                2 for each free size.
+            tensor: Name of the tensor.
+            cuts: Values for some placeholders by name. The other placeholders are fed zeros or
+                empty strings, with 2 for each free size.
         """
         values = {}
         for node in self.definition.node:
@@ -308,7 +309,7 @@ class FrozenGraph:
 
 
 def tensor_name(source: str) -> str:
-    """An input of a node as a tensor: `node` is `node:0`; a control input `^node` is none."""
+    """The tensor that a node's input names: `node:0` for `node`; control inputs stay `^node`."""
     return source if ":" in source or source.startswith("^") else f"{source}:0"
 
 
@@ -319,8 +320,8 @@ def _node(source: str) -> str:
 def _rename_functions(definition: Any) -> None:  # noqa: ANN401  GraphDef
     """Give the functions of a graph names that no function of this process has.
 
-    TensorFlow refuses a second function of a name, and the process that saved a model has its
-    functions still.
+    TensorFlow refuses a second function of the same name, and a process that has saved the model
+    still holds the functions under the old names.
     """
     library = definition.library
     prefix = f"frozen_{next(_GRAPHS)}"

@@ -1,8 +1,8 @@
-"""Lookup tables: TensorFlow keeps them outside its graph, ONNX in the node that looks something up.
+"""Convert lookup tables: TensorFlow keeps them outside the graph, ONNX inside the lookup node.
 
-A table of class names, for example, turns the indices of `top_k` into text. Its keys and values
-become those of a LabelEncoder, which ONNX Runtime has for 64-bit integers, floats and strings;
-32-bit integers are widened for it.
+A table of class names, for example, turns the indices of `top_k` into text. The keys and values of
+the table become those of a LabelEncoder. ONNX Runtime supports LabelEncoder for 64-bit integers,
+floats and strings, so 32-bit integers are widened to 64 bits.
 """
 
 from collections.abc import Callable, Mapping
@@ -21,9 +21,9 @@ from export.sources.serving_session import ServingSession
 _FIND = "LookupTableFindV2"
 _TABLES = ("HashTableV2", "MutableHashTableV2")
 _DOMAIN = "ai.onnx.ml"
-# The element types that a LabelEncoder of opset 2 has, by the names of its attributes.
+# The element types of a LabelEncoder of opset 2, with the names of its attributes for each.
 _KINDS = {TensorProto.INT64: "int64s", TensorProto.STRING: "strings", TensorProto.FLOAT: "floats"}
-# Types that are looked up as another one that holds all their values.
+# Types that a LabelEncoder lacks, with a type that holds all their values.
 _WIDER = {TensorProto.INT32: TensorProto.INT64}
 
 Handlers = dict[str, tuple[Callable[..., None], list[str]]]
@@ -39,11 +39,12 @@ class _Table:
 
 @dataclass(frozen=True)
 class Lookups:
-    """How tf2onnx is to convert the lookups of a graph.
+    """Conversion of the lookups of a graph, for tf2onnx.
 
     Attributes:
-        handlers: Its `custom_op_handlers`.
-        refusals: Why a lookup could not be converted; tf2onnx goes on after one.
+        handlers: `custom_op_handlers` for tf2onnx.
+        refusals: Messages about lookups that could not be converted, filled while tf2onnx runs. The
+            handler does not raise, so tf2onnx continues after a refusal.
     """
 
     handlers: Handlers
@@ -51,16 +52,17 @@ class Lookups:
 
 
 def find(session: ServingSession, graph: FrozenGraph) -> Lookups:
-    """Find the tables of a graph.
+    """Find the lookup tables of a graph.
 
     Args:
-        session: The SavedModel with its tables.
-        graph: Computes a signature; its tables are renamed in place.
+        session: The SavedModel with its filled tables.
+        graph: The graph of a signature; its tables are renamed in place.
     """
     tables: dict[str, _Table] = {}
     refusals: list[str] = []
     for node in graph.definition.node:
-        # A table in the graph of a function would not be found by its name; tf2onnx refuses it.
+        # A table inlined from a function is not in the session's graph, so its content is not
+        # known here, and tf2onnx refuses its lookup.
         if node.op in _TABLES and (content := session.table(node.name)) is not None:
             name = f"table_{len(tables)}"
             node.attr["shared_name"].s = name.encode()
@@ -76,10 +78,11 @@ def find(session: ServingSession, graph: FrozenGraph) -> Lookups:
 
 
 def _to_label_encoder(ctx: Any, node: Any, tables: Mapping[str, _Table]) -> None:  # noqa: ANN401
-    """Put a LabelEncoder in the place of a lookup, in tf2onnx's graph.
+    """Replace a lookup by a LabelEncoder in tf2onnx's graph.
 
     Raises:
-        ExportError: its types are none that a LabelEncoder has, or its default is computed.
+        ExportError: a LabelEncoder does not support the types of the lookup, or the default value
+            is not a constant.
     """
     made = node.inputs[0]
     while made.type == "Identity":

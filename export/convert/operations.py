@@ -1,4 +1,4 @@
-"""Operations of TensorFlow that tf2onnx leaves as they are, and ONNX can express all the same."""
+"""Conversions of TensorFlow operations that ONNX can express but tf2onnx does not convert."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -9,22 +9,22 @@ from onnx import TensorProto
 from tf2onnx import utils
 
 from export.convert.lookup_tables import Handlers
-from export.errors import ExportError
-from export.failures import WITH_TENSORFLOW
+from export.failures import no_counterpart
 from export.graphs import canonical_names
 
-# ONNX Runtime has kernels for both.
+# Operator domains that ONNX Runtime has kernels for.
 _DOMAINS = ("", "ai.onnx.ml")
-# What may be made of the complex numbers of a spectrum.
+# Supported operations on the complex numbers of a spectrum.
 _OF_SPECTRUM = ("ComplexAbs", "Real", "Imag")
 _SPECTRUM = "spectrum"
-# What tf2onnx makes of operations that it only resembles: letters beyond ASCII change as well, and
-# ONNX Runtime needs a locale that few machines have.
+# ONNX operations by the TensorFlow operations that tf2onnx converts to them. StringNormalizer
+# differs: it also changes letters beyond ASCII, and ONNX Runtime needs a locale for it that few
+# machines have.
 _LIKENESSES = {"StringNormalizer": "StringLower or StringUpper"}
 
 
 def handlers() -> Handlers:
-    """The conversions, as tf2onnx's `custom_op_handlers`."""
+    """The conversions as `custom_op_handlers` of tf2onnx."""
     return {
         "Erfc": (_erfc, []),
         "Bucketize": (_bucketize, []),
@@ -36,16 +36,15 @@ def handlers() -> Handlers:
 
 
 def check(model: onnx.ModelProto) -> None:
-    """Refuse a graph with nodes that are not ONNX's: tf2onnx logs some of them and goes on.
+    """Refuse a graph with operations that ONNX does not have; tf2onnx may leave such nodes in.
 
     Raises:
-        ExportError: names their types.
+        ExportError: the graph has such operations; the message names their types.
     """
     versions = {opset.domain: opset.version for opset in model.opset_import}
     foreign = sorted(set(_foreign(model, versions)))
     if foreign:
-        msg = f"ONNX has no counterpart for TensorFlow's {', '.join(foreign)}; {WITH_TENSORFLOW}"
-        raise ExportError(msg)
+        raise no_counterpart(foreign)
 
 
 def _foreign(model: onnx.ModelProto, versions: dict[str, int]) -> Iterator[str]:
@@ -59,7 +58,7 @@ def _foreign(model: onnx.ModelProto, versions: dict[str, int]) -> Iterator[str]:
 
 
 def _erfc(ctx: Any, node: Any, _name: str, _args: list[str]) -> None:  # noqa: ANN401
-    """1 - erf(x): as in GELU. ONNX Runtime has Erf for float32 alone."""
+    """Convert Erfc to 1 - erf(x), as GELU uses it. ONNX Runtime has Erf for float32 only."""
     dtype, shape = ctx.get_dtype(node.output[0]), ctx.get_shape(node.output[0])
     source, outputs, name = node.input[0], list(node.output), node.name
     ctx.remove_node(name)
@@ -81,7 +80,10 @@ def _erfc(ctx: Any, node: Any, _name: str, _args: list[str]) -> None:  # noqa: A
 
 
 def _bucketize(ctx: Any, node: Any, _name: str, _args: list[str]) -> None:  # noqa: ANN401
-    """The number of boundaries that a value is not below; TensorFlow compares with floats."""
+    """Convert Bucketize: count the boundaries that are not above a value.
+
+    TensorFlow's boundaries are float32; values of other types than floats are cast to float32.
+    """
     boundaries = np.array(list(node.get_attr("boundaries").floats), np.float32)
     dtype, shape = ctx.get_dtype(node.input[0]), ctx.get_shape(node.output[0])
     source, outputs, name = node.input[0], list(node.output), node.name
@@ -107,9 +109,10 @@ def _bucketize(ctx: Any, node: Any, _name: str, _args: list[str]) -> None:  # no
 
 
 def _dense_bincount(ctx: Any, node: Any, _name: str, _args: list[str]) -> None:  # noqa: ANN401
-    """How often each number from 0 to below a size stands in a row; larger ones do not count.
+    """Convert DenseBincount: count how often a row holds each number from 0 to size - 1.
 
-    tf2onnx takes values of unknown rank, as those of a lookup, for one row.
+    Larger numbers are not counted. tf2onnx's own conversion treats values of unknown rank, such as
+    the results of a lookup, as a single row.
     """
     values, size, weights = node.input
     weights_shape, dtype = ctx.get_shape(weights), ctx.get_dtype(node.output[0])
@@ -125,7 +128,7 @@ def _dense_bincount(ctx: Any, node: Any, _name: str, _args: list[str]) -> None: 
     def make(kind: str, *inputs: Any, **attributes: Any) -> Any:  # noqa: ANN401
         return ctx.make_node(kind, list(inputs), attr=attributes).output[0]
 
-    # The last column gets what is too large, and is cut off.
+    # One extra column counts the numbers that are too large; it is cut off at the end.
     values = make("Cast", values, to=TensorProto.INT64)
     size = make("Reshape", make("Cast", size, to=TensorProto.INT64), constant(1))
     columns = make("Add", size, constant(1))
@@ -153,7 +156,7 @@ def _dense_bincount(ctx: Any, node: Any, _name: str, _args: list[str]) -> None: 
 
 
 def _sparse_product(ctx: Any, node: Any, _name: str, _args: list[str]) -> None:  # noqa: ANN401
-    """The product of a sparse matrix, made dense, and a dense one."""
+    """Convert SparseTensorDenseMatMul: make the sparse matrix dense, then multiply."""
     indices, values, size, dense = node.input
     transposed = [bool(node.get_attr_value(f"adjoint_{side}", False)) for side in "ab"]
     dtype, shape = ctx.get_dtype(node.output[0]), ctx.get_shape(node.output[0])
@@ -170,9 +173,10 @@ def _sparse_product(ctx: Any, node: Any, _name: str, _args: list[str]) -> None: 
 
 
 def _spectrum(ctx: Any, node: Any, _name: str, _args: list[str]) -> None:  # noqa: ANN401
-    """The spectrum of real samples: a product with sines and cosines, real parts before imaginary.
+    """Convert RFFT of real samples to a product with a matrix of cosines and sines.
 
-    tf2onnx has it for a known number of rows alone.
+    The result has the real parts of the spectrum, then the imaginary parts. tf2onnx's own
+    conversion needs a known number of rows.
     """
     utils.make_sure(node.inputs[1].is_const(), "RFFT of a computed length")
     users = {user.type for user in ctx.find_output_consumers(node.output[0])}
@@ -199,10 +203,10 @@ def _spectrum(ctx: Any, node: Any, _name: str, _args: list[str]) -> None:  # noq
 
 
 def _of_spectrum(ctx: Any, node: Any, _name: str, _args: list[str]) -> None:  # noqa: ANN401
-    """Amounts, real or imaginary parts of a spectrum."""
+    """Convert ComplexAbs, Real or Imag of a spectrum: its magnitudes, real or imaginary parts."""
     made = node.inputs[0]
     known = made.type == "RFFT" or made.name.startswith(_SPECTRUM)
-    utils.make_sure(known, "%s of what is no spectrum of real samples", node.type)
+    utils.make_sure(known, "%s of a tensor that is not a spectrum of real samples", node.type)
     kind, source, outputs, name = node.type, node.input[0], list(node.output), node.name
     dtype, shape = ctx.get_dtype(node.output[0]), ctx.get_shape(node.output[0])
     ctx.remove_node(name)

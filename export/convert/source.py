@@ -1,4 +1,4 @@
-"""A signature ready to be converted: its flat graph, without the parsing of tf.Examples."""
+"""A signature prepared for tf2onnx: its flat graph, without the parsing of tf.Examples."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -16,14 +16,15 @@ from serving.tensors.signature import Signature
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """What tf2onnx is to make an ONNX graph of.
+    """A signature and the TensorFlow graph that tf2onnx converts.
 
     Attributes:
-        signature: As it is published; has a feature spec if it takes serialized tf.Examples.
-        graph: Computes it.
-        placeholders: Those of the graph by alias of `signature.model_inputs`.
-        batch: Placeholders of the number of rows, shape (1,), that parsing has left behind.
-        lookups: How tf2onnx converts those in tables.
+        signature: The signature to publish; has a feature spec if it takes serialized tf.Examples.
+        graph: The TensorFlow graph that computes the signature.
+        placeholders: Names of the graph's placeholders, by alias of `signature.model_inputs`.
+        batch: Placeholders of shape (1,) that take the number of examples; cutting out the parsing
+            may leave some, see `example_cut.Cut`.
+        lookups: Conversion of the table lookups.
     """
 
     signature: Signature
@@ -38,23 +39,24 @@ class Source:
         return {alias: self.graph.shape(name) for alias, name in self.placeholders.items()}
 
     def function(self, shapes: Mapping[str, Shape]) -> "Function":
-        """The function to convert.
+        """The function that tf2onnx converts.
 
         Args:
-            shapes: What to declare for each input, by alias.
+            shapes: The shape to declare for each input, by alias.
         """
         return Function(self, shapes)
 
     def interface(self, shapes: Mapping[str, Shape], outputs: Mapping[str, Shape]) -> Signature:
-        """The inputs and outputs that the ONNX graph has.
+        """The inputs and outputs of the ONNX graph.
 
-        ParseExample stays outside: features take the place of serialized examples, and outputs
-        that are constants are left out.
+        ParseExample stays outside the graph: the inputs are features instead of serialized
+        examples, and constant outputs are left out.
 
         Args:
-            shapes: Declared for each input, by alias.
-            outputs: Found for each output. What the signature says counts instead where the inputs
-                are declared as TensorFlow declares them: it may know more.
+            shapes: The declared shape of each input, by alias.
+            outputs: The inferred shape of each output, by alias. If the inputs are declared as
+                TensorFlow declares them, the signature's shape is used instead, because it may fix
+                more sizes, unless its rank is unknown or differs from the inferred rank.
         """
         own = dict(shapes) == self.shapes
         computed = {
@@ -74,10 +76,10 @@ class Source:
 
 
 class Function:
-    """A part of a graph as a function of keyword arguments.
+    """A part of a TensorFlow graph as a function of keyword arguments.
 
     Attributes:
-        outputs: Shape of each output by alias, as far as TensorFlow infers it.
+        outputs: The shape of each output that TensorFlow infers, by alias.
     """
 
     def __init__(self, source: Source, shapes: Mapping[str, Shape]) -> None:
@@ -102,7 +104,8 @@ class Function:
         """The outputs by alias."""
         source = self._source
         arguments = [tensors[alias] for alias in source.placeholders]
-        # Features stand behind the other inputs, and have a row for each example.
+        # Features come after the other inputs and have one row for each example, so the last
+        # argument gives the number of examples.
         sizes = [
             tf.cast(tf.shape(arguments[-1])[:1], source.graph.cuts[name]) for name in source.batch
         ]
@@ -111,14 +114,14 @@ class Function:
 
 
 def read(session: ServingSession, signature: Signature) -> Source:
-    """Freeze a signature's graph and take its parsing out.
+    """Freeze a signature's graph and cut out the parsing of tf.Examples.
 
     Args:
         session: The SavedModel.
-        signature: As saved_model.read_signatures gives it.
+        signature: A signature from saved_model.read_signatures.
 
     Raises:
-        ExportError: see example_cut.cut.
+        ExportError: see frozen_graph.freeze and example_cut.cut.
     """
     graph = freeze(session, signature)
     lookups = lookup_tables.find(session, graph)
@@ -137,5 +140,5 @@ def read(session: ServingSession, signature: Signature) -> Source:
 
 
 def _fits(shape: Shape, other: Shape) -> bool:
-    """Whether the rank of the first shape is known, and no other than that of the second."""
+    """Whether the first shape has a known rank that does not contradict the second shape."""
     return shape is not None and (other is None or len(shape) == len(other))

@@ -1,11 +1,11 @@
-"""From a SavedModel to ONNX: one graph a signature, with the same bytes every time.
+"""Convert a SavedModel to ONNX: one graph for each signature, with the same bytes every time.
 
-The way is TensorFlow graph -> tf2onnx -> onnxslim -> canonical names -> unused taps cut off.
-Converting the SavedModel that is published (and not the Keras model beside it) gives both artefacts
-the same origin, and lets SavedModels from elsewhere take the same way.
+The steps are TensorFlow graph -> tf2onnx -> onnxslim -> canonical names -> unused taps cut off.
+The published SavedModel is converted, not the Keras model: both artefacts then have the same
+origin, and SavedModels from elsewhere go through the same steps.
 
-Equal bytes are tested for trained models. They are not promised for a function that hands an input
-through as an output: TensorFlow may then sort its graph in another order.
+Tests check equal bytes for trained models. Bytes may differ for a function that returns an input
+as an output, because TensorFlow may then sort its graph in another order.
 """
 
 import json
@@ -28,7 +28,7 @@ from export.convert.frozen_graph import Shape
 from export.convert.lookup_tables import Lookups
 from export.convert.source import Function, Source
 from export.errors import ExportError
-from export.failures import WITH_TENSORFLOW, reason
+from export.failures import WITH_TENSORFLOW, no_counterpart, reason
 from export.gates.random_inputs import Reference
 from export.graphs import canonical_names, unused_taps
 from export.sources.serving_session import ServingSession
@@ -36,12 +36,12 @@ from serving.tensors.signature import Signature, TensorSpec
 
 _log = logging.getLogger("export")
 
-# The highest opset that tf2onnx 1.17 is tested with. ONNX Runtime has taken it since 1.14 (2023);
-# opset 15 was measured to run no faster.
+# The highest opset that tf2onnx 1.17 is tested with. ONNX Runtime supports it since 1.14 (2023).
+# Graphs of opset 15 were measured and are no faster.
 OPSET = 18
 BATCH = "batch"
 _PRODUCER = "onnx-serving"
-_LIMIT_BYTES = 2**31 - 1  # of a protobuf message
+_LIMIT_BYTES = 2**31 - 1  # largest protobuf message
 
 
 def write(
@@ -52,21 +52,23 @@ def write(
     class_names: tuple[str, ...] = (),
     reference: Reference | None = None,
 ) -> dict[str, Signature]:
-    """Convert every signature of the SavedModel in a folder and write its graph beside it.
+    """Convert the signatures of the SavedModel in a folder and write their graphs beside it.
 
     Args:
-        folder: Holds saved_model.pb; gets the file that each signature names.
-        signatures: As saved_model.read_signatures gives them.
-        model_name: Name of the ONNX graph, also kept in its metadata.
-        class_names: Kept in the metadata, as a JSON list.
-        reference: Tells which shapes TensorFlow answers, so that the graphs take those, where
-            that costs nothing (see declared_shapes); None: they take what their placeholders say.
+        folder: Folder of saved_model.pb; each signature's ONNX file is written there.
+        signatures: Signatures from saved_model.read_signatures, by name.
+        model_name: Name of the ONNX graph, also written into its metadata.
+        class_names: Class names, written into the metadata as a JSON list.
+        reference: TensorFlow with the SavedModel. The graphs then accept all shapes that it
+            answers, if that costs no speed (see declared_shapes). With None the graphs accept only
+            the shapes of the placeholders.
 
     Returns:
-        The signatures; those that take serialized tf.Examples with their feature spec.
+        The signatures by name; those that take serialized tf.Examples have a feature spec.
 
     Raises:
-        ExportError: an operation has no ONNX counterpart, or a graph is larger than 2 GB.
+        ExportError: a graph cannot be converted, or is larger than 2 GB; the message names the
+            signature.
     """
     with ServingSession(folder) as session:
         written: dict[str, Signature] = {}
@@ -110,10 +112,10 @@ def convert(
     """Convert one signature.
 
     Args:
-        source: Its graph.
-        shapes: What the ONNX graph declares for each input, by alias. A first dimension of -1
-            becomes `batch`, any other -1 `<alias>_<position>`; None declares no shape, not even a
-            rank.
+        source: The signature and its TensorFlow graph.
+        shapes: The shape that the ONNX graph declares for each input, by alias. A first dimension
+            of -1 becomes `batch`, any other -1 becomes `<alias>_<position>`. None declares no
+            shape, not even a rank.
         name: Name of the graph.
         facts: Entries for the model's metadata.
 
@@ -125,7 +127,7 @@ def convert(
     """
     try:
         function = source.function(shapes)
-    except ValueError as error:  # an operation's own inference refuses them
+    except ValueError as error:  # an operation's shape inference refuses the shapes
         msg = f"TensorFlow refuses inputs of shapes {dict(shapes)} ({reason(error)})"
         raise ExportError(msg) from error
     signature = source.interface(shapes, function.outputs)
@@ -133,10 +135,10 @@ def convert(
     _set_interface(converted.graph, signature)
     model = _slimmed(converted)
     if len(model.graph.input) < len(converted.graph.input):
-        # onnxslim drops inputs that nothing reads; clients send them all the same.
+        # onnxslim drops inputs that no node reads, but clients still send them.
         del model.graph.input[:]
         model.graph.input.extend(converted.graph.input)
-    # Slimming leaves intermediate shapes behind; the runtime infers them anyway.
+    # Remove the intermediate shapes that onnxslim leaves behind; ONNX Runtime infers them.
     del model.graph.value_info[:]
     canonical_names.rename(model.graph)
     _declare_loop_counters(model.graph)  # renaming drops the shapes in subgraphs
@@ -157,7 +159,7 @@ def convert(
 
 
 def _slimmed(model: onnx.ModelProto) -> onnx.ModelProto:
-    """The same graph, simplified; as it is if onnxslim fails on it, which costs speed alone."""
+    """The graph simplified by onnxslim; the graph unchanged, only slower, if onnxslim fails."""
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
     try:
@@ -175,7 +177,8 @@ def _check(model: onnx.ModelProto) -> None:
         if all(info.type.tensor_type.HasField("shape") for info in infos):
             onnx.checker.check_model(model, full_check=True)
         else:
-            # The checker asks for a rank, ONNX Runtime does not. All the rest is inferred.
+            # The checker requires a rank of every input and output; ONNX Runtime does not. Shape
+            # inference checks all the rest.
             onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         msg = f"the graph that tf2onnx made is not valid ONNX ({reason(error)}); {WITH_TENSORFLOW}"
@@ -183,8 +186,8 @@ def _check(model: onnx.ModelProto) -> None:
 
 
 def _with_tf2onnx(function: Function, signature: Signature, lookups: Lookups) -> onnx.ModelProto:
-    # Aliases may hold characters that TensorFlow refuses in names, so tensors are numbered here
-    # and renamed afterwards. Dicts come back sorted by key: the numbers keep their order.
+    # Aliases may hold characters that TensorFlow refuses in names, so the tensors are numbered here
+    # and renamed afterwards. tf.function sorts dicts by key; the numbers keep the order.
     specs = [
         tf.TensorSpec(
             None if spec.shape is None else [None if size == -1 else size for size in spec.shape],
@@ -196,7 +199,7 @@ def _with_tf2onnx(function: Function, signature: Signature, lookups: Lookups) ->
 
     def positional(*tensors: Any) -> dict[str, Any]:  # noqa: ANN401  symbolic tensors
         answer = function(**dict(zip(signature.inputs, tensors, strict=True)))
-        # identity: an output that is another output, or an input, still gets a name of its own.
+        # With tf.identity, an output that equals another output or an input gets its own name.
         return {
             f"output_{position:03}": tf.identity(answer[alias])
             for position, alias in enumerate(signature.outputs)
@@ -212,7 +215,7 @@ def _with_tf2onnx(function: Function, signature: Signature, lookups: Lookups) ->
                 custom_op_handlers={**operations.handlers(), **lookups.handlers},
             )
         except Exception as error:
-            # tf2onnx raises whatever its handler of an operation ran into.
+            # tf2onnx passes on any error of its handlers of operations.
             told = reason(error)
             msg = f"tf2onnx cannot convert this graph ({type(error).__name__}: {told}); "
             msg += WITH_TENSORFLOW
@@ -220,19 +223,17 @@ def _with_tf2onnx(function: Function, signature: Signature, lookups: Lookups) ->
     if lookups.refusals:
         raise ExportError(lookups.refusals[0])
     if unsupported:
-        msg = (
-            f"ONNX has no counterpart for TensorFlow's {', '.join(unsupported)}; {WITH_TENSORFLOW}"
-        )
-        raise ExportError(msg)
+        raise no_counterpart(unsupported)
     operations.check(model)
     return model
 
 
 @contextmanager
 def _unsupported_operations() -> Iterator[list[str]]:
-    """Collect the operations that tf2onnx complains of: it logs them and goes on.
+    """Collect the operations that tf2onnx cannot convert: it only logs them and continues.
 
-    Its warnings, of shapes that it cannot infer, say nothing about the graph that comes out.
+    tf2onnx's warnings are dropped. They are about shapes that it cannot infer, which does not
+    affect the finished graph.
     """
     logger = logging.getLogger("tf2onnx")
     found: list[str] = []
@@ -249,7 +250,7 @@ def _unsupported_operations() -> Iterator[list[str]]:
     collector, propagate, level = Collector(), logger.propagate, logger.level
     logger.addHandler(collector)
     logger.propagate = False
-    logger.setLevel(logging.ERROR)  # empties the caches of what is enabled
+    logger.setLevel(logging.ERROR)  # also clears logging's cache of enabled levels
     try:
         yield found
     finally:
@@ -289,7 +290,7 @@ def _set_shape(info: onnx.ValueInfoProto, alias: str, spec: TensorSpec) -> None:
 
 
 def _declare_loop_counters(graph: onnx.GraphProto) -> None:
-    """Say that the counter and the condition of a loop are scalars: ONNX Runtime has to know."""
+    """Declare the counter and the condition of each loop as scalars: ONNX Runtime requires it."""
     for node in canonical_names.nodes(graph):
         if node.op_type == "Loop":
             body = next(item.g for item in node.attribute if item.name == "body")
@@ -307,5 +308,5 @@ def _drop_unused_opsets(model: onnx.ModelProto) -> None:
 def _project_version() -> str:
     try:
         return metadata.version(_PRODUCER)
-    except metadata.PackageNotFoundError:  # a source tree that was not installed
+    except metadata.PackageNotFoundError:  # the source tree is not installed
         return "unknown"

@@ -1,15 +1,15 @@
-"""From a trained Keras model to a SavedModel with the served signatures.
+"""Convert a trained Keras model to a SavedModel with the served signatures.
 
-`serving_default` takes raw pixels and does everything else in the graph::
+`serving_default` takes raw pixels; scaling, softmax and argmax are part of the graph::
 
     images uint8 [-1,32,32,3] ─▶ Keras model ─▶ logits ─┬─ softmax ─▶ probabilities float32 [-1,10]
                                                         └─ argmax ──▶ classes int64 [-1]
 
-`classify` takes tf.Examples with pictures and answers class names with scores; see
+`classify` takes tf.Examples with images and returns class names with scores; see
 classify_signature.
 
-Keras' own `model.export` names the output `output_0` and offers a second signature, `serve`; a
-plain `tf.Module` keeps the names that clients see in our hands.
+A plain `tf.Module` is saved because it allows names of our choice. Keras' own `model.export` names
+the output `output_0` and adds a second signature, `serve`.
 """
 
 import shutil
@@ -32,18 +32,20 @@ _OUTPUT_SHAPE = (None, len(CLASS_NAMES))
 
 
 class Classifier(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
-    """A Keras model as TensorFlow Serving sees it.
+    """The module that is saved as a SavedModel: a Keras model behind the served signatures.
 
     Attributes:
-        logits: tf.function, images to logits float32 (n, 10). Saved as an attribute but not as a
-            signature: the parity gate compares logits, which the served outputs no longer hold.
-        predict: tf.function, images to {"probabilities", "classes"}.
-        classify: tf.function, serialized tf.Examples to {"scores", "classes"}, all ten of each.
+        logits: tf.function from images to logits, float32 (n, 10). It is saved as an attribute and
+            not as a signature: the parity gate compares logits, and the signatures return none.
+        predict: tf.function from images to {"probabilities", "classes"}.
+        classify: tf.function from serialized tf.Examples to {"scores", "classes"}, with all ten
+            scores and names for each example.
     """
 
     def __init__(self, model: keras.Model) -> None:
         super().__init__(name=model.name)
-        self.weights = [variable.value for variable in model.variables]  # tracked, so saved
+        # tf.Module tracks its attributes, so the variables are saved.
+        self.weights = [variable.value for variable in model.variables]
         images = tf.TensorSpec(_INPUT_SHAPE, tf.uint8, name=INPUT_NAME)
         self.logits: Callable[..., Any] = tf.function(
             lambda images: model(images, training=False), input_signature=[images]
@@ -51,7 +53,7 @@ class Classifier(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
 
         def predict(images: Any) -> dict[str, Any]:  # noqa: ANN401  a symbolic tensor
             logits = model(images, training=False)
-            # argmax of the logits, not of the softmax, where small differences vanish.
+            # argmax of the logits: in the softmax, small differences vanish.
             return {"probabilities": tf.nn.softmax(logits), "classes": tf.argmax(logits, axis=-1)}
 
         self.predict: Callable[..., Any] = tf.function(predict, input_signature=[images])
@@ -68,7 +70,7 @@ class Classifier(tf.Module):  # type: ignore[misc]  # TensorFlow ships no types
 
 
 def load_keras(file: Path) -> keras.Model:
-    """Load a trained model in float32 on the TensorFlow backend, wherever it was trained.
+    """Load a trained model in float32 on the TensorFlow backend.
 
     Args:
         file: `model.keras`, trained with any Keras backend and precision policy.
@@ -83,14 +85,17 @@ def load_keras(file: Path) -> keras.Model:
     backend = keras.backend.backend()
     if backend != "tensorflow":
         msg = (
-            f"Keras runs on {backend!r}, but a SavedModel can be written by 'tensorflow' alone; "
+            f"Keras runs on {backend!r}, but only 'tensorflow' can write a SavedModel; "
             "set KERAS_BACKEND=tensorflow before Keras is imported"
         )
         raise ExportError(msg)
     try:
         model = keras.saving.load_model(file, compile=False)
-    except Exception as error:  # zip, JSON, HDF5 and Keras' own errors; no common base
-        msg = f"{file} is no Keras model that can be loaded ({type(error).__name__}: {error})"
+    except Exception as error:  # zip, JSON, HDF5 and Keras errors have no common base
+        msg = (
+            f"{file} cannot be loaded as a Keras model ({type(error).__name__}: {error}); copy it "
+            "again or train again"
+        )
         raise ExportError(msg) from error
     serialized = keras.saving.serialize_keras_object(model)
     policies = set(_dtype_policies(serialized))
@@ -101,15 +106,15 @@ def load_keras(file: Path) -> keras.Model:
 
 
 def _in_float32(model: keras.Model, serialized: dict[str, Any], file: Path) -> keras.Model:
-    """The same model, computing in float32.
+    """Rebuild a model with float32 arithmetic.
 
     A model trained with mixed precision would be exported with float16 arithmetic, which is slower
-    on CPUs. Its variables are float32 already, so rebuilding it changes no weight.
+    on CPUs. The variables of such a model are float32, so rebuilding changes no weight.
     """
     rebuilt = keras.saving.deserialize_keras_object(_with_float32_policy(serialized))
     try:
         rebuilt.set_weights(model.get_weights())
-    except ValueError as error:  # quantised layers have other variables than float ones
+    except ValueError as error:  # quantised layers have other variables than float layers
         policies = ", ".join(sorted(set(_dtype_policies(serialized))))
         msg = (
             f"{file} computes in {policies} and cannot be rebuilt in float32 ({error}); export "
@@ -142,12 +147,12 @@ def _with_float32_policy(node: Any) -> Any:  # noqa: ANN401  any JSON value
 
 
 def write(model: keras.Model, folder: Path) -> None:
-    """Write a model as a SavedModel that TensorFlow Serving can mount.
+    """Write a model as a SavedModel that TensorFlow Serving can load.
 
     Args:
-        model: As load_keras returns it.
-        folder: A version folder that is being made; gets saved_model.pb, fingerprint.pb and
-            variables/.
+        model: A model from load_keras.
+        folder: The unpublished version's folder; saved_model.pb, fingerprint.pb and variables/ are
+            written there.
     """
     classifier = Classifier(model)
     signatures = {
@@ -156,7 +161,8 @@ def write(model: keras.Model, folder: Path) -> None:
     }
     tf.saved_model.save(classifier, str(folder), signatures=signatures)
     saved_model.set_method_name(folder, classify_signature.NAME, CLASSIFY_METHOD_NAME)
-    # Always made, always empty here; git would drop it, and folders on disk would then differ.
+    # TensorFlow always makes this folder, and here it is always empty. git drops empty folders, so
+    # a checkout would differ from the folder on disk.
     shutil.rmtree(folder / "assets", ignore_errors=True)
 
 

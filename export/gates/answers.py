@@ -1,4 +1,4 @@
-"""What the Keras model, the SavedModel and the ONNX file answer to the same images."""
+"""The answers of the Keras model, the SavedModel and the ONNX file to the same images."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -23,13 +23,13 @@ _BATCH_SIZE = 500
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """One artefact's answers to n images, in their order.
+    """One artefact's answers to n images, in the order of the images.
 
     Attributes:
-        source: Who answered: "Keras", "SavedModel" or "ONNX".
+        source: The artefact: "Keras", "SavedModel" or "ONNX".
         logits: float32, shape (n, 10).
-        probabilities: float32, shape (n, 10); as served.
-        classes: int64, shape (n,); as served.
+        probabilities: float32, shape (n, 10); the served output of SavedModel and ONNX.
+        classes: int64, shape (n,); the served output of SavedModel and ONNX.
     """
 
     source: str
@@ -39,7 +39,7 @@ class Answers:
 
 
 def of_keras(model: keras.Model, images: Images) -> Answers:
-    """Ask a Keras model; softmax (in float64) and argmax are NumPy's, as an independent check.
+    """Run a Keras model; NumPy computes softmax (in float64) and argmax, as an independent check.
 
     Args:
         model: Maps images to logits.
@@ -57,10 +57,10 @@ def of_keras(model: keras.Model, images: Images) -> Answers:
 
 
 def of_saved_model(folder: Path, images: Images) -> Answers:
-    """Load a SavedModel written by to_saved_model back from disk and ask it.
+    """Load a SavedModel that to_saved_model wrote, and run it.
 
     Args:
-        folder: Holds saved_model.pb.
+        folder: Folder of saved_model.pb.
         images: uint8, shape (n, 32, 32, 3).
     """
     loaded = tf.saved_model.load(str(folder))
@@ -75,15 +75,15 @@ def of_saved_model(folder: Path, images: Images) -> Answers:
 
 
 def of_onnx(file: Path, images: Images, precision: Precision = "fp32") -> Answers:
-    """Ask an ONNX file as it lies on disk, and a copy of it in memory for the logits.
+    """Run an ONNX file unchanged, and a copy of it in memory that also returns the logits.
 
     Args:
         file: A graph with input `images` and outputs `probabilities` and `classes`.
         images: uint8, shape (n, 32, 32, 3).
-        precision: Of the graph; it runs as the server runs graphs of this precision.
+        precision: Precision of the graph; the graph runs with the server's settings for it.
 
     Raises:
-        ExportError: the probabilities do not come from a Softmax, so that there are no logits.
+        ExportError: no Softmax makes the probabilities, so there are no logits.
     """
     content = file.read_bytes()
     copy, logits_name = _with_logits(onnx.load_from_string(content))
@@ -99,20 +99,20 @@ def of_onnx(file: Path, images: Images, precision: Precision = "fp32") -> Answer
 
 
 def session(model: bytes, precision: Precision = "fp32") -> onnxruntime.InferenceSession:
-    """ONNX Runtime on the CPU, with as many threads as this process has cores."""
+    """A session of ONNX Runtime on the CPU with one thread for each core this process may use."""
     options = onnxruntime.SessionOptions()
-    # The default would be the host's cores, also in a container that may use only a few of them.
-    affinity = getattr(os, "sched_getaffinity", None)  # Linux alone has it
+    # The default is all cores of the host, even in a container that may use only a few of them.
+    affinity = getattr(os, "sched_getaffinity", None)  # exists only on Linux
     options.intra_op_num_threads = len(affinity(0)) if affinity else os.cpu_count() or 1
-    # Threads that wait in a loop would slow down whatever shares these cores.
+    # Threads that wait by spinning slow down other processes on the same cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if precision == "w8":  # as serving.engine.runtime does: weights become float32 once, at load
+    if precision == "w8":  # like serving.engine.runtime: weights become float32 once, at load
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     return onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 
 
 def _with_logits(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
-    """Make the input of the final Softmax an output of the graph as well."""
+    """Add the input of the final Softmax to the graph's outputs; return the model and its name."""
     makers = {name: node for node in model.graph.node for name in node.output}
     softmax = makers.get("probabilities")
     if softmax is None or softmax.op_type != "Softmax":
@@ -128,7 +128,7 @@ def _with_logits(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
 
 
 def _in_batches(run: Callable[[Images], list[Any]], images: Images) -> Iterator[npt.NDArray[Any]]:
-    """Run batch by batch and join the results: one array for each output."""
+    """Run the images in batches and join the results into one array for each output."""
     parts = [
         [np.asarray(output) for output in run(images[start : start + _BATCH_SIZE])]
         for start in range(0, len(images), _BATCH_SIZE)

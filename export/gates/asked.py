@@ -1,4 +1,4 @@
-"""A question that TensorFlow has answered."""
+"""Inputs of a signature with TensorFlow's answer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -9,12 +9,12 @@ import numpy.typing as npt
 
 @dataclass(frozen=True, kw_only=True)
 class Asked:
-    """A question, and TensorFlow's answer to it alone.
+    """Inputs of one request, and TensorFlow's answer to that request alone.
 
     Attributes:
         signature: Name of the signature.
-        inputs: By alias.
-        outputs: Likewise.
+        inputs: Input arrays by alias.
+        outputs: Output arrays by alias.
     """
 
     signature: str

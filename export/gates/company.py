@@ -1,7 +1,8 @@
-"""The served model's answers in company: requests at once, through the batcher, as clients ask.
+"""The served gate: concurrent requests to the served model get TensorFlow's answers.
 
-The graph alone answers as TensorFlow does before this is asked. Here the version's signatures, the
-verdicts on its rows, the parser of tf.Examples and the batcher stand between question and answer.
+An earlier gate has compared the bare graph with TensorFlow. This gate sends requests through the
+rest of the server's code: the version's signatures, the verdicts on its rows, the parser of
+tf.Examples and the batcher.
 """
 
 import asyncio
@@ -26,7 +27,7 @@ from serving.tensors.signature import Signature
 if TYPE_CHECKING:
     from serving.engine.batching.batch_report import BatchReport
 
-# Each question is asked so often at once.
+# Number of concurrent requests with the same inputs.
 _TIMES = 3
 _WAIT_MICROS = 100_000
 
@@ -36,19 +37,19 @@ Arrays = Mapping[str, npt.NDArray[Any]]
 def check(
     folder: Path, signatures: Mapping[str, Signature], asked: Sequence[Asked]
 ) -> list[dict[str, Any]]:
-    """Ask all questions of a signature at once, several times over, and compare each answer.
+    """Send all requests of a signature at once, each several times, and compare the answers.
 
     Args:
-        folder: Holds the graphs.
-        signatures: By name, with the verdicts on their rows.
-        asked: Questions, and what TensorFlow answered to each alone.
+        folder: Folder of the graphs.
+        signatures: Signatures by name, with the verdicts on their rows.
+        asked: Requests, with TensorFlow's answer to each alone.
 
     Returns:
-        For metrics.json: requests, runs of the graph and largest number of rows of one, by
-        signature.
+        Entries for metrics.json, one a signature: the number of requests, the number of runs of the
+        graph, and the largest number of rows in one run.
 
     Raises:
-        GateFailed: an answer differs from TensorFlow's, or there is none.
+        GateFailed: an answer differs from TensorFlow's, or a request fails.
     """
     runtimes = {
         each.file: Runtime(folder / each.file, RuntimeConfig(device="cpu"))
@@ -98,11 +99,15 @@ async def _check_all(servable: Servable, asked: Sequence[Asked]) -> list[dict[st
     if problems:
         lines = dict.fromkeys(problems)
         msg = "\n".join(
-            ["served gate: asked in company, the served model differs from TensorFlow", *lines]
+            [
+                "served gate: with concurrent requests the served model differs from TensorFlow",
+                *lines,
+            ]
         )
         msg += (
-            "\n  way out: a function whose rows depend on each other must not batch: report this "
-            "graph with its signature.json; nothing was published"
+            "\n  way out: requests must not share a batch if rows depend on each other, and the "
+            "proof of independence missed that: report this graph with its signature.json; "
+            "nothing was published"
         )
         raise GateFailed(msg)
     return findings
@@ -118,7 +123,10 @@ async def _ask(servable: Servable, question: Asked) -> dict[str, np.ndarray]:
 
 
 def _difference(question: Asked, answer: Arrays | BaseException) -> str:
-    """What is wrong with an answer; empty if it agrees."""
+    """A phrase that says how an answer differs from TensorFlow's; empty if it does not differ.
+
+    Any error in place of the answer is raised again unless it is a ServingError.
+    """
     shapes = ", ".join(f"{alias} {array.shape}" for alias, array in question.inputs.items())
     if isinstance(answer, ServingError):
         return f"{shapes}: {reason(answer)}"

@@ -1,13 +1,13 @@
-"""The parity gate: what is published answers every test image as the trained model does.
+"""The parity gate: Keras, SavedModel and ONNX must give the same answer to every test image.
 
-Keras, the SavedModel and the ONNX file are compared two by two. A pair passes when
+The gate compares each pair of the three. A pair passes when
 
-- every logit b of the second is within the tolerance of its counterpart a of the first, in
-  `numpy.allclose`'s sense: |b - a| <= ATOL + RTOL * |a|; and the probabilities likewise, with
-  PROBABILITY_RTOL;
-- both name the same class for every image, ties apart. A tie is an image whose two largest logits
-  lie less than TIE_MARGIN apart in the first: rounding may decide it either way. Ties are counted
-  and reported.
+- every logit b of the second artefact is close to the same logit a of the first, as in
+  `numpy.allclose`: |b - a| <= ATOL + RTOL * |a|; and every probability is close in the same sense,
+  with PROBABILITY_RTOL instead of RTOL;
+- both name the same class for every image that is not a tie. A tie is an image whose two largest
+  logits in the first artefact differ by less than TIE_MARGIN, so that rounding may decide its
+  class. Ties are counted and reported.
 """
 
 from collections.abc import Sequence
@@ -22,10 +22,10 @@ from export.errors import GateFailed
 from export.gates.answers import Answers
 from training.data.cifar10 import CLASS_NAMES
 
-# float32 arithmetic in another order of operations; measured deltas are a tenth of it and less.
+# For float32 arithmetic in another order of operations. Measured deltas are at most a tenth of it.
 RTOL = 1e-4
 ATOL = 1e-5
-# The softmax turns a logit's absolute error into a relative one of the probability: more room.
+# Larger, because softmax turns a logit's absolute error into a relative error of the probability.
 PROBABILITY_RTOL = 1e-3
 TIE_MARGIN = 1e-4
 _WORST = 5
@@ -33,22 +33,23 @@ _WORST = 5
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """Two artefacts' answers compared.
+    """The comparison of two artefacts' answers.
 
     Attributes:
-        reference: Whose answers count as right.
-        candidate: Whose answers are judged.
+        reference: The artefact whose answers count as right.
+        candidate: The artefact whose answers are judged.
         images: Number of images compared.
         max_abs_delta: Largest difference of two logits.
         max_rel_delta: Largest relative difference, among logits where the relative part of the
-            tolerance outweighs the absolute one (|logit| >= ATOL / RTOL = 0.1); 0 without any.
-        tolerance_used: Largest difference of two logits as a share of what is allowed; the gate
-            closes above 1.
+            tolerance outweighs the absolute one (|logit| >= ATOL / RTOL = 0.1); 0 if there are
+            none.
+        tolerance_used: Largest difference of two logits as a share of the tolerance; the pair
+            fails above 1.
         max_abs_delta_probabilities: Largest difference of two probabilities.
-        outside_tolerance: Images with a logit or a probability outside the tolerance.
-        ties: Images whose class rounding may decide.
-        same_class: Images for which both name the same class, ties included.
-        class_differs: Images with different classes, ties apart.
+        outside_tolerance: Number of images with a logit or a probability outside the tolerance.
+        ties: Number of images whose class rounding may decide.
+        same_class: Number of images for which both name the same class, ties included.
+        class_differs: Number of images with different classes that are not ties.
         worst_images: Indices of the failed images, the largest difference first; at most five.
     """
 
@@ -67,7 +68,7 @@ class Pair:
 
     @property
     def passed(self) -> bool:
-        """Whether no image differs."""
+        """Whether every image is within the tolerance and has the same class, ties excepted."""
         return not self.outside_tolerance and not self.class_differs
 
     def as_dict(self) -> dict[str, Any]:
@@ -118,13 +119,13 @@ def tied(logits: npt.NDArray[np.float32]) -> npt.NDArray[np.bool_]:
 
 
 def check(answers: Sequence[Answers]) -> list[Pair]:
-    """Compare all artefacts two by two, the first of each pair being the reference.
+    """Compare each pair of artefacts; the first of a pair is the reference.
 
     Args:
-        answers: In the order of derivation: Keras, SavedModel, ONNX.
+        answers: Answers in the order of conversion: Keras, SavedModel, ONNX.
 
     Raises:
-        GateFailed: a pair differs; the message is a report of all that do.
+        GateFailed: a pair differs; the message reports every such pair.
     """
     together = list(combinations(answers, 2))
     pairs = [compare(reference, candidate) for reference, candidate in together]
@@ -137,14 +138,15 @@ def check(answers: Sequence[Answers]) -> list[Pair]:
 
 
 def report(pair: Pair, reference: Answers, candidate: Answers) -> str:
-    """Where two artefacts differ, for the person who has to find out why."""
+    """A text that shows where two artefacts differ, with the worst images."""
+    tolerance = f"atol {ATOL:g}, rtol {RTOL:g} for logits, {PROBABILITY_RTOL:g} for probabilities"
     outside = f"{pair.outside_tolerance:,} of {pair.images:,} images"
     deltas = f"{pair.max_abs_delta:.3g} absolute, {pair.max_rel_delta:.3g} relative"
     lines = [
         f"parity gate: {pair.candidate} differs from {pair.reference}",
-        f"  logits outside rtol {RTOL:g}, atol {ATOL:g}, or probabilities likewise: {outside}",
+        f"  outside the tolerance ({tolerance}): {outside}",
         f"  another class: {pair.class_differs:,} images ({pair.ties:,} ties not counted)",
-        f"  largest delta of the logits: {deltas}; {pair.tolerance_used:.3g} times what is allowed",
+        f"  largest delta of the logits: {deltas}; {pair.tolerance_used:.3g} times the tolerance",
         "  worst images (index, answer, class, logits):",
     ]
     for index in pair.worst_images:
@@ -165,7 +167,7 @@ def _way_out(pairs: Sequence[Pair]) -> str:
     elif all("Keras" in names for names in failed):
         hint = (
             "SavedModel and ONNX agree, so writing the SavedModel is at fault: look for layers "
-            "that compute in another precision, or otherwise in inference than in training"
+            "that compute in another precision, or that differ between training and inference"
         )
     else:
         hint = "look at the worst images above first"
@@ -182,7 +184,7 @@ class _Deltas:
         *,
         rtol: float,
     ) -> None:
-        # float64, so that the subtraction itself rounds nothing away.
+        # In float64, so that the subtraction itself does not round.
         a, b = reference.astype(np.float64), candidate.astype(np.float64)
         delta: npt.NDArray[np.float64] = np.nan_to_num(np.abs(b - a), nan=np.inf)
         self.used = np.nan_to_num(delta / (ATOL + rtol * np.abs(a)), nan=np.inf)

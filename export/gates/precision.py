@@ -1,8 +1,8 @@
-"""The precision gate: how far a variant's answers may be from those of the float32 model.
+"""The precision gate: limits on how much a variant's answers differ from the float32 model's.
 
-A variant is another precision of the same model. It rounds, so its answers cannot be compared
-number by number as parity does; what counts is how often it names another class, and how many
-right answers that costs.
+A variant is another precision of the same model. Because it rounds, its numbers cannot be compared
+with a tolerance as the parity gate does. The gate limits how often the variant names another class,
+and how much accuracy it loses.
 """
 
 from collections.abc import Mapping
@@ -18,12 +18,13 @@ from training.evaluation import paired
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """Bounds that a variant must keep to.
+    """Limits for a variant.
 
     Attributes:
-        agreement: Smallest share of the images with the float32 model's class.
+        agreement: Smallest share of the images for which the variant names the float32 model's
+            class.
         drop_points: Largest loss of accuracy, in percentage points.
-        must_be_faster: Whether it is of use only where it runs faster than the float32 model.
+        must_be_faster: Whether the variant must run faster than the float32 model.
     """
 
     agreement: float
@@ -40,12 +41,12 @@ LIMITS: Mapping[Precision, Limits] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Comparison:
-    """A variant's classes beside the float32 model's, on the same images.
+    """The comparison of a variant's classes with the float32 model's, on the same images.
 
     Attributes:
         agreement: Share of the images for which both name the same class, right or wrong.
-        drop_points: Accuracy of the float32 model less the variant's, in percentage points.
-        drop_interval_95: 95 % interval of that drop.
+        drop_points: Accuracy of the float32 model minus the variant's, in percentage points.
+        drop_interval_95: 95 % interval of `drop_points`.
     """
 
     agreement: float
@@ -62,14 +63,14 @@ def compare(
     candidate: npt.NDArray[np.int64],
     labels: npt.NDArray[np.int64],
 ) -> Comparison:
-    """Compare two models' answers to the same n images, in pairs as McNemar's test does.
+    """Compare two models' answers to the same n images in pairs, as McNemar's test does.
 
-    The interval of the drop is that of `training.evaluation.paired`.
+    `training.evaluation.paired` computes the interval of the drop.
 
     Args:
         reference: Classes named by the float32 model, int64, shape (n,), n >= 1.
-        candidate: Classes named by the variant.
-        labels: The right classes.
+        candidate: Classes named by the variant, int64, shape (n,).
+        labels: The right classes, int64, shape (n,).
     """
     lost = paired.compare(reference == labels, candidate == labels)
     low, high = lost.interval_95
@@ -81,7 +82,7 @@ def compare(
 
 
 def objections(limits: Limits, comparison: Comparison) -> list[str]:
-    """What speaks against a variant: a phrase for each limit it breaks, such as "loses ..."."""
+    """One phrase for each limit that a variant breaks, such as "loses 0.60 points of ..."."""
     found = []
     if comparison.agreement < limits.agreement:
         found.append(
@@ -101,7 +102,7 @@ def too_slow(speedups: Mapping[int, float]) -> list[str]:
     """One phrase for each batch size at which the variant is not faster than float32.
 
     Args:
-        speedups: How many times as fast it is, by batch size.
+        speedups: The variant's speed as a multiple of the float32 model's, by batch size.
     """
     return [
         f"runs {speedup:.2f} times as fast as fp32 at batch {batch}, more than 1 expected"

@@ -10,8 +10,8 @@ from serving.protos.tensorflow_example_pb2 import Example
 from serving.tensors.feature_spec import FeatureKind
 from serving.tensors.signature import DataType, Signature, TensorSpec
 
-# Integers are often indices, so random ones stay small, and smaller where TensorFlow refuses these:
-# there are tables of two rows. Bytes are often pixels: all values.
+# Integers are often indices into a table, so random integers are at most 9. If TensorFlow refuses
+# those, they are at most 1, for tables of two rows. 8-bit integers are often pixels: all values.
 LARGEST_INTEGERS = (9, 1)
 _MISSING_SHARE = 0.3
 
@@ -38,12 +38,15 @@ def random_array(
     """Random values for one input.
 
     Args:
-        spec: Its dtype and shape.
+        spec: Dtype and shape of the input.
         random: Source of randomness.
         rows: Size of a free first dimension.
         free_size: Size of any other free dimension.
-        rank: Number of dimensions, all free, where the spec has no rank.
-        largest: The largest integer, of types that are no bytes.
+        rank: Number of dimensions, all of them free, if the spec has no rank.
+        largest: The largest integer for integer types of more than 8 bits.
+
+    Returns:
+        An array without free dimensions, of the spec's dtype.
     """
     shape = sizes_of(spec.shape, rows=rows, free_size=free_size, rank=rank)
     dtype = spec.dtype.numpy
@@ -65,17 +68,17 @@ def random_examples(
     free_size: int,
     largest: int = LARGEST_INTEGERS[0],
 ) -> npt.NDArray[Any]:
-    """Random tf.Examples: features with a default may be missing, variable ones have any length.
+    """Random tf.Examples. Features with a default may be missing; variable features vary in length.
 
     Args:
-        signature: Has the feature spec.
+        signature: Signature with a feature spec.
         random: Source of randomness.
         rows: Number of examples.
-        free_size: Most steps of a variable feature.
+        free_size: Largest number of steps of a variable feature.
         largest: The largest integer.
 
     Returns:
-        Serialized examples: object, shape (rows,).
+        Serialized examples, dtype object, shape (rows,).
     """
     examples = np.empty(rows, dtype=object)
     for row in range(rows):
@@ -101,5 +104,5 @@ def random_examples(
 
 
 def _word(random: np.random.Generator) -> bytes:
-    # Text: ONNX has no strings of other bytes, and the server says so.
+    # Letters only: strings in ONNX are text, and the server refuses other bytes.
     return bytes(random.integers(ord("a"), ord("z"), 3, np.uint8, endpoint=True))

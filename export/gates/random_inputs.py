@@ -1,4 +1,4 @@
-"""Parity of a SavedModel and its ONNX graphs on random inputs, where no test data are known."""
+"""Parity gate for models without test data: a SavedModel and its ONNX graphs on random inputs."""
 
 import itertools
 import math
@@ -27,26 +27,30 @@ from serving.tensors.signature import Signature
 
 SEED = 0
 BATCH_SIZES = (1, 5)
-# Sizes of free dimensions, in the order in which they are tried: steps, pixels of pictures, samples
-# of a second of sound.
+# Sizes of free dimensions in the order of the attempts: 16 steps, 224 pixels of an image, 16,000
+# samples of a second of sound.
 FREE_SIZES = (16, 224, 16_000)
 _PIXELS, _PICTURE_RANK = 224, 3
 _MOST_ELEMENTS = 1 << 24
-# What inputs are asked with where any rank goes.
+# Shapes for inputs that accept any rank.
 RANK_SHAPES = ((), (3,), (2, 3), (0, 3))
-# To be tried, in this order, for inputs of which not even TensorFlow knows the rank.
+# Ranks for inputs whose rank TensorFlow does not know, in the order of the attempts.
 _RANKS = (1, 2, 3, 4, 0)
-# By NumPy dtype: float16 has 10 bits, and runtimes may compute it in float32.
+# rtol and atol by NumPy dtype. float16 has 10 bits, and runtimes may compute it in float32.
 _TOLERANCES = {"float16": (1e-2, 1e-3), "float32": (1e-4, 1e-5), "float64": (1e-4, 1e-5)}
 
 
 class Reference(Protocol):
-    """What answers as the trained model does."""
+    """A runtime of the original model, whose answers count as right."""
 
     def ask(
         self, signature: Signature, inputs: Mapping[str, npt.NDArray[Any]]
     ) -> dict[str, npt.NDArray[Any]]:
-        """The outputs of a signature by alias; raises tf.errors.OpError if it refuses."""
+        """The outputs of a signature by alias.
+
+        Raises:
+            tf.errors.OpError: an operation refuses the inputs.
+        """
 
 
 def check(
@@ -57,29 +61,28 @@ def check(
     free_size: int | None = None,
     asked: list[Asked] | None = None,
 ) -> list[dict[str, Any]]:
-    """Ask TensorFlow and ONNX Runtime the same, with batches of one row and of five.
+    """Compare TensorFlow and ONNX Runtime on the same random inputs, in batches of 1 and 5 rows.
 
     Floats are drawn from the standard normal distribution, uint8 and int8 from all their values,
-    other integers from 0 to 9, or from 0 to 1 if TensorFlow refuses those; the seed is fixed. If
-    TensorFlow refuses these sizes, it is asked with larger ones, the first dimension among them: an
-    input may be one waveform. Inputs for which
-    a graph declares no rank are asked with a value, a row and a matrix as well, as far as
-    TensorFlow answers.
+    other integers from 0 to 9, or from 0 to 1 if TensorFlow refuses those. The seed is fixed. If
+    TensorFlow refuses these sizes, larger sizes follow, for the first dimension too: an input may
+    be a single waveform. If a graph declares no rank for an input, the gate also tries a scalar, a
+    vector, a matrix and an empty matrix, and skips those that TensorFlow refuses.
 
     Args:
-        reference: The SavedModel.
-        folder: Holds the graphs that the signatures name.
-        signatures: What to ask.
-        free_size: Size given to free dimensions, the batch apart unless TensorFlow refuses it; None
-            for 16, and larger ones where TensorFlow refuses that.
-        asked: Gets every question that TensorFlow has answered.
+        reference: TensorFlow with the SavedModel.
+        folder: Folder of the graphs that the signatures name.
+        signatures: The signatures to compare, by name.
+        free_size: Size of free dimensions. The first dimension gets it only if TensorFlow refuses
+            the batch sizes. None for 16, then larger sizes if TensorFlow refuses that.
+        asked: List to which this function appends every request with TensorFlow's answer.
 
     Returns:
-        For metrics.json: an entry for each signature, batch size or shape, and output.
+        Entries for metrics.json: one for each signature, batch size or shape, and output.
 
     Raises:
-        ExportError: TensorFlow itself refuses the random inputs.
-        GateFailed: an output differs; names all that do.
+        ExportError: TensorFlow refuses all random inputs.
+        GateFailed: an output differs; the message names every such output.
     """
     findings: list[dict[str, Any]] = []
     problems: list[str] = []
@@ -103,7 +106,7 @@ def check(
                 asked.append(Asked(signature=name, inputs=inputs, outputs=expected))
             try:
                 received = _ask_onnx(session, signature, inputs)
-            except Exception as error:  # noqa: BLE001  ONNX Runtime has no base class for its own
+            except Exception as error:  # noqa: BLE001  ONNX Runtime's errors have no base class
                 place = _place({"signature": name, **what})
                 problems.append(f"{place}: ONNX Runtime refuses what TensorFlow answers: ")
                 problems[-1] += reason(error)
@@ -124,7 +127,7 @@ def check(
 
 
 _Arrays = Mapping[str, npt.NDArray[Any]]
-# What a finding says of its inputs, the inputs, and TensorFlow's answer.
+# The entries of a finding that describe the inputs, the inputs, and TensorFlow's answer.
 _Question = tuple[dict[str, Any], _Arrays, _Arrays]
 
 
@@ -137,7 +140,14 @@ def _of_rows(
     free_sizes: Sequence[int],
     ranks: Sequence[int],
 ) -> Iterator[_Question]:
-    """Batches of each size; where none is answered, something as long as a free size."""
+    """One answered question for each batch size.
+
+    If TensorFlow refuses every shape with the usual number of rows, the first dimension gets a
+    multiple of the free size instead.
+
+    Raises:
+        ExportError: TensorFlow refuses all shapes.
+    """
     for number, usual in enumerate(BATCH_SIZES, start=1):
         sizes = [(usual, size) for size in free_sizes]
         sizes += [(number * size, size) for size in free_sizes]
@@ -161,14 +171,14 @@ def _of_rows(
                 continue
             question = ({"rows": rows}, inputs, expected)
             if any(array.size == 0 for array in expected.values()):
-                # Too little for a window, perhaps: something larger says more.
+                # The input may be shorter than a window of the model; a larger one compares more.
                 empty = empty or question
                 continue
             yield question
             break
         else:
             if empty is None:
-                assert refusal is not None  # noqa: S101 - every way through the loop sets one
+                assert refusal is not None  # noqa: S101 - every path through the loop sets one
                 raise refusal
             yield empty
 
@@ -183,10 +193,12 @@ def _answered(
     free_size: int,
     rank: int,
 ) -> tuple[_Arrays, _Arrays]:
-    """Inputs of some size, and TensorFlow's answer; integers as large as it takes them.
+    """Random inputs of one size with TensorFlow's answer.
+
+    Integers are at most 9, or at most 1 if TensorFlow refuses those.
 
     Raises:
-        ExportError: TensorFlow refuses all of them; says why it refuses the largest.
+        ExportError: TensorFlow refuses all of them; the message is its refusal of the largest.
     """
     refusal: ExportError | None = None
     for largest in LARGEST_INTEGERS:
@@ -205,11 +217,11 @@ def _answered(
             return inputs, _ask_tensorflow(reference, signature, inputs, name)
         except ExportError as error:
             refusal = refusal or error
-            # A reference that had to end its process says so: another try would take seconds.
+            # AbortedError: the inputs ended TensorFlow's process. Starting it again takes seconds.
             ended = isinstance(error.__cause__, tf.errors.AbortedError)
             if ended or not _has_integers(signature):
                 break
-    assert refusal is not None  # noqa: S101 - there is an integer to begin with
+    assert refusal is not None  # noqa: S101 - LARGEST_INTEGERS is not empty
     raise refusal
 
 
@@ -226,7 +238,7 @@ def _of_ranks(
     random: np.random.Generator,
     free_size: int,
 ) -> Iterator[_Question]:
-    """Other ranks, for the inputs of which the graph takes any."""
+    """Questions of several ranks for the inputs whose rank the graph does not declare."""
     unknown = onnx_graph.unknown_ranks(onnx_graph.read(file))
     if signature.feature_spec or not unknown:
         return
@@ -255,7 +267,7 @@ def _free_sizes(signature: Signature) -> Sequence[int]:
 
 
 def _ranks(signature: Signature, session: Any) -> Sequence[int]:  # noqa: ANN401  see _ask_onnx
-    """The ranks to try for inputs of which TensorFlow knows none: the graph's, if it has one."""
+    """Ranks for inputs whose rank TensorFlow does not know: the graph's if it declares one."""
     free = {spec.tensor for spec in signature.inputs.values() if spec.shape is None}
     declared = [len(info.shape) for info in session.get_inputs() if info.name in free]
     if not declared:
@@ -299,13 +311,13 @@ def _ask_tensorflow(
         shapes = ", ".join(f"{alias} {array.dtype}{array.shape}" for alias, array in inputs.items())
         msg = (
             f"signature {name!r} refuses random inputs ({shapes}): {reason(error)}; "
-            "if it wants other sizes in its free dimensions, pass --free-size"
+            "if its free dimensions need other sizes, pass --free-size"
         )
         raise ExportError(msg) from error
 
 
 def agree(expected: npt.NDArray[Any], received: npt.NDArray[Any]) -> bool:
-    """Whether two answers are the same in dtype, in shape and, but for rounding, in values."""
+    """Whether two answers have the same dtype and shape, and the same values up to rounding."""
     if (expected.dtype, expected.shape) != (received.dtype, received.shape):
         return False
     return bool(_close(expected, received).all())
@@ -313,7 +325,7 @@ def agree(expected: npt.NDArray[Any], received: npt.NDArray[Any]) -> bool:
 
 def _close(expected: npt.NDArray[Any], received: npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
     if expected.dtype.kind == "O":
-        # ONNX Runtime gives text, TensorFlow bytes.
+        # ONNX Runtime returns strings as str, TensorFlow as bytes.
         text = [value.encode() if isinstance(value, str) else value for value in received.ravel()]
         same = [one == other for one, other in zip(expected.ravel(), text, strict=True)]
         return np.array(same, dtype=bool).reshape(expected.shape)
@@ -327,7 +339,7 @@ def _close(expected: npt.NDArray[Any], received: npt.NDArray[Any]) -> npt.NDArra
 def _differences(
     where: Mapping[str, Any], expected: npt.NDArray[Any], received: npt.NDArray[Any]
 ) -> Iterator[str]:
-    """One line if the two differ in dtype, shape or values, none if they agree."""
+    """One line if two answers differ in dtype, shape or values; no line if they agree."""
     place = f"{_place(where)}, output {where['output']!r}"
     if (expected.dtype, expected.shape) != (received.dtype, received.shape):
         yield (

@@ -1,4 +1,4 @@
-"""The proof that rows are independent, for every graph of a version, so that requests may batch."""
+"""The proof for every graph of a version that its rows are independent and may be batched."""
 
 import logging
 from collections.abc import Iterator, Mapping
@@ -15,16 +15,17 @@ _log = logging.getLogger("export")
 
 
 def with_verdicts(folder: Path, signatures: Mapping[str, Signature]) -> dict[str, Signature]:
-    """Prove what was not proved yet, without a limit of time.
+    """Add the missing verdicts on row independence to signatures; takes as long as it needs.
 
-    A signature that is not proved is published all the same: its requests run alone.
+    A signature without a proof is published too: the server runs each of its requests alone.
 
     Args:
-        folder: Holds the graphs, each in one precision or several.
-        signatures: By name; verdicts on graphs that are gone are dropped, the others kept.
+        folder: Folder of the graphs, each in one precision or several.
+        signatures: Signatures by name. Their verdicts on graphs in the folder are kept, verdicts
+            on other graphs are dropped.
 
     Returns:
-        The signatures with a verdict on every graph that computes them.
+        The signatures, with a verdict on every graph that computes them.
     """
     verdicts: dict[str, dict[str, Any]] = {name: {} for name in signatures}
     for file in sorted({signature.file for signature in signatures.values()}):

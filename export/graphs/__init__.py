@@ -1,4 +1,4 @@
-"""Rewrites of ONNX graphs that keep their answers.
+"""Rewrites of ONNX graphs that do not change their answers.
 
-Imports onnx and NumPy and no other room of export.
+Imports onnx and NumPy, and no other folder of export.
 """

@@ -1,9 +1,9 @@
-"""Canonical names in an ONNX graph, so that the same model gives the same bytes.
+"""Canonical names in an ONNX graph, so that the same model always gives the same bytes.
 
-tf2onnx numbers the nodes it makes with a counter that runs through the whole process
-(`Transpose__89`), and TensorFlow wraps names in those of the functions they were inlined from
-(`StatefulPartitionedCall/...`). What remains here is the layer and the operation, numbered where a
-name comes twice: `simcnn/conv2d/convolution`.
+tf2onnx numbers its nodes with a counter of the whole process (`Transpose__89`). TensorFlow prefixes
+names with the functions that they were inlined from (`StatefulPartitionedCall/...`). A canonical
+name keeps the layer and the operation, `simcnn/conv2d/convolution`, and gets a number if the name
+is taken.
 """
 
 import re
@@ -18,7 +18,7 @@ _WRAPPER = re.compile(r"^(Func/)?((Stateful)?PartitionedCall(_\d+)?/)+")
 def rename(graph: onnx.GraphProto) -> None:
     """Rename nodes and inner tensors and order initializers by first use, in place.
 
-    Names of the graph's inputs and outputs stay, because they are the interface.
+    The graph's inputs and outputs keep their names, because clients use them.
     """
     namer = _Namer(info.name for info in (*graph.input, *graph.output))
     namer.visit(graph)
@@ -30,7 +30,7 @@ def rename(graph: onnx.GraphProto) -> None:
             inner.name = f"subgraph_{number}"
             _forget_shapes(inner)
         by_use = sorted(inner.initializer, key=lambda tensor: order[tensor.name])
-        # Messages in a repeated field cannot be moved, only replaced.
+        # protobuf cannot reorder messages in a repeated field, only replace them.
         copies = [onnx.TensorProto.FromString(tensor.SerializeToString()) for tensor in by_use]
         del inner.initializer[:]
         inner.initializer.extend(copies)
@@ -41,8 +41,7 @@ def replace_names(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
 
     Args:
         graph: Any graph.
-        names: New names by old name; an inner tensor that already has one of the new names makes
-            room for it.
+        names: New names by old name. If an inner tensor has one of the new names, it is renamed.
     """
     old_names = set(_tensor_names(graph))
     mapping = dict(names)
@@ -66,7 +65,7 @@ def replace_names(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
 
 
 def nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """All nodes, those of subgraphs included."""
+    """All nodes of a graph and of its subgraphs."""
     for inner in _graphs(graph):
         yield from inner.node
 
@@ -86,7 +85,7 @@ def _subgraphs(attribute: onnx.AttributeProto) -> Iterator[onnx.GraphProto]:
 
 
 def _forget_shapes(subgraph: onnx.GraphProto) -> None:
-    """Drop the shapes of a branch's tensors, whose free dimensions carry numbers (`unk__706`)."""
+    """Drop the shapes in a subgraph: names of their free dimensions have counters (`unk__706`)."""
     del subgraph.value_info[:]
     for info in (*subgraph.input, *subgraph.output):
         info.type.tensor_type.ClearField("shape")
@@ -119,14 +118,14 @@ class _Namer:
         self._taken = dict.fromkeys(self.tensors, 0)
 
     def visit(self, graph: onnx.GraphProto, *, is_subgraph: bool = False) -> None:
-        """Name everything in a graph; the branches of If and Loop are visited where they stand."""
+        """Choose the names in a graph, and in the subgraphs of If and Loop in node order."""
         for info in graph.input:
             self._name_tensor(info.name, "input" if is_subgraph else info.name)
         for node in graph.node:
             for name in node.input:
-                # Not made by a node before: an initializer, named by its first use.
+                # A name without an entry is an initializer: no node before this one makes it.
                 self._name_tensor(name, "constant" if is_subgraph else _clean(name))
-            # Names inside branches hold the numbers of TensorFlow's functions: the type must do.
+            # Names in subgraphs hold numbers of TensorFlow's functions, so only the type is used.
             base = node.op_type if is_subgraph else _clean(node.name, node.op_type)
             node.name = self._unique(base)
             for position, name in enumerate(node.output):
@@ -134,16 +133,16 @@ class _Namer:
             for attribute in node.attribute:
                 for inner in _subgraphs(attribute):
                     self.visit(inner, is_subgraph=True)
-        # What no node of this graph reads: constants given out as they are, leftovers.
+        # Tensors that no node of this graph reads: constants that are outputs, unused constants.
         for name in [*(info.name for info in graph.output), *(x.name for x in graph.initializer)]:
             self._name_tensor(name, _clean(name))
 
     def _name_tensor(self, name: str, wanted: str) -> None:
-        if name and name not in self.tensors:  # "" stands for an optional input left out
+        if name and name not in self.tensors:  # "" marks an omitted optional input
             self.tensors[name] = self._unique(wanted)
 
     def _unique(self, name: str) -> str:
-        """The name itself the first time, then with _1, _2, ... at its end."""
+        """The name itself if it is free, otherwise the name with _1, _2, ... appended."""
         candidate = name
         while candidate in self._taken:
             self._taken[name] += 1
@@ -153,7 +152,7 @@ class _Namer:
 
 
 def _clean(name: str, op_type: str = "tensor") -> str:
-    """A name without counters and wrappers; a node that tf2onnx added gets its operation's name."""
+    """A name without counters and function prefixes; a node with a counter gets its type added."""
     tensor, colon, number = name.rpartition(":")
     base = _WRAPPER.sub("", tensor if colon and number.isdigit() else name)
     plain = _COUNTER.sub("", base)

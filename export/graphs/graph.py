@@ -1,4 +1,4 @@
-"""A look at an ONNX graph by name: who makes a tensor, who reads it, what shape it has."""
+"""Look-up tables of an ONNX graph: the maker, the readers and the shape of each tensor."""
 
 from collections.abc import Iterable
 from typing import Any
@@ -11,14 +11,14 @@ from export.graphs import canonical_names
 
 
 class Graph:
-    """The tables of a model's graph as it was when this was made.
+    """Look-up tables of a model's graph, made once; later changes of the graph do not update them.
 
     Attributes:
-        nodes: In topological order.
+        nodes: The nodes in topological order.
         makers: The node that makes a tensor, by the tensor's name.
-        readers: The nodes that read it, those in branches and loops included.
+        readers: The nodes that read a tensor, by its name, including nodes in branches and loops.
         constants: Initializers by name.
-        shapes: Sizes of the tensors whose shape can be inferred; 0 stands for a free one.
+        shapes: Shapes of the tensors whose shape can be inferred, by name; 0 for a free size.
     """
 
     def __init__(self, model: onnx.ModelProto) -> None:
@@ -41,19 +41,19 @@ class Graph:
         return numpy_helper.to_array(self.constants[name])
 
     def set_array(self, name: str, array: npt.NDArray[Any]) -> None:
-        """Give a constant other values, also of another shape."""
+        """Replace the values of a constant; the new values may have another shape."""
         self.constants[name].CopyFrom(numpy_helper.from_array(array, name))
 
     def only_reader(self, name: str, op_type: str) -> onnx.NodeProto | None:
-        """The node that reads a tensor, if nothing else does and it is of this type."""
+        """The only reader of a tensor, if it has this type and the tensor is no graph output."""
         readers, is_output = self.readers[name], name in {info.name for info in self._graph.output}
         found = [node.op_type for node in readers] == [op_type] and not is_output
         return readers[0] if found else None
 
     def replace_nodes(self, nodes: Iterable[onnx.NodeProto]) -> None:
-        """Give the model these nodes, and drop constants that none of them reads.
+        """Replace the nodes of the graph, and drop constants that no node reads.
 
-        The tables are out of date then.
+        The look-up tables are out of date afterwards.
         """
         copies = [onnx.NodeProto.FromString(node.SerializeToString()) for node in nodes]
         del self._graph.node[:]
@@ -65,7 +65,7 @@ class Graph:
 
 
 def settings(node: onnx.NodeProto) -> dict[str, Any]:
-    """A node's attributes."""
+    """The values of a node's attributes by name."""
     return {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
 
 

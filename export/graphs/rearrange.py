@@ -1,4 +1,4 @@
-"""Rewrites of a float32 graph that keep its answers and suit the integer kernels."""
+"""Rewrites that prepare a float32 graph for int8 kernels and do not change its answers."""
 
 import numpy as np
 import onnx
@@ -9,9 +9,10 @@ _MATRIX = 2  # dimensions
 
 
 def join_dense_layers(model: onnx.ModelProto) -> None:
-    """Turn MatMul, and the Add of a bias behind it, into one Gemm, in place.
+    """Turn each MatMul, and the Add of a bias after it, into one Gemm, in place.
 
-    A bias inside a Gemm is quantised to 32 bits; one that is added would get 8, like an activation.
+    The bias of a Gemm is quantised to 32 bits. A bias in an Add would be quantised to 8 bits, like
+    an activation.
     """
     graph = Graph(model)
     joined: set[str] = set()
@@ -32,11 +33,11 @@ def join_dense_layers(model: onnx.ModelProto) -> None:
 
 
 def pool_first(model: onnx.ModelProto) -> list[str]:
-    """Let the first convolution's MaxPool stand before its Relu, in place; both orders are equal.
+    """Move the MaxPool after the first convolution before its Relu, in place; answers are equal.
 
-    Where values are quantised right after the pooling, ONNX Runtime moves that before the pooling,
-    and pools four times as many values in a kernel that is a good deal slower. A Relu in between
-    stops it.
+    If values are quantised directly after the pooling, ONNX Runtime moves the quantisation before
+    the pooling, where there are four times as many values, and pools in a much slower kernel. A
+    Relu between pooling and quantisation prevents that.
 
     Returns:
         Names of the nodes up to the first activation, pooling included.
@@ -64,10 +65,13 @@ def pool_first(model: onnx.ModelProto) -> list[str]:
 
 
 def _join_padding(graph: Graph, pad: onnx.NodeProto, pool: onnx.NodeProto) -> bool:
-    """Let a MaxPool pad by itself what a Pad behind a Relu gives it, if it can.
+    """Move the padding of a Pad between Relu and MaxPool into the MaxPool, if possible.
 
-    A MaxPool leaves its own padding out of its windows. Behind a Relu that is the same as zeros, as
-    long as each window has a pixel in it.
+    A MaxPool ignores its own padding. After a Relu that equals padding with zeros, if each window
+    holds at least one pixel.
+
+    Returns:
+        Whether the MaxPool now has the padding, so that the Pad is no longer needed.
     """
     inputs, given = list(pad.input[1:]), settings(pool)
     if settings(pad).get("mode", b"constant") != b"constant" or len(inputs) > 2:

@@ -1,12 +1,13 @@
-"""Kernel taps that never meet the image: cut off, because all they multiply is padding.
+"""Cut off kernel taps that are only ever multiplied with padding.
 
-A 3x3 kernel that is moved over a map of 1x1 pixels with a border of zeros sees the one pixel with
-its middle tap alone. ResNet50 has three such layers where its images measure 32x32 pixels. Their
-other eight taps were never trained; they are 6.3 of 25.7 million parameters, and they would set the
-ranges by which the layer's weights are quantised.
+If a 3x3 kernel moves over a map of 1x1 pixels with a border of zeros, only its middle tap meets the
+pixel. ResNet50 has three such layers for images of 32x32 pixels. Their other eight taps were never
+trained. They are 6.3 of the 25.7 million parameters, and they would set the ranges by which the
+layer's weights are quantised.
 
-Which taps those are follows from the shapes. With output positions o = 0, 1, ..., tap t reads input
-position o * stride - pad + t * dilation; it is of use if that lies inside the map for any o.
+The shapes determine the unused taps. With output positions o = 0, 1, ..., tap t reads the input
+position o * stride - pad + t * dilation; a tap is used if that position lies inside the map for any
+o.
 """
 
 from collections.abc import Mapping, Sequence
@@ -41,9 +42,9 @@ class _Axis:
                 for output in range(outputs)
             )
         ]
-        if not used:  # an output of padding alone; such a layer is its bias
+        if not used:  # the layer reads only padding: its output is its bias
             return slice(0, self.kernel), self.pad_begin, self.pad_end
-        # The padding must not become negative, so some unused taps may have to stay.
+        # Keep some unused taps if the padding would become negative without them.
         first = min(used[0], self.pad_begin // self.dilation)
         after = min(self.kernel - 1 - used[-1], self.pad_end // self.dilation)
         return (
@@ -54,10 +55,10 @@ class _Axis:
 
 
 def crop(model: onnx.ModelProto) -> int:
-    """Cut unused taps off the kernels of a graph, in place. Its answers stay the same.
+    """Cut unused taps off the kernels of a graph, in place. The answers stay the same.
 
-    Convolutions of maps whose size is not fixed, with automatic padding, or whose weights are
-    computed or used twice, stay as they are.
+    A convolution is not changed if the size of its map is not fixed, if its padding is automatic,
+    or if its weights are computed or used twice.
 
     Returns:
         The number of weights cut off.
@@ -84,7 +85,7 @@ def crop(model: onnx.ModelProto) -> int:
 
 
 def _is_own(graph: Graph, name: str) -> bool:
-    """Whether a tensor is a constant that one node alone reads."""
+    """Whether a tensor is a constant that only one node reads."""
     return name in graph.constants and len(graph.readers[name]) == 1
 
 

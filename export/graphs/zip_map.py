@@ -1,7 +1,7 @@
-"""ZipMap, the node that skl2onnx and onnxmltools put behind a classifier, cut off.
+"""Remove ZipMap, the node that skl2onnx and onnxmltools add after a classifier.
 
-It turns a matrix of probabilities into a list of dictionaries, which no protocol of the server
-carries. Without it the matrix itself is the output, and its labels are class names.
+ZipMap turns a matrix of probabilities into a list of dictionaries, which the server's protocols
+cannot carry. Without ZipMap the output is the matrix, and the labels become class names.
 """
 
 from dataclasses import dataclass
@@ -14,11 +14,11 @@ _DOMAIN = "ai.onnx.ml"
 
 @dataclass(frozen=True)
 class CutZipMap:
-    """A ZipMap that was cut off.
+    """A ZipMap that was removed.
 
     Attributes:
-        output: The name that the graph's output had.
-        tensor: The tensor that is an output in its place.
+        output: Name of the graph's output that the ZipMap made.
+        tensor: Name of the tensor that is an output instead.
         labels: The keys of the dictionaries, as text, in the order of the columns.
     """
 
@@ -28,10 +28,10 @@ class CutZipMap:
 
 
 def cut(model: onnx.ModelProto) -> list[CutZipMap]:
-    """Cut every ZipMap off that makes an output.
+    """Remove every ZipMap that makes an output of the graph.
 
     Args:
-        model: Changed in place. Its weights may lie in files beside it.
+        model: The model; changed in place. Its weights may be in external files.
     """
     graph = model.graph
     outputs = {info.name for info in graph.output}
@@ -62,7 +62,7 @@ def _labels(node: onnx.NodeProto) -> tuple[str, ...]:
 
 
 def _shapes(model: onnx.ModelProto) -> dict[str, list[int | str | None]]:
-    """Shapes of the tensors inside, as far as they are declared or can be inferred."""
+    """Shapes of the inner tensors whose shape is declared or can be inferred, by name."""
     inferred = shape_inference.infer_shapes(model)
     return {
         info.name: [

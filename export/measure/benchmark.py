@@ -1,18 +1,19 @@
-"""How fast a version computes on this machine: each ONNX variant, and TensorFlow beside them.
+"""Benchmark of a version on this machine: each ONNX variant, and TensorFlow with the SavedModel.
 
-All take turns in one process (`stopwatch`), with the same batches of random pixels and the same
-number of threads, NumPy arrays in and out. ONNX Runtime is set as the server sets it; TensorFlow
-runs the SavedModel's `serving_default`. The result is the section `benchmark` of metrics.json::
+All of them take turns in one process (`stopwatch`), with the same batches of random pixels, the
+same number of threads, and NumPy arrays as inputs and outputs. ONNX Runtime has the server's
+settings; TensorFlow runs the SavedModel's `serving_default`. The result is the section `benchmark`
+of metrics.json::
 
     hardware, threads, rounds, seconds_per_turn, load_average_before, versions, git_commit,
     finished_utc
     results     by variant ("fp32", ..., and "tensorflow"):
-      file, sha256        of the ONNX file; the SavedModel has none
-      other_weights       true if it is of another training of the same architecture
+      file, sha256        of the ONNX file; the SavedModel has no sha256
+      other_weights       true if the file comes from another training of the same architecture
       batches             by batch size: images_per_second and ms (a batch), from the median of all
                           turns; ms_min and ms_max, the fastest and slowest turn; calls;
-                          cpu_ms_per_image; to_tensorflow and to_fp32: how many times as fast, as
-                          median, min and max of the rounds
+                          cpu_ms_per_image; to_tensorflow and to_fp32: the speed as a multiple of
+                          TensorFlow's and of fp32's, as median, min and max of the rounds
 """
 
 import hashlib
@@ -49,7 +50,7 @@ _SAVED_MODEL_FILE = "saved_model.pb"
 _FP32: Precision = "fp32"
 _INPUT, _OUTPUT = "images", "probabilities"
 _SEED = 0
-# Of probabilities: enough to tell whether two files are the same model.
+# Tolerance for probabilities, to tell whether two files are the same model.
 _RTOL, _ATOL = 1e-3, 1e-4
 
 _log = logging.getLogger("export")
@@ -57,13 +58,13 @@ _log = logging.getLogger("export")
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How to measure.
+    """Settings of the benchmark.
 
     Attributes:
-        threads: Threads inside one run, of ONNX Runtime and of TensorFlow.
+        threads: Threads inside one run, in ONNX Runtime and in TensorFlow.
         rounds: Turns of each variant and batch size.
-        seconds: Length of a turn.
-        batch_sizes: Images a call.
+        seconds: Length of a turn in seconds.
+        batch_sizes: Numbers of images in a call.
     """
 
     threads: int = 1
@@ -77,8 +78,8 @@ class _Contender:
     """A model to time: an ONNX variant, or TensorFlow with the SavedModel.
 
     Attributes:
-        run: Takes uint8 images, shape (n, 32, 32, 3), and gives probabilities.
-        about: What metrics.json says about its file.
+        run: Function from uint8 images, shape (n, 32, 32, 3), to probabilities.
+        about: Entries of metrics.json about the model's file.
     """
 
     run: Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
@@ -98,19 +99,19 @@ def measure(
 
     Args:
         folder: The version.
-        settings: How to measure.
-        saved_model: Folder of its SavedModel; by default the version itself, if it has one.
-        fp32: Its float32 graph, if it is not in the version: a file, or the folder of model.onnx.
-        fp32_sha256: Digest that this graph must have, if it is known.
-        other_weights: Whether SavedModel and float32 graph may be of another training of the same
-            architecture: the time does not depend on the weights. The result says so.
+        settings: Settings of the benchmark.
+        saved_model: Folder of the SavedModel; by default the version, if it has a SavedModel.
+        fp32: The float32 graph if the version has none: a file, or the folder of model.onnx.
+        fp32_sha256: SHA-256 that the float32 graph must have; None if it is not known.
+        other_weights: Whether SavedModel and float32 graph may come from another training of the
+            same architecture; the time does not depend on the weights. The result records it.
 
     Returns:
         The section `benchmark` of metrics.json, see above.
 
     Raises:
-        ExportError: the version does not take images, a file is not there, or the SavedModel or the
-            float32 graph is of another model.
+        ExportError: the version does not take images, a file does not exist, or the SavedModel or
+            the float32 graph is of another model.
     """
     load = os.getloadavg()[0]
     contenders = _contenders(folder, settings.threads, saved_model, fp32)
@@ -202,7 +203,7 @@ def _onnx(file: Path, precision: Precision, signature: Signature, threads: int) 
     except DataLoss as error:
         raise ExportError(error.message) from error
     tensor = signature.inputs[_INPUT].tensor
-    # All of them, as the SavedModel computes all of them.
+    # Run all outputs, because the SavedModel computes all of them.
     outputs = [spec.tensor for spec in signature.outputs.values()]
     wanted = list(signature.outputs).index(_OUTPUT)
     return _Contender(
@@ -226,7 +227,7 @@ def _refuse_another_graph(contenders: Mapping[str, _Contender], expected: str | 
     if received != expected:
         msg = (
             f"the float32 graph has SHA-256 {received}, but the version was made from one with "
-            f"{expected}; pass that as --fp32"
+            f"{expected}; pass that graph as --fp32"
         )
         raise ExportError(msg)
 
@@ -240,8 +241,8 @@ def _refuse_another_model(
     if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=_RTOL, atol=_ATOL):
         msg = (
             f"the SavedModel and the float32 graph ({contenders[_FP32].about['file']}) answer the "
-            "same images differently: they are not of the same model; pass those of one export as "
-            "--saved-model and --fp32"
+            "same images differently: they are not of the same model; pass a SavedModel and a "
+            "graph of the same export as --saved-model and --fp32"
         )
         raise ExportError(msg)
 

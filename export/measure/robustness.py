@@ -1,16 +1,16 @@
-"""What recompression costs: accuracy on the test images after a round trip through JPEG.
+"""Robustness against recompression: accuracy on the test images after a round trip through JPEG.
 
-The test images are lossless; what clients send often is not. They are encoded in memory and decoded
-by the server's own decoder, and each ONNX variant of the version answers them. The result is the
-section `robustness` of metrics.json::
+The test images are lossless, but the images that clients send often are not. This module encodes
+the test images in memory, decodes them with the server's decoder, and runs each ONNX variant of the
+version on them. The result is the section `robustness` of metrics.json::
 
     data        SHA-256 and number of the lossless test images
     checks      by name ("jpeg_75", "jpeg_95"):
-      settings  of the encoder
-      sha256    of the decoded pixels and labels
-      variants  by precision: n, correct, top1, top1_wilson_95; and against the same variant on
-                the lossless images: agreement (share answered as before), drop_points and
-                drop_interval_95 (percentage points lost, from paired answers)
+      settings  settings of the encoder
+      sha256    digest of the decoded pixels and labels
+      variants  by precision: n, correct, top1, top1_wilson_95; and compared with the same variant
+                on the lossless images: agreement (share of images with the same answer),
+                drop_points and drop_interval_95 (percentage points lost, from paired answers)
     versions, git_commit, finished_utc
 """
 
@@ -45,25 +45,26 @@ _log = logging.getLogger("export")
 
 
 def measure(folder: ModelFolder, metrics: Mapping[str, Any], split: Split) -> dict[str, Any]:
-    """Ask every variant of a version about recompressed test images.
+    """Measure the accuracy of every variant of a version on recompressed test images.
 
     Args:
         folder: The version.
-        metrics: Content of its metrics.json, with its answers to the lossless images.
-        split: Those images.
+        metrics: Content of the version's metrics.json, with the answers to the lossless images.
+        split: The lossless test images.
 
     Returns:
         The section `robustness` of metrics.json, see above.
 
     Raises:
-        ExportError: the version's accuracy is not known, or it was measured on other images.
+        ExportError: metrics.json has no answers for any ONNX file in the folder, or it has answers
+            to other images.
     """
     variants = _variants(folder, metrics)
     if split.sha256() != metrics["data"]["sha256"]:
         msg = (
             f"these are {len(split):,} test images with SHA-256 {split.sha256()}, but "
             f"{folder.path} was judged by {metrics['data']['images']:,} with "
-            f"{metrics['data']['sha256']}; pass those as --data-dir"
+            f"{metrics['data']['sha256']}; pass the folder of those images as --data-dir"
         )
         raise ExportError(msg)
     checks: dict[str, Any] = {}
@@ -94,7 +95,7 @@ def measure(folder: ModelFolder, metrics: Mapping[str, Any], split: Split) -> di
 
 
 def settings(quality: int) -> dict[str, Any]:
-    """What Pillow's JPEG encoder is told: baseline, its quality scale, colours halved both ways."""
+    """Settings of Pillow's JPEG encoder: baseline, chroma halved in both directions."""
     return {
         "format": "JPEG",
         "quality": quality,
@@ -127,7 +128,7 @@ def _round_trip(image: npt.NDArray[np.uint8], encoder: Mapping[str, Any]) -> npt
 def _variants(
     folder: ModelFolder, metrics: Mapping[str, Any]
 ) -> dict[str, tuple[Runtime, Mapping[str, Any]]]:
-    """The variants whose file is there and whose answers are known."""
+    """The variants with a file in the folder and recorded answers, by precision."""
     config = RuntimeConfig(device="cpu", intra_op_threads=available_cores())
     found = {
         precision: (Runtime(folder.path / entry["file"], config, precision), entry)
@@ -136,7 +137,7 @@ def _variants(
     }
     if not found:
         msg = (
-            f"{folder.path} has no ONNX file whose answers to the test images are known; pass a "
+            f"{folder.path} has no ONNX file whose answers to the test images are recorded; pass a "
             "version that python -m export RUN_DIR has published"
         )
         raise ExportError(msg)

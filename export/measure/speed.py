@@ -1,4 +1,4 @@
-"""How fast a variant runs beside the float32 model, on this machine and one of its cores."""
+"""Speed of a variant compared with the float32 model, on one thread of this machine."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ _SECONDS = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class SpeedComparison:
-    """Times of a variant and of the float32 model, the median of all turns, in ms a batch.
+    """Times of a variant and of the float32 model by batch size.
 
     Attributes:
-        fp32_ms: Of the float32 model, by batch size.
-        ms: Of the variant.
-        speedup: How many times as fast the variant is, median of the rounds.
+        fp32_ms: Milliseconds a batch of the float32 model, median of all turns.
+        ms: Milliseconds a batch of the variant, median of all turns.
+        speedup: The variant's speed as a multiple of the float32 model's, median of the rounds.
     """
 
     fp32_ms: Mapping[int, float]
@@ -51,13 +51,13 @@ class SpeedComparison:
 def measure(
     fp32_file: Path, file: Path, precision: Precision, images: npt.NDArray[np.uint8]
 ) -> SpeedComparison:
-    """Time a variant and the float32 model in turns, on one thread, run as the server runs them.
+    """Time a variant and the float32 model in turns, on one thread, with the server's settings.
 
     Args:
         fp32_file: The float32 graph.
-        file: The variant.
-        precision: Of the variant.
-        images: uint8, shape (n, 32, 32, 3); repeated if there are fewer than a batch.
+        file: The variant's graph.
+        precision: Precision of the variant.
+        images: uint8, shape (n, 32, 32, 3); repeated if a batch needs more.
     """
     config = RuntimeConfig(device="cpu", intra_op_threads=1)
     fp32, candidate = Runtime(fp32_file, config), Runtime(file, config, precision)

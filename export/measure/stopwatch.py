@@ -1,7 +1,7 @@
-"""Time several ways of doing things in turns, so that a machine that drifts hits all of them alike.
+"""Time several functions in turns, so that changes in the machine's speed affect all of them alike.
 
-Each has its turn in each round: `seconds` of calls, one after another. What is compared is compared
-within a round.
+In each round each function has one turn: it is called again and again for `seconds`. Compare turns
+of the same round with each other.
 """
 
 import time
@@ -17,12 +17,12 @@ _FEWEST_CALLS = 3
 
 @dataclass(frozen=True, kw_only=True)
 class Turn:
-    """What one turn measured.
+    """The measurements of one turn.
 
     Attributes:
-        calls: How many there were.
-        ms: Median of their wall-clock times in milliseconds.
-        cpu_ms: CPU time a call of all threads of this process, in milliseconds.
+        calls: Number of calls.
+        ms: Median wall-clock time of a call, in milliseconds.
+        cpu_ms: Mean CPU time of a call over all threads of this process, in milliseconds.
     """
 
     calls: int
@@ -33,15 +33,15 @@ class Turn:
 def in_turns(
     calls: Mapping[Key, Callable[[], object]], *, rounds: int, seconds: float
 ) -> dict[Key, list[Turn]]:
-    """Time calls in turns, after a few that warm them up.
+    """Time functions in turns, after three warm-up calls of each.
 
     Args:
-        calls: What to time, by any key. The first of a round is another one in each.
-        rounds: Turns of each, 1 or more.
-        seconds: Length of a turn; at least three calls are made.
+        calls: The functions by any key. Each round starts with the next one of them.
+        rounds: Turns of each function, 1 or more.
+        seconds: Length of a turn in seconds; a turn has at least three calls.
 
     Returns:
-        `rounds` turns for each key, in their order.
+        By key, `rounds` turns in the order of the rounds.
     """
     for call in calls.values():
         for _ in range(_WARM_UP_CALLS):

@@ -1,4 +1,4 @@
-"""TensorFlow with a given number of threads, to compare ONNX Runtime with."""
+"""TensorFlow with a given number of threads, for comparison with ONNX Runtime."""
 
 import os
 from collections.abc import Callable
@@ -16,20 +16,20 @@ Forward = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
 
 
 def load(folder: Path, alias: str, output: str, *, threads: int) -> Forward:
-    """Load a SavedModel and give its `serving_default`, a concrete function, on the CPU.
+    """Load a SavedModel and return its `serving_default` as a function that runs on the CPU.
 
     Args:
-        folder: Holds saved_model.pb.
+        folder: Folder of saved_model.pb.
         alias: Name of the input.
-        output: Name of the output wanted.
+        output: Name of the output to return.
         threads: Threads inside one operation; operations run one after another.
 
     Returns:
         A function from images, uint8 of shape (n, 32, 32, 3), to the output.
 
     Raises:
-        ExportError: TensorFlow was started before, with another number of threads; or the
-            SavedModel lacks the signature, the input or the output.
+        ExportError: TensorFlow has already started in this process with another number of threads;
+            or the SavedModel lacks the signature, the input or the output.
     """
     tf = _start(threads)
     with quiet():
@@ -45,7 +45,7 @@ def load(folder: Path, alias: str, output: str, *, threads: int) -> Forward:
         raise ExportError(msg)
 
     def run(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
-        # `loaded` must outlive the function, which does not hold on to its variables.
+        # Keep `loaded` alive: the function does not hold references to its variables.
         _ = loaded
         answer = function(**{alias: tf.constant(images)})
         arrays: dict[str, npt.NDArray[np.float32]] = {
@@ -57,23 +57,23 @@ def load(folder: Path, alias: str, output: str, *, threads: int) -> Forward:
 
 
 def version() -> str:
-    """TensorFlow's version; its package comes under several names."""
+    """TensorFlow's version, from the module because the package has several names."""
     import tensorflow as tf  # noqa: PLC0415  see _start
 
     return str(tf.__version__)
 
 
 def _start(threads: int) -> Any:  # noqa: ANN401  an untyped module
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only: its start-up notes are long
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # only errors: it logs many start-up notes
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     with quiet():
-        import tensorflow as tf  # noqa: PLC0415  takes seconds that other work need not wait
+        import tensorflow as tf  # noqa: PLC0415  takes seconds; only this function needs it
 
         try:
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(1)
-        except RuntimeError as error:  # it runs already
-            msg = f"cannot limit TensorFlow to {threads} threads: {error} Use another process"
+        except RuntimeError as error:  # TensorFlow has already started
+            msg = f"cannot limit TensorFlow to {threads} threads ({error}); use another process"
             raise ExportError(msg) from error
-        tf.config.list_logical_devices()  # looks for a GPU, and says so
+        tf.config.list_logical_devices()  # TensorFlow logs its search for a GPU here, not later
     return tf

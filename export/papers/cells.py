@@ -1,8 +1,8 @@
-"""Pieces of Markdown: tables, and figures as they are written in them."""
+"""Markdown tables, and figures formatted for their cells."""
 
 from collections.abc import Iterable, Sequence
 
-NONE = "-"  # not measured, or not known
+NONE = "-"  # a figure that is not measured or not known
 _COMMIT_DIGITS = 7
 
 
@@ -18,7 +18,13 @@ def percent(share: float | None) -> str:
 
 
 def accuracy(share: float | None, interval: Sequence[float] | None, n: int | None = None) -> str:
-    """A share with its interval and number: `82.24 % (81.48 to 82.98), n = 10,000`."""
+    """A share with its interval and the number of images: `82.24 % (81.48 to 82.98), n = 10,000`.
+
+    Args:
+        share: From 0 to 1; None if it is not known.
+        interval: Lower and upper bound, from 0 to 1; None to leave the interval out.
+        n: Number of images; None to leave it out.
+    """
     if share is None:
         return NONE
     bounds = f" ({' to '.join(f'{100 * bound:.2f}' for bound in interval)})" if interval else ""
@@ -47,7 +53,7 @@ def duration(seconds: float | None) -> str:
 
 
 def commit(name: str | None) -> str:
-    """The first digits of a commit, and "-dirty" if it is."""
+    """The first 7 digits of a commit, with "-dirty" if the name ends with it."""
     if not name:
         return NONE
     digits, _, rest = name.partition("-")

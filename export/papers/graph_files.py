@@ -1,4 +1,4 @@
-"""What metrics.json says about a graph's file, and about the export that wrote it."""
+"""The entries of metrics.json about a graph's file and about the export that wrote it."""
 
 import hashlib
 from collections.abc import Mapping
@@ -13,7 +13,7 @@ from training.evaluation.provenance import package_commit
 
 
 def file_section(file: Path) -> dict[str, Any]:
-    """Name, size and digest of a file."""
+    """Name, size in bytes and SHA-256 of a file."""
     with file.open("rb") as stream:
         digest = hashlib.file_digest(stream, "sha256").hexdigest()
     return {"file": file.name, "bytes": file.stat().st_size, "sha256": digest}
@@ -26,8 +26,8 @@ def export_section(
 
     Args:
         model: The first signature's graph.
-        signatures: All that are published.
-        packages: Versions of those that wrote it, by name.
+        signatures: All published signatures by name.
+        packages: Versions of the packages that took part in the export, by name.
     """
     opsets = {opset.domain or "ai.onnx": opset.version for opset in model.opset_import}
     return {
@@ -41,5 +41,5 @@ def export_section(
 
 
 def versions(*names: str) -> dict[str, str]:
-    """The installed versions of packages."""
+    """The installed versions of packages by name."""
     return {name: metadata.version(name) for name in names}

@@ -1,4 +1,4 @@
-"""`MODEL_CARD.md`: what metrics.json says, for people."""
+"""`MODEL_CARD.md`: the content of metrics.json as text and tables."""
 
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any
@@ -8,28 +8,28 @@ from export.sources import training_run
 from serving.tensors.signature import Signature
 
 _INTENDED_USE = """\
-A small model to try, test and measure a serving set-up with: known accuracy, known answers, low
-cost. It is no building block for decisions about people or safety."""
+A small model for trying, testing and measuring a serving set-up: its accuracy and its answers are
+known, and it is cheap to run. Do not use it for decisions about people or safety."""
 _LIMITS = """\
-- It always answers one of these ten classes. A photograph of anything else gets one of them too,
-  often with a high probability: there is no "none of these".
-- It has seen 32x32 pixels with one object that fills the frame. Larger photographs have to be
-  scaled down first, and crowded or distant scenes are outside what was measured.
+- The model always answers one of these ten classes. A photograph of anything else gets one of them
+  too, often with a high probability: there is no class for "none of these".
+- The model was trained on images of 32x32 pixels with one object that fills the frame. Larger
+  photographs have to be scaled down first. Crowded or distant scenes were not measured.
 - The figures hold for the images named here, which are lossless. Recompressing them as JPEG
   (quality 75, 4:2:0) {jpeg}; other cameras and crops cost more.
 - The interval covers the choice of test images. It does not cover the spread between trainings:
   another seed gives another accuracy.
-- The probabilities are a softmax and were not calibrated."""
+- The probabilities are the outputs of a softmax and were not calibrated."""
 _CIFAR10_LICENCE = """
 - CIFAR-10 (A. Krizhevsky, 2009) was published without a licence. Its photographs were collected
   from the web for the Tiny Images data set, which its authors withdrew in 2020; the rights remain
   with the photographers. Check what that means for you before any commercial use."""
 _FROM_ELSEWHERE = """\
-A SavedModel made elsewhere, published by `python -m export saved-model`. Nothing is known here
-about its purpose, training data or accuracy: ask its author."""
+A SavedModel made elsewhere, published by `python -m export saved-model`. Its purpose, training data
+and accuracy are not known here: ask its author."""
 _ONNX_FROM_ELSEWHERE = """\
-An ONNX file made elsewhere{producer}, published by `python -m export onnx`. Nothing is known here
-about its purpose, training data or accuracy: ask its author."""
+An ONNX file made elsewhere{producer}, published by `python -m export onnx`. Its purpose, training
+data and accuracy are not known here: ask its author."""
 _SAVED_MODEL_FILE = "saved_model.pb"
 _TRAINING_FACTS = (
     ("recipe", "Recipe"),
@@ -50,11 +50,11 @@ def render(
     """Write the model card.
 
     Args:
-        metrics: Content of metrics.json; see version_metrics, benchmark and robustness. Sections
-            that are missing, as those about accuracy and training of a SavedModel from elsewhere,
-            are left out.
-        signatures: Content of signature.json.
-        files: Names of the other files in the folder: graphs, SavedModel, pictures to show.
+        metrics: Content of metrics.json; see version_metrics, benchmark and robustness. The card
+            leaves out what metrics.json does not have, for example the accuracy and training of a
+            SavedModel from elsewhere.
+        signatures: The signatures in signature.json, by name.
+        files: Names of the other files in the folder: graphs, SavedModel, images to show.
 
     Returns:
         Markdown that ends with a newline.
@@ -85,7 +85,7 @@ def _from_elsewhere(metrics: Mapping[str, Any]) -> list[str]:
     parts = [_ONNX_FROM_ELSEWHERE.format(producer=producer)]
     if cut := source.get("zip_map_cut_from"):
         outputs = ", ".join(f"`{name}`" for name in cut)
-        parts.append(f"A ZipMap was cut off {outputs}, so that the scores come as a matrix.")
+        parts.append(f"A ZipMap was removed from {outputs}: the scores are a matrix.")
     if names := metrics.get("class_names"):
         parts.append(f"Classes in output order: {', '.join(names)}.")
     return parts
@@ -158,7 +158,7 @@ def _variants(metrics: Mapping[str, Any]) -> str:
     header = ["Variant", "Top-1", "95 % interval", "Correct", "Images", "Size"]
     entries = [(f"{name} (`{entry['file']}`)", entry) for name, entry in variants.items()]
     reference = metrics.get("reference")
-    if reference:  # what the variants were judged by, where it is not among them
+    if reference:  # the float32 model that the variants were compared with, if not published
         entries.append((f"{reference['precision']} (not in this folder)", reference))
     rows = [_result(name, entry) for name, entry in entries]
     if any("agreement" in entry for _, entry in entries):
@@ -166,8 +166,8 @@ def _variants(metrics: Mapping[str, Any]) -> str:
         rows = [[*row, *_loss(entry)] for row, (_, entry) in zip(rows, entries, strict=True)]
     text = cells.table(header, rows)
     text += "".join(
-        f"\n\n{name} was made of `{entry['made_from']}` (commit "
-        f"{cells.commit(entry['git_commit'])}) and judged by the recorded answers of fp32."
+        f"\n\n{name} was made from `{entry['made_from']}` (commit "
+        f"{cells.commit(entry['git_commit'])}) and compared with the recorded answers of fp32."
         for name, entry in variants.items()
         if "made_from" in entry
     )
@@ -196,14 +196,14 @@ def _result(name: str, entry: Mapping[str, Any]) -> list[str]:
 
 
 def _loss(entry: Mapping[str, Any]) -> list[str]:
-    """How often a variant names float32's class, and what it loses; the float32 one has none."""
+    """Two cells: agreement with the float32 model and points lost; dashes for the float32 model."""
     if "agreement" not in entry:
         return [cells.NONE, cells.NONE]
     return [cells.percent(entry["agreement"]), robustness_table.loss(entry)]
 
 
 def _jpeg(robustness: Mapping[str, Any] | None) -> str:
-    """What recompression costs: as measured, else as reported elsewhere."""
+    """A phrase about the cost of recompression: measured, or else reported elsewhere."""
     variants = ((robustness or {}).get("checks") or {}).get("jpeg_75", {}).get("variants", {})
     if not variants:
         return "was reported to cost 2 to 3 points"
@@ -270,28 +270,28 @@ def _asked(entry: Mapping[str, Any]) -> str:
 def _parity(parity: Mapping[str, Any]) -> str:
     if "pairs" not in parity:
         text = (
-            "No test data are known, so TensorFlow and ONNX Runtime were asked the same random "
-            f"questions (seed {parity['seed']})."
+            "No test data are known, so TensorFlow and ONNX Runtime were compared on the same "
+            f"random inputs (seed {parity['seed']})."
         )
         if served := parity.get("served"):
             most = max(entry["most_rows"] for entry in served)
             text += (
-                f" Then the served model was asked with {sum(e['requests'] for e in served)} "
-                "requests at once"
-                + (f", up to {most} rows in one run" if most > 1 else "")
-                + ", and answered each as TensorFlow did alone."
+                f" Then the served model got {sum(e['requests'] for e in served)} concurrent "
+                "requests"
+                + (f", with up to {most} rows in one run," if most > 1 else "")
+                + " and answered each of them as TensorFlow answers it alone."
             )
         answers = [
             (entry["signature"], _asked(entry), entry["output"], _delta(entry))
             for entry in parity["outputs"]
         ]
         return (
-            f"{text}\n\n{cells.table(('Signature', 'Asked', 'Output', 'Largest delta'), answers)}"
+            f"{text}\n\n{cells.table(('Signature', 'Inputs', 'Output', 'Largest delta'), answers)}"
         )
     text = (
         "The Keras model, the SavedModel and the ONNX file answered every test image. Tolerance of "
-        f"the logits: rtol {parity['rtol']:g}, atol {parity['atol']:g}. A tie has its two largest "
-        f"logits less than {parity['tie_margin']:g} apart."
+        f"the logits: rtol {parity['rtol']:g}, atol {parity['atol']:g}. In a tie, the two largest "
+        f"logits differ by less than {parity['tie_margin']:g}."
     )
     rows = [
         (
@@ -333,12 +333,13 @@ def _files(metrics: Mapping[str, Any], files: Collection[str]) -> str:
     ]
     if _SAVED_MODEL_FILE in files:
         lines.append(
-            "- `saved_model.pb`, `variables/`: the same as a SavedModel, for TensorFlow Serving"
+            "- `saved_model.pb`, `variables/`: the same model as a SavedModel, for TensorFlow "
+            "Serving"
         )
     lines += [
         "- `signature.json`: names, types and shapes of the tensors"
         + (" in both" if "source" not in metrics else ""),
-        "- `metrics.json`: everything above for programs"
+        "- `metrics.json`: all of the above for programs"
         + (
             "; `variants.<variant>.predictions` holds the answer to every test image in order, "
             "one digit (class index) each"

@@ -1,7 +1,7 @@
-"""The papers of a published version, changed together: metrics.json, MODEL_CARD.md, manifest.json.
+"""The documents of a version, always changed together: metrics.json, MODEL_CARD.md, manifest.json.
 
-A version's graphs never change. Figures that are measured later, on another machine or on other
-images, become sections of its metrics.json, and the card and the manifest follow.
+The graphs of a version never change. Later measurements, on another machine or on other images, are
+added to metrics.json as sections; MODEL_CARD.md and manifest.json are then written again.
 """
 
 import json
@@ -18,17 +18,17 @@ from serving.tensors.signature import Signature
 
 
 def read(path: Path) -> tuple[ModelFolder, dict[str, Any]]:
-    """Read a published version, every file of it checked.
+    """Read a published version and check every file against its manifest.
 
     Returns:
         The version, and the content of its metrics.json.
 
     Raises:
-        ExportError: it is no published version, or a file of it was altered.
+        ExportError: the folder is not a published version, or a file was altered.
     """
     if not (path / model_folder.MANIFEST_FILE).is_file():
         msg = (
-            f"{path} is no published version: it has no {model_folder.MANIFEST_FILE}; pass a "
+            f"{path} is not a published version: it has no {model_folder.MANIFEST_FILE}; pass a "
             "folder such as models/simcnn/1"
         )
         raise ExportError(msg)
@@ -43,7 +43,7 @@ def read_metrics(path: Path) -> dict[str, Any]:
     """The content of a version's metrics.json.
 
     Raises:
-        ExportError: there is none, or it is no JSON.
+        ExportError: metrics.json does not exist or is not JSON.
     """
     file = path / model_folder.METRICS_FILE
     try:
@@ -61,13 +61,13 @@ def write(
     *,
     class_names: tuple[str, ...] = (),
 ) -> None:
-    """Write the papers of a version that is being made; the manifest comes with its publication.
+    """Write the documents of a new version, except manifest.json, which publishing writes.
 
     Args:
-        folder: Its graphs are there.
-        signatures: By name.
-        metrics: For metrics.json.
-        class_names: For signature.json.
+        folder: The unpublished version's folder, with its graphs.
+        signatures: Signatures for signature.json, by name.
+        metrics: Content for metrics.json.
+        class_names: Class names for signature.json.
     """
     publishing.write_signatures(folder, signatures, class_names=class_names)
     publishing.write_json(folder / model_folder.METRICS_FILE, metrics)
@@ -79,8 +79,8 @@ def render_card(path: Path, metrics: Mapping[str, Any]) -> str:
     """The model card of a version.
 
     Args:
-        path: Its folder; tells the signatures, and which files there are.
-        metrics: Content of its metrics.json.
+        path: The version's folder, with signature.json.
+        metrics: Content of the version's metrics.json.
     """
     document = json.loads((path / model_folder.SIGNATURE_FILE).read_text("utf-8"))
     signatures = {
@@ -94,7 +94,7 @@ def expected_card(path: Path) -> str:
     """MODEL_CARD.md as rendered from metrics.json now.
 
     Raises:
-        ExportError: another file of the version was altered.
+        ExportError: a file of the version other than MODEL_CARD.md was altered.
     """
     try:
         model_folder.verify_manifest(path, besides={model_folder.MODEL_CARD_FILE})
@@ -104,7 +104,7 @@ def expected_card(path: Path) -> str:
 
 
 def add_section(path: Path, name: str, section: Mapping[str, Any]) -> None:
-    """Put a section into metrics.json, in place of one of that name; the card follows.
+    """Add or replace a section of metrics.json; write the model card again.
 
     Raises:
         ExportError: a file of the version was altered, or the folder cannot be written to.
@@ -120,7 +120,7 @@ def add_section(path: Path, name: str, section: Mapping[str, Any]) -> None:
 
 
 def replace_signatures(folder: ModelFolder, signatures: Mapping[str, Signature]) -> None:
-    """Write other signatures into signature.json of a published version; the card follows.
+    """Replace the signatures in signature.json of a published version; write the card again.
 
     Raises:
         ExportError: a file of the version was altered, or the folder cannot be written to.
@@ -132,10 +132,10 @@ def replace_signatures(folder: ModelFolder, signatures: Mapping[str, Signature])
 
 
 def write_card(path: Path) -> None:
-    """Write MODEL_CARD.md anew from the version's other files.
+    """Write MODEL_CARD.md again from the version's other files.
 
     Raises:
-        ExportError: one of them was altered, or the folder cannot be written to.
+        ExportError: another file was altered, or the folder cannot be written to.
     """
     _replace(path, {model_folder.MODEL_CARD_FILE: render_card(path, read_metrics(path))})
 

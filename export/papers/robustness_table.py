@@ -1,4 +1,4 @@
-"""The section `robustness` of metrics.json for people."""
+"""The section `robustness` of metrics.json as Markdown."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from export.papers import cells
 
 
 def render(section: Mapping[str, Any]) -> str:
-    """A table of all results, under a sentence that says how the images were made."""
+    """A sentence about how the images were made, and a table of all results."""
     rows = [
         (
             f"{check['settings']['format']}, quality {check['settings']['quality']}",
@@ -24,26 +24,26 @@ def render(section: Mapping[str, Any]) -> str:
         "Variant",
         "Top-1 (95 % interval)",
         "Points lost (95 % interval)",
-        "Answered as before",
+        "Same answer",
     )
     return f"{conditions(section)}\n\n{cells.table(header, rows)}"
 
 
 def conditions(section: Mapping[str, Any]) -> str:
-    """How the images were made."""
+    """Sentences about how the images were made and how the loss is computed."""
     encoder = next(iter(section["checks"].values()))["settings"]
     versions, subsampling = section["versions"], encoder["subsampling"]
     return (
         f"The same {section['data']['images']:,} test images, encoded as baseline JPEG with "
         f"{subsampling} chroma by Pillow {versions['pillow']} (libjpeg-turbo "
         f"{versions['libjpeg-turbo']}, standard Huffman tables) and decoded by the server's "
-        "decoder. What is lost is lost against the same variant on the lossless images, with the "
-        "interval of paired answers."
+        "decoder. Points lost compare a variant with itself on the lossless images; the interval "
+        "is that of paired answers."
     )
 
 
 def loss(result: Mapping[str, Any]) -> str:
-    """Points lost with their interval: `2.43 (1.90 to 2.96)`; a dash if that is not known."""
+    """Points lost with their interval: `2.43 (1.90 to 2.96)`; a dash if they are not known."""
     if "drop_interval_95" not in result:
         return cells.NONE
     low, high = result["drop_interval_95"]

@@ -1,4 +1,4 @@
-"""The section `benchmark` of metrics.json for people."""
+"""The section `benchmark` of metrics.json as Markdown."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,7 +7,7 @@ from export.papers import cells
 
 
 def render(section: Mapping[str, Any]) -> str:
-    """A table of all results, under a sentence that says what they hold for."""
+    """The conditions of the measurement, and a table of all results."""
     rows = [
         (
             variant,
@@ -35,7 +35,7 @@ def render(section: Mapping[str, Any]) -> str:
 
 
 def conditions(section: Mapping[str, Any]) -> str:
-    """What the figures hold for."""
+    """The conditions of the measurement: hardware, threads, versions, commit, rounds, load."""
     hardware, threads = section["hardware"], section["threads"]
     versions = ", ".join(f"{name} {version}" for name, version in section["versions"].items())
     others = [name for name, result in section["results"].items() if result.get("other_weights")]
@@ -43,16 +43,16 @@ def conditions(section: Mapping[str, Any]) -> str:
         f"{hardware['cpu']}, {hardware['cores']} cores, {threads} "
         f"{'thread' if threads == 1 else 'threads'}; {versions}; commit "
         f"{cells.commit(section['git_commit'])}; medians of {section['rounds']} rounds in "
-        f"turns, load average before them {section['load_average_before']:.2f}."
+        f"turns; load average before the first round {section['load_average_before']:.2f}."
     )
-    if others:  # the time does not depend on the weights, but whose they are is to be told
-        text += f" Of another training of the same architecture: {', '.join(others)}."
+    if others:  # the time does not depend on the weights, but the reader should know
+        text += f" With weights of another training of the same architecture: {', '.join(others)}."
     return text
 
 
 def _ratio(spread: Mapping[str, float] | None) -> str:
     if spread is None:
         return cells.NONE
-    if spread["min"] == spread["max"]:  # beside itself, or a single round
+    if spread["min"] == spread["max"]:  # compared with itself, or a single round
         return f"{spread['median']:.2f}"
     return f"{spread['median']:.2f} ({spread['min']:.2f} to {spread['max']:.2f})"

@@ -1,6 +1,6 @@
-"""Results of trainings, kept as docs/results/training/*.json, and their tables.
+"""Results of trainings, stored as docs/results/training/*.json, and their tables.
 
-Each file is the metrics.json of a run without what is long: confusion matrix, accuracy by class.
+Each file is the metrics.json of a run without its long entries, such as the confusion matrix.
 """
 
 import json
@@ -16,7 +16,7 @@ from export.sources import training_run
 from serving.repository import publishing
 from training.settings.recipes import changes_of_recipe
 
-# Test accuracy in the report whose two models are trained here (a single run each).
+# Test accuracy in the published report on the two models trained here, from a single run of each.
 REFERENCES = {"simcnn": 0.7161, "resnet50": 0.7929}
 _METRICS_FILE = "metrics.json"
 _LONG = frozenset({"class_names", "confusion_matrix", "per_class_accuracy", "predictions"})
@@ -24,17 +24,17 @@ _NEEDED = frozenset({"model", "recipe", "seed", "epochs", "top1", "finished_utc"
 
 
 def add(run_dir: Path, results_dir: Path) -> Path:
-    """Keep the result of a finished run.
+    """Store the result of a finished run as `<model>-<recipe>-seed<seed>-<time of finish>.json`.
 
     Args:
-        run_dir: Holds metrics.json; nothing else of the run is needed.
-        results_dir: Gets `<model>-<recipe>-seed<seed>-<time of finish>.json`.
+        run_dir: Folder of the run; only its metrics.json is read.
+        results_dir: Folder for the file; made if it does not exist.
 
     Returns:
         The file.
 
     Raises:
-        ExportError: there is no metrics.json, or it is not that of a training.
+        ExportError: metrics.json does not exist, or does not come from a finished training.
     """
     source = run_dir / _METRICS_FILE
     metrics = _read(source)
@@ -49,7 +49,10 @@ def add(run_dir: Path, results_dir: Path) -> Path:
 
 
 def read_all(results_dir: Path) -> list[dict[str, Any]]:
-    """The results in a folder, by model, recipe, settings, seed and time; none without a folder.
+    """The results in a folder, sorted by model, recipe and changed settings, seed and time.
+
+    Returns:
+        One metrics.json a training; an empty list if the folder does not exist.
 
     Raises:
         ExportError: a file is not the result of a training.
@@ -58,13 +61,13 @@ def read_all(results_dir: Path) -> list[dict[str, Any]]:
 
 
 def render(runs: Sequence[Mapping[str, Any]]) -> str:
-    """The tables: first by recipe, then run by run.
+    """A table of all recipes and a table of all runs.
 
     Returns:
         Markdown without headings of the first level.
     """
     if not runs:
-        return "No results are kept yet."
+        return "No results are stored yet."
     groups: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for run in runs:
         groups.setdefault((run["model"], recipe(run)), []).append(run)
@@ -103,19 +106,19 @@ def render(runs: Sequence[Mapping[str, Any]]) -> str:
 
 
 def recipe(run: Mapping[str, Any]) -> str:
-    """A run's recipe and the settings in which it departed from it: "best, epochs 30"."""
+    """A run's recipe, with the settings that differ from the recipe: "best, epochs 30"."""
     changes = training_run.without_paths(changed_settings(run))
     return ", ".join([str(run.get("recipe")), *(f"{k} {v}" for k, v in changes.items())])
 
 
 def changed_settings(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings in which a run departed from its recipe as it is today, seed apart."""
+    """Settings of a run that differ from its recipe as the code has it now, except the seed."""
     settings = run.get("config") or {}
     return changes_of_recipe(settings) if {"model", "recipe"} <= set(settings) else {}
 
 
 def hardware(run: Mapping[str, Any]) -> str:
-    """What a training ran on: its GPUs, or the processor and its cores."""
+    """The hardware of a training: its GPUs, or the processor and its cores."""
     known = run.get("hardware") or {}
     gpus: list[str] = known.get("gpus") or []
     if gpus:
@@ -131,10 +134,10 @@ def _read(file: Path) -> dict[str, Any]:
         metrics = json.loads(file.read_text("utf-8"))
         missing = sorted(_NEEDED - set(metrics))
     except (OSError, TypeError, ValueError) as error:
-        msg = f"{file} cannot be read ({error}); expected metrics.json of a finished training"
+        msg = f"{file} cannot be read ({error}); expected the metrics.json of a finished training"
         raise ExportError(msg) from error
     if missing:
-        msg = f"{file} lacks {', '.join(missing)}; expected metrics.json of a finished training"
+        msg = f"{file} lacks {', '.join(missing)}; expected the metrics.json of a finished training"
         raise ExportError(msg)
     return dict(metrics)
 

@@ -1,4 +1,4 @@
-"""How a version is called, for its model card."""
+"""The model card's text on how to call a version."""
 
 from collections.abc import Mapping
 
@@ -24,7 +24,11 @@ def tensors(signatures: Mapping[str, Signature]) -> str:
 
 
 def batching(signatures: Mapping[str, Signature]) -> str:
-    """Sentences that say which requests share runs, and what shows that they may; maybe none."""
+    """Sentences that say whether requests to each signature may share runs, with the evidence.
+
+    Returns:
+        Empty if no signature has a verdict.
+    """
     sentences = []
     for name, signature in signatures.items():
         dependent = [each for each in signature.verdicts.values() if not each.independent]
@@ -37,12 +41,12 @@ def batching(signatures: Mapping[str, Signature]) -> str:
 
 
 def snippet(model: str, signatures: Mapping[str, Signature], *, pictures: bool = False) -> str:
-    """Six lines of Python that ask the first signature.
+    """Six lines of Python that call the first signature.
 
     Args:
-        model: Its name.
-        signatures: By name.
-        pictures: Whether `images` are pixels, as those of the models trained here.
+        model: Name of the model.
+        signatures: Signatures by name.
+        pictures: Whether the input `images` holds pixels, as in the models trained here.
     """
     name, signature = next(iter(signatures.items()))
     inputs = ", ".join(f'"{alias}": {_example(spec)}' for alias, spec in signature.inputs.items())
@@ -55,11 +59,11 @@ def snippet(model: str, signatures: Mapping[str, Signature], *, pictures: bool =
         'with PredictClient("localhost:8500") as client:',
         f'    print(client.predict("{model}", inputs{named}))',
     ]
-    text = "Put your own arrays where the zeros stand"
+    text = "Replace the zeros with your own arrays"
     if pictures and "images" in signature.inputs:
         text += " (RGB, 0 to 255; scaling and softmax are in the graph)"
     elif signature.feature_spec:
-        text += ", and serialized tf.Examples where the empty one stands"
+        text += ", and the empty string with serialized tf.Examples"
     return f"{text}:\n\n```python\n" + "\n".join(lines) + "\n```"
 
 

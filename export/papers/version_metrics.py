@@ -1,23 +1,24 @@
-"""The content of a version's `metrics.json`: how good the artefact is, and where it comes from.
+"""The content of a version's `metrics.json`: accuracy, size, parity, training and export.
 
     model, parameters, class_names
     data        the test images: variant, SHA-256 of pixels and labels, number
     variants    the ONNX files in the folder by precision ("fp32", "w8", ...): file, size,
                 SHA-256; n, correct, top1, top1_wilson_95, loss (mean cross-entropy in nats),
                 per_class_accuracy, confusion_matrix (row = label, column = answer) and
-                predictions: the answer to each test image, in order, as one digit (class index);
-                those other than fp32 also agreement, drop_points and drop_interval_95 (see
-                gates.precision), int8 also calibration (the images, see there) and speed
-    rejected_variants  by precision: the same for those that the gate refused, without a file but
-                with objections
-    reference   the same for fp32 if it was made for comparison and is not published
-    parity      tolerances, and for each pair of artefacts how far they are apart; `classify`: the
-                same for the scores of pictures in tf.Examples
+                predictions: the answer to each test image, in order, as one digit (class index).
+                Precisions other than fp32 also have agreement, drop_points and drop_interval_95
+                (see gates.precision); int8 also has calibration (see precisions.calibration) and
+                speed
+    rejected_variants  by precision: the same entries for the variants that the gate refused,
+                without `file` and with `objections`
+    reference   the same entries for fp32, if it was made only for comparison and is not published
+    parity      tolerances, and the differences between each pair of artefacts; `classify`: the
+                differences between the scores of images in tf.Examples
     training    recipe, settings, seed, epochs, seconds, hardware, versions, commit
     export      versions, opset, time, commit
 
-Top-1 and predictions are those of the ONNX file that lies in the same folder, asked offline as the
-server asks it: a server that answers otherwise is at fault.
+Top-1 and predictions come from running the ONNX file of the same folder offline, with the server's
+settings. A server whose answers differ from them has a fault.
 """
 
 from collections.abc import Sequence
@@ -39,13 +40,13 @@ from training.data.cifar10 import Split
 from training.evaluation.accuracy import score
 
 _CIFAR10, _OTHERS = "CIFAR-10 test images", "test images of the folder given"
-# Of pixels and labels in the order of the published files.
+# SHA-256 of pixels and labels, in the order of the published files.
 _CIFAR10_SHA256 = "e54a434ec35094516eacbaac0f2f9550358d985e9d1f71b47d41d333c15ba304"
 _PACKAGES = ("numpy", "onnx", "onnxruntime", "onnxslim", "tf2onnx")
 
 
 def data_section(split: Split, variant: str) -> dict[str, Any]:
-    """Section `data`: the images that the figures were measured on."""
+    """Section `data`: the test images that the figures were measured on."""
     digest = split.sha256()
     return {
         "name": _CIFAR10 if digest == _CIFAR10_SHA256 else _OTHERS,
@@ -56,11 +57,11 @@ def data_section(split: Split, variant: str) -> dict[str, Any]:
 
 
 def variant_section(file: Path, answers: Answers, labels: npt.NDArray[np.int64]) -> dict[str, Any]:
-    """Accuracy of an ONNX file; the classes that it serves count, not those of its logits.
+    """Entry of `variants`: the accuracy of an ONNX file by its output `classes`, not its logits.
 
     Args:
-        file: The file.
-        answers: Its answers to n images.
+        file: The ONNX file.
+        answers: The file's answers to n images.
         labels: The right classes, int64, shape (n,).
     """
     evaluation = score(answers.logits, labels, answers.classes)
@@ -74,7 +75,7 @@ def variant_section(file: Path, answers: Answers, labels: npt.NDArray[np.int64])
 
 
 def parity_section(pairs: Sequence[Pair]) -> dict[str, Any]:
-    """Section `parity`: the tolerances, and how far each pair of artefacts is apart."""
+    """Section `parity`: the tolerances, and the differences between each pair of artefacts."""
     return {
         "rtol": parity.RTOL,
         "atol": parity.ATOL,
@@ -89,11 +90,11 @@ def export_section(file: Path, signatures: dict[str, Signature]) -> dict[str, An
 
     Args:
         file: The first signature's ONNX file.
-        signatures: All that are published.
+        signatures: All published signatures by name.
     """
     packages = {
         "keras": keras.__version__,
-        "tensorflow": tf.__version__,  # it comes under several package names
+        "tensorflow": tf.__version__,  # from the module: the package has several names
         **graph_files.versions(*_PACKAGES),
     }
     return graph_files.export_section(onnx.load(file), signatures, packages)

@@ -1,5 +1,5 @@
-"""Other precisions of a float32 graph: fp16, w8 and int8, each made and judged.
+"""Variants of a float32 graph in fp16, w8 and int8: made, and judged by the precision gate.
 
-May import gates, graphs, measure and papers. Makes files beside the float32 graph, and removes
-those that a gate refuses.
+May import gates, graphs, measure and papers. Writes the variants beside the float32 graph, and
+removes those that the gate refuses.
 """

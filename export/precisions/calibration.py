@@ -1,7 +1,7 @@
-"""The images that set the ranges of quantised activations, and the ranges themselves.
+"""Calibration of int8: the training images drawn for it, and the ranges of the activations.
 
-Only training images are used: ranges that had seen the test images would flatter the accuracy on
-them.
+Only training images are used: ranges chosen from test images would make the accuracy on the test
+images look better than it is.
 """
 
 from collections.abc import Collection, Iterator
@@ -18,9 +18,9 @@ from training.data.cifar10 import Split
 IMAGES = 500
 SEED = 0
 _BATCH_SIZE = 50
-_STEPS = 255  # between the 256 values of 8 bits
-_PLACES = 512  # values of a tensor that are looked at, of each image
-_PARTS = np.geomspace(0.005, 1, 48)
+_STEPS = 255  # steps between the 256 values of 8 bits
+_PLACES = 512  # sampled values of a tensor for each image
+_PARTS = np.geomspace(0.005, 1, 48)  # shares of the full range that are compared
 
 Range = tuple[float, float]
 
@@ -30,9 +30,9 @@ class Calibration:
     """Training images drawn without replacement.
 
     Attributes:
-        split: The images drawn, in their order in the training set.
+        split: The drawn images, in the order of the training set.
         drawn_from: Number of training images.
-        seed: Of the draw.
+        seed: Seed of the draw.
     """
 
     split: Split
@@ -59,8 +59,8 @@ def draw(training: Split, *, count: int = IMAGES, seed: int = SEED) -> Calibrati
 
     Args:
         training: All training images.
-        count: How many to draw; all if there are fewer.
-        seed: Of the draw.
+        count: Number of images to draw; all are drawn if there are fewer.
+        seed: Seed of the draw.
     """
     total = len(training)
     chosen = np.sort(np.random.default_rng(seed).permutation(total)[:count])
@@ -69,14 +69,16 @@ def draw(training: Split, *, count: int = IMAGES, seed: int = SEED) -> Calibrati
 
 
 def ranges(model: onnx.ModelProto, images: npt.NDArray[np.uint8]) -> dict[str, Range]:
-    """The range of each float32 tensor that suits most images when its values become 8 bits.
+    """Choose for each float32 tensor the range of values that 8 bits represent.
 
-    Deep in a classifier the values of one image may be a hundred times as large as another's. The
-    range from the smallest to the largest value of all would leave a few images the 256 steps, and
-    round the others to nothing; the mean square error, to which those few contribute most, prefers
-    it all the same. But an image's class hardly changes when all its values shrink alike. So each
-    image counts by its relative error: the square error of its values, as a share of their mean
-    square. Of the full range and smaller parts of it, the one with the least error is taken.
+    In the deep layers of a classifier, the values of one image may be a hundred times as large as
+    those of another. With the range from the smallest to the largest value, the few images with
+    large values would use the 256 steps, and the values of all others would be rounded to nearly
+    nothing. Minimising the mean square error still chooses that range, because those few images
+    contribute most to it. But the class of an image hardly changes if all its values shrink by the
+    same factor. This function therefore minimises the relative error: the square error of an
+    image's values, as a share of their mean square, summed over the images. It compares the full
+    range with smaller parts of it, and takes the one with the smallest error.
 
     (ONNX Runtime's own calibrators offer the full range, entropy, and a percentile of all values.)
 
@@ -85,7 +87,7 @@ def ranges(model: onnx.ModelProto, images: npt.NDArray[np.uint8]) -> dict[str, R
         images: uint8, shape (n, 32, 32, 3).
 
     Returns:
-        Smallest and largest value by tensor name; 0 lies within.
+        Smallest and largest value by tensor name; every range includes 0.
     """
     limits: dict[str, Range] = {}
     samples: dict[str, list[npt.NDArray[np.float32]]] = {}
@@ -99,18 +101,18 @@ def ranges(model: onnx.ModelProto, images: npt.NDArray[np.uint8]) -> dict[str, R
 
 
 def _sample(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Some of each image's values, from the same places; shape (n, at most _PLACES)."""
+    """A sample of each image's values, the same positions for all; shape (n, at most _PLACES)."""
     rows = values.reshape(len(values), -1)
     places = np.random.default_rng(SEED).permutation(rows.shape[1])[:_PLACES]
     return rows[:, np.sort(places)]
 
 
 def _best_part(limits: Range, values: npt.NDArray[np.float32]) -> Range:
-    """Of the parts of a range, the one with the least relative error.
+    """The part of a range with the smallest relative error.
 
     Args:
-        limits: The range; one without width is left as it is.
-        values: Of n images, shape (n, k).
+        limits: The full range; returned unchanged if its width is 0.
+        values: Values of n images, shape (n, k).
     """
     low, high = limits
     if low == high:
@@ -132,15 +134,15 @@ def observe(
     images: npt.NDArray[np.uint8],
     names: Collection[str] | None = None,
 ) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
-    """What the inner tensors of a graph hold, batch by batch.
+    """Run a graph in batches and yield the values of its inner tensors.
 
     Args:
         model: A graph with input `images`.
         images: uint8, shape (n, 32, 32, 3).
-        names: Tensors to look at; by default all float32 ones that nodes make.
+        names: Tensors to observe; by default all float32 tensors that nodes make.
 
     Yields:
-        A tensor's name and its values for some of the images.
+        The name of a tensor and its values for one batch of images.
     """
     copy = onnx.shape_inference.infer_shapes(model)
     graph = copy.graph

@@ -1,19 +1,19 @@
-"""`model.fp16.onnx`: computed in half floats, for GPUs; inputs and outputs stay as they are."""
+"""`model.fp16.onnx`: the graph in float16, for GPUs; inputs and outputs keep their types."""
 
 import onnx
 from onnx import helper
 
-# Importing it adds its own folder to sys.path, at the end, where it hides nothing.
+# This import appends the module's folder to sys.path; at the end it hides no other module.
 from onnxruntime.transformers import float16
 
-# Half floats have 11 bits: few for a softmax, and logits that round to the same number would tie.
+# float16 has 11 bits of precision: too few for a softmax, and rounding makes logits tie.
 _IN_FLOAT32 = frozenset({"Softmax", "ArgMax"})
 
 
 def convert(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A copy that computes in float16 up to the logits, and the softmax and the argmax in float32.
+    """A copy that computes up to the logits in float16, and softmax and argmax in float32.
 
-    Weights beyond 65,504 become that, and such below 6e-8 become 6e-8.
+    Weights are clipped: above 65,504 to 65,504, and below 6e-8 to 6e-8.
 
     Args:
         model: A graph whose outputs are made by Softmax and ArgMax nodes.
@@ -22,7 +22,7 @@ def convert(model: onnx.ModelProto) -> onnx.ModelProto:
     graph = body.graph
     ends = [node for node in graph.node if node.op_type in _IN_FLOAT32]
     outputs = list(graph.output)
-    # The converter keeps the types of a graph's outputs: the logits have to be one meanwhile.
+    # The converter keeps the types of the graph's outputs, so the logits are its outputs meanwhile.
     logits = dict.fromkeys(node.input[0] for node in ends)
     del graph.output[:]
     graph.output.extend(

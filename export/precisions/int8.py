@@ -1,13 +1,13 @@
-"""`model.int8.onnx`: weights and activations in 8 bits, for the integer units of a CPU.
+"""`model.int8.onnx`: weights and activations in 8 bits, for the integer instructions of a CPU.
 
-    model.onnx ─▶ rearranged for the integer kernels ─▶ ranges ─▶ QuantizeLinear, DequantizeLinear
+    model.onnx ─▶ rearranged for int8 kernels ─▶ ranges ─▶ QuantizeLinear, DequantizeLinear
 
-Weights are signed with one scale an output channel, activations unsigned with one range a tensor:
-what ONNX Runtime has fast kernels for on x86. Two layers stay float32:
+Weights are signed, with one scale an output channel; activations are unsigned, with one range a
+tensor. ONNX Runtime has fast kernels for this combination on x86. Two layers stay float32:
 
-- the first convolution, with its pooling: with three input channels ONNX Runtime's integer kernel
-  takes twice as long as its float one;
-- the last layer: it costs next to nothing, and logits in 256 steps would tie.
+- the first convolution and its pooling: for three input channels, ONNX Runtime's integer kernel
+  takes twice as long as its float kernel;
+- the last layer: it takes very little time, and logits in 256 steps would tie.
 """
 
 from collections.abc import Collection, Mapping
@@ -32,11 +32,11 @@ _LAYERS = ("Conv", "Gemm")
 
 
 def quantize(model: onnx.ModelProto, images: npt.NDArray[np.uint8]) -> onnx.ModelProto:
-    """A quantised copy.
+    """A copy with quantised weights and activations.
 
     Args:
         model: A float32 graph with input `images`.
-        images: To set the ranges of activations by, uint8, shape (n, 32, 32, 3).
+        images: Calibration images for the ranges of activations, uint8, shape (n, 32, 32, 3).
     """
     arranged = onnx.ModelProto.FromString(model.SerializeToString())
     rearrange.join_dense_layers(arranged)
@@ -66,7 +66,7 @@ def _insert(
         extra_options={},
     )
     quantizer.quantize_model()
-    quantizer.model.topological_sort()  # what it inserts comes last
+    quantizer.model.topological_sort()  # the quantizer appends its nodes at the end
     quantized: onnx.ModelProto = quantizer.model.model
     del quantized.graph.value_info[:]
     onnx.checker.check_model(quantized, full_check=True)

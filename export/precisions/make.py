@@ -1,8 +1,8 @@
-"""The variants of a model: made from its float32 graph, asked about every test image, and judged.
+"""Make the variants of a model from its float32 graph, run them on every test image, judge them.
 
     model.onnx ─▶ fp16, w8, int8 ─▶ answers ─▶ gates.precision ─▶ kept or removed
 
-A variant that may not be published does not stand in the way of the others.
+If the gate refuses a variant, the other variants are still published.
 """
 
 import logging
@@ -33,22 +33,22 @@ _log = logging.getLogger("export")
 
 @dataclass(frozen=True, kw_only=True)
 class Variants:
-    """What became of the variants that were asked for.
+    """The requested variants: those that passed the gate, and those that it refused.
 
     Attributes:
-        kept: Sections for metrics.json by precision; their files lie in the folder.
-        rejected: Likewise for those that the gate refused, with `objections`; without files.
+        kept: Entries for metrics.json by precision; the files are in the folder.
+        rejected: Entries for metrics.json by precision, with `objections`; the files are removed.
     """
 
     kept: dict[Precision, dict[str, Any]] = field(default_factory=dict)
     rejected: dict[Precision, dict[str, Any]] = field(default_factory=dict)
 
     def sections(self, fp32: Mapping[str, Any], *, with_fp32: bool) -> dict[str, Any]:
-        """The sections of metrics.json: variants, and if need be rejected_variants and reference.
+        """The sections of metrics.json: variants, and if they apply rejected_variants, reference.
 
         Args:
-            fp32: What version_metrics.variant_section says about the float32 graph.
-            with_fp32: Whether that is published, too.
+            fp32: Entry of version_metrics.variant_section for the float32 graph.
+            with_fp32: Whether the float32 graph is published too.
         """
         published = {FP32: dict(fp32), **self.kept} if with_fp32 else dict(self.kept)
         sections: dict[str, Any] = {"variants": published}
@@ -71,11 +71,14 @@ def make(
     """Write the variants beside the float32 graph and judge them.
 
     Args:
-        fp32_file: `model.onnx` in the folder of a version that is being made.
+        fp32_file: `model.onnx` in the folder of an unpublished version.
         wanted: Precisions other than fp32.
-        test: Images to ask about.
-        fp32_classes: What the float32 model answers to them, int64, shape (n,).
-        calibration: Images to set the ranges of int8 by; needed if that is wanted.
+        test: The n test images with their labels.
+        fp32_classes: Classes that the float32 model names for the test images, int64, shape (n,).
+        calibration: Calibration images; required if `wanted` has int8.
+
+    Raises:
+        TypeError: `wanted` has int8 and `calibration` is None.
     """
     outcome = Variants()
     for precision in wanted:
@@ -107,7 +110,7 @@ def _content(
         variant = int8.quantize(model, calibration.images)
     else:
         variant = fp16.convert(model) if precision == "fp16" else w8.quantize(model)
-    # Converters put their own name there.
+    # The converters set their own name as the producer.
     variant.producer_name, variant.producer_version = model.producer_name, model.producer_version
     content: bytes = variant.SerializeToString(deterministic=True)
     return content
@@ -121,7 +124,7 @@ def _judge(
     test: Split,
     fp32_classes: npt.NDArray[np.int64],
 ) -> tuple[dict[str, Any], list[str]]:
-    """The variant's section for metrics.json, and what speaks against it."""
+    """The variant's entry for metrics.json, and the objections of the gate."""
     limits = LIMITS[precision]
     given = answers.of_onnx(file, test.images, precision)
     comparison = compare(fp32_classes, given.classes, test.labels)
@@ -140,7 +143,7 @@ def _judge(
 def _summary(section: dict[str, Any]) -> str:
     low, high = section["drop_interval_95"]
     text = (
-        f"{section['top1']:.2%} correct, {section['agreement']:.2%} as fp32 answers, loses "
+        f"{section['top1']:.2%} correct, {section['agreement']:.2%} same class as fp32, loses "
         f"{section['drop_points']:.2f} points (95 % interval {low:.2f} to {high:.2f}), "
         f"{section['bytes'] / 1e6:.2f} MB"
     )

@@ -1,13 +1,13 @@
-"""`model.w8.onnx`: weights in 8 bits, computed in float32; a quarter of the size.
+"""`model.w8.onnx`: weights stored in 8 bits, arithmetic in float32; a quarter of the size.
 
-Each output channel of a layer has a scale of its own, the largest weight's 127th part; weights are
-whole multiples of it, biases stay float32. A DequantizeLinear stands before each layer. The server
-lets ONNX Runtime compute it once, at load (`session.disable_quant_qdq`); from there on the graph
-runs as the float32 one does.
+Each output channel of a layer has its own scale: its largest weight divided by 127. Weights are
+integer multiples of the scale; biases stay float32. Each layer has a DequantizeLinear for its
+weights. The server lets ONNX Runtime compute it once, at load (`session.disable_quant_qdq`);
+afterwards the graph runs like the float32 graph.
 
-The first convolution stays float32. Its inputs are pixels, all of them positive and much alike, so
-that the errors of its weights add up instead of cancelling out: in a ResNet50 they made nine tenths
-of the error in the logits, with 9,408 of 19 million weights.
+The first convolution stays float32. Its inputs are pixels, which are all positive and similar, so
+the errors of its weights add up instead of cancelling out. In a ResNet50 they caused nine tenths of
+the error in the logits, although the layer has only 9,408 of 19 million weights.
 """
 
 import numpy as np
@@ -15,17 +15,17 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
-_LARGEST = 127  # and not 128 on the negative side, so that 0 lies in the middle
+_LARGEST = 127  # -128 is not used, so that the range is symmetric about 0
 _MATRIX = 2  # dimensions; a MatMul may have more of them, or one
-_WEIGHT = 1  # the position of the weights among the inputs of all three
+_WEIGHT = 1  # position of the weights among the inputs of Conv, MatMul and Gemm
 
 
 def quantize(model: onnx.ModelProto) -> onnx.ModelProto:
     """A copy with quantised weights.
 
     Args:
-        model: Any graph; the weights of Conv (but the first), MatMul and Gemm are quantised where
-            they are float32 and constant.
+        model: Any graph. Weights of Conv (except the first), MatMul and Gemm are quantised if they
+            are float32 constants; weights of MatMul and Gemm only if they are matrices.
     """
     quantized = onnx.ModelProto.FromString(model.SerializeToString())
     graph = quantized.graph
@@ -44,7 +44,7 @@ def quantize(model: onnx.ModelProto) -> onnx.ModelProto:
         if axis is None or name not in weights:
             continue
         if node.op_type == "Conv" or len(weights[name].dims) == _MATRIX:
-            axes.setdefault(name, axis)  # weights that two layers share have the first one's scales
+            axes.setdefault(name, axis)  # shared weights get the scales of the first layer
     nodes = []
     for name, axis in axes.items():
         integers, scales = integers_and_scales(numpy_helper.to_array(weights[name]), axis)
@@ -65,12 +65,13 @@ def quantize(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def restore(model: onnx.ModelProto) -> onnx.ModelProto:
-    """A float32 copy of what `quantize` made: its weights are the rounded ones, nothing else moves.
+    """A float32 copy of a graph that `quantize` made, with the rounded weights as constants.
 
-    It answers as the quantised graph does, and takes the time of the graph that this was made from.
+    The copy gives the answers of the quantised graph at the speed of the original float32 graph.
 
     Args:
-        model: Each DequantizeLinear of constants is computed; others stay.
+        model: The quantised graph. Each DequantizeLinear of constants becomes a constant; other
+            nodes are not changed.
     """
     restored = onnx.ModelProto.FromString(model.SerializeToString())
     graph = restored.graph
@@ -94,7 +95,7 @@ def restore(model: onnx.ModelProto) -> onnx.ModelProto:
 
 
 def channel_axis(node: onnx.NodeProto) -> int | None:
-    """Where a layer's weights have their output channels; None for nodes of other kinds."""
+    """The axis of the output channels in a layer's weights; None for other kinds of nodes."""
     if node.op_type == "Conv":
         return 0
     if node.op_type == "MatMul":
@@ -108,15 +109,15 @@ def channel_axis(node: onnx.NodeProto) -> int | None:
 def integers_and_scales(
     weights: npt.NDArray[np.float32], axis: int
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32]]:
-    """Quantise weights, one scale an output channel.
+    """Quantise weights with one scale for each output channel.
 
     Args:
-        weights: Of any shape.
-        axis: That of the output channels.
+        weights: Weights of any shape.
+        axis: Axis of the output channels.
 
     Returns:
-        Integers of the same shape, and the scales, shape (channels,); the weights are about
-        `integers * scales`. The scale of a channel without any weights but 0 is 1.
+        Integers of the same shape, and the scales, shape (channels,). The weights are about
+        `integers * scales`. A channel whose weights are all 0 has scale 1.
     """
     others = tuple(position for position in range(weights.ndim) if position != axis)
     largest = np.abs(weights).max(axis=others, keepdims=True)

@@ -1,5 +1,5 @@
-"""Ways to publish a version: from a run, from a SavedModel, or with more precisions.
+"""Ways to publish a version: from a run, a SavedModel or an ONNX file, or with more precisions.
 
-A version appears as a whole or not at all. May import every room below: sources, convert, gates,
-precisions, papers and the names of measure's sections.
+A version appears as a whole or not at all. May import sources, convert, gates, precisions, papers
+and the names of measure's sections.
 """

@@ -1,4 +1,4 @@
-"""The images that a model was trained with and is judged by, told by their digest."""
+"""The training and test images of a model, identified by their SHA-256."""
 
 from pathlib import Path
 
@@ -13,16 +13,17 @@ _SPLITS: dict[SplitName, str] = {"train": "training", "test": "test"}
 
 
 def read(data_dir: Path | None, name: SplitName, *, sha256: str | None, used_by: Path) -> Split:
-    """Read the training or the test images that a model was made with.
+    """Read the training or the test images of a model.
 
     Args:
         data_dir: See training.data.cifar10.load.
-        name: Which of the two.
-        sha256: Their digest; None if it is not known, as of the training images of older runs.
-        used_by: The run or the version that used them, for the message.
+        name: "train" or "test".
+        sha256: Digest of the images that the model used; None if it is not known, as in older runs
+            that did not record the training images.
+        used_by: The run or version that used the images, for the message.
 
     Raises:
-        ExportError: they cannot be read, or they are others.
+        ExportError: the images cannot be read, or have another digest.
     """
     with step(f"reading the {_SPLITS[name]} images from {data_dir or 'the Keras download'}"):
         try:
@@ -32,15 +33,14 @@ def read(data_dir: Path | None, name: SplitName, *, sha256: str | None, used_by:
     if sha256 is not None and split.sha256() != sha256:
         msg = (
             f"these are {len(split):,} {_SPLITS[name]} images with SHA-256 {split.sha256()}, but "
-            f"{used_by} used others, with {sha256}; pass the data it was trained with as "
-            "--data-dir"
+            f"{used_by} used others, with {sha256}; pass the data of its training as --data-dir"
         )
         raise ExportError(msg)
     return split
 
 
 def draw_calibration(data_dir: Path | None, *, sha256: str | None, used_by: Path) -> Calibration:
-    """Draw the images that set the ranges of int8 out of the training images.
+    """Draw the calibration images of int8 from the training images.
 
     Raises:
         ExportError: see `read`.
@@ -48,5 +48,5 @@ def draw_calibration(data_dir: Path | None, *, sha256: str | None, used_by: Path
     try:
         return calibration.draw(read(data_dir, "train", sha256=sha256, used_by=used_by))
     except ExportError as error:
-        msg = f"{error}; {INT8} needs training images: leave it out of --precision otherwise"
+        msg = f"{error}; {INT8} needs training images: without them leave it out of --precision"
         raise ExportError(msg) from error

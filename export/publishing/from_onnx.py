@@ -1,8 +1,8 @@
-"""Publish an ONNX file that was made elsewhere: give it what a version has.
+"""Publish an ONNX file that was made elsewhere, with the documents that every version has.
 
-    ONNX file ─▶ ZipMap cut off ─▶ loaded by ONNX Runtime ─▶ rows proved ─▶ papers ─▶ <name>/<N>/
+    ONNX file ─▶ ZipMap removed ─▶ loaded by ONNX Runtime ─▶ rows proved ─▶ papers ─▶ <name>/<N>/
 
-TensorFlow is not needed. There is nothing to compare the graph's answers with: it is the model.
+TensorFlow is not needed. The graph itself is the model, so there is no original to compare with.
 """
 
 import json
@@ -44,15 +44,17 @@ def publish_onnx(
     """Publish an ONNX file with tensor inputs and outputs.
 
     Args:
-        source: The file. Its external data files lie beside it and are taken along.
+        source: The ONNX file. Its external data files are in the same folder or below, and are
+            copied with it.
         models_dir: The version becomes `<models_dir>/<name>/<N>/`.
         name: Name of the model.
-        class_names: Names of the classes in output order. By default those of the model's
-            metadata, or else the labels of a ZipMap.
-        version: Number of the version; the next one by default.
+        class_names: Names of the classes in output order. The default is the class names in the
+            model's metadata, otherwise the labels of a ZipMap.
+        version: Number of the version; by default the next number.
 
     Raises:
-        ExportError: the file or the place cannot be used, or ONNX Runtime cannot run the graph.
+        ExportError: the file cannot be read, ONNX Runtime cannot load the graph, the number of
+            class names fits no output, or the version cannot be written.
     """
     file = onnx_file.read(source)
     cuts = zip_map.cut(file.model)
@@ -98,9 +100,9 @@ def _signature(graph: Path, source: Path, aliases: Mapping[str, str]) -> Signatu
     """The graph's inputs and outputs as ONNX Runtime reports them.
 
     Args:
-        graph: The file in the version.
-        source: The file that it was made of, for messages.
-        aliases: Names that outputs are called by, by their tensors.
+        graph: The ONNX file in the version's folder.
+        source: The file that it was copied from, for messages.
+        aliases: Names of outputs in the signature, by tensor, where the two differ.
     """
     try:
         runtime = Runtime(graph, RuntimeConfig(device="cpu"))
@@ -116,7 +118,7 @@ def _signature(graph: Path, source: Path, aliases: Mapping[str, str]) -> Signatu
 
 
 def _named(model: onnx.ModelProto) -> tuple[str, ...]:
-    """Class names that the model's metadata hold as a JSON list."""
+    """The class names in the model's metadata, a JSON list; empty if there are none."""
     for entry in model.metadata_props:
         if entry.key == _METADATA_KEY:
             try:
@@ -128,7 +130,11 @@ def _named(model: onnx.ModelProto) -> tuple[str, ...]:
 
 
 def _check_class_names(names: Sequence[str], signature: Signature) -> None:
-    """Refuse names that no output has a column for."""
+    """Refuse class names if no output has as many columns as there are names.
+
+    Raises:
+        ExportError: outputs have a known number of columns, and none has that of the names.
+    """
     widths = {
         alias: spec.shape[-1]
         for alias, spec in signature.outputs.items()
@@ -136,7 +142,10 @@ def _check_class_names(names: Sequence[str], signature: Signature) -> None:
     }
     if names and widths and len(names) not in widths.values():
         found = ", ".join(f"{alias} {width}" for alias, width in widths.items())
-        msg = f"{len(names)} class names received, expected one for each column of {found}"
+        msg = (
+            f"{len(names)} class names received, expected one for each column of an output "
+            f"(columns by output: {found}); pass a file with as many names as --class-names"
+        )
         raise ExportError(msg)
 
 

@@ -1,8 +1,8 @@
-"""Publish a trained model: write every file of its next version and compare all of their answers.
+"""Publish a trained model: write the files of its next version and compare their answers.
 
     run folder ─▶ SavedModel ─▶ ONNX ─▶ parity gate ─▶ variants ─▶ documents ─▶ <name>/<N>/
 
-A step that fails leaves no version behind.
+If a step fails, no version appears.
 """
 
 import logging
@@ -30,8 +30,8 @@ from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
 from training.data.cifar10 import CLASS_NAMES
 
 _PICTURES_LIMIT_BYTES = 200_000
-# Share of images whose class may change between the trainer's GPU and the gate's CPU: a GPU
-# computes in TensorFloat-32, for which agreement of 99.9 % and more was measured.
+# Share of images whose class may differ between a training's GPU and the gate's CPU. A GPU computes
+# in TensorFloat-32, for which an agreement of at least 99.9 % was measured.
 _GPU_SLACK = 0.001
 _log = logging.getLogger("export")
 
@@ -49,16 +49,17 @@ def publish_run(
     Args:
         run_dir: A finished run of `python -m training`.
         models_dir: The version becomes `<models_dir>/<name>/<N>/`.
-        name: The run's model name by default.
-        data_dir: See training.data.cifar10.load; must hold the images that the run was trained with
-            (for int8) and judged by.
-        precisions: What to publish. A variant that the gate refuses is left out. Without fp32 the
-            folder has neither model.onnx nor the SavedModel: they are made, compared and removed.
+        name: Name of the model; by default the run's architecture.
+        data_dir: See training.data.cifar10.load. Must hold the test images of the run, and for int8
+            also its training images.
+        precisions: Precisions to publish. A variant that the gate refuses is left out. Without fp32
+            the version has neither model.onnx nor the SavedModel: they are made, compared and
+            removed.
 
     Raises:
-        ExportError: the run, the data or the place cannot be used.
-        GateFailed: an artefact answers otherwise than the trained model, or all variants asked for
-            were refused; nothing is published.
+        ExportError: the run or the data cannot be used, or the version cannot be written.
+        GateFailed: an artefact's answers differ from the trained model's, or the gate refused all
+            requested variants; nothing is published.
     """
     run = training_run.read(run_dir)
     split = checked_images.read(
@@ -127,13 +128,13 @@ def publish_run(
 
 
 def check_accuracy(run: TrainingRun, onnx: Answers, labels: npt.NDArray[np.int64]) -> None:
-    """Compare the number of correct answers with the one that the training found.
+    """Compare the number of correct answers with the number that the training recorded.
 
-    It must be the same, except for ties and, when a GPU judged the trained model, 0.1 % of the
-    images.
+    The numbers may differ by the number of ties. If the training evaluated the model on a GPU, they
+    may differ by another 0.1 % of the images.
 
     Raises:
-        GateFailed: it is another number.
+        GateFailed: the numbers differ by more.
     """
     correct = int((onnx.classes == labels).sum())
     slack = int(parity.tied(onnx.logits).sum())
@@ -150,7 +151,7 @@ def check_accuracy(run: TrainingRun, onnx: Answers, labels: npt.NDArray[np.int64
 
 
 def _remove_float32(folder: Path) -> None:
-    """Remove what holds the weights in float32, after it has been compared."""
+    """Remove model.onnx and the SavedModel, which hold the weights in float32."""
     (folder / model_folder.ONNX_FILE).unlink()
     saved_model.remove(folder)
 
@@ -159,7 +160,7 @@ def _copy_pictures(run: TrainingRun, folder: Path) -> None:
     pictures = [run.path / name for name in training_run.PICTURES if (run.path / name).is_file()]
     size = sum(picture.stat().st_size for picture in pictures)
     if size > _PICTURES_LIMIT_BYTES:
-        _log.info("pictures left out: %d bytes, at most %d", size, _PICTURES_LIMIT_BYTES)
+        _log.info("pictures left out: %d bytes, the limit is %d", size, _PICTURES_LIMIT_BYTES)
         return
     for picture in pictures:
         shutil.copyfile(picture, folder / picture.name)

@@ -1,8 +1,8 @@
-"""Publish a SavedModel that was made elsewhere: convert its signatures and compare random inputs.
+"""Publish a SavedModel that was made elsewhere: convert its signatures, compare on random inputs.
 
-    SavedModel ─▶ ONNX ─▶ random inputs to both ─▶ the served model in company ─▶ documents ─▶ <N>/
+    SavedModel ─▶ ONNX ─▶ random inputs to both ─▶ concurrent requests ─▶ documents ─▶ <name>/<N>/
 
-A step that fails leaves no version behind.
+If a step fails, no version appears.
 """
 
 from collections.abc import Collection
@@ -36,18 +36,18 @@ def publish_saved_model(
     """Publish any SavedModel with tensor inputs after a comparison on random inputs.
 
     Args:
-        source: Holds saved_model.pb.
+        source: Folder of saved_model.pb.
         models_dir: The version becomes `<models_dir>/<name>/<N>/`.
         name: Name of the model.
-        wanted: Signatures to publish; all by default.
+        wanted: Names of the signatures to publish; all by default.
         free_size: Size of free dimensions in the random inputs; see random_inputs.check.
-        keep_shapes: Whether the graphs take the shapes of the SavedModel's placeholders alone,
-            and TensorFlow is not asked which others it answers.
-        version: Number of the version; the next one by default.
+        keep_shapes: Whether the graphs accept only the shapes of the SavedModel's placeholders. If
+            not, the export tries which other shapes TensorFlow answers; see declared_shapes.
+        version: Number of the version; by default the next number.
 
     Raises:
-        ExportError: the SavedModel or the place cannot be used.
-        GateFailed: ONNX Runtime answers otherwise than TensorFlow; nothing is published.
+        ExportError: the SavedModel cannot be read or converted, or the version cannot be written.
+        GateFailed: ONNX Runtime's answers differ from TensorFlow's; nothing is published.
     """
     read = saved_model.read_signatures(source, wanted)
     saved_model.check_readable(source)
@@ -57,7 +57,7 @@ def publish_saved_model(
     def write(folder: Path) -> None:
         try:
             make(folder)
-        except ExportError as error:  # the copy is gone when the message is read
+        except ExportError as error:  # name the source: the copy is deleted after an error
             if str(folder) not in str(error):
                 raise
             raise type(error)(str(error).replace(str(folder), str(source))) from error
@@ -74,7 +74,7 @@ def publish_saved_model(
                     folder, read, model_name=name, reference=None if keep_shapes else reference
                 )
             with (
-                step("asking both with random inputs"),
+                step("comparing both on random inputs"),
                 failures.told(f"the graph made of {source} cannot be compared with TensorFlow"),
             ):
                 findings = random_inputs.check(
@@ -91,7 +91,7 @@ def publish_saved_model(
         with step("proving that rows are independent"):
             signatures = rows.with_verdicts(folder, signatures)
         with (
-            step("asking the served model with several requests at once"),
+            step("sending concurrent requests to the served model"),
             failures.told(f"the version made of {source} cannot be served"),
         ):
             metrics["parity"]["served"] = company.check(folder, signatures, asked)

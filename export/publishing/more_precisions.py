@@ -1,9 +1,10 @@
-"""More precisions of a version that is published already, without its training.
+"""Make more precisions of a published version, without its run folder.
 
     model.onnx, or model.w8.onnx in float32 ─▶ variants ─▶ documents ─▶ <name>/<N + 1>/
 
-They are judged by the recorded answers of the float32 model, as those before them were. A version
-that holds w8 alone has lost the exact weights, but not what they answered.
+The new variants are compared with the recorded answers of the float32 model, like the earlier ones.
+A version with only w8 no longer has the exact float32 weights, but metrics.json still has the
+answers of the float32 model.
 """
 
 import shutil
@@ -36,20 +37,21 @@ W8: Precision = "w8"
 def publish(
     version: Path, models_dir: Path, *, precisions: Sequence[Precision], data_dir: Path | None
 ) -> PublishedVersion:
-    """Publish the files of a version once more, with other precisions among them.
+    """Publish the files of a version as a new version, with more precisions.
 
-    What was measured of the old set (benchmark, robustness) is left out of metrics.json.
+    The sections `benchmark` and `robustness` are dropped from metrics.json, because they describe
+    the old set of files.
 
     Args:
-        version: A published version with model.onnx or model.w8.onnx; it stays as it is.
+        version: A published version with model.onnx or model.w8.onnx; it is not changed.
         models_dir: The new version becomes `<models_dir>/<name>/<N>/`.
-        precisions: What to make; those that are there already are made anew.
-        data_dir: See training.data.cifar10.load; must hold the images that the version was judged
-            by, and for int8 those it was trained with.
+        precisions: Precisions to make; those that the version already has are made again.
+        data_dir: See training.data.cifar10.load. Must hold the test images of the version, and for
+            int8 also its training images.
 
     Raises:
-        ExportError: the version, the data or the place cannot be used.
-        GateFailed: all precisions were refused; nothing is published.
+        ExportError: the version or the data cannot be used, or the version cannot be written.
+        GateFailed: the gate refused all precisions; nothing is published.
     """
     folder, metrics = papers.read(version)
     source = _source(folder, precisions)
@@ -88,7 +90,7 @@ def publish(
 
 
 def _source(folder: ModelFolder, precisions: Sequence[Precision]) -> Path:
-    """The file to make the others from."""
+    """The graph that the new precisions are made from: model.onnx, or otherwise model.w8.onnx."""
     signature = folder.signatures.get(DEFAULT_SIGNATURE_NAME)
     file = signature.file if signature else model_folder.ONNX_FILE
     names = [file] if W8 in precisions else [file, model_folder.variant_file(file, W8)]
@@ -103,19 +105,19 @@ def _source(folder: ModelFolder, precisions: Sequence[Precision]) -> Path:
 
 
 def _recorded(version: Path, metrics: Mapping[str, Any]) -> npt.NDArray[np.int64]:
-    """What the float32 model answers to the test images."""
+    """The recorded classes of the float32 model for the test images, int64, shape (n,)."""
     recorded = metrics.get("variants", {}).get(FP32) or metrics.get("reference") or {}
     if "predictions" not in recorded:
         msg = (
-            f"{version / model_folder.METRICS_FILE} does not record what the float32 model answers "
-            "to the test images; pass a version that python -m export RUN_DIR has published"
+            f"{version / model_folder.METRICS_FILE} does not record the float32 model's answers to "
+            "the test images; pass a version that python -m export RUN_DIR has published"
         )
         raise ExportError(msg)
     return np.array([int(digit) for digit in recorded["predictions"]], np.int64)
 
 
 def _copy(version: Path, target: Path) -> None:
-    """Copy all but what is written anew."""
+    """Copy a version's files, except the documents that are written again."""
     written = (model_folder.MANIFEST_FILE, model_folder.METRICS_FILE, model_folder.MODEL_CARD_FILE)
     shutil.copytree(
         version,
@@ -127,7 +129,7 @@ def _copy(version: Path, target: Path) -> None:
 
 
 def _record(metrics: dict[str, Any], made: Variants, source: Path) -> None:
-    """Put the new precisions into metrics.json, in the usual order."""
+    """Add the new precisions to metrics.json in the order of PRECISIONS; drop old measurements."""
     origin = {
         "made_from": source.name,
         "git_commit": package_commit(__name__),

@@ -1,4 +1,4 @@
-"""The next version of a model: written as a whole or not at all, each step logged with its time."""
+"""Publish a version of a model as a whole or not at all, and log each step with its time."""
 
 import contextlib
 import logging
@@ -18,11 +18,11 @@ _log = logging.getLogger("export")
 
 @dataclass(frozen=True, kw_only=True)
 class PublishedVersion:
-    """A new version.
+    """A version that was just published.
 
     Attributes:
-        path: Its folder.
-        metrics: Content of its metrics.json.
+        path: Folder of the version.
+        metrics: Content of the version's metrics.json.
     """
 
     path: Path
@@ -32,22 +32,25 @@ class PublishedVersion:
 def publish(
     models_dir: Path, name: str, write: Callable[[Path], None], *, version: int | None = None
 ) -> Path:
-    """Write a version of a model: all of it appears, or nothing.
+    """Publish a version of a model: it appears with all of its files, or not at all.
 
     Args:
         models_dir: The version becomes `<models_dir>/<name>/<N>/`.
         name: Name of the model.
-        write: Writes every file of the version into the folder that it is given.
-        version: Its number, which must be free; None for the next one.
+        write: Function that writes every file of the version into the folder it receives.
+        version: Number of the version, which must not exist yet; None for the next number.
 
     Returns:
-        Its folder.
+        The version's folder.
 
     Raises:
-        ExportError: the name is none, or the place cannot be written to.
+        ExportError: the model name is invalid, the version exists, or the folder cannot be written.
     """
     if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]*", name):
-        msg = f"model name {name!r} is not made of letters, digits, '_', '-' and '.' alone"
+        msg = (
+            f"model name {name!r} received, expected letters, digits, '_', '-' and '.', and none "
+            "of '-' and '.' at the start; pass another --name"
+        )
         raise ExportError(msg)
     model_dir = models_dir / name
     try:
@@ -62,20 +65,21 @@ def publish(
         )
         raise ExportError(msg) from error
     finally:
-        # A failed first export leaves no empty model behind; folders with versions stay.
+        # Remove the model's folder if it is empty after a failed first export; rmdir fails on a
+        # folder with versions.
         with contextlib.suppress(OSError):
             model_dir.rmdir()
 
 
 def all_refused(rejected: Mapping[Precision, Mapping[str, Any]], way_out: str) -> str:
-    """The message if no variant that was asked for may be published."""
+    """The message for the case that the gate refused all requested variants."""
     lines = [
         f"  model.{precision}.onnx {'; it '.join(entry['objections'])}"
         for precision, entry in rejected.items()
     ]
     return "\n".join(
         [
-            "variant gate: none of the precisions asked for may be published",
+            "variant gate: it refused all requested precisions",
             *lines,
             f"  way out: {way_out}; nothing was published",
         ]
@@ -84,7 +88,7 @@ def all_refused(rejected: Mapping[Precision, Mapping[str, Any]], way_out: str) -
 
 @contextlib.contextmanager
 def step(what: str) -> Iterator[None]:
-    """Log how long something took."""
+    """Log the time that the block took, if it raises no error."""
     began = time.perf_counter()
     yield
     _log.info("%s: %.1f s", what, time.perf_counter() - began)

@@ -1,5 +1,5 @@
-"""What versions are made of: run folders of `python -m training`, and SavedModels on disk.
+"""Sources of versions: run folders of `python -m training`, SavedModels and ONNX files on disk.
 
-Reads and checks; a source that cannot be used is an ExportError with the way out. May import of
-export the errors alone. training_run needs no TensorFlow.
+Reads and checks them. A source that cannot be used raises ExportError with the way out. May import
+the errors of export and no other folder of it. training_run needs no TensorFlow.
 """

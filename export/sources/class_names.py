@@ -1,4 +1,4 @@
-"""Class names in a file of the user's."""
+"""Class names from a file that the user passes."""
 
 import json
 from pathlib import Path
@@ -7,10 +7,10 @@ from export.errors import ExportError
 
 
 def read(file: Path) -> tuple[str, ...]:
-    """The names in a file: a JSON list of text, or one name a line.
+    """Read class names from a file: a JSON list, or one name a line.
 
     Raises:
-        ExportError: it cannot be read, holds none, or one twice.
+        ExportError: the file cannot be read, has no name, or has a name twice.
     """
     try:
         text = file.read_text("utf-8-sig")
@@ -25,7 +25,7 @@ def read(file: Path) -> tuple[str, ...]:
         raise ExportError(msg)
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
-        msg = f"{file} holds {', '.join(map(repr, twice))} more than once, expected names once each"
+        msg = f"{file} holds {', '.join(map(repr, twice))} more than once, expected each name once"
         raise ExportError(msg)
     return tuple(names)
 

@@ -1,4 +1,4 @@
-"""An ONNX file made elsewhere, with the files that hold its weights."""
+"""Read an ONNX file made elsewhere, and find its external data files (weights)."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,12 +16,12 @@ _RESERVED = ("model.onnx", "signature.json", "metrics.json", "MODEL_CARD.md", "m
 
 @dataclass(frozen=True, kw_only=True)
 class OnnxFile:
-    """A file that was read.
+    """An ONNX file that was read.
 
     Attributes:
-        path: Where it lies.
-        model: Its content; weights in other files were not read.
-        external: Paths of those files, as the model names them.
+        path: Path of the file.
+        model: The model without the weights in external files.
+        external: Paths of the external data files, relative to the file's folder.
     """
 
     path: Path
@@ -30,10 +30,11 @@ class OnnxFile:
 
 
 def read(path: Path) -> OnnxFile:
-    """Read a file.
+    """Read an ONNX file.
 
     Raises:
-        ExportError: it is no ONNX model, or a file with weights is missing or lies elsewhere.
+        ExportError: the file is not an ONNX model, or an external data file does not exist, is
+            outside the file's folder, or has a reserved name.
     """
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
@@ -47,10 +48,10 @@ def read(path: Path) -> OnnxFile:
         msg = f"{path} cannot be read ({error.strerror}); make it readable for this user"
         raise ExportError(msg) from error
     except (DecodeError, EncodeError, ValueError) as error:
-        msg = f"{path} is no ONNX model ({reason(error)}); copy or export it again"
+        msg = f"{path} is not an ONNX model ({reason(error)}); copy or export it again"
         raise ExportError(msg) from error
     if not model.graph.output:
-        msg = f"{path} is no ONNX model with outputs; copy or export it again"
+        msg = f"{path} is not an ONNX model with outputs; copy or export it again"
         raise ExportError(msg)
     external = tuple(dict.fromkeys(_locations(model)))
     for location in external:
@@ -67,7 +68,10 @@ def _check_location(path: Path, location: str) -> None:
         )
         raise ExportError(msg)
     if str(parts) in _RESERVED:
-        msg = f"{path} has weights in {location!r}, a name that a version needs; save it again"
+        msg = (
+            f"{path} has weights in {location!r}, a name that a version's own file has; save it "
+            "again with another location of its external data"
+        )
         raise ExportError(msg)
     try:
         with (path.parent / location).open("rb"):
@@ -81,7 +85,7 @@ def _check_location(path: Path, location: str) -> None:
 
 
 def _locations(model: onnx.ModelProto) -> Iterator[str]:
-    """Where weights lie that are not in the file itself."""
+    """The locations of the tensors in external data files."""
     for tensor in _tensors(model.graph):
         if tensor.data_location == TensorProto.EXTERNAL:
             entries = {entry.key: entry.value for entry in tensor.external_data}

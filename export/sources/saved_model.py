@@ -1,4 +1,4 @@
-"""SavedModels on disk: which signatures they have, and which files belong to them."""
+"""SavedModels on disk: their signatures and their files."""
 
 import shutil
 from collections.abc import Collection, Iterable, Mapping
@@ -19,17 +19,17 @@ SUPPORTED = (
     "input_signature=[tf.TensorSpec([None, 4], tf.float32)], serialized tf.Examples that go to "
     "tf.io.parse_example, and outputs of strings that a lookup table gives"
 )
-_WITH_TENSORFLOW = "can be served with TensorFlow itself (the extra tensorflow)"
-# TensorFlow's own entry, run at load time; no client calls it.
+_WITH_TENSORFLOW = "other signatures can be served with TensorFlow itself (the extra tensorflow)"
+# TensorFlow's own entry, which runs at load time; clients do not call it.
 _INIT_SIGNATURE = "__saved_model_init_op"
-# Operations that parse tf.Examples: the first two can be cut out of a graph (see
-# convert.example_cut), the others only explain a refusal.
+# Operations that parse tf.Examples and can be cut out of a graph (see convert.example_cut).
 PARSE_OPS = ("ParseExample", "ParseExampleV2")
-# Looks something up in a table: an output of strings may come from one (see convert.lookup_tables).
-_LOOKUP_OP = "LookupTableFindV2"
+# Other parsing operations; they are only named in the message that refuses a signature.
 _OTHER_PARSE_OPS = ("ParseSequenceExample", "ParseSingle")
+# The lookup in a table, which may make a string output (see convert.lookup_tables).
+_LOOKUP_OP = "LookupTableFindV2"
 _PLACEHOLDERS = ("Placeholder", "PlaceholderWithDefault")
-# What a SavedModel consists of; anything else in its folder is not copied.
+# The files and folders of a SavedModel; others in its folder are not copied.
 _PARTS = (
     SAVED_MODEL_FILE,
     SAVED_MODEL_TEXT,
@@ -44,20 +44,21 @@ _PARTS = (
 def read_signatures(folder: Path, wanted: Collection[str] = ()) -> dict[str, Signature]:
     """Read the signatures of a SavedModel, `serving_default` first, then by name.
 
-    The first one's graph goes into `model.onnx`, each further one's into `model.<name>.onnx`.
-    Tensors of the ONNX graph get the aliases as names (an output that shares its alias with an
-    input gets `<alias>_output`); `graph_name` is the name in the SavedModel's graph.
+    The graph of the first signature is written to `model.onnx`, the graph of any other signature
+    to `model.<name>.onnx`. Tensors of the ONNX graph have the aliases as names; an output with the
+    alias of an input is named `<alias>_output`. `graph_name` is the name in the SavedModel's graph.
 
     Args:
-        folder: Holds saved_model.pb.
+        folder: Folder of saved_model.pb.
         wanted: Names of the signatures to read; all by default.
 
     Returns:
         Signatures by name; at least one.
 
     Raises:
-        ExportError: there is no SavedModel, no such signature, or a tensor that ONNX Runtime cannot
-            take, such as strings that are not serialized tf.Examples.
+        ExportError: the SavedModel cannot be read, it lacks a signature in `wanted`, or it has a
+            tensor that ONNX Runtime does not support, such as strings that are not serialized
+            tf.Examples.
     """
     graph = _serving_graph(folder)
     names = sorted(name for name in graph.signature_def if name != _INIT_SIGNATURE)
@@ -73,25 +74,26 @@ def read_signatures(folder: Path, wanted: Collection[str] = ()) -> dict[str, Sig
         raise ExportError(msg)
     names = [name for name in names if name in wanted or not wanted]
     _correct_dtypes([graph.signature_def[name] for name in names], graph)
-    names.sort(key=lambda name: name != DEFAULT_SIGNATURE_NAME)  # stable: the rest stays sorted
+    names.sort(key=lambda name: name != DEFAULT_SIGNATURE_NAME)  # stable: the others stay sorted
     _refuse_unsupported({name: graph.signature_def[name] for name in names}, graph, folder)
     files = _onnx_files(names)
     return {name: _to_signature(graph.signature_def[name], files[name]) for name in names}
 
 
 def versions(folder: Path) -> dict[int | None, Path]:
-    """The SavedModels of a folder as TensorFlow Serving's --model_base_path names it.
+    """The SavedModels of a folder: the folder itself, or its numbered versions.
 
     Args:
-        folder: Holds saved_model.pb, or numbered folders that do.
+        folder: Folder of saved_model.pb, or a base path with numbered folders of SavedModels, as
+            for TensorFlow Serving's --model_base_path.
 
     Returns:
-        Folders by version number, in their order; with the number None if it is a SavedModel
-        itself, or no folder of it is one.
+        Folders by version number, in ascending order. If the folder is a SavedModel, or has no
+        numbered SavedModels, only the folder itself under the key None.
     """
     try:
         inside = list(folder.iterdir()) if folder.is_dir() else []
-    except OSError:  # told when the file is read
+    except OSError:  # `saved_model_file.read` reports the error later
         inside = []
     numbered = {
         int(each.name): each
@@ -104,30 +106,30 @@ def versions(folder: Path) -> dict[int | None, Path]:
 
 
 def own_number(folder: Path) -> int | None:
-    """The version number that a folder's name is; None if it is none."""
+    """The folder's name as a version number; None if the name is not a number."""
     name = folder.resolve().name
     return int(name) if name.isascii() and name.isdigit() else None
 
 
 def signature_def(folder: Path, name: str) -> Any:  # noqa: ANN401  of an untyped module
-    """The SignatureDef of that name.
+    """The SignatureDef of a signature.
 
     Raises:
-        ExportError: there is no SavedModel.
+        ExportError: the SavedModel cannot be read.
     """
     return _serving_graph(folder).signature_def[name]
 
 
 def set_method_name(folder: Path, name: str, method_name: str) -> None:
-    """Say which of TensorFlow Serving's methods a signature is for; saving always says Predict.
+    """Set the method name of a signature; `tf.saved_model.save` always writes Predict.
 
     Args:
-        folder: Holds saved_model.pb, which is written again.
+        folder: Folder of saved_model.pb, which is written again.
         name: Name of the signature.
-        method_name: `tensorflow/serving/classify`, for example.
+        method_name: The method name, for example `tensorflow/serving/classify`.
 
     Raises:
-        ExportError: there is no SavedModel.
+        ExportError: the SavedModel cannot be read.
     """
     message = saved_model_file.read(folder)
     for graph in message.meta_graphs:
@@ -137,10 +139,10 @@ def set_method_name(folder: Path, name: str, method_name: str) -> None:
 
 
 def check_readable(folder: Path) -> None:
-    """Open every file of a SavedModel, so that a copy cannot fail because of them.
+    """Open every file of a SavedModel, to report unreadable files before they are copied.
 
     Raises:
-        ExportError: one cannot be read, or folders are linked in a circle.
+        ExportError: a file cannot be read, or a folder links to a folder that it is in.
     """
     for part in _PARTS:
         try:
@@ -157,7 +159,7 @@ def _open_all(path: Path, above: tuple[Path, ...]) -> None:
     if path.is_dir():
         real = path.resolve()
         if any(real in (folder, *folder.parents) for folder in above):
-            msg = f"{path} links to a folder that it lies in; copy the SavedModel without the link"
+            msg = f"{path} links to a folder that it is in; copy the SavedModel without the link"
             raise ExportError(msg)
         for each in sorted(path.iterdir()):
             _open_all(each, (*above, real))
@@ -167,7 +169,7 @@ def _open_all(path: Path, above: tuple[Path, ...]) -> None:
 
 
 def takes_examples(signature: Signature) -> bool:
-    """Whether a signature's input is serialized tf.Examples: other strings are refused."""
+    """Whether a signature takes serialized tf.Examples: other string inputs are refused earlier."""
     return any(spec.dtype is DataType.DT_STRING for spec in signature.inputs.values())
 
 
@@ -199,7 +201,7 @@ def _serving_graph(folder: Path) -> Any:  # noqa: ANN401  MetaGraphDef, of an un
             return graph
     msg = (
         f"{file} has graphs tagged {tags}, expected one tagged ['serve']; load it in TensorFlow "
-        "and save it with tf.saved_model.save, which tags it so"
+        "and save it with tf.saved_model.save, which uses that tag"
     )
     raise ExportError(msg)
 
@@ -226,15 +228,16 @@ def _refuse_unsupported(signature_defs: Mapping[str, Any], graph: Any, folder: P
     others = sorted(op for op in operations if op.startswith(_OTHER_PARSE_OPS))
     if "DT_STRING" in problem and others:
         problem += f" (the graph parses with {', '.join(others)})"
-    msg = f"signature {name!r} of {folder}: {problem}; {SUPPORTED}; all else {_WITH_TENSORFLOW}"
+    msg = f"signature {name!r} of {folder}: {problem}; {SUPPORTED}; {_WITH_TENSORFLOW}"
     others = [other for other in signature_defs if other not in problems]
     if others:
-        msg += f". To publish the others, pass {' '.join(f'--signature {name}' for name in others)}"
+        flags = " ".join(f"--signature {name}" for name in others)
+        msg += f". To publish the other signatures, pass {flags}"
     raise ExportError(msg)
 
 
 def _correct_dtypes(definitions: Iterable[Any], graph: Any) -> None:  # noqa: ANN401  see _serving_graph
-    """Give inputs the element types of their placeholders, which old SignatureDefs may not have."""
+    """Set the element types of inputs to those of their placeholders; old SignatureDefs differ."""
     dtypes = {
         f"{node.name}:0": node.attr["dtype"].type
         for node in graph.graph_def.node
@@ -246,14 +249,17 @@ def _correct_dtypes(definitions: Iterable[Any], graph: Any) -> None:  # noqa: AN
 
 
 def _problem(definition: Any, *, parses: bool, looks_up: bool) -> str | None:  # noqa: ANN401  of an untyped module
-    """Why a signature cannot be served from an ONNX graph; None if it can, or may be.
+    """A phrase that says why a signature cannot be served from an ONNX graph.
 
     Args:
         definition: SignatureDef.
-        parses: Whether some operation parses tf.Examples; if so, strings may be no problem, which
-            example_cut finds out.
-        looks_up: Whether some operation looks something up in a table; if so, an output of strings
-            may come from there, which the conversion finds out.
+        parses: Whether some operation parses tf.Examples. If so, a string input may be supported;
+            example_cut decides.
+        looks_up: Whether some operation looks something up in a table. If so, a string output may
+            be supported; the conversion decides.
+
+    Returns:
+        None if the signature may be supported.
     """
     strings = [info for info in definition.inputs.values() if info.dtype == DataType.DT_STRING]
     examples = parses and len(strings) == 1
@@ -262,7 +268,7 @@ def _problem(definition: Any, *, parses: bool, looks_up: bool) -> str | None:  #
             return f"it has no {kind}"
         for alias, info in sorted(infos.items()):
             known = {data_type.value: data_type for data_type in DataType}
-            del known[DataType.DT_BFLOAT16]  # arrays of it do not go through ONNX Runtime's run
+            del known[DataType.DT_BFLOAT16]  # ONNX Runtime's run takes no bfloat16 arrays
             if info.WhichOneof("encoding") != "name":
                 return f"{kind} {alias!r} is sparse or composite"
             if info.dtype not in known:
@@ -274,7 +280,7 @@ def _problem(definition: Any, *, parses: bool, looks_up: bool) -> str | None:  #
 
 
 def _missing_tensor(definition: Any, nodes: Collection[str]) -> str | None:  # noqa: ANN401
-    """Which tensor of a signature its graph does not have."""
+    """A phrase about a tensor of the signature that the graph lacks; None if it lacks none."""
     for kind, infos in (("input", definition.inputs), ("output", definition.outputs)):
         for alias, info in sorted(infos.items()):
             node, _, number = info.name.partition(":")
@@ -296,7 +302,7 @@ def _onnx_files(names: list[str]) -> dict[str, str]:
     for name in names[1:]:
         safe = "".join(char if char.isalnum() or char in "_-." else "_" for char in name)
         file = f"model.{safe}.onnx"
-        # The name of a precision would make it model.onnx in another precision.
+        # model.<precision>.onnx is the file name of another precision of model.onnx.
         while safe in PRECISIONS or file in files.values():
             safe += "_"
             file = f"model.{safe}.onnx"
@@ -309,7 +315,7 @@ def _to_signature(definition: Any, file: str) -> Signature:  # noqa: ANN401  see
         alias: tensor_spec(info, tensor=alias) for alias, info in sorted(definition.inputs.items())
     }
     for alias, spec in inputs.items():
-        # tf.Examples: parsing takes a row of them, whatever their placeholder's rank is.
+        # Parsing takes a vector of tf.Examples, even if the placeholder declares another rank.
         if spec.dtype is DataType.DT_STRING and spec.shape is not None:
             inputs[alias] = replace(spec, shape=(-1,))
     outputs = {
@@ -330,11 +336,11 @@ def _to_signature(definition: Any, file: str) -> Signature:  # noqa: ANN401  see
 
 
 def tensor_spec(info: Any, tensor: str) -> TensorSpec:  # noqa: ANN401  of an untyped module
-    """A TensorInfo as the server knows it.
+    """Convert a TensorInfo to the server's TensorSpec.
 
     Args:
         info: TensorInfo of a dense tensor.
-        tensor: Its name in the ONNX graph.
+        tensor: Name of the tensor in the ONNX graph.
     """
     shape = tuple(int(dimension.size) for dimension in info.tensor_shape.dim)
     return TensorSpec(

@@ -1,4 +1,4 @@
-"""The file that holds a SavedModel's graph, and what lies there when it does not."""
+"""Read the file that holds a SavedModel's graph, and explain why a path has none."""
 
 from pathlib import Path
 from typing import Any
@@ -12,26 +12,26 @@ from export.failures import reason
 
 SAVED_MODEL_FILE = "saved_model.pb"
 SAVED_MODEL_TEXT = "saved_model.pbtxt"
-# Files that are handed over in the place of a folder, by their suffixes.
+# Explanations for files that users pass instead of a SavedModel's folder, by suffix.
 _FILES = {
     (".keras", ".h5", ".hdf5"): "a Keras file, expected a SavedModel: write one with "
     "keras.saving.load_model(file).export(folder)",
     (".tflite", ".lite"): "a TensorFlow Lite file, expected the SavedModel that it was made of",
     (".onnx",): "an ONNX file, expected a SavedModel: publish it with python -m export onnx",
-    (".pb", ".pbtxt"): "a file, expected the folder of a saved_model.pb; a frozen graph becomes "
-    "one by tf.compat.v1.saved_model.simple_save",
+    (".pb", ".pbtxt"): "a file, expected the folder of a saved_model.pb; save a frozen graph "
+    "as a SavedModel with tf.compat.v1.saved_model.simple_save",
 }
 _MOST_NAMES = 5
 
 
 def read(folder: Path) -> Any:  # noqa: ANN401  SavedModel, of an untyped module
-    """Read it.
+    """Read the SavedModel message of a folder.
 
     Args:
-        folder: Holds saved_model.pb or saved_model.pbtxt.
+        folder: Folder of saved_model.pb or saved_model.pbtxt.
 
     Raises:
-        ExportError: there is none, or it is damaged.
+        ExportError: the file does not exist, cannot be read or is damaged.
     """
     file = find(folder)
     if file is None:
@@ -47,7 +47,7 @@ def read(folder: Path) -> Any:  # noqa: ANN401  SavedModel, of an untyped module
         msg = f"{file} cannot be read ({error.strerror}); make it readable for this user"
         raise ExportError(msg) from error
     except (DecodeError, text_format.ParseError, UnicodeDecodeError) as error:
-        msg = f"{file} is no SavedModel ({reason(error)}); save or copy it again"
+        msg = f"{file} is not a SavedModel ({reason(error)}); save or copy it again"
         raise ExportError(msg) from error
     if not saved_model.meta_graphs:
         msg = f"{file} has {len(content):,} bytes and no graph; save or copy it again"
@@ -61,13 +61,13 @@ def find(folder: Path) -> Path | None:
         try:
             if (folder / name).is_file():
                 return folder / name
-        except OSError:  # a folder that may not be searched
+        except OSError:  # no permission to search the folder
             continue
     return None
 
 
 def _missing(folder: Path) -> str:
-    """What to say of a place without a SavedModel."""
+    """The message for a path without a SavedModel."""
     try:
         return _told_missing(folder)
     except OSError as error:

@@ -1,8 +1,8 @@
-"""A SavedModel as TensorFlow Serving runs it, asked by signatures, and the parts of its graph.
+"""A SavedModel in a TensorFlow session, as TensorFlow Serving runs it, with access to its graph.
 
-The session is the server's. It takes what `tf.saved_model.load` cannot rebuild: models of
-TensorFlow 1 whose variables are references, or Keras models with an optimizer that Keras no longer
-has.
+The session is the server's own SavedModelSession. It also loads SavedModels that
+`tf.saved_model.load` cannot rebuild: TensorFlow 1 models with reference variables, or Keras models
+with an optimizer that Keras no longer has.
 """
 
 import re
@@ -30,21 +30,21 @@ class ServingSession:
         """Load the graph, restore its variables and run its initialization.
 
         Args:
-            folder: Holds saved_model.pb.
+            folder: Folder of saved_model.pb.
 
         Raises:
-            ExportError: TensorFlow cannot load it.
+            ExportError: TensorFlow cannot load the SavedModel.
         """
         try:
             self._loaded = SavedModelSession(folder)
-        except Exception as error:  # TensorFlow raises whatever its parts do; no common base
+        except Exception as error:  # the errors of TensorFlow's parts have no common base
             told = reason(error)
             way_out = "expected a whole SavedModel: copy or save it again"
             if foreign := re.match(r"Op type not registered '(\w+)'", told):
                 told = foreign[0]
                 way_out = (
-                    "expected TensorFlow's own operations: this one is of another package, without "
-                    "which neither ONNX Runtime nor TensorFlow runs it"
+                    "expected TensorFlow's own operations: this one comes from another package, "
+                    "and without that package neither ONNX Runtime nor TensorFlow can run it"
                 )
             msg = f"TensorFlow {tf.__version__} cannot load {folder} ({told}); {way_out}"
             raise ExportError(msg) from error
@@ -65,14 +65,14 @@ class ServingSession:
     def ask(
         self, signature: Signature, inputs: Mapping[str, npt.NDArray[Any]]
     ) -> dict[str, npt.NDArray[Any]]:
-        """What TensorFlow answers; no shape is checked before the operations see it.
+        """Run a signature; only the operations themselves check the shapes of the inputs.
 
         Args:
-            signature: With the names of the SavedModel's graph.
-            inputs: By input alias; strings as objects.
+            signature: Signature whose `graph_name`s are the names in the SavedModel's graph.
+            inputs: Arrays by input alias; strings in arrays of dtype object.
 
         Returns:
-            By output alias; strings as objects, each `bytes`.
+            Arrays by output alias; strings as `bytes` in arrays of dtype object.
 
         Raises:
             tf.errors.OpError: an operation refuses the inputs.
@@ -82,22 +82,22 @@ class ServingSession:
         return dict(zip(signature.outputs, self._loaded.run(fetches, feeds), strict=True))
 
     def dtype(self, tensor: str) -> int:
-        """The element type of a tensor of the graph, as a number of `tensorflow.DataType`."""
+        """The element type of a tensor in the graph, as the enum value of `tensorflow.DataType`."""
         number: int = self._graph.get_tensor_by_name(tensor).dtype.base_dtype.as_datatype_enum
         return number
 
     def shape(self, tensor: str) -> tuple[int, ...] | None:
-        """The shape that the graph gives a tensor: -1 for a free size, None for any rank."""
+        """The shape of a tensor in the graph: -1 for a free size, None for any rank."""
         shape = self._graph.get_tensor_by_name(tensor).shape
         if shape.rank is None:
             return None
         return tuple(-1 if size is None else int(size) for size in shape.as_list())
 
     def graph(self, tensors: Sequence[str]) -> Any:  # noqa: ANN401  GraphDef, of an untyped module
-        """The part of the graph that computes tensors, as a GraphDef for any device.
+        """The part of the graph that computes some tensors, as a GraphDef without devices.
 
         Args:
-            tensors: Names.
+            tensors: Names of the tensors.
         """
         self._read_variables()
         nodes = sorted({name.partition(":")[0] for name in tensors})
@@ -109,11 +109,11 @@ class ServingSession:
         return part
 
     def with_constants(self, definition: Any, nodes: Sequence[str]) -> Any:  # noqa: ANN401
-        """A GraphDef made from `graph`, with constants in the place of the variables.
+        """Replace the variables of a GraphDef by constants with the session's values.
 
         Args:
-            definition: Its variables have their names still.
-            nodes: What to keep, with all that they are computed from.
+            definition: A GraphDef made from `graph`, with unchanged names of variables.
+            nodes: Names of the nodes to keep, with all nodes that they are computed from.
         """
         with deprecation.silence():
             return convert_to_constants.convert_variables_to_constants_from_session_graph(
@@ -127,7 +127,7 @@ class ServingSession:
             node: Name of the operation that makes the table.
 
         Returns:
-            None if the graph has no such operation.
+            Two arrays of the same length; None if the graph has no such operation.
         """
         try:
             made = self._graph.get_operation_by_name(node)
@@ -143,7 +143,7 @@ class ServingSession:
         return keys, values
 
     def _read_variables(self) -> None:
-        """Give each variable the operation by which its value is read, if the graph has none."""
+        """Add an operation that reads the value to each variable without one."""
         names = {operation.name for operation in self._graph.get_operations()}
         for operation in self._graph.get_operations():
             read = f"{operation.name}/Read/ReadVariableOp"

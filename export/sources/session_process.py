@@ -1,9 +1,9 @@
-"""TensorFlow in a process of its own: some operations end the process rather than refuse a shape.
+"""A ServingSession in a child process: some operations end the process instead of raising.
 
-A convolution that is fed a row, for example, fails a check of oneDNN and takes TensorFlow with it.
-Who asks with shapes that no placeholder declares asks here.
+For example, a convolution on a one-dimensional input fails a check in oneDNN, which aborts the
+process. Use this module to run TensorFlow on shapes that no placeholder declares.
 
-Requests and answers are pickled; both ends are this module's.
+Requests and answers are pickled; this module is both the parent and the child.
 """
 
 import os
@@ -25,20 +25,20 @@ _STOP_SECONDS = 30
 
 
 class ProcessEndedError(tf.errors.AbortedError):  # type: ignore[misc]  # TensorFlow has no types
-    """TensorFlow ended its process instead of an answer."""
+    """TensorFlow ended its process instead of answering."""
 
     def __init__(self) -> None:
         super().__init__(None, None, "TensorFlow ended its process")
 
 
 class SessionProcess:
-    """A ServingSession elsewhere, started at the first question and after each end."""
+    """A ServingSession in a child process, started by the first request and after each crash."""
 
     def __init__(self, folder: Path) -> None:
-        """Prepare.
+        """Remember the folder; the first request starts the process.
 
         Args:
-            folder: Holds saved_model.pb.
+            folder: Folder of saved_model.pb.
         """
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
@@ -58,11 +58,11 @@ class SessionProcess:
     def ask(
         self, signature: Signature, inputs: Mapping[str, npt.NDArray[Any]]
     ) -> dict[str, npt.NDArray[Any]]:
-        """See ServingSession.ask.
+        """Run a signature in the child process; see ServingSession.ask.
 
         Raises:
             tf.errors.OpError: an operation refuses the inputs.
-            ProcessEndedError: it ended the process.
+            ProcessEndedError: the child process ended during the request.
         """
         if self._process is None:
             self._start()
@@ -72,7 +72,7 @@ class SessionProcess:
         try:
             pickle.dump((signature, dict(inputs)), self._process.stdin)
             self._process.stdin.flush()
-            answer = pickle.load(self._answers)  # noqa: S301 - of our own child
+            answer = pickle.load(self._answers)  # noqa: S301 - written by our child process
         except (EOFError, OSError):
             self._stop()
             raise ProcessEndedError from None
@@ -88,7 +88,7 @@ class SessionProcess:
             [sys.executable, "-m", __spec__.name, str(self._folder), str(writing)],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,  # its last words are a stack trace
+            stderr=subprocess.DEVNULL,  # TensorFlow's stack trace when it crashes
             pass_fds=[writing],
             env={**os.environ, "PYTHONPATH": path, "CUDA_VISIBLE_DEVICES": "-1"},
         )
@@ -102,7 +102,7 @@ class SessionProcess:
             return
         answers.close()
         try:
-            process.communicate(timeout=_STOP_SECONDS)  # closes its input, at which it ends
+            process.communicate(timeout=_STOP_SECONDS)  # closes stdin, which ends the process
         except (subprocess.TimeoutExpired, OSError):
             process.kill()
             process.wait()
@@ -112,7 +112,7 @@ def _answer_all(folder: Path, answers: BinaryIO) -> None:
     with ServingSession(folder) as session:
         while True:
             try:
-                signature, inputs = pickle.load(sys.stdin.buffer)  # noqa: S301 - of our parent
+                signature, inputs = pickle.load(sys.stdin.buffer)  # noqa: S301 - written by our parent process
             except EOFError:
                 return
             try:

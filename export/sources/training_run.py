@@ -1,4 +1,4 @@
-"""A run folder of `python -m training`, as far as an export needs it."""
+"""Read a run folder of `python -m training`: the trained model's file and its metrics.json."""
 
 import json
 import re
@@ -13,7 +13,7 @@ _MODEL_FILE = "model.keras"
 _METRICS_FILE = "metrics.json"
 _CONFIG_FILE = "config.json"
 PICTURES = ("curves.png", "confusion_matrix.png")
-# Results of the trained model: the version states its own, recomputed on the artefact.
+# Results of the trained model. A version has its own results, computed with the exported graph.
 _RESULTS = frozenset(
     {"n", "top1", "top1_wilson_95", "loss", "per_class_accuracy", "confusion_matrix", "class_names"}
 )
@@ -43,19 +43,19 @@ class TrainingRun:
 
     @property
     def correct(self) -> int:
-        """How many test images the trained model classified correctly."""
+        """The number of test images that the trained model classified correctly."""
         return sum(int(row[label]) for label, row in enumerate(self.metrics["confusion_matrix"]))
 
     @property
     def was_float32_on_cpu(self) -> bool:
-        """Whether the test images were classified in float32 on a CPU, as the gate does it.
+        """Whether the training classified the test images in float32 on a CPU, like the gate.
 
         GPUs multiply float32 matrices in TensorFloat-32, which rounds to 10 bits.
         """
         return not (self.metrics.get("hardware") or {}).get("gpus")
 
     def training_section(self) -> dict[str, Any]:
-        """What metrics.json of a version says about the training: all but results, no paths."""
+        """Section `training` of a version's metrics.json: no results, file names for paths."""
         kept = {key: value for key, value in self.metrics.items() if key not in _RESULTS}
         cleaned: dict[str, Any] = without_paths(kept)
         return cleaned
@@ -81,7 +81,10 @@ def read(path: Path) -> TrainingRun:
                 f"{_METRICS_FILE}; run its `python -m training` command again to resume it"
             )
         else:
-            msg = f"{path} is no run folder: it has no {_METRICS_FILE}; pass one of runs/"
+            msg = (
+                f"{path} is not a run folder: it has no {_METRICS_FILE}; pass a folder that "
+                "`python -m training` has written"
+            )
         raise ExportError(msg)
     if not (path / _MODEL_FILE).exists():
         msg = f"{path} has {_METRICS_FILE} but no {_MODEL_FILE}; train again in another folder"
@@ -94,17 +97,20 @@ def read(path: Path) -> TrainingRun:
         msg = f"{metrics_file} cannot be understood ({error!r}); train again in another folder"
         raise ExportError(msg) from error
     if not facts[0] or names != list(CLASS_NAMES):
-        msg = f"{metrics_file} is about the classes {names}, expected {list(CLASS_NAMES)}"
+        msg = (
+            f"{metrics_file} is about the classes {names}, expected {list(CLASS_NAMES)}; pass a "
+            "run of `python -m training` on CIFAR-10's classes"
+        )
         raise ExportError(msg)
     return run
 
 
 def without_paths(value: Any) -> Any:  # noqa: ANN401  any JSON value
-    """Replace absolute paths by file names: a published folder tells nothing about a machine."""
+    """Replace absolute paths by file names, to publish nothing about the machine's folders."""
     if isinstance(value, dict):
         return {key: without_paths(item) for key, item in value.items()}
     if isinstance(value, list):
         return [without_paths(item) for item in value]
     if isinstance(value, str) and re.match(r"(/|~|[A-Za-z]:[\\/])", value):
-        return PureWindowsPath(value).name  # understands both kinds of slashes
+        return PureWindowsPath(value).name  # splits at both kinds of slashes
     return value

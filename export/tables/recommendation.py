@@ -1,21 +1,22 @@
-"""Which model to use, given what matters most: sentences made from the measured figures."""
+"""The README's section "Which one?": one sentence for each goal, with the best variant."""
 
 from collections.abc import Callable, Sequence
 
 from export.papers import cells
 from export.tables.variant_figures import BatchSpeed, VariantFigures
 
-_BATCH = 32  # of the comparison of costs
+_BATCH = 32  # images in a batch, for the comparison of CPU time
 
 
 def sentences(variants: Sequence[VariantFigures]) -> list[str]:
-    """One sentence for each constraint whose figures are known.
+    """One sentence for each goal whose figures are known: accuracy, latency, throughput, size.
 
     Args:
-        variants: Of all models. Speeds are compared only if they come from one kind of machine.
+        variants: Variants of all models. Speeds are compared only if all were measured on the same
+            processor with the same number of cores and threads.
 
     Returns:
-        Markdown; empty if nothing is known, or there is nothing to choose from.
+        Markdown; empty if there are fewer than two variants, or no figure is known.
     """
     if len(variants) < 2:
         return []
@@ -78,13 +79,13 @@ def _leader(
     figure: Callable[[VariantFigures], str],
     figure_of_other: Callable[[VariantFigures], str],
 ) -> str:
-    """The sentence that names the best variant, and the best one of another model beside it.
+    """A sentence that names the best variant, and the best variant of another model.
 
     Args:
-        claim: What the best variant has.
-        known: Variants with what to judge them by, the higher the better; may be empty.
-        figure: The best variant's figure in words.
-        figure_of_other: The other one's, shorter.
+        claim: The goal, such as "Smallest file".
+        known: Variants with their values, higher is better; may be empty.
+        figure: Function that formats the figure of the best variant.
+        figure_of_other: Function that formats the figure of the other variant, in short.
     """
     if not known:
         return ""
@@ -94,7 +95,7 @@ def _leader(
 
 
 def _price(variants: Sequence[VariantFigures]) -> str:
-    """What the most accurate model costs beside the cheapest one; empty if that is the same."""
+    """The CPU time of the most accurate model compared with the cheapest; empty if it is both."""
     known = [
         (variant.top1, variant.speeds[_BATCH].cpu_ms, variant)
         for variant in variants
@@ -116,7 +117,7 @@ def _price(variants: Sequence[VariantFigures]) -> str:
 def _best(
     known: Sequence[tuple[float, VariantFigures]],
 ) -> tuple[tuple[float, VariantFigures], tuple[float, VariantFigures] | None]:
-    """The highest value, and the highest of another model; the first one of equals."""
+    """The entry with the highest value, and the highest of another model; of equals the first."""
     best = max(known, key=lambda entry: entry[0])
     others = [entry for entry in known if entry[1].model != best[1].model]
     return best, max(others, key=lambda entry: entry[0]) if others else None

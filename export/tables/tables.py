@@ -1,10 +1,10 @@
-"""What documents say about the models, written from metrics.json alone: `make docs`.
+"""Write the generated parts of documents from metrics.json files: `make docs`.
 
-    README.md           the part between two markers: models, trainings, which one to use
-    docs/training.md    every training kept in docs/results/training/
+    README.md           the part between two markers: models, trainings, recommendations
+    docs/training.md    every training stored in docs/results/training/
     MODEL_CARD.md       of each version in the models folder
 
-`make lint` checks that all of them are as they would be written.
+`make lint` checks that all of them are up to date.
 """
 
 import os
@@ -33,13 +33,13 @@ _SHOWN_BATCHES = (1, 32)
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """Where to read from and write to.
+    """Paths of the sources and of the documents.
 
     Attributes:
-        models_dir: `<models_dir>/<name>/<version>/`.
-        readme: Has the two markers.
-        results_dir: Results of trainings, see training_runs.
-        training: The document about them.
+        models_dir: Folder with `<name>/<version>/` folders.
+        readme: Document with the two markers.
+        results_dir: Folder with results of trainings, see training_runs.
+        training: Document about the trainings.
     """
 
     models_dir: Path = Path("models")
@@ -49,18 +49,18 @@ class Places:
 
 
 def write(places: Places) -> list[Path]:
-    """Write what is out of date.
+    """Write the documents that are out of date.
 
     Returns:
         The files written.
 
     Raises:
-        ExportError: a version was altered, the markers are not there, or a file cannot be read.
+        ExportError: a version was altered, the README lacks the markers, or a file cannot be read.
     """
     outdated = _outdated(places)
     for file, text in outdated.items():
         if file.name == model_folder.MODEL_CARD_FILE:
-            papers.write_card(file.parent)  # its manifest too
+            papers.write_card(file.parent)  # updates the manifest too
         else:
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, "utf-8")
@@ -68,10 +68,10 @@ def write(places: Places) -> list[Path]:
 
 
 def check(places: Places) -> None:
-    """Compare documents with what would be written.
+    """Check that all documents are as `write` would write them.
 
     Raises:
-        OutOfDate: some differ; names them.
+        OutOfDate: some documents differ; the message names them.
         ExportError: see write.
     """
     outdated = _outdated(places)
@@ -82,7 +82,7 @@ def check(places: Places) -> None:
 
 
 def models_section(places: Places) -> str:
-    """README's part about the models: the latest version of each."""
+    """The README's part about the models, with the latest version of each model."""
     versions = {path: papers.read_metrics(path) for path in _latest(places.models_dir)}
     classifiers = {path: metrics for path, metrics in versions.items() if metrics.get("variants")}
     if not classifiers:
@@ -101,7 +101,7 @@ def models_section(places: Places) -> str:
 
 
 def _outdated(places: Places) -> dict[Path, str]:
-    """New texts by file, of those that differ."""
+    """The new texts of the files that are out of date, by file."""
     texts = {
         path / model_folder.MODEL_CARD_FILE: papers.expected_card(path)
         for path in _versions(places.models_dir)
@@ -122,7 +122,10 @@ def _between_markers(readme: Path, section: str) -> str:
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        msg = f"{readme} lacks the lines {BEGIN!r} and {END!r}, between which the models are shown"
+        msg = (
+            f"{readme} lacks the lines {BEGIN!r} and {END!r}; add them where the tables of the "
+            "models belong"
+        )
         raise ExportError(msg)
     return f"{before}{BEGIN}\n\n{section}\n\n{END}{after}"
 
@@ -131,10 +134,10 @@ def _versions(models_dir: Path) -> list[Path]:
     """The published versions of all models.
 
     Raises:
-        ExportError: there is no such folder.
+        ExportError: the folder does not exist.
     """
     if not models_dir.is_dir():
-        msg = f"{models_dir} is no folder; pass the one that holds the models as --models-dir"
+        msg = f"{models_dir} is not a folder; pass the folder of the models as --models-dir"
         raise ExportError(msg)
     return [
         path
@@ -178,7 +181,7 @@ def _model(variant: VariantFigures, places: Places) -> tuple[str, ...]:
 
 
 def _legend(variants: Sequence[VariantFigures]) -> list[str]:
-    """What the columns mean that were measured for some variant."""
+    """An explanation of the measured columns; empty if nothing was measured."""
     speeds = [speed for variant in variants for speed in variant.speeds.values()]
     told = []
     if any(speed.to_tensorflow is not None for speed in speeds):
@@ -201,7 +204,7 @@ def _speed(variant: VariantFigures, rows: int) -> str:
 
 
 def _conditions(versions: Mapping[Path, Mapping[str, Any]]) -> list[str]:
-    """What the speeds hold for, one paragraph for each benchmark."""
+    """The conditions of each benchmark, one paragraph for each."""
     return [
         f"Speed of `{metrics['model']}`: {speed_table.conditions(metrics['benchmark'])}"
         for metrics in versions.values()

@@ -1,4 +1,4 @@
-"""The figures of a version's variants, read out of its metrics.json; what is not known is None."""
+"""The figures of a version's variants, read from its metrics.json; unknown figures are None."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,14 +10,14 @@ _JPEG = "jpeg_75"
 
 @dataclass(frozen=True, kw_only=True)
 class BatchSpeed:
-    """One batch size of the benchmark.
+    """The speed at one batch size of the benchmark.
 
     Attributes:
-        rows: Images a batch.
+        rows: Images in a batch.
         ms: Milliseconds a batch.
-        images_per_second: Likewise.
+        images_per_second: Images a second.
         cpu_ms: Milliseconds of CPU time an image.
-        to_tensorflow: How many times as fast as TensorFlow.
+        to_tensorflow: Speed as a multiple of TensorFlow's; None if TensorFlow was not measured.
     """
 
     rows: int
@@ -29,22 +29,22 @@ class BatchSpeed:
 
 @dataclass(frozen=True, kw_only=True)
 class VariantFigures:
-    """What is known about one ONNX file.
+    """The figures of one ONNX file.
 
     Attributes:
         model: Name of the model.
-        version: The version's folder.
+        version: Folder of the version.
         precision: "fp32", "w8", ...
-        parameters: Of the model.
-        bytes: Size of the file.
-        n: Test images.
-        top1: Share of them classified correctly.
-        top1_interval: Its 95 % interval.
-        agreement: Share of them classified as the float32 file does.
-        speeds: By batch size, in ascending order; empty if it was not measured.
-        measured_on: Processor, cores and threads of those.
-        jpeg: top1 on the test images recompressed as JPEG of quality 75.
-        jpeg_interval: Its 95 % interval.
+        parameters: Number of parameters of the model.
+        bytes: Size of the file in bytes.
+        n: Number of test images.
+        top1: Share of the test images that the file classifies correctly, 0 to 1.
+        top1_interval: 95 % interval of `top1`.
+        agreement: Share of the test images with the float32 file's class, 0 to 1.
+        speeds: Speeds by batch size, in ascending order; empty if they were not measured.
+        measured_on: Processor, cores and threads of the benchmark.
+        jpeg: `top1` on the test images recompressed as JPEG of quality 75.
+        jpeg_interval: 95 % interval of `jpeg`.
     """
 
     model: str
@@ -68,11 +68,11 @@ class VariantFigures:
 
 
 def read(version: Path, metrics: Mapping[str, Any]) -> list[VariantFigures]:
-    """The variants of a version whose files are in its folder.
+    """The figures of the variants whose files are in a version's folder.
 
     Args:
-        version: Its folder.
-        metrics: Content of its metrics.json.
+        version: Folder of the version.
+        metrics: Content of the version's metrics.json.
     """
     benchmark = metrics.get("benchmark") or {}
     results = benchmark.get("results") or {}

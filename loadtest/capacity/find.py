@@ -1,8 +1,8 @@
-"""The highest Poisson rate whose latency stays within a bound, measured on a live server.
+"""Measures the highest Poisson rate whose latency stays within a bound, on a live server.
 
-A step passes if MLPerf's early stopping says that the bound holds, no answer was wrong beyond what
-is allowed, and top-1 reaches its floor. One that cannot pass any more is cut short. A confirmation
-has to be VALID as well.
+A step passes if the bound holds by MLPerf's early stopping, the number of wrong answers is allowed,
+and top-1 reaches its floor. A step that can no longer pass is cut short. A confirmation must be
+VALID as well.
 """
 
 import time
@@ -22,7 +22,7 @@ from loadtest.settings.config import CapacityConfig, LoadTestConfig, UsageError
 from loadtest.verdict.validity import client_checks, slo_check
 from training.data.cifar10 import Split
 
-# Requests of the single caller whose pace the search starts from.
+# Requests of the single caller whose rate the search starts from.
 _CALLER_REQUESTS = samples_needed(90)
 _NS_PER_MS = 1_000_000
 
@@ -30,16 +30,18 @@ _NS_PER_MS = 1_000_000
 async def find(
     config: CapacityConfig, load: SettledLoad, split: Split, line: ProgressLine
 ) -> Measurement:
-    """Search, and give the last run, normally the confirmation, with the search in its result.
+    """Search for the rate, and return the last run with the search in its report.
+
+    The last run is normally the confirmation.
 
     Args:
         config: Settings of the search.
-        load: What they amount to at some rate, see `load_without_rate`.
+        load: The load of a step at a placeholder rate, see `load_without_rate`.
         split: The test images.
         line: Shows progress.
 
     Raises:
-        UsageError: It cannot start.
+        UsageError: The search cannot start, or the time is over before the first step.
     """
     started = time.monotonic()
     async with open_session(config.run, split, load, every_query=True) as session:
@@ -64,7 +66,9 @@ async def find(
 
 
 def load_without_rate(config: CapacityConfig, images: int) -> SettledLoad:
-    """The load of a step at a placeholder rate; callers use its batch, connections and percentile.
+    """Return the load of a step at a placeholder rate.
+
+    Callers use its batch, connections and percentile.
 
     Raises:
         UsageError: Settings contradict each other.
@@ -76,14 +80,14 @@ def load_without_rate(config: CapacityConfig, images: int) -> SettledLoad:
 
 @dataclass(kw_only=True)
 class _Trial:
-    """Runs steps.
+    """Runs the steps of a search.
 
     Attributes:
         config: Settings of the search.
-        session: What they run in.
-        images: How many test images there are.
+        session: The session that the steps run in.
+        images: Number of test images.
         line: Shows progress.
-        last: The last step's measurement.
+        last: Measurement of the last step; None before the first.
     """
 
     config: CapacityConfig
@@ -93,7 +97,7 @@ class _Trial:
     last: Measurement | None = None
 
     async def start_rate(self, load: SettledLoad) -> float:
-        """Half of the rate that a single caller reaches who waits for each answer."""
+        """Measure a single caller that waits for each answer, and return half of its rate."""
         plan = replace(load.plan, rate_per_second=None, in_flight=1, requests=_CALLER_REQUESTS)
         alone = replace(load, loop="closed", in_flight=1, plan=plan)
         self.last = await self.session.measure(self.config.run, alone, lambda _: None)
@@ -101,10 +105,10 @@ class _Trial:
         return 1.0 if median_ms is None else 0.5 * 1000 / median_ms
 
     async def attempt(self, phase: Phase, rate: float, seconds: float) -> CapacityStep:
-        """Run one rate; see rate_search.Attempt."""
+        """Run a step at one rate; see rate_search.Attempt."""
         started = time.monotonic()
         percent = load_without_rate(self.config, self.images).percentile
-        # As many requests as a verdict needs, or more.
+        # At least as many requests as a verdict needs.
         requests = max(samples_needed(percent), round(rate * seconds))
         allowed = over_allowed(requests, percent) or 0
         run = replace(self.config.run, rate_per_second=rate, requests=requests)
@@ -120,28 +124,28 @@ class _Trial:
 
         self.last = await self.session.measure(run, settle(run, self.images), on_progress)
         if self.last.report.status == "interrupted":
-            raise SearchStopped("interrupted")  # noqa: EM101 - no message, a reason for programs
+            raise SearchStopped("interrupted")  # noqa: EM101 - a value of limited_by, no message
         seconds = time.monotonic() - started
         step = _step(phase, rate, self.last, self.config.run, seconds)
         self.line.note("  passed" if step.passed else f"  failed: {step.reason}")
         if _wrong(self.last.report) > self.config.run.gates.max_wrong_answers:
-            # No rate makes that better, or none that anybody should be told of.
-            raise SearchStopped("answers", step)  # noqa: EM101 - likewise
+            # Wrong answers do not depend on the rate, and a rate with wrong answers is no result.
+            raise SearchStopped("answers", step)  # noqa: EM101 - a value of limited_by, no message
         return step
 
 
 def _step(
     phase: Phase, rate: float, measured: Measurement, config: LoadTestConfig, seconds: float
 ) -> CapacityStep:
-    """One row of the search, which took `seconds`: passed or not, and why."""
+    """Return the row of a step that took `seconds`: whether it passed, and the reasons."""
     report = measured.report
     slo, goodput, client = report.slo, report.goodput, report.client
     if slo is None or goodput is None:
-        msg = "no latency bound is set, and a search is for nothing else"
+        msg = "slo_ms is None, expected a latency bound for the search"
         raise ValueError(msg)
     reasons = _failed(_checks(report, config))
     if phase == "confirm" and not reasons:
-        # A step is too short to be VALID; what is reported in the end has to be.
+        # Other steps are too short to be VALID, but the reported rate must come from a VALID run.
         reasons = list(report.validity.reasons)
     if report.status == "aborted" and report.stop_reason is not None:
         reasons = [report.stop_reason]
@@ -185,7 +189,7 @@ def _checks(report: Report, config: LoadTestConfig) -> list[Check]:
         checks.append(
             Check(
                 name="accuracy",
-                # A short step has but a few of the images: it fails if the floor is out of reach.
+                # A short step sends few images, so it fails only if its whole interval is below.
                 passed=interval is not None and interval[1] >= floor,
                 detail=f"top-1 at most {100 * (interval or (0, 0))[1]:.2f} %, "
                 f"at least {100 * floor:g} % wanted",
@@ -195,7 +199,7 @@ def _checks(report: Report, config: LoadTestConfig) -> list[Check]:
 
 
 def _wrong(report: Report) -> int:
-    """Images answered otherwise than recorded."""
+    """Return the number of images whose answer differs from the record."""
     mismatches = report.mismatches
     return 0 if mismatches is None else mismatches.differing
 

@@ -1,8 +1,8 @@
-"""The search for the highest rate that passes: double, bisect, confirm.
+"""A search for the highest rate that passes: double, bisect, confirm.
 
-A step that fails is repeated, because a machine that was busy with something else for a moment must
-not halve the result: a rate fails if two steps in a row do. Confirmations are not repeated, so what
-passed by luck does not stay.
+A step that fails is repeated once: a rate fails only if two steps in a row fail, so that a moment
+of other work on the machine does not halve the result. Confirmations are not repeated at the same
+rate, so that a rate that passed by luck is not confirmed.
 """
 
 from collections.abc import Awaitable, Callable
@@ -10,22 +10,22 @@ from dataclasses import dataclass, field
 
 from loadtest.report_schema import CapacityLimit, CapacityStep, Phase
 
-# Tries a rate: its phase, the rate, for how many seconds at least.
+# Measures one step. Arguments: phase, rate, shortest time in seconds.
 Attempt = Callable[[Phase, float, float], Awaitable[CapacityStep]]
 
 _TRIES = 2
 _CONFIRMATIONS = 6
-# A confirmation that failed is repeated this much lower.
+# After a failed confirmation the next one runs at the rate times this factor.
 _BACK_OFF = 0.9
 _LOWEST_RATE = 0.1
 
 
 class SearchStopped(Exception):
-    """An attempt says that no other shall follow.
+    """Raised by an attempt to end the search.
 
     Attributes:
-        why: See report_schema.Capacity.limited_by.
-        step: What was measured; None: nothing that counts.
+        why: Value for report_schema.Capacity.limited_by.
+        step: The step that was measured; None if it does not count.
     """
 
     def __init__(self, why: CapacityLimit, step: CapacityStep | None = None) -> None:
@@ -36,16 +36,17 @@ class SearchStopped(Exception):
 
 @dataclass(kw_only=True)
 class RateSearch:
-    """Where a search stands.
+    """A search and its state.
 
     Attributes:
-        attempt: Tries a rate.
-        step_seconds: How long a step is, at least.
-        confirm_seconds: How long a confirmation is, likewise.
-        resolution: The search ends when pass and fail are within this share of each other.
-        max_steps: Steps at most, without confirmations.
-        max_seconds: No step starts later than this.
-        clock: Seconds since the search began.
+        attempt: Function that measures one step.
+        step_seconds: Shortest time of a step.
+        confirm_seconds: Shortest time of a confirmation.
+        resolution: The search ends when the lowest failed rate is at most (1 + resolution) times
+            the highest passed one.
+        max_steps: Highest number of steps, not counting confirmations.
+        max_seconds: No step starts after this time.
+        clock: Returns the seconds since the search began.
         steps: Every attempt, in order.
         confirmed: Whether a confirmation passed.
     """
@@ -62,7 +63,7 @@ class RateSearch:
     _ended_by: CapacityLimit | None = None
 
     async def run(self, start_rate: float) -> None:
-        """Search, beginning with a rate; ends early if an attempt raises SearchStopped."""
+        """Search from a start rate; SearchStopped from an attempt ends the search early."""
         try:
             await self._narrow(start_rate)
             await self._confirm()
@@ -72,20 +73,20 @@ class RateSearch:
 
     @property
     def passed(self) -> float | None:
-        """The highest rate that passed below every one that failed; None: none did."""
+        """The highest passed rate below all failed rates; None if there is none."""
         failed = self.failed
         rates = (rate for rate, step in self._verdicts().items() if step.passed)
         return max((rate for rate in rates if failed is None or rate < failed), default=None)
 
     @property
     def failed(self) -> float | None:
-        """The lowest rate that failed; None: none did."""
+        """The lowest failed rate; None if none failed."""
         rates = (rate for rate, step in self._verdicts().items() if not step.passed)
         return min(rates, default=None)
 
     @property
     def limited_by(self) -> CapacityLimit:
-        """What keeps the result from being higher; see report_schema.Capacity."""
+        """The reason why the result is not higher; see report_schema.Capacity."""
         if self._ended_by is not None:
             return self._ended_by
         failed = self.failed
@@ -93,7 +94,7 @@ class RateSearch:
         return "client" if limited else "slo"
 
     async def _narrow(self, start_rate: float) -> None:
-        """Double while it passes or halve while it fails, then bisect."""
+        """Double the rate while it passes or halve it while it fails, then bisect."""
         rate = start_rate
         while (self.passed is None or self.failed is None) and rate >= _LOWEST_RATE:
             if not self._may_go_on():
@@ -109,7 +110,7 @@ class RateSearch:
             await self._try("bisect", (passed + failed) / 2)
 
     async def _confirm(self) -> None:
-        """A longer run at the rate that was found, and lower if it does not hold."""
+        """Run a longer step at the rate that was found; lower the rate while it fails."""
         rate = self.passed
         if rate is None:
             return
@@ -124,7 +125,7 @@ class RateSearch:
             rate *= _BACK_OFF
 
     async def _try(self, phase: Phase, rate: float) -> CapacityStep:
-        """A step, and another one if it fails."""
+        """Run a step, and repeat it if it fails."""
         step = await self._step(phase, rate, self.step_seconds)
         for _ in range(_TRIES - 1):
             if not step.passed and self._may_go_on():
@@ -144,5 +145,5 @@ class RateSearch:
         return self._ended_by is None
 
     def _verdicts(self) -> dict[float, CapacityStep]:
-        """The step that decides for each rate: the last one."""
+        """Return the last step of each rate, which decides whether the rate passed."""
         return {step.offered_rate_per_second: step for step in self.steps}

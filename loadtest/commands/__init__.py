@@ -1,5 +1,5 @@
-"""The commands `run`, `find-capacity`, `report` and `compare`: arguments in, exit code out.
+"""The commands `run`, `find-capacity`, `report` and `compare`.
 
-A command connects rooms and contains no measuring of its own. May import every room but matrix and
-web.
+A command takes arguments and returns an exit code. It calls the other subpackages and measures
+nothing itself. May import every subpackage except matrix and web.
 """

@@ -1,4 +1,4 @@
-"""`python -m loadtest compare`: results side by side, as Markdown and JSON."""
+"""`python -m loadtest compare`: compares results side by side, as Markdown and JSON."""
 
 import argparse
 import json
@@ -26,16 +26,17 @@ from loadtest.reports.paired import PairedAnswers
 from loadtest.settings.config import UsageError
 
 _DESCRIPTION = """\
-Compare results: ratios of the first side to each other one, repeat by repeat, with their spread.
+Compare results: ratios of every other side to the first one, repeat by repeat, with their range.
 
-A side is a report.json, a folder with one, or a folder of such folders: repeats of the same
-configuration belong together. With --by, all files are thrown together and the sides are what
-differs in that property: `compare results/matrix --by precision`.
+A side is a report.json, a folder that holds one, or a folder of such folders; repeats of the same
+configuration are paired. With --by, all results are merged and split into one side for each value
+of a property: `compare results/matrix --by precision`.
 """
 _KEY = (
-    "Medians of the repeats; ratio: other over first, the median of the pairs, and their range. "
-    f"A verdict needs at least {PAIRS_NEEDED} pairs that all agree, which by luck alone they do "
-    f"one time in {2 ** (PAIRS_NEEDED - 1)}; more repeats make it surer. Top-1 with 95 % intervals."
+    "Figures are medians of the repeats. Ratio: other over first, median of the pairs and their "
+    f"range. A verdict needs at least {PAIRS_NEEDED} pairs that all agree; by luck alone this "
+    f"happens one time in {2 ** (PAIRS_NEEDED - 1)}, and less often with more repeats. Top-1 is "
+    "compared by 95 % intervals."
 )
 
 
@@ -43,10 +44,10 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command line.
 
     Returns:
-        Exit code: 0, whatever the figures say.
+        Exit code: always 0.
 
     Raises:
-        UsageError: A file cannot be read, or the results are not comparable.
+        UsageError: A file cannot be read, or the results cannot be compared.
     """
     values = _parser().parse_args(arguments)
     try:
@@ -68,7 +69,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def markdown(comparison: Comparison) -> str:
-    """A comparison as a page."""
+    """Return a comparison as a Markdown page."""
     first = comparison.sides[0]
     several = len(comparison.sides) > 2
     heads = ["configuration", "figure", first, "other", "ratio", "range", "pairs", "verdict"]
@@ -97,7 +98,7 @@ def _sides(paths: Sequence[Path], by: str | None) -> list[Side]:
             raise UsageError(msg)
         return sides
     if len(collections) < 2:
-        msg = "one result received, expected two or more, or --by to split it"
+        msg = "one result received, expected two or more, or --by to split one"
         raise UsageError(msg)
     names = [one.name for one in collections]
     if len(set(names)) < len(names):
@@ -168,9 +169,9 @@ def _parser() -> argparse.ArgumentParser:
     add(
         "--by",
         choices=[field.name for field in fields(Subject)],
-        help="make sides of what differs in this property",
+        help="split the results into one side for each value of this property",
     )
-    add("--anyway", action="store_true", help="compare other loads and images, too")
-    add("--output-dir", type=Path, help="where comparison.md and comparison.json go")
+    add("--anyway", action="store_true", help="compare even if loads or images differ")
+    add("--output-dir", type=Path, help="folder for comparison.md and comparison.json")
     add("--json", action="store_true", help="end with the comparison as one line of JSON")
     return parser

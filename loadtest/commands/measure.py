@@ -1,4 +1,4 @@
-"""The commands that measure: settings in, report and exit code out."""
+"""The commands `run` and `find-capacity`: they measure, write a report and return an exit code."""
 
 import sys
 from collections.abc import Sequence
@@ -26,10 +26,10 @@ def run(arguments: Sequence[str]) -> int:
     """Measure one load; see `run --help`.
 
     Returns:
-        Exit code: 0 if every gate was passed, else 1.
+        Exit code: 0 if every gate passed, else 1.
 
     Raises:
-        UsageError: It cannot start.
+        UsageError: The run cannot start.
     """
     config = parse_run(arguments)
     split = load_test_images(config.data_dir)
@@ -51,10 +51,10 @@ def find_capacity(arguments: Sequence[str]) -> int:
     """Find the highest rate within a latency bound; see `find-capacity --help`.
 
     Returns:
-        Exit code: 0 if a rate was found and confirmed and every gate was passed, else 1.
+        Exit code: 0 if a rate was found and confirmed and every gate passed, else 1.
 
     Raises:
-        UsageError: It cannot start.
+        UsageError: The search cannot start.
     """
     config = parse_capacity(arguments)
     split = load_test_images(config.run.data_dir)
@@ -73,10 +73,10 @@ def find_capacity(arguments: Sequence[str]) -> int:
 
 
 def finish(measurement: Measurement, config: LoadTestConfig, baseline: Report | None) -> int:
-    """Judge a result, write and print it.
+    """Apply the gates to a result, write its report and print it.
 
     Returns:
-        Exit code.
+        Exit code: 0 if every gate passed, else 1.
     """
     report = measurement.report
     report = replace(report, gates=gates.apply(report, config.gates, baseline))
@@ -94,10 +94,10 @@ def finish(measurement: Measurement, config: LoadTestConfig, baseline: Report | 
 
 
 def prepare(folder: Path) -> None:
-    """Make the report's folder before a run rather than fail after it.
+    """Create the report's folder, to find out before the run that it cannot be written.
 
     Raises:
-        UsageError: It cannot be made or written to.
+        UsageError: The folder cannot be created or written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)

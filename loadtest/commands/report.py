@@ -1,4 +1,4 @@
-"""`python -m loadtest report`: one report over results that were measured apart."""
+"""`python -m loadtest report`: writes one report on results that were measured separately."""
 
 import argparse
 import sys
@@ -15,7 +15,7 @@ from loadtest.settings.arguments import output_folder
 from loadtest.settings.config import UsageError
 
 _DESCRIPTION = """\
-Write report.json, report.csv, report.md and report.html over any number of results. Results of the
+Write report.json, report.csv, report.md and report.html on any number of results. Results of the
 same load on the same model, precision, transport and target count as repeats of each other.
 """
 
@@ -24,10 +24,10 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command line.
 
     Returns:
-        Exit code: 0, whatever the results say.
+        Exit code: always 0.
 
     Raises:
-        UsageError: A result cannot be read, or the report not be written.
+        UsageError: A result cannot be read, or the report cannot be written.
     """
     values = _parser().parse_args(arguments)
     try:
@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("results", nargs="+", type=Path, metavar="RESULT", help="report.json, or a folder")
-    add("--name", help="label of the whole")
-    add("--output-dir", type=Path, help="where the report goes (default: results/TIME-NAME)")
+    add("--name", help="name of the report")
+    add("--output-dir", type=Path, help="folder for the report (default: results/TIME-NAME)")
     add("--json", action="store_true", help="end with the report as one line of JSON")
     return parser

@@ -1,5 +1,5 @@
-"""From a recording to figures: scores, percentiles, histograms, and the conditions around them.
+"""The figures of a recording: scores, percentiles, histograms, and the conditions of measurement.
 
-Every function computes one section of the report from raw values. May import generator, load and
-transports, and the statistics of training. It judges nothing: that is verdict's part.
+Sections of the report are computed from raw values. May import generator, load and transports, and
+the statistics of training. It judges no figure; `verdict` does.
 """

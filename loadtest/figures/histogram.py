@@ -1,4 +1,4 @@
-"""Latencies as an HdrHistogram: small, mergeable, and readable by other tools."""
+"""Latencies as an HdrHistogram, which is small, can be merged, and is read by other tools."""
 
 import numpy as np
 import numpy.typing as npt
@@ -11,10 +11,10 @@ _NS_PER_US = 1_000
 
 
 def encode(latency_ns: npt.NDArray[np.int64]) -> str:
-    """Latencies in microseconds, rounded to nearest, as V2 compressed base64.
+    """Encode latencies, rounded to microseconds, as a V2 compressed base64 histogram.
 
     Args:
-        latency_ns: int64, shape (n,); what is under 1 us counts as 1, over 1 hour as 1 hour.
+        latency_ns: int64, shape (n,). Values below 1 us count as 1 us, above 1 hour as 1 hour.
     """
     histogram = HdrHistogram(_LOWEST_US, _HIGHEST_US, _DIGITS)
     microseconds = np.clip(np.rint(latency_ns / _NS_PER_US), _LOWEST_US, _HIGHEST_US)

@@ -1,4 +1,4 @@
-"""What a figure was measured with and from: versions, commit, processor, limits."""
+"""The conditions of a measurement: versions, commit, processor, limits and settings."""
 
 import os
 import platform
@@ -15,7 +15,10 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 @dataclass(frozen=True, kw_only=True)
 class Environment:
-    """The load generator's software and machine; see report_schema.Manifest. None where unknown."""
+    """The load generator's software and machine; unknown values are None.
+
+    report_schema.Manifest describes the fields.
+    """
 
     versions: dict[str, str]
     git_commit: str | None
@@ -27,8 +30,8 @@ class Environment:
 
 
 def describe() -> Environment:
-    """This process' environment at this moment."""
-    # The cores this process may use, not the host's; Python has the call on Linux alone.
+    """Return the environment of this process, with the load average of this moment."""
+    # sched_getaffinity gives the cores this process may use, but Python has it on Linux only.
     affinity = getattr(os, "sched_getaffinity", None)
     load = getattr(os, "getloadavg", None)
     return Environment(
@@ -39,21 +42,21 @@ def describe() -> Environment:
         cores=len(affinity(0)) if affinity else os.cpu_count(),
         cgroup_cpu_quota_cores=cpu_quota(),
         machine=platform.machine(),
-        # Above the number of cores, something else is running too and tails mean little.
+        # A load average above the number of cores means that other programs disturb the tails.
         load_average_1_min_at_start=round(load()[0], 2) if load else None,
     )
 
 
 def settings(config: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass
-    """A configuration, ready for JSON.
+    """Return a configuration as values for JSON.
 
-    Only the last part of a path is kept: a report is passed on, the machine is not.
+    Only the last part of a path is kept: reports are shared, so they omit the machine's paths.
     """
     return {name: _plain(value) for name, value in asdict(config).items()}
 
 
 def cpu_quota(root: Path = _CGROUPS) -> float | None:
-    """Cores' worth of processor time that the control group allows; None: no limit, or unknown."""
+    """Return the CPU quota of the control group in cores; None if unlimited or unknown."""
     try:
         text = (root / "cpu.max").read_text(encoding="ascii")
     except OSError:

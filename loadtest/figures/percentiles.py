@@ -1,12 +1,11 @@
-"""Latency percentiles from raw values, and how many values a claim about one of them needs.
+"""Latency percentiles of raw values, and how many values are needed to report or bound one.
 
-A percentile here is `inverted_cdf` in NumPy's words: the smallest measured value that at least that
-share of the values does not exceed. It is always a latency that was measured, never a mixture.
+Percentiles use NumPy's method `inverted_cdf`: percentile p is the smallest measured value that at
+least p % of the values do not exceed. It is always a measured latency, never an interpolation.
 
 The counts are MLPerf Inference's early stopping (inference_rules.adoc, loadgen/early_stopping.cc)
-with confidence c = 0.99 and tolerance d = 0: of n values t lie over a bound, and the bound holds
-for percentile p if the chance of seeing t or fewer by luck alone, BinomCDF(t; n, 1 - p), is at most
-1 %.
+with confidence c = 0.99 and tolerance d = 0. If t of n values lie over a bound, the bound holds for
+percentile p if the chance of seeing t or fewer by luck, BinomCDF(t; n, 1 - p), is at most 1 %.
 """
 
 import math
@@ -24,11 +23,11 @@ _CONFIDENCE = 0.99
 
 @cache
 def samples_needed(percent: float, over: int = 1) -> int:
-    """The fewest values from which a percentile may be reported, or a bound on it claimed.
+    """Return how many values are needed to report a percentile, or to claim a bound on it.
 
     Args:
         percent: Above 0, below 100.
-        over: How many of the values lie over the bound; 1 for reporting a percentile at all.
+        over: Number of values over the bound; use 1 to report a percentile.
 
     Returns:
         11 for p50, 64 for p90, 662 for p99, 6,636 for p99.9 with one value over.
@@ -50,14 +49,15 @@ def samples_needed(percent: float, over: int = 1) -> int:
 
 
 def over_allowed(count: int, percent: float) -> int | None:
-    """The most of so many values that may lie over a bound that holds for a percentile.
+    """Return how many of `count` values may exceed a bound on a percentile.
 
     Args:
         count: Number of values.
         percent: Above 0, below 100.
 
     Returns:
-        None if even a single run without any value over it is too short: below 459 for p99.
+        The largest such number; None if `count` is too small for the bound to hold even with no
+        value over it (below 459 for p99).
 
     Raises:
         ValueError: `percent` is out of range.
@@ -74,7 +74,7 @@ def over_allowed(count: int, percent: float) -> int | None:
 
 
 def percentile(values: npt.NDArray[np.int64], percent: float) -> int | None:
-    """A percentile of raw values, or None if there are too few.
+    """Return a percentile of raw values, or None if there are too few.
 
     Args:
         values: int64, shape (n,), any order and unit.
@@ -95,13 +95,13 @@ def _check(percent: float) -> None:
 
 
 def _convincing(over: int, count: int, percent: float) -> bool:
-    """BinomCDF(over; count, 1 - p) <= 1 %."""
+    """Return whether BinomCDF(over; count, 1 - p) <= 1 %."""
     share = 1 - percent / 100
     chances = (math.exp(_log_chance(number, count, share)) for number in range(over + 1))
     return math.fsum(chances) <= 1 - _CONFIDENCE
 
 
 def _log_chance(number: int, count: int, share: float) -> float:
-    """Logarithm of the binomial probability of exactly `number` of `count`."""
+    """Return the logarithm of the binomial probability of exactly `number` of `count`."""
     ways = math.lgamma(count + 1) - math.lgamma(number + 1) - math.lgamma(count - number + 1)
     return ways + number * math.log(share) + (count - number) * math.log1p(-share)

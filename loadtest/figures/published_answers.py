@@ -1,4 +1,4 @@
-"""The accuracy and predictions recorded with a model when it was published."""
+"""The accuracy and predictions that were recorded when a model was published."""
 
 import json
 from dataclasses import dataclass
@@ -13,20 +13,21 @@ from training.data.cifar10 import Split
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What a model folder's metrics.json says of one precision.
+    """The entry of one precision in a version's metrics.json.
 
     Attributes:
         version: Model version.
-        precision: Such as "fp32".
-        file: Name of the model file.
-        sha256: Digest of it; None if the record has none.
-        bytes: Size of it, likewise.
-        top1: Over all test images.
-        n: Number of those.
-        same_images: Whether the record is of the same images (by SHA-256).
-        data_variant: The form in which the recorded images came; None if they are others.
-        predictions: int64, shape (images,): the class of each image; None if the record is of
-            other images or keeps none.
+        precision: Name of the precision, such as "fp32".
+        file: Name of the model file; None if the record has none.
+        sha256: SHA-256 of the model file; None if the record has none.
+        bytes: Size of the model file; None if the record has none.
+        top1: Share of all test images classified correctly, 0 to 1.
+        n: Number of test images.
+        same_images: Whether the record is about the same images (by SHA-256).
+        data_variant: Recorded layout of the data, such as "cifar-10-binary"; None if the record is
+            about other images.
+        predictions: int64, shape (images,): recorded class of each image; None if the record is
+            about other images or has no predictions.
     """
 
     version: int
@@ -47,14 +48,14 @@ def read(
     """Read `<models_dir>/<model>/<version>/metrics.json`.
 
     Args:
-        models_dir: The folder that is served.
+        models_dir: The model folder that is served.
         model: Model name.
         version: The version that answered.
-        precision: Which of the recorded files answered; None where there is only one.
+        precision: Precision of the graph that answered; None if only one is recorded.
         split: The test images.
 
     Returns:
-        The record, or why there is none.
+        The record, or the reason why there is none.
     """
     path = models_dir / model / str(version) / "metrics.json"
     try:
@@ -64,7 +65,7 @@ def read(
             if len(variants) > 1:
                 return (
                     f"{path} records {', '.join(sorted(variants))}; "
-                    "name the one that answers with --precision"
+                    "name the one that the server runs with --precision"
                 )
             precision = next(iter(variants))
         elif precision not in variants:

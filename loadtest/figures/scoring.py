@@ -1,6 +1,6 @@
-"""What the answers of a recording say: classes, right or wrong, as recorded offline or not.
+"""Scoring of a recording's answers against the labels and the recorded predictions.
 
-Equal answers to the same query are read once, however often they came.
+Equal answers to the same query are parsed once, however often they came.
 """
 
 from dataclasses import dataclass
@@ -20,20 +20,21 @@ Flags = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, kw_only=True)
 class Scores:
-    """A recording's answers, one row a request that was answered with something scorable.
+    """The scored answers of a recording: one row for each request with a scorable answer.
 
     Attributes:
         rows: int64, shape (n,): index into the recording's rows.
         latency_ns: int64, shape (n,): from the due time.
-        queries: int64, shape (n,): which query was sent.
-        images: int64, shape (n, batch): test image of each place; -1 where a query is short.
-        classes: int64, shape (n, batch): what was answered; -1 likewise.
-        labels: int64, shape (n, batch): what is right; -1 likewise.
-        differs: bool, shape (n, batch): the answer differs from the recorded prediction; None if
-            there are no predictions to compare with.
-        versions: Answered requests by model version; key None: the server did not say.
-        output: Name of the output that was read; None without answers.
-        errors: Failures by kind, with the first message: most frequent first.
+        queries: int64, shape (n,): index of the query that was sent.
+        images: int64, shape (n, batch): test image at each place; -1 at unused places of a short
+            query.
+        classes: int64, shape (n, batch): answered class; -1 at unused places.
+        labels: int64, shape (n, batch): true class; -1 at unused places.
+        differs: bool, shape (n, batch): whether the answered class differs from the recorded
+            prediction; None without predictions.
+        versions: Answered requests by model version; key None if the server named no version.
+        output: Name of the output from which classes were read; None without answers.
+        errors: (count, first message) of each kind of failure, most frequent first.
     """
 
     rows: Integers
@@ -54,29 +55,29 @@ class Scores:
 
     @property
     def failed(self) -> int:
-        """Requests without."""
+        """Requests that failed, or whose answer could not be scored."""
         return sum(count for count, _ in self.errors.values())
 
     @cached_property
     def used(self) -> Flags:
-        """Places that hold an image, shape (n, batch)."""
+        """Whether each place holds an image: bool, shape (n, batch)."""
         return np.asarray(self.images >= 0)
 
     @cached_property
     def correct(self) -> Flags:
-        """Places answered with their label, shape (n, batch)."""
+        """Whether each place was answered with its label: bool, shape (n, batch)."""
         return np.asarray(self.used & (self.classes == self.labels))
 
     @cached_property
     def wrong(self) -> Flags:
-        """Requests with an answer that differs from its record, shape (n,)."""
+        """Whether any image of a request differs from its prediction: bool, shape (n,)."""
         if self.differs is None:
             return np.zeros(self.answered, np.bool_)
         return np.asarray(self.differs.any(axis=1))
 
     @cached_property
     def all_correct(self) -> Flags:
-        """Requests all of whose images were answered with their label, shape (n,)."""
+        """Whether all images of a request were answered with their label: bool, shape (n,)."""
         return np.asarray((self.correct | ~self.used).all(axis=1))
 
 
@@ -84,12 +85,12 @@ class Scorer:
     """Parses and scores answers; each distinct (query, answer) pair is parsed once."""
 
     def __init__(self, api: Api, queries: Queries, labels: Integers) -> None:
-        """Prepare.
+        """Start without parsed answers.
 
         Args:
-            api: Reads answers.
-            queries: Which images each query holds.
-            labels: int64, shape (images,): the right answer to each.
+            api: The API that parses answers.
+            queries: The images of each query.
+            labels: int64, shape (images,): true class of each image.
         """
         self._api = api
         self._queries = queries
@@ -103,18 +104,17 @@ class Scorer:
         sent_queries: int | None = None,
         predictions: Integers | None = None,
     ) -> Scores:
-        """Read and judge every answer.
+        """Parse every answer and compare its classes with the labels and the predictions.
 
         Args:
-            recording: What came.
-            sent_queries: Different queries that were sent in turn; None: all of them.
-            predictions: int64, shape (images,): class recorded offline for each image; None if
-                unknown.
+            recording: The recording.
+            sent_queries: Number of distinct queries that were sent in turn; None for all.
+            predictions: int64, shape (images,): recorded class of each image; None if unknown.
         """
         count = len(self._queries) if sent_queries is None else sent_queries
         rows = np.flatnonzero(recording.outcomes >= 0)
         queries = recording.numbers[rows] % count
-        # Pairs of query and answer: as many as there are different ones are read.
+        # Each distinct pair of query and answer is parsed once.
         width = max(1, len(recording.responses))
         pairs, inverse = np.unique(queries * width + recording.outcomes[rows], return_inverse=True)
         answers = [
@@ -150,12 +150,12 @@ class Scorer:
         )
 
     def problem(self, query: int, response: bytes) -> str | None:
-        """Why an answer to a query cannot be scored; None if it can."""
+        """Return the reason why an answer to a query cannot be scored; None if it can."""
         answer = self._answer(query, response)
         return answer if isinstance(answer, str) else None
 
     def _answer(self, query: int, response: bytes) -> Answer | str:
-        """What an answer says, or why it cannot be scored."""
+        """Return the parsed answer, or the reason why it cannot be scored."""
         key = (query, response)
         known = self._read.get(key)
         if known is None:
@@ -171,7 +171,7 @@ class Scorer:
 def _errors(
     recording: Recording, answers: list[Answer | str], inverse: Integers
 ) -> dict[str, tuple[int, str]]:
-    """Failures by kind, most frequent first: those of the transport, and unreadable answers."""
+    """Return transport failures and unreadable answers by kind, most frequent first."""
     failures = ~recording.outcomes[recording.outcomes < 0]
     counts = np.bincount(failures, minlength=len(recording.errors))
     errors = {

@@ -1,4 +1,7 @@
-"""Sections of a report made of a recording and its scores; see `report_sections_schema`."""
+"""Sections of a report, computed from a recording and its scores.
+
+`report_sections_schema` describes their fields.
+"""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -41,7 +44,11 @@ _STAGE = re.compile(r"(\w+)\s*;[^,]*?dur=([0-9.]+)")
 
 
 def latency(latency_ns: Integers) -> Latency:
-    """Latencies of answered requests."""
+    """Return the latency section.
+
+    Args:
+        latency_ns: int64, shape (n,): latency of each answered request in nanoseconds.
+    """
     n = len(latency_ns)
     return Latency(
         n=n,
@@ -61,14 +68,14 @@ def latency(latency_ns: Integers) -> Latency:
 
 
 def window_seconds(recording: Recording) -> float:
-    """From the first due request to the last one's end; 0 without any."""
+    """Return the seconds from the first due time to the last request's end; 0 without requests."""
     if not recording.finished:
         return 0.0
     return float(recording.end_ns.max() - _origin_ns(recording)) / _NS_PER_SECOND
 
 
 def throughput(recording: Recording, scores: Scores, *, open_loop: bool) -> Throughput:
-    """Rates over the timed window."""
+    """Return offered and answered rates over the timed window."""
     seconds = window_seconds(recording)
     due_ns = np.concatenate([recording.due_ns, recording.missed_due_ns])
     due_seconds = float(due_ns.max() - due_ns.min()) / _NS_PER_SECOND if len(due_ns) else 0.0
@@ -83,7 +90,7 @@ def throughput(recording: Recording, scores: Scores, *, open_loop: bool) -> Thro
 
 
 def slo(recording: Recording, scores: Scores, limit_ms: float, percent: float) -> Slo:
-    """Whether a latency bound holds."""
+    """Return whether a latency bound holds for a percentile, with the counts."""
     n = recording.finished + len(recording.missed_due_ns)
     over = n - int(_good(scores, limit_ms).sum())
     allowed = over_allowed(n, percent)
@@ -98,7 +105,13 @@ def slo(recording: Recording, scores: Scores, limit_ms: float, percent: float) -
 
 
 def goodput(recording: Recording, scores: Scores, limit_ms: float) -> Goodput:
-    """Rates of the answers worth having."""
+    """Return rates and shares of the answers that came in time and match their record.
+
+    Args:
+        recording: The recording.
+        scores: Its answers.
+        limit_ms: Latency bound in milliseconds.
+    """
     good = _good(scores, limit_ms)
     correct = int((good & scores.all_correct).sum())
     scheduled = recording.sent + len(recording.missed_due_ns)
@@ -113,11 +126,12 @@ def goodput(recording: Recording, scores: Scores, limit_ms: float) -> Goodput:
 
 
 def accuracy(scores: Scores, record: Record | str | None) -> Accuracy:
-    """Top-1 of the answers, and the record beside it.
+    """Return top-1 of the answers, with the recorded accuracy.
 
     Args:
         scores: The answers.
-        record: What was recorded offline, why it is missing, or None if nobody asked.
+        record: The published record, the reason why there is none, or None if no comparison was
+            requested.
     """
     used = scores.used
     images, labels, classes = (
@@ -147,7 +161,7 @@ def accuracy(scores: Scores, record: Record | str | None) -> Accuracy:
 def mismatches(
     recording: Recording, scores: Scores, record: Record | str | None
 ) -> Mismatches | None:
-    """Answers that differ from the record, one by one; None if there is nothing to compare."""
+    """Return the answers that differ from the record; None without recorded predictions."""
     if scores.differs is None or not isinstance(record, Record) or record.predictions is None:
         return None
     origin_ns = _origin_ns(recording)
@@ -176,7 +190,7 @@ def mismatches(
 
 
 def errors(scores: Scores, found: Mismatches | None) -> dict[str, ErrorKind]:
-    """Failures and wrong answers by kind, most frequent first."""
+    """Return failures and wrong answers by kind, most frequent first."""
     kinds: dict[str, ErrorKind] = {
         kind: ErrorKind(count=count, first_message=message)
         for kind, (count, message) in scores.errors.items()
@@ -190,7 +204,7 @@ def errors(scores: Scores, found: Mismatches | None) -> dict[str, ErrorKind]:
 
 
 def mismatch_text(mismatch: Mismatch) -> str:
-    """A mismatch in words."""
+    """Return one sentence about a mismatch."""
     text = (
         f"request {mismatch.request} (test image {mismatch.image} in row {mismatch.row}, "
         f"sent at {mismatch.sent_seconds:.3f} s) was answered {mismatch.answered}, "
@@ -198,12 +212,12 @@ def mismatch_text(mismatch: Mismatch) -> str:
     )
     if mismatch.same_answer_as:
         others = ", ".join(map(str, mismatch.same_answer_as))
-        text += f"; the same bytes rightly answered request {others} at that time"
+        text += f"; the same bytes were the right answer to request {others} at that time"
     return text
 
 
 def server_times(recording: Recording, scores: Scores) -> ServerTimes | None:
-    """What the server said about its own time; None if it said nothing."""
+    """Return quantiles of the server's own timings; None if no answer carried timings."""
     stages = [
         {name: float(milliseconds) for name, milliseconds in _STAGE.findall(text)}
         for text in (recording.timings[row] for row in scores.rows if recording.timings)
@@ -225,7 +239,7 @@ def server_times(recording: Recording, scores: Scores) -> ServerTimes | None:
 
 
 def client(recording: Recording, *, open_loop: bool) -> Client:
-    """What the load generator itself needed."""
+    """Return the load generator's own costs: lateness of requests and CPU time."""
     seconds = window_seconds(recording)
     lag_ns = recording.sent_ns - recording.due_ns
     lag: Lag = Lag(
@@ -245,7 +259,7 @@ def client(recording: Recording, *, open_loop: bool) -> Client:
 
 
 def windows(recording: Recording, scores: Scores) -> list[Window]:
-    """Second by second, by due time."""
+    """Return the figures of each second of the run; requests belong to the second they were due."""
     origin_ns = _origin_ns(recording)
 
     def seconds_of(due_ns: Integers) -> Integers:
@@ -277,7 +291,7 @@ def windows(recording: Recording, scores: Scores) -> list[Window]:
 
 
 def floor(recording: Recording) -> Floor:
-    """A recording of a server that answers at once; its answers are not scored."""
+    """Return the figures of a run against the null server; its answers are not scored."""
     answered = recording.outcomes >= 0
     latency_ns = (recording.end_ns - recording.due_ns)[answered]
     seconds = window_seconds(recording)
@@ -295,14 +309,14 @@ def floor(recording: Recording) -> Floor:
 
 
 def answers_by_version(versions: Mapping[int | None, int]) -> dict[str, int]:
-    """Versions as JSON has them: keys are text, "unknown" if the server did not say."""
+    """Return the counts with text keys for JSON: "unknown" if the server named no version."""
     return {
         "unknown" if version is None else str(version): count for version, count in versions.items()
     }
 
 
 def thirds(recording: Recording, scores: Scores) -> Sequence[Integers]:
-    """Latencies of the answers due in each third of the time over which requests were due."""
+    """Return the latencies (ns) of the requests due in each third of the run's due times."""
     due_ns = recording.due_ns[scores.rows]
     if not len(due_ns):
         return [scores.latency_ns] * 3
@@ -333,7 +347,7 @@ def _recorded(
 
 
 def _same_answer_as(recording: Recording, scores: Scores, place: int) -> list[int]:
-    """Requests under way at the same time that were rightly answered with the same bytes."""
+    """Return requests under way at the same time for which the same bytes were right."""
     rows = scores.rows
     raw = rows[place]
     together = (

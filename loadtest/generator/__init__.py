@@ -1,5 +1,5 @@
-"""The load generator: sends a plan's requests on time and records what becomes of each.
+"""The load generator: it sends a plan's requests on time and records their answers and errors.
 
-It runs in this process or in several, and gives the same Recording either way. It parses nothing
-while the clock runs. May import load, transports and settings.
+It runs in this process or in several, and returns a Recording in both cases. It parses no answers
+during the run. May import load, transports and settings.
 """

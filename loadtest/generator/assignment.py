@@ -1,4 +1,4 @@
-"""What the generators of a run send, and where."""
+"""The assignment of a run's generators: target, API, images and connections."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,19 +15,19 @@ from loadtest.transports.sender import Sender
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
-    """What is sent and where; the same for every generator and every run of a fleet.
+    """The settings that every generator and every run of a fleet share.
 
     Attributes:
         target: `host:port`.
-        transport: API to speak.
-        api: That API for the model.
-        data_dir: Where the images are; None for $CIFAR10_DIR.
-        batch: Images a request.
-        order_seed: Decides the order of the images.
-        queries: Different requests to make; None: of all images.
-        connections: Over all processes.
+        transport: Name of the transport.
+        api: The API, for the model.
+        data_dir: Folder or archive of the images; None to use $CIFAR10_DIR.
+        batch: Images in a request.
+        order_seed: Seed of the order of the images.
+        queries: Number of distinct requests to make; None to cover all images.
+        connections: Number of connections of all processes together.
         timeout_seconds: Deadline of a request.
-        server_timing: Ask where the time went.
+        server_timing: Ask the server for its own timings.
     """
 
     target: str
@@ -42,17 +42,25 @@ class Assignment:
     server_timing: bool = False
 
     def payloads(self, images: npt.NDArray[np.uint8]) -> list[bytes]:
-        """A body for every query, in order."""
+        """Return the request body of each query, in order.
+
+        Args:
+            images: All test images: uint8, shape (n, 32, 32, 3).
+        """
         known = self.known_queries(len(images))
         count = len(known) if self.queries is None else min(self.queries, len(known))
         return [self.api.payload(images[known.image_ids(query)]) for query in range(count)]
 
     def known_queries(self, images: int) -> Queries:
-        """Which images each query holds."""
+        """Return the queries over all test images.
+
+        Args:
+            images: Number of test images.
+        """
         return shuffled(images, batch=self.batch, seed=self.order_seed)
 
     def sender(self, connections: int) -> Sender:
-        """So many connections, to be made in the event loop that uses them."""
+        """Return a sender with `connections` connections; call this in the loop that uses it."""
         return make_sender(
             self.transport,
             self.target,

@@ -1,4 +1,4 @@
-"""An event loop whose timers are exact, for requests that are due at microseconds."""
+"""An event loop whose timers are exact to microseconds, to send requests on time."""
 
 import asyncio
 import select
@@ -10,10 +10,10 @@ T = TypeVar("T")
 
 
 class _ExactSelector(selectors.DefaultSelector):
-    """Waits in select(), which takes microseconds, for the selector itself to become readable.
+    """A selector that waits in select() until the epoll descriptor is readable.
 
-    epoll takes whole milliseconds, and both asyncio (which rounds up) and uvloop sleep in it: at
-    1,000 requests/s that is the time between two of them.
+    select() takes microseconds, epoll whole milliseconds. asyncio (which rounds up) and uvloop
+    both sleep in epoll; at 1,000 requests/s one millisecond is the time between two requests.
     """
 
     def select(self, timeout: float | None = None) -> list[tuple[selectors.SelectorKey, int]]:
@@ -25,6 +25,6 @@ class _ExactSelector(selectors.DefaultSelector):
 
 
 def run_event_loop(main: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine to its end in such a loop."""
+    """Run a coroutine to its end in an event loop with exact timers, and return its result."""
     with asyncio.Runner(loop_factory=lambda: asyncio.SelectorEventLoop(_ExactSelector())) as runner:
         return runner.run(main)

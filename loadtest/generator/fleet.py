@@ -1,4 +1,4 @@
-"""The generators of a run: one in this process, or several in processes of their own."""
+"""The generators of a run: one in this process, or several, each in a child process."""
 
 import asyncio
 import contextlib
@@ -17,7 +17,7 @@ from loadtest.generator.process_pipe import ProcessPipe
 from loadtest.generator.recording import Recording, merge
 from loadtest.load.plan import Plan, Progress, Share
 
-# All processes start at the same moment, which has to be told to them first.
+# All processes start at the same moment; this delay gives the start message time to arrive.
 _START_DELAY_NS = 50_000_000
 _JOIN_SECONDS = 5.0
 
@@ -28,29 +28,30 @@ class Fleet(Protocol):
     """Generators that are ready to run plans, one after another.
 
     Attributes:
-        request_bytes: Smallest and largest request; known after the first run.
+        request_bytes: Size of the smallest and largest request in bytes; with several processes
+            (0, 0) before the first run.
     """
 
     request_bytes: tuple[int, int]
 
     async def run(self, plan: Plan, on_progress: OnProgress) -> Recording:
-        """Warm up and carry out a plan.
+        """Warm up, carry out a plan, and return its recording.
 
         Args:
             plan: The load.
             on_progress: Called every 0.25 seconds.
 
         Raises:
-            PeerGone: A generator process ended before its time; what it recorded is lost.
+            PeerGone: A generator process ended unexpectedly; its recording is lost.
         """
         ...
 
     def stop(self, kind: str, reason: str) -> None:
-        """End the plan that is going on, see Generator.stop."""
+        """End the current plan, see Generator.stop."""
         ...
 
     def abandon(self) -> None:
-        """Wait no longer for what is under way."""
+        """Cancel the requests under way."""
         ...
 
 
@@ -58,11 +59,11 @@ class LocalFleet:
     """One generator in this process."""
 
     def __init__(self, assignment: Assignment, payloads: Sequence[bytes]) -> None:
-        """Prepare.
+        """Create the connections; the first requests open them.
 
         Args:
-            assignment: What is sent and where.
-            payloads: The assignment's bodies.
+            assignment: Target, API and connections.
+            payloads: The assignment's request bodies.
         """
         self.request_bytes = sizes(payloads)
         self._payloads = payloads
@@ -98,17 +99,17 @@ class LocalFleet:
 
 
 class ProcessFleet:
-    """Several generators, each in a process with its share of the plan.
+    """Several generators, each in a child process with its share of the plan.
 
     The processes are spawned, not forked: gRPC does not survive a fork.
     """
 
     def __init__(self, assignment: Assignment, processes: int) -> None:
-        """Start the processes; they make their own requests out of the images.
+        """Start the processes; each reads the images and builds its requests itself.
 
         Args:
-            assignment: What is sent and where.
-            processes: How many.
+            assignment: Target, API, images and connections.
+            processes: Number of processes.
         """
         self.request_bytes = (0, 0)
         context = multiprocessing.get_context("spawn")
@@ -122,7 +123,7 @@ class ProcessFleet:
                 daemon=True,
             )
             child.start()
-            theirs.close()  # so that its end shows when the child ends
+            theirs.close()  # otherwise the pipe would stay open when the child ends
             self._processes.append(child)
             self._pipes.append(ProcessPipe(ours))
 
@@ -141,7 +142,7 @@ class ProcessFleet:
                     recording: Recording = value
                     return recording
                 counts[index] = value
-                if index == 0:  # one report for all of them, at the pace of the first
+                if index == 0:  # one report for all processes, each time the first one reports
                     on_progress(sum(counts, Progress()))
 
         collecting = (collect(index, pipe) for index, pipe in enumerate(self._pipes))
@@ -172,12 +173,12 @@ class ProcessFleet:
 async def fleet(
     assignment: Assignment, images: npt.NDArray[np.uint8], processes: int
 ) -> AsyncIterator[Fleet]:
-    """Generators for an assignment, closed afterwards.
+    """Yield the generators for an assignment, and close them afterwards.
 
     Args:
-        assignment: What is sent and where.
+        assignment: Target, API, images and connections.
         images: The test images, uint8 (n, 32, 32, 3).
-        processes: 1: this process; more: so many others.
+        processes: 1 runs one generator in this process; more start this number of processes.
     """
     if processes == 1:
         local = LocalFleet(assignment, assignment.payloads(images))

@@ -1,9 +1,9 @@
-"""The load generator of one process: sends a plan's requests and records what becomes of them.
+"""The load generator of one process: it sends a plan's requests and records their outcomes.
 
-Open loop: requests leave at times set beforehand, whatever became of the ones before, and latency
-counts from those times; a server that pauses therefore shows in every request that was due
-meanwhile. Closed loop: so many users send their next request when their last one is answered; it
-measures what callers that wait see, never an offered rate.
+Open loop: requests are sent at times fixed before the run, whether or not earlier ones are
+answered, and latency counts from those times. A pause of the server therefore shows in every
+request that was due during it. Closed loop: each of N users sends its next request when its last
+one is answered. This measures the latency that waiting callers see, not an offered rate.
 """
 
 import asyncio
@@ -16,9 +16,9 @@ from loadtest.generator.recording import Recorder, Recording
 from loadtest.load.plan import Plan, Progress, Share
 from loadtest.transports.sender import Lane, Sender, TimedResponse
 
-# So many failures to reach the server in a row end the run.
+# The run ends after this number of connection failures in a row.
 GIVE_UP_AFTER_FAILURES = 100
-# A server that hangs is given up when no answer came for so many deadlines.
+# The run ends if no answer came for this multiple of the request deadline.
 _SILENT_TIMEOUTS = 3
 _TICK_SECONDS = 0.1
 _NS_PER_MS = 1_000_000
@@ -26,7 +26,7 @@ _NS_PER_SECOND = 1_000_000_000
 
 
 class Generator:
-    """One process' part of a run."""
+    """The generator of one process' share of a run."""
 
     def __init__(
         self,
@@ -37,14 +37,15 @@ class Generator:
         connections: int,
         share: Share = Share(),  # noqa: B008 - immutable
     ) -> None:
-        """Prepare a run; make it in the event loop that runs it.
+        """Prepare a run; call this in the event loop that runs it.
 
         Args:
-            plan: The whole run's load.
+            plan: Load of the whole run.
             sender: Connections of this process.
-            payloads: A body for every query; request i of the run sends body i modulo their number.
-            connections: Connections of this process.
-            share: Which part of the plan is this process'.
+            payloads: Request body of each query; request i of the run sends body i modulo
+                len(payloads).
+            connections: Number of connections of this process.
+            share: This process' part of the plan.
         """
         self._plan = plan
         self._sender = sender
@@ -61,13 +62,12 @@ class Generator:
         self._warmup_failed = 0
         self._stop: tuple[str, str] | None = None
         self._stopped = asyncio.Event()
-        self._abandoned = False
         self._quiet_since_ns = 0
         self._seen_by_progress = 0
         self._over = 0
 
     async def warm_up(self) -> None:
-        """Send the untimed requests, over all connections; the first on each opens it."""
+        """Send the untimed requests over all connections; the first on each opens it."""
         lanes = min(self._slots, self._connections)
         each = max(1, -(-self._share.of(self._plan.warmup_requests) // lanes))
         bodies = itertools.cycle(self._payloads)
@@ -88,13 +88,13 @@ class Generator:
         """Send the timed requests.
 
         Args:
-            start_ns: The moment 0 of the schedule, on time.monotonic_ns's clock.
+            start_ns: Start of the schedule, on the clock of time.monotonic_ns.
 
         Returns:
-            What happened, also if it was stopped.
+            The recording, also if the run was stopped early.
         """
-        # Payloads and modules live as long as the process: without this every collection of
-        # garbage would walk through them.
+        # Payloads and modules live as long as the process; once frozen, they are not traversed by
+        # every garbage collection.
         gc.collect()
         gc.freeze()
         watch = asyncio.create_task(self._watch())
@@ -116,24 +116,23 @@ class Generator:
         )
 
     def stop(self, kind: str, reason: str) -> None:
-        """Send nothing more; what is under way may finish. The first reason given is kept.
+        """Send no more requests; those under way may finish. The first reason given is kept.
 
         Args:
             kind: "interrupted" or "aborted".
-            reason: In words.
+            reason: Explanation for the report.
         """
         if self._stop is None:
             self._stop = (kind, reason)
         self._stopped.set()
 
     def abandon(self) -> None:
-        """Wait no longer for what is under way."""
-        self._abandoned = True
+        """Cancel the requests under way."""
         for task in self._tasks.values():
             task.cancel()
 
     def progress(self) -> Progress:
-        """Counts up to now."""
+        """Return the counts so far."""
         recorder = self._recorder
         if self._plan.slo_ms is not None:
             limit_ns = int(self._plan.slo_ms * _NS_PER_MS)
@@ -170,7 +169,7 @@ class Generator:
         await self._stopped.wait()
 
     def _launch(self, number: int, due_ns: int, loop: asyncio.AbstractEventLoop) -> None:
-        """Start a request that is due, unless as many are under way as may be."""
+        """Start a request that is due; count it as missed if no slot is free."""
         if not self._free:
             self._recorder.miss(due_ns)
             return
@@ -194,7 +193,7 @@ class Generator:
         if plan.duration_seconds is not None:
             end_ns = start_ns + int(plan.duration_seconds * _NS_PER_SECOND)
         users = share.of(plan.in_flight)
-        if users == 0:  # a single caller is only one process' business
+        if users == 0:  # fewer users than processes: other processes run them
             return
         self._in_flight_max = users
 
@@ -209,7 +208,7 @@ class Generator:
         await asyncio.wait(self._tasks.values())
 
     async def _send(self, lane: Lane, number: int, due_ns: int | None) -> None:
-        """Send one request and record what becomes of it."""
+        """Send one request and record its answer or error."""
         recorder, clock = self._recorder, time.monotonic_ns
         body = self._payloads[number % len(self._payloads)]
         recorder.sent += 1
@@ -217,7 +216,7 @@ class Generator:
         if due_ns is None:
             due_ns = sent_ns
         if recorder.sent == recorder.finished + 1 and not recorder.connection_failures_in_a_row:
-            self._quiet_since_ns = sent_ns  # nobody was waiting for an answer until now
+            self._quiet_since_ns = sent_ns  # no request was waiting for an answer before this one
         try:
             response = await lane(body)
         except self._sender.failures as error:
@@ -231,7 +230,7 @@ class Generator:
                     f"the last one with {failure[0]}: {failure[1]}",
                 )
             return
-        except Exception as error:  # noqa: BLE001 - a bug of ours must not look like the server's
+        except Exception as error:  # noqa: BLE001 - a bug here must not look like a server's error
             self.stop("aborted", f"the load generator failed: {error!r}")
             return
         end_ns = clock()
@@ -243,7 +242,7 @@ class Generator:
             recorder.answer(number, due_ns, sent_ns, end_ns, response)
 
     async def _drain(self) -> None:
-        """Wait for what is under way: every request that was sent ends as answer or error."""
+        """Wait for the requests under way, at most 1 s longer than a deadline; then cancel them."""
         pending = [task for task in self._tasks.values() if not task.done()]
         if pending:
             _, late = await asyncio.wait(pending, timeout=self._plan.timeout_seconds + 1)
@@ -251,7 +250,7 @@ class Generator:
                 task.cancel()
 
     async def _watch(self) -> None:
-        """Give up on a server that hangs."""
+        """Stop the run if the server hangs."""
         limit_seconds = _SILENT_TIMEOUTS * self._plan.timeout_seconds
         while True:
             await asyncio.sleep(_TICK_SECONDS)

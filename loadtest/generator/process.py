@@ -1,7 +1,8 @@
-"""A generator in a process of its own: carries out plans as its parent says.
+"""A generator in a child process; it carries out the plans that its parent sends.
 
-Messages to it: run (plan), start (monotonic time in nanoseconds), stop (kind, reason), abandon.
-From it: warm (smallest and largest request in bytes), progress (Progress), recording (Recording).
+Messages to the child: run (plan), start (monotonic time in nanoseconds), stop (kind, reason) and
+abandon. Messages from the child: warm (smallest and largest request in bytes), progress (Progress)
+and recording (Recording).
 """
 
 import asyncio
@@ -21,21 +22,21 @@ PROGRESS_SECONDS = 0.25
 
 
 def run_process(connection: Connection, assignment: Assignment, share: Share) -> None:
-    """Follow the parent until it closes its end.
+    """Carry out the parent's messages until the parent closes its end of the pipe.
 
     Args:
         connection: Pipe to the parent.
-        assignment: What is sent and where.
-        share: Which part of each plan is this process'.
+        assignment: Target, API, images and connections.
+        share: This process' part of each plan.
     """
-    # Ctrl-C reaches every process of a terminal; the parent decides what it means.
+    # Ctrl-C reaches every process of a terminal; only the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     payloads = assignment.payloads(load_test_images(assignment.data_dir).images)
     run_event_loop(_follow(connection, assignment, share, payloads))
 
 
 def sizes(payloads: Sequence[bytes]) -> tuple[int, int]:
-    """Smallest and largest body in bytes."""
+    """Return the sizes of the smallest and the largest body in bytes."""
     return min(map(len, payloads)), max(map(len, payloads))
 
 
@@ -72,7 +73,7 @@ async def _carry_out(
     pipe: ProcessPipe,
     request_bytes: tuple[int, int],
 ) -> None:
-    """Warm up, wait for the start, and hand the recording over."""
+    """Warm up, wait for the start message, run, and send the recording to the parent."""
     ticker = asyncio.create_task(_report_progress(generator, pipe))
     try:
         await generator.warm_up()
@@ -80,7 +81,7 @@ async def _carry_out(
         recording = await generator.run(await start)
         pipe.send("recording", recording)
     except BaseException:
-        pipe.close()  # the parent must not wait for what will not come
+        pipe.close()  # the parent must not wait for a recording that will not come
         raise
     finally:
         ticker.cancel()

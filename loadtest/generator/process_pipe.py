@@ -1,4 +1,4 @@
-"""Messages between the processes of a load test, in the event loop of each."""
+"""Messages between the processes of a load test, read by each process' event loop."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ class PeerGone(LoadTestError):
 
 
 class ProcessPipe:
-    """One end of a pipe between processes, for asyncio: messages are pairs of kind and value."""
+    """One end of a pipe between processes, for asyncio; a message is a pair of kind and value."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
@@ -22,12 +22,12 @@ class ProcessPipe:
         self._loop.add_reader(connection.fileno(), self._read)
 
     def send(self, kind: str, value: object) -> None:
-        """Send a message; one to a process that is gone is lost, which `receive` finds out."""
+        """Send a message; if the other process has ended, it is lost and `receive` raises."""
         with contextlib.suppress(OSError):
             self._connection.send((kind, value))
 
     async def receive(self) -> tuple[str, Any]:
-        """The next message.
+        """Wait for the next message and return its kind and value.
 
         Raises:
             PeerGone: The other end is closed.
@@ -39,8 +39,8 @@ class ProcessPipe:
             raise PeerGone(msg)
         return kind, value
 
-    async def expect(self, kind: str) -> Any:  # noqa: ANN401 - what the other end sent
-        """The value of the next message of a kind; others are dropped."""
+    async def expect(self, kind: str) -> Any:  # noqa: ANN401 - each kind has its own type
+        """Return the value of the next message of a kind; messages before it are dropped."""
         while True:
             received, value = await self.receive()
             if received == kind:

@@ -1,8 +1,8 @@
-"""What happened to every timed request, raw: kept during a run, merged and scored afterwards.
+"""The raw outcome of every timed request: recorded during a run, merged and scored afterwards.
 
-Answers are kept as the bytes that came; equal ones are kept once. A model that answers a request
-the same way every time therefore costs no memory beyond the first pass over the images, and nothing
-is parsed while the clock runs.
+Answers are stored as the received bytes, equal ones once. If a model always answers a request with
+the same bytes, memory does not grow after the first pass over the images. Nothing is parsed during
+the run.
 """
 
 import io
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-# Failures that say that nobody answers, as opposed to an answer that says no.
+# Kinds of failures without an answer from the server; all other kinds are error answers.
 CONNECTION_ERRORS = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED"})
 
 _ARRAYS = ("numbers", "due_ns", "sent_ns", "end_ns", "outcomes", "missed_due_ns")
@@ -24,25 +24,27 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True, kw_only=True)
 class Recording:
-    """Raw results, one row a finished request in order of its end; all times on one clock.
+    """Raw results: one row for each finished request, in order of its end; all times on one clock.
 
     Attributes:
-        numbers: int64, shape (n,): number of the request in the run.
-        due_ns: int64, shape (n,): when it should have been sent; in a closed loop when it was.
-        sent_ns: int64, shape (n,): when it was.
-        end_ns: int64, shape (n,): when its answer or error came.
+        numbers: int64, shape (n,): index of the request in the run.
+        due_ns: int64, shape (n,): time at which the request was due; in a closed loop the time at
+            which it was sent.
+        sent_ns: int64, shape (n,): time at which the request was sent.
+        end_ns: int64, shape (n,): time at which its answer or error came.
         outcomes: int64, shape (n,): index into `responses`, or ~index (-1, -2, ...) into `errors`.
-        responses: Every different answer once, as it came.
-        errors: Every kind of error once, with the first message.
-        timings: What the server said about where its time went, a text a row; empty if not asked.
-        missed_due_ns: int64, shape (m,): due times of the requests that the cap held back.
-        sent: Requests sent, the unfinished ones included.
+        responses: The distinct answers, as received bytes.
+        errors: (kind, first message) of each kind of error.
+        timings: The server's own timings, one text for each row; empty if not requested.
+        missed_due_ns: int64, shape (m,): due times of the requests that were not sent because the
+            maximum was under way.
+        sent: Requests sent, including unfinished ones.
         in_flight_max: Most requests under way at once.
-        cpu_seconds: Processor time from the first request to the last one's end, all threads; one
-            entry a process.
-        warmup_sent: Untimed requests before.
-        warmup_failed: Those of them that failed.
-        stop: Why it ended early: ("interrupted" or "aborted", reason); None if it did not.
+        cpu_seconds: CPU time of each process' threads from the first request to the end of the
+            last one; one entry for each process.
+        warmup_sent: Untimed requests sent before the run.
+        warmup_failed: Untimed requests that failed.
+        stop: ("interrupted" or "aborted", reason) if the run ended early; None if it did not.
     """
 
     numbers: Integers
@@ -67,7 +69,10 @@ class Recording:
         return len(self.numbers)
 
     def to_bytes(self) -> bytes:
-        """The results as bytes, to be sent to another machine; not the counts of the generator."""
+        """Serialise the rows, responses and errors, to send them to another machine.
+
+        Timings, CPU time and the other counts of the generator are left out.
+        """
         content = io.BytesIO()
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         lengths = np.array([len(response) for response in self.responses], np.int64)
@@ -78,10 +83,10 @@ class Recording:
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Recording":
-        """What `to_bytes` gave.
+        """Parse the bytes that `to_bytes` returned.
 
         Raises:
-            ValueError: The bytes are none of its.
+            ValueError: The bytes are not a NumPy archive.
         """
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
             ends = np.cumsum(archive["lengths"]).tolist()
@@ -102,7 +107,7 @@ class Recording:
 
 
 class Recorder:
-    """Takes down what happens during a run; appending is all it does, and it needs one thread."""
+    """Collects the rows of a Recording during a run by appending; used from one thread only."""
 
     def __init__(self) -> None:
         self.sent = 0
@@ -120,16 +125,16 @@ class Recorder:
 
     @property
     def finished(self) -> int:
-        """Requests recorded, failures included."""
+        """Requests recorded, including failures."""
         return len(self._numbers)
 
     @property
     def missed(self) -> int:
-        """Requests held back."""
+        """Requests that were due and not sent."""
         return len(self._missed_due_ns)
 
     def answer(self, number: int, due_ns: int, sent_ns: int, end_ns: int, response: bytes) -> None:
-        """Keep an answer."""
+        """Record an answer."""
         self._numbers.append(number)
         self._due_ns.append(due_ns)
         self._sent_ns.append(sent_ns)
@@ -141,7 +146,7 @@ class Recorder:
     def error(
         self, number: int, due_ns: int, sent_ns: int, end_ns: int, failure: tuple[str, str]
     ) -> None:
-        """Keep a failure: its kind and message."""
+        """Record a failure: its kind and message."""
         kind, message = failure
         self._numbers.append(number)
         self._due_ns.append(due_ns)
@@ -155,8 +160,8 @@ class Recorder:
         )
 
     def timing(self, text: str) -> None:
-        """Keep the server's own account of the request recorded last."""
-        # Rows without one, such as errors, are filled up when the next one comes.
+        """Record the server's own timings of the request recorded last."""
+        # Rows without timings, such as errors, get an empty text when the next timing comes.
         self._timings.extend([""] * (len(self._numbers) - 1 - len(self._timings)))
         self._timings.append(text)
 
@@ -165,8 +170,8 @@ class Recorder:
         self._missed_due_ns.append(due_ns)
 
     def answered_late(self, limit_ns: int, *, since: int) -> int:
-        """How many answers recorded after the first `since` rows took longer than a limit."""
-        # A slice is a copy: a view would forbid the array to grow.
+        """Count the answers after the first `since` rows that took longer than `limit_ns`."""
+        # A slice copies the values; an array with an exported view could not grow.
         latencies_ns = _integers(self._end_ns[since:]) - _integers(self._due_ns[since:])
         return int(((latencies_ns > limit_ns) & (_integers(self._outcomes[since:]) >= 0)).sum())
 
@@ -178,7 +183,7 @@ class Recorder:
         warmup: tuple[int, int] = (0, 0),
         stop: tuple[str, str] | None = None,
     ) -> Recording:
-        """Everything up to now, and what only the generator knows (see Recording)."""
+        """Return the rows so far as a Recording, with the generator's counts (see Recording)."""
         timings = self._timings + [""] * (len(self._numbers) - len(self._timings))
         return Recording(
             numbers=_integers(self._numbers),
@@ -201,13 +206,13 @@ class Recorder:
 
 @dataclass
 class _Merger:
-    """Gives each different answer, and each kind of error, one number over several recordings."""
+    """Gives the distinct answers and kinds of error of several recordings common numbers."""
 
     responses: dict[bytes, int] = field(default_factory=dict)
     errors: dict[str, tuple[int, str]] = field(default_factory=dict)
 
     def outcomes(self, recording: Recording) -> Integers:
-        """A recording's outcomes, renumbered."""
+        """Return a recording's outcomes with the common numbers."""
         responses = [
             self.responses.setdefault(response, len(self.responses))
             for response in recording.responses
@@ -222,10 +227,10 @@ class _Merger:
 
 
 def merge(recordings: Sequence[Recording]) -> Recording:
-    """Several processes' recordings of one run as one, nothing lost or rounded.
+    """Merge several processes' recordings of one run without loss or rounding.
 
     Args:
-        recordings: At least one; their clocks must be the same (one machine's are).
+        recordings: One or more; all must use the same clock, as processes of one machine do.
     """
     merger = _Merger()
     outcomes = np.concatenate([merger.outcomes(recording) for recording in recordings])

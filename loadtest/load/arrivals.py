@@ -1,4 +1,4 @@
-"""When requests are due in an open loop: Poisson arrivals, made before the run from a seed."""
+"""The send times of an open loop: Poisson arrivals, drawn from a seed before the run."""
 
 from dataclasses import dataclass
 
@@ -10,11 +10,12 @@ _NS_PER_SECOND = 1_000_000_000
 
 @dataclass(frozen=True)
 class Arrivals:
-    """Requests of one run, or one process' share of them.
+    """The scheduled requests of one run, or of one process of it.
 
     Attributes:
-        numbers: int64, shape (n,), rising: number of the request in the whole run, from 0.
-        due_ns: int64, shape (n,), rising: when it is due, from the beginning of the run.
+        numbers: int64, shape (n,), ascending: index of each request in the whole run, from 0.
+        due_ns: int64, shape (n,), ascending: time at which each request is due, in nanoseconds
+            from the start of the run.
     """
 
     numbers: npt.NDArray[np.int64]
@@ -24,15 +25,15 @@ class Arrivals:
         return len(self.numbers)
 
     def share(self, process: int, processes: int, seed: int) -> "Arrivals":
-        """What one of several processes sends.
+        """Return the requests that one of several processes sends.
 
-        Each arrival falls to a process by chance, independent of the others, so every share is
-        itself a Poisson process, of the rate / processes. Together they are this schedule.
+        Each arrival is assigned to a random process, independently of the others. Every share is
+        therefore a Poisson process of rate / processes, and the shares add up to this schedule.
 
         Args:
-            process: Which one, from 0.
-            processes: How many there are.
-            seed: The same for all of them.
+            process: Index of the process, from 0.
+            processes: Number of processes.
+            seed: Seed of the assignment; pass the same value in every process.
         """
         owners = np.random.default_rng((seed, processes)).integers(processes, size=len(self))
         mine = owners == process
@@ -42,13 +43,13 @@ class Arrivals:
 def poisson(
     rate_per_second: float, *, requests: int | None, duration_seconds: float | None, seed: int
 ) -> Arrivals:
-    """Arrivals whose gaps are independent and exponentially distributed.
+    """Return arrivals whose gaps are independent and exponentially distributed.
 
     Args:
         rate_per_second: Mean rate, above 0.
-        requests: So many; None: as many as fall into the duration.
-        duration_seconds: Nothing is due later than this; None: no such limit.
-        seed: The same seed gives the same gaps at every rate, but for their length.
+        requests: Number of arrivals; None for all that fall into the duration.
+        duration_seconds: Time after which no request is due; None for no limit.
+        seed: The same seed gives the same gaps at every rate, scaled by 1 / rate.
 
     Raises:
         ValueError: Neither limit is given.
@@ -59,7 +60,7 @@ def poisson(
             msg = "neither requests nor duration_seconds received, expected one of them"
             raise ValueError(msg)
         mean = rate_per_second * duration_seconds
-        # Ten standard deviations over the mean: more is not seen in the age of the universe.
+        # Ten standard deviations above the mean: in practice always enough to fill the duration.
         requests = int(mean + 10 * mean**0.5 + 10)
     gaps = random.exponential(1 / rate_per_second, requests)
     due_ns = (np.cumsum(gaps) * _NS_PER_SECOND).astype(np.int64)

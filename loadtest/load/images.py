@@ -1,4 +1,4 @@
-"""The test images, and which of them each request holds."""
+"""The test images, and their distribution over requests."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -13,13 +13,13 @@ from training.data.cifar10 import DATA_DIR_VARIABLE, DataError, Split, load_spli
 
 @dataclass(frozen=True)
 class Queries:
-    """The different requests that a run is made of: every test image in exactly one of them.
+    """The distinct requests of a run; every test image is in exactly one of them.
 
-    Request number i of a run sends query i modulo len(self), so a long run goes round again.
+    Request number i of a run sends query i modulo len(self): a long run repeats the queries.
 
     Attributes:
-        order: int64, shape (images,): the images as they are sent.
-        batch: Images a query; the last one holds what is left.
+        order: int64, shape (images,): indices of the test images in the order they are sent.
+        batch: Images in a query; the last query may hold fewer.
     """
 
     order: npt.NDArray[np.int64]
@@ -29,14 +29,14 @@ class Queries:
         return (len(self.order) + self.batch - 1) // self.batch
 
     def image_ids(self, query: int) -> npt.NDArray[np.int64]:
-        """int64, shape (n,): the images of a query, in order."""
+        """Return the indices of a query's images, in order: int64, shape (n,)."""
         return self.order[query * self.batch : (query + 1) * self.batch]
 
     @cached_property
     def table(self) -> npt.NDArray[np.int64]:
-        """int64, shape (len(self), batch): `image_ids` of every query; -1 where the last is short.
+        """`image_ids` of every query: int64, shape (len(self), batch), read-only.
 
-        Read-only.
+        The unused places of a short last query are -1.
         """
         table = np.full(len(self) * self.batch, -1, np.int64)
         table[: len(self.order)] = self.order
@@ -45,31 +45,32 @@ class Queries:
 
 
 def shuffled(images: int, *, batch: int, seed: int) -> Queries:
-    """Queries in an order that depends on the seed alone.
+    """Return queries over shuffled images; the order depends on the seed alone.
 
-    A folder of images comes sorted by class, and a run may send only the first few.
+    Images are shuffled because a folder of images is sorted by class and a short run sends only
+    the first few.
 
     Args:
-        images: How many test images there are.
-        batch: Images a query.
-        seed: Decides the order.
+        images: Number of test images.
+        batch: Images in a query.
+        seed: Seed of the order.
     """
     order = np.random.default_rng(seed).permutation(images).astype(np.int64)
     return Queries(order, batch)
 
 
 def load_test_images(data_dir: Path | None) -> Split:
-    """The labelled test images.
+    """Return the labelled test images.
 
     Args:
-        data_dir: CIFAR-10 in any form that training reads; None for $CIFAR10_DIR.
+        data_dir: CIFAR-10 in any form that training reads; None to use $CIFAR10_DIR.
 
     Raises:
-        UsageError: Neither is set, or the images cannot be read.
+        UsageError: Neither `data_dir` nor $CIFAR10_DIR is set, or the images cannot be read.
     """
     chosen = resolve_data_dir(data_dir)
     if chosen is None:
-        # Training would download them with Keras, which a load generator has no business importing.
+        # Training would download them with Keras, but loadtest must not import Keras.
         msg = (
             f"no test images: neither --data-dir nor {DATA_DIR_VARIABLE} is set, expected a folder "
             "or archive of CIFAR-10, or a folder with test/<class>/ images"
@@ -82,9 +83,9 @@ def load_test_images(data_dir: Path | None) -> Split:
 
 
 def source_name(data_dir: Path | None) -> str | None:
-    """Where the images came from, for the report.
+    """Return the name of the folder or archive of the images, for the report; None if unset.
 
-    Only the last part of the path is kept: a report is passed on, the machine is not.
+    Only the last part of the path is kept: reports are shared, so they omit the machine's paths.
     """
     chosen = resolve_data_dir(data_dir)
     return chosen.name if chosen is not None else None

@@ -1,4 +1,4 @@
-"""What a generator is told to do, and what it says while it does it."""
+"""The plan that a generator carries out, and the progress that it reports meanwhile."""
 
 from dataclasses import dataclass
 
@@ -7,17 +7,19 @@ from loadtest.load.arrivals import Arrivals, poisson
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """The load of one run; with several processes each one takes its share of it.
+    """The load of one run. With several generator processes, each carries out its share.
 
     Attributes:
-        in_flight: Open loop: the most requests under way. Closed loop: always so many.
+        in_flight: Requests under way: the maximum in an open loop, the fixed number in a closed
+            one.
         rate_per_second: Mean rate of the Poisson arrivals; None for a closed loop.
-        requests: Timed requests to send; None for no such limit.
-        duration_seconds: How long to keep sending; None for no such limit.
-        warmup_requests: Untimed requests before; every connection sends at least one.
-        schedule_seed: Decides the arrival times.
+        requests: Timed requests to send; None for no limit.
+        duration_seconds: Time to keep sending; None for no limit.
+        warmup_requests: Untimed requests before the run; every connection sends at least one.
+        schedule_seed: Seed of the arrival times.
         timeout_seconds: Deadline of a request.
-        slo_ms: Bound by which progress counts late answers; None: it counts failures alone.
+        slo_ms: Latency bound above which progress counts an answer as over; None to count only
+            failed and missed requests.
     """
 
     in_flight: int
@@ -30,7 +32,11 @@ class Plan:
     slo_ms: float | None
 
     def arrivals(self, share: "Share") -> Arrivals:
-        """When a process' requests are due; the plan must be an open loop's."""
+        """Return the arrivals of one process.
+
+        Raises:
+            ValueError: The plan is a closed loop.
+        """
         if self.rate_per_second is None:
             msg = "a closed loop has no arrivals"
             raise ValueError(msg)
@@ -45,29 +51,29 @@ class Plan:
 
 @dataclass(frozen=True)
 class Share:
-    """Which part of a plan a process carries out.
+    """The part of a plan that one process carries out.
 
     Attributes:
-        process: Which one it is, from 0.
-        processes: How many there are.
+        process: Index of the process, from 0.
+        processes: Number of processes.
     """
 
     process: int = 0
     processes: int = 1
 
     def of(self, count: int) -> int:
-        """This process' part of so many users, slots or requests; the parts add up."""
+        """Return this process' part of `count` users, slots or requests; the parts add up."""
         return count // self.processes + (self.process < count % self.processes)
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """Counts of a run that is going on.
+    """Counts of a run in progress.
 
     Attributes:
         finished: Requests answered or failed.
-        failed: Those of them that failed.
-        missed: Requests held back.
+        failed: Finished requests that failed.
+        missed: Requests not sent because `in_flight` requests were under way.
         in_flight: Requests under way.
         over: Requests answered later than the bound, failed or missed.
     """

@@ -1,8 +1,9 @@
-"""MLPerf's scenarios, and the one of callers that wait: what each makes of the settings.
+"""The load scenarios: MLPerf's four, and `users`; each gives defaults to settings left open.
 
-single-stream: one image at a time, the next when the last is answered. multi-stream: eight at a
-time, likewise. server: Poisson arrivals at a rate. offline: all images in large batches, a fixed
-number of them under way. users: N callers, each waiting for its answer before it asks again.
+single-stream: one image in a request, the next request when the last one is answered.
+multi-stream: the same with eight images in a request. server: Poisson arrivals at a rate.
+offline: all images in large batches, a fixed number of requests under way. users: N callers; each
+waits for its answer before it sends the next request.
 """
 
 from dataclasses import dataclass
@@ -16,13 +17,13 @@ _MAX_DEFAULT_CONNECTIONS = 16
 
 @dataclass(frozen=True)
 class _Defaults:
-    """What a scenario is unless settings say otherwise.
+    """A scenario's loop, and its values for settings that are not given.
 
     Attributes:
-        loop: Open or closed.
-        batch: Images a request.
+        loop: "open" or "closed".
+        batch: Images in a request.
         in_flight: Requests under way.
-        percentile: What its rules are about.
+        percentile: Latency percentile that the latency bound and the rules of validity apply to.
     """
 
     loop: Loop
@@ -42,7 +43,7 @@ _DEFAULTS: dict[ScenarioKind, _Defaults] = {
 
 @dataclass(frozen=True, kw_only=True)
 class SettledLoad:
-    """A scenario with every number settled; see report_schema.Scenario for what they mean."""
+    """A scenario with every number decided; report_schema.Scenario describes the fields."""
 
     kind: ScenarioKind
     loop: Loop
@@ -57,11 +58,11 @@ class SettledLoad:
 
 
 def settle(config: LoadTestConfig, images: int) -> SettledLoad:
-    """Fill in what the settings leave open.
+    """Return the load of a run, with the scenario's defaults for settings that are None.
 
     Args:
         config: Settings of a run.
-        images: How many test images there are.
+        images: Number of test images.
 
     Raises:
         UsageError: Settings contradict each other.
@@ -103,7 +104,7 @@ def settle(config: LoadTestConfig, images: int) -> SettledLoad:
 
 
 def _check(config: LoadTestConfig, kind: ScenarioKind) -> None:
-    """Refuse settings that a scenario has no use for: who gives one expects it to matter."""
+    """Raise UsageError for a setting that the scenario does not use, rather than ignore it."""
     if kind == "server" and config.rate_per_second is None:
         msg = "scenario server needs --rate, the mean number of requests a second"
         raise UsageError(msg)
@@ -114,7 +115,7 @@ def _check(config: LoadTestConfig, kind: ScenarioKind) -> None:
         msg = f"--users given, but scenario {kind} has none; use --scenario users"
         raise UsageError(msg)
     if kind not in {"server", "offline"} and config.in_flight is not None:
-        msg = f"--in-flight given, but scenario {kind} settles it; use server or offline"
+        msg = f"--in-flight given, but scenario {kind} has a fixed number; use server or offline"
         raise UsageError(msg)
     in_flight = config.users or config.in_flight or _DEFAULTS[kind].in_flight
     if in_flight < config.processes:

@@ -1,5 +1,5 @@
-"""Many runs in turns: a matrix file, the runs that it asks for, and one report over all.
+"""Many runs in turn: a matrix file, the runs it describes, and one report on all of them.
 
-Each run is a `python -m loadtest` process of its own. May import servers, load, settings and
-reports; it never imports session, because the processes do the measuring.
+Each run is a separate `python -m loadtest` process. May import servers, load, settings and reports;
+it never imports session, because those processes do the measuring.
 """

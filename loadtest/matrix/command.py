@@ -1,4 +1,4 @@
-"""`python -m loadtest matrix`: every run of a matrix file in turns, and one report over all."""
+"""`python -m loadtest matrix`: the runs of a matrix file one by one, and one report on all."""
 
 import argparse
 import contextlib
@@ -25,10 +25,10 @@ def main(arguments: Sequence[str]) -> int:
     """Run the command line.
 
     Returns:
-        Exit code: 0 if every run of the matrix was made and passed its gates, else 1.
+        Exit code: 0 if every run of the matrix was measured and passed its gates, else 1.
 
     Raises:
-        UsageError: It cannot start.
+        UsageError: The matrix cannot start, or no run could be measured.
     """
     values = _parser().parse_args(arguments)
     plan = file.read(values.file)
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     }
     known = {name: value for name, value in changes.items() if value is not None}
     plan = dataclasses.replace(plan, **known)
-    load_test_images(values.data_dir)  # rather now than in every run
+    load_test_images(values.data_dir)  # to report missing images now, not in every run
     folder = values.output_dir or output_folder(plan.name)
     with _endpoints(plan, values.models_dir, folder) as endpoints:
         runs = _runs(plan, endpoints)
@@ -58,7 +58,7 @@ def main(arguments: Sequence[str]) -> int:
 
 @contextlib.contextmanager
 def _endpoints(plan: Matrix, models_dir: Path, folder: Path) -> Iterator[list[Endpoint]]:
-    """Every target, those started that are to be started here."""
+    """Start the targets that have `serve` flags, and yield all endpoints."""
     with contextlib.ExitStack() as servers:
         endpoints = []
         for target in plan.targets:
@@ -75,7 +75,7 @@ def _endpoints(plan: Matrix, models_dir: Path, folder: Path) -> Iterator[list[En
 
 
 def _runs(plan: Matrix, endpoints: Sequence[Endpoint]) -> list[MatrixRun]:
-    """All runs in the order in which they are made: A B A B."""
+    """Return all runs in order: every configuration once (A B), then the next repeat (A B)."""
     runs = [
         MatrixRun(endpoint, model, scenario, repeat)
         for repeat in range(plan.repeats)
@@ -85,7 +85,7 @@ def _runs(plan: Matrix, endpoints: Sequence[Endpoint]) -> list[MatrixRun]:
         if scenario.models is None or model in scenario.models
     ]
     if not runs:
-        msg = "no scenario is for any of the models that are served"
+        msg = "no scenario names a model that the targets serve"
         raise UsageError(msg)
     return runs
 
@@ -102,7 +102,7 @@ def _models(plan: Matrix, endpoint: Endpoint) -> list[str]:
 
 
 def _absent(plan: Matrix, endpoints: Sequence[Endpoint]) -> list[str]:
-    """Models that the matrix names and nobody serves."""
+    """Return one line for each model that the matrix names and no target serves."""
     silent = any(not endpoint.says.models for endpoint in endpoints)
     return [
         f"{name}: served by none of the targets"
@@ -128,13 +128,13 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         type=Path,
         default=DEFAULT_FILE,
-        help="matrix in TOML (default: the one that comes with the package)",
+        help="matrix in TOML (default: the package's own matrix.toml)",
     )
     add("--models-dir", type=Path, default=Path("models"), help="default: %(default)s")
     add("--data-dir", type=Path, help="CIFAR-10 folder or archive (default: $CIFAR10_DIR)")
-    add("--target", type=target_address, help="one running server instead of the file's targets")
-    add("--repeats", type=positive_int, metavar="N", help="instead of the file's")
-    add("--max-seconds", type=positive_number, metavar="SECONDS", help="instead of the file's")
-    add("--output-dir", type=Path, help="where the report goes (default: results/TIME-NAME)")
+    add("--target", type=target_address, help="running server, instead of the file's targets")
+    add("--repeats", type=positive_int, metavar="N", help="overrides the file's value")
+    add("--max-seconds", type=positive_number, metavar="SECONDS", help="overrides the file's value")
+    add("--output-dir", type=Path, help="folder for the report (default: results/TIME-NAME)")
     add("--json", action="store_true", help="end with the report as one line of JSON")
     return parser

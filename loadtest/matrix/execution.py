@@ -1,7 +1,7 @@
 """The runs of a matrix, one after the other.
 
-Each is a `python -m loadtest run` (or `find-capacity`) of its own, so that what one leaves behind
-cannot touch the next, and anybody can repeat one by hand.
+Each run is a separate `python -m loadtest run` (or `find-capacity`) process. No state of one run
+can affect the next, and any run can be repeated by hand.
 """
 
 import contextlib
@@ -27,19 +27,19 @@ from loadtest.servers.local import LocalServer
 
 _ERROR = re.compile(r"^(?:error|.*: error): (.*)$", re.MULTILINE)
 _SHOWN = ("p50_ms", "p99_ms", "images_per_second", "top1_percent")
-# After the time is up a run gets so long to finish its requests and write its report.
+# Time for a run to finish its requests and write its report after the time is up.
 _GRACE_SECONDS = 30.0
 
 
 @dataclass(frozen=True)
 class Endpoint:
-    """A server that answers, whoever started it.
+    """A running server.
 
     Attributes:
-        target: Its entry in the matrix.
+        target: Entry of the server in the matrix.
         address: `host:port`.
-        says: What it says that it serves.
-        server: Its process, if it was started here.
+        says: Models and versions on the server's metrics page.
+        server: Process of the server; None if it was running before.
     """
 
     target: Target
@@ -50,7 +50,7 @@ class Endpoint:
 
 @dataclass(frozen=True)
 class MatrixRun:
-    """One run to come."""
+    """One planned run."""
 
     endpoint: Endpoint
     model: str
@@ -58,25 +58,25 @@ class MatrixRun:
     repeat: int
 
     def __str__(self) -> str:
-        """In words."""
+        """Return model, precision, target and scenario as one line of text."""
         served_model = self.endpoint.says.models.get(self.model)
         parts = [self.model, *([served_model.precision] if served_model else [])]
         return f"{' '.join(parts)} on {self.endpoint.target.name}: {self.scenario}"
 
 
 class Execution:
-    """Makes runs one after the other until all are made, the time is up, or somebody stops it."""
+    """Executes runs one after the other until all are done, the time is up, or a signal comes."""
 
     def __init__(
         self, plan: Matrix, folder: Path, *, models_dir: Path, data_dir: Path | None
     ) -> None:
-        """Prepare.
+        """Start without results; the time limit counts from here.
 
         Args:
             plan: The matrix.
-            folder: Gets a folder for each run.
-            models_dir: To compare answers with the recorded predictions.
-            data_dir: The test images; None for $CIFAR10_DIR.
+            folder: Folder of the results; each run gets a subfolder.
+            models_dir: Model folder, to compare answers with the recorded predictions.
+            data_dir: Folder or archive of the test images; None to use $CIFAR10_DIR.
         """
         self.results: list[Result] = []
         self.not_measured: list[str] = []
@@ -92,11 +92,11 @@ class Execution:
 
     @property
     def complete(self) -> bool:
-        """Whether every run was made, and passed its gates."""
+        """Whether every run was measured and passed its gates."""
         return self._passed and self.stop_reason is None and not self.not_measured
 
     def collection(self) -> Collection:
-        """What was measured."""
+        """Return the results so far as a collection."""
         return Collection(
             schema_version=SCHEMA_VERSION,
             name=self._plan.name,
@@ -106,7 +106,7 @@ class Execution:
         )
 
     def run_all(self, runs: Sequence[MatrixRun]) -> None:
-        """Make the runs; SIGINT and SIGTERM end the one under way, and no other is started."""
+        """Execute the runs; SIGINT or SIGTERM ends the current run and starts no other."""
         left_out: dict[str, int] = {}
         with self._interruptible():
             for number, run in enumerate(runs, 1):
@@ -160,7 +160,7 @@ class Execution:
             f"--models-dir={self._models_dir}",
             f"--output-dir={folder}",
             f"--name={self._plan.name}",
-            # Another order and other arrivals in each round, the same for all runs within one.
+            # The order and the arrivals differ between repeats, but not between the runs of one.
             *(f"--seed={run.repeat}", f"--schedule-seed={run.repeat}"),
         ]
         if self._data_dir is not None:
@@ -172,7 +172,7 @@ class Execution:
         return [run.scenario.command, *flags]
 
     def _execute(self, command: Sequence[str], folder: Path) -> str:
-        """Run a command of this package; gives what it printed, which is kept in the folder."""
+        """Run a command of this package and return its output, which is also saved in `folder`."""
         folder.mkdir(parents=True, exist_ok=True)
         log = folder / "output.txt"
         with log.open("wb") as output:
@@ -183,7 +183,7 @@ class Execution:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
-                start_new_session=True,  # Ctrl-C is passed on by hand, once
+                start_new_session=True,  # Ctrl-C reaches only this process, which passes it on
             )
             try:
                 self._wait(self._child)
@@ -214,7 +214,7 @@ class Execution:
         return self._plan.max_seconds - (time.monotonic() - self._started)
 
     def _too_long(self, run: MatrixRun) -> bool:
-        """Whether a run would not end in time if it took as long as the last one of its kind."""
+        """Return whether a run would miss the time limit, judged by the last run of its kind."""
         left = self._seconds_left()
         return left is not None and left < self._took.get(_kind(run), 0.0)
 
@@ -240,7 +240,7 @@ def _kind(run: MatrixRun) -> tuple[Path | str, ...]:
 
 
 def _requests(report: Report) -> int:
-    """Requests that the server had to do with, those of find-capacity's steps too."""
+    """Return the number of requests the server handled; find-capacity's count all steps."""
     counts, capacity = report.requests, report.capacity
     if capacity is not None:
         return sum(step.answered + step.failed for step in capacity.steps)
@@ -248,7 +248,7 @@ def _requests(report: Report) -> int:
 
 
 def _line(result: Result) -> str:
-    """A result in one line."""
+    """Return a result in one line."""
     report = result.report
     texts = ["VALID" if report.validity.valid else "INVALID", str(load_of(report))]
     names = ("capacity_per_second", *_SHOWN) if report.capacity else _SHOWN
@@ -260,11 +260,11 @@ def _line(result: Result) -> str:
 
 
 def slug(text: str) -> str:
-    """A text as part of a path."""
+    """Return a text as a name for a file or folder: letters, digits, `.`, `_` and `-`."""
     return re.sub(r"[^A-Za-z0-9._]+", "-", text).strip("-")[:80]
 
 
 def say(text: str) -> None:
-    """A line for whoever waits; the report goes to standard output."""
+    """Print a line of progress to standard error; standard output is for the report."""
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()

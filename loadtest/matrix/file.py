@@ -1,22 +1,22 @@
-"""What a matrix file asks for: every combination of targets, models, precisions and scenarios.
+"""A matrix file: a run for every combination of targets, models, precisions and scenarios.
 
 name = "both models"
-repeats = 3              # rounds over everything, so that drift of the machine hits all alike
-max_seconds = 540        # no run goes on later
-models = ["simcnn"]      # default: all that the targets serve
+repeats = 3              # rounds over all runs, so that drift of the machine affects all equally
+max_seconds = 540        # time limit of all runs together
+models = ["simcnn"]      # default: all models that the targets serve
 
 [[targets]]
 name = "cpu"
-serve = ["--device=cpu"] # started here with these flags of `python -m serving`; or
-# address = "host:8500"
-precisions = ["auto"]    # a server for each
+serve = ["--device=cpu"] # start a server with these flags of `python -m serving`; or
+# address = "host:8500"  # use a running server
+precisions = ["auto"]    # one server for each
 
-[defaults]               # flags of every run below, as `run --help` has them
+[defaults]               # flags of every run below, without the leading --
 warmup-requests = 200
 
 [[scenarios]]
 scenario = "offline"
-batch = [1, 8, 32]       # a list: a run for each
+batch = [1, 8, 32]       # a list gives one run for each value
 models = ["simcnn"]      # default: all
 
 [[scenarios]]
@@ -37,7 +37,7 @@ from loadtest.settings.config import UsageError
 AUTO = "auto"
 T = TypeVar("T")
 _COMMANDS = {"run": parse_run, "find-capacity": parse_capacity}
-# What the matrix itself says to each run.
+# Flags that the matrix itself passes to each run.
 _OWN_FLAGS = frozenset(
     {
         *("target", "model", "version", "precision", "provider", "models-dir", "data-dir"),
@@ -48,13 +48,14 @@ _OWN_FLAGS = frozenset(
 
 @dataclass(frozen=True)
 class Target:
-    """A server, or several of them that differ in precision.
+    """A server, or several servers that differ only in precision.
 
     Attributes:
-        name: For the report.
-        address: `host:port` of one that runs already; None: `serve` says how to start it.
-        serve: Flags of `python -m serving`.
-        precisions: Precisions to serve, AUTO among them; of an address only AUTO.
+        name: Name of the target in the report.
+        address: `host:port` of a running server; None to start one with `serve`.
+        serve: Flags of `python -m serving`; empty with `address`.
+        precisions: Precisions to serve, or AUTO for the server's default; only AUTO with
+            `address`.
     """
 
     name: str
@@ -65,12 +66,12 @@ class Target:
 
 @dataclass(frozen=True)
 class MatrixScenario:
-    """One load on every model.
+    """One load, for every model or for some.
 
     Attributes:
         command: "run" or "find-capacity".
-        flags: Of that command, without those that the matrix gives.
-        models: Names; None: all.
+        flags: Flags of the command, without those that the matrix passes itself.
+        models: Names of the models; None for all.
     """
 
     command: str
@@ -78,21 +79,21 @@ class MatrixScenario:
     models: tuple[str, ...] | None
 
     def __str__(self) -> str:
-        """The command line."""
+        """Return the command line."""
         return " ".join([self.command, *self.flags])
 
 
 @dataclass(frozen=True)
 class Matrix:
-    """A matrix file.
+    """The content of a matrix file.
 
     Attributes:
-        name: Label of the whole.
-        repeats: Rounds over everything.
-        max_seconds: For all of it; None: no limit.
-        models: Names; None: all that the targets serve.
-        targets: Servers.
-        scenarios: Loads.
+        name: Name of the matrix.
+        repeats: Rounds over all runs.
+        max_seconds: Time limit of all runs together; None for no limit.
+        models: Names of the models; None for all that the targets serve.
+        targets: Servers to measure.
+        scenarios: Loads to send.
     """
 
     name: str
@@ -104,10 +105,10 @@ class Matrix:
 
 
 def read(path: Path) -> Matrix:
-    """Read a matrix file and check every run that it leads to.
+    """Read a matrix file and check the command line of every run.
 
     Raises:
-        UsageError: It cannot be read, or asks for what there is not.
+        UsageError: The file cannot be read, or a key or value is wrong.
     """
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -122,14 +123,18 @@ def read(path: Path) -> Matrix:
 
 
 class _Table:
-    """A TOML table whose keys are taken one by one, so that none is left unread."""
+    """A TOML table; each key is removed when it is read, so that unread keys can be reported."""
 
     def __init__(self, values: Mapping[str, Any], where: str) -> None:
         self._values = dict(values)
         self.where = where
 
     def take(self, key: str, kind: type[T], default: T | None = None) -> T | None:
-        """A value of a type, or the default."""
+        """Remove a key and return its value, or the default if it is missing.
+
+        Raises:
+            UsageError: The value has another type.
+        """
         if key not in self._values:
             return default
         value = self._values.pop(key)
@@ -139,7 +144,11 @@ class _Table:
         return value
 
     def words(self, key: str) -> tuple[str, ...] | None:
-        """A list of texts, or None."""
+        """Remove a key and return its list of texts, or None if it is missing.
+
+        Raises:
+            UsageError: The value is empty or not a list of texts.
+        """
         values = self.take(key, list)
         if values is None:
             return None
@@ -149,7 +158,11 @@ class _Table:
         return tuple(values)
 
     def tables(self, key: str) -> "list[_Table]":
-        """Its tables of a name, at least one."""
+        """Remove an array of tables and return its tables.
+
+        Raises:
+            UsageError: The array is missing or empty.
+        """
         tables = self.take(key, list)
         if not tables or not all(isinstance(table, dict) for table in tables):
             msg = f"{self.where} has no [[{key}]], expected at least one"
@@ -157,13 +170,13 @@ class _Table:
         return [_Table(table, f"{key} {number}") for number, table in enumerate(tables, 1)]
 
     def rest(self) -> dict[str, Any]:
-        """Keys nobody has read yet."""
+        """Return the keys that have not been read yet, with their values."""
         return self._values
 
     def end(self) -> None:
-        """Raise UsageError if keys are left unread (a typo)."""
+        """Raise UsageError if unread keys are left, such as misspelt ones."""
         if self._values:
-            msg = f"{', '.join(self._values)} of {self.where} mean nothing here"
+            msg = f"{', '.join(self._values)} of {self.where}: unknown keys"
             raise UsageError(msg)
 
 
@@ -205,7 +218,10 @@ def _target(table: _Table) -> Target:
     precisions = table.words("precisions") or (AUTO,)
     if address is not None:
         if precisions != (AUTO,):
-            msg = f"precisions of {table.where} cannot be chosen: the server at {address} runs"
+            msg = (
+                f"precisions of {table.where} cannot be chosen, because the server at {address} "
+                "is already running; remove precisions, or use serve instead of address"
+            )
             raise UsageError(msg)
         _checked_address(address)
     name = table.take("name", str) or address or table.where
@@ -221,7 +237,7 @@ def _checked_address(address: str) -> None:
 
 
 def _scenarios(table: _Table, defaults: Mapping[str, Any]) -> list[MatrixScenario]:
-    """The table's scenario, or several of them: one for each combination of its lists."""
+    """Return a table's scenarios: one for each combination of the values in its lists."""
     command = table.take("command", str) or "run"
     if command not in _COMMANDS:
         msg = f"command of {table.where} is {command!r}, expected {' or '.join(_COMMANDS)}"
@@ -229,7 +245,7 @@ def _scenarios(table: _Table, defaults: Mapping[str, Any]) -> list[MatrixScenari
     models = table.words("models")
     values = {**defaults, **table.rest()}
     if own := _OWN_FLAGS & set(values):
-        msg = f"{', '.join(sorted(own))} of {table.where}: the matrix itself sets them"
+        msg = f"{', '.join(sorted(own))} of {table.where}: the matrix itself sets these flags"
         raise UsageError(msg)
     choices = [
         [(key, choice) for choice in (value if isinstance(value, list) else [value])]
@@ -255,9 +271,13 @@ def _flags(values: Sequence[tuple[str, Any]]) -> tuple[str, ...]:
 
 
 def _check(scenario: MatrixScenario, where: str) -> None:
-    """Let the command's own parser read the flags, which prints what it does not like."""
+    """Parse the flags with the command's own parser, which prints its errors.
+
+    Raises:
+        UsageError: The parser refused them.
+    """
     try:
         _COMMANDS[scenario.command]([*scenario.flags, "--target=localhost:1", "--model=none"])
     except SystemExit as error:
-        msg = f"{where} makes a command line that is wrong, as said above: {scenario}"
+        msg = f"{where} gives a wrong command line (see the error above): {scenario}"
         raise UsageError(msg) from error

@@ -1,5 +1,5 @@
-"""Servers that a load test starts or asks: `python -m serving`, the null server, any metrics page.
+"""Servers of a load test: `python -m serving`, the null server, and reading any metrics page.
 
 May import settings and the report's schema, and the codecs and messages of serving. It never
-imports the server itself: that runs as a process of its own.
+imports the server itself, which runs as a separate process.
 """

@@ -1,4 +1,7 @@
-"""What a server runs: asked of the metrics page that this project's server has on every port."""
+"""The models and versions of a server, read from its metrics page.
+
+This project's server has the page on every port.
+"""
 
 import http.client
 import re
@@ -17,9 +20,9 @@ class ServedModel:
     """The latest version of a model.
 
     Attributes:
-        version: Its number.
-        precision: Of the graph that runs.
-        provider: ONNX Runtime's name for what runs it.
+        version: Version number.
+        precision: Precision of the graph that the server runs.
+        provider: ONNX Runtime's name of the execution provider.
     """
 
     version: int
@@ -29,11 +32,11 @@ class ServedModel:
 
 @dataclass(frozen=True)
 class Served:
-    """What a server says of itself.
+    """The content of a metrics page.
 
     Attributes:
-        models: The latest version of each model by name; none if it does not say.
-        versions: Of the server and its libraries by name.
+        models: The latest version of each model by name; empty if the page lists none.
+        versions: Versions of the server and of ONNX Runtime by name.
     """
 
     models: dict[str, ServedModel]
@@ -41,7 +44,7 @@ class Served:
 
 
 def ask(address: str) -> Served:
-    """What runs behind `host:port`; nothing if that is another server or has no such page."""
+    """Read the metrics page of `host:port`; return empty fields if it has no such page."""
     try:
         with urllib.request.urlopen(f"http://{address}{_PATH}", timeout=_TIMEOUT_SECONDS) as page:
             text = page.read().decode(errors="replace")
@@ -51,7 +54,7 @@ def ask(address: str) -> Served:
 
 
 def read(page: str) -> Served:
-    """The same from a metrics page in Prometheus' text format."""
+    """Parse a metrics page in Prometheus' text format."""
     models: dict[str, ServedModel] = {}
     versions: dict[str, str] = {}
     for line in page.splitlines():

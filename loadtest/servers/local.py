@@ -1,4 +1,4 @@
-"""A model server that the load test starts, watches and stops itself."""
+"""A model server that the load test starts, measures and stops."""
 
 import contextlib
 import re
@@ -28,7 +28,7 @@ _GPU_QUERY = (
 
 @dataclass(frozen=True)
 class Usage:
-    """What a server has used since it started, its workers included."""
+    """CPU time since the start of a server, and its memory now, including its workers."""
 
     cpu_seconds: float
     memory_bytes: int
@@ -38,13 +38,13 @@ class LocalServer:
     """`python -m serving` as a child process."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", address: str, flags: list[str]) -> None:
-        """See `started`."""
+        """Wrap the process that `started` started."""
         self.address = address
         self._process = psutil.Process(process.pid)
         self._flags = flags
 
     def usage(self) -> Usage:
-        """Its use of processor and memory up to now; nothing if it is gone."""
+        """Return CPU time and memory so far; zeros if the process has ended."""
         cpu_seconds, memory_bytes = 0.0, 0
         with contextlib.suppress(psutil.NoSuchProcess):
             for process in (self._process, *self._process.children(recursive=True)):
@@ -54,7 +54,13 @@ class LocalServer:
         return Usage(cpu_seconds, memory_bytes)
 
     def section(self, before: Usage, *, requests: int, provider: str | None) -> ServerProcess:
-        """What it used since `before`, over so many requests."""
+        """Return the report's section on the server process.
+
+        Args:
+            before: Usage before the requests.
+            requests: Number of requests since then.
+            provider: Execution provider; a GPU is described unless it starts with "CPU".
+        """
         after = self.usage()
         cpu_seconds = after.cpu_seconds - before.cpu_seconds
         return ServerProcess(
@@ -68,15 +74,15 @@ class LocalServer:
 
 @contextlib.contextmanager
 def started(models_dir: Path, flags: Sequence[str], log: Path) -> Iterator[LocalServer]:
-    """Start a server on a free port of this machine, wait until it is ready, stop it at the end.
+    """Start a server on a free port of this machine, yield it when ready, and stop it afterwards.
 
     Args:
-        models_dir: What it serves.
+        models_dir: Model folder to serve.
         flags: Further flags of `python -m serving`.
-        log: Where its log goes.
+        log: File for the server's log.
 
     Raises:
-        UsageError: It ends at once, or is not ready in time.
+        UsageError: The server ends during the start, or is not ready within 300 s.
     """
     command = [sys.executable, "-m", "serving", "--models_dir", str(models_dir)]
     command += ["--host", "127.0.0.1", "--port", "0", *flags]
@@ -101,7 +107,7 @@ def started(models_dir: Path, flags: Sequence[str], log: Path) -> Iterator[Local
 
 
 def gpu() -> Gpu | None:
-    """The first GPU as nvidia-smi shows it; None if there is none to ask."""
+    """Return name, driver and used memory of the first GPU, by nvidia-smi; None without one."""
     if shutil.which(_GPU_QUERY[0]) is None:
         return None
     try:

@@ -1,8 +1,8 @@
-"""A server that answers every request at once with the same bytes, to measure the client alone.
+"""The null server: it answers every request at once with the same bytes, without a model.
 
-What a load test of it shows is the floor under every other figure: the load generator, the two
-network stacks and an HTTP server in Rust, without any model. Questions for metadata are answered
-UNIMPLEMENTED, so that it can be the target of a run as well.
+A load test of the null server measures the load generator, both network stacks and an HTTP server
+written in Rust. Its figures are the floor under those of a real server. Requests for metadata are
+answered UNIMPLEMENTED, so that the null server can be the target of `run` as well.
 """
 
 import argparse
@@ -26,7 +26,7 @@ LISTENING = "listening on "
 
 
 def application(answer: bytes) -> ASGIApp:
-    """An ASGI application that gives one answer, to gRPC calls and other requests alike.
+    """Return an ASGI application that gives every gRPC call and HTTP request the same answer.
 
     Args:
         answer: A gRPC message without its prefix, or the body of an HTTP answer.
@@ -64,7 +64,7 @@ def _trailers(status: StatusCode) -> HTTPResponseTrailers:
 
 
 def class_zero() -> bytes:
-    """A PredictResponse that says class 0 of one image, as the bundled classifiers would."""
+    """Return a serialised PredictResponse of one image of class 0, like a bundled classifier's."""
     response = PredictResponse()
     tensor_proto.encode(np.zeros(1, np.int64), response.outputs["classes"])
     tensor_proto.encode(np.eye(1, 10, dtype=np.float32), response.outputs["probabilities"])
@@ -72,7 +72,7 @@ def class_zero() -> bytes:
 
 
 async def serve(listener: socket.socket, answer: bytes) -> None:
-    """Answer on a socket that listens until the process ends."""
+    """Answer requests on a listening socket until the process ends."""
     config = h2corn.Config(
         bind=(f"fd://{listener.fileno()}",),
         grpc=True,
@@ -87,7 +87,7 @@ async def serve(listener: socket.socket, answer: bytes) -> None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command line: print the address, then answer until a signal."""
+    """Run the command line: print the address, then answer requests until a signal."""
     parser = argparse.ArgumentParser(
         prog="python -m loadtest null-server", description=__doc__, allow_abbrev=False
     )
@@ -111,6 +111,6 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _exit_with_stdin() -> None:
-    """End with the process at the other end of the pipe, however that ends."""
+    """End this process when standard input closes, which it does when the parent ends."""
     sys.stdin.buffer.read()
     os._exit(0)

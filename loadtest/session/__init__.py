@@ -1,5 +1,5 @@
-"""One run on one server: ask, warm up, measure, score, and put the report together.
+"""One run on one server: discover the model, warm up, measure, score and build the report.
 
-A session keeps images, requests and connections for several runs. May import every room below it:
-verdict, figures, generator, servers, transports, load and settings.
+A session keeps images, requests and connections for several runs. May import verdict, figures,
+generator, servers, transports, load and settings.
 """

@@ -1,4 +1,4 @@
-"""The same load on a server that answers at once: the floor under a run's figures."""
+"""A run's load on the null server, which answers at once: the floor under the run's figures."""
 
 import asyncio
 import contextlib
@@ -20,7 +20,7 @@ from loadtest.report_sections_schema import Floor
 from loadtest.servers.null import LISTENING
 from loadtest.settings.config import UsageError
 
-# Enough for a 99th percentile with something to spare, and over in seconds.
+# Three times the requests that a 99th percentile needs; they take a few seconds.
 _MAX_REQUESTS = 3 * samples_needed(99)
 _START_SECONDS = 30.0
 
@@ -33,14 +33,14 @@ async def measure(
     processes: int,
     answer: bytes,
 ) -> Floor:
-    """Run the first part of a plan against a null server on this machine.
+    """Run the first requests of a plan against a null server on this machine.
 
     Args:
-        plan: The run's load.
-        assignment: What the run sends; the target is replaced.
+        plan: Load of the run.
+        assignment: Requests of the run; its target is replaced.
         images: The test images.
-        processes: Generator processes.
-        answer: What the real server answered to a request: the null server gives the same bytes.
+        processes: Number of generator processes.
+        answer: Body of a real answer, which the null server repeats.
 
     Raises:
         UsageError: The null server does not start.
@@ -58,13 +58,13 @@ async def measure(
 
 @contextlib.asynccontextmanager
 async def null_server(answer: bytes) -> AsyncIterator[str]:
-    """A null server as a process of its own; gives its address.
+    """Start a null server in a child process, yield its address, and kill it afterwards.
 
     Args:
-        answer: What it answers.
+        answer: Body of its answers.
 
     Raises:
-        UsageError: It does not start.
+        UsageError: The null server does not start.
     """
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "answer"

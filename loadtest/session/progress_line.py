@@ -1,4 +1,4 @@
-"""What a person sees while a run goes on: one line that changes, or a line now and then."""
+"""The progress of a run on standard error: one changing line on a terminal, or lines in a log."""
 
 import sys
 import time
@@ -6,17 +6,17 @@ from typing import TextIO
 
 from loadtest.load.plan import Progress
 
-_LOG_SECONDS = (1.0, 5.0)  # the first line early, to show that it works
+_LOG_SECONDS = (1.0, 5.0)  # time of the first line, early to show that it works, and the interval
 
 
 class ProgressLine:
-    """Shows progress on a terminal, or in a log."""
+    """Shows progress on a terminal or in a log."""
 
     def __init__(self, stream: TextIO = sys.stderr) -> None:
         """Start counting.
 
         Args:
-            stream: Where to write; a terminal gets one line that is written over.
+            stream: Stream to write to; on a terminal one line is overwritten.
         """
         self._stream = stream
         self._terminal = stream.isatty()
@@ -45,7 +45,7 @@ class ProgressLine:
             if count:
                 text += f", {count:,} {word}"
         if self._terminal:
-            # Spaces wipe out what is left of a longer line before.
+            # Spaces overwrite the rest of a longer previous line.
             self._stream.write(f"\r{text:<{self._width}}")
             self._width = len(text)
         else:
@@ -53,7 +53,7 @@ class ProgressLine:
         self._stream.flush()
 
     def note(self, text: str) -> None:
-        """Show a line that stays, and count afresh below it."""
+        """Print a permanent line and restart the progress below it."""
         self.end()
         self._stream.write(f"{text}\n")
         self._stream.flush()
@@ -62,7 +62,7 @@ class ProgressLine:
         self._before = (0.0, 0)
 
     def end(self) -> None:
-        """Leave the line that is written over."""
+        """End the overwritten line with a newline."""
         if self._terminal and self._width:
             self._stream.write("\n")
             self._stream.flush()

@@ -1,4 +1,4 @@
-"""A finished run's result put together from its parts."""
+"""Builds the report of a finished run from its parts."""
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -30,21 +30,22 @@ from training.data.cifar10 import Split
 
 @dataclass(frozen=True, kw_only=True)
 class FinishedRun:
-    """Everything that is known of a finished run.
+    """The parts of a finished run.
 
     Attributes:
-        config: Its settings.
-        load: What they amount to.
-        api: What was spoken.
+        config: Settings of the run.
+        load: The load that follows from the settings.
+        api: The API that was used.
         split: The test images.
-        environment: Of the load generator, before the run.
-        recording: What happened.
-        scores: What the answers say.
-        record: What was recorded offline, why that is missing, or None if nobody asked.
-        precision: Of what answered; None: nobody said.
-        provider: What runs it, likewise.
-        floor: The same load on a server that answers at once; None: not measured.
-        request_bytes: Smallest and largest request.
+        environment: Environment of the load generator before the run.
+        recording: Raw results.
+        scores: The scored answers.
+        record: The published record, the reason why there is none, or None if no comparison was
+            requested.
+        precision: Precision of the graph that answered; None if unknown.
+        provider: Execution provider of the server; None if unknown.
+        floor: Figures of the same load on the null server; None if not measured.
+        request_bytes: Sizes of the smallest and the largest request.
         started: When the run began.
         finished: When it ended.
     """
@@ -65,7 +66,7 @@ class FinishedRun:
     finished: datetime
 
     def report(self) -> Report:
-        """The result, without gates."""
+        """Return the report, without gates and capacity."""
         config, load, recording, scores = self.config, self.load, self.recording, self.scores
         open_loop = load.loop == "open"
         kind, reason = recording.stop or ("complete", None)
@@ -218,7 +219,7 @@ class FinishedRun:
                 f"{distinct:,} of {len(self.split):,} test images answered: top-1 is a sample"
             )
         if len(scores.versions) > 1:
-            warnings.append(f"{len(scores.versions)} model versions answered: figures mix them")
+            warnings.append(f"{len(scores.versions)} model versions answered: the figures mix them")
         offered, asked = (
             throughput.offered_requests_per_second,
             self.load.plan.rate_per_second,
@@ -231,8 +232,8 @@ class FinishedRun:
         cores, busy = self.environment.cores, self.environment.load_average_1_min_at_start
         if cores and busy and busy > cores:
             warnings.append(
-                f"load average {busy:g} on {cores} cores before the run: something else was "
-                "running, tails mean little"
+                f"load average {busy:g} on {cores} cores before the run: other programs were "
+                "running, so tail latencies are unreliable"
             )
         return warnings
 

@@ -1,4 +1,4 @@
-"""A load test of one model on one server: asks what it takes, then measures, once or many times."""
+"""A load test of one model on one server: discover the model's input, then measure runs."""
 
 import asyncio
 import contextlib
@@ -35,18 +35,18 @@ from training.data.cifar10 import Split
 
 @dataclass(frozen=True)
 class Measurement:
-    """A run's result, and the raw values behind it."""
+    """A run's report and its raw values."""
 
     report: Report
     recording: Recording
     scores: Scores
 
     def save_raw(self, path: Path) -> None:
-        """Write the raw values as a NumPy archive, a row an answered request in order of its end.
+        """Write the raw values as a NumPy archive, one row for each answered request.
 
-        `request`, `due_ns` and `sent_ns` (from the first due time), `latency_ns`: int64, (n,);
-        `image_ids`, `answers`, `labels`: int64, (n, batch), -1 where the last query of a pass is
-        short.
+        Rows are in order of the requests' ends. Arrays: `request`, `due_ns`, `sent_ns` (both
+        counted from the first due time) and `latency_ns`: int64, shape (n,); `image_ids`,
+        `answers` and `labels`: int64, shape (n, batch), -1 at unused places of a short query.
         """
         recording, scores = self.recording, self.scores
         due_ns = recording.due_ns[scores.rows]
@@ -64,7 +64,7 @@ class Measurement:
 
 
 class Session:
-    """What is the same for every run on one model: images, API, generators."""
+    """The images, API and generators that all runs on one model share."""
 
     def __init__(
         self,
@@ -77,7 +77,7 @@ class Session:
         answer: bytes,
         says: ServedModel | None,
     ) -> None:
-        """See `open_session`."""
+        """Store the parts that `open_session` created."""
         self._config = config
         self._split = split
         self._environment = environment
@@ -92,11 +92,11 @@ class Session:
     async def measure(
         self, config: LoadTestConfig, load: SettledLoad, on_progress: Callable[[Progress], None]
     ) -> Measurement:
-        """Run a load to its end, to Ctrl-C or SIGTERM, or until the server is given up.
+        """Run a load until it ends, a signal interrupts it, or the generators abort it.
 
         Args:
-            config: As the session's, but for rate, requests and duration.
-            load: What it amounts to.
+            config: The session's settings; only rate, requests and duration may differ.
+            load: The load that follows from the settings.
             on_progress: Called a few times a second.
         """
         started = datetime.now(UTC)
@@ -126,14 +126,18 @@ class Session:
         return Measurement(run.report(), recording, scores)
 
     def stop(self, reason: str) -> None:
-        """End the run that is going on because going on is pointless."""
+        """Abort the current run.
+
+        Args:
+            reason: Explanation for the report.
+        """
         self._generators.stop("aborted", reason)
 
     async def floor(self, load: SettledLoad) -> Floor:
-        """The same load on a server that answers at once.
+        """Measure the same load on a null server.
 
         Raises:
-            UsageError: That server does not start.
+            UsageError: The null server does not start.
         """
         return await null_run.measure(
             load.plan,
@@ -151,12 +155,16 @@ class Session:
         )
 
     async def _record(self, versions: dict[int | None, int]) -> Record | str | None:
-        """What was recorded of the artefact that answered."""
+        """Return the published record of the version and precision that answered.
+
+        Returns:
+            The record, the reason why there is none, or None without --models-dir.
+        """
         config = self._config
         if config.models_dir is None:
             return None
         if set(versions) == {None}:
-            # Answers that name no version: the one that the metadata named, if it still does.
+            # If answers name no version, use the metadata's version if it has not changed.
             served = await self._served_version()
             if served is not None:
                 versions = {served: versions[None]}
@@ -169,17 +177,17 @@ class Session:
         )
 
     def _precision(self, versions: Iterable[int | None]) -> str | None:
-        """Precision of the graph that answered.
+        """Return the precision of the graph that answered.
 
-        --precision if it is given, else the metrics page's if that names the version that answered,
-        else None.
+        It is --precision if given, else the precision on the metrics page if the page names the
+        version that answered, else None.
         """
         if self._config.precision is not None or self._says is None:
             return self._config.precision
         return self._says.precision if set(versions) <= {self._says.version, None} else None
 
     async def _served_version(self) -> int | None:
-        """The version that was served before the run and is now."""
+        """Return the version in the server's metadata if it is the same as before the run."""
         before = self._assignment.api.served_version
         with contextlib.suppress(CallError, UsageError):
             if (await _discover(self._config, self._assignment.batch)).served_version == before:
@@ -188,7 +196,10 @@ class Session:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """The first signal ends a run, what is under way may finish; the second does not wait."""
+        """Handle SIGINT and SIGTERM: the first stops the run, the second cancels its requests.
+
+        After the first signal the requests under way may finish.
+        """
         loop = asyncio.get_running_loop()
         signals = (signal.SIGINT, signal.SIGTERM)
         interrupted = False
@@ -213,16 +224,17 @@ class Session:
 async def open_session(
     config: LoadTestConfig, split: Split, load: SettledLoad, *, every_query: bool = False
 ) -> AsyncIterator[Session]:
-    """Ask the server what the model takes, send one request, and start the generators.
+    """Discover the model's input, send one request, and start the generators.
 
     Args:
         config: Settings of the runs.
         split: The test images.
-        load: What they amount to: batch, connections and seeds of every run.
-        every_query: Make a request of every image; else as many as the load sends.
+        load: The load that follows from the settings; its batch and connections hold for all runs.
+        every_query: Build requests for all images, instead of only as many as the load sends.
 
     Raises:
-        UsageError: The run cannot work; with the server's own words if it refuses.
+        UsageError: The server cannot be reached, refuses the request (its message is quoted), or
+            gives an answer that cannot be scored.
     """
     environment = manifest.describe()
     try:
@@ -242,7 +254,7 @@ async def open_session(
         answer = await _probe(assignment, split)
     except CallError as error:
         raise UsageError(_refusal(config, error)) from error
-    # After a request, because a server may only then have figures to show.
+    # Ask after the first request: a server may show no figures before it.
     says = (await asyncio.to_thread(description.ask, config.target)).models.get(config.model)
     async with fleet(assignment, split.images, config.processes) as generators:
         yield Session(
@@ -259,16 +271,16 @@ async def open_session(
 async def run(
     config: LoadTestConfig, load: SettledLoad, split: Split, on_progress: Callable[[Progress], None]
 ) -> Measurement:
-    """One run from its settings.
+    """Measure one run.
 
     Args:
-        config: Its settings.
-        load: What they amount to, see `scenarios.settle`.
+        config: Settings of the run.
+        load: The load that follows from the settings, see `scenarios.settle`.
         split: The test images.
         on_progress: Called a few times a second.
 
     Raises:
-        UsageError: It cannot start.
+        UsageError: The run cannot start.
     """
     async with open_session(config, split, load) as session:
         below = await session.floor(load) if config.floor else None
@@ -287,10 +299,10 @@ async def _discover(config: LoadTestConfig, batch: int) -> Api:
 
 
 async def _probe(assignment: Assignment, split: Split) -> bytes:
-    """Send one request to learn early that a run could not work; gives the answer's bytes.
+    """Send one request, to find errors before the run, and return the answer's bytes.
 
     Raises:
-        CallError: It failed, or its answer cannot be scored.
+        CallError: The request failed, or its answer cannot be scored.
     """
     image_ids = assignment.known_queries(len(split)).image_ids(0)
     sender = replace(assignment, server_timing=False).sender(1)
@@ -313,7 +325,7 @@ def _refusal(config: LoadTestConfig, error: CallError) -> str:
     if config.version is not None:
         model += f" version {config.version}"
     if error.kind == BAD_RESPONSE:
-        return f"{config.target} answers for model {model} what cannot be scored: {error.message}"
+        return f"the answer of {config.target} for model {model} cannot be scored: {error.message}"
     if error.kind in CONNECTION_ERRORS:
         return f"cannot reach a server at {config.target}: {error}"
     return f"{config.target} refused a request for model {model}: {error}"

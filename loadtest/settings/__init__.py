@@ -1,5 +1,5 @@
-"""Settings of a load test: dataclasses, and the command lines that fill them in.
+"""Settings of a load test: dataclasses, and the parsers of the command lines.
 
-A setting that cannot be right ends the program here, in one line and before anything is sent. May
-import the report's schema for the names of scenarios and transports, nothing else of the package.
+A wrong setting ends the program with one line of error before any request is sent. May import the
+report's schema for the names of scenarios and transports, nothing else of the package.
 """

@@ -1,6 +1,6 @@
 """The command lines of `run` and `find-capacity`.
 
-A wrong one ends the program with exit code 2 and argparse's one line of reason.
+On a wrong argument argparse prints one line and ends the program with exit code 2.
 """
 
 import argparse
@@ -22,27 +22,28 @@ from loadtest.settings.config import (
 )
 
 _RUN_DESCRIPTION = """\
-Send real test images to a model server and measure latency and accuracy of the same answers.
+Send real test images to a model server and measure latency and accuracy on the same answers.
 
-Scenarios are MLPerf's: single-stream (one image at a time), multi-stream (eight), server (Poisson
-arrivals at --rate, an open loop), offline (all images in large batches); users is a closed loop of
-N callers that wait for answers. Without --requests or --duration every test image is sent once.
+The scenarios are MLPerf's: single-stream (one image in each request), multi-stream (eight images),
+server (an open loop: Poisson arrivals at --rate), offline (all images in large batches). The
+scenario users is a closed loop of N callers; each waits for its answer. Without --requests and
+--duration every test image is sent once.
 """
 _CAPACITY_DESCRIPTION = """\
 Find the highest rate of Poisson arrivals whose latency stays within a bound: double the rate until
-it fails, bisect, and confirm the result with a longer run. Every step is in the report.
+a step fails, bisect, and confirm the result with a longer run. The report lists every step.
 """
 
 
 def parse_run(arguments: Sequence[str]) -> LoadTestConfig:
-    """Read `run`'s command line."""
+    """Parse the command line of `run`; a wrong one exits with code 2."""
     parser = _parser("run", _RUN_DESCRIPTION)
     add = parser.add_argument_group("load").add_argument
     add("--scenario", choices=get_args(ScenarioKind), help="default: server with --rate, or users")
-    add("--users", type=positive_int, help="callers of scenario users (default: 1)")
-    add("--rate", type=positive_number, metavar="N", help="requests a second of scenario server")
-    add("--requests", type=positive_int, help="send so many timed requests")
-    add("--duration", type=positive_number, metavar="SECONDS", help="keep sending for so long")
+    add("--users", type=positive_int, help="number of callers in scenario users (default: 1)")
+    add("--rate", type=positive_number, metavar="N", help="requests a second in scenario server")
+    add("--requests", type=positive_int, help="number of timed requests to send")
+    add("--duration", type=positive_number, metavar="SECONDS", help="time to keep sending")
     add("--slo-ms", type=positive_number, metavar="MS", help="latency bound")
     _add_common(parser)
     values = parser.parse_args(arguments)
@@ -52,21 +53,27 @@ def parse_run(arguments: Sequence[str]) -> LoadTestConfig:
 
 
 def parse_capacity(arguments: Sequence[str]) -> CapacityConfig:
-    """Read `find-capacity`'s command line."""
+    """Parse the command line of `find-capacity`; a wrong one exits with code 2."""
     parser = _parser("find-capacity", _CAPACITY_DESCRIPTION)
     defaults = CapacityConfig.__dataclass_fields__
     add = parser.add_argument_group("search").add_argument
     add("--slo-ms", type=positive_number, required=True, metavar="MS", help="latency bound")
     for flag, name, kind, unit, text in (
-        ("--start-rate", "start_rate_per_second", positive_number, "N", "first rate"),
-        ("--step-seconds", "step_seconds", positive_number, "SECONDS", "a step, at least"),
-        ("--confirm-seconds", "confirm_seconds", positive_number, "SECONDS", "the confirmation"),
-        ("--resolution", "resolution_percent", positive_number, "PERCENT", "between pass and fail"),
-        ("--max-steps", "max_steps", positive_int, "N", "steps at most"),
-        ("--max-seconds", "max_seconds", positive_number, "SECONDS", "no step starts later"),
+        ("--start-rate", "start_rate_per_second", positive_number, "N", "rate of the first step"),
+        ("--step-seconds", "step_seconds", positive_number, "SECONDS", "shortest time of a step"),
+        (
+            *("--confirm-seconds", "confirm_seconds", positive_number, "SECONDS"),
+            "shortest time of the confirmation",
+        ),
+        (
+            *("--resolution", "resolution_percent", positive_number, "PERCENT"),
+            "end when the failed rate is at most this much above the passed one",
+        ),
+        ("--max-steps", "max_steps", positive_int, "N", "most steps"),
+        ("--max-seconds", "max_seconds", positive_number, "SECONDS", "start no step after this"),
     ):
         default = defaults[name].default
-        shown = "half of a single caller's" if default is None else f"{default:g}"
+        shown = "half of a single caller's rate" if default is None else f"{default:g}"
         add(
             flag,
             dest=name,
@@ -84,32 +91,32 @@ def parse_capacity(arguments: Sequence[str]) -> CapacityConfig:
 
 
 def positive_int(text: str) -> int:
-    """A whole number of 1 or more, for argparse."""
+    """Parse a whole number of 1 or more, for argparse."""
     return _int_from(text, 1)
 
 
 def non_negative_int(text: str) -> int:
-    """A whole number of 0 or more, for argparse."""
+    """Parse a whole number of 0 or more, for argparse."""
     return _int_from(text, 0)
 
 
 def positive_number(text: str) -> float:
-    """A number above 0, for argparse."""
+    """Parse a number above 0, for argparse."""
     return _number(text, "a number above 0", low=0.0, including_low=False)
 
 
 def share(text: str) -> float:
-    """A number of 0 to 1, for argparse."""
+    """Parse a number from 0 to 1, for argparse."""
     return _number(text, "a share of 0 to 1", low=0.0, high=1.0)
 
 
 def non_negative_number(text: str) -> float:
-    """A number of 0 or more, for argparse."""
+    """Parse a number of 0 or more, for argparse."""
     return _number(text, "a number of 0 or more", low=0.0)
 
 
 def percent(text: str) -> float:
-    """A percentile, for argparse."""
+    """Parse a percentile above 0 and below 100, for argparse."""
     value = _number(text, "a percentile above 0 and below 100", low=0.0, including_low=False)
     if value >= 100:
         msg = f"{text!r} received, expected a percentile above 0 and below 100"
@@ -118,7 +125,7 @@ def percent(text: str) -> float:
 
 
 def target_address(text: str) -> str:
-    """`host:port`, for argparse."""
+    """Check an address `host:port`, for argparse."""
     host, _, port = text.rpartition(":")
     if "://" in text or not host or not port.isdigit() or not 0 < int(port) < 65536:
         msg = f"{text!r} received, expected HOST:PORT of the server, such as {DEFAULT_TARGET}"
@@ -127,9 +134,9 @@ def target_address(text: str) -> str:
 
 
 def output_folder(name: str) -> Path:
-    """Where a run of this name is reported unless the command line says otherwise."""
+    """Return the default folder of a report: results/TIME-NAME, with the time in UTC."""
     started = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    # The label becomes part of a path; a slash in it must not lead elsewhere.
+    # The name becomes part of a path; a slash in it must not lead to another folder.
     return Path("results") / f"{started}-{re.sub(r'[^A-Za-z0-9._-]+', '-', name)}"
 
 
@@ -143,7 +150,7 @@ def _parser(command: str, description: str) -> argparse.ArgumentParser:
 
 
 def _add_common(parser: argparse.ArgumentParser) -> None:
-    """Add what every run has."""
+    """Add the flags that `run` and `find-capacity` share."""
     add = parser.add_argument_group("target").add_argument
     add("--target", type=target_address, required=True, help="address of the server")
     add("--model", required=True, help="model name")
@@ -154,31 +161,36 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         default="tfs-grpc",
         help="API to speak (default: %(default)s)",
     )
-    add("--precision", help="precision that answers, such as int8 (default: as the server says)")
-    add("--provider", help="what runs the model there (default: as the server says)")
+    add("--precision", help="the server's precision, such as int8 (default: ask the server)")
+    add("--provider", help="execution provider of the server (default: ask the server)")
     add("--models-dir", type=Path, help="model folder, to compare with the recorded predictions")
     add("--data-dir", type=Path, help="CIFAR-10 folder or archive (default: $CIFAR10_DIR)")
 
     add = parser.add_argument_group("requests").add_argument
-    add("--batch", type=positive_int, help="images a request (default: by scenario)")
+    add("--batch", type=positive_int, help="images per request (default: by scenario)")
     add("--in-flight", type=positive_int, metavar="N", help="requests under way (server, offline)")
-    add("--connections", type=positive_int, metavar="N", help="over all processes")
+    add("--connections", type=positive_int, metavar="N", help="connections of all processes")
     add("--processes", type=positive_int, default=1, help="generator processes (default: 1)")
     add(
         "--percentile",
         type=percent,
         metavar="P",
-        help="of latency, for the bound and the rules (default: by scenario)",
+        help="latency percentile of the bound and the rules of validity (default: by scenario)",
     )
     add(
         "--warmup-requests",
         type=non_negative_int,
         default=DEFAULT_WARMUP_REQUESTS,
         metavar="N",
-        help="untimed requests before, at least one a connection (default: %(default)s)",
+        help="untimed requests first, at least one per connection (default: %(default)s)",
     )
-    add("--seed", type=non_negative_int, default=0, help="order of the images (default: 0)")
-    add("--schedule-seed", type=non_negative_int, default=0, help="arrival times (default: 0)")
+    add("--seed", type=non_negative_int, default=0, help="seed of the image order (default: 0)")
+    add(
+        "--schedule-seed",
+        type=non_negative_int,
+        default=0,
+        help="seed of the arrival times (default: 0)",
+    )
     add(
         "--timeout",
         type=positive_number,
@@ -186,10 +198,10 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         metavar="SECONDS",
         help="deadline of a request (default: %(default)s)",
     )
-    add("--server-timing", action="store_true", help="ask the server where the time went")
-    add("--floor", action="store_true", help="measure a server that answers at once, too")
+    add("--server-timing", action="store_true", help="ask the server for its own timings")
+    add("--floor", action="store_true", help="also measure a server that answers at once")
 
-    add = parser.add_argument_group("gates, exit code 1 if missed").add_argument
+    add = parser.add_argument_group("gates (exit code 1 if one is missed)").add_argument
     add("--gate", action="store_true", help="the run must be VALID and within --slo-ms")
     add("--min-accuracy", type=share, metavar="SHARE", help="lowest top-1 (0 to 1)")
     add(
@@ -197,14 +209,14 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         type=share,
         default=0.0,
         metavar="SHARE",
-        help="most requests that fail or are missed (0 to 1, default: 0)",
+        help="highest share of requests that fail or are missed (0 to 1, default: 0)",
     )
     add(
         "--max-wrong-answers",
         type=non_negative_int,
         default=0,
         metavar="N",
-        help="most answers that differ from the record (default: 0)",
+        help="highest number of answers that differ from the record (default: 0)",
     )
     add("--baseline", type=Path, metavar="FILE", help="earlier report.json to compare with")
     add(
@@ -212,19 +224,19 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         type=non_negative_number,
         default=GateConfig.tolerance_percent,
         metavar="PERCENT",
-        help="how much worse than the baseline is fine (default: %(default)g)",
+        help="how much worse than the baseline latency and rate may be (default: %(default)g)",
     )
     add(
         "--accuracy-tolerance",
         type=non_negative_number,
         default=GateConfig.accuracy_tolerance_points,
         metavar="POINTS",
-        help="percentage points of top-1, likewise (default: %(default)g)",
+        help="how far top-1 may be below the baseline's (default: %(default)g)",
     )
 
     add = parser.add_argument_group("report").add_argument
-    add("--output-dir", type=Path, help="where the report goes (default: results/TIME-NAME)")
-    add("--name", help="label of the run")
+    add("--output-dir", type=Path, help="folder for the report (default: results/TIME-NAME)")
+    add("--name", help="name of the run in the report")
     add("--json", action="store_true", help="end with the report as one line of JSON")
 
 
@@ -274,7 +286,7 @@ def _config(values: argparse.Namespace, name: str) -> LoadTestConfig:
 
 
 def _run_name(values: argparse.Namespace) -> str:
-    """A label of what distinguishes runs most: `simcnn-server-500`, `simcnn-users-32-batch-8`."""
+    """Return a default name for a run: `simcnn-server-500`, `simcnn-users-32-batch-8`."""
     parts = [values.model, values.scenario or ("users" if values.rate is None else "server")]
     parts += [f"{number:g}" for number in (values.rate, values.users) if number is not None]
     if values.batch is not None:

@@ -11,25 +11,27 @@ DEFAULT_WARMUP_REQUESTS = 100
 
 
 class LoadTestError(Exception):
-    """Nothing can be measured, or reported of what was. Exit code 2."""
+    """An error that ends the program with exit code 2."""
 
 
 class UsageError(LoadTestError):
-    """The run cannot start: a setting, the data or the target is at fault."""
+    """The run cannot start because of a setting, the data or the target."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class GateConfig:
-    """What a run has to reach; anything missed ends the program with exit code 1.
+    """The gates of a run; if one is missed, the program ends with exit code 1.
 
     Attributes:
         strict: The run must be VALID, and within the latency bound if one is set.
-        min_accuracy: Lowest top-1, 0 to 1; None: any.
-        max_error_rate: Highest share of requests that failed, were wrong or missed.
-        max_wrong_answers: Highest number of images answered otherwise than recorded. Another
-            processor may settle a tie the other way; a server that mixes answers up has many.
-        baseline: An earlier report to compare with; None: no comparison.
-        tolerance_percent: How much worse than the baseline latency and throughput may be.
+        min_accuracy: Lowest top-1, 0 to 1; None for no limit.
+        max_error_rate: Highest share of requests that failed or were missed, 0 to 1.
+        max_wrong_answers: Highest number of images whose answer differs from the record. A few may
+            differ because another processor resolves a tie differently; a server that mixes up
+            answers has many.
+        baseline: An earlier report to compare with; None for no comparison.
+        tolerance_percent: How much worse than the baseline latency and throughput may be, in
+            percent.
         accuracy_tolerance_points: How many percentage points top-1 may be below the baseline's.
     """
 
@@ -44,40 +46,43 @@ class GateConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class LoadTestConfig:
-    """Settings of one run. None stands for the scenario's own default where it has one.
+    """Settings of one run. None selects the scenario's default if it has one.
 
     Attributes:
         target: `host:port` of the server.
         model: Model name.
         version: Version number; None for the latest.
-        precision: Which of the model's files answers, to compare with its record; None: what the
-            server says on its metrics page, or the record's only one.
-        provider: What runs the model there, as a label for the report; None: likewise.
-        transport: API to speak.
-        scenario: None: "server" if there is a rate, else "users".
-        users: Callers of the scenario "users"; None: 1.
+        precision: Precision of the graph that answers, to find its record; None for the one on the
+            server's metrics page, or the only one recorded.
+        provider: Execution provider of the server, as a label for the report; None for the one on
+            the server's metrics page.
+        transport: API and protocol of the requests.
+        scenario: Name of the scenario; None for "server" if there is a rate, else "users".
+        users: Callers of the scenario "users"; None for 1.
         rate_per_second: Mean rate of the scenario "server".
-        batch: Images a request.
-        in_flight: Requests under way: the cap of "server", the fixed number of "offline".
-        connections: Over all processes; None: one for each request under way, 16 at most.
-        requests: Timed requests to send; None for no such limit.
-        duration_seconds: How long to keep sending; None for no such limit. With neither limit
+        batch: Images in a request.
+        in_flight: Requests under way: the maximum of "server", the fixed number of "offline".
+        connections: Connections of all processes; None for one for each request under way, at most
+            16.
+        requests: Timed requests to send; None for no limit.
+        duration_seconds: Time to keep sending; None for no limit. If `requests` is None as well,
             every test image is sent exactly once.
-        warmup_requests: Untimed requests before; every connection sends at least one.
-        slo_ms: Latency bound; None: none.
-        percentile: The percentile that the bound and the rules of validity are about.
+        warmup_requests: Untimed requests before the run; every connection sends at least one.
+        slo_ms: Latency bound; None for no bound.
+        percentile: Latency percentile that the bound and the rules of validity apply to.
         timeout_seconds: Deadline of a request.
-        seed: Decides the order of the images.
-        schedule_seed: Decides the arrival times of "server".
-        processes: Generator processes.
-        server_timing: Ask the server where the time went.
-        floor: Measure the same load on a server that answers at once, before the run.
-        data_dir: Where the test images are; None for $CIFAR10_DIR.
-        models_dir: The server's model folder, to compare with the recorded predictions.
-        output_dir: Where the report is written.
+        seed: Seed of the order of the images.
+        schedule_seed: Seed of the arrival times of "server".
+        processes: Number of generator processes.
+        server_timing: Ask the server for its own timings.
+        floor: Before the run, measure the same load on a server that answers at once.
+        data_dir: Folder or archive of the test images; None to use $CIFAR10_DIR.
+        models_dir: The server's model folder, to compare with the recorded predictions; None for no
+            comparison.
+        output_dir: Folder for the report.
         name: Label of the run.
-        print_json: End standard output with the report as one line of JSON.
-        gates: What the run has to reach.
+        print_json: Print the report as the last line of standard output, as JSON.
+        gates: Gates of the run.
     """
 
     target: str
@@ -116,13 +121,16 @@ class CapacityConfig:
     """Settings of the search for the highest rate within a latency bound.
 
     Attributes:
-        run: Settings of every step; `slo_ms` is set, and the rate is the search's business.
-        start_rate_per_second: First rate; None: half of what a single caller reaches.
-        step_seconds: How long a step sends, at least; as many requests as a verdict needs.
-        confirm_seconds: How long the confirmation sends, at least.
-        resolution_percent: The search ends when pass and fail are so close.
-        max_steps: Steps at most, without the confirmation.
-        max_seconds: No step starts later than this.
+        run: Settings of every step. `slo_ms` must be set; the search chooses `rate_per_second`.
+        start_rate_per_second: Rate of the first step; None for half of the rate that a single
+            caller reaches.
+        step_seconds: Shortest time that a step sends; it also sends as many requests as a verdict
+            needs.
+        confirm_seconds: Shortest time that the confirmation sends.
+        resolution_percent: The search ends when the lowest failed rate is at most this many percent
+            above the highest passed one.
+        max_steps: Highest number of steps, not counting the confirmation.
+        max_seconds: No step starts after this time.
     """
 
     run: LoadTestConfig

@@ -1,5 +1,5 @@
-"""The APIs of model servers: how images become bytes, how bytes travel, what answers say.
+"""The APIs of model servers: images become request bytes, and answer bytes become classes.
 
-An API makes request bodies before a run and reads answers after it; a sender moves the bytes. May
-import settings, the report's schema, and the client, codecs and messages of serving.
+An API encodes request bodies before a run and parses answers after it; a sender sends the bytes.
+May import settings, the report's schema, and the client, codecs and messages of serving.
 """

@@ -1,8 +1,8 @@
-"""What the APIs that a model server may speak have in common.
+"""The common interface of the APIs that a model server may offer.
 
-An API makes request bodies of images before a run and reads classes out of answers after it; how
-the bytes travel is a sender's business. It learns from the server's own metadata what the model
-takes, so nothing here depends on one particular server.
+An API encodes images as request bodies before a run and reads classes out of answers after it; a
+sender transfers the bytes. The name, dtype and shape of the model's input come from the server's
+metadata, so that this module works with any server.
 """
 
 from abc import ABC, abstractmethod
@@ -17,23 +17,23 @@ from loadtest.settings.config import UsageError
 
 IMAGE_SHAPE = (32, 32, 3)
 CLASSES = "classes"
-# Scores that say which class it is, best first; any other output of scores will do as well.
+# Names of score outputs in order of preference; any other output of scores is read after these.
 SCORE_NAMES = ("probabilities", "logits", "scores", "output_0")
-# The kind of an error that is no status: an answer came, but not one that can be scored.
+# Error kind of an answer that arrived with status OK but cannot be scored.
 BAD_RESPONSE = "BAD_RESPONSE"
-# Pixels of 0 to 255 fit into these as they are. Nothing is scaled: a model that wants other values
-# cannot be told from one that scales by itself.
+# These dtypes hold pixel values of 0 to 255. Pixels are never scaled: the metadata does not tell
+# a model that needs scaled pixels from one that scales them itself.
 _DTYPES = ("uint8", "int16", "int32", "int64", "float16", "float32", "float64")
 
 
 @dataclass(frozen=True)
 class ModelInput:
-    """What images are sent as.
+    """The input tensor of a model.
 
     Attributes:
         name: Name of the input.
         dtype: NumPy's name of the element type.
-        shape: With the batch first, -1 where any size will do; None: any shape.
+        shape: Shape with the batch size first; -1 allows any size; None allows any shape.
     """
 
     name: str = "images"
@@ -41,16 +41,16 @@ class ModelInput:
     shape: tuple[int, ...] | None = (-1, *IMAGE_SHAPE)
 
 
-# For servers without metadata: the bundled classifiers' input.
+# Used if the server has no metadata: the input of the bundled classifiers.
 DEFAULT_MODEL_INPUT = ModelInput()
 
 
 class CallError(Exception):
-    """A call failed: the server was not reached, refused it, or gave an answer nobody can score.
+    """A failed call: the server was not reached, returned an error, or its answer is unreadable.
 
     Attributes:
         kind: gRPC status name, HTTP_<code> or BAD_RESPONSE.
-        message: The server's own words.
+        message: The server's message, or the client library's.
     """
 
     def __init__(self, kind: str, message: str) -> None:
@@ -60,12 +60,12 @@ class CallError(Exception):
 
 
 class Answer(NamedTuple):
-    """What an answer says.
+    """A parsed answer.
 
     Attributes:
-        classes: int64, shape (rows,).
-        version: Version of the model that answered; None: the server did not say.
-        output: Name of the output that was read.
+        classes: int64, shape (rows,): predicted class of each image.
+        version: Version of the model that answered; None if the answer does not name it.
+        output: Name of the output from which the classes were read.
     """
 
     classes: npt.NDArray[np.int64]
@@ -75,14 +75,14 @@ class Answer(NamedTuple):
 
 @dataclass(frozen=True)
 class Api(ABC):
-    """One API of a model server, for one model. Picklable: generator processes get a copy.
+    """One API of a model server, for one model. It is pickled for the generator processes.
 
     Attributes:
         model: Model name.
-        version: Version to ask for; None: the latest.
-        model_input: What images are sent as.
-        served_version: The version that the metadata named; None for an API whose every answer
-            names its version.
+        version: Version to request; None for the latest.
+        model_input: The input tensor to send images in.
+        served_version: The version named by the metadata; None for an API whose answers all name
+            the version.
     """
 
     model: str
@@ -93,31 +93,32 @@ class Api(ABC):
     @property
     @abstractmethod
     def path(self) -> str:
-        """Where requests go: gRPC method or URL path."""
+        """Target of the requests: a gRPC method or a URL path."""
 
     @abstractmethod
     def payload(self, images: npt.NDArray[np.uint8]) -> bytes:
-        """The body of a request for images, uint8 (n, 32, 32, 3)."""
+        """Return the request body for images: uint8, shape (n, 32, 32, 3)."""
 
     @abstractmethod
     def parse(self, response: bytes, rows: int) -> Answer:
-        """What an answer for so many images says.
+        """Parse the answer to a request with `rows` images.
 
         Raises:
-            ValueError: It cannot be scored; says what was received and expected.
+            ValueError: The answer cannot be scored; the message says what was received and
+                expected.
         """
 
 
 def check_input(inputs: Sequence[ModelInput], *, model: str, batch: int) -> ModelInput:
-    """The one input of a model, if test images fit it.
+    """Return the single input of a model after checking that test images fit it.
 
     Args:
-        inputs: All of them, as the server's metadata has them.
-        model: The model's name, for messages.
-        batch: Images a request.
+        inputs: All inputs of the model, from the server's metadata.
+        model: Name of the model, for messages.
+        batch: Images in a request.
 
     Raises:
-        UsageError: There are several, or images fit neither its dtype nor its shape.
+        UsageError: The model has no input or several, or images do not fit its dtype or shape.
     """
     if len(inputs) != 1:
         names = ", ".join(f'"{known.name}"' for known in inputs) or "none"
@@ -144,18 +145,19 @@ def check_input(inputs: Sequence[ModelInput], *, model: str, batch: int) -> Mode
 
 
 def read_classes(outputs: Mapping[str, np.ndarray], rows: int) -> tuple[np.ndarray, str]:
-    """The class of each image and the output that says so.
+    """Return the class of each image and the name of the output it was read from.
 
     Args:
-        outputs: All outputs of an answer.
+        outputs: All outputs of an answer, by name.
         rows: Images in the request.
 
     Returns:
-        int64, shape (rows,), from integers called "classes", else the index of the highest score
-        in the first of SCORE_NAMES, or of any floats of shape (rows, n), by name.
+        int64, shape (rows,). An integer output named "classes" is returned as it is. Otherwise the
+        class is the index of the highest score in the first float output of shape (rows, n) with
+        n > 1; SCORE_NAMES are tried first, then all outputs in alphabetical order.
 
     Raises:
-        ValueError: No output says it.
+        ValueError: "classes" has another shape, or no output holds classes or scores.
     """
     classes = outputs.get(CLASSES)
     if classes is not None and classes.dtype.kind in "iu":

@@ -1,4 +1,4 @@
-"""The APIs by the name that --transport gives them, and what sends their requests."""
+"""The APIs and senders by their --transport name."""
 
 from collections.abc import Awaitable, Callable
 
@@ -9,7 +9,8 @@ from loadtest.transports.grpc_sender import GrpcSender
 from loadtest.transports.http_sender import HttpSender
 from loadtest.transports.sender import Sender
 
-# Asks the server what a model takes: target, model, version, batch=..., timeout_seconds=...
+# Functions that ask the server for a model's input and return the API. Arguments: target, model,
+# version, batch=..., timeout_seconds=...
 DISCOVERIES: dict[Transport, Callable[..., Awaitable[Api]]] = {
     "tfs-grpc": tfs_grpc.discover,
     "tfs-rest": tfs_rest.discover,
@@ -26,7 +27,16 @@ def make_sender(
     timeout_seconds: float,
     server_timing: bool,
 ) -> Sender:
-    """Connections for an API, to be made in the event loop that uses them; see the senders."""
+    """Return the sender of a transport; call this in the event loop that will use it.
+
+    Args:
+        transport: Name of the transport.
+        target: `host:port`.
+        api: The API whose requests are sent.
+        connections: Number of gRPC connections; HTTP opens one for each request under way.
+        timeout_seconds: Deadline of a request.
+        server_timing: Ask the server for its own timings; answers are then TimedResponses.
+    """
     if transport == "tfs-rest":
         return HttpSender(
             target, api.path, timeout_seconds=timeout_seconds, server_timing=server_timing

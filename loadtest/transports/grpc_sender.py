@@ -1,4 +1,4 @@
-"""Requests over gRPC: grpc.aio with bodies that are serialised already."""
+"""Requests over gRPC: grpc.aio with bodies that are already serialised."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -14,7 +14,7 @@ from loadtest.transports.sender import (
 )
 from serving.client import CHANNEL_OPTIONS
 
-# Channels with equal arguments share one connection: a pool of its own gives each its own.
+# Channels with equal arguments share a connection; a local subchannel pool gives each its own.
 OWN_CONNECTION_OPTIONS = (*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1))
 
 
@@ -37,9 +37,9 @@ class GrpcSender:
         Args:
             target: `host:port`.
             path: `/package.Service/Method`.
-            connections: How many.
+            connections: Number of connections.
             timeout_seconds: Deadline of a request.
-            server_timing: Ask where the time went; lanes give a TimedResponse then.
+            server_timing: Ask the server for its own timings; lanes then return a TimedResponse.
         """
         self._channels = [
             grpc.aio.insecure_channel(target, OWN_CONNECTION_OPTIONS) for _ in range(connections)
@@ -64,7 +64,7 @@ class GrpcSender:
 
 
 def method(channel: grpc.aio.Channel, path: str) -> Any:  # noqa: ANN401 - bytes in, bytes out
-    """A unary call that neither serialises nor parses."""
+    """Return a callable for a unary method that takes and returns serialised messages."""
     return channel.unary_unary(path, request_serializer=None, response_deserializer=None)
 
 

@@ -1,4 +1,4 @@
-"""Requests over HTTP/1.1: aiohttp with bodies that are serialised already."""
+"""Requests over HTTP/1.1: aiohttp with bodies that are already serialised."""
 
 import json
 
@@ -25,7 +25,7 @@ class HttpError(Exception):
 
 
 class HttpSender:
-    """POST requests to one path; every request under way has a connection, reused afterwards."""
+    """POST requests to one path; each request under way has its own connection, later reused."""
 
     failures: tuple[type[BaseException], ...] = (
         HttpError,
@@ -42,8 +42,8 @@ class HttpSender:
         Args:
             target: `host:port`.
             path: Path of the URL.
-            timeout_seconds: Limit of a request.
-            server_timing: Ask where the time went; lanes give a TimedResponse then.
+            timeout_seconds: Deadline of a request.
+            server_timing: Ask the server for its own timings; lanes then return a TimedResponse.
         """
         self._url = f"http://{target}{path}"
         self._server_timing = server_timing
@@ -51,7 +51,7 @@ class HttpSender:
         if server_timing:
             headers[TIMING_REQUEST_HEADER] = "1"
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),  # the generator's own cap is the limit
+            connector=aiohttp.TCPConnector(limit=0),  # no limit: the generator limits requests
             timeout=aiohttp.ClientTimeout(total=timeout_seconds),
             headers=headers,
         )
@@ -83,7 +83,7 @@ class HttpSender:
 
 
 def error_message(content: bytes) -> str:
-    """The words of TensorFlow Serving's error answers, `{"error": ...}`; else the body itself."""
+    """Return the message of an error answer: its JSON field "error", or the whole body."""
     try:
         return str(json.loads(content)["error"])
     except (ValueError, KeyError, TypeError):

@@ -59,7 +59,7 @@ class KserveGrpc(Api):
             message = ModelInferResponse.FromString(response)
             outputs = _outputs(message)
         except DecodeError as error:
-            msg = f"{len(response)} bytes received that are no ModelInferResponse"
+            msg = f"{len(response)} bytes received, expected a ModelInferResponse"
             raise ValueError(msg) from error
         except InvalidInput as error:
             msg = f"an output cannot be read: {error.message}"
@@ -72,7 +72,7 @@ class KserveGrpc(Api):
 async def discover(
     target: str, model: str, version: int | None, *, batch: int, timeout_seconds: float
 ) -> KserveGrpc:
-    """Ask the server what the model takes; see `tfs_grpc.discover`."""
+    """Ask the server for the model's input; see `tfs_grpc.discover`."""
     request = ModelMetadataRequest(name=model, version="" if version is None else str(version))
     async with grpc.aio.insecure_channel(target, CHANNEL_OPTIONS) as channel:
         ask = method(channel, f"{_SERVICE}/ModelMetadata")
@@ -91,7 +91,7 @@ async def discover(
 
 
 def _dtype_name(datatype: str) -> str:
-    """NumPy's name of a datatype; the protocol's own where it has none."""
+    """Return NumPy's name of a datatype, or the protocol's name if NumPy has no such type."""
     try:
         data_type = tensor_bytes.to_data_type(datatype)
     except InvalidInput:

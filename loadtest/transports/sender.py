@@ -1,36 +1,36 @@
-"""How a request's bytes reach the server: what generators need of a transport."""
+"""The interface of a sender: it sends the bytes of requests and receives the bytes of answers."""
 
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple, Protocol
 
-# Sends a body, gives the answer's body. With server timing the answer is a TimedResponse.
+# Sends a request body and returns the answer's body; with server timing, a TimedResponse.
 Lane = Callable[[bytes], Awaitable["bytes | TimedResponse"]]
 TIMING_REQUEST_HEADER = "x-server-timing"
 TIMING_RESPONSE_HEADER = "server-timing"
 
 
 class TimedResponse(NamedTuple):
-    """An answer with the server's account of its time; empty if it gave none."""
+    """An answer's body with the server's own timings, as text; the text is empty without them."""
 
     body: bytes
     timing: str
 
 
 class Sender(Protocol):
-    """Connections to one server, made in the event loop that uses them.
+    """Connections to one server; created in the event loop that uses them.
 
     Attributes:
-        failures: What a lane raises if a request fails.
+        failures: Exceptions that a lane raises if a request fails.
     """
 
     failures: tuple[type[BaseException], ...]
 
     def lane(self, number: int) -> Lane:
-        """The way for the user or slot of this number; numbers share connections in turn."""
+        """Return the send function of user or slot `number`; numbers share connections in turn."""
         ...
 
     def explain(self, error: BaseException) -> tuple[str, str]:
-        """The kind of a failure (gRPC status name or HTTP_<code>), and its message."""
+        """Return the kind of a failure (gRPC status name or HTTP_<code>) and its message."""
         ...
 
     async def close(self) -> None:

@@ -45,7 +45,7 @@ class TfsGrpc(Api):
                 name: tensor_proto.decode(tensor) for name, tensor in message.outputs.items()
             }
         except DecodeError as error:
-            msg = f"{len(response)} bytes received that are no PredictResponse"
+            msg = f"{len(response)} bytes received, expected a PredictResponse"
             raise ValueError(msg) from error
         except InvalidInput as error:
             msg = f"an output cannot be read: {error.message}"
@@ -58,18 +58,20 @@ class TfsGrpc(Api):
 async def discover(
     target: str, model: str, version: int | None, *, batch: int, timeout_seconds: float
 ) -> TfsGrpc:
-    """Ask the server what the model takes.
+    """Ask the server for the model's input and return the API for it.
+
+    A server without metadata (UNIMPLEMENTED) gets the input of the bundled classifiers.
 
     Args:
         target: `host:port`.
         model: Model name.
         version: Version number; None for the latest.
-        batch: Images a request.
-        timeout_seconds: How long the server may take.
+        batch: Images in a request.
+        timeout_seconds: Deadline of the request for metadata.
 
     Raises:
-        CallError: It cannot be reached, or does not serve the model.
-        UsageError: Images are not what the model takes.
+        CallError: The server cannot be reached, or does not serve the model.
+        UsageError: Test images do not fit the model's input.
     """
     async with AsyncPredictClient(target, timeout=timeout_seconds) as client:
         try:
@@ -82,7 +84,7 @@ async def discover(
 
 
 def model_input(signatures: SignatureDefMap, *, model: str, batch: int) -> ModelInput:
-    """What a model takes by its default signature; see `check_input`."""
+    """Return the input of a model's default signature; see `check_input`."""
     inputs = signatures.signature_def[SIGNATURE].inputs
     return check_input(
         [_model_input(name, tensor) for name, tensor in inputs.items()], model=model, batch=batch
@@ -99,7 +101,7 @@ def _model_input(name: str, tensor: TensorInfo) -> ModelInput:
 
 
 def dtype_name(number: int) -> str:
-    """NumPy's name of a tensor type by TensorFlow's number; TensorFlow's own where it has none."""
+    """Return NumPy's name of a tensor type, or "of dtype N" if TensorFlow's number N is unknown."""
     try:
         data_type = DataType(number)
     except ValueError:

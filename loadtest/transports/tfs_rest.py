@@ -21,7 +21,7 @@ from loadtest.transports.http_sender import error_message
 from loadtest.transports.tfs_grpc import SIGNATURE, dtype_name
 from serving.tensors.signature import DataType
 
-# What an output is called that comes without a name, because the model has no other.
+# Name for the output of a model with a single output: its answers do not name it.
 _UNNAMED = "predictions"
 
 
@@ -35,7 +35,7 @@ class TfsRest(Api):
 
     def payload(self, images: npt.NDArray[np.uint8]) -> bytes:
         """See Api."""
-        # A row of a single input needs no name, which keeps requests short.
+        # The rows of a single input may omit its name, which keeps requests short.
         rows = images.astype(self.model_input.dtype, copy=False).tolist()
         return json.dumps({"instances": rows}, separators=(",", ":")).encode()
 
@@ -46,7 +46,7 @@ class TfsRest(Api):
             outputs = _columns(predictions)
         except (ValueError, KeyError, TypeError) as error:
             start = response[:80].decode(errors="replace")
-            msg = f'{start!r}... received, expected {{"predictions": [...]}} of even rows'
+            msg = f'{start!r}... received, expected {{"predictions": [...]}}, rows of equal shape'
             raise ValueError(msg) from error
         classes, output = read_classes(outputs, rows)
         return Answer(classes, self.version, output)
@@ -55,7 +55,7 @@ class TfsRest(Api):
 async def discover(
     target: str, model: str, version: int | None, *, batch: int, timeout_seconds: float
 ) -> TfsRest:
-    """Ask the server what the model takes; see `tfs_grpc.discover`."""
+    """Ask the server for the model's input; see `tfs_grpc.discover`."""
     url = f"http://{target}{_model_path(model, version)}/metadata"
     limit = aiohttp.ClientTimeout(total=timeout_seconds)
     try:
@@ -75,7 +75,7 @@ async def discover(
         ]
         served = int(document["model_spec"]["version"])
     except (ValueError, KeyError, TypeError) as error:
-        msg = f"{url} answers what is no metadata of TensorFlow Serving: {error!r}"
+        msg = f"{url} did not answer with TensorFlow Serving's metadata: {error!r}"
         raise CallError(BAD_RESPONSE, msg) from error
     return TfsRest(model, version, check_input(inputs, model=model, batch=batch), served)
 
@@ -97,7 +97,7 @@ def _model_input(name: str, tensor: dict[str, Any]) -> ModelInput:
 
 
 def _columns(predictions: list[Any]) -> dict[str, np.ndarray]:
-    """Rows as arrays by output name."""
+    """Return the rows of an answer as one array for each output, by name."""
     if predictions and isinstance(predictions[0], dict):
         return {name: np.array([row[name] for row in predictions]) for name in predictions[0]}
     column = np.array(predictions)

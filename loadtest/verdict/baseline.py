@@ -1,4 +1,4 @@
-"""A result against an earlier one of the same load: what got worse by more than a tolerance."""
+"""Comparison of a result with an earlier result of the same load, within tolerances."""
 
 from pathlib import Path
 
@@ -10,16 +10,17 @@ from loadtest.settings.config import GateConfig, UsageError
 
 
 def load_baseline(path: Path, *, model: str, load: SettledLoad, capacity: bool) -> Report:
-    """Read a baseline and make sure that it measured the same thing.
+    """Read a baseline and check that it measured the same model and load.
 
     Args:
-        path: report.json or its folder.
+        path: report.json, or the folder that holds it.
         model: Name of the model that will be measured.
-        load: What will be sent.
-        capacity: The run is a search for the highest rate; the offered rate is its result.
+        load: The load that will be sent.
+        capacity: Whether the run is a find-capacity search; its offered rate is a result, so rates
+            are not compared.
 
     Raises:
-        UsageError: It cannot be read, or measured something else.
+        UsageError: The baseline cannot be read, or measured another model or load.
     """
     try:
         report = read_run(path)
@@ -45,7 +46,7 @@ def load_baseline(path: Path, *, model: str, load: SettledLoad, capacity: bool) 
         theirs["rate"] = scenario.offered_rate_per_second
         ours["rate"] = load.plan.rate_per_second
     different = [
-        f"{name} {theirs[name]} there, {ours[name]} here"
+        f"{name} {theirs[name]} in the baseline, {ours[name]} in this run"
         for name in ours
         if ours[name] != theirs[name]
     ]
@@ -56,7 +57,13 @@ def load_baseline(path: Path, *, model: str, load: SettledLoad, capacity: bool) 
 
 
 def compare(report: Report, baseline: Report, config: GateConfig) -> list[Check]:
-    """A check for every figure that both have."""
+    """Return one check for each figure that both results have.
+
+    Args:
+        report: The new result.
+        baseline: The earlier result.
+        config: Tolerances.
+    """
     percentile = report.scenario.slo_percentile
     now, then = report.latency_ms, baseline.latency_ms
     tolerance = config.tolerance_percent

@@ -1,4 +1,4 @@
-"""What a run has to reach, for scripts: any gate missed ends the program with exit code 1."""
+"""Gates: limits that a result must keep; if one is missed, the program's exit code is 1."""
 
 from loadtest.report_schema import Capacity, Report
 from loadtest.report_sections_schema import Check
@@ -8,12 +8,12 @@ from loadtest.verdict.validity import slo_check
 
 
 def apply(report: Report, config: GateConfig, baseline: Report | None) -> list[Check]:
-    """Judge a result.
+    """Return the gates of a result, passed or not.
 
     Args:
-        report: Complete but for its gates.
-        config: What was asked for.
-        baseline: The earlier result that it names.
+        report: The result, complete except for its gates.
+        config: The limits.
+        baseline: The earlier result to compare with; None for no comparison.
     """
     gates = [
         _gate("complete", report.stop_reason is None, report.stop_reason or "ran to its end"),
@@ -36,7 +36,7 @@ def apply(report: Report, config: GateConfig, baseline: Report | None) -> list[C
 
 
 def missed(gates: list[Check]) -> str | None:
-    """One line of what was missed; None if nothing was."""
+    """Return the missed gates in one line; None if all passed."""
     details = [f"{gate.name}: {gate.detail}" for gate in gates if not gate.passed]
     return "; ".join(details) or None
 

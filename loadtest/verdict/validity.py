@@ -1,6 +1,7 @@
-"""Whether a run's figures may be quoted: MLPerf's rules, and limits of the load generator's own.
+"""Rules of validity: MLPerf's rules, and limits on what the load generator itself consumed.
 
-A run that is not VALID is still reported; it says why.
+The figures of a run may be quoted if every rule passes (VALID). An INVALID run is still reported,
+with the reasons.
 """
 
 from collections.abc import Sequence
@@ -21,18 +22,18 @@ from loadtest.report_sections_schema import (
     Validity,
 )
 
-# MLPerf's offline scenario: so many samples, or the whole data set if it is smaller.
+# MLPerf's offline scenario needs this many samples, or the whole data set if it is smaller.
 _OFFLINE_IMAGES = 24_576
-# Requests that the cap held back, or that failed: more, and the offered load was another one.
+# Highest shares of missed and failed requests; above them the server did not get the planned load.
 MISSED_SHARE = 0.001
 FAILED_SHARE = 0.001
-# A busy load generator measures its own queue as well.
+# A busy load generator adds its own queueing time to the latency.
 CPU_SHARE = 0.8
 LAG_SHARE = 0.1
-# perf_analyzer demands 10 % of three windows in a row, on machines that do nothing else.
+# perf_analyzer demands 10 % over three windows in a row, but on otherwise idle machines.
 _STABLE_RATIO = 1.25
 _STABLE_REQUESTS = 50
-# A run that was told how long to send may end with the last arrival before that.
+# With --duration the last arrival may come a little before the duration ends.
 _DURATION_SHARE = 0.99
 _NS_PER_MS = 1_000_000
 
@@ -53,22 +54,22 @@ def judge(
     max_wrong_answers: int,
     wrong_images: int,
 ) -> Validity:
-    """Apply every rule.
+    """Apply every rule and return the verdict with its checks and reasons.
 
     Args:
-        load: What was to be sent.
-        stop_reason: Why it ended early; None if it did not.
-        images: How many test images there are.
-        requests: Section of the result, as are the next ones.
-        latency: Likewise.
-        throughput: Likewise.
-        accuracy: Likewise.
-        slo: Likewise.
-        client: Likewise.
+        load: The planned load.
+        stop_reason: Why the run ended early; None if it ran to its end.
+        images: Number of test images.
+        requests: Section `requests` of the result.
+        latency: Section `latency_ms`.
+        throughput: Section `throughput`.
+        accuracy: Section `accuracy`.
+        slo: Section `slo`; None without a latency bound.
+        client: Section `client`.
         thirds: Latencies in nanoseconds of the first, second and last third of the run.
-        max_error_rate: Share of failures that the command line allows.
-        max_wrong_answers: Wrong answers that the command line allows.
-        wrong_images: Images answered otherwise than recorded.
+        max_error_rate: Share of failed requests allowed by the command line, 0 to 1.
+        max_wrong_answers: Number of wrong images allowed by the command line.
+        wrong_images: Images whose answer differs from the recorded prediction.
     """
     checks = [
         _check("complete", stop_reason is None, stop_reason or "ran to its end"),
@@ -89,11 +90,11 @@ def judge(
 
 
 def slo_check(slo: Slo) -> Check:
-    """MLPerf's early stopping: the bound holds with 99 % confidence."""
+    """Check that a latency bound holds with 99 % confidence (MLPerf's early stopping)."""
     bound = f"p{slo.percentile:g} within {slo.limit_ms:g} ms"
     if slo.over_allowed is None:
         needed = samples_needed(slo.percentile, 0)
-        detail = f"{bound}: {slo.n:,} requests are too few to tell, {needed:,} needed"
+        detail = f"{bound}: {slo.n:,} requests are too few to decide, {needed:,} needed"
     else:
         detail = (
             f"{bound}: {slo.over:,} of {slo.n:,} requests over it, at most {slo.over_allowed:,}"
@@ -102,7 +103,7 @@ def slo_check(slo: Slo) -> Check:
 
 
 def client_checks(client: Client, latency: Latency, slo: Slo | None) -> list[Check]:
-    """Whether the load generator kept up."""
+    """Return the checks that the load generator kept up with the planned load."""
     checks = [
         _check(
             "client-cpu",
@@ -120,7 +121,8 @@ def client_checks(client: Client, latency: Latency, slo: Slo | None) -> list[Che
             _check(
                 "client-lag",
                 lag_ms <= limit,
-                f"1 % of the requests left {lag_ms:.3f} ms late or more, at most {limit:.3f} ms "
+                f"1 % of the requests were sent {lag_ms:.3f} ms late or more, "
+                f"at most {limit:.3f} ms "
                 f"({100 * LAG_SHARE:.0f} % of the {source})",
             )
         )

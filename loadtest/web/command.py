@@ -1,4 +1,4 @@
-"""Start Locust's web UI on this project's locustfile."""
+"""The command `web`: start Locust's web UI with this project's locustfile."""
 
 import sys
 from collections.abc import Sequence
@@ -10,14 +10,14 @@ LOCUSTFILE = Path(__file__).with_name("locustfile.py")
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Hand over to Locust's own command line.
+    """Translate the arguments and run Locust's own command line.
 
     Args:
-        arguments: `--target HOST:PORT` (Locust's `--host`), the locustfile's options (`--model`,
-            `--batch`, ...) and any of Locust's own (`--web-port`, `--autostart`, ...).
+        arguments: `--target HOST:PORT` (passed to Locust as `--host`), the locustfile's options
+            (`--model`, `--batch`, ...) and Locust's own (`--web-port`, `--autostart`, ...).
 
     Returns:
-        Never in practice: Locust ends the process itself.
+        Exit code 0; in practice Locust ends the process itself before that.
     """
     hosts = {"--target": "--host"}
     translated = []

@@ -1,4 +1,4 @@
-"""A Locust user's connection: a blocking Predict call that gevent can wait for."""
+"""A Locust user's connection: a Predict call that blocks its greenlet only."""
 
 import grpc
 
@@ -8,7 +8,7 @@ from serving.client import PREDICT_PATH
 
 
 class PredictionClient:
-    """Sends ready-made requests over a connection of its own."""
+    """A gRPC connection that sends serialised requests and is not shared."""
 
     def __init__(self, target: str, *, timeout_seconds: float) -> None:
         """Prepare a connection; the first request opens it.
@@ -17,7 +17,7 @@ class PredictionClient:
             target: `host:port`.
             timeout_seconds: Deadline of each request.
         """
-        # On a shared connection users would queue behind each other in the client.
+        # If users shared a connection, their requests would queue in the client.
         self._channel = grpc.insecure_channel(target, OWN_CONNECTION_OPTIONS)
         self._predict: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(
             PREDICT_PATH, request_serializer=None, response_deserializer=None
@@ -32,7 +32,7 @@ class PredictionClient:
         """Send a serialised PredictRequest and wait for the serialised answer.
 
         Raises:
-            CallError: There is none.
+            CallError: The call failed.
         """
         try:
             return self._predict(body, timeout=self._timeout_seconds)

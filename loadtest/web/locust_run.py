@@ -1,8 +1,8 @@
-"""What Locust's users send and what became of it, in one process or merged from many.
+"""The requests that Locust's users send and their recorded answers, in one process or several.
 
-Users start and stop as the web UI or the command line says, and images are sent again and again in
-the same shuffled order. In a distributed run each worker hands its recording over with every report
-to the master, which merges them: counts and percentiles are those of all workers' raw values.
+The web UI or the command line starts and stops users; they send the images in one shuffled order,
+repeatedly. In a distributed run each worker adds its recording to every report to the master. The
+master merges the recordings, so that counts and percentiles come from all workers' raw values.
 """
 
 import itertools
@@ -23,7 +23,7 @@ from loadtest.transports.api import Api
 
 @dataclass(frozen=True)
 class Summary:
-    """Figures up to a moment; see `report_sections_schema`."""
+    """The figures of a run so far; `report_sections_schema` describes the sections."""
 
     answered: int
     failed: int
@@ -35,7 +35,7 @@ class Summary:
 
 
 class LocustRun:
-    """One run; everything happens in the greenlets of one process, so there are no locks."""
+    """One run; all calls come from greenlets of one thread, so no locks are needed."""
 
     def __init__(
         self,
@@ -44,13 +44,13 @@ class LocustRun:
         labels: npt.NDArray[np.int64],
         payloads: Sequence[bytes],
     ) -> None:
-        """Start empty.
+        """Start a run without answers.
 
         Args:
-            api: Reads answers.
-            queries: Which images each query holds.
-            labels: int64, shape (images,): the right answer to each.
-            payloads: A body for each query; none where users shall find nothing to do.
+            api: The API that parses answers.
+            queries: The images of each query.
+            labels: int64, shape (images,): true class of each image.
+            payloads: Request body of each query; empty if no requests are to be sent.
         """
         self._api = api
         self._queries = queries
@@ -62,35 +62,35 @@ class LocustRun:
         self._counting_since_ns = 0
 
     def next_request(self) -> tuple[int, bytes] | None:
-        """Number and body of the next request; None if there is nothing to send."""
+        """Return number and body of the next request; None if there are no payloads."""
         if not self._payloads:
             return None
         number = next(self._numbers)
         return number, self._payloads[number % len(self._payloads)]
 
     def answer(self, number: int, sent_ns: int, end_ns: int, response: bytes) -> str | None:
-        """Keep an answer; gives what is wrong with one that cannot be scored."""
+        """Record an answer; return the reason if it cannot be scored, else None."""
         if sent_ns >= self._counting_since_ns:
             self._recorder.sent += 1
             self._recorder.answer(number, sent_ns, sent_ns, end_ns, response)
         return self._scorer.problem(number % len(self._queries), response)
 
     def error(self, number: int, sent_ns: int, end_ns: int, failure: tuple[str, str]) -> None:
-        """Keep a failure."""
+        """Record a failure: its kind and message."""
         if sent_ns >= self._counting_since_ns:
             self._recorder.sent += 1
             self._recorder.error(number, sent_ns, sent_ns, end_ns, failure)
 
     def reset(self) -> None:
-        """Count afresh: answers to requests already sent are not counted any more."""
+        """Drop all figures; answers to requests sent before this call will not be counted."""
         self._recorder = Recorder()
         self._handed_over = []
         self._counting_since_ns = time.monotonic_ns()
 
     def hand_over(self) -> Recording:
-        """What was recorded since the last time, for the master; it is forgotten here.
+        """Return the recording since the last call, for the master, and drop it here.
 
-        Times are on the wall clock, the only one that machines share.
+        Times are converted to the wall clock, because monotonic clocks differ between machines.
         """
         recording = self._recorder.recording()
         self._recorder = Recorder()
@@ -103,11 +103,11 @@ class LocustRun:
         )
 
     def take_over(self, recording: Recording) -> None:
-        """Add what a worker handed over."""
+        """Add a recording that a worker handed over."""
         self._handed_over.append(recording)
 
     def summary(self) -> Summary:
-        """The figures up to now."""
+        """Return the figures so far."""
         self._handed_over = [merge([*self._handed_over, self._recorder.recording()])]
         self._recorder = Recorder()
         (recording,) = self._handed_over

@@ -1,11 +1,11 @@
-"""The same load in Locust's web UI: `python -m loadtest web --target HOST:PORT --model NAME`.
+"""The locustfile of `python -m loadtest web --target HOST:PORT --model NAME`.
 
-Or with Locust's own command line, all of whose options work:
+Locust's own command line, with all its options, works as well:
 
     locust -f loadtest/web/locustfile.py --host localhost:8500 --model simcnn
 
-Only each user's first request, which opens its connection, is left out of the figures. With several
-processes (`--processes`, `--master`, `--worker`) the master shows those of all workers together.
+The figures leave out each user's first request, because it opens the connection. With several
+processes (`--processes`, `--master`, `--worker`) the master shows the figures of all workers.
 """
 
 import argparse
@@ -33,38 +33,38 @@ from training.data.cifar10 import Split
 
 logger = logging.getLogger(__name__)
 
-# What a worker's report to its master carries, beside Locust's own statistics.
+# Key of the recording in a worker's report to its master, beside Locust's own statistics.
 _REPORT_KEY = "loadtest"
 
 
 @events.init_command_line_parser.add_listener  # type: ignore[untyped-decorator]  # Locust's own
 def add_options(parser: Any, **_others: object) -> None:  # noqa: ANN401 - Locust's own subclass
-    """Add what a run needs to Locust's options and to the form in the web UI."""
+    """Add this load test's options to Locust's command line and to the form in the web UI."""
     add = parser.add_argument
     add("--model", required=True, help="Model name")
-    # Empty text for the latest: the web UI's form has no other way to say "none".
+    # The latest version is an empty text, because the web UI's form cannot send None.
     add("--model-version", default="", help="Model version (empty: the latest)")
-    add("--batch", type=positive_int, default=1, help="Images a request")
+    add("--batch", type=positive_int, default=1, help="Images per request")
     add("--timeout", type=positive_number, default=DEFAULT_TIMEOUT_SECONDS, help="Deadline (s)")
-    add("--seed", type=non_negative_int, default=0, help="Order of the images")
+    add("--seed", type=non_negative_int, default=0, help="Seed of the order of the images")
     add(
         "--data-dir",
         default="",
         help="CIFAR-10 folder or archive (default: $CIFAR10_DIR)",
-        include_in_web_ui=False,  # a path of this machine, not of the browser's
+        include_in_web_ui=False,  # a path on this machine means nothing in the browser
     )
 
 
-@events.init.add_listener  # type: ignore[untyped-decorator]  # likewise
+@events.init.add_listener  # type: ignore[untyped-decorator]  # Locust's own
 def on_init(environment: Environment, **_others: object) -> None:
-    """Read the images once, and put accuracy beside latency in the web UI."""
+    """Read the images once, register the listeners, and add accuracy to the web UI."""
     options = environment.parsed_options
     if options is None:
         return  # Locust is used as a library
     try:
         split = load_test_images(Path(options.data_dir) if options.data_dir else None)
     except UsageError as error:
-        # Locust logs what a listener raises and goes on; this way it ends.
+        # Locust would only log an exception of a listener and continue; sys.exit ends it.
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - part of a command-line program
         sys.exit(2)
     _follow(environment, options, split)
@@ -74,10 +74,10 @@ def on_init(environment: Environment, **_others: object) -> None:
 
 
 def _follow(environment: Environment, options: argparse.Namespace, split: Split) -> None:
-    """Make a run whenever Locust starts one, reset it with Locust's own figures."""
+    """Create a run when Locust starts a test; reset it when Locust resets its statistics."""
 
     def on_test_start(**_others: object) -> None:
-        # A master sends nothing and so needs no requests; its run holds what workers report.
+        # A master sends no requests; its run only merges the recordings that workers report.
         sends = not isinstance(environment.runner, MasterRunner)
         ImageUser.run_of_images = _run(options, split, environment.host or "", sends=sends)
         ImageUser.timeout_seconds = options.timeout
@@ -96,11 +96,11 @@ def _follow(environment: Environment, options: argparse.Namespace, split: Split)
         (environment.events.reset_stats, on_reset),
         (environment.events.spawning_complete, on_spawning_complete),
     ):
-        hook.add_listener(listener)  # type: ignore[no-untyped-call]  # likewise
+        hook.add_listener(listener)  # type: ignore[no-untyped-call]  # Locust has no types here
 
 
 def _merge_workers(environment: Environment) -> None:
-    """Hand recordings from the workers of a distributed run to its master."""
+    """Register the listeners that pass recordings from workers to the master."""
 
     def on_report_to_master(data: dict[str, Any], **_others: object) -> None:
         if ImageUser.run_of_images is not None:
@@ -114,15 +114,15 @@ def _merge_workers(environment: Environment) -> None:
 
     events_here = environment.events
     if isinstance(environment.runner, WorkerRunner):
-        events_here.report_to_master.add_listener(on_report_to_master)  # type: ignore[no-untyped-call]  # likewise
+        events_here.report_to_master.add_listener(on_report_to_master)  # type: ignore[no-untyped-call]  # Locust has no types here
     if isinstance(environment.runner, MasterRunner):
-        events_here.worker_report.add_listener(on_worker_report)  # type: ignore[no-untyped-call]  # likewise
+        events_here.worker_report.add_listener(on_worker_report)  # type: ignore[no-untyped-call]  # Locust has no types here
 
 
 def _run(options: argparse.Namespace, split: Split, target: str, *, sends: bool) -> LocustRun:
-    """A run that starts now, by what the form says at this moment.
+    """Return a run with the current values of the web UI's form.
 
-    What the form says wrongly is logged (the UI shows the log), and the users find nothing to do.
+    If a value is wrong, the error is logged (the UI shows the log) and no requests are sent.
     """
     queries = shuffled(len(split), batch=1, seed=0)
     api = TfsGrpc(options.model, None)
@@ -136,7 +136,7 @@ def _run(options: argparse.Namespace, split: Split, target: str, *, sends: bool)
             return LocustRun(TfsGrpc(options.model, number), queries, split.labels, [])
         api = TfsGrpc(options.model, number, _model_input(target, options.model, number, batch))
     except (argparse.ArgumentTypeError, UsageError) as error:
-        logger.error("nothing is sent: %s", error)  # noqa: TRY400 - no bug of ours
+        logger.error("nothing is sent: %s", error)  # noqa: TRY400 - a wrong setting, not a bug
         return LocustRun(api, queries, split.labels, [])
     payloads = [
         api.payload(split.images[queries.image_ids(query)]) for query in range(len(queries))
@@ -146,7 +146,10 @@ def _run(options: argparse.Namespace, split: Split, target: str, *, sends: bool)
 
 
 def _model_input(target: str, model: str, version: int | None, batch: int) -> ModelInput:
-    """What the model takes; a server that does not say so will say so to every request."""
+    """Return the model's input, or DEFAULT_MODEL_INPUT if the request for metadata fails.
+
+    If the server cannot be reached, every later request reports the same error.
+    """
     with PredictClient(target, timeout=DEFAULT_TIMEOUT_SECONDS) as client:
         try:
             signatures = client.signatures(model, version=version)

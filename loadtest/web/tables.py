@@ -40,12 +40,12 @@ def extend(web_ui: WebUI, run: Callable[[], LocustRun | None]) -> None:
 
     Args:
         web_ui: Locust's web UI, before it starts.
-        run: Gives the run that is going on, or the last one; None before the first.
+        run: Returns the current run, or the last one; None before the first.
     """
     app = web_ui.app
-    if app is None:  # Locust declares it so; its constructor always sets it
+    if app is None:  # only by its type; Locust's constructor always sets it
         return
-    # Locust keeps what is already among the arguments when it renders its page.
+    # Locust keeps these template arguments when it renders its page.
     web_ui.template_args |= {
         "extended_tabs": [
             {"title": "Accuracy & latency", "key": RESULTS_TAB},
@@ -77,7 +77,7 @@ def extend(web_ui: WebUI, run: Callable[[], LocustRun | None]) -> None:
 
 
 def tables(summary: Summary) -> list[dict[str, Any]]:
-    """The rows of both tabs, as text: the page shows them as they come."""
+    """Return the rows of both tabs as texts, which the page shows unchanged."""
     accuracy, latency = summary.accuracy, summary.latency_ms
     rate = summary.throughput.images_per_second
     bounds = (_percent(bound, 2) for bound in accuracy.wilson_95 or ())

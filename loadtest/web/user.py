@@ -1,4 +1,4 @@
-"""The Locust user: asks for its next request, sends it, says what became of it."""
+"""The Locust user: it takes the next request of the run, sends it and records the answer."""
 
 import time
 from typing import ClassVar
@@ -12,22 +12,22 @@ from loadtest.transports.api import CallError
 from loadtest.web.connection import PredictionClient
 from loadtest.web.locust_run import LocustRun
 
-# gRPC waits in C; without this no other greenlet runs meanwhile. After Locust's patching and before
-# the first channel.
+# gRPC waits in C code; without this call a waiting request would block every other greenlet. It
+# must come after Locust's patching and before the first channel.
 grpc_gevent.init_gevent()
 
 _NS_PER_MS = 1_000_000
 
 
 class AnswerError(Exception):
-    """A failed request, as Locust's failure table shows it."""
+    """A failed request, for Locust's failure table."""
 
 
 class ImageUser(locust.User):
-    """Sends test images over a connection of its own; timed and scored by its run.
+    """A user that sends test images over its own connection; its run times and scores the answers.
 
     Attributes:
-        run_of_images: What to send; one object for all users of a process.
+        run_of_images: The run that all users of a process share; None before the first test.
         timeout_seconds: Deadline of a request.
         request_name: Name in Locust's own table.
     """
@@ -37,17 +37,17 @@ class ImageUser(locust.User):
     request_name: ClassVar[str] = ""
 
     def on_start(self) -> None:
-        """Connect: the request that opens the connection is not timed."""
-        self._run = self.run_of_images  # a later run gets another one
-        # Channels are made here and not before: Locust may fork, and gRPC's channels do not survive
-        # that.
+        """Connect with an untimed request."""
+        self._run = self.run_of_images  # the class attribute changes with the next test
+        # Channels are created here, not earlier: Locust may fork, and gRPC's channels do not
+        # survive a fork.
         self._client = PredictionClient(self.host or "", timeout_seconds=self.timeout_seconds)
         following = None if self._run is None else self._run.next_request()
         if following is not None:
             try:
                 self._client.send(following[1])
             except CallError:
-                return  # the timed requests will say so
+                return  # the timed requests will report the error
 
     def on_stop(self) -> None:
         """Close the connection."""
@@ -55,7 +55,7 @@ class ImageUser(locust.User):
 
     @locust.task
     def predict(self) -> None:
-        """Send one request; leave when there is none."""
+        """Send one request; stop the user if there is none."""
         following = None if self._run is None else self._run.next_request()
         if self._run is None or following is None:
             raise StopUser

@@ -1,6 +1,7 @@
-"""The catalog: which models and versions are served, who answers for a model, and every state.
+"""The catalog: the models and versions that are served, and the state of every known version.
 
-Everybody reads it; `manager` alone changes it, and only in the event loop.
+The protocols, the metrics and the health checks read the catalog. Only `manager` changes it, and
+only in the event loop.
 """
 
 from collections.abc import Mapping
@@ -13,10 +14,10 @@ from serving.repository.model_config import ModelConfig
 
 
 class State(IntEnum):
-    """States of a version; names and numbers as on the wire.
+    """States of a version, with the names and numbers of TensorFlow Serving's `ModelVersionStatus`.
 
-    A version goes START -> LOADING -> AVAILABLE -> UNLOADING -> END. One that cannot be loaded goes
-    from LOADING to END, with the reason in its status.
+    A version goes START -> LOADING -> AVAILABLE -> UNLOADING -> END. A version that cannot be
+    loaded goes from LOADING to END, with the reason in its status.
     """
 
     UNKNOWN = 0
@@ -33,9 +34,9 @@ class VersionStatus:
 
     Attributes:
         version: Version number.
-        state: Where it is in its life.
-        error_code: OK, unless it could not be loaded.
-        error_message: Why it could not.
+        state: State of the version.
+        error_code: OK, unless the version could not be loaded.
+        error_message: Why the version could not be loaded; empty if `error_code` is OK.
     """
 
     version: int
@@ -44,9 +45,10 @@ class VersionStatus:
     error_message: str = ""
 
 
-# Unloaded versions stay listed, but a model that is retrained daily must not fill the memory.
+# Unloaded versions stay listed. The limit keeps a model that is retrained daily from filling the
+# memory.
 MAX_ENDED_STATUSES = 100
-# Likewise the models that a reload took away.
+# Models that a reload removed stay listed too, up to this many.
 MAX_FORMER_MODELS = 100
 
 
@@ -55,11 +57,12 @@ class ModelEntry:
     """One model: its settings, its loaded versions, and the state of every version known.
 
     Attributes:
-        config: Its settings.
-        servables: What can answer, by version.
-        statuses: The states, by version; unloaded versions stay listed for a while.
-        wanted: The versions that its policy asks for; None until its folder was looked at.
-        complaint: Why that is no version at all, in the words of the log.
+        config: Settings of the model.
+        servables: The loaded versions that answer requests, by version number.
+        statuses: The states, by version number; unloaded versions stay listed for a while.
+        wanted: The version numbers that the version policy selects, or the loaded ones if it
+            selects none; None until the model's folder has been listed for the first time.
+        complaint: If the policy selects no version, the reason, as the log states it; else empty.
     """
 
     config: ModelConfig
@@ -69,20 +72,20 @@ class ModelEntry:
     complaint: str = ""
 
     def set_status(self, status: VersionStatus) -> None:
-        """Note a state; of the ended versions only the newest stay listed."""
+        """Record the state of a version; of the versions in END only the newest stay listed."""
         self.statuses[status.version] = status
         ended = [number for number, known in self.statuses.items() if known.state is State.END]
         for number in sorted(ended)[:-MAX_ENDED_STATUSES]:
             del self.statuses[number]
 
     def why_unavailable(self, version: int | None) -> str:
-        """Why a version that is to be served cannot answer (yet).
+        """Return why a wanted version cannot answer (yet).
 
         Args:
-            version: Of this model; None for any.
+            version: Version number; None for any wanted version.
 
         Returns:
-            The reason; empty if there is no such version, and none is to come.
+            The reason; empty if the version is not wanted. If no version is wanted: `complaint`.
         """
         if self.wanted is None:
             return "its folder has not been looked at yet, retry shortly"
@@ -98,7 +101,7 @@ class ModelEntry:
         if status is None or status.state < State.AVAILABLE:
             state = State.START if status is None else status.state
             return f"version {version} is {state.name}, retry shortly"
-        if status.state is State.AVAILABLE:  # in a reload, whose other models are not yet
+        if status.state is State.AVAILABLE:  # in a reload that is still loading other models
             return f"version {version} is loaded and served when the reload ends, retry shortly"
         if status.error_message:
             return f"version {version} is {status.state.name}: {status.error_message}"
@@ -110,8 +113,9 @@ class Catalog:
 
     Attributes:
         models: The entries; the manager replaces and changes them.
-        coming: The entries of a reload, while its models are loaded.
-        former: The last entries of models that are served no more, or from another folder.
+        coming: The entries of a reload in progress; empty otherwise.
+        former: The last entry of each model that is no longer served, or is now served from
+            another folder.
     """
 
     models: Mapping[str, ModelEntry]
@@ -142,18 +146,19 @@ class Catalog:
         )
 
     def servable(self, name: str, version: int | None = None, label: str | None = None) -> Servable:
-        """The servable that answers for a model.
+        """Return the servable that answers requests to a model.
 
         Args:
             name: Model name.
-            version: A version; None for the latest one that is available, and so is 0, unless the
-                model has a version 0: OpenVINO Model Server's clients ask for the latest that way.
-            label: A label instead of a version.
+            version: Version number; None for the latest available version. 0 means the latest too,
+                unless the model has a version 0: OpenVINO Model Server's clients ask for the
+                latest version that way.
+            label: Version label; takes the place of `version`.
 
         Raises:
             InvalidInput: the label is unknown.
-            NotFound: no such model is served, or no such version of it is to be.
-            Unavailable: it is to be served, and is not loaded yet or could not be.
+            NotFound: the model is not configured, or the version is not wanted.
+            Unavailable: the version is wanted, but is not loaded yet or could not be loaded.
         """
         model = self.models.get(name)
         if label is not None:
@@ -192,19 +197,17 @@ class Catalog:
         return NotFound(f"Servable not found for request: {request}; {hint}")
 
     def statuses(self, name: str, version: int | None = None) -> list[VersionStatus]:
-        """The states of a model's versions, newest first.
+        """Return the states of a model's versions, newest version first.
 
         Args:
             name: Model name.
-            version: One version, or None for all; 0 as in `servable`.
+            version: Version number, or None for all versions. 0 means all versions, unless the
+                model has a version 0.
 
         Raises:
-            NotFound: no such model or version is known.
+            NotFound: the model or the version is unknown.
         """
-        # What is served goes before what a reload loads, or what was, under the same number.
-        places = (self.former, self.coming, self.models)
-        known = [entries[name].statuses for entries in places if name in entries]
-        statuses = {number: status for each in known for number, status in each.items()}
+        statuses = self._statuses(name)
         if version == 0 and statuses and 0 not in statuses:
             version = None
         if version is not None:
@@ -215,16 +218,28 @@ class Catalog:
         if not statuses:
             msg = f"Could not find any versions of model {name}"
             raise NotFound(msg)
+        return self.known_statuses(name)
+
+    def known_statuses(self, name: str) -> list[VersionStatus]:
+        """Return the states of a model's versions, newest first; empty if no version is known."""
+        statuses = self._statuses(name)
         return [statuses[number] for number in sorted(statuses, reverse=True)]
 
+    def _statuses(self, name: str) -> dict[int, VersionStatus]:
+        # If a version number occurs in several entries, the state in `models` is returned, or else
+        # the state in `coming`.
+        places = (self.former, self.coming, self.models)
+        known = [entries[name].statuses for entries in places if name in entries]
+        return {number: status for each in known for number, status in each.items()}
+
     def retire(self, models: Mapping[str, ModelEntry]) -> None:
-        """Keep the states of models that are served no more: their versions stay listed as END.
+        """Keep the states of models that are no longer served: their versions stay listed as END.
 
         Args:
-            models: The entries by name, before or after their versions are unloaded.
+            models: The entries by name; their versions may be unloaded before or after this call.
         """
         for name, model in models.items():
-            self.former.pop(name, None)  # the newest entry of a name is the last to be dropped
+            self.former.pop(name, None)  # moves the name to the end, which is dropped last
             self.former[name] = model
         for name in list(self.former)[:-MAX_FORMER_MODELS]:
             del self.former[name]

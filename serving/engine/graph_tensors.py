@@ -1,4 +1,4 @@
-"""The tensors that a graph takes and gives, as ONNX Runtime and the file together declare them."""
+"""Specs of a graph's inputs and outputs, from ONNX Runtime and from the ONNX file itself."""
 
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -12,8 +12,8 @@ from serving.tensors.tensor_spec import ONNX_ELEMENT_TYPES, DataType, TensorSpec
 
 Kind = Literal["input", "output"]
 
-# What a type that is no tensor is called, by the beginning of ONNX Runtime's name for it, and how
-# to turn it into a tensor.
+# Types that are not tensors: the prefix of ONNX Runtime's name for the type, the name in messages,
+# and the way to turn the type into a tensor.
 _NO_TENSORS = (
     (
         "seq(map(",
@@ -36,18 +36,19 @@ _NO_TENSORS = (
 
 
 def specs(kind: Kind, nodes: Iterable[Any], onnx_file: Path) -> dict[str, TensorSpec]:
-    """The specs of a graph's inputs or outputs by tensor name.
+    """Return the specs of a graph's inputs or outputs by tensor name.
 
-    ONNX Runtime reports the same empty shape for a scalar and for a tensor of unknown rank. The
-    file is parsed to tell them apart, and only where one of them occurs.
+    ONNX Runtime reports the same empty shape for a scalar and for a tensor of unknown rank. If a
+    shape is empty, the file is parsed to tell them apart.
 
     Args:
-        kind: Which of both, for messages.
-        nodes: What a session's `get_inputs` or `get_outputs` gives.
+        kind: "input" or "output", for error messages.
+        nodes: Result of the session's `get_inputs` or `get_outputs`.
         onnx_file: The file that the session was made from.
 
     Raises:
-        Unsupported: one is no tensor, or of an element type that no protocol here carries.
+        Unsupported: a node is not a tensor, or has an element type that the server's protocols
+            cannot carry.
         DataLoss, OSError: see `onnx_graph.read`.
     """
     nodes = list(nodes)
@@ -67,7 +68,7 @@ def specs(kind: Kind, nodes: Iterable[Any], onnx_file: Path) -> dict[str, Tensor
 
 
 def _shape(node: Any) -> tuple[int, ...]:  # noqa: ANN401 - onnxruntime.NodeArg has no types
-    # A symbolic dimension is a name, an unnamed one is None: any size goes.
+    # ONNX Runtime reports a free dimension as its name, or as None if it has no name.
     return tuple(size if isinstance(size, int) else -1 for size in node.shape)
 
 
@@ -94,16 +95,17 @@ def _data_type(kind: Kind, node: Any, onnx_file: Path) -> DataType:  # noqa: ANN
 def declared(
     signature: Signature, inputs: Mapping[str, TensorSpec], *, needs_ranks: bool = False
 ) -> dict[str, TensorSpec]:
-    """A signature's inputs by alias with the shapes that the graph declares: what it takes.
+    """Return the specs of a signature's inputs by alias, with the shapes that the graph declares.
 
     Args:
-        signature: One that `check_signature` has passed.
+        signature: A signature that `check_signature` has accepted.
         inputs: The graph's inputs by tensor name.
-        needs_ranks: Whether the signature's rank counts where the graph declares none.
+        needs_ranks: If true and the graph declares no rank for an input, the rank comes from the
+            signature.
     """
     found: dict[str, TensorSpec] = {}
     for alias, spec in signature.inputs.items():
-        # The server itself takes tf.Examples, a row of them, and the graph what is read from them.
+        # The server parses tf.Examples, which arrive as a vector; the graph has no such input.
         shape = (-1,) if alias == signature.example_input else inputs[spec.tensor].shape
         if shape is None and spec.shape is not None and needs_ranks:
             shape = (-1,) * len(spec.shape)
@@ -117,19 +119,21 @@ def check_signature(
     inputs: Mapping[str, TensorSpec],
     outputs: Mapping[str, TensorSpec],
 ) -> None:
-    """Refuse a signature that promises what the graph does not have.
+    """Raise DataLoss if a signature does not fit the graph.
 
-    Its shapes are documentation, so either side may know more than the other: a rank, or a size.
+    The signature's shapes are documentation: a rank or a size may be declared by the signature
+    alone, or by the graph alone.
 
     Args:
-        name: Of the signature.
+        name: Name of the signature.
         signature: The signature.
         inputs: The graph's inputs by tensor name.
-        outputs: Likewise its outputs.
+        outputs: The graph's outputs by tensor name.
 
     Raises:
-        DataLoss: a tensor is missing in the graph, or has another dtype or rank there, or an input
-            has other sizes, so that the graph would refuse whatever the signature describes.
+        DataLoss: the graph lacks a tensor of the signature, or has it with another dtype or rank,
+            or an input has other sizes in the graph, which would refuse every request that matches
+            the signature.
     """
     computed = {alias: spec for alias, spec in signature.outputs.items() if not spec.constant}
     for kind, specs, tensors in (
@@ -153,7 +157,14 @@ def check_signature(
 
 
 def _contradict(spec: TensorSpec, tensor: TensorSpec, *, sizes: bool) -> bool:
-    """Whether no shape is both; sizes count for inputs, because graphs declare outputs loosely."""
+    """Return whether no shape fits both specs.
+
+    Args:
+        spec: Spec of the signature.
+        tensor: Spec of the graph.
+        sizes: Whether to compare sizes and not only ranks. False for outputs, because the sizes
+            that graphs declare for outputs are not reliable.
+    """
     if spec.shape is None or tensor.shape is None:
         return False
     if len(spec.shape) != len(tensor.shape):

@@ -1,4 +1,4 @@
-"""The machine as this process may use it: its cores and its memory."""
+"""CPU cores that this process may use, and tuning of its memory management."""
 
 import asyncio
 import ctypes
@@ -11,8 +11,8 @@ _CGROUP_V1_QUOTA = Path("/sys/fs/cgroup/cpu/cpu.cfs_quota_us")
 _STATM = Path("/proc/self/statm")
 _M_MMAP_THRESHOLD = -3  # glibc's malloc.h
 _LARGE_BLOCK_BYTES = 512 << 10
-# Python looks for cycles whenever so many more objects exist than before; its own 700 is reached
-# and left again by every batch of requests, which then took an eighth of the server's time.
+# New objects after which Python searches for reference cycles. With Python's default of 700, every
+# batch of requests started a search, which took an eighth of the server's time.
 _GARBAGE_COLLECTION_THRESHOLD = 10_000
 _LOOK_SECONDS = 5.0
 _GROWTH_BYTES = 24 << 20
@@ -21,14 +21,17 @@ _CGROUP_V1_PERIOD = Path("/sys/fs/cgroup/cpu/cpu.cfs_period_us")
 
 
 def available_cores() -> int:
-    """Whole cores this process may use: its affinity mask, cut by the container's CPU quota."""
+    """Return how many whole cores this process may use.
+
+    This is the size of its affinity mask, limited by the container's CPU quota; at least 1.
+    """
     cores = len(os.sched_getaffinity(0))
     quota = _cgroup_quota()
     return cores if quota is None else max(1, min(cores, int(quota)))
 
 
 def _cgroup_quota() -> float | None:
-    """Cores' worth of CPU time that the control group allows, None if it sets no limit."""
+    """Return the control group's CPU quota in cores; None if there is no limit."""
     try:
         if _CGROUP_CPU_MAX.exists():
             quota, period = _CGROUP_CPU_MAX.read_text().split()
@@ -42,20 +45,21 @@ def _cgroup_quota() -> float | None:
 
 
 def return_freed_memory() -> None:
-    """Give memory that was freed back to the system, which glibc's malloc does not do by itself.
+    """Return freed memory to the operating system, which glibc's malloc does not do by itself.
 
     Loading a graph leaves freed copies of its weights behind: 145 MiB of 299 with ResNet50.
     """
     libc = ctypes.CDLL(None)
-    if hasattr(libc, "malloc_trim"):  # glibc; other C libraries have no need of it
+    if hasattr(libc, "malloc_trim"):  # glibc; other C libraries do not need this call
         libc.malloc_trim(0)
 
 
 def return_large_blocks() -> None:
-    """Have glibc's malloc give large blocks back to the system as soon as they are freed.
+    """Make glibc's malloc return large blocks to the operating system as soon as they are freed.
 
-    By itself it raises its limit for such blocks with the first one that is freed, and keeps the
-    later ones: a burst of large requests would stay in the process's memory.
+    By default malloc raises its threshold for such blocks when the first one is freed, and keeps
+    later blocks below the new threshold: the memory of a burst of large requests would stay in the
+    process.
     """
     libc = ctypes.CDLL(None)
     if hasattr(libc, "mallopt"):
@@ -63,14 +67,18 @@ def return_large_blocks() -> None:
 
 
 def collect_cycles_rarely() -> None:
-    """Have Python look for unreachable cycles less often; `watch_memory` does if memory grows."""
+    """Make Python search for reference cycles less often.
+
+    `watch_memory` starts additional searches when the memory of the process grows.
+    """
     gc.set_threshold(_GARBAGE_COLLECTION_THRESHOLD, *gc.get_threshold()[1:])
 
 
 async def watch_memory() -> None:
-    """Free cycles and return freed memory when the process has grown much, until cancelled.
+    """Free reference cycles and return freed memory when the process has grown, until cancelled.
 
-    Not once alone: what has made it grow may be freed some time later.
+    After growth this is repeated several times, because the objects that caused the growth may be
+    released only some seconds later.
     """
     settled, looks = _resident_bytes(), 0
     while True:
@@ -88,6 +96,6 @@ async def watch_memory() -> None:
 def _resident_bytes() -> int:
     try:
         pages = int(_STATM.read_text().split()[1])
-    except (OSError, IndexError, ValueError):  # no Linux
+    except (OSError, IndexError, ValueError):  # not Linux
         return 0
     return pages * os.sysconf("SC_PAGE_SIZE")

@@ -1,4 +1,4 @@
-"""Made-up inputs for a graph that nobody has called yet: shapes and values that it may take."""
+"""Made-up inputs to run a graph before its first request: shapes and values that may suit it."""
 
 import math
 from collections.abc import Iterator, Mapping
@@ -10,25 +10,25 @@ from serving.tensors import bfloat16
 from serving.tensors.bfloat16 import BFLOAT16
 from serving.tensors.tensor_spec import DataType, TensorSpec
 
-# Sizes to try for free dimensions other than the batch. A text model takes any; a convolutional net
-# with free height and width wants more than its kernels, a U-Net a multiple of its strides, and a
-# pre-trained classifier its own size.
+# Sizes to try for free dimensions other than the batch. A text model takes any size; a
+# convolutional net with free height and width needs sizes above those of its kernels, a U-Net needs
+# multiples of its strides, and a pre-trained classifier needs its training size.
 FREE_SIZES = (1, 8, 32, 64, 224)
 SAMPLES = 16_000  # a second of sound
-# Most bytes of one input with a free size above the smallest: 224 in each of four free dimensions
-# would be 10 GB.
+# Limit in bytes for one input whose free dimensions are larger than the smallest of FREE_SIZES: 224
+# in each of four free dimensions would be 10 GB.
 MAX_BYTES = 64 << 20
-# How much larger the outlier among the revealing rows is.
+# Factor by which the outlier row of `revealing_rows` is larger than the other rows.
 OUTLIER = 1000
-_HALF_MAX = 60_000  # below the largest half float
+_HALF_MAX = 60_000  # below the largest float16, 65504
 
 
 def shape(spec: TensorSpec, rows: int, free_size: int) -> tuple[int, ...]:
-    """One shape that a spec allows; sizes that it declares stay, zero too.
+    """Return a shape that a spec allows. Declared sizes stay as they are, also a size of zero.
 
     Args:
-        spec: The input; one of unknown rank gets two dimensions.
-        rows: Size of a free first dimension.
+        spec: Spec of the input. An input of unknown rank gets two dimensions.
+        rows: Size of the first dimension if it is free.
         free_size: Size of every other free dimension.
     """
     return tuple(
@@ -38,13 +38,13 @@ def shape(spec: TensorSpec, rows: int, free_size: int) -> tuple[int, ...]:
 
 
 def zeros(specs: Mapping[str, TensorSpec], rows: int) -> Iterator[dict[str, np.ndarray]]:
-    """Inputs of zeros by alias, once for each size of the free dimensions that is worth a try.
+    """Yield inputs of zeros by alias, once for each size to try for the free dimensions.
 
-    Nothing if an input takes strings: there is no text that every model understands.
+    Yields nothing if an input takes strings: no text suits every model.
 
     Args:
-        specs: The inputs.
-        rows: Size of a free first dimension.
+        specs: Specs of the inputs by alias.
+        rows: Size of the first dimension if it is free.
     """
     if any(spec.dtype is DataType.DT_STRING for spec in specs.values()):
         return
@@ -60,7 +60,10 @@ def zeros(specs: Mapping[str, TensorSpec], rows: int) -> Iterator[dict[str, np.n
 
 
 def long_sizes(specs: Mapping[str, TensorSpec]) -> tuple[int, ...]:
-    """Sizes for graphs that refuse all smaller ones, if 64 such rows are no more than MAX_BYTES."""
+    """Return sizes to try on graphs that refuse all of FREE_SIZES: a second of sound at 16 kHz.
+
+    Empty if 64 rows of that size would exceed MAX_BYTES.
+    """
     rows = [
         math.prod(shape(spec, 64, SAMPLES)) * spec.dtype.numpy.itemsize for spec in specs.values()
     ]
@@ -79,17 +82,18 @@ def revealing_rows(  # noqa: PLR0917 - one call
     integers: int,
     seed: int,
 ) -> np.ndarray:
-    """Rows that give a graph away that mixes them.
+    """Return a batch on which a graph that mixes rows is likely to show it.
 
-    Random values, and among them a row a thousand times as large, one of zeros, and two equal ones.
+    The rows are random, except for one row that is a thousand times as large, one row of zeros and
+    two equal rows.
 
     Args:
-        random: Source of randomness.
-        shape: The first entry is the number of rows.
-        dtype: Of the values; `BFLOAT16` too.
-        scale: Size of floats.
+        random: Random number generator.
+        shape: Shape of the batch; the first entry is the number of rows.
+        dtype: Dtype of the values; may be `BFLOAT16`.
+        scale: Standard deviation of floats.
         integers: Largest integer.
-        seed: Chooses what stands in batches that are too small for all of it.
+        seed: If the batch is too small for all special rows, selects which of them it gets.
     """
     if dtype == BFLOAT16:
         floats = np.dtype(np.float32)
@@ -120,7 +124,7 @@ def revealing_rows(  # noqa: PLR0917 - one call
 
 
 def _special(outlier: np.ndarray, values: np.ndarray, seed: int) -> Iterator[np.ndarray]:
-    """The rows that give mixing away, in an order that begins with another one for each seed."""
+    """Yield the special rows of `revealing_rows`; the seed selects the row to begin with."""
     if len(values) == 1:
         return
     twin = values[-1].copy()

@@ -1,4 +1,4 @@
-"""What the manager keeps of a model beside the catalog: its settings and failures."""
+"""The manager's own records: its settings, and each model's failed loads."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -12,15 +12,16 @@ LoadServable = Callable[[str, int, Path], Servable]
 
 @dataclass(frozen=True, kw_only=True)
 class ManagerConfig:
-    """How versions are kept up to date.
+    """Settings of the manager.
 
     Attributes:
-        poll_seconds: Seconds between two looks at the folders; 0 looks once, at the start.
-        max_load_retries: Times that a version which could not be loaded is tried again, unless its
-            files change, which starts the count anew.
-        retry_seconds: Seconds between two tries.
-        allow_labels_for_unavailable: Accept a new label on a version that is not loaded; one that
-            is in use moves to loaded versions alone.
+        poll_seconds: Seconds between two polls of the model folders; 0: list them only at the
+            start.
+        max_load_retries: How often loading a failed version is retried. The count starts again
+            when the version's files change.
+        retry_seconds: Seconds between two attempts to load a failed version.
+        allow_labels_for_unavailable: Accept a new label on a version that is not loaded. A label
+            that is in use can move only to a loaded version.
     """
 
     poll_seconds: float = 1.0
@@ -31,7 +32,13 @@ class ManagerConfig:
 
 @dataclass
 class Failure:
-    """A version that could not be loaded, and when to try again."""
+    """A version that could not be loaded.
+
+    Attributes:
+        files: `model_folder.fingerprint` of the version when loading began.
+        tries: Number of failed attempts.
+        again_at: `time.monotonic()` from which the next attempt may be made.
+    """
 
     files: object
     tries: int
@@ -40,6 +47,6 @@ class Failure:
 
 @dataclass
 class ManagedModel(ModelEntry):
-    """A model with what only the manager needs to know of it."""
+    """A catalog entry with the failed loads of its versions, which only the manager reads."""
 
     failures: dict[int, Failure] = field(default_factory=dict)

@@ -1,10 +1,10 @@
-"""The manager: keeps the loaded versions equal to what configuration and model folders ask for.
+"""The manager: loads and unloads versions to match the configuration and the model folders.
 
-It looks at the folders every `poll_seconds`, loads what is new, and unloads what is no longer
-wanted once something newer can answer. All its tables change in the event loop alone, between two
-steps of any request: a request that has found its servable has also queued its rows there before
-the servable can be closed, and closing finishes queued rows. So versions come and go without a
-failed request.
+The manager polls the folders every `poll_seconds`, loads new versions, and unloads versions that
+are no longer wanted once a wanted version is available. Its tables change only in the event loop,
+between two steps of a request. A request that finds its servable therefore queues its rows before
+the servable can be closed, and closing finishes queued rows: no request fails because a version is
+loaded or unloaded.
 """
 
 import asyncio
@@ -37,20 +37,21 @@ from serving.repository.model_folder import fingerprint, list_versions, version_
 logger = logging.getLogger(__name__)
 
 
-# What an unloaded version may delay the next look at the folders; it is closed either way.
+# How long `update` and `abort` wait for unloaded versions to close; closing goes on afterwards.
 _UNLOAD_PATIENCE_SECONDS = 5.0
 _CLOSE_SECONDS = 25.0
 _LEAST_RETRY_SECONDS = 0.5
-# A run ends between two nodes of its graph.
+# Time for terminated runs to end: ONNX Runtime ends a run between two nodes of its graph.
 _TERMINATION_SECONDS = 0.5
 
 
 class Manager:
-    """Loads and unloads versions. Every method belongs to the event loop it was started in.
+    """Loads and unloads versions. All methods must be called in the same event loop.
 
     Attributes:
-        catalog: What is served now, for those who only read it.
-        on_change: Called whenever a model has become available or unavailable.
+        catalog: The models that are served now.
+        on_change: Called after each poll, retry or reload, which may have made models available or
+            unavailable.
     """
 
     def __init__(
@@ -60,15 +61,15 @@ class Manager:
         config: ManagerConfig,
         catalog: Catalog,
     ) -> None:
-        """Prepare; nothing is loaded yet.
+        """Create a manager with nothing loaded.
 
         Args:
-            find_models: The models to serve, asked again at every look. Raising OSError keeps the
-                models as they are.
-            load: Loads a version from a folder; runs in a thread, one at a time, because ONNX
-                Runtime sessions must not be created concurrently.
+            find_models: Returns the models to serve; called in a thread at every poll. If it raises
+                OSError, the models stay as they are.
+            load: Loads a version from a folder. It is called in a thread, one call at a time,
+                because ONNX Runtime sessions must not be created concurrently.
             config: See `ManagerConfig`.
-            catalog: Where the models are looked up; this manager fills it.
+            catalog: The catalog that this manager fills.
         """
         self._find_models = find_models
         self._load = load
@@ -87,23 +88,23 @@ class Manager:
 
     @property
     def loads(self) -> Sequence[str]:
-        """What a thread is loading right now, as `name/version`, also if nobody waits for it."""
+        """Versions that a thread is loading now, as `name/version`, cancelled loads included."""
         return self._loads
 
     def loading(self) -> AbstractAsyncContextManager[None]:
-        """What is entered while a version is loaded, for those who want to know."""
+        """Return a context that is entered while a version is loaded; subclasses override it."""
         return nullcontext()
 
     # Keeping up to date
 
     async def start(self, *, check_labels: bool = True) -> None:
-        """Load what there is, then keep looking.
+        """Load the wanted versions, then start to poll the folders.
 
         Args:
             check_labels: Whether to refuse labels on versions that could not be loaded.
 
         Raises:
-            DeviceError: CUDA was insisted on and a model did not get it.
+            DeviceError: `--device cuda` was given, and a model cannot run on CUDA.
             FailedPrecondition: a label names a version that is not available.
         """
         await self.update()
@@ -112,7 +113,7 @@ class Manager:
         self._polling = asyncio.create_task(self._poll())
 
     async def _poll(self) -> None:
-        """Look again and again; if the folders are looked at once, only for what failed."""
+        """Poll the folders for ever; if `poll_seconds` is 0, only retry failed versions."""
         looks = self._config.poll_seconds > 0
         seconds = max(self._config.retry_seconds, _LEAST_RETRY_SECONDS)
         while True:
@@ -120,10 +121,10 @@ class Manager:
             try:
                 await (self.update() if looks else self._retry())
             except Exception:
-                logger.exception("looking for new versions failed; looking again")
+                logger.exception("looking for new versions failed; the next poll tries again")
 
     async def _retry(self) -> None:
-        """Try again what could not be loaded, without a look at the folders."""
+        """Retry the versions that could not be loaded, without listing the folders."""
         async with self._changing:
             for name, model in self._models.items():
                 if model.failures:
@@ -131,7 +132,7 @@ class Manager:
             self.on_change()
 
     async def update(self) -> None:
-        """Look at the configuration and the folders once, and act on what has changed."""
+        """Poll the configuration and the folders once; load and unload versions accordingly."""
         async with self._changing:
             try:
                 wanted = await asyncio.to_thread(self._find_models)
@@ -163,14 +164,14 @@ class Manager:
             self._complaint = message
 
     async def _announce(self) -> None:
-        """List every version to come as START, so that callers are told to wait for it."""
+        """Give every wanted version the state START, so that callers are told to retry."""
         for model in self._models.values():
             for version in await self._wanted_versions(model):
                 if version not in model.statuses:
                     model.set_status(VersionStatus(version=version, state=State.START))
 
     async def _is_locked(self, model: ManagedModel) -> bool:
-        """Whether a model seems to be gone only because its folder may not be read any more."""
+        """Return whether the model's folder is unreadable, which `find_models` takes for gone."""
         try:
             await asyncio.to_thread(list_versions, model.config.base_path)
         except PermissionError:
@@ -198,7 +199,7 @@ class Manager:
                 "; what is loaded stays" if model.servables else "",
             )
         model.complaint = complaint
-        # An emptied or unmounted folder is more likely a mistake than a wish to stop serving.
+        # An emptied or unmounted folder is more likely a mistake than a decision to stop serving.
         model.wanted = wanted or list(model.servables)
         return model.wanted
 
@@ -206,12 +207,12 @@ class Manager:
         for version in sorted(wanted, reverse=True):
             if version not in model.servables and await self._is_due(model, version):
                 await self._load_version(name, model, version)
-        # The old goes when the new can answer: never unload the last one that is available.
+        # Old versions stay until a wanted version is available.
         if any(version in model.servables for version in wanted):
             self._unload(model, [v for v in model.servables if v not in wanted])
 
     async def _is_due(self, model: ManagedModel, version: int) -> bool:
-        """Whether a version should be tried: it is new, its files changed, or it is time again."""
+        """Return whether to load a version: it is new, its files changed, or a retry is due."""
         failure = model.failures.get(version)
         if failure is None:
             return True
@@ -235,7 +236,7 @@ class Manager:
                 loading = asyncio.to_thread(self._load_now, name, version, path)
                 servable = await self._unloading.unless_cancelled(loading)
         except DeviceError:
-            raise  # a wrong --device concerns every model: the server must not start
+            raise  # ends a start or a reload; `_poll` logs it and skips the remaining models
         except ServingError as error:
             code, message = error.code, error.message
         except Exception as error:
@@ -263,7 +264,7 @@ class Manager:
             self._loads.remove(f"{name}/{version}")
 
     def _unload(self, model: ManagedModel, versions: list[int]) -> None:
-        """Take versions out of the catalog, and begin to close them."""
+        """Take versions out of the catalog, and start to close them in threads."""
         for version in versions:
             servable = model.servables.pop(version)
             model.set_status(VersionStatus(version=version, state=State.UNLOADING))
@@ -273,10 +274,10 @@ class Manager:
     # Changing the configuration
 
     async def reload(self, models: Mapping[str, ModelConfig]) -> None:
-        """Serve another set of models: all of it, or, if anything is wrong, the old set as it was.
+        """Serve another set of models. If any of them fails, the old set is served unchanged.
 
         Args:
-            models: The whole new set by name.
+            models: The complete new set by name.
 
         Raises:
             UnknownError: a model did not become available.
@@ -286,14 +287,16 @@ class Manager:
         await self.commit()
 
     async def prepare(self, models: Mapping[str, ModelConfig]) -> None:
-        """Load another set of models without serving it; nothing else changes until its end.
+        """Load another set of models without serving it.
+
+        After success, call `commit` or `abort`: polls and other reloads wait until then.
 
         Args:
-            models: The whole new set by name. `commit` or `abort` must follow.
+            models: The complete new set by name.
 
         Raises:
             Unavailable: this server is about to stop.
-            UnknownError, FailedPrecondition: as from `reload`; nothing is to follow then.
+            UnknownError, FailedPrecondition: as from `reload`; do not call `abort` then.
         """
         await self._changing.acquire()
         candidates = {
@@ -318,7 +321,7 @@ class Manager:
             raise Unavailable(msg)
 
     async def commit(self) -> None:
-        """Serve the set of models that was prepared, and unload what it does not have."""
+        """Serve the prepared set of models, and unload versions that are not part of the set."""
         prepared, self._prepared = self._prepared, None
         if prepared is None:
             return
@@ -334,7 +337,7 @@ class Manager:
         await self.update()
 
     async def abort(self) -> None:
-        """Drop the set of models that was prepared."""
+        """Unload the prepared set of models; without one, do nothing."""
         prepared, self._prepared = self._prepared, None
         if prepared is None:
             return
@@ -356,7 +359,7 @@ class Manager:
     def _unload_all_but(
         self, kept: Mapping[str, ManagedModel], models: Mapping[str, ManagedModel]
     ) -> None:
-        """Unload the servables of `models` that `kept` does not share."""
+        """Unload the servables of `models` that are not in `kept` too."""
         shared = {id(servable) for model in kept.values() for servable in model.servables.values()}
         for model in models.values():
             self._unload(
@@ -371,14 +374,14 @@ class Manager:
         )
 
     async def close(self, seconds: float = _CLOSE_SECONDS) -> list[str]:
-        """Stop looking and unload everything; requests in flight finish first.
+        """Stop polling and unload all versions; requests in flight finish first.
 
         Args:
-            seconds: Time that they get; runs that go on are told to end then.
+            seconds: Time limit for the requests in flight; their runs are terminated afterwards.
 
         Returns:
-            What could not be unloaded in that time, as `name/version`; a version that is still
-            being loaded is left to itself.
+            The versions that could not be unloaded in that time, as `name/version`; versions that
+            are still being loaded are not among them.
         """
         ends = time.monotonic() + seconds
         self._closing = True

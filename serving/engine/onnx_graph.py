@@ -1,7 +1,7 @@
-"""An ONNX file as it was written, for what ONNX Runtime does not say about a graph.
+"""Reads ONNX files for facts about a graph that ONNX Runtime does not report.
 
-`serving/protos/onnx_graph.proto` is the part of the format that is read; the `onnx` package is not
-needed.
+`serving/protos/onnx_graph.proto` declares the part of the format that is read, so that the server
+does not need the `onnx` package.
 """
 
 import mmap
@@ -14,19 +14,19 @@ from google.protobuf.message import DecodeError
 from serving.errors import DataLoss
 from serving.protos.onnx_graph_pb2 import ModelProto, NodeProto
 
-# At once, because nothing else of this process runs meanwhile.
+# Bytes per search call. The call holds Python's GIL, so all other threads wait for it.
 _SEARCHED_BYTES = 4 << 20
 
 
 def read(path: Path) -> ModelProto:
-    """Parse a file. Its weights are copied, so a file of 100 MB takes about 0.1 s.
+    """Parse an ONNX file. The weights are copied, so a file of 100 MB takes about 0.1 s.
 
     Args:
-        path: The file; weights in files beside it are not read.
+        path: The file; external weight files are not read.
 
     Raises:
-        DataLoss: the file is no ONNX model.
-        OSError: it cannot be read.
+        DataLoss: the file is not an ONNX model.
+        OSError: the file cannot be read.
     """
     try:
         return ModelProto.FromString(path.read_bytes())
@@ -36,7 +36,7 @@ def read(path: Path) -> ModelProto:
 
 
 def unknown_ranks(model: ModelProto) -> frozenset[str]:
-    """Names of the graph's inputs and outputs that are tensors without a declared shape."""
+    """Return the names of the graph's inputs and outputs that declare no shape."""
     graph = model.graph
     return frozenset(
         value.name
@@ -46,18 +46,18 @@ def unknown_ranks(model: ModelProto) -> frozenset[str]:
 
 
 def find_operators(path: Path, operators: Iterable[str]) -> frozenset[str]:
-    """Which of some operators a file has, in its graph, in inner graphs and in functions.
+    """Return which of the given operators a file holds: in its graph, subgraphs or functions.
 
-    The bytes are searched, not parsed: that takes no memory, and 0.1 s for 100 MB. Weights could
-    look like an operator's name by chance, so this does for what an operator forbids, not for what
-    it promises.
+    The bytes are searched, not parsed: that takes no memory, and 0.1 s for 100 MB. Weights may by
+    chance hold the bytes of an operator's name, so an operator may be reported that the graph does
+    not have. Use the result only to be more careful, never to skip a check.
 
     Args:
-        path: The file; it is not empty.
-        operators: Their names, as `Conv`.
+        path: The file; must not be empty.
+        operators: Operator names, such as `Conv`.
 
     Raises:
-        OSError: it cannot be read.
+        OSError: the file cannot be read.
     """
     fields = {NodeProto(op_type=name).SerializeToString(): name for name in operators}
     pattern, overlap = re.compile(b"|".join(map(re.escape, fields))), max(map(len, fields)) - 1

@@ -1,14 +1,14 @@
-"""Row independence: may the rows of a signature share a run with the rows of other callers?
+"""Row independence: tests whether rows of a signature may share a run with rows of other requests.
 
-A free first dimension proves nothing: it may count samples of a sound, words, points of a cloud or
-boxes. So a graph is asked. Made-up batches are run whole, again, permuted, split in two and row by
-row; the answers for a row must agree. The batches hold what gives graphs away that mix rows: one
-row a thousand times as large as the others (it moves a maximum, a mean, a quantisation range), one
-of zeros, and two that are equal. Besides, operators that mix rows by their definition are looked up
-in the graph, because a probe may miss them: an ArgMax behind a dynamic quantisation changes its
-answer only now and then.
+A free first dimension is no proof: it may count samples of a sound, words, points of a cloud or
+boxes. Therefore the graph is probed: made-up batches are run whole, again, permuted, split in two
+and row by row, and all answers for a row must agree. Special rows reveal a graph that mixes rows:
+one a thousand times as large as the others (it moves a maximum, a mean, a quantisation range), one
+of zeros, and two equal ones. In addition, the graph is searched for operators that mix rows by
+their definition, because a probe may miss them: an ArgMax behind a dynamic quantisation rarely
+changes its answer.
 
-What cannot be probed is not proved, and what is not proved runs alone.
+A signature that cannot be probed counts as not independent; its requests run alone.
 """
 
 import time
@@ -35,19 +35,18 @@ Arrays = Mapping[str, np.ndarray]
 SEEDS = (0, 1, 2)
 SCALES = (1, 255, 1000)
 SMALL_BATCHES = (1, 2, 3, 7)
-DRAWN_ROWS = 8  # of the largest batch, run one by one
-# Values up to here for integers, by scale. Integers are often indices, so small ones come first.
+DRAWN_ROWS = 8  # rows of the largest batch that are run one by one
+# Largest integer by scale. If the graph refuses it, the next one follows: integers may be indices.
 _INTEGERS = {1: (9, 1, 0), 255: (255, 9, 1, 0), 1000: (1000, 255, 9, 1, 0)}
-# Sizes for free dimensions other than the batch, the likeliest first.
+# Sizes to try for free dimensions other than the batch, the likeliest first.
 _FREE_SIZES = (8, 32, 64, 224, 1)
-# Two answers for one row may differ by rounding: kernels add up in another order for other sizes.
-# Share of the size of a row's values.
+# Relative to a row's largest value. Kernels may add in another order for another batch size.
 _TOLERANCES = {np.dtype(np.float16): 1e-2, np.dtype(np.float32): 1e-5, np.dtype(np.float64): 1e-9}
 _TOLERANCES[bfloat16.BFLOAT16] = 8e-2
 
 
 class _NotProvedError(Exception):
-    """The proof ends here; its message is the evidence."""
+    """Rows are not proved independent; the message is the verdict's evidence."""
 
 
 def prove(
@@ -62,15 +61,15 @@ def prove(
     """Find out whether the rows of a signature are independent. Runs on the CPU; blocks.
 
     Args:
-        onnx_file: The graph that computes the signature; None: `runtime` alone has it.
-        signature: Its inputs and outputs.
+        onnx_file: The ONNX graph of the signature; None if `runtime` runs a SavedModel.
+        signature: The signature to probe.
         max_batch_size: Most rows of a batch to try.
-        seconds: Time that it may take; a graph that needs longer is not proved. None: no limit.
-        precision: Of the graph.
-        runtime: The graph as it was loaded on the CPU already; None loads it.
+        seconds: Time limit; after it the verdict is "not independent". None: no limit.
+        precision: Precision of the graph.
+        runtime: The graph, if it is loaded on the CPU already; None loads it here.
 
     Raises:
-        DataLoss: the file is no ONNX graph that can be served.
+        DataLoss: the file is not an ONNX graph that can be served.
     """
     if all(spec.constant for spec in signature.outputs.values()):
         evidence = "no output is computed: all are constant"
@@ -80,7 +79,7 @@ def prove(
         if onnx_file is not None:
             _require_no_mixing(onnx_file)
             runtime = runtime or Runtime(onnx_file, RuntimeConfig(device="cpu"), precision)
-        assert runtime is not None  # noqa: S101 - one of both is given
+        assert runtime is not None  # noqa: S101 - callers pass `onnx_file`, `runtime` or both
         probe = _Probe(runtime, signature, seconds)
         sizes = probe.check(max_batch_size)
     except _NotProvedError as error:
@@ -101,21 +100,23 @@ def prove_each(
     precision: Precision = "fp32",
     runtime: GraphRuntime | None = None,
 ) -> dict[str, Verdict]:
-    """Find out about several signatures of one graph; one that asks for less is not probed again.
+    """Find out whether the rows of several signatures of one graph are independent.
+
+    A signature with the inputs of an independent one, and no other outputs, is not probed again.
 
     Args:
-        onnx_file: See `prove`, like all the rest.
-        signatures: By name.
+        onnx_file: See `prove`.
+        signatures: The signatures by name.
         max_batch_size: See `prove`.
-        seconds: Likewise, for each signature.
-        precision: Likewise.
-        runtime: Likewise.
+        seconds: Time limit for each signature.
+        precision: See `prove`.
+        runtime: See `prove`.
 
     Returns:
-        The verdicts by name.
+        The verdicts by signature name.
 
     Raises:
-        DataLoss: the file is no ONNX graph that can be served.
+        DataLoss: see `prove`.
     """
     verdicts: dict[str, Verdict] = {}
     for name, signature in signatures.items():
@@ -123,7 +124,7 @@ def prove_each(
             (
                 verdict
                 for other, verdict in verdicts.items()
-                if verdict.independent and _asks_less(signature, signatures[other])
+                if verdict.independent and _is_part_of(signature, signatures[other])
             ),
             None,
         )
@@ -138,8 +139,8 @@ def prove_each(
     return verdicts
 
 
-def _asks_less(signature: Signature, other: Signature) -> bool:
-    """Whether a signature feeds a graph as another one does, and takes no more answers from it."""
+def _is_part_of(signature: Signature, other: Signature) -> bool:
+    """Return whether a signature has the graph inputs of another one, and no other outputs."""
 
     def inputs(each: Signature) -> set[tuple[str, Any]]:
         return {(spec.tensor, spec.shape) for spec in each.model_inputs.values()}
@@ -155,11 +156,7 @@ def _asks_less(signature: Signature, other: Signature) -> bool:
 
 
 def _require_rows(signature: Signature) -> None:
-    """Give up where no made-up batch can be.
-
-    Raises:
-        _NotProvedError: a tensor has no rows of any number, or an input takes strings.
-    """
+    """Raise _NotProvedError if a first dimension is not free, or an input takes strings."""
     if not signature.has_rows:
         msg = "not every input and output has a free first dimension"
         raise _NotProvedError(msg)
@@ -170,7 +167,7 @@ def _require_rows(signature: Signature) -> None:
 
 
 def _require_no_mixing(onnx_file: Path) -> None:
-    """Raise _NotProvedError where an operator mixes rows by its definition."""
+    """Raise _NotProvedError if an operator of the graph mixes rows by its definition."""
     if mixing := find_row_mixing(onnx_file):
         raise _NotProvedError(mixing)
 
@@ -191,18 +188,18 @@ class _Probe:
         self._ends = None if seconds is None else time.monotonic() + seconds
         self._seconds = seconds
         self._control = SessionControl()
-        self._row_seconds = 0.0  # of the slowest run so far
+        self._row_seconds = 0.0  # of the latest run with several rows
         self.batches = 0
 
     def check(self, max_batch_size: int) -> list[int]:
-        """Compare the answers to batches of every size, small ones first.
+        """Probe the graph with batches of several sizes, small ones first.
 
         Returns:
-            The sizes.
+            The batch sizes in rows.
 
         Raises:
-            _NotProvedError: two answers for one row differ, or the graph refuses the batches, or
-                the time is over.
+            _NotProvedError: two answers for one row differ, or the graph refuses a batch, or the
+                time limit is over.
         """
         if self._seconds is None:
             return self._check(max_batch_size)
@@ -228,18 +225,18 @@ class _Probe:
 
     @property
     def _too_long(self) -> str:
-        return f"the proof takes longer than the {self._seconds:g} s that it may take"
+        return f"the proof takes longer than its limit of {self._seconds:g} s"
 
     @property
     def _has_values(self) -> bool:
-        """Whether a scale makes a difference: booleans have none."""
+        """Whether the scale changes the inputs: it does not if all of them are booleans."""
         return any(spec.dtype is not DataType.DT_BOOL for spec in self._specs.values())
 
     def _accepted_sizes(self) -> list[int]:
-        """The first two sizes of the free dimensions that the graph takes.
+        """Return the first two sizes of the free dimensions that the graph accepts, or only one.
 
         Raises:
-            _NotProvedError: it takes none.
+            _NotProvedError: the graph accepts none.
         """
         if not any(-1 in spec.known_shape[1:] for spec in self._specs.values()):
             candidates: Sequence[int] = _FREE_SIZES[:1]
@@ -266,10 +263,10 @@ class _Probe:
     def _batch(
         self, random: np.random.Generator, rows: int, scale: int, free_size: int, seed: int
     ) -> tuple[Arrays, Arrays]:
-        """A made-up batch that the graph takes, and its answer.
+        """Return a made-up batch that the graph accepts, and the graph's answer, by alias.
 
         Raises:
-            ServingError: the graph takes none of this scale.
+            ServingError: the graph refuses all batches of this scale.
             _NotProvedError: see `_run`.
         """
         refusal: ServingError | None = None
@@ -291,15 +288,15 @@ class _Probe:
                 refusal = error
             if not any(array.dtype.kind in "iu" for array in inputs.values()):
                 break
-        assert refusal is not None  # noqa: S101 - every way through the loop returns or sets it
+        assert refusal is not None  # noqa: S101 - the loop returns or sets `refusal`
         raise refusal
 
     def _run(self, inputs: Arrays, rows: int) -> dict[str, np.ndarray]:
-        """Answers by output alias.
+        """Run the graph and return the answers by output alias.
 
         Raises:
             ServingError: the graph refuses the inputs.
-            _NotProvedError: the time is over.
+            _NotProvedError: the time limit is over, or would be before this run ends.
         """
         now = time.monotonic()
         if self._ends is not None and now + rows * self._row_seconds > self._ends:
@@ -319,10 +316,10 @@ class _Probe:
     def _check_batch(
         self, random: np.random.Generator, batch: Arrays, joint: Arrays, rows: int
     ) -> None:
-        """Compare a batch's answer with the answers to the same rows in other company.
+        """Compare a batch's answer with the answers to its rows in other batches.
 
         Raises:
-            _NotProvedError: they differ, or the answer has no row for each row of the batch.
+            _NotProvedError: they differ, or the answer has another number of rows than the batch.
         """
         for alias, array in joint.items():
             if array.ndim == 0 or len(array) != rows:
@@ -335,7 +332,7 @@ class _Probe:
             try:
                 answer = self._run(inputs, len(chosen))
             except ServingError as error:
-                msg = f"{what} are refused where the batch of {rows} is not: {error.message}"
+                msg = f"{what} are refused, but the batch of {rows} is not: {error.message}"
                 raise _NotProvedError(msg) from error
             for alias, array in answer.items():
                 expected, tolerance = joint[alias][chosen], tolerances[alias][chosen]
@@ -359,10 +356,11 @@ class _Probe:
 
 
 def _tolerance(array: np.ndarray) -> np.ndarray:
-    """How much a value may differ, for each row of an answer; zeros where it must be equal.
+    """Return the tolerance of each row of an answer, float64, shape (rows,).
 
-    It is a share of the row's largest value, or of that of the middle row if this is larger: a
-    sum may cancel to nearly nothing, while an outlier must not loosen the others' bounds.
+    It is zero for dtypes other than floats, else a share of the row's largest value, or of the
+    median of all rows' largest values if that is larger, because a row's sum may cancel to almost
+    zero. An outlier hardly moves the median, and so does not loosen other rows' bounds.
     """
     share = _TOLERANCES.get(array.dtype)
     if share is None or array.size == 0:
@@ -374,12 +372,12 @@ def _tolerance(array: np.ndarray) -> np.ndarray:
 
 
 def _difference(expected: np.ndarray, received: np.ndarray, tolerance: np.ndarray) -> str:
-    """What is wrong with an answer; empty if it agrees.
+    """Return how an answer differs, as a verb phrase; empty if it agrees.
 
     Args:
         expected: Rows of the whole batch's answer.
-        received: The same rows in other company.
-        tolerance: For each row.
+        received: Answers for the same rows from another batch.
+        tolerance: Tolerance of each row.
     """
     if received.shape != expected.shape:
         return f"give shape {received.shape}, expected {expected.shape}"
@@ -390,7 +388,7 @@ def _difference(expected: np.ndarray, received: np.ndarray, tolerance: np.ndarra
     bound = tolerance.reshape(-1, *[1] * (expected.ndim - 1))
     with np.errstate(invalid="ignore", over="ignore"):
         delta = np.abs(received.astype(np.float64) - expected.astype(np.float64))
-        # Infinities and NaN must be the same ones: their difference is NaN.
+        # Infinities and NaN must be equal in both answers: their difference is NaN.
         same = (delta <= bound) | (received == expected) | (np.isnan(received) & np.isnan(expected))
     if same.all():
         return ""

@@ -1,8 +1,9 @@
-"""Operators that mix the rows of a batch by their definition, looked up in an ONNX graph.
+"""Finds the operators of an ONNX graph that mix the rows of a batch by their definition.
 
-A dynamic quantisation takes its scale from the whole tensor, a batch normalisation in training mode
-its mean; random operators answer a row differently each time. They count if they stand on a path
-from an input's data to an output. Which rows the other operators mix is for the probe to find out.
+A dynamic quantisation computes its scale from the whole tensor, a batch normalisation in training
+mode computes its mean from the whole batch, and random operators give a row a different answer each
+time. An operator counts if it lies on a path from an input's data to an output; a random operator
+needs no input. The probe of `row_independence` tests whether other operators mix rows.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -21,21 +22,24 @@ _RANDOM = frozenset(
         "RandomUniformLike",
     }
 )
-# They read how large a tensor is, not what it holds.
+# Operators that read the shape of a tensor, not its values.
 _SIZES = frozenset({"Shape", "Size"})
-_TRAINING_INPUT = 2  # Dropout's third input says whether it drops
+_TRAINING_INPUT = 2  # position of Dropout's input `training_mode`
 
 _Functions = Mapping[tuple[str, str], FunctionProto]
 
 
 def find_row_mixing(onnx_file: Path) -> str:
-    """What mixes the rows of a graph.
+    """Find an operator that mixes the rows of a graph by its definition.
 
     Args:
         onnx_file: The graph.
 
     Returns:
-        One sentence that names the operator; empty if there is none.
+        One sentence that names the operator; empty if there is no such operator.
+
+    Raises:
+        DataLoss, OSError: see `onnx_graph.read`.
     """
     model = onnx_graph.read(onnx_file)
     functions = {(function.domain, function.name): function for function in model.functions}
@@ -52,13 +56,14 @@ def _mixing(
     wanted: set[str],
     functions: _Functions,
 ) -> Iterator[str]:
-    """The sentences about nodes on a path from data to what is wanted.
+    """Yield a sentence for each node that mixes rows on a path from input data to an output.
 
     Args:
-        model: For the values of its constants.
-        nodes: In topological order, as ONNX has them.
-        data: Tensors that hold data of the inputs; those that the nodes make are added.
-        wanted: Tensors that outputs are made of; those that these are made of are added.
+        model: The model; its initializers and constants decide whether Dropout drops.
+        nodes: Nodes in topological order, the order of ONNX files.
+        data: Names of tensors that depend on the inputs; tensors computed from them are added.
+        wanted: Names of tensors that the outputs depend on; the tensors that they are computed from
+            are added.
         functions: The model's own operators.
     """
     for node in reversed(nodes):
@@ -73,7 +78,7 @@ def _mixing(
                 label = f' "{node.name}"' if node.name else ""
                 yield f"operator {node.op_type}{label} {reason}"
             for inner in _inner_nodes(node, functions):
-                # Inside, every tensor may hold data and reach the output.
+                # Inside, any tensor may depend on the inputs, and any may reach an output.
                 everything = {name for each in inner for name in (*_reads(each), *each.output)}
                 yield from _mixing(model, inner, everything, set(everything), functions)
         if holds_data and node.op_type not in _SIZES:
@@ -81,7 +86,7 @@ def _mixing(
 
 
 def _reads(node: NodeProto) -> Iterator[str]:
-    """The tensors that a node reads, also those that its inner graphs take from outside."""
+    """Yield the tensors that a node reads, including those that its subgraphs read."""
     yield from (name for name in node.input if name)
     for graph in _graphs(node):
         for inner in graph.node:
@@ -97,7 +102,7 @@ def _graphs(node: NodeProto) -> Iterable[GraphProto]:
 
 
 def _inner_nodes(node: NodeProto, functions: _Functions) -> Iterator[Sequence[NodeProto]]:
-    """The nodes of a branch's or loop's graphs, and of the function that a node calls."""
+    """Yield the nodes of a node's subgraphs (branch, loop body), and of the function it calls."""
     for graph in _graphs(node):
         yield graph.node
     function = functions.get((node.domain, node.op_type))
@@ -106,7 +111,7 @@ def _inner_nodes(node: NodeProto, functions: _Functions) -> Iterator[Sequence[No
 
 
 def _reason(model: ModelProto, node: NodeProto) -> str:
-    """How an operator mixes rows; empty if it does not."""
+    """Return how a node mixes rows, as a verb phrase; empty if it does not."""
     if node.op_type.startswith("DynamicQuantize"):
         return "takes its scale from all rows of a batch"
     if node.op_type in _RANDOM:
@@ -123,7 +128,7 @@ def _reason(model: ModelProto, node: NodeProto) -> str:
 
 
 def _is_false(model: ModelProto, name: str) -> bool:
-    """Whether a tensor is a constant false, as an initializer or as a Constant node's value."""
+    """Return whether a tensor is the constant false, from an initializer or a Constant node."""
     for initializer in model.graph.initializer:
         if initializer.name == name:
             return not any(initializer.raw_data) and not any(initializer.int32_data)

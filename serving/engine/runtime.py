@@ -1,9 +1,9 @@
-"""ONNX Runtime behind one small class: a graph on an execution provider.
+"""Runs ONNX graphs: ONNX Runtime sessions, their settings and their errors.
 
-Settings and their reasons, for CPU: one inter-op thread and sequential execution (the graphs are
-chains); an explicit intra-op thread count, because ONNX Runtime otherwise sizes its pool by the
-host's cores and sets their affinity, which a container may forbid; no spinning, because the event
-loop wants the same cores.
+Settings on CPU: one inter-op thread and sequential execution, because the graphs are chains. An
+explicit intra-op thread count, because ONNX Runtime otherwise sizes its pool by the host's cores
+and sets thread affinities, which a container may forbid. No spinning, because the event loop needs
+the same cores.
 """
 
 import os
@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, Literal, Protocol
 
-# ONNX Runtime reports usage over the network from 1.29 on unless this is set before its import.
+# From version 1.29 on, ONNX Runtime reports usage over the network unless this variable is set
+# before its import.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import numpy as np
@@ -28,45 +29,46 @@ from serving.tensors.tensor_spec import TensorSpec
 Device = Literal["auto", "cpu", "cuda"]
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 _CUDA_OPTIONS = {
-    # The default, EXHAUSTIVE, tunes every convolution anew for each new batch size.
+    # The default, EXHAUSTIVE, tunes every convolution for each new batch size.
     "cudnn_conv_algo_search": "HEURISTIC",
     # The default doubles the memory pool whenever it grows, and the pool never shrinks.
     "arena_extend_strategy": "kSameAsRequested",
 }
 _ALIGNMENT = 16  # bytes
 _LARGE_OUTPUT_BYTES = 1 << 20
-# How messages about a run begin.
+# Prefixes of error messages about a run.
 REFUSED, FAILED = "the model cannot take this input: ", "the model failed: "
-# Operators whose kernels end the process, not the run, on a tensor without elements, and on one of
-# another rank than they expect: found by running all of ONNX's node cases on odd shapes.
-_ENDED_BY_NOTHING = frozenset({"GRU", "LSTM"})
-_ENDED_BY_RANK = _ENDED_BY_NOTHING | {"DFT", "GridSample", "ReverseSequence", "STFT"}
-# ONNX Runtime reports sizes that do not go together as a failure of its own.
+# Operators whose kernels end the process instead of the run: those of the first set on a tensor
+# without elements, those of the second on a tensor of an unexpected rank. They were found by
+# running all of ONNX's node tests on unusual shapes.
+_ENDED_BY_EMPTY = frozenset({"GRU", "LSTM"})
+_ENDED_BY_RANK = _ENDED_BY_EMPTY | {"DFT", "GridSample", "ReverseSequence", "STFT"}
+# Messages about mismatched sizes, which ONNX Runtime reports as failures, not as invalid arguments.
 _MISMATCHES = (
     "Attempting to broadcast an axis by a dimension other than 1",
     "Can broadcast 0 by 0 or 1",
     "operand cannot broadcast on dim",
     "MatMul dimension mismatch",
 )
-# Fastest first. A version only has an int8 graph if that is faster than the fp32 one on CPUs, which
-# compute fp16 in float32, between two casts. The int8 graphs are not made for CUDA.
+# Fastest precision first. A version has an int8 graph only if it is faster than the fp32 graph on
+# CPUs. CPUs compute fp16 in float32, between two casts. The int8 graphs are not made for CUDA.
 _FASTEST_ON_CPU: tuple[Precision, ...] = ("int8", "fp32", "w8", "fp16")
 _FASTEST_ON_CUDA: tuple[Precision, ...] = ("fp16", "fp32", "w8", "int8")
 
 
 @dataclass(frozen=True, kw_only=True)
 class RuntimeConfig:
-    """How graphs are run.
+    """Settings of the runtimes.
 
     Attributes:
-        device: `auto` takes CUDA where it works, `cuda` insists on it, `cpu` avoids it.
-        instances: Runs that may go on at the same time on one model.
+        device: `auto` uses CUDA if it works, `cuda` requires it, `cpu` does not use it.
+        instances: Number of concurrent runs of one model.
         intra_op_threads: Threads inside one run; `instances * intra_op_threads` should not exceed
-            the cores.
-        gpu_mem_limit_bytes: Most memory that ONNX Runtime's pool on the GPU may take, for each
-            graph; what CUDA itself needs comes on top. 0: no limit.
-        precision: Which variant of each graph; `auto` takes the fastest that there is.
-        saved_model_tags: Of the graph to load from a SavedModel.
+            the number of cores.
+        gpu_mem_limit_bytes: Limit of ONNX Runtime's memory pool on the GPU, in bytes per graph; the
+            memory of CUDA itself is not included. 0: no limit.
+        precision: Which variant of each graph to load; `auto` loads the fastest one in the folder.
+        saved_model_tags: Tags of the graph to load from a SavedModel.
     """
 
     device: Device = "auto"
@@ -77,33 +79,33 @@ class RuntimeConfig:
     saved_model_tags: tuple[str, ...] = ("serve",)
 
     def precisions(self, provider: str) -> tuple[Precision, ...]:
-        """The precisions that will do on an execution provider, the best one first."""
+        """Return the precisions to look for on an execution provider, the preferred one first."""
         if self.precision != "auto":
             return (self.precision,)
         return _FASTEST_ON_CUDA if provider == CUDA else _FASTEST_ON_CPU
 
 
 class DeviceError(Exception):
-    """The device asked for cannot be used."""
+    """The device given by `--device` cannot be used."""
 
 
 def available_providers() -> list[str]:
-    """The execution providers that this ONNX Runtime was built with."""
+    """Return the execution providers that this ONNX Runtime was built with."""
     providers: list[str] = onnxruntime.get_available_providers()
     return providers
 
 
 def choose_providers(device: Device) -> tuple[list[str], str]:
-    """The execution providers to ask for, and the reason in words for the log.
+    """Return the execution providers to request, and the reason as text for the log.
 
     Raises:
-        DeviceError: `cuda` was asked for and this ONNX Runtime has no CUDA provider.
+        DeviceError: the device is `cuda` and this ONNX Runtime has no CUDA provider.
     """
     offered = available_providers()
     if device == "cpu":
         return [CPU], "--device cpu"
     if CUDA in offered:
-        # The CUDA libraries come as Python packages without a search path of their own.
+        # The CUDA libraries are in Python packages, where the dynamic linker does not search.
         onnxruntime.preload_dlls()
         return [CUDA, CPU], f"--device {device}"
     if device == "cuda":
@@ -116,11 +118,11 @@ def choose_providers(device: Device) -> tuple[list[str], str]:
 
 
 def session_options(config: RuntimeConfig, precision: Precision) -> onnxruntime.SessionOptions:
-    """ONNX Runtime's options for a graph.
+    """Return the ONNX Runtime session options for a graph.
 
     Args:
-        config: How to run it.
-        precision: Of the graph.
+        config: See `RuntimeConfig`.
+        precision: Precision of the graph.
     """
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = config.intra_op_threads
@@ -130,17 +132,17 @@ def session_options(config: RuntimeConfig, precision: Precision) -> onnxruntime.
     options.log_severity_level = 4  # fatal only: errors reach us as exceptions
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     if precision == "w8":
-        # Turns the weights into float32 once and for all; otherwise every run would do it.
+        # Converts the weights to float32 when the graph is loaded; otherwise every run would.
         options.add_session_config_entry("session.disable_quant_qdq", "1")
     return options
 
 
 class TextError(InvalidInput):
-    """A string is not UTF-8, as ONNX's strings are.
+    """A string is not UTF-8, which ONNX strings are.
 
     Attributes:
-        tensor: The graph's input that has it.
-        reason: What is wrong with it, and the way out.
+        tensor: Name of the graph input that holds the string.
+        reason: The error and its remedy; the message without the tensor's name.
     """
 
     def __init__(self, tensor: str, error: UnicodeDecodeError) -> None:
@@ -153,11 +155,12 @@ class TextError(InvalidInput):
 
 
 class SessionControl:
-    """What ends a run of a session from another thread, between two nodes of its graph.
+    """Terminates a run of a session from another thread, between two nodes of its graph.
 
     Attributes:
-        options: For `InferenceSession.run`.
-        seconds: What a run may take, for what cannot be told to end; None for no limit.
+        options: Run options to pass to `InferenceSession.run`.
+        seconds: Time limit of the run, for runtimes that cannot be terminated from another thread;
+            None: no limit.
     """
 
     def __init__(self) -> None:
@@ -166,16 +169,16 @@ class SessionControl:
 
     @property
     def terminated(self) -> bool:
-        """Whether the run was told to end."""
+        """Whether `terminate` was called."""
         return bool(self.options.terminate)
 
     def terminate(self) -> None:
-        """Tell the run to end."""
+        """Make the run end after its current node."""
         self.options.terminate = True
 
     @contextmanager
     def within(self, seconds: float) -> Iterator[None]:
-        """Tell whatever runs in the block to end after so many seconds."""
+        """Terminate the runs of the block after this many seconds."""
         self.seconds = seconds
         timer = threading.Timer(seconds, self.terminate)
         timer.daemon = True
@@ -187,9 +190,9 @@ class SessionControl:
 
 
 class GraphRuntime(Protocol):
-    """A graph that is loaded and ready to run from any thread, whichever library runs it.
+    """A loaded graph that can be run from any thread: the interface of `Runtime`.
 
-    The attributes and the method are those of `Runtime`.
+    The other implementation is `SavedModelRuntime`.
     """
 
     @property
@@ -214,16 +217,16 @@ class GraphRuntime(Protocol):
 
 
 class Runtime:
-    """One ONNX graph, loaded and ready to run from any thread.
+    """A loaded ONNX graph that can be run from any thread.
 
     Attributes:
-        provider: The execution provider in use, as ONNX Runtime names it.
-        platform: What KServe's metadata calls a model of this kind.
+        provider: Name of the execution provider in use.
+        platform: Platform name in KServe's model metadata.
         inputs: Specs of the graph's inputs by tensor name.
-        outputs: Likewise for its outputs.
+        outputs: Specs of the graph's outputs by tensor name.
         needs_ranks: Whether a tensor of an unexpected rank could end the process.
-        row_mixing: What mixes the rows of a signature by its definition, by signature name, as far
-            as the runtime knows; empty here, because `row_independence` looks into the file.
+        row_mixing: For each signature with an operator that mixes rows by its definition, a
+            sentence that names the operator. Empty here: `row_independence` reads the ONNX file.
     """
 
     platform: ClassVar[str] = "onnxruntime_onnx"
@@ -236,13 +239,13 @@ class Runtime:
 
         Args:
             onnx_file: The graph.
-            config: How to run it.
-            precision: Of the graph.
+            config: See `RuntimeConfig`.
+            precision: Precision of the graph.
 
         Raises:
-            DataLoss: the file is no ONNX graph that ONNX Runtime can run.
-            Unsupported: an input or output is of a type that cannot be served.
-            DeviceError: `cuda` was asked for and the graph did not get it.
+            DataLoss: ONNX Runtime cannot load the file.
+            Unsupported: an input or output has a type that cannot be served.
+            DeviceError: the device is `cuda`, and the graph does not run on it.
         """
         options = session_options(config, precision)
         providers, _ = choose_providers(config.device)
@@ -263,7 +266,7 @@ class Runtime:
         self.outputs = graph_tensors.specs("output", self._session.get_outputs(), onnx_file)
         delicate = onnx_graph.find_operators(onnx_file, _ENDED_BY_RANK)
         self.needs_ranks = bool(delicate)
-        self._ended_by_nothing = sorted(delicate & _ENDED_BY_NOTHING)
+        self._ended_by_empty = sorted(delicate & _ENDED_BY_EMPTY)
         self.provider: str = self._session.get_providers()[0]
         if config.device == "cuda" and self.provider != CUDA:
             # ONNX Runtime falls back to the CPU without an error when CUDA fails to start.
@@ -283,17 +286,17 @@ class Runtime:
 
         Args:
             output_tensors: Names of graph outputs.
-            feeds: Arrays by graph input name, of the dtypes and shapes in `inputs`.
-            control: What can end the run from another thread; None for nothing.
+            feeds: Arrays by graph input name, with the dtypes and shapes in `inputs`.
+            control: Terminates the run from another thread; None: the run cannot be terminated.
 
         Returns:
-            One array an output, in the order asked for.
+            One array per output, in the order of `output_tensors`.
 
         Raises:
-            InvalidInput: the graph cannot take these values or sizes, or a string is not UTF-8.
-            InternalError: the graph failed.
+            InvalidInput: the graph refuses these values or sizes, or a string is not UTF-8.
+            InternalError: the run failed or was terminated.
         """
-        if self._ended_by_nothing:
+        if self._ended_by_empty:
             self._require_elements(feeds)
         feeds = {
             tensor: _to_text(tensor, array) if array.dtype.kind == "O" else _aligned(array)
@@ -304,47 +307,51 @@ class Runtime:
             arrays: list[np.ndarray] = self._session.run(output_tensors, feeds, options)
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise _run_error(error) from error
-        return [_of_its_own(array) for array in arrays]
+        return [_copy_if_large(array) for array in arrays]
 
     def _require_elements(self, feeds: Mapping[str, np.ndarray]) -> None:
-        """Refuse what would take the server down.
+        """Refuse arrays without elements, which would end the process.
 
         Raises:
-            InvalidInput: an array has no element.
+            InvalidInput: an array has no elements.
         """
         for tensor, array in feeds.items():
             if not array.size:
                 msg = (
                     f"{REFUSED}tensor {tensor} has shape {array.shape}, expected at least one "
-                    f"element, because the graph has {' and '.join(self._ended_by_nothing)}"
+                    f"element, because the graph has {' and '.join(self._ended_by_empty)}"
                 )
                 raise InvalidInput(msg)
 
 
-def _of_its_own(array: np.ndarray) -> np.ndarray:
-    """A large output in memory of its own.
+def _copy_if_large(array: np.ndarray) -> np.ndarray:
+    """Return a copy of a large output, and a small output as it is.
 
-    As it comes it lies in ONNX Runtime's pool, which never shrinks: of a burst of large answers the
-    memory would be kept for ever.
+    ONNX Runtime's outputs lie in its memory pool, which never shrinks: without the copy, the memory
+    of a burst of large answers would be kept for ever.
     """
     return array.copy() if array.nbytes >= _LARGE_OUTPUT_BYTES else array
 
 
 def _aligned(array: np.ndarray) -> np.ndarray:
-    """An array that begins where a SIMD register may be loaded, copied if need be.
+    """Return the array, or a copy of it if it does not begin at a multiple of 16 bytes.
 
     ONNX Runtime computes on the array's own memory. Some of its kernels (ReduceMean, Einsum and
-    others) add the elements before the first aligned one apart, so the last bit of a sum would
-    depend on where the elements lie in the request's bytes.
+    others) sum the elements before the first aligned one separately, and so the last bit of a sum
+    would depend on the position of the elements in the request's bytes.
     """
-    # An array of its own is aligned, as NumPy allocates it; asking for the address takes 1 µs.
+    # NumPy aligns arrays that own their memory. They skip the address check, which takes 1 µs.
     if array.base is None or array.itemsize == 1 or array.ctypes.data % _ALIGNMENT == 0:
         return array
     return array.copy()
 
 
 def _to_text(tensor: str, array: np.ndarray) -> np.ndarray:
-    """An array of `bytes` as one of `str`: ONNX Runtime takes b"x" for the text "b'x'"."""
+    """Decode an array of `bytes` to an array of `str`: ONNX Runtime would read b"x" as "b'x'".
+
+    Raises:
+        TextError: a string is not UTF-8.
+    """
     text = np.empty(array.size, dtype=object)
     try:
         text[:] = [

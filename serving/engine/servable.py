@@ -1,4 +1,4 @@
-"""A servable: one loaded version of a model, and the functions (signatures) it offers."""
+"""A servable: one loaded version of a model with its signatures."""
 
 import logging
 import threading
@@ -36,26 +36,26 @@ from serving.tensors.verdict import Verdict
 
 logger = logging.getLogger(__name__)
 
-# What a run on made-up inputs may take; a graph that loops for ever must not keep others waiting.
+# Time limit of a warm-up run: a graph that loops for ever must not block the loading of others.
 _WARM_UP_SECONDS = 60.0
 
 
 class Servable:
-    """A version of a model, ready to answer.
+    """A loaded version of a model that answers requests.
 
     Attributes:
         name: Model name.
         version: Version number.
-        precision: Of the graphs that run.
-        signatures: By signature name.
-        verdicts: Whether the rows of each signature are independent, by its name.
-        batched: Whether requests to each signature share runs, by its name.
-        declared: What the graph takes: the inputs by alias with the shapes that it declares, by
-            signature name.
-        max_rows: Rows that requests may have waiting, and so the most that one may have.
-        class_names: Names of the classes in output order, if the model has any.
-        parsers: For the signatures that take tf.Examples, by signature name.
-        warm_up_seconds: Time that the first runs took, before any request.
+        precision: Precision of the loaded graphs.
+        signatures: The signatures by name.
+        verdicts: Whether the rows of each signature are independent, by signature name.
+        batched: Whether requests to a signature share runs, by signature name.
+        declared: By signature name, the specs of the inputs by alias, with the shapes that the
+            graph declares.
+        max_rows: Limit of the rows that wait or run, and so the limit of one request's rows.
+        class_names: Names of the classes in output order; empty if the model has none.
+        parsers: Parsers of the signatures that take tf.Examples, by signature name.
+        warm_up_seconds: Duration of the warm-up at loading, in seconds.
     """
 
     warm_up_seconds = 0.0
@@ -128,17 +128,20 @@ class Servable:
             name: Model name.
             version: Version number.
             path: The version's folder.
-            config: How its graphs are run.
-            batching: How its requests are gathered.
+            config: See `RuntimeConfig`.
+            batching: See `BatchingConfig`.
             warm_up: Whether to run each signature on made-up inputs.
 
+        Returns:
+            The servable, with its worker threads started.
+
         Raises:
-            DataLoss: files are missing, altered or no graph, or the signatures do not fit the
-                graphs.
-            Unsupported: an input or output of a graph is of a type that cannot be served.
-            FailedPrecondition: the version does not have the precision asked for, or is a
-                SavedModel and TensorFlow is not installed.
-            DeviceError: the device asked for cannot be used.
+            DataLoss: files are missing, altered or not readable as graphs, or the signatures do not
+                fit the graphs.
+            Unsupported: an input or output of a graph has a type that cannot be served.
+            FailedPrecondition: the version lacks the configured precision, or is a SavedModel and
+                TensorFlow is not installed.
+            DeviceError: the configured device cannot be used.
         """
         started = time.perf_counter()
         folder, signatures, runtimes = graphs.load(path, config)
@@ -165,7 +168,7 @@ class Servable:
             if warm_up:
                 servable.warm_up(batching.allowed_batch_sizes or (1,))
         except BaseException:
-            servable.close()  # its threads would stay behind
+            servable.close()  # ends its worker threads
             raise
         return_freed_memory()
         servable.warm_up_seconds = time.perf_counter() - warming
@@ -181,38 +184,39 @@ class Servable:
 
     @property
     def provider(self) -> str:
-        """The execution provider that the graphs run on."""
+        """Name of the execution provider that the graphs run on."""
         return next(iter(self._runtimes.values())).provider
 
     @property
     def platform(self) -> str:
-        """What KServe's metadata calls the kind of model."""
+        """Platform name in KServe's model metadata."""
         return next(iter(self._runtimes.values())).platform
 
     @property
     def closed(self) -> bool:
-        """Whether it is unloaded, or about to be."""
+        """Whether the servable is unloaded or is being unloaded."""
         return self._batcher.closed
 
     @property
     def rows_in_progress(self) -> int:
-        """Rows of requests that wait or run."""
+        """Number of rows that wait or run."""
         return self._batcher.rows
 
     @property
     def queued_requests(self) -> int:
-        """Requests that no worker has taken yet."""
+        """Number of requests, or parts of split requests, that no worker thread has taken yet."""
         return self._batcher.queued_requests
 
     def report_batches(self, on_batch: OnBatch) -> None:
-        """Have every batch reported, in the event loop."""
+        """Call `on_batch` in the event loop after every batch."""
         self._batcher.on_batch = on_batch
 
     @contextmanager
     def hold(self) -> Iterator[None]:
-        """Keep the graphs while a request is made ready that is not in the queue yet.
+        """Keep the graphs loaded while a request is prepared, until it is in the queue.
 
-        Whoever found this servable must enter before the event loop turns to anything else.
+        Call this in the same event-loop step that looked the servable up (no `await` in between);
+        otherwise the servable may be closed.
         """
         with self._released:
             self._held += 1
@@ -232,18 +236,18 @@ class Servable:
         batched: bool | None = None,
         deadline: float | None = None,
     ) -> Awaitable[dict[str, np.ndarray]]:
-        """Run a signature on checked inputs, in a batch with other requests where that is possible.
+        """Run a signature on checked inputs, in a batch with other requests if that is possible.
 
         Args:
-            signature_name: One of `signatures`.
+            signature_name: Name of a signature in `signatures`.
             inputs: Arrays by model input alias (`Signature.model_inputs`).
             outputs: Output aliases to compute.
-            batched: Whether the request may share a run and be split, if the caller has asked
-                `Signature.is_batch`; None asks.
-            deadline: `time.monotonic()` after which the request is dropped; None for never.
+            batched: Whether the request may share a run and be split. None: `batched` of the
+                signature and `Signature.is_batch` decide.
+            deadline: `time.monotonic()` after which the request is dropped; None: no deadline.
 
         Returns:
-            Arrays by output alias.
+            An awaitable of the arrays by output alias.
 
         Raises:
             ServingError: see `Batcher.run`.
@@ -251,7 +255,7 @@ class Servable:
         if batched is None:
             signature = self.signatures[signature_name]
             batched = self.batched[signature_name] and signature.is_batch(inputs)
-        # Not async itself: a coroutine less on the way of every request.
+        # Not `async def`: this saves every request a coroutine.
         return self._batcher.run(
             signature_name, inputs, outputs, batched=batched, deadline=deadline
         )
@@ -263,13 +267,13 @@ class Servable:
         outputs: Sequence[str],
         control: SessionControl | None = None,
     ) -> dict[str, np.ndarray]:
-        """Run a signature right now, alone; blocks, and is safe from several threads.
+        """Run a signature at once, without the queue. Blocks; may be called from several threads.
 
         Args:
-            signature_name: One of `signatures`.
+            signature_name: Name of a signature in `signatures`.
             inputs: Arrays by model input alias.
             outputs: Output aliases to compute.
-            control: What can end the run from another thread; None for nothing.
+            control: Terminates the run from another thread; None: the run cannot be terminated.
 
         Returns:
             Arrays by output alias.
@@ -295,19 +299,20 @@ class Servable:
         return answer | {alias: signature.outputs[alias].constant_rows(rows) for alias in constants}
 
     def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
-        """Run every signature on zeros: first runs allocate memory and pick kernels.
+        """Run every signature on zeros, because first runs allocate memory and select kernels.
 
-        A graph may refuse zeros, or the sizes that its free dimensions get here. That says nothing
-        about real requests, so it is logged and no error.
+        A graph may refuse zeros, or the sizes chosen for its free dimensions, and still answer real
+        requests. A refusal is therefore logged and not raised.
 
         Args:
-            batch_sizes: Rows to run with, one after another; signatures without a batch run once.
+            batch_sizes: Numbers of rows to run with, one after another; a signature whose requests
+                do not share runs is run with one row only.
         """
         for name, signature in self.signatures.items():
             if self._may_end_the_process(name):
                 logger.info(
-                    "%s: signature %s takes no made-up inputs, its first request warms it up: no "
-                    "rank is declared, and an operator may end the process on a wrong one",
+                    "%s: signature %s takes no made-up inputs, its first request warms it up: an "
+                    "input declares no rank, and a wrong rank may end the process",
                     self,
                     name,
                 )
@@ -325,13 +330,17 @@ class Servable:
                     break
 
     def _may_end_the_process(self, name: str) -> bool:
-        """Whether nobody knows which ranks a signature takes, and a wrong one is not refused."""
+        """Return whether an input declares no rank and a wrong rank may end the process."""
         runtime = self._runtimes[self.signatures[name].file]
         unknown = any(spec.shape is None for spec in self.declared[name].values())
         return runtime.needs_ranks and unknown
 
     def _run_on_zeros(self, name: str, signature: Signature, rows: int) -> ServingError | None:
-        """Run on the first made-up inputs that the graph takes; else give the last refusal."""
+        """Run a signature on made-up inputs until the graph accepts them.
+
+        Returns:
+            None if the graph accepted some of them, or none could be made up; else the last error.
+        """
         refusal = None
         control = SessionControl()
         for inputs in made_up_inputs.zeros(signature.model_inputs, rows):
@@ -347,9 +356,9 @@ class Servable:
         return refusal
 
     def close(self) -> None:
-        """Finish the requests that were accepted and free the graphs; blocks.
+        """Finish the accepted requests and free the graphs; blocks.
 
-        Not to be called in the event loop, which has to go on for them to finish.
+        Call this in another thread than the event loop's: the requests need the loop to finish.
         """
         with self._released:
             self._released.wait_for(lambda: not self._held)
@@ -361,10 +370,10 @@ class Servable:
 def _explained(
     error: ServingError, specs: Mapping[str, TensorSpec], inputs: Mapping[str, np.ndarray]
 ) -> ServingError:
-    """An error of a run, in the words of the signature.
+    """Return the error of a run, with aliases in place of tensor names where that is possible.
 
-    Where the signature describes another shape than the request has, the graph was free to refuse
-    it: that is the request's fault, whatever ONNX Runtime calls it.
+    If the request has another shape than the signature describes, the graph may refuse the request.
+    The error is then InvalidInput, whether ONNX Runtime reported a failure or an invalid argument.
     """
     if isinstance(error, TextError):
         alias = next(alias for alias, spec in specs.items() if spec.tensor == error.tensor)
@@ -374,7 +383,7 @@ def _explained(
         for alias, array in inputs.items()
         if not specs[alias].accepts_shape(array.shape)
     ]
-    # What TensorFlow says goes to the caller as it is.
+    # TensorFlow's messages have neither prefix; callers get them unchanged.
     if odd and error.message.startswith((FAILED, REFUSED)):
         reason = error.message.removeprefix(FAILED).removeprefix(REFUSED)
         return InvalidInput(f"{REFUSED}{reason}; input {', '.join(odd)}")

@@ -1,7 +1,7 @@
-"""Unloading: servables are closed beside everything else, each in a thread of its own.
+"""Unloading: closes servables in the background, each in its own thread.
 
-Closing waits for the requests that were accepted, and so for a run that may never return. Nothing
-else waits for it: other models are loaded and swapped meanwhile, and the process may end.
+Closing a servable waits for its accepted requests, one of which may run for ever. Loading other
+models, swapping versions and ending the process do not wait for that thread.
 """
 
 import asyncio
@@ -17,35 +17,38 @@ logger = logging.getLogger(__name__)
 
 
 class Unloading:
-    """The servables that are being closed. For one event loop alone."""
+    """The servables that are being closed. All methods must be called in the same event loop."""
 
     def __init__(self) -> None:
         self._tasks: dict[asyncio.Task[None], Servable] = {}
 
     @property
     def names(self) -> list[str]:
-        """What is not closed yet, as `name/version`."""
+        """Servables that are not closed yet, as `name/version`."""
         return [str(servable) for servable in self._tasks.values()]
 
     def begin(self, servable: Servable, on_closed: Callable[[], None]) -> None:
-        """Begin to close a servable.
+        """Start to close a servable.
 
         Args:
-            servable: It is in no catalog any more.
-            on_closed: Called in the event loop once its graphs are freed.
+            servable: A servable that has been removed from the catalog.
+            on_closed: Called in the event loop when the servable's graphs are freed.
         """
         task = asyncio.create_task(_close(servable, on_closed))
         self._tasks[task] = servable
         task.add_done_callback(self._tasks.pop)
 
     async def unless_cancelled(self, loading: Coroutine[Any, Any, Servable]) -> Servable:
-        """Wait for a servable that is loaded; without anybody who waits, it is closed again.
+        """Wait for a servable to load; if the caller is cancelled, close the servable once loaded.
 
         Args:
-            loading: Loads it in a thread, which goes on when its caller is cancelled.
+            loading: Loads the servable in a thread, which goes on when the caller is cancelled.
+
+        Returns:
+            The loaded servable.
 
         Raises:
-            Exception: what the loading raises.
+            Exception: the exception that `loading` raised.
         """
         task = asyncio.create_task(loading)
         try:
@@ -59,7 +62,7 @@ class Unloading:
             self.begin(loaded.result(), lambda: None)
 
     async def wait(self, seconds: float) -> bool:
-        """Wait until all are closed, but no longer than this; gives whether they are."""
+        """Wait until all servables are closed or the time is over; return whether all are."""
         if self._tasks:
             await asyncio.wait(tuple(self._tasks), timeout=seconds)
         return not self._tasks
@@ -81,7 +84,7 @@ async def _close(servable: Servable, on_closed: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the event loop has ended meanwhile
             loop.call_soon_threadsafe(settle)
 
-    # Not the event loop's own threads: Python waits for those when it exits.
+    # Not `asyncio.to_thread`: Python waits for the event loop's own threads when it exits.
     threading.Thread(target=work, name=f"close-{servable}", daemon=True).start()
     await closed
     on_closed()

@@ -1,4 +1,4 @@
-"""Which signatures of a version may batch: by verdicts recorded at export, else by a proof now."""
+"""Verdicts on row independence: recorded at export, or else found when a version is loaded."""
 
 import logging
 from collections.abc import Mapping
@@ -12,7 +12,7 @@ from serving.tensors.verdict import Verdict
 
 logger = logging.getLogger(__name__)
 
-# What a proof may take while a version is loaded; export has no such limit.
+# Time limit of a proof while a version is loaded; at export a proof has no limit.
 PROOF_SECONDS = 20.0
 
 
@@ -22,16 +22,16 @@ def find(
     runtimes: Mapping[str, GraphRuntime],
     batching: BatchingConfig,
 ) -> dict[str, Verdict]:
-    """The verdict on each signature, by its name.
+    """Return the verdict on each signature, by signature name.
 
-    A recorded verdict counts if the manifest vouches for the very graph that it was given for. One
-    that was given for smaller batches than this server makes is not enough.
+    A recorded verdict is used if its SHA-256 is that of the graph in the manifest, and if it is
+    negative or covers batches as large as this server makes. Any other signature is probed now.
 
     Args:
-        folder: The version.
-        signatures: Of the version.
-        runtimes: Its graphs, loaded.
-        batching: How requests are gathered.
+        folder: The version folder.
+        signatures: Signatures of the version by name.
+        runtimes: The loaded graphs by file name.
+        batching: See `BatchingConfig`.
     """
     if not batching.enabled:
         off = Verdict(independent=False, evidence="batching is switched off for the whole server")
@@ -72,7 +72,7 @@ def _recorded(
 
 
 def may_batch(signature: Signature, verdict: Verdict, batching: BatchingConfig) -> bool:
-    """Whether requests to a signature share runs."""
+    """Return whether requests to a signature share runs."""
     if not batching.enabled:
         return False
     return verdict.independent or (signature.has_rows and bool(batching.forced_by))
@@ -84,14 +84,21 @@ def log(
     batched: Mapping[str, bool],
     batching: BatchingConfig,
 ) -> None:
-    """Say of every signature that runs requests alone, or batches without a proof, why it does."""
+    """Log each signature whose requests run alone, or share runs without a proof, with the reason.
+
+    Args:
+        servable: The version, as `name/version`.
+        verdicts: The verdicts by signature name.
+        batched: Whether requests share runs, by signature name.
+        batching: See `BatchingConfig`.
+    """
     for name, verdict in verdicts.items():
         if not batched[name]:
             logger.info("%s: each request to %s runs alone: %s", servable, name, verdict.evidence)
         elif not verdict.independent:
             logger.warning(
-                "%s: requests to %s share runs because of %s, though its rows are not shown to be "
-                "independent: %s",
+                "%s: requests to %s share runs because of %s, although its rows are not proved to "
+                "be independent: %s",
                 servable,
                 name,
                 batching.forced_by,

@@ -1,4 +1,4 @@
-"""Version labels: which of them may be assigned, by TensorFlow Serving's rules."""
+"""Version labels: TensorFlow Serving's rules for assigning them."""
 
 from collections.abc import Mapping
 
@@ -9,13 +9,15 @@ from serving.errors import FailedPrecondition
 def check_labels(
     now: Mapping[str, ModelEntry], then: Mapping[str, ModelEntry], *, allow_unavailable: bool
 ) -> None:
-    """Refuse labels that lead nowhere (model_servers/server_core.cc, UpdateModelVersionLabelMap).
+    """Refuse labels on versions that are not available.
+
+    TensorFlow Serving does so in model_servers/server_core.cc, UpdateModelVersionLabelMap.
 
     Args:
-        now: The models as they are served, by name.
-        then: The models as they are to be served.
-        allow_unavailable: Accept a new label on a version that is not loaded. A label in use moves
-            to loaded versions alone: callers that ask for it must not be left without an answer.
+        now: The models that are served now, by name.
+        then: The models to be served next, by name.
+        allow_unavailable: Accept a new label on a version that is not loaded. A label that is in
+            use can move only to a loaded version, because callers already use it.
 
     Raises:
         FailedPrecondition: a label names a version that is not available.

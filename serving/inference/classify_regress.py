@@ -1,7 +1,8 @@
 """Classify, Regress and MultiInference: tf.Examples in, classes with scores or numbers out.
 
-Free of any transport: examples come serialized, answers go out as lists. The rules for outputs and
-their messages are TensorFlow Serving's (servables/tensorflow/classifier.cc, regressor.cc).
+The module is independent of the transport: it takes serialized tf.Examples and returns lists. The
+rules for outputs and their messages are TensorFlow Serving's (servables/tensorflow/classifier.cc,
+regressor.cc).
 """
 
 from collections.abc import Sequence
@@ -30,7 +31,6 @@ from serving.tensors.signature import (
     CLASSIFY_METHOD_NAME,
     REGRESS_METHOD_NAME,
     DataType,
-    Signature,
 )
 
 
@@ -40,9 +40,9 @@ class Classification(NamedTuple):
     Attributes:
         servable: The version that answered.
         signature_name: The signature that ran.
-        labels: One list of class names an example; empty names where the model names no classes.
-        scores: One list of scores an example, in the order of the labels; zeros where the model
-            gives none.
+        labels: One list of class names per example; empty names if the model has no class names.
+        scores: One list of scores per example, in the order of the labels; zeros if the model
+            computes no scores.
     """
 
     servable: Servable
@@ -57,7 +57,7 @@ class Regression(NamedTuple):
     Attributes:
         servable: The version that answered.
         signature_name: The signature that ran.
-        values: One an example.
+        values: One number per example.
     """
 
     servable: Servable
@@ -84,16 +84,17 @@ class ClassifyRegress:
         Args:
             spec: Model, version and signature.
             examples: Serialized tf.Examples.
-            deadline: `time.monotonic()` after which nobody waits for the answer; None for never.
-            account: Counts the decoded bytes; None: nobody does.
+            deadline: `time.monotonic()` at which the caller stops waiting; None for no deadline.
+            account: Counts the decoded bytes; None disables counting.
 
         Raises:
-            InvalidInput: no such signature, inputs or outputs of another number or name, no
-                example, an example that does not fit the model, or an output of another shape.
+            InvalidInput: the signature does not exist, its inputs or outputs have another number or
+                other names, the request has no example, an example does not fit the model, or an
+                output has another dtype or shape.
             ServingError: see `Predictor.predict`.
         """
-        servable, name, signature = self._find(spec, CLASSIFY_METHOD_NAME)
-        outputs = check_classify(signature, f"{name} of {servable}")
+        servable, name = self._find(spec, CLASSIFY_METHOD_NAME)
+        outputs = check_classify(servable, name)
         prediction = await self._run(
             servable, name, examples, outputs, deadline=deadline, account=account
         )
@@ -112,14 +113,14 @@ class ClassifyRegress:
         Args:
             spec: Model, version and signature.
             examples: Serialized tf.Examples.
-            deadline: `time.monotonic()` after which nobody waits for the answer; None for never.
-            account: Counts the decoded bytes; None: nobody does.
+            deadline: `time.monotonic()` at which the caller stops waiting; None for no deadline.
+            account: Counts the decoded bytes; None disables counting.
 
         Raises:
             ServingError: see `classify`.
         """
-        servable, name, signature = self._find(spec, REGRESS_METHOD_NAME)
-        outputs = check_regress(signature, f"{name} of {servable}")
+        servable, name = self._find(spec, REGRESS_METHOD_NAME)
+        outputs = check_regress(servable, name)
         prediction = await self._run(
             servable, name, examples, outputs, deadline=deadline, account=account
         )
@@ -136,24 +137,24 @@ class ClassifyRegress:
         """Run several signatures of one model on the same examples.
 
         Args:
-            tasks: The signatures. The first one's version or label holds for all of them.
+            tasks: The signatures. The first task's version or label applies to all tasks.
             examples: Serialized tf.Examples.
-            deadline: `time.monotonic()` after which nobody waits for the answer; None for never.
-            account: Counts the decoded bytes; None: nobody does.
+            deadline: `time.monotonic()` at which the caller stops waiting; None for no deadline.
+            account: Counts the decoded bytes; None disables counting.
 
         Returns:
-            An answer a task, in their order.
+            One answer per task, in the order of the tasks.
 
         Raises:
             InvalidInput: the tasks name several models, or a signature twice; otherwise see
                 `classify`.
-            Unsupported: a task has another method.
+            Unsupported: a task's method is neither Classify nor Regress.
             ServingError: see `classify`.
         """
         servable = self._predictor.servable(tasks[0].spec if tasks else ModelSpec(""))
         outputs = check_tasks(tasks, servable, method_names=self._predictor.check_method_names)
         answers: list[Classification | Regression] = []
-        with servable.hold():  # it may be unloaded between two tasks
+        with servable.hold():  # keep it loaded between two tasks
             for task, wanted in zip(tasks, outputs, strict=True):
                 name = signature_name(task.spec)
                 prediction = await self._run(
@@ -166,7 +167,7 @@ class ClassifyRegress:
                 )
         return answers
 
-    def _find(self, spec: ModelSpec, method_name: str) -> tuple[Servable, str, Signature]:
+    def _find(self, spec: ModelSpec, method_name: str) -> tuple[Servable, str]:
         servable = self._predictor.servable(spec)
         name = signature_name(spec)
         signature = servable.signatures.get(name)
@@ -176,7 +177,7 @@ class ClassifyRegress:
             raise InvalidInput(msg)
         if self._predictor.check_method_names:
             check_method_name(signature, method_name)
-        return servable, name, signature
+        return servable, name
 
     async def _run(
         self,
@@ -205,7 +206,7 @@ class ClassifyRegress:
 
 
 def _classification(prediction: Prediction, examples: int) -> Classification:
-    """Check the outputs and take them apart.
+    """Check the outputs of a run, and convert them to a Classification.
 
     Raises:
         InvalidInput: an output has another dtype or shape than Classify needs.
@@ -235,7 +236,8 @@ def _classification(prediction: Prediction, examples: int) -> Classification:
     if classes is not None:
         labels = [[_text(label) for label in row] for row in classes.tolist()]
     else:
-        # TensorFlow Serving leaves the labels empty; a model folder may know them all the same.
+        # TensorFlow Serving leaves the labels empty here. This server takes the class names of the
+        # model folder if it has as many as the scores.
         names = list(prediction.servable.class_names)
         width = 0 if scores is None else scores.shape[1]
         labels = [names if len(names) == width else [""] * width] * examples
@@ -248,10 +250,10 @@ def _classification(prediction: Prediction, examples: int) -> Classification:
 
 
 def _regression(prediction: Prediction, examples: int) -> Regression:
-    """Check the output and take it apart.
+    """Check the output of a run, and convert it to a Regression.
 
     Raises:
-        InvalidInput: it has another dtype or shape than Regress needs.
+        InvalidInput: the output has another dtype or shape than Regress needs.
     """
     array = prediction.outputs[REGRESSION_OUTPUT]
     if array.ndim != 1 and (array.ndim, array.shape[-1:]) != (2, (1,)):

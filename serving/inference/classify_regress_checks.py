@@ -1,8 +1,9 @@
-"""Which signatures Classify, Regress and MultiInference can run: TensorFlow Serving's rules.
+"""Check whether Classify, Regress and MultiInference can run a signature.
 
-Checks, their order and their messages follow servables/tensorflow/{classifier,regressor,
-multi_inference}.cc. Like there without `--enable_signature_method_name_check`, nothing asks for the
-signature's method name: what counts is that the inputs and outputs have the right names.
+The checks, their order and their messages follow classifier.cc, regressor.cc and multi_inference.cc
+of TensorFlow Serving (servables/tensorflow). As in TensorFlow Serving, the signature's method name
+is checked only with `--enable_signature_method_name_check`; otherwise the names of inputs and
+outputs decide.
 """
 
 from collections.abc import Sequence
@@ -37,48 +38,52 @@ class Task(NamedTuple):
 
 
 def signature_name(spec: ModelSpec) -> str:
-    """The signature that is meant: `serving_default` if none is named."""
+    """Return the name of the signature to run: `serving_default` if the spec names none."""
     return spec.signature_name or DEFAULT_SIGNATURE_NAME
 
 
-def check_classify(signature: Signature, where: str) -> list[str]:
-    """Whether Classify can run a signature.
+def check_classify(servable: Servable, name: str) -> list[str]:
+    """Check that Classify can run a signature.
 
     Args:
-        signature: The signature.
-        where: Names it in messages.
+        servable: The model version.
+        name: Name of one of its signatures.
 
     Returns:
-        The outputs to compute.
+        The output aliases to compute.
 
     Raises:
-        InvalidInput: it has another number of inputs or outputs, or they have other names.
+        InvalidInput: the signature has another number of inputs or outputs than Classify needs, or
+            they have other names.
     """
+    signature = servable.signatures[name]
     _check_one_input(signature)
     if len(signature.outputs) not in {1, 2}:
         msg = f"Expected one or two output Tensors, found {len(signature.outputs)}"
         raise InvalidInput(msg)
-    _check_input_name(signature, where, "classification")
+    _check_input_name(servable, name, "classification", CLASSIFY_METHOD_NAME)
     outputs = [name for name in (CLASSES_OUTPUT, SCORES_OUTPUT) if name in signature.outputs]
     if not outputs:
         msg = (
             f'Expected classification signature outputs to contain at least one of "classes" or '
-            f'"scores". Signature was: {where}, with outputs {", ".join(sorted(signature.outputs))}'
+            f'"scores". Signature was: {name} of {servable}, with outputs '
+            f"{', '.join(sorted(signature.outputs))}"
         )
         raise InvalidInput(msg)
     return outputs
 
 
-def check_regress(signature: Signature, where: str) -> list[str]:
-    """Whether Regress can run a signature; everything as in `check_classify`."""
+def check_regress(servable: Servable, name: str) -> list[str]:
+    """Check that Regress can run a signature; arguments and result as in `check_classify`."""
+    signature = servable.signatures[name]
     _check_one_input(signature)
     if len(signature.outputs) != 1:
         msg = "Expected one output Tensor."
         raise InvalidInput(msg)
-    _check_input_name(signature, where, "regression")
+    _check_input_name(servable, name, "regression", REGRESS_METHOD_NAME)
     if REGRESSION_OUTPUT not in signature.outputs:
         msg = (
-            f"No regression outputs found in SignatureDef: {where} has output "
+            f"No regression outputs found in SignatureDef: {name} of {servable} has output "
             f'"{next(iter(signature.outputs))}", expected "{REGRESSION_OUTPUT}"'
         )
         raise InvalidInput(msg)
@@ -91,11 +96,19 @@ def _check_one_input(signature: Signature) -> None:
         raise InvalidInput(msg)
 
 
-def _check_input_name(signature: Signature, where: str, kind: str) -> None:
+def _check_input_name(servable: Servable, name: str, kind: str, method_name: str) -> None:
+    signature = servable.signatures[name]
     if EXAMPLES_INPUT not in signature.inputs:
+        suitable = sorted(
+            f'"{other}"'
+            for other, its in servable.signatures.items()
+            if its.method_name == method_name
+        )
+        named = f", or set signature_name to {' or '.join(suitable)}" if suitable else ""
         msg = (
-            f"No {kind} inputs found in SignatureDef: {where} has input "
-            f'"{next(iter(signature.inputs))}", expected "{EXAMPLES_INPUT}"; call Predict instead'
+            f"No {kind} inputs found in SignatureDef: {name} of {servable} has input "
+            f'"{next(iter(signature.inputs))}", expected "{EXAMPLES_INPUT}"; call Predict'
+            f"{named or ' instead'}"
         )
         raise InvalidInput(msg)
 
@@ -105,10 +118,10 @@ def check_method_name(signature: Signature, expected: str) -> None:
 
     Args:
         signature: The signature.
-        expected: Classify's method or Regress's.
+        expected: The method name of Classify or of Regress.
 
     Raises:
-        InvalidInput: it names another one.
+        InvalidInput: the signature has another method name.
     """
     if signature.method_name != expected:
         kind = "classification" if expected == CLASSIFY_METHOD_NAME else "regression"
@@ -121,20 +134,20 @@ def check_method_name(signature: Signature, expected: str) -> None:
 def check_tasks(
     tasks: Sequence[Task], servable: Servable, *, method_names: bool = False
 ) -> list[list[str]]:
-    """Whether MultiInference can run these tasks.
+    """Check that MultiInference can run these tasks.
 
     Args:
         tasks: The tasks.
-        servable: The model version that the first of them names.
-        method_names: Whether a task's method must be the one that its signature names.
+        servable: The model version that the first task names.
+        method_names: Whether a task must have the method name of its signature.
 
     Returns:
-        The outputs to compute for each.
+        The output aliases to compute, one list per task.
 
     Raises:
-        InvalidInput: they name several models, a signature twice, or one that does not exist; or
-            see `check_classify`.
-        Unsupported: a task is neither classification nor regression.
+        InvalidInput: the tasks name several models, a signature twice, or a signature that does not
+            exist; or see `check_classify` and `check_method_name`.
+        Unsupported: a task's method is neither Classify nor Regress.
     """
     outputs: dict[str, list[str]] = {}
     for spec, method_name in tasks:
@@ -152,13 +165,12 @@ def check_tasks(
         if signature is None:
             msg = f"Requested signature not found in model graph: {name}"
             raise InvalidInput(msg)
-        where = f"{name} of {servable}"
         if method_names and method_name in {CLASSIFY_METHOD_NAME, REGRESS_METHOD_NAME}:
             check_method_name(signature, method_name)
         if method_name == CLASSIFY_METHOD_NAME:
-            outputs[name] = check_classify(signature, where)
+            outputs[name] = check_classify(servable, name)
         elif method_name == REGRESS_METHOD_NAME:
-            outputs[name] = check_regress(signature, where)
+            outputs[name] = check_regress(servable, name)
         else:
             msg = f"Unsupported signature method_name: {method_name}"
             raise Unsupported(msg)

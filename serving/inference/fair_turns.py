@@ -1,6 +1,8 @@
-"""Threads that callers share: whoever has had the least of them comes first.
+"""Threads that callers share fairly.
 
-Work comes in short pieces, so that a caller with much to do never holds the threads for long.
+The caller with the fewest pieces of work in threads comes first; of several such callers, the one
+that has used the least thread time. Pieces of work are short, so that a caller with much work never
+holds a thread for long.
 """
 
 import asyncio
@@ -12,18 +14,18 @@ from typing import TypeVar
 
 Result = TypeVar("Result")
 
-# How long it is remembered what a caller has had, once nothing of it runs or waits.
+# A caller's thread time is forgotten at most this long after its last piece of work has ended.
 _MEMORY_SECONDS = 1.0
 
 
 @dataclass(eq=False)
 class _Caller:
-    """Who has work under way.
+    """A caller whose work runs or waits.
 
     Attributes:
-        seconds: Time that the threads have worked for it.
-        running: Its pieces in threads now.
-        waiting: Its pieces that wait for a thread, the oldest first.
+        seconds: Thread time that the caller has used, in seconds.
+        running: Number of its pieces of work that run in threads now.
+        waiting: Its pieces of work that wait for a thread, the oldest first.
     """
 
     seconds: float = 0.0
@@ -32,28 +34,28 @@ class _Caller:
 
 
 class FairTurns:
-    """Runs pieces of work in threads. For one event loop."""
+    """Runs pieces of work in threads. Use it from one event loop only."""
 
     def __init__(self, threads: int, name: str) -> None:
         """Prepare.
 
         Args:
-            threads: How many pieces may run at a time.
-            name: Of the threads.
+            threads: Number of threads: the most pieces of work that run at a time.
+            name: Prefix of the threads' names.
         """
         self._executor = ThreadPoolExecutor(threads, thread_name_prefix=name)
         self._free = threads
         self._callers: dict[Hashable, _Caller] = {}
 
     async def run(self, caller_name: Hashable, work: Callable[[], Result]) -> Result:
-        """Run a piece of work when it is its caller's turn.
+        """Run a piece of work in a thread when it is its caller's turn, and return its result.
 
         Args:
-            caller_name: Whoever asks under one name shares one turn.
-            work: Runs in a thread; short.
+            caller_name: Name of the caller; all work under one name counts as one caller's.
+            work: Function that runs in a thread; it should be short.
 
         Raises:
-            Exception: what the work raises.
+            Exception: raised by `work`.
         """
         caller = self._callers.setdefault(caller_name, _Caller())
         turn = asyncio.get_running_loop().create_future()
@@ -62,7 +64,7 @@ class FairTurns:
         try:
             await turn
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():  # it had just been given a thread
+            if turn.done() and not turn.cancelled():  # the piece had just been given a thread
                 self._end(caller_name, caller, 0.0)
             elif turn in caller.waiting:
                 caller.waiting.remove(turn)
@@ -70,7 +72,7 @@ class FairTurns:
             raise
         started = time.monotonic()
         running = asyncio.get_running_loop().run_in_executor(self._executor, work)
-        # A caller that gives up leaves the thread at work until the piece is done.
+        # If the caller gives up, the thread is still occupied until the piece of work ends.
         running.add_done_callback(
             lambda _: self._end(caller_name, caller, time.monotonic() - started)
         )

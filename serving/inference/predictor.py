@@ -1,4 +1,4 @@
-"""The predictor: from a model spec and named tensors to named tensors, whatever the transport."""
+"""The predictor: runs a model on named tensors, independent of the transport."""
 
 from collections.abc import Awaitable, Mapping, Sequence
 from functools import partial
@@ -19,11 +19,12 @@ from serving.tensors.signature import (
     REGRESS_METHOD_NAME,
 )
 
-# tf.Examples that may be parsed or wait for it; more are refused at once, like rows in the batcher.
+# Most tf.Examples that are being parsed or wait for it; further examples are refused at once, like
+# rows in the batcher.
 MAX_EXAMPLES = 10_000
-# What a signature that Predict runs may name.
+# The method names that a signature run by Predict may have.
 _METHOD_NAMES = (PREDICT_METHOD_NAME, CLASSIFY_METHOD_NAME, REGRESS_METHOD_NAME)
-# Parsing goes on for so long before others have their turn.
+# A request's examples are parsed for this time before other callers have their turn.
 _TURN_SECONDS = 0.05
 
 
@@ -31,7 +32,8 @@ class Predictor:
     """Checks requests against signatures and runs them.
 
     Attributes:
-        check_method_names: Whether a call's method must be the one that the signature names.
+        check_method_names: Whether a signature must have a method name that fits the call
+            (`--enable_signature_method_name_check`).
     """
 
     def __init__(
@@ -40,28 +42,30 @@ class Predictor:
         """Prepare.
 
         Args:
-            catalog: Knows the versions.
-            max_rows: Most rows of one request (`--max_rows_per_request`), where rows are counted;
-                0: as many as the servable may have waiting.
-            check_method_names: See the attribute (`--enable_signature_method_name_check`).
+            catalog: Finds the servables.
+            max_rows: Most rows of one request (`--max_rows_per_request`), if its signature has
+                rows; 0 for as many as the servable's queue holds.
+            check_method_names: See the attribute.
         """
         self._catalog = catalog
         self._max_rows = max_rows
         self.check_method_names = check_method_names
-        # Pictures take up to a second to decode: too long for the event loop. Its own threads,
-        # because the loop's default ones may all be waiting for servables to close.
+        # Pictures take up to a second to decode, which is too long for the event loop. They have
+        # threads of their own, because the loop's default threads may all be waiting for servables
+        # to close.
         self._parsing = FairTurns(available_cores(), "examples")
-        self._examples = 0  # in those threads or waiting for them; counted in the event loop alone
+        self._examples = 0  # in or waiting for these threads; changed only by the event loop
 
     def max_rows(self, servable: Servable) -> int:
-        """Most rows of one request to a servable."""
+        """Return the most rows that one request to a servable may have."""
         return self._max_rows or servable.max_rows
 
     def check_method_name(self, servable: Servable, signature_name: str) -> None:
-        """Refuse to predict with a signature of an unknown method, if method names are checked.
+        """If method names are checked, refuse a signature whose method Predict cannot run.
 
         Raises:
-            InternalError: the signature names another method than TensorFlow Serving's three.
+            InternalError: the signature has a method name other than that of Predict, Classify or
+                Regress.
         """
         signature = servable.signatures.get(signature_name)
         if self.check_method_names and signature and signature.method_name not in _METHOD_NAMES:
@@ -72,10 +76,10 @@ class Predictor:
             raise InternalError(msg)
 
     def servable(self, spec: ModelSpec) -> Servable:
-        """The servable that a request is for.
+        """Find the servable that a model spec names.
 
         Raises:
-            InvalidInput: the name is empty.
+            InvalidInput: the model name is empty.
             InvalidInput, NotFound, Unavailable: see `Catalog.servable`.
         """
         if not spec.name:
@@ -93,23 +97,25 @@ class Predictor:
         deadline: float | None = None,
         account: Account | None = None,
     ) -> Awaitable[Prediction]:
-        """Run one request. Everything is checked before the model sees any of it.
+        """Run one request. All checks come before the model runs.
 
         The order of the checks is TensorFlow Serving's: signature, input names, tensors, output
-        filter; then dtypes and the shapes that the graph declares, which it leaves to the graph.
+        filter. Then dtypes are checked and the shapes that the graph declares, which TensorFlow
+        Serving leaves to the graph.
 
         Args:
             spec: Model, version and signature.
-            inputs: Tensors as they arrived, by input alias.
-            decode: Turns one of them into an array, once it is admitted.
+            inputs: Tensors in the transport's form, by input alias.
+            decode: Converts a tensor to an array; asks for admission first.
             output_filter: Output aliases to compute; empty for all.
-            deadline: `time.monotonic()` after which nobody waits for the answer; None for never.
-            account: Counts the decoded bytes; None: nobody does.
+            deadline: `time.monotonic()` at which the caller stops waiting; None for no deadline.
+            account: Counts the decoded bytes; None disables counting.
 
         Raises:
-            ServingError: with the gRPC code and a message for the caller.
+            ServingError: the request was refused or failed; the error has the gRPC code and a
+                message for the caller.
         """
-        # Not async itself: a coroutine less on the way of every request.
+        # Not an async function: this saves a coroutine in every request.
         return self.predict_on(
             self.servable(spec),
             spec.signature_name or DEFAULT_SIGNATURE_NAME,
@@ -131,19 +137,22 @@ class Predictor:
         deadline: float | None = None,
         account: Account | None = None,
     ) -> Prediction:
-        """Run one request on a servable that the caller has just found, or holds.
+        """Run one request on a servable.
+
+        The caller must hold the servable, or have found it in the same step of the event loop (no
+        `await` in between); otherwise it may be closed.
 
         Args:
-            servable: Who is to answer.
-            signature_name: Name of one of its signatures.
-            inputs: See `predict`, like all the rest.
-            decode: Likewise.
-            output_filter: Likewise.
-            deadline: Likewise.
-            account: Likewise.
+            servable: The model version that answers.
+            signature_name: Name of the signature to run.
+            inputs: See `predict`.
+            decode: See `predict`.
+            output_filter: See `predict`.
+            deadline: See `predict`.
+            account: See `predict`.
 
         Raises:
-            ServingError: with the gRPC code and a message for the caller.
+            ServingError: see `predict`.
         """
         if self.check_method_names:
             self.check_method_name(servable, signature_name)
@@ -177,7 +186,14 @@ class Predictor:
         deadline: float | None,
         account: Account | None,
     ) -> dict[str, np.ndarray]:
-        """Replace serialized tf.Examples by the arrays that the graph takes."""
+        """Replace the serialized tf.Examples among the inputs by the arrays that the graph takes.
+
+        Examples that are quick to parse are parsed in the event loop, others in threads.
+
+        Raises:
+            Unavailable: too many examples wait to be parsed.
+            ServingError: see `Account.take` and `Parsing.work`.
+        """
         signature, parser = servable.signatures[signature_name], servable.parsers[signature_name]
         serialized = arrays[signature.example_input].tolist()
         others = {alias: arrays[alias] for alias in arrays if alias != signature.example_input}
@@ -197,7 +213,7 @@ class Predictor:
             parsing = parser.begin(serialized, deadline=deadline)
             caller = account.caller if account is not None else None
             while not await self._parsing.run(caller, partial(parsing.work, _TURN_SECONDS)):
-                pass  # others may come between
+                pass  # between two pieces, other callers may have their turn
         finally:
             self._examples -= len(serialized)
         return others | parsing.arrays

@@ -1,4 +1,4 @@
-"""A request without a transport: which function of which model, and the checks before it runs."""
+"""Requests independent of the transport: the model and signature, and the checks before a run."""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, TypeVar
@@ -11,18 +11,18 @@ from serving.tensors.admission import Account, Admit, TensorAdmission
 from serving.tensors.signature import DataType, Signature, have_equal_rows
 
 WireTensor = TypeVar("WireTensor")
-# Turns a tensor as it arrived into an array; asks before it takes memory for that.
+# Converts a tensor from the transport's form to an array; calls `Admit` before it takes memory.
 Decode = Callable[[WireTensor, Admit], np.ndarray]
 
 
 class ModelSpec(NamedTuple):
-    """Which function of which model is meant.
+    """The model, version and signature that a request names.
 
     Attributes:
         name: Model name.
         version: Version number; None for the latest.
-        version_label: A label instead of a version; None for none.
-        signature_name: Empty for `serving_default`.
+        version_label: Label of a version, instead of its number; None if the request has no label.
+        signature_name: Name of the signature; empty for `serving_default`.
     """
 
     name: str
@@ -32,7 +32,7 @@ class ModelSpec(NamedTuple):
 
 
 class Prediction(NamedTuple):
-    """An answer, and who gave it.
+    """The outputs of a run, and the servable and signature that computed them.
 
     Attributes:
         servable: The version that answered.
@@ -46,14 +46,14 @@ class Prediction(NamedTuple):
 
 
 class CheckedRequest(NamedTuple):
-    """A request that may run.
+    """A request that has passed the checks.
 
     Attributes:
-        arrays: Every input of the signature by alias, defaults included.
+        arrays: All inputs of the signature by alias, with default values for missing inputs.
         outputs: The output aliases to compute.
-        batched: Whether it may share a run with others, and be split: the signature's rows are
-            independent and this request is made of such rows.
-        is_whole: Whether it has every input itself, so that no default stands in.
+        batched: Whether the request may share a run with other requests, and may be split: the
+            signature's rows are independent, and the request consists of such rows.
+        is_whole: Whether the request has all inputs, so that no default value is used.
     """
 
     arrays: dict[str, np.ndarray]
@@ -72,19 +72,20 @@ def check_request(
     max_rows: int | None = None,
     account: Account | None = None,
 ) -> CheckedRequest:
-    """Everything of a request that can be checked before the model sees any of it.
+    """Decode a request, and check all that can be checked before the model runs.
 
     Args:
-        servable: Who is to answer.
-        signature_name: Name of one of its signatures.
-        inputs: Tensors as they arrived, by input alias.
-        decode: Turns one of them into an array, once it is admitted.
+        servable: The model version that answers.
+        signature_name: Name of the signature to run.
+        inputs: Tensors in the transport's form, by input alias.
+        decode: Converts a tensor to an array; asks for admission first.
         output_filter: Output aliases to compute; empty for all.
-        max_rows: Most rows, if the signature has rows to count; None for any number.
-        account: Counts the decoded bytes; None: nobody does.
+        max_rows: Most rows of the request, if its signature has rows; None for no limit.
+        account: Counts the decoded bytes; None disables counting.
 
     Raises:
-        ServingError: with the gRPC code and a message for the caller.
+        ServingError: the request is refused; the error has the gRPC code and a message for the
+            caller.
     """
     signature = _find_signature(servable, signature_name)
     signature.check_input_names(list(inputs))
@@ -102,7 +103,7 @@ def check_request(
 
 
 def as_it_is(array: np.ndarray, admit: Admit) -> np.ndarray:
-    """`check_request`'s `decode` for tensors that are arrays already."""
+    """Admit an array and return it: the `decode` of `check_request` for inputs that are arrays."""
     admit(array.shape, DataType.from_numpy(array.dtype))
     return array
 

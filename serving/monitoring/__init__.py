@@ -1,4 +1,4 @@
-"""What operators see: counts, the metrics page, traces and the log.
+"""Monitoring for operators: counts, the metrics page, traces and the log.
 
 May import `engine`, `repository`, `transport` and `tensors`, but not `inference`.
 """

@@ -1,14 +1,15 @@
-"""What the server counts about its requests and batches; `metrics_page` writes it out.
+"""The counters and histograms of requests and batches, which `metrics_page` renders.
 
-Two sets of series. Those of TensorFlow Serving have its names and labels, so that its dashboards
-and alerts go on working. Ours, prefixed `onnx_serving_`, have what those lack: version, signature,
-device and precision.
+There are two sets of series. TensorFlow Serving's series keep its names and labels, so that its
+dashboards and alerts go on working. Our own series, prefixed `onnx_serving_`, have the labels that
+TensorFlow Serving's lack: version, signature, device and precision.
 
-The number of series is bounded by what is loaded: a request for a model that is not served counts
-under the name "unknown", and the series of a version end with it.
+The loaded models bound the number of series: a request for a model that is not served is counted
+under the name "unknown", and the page drops the series of a version when it is unloaded.
 
-Everything here belongs to the event loop, so that counting needs no lock. The hot path is a
-dictionary look-up, two histograms and a few additions a request; batches are counted one by one.
+All counts are used in the event loop only, so that they need no lock. For each request, the hot
+path makes one dictionary look-up, observes two histogram values and adds a few numbers. Each batch
+is counted when it ends.
 """
 
 import asyncio
@@ -31,7 +32,8 @@ GRPC, REST = "GRPC", "REST"
 LATENCY_MICROSECONDS = exponential_limits(10, 1.8, 33)
 QUEUING_MICROSECONDS = exponential_limits(100, 1.2, 52)
 EXAMPLES = exponential_limits(1, 2, 15)
-# It takes percentiles of these, which no scrape can add up; powers of two serve the purpose.
+# TensorFlow Serving exports percentiles of batch and padding sizes, which cannot be summed over
+# servers. These are histograms instead, with powers of two as limits.
 BATCH_ROWS = exponential_limits(1, 2, 11)
 PADDING_ROWS = (0.0, *BATCH_ROWS)
 SECONDS = exponential_limits(0.0001, 2, 18)
@@ -43,18 +45,18 @@ _API_OF_METHOD = {
 
 
 class ModelMetrics:
-    """Series of a model, over all its versions: TensorFlow Serving's.
+    """TensorFlow Serving's series of one model, over all its versions.
 
     Attributes:
-        answered: Requests answered OK.
-        request_latency: Microseconds of requests that were answered OK, by (API, entrypoint).
-        runtime_latency: Microseconds of runs of the model, by API.
-        examples: Examples a request of Classify or Regress.
-        queuing_latency: Microseconds that requests waited for a run.
-        input_batch_size: Rows a request.
-        processed_batch_size: Rows a run.
-        padding_size: Rows added to a run.
-        runs: Runs of the model.
+        answered: Number of requests answered OK.
+        request_latency: Time of requests answered OK, by (API, entrypoint), in microseconds.
+        runtime_latency: Time of runs of the model, by API, in microseconds.
+        examples: Number of examples in each request of Classify or Regress.
+        queuing_latency: Time that requests waited for a run, in microseconds.
+        input_batch_size: Number of rows in each request.
+        processed_batch_size: Number of rows in each run, padding included.
+        padding_size: Number of padding rows in each run.
+        runs: Number of runs of the model.
     """
 
     def __init__(self) -> None:
@@ -70,13 +72,13 @@ class ModelMetrics:
 
 
 class SignatureMetrics:
-    """Series of one signature of a version: ours.
+    """Our own series of one signature of a version.
 
     Attributes:
-        request_seconds: Of requests that were answered OK, by (API, entrypoint).
-        queue_seconds: That requests waited for a run.
-        run_seconds: Of runs of the model.
-        rows: Rows that the model ran on, padding not counted.
+        request_seconds: Time of requests answered OK, by (API, entrypoint).
+        queue_seconds: Time that requests waited for a run.
+        run_seconds: Time of runs of the model.
+        rows: Number of rows that the model ran on, without padding.
     """
 
     def __init__(self) -> None:
@@ -87,11 +89,11 @@ class SignatureMetrics:
 
 
 class ServableMetrics:
-    """Series of one version of a model.
+    """The series of one version of a model.
 
     Attributes:
-        signatures: By signature name.
-        model: Of the model over all its versions.
+        signatures: The version's own series, by signature name.
+        model: The series of the model over all its versions.
     """
 
     def __init__(self, signatures: Mapping[str, Signature], model: ModelMetrics) -> None:
@@ -124,7 +126,7 @@ class ServableMetrics:
 
 
 class Answers:
-    """Where the requests of one kind are counted: by servable, signature, API and entrypoint."""
+    """Counts the requests of one servable, signature, API and entrypoint."""
 
     __slots__ = ("_model", "_request_latency", "_request_seconds")
 
@@ -142,8 +144,8 @@ class Answers:
         """Count a request that was answered OK.
 
         Args:
-            seconds: That it took.
-            examples: How many it had, for an API that counts them.
+            seconds: Time from request to answer.
+            examples: Number of its examples; 0 for an API that does not count examples.
         """
         self._model.answered += 1
         if examples:
@@ -153,7 +155,7 @@ class Answers:
 
 
 class Outcome:
-    """Who answered a request; nobody until it is said."""
+    """The servable and signature that answered a request; None and empty until `answered`."""
 
     def __init__(self) -> None:
         self.servable: Servable | None = None
@@ -161,7 +163,7 @@ class Outcome:
         self.examples = 0
 
     def answered(self, servable: Servable, signature_name: str, *, examples: int = 0) -> None:
-        """Say that the request is answered OK; with how many examples, where those are counted."""
+        """Note that the request is answered OK, with the number of its examples if counted."""
         self.servable = servable
         self.signature_name = signature_name
         self.examples = examples
@@ -171,11 +173,12 @@ class Metrics:
     """All counts of a server.
 
     Attributes:
-        catalog: Its models.
-        models: By model name.
-        servables: By servable; they end with it.
-        failures: Requests not answered OK, by (model name, API, entrypoint, status).
-        in_flight: Inference requests that are being answered now.
+        catalog: The server's models.
+        models: TensorFlow Serving's series, by model name.
+        servables: Series of each servable; an entry is dropped together with its servable.
+        failures: Number of requests not answered OK, by (model name, API, entrypoint, status).
+        in_flight: Number of inference requests that are being answered now.
+        refused_reloads: Number of refused HandleReloadConfigRequest calls.
     """
 
     def __init__(self, catalog: Catalog) -> None:
@@ -184,9 +187,13 @@ class Metrics:
         self.servables: WeakKeyDictionary[Servable, ServableMetrics] = WeakKeyDictionary()
         self.failures: dict[tuple[str, str, str, str], int] = {}
         self.in_flight = 0
+        self.refused_reloads = 0
 
     def watch(self, servable: Servable) -> None:
-        """Count the batches of a servable from now on; also from the thread that loads it."""
+        """Count the batches of a servable from now on.
+
+        This may also be called in the thread that loads the servable.
+        """
         metrics = ServableMetrics(
             servable.signatures, self.models.setdefault(servable.name, ModelMetrics())
         )
@@ -196,16 +203,16 @@ class Metrics:
     def answers(
         self, servable: Servable, signature_name: str, api: str, entrypoint: str
     ) -> Answers | None:
-        """Where to count requests of this kind; to be kept by those who answer many.
+        """Return the counter for requests of one kind; keep it to save the look-up.
 
         Args:
-            servable: Answers them.
+            servable: The servable that answers the requests.
             signature_name: One of its signatures.
             api: `Predict`, `Classify`, ...
             entrypoint: `GRPC` or `REST`.
 
         Returns:
-            None for a servable that is not watched.
+            The counter; None if `watch` was not called with the servable.
         """
         metrics = self.servables.get(servable)
         if metrics is None:
@@ -217,15 +224,16 @@ class Metrics:
     def request(self, model_name: str, api: str, entrypoint: str) -> Iterator[Outcome]:
         """Count a request, the time it takes and how it ends.
 
-        For entrypoints whose requests cost so much that a look-up each does not matter.
+        It looks the counter up in every request. Use it where requests are expensive enough that
+        the look-up does not matter.
 
         Args:
-            model_name: The model it is for, as the caller wrote it.
+            model_name: Name of the model, as the caller wrote it.
             api: `Predict`, `Classify`, ...
             entrypoint: `GRPC` or `REST`.
 
         Yields:
-            To be told who answered.
+            An `Outcome`; call its `answered` when the request is answered OK.
         """
         outcome = Outcome()
         started = time.perf_counter()
@@ -245,7 +253,7 @@ class Metrics:
     def count_failure(
         self, model_name: str, api: str, entrypoint: str, error: BaseException
     ) -> None:
-        """Count a request that ended in an error; one for an unknown model under a fixed name."""
+        """Count a request that ended in an error; an unknown model's name counts as "unknown"."""
         if isinstance(error, ServingError):
             status = error.code
         elif isinstance(error, asyncio.CancelledError):
@@ -259,7 +267,7 @@ class Metrics:
     def forget_gone_models(self) -> None:
         """Drop the series of models that are no longer served."""
         served = self.catalog.availability.keys()
-        # A model that is being added has servables before the catalog knows its name.
+        # While a model is being added, it has servables before the catalog lists its name.
         servables = [reference() for reference in self.servables.keyrefs()]
         loaded = {servable.name for servable in servables if servable and not servable.closed}
         for name in list(self.models):

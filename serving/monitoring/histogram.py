@@ -1,8 +1,8 @@
-"""A histogram that costs well under a microsecond to observe into.
+"""A histogram that counts a value in well under a microsecond.
 
-Prometheus' own Python histogram walks its buckets in Python and takes a lock; with the 33 buckets
-that dashboards for TensorFlow Serving expect, that is several microseconds a request. This one
-bisects and takes no lock: it belongs to one thread, the event loop's.
+The histogram of Prometheus' Python client loops over its buckets in Python and takes a lock. With
+the 33 buckets that dashboards for TensorFlow Serving expect, it needs several microseconds a
+request. The histogram here bisects and takes no lock: only the event loop's thread uses it.
 """
 
 from bisect import bisect_left
@@ -11,19 +11,19 @@ from itertools import accumulate
 
 
 def exponential_limits(scale: float, growth: float, count: int) -> tuple[float, ...]:
-    """Bucket limits `scale`, `scale * growth`, ...; `count` of them.
+    """Return `count` bucket limits: `scale`, `scale * growth`, `scale * growth**2`, ...
 
-    As TensorFlow's `Buckets::Exponential` (core/lib/monitoring/sampler.h), which like Prometheus
-    adds one bucket for all that is larger.
+    They equal those of TensorFlow's `Buckets::Exponential` (core/lib/monitoring/sampler.h). Like
+    Prometheus, TensorFlow adds one more bucket for all larger values.
     """
     return tuple(scale * growth**power for power in range(count))
 
 
 class Histogram:
-    """Counts of observed values by size.
+    """Counts observed values in buckets.
 
     Attributes:
-        limits: Upper limit of each bucket, itself included, ascending; one more has no limit.
+        limits: Inclusive upper limit of each bucket, ascending; a last bucket has no limit.
         total: Sum of all values.
     """
 
@@ -40,11 +40,11 @@ class Histogram:
         self.total += value
 
     def observe_all(self, values: Iterable[float], scale: float = 1.0) -> None:
-        """Count many values, quicker than one by one.
+        """Count many values, faster than with `observe` for each.
 
         Args:
-            values: Each times `scale` is counted.
-            scale: Of the histogram's unit, how many make one of the values'.
+            values: The values, each of which is multiplied by `scale` before it is counted.
+            scale: Converts the unit of the values to the unit of the histogram.
         """
         limits, counts = self.limits, self._counts
         for value in values:
@@ -54,9 +54,9 @@ class Histogram:
 
     @property
     def count(self) -> int:
-        """Values observed."""
+        """Number of values observed."""
         return sum(self._counts)
 
     def cumulative(self) -> list[int]:
-        """Values up to each limit, and all of them at the end."""
+        """Return the number of values up to each limit, and last the number of all values."""
         return list(accumulate(self._counts))

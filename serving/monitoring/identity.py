@@ -2,11 +2,11 @@
 
 from importlib import metadata
 
-NAME = "onnx-serving"  # the distribution's name, too
+NAME = "onnx-serving"  # also the name of the distribution
 
 
 def version() -> str:
-    """The version of the installed distribution; "unknown" when run from a folder of files."""
+    """Return the version of the installed distribution; "unknown" if it is not installed."""
     try:
         return metadata.version(NAME)
     except metadata.PackageNotFoundError:

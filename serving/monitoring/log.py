@@ -1,8 +1,8 @@
-"""The log: lines of text or of JSON, and the request's id in those about a failed request.
+"""The log: lines of text or JSON, with the request id in lines about a failed request.
 
-A caller names its request in the metadata or header `x-request-id` (or `request-id`); a request
-without one gets an id when it fails, so that answer and log line can be brought together. Requests
-that succeed are not logged and cost nothing here.
+A caller may name its request in the metadata or header `x-request-id` (or `request-id`). A request
+without an id gets one when it fails, so that its answer can be matched with the log line. Requests
+that succeed are not logged.
 """
 
 import json
@@ -15,21 +15,25 @@ from typing import get_args
 from serving.transport.network_config import LogFormat
 
 LOG_FORMATS = get_args(LogFormat)
-# What ends a line for some reader, or moves a terminal's cursor. Callers choose names and paths.
+# Characters that end a line for some log readers, or move a terminal's cursor. They must be
+# escaped, because callers choose the names and paths in log lines.
 _CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 _TRACEBACK_INDENT = "    | "
 
 
 def _escaped(text: str) -> str:
-    r"""Text without control characters: `\u000a` in place of a line feed."""
+    r"""Return text with its control characters escaped: `\u000a` in place of a line feed."""
     return _CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 class TextFormatter(logging.Formatter):
-    """One line a record, whatever its message holds; a traceback's lines are indented below it."""
+    """Formats a record as one line, even if its message has line feeds.
+
+    The lines of a traceback follow, indented.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line, and the traceback's."""
+        """Return the record's line and the lines of its traceback."""
         record.message = record.getMessage()
         record.asctime = self.formatTime(record, self.datefmt)
         lines = [_escaped(self.formatMessage(record))]
@@ -40,14 +44,18 @@ class TextFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, and what else there is to say."""
+    """Formats a record as one line with a JSON object.
+
+    Its keys are time, level, logger and message; worker, request_id and exception are added if
+    known.
+    """
 
     def __init__(self, worker: int | None = None) -> None:
         super().__init__()
         self._worker = worker
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Return the record's line."""
         entry: dict[str, str | int] = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
@@ -60,7 +68,7 @@ class JsonFormatter(logging.Formatter):
             entry["request_id"] = request_id
         if record.exc_info:
             entry["exception"] = self.formatException(record.exc_info)
-        # Escapes mean the same inside of JSON's strings, and outside there is nothing to escape.
+        # Control characters occur only inside JSON's strings, where the same escapes are valid.
         return _escaped(json.dumps(entry, ensure_ascii=False))
 
 
@@ -69,7 +77,7 @@ def configure(log_format: LogFormat, *, worker: int | None = None) -> None:
 
     Args:
         log_format: Text or JSON.
-        worker: Number of the worker that this process is, for its lines; None if it is none.
+        worker: Number of this worker process, shown in its lines; None if it is not a worker.
     """
     handler = logging.StreamHandler(sys.stderr)
     if log_format == "json":

@@ -1,4 +1,4 @@
-"""RPC methods that count their calls: the same table, each handler wrapped."""
+"""Wraps the handlers of RPC methods so that their calls are counted."""
 
 import time
 from collections.abc import Callable, Iterable
@@ -10,7 +10,8 @@ from serving.monitoring.counts import GRPC, Answers, Metrics
 from serving.protos.tensorflow_serving_pb2 import ModelSpec
 from serving.transport.method_table import Call, Method, Response, UnaryMethod
 
-# Past this many, the look-ups kept are begun anew: versions that are gone must not pile up there.
+# Size of each method's cache of counters. A full cache is cleared, so that the entries of unloaded
+# versions do not accumulate.
 _MAX_KEPT = 256
 
 
@@ -19,12 +20,13 @@ _Key = tuple[str, int, str]  # model, version, signature
 
 @dataclass(frozen=True, kw_only=True)
 class _Api:
-    """How to read the messages of an API that runs a model.
+    """Functions that read the messages of an API that runs a model.
 
     Attributes:
-        asked: The model spec of a request; None if it has none.
-        answered: Model, version and signature that a response names.
-        examples: How many examples a response is about, for an API that counts them.
+        asked: Returns the model spec of a request; None if the request has none.
+        answered: Returns the model, version and signature that a response names.
+        examples: Returns the number of examples in a response; None if the API does not count
+            examples.
     """
 
     asked: Callable[[Any], Any] = lambda request: request.model_spec
@@ -38,7 +40,7 @@ _APIS = {
     ),
     "Classify": _Api(examples=lambda response: len(response.result.classifications)),
     "Regress": _Api(examples=lambda response: len(response.result.regressions)),
-    # Counted once, under its first task: all of them are for one model.
+    # A call counts once, under the signature of its first task: all tasks are for one model.
     "MultiInference": _Api(
         asked=lambda request: request.tasks[0].model_spec if request.tasks else None,
         answered=lambda response: _key_of(response.results[0].model_spec),
@@ -47,11 +49,12 @@ _APIS = {
 
 
 def metered(methods: Iterable[Method], metrics: Metrics) -> list[Method]:
-    """Methods that count their calls; those that run no model stay as they are.
+    """Return the methods, with those that run a model wrapped so that their calls are counted.
 
     Args:
-        methods: Of TensorFlow Serving's PredictionService, known by their names, and any others.
-        metrics: Counts.
+        methods: Any methods. Those of TensorFlow Serving's PredictionService that run a model are
+            recognized by their names; all others are returned unchanged.
+        metrics: Holds the counts.
     """
     return [
         _metered(method, metrics)
@@ -98,7 +101,7 @@ def _metered(method: UnaryMethod[Any], metrics: Metrics) -> Method:
         try:
             servable = metrics.catalog.servable(model_name, version)
         except ServingError:
-            return None  # unloaded since: its series are gone, too
+            return None  # the version was unloaded meanwhile, and the page has dropped its series
         answers = metrics.answers(servable, signature_name, name, GRPC)
         if answers:
             if len(kept) >= _MAX_KEPT:

@@ -1,10 +1,10 @@
-"""The page that Prometheus scrapes: the counts of `metrics` and the state of the models, as text.
+"""The page that Prometheus scrapes: the counts of `counts` and the state of the models, as text.
 
-Everything is read when the page is asked for, so gauges cost nothing in between. Format:
-Prometheus' text exposition format 0.0.4, as TensorFlow Serving's.
+All values are read when the page is requested, so that gauges cost nothing between two scrapes. As
+in TensorFlow Serving, the format is Prometheus' text exposition format 0.0.4.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import onnxruntime
 from prometheus_client import (
@@ -28,21 +28,26 @@ CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 _TFS = ":tensorflow:serving:"
 _BATCHING = f"{_TFS}batching_session:"
 _OWN = "onnx_serving_"
-# What `runtime_latency` says in place of TF1 or TFRT.
+# Value of the label `runtime` of `runtime_latency`, where TensorFlow Serving has TF1 or TFRT.
 _RUNTIME = "ONNXRuntime"
 
 
 class MetricsPage(Collector):
     """Collects the series of a server."""
 
-    def __init__(self, metrics: Metrics, *, provider: str) -> None:
-        """Prepare a registry of its own, so that servers in one process do not mix.
+    def __init__(
+        self, metrics: Metrics, *, provider: str, file_failures: Callable[[], int] = lambda: 0
+    ) -> None:
+        """Create a registry for this server, so that servers in one process do not mix series.
 
         Args:
-            metrics: Counts.
-            provider: Execution provider that the server asks for, for `build_info`.
+            metrics: The counts to show.
+            provider: Execution provider that the server asks for, shown in `build_info`.
+            file_failures: Returns how often the `model_config_file` held a list that could not be
+                served. Worker processes leave this to their supervisor.
         """
         self._metrics = metrics
+        self._file_failures = file_failures
         self._provider = provider
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -51,19 +56,19 @@ class MetricsPage(Collector):
         GCCollector(registry=self._registry)
 
     def metrics(self) -> list[Metric]:
-        """All that is on the page."""
+        """Return all metrics of the page."""
         return list(self._registry.collect())
 
     def text(self) -> bytes:
-        """The whole page."""
+        """Return the page as text."""
         return render(self.metrics())
 
     def describe(self) -> list[Metric]:
-        """Nothing: names are not checked against other collectors, which would collect it all."""
+        """Return no metrics: else registering would collect all series to check their names."""
         return []
 
     def collect(self) -> Iterator[Metric]:
-        """All series, but for those of the process."""
+        """Yield all metrics except those of the process, the platform and the garbage collector."""
         self._metrics.forget_gone_models()
         servables = self._servables()
         yield from self._requests()
@@ -71,9 +76,10 @@ class MetricsPage(Collector):
         yield _warm_up(servables)
         yield from self._versions(servables)
         yield from self._states()
+        yield config_reload_failures(file=self._file_failures(), rpc=self._metrics.refused_reloads)
 
     def _servables(self) -> list[Servable]:
-        """What is loaded now."""
+        """Return the available servables."""
         found = []
         for name, status in self._statuses():
             if status.state is State.AVAILABLE:
@@ -91,7 +97,7 @@ class MetricsPage(Collector):
                 yield name, status
 
     def _requests(self) -> Iterator[Metric]:
-        """TensorFlow Serving's series about requests."""
+        """Yield TensorFlow Serving's metrics of requests."""
         count = Metric(f"{_TFS}request_count", "The total number of requests.", "counter")
         latency = Metric(
             f"{_TFS}request_latency",
@@ -120,7 +126,7 @@ class MetricsPage(Collector):
         yield from (count, latency, examples, total)
 
     def _runs(self) -> Iterator[Metric]:
-        """TensorFlow Serving's series about runs and batches."""
+        """Yield TensorFlow Serving's metrics of runs and batches."""
         runtime = Metric(
             f"{_TFS}runtime_latency",
             "Distribution of wall time (in microseconds) of one run of the model.",
@@ -135,7 +141,7 @@ class MetricsPage(Collector):
         sizes = {
             "input_batch_size": "Distribution of rows per request.",
             "processed_batch_size": "Distribution of rows per run, padding included.",
-            "padding_size": "Distribution of rows added to a run.",
+            "padding_size": "Distribution of padding rows per run.",
         }
         histograms = {
             name: Metric(_BATCHING + name, text, "histogram") for name, text in sizes.items()
@@ -143,7 +149,7 @@ class MetricsPage(Collector):
         for name, model in self._metrics.models.items():
             for api, histogram in model.runtime_latency.items():
                 _add(runtime, {"model_name": name, "API": api, "runtime": _RUNTIME}, histogram)
-            # Each model has threads of its own, so its name names the pool.
+            # Each model has its own threads, so the model's name is the name of the thread pool.
             _add(queuing, {"thread_pool_name": name}, model.queuing_latency)
             runs.add_sample(runs.name, {"model_name": name}, model.runs)
             for metric_name, metric in histograms.items():
@@ -151,14 +157,14 @@ class MetricsPage(Collector):
         yield from (runtime, queuing, runs, *histograms.values())
 
     def _versions(self, servables: Sequence[Servable]) -> Iterator[Metric]:
-        """Our series per version and signature, and what waits and runs now."""
+        """Yield our own metrics of each version and signature, and the gauges of its queue."""
         request = Metric(
             f"{_OWN}request_duration_seconds", "Time of requests answered OK.", "histogram"
         )
-        queue = Metric(f"{_OWN}queue_duration_seconds", "Time waited for a run.", "histogram")
+        queue = Metric(f"{_OWN}queue_duration_seconds", "Time in the queue.", "histogram")
         run = Metric(f"{_OWN}run_duration_seconds", "Time of one run of the model.", "histogram")
         rows = Metric(f"{_OWN}rows_total", "Rows that models ran on, padding excluded.", "counter")
-        waiting = Metric(f"{_OWN}queued_requests", "Requests that no worker has taken.", "gauge")
+        waiting = Metric(f"{_OWN}queued_requests", "Requests in the queue.", "gauge")
         progress = Metric(f"{_OWN}rows_in_progress", "Rows that wait or run.", "gauge")
         batched = Metric(
             f"{_OWN}signature_batched", "1 if requests share runs, 0 if each runs alone.", "gauge"
@@ -189,7 +195,7 @@ class MetricsPage(Collector):
         in_flight.add_sample(in_flight.name, {}, self._metrics.in_flight)
         state = Metric(
             f"{_OWN}model_state",
-            "1 for the state of each version; ended ones are left out unless they failed to load.",
+            "1 for the state of each version; END only for versions that failed to load.",
             "gauge",
         )
         for name, status in self._statuses():
@@ -200,7 +206,7 @@ class MetricsPage(Collector):
                     "state": status.state.name,
                 }
                 state.add_sample(state.name, labels, 1)
-        build = Metric(f"{_OWN}build_info", "What this server is.", "gauge")
+        build = Metric(f"{_OWN}build_info", "Version and execution provider.", "gauge")
         labels = {
             "version": identity.version(),
             "onnxruntime_version": onnxruntime.__version__,
@@ -208,6 +214,25 @@ class MetricsPage(Collector):
         }
         build.add_sample(build.name, labels, 1)
         yield from (failures, in_flight, state, build)
+
+
+def config_reload_failures(*, file: int, rpc: int) -> Metric:
+    """The metric of refused changes of the model list.
+
+    Args:
+        file: Number of checks of the `model_config_file` that found a list which could not be read
+            or served.
+        rpc: Number of refused HandleReloadConfigRequest calls.
+    """
+    metric = Metric(
+        f"{_OWN}config_reload_failures_total",
+        "Changes of the model list that were refused; the models served before stay in service. A "
+        "broken file counts at every check.",
+        "counter",
+    )
+    metric.add_sample(metric.name, {"source": "file"}, file)
+    metric.add_sample(metric.name, {"source": "rpc"}, rpc)
+    return metric
 
 
 def _labels(servable: Servable) -> dict[str, str]:
@@ -235,7 +260,7 @@ def _warm_up(servables: Iterable[Servable]) -> Metric:
 
 def _add(metric: Metric, labels: dict[str, str], histogram: Histogram) -> None:
     """Add a histogram's samples to a metric."""
-    # Six digits, as TensorFlow Serving writes them.
+    # Limits have six significant digits, as in TensorFlow Serving.
     limits = [*(f"{limit:g}" for limit in histogram.limits), "+Inf"]
     counts = histogram.cumulative()
     for limit, count in zip(limits, counts, strict=True):
@@ -245,15 +270,15 @@ def _add(metric: Metric, labels: dict[str, str], histogram: Histogram) -> None:
 
 
 def render(metrics: Iterable[Metric]) -> bytes:
-    """A page with these metrics."""
+    """Return a page with these metrics."""
     return "".join(_lines(metrics)).encode()
 
 
 def _lines(metrics: Iterable[Metric]) -> Iterator[str]:
-    """The text format.
+    """Yield the lines of the text format.
 
-    prometheus_client's own writer insists on `_total` at the end of a counter's name, which
-    TensorFlow Serving's counters lack.
+    prometheus_client's own writer appends `_total` to a counter's name, which TensorFlow Serving's
+    counters do not have.
     """
     for metric in metrics:
         if not metric.samples:

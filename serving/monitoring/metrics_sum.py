@@ -1,8 +1,8 @@
-"""Metrics between processes: as JSON, and summed up over the workers of one server.
+"""Metrics of several worker processes: sent as JSON, and summed over the workers of one server.
 
-The sum must never fall while its processes live, because Prometheus takes a counter that falls for
-one that began anew. So a worker that does not answer in time counts as it did last, and what one
-counted that has died is kept, as long as any other still has the same series.
+The sum of a counter must not decrease, because Prometheus takes a decrease for a restart of the
+counter. A worker that does not answer in time therefore contributes its last known values. Counters
+of a dead worker stay in the sum while another worker still reports the same series.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -10,7 +10,8 @@ from typing import Any
 
 from prometheus_client import Metric
 
-# What one process says for all of them, by the end of the name; everything else is added up.
+# How the values of several processes are combined, by the end of the metric's name. All other
+# metrics are summed.
 _BEST = {
     "_info": max,
     "_model_state": max,
@@ -23,7 +24,7 @@ _Series = tuple[str, tuple[tuple[str, str], ...]]
 
 
 def to_json(metrics: Iterable[Metric]) -> list[Any]:
-    """Metrics in a form that JSON can carry."""
+    """Return metrics as lists that can be serialized as JSON."""
     return [
         (
             metric.name,
@@ -36,7 +37,7 @@ def to_json(metrics: Iterable[Metric]) -> list[Any]:
 
 
 def from_json(entries: Iterable[Any]) -> list[Metric]:
-    """The metrics that `to_json` was given."""
+    """Return the metrics from the result of `to_json`."""
     metrics = []
     for name, documentation, kind, samples in entries:
         metric = Metric(name, documentation, kind)
@@ -47,18 +48,18 @@ def from_json(entries: Iterable[Any]) -> list[Metric]:
 
 
 class MetricsSum:
-    """Adds up the metrics of processes that come and go."""
+    """Sums the metrics of processes that may start and end meanwhile."""
 
     def __init__(self) -> None:
         self._last: dict[int, Sequence[Metric]] = {}
         self._ended: dict[_Series, float] = {}
 
     def heard(self, process: int, metrics: Sequence[Metric]) -> None:
-        """Note what a process counts now; whatever it was before is replaced."""
+        """Store the current metrics of a process in place of its earlier ones."""
         self._last[process] = metrics
 
     def ended(self, process: int) -> None:
-        """A process has died: its counts are kept, but it has no state any more."""
+        """Keep the counters and histograms of a process that has died, and drop its gauges."""
         for metric in self._last.pop(process, ()):
             if metric.type in _COUNTING:
                 for sample in metric.samples:
@@ -66,7 +67,7 @@ class MetricsSum:
                     self._ended[series] = self._ended.get(series, 0) + sample.value
 
     def total(self) -> list[Metric]:
-        """The sum over all processes, in their order of series."""
+        """Return the sum over all processes; series keep the order of the processes' metrics."""
         sums: dict[str, tuple[Metric, dict[_Series, float]]] = {}
         for metrics in self._last.values():
             for metric in metrics:
@@ -87,7 +88,7 @@ class MetricsSum:
         return [total for total, _ in sums.values()]
 
     def _forget_all_but(self, present: Collection[_Series]) -> None:
-        """Series end with the models they are about."""
+        """Drop the kept counts of series that no living process reports any more."""
         for series in self._ended.keys() - present:
             del self._ended[series]
 

@@ -1,17 +1,17 @@
-"""A page that takes long to make and is asked for by anybody: callers share it."""
+"""A page that is expensive to compute and that any client may request: requests share it."""
 
 import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-# So many askers in a row each get a page of their own, as scrapers do. More get the last one,
-# until it is this old.
+# So many requests in quick succession each get a new page, which suffices for scrapers. Further
+# requests get the last page, until it is PAGE_SECONDS old.
 _PAGES_IN_A_ROW = 8
 PAGE_SECONDS = 0.5
 
 
 class SharedPage:
-    """Makes a page no more often than it can be read."""
+    """Computes a page at most eight times in a row, and then once every `PAGE_SECONDS`."""
 
     def __init__(
         self,
@@ -19,11 +19,11 @@ class SharedPage:
         *,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """Prepare.
+        """Start without a page; the first request computes one.
 
         Args:
-            make: Gives a new page.
-            clock: Seconds.
+            make: Returns a new page.
+            clock: Returns the time in seconds.
         """
         self._make = make
         self._clock = clock
@@ -32,10 +32,10 @@ class SharedPage:
         self._asked = clock()
 
     async def text(self) -> bytes:
-        """The page, not older than half a second; the same bytes for all who ask together.
+        """Return a page that is at most half a second old; concurrent calls get the same bytes.
 
         Raises:
-            ServingError: what `make` raises.
+            ServingError: `make` raises it.
         """
         now = self._clock()
         refill = (now - self._asked) / PAGE_SECONDS
@@ -45,5 +45,5 @@ class SharedPage:
         if self._page is None or (not under_way and self._left >= 1):
             self._left -= 1
             self._page = asyncio.ensure_future(self._make())
-        # The page is for all: one who gives up does not take it from the others.
+        # All waiting callers share the task: if one of them is cancelled, the task must go on.
         return await asyncio.shield(self._page)

@@ -1,7 +1,8 @@
-"""OpenTelemetry's SDK set up as the `OTEL_*` variables say.
+"""Sets up OpenTelemetry's SDK from the `OTEL_*` variables.
 
-Sampler, resource, batches and the exporters themselves are set up by the SDK; which exporters there
-are to be it leaves to launchers. They are found here as there, by their packages' entry points.
+The SDK itself reads the variables for sampler, resource, batches and each exporter's options. It
+does not choose exporters; `opentelemetry-instrument` does. This module does it the same way: it
+finds exporters by their packages' entry points.
 """
 
 import os
@@ -19,16 +20,16 @@ _OTLP_EXPORTERS = {"http/protobuf": "otlp_proto_http", "grpc": "otlp_proto_grpc"
 
 
 def from_environment() -> TracerProvider:
-    """A provider as the environment describes it.
+    """Return a tracer provider with the exporters that the environment names.
 
     Raises:
-        ConfigError: it names an exporter that is not installed or cannot be set up.
+        ConfigError: the environment names an exporter that is not installed or cannot be set up.
     """
     resource = Resource.create()
     if str(resource.attributes.get(SERVICE_NAME, "unknown_service")).startswith("unknown_service"):
         resource = resource.merge(Resource({SERVICE_NAME: NAME}))
     processors = processors_of(os.environ.get("OTEL_TRACES_EXPORTER") or "otlp")
-    # `Tracing.stop` ends it, in the time that there is; at exit nobody would limit that.
+    # No atexit hook, which would have no time limit: `Tracing.stop` shuts the provider down.
     provider = TracerProvider(resource=resource, shutdown_on_exit=False)
     for processor in processors:
         provider.add_span_processor(processor)
@@ -36,7 +37,7 @@ def from_environment() -> TracerProvider:
 
 
 def processors_of(names: str) -> list[BatchSpanProcessor]:
-    """What hands spans to exporters, by the value of OTEL_TRACES_EXPORTER.
+    """Return a span processor for each exporter named in the value of OTEL_TRACES_EXPORTER.
 
     Raises:
         ConfigError: see `from_environment`.
@@ -56,8 +57,8 @@ def processors_of(names: str) -> list[BatchSpanProcessor]:
             known = ", ".join(sorted(metadata.entry_points(group=_EXPORTERS).names))
             msg = (
                 f"OTEL_TRACES_EXPORTER and OTEL_EXPORTER_OTLP_PROTOCOL ask for the exporter "
-                f"{entry!r}, expected none or one that is installed: {known}; install the package "
-                "that brings it, or ask for one of these"
+                f"{entry!r}, expected none or an installed exporter: {known}; install the "
+                "exporter's package, or choose one of these"
             )
             raise ConfigError(msg)
         try:

@@ -1,12 +1,12 @@
-"""OpenTelemetry traces: a span for each call, below it its wait for a worker and the model's run.
+"""OpenTelemetry traces: a span for each call, with child spans for its queue time and model run.
 
-It wraps the rows of the method and route tables, so that calls without tracing pass through nothing
-of this. Exporter, sampler, resource and propagators are those of the `OTEL_*` variables; a program
-that has set a tracer provider of its own before gets its spans there.
+`Tracing` wraps the handlers in the method and route tables, so that no tracing code runs in calls
+if tracing is off. The `OTEL_*` variables choose exporter, sampler, resource and propagators. If the
+program has already set a tracer provider, the spans go to that provider instead.
 
-Spans and attributes have the names of OpenTelemetry's semantic conventions, what these lack those
-of the metrics. As they ask for, a call that failed by the caller's fault is no error of the server:
-it has a status code and the exception, but only a fault of the server makes the span an error.
+Spans and attributes have the names of OpenTelemetry's semantic conventions, or else those of the
+metrics. As the conventions require, a span has the status "error" only if the server is at fault.
+The span of a call that failed by the caller's fault has the status code and the exception only.
 """
 
 import asyncio
@@ -43,10 +43,10 @@ class Tracing:
     """Wraps handlers so that each of their calls becomes a span."""
 
     def __init__(self) -> None:
-        """Set the SDK up as the `OTEL_*` variables say.
+        """Use the program's tracer provider, or set the SDK up from the `OTEL_*` variables.
 
         Raises:
-            ConfigError: they name an exporter that is not installed or cannot be made.
+            ConfigError: the variables name an exporter that is not installed or cannot be set up.
         """
         provider = trace.get_tracer_provider()
         self._is_own = not isinstance(provider, TracerProvider)
@@ -54,7 +54,7 @@ class Tracing:
         self._tracer = self._provider.get_tracer("serving", identity.version())
 
     def methods(self, methods: Iterable[Method]) -> list[Method]:
-        """Methods whose calls are traced; health checks and streams stay as they are."""
+        """Return the methods wrapped with tracing; health checks and streams are left unchanged."""
         return [
             self._traced_method(method)
             if isinstance(method, UnaryMethod) and method.traced
@@ -63,13 +63,14 @@ class Tracing:
         ]
 
     def routes(self, routes: Iterable[Route]) -> list[Route]:
-        """Routes whose requests are traced; health checks stay as they are."""
+        """Return the routes wrapped with tracing; health checks are left unchanged."""
         return [self._traced_route(route) if route.traced else route for route in routes]
 
     async def stop(self, seconds: float) -> None:
-        """Export what is left, for so many seconds at most."""
+        """Export the remaining spans, for at most `seconds`."""
         finish = self._provider.shutdown if self._is_own else self._provider.force_flush
-        # A thread that may be left behind: an exporter without a collector tries for long.
+        # A daemon thread, because an exporter that finds no collector retries for long: the thread
+        # may outlive this call.
         thread = threading.Thread(target=finish, name="tracing-stop", daemon=True)
         thread.start()
         await asyncio.to_thread(thread.join, seconds)
@@ -114,18 +115,24 @@ class Tracing:
         attributes: Mapping[str, str],
         status_key: str,
     ) -> Iterator[Span]:
-        """The span of one call; an error that passes through becomes its status.
+        """Open the span of one call; an error raised inside determines the span's status.
 
         Args:
-            name: Of the span.
-            headers: Of the call; they may name a parent.
-            attributes: Known from the start.
-            status_key: Attribute for the status of a call that failed, in its protocol's numbers.
+            name: Name of the span.
+            headers: Headers of the call; they may name a parent span.
+            attributes: Attributes that are known from the start.
+            status_key: Name of the attribute for the status of a failed call: the gRPC code or the
+                HTTP status.
+
+        Yields:
+            The span.
         """
         parent = propagate.extract(headers, getter=_GETTER)
         span = self._tracer.start_span(name, parent, SpanKind.SERVER, attributes)
         times = stage_times.CURRENT.get()
-        if times is None or times.queued is not None:  # nobody asked, or it is another request's
+        # None: the caller did not ask for timings. Already queued: HTTP keep-alive left the
+        # StageTimes of the connection's previous request in this context.
+        if times is None or times.queued is not None:
             times = StageTimes()
         token = stage_times.CURRENT.set(times)
         try:
@@ -135,7 +142,7 @@ class Tracing:
             http_status = HTTP_STATUS.get(code, 500)
             span.set_attribute(status_key, int(code) if status_key == _GRPC_STATUS else http_status)
             span.record_exception(error)
-            if http_status >= 500:  # the same codes that the conventions for gRPC call errors
+            if http_status >= 500:  # for gRPC, the conventions list the same codes as errors
                 span.set_attribute("error.type", code.name)
                 span.set_status(Status(trace.StatusCode.ERROR, str(error)))
             raise
@@ -146,14 +153,14 @@ class Tracing:
             span.end()
 
     def _add_stages(self, span: Span, times: StageTimes) -> None:
-        """Note who ran a call, and make its stages spans of their own."""
+        """Add the model to a call's span, and add child spans for its queue time and run."""
         if times.queued is None:
             return
         name, _, version = times.servable.rpartition("/")
         _note_model(span, name, version, times.signature_name)
         epoch_seconds = time.time() - time.monotonic()
         context = trace.set_span_in_context(span)
-        # A call that was given up has waited until now.
+        # A call that ended before its run has waited until now.
         started = time.monotonic() if times.started is None else times.started
         stages = {"queue": (times.queued, started)}
         if times.ended is not None:
@@ -165,7 +172,7 @@ class Tracing:
 
 
 class _HeaderGetter(Getter[Mapping[bytes, bytes]]):
-    """Reads headers for the propagators."""
+    """Gives OpenTelemetry's propagators access to the headers of a call."""
 
     def get(self, carrier: Mapping[bytes, bytes], key: str) -> list[str] | None:
         value = carrier.get(key.lower().encode())
@@ -179,7 +186,7 @@ _GETTER = _HeaderGetter()
 
 
 def template_of(pattern: re.Pattern[str]) -> str:
-    """A route's pattern as people write it: `/v1/models/{name}[/versions/{version}]:predict`."""
+    """Return a route's pattern as a template: `/v1/models/{name}[/versions/{version}]:predict`."""
     text = re.sub(r"\(\?P<(\w+)>[^()]*\)", r"{\1}", pattern.pattern)
     text = re.sub(r"\((?:\?:)?([^()]*)\)\?", r"[\1]", text)
     return re.sub(r"\(\?i:([^()]*)\)", r"\1", text).removesuffix("/?")
@@ -193,13 +200,13 @@ def _code_of(error: BaseException) -> StatusCode:
 
 
 def _model_of(request: Any) -> tuple[str, str, str]:  # noqa: ANN401 - any message
-    """Model, version and signature that a message asks for; empty where it does not say."""
+    """Return the model, version and signature that a request names; empty if it names none."""
     tasks = getattr(request, "tasks", None)
     spec = getattr(tasks[0] if tasks else request, "model_spec", None)
     if spec is not None:
         version = str(spec.version.value) if spec.HasField("version") else ""
         return spec.name, version, spec.signature_name
-    for prefix in ("model_", ""):  # of KServe's ModelInfer, and of its ModelMetadata
+    for prefix in ("model_", ""):  # the fields of KServe's ModelInfer, and of its ModelMetadata
         if hasattr(request, f"{prefix}name") and hasattr(request, f"{prefix}version"):
             return getattr(request, f"{prefix}name"), getattr(request, f"{prefix}version"), ""
     return "", "", ""

@@ -1,6 +1,7 @@
-"""From bytes to requests and back: one folder for each API, and what the APIs share.
+"""Decode requests and encode answers: one folder for each API, and modules that the APIs share.
 
-A handler decodes, calls `inference`, `engine.catalog` or `engine.manager`, and encodes. `*_methods`
-are rows of the gRPC method table, `*_routes` rows of the HTTP route table. May import
-`monitoring`, `inference` and what is below them; the two APIs do not import each other.
+A handler decodes a request, calls `inference`, `engine.catalog` or `engine.manager`, and encodes
+the answer. `*_methods` modules have rows of the gRPC method table, `*_routes` modules rows of the
+HTTP route table. May import `monitoring`, `inference` and the packages below them; the two APIs do
+not import each other.
 """

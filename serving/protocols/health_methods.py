@@ -1,8 +1,9 @@
 """grpc.health.v1: whether this server, and each model on it, is ready for requests.
 
-Watched names: `""` for the whole server, the services' names, and the models' names. The whole
-server is SERVING once every model has been loaded and warmed up or has failed to; a failed model is
-NOT_SERVING on its own name, so that one bad model does not take the others out of a load balancer.
+A client may ask for `""` (the whole server), for the name of a service, or for the name of a model.
+The whole server is SERVING once every model either is loaded and warmed up or has failed to load. A
+failed model is NOT_SERVING under its own name only, so that one bad model does not take the others
+out of a load balancer.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ SERVICE_UNKNOWN = health_pb2.HealthCheckResponse.SERVICE_UNKNOWN
 
 
 class Health:
-    """The health states and the handlers that report them. To be used from the event loop alone."""
+    """The health states and the handlers that report them. Use it only from the event loop."""
 
     def __init__(self) -> None:
         self._states: dict[str, int] = {"": NOT_SERVING}
@@ -28,7 +29,7 @@ class Health:
         self._ended = False
 
     def methods(self) -> list[Method]:
-        """The rows of the method table."""
+        """Return the rows of the method table."""
         return [
             UnaryMethod(
                 path=f"/{SERVICE}/Check",
@@ -44,7 +45,7 @@ class Health:
         ]
 
     def set_states(self, states: Mapping[str, bool]) -> None:
-        """Set the states by name, True for SERVING; names not given are forgotten."""
+        """Replace all states: True for SERVING, False for NOT_SERVING; other names are unknown."""
         self._states = {
             name: SERVING if serving else NOT_SERVING for name, serving in states.items()
         }
@@ -52,9 +53,10 @@ class Health:
         self._changed = asyncio.Event()
 
     def shut_down(self) -> None:
-        """Answer NOT_SERVING on every name from now on; whoever watches is told so, and released.
+        """Answer NOT_SERVING for every name from now on; tell all watchers and end their calls.
 
-        Otherwise the server would wait for its watchers, who wait for the server.
+        Otherwise the server would wait for the Watch calls to end, and their clients for the
+        server.
         """
         self._ended = True
         self.set_states(dict.fromkeys(self._states, False))
@@ -66,7 +68,11 @@ class Health:
     async def check(
         self, request: health_pb2.HealthCheckRequest, _call: Call
     ) -> health_pb2.HealthCheckResponse:
-        """Health.Check."""
+        """Answer Health.Check.
+
+        Raises:
+            NotFound: the service is unknown.
+        """
         state = self._states.get(request.service)
         if state is None:
             known = ", ".join(repr(name) for name in self._states)
@@ -77,7 +83,7 @@ class Health:
     async def watch(
         self, requests: AsyncIterator[health_pb2.HealthCheckRequest], _call: Call
     ) -> AsyncIterator[health_pb2.HealthCheckResponse]:
-        """Health.Watch: the state now, and again whenever it changes, until the server stops."""
+        """Answer Health.Watch: send the state now and after each change, until the server stops."""
         request = await anext(requests, health_pb2.HealthCheckRequest())
         told: int | None = None
         while True:

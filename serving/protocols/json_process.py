@@ -1,9 +1,9 @@
-"""Child processes that read and write large JSON, so that the event loop goes on meanwhile.
+"""Child processes that read and write large JSON, which would block the event loop.
 
-A thread would not do: the parsers hold Python's lock from the first byte to the last, and each
-megabyte takes tens of milliseconds. A child is started when it is first needed, takes one job at a
-time, is killed if nobody waits for its job any more, and ends with its parent. A job is a function
-and its arguments, pickled; arrays travel as they are.
+A thread would not help: the parsers hold Python's global lock from the first byte to the last, and
+each megabyte takes tens of milliseconds. A child starts when it is first needed, does one job at a
+time, is killed if no caller waits for its job any more, and ends with its parent. A job is a
+function and its arguments, pickled; arrays are pickled in binary form.
 """
 
 import asyncio
@@ -27,20 +27,22 @@ from serving.transport.asgi import Disconnected
 from serving.transport.limits.byte_budget import Hold
 from serving.transport.route_table import HttpRequest
 
-# A child without a job for so long ends; it takes 35 MB, and a third of a second to start anew.
+# A child ends after this time without a job. It takes 35 MB; a new one takes a third of a second to
+# start.
 _IDLE_SECONDS = 20.0
 # Below this size, parsing in the event loop blocks it for less time than pickling to a child does.
 LARGE_BYTES = 256 << 10
-ELEMENT_BYTES = 8  # that an element of a tensor takes in JSON, more or less
-# What a job's bytes take beside themselves: as they are sent, and in the child.
+ELEMENT_BYTES = 8  # roughly what an element of a tensor takes in JSON
+# Copies of a job's bytes beside the original: one while they are sent, and one in the child.
 _COPIES = 2
-# Jobs over this size leave a child to smaller ones.
+# Jobs over this size may not occupy all children: one child remains for smaller jobs.
 _HUGE_BYTES = 8 << 20
-# What a child may take on top of what it takes when it starts.
+# The memory that a child may take in addition to what it has when it starts.
 _MEMORY_BYTES = 2 << 30
 _SET_PARENT_DEATH_SIGNAL = 1  # PR_SET_PDEATHSIG of linux/prctl.h
 _LENGTH_BYTES = 8
-# A job may still end by itself after its caller is gone: to start a new child takes about as long.
+# A job may still finish within this time after its caller is gone: killing the child saves nothing
+# then, because starting a new one takes about as long.
 _GRACE_SECONDS = 0.25
 
 Parameters = ParamSpec("Parameters")
@@ -49,7 +51,13 @@ Result = TypeVar("Result")
 
 @dataclass(eq=False)
 class _Turn:
-    """A job that waits for a child, or has one."""
+    """A job that waits for a child, or has one.
+
+    Attributes:
+        size: Bytes of JSON that the job reads or writes, roughly.
+        peer: The caller's address and port; empty if there is no caller.
+        turn: Gets the child when it is the job's turn.
+    """
 
     size: int
     peer: str
@@ -57,13 +65,14 @@ class _Turn:
 
 
 class JsonProcesses:
-    """The parent's side. To be used in one event loop."""
+    """Runs jobs in child processes. Use it from one event loop only."""
 
     def __init__(self, most: int = 2) -> None:
-        """Prepare; nothing is started yet.
+        """Prepare; no child is started yet.
 
         Args:
-            most: Children at a time, at least 2: no caller has all of them, nor have huge jobs.
+            most: Most children at a time, at least 2: neither the jobs of one caller nor huge jobs
+                may occupy all of them.
         """
         self._most = most
         self._idle: list[_Child] = []
@@ -78,7 +87,7 @@ class JsonProcesses:
         *args: Parameters.args,
         **kwargs: Parameters.kwargs,
     ) -> Result:
-        """Call a function for no caller in particular; see `run_for`."""
+        """Call a function that belongs to no request; see `run_for`."""
         return await self.run_for(None, size, function, *args, **kwargs)
 
     async def run_for(
@@ -89,23 +98,26 @@ class JsonProcesses:
         *args: Parameters.args,
         **kwargs: Parameters.kwargs,
     ) -> Result:
-        """Call a function: at once if it has little to do, else in a child.
+        """Call a function: in the event loop if it has little to do, otherwise in a child.
 
-        Of the jobs that wait, those of callers who have the fewest children come first, then the
-        small ones. The job is ended if this call is cancelled or its caller is gone.
+        Of the waiting jobs, those whose caller occupies the fewest children come first, and among
+        these the smallest. If this call is cancelled or the caller disconnects, the child that runs
+        the job is killed after a short delay.
 
         Args:
-            request: On whose behalf; what comes back counts in its bytes.
-            size: Bytes of JSON that it reads or writes, more or less.
-            function: Of a module's top level; like its arguments and result it is pickled.
-            *args: Its arguments.
-            **kwargs: Likewise.
+            request: The request that the job belongs to, or None. Its `hold` counts the copies of
+                the job's bytes and the pickled result.
+            size: Bytes of JSON that the function reads or writes, roughly.
+            function: A function at a module's top level. It is pickled, like its arguments and its
+                result.
+            *args: Positional arguments of the function.
+            **kwargs: Keyword arguments of the function.
 
         Raises:
-            Disconnected: the caller is gone.
+            Disconnected: the caller of the request has disconnected.
             ResourceExhausted: the job needs more memory than a child may have.
-            Unavailable: the child has died of it, or the result is over the byte budget.
-            ServingError: what the function raises.
+            Unavailable: the child process ended while it ran the job.
+            ServingError: raised by the function, or see `Hold.take`.
         """
         if size <= LARGE_BYTES:
             return function(*args, **kwargs)
@@ -120,7 +132,7 @@ class JsonProcesses:
             hold.give_back(copies)
         return result
 
-    async def _run(self, request: HttpRequest | None, size: int, work: object) -> Any:  # noqa: ANN401 - what the function gives
+    async def _run(self, request: HttpRequest | None, size: int, work: object) -> Any:  # noqa: ANN401 - the function's result
         peer = request.peer if request is not None else ""
         child = await self._turn(_Turn(size, peer, asyncio.get_running_loop().create_future()))
         hold = request.hold if request is not None else None
@@ -130,7 +142,7 @@ class JsonProcesses:
             outcome = await _unless_gone(job, request)
         except BaseException:
             if not job.done():
-                asyncio.get_running_loop().call_later(_GRACE_SECONDS, child.kill_if_at, job)
+                asyncio.get_running_loop().call_later(_GRACE_SECONDS, child.kill_if_running, job)
             raise
         if isinstance(outcome, BaseException):
             raise outcome
@@ -149,7 +161,7 @@ class JsonProcesses:
             raise
 
     def _assign(self) -> None:
-        """Give free children to those whose turn it is."""
+        """Give free children to the waiting jobs that come first."""
         while len(self._running) < self._most:
             turn = min(filter(self._may_run, self._waiting), key=self._rank, default=None)
             if turn is None:
@@ -173,7 +185,7 @@ class JsonProcesses:
 
     def _finished(self, child: "_Child", job: "asyncio.Task[Any]") -> None:
         if not job.cancelled():
-            job.exception()  # seen, even if the caller has given up
+            job.exception()  # marks the error as seen, even if the caller has given up
         self._give_back(child)
 
     def _give_back(self, child: "_Child") -> None:
@@ -184,7 +196,7 @@ class JsonProcesses:
             asyncio.get_running_loop().call_later(_IDLE_SECONDS, self._retire, child, child.jobs)
 
     def _retire(self, child: "_Child", jobs: int) -> None:
-        """End a child that has had no job since."""
+        """End a child if it is idle and has not done more than `jobs` jobs."""
         if child in self._idle and child.jobs == jobs:
             self._idle.remove(child)
             closing = asyncio.create_task(child.close())
@@ -192,16 +204,16 @@ class JsonProcesses:
             closing.add_done_callback(self._retiring.discard)
 
     async def close(self) -> None:
-        """End the children, if there are any."""
+        """End all children."""
         closing = [child.close() for child in [*self._idle, *self._running]]
         await asyncio.gather(*closing, *self._retiring)
 
 
-async def _unless_gone(job: "asyncio.Task[Any]", request: HttpRequest | None) -> Any:  # noqa: ANN401 - whatever the job gives
-    """Wait for a job as long as its caller does.
+async def _unless_gone(job: "asyncio.Task[Any]", request: HttpRequest | None) -> Any:  # noqa: ANN401 - the job's result
+    """Wait for a job until its caller disconnects, and return the job's result.
 
     Raises:
-        Disconnected: the caller does not wait any more.
+        Disconnected: the caller has disconnected before the job ended.
     """
     if request is None or request.wait_for_disconnect is None:
         return await asyncio.shield(job)
@@ -216,10 +228,10 @@ async def _unless_gone(job: "asyncio.Task[Any]", request: HttpRequest | None) ->
 
 
 class _Child:
-    """One process, started when it gets a job.
+    """One child process, started with its first job.
 
     Attributes:
-        jobs: Jobs so far.
+        jobs: Number of jobs so far.
     """
 
     def __init__(self) -> None:
@@ -228,11 +240,19 @@ class _Child:
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
         self._job: asyncio.Task[Any] | None = None
 
-    async def do(self, job: object, hold: Hold | None) -> Any:  # noqa: ANN401 - whatever the job gives
-        """Have a job done.
+    async def do(self, job: object, hold: Hold | None) -> Any:  # noqa: ANN401 - the job's result
+        """Run a job in the process.
+
+        Args:
+            job: Function, positional arguments and keyword arguments, to be pickled.
+            hold: Counts the bytes of the pickled result while it is read; None disables counting.
+
+        Returns:
+            The function's result, or the error that it raised as an object.
 
         Raises:
-            Unavailable: the process has ended; or see `Hold.take`.
+            Unavailable: the process ended while it ran the job.
+            ServingError: see `Hold.take`.
         """
         self._job = asyncio.current_task()
         self.jobs += 1
@@ -248,19 +268,19 @@ class _Child:
             if hold is None:
                 return pickle.loads(await reader.readexactly(length))  # noqa: S301 - from our own child
             hold.take(length)
-            outcome = pickle.loads(await reader.readexactly(length))  # noqa: S301 - likewise
-            hold.give_back(length)  # its arrays are counted as those of any request
+            outcome = pickle.loads(await reader.readexactly(length))  # noqa: S301 - from our own child
+            hold.give_back(length)  # the arrays in it are counted when they are admitted
         except (ConnectionError, EOFError) as error:
             await self.close()
             msg = "the process that reads and writes large JSON has ended; retry, or send less"
             raise Unavailable(msg) from error
         except ServingError:
-            await self.close()  # nobody is to read this answer
+            await self.close()  # the answer is still unread, so the connection cannot be used again
             raise
         return outcome
 
-    def kill_if_at(self, job: "asyncio.Task[Any]") -> None:
-        """End the process if it still does a job that nobody waits for."""
+    def kill_if_running(self, job: "asyncio.Task[Any]") -> None:
+        """Kill the process if it still runs this job."""
         if self._job is job and not job.done() and self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
@@ -276,7 +296,7 @@ class _Child:
                     str(end_of_child.fileno()),
                 ),
                 pass_fds=[end_of_child.fileno()],
-                # Ctrl-C in a terminal reaches the server alone.
+                # In its own session: Ctrl-C in a terminal reaches only the server.
                 start_new_session=True,
             )
         own_end.setblocking(False)
@@ -295,8 +315,8 @@ class _Child:
 
 
 def main() -> None:
-    """The child: do what the parent sends, until it hangs up."""
-    # A job's data has no cycles, and millions of small lists would have them looked for.
+    """Run the child process: do the jobs that the parent sends, until it closes the connection."""
+    # A job's data has no reference cycles, and its millions of lists would cause many collections.
     gc.disable()
     return_large_blocks()
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -314,21 +334,21 @@ def main() -> None:
             stream.write(answer)
             stream.flush()
             del answer
-            gc.collect()  # errors do have cycles, and hold on to what they were about
+            gc.collect()  # errors do have reference cycles, which keep the job's data alive
             if length > _HUGE_BYTES:
                 return_freed_memory()
 
 
 def _end_with_parent() -> None:
-    """Have Linux kill this process in the middle of a job when the server is gone."""
+    """Have Linux kill this process when the server ends, even in the middle of a job."""
     libc = ctypes.CDLL(None)
     if hasattr(libc, "prctl"):
         libc.prctl(_SET_PARENT_DEATH_SIGNAL, signal.SIGKILL)
 
 
 def _limit_memory() -> None:
-    """Let a job fail that would take the machine's memory."""
-    import numpy as np  # noqa: F401, PLC0415 - the largest of what jobs import
+    """Limit this process's memory, so that a job fails before it takes the machine's memory."""
+    import numpy as np  # noqa: F401, PLC0415 - the jobs' largest import: not part of their limit
 
     status = Path("/proc/self/status")
     if status.exists():

@@ -1,4 +1,4 @@
-"""What orchestrators and Prometheus ask over plain HTTP: liveness, readiness, metrics."""
+"""HTTP routes for orchestrators and Prometheus: liveness, readiness and metrics."""
 
 import json
 import re
@@ -21,10 +21,10 @@ class Probes:
         """Bind the handlers.
 
         Args:
-            health: Knows whether the server is ready.
-            catalog: Knows which models could not be loaded.
-            page: Gives the page of metrics.
-            metrics_path: Where they are found; None for nowhere.
+            health: Has the readiness of the server.
+            catalog: Has the names of the models that could not be loaded.
+            page: Returns the text of the metrics page.
+            metrics_path: Path of the metrics page; None for no such page.
         """
         self._health = health
         self._catalog = catalog
@@ -32,7 +32,7 @@ class Probes:
         self._metrics_path = metrics_path
 
     def routes(self) -> list[Route]:
-        """The rows of the route table."""
+        """Return the rows of the route table."""
         routes = self.health_routes()
         if self._metrics_path:
             routes.append(
@@ -41,20 +41,21 @@ class Probes:
         return routes
 
     def health_routes(self) -> list[Route]:
-        """Those about health alone."""
+        """Return the rows of liveness and readiness, without the metrics page."""
         return [
             Route("GET", re.compile("/healthz"), self.live, traced=False),
             Route("GET", re.compile("/readyz"), self.ready, traced=False),
         ]
 
     async def live(self, _request: HttpRequest) -> HttpResponse:
-        """`GET /healthz`: whoever can answer is alive."""
+        """Answer `GET /healthz` with 200: a server that answers is alive."""
         return HttpResponse(body=b'{"status": "alive"}')
 
     async def ready(self, _request: HttpRequest) -> HttpResponse:
-        """`GET /readyz`: 200 if gRPC's health service says SERVING, else 503 and the reason.
+        """Answer `GET /readyz` with 200 if the health service's state is SERVING, otherwise 503.
 
-        `failed_models` names the models that could not be loaded, if any: the others are served.
+        A 503 has the reason. If models could not be loaded, a 200 has their names in
+        `failed_models`; the server serves the other models.
         """
         if self._health.is_serving():
             failed = self._catalog.failed
@@ -65,5 +66,5 @@ class Probes:
         return HttpResponse(status=503, body=body)
 
     async def metrics(self, _request: HttpRequest) -> HttpResponse:
-        """`GET /monitoring/prometheus/metrics`, or wherever the page was put."""
+        """Answer a GET of the metrics path with the metrics page."""
         return HttpResponse(body=await self._page(), content_type=CONTENT_TYPE)

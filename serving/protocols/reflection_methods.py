@@ -1,7 +1,7 @@
 """gRPC server reflection, so that grpcurl, Postman and ghz need no .proto files.
 
-The answers come from grpcio-reflection. Its servicer imports grpc, which costs the server 16 MB
-that it has no other use for, so that happens when the first reflection call arrives.
+The answers come from grpcio-reflection. Its servicer imports grpc, which takes 16 MB and which the
+server needs for nothing else; it is therefore imported when the first reflection call arrives.
 """
 
 from collections.abc import AsyncIterator, Iterable
@@ -17,7 +17,8 @@ from serving.transport.method_table import Call, Method, StreamMethod
 # The two versions have the same messages under different names, so one handler serves both.
 SERVICES = ("grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection")
 
-# Health and reflection describe themselves too; their files live in protobuf's default pool.
+# Reflection describes the health and reflection services, too. Their files are in protobuf's
+# default pool and must be added to ours.
 for _module in (health_pb2, reflection_pb2):
     POOL.AddSerializedFile(_module.DESCRIPTOR.serialized_pb)
 
@@ -26,15 +27,16 @@ class Reflection:
     """The handlers of server reflection."""
 
     def __init__(self, service_names: Iterable[str]) -> None:
-        """Announce services.
+        """Prepare to describe services.
 
         Args:
-            service_names: Full names of the services that the server offers.
+            service_names: Full names of the services that the server offers; the reflection
+                services are added to them.
         """
         self._service_names = (*service_names, *SERVICES)
 
     def methods(self) -> list[Method]:
-        """The rows of the method table."""
+        """Return the rows of the method table."""
         return [
             StreamMethod(
                 path=f"/{service}/ServerReflectionInfo",
@@ -47,7 +49,7 @@ class Reflection:
     async def server_reflection_info(
         self, requests: AsyncIterator[reflection_pb2.ServerReflectionRequest], _call: Call
     ) -> AsyncIterator[reflection_pb2.ServerReflectionResponse]:
-        """ServerReflection.ServerReflectionInfo: one answer a request."""
+        """Answer ServerReflection.ServerReflectionInfo with one response per request."""
         async for request in requests:
             for response in self._servicer.ServerReflectionInfo(iter([request]), None):
                 yield response

@@ -1,4 +1,4 @@
-"""The time that a REST call may take."""
+"""The time limit of REST calls."""
 
 import asyncio
 import time
@@ -10,16 +10,16 @@ from serving.errors import DeadlineExceeded
 
 @asynccontextmanager
 async def time_limit(timeout_in_ms: int) -> AsyncIterator[float]:
-    """Cancel what runs longer than REST calls may.
+    """Cancel the body of an `async with` statement if it takes longer than a REST call may.
 
     Args:
-        timeout_in_ms: Milliseconds that it may take (`--rest_api_timeout_in_ms`).
+        timeout_in_ms: Time limit in milliseconds (`--rest_api_timeout_in_ms`).
 
     Yields:
-        `time.monotonic()` after which nobody waits for the answer.
+        The deadline, in `time.monotonic()` seconds.
 
     Raises:
-        DeadlineExceeded: it took longer.
+        DeadlineExceeded: the body has taken longer.
     """
     seconds = timeout_in_ms / 1000
     try:

@@ -1,4 +1,4 @@
 """Protocol buffer messages, wire-compatible with TensorFlow Serving and KServe, in a private pool.
 
-`generate` compiles the `.proto` files. May import nothing else of this package.
+`generate` compiles the `.proto` files. May import no other package of `serving`.
 """

@@ -1,27 +1,27 @@
-"""Positions of fields in serialized messages, which protobuf's own readers do not tell."""
+"""Find the positions of fields in serialized messages, which protobuf's own readers do not give."""
 
 from collections.abc import Iterable
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_LAST_SHIFT = 63  # of the tenth byte, the last that a 64-bit number has
+_LAST_SHIFT = 63  # the shift of the tenth byte, which is the last of a 64-bit number
 _FIXED_BYTES = {_FIXED64: 8, _FIXED32: 4}
-# A look at each takes a third of a microsecond.
+# Reading a field takes a third of a microsecond.
 _MAX_FIELDS = 100_000
 
 
 def find_nested(message: bytes, path: Iterable[int]) -> tuple[int, int] | None:
-    """Where a field of a message in a message begins and ends.
+    """Find the start and end of a field inside nested messages.
 
-    The time it takes grows with the number of fields, not with their sizes.
+    The time grows with the number of fields, not with their sizes.
 
     Args:
-        message: Serialized.
-        path: Field numbers from the outside to the inside, all of messages, strings or bytes. Of
-            several fields with the number, the last one counts, as it does for protobuf.
+        message: The serialized message.
+        path: Field numbers from the outermost message to the field. All must be fields of messages,
+            strings or bytes. If a message repeats a field, the last one counts, as in protobuf.
 
     Returns:
-        None if the field is not there, the bytes are no message, or a message has more fields than
-        there is time to look at.
+        The positions of the content's first byte and behind its last byte; None if the message has
+        no such field, the bytes are not a message, or a message has over 100,000 fields.
     """
     start, end = 0, len(message)
     for number in path:
@@ -51,16 +51,16 @@ def _find(message: bytes, position: int, end: int, number: int) -> tuple[int, in
                 position += length
             else:
                 position += _FIXED_BYTES[wire_type]
-    except (IndexError, KeyError):  # cut off, or a group
+    except (IndexError, KeyError):  # the message is cut off, or has a group
         return None
     return found if position == end else None
 
 
 def read_varint(message: bytes, position: int) -> tuple[int, int]:
-    """A number, and the position behind it.
+    """Read a varint; return its value and the position behind it.
 
     Raises:
-        IndexError: it is cut off, or longer than numbers are.
+        IndexError: the varint is cut off, or has more than ten bytes.
     """
     value = shift = 0
     while True:

@@ -1,7 +1,7 @@
-"""The memory that protobuf takes for a message once it is parsed, without parsing it.
+"""Estimate the memory that a parsed protobuf message takes, without parsing the message.
 
-A number of one byte on the wire takes eight in a parsed list, and an empty string sixteen: a budget
-that counts the bytes of a message alone would be exceeded many times over.
+A number of one byte on the wire takes eight bytes in a parsed list, and an empty string sixteen: if
+a budget counted only the bytes on the wire, the memory could be many times the budget.
 """
 
 from google.protobuf.descriptor import Descriptor, FieldDescriptor
@@ -10,7 +10,8 @@ from serving.protos.nested_fields import read_varint
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _FIXED_BYTES = {_FIXED64: 8, _FIXED32: 4}
-# Of an element in a parsed list, by protobuf's C++ type; of the others it is the size on the wire.
+# Bytes of an element in a parsed list, by protobuf's C++ type. Elements of the other types take as
+# many bytes as on the wire.
 _ELEMENT_BYTES = {
     FieldDescriptor.CPPTYPE_BOOL: 1,
     FieldDescriptor.CPPTYPE_INT32: 4,
@@ -19,19 +20,19 @@ _ELEMENT_BYTES = {
     FieldDescriptor.CPPTYPE_INT64: 8,
     FieldDescriptor.CPPTYPE_UINT64: 8,
 }
-_TEXT_BYTES = 16  # of a string or message in a list, beside its content
-# A look at each field takes a third of a microsecond. Of messages with more of them the rest
-# counts as what takes most: texts of no byte, two bytes on the wire each.
+_TEXT_BYTES = 16  # what a string or message in a list takes in addition to its content
+# Reading a field takes a third of a microsecond. If a message has more fields than this, the rest
+# counts as empty strings, which take the most memory: two bytes on the wire each.
 _MAX_FIELDS = 100_000
 _WORST = _TEXT_BYTES // 2
 
 
 def parsed_bytes(message: bytes, message_type: Descriptor) -> int:
-    """About how many bytes a message takes once it is parsed; never fewer than on the wire.
+    """Estimate how many bytes a message takes once it is parsed; at least its bytes on the wire.
 
     Args:
-        message: Serialized.
-        message_type: Of the message. What its bytes hold that it does not know counts as it is.
+        message: The serialized message.
+        message_type: Type of the message. Unknown fields count with their bytes on the wire.
     """
     survey = _Survey(message)
     survey.walk(0, len(message), message_type)
@@ -39,10 +40,10 @@ def parsed_bytes(message: bytes, message_type: Descriptor) -> int:
 
 
 class _Survey:
-    """Adds up a message's fields.
+    """Adds up the parsed sizes of a message's fields.
 
     Attributes:
-        total: Bytes so far.
+        total: Sum so far, in bytes.
     """
 
     def __init__(self, message: bytes) -> None:
@@ -51,7 +52,7 @@ class _Survey:
         self._fields = 0
 
     def walk(self, position: int, end: int, message_type: Descriptor) -> None:
-        """Count the fields between two positions; a malformed rest counts as it is."""
+        """Count the fields between two positions; a malformed rest counts with its wire bytes."""
         message, fields = self._message, message_type.fields_by_number
         while position < end:
             self._fields += 1

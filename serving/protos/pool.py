@@ -1,8 +1,9 @@
-"""The private descriptor pool that this project's messages live in.
+"""The private descriptor pool of this project's protobuf messages.
 
-Protobuf's default pool holds one definition a name in a process. TensorFlow and the official client
-register `tensorflow.TensorProto` and the rest there; ours stay out of their way in a pool of their
-own, so all of them work in one process, whichever is imported first.
+Protobuf's default pool holds one definition per name in a process. TensorFlow and the official
+client register `tensorflow.TensorProto` and others in the default pool. This project's messages
+have the same names but a pool of their own, so all of them work in one process, in any order of
+import.
 """
 
 from typing import Any
@@ -20,8 +21,8 @@ for _module in (any_pb2, wrappers_pb2):
 def define(serialized: bytes, namespace: dict[str, Any]) -> None:
     """Put a .proto file's messages and enums into a module.
 
-    The module then offers what one made by protoc offers, without the check that ties protoc's
-    output to one release of the protobuf library.
+    The module then has the same names as a module made by protoc, without the check that ties
+    protoc's output to one release of the protobuf library.
 
     Args:
         serialized: The file as a serialized FileDescriptorProto; the files that it imports must be

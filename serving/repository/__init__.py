@@ -1,4 +1,4 @@
-"""What lies on disk and what is wanted of it: version folders, publishing, model lists.
+"""Files on disk: reading version folders, publishing versions, and lists of the models to serve.
 
 Imports neither gRPC nor a web server nor `transport`; may import `tensors`.
 """

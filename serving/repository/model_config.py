@@ -1,4 +1,4 @@
-"""Which models are to be served: where each lies, which of its versions count, and their labels."""
+"""Settings of the models to serve: folder, version policy and version labels of each."""
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
@@ -15,31 +15,31 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Latest:
-    """The newest versions.
+    """Version policy: the newest versions.
 
     Attributes:
-        num_versions: How many of them.
+        num_versions: Number of versions to serve.
     """
 
     num_versions: int = 1
 
     def select(self, versions: Sequence[int]) -> list[int]:
-        """Those to serve, of the ascending versions on disk."""
+        """Return the versions to serve; `versions` are those on disk in ascending order."""
         return list(versions[-self.num_versions :])
 
 
 @dataclass(frozen=True)
 class All:
-    """Every version."""
+    """Version policy: all versions."""
 
     def select(self, versions: Sequence[int]) -> list[int]:
-        """Those to serve, of the ascending versions on disk."""
+        """Return the versions to serve; `versions` are those on disk in ascending order."""
         return list(versions)
 
 
 @dataclass(frozen=True)
 class Specific:
-    """The versions named, whichever others there are.
+    """Version policy: the given versions only.
 
     Attributes:
         versions: Version numbers.
@@ -48,7 +48,7 @@ class Specific:
     versions: tuple[int, ...]
 
     def select(self, versions: Sequence[int]) -> list[int]:
-        """Those to serve, of the ascending versions on disk."""
+        """Return the versions to serve; `versions` are those on disk in ascending order."""
         return [version for version in versions if version in self.versions]
 
 
@@ -60,10 +60,10 @@ class ModelConfig:
     """One model to serve.
 
     Attributes:
-        name: What clients call it.
-        base_path: Folder that holds its version folders.
-        policy: Which versions to serve.
-        labels: Versions by label, for clients that ask for `stable` or `canary`.
+        name: Name in client requests.
+        base_path: Folder that holds the version folders.
+        policy: Version policy.
+        labels: Version numbers by version label, such as `stable` or `canary`.
     """
 
     name: str
@@ -73,22 +73,22 @@ class ModelConfig:
 
 
 def local_path(text: str) -> Path:
-    """A path as TensorFlow's file systems have it: plain, or with `file://` before it.
+    """Parse a path in TensorFlow's notation: a plain path, or one with the prefix `file://`.
 
     Raises:
-        InvalidInput: it lies in a file system that is not mounted here.
+        InvalidInput: the path has another scheme, such as `gs://`.
     """
     scheme, separator, path = text.partition("://")
     if not separator:
         return Path(text)
     if scheme != "file":
-        msg = f"{scheme}:// is not read here, expected a local folder; mount or copy what it holds"
+        msg = f"{scheme}:// cannot be read, expected a local folder; mount or copy its contents"
         raise InvalidInput(msg)
     return Path(path)
 
 
 def by_name(models: Iterable[ModelConfig]) -> dict[str, ModelConfig]:
-    """A model list as a mapping.
+    """Return models by name.
 
     Raises:
         InvalidInput: a name is empty or listed twice, or a path is relative.
@@ -112,7 +112,7 @@ def by_name(models: Iterable[ModelConfig]) -> dict[str, ModelConfig]:
 
 
 def to_json(models: Mapping[str, ModelConfig]) -> list[dict[str, Any]]:
-    """Models in a form that JSON can carry to another process."""
+    """Convert models to JSON objects, to send them to another process."""
     return [
         asdict(model)
         | {
@@ -125,7 +125,7 @@ def to_json(models: Mapping[str, ModelConfig]) -> list[dict[str, Any]]:
 
 
 def from_json(entries: Any) -> dict[str, ModelConfig]:  # noqa: ANN401 - parsed JSON
-    """The models that `to_json` was given, by name."""
+    """Convert the result of `to_json` back to models by name."""
     policies = {policy.__name__: policy for policy in get_args(VersionPolicy)}
     models = {}
     for entry in entries:
@@ -144,14 +144,14 @@ def from_json(entries: Any) -> dict[str, ModelConfig]:  # noqa: ANN401 - parsed 
 
 
 def find_models(models_dir: Path) -> dict[str, ModelConfig]:
-    """The models in a folder: each subfolder that holds numbered versions, by name.
+    """Return the models in a folder by name: its subfolders that hold numbered versions.
 
-    A subfolder that may not be read is left out, with a warning the first time: the root of a
-    volume has one, `lost+found`.
+    An unreadable subfolder, such as `lost+found` at the root of a volume, is left out. The first
+    time, a warning is logged.
 
     Raises:
         FileNotFoundError: the folder does not exist.
-        OSError: it cannot be read.
+        OSError: the folder cannot be read.
     """
     if not models_dir.is_dir():
         msg = (
@@ -176,5 +176,5 @@ def _holds_versions(folder: Path) -> bool:
 
 @cache
 def _warn_of_unreadable(folder: Path, reason: str) -> None:
-    """Say it once; the folder is looked at every second."""
-    logger.warning("%s is left out: %s; expected a model or nothing there", folder, reason)
+    """Log a warning about a folder only once, because the folder is polled every second."""
+    logger.warning("%s is left out: %s; expected a readable model folder", folder, reason)

@@ -1,4 +1,4 @@
-"""Models to serve, from TensorFlow Serving's ModelServerConfig message."""
+"""Reads the models to serve from TensorFlow Serving's ModelServerConfig message."""
 
 import logging
 from collections.abc import Iterator
@@ -19,16 +19,17 @@ from serving.repository.model_config import (
 
 logger = logging.getLogger(__name__)
 
-# What a version folder holds, an ONNX file or a SavedModel, decides what runs it, and not this.
+# Accepted platforms. They have no effect: the files in a version folder (ONNX or SavedModel) decide
+# which runtime runs the version.
 _PLATFORMS = ("", "tensorflow", "onnx")
 
 
 def models_of(config: ModelServerConfig) -> dict[str, ModelConfig]:
-    """The models of a message, by name.
+    """Return the models of a message by name.
 
     Raises:
-        InvalidInput: the message holds something else than a list of models, or one of them is
-            listed twice, has no name, no absolute path, an unknown platform or no version to serve.
+        InvalidInput: the message does not hold a model list; or a model is listed twice, or has no
+            name, no absolute path, an unknown platform or a version policy without versions.
     """
     return by_name(_models(config))
 
@@ -45,11 +46,11 @@ def _models(config: ModelServerConfig) -> Iterator[ModelConfig]:
 
 
 def model_of(model: tfs_config_pb2.ModelConfig) -> ModelConfig:
-    """One model of a list.
+    """Return the settings of one model of a list.
 
     Raises:
-        InvalidInput: it has an unknown platform, or no version to serve, or lies in a file system
-            that is not mounted here.
+        InvalidInput: the model has an unknown platform, a version policy without versions, or a
+            base path that is not local.
     """
     _check_platform(model)
     if model.HasField("logging_config"):
@@ -70,7 +71,7 @@ def model_of(model: tfs_config_pb2.ModelConfig) -> ModelConfig:
 
 
 def _check_platform(model: tfs_config_pb2.ModelConfig) -> None:
-    """Refuse what TensorFlow Serving refuses, but a model without a platform.
+    """Check platform and model type as TensorFlow Serving does, but accept models without either.
 
     Raises:
         InvalidInput: the platform or the older model type is unknown, or both are given.
@@ -104,7 +105,7 @@ def _check_platform(model: tfs_config_pb2.ModelConfig) -> None:
 
 @cache
 def _warn_once(message: str) -> None:
-    """Say it once; a list may be read again and again."""
+    """Log a message only once, because a model list may be read many times."""
     logger.warning(message)
 
 

@@ -1,22 +1,22 @@
-"""The model folder: the one reader and writer of `<models_dir>/<name>/<version>/`.
+"""Reads and verifies version folders, `<models_dir>/<name>/<version>/`.
 
 A version holds `model.onnx`, `signature.json`, further files (SavedModel, metrics, model card) and
 `manifest.json`, which lists the size and SHA-256 of every other file and is written last. A version
-is written beside its final place and renamed into it, so a reader sees all of it or nothing; a copy
-that is still under way contradicts its manifest and is refused.
+is written to a staging folder that is then renamed, so a reader sees the complete version or none
+(see `publishing`). A version whose copying is not finished contradicts its manifest and is refused.
 
-A folder with an ONNX file alone is a version too: its signature is then read from the graph. So is
-one with a SavedModel (`saved_model.pb`, or in text `saved_model.pbtxt`) and no ONNX file, which
-TensorFlow runs, if it is installed.
+A folder that holds only an ONNX file is a version too; its signature is read from the graph. A
+folder with a SavedModel (`saved_model.pb`, or the text form `saved_model.pbtxt`) and no ONNX file
+is a version that TensorFlow runs, if it is installed.
 
-The same function may lie there in several precisions, as variants of `model.onnx`::
+A version may hold the graph in several precisions, as variants of `model.onnx`::
 
-    model.onnx        fp32: as the model was trained; the plain name, whatever it computes in
+    model.onnx        fp32: as the model was trained (called fp32 whatever type it computes in)
     model.fp16.onnx   half floats
     model.w8.onnx     weights in 8 bits, computed in float32
     model.int8.onnx   weights and activations in 8 bits
 
-Everything else speaks of `model.onnx`, also where it is not among them.
+Signatures always call the graph `model.onnx`, even if the folder holds only other precisions.
 """
 
 import hashlib
@@ -31,7 +31,7 @@ from serving.tensors.signature import Signature
 
 ONNX_FILE = "model.onnx"
 SAVED_MODEL_FILE = "saved_model.pb"
-# In the order in which TensorFlow looks for them; the second is the same message in text format.
+# In the order in which TensorFlow looks for them; the second file holds the message as text.
 _SAVED_MODEL_FILES = (SAVED_MODEL_FILE, "saved_model.pbtxt")
 SIGNATURE_FILE = "signature.json"
 METRICS_FILE = "metrics.json"
@@ -50,13 +50,13 @@ class ModelFolder:
 
     Attributes:
         path: The version's folder.
-        precision: Of the graphs to load.
-        onnx_files: Those graphs: one for all signatures, or one each; by the name that the
-            signatures have for it, which is the one without a precision. None for a SavedModel.
-        signatures: By signature name; empty if the folder holds an ONNX file or a SavedModel alone.
+        precision: Precision of the graphs to load.
+        onnx_files: Paths of the graphs to load by `Signature.file`, which is the file name without
+            a precision; one graph for all signatures, or one for each. Empty for a SavedModel.
+        signatures: The signatures by name; empty if the folder has no `signature.json`.
         class_names: Names of the classes in output order; empty if the model has none.
-        digests: SHA-256 of every file that the manifest vouches for, by its name in the folder;
-            empty if there is no manifest.
+        digests: SHA-256 of every file in the manifest, by its path in the folder; empty if the
+            folder has no `signature.json`.
     """
 
     path: Path
@@ -68,12 +68,12 @@ class ModelFolder:
 
     @property
     def is_saved_model(self) -> bool:
-        """Whether it is TensorFlow that has to run it."""
+        """Whether TensorFlow must run the version."""
         return not self.onnx_files
 
 
 def list_versions(model_dir: Path) -> list[int]:
-    """Version numbers of a model in ascending order; folders with other names are ignored.
+    """Return a model's version numbers in ascending order; folders with other names are ignored.
 
     Args:
         model_dir: `<models_dir>/<name>`; a missing folder has no versions.
@@ -91,10 +91,10 @@ def list_versions(model_dir: Path) -> list[int]:
 
 
 def version_path(model_dir: Path, version: int) -> Path:
-    """The folder of a version; like TensorFlow Serving, leading zeros (`0001`) are accepted.
+    """Return the folder of a version; leading zeros (`0001`) count, as in TensorFlow Serving.
 
     Raises:
-        FileNotFoundError: there is no such version.
+        FileNotFoundError: the version does not exist.
     """
     plain = model_dir / str(version)
     if plain.is_dir():
@@ -107,11 +107,15 @@ def version_path(model_dir: Path, version: int) -> Path:
 
 
 def fingerprint(model_dir: Path, version: int) -> frozenset[tuple[str, int, int]]:
-    """Names, sizes and times of a version's files: differs once any of them changes.
+    """Return a fingerprint of a version's files, which changes if any of the files changes.
 
     Args:
         model_dir: `<models_dir>/<name>`.
-        version: Version number; a missing version has an empty fingerprint.
+        version: Version number.
+
+    Returns:
+        Path, size in bytes and modification time in ns of each file; empty if the version is
+        missing.
     """
     try:
         path = version_path(model_dir, version)
@@ -120,18 +124,18 @@ def fingerprint(model_dir: Path, version: int) -> frozenset[tuple[str, int, int]
             for file in path.rglob("*")
             if file.is_file()
         )
-    except OSError:  # a file or the folder went away while it was looked at
+    except OSError:  # a file or the folder was removed meanwhile
         return frozenset()
 
 
 def variant_file(file: str, precision: Precision) -> str:
-    """The name of a graph in a precision: of `model.onnx` in int8, `model.int8.onnx`."""
+    """Return the file name of a graph in a precision: `model.onnx` in int8 is `model.int8.onnx`."""
     plain, _ = _plain_file(file)
     return plain if precision == "fp32" else f"{plain.removesuffix(_SUFFIX)}.{precision}{_SUFFIX}"
 
 
 def _plain_file(file: str) -> tuple[str, Precision]:
-    """The name of a graph without its precision, and that precision."""
+    """Split a file name into the name without a precision, and the precision."""
     stem = file.removesuffix(_SUFFIX)
     for precision in PRECISIONS:
         if precision != "fp32" and stem.endswith(f".{precision}"):
@@ -140,14 +144,14 @@ def _plain_file(file: str) -> tuple[str, Precision]:
 
 
 def read(path: Path, precisions: Sequence[Precision] = PRECISIONS) -> ModelFolder:
-    """Read a version and check every file of it against the manifest.
+    """Read a version and check all of its files against the manifest.
 
     Args:
         path: `<models_dir>/<name>/<version>`.
-        precisions: Those that will do, the best one first.
+        precisions: The acceptable precisions, the preferred one first.
 
     Raises:
-        DataLoss: a file is missing, truncated or altered, or a JSON file cannot be understood.
+        DataLoss: a file is missing, truncated or altered, or a JSON file is invalid.
         FailedPrecondition: the version has none of the precisions.
     """
     signature_file = path / SIGNATURE_FILE
@@ -193,11 +197,19 @@ def read(path: Path, precisions: Sequence[Precision] = PRECISIONS) -> ModelFolde
 def _choose(
     path: Path, files: Collection[str], precisions: Sequence[Precision]
 ) -> tuple[Precision, dict[str, Path]]:
-    """The best precision in which every graph is there, and those graphs by their names.
+    """Choose the first acceptable precision in which all graphs exist.
+
+    Args:
+        path: The version's folder.
+        files: File names of the graphs without a precision.
+        precisions: The acceptable precisions, the preferred one first.
+
+    Returns:
+        The precision, and the paths of the graphs by file name.
 
     Raises:
-        DataLoss: a graph is not there in any of all the precisions.
-        FailedPrecondition: the version has other precisions than these.
+        DataLoss: there is no precision at all in which all graphs exist.
+        FailedPrecondition: the graphs exist only in other precisions.
     """
     variants = {
         precision: {file: path / variant_file(file, precision) for file in sorted(files)}
@@ -221,10 +233,15 @@ def _choose(
 def _require_precision(
     path: Path, present: Sequence[Precision], precisions: Sequence[Precision]
 ) -> Precision:
-    """The first of the precisions that will do that a version has.
+    """Return the first of the acceptable precisions that is present.
+
+    Args:
+        path: The version's folder, for the message.
+        present: The precisions of the version.
+        precisions: The acceptable precisions, the preferred one first.
 
     Raises:
-        FailedPrecondition: it has none of them.
+        FailedPrecondition: none of the acceptable precisions is present.
     """
     for precision in precisions:
         if precision in present:
@@ -242,13 +259,14 @@ def verify_manifest(path: Path, besides: Collection[str] = ()) -> dict[str, str]
 
     Args:
         path: `<models_dir>/<name>/<version>`.
-        besides: Names of files that are left out.
+        besides: Names of files that are not checked.
 
     Returns:
-        The SHA-256 of each file by its name.
+        The SHA-256 of each checked file, by its path in the folder.
 
     Raises:
-        DataLoss: naming the first file that differs, with both values.
+        DataLoss: the manifest is invalid, or a file is missing or differs; the message names the
+            first such file.
     """
     manifest_file = path / MANIFEST_FILE
     try:
@@ -298,12 +316,12 @@ def _only_onnx_file(path: Path) -> str:
 
 
 def _is_saved_model(path: Path) -> bool:
-    """Whether a folder holds a SavedModel, as TensorFlow Serving's users have it, and no ONNX."""
+    """Return whether a folder holds a SavedModel and no ONNX file."""
     has_one = any((path / file).is_file() for file in _SAVED_MODEL_FILES)
     return has_one and not any(path.glob(f"*{_SUFFIX}"))
 
 
 def sha256(file: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal."""
+    """Return the SHA-256 of a file, in hexadecimal."""
     with file.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

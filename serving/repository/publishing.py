@@ -1,4 +1,4 @@
-"""Publishing a version: its files are written aside, synced, and renamed into place."""
+"""Publishes versions: writes the files to a staging folder, syncs them and renames the folder."""
 
 import hashlib
 import json
@@ -23,14 +23,14 @@ from serving.tensors.signature import Signature
 def write_signatures(
     path: Path, signatures: Mapping[str, Signature], *, class_names: tuple[str, ...] = ()
 ) -> None:
-    """Write `signature.json` into a version that is being made."""
+    """Write `signature.json` into the folder of a version that is not published yet."""
     write_json(path / SIGNATURE_FILE, signatures_document(signatures, class_names=class_names))
 
 
 def signatures_document(
     signatures: Mapping[str, Signature], *, class_names: tuple[str, ...] = ()
 ) -> dict[str, Any]:
-    """The content of `signature.json`."""
+    """Return the content of `signature.json` as JSON objects."""
     document: dict[str, Any] = {
         "signatures": {name: signature.to_json() for name, signature in signatures.items()}
     }
@@ -40,27 +40,28 @@ def signatures_document(
 
 
 def write_json(file: Path, document: Mapping[str, Any]) -> None:
-    """Write a JSON file for people and machines: indented, UTF-8, one newline at the end."""
+    """Write a JSON file: indented, UTF-8, with a newline at the end."""
     file.write_text(to_json(document))
 
 
 def to_json(document: Mapping[str, Any]) -> str:
-    """The text that `write_json` writes."""
+    """Return the text that `write_json` writes."""
     return json.dumps(document, indent=2, ensure_ascii=False) + "\n"
 
 
 def replace_documents(path: Path, documents: Mapping[str, str]) -> None:
-    """Write texts of a published version anew, and its manifest after them.
+    """Replace documents of a published version, and then its manifest.
 
-    For what is said about a version, never for what is served. Each file is replaced at once; who
-    reads the version in between finds a text that contradicts the manifest and has to look again.
+    Use it only for documents (metrics.json, MODEL_CARD.md), never for graphs or signature.json.
+    Each file is replaced atomically. A reader that reads the version before the manifest is
+    replaced gets DataLoss and must retry.
 
     Args:
         path: `<models_dir>/<name>/<version>`.
-        documents: Contents by file name.
+        documents: New contents by file name.
 
     Raises:
-        DataLoss: another file than these contradicts the manifest; nothing is written.
+        DataLoss: another file contradicts the manifest; then nothing is written.
     """
     verify_manifest(path, besides=documents)
     manifest = json.loads((path / MANIFEST_FILE).read_text())
@@ -74,24 +75,24 @@ def replace_documents(path: Path, documents: Mapping[str, str]) -> None:
 
 
 def publish(model_dir: Path, write: Callable[[Path], None], *, version: int | None = None) -> Path:
-    """Write a version of a model: all of it appears at once, or nothing.
+    """Publish a version of a model: readers see the complete version or none.
 
     Args:
         model_dir: `<models_dir>/<name>`; created if it is missing.
-        write: Fills the empty folder it is given; whatever it raises leaves no trace.
-        version: Its number; None for the next one.
+        write: Writes the version's files to an empty folder. If it raises, nothing is published.
+        version: Version number; None for the next free number.
 
     Returns:
         The new version's folder.
 
     Raises:
-        OSError: the folder cannot be written to, or the version is there already.
+        OSError: the folder cannot be written to, or the version exists already.
     """
     model_dir.mkdir(parents=True, exist_ok=True)
     with staging(model_dir) as folder:
         write(folder)
         _write_manifest(folder)
-        folder.chmod(0o755)  # mkdtemp makes private folders; a server may run as another user
+        folder.chmod(0o755)  # mkdtemp creates private folders; a server may run as another user
         for file in folder.rglob("*"):
             _sync(file)
         _sync(folder)
@@ -100,7 +101,7 @@ def publish(model_dir: Path, write: Callable[[Path], None], *, version: int | No
             target = model_dir / str(number)
             try:
                 folder.rename(target)
-            except OSError:  # another export took this number in between: take the next
+            except OSError:  # another export has published this number meanwhile: take the next
                 if version is not None or not target.exists():
                     raise
             else:
@@ -119,13 +120,13 @@ def _write_manifest(path: Path) -> None:
 
 
 def _replace(file: Path, text: str) -> None:
-    """Replace a file at once: a reader sees its old content or its new one."""
+    """Replace a file atomically: a reader sees either the old content or the new content."""
     descriptor, staging = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
     try:
         with os.fdopen(descriptor, "wb") as stream:
             stream.write(text.encode())
             os.fsync(stream.fileno())
-        Path(staging).chmod(0o644)  # mkstemp makes private files
+        Path(staging).chmod(0o644)  # mkstemp creates private files
         Path(staging).replace(file)
     except BaseException:
         Path(staging).unlink(missing_ok=True)
@@ -133,7 +134,7 @@ def _replace(file: Path, text: str) -> None:
 
 
 def _sync(path: Path) -> None:
-    """Flush a file or folder to disk, so that a power cut cannot leave a manifest without files."""
+    """Sync a file or folder to disk, so that a power cut cannot leave a manifest without files."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

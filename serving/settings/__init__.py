@@ -1,5 +1,5 @@
 """The settings: flags, environment variables, and the files of TensorFlow Serving that they name.
 
-It gives every other part its own configuration object and may import all folders below it; nothing
-but the start of the server imports it.
+`ServerConfig` builds a separate configuration object for each part of the server. The package may
+import all folders below it; only the modules that start the server import it.
 """

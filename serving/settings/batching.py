@@ -1,4 +1,4 @@
-"""How the settings have requests gathered: by flags, by a file, and by a version's own file."""
+"""Batching settings: from flags, from a common file, and from a version's own file."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -10,15 +10,18 @@ from serving.settings import batching_file
 if TYPE_CHECKING:
     from serving.settings.config import ServerConfig
 
-# TensorFlow Serving's name of a version's own BatchingParameters.
+# Name of the file in a version's folder with its own BatchingParameters, as in TensorFlow Serving.
 VERSION_FILE = "batching_params.pbtxt"
 
 
 def of_all(config: "ServerConfig") -> tuple[BatchingConfig, int]:
-    """How requests are gathered, and the runs at a time that a file asks for, 0 for none.
+    """Return the batching settings for all versions, from the flags or the common file.
+
+    Returns:
+        The settings, and the number of runs at a time that the file asks for (0: it asks for none).
 
     Raises:
-        ConfigError: a file of parameters cannot be understood.
+        ConfigError: a file of batching parameters cannot be read or parsed.
     """
     by_flags = _by_flags(config)
     platform = config.platform()
@@ -32,10 +35,10 @@ def of_all(config: "ServerConfig") -> tuple[BatchingConfig, int]:
 
 
 def of_version(config: "ServerConfig", name: str, version: Path) -> BatchingConfig:
-    """How requests to one version are gathered.
+    """Return the batching settings of one version.
 
-    Where versions may bring parameters of their own, those of the common file but its threads hold
-    for no version, as in TensorFlow Serving: one without a file goes by the flags.
+    If versions may have their own files, the common file sets the threads only, as in TensorFlow
+    Serving: a version without its own file uses the flags.
 
     Args:
         config: The settings.
@@ -43,7 +46,7 @@ def of_version(config: "ServerConfig", name: str, version: Path) -> BatchingConf
         version: The version's folder.
 
     Raises:
-        ConfigError: a file of parameters cannot be understood.
+        ConfigError: a file of batching parameters cannot be read or parsed.
     """
     platform = config.platform()
     per_model = (

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's `batching_parameters_file`, in this server's terms."""
+"""Translates TensorFlow Serving's `batching_parameters_file` into this server's settings."""
 
 import dataclasses
 from pathlib import Path
@@ -10,11 +10,11 @@ from serving.settings.text_protos import TextProto
 
 
 def read(path: Path, defaults: BatchingConfig) -> tuple[BatchingConfig, int]:
-    """Read the parameters; arguments and errors as for `translate`.
+    """Read a file and translate it; results and errors as for `translate`.
 
     Args:
         path: The file.
-        defaults: What the parameters are that the file leaves out.
+        defaults: Values of the parameters that the file leaves out.
     """
     return translate(text_protos.read(path, BatchingParameters), defaults)
 
@@ -22,22 +22,22 @@ def read(path: Path, defaults: BatchingConfig) -> tuple[BatchingConfig, int]:
 def translate(
     file: TextProto[BatchingParameters], defaults: BatchingConfig
 ) -> tuple[BatchingConfig, int]:
-    """What the parameters mean here.
+    """Translate batching parameters.
 
-    `max_enqueued_batches` counts batches there and rows here, so it is multiplied by
-    `max_batch_size`. Requests larger than a batch are always split, so
-    `enable_large_batch_splitting: false` changes nothing, and with `max_execution_batch_size` that
-    is the size of a run. `thread_pool_name` has no meaning here.
+    TensorFlow Serving limits its queue in batches (`max_enqueued_batches`), this server in rows, so
+    the number is multiplied by the largest size of a run. This server always splits requests that
+    are larger than a batch, so `enable_large_batch_splitting: false` changes nothing. If it is
+    true, `max_execution_batch_size` limits the size of a run. `thread_pool_name` is ignored.
 
     Args:
-        file: The parameters, and where they stand.
-        defaults: What the parameters are that the file leaves out.
+        file: The parameters, with their file for messages.
+        defaults: Values of the parameters that the file leaves out.
 
     Returns:
-        The configuration, and `num_batch_threads`, 0 if the file leaves it out.
+        The batching settings, and `num_batch_threads`, 0 if the file leaves it out.
 
     Raises:
-        ConfigError: the file contradicts itself; with file, line and reason.
+        ConfigError: a value is out of range or contradicts another; with file, line and reason.
     """
     message = file.message
 
@@ -52,10 +52,13 @@ def translate(
 
     if message.pad_variable_length_inputs:
         name = "pad_variable_length_inputs"
-        reason = f"{name} has no effect here: requests of different lengths run apart, not padded"
+        reason = (
+            f"{name} has no effect here: requests of different lengths run in separate batches, "
+            "without padding"
+        )
         file.warn(reason, name)
     sizes = tuple(message.allowed_batch_sizes)
-    # Where no size is given, TensorFlow Serving has 1000, and this server the last one allowed.
+    # Without max_batch_size, TensorFlow Serving uses 1000, and this server the last allowed size.
     largest = value("max_batch_size", sizes[-1] if sizes else defaults.max_batch_size, 1)
     rows = largest
     name = "max_execution_batch_size"
@@ -71,7 +74,7 @@ def translate(
         batch_timeout_micros=value("batch_timeout_micros", defaults.batch_timeout_micros, 0),
     )
     if message.HasField("max_enqueued_batches"):
-        # One that fills is not counted there, so that 0 leaves room for one.
+        # TensorFlow Serving does not count the batch that is being filled: 0 leaves room for one.
         batches = max(1, value("max_enqueued_batches", 0, 0))
         config = dataclasses.replace(config, max_enqueued_rows=max(largest, batches * rows))
     return config, value("num_batch_threads", 0, 1)
@@ -80,10 +83,11 @@ def translate(
 def _allowed(
     file: TextProto[BatchingParameters], sizes: tuple[int, ...], largest: int, rows: int
 ) -> tuple[int, ...]:
-    """The sizes that batches of at most so many rows are padded to.
+    """Return the sizes that batches of at most `rows` rows are padded to.
 
     Raises:
-        ConfigError: they are not in order, or do not end with the largest batch.
+        ConfigError: the sizes are not in increasing order, or the last one is not the largest
+            batch.
     """
     if not sizes:
         return ()

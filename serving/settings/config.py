@@ -1,4 +1,4 @@
-"""Server settings, with TensorFlow Serving's names where it has them; `flags` reads them."""
+"""Server settings, named as in TensorFlow Serving if it has the setting; `flags` reads them."""
 # ruff: noqa: RUF009 - `_setting` is dataclasses.field with a help text and limits
 
 from collections.abc import Callable, Mapping
@@ -33,7 +33,7 @@ PrecisionChoice = Literal["auto", "fp32", "fp16", "w8", "int8"]
 DEFAULT_MODELS_DIR = Path("models")
 METRICS_PATH = "/monitoring/prometheus/metrics"
 _DAY = 86_400
-# Of one message, as gRPC counts it.
+# Largest value of gRPC's option for the size of a message, a signed 32-bit integer.
 _MAX_MESSAGE_BYTES = 2**31 - 1
 
 
@@ -44,8 +44,8 @@ def _setting(
     high: float = 1 << 62,
     *,
     negative: float | None = None,
-) -> Any:  # noqa: ANN401 - likewise
-    """A setting; `negative` is what a negative value stands for on a command line."""
+) -> Any:  # noqa: ANN401 - any setting
+    """Return the field of a setting; a negative number on a command line means `negative`."""
     return field(
         default=default, metadata={"help": text, "low": low, "high": high, "negative": negative}
     )
@@ -63,28 +63,28 @@ class ServerConfig:
     models_dir: Path | None = _setting(
         None, "folder with <name>/<version>/model.onnx for any number of models (default: models)"
     )
-    model_name: str = _setting("default", "what clients call the model in --model_base_path")
+    model_name: str = _setting("default", "name of the model in --model_base_path")
     model_base_path: Path | None = _setting(None, "folder with <version>/model.onnx of one model")
     model_config_file: Path | None = _setting(None, "ModelServerConfig in text format")
     model_config_file_poll_wait_seconds: float = _setting(
         0.0,
-        "time between two looks for changes of that file; 0 reads it once (seconds)",
+        "time between two checks of --model_config_file for changes; 0: never check (seconds)",
         0,
         _DAY,
         negative=0,
     )
     file_system_poll_wait_seconds: float = _setting(
-        1.0, "time between two looks for new versions; 0 looks once (seconds)", 0, _DAY, negative=0
+        1.0, "time between checks for new versions; 0: check once (seconds)", 0, _DAY, negative=0
     )
     max_num_load_retries: int = _setting(
         5,
-        "times a version that cannot be loaded is tried again; negative: for ever",
+        "number of further attempts to load a version that fails to load; negative: no limit",
         0,
         1 << 32,
         negative=1 << 32,
     )
     load_retry_interval_micros: int = _setting(
-        60_000_000, "time between two such tries; negative: none (microseconds)", negative=0
+        60_000_000, "time between attempts to load; negative: 0 (microseconds)", negative=0
     )
     allow_version_labels_for_unavailable_models: bool = _setting(
         default=False, text="accept new labels on versions that are not loaded"
@@ -94,76 +94,77 @@ class ServerConfig:
         text="run a version on zeros and its assets.extra/tf_serving_warmup_requests before use",
     )
     num_request_iterations_for_warmup: int = _setting(
-        0, "times each of these requests is answered; 0: once", 0, 1 << 31, negative=0
+        0, "times that warm-up answers each recorded request; 0: once", 0, 1 << 31, negative=0
     )
     enable_signature_method_name_check: bool = _setting(
         default=False,
-        text="refuse calls whose method is not the one that the model's signature names",
+        text="refuse Classify and Regress with a signature of another method, and Predict with a "
+        "signature of an unknown method",
     )
     # Network
     host: str = _setting("0.0.0.0", "address to listen on")  # noqa: S104 - a server in a container
     port: int = _setting(8500, "gRPC port; 0 picks a free one", 0, 65535)
-    rest_api_port: int = _setting(0, "REST port; 0: none of its own", 0, 65535)
+    rest_api_port: int = _setting(0, "REST port; 0: no separate port for REST", 0, 65535)
     health_port: int | None = _setting(
         None,
-        "port for /healthz, /readyz and grpc.health.v1 alone, without TLS, which answers while the "
-        "others are flooded; 0 picks a free one (default: none)",
+        "separate port for /healthz, /readyz and grpc.health.v1, without TLS, which answers while "
+        "the other ports are flooded; 0 picks a free one (default: no such port)",
         0,
         65535,
     )
     rest_api_timeout_in_ms: int = _setting(
         30_000,
-        "time that a REST call may take, of any API; negative: a day (milliseconds)",
+        "time limit for a REST call of any API; negative: a day (milliseconds)",
         1,
         _DAY * 1000,
         negative=_DAY * 1000,
     )
     rest_api_enable_cors_support: bool = _setting(
-        default=False, text="let web pages of any origin call the REST APIs: CORS headers"
+        default=False, text="send CORS headers that let web pages of any origin call the REST APIs"
     )
     rest_api_tfs_format: bool = _setting(
         default=False,
-        text="lay REST answers out as TensorFlow Serving does, in lines and with 9e+06 for "
-        "9000000.0; without it the same values come in fewer bytes and much less time",
+        text="format REST answers as TensorFlow Serving does, indented and with 9e+06 for "
+        "9000000.0; off: the same values in fewer bytes and much less time",
     )
-    grpc_socket_path: Path | None = _setting(None, "Unix socket to listen on beside the port")
+    grpc_socket_path: Path | None = _setting(None, "Unix socket to listen on, besides --port")
     ssl_config_file: Path | None = _setting(
-        None, "SSLConfig in text format: TLS on the gRPC port, and on no other"
+        None, "SSLConfig in text format: TLS on the gRPC port only"
     )
     rest_api_ssl_config_file: Path | None = _setting(
         None, "SSLConfig in text format: TLS on the REST port; may be the same file"
     )
     front: Front = _setting(
         "asgi",
-        "gRPC by the fast web server, or by the grpcio library, where one client's flood of resets "
-        "cancels calls of others and connections are not shared out (docs/limits.md)",
+        "library for gRPC: the fast ASGI web server, or grpcio, where one client's flood of resets "
+        "cancels other clients' calls and one address may hold all connections (docs/limits.md)",
     )
-    workers: int = _setting(1, "processes behind the ports, each with all models", 1, 1024)
+    workers: int = _setting(1, "worker processes on the ports, each with all models", 1, 1024)
     worker_timeout_seconds: float = _setting(
         60.0,
-        "replace a worker that does not answer for so long; loading does not count; 0: never "
-        "(seconds)",
+        "time after which a worker that does not answer is replaced, the loading of models "
+        "excluded; 0: never (seconds)",
         0,
         _DAY,
     )
     max_message_bytes: int | None = _setting(
         None,
-        "refuse larger requests (bytes; default: max_buffered_bytes, and never 2 GiB)",
+        "size limit of a request (bytes; default: max_buffered_bytes, but less than 2 GiB)",
         1,
         _MAX_MESSAGE_BYTES,
     )
     max_buffered_bytes: int = _setting(
-        512 << 20, "most bytes of large requests under way; more are refused (bytes)", 1
+        512 << 20, "most bytes of all large requests in flight; more are refused (bytes)", 1
     )
     max_connections: int = _setting(
         2048,
-        "most connections of a process; fewer where it may not open so many files; one address "
-        "may hold a quarter",
+        "most connections of a process, or fewer if its limit on open files is low; one address "
+        "may hold a quarter of them",
         1,
         1 << 20,
     )
     idle_connection_seconds: float = _setting(
-        300.0, "close a connection without a request for so long; 0: never (seconds)", 0, _DAY
+        300.0, "time without a request until a connection is closed; 0: never (seconds)", 0, _DAY
     )
     trusted_proxies: str = _setting(
         "",
@@ -174,53 +175,53 @@ class ServerConfig:
         25.0, "time that calls in flight get on SIGTERM (seconds)", 0, 3600
     )
     # Running models
-    device: Device = _setting("auto", "auto takes CUDA where it works, cuda insists on it")
+    device: Device = _setting("auto", "auto: CUDA if it works, else CPU; cuda: fail without CUDA")
     require_gpu: bool = _setting(default=False, text="the same as --device cuda")
     gpu_mem_limit_bytes: int = _setting(
         0, "most GPU memory for each graph's pool; 0: no limit (bytes)"
     )
     per_process_gpu_memory_fraction: float = _setting(
-        0.0, "the same as a part of the GPU's memory; 0: no limit", 0, 1 << 10
+        0.0, "gpu_mem_limit_bytes as a fraction of the GPU's memory; 0: no limit", 0, 1 << 10
     )
     precision: PrecisionChoice = _setting(
-        "auto", "which graph of a version to run; auto: the fastest on this device that it has"
+        "auto", "precision of the graph to run; auto: the version's fastest graph on this device"
     )
     instances: int = _setting(
         0, "runs at the same time per model; 0: one a core, or one on a GPU", 0, 1024
     )
     intra_op_threads: int = _setting(0, "threads inside one run; 0: cores / instances", 0, 1024)
     tensorflow_session_parallelism: int = _setting(
-        0, "runs of one thread each at the same time, at most the cores", 0, 1 << 31, negative=0
+        0, "single-threaded runs at the same time, at most the cores", 0, 1 << 31, negative=0
     )
     tensorflow_inter_op_parallelism: int = _setting(
-        0, "instances, at most the cores; --instances beats it", 0, 1 << 31, negative=0
+        0, "instances, at most the cores; --instances overrides it", 0, 1 << 31, negative=0
     )
     tensorflow_intra_op_parallelism: int = _setting(
         0,
-        "intra_op_threads, at most the cores; --intra_op_threads beats it",
+        "intra_op_threads, at most the cores; --intra_op_threads overrides it",
         0,
         1 << 31,
         negative=0,
     )
     tensorflow_session_config_file: Path | None = _setting(
-        None, "ConfigProto in text format, for these two and the part of the GPU's memory"
+        None, "ConfigProto in text format: inter_op, intra_op and the fraction of the GPU's memory"
     )
     platform_config_file: Path | None = _setting(
-        None, "PlatformConfigMap in text format, in place of batching and session flags"
+        None, "PlatformConfigMap in text format, which replaces the batching and session flags"
     )
     saved_model_tags: str = _setting(
-        "serve", "tags of the graph to load from a SavedModel without ONNX, joined by commas"
+        "serve", "tags of the graph to load from a SavedModel without ONNX, separated by commas"
     )
     enable_batching: bool = _setting(
         default=True,
-        text="let requests that wait together run together, where rows are proved to be "
-        "independent; off in TensorFlow Serving",
+        text="run waiting requests together in one batch, if a version's rows are proved to be "
+        "independent; TensorFlow Serving's default is off",
     )
     batching_parameters_file: Path | None = _setting(None, "BatchingParameters in text format")
     enable_per_model_batching_parameters: bool = _setting(
         default=False,
         text="read batching_params.pbtxt in a version's folder, and batch that version without a "
-        "proof that its rows are independent; of batching_parameters_file the threads alone count",
+        "proof that its rows are independent; batching_parameters_file then sets the threads only",
     )
     force_batching: str = _setting(
         "",
@@ -231,27 +232,27 @@ class ServerConfig:
         0, "time to wait for a batch to fill (microseconds)", 0, 60_000_000
     )
     max_enqueued_rows: int = _setting(
-        10_000, "rows a model may have waiting; more are refused", 1, 1 << 30
+        10_000, "most rows of a version that wait or run; more are refused", 1, 1 << 30
     )
     max_rows_per_request: int = _setting(
-        0, "most rows of one request; 0: as many as max_enqueued_rows", 0, 1 << 30
+        0, "most rows of one request; 0: max_enqueued_rows", 0, 1 << 30
     )
     # Answers and monitoring
     enable_serialization_as_tensor_content: bool = _setting(
-        default=False, text="answer in tensor_content instead of typed fields"
+        default=False, text="send answers in tensor_content instead of typed fields"
     )
     monitoring_config_file: Path | None = _setting(
-        None, "MonitoringConfig in text format; it can move the metrics or switch them off"
+        None, "MonitoringConfig in text format: path of the metrics page, or no metrics page"
     )
-    log_format: LogFormat = _setting("text", "lines of text, or a JSON object a line")
+    log_format: LogFormat = _setting("text", "text: lines of text; json: a JSON object a line")
     enable_tracing: bool = _setting(
         default=False, text="OpenTelemetry traces, set up by OTEL_* variables; needs the extra otel"
     )
     # Settings of TensorFlow Serving's gRPC library
     grpc_channel_arguments: str = _setting(
         "",
-        "key=value,... for grpcio with --front grpcio; otherwise grpc.max_connection_idle_ms and "
-        "grpc.max_receive_message_length count",
+        "key=value,... for grpcio with --front grpcio; the default front uses only "
+        "grpc.max_connection_idle_ms and grpc.max_receive_message_length",
     )
 
     def __post_init__(self) -> None:
@@ -270,7 +271,7 @@ class ServerConfig:
             raise ConfigError(reason)
 
     def find_models(self) -> Callable[[], Mapping[str, ModelConfig]]:
-        """What tells the models of `models_dir` or `model_base_path`, at any time."""
+        """Return a function that lists the current models of `models_dir` or `model_base_path`."""
         if self.model_base_path is None:
             return partial(find_models, self.models_dir or DEFAULT_MODELS_DIR)
         base_path = self.model_base_path.absolute()
@@ -278,7 +279,7 @@ class ServerConfig:
         return lambda: models
 
     def manager(self) -> ManagerConfig:
-        """How versions are kept up to date."""
+        """Return the settings of the manager, which loads and unloads versions."""
         return ManagerConfig(
             poll_seconds=self.file_system_poll_wait_seconds,
             max_load_retries=self.max_num_load_retries,
@@ -287,19 +288,19 @@ class ServerConfig:
         )
 
     def platform(self) -> Platform | None:
-        """What `platform_config_file` says; None if there is none.
+        """Return the content of `platform_config_file`; None if it is not set.
 
         Raises:
-            ConfigError: it cannot be understood.
+            ConfigError: the file cannot be read or parsed.
         """
         path = self.platform_config_file
         return None if path is None else platform_file.read(path)
 
     def warm_up_iterations(self) -> int:
-        """Times that a version's recorded requests are answered before use; 0: no warm-up.
+        """Return how often warm-up answers a version's recorded requests; 0: no warm-up.
 
         Raises:
-            ConfigError: the platform's file cannot be understood.
+            ConfigError: `platform_config_file` cannot be read or parsed.
         """
         platform = self.platform()
         if platform is not None:
@@ -307,38 +308,38 @@ class ServerConfig:
         return max(1, self.num_request_iterations_for_warmup) if self.enable_model_warmup else 0
 
     def batching(self) -> BatchingConfig:
-        """How requests are gathered; without batching each runs alone.
+        """Return the batching settings for versions without their own.
 
         Raises:
-            ConfigError: the file of parameters cannot be understood.
+            ConfigError: the file of batching parameters cannot be read or parsed.
         """
         return batching.of_all(self)[0]
 
     def batching_of(self, name: str, version: Path) -> BatchingConfig:
-        """How requests to one version are gathered.
+        """Return the batching settings of one version.
 
         Args:
             name: Model name.
             version: The version's folder.
 
         Raises:
-            ConfigError: a file of parameters cannot be understood.
+            ConfigError: a file of batching parameters cannot be read or parsed.
         """
         return batching.of_version(self, name, version)
 
     def runtime(self) -> RuntimeConfig:
-        """The threads to use, from the settings and this process's share of the cores.
+        """Return device, threads and GPU memory, for this process's share of the cores.
 
         Raises:
-            ConfigError: a file that the settings name cannot be understood.
+            ConfigError: a file that the settings name cannot be read or parsed.
         """
         return session.runtime(self, available_cores)
 
     def network(self) -> NetworkConfig:
-        """Where to listen, and what to bear with.
+        """Return the network settings: addresses and limits.
 
         Raises:
-            ConfigError: the trusted proxies or the channel arguments cannot be understood.
+            ConfigError: `trusted_proxies` or `grpc_channel_arguments` cannot be parsed.
         """
         max_message_bytes = self.max_message_bytes
         idle_seconds = self.idle_connection_seconds
@@ -368,21 +369,21 @@ class ServerConfig:
         )
 
     def tls(self) -> tuple[TlsConfig | None, TlsConfig | None]:
-        """The certificates of the gRPC and of the REST port; None for plain text.
+        """Return the TLS settings of the gRPC port and of the REST port; None for plain text.
 
         Raises:
-            ConfigError: a file cannot be understood.
+            ConfigError: a file cannot be read or parsed.
         """
         rpc, rest = self.ssl_config_file, self.rest_api_ssl_config_file
         return tls_file.read(rpc) if rpc else None, tls_file.read(rest) if rest else None
 
     def metrics_path(self) -> str | None:
-        """Where Prometheus finds the metrics; None if `monitoring_config_file` wants none.
+        """Return the path of the metrics page; None if `monitoring_config_file` disables it.
 
-        Without that file they are on, where TensorFlow Serving has them off.
+        Without that file the page is on, whereas TensorFlow Serving then has none.
 
         Raises:
-            ConfigError: the file cannot be understood, or the path is none.
+            ConfigError: the file cannot be read or parsed, or the path does not begin with `/`.
         """
         if self.monitoring_config_file is None:
             return METRICS_PATH

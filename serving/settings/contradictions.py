@@ -12,7 +12,7 @@ _SOURCES = ("models_dir", "model_base_path", "model_config_file")
 
 
 def find(config: "ServerConfig") -> Iterator[str]:
-    """The contradictions, each in a sentence that names the flags and the way out."""
+    """Yield a sentence for each contradiction, with the flags and the way out."""
     given = [f"--{name}" for name in _SOURCES if getattr(config, name) is not None]
     if len(given) > 1:
         yield f"{' and '.join(given)} given, expected one of them"
@@ -59,16 +59,16 @@ def _of_sockets(config: "ServerConfig") -> Iterator[str]:
         and config.front == "asgi"
     ):
         yield (
-            "--grpc_socket_path given with --ssl_config_file: the default front has no TLS on a "
-            "Unix socket, and without it the socket would be a way around; leave one out, or pass "
-            "--front grpcio"
+            "--grpc_socket_path given with --ssl_config_file: the default front supports no TLS on "
+            "a Unix socket, and a socket without TLS would bypass the certificates; leave one out, "
+            "or pass --front grpcio"
         )
     if config.rest_api_ssl_config_file is not None and not config.rest_api_port:
         yield "--rest_api_ssl_config_file given without --rest_api_port, expected both"
     if config.grpc_socket_path is not None and config.front == "grpcio" and config.workers > 1:
         yield (
-            "--grpc_socket_path given with --front grpcio and --workers: that library cannot "
-            "share a Unix socket; leave one out"
+            "--grpc_socket_path given with --front grpcio and --workers: grpcio cannot share a "
+            "Unix socket between processes; leave one out"
         )
     ports = {
         "--port": config.port,
@@ -76,7 +76,7 @@ def _of_sockets(config: "ServerConfig") -> Iterator[str]:
         "--health_port": config.health_port,
     }
     yield from (
-        f"{first} and {second} are both {port}, expected two ports"
+        f"{first} and {second} are both {port}, expected different ports"
         for (first, port), (second, other) in combinations(ports.items(), 2)
         if port and port == other
     )

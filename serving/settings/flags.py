@@ -1,4 +1,7 @@
-"""The command line and the environment. A flag beats `SERVING_PORT` beats the default."""
+"""Reads the settings from the command line and the environment.
+
+A flag (`--port`) overrides its environment variable (`SERVING_PORT`), which overrides the default.
+"""
 
 import argparse
 import difflib
@@ -22,14 +25,15 @@ from serving.transport import channel_arguments
 
 ENVIRONMENT_PREFIX = "SERVING_"
 PROGRAM = "python -m serving"
-# TensorFlow Serving's own program, as this server's package installs it, too.
+# Name of TensorFlow Serving's program, which this server's package installs as a command too.
 TENSORFLOW_PROGRAM = "tensorflow_model_server"
 _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
-# Where the models come from, the strongest variable first: a container image may set the last one.
+# The settings that name the models. If variables set several of them, the first in this order wins:
+# a container image may set the last one.
 _SOURCES = ("model_config_file", "model_base_path", "models_dir")
-# What `--model_config_file` makes void, as in TensorFlow Serving.
+# Flags that `--model_config_file` overrides, as in TensorFlow Serving.
 _OF_ONE_MODEL = ("model_name", "model_base_path")
-# What `--platform_config_file` makes void, likewise.
+# Flags that `--platform_config_file` overrides, as in TensorFlow Serving.
 _OF_THE_PLATFORM = {
     "batching_parameters_file",
     "enable_per_model_batching_parameters",
@@ -40,18 +44,18 @@ _OF_THE_PLATFORM = {
     "tensorflow_session_config_file",
     "tensorflow_session_parallelism",
 }
-# The variables of TensorFlow Serving's container image, and what it takes if one of them is unset.
+# The variables of TensorFlow Serving's container image, with its defaults for an unset one.
 _DOCKER_NAME = ("MODEL_NAME", "model")
 _DOCKER_BASE_PATH = ("MODEL_BASE_PATH", str(Path("/") / DEFAULT_MODELS_DIR))
 _HEEDED_ARGUMENTS = {channel_arguments.MAX_RECEIVE_BYTES, channel_arguments.MAX_IDLE_MS}
 
 
 class CommandLine(NamedTuple):
-    """What a command line and the environment say.
+    """The result of reading a command line and the environment.
 
     Attributes:
         config: The settings.
-        notices: What there is to warn about, once there is a log.
+        notices: Warnings, to be logged once the log is configured.
     """
 
     config: ServerConfig
@@ -63,7 +67,7 @@ def parse_config(
     environment: Mapping[str, str] = os.environ,
     program: str = PROGRAM,
 ) -> ServerConfig:
-    """Read the settings alone; see `parse`."""
+    """Read the settings without the notices; see `parse`."""
     return parse(arguments, environment, program).config
 
 
@@ -77,11 +81,11 @@ def parse(
     Args:
         arguments: Command line without the program's name.
         environment: Environment variables.
-        program: How the server was started.
+        program: Name of the program, as shown by `--help`; `TENSORFLOW_PROGRAM` requires a model.
 
     Raises:
-        ConfigError: a flag is unknown, or a value cannot be understood, is out of range, asks for
-            what cannot be had or contradicts another.
+        ConfigError: a flag is unknown, or a value cannot be parsed, is out of range, asks for a
+            feature that this server lacks, or contradicts another value.
         SystemExit: `--help` or `--version`.
     """
     flags = _read_flags(arguments, program)
@@ -95,7 +99,8 @@ def parse(
         name: _convert(setting, environment[variable], variable)
         for name, setting in settings.items()
         if (variable := ENVIRONMENT_PREFIX + name.upper()) in environment
-        # Kubernetes tells every pod of a Service named "serving" by SERVING_PORT=tcp://...
+        # In a namespace with a Service named "serving", Kubernetes sets SERVING_PORT=tcp://... in
+        # every pod.
         and not environment[variable].startswith("tcp://")
     }
     variables |= _docker_variables(environment, values, variables)
@@ -116,7 +121,7 @@ def parse(
 
 
 def _settings() -> dict[str, "Field[Any] | TensorFlowFlag"]:
-    """All flags by name: the settings, and what TensorFlow Serving has beside them."""
+    """Return all flags by name: the settings, and TensorFlow Serving's other flags."""
     own: dict[str, Field[Any] | TensorFlowFlag] = {
         setting.name: setting for setting in fields(ServerConfig)
     }
@@ -124,10 +129,10 @@ def _settings() -> dict[str, "Field[Any] | TensorFlowFlag"]:
 
 
 class _Parser(argparse.ArgumentParser):
-    """Tells what is wrong in one line, without the usage."""
+    """An argument parser that reports an error in one line, without the usage."""
 
     def error(self, message: str) -> NoReturn:
-        """Raise what `argparse` would print.
+        """Raise an error with the message that `argparse` would print.
 
         Raises:
             ConfigError: always.
@@ -137,7 +142,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _read_flags(arguments: Sequence[str], program: str) -> dict[str, str | None]:
-    """The values of all flags as they are written, None for one that is not there.
+    """Return the text of each flag's value; None for a flag that is not given.
 
     Raises:
         ConfigError: a flag is unknown or has no value.
@@ -156,7 +161,10 @@ def _read_flags(arguments: Sequence[str], program: str) -> dict[str, str | None]
 
 
 def _unknown_argument(argument: str, program: str) -> ConfigError:
-    """The error for what TensorFlow Serving would go on without, and so maybe without its model."""
+    """Return the error for an unknown flag.
+
+    TensorFlow Serving ignores unknown flags and starts, perhaps without its model.
+    """
     name = argument.lstrip("-").partition("=")[0]
     if name in tensorflow_flags.RETIRED:
         hint = f"TensorFlow Serving has dropped this flag: {tensorflow_flags.RETIRED[name]}"
@@ -174,7 +182,7 @@ def _parser(program: str) -> argparse.ArgumentParser:
         epilog=(
             f"Each flag has an environment variable: --port is {ENVIRONMENT_PREFIX}PORT. "
             "MODEL_NAME and MODEL_BASE_PATH work as in TensorFlow Serving's container: the model "
-            "lies in MODEL_BASE_PATH/MODEL_NAME."
+            "is in MODEL_BASE_PATH/MODEL_NAME."
         ),
         allow_abbrev=False,
     )
@@ -202,7 +210,8 @@ def _versions(program: str) -> str:
     own, library = metadata.version("onnx-serving"), f"ONNX Runtime {onnxruntime.__version__}"
     rest = f"h2corn {metadata.version('h2corn')}, Python {platform.python_version()}"
     if program == TENSORFLOW_PROGRAM:
-        # In TensorFlow Serving's form, for scripts that read it, and without a version of its.
+        # The format of TensorFlow Serving's output, for scripts that parse it, but without a
+        # TensorFlow version.
         return (
             f"TensorFlow ModelServer: {own}+onnx-serving\n"
             f"TensorFlow Library: none, {library}, {rest}"
@@ -211,10 +220,10 @@ def _versions(program: str) -> str:
 
 
 def _notices_of_flags(values: Mapping[str, Any]) -> Iterator[str]:
-    """What there is to say about flags that set nothing here.
+    """Yield a notice for each flag that was given but sets nothing here.
 
     Raises:
-        ConfigError: one asks for what cannot be had.
+        ConfigError: a flag asks for a feature that this server lacks.
     """
     for flag in tensorflow_flags.FLAGS:
         value = values.get(flag.name)
@@ -226,11 +235,11 @@ def _notices_of_flags(values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _notices_of_config(config: ServerConfig) -> Iterator[str]:
-    """What there is to say about settings that mean less here than in TensorFlow Serving."""
+    """Yield a notice for each setting that has less effect here than in TensorFlow Serving."""
     if config.port == 0 and config.grpc_socket_path is not None:
         yield (
-            "--port=0 picks a free port here, where TensorFlow Serving opens none; "
-            "--host=127.0.0.1 keeps it from other machines"
+            "--port=0 picks a free port here, whereas TensorFlow Serving opens none; "
+            "--host=127.0.0.1 makes the port unreachable from other machines"
         )
     if config.platform_config_file is not None:
         for setting in fields(config):
@@ -244,17 +253,17 @@ def _notices_of_config(config: ServerConfig) -> Iterator[str]:
             if key not in _HEEDED_ARGUMENTS:
                 yield (
                     f"--grpc_channel_arguments: {key} has no effect here, because the default "
-                    "front is not the gRPC library; --front=grpcio hands it on"
+                    "front is not the gRPC library; --front=grpcio passes it to that library"
                 )
 
 
 def _one_source(
     values: Mapping[str, Any], variables: Mapping[str, Any], notices: list[str]
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Flags and variables without the unset ones, and without those of other models' places.
+    """Return flags and variables without unset values, with only one source of models.
 
-    A flag for one place beats variables for any other; `--model_config_file` beats the flags of
-    one model.
+    A flag for one source overrides the variables for all other sources, and `--model_config_file`
+    overrides the flags of a single model. Flags that set nothing here are dropped too.
     """
     own = {flag.name for flag in tensorflow_flags.FLAGS}
     variables = {
@@ -269,7 +278,7 @@ def _one_source(
         void = [name for name in _OF_ONE_MODEL if name in values]
         if void:
             flags = " and ".join(f"--{name}" for name in void)
-            notices.append(f"{flags} given with --model_config_file, which counts")
+            notices.append(f"{flags} given with --model_config_file, which overrides them")
         values = {name: value for name, value in values.items() if name not in void}
     sources = [name for name in _SOURCES if name in values]
     sources = sources or [name for name in _SOURCES if name in variables][:1]
@@ -287,11 +296,14 @@ def _one_source(
 
 
 def _share_one_port(chosen: dict[str, Any], notices: list[str]) -> None:
-    """Start where TensorFlow Serving does, too: with one port for both, which it has for gRPC."""
+    """Drop a REST port that equals the gRPC port, with a notice.
+
+    TensorFlow Serving also starts then, and answers gRPC on the port.
+    """
     port = chosen.get("rest_api_port")
     if port and port == chosen.get("port", ServerConfig.port):
         del chosen["rest_api_port"]
-        answers = "gRPC alone" if chosen.get("front") == "grpcio" else "gRPC and REST"
+        answers = "gRPC only" if chosen.get("front") == "grpcio" else "gRPC and REST"
         notices.append(
             f"server_options.http_port cannot be same as grpc_port: port {port} answers {answers}"
         )
@@ -300,21 +312,27 @@ def _share_one_port(chosen: dict[str, Any], notices: list[str]) -> None:
 def _give_way_with_health(
     chosen: dict[str, Any], flags: Mapping[str, Any], notices: list[str]
 ) -> None:
-    """Leave a port to the flag that names it: a container image may have chosen it for health."""
+    """Drop a health port from the environment if a flag uses the same port for gRPC or REST.
+
+    The user of the flag may not know of the variable, which a container image may have set.
+    """
     port = chosen.get("health_port")
     names = [name for name in ("port", "rest_api_port") if port and flags.get(name) == port]
     if names and "health_port" not in flags:
         del chosen["health_port"]
         notices.append(
-            f"--{names[0]}={port} takes SERVING_HEALTH_PORT's port: none answers about health "
-            "alone; set that variable to another port to have one"
+            f"--{names[0]}={port} is also SERVING_HEALTH_PORT, so that there is no separate port "
+            "for health; set that variable to another port to have one"
         )
 
 
 def _docker_variables(
     environment: Mapping[str, str], flags: Mapping[str, Any], variables: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The single model that MODEL_NAME and MODEL_BASE_PATH name."""
+    """Return the settings of the single model that MODEL_NAME and MODEL_BASE_PATH name.
+
+    Empty if neither is set, or if a flag or variable sets `model_base_path`.
+    """
     names = {_DOCKER_NAME[0], _DOCKER_BASE_PATH[0]}
     if not names & environment.keys() or "model_base_path" in {*flags, *variables}:
         return {}
@@ -334,10 +352,10 @@ def _boolean(text: str, source: str) -> bool:
 
 
 def _convert(setting: "Field[Any] | TensorFlowFlag", text: str, source: str) -> Any:  # noqa: ANN401 - any setting
-    """A value as its setting has it; an empty text leaves a path or a name unset.
+    """Convert a text to its setting's type; an empty text leaves a path or a name unset.
 
     Raises:
-        ConfigError: it cannot be understood.
+        ConfigError: the text cannot be parsed.
     """
     if setting.type is bool:
         return _boolean(text, source)
@@ -359,17 +377,17 @@ def _convert(setting: "Field[Any] | TensorFlowFlag", text: str, source: str) -> 
 
 
 def _whole(text: str) -> int:
-    """A whole number as C reads it: Python would take underscores, too."""
+    """Parse a whole number as C does; Python's `int` would also accept underscores."""
     if not re.fullmatch(r"\s*[+-]?\d+", text):
         raise ValueError(text)
     return int(text)
 
 
 def _path(text: str, source: str) -> Path:
-    """A path, or TensorFlow's URI of one.
+    """Parse a path or TensorFlow's URI of a local path.
 
     Raises:
-        ConfigError: it lies in another file system.
+        ConfigError: the path is in another file system.
     """
     try:
         return local_path(text)

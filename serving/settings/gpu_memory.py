@@ -1,10 +1,10 @@
-"""The memory of the GPU, asked of NVIDIA's driver."""
+"""The memory of the GPU, as NVIDIA's driver reports it."""
 
 import ctypes
 
 
 def total_bytes() -> int | None:
-    """Memory of the first GPU that this process sees; None if there is no GPU or no driver."""
+    """Return the memory of this process's first GPU in bytes; None without a GPU or a driver."""
     try:
         driver = ctypes.CDLL("libcuda.so.1")
     except OSError:

@@ -1,4 +1,4 @@
-"""Lists of models as TensorFlow Serving writes them, in a file or in a reload request."""
+"""Reads TensorFlow Serving's `model_config_file`, and watches it for changes."""
 
 import asyncio
 import logging
@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 Reload = Callable[[Mapping[str, ModelConfig]], Awaitable[None]]
 
-# Where the n-th model of a file begins.
+# Matches the beginning of each model in the text of a file.
 _CONFIG_PATTERN = r"\bconfig\s*:?\s*[{<]"
 
 
@@ -45,45 +45,53 @@ def _models_of_file(file: text_protos.TextProto[ModelServerConfig]) -> dict[str,
 
 
 class ModelConfigFile:
-    """A `model_config_file` that is read again and again while the server runs."""
+    """A `model_config_file`, which is checked for changes while the server runs.
+
+    Attributes:
+        models: The models of the list when the file was first read.
+        failures: Number of checks that found a list which could not be read or served.
+    """
 
     def __init__(self, path: Path, *, retry_seconds: float) -> None:
-        """Remember the file as it is now, when the server reads it for the first time.
+        """Read the file for the first time.
 
         Args:
             path: The file.
-            retry_seconds: Seconds until a list that could not be served is tried once more.
+            retry_seconds: Seconds until a list of models that could not be served is tried again.
 
         Raises:
-            ConfigError: the file cannot be read or understood; with file, line and reason.
+            ConfigError: the file cannot be read or parsed; with file, line and reason.
         """
         self._path = path
         self._retry_seconds = retry_seconds
         file = text_protos.read(path, ModelServerConfig)
         self.models = _models_of_file(file)
         if not file.message.HasField("model_config_list"):
-            reason = "no model_config_list found: no model is served until the list names some"
+            reason = "no model_config_list found: no model is served until the file has one"
             file.warn(reason, r"\S")
         self._text = file.text
         self._again_at: float | None = None
         self._complaint = ""
+        self.failures = 0
 
     async def watch(self, reload: Reload, poll_seconds: float) -> None:
-        """Hand every change of the file on; a broken file is logged, and the old list goes on.
+        """Check the file for changes until cancelled.
+
+        If the file is broken, the error is logged and the old list stays in service.
 
         Args:
-            reload: Serves another list or raises a `ServingError`.
-            poll_seconds: Seconds between two looks.
+            reload: Serves another list of models, or raises a `ServingError`.
+            poll_seconds: Seconds between two checks.
         """
         while True:
             await asyncio.sleep(poll_seconds)
             try:
                 await self.look(reload)
             except Exception:
-                logger.exception("reading %s again failed; looking again", self._path)
+                logger.exception("cannot check %s for changes; trying again", self._path)
 
     async def look(self, reload: Reload) -> None:
-        """Look at the file once."""
+        """Check the file once; call `reload` if its list has changed or must be tried again."""
         try:
             file = await asyncio.to_thread(text_protos.read, self._path, ModelServerConfig)
             due = self._again_at is not None and time.monotonic() >= self._again_at
@@ -105,7 +113,7 @@ class ModelConfigFile:
         try:
             await reload(models)
         except ServingError as error:
-            # Its models may still be on their way to the disk.
+            # The new models may still be being copied to the disk: try again later.
             self._again_at = time.monotonic() + self._retry_seconds
             self._complain(f"{self._path}: {error.message}")
             return
@@ -113,6 +121,7 @@ class ModelConfigFile:
         logger.info("%s has changed; now serving %s", self._path, ", ".join(models) or "no model")
 
     def _complain(self, message: str) -> None:
+        self.failures += 1
         if message != self._complaint:
-            logger.error("%s; the models served before go on", message)
+            logger.error("%s; the models served before stay in service", message)
             self._complaint = message

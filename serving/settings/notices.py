@@ -1,4 +1,4 @@
-"""Notices: what of a command line or a file counts for less here than its author may expect."""
+"""Notices: warnings about settings that have less effect here than their author may expect."""
 
 import logging
 from functools import cache
@@ -8,10 +8,10 @@ logger = logging.getLogger(__name__)
 
 @cache
 def warn_once(message: str) -> None:
-    """Log a warning, unless this process has logged it before: files are read more than once."""
+    """Log a warning once in each process, although settings files are read several times."""
     logger.warning(message)
 
 
 def mute() -> None:
-    """Log none of them in this process: another worker has the same settings and tells them."""
+    """Log no notices in this process, because another worker logs the same ones."""
     logger.disabled = True

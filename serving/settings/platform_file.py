@@ -1,4 +1,4 @@
-"""TensorFlow Serving's `platform_config_file`: how its TensorFlow platform runs models."""
+"""TensorFlow Serving's `platform_config_file`: batching, sessions and warm-up of its platform."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +20,7 @@ _KNOWN = text_protos.field_names(
     PlatformConfigMap.DESCRIPTOR.full_name,
     SavedModelBundleSourceAdapterConfig.DESCRIPTOR.full_name,
 )
-# What is heeded, or holds here by itself.
+# Fields of SessionBundleConfig that this server uses, or whose effect it always has.
 _HEEDED = frozenset(
     {
         "session_config",
@@ -35,13 +35,13 @@ _HEEDED = frozenset(
 
 @dataclass(frozen=True)
 class Platform:
-    """What a file says of the TensorFlow platform.
+    """The settings of the TensorFlow platform in a file.
 
     Attributes:
-        batching: Its batching parameters; None if it has none.
-        session: Its threads and its GPU memory.
-        warm_up_iterations: Times that a recorded request is answered; 0: there is no warm-up.
-        per_model_batching: Whether versions bring batching parameters of their own.
+        batching: The batching parameters; None if the file has none.
+        session: The session's settings: threads and GPU memory.
+        warm_up_iterations: How often warm-up answers each recorded request; 0: no warm-up.
+        per_model_batching: Whether versions may have their own batching parameters.
     """
 
     batching: TextProto[BatchingParameters] | None
@@ -51,16 +51,17 @@ class Platform:
 
 
 def read(path: Path) -> Platform:
-    """Read a file; fields that have no effect here are warned about.
+    """Read a file; log a warning for each field that has no effect here.
 
     Raises:
-        ConfigError: it cannot be read or understood, or says nothing of that platform.
+        ConfigError: the file cannot be read or parsed, has no entry for the TensorFlow platform, or
+            asks for TensorFlow Lite.
     """
     file = text_protos.read(path, PlatformConfigMap, known=_KNOWN)
     platforms = file.message.platform_configs
     for name in platforms:
         if name != _PLATFORM:
-            file.warn(f"platform {name!r} has no effect here: all models go by {_PLATFORM!r}", name)
+            file.warn(f"platform {name!r} has no effect here: all models use {_PLATFORM!r}", name)
     if _PLATFORM not in platforms:
         reason = f"PlatformConfigMap has no entry for platform {_PLATFORM}; expected that key"
         raise file.error(reason, "platform_configs")
@@ -79,9 +80,9 @@ def read(path: Path) -> Platform:
     for field, value in session.ListFields():
         if field.name not in _HEEDED and not _asks_for_nothing(field, value):
             reason = (
-                "--saved_model_tags gives them"
+                "set --saved_model_tags instead"
                 if field.name == "saved_model_tags"
-                else "this server makes its sessions by session_config and its own flags"
+                else "this server configures sessions by session_config and its own flags"
             )
             file.warn(f"{field.name} has no effect here: {reason}", field.name)
     options = session.model_warmup_options
@@ -96,5 +97,5 @@ def read(path: Path) -> Platform:
 
 
 def _asks_for_nothing(field: FieldDescriptor, value: object) -> bool:
-    """Whether a value is what holds here anyway: one graph a version, tagged `serve` at export."""
+    """Return whether a field has this server's default: a graph with the tag `serve`."""
     return field.name == "saved_model_tags" and list(value) == ["serve"]  # type: ignore[call-overload]

@@ -1,8 +1,9 @@
-"""How the settings have graphs run: threads and GPU memory, TensorFlow's session flags included.
+"""Threads and GPU memory for runs, from the settings and TensorFlow's session flags.
 
-TensorFlow has two pools of threads for all models. `inter_op` threads run operators at the same
-time, of one request or of several; here a run goes through its operators one by one, so that these
-are the runs at a time. `intra_op` threads share the work of one operator, as here.
+TensorFlow has two thread pools for all models. `inter_op` threads run operators concurrently, of
+one request or of several. In this server, a run executes its operators one after another, so that
+the number of `inter_op` threads becomes the number of runs at a time. `intra_op` threads share the
+work of one operator, both in TensorFlow and here.
 """
 
 from collections.abc import Callable
@@ -20,25 +21,25 @@ _KNOWN = text_protos.field_names(ConfigProto.DESCRIPTOR.full_name)
 
 
 class _Wish(NamedTuple):
-    """A number that a setting of TensorFlow's asks for, 0 for none, and the setting's name."""
+    """The number in a TensorFlow setting (0: not set), with the setting's name for messages."""
 
     number: int
     source: str
 
 
 def runtime(config: "ServerConfig", available_cores: Callable[[], int]) -> RuntimeConfig:
-    """The threads and the memory to use, from the settings and this process's share of the cores.
+    """Return device, threads and GPU memory, for this process's share of the cores.
 
     Args:
         config: The settings.
-        available_cores: Gives the cores of all processes together.
+        available_cores: Returns the number of cores for all worker processes together.
 
     Raises:
-        ConfigError: a file that the settings name cannot be understood.
+        ConfigError: a file that the settings name cannot be read or parsed.
     """
     cores = max(1, available_cores() // config.workers)
     device: Device = "cuda" if config.require_gpu else config.device
-    # A GPU runs one batch of a graph after another: more threads would only wait for it.
+    # A GPU runs the batches of a graph one after another, so further runs would only wait.
     on_gpu = device != "cpu" and CUDA in available_providers()
     session, where = _session(config)
     inter, intra = _wishes(config, session, where)
@@ -62,7 +63,7 @@ def runtime(config: "ServerConfig", available_cores: Callable[[], int]) -> Runti
 
 
 def _session(config: "ServerConfig") -> tuple[ConfigProto, str]:
-    """What a file says of the session, and which file."""
+    """Return the session's settings from a file, and the file's path; both empty without a file."""
     platform = config.platform()
     if platform is not None:
         return platform.session, str(config.platform_config_file)
@@ -73,7 +74,7 @@ def _session(config: "ServerConfig") -> tuple[ConfigProto, str]:
 
 
 def _wishes(config: "ServerConfig", session: ConfigProto, where: str) -> tuple[_Wish, _Wish]:
-    """The runs at a time, and the threads of each, that TensorFlow's settings ask for."""
+    """Return the runs at a time and the threads of each run that TensorFlow's settings ask for."""
     if config.platform() is None:
         both = config.tensorflow_session_parallelism
         inter = config.tensorflow_inter_op_parallelism
@@ -83,7 +84,7 @@ def _wishes(config: "ServerConfig", session: ConfigProto, where: str) -> tuple[_
                 _Wish(inter, "--tensorflow_inter_op_parallelism"),
                 _Wish(intra, "--tensorflow_intra_op_parallelism"),
             )
-        if both:  # so many threads in all, as if the machine had so many cores
+        if both:  # as on a machine with that number of cores: one single-threaded run a core
             name = "--tensorflow_session_parallelism"
             return _Wish(both, name), _Wish(1, name)
     return (
@@ -97,17 +98,17 @@ def _wishes(config: "ServerConfig", session: ConfigProto, where: str) -> tuple[_
 
 
 def _at_most(cores: int, wish: _Wish, what: str) -> int:
-    """The number that is wished for, but no more than there are cores for."""
+    """Return the number that a setting asks for, reduced to `cores` with a warning."""
     if wish.number > cores:
         warn_once(
-            f"{wish.source} is {wish.number}, taken as {cores} {what}: more would only wait for "
-            "each other on the cores that there are"
+            f"{wish.source} is {wish.number}, reduced to {cores} {what}: more would only compete "
+            "for this process's cores"
         )
     return min(cores, wish.number)
 
 
 def _gpu_bytes(config: "ServerConfig", session: ConfigProto, where: str, *, on_gpu: bool) -> int:
-    """The GPU memory that a fraction of it stands for (bytes); 0 for no limit."""
+    """Return the limit on GPU memory that a fraction sets, in bytes; 0 for no limit."""
     fraction, source = config.per_process_gpu_memory_fraction, "--per_process_gpu_memory_fraction"
     if not fraction or config.platform() is not None:
         fraction = session.gpu_options.per_process_gpu_memory_fraction

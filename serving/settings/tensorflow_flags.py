@@ -1,4 +1,4 @@
-"""TensorFlow Serving's command line: flags that set something here, and what others come to."""
+"""TensorFlow Serving's flags: those that are settings here, and the effect of the others."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -9,15 +9,16 @@ Kind = Literal["nothing", "warned", "refused"]
 
 @dataclass(frozen=True, kw_only=True)
 class TensorFlowFlag:
-    """One such flag.
+    """A flag of TensorFlow Serving that is not a setting of this server.
 
     Attributes:
-        name: Without dashes.
-        type: Of its values.
-        kind: `nothing`: whatever it is set to holds here by itself; `warned`: it has no effect;
-            `refused`: it asks for what cannot be had.
-        reason: Why, with the way out where there is one.
-        void: Values that ask for nothing, of a flag that is warned about or refused.
+        name: Name without dashes.
+        type: Type of its values.
+        kind: `nothing`: accepted, because no value of the flag would change this server; `warned`:
+            accepted with a warning that it has no effect; `refused`: the start fails, because the
+            flag asks for a feature that this server lacks.
+        reason: The reason for the kind, with the way out if there is one.
+        void: Values of a warned or refused flag that are accepted without a warning.
     """
 
     name: str
@@ -27,11 +28,11 @@ class TensorFlowFlag:
     void: tuple[Value, ...] = ()
 
     def notice(self, value: Value) -> str:
-        """What there is to say about a value; empty for nothing."""
+        """Return the warning or error for a value; empty if there is none."""
         if self.kind == "nothing" or value in self.void:
             return ""
         if self.kind == "refused":
-            return f"--{self.name}={str(value).lower()} cannot be had here: {self.reason}"
+            return f"--{self.name}={str(value).lower()} is not supported here: {self.reason}"
         return f"--{self.name} has no effect here, because {self.reason}"
 
 
@@ -54,28 +55,28 @@ FLAGS = (
         name="num_load_threads",
         type=int,
         kind="warned",
-        reason="versions are loaded one after another, beside the calls: ONNX Runtime's sessions "
-        "must not be made at the same time",
+        reason="versions are loaded one after another while calls are answered: ONNX Runtime's "
+        "sessions must not be created at the same time",
         void=(0, 1),
     ),
     TensorFlowFlag(
         name="num_unload_threads",
         type=int,
         kind="nothing",
-        reason="every version is unloaded in a thread of its own",
+        reason="every version is unloaded in a separate thread",
     ),
     TensorFlowFlag(
         name="flush_filesystem_caches",
         type=bool,
         kind="nothing",
-        reason="models lie in local files, of which TensorFlow Serving has no cache either",
+        reason="models are local files, for which TensorFlow Serving has no cache either",
     ),
     TensorFlowFlag(
         name="use_alts_credentials",
         type=bool,
         kind="refused",
-        reason="ALTS is Google Cloud's own; leave the flag out and set --ssl_config_file, whose "
-        "client_verify asks clients for certificates",
+        reason="ALTS works on Google Cloud only; leave the flag out and set --ssl_config_file, "
+        "whose client_verify makes clients present certificates",
         void=_WITHOUT,
     ),
     TensorFlowFlag(
@@ -96,26 +97,26 @@ FLAGS = (
         name="num_tflite_pools",
         type=int,
         kind="nothing",
-        reason="it concerns --prefer_tflite_model alone",
+        reason="it only has an effect with --prefer_tflite_model",
     ),
     TensorFlowFlag(
         name="num_tflite_interpreters_per_pool",
         type=int,
         kind="nothing",
-        reason="it concerns --prefer_tflite_model alone",
+        reason="it only has an effect with --prefer_tflite_model",
     ),
     TensorFlowFlag(
         name="xla_cpu_compilation_enabled",
         type=bool,
         kind="warned",
-        reason="the runtimes optimize every graph by themselves; XLA is not switched on",
+        reason="the runtimes have their own optimizers; XLA is not used",
         void=_WITHOUT,
     ),
     TensorFlowFlag(
         name="xla_gpu_compilation_enabled",
         type=bool,
         kind="warned",
-        reason="the runtimes optimize every graph by themselves; XLA is not switched on",
+        reason="the runtimes have their own optimizers; XLA is not used",
         void=_WITHOUT,
     ),
     TensorFlowFlag(
@@ -130,14 +131,14 @@ FLAGS = (
         name="thread_pool_factory_config_file",
         type=str,
         kind="warned",
-        reason="the runtimes make their own threads; --instances and --intra_op_threads set them",
+        reason="the runtimes create their own threads; set --instances and --intra_op_threads",
     ),
     TensorFlowFlag(
         name="mixed_precision",
         type=str,
         kind="warned",
-        reason="a graph's precision is chosen when the model is exported; --precision picks one "
-        "of those that a version has",
+        reason="a graph's precision is chosen when the model is exported; --precision chooses "
+        "among the precisions of a version",
     ),
     TensorFlowFlag(
         name="skip_initialize_tpu",
@@ -149,11 +150,12 @@ FLAGS = (
         name="enable_grpc_healthcheck_service",
         type=bool,
         kind="nothing",
-        reason="grpc.health.v1 is always there",
+        reason="grpc.health.v1 is always served",
     ),
 )
 
-# Those that are settings of this server (`config.ServerConfig`), and `--version`.
+# TensorFlow Serving's flags that are settings of this server (`config.ServerConfig`), and
+# `--version`.
 MAPPED = (
     "port",
     "grpc_socket_path",
@@ -188,7 +190,8 @@ MAPPED = (
     "enable_serialization_as_tensor_content",
 )
 
-# Flags that TensorFlow Serving had once. It goes on without them, after printing its usage.
+# Flags that TensorFlow Serving has dropped, with advice. TensorFlow Serving prints its usage and
+# ignores them.
 RETIRED = {
     "model_version_policy": "write model_version_policy into a --model_config_file",
     "use_saved_model": "leave it out",

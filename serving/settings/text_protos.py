@@ -1,6 +1,6 @@
-"""Settings files in protobuf's text format, as TensorFlow Serving has them.
+"""Reads settings files in protobuf's text format, as used by TensorFlow Serving.
 
-Whatever is wrong with one is told with the file, the line and the reason.
+Each error or warning names the file, the line and the reason.
 """
 
 import re
@@ -22,12 +22,12 @@ M = TypeVar("M", bound=Message)
 
 @dataclass(frozen=True)
 class TextProto(Generic[M]):
-    """A file that was understood.
+    """A parsed file.
 
     Attributes:
-        path: Where it lies.
-        text: What it holds.
-        message: What that means.
+        path: Path of the file.
+        text: Its text.
+        message: The parsed message.
     """
 
     path: Path
@@ -35,50 +35,50 @@ class TextProto(Generic[M]):
     message: M
 
     def place(self, pattern: str, occurrence: int = 0) -> str:
-        """Where a pattern is found, as `path:line`; line 1 if it is not.
+        """Return the place of a pattern's match in the text, as `path:line`; line 1 if none.
 
         Args:
             pattern: Regular expression.
-            occurrence: Which of its matches, counted from 0.
+            occurrence: Index of the match, counted from 0.
         """
         matches = [match.start() for match in re.finditer(pattern, self.text)]
         start = matches[occurrence] if occurrence < len(matches) else 0
         return f"{self.path}:{self.text.count(chr(10), 0, start) + 1}"
 
     def error(self, reason: str, pattern: str, occurrence: int = 0) -> ConfigError:
-        """An error at the place that a pattern finds.
+        """Return an error with the place of a pattern's match.
 
         Args:
             reason: What was received and expected, and the way out.
             pattern: See `place`.
-            occurrence: Likewise.
+            occurrence: See `place`.
         """
         return ConfigError(f"{self.place(pattern, occurrence)}: {reason}")
 
     def warn(self, reason: str, pattern: str, occurrence: int = 0) -> None:
-        """Log a warning about such a place, once; arguments as for `error`."""
+        """Log a warning with the place of a pattern's match, once; arguments as for `error`."""
         warn_once(f"{self.place(pattern, occurrence)}: {reason}")
 
 
 def read(path: Path, message_type: type[M], *, known: frozenset[str] | None = None) -> TextProto[M]:
-    """Read a file.
+    """Read and parse a file.
 
     Args:
         path: The file.
-        message_type: The message that it holds.
-        known: Names of all fields that this server knows at any depth; other fields are warned
-            about. None: other fields are refused.
+        message_type: Type of the message in the file.
+        known: Names of the fields that this server knows, at any depth; other fields are ignored
+            with a warning. None: a field that is not in `message_type` is an error.
 
     Raises:
-        ConfigError: the file cannot be read, or does not hold that message.
+        ConfigError: the file cannot be read, or does not contain such a message.
     """
     try:
         text = path.read_text(encoding="utf-8")
     except OSError as error:
-        msg = f"{path} cannot be read: {error.strerror or error}; check the path and its rights"
+        msg = f"{path} cannot be read: {error.strerror or error}; check its path and permissions"
         raise ConfigError(msg) from error
     except UnicodeDecodeError as error:
-        msg = f"{path} is no text in UTF-8: {error}; expected protobuf's text format"
+        msg = f"{path} is not UTF-8 text: {error}; expected protobuf's text format"
         raise ConfigError(msg) from error
     return parse(path, text, message_type, known=known)
 
@@ -86,7 +86,7 @@ def read(path: Path, message_type: type[M], *, known: frozenset[str] | None = No
 def parse(
     path: Path, text: str, message_type: type[M], *, known: frozenset[str] | None = None
 ) -> TextProto[M]:
-    """Understand a file's text; arguments and errors as for `read`."""
+    """Parse a file's text; arguments and errors as for `read`."""
     try:
         message = text_format.Parse(
             text,
@@ -95,8 +95,8 @@ def parse(
             descriptor_pool=POOL,
         )
     except text_format.ParseError as error:
-        # The library's message begins with "line:column : " and may quote the line, which can hold
-        # a private key.
+        # The library's message begins with "line:column : " and may quote the line. Both are
+        # removed: the line may contain a private key.
         reason = re.sub(r"^\d+:\d+ : ('.*': )?", "", str(error), flags=re.DOTALL).rstrip(".")
         line, column = error.GetLine() or 1, error.GetColumn() or 1
         name = message_type.DESCRIPTOR.full_name
@@ -113,7 +113,11 @@ def parse(
 
 
 def field_names(*messages: str) -> frozenset[str]:
-    """The names of the fields of messages, given by their full names, and of those inside them."""
+    """Return the names of all fields of messages, at any depth.
+
+    Args:
+        messages: Full names of the message types.
+    """
     names: set[str] = set()
     for message in messages:
         for field in POOL.FindMessageTypeByName(message).fields:
@@ -124,7 +128,7 @@ def field_names(*messages: str) -> frozenset[str]:
 
 
 def _unknown_fields(text: str, known: frozenset[str]) -> Iterator[str]:
-    """The outermost fields of a text that was understood whose names are not known."""
+    """Yield the unknown field names of a parsed text, without those inside unknown fields."""
     tokenizer = text_format.Tokenizer(text.splitlines())
     tokens = []
     while not tokenizer.AtEnd():

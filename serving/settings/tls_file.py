@@ -1,4 +1,4 @@
-"""The certificates of TensorFlow Serving's `ssl_config_file`, which holds PEM texts."""
+"""Reads certificates and keys from TensorFlow Serving's `ssl_config_file`, as PEM texts."""
 
 import ssl
 from pathlib import Path
@@ -12,8 +12,8 @@ def read(path: Path) -> TlsConfig:
     """Read an `ssl_config_file`.
 
     Raises:
-        ConfigError: the file cannot be read, lacks a text, or its texts do not go together; with
-            file, line and reason.
+        ConfigError: the file cannot be read, a text is missing or invalid, or certificate and key
+            do not match; with file, line and reason.
     """
     file = text_protos.read(path, SSLConfig)
     message = file.message
@@ -30,11 +30,11 @@ def read(path: Path) -> TlsConfig:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     with pem_files(config) as files:
         try:
-            # An empty password: OpenSSL would ask for one on the terminal if the key is encrypted.
+            # Without a password, OpenSSL would ask for one on the terminal if the key is encrypted.
             context.load_cert_chain(files.certificate, files.key, password="")
         except (ssl.SSLError, ValueError) as error:
             reason = (
-                f"server_cert and server_key are no certificate and its unencrypted key in PEM "
+                f"server_cert and server_key are not a certificate and its unencrypted key in PEM "
                 f"({error}); expected -----BEGIN CERTIFICATE----- and the key that it was made for"
             )
             raise file.error(reason, "server_cert") from error
@@ -42,6 +42,6 @@ def read(path: Path) -> TlsConfig:
             if files.client_ca:
                 context.load_verify_locations(files.client_ca)
         except ssl.SSLError as error:
-            reason = f"custom_ca is no certificate in PEM ({error})"
+            reason = f"custom_ca is not a certificate in PEM ({error})"
             raise file.error(reason, "custom_ca") from error
     return config

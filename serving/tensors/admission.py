@@ -1,4 +1,4 @@
-"""Whether a tensor may be decoded: asked when its shape is known and before it takes memory."""
+"""Admission of tensors: a limit check after a tensor's shape is known and before it is decoded."""
 
 import math
 from collections.abc import Callable, Hashable, Sequence
@@ -7,34 +7,35 @@ from typing import Protocol
 from serving.errors import InvalidInput
 from serving.tensors.tensor_spec import DataType
 
-# Asked by decoders; returns, or raises what the caller is answered.
+# Decoders call this function with a tensor's shape and element type. It returns if the tensor may
+# be decoded; otherwise it raises the error for the caller.
 Admit = Callable[[Sequence[int], DataType], None]
 
 
 class Account(Protocol):
-    """Where a request's bytes are counted."""
+    """Counts the bytes of a request against the server's byte budget."""
 
     @property
     def caller(self) -> Hashable:
-        """Whose request it is; None if nobody knows."""
+        """Identity of the request's caller; None if it is unknown."""
         ...
 
     def take(self, count: int) -> None:
-        """Count bytes until the request is answered.
+        """Count bytes, until the request is answered.
 
         Raises:
-            InvalidInput: the request would take more than all of them may.
-            Unavailable: all of them together would.
+            InvalidInput: this request alone would exceed the byte budget.
+            Unavailable: all requests in flight together would exceed the byte budget.
         """
         ...
 
 
 def admit_all(shape: Sequence[int], data_type: DataType) -> None:
-    """Any tensor, for clients and for tests."""
+    """Admit any tensor; used by clients and tests."""
 
 
 def byte_count(shape: Sequence[int], data_type: DataType) -> int:
-    """What the elements take in memory (bytes); a string counts as its reference."""
+    """Return the memory of a tensor's elements in bytes; a string counts as its reference."""
     return math.prod(shape) * data_type.numpy.itemsize
 
 
@@ -44,11 +45,12 @@ class TensorAdmission:
     __slots__ = ("_account", "_max_rows")
 
     def __init__(self, account: Account | None, max_rows: int | None) -> None:
-        """Prepare.
+        """Create the admission of one request.
 
         Args:
-            account: Where the bytes are counted; None: nowhere.
-            max_rows: Most rows (`--max_rows_per_request`); None if the first dimension is no batch.
+            account: Counts the bytes; None: no limit of bytes.
+            max_rows: Most rows (`--max_rows_per_request`); None if the first dimension does not
+                count rows.
         """
         self._account = account
         self._max_rows = max_rows
@@ -57,13 +59,14 @@ class TensorAdmission:
         """Count a tensor that is about to be decoded.
 
         Raises:
-            InvalidInput: it has too many rows, or takes more bytes than all requests may.
-            Unavailable: all requests together would take more.
+            InvalidInput: the tensor has too many rows, or this request alone would exceed the byte
+                budget.
+            Unavailable: all requests in flight together would exceed the byte budget.
         """
         if self._max_rows is not None and len(shape) and shape[0] > self._max_rows:
             msg = (
                 f"tensor of shape {tuple(shape)} has {shape[0]} rows, expected at most "
-                f"{self._max_rows} a request; send smaller batches or raise the server's "
+                f"{self._max_rows} per request; send smaller batches or raise the server's "
                 "--max_rows_per_request"
             )
             raise InvalidInput(msg)

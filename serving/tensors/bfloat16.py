@@ -1,9 +1,9 @@
-"""bfloat16: the upper 16 bits of a float32, an element type that NumPy does not have.
+"""bfloat16: an element type with the upper 16 bits of a float32, which NumPy does not have.
 
-Arrays of it have the dtype `BFLOAT16`, a record of the 16 bits: NumPy can copy, slice and
-concatenate them and give their bytes, and does not mistake them for integers. Calculating and
-writing as text goes by way of float32, which holds every bfloat16 exactly. With `ml_dtypes`, which
-TensorFlow and JAX bring, `array.view(ml_dtypes.bfloat16)` is the same array as numbers.
+Arrays of bfloat16 have the dtype `BFLOAT16`, a record of 16 bits: NumPy can copy, slice and
+concatenate such arrays and return their bytes, and does not treat them as integers. Calculations
+and output as text use float32, which represents every bfloat16 exactly. With `ml_dtypes`, which
+TensorFlow and JAX install, `array.view(ml_dtypes.bfloat16)` views the same array as numbers.
 """
 
 from typing import Any
@@ -16,16 +16,16 @@ _QUIET_NAN = 0x40  # the highest bit of the mantissa
 
 
 def is_foreign(dtype: np.dtype[Any]) -> bool:
-    """Whether a dtype is bfloat16 as `ml_dtypes` adds it to NumPy: the same bits."""
+    """Return whether a dtype is the bfloat16 of `ml_dtypes`, which has the same bits."""
     return dtype.name == "bfloat16" and dtype.itemsize == BFLOAT16.itemsize
 
 
 def from_floats(values: np.ndarray) -> np.ndarray:
-    """Floats rounded to the nearest bfloat16, halves to the even one.
+    """Round floats to the nearest bfloat16, ties to even.
 
     Args:
-        values: Of any shape; those of float64 become float32 first. NaN stays NaN, and what is
-            beyond `MAX` becomes infinity.
+        values: Floats of any shape; float64 is rounded to float32 first. NaN stays NaN, and values
+            that round beyond `MAX` become infinity.
 
     Returns:
         An array of `BFLOAT16` of the same shape.
@@ -33,15 +33,15 @@ def from_floats(values: np.ndarray) -> np.ndarray:
     floats = np.asarray(values, "<f4")
     bits = floats.view("<u4")
     upper = bits >> 16
-    # To add this carries into the upper half where the lower one is more than half, or half and
-    # the upper one odd.
+    # The sum carries into the upper 16 bits if the lower 16 bits are more than one half, or exactly
+    # one half and the upper 16 bits are odd.
     rounded = (bits.astype(np.uint64) + 0x7FFF + (upper & 1)) >> 16
     result = np.where(np.isnan(floats), upper | _QUIET_NAN, rounded).astype("<u2")
     return result.view(BFLOAT16)
 
 
 def to_floats(array: np.ndarray) -> np.ndarray:
-    """An array of `BFLOAT16` as float32 of the same values; any other array as it is."""
+    """Convert an array of `BFLOAT16` to float32 exactly; return any other array unchanged."""
     if array.dtype != BFLOAT16:
         return array
     bits = array.view("<u2").astype("<u4") << 16

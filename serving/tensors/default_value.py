@@ -1,7 +1,7 @@
-"""Default values: what stands in for an input that a request leaves out.
+"""Default values of inputs, used if a request omits the input; TensorFlow's SignatureDef.defaults.
 
-TensorFlow's `SignatureDef.defaults`. In signature.json a default keeps its dtype, its shape and its
-values, row by row in one flat list; one value alone stands for every element::
+signature.json holds the dtype, the shape and the values of a default. The values are a flat list in
+row-major order; a list of one value sets all elements::
 
     "defaults": {"threshold": {"dtype": "DT_FLOAT", "shape": [], "values": [0.5]},
                  "unit":      {"dtype": "DT_STRING", "shape": [1], "values": [{"b64": "a2c="}]}}
@@ -18,16 +18,17 @@ from serving.tensors.tensor_spec import MAX_TENSOR_BYTES, DataType
 
 
 def to_json(array: np.ndarray) -> dict[str, Any]:
-    """The entry of a default in signature.json.
+    """Return the entry of a default in signature.json.
 
     Args:
-        array: Any dtype of `DataType` but the complex ones; strings as objects, each `bytes`.
+        array: Array of any dtype of `DataType` except the complex ones; strings have dtype object
+            and elements of type `bytes`.
 
     Raises:
         InvalidInput: the dtype has no tensor type.
     """
     values = array.ravel().tolist()
-    # Told by their text: a NaN is unlike itself, and 0.0 is like -0.0.
+    # Compared as text, because NaN differs from itself, and 0.0 equals -0.0.
     if len({repr(value) for value in values}) == 1:
         values = values[:1]
     return {
@@ -44,16 +45,19 @@ def from_json(entry: Mapping[str, Any]) -> np.ndarray:
     """Read an entry of signature.json.
 
     Returns:
-        A read-only array; DT_STRING gives dtype object, each element `bytes`.
+        A read-only array; for DT_STRING it has dtype object and elements of type `bytes`.
 
     Raises:
-        KeyError, TypeError, ValueError: a field is missing or of the wrong kind.
+        KeyError, TypeError, ValueError: a field is missing or invalid.
     """
     data_type = DataType[entry["dtype"]]
     shape = tuple(int(size) for size in entry["shape"])
     count = math.prod(shape)
     if min(shape, default=0) < 0 or count * data_type.numpy.itemsize > MAX_TENSOR_BYTES:
-        msg = f"default of shape {shape}, expected known sizes of at most {MAX_TENSOR_BYTES} bytes"
+        msg = (
+            f"default of shape {shape}, expected sizes of at least 0 and at most "
+            f"{MAX_TENSOR_BYTES} bytes in all"
+        )
         raise ValueError(msg)
     values = [
         base64.b64decode(value["b64"], validate=True) if isinstance(value, dict) else value
@@ -63,7 +67,7 @@ def from_json(entry: Mapping[str, Any]) -> np.ndarray:
         msg = f"default of shape {shape} has {len(values)} values, expected {count}, or 1 for all"
         raise ValueError(msg)
     if {isinstance(value, bytes) for value in values} - {data_type is DataType.DT_STRING}:
-        msg = f'default of {data_type.name}: expected {{"b64": ...}} for strings and nothing else'
+        msg = f'default of {data_type.name}: expected {{"b64": ...}} for strings and only for them'
         raise ValueError(msg)
     flat = np.empty(len(values), data_type.numpy)
     try:

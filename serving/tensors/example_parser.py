@@ -1,8 +1,8 @@
-"""tf.Examples to arrays, by a feature spec: the work of TensorFlow's ParseExample.
+"""Parses tf.Examples into arrays by a feature spec, like TensorFlow's ParseExample.
 
 Checks and messages are TensorFlow's (core/util/example_proto_fast_parsing.cc), with two
-differences, both in what is refused: a feature name that is not UTF-8, and, where TensorFlow says
-"Can't parse serialized Example.", a string feature with too many values is told so.
+differences. A feature name that is not UTF-8 is refused. For a string feature with too many values,
+the message gives the number of values, where TensorFlow's is "Can't parse serialized Example.".
 """
 
 import math
@@ -20,34 +20,35 @@ from serving.tensors.admission import Account
 from serving.tensors.feature_spec import FeatureKind, FeatureSpec
 from serving.tensors.tensor_spec import MAX_TENSOR_BYTES, DataType
 
-# What a feature may hold: the field, TensorFlow's name of its element type and of its values.
+# The field of `Feature` that holds the values, by the dtype of the model's input. `_LABELS` and
+# `_VALUES` are TensorFlow's names of the field's element type and of its values, for messages.
 _DTYPES = {
     DataType.DT_FLOAT: "float_list",
     DataType.DT_INT64: "int64_list",
     DataType.DT_STRING: "bytes_list",
-    DataType.DT_UINT8: "bytes_list",  # of an image
+    DataType.DT_UINT8: "bytes_list",  # an image
 }
 _LABELS = {"float_list": "float", "int64_list": "int64", "bytes_list": "string"}
 _VALUES = {"float_list": "float", "int64_list": "int64", "bytes_list": "bytes"}
 _SHOWN_BYTES = 64
-# Up to here, parsing takes less than handing it to a thread and back.
+# Up to this size, parsing takes less time than a switch to another thread and back.
 _QUICK_BYTES = 16_384
 
 
 class ExampleParser:
-    """Reads the inputs of one signature."""
+    """Parses tf.Examples into the inputs of one signature."""
 
     def __init__(self, features: Mapping[str, FeatureSpec]) -> None:
-        """Prepare.
+        """Create a parser.
 
         Args:
-            features: By model input alias.
+            features: The feature specs by model input alias.
         """
         self._features = dict(features)
         self._has_images = any(spec.kind is FeatureKind.IMAGE for spec in features.values())
 
     def byte_count(self, rows: int) -> int:
-        """What the arrays of so many examples take, without features of variable length."""
+        """Return the bytes of the arrays of this many examples, without variable features."""
         return sum(
             rows * spec.elements * spec.tensor.numpy_dtype.itemsize
             for spec in self._features.values()
@@ -55,24 +56,35 @@ class ExampleParser:
         )
 
     def is_quick(self, serialized: Sequence[bytes]) -> bool:
-        """Whether parsing takes so little time that the event loop may do it."""
+        """Return whether parsing is fast enough for the event loop: few bytes and no images."""
         return not self._has_images and sum(map(len, serialized)) <= _QUICK_BYTES
 
     def parse(
         self, serialized: Sequence[bytes], *, deadline: float | None = None
     ) -> dict[str, np.ndarray]:
-        """Parse examples, one row each; see `Parsing`."""
+        """Parse all examples, each into one row; blocks.
+
+        Args:
+            serialized: Serialized tf.Examples, at least one.
+            deadline: `time.monotonic()` after which parsing ends; None: no deadline.
+
+        Returns:
+            `Parsing.arrays`.
+
+        Raises:
+            InvalidInput, DeadlineExceeded: see `Parsing.work`.
+        """
         parsing = self.begin(serialized, deadline=deadline)
         while not parsing.work(math.inf):
             pass
         return parsing.arrays
 
     def begin(self, serialized: Sequence[bytes], *, deadline: float | None = None) -> "Parsing":
-        """Parse examples little by little.
+        """Start to parse examples; the caller then calls `Parsing.work` until it returns True.
 
         Args:
-            serialized: tf.Examples, at least one.
-            deadline: `time.monotonic()` after which nobody waits for the answer; None for never.
+            serialized: Serialized tf.Examples, at least one.
+            deadline: `time.monotonic()` after which parsing ends; None: no deadline.
 
         Raises:
             InvalidInput: an array would be larger than `MAX_TENSOR_BYTES`.
@@ -83,11 +95,11 @@ class ExampleParser:
 
 
 class Parsing:
-    """Some examples that are being parsed, one row each.
+    """The parsing of one request's examples, which can be interrupted between two examples.
 
     Attributes:
-        arrays: By model input alias, with the dtypes and shapes of the feature spec; when `work`
-            has returned True.
+        arrays: Arrays by model input alias, with the dtypes and shapes of the feature spec and one
+            row per example. They are set when `work` returns True.
     """
 
     arrays: dict[str, np.ndarray]
@@ -105,13 +117,19 @@ class Parsing:
         self._parsed = 0
 
     def work(self, seconds: float) -> bool:
-        """Parse for some time, one example at least; whether all of them are parsed now.
+        """Parse examples for some time, but at least one example.
+
+        Args:
+            seconds: Time after which no further example is begun.
+
+        Returns:
+            Whether all examples are parsed.
 
         Raises:
-            InvalidInput: an example cannot be parsed, lacks a feature, or has one of another type
-                or size, or a picture that cannot be decoded; or an array would be larger than
-                `MAX_TENSOR_BYTES`.
-            DeadlineExceeded: it passed before the last example was parsed.
+            InvalidInput: an example cannot be parsed, or lacks a feature, or has a feature of
+                another type or size, or an image that cannot be decoded; or an array would be
+                larger than `MAX_TENSOR_BYTES`.
+            DeadlineExceeded: the deadline passed before the last example was parsed.
         """
         until = time.monotonic() + seconds
         while self._parsed < len(self._serialized):
@@ -166,15 +184,15 @@ def _features(serialized: bytes) -> Mapping[str, Feature]:
 
 
 def _present(features: Mapping[str, Feature], key: str) -> Feature | None:
-    """A feature, unless it is missing or has no kind, which is the same."""
-    if key not in features:  # plain access would add it
+    """Return a feature; None if it is missing or has no kind, which TensorFlow treats alike."""
+    if key not in features:  # `features[key]` would add the key
         return None
     feature = features[key]
     return feature if feature.WhichOneof("kind") else None
 
 
 def _values(feature: Feature, spec: FeatureSpec, key: str, index: int) -> np.ndarray:
-    """The values of a feature, flat, in the dtype of the model's input."""
+    """Return the values of a feature as a flat array with the dtype of the model's input."""
     field = _DTYPES[spec.tensor.dtype]
     kind = feature.WhichOneof("kind")
     if kind != field:
@@ -205,7 +223,7 @@ def _values(feature: Feature, spec: FeatureSpec, key: str, index: int) -> np.nda
 
 
 def _image(features: Mapping[str, Feature], spec: FeatureSpec, index: int) -> np.ndarray | None:
-    """The picture of an example; None if it has none."""
+    """Return the image of an example, uint8, shape (height, width, 3); None if it has none."""
     _, height, width, _ = spec.tensor.known_shape
     found: dict[str, bytes] = {}
     for form in ("encoded", "raw"):
@@ -223,7 +241,7 @@ def _image(features: Mapping[str, Feature], spec: FeatureSpec, index: int) -> np
                 "but output shape: []"
             )
             _raise_at(key, index, reason)
-        if feature.bytes_list.value[0]:  # empty is missing: an Example cannot say "none" otherwise
+        if feature.bytes_list.value[0]:  # an empty string counts as a missing feature
             found[form] = feature.bytes_list.value[0]
     if len(found) > 1:
         _raise_at(
@@ -257,10 +275,12 @@ def _stack(spec: FeatureSpec, rows: Sequence[Any]) -> np.ndarray:
 
 
 def _check_size(spec: FeatureSpec, elements: int) -> None:
-    """Refuse what small requests can blow up: defaults, padding and pictures.
+    """Refuse arrays that are too large.
+
+    Defaults, padding and images can make the arrays of a small request large.
 
     Raises:
-        InvalidInput: naming the feature and both sizes.
+        InvalidInput: the array would be larger than `MAX_TENSOR_BYTES`.
     """
     size = elements * spec.tensor.numpy_dtype.itemsize
     if size > MAX_TENSOR_BYTES:
@@ -291,18 +311,21 @@ def _raise_missing(spec: FeatureSpec) -> NoReturn:
 def with_context(
     examples: Sequence[bytes], context: bytes, account: Account | None = None
 ) -> list[bytes]:
-    """Give every example the features of a context, unless it has its own of that name.
+    """Add the features of a context to every example that does not have them itself.
 
     Args:
         examples: Serialized tf.Examples.
-        context: A serialized tf.Example. Put before another one, it is merged with it: protocol
-            buffers are made so.
-        account: Counts the bytes; None: nobody does.
+        context: A serialized tf.Example. It is put before each example, because parsing two
+            concatenated protocol buffer messages merges them, and the later one takes precedence.
+        account: Counts the bytes; None: the bytes are not counted.
+
+    Returns:
+        The serialized tf.Examples with the context.
 
     Raises:
-        InvalidInput: the context of all examples together is larger than `MAX_TENSOR_BYTES`, or
-            than all requests may be.
-        Unavailable: all requests together would take too many bytes.
+        InvalidInput: the copies of the context are together larger than `MAX_TENSOR_BYTES`, or this
+            request alone would exceed the byte budget.
+        Unavailable: all requests in flight together would exceed the byte budget.
     """
     size = len(context) * len(examples)
     if size > MAX_TENSOR_BYTES:

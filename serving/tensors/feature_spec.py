@@ -1,7 +1,7 @@
-"""Feature specs: from which features of a tf.Example a model's inputs are read.
+"""Feature specs: which features of a tf.Example the server reads into a model's inputs.
 
-TensorFlow parses tf.Examples inside its graphs; ONNX has no such operation. So a signature that
-takes serialized tf.Examples says here, for each input of the ONNX graph, what the server reads::
+TensorFlow parses tf.Examples inside its graphs; ONNX has no operator for it. A signature that takes
+serialized tf.Examples therefore has a feature spec for each input of the ONNX graph::
 
     "feature_spec": {
       "age":    {"kind": "fixed", "key": "age", "default": [0.0],
@@ -28,9 +28,10 @@ Default = tuple[float | bytes, ...]
 class FeatureKind(StrEnum):
     """How the values of a feature become a row of a tensor.
 
-    FIXED: exactly as many as a row has elements (TensorFlow's FixedLenFeature). VARIABLE: any
-    number of steps, padded to the longest row of the request (FixedLenSequenceFeature). IMAGE: the
-    bytes of one picture (`image_decoder`).
+    FIXED: the feature has exactly as many values as a row has elements (TensorFlow's
+    FixedLenFeature). VARIABLE: the feature has any number of steps, and rows are padded to the
+    longest row of the request (FixedLenSequenceFeature). IMAGE: the feature holds the bytes of one
+    image (`image_decoder`).
     """
 
     FIXED = "fixed"
@@ -40,18 +41,18 @@ class FeatureKind(StrEnum):
 
 @dataclass(frozen=True, kw_only=True)
 class FeatureSpec:
-    """What one input of a model is read from.
+    """The feature that one input of a model is read from.
 
     Attributes:
-        tensor: The input. DT_FLOAT, DT_INT64 or DT_STRING, which are all that tf.Examples hold,
-            and DT_UINT8 for images. The first dimension is the batch; the second of a variable
-            feature is -1; all others are fixed. Its ONNX name is empty if the graph has no use for
-            the feature, which an example must have all the same.
-        key: Name of the feature. An image has two, of which an example must have one:
-            `<key>/encoded` (a PNG or JPEG file) and `<key>/raw` (height * width * 3 bytes).
+        tensor: Spec of the input. Its dtype is DT_FLOAT, DT_INT64 or DT_STRING, the only types of
+            tf.Examples, or DT_UINT8 for images. The first dimension is the batch; the second
+            dimension of a variable feature is -1; all others are fixed. Its ONNX name is empty if
+            the graph does not use the feature; examples must have the feature nevertheless.
+        key: Name of the feature. An image has two features, of which an example must have one:
+            `<key>/encoded` (a PNG or JPEG file) or `<key>/raw` (height * width * 3 bytes).
         kind: See `FeatureKind`.
-        default: Fixed: the row that stands in for a missing feature, flat; None: it is required.
-            Variable: the one value to pad with; None: zeros, or empty strings.
+        default: Fixed: the values of a missing feature's row, flat; None: the feature is required.
+            Variable: one value for padding; None: zeros, or empty strings.
     """
 
     tensor: TensorSpec
@@ -60,10 +61,10 @@ class FeatureSpec:
     default: Default | None = None
 
     def __post_init__(self) -> None:
-        """Check that the parts fit together.
+        """Check that kind, dtype, shape and default fit together.
 
         Raises:
-            ValueError: they do not; says which feature, what it has and what was expected.
+            ValueError: they do not fit.
         """
         dtype, shape = self.tensor.dtype, self.tensor.known_shape
         image = self.kind is FeatureKind.IMAGE
@@ -92,21 +93,21 @@ class FeatureSpec:
 
     @cached_property
     def row_shape(self) -> tuple[int, ...]:
-        """Shape of one example's row; -1 first for a variable feature."""
+        """Shape of one example's row; it begins with -1 for a variable feature."""
         return self.tensor.known_shape[1:]
 
     @cached_property
     def elements(self) -> int:
-        """Values in a row, or in one step of a variable feature."""
+        """Number of values in a row, or in one step of a variable feature."""
         return math.prod(size for size in self.row_shape if size != -1)
 
     @cached_property
     def shape_text(self) -> str:
-        """`row_shape` as TensorFlow prints it: `[2,3]`, `[?]`."""
+        """`row_shape` in TensorFlow's notation: `[2,3]`, `[?]`."""
         return f"[{','.join('?' if size == -1 else str(size) for size in self.row_shape)}]"
 
     def to_json(self) -> dict[str, Any]:
-        """The entry of this feature in signature.json."""
+        """Return the entry of this feature in signature.json."""
         entry = {"kind": self.kind.value, "key": self.key, **self.tensor.to_json()}
         if self.default is not None:
             entry["default"] = [
@@ -120,7 +121,7 @@ class FeatureSpec:
         """Read an entry of signature.json.
 
         Raises:
-            KeyError, TypeError, ValueError: a field is missing or of the wrong kind.
+            KeyError, TypeError, ValueError: a field is missing or invalid.
         """
         default = entry.get("default")
         return cls(

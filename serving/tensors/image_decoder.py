@@ -1,11 +1,11 @@
-"""Picture files to arrays: what TensorFlow's graphs do with decode_jpeg, decode_png and resize.
+"""Decodes image files to arrays, like TensorFlow's decode_jpeg, decode_png and resize operators.
 
-PNG and JPEG alone, first looked at by their header, so that nothing large is decoded by surprise.
+Only PNG and JPEG are decoded. The size in the header is checked before the pixels are decoded.
 Colours: grey is repeated in all channels, palettes are looked up, CMYK is converted; an alpha
-channel is dropped without blending, and of 16-bit channels the upper byte counts, as in TensorFlow.
-The orientation in a photograph's EXIF data is not applied, again as in TensorFlow: turn pictures
-before sending them. Another size is scaled to the wanted one, without regard to the aspect ratio,
-by bilinear interpolation with antialiasing; a picture of the right size keeps its exact pixels.
+channel is dropped without blending, and 16-bit channels are cut to the upper byte, as in
+TensorFlow. The orientation in EXIF data is not applied, as in TensorFlow: rotate images before
+sending them. An image of another size is scaled to the model's size by bilinear interpolation with
+antialiasing, without keeping the aspect ratio; an image of the right size keeps its exact pixels.
 """
 
 import io
@@ -15,10 +15,10 @@ import numpy as np
 
 from serving.errors import InvalidInput, Unsupported
 
-# 16.8 million: a 12-megapixel photograph fits. Decoded, that is 50 MB.
+# 16.8 million pixels: a 12-megapixel photograph fits. Decoded, they take 50 MB.
 MAX_PIXELS = 4096 * 4096
-# Encoders of progressive JPEGs write about ten scans. Each goes over the whole picture, so that a
-# file of 100 KB can have hundreds take seconds.
+# Encoders of progressive JPEGs write about ten scans. The decoder processes the whole image for
+# each scan, so a file of 100 KB with hundreds of scans can take seconds.
 MAX_SCANS = 100
 _MAX_SCANNED_PIXELS = 20 * MAX_PIXELS
 _START_OF_SCAN = b"\xff\xda"
@@ -27,19 +27,19 @@ _JPEG_MAGIC = b"\xff\xd8\xff"
 
 
 def decode(data: bytes, *, height: int, width: int) -> np.ndarray:
-    """Decode a picture and scale it.
+    """Decode an image and scale it.
 
     Args:
-        data: A whole PNG or JPEG file.
-        height: Rows wanted.
-        width: Columns wanted.
+        data: Bytes of a complete PNG or JPEG file.
+        height: Height of the result in pixels.
+        width: Width of the result in pixels.
 
     Returns:
         uint8, shape (height, width, 3), RGB.
 
     Raises:
-        InvalidInput: neither PNG nor JPEG, damaged, animated, of more than `MAX_PIXELS`, or a JPEG
-            of more than `MAX_SCANS`.
+        InvalidInput: the file is neither PNG nor JPEG, or is damaged or animated, or has more than
+            `MAX_PIXELS` pixels or too many scans.
         Unsupported: this server was installed without Pillow.
     """
     image = _open(data)
@@ -58,7 +58,7 @@ def decode(data: bytes, *, height: int, width: int) -> np.ndarray:
         try:
             image.load()
             pixels = _to_rgb(image)
-        except Exception as error:  # a decoder raises whatever the damage leads to
+        except Exception as error:  # Pillow raises various exceptions for damaged files
             raise _damaged(data, error) from error
         if pixels.size != (width, height):
             pixels = pixels.resize((width, height), resample=2)  # bilinear; always antialiased
@@ -68,18 +68,18 @@ def decode(data: bytes, *, height: int, width: int) -> np.ndarray:
 
 
 def raw(data: bytes, *, height: int, width: int) -> np.ndarray:
-    """Take pixels as they are.
+    """Read raw pixels.
 
     Args:
-        data: Bytes of a uint8 array of shape (height, width, 3), RGB, row by row.
-        height: Its rows.
-        width: Its columns.
+        data: Bytes of a uint8 array of shape (height, width, 3), RGB, in row-major order.
+        height: Height in pixels.
+        width: Width in pixels.
 
     Returns:
         uint8, shape (height, width, 3), read-only.
 
     Raises:
-        InvalidInput: another number of bytes.
+        InvalidInput: `data` has another size.
     """
     expected = height * width * 3
     if len(data) != expected:
@@ -92,12 +92,16 @@ def raw(data: bytes, *, height: int, width: int) -> np.ndarray:
 
 
 def _check_scans(data: bytes, pixels: int) -> None:
-    """Refuse a JPEG that goes over its pixels again and again.
+    """Refuse a JPEG whose many scans would take long to decode.
+
+    Args:
+        data: Bytes of the file.
+        pixels: Number of pixels.
 
     Raises:
-        InvalidInput: it has too many scans for its size, or for any.
+        InvalidInput: the file has more than `MAX_SCANS` scans, or too many for its pixels.
     """
-    # Compressed data has no such bytes, and other segments have them hardly ever.
+    # Compressed data never contains this marker, and other segments rarely do.
     scans = data.count(_START_OF_SCAN) if data.startswith(_JPEG_MAGIC) else 1
     most = min(MAX_SCANS, _MAX_SCANNED_PIXELS // max(1, pixels))
     if scans > most:
@@ -109,9 +113,14 @@ def _check_scans(data: bytes, pixels: int) -> None:
 
 
 def _open(data: bytes) -> Any:  # noqa: ANN401 - Pillow is imported late
-    """Read a file's header."""
+    """Read a file's header and return a Pillow image that is not decoded yet.
+
+    Raises:
+        InvalidInput: the file is neither PNG nor JPEG, or is damaged.
+        Unsupported: Pillow is not installed.
+    """
     try:
-        # Late: a server of models without pictures need not have it.
+        # Imported here, because a server of models without images does not need Pillow.
         from PIL.JpegImagePlugin import JpegImageFile  # noqa: PLC0415
         from PIL.PngImagePlugin import PngImageFile  # noqa: PLC0415
     except ImportError as error:
@@ -120,7 +129,7 @@ def _open(data: bytes) -> Any:  # noqa: ANN401 - Pillow is imported late
             "extra, or send raw pixels"
         )
         raise Unsupported(msg) from error
-    # The classes themselves, because PIL.Image.open would try dozens of other formats.
+    # PIL.Image.open is not used, because it would try dozens of other formats.
     if data.startswith(_PNG_MAGIC):
         kind: Any = PngImageFile
     elif data.startswith(_JPEG_MAGIC):
@@ -142,7 +151,7 @@ def _to_rgb(image: Any) -> Any:  # noqa: ANN401 - Pillow is imported late
 
     if image.mode.startswith("I"):  # 16-bit grey, which Pillow would clip at 255
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
-    if image.mode == "P":  # straight to RGB, Pillow would warn of transparent palette entries
+    if image.mode == "P":  # a direct conversion to RGB warns of transparent palette entries
         image = image.convert("RGBA")
     return image.convert("RGB")
 

@@ -1,8 +1,8 @@
-"""Signatures: which tensors a model takes and gives, by name, dtype and shape.
+"""Signatures: the inputs and outputs of a model, by name, dtype and shape.
 
 A signature is TensorFlow Serving's `SignatureDef` without TensorFlow: it maps the names that
-clients use (aliases) to the tensors of the ONNX graph. `signature.json` in a model folder holds
-them::
+clients use (aliases) to the tensors of the ONNX graph. `signature.json` in a version folder holds
+the signatures::
 
     {"signatures": {"serving_default": {
         "method_name": "tensorflow/serving/predict",
@@ -12,12 +12,12 @@ them::
         "outputs": {...}}},
      "class_names": ["airplane", ...]}
 
-A signature that takes serialized tf.Examples also has a `feature_spec` (see that module). Its
-inputs are what clients see, one of them DT_STRING of shape [-1] or of unknown rank. The graph's own
-inputs stand in the feature spec; those other than the examples go to the graph as they are. An
-output with `constant` is computed by no graph. `row_independence` holds a verdict for each graph
-that was asked, by its SHA-256 (see `verdict`), `defaults` what stands in for inputs that a request
-leaves out (see `default_value`).
+A signature that takes serialized tf.Examples also has a `feature_spec` (see that module). `inputs`
+then holds the inputs that clients see: one of them, DT_STRING of shape [-1] or of unknown rank,
+takes the tf.Examples, and the others are fed to the graph unchanged. The graph inputs that are
+parsed from the tf.Examples are in the feature spec. An output with `constant` is not computed by
+the graph. `row_independence` holds the verdict of each graph that was probed, by its SHA-256 (see
+`verdict`). `defaults` holds the values of inputs that a request may omit (see `default_value`).
 """
 
 from collections.abc import Mapping
@@ -52,18 +52,18 @@ REGRESS_METHOD_NAME = "tensorflow/serving/regress"
 
 @dataclass(frozen=True, kw_only=True)
 class Signature:
-    """A named function of a model: what to feed, what comes out.
+    """The inputs and outputs of one function of a model.
 
     Attributes:
-        method_name: TensorFlow Serving's method, `tensorflow/serving/predict` for Predict.
-        file: ONNX file in the model folder that computes it.
-        inputs: Tensor specs by the alias that clients use.
-        outputs: Likewise.
-        feature_spec: How the graph's inputs are read from tf.Examples, by their alias; empty if
-            `inputs` are the graph's.
-        verdicts: Whether the rows are independent, by the SHA-256 of the graph that was asked: each
-            precision has its own.
-        defaults: What stands in for inputs that a request leaves out, by their alias; read-only.
+        method_name: TensorFlow Serving's method name, `tensorflow/serving/predict` for Predict.
+        file: Name of the graph's file in the version folder, without a precision.
+        inputs: Input specs by the alias that clients use.
+        outputs: Output specs by the alias that clients use.
+        feature_spec: How graph inputs are read from tf.Examples, by alias; empty if the signature
+            takes no tf.Examples.
+        verdicts: Whether the rows are independent, by the SHA-256 of the graph that was probed: the
+            graph of each precision has its own verdict.
+        defaults: Read-only default values of inputs that a request may omit, by alias.
     """
 
     method_name: str
@@ -72,15 +72,16 @@ class Signature:
     outputs: Mapping[str, TensorSpec]
     feature_spec: Mapping[str, FeatureSpec] = field(default_factory=dict)
     verdicts: Mapping[str, Verdict] = field(default_factory=dict)
-    # Arrays cannot be compared as a dataclass compares its fields.
+    # Left out of `==`, because comparing arrays gives no single truth value.
     defaults: Mapping[str, np.ndarray] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        """Check that a feature spec has an input to read from, and a default an input to fill.
+        """Check the feature spec and the defaults against the inputs.
 
         Raises:
-            ValueError: there is none, or two, or an alias is taken; or a default is of another
-                dtype.
+            ValueError: there is a feature spec, but not exactly one input for tf.Examples; or the
+                feature spec has the alias of another input; or a default has no input of its alias
+                and dtype.
         """
         self._check_defaults()
         if not self.feature_spec:
@@ -118,7 +119,7 @@ class Signature:
 
     @cached_property
     def model_inputs(self) -> Mapping[str, TensorSpec]:
-        """The graph's inputs by alias: tf.Examples replaced by what is read from them."""
+        """Specs of the graph's inputs by alias: those parsed from tf.Examples, and the others."""
         if not self.feature_spec:
             return self.inputs
         others = {a: spec for a, spec in self.inputs.items() if a != self.example_input}
@@ -127,24 +128,25 @@ class Signature:
 
     @cached_property
     def has_rows(self) -> bool:
-        """Whether the signature describes every tensor with a free first dimension.
+        """Whether every input and output of the signature has a free first dimension.
 
-        It may then count rows; whether these are independent of each other it does not say. What
-        the graph takes besides is no matter here.
+        The first dimension may then count rows, which are not necessarily independent of each
+        other. The shapes that the graph declares are not considered.
         """
-        # Each tf.Example is a row, even where its placeholder has no rank, as in TensorFlow 1.
+        # The input of tf.Examples is skipped: each tf.Example is a row, even if the placeholder has
+        # no rank, as in TensorFlow 1.
         others = [spec for alias, spec in self.inputs.items() if alias != self.example_input]
         specs = [*others, *self.model_inputs.values(), *self.outputs.values()]
         return bool(self.inputs) and all((spec.shape or ())[:1] == (-1,) for spec in specs)
 
     def is_batch(self, arrays: Mapping[str, np.ndarray]) -> bool:
-        """Whether arrays are rows as this signature describes them, and as many of each.
+        """Return whether all arrays have the signature's shapes and the same number of rows.
 
-        Rows were shown to be independent of each other for such arrays alone: those of any other
-        shape that a graph may take run by themselves.
+        Only for such arrays are rows proved independent. Arrays of other shapes that the graph
+        accepts must run alone.
 
         Args:
-            arrays: By model input alias.
+            arrays: Arrays by model input alias.
         """
         specs = self.model_inputs
         return have_equal_rows(arrays) and all(
@@ -157,18 +159,18 @@ class Signature:
         declared: Mapping[str, TensorSpec],
         servable: object,
     ) -> bool:
-        """Refuse tensors that the model cannot take, before they get near the model.
+        """Check the dtypes and shapes of a request's tensors before the model runs.
 
-        The signature's own shapes are documentation, as they are in TensorFlow Serving: what the
-        graph takes is answered.
+        Shapes are checked against those that the graph declares. The signature's own shapes are
+        documentation, as in TensorFlow Serving.
 
         Args:
-            arrays: The tensors as received, by input alias.
-            declared: The inputs with the shapes that the graph declares.
-            servable: Prints as `name/version`, for the message.
+            arrays: The received tensors by input alias.
+            declared: Specs of the inputs by alias, with the shapes that the graph declares.
+            servable: The servable, whose `str` is `name/version`, for messages.
 
         Returns:
-            Whether every shape is as the signature describes it.
+            Whether all shapes also fit the signature's shapes.
 
         Raises:
             InvalidInput: a dtype, rank or dimension differs, or there is no tf.Example.
@@ -183,7 +185,7 @@ class Signature:
             if taken is not spec and not spec.accepts_shape(array.shape):
                 is_described = False
         if self.feature_spec and not len(arrays[self.example_input]):
-            # TensorFlow Serving's words to Classify and Regress.
+            # The first sentence is TensorFlow Serving's message for Classify and Regress.
             msg = (
                 f'Input is empty. Expected at least one tf.Example in "{self.example_input}" of '
                 f"{servable}"
@@ -198,7 +200,7 @@ class Signature:
         numpy = (
             "ml_dtypes.bfloat16" if spec.numpy_dtype == BFLOAT16 else repr(spec.numpy_dtype.name)
         )
-        # The first clause is TensorFlow's own wording, which clients may match on.
+        # The first clause is TensorFlow's message, which clients may match.
         msg = (
             f"Expects arg[{position}] to be {spec.dtype.label} but {dtype.label} is provided: "
             f'input "{alias}" of {servable} takes {spec.dtype.name} {spec.shape_text}; '
@@ -207,16 +209,16 @@ class Signature:
         raise InvalidInput(msg)
 
     def check_input_names(self, names: list[str]) -> None:
-        """Refuse a request whose inputs are not those of the signature.
+        """Check that a request has the inputs of the signature.
 
         Messages are TensorFlow Serving's (servables/tensorflow/predict_util.cc, and GetInputValues
-        in TensorFlow's cc/saved_model/util.cc): names sorted and joined by commas.
+        in TensorFlow's cc/saved_model/util.cc), with names sorted and joined by commas.
 
         Args:
-            names: Of the inputs sent, each once.
+            names: Names of the request's inputs, without duplicates.
 
         Raises:
-            InvalidInput: one is unknown, or one without a default is missing.
+            InvalidInput: an input is unknown, or an input without a default is missing.
         """
         if len(names) == len(self.inputs) and all(name in self.inputs for name in names):
             return
@@ -227,7 +229,7 @@ class Signature:
             msg = (
                 f"input size does not match signature: {len(sent)}!={len(expected)} "
                 f"len({{{','.join(sent)}}}) != len({{{','.join(expected)}}}). "
-                f"Sent extra: {{{extra}}}. Missing but required: {{{missing}}}."
+                f"Sent extra: {{{extra}}}. Missing but required: {{{missing}}}. {self._takes()}"
             )
             raise InvalidInput(msg)
         absent = next((name for name in expected if name not in {*names, *self.defaults}), None)
@@ -236,22 +238,31 @@ class Signature:
                 f"Signature input alias: {absent}(feed name: {self.inputs[absent].graph_name}) "
                 "not found in request and no default value provided. Inputs expected to be in the "
                 f"request {{{','.join(sent)}}}, or default input alias set: "
-                f"{','.join(sorted(self.defaults))}"
+                f"{','.join(sorted(self.defaults))}. {self._takes()}"
             )
             raise InvalidInput(msg)
         used = [name for name in sent if name in self.inputs]
         if len(used) < len(sent):
             msg = (
                 f"Inputs contains invalid name. Used request inputs: {','.join(used)}, request "
-                f"input: {','.join(sent)}; inputs of this signature: {','.join(expected)}"
+                f"input: {','.join(sent)}. {self._takes()}"
             )
             raise InvalidInput(msg)
 
+    def _takes(self) -> str:
+        """Return a sentence about the inputs of this signature, for error messages."""
+        inputs = ", ".join(
+            f"{alias} {spec.dtype.name} {spec.shape_text}"
+            + (" (optional)" if alias in self.defaults else "")
+            for alias, spec in sorted(self.inputs.items())
+        )
+        return f"This signature takes {inputs or 'no input'}"
+
     def select_outputs(self, output_filter: list[str]) -> list[str]:
-        """The aliases to compute: those asked for, or all of them.
+        """Return the output aliases to compute: the filter, or all outputs if the filter is empty.
 
         Raises:
-            InvalidInput: an alias is unknown or asked for twice.
+            InvalidInput: an alias is unknown or occurs twice.
         """
         if not output_filter:
             return list(self.outputs)
@@ -268,7 +279,7 @@ class Signature:
         return output_filter
 
     def to_json(self) -> dict[str, Any]:
-        """The entry of this signature in signature.json."""
+        """Return the entry of this signature in signature.json."""
         entry: dict[str, Any] = {
             "method_name": self.method_name,
             "file": self.file,
@@ -294,7 +305,7 @@ class Signature:
         """Read an entry of signature.json.
 
         Raises:
-            KeyError, TypeError, ValueError: a field is missing or of the wrong kind.
+            KeyError, TypeError, ValueError: a field is missing or invalid.
         """
         return cls(
             method_name=str(entry["method_name"]),
@@ -317,7 +328,7 @@ class Signature:
 
 
 def have_equal_rows(arrays: Mapping[str, np.ndarray]) -> bool:
-    """Whether arrays have the same first dimension, and it is not zero."""
+    """Return whether all arrays have the same first dimension, and it is not zero."""
     sizes = {array.shape[:1] for array in arrays.values()}
     return len(sizes) == 1 and sizes.pop() > (0,)
 

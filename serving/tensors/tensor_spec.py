@@ -1,4 +1,4 @@
-"""Tensors without a value: element types and tensor specs (dtype, shape, names)."""
+"""Element types and tensor specs (dtype, shape, names)."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,12 +12,12 @@ from serving.errors import InvalidInput
 from serving.tensors import bfloat16
 from serving.tensors.bfloat16 import BFLOAT16
 
-# Most bytes of one decoded tensor.
+# Limit of one decoded tensor, in bytes.
 MAX_TENSOR_BYTES = 1 << 30
 
 
 class DataType(IntEnum):
-    """TensorFlow's tensor element types (`tensorflow.DataType`) that NumPy has, and bfloat16."""
+    """TensorFlow's element types (`tensorflow.DataType`): those that NumPy has, and bfloat16."""
 
     DT_FLOAT = 1
     DT_DOUBLE = 2
@@ -38,25 +38,25 @@ class DataType(IntEnum):
 
     @property
     def numpy(self) -> np.dtype[Any]:
-        """The NumPy dtype; `object` (of bytes) for DT_STRING, `BFLOAT16` for DT_BFLOAT16."""
+        """NumPy dtype: object (each element `bytes`) for DT_STRING, BFLOAT16 for DT_BFLOAT16."""
         return _NUMPY[self]
 
     @property
     def label(self) -> str:
-        """TensorFlow's short name in messages: `float`, `uint8`, `string`, ..."""
+        """Short name of the type in TensorFlow's messages: `float`, `uint8`, `string`, ..."""
         return self.name.removeprefix("DT_").lower()
 
     @classmethod
     def from_numpy(cls, dtype: np.dtype[Any]) -> "DataType":
-        """The element type of a NumPy array; text and bytes of any length are DT_STRING.
+        """Return the element type of a NumPy dtype; text and bytes of any length are DT_STRING.
 
         Both `BFLOAT16` and the dtype of `ml_dtypes` are DT_BFLOAT16.
 
         Raises:
-            InvalidInput: NumPy's dtype has no TensorFlow counterpart (datetimes, for example).
+            InvalidInput: the dtype has no TensorFlow counterpart (datetimes, for example).
         """
         known_type = _FROM_CHAR.get(dtype.char)
-        if known_type is not None:  # the usual case: much cheaper than to hash a dtype
+        if known_type is not None:  # the usual case, and much cheaper than hashing a dtype
             return known_type
         if bfloat16.is_foreign(dtype):
             return cls.DT_BFLOAT16
@@ -71,10 +71,10 @@ class DataType(IntEnum):
 
     @classmethod
     def from_onnx(cls, name: str) -> "DataType | None":
-        """The element type that ONNX Runtime calls `name`, for example `tensor(float)`.
+        """Return the element type of ONNX Runtime's type name, for example `tensor(float)`.
 
         Returns:
-            None if that is no tensor of a supported element type.
+            The element type; None if `name` is not a tensor of a supported element type.
         """
         return _FROM_ONNX.get(name)
 
@@ -98,8 +98,8 @@ _NUMPY: dict[DataType, np.dtype[Any]] = {
     DataType.DT_UINT64: np.dtype(np.uint64),
 }
 _FROM_NUMPY = {dtype: data_type for data_type, dtype in _NUMPY.items() if dtype.kind != "O"}
-# A dtype's character says its type whatever its byte order; O, S and U are objects, bytes and text.
-# That of a record says nothing.
+# The character of a dtype identifies its type in any byte order; O, S and U are objects, bytes and
+# text. Records are left out, because all of them have the same character.
 _FROM_CHAR = {
     dtype.char: data_type for dtype, data_type in _FROM_NUMPY.items() if dtype.kind != "V"
 } | dict.fromkeys("OSU", DataType.DT_STRING)
@@ -128,15 +128,15 @@ class TensorSpec:
 
     Attributes:
         dtype: Element type.
-        shape: One entry a dimension, -1 where any size goes; None if the rank is unknown and
-            tensors of any rank go.
+        shape: One entry per dimension, -1 for a free size; None if the rank is unknown, so that
+            tensors of any rank are accepted.
         tensor: Name in the ONNX graph.
         graph_name: Name in the SavedModel's graph (`serving_default_images:0`), which
-            GetModelMetadata and error messages show; the ONNX name where there is no SavedModel.
-        constant: For an output that no graph computes: its one row, which every row of the batch
-            repeats. Class names, for example; `shape` is (-1, number of them).
-        coo_sparse: For a sparse tensor of a SavedModel: the names of its values, its indices and
-            its dense shape. It has no name of its own, and no protocol here carries it.
+            GetModelMetadata and error messages show; the ONNX name if there is no SavedModel.
+        constant: Only for an output that the graph does not compute, such as class names: the row
+            that is repeated for every row of the batch. `shape` is (-1, length of the row).
+        coo_sparse: Only for a sparse tensor of a SavedModel: the names of the tensors with its
+            values, indices and dense shape. No protocol of this server carries sparse tensors.
     """
 
     dtype: DataType
@@ -148,7 +148,7 @@ class TensorSpec:
 
     @cached_property
     def numpy_dtype(self) -> np.dtype[Any]:
-        """The NumPy dtype of `dtype`."""
+        """NumPy dtype of `dtype`."""
         return self.dtype.numpy
 
     @cached_property
@@ -170,14 +170,14 @@ class TensorSpec:
 
     @cached_property
     def _after_batch(self) -> tuple[int, ...] | None:
-        """The fixed sizes after a free first one; None if the shape is of another kind."""
+        """Sizes after a free first dimension if all of them are fixed; None for other shapes."""
         shape = self.shape
         if shape is None or shape[:1] != (-1,) or -1 in shape[1:]:
             return None
         return shape[1:]
 
     def accepts_shape(self, shape: tuple[int, ...]) -> bool:
-        """Whether a tensor of this shape fits: the same rank, and every fixed dimension equal."""
+        """Return whether a shape fits the spec: it has the same rank and all fixed sizes."""
         if self._after_batch is not None:  # the usual case, in one comparison
             return bool(shape) and shape[1:] == self._after_batch
         if self.shape is None:
@@ -187,12 +187,16 @@ class TensorSpec:
         )
 
     def constant_rows(self, rows: int) -> np.ndarray:
-        """A constant output for a batch: object (rows, number of values) of UTF-8 bytes."""
+        """Return a constant output for a batch.
+
+        Returns:
+            dtype object, shape (rows, length of `constant`), elements are UTF-8 `bytes`.
+        """
         row = np.array([value.encode() for value in self.constant], dtype=object)
         return np.broadcast_to(row, (rows, len(row)))
 
     def to_json(self) -> dict[str, Any]:
-        """The entry of this tensor in signature.json."""
+        """Return the entry of this tensor in signature.json."""
         entry = {
             "dtype": self.dtype.name,
             "shape": None if self.shape is None else list(self.shape),
@@ -206,7 +210,7 @@ class TensorSpec:
         """Read an entry of signature.json.
 
         Raises:
-            KeyError, TypeError, ValueError: a field is missing or of the wrong kind.
+            KeyError, TypeError, ValueError: a field is missing or invalid.
         """
         shape = entry["shape"]
         spec = cls(

@@ -1,4 +1,4 @@
-"""The verdict on a signature: whether its rows are shown to be independent of each other."""
+"""Verdicts: whether the rows of a signature are proved to be independent of each other."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -7,13 +7,13 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What `row_independence.prove` found out about one signature of one graph.
+    """The result of `row_independence.prove` for one signature of one graph.
 
     Attributes:
-        independent: Whether every row of the outputs was shown to depend on the same row of the
-            inputs alone. Only then may requests share a run, and large ones be split.
-        evidence: One sentence that says what was seen.
-        max_batch_size: Most rows of a batch that was tried.
+        independent: Whether the probe found that each row of the outputs depends only on the same
+            row of the inputs. Only then may requests share a run, and large requests be split.
+        evidence: The reason for the verdict, in one sentence.
+        max_batch_size: Rows of the largest batch that was probed.
     """
 
     independent: bool
@@ -21,7 +21,7 @@ class Verdict:
     max_batch_size: int = 0
 
     def to_json(self) -> dict[str, Any]:
-        """The entry of this verdict in signature.json."""
+        """Return the entry of this verdict in signature.json."""
         return asdict(self)
 
     @classmethod
@@ -29,7 +29,7 @@ class Verdict:
         """Read an entry of signature.json.
 
         Raises:
-            KeyError, TypeError, ValueError: a field is missing or of the wrong kind.
+            KeyError, TypeError, ValueError: a field is missing or invalid.
         """
         independent = entry["independent"]
         if type(independent) is not bool:

@@ -1,6 +1,6 @@
-"""What every request passes before it is answered: no WebSocket, and few bytes of headers held.
+"""Admission control in front of every application: no WebSockets, a bounded memory for headers.
 
-HTTP/2 compresses headers: a few bytes on the wire can stand for kilobytes in memory, in each of
+HTTP/2 compresses headers: a few bytes on the wire can become kilobytes in memory, in each of
 thousands of requests that wait for their bodies.
 """
 
@@ -13,38 +13,39 @@ from serving.transport.failures import error_response
 from serving.transport.grpc_wire import status_headers
 from serving.transport.limits.traffic import FIRST_REQUESTS, TrafficTable
 
-# Requests in flight whose headers are not worth counting.
+# The headers of a request are counted only if more requests than this are in flight.
 _FREE_REQUESTS = 2048
-# Bytes of headers of the requests beyond those, all together.
+# Limit on the counted headers of all requests together.
 _MAX_HEADER_BYTES = 32 << 20
-# What a header takes beside its bytes: two Python objects and a tuple.
+# Memory of one header in addition to its bytes: two Python objects and a tuple.
 _HEADER_OVERHEAD = 128
-# Over that, requests with few headers still get in, while their connection has few in flight.
+# Above the limit, a request is still admitted if its headers are at most this large and its
+# connection has at most _FEW_REQUESTS in flight.
 _SMALL_HEADER_BYTES = 2048
 _FEW_REQUESTS = 16
-_REFUSAL = "too many requests are under way; retry with backoff"
+_REFUSAL = "too many requests are in flight; retry with backoff"
 
 
 class Admission:
-    """An ASGI application in front of another one.
+    """An ASGI application that passes requests on to another one, or refuses them.
 
     Attributes:
         traffic: The requests of each connection.
     """
 
     def __init__(self, application: Application, traffic: TrafficTable) -> None:
-        """Prepare.
+        """Put admission control in front of an application.
 
         Args:
-            application: Answers the requests that are let in.
-            traffic: Told of each request. Where several applications share it, the limits are
-                for their requests together.
+            application: Answers the admitted requests.
+            traffic: Counts each request. If several `Admission` objects share one table, the
+                limits apply to the requests of all of them together.
         """
         self.traffic = traffic
         self._application = application
 
     async def __call__(self, scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-        """Let a request in, or refuse it."""
+        """Admit a request, perhaps after it has waited for its turn, or refuse it."""
         if scope["type"] != "http":
             await _refuse_websocket(scope, receive, send)
             return
@@ -61,7 +62,8 @@ class Admission:
                 ):
                     await _refuse(scope, send)
                     return
-            # The usual case in one comparison: a connection with many answers behind it.
+            # This one comparison lets most requests through: if their connection has had many
+            # answers, they need not wait.
             if 2 * traffic.in_flight > FIRST_REQUESTS + traffic.requests:
                 await traffic.wait_for_turn()
             await self._application(scope, receive, send)
@@ -94,7 +96,7 @@ async def _refuse(scope: Mapping[str, Any], send: Send) -> None:
 
 
 async def _refuse_websocket(scope: Mapping[str, Any], receive: Receive, send: Send) -> None:
-    """Close what is no HTTP request before it is open; the client gets a 403."""
+    """Close a WebSocket before its handshake ends; the client gets status 403."""
     if scope["type"] == "websocket":
         await receive()
         await send({"type": "websocket.close", "code": 1008})

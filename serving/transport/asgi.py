@@ -1,14 +1,14 @@
-"""The types of the ASGI protocol that the gRPC and the HTTP application share."""
+"""The ASGI types that the gRPC application and the HTTP application share."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
-# ASGI's `receive`: the next piece of a request.
+# ASGI's `receive`: returns the next piece of a request.
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
 class Disconnected(Exception):
-    """The client reset the stream or is gone; nobody reads an answer."""
+    """The client has reset the stream or closed the connection: an answer would not be read."""
 
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]

@@ -1,4 +1,4 @@
-"""TensorFlow Serving's `--grpc_channel_arguments`: settings of the gRPC library by its names."""
+"""TensorFlow Serving's `--grpc_channel_arguments`: options of the gRPC library, by name."""
 
 from serving.errors import ConfigError
 
@@ -7,10 +7,10 @@ MAX_IDLE_MS = "grpc.max_connection_idle_ms"
 
 
 def parse(text: str) -> dict[str, int | str]:
-    """`key=value,...` as grpcio wants it; whole numbers become integers.
+    """Parse `key=value,...` into a dictionary for grpcio; whole numbers become integers.
 
     Raises:
-        ConfigError: an entry has no value.
+        ConfigError: an entry has no `=`.
     """
     arguments: dict[str, int | str] = {}
     for entry in filter(None, text.split(",")):

@@ -1,7 +1,7 @@
-"""What a failed request is answered with, and which failures the log tells of.
+"""The answers to failed requests, and the log lines about them.
 
-A caller names its request in the metadata or header `x-request-id` (or `request-id`); a request
-without one gets an id when it fails, so that answer and log line can be brought together.
+A caller may name its request in the metadata or header `x-request-id` (or `request-id`). A request
+without an id gets one when it fails, so that its answer can be matched with the log line.
 """
 
 import json
@@ -16,12 +16,13 @@ from serving.transport.route_table import HttpResponse
 REQUEST_ID = b"x-request-id"
 _MAX_ID = 128
 _UNPRINTABLE = re.compile(r"[^\x21-\x7e]")
-# Faults of the server or the model; what callers do wrong would fill the log.
+# Codes for faults of the server or the model, logged as errors. Mistakes of callers are logged at
+# level DEBUG: they would fill the log.
 _FAULTS = {StatusCode.INTERNAL, StatusCode.UNKNOWN, StatusCode.DATA_LOSS}
 
 
 def request_id(headers: Mapping[bytes, bytes]) -> str:
-    """The id that the caller gave its request, made safe for a log line; else a new one."""
+    """Return the caller's request id, made safe for a log line, or a new id if there is none."""
     given = headers.get(REQUEST_ID) or headers.get(b"request-id")
     if not given:
         return uuid.uuid4().hex
@@ -31,18 +32,19 @@ def request_id(headers: Mapping[bytes, bytes]) -> str:
 def status_of(
     error: Exception, what: str, headers: Mapping[bytes, bytes], logger: logging.Logger
 ) -> tuple[StatusCode, str, str]:
-    """What to answer a failed request with; faults of the server are logged.
+    """Return the status of a failed request, and log the error.
 
-    The error is at its end with this: its tracebacks are dropped, and with them the request's data.
+    The error's tracebacks are dropped, and with them the request's data: do not raise it again.
 
     Args:
-        error: What went wrong.
-        what: The request, for the log: path or method.
-        headers: The request's headers, lower-case names.
-        logger: Of the front end.
+        error: The exception that ended the request.
+        what: The request's path or method, for the log.
+        headers: The request's headers, with lower-case names.
+        logger: The logger of the front end.
 
     Returns:
-        Code, message and request id; an unexpected error's text is logged, not shown.
+        Status code, message and request id. The text of an unexpected error goes to the log only;
+        its message is "internal error".
     """
     identity = request_id(headers)
     extra = {"request_id": identity}
@@ -67,10 +69,10 @@ def status_of(
 
 
 def _drop_tracebacks(error: BaseException) -> None:
-    """Let go of the frames that an error came through.
+    """Release the frames that an error passed through.
 
-    A frame that has its error in a variable (of a task, say) makes a cycle, which would keep the
-    request's body until Python looks for cycles.
+    A frame that holds its own error in a variable (a task's result, for example) forms a reference
+    cycle. The cycle would keep the request's body in memory until the next garbage collection.
     """
     link: BaseException | None = error
     while link is not None:
@@ -98,9 +100,9 @@ HTTP_STATUS = {
 
 
 def error_response(code: StatusCode, message: str) -> HttpResponse:
-    """`{"error": message}` with the HTTP status that belongs to a gRPC code; 500 for the rest.
+    """Return `{"error": message}` with the HTTP status for a gRPC code, 500 if none is listed.
 
-    It is laid out as TensorFlow Serving does.
+    The JSON is indented as TensorFlow Serving's.
     """
     body = json.dumps({"error": message}, indent=4, ensure_ascii=False)
     return HttpResponse(status=HTTP_STATUS.get(code, 500), body=body.encode(errors="replace"))

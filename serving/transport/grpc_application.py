@@ -1,8 +1,8 @@
-"""gRPC over ASGI: the method table as an ASGI application.
+"""gRPC over ASGI: an ASGI application that answers calls from the method table.
 
-The ASGI server must do HTTP/2 with trailers. Requests that are not gRPC go to another ASGI
-application, so that both share a port. A unary call is answered inline; a streaming one gets
-two tasks, one that receives and one that responds.
+The ASGI server must support HTTP/2 with trailers. Requests that are not gRPC go to another ASGI
+application, so that both share a port. A unary call is answered in the task of its request; a
+streaming call gets two tasks, one that receives requests and one that sends responses.
 """
 
 import asyncio
@@ -31,9 +31,10 @@ logger = logging.getLogger(__name__)
 
 Header = tuple[bytes, bytes]
 
-# Requests of a stream that may wait for its handler; then the client has to.
+# Requests of one stream that may wait for its handler. When the queue is full, nothing more is read
+# from the client.
 _MAX_WAITING_REQUESTS = 16
-# To send the prefix of a longer answer apart costs less than to copy the answer behind it.
+# From this size on, sending prefix and answer separately costs less than copying them together.
 _LONG_BYTES = 64 << 10
 _CONTENT_TYPE = (b"content-type", b"application/grpc")
 _START = {
@@ -60,11 +61,11 @@ class GrpcApplication:
         """Serve methods.
 
         Args:
-            methods: By path, see `rpc.method_table`.
+            methods: The methods by path, see `method_table.method_table`.
             http: Answers the HTTP requests that are not gRPC.
-            max_message_bytes: Larger requests are refused before they are read.
-            budget: Of all large requests together.
-            unread: Counts the answers until they are sent.
+            max_message_bytes: Size limit of a message; a larger one is refused before it is read.
+            budget: The byte budget of all requests together.
+            unread: Counts the bytes of each answer until it is sent.
         """
         self._unread = unread
         self._budget = budget
@@ -72,7 +73,7 @@ class GrpcApplication:
         self._methods = methods
         self._max_message_bytes = max_message_bytes
 
-    # One coroutine, as each further one costs every request.
+    # One long coroutine, because every further coroutine would slow down each request.
     async def __call__(  # noqa: C901, PLR0912
         self, scope: Mapping[str, Any], receive: Receive, send: Send
     ) -> None:
@@ -98,7 +99,7 @@ class GrpcApplication:
                 response = await method.handler(parse(method, message, hold), call)
                 payload = response.SerializeToString()
             else:
-                if had_to_ask:  # a stream may go on for days
+                if had_to_ask:  # a stream may last for days: do not count it as an answer to come
                     had_to_ask = False
                     self._unread.end(hold.caller)
                 await _answer_stream(_existing(method, path), call, reader, send, headers)
@@ -133,10 +134,11 @@ class GrpcApplication:
 
 
 def _call(headers: Mapping[bytes, bytes], hold: Hold) -> Call:
-    """What a handler is told of the call.
+    """Return the call's deadline, headers and byte count for its handler.
 
     Raises:
-        InvalidInput: a header is malformed, or the client takes no trailers, where the status goes.
+        InvalidInput: a header is malformed, or the client does not accept trailers, which carry
+            the status.
     """
     if headers.get(b"te") != b"trailers":
         msg = f"header te is {headers.get(b'te', b'').decode('latin-1')!r}, expected 'trailers'"
@@ -151,13 +153,13 @@ async def _answer_stream(
     send: Send,
     headers: Mapping[bytes, bytes],
 ) -> None:
-    """Answer a streaming call, and stop when the client goes away."""
-    # A request, the error that took its place, or None at the end.
+    """Answer a streaming call; stop when the client disconnects."""
+    # Each item is a request, or the error that ended the stream, or None at its end.
     arrived: asyncio.Queue[Any] = asyncio.Queue(maxsize=_MAX_WAITING_REQUESTS)
     receiving = asyncio.create_task(_receive_stream(method, reader, arrived))
     responding = asyncio.create_task(_send_stream(method, call, arrived, send, headers))
     try:
-        # Receiving ends when the client is gone: then nobody waits for responses any more.
+        # The receiving task ends when the client disconnects: then responses are not needed.
         await asyncio.wait({receiving, responding}, return_when=asyncio.FIRST_COMPLETED)
     finally:
         receiving.cancel()
@@ -174,7 +176,7 @@ async def _receive_stream(
         await arrived.put(None)
     except Disconnected:
         return
-    except Exception as error:  # noqa: BLE001 - its stream is answered with the error's status
+    except Exception as error:  # noqa: BLE001 - the stream is answered with the error's status
         await arrived.put(error)
     await reader.wait_for_disconnect()
 
@@ -207,24 +209,24 @@ async def _send_stream(
 
 def _existing(method: StreamMethod[Any] | None, path: str) -> StreamMethod[Any]:
     if method is None:
-        msg = f"unknown method {path}; server reflection lists the methods there are"
+        msg = f"unknown method {path}; server reflection lists the available methods"
         raise Unsupported(msg)
     return method
 
 
 def _status_of(error: Exception, path: str, headers: Mapping[bytes, bytes]) -> list[Header]:
-    """The headers or trailers that answer an error; unexpected ones are logged, not shown."""
+    """Return the headers or trailers for an error; the text of unexpected errors is only logged."""
     code, message, identity = failures.status_of(error, path, headers, logger)
     return [*status_headers(code, message), (failures.REQUEST_ID, identity.encode())]
 
 
 def _trailers(times: StageTimes) -> dict[str, Any]:
-    """The trailers of an answer to a call that asked where its time went."""
+    """Return the trailers of a successful call that asked for `server-timing`."""
     return {"type": "http.response.trailers", "headers": [(b"grpc-status", b"0"), times.header()]}
 
 
 async def _send_error(send: Send, status: list[Header]) -> None:
-    """End a call that has sent nothing yet: its status goes into the headers."""
+    """End a call that was sent no response yet: the status goes into the headers."""
     headers = [_CONTENT_TYPE, *status]
     await send({"type": "http.response.start", "status": 200, "headers": headers})
     await send({"type": "http.response.body", "body": b""})

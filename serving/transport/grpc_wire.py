@@ -21,7 +21,7 @@ ACCEPT_ENCODING = b"identity,deflate,gzip"
 # TensorFlow Serving cuts status messages at this length (model_servers/grpc_status_util.cc).
 MAX_STATUS_MESSAGE = 1024
 TRUNCATED = "...TRUNCATED"
-# grpc-message is percent-encoded, but for printable ASCII other than "%".
+# grpc-message is percent-encoded, except for printable ASCII characters other than "%".
 _PLAIN_CHARACTERS = "".join(chr(code) for code in range(0x20, 0x7F) if code != ord("%"))
 _TIMEOUT_UNITS = {b"H": 3600.0, b"M": 60.0, b"S": 1.0, b"m": 1e-3, b"u": 1e-6, b"n": 1e-9}
 _TIMEOUT_MAX_DIGITS = 8
@@ -43,10 +43,13 @@ class MessageReader:
         self._max_message_bytes = max_message_bytes
         self._buffer = bytearray()
         self._ended = False
-        self._time: BodyTime | None = None  # few bodies come in more than one piece
+        self._time: BodyTime | None = None  # created late: few bodies arrive in several pieces
 
     async def read_only_message(self, path: str) -> bytes:
-        """The one request of a unary call.
+        """Read the only request of a unary call.
+
+        Returns:
+            The serialized message, decompressed.
 
         Raises:
             Unsupported: the body holds no message, or several.
@@ -55,8 +58,8 @@ class MessageReader:
         first = self._piece_of(await self._receive())
         length = int.from_bytes(first[1:PREFIX_BYTES])
         if len(first) >= PREFIX_BYTES and first[0] == 0 and length <= self._max_message_bytes:
-            # The usual case, a message that is not compressed and not too large: without the steps
-            # below, and with one copy of the bytes.
+            # Fast path for the usual message, uncompressed and within the limit: it skips the
+            # steps below and copies the bytes only once.
             pieces = [first[PREFIX_BYTES:]]
             while not self._ended:
                 pieces.append(self._piece_of(await self._receive()))
@@ -77,14 +80,14 @@ class MessageReader:
         return only
 
     async def read_message(self) -> bytes | None:
-        """The next message, decompressed; None at the end of the body.
+        """Read the next message and decompress it; return None at the end of the body.
 
         Raises:
             DeadlineExceeded: the message takes too long to arrive.
             InvalidInput: the body is cut off inside a message, or the message is malformed.
-            ResourceExhausted: the message is larger than the server takes.
-            Unavailable: all requests together are.
-            Unsupported: its compression is unknown.
+            ResourceExhausted: the message is larger than `max_message_bytes`.
+            Unavailable: all requests together exceed the byte budget.
+            Unsupported: the compression is unknown.
         """
         if not self._buffer:
             self._time = None  # a stream may pause between two messages
@@ -119,15 +122,15 @@ class MessageReader:
         raise InvalidInput(msg)
 
     async def wait_for_disconnect(self) -> None:
-        """Return when the client is gone; to be called after the last message.
+        """Return when the client has disconnected; call this after the last message.
 
-        What else arrives is dropped, and so counts in no budget.
+        Further pieces that arrive are dropped, and do not count in the byte budget.
         """
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
     async def _fill(self, count: int) -> None:
-        """Read until the buffer holds that many bytes or the body has ended."""
+        """Read until the buffer holds `count` bytes or the body has ended."""
         while len(self._buffer) < count and not self._ended:
             await self._read_chunk()
 
@@ -163,17 +166,19 @@ class MessageReader:
 
 
 def frame(payload: bytes) -> bytes:
-    """A serialized message with its prefix, uncompressed."""
+    """Return a serialized message with the prefix for no compression."""
     return prefix(len(payload)) + payload
 
 
 def prefix(length: int) -> bytes:
-    """What stands before an uncompressed message of so many bytes."""
+    """Return the prefix of an uncompressed message of `length` bytes."""
     return b"\0" + length.to_bytes(4)
 
 
 def deadline(headers: Mapping[bytes, bytes]) -> float | None:
-    """`grpc-timeout` (`250m`, `3S`, ...) as a point of `time.monotonic()`.
+    """Return `grpc-timeout` (`250m`, `3S`, ...) as a deadline in terms of `time.monotonic()`.
+
+    None if the call has no such header.
 
     Raises:
         InvalidInput: the header is malformed.
@@ -190,17 +195,18 @@ def deadline(headers: Mapping[bytes, bytes]) -> float | None:
 
 
 def cut_message(message: str) -> str:
-    """A status message as long as TensorFlow Serving lets it be."""
+    """Cut a status message at the length where TensorFlow Serving cuts it."""
     if len(message) > MAX_STATUS_MESSAGE:
         return message[:MAX_STATUS_MESSAGE] + TRUNCATED
     return message
 
 
 def status_headers(code: StatusCode, message: str) -> Iterable[tuple[bytes, bytes]]:
-    """The headers or trailers that end a call; long messages are cut."""
+    """Yield the headers or trailers that end a call; a long message is cut."""
     yield b"grpc-status", str(int(code)).encode()
     encoded = quote(cut_message(message), safe=_PLAIN_CHARACTERS)
-    # HTTP forbids spaces around a header's value; some of TensorFlow Serving's messages end in one.
+    # HTTP forbids spaces around a header's value, and some of TensorFlow Serving's messages end in
+    # a space.
     if encoded.endswith(" "):
         encoded = encoded[:-1] + "%20"
     if encoded.startswith(" "):

@@ -1,6 +1,6 @@
-"""gRPC by the grpcio library: the method table as a grpc.aio server, for `--front grpcio`.
+"""gRPC by the grpcio library: a grpc.aio server for the method table, used with `--front grpcio`.
 
-The second choice: it costs several times the CPU time of the ASGI front, but it is gRPC's own.
+It needs several times the CPU time of the ASGI front, but grpcio is gRPC's own library.
 """
 
 import logging
@@ -28,21 +28,21 @@ _CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class GrpcioServer:
-    """A grpc.aio server on a port of its own."""
+    """A grpc.aio server on its own port, and on the Unix socket if the settings name one."""
 
     def __init__(
         self, methods: Mapping[str, Method], config: NetworkConfig, *, budget: ByteBudget
     ) -> None:
-        """Prepare; nothing is bound yet.
+        """Compute the options of the gRPC library; no port is bound yet.
 
         Args:
-            methods: By path, see `rpc.method_table`.
+            methods: The methods by path, see `method_table.method_table`.
             config: Address, limits and `grpc_channel_arguments`.
-            budget: Of all requests together. The library shows a request when it is whole, so
-                what still arrives is not counted.
+            budget: The byte budget of all requests together. grpcio hands over complete requests
+                only, so bytes still in transit are not counted.
 
         Raises:
-            ConfigError: `grpc_channel_arguments` cannot be understood.
+            ConfigError: `grpc_channel_arguments` cannot be parsed.
         """
         self._methods = methods
         self._config = config
@@ -50,7 +50,7 @@ class GrpcioServer:
         options: dict[str, int | str] = {
             "grpc.max_receive_message_length": config.max_message_bytes,
             "grpc.max_send_message_length": -1,
-            # Without workers a second server on the port is a mistake, which this one must notice.
+            # Without workers, a second server on the same port is a mistake: binding must fail.
             "grpc.so_reuseport": int(config.is_shared),
         }
         if config.idle_connection_seconds:
@@ -60,17 +60,19 @@ class GrpcioServer:
         self._claimed: socket.socket | None = None
 
     def claim(self) -> int:
-        """Keep the port for `start`, because the library listens as soon as it has one.
+        """Bind the port without listening on it, and keep it until `start`.
+
+        grpcio itself listens on a port as soon as it binds it.
 
         Returns:
             The port.
 
         Raises:
-            ConfigError: it cannot be had, or a server listens on the Unix socket.
+            ConfigError: the port cannot be bound, or a server listens on the Unix socket.
         """
         if self._config.grpc_socket_path is not None:
             make_room_for_socket(self._config.grpc_socket_path)
-        # The library wants an IPv6 address in brackets, sockets want it without.
+        # grpcio expects an IPv6 address in brackets, sockets expect it without.
         self._claimed = claim(self._config.host.strip("[]"), self._config.port)
         return int(self._claimed.getsockname()[1])
 
@@ -78,17 +80,17 @@ class GrpcioServer:
         """Accept connections.
 
         Args:
-            certificates: For the port and the Unix socket; None for plain text.
+            certificates: TLS for the port and the Unix socket; None for plain text.
 
         Returns:
             The port.
 
         Raises:
-            ConfigError: an address cannot be had.
+            ConfigError: the server cannot listen on an address.
         """
         path = self._config.grpc_socket_path
         if path is not None:
-            # The library would remove whatever socket is there, a living server's too.
+            # grpcio would remove any socket at this path, even that of a running server.
             make_room_for_socket(path)
         server = grpc.aio.server(
             handlers=[_Handler(self._methods, self._budget)],
@@ -112,7 +114,7 @@ class GrpcioServer:
         return port
 
     async def stop(self) -> None:
-        """Accept nothing more and let the calls in flight finish within `drain_seconds`."""
+        """Stop accepting, and let the calls in flight finish within `drain_seconds`."""
         if self._claimed is not None:
             self._claimed.close()
         if self._server is not None:
@@ -120,10 +122,12 @@ class GrpcioServer:
 
 
 def _add_port(server: grpc.aio.Server, address: str, certificates: tls.TlsConfig | None) -> int:
-    """Have a server listen on an address, as TensorFlow Serving does: a Unix socket has TLS too.
+    """Make a server listen on an address; return the port.
+
+    As in TensorFlow Serving, TLS applies to a Unix socket too.
 
     Raises:
-        RuntimeError: the address cannot be had.
+        RuntimeError: the server cannot listen on the address.
     """
     if certificates is None:
         return server.add_insecure_port(address)
@@ -131,9 +135,10 @@ def _add_port(server: grpc.aio.Server, address: str, certificates: tls.TlsConfig
 
 
 class _Handler(grpc.GenericRpcHandler):
-    """Looks a call's path up in the method table.
+    """Finds the handler of a call in the method table, by the call's path.
 
-    Messages stay bytes on grpcio's side, so that malformed ones are answered as on the ASGI front.
+    grpcio gets no (de)serializers and hands over bytes. A malformed message is therefore answered
+    as on the ASGI front.
     """
 
     def __init__(self, methods: Mapping[str, Method], budget: ByteBudget) -> None:
@@ -153,7 +158,7 @@ class _Handler(grpc.GenericRpcHandler):
 
 
 def _unary(method: UnaryMethod[Any], budget: ByteBudget) -> Any:  # noqa: ANN401 - grpcio's types know no bytes
-    async def answer(request: bytes, context: Any) -> bytes:  # noqa: ANN401 - likewise
+    async def answer(request: bytes, context: Any) -> bytes:  # noqa: ANN401 - as above
         headers = _headers(context)
         times = stage_times.begin(headers)
         hold = Hold(budget, context.peer())
@@ -199,7 +204,7 @@ def _unknown(path: str) -> Any:  # noqa: ANN401 - as above
     async def answer(_request: bytes, context: Any) -> NoReturn:  # noqa: ANN401 - as above
         await context.abort(
             grpc.StatusCode.UNIMPLEMENTED,
-            cut_message(f"unknown method {path}; server reflection lists the methods there are"),
+            cut_message(f"unknown method {path}; server reflection lists the available methods"),
         )
         raise AssertionError  # abort raises
 
@@ -213,7 +218,7 @@ def _call(context: Any, headers: Mapping[bytes, bytes], hold: Hold) -> Call:  # 
 
 
 def _headers(context: Any) -> dict[bytes, bytes]:  # noqa: ANN401 - grpc.aio.ServicerContext
-    """The call's metadata, as the ASGI front has it."""
+    """Return the call's metadata as bytes, as on the ASGI front."""
     return {
         key.encode(): value if isinstance(value, bytes) else value.encode()
         for key, value in context.invocation_metadata()
@@ -221,7 +226,7 @@ def _headers(context: Any) -> dict[bytes, bytes]:  # noqa: ANN401 - grpc.aio.Ser
 
 
 async def _abort(context: Any, error: Exception, path: str) -> NoReturn:  # noqa: ANN401 - as above
-    """End a call with an error's status; unexpected errors are logged, not shown."""
+    """End a call with an error's status; the text of an unexpected error is only logged."""
     if isinstance(error, grpc.aio.AbortError):
         raise error
     code, message, identity = failures.status_of(error, path, _headers(context), logger)

@@ -1,7 +1,7 @@
-"""Plain HTTP over ASGI: a table of routes, JSON errors, bounded bodies.
+"""HTTP requests other than gRPC, over ASGI: a table of routes, JSON errors, bounded bodies.
 
-REST APIs and monitoring are routes in one table. A handler gets the whole request and answers with
-an `HttpResponse`, or raises a `ServingError`, whose gRPC code decides the HTTP status.
+The REST APIs and the monitoring pages are routes in one table. A handler gets the complete request.
+It returns an `HttpResponse` or raises a `ServingError`, whose gRPC code determines the HTTP status.
 """
 
 import logging
@@ -47,13 +47,13 @@ class HttpApplication:
         unread: UnreadAnswers,
         with_cors: bool = False,
     ) -> None:
-        """Serve routes; the first that matches answers.
+        """Serve routes; the first route that matches answers a request.
 
         Args:
-            routes: The table.
-            max_body_bytes: Larger requests are refused while they are read.
-            budget: Of all large requests together.
-            unread: Counts the answers until they are sent.
+            routes: The table of routes.
+            max_body_bytes: Size limit of a body; a larger one is refused while it is read.
+            budget: The byte budget of all requests together.
+            unread: Counts the bytes of each answer until it is sent.
             with_cors: Let web pages of any origin read the answers of the APIs.
         """
         self._with_cors = with_cors
@@ -112,7 +112,7 @@ class HttpApplication:
         hold: Hold,
     ) -> HttpResponse:
         method = "GET" if scope["method"] == "HEAD" else scope["method"]
-        # The raw path, so that an encoded slash in a model's name is no separator.
+        # Match the raw path: there, an encoded slash in a model's name does not separate segments.
         raw_path = scope["raw_path"].decode("latin-1").partition("?")[0]
         for route in self._routes:
             match = route.pattern.fullmatch(raw_path) if route.method == method else None
@@ -137,11 +137,14 @@ class HttpApplication:
     def _refuse(
         self, scope: Mapping[str, Any], raw_path: str, headers: Mapping[bytes, bytes]
     ) -> HttpResponse:
-        """The answer where no route is: 400 within the APIs, 404 outside, as TensorFlow Serving."""
+        """Answer a request that no route matches, as TensorFlow Serving: 400 in the APIs, else 404.
+
+        A CORS preflight is answered here too.
+        """
         method, query = scope["method"], scope.get("query_string", b"").decode("latin-1")
         target = f"{raw_path}?{query}" if query else raw_path
         if method == "OPTIONS" and _API.match(scope["path"]):
-            # A browser asks so before it sends what a web page of another origin wants sent.
+            # CORS preflight: a browser sends it before a web page's request to another origin.
             if _ORIGIN.search(headers.get(b"origin", b"")):
                 return HttpResponse(body=b"")
             message = "Origin header is missing in CORS preflight"
@@ -177,10 +180,10 @@ class HttpApplication:
         return bytes(body)
 
     async def _inflate(self, body: bytes, headers: Mapping[bytes, bytes], hold: Hold) -> bytes:
-        """The body without its content encoding.
+        """Return the body without its content encoding.
 
         Raises:
-            InvalidInput: the encoding is unknown, or the body is not encoded that way.
+            InvalidInput: the encoding is unknown, or the body does not have this encoding.
             ResourceExhausted, Unavailable: see `inflate`.
         """
         encoding = headers.get(b"content-encoding", b"identity").lower()
@@ -203,6 +206,6 @@ async def _wait_for_disconnect(receive: Receive) -> None:
 
 
 def _peer(scope: Mapping[str, Any]) -> str:
-    """The caller's end of the connection; empty on a Unix socket."""
+    """Return the caller's address and port; empty on a Unix socket."""
     client = scope.get("client")
     return f"{client[0]}:{client[1]}" if client else ""

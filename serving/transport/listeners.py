@@ -1,4 +1,4 @@
-"""Listening sockets, opened here so that any front, or several processes, can use them."""
+"""Listening sockets, opened here so that any front end, and several processes, can use them."""
 
 import errno
 import logging
@@ -20,24 +20,27 @@ _BACKLOG = 1024
 
 
 def listen(host: str, port: int, *, flag: str = "--port", shared: bool = False) -> socket.socket:
-    """Take a TCP port and listen on it; arguments and errors as for `claim`."""
+    """Bind a TCP port and listen on it; arguments and errors as for `claim`."""
     listener = claim(host, port, flag=flag, shared=shared)
     _listen(listener, flag)
     return listener
 
 
 def claim(host: str, port: int, *, flag: str = "--port", shared: bool = False) -> socket.socket:
-    """Take a TCP port without listening yet: callers are refused until `Listeners.listen`.
+    """Bind a TCP port without listening yet: connections are refused until `Listeners.listen`.
 
     Args:
-        host: Name or address; `::` takes IPv4 too.
-        port: 0 picks a free one.
-        flag: The setting that the port came from, for the message.
-        shared: Let further sockets of this user listen on the same port; the kernel then spreads
-            the connections over them.
+        host: Name or address; `::` accepts IPv4 too.
+        port: Port number; 0 picks a free one.
+        flag: Name of the setting that holds the port, for the message.
+        shared: Let further sockets of this user listen on the same port; the kernel then
+            distributes the connections among them.
+
+    Returns:
+        The bound socket, non-blocking.
 
     Raises:
-        ConfigError: the address does not exist here or is taken.
+        ConfigError: the address does not exist on this machine or is in use.
     """
     try:
         claimed = bind(host, port, shared=shared)
@@ -49,20 +52,20 @@ def claim(host: str, port: int, *, flag: str = "--port", shared: bool = False) -
 
 
 def bind(host: str, port: int, *, shared: bool = False) -> socket.socket:
-    """The same without words; arguments as for `claim`.
+    """Bind a TCP port as `claim` does, but raise the system's error; same arguments.
 
     Raises:
-        OSError: it cannot be had.
+        OSError: the address does not exist on this machine or is in use.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     try:
-        # Alone first: two servers that both allow SO_REUSEADDR could take one port, and find out
-        # when the second one listens, after minutes of loading.
+        # First try without SO_REUSEADDR: two servers that both set it could bind the same port, and
+        # the second would fail only when it listens, after minutes of loading models.
         return _bind(found[0], reuse=False, shared=shared)
     except OSError as error:
         if error.errno != errno.EADDRINUSE:
             raise
-        # What holds the port may be no more than the connections of a server that has ended.
+        # The port may be in use only by lingering connections of a server that has ended.
         return _bind(found[0], reuse=True, shared=shared)
 
 
@@ -83,14 +86,15 @@ def _bind(found: AddressInfo, *, reuse: bool, shared: bool) -> socket.socket:
 
 
 def _listen(claimed: socket.socket, flag: str) -> None:
-    """Listen on a port that was claimed.
+    """Listen on a claimed port.
 
     Raises:
-        ConfigError: another server listens there by now.
+        ConfigError: another server listens on this port by now.
     """
     host, port, *_ = claimed.getsockname()
     try:
-        # Its connections inherit this: what lingers of them must not keep the next server out.
+        # Accepted connections inherit this option: without it, their lingering would keep the next
+        # server from binding the port.
         claimed.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         claimed.listen(_BACKLOG)
     except OSError as error:
@@ -100,7 +104,7 @@ def _listen(claimed: socket.socket, flag: str) -> None:
 
 
 def cannot_listen(address: str, reason: str, flag: str = "--port") -> ConfigError:
-    """The error for an address that cannot be had."""
+    """Return the error for an address on which the server cannot listen."""
     return ConfigError(
         f"cannot listen on {address}: {reason}; choose another {flag} (0 picks a free one) "
         "or --host"
@@ -109,11 +113,11 @@ def cannot_listen(address: str, reason: str, flag: str = "--port") -> ConfigErro
 
 @dataclass(frozen=True)
 class SocketPath:
-    """The path of a Unix socket, and which socket was made there.
+    """The path of a Unix socket, with the identity of the socket that was created at this path.
 
     Attributes:
-        path: Where it was made.
-        identity: Device and inode of the socket.
+        path: Path of the socket.
+        identity: Device and inode of the socket; None if there was none.
     """
 
     path: Path
@@ -121,20 +125,22 @@ class SocketPath:
 
     @classmethod
     def of(cls, path: Path) -> "SocketPath":
-        """The socket that is there now."""
+        """Return the path with the identity of the socket that is at the path now."""
         return cls(path, _identity(path))
 
     def remove(self) -> None:
-        """Remove the socket, unless another one has taken its place."""
+        """Remove the socket, unless another one has replaced it."""
         try:
             if _identity(self.path) == self.identity:
                 self.path.unlink()
         except OSError as error:
-            logger.warning("%s stays: %s", self.path, error.strerror or error)
+            logger.warning(
+                "cannot remove the Unix socket %s: %s", self.path, error.strerror or error
+            )
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
-    """Device and inode of what is at a path; None if there is nothing."""
+    """Return device and inode of the file at a path; None if no file exists."""
     try:
         found = path.lstat()
     except FileNotFoundError:
@@ -143,10 +149,10 @@ def _identity(path: Path) -> tuple[int, int] | None:
 
 
 def listen_unix(path: Path) -> socket.socket:
-    """Listen on a Unix socket; one that a dead server left behind is replaced.
+    """Create a Unix socket and listen on it; replace a socket that a dead server has left behind.
 
     Raises:
-        ConfigError: the path cannot be used, or a server listens there.
+        ConfigError: the path cannot be used, or another server listens on it.
     """
     listener = claim_unix(path)
     _listen_unix(listener, path)
@@ -154,12 +160,13 @@ def listen_unix(path: Path) -> socket.socket:
 
 
 def claim_unix(path: Path) -> socket.socket:
-    """A Unix socket for a path that can be used; it appears there once it listens.
+    """Check that a Unix socket can be created at a path, and return an unbound socket for it.
 
-    One that is bound and does not listen looks like a dead server's, which others may replace.
+    The socket is bound to the path only when it listens: a socket that is bound and does not listen
+    looks like a dead server's, which another server may replace.
 
     Raises:
-        ConfigError: the path cannot be used, or a server listens there.
+        ConfigError: the path cannot be used, or another server listens on it.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
         _listen_unix(trial, path)
@@ -183,18 +190,18 @@ def _listen_unix(claimed: socket.socket, path: Path) -> None:
 
 
 def make_room_for_socket(path: Path) -> None:
-    """Remove a Unix socket that nobody listens on.
+    """Remove a Unix socket on which no server listens; do nothing if the path does not exist.
 
     Raises:
-        ConfigError: something else is at the path, or somebody does listen.
+        ConfigError: the path is not a socket, or a server listens on it.
     """
     try:
         if not path.exists():
             return
         if not stat.S_ISSOCK(path.stat().st_mode):
-            raise FileExistsError(None, "there is something else")
+            raise FileExistsError(None, "the path exists and is not a socket")
         with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
-            # A server that is too busy to accept is alive: then this would block.
+            # If connecting would block, a server is alive but too busy to accept.
             probe.setblocking(False)
             try:
                 probe.connect(str(path))
@@ -203,15 +210,15 @@ def make_room_for_socket(path: Path) -> None:
                 return
             except BlockingIOError:
                 pass
-        raise FileExistsError(None, "another server listens there")
+        raise FileExistsError(None, "another server listens on it")
     except OSError as error:
         raise _cannot_listen_there(path, error) from error
 
 
 def _cannot_listen_there(path: Path, error: OSError) -> ConfigError:
     return ConfigError(
-        f"cannot listen on {path}: {error.strerror or error}; expected a path for a new socket "
-        "in --grpc_socket_path"
+        f"cannot listen on {path}: {error.strerror or error}; expected --grpc_socket_path to name "
+        "a path for a new socket"
     )
 
 
@@ -220,11 +227,11 @@ class Listeners:
     """The sockets of one server.
 
     Attributes:
-        rpc: For gRPC: the port's first, then the Unix socket, if there is one.
-        rest: For REST, if it has a port of its own.
-        health: For health alone, if it has one.
-        grpc_socket_path: Where the Unix socket is made once it listens, if it is made here.
-        socket_path: The Unix socket, if it has been made here.
+        rpc: Sockets for gRPC: first the port's, then the Unix socket if the settings name one.
+        rest: The socket of the REST port; empty if the settings have none.
+        health: The socket of the health port; empty if the settings have none.
+        grpc_socket_path: Path for the Unix socket, which `listen` creates; None if there is none.
+        socket_path: The Unix socket that `listen` has created; None before.
     """
 
     rpc: Sequence[socket.socket] = ()
@@ -235,15 +242,15 @@ class Listeners:
 
     @classmethod
     def open(cls, config: NetworkConfig, *, rpc: bool = True, shared: bool = False) -> "Listeners":
-        """Take what the settings ask for; only the port for health listens at once.
+        """Bind the addresses of the settings; only the health port listens at once.
 
         Args:
-            config: The settings.
-            rpc: Whether to take those for gRPC; grpcio opens its own.
+            config: The network settings.
+            rpc: Whether to bind the gRPC addresses; False for grpcio, which binds them itself.
             shared: See `claim`.
 
         Raises:
-            ConfigError: an address cannot be had.
+            ConfigError: an address does not exist on this machine or is in use.
         """
         taken: list[socket.socket] = []
         rest: list[socket.socket] = []
@@ -267,10 +274,10 @@ class Listeners:
         return cls(rpc=taken, rest=rest, health=health, grpc_socket_path=path)
 
     def listen(self) -> None:
-        """Let callers connect on the ports for gRPC and REST, and on the Unix socket.
+        """Listen on the ports for gRPC and REST, and on the Unix socket.
 
         Raises:
-            ConfigError: another server listens there by now.
+            ConfigError: another server listens on one of them by now.
         """
         for listener in self.rpc:
             if listener.family != socket.AF_UNIX:
@@ -282,14 +289,14 @@ class Listeners:
             _listen(listener, "--rest_api_port")
 
     def close(self) -> None:
-        """Listen no more."""
+        """Close all sockets."""
         for listener in (*self.rpc, *self.rest, *self.health):
             listener.close()
 
     def remove_socket_path(self) -> None:
-        """Remove the Unix socket from the file system, once nobody accepts on it.
+        """Remove the Unix socket's path; call this after the server has stopped accepting.
 
-        A server that has taken the path meanwhile keeps it.
+        The path stays if another server has created its own socket at the path meanwhile.
         """
         if self.socket_path is not None:
             self.socket_path.remove()

@@ -1,6 +1,6 @@
-"""RPC methods as a table, free of any transport.
+"""The table of RPC methods, independent of the gRPC front end.
 
-A front end looks the path of a call up and hands the request to the handler.
+A front end finds the method by the call's path and passes the request to the method's handler.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
@@ -14,27 +14,27 @@ from serving.errors import InvalidInput
 from serving.protos.parsed_size import parsed_bytes
 from serving.transport.limits.byte_budget import Hold
 
-# Messages of fewer bytes are not counted again while they are parsed.
+# Only for messages larger than this does the byte budget count the memory of the parsed message.
 _LARGE_BYTES = 1 << 20
 
 Request = TypeVar("Request")
 
 
 class Response(Protocol):
-    """A message, or what takes its place."""
+    """A protobuf message, or an object that serializes like one."""
 
-    def SerializeToString(self) -> bytes:  # noqa: N802 - as messages have it
-        """The bytes of the message."""
+    def SerializeToString(self) -> bytes:  # noqa: N802 - protobuf's name
+        """Return the bytes of the message."""
         ...
 
 
 class Call(NamedTuple):
-    """What a handler may know about the call it answers.
+    """The properties of a call that a handler gets in addition to the request.
 
     Attributes:
         deadline: `time.monotonic()` after which the client has given up; None if it waits forever.
-        headers: The call's metadata, lower-case names.
-        hold: Counts the call's bytes until it is answered; None: nobody does.
+        headers: The call's metadata, with lower-case names.
+        hold: Counts the call's bytes until it is answered; None if they are not counted.
     """
 
     deadline: float | None = None
@@ -44,16 +44,15 @@ class Call(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class UnaryMethod(Generic[Request]):
-    """One request, one response.
+    """A method with one request and one response.
 
     Attributes:
         path: `/package.Service/Method`, as in HTTP/2's `:path`.
         request_type: Message class of the request.
-        handler: Answers with a message, or raises a `ServingError`.
-        parse: Makes the request of its bytes, or raises DecodeError; by default the message
-            class does.
-        traced: Whether a trace shows its calls. What orchestrators ask every few seconds would
-            bury the calls that do something.
+        handler: Returns the response message, or raises a `ServingError`.
+        parse: Parses the request's bytes, or raises DecodeError; None: `request_type` parses them.
+        traced: Whether traces show the method's calls. It is False for methods that orchestrators
+            call every few seconds: their spans would bury the others.
     """
 
     path: str
@@ -65,11 +64,11 @@ class UnaryMethod(Generic[Request]):
 
 @dataclass(frozen=True, kw_only=True)
 class StreamMethod(Generic[Request]):
-    """Any number of requests, any number of responses; off the hot path.
+    """A method with any number of requests and responses; not used for inference on the hot path.
 
     Attributes:
         path: `/package.Service/Method`.
-        request_type: Message class to parse each request with.
+        request_type: Message class of each request.
         handler: Takes the requests as they arrive and yields the responses. It is cancelled when
             the client goes away.
     """
@@ -83,15 +82,19 @@ Method = UnaryMethod[Any] | StreamMethod[Any]
 
 
 def parse(method: Method, message: bytes, hold: Hold | None = None) -> Any:  # noqa: ANN401 - a request of any type
-    """The request of a call.
+    """Parse the request of a call.
 
     Args:
-        method: Which takes it.
-        message: Serialized.
-        hold: Counts what a large one takes once it is parsed; None: nobody does.
+        method: The called method.
+        message: The serialized request.
+        hold: Counts the memory that a large message takes once it is parsed; None: it is not
+            counted.
+
+    Returns:
+        The request: a message of `method.request_type`, or the result of `method.parse`.
 
     Raises:
-        InvalidInput: the bytes are no such message, or see `Hold.take`.
+        InvalidInput: the bytes are not a message of this type, or see `Hold.take`.
         Unavailable: see `Hold.take`.
     """
     if hold is not None and len(message) > _LARGE_BYTES:
@@ -107,7 +110,7 @@ def parse(method: Method, message: bytes, hold: Hold | None = None) -> Any:  # n
 
 
 def method_table(methods: Iterable[Method]) -> dict[str, Method]:
-    """Methods by path.
+    """Return the methods by path.
 
     Raises:
         ValueError: two methods share a path.

@@ -1,4 +1,4 @@
-"""Network settings: addresses, limits and drain time, for whatever opens a port."""
+"""Network settings: addresses, limits and drain time, for the modules that open ports."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,23 +11,23 @@ LogFormat = Literal["text", "json"]
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """Where the server listens, and what it bears with.
+    """The addresses that the server listens on, and the limits on connections and requests.
 
     Attributes:
         host: Address to listen on.
         port: gRPC port; 0 picks a free one.
-        rest_api_port: REST port; 0 for none of its own.
-        health_port: Port for health alone, plain text; 0 picks a free one, None is none.
-        grpc_socket_path: Unix socket to listen on beside the port.
-        is_shared: Further processes listen on the same ports.
+        rest_api_port: REST port; 0 if REST has no separate port.
+        health_port: Port for health checks only, in plain text; 0 picks a free one, None: no port.
+        grpc_socket_path: Unix socket to listen on in addition to the port.
+        is_shared: Whether further processes listen on the same ports.
         grpc_channel_arguments: `key=value,...` for grpcio.
-        max_message_bytes: Larger requests are refused.
-        max_buffered_bytes: Bytes of large requests under way, all callers together.
-        max_connections: Connections of one process at a time.
+        max_message_bytes: Size limit of a request; larger requests are refused.
+        max_buffered_bytes: Limit on the bytes of large requests in flight, all callers together.
+        max_connections: Most connections of one process at a time.
         idle_connection_seconds: A connection without a request for so long is closed; 0: never.
         trusted_proxies: Addresses that may hold any number of connections.
         drain_seconds: Time that calls in flight get when the server stops (seconds).
-        log_format: Of the lines that the web server itself writes.
+        log_format: Format of the web server's own log lines.
     """
 
     host: str

@@ -1,4 +1,7 @@
-"""HTTP routes as a table, free of any web server: requests, answers, handlers by path."""
+"""The table of HTTP routes, independent of the web server: requests, responses, handlers by path.
+
+The ASGI application in `http_application` uses it.
+"""
 
 import json
 import re
@@ -13,17 +16,19 @@ JSON = "application/json"
 
 @dataclass(frozen=True, kw_only=True)
 class HttpRequest:
-    """A request, read to its end.
+    """A complete request.
 
     Attributes:
         method: `GET`, `POST`, ...
-        path: Percent-encoding undone.
-        headers: By lower-case name.
-        body: As it came.
-        parameters: The named parts of the route's pattern.
-        hold: Counts the request's bytes until it is answered; None: nobody does.
-        peer: The caller's end of the connection, address and port.
-        wait_for_disconnect: Returns when the caller has given up or is gone; None: nobody knows.
+        path: The path, percent-decoded.
+        headers: The headers by lower-case name.
+        body: The body, without its content encoding.
+        parameters: Values of the named groups in the route's pattern, percent-decoded; None for a
+            group that did not match.
+        hold: Counts the request's bytes until it is answered; None if they are not counted.
+        peer: The caller's address and port; empty on a Unix socket.
+        wait_for_disconnect: Returns when the caller has cancelled the request or disconnected; None
+            if that cannot be observed.
     """
 
     method: str
@@ -38,13 +43,13 @@ class HttpRequest:
 
 @dataclass(frozen=True, kw_only=True)
 class HttpResponse:
-    """An answer.
+    """A response.
 
     Attributes:
-        body: As it goes out.
+        body: The body's bytes.
         status: HTTP status code.
-        content_type: Of the body.
-        headers: Further headers, lower-case names.
+        content_type: Content type of the body.
+        headers: Further headers, with lower-case names.
     """
 
     body: bytes
@@ -55,13 +60,14 @@ class HttpResponse:
 
 @dataclass(frozen=True)
 class Route:
-    """Which handler answers which requests.
+    """A row of the table: a handler, and the method and path of the requests that it answers.
 
     Attributes:
         method: HTTP method.
-        pattern: Regular expression that the whole path must match; its named groups are decoded.
-        handler: Answers, or raises a `ServingError`.
-        traced: Whether a trace shows its requests; see `UnaryMethod.traced`.
+        pattern: Regular expression that the whole raw path must match. The values of its named
+            groups are percent-decoded.
+        handler: Returns the response, or raises a `ServingError`.
+        traced: Whether traces show the route's requests; see `UnaryMethod.traced`.
     """
 
     method: str
@@ -71,12 +77,12 @@ class Route:
 
 
 def json_response(document: Mapping[str, Any], *, indent: int | None = None) -> HttpResponse:
-    """An answer with a JSON object.
+    """Return a response with a JSON object.
 
     Args:
         document: The object.
-        indent: Spaces a level, and a newline at the end, for answers that people read in a
-            terminal; None writes one line without either.
+        indent: Spaces of each level, for people who read the response in a terminal; a newline is
+            then added at the end. None writes one line without a newline.
     """
     body = json.dumps(document, indent=indent)
     return HttpResponse(body=(body if indent is None else body + "\n").encode())

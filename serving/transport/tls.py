@@ -11,13 +11,13 @@ from serving.errors import ConfigError
 
 @dataclass(frozen=True, kw_only=True)
 class TlsConfig:
-    """What the server proves itself with, and whether clients must do so too.
+    """The server's certificate and key, and the authority for client certificates if required.
 
     Attributes:
-        certificate: PEM, the server's certificate first, then those that it builds on.
+        certificate: PEM, the server's certificate first, then the rest of its chain.
         key: PEM, not encrypted.
-        client_ca: PEM of the authority that signs clients' certificates; empty if clients need
-            none.
+        client_ca: PEM of the authority that signs the clients' certificates; empty if clients need
+            no certificate.
     """
 
     certificate: bytes
@@ -27,12 +27,12 @@ class TlsConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class PemFiles:
-    """The same as files, for libraries that want names.
+    """The PEM texts of a `TlsConfig` as files, for libraries that expect file names.
 
     Attributes:
-        certificate: See `TlsConfig`.
-        key: Likewise.
-        client_ca: None if clients need no certificate.
+        certificate: File of `TlsConfig.certificate`.
+        key: File of `TlsConfig.key`.
+        client_ca: File of `TlsConfig.client_ca`; None if clients need no certificate.
     """
 
     certificate: Path
@@ -42,10 +42,10 @@ class PemFiles:
 
 @contextmanager
 def pem_files(config: TlsConfig) -> Iterator[PemFiles]:
-    """The PEM texts as files in this process's memory: no disk ever holds the key.
+    """Provide the PEM texts as files in memory while the context lasts: no disk holds the key.
 
     Raises:
-        ConfigError: the system has no such files.
+        ConfigError: the system cannot create files in memory.
     """
     descriptors: list[int] = []
 
@@ -62,7 +62,7 @@ def pem_files(config: TlsConfig) -> Iterator[PemFiles]:
             client_ca=file(config.client_ca) if config.client_ca else None,
         )
     except OSError as error:
-        msg = f"the certificates cannot be handed over: {error}; is /proc mounted?"
+        msg = f"cannot create files in memory for the certificates: {error}; is /proc mounted?"
         raise ConfigError(msg) from error
     finally:
         for descriptor in descriptors:

@@ -1,7 +1,7 @@
-"""The web server under the ASGI applications: h2corn, HTTP/2 in Rust; and where it answers what.
+"""The web server that runs the ASGI applications (h2corn, HTTP/2 in Rust), and its endpoints.
 
-It is the one module that knows h2corn; any ASGI server with HTTP/2 trailers could take its place.
-docs/limits.md has the table of all its limits and of the memory that they allow.
+Only this module uses h2corn; any ASGI server with HTTP/2 trailers could replace it. docs/limits.md
+lists all limits of the web server and the memory that they allow.
 """
 
 import asyncio
@@ -14,11 +14,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-# h2corn's allocator, mimalloc, gives memory back only while it is busy: what a flood of requests
-# took would stay until the next one.
+# By default, h2corn's allocator, mimalloc, returns memory to the system only while it is in use:
+# after a flood of requests, its memory would stay allocated until the next flood.
 os.environ.setdefault("MIMALLOC_PURGE_DELAY", "0")
 
 import h2corn
+import h2corn._lib
 
 from serving.errors import ConfigError, StatusCode
 from serving.transport import tls
@@ -34,40 +35,45 @@ from serving.transport.network_config import NetworkConfig
 
 logger = logging.getLogger(__name__)
 
-# Room for a message's own framing over --max_message_bytes: the limit that callers are told of is
-# checked by the application, which answers with a gRPC status; this one only guards the web server.
+# h2corn writes its name and address to standard error whenever a server starts, and no setting
+# stops it. The lines have no time stamp, and their JSON is not that of this server's log.
+h2corn._lib.emit_banner = lambda *_: None  # noqa: SLF001
+
+# h2corn's limit on a body exceeds --max_message_bytes by this margin, for the framing of messages.
+# The application checks --max_message_bytes itself and answers with a gRPC status; h2corn's limit
+# only protects the web server.
 _BODY_MARGIN_BYTES = 1 << 20
 _STALL_SECONDS = 60.0
 _FIRST_REQUEST_SECONDS = 10.0
-# The part of the connections that one holder gets.
+# One holder may have a quarter of the connections.
 _SHARE = 4
 _HEADER_BYTES = 16 << 10
 _STREAM_WINDOW_BYTES = 1 << 20
 _CONNECTION_WINDOW_BYTES = 1 << 20
-# If the web server ends by itself, it is started again so many times in a row, each after twice
-# the time. One that lasted longer than a moment has begun a new row.
+# If the web server ends by itself, it is started again up to seven times in a row, each time after
+# twice the delay. If it ran for longer than _MOMENT_SECONDS, the count starts again.
 _RESTARTS = 7
 _FIRST_DELAY_SECONDS = 0.05
 _MOMENT_SECONDS = 2.0
 
 _NO_GRPC = (
-    "this port answers HTTP alone, because its TLS is not that of the port for gRPC; call the "
-    "port that --port names"
+    "this port answers HTTP only, because its TLS settings are not those of the gRPC port; send "
+    "gRPC calls to the port of --port"
 )
 _NO_HTTP = (
-    "this port answers gRPC alone, because the port for REST has TLS of its own; call the port "
-    "that --rest_api_port names"
+    "this port answers gRPC only, because the REST port has its own TLS settings; send HTTP "
+    "requests to the port of --rest_api_port"
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Endpoint:
-    """Sockets that answer alike.
+    """Sockets with the same application and the same TLS.
 
     Attributes:
-        listeners: The sockets; they listen.
-        application: What answers.
-        certificates: None for plain text.
+        listeners: The listening sockets.
+        application: The application that answers their requests.
+        certificates: TLS of the sockets; None for plain text.
     """
 
     listeners: Sequence[socket.socket]
@@ -83,20 +89,20 @@ def endpoints(
     rpc_certificates: tls.TlsConfig | None,
     rest_certificates: tls.TlsConfig | None,
 ) -> list[Endpoint]:
-    """The endpoints for gRPC and REST.
+    """Return the endpoints for gRPC and REST.
 
-    Without TLS, and with the same TLS on both, the ports are one endpoint that answers both on
-    either. With TLS on one of them, or with different TLS, they are two, and none may be a way
-    around the certificates of the other: the port for REST answers no gRPC, and the port for gRPC
-    no HTTP if the port for REST has TLS of its own.
+    Without TLS, or with the same TLS on both ports, the ports form one endpoint: both answer gRPC
+    and HTTP. Otherwise they are two endpoints, and neither may be used to avoid the TLS of the
+    other: the REST port answers no gRPC, and if the REST port has TLS, the gRPC port answers no
+    HTTP.
 
     Args:
-        listeners: The sockets. Those for health are left out: they are an endpoint of their own.
+        listeners: The sockets. Its health sockets are not used: they belong to another endpoint.
         http: Answers HTTP requests.
-        grpc: Makes what answers gRPC calls, and leaves the other requests to the application that
-            it is given; None where another library answers them.
-        rpc_certificates: Of the port for gRPC; None for plain text.
-        rest_certificates: Of the port for REST; likewise.
+        grpc: Builds the application that answers gRPC calls and passes other requests to the
+            application that it is given; None if another library answers gRPC.
+        rpc_certificates: TLS of the gRPC port; None for plain text.
+        rest_certificates: TLS of the REST port; None for plain text.
     """
     if grpc is None:
         rest = Endpoint(listeners=listeners.rest, application=http, certificates=rest_certificates)
@@ -120,7 +126,7 @@ def endpoints(
 
 
 class _HttpAlone:
-    """HTTP; a gRPC call is told where to go."""
+    """Passes HTTP requests on, and refuses gRPC calls with a message that names the right port."""
 
     def __init__(self, http: Application) -> None:
         self._http = http
@@ -137,7 +143,7 @@ class _HttpAlone:
 
 
 async def _refuse_http(_scope: Mapping[str, Any], _receive: Receive, send: Send) -> None:
-    """Tell an HTTP request where to go."""
+    """Answer an HTTP request with status 404 and a message that names the right port."""
     response = error_response(StatusCode.NOT_FOUND, _NO_HTTP)
     headers = [(b"content-type", response.content_type.encode())]
     await send({"type": "http.response.start", "status": response.status, "headers": headers})
@@ -145,18 +151,18 @@ async def _refuse_http(_scope: Mapping[str, Any], _receive: Receive, send: Send)
 
 
 class WebServer:
-    """Serves ASGI applications on sockets that listen already.
+    """Serves ASGI applications on listening sockets.
 
     Attributes:
-        failed: Set when it has ended on an endpoint and cannot be started again.
-        reason: Why it last ended by itself.
+        failed: Set when h2corn has ended on an endpoint and could not be started again.
+        reason: Why h2corn ended; empty until `failed` is set.
     """
 
     def __init__(self, config: NetworkConfig) -> None:
-        """Prepare.
+        """Create a server without endpoints; `start` adds them.
 
         Args:
-            config: The limits, for all endpoints together.
+            config: The limits, which apply to all endpoints together.
         """
         self._config = config
         self._traffic = TrafficTable()
@@ -166,13 +172,13 @@ class WebServer:
         self.reason = ""
 
     async def start(self, endpoints: Sequence[Endpoint]) -> None:
-        """Accept connections. The sockets are the web server's afterwards; they end with it.
+        """Accept connections. From now on the web server owns the sockets, and `stop` closes them.
 
         Args:
-            endpoints: Where to answer what.
+            endpoints: The sockets, with the application and TLS for each.
 
         Raises:
-            ConfigError: the web server does not take the certificates.
+            ConfigError: h2corn cannot start, for example because it rejects the certificates.
         """
         most = open_files.most_connections(self._config.max_connections, servers=len(endpoints))
         for endpoint in endpoints:
@@ -199,12 +205,12 @@ class WebServer:
         ]
 
     async def _keep(self, running: "_Running") -> None:
-        """Keep an endpoint answering; if that is impossible, this server has failed."""
+        """Restart h2corn on an endpoint whenever it ends; set `failed` when attempts run out."""
         self.reason = await running.keep()
         self.failed.set()
 
     async def stop(self) -> None:
-        """Accept nothing more and let the calls in flight finish within `drain_seconds`."""
+        """Stop accepting, and let the calls in flight finish within `drain_seconds`."""
         for task in self._beside:
             task.cancel()
         await asyncio.gather(*self._beside, return_exceptions=True)
@@ -212,9 +218,9 @@ class WebServer:
 
 
 class _Running:
-    """h2corn on one endpoint, which is started again when it ends by itself.
+    """An h2corn server on one endpoint, restarted when it ends by itself.
 
-    TLS is a setting of h2corn's whole server, so that endpoints need one each.
+    Each endpoint needs its own h2corn server, because TLS is a setting of the whole server.
     """
 
     def __init__(
@@ -235,7 +241,7 @@ class _Running:
         """Start h2corn, which works on duplicates of the sockets.
 
         Raises:
-            ConfigError: it does not start.
+            ConfigError: h2corn cannot start.
         """
         certificates = self._endpoint.certificates
         with contextlib.ExitStack() as stack:
@@ -254,10 +260,10 @@ class _Running:
                 raise ConfigError(msg) from error
 
     async def keep(self) -> str:
-        """Start h2corn again when it ends by itself; give up after some attempts.
+        """Start h2corn again whenever it ends by itself; give up after seven times in a row.
 
         Returns:
-            Why it ended at last.
+            Why it ended the last time.
         """
         attempts = 0
         reason = ""
@@ -271,8 +277,8 @@ class _Running:
             delay = _FIRST_DELAY_SECONDS * 2**attempts
             attempts += 1
             logger.error(
-                "the web server ended by itself: %s; its connections are lost, it listens again "
-                "in %.2f s",
+                "the web server ended by itself: %s; its connections are closed, and it starts "
+                "again in %.2f s",
                 reason,
                 delay,
             )
@@ -286,7 +292,7 @@ class _Running:
         return reason
 
     async def stop(self) -> None:
-        """Accept nothing more and let the calls in flight finish."""
+        """Stop accepting, and let the calls in flight finish."""
         for listener in self._endpoint.listeners:
             listener.close()
         if self._server is not None and self._serving is not None:
@@ -308,18 +314,18 @@ def _web_config(
         cert_reqs="required" if files and files.client_ca else "none",
         grpc=True,
         log_format=config.log_format,
-        access_log=False,  # a line a call costs more than a small model
+        access_log=False,  # one log line a call would cost more CPU time than a small model
         lifespan="off",
-        # One thread does all HTTP/2 work of an endpoint; a second one would only take a core from
-        # the models.
+        # One thread does all HTTP/2 work of an endpoint; a second thread would only compete with
+        # the models for a core.
         runtime_threads=1,
         loop="uvloop",
         server_header="off",
-        # Connections over the limit wait to be accepted; the janitor sees to it that some end, and
-        # that two endpoints together hold no more.
+        # Connections over the limit wait to be accepted. The janitor closes some to make room, and
+        # keeps two endpoints together within the limit.
         limit_connections=most_connections,
-        # No limit_concurrency: over it, probes and the health of the server would get a 503, too.
-        # Requests that wait are bounded where they wait, and their headers by `Admission`.
+        # limit_concurrency stays off: above it, probes and health checks would get a 503 too. The
+        # queues bound the requests that wait in them, and `Admission` bounds their headers.
         max_concurrent_streams=128,
         h2_max_header_list_size=_HEADER_BYTES,
         h2_max_header_block_size=_HEADER_BYTES,
@@ -332,12 +338,12 @@ def _web_config(
         h2_initial_connection_window_size=_CONNECTION_WINDOW_BYTES,
         timeout_handshake=5.0,
         timeout_request_header=10.0,
-        # A friendly goodbye to idle connections. A client's pings put it off: the janitor counts
-        # requests.
+        # h2corn closes idle connections cleanly, but a client's pings defer that. The janitor
+        # counts requests only.
         timeout_keep_alive=config.idle_connection_seconds,
         h2_timeout_write=_STALL_SECONDS,
         timeout_graceful_shutdown=config.drain_seconds,
-        websocket_per_message_deflate=False,  # there are no WebSockets
+        websocket_per_message_deflate=False,  # WebSockets are refused
         request_policies=(
             h2corn.RequestPolicy(
                 path="/*",

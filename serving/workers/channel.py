@@ -1,7 +1,7 @@
-"""Two processes that ask each other things: JSON over a socket pair, a line a message.
+"""The channel between the supervisor and a worker: JSON messages over a socket pair, one per line.
 
-The supervisor and its workers talk this way. Both ends are alike. Each may `tell` the other
-something, or `ask` and wait for the answer; an error that the other end raises is raised here.
+Both ends work the same way. Each end may `tell` the other one something, or `ask` and wait for the
+answer. A `ServingError` that the other end's handler raises is raised by `ask`.
 """
 
 import asyncio
@@ -19,17 +19,19 @@ logger = logging.getLogger(__name__)
 Tell = Callable[[Any], None]
 Ask = Callable[[Any], Awaitable[Any]]
 
-# A page of metrics takes hundreds of kilobytes, a list of models as much as its author likes.
+# A metrics page has hundreds of kilobytes; a list of models may have any size.
 _MAX_LINE_BYTES = 1 << 30
 _ERRORS = {error.code: error for error in ServingError.__subclasses__()}
 
 
 class Channel:
-    """One end. To be used in the event loop that opened it.
+    """One end of a channel. Use it only in the event loop that opened it.
 
     Attributes:
-        asked: Who answers what; contents and answers are anything that JSON has.
-        told: Who is told what.
+        asked: Handlers of the other end's `ask` calls, by name. A handler gets the content and
+            returns the answer, both JSON values.
+        told: Handlers of the other end's `tell` calls, by name. A handler gets the content, a JSON
+            value.
     """
 
     def __init__(self) -> None:
@@ -41,10 +43,10 @@ class Channel:
         self._closed = asyncio.Event()
 
     async def open(self, connection: socket.socket) -> None:
-        """Begin to listen.
+        """Start to receive messages.
 
         Args:
-            connection: One of a pair; closed with this channel.
+            connection: One socket of a pair; `close` closes it.
         """
         connection.setblocking(False)
         reader, self._writer = await asyncio.open_unix_connection(
@@ -56,7 +58,7 @@ class Channel:
         try:
             with contextlib.suppress(ConnectionError):
                 while line := await reader.readline():
-                    if line.endswith(b"\n"):  # its sender may have died in the middle
+                    if line.endswith(b"\n"):  # otherwise the sender ended while it wrote
                         self._received(json.loads(line))
         finally:
             self._closed.set()
@@ -76,7 +78,7 @@ class Channel:
         else:
             future = self._waiting.pop(message["number"], None)
             if future is None or future.done():
-                return  # nobody waits any more
+                return  # the caller of `ask` was cancelled
             if "code" in message:
                 future.set_exception(
                     _ERRORS.get(message["code"], InternalError)(message["message"])
@@ -91,7 +93,7 @@ class Channel:
         except ServingError as error:
             answer |= {"code": error.code, "message": error.message}
         except Exception:
-            logger.exception("another process asked for %s, which failed", what)
+            logger.exception("answering %s for another process failed", what)
             answer |= {"code": InternalError.code, "message": "internal error"}
         self._send(answer)
 
@@ -100,15 +102,22 @@ class Channel:
             self._writer.write(encode(message))
 
     def tell(self, what: str, content: Any = None) -> None:  # noqa: ANN401 - any JSON
-        """Say something; if nobody is left to hear it, that is no error."""
+        """Send a message without an answer; if the other end is gone, do nothing."""
         self._send({"tell": what, "content": content})
 
     async def ask(self, what: str, content: Any = None) -> Any:  # noqa: ANN401 - any JSON
-        """Ask for something.
+        """Send a request and wait for the answer.
+
+        Args:
+            what: Name of the other end's handler in `asked`.
+            content: Content for the handler.
+
+        Returns:
+            The handler's answer.
 
         Raises:
             Unavailable: the other end is gone.
-            ServingError: what the other end says.
+            ServingError: the handler raised it.
         """
         if self._closed.is_set():
             raise _gone()
@@ -122,11 +131,11 @@ class Channel:
             self._waiting.pop(number, None)
 
     async def wait_closed(self) -> None:
-        """Return when the other end is gone and all that it said was heard."""
+        """Return when the other end is gone and all of its messages have been received."""
         await self._closed.wait()
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection and cancel answers in progress."""
         self._listening.cancel()
         for task in self._answering:
             task.cancel()
@@ -134,7 +143,10 @@ class Channel:
 
 
 def encode(message: Mapping[str, Any]) -> bytes:
-    """A message as it goes over the wire, also for those that have no event loop to use it in."""
+    """Encode a message as one line of JSON.
+
+    `report_error` also uses this, because it runs after the event loop has ended.
+    """
     return json.dumps(message).encode() + b"\n"
 
 

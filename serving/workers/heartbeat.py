@@ -1,21 +1,21 @@
-"""Notices that a process hangs: it leaves too many pings in a row unanswered.
+"""Detects that a worker process hangs: it has not answered the last ping for too long.
 
-Time is counted in pings, not read from a clock: if the whole server is paused, supervisor and all,
-nobody has missed anything.
+Time is counted in calls of `beat`, not read from a clock: if the supervisor and the workers are
+paused together, no worker counts as hanging afterwards.
 """
 
 import asyncio
 from collections.abc import Awaitable, Callable
 
-_PINGS = 10  # within the limit
+_PINGS = 10  # calls of `beat` within the time limit
 
 
 class Heartbeat:
-    """What is known of one process; it hangs once it has left so many pings unanswered.
+    """The heartbeat of one worker process.
 
     Attributes:
-        loading: How many things it loads right now. ONNX Runtime then keeps its event loop from
-            running, for minutes with a large graph, so it need not answer.
+        loading: Number of versions that the process is loading. ONNX Runtime then blocks the event
+            loop, for minutes with a large graph, so missing answers do not count.
     """
 
     def __init__(self) -> None:
@@ -24,17 +24,17 @@ class Heartbeat:
         self._missed = 0
 
     def beat(self, ping: Callable[[], Awaitable[object]]) -> bool:
-        """Look at the last ping and send the next; to be called at a steady rate.
+        """Check the last ping, and send another one if it was answered; call this at a steady rate.
 
         Args:
-            ping: Asks the process for an answer.
+            ping: Sends a ping to the process and returns when it is answered.
 
         Returns:
-            Whether it hangs.
+            Whether the process hangs.
         """
         if self._ping is None or self._ping.done():
             self._missed = 0
-            self._ping = asyncio.ensure_future(_quietly(ping))
+            self._ping = asyncio.ensure_future(_ignore_errors(ping))
         elif self.loading:
             self._missed = 0
         else:
@@ -42,13 +42,13 @@ class Heartbeat:
         return self._missed >= _PINGS
 
     def stop(self) -> None:
-        """Wait for no answer any more."""
+        """Cancel the pending ping."""
         if self._ping is not None:
             self._ping.cancel()
 
 
-async def _quietly(ping: Callable[[], Awaitable[object]]) -> object:
-    """A ping whose failure is no error: the process has ended, which its parent sees anyway."""
+async def _ignore_errors(ping: Callable[[], Awaitable[object]]) -> object:
+    """Ping, and ignore errors: they mean that the process has ended, which the supervisor sees."""
     try:
         return await ping()
     except Exception:  # noqa: BLE001 - see above
@@ -56,7 +56,12 @@ async def _quietly(ping: Callable[[], Awaitable[object]]) -> object:
 
 
 async def every(limit_seconds: float, beat: Callable[[], None]) -> None:
-    """Call `beat` as often as it takes to notice a hanging process within the limit."""
+    """Call `beat` at the interval that detects a hanging process within the limit.
+
+    Args:
+        limit_seconds: Time without an answer after which a process hangs.
+        beat: Calls `Heartbeat.beat` of each process.
+    """
     while True:
         await asyncio.sleep(limit_seconds / _PINGS)
         beat()

@@ -1,17 +1,16 @@
 """The supervisor: several worker processes behind the same ports.
 
-Each worker has a listening socket of its own on the one port, and the kernel spreads connections
-over them by a hash of the addresses. One shared socket would be simpler, but the worker that wakes
-up first takes all the connections that wait, and clients of gRPC keep theirs for hours. The
-supervisor holds every socket open too: while a worker that died is replaced, its connections wait.
+Each worker has its own listening socket on the port, and the kernel distributes connections over
+these sockets by a hash of the addresses. One shared socket would be simpler, but the worker that
+wakes up first would take all waiting connections, and gRPC clients keep a connection for hours. The
+supervisor keeps all sockets open: if a worker ends, connections wait until it is replaced.
 
-A worker runs the whole server with its share of the cores. The sockets listen once all workers have
-loaded their models, the server is ready once all of them accept, and a worker that ends by itself
-is started again, at a bounded rate. One that does not answer any more is ended and so replaced,
-too.
+A worker runs the whole server with its share of the cores. The sockets listen when all workers have
+loaded their models. The server is ready when all workers accept calls. A worker that ends by itself
+is started again, with a growing delay. A worker that hangs is killed, and so replaced too.
 
-What concerns all workers passes through here: another set of models, which all of them take over or
-none, and the metrics, which are the sum of theirs.
+The supervisor coordinates what concerns all workers: a reload, which all workers complete or none,
+and the metrics, which are summed over all workers.
 """
 
 import asyncio
@@ -31,6 +30,7 @@ from prometheus_client import Metric
 
 from serving.errors import ConfigError, ServingError, Unavailable
 from serving.monitoring import metrics_sum
+from serving.monitoring.metrics_page import config_reload_failures
 from serving.monitoring.metrics_sum import MetricsSum
 from serving.repository import model_config
 from serving.repository.model_config import ModelConfig
@@ -47,15 +47,17 @@ logger = logging.getLogger(__name__)
 
 _FIRST_DELAY_SECONDS = 0.1
 _LONGEST_DELAY_SECONDS = 30.0
-# A worker that lived so long did not die of how it started.
+# If a worker has run for longer than this, its end does not count as a failed start.
 _HEALTHY_SECONDS = 60.0
-# Prometheus waits for ten seconds if it is not told otherwise.
+# Time limit for a worker's metrics. Prometheus's default timeout for a scrape is 10 seconds.
 _METRICS_SECONDS = 5.0
+# Number of the supervisor among the processes whose metrics are summed; workers have 1 and above.
+_SUPERVISOR = 0
 
 
 @dataclasses.dataclass
 class _Worker:
-    """One place among the workers, whichever process fills it."""
+    """One of the workers, with the process that runs it now; a restart replaces the process."""
 
     number: int
     sockets: Listeners
@@ -68,14 +70,19 @@ class _Worker:
     quick_deaths: int = 0
 
     async def ask(self, what: str, content: object = None) -> Any:  # noqa: ANN401 - any JSON
-        """Ask the process for something; see `Channel.ask`."""
+        """Send a request to the process and wait for the answer; see `Channel.ask`.
+
+        Raises:
+            Unavailable: the process is being started, or has ended.
+            ServingError: see `Channel.ask`.
+        """
         if self.channel is None:
             msg = f"worker {self.number} is being started; retry"
             raise Unavailable(msg)
         return await self.channel.ask(what, content)
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process, if there is one."""
+        """Send a signal to the process, if it is running."""
         if self.process is not None and self.process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
                 self.process.send_signal(number)
@@ -85,11 +92,11 @@ class Supervisor:
     """Starts workers, keeps them running, and stops them."""
 
     def __init__(self, config: ServerConfig, arguments: Sequence[str]) -> None:
-        """Prepare.
+        """Create a supervisor; no port is bound and no worker started yet.
 
         Args:
             config: The settings.
-            arguments: The command line that they came from; the workers get the same.
+            arguments: Command-line arguments of this process, which the workers get too.
         """
         self._config = config
         self._arguments = arguments
@@ -99,7 +106,7 @@ class Supervisor:
         self._all_loaded = asyncio.Event()
         self._all_ready = asyncio.Event()
         self._model_config_file: ModelConfigFile | None = None
-        self._models: list[Any] | None = None  # None: those that the settings name
+        self._models: list[Any] | None = None  # as JSON; None: the models of the settings
         self._reloading = asyncio.Lock()
         self._metrics = MetricsSum()
         self._restarts = 0
@@ -111,11 +118,11 @@ class Supervisor:
         """Serve until `stop`.
 
         Returns:
-            0 if every worker drained and ended as it should, else 1.
+            The exit code: 0 if all workers drained and ended without an error, else 1.
 
         Raises:
-            ConfigError: an address cannot be had, the list of models cannot be understood, or the
-                workers cannot start with these settings.
+            ConfigError: an address cannot be bound, the model config file is invalid, or a worker
+                cannot start with these settings.
         """
         if self._config.model_config_file is not None:
             self._model_config_file = ModelConfigFile(
@@ -126,7 +133,7 @@ class Supervisor:
         self.port = sockets.port
         self._workers += [_Worker(number, own) for number, own in enumerate(sockets.of_workers, 1)]
         logger.info(
-            "took %s:%d, starting %d workers; callers are refused until their models are loaded",
+            "bound %s:%d, starting %d workers; connections are refused until models are loaded",
             self._config.host,
             self.port,
             len(self._workers),
@@ -144,11 +151,11 @@ class Supervisor:
             sockets.remove_socket_path()
         if self._error:
             raise ConfigError(self._error)
-        # A worker that was still starting knows no other way to end on SIGTERM.
+        # SIGTERM ends a worker that has not installed its signal handlers yet.
         return int(any(code not in {0, -signal.SIGTERM} for code in self._codes))
 
     def stop(self) -> None:
-        """Take no more connections and let every worker drain and end."""
+        """Stop listening, and let all workers drain and end."""
         self._stopping.set()
         if self._sockets is not None:
             self._sockets.close()
@@ -156,7 +163,7 @@ class Supervisor:
             worker.signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End all of it at once."""
+        """Kill all workers at once."""
         for worker in self._workers:
             worker.signal(signal.SIGKILL)
 
@@ -186,7 +193,7 @@ class Supervisor:
                 await asyncio.wait_for(self._stopping.wait(), delay)
 
     async def _run(self, worker: _Worker) -> int:
-        """Start a process and wait for its end; gives its exit code."""
+        """Start a worker's process, wait for its end, and return its exit code."""
         own_end, end_of_worker = socket.socketpair()
         assignment = Assignment(
             number=worker.number,
@@ -202,7 +209,7 @@ class Supervisor:
                 *(sys.executable, "-m", "serving", *self._arguments),
                 pass_fds=assignment.descriptors,
                 env=os.environ | {VARIABLE: assignment.to_json()},
-                # Ctrl-C in a terminal reaches the supervisor alone, which tells the workers.
+                # Ctrl-C in a terminal reaches only the supervisor, which signals the workers.
                 start_new_session=True,
             )
         if self._stopping.is_set():
@@ -223,7 +230,7 @@ class Supervisor:
             self._metrics.ended(worker.number)
         return code
 
-    # What workers say and ask
+    # Messages of the workers
 
     def _channel_of(self, worker: _Worker) -> Channel:
         channel = Channel()
@@ -245,14 +252,15 @@ class Supervisor:
         if self._all_ready.is_set():
             logger.error("worker %d cannot start: %s", worker.number, reason)
         elif not self._error:
-            # The settings are wrong for all of them: say so once.
+            # The settings are wrong for all workers: keep only the first error.
             self._error = reason
             self.stop()
 
     async def _tell_models(self, worker: _Worker, _content: object) -> list[Any] | None:
-        """What a worker that has just started is to serve."""
+        """Return the models for a worker that has just started."""
         worker.heartbeat = Heartbeat()
-        # Not while the others take over another set: it would be the one set or the other.
+        # Wait for a reload in progress; otherwise this worker could load the old set while the
+        # others commit the new one.
         async with self._reloading:
             return self._models
 
@@ -265,30 +273,30 @@ class Supervisor:
             worker.heartbeat.loading -= 1
 
     async def _listen(self, worker: _Worker, _content: object) -> None:
-        """Let a worker accept calls, once all of them have their models: all begin at once."""
+        """Note that a worker has loaded its models; when all have, listen and answer all."""
         worker.loaded = True
         is_last = not self._all_loaded.is_set() and all(other.loaded for other in self._workers)
         if is_last and self._sockets is not None and not self._stopping.is_set():
             try:
                 self._sockets.listen()
-            except ConfigError as error:  # another server was faster
+            except ConfigError as error:  # another server listens on the port
                 self._failed(worker, str(error))
             else:
                 self._all_loaded.set()
         await self._all_loaded.wait()
 
     async def _ready(self, worker: _Worker, _content: object) -> None:
-        """Let a worker call itself ready, once all of them are."""
+        """Note that a worker accepts calls; when all do, answer all of them."""
         worker.ready = True
         if not self._all_ready.is_set() and all(other.ready for other in self._workers):
             logger.info("ready: %d workers", len(self._workers))
             self._all_ready.set()
         await self._all_ready.wait()
 
-    # What concerns all workers
+    # Tasks for all workers
 
     def _watches(self) -> list[Coroutine[Any, Any, None]]:
-        """What goes on beside the workers, until the end."""
+        """Return the coroutines that run until the workers have ended: heartbeat, file polling."""
         watches = []
         limit_seconds = self._config.worker_timeout_seconds
         if limit_seconds:
@@ -299,7 +307,7 @@ class Supervisor:
         return watches
 
     def _beat(self) -> None:
-        """End the workers that hang; others take their places."""
+        """Send pings, and kill the workers that hang; `_keep_running` replaces them."""
         for worker in self._workers:
             beats = worker.heartbeat
             if beats is not None and beats.beat(partial(worker.ask, "ping")) and not worker.hung:
@@ -320,11 +328,14 @@ class Supervisor:
         await file.watch(reload, poll_seconds)
 
     async def _reload(self, models: list[Any]) -> None:
-        """Have all workers serve another set of models, or none.
+        """Reload the models in all workers, or in none.
+
+        Args:
+            models: The complete new set, from `model_config.to_json`.
 
         Raises:
             Unavailable: a worker is not ready.
-            ServingError: what a worker says against the set.
+            ServingError: a worker could not load the set.
         """
         async with self._reloading:
             for worker in self._workers:
@@ -338,7 +349,7 @@ class Supervisor:
             errors = [error for error in outcomes if isinstance(error, BaseException)]
             verdict = "abort" if errors else "commit"
             if not errors:
-                self._models = models  # also for a worker that ends now and starts again
+                self._models = models  # for workers that are restarted from now on
             await asyncio.gather(
                 *(
                     self._conclude(worker, verdict)
@@ -350,25 +361,28 @@ class Supervisor:
                 raise errors[0]
 
     async def _conclude(self, worker: _Worker, verdict: str) -> None:
-        """Tell a worker what became of the set that it has prepared."""
+        """Make a worker commit or abort the set that it has prepared; kill it if that fails."""
         try:
             await worker.ask(verdict)
         except ServingError as error:
-            # Whatever it serves now: the one that takes its place serves the right models.
+            # It is unknown which set the worker serves now. Its successor gets `self._models`.
             logger.error("worker %d could not %s: %s", worker.number, verdict, error.message)  # noqa: TRY400
             worker.signal(signal.SIGKILL)
 
     async def _collect(self, _content: object) -> list[Any]:
-        """The metrics of all workers, summed up."""
+        """Return the sum of all workers' metrics, as JSON."""
 
         async def hear(worker: _Worker) -> None:
-            # One that does not answer in time counts as it did last.
+            # A worker that does not answer in time contributes its last known values.
             with contextlib.suppress(ServingError, TimeoutError):
                 async with asyncio.timeout(_METRICS_SECONDS):
                     metrics = await worker.ask("metrics")
                 self._metrics.heard(worker.number, metrics_sum.from_json(metrics))
 
         await asyncio.gather(*(hear(worker) for worker in self._workers))
+        if self._model_config_file is not None:  # only the supervisor polls the file
+            looks = config_reload_failures(file=self._model_config_file.failures, rpc=0)
+            self._metrics.heard(_SUPERVISOR, [looks])
         ready = sum(worker.ready for worker in self._workers)
         return metrics_sum.to_json(
             [*self._metrics.total(), *_worker_metrics(ready, self._restarts)]

@@ -1,10 +1,13 @@
-"""A worker process: what its supervisor gives it, and what the two tell each other.
+"""A worker process: its assignment from the supervisor, and its end of the channel.
 
-The worker asks for the models to serve, asks to `listen` when it has loaded them, says when it is
-`ready` and when it loads something, and hands reloads and scrapes on, because those concern all
-workers. The supervisor asks whether the
-worker is alive, for its metrics, and to `prepare` and `commit` another set of models. When their
-channel closes, the other one is gone.
+Messages of the worker: it asks for its `models`, asks to `listen` when it has loaded them, asks to
+be `ready` when it accepts calls, and reports when it is `loading` a version and has `loaded` it. It
+forwards `reload` and `metrics` calls, because they concern all workers. If it cannot start, it
+reports an `error`.
+
+Messages of the supervisor: `ping`, `metrics`, and for a reload `prepare`, then `commit` or `abort`.
+
+If the channel closes, the other process has ended.
 """
 
 import json
@@ -30,16 +33,17 @@ VARIABLE = "ONNX_SERVING_WORKER"
 
 @dataclass(frozen=True, kw_only=True)
 class Assignment:
-    """What a worker is to do; numbers are file descriptors if nothing else is said.
+    """Number, port and file descriptors of a worker.
 
     Attributes:
-        number: Of the worker, counted from 1.
+        number: Number of the worker, counted from 1.
         port: The gRPC port.
-        rpc: Sockets for gRPC; the supervisor has them listen when all workers have their models.
-        rest: Sockets for REST; likewise.
-        health: Sockets that listen for health alone.
-        channel: To the supervisor.
-        replaces: Whether it takes the place of one that ended.
+        rpc: File descriptors of the gRPC sockets. The supervisor makes them listen when all workers
+            have loaded their models.
+        rest: File descriptors of the REST sockets, which listen at the same time.
+        health: File descriptors of the health sockets, which listen already.
+        channel: File descriptor of the channel to the supervisor.
+        replaces: Whether the worker replaces one that ended.
     """
 
     number: int
@@ -52,21 +56,21 @@ class Assignment:
 
     @classmethod
     def of(cls, environment: Mapping[str, str]) -> "Assignment | None":
-        """The assignment of this process; None if it is no worker."""
+        """Read the assignment from environment variables; None if this process is not a worker."""
         text = environment.get(VARIABLE)
         return None if text is None else cls(**json.loads(text))
 
     def to_json(self) -> str:
-        """The value of the environment variable."""
+        """Return the value of the environment variable `VARIABLE`."""
         return json.dumps(asdict(self))
 
     @property
     def descriptors(self) -> tuple[int, ...]:
-        """All that the process must inherit."""
+        """File descriptors that the worker process must inherit."""
         return (*self.rpc, *self.rest, *self.health, self.channel)
 
     def listeners(self) -> Listeners:
-        """The sockets."""
+        """Return the sockets of the file descriptors."""
         return Listeners(
             rpc=[socket.socket(fileno=descriptor) for descriptor in self.rpc],
             rest=[socket.socket(fileno=descriptor) for descriptor in self.rest],
@@ -75,12 +79,12 @@ class Assignment:
 
 
 class Link:
-    """The worker's end of the channel. To be made in the event loop that uses it.
+    """The worker's end of the channel. Create it in the event loop that uses it.
 
     Attributes:
-        listeners: The sockets to accept on.
-        models: The models to serve; None for those that the settings name.
-        replaces: Whether this worker takes the place of one that ended.
+        listeners: The sockets to accept connections on.
+        models: The models to serve by name; None: the models of the settings.
+        replaces: Whether this worker replaces one that ended.
     """
 
     def __init__(self, assignment: Assignment) -> None:
@@ -91,19 +95,19 @@ class Link:
         self.models: dict[str, ModelConfig] | None = None
 
     async def open(self) -> None:
-        """Begin to listen to the supervisor, and ask it what to serve."""
+        """Open the channel to the supervisor, and ask for the models to serve."""
         self._channel.asked["ping"] = _pong
-        # A copy, so that `report_error` finds the descriptor open when the event loop has ended.
+        # A copy, so that the descriptor is still open for `report_error` after the event loop.
         await self._channel.open(socket.socket(fileno=os.dup(self._assignment.channel)))
         models = await self._channel.ask("models")
         self.models = None if models is None else from_json(models)
 
     def serve(self, manager: Manager, collect: Callable[[], Sequence[Metric]]) -> None:
-        """Answer for this process.
+        """Start to answer the supervisor's requests for metrics and reloads.
 
         Args:
-            manager: Its models.
-            collect: Its metrics.
+            manager: Manager of this process's models.
+            collect: Returns the metrics of this process.
         """
 
         async def metrics(_content: object) -> object:
@@ -126,37 +130,40 @@ class Link:
         }
 
     async def wait_to_listen(self) -> None:
-        """Say that the models are loaded, and wait until all workers' are: then sockets listen."""
+        """Report that the models are loaded, and wait until all workers' sockets listen."""
         await self._channel.ask("listen")
 
     async def wait_for_others(self) -> None:
-        """Say that this worker accepts calls, and wait until the other workers do."""
+        """Report that this worker accepts calls, and wait until all workers do."""
         await self._channel.ask("ready")
 
     @asynccontextmanager
     async def loading(self) -> AsyncIterator[None]:
-        """While something is loaded: ONNX Runtime then keeps the event loop from running."""
-        await self._channel.ask("loading")  # the answer says that the supervisor knows
+        """Report to the supervisor that the block loads a version, which may block the event loop.
+
+        While a version is loaded, the supervisor does not take this process for hanging.
+        """
+        await self._channel.ask("loading")  # wait until the supervisor has noted it
         try:
             yield
         finally:
             self._channel.tell("loaded")
 
     async def reload(self, models: Mapping[str, ModelConfig]) -> None:
-        """Have all workers serve another set of models, or none; see `Manager.reload`."""
+        """Reload the models in all workers, or in none; see `Manager.reload`."""
         await self._channel.ask("reload", to_json(models))
 
     async def metrics(self) -> list[Metric]:
-        """The metrics of all workers, summed up."""
+        """Return the sum of all workers' metrics."""
         return metrics_sum.from_json(await self._channel.ask("metrics"))
 
     async def wait_closed(self) -> None:
-        """Return when the supervisor is gone."""
+        """Return when the supervisor has ended."""
         await self._channel.wait_closed()
 
 
 class WorkerManager(Manager):
-    """The models of one worker; what concerns the other workers goes through the supervisor."""
+    """The manager of one worker; it sends reloads to the supervisor, for all workers."""
 
     def __init__(
         self,
@@ -170,20 +177,20 @@ class WorkerManager(Manager):
         self._link = link
 
     async def reload(self, models: Mapping[str, ModelConfig]) -> None:
-        """Have all workers serve another set of models, or none; see `Manager.reload`."""
+        """Reload the models in all workers, or in none; see `Manager.reload`."""
         await self._link.reload(models)
 
     def loading(self) -> AbstractAsyncContextManager[None]:
-        """Tell the supervisor that this process may seem to hang; see `Link.loading`."""
+        """Return a context that reports a load to the supervisor; see `Link.loading`."""
         return self._link.loading()
 
 
 async def _pong(_content: object) -> None:
-    """Whoever gets here has an event loop that runs."""
+    """Answer a ping; the answer shows that the event loop is not blocked."""
 
 
 def report_error(assignment: Assignment, message: str) -> None:
-    """Say why this worker cannot start."""
+    """Report to the supervisor why this worker cannot start; needs no event loop."""
     with socket.socket(fileno=assignment.channel) as connection:
-        connection.setblocking(True)  # its copy in the event loop was not
+        connection.setblocking(True)  # `Channel.open` has made the shared socket non-blocking
         connection.sendall(channel.encode({"tell": "error", "content": message}))

@@ -1,6 +1,6 @@
-"""The sockets of all workers: taken by the supervisor, and opened to callers at one moment.
+"""The sockets of all workers: the supervisor binds them, and makes them listen at the same time.
 
-Each worker has sockets of its own on the same ports, see `supervisor`.
+Each worker has its own sockets on the same ports; `supervisor` gives the reason.
 """
 
 import contextlib
@@ -14,12 +14,12 @@ from serving.transport.listeners import Listeners
 
 @dataclasses.dataclass(frozen=True)
 class WorkerSockets:
-    """What the supervisor holds open, whichever worker dies.
+    """The sockets that the supervisor keeps open, even if a worker ends.
 
     Attributes:
         port: The gRPC port.
         of_workers: The sockets of each worker.
-        reserved: What keeps the port for a library that opens its own sockets.
+        reserved: Holds a socket that reserves the port for grpcio, which opens its own sockets.
     """
 
     port: int
@@ -28,14 +28,14 @@ class WorkerSockets:
 
     @classmethod
     def open(cls, config: ServerConfig) -> "WorkerSockets":
-        """Take the ports; callers are refused until `listen`, except by those for health.
+        """Bind the ports. The health sockets listen immediately, the others after `listen`.
 
         Raises:
-            ConfigError: an address cannot be had.
+            ConfigError: an address cannot be bound.
         """
         reserved = contextlib.ExitStack()
-        # A port that another server has could be shared with it, which nobody wants: ask for it
-        # alone first.
+        # The workers' sockets share a port, and would share it with another server too. Binding it
+        # exclusively first shows that no other server has it.
         with listeners.claim(config.host.strip("[]"), config.port) as probe:
             port = int(probe.getsockname()[1])
         if config.rest_api_port:
@@ -46,13 +46,13 @@ class WorkerSockets:
                 config = dataclasses.replace(config, health_port=int(probe.getsockname()[1]))
         by_grpcio = config.front == "grpcio"
         if by_grpcio:
-            # grpcio opens its own sockets; this one keeps the port for them.
+            # grpcio opens its own sockets; this socket reserves the port for them.
             host = config.host.strip("[]")
             reserved.enter_context(listeners.claim(host, port, shared=True))
         config = dataclasses.replace(config, port=port)
         first = Listeners.open(config.network(), rpc=not by_grpcio, shared=True)
         of_workers = [first]
-        # A Unix socket cannot be opened twice: all workers accept on the first one's.
+        # A Unix socket cannot be bound twice: all workers accept on that of the first worker.
         config = dataclasses.replace(config, grpc_socket_path=None)
         for _ in range(1, config.workers):
             sockets = Listeners.open(config.network(), rpc=not by_grpcio, shared=True)
@@ -61,20 +61,22 @@ class WorkerSockets:
         return cls(port, of_workers, reserved)
 
     def listen(self) -> None:
-        """Let callers connect, to all workers at once: who listens first would get them all.
+        """Make the sockets of all workers listen.
+
+        They listen at the same time, because a worker that listens first would get all connections.
 
         Raises:
-            ConfigError: another server listens there by now.
+            ConfigError: another server listens on the port by now.
         """
         for sockets in self.of_workers:
             sockets.listen()
 
     def close(self) -> None:
-        """Listen no more."""
+        """Close all sockets."""
         for sockets in self.of_workers:
             sockets.close()
         self.reserved.close()
 
     def remove_socket_path(self) -> None:
-        """Remove the Unix socket from the file system, once nobody accepts on it."""
+        """Remove the Unix socket's path; call this when no worker accepts on it any more."""
         self.of_workers[0].remove_socket_path()

@@ -1,4 +1,4 @@
-"""Attacks by bodies: slow, compressed, broken, nested, and pictures that are not what they seem."""
+"""Attacks with request bodies: slow, compressed, broken or nested ones, and hostile images."""
 
 import gzip
 import io
@@ -20,7 +20,7 @@ _JSON_PATH = "/v1/models/identity:predict"
 
 
 def http1_posts(target: Target, path: str, body: bytes, count: int, headers: bytes = b"") -> Counts:
-    """Send a body on so many connections at the same time, and read what comes back."""
+    """Send a body on `count` connections at the same time, and count the answers."""
     head = b"POST %s HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n%s"
     head = head % (path.encode(), headers) + b"content-length: %d\r\n\r\n" % len(body)
     opened = []
@@ -54,7 +54,7 @@ def grpc_calls(
     compressed: bool = False,
     extra: tuple[tuple[str, str], ...] = (),
 ) -> Counts:
-    """Make so many calls at the same time on one connection, again and again until the end."""
+    """Make `count` concurrent calls on one connection, repeatedly until the attack ends."""
     fields = wire.grpc_fields(path, extra)
     body = wire.grpc_body(message, compressed=compressed)
     asked = answered = closed = 0
@@ -79,7 +79,7 @@ def grpc_calls(
 
 
 def slow_bodies(target: Target) -> Counts:
-    """200 requests on two connections, a byte of each every two seconds."""
+    """Send 200 requests on two connections, with one byte of each body every two seconds."""
     body = wire.grpc_body(
         predict_request("identity", {"x": np.ones((1, 3), np.float32)}).SerializeToString()
     )
@@ -99,21 +99,21 @@ def slow_bodies(target: Target) -> Counts:
     return {"requests": len(streams), "bytes": sent}
 
 
-def _zeros_compressed() -> bytes:
-    """62 MiB of spaces in 61 kB: JSON may begin with any number of them."""
+def _compressed_spaces() -> bytes:
+    """Return 62 MiB of spaces, compressed to 61 kB: JSON may begin with any number of spaces."""
     return gzip.compress(b" " * BOMB_BYTES, 9)
 
 
 def gzip_rest(target: Target) -> Counts:
-    """50 bodies of 61 kB that inflate to 62 MiB each."""
-    bomb = _zeros_compressed()
+    """Send 50 bodies of 61 kB that inflate to 62 MiB each."""
+    bomb = _compressed_spaces()
     return http1_posts(target, _JSON_PATH, bomb, 50, b"content-encoding: gzip\r\n") | {
         "bytes of each": len(bomb)
     }
 
 
 def gzip_grpc(target: Target) -> Counts:
-    """The same as compressed gRPC messages, 50 at a time: a Predict with a name of 62 MiB."""
+    """Send compressed gRPC messages, 50 at a time: a Predict with a model name of 62 MiB."""
     name = b"a" * (BOMB_BYTES - 100)
     spec = b"\x0a" + _varint(len(name)) + name
     bomb = gzip.compress(b"\x0a" + _varint(len(spec)) + spec, 9)
@@ -131,14 +131,14 @@ def _varint(value: int) -> bytes:
 
 
 def bad_json(target: Target) -> Counts:
-    """Two bodies of 62 MiB that turn out to be broken at their last byte."""
+    """Send two JSON bodies of 62 MiB that are invalid only at their last byte."""
     row = b"[1,2,3],"
     body = b'{"instances": [' + row * ((BOMB_BYTES - 20) // len(row)) + b"}"
     return http1_posts(target, _JSON_PATH, body, 2)
 
 
 def nested_json(target: Target) -> Counts:
-    """Lists in lists, 100,000 and 1,500,000 deep, and objects in objects."""
+    """Send JSON lists nested 100,000 and 1,500,000 deep, and objects nested 40,000 deep."""
     bodies = (
         b'{"instances": ' + b"[" * 100_000 + b"]" * 100_000 + b"}",
         b'{"instances": ' + b"[" * 1_500_000,
@@ -163,12 +163,12 @@ def _classify(picture: bytes) -> bytes:
 
 
 def _same_bytes(request: ClassificationRequest, example: Example) -> object:
-    """The example as the request's own type: the pools of the two may differ."""
+    """Convert an Example to the request's message class: their descriptor pools may differ."""
     return type(request.input.example_list.examples.add()).FromString(example.SerializeToString())
 
 
 def _many_scans(scans: int) -> bytes:
-    """A progressive JPEG of 1,000 x 1,000 pixels, its last scan repeated."""
+    """Return a progressive JPEG of 1,000 x 1,000 pixels whose last scan is repeated."""
     noise = np.random.default_rng(0).integers(0, 256, (125, 125), np.uint8)
     file = io.BytesIO()
     picture = Image.fromarray(np.kron(noise, np.ones((8, 8), np.uint8)))
@@ -179,7 +179,7 @@ def _many_scans(scans: int) -> bytes:
 
 
 def jpeg_scans(target: Target) -> Counts:
-    """A JPEG with 800 scans, each of which goes over all of the picture."""
+    """Send a JPEG with 800 scans, each of which covers the whole image."""
     picture = _many_scans(800)
     counts = grpc_calls(target, wire.CLASSIFY, _classify(picture), 4)
     return counts | {"kB of each": len(picture) // 1000}
@@ -191,7 +191,7 @@ def _chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def _png(width: int, height: int, *before: bytes) -> bytes:
-    """A grey PNG of zeros, whatever the size."""
+    """Return a greyscale PNG of zeros; `before` are chunks to insert before the pixels."""
     head = _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
     rows = zlib.compressobj(9)
     pixels = b"".join(rows.compress(bytes(1 + width)) for _ in range(height)) + rows.flush()
@@ -200,7 +200,7 @@ def _png(width: int, height: int, *before: bytes) -> bytes:
 
 
 def png_bomb(target: Target) -> Counts:
-    """PNGs of 144 million pixels, of the most that are allowed, and with 62 MiB of text."""
+    """Send PNGs with 144 million pixels, with the largest allowed size, and with 62 MiB of text."""
     text = _chunk(b"zTXt", b"Comment\0\0" + zlib.compress(b"a" * BOMB_BYTES, 9))
     pictures = (_png(12_000, 12_000), _png(4096, 4096), _png(32, 32, text))
     total: Counts = {}

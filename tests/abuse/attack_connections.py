@@ -1,4 +1,4 @@
-"""Attacks by connections alone: many, silent, slow, garbled, or gone again."""
+"""Attacks with connections only: many, silent, slow, garbled, or soon closed."""
 
 import contextlib
 import itertools
@@ -17,7 +17,7 @@ _GARBAGE_CONNECTIONS = 300
 
 
 def _hold(target: Target, count: int, first_bytes: bytes = b"") -> Counts:
-    """Open connections as fast as the kernel takes them, and hold them."""
+    """Open connections as fast as the kernel accepts them, and hold them until the attack ends."""
     opened = []
     for _ in range(count):
         connecting = socket.socket()
@@ -44,12 +44,12 @@ def idle(count: int) -> Callable[[Target], Counts]:
 
 
 def preface_only(target: Target) -> Counts:
-    """Greet as HTTP/2 does, and say nothing more."""
+    """Send the HTTP/2 preface on 500 connections, and then nothing more."""
     return _hold(target, 500, wire.PREFACE + wire.settings({}))
 
 
 def garbage(target: Target) -> Counts:
-    """Half of a TLS greeting, random bytes, half of a request line."""
+    """Send half of a TLS ClientHello, random bytes, or half of a request line."""
     sent = 0
     starts = (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", os.urandom(400), b"POST /v1/mod")
     opened = []
@@ -68,7 +68,7 @@ def garbage(target: Target) -> Counts:
 
 
 def slow_preface(target: Target) -> Counts:
-    """300 connections send the greeting byte by byte."""
+    """Send the HTTP/2 preface byte by byte on 300 connections."""
     opened = []
     for _ in range(_GARBAGE_CONNECTIONS):
         with contextlib.suppress(OSError):
@@ -88,7 +88,7 @@ def slow_preface(target: Target) -> Counts:
 
 
 def disconnects(target: Target) -> Counts:
-    """Hang up in the middle of a request, 3,400 times a round."""
+    """Disconnect in the middle of a request, 3,400 times a round."""
     message = predict_request("identity", {"x": np.ones((64, 3), np.float32)}).SerializeToString()
     fields = wire.header_block(wire.grpc_fields(wire.PREDICT))
     half = b"".join(

@@ -1,4 +1,4 @@
-"""Attacks over HTTP/1.1: requests with two ends, upgrades to other protocols, endless numbers."""
+"""Attacks over HTTP/1.1: requests with two possible ends, protocol upgrades, huge numbers."""
 
 import base64
 import contextlib
@@ -11,7 +11,7 @@ from abuse.attacker import Counts, Target
 _INNER = b"GET /healthz HTTP/1.1\r\nhost: x\r\n\r\n"
 _PREDICT = b"POST /v1/models/identity:predict HTTP/1.1\r\nhost: x\r\n"
 _TWO_ENDS = (
-    # A proxy that goes by the length forwards the inner request as a body.
+    # A proxy that uses content-length forwards the inner request as part of the body.
     b"content-length: %d\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n" % (5 + len(_INNER)),
     b"transfer-encoding: chunked\r\ncontent-length: %d\r\n\r\n0\r\n\r\n" % (5 + len(_INNER)),
     b"content-length: 0\r\ncontent-length: %d\r\n\r\n" % len(_INNER),
@@ -25,7 +25,7 @@ _TWO_ENDS = (
 
 
 def _exchange(target: Target, content: bytes, seconds: float) -> bytes:
-    """What comes back within a time."""
+    """Send content on a new connection, and return the answer, read with a timeout."""
     received = b""
     connection = wire.connect(target.address)
     try:
@@ -41,7 +41,7 @@ def _exchange(target: Target, content: bytes, seconds: float) -> bytes:
 
 
 def smuggling(target: Target) -> Counts:
-    """Requests whose end two readers may see in two places, with another one behind the first."""
+    """Send requests whose end is ambiguous, with a second request hidden after the first."""
     tried = smuggled = 0
     for form in itertools.islice(itertools.cycle(_TWO_ENDS), 500):
         if not target.left():
@@ -70,7 +70,7 @@ def _upgrades(target: Target, request: bytes) -> Counts:
 
 
 def websocket(target: Target) -> Counts:
-    """1,000 WebSocket handshakes, held open."""
+    """Send 1,000 WebSocket handshakes, and hold the connections open."""
     key = base64.b64encode(b"0123456789abcdef")
     return _upgrades(
         target,
@@ -80,7 +80,7 @@ def websocket(target: Target) -> Counts:
 
 
 def h2c_upgrade(target: Target) -> Counts:
-    """1,000 requests to go on in HTTP/2, each with a body that it never sends."""
+    """Send 1,000 upgrade requests to HTTP/2, each announcing a body that never arrives."""
     return _upgrades(
         target,
         _PREDICT + b"connection: upgrade, http2-settings\r\nupgrade: h2c\r\n"
@@ -89,7 +89,10 @@ def h2c_upgrade(target: Target) -> Counts:
 
 
 def version_digits(target: Target) -> Counts:
-    """Version numbers of 5,000 digits in every path that takes one; each is the caller's fault."""
+    """Send version numbers of 5,000 digits in every path that has one.
+
+    Each is the caller's mistake, so the answer must not be a status 5xx.
+    """
     digits = b"7" * 5000
     requests = (
         b"GET /v1/models/identity/versions/" + digits,

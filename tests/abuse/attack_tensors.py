@@ -1,4 +1,4 @@
-"""Attacks by tensors: few bytes that stand for a gigabyte, and bytes that are slow to compare."""
+"""Attacks with tensors: few bytes that decode to a gigabyte, and bytes that are slow to search."""
 
 import json
 
@@ -13,13 +13,13 @@ from serving.protos.tensorflow_serving_pb2 import PredictRequest
 from serving.tensors.signature import DataType
 
 _ROWS = 349_525  # times 32 x 32 x 3 bytes: a gigabyte
-_FLOAT_ROWS = 89_478_485  # times 3 x 4 bytes: the same
+_FLOAT_ROWS = 89_478_485  # times 3 x 4 bytes: a gigabyte
 
 
 def _shaped(
     model: str, alias: str, dtype: DataType, shape: tuple[int, ...], values: tuple[int, ...]
 ) -> bytes:
-    """A Predict whose shape says how often its last value counts."""
+    """Return a serialized Predict whose last value is repeated to fill the shape."""
     request = PredictRequest()
     request.model_spec.name = model
     tensor = request.inputs[alias]
@@ -34,19 +34,19 @@ def _shaped(
 
 
 def decoded_uint8(target: Target) -> Counts:
-    """A gigabyte of pixels in a Predict of some 50 bytes, 8 at a time."""
+    """Send Predicts of some 50 bytes that decode to a gigabyte of pixels, 8 at a time."""
     message = _shaped("pictures", "images", DataType.DT_UINT8, (_ROWS, 32, 32, 3), (1,))
     return grpc_calls(target, wire.PREDICT, message, 8) | {"bytes of each": len(message)}
 
 
 def decoded_many(target: Target) -> Counts:
-    """60 calls at the same time of some 36 bytes: a shape of a gigabyte and no value at all."""
+    """Make 60 concurrent calls of some 36 bytes: the shape of a gigabyte, and no values."""
     message = _shaped("identity", "x", DataType.DT_FLOAT, (_FLOAT_ROWS, 3), ())
     return grpc_calls(target, wire.PREDICT, message, 60) | {"bytes of each": len(message)}
 
 
 def decoded_kserve(target: Target) -> Counts:
-    """The same shapes over KServe: typed contents with one value, raw ones with none, JSON."""
+    """Send huge shapes over KServe: typed contents with one value, raw contents without, JSON."""
     total: Counts = {}
     for rows in (_FLOAT_ROWS, 1 << 40, (1 << 62) + 1):
         typed = ModelInferRequest(model_name="identity")
@@ -80,9 +80,10 @@ def decoded_kserve(target: Target) -> Counts:
 
 
 def template_makers(target: Target) -> Counts:
-    """Two Predicts of 360 kB whose elements are to be found again among bytes all alike."""
+    """Send two Predicts of 360 kB that make a template search its elements in equal bytes."""
     request = predict_request("identity", {"x": np.zeros((10_000, 3), np.float32)})
-    # Looked for from the end, the elements nearly match at each of 120,000 places behind them.
+    # A search from the end of the message nearly matches the elements at each of 120,000 positions
+    # after them.
     request.inputs["x"].tensor_content = b"ab" + b"a" * 119_998
     request.output_filter.append("a" * 240_000)
     body = wire.grpc_body(request.SerializeToString())
@@ -97,7 +98,7 @@ def template_makers(target: Target) -> Counts:
 
 
 def oversize(target: Target) -> Counts:
-    """Requests with one row more than a queue may hold, 20 at a time."""
+    """Send requests with one row more than a queue may hold, 20 at a time."""
     too_many = predict_request("identity", {"x": np.zeros((10_001, 3), np.float32)})
     return grpc_calls(target, wire.PREDICT, too_many.SerializeToString(), 20)
 

@@ -1,6 +1,6 @@
-"""One attack, in a process of its own: `python -m abuse.attacker ATTACK HOST:PORT SECONDS FOLDER`.
+"""Runs one attack as a process: `python -m abuse.attacker ATTACK HOST:PORT SECONDS FOLDER`.
 
-It prints a line when it begins, and one with what it did when it has ended.
+It prints a JSON line when the attack begins, and one with the attack's counts when it has ended.
 """
 
 import json
@@ -17,7 +17,7 @@ Counts = dict[str, int]
 
 @dataclass(frozen=True)
 class Target:
-    """What is attacked, and for how long.
+    """The server to attack, and the time when the attack ends.
 
     Attributes:
         address: Host and port.
@@ -35,7 +35,7 @@ class Target:
 
 
 def attacks() -> dict[str, Callable[[Target], Counts]]:
-    """Every attack by its name."""
+    """Return all attacks by name."""
     from abuse import (  # noqa: PLC0415 - they import this module
         attack_bodies,
         attack_connections,
@@ -60,9 +60,9 @@ def main() -> None:
     print(json.dumps({"began": time.monotonic()}), flush=True)  # noqa: T201 - read by the row
     try:
         counts = attack(prepared)
-    except OSError:  # refused or hung up on, which is the server's right
+    except OSError:  # the server refused or closed the connection, as it may
         counts = {"cut short by the server": 1}
-    time.sleep(prepared.left())  # the callers go on for as long as in every other row
+    time.sleep(prepared.left())  # the polite callers call for the same time in every row
     print(json.dumps({"ended": time.monotonic(), "counts": counts}), flush=True)  # noqa: T201
 
 

@@ -1,4 +1,4 @@
-"""The results of the session's rows: printed, and written as JSON, when it ends."""
+"""Collects the results of a session's rows; prints them and writes them as JSON at its end."""
 
 import os
 
@@ -12,7 +12,7 @@ RESULTS = pytest.StashKey[list[Result]]()
 
 @pytest.fixture(scope="session")
 def results(request: pytest.FixtureRequest) -> list[Result]:
-    """Where a row leaves its result for the table."""
+    """The list to which each row appends its result."""
     return request.config.stash.setdefault(RESULTS, [])
 
 

@@ -1,7 +1,8 @@
-"""The polite callers of a row, in a process of their own: `python -m abuse.polite HOST:PORT FILE`.
+"""The polite callers of a row, in a separate process: `python -m abuse.polite HOST:PORT FILE`.
 
-One was connected before the attack and calls on; the other comes with a new connection every few
-hundred milliseconds. Each call is a line of JSON in the file; they stop when standard input ends.
+One caller connects before the attack and keeps calling. The other opens a new connection every few
+hundred milliseconds. Each call is recorded as a line of JSON in the file. The callers stop when
+standard input ends.
 """
 
 import json
@@ -25,7 +26,7 @@ _RETRY_SECONDS = 0.1
 
 
 def inputs(number: int) -> dict[str, np.ndarray]:
-    """A row that no other call has, so that an answer to somebody else is found out."""
+    """Return a row that no other call sends, so that an answer to another caller is detected."""
     return {"x": np.array([[number, number + 0.25, -number]], np.float32)}
 
 
@@ -34,10 +35,10 @@ def is_right(number: int, outputs: dict[str, np.ndarray]) -> bool:
 
 
 def ask_anew(address: wire.Address, number: int, seconds: float) -> str:
-    """One call on a new connection, tried again as clients do; empty, or what went wrong."""
+    """Make a call on a new connection, with retries; return the problem, empty if answered."""
     give_up_at = time.monotonic() + seconds
     body = wire.grpc_body(predict_request("identity", inputs(number)).SerializeToString())
-    problem = "no try"
+    problem = "no attempt"
     while (left := give_up_at - time.monotonic()) > 0:
         connection = None
         try:
@@ -47,7 +48,7 @@ def ask_anew(address: wire.Address, number: int, seconds: float) -> str:
                 return f"no answer within {seconds} s"
             answer = connection.bodies.get(stream, b"")
             if len(answer) < 5:
-                problem = "an error for an answer"
+                problem = "an error instead of an answer"
             else:
                 (size,) = struct.unpack(">I", answer[1:5])
                 response = PredictResponse.FromString(answer[5 : 5 + size])
@@ -62,7 +63,7 @@ def ask_anew(address: wire.Address, number: int, seconds: float) -> str:
 
 
 class Callers:
-    """Both callers, and the file that they write to."""
+    """Runs both callers and writes their calls to a file."""
 
     def __init__(self, target: str, file: Path) -> None:
         host, _, port = target.rpartition(":")
@@ -99,7 +100,7 @@ class Callers:
                 try:
                     right = is_right(number, client.predict("identity", inputs(number)))
                     problem = "" if right else "a wrong answer"
-                except Exception as error:  # noqa: BLE001 - whatever it is, it is recorded
+                except Exception as error:  # noqa: BLE001 - every problem is recorded
                     problem = f"{type(error).__name__}: {error}"[:300]
                 self._record(BEFORE, started, problem)
                 time.sleep(_PAUSE_SECONDS)

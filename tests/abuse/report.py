@@ -1,4 +1,4 @@
-"""The table of results: for the terminal, as JSON, and in docs/abuse.md."""
+"""Writes the table of results: to the terminal, as JSON, and to docs/abuse.md."""
 
 import json
 import os
@@ -20,7 +20,7 @@ _HEAD = (
 
 
 def facts() -> dict[str, object]:
-    """Hardware, commit and versions that the numbers belong to."""
+    """Return the conditions of the measurement: hardware, commit and Python's version."""
 
     def git(*arguments: str) -> str:
         command = ["git", *arguments]
@@ -42,7 +42,7 @@ def facts() -> dict[str, object]:
 
 
 def cells(result: Result) -> list[str]:
-    """A row of the table."""
+    """Return the cells of a result's row in the table."""
     missing = "-"
     return [
         result.id,
@@ -60,7 +60,7 @@ def cells(result: Result) -> list[str]:
 
 
 def text(results: Sequence[Result]) -> str:
-    """The table in columns, for a terminal."""
+    """Return the table in aligned columns, for a terminal."""
     table = [list(_HEAD), *map(cells, results)]
     widths = [max(len(row[column]) for row in table) for column in range(len(_HEAD) - 1)]
     return "\n".join(
@@ -70,7 +70,7 @@ def text(results: Sequence[Result]) -> str:
 
 
 def write_json(results: Sequence[Result]) -> Path:
-    """All results and what they belong to; gives the file."""
+    """Write all results and their conditions as JSON; return the file."""
     JSON_FILE.parent.mkdir(parents=True, exist_ok=True)
     document = facts() | {"target_ratio": TARGET_RATIO, "rows": [r.as_dict() for r in results]}
     JSON_FILE.write_text(json.dumps(document, indent=1) + "\n")
@@ -78,7 +78,7 @@ def write_json(results: Sequence[Result]) -> Path:
 
 
 def write_page(results: Sequence[Result]) -> None:
-    """Put the table between the page's markers."""
+    """Write the table between the markers of docs/abuse.md."""
     known = facts()
     missed = sum(bool(result.faults) for result in results)
     changed = " with changes in serving/" if known["changed_files"] else ""

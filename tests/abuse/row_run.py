@@ -1,4 +1,4 @@
-"""One row: a server of its own, polite callers, the attack, and what became of them."""
+"""Runs one row: starts a server and the polite callers, attacks, and checks the criteria."""
 
 import contextlib
 import json
@@ -25,21 +25,21 @@ CORES = sorted(os.sched_getaffinity(0))
 SERVER_CORE, ATTACKER_CORE = CORES[0], CORES[-1]
 
 # The criteria.
-NEW_CALLER_SECONDS = 15.0  # a caller that comes during the attack
-AT_ONCE_SECONDS = 1.5  # and one that comes afterwards ...
-RECOVERY_SECONDS = 10.0  # ... so long afterwards
+NEW_CALLER_SECONDS = 15.0  # time limit for a new caller during the attack
+AT_ONCE_SECONDS = 1.5  # time limit for a new caller after the attack, reached ...
+RECOVERY_SECONDS = 10.0  # ... at most so long after its end
 MAX_GROWTH_MB = 200.0
-MAX_LASTING_MB = 50.0  # what is left of the growth ...
-LASTING_SECONDS = 30.0  # ... so long afterwards
+MAX_LASTING_MB = 50.0  # limit on the remaining growth, reached ...
+LASTING_SECONDS = 30.0  # ... at most so long after the attack
 TARGET_RATIO = 5.0  # reported, never asserted
 DRAIN_SECONDS = 5.0
-STOP_SLACK_SECONDS = 6.0  # a second by right, and five for a busy machine
+STOP_SLACK_SECONDS = 6.0  # one second for the server, and five for a busy machine
 ORPHAN_SECONDS = 10.0
 
 # The suite's own limits.
 ROW_SECONDS = 150.0
 ATTACKER_SLACK_SECONDS = 30.0
-MAX_SERVER_MB = 2500.0  # the suite ends a server that has grown by so much
+MAX_SERVER_MB = 2500.0  # the suite kills a server that takes more memory
 _BURN_SECONDS = 1.0
 _SAMPLE_SECONDS = 0.05
 _LOG_LINE = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3} [A-Z]+( \[worker \d+\])? [\w.]+: ")
@@ -49,24 +49,25 @@ _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f\x7f\x80-\x9f\u2028\u2029]")
 
 @dataclass
 class Result:
-    """What became of a row; times in seconds unless the name has another unit.
+    """The measurements of a row; times in seconds unless the name has another unit.
 
     Attributes:
-        id: The row's.
-        what: The row's.
-        rounds: Of the attack.
-        asked: Calls of the caller that was connected before.
-        answered: Those with the right answer.
-        new_asked: Callers that came during the attack.
-        slowest_new: The slowest of them.
-        recovery: From the end of the attack until a new caller was answered at once.
-        growth_mb: Most memory during the attack, less that before it.
-        lasting_mb: What was left of it.
+        id: The row's id.
+        what: The row's description.
+        rounds: Number of rounds of the attack.
+        asked: Number of calls of the caller that was connected before the attack.
+        answered: Number of these calls with the right answer.
+        new_asked: Number of callers that connected during the attack.
+        slowest_new: Time of the slowest of these callers.
+        recovery: Time from the end of the attack until a new caller was answered at once.
+        growth_mb: Largest memory during the attack, minus the memory before.
+        lasting_mb: Memory some time after the attack, minus the memory before.
         p99_ms: 99th percentile of the connected caller's calls, the median over the rounds.
-        slowest_ms: The slowest of those calls during the attack.
-        ratio: `p99_ms` divided by the same beside a process that burns the attacker's CPU.
-        stop: From the signal to the end of the process.
-        counts: What the attack did, all rounds together.
+        slowest_ms: The slowest of these calls during the attack.
+        ratio: p99 during the attack divided by p99 beside a process that burns the attacker's CPU,
+            the median over the rounds.
+        stop: Time from the signal to the end of the process.
+        counts: The attack's counts, summed over the rounds.
         faults: The criteria that were missed.
     """
 
@@ -88,12 +89,12 @@ class Result:
     faults: list[str] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, object]:
-        """For JSON."""
+        """Return the fields as a dictionary for JSON."""
         return asdict(self)
 
 
 def processes_of(pid: int) -> list[int]:
-    """A process and all below it, from /proc."""
+    """Return a process and all its descendants, from /proc."""
     found = [pid]
     for parent in found:
         with contextlib.suppress(OSError):
@@ -103,7 +104,7 @@ def processes_of(pid: int) -> list[int]:
 
 
 def is_running(pid: int) -> bool:
-    """Whether a process exists and is no zombie."""
+    """Return whether a process exists and is not a zombie."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
@@ -112,7 +113,7 @@ def is_running(pid: int) -> bool:
 
 
 def memory_mb(pid: int) -> float:
-    """Resident memory of a process and all below it."""
+    """Return the resident memory of a process and its descendants in MB."""
     pages = 0
     for process in processes_of(pid):
         with contextlib.suppress(OSError):
@@ -121,16 +122,18 @@ def memory_mb(pid: int) -> float:
 
 
 class MemoryWatch:
-    """Samples the server's memory in a thread, and ends a server that takes the machine's.
+    """Samples the server's memory in a thread, and kills a server that takes too much.
+
+    It also kills the server when the row takes too long.
 
     Attributes:
-        most_mb: The largest sample since `restart`.
-        has_ended_it: Whether the server was killed for its memory or its time.
+        most_mb: The largest sample; set it to begin a new measurement.
+        kill_reason: The reason for which the server was killed; empty if it was not.
     """
 
     def __init__(self, pid: int) -> None:
         self.most_mb = 0.0
-        self.has_ended_it = ""
+        self.kill_reason = ""
         self._pid = pid
         self._stopping = threading.Event()
         self._began = time.monotonic()
@@ -142,18 +145,18 @@ class MemoryWatch:
             now_mb = memory_mb(self._pid)
             self.most_mb = max(self.most_mb, now_mb)
             if now_mb > MAX_SERVER_MB:
-                self._end(f"it took {now_mb:.0f} MB")
+                self._end(f"it took {now_mb:.0f} MB of memory")
             if time.monotonic() - self._began > ROW_SECONDS:
                 self._end(f"the row took {ROW_SECONDS:.0f} s")
 
     def _end(self, reason: str) -> None:
-        self.has_ended_it = self.has_ended_it or reason
+        self.kill_reason = self.kill_reason or reason
         for pid in processes_of(self._pid):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
     def stop(self) -> None:
-        """Sample no more."""
+        """Stop sampling."""
         self._stopping.set()
         self._thread.join()
 
@@ -163,13 +166,13 @@ def pinned(core: int, *command: str, nice: int = 0) -> list[str]:
 
 
 def helper_environment() -> dict[str, str]:
-    """The environment of the attackers and callers: they import from tests/."""
+    """Return the environment of attackers and callers, which import modules from tests/."""
     return os.environ | {"PYTHONPATH": f"{TESTS}{os.pathsep}{ROOT}", "GRPC_VERBOSITY": "NONE"}
 
 
 @contextlib.contextmanager
 def started_server(row: Row, models_dir: Path) -> Iterator[servers.ServerProcess]:
-    """The row's server, pinned, with the row's limit of open files; killed at the end."""
+    """Start the row's server on one core, with its limit on open files; kill it at the end."""
     limit = () if row.soft_files is None else ("prlimit", f"--nofile={row.soft_files}:")
     command = [
         *pinned(SERVER_CORE, *limit, sys.executable, "-m", "serving"),
@@ -193,7 +196,7 @@ def started_server(row: Row, models_dir: Path) -> Iterator[servers.ServerProcess
 
 
 class PoliteCallers:
-    """The process of the polite callers, and what it has recorded so far."""
+    """The process of the polite callers, and access to their records."""
 
     def __init__(self, target: str, file: Path) -> None:
         self._file = file
@@ -204,7 +207,7 @@ class PoliteCallers:
         )
 
     def records(self) -> list[dict]:
-        """Every finished call."""
+        """Return a record for every finished call."""
         text = self._file.read_text() if self._file.exists() else ""
         return [json.loads(line) for line in text.splitlines(keepends=True) if line[-1] == "\n"]
 
@@ -216,7 +219,7 @@ class PoliteCallers:
             time.sleep(0.05)
 
     def stop(self) -> None:
-        """Let the calls in flight end."""
+        """Stop the callers; calls in flight may finish."""
         if self._process.stdin is not None and not self._process.stdin.closed:
             self._process.stdin.close()
         try:
@@ -227,7 +230,7 @@ class PoliteCallers:
 
 
 def burn() -> tuple[float, float]:
-    """Burn the attacker's CPU for a while; gives when that began and ended."""
+    """Burn the attacker's CPU for a second; return when that began and ended."""
     process = subprocess.Popen(
         pinned(ATTACKER_CORE, sys.executable, "-c", "while True: pass", nice=5)
     )
@@ -239,7 +242,7 @@ def burn() -> tuple[float, float]:
 
 
 def attack(row: Row, target: str, models_dir: Path) -> tuple[float, float, dict[str, int]]:
-    """One round of the attack; gives when it began and ended and what it did."""
+    """Run one round of the attack; return when it began and ended, and its counts."""
     command = [sys.executable, "-m", "abuse.attacker", row.attack_name, target]
     started = time.monotonic()
     try:
@@ -251,14 +254,14 @@ def attack(row: Row, target: str, models_dir: Path) -> tuple[float, float, dict[
             timeout=row.seconds + ATTACKER_SLACK_SECONDS,
             check=True,
         )
-    except subprocess.TimeoutExpired:  # the server holds the attacker up, too
+    except subprocess.TimeoutExpired:  # a slow server can delay the attacker too
         return started, time.monotonic(), {"attackers ended by the suite": 1}
     began, ended = map(json.loads, process.stdout.splitlines())
     return began["began"], ended["ended"], ended["counts"]
 
 
 def p99_ms(records: Sequence[dict], span: tuple[float, float]) -> float | None:
-    """Of the connected caller's calls that began within a span."""
+    """Return the 99th percentile of the connected caller's calls that began within a time span."""
     calls = sorted(
         record["seconds"]
         for record in records
@@ -268,7 +271,10 @@ def p99_ms(records: Sequence[dict], span: tuple[float, float]) -> float | None:
 
 
 def wait_until(condition: Callable[[], bool], seconds: float) -> float | None:
-    """Seconds until a condition holds, asked for the last time after all of them; None if never."""
+    """Return the seconds until a condition held; None if it did not within `seconds`.
+
+    The condition is checked once more after the time is over.
+    """
     began = time.monotonic()
     while True:
         elapsed = time.monotonic() - began
@@ -280,13 +286,13 @@ def wait_until(condition: Callable[[], bool], seconds: float) -> float | None:
 
 
 def run(row: Row, folder: Path) -> Result:
-    """Do a row; the result names the criteria that were missed."""
+    """Run a row; the result names the criteria that were missed."""
     result = Result(row.id, row.what, rounds=row.rounds)
     models_dir = served_models.write(folder / "models", row.models)
     with started_server(row, models_dir) as server:
         port = server.wait_for(r"listening on \S+:(\d+)").group(1)
         server.wait_for("ready: ")
-        greeted = len(server.log)  # the web server greets in lines of its own
+        greeted = len(server.log)  # until here, the web server prints lines in its own format
         watch = MemoryWatch(server.process.pid)
         callers = PoliteCallers(f"127.0.0.1:{port}", folder / "calls.jsonl")
         try:
@@ -296,8 +302,8 @@ def run(row: Row, folder: Path) -> Result:
         finally:
             callers.stop()
             watch.stop()
-        if watch.has_ended_it:
-            result.faults.append(f"the suite ended the server: {watch.has_ended_it}")
+        if watch.kill_reason:
+            result.faults.append(f"the suite killed the server: {watch.kill_reason}")
     events = server.log[greeted:]
     if row.one_line_log:
         result.faults += _log_faults(events)
@@ -311,7 +317,7 @@ def _attack_in_rounds(
     port: str,
     models_dir: Path,
 ) -> None:
-    """The rounds of an attack, and the criteria (a) to (d)."""
+    """Run the rounds of an attack; check answers, recovery, memory and the attack's counts."""
     server, watch, callers = parts
     pid, target = server.process.pid, f"127.0.0.1:{port}"
     callers.wait_for_both()
@@ -335,7 +341,7 @@ def _attack_in_rounds(
     if result.growth_mb > MAX_GROWTH_MB + row.run_mb:
         result.faults.append(f"memory grew by {result.growth_mb:.0f} MB")
     if lasting is None:
-        result.faults.append(f"{result.lasting_mb:.0f} MB were kept")
+        result.faults.append(f"{result.lasting_mb:.0f} MB of memory were not given back")
     callers.stop()
     _check_callers(result, callers.records(), attacks)
     _compare(result, callers.records(), burns, attacks)
@@ -355,7 +361,8 @@ def _check_recovery(result: Result, port: str) -> None:
     if result.recovery is None:
         problem = polite.ask_anew(address, next(numbers), AT_ONCE_SECONDS)
         result.faults.append(
-            f"no answer at once to a new caller {RECOVERY_SECONDS:.0f} s afterwards: {problem}"
+            f"a new caller {RECOVERY_SECONDS:.0f} s after the attack got no answer within "
+            f"{AT_ONCE_SECONDS} s: {problem}"
         )
 
 
@@ -382,7 +389,7 @@ def _check_callers(
     if refused := [record["problem"] for record in new if "problem" in record]:
         result.faults.append(f"{len(refused)} of {len(new)} new callers failed: {refused[0]}")
     if not new or not connected:
-        result.faults.append("no caller during the attack: the row says nothing")
+        result.faults.append("no caller called during the attack: the row measured nothing")
 
 
 def _compare(
@@ -391,7 +398,7 @@ def _compare(
     burns: Sequence[tuple[float, float]],
     attacks: Sequence[tuple[float, float]],
 ) -> None:
-    """Latency under attack, and how many times that beside a busy process it is."""
+    """Compute the latency during the attack, and its ratio to the latency beside a busy process."""
     during = [p99_ms(records, span) for span in attacks]
     beside = [p99_ms(records, span) for span in burns]
     result.slowest_ms = max(
@@ -414,7 +421,7 @@ def _compare(
 
 
 def _end(row: Row, result: Result, server: servers.ServerProcess) -> None:
-    """End the server by a signal, and see that nothing of it is left."""
+    """End the server by a signal, and check that none of its processes is left."""
     family = processes_of(server.process.pid)
     began = time.monotonic()
     if row.kills_supervisor:
@@ -430,31 +437,31 @@ def _end(row: Row, result: Result, server: servers.ServerProcess) -> None:
         if not row.kills_supervisor and not _has_ended_well(row, server):
             result.faults.append(f"exit code {server.process.returncode} after {name}")
     except subprocess.TimeoutExpired:
-        result.faults.append(f"still there {seconds:.0f} s after {name}")
+        result.faults.append(f"the server still runs {seconds:.0f} s after {name}")
     left = seconds if row.kills_supervisor else 1.0
     wait_until(lambda: not any(map(is_running, family[1:])), left)
     if orphans := [pid for pid in family[1:] if is_running(pid)]:
-        result.faults.append(f"{len(orphans)} processes of it were left after {name}")
+        result.faults.append(f"{len(orphans)} processes of the server were left after {name}")
         for pid in orphans:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
 
 
 def _has_ended_well(row: Row, server: servers.ServerProcess) -> bool:
-    """Whether the exit code is 0, or 1 with a word about the run that did not end."""
+    """Return whether the exit code is 0, or 1 with a log line about a run that did not end."""
     if row.stuck_run and server.process.returncode == 1:
         server.read_to_end()
-        named = f"ending the process; runs that go on: {row.stuck_run}/"
+        named = f"ending the process; runs still active: {row.stuck_run}/"
         return any(named in line for line in server.log)
     return server.process.returncode == 0
 
 
 def _log_faults(log: Sequence[str]) -> list[str]:
-    """Lines of a text log that are no event's own line, or that could move a cursor."""
+    """Return faults for log lines that are malformed, forged, or have control characters."""
     faults = []
     lines = "".join(log).split("\n")[:-1]
     if odd := [line for line in lines if not _LOG_LINE.match(line)]:
-        faults.append(f"{len(odd)} log lines are no event's first: {odd[0][:100]!r}")
+        faults.append(f"{len(odd)} log lines have another format: {odd[0][:100]!r}")
     if forged := [line for line in lines if _FORGED_LINE.match(line)]:
         faults.append(f"{len(forged)} forged log lines: {forged[0][:100]!r}")
     if control := [line for line in lines if _CONTROL.search(line)]:

@@ -1,34 +1,34 @@
-"""The rows of the abuse suite: what is done to a server, and what it runs with."""
+"""The rows of the abuse suite: each has an attack and the settings of the attacked server."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 SERVED = ("identity", "mlp")
-# What large bodies may take together, in the rows that are made of admissible ones.
+# For rows whose large bodies are within the limit on a message: together they may take 128 MiB.
 _BOUNDED = ("--max_buffered_bytes=134217728",)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """One kind of abuse.
+    """One attack on one server.
 
     Attributes:
-        id: Of the row, and of its attack unless that is named.
-        what: One line for the table.
+        id: Name of the row, and of its attack if `attack` is empty.
+        what: Description of the attack for the table, in one line.
         attack: Name of the attack.
-        seconds: How long one round of it lasts.
-        rounds: How often it is repeated; the ratio of latencies is the median over them.
+        seconds: Duration of one round of the attack.
+        rounds: Number of rounds; the ratio of latencies is the median over them.
         burns: Whether each round is compared with a process that burns the attacker's CPU.
-        flags: Of the server, beside the usual ones.
-        models: Served.
-        soft_files: The server's soft limit of open files; None for what the suite has.
-        expected: Counts that the attack has to report.
-        one_line_log: Whether every line of the log must begin as the server's lines do.
-        kills_supervisor: End with SIGKILL to the supervisor instead of SIGTERM.
-        stuck_run: Model with a run that may outlast the drain: exit code 1 is right, too, if a log
-            line names the run.
-        run_mb: Memory that one run of the attacked model takes, allowed on top of the limits.
-        only_reported: Whether missed criteria stand in the table without failing the test.
+        flags: Further flags of the server.
+        models: Names of the served models.
+        soft_files: The server's soft limit on open files; None: the limit of the suite.
+        expected: Counts that the attack must report.
+        one_line_log: Whether every line of the log must have the format of the server's lines.
+        kills_supervisor: Whether the row ends with SIGKILL to the supervisor instead of SIGTERM.
+        stuck_run: Model with a run that may last longer than the drain. The exit code may then be 1
+            if a log line names the run.
+        run_mb: Memory of one run of the attacked model (MB), added to the limits on memory.
+        only_reported: Whether missed criteria are only shown in the table, without failing a test.
     """
 
     id: str
@@ -49,11 +49,11 @@ class Row:
 
     @property
     def attack_name(self) -> str:
-        """The attack to start."""
+        """Name of the attack to start."""
         return self.attack or self.id
 
     def short(self, seconds: float) -> "Row":
-        """The row in one round without a comparison, for a usual test run."""
+        """Return the row with one round and no comparison, for a usual test run."""
         return replace(self, rounds=1, burns=False, seconds=seconds)
 
 
@@ -132,7 +132,7 @@ _ALL = (
         id="long_node",
         what="one MatMul of ten seconds and more, then SIGTERM",
         rounds=1,
-        seconds=4,  # so that SIGTERM comes while the first run goes on
+        seconds=4,  # SIGTERM must come while the first run goes on
         models=("identity", "long"),
         stuck_run="long",
         run_mb=150,
@@ -178,7 +178,7 @@ _ALL = (
     ),
 )
 ROWS = {row.id: row for row in _ALL}
-# What every test run covers, each in under 20 s.
+# Rows that a usual test run includes, each in less than 20 s.
 QUICK = tuple(
     ROWS[name].short(seconds)
     for name, seconds in (

@@ -1,4 +1,4 @@
-"""Models that take very long for a few bytes of input, and the folders that the rows serve."""
+"""Models that do much work for a few bytes of input, and the model folders of the rows."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +13,10 @@ WIDE_COLUMNS = 30_000
 
 
 def endless(models_dir: Path) -> Path:
-    """`y` = how often the Loop has run, of `trips` int64 (1,): 2^62 of them take centuries."""
+    """Write a model with a Loop; 2^62 trips take centuries.
+
+    Input `trips`: int64 (1,), the number of trips. Output `y`: int64 (1,), the trips counted.
+    """
     path = models_dir / "endless" / "1"
     scalar, number = TensorProto.BOOL, TensorProto.INT64
     body = helper.make_graph(
@@ -50,7 +53,10 @@ def endless(models_dir: Path) -> Path:
 
 
 def wide(models_dir: Path) -> Path:
-    """`y` = `x` 30,000 times, float32 (batch, 1) to (batch, 30000): a short row, a long answer."""
+    """Write a model that repeats `x` 30,000 times: a short request gets a long answer.
+
+    Input `x`: float32 (batch, 1). Output `y`: float32 (batch, 30000).
+    """
     path = models_dir / "wide" / "1"
     tiny_models.save(
         path / "model.onnx",
@@ -63,7 +69,11 @@ def wide(models_dir: Path) -> Path:
 
 
 def long(models_dir: Path) -> Path:
-    """`y` = the sum of one product of two int64 matrices of `size` int64 (1,): one long node."""
+    """Write a model with one node that runs for long: a product of two int64 matrices.
+
+    Input `size`: int64 (1,), rows and columns of the matrices. Output `y`: int64 (), the sum of the
+    product's elements.
+    """
     path = models_dir / "long" / "1"
     tiny_models.save(
         path / "model.onnx",
@@ -92,7 +102,7 @@ BUILDERS = {
 
 
 def write(models_dir: Path, names: Sequence[str]) -> Path:
-    """Write these models into a new folder of models."""
+    """Write the named models into a new folder of models; return the folder."""
     models_dir.mkdir()
     for name in names:
         BUILDERS[name](models_dir)

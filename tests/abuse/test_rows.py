@@ -1,4 +1,4 @@
-"""Attackers beside polite callers, on a real server: `make abuse` runs every row.
+"""Attacks a real server while polite callers call it: `make abuse` runs every row.
 
 A usual test run does the most important rows once, in a few seconds each.
 """
@@ -10,7 +10,7 @@ from abuse.rows import QUICK, ROWS
 
 @pytest.mark.parametrize("row", QUICK, ids=lambda row: row.id)
 def test_polite_callers_are_served_during_a_short_attack(row, tmp_path):
-    """Both callers are answered, memory stays bounded, and the server ends when it is told to."""
+    """Both callers are answered, memory stays bounded, and the server ends after SIGTERM."""
     result = row_run.run(row, tmp_path)
 
     assert result.faults == [], f"{result.faults}; {result.counts}"
@@ -19,7 +19,7 @@ def test_polite_callers_are_served_during_a_short_attack(row, tmp_path):
 @pytest.mark.abuse
 @pytest.mark.parametrize("row", ROWS.values(), ids=lambda row: row.id)
 def test_polite_callers_are_served(row, tmp_path, results):
-    """The same for every row, in several rounds; the latencies go into the table."""
+    """Every row meets the criteria in all its rounds; the latencies go into the table."""
     result = row_run.run(row, tmp_path)
     results.append(result)
 
@@ -27,7 +27,7 @@ def test_polite_callers_are_served(row, tmp_path, results):
 
 
 def test_the_page_names_every_row():
-    """docs/abuse.md says what each row does."""
+    """docs/abuse.md lists every row with its attack, and has the markers for the table."""
     page = report.PAGE.read_text()
 
     assert [row.id for row in ROWS.values() if f"| `{row.id}` | {row.what} |" not in page] == []

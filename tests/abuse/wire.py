@@ -1,6 +1,6 @@
-"""HTTP/2 by hand: frames, header blocks and one connection that may break every rule.
+"""A minimal HTTP/2 client: frames, header blocks, and a connection that can break every rule.
 
-A library would refuse to send most of what an attacker sends.
+An HTTP/2 library would refuse to send most of the attackers' frames.
 """
 
 import contextlib
@@ -30,7 +30,7 @@ Address = tuple[str, int]
 
 
 def frame(kind: int, payload: bytes = b"", *, flags: int = 0, stream: int = 0) -> bytes:
-    """One frame; a payload over the usual largest size is sent as it is."""
+    """Return one frame; the payload may exceed HTTP/2's default maximum size."""
     return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
 
 
@@ -47,7 +47,7 @@ def reset(stream: int) -> bytes:
 
 
 def integer(value: int, prefix_bits: int, first: int = 0) -> bytes:
-    """An HPACK integer (RFC 7541, 5.1)."""
+    """Return an HPACK integer (RFC 7541, 5.1)."""
     most = (1 << prefix_bits) - 1
     if value < most:
         return bytes([first | value])
@@ -61,7 +61,7 @@ def integer(value: int, prefix_bits: int, first: int = 0) -> bytes:
 
 
 def header(name: bytes, value: bytes, *, indexed: bool = False) -> bytes:
-    """A literal header field without Huffman coding; `indexed` puts it into the peer's table."""
+    """Return a literal header field without Huffman coding; `indexed` adds it to the table."""
     first = b"\x40" if indexed else b"\0"
     return b"".join([first, integer(len(name), 7), name, integer(len(value), 7), value])
 
@@ -95,26 +95,26 @@ def grpc_body(message: bytes, *, compressed: bool = False) -> bytes:
 def connect(
     address: Address, *, source: str = ATTACKER_HOST, timeout: float = 2.0
 ) -> socket.socket:
-    """A TCP connection from a loopback address of one's own."""
+    """Open a TCP connection from the loopback address `source`."""
     connected = socket.create_connection(address, timeout, source_address=(source, 0))
     connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     return connected
 
 
 def hang_up(connected: socket.socket) -> None:
-    """Close with a reset: thousands of connections must not linger in TIME_WAIT."""
+    """Close a connection with a reset, so that thousands of them do not linger in TIME_WAIT."""
     with contextlib.suppress(OSError):
         connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     connected.close()
 
 
 class Connection:
-    """One HTTP/2 connection, as polite as its user.
+    """One HTTP/2 connection that also sends what its user puts on the socket directly.
 
     Attributes:
-        socket: To send anything on.
-        bodies: What has arrived on each stream.
-        ended: Streams that the server has ended, and those that it has reset.
+        socket: The TCP socket, for sending any bytes.
+        bodies: Payload of the DATA frames received on each stream.
+        ended: Streams that the server has ended or reset.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class Connection:
         values: Mapping[int, int] | None = None,
         timeout: float = 2.0,
     ) -> None:
-        """Connect and send the preface; `values` are the settings that go with it."""
+        """Connect and send the preface, with a SETTINGS frame of `values`."""
         self.socket = connect(address, source=source, timeout=timeout)
         self.bodies: dict[int, bytes] = {}
         self.ended: set[int] = set()
@@ -138,17 +138,17 @@ class Connection:
         self.socket.sendall(PREFACE + settings(values or {}))
 
     def stream(self) -> int:
-        """The number of a new stream."""
+        """Return the number of a new stream."""
         self._next_stream += 2
         return self._next_stream - 2
 
     def request(
         self, fields: Iterable[tuple[str, str]], body: bytes = b"", *, ends: bool = True
     ) -> int:
-        """Send a request as the server's windows let it; gives its stream.
+        """Send a request within the server's windows; return the number of its stream.
 
         Raises:
-            OSError: the connection has ended, or its windows stay shut.
+            OSError: the connection has ended, or a window stays closed.
         """
         stream = self.stream()
         flags = END_HEADERS | (END_STREAM if ends and not body else 0)
@@ -160,7 +160,7 @@ class Connection:
             size = min(MAX_FRAME_BYTES, len(body) - sent, own, self._window)
             if size <= 0:
                 if time.monotonic() > give_up_at or stream in self.ended:
-                    msg = f"the window of stream {stream} stays shut"
+                    msg = f"the window of stream {stream} stays closed"
                     raise TimeoutError(msg)
                 self.receive(0.1)
                 continue
@@ -173,10 +173,10 @@ class Connection:
         return stream
 
     def receive(self, seconds: float = 0.0) -> bool:
-        """Take in what has arrived, waiting so long for the first byte; False if nothing has.
+        """Read and handle frames, after waiting `seconds` at most; return False if none arrived.
 
         Raises:
-            ConnectionError: the server has hung up.
+            ConnectionError: the server has closed the connection.
         """
         self.socket.settimeout(seconds)
         try:
@@ -222,10 +222,14 @@ class Connection:
             self.ended.add(stream)
 
     def answers(self, streams: Iterable[int], until: float) -> int:
-        """Wait until so many streams have ended, or until a time; gives how many have.
+        """Wait until all streams have ended, or until a time; return the number that have ended.
+
+        Args:
+            streams: Numbers of the streams.
+            until: `time.monotonic()` at which to stop waiting.
 
         Raises:
-            ConnectionError: the server has hung up.
+            ConnectionError: the server has closed the connection.
         """
         wanted = set(streams)
         while not wanted <= self.ended and (left := until - time.monotonic()) > 0:
@@ -233,5 +237,5 @@ class Connection:
         return len(wanted & self.ended)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection with a reset."""
         hang_up(self.socket)

@@ -1,9 +1,10 @@
 """Benchmarks of the server against raw ONNX Runtime: `make bench`, or `python tests/bench`.
 
-The server is pinned to one core and h2load to another, so the client is not what is measured. Raw
-`session.run` is pinned to the server's core in the same run, in turns with the server, because
-shared machines drift: compare the ratios, not the absolute figures. Each figure is the median of
-the rounds. The last line of output is one JSON document; `--output` writes it to a file as well.
+The server is pinned to one core and h2load to another, so that the client does not slow the server
+down. Raw `session.run` is measured on the server's core in the same run, alternating with the
+server, because the speed of a shared machine drifts: compare the ratios, not the absolute figures.
+Each figure is the median of the rounds. The last line of output is a JSON document, which
+`--output` also writes to a file.
 """
 
 import argparse
@@ -43,16 +44,16 @@ def against_raw(
     requests: int,
     rounds: int,
 ) -> dict[str, Any]:
-    """Server and raw ONNX Runtime in turns.
+    """Measure the server and raw ONNX Runtime alternately; return the medians and their ratio.
 
     Args:
         server: Serves the model.
         onnx_file: The same model, for raw ONNX Runtime at its best batch size.
-        body: Request body.
-        rows: Images in it.
+        body: File with the request body.
+        rows: Images in a request.
         in_flight: Requests at a time.
-        requests: Requests a round.
-        rounds: Repetitions.
+        requests: Requests in each round.
+        rounds: Number of rounds.
     """
     best_raw, loads, ratios = [], [], []
     for _ in range(rounds):
@@ -75,7 +76,7 @@ def against_raw(
 
 
 def null_model(server: Server, body: Path, rounds: int) -> list[dict[str, Any]]:
-    """What a Predict costs when the model costs nothing."""
+    """Measure the cost of a Predict with a model that does next to nothing."""
     rows = []
     for in_flight in (1, 32, 128):
         loads = [server.load(body, in_flight=in_flight, requests=20_000) for _ in range(rounds)]
@@ -92,9 +93,9 @@ def null_model(server: Server, body: Path, rounds: int) -> list[dict[str, Any]]:
 
 
 def workers(models_dir: Path, body: Path, rounds: int) -> dict[str, Any]:
-    """Two worker processes on both cores against one on one core.
+    """Compare two worker processes on two cores with one worker on one core.
 
-    The load generator shares the server's cores in both cases, so what doubles is the machine.
+    The load generator shares the server's cores in both cases, so twice the machine is compared.
     """
     cores = (SERVER_CORE, CLIENT_CORE)
     rates: dict[int, list[float]] = {1: [], 2: []}
@@ -114,7 +115,7 @@ def workers(models_dir: Path, body: Path, rounds: int) -> dict[str, Any]:
 
 
 def resnet50(cache_dir: Path) -> Path:
-    """The model folder of a ResNet50 with random weights, made once."""
+    """Return the model folder of a ResNet50 with random weights; create it if it is missing."""
     made = cache_dir / "made"
     if not (made / "resnet50").exists():
         program = ROOT / "tests" / "bench" / "make_resnet50.py"
@@ -127,18 +128,22 @@ def _median(values: Iterable[float]) -> float:
 
 
 def main() -> None:
-    """Run everything and print a table and JSON."""
+    """Run all benchmarks; print a table and a JSON document."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="repetitions (default: 3)")
-    parser.add_argument("--output", type=Path, help="write the JSON here")
+    parser.add_argument("--output", type=Path, help="file to write the JSON document to")
     parser.add_argument("--cache-dir", type=Path, default=ROOT / "build" / "bench")
-    parser.add_argument("--skip-resnet50", action="store_true", help="it takes minutes to make")
+    parser.add_argument(
+        "--skip-resnet50",
+        action="store_true",
+        help="leave out ResNet50, whose model takes minutes to create",
+    )
     arguments = parser.parse_args()
     for tool in ("h2load", "taskset"):
         if not shutil.which(tool):
             sys.exit(f"{tool} not found; on Debian: apt-get install nghttp2-client util-linux")
     if len(os.sched_getaffinity(0)) < 2:
-        sys.exit("one core found, two needed: one for the server, one for the load generator")
+        sys.exit("found one core, expected two: one for the server, one for the load generator")
 
     models = arguments.cache_dir / "models"
     shutil.rmtree(models, ignore_errors=True)
@@ -208,7 +213,7 @@ def main() -> None:
 
 
 def start_up(models: Path, rounds: int) -> dict[str, Any]:
-    """Seconds from the command to the first answer, and memory after it."""
+    """Measure the seconds from the command to the first answer, and the memory afterwards."""
     seconds, memory = [], []
     for _ in range(rounds):
         with serve(models, [SERVER_CORE, CLIENT_CORE]) as (server, elapsed):
@@ -219,7 +224,7 @@ def start_up(models: Path, rounds: int) -> dict[str, Any]:
 
 
 def conditions(rounds: int) -> dict[str, Any]:
-    """What a reader has to know beside the figures."""
+    """Return the conditions of the measurement: commit, CPU, load and versions."""
     commit = subprocess.run(
         ["git", "describe", "--always", "--dirty"],
         cwd=ROOT,

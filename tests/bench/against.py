@@ -1,11 +1,11 @@
-"""This checkout's server against an earlier commit's: `make bench-against BASE=<commit>`.
+"""Compares this checkout's server with an earlier commit's: `make bench-against BASE=<commit>`.
 
-Both servers run at the same time, pinned to one core, and are measured in turns, each pair in the
-opposite order of the one before, so that a shared machine's drift hits both. Both are started again
-after every third pair: where a process has its memory makes it quicker or slower for all its life.
-What is compared is CPU time, which neighbours disturb least. The result is the median of the pairs'
-ratios (now / base) with a 95 % interval from a bootstrap over the pairs. The last line of output is
-one JSON document.
+Both servers run at the same time, pinned to one core, and are measured alternately. Each pair is
+measured in the opposite order of the pair before, so that the drift of a shared machine affects
+both. Both servers are restarted after every third pair, because the memory layout of a process
+makes it faster or slower for its whole life. The CPU time is compared, which other processes on the
+machine disturb least. The result is the median of the pairs' ratios (now / base) with a 95 %
+interval from a bootstrap over the pairs. The last line of output is a JSON document.
 """
 
 import argparse
@@ -40,7 +40,7 @@ Measure = Callable[[Server], Load]
 
 @contextlib.contextmanager
 def worktree(commit: str) -> Iterator[Path]:
-    """A checkout of another commit, for as long as it is needed."""
+    """Provide a temporary checkout of another commit."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "base"
         git = ("git", "-C", str(ROOT), "worktree")
@@ -52,7 +52,7 @@ def worktree(commit: str) -> Iterator[Path]:
 
 
 def compare(base: list[float], now: list[float]) -> dict[str, Any]:
-    """Medians, and the median ratio with its interval."""
+    """Return the medians of both sides, and the median ratio with its 95 % interval."""
     ratios = np.array(now) / np.array(base)
     draws = np.random.default_rng(0).integers(0, len(ratios), (RESAMPLES, len(ratios)))
     low, high = np.quantile(np.median(ratios[draws], axis=1), (0.025, 0.975))
@@ -68,7 +68,7 @@ def compare(base: list[float], now: list[float]) -> dict[str, Any]:
 def in_turns(
     pairs: int, base: Callable[[], Figure], now: Callable[[], Figure]
 ) -> dict[str, list[Figure]]:
-    """Measure both in turns; the order changes from pair to pair."""
+    """Measure both sides alternately; the order is reversed from pair to pair."""
     measured: dict[str, list[Figure]] = {"base": [], "now": []}
     sides = {"base": base, "now": now}
     for pair in range(pairs):
@@ -80,7 +80,7 @@ def in_turns(
 def measured_in_turns(
     checkout: Path, models_dir: Path, measure: Measure, pairs: int
 ) -> dict[str, list[Load]]:
-    """Measure a load on both checkouts' servers in turns."""
+    """Measure a load on the servers of both checkouts alternately."""
     cores = (SERVER_CORE,)
     loads: dict[str, list[Load]] = {"base": [], "now": []}
     while (left := pairs - len(loads["now"])) > 0:
@@ -89,7 +89,7 @@ def measured_in_turns(
             serve(models_dir, cores) as (now, _),
         ):
             for server in (base, now):
-                measure(server)  # the first calls fill caches
+                measure(server)  # warm-up: the first calls fill caches
             more = in_turns(
                 min(left, PAIRS_A_START),
                 lambda base=base: measure(base),
@@ -101,7 +101,7 @@ def measured_in_turns(
 
 
 def calls(folder: Path, models: Path, requests: int) -> dict[str, tuple[Path, Measure]]:
-    """What is measured of running servers: the models they serve, and the load."""
+    """Return the measurements by name: the folder of models to serve, and the load."""
     null = models / "null"
     write_null_model(null)
 
@@ -131,18 +131,20 @@ def calls(folder: Path, models: Path, requests: int) -> dict[str, tuple[Path, Me
 
 
 def start_up(checkout: Path, models_dir: Path) -> float:
-    """CPU seconds from the start to the first answer."""
+    """Return the CPU seconds that a server takes from its start to its first answer."""
     with serve(models_dir, (SERVER_CORE,), checkout=checkout) as (server, _):
         return server.cpu_seconds()
 
 
 def main() -> None:
-    """Measure what was asked for; print a line for each and one JSON document."""
+    """Run the chosen measurements; print a line for each, and a JSON document."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("base", help="the commit to compare with")
     parser.add_argument("--pairs", type=int, default=15, help="pairs of runs (default: 15)")
-    parser.add_argument("--requests", type=int, default=50_000, help="null Predicts a run")
-    parser.add_argument("--only", default="", help="measure what has this in its name")
+    parser.add_argument(
+        "--requests", type=int, default=50_000, help="null Predicts in a run (default: 50000)"
+    )
+    parser.add_argument("--only", default="", help="run only measurements with this in their name")
     arguments = parser.parse_args()
     results: dict[str, Any] = {}
 

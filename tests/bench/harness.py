@@ -34,7 +34,7 @@ RAW_BATCH_SIZES = (1, 2, 4, 8, 16, 32, 64)
 
 @dataclass(frozen=True)
 class Load:
-    """What one h2load run measured."""
+    """The measurements of one h2load run."""
 
     requests_per_second: float
     cpu_us_per_request: float
@@ -49,12 +49,12 @@ class Server:
     port: int
 
     def cpu_seconds(self) -> float:
-        """User and system time of the server and its workers."""
+        """Return the user and system time of the server and its workers so far, in seconds."""
         processes = [self.process, *self.process.children(recursive=True)]
         return sum(sum(process.cpu_times()[:2]) for process in processes)
 
     def memory_mib(self) -> float:
-        """Resident memory of the server and its workers."""
+        """Return the resident memory of the server and its workers in MiB."""
         processes = [self.process, *self.process.children(recursive=True)]
         return sum(process.memory_info().rss for process in processes) / 2**20
 
@@ -68,7 +68,7 @@ class Server:
         cores: Sequence[int] = (CLIENT_CORE,),
         path: str = PREDICT_PATH,
     ) -> Load:
-        """Post a request body over and over, with h2load on the given cores; gRPC by default."""
+        """Send the same request repeatedly with h2load on the given cores; gRPC by default."""
         content_type = "application/grpc" if path == PREDICT_PATH else "application/json"
         before = self.cpu_seconds()
         text = subprocess.run(
@@ -96,7 +96,7 @@ class Server:
 def serve(
     models_dir: Path, cores: Sequence[int], *flags: str, checkout: Path = ROOT
 ) -> Iterator[tuple[Server, float]]:
-    """Start a checkout's server on cores; gives it with the seconds until its first answer."""
+    """Start a checkout's server on cores; yield it with the seconds until its first answer."""
     log = tempfile.TemporaryFile("w+")  # noqa: SIM115 - lives as long as the server
     started = time.perf_counter()
     process = psutil.Popen(
@@ -139,12 +139,12 @@ def _wait_for_answer(port: int, models_dir: Path) -> None:
 
 
 def write_null_model(models_dir: Path) -> None:
-    """Put a model that copies its input into a models folder."""
+    """Write a model that copies its input into a folder of models."""
     tiny_models.identity(models_dir)
 
 
 def example(model: str, rows: int) -> dict[str, np.ndarray]:
-    """Inputs for a model of the benchmark: random pixels, or numbers for the null model."""
+    """Return inputs for a model of the benchmark: random pixels, or ones for the null model."""
     if model == "identity":
         return {"x": np.ones((rows, 3), np.float32)}
     images = np.random.default_rng(0).integers(0, 256, (rows, 32, 32, 3), np.uint8)
@@ -152,14 +152,18 @@ def example(model: str, rows: int) -> dict[str, np.ndarray]:
 
 
 def request_body(folder: Path, model: str, rows: int) -> Path:
-    """A file with one framed Predict request."""
+    """Write a file with one framed Predict request; return it."""
     file = folder / f"{model}-{rows}.bin"
     file.write_bytes(frame(predict_request(model, example(model, rows)).SerializeToString()))
     return file
 
 
 def raw_images_per_second(onnx_file: Path, batch_sizes: Sequence[int]) -> dict[int, float]:
-    """Raw `session.run` on the server's core: images/s by batch size, one thread."""
+    """Measure raw `session.run` on the server's core with one thread.
+
+    Returns:
+        Images per second, by batch size.
+    """
     own_cores = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {SERVER_CORE})
     try:

@@ -1,6 +1,6 @@
 """Publish ResNet50 with random weights: `python tests/bench/make_resnet50.py MODELS_DIR`.
 
-Its speed does not depend on the values of its weights, and a trained one may not be at hand.
+The speed of the model does not depend on the values of its weights, so no trained model is needed.
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Any model answers right on default flags, whatever the first dimension of its tensors means."""
+"""Any model of the zoo is answered right with default flags, with independent rows or without."""
 
 import threading
 from collections.abc import Callable, Iterator
@@ -44,12 +44,12 @@ class Connections(NamedTuple):
 
 
 def predict_over_grpc(server: Connections, entry: Entry, inputs: Arrays, _: Arrays) -> Arrays:
-    """The answer of TensorFlow Serving's Predict."""
+    """Return the answer of TensorFlow Serving's Predict."""
     return server.predict.predict(entry.name, inputs)
 
 
 def predict_over_rest(server: Connections, entry: Entry, inputs: Arrays, like: Arrays) -> Arrays:
-    """The answer of `:predict`: in row form where each row is an instance, else in columns."""
+    """Return the answer of `:predict`, in rows if rows are independent, else in columns."""
     path = f"/v1/models/{entry.name}:predict"
     if not entry.rows_independent:
         columns = {name: array.tolist() for name, array in inputs.items()}
@@ -66,7 +66,7 @@ def predict_over_rest(server: Connections, entry: Entry, inputs: Arrays, like: A
 
 
 def infer_over_grpc(server: Connections, entry: Entry, inputs: Arrays, _: Arrays) -> Arrays:
-    """The answer of KServe's ModelInfer."""
+    """Return the answer of KServe's ModelInfer."""
     request = ModelInferRequest(model_name=entry.name)
     for name, array in inputs.items():
         request.inputs.add(name=name, datatype=_datatype(array), shape=array.shape)
@@ -82,7 +82,7 @@ def infer_over_grpc(server: Connections, entry: Entry, inputs: Arrays, _: Arrays
 
 
 def infer_over_rest(server: Connections, entry: Entry, inputs: Arrays, like: Arrays) -> Arrays:
-    """The answer of KServe's `infer`."""
+    """Return the answer of KServe's `infer`."""
     tensors = [
         {
             "name": name,
@@ -136,7 +136,7 @@ def zoo_dir(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(zoo_dir, running_server) -> Iterator[str]:
-    """Address of a server of the whole zoo."""
+    """Address of a server with the whole zoo."""
     with running_server(zoo_dir) as target:
         yield target
 
@@ -149,7 +149,7 @@ def server(address) -> Iterator[Connections]:
 
 @pytest.fixture(scope="module")
 def alone(zoo_dir) -> Callable[[Entry, Arrays], Arrays]:
-    """Runs a model in ONNX Runtime on one request's own inputs."""
+    """A function that runs a model in ONNX Runtime on the inputs of one request."""
 
     @cache
     def session(name: str) -> onnxruntime.InferenceSession:
@@ -169,13 +169,13 @@ def alone(zoo_dir) -> Callable[[Entry, Arrays], Arrays]:
 
 @pytest.fixture(scope="module")
 def callers() -> Iterator[ThreadPoolExecutor]:
-    """As many threads as there are callers."""
+    """A pool of CALLERS threads."""
     with ThreadPoolExecutor(CALLERS) as pool:
         yield pool
 
 
 def requests(entry: Entry, seed: int) -> list[Arrays]:
-    """A request for each caller: mixed sizes and values, every fourth a thousand times larger."""
+    """Return a request of random size for each caller; a quarter has 1,000 times larger values."""
     random = np.random.default_rng(seed)
     made = []
     for number in range(CALLERS):
@@ -191,7 +191,7 @@ def _enlarged(array: np.ndarray) -> np.ndarray:
 
 
 def difference(entry: Entry, answer: Arrays, expected: Arrays) -> str:
-    """What is wrong with an answer; empty if nothing is."""
+    """Return what is wrong with an answer; "" if nothing is."""
     if answer.keys() != expected.keys():
         return f"outputs {sorted(answer)}, expected {sorted(expected)}"
     for name, right in expected.items():
@@ -215,7 +215,7 @@ def difference(entry: Entry, answer: Arrays, expected: Arrays) -> str:
 def all_at_once(
     callers: ThreadPoolExecutor, ask: Callable[[Arrays, Arrays], Arrays], calls: list
 ) -> list[Arrays]:
-    """The answers to (inputs, expected) pairs, each asked for by a caller of its own."""
+    """Return the answers to (inputs, expected) pairs, sent at the same time by one caller each."""
     ready = threading.Barrier(CALLERS)
 
     def call(pair: tuple[Arrays, Arrays]) -> Arrays:
@@ -226,7 +226,7 @@ def all_at_once(
 
 
 def full_batch(entry: Entry, seed: int) -> list[Arrays]:
-    """As many requests as a batch has room for, of those whose inputs have one size."""
+    """Return requests that fill one batch, of those whose inputs have the same number of rows."""
     rows, batch = 0, []
     for inputs in requests(entry, seed):
         sizes = {len(array) for array in inputs.values()}
@@ -259,7 +259,7 @@ def test_the_zoo_is_labelled_right(entry, alone):
 @every_protocol
 @every_model
 def test_many_callers_at_once_get_their_own_answers(entry, protocol, server, alone, callers):
-    """48 requests of mixed sizes and values at once are answered as if each had run alone."""
+    """48 concurrent requests of mixed sizes and values are answered as if each had run alone."""
     seed = 100 + list(PROTOCOLS).index(protocol)
     calls = [(inputs, alone(entry, inputs)) for inputs in requests(entry, seed)]
 
@@ -278,7 +278,7 @@ def test_many_callers_at_once_get_their_own_answers(entry, protocol, server, alo
 @every_protocol
 @every_model
 def test_a_request_larger_than_a_batch_is_answered_as_a_whole(entry, protocol, server, alone):
-    """150 rows of a lone caller get the answer of one run on all of them."""
+    """A request of 150 rows gets the answer of one run on all rows."""
     inputs = entry.make_inputs(np.random.default_rng(7), LARGE_REQUEST_ROWS)
     expected = alone(entry, inputs)
 
@@ -289,7 +289,7 @@ def test_a_request_larger_than_a_batch_is_answered_as_a_whole(entry, protocol, s
 
 @every_protocol
 def test_inputs_without_a_common_batch_may_differ_in_size(protocol, server, alone):
-    """CLIP answers one image and five texts."""
+    """CLIP answers one image and five texts in one request."""
     inputs = zoo.clip_inputs(np.random.default_rng(5), **CLIP_ROWS)
     expected = alone(CLIP, inputs)
 
@@ -300,7 +300,7 @@ def test_inputs_without_a_common_batch_may_differ_in_size(protocol, server, alon
 
 
 def scrape(server: Connections, metric: str, **labels: str) -> list[float]:
-    """The values of a metric's samples that have these labels, whatever others they have."""
+    """Return the values of a metric's samples that have these labels among others."""
     _, _, page = server.http.ask("GET", METRICS_PATH)
     lines = [line for line in page.decode().splitlines() if line.startswith(metric)]
     return [
@@ -315,8 +315,8 @@ def scrape(server: Connections, metric: str, **labels: str) -> list[float]:
 def test_requests_share_runs_only_if_rows_are_independent(
     entry, server, alone, callers, monkeypatch
 ):
-    """48 requests at once need fewer runs if the rows are independent, else a run each."""
-    monkeypatch.setattr(shared_page, "PAGE_SECONDS", 1e-6)  # each look gets a page of its own
+    """48 concurrent requests need fewer runs if rows are independent, otherwise one run each."""
+    monkeypatch.setattr(shared_page, "PAGE_SECONDS", 1e-6)  # a new page for each look
 
     def runs() -> float:
         metric = ":tensorflow:serving:batching_session:wrapped_run_count"
@@ -324,7 +324,8 @@ def test_requests_share_runs_only_if_rows_are_independent(
         return count
 
     made = []
-    # How many share a run is up to chance; so a round in which none does proves nothing.
+    # Chance decides how many requests share a run, so one round without a shared run proves
+    # nothing.
     for _ in range(MOST_ROUNDS if entry.rows_independent else 1):
         before = runs()
         calls = [(inputs, {}) for inputs in requests(entry, 200)]

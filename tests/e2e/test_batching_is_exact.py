@@ -1,4 +1,4 @@
-"""The bundled model answers the same bits, whoever shares a batch with whom."""
+"""The bundled model answers the same bits, whichever requests share a batch."""
 
 import asyncio
 import json
@@ -14,7 +14,7 @@ from serving.client import AsyncPredictClient
 MODEL = Path(__file__).parents[2] / "models" / "simcnn"
 FILES = {"fp32": "model.onnx", "int8": "model.int8.onnx"}
 REQUESTS = 1000
-REST_EVERY = 5  # JSON costs more than the model: a fifth of the requests is enough of it
+REST_EVERY = 5  # JSON costs more than the model, so a fifth of the requests uses it
 CALLERS = 24
 
 
@@ -22,7 +22,7 @@ CALLERS = 24
 def test_a_thousand_mixed_requests_equal_single_runs_bit_for_bit(
     running_server, tmp_path, precision
 ):
-    """Random sizes over gRPC and REST at once, in whatever batches, equal raw unbatched runs."""
+    """Requests of random sizes over gRPC and REST get the bits of unbatched runs."""
     random = np.random.default_rng(0)
     requests = [
         random.integers(0, 256, (int(random.integers(1, 9)), 32, 32, 3), np.uint8)

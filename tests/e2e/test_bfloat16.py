@@ -29,7 +29,7 @@ CALLERS = 24
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """A models folder."""
+    """A folder with SavedModels of bfloat16."""
     folder = tmp_path_factory.mktemp("bfloat16")
     tensorflow_models.brain_floats(folder / "brain" / "1")
     tensorflow_models.element_types(folder / "types" / "1")
@@ -38,14 +38,14 @@ def models(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(models):
-    """A server of it."""
+    """Address of a server of these models."""
     with servers.in_this_process(models) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
 def ask_tensorflow(models):
-    """What TensorFlow answers, by output alias."""
+    """A function that returns TensorFlow's answer by output alias."""
     loaded = tf.saved_model.load(str(models / "brain" / "1"))
 
     def ask(signature="serving_default", **inputs):
@@ -57,7 +57,7 @@ def ask_tensorflow(models):
 
 
 def assert_bits(received, expected):
-    """The same 16 bits each; NaN is NaN."""
+    """Assert that both have the same dtype, shape and bits; any NaN equals any NaN."""
     received, expected = np.asarray(received), np.asarray(expected)
     assert (received.dtype, received.shape) == (expected.dtype, expected.shape)
     both_nan = np.isnan(received.astype(np.float32)) & np.isnan(expected.astype(np.float32))
@@ -67,7 +67,7 @@ def assert_bits(received, expected):
 
 
 def ask_officially(address, request):
-    """A Predict by the official client's stub."""
+    """Send a Predict with the official client's stub; return the outputs."""
     with grpc.insecure_channel(address) as channel:
         stub = prediction_service_pb2_grpc.PredictionServiceStub(channel)
         return stub.Predict(request, timeout=20).outputs
@@ -75,7 +75,7 @@ def ask_officially(address, request):
 
 @pytest.mark.parametrize("form", ["half_val", "tensor_content"])
 def test_predict_in_both_forms(address, ask_tensorflow, form):
-    """Messages made and read by TensorFlow: 16 bits in each int32, or two bytes each."""
+    """half_val (16 bits an int32) and tensor_content (2 bytes) get the answers of TensorFlow."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "brain"
     request.inputs["x"].CopyFrom(tf.make_tensor_proto(X))
@@ -85,7 +85,7 @@ def test_predict_in_both_forms(address, ask_tensorflow, form):
         request.inputs["x"].half_val[:] = X.view(np.uint16).ravel().tolist()
     expected = ask_tensorflow(x=X)
 
-    answers = [ask_officially(address, request) for _ in range(3)]  # the last by a template
+    answers = [ask_officially(address, request) for _ in range(3)]  # a template reads the last one
 
     for outputs in answers:
         assert outputs["y"].dtype == tf.bfloat16.as_datatype_enum
@@ -95,7 +95,7 @@ def test_predict_in_both_forms(address, ask_tensorflow, form):
 
 
 def test_one_half_val_stands_for_all(address, ask_tensorflow):
-    """As TensorFlow reads it."""
+    """A single half_val stands for all elements, as in TensorFlow."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "brain"
     request.inputs["x"].CopyFrom(tf.make_tensor_proto(X))
@@ -108,8 +108,8 @@ def test_one_half_val_stands_for_all(address, ask_tensorflow):
     assert_bits(tf.make_ndarray(outputs["y"]), ask_tensorflow(x=x)["y"])
 
 
-def test_answers_may_come_as_bytes(models, ask_tensorflow):
-    """The server's flag for it holds for these outputs too."""
+def test_answers_may_be_in_tensor_content(models, ask_tensorflow):
+    """--enable_serialization_as_tensor_content also applies to bfloat16 outputs."""
     request = predict_pb2.PredictRequest()
     request.model_spec.name = "brain"
     request.inputs["x"].CopyFrom(tf.make_tensor_proto(X))
@@ -121,7 +121,7 @@ def test_answers_may_come_as_bytes(models, ask_tensorflow):
 
 
 def test_the_default_and_the_metadata(address, ask_tensorflow):
-    """GetModelMetadata has dtype 14 and the default, which a request may leave out."""
+    """GetModelMetadata has dtype 14 and the default; a request may omit that input."""
     request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     request.model_spec.name = "brain"
     with grpc.insecure_channel(address) as channel:
@@ -141,8 +141,8 @@ def test_the_default_and_the_metadata(address, ask_tensorflow):
 
 
 @pytest.mark.parametrize("protocol", ["kserve_grpc", "kserve_binary", "kserve_rest", "tfs_rest"])
-def test_other_protocols(address, ask_tensorflow, protocol):
-    """Raw bytes, and numbers in JSON."""
+def test_other_protocols_answer_bfloat16(address, ask_tensorflow, protocol):
+    """KServe and REST answer bfloat16 as TensorFlow does, as raw bytes and as JSON numbers."""
     expected = ask_tensorflow(x=X)
     with getattr(every_protocol, protocol)(address) as ask:
         answer = ask("brain", {"x": X}, expected)
@@ -152,7 +152,7 @@ def test_other_protocols(address, ask_tensorflow, protocol):
 
 
 def infer(address, request):
-    """A ModelInfer of KServe."""
+    """Send a ModelInfer request; return the response."""
     with grpc.insecure_channel(address) as channel:
         call = channel.unary_unary(
             "/inference.GRPCInferenceService/ModelInfer",
@@ -163,7 +163,7 @@ def infer(address, request):
 
 
 def test_typed_contents_are_answered_raw(address):
-    """A request of floats in the typed field: the answer's bfloat16 have none."""
+    """A typed request is answered raw: bfloat16 outputs have no typed field."""
     request = ModelInferRequest(model_name="types")
     request.parameters["signature_name"].string_param = "brain"
     tensor = request.inputs.add(name="x", datatype="FP32", shape=[2])
@@ -176,8 +176,8 @@ def test_typed_contents_are_answered_raw(address):
     assert answer.raw_output_contents[0] == expected.tobytes()
 
 
-def test_kserve_calls_it_bf16(address):
-    """In the metadata; typed contents have no field for it, and the refusal says what to send."""
+def test_kserve_names_the_datatype_bf16(address):
+    """The KServe metadata says BF16; typed contents for it are refused with the way out."""
     metadata = Http(address).get("/v2/models/brain")[1]
     request = ModelInferRequest(model_name="brain")
     tensor = request.inputs.add(name="x", datatype="BF16", shape=[1, 3])
@@ -195,8 +195,8 @@ def test_kserve_calls_it_bf16(address):
     assert "BF16 has no typed contents; send it in raw_input_contents" in caught.value.details()
 
 
-def test_numbers_beyond_it_are_refused_by_kserve(address):
-    """3.4e38 in JSON is beyond the largest bfloat16, which the message has."""
+def test_numbers_beyond_bfloat16_are_refused_by_kserve(address):
+    """3.4e38 in JSON is refused for BF16; the message has the largest bfloat16."""
     tensor = {"name": "x", "datatype": "BF16", "shape": [1, 3], "data": [1, 2, 3.4e38]}
 
     status, answer = Http(address).post("/v2/models/brain/infer", {"inputs": [tensor]})
@@ -207,7 +207,7 @@ def test_numbers_beyond_it_are_refused_by_kserve(address):
 
 
 def test_rest_in_rows(address, ask_tensorflow):
-    """Numbers are rounded to the nearest, and written as the float32 of the same value."""
+    """JSON numbers are rounded to the nearest bfloat16, and answered as float32 values."""
     rows = [[1, 2.003, 0.1], [-1, 1e38, 5]]
     x = np.float32(rows).astype(ml_dtypes.bfloat16)
     expected = ask_tensorflow("biased", x=x, bias=HALF)["y"]
@@ -222,7 +222,7 @@ def test_rest_in_rows(address, ask_tensorflow):
 
 
 def test_rest_in_tensorflow_servings_layout(models, ask_tensorflow):
-    """With `--rest_api_tfs_format` as well."""
+    """With --rest_api_tfs_format, JSON answers have the same bfloat16 values."""
     with servers.in_this_process(models, rest_api_tfs_format=True) as address:
         status, _, answer = Http(address).ask(
             "POST", "/v1/models/brain:predict", json.dumps({"inputs": [[1, 2, 3]]}).encode()
@@ -235,7 +235,7 @@ def test_rest_in_tensorflow_servings_layout(models, ask_tensorflow):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float16, np.uint16])
 def test_another_dtype_is_refused_with_the_way_out(address, dtype):
-    """Floats are not taken for it, nor are integers of 16 bits."""
+    """float32, float16 and uint16 inputs are refused for bfloat16; the message has the way out."""
     with PredictClient(address) as client, pytest.raises(PredictError) as caught:
         client.predict("brain", {"x": np.ones((1, 3), dtype)})
 
@@ -245,7 +245,7 @@ def test_another_dtype_is_refused_with_the_way_out(address, dtype):
 
 
 def test_rows_are_proved_and_shared(models, ask_tensorflow):
-    """24 callers at once and one instance: fewer runs than requests, and each has its own row."""
+    """24 concurrent callers share runs on one instance, and each gets its own row."""
     questions = [(X[:1] * n).astype(ml_dtypes.bfloat16) for n in range(4 * CALLERS)]
 
     async def ask(address):
@@ -264,8 +264,8 @@ def test_rows_are_proved_and_shared(models, ask_tensorflow):
         assert_bits(answer["y"].view(ml_dtypes.bfloat16), ask_tensorflow(x=x)["y"])
 
 
-def test_rows_that_are_mixed_run_alone(models, caplog):
-    """The proof tells them by their values as numbers, not as bits."""
+def test_dependent_rows_of_bfloat16_run_alone(models, caplog):
+    """The proof compares bfloat16 outputs by their values, not by their bits."""
     with caplog.at_level("INFO"), servers.in_this_process(models):
         pass
 

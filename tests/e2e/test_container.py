@@ -1,4 +1,4 @@
-"""The image and compose.yaml on a real Docker engine, checked from outside."""
+"""Tests of the image and compose.yaml on a real Docker engine, from outside."""
 
 import json
 import secrets
@@ -35,7 +35,7 @@ LOADTEST_IMAGE = "onnx-serving:loadtest-test"
 
 @pytest.fixture(scope="module")
 def compose() -> tuple[str, ...]:
-    """The Compose command of this machine."""
+    """The Compose command of this machine; skip if there is none."""
     containers.require_engine()
     if succeeds("docker", "compose", "version"):
         return ("docker", "compose")
@@ -46,7 +46,7 @@ def compose() -> tuple[str, ...]:
 
 @pytest.fixture(scope="module")
 def base_image(compose) -> str:
-    """What the images are built on."""
+    """The base image of the built images."""
     return containers.base_image()
 
 
@@ -64,7 +64,7 @@ def loadtest_image(base_image) -> str:
 
 @contextmanager
 def composed(compose: tuple[str, ...], image: str) -> Iterator[tuple[str, int]]:
-    """`docker compose up` in a project of its own: the healthy container's id and its host port."""
+    """Run `docker compose up` in its own project; yield the healthy container id and host port."""
     port = free_port()
     project = f"onnx-serving-test-{secrets.token_hex(4)}"
     command = (*compose, "--project-name", project, "--file", "compose.yaml")
@@ -84,14 +84,14 @@ def composed(compose: tuple[str, ...], image: str) -> Iterator[tuple[str, int]]:
 
 @pytest.fixture(scope="module")
 def service(compose, image) -> Iterator[tuple[str, int]]:
-    """One composed container for the tests that only look at it."""
+    """A composed container that tests share if they change nothing in it."""
     with composed(compose, image) as running:
         yield running
 
 
 @pytest.fixture
 def python_in(image):
-    """Runs a line of Python in the image, without starting the server."""
+    """A function that runs Python code in the image without starting the server."""
 
     def run_python(code: str) -> str:
         docker_run = ("docker", "run", "--rm", "--network=none", "--entrypoint=python")
@@ -118,7 +118,7 @@ def test_composed_server_classifies_images(service):
 
 
 def test_composed_server_answers_rest(service, compose):
-    """TensorFlow Serving's REST port is published, too."""
+    """TensorFlow Serving's REST port 8501 is published, too."""
     container, _ = service
     address = run("docker", "port", container, "8501/tcp").stdout.strip()
 
@@ -129,7 +129,7 @@ def test_composed_server_answers_rest(service, compose):
 
 
 def test_server_is_process_1_and_unprivileged(service):
-    """The server itself gets the engine's signals, is uid 10001, and can gain no capability."""
+    """The server is process 1 and gets the engine's signals, with uid 10001 and no capability."""
     container, _ = service
 
     command_line = run("docker", "exec", container, "cat", "/proc/1/cmdline").stdout.split("\0")
@@ -158,7 +158,7 @@ def test_files_are_read_only(service, folder):
     assert "Read-only file system" in result.stderr
 
 
-def test_image_holds_what_serves_and_nothing_else(python_in):
+def test_image_holds_only_the_serve_extra(python_in):
     """The image holds the serve extra: ONNX Runtime, but no TensorFlow, Keras, JAX or pip."""
     names = python_in(
         "import importlib.metadata as m; print(*{d.name.lower() for d in m.distributions()})"
@@ -171,7 +171,7 @@ def test_image_holds_what_serves_and_nothing_else(python_in):
 
 
 def test_image_adds_less_than_250_mb_to_its_base(image, base_image):
-    """Everything above the base image, libraries and code, stays under 250 MB."""
+    """The layers above the base image, libraries and code, take less than 250 MB."""
     added_bytes = inspect("image", image)["Size"] - inspect("image", base_image)["Size"]
 
     assert 0 < added_bytes < 250e6
@@ -189,7 +189,7 @@ def test_build_settings_leave_no_trace(image, python_in):
 
 
 def test_every_module_is_compiled(python_in):
-    """Every .py has its .pyc, so that a read-only container compiles nothing at start-up."""
+    """Every .py has its .pyc, so that a read-only container compiles nothing at the start."""
     missing = python_in(
         "import asyncio, importlib.util as u, pathlib\n"
         "files = [p for f in ('/app', '/opt/venv/lib') for p in pathlib.Path(f).rglob('*.py')]\n"
@@ -232,7 +232,7 @@ def test_flags_are_appended_to_the_entrypoint(image):
 
 @pytest.fixture
 def half_plus_two(tmp_path) -> Path:
-    """The folder of a model, readable for everybody, as `export saved-model` leaves it."""
+    """The folder of a model, readable for all users, as `export saved-model` writes it."""
     folder = tiny_models.half_plus_two(tmp_path).parent
     for path in (folder, *folder.rglob("*")):
         path.chmod(0o755 if path.is_dir() else 0o644)
@@ -240,7 +240,7 @@ def half_plus_two(tmp_path) -> Path:
 
 
 def predict_over_rest(container: str, port: int, model: str, padding_bytes: int = 0) -> list[float]:
-    """The predictions for 1, 2 and 5, once the server answers."""
+    """Return the predictions for 1, 2 and 5, as soon as the server answers."""
     url = f"http://{published(container, port)}/v1/models/{model}:predict"
     body = json.dumps({"instances": [1.0, 2.0, 5.0]}).encode() + b" " * padding_bytes
     deadline = time.monotonic() + 60
@@ -264,7 +264,7 @@ def predict_over_grpc(container: str, port: int, model: str) -> list[float]:
 
 @pytest.mark.parametrize("uid", [0, 1000, 12345])
 def test_kserves_command_line_runs_as_any_user(image, half_plus_two, uid):
-    """KServe's runtime for TensorFlow Serving needs another image line and nothing else.
+    """KServe's runtime for TensorFlow Serving needs only another image.
 
     The user has no name, no home and no capability, and nothing is writable, not even /tmp.
     """
@@ -278,7 +278,7 @@ def test_kserves_command_line_runs_as_any_user(image, half_plus_two, uid):
     ) as container:
         over_rest = predict_over_rest(container, 8080, "x")
         over_grpc = predict_over_grpc(container, 9000, "x")
-        # Another process of the server reads a body as large as this.
+        # A JSON child process reads a body of this size.
         large = predict_over_rest(container, 8080, "x", padding_bytes=300_000)
         run("docker", "stop", "--time=30", container)
         code = inspect("container", container)["State"]["ExitCode"]
@@ -290,7 +290,7 @@ def test_kserves_command_line_runs_as_any_user(image, half_plus_two, uid):
 
 
 def test_the_docker_run_of_tensorflow_servings_readme_works(image, half_plus_two):
-    """`docker run -t -p 8501 -v ...:/models/half_plus_two -e MODEL_NAME=half_plus_two IMAGE`."""
+    """The README of TensorFlow Serving: `docker run -t -p 8501 -e MODEL_NAME=... IMAGE` works."""
     with started(
         *("--tty", "--publish=127.0.0.1::8501", "--publish=127.0.0.1::8500"),
         *(f"--volume={half_plus_two}:/models/half_plus_two", "--env=MODEL_NAME=half_plus_two"),
@@ -304,7 +304,7 @@ def test_the_docker_run_of_tensorflow_servings_readme_works(image, half_plus_two
 
 
 def test_tensorflow_servings_entry_point_is_there(image, half_plus_two):
-    """`tf_serving_entrypoint.sh` takes the two variables and appends the container's arguments."""
+    """`tf_serving_entrypoint.sh` reads MODEL_NAME and MODEL_BASE_PATH and appends arguments."""
     with started(
         *("--read-only", "--user=1000", "--entrypoint=/usr/bin/tf_serving_entrypoint.sh"),
         *("--publish=127.0.0.1::8501", "--publish=127.0.0.1::9000"),
@@ -320,7 +320,7 @@ def test_tensorflow_servings_entry_point_is_there(image, half_plus_two):
 
 
 def test_a_list_of_models_beats_the_entry_points_one_model(image, half_plus_two):
-    """`docker run IMAGE --model_config_file=...`, as TensorFlow Serving's documentation has it."""
+    """`--model_config_file` overrides the one model of either entry point."""
     config = half_plus_two.parent / "models.config"
     config.write_text(
         'model_config_list { config { name: "listed" base_path: "/models/half_plus_two" } }'
@@ -346,7 +346,10 @@ def test_tensorflow_model_server_knows_its_name(image):
 
 
 def test_tensorflow_model_server_opens_no_rest_port_by_itself(image, half_plus_two):
-    """Whoever asked for gRPC with certificates alone gets no plain port beside it."""
+    """Without --rest_api_port, `tensorflow_model_server` opens no REST port.
+
+    Users who want gRPC with certificates only must get no plain port beside it.
+    """
     with started(
         *("--network=none", "--entrypoint=tensorflow_model_server"),
         *(f"--volume={half_plus_two}:/mnt/models:ro", image, "--model_base_path=/mnt/models"),
@@ -363,7 +366,7 @@ def test_tensorflow_model_server_opens_no_rest_port_by_itself(image, half_plus_t
 
 
 def test_everything_is_readable_for_every_user(python_in):
-    """No file of the server is owned by, or readable for, one user alone."""
+    """Root owns all files of the server, and every user can read them."""
     unreadable = python_in(
         "import pathlib\n"
         "files = [p for f in ('/app', '/opt/venv') for p in pathlib.Path(f).rglob('*')]\n"
@@ -380,7 +383,7 @@ def test_everything_is_readable_for_every_user(python_in):
 
 @pytest.fixture
 def image_data(tmp_path) -> Path:
-    """CIFAR-10's test file made of 24 real images again and again, and a small matrix beside it."""
+    """CIFAR-10's test file made of 24 repeated real images, and a small matrix file."""
     sample = np.load(ROOT / "tests/data/cifar10_sample.npz")
     planes = sample["images"].transpose(0, 3, 1, 2).reshape(len(sample["labels"]), -1)
     records = np.concatenate([sample["labels"][:, None].astype(np.uint8), planes], axis=1)
@@ -428,7 +431,7 @@ def test_composed_load_test_measures_the_composed_server(
 
 
 def test_load_test_image_holds_no_tensorflow_and_no_server(loadtest_image):
-    """Neither TensorFlow nor ONNX Runtime; it runs unprivileged and explains itself."""
+    """The image has neither TensorFlow nor ONNX Runtime, runs unprivileged and prints its usage."""
     names = run(
         *("docker", "run", "--rm", "--network=none", "--entrypoint=python", loadtest_image, "-c"),
         "import importlib.metadata as m; print(*{d.name.lower() for d in m.distributions()})",

@@ -1,4 +1,4 @@
-"""The image that also runs SavedModels by TensorFlow, on a real Docker engine."""
+"""Tests of the image that also runs SavedModels with TensorFlow, on a real Docker engine."""
 
 import json
 import urllib.request
@@ -22,20 +22,20 @@ IMAGE = "onnx-serving:tensorflow-test"
 
 @pytest.fixture(scope="module")
 def base_image() -> str:
-    """What it is built on."""
+    """The base image."""
     containers.require_engine()
     return containers.base_image()
 
 
 @pytest.fixture(scope="module")
 def image(base_image) -> str:
-    """The image; the libraries of TensorFlow are half a gigabyte to download."""
+    """The image under test; TensorFlow's libraries are half a gigabyte to download."""
     return containers.build("serving-cpu-tensorflow", IMAGE, base_image)
 
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory) -> Path:
-    """SavedModels of TensorFlow 1 and 2, and an ONNX model beside them."""
+    """SavedModels of TensorFlow 1 and 2, and an ONNX model."""
     folder = tmp_path_factory.mktemp("models")
     tensorflow1_models.half_plus(folder / "half_plus_two" / "00000123")
     tensorflow_models.lookup(folder / "lookup" / "1")
@@ -47,7 +47,7 @@ def models(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def container(image, models) -> Iterator[str]:
-    """A healthy container of it that may write nowhere, as any user."""
+    """A healthy container of the image that may write nowhere, as an arbitrary user."""
     with started(
         *("--read-only", "--cap-drop=ALL", "--security-opt=no-new-privileges", "--user=12345"),
         *("--publish=127.0.0.1::8500", "--publish=127.0.0.1::8501"),
@@ -58,7 +58,7 @@ def container(image, models) -> Iterator[str]:
 
 
 def test_both_kinds_answer_over_grpc(container):
-    """Strings through a table by TensorFlow, numbers by ONNX Runtime."""
+    """Over gRPC, TensorFlow answers strings through a table, and ONNX Runtime numbers."""
     with PredictClient(published(container, 8500)) as client:
         words = client.predict("lookup", {"words": np.array([b"kg", b"?"], object)})
         numbers = client.predict("add", {"a": np.array([1]), "b": np.array([2])})
@@ -68,7 +68,7 @@ def test_both_kinds_answer_over_grpc(container):
 
 
 def test_both_kinds_answer_over_rest(container):
-    """TensorFlow Serving's half_plus_two as its README asks it, and the ONNX model."""
+    """Over REST, half_plus_two answers its README's request, and the ONNX model answers."""
 
     def post(model: str, document: object) -> dict:
         url = f"http://{published(container, 8501)}/v1/models/{model}:predict"
@@ -79,8 +79,8 @@ def test_both_kinds_answer_over_rest(container):
     assert post("add", {"inputs": {"a": [1], "b": [2]}})["outputs"]["sum"] == [3]
 
 
-def test_a_rank_is_tried_in_a_process_of_its_own(container):
-    """That works on a read-only file system, and the container goes on."""
+def test_a_rank_is_tried_in_a_child_process(container):
+    """A rank that ends a process is tried in a child on a read-only system; the server goes on."""
     with PredictClient(published(container, 8500), timeout=120) as client:
         with pytest.raises(Exception, match="of rank 2"):
             client.predict("convolution", {"x": np.ones((4, 3), np.float32)})
@@ -92,14 +92,14 @@ def test_a_rank_is_tried_in_a_process_of_its_own(container):
 
 @pytest.mark.parametrize("folder", ["/app", "/models", "/tmp"])  # noqa: S108 - the container's
 def test_it_writes_nowhere(container, folder):
-    """Not even its temporary files."""
+    """The container can write to no folder, not even /tmp."""
     written = run("docker", "exec", container, "touch", f"{folder}/written", check=False)
 
     assert "Read-only file system" in written.stderr
 
 
 def test_it_is_unprivileged(container):
-    """Uid 12345 without a name, a home or a capability."""
+    """The container runs as uid 12345 without a name, a home or a capability."""
     status = run("docker", "exec", container, "cat", "/proc/1/status").stdout
     user = inspect("image", IMAGE)["Config"]["User"]
 
@@ -108,8 +108,8 @@ def test_it_is_unprivileged(container):
     assert user == "10001:10001"
 
 
-def test_it_adds_tensorflow_and_no_headers(image, base_image):
-    """Its size is the libraries' own: what is not needed to serve is left out."""
+def test_image_adds_tensorflow_and_no_build_tools(image, base_image):
+    """The image has TensorFlow, but no pip, tf2onnx, pytest or JAX, and adds less than 2.5 GB."""
     names = run(
         *("docker", "run", "--rm", "--network=none", "--entrypoint=python", image, "-c"),
         "import importlib.metadata as m; print(*{d.name.lower() for d in m.distributions()})",
@@ -122,7 +122,7 @@ def test_it_adds_tensorflow_and_no_headers(image, base_image):
 
 
 def test_it_stops_at_once(image, models):
-    """SIGTERM ends it with exit code 0, TensorFlow and all."""
+    """SIGTERM ends the container with exit code 0, also with TensorFlow loaded."""
     with started("--read-only", f"--volume={models}:/models:ro", image) as running:
         wait_until_healthy(running, timeout_seconds=180)
         run("docker", "stop", "--time=30", running, timeout_seconds=60)

@@ -1,4 +1,4 @@
-"""Runs that never return: they are ended when nobody waits, and hold up nothing else."""
+"""Tests of runs that never return: they are ended when no caller waits, and delay no others."""
 
 import signal
 import time
@@ -16,7 +16,7 @@ from serving.client import PredictClient, PredictError, predict_request
 
 FOREVER = {"trips": np.array([endless_models.FOREVER])}
 THREE = {"trips": np.array([3])}
-# Nothing here takes long; a machine that does other work may.
+# Nothing here takes long, except on a machine that does other work.
 SLACK_SECONDS = 5
 DRAIN_SECONDS = 2
 
@@ -29,7 +29,7 @@ def wait_until(condition) -> None:
 
 
 def test_a_run_ends_with_its_callers_deadline(tmp_path):
-    """The model's only instance is free again for the next caller."""
+    """A run ends at its caller's deadline; the model's only instance answers the next caller."""
     endless_models.loop(tmp_path)
     with servers.in_this_process(tmp_path, instances=1) as address:
         with PredictClient(address, timeout=1) as hasty, pytest.raises(PredictError) as caught:
@@ -42,7 +42,7 @@ def test_a_run_ends_with_its_callers_deadline(tmp_path):
 
 
 def test_a_run_ends_when_its_caller_is_gone(tmp_path):
-    """A call that its client cancels takes its run along."""
+    """A run ends when its client cancels the call."""
     endless_models.loop(tmp_path)
     with (
         servers.in_this_process(tmp_path, instances=1) as address,
@@ -59,7 +59,7 @@ def test_a_run_ends_when_its_caller_is_gone(tmp_path):
 
 
 def test_versions_change_while_a_run_goes_on(tmp_path):
-    """The new version answers, and so does another model that comes meanwhile.
+    """While an endless run goes on, a new version and a new model answer.
 
     A run whose caller is gone does not use up the drain: the server stops in less than half of it.
     """
@@ -97,7 +97,10 @@ def answers(client: PredictClient, model: str, inputs, **options) -> bool:
 
 @pytest.mark.parametrize("kind", ["loop", "product"])
 def test_sigterm_ends_the_process_in_time(tmp_path, kind):
-    """After the drain, whether the run can be ended (a loop) or not (one long product)."""
+    """After the drain, SIGTERM ends the process, whether the run can be ended or not.
+
+    A loop can be ended, one long matrix product cannot.
+    """
     if kind == "loop":
         endless_models.loop(tmp_path)
         inputs = FOREVER
@@ -124,7 +127,7 @@ def test_sigterm_ends_the_process_in_time(tmp_path, kind):
     if kind == "loop":
         assert "ending the run of loop/1, serving_default, for" in log
     else:
-        assert "ending the process; runs that go on: product/1, serving_default" in log
+        assert "ending the process; runs still active: product/1, serving_default" in log
 
 
 def children_of(pid: int) -> list[psutil.Process]:
@@ -133,7 +136,7 @@ def children_of(pid: int) -> list[psutil.Process]:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_workers_end_with_their_supervisor(tmp_path, number):
-    """However it ends, and whatever a worker runs then: nothing of the server is left."""
+    """No worker is left after SIGTERM or SIGKILL of the supervisor, even during an endless run."""
     endless_models.loop(tmp_path)
     flags = (f"--models_dir={tmp_path}", "--port=0", f"--drain_seconds={DRAIN_SECONDS}")
     with servers.as_process(*flags, "--workers=2") as server:

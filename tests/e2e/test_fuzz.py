@@ -1,6 +1,6 @@
-"""Random and mutated bytes against a real server: gRPC messages, gRPC framing and HTTP bodies.
+"""Random and mutated bytes against a real server: gRPC messages, gRPC framing, HTTP bodies.
 
-Run with `make fuzz`; `FUZZ_CASES` sets how many cases each test tries.
+Run with `make fuzz`; FUZZ_CASES sets how many cases each test tries.
 """
 
 import json
@@ -48,7 +48,7 @@ REST_BODIES = (
 
 @pytest.fixture(scope="module")
 def server(models_dir) -> Iterator[tuple[servers.ServerProcess, str]]:
-    """A server as a process, so that a crash would be one, and its address."""
+    """A server in its own process, so that a crash is noticed, and its address."""
     with servers.as_process("--models_dir", str(models_dir), "--port", "0") as process:
         address = process.wait_for(r"listening on (\S+),").group(1)
         process.wait_for("ready: ")
@@ -87,7 +87,7 @@ def logged_errors(process: servers.ServerProcess) -> int:
 
 
 def test_mutated_grpc_messages_are_answered(server):
-    """Every mutated message gets a status in time; INTERNAL only with a line in the log."""
+    """Every mutated message gets a status in time, INTERNAL only with a line in the log."""
     process, address = server
     random = np.random.default_rng(0)
     seeds = [
@@ -106,13 +106,13 @@ def test_mutated_grpc_messages_are_answered(server):
                 codes[error.code()] += 1
 
     check_still_fine(address)
-    assert codes[grpc.StatusCode.INVALID_ARGUMENT] > CASES / 4  # the messages were really broken
+    assert codes[grpc.StatusCode.INVALID_ARGUMENT] > CASES / 4  # enough messages were malformed
     assert not {grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE} & set(codes)
     assert codes[grpc.StatusCode.INTERNAL] <= logged_errors(process)
 
 
 def post(url: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes]:
-    """The HTTP status and body that answer a POST."""
+    """Return the HTTP status and body that answer a POST."""
     request = urllib.request.Request(url, body, headers)  # noqa: S310 - loopback HTTP
     try:
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
@@ -138,12 +138,12 @@ def test_mutated_json_is_answered(server):
         statuses[status] += 1
 
     check_still_fine(address)
-    assert statuses[400] > CASES / 4  # the bodies were really broken
+    assert statuses[400] > CASES / 4  # enough bodies were malformed
     assert statuses[500] <= logged_errors(process)
 
 
 def test_mutated_grpc_framing_is_answered(server):
-    """Broken prefixes, flags and lengths over HTTP/1.1 get an answer and hurt nobody."""
+    """Malformed prefixes, flags and lengths over HTTP/1.1 are answered; later calls work."""
     process, address = server
     random = np.random.default_rng(2)
     message = predict_request("identity", {"x": ONES}).SerializeToString()
@@ -157,10 +157,10 @@ def test_mutated_grpc_framing_is_answered(server):
             {"content-type": "application/grpc", "te": "trailers"},
         )
         with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as response:  # noqa: S310
-            # An error's status stands in the headers; a success has it in trailers.
+            # An error has its status in the headers, a success in the trailers.
             refused += response.headers.get("grpc-status", "0") != "0"
             response.read()
 
     check_still_fine(address)
-    assert refused > CASES / 8  # the framing was really broken
+    assert refused > CASES / 8  # enough frames were malformed
     assert logged_errors(process) == before

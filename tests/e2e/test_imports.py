@@ -1,4 +1,4 @@
-"""What may not be loaded: TensorFlow in the serving process and in the load generator."""
+"""Tests that the serving process and the load generator import no TensorFlow."""
 
 import subprocess
 import sys
@@ -10,7 +10,7 @@ PROGRAM = """
 import importlib, pkgutil, sys
 import {package}
 for module in pkgutil.walk_packages({package}.__path__, "{package}."):
-    # The folder that runs SavedModels is there for TensorFlow.
+    # This folder runs SavedModels, so it may import TensorFlow.
     if not module.name.endswith(("__main__", ".generate")) and ".saved_models." not in module.name:
         importlib.import_module(module.name)
 heavy = {{"tensorflow", "keras", "jax", "torch"}} & set(sys.modules)
@@ -20,7 +20,7 @@ sys.exit(f"{{heavy}} imported" if heavy else 0)
 
 @pytest.mark.parametrize("package", ["serving", "loadtest"])
 def test_no_module_loads_tensorflow(package):
-    """Neither directly nor through another library."""
+    """No module of the package imports TensorFlow, directly or through another library."""
     result = subprocess.run(
         [sys.executable, "-c", PROGRAM.format(package=package)],
         capture_output=True,
@@ -32,8 +32,8 @@ def test_no_module_loads_tensorflow(package):
     assert result.returncode == 0, result.stderr
 
 
-def test_the_server_does_without_grpc():
-    """The gRPC library is the client's; the server speaks gRPC through its web server."""
+def test_the_server_does_not_import_grpc():
+    """The default server does not import grpcio: only the client and the grpcio front do."""
     program = "import sys, serving.server; sys.exit('grpc' in sys.modules)"
 
     result = subprocess.run([sys.executable, "-c", program], timeout=60, check=False)
@@ -42,7 +42,7 @@ def test_the_server_does_without_grpc():
 
 
 def test_a_server_of_onnx_models_never_loads_tensorflow(models_dir):
-    """Neither when it starts nor when it answers, though TensorFlow is installed."""
+    """A server of ONNX models loads no TensorFlow, at its start or in a Predict."""
     program = f"""
 import sys
 from pathlib import Path

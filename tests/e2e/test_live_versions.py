@@ -1,4 +1,4 @@
-"""Versions that come and go while a real server is busy, and what that does to its memory."""
+"""Tests of versions that change while a real server is busy, and of its memory."""
 
 import asyncio
 import re
@@ -24,7 +24,7 @@ def start(models_dir: Path, *flags: str):
 
 
 async def call_until_served(target: str, images: np.ndarray, version: int) -> tuple[int, list]:
-    """Let the callers ask until a version is available; gives the answers and the errors."""
+    """Keep CALLERS calls running until a version is available; return their number and errors."""
     answered, errors = 0, []
     swapping = True
 
@@ -69,7 +69,7 @@ def test_no_call_fails_while_versions_are_swapped(tmp_path, sample_images):
 
 
 def test_clients_that_stall_or_leave_change_nothing_for_others(models_dir):
-    """Calls cancelled in the middle of a run leave the next ones untouched."""
+    """Calls that are cancelled during a run do not affect other calls."""
     ones = np.ones((1, 3), np.float32)
 
     async def leave_and_ask(target: str) -> list:
@@ -98,7 +98,7 @@ def test_clients_that_stall_or_leave_change_nothing_for_others(models_dir):
 
 @pytest.mark.slow
 def test_memory_stays_level_over_requests_and_reloads(tmp_path):
-    """20,000 requests of mixed sizes and 50 versions leave resident memory within 10 %."""
+    """20,000 requests of mixed sizes and 50 versions let resident memory grow by at most 10 %."""
     tiny_models.convolution(tmp_path)
     random = np.random.default_rng(0)
     images = random.integers(0, 256, (64, 32, 32, 3), np.uint8)

@@ -1,4 +1,4 @@
-"""The whole chain: the bundled model, the real server, all 10,000 test images over gRPC."""
+"""The whole chain: bundled model, real server, load test with all 10,000 test images."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import servers
 REPOSITORY = Path(__file__).parents[2]
 MODELS_DIR = REPOSITORY / "models"
 METRICS = MODELS_DIR / "simcnn" / "1" / "metrics.json"
-# One image is 0.01 points: two may fall on the other side of a tie on another processor.
+# One image is 0.01 points; two images may be classified otherwise on another processor.
 TOLERANCE_POINTS = 0.02
 
 
@@ -22,7 +22,7 @@ TOLERANCE_POINTS = 0.02
 )
 @pytest.mark.skipif(not METRICS.is_file(), reason=f"needs the bundled model ({METRICS.parent})")
 def test_accuracy_over_the_wire_is_the_recorded_accuracy(tmp_path):
-    """Every test image once over eight users scores what metrics.json recorded offline."""
+    """All test images, sent once by eight users, get the accuracy recorded in metrics.json."""
     flags = ("--models_dir", str(MODELS_DIR), "--port", "0")
     with servers.as_process(*flags) as server:
         address = server.wait_for(r"listening on ([\d.]+:\d+)").group(1)
@@ -40,7 +40,7 @@ def test_accuracy_over_the_wire_is_the_recorded_accuracy(tmp_path):
 
     assert finished.returncode == 0, finished.stdout + finished.stderr
     report = json.loads((tmp_path / "report.json").read_text())
-    # The precision that the server says it runs.
+    # The precision that the server reports.
     recorded = json.loads(METRICS.read_text())["variants"][report["model"]["precision"]]
     accuracy = report["accuracy"]
     assert (accuracy["n"], accuracy["distinct_images"]) == (10_000, 10_000)

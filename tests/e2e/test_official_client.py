@@ -1,4 +1,4 @@
-"""The official client, tensorflow-serving-api, in a process of its own."""
+"""Tests of the official client, tensorflow-serving-api, in its own process."""
 
 import json
 import subprocess
@@ -8,7 +8,7 @@ import numpy as np
 
 from serving.client import PredictClient
 
-# Written as TensorFlow Serving's own examples are: make_tensor_proto in, make_ndarray out.
+# Written like TensorFlow Serving's examples: make_tensor_proto in, make_ndarray out.
 PROGRAM = """
 import json, sys
 import grpc
@@ -68,7 +68,7 @@ print(json.dumps({
 
 
 def test_the_official_client_gets_the_same_answers(target, client, sample_images, request):
-    """Predict, metadata, status and errors read the same through TensorFlow's own classes."""
+    """Predict, metadata, status and errors are the same through TensorFlow's own classes."""
     sample = request.config.rootpath / "tests" / "data" / "cifar10_sample.npz"
 
     result = subprocess.run(

@@ -1,4 +1,4 @@
-"""Classify, Regress and MultiInference by the official client, in a process of its own."""
+"""Tests of Classify, Regress and MultiInference by the official client in its own process."""
 
 import json
 import subprocess
@@ -9,7 +9,7 @@ import numpy as np
 
 from serving.client import PredictClient
 
-# Written as TensorFlow Serving's own examples are: tf.train.Example in, result messages out.
+# Written like TensorFlow Serving's examples: tf.train.Example in, result messages out.
 PROGRAM = """
 import json, sys
 import grpc
@@ -96,7 +96,7 @@ print(json.dumps({
 def test_the_official_client_gets_the_same_answers(
     tmp_path, running_server, sample_images, request
 ):
-    """All three calls, Predict with serialized examples, context and an error."""
+    """Classify, Regress, MultiInference and Predict on tf.Examples answer the official client."""
     sample = request.config.rootpath / "tests" / "data" / "cifar10_sample.npz"
     example_models.pictures(tmp_path)
     example_models.numbers(tmp_path)

@@ -1,4 +1,4 @@
-"""Clients of TensorFlow Serving's API that others wrote, in environments of their own.
+"""Other authors' clients of TensorFlow Serving's API, in their own environments.
 
 `make test-slow` makes the environments: these clients want versions of protobuf that this project
 is not tested with.
@@ -75,7 +75,7 @@ def addresses(tmp_path_factory):
 
 
 def said(client: str, program: str, *arguments: str) -> object:
-    """What a program prints as JSON, run by the Python that has the client."""
+    """Return the JSON that a program prints, run by the Python of the client's environment."""
     python = Path(sys.prefix) / client / "bin" / "python"
     assert python.exists(), f"{client}'s environment is missing; `make test-slow` makes it"
     ran = subprocess.run(
@@ -90,7 +90,7 @@ def said(client: str, program: str, *arguments: str) -> object:
 
 
 def test_ovmsclient(addresses):
-    """It asks for version 0 where it means the latest, over gRPC and REST."""
+    """ovmsclient, which sends version 0 for the latest, is answered over gRPC and REST."""
     for report in said("ovmsclient", OVMSCLIENT, *addresses):
         assert report["status"] == {
             "1": {"state": "AVAILABLE", "error_code": 0, "error_message": ""}
@@ -105,7 +105,7 @@ def test_ovmsclient(addresses):
 
 
 def test_min_tfs_client(addresses):
-    """The latest version, a version by number, and an error."""
+    """min-tfs-client gets the latest version, a version by number, and NOT_FOUND."""
     report = said("min-tfs-client", MIN_TFS_CLIENT, addresses[0])
 
     assert report == {"None": X, "1": X, "error": "NOT_FOUND"}

@@ -1,4 +1,4 @@
-"""Whatever form a picture arrives in, the bundled model sees the same pixels."""
+"""Tests that the bundled model sees the same pixels in whatever form a picture arrives."""
 
 import base64
 import io
@@ -30,7 +30,7 @@ KSERVE = "/v2/models/simcnn/infer"
 
 @pytest.fixture(scope="module")
 def address(running_server):
-    """A server of the bundled models."""
+    """Address of a server with the bundled models."""
     with running_server(MODELS) as target:
         yield target
 
@@ -42,12 +42,12 @@ def png(image: np.ndarray) -> bytes:
 
 
 def encoded(image: np.ndarray) -> bytes:
-    """A tf.Example with a PNG file."""
+    """Return a tf.Example with a PNG file."""
     return example(image__encoded=png(image))
 
 
 def raw(image: np.ndarray) -> bytes:
-    """A tf.Example with 3,072 bytes."""
+    """Return a tf.Example with 3,072 bytes of pixels."""
     return example(image__raw=image.tobytes())
 
 
@@ -59,7 +59,7 @@ def from_json(rows: list) -> np.ndarray:
     return np.array(rows, np.float32)
 
 
-# Each asks in one form and gives float32 (n, 10).
+# Each function sends images in one form and returns float32 (n, 10).
 
 
 def numpy_array(address: str, images: np.ndarray) -> np.ndarray:
@@ -208,7 +208,7 @@ FORMS = (
 @pytest.mark.parametrize("ask", FORMS, ids=lambda form: form.__name__)
 @pytest.mark.parametrize("rows", [1, 24])
 def test_every_form_of_a_picture_gets_the_same_bits(address, sample_images, ask, rows):
-    """PNG, raw bytes, typed values, JSON and base64 are answered as a NumPy array, bit for bit."""
+    """PNG, raw bytes, typed values, JSON and base64 get the bits of a NumPy array."""
     images = sample_images[:rows]
 
     answer, expected = ask(address, images), numpy_array(address, images)
@@ -218,7 +218,7 @@ def test_every_form_of_a_picture_gets_the_same_bits(address, sample_images, ask,
 
 
 def test_one_changed_pixel_changes_the_bits(address, sample_images):
-    """The comparison is not blind: an image that differs by one grey level is told apart."""
+    """An image that differs by one grey level gets other bits, so the comparison can fail."""
     changed = sample_images[:1].copy()
     changed[0, 16, 16, 1] ^= 1
 

@@ -1,4 +1,4 @@
-"""The server as users run it: a process with flags, signals and an exit code."""
+"""Tests of the server as users run it: a process with flags, signals and an exit code."""
 
 import signal
 import socket
@@ -27,7 +27,7 @@ def address_of(server) -> str:
 
 @pytest.mark.parametrize("front", ["asgi", "grpcio"])
 def test_it_serves_and_stops_on_sigterm(models_dir, front):
-    """From the command line to an answer, and exit code 0 on SIGTERM."""
+    """A server started from the command line answers and exits with code 0 on SIGTERM."""
     with start(models_dir, "--front", front) as server:
         address = address_of(server)
         server.wait_for("ready: add, brightness, fragile, identity, lookup")
@@ -41,10 +41,10 @@ def test_it_serves_and_stops_on_sigterm(models_dir, front):
 
 @pytest.mark.parametrize("front", ["asgi", "grpcio"])
 def test_calls_in_flight_are_answered_on_sigterm(tmp_path, front):
-    """32 callers are busy when SIGTERM comes: what was accepted is answered, exit code 0."""
+    """With 32 calls in flight at SIGTERM, all are answered and the exit code is 0."""
     tiny_models.slow(tmp_path)
     outcomes = []
-    # One by one, so that they are still at it when the signal comes.
+    # One at a time, so that calls are still in flight at the signal.
     with start(tmp_path, "--enable_batching=false", "--instances=1", "--front", front) as server:
         address = address_of(server)
         server.wait_for("ready: slow")
@@ -62,19 +62,19 @@ def test_calls_in_flight_are_answered_on_sigterm(tmp_path, front):
             for caller in callers:
                 caller.start()
             accepted.wait()
-            time.sleep(0.3)  # all 32 are on the server; each takes tens of milliseconds there
+            time.sleep(0.3)  # all 32 are on the server, where each takes tens of milliseconds
             answered_before = len(outcomes)
             code = server.terminate()
             for caller in callers:
                 caller.join(servers.STOP_SECONDS)
 
-    assert answered_before < 32  # some were still in flight
+    assert answered_before < 32  # some were in flight
     assert len(outcomes) == 32
     assert code == 0
 
 
 def test_a_second_signal_ends_it_at_once(tmp_path):
-    """Who does not want to wait for the drain presses Ctrl-C twice."""
+    """A second SIGINT ends the server at once, without the rest of the drain."""
     tiny_models.identity(tmp_path)
     with start(tmp_path, "--drain_seconds", "60") as server:
         address = address_of(server)
@@ -134,12 +134,12 @@ def test_a_second_signal_ends_it_at_once(tmp_path):
         ),
         (
             ["--models_dir", "{models}", "--grpc_socket_path", "{models}"],
-            "expected a path for a new socket in --grpc_socket_path",
+            "expected --grpc_socket_path to name a path for a new socket",
         ),
     ],
 )
 def test_it_says_why_it_cannot_start(models_dir, tmp_path, flags, message):
-    """One line that names the setting, exit code 2, no traceback."""
+    """A server that cannot start prints one line that names the setting, and exits with code 2."""
     broken = tmp_path / "broken.config"
     broken.write_text("# a comment\nnonsense: 1\n")
     labelled = tmp_path / "labelled.config"
@@ -174,7 +174,7 @@ def test_it_says_why_it_cannot_start(models_dir, tmp_path, flags, message):
 
 
 def test_the_environment_sets_it_up(models_dir):
-    """SERVING_* variables are settings too; a flag beats them."""
+    """SERVING_* variables set the server up; a flag is preferred to a variable."""
     with servers.as_process(
         "--port", "0", SERVING_MODELS_DIR=str(models_dir), SERVING_PORT="1"
     ) as (server):
@@ -185,7 +185,7 @@ def test_the_environment_sets_it_up(models_dir):
 
 
 def test_the_healthcheck_command_tells_ready_from_not(models_dir):
-    """Exit code 0 while the server is SERVING, 1 when nobody answers."""
+    """The healthcheck command exits with 0 while the server is SERVING, and 1 without a server."""
     probe = [sys.executable, "-m", "serving.healthcheck"]
     with start(models_dir) as server:
         address = address_of(server)
@@ -198,7 +198,7 @@ def test_the_healthcheck_command_tells_ready_from_not(models_dir):
 
 
 def test_garbage_connections_hurt_nobody(models_dir):
-    """Random bytes, half-sent requests and sudden hang-ups leave other calls untouched."""
+    """Random bytes, partial requests and sudden disconnects do not affect other calls."""
     random = np.random.default_rng(0)
     with start(models_dir) as server:
         address = address_of(server)

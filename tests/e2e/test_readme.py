@@ -1,4 +1,4 @@
-"""The README's promises: its snippets run, its commands and flags exist, its tables are true."""
+"""Tests of the README: its snippets run, its commands and flags exist."""
 
 import re
 import shlex
@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# Whose flags are in a help text of their own.
+# Subcommands with their own help text.
 SUBCOMMANDS = {"saved-model", "benchmark", "robustness", "tables"}
 DOCUMENTS = {
     name: (ROOT / name).read_text()
@@ -22,14 +22,14 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 def commands(text: str) -> list[str]:
-    """The lines of every bash block, comments and continuations removed."""
+    """Return the lines of all bash blocks without comments and continuations."""
     lines = "".join(blocks(text, "bash")).replace("\\\n", " ").splitlines()
     return [line.partition(" #")[0].strip() for line in lines if not line.startswith("#")]
 
 
 @pytest.mark.parametrize("document", ["README.md", "docs/migration.md"])
 def test_the_client_snippets_print_what_they_say(document, running_server):
-    """A Python snippet, run word for word, gives the output printed below it."""
+    """A Python snippet, run word for word, prints the output shown below it."""
     snippet = blocks(DOCUMENTS[document], "python")[0]
     printed = blocks(DOCUMENTS[document], "text")[0]
 
@@ -48,7 +48,7 @@ def test_the_client_snippets_print_what_they_say(document, running_server):
 
 
 def test_the_first_snippet_is_short():
-    """Six lines are enough to get an answer."""
+    """The first snippet has at most six lines."""
     snippet = blocks(DOCUMENTS["README.md"], "python")[0]
 
     assert len([line for line in snippet.splitlines() if line.strip()]) <= 6
@@ -56,7 +56,7 @@ def test_the_first_snippet_is_short():
 
 @pytest.mark.parametrize("document", DOCUMENTS)
 def test_every_make_target_exists(document):
-    """`make NAME` in a document is a target of the Makefile."""
+    """Each `make NAME` in a document is a target of the Makefile."""
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     named = {line.split()[1] for line in commands(DOCUMENTS[document]) if line.startswith("make ")}
 

@@ -1,4 +1,4 @@
-"""SavedModels as TensorFlow Serving's users have them, run by TensorFlow behind every API."""
+"""Tests of TensorFlow Serving users' SavedModels, run by TensorFlow behind every API."""
 
 import asyncio
 import json
@@ -34,7 +34,7 @@ EXAMPLES = [
     tensorflow_models.example([1.0, 2.0], b"m"),
     tensorflow_models.example([-0.5, 0.25]),
 ]
-# Inputs of each model, which TensorFlow is asked with too.
+# Inputs of each model; TensorFlow answers the same inputs.
 QUESTIONS = {
     "lookup": {"words": np.array([b"kg", b"s", b"", "größe".encode()], object)},
     "text_classifier": {"text": np.array([[b"a good film"], [b"the END is bad"]], object)},
@@ -47,7 +47,7 @@ QUESTIONS = {
 
 @pytest.fixture(scope="module")
 def saved_models(tmp_path_factory):
-    """A models folder: SavedModels, and an ONNX model beside them."""
+    """A folder with SavedModels and an ONNX model."""
     folder = tmp_path_factory.mktemp("saved_models")
     for name in (
         *QUESTIONS,
@@ -67,14 +67,14 @@ def saved_models(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(saved_models):
-    """A server of that folder."""
+    """Address of a server of that folder."""
     with servers.in_this_process(saved_models) as started:
         yield started
 
 
 @pytest.fixture(scope="module")
 def expected(saved_models):
-    """What TensorFlow answers, by model."""
+    """TensorFlow's answers by model name."""
     answers = {}
     for name, inputs in QUESTIONS.items():
         call = tf.saved_model.load(str(saved_models / name / "1")).signatures["serving_default"]
@@ -94,7 +94,7 @@ def assert_same(received, wanted):
 
 
 def _as_bytes(array):
-    """An array of text as one of the bytes that TensorFlow has."""
+    """Return an array of text as an array of bytes, which TensorFlow has."""
     if array.dtype.kind != "O":
         return array
     texts = [text.encode() if isinstance(text, str) else text for text in array.flat]
@@ -104,7 +104,7 @@ def _as_bytes(array):
 @pytest.mark.parametrize("callers", [1, CALLERS])
 @pytest.mark.parametrize("name", QUESTIONS)
 def test_answers_are_tensorflows(address, expected, name, callers):
-    """Strings, tables, ragged rows and numbers, over gRPC, for one caller and for many at once."""
+    """Strings, tables, ragged rows and numbers get TensorFlow's answers, for 1 and 24 callers."""
 
     async def ask():
         async with AsyncPredictClient(address) as client:
@@ -125,8 +125,8 @@ def test_answers_are_tensorflows(address, expected, name, callers):
 
 @pytest.mark.parametrize("protocol", ["tfs_grpc", "kserve_grpc"])
 @pytest.mark.parametrize("name", sorted(QUESTIONS.keys() - {"text_classifier"}))
-def test_every_protocol_of_grpc_has_them(address, expected, name, protocol):
-    """TensorFlow Serving's and KServe's give the same values."""
+def test_both_grpc_protocols_answer_as_tensorflow(address, expected, name, protocol):
+    """TensorFlow Serving's and KServe's gRPC APIs get the same values."""
     inputs = {
         alias: np.array([text.decode() for text in array], object) if array.dtype == "O" else array
         for alias, array in QUESTIONS[name].items()
@@ -140,8 +140,8 @@ def test_every_protocol_of_grpc_has_them(address, expected, name, protocol):
     )
 
 
-def test_rest_gives_strings_as_they_are(address):
-    """An output of text is text in JSON; 24 callers at once get the same."""
+def test_rest_answers_strings_as_text(address):
+    """A string output is text in JSON, the same for 24 concurrent callers."""
 
     def ask(_):
         return Http(address).post("/v1/models/lookup:predict", {"instances": ["kg", "größe"]})
@@ -158,7 +158,10 @@ def test_rest_gives_strings_as_they_are(address):
 
 
 def test_half_plus_two_unconverted(address):
-    """Reference variables and old parsing: Predict and Regress as TensorFlow Serving's README."""
+    """Without conversion, half_plus_two answers as in TensorFlow Serving's README.
+
+    Its graph has reference variables and an old parsing operator.
+    """
     http = Http(address)
 
     predicted = http.post("/v1/models/half_plus_two:predict", {"instances": [[1.0], [2.0], [5.0]]})
@@ -177,7 +180,7 @@ def test_half_plus_two_unconverted(address):
 
 
 def test_a_saved_model_in_text(address, expected):
-    """A version folder with saved_model.pbtxt and no saved_model.pb."""
+    """A version with saved_model.pbtxt and without saved_model.pb is served."""
     with PredictClient(address) as client:
         answer = client.predict("text", QUESTIONS["dense"])
 
@@ -186,7 +189,10 @@ def test_a_saved_model_in_text(address, expected):
 
 @pytest.mark.parametrize("callers", [1, CALLERS])
 def test_examples_are_parsed_in_the_graph(address, callers):
-    """Classify, Regress and MultiInference send them as strings; one without `unit` has `kg`."""
+    """Classify, Regress and MultiInference send examples as strings, which the graph parses.
+
+    The example without `unit` gets the default `kg`.
+    """
     weights = np.float32([[1.0, -1.0], [0.5, 2.0]])
     products = np.float32([[1.0, 2.0], [-0.5, 0.25]]) @ weights
     scores = tf.nn.softmax(products).numpy()
@@ -229,7 +235,7 @@ def test_examples_are_parsed_in_the_graph(address, callers):
 
 
 def test_serialized_examples_may_be_predicted_on(address):
-    """Predict takes them as the strings that they are."""
+    """Predict takes serialized examples as a string input."""
     with PredictClient(address) as client:
         answer = client.predict("examples", {"inputs": np.array(EXAMPLES, object)})
 
@@ -237,7 +243,7 @@ def test_serialized_examples_may_be_predicted_on(address):
 
 
 def test_the_mnist_tutorials_digits_unconverted(address):
-    """A table names the classes, sorted by score; a prediction of pictures beside it."""
+    """The MNIST tutorial's model answers unconverted: Classify sorts the labels by score."""
     picture = tensorflow1_models.pictures([7], np.random.default_rng(3))
     request = classification_pb2.ClassificationRequest()
     request.model_spec.name = "mnist"
@@ -257,8 +263,8 @@ def test_the_mnist_tutorials_digits_unconverted(address):
     )
 
 
-def test_a_default_stands_in(address):
-    """The SignatureDef's default fills what a request leaves out."""
+def test_an_omitted_input_gets_its_default(address):
+    """An omitted input gets the default of the SignatureDef."""
     with PredictClient(address) as client:
         answer = client.predict("scaled", {"x": np.float32([[1, 2, 3]])})
 
@@ -266,7 +272,7 @@ def test_a_default_stands_in(address):
 
 
 def test_metadata_is_the_saved_models(address, saved_models):
-    """GetModelMetadata describes the graph's own tensors; KServe calls the platform tensorflow."""
+    """GetModelMetadata has the graph's own tensors; KServe's platform is tensorflow."""
     request = get_model_metadata_pb2.GetModelMetadataRequest(metadata_field=["signature_def"])
     request.model_spec.name = "half_plus_two"
     with grpc.insecure_channel(address) as channel:
@@ -293,7 +299,7 @@ def test_metadata_is_the_saved_models(address, saved_models):
 
 
 def test_metrics_name_tensorflow(address):
-    """The device of such a model's metrics is tensorflow."""
+    """Metrics of a SavedModel have the device tensorflow."""
     with PredictClient(address) as client:
         client.predict("dense", QUESTIONS["dense"])
     page = Http(address).ask("GET", "/monitoring/prometheus/metrics")[2].decode()
@@ -310,8 +316,8 @@ def test_metrics_name_tensorflow(address):
         (np.float32([1, 1, 1]), "In[0] ndims must be >= 2: 1"),
     ],
 )
-def test_what_the_graph_refuses_is_told_in_tensorflows_words(address, inputs, message):
-    """INVALID_ARGUMENT, as TensorFlow Serving passes it on."""
+def test_refusals_of_the_graph_have_tensorflows_messages(address, inputs, message):
+    """An input that the graph refuses is INVALID_ARGUMENT with TensorFlow's message."""
     with PredictClient(address) as client, pytest.raises(PredictError) as caught:
         client.predict("failing", {"x": inputs})
 
@@ -321,7 +327,7 @@ def test_what_the_graph_refuses_is_told_in_tensorflows_words(address, inputs, me
 
 @pytest.mark.parametrize("shape", [(), (3,), (4, 3), (4, 4, 3), (1, 2, 4, 4, 3)])
 def test_a_rank_that_would_end_the_process_is_refused(address, expected, shape):
-    """A convolution takes no other rank than the signature's, and the server goes on."""
+    """An input of another rank than the convolution's is refused, and the server goes on."""
     with PredictClient(address) as client:
         with pytest.raises(PredictError, match="expected") as caught:
             client.predict("convolution", {"x": np.ones(shape, np.float32)})
@@ -332,7 +338,7 @@ def test_a_rank_that_would_end_the_process_is_refused(address, expected, shape):
 
 
 def test_a_signature_of_unserved_types_is_left_out(address):
-    """Floats of 8 bits have no form here; the other signatures of the version answer."""
+    """A signature with 8-bit floats is left out; the version's other signatures answer."""
     with PredictClient(address) as client:
         half = client.predict("element_types", {"x": np.float16([1, 2])})
         brain = client.predict("element_types", {"x": np.float32([1])}, signature_name="brain")
@@ -346,7 +352,7 @@ def test_a_signature_of_unserved_types_is_left_out(address):
 
 
 def test_complex_numbers_are_for_predict_alone(address):
-    """KServe has no datatype for them, which its answers say."""
+    """Complex numbers are answered by Predict; KServe says that it has no datatype for them."""
     with PredictClient(address) as client:
         answer = client.predict("complex_numbers", {"x": np.complex64([1, 2j])})
     status, told = Http(address).get("/v2/models/complex_numbers")
@@ -359,7 +365,7 @@ def test_complex_numbers_are_for_predict_alone(address):
 
 
 def test_rows_that_are_proved_independent_share_runs(address):
-    """The proof runs on TensorFlow as on ONNX Runtime; rows that are mixed run alone."""
+    """The proof of independent rows runs on TensorFlow, too: dependent rows run alone."""
     parameters = {
         name: Http(address).get(f"/v2/models/{name}")[1]["parameters"]
         for name in ("dense", "mixed_rows", "lookup")
@@ -372,7 +378,7 @@ def test_rows_that_are_proved_independent_share_runs(address):
 
 
 def test_forced_batching_takes_strings_together(saved_models, expected):
-    """`--force_batching` puts the words of 24 callers into shared runs; each gets its own back."""
+    """--force_batching puts strings of 24 callers into shared runs; each gets its own back."""
 
     async def ask(address):
         words = [f"word{number}".encode() for number in range(8 * CALLERS)]
@@ -392,7 +398,7 @@ def test_forced_batching_takes_strings_together(saved_models, expected):
 
 
 def test_onnx_models_are_served_beside(address):
-    """One server, both runtimes."""
+    """One server runs ONNX models and SavedModels."""
     with PredictClient(address) as client:
         answer = client.predict("add", {"a": np.array([1]), "b": np.array([2])})
 
@@ -400,7 +406,7 @@ def test_onnx_models_are_served_beside(address):
 
 
 def test_versions_change_under_load(tmp_path):
-    """24 callers see no error while versions 2 to 5 come, and the newest answers at last."""
+    """24 callers see no error while versions 2 to 5 are loaded; the newest answers at the end."""
     models = tmp_path / "models"
     tensorflow_models.scaled(models / "scaled" / "1", 1.0)
     x = {"x": np.float32([[1, 1, 1]]), "offset": np.float32(0)}
@@ -438,7 +444,10 @@ def test_versions_change_under_load(tmp_path):
 
 
 def test_a_run_ends_soon_after_its_callers_deadline(tmp_path):
-    """The only instance is free again, though TensorFlow cannot be told to end a run."""
+    """A run ends soon after its caller's deadline and frees the model's only instance.
+
+    TensorFlow itself cannot be told to end a run.
+    """
     tensorflow_models.endless(tmp_path / "endless" / "1")
     with servers.in_this_process(tmp_path, instances=1) as address:
         with PredictClient(address, timeout=1) as hasty, pytest.raises(PredictError) as caught:
@@ -450,8 +459,8 @@ def test_a_run_ends_soon_after_its_callers_deadline(tmp_path):
     assert answer["count"] == 3
 
 
-def test_a_run_without_an_end_does_not_keep_the_server(tmp_path):
-    """After the drain the process ends, whatever TensorFlow is at."""
+def test_a_run_without_an_end_does_not_stop_the_exit(tmp_path):
+    """After the drain the process exits although a TensorFlow run goes on."""
     tensorflow_models.endless(tmp_path / "endless" / "1")
     flags = ("--models_dir", str(tmp_path), "--port", "0", "--drain_seconds", "1")
     with servers.as_process(*flags) as server:
@@ -470,7 +479,7 @@ def test_a_run_without_an_end_does_not_keep_the_server(tmp_path):
     assert isinstance(error, PredictError)
 
 
-# A server in whose Python TensorFlow is not installed.
+# A server in a Python process without TensorFlow.
 WITHOUT_TENSORFLOW = """
 import sys
 
@@ -486,7 +495,7 @@ main()
 
 
 def test_without_tensorflow_both_ways_out_are_named(tmp_path):
-    """The log and the status say them, and a model of ONNX is served all the same."""
+    """Without TensorFlow, log and status name both ways out, and ONNX models are served."""
     tensorflow_models.dense(tmp_path / "binary" / "1")
     tensorflow_models.in_text(tensorflow_models.dense(tmp_path / "text" / "1"))
     tiny_models.add(tmp_path)

@@ -1,4 +1,4 @@
-"""Sparse tensors in a SavedModel's signatures: as TensorFlow Serving has them."""
+"""Tests of sparse tensors in a SavedModel's signatures, as in TensorFlow Serving."""
 
 import grpc
 import numpy as np
@@ -17,7 +17,7 @@ X = np.float32([[1, 0, 2], [0, 0, 3.5]])
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A models folder."""
+    """A folder with a SavedModel with sparse tensors."""
     folder = tmp_path_factory.mktemp("sparse")
     tensorflow_models.sparse_outputs(folder / "sparse" / "1")
     return folder
@@ -25,14 +25,17 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def address(folder):
-    """A server of it."""
+    """Address of a server of this folder."""
     with servers.in_this_process(folder) as started:
         yield started
 
 
 @pytest.mark.parametrize("outputs", [[], ["sparse"], ["total", "whole"]])
 def test_a_sparse_output_is_refused(address, outputs):
-    """INVALID_ARGUMENT in TensorFlow's words for a tensor without a name, and the way out."""
+    """A sparse output is INVALID_ARGUMENT with TensorFlow's message and the way out.
+
+    The message is TensorFlow's for a tensor without a name.
+    """
     with PredictClient(address) as client, pytest.raises(PredictError) as caught:
         client.predict("sparse", {"x": X}, outputs=outputs)
 
@@ -44,7 +47,7 @@ def test_a_sparse_output_is_refused(address, outputs):
 
 
 def test_the_words_are_tensorflows(folder):
-    """The session of TensorFlow Serving is asked by a name that a sparse tensor does not have."""
+    """TensorFlow's session has that message for "", the tensor name of a sparse output."""
     with tf.Graph().as_default(), tf.compat.v1.Session() as session:
         tf.compat.v1.saved_model.load(session, ["serve"], str(folder / "sparse" / "1"))
         with pytest.raises(tf.errors.InvalidArgumentError, match=r"^Tensor :0, specified in"):
@@ -52,7 +55,7 @@ def test_the_words_are_tensorflows(folder):
 
 
 def test_the_dense_outputs_answer(address):
-    """Over gRPC and KServe, to those who ask for them by name."""
+    """Dense outputs beside a sparse one answer over gRPC and KServe if the request names them."""
     tensor = {"name": "x", "datatype": "FP32", "shape": [2, 3], "data": X.tolist()}
     with PredictClient(address) as client:
         answer = client.predict("sparse", {"x": X}, outputs=["total"])
@@ -64,7 +67,10 @@ def test_the_dense_outputs_answer(address):
 
 
 def test_a_sparse_input_is_its_three_parts(address):
-    """TensorFlow 2 writes it into the signature as indices, values and shape, which are dense."""
+    """A sparse input is sent as its dense parts: indices, values and shape.
+
+    TensorFlow 2 writes these three parts into the signature.
+    """
     parts = {"x": np.int64([[0, 1]]), "x_1": np.float32([2.5]), "x_2": np.int64([2, 3])}
     with PredictClient(address) as client:
         answer = client.predict("sparse", parts, signature_name="dense")

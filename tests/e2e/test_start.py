@@ -1,4 +1,4 @@
-"""The start of the server as its callers see it: refused connections, then right answers."""
+"""Tests of the start as callers see it: refused connections first, then right answers."""
 
 import itertools
 import json
@@ -23,7 +23,7 @@ REFUSED, ANSWERED = "refused", "answered"
 
 
 def free_ports(count: int) -> list[int]:
-    """Ports that nobody has right now."""
+    """Return ports that are free now."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [each.getsockname()[1] for each in sockets]
     for each in sockets:
@@ -32,7 +32,7 @@ def free_ports(count: int) -> list[int]:
 
 
 def predict_over_grpc(address: str) -> str:
-    """One Predict over a connection of its own."""
+    """Send one Predict over its own connection; return how it ended."""
     own_connection = [("grpc.use_local_subchannel_pool", 1)]
     try:
         with PredictClient(address, timeout=30, options=own_connection) as client:
@@ -43,7 +43,7 @@ def predict_over_grpc(address: str) -> str:
 
 
 def predict_over_rest(address: str) -> str:
-    """The same over REST."""
+    """Send one Predict over REST; return how it ended."""
     status, _, body = Http(address).ask(
         "POST", "/v1/models/identity:predict", json.dumps({"instances": ONES.tolist()}).encode()
     )
@@ -52,7 +52,7 @@ def predict_over_rest(address: str) -> str:
 
 
 class Caller(threading.Thread):
-    """Calls a port again and again until it has had enough answers; notes how each call ended."""
+    """Calls a port until it has enough answers; records how each call ended."""
 
     def __init__(self, port: int, predict: Callable[[str], str]) -> None:
         super().__init__(daemon=True)
@@ -61,7 +61,7 @@ class Caller(threading.Thread):
         self._predict = predict
 
     def run(self) -> None:
-        """Call until there were enough answers, or the time is over."""
+        """Call until there are enough answers, or START_SECONDS have passed."""
         give_up_at = time.monotonic() + servers.START_SECONDS
         while self.outcomes.count(ANSWERED) < ENOUGH_ANSWERS and time.monotonic() < give_up_at:
             self.outcomes.append(self._call())
@@ -76,7 +76,7 @@ class Caller(threading.Thread):
 
 
 def outcomes_of_a_start(models_dir, *flags: str) -> list[list[str]]:
-    """How the calls over gRPC and over REST ended, from before the process existed on."""
+    """Return how the calls over gRPC and REST ended, from before the process started."""
     grpc_port, rest_port = free_ports(2)
     callers = [Caller(grpc_port, predict_over_grpc), Caller(rest_port, predict_over_rest)]
     for caller in callers:
@@ -91,7 +91,7 @@ def outcomes_of_a_start(models_dir, *flags: str) -> list[list[str]]:
 
 
 def check(outcomes: list[str]) -> None:
-    """Refused at first, and from the first answer on answered alone."""
+    """Assert that calls are refused at first, and all are answered after the first answer."""
     first = outcomes.index(ANSWERED)
 
     assert set(outcomes[:first]) == {REFUSED}
@@ -107,7 +107,7 @@ KINDS = [
 
 @pytest.mark.parametrize("flags", KINDS)
 def test_callers_see_no_server_before_its_models(models_dir, flags):
-    """Who calls from the start on gets refused connections, then answers, and nothing else."""
+    """A client that calls from the start gets refused connections, then answers, nothing else."""
     for outcomes in outcomes_of_a_start(models_dir, *flags):
         check(outcomes)
 
@@ -115,14 +115,14 @@ def test_callers_see_no_server_before_its_models(models_dir, flags):
 @pytest.mark.slow
 @pytest.mark.parametrize("flags", KINDS)
 def test_callers_see_no_server_before_its_models_in_20_starts(models_dir, flags):
-    """The same in each of 20 starts."""
+    """In each of 20 starts, callers get refused connections, then answers, nothing else."""
     for _ in range(20):
         for outcomes in outcomes_of_a_start(models_dir, *flags):
             check(outcomes)
 
 
 def large_graph(models_dir) -> None:
-    """A graph that ONNX Runtime prepares for many seconds: a chain of 40,000 additions."""
+    """Save a graph that ONNX Runtime prepares for many seconds: a chain of 40,000 additions."""
     count = 40_000
     names = ["x", *(f"t{number}" for number in range(1, count)), "y"]
     nodes = [
@@ -142,7 +142,7 @@ def large_graph(models_dir) -> None:
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_it_ends_on_sigterm_while_it_loads(tmp_path, workers):
-    """Nobody waits for a graph that is being loaded; health answers all the while."""
+    """SIGTERM during a load ends the server without waiting; health answers until then."""
     large_graph(tmp_path)
     port, health_port = free_ports(2)
     with servers.as_process(
@@ -151,7 +151,7 @@ def test_it_ends_on_sigterm_while_it_loads(tmp_path, workers):
     ) as server:
         for _ in range(int(workers)):
             server.wait_for("health on")
-        time.sleep(0.5)  # it has begun to load by then
+        time.sleep(0.5)  # long enough to begin loading
         health = Http(f"127.0.0.1:{health_port}")
         alive, ready = health.get("/healthz"), health.get("/readyz")
         with pytest.raises(ConnectionRefusedError):
@@ -161,18 +161,18 @@ def test_it_ends_on_sigterm_while_it_loads(tmp_path, workers):
 
     assert alive == (200, {"status": "alive"})
     assert (ready[0], ready[1]["status"]) == (503, "NOT_SERVING")
-    assert "left in the middle of loading: large/1" in "".join(server.log)
+    assert "exiting while still loading large/1" in "".join(server.log)
     assert code == 0
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_a_port_that_a_loading_server_has_is_taken(tmp_path, workers):
-    """A second server is told so before it loads anything, though the first listens to nobody."""
+    """A second server on the port of a loading server ends with an error before it loads."""
     large_graph(tmp_path / "large")
     tiny_models.identity(tmp_path / "small")
     flags = ("--port", *map(str, free_ports(1)), "--workers", workers)
     with servers.as_process("--models_dir", str(tmp_path / "large"), *flags) as first:
-        address = first.wait_for(r"took (\S+)[;,]").group(1)
+        address = first.wait_for(r"bound (\S+)[;,]").group(1)
         with servers.as_process("--models_dir", str(tmp_path / "small"), *flags) as second:
             second.wait_for(f"error: cannot listen on {address}: Address already in use")
             code = second.process.wait(servers.STOP_SECONDS)

@@ -1,4 +1,4 @@
-"""The command `tensorflow_model_server`, as scripts for TensorFlow Serving start it."""
+"""Tests of the command `tensorflow_model_server`, as scripts for TensorFlow Serving use it."""
 
 import subprocess
 
@@ -16,7 +16,7 @@ ONES = np.ones((1, 3), np.float32)
 
 @pytest.fixture(scope="module")
 def command(tmp_path_factory) -> str:
-    """The command as pip would write it."""
+    """The command as pip would install it."""
     return script(tmp_path_factory.mktemp("bin"))
 
 
@@ -33,9 +33,9 @@ def run(command: str, *flags: str, **variables: str) -> subprocess.CompletedProc
 
 @pytest.mark.parametrize("more", [(), ("--workers=2",)])
 def test_kserves_line_starts_it(command, tmp_path, more):
-    """Its runtime for TensorFlow starts it with the first arguments; both APIs answer.
+    """KServe's arguments for TensorFlow Serving start the server; both APIs answer.
 
-    What has no effect is told once, however many workers have read it.
+    Each setting without effect is logged once, however many workers read it.
     """
     tiny_models.identity(tmp_path, "models")
     (tmp_path / "batching.txt").write_text("pad_variable_length_inputs: true")
@@ -83,13 +83,16 @@ def test_kserves_line_starts_it(command, tmp_path, more):
 @pytest.mark.parametrize(
     ("flags", "line"),
     [
-        (["--enable_profiler=true"], "error: --enable_profiler=true cannot be had here: there is"),
+        (
+            ["--enable_profiler=true"],
+            "error: --enable_profiler=true is not supported here: there is",
+        ),
         (["--modle_name=m"], "error: unknown argument: --modle_name=m; did you mean --model_name?"),
         ([], "error: Both server_options.model_base_path and server_options.model_config_file"),
     ],
 )
-def test_it_refuses_in_a_line(command, flags, line):
-    """No usage text hides what is wrong, and the exit code says that something is."""
+def test_it_refuses_in_one_line(command, flags, line):
+    """A refusal is one line without the usage, and the exit code is 2."""
     result = run(command, *flags)
 
     assert result.returncode == 2
@@ -98,7 +101,7 @@ def test_it_refuses_in_a_line(command, flags, line):
 
 
 def test_its_help_names_the_command(command):
-    """Whoever asks is told the name that was typed."""
+    """--help shows the command's name as it was typed."""
     result = run(command, "--help")
 
     assert result.returncode == 0
@@ -106,7 +109,7 @@ def test_its_help_names_the_command(command):
 
 
 def test_the_container_variables_name_its_model(command, tmp_path):
-    """MODEL_NAME and MODEL_BASE_PATH are models enough to start; here the folder is missing."""
+    """MODEL_NAME and MODEL_BASE_PATH choose the model; a missing folder is named in the error."""
     result = run(command, MODEL_NAME="absent", MODEL_BASE_PATH=str(tmp_path))
 
     assert result.returncode == 2

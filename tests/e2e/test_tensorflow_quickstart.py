@@ -1,7 +1,7 @@
-"""TensorFlow Serving's quickstart and its MNIST tutorial: convert, start its command, call.
+"""TensorFlow Serving's quickstart and its MNIST tutorial: convert, start, call.
 
-The models have the graphs and signatures of theirs, made here; commands, paths and calls are those
-of its README.md, g3doc/docker.md and example/mnist_client.py.
+The models are made here with the graphs and signatures of the originals. Commands, paths and calls
+are those of TensorFlow Serving's README.md, g3doc/docker.md and example/mnist_client.py.
 """
 
 import json
@@ -24,14 +24,14 @@ from tensorflow_serving.apis import (
     prediction_service_pb2_grpc,
 )
 
-# Conversions, each in a process that imports TensorFlow.
+# Conversions take long: each one imports TensorFlow in its own process.
 pytestmark = pytest.mark.timeout(400)
 MIGRATION = Path(__file__).parents[2] / "docs" / "migration.md"
 README_BODY = '{"instances": [1.0, 2.0, 5.0]}'
 
 
 def convert(source: Path, name: str, models_dir: Path) -> str:
-    """Run the documentation's first command; gives what it says."""
+    """Run the documentation's first command; return its output."""
     ran = subprocess.run(
         [
             *(sys.executable, "-m", "export", "saved-model", str(source)),
@@ -49,7 +49,7 @@ def convert(source: Path, name: str, models_dir: Path) -> str:
 
 @pytest.fixture(scope="module")
 def models_dir(tmp_path_factory) -> Path:
-    """Both models, converted."""
+    """A folder with both converted models."""
     folder, models = tmp_path_factory.mktemp("saved_models"), tmp_path_factory.mktemp("models")
     tensorflow1_models.half_plus(folder / "saved_model_half_plus_two_cpu" / "00000123")
     tensorflow1_models.mnist(folder / "mnist" / "1")
@@ -60,7 +60,7 @@ def models_dir(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def started(tmp_path):
-    """Starts `tensorflow_model_server` with flags; gives its gRPC and its REST port."""
+    """A function that starts `tensorflow_model_server`; returns its gRPC port and its REST port."""
     processes = []
 
     def start(*flags: str) -> tuple[int, int]:
@@ -92,7 +92,7 @@ def curl(*arguments: str) -> dict:
 
 
 def test_half_plus_two_as_the_readme_has_it(models_dir, started):
-    """The numbers come back halved plus two, as a plain list; status and metadata as there."""
+    """half_plus_two answers the README's request as a plain list, with status and metadata."""
     _, rest_port = started(
         "--model_name=half_plus_two", f"--model_base_path={models_dir / 'half_plus_two'}"
     )
@@ -129,7 +129,7 @@ def test_half_plus_two_as_the_readme_has_it(models_dir, started):
 
 
 def test_the_digits_of_the_tutorial(models_dir, started):
-    """Its client asks `predict_images` of `mnist`; Classify names the digits by score."""
+    """The tutorial's request to `predict_images` names all digits; Classify sorts them by score."""
     port, _ = started("--model_name=mnist", f"--model_base_path={models_dir / 'mnist'}")
     digits = np.arange(10).repeat(10)
     images = tensorflow1_models.pictures(digits, np.random.default_rng(1))
@@ -160,7 +160,7 @@ def test_the_digits_of_the_tutorial(models_dir, started):
 
 
 def test_the_page_for_movers_shows_these_commands():
-    """Its first block is what this module runs; the answer below it is what comes back."""
+    """The migration page's first block has this module's commands, and the answer below it."""
     block, answer = re.findall(r"```(?:bash|json)\n(.*?)```", MIGRATION.read_text(), re.DOTALL)[:2]
 
     assert "python -m export saved-model" in block

@@ -1,4 +1,4 @@
-"""The official KServe v2 client, tritonclient, in an environment of its own: `make tritonclient`.
+"""The official KServe v2 client, tritonclient, in its own environment: `make tritonclient`.
 
 Its limits on protobuf, greenlet and ml-dtypes exclude the versions that this project is tested
 with, so one environment cannot hold both.
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.skipif(
     reason="tritonclient's environment is missing; `make tritonclient` makes it",
 )
 
-# The same steps for both transports: their clients have the same methods.
+# Both transports take the same steps: their clients have the same methods.
 PROGRAM = """
 import importlib, json, sys
 import numpy as np
@@ -112,7 +112,7 @@ for model, array in (("identity", x.astype(np.float64)), ("nope", x)):
 print(json.dumps(report))
 """
 
-# Every message and field that this project defines has to be Triton's.
+# Every message and field of this project must be Triton's.
 DESCRIPTORS = """
 import json
 from tritonclient.grpc import service_pb2
@@ -143,7 +143,7 @@ def run(program: str, *arguments: str) -> dict:
 
 @pytest.fixture(scope="module")
 def own_target(tmp_path_factory, running_server):
-    """A server with models of several datatypes, and one with two signatures."""
+    """Address of a server with models of several datatypes, and one with two signatures."""
     folder = tmp_path_factory.mktemp("kserve_models")
     for datatype in ("BOOL", "FP16", "UINT64", "BYTES"):
         tiny_models.echo(folder, datatype)
@@ -156,7 +156,7 @@ def own_target(tmp_path_factory, running_server):
 def test_the_official_client_gets_the_same_answers(
     transport, target, own_target, client, sample_images
 ):
-    """Readiness, metadata, inference in every form and errors, through Triton's own client."""
+    """Readiness, metadata, inference in every form and errors work through Triton's client."""
     theirs = run(PROGRAM, transport, target, str(SAMPLE), own_target)
 
     ours = client.predict("brightness", {"images": sample_images})
@@ -166,7 +166,7 @@ def test_the_official_client_gets_the_same_answers(
     assert theirs["server"]["extensions"] == ["binary_tensor_data"]
     assert theirs["model"]["versions"] == ["1"]
     assert theirs["model"]["platform"] == "onnxruntime_onnx"
-    # In JSON, gRPC's client has 64-bit integers as strings, as protobuf does.
+    # In JSON, the gRPC client has 64-bit integers as strings, as protobuf does.
     (images,) = theirs["model"]["inputs"]
     assert (images["name"], images["datatype"]) == ("images", "UINT8")
     assert [int(size) for size in images["shape"]] == [-1, 32, 32, 3]
@@ -198,12 +198,12 @@ def test_the_official_client_gets_the_same_answers(
     assert unknown.startswith("Servable not found for request: Latest(nope)")
 
 
-# A field that MLServer has added to the protocol; other clients skip what they do not know.
+# A field that MLServer added to the protocol; other clients skip unknown fields.
 EXTENDED, EXTENSION = "inference.ModelMetadataResponse", "parameters"
 
 
 def test_messages_are_the_official_ones():
-    """Each of our messages is one of tritonclient's: same names, numbers and types of fields."""
+    """Each message has the field names, numbers and types of tritonclient's message."""
     theirs = run(DESCRIPTORS)
 
     ours = {}

@@ -1,4 +1,4 @@
-"""Several worker processes behind one port."""
+"""Tests of several worker processes behind one port."""
 
 import contextlib
 import os
@@ -37,17 +37,17 @@ def start(models_dir, *flags, workers=2, port=0):
 
 
 def address_of(server) -> str:
-    return server.wait_for(r"took (\S+), starting").group(1)
+    return server.wait_for(r"bound (\S+), starting").group(1)
 
 
 def workers_of(server) -> list[int]:
-    """Process ids of the workers that run now."""
+    """Return the process ids of the workers that run now."""
     children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
     return [int(pid) for pid in children.read_text().split()]
 
 
 def sockets(port: int) -> set[str]:
-    """Inodes of the established TCP connections on a local port."""
+    """Return the inodes of the established TCP connections on a local port."""
     tables = [Path("/proc/net") / table for table in ("tcp", "tcp6")]
     rows = [row.split() for table in tables for row in table.read_text().splitlines()[1:]]
     return {
@@ -58,7 +58,7 @@ def sockets(port: int) -> set[str]:
 
 
 def connections(pid: int, port: int) -> int:
-    """How many connections to a port a process has."""
+    """Return how many connections to a port a process has."""
     inodes = set()
     for entry in Path(f"/proc/{pid}/fd").iterdir():
         try:
@@ -79,12 +79,12 @@ def wait_until(condition) -> bool:
 
 @pytest.mark.parametrize("front", ["asgi", "grpcio"])
 def test_connections_are_spread_over_the_workers(models_dir, front):
-    """32 clients on one port: every worker gets some, all are answered, exit code 0."""
+    """32 connections to one port are spread over both workers; all are answered; exit code 0."""
     with start(models_dir, "--front", front) as server:
         address = address_of(server)
         server.wait_for("ready: 2 workers")
         port = int(address.rpartition(":")[2])
-        # Channels of one process share a connection unless they are told not to.
+        # By default, channels of one process share a connection.
         options = [("grpc.use_local_subchannel_pool", 1)]
         channels = [grpc.insecure_channel(address, options) for _ in range(32)]
         for channel in channels:
@@ -99,8 +99,8 @@ def test_connections_are_spread_over_the_workers(models_dir, front):
     assert code == 0
 
 
-def test_nobody_listens_before_everybody_has_loaded(tmp_path):
-    """While one worker still loads, callers are refused by all, and health says NOT_SERVING."""
+def test_no_worker_listens_before_all_have_loaded(tmp_path):
+    """While one worker still loads, the port refuses connections and health is NOT_SERVING."""
     tiny_models.identity(tmp_path)
     with start(tmp_path, "--health_port", "0") as server:
         address = address_of(server)
@@ -129,7 +129,7 @@ def connect(address: str) -> None:
 
 
 def health_of(address: str) -> int | None:
-    """What the server says of itself on a new connection; None if nobody answers in time."""
+    """Return the server's health on a new connection; None if it does not answer in time."""
     options = [("grpc.use_local_subchannel_pool", 1)]
     with grpc.insecure_channel(address, options) as channel:
         stub = health_pb2_grpc.HealthStub(channel)
@@ -140,7 +140,7 @@ def health_of(address: str) -> int | None:
 
 
 def test_calls_in_flight_are_answered_by_all_workers_on_sigterm(tmp_path):
-    """The supervisor passes SIGTERM on; what was accepted is answered, and then nobody listens."""
+    """The supervisor passes SIGTERM on; calls in flight are answered, then the port is closed."""
     tiny_models.slow(tmp_path)
     outcomes = []
     with start(tmp_path, "--enable_batching=false", "--instances=1") as server:
@@ -159,7 +159,7 @@ def test_calls_in_flight_are_answered_by_all_workers_on_sigterm(tmp_path):
         for caller in callers:
             caller.start()
         accepted.wait()
-        time.sleep(0.2)  # all 16 are on the server; each takes tens of milliseconds there
+        time.sleep(0.2)  # all 16 are on the server, where each takes tens of milliseconds
         code = server.terminate()
         for caller in callers:
             caller.join(servers.STOP_SECONDS)
@@ -171,7 +171,7 @@ def test_calls_in_flight_are_answered_by_all_workers_on_sigterm(tmp_path):
 
 
 def test_a_worker_that_dies_is_replaced(models_dir):
-    """Its successor answers, the other worker stays the same, and the exit code is still 0."""
+    """A killed worker is replaced, the other worker goes on, and the exit code is 0."""
     with start(models_dir) as server:
         address = address_of(server)
         server.wait_for("ready: 2 workers")
@@ -196,7 +196,7 @@ def test_a_worker_that_dies_is_replaced(models_dir):
 
 
 def test_no_worker_outlives_its_supervisor(models_dir):
-    """Even one that had no chance to say goodbye."""
+    """If the supervisor is killed, its workers end."""
     with start(models_dir) as server:
         address = address_of(server)
         server.wait_for("ready: 2 workers")
@@ -218,8 +218,8 @@ def test_no_worker_outlives_its_supervisor(models_dir):
         (["--models_dir", "{models}", "--port", "{taken}"], "error: cannot listen on 127.0.0.1:"),
     ],
 )
-def test_it_says_once_why_it_cannot_start(models_dir, tmp_path, flags, message):
-    """One line, however many workers there are, and exit code 2."""
+def test_a_failed_start_is_one_error_line(models_dir, tmp_path, flags, message):
+    """Workers that cannot start print one error line in total; the exit code is 2."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         values = {"empty": tmp_path, "models": models_dir, "taken": taken.getsockname()[1]}
         result = subprocess.run(
@@ -240,7 +240,7 @@ def test_it_says_once_why_it_cannot_start(models_dir, tmp_path, flags, message):
 
 
 def test_two_servers_do_not_share_a_port(models_dir):
-    """Workers share theirs among themselves; a second server is told that it is taken."""
+    """Workers share a port, but a second server on the port is refused."""
     with start(models_dir) as first:
         port = int(address_of(first).rpartition(":")[2])
         with start(models_dir, port=port) as second:
@@ -251,7 +251,7 @@ def test_two_servers_do_not_share_a_port(models_dir):
 
 
 def reload(address: str, **base_paths: Path) -> None:
-    """Ask for another set of models, by name."""
+    """Send a reload with these models by name and base path."""
     request = ReloadConfigRequest()
     for name, base_path in base_paths.items():
         request.config.model_config_list.config.add(name=name, base_path=str(base_path))
@@ -261,7 +261,7 @@ def reload(address: str, **base_paths: Path) -> None:
 
 
 def served(address: str) -> set[tuple[str, ...]]:
-    """Which models answer, on each of 16 connections."""
+    """Return the sets of models that answer, over 16 connections."""
     found = set()
     for _ in range(16):
         with PredictClient(address, timeout=10) as client:
@@ -277,7 +277,7 @@ def served(address: str) -> set[tuple[str, ...]]:
 
 
 def test_a_reload_reaches_all_workers_or_none(tmp_path):
-    """Also those that are started later; a set that cannot be served changes none of them."""
+    """A reload changes all workers, also those started later; a refused set changes none."""
     old = tiny_models.identity(tmp_path / "old").parent
     new = tiny_models.identity(tmp_path / "new", "other").parent
     with start(tmp_path / "old") as server:
@@ -302,7 +302,7 @@ def test_a_reload_reaches_all_workers_or_none(tmp_path):
 
 
 def test_a_model_config_file_is_followed_by_all_workers(tmp_path):
-    """The supervisor reads it; they change together."""
+    """The supervisor reads the changed file, and all workers change together."""
     base_path = tiny_models.identity(tmp_path).parent
     file = tmp_path / "models.config"
 
@@ -324,8 +324,12 @@ def test_a_model_config_file_is_followed_by_all_workers(tmp_path):
     assert after == {("other",)}
 
 
-def test_a_worker_is_replaced_though_a_labelled_version_has_lost_its_files(tmp_path):
-    """At the start that is a mistake to be told of; later, the others serve the version still."""
+def test_a_worker_is_replaced_although_a_labelled_version_has_lost_its_files(tmp_path):
+    """A worker is replaced although a labelled version's files are gone.
+
+    At the start, a label without its version is an error. Later, the other workers still serve the
+    version.
+    """
     base_path = tiny_models.identity(tmp_path).parent
     tiny_models.identity(tmp_path, version=2)
     file = tmp_path / "models.config"
@@ -346,7 +350,7 @@ def test_a_worker_is_replaced_though_a_labelled_version_has_lost_its_files(tmp_p
 
 
 def scrape(address: str) -> dict[str, float]:
-    """The samples of the page of metrics, by name and labels as they are written."""
+    """Return the samples of the metrics page by name and labels as they are written."""
     _, _, body = Http(address).ask("GET", "/monitoring/prometheus/metrics")
     lines = (line for line in body.decode().splitlines() if not line.startswith("#"))
     return {name: float(value) for name, _, value in (line.rpartition(" ") for line in lines)}
@@ -356,7 +360,7 @@ COUNT = ':tensorflow:serving:request_count{model_name="identity",status="OK"}'
 
 
 def test_any_worker_answers_for_the_metrics_of_all(models_dir):
-    """Counts add up over the workers, and do not fall when one dies."""
+    """Each worker's metrics page has the counts of all workers, which do not fall if one dies."""
     with start(models_dir) as server:
         address = address_of(server)
         server.wait_for("ready: 2 workers")
@@ -380,7 +384,7 @@ def test_any_worker_answers_for_the_metrics_of_all(models_dir):
 
 
 def test_a_worker_that_hangs_is_replaced(models_dir):
-    """One that is stopped in its tracks is ended and started again; the other goes on."""
+    """A stopped worker is killed and replaced after worker_timeout_seconds; the other goes on."""
     with start(models_dir, "--worker_timeout_seconds=1") as server:
         address = address_of(server)
         server.wait_for("ready: 2 workers")
@@ -403,7 +407,7 @@ def test_a_worker_that_hangs_is_replaced(models_dir):
 
 
 def test_workers_share_a_unix_socket(models_dir, tmp_path):
-    """It is opened once, and goes when the server does."""
+    """Workers share one Unix socket, which is removed when the server ends."""
     path = tmp_path / "serving.sock"
     with start(models_dir, "--grpc_socket_path", str(path)) as server:
         server.wait_for("ready: 2 workers")
@@ -416,8 +420,8 @@ def test_workers_share_a_unix_socket(models_dir, tmp_path):
     assert not path.exists()
 
 
-def test_it_can_be_stopped_while_it_starts(models_dir):
-    """Workers that do not listen to signals yet end all the same, and that is no failure."""
+def test_a_starting_server_can_be_stopped(models_dir):
+    """SIGTERM during the start ends workers that do not handle signals yet; the exit code is 0."""
     with start(models_dir) as server:
         address_of(server)
         assert wait_until(lambda: len(workers_of(server)) == 2)
@@ -427,7 +431,7 @@ def test_it_can_be_stopped_while_it_starts(models_dir):
 
 
 def test_a_worker_that_cannot_accept_any_more_is_replaced(models_dir):
-    """It has run out of files for good: its place is filled, and nobody who connects is lost."""
+    """A worker that has run out of file descriptors is replaced, and calls are answered."""
     with start(models_dir, "--health_port", "0", workers=2) as server:
         address = address_of(server)
         server.wait_for("ready: 2 workers")
@@ -441,7 +445,7 @@ def test_a_worker_that_cannot_accept_any_more_is_replaced(models_dir):
                 return bool((client.predict("identity", {"x": ONES})["y"] == ONES).all())
 
         def is_replaced() -> bool:
-            # A worker notices at the next connection that it gets, and the kernel chooses whose.
+            # A worker notices at its next connection, and the kernel chooses the worker.
             with contextlib.suppress(PredictError):
                 answered()
             return starved not in workers_of(server)

@@ -100,4 +100,4 @@ def test_fp32_cannot_be_added(call, published, capsys):
         call("add-precision", published.path, "--precision", "fp32,w8")
 
     assert stopped.value.code == 2
-    assert "fp32 received, expected others: it comes from a training" in capsys.readouterr().err
+    assert "fp32 received, expected other precisions" in capsys.readouterr().err

@@ -1,9 +1,9 @@
-"""Check the CUDA path on a machine with an NVIDIA GPU: `make gpu-check`.
+"""Checks the CUDA path on a machine with an NVIDIA GPU: `make gpu-check`.
 
-Serves models/ with `--device cuda`, which never falls back to the CPU, and compares the answers
-with ONNX Runtime on the CPU: the same class for 99.9 % of the images, probabilities within the
-tolerance of TF32 arithmetic. With CIFAR10_DIR set, all 10,000 test images are asked and scored. The
-last line is one JSON document.
+It serves models/ with `--device cuda`, which never falls back to the CPU, and compares the answers
+with ONNX Runtime on the CPU: 99.9 % of the images must get the same class, and the probabilities
+must agree within the tolerance of TF32 arithmetic. If CIFAR10_DIR is set, all 10,000 test images
+are used, otherwise the sample in the repository. The last line is a JSON document.
 """
 
 import json
@@ -31,7 +31,11 @@ BATCH = 500
 
 
 def images_and_labels() -> tuple[np.ndarray, np.ndarray]:
-    """All test images if there are any, else the sample in the repository."""
+    """Return all test images if CIFAR10_DIR is set, else the sample in the repository.
+
+    Returns:
+        Images, uint8 (n, 32, 32, 3), and their labels.
+    """
     if os.environ.get("CIFAR10_DIR"):
         split = load_split(Path(os.environ["CIFAR10_DIR"]), "test")
         return split.images, split.labels
@@ -40,7 +44,7 @@ def images_and_labels() -> tuple[np.ndarray, np.ndarray]:
 
 
 def check(target: str, model: str, images: np.ndarray, labels: np.ndarray) -> dict[str, object]:
-    """Compare one model on the GPU with the same file on the CPU."""
+    """Compare one served model on the GPU with the same file in ONNX Runtime on the CPU."""
     onnx_file = ROOT / "models" / model / "1" / "model.onnx"
     session = onnxruntime.InferenceSession(str(onnx_file), providers=["CPUExecutionProvider"])
     on_cpu = np.concatenate(
@@ -70,7 +74,7 @@ def check(target: str, model: str, images: np.ndarray, labels: np.ndarray) -> di
 
 
 def main() -> None:
-    """Serve on CUDA, compare every bundled model, print JSON; exit code 1 if they differ."""
+    """Serve on CUDA, compare every bundled model, and print JSON; exit with 1 if one differs."""
     offered = onnxruntime.get_available_providers()
     if "CUDAExecutionProvider" not in offered:
         sys.exit(f"ONNX Runtime offers {', '.join(offered)}, expected CUDA: use `make gpu-check`")

@@ -1,6 +1,6 @@
-"""A server with models whose answers are known, a tiny data set, and the command line.
+"""Fixtures: a server with models whose answers are known, a tiny data set, the command line.
 
-The load generator runs as a subprocess, as Locust does, which patches the standard library.
+The load generator runs as a subprocess, because Locust patches the standard library.
 """
 
 import os
@@ -24,12 +24,12 @@ from loadtest.report_schema import Report
 from training.data.cifar10 import CLASS_NAMES, Split, load_split
 
 RUN_SECONDS = 90
-# `picky` fails on the images whose number is this or more.
+# `picky` fails on images with this number or a higher one.
 PICKY_LIMIT = 20
 
 
 def image_model(models_dir: Path, name: str, nodes: list, initializers: list) -> None:
-    """A model of `images` whose nodes make `classes` out of `number`, the first red value."""
+    """A model with input `images`; nodes compute `classes` from `number`, the first red value."""
     tiny_models.save(
         models_dir / name / "1" / "model.onnx",
         [
@@ -47,7 +47,7 @@ def image_model(models_dir: Path, name: str, nodes: list, initializers: list) ->
 
 @pytest.fixture(scope="session")
 def image_models_dir(tmp_path_factory) -> Path:
-    """`cat` answers 3 to everything, `echo` the image's number, `picky` fails on some numbers."""
+    """Models: `cat` always answers 3, `echo` the image's number, `picky` fails on some numbers."""
     folder = tmp_path_factory.mktemp("image-models")
     image_model(
         folder,
@@ -70,14 +70,14 @@ def image_models_dir(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def image_target(image_models_dir, running_server) -> Iterator[str]:
-    """Address of a server of these models."""
+    """Address of a server of `image_models_dir`."""
     with running_server(image_models_dir) as address:
         yield address
 
 
 @pytest.fixture(scope="session")
 def data_dir(sample_images, tmp_path_factory) -> Path:
-    """24 real images as PNG files by class, each with its number as first red value."""
+    """24 real images as PNG files in class folders; the first red value is the image's number."""
     folder = tmp_path_factory.mktemp("images")
     with np.load(Path(__file__).parents[1] / "data" / "cifar10_sample.npz") as sample:
         labels = sample["labels"]
@@ -92,7 +92,7 @@ def data_dir(sample_images, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="session")
 def split(data_dir) -> Split:
-    """The same images as the load generator reads them."""
+    """The images of `data_dir` as the load generator reads them."""
     return load_split(data_dir, "test")
 
 
@@ -119,7 +119,7 @@ class Result:
 
 @pytest.fixture(scope="session")
 def start(data_dir, tmp_path_factory) -> Callable[..., tuple[subprocess.Popen, Path]]:
-    """Starts `python -m loadtest` on the tiny data set; gives the process and report folder."""
+    """Return a function that starts `python -m loadtest` and returns process and report folder."""
 
     def run(
         *arguments: object, command: str = "run", **environment: str
@@ -140,7 +140,7 @@ def start(data_dir, tmp_path_factory) -> Callable[..., tuple[subprocess.Popen, P
 
 @pytest.fixture(scope="session")
 def finish() -> Callable[[subprocess.Popen, Path], Result]:
-    """Waits for a started run."""
+    """Wait for a started run and return its result."""
 
     def wait(process: subprocess.Popen, folder: Path) -> Result:
         with process:
@@ -155,13 +155,13 @@ def finish() -> Callable[[subprocess.Popen, Path], Result]:
 
 @pytest.fixture(scope="session")
 def run(start, finish) -> Callable[..., Result]:
-    """Runs `python -m loadtest run` (or another command) on the tiny data set to its end."""
+    """Return a function that runs `python -m loadtest run` or another command to its end."""
     return lambda *arguments, **environment: finish(*start(*arguments, **environment))
 
 
 @pytest.fixture(scope="session")
 def wait_for_progress() -> Callable[[subprocess.Popen], None]:
-    """Waits until a started run has finished its first requests."""
+    """Wait until a started run has finished its first requests."""
 
     def wait(process: subprocess.Popen) -> None:
         for line in process.stderr:
@@ -173,6 +173,6 @@ def wait_for_progress() -> Callable[[subprocess.Popen], None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def unpatched() -> Iterator[None]:
-    """Patches by gevent must not leak into the tests of other packages."""
+    """Check that no patch by gevent leaks into the tests of other packages."""
     yield
     assert not gevent.monkey.is_module_patched("socket")

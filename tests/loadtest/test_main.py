@@ -4,13 +4,13 @@ import sys
 
 
 def loadtest(*arguments: object) -> subprocess.CompletedProcess[str]:
-    """`python -m loadtest` with nothing added."""
+    """Return a function that runs `python -m loadtest` with the given arguments."""
     command = [sys.executable, "-m", "loadtest", *map(str, arguments)]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
 
 
 def test_without_a_command_run_is_meant(image_target, data_dir, tmp_path):
-    """The command line of earlier versions still works."""
+    """Flags without a command are flags of `run`, as in earlier versions."""
     result = loadtest(
         *("--target", image_target, "--model", "cat", "--users", 2, "--warmup-requests", 2),
         *("--data-dir", data_dir, "--output-dir", tmp_path),
@@ -21,7 +21,7 @@ def test_without_a_command_run_is_meant(image_target, data_dir, tmp_path):
 
 
 def test_commands_are_listed_and_unknown_ones_refused():
-    """--help names every command with what it does."""
+    """--help lists every command with its description; an unknown command exits with code 2."""
     listed, unknown = loadtest("--help"), loadtest("fly")
 
     assert listed.returncode == 0
@@ -32,7 +32,7 @@ def test_commands_are_listed_and_unknown_ones_refused():
 
 
 def test_the_load_generator_imports_no_training_framework():
-    """Neither TensorFlow nor Keras nor JAX is loaded, by any command or the locustfile."""
+    """No command, nor the locustfile, imports TensorFlow, Keras or JAX."""
     code = (
         "import loadtest.commands.measure, loadtest.web.locustfile, sys; "
         "print(sorted({'tensorflow', 'keras', 'jax', 'onnxruntime'} & set(sys.modules)))"

@@ -1,4 +1,4 @@
-"""The documentation leads somewhere: every link, every path and every folder of the code."""
+"""The documentation is consistent with the tree: links, paths, modules, and the map of folders."""
 
 import re
 import subprocess
@@ -20,26 +20,26 @@ def tracked(*patterns: str) -> list[str]:
 PAGES = tracked("*.md")
 FILES = set(tracked())
 FOLDERS = {str(parent) for file in FILES for parent in Path(file).parents}
-# `serving/server.py`, `docs/`, `tests/e2e`: what looks like a path of this repository.
+# Matches what looks like a path of this repository: `serving/server.py`, `docs/`, `tests/e2e`.
 TOP = "|".join(sorted({re.escape(file.split("/")[0]) for file in FILES if "/" in file}))
 PATH = re.compile(rf"`((?:{TOP})/[\w./-]*)`")
 MODULE = re.compile(r"\b((?:serving|training|export|loadtest)(?:\.[a-z_0-9]+)+)\b")
 
 
 def without_code(text: str) -> str:
-    """The page without its fenced blocks: they hold commands and what they print."""
+    """Return a page without its fenced blocks, which contain commands and their output."""
     return re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
 
 
 def anchors(page: Path) -> set[str]:
-    """The anchors that a page's headings make, as GitHub makes them."""
+    """Return the anchors of a page's headings, by GitHub's rules."""
     headings = re.findall(r"^#+ (.+)$", without_code(page.read_text()), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
 @pytest.mark.parametrize("page", PAGES)
 def test_links_lead_to_files_and_headings(page):
-    """A relative link names a file that git tracks, and a heading on it if it says so."""
+    """Every relative link leads to a file that git tracks, and to an existing heading in it."""
     broken = []
     for target in re.findall(r"\]\(([^)\s]+)\)", without_code((ROOT / page).read_text())):
         if re.match(r"[a-z]+:", target):
@@ -55,9 +55,9 @@ def test_links_lead_to_files_and_headings(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_paths_are_those_of_the_tree(page):
-    """What a page calls by a path of this repository is there."""
+    """Every path of this repository that a page names exists."""
     named = {path.rstrip("/") for path in PATH.findall(without_code((ROOT / page).read_text()))}
-    # A folder of models may be one that the reader makes.
+    # The reader may create further folders in models/.
     named = {path for path in named if not path.startswith("models/")}
 
     assert named - FILES - FOLDERS == set()
@@ -65,7 +65,7 @@ def test_paths_are_those_of_the_tree(page):
 
 @pytest.mark.parametrize("page", PAGES)
 def test_modules_are_those_of_the_tree(page):
-    """What a page runs with `python -m`, or imports, is a module."""
+    """Every module that a page runs with `python -m` or imports exists."""
     missing = set()
     for line in (ROOT / page).read_text().splitlines():
         for command in ("python -m ", "from ", "import "):
@@ -78,7 +78,7 @@ def test_modules_are_those_of_the_tree(page):
 
 
 def test_the_map_shows_every_folder():
-    """A folder of the code that docs/architecture.md leaves out is a place that nobody finds."""
+    """docs/architecture.md lists every folder of the code, and no other."""
     shown = set(re.findall(r"^\| `([a-z_/0-9]+)` \|", MAP.read_text(), flags=re.MULTILINE))
     folders = {str(Path(file).parent) for file in tracked(*(f"{wing}/**.py" for wing in WINGS))}
 
@@ -86,5 +86,5 @@ def test_the_map_shows_every_folder():
 
 
 def test_the_readme_points_to_the_map():
-    """Whoever looks for a place in the code finds the map from the README."""
+    """The README links docs/architecture.md."""
     assert "docs/architecture.md" in (ROOT / "README.md").read_text()

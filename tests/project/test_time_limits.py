@@ -1,4 +1,4 @@
-"""Nothing that hangs keeps the tests from ending, nor the other tests from running."""
+"""A test that hangs fails within its time limit, the other tests run, and pytest ends."""
 
 import os
 import re
@@ -17,7 +17,7 @@ EXIT_SECONDS = 1
 
 @pytest.fixture(scope="module")
 def outcomes(tmp_path_factory) -> dict[str, tuple[int, str, list[int]]]:
-    """Exit code, output and child processes of a pytest for each file of hanging tests."""
+    """Exit code, output and child process ids of a pytest run, by file of hanging tests."""
     folder = tmp_path_factory.mktemp("hanging")
     command = [
         *(sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-c", "pyproject.toml"),
@@ -60,7 +60,7 @@ def outcomes(tmp_path_factory) -> dict[str, tuple[int, str, list[int]]]:
     [("in_the_main_thread", 3), ("in_a_servers_thread", 3), ("in_a_child_process", 3)],
 )
 def test_a_test_that_hangs_fails_and_the_others_run(outcomes, name, hanging):
-    """Wherever it hangs: each ends within its limit, and so does the process, as a failure."""
+    """Every hanging test fails within its limit, the last test passes, and pytest exits with 1."""
     code, output, _ = outcomes[name]
 
     assert code == 1, output
@@ -71,7 +71,7 @@ def test_a_test_that_hangs_fails_and_the_others_run(outcomes, name, hanging):
 
 
 def test_an_executor_that_hangs_is_shown(outcomes):
-    """Python would wait for its thread for ever: instead every stack is in the log."""
+    """If Python waits for an executor's thread at exit, the stacks of all threads are printed."""
     _, output, _ = outcomes["in_a_servers_thread"]
 
     assert "Timeout (0:00:01)!" in output
@@ -79,7 +79,7 @@ def test_an_executor_that_hangs_is_shown(outcomes):
 
 
 def test_the_children_of_a_test_that_hangs_are_ended(outcomes):
-    """Neither a program nor a server is left behind."""
+    """A program and a server that were started by hanging tests are no longer running."""
     _, _, pids = outcomes["in_a_child_process"]
 
     assert len(pids) == 2

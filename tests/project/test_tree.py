@@ -1,4 +1,4 @@
-"""The tree keeps its shape: small modules, in folders that say what they hold."""
+"""Rules for the tree: small modules, in small folders with a docstring."""
 
 import ast
 import importlib.metadata
@@ -13,13 +13,14 @@ ROOT = Path(__file__).parents[2]
 WINGS = ("training", "export", "serving", "loadtest")
 MOST_LINES = 400
 MOST_MODULES = 14
-# What stands directly in a wing; everything else lives in a folder of its own.
+# The modules directly in a package of `WINGS`; all other modules are in its folders.
 TOP_MODULES = {
     "training": {"__main__", "batches", "devices", "environment", "plots"},
     "export": {"__main__", "arguments", "errors", "failures", "native_log"},
     "serving": {
         "__main__",
         "client",
+        "client_messages",
         "errors",
         "healthcheck",
         "model_source",
@@ -32,14 +33,14 @@ TOP_MODULES = {
 
 
 def tracked(*patterns: str) -> list[Path]:
-    """Files that git tracks, and new ones that it does not ignore, relative to the root."""
+    """Return files that git tracks, and new ones that it does not ignore, relative to the root."""
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard", "--", *patterns]
     listed = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
     return [path for path in map(Path, sorted(set(listed.splitlines()))) if (ROOT / path).is_file()]
 
 
 def modules() -> list[Path]:
-    """The modules of the four wings; what protoc's compiler writes is left out."""
+    """Return the modules of the four packages, without those that protoc generates."""
     return [path for path in tracked(*(f"{wing}/**.py" for wing in WINGS)) if not generated(path)]
 
 
@@ -48,12 +49,12 @@ def generated(path: Path) -> bool:
 
 
 def folders() -> set[Path]:
-    """The folders of the four wings that hold modules."""
+    """Return the folders of the four packages that contain modules."""
     return {path.parent for path in modules()}
 
 
 def test_no_module_is_too_long_to_be_one_noun():
-    """400 lines at most."""
+    """Every module has at most 400 lines."""
     long = {
         str(path): lines
         for path in modules()
@@ -64,7 +65,7 @@ def test_no_module_is_too_long_to_be_one_noun():
 
 
 def test_no_folder_is_too_full_to_be_overseen():
-    """14 modules at most, the `__init__.py` not counted."""
+    """Every folder has at most 14 modules, `__init__.py` not counted."""
     count = Counter(path.parent for path in modules() if path.stem != "__init__")
 
     assert {str(folder): n for folder, n in count.items() if n > MOST_MODULES} == {}
@@ -72,14 +73,14 @@ def test_no_folder_is_too_full_to_be_overseen():
 
 @pytest.mark.parametrize("wing", WINGS)
 def test_a_wing_holds_folders_and_few_modules(wing):
-    """A new module belongs into a folder, or into this list."""
+    """The modules directly in a package are those of the list: a new module goes into a folder."""
     top = {path.stem for path in modules() if path.parent == Path(wing)}
 
     assert top - {"__init__"} == TOP_MODULES[wing]
 
 
 def test_every_folder_says_what_it_promises():
-    """An `__init__.py` is one docstring, without an import."""
+    """Every folder has an `__init__.py` that consists of one docstring, without imports."""
     wrong = []
     for folder in folders():
         file = ROOT / folder / "__init__.py"
@@ -91,7 +92,10 @@ def test_every_folder_says_what_it_promises():
 
 
 def test_no_module_has_the_name_of_a_library():
-    """Neither of the standard library nor of one that is installed: `http.py` would mislead."""
+    """No module is named like one of the standard library or of an installed package.
+
+    A file `http.py`, for example, would be misleading.
+    """
     libraries = sys.stdlib_module_names | set(importlib.metadata.packages_distributions())
     libraries -= {*WINGS, "tests", "__main__", "__init__"}
 
@@ -100,7 +104,7 @@ def test_no_module_has_the_name_of_a_library():
 
 @pytest.mark.parametrize("wing", WINGS)
 def test_one_class_name_has_one_meaning(wing):
-    """Within a wing no two classes share a name."""
+    """Within a package, no two classes have the same name."""
     places = defaultdict(list)
     for path in modules():
         if path.parts[0] == wing:
@@ -112,7 +116,7 @@ def test_one_class_name_has_one_meaning(wing):
 
 
 def test_tests_mirror_the_folders():
-    """A test of a wing stands in the folder that the code under test stands in."""
+    """Every folder with tests of a package has a counterpart with modules in the package."""
     tests = {path.parent for wing in WINGS for path in tracked(f"tests/{wing}/**test_*.py")}
     strays = {str(folder) for folder in tests if folder.relative_to("tests") not in folders()}
 

@@ -1,4 +1,4 @@
-"""The wheel holds what the checkout holds, and works without it."""
+"""The wheel contains all files of the packages, and works outside the checkout."""
 
 import os
 import signal
@@ -26,7 +26,7 @@ def git_files() -> list[str]:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """The wheel, built from a copy: a build leaves folders behind in its source."""
+    """The built wheel; it is built from a copy, because a build leaves folders in its source."""
     folder = tmp_path_factory.mktemp("wheel")
     source = folder / "source"
     for file in git_files():
@@ -47,7 +47,7 @@ def wheel(tmp_path_factory) -> Path:
 
 
 def test_the_wheel_holds_every_file_of_the_packages(wheel):
-    """No module, style sheet, table or stub is left out, and nothing else gets in."""
+    """The wheel contains every module, style sheet, table, proto and stub, and no other file."""
     with zipfile.ZipFile(wheel) as archive:
         packed = {name for name in archive.namelist() if ".dist-info/" not in name}
 
@@ -62,7 +62,7 @@ def test_the_wheel_holds_every_file_of_the_packages(wheel):
 
 @pytest.mark.slow
 def test_the_wheel_works_outside_the_checkout(wheel, tmp_path):
-    """In a fresh environment the server answers, and the other commands show their help."""
+    """In a fresh environment the server becomes ready, and two other commands show their help."""
     environment = tmp_path / "environment"
     venv.create(environment, with_pip=True)
     python = str(environment / "bin" / "python")

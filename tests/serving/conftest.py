@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture(scope="module", params=["asgi", "grpcio"])
 def front(request) -> str:
-    """Each of the fronts; what asks for it runs once on each."""
+    """Each of the two fronts; tests that use this fixture run once on each."""
     return request.param
 
 
@@ -20,6 +20,6 @@ def server_on_front(running_server, front):
 
 @pytest.fixture
 def channel(target):
-    """A raw channel to the module's `target`, for requests that the client would not send."""
+    """A raw channel to the module's `target`, for requests that the client refuses to send."""
     with grpc.insecure_channel(target) as opened:
         yield opened

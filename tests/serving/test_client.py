@@ -1,13 +1,20 @@
-"""The two clients, against each front."""
+"""Tests of the two clients on each front."""
 
 import asyncio
+import io
+from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
+from PIL import Image
 
 from serving.client import AsyncPredictClient, PredictClient, PredictError
+from training.data.cifar10 import CLASS_NAMES
 
+ROOT = Path(__file__).parents[2]
+BUNDLED = ROOT / "models"
+SAMPLE = ROOT / "tests" / "data" / "cifar10_sample.npz"
 ONES = np.ones((1, 3), np.float32)
 
 
@@ -29,7 +36,7 @@ async def ask_asynchronously(target: str) -> tuple:
 
 
 def test_the_asyncio_client_does_the_same(target):
-    """AsyncPredictClient mirrors PredictClient."""
+    """AsyncPredictClient returns the same answers, errors and statuses as PredictClient."""
     answer, code, signatures, statuses, serving = asyncio.run(ask_asynchronously(target))
 
     assert answer["y"].tolist() == [[1, 1, 1]]
@@ -40,7 +47,7 @@ def test_the_asyncio_client_does_the_same(target):
 
 
 def test_the_client_refuses_what_cannot_be_sent(client):
-    """A dtype without a tensor type fails before anything is sent, naming the input."""
+    """A dtype without a tensor type, or a version with a label, is a ValueError before the call."""
     with pytest.raises(ValueError, match='input "x": dtype datetime64'):
         client.predict("identity", {"x": np.array(["2026"], "datetime64[Y]")})
     with pytest.raises(ValueError, match="expected one of them"):
@@ -48,8 +55,48 @@ def test_the_client_refuses_what_cannot_be_sent(client):
 
 
 def test_the_client_says_when_nobody_answers():
-    """A dead address ends in UNAVAILABLE within the timeout."""
+    """A call to an address without a server fails with UNAVAILABLE or DEADLINE_EXCEEDED."""
     with PredictClient("127.0.0.1:1", timeout=2) as client, pytest.raises(PredictError) as caught:
         client.predict("identity", {"x": ONES})
 
     assert caught.value.code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+
+
+@pytest.fixture(scope="module")
+def classifier(running_server):
+    """Address of a server with the bundled SimCNN."""
+    with running_server(None, model_base_path=BUNDLED / "simcnn", model_name="simcnn") as address:
+        yield address
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """The content of a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+async def classify_asynchronously(target: str, images: list[bytes]) -> list:
+    async with AsyncPredictClient(target) as client:
+        return await client.classify("simcnn", images, version=1)
+
+
+def test_classify_names_the_classes_of_image_files(classifier):
+    """All classes come with Predict's probabilities, the most probable first, for each image."""
+    pixels = np.load(SAMPLE)["images"][:3]
+    images = [png(image) for image in pixels]
+    with PredictClient(classifier) as client:
+        ranked = client.classify("simcnn", images)
+        probabilities = client.predict("simcnn", {"images": pixels})["probabilities"]
+        with pytest.raises(PredictError) as caught:
+            client.classify("simcnn", [b"no image"])
+        with pytest.raises(PredictError) as of_pixels:
+            client.classify("simcnn", images, signature_name="serving_default")
+
+    assert [classes[0][0] for classes in ranked] == ["cat", "ship", "ship"]
+    for classes, expected in zip(ranked, probabilities, strict=True):
+        assert [score for _, score in classes] == sorted(expected, reverse=True)
+        assert {name for name, _ in classes} == set(CLASS_NAMES)
+    assert asyncio.run(classify_asynchronously(classifier, images)) == ranked
+    assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert of_pixels.value.message.endswith('call Predict, or set signature_name to "classify"')

@@ -7,7 +7,7 @@ from serving.settings.flags import parse_config
 
 
 def test_a_versions_broken_batching_file_is_a_fault_of_that_version(tmp_path):
-    """Its loading fails as with a broken graph; the server and its other models go on."""
+    """A malformed batching_params.pbtxt fails the load of its version with DATA_LOSS."""
     (tmp_path / "batching_params.pbtxt").write_text("max_batch_size { value: many }")
     config = parse_config(["--enable_per_model_batching_parameters"], {})
     load = version_loader(

@@ -1,7 +1,8 @@
-"""The server as a whole, on each front."""
+"""Tests of the whole server on each front."""
 
 import asyncio
 import json
+import logging
 import socket
 import threading
 
@@ -27,7 +28,7 @@ ONES = np.ones((1, 3), np.float32)
 
 
 def test_one_bad_model_leaves_the_others_serving(tmp_path, server_on_front):
-    """A bit-flipped model is refused by its manifest and shows in the status; the rest serve."""
+    """A model with a flipped bit fails to load with DATA_LOSS; the other models serve."""
     tiny_models.identity(tmp_path)
     damaged = tiny_models.brightness(tmp_path) / "model.onnx"
     content = bytearray(damaged.read_bytes())
@@ -54,7 +55,7 @@ def test_one_bad_model_leaves_the_others_serving(tmp_path, server_on_front):
 
 
 def test_callers_are_refused_until_the_models_are_loaded(tmp_path, front):
-    """The port is known and taken, health says NOT_SERVING; then all of it answers at once."""
+    """While models load, the port refuses connections, /healthz answers 200 and /readyz 503."""
     tiny_models.identity(tmp_path)
     begun, release = threading.Event(), threading.Event()
     config = ServerConfig(models_dir=tmp_path, host="127.0.0.1", port=0, health_port=0, front=front)
@@ -112,7 +113,11 @@ def request_of(path: str, name: str) -> bytes:
 def test_a_configured_model_that_is_not_loaded_is_unavailable_on_every_api(
     tmp_path, server_on_front
 ):
-    """It failed, or has no version yet: neither keeps the ports shut, nor is it NOT_FOUND."""
+    """A model that failed to load or has no version is UNAVAILABLE; other models still serve.
+
+    The ports open although these two models cannot answer. A model that is not configured is
+    NOT_FOUND.
+    """
     tiny_models.identity(tmp_path)
     (tmp_path / "broken" / "1").mkdir(parents=True)
     (tmp_path / "broken" / "1" / "model.onnx").write_bytes(b"no graph")
@@ -175,7 +180,7 @@ def test_a_configured_model_that_is_not_loaded_is_unavailable_on_every_api(
 
 
 def test_a_versions_own_file_raises_the_rows_of_a_request(tmp_path, server_on_front):
-    """What its max_enqueued_batches lets wait, one request may have; other versions stay."""
+    """A version's max_enqueued_batches sets how many rows a request to that version may have."""
     version = tiny_models.identity(tmp_path)
     tiny_models.identity(tmp_path, "other")
     (version / "batching_params.pbtxt").write_text(
@@ -197,9 +202,39 @@ def test_a_versions_own_file_raises_the_rows_of_a_request(tmp_path, server_on_fr
 
 
 def test_two_gibibytes_a_message_are_taken_by_each_front(models_dir, server_on_front):
-    """The largest limit that there is stands in nobody's way at the start."""
+    """A server whose messages may have almost 2 GiB starts and answers on each front."""
     with (
         server_on_front(models_dir, max_buffered_bytes=8 << 30) as address,
         PredictClient(address) as client,
     ):
         assert client.predict("identity", {"x": ONES})["y"].tolist() == [[1, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("names", "line"),
+    [
+        (["identity"], "ready: identity"),
+        (
+            ["broken", "identity"],
+            "ready: identity; 1 of 2 models not served, reasons above: broken",
+        ),
+        (["broken"], "ready: no model; 1 of 1 models not served, reasons above: broken"),
+    ],
+)
+def test_the_last_line_of_a_start_counts_models_that_are_not_served(
+    tmp_path, running_server, caplog, names, line
+):
+    """It is a warning if there are any, and the lines before it say why."""
+    caplog.set_level(logging.INFO)
+    if "identity" in names:
+        tiny_models.identity(tmp_path)
+    if "broken" in names:
+        (tmp_path / "broken" / "1").mkdir(parents=True)
+        (tmp_path / "broken" / "1" / "model.onnx").write_bytes(b"none")
+
+    with running_server(tmp_path):
+        pass
+
+    (ready,) = [record for record in caplog.records if record.message.startswith("ready: ")]
+    assert ready.message == line
+    assert (ready.levelno == logging.WARNING) == ("broken" in names)

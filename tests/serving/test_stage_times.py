@@ -24,7 +24,7 @@ def timed(channel: grpc.Channel, metadata: list[tuple[str, str]]) -> dict[str, s
 
 @pytest.mark.parametrize("front", ["asgi", "grpcio"])
 def test_grpc_calls_are_told_their_times_on_request(models_dir, front):
-    """The stages, in milliseconds, add up to no more than the total; others are told nothing."""
+    """Stage times are milliseconds that sum to at most the total; only calls that ask get them."""
     with (
         servers.in_this_process(models_dir, front=front) as address,
         grpc.insecure_channel(address) as channel,
@@ -37,12 +37,12 @@ def test_grpc_calls_are_told_their_times_on_request(models_dir, front):
     queue, compute, total = map(float, match.groups())
     assert queue >= 0
     assert compute > 0
-    assert queue + compute <= total + 0.002  # each is rounded to microseconds
+    assert queue + compute <= total + 0.002  # both are rounded to microseconds
     assert not any("server-timing" in answered for answered in without)
 
 
 def test_calls_at_the_same_time_are_told_their_own_times(models_dir):
-    """A call that asks does not make its neighbours answer, nor the other way round."""
+    """Of 200 concurrent calls, exactly those that ask for stage times get them."""
     request = predict_request("identity", {"x": ROW}).SerializeToString()
     with (
         servers.in_this_process(models_dir) as address,
@@ -59,7 +59,7 @@ def test_calls_at_the_same_time_are_told_their_own_times(models_dir):
 
 
 def test_a_large_request_has_one_set_of_times(models_dir):
-    """One that is run in parts is told from its first wait to its last run."""
+    """A request that runs in several parts gets one set of stage times for the whole request."""
     request = predict_request("identity", {"x": np.ones((100, 3), np.float32)})
     with (
         servers.in_this_process(models_dir, max_batch_size=8) as address,
@@ -78,7 +78,7 @@ def test_a_large_request_has_one_set_of_times(models_dir):
 
 @pytest.mark.parametrize("front", ["asgi", "grpcio"])
 def test_failed_grpc_calls_carry_their_request_id(models_dir, front):
-    """The caller's id comes back in the metadata of the error, or a new one."""
+    """A failed call returns the caller's request id in its metadata, or a new id without one."""
     with (
         servers.in_this_process(models_dir, front=front) as address,
         grpc.insecure_channel(address) as channel,

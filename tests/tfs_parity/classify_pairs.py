@@ -1,4 +1,4 @@
-"""Classify: classifier_test.cc, on a model that answers with the features of its examples."""
+"""Classify: classifier_test.cc on a model that answers with the features of its examples."""
 
 from collections.abc import Sequence
 
@@ -33,7 +33,7 @@ def _pair(
     asked: str = BOTH,
     source: str = TEST,
 ) -> Pair:
-    """A Classify; an answer that is no `Answer` is the classes of each example."""
+    """Return a Classify pair; an answer that is not an `Answer` is each example's classes."""
     if not isinstance(answer, Answer):
         served = examples.spec("classifier", signature or "serving_default", 123)
         answer = Ok(f"{served} result {{ {examples.classifications(*answer)} }}")
@@ -56,7 +56,7 @@ def _rest(
     rows: str = ROWS,
     source: str = TEST,
 ) -> Pair:
-    """The same over REST; an answer that is no `Answer` is the results."""
+    """Return a Classify pair over REST; an answer that is not an `Answer` is the results."""
     return Pair(
         source=source,
         test=test,
@@ -90,7 +90,7 @@ MISMATCH = Refused(
     begins="Tensors class and score should match in dim_size(1). Got 2 vs. 3",
 )
 NO_SIGNATURE = Refused("INVALID_ARGUMENT", begins="No signature was found with the name: nope")
-# The session's own error comes through: of TensorFlow's Gather there, of ONNX Runtime's here.
+# The session's own error is passed on: TensorFlow's Gather or ONNX Runtime's.
 FAILED = Refused("INVALID_ARGUMENT", has="Gather")
 PLUS_ONE = [[("dos", 3), ("uno", 2)], [("cuatro", 5), ("tres", 4)]]
 

@@ -1,4 +1,4 @@
-"""Models of tf.Examples: those of classifier_test.cc, regressor_test.cc and json_tensor_test.cc."""
+"""Models of tf.Examples from classifier_test.cc, regressor_test.cc and json_tensor_test.cc."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -42,7 +42,7 @@ class _Parts:
         outputs: Mapping[str, DataType],
         **constants: np.ndarray,
     ) -> None:
-        """A signature with a graph of its own; `nodes` make `<alias>_out` of each output."""
+        """Add a signature with its own graph; `nodes` compute `<alias>_out` of each output."""
         used = {source for made in nodes for source in made.input} & self._features.keys()
         file = f"{name}.onnx"
         self.files[file] = models.graph(
@@ -63,7 +63,7 @@ class _Parts:
         )
 
     def publish(self, models_dir: Path, name: str) -> None:
-        """Write the model."""
+        """Write the model's version into `models_dir`."""
         models.publish(models_dir, name, self.files, self.signatures)
 
 
@@ -72,7 +72,7 @@ def _same(source: str, alias: str) -> onnx.NodeProto:
 
 
 def classifier(models_dir: Path) -> None:
-    """classifier_test.cc's FakeSession: labels and scores are the features `class` and `score`."""
+    """Write classifier_test.cc's FakeSession: labels and scores are features `class`, `score`."""
     parts = _Parts({"class": CLASS, "score": SCORE})
     classes, scores = _same("class", "classes"), _same("score", "scores")
     both = {"classes": STRING, "scores": FLOAT}
@@ -118,12 +118,12 @@ def classifier(models_dir: Path) -> None:
     parts.publish(models_dir, "classifier")
 
 
-# No tensor has a row of this number: a graph that wants it fails whenever it runs.
+# No tensor has a row of this number, so a graph that takes it fails at every run.
 _FAR = np.array([1_000_000])
 
 
 def regressor(models_dir: Path) -> None:
-    """regressor_test.cc's FakeSession: the number is the feature `output`."""
+    """Write regressor_test.cc's FakeSession: the regression is the feature `output`."""
     parts = _Parts({"output": OUTPUT})
     number = {"outputs": FLOAT}
 
@@ -165,7 +165,7 @@ def regressor(models_dir: Path) -> None:
 
 
 def feature_echo(models_dir: Path) -> None:
-    """Shows what tf.Examples were read from JSON: labels are `names`, scores are `ratings`."""
+    """Write a model that answers features read from JSON: labels `names`, scores `ratings`."""
     features = {
         "names": models.of_feature(STRING, "names"),
         "ratings": models.of_feature(FLOAT, "ratings"),
@@ -195,7 +195,7 @@ def feature_echo(models_dir: Path) -> None:
 
 
 def two_inputs(models_dir: Path) -> None:
-    """Signatures that no Classify or Regress can use, and tasks that share no input tensor."""
+    """Write signatures that Classify and Regress refuse, and tasks with different input tensors."""
     files = {
         "x.onnx": models.graph(
             [_same("x", "outputs"), _same("x", "scores")],

@@ -1,4 +1,4 @@
-"""tf.Examples and their answers in protobuf's text format, for the pairs over gRPC."""
+"""tf.Examples and their answers in protobuf's text format, for gRPC pairs."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,7 +6,7 @@ Value = float | int | str
 
 
 def example(**features: Sequence[Value]) -> str:
-    """The fields of a tf.Example; strings, integers or floats make the kind of the feature."""
+    """Return the fields of a tf.Example; strings, integers or floats set the feature's kind."""
     text = ""
     for key, values in features.items():
         first = values[0] if values else 0.0
@@ -19,12 +19,12 @@ def example(**features: Sequence[Value]) -> str:
 
 
 def of_list(*examples: str) -> str:
-    """An `input` that is a list of examples."""
+    """Return an `input` with a list of examples."""
     return f"input {{ example_list {{ {_each(examples)} }} }}"
 
 
 def with_context(context: str, *examples: str) -> str:
-    """An `input` that is a list of examples with a context."""
+    """Return an `input` with a list of examples and a context."""
     return f"input {{ example_list_with_context {{ {_each(examples)} context {{ {context} }} }} }}"
 
 
@@ -33,7 +33,7 @@ def _each(examples: Iterable[str]) -> str:
 
 
 def classifications(*rows: Sequence[tuple[str, float]]) -> str:
-    """The fields of a ClassificationResult: labels and scores of each example."""
+    """Return the fields of a ClassificationResult: labels and scores of each example."""
     text = ""
     for row in rows:
         classes = " ".join(f'classes {{ label: "{label}" score: {score} }}' for label, score in row)
@@ -42,12 +42,12 @@ def classifications(*rows: Sequence[tuple[str, float]]) -> str:
 
 
 def regressions(*values: float) -> str:
-    """The fields of a RegressionResult."""
+    """Return the fields of a RegressionResult."""
     return " ".join(f"regressions {{ value: {value} }}" for value in values)
 
 
 def spec(name: str, signature: str = "", version: int | None = None) -> str:
-    """A `model_spec`."""
+    """Return a `model_spec`."""
     fields = [f'name: "{name}"']
     if signature:
         fields.append(f'signature_name: "{signature}"')

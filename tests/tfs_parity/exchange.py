@@ -1,4 +1,4 @@
-"""Sends a pair's request to a server and compares what comes back, over real sockets."""
+"""Send a pair's request to a server over real sockets and compare the answer."""
 
 import http.client
 import json
@@ -53,13 +53,13 @@ METHODS: dict[str, tuple[str, type[Message], type[Message]]] = {
 
 
 class Received(NamedTuple):
-    """What came back.
+    """An answer of the server.
 
     Attributes:
         code: The gRPC code's name, or the HTTP status.
-        message: The error's text; empty if there is none.
-        content: JSON document, or message in its canonical text; None behind an error.
-        content_type: Over REST, the header of that name.
+        message: The error's text; empty without an error.
+        content: JSON document, or the message in canonical text; None after an error.
+        content_type: The Content-Type header of a REST answer.
     """
 
     code: str | int
@@ -81,7 +81,7 @@ class Peer:
         self._channel.close()
 
     def ask(self, request: Request) -> Received:
-        """Send a request and give what comes back."""
+        """Send a request and return the answer."""
         return self._rest(request) if isinstance(request, Rest) else self._grpc(request)
 
     def _rest(self, request: Rest) -> Received:
@@ -115,7 +115,7 @@ class Peer:
 
 
 def mistakes(pair: Pair, peer: Peer) -> list[str]:
-    """What is wrong with the answer to a pair's request; empty if nothing is."""
+    """Return what is wrong with the answer to a pair's request; an empty list if it is right."""
     for request in pair.before:
         received = peer.ask(request)
         if received.code not in ("OK", 200):
@@ -133,7 +133,7 @@ def mistakes(pair: Pair, peer: Peer) -> list[str]:
 
 
 def canonical(message: Message) -> str:
-    """A message as text that is the same for equal messages, whatever order a map came in."""
+    """Return a message as text that is the same for equal messages, whatever a map's order."""
     return text_format.MessageToString(message, descriptor_pool=POOL)
 
 
@@ -167,7 +167,7 @@ def _unequal(what: str, received: object, expected: object) -> list[str]:
 
 
 def same(received: object, expected: object, *, single: bool) -> bool:
-    """Whether two JSON documents are the same, types of numbers included."""
+    """Return whether two JSON documents are the same, number types included."""
     if type(received) is not type(expected):
         return False
     if isinstance(received, float) and isinstance(expected, float):

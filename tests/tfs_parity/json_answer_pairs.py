@@ -1,4 +1,4 @@
-"""Predict's JSON that is written: json_tensor_test.cc, on models that answer with their inputs."""
+"""JSON that Predict writes: json_tensor_test.cc on models that answer with their inputs."""
 
 from math import inf, nan
 
@@ -148,8 +148,8 @@ PAIRS = [
         ["\udcff"],
         "bytes that are no text",
         deviation=Deviation(
-            reason="ONNX's strings are UTF-8: a DT_STRING with other bytes is refused, where a "
-            "graph would have to take it.",
+            reason="ONNX strings are UTF-8: a DT_STRING with other bytes is refused if an ONNX "
+            "graph takes it.",
             answer=Refused("INVALID_ARGUMENT", has="not UTF-8"),
         ),
     ),

@@ -1,4 +1,4 @@
-"""Predict's JSON that is refused: json_tensor_test.cc and the messages of json_tensor.cc."""
+"""JSON that Predict refuses: json_tensor_test.cc and the messages of json_tensor.cc."""
 
 from tfs_parity.json_request_pairs import of_code, predict
 from tfs_parity.pair import Deviation, Ok, Pair, Refused
@@ -27,7 +27,7 @@ def _named(case: str, body: str, answer: Refused, model: str = "int_and_str") ->
 
 
 def _type(case: str, dtype: str, value: str, kind: str, shown: str = "") -> Pair:
-    """A value of another type: AddValueToTensor's TypeError."""
+    """Return a pair with a value of the wrong type: AddValueToTensor's TypeError."""
     shown = shown or value
     message = f"JSON Value: {shown} Type: {kind} is not of expected type: {dtype}"
     return of_code(
@@ -137,8 +137,8 @@ QUOTED = [
         _refused(f"{SHORT}{LONG}\" Expecting 'instances' to be an list/array"),
         "a long string",
         deviation=Deviation(
-            reason="In messages a long value is cut after 256 characters and `...`; TensorFlow "
-            "Serving writes a string out that begins before.",
+            reason="In messages, a long value is cut to 256 characters and `...`; TensorFlow "
+            "Serving writes a string in full if it begins before that.",
             answer=_refused(
                 f"{SHORT}{LONG[: 256 - len(SHORT) + len(QUOTE)]}... Expecting 'instances' to be an "
                 "list/array"

@@ -1,4 +1,4 @@
-"""tf.Examples in JSON: json_tensor_test.cc, on a model that answers with their features."""
+"""tf.Examples in JSON: json_tensor_test.cc on a model that answers with their features."""
 
 from collections.abc import Iterator
 from math import inf, nan
@@ -42,7 +42,7 @@ def _body(signature: str, rows: str, context: str = "") -> str:
 
 
 def _errors() -> Iterator[Pair]:
-    """Each is asked of both methods, as the test is typed for both."""
+    """Yield each pair for Classify and for Regress, because the test is typed for both."""
     no_object = "Example must be JSON object but got JSON Array"
     for method in ("classify", "regress"):
         for case, body, begins, has in (

@@ -1,4 +1,4 @@
-"""What counts as JSON: json_tensor.cc's ParseJson, and RapidJSON's rules behind its flags."""
+"""JSON that is accepted: json_tensor.cc's ParseJson and RapidJSON's rules behind its flags."""
 
 from math import inf, nan
 
@@ -11,7 +11,7 @@ def _read(case: str, model: str, body: str, answer: object) -> Pair:
 
 
 def _refused(case: str, body: str, error: str) -> Pair:
-    """A mistake with its offset."""
+    """Return a pair with a JSON error and its offset."""
     answer = Refused("INVALID_ARGUMENT", begins=f"JSON Parse error: {error}")
     return of_code("ParseJson", "echo_int32", body, answer, case)
 

@@ -1,4 +1,4 @@
-"""Predict's JSON that is read: json_tensor_test.cc, on models that answer with their inputs."""
+"""JSON that Predict reads: json_tensor_test.cc on models that answer with their inputs."""
 
 from math import inf, nan
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from tfs_parity.pair import Answer, Deviation, Ok, Pair, Refused, Rest
 
 TEST, CODE = "util/json_tensor_test.cc", "util/json_tensor.cc"
-# As absl::Substitute writes the limits of double.
+# The limits of double as absl::Substitute writes them.
 LARGEST, SMALLEST = "1.79769e+308", "2.22507e-308"
 
 
@@ -21,7 +21,7 @@ def predict(
     single: bool = False,
     deviation: Deviation | None = None,
 ) -> Pair:
-    """A Predict over REST; an answer that is no `Answer` is the tensors, in the request's form."""
+    """Return a Predict pair over REST; an answer that is not an `Answer` is the tensors."""
     if not isinstance(answer, Answer):
         answer = Ok({"predictions" if '"instances"' in body else "outputs": answer}, single=single)
     return Pair(
@@ -43,7 +43,7 @@ def of_code(
     *,
     deviation: Deviation | None = None,
 ) -> Pair:
-    """A Predict whose answer is a fact of the function `test` in json_tensor.cc."""
+    """Return a Predict pair whose answer comes from the function `test` in json_tensor.cc."""
     return predict(test, model, body, answer, case=case, source=CODE, deviation=deviation)
 
 
@@ -69,12 +69,12 @@ FOUR_TEXT = """{"instances": [
 ]}"""
 MANY_COUNT = 100_000
 MANY = str(list(range(MANY_COUNT)))
-# Where a value that follows them in the list begins.
+# Offset of a value that follows them in the list.
 BEHIND_MANY = len('{"instances": ') + len(MANY)
 SIX = [[1, 2], [3, 4], [5, 6]]
 WRAPPED = Deviation(
     reason="A number that the element type cannot hold is refused; TensorFlow Serving wraps it "
-    "around and computes with another one.",
+    "around and computes with the wrapped value.",
     answer=Refused("INVALID_ARGUMENT", has="not of expected type: uint8"),
 )
 MORE_TYPES = "DT_HALF and DT_UINT16 have no JSON form in TensorFlow Serving; here they are numbers."
@@ -303,7 +303,7 @@ PAIRS = [
         "without padding",
     ),
     of_code("JsonDecodeBase64Object", "echo_string", '{"inputs": [{"b64": ""}]}', [""], "no bytes"),
-    # Large bodies are read elsewhere than small ones.
+    # Child processes read large bodies.
     of_code(
         "ParseJson",
         "echo_int32",

@@ -9,7 +9,7 @@ TEST = "servables/tensorflow/get_model_metadata_impl_test.cc"
 PREDICT, CLASSIFY, REGRESS = (
     f"tensorflow/serving/{name}" for name in ("predict", "classify", "regress")
 )
-# Method, input alias, its dtype and name, output alias and its name, as in half_plus_two.
+# Method, input alias, input dtype and name, output alias and name, as in half_plus_two.
 SIGNATURES = {
     "serving_default": (PREDICT, "x", "DT_FLOAT", "x:0", "y", "y:0"),
     "regress_x_to_y": (REGRESS, "inputs", "DT_STRING", "tf_example:0", "outputs", "y:0"),

@@ -1,4 +1,4 @@
-"""Tiny ONNX models with the signatures that TensorFlow Serving's tests have."""
+"""Tiny ONNX models with the signatures of TensorFlow Serving's tests."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -35,14 +35,14 @@ ONNX_TYPES = {
     DataType.DT_BOOL: TensorProto.BOOL,
     DataType.DT_STRING: TensorProto.STRING,
 }
-# A name with every character that a URL reserves, as http_rest_api_util_test.cc has it.
+# A name with every character that a URL reserves, from http_rest_api_util_test.cc.
 RESERVED = "!#$%&'()*+,/:;=?@[]"
 
 
 def spec(
     dtype: DataType, shape: tuple[int, ...] | None, name: str, graph_name: str = ""
 ) -> TensorSpec:
-    """A tensor called `name` in the ONNX graph."""
+    """Return the spec of a tensor called `name` in the ONNX graph."""
     return TensorSpec(dtype=dtype, shape=shape, tensor=name, graph_name=graph_name or f"{name}:0")
 
 
@@ -52,7 +52,7 @@ def graph(
     outputs: Mapping[str, DataType],
     **constants: np.ndarray,
 ) -> onnx.ModelProto:
-    """A graph that takes its inputs in any shape, as TensorFlow's do."""
+    """Return a graph that takes its inputs in any shape, as TensorFlow's graphs do."""
     made = helper.make_graph(
         nodes,
         "tiny",
@@ -70,7 +70,7 @@ def publish(
     signatures: Mapping[str, Signature],
     version: int = 123,
 ) -> None:
-    """Write a version of a model, with signature.json and manifest."""
+    """Write a version of a model with signature.json and manifest."""
 
     def write(path: Path) -> None:
         for file, model in files.items():
@@ -82,13 +82,13 @@ def publish(
 
 
 def half_plus_two(models_dir: Path, name: str, *versions: int, plus: float = 2) -> None:
-    """`y = x / 2 + 2`, with the signatures of saved_model_half_plus_two.py.
+    """Write `y = x / 2 + 2` with the signatures of saved_model_half_plus_two.py.
 
     Args:
         models_dir: The folder of models.
         name: The model's folder.
-        versions: Its versions.
-        plus: What is added instead of 2; `y2` and `y3` get 1 more.
+        versions: Its version numbers.
+        plus: The number added instead of 2; `y2` and `y3` get 1 more.
     """
     number = DataType.DT_FLOAT
     names = {"x": "y", "x2": "y3"}
@@ -143,9 +143,10 @@ def half_plus_two(models_dir: Path, name: str, *versions: int, plus: float = 2) 
 
 
 def counter(models_dir: Path) -> None:
-    """saved_model_counter's signatures; a graph has no state here, so it is that of the test.
+    """Write the signatures of saved_model_counter.
 
-    `get_counter` and `reset_counter` give 0, `incr_counter` 1, `incr_counter_by` 1 and `delta`.
+    A graph has no state here, so each value is the one that the test expects: `get_counter` and
+    `reset_counter` give 0, `incr_counter` 1, `incr_counter_by` 1 plus `delta`.
     """
     number, output = DataType.DT_FLOAT, spec(DataType.DT_FLOAT, (), "output")
     add = node("Add", ["delta", "one"], ["output"])
@@ -183,15 +184,15 @@ def echo(
     signature_names: Sequence[str] = ("serving_default",),
     method_name: str = PREDICT_METHOD_NAME,
 ) -> None:
-    """Each output is an input, of any shape.
+    """Write a model whose outputs are its inputs, in any shape.
 
     Args:
         models_dir: The folder of models.
-        name: The model.
+        name: The model's name.
         inputs: The element type of each input.
-        outputs: The input that each output is; None: each one's own.
-        signature_names: What the signature is called.
-        method_name: Of the signatures.
+        outputs: The input that each output copies; None: the input of the same name.
+        signature_names: The names of its signatures.
+        method_name: The method name of its signatures.
     """
     outputs = outputs or {alias: alias for alias in inputs}
     model = graph(
@@ -211,7 +212,7 @@ def echo(
 
 
 def scaled(models_dir: Path) -> None:
-    """`y = x * factor`; a request may leave out `factor`, which is 3 then."""
+    """Write `y = x * factor`; the default of `factor` is 3."""
     number = DataType.DT_FLOAT
     model = graph(
         [node("Mul", ["x", "factor"], ["y"])], {"x": number, "factor": number}, {"y": number}
@@ -232,7 +233,7 @@ def slices(
     inputs: Mapping[str, DataType],
     rows: Mapping[str, int],
 ) -> None:
-    """The first rows of each input; from no rows on, so that an output may be empty."""
+    """Write a model that answers the first `rows` rows of each input; 0 rows make it empty."""
     nodes = [
         node("Slice", [alias, "from", f"{alias}_rows"], [f"{alias}_out"])
         for alias in inputs
@@ -256,7 +257,7 @@ def slices(
 
 
 def total(models_dir: Path) -> None:
-    """`tensor` is the sum of `x`, a scalar."""
+    """Write a model whose output `tensor` is the sum of `x`, a scalar."""
     number = DataType.DT_INT32
     model = graph(
         [node("ReduceSum", ["x"], ["tensor"], keepdims=0)], {"x": number}, {"tensor": number}
@@ -271,14 +272,14 @@ def total(models_dir: Path) -> None:
 
 
 def broken(models_dir: Path) -> None:
-    """The version of `broken`, and 124 of `half_broken`: they hold no graph."""
+    """Write versions without a graph: `broken` 1 and `half_broken` 124."""
     for path in (models_dir / "broken" / "1", models_dir / "half_broken" / "124"):
         path.mkdir(parents=True, exist_ok=True)
         (path / "model.onnx").write_bytes(b"no graph")
 
 
 def of_feature(dtype: DataType, name: str, kind: FeatureKind = FeatureKind.VARIABLE) -> FeatureSpec:
-    """A feature called like the input that it becomes; a fixed one is 0 where it is missing."""
+    """Return a feature with the name of its input; a missing fixed feature is 0."""
     if kind is FeatureKind.FIXED:
         return FeatureSpec(tensor=spec(dtype, (-1,), name), key=name, default=(0,))
     return FeatureSpec(tensor=spec(dtype, (-1, -1), name), key=name, kind=kind)

@@ -1,4 +1,4 @@
-"""MultiInference: multi_inference_test.cc and multi_inference_helper_test.cc, on half_plus_two."""
+"""MultiInference: multi_inference_test.cc and multi_inference_helper_test.cc on half_plus_two."""
 
 from tfs_parity import examples
 from tfs_parity.examples import example

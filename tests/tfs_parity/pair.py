@@ -1,4 +1,4 @@
-"""A request, the answer that TensorFlow Serving gives it, and where its sources say so."""
+"""A request, TensorFlow Serving's answer, and the place in its sources that gives the answer."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,10 +21,10 @@ class Rest:
     """An HTTP request.
 
     Attributes:
-        path: As it stands on the request line, still percent-encoded.
-        body: As it is sent.
+        path: The path on the request line, still percent-encoded.
+        body: The body as it is sent.
         method: GET, POST, ...
-        headers: Beside those that every request has.
+        headers: Headers beside those of every request.
     """
 
     path: str
@@ -41,7 +41,7 @@ class Grpc:
     """A gRPC call.
 
     Attributes:
-        method: Of PredictionService or ModelService.
+        method: A method of PredictionService or ModelService.
         message: The request in protobuf's text format; `{models}` stands for the folder of models.
     """
 
@@ -54,13 +54,14 @@ class Grpc:
 
 @dataclass(frozen=True)
 class Ok:
-    """An answer.
+    """A successful answer.
 
     Attributes:
-        content: The whole of it: a JSON document, or a message in protobuf's text format. JSON's
-            1 and 1.0 are different, NaN equals NaN, names of an object have no order.
-        single: Compare JSON's numbers as float32: TensorFlow Serving writes up to nine digits of
-            them, which need not be the shortest ones that say the same number.
+        content: The whole answer: a JSON document, or a message in protobuf's text format. In JSON,
+            1 and 1.0 are different, NaN equals NaN, and the order of an object's names does not
+            count.
+        single: Compare JSON's numbers as float32: TensorFlow Serving writes up to nine digits,
+            which need not be the shortest ones of the number.
     """
 
     content: Any
@@ -72,10 +73,10 @@ class Refused:
     """An error.
 
     Attributes:
-        code: The gRPC code; over REST that of `HTTP_STATUS`.
-        begins: What the message begins with: where TensorFlow Serving's message is whole, this
-            server may add a hint behind it.
-        has: A part of the message, where TensorFlow Serving's own test looks for no more.
+        code: The gRPC code; a REST answer has its status in `HTTP_STATUS`.
+        begins: The beginning of the message. This server may add a hint to TensorFlow Serving's
+            message.
+        has: A part of the message, if TensorFlow Serving's own test compares only a part.
     """
 
     code: str
@@ -85,25 +86,25 @@ class Refused:
 
 @dataclass(frozen=True)
 class Status:
-    """An HTTP status whose body says nothing that a client could read."""
+    """An HTTP status; the body is not compared."""
 
     status: int
 
 
 Request = Rest | Grpc
 Answer = Ok | Refused | Status
-# `main` serves every model, `reloadable` half_plus_two until it is told otherwise, and
-# `lenient_labels` likewise, with --allow_version_labels_for_unavailable_models.
+# `main` serves every model. `reloadable` serves half_plus_two until a reload changes its models.
+# `lenient_labels` does the same with --allow_version_labels_for_unavailable_models.
 Server = Literal["main", "reloadable", "lenient_labels"]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Deviation:
-    """Where this server answers otherwise on purpose.
+    """An answer of this server that differs on purpose.
 
     Attributes:
-        reason: Why, for the table in docs/parity.md.
-        answer: What it answers.
+        reason: The reason, for the table in docs/parity.md.
+        answer: This server's answer.
     """
 
     reason: str
@@ -112,19 +113,19 @@ class Deviation:
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A request and an answer.
+    """A request and its expected answer.
 
     Attributes:
         source: A file of TensorFlow Serving, below `tensorflow_serving/`.
-        test: The test in it, or the function.
-        case: What this one asks, if there are several of one test.
-        request: What is sent.
-        answer: What TensorFlow Serving answers.
-        before: Requests that are answered before, in this order.
-        refused_before: One more, after them, that is refused.
-        eventually: Ask until the answer is right, as TensorFlow Serving's test waits.
-        server: Which of the servers is asked.
-        deviation: Set where this server answers otherwise.
+        test: The test or the function in that file.
+        case: A name for this pair, if a test has several pairs.
+        request: The request that is sent.
+        answer: TensorFlow Serving's answer.
+        before: Requests sent before, in this order; they must succeed.
+        refused_before: A request sent after them that must be refused.
+        eventually: Ask until the answer is right, because TensorFlow Serving's test waits, too.
+        server: The server that is asked.
+        deviation: This server's answer, if it differs.
     """
 
     source: str
@@ -140,7 +141,7 @@ class Pair:
 
     @property
     def id(self) -> str:
-        """The name of the pair's test."""
+        """The name of the pair's test case."""
         file = self.source.rpartition("/")[2].removesuffix(".cc").removesuffix(".py")
         case = f"-{self.case.replace(' ', '_')}" if self.case else ""
         protocol = "rest" if isinstance(self.request, Rest) else "grpc"

@@ -1,4 +1,4 @@
-"""Predict over gRPC: predict_util_test.cc and predict_impl_test.cc, on half_plus_two."""
+"""Predict over gRPC: predict_util_test.cc and predict_impl_test.cc on half_plus_two."""
 
 from tfs_parity.pair import Answer, Grpc, Ok, Pair, Refused, Rest
 

@@ -1,4 +1,4 @@
-"""Predict's tensors over gRPC: predict_util.cc, on models that answer with their inputs."""
+"""Predict's tensors over gRPC: predict_util.cc on models that answer with their inputs."""
 
 from tfs_parity import examples
 from tfs_parity.pair import Answer, Deviation, Grpc, Ok, Pair, Refused, Rest
@@ -6,7 +6,7 @@ from tfs_parity.pair import Answer, Deviation, Grpc, Ok, Pair, Refused, Rest
 CODE = "servables/tensorflow/predict_util.cc"
 READ, WRITTEN = "PreProcessPrediction", "PostProcessPredictionResult"
 SIZES = "VerifyRequestInputsSize"
-# A value of each element type, in the field that TensorFlow writes it to.
+# A value of each element type, in the field to which TensorFlow writes it.
 FIELDS = {
     "float": "float_val: 1.5",
     "double": "double_val: 0.1",
@@ -50,7 +50,7 @@ def _echo(test: str, case: str, dtype: str, sent: str, answered: str) -> Pair:
 
 
 def _scaled(case: str, inputs: dict[str, float], answer: Answer | float) -> Pair:
-    """A Predict on the model whose `factor` is 3 where it is left out."""
+    """Return a Predict pair on the model whose `factor` is 3 by default."""
     sent = " ".join(
         f'inputs {{ key: "{alias}" value {{ {_tensor("float", f"float_val: {value}")} }} }}'
         for alias, value in inputs.items()
@@ -69,7 +69,7 @@ def _scaled_rest(case: str, body: str, message: str, answer: Ok) -> Pair:
         request=Rest(path="/v1/models/scaled:predict", body=body),
         answer=Refused("INVALID_ARGUMENT", begins=message),
         deviation=Deviation(
-            reason="An input that has a default can be left out over REST, too, as over gRPC.",
+            reason="Over REST, an input with a default may be left out, as over gRPC.",
             answer=answer,
         ),
     )

@@ -1,4 +1,4 @@
-"""Regress: regressor_test.cc, on a model that answers with a feature of its examples."""
+"""Regress: regressor_test.cc on a model that answers with a feature of its examples."""
 
 from collections.abc import Sequence
 
@@ -22,7 +22,7 @@ def _pair(
     source: str = TEST,
     model: str = "regressor",
 ) -> Pair:
-    """A Regress; an answer that is no `Answer` is the number of each example."""
+    """Return a Regress pair; an answer that is not an `Answer` is each example's number."""
     if not isinstance(answer, Answer):
         served = examples.spec(model, signature or "serving_default", 123)
         answer = Ok(f"{served} result {{ {examples.regressions(*answer)} }}")
@@ -42,7 +42,7 @@ def _rest(
     signature: str = "serving_default",
     rows: str = ROWS,
 ) -> Pair:
-    """The same over REST; an answer that is no `Answer` is the results."""
+    """Return a Regress pair over REST; an answer that is not an `Answer` is the results."""
     return Pair(
         source=TEST,
         test=test,
@@ -68,7 +68,7 @@ NO_FLOATS = Refused(
     "INVALID_ARGUMENT", begins="Expected output Tensor of DT_FLOAT.  Got: DT_STRING"
 )
 NO_SIGNATURE = Refused("INVALID_ARGUMENT", begins="No signature was found with the name: nope")
-# The session's own error comes through: of TensorFlow's Gather there, of ONNX Runtime's here.
+# The session's own error is passed on: TensorFlow's Gather or ONNX Runtime's.
 FAILED = Refused("INVALID_ARGUMENT", has="Gather")
 
 PAIRS = [

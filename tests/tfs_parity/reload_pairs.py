@@ -1,4 +1,4 @@
-"""Sets of models: server_core_test.cc, by HandleReloadConfigRequest on a server that runs."""
+"""Sets of models: server_core_test.cc, with HandleReloadConfigRequest on a running server."""
 
 from tfs_parity import examples
 from tfs_parity.pair import Answer, Deviation, Grpc, Ok, Pair, Refused, Rest, Server
@@ -14,23 +14,23 @@ def config(
     platform: str = "tensorflow",
     more: str = "",
 ) -> str:
-    """One model of a list."""
+    """Return the configuration of one model."""
     return f'config {{ name: "{name}" base_path: "{path}" model_platform: "{platform}" {more} }}'
 
 
 def reload(*configs: str) -> Grpc:
-    """A request to serve these models and no others."""
+    """Return a request to serve these models and no others."""
     message = f"config {{ model_config_list {{ {' '.join(configs)} }} }}"
     return Grpc(method="HandleReloadConfigRequest", message=message)
 
 
 def label(name: str, version: int) -> str:
-    """A label of a model."""
+    """Return a label of a model's configuration."""
     return f'version_labels {{ key: "{name}" value: {version} }}'
 
 
 def _two(*labels: str) -> str:
-    """The model in versions 123 and 124."""
+    """Return the configuration of the model in versions 123 and 124."""
     return config(path="{models}/half_plus_two_2_versions", more=f"{ALL} {' '.join(labels)}")
 
 
@@ -319,8 +319,8 @@ PAIRS = [
         eventually=True,
         server="reloadable",
         deviation=Deviation(
-            reason="A reload is all or nothing: one that fails changes nothing, where TensorFlow "
-            "Serving has unloaded the models that it leaves out.",
+            reason="A reload is all or nothing: one that fails changes nothing. TensorFlow Serving "
+            "unloads the models that the failed reload leaves out.",
             answer=_answered(123),
         ),
     ),
@@ -332,8 +332,8 @@ PAIRS = [
         _unavailable(123),
         source=CODE,
         deviation=Deviation(
-            reason="Labels are checked once the models of the request are loaded, so that one "
-            "request can bring a version and its label.",
+            reason="Labels are checked after the models of the request are loaded, so that one "
+            "request can add a version and its label.",
             answer=DONE,
         ),
     ),
@@ -373,8 +373,8 @@ PAIRS = [
         _not_found("Specific(test_model, 0)"),
         source=CODE,
         deviation=Deviation(
-            reason="Version 0 of a model that has none of that number is the latest: OpenVINO "
-            "Model Server's client asks that way.",
+            reason="If a model has no version 0, the number 0 means the latest version: OpenVINO "
+            "Model Server's client asks for the latest version this way.",
             answer=_answered(123),
         ),
     ),

@@ -1,4 +1,4 @@
-"""REST: http_rest_api_handler_test.cc and http_rest_api_handler.cc, on half_plus_two."""
+"""REST: http_rest_api_handler_test.cc and http_rest_api_handler.cc on half_plus_two."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ from tfs_parity.pair import Answer, Deviation, Ok, Pair, Refused, Rest, Status
 TEST, CODE = "model_servers/http_rest_api_handler_test.cc", "model_servers/http_rest_api_handler.cc"
 MODEL = "/v1/models/saved_model_half_plus_two_2_versions"
 VERSION, LABEL = f"{MODEL}/versions/123", f"{MODEL}/labels/Version_Label"
-# 2^64 - 1, the largest number that uint64 holds.
+# 2^64 - 1, the largest number of uint64.
 LARGEST = (1 << 64) - 1
 
 
@@ -83,8 +83,8 @@ ONE = '{ "instances": [1] }'
 NO_LABEL = _refused("Unrecognized servable version label: Version_Nonexistent")
 
 MODEL_FIRST = Deviation(
-    reason="The model is looked up before the body is read, so that a body for a model that is "
-    "not there costs nothing.",
+    reason="The model is looked up before the body is parsed, so that a body for an unknown model "
+    "costs nothing.",
     answer=_not_found("Latest(foo)"),
 )
 UNSUPPORTED = [
@@ -105,7 +105,18 @@ UNSUPPORTED = [
     )
 ]
 TESTS = [
-    _get("kPathRegex", "/v1/models", _refused("Missing model name in request."), "models"),
+    Pair(
+        source=TEST,
+        test="kPathRegex",
+        case="models",
+        request=Rest(path="/v1/models", method="GET"),
+        answer=_refused("Missing model name in request."),
+        deviation=Deviation(
+            reason="`GET /v1/models` lists the models with their versions and labels; TensorFlow "
+            "Serving has no such list.",
+            answer=Status(200),
+        ),
+    ),
     _get("kPathRegex", "/statuspage", Status(404), "statuspage"),
     _get("kPathRegex", "/index", Status(404), "index"),
     *UNSUPPORTED,

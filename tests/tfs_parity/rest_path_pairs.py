@@ -1,6 +1,6 @@
-"""Paths of the REST API: http_rest_api_util_test.cc, on models with the names of its test.
+"""Paths of the REST API: http_rest_api_util_test.cc on models with the names of its test.
 
-The test parses paths; here each is asked, and the answer says what was read from it.
+The test parses paths. Here each path is requested, and the answer shows how it was parsed.
 """
 
 from tfs_parity.pair import Answer, Deviation, Ok, Pair, Refused, Rest
@@ -13,8 +13,8 @@ GET, POST = "TestParseModelInfoForGet", "TestParseModelInfoForPost"
 ONE, ANSWER = '{"instances": [1.0]}', Ok({"predictions": [2.5]})
 NO_NUMBER = f"Failed to convert version: {LARGEST} to numeric."
 SILENT = (
-    "A version of more than 64 bits is refused with a message; TensorFlow Serving makes the same "
-    "one and sends an empty body."
+    "A version number that int64 cannot hold is refused with a message; TensorFlow Serving makes "
+    "the same message, but sends an empty body."
 )
 
 
@@ -69,7 +69,7 @@ PAIRS = [
     Pair(
         source=TEST,
         test=POST,
-        case="a version that no number is",
+        case="a version that int64 cannot hold",
         request=Rest(path=f"/v1/models/foo/versions/{LARGEST}:predict", body=ONE),
         answer=Refused("INVALID_ARGUMENT"),
         deviation=Deviation(reason=SILENT, answer=Refused("INVALID_ARGUMENT", begins=NO_NUMBER)),

@@ -1,4 +1,4 @@
-"""What comes before and behind the REST handler, and long messages: http_server.cc."""
+"""REST requests before and after the handler, and long messages: http_server.cc."""
 
 from tfs_parity import examples
 from tfs_parity.pair import Answer, Deviation, Grpc, Ok, Pair, Refused, Rest, Status
@@ -7,7 +7,7 @@ CODE = "model_servers/http_server.cc"
 MODEL = "/v1/models/test_model"
 ONE = '{"instances": [1.0]}'
 LONG = "a" * 2000
-# What is left of the text before it in 1024 characters.
+# The part of LONG that fits into 1024 characters behind the message's beginning.
 CUT = LONG[: 1024 - len('Serving signature key "')]
 
 
@@ -22,7 +22,18 @@ PAIRS = [
         Rest(path=f"{MODEL}:predict?key=value", body=ONE),
         Ok({"predictions": [2.5]}),
     ),
-    _pair("Dispatch", "the root", Rest(method="GET", path="/"), Status(404)),
+    Pair(
+        source=CODE,
+        test="Dispatch",
+        case="the root",
+        request=Rest(method="GET", path="/"),
+        answer=Status(404),
+        deviation=Deviation(
+            reason="`GET /` is a page for people: the models, and links to their metadata, to "
+            "readiness and metrics.",
+            answer=Status(200),
+        ),
+    ),
     _pair("Dispatch", "another version", Rest(path="/v3/models/test_model", body=ONE), Status(404)),
     _pair(
         "Dispatch",
@@ -63,7 +74,7 @@ PAIRS = [
         request=Rest(method="HEAD", path=MODEL),
         answer=Status(400),
         deviation=Deviation(
-            reason="HEAD is answered as GET is, without the body, as HTTP has it.",
+            reason="HEAD is answered like GET without the body, as HTTP requires.",
             answer=Status(200),
         ),
     ),
@@ -92,8 +103,8 @@ PAIRS = [
             "NOT_FOUND", begins="Servable not found for request: Specific(half_broken, 124)"
         ),
         deviation=Deviation(
-            reason="A version that is to be served and is not loaded, yet or for good, is "
-            "UNAVAILABLE, and the message says why: callers retry, and know what is wrong.",
+            reason="A configured version that is not loaded, because it is still loading or has "
+            "failed, is UNAVAILABLE, and the message says why, so that clients retry.",
             answer=Refused(
                 "UNAVAILABLE",
                 begins="Servable is not available for request: Specific(half_broken, 124); "

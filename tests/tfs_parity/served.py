@@ -1,4 +1,4 @@
-"""The servers that the pairs are sent to, and the models that they serve."""
+"""The servers that the pairs are sent to, and their models."""
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -13,7 +13,7 @@ from serving.tensors.signature import DataType
 
 NUMBER, TEXT = DataType.DT_INT32, DataType.DT_STRING
 ALL, BOTH = "all {}", "specific { versions: 123 versions: 124 }"
-# Models whose policy or labels are others than the usual ones.
+# Models with another version policy or other labels than the default.
 POLICIES = {"half_plus_two": BOTH, "half_plus_two_2_versions": ALL, "half_broken": ALL}
 LABELS = {
     "half_plus_two_2_versions": {"A": 123, "B": 124},
@@ -24,7 +24,7 @@ LABELS = {
 
 
 def write_models(folder: Path) -> None:
-    """Write every model, in a folder with its name."""
+    """Write every model into a folder with the model's name."""
     models.half_plus_two(folder, "half_plus_two", 123)
     models.half_plus_two(folder, "half_plus_two_2_versions", 123, 124)
     models.half_plus_two(folder, "half_plus_three", 123, plus=3)
@@ -73,7 +73,7 @@ def write_models(folder: Path) -> None:
 
 
 def config(folder: Path) -> str:
-    """The model config file of the main server: every model that `write_models` writes."""
+    """Return the main server's model config file: every model that `write_models` writes."""
     # TensorFlow Serving's tests serve one model under several names.
     paths = {path.name: path for path in sorted(folder.iterdir()) if path.name != "broken"}
     one_version = paths["half_plus_two"]
@@ -100,7 +100,7 @@ def _entry(name: str, path: Path) -> str:
 
 
 class Peers:
-    """Clients of the servers, each of which is started when it is first asked."""
+    """Clients of the servers; each server is started when it is first asked for."""
 
     def __init__(self, folder: Path, stack: ExitStack) -> None:
         self._folder = folder
@@ -108,7 +108,7 @@ class Peers:
         self._peers: dict[Server, Peer] = {}
 
     def of(self, server: Server) -> Peer:
-        """The client of one server."""
+        """Return the client of one server, which is started if needed."""
         if server not in self._peers:
             self._peers[server] = self._start(server)
         return self._peers[server]
@@ -133,7 +133,7 @@ class Peers:
 
 @contextmanager
 def peers(folder: Path) -> Iterator[Peers]:
-    """Write the models into a folder and give clients of the servers."""
+    """Write the models into a folder; yield clients of the servers."""
     write_models(folder / "models")
     with ExitStack() as stack:
         yield Peers(folder, stack)

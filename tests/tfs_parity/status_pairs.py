@@ -1,4 +1,4 @@
-"""Status, and the server as a whole: get_model_status_impl_test.cc, the server's Python test."""
+"""Status and the whole server: get_model_status_impl_test.cc and the Python server test."""
 
 from typing import Any
 

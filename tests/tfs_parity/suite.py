@@ -1,4 +1,4 @@
-"""All pairs, and what is said about them in docs/parity.md."""
+"""All pairs, and the part of docs/parity.md that is written from them."""
 
 from collections import Counter
 from pathlib import Path
@@ -48,7 +48,7 @@ PAIRS: list[Pair] = [
     )
     for pair in module.PAIRS
 ]
-# Least pairs of each area, and the files of TensorFlow Serving that it is made of.
+# The least number of pairs in each area, and the files of TensorFlow Serving that it covers.
 AREAS: dict[str, tuple[int, tuple[str, ...]]] = {
     "Predict": (
         15,
@@ -107,7 +107,7 @@ AREAS: dict[str, tuple[int, tuple[str, ...]]] = {
 
 
 def counts() -> dict[str, int]:
-    """How many pairs each area has."""
+    """Return how many pairs each area has."""
     by_source = Counter(pair.source for pair in PAIRS)
     return {
         area: sum(by_source[source] for source in sources) for area, (_, sources) in AREAS.items()
@@ -115,7 +115,7 @@ def counts() -> dict[str, int]:
 
 
 def table() -> str:
-    """What stands between `BEGIN` and `END` in docs/parity.md."""
+    """Return the text between `BEGIN` and `END` in docs/parity.md."""
     lines = ["| area | sources, below `tensorflow_serving/` | pairs |", "|---|---|---|"]
     for area, count in counts().items():
         sources = ", ".join(f"`{source}`" for source in AREAS[area][1])

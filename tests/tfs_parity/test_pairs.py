@@ -1,4 +1,4 @@
-"""This server answers as TensorFlow Serving does, request by request."""
+"""Tests that this server answers each request as TensorFlow Serving does."""
 
 import os
 from collections import Counter
@@ -13,19 +13,19 @@ from tfs_parity.served import Peers, peers
 
 @pytest.fixture(scope="module")
 def clients(tmp_path_factory):
-    """Clients of the servers."""
+    """Clients of the servers that the pairs are sent to."""
     with peers(tmp_path_factory.mktemp("tfs_parity")) as started:
         yield started
 
 
 @pytest.mark.parametrize("pair", suite.PAIRS, ids=lambda pair: pair.id)
 def test_the_answer_is_that_of_tensorflow_serving(pair: Pair, clients: Peers):
-    """Its code, its message and its content; where it deviates, what docs/parity.md says of it."""
+    """Code, message and content are TensorFlow Serving's, or those of the pair's deviation."""
     assert mistakes(pair, clients.of(pair.server)) == []
 
 
 def test_no_two_pairs_ask_the_same():
-    """Each pair has a name of its own, and a request that no other has for the same source."""
+    """Each pair has its own name and, for its source, its own request."""
     names = Counter(pair.id for pair in suite.PAIRS)
     asked = Counter(
         repr((pair.source, pair.test, pair.server, pair.before, pair.refused_before, pair.request))
@@ -37,7 +37,7 @@ def test_no_two_pairs_ask_the_same():
 
 
 def test_every_area_has_its_share():
-    """At least 250 pairs, and as many of each area as it promises; every source is in one area."""
+    """There are at least 250 pairs, each area has its least number, each source is in one area."""
     sources = {source for _, files in suite.AREAS.values() for source in files}
     counts = suite.counts()
 
@@ -48,7 +48,7 @@ def test_every_area_has_its_share():
 
 
 def test_the_page_lists_the_deviations():
-    """docs/parity.md says how many pairs there are, and where an answer is another on purpose."""
+    """docs/parity.md has the number of pairs and every deviation."""
     if os.environ.get("PARITY_DOCS"):
         suite.write_page()
     page = Path(suite.PAGE).read_text()

@@ -1,4 +1,4 @@
-"""Tiny data sets in the real layouts, and the command line as a subprocess."""
+"""Fixtures: tiny data sets in the real layouts, and the command line as a subprocess."""
 
 import os
 import subprocess
@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-# Before any test module imports Keras.
+# This runs before any test module imports Keras.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -43,7 +43,7 @@ def binary_dir(tmp_path_factory, batches) -> Path:
 
 
 def write_images(folder: Path, per_class: dict[str, int]) -> Path:
-    """A folder of PNG images that can be learnt: each class has a colour, plus noise."""
+    """Write a folder of PNG images that can be learnt: each class has a colour, plus noise."""
     random = np.random.default_rng(0)
     for split, count in per_class.items():
         for label, name in enumerate(CLASS_NAMES):
@@ -69,7 +69,7 @@ def command() -> Callable[..., list[str]]:
 
 @pytest.fixture(scope="session")
 def run_command(command) -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs the training command line to its end, in the environment plus `env`."""
+    """Run the training command line to its end, in the environment plus `env`."""
 
     def run(*arguments: object, env: dict[str, str] | None = None, cwd: Path | None = None):
         environment = {**os.environ, "KERAS_BACKEND": "tensorflow", **(env or {})}

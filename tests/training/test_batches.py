@@ -31,7 +31,7 @@ def augmented(split, indices, **changes):
 
 
 def test_random_bits_are_the_same_for_ever():
-    """The draws are pinned: a change would make old runs impossible to repeat."""
+    """The random bits equal recorded values; if they changed, old runs could not be repeated."""
     bits = random_bits(7, 3, np.array([0, 1, 49_999]), 2)
 
     assert [f"{value:016x}" for value in bits] == [
@@ -42,7 +42,7 @@ def test_random_bits_are_the_same_for_ever():
 
 
 def test_random_bits_are_even_and_independent():
-    """Each bit is set half of the time, and neighbouring keys share no more bits than chance."""
+    """Each bit is set half of the time, and neighbouring keys share bits only by chance."""
     indices = np.arange(20_000)
     shifts = np.arange(64, dtype=np.uint64)
     bits = {
@@ -58,7 +58,7 @@ def test_random_bits_are_even_and_independent():
 
 
 def test_augmentation_depends_on_the_image_and_not_on_its_batch(split):
-    """An image is augmented alike alone, in a large batch, and in another order."""
+    """An image is augmented the same way alone, in a large batch, and in another order."""
     indices = np.arange(300)
     whole = augmented(split, indices)
 
@@ -68,7 +68,7 @@ def test_augmentation_depends_on_the_image_and_not_on_its_batch(split):
 
 @pytest.mark.parametrize("changes", [{"epoch": 1}, {"seed": 1}])
 def test_augmentation_changes_with_epoch_and_seed(split, changes):
-    """Nearly all images are augmented otherwise in another epoch or with another seed."""
+    """Nearly all images are augmented differently in another epoch or with another seed."""
     indices = np.arange(300)
     differ = (augmented(split, indices) != augmented(split, indices, **changes)).any(axis=(1, 2, 3))
 
@@ -104,7 +104,7 @@ def test_flip_mirrors_half_of_the_images(split):
 
 
 def test_augmentation_leaves_its_input_alone(split):
-    """The data set is not changed by mirroring in place."""
+    """Augmentation does not modify its input arrays."""
     images = split.images.copy()
     augment(images, np.arange(300), seed=0, epoch=0, crop_padding=0, flip=True)
 
@@ -112,7 +112,7 @@ def test_augmentation_leaves_its_input_alone(split):
 
 
 def test_augmentation_is_fast():
-    """50,000 images, in batches of 128, take less than 3 seconds of processor time."""
+    """Augmenting 50,000 images in batches of 128 takes less than 3 seconds of CPU time."""
     images = np.zeros((128, 32, 32, 3), np.uint8)
     began = time.process_time()
     for start in range(0, 50_000, 128):
@@ -122,7 +122,7 @@ def test_augmentation_is_fast():
 
 
 def test_an_epoch_has_every_image_once_in_an_order_of_its_own(split):
-    """Batches cover all images, the last one smaller, and the order changes with the epoch."""
+    """The batches of an epoch hold every image once, in an order that differs between epochs."""
     config = from_recipe("simcnn", "report", batch_size=128)
     batches = TrainingBatches(Split(images=split.images, labels=np.arange(300) % 10), config)
     orders = []
@@ -140,7 +140,7 @@ def test_an_epoch_has_every_image_once_in_an_order_of_its_own(split):
 
 
 def test_batches_for_several_devices_leave_out_other_images_in_each_epoch(split):
-    """With 7 devices every batch is a multiple of 7, and the 6 images left over change."""
+    """With 7 devices batches are multiples of 7; the 6 images left out differ between epochs."""
     batches = TrainingBatches(split, from_recipe("simcnn", "report", batch_size=70), multiple=7)
     known = {image.tobytes() for image in split.images}
     left_over = []
@@ -167,7 +167,7 @@ def test_labels_follow_their_images(split):
 
 
 class RecordingBatches(TrainingBatches):
-    """Real batches that note the epoch in which each was asked for."""
+    """Batches that record the epoch of each request."""
 
     def __init__(self, *arguments):
         super().__init__(*arguments)
@@ -179,12 +179,12 @@ class RecordingBatches(TrainingBatches):
 
 
 def test_resumed_fit_continues_with_the_right_epochs(split):
-    """With initial_epoch=3, Keras' loop draws the batches of epochs 3 and 4, never of 0."""
+    """With initial_epoch=3 Keras' loop reads the batches of epochs 3 and 4, never of epoch 0."""
     batches = RecordingBatches(split, from_recipe("simcnn", "report", batch_size=100))
     model = keras.Sequential([keras.Input((32, 32, 3)), keras.layers.Flatten()])
     model.add(keras.layers.Dense(10))
     model.compile(loss="mse")
-    # Keras looks at the first batches once, to learn their shapes, before any epoch begins.
+    # Keras reads the first batches once before the first epoch, to learn their shapes.
     batches.epoch = 99
     model.fit(
         feed(batches),
@@ -200,7 +200,7 @@ def test_resumed_fit_continues_with_the_right_epochs(split):
 
 
 def test_fed_batches_are_all_there_in_order(split):
-    """What Keras reads is batch for batch what the pipeline drew; the validation as it lies."""
+    """Keras reads the same batches that the pipeline drew, and validation images in their order."""
     batches = ValidationBatches(split, 128)
 
     fed = [(np.asarray(images), np.asarray(targets)) for images, targets in feed(batches)]
@@ -211,7 +211,7 @@ def test_fed_batches_are_all_there_in_order(split):
 
 
 def test_stratified_validation_takes_the_same_share_of_each_class(split):
-    """Three of 30 images of each class are held out, each image is on one side, seeded."""
+    """Three of 30 images of each class are held out by seed; each image is on one side only."""
     test = Split(images=split.images[:10], labels=split.labels[:10])
     config = from_recipe("simcnn", "best", seed=5)
 
@@ -252,7 +252,7 @@ def test_report_protocol_validates_on_the_test_images(split):
 
 
 def test_too_few_images_to_validate_are_refused(split):
-    """Four images a class round to none at 10 %, which raises DataError with the way out."""
+    """With four images in each class 10 % rounds to none: DataError names the way out."""
     few = Split(images=split.images[:40], labels=split.labels[:40])
 
     with pytest.raises(DataError, match=r"40 training images leave 0 for validation"):

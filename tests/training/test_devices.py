@@ -1,4 +1,4 @@
-"""Several devices, on a CPU that is made to look like two: in a process of its own."""
+"""Training on several devices, in a child process that divides the CPU into two devices."""
 
 import csv
 import json
@@ -15,7 +15,7 @@ from training.data.cifar10 import load_split
 from training.model.predictions import predict_logits
 from training.settings.recipes import ConfigError, from_recipe
 
-# The first lines split the CPU; then each run of argv[3] is trained, in order.
+# The first lines divide the CPU; then each run of argv[3] is trained, in order.
 # Trainings of several processes: seconds on a machine at rest, minutes on a busy one.
 pytestmark = pytest.mark.timeout(400)
 SCRIPT = """
@@ -46,7 +46,7 @@ for name, device_count, killed, overrides in json.loads(sys.argv[4]):
         checkpoint.save = save
     assert keras.distribution.distribution() is None
 """
-# 160 images in five batches of 32, 40 to validate.
+# 160 training images in five batches of 32, and 40 validation images.
 SETTINGS = {
     "epochs": 2,
     "batch_size": 32,
@@ -73,7 +73,7 @@ RUNS = {
 
 @pytest.fixture(scope="module", params=["tensorflow", pytest.param("jax", marks=pytest.mark.slow)])
 def runs(request, tmp_path_factory, image_dir):
-    """A folder with every run of a backend."""
+    """A folder with all runs of a backend."""
     backend = request.param
     pytest.importorskip(backend, reason=f"{backend} is not installed")
     folder = tmp_path_factory.mktemp(backend)
@@ -100,10 +100,10 @@ def read_history(run_dir):
 
 
 def test_devices_together_learn_what_one_learns(runs, image_dir):
-    """Losses, accuracies and the saved model are those of one device, up to rounding.
+    """Losses, accuracies and the saved model equal those of one device, except for rounding.
 
-    With faster layers on TensorFlow, with accumulated gradients on JAX (the batch is then half as
-    large), and when the run moves to another number of devices after its first epoch.
+    This is tested with faster layers on TensorFlow, with accumulated gradients on JAX (batches are
+    then half as large), and with another number of devices after the first epoch.
     """
     images = load_split(image_dir, "test").images
     expected = read_history(runs / "one")
@@ -120,7 +120,7 @@ def test_devices_together_learn_what_one_learns(runs, image_dir):
 
 
 def test_metrics_tell_the_number_of_devices(runs):
-    """metrics.json has the number that the last session computed on."""
+    """metrics.json has the number of devices of the last session."""
     devices_of = {
         run_dir.name: json.loads((run_dir / "metrics.json").read_text())["devices"]
         for run_dir in runs.iterdir()
@@ -133,7 +133,7 @@ def test_metrics_tell_the_number_of_devices(runs):
 
 
 def test_more_devices_than_there_are_are_refused():
-    """The message counts and names those there are."""
+    """More devices than there are raise ConfigError with the number and names of those."""
     config = from_recipe("simcnn", "best", batch_size=600)
 
     with pytest.raises(ConfigError, match=r"devices 200 received, but \w+ offers \d+: "):
@@ -141,7 +141,7 @@ def test_more_devices_than_there_are_are_refused():
 
 
 def test_batch_that_cannot_be_divided_is_refused(monkeypatch):
-    """Each device gets the same number of images, or ConfigError says what would do."""
+    """A batch size that is no multiple of the devices raises ConfigError with the way out."""
     monkeypatch.setattr(devices, "_names", lambda _: ["a", "b", "c"])
 
     assert devices.choose("all", from_recipe("simcnn", "best", batch_size=9)) == ["a", "b", "c"]
@@ -155,7 +155,7 @@ def test_batch_that_cannot_be_divided_is_refused(monkeypatch):
     [({"accumulate_steps": 4}, "accumulate_steps 4"), ({"xla": "on"}, "jit on")],
 )
 def test_what_keras_cannot_do_on_several_devices_needs_jax(setting, name, monkeypatch):
-    """It is refused before anything is built, and one device can do it."""
+    """Settings that TensorFlow cannot combine with several devices are refused before the build."""
     monkeypatch.setattr(devices, "_names", lambda _: ["a", "b"])
     config = from_recipe("simcnn", "best", **setting)
 
@@ -165,7 +165,7 @@ def test_what_keras_cannot_do_on_several_devices_needs_jax(setting, name, monkey
 
 
 def test_other_backends_are_refused(monkeypatch):
-    """A backend without data parallelism is named, with those that have it."""
+    """A backend without data parallelism raises ConfigError with the backends that have it."""
     monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
 
     with pytest.raises(ConfigError, match=r"tensorflow or jax.*'torch'"):

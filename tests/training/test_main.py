@@ -20,7 +20,7 @@ from training.__main__ import main
 def test_bad_settings_and_data_are_one_line_and_exit_2(
     arguments, message, image_dir, tmp_path, capsys
 ):
-    """What a user got wrong is one line on standard error, without a traceback."""
+    """Wrong settings or data print one line on standard error, no traceback; exit code 2."""
     common = ["--data-dir", str(image_dir), "--run-dir", str(tmp_path)]
 
     code = main([*common, *arguments])
@@ -32,7 +32,7 @@ def test_bad_settings_and_data_are_one_line_and_exit_2(
 
 
 def test_unknown_backend_is_one_line(run_command, tmp_path):
-    """A misspelt KERAS_BACKEND is answered with those that exist."""
+    """A misspelt KERAS_BACKEND gives one line with the existing backends."""
     result = run_command("simcnn", env={"KERAS_BACKEND": "tensorflo"}, cwd=tmp_path)
 
     assert result.returncode == 2
@@ -43,7 +43,7 @@ def test_unknown_backend_is_one_line(run_command, tmp_path):
 
 @pytest.mark.parametrize("arguments", [[], ["lenet"], ["simcnn", "--epochs", "ten"]])
 def test_bad_usage_exits_2(arguments, capsys):
-    """Missing or unparsable arguments end with usage and exit status 2."""
+    """Missing or malformed arguments print the usage and exit with code 2."""
     with pytest.raises(SystemExit) as caught:
         main(arguments)
 
@@ -52,7 +52,7 @@ def test_bad_usage_exits_2(arguments, capsys):
 
 
 def test_diverged_training_exits_1(image_dir, tmp_path, capsys):
-    """A failed training is told apart from bad usage."""
+    """A diverged training exits with code 1, not 2."""
     code = main(
         [
             "simcnn",
@@ -68,7 +68,7 @@ def test_diverged_training_exits_1(image_dir, tmp_path, capsys):
 
 
 def test_result_and_default_run_folder(image_dir, tmp_path, monkeypatch, capsys):
-    """Without --run-dir the run is in runs/MODEL-RECIPE; the last line gives the accuracy."""
+    """Without --run-dir the run is in runs/MODEL-RECIPE; the last line shows the accuracy."""
     monkeypatch.chdir(tmp_path)
     arguments = ["simcnn", "--recipe", "report", "--epochs", "1", "--data-dir", str(image_dir)]
 

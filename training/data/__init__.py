@@ -1,5 +1,5 @@
-"""CIFAR-10 in every form it comes in, as NumPy arrays.
+"""Readers of CIFAR-10 in all its forms; they return NumPy arrays.
 
-Imports NumPy and the standard library alone, and nothing of this project; Keras (to download) and
-Pillow (to read image files) are imported inside the one function that needs each.
+Imports only NumPy and the standard library, and nothing of this project. Keras (for the download)
+and Pillow (for image files) are each imported inside the function that needs it.
 """

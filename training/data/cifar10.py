@@ -1,7 +1,7 @@
-"""CIFAR-10 from every form it comes in: binary or Python batches, archives of them, image folders.
+"""Reads CIFAR-10 from binary or Python batches, archives of them, image folders or a download.
 
-Needs NumPy alone, so that load tests and exports can read the test images without a training stack;
-Pillow (image folders) and Keras (the download) are imported when they are needed.
+Needs only NumPy, so that load tests and exports can read the test images without the training
+packages. Pillow (image folders) and Keras (the download) are imported when they are needed.
 
 The official layouts are described on the data set's page (A. Krizhevsky, "Learning Multiple Layers
 of Features from Tiny Images", 2009): six batches of 10,000 images, each image 3,072 bytes, the red
@@ -46,7 +46,7 @@ _BATCHES: dict[SplitName, tuple[str, ...]] = {
 _BATCH_IMAGES = 10_000
 _IMAGE_BYTES = 3_072
 _BINARY_BATCH_BYTES = _BATCH_IMAGES * (1 + _IMAGE_BYTES)
-# Nothing larger is read out of an archive; a Python batch is 31,035,704 bytes at most.
+# Larger members of an archive are not read; a Python batch has at most 31,035,704 bytes.
 _MEMBER_LIMIT_BYTES = 64 * 2**20
 _SUBFOLDERS = ("", "cifar-10-batches-bin", "cifar-10-batches-py")
 _ARCHIVE_ENDINGS = (".tar", ".tar.gz", ".tar.xz", ".tgz")
@@ -66,7 +66,7 @@ class Split:
 
     Attributes:
         images: uint8, shape (n, 32, 32, 3), RGB, 0 to 255.
-        labels: int64, shape (n,), an index into CLASS_NAMES each.
+        labels: int64, shape (n,): index of each image's class in CLASS_NAMES.
     """
 
     images: npt.NDArray[np.uint8]
@@ -76,7 +76,10 @@ class Split:
         return len(self.labels)
 
     def sha256(self) -> str:
-        """Digest of the pixels, then the labels as little-endian int64; no layout changes it."""
+        """Return the SHA-256 of the pixels, then the labels as little-endian int64.
+
+        It is the same for every layout that the split was read from.
+        """
         digest = hashlib.sha256(np.ascontiguousarray(self.images).data)
         digest.update(np.ascontiguousarray(self.labels.astype("<i8")).data)
         return digest.hexdigest()
@@ -89,8 +92,9 @@ class Cifar10:
     Attributes:
         train: 50,000 images (fewer in an image folder).
         test: 10,000 images (fewer in an image folder).
-        variant: The layout it was read from: "cifar-10-binary", "cifar-10-python", "image-folder"
-            or "keras-download". Recompressed (JPEG) images cost accuracy, so it goes with figures.
+        variant: Layout the data was read from: "cifar-10-binary", "cifar-10-python",
+            "image-folder" or "keras-download". Results name it, because images recompressed as
+            JPEG lower the accuracy.
         sha256: Digest of the test split, see Split.sha256.
     """
 
@@ -101,7 +105,7 @@ class Cifar10:
 
 
 def resolve_data_dir(flag: str | Path | None) -> Path | None:
-    """The data folder or archive to read: the flag, else $CIFAR10_DIR, else None (download)."""
+    """Return the data folder or archive: the flag, else $CIFAR10_DIR, else None (download)."""
     chosen = str(flag) if flag is not None else os.environ.get(DATA_DIR_VARIABLE, "")
     return Path(chosen).expanduser() if chosen else None
 
@@ -115,17 +119,18 @@ def load(data_dir: Path | None) -> Cifar10:
             images. None downloads the Python archive with Keras.
 
     Returns:
-        The data set; nothing is written to disk unless Keras downloads.
+        The data set. Nothing is written to disk unless Keras downloads it.
 
     Raises:
-        DataError: Something is missing, truncated or no CIFAR-10; says which file and what to do.
+        DataError: A file is missing, truncated or not CIFAR-10; the message names the file and the
+            way out.
     """
     variant, (train, test) = _read(data_dir, ("train", "test"))
     return Cifar10(train=train, test=test, variant=variant, sha256=test.sha256())
 
 
 def load_split(data_dir: Path | None, name: SplitName) -> Split:
-    """Read one split and only the files it needs; see load for `data_dir` and errors."""
+    """Read one split and only the files it needs; see `load` for `data_dir` and errors."""
     return _read(data_dir, (name,))[1][0]
 
 
@@ -150,7 +155,7 @@ def _download(names: Iterable[SplitName]) -> list[Split]:
     try:
         import keras  # noqa: PLC0415  readers of local files need no Keras
     except ImportError:
-        msg = f"no data folder given and Keras, which would download it, is missing: {_WAY_OUT}"
+        msg = f"no data folder given, and Keras, which would download it, is missing: {_WAY_OUT}"
         raise DataError(msg) from None
     try:
         train, test = keras.datasets.cifar10.load_data()
@@ -164,7 +169,7 @@ def _download(names: Iterable[SplitName]) -> list[Split]:
     ]
 
 
-# Official batches: a layout knows its file names and how to parse one file.
+# Official batches: a layout has the names of its files and a function that parses one file.
 
 
 @dataclass(frozen=True)
@@ -229,7 +234,7 @@ def _read_batch_folder(folder: Path, layout: _Layout, names: tuple[SplitName, ..
 
 
 def _read_archive(archive: Path, names: tuple[SplitName, ...]) -> tuple[str, list[Split]]:
-    """Read the batches out of a tar archive in one pass and in memory: no member is unpacked."""
+    """Read the batches of a tar archive in one pass, in memory; no file is written to disk."""
     wanted = {file: layout for layout in _LAYOUTS for file in layout.files(names)}
     contents: dict[str, bytes] = {}
     try:

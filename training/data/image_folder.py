@@ -12,19 +12,19 @@ _ENDINGS = (".jpeg", ".jpg", ".png")
 def read(
     folder: Path, class_names: Sequence[str]
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Read every image, in the order of class folder, then file name.
+    """Read every image, ordered by class folder, then by file name.
 
     Args:
-        folder: Holds a folder for each class; some may be missing. Other files are passed over.
-        class_names: Names that the folders may have.
+        folder: Folder with one folder for each class; some may be missing. Other files are ignored.
+        class_names: Allowed names of the class folders.
 
     Returns:
         uint8, shape (n, 32, 32, 3), RGB (grey and palette images are converted); and int64,
         shape (n,): each image's index into `class_names`.
 
     Raises:
-        ValueError: An unknown class, a damaged image or one of another size, no images at all, or
-            Pillow is not installed; names the file.
+        ValueError: A class is unknown, an image is damaged or has another size, there are no
+            images, or Pillow is not installed. The message names the file or folder.
     """
     if not folder.is_dir():
         msg = f"{folder} does not exist; expected {folder}/<class>/*.png or *.jpg"
@@ -33,7 +33,7 @@ def read(
     for class_folder in sorted(path for path in folder.iterdir() if path.is_dir()):
         if class_folder.name not in class_names:
             msg = (
-                f"{class_folder} is named for no class, expected {', '.join(class_names)}; "
+                f"the name of {class_folder} is no class, expected {', '.join(class_names)}; "
                 "rename or remove it"
             )
             raise ValueError(msg)

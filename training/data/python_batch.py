@@ -1,8 +1,8 @@
-"""One batch of CIFAR-10's Python layout: a pickle, read without trusting it.
+"""Reads one batch of CIFAR-10's Python layout, a pickle, safely.
 
-A pickle may call any function it can name. This reader hands out harmless stand-ins for the few
-names that the official files and copies of them use, and refuses every other name. The stand-ins
-also spare the warnings that today's NumPy gives for the module paths and arguments of 2009.
+A pickle can call any function that it names. This reader replaces the few names that the official
+files and copies of them use by harmless functions, and refuses every other name. The replacements
+also avoid the warnings of today's NumPy about the module paths and arguments of 2009.
 """
 
 import io
@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 _SHAPE = (10_000, 3_072)
-# What NumPy and pickle raise on damaged content, besides ValueError.
+# Exceptions of NumPy and pickle on damaged content, besides ValueError.
 _DAMAGE = (
     ArithmeticError,
     AttributeError,
@@ -29,14 +29,15 @@ def parse(content: bytes) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]
     """Read a batch.
 
     Args:
-        content: The whole file, a pickled dict with "data" and "labels".
+        content: Content of the file, a pickled dict with "data" and "labels".
 
     Returns:
-        uint8, shape (10000, 3072): the red, green and blue plane of each image; and int64, shape
-        (10000,): the labels, not yet checked for their range.
+        The red, green and blue plane of each image: uint8, shape (10000, 3072); and the labels,
+        whose range is not checked: int64, shape (10000,).
 
     Raises:
-        ValueError: No such pickle, or one that names anything but arrays; says what was found.
+        ValueError: The content is no such pickle, or names functions other than those of arrays;
+            the message says what was found.
     """
     try:
         batch = _ArrayUnpickler(io.BytesIO(content), encoding="bytes").load()
@@ -61,13 +62,13 @@ class _ArrayUnpickler(pickle.Unpickler):
     def find_class(self, module_name: str, global_name: str, /) -> Any:  # noqa: ANN401  typeshed's type
         name = f"{module_name}.{global_name}"
         if name not in _STAND_INS:
-            msg = f"it names {name}, which no CIFAR-10 batch needs; nothing of it was run"
+            msg = f"it names {name}, which no CIFAR-10 batch needs; it was not called"
             raise pickle.UnpicklingError(msg)
         return _STAND_INS[name]
 
 
 def _empty_array(*_: object) -> npt.NDArray[np.uint8]:
-    return np.empty(0, np.uint8)  # the pickle's state, applied next, brings shape, type and bytes
+    return np.empty(0, np.uint8)  # the pickle then sets shape, type and bytes as the array's state
 
 
 def _array_of_buffer(buffer: bytes, dtype: np.dtype[Any], shape: Any, order: str) -> Any:  # noqa: ANN401  checked by parse
@@ -79,7 +80,7 @@ def _dtype(code: str | bytes, *_: object) -> np.dtype[Any]:
 
 
 def _latin1(text: str, *_: object) -> bytes:
-    return text.encode("latin1")  # how Python 3 writes bytes in protocol 2
+    return text.encode("latin1")  # Python 3 writes bytes as such a call in protocol 2
 
 
 _STAND_INS: dict[str, object] = {
@@ -87,7 +88,7 @@ _STAND_INS: dict[str, object] = {
     "numpy._core.multiarray._reconstruct": _empty_array,
     "numpy.core.numeric._frombuffer": _array_of_buffer,
     "numpy._core.numeric._frombuffer": _array_of_buffer,
-    "numpy.ndarray": "ndarray",  # only ever passed to _reconstruct, which ignores it
+    "numpy.ndarray": "ndarray",  # only passed to _reconstruct, which ignores it
     "numpy.dtype": _dtype,
     "_codecs.encode": _latin1,
 }

@@ -1,4 +1,4 @@
-"""How good a classifier is, and how sure that is: accuracy, intervals, pairs; origin of figures.
+"""Evaluation of classifiers: accuracy, its intervals, paired comparisons, origin of figures.
 
-Imports NumPy, the standard library and training.data alone.
+Imports only NumPy, the standard library and training.data.
 """

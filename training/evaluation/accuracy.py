@@ -1,4 +1,4 @@
-"""Accuracy with the uncertainty that belongs to the number of images. Needs NumPy alone."""
+"""Accuracy with its confidence interval. Needs only NumPy."""
 
 import math
 from dataclasses import dataclass
@@ -33,7 +33,7 @@ class Evaluation:
     confusion_matrix: list[list[int]]
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready values."""
+        """Return the fields as values for JSON."""
         return {**vars(self), "top1_wilson_95": list(self.top1_wilson_95)}
 
 
@@ -47,7 +47,7 @@ def score(
     Args:
         logits: float32, shape (n, 10).
         labels: int64, shape (n,).
-        classes: The classes answered, int64, shape (n,); those of the largest logits by default.
+        classes: int64, shape (n,): predicted classes; by default those of the largest logits.
 
     Returns:
         The evaluation; softmax and logarithm are computed in float64.
@@ -73,14 +73,14 @@ def score(
 
 
 def wilson_interval(correct: int, n: int) -> tuple[float, float]:
-    """95 % score interval of a proportion (E. B. Wilson, JASA 22, 1927).
+    """Return the 95 % score interval of a proportion (E. B. Wilson, JASA 22, 1927).
 
     Args:
         correct: Number of successes, 0 to n.
         n: Number of trials, 1 or more.
 
     Returns:
-        Lower and upper bound; unlike the normal approximation it stays within 0 and 1.
+        Lower and upper bound. Unlike the normal approximation, they stay within 0 and 1.
     """
     share, z2 = correct / n, Z_95**2
     centre = (share + z2 / (2 * n)) / (1 + z2 / n)

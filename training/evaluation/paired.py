@@ -1,4 +1,4 @@
-"""Two classifiers on the same images: how sure is the difference between their accuracies?"""
+"""Comparison of two classifiers on the same images, with the interval of the difference."""
 
 import math
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ class PairedDifference:
         only_first: Images that the first alone classifies correctly.
         only_second: Images that the second alone classifies correctly.
         difference: Difference of the accuracies, -1 to 1.
-        interval_95: Its 95 % interval.
-        p_value: Of McNemar's exact test: how likely so uneven a split of the images on which one
-            alone is right would be if both were equally good.
+        interval_95: 95 % interval of the difference.
+        p_value: p-value of McNemar's exact test: the probability that, of the images that only one
+            classifier gets right, at least as uneven a split occurs if both are equally good.
     """
 
     n: int
@@ -32,7 +32,7 @@ class PairedDifference:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval leaves out 0."""
+        """Whether the interval excludes 0."""
         low, high = self.interval_95
         return low > 0 or high < 0
 
@@ -40,14 +40,14 @@ class PairedDifference:
 def compare(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> PairedDifference:
     """Compare which images each of two classifiers gets right.
 
-    The images both get right or both get wrong say nothing about the difference, so this interval
-    is much narrower than two separate ones. It is Agresti and Min's (Statistics in Medicine 24,
-    2005): Wald's after half an image was added to each of the four cells, which keeps its coverage
-    near 95 % for few images as well.
+    Images that both get right or both get wrong do not affect the difference, so the paired
+    interval is much narrower than two separate ones. It is Agresti and Min's interval (Statistics
+    in Medicine 24, 2005): Wald's interval after half an image is added to each of the four cells,
+    which keeps the coverage near 95 % for few images as well.
 
     Args:
-        first: bool, shape (n,): True where the first classifier is right.
-        second: bool, shape (n,), of the same images in the same order.
+        first: bool, shape (n,): whether the first classifier is right on each image.
+        second: bool, shape (n,): the same for the second, with the images in the same order.
     """
     n = len(first)
     only_first = int(np.count_nonzero(first & ~second))
@@ -66,8 +66,8 @@ def compare(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> Pair
 
 
 def _mcnemar_exact(b: int, c: int) -> float:
-    """Two-sided p-value of `b` heads and `c` tails of a fair coin."""
-    term = tail = 1  # binomial coefficients, summed as whole numbers: nothing underflows
+    """Return the two-sided p-value of `b` heads and `c` tails of a fair coin."""
+    term = tail = 1  # binomial coefficients are summed as integers, which cannot underflow
     for k in range(min(b, c)):
         term = term * (b + c - k) // (k + 1)
         tail += term

@@ -1,4 +1,4 @@
-"""Where figures come from: the processor, and the commit of the code that measured them."""
+"""The origin of figures: the processor, and the commit of the code that measured them."""
 
 import platform
 import subprocess
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def cpu_name() -> str | None:
-    """The processor's name as its maker gives it; None if nothing tells."""
+    """Return the processor's model name; None if the system does not give it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -17,21 +17,23 @@ def cpu_name() -> str | None:
 
 
 def package_commit(module: str) -> str | None:
-    """Commit of the top-level package that a module belongs to, as `git_commit` gives it.
+    """Return the commit of a module's top-level package, see `git_commit`.
 
     Args:
-        module: `__name__` of the module; however deep it lies, changes anywhere in its top-level
-            package count.
+        module: `__name__` of the module; changes anywhere in its top-level package count.
     """
     package = sys.modules[module.partition(".")[0]]
     return git_commit(Path(str(package.__file__)).parent)
 
 
 def git_commit(folder: Path) -> str | None:
-    """Commit that a folder was read from, with "-dirty" if files of it were changed since.
+    """Return the commit checked out in a folder, with "-dirty" if its files were changed.
 
     Args:
-        folder: A package's folder; None comes back if it is in no checkout.
+        folder: Folder of a package.
+
+    Returns:
+        The commit; None if the folder is in no git checkout or git is missing.
     """
     try:
         commit, changes = (

@@ -1,8 +1,9 @@
-"""The two architectures. Both take raw uint8 pixels and give logits.
+"""The two architectures. Both take raw uint8 pixels and return logits.
 
-Scaling is part of the graph, so that nobody who uses a model can get it wrong. The softmax is not:
-training from logits is numerically sounder, and the served graph adds it on export. (The published
-ResNet50 ended in a softmax and was trained with from_logits=True, a second softmax in effect.)
+Scaling is part of the graph, so that callers cannot scale wrongly. The softmax is not part of it:
+training from logits is numerically more stable, and the export adds the softmax to the served
+graph. (The published ResNet50 ended in a softmax and was trained with from_logits=True, which
+applies a second softmax.)
 """
 
 from pathlib import Path
@@ -13,7 +14,7 @@ from keras import layers
 from training.data.cifar10 import CLASS_NAMES
 from training.settings.recipes import ConfigError, ModelName
 
-# Mean of ImageNet's pixels, red, green, blue: what "caffe" preprocessing subtracts.
+# Mean of ImageNet's pixels (red, green, blue), which "caffe" preprocessing subtracts.
 _IMAGENET_MEAN_RGB = (123.68, 116.779, 103.939)
 _IMAGENET_LAYER = "imagenet_mean"
 
@@ -34,7 +35,7 @@ def build(name: ModelName, *, weights: str | None = None, upsample: int = 1) -> 
         "logits", float32, shape (batch, 10); column i stands for CLASS_NAMES[i].
 
     Raises:
-        ConfigError: The weights can't be had, or don't fit.
+        ConfigError: The weights cannot be read or downloaded, or do not fit.
     """
     if weights in (None, "none"):
         return _architecture(name, upsample=upsample)
@@ -42,7 +43,7 @@ def build(name: ModelName, *, weights: str | None = None, upsample: int = 1) -> 
         return _architecture(name, upsample=upsample, body_weights="imagenet")
     path = Path(weights).expanduser()
     if not path.is_file():
-        msg = f"weights {weights!r} is no file, expected none, imagenet or the path of one"
+        msg = f"weights {weights!r} is no file, expected none, imagenet or the path of a file"
         raise ConfigError(msg)
     if path.suffix != ".keras":
         return _architecture(name, upsample=upsample, body_weights=str(path))
@@ -50,14 +51,23 @@ def build(name: ModelName, *, weights: str | None = None, upsample: int = 1) -> 
 
 
 def rebuild(model: keras.Model, name: ModelName, *, upsample: int = 1) -> keras.Model:
-    """The same function, uncompiled, under the precision policy that is in force now."""
+    """Return an uncompiled copy of a model under the current precision policy.
+
+    Args:
+        model: The model; its weights and preprocessing are copied.
+        name: Its architecture.
+        upsample: Its enlargement, as given to `build`.
+    """
     copy = _architecture(name, upsample=upsample, imagenet=has_imagenet_preprocessing(model))
     copy.set_weights(model.get_weights())
     return copy
 
 
 def has_imagenet_preprocessing(model: keras.Model) -> bool:
-    """Whether the model started, directly or through an earlier run, from ImageNet weights."""
+    """Return whether the model has the preprocessing of ImageNet weights.
+
+    A model has it if its training, or an earlier one that it continues, started from them.
+    """
     return any(layer.name == _IMAGENET_LAYER for layer in model.layers)
 
 
@@ -73,7 +83,7 @@ def _architecture(
         x = _simcnn_body(x)
     else:
         x = _resnet50_body(x, upsample=upsample, weights=body_weights)
-    # float32 whatever the precision policy: a loss on float16 logits loses small differences.
+    # float32 under every precision policy: a loss on float16 logits loses small differences.
     logits = layers.Dense(len(CLASS_NAMES), dtype="float32", name="logits")(x)
     return keras.Model(images, logits, name=name)
 
@@ -81,7 +91,7 @@ def _architecture(
 def _preprocess(images: keras.KerasTensor, *, imagenet: bool) -> keras.KerasTensor:
     if not imagenet:
         return layers.Rescaling(1 / 255, name="rescaling")(images)
-    # ImageNet weights come from Caffe: mean subtracted, no scaling, channels blue to red.
+    # ImageNet weights come from Caffe: subtract the mean, do not scale, order channels B, G, R.
     x = layers.Normalization(mean=_IMAGENET_MEAN_RGB, variance=(1, 1, 1), name=_IMAGENET_LAYER)(
         images
     )
@@ -121,13 +131,13 @@ def _resnet50_body(
 
 
 def _continue_from(path: Path, name: ModelName, *, upsample: int) -> keras.Model:
-    """The architecture with the weights, and the preprocessing, of a model saved earlier.
+    """Return the architecture with the weights and preprocessing of a saved model.
 
-    It is built anew and not used as loaded, because the file brings its own precision policy.
+    The saved model is not used directly, because its file contains its own precision policy.
     """
     try:
         saved = keras.models.load_model(path, compile=False)
-    except Exception as error:  # zip, JSON and HDF5 errors alike
+    except Exception as error:  # errors of zip, JSON and HDF5 have no common base class
         msg = f"{path} is no readable .keras file ({type(error).__name__}: {error})"
         raise ConfigError(msg) from error
     try:

@@ -1,28 +1,28 @@
-"""Layers that compute what Keras' own compute, three times faster in a CPU's training step.
+"""Layers with the same results as Keras' own; a training step on a CPU is three times faster.
 
-ResNet50 on 32x32 images does most of its arithmetic on maps of 1x1 and 2x2 pixels. There oneDNN's
-convolutions, their weight gradients above all, run at a few per cent of the processor's speed,
-while matrix products of the same sums run near its full speed. Keras' batch normalisation makes
-several passes over memory in float32 where TensorFlow's fused kernel makes one.
+ResNet50 on 32x32 images does most of its arithmetic on maps of 1x1 and 2x2 pixels. On such maps
+oneDNN's convolutions, especially their weight gradients, reach a few per cent of the processor's
+speed; matrix products that compute the same sums reach nearly full speed. Keras' batch
+normalisation makes several passes over memory in float32, TensorFlow's fused kernel makes one.
 
-The layers keep names, weights and results, up to the order of summation. They are for the training
-step alone: what is saved has Keras' own layers, see training.model.architectures.rebuild.
+The layers keep names, weights and results, except for the order of summation. They are used for the
+training step only: saved models have Keras' own layers, see training.model.architectures.rebuild.
 """
 
 import keras
 import numpy as np
 from keras import KerasTensor, ops
 
-# A 3x3 kernel as one matrix costs 16 products a channel pair on a 2x2 map (a convolution needs
-# 36, most of them with padding); from 3x3 pixels on the matrix does more work than it saves.
+# On a 2x2 map a 3x3 kernel as one matrix needs 16 products for each pair of channels; a convolution
+# needs 36, most of them with padding. From 3x3 pixels on the matrix costs more than it saves.
 _LARGEST_MATRIX_MAP = 2
 
 
 def accelerate(model: keras.Model) -> keras.Model:
-    """A copy with the same weights whose convolutions and normalisations train faster on CPU.
+    """Return a copy with the same weights and with layers that train faster on a CPU.
 
-    Needs the TensorFlow backend. Layers of other kinds, and convolutions of other shapes than
-    those of ResNet50's blocks, stay as they are.
+    It needs the TensorFlow backend. It replaces convolutions and batch normalisations; convolutions
+    of shapes that ResNet50's blocks do not have compute as before.
     """
     fast = keras.models.clone_model(model, clone_function=_fast_layer, recursive=True)
     fast.set_weights(model.get_weights())
@@ -39,7 +39,7 @@ def _fast_layer(layer: keras.Layer) -> keras.Layer:
 
 
 class MatrixConv2D(keras.layers.Conv2D):  # type: ignore[misc]  # Keras is untyped
-    """Conv2D that multiplies matrices where the kernel is 1x1, or 3x3 on a map of at most 2x2."""
+    """A Conv2D that multiplies matrices if the kernel is 1x1, or 3x3 on a map of at most 2x2."""
 
     def convolution_op(self, inputs: KerasTensor, kernel: KerasTensor) -> KerasTensor:
         """Convolve `inputs` (batch, height, width, channels) with `kernel`, without the bias."""
@@ -72,7 +72,10 @@ def _pointwise(inputs: KerasTensor, kernel: KerasTensor) -> KerasTensor:
 
 
 def _as_one_matrix(inputs: KerasTensor, kernel: KerasTensor) -> KerasTensor:
-    """Every output pixel sees every input pixel: a dense layer whose blocks are kernel taps."""
+    """Convolve by one matrix: a dense layer from all input pixels to all output pixels.
+
+    Its blocks are the taps of the kernel.
+    """
     _, height, width, channels = inputs.shape
     filters = kernel.shape[-1]
     pixels = [(row, column) for row in range(height) for column in range(width)]
@@ -91,7 +94,7 @@ def _as_one_matrix(inputs: KerasTensor, kernel: KerasTensor) -> KerasTensor:
 
 
 class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[misc]
-    """BatchNormalization that trains with TensorFlow's fused kernel; inference is Keras' own."""
+    """A BatchNormalization that trains with TensorFlow's fused kernel; inference is Keras' own."""
 
     def call(
         self, inputs: KerasTensor, training: bool | None = None, mask: KerasTensor | None = None
@@ -99,7 +102,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[
         """Normalise `inputs` (batch, height, width, channels)."""
         if not training or not self.trainable:
             return super().call(inputs, training=training, mask=mask)
-        import tensorflow as tf  # noqa: PLC0415  this layer is for that backend alone
+        import tensorflow as tf  # noqa: PLC0415  this layer needs the TensorFlow backend
 
         outputs, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
             x=inputs,
@@ -110,7 +113,7 @@ class FusedBatchNormalization(keras.layers.BatchNormalization):  # type: ignore[
             epsilon=self.epsilon,
             is_training=True,
         )
-        # The kernel gives the unbiased variance, Keras keeps the biased one.
+        # The kernel returns the unbiased variance; Keras stores the biased one.
         n = tf.cast(tf.size(inputs) // tf.shape(inputs)[-1], tf.float32)
         self._remember(self.moving_mean, mean)
         self._remember(self.moving_variance, variance * (n - 1) / n)

@@ -1,4 +1,4 @@
-"""How weights are updated: optimizer, learning rate schedule, compilation."""
+"""The optimizer, its learning rate schedule, and the compilation of the training step."""
 
 import keras
 
@@ -7,10 +7,10 @@ from training.settings.recipes import ConfigError, TrainConfig
 
 
 def build(config: TrainConfig, *, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """The optimizer with its schedule, weight decay and weight averaging, as TrainConfig says.
+    """Return the optimizer with the schedule, weight decay and weight averaging of `config`.
 
     Raises:
-        ConfigError: The training has fewer steps than are to be accumulated.
+        ConfigError: The training has fewer steps than `accumulate_steps`.
     """
     each = config.accumulate_steps
     updates = config.epochs * steps_per_epoch // each
@@ -28,7 +28,7 @@ def build(config: TrainConfig, *, steps_per_epoch: int) -> keras.optimizers.Opti
     }[config.optimizer]
     settings = {
         "learning_rate": _learning_rate(config, steps_per_epoch, updates),
-        "weight_decay": config.weight_decay or None,  # None spares a pass over the weights
+        "weight_decay": config.weight_decay or None,  # None avoids a pass over the weights
         "use_ema": config.ema_span > 0,
         "ema_momentum": max(0.0, 1 - 1 / span) if span > 0 else 0.0,
         "gradient_accumulation_steps": each if each > 1 else None,
@@ -36,7 +36,7 @@ def build(config: TrainConfig, *, steps_per_epoch: int) -> keras.optimizers.Opti
     if config.ema_span and each > 1:
         kind = _averaging_updates(kind)
     optimizer = kind(**{**settings, **own_settings})
-    # Shrinking a bias or a normalisation's scale and shift regularises nothing.
+    # Weight decay of biases and of a normalisation's scale and shift does not regularise.
     optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
     return optimizer
 
@@ -59,7 +59,7 @@ def _learning_rate(
 
 
 class _OfUpdates(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
-    """A schedule that counts updates, where Keras counts steps even if it accumulates gradients."""
+    """A schedule that counts updates; Keras counts steps even if it accumulates gradients."""
 
     def __init__(
         self, schedule: keras.optimizers.schedules.LearningRateSchedule, steps: int
@@ -68,18 +68,18 @@ class _OfUpdates(keras.optimizers.schedules.LearningRateSchedule):  # type: igno
         self._steps = steps
 
     def __call__(self, step: keras.KerasTensor) -> keras.KerasTensor:
-        """The rate of the update that `step`, from 0, belongs to."""
+        """Return the learning rate of the update that `step`, counted from 0, belongs to."""
         return self._schedule(keras.ops.floor_divide(step, self._steps))
 
 
 def _averaging_updates(kind: type[keras.optimizers.Optimizer]) -> type[keras.optimizers.Optimizer]:
-    """An optimizer that moves the average at each update, where Keras moves it at each step."""
+    """Return a subclass that moves the weight average at each update; Keras does at each step."""
 
     class Averaging(kind):  # type: ignore[misc]  # Keras is untyped
         @property
         def ema_momentum(self) -> keras.KerasTensor:
             is_update = (self._iterations + 1) % self.gradient_accumulation_steps == 0
-            return keras.ops.where(is_update, self._ema_momentum, 1.0)  # 1 leaves the average be
+            return keras.ops.where(is_update, self._ema_momentum, 1.0)  # 1.0 keeps the average
 
         @ema_momentum.setter
         def ema_momentum(self, value: float) -> None:
@@ -89,17 +89,17 @@ def _averaging_updates(kind: type[keras.optimizers.Optimizer]) -> type[keras.opt
 
 
 def jit_compile(config: TrainConfig) -> bool | str:
-    """Value of Keras' `jit_compile`, see TrainConfig.xla."""
+    """Return the value for Keras' `jit_compile`, see TrainConfig.xla."""
     if config.xla != "auto":
         return config.xla == "on"
     return False if _tensorflow_on_cpu() else "auto"
 
 
 def use_fast_layers(config: TrainConfig) -> bool:
-    """Whether to train with training.model.fast_layers, see TrainConfig.fast_layers.
+    """Return whether to train with training.model.fast_layers, see TrainConfig.fast_layers.
 
     Raises:
-        ConfigError: They are asked for with another backend than TensorFlow.
+        ConfigError: fast_layers is "on" with another backend than TensorFlow.
     """
     if config.fast_layers == "auto":
         return config.model == "resnet50" and _tensorflow_on_cpu()

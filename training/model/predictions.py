@@ -1,4 +1,4 @@
-"""Predictions of a trained Keras model, scored."""
+"""Predictions of a trained Keras model, and their evaluation."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ from training.evaluation.accuracy import Evaluation, score
 def predict_logits(
     model: keras.Model, images: npt.NDArray[np.uint8], *, batch_size: int = 500
 ) -> npt.NDArray[np.float32]:
-    """Logits of all images: uint8 (n, 32, 32, 3) in, float32 (n, 10) out."""
+    """Return the logits, float32 (n, 10), of images, uint8 (n, 32, 32, 3)."""
     return np.asarray(model.predict(images, batch_size=batch_size, verbose=0), np.float32)
 
 

@@ -1,4 +1,4 @@
-"""One training in a run folder: begun, resumed after a kill, stopped early, measured at its end.
+"""One training in a run folder: it starts or resumes, may stop early, and is evaluated at its end.
 
-May import all of training but report. Every file of a run folder is written here.
+May import all of training except report. All files of a run folder are written by this package.
 """

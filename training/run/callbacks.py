@@ -1,7 +1,7 @@
-"""What happens at the end of every step and epoch: the divergence check and the records.
+"""Callbacks of every step and epoch: the divergence check and the record of epochs.
 
-Callbacks that stop early or report elsewhere belong in `training.run.train`'s list, before the
-EpochRecorder if they change what an epoch logs.
+`training.run.train` lists the callbacks in order. A callback that changes what an epoch logs must
+come before the EpochRecorder.
 """
 
 import csv
@@ -26,13 +26,13 @@ HISTORY_COLUMNS = (
 
 
 class DivergedError(RuntimeError):
-    """The loss became NaN or infinite; going on would train nothing."""
+    """The loss became NaN or infinite, so that further training is useless."""
 
 
 class DivergenceStop(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
-    """Raises DivergedError at the first step, or validation, whose loss is not finite.
+    """Raises DivergedError at the first step or validation with a loss that is not finite.
 
-    Keras' TerminateOnNaN ends `fit` as if all were well, and knows nothing of the epoch.
+    Keras' TerminateOnNaN ends `fit` without an error and does not know the epoch.
     """
 
     def __init__(self) -> None:
@@ -40,15 +40,15 @@ class DivergenceStop(keras.callbacks.Callback):  # type: ignore[misc]  # Keras i
         self._epoch = 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002  Keras' signature
-        """Remember the epoch for the message."""
+        """Store the epoch for the message."""
         self._epoch = epoch
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Check the running mean of the loss, which a single NaN makes NaN."""
+        """Check the running mean of the loss; a single NaN makes it NaN."""
         self._check("loss", logs, f"step {batch + 1} of epoch {self._epoch + 1}")
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Check the validation loss, which the last step may have ruined, before it is recorded."""
+        """Check the validation loss, which the last step may have ruined, before recording it."""
         self._check("val_loss", logs, f"the end of epoch {epoch + 1}")
 
     def _check(self, name: str, logs: dict[str, float] | None, when: str) -> None:
@@ -57,22 +57,22 @@ class DivergenceStop(keras.callbacks.Callback):  # type: ignore[misc]  # Keras i
             rate = float(self.model.optimizer.learning_rate)
             msg = (
                 f"{name} is {value} at {when} (learning rate {rate:.3g}), expected a finite "
-                "number; start anew in another --run-dir with a lower --learning-rate, or without "
+                "number; start again in another --run-dir with a lower --learning-rate, or without "
                 "--mixed-precision if it is on"
             )
             raise DivergedError(msg)
 
 
 class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
-    """Adds each epoch to the history, checkpoints, and rewrites history.csv.
+    """Adds each epoch to the history, saves a checkpoint, and rewrites history.csv.
 
-    The checkpoint carries the history, and history.csv is written from it, so no kill can leave an
-    epoch twice or not at all.
+    The checkpoint contains the history and history.csv is written from it, so that after a kill no
+    epoch is missing or listed twice.
 
     Attributes:
-        history: A row for each epoch, keys as in HISTORY_COLUMNS, "epoch" from 1. "learning_rate"
-            is the rate after the last step; "train_seconds" leaves validation out, "seconds" does
-            not, and both leave out the checkpoint.
+        history: One row for each epoch, with the keys of HISTORY_COLUMNS; "epoch" counts from 1.
+            "learning_rate" is the rate after the last step. "train_seconds" excludes validation,
+            "seconds" includes it, and both exclude the checkpoint.
     """
 
     def __init__(
@@ -85,11 +85,11 @@ class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is
         self._began = self._trained = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002  Keras' signature
-        """Start the stopwatch."""
+        """Store the start time of the epoch."""
         self._began = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
-        """Take the time: the last step's is the end of training proper."""
+        """Store the end time of the step; the last step's is the end of the training part."""
         self._trained = time.perf_counter()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -113,7 +113,7 @@ class EpochRecorder(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is
 
 
 def write_history(path: Path, history: checkpoint.History) -> None:
-    """Write history.csv, a line for each epoch, atomically."""
+    """Write history.csv atomically, with one line for each epoch."""
 
     def write(temporary: Path) -> None:
         with temporary.open("w", newline="", encoding="utf-8") as file:

@@ -1,11 +1,11 @@
-"""Checkpoints that survive a kill at any moment, also one during their own writing.
+"""Checkpoints that survive a kill at any moment, also while they are written.
 
-An epoch's checkpoint is two files: `epoch-0007.weights.h5` (weights, optimizer state and, inside
-it, the averaged weights) and `epoch-0007.json` (size and SHA-256 of the former, and the history so
-far). Each is written under a temporary name, synced to disk and renamed, the JSON last. The two
-newest are kept, and the best epoch's if it is asked for: one that doesn't match its digest is
-passed over. Keras' BackupAndRestore keeps no digest and no history, so it can neither tell a
-truncated file nor give back an exact history.csv.
+A checkpoint of an epoch has two files: `epoch-0007.weights.h5` (weights and optimizer state, which
+includes the averaged weights) and `epoch-0007.json` (size and SHA-256 of the weights file, and the
+history so far). Each is written under a temporary name, synced to disk and renamed, the JSON file
+last. The two newest checkpoints are kept, and the best epoch's on request. A checkpoint that does
+not match its digest is skipped. Keras' BackupAndRestore keeps no digest and no history: it can
+neither detect a truncated file nor restore an exact history.csv.
 """
 
 import hashlib
@@ -25,17 +25,17 @@ _log = logging.getLogger(__name__)
 
 
 def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file beside `path`, sync it and rename it to `path`.
+    """Call `write` with a temporary path beside `path`, sync the file and rename it to `path`.
 
-    A reader sees the old content or the new, never a part. The temporary name keeps the ending,
-    since Keras and Matplotlib choose the format by it.
+    A reader sees the old or the new content, never a part. The temporary name keeps the ending,
+    because Keras and Matplotlib choose the format by it.
     """
     temporary = path.with_name(f".tmp-{path.name}")
     write(temporary)
     with temporary.open("rb+") as file:
         os.fsync(file.fileno())
     temporary.replace(path)
-    # The rename itself is only durable once the folder is synced.
+    # The rename is durable only after the folder is synced.
     descriptor = os.open(path.parent, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -44,7 +44,7 @@ def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
 
 
 def write_json(path: Path, content: object) -> None:
-    """Write readable JSON atomically; NaN is refused, because JSON has none."""
+    """Write indented JSON atomically; NaN raises ValueError, because JSON has no NaN."""
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
     write_atomically(path, lambda temporary: _write_text(temporary, text))
 
@@ -53,10 +53,10 @@ def save(folder: Path, model: keras.Model, history: History, *, keep: int | None
     """Save the state after `len(history)` epochs and drop all but the newest checkpoints.
 
     Args:
-        folder: Created if need be.
-        model: Compiled.
-        history: A row for each epoch so far.
-        keep: An epoch, from 1, whose checkpoint stays as well.
+        folder: Folder of the checkpoints; it is created if it is missing.
+        model: The compiled model.
+        history: One row for each epoch so far.
+        keep: An epoch, from 1, whose checkpoint is kept as well; None for none.
     """
     folder.mkdir(parents=True, exist_ok=True)
     stem = _stem(len(history))
@@ -64,7 +64,8 @@ def save(folder: Path, model: keras.Model, history: History, *, keep: int | None
     write_atomically(weights, model.save_weights)
     state = {"bytes": weights.stat().st_size, "sha256": _sha256(weights), "history": history}
     write_json(folder / f"{stem}.json", state)
-    # By number, not by age: damaged ones of later epochs, which are trained anew, go as well.
+    # Checkpoints are kept by number, not by age: after a resume from an older checkpoint, damaged
+    # ones of later epochs are deleted as well.
     kept = {_stem(epoch) for epoch in (len(history), len(history) - 1, keep) if epoch}
     for path in _newest_first(folder):
         if path.stem not in kept:
@@ -73,19 +74,20 @@ def save(folder: Path, model: keras.Model, history: History, *, keep: int | None
 
 
 def restore(folder: Path, model: keras.Model, *, rank: Callable[[History], Any] = len) -> History:
-    """Load the newest good checkpoint, or that of another rank, into a compiled model.
+    """Load the intact checkpoint of the highest rank into a compiled model.
 
     Args:
-        folder: Where `save` wrote.
-        model: Its weights and optimizer state are overwritten if there is a checkpoint.
-        rank: Of the good checkpoints, the one whose history it puts highest is loaded.
+        folder: The folder that `save` wrote to.
+        model: The compiled model; a checkpoint overwrites its weights and optimizer state.
+        rank: Returns the rank of a history; by default the newest checkpoint ranks highest.
 
     Returns:
-        The history up to the checkpoint; empty without one, and the model is then as it was.
+        The history up to the checkpoint. Without an intact checkpoint it is empty and the model is
+        not changed.
     """
     weights, history = next(_good_ones(folder, rank), (None, []))
     if weights is not None:
-        # Loading fills existing variables, so the optimizer's have to exist.
+        # Loading fills existing variables, so create the optimizer's first.
         model.optimizer.build(model.trainable_variables)
         model.load_weights(weights)
     return history

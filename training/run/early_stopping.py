@@ -1,7 +1,7 @@
-"""When a training has stopped getting better, and which epoch was the best.
+"""Early stopping: which epoch is the best, and when no better one has come for long enough.
 
-Both are functions of the history alone, which checkpoints carry: a resumed run decides as an
-undisturbed one would.
+Both depend only on the history, which checkpoints carry, so that a resumed run decides like an
+uninterrupted one.
 """
 
 import keras
@@ -10,25 +10,29 @@ from training.run.checkpoint import History
 
 
 def best_epoch(history: History) -> int:
-    """The first epoch, from 1, with the highest validation accuracy; 0 without any."""
+    """Return the first epoch, from 1, with the highest validation accuracy; 0 without epochs."""
     epochs = range(1, len(history) + 1)
     return max(epochs, key=lambda epoch: rank(history[:epoch]), default=0)
 
 
 def rank(history: History) -> tuple[float, int]:
-    """Sorts histories by the validation accuracy at their ends; of equals the shorter is higher."""
+    """Return a sort key that is highest for the history that ends with the best epoch.
+
+    It compares the last epoch's validation accuracy; if equal, the shorter history is higher.
+    """
     return history[-1]["val_accuracy"], -len(history)
 
 
 def is_over(history: History, patience: int) -> bool:
-    """Whether the last `patience` epochs brought nothing better; never with a patience of 0."""
+    """Return whether the last `patience` epochs were not better; False for a patience of 0."""
     return 0 < patience <= len(history) - best_epoch(history)
 
 
 class EarlyStop(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
-    """Ends the training after an epoch that made `is_over` true.
+    """Ends the training after an epoch if `is_over` returns True.
 
-    Keras' EarlyStopping counts epochs, and keeps the best weights, in memory: a kill loses both.
+    Keras' EarlyStopping keeps its count of epochs and the best weights in memory: a kill loses
+    both.
     """
 
     def __init__(self, history: History, patience: int) -> None:
@@ -37,6 +41,6 @@ class EarlyStop(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is unt
         self._patience = patience
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002  Keras' signature
-        """Look at the history, which has this epoch by now."""
+        """Check the history, to which EpochRecorder has added this epoch."""
         if is_over(self._history, self._patience):
             self.model.stop_training = True

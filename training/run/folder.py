@@ -1,4 +1,4 @@
-"""config.json of a run folder (settings, data, commit), and the lock that keeps others out."""
+"""The config.json of a run folder (settings, data, commit), and its lock."""
 
 import fcntl
 import json
@@ -22,12 +22,12 @@ _log = logging.getLogger(__name__)
 
 @contextmanager
 def lock(run_dir: Path) -> Iterator[None]:
-    """Keep other trainings out of a run folder, which is created if need be.
+    """Lock a run folder against other trainings; the folder is created if it is missing.
 
-    The system drops the lock of a process that is killed, so what it leaves behind stops nobody.
+    The system releases the lock of a killed process, so that a left-over lock file blocks nothing.
 
     Raises:
-        ConfigError: Another process trains in it; names the process.
+        ConfigError: Another process trains in the folder; the message names the process.
     """
     run_dir.mkdir(parents=True, exist_ok=True)
     path = run_dir / _LOCK_FILE
@@ -48,7 +48,7 @@ def lock(run_dir: Path) -> Iterator[None]:
             _log.warning("cannot lock %s (%s); start no second training there", path, error)
         if os.fstat(file.fileno()).st_nlink:
             break
-        file.close()  # its holder removed it after we had opened it: take the next
+        file.close()  # its holder removed it after it was opened here: try again
     with file:
         file.truncate(0)
         file.write(f"process {os.getpid()} on {platform.node()}\n")
@@ -63,13 +63,14 @@ def read(run_dir: Path, config: TrainConfig) -> dict[str, Any]:
     """Read config.json and check it against `config`.
 
     Returns:
-        Its content; empty for a new run.
+        Content of config.json; empty for a new run.
 
     Raises:
-        ConfigError: It is unreadable, or of other settings; names each difference.
+        ConfigError: The file is unreadable, or has other settings; the message names each
+            difference.
     """
     path = run_dir / "config.json"
-    # A run of an earlier version lacks the settings that came later; it had their defaults.
+    # A run of an earlier version lacks newer settings; it was trained with their defaults.
     defaults = {f.name: f.default for f in fields(config) if f.default is not MISSING}
     try:
         run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -82,7 +83,7 @@ def read(run_dir: Path, config: TrainConfig) -> dict[str, Any]:
     given = config.as_dict()
     names = [name for name in {**given, **saved} if saved.get(name) != given.get(name)]
     if names:
-        differences = ", ".join(f"{n} {saved.get(n)} there, {given.get(n)} now" for n in names)
+        differences = ", ".join(f"{n} was {saved.get(n)}, is {given.get(n)}" for n in names)
         msg = (
             f"{run_dir} holds a run with other settings ({differences}); "
             "repeat its settings to resume it, or pass another --run-dir"
@@ -92,20 +93,20 @@ def read(run_dir: Path, config: TrainConfig) -> dict[str, Any]:
 
 
 def begin(run_dir: Path, config: TrainConfig, data: Cifar10, run: dict[str, Any]) -> dict[str, Any]:
-    """Write config.json for a new run, or check that an old one goes on with the same data.
+    """Write config.json for a new run, or check that an existing one continues with its data.
 
     Args:
-        run_dir: Created if need be.
+        run_dir: The run folder; it is created if it is missing.
         config: Settings of the run.
-        data: What it trains on.
+        data: The data set.
         run: What `read` returned.
 
     Returns:
-        Content of config.json: "config", "data" (variant and digests), "git_commit" at the start,
-        and "resumed_with_git_commits", those of later sessions that differ.
+        Content of config.json: "config", "data" (variant and digests), "git_commit" of the first
+        session, and "resumed_with_git_commits" of later sessions, if they differ.
 
     Raises:
-        ConfigError: The run was begun with other data.
+        ConfigError: The run was started with other data.
     """
     facts = {
         "variant": data.variant,
@@ -122,14 +123,14 @@ def begin(run_dir: Path, config: TrainConfig, data: Cifar10, run: dict[str, Any]
         }
     elif run["data"] != facts:
         msg = (
-            f"{run_dir} was begun with other data ({run['data']} there, {facts} now); "
+            f"{run_dir} was started with other data ({run['data']}, now {facts}); "
             "pass the same --data-dir, or another --run-dir"
         )
         raise ConfigError(msg)
     elif commit not in (run["git_commit"], *run["resumed_with_git_commits"]):
-        _log.warning("resuming at commit %s a run begun at %s", commit, run["git_commit"])
+        _log.warning("resuming at commit %s a run started at %s", commit, run["git_commit"])
         run["resumed_with_git_commits"].append(commit)
-    run["config"] = config.as_dict()  # with settings that are newer than the run
+    run["config"] = config.as_dict()  # adds settings that are newer than the run
     run_dir.mkdir(parents=True, exist_ok=True)
     checkpoint.write_json(run_dir / "config.json", run)
     return run

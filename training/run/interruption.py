@@ -1,4 +1,4 @@
-"""Ctrl+C during a training, taken between two steps."""
+"""Handling of Ctrl+C during a training: the interruption is raised between two steps."""
 
 import signal
 import threading
@@ -9,14 +9,14 @@ import keras
 
 
 class InterruptBetweenSteps(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
-    """Holds Ctrl+C back until the step under way is done; as a context manager around `fit`.
+    """Delays Ctrl+C until the current step is done; use it as a context manager around `fit`.
 
-    Python raises KeyboardInterrupt between any two instructions, TensorFlow's own among them: about
-    one in a hundred left a damaged heap behind (TensorFlow 2.21), and the process died of it.
-    Between two steps, none of 450 did. A second Ctrl+C does not wait, for whoever is in a hurry.
+    Python raises KeyboardInterrupt between any two instructions, also inside TensorFlow's Python
+    code. About one interruption in a hundred damaged the heap (TensorFlow 2.21) and crashed the
+    process; of 450 interruptions between two steps, none did. A second Ctrl+C is not delayed.
 
-    In other threads than the main one, which gets no signals, and where somebody else handles
-    SIGINT, it does nothing.
+    It does nothing outside the main thread, because only the main thread receives signals, and
+    nothing if SIGINT already has another handler.
     """
 
     def __init__(self) -> None:
@@ -25,7 +25,7 @@ class InterruptBetweenSteps(keras.callbacks.Callback):  # type: ignore[misc]  # 
         self._before: Any = None
 
     def __enter__(self) -> Self:
-        """Take SIGINT over."""
+        """Install the handler of SIGINT."""
         main = threading.current_thread() is threading.main_thread()
         if main and signal.getsignal(signal.SIGINT) is signal.default_int_handler:
             self._before = signal.signal(signal.SIGINT, self._note)
@@ -37,7 +37,7 @@ class InterruptBetweenSteps(keras.callbacks.Callback):  # type: ignore[misc]  # 
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Give SIGINT back.
+        """Restore the previous handler of SIGINT.
 
         Raises:
             KeyboardInterrupt: Ctrl+C came after the last step.
@@ -48,11 +48,11 @@ class InterruptBetweenSteps(keras.callbacks.Callback):  # type: ignore[misc]  # 
             self._raise_if_interrupted()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002  Keras' signature
-        """Raise KeyboardInterrupt if it was asked for."""
+        """Raise KeyboardInterrupt if Ctrl+C was pressed during the step."""
         self._raise_if_interrupted()
 
     def on_test_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002  Keras' signature
-        """Raise KeyboardInterrupt if it was asked for."""
+        """Raise KeyboardInterrupt if Ctrl+C was pressed during the step."""
         self._raise_if_interrupted()
 
     def _note(self, number: int, frame: FrameType | None) -> None:

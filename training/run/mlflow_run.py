@@ -1,7 +1,8 @@
-"""A run's copy in MLflow: settings, figures of every epoch, results and files.
+"""Logs a run to MLflow: settings, figures of every epoch, results and files.
 
-The run folder stays the record. Whatever MLflow misses, because its server was down or the training
-was killed, follows with the next epoch, at the end, or when the same command is run again.
+The run folder stays the complete record. Data that MLflow missed, because its server was down or
+the training was killed, is sent with the next epoch, at the end, or when the same command is run
+again.
 """
 
 import json
@@ -24,7 +25,7 @@ _FILES = (
     "confusion_matrix.png",
     "model.keras",
 )
-# Names in MLflow, where "loss" is an epoch's, and in metrics.json.
+# Names in MLflow and in metrics.json. They differ because "loss" in MLflow is an epoch's loss.
 _RESULTS = {
     "test_top1": "top1",
     "test_loss": "loss",
@@ -33,21 +34,21 @@ _RESULTS = {
     "train_images_per_second": "train_images_per_second",
     "wall_seconds": "wall_seconds",
 }
-# MLflow's own defaults let a server that is gone hold up a training for minutes at every epoch.
+# With MLflow's defaults an unreachable server delays a training by minutes at every epoch.
 _PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1", "MLFLOW_HTTP_REQUEST_TIMEOUT": "30"}
 _log = logging.getLogger(__name__)
 
 
 class MlflowRun:
-    """One run of an MLflow server or store; failures are warnings, never the training's end."""
+    """One run in an MLflow server or store; failures are logged and never end the training."""
 
     def __init__(self, target: str, run_dir: Path, config: TrainConfig) -> None:
-        """Import MLflow; nothing is sent yet.
+        """Import MLflow, without sending anything.
 
         Args:
-            target: URI of a tracking server or store, or a folder for a store of its own.
-            run_dir: The run folder, which remembers the MLflow run in mlflow.json.
-            config: Settings of the run; experiments are named for models.
+            target: URI of a tracking server or store, or a folder in which a store is created.
+            run_dir: The run folder; its mlflow.json holds the ID of the MLflow run.
+            config: Settings of the run; the experiment is named after the model.
 
         Raises:
             ConfigError: MLflow is not installed.
@@ -71,14 +72,14 @@ class MlflowRun:
         self._client: Any = None
         self._run_id = ""
         self._is_finished = False
-        self._logged: set[int] = set()  # epochs that MLflow has
+        self._logged: set[int] = set()  # epochs that MLflow already has
 
     def log(self, history: checkpoint.History) -> None:
         """Send the epochs that MLflow does not have yet."""
         self._try(lambda: self._send_epochs(history))
 
     def finish(self, history: checkpoint.History, metrics: dict[str, Any]) -> None:
-        """Send what is missing of a finished run; nothing if MLflow has it all.
+        """Send the missing data of a finished run and mark it as finished.
 
         Args:
             history: All epochs.
@@ -99,7 +100,11 @@ class MlflowRun:
             _log.info("MLflow run %s has everything", self._run_id)
 
     def fail(self, status: str) -> None:
-        """Tell MLflow that the training ended early: status "FAILED" or "KILLED"."""
+        """Tell MLflow that the training ended early.
+
+        Args:
+            status: "FAILED" or "KILLED".
+        """
         if self._run_id:
             self._try(lambda: self._client.set_terminated(self._run_id, status))
 
@@ -111,15 +116,15 @@ class MlflowRun:
         except Exception as error:  # noqa: BLE001  MLflow's stores raise their libraries' errors
             first_line = _without_password(str(error).strip().partition("\n")[0])
             _log.warning(
-                "MLflow at %s failed (%s: %s); the run folder has everything, and what MLflow "
-                "misses follows with the next epoch or when the same command is run again",
+                "MLflow at %s failed (%s: %s); the run folder is complete, and the missing data is "
+                "sent with the next epoch or when the same command is run again",
                 *(self._name, type(error).__name__, first_line),
             )
             return False
         return True
 
     def _open(self) -> None:
-        """Find or create the run, and learn what it has."""
+        """Find or create the run, and ask which epochs it has."""
         client, entities = self._mlflow.MlflowClient(tracking_uri=self._uri), self._mlflow.entities
         state_file = self._run_dir / "mlflow.json"
         runs = json.loads(state_file.read_text(encoding="utf-8")) if state_file.exists() else {}
@@ -138,7 +143,7 @@ class MlflowRun:
         if not self._is_finished:
             client.update_run(run_id, "RUNNING")
             params = self._config.as_dict().items()
-            # The same again does no harm, and a run that was cut off here may lack them.
+            # Sent on every start: a run that was interrupted here may lack them.
             client.log_batch(
                 run_id, params=[entities.Param(key, str(value)) for key, value in params]
             )
@@ -159,10 +164,10 @@ class MlflowRun:
 
 
 def _store(target: str) -> tuple[str, str | None]:
-    """URI of a store, and of the place of its artefacts unless the store knows."""
+    """Return the URI of a store, and the URI for its artefacts; None if the store chooses it."""
     if ":" in target:
         return target, None
-    # A database, because MLflow 3 refuses plain files as a store.
+    # MLflow 3 refuses plain files as a store, so create a database.
     folder = Path(target).expanduser().resolve()
     folder.mkdir(parents=True, exist_ok=True)
     return f"sqlite:///{folder / 'mlflow.db'}", (folder / "artifacts").as_uri()

@@ -1,8 +1,9 @@
-"""Train one model in a run folder, resume it after a kill, and measure it once at the end.
+"""Trains one model in a run folder, resumes it after a kill, and evaluates it once at the end.
 
 A run folder holds config.json (written first), history.csv, checkpoints/ and .lock (while
 training), tensorboard/, mlflow.json (if MLflow is used), model.keras, curves.png,
-confusion_matrix.png and, last, metrics.json: a folder with metrics.json is a finished run.
+confusion_matrix.png and metrics.json. metrics.json is written last: a folder that has it is a
+finished run.
 """
 
 import importlib.util
@@ -48,7 +49,7 @@ class RunResult:
     Attributes:
         run_dir: The run folder.
         metrics: Content of metrics.json.
-        was_finished: The run had been finished before; nothing was trained.
+        was_finished: Whether the run was already finished, so that nothing was trained.
     """
 
     run_dir: Path
@@ -58,7 +59,7 @@ class RunResult:
 
 @dataclass(frozen=True)
 class _Session:
-    """Run folder, data, devices and MLflow run of a training; TrainConfig has its settings."""
+    """Run folder, data, devices and MLflow run of a training; TrainConfig has the settings."""
 
     run_dir: Path
     data: Cifar10
@@ -70,8 +71,8 @@ class _Session:
 class _Trained:
     model: keras.Model
     history: checkpoint.History
-    saved_epoch: int  # whose weights `model` has
-    counts: dict[str, int]  # of training and validation images
+    saved_epoch: int  # epoch whose weights `model` has
+    counts: dict[str, int]  # numbers of training and validation images
 
 
 def train(
@@ -82,25 +83,25 @@ def train(
     device_count: int | Literal["all"] = 1,
     mlflow: str | None = None,
 ) -> RunResult:
-    """Train, or go on where a killed run stopped, and evaluate on the test images.
+    """Train, or resume a killed run, and evaluate on the test images.
 
     Args:
-        config: Settings; the same as before when `run_dir` holds an unfinished run.
-        run_dir: Created if need be.
+        config: Settings; they must be the same as before if `run_dir` holds a run.
+        run_dir: The run folder; it is created if it is missing.
         data_dir: See training.data.cifar10.load.
-        device_count: GPUs to divide each batch among; sessions of one run may differ in it.
-        mlflow: Where to log to as well, see training.run.mlflow_run.
+        device_count: Number of GPUs that divide each batch; it may change when a run is resumed.
+        mlflow: MLflow server, store or folder to log to as well, see training.run.mlflow_run.
 
     Returns:
-        The metrics. A finished run is not trained again.
+        The result. A finished run is not trained again.
 
     Raises:
-        ConfigError: `run_dir` belongs to other settings or other data, or another process trains in
-            it; names the difference. Or the devices or MLflow aren't there.
+        ConfigError: `run_dir` holds a run with other settings or data (the message names the
+            difference), another process trains in it, or devices or MLflow are missing.
         DataError: The data set is missing or damaged; raised before any training.
         DivergedError: The loss became NaN or infinite.
     """
-    folder.read(run_dir, config)  # complains before anything slow
+    folder.read(run_dir, config)  # raises before any slow step
     tracker = MlflowRun(mlflow, run_dir, config) if mlflow else None
     finished = _finished(run_dir, tracker)
     if finished:
@@ -181,7 +182,7 @@ def _fit(config: TrainConfig, session: _Session) -> _Trained:
                 initial_epoch=done,
                 shuffle=False,  # TrainingBatches shuffles, reproducibly
                 callbacks=[*_callbacks(config, session, batches, recorder), interruption],
-                # A bar where a person watches, a line an epoch in a log.
+                # A progress bar on a terminal, one line for each epoch in a log.
                 verbose=1 if sys.stdout.isatty() else 2,
             )
     saved_epoch = len(history)
@@ -189,7 +190,7 @@ def _fit(config: TrainConfig, session: _Session) -> _Trained:
         restored = checkpoint.restore(checkpoints, model, rank=early_stopping.rank)
         saved_epoch = len(restored) or saved_epoch
     if config.ema_span:
-        # Puts the averaged weights into the model. `fit` did, unless no epoch was left to train.
+        # Copy the averaged weights into the model. `fit` does this too, but it may not have run.
         model.optimizer.finalize_variable_values(model.trainable_variables)
     counts = {"train_images": len(training), "validation_images": len(validation)}
     return _Trained(model, history, saved_epoch, counts)
@@ -198,7 +199,7 @@ def _fit(config: TrainConfig, session: _Session) -> _Trained:
 def _callbacks(
     config: TrainConfig, session: _Session, batches: TrainingBatches, recorder: EpochRecorder
 ) -> list[keras.callbacks.Callback]:
-    """In the order in which they must run: checks, then records."""
+    """Return the callbacks in the order in which they must run: checks before records."""
     callbacks = [EpochSetter(batches), DivergenceStop()]
     if config.ema_span:
         # Validation sees the averaged weights; checkpoints keep both sets.
@@ -223,9 +224,10 @@ def _callbacks(
 
 
 def _stopping(config: TrainConfig, trained: _Trained) -> dict[str, int | None]:
-    """metrics.json entries of early stopping; none if it is off.
+    """Return the entries of early stopping for metrics.json; empty if it is off.
 
-    `stopped_epoch` is None if all epochs ran; `best_epoch` is the one whose weights were saved.
+    `stopped_epoch` is the last epoch, or None if all epochs ran. `best_epoch` is the epoch whose
+    weights are saved.
     """
     if not config.early_stopping:
         return {}
@@ -241,7 +243,11 @@ def _policy_name(config: TrainConfig) -> str:
 
 
 def _finish(config: TrainConfig, session: _Session, trained: _Trained) -> dict[str, Any]:
-    """Save model and pictures, and evaluate the model as saved: in float32, on the test images."""
+    """Save the model in float32, evaluate it on the test images, and save the figures.
+
+    Returns:
+        Content of metrics.json, without that of config.json.
+    """
     began = time.perf_counter()
     run_dir, history = session.run_dir, trained.history
     model = architectures.rebuild(trained.model, config.model, upsample=config.upsample)
@@ -265,13 +271,13 @@ def _finish(config: TrainConfig, session: _Session, trained: _Trained) -> dict[s
         "class_names": list(CLASS_NAMES),
         "imagenet_weights": architectures.has_imagenet_preprocessing(model),
         "last_epoch": history[-1],
-        # The median epoch's, so that compiling in the first one doesn't count.
+        # Speed of the median epoch, so that compiling in the first epoch does not count.
         "train_images_per_second": round(
             trained.counts["train_images"]
             / statistics.median(row["train_seconds"] for row in history),
             1,
         ),
-        # Epochs of all sessions and this evaluation; not what a kill threw away.
+        # Epochs of all sessions and this evaluation, without epochs that a kill discarded.
         "wall_seconds": round(
             sum(row["seconds"] for row in history) + time.perf_counter() - began, 1
         ),

@@ -1,4 +1,4 @@
-"""Settings of a training: recipes, and the command line that overrides them.
+"""Settings of a training: recipes, and the command line, whose flags override them.
 
-Imports the standard library and training.data alone, so that --help needs no Keras.
+Imports only the standard library and training.data, so that --help needs no Keras.
 """

@@ -1,4 +1,7 @@
-"""The flags of `python -m training MODEL`; a setting that is not given is None (see recipes)."""
+"""The flags of `python -m training MODEL`.
+
+A setting of the recipe that is not given is None; `recipes.from_recipe` then uses the recipe's.
+"""
 
 import argparse
 from pathlib import Path
@@ -9,7 +12,7 @@ from training.settings import recipes
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command's flags, in the groups that --help shows."""
+    """Return the parser of the command, with its flags in the groups that --help shows."""
     parser = argparse.ArgumentParser(
         prog="python -m training",
         usage="%(prog)s {simcnn,resnet50} [flags]\n       %(prog)s report RUN [RUN ...]",
@@ -38,8 +41,8 @@ def add_data_dir(
 
     Args:
         parser: A parser, or a group of its flags.
-        content: What PATH is, for --help.
-        otherwise: What happens if neither the flag nor the variable is set, for --help.
+        content: Description of PATH for --help.
+        otherwise: Text for --help about the case that neither flag nor variable is set.
     """
     parser.add_argument(
         "--data-dir",
@@ -58,12 +61,12 @@ def _files(group: argparse._ArgumentGroup) -> None:
         "--run-dir",
         type=Path,
         metavar="DIR",
-        help="where everything is written; default: runs/MODEL-RECIPE",
+        help="folder for all files of the run; default: runs/MODEL-RECIPE",
     )
     group.add_argument(
         "--mlflow",
         metavar="URI|DIR",
-        help="log to an MLflow server or store as well, or to a store made in a folder; needs the "
+        help="also log to an MLflow server or store, or to a new store in a folder; needs the "
         "extra mlflow",
     )
 
@@ -73,24 +76,24 @@ def _learning(group: argparse._ArgumentGroup) -> None:
         "--recipe",
         choices=get_args(recipes.RecipeName),
         default="best",
-        help="best (default), or report: the published protocol, flaws included, to compare with",
+        help="best (default), or report: the published protocol with its flaws, for comparison",
     )
     group.add_argument(
-        "--seed", type=int, metavar="N", help="seed of everything random (default 0)"
+        "--seed", type=int, metavar="N", help="seed of all random choices (default 0)"
     )
     group.add_argument("--epochs", type=int, metavar="N", help="passes over the training images")
     group.add_argument(
-        "--batch-size", type=int, metavar="N", help="images a step, over all devices together"
+        "--batch-size", type=int, metavar="N", help="images in a step, over all devices together"
     )
     group.add_argument(
         "--accumulate-steps",
         type=int,
         metavar="N",
-        help="steps to an update of the weights, which then is one of batches N times as large",
+        help="steps whose gradients are averaged for one update, as with batches N times as large",
     )
     group.add_argument("--optimizer", choices=get_args(recipes.OptimizerName))
     group.add_argument(
-        "--learning-rate", type=float, metavar="X", help="of an update; the peak with cosine"
+        "--learning-rate", type=float, metavar="X", help="constant rate, or the peak with cosine"
     )
     group.add_argument(
         "--schedule",
@@ -99,10 +102,16 @@ def _learning(group: argparse._ArgumentGroup) -> None:
     )
     group.add_argument("--warmup-epochs", type=int, metavar="N", help="epochs of linear warm-up")
     group.add_argument(
-        "--weight-decay", type=float, metavar="X", help="decoupled: rate x X of a weight an update"
+        "--weight-decay",
+        type=float,
+        metavar="X",
+        help="decoupled: each update shrinks a weight by learning rate x X",
     )
     group.add_argument(
-        "--label-smoothing", type=float, metavar="X", help="share of a target, 0 to below 1"
+        "--label-smoothing",
+        type=float,
+        metavar="X",
+        help="share of the target spread over all classes, 0 to below 1",
     )
     group.add_argument(
         "--ema-span",
@@ -124,24 +133,24 @@ def _images(group: argparse._ArgumentGroup) -> None:
         "--crop-padding",
         type=int,
         metavar="PIXELS",
-        help="random crops out of a border of PIXELS, 0 to 31; 0 is off",
+        help="take random crops after adding a border of PIXELS, 0 to 31; 0 is off",
     )
     group.add_argument(
         "--flip",
         action=argparse.BooleanOptionalAction,
-        help="mirror half of the training images, or do not",
+        help="mirror half of the training images",
     )
     group.add_argument(
         "--validation",
         choices=get_args(recipes.Validation),
-        help="validation images: drawn from the training images alike for each class (stratified), "
+        help="validation images: the same share of each class of the training images (stratified), "
         "their tail, or the test images",
     )
     group.add_argument(
         "--validation-fraction",
         type=float,
         metavar="X",
-        help="share of the training images, 0 to 1 (default 0.1)",
+        help="share of the training images used for validation, 0 to 1 (default 0.1)",
     )
 
 
@@ -157,7 +166,7 @@ def _start(group: argparse._ArgumentGroup) -> None:
         type=int,
         choices=(1, 2, 4, 7),
         help="enlarge images by this factor before resnet50 (7 = 224x224 pixels, the size that "
-        "ImageNet weights know)",
+        "ImageNet weights were trained on)",
     )
 
 
@@ -172,14 +181,14 @@ def _speed(group: argparse._ArgumentGroup) -> None:
     group.add_argument(
         "--mixed-precision",
         choices=get_args(recipes.Precision),
-        help="compute type: bfloat16 pays on GPUs and CPUs with AMX, float16 on GPUs; the saved "
-        "model is float32 all the same",
+        help="compute type: bfloat16 is faster on GPUs and CPUs with AMX, float16 on GPUs; the "
+        "saved model is always float32",
     )
     group.add_argument(
         "--jit",
         choices=get_args(recipes.Switch),
         dest="xla",
-        help="compile the step with XLA; auto (default) leaves it out with tensorflow on a CPU",
+        help="compile the step with XLA; auto (default) is off with tensorflow on a CPU",
     )
     group.add_argument(
         "--xla", choices=get_args(recipes.Switch), dest="xla", help=argparse.SUPPRESS
@@ -188,7 +197,7 @@ def _speed(group: argparse._ArgumentGroup) -> None:
         "--fast-layers",
         choices=get_args(recipes.Switch),
         help="train with equivalent layers that are faster on a CPU, tensorflow only; auto "
-        "(default) does for resnet50",
+        "(default) is on for resnet50 on a CPU",
     )
 
 

@@ -1,4 +1,4 @@
-"""Training settings: a recipe per model, which single flags may override."""
+"""Training settings: recipes for each model, whose values single flags override."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
@@ -11,53 +11,54 @@ Precision = Literal["none", "float16", "bfloat16"]
 Validation = Literal["test", "tail", "stratified"]
 Schedule = Literal["constant", "cosine"]
 Switch = Literal["auto", "on", "off"]
-_NAMED_ELSEWHERE = ("model", "recipe", "seed")  # than among the changes of a recipe
+_NAMED_ELSEWHERE = ("model", "recipe", "seed")  # never listed among the changes of a recipe
 
 
 class ConfigError(ValueError):
-    """A setting, or a combination of settings, that cannot be trained with."""
+    """A setting, or a combination of settings, that is not allowed."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
-    """Everything that decides the outcome of a training, data apart.
+    """All settings that decide the outcome of a training; the data is chosen separately.
 
     Both models output logits, so the loss is cross-entropy from logits in every recipe.
 
     Attributes:
         model: Architecture, see training.model.architectures.
-        recipe: The recipe the other values started from.
+        recipe: Recipe that the other values were taken from.
         epochs: Passes over the training images; the cosine schedule ends with the last one.
-        batch_size: Images a step, over all devices together.
-        accumulate_steps: Steps whose gradients are averaged to one update of the weights: as if
-            batches were this many times as large, without the memory. The schedule, weight decay
-            and `ema_span` count updates.
-        optimizer: "sgd" has Nesterov momentum 0.9.
+        batch_size: Images in a step, over all devices together.
+        accumulate_steps: Steps whose gradients are averaged for one update of the weights. The
+            effect is that of batches this many times as large, without their memory. The schedule,
+            weight decay and `ema_span` count updates.
+        optimizer: Name of the optimizer; "sgd" has Nesterov momentum 0.9.
         learning_rate: Constant rate, or the peak with the cosine schedule.
         schedule: "cosine" rises linearly for `warmup_epochs`, then falls to 0.
         warmup_epochs: Epochs of linear warm-up; 0 with the constant schedule.
-        weight_decay: Decoupled (Loshchilov and Hutter, 2019): a step shrinks a weight by
-            learning rate x weight decay. Never on biases and normalisation parameters.
+        weight_decay: Decoupled weight decay (Loshchilov and Hutter, 2019): an update shrinks a
+            weight by learning rate x weight decay. Biases and normalisation parameters have none.
         label_smoothing: Share of the target spread evenly over the classes.
         ema_span: Time constant of an exponential moving average of the weights, as a share of all
-            steps; the average is validated and saved in place of the last weights. 0 is off.
-        crop_padding: Pixels of reflected border out of which a random 32x32 crop is taken.
+            updates; the average is validated and saved instead of the last weights. 0 is off.
+        crop_padding: Pixels of reflected border added before a random 32x32 crop; 0 is off.
         flip: Mirror half of the images.
-        validation: Where validation images come from: "stratified" draws them from the training
-            images, the same number of each class; "tail" takes the last of them as they lie;
-            "test" uses the test images and trains on all others.
+        validation: Source of the validation images: "stratified" draws them from the training
+            images, the same share of each class; "tail" takes the last training images; "test"
+            uses the test images and trains on all training images.
         validation_fraction: Share of the training images set aside by "stratified" and "tail".
         early_stopping: Stop after this many epochs in a row without a better validation accuracy
             than the best one so far, and save the weights of the best epoch. 0 is off.
-        weights: "none" (random), "imagenet" (resnet50's body, downloaded by Keras), or the path of
-            a .keras file of an earlier run, or of ResNet50 weights without top (.h5).
+        weights: Initial weights: "none" (random), "imagenet" (resnet50's body, downloaded by
+            Keras), or the path of a .keras file of an earlier run or of ResNet50 weights without
+            top (.h5).
         upsample: Enlarge images by this factor before resnet50's body.
         mixed_precision: Compute type of the layers; weights and logits stay float32.
-        xla: Compile the step with XLA. "auto" leaves it to Keras, but off on CPU with TensorFlow,
-            where it trains simcnn four times slower.
-        fast_layers: Train with training.model.fast_layers. "auto" does where they pay: resnet50
-            with TensorFlow on CPU.
-        seed: Seeds weights, shuffling, augmentation and the validation split.
+        xla: Compile the step with XLA. "auto" is off with TensorFlow on CPU, where XLA trains
+            simcnn four times slower; otherwise Keras decides.
+        fast_layers: Train with training.model.fast_layers. "auto" is on for resnet50 with
+            TensorFlow on CPU, where they are faster.
+        seed: Seed of weights, shuffling, augmentation and the validation split.
     """
 
     model: ModelName
@@ -127,19 +128,19 @@ class TrainConfig:
             raise ConfigError(msg)
 
     def as_dict(self) -> dict[str, Any]:
-        """The settings as JSON-ready values, in the order of declaration."""
+        """Return the settings as values for JSON, in the order of declaration."""
         return asdict(self)
 
 
-# The published protocol, kept to be compared with. Known flaws of it: no augmentation, one seed,
-# SimCNN validated on the test images, ResNet50 trained with from_logits=True on a softmax output
-# and ImageNet weights fed pixels / 255. Ours differ where they must: logits out, and ImageNet
-# weights get the preprocessing they were trained with.
+# "report" is the published protocol, kept for comparison. Its known flaws: no augmentation, one
+# seed, SimCNN validated on the test images, ResNet50 trained with from_logits=True on a softmax
+# output, and ImageNet weights with input pixels / 255. Two flaws are not repeated here: the models
+# output logits, and ImageNet weights get the preprocessing they were trained with.
 #
-# "best" for simcnn: crop and flip are worth the most on a net this small; a reflected border keeps
-# the statistics of the image where zeros would draw a black frame that test images never have. For
-# resnet50: SGD as usual for residual nets on CIFAR-10. Its customary L2 penalty of 5e-4 acts on the
-# gradient, which momentum 0.9 multiplies by 10, hence 5e-3 in the decoupled form.
+# "best" for simcnn: crop and flip help most on a net this small. A reflected border keeps the
+# statistics of the image; zeros would draw a black frame that test images never have. "best" for
+# resnet50: SGD, as usual for residual nets on CIFAR-10. Its customary L2 penalty of 5e-4 acts on
+# the gradient, which momentum 0.9 multiplies by 10; the decoupled form therefore uses 5e-3.
 _RECIPES: dict[tuple[ModelName, RecipeName], TrainConfig] = {
     (config.model, config.recipe): config
     for config in (
@@ -195,14 +196,14 @@ _RECIPES: dict[tuple[ModelName, RecipeName], TrainConfig] = {
 
 
 def from_recipe(model: ModelName, recipe: RecipeName, **overrides: object) -> TrainConfig:
-    """A recipe with some values replaced.
+    """Return a recipe with some values replaced.
 
     Args:
         model: "simcnn" or "resnet50".
         recipe: "report" (the published protocol) or "best".
-        **overrides: Fields of TrainConfig; None keeps the recipe's value. A training shorter than
-            its warm-up gets a warm-up of half its epochs, and a constant schedule none, unless
-            one is given.
+        **overrides: Fields of TrainConfig; None keeps the recipe's value. Unless `warmup_epochs`
+            is given, a training not longer than the recipe's warm-up gets a warm-up of half its
+            epochs, and a constant schedule gets none.
 
     Raises:
         ConfigError: Unknown model or recipe, or a value out of range.
@@ -225,22 +226,23 @@ def from_recipe(model: ModelName, recipe: RecipeName, **overrides: object) -> Tr
 
 
 def changes_of_recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Settings in which a training departed from its recipe as it is today, seed apart.
+    """Return the settings, except the seed, in which a training differs from today's recipe.
 
-    A warm-up that is shorter because the training is shorter is no change of its own.
+    A warm-up that is shorter because the training is shorter does not count as a difference.
 
     Args:
-        settings: Of the training, as TrainConfig.as_dict gives them; at least model and recipe.
-            Those that are newer than the training may be missing.
+        settings: Settings of the training, as returned by TrainConfig.as_dict. Settings that were
+            introduced after the training may be missing.
 
     Returns:
-        The settings that differ; all of them if there is no recipe of that name any more.
+        The settings that differ. If the recipe no longer exists, all settings except model, recipe
+        and seed.
     """
     standard = recipe_of(settings)
     if not standard:
         return {name: settings[name] for name in settings if name not in _NAMED_ELSEWHERE}
     if settings["epochs"] <= standard["warmup_epochs"]:
-        standard["warmup_epochs"] = settings["epochs"] // 2  # as from_recipe does
+        standard["warmup_epochs"] = settings["epochs"] // 2  # like from_recipe
     return {
         name: settings[name]
         for name, value in standard.items()
@@ -249,7 +251,7 @@ def changes_of_recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def recipe_of(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a training's recipe as it is today; empty if there is none of that name."""
+    """Return the settings of a training's recipe today; empty if the recipe no longer exists."""
     try:
         return from_recipe(settings["model"], settings["recipe"]).as_dict()
     except ConfigError:

@@ -1,5 +1,5 @@
-"""Requests that wait together run together: the queue, the batches, and the runs that go on.
+"""Batching: the request queue, the batches, and the runs in progress.
 
-Knows nothing of models: it is handed a function that runs a batch. May import `stage_times`,
-`errors` and `engine.machine` alone.
+This folder does not depend on models: the caller passes a function that runs a batch. It may import
+only `stage_times`, `errors` and `engine.machine`.
 """

@@ -1,7 +1,7 @@
-"""The runs that go on in this process, so that one which nobody waits for any more is ended.
+"""The runs in progress in this process; a run is terminated when no caller waits for it any more.
 
-A graph may run for hours: a Loop whose number of trips a caller sends, say. ONNX Runtime looks
-between two nodes whether a run is to end; a single long node runs to its own end.
+A graph may run for hours, for example a Loop whose number of iterations is an input. ONNX Runtime
+checks between two nodes whether to terminate a run; one long node always runs to its end.
 """
 
 import asyncio
@@ -16,44 +16,45 @@ from serving.errors import DeadlineExceeded
 
 logger = logging.getLogger(__name__)
 
-# Between two looks of `watch`.
+# Interval at which `watch` checks the runs.
 LOOK_SECONDS = 0.25
 
 
 class RunControl(Protocol):
-    """What can end a run from another thread.
+    """Terminates a run from another thread.
 
     Attributes:
-        seconds: What a run may take, for what cannot be told to end; None for no limit.
+        seconds: Time limit of the run, for runtimes that cannot be terminated from another thread;
+            None: no limit.
     """
 
     seconds: float | None
 
     @property
     def terminated(self) -> bool:
-        """Whether the run was told to end."""
+        """Whether `terminate` was called."""
         ...
 
     def terminate(self) -> None:
-        """Tell the run to end; it does so between two nodes of its graph."""
+        """Make the run end after its current node."""
         ...
 
 
 class StopFlag:
-    """A control for what looks at it by itself, or cannot be ended."""
+    """A control for run functions that check `terminated` themselves, or cannot be terminated."""
 
     def __init__(self) -> None:
         self.terminated = False
         self.seconds: float | None = None
 
     def terminate(self) -> None:
-        """Tell the run to end."""
+        """Set `terminated`."""
         self.terminated = True
 
 
 @dataclass(slots=True, eq=False)
 class ActiveRun:
-    """A run of the model, or several one after another, for the requests of one batch."""
+    """The run of a batch; if it fails, also the following runs of its single requests."""
 
     name: str
     requests: Sequence[Request]
@@ -65,7 +66,10 @@ class ActiveRun:
         return f"{self.name}, {self.requests[0].signature_name}, for {seconds:.1f} s"
 
     def limit(self) -> None:
-        """Let the run take as long as the most patient of its callers waits."""
+        """Set the run's time limit to the latest deadline of its requests.
+
+        If a request has no deadline, the run has no time limit.
+        """
         latest = self.started
         for request in self.requests:
             if request.deadline is None:
@@ -74,9 +78,12 @@ class ActiveRun:
         self.control.seconds = latest - self.started
 
     def end_if_unwanted(self, now: float) -> None:
-        """Answer callers whose deadline has passed, and end the run if no caller is left.
+        """Fail requests whose deadline has passed, and terminate the run if no caller is left.
 
-        For the event loop of the requests alone.
+        Must be called in the event loop of the requests.
+
+        Args:
+            now: `time.monotonic()`.
         """
         is_wanted = False
         for request in self.requests:
@@ -91,12 +98,12 @@ class ActiveRun:
             self.control.terminate()
 
 
-# Worker threads add and remove their runs; both is one step for Python's set.
+# Worker threads add and remove their runs. No lock is needed: both operations of a set are atomic.
 ACTIVE: set[ActiveRun] = set()
 
 
 async def watch() -> None:
-    """End the runs of this event loop that nobody waits for, until cancelled."""
+    """Terminate the runs of this event loop that no caller waits for, until cancelled."""
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(LOOK_SECONDS)
@@ -107,7 +114,7 @@ async def watch() -> None:
 
 
 def terminate_all(loop: asyncio.AbstractEventLoop) -> None:
-    """End every run of an event loop, wanted or not: its server has no time left."""
+    """Terminate all runs of an event loop; called when the server's time to drain is over."""
     for run in tuple(ACTIVE):
         if run.requests[0].future.get_loop() is loop:
             logger.warning("ending the run of %s: the drain is over", run)

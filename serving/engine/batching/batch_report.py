@@ -1,4 +1,4 @@
-"""What a batch did, as the batcher reports it to the metrics."""
+"""The report of a batch, which the batcher passes to the metrics."""
 
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
@@ -8,10 +8,10 @@ class Run(NamedTuple):
     """One run of the model on a batch.
 
     Attributes:
-        rows: Rows of the batch, padding included; None for a request that runs alone, as it is.
-        padding: Rows that were added to reach an allowed size.
-        started: `time.monotonic()` before it.
-        ended: And after.
+        rows: Rows of the batch, padding included; None for a request that cannot share a run.
+        padding: Rows that were added to reach an allowed batch size.
+        started: `time.monotonic()` before the run.
+        ended: `time.monotonic()` after the run.
     """
 
     rows: int | None
@@ -21,13 +21,13 @@ class Run(NamedTuple):
 
 
 class BatchReport(NamedTuple):
-    """What became of the requests that were taken from the queue together.
+    """Figures of one batch.
 
     Attributes:
-        signature_name: Which function of the model ran.
-        waits: Seconds that each request waited for its run.
-        request_rows: Rows of each; None for one that runs alone, as it is.
-        runs: The runs of the model: one, or, if the batch failed, one more for each request.
+        signature_name: Name of the signature that ran.
+        waits: Seconds that each request waited until the first run started.
+        request_rows: Rows of each request; None for a request that cannot share a run.
+        runs: The runs of the model: one for the batch and, if that failed, one for each request.
     """
 
     signature_name: str

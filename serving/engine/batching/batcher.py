@@ -1,14 +1,14 @@
-"""The batcher: requests that wait together run together.
+"""The batcher runs requests that wait at the same time in one batch.
 
-It is greedy. An idle worker takes what is queued, up to `max_batch_size` rows, and runs it as one
-batch; while it runs, the next batch gathers. So a lone request never waits for company, and batches
-grow by themselves under load. With `batch_timeout_micros` a worker waits that long for more rows.
+An idle worker thread takes queued requests, up to `max_batch_size` rows, and runs them as one
+batch; more requests queue during the run. A request therefore never waits for later ones, and
+batches grow under load. With `batch_timeout_micros`, a worker thread waits that long for more rows.
 
-Threads: requests are submitted in the event loop; each worker thread takes from one queue, runs the
-model (which releases the GIL) and hands a whole batch back with one wake-up of the loop.
+Threads: the event loop submits requests. Each worker thread takes requests from the queue, runs the
+model (which releases the GIL), and returns a whole batch with one wake-up of the event loop.
 
-Only checked rows share a run, so one request cannot make a batch fail by its shape. If a batch
-fails by a value, its requests run again one by one: a bad request fails alone.
+Only checked rows share a run, so no request can make a batch fail by its shape. If a batch fails
+because of a value, its requests run again one by one, so that only the faulty request fails.
 """
 
 import asyncio
@@ -27,9 +27,10 @@ from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.batching.request_queue import Arrays, Request, RequestQueue
 from serving.errors import DeadlineExceeded, InternalError, InvalidInput, Unavailable
 
-# Between two looks of a worker that waits for its batch to fill.
+# Interval at which a worker thread that waits for more rows checks the queue.
 _LOOK_AGAIN_SECONDS = 0.0002
-# The last argument is what `make_control` has made.
+# Arguments: signature name, inputs by alias, output aliases, the control from `make_control`.
+# Returns outputs by alias.
 RunBatch = Callable[[str, Arrays, Sequence[str], Any], dict[str, np.ndarray]]
 
 
@@ -37,7 +38,7 @@ class Batcher:
     """Gathers the requests of one servable into batches and runs them in worker threads.
 
     Attributes:
-        on_batch: Told of every batch that ran, in the event loop; None for nobody.
+        on_batch: Called in the event loop with the report of every batch; None: no reports.
     """
 
     def __init__(
@@ -49,15 +50,14 @@ class Batcher:
         name: str,
         make_control: Callable[[], RunControl] = StopFlag,
     ) -> None:
-        """Start the workers.
+        """Start the worker threads.
 
         Args:
-            run: Runs a signature on a batch: (signature name, inputs by alias, output aliases, what
-                can end the run) to outputs by alias; called from several threads.
+            run: Runs a signature on a batch, see `RunBatch`; called from several threads.
             config: See `BatchingConfig`.
-            workers: Batches that may run at the same time.
-            name: Of the servable, for thread names and messages.
-            make_control: Makes what can end a run.
+            workers: Number of worker threads, and so of batches that run at the same time.
+            name: Name of the servable, for thread names and messages.
+            make_control: Returns a control for a new run; `run` gets it as the last argument.
         """
         self._make_control = make_control
         self._run = run
@@ -66,7 +66,7 @@ class Batcher:
         self._name = name
         self._queue = RequestQueue()
         self._closed = False
-        self._rows = 0  # waiting or running; counted in the event loop alone
+        self._rows = 0  # rows that wait or run; changed only in the event loop
         self._threads = [
             threading.Thread(target=self._work, name=f"{name}-{number}", daemon=True)
             for number in range(workers)
@@ -76,17 +76,17 @@ class Batcher:
 
     @property
     def closed(self) -> bool:
-        """Whether new requests are refused."""
+        """Whether the batcher refuses new requests."""
         return self._closed
 
     @property
     def rows(self) -> int:
-        """Rows that wait or run."""
+        """Number of rows that wait or run."""
         return self._rows
 
     @property
     def queued_requests(self) -> int:
-        """Requests, or parts of large ones, that no worker has taken yet."""
+        """Number of requests, or parts of split requests, that no worker thread has taken yet."""
         return len(self._queue)
 
     async def run(
@@ -98,24 +98,24 @@ class Batcher:
         batched: bool,
         deadline: float | None,
     ) -> dict[str, np.ndarray]:
-        """Run checked inputs, together with whatever else waits.
+        """Run checked inputs, in one batch with other waiting requests if `batched`.
 
         Args:
-            signature_name: Which function of the model.
+            signature_name: Name of the signature to run.
             inputs: Arrays by alias; if `batched`, all with the same first dimension.
             outputs: Output aliases to compute.
-            batched: Whether these are rows that are independent of each other, so that they may
-                share a run and be split; anything else runs alone, as it is.
-            deadline: `time.monotonic()` after which the request is dropped; None for never.
+            batched: Whether the rows of the inputs are independent of each other, so that they may
+                share a run and be split. If false, the request runs alone and unchanged.
+            deadline: `time.monotonic()` after which the request is dropped; None: no deadline.
 
         Returns:
             Arrays by output alias.
 
         Raises:
-            InvalidInput: it has more rows than the queue may ever hold.
-            Unavailable: the queue is full.
-            DeadlineExceeded: the deadline passed while the request waited.
-            ServingError: what the model said.
+            InvalidInput: the request has more rows than `max_enqueued_rows`.
+            Unavailable: the queue is full, the batcher is closed, or the run was terminated.
+            DeadlineExceeded: the deadline passed while the request waited or ran.
+            ServingError: the error that `run` raised.
         """
         if self._closed:
             msg = f"{self._name} is being unloaded; retry to reach its successor"
@@ -189,7 +189,7 @@ class Batcher:
         group = (
             signature_name,
             tuple(outputs),
-            tuple([array.shape[1:] for array in inputs.values()]),  # quicker than a generator
+            tuple([array.shape[1:] for array in inputs.values()]),  # faster than a generator
         )
         times = stage_times.CURRENT.get()
         queued = time.monotonic()
@@ -204,7 +204,7 @@ class Batcher:
         return request
 
     def close(self) -> None:
-        """Refuse new requests, finish the queued ones and end the workers; blocks."""
+        """Refuse new requests, finish the queued ones and end the worker threads; blocks."""
         self._closed = True
         self._queue.end(len(self._threads))
         for thread in self._threads:
@@ -216,7 +216,7 @@ class Batcher:
                 self._run_batch(self._gather(request))
 
     def _gather(self, first: Request) -> list[Request]:
-        """A batch: the first request, and what can run with it."""
+        """Return a batch: the first request and the queued requests that can share its run."""
         batch = [first]
         if first.rows is None:
             return batch
@@ -224,14 +224,14 @@ class Batcher:
         rows = self._queue.take_more(batch, first.rows, most)
         if micros:
             until = time.monotonic() + micros / 1e6
-            # Until the batch is full, what is next does not fit, or the time is over.
+            # Wait until the batch is full, the next request does not fit, or the time is over.
             while rows < most and not len(self._queue) and time.monotonic() < until:
                 time.sleep(_LOOK_AGAIN_SECONDS)
                 rows = self._queue.take_more(batch, rows, most)
         return batch
 
     def _run_batch(self, batch: list[Request]) -> None:
-        """Run what still is wanted and wake the event loop once for all of it."""
+        """Run the requests that still have a caller, and wake the event loop once for the batch."""
         now = time.monotonic()
         wanted = []
         for request in batch:
@@ -278,7 +278,7 @@ class Batcher:
             request.outcome = {alias: array[start:end] for alias, array in answer.items()}
             start = end
 
-    def _run_timed(  # noqa: PLR0917 - what a run is made of
+    def _run_timed(  # noqa: PLR0917 - the parameters of one run
         self,
         request: Request,
         inputs: Arrays,
@@ -287,10 +287,10 @@ class Batcher:
         runs: list[Run],
         control: RunControl,
     ) -> dict[str, np.ndarray]:
-        """Run what a request asks for on the inputs of its batch.
+        """Run a request's signature on the inputs of its batch, and append the run to `runs`.
 
         Raises:
-            Unavailable: the run was told to end, whatever it has given.
+            Unavailable: the run was terminated, even if it returned a result.
         """
         started = time.monotonic()
         try:
@@ -304,7 +304,7 @@ class Batcher:
     def _compute_alone(
         self, batch: list[Request], error: Exception, runs: list[Run], control: RunControl
     ) -> None:
-        """A batch failed: find whose fault it was by running its requests one by one."""
+        """Run the requests of a failed batch one by one, so that only faulty requests fail."""
         for request in batch:
             if len(batch) == 1 or control.terminated:
                 request.outcome = error
@@ -330,10 +330,10 @@ class Batcher:
 
 
 def _check_rows(answer: Arrays, rows: int) -> None:
-    """Refuse to share out an answer that does not have a row for each row of the batch.
+    """Check that each output has a row for each row of the batch.
 
     Raises:
-        InternalError: the model does not work row by row.
+        InternalError: an output has another number of rows.
     """
     for alias, array in answer.items():
         if array.ndim == 0 or len(array) != rows:
@@ -346,17 +346,17 @@ def _check_rows(answer: Arrays, rows: int) -> None:
 
 def _concatenate(arrays: list[np.ndarray], padding: int) -> np.ndarray:
     if padding:
-        # The padding repeats a real row: zeros could be values that the model refuses.
+        # The padding repeats the last row, because the model may refuse rows of zeros.
         last = arrays[-1]
         arrays = [*arrays, np.broadcast_to(last[-1:], (padding, *last.shape[1:]))]
     return np.concatenate(arrays)
 
 
 def _settle(batch: list[Request]) -> None:
-    """Hand the outcomes of a batch to those who wait for them."""
+    """Set the outcomes of a batch on the futures of its requests."""
     for request in batch:
         future, outcome = request.future, request.outcome
-        if future.done():  # cancelled: nobody waits
+        if future.done():  # the caller cancelled the request, or its deadline passed
             continue
         if isinstance(outcome, BaseException):
             future.set_exception(outcome)

@@ -1,21 +1,23 @@
-"""How requests are gathered into batches."""
+"""Settings of the batcher."""
 
 from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, kw_only=True)
 class BatchingConfig:
-    """How requests are gathered; names are TensorFlow Serving's.
+    """Settings of the batcher, named after TensorFlow Serving's.
 
     Attributes:
         enabled: Whether requests may share a run at all.
-        forced_by: The setting that has rows taken for independent without a proof; empty for none.
+        forced_by: Name of the setting that makes requests share runs without a proof that rows are
+            independent; empty if no setting does.
         max_batch_size: Most rows of one run; larger requests are split.
         allowed_batch_sizes: Sizes that batches are padded to, ascending, the last one equal to
-            `max_batch_size`. Empty: no padding. A GPU wants few sizes, because it tunes its kernels
-            for each; a CPU runs any size, and padding would only add work.
-        batch_timeout_micros: Microseconds that a worker waits for more rows; 0: not at all.
-        max_enqueued_rows: Rows that may wait or run; more are refused at once.
+            `max_batch_size`. Empty: no padding. On a GPU few sizes are better, because kernels are
+            tuned for each size; a CPU runs any size, and padding would only add work.
+        batch_timeout_micros: Microseconds that a worker thread waits for more rows; 0: no waiting.
+        max_enqueued_rows: Limit of the rows that wait or run; a request that would exceed it is
+            refused at once. Cancelled requests do not count.
     """
 
     enabled: bool = True
@@ -26,7 +28,7 @@ class BatchingConfig:
     max_enqueued_rows: int = 10_000
 
     def for_gpu(self) -> "BatchingConfig":
-        """The same with powers of two as allowed sizes, unless sizes were chosen already."""
+        """Return these settings with powers of two as allowed sizes, unless sizes are set."""
         if self.allowed_batch_sizes:
             return self
         sizes = [1 << power for power in range(self.max_batch_size.bit_length())]
@@ -34,5 +36,5 @@ class BatchingConfig:
         return replace(self, allowed_batch_sizes=(*sizes, self.max_batch_size))
 
     def padded_size(self, rows: int) -> int:
-        """The size that a batch of so many rows is run with."""
+        """Return the smallest allowed size of at least `rows`; `rows` if there is none."""
         return next((size for size in self.allowed_batch_sizes if size >= rows), rows)

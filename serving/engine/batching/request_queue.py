@@ -1,12 +1,11 @@
-"""The queue of one servable: requests in the order of their arrival, each taken by one worker.
+"""The request queue of one servable, first in, first out.
 
-The event loop puts requests in, worker threads take them out. Nothing here takes a lock: deques and
-lists add and remove an element in one step of Python. A request that its caller has cancelled frees
-its arrays at once and is passed over later.
+The event loop adds requests, worker threads take them. No lock is needed, because adding an element
+to a deque or list and removing one are atomic in Python. A request that its caller cancels frees
+its arrays at once; it stays in the queue until a worker thread skips it.
 """
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -22,13 +21,22 @@ Arrays = Mapping[str, np.ndarray]
 
 @dataclass(slots=True, eq=False)
 class Request:
-    """Rows that wait for a run.
+    """A request that waits for a run.
 
-    Requests of one group (signature, outputs, row shapes) may share a batch. `rows` is None for one
-    that runs alone, as it is: its signature's rows are not shown to be independent, or it is not
-    made of such rows.
-    `waiting_inputs` is None once the caller is gone; `inputs` is what the worker that took the
-    request keeps, whatever becomes of the caller, and is not set before.
+    Attributes:
+        signature_name: Name of the signature to run.
+        waiting_inputs: Arrays by alias; None once the caller has cancelled the request.
+        outputs: Output aliases to compute.
+        rows: Number of rows; None for a request that cannot share a run, because the rows of its
+            signature are not proved independent, or its inputs have no common number of rows.
+        deadline: `time.monotonic()` after which the request is dropped; None: no deadline.
+        group: Signature, outputs and row shapes; requests of one group may share a run.
+        future: The caller waits for this future.
+        queued: `time.monotonic()` when the request was added to the queue.
+        times: Stage times of the request; None if they are not recorded.
+        inputs: Arrays by alias, set by the worker thread that takes the request. They stay set if
+            the caller cancels the request afterwards.
+        outcome: The outputs by alias or the error; None until the run has ended.
     """
 
     signature_name: str
@@ -44,63 +52,74 @@ class Request:
     outcome: dict[str, np.ndarray] | BaseException | None = None
 
     def give_up(self) -> None:
-        """Free the arrays; the caller is gone."""
+        """Free the arrays of a request that its caller has cancelled."""
         self.waiting_inputs = None
 
 
 class RequestQueue:
-    """Requests that wait for a worker."""
+    """Requests that wait for a worker thread."""
 
     def __init__(self) -> None:
         self._waiting: deque[Request] = deque()
-        # One entry for each worker that waits for a signal, or is about to.
+        # One entry for each worker thread that waits for a signal, or is about to wait.
         self._idle: list[None] = []
-        # True: look again; None: end.
+        # True: a request was added; None: the worker thread ends.
         self._signals: SimpleQueue[bool | None] = SimpleQueue()
 
     def __len__(self) -> int:
-        """Requests that no worker has taken; cancelled ones count until they are passed over."""
+        """Number of requests in the queue, including cancelled ones that were not skipped yet."""
         return len(self._waiting)
 
     def put(self, request: Request) -> None:
-        """Add a request, and wake a worker that waits."""
+        """Add a request, and wake an idle worker thread."""
         self._waiting.append(request)
         if self._idle:
             self._wake()
 
     def _wake(self) -> None:
-        try:
-            self._idle.pop()
-        except IndexError:  # somebody else has just woken it
-            return
-        self._signals.put(True)
+        if self._remove_entry():  # if not, another thread has just woken the worker thread
+            self._signals.put(True)
 
     def wait(self) -> bool:
-        """Wait until there may be a request; a worker may find that another one was quicker.
+        """Wait until a request may be queued; another worker thread may take it first.
+
+        Every call removes one entry of `_idle`, or one signal that was sent for an entry. The
+        entries and these signals therefore always number as many as the threads in this method: no
+        entry is left behind that `put` would wake in vain.
 
         Returns:
-            False if the worker is to end: no request is left.
+            False if the worker thread must end: `end` was called and no request is left for it.
         """
         self._idle.append(None)
-        if not self._waiting:
-            return self._signals.get() is not None
-        # It came before anybody could know that this worker waits; or just then, and the signal
-        # that is on its way makes a worker look once more than it need.
-        with contextlib.suppress(IndexError):
+        # The request was added before or just after this worker thread entered `_idle`.
+        if self._waiting and self._remove_entry():
+            return True
+        while self._signals.get() is None:
+            if self._remove_entry():
+                return False
+            # `_wake` has removed the entry, so its signal comes behind this one.
+            self._signals.put(None)
+        return True
+
+    def _remove_entry(self) -> bool:
+        """Remove one entry of `_idle`; False if there is none."""
+        try:
             self._idle.pop()
+        except IndexError:
+            return False
         return True
 
     def end(self, workers: int) -> None:
-        """Let so many workers end when no request is left."""
+        """Make this many worker threads end when no request is left."""
         for _ in range(workers):
             self._signals.put(None)
 
     def take(self) -> Request | None:
-        """The next request whose caller still waits; None if there is none."""
+        """Take the next request that is not cancelled, and return it; None if there is none."""
         while self._waiting:
             try:
                 request = self._waiting.popleft()
-            except IndexError:  # another worker was quicker
+            except IndexError:  # another worker thread took it
                 return None
             inputs = request.waiting_inputs
             if inputs is not None:
@@ -109,17 +128,18 @@ class RequestQueue:
         return None
 
     def take_more(self, batch: list[Request], rows: int, most: int) -> int:
-        """Add the next requests to a batch, as long as they fit.
+        """Move requests from the queue to a batch as long as they fit.
 
-        The first that does not fit stays where it is, for whichever worker is idle.
+        The first request that does not fit stays at the head of the queue, and an idle worker
+        thread is woken for it.
 
         Args:
-            batch: At least one request, of the group that the others must be of.
-            rows: Rows of the batch.
-            most: Rows that it may have.
+            batch: At least one request; only requests of its group are added.
+            rows: Number of rows of the batch.
+            most: Most rows that the batch may have.
 
         Returns:
-            Rows of the batch now.
+            The new number of rows of the batch.
         """
         group, waiting = batch[0].group, self._waiting
         while waiting and rows < most:

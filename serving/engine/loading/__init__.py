@@ -1,5 +1,5 @@
-"""The way from a version that is wanted to one that is available: its stages, and reloads.
+"""Loading versions: reading graphs, progress log lines, and the models of a reload.
 
-`progress` stands below the servables, which note in it what they are at; `candidates` stands above
-them, between the catalog and the manager.
+`servable` imports `graphs` and `progress`. `candidates` imports `managed_model` and is imported by
+`manager`.
 """

@@ -1,4 +1,4 @@
-"""Candidates: the models of a reload, loaded beside those that are served and not served yet."""
+"""Candidates: the models of a reload, which are loaded while the old models are still served."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,18 +10,25 @@ from serving.repository.model_config import ModelConfig
 
 @dataclass
 class PreparedModels:
-    """A set of models that is loaded and not served yet."""
+    """A set of models that is loaded but not served yet.
+
+    Attributes:
+        configs: The settings of the models by name.
+        candidates: The loaded models by name.
+    """
 
     configs: Mapping[str, ModelConfig]
     candidates: dict[str, ManagedModel]
 
 
 def candidate(config: ModelConfig, now: ManagedModel | None) -> ManagedModel:
-    """A model as it would be under a new configuration, sharing what is loaded already.
+    """Return a model with a new configuration.
+
+    If the model is served now from the same folder, the result shares its loaded versions.
 
     Args:
         config: The new configuration.
-        now: The model of that name that is served now, if there is one.
+        now: The model of the same name that is served now; None if there is none.
     """
     if now is None or now.config.base_path != config.base_path:
         return ManagedModel(config)
@@ -31,7 +38,7 @@ def candidate(config: ModelConfig, now: ManagedModel | None) -> ManagedModel:
 def replaced(
     before: Mapping[str, ManagedModel], now: Mapping[str, ManagedModel]
 ) -> dict[str, ManagedModel]:
-    """The models of a set that another set does not have, or has in another folder."""
+    """Return the models of `before` that are not in `now`, or have another folder there."""
     return {
         name: model
         for name, model in before.items()
@@ -40,23 +47,23 @@ def replaced(
 
 
 def check_available(candidates: Mapping[str, ManagedModel]) -> None:
-    """Refuse a set of which a model has no version that could be loaded.
+    """Check that every model has a loaded version.
 
     Raises:
-        UnknownError: a model did not become available, in TensorFlow Serving's words.
+        UnknownError: a model has no loaded version; the message is TensorFlow Serving's.
     """
     failed = [name for name, model in candidates.items() if not model.servables]
     if failed:
         reasons = "".join(f"{{{_reason(name, candidates[name])}}}, " for name in failed)
         msg = (
             f"{len(failed)} model(s) did not become available: {{{reasons}}}; "
-            "the models served before go on"
+            "the previous models are still served"
         )
         raise UnknownError(msg)
 
 
 def _reason(name: str, model: ManagedModel) -> str:
-    """Why a model is not available: what its newest version failed with."""
+    """Return why a model is not available: the error of its newest version."""
     if not model.statuses:
         return f"{{name: {name}}} due to error: {model.complaint}"
     status = model.statuses[max(model.statuses)]

@@ -1,4 +1,4 @@
-"""The graphs of a version, loaded: by ONNX Runtime, or a SavedModel by TensorFlow."""
+"""Loads the graphs of a version with ONNX Runtime, or its SavedModel with TensorFlow."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -14,12 +14,12 @@ from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, PREDICT_METHOD_NAM
 
 
 class LoadedGraphs(NamedTuple):
-    """A version folder and what runs it.
+    """A version folder and its loaded graphs.
 
     Attributes:
-        folder: As it was read.
-        signatures: By name.
-        runtimes: The graphs by the names that the signatures have for their files.
+        folder: Content of the version folder.
+        signatures: The signatures by name.
+        runtimes: The loaded graphs by `Signature.file`.
     """
 
     folder: ModelFolder
@@ -28,11 +28,11 @@ class LoadedGraphs(NamedTuple):
 
 
 def load(path: Path, config: RuntimeConfig) -> LoadedGraphs:
-    """Read a version folder and load its graphs, in the precision that suits the device.
+    """Read a version folder and load its graphs, in the best precision for the device.
 
     Args:
         path: The version's folder.
-        config: How its graphs are run.
+        config: See `RuntimeConfig`.
 
     Raises:
         ServingError, DeviceError: see `Servable.load`.
@@ -47,13 +47,13 @@ def load(path: Path, config: RuntimeConfig) -> LoadedGraphs:
         name: Runtime(file, config, folder.precision) for name, file in folder.onnx_files.items()
     }
     if wanted == CUDA and CUDA not in {runtime.provider for runtime in runtimes.values()}:
-        # CUDA did not start: what is fastest there may be the slowest here.
+        # CUDA did not start: the fastest precision on CUDA may be the slowest on CPU.
         return load(path, replace(config, device="cpu"))
     return LoadedGraphs(folder, folder.signatures or _signature_of_graph(runtimes), runtimes)
 
 
 def _load_saved_model(folder: ModelFolder, config: RuntimeConfig) -> LoadedGraphs:
-    """Load a SavedModel, and TensorFlow before it if this is the first one.
+    """Load a SavedModel; the first call imports TensorFlow.
 
     Raises:
         FailedPrecondition: TensorFlow is not installed.
@@ -61,11 +61,12 @@ def _load_saved_model(folder: ModelFolder, config: RuntimeConfig) -> LoadedGraph
     """
     progress.note("importing TensorFlow")
     try:
-        # Here alone: a server of ONNX models has neither its seconds nor its memory to spare.
+        # Imported only here, because TensorFlow takes seconds and memory that a server of ONNX
+        # models does not need.
         from serving.engine.saved_models.session_runtime import (  # noqa: PLC0415
             SavedModelRuntime,
         )
-    except Exception as error:  # an installation in parts raises anything
+    except Exception as error:  # an incomplete installation raises any exception
         msg = (
             f"{folder.path} holds a SavedModel and no .onnx file, and TensorFlow, which would run "
             f"it, cannot be imported ({error}); convert the SavedModel with `python -m export "
@@ -79,7 +80,7 @@ def _load_saved_model(folder: ModelFolder, config: RuntimeConfig) -> LoadedGraph
 
 
 def _signature_of_graph(runtimes: Mapping[str, Runtime]) -> dict[str, Signature]:
-    """The one signature of a folder without `signature.json`: the graph's inputs and outputs."""
+    """Return the only signature of a folder without `signature.json`: all inputs and outputs."""
     file, runtime = next(iter(runtimes.items()))
     signature = Signature(
         method_name=PREDICT_METHOD_NAME, file=file, inputs=runtime.inputs, outputs=runtime.outputs

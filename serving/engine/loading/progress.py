@@ -1,6 +1,7 @@
-"""What the loading of a version is at, said in the log every few seconds while it lasts.
+"""Logs the stage that the loading of a version has reached, every few seconds.
 
-Whoever does a part of the work notes it; whoever waits for all of it has it reported.
+The code that loads a version calls `note` at each stage; the code that waits for it uses
+`reported`.
 """
 
 import asyncio
@@ -25,10 +26,10 @@ _CURRENT: ContextVar[_Progress | None] = ContextVar("loading progress", default=
 
 
 def note(stage: str) -> None:
-    """Note what the loading that this call belongs to is at; anywhere else, nothing happens.
+    """Set the stage of the loading in progress; outside a `reported` block this does nothing.
 
     Args:
-        stage: In the log's words, such as "proving row independence".
+        stage: Text for the log, such as "proving row independence".
     """
     progress = _CURRENT.get()
     if progress is not None:
@@ -37,14 +38,14 @@ def note(stage: str) -> None:
 
 @contextlib.asynccontextmanager
 async def reported(servable: str, *, seconds: float = INTERVAL_SECONDS) -> AsyncIterator[None]:
-    """While the block lasts, log now and then that it does, and what it is at.
+    """Log the stage at intervals while the block runs.
 
     Args:
-        servable: What is loaded, as `name/version`.
-        seconds: Between two lines.
+        servable: The version that is loaded, as `name/version`.
+        seconds: Interval between two log lines.
     """
     progress = _Progress()
-    token = _CURRENT.set(progress)  # `asyncio.to_thread` hands it on
+    token = _CURRENT.set(progress)  # `asyncio.to_thread` copies the context into the thread
     reporting = asyncio.create_task(_report(servable, progress, seconds))
     try:
         yield

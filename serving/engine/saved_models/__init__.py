@@ -1,6 +1,6 @@
-"""SavedModels that TensorFlow itself runs: the session, its signatures, what its graph holds.
+"""Runs SavedModels with TensorFlow: sessions, signatures, and checks of a graph's operators.
 
-The only folder of the server that imports TensorFlow, and imported only when a version needs it
-(`engine.loading.graphs`): a server of ONNX models never loads it. May import `engine.runtime`,
-`tensors` and `errors`. `session` is the export's too.
+No other folder of the server imports TensorFlow. `engine.loading.graphs` imports this folder only
+when a version needs it, so a server of ONNX models never loads TensorFlow. May import
+`engine.runtime`, `tensors` and `errors`. `session` is also used by `export`.
 """

@@ -1,14 +1,15 @@
-"""The operators of a SavedModel's graph: those that mix rows, those that may end the process.
+"""Finds operators of a SavedModel's graph that mix rows, or that may end the process.
 
-Which ones end it was found by feeding some 130 operators tensors of every rank up to nine, and ones
-without elements, each in a process of its own: convolutions, and the pooling of volumes, check
-their input's rank by an assertion in TensorFlow's code, which ends the process and not the run.
+The operators that end the process were found by feeding about 130 operators tensors of every rank
+up to nine, and tensors without elements, each in its own process. Convolutions and 3D max pooling
+check the rank of their input by an assertion in TensorFlow's code, which ends the process and not
+just the run.
 """
 
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-# End the process on a tensor of another rank than they expect.
+# Operators that end the process on a tensor of an unexpected rank.
 ENDED_BY_RANK = frozenset(
     {
         "Conv",
@@ -18,11 +19,12 @@ ENDED_BY_RANK = frozenset(
         "MaxPool3D",
     }
 )
-# They read tf.Examples.
+# Operators that parse tf.Examples.
 PARSING = frozenset({"ParseExample", "ParseExampleV2"})
 _TRAINED = ("FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3")
-# Beginnings of the names of operators that answer a row differently in other company, or each time:
-# random ones, those with a state, those that take a range from the whole tensor.
+# Prefixes of the names of operators whose answer for a row depends on the other rows, or changes
+# from run to run: random operators, operators with state, and operators that compute a range from
+# the whole tensor.
 _MIXING = (
     "Assign",
     "Bernoulli",
@@ -48,19 +50,19 @@ _MIXING = (
     "StatelessTruncatedNormal",
     "TruncatedNormal",
 )
-# It computes from its arguments alone, whatever its name begins with.
+# Operators with such a prefix that depend on their arguments only.
 _HARMLESS = frozenset({"ScatterNd"})
 
 
 def reachable(definition: Any, tensors: Iterable[str]) -> Iterator[Any]:  # noqa: ANN401  GraphDef
-    """The nodes that tensors are computed from, those in the functions that they call included.
+    """Yield the nodes that tensors are computed from, including nodes of called functions.
 
     Args:
         definition: A GraphDef.
-        tensors: Their names, such as `StatefulPartitionedCall:0`.
+        tensors: Tensor names, such as `StatefulPartitionedCall:0`.
 
     Yields:
-        NodeDefs, each once.
+        Each NodeDef once.
     """
     nodes = {node.name: node for node in definition.node}
     functions = {function.signature.name: function for function in definition.library.function}
@@ -84,19 +86,19 @@ def reachable(definition: Any, tensors: Iterable[str]) -> Iterator[Any]:  # noqa
 
 
 def find_row_mixing(nodes: Iterable[Any]) -> str:
-    """What mixes rows by its definition.
+    """Find an operator that mixes rows by its definition.
 
     Args:
         nodes: NodeDefs.
 
     Returns:
-        One sentence that names the operator; empty if there is none.
+        One sentence that names the operator; empty if there is no such operator.
     """
     for node in nodes:
         if node.op in _TRAINED and node.attr["is_training"].b:
             return f"{node.op} in training mode takes its mean from all rows"
         if node.op.startswith(_MIXING) and node.op not in _HARMLESS:
-            return f"the graph has {node.op}, whose answers are not of its row alone"
+            return f"the graph has {node.op}, whose answer for a row depends on more than the row"
     return ""
 
 

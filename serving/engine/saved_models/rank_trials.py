@@ -1,11 +1,11 @@
-"""Ranks that nobody has declared are tried in a process of its own, before the server's.
+"""Rank trials: runs requests with undeclared ranks in a child process first.
 
-Some operators end TensorFlow's process on a tensor of another rank than they expect
-(`operators.ENDED_BY_RANK`). Where the SavedModel declares no rank, the first request of each
-combination of ranks shows a child process whether it does. A trial takes the seconds that it takes
-to import TensorFlow and to load the SavedModel.
+Some operators end TensorFlow's process on a tensor of an unexpected rank
+(`operators.ENDED_BY_RANK`). If the SavedModel declares no rank, the first request of each
+combination of ranks runs in a child process, which shows whether it ends the process. A trial takes
+as many seconds as importing TensorFlow and loading the SavedModel.
 
-The request is pickled; both ends are this module's.
+The request is pickled; both processes run this module.
 """
 
 import contextlib
@@ -24,23 +24,23 @@ from serving.engine.runtime import REFUSED, RuntimeConfig
 from serving.errors import InvalidInput, Unavailable
 
 _TRIAL_SECONDS = 120.0
-# Combinations of ranks that are tried at most: each costs seconds of a core.
+# Limit of the combinations of ranks to try: each trial costs seconds of a core.
 _MOST_TRIALS = 64
-# How a process ends by its own fault.
+# Exit codes of a process that has crashed.
 _FAULTS = {-signal.SIGABRT, -signal.SIGSEGV, -signal.SIGBUS, -signal.SIGFPE, -signal.SIGILL}
 
 _Ranks = tuple[tuple[str, int], ...]
 
 
 class RankTrials:
-    """What is known of the ranks that one SavedModel takes; safe from several threads."""
+    """The combinations of ranks tried on one SavedModel; may be used from several threads."""
 
     def __init__(self, folder: Path, config: RuntimeConfig) -> None:
-        """Prepare.
+        """Create the trials of a SavedModel; none has run yet.
 
         Args:
-            folder: Holds saved_model.pb or saved_model.pbtxt.
-            config: How it is run.
+            folder: Folder that holds saved_model.pb or saved_model.pbtxt.
+            config: See `RuntimeConfig`.
         """
         self._folder = folder
         self._config = config
@@ -48,15 +48,15 @@ class RankTrials:
         self._lock = threading.Lock()
 
     def require(self, output_tensors: Sequence[str], feeds: Mapping[str, np.ndarray]) -> None:
-        """Return if tensors of these ranks do not end the process; tries it if nobody knows.
+        """Check that tensors of these ranks do not end the process; the first time, by a trial.
 
         Args:
-            output_tensors: What is to be computed.
+            output_tensors: Names of the tensors to compute.
             feeds: Arrays by tensor name.
 
         Raises:
-            InvalidInput: they do, or too many combinations were tried.
-            Unavailable: the trial itself failed.
+            InvalidInput: these ranks end the process, or too many combinations were tried.
+            Unavailable: the child process failed for another reason.
         """
         ranks = tuple((tensor, array.ndim) for tensor, array in feeds.items())
         survived = self._survived.get(ranks)
@@ -87,17 +87,17 @@ class RankTrials:
                 [sys.executable, "-m", __spec__.name, str(self._folder)],
                 input=pickle.dumps((self._config, list(output_tensors), dict(feeds))),
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,  # its last words are a stack trace
+                stderr=subprocess.DEVNULL,  # a stack trace, if the process is ended
                 env={**os.environ, "PYTHONPATH": path},
                 timeout=_TRIAL_SECONDS,
                 check=False,
             ).returncode
         except subprocess.TimeoutExpired:
-            return True  # a long run is no end
+            return True  # a long run does not end the process
         if ended and ended not in _FAULTS:
             msg = (
-                f"whether tensors of these ranks end TensorFlow's process ({_text(ranks)}) could "
-                f"not be tried: the process that tried it ended with {ended}; retry"
+                f"the trial of tensors of these ranks ({_text(ranks)}) failed: its process ended "
+                f"with {ended}, expected 0; retry"
             )
             raise Unavailable(msg)
         return not ended
@@ -108,12 +108,12 @@ def _text(ranks: _Ranks) -> str:
 
 
 def _run_once(folder: Path) -> None:
-    """Run what stands on the standard input, in this process; what it answers is no matter."""
-    # The child's alone: that module imports this one.
+    """Run the pickled request from standard input in this process, and drop the result."""
+    # Imported only in the child process, because `session_runtime` imports this module.
     from serving.engine.saved_models.session_runtime import SavedModelRuntime  # noqa: PLC0415
     from serving.errors import ServingError  # noqa: PLC0415
 
-    config, outputs, feeds = pickle.load(sys.stdin.buffer)  # noqa: S301 - of our parent
+    config, outputs, feeds = pickle.load(sys.stdin.buffer)  # noqa: S301 - from our parent process
     runtime = SavedModelRuntime(folder, config, is_trial=True)
     with contextlib.suppress(ServingError):
         runtime.run(outputs, feeds)

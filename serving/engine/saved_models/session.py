@@ -1,8 +1,8 @@
-"""A SavedModel's serving graph in a session of TensorFlow, which the server and the export share.
+"""Runs a SavedModel's serving graph in a TensorFlow session. Used by the server and by `export`.
 
-The graph and its variables are restored, and none of the Python objects that were saved, so models
-of TensorFlow 1 and of any Keras load. The session checks no shape: what is fed goes to the
-operators behind it, and those refuse it or not.
+Only the graph and its variables are restored, not the saved Python objects, so models of TensorFlow
+1 and of any Keras version load. The session does not check shapes: the operators that read a fed
+array may refuse it.
 """
 
 import threading
@@ -15,16 +15,16 @@ import tensorflow as tf
 from tensorflow.core.protobuf import config_pb2
 from tensorflow.python.util import deprecation
 
-# Prepared calls that are kept: each has other tensors, or another time limit.
+# Limit of the cached callables: each one is for other tensors, or for another time limit.
 _MOST_CALLS = 64
 
 
 class SavedModelSession:
-    """A graph that is ready to run from any thread.
+    """A loaded graph that can be run from any thread.
 
     Attributes:
         session: `tf.compat.v1.Session`, with the graph in `session.graph`.
-        meta_graph: MetaGraphDef as it was loaded.
+        meta_graph: The loaded MetaGraphDef.
     """
 
     session: Any
@@ -39,12 +39,12 @@ class SavedModelSession:
         """Load the graph, restore its variables and run its initialization.
 
         Args:
-            folder: Holds saved_model.pb or saved_model.pbtxt.
+            folder: Folder that holds saved_model.pb or saved_model.pbtxt.
             tags: All tags of the graph to load.
-            config: ConfigProto with its threads and devices; None for TensorFlow's own choice.
+            config: ConfigProto with threads and devices; None: TensorFlow's defaults.
 
         Raises:
-            Exception: what TensorFlow's parts raise has no common base.
+            Exception: TensorFlow's errors, which have no common base class.
         """
         self.session = tf.compat.v1.Session(graph=tf.Graph(), config=config)
         try:
@@ -65,19 +65,20 @@ class SavedModelSession:
 
         Args:
             output_tensors: Names of tensors of the graph.
-            feeds: Arrays by tensor name; strings as objects.
-            limit_ms: Time limit, which TensorFlow keeps between two operators (milliseconds);
-                0: none. Each other limit takes a prepared call of its own.
+            feeds: Arrays by tensor name; strings have dtype object.
+            limit_ms: Time limit in milliseconds, which TensorFlow checks between two operators; 0:
+                no limit. Each distinct limit needs its own callable.
 
         Returns:
-            One array an output, in the order asked for; strings as objects, each `bytes`.
+            One array per output, in the order of `output_tensors`; strings have dtype object and
+            elements of type `bytes`.
 
         Raises:
-            tf.errors.OpError: an operator refuses the arrays, or there is no such tensor.
-            TypeError, ValueError: an array is of a kind that TensorFlow does not have.
+            tf.errors.OpError: an operator refuses the arrays, or a tensor does not exist.
+            TypeError, ValueError: TensorFlow cannot convert an array.
         """
         call = self._call(tuple(feeds), tuple(output_tensors), limit_ms)
-        # A string without a dimension comes as bytes.
+        # TensorFlow returns a scalar string as `bytes`.
         return [
             np.asarray(answer, object if isinstance(answer, bytes) else None)
             for answer in call(*feeds.values())
@@ -92,7 +93,7 @@ class SavedModelSession:
         key = (feeds, fetches, limit_ms)
         call = self._calls.get(key)
         if call is None:
-            # Session.run and make_callable compare shapes with the placeholder's, which
+            # Session.run and make_callable compare the fed shapes with those of the placeholders;
             # TensorFlow Serving does not.
             options = config_pb2.CallableOptions(feed=feeds, fetch=fetches)
             options.run_options.timeout_in_ms = limit_ms

@@ -1,4 +1,4 @@
-"""A SavedModel as the server runs it: its signatures, what ranks it takes, its errors as ours."""
+"""A SavedModel in the server: its signatures, checks of ranks, and translation of its errors."""
 
 import math
 import os
@@ -7,10 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-# Before TensorFlow's import. Of its own log lines errors alone: the server's log has a format.
+# Must be set before TensorFlow is imported. Level 2 suppresses TensorFlow's log lines except
+# errors, because they do not follow the format of the server's log.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-# absl's helpers for tests, which it imports, look for a folder that can be written to, and fail in
-# a read-only container. Whatever is named here they take, and nobody writes there.
+# TensorFlow imports absl's test helpers, which look for a writable folder and fail in a read-only
+# container. They accept any path in this variable; nothing is written to it.
 os.environ.setdefault("TEST_TMPDIR", os.devnull)
 
 import numpy as np
@@ -38,7 +39,7 @@ from serving.tensors.bfloat16 import BFLOAT16
 from serving.tensors.tensor_spec import DataType, TensorSpec
 
 _LEAST_LIMIT_MS = 256
-_MOST_LIMIT_MS = 1 << 22  # more than an hour; it may not be more than a C int holds
+_MOST_LIMIT_MS = 1 << 22  # more than an hour; the value must fit a C int
 _ERRORS: dict[int, type[ServingError]] = {
     each.code: each
     for each in (
@@ -60,18 +61,20 @@ tf.get_logger().setLevel("ERROR")
 
 
 class SavedModelRuntime:
-    """The serving graph of a SavedModel in a session, ready to run from any thread.
+    """The serving graph of a SavedModel in a session that can be run from any thread.
 
     Attributes:
-        provider: Who runs it, as the log, the metrics and KServe's metadata show it.
-        platform: What KServe's metadata calls it.
-        signatures: By name.
-        inputs: Specs of the tensors that the signatures feed, by name, of any shape: TensorFlow
-            declares none that a session checks. Serialized tf.Examples that may come to an operator
-            which a wrong rank ends the process in are a list.
-        outputs: Specs of the tensors that they fetch, by name.
+        provider: Provider name in the log, the metrics and KServe's metadata.
+        platform: Platform name in KServe's model metadata.
+        signatures: The signatures by name.
+        inputs: Specs of the tensors that the signatures feed, by tensor name. Their shapes are
+            unknown, because sessions do not check shapes. One exception: if the graph parses
+            tf.Examples and a wrong rank may end the process, strings of undeclared rank have the
+            shape (-1,).
+        outputs: Specs of the tensors that the signatures fetch, by tensor name.
         needs_ranks: Whether a tensor of an unexpected rank could end the process.
-        row_mixing: What mixes the rows of a signature by its definition, by signature name.
+        row_mixing: For each signature with an operator that mixes rows by its definition, a
+            sentence that names the operator.
     """
 
     provider = "tensorflow"
@@ -83,14 +86,15 @@ class SavedModelRuntime:
         """Load the graph, restore its variables and run its initialization.
 
         Args:
-            folder: Holds saved_model.pb or saved_model.pbtxt.
-            config: How to run it.
-            is_trial: Whether to run whatever is fed, though it may end this process.
+            folder: Folder that holds saved_model.pb or saved_model.pbtxt.
+            config: See `RuntimeConfig`.
+            is_trial: Whether this is the child process of a rank trial: all ranks are run, although
+                they may end the process.
 
         Raises:
-            DataLoss: TensorFlow cannot load it.
-            Unsupported: it has no signature that can be served.
-            DeviceError: `cuda` was asked for and TensorFlow sees no GPU.
+            DataLoss: TensorFlow cannot load the SavedModel.
+            Unsupported: the SavedModel has no signature that can be served.
+            DeviceError: the device is `cuda` and TensorFlow sees no GPU.
         """
         if config.device == "cuda" and not tf.config.list_physical_devices("GPU"):
             msg = (
@@ -130,7 +134,7 @@ class SavedModelRuntime:
         self._sparse = frozenset(
             spec.tensor for spec in (*inputs, *self.outputs.values()) if spec.coo_sparse is not None
         )
-        # What may end the process, because nobody says which ranks the operators expect.
+        # Inputs of undeclared rank that may end the process; `run` needs a rank trial for them.
         self._unranked = frozenset(
             spec.tensor
             for spec in inputs
@@ -150,19 +154,21 @@ class SavedModelRuntime:
 
         Args:
             output_tensors: Names of tensors of the graph.
-            feeds: Arrays by tensor name; strings as objects, bfloat16 as `BFLOAT16`.
-            control: Its time limit ends the run, within twice as long and between two operators;
-                TensorFlow has nothing that ends one at once.
+            feeds: Arrays by tensor name; strings have dtype object, bfloat16 has `BFLOAT16`.
+            control: Gives the time limit. TensorFlow cannot terminate a run at once: it gets the
+                limit rounded up to a power of two in ms, at least 256 ms, and checks the time
+                between two operators.
 
         Returns:
-            One array an output, in the order asked for; strings as objects, each `bytes`, and
-            bfloat16 as `BFLOAT16`.
+            One array per output, in the order of `output_tensors`; strings have dtype object and
+            elements of type `bytes`, bfloat16 has `BFLOAT16`.
 
         Raises:
-            ServingError: of the code that TensorFlow gives, in its words.
+            ServingError: TensorFlow's error, with its code and message.
         """
         if self._sparse and not self._sparse.isdisjoint((*feeds, *output_tensors)):
-            # What a session says of the empty name, by which TensorFlow Serving asks for it.
+            # TensorFlow Serving asks the session for a sparse tensor by an empty name. The message
+            # begins with the session's error about that name.
             msg = (
                 "Tensor :0, specified in either feed_devices or fetch_devices was not found in the "
                 "Graph: a sparse tensor cannot be sent or fetched; ask for the other outputs by "
@@ -192,7 +198,10 @@ def _from_tensorflow(array: np.ndarray) -> np.ndarray:
 
 
 def _limit_ms(seconds: float | None) -> int:
-    """A time limit in steps, because each needs a prepared call: powers of two; 0 for none."""
+    """Return a time limit for a session in milliseconds; 0 for no limit.
+
+    The limit is rounded up to a power of two, so that few callables are needed.
+    """
     if seconds is None:
         return 0
     milliseconds = max(math.ceil(1000 * seconds), _LEAST_LIMIT_MS)
@@ -200,7 +209,7 @@ def _limit_ms(seconds: float | None) -> int:
 
 
 def _session_config(config: RuntimeConfig) -> Any:  # noqa: ANN401  ConfigProto, of an untyped module
-    """The threads and devices of a session; all sessions of a process share their threads."""
+    """Return the threads and devices of a session; all sessions of a process share threads."""
     threads = config.instances * config.intra_op_threads
     options = config_pb2.ConfigProto(
         intra_op_parallelism_threads=threads,

@@ -1,4 +1,4 @@
-"""The signatures of a SavedModel, from its SignatureDefs and its graph."""
+"""Reads the signatures of a SavedModel from its SignatureDefs and its graph."""
 
 import logging
 from collections.abc import Mapping
@@ -15,28 +15,28 @@ from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, DataType, Signatur
 
 logger = logging.getLogger(__name__)
 
-# TensorFlow's own entry, run at load time; no client calls it.
+# TensorFlow's own entry, which runs when a SavedModel is loaded; clients do not call it.
 _INIT_SIGNATURE = "__saved_model_init_op"
 _SERVED = {data_type.value: data_type for data_type in DataType}
 
 
 class _UnservedError(Exception):
-    """A signature cannot be served; its message says why."""
+    """A signature cannot be served; the message gives the reason."""
 
 
 def read(definitions: Mapping[str, Any], graph: Any, folder: Path) -> dict[str, Signature]:  # noqa: ANN401  tf.Graph
-    """The signatures that can be served, `serving_default` first, then by name.
+    """Return the signatures that can be served, `serving_default` first, the others by name.
 
-    One that cannot is left out, and the log says why: TensorFlow Serving loads such a version too,
-    and answers the other signatures.
+    A signature that cannot be served is left out, and the reason is logged. TensorFlow Serving
+    loads such a version too, and answers the other signatures.
 
     Args:
         definitions: SignatureDefs by name.
-        graph: What they name tensors of.
-        folder: Of the SavedModel, for messages.
+        graph: The graph that holds the tensors of the SignatureDefs.
+        folder: Folder of the SavedModel, for messages.
 
     Raises:
-        Unsupported: none is left.
+        Unsupported: no signature can be served.
     """
     names = sorted(definitions.keys() - {_INIT_SIGNATURE})
     names.sort(key=lambda name: name != DEFAULT_SIGNATURE_NAME)  # stable: the rest stays sorted
@@ -117,14 +117,14 @@ def _spec(what: str, info: Any, graph: Any) -> TensorSpec:  # noqa: ANN401  Tens
     return TensorSpec(
         dtype=_SERVED[number],
         shape=None if info.tensor_shape.unknown_rank else shape,
-        tensor=info.name if names is None else ",".join(names),  # which no tensor is called
+        tensor=info.name if names is None else ",".join(names),  # no tensor has a comma in its name
         graph_name=info.name,
         coo_sparse=names,
     )
 
 
 def _number(what: str, name: str, graph: Any) -> int:  # noqa: ANN401  tf.Graph
-    """The element type of a tensor of the graph: a SignatureDef of old may have none."""
+    """Return the DataType number of a tensor from the graph: old SignatureDefs may omit it."""
     try:
         tensor = graph.get_tensor_by_name(name)
     except (KeyError, ValueError) as error:

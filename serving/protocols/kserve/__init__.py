@@ -1,5 +1,5 @@
 """The Open Inference Protocol (KServe v2) over gRPC and REST.
 
-`operations` is what both transports share. May import the rest of `protocols` and the folders
-below, but not TensorFlow Serving's API.
+Both transports call `operations`. May import the rest of `protocols` and the packages below it, but
+not TensorFlow Serving's API.
 """

@@ -1,7 +1,7 @@
-"""Tensors between JSON, as the Open Inference Protocol (KServe v2) has them, and NumPy.
+"""Convert tensors between the JSON of the Open Inference Protocol (KServe v2) and NumPy.
 
-The elements come in a list, row-major, flat or nested as the shape is. BYTES are strings in UTF-8.
-Written against the Open Inference Protocol (specification/protocol/inference_rest.md).
+The elements are a row-major list, flat or nested like the shape. BYTES elements are UTF-8 strings.
+Follows the Open Inference Protocol (specification/protocol/inference_rest.md).
 """
 
 import json
@@ -17,7 +17,7 @@ from serving.protocols.kserve import tensor_bytes
 from serving.tensors import bfloat16
 from serving.tensors.signature import DataType
 
-# What the elements of a JSON list may be, by the kind of the NumPy dtype.
+# The Python types that the elements of a JSON list may have, by the kind of the NumPy dtype.
 _JSON_TYPES: dict[str, set[type]] = {
     "b": {bool},
     "i": {int},
@@ -38,19 +38,20 @@ _KINDS = {
 
 
 def kind_of(value: object) -> str:
-    """What JSON calls a parsed value, for messages."""
+    """Name the JSON type of a parsed value, for error messages."""
     return _KINDS[type(value)]
 
 
-def read(body: bytes) -> Any:  # noqa: ANN401 - whatever the JSON holds
-    """A request's JSON, with the data of its inputs as arrays already where that is possible.
+def read(body: bytes) -> Any:  # noqa: ANN401 - any JSON value
+    """Parse a request's JSON and decode the `data` of its inputs to arrays.
 
-    Of a request that is large, this is nearly all the work. What is wrong with it is left for
-    those to find who know what to say: the array is then the error that `decode` gave, or what the
-    JSON had if anything else about the input is amiss.
+    Decoding is done here so that it happens in the child process: it is nearly all the work of
+    reading a large request. Mistakes in an input are not raised here. If `decode` raises, `data`
+    becomes that InvalidInput; if datatype or shape are malformed, `data` stays a list.
+    `routes._decode` reports both.
 
     Raises:
-        InvalidInput: it is no JSON.
+        InvalidInput: the body is not JSON.
     """
     try:
         request = json_reader.loads(body)
@@ -70,7 +71,10 @@ def read(body: bytes) -> Any:  # noqa: ANN401 - whatever the JSON holds
 
 
 def write(response: Mapping[str, Any]) -> bytes:
-    """A response as JSON, with the data of its outputs still in arrays.
+    """Encode a response as JSON.
+
+    Args:
+        response: The JSON object of the response, with arrays as `data` of its outputs.
 
     Raises:
         InvalidInput: see `encode`.
@@ -87,20 +91,20 @@ def write(response: Mapping[str, Any]) -> bytes:
 
 
 def decode(datatype: str, shape: Sequence[int], data: object) -> np.ndarray:
-    """The array that a parsed JSON list holds.
+    """Convert a parsed JSON list to an array.
 
     Args:
         datatype: The protocol's name of the element type.
         shape: Sizes of at least 0.
-        data: Elements in one list, or in lists nested as the shape is. BYTES are strings, encoded
-            as UTF-8.
+        data: Elements in one list, or in lists nested like the shape. BYTES elements are strings;
+            their UTF-8 becomes the element.
 
     Returns:
         An array of that dtype and shape; BYTES gives dtype object, each element `bytes`.
 
     Raises:
-        InvalidInput: datatype unknown, shape negative, the wrong number or nesting of elements, or
-            one that the datatype cannot hold.
+        InvalidInput: the datatype is unknown, the shape has negative sizes, the number or nesting
+            of the elements is wrong, or the datatype cannot hold an element.
     """
     data_type = tensor_bytes.to_data_type(datatype)
     sizes = tensor_bytes.to_sizes(shape)
@@ -117,13 +121,13 @@ def decode(datatype: str, shape: Sequence[int], data: object) -> np.ndarray:
 
 
 def encode(array: np.ndarray) -> list[Any]:
-    """An array as a flat list for JSON.
+    """Convert an array to a flat list for JSON.
 
-    A float becomes the double of the same value, so that reading it back gives the same bits; NaN
-    and the infinities stay what they are, for which JSON proper has no form.
+    A float becomes the double of the same value, so that reading it back gives the same bits. NaN
+    and infinities are kept, although standard JSON has no form for them.
 
     Raises:
-        InvalidInput: a string is not UTF-8 and so has no JSON form.
+        InvalidInput: a string is not UTF-8, so it has no JSON form.
     """
     if DataType.from_numpy(array.dtype) is not DataType.DT_STRING:
         return list(bfloat16.to_floats(array).ravel().tolist())
@@ -138,7 +142,7 @@ def encode(array: np.ndarray) -> list[Any]:
 
 
 def _flatten(data: object, sizes: tuple[int, ...]) -> list[Any]:
-    """The elements of a list that is flat, or nested exactly as the shape is."""
+    """Return the elements of a list that is flat, or nested exactly like the shape."""
     if not isinstance(data, list):
         msg = f"data is {kind_of(data)}, expected a list"
         raise InvalidInput(msg)
@@ -162,5 +166,5 @@ def _encoded(text: str) -> bytes:
     try:
         return text.encode()
     except UnicodeEncodeError as error:  # JSON can escape half of a surrogate pair
-        msg = f"data has a string that is no Unicode text: {error.reason}; send BYTES in binary"
+        msg = f"data has a string that is not Unicode text: {error.reason}; send BYTES in binary"
         raise InvalidInput(msg) from error

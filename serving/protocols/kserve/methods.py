@@ -1,8 +1,8 @@
 """The Open Inference Protocol's gRPC service (KServe v2): decode, call the operation, encode.
 
-A request with `raw_input_contents` is answered with `raw_output_contents`, and one with typed
-contents is answered with typed contents, so each client gets the form that it speaks. FP16 and
-BF16 have no typed form: an answer with such an output is raw as a whole.
+A request with `raw_input_contents` is answered with `raw_output_contents`, and a request with typed
+contents is answered with typed contents: each client gets the form that it uses. FP16 and BF16 have
+no typed form: if an answer has such an output, all its outputs are raw.
 """
 
 from collections.abc import Iterable, Mapping
@@ -53,11 +53,11 @@ class KServeMethods:
     """Handlers of GRPCInferenceService."""
 
     def __init__(self, operations: KServeOperations) -> None:
-        """Bind the handlers to the operations that they carry."""
+        """Bind the handlers to the operations that they call."""
         self._operations = operations
 
     def methods(self) -> list[Method]:
-        """The rows of the method table."""
+        """Return the rows of the method table."""
         return [
             UnaryMethod(
                 path=f"/{KSERVE_SERVICE}/ServerLive",
@@ -95,11 +95,11 @@ class KServeMethods:
         ]
 
     async def server_live(self, _request: ServerLiveRequest, _call: Call) -> ServerLiveResponse:
-        """GRPCInferenceService.ServerLive: whoever can answer is alive."""
+        """Answer GRPCInferenceService.ServerLive: a server that answers is alive."""
         return ServerLiveResponse(live=True)
 
     async def server_ready(self, _request: ServerReadyRequest, _call: Call) -> ServerReadyResponse:
-        """GRPCInferenceService.ServerReady."""
+        """Answer GRPCInferenceService.ServerReady."""
         try:
             self._operations.check_server_ready()
         except Unavailable:
@@ -107,7 +107,7 @@ class KServeMethods:
         return ServerReadyResponse(ready=True)
 
     async def model_ready(self, request: ModelReadyRequest, _call: Call) -> ModelReadyResponse:
-        """GRPCInferenceService.ModelReady; as with Triton, a model unknown here is not ready."""
+        """Answer GRPCInferenceService.ModelReady; as in Triton, an unknown model is not ready."""
         try:
             self._operations.check_model_ready(request.name, request.version)
         except (NotFound, Unavailable):
@@ -117,7 +117,7 @@ class KServeMethods:
     async def server_metadata(
         self, _request: ServerMetadataRequest, _call: Call
     ) -> ServerMetadataResponse:
-        """GRPCInferenceService.ServerMetadata."""
+        """Answer GRPCInferenceService.ServerMetadata."""
         return ServerMetadataResponse(
             name=identity.NAME, version=identity.version(), extensions=EXTENSIONS
         )
@@ -125,7 +125,7 @@ class KServeMethods:
     async def model_metadata(
         self, request: ModelMetadataRequest, _call: Call
     ) -> ModelMetadataResponse:
-        """GRPCInferenceService.ModelMetadata."""
+        """Answer GRPCInferenceService.ModelMetadata."""
         metadata = self._operations.model_metadata(request.name, request.version)
         return ModelMetadataResponse(
             name=metadata.name,
@@ -140,7 +140,7 @@ class KServeMethods:
         )
 
     async def model_infer(self, request: ModelInferRequest, call: Call) -> ModelInferResponse:
-        """GRPCInferenceService.ModelInfer."""
+        """Answer GRPCInferenceService.ModelInfer."""
         for output in request.outputs:
             check_tensor_parameters(f'output "{output.name}"', output.parameters)
         prediction = await self._operations.infer(
@@ -182,7 +182,7 @@ def _wire_tensors(request: ModelInferRequest) -> list[tuple[str, _ProtoInput]]:
     elif len(contents) != len(request.inputs):
         msg = (
             f"raw_input_contents has {len(contents)} entries, expected {len(request.inputs)}, one "
-            "for each input in their order"
+            "for each input in the order of the inputs"
         )
         raise InvalidInput(msg)
     return [
@@ -197,7 +197,7 @@ def _decode(wire: _ProtoInput, admit: Admit) -> np.ndarray:
     if raw is None:
         return tensor_bytes.decode_contents(tensor.datatype, tensor.shape, tensor.contents, admit)
     if tensor.HasField("contents"):
-        msg = "contents is given beside raw_input_contents, expected one of them in a request"
+        msg = "request has both contents and raw_input_contents, expected one of them"
         raise InvalidInput(msg)
     return tensor_bytes.decode_raw(tensor.datatype, tensor.shape, raw, admit)
 

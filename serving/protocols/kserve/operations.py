@@ -1,8 +1,9 @@
-"""The Open Inference Protocol (KServe v2) free of any transport: what gRPC and REST share.
+"""The operations of the Open Inference Protocol (KServe v2), which gRPC and REST share.
 
-Written against the Open Inference Protocol (specification/protocol/inference_grpc.md and
-inference_rest.md). Beyond it, the request parameter `signature_name` picks another signature of the
-model than `serving_default`, which is the one that metadata describes; and metadata has parameters.
+Follows the Open Inference Protocol (specification/protocol/inference_grpc.md and
+inference_rest.md), with two additions: the request parameter `signature_name` selects another
+signature than `serving_default`, which is the signature that the metadata describes; and the
+metadata has parameters.
 """
 
 from collections.abc import Callable, Container, Iterable, Mapping, Sequence
@@ -19,18 +20,23 @@ from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, TensorSpec
 
 EXTENSIONS = ("binary_tensor_data",)
 SIGNATURE_NAME = "signature_name"
-API = "ModelInfer"  # what the metrics call inferences, on gRPC and REST alike
-# Triton's parameters that ask for another answer than the tensor itself, or for data from another
-# place than the request: ignoring them would give wrong answers.
+API = "ModelInfer"  # the name of inferences in the metrics, over gRPC and over REST
+# Triton's parameters that request something else than the tensor itself, or that take its data from
+# outside the request: ignoring them would give wrong answers.
 _UNSUPPORTED_PARAMETERS = ("classification", "shared_memory_region")
 _MAX_VERSION_DIGITS = 19  # versions are 64-bit numbers
 
 
 class TensorMetadata(NamedTuple):
-    """An input or output: its name, datatype, and shape with -1 where any size goes.
+    """The metadata of an input or output.
 
-    The protocol has no form for an unknown rank. Such a tensor gets the empty shape of a scalar,
-    and the model's parameter `unknown_rank` names it.
+    The protocol has no form for an unknown rank. Such a tensor has the empty shape of a scalar, and
+    the model's parameter `unknown_rank` has its name.
+
+    Attributes:
+        name: Alias of the tensor.
+        datatype: The protocol's name of the element type.
+        shape: Sizes, -1 for any size.
     """
 
     name: str
@@ -39,14 +45,18 @@ class TensorMetadata(NamedTuple):
 
 
 class ModelMetadata(NamedTuple):
-    """A model: its name, the versions that can be asked for, and what it takes and gives.
+    """The metadata of a model: one version's inputs and outputs, and all available versions.
 
     Attributes:
-        platform: What runs it: `onnxruntime_onnx` or `tensorflow`.
-        parameters: How this version is run; `execution_provider` as ONNX Runtime names it, and the
-            `precision` of its graph; whether requests are `batched`, and in `row_independence` the
-            evidence for that. If any, `unknown_rank` names the inputs and outputs whose rank is
-            unknown, joined by commas.
+        name: Name of the model.
+        versions: Numbers of the available versions.
+        platform: The runtime of the version: `onnxruntime_onnx` or `tensorflow`.
+        inputs: Inputs of the signature `serving_default`.
+        outputs: Outputs of the signature `serving_default`.
+        parameters: How the server runs the version: `execution_provider`, in ONNX Runtime's words;
+            `precision` of the graph; `batched`, whether requests share runs; `row_independence`,
+            the evidence for that. If inputs or outputs have an unknown rank, `unknown_rank` has
+            their names, joined by commas.
     """
 
     name: str
@@ -72,9 +82,9 @@ class KServeOperations:
 
         Args:
             predictor: Runs inferences.
-            catalog: Knows the versions.
-            is_ready: Whether the server is ready: started, and not about to stop.
-            metrics: Counts inferences; None: nobody does.
+            catalog: Has the states of the versions.
+            is_ready: Returns whether the server is ready: started, and not about to stop.
+            metrics: Counts inferences; None counts them in an instance that nothing reads.
         """
         self._predictor = predictor
         self._catalog = catalog
@@ -82,7 +92,7 @@ class KServeOperations:
         self._metrics = metrics or Metrics(catalog)
 
     def check_server_ready(self) -> None:
-        """Return if requests are welcome.
+        """Raise an error if the server is not ready for requests.
 
         Raises:
             Unavailable: the models are still being loaded, or the server is about to stop.
@@ -92,34 +102,42 @@ class KServeOperations:
             raise Unavailable(msg)
 
     def failed_models(self) -> list[str]:
-        """Names of the models that could not be loaded; the server may be ready all the same."""
+        """Return the names of the models that failed to load; the server may still be ready."""
         return self._catalog.failed
 
     def check_model_ready(self, name: str, version: str) -> None:
-        """Return if a version of a model, or any if it is empty, can answer.
+        """Raise an error if a version of a model cannot answer requests.
+
+        Args:
+            name: Model name.
+            version: Version number in decimal; empty for the latest.
 
         Raises:
-            InvalidInput: the version is no number, or the name is empty.
-            NotFound: no such model or version is served.
-            Unavailable: it is being loaded, or see `check_server_ready`.
+            InvalidInput: the version is not a number, or the name is empty.
+            NotFound: the server does not serve such a model or version.
+            Unavailable: the version is not loaded, or see `check_server_ready`.
         """
         self.check_server_ready()
         self._predictor.servable(ModelSpec(name=name, version=_version_number(version)))
 
     def model_metadata(self, name: str, version: str) -> ModelMetadata:
-        """What a version of a model takes and gives; the latest one if `version` is empty.
+        """Return the metadata of a model.
+
+        Args:
+            name: Model name.
+            version: Version number in decimal; empty for the latest.
 
         Raises:
-            FailedPrecondition: it has no `serving_default` signature.
+            FailedPrecondition: the version has no signature `serving_default`.
             InvalidInput, NotFound, Unavailable: see `check_model_ready`.
         """
         servable = self._predictor.servable(ModelSpec(name=name, version=_version_number(version)))
         signature = servable.signatures.get(DEFAULT_SIGNATURE_NAME)
         if signature is None:
             msg = (
-                f"{servable} has no signature {DEFAULT_SIGNATURE_NAME}, which is the one that this "
-                f"protocol describes; it has {', '.join(sorted(servable.signatures))}, which "
-                "GetModelMetadata of tensorflow.serving.PredictionService describes"
+                f"{servable} has no signature {DEFAULT_SIGNATURE_NAME}, the only one that this "
+                f"protocol describes; its signatures are {', '.join(sorted(servable.signatures))}: "
+                "call GetModelMetadata of tensorflow.serving.PredictionService"
             )
             raise FailedPrecondition(msg)
         parameters = {
@@ -163,16 +181,17 @@ class KServeOperations:
         Args:
             name: Model name.
             version: Version number in decimal; empty for the latest.
-            parameters: Of the request. `signature_name` is heeded, others are not.
-            tensors: Tensors as they arrived, with their names.
-            decode: Turns one of them into an array, once it is admitted.
-            outputs: Names of the outputs asked for; empty for all.
-            deadline: `time.monotonic()` after which nobody waits for the answer; None for never.
-            account: Counts the decoded bytes; None: nobody does.
+            parameters: The request's parameters. Only `signature_name` has an effect.
+            tensors: Names and tensors in the transport's form.
+            decode: Converts a tensor to an array; asks for admission first.
+            outputs: Names of the requested outputs; empty for all.
+            deadline: `time.monotonic()` at which the caller stops waiting; None for no deadline.
+            account: Counts the decoded bytes; None disables counting.
             entrypoint: `GRPC` or `REST`, for the metrics.
 
         Raises:
-            InvalidInput: the version is no number, `signature_name` no text, an input given twice.
+            InvalidInput: the version is not a number, `signature_name` is not a string, or the
+                request has an input twice.
             ServingError: see `Predictor.predict`.
         """
         with self._metrics.request(name, API, entrypoint) as outcome:
@@ -200,14 +219,14 @@ class KServeOperations:
 
 
 def check_tensor_parameters(tensor: str, parameters: Container[str]) -> None:
-    """Refuse parameters that change a tensor's meaning and are not supported here.
+    """Refuse unsupported parameters that change a tensor's meaning.
 
     Args:
-        tensor: `input "x"` or `output "y"`, for the message.
-        parameters: Their names.
+        tensor: `input "x"` or `output "y"`, for the error message.
+        parameters: Names of the tensor's parameters.
 
     Raises:
-        Unsupported: one of them is Triton's classification or shared memory extension.
+        Unsupported: a parameter belongs to Triton's classification or shared memory extension.
     """
     for parameter in _UNSUPPORTED_PARAMETERS:
         if parameter in parameters:

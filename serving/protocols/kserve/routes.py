@@ -1,7 +1,7 @@
 """The Open Inference Protocol over HTTP (KServe v2): decode, call the operation, encode.
 
-Tensors travel in JSON or, by Triton's binary tensor data extension, as raw bytes after it; the
-header `Inference-Header-Content-Length` then says where the JSON ends. Written against the Open
+Tensors are sent in JSON or, by Triton's binary tensor data extension, as raw bytes after the JSON;
+the header `Inference-Header-Content-Length` then has the length of the JSON. Follows the Open
 Inference Protocol (specification/protocol/inference_rest.md) and Triton's
 extension_binary_data.md.
 """
@@ -44,14 +44,14 @@ _KIND_NAMES = {
 
 
 class _JsonInput(NamedTuple):
-    """An input: its entry in the JSON, and its raw content if it came in binary."""
+    """An input: its entry in the JSON, and its raw content if it was sent in binary."""
 
     entry: Mapping[str, Any]
     raw: memoryview | None
 
 
 class _Output(NamedTuple):
-    """An output that was asked for, and whether in binary."""
+    """A requested output, and whether it is to be sent in binary."""
 
     name: str
     binary: bool
@@ -66,17 +66,17 @@ class KServeRoutes:
         """Bind the handlers.
 
         Args:
-            operations: The operations that they carry.
-            json: Reads and writes bodies that are large.
-            timeout_in_ms: Milliseconds that an inference may take from its last byte on
-                (`--rest_api_timeout_in_ms`).
+            operations: The protocol's operations, which the handlers call.
+            json: Child processes that read and write large bodies.
+            timeout_in_ms: Time limit of an inference in milliseconds, from the last byte of its
+                request on (`--rest_api_timeout_in_ms`).
         """
         self._operations = operations
         self._json = json
         self._timeout_in_ms = timeout_in_ms
 
     def routes(self) -> list[Route]:
-        """The rows of the route table."""
+        """Return the rows of the route table."""
         return [
             Route("GET", re.compile(r"/v2/?"), self.server_metadata),
             Route("GET", re.compile(r"/v2/health/live"), self.server_live, traced=False),
@@ -87,32 +87,32 @@ class KServeRoutes:
         ]
 
     async def server_live(self, _request: HttpRequest) -> HttpResponse:
-        """`GET /v2/health/live`: whoever can answer is alive."""
+        """Answer `GET /v2/health/live` with 200: a server that answers is alive."""
         return json_response({"live": True})
 
     async def server_ready(self, _request: HttpRequest) -> HttpResponse:
-        """`GET /v2/health/ready`: 200 if ready, else 503 and the reason.
+        """Answer `GET /v2/health/ready` with 200 if ready, otherwise with 503 and the reason.
 
-        Beyond the protocol, `failed_models` names the models that could not be loaded, if any.
+        An addition to the protocol: `failed_models` names the models that could not be loaded.
         """
         self._operations.check_server_ready()
         failed = self._operations.failed_models()
         return json_response({"ready": True} | ({"failed_models": failed} if failed else {}))
 
     async def model_ready(self, request: HttpRequest) -> HttpResponse:
-        """`GET /v2/models/NAME[/versions/V]/ready`: 200 if ready, else an error and the reason."""
+        """Answer `GET /v2/models/NAME[/versions/V]/ready` with 200 if ready, or with an error."""
         name, version = _model(request)
         self._operations.check_model_ready(name, version)
         return json_response({"name": name, "ready": True})
 
     async def server_metadata(self, _request: HttpRequest) -> HttpResponse:
-        """`GET /v2`."""
+        """Answer `GET /v2`."""
         return json_response(
             {"name": identity.NAME, "version": identity.version(), "extensions": EXTENSIONS}
         )
 
     async def model_metadata(self, request: HttpRequest) -> HttpResponse:
-        """`GET /v2/models/NAME[/versions/V]`."""
+        """Answer `GET /v2/models/NAME[/versions/V]`."""
         metadata = self._operations.model_metadata(*_model(request))
         return json_response(
             {
@@ -126,7 +126,7 @@ class KServeRoutes:
         )
 
     async def infer(self, request: HttpRequest) -> HttpResponse:
-        """`POST /v2/models/NAME[/versions/V]/infer`."""
+        """Answer `POST /v2/models/NAME[/versions/V]/infer`."""
         async with time_limit(self._timeout_in_ms) as deadline:
             return await self._infer(request, deadline)
 
@@ -157,7 +157,11 @@ class KServeRoutes:
         return await self._respond(request, prediction, request_id, binary_names)
 
     async def _read(self, request: HttpRequest) -> tuple[Mapping[str, Any], memoryview]:
-        """The JSON object at the beginning of a body, and the binary data behind it."""
+        """Read the JSON object at the beginning of a body; return it and the binary data after it.
+
+        Raises:
+            ServingError: the JSON part is not a JSON object, or see `JsonProcesses.run_for`.
+        """
         text, binary = _split(request)
         try:
             body = await self._json.run_for(request, len(text), json_tensors.read, bytes(text))
@@ -204,7 +208,11 @@ def _tensor_metadata(tensors: Iterable[TensorMetadata]) -> list[dict[str, Any]]:
 
 
 def _split(request: HttpRequest) -> tuple[memoryview, memoryview]:
-    """The JSON at the beginning of a body, and the binary data behind it."""
+    """Split a body into its JSON part and the binary data after it.
+
+    Raises:
+        InvalidInput: the header `Inference-Header-Content-Length` has no valid length.
+    """
     content = memoryview(request.body)
     length = request.headers.get(HEADER_LENGTH)
     end = len(content)
@@ -222,13 +230,13 @@ def _split(request: HttpRequest) -> tuple[memoryview, memoryview]:
 def _member(
     entry: Mapping[str, Any], key: str, kind: type[Value], where: str, default: Value | None = None
 ) -> Value:
-    """A member of a JSON object, checked for its kind; an error if it is missing without default.
+    """Return a member of a JSON object; if the object has no such member, return the default.
 
     Raises:
-        InvalidInput: it is missing, or of another kind.
+        InvalidInput: the member is of another kind, or it is missing and has no default.
     """
     value = entry.get(key, default)
-    if type(value) is not kind:  # not isinstance: true is no integer
+    if type(value) is not kind:  # not isinstance: True would count as an integer
         received = json_tensors.kind_of(value) if key in entry else "missing"
         msg = f'"{key}" of {where} is {received}, expected {_KIND_NAMES[kind]}'
         raise InvalidInput(msg)
@@ -238,11 +246,11 @@ def _member(
 def _members(
     entry: Mapping[str, Any], key: str, where: str, default: list[Any] | None = None
 ) -> list[dict[str, Any]]:
-    """A member that is a list of objects."""
+    """Return a member of a JSON object that is a list of objects; see `_member`."""
     values = _member(entry, key, list, where, default)
     for value in values:
         if type(value) is not dict:
-            msg = f'"{key}" of {where} has {json_tensors.kind_of(value)}, expected objects alone'
+            msg = f'"{key}" of {where} has {json_tensors.kind_of(value)}, expected only objects'
             raise InvalidInput(msg)
     return values
 
@@ -256,7 +264,12 @@ def _requested(entry: Mapping[str, Any], *, all_binary: bool) -> _Output:
 
 
 def _wire_tensors(body: Mapping[str, Any], binary: memoryview) -> list[tuple[str, _JsonInput]]:
-    """The inputs by name, each with its share of the binary data."""
+    """Return the inputs with their names, each with its part of the binary data.
+
+    Raises:
+        InvalidInput: an entry is malformed, or the inputs' sizes do not add up to the binary data.
+        Unsupported: see `check_tensor_parameters`.
+    """
     tensors = []
     position = 0
     for entry in _members(body, "inputs", "the request"):
@@ -294,7 +307,7 @@ def _decode(wire: _JsonInput, admit: Admit) -> np.ndarray:
     shape = _member(entry, "shape", list, where)
     for size in shape:
         if type(size) is not int:
-            msg = f"shape has {json_tensors.kind_of(size)}, expected integers alone"
+            msg = f"shape has {json_tensors.kind_of(size)}, expected only integers"
             raise InvalidInput(msg)
     if raw is None:
         data = entry.get("data")
@@ -304,7 +317,7 @@ def _decode(wire: _JsonInput, admit: Admit) -> np.ndarray:
             raise data
         return json_tensors.decode(datatype, shape, _member(entry, "data", list, where))
     if "data" in entry:
-        msg = "data is given beside binary_data_size, expected one of them"
+        msg = "input has both data and binary_data_size, expected one of them"
         raise InvalidInput(msg)
     return tensor_bytes.decode_raw(datatype, shape, raw, admit)
 
@@ -312,7 +325,7 @@ def _decode(wire: _JsonInput, admit: Admit) -> np.ndarray:
 def _infer_response(
     prediction: Prediction, request_id: str, binary_names: Collection[str]
 ) -> tuple[dict[str, Any], list[bytes]]:
-    """The JSON of an answer, its data still in arrays, and the binary data behind it."""
+    """Return the JSON object of an answer, with arrays as data, and the binary data after it."""
     outputs = []
     contents = []
     for alias, array in prediction.outputs.items():

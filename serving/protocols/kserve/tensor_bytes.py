@@ -1,13 +1,13 @@
-"""Tensors between the Open Inference Protocol (KServe v2) and NumPy.
+"""Convert tensors between the Open Inference Protocol (KServe v2) and NumPy.
 
-A tensor comes with a datatype and a shape, and its elements in one of three forms, row-major:
+A tensor has a datatype, a shape, and its elements in row-major order in one of three forms:
 
 - raw: little-endian bytes; a BYTES element is its length in four bytes, then its bytes
 - typed: the field of `InferTensorContents` that belongs to the datatype; FP16 and BF16 have none
-- JSON: see `kserve_json`
+- JSON: see `json_tensors`
 
-Written against the Open Inference Protocol (specification/protocol/inference_grpc.md) and Triton's
-binary tensor data extension (extension_binary_data.md).
+Follows the Open Inference Protocol (specification/protocol/inference_grpc.md) and Triton's binary
+tensor data extension (extension_binary_data.md).
 """
 
 import math
@@ -51,7 +51,8 @@ _FIELDS = {
     DataType.DT_DOUBLE: "fp64_contents",
     DataType.DT_STRING: "bytes_contents",
 }
-# What the fields hold; NumPy wraps values around that it converts to something narrower.
+# The dtype of the values in each typed field. It can be wider than the element type, so values are
+# checked when they are narrowed: NumPy would wrap them around.
 _FIELD_DTYPES: dict[str, np.dtype[Any]] = {
     "bool_contents": np.dtype(np.bool_),
     "uint_contents": np.dtype(np.uint32),
@@ -63,15 +64,15 @@ _FIELD_DTYPES: dict[str, np.dtype[Any]] = {
     "bytes_contents": np.dtype(object),
 }
 _LENGTH_BYTES = 4
-# NumPy's limit. Also, the product of millions of sizes takes minutes to compute.
+# NumPy's limit. A limit is also needed because the product of millions of sizes takes minutes.
 _MAX_DIMENSIONS = 64
 
 
 def datatype_of(data_type: DataType) -> str:
-    """The protocol's name of an element type: `UINT8`, `FP32`, `BYTES`, ...
+    """Return the protocol's name of an element type: `UINT8`, `FP32`, `BYTES`, ...
 
     Raises:
-        Unsupported: it has none (complex numbers).
+        Unsupported: the protocol has no name for the type (complex numbers).
     """
     name = _NAMES.get(data_type)
     if name is None:
@@ -89,20 +90,21 @@ def decode_raw(
     content: bytes | memoryview,
     admit: Admit = admit_all,
 ) -> np.ndarray:
-    """The array that raw bytes hold.
+    """Convert raw bytes to an array.
 
     Args:
         datatype: The protocol's name of the element type.
         shape: Sizes of at least 0.
-        content: As many bytes as datatype and shape ask for.
-        admit: Asked before the array takes memory.
+        content: The elements, as many bytes as datatype and shape require.
+        admit: Called with shape and dtype before the array takes memory; raises to refuse it.
 
     Returns:
-        An array of that dtype and shape, read-only where it shares the content's memory; BYTES
-        gives dtype object, each element `bytes`.
+        An array of that dtype and shape, read-only if it shares the content's memory; BYTES gives
+        dtype object, each element `bytes`.
 
     Raises:
-        InvalidInput: datatype unknown, shape negative, or content of the wrong length.
+        InvalidInput: the datatype is unknown, the shape has negative sizes, or the content has the
+            wrong length; or raised by `admit`.
     """
     data_type = to_data_type(datatype)
     sizes = to_sizes(shape)
@@ -119,12 +121,12 @@ def decode_raw(
         raise InvalidInput(msg)
     array = np.frombuffer(content, dtype)
     if data_type is DataType.DT_BOOL:
-        array = array.view(np.uint8) != 0  # a bool of any other byte than 0 and 1 is none
+        array = array.view(np.uint8) != 0  # NumPy's bool must have the byte 0 or 1
     return _shaped(array, sizes)
 
 
 def encode_raw(array: np.ndarray) -> bytes:
-    """An array as raw bytes.
+    """Convert an array to raw bytes.
 
     Args:
         array: Any dtype that has a datatype; strings as `object`, `bytes_` or `str_` arrays.
@@ -147,11 +149,12 @@ def decode_contents(
     contents: InferTensorContents,
     admit: Admit = admit_all,
 ) -> np.ndarray:
-    """The array that typed contents hold; arguments and result as for `decode_raw`.
+    """Convert typed contents to an array; other arguments and the result as for `decode_raw`.
 
     Raises:
-        InvalidInput: datatype unknown or without a typed field, shape negative, another field than
-            the datatype's filled, the wrong number of elements, or one out of the datatype's range.
+        InvalidInput: the datatype is unknown or has no typed field, the shape has negative sizes,
+            another field than the datatype's is filled, the number of elements is wrong, or an
+            element is out of the datatype's range; or raised by `admit`.
     """
     data_type = to_data_type(datatype)
     field = _FIELDS.get(data_type)
@@ -160,7 +163,7 @@ def decode_contents(
         raise InvalidInput(msg)
     filled = [descriptor.name for descriptor, _ in contents.ListFields()]
     if filled not in ([], [field]):
-        msg = f"contents has {', '.join(filled)}, expected {field} alone for datatype {datatype}"
+        msg = f"contents has {', '.join(filled)}, expected only {field} for datatype {datatype}"
         raise InvalidInput(msg)
     sizes = to_sizes(shape)
     values = getattr(contents, field)
@@ -173,7 +176,7 @@ def encode_contents(array: np.ndarray, contents: InferTensorContents) -> None:
     """Write an array into empty typed contents.
 
     Args:
-        array: As for `encode_raw`, but `has_typed_form`.
+        array: As for `encode_raw`; `has_typed_form` must be true for it.
         contents: Filled in place.
 
     Raises:
@@ -186,15 +189,15 @@ def encode_contents(array: np.ndarray, contents: InferTensorContents) -> None:
 
 
 def has_typed_form(array: np.ndarray) -> bool:
-    """Whether typed contents can hold an array; FP16 and BF16 travel raw alone."""
+    """Whether typed contents can hold an array; FP16 and BF16 have only the raw form."""
     return DataType.from_numpy(array.dtype) in _FIELDS
 
 
 def to_data_type(datatype: str) -> DataType:
-    """The element type that the protocol calls `datatype`.
+    """Return the element type that the protocol calls `datatype`.
 
     Raises:
-        InvalidInput: there is none.
+        InvalidInput: the protocol has no such datatype.
     """
     data_type = _DATA_TYPES.get(datatype)
     if data_type is None:
@@ -204,10 +207,10 @@ def to_data_type(datatype: str) -> DataType:
 
 
 def to_sizes(shape: Sequence[int]) -> tuple[int, ...]:
-    """A shape as it came, checked.
+    """Check a shape of a request, and return it as a tuple.
 
     Raises:
-        InvalidInput: a size is negative, or there are more than any tensor has.
+        InvalidInput: a size is negative, or the shape has more than 64 dimensions.
     """
     if len(shape) > _MAX_DIMENSIONS:
         msg = f"shape has {len(shape)} dimensions, expected at most {_MAX_DIMENSIONS}"
@@ -222,17 +225,17 @@ def to_sizes(shape: Sequence[int]) -> tuple[int, ...]:
 def from_elements(
     data_type: DataType, sizes: tuple[int, ...], elements: list[Any] | np.ndarray, source: str
 ) -> np.ndarray:
-    """The array of elements that come in a list or in an array of a wider dtype.
+    """Convert elements in a list, or in an array of a wider dtype, to an array.
 
     Args:
         data_type: Element type.
-        sizes: See `to_sizes`.
-        elements: Values of the element type's kind, bytes for BYTES; numbers may be out of its
-            range.
-        source: Where they come from, for messages.
+        sizes: The shape, from `to_sizes`.
+        elements: Values of the element type's kind, `bytes` for BYTES. Numbers may be out of the
+            element type's range.
+        source: Name of the field that the elements come from, for error messages.
 
     Raises:
-        InvalidInput: their number is not the shape's, or one is out of range.
+        InvalidInput: the number of elements does not fit the shape, or an element is out of range.
     """
     _check_count(data_type, sizes, len(elements), source)
     if data_type is DataType.DT_STRING:
@@ -260,7 +263,7 @@ def _check_count(data_type: DataType, sizes: tuple[int, ...], given: int, source
 
 
 def _numbers(elements: list[Any] | np.ndarray, dtype: np.dtype[Any]) -> np.ndarray | None:
-    """Numbers as an array; None if one is out of the dtype's range."""
+    """Convert numbers to an array; return None if one is out of the dtype's range."""
     if dtype.kind == "f" or dtype == BFLOAT16:
         try:
             doubles = np.array(elements, np.float64)
@@ -280,7 +283,7 @@ def _numbers(elements: list[Any] | np.ndarray, dtype: np.dtype[Any]) -> np.ndarr
 
 
 def _limits(dtype: np.dtype[Any]) -> tuple[Any, Any]:
-    """The least and the greatest number of a dtype."""
+    """Return the least and the greatest number of a dtype."""
     if dtype == BFLOAT16:
         return -bfloat16.MAX, bfloat16.MAX
     limits = np.finfo(dtype) if dtype.kind == "f" else np.iinfo(dtype)
@@ -288,16 +291,20 @@ def _limits(dtype: np.dtype[Any]) -> tuple[Any, Any]:
 
 
 def _shaped(elements: np.ndarray, sizes: tuple[int, ...]) -> np.ndarray:
-    """Elements of the right number in their shape."""
+    """Reshape elements, whose number has been checked."""
     try:
         return elements.reshape(sizes)
-    except (OverflowError, ValueError) as error:  # a size beside a 0 may be anything
+    except (OverflowError, ValueError) as error:  # if a size is 0, other sizes may be huge
         msg = f"shape {sizes} cannot be used: {error}"
         raise InvalidInput(msg) from error
 
 
 def _split(content: bytes | memoryview, sizes: tuple[int, ...]) -> list[bytes]:
-    """The elements of raw BYTES."""
+    """Split raw BYTES content into its elements.
+
+    Raises:
+        InvalidInput: the content is cut off, or has another number of elements than the shape.
+    """
     count = math.prod(sizes)
     elements: list[bytes] = []
     position = 0
@@ -332,7 +339,7 @@ def _objects(elements: list[bytes] | np.ndarray) -> np.ndarray:
 
 
 def to_bytes(array: np.ndarray) -> list[bytes]:
-    """The elements of an array of strings, row-major; text as UTF-8."""
+    """Return the elements of an array of strings in row-major order; text becomes UTF-8."""
     return [
         element if isinstance(element, bytes) else str(element).encode()
         for element in array.ravel()

@@ -1,4 +1,4 @@
-"""PredictionService's calls with tf.Examples: Classify, Regress, MultiInference."""
+"""PredictionService's methods for tf.Examples: Classify, Regress and MultiInference."""
 
 from serving.errors import InvalidInput
 from serving.inference.classify_regress import Classification, ClassifyRegress, Regression
@@ -29,7 +29,7 @@ class ClassifyMethods:
         self._inference = inference
 
     def methods(self) -> list[Method]:
-        """The rows of the method table."""
+        """Return the rows of the method table."""
         return [
             UnaryMethod(
                 path=f"/{PREDICTION_SERVICE}/Classify",
@@ -49,7 +49,7 @@ class ClassifyMethods:
         ]
 
     async def classify(self, request: ClassificationRequest, call: Call) -> ClassificationResponse:
-        """PredictionService.Classify."""
+        """Answer PredictionService.Classify."""
         answer = await self._inference.classify(
             read_model_spec(request),
             _examples(request.input, call),
@@ -57,12 +57,12 @@ class ClassifyMethods:
             account=call.hold,
         )
         response = ClassificationResponse()
-        write_model_spec(response.model_spec, *_who(answer))
+        write_model_spec(response.model_spec, *_answered_by(answer))
         _write_classes(answer, response.result)
         return response
 
     async def regress(self, request: RegressionRequest, call: Call) -> RegressionResponse:
-        """PredictionService.Regress."""
+        """Answer PredictionService.Regress."""
         answer = await self._inference.regress(
             read_model_spec(request),
             _examples(request.input, call),
@@ -70,14 +70,14 @@ class ClassifyMethods:
             account=call.hold,
         )
         response = RegressionResponse()
-        write_model_spec(response.model_spec, *_who(answer))
+        write_model_spec(response.model_spec, *_answered_by(answer))
         _write_values(answer, response.result)
         return response
 
     async def multi_inference(
         self, request: MultiInferenceRequest, call: Call
     ) -> MultiInferenceResponse:
-        """PredictionService.MultiInference."""
+        """Answer PredictionService.MultiInference."""
         answers = await self._inference.multi_inference(
             [Task(_task_spec(task), task.method_name) for task in request.tasks],
             _examples(request.input, call),
@@ -87,7 +87,7 @@ class ClassifyMethods:
         response = MultiInferenceResponse()
         for answer in answers:
             result = response.results.add()
-            write_model_spec(result.model_spec, *_who(answer))
+            write_model_spec(result.model_spec, *_answered_by(answer))
             if isinstance(answer, Classification):
                 _write_classes(answer, result.classification_result)
             else:
@@ -96,7 +96,7 @@ class ClassifyMethods:
 
 
 def _examples(message: Input, call: Call) -> list[bytes]:
-    """The serialized tf.Examples of an input; none if it is not set."""
+    """Return the serialized tf.Examples of an input; an empty list if the input is not set."""
     if message.WhichOneof("kind") == "example_list_with_context":
         contextual = message.example_list_with_context
         examples = [example.SerializeToString() for example in contextual.examples]
@@ -107,11 +107,11 @@ def _examples(message: Input, call: Call) -> list[bytes]:
 def _task_spec(task: InferenceTask) -> ModelSpec:
     try:
         return read_model_spec(task)
-    except InvalidInput:  # here a missing spec is told from an empty one nowhere
+    except InvalidInput:  # MultiInference treats a missing ModelSpec as an empty one
         return ModelSpec("")
 
 
-def _who(answer: Classification | Regression) -> tuple[str, int, str]:
+def _answered_by(answer: Classification | Regression) -> tuple[str, int, str]:
     return answer.servable.name, answer.servable.version, answer.signature_name
 
 

@@ -3,7 +3,7 @@
     POST /v1/models/NAME[/versions/N|/labels/L]:classify
     POST /v1/models/NAME[/versions/N|/labels/L]:regress
 
-Paths, messages and HTTP codes are those of `rest`, the bodies are in `json_examples`.
+Paths are in `model_paths`, bodies in `json_examples`; HTTP codes are the same as for Predict.
 """
 
 from serving.inference.classify_regress import ClassifyRegress
@@ -35,13 +35,13 @@ class ClassifyRoutes:
         """Bind the handlers.
 
         Args:
-            inference: Runs the calls.
-            predictor: Knows the signatures.
+            inference: Runs the requests.
+            predictor: Finds the servable, whose feature specs are needed to read a request.
             metrics: Counts requests and their examples.
-            json: Reads and writes bodies that are large.
-            timeout_in_ms: Milliseconds that a call may take from its last byte on
-                (`--rest_api_timeout_in_ms`).
-            tfs_format: Write answers as TensorFlow Serving lays them out
+            json: Child processes that read and write large bodies.
+            timeout_in_ms: Time limit of a call in milliseconds, from the last byte of its request
+                on (`--rest_api_timeout_in_ms`).
+            tfs_format: Whether answers have TensorFlow Serving's layout
                 (`--rest_api_tfs_format`).
         """
         self._inference = inference
@@ -52,14 +52,14 @@ class ClassifyRoutes:
         self._tfs_format = tfs_format
 
     def routes(self) -> list[Route]:
-        """The rows of the route table."""
+        """Return the rows of the route table."""
         return [
             Route("POST", model_route(":classify"), self.classify),
             Route("POST", model_route(":regress"), self.regress),
         ]
 
     async def classify(self, request: HttpRequest) -> HttpResponse:
-        """`POST ...:classify`: label and score of every class, for each example."""
+        """Answer `POST ...:classify` with label and score of every class, for each example."""
         spec = model_spec(request)
         with self._metrics.request(spec.name, "Classify", REST) as outcome:
             async with time_limit(self._timeout_in_ms) as deadline:
@@ -80,7 +80,7 @@ class ClassifyRoutes:
         return HttpResponse(body=body)
 
     async def regress(self, request: HttpRequest) -> HttpResponse:
-        """`POST ...:regress`: a number for each example."""
+        """Answer `POST ...:regress` with a number for each example."""
         spec = model_spec(request)
         with self._metrics.request(spec.name, "Regress", REST) as outcome:
             async with time_limit(self._timeout_in_ms) as deadline:
@@ -102,11 +102,11 @@ class ClassifyRoutes:
     async def _read(
         self, request: HttpRequest, spec: ModelSpec, method: str
     ) -> tuple[ModelSpec, list[bytes]]:
-        """Model and signature that a request is for, and its examples.
+        """Read a request: its model and signature, and its examples as serialized tf.Examples.
 
         Raises:
-            ServingError: it is no JSON, names a model that is not served, or has examples that
-                cannot be understood.
+            ServingError: the body is not JSON, the model is not served, or an example cannot be
+                decoded.
         """
         signatures = self._predictor.servable(spec).signatures
         features = {name: signature.feature_spec for name, signature in signatures.items()}

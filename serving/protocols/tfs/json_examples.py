@@ -1,14 +1,15 @@
-"""The bodies of Classify and Regress in TensorFlow Serving's REST API.
+"""Decode and encode the bodies of Classify and Regress in TensorFlow Serving's REST API.
 
-`{"context": example, "examples": [example, ...]}` to `{"results": [result, ...]}`. An example is an
-object of features, each a value or a flat list of values; features that all examples share may be
-written once, in the context. A result is a list of `[label, score]`, or a number.
+A request is `{"context": example, "examples": [example, ...]}`, a response is
+`{"results": [result, ...]}`. An example is an object of features, each a value or a flat list of
+values; the context holds features that all examples share. The result of Classify is a list of
+`[label, score]`, the result of Regress a number.
 
-Rules and messages follow util/json_tensor.cc. JSON alone says what a feature holds: integers
-(`1`, `true`) are an int64 list, numbers with a fraction or exponent (`1.0`) a float list, strings
-and `{"b64": "..."}` a bytes list, and an empty list is a missing feature. TensorFlow Serving goes
-by that alone, so it refuses `[1, 2.5]`, which is how JavaScript writes two floats. Here integers
-count as floats where the signature's feature spec says that the feature is float.
+Rules and messages follow util/json_tensor.cc. The JSON types of a feature's values decide its kind:
+integers (`1`, `true`) make an int64 list, numbers with a fraction or exponent (`1.0`) a float list,
+strings and `{"b64": "..."}` a bytes list, and an empty list is a missing feature. TensorFlow
+Serving considers nothing else, so it refuses `[1, 2.5]`, which is how JavaScript writes two floats.
+This server reads integers as floats if the signature's feature spec says that the feature is float.
 """
 
 import json
@@ -31,7 +32,7 @@ from serving.tensors.tensor_spec import DataType
 CONTEXT_KEY, EXAMPLES_KEY, RESULTS_KEY = "context", "examples", "results"
 
 _INT64 = np.iinfo(np.int64)
-# What values of a JSON type are an element of.
+# The kind of a feature whose values have a JSON type.
 _KINDS = {int: "int64", bool: "int64", float: "float", str: "bytes", dict: "bytes"}
 _KINDS_OF_FLOATS = _KINDS | {int: "float"}
 
@@ -44,42 +45,45 @@ def read(
     *,
     may_be_slow: bool = True,
 ) -> tuple[str, list[bytes]]:
-    """The whole of a request: the signature it names, and its examples.
+    """Read a request: the name of its signature, and its examples.
 
     Args:
         body: The request's body.
-        features: The feature spec of each signature of the model.
-        default: The signature that is meant if the request names none.
-        method: `classify` or `regress`, for messages.
+        features: The feature spec of each signature of the model, by signature name.
+        default: Name of the signature to use if the request names none.
+        method: `classify` or `regress`, for error messages.
         may_be_slow: See `json_text.document.load`.
+
+    Returns:
+        The signature name in the request, empty if the request names none; serialized tf.Examples.
 
     Raises:
         InvalidInput: see `json_predict.parse`, `json_predict.signature_name` and `decode_examples`.
-        SlowError: see `may_be_slow`.
+        SlowError: see `json_text.document.load`.
     """
-    # Of a feature that an example repeats the last counts, as in TensorFlow Serving.
+    # If an example repeats a feature, the last value counts, as in TensorFlow Serving.
     document = json_predict.parse(body, key=EXAMPLES_KEY, may_be_slow=may_be_slow, last_inside=True)
     name = json_predict.signature_name(document)
-    # Whether there is such a signature, the run will tell.
+    # An unknown signature has no feature spec here; `ClassifyRegress` refuses it later.
     return name, decode_examples(document, features.get(name or default, {}), method)
 
 
 def decode_examples(
     document: Mapping[str, Json], features: Mapping[str, FeatureSpec], method: str
 ) -> list[bytes]:
-    """The examples of a request, each with the features of the context.
+    """Decode the examples of a request, and add the context's features to each of them.
 
     Args:
         document: The request's JSON object.
-        features: The signature's feature spec; says which features are float.
-        method: `classify` or `regress`, for messages.
+        features: The signature's feature spec; decides which features are float.
+        method: `classify` or `regress`, for error messages.
 
     Returns:
         Serialized tf.Examples, at least one.
 
     Raises:
-        InvalidInput: there is no list of examples or it is empty, or a feature mixes types or has
-            a value that a tf.Example cannot hold; the message names example and feature.
+        InvalidInput: the request has no list of examples or an empty one, or a feature mixes types
+            or has a value that a tf.Example cannot hold; the message names example and feature.
     """
     floats = {spec.key for spec in features.values() if spec.tensor.dtype is DataType.DT_FLOAT}
     context = b""
@@ -111,14 +115,14 @@ def decode_examples(
 def encode_classes(
     labels: Iterable[Sequence[str]], scores: Sequence[Sequence[float]], *, tfs_format: bool = False
 ) -> bytes:
-    """The JSON of a Classify response.
+    """Encode a Classify response as JSON.
 
-    Scores are written with the fewest digits that give the same float32 again.
+    Scores have the fewest digits that read back as the same float32.
 
     Args:
-        labels: Class names, a row an example.
-        scores: float32 values, in rows as long.
-        tfs_format: TensorFlow Serving's layout and digits instead; see `json_text.pretty`.
+        labels: Class names, one row per example.
+        scores: float32 values, in rows of the same lengths.
+        tfs_format: Whether to use TensorFlow Serving's layout and digits; see `json_text.pretty`.
     """
     if tfs_format:
         return pretty.classes(labels, scores)
@@ -130,7 +134,7 @@ def encode_classes(
 
 
 def encode_values(values: Sequence[float], *, tfs_format: bool = False) -> bytes:
-    """The JSON of a Regress response; float32 values, written as scores are."""
+    """Encode a Regress response as JSON: float32 values, written like scores."""
     if tfs_format:
         return pretty.values(values)
     array, finite = _floats(values)
@@ -141,15 +145,15 @@ def encode_values(values: Sequence[float], *, tfs_format: bool = False) -> bytes
 
 
 def _example(value: Json, floats: Collection[str], where: str) -> bytes:
-    """A JSON object as a serialized tf.Example.
+    """Convert a JSON object to a serialized tf.Example.
 
     Args:
         value: The object.
         floats: Names of the features that are float.
-        where: Names it in messages.
+        where: The example's place in the request, for error messages.
 
     Raises:
-        InvalidInput: it is no object, or a feature cannot be understood.
+        InvalidInput: `value` is not an object, or see `_fill`.
     """
     if not isinstance(value, dict):
         msg = (
@@ -159,7 +163,7 @@ def _example(value: Json, floats: Collection[str], where: str) -> bytes:
         raise InvalidInput(msg)
     example = Example()
     for key, content in value.items():
-        # Protocol buffers take UTF-8 alone for a feature's name.
+        # Protocol buffers accept only UTF-8 as a feature's name.
         name = printable(key)
         values = content if type(content) is list else [content]
         _fill(example.features.feature[name], values, name, where, is_float=name in floats)
@@ -169,10 +173,10 @@ def _example(value: Json, floats: Collection[str], where: str) -> bytes:
 def _fill(
     feature: Feature, values: Sequence[Json], name: str, where: str, *, is_float: bool
 ) -> None:
-    """Put values into a feature; none leave it without a kind.
+    """Put values into a feature; an empty list leaves the feature without a kind.
 
     Raises:
-        InvalidInput: they are of several kinds, or one does not fit.
+        InvalidInput: the values are of several kinds, or a value does not fit its kind.
     """
     if not values:
         return
@@ -192,13 +196,13 @@ def _fill(
                 f"{beyond[0]} in {where}, expected {_INT64.min} to {_INT64.max}"
             )
             raise InvalidInput(msg)
-        feature.int64_list.value.extend(map(int, values))  # of true, 1
+        feature.int64_list.value.extend(map(int, values))  # true becomes 1
     else:
         feature.bytes_list.value.extend(_to_bytes(value, name, where) for value in values)
 
 
 def _to_floats(values: Sequence[float]) -> list[float]:
-    """Numbers as float32, rounded as in Predict."""
+    """Round numbers to float32, as Predict does."""
     array = json_tensor.convert(values, DataType.DT_FLOAT)
     floats: list[float] = [] if array is None else array.tolist()
     return floats
@@ -206,7 +210,7 @@ def _to_floats(values: Sequence[float]) -> list[float]:
 
 def _to_bytes(value: Json, name: str, where: str) -> bytes:
     if type(value) is not dict:
-        # What is not UTF-8 in a string is a lone surrogate: strings are bytes there.
+        # The reader keeps a byte that is not UTF-8 as a lone surrogate; this restores the byte.
         return str(value).encode(errors="surrogateescape")
     content = json_tensor.binary(value)
     if content is None:
@@ -216,12 +220,12 @@ def _to_bytes(value: Json, name: str, where: str) -> bytes:
 
 
 def _is_named(value: Json) -> bool:
-    """Whether a value is an object, and no binary string."""
+    """Whether a value is an object, but not a `{"b64": "..."}` binary string."""
     return type(value) is dict and is_object(value)
 
 
 def _refuse(values: Sequence[Json], name: str, where: str, kind_of: Mapping[type, str]) -> NoReturn:
-    """Find the first value that does not belong there, and raise InvalidInput naming it."""
+    """Raise InvalidInput for the first value that has no kind, or another kind than value 0."""
 
     def find_kind(value: Json) -> str | None:
         return None if _is_named(value) else kind_of.get(type(value))
@@ -241,7 +245,8 @@ def _refuse(values: Sequence[Json], name: str, where: str, kind_of: Mapping[type
     else:
         msg = (
             f"Unexpected element type in feature: {name} expecting type: {first}; {received}, "
-            f"which is {kind}; write all values of a feature alike, floats with a decimal point"
+            f"which is {kind}; write all values of a feature in one type, floats with a decimal "
+            "point"
         )
     raise InvalidInput(msg)
 
@@ -250,7 +255,7 @@ def _refuse(values: Sequence[Json], name: str, where: str, kind_of: Mapping[type
 
 
 def _floats(values: Sequence[float] | Sequence[Sequence[float]]) -> tuple[np.ndarray, bool]:
-    """As float32, and whether all are finite."""
+    """Return the values as a float32 array, and whether all of them are finite."""
     array = np.array(values, np.float32)
     return array, bool(np.isfinite(array).all())
 

@@ -1,9 +1,10 @@
-"""The bodies of Predict in TensorFlow Serving's REST API.
+"""Decode and encode the bodies of Predict in TensorFlow Serving's REST API.
 
-Row form, `{"instances": [row, ...]}` to `{"predictions": [row, ...]}`: a row is the value of the
-only tensor, or an object with the value of each. Columnar form, `{"inputs": value}` to
-`{"outputs": value}`: the whole tensor, or an object of whole tensors. Binary strings are written
-`{"b64": "..."}`. Rules and messages follow util/json_tensor.cc.
+In the row form, a request is `{"instances": [row, ...]}` and its response
+`{"predictions": [row, ...]}`; a row is the value of the only tensor, or an object with the value of
+each tensor. In the columnar form, a request is `{"inputs": value}` and its response
+`{"outputs": value}`; the value is the whole tensor, or an object of whole tensors. Binary strings
+are written `{"b64": "..."}`. Rules and messages follow util/json_tensor.cc.
 """
 
 import json
@@ -27,12 +28,12 @@ ROWS_KEY, COLUMNS_KEY = "instances", "inputs"
 
 
 class PredictInputs(NamedTuple):
-    """What a Predict request asks for.
+    """The signature and the inputs of a Predict request.
 
     Attributes:
-        signature_name: As the request has it; empty if it names none.
-        arrays: By input alias; None if there is no such signature.
-        rows: Whether the request has the row form, which the answer shares.
+        signature_name: The name in the request; empty if the request names no signature.
+        arrays: Arrays by input alias; None if the model has no such signature.
+        rows: Whether the request has the row form; the answer then has it, too.
     """
 
     signature_name: str
@@ -41,11 +42,11 @@ class PredictInputs(NamedTuple):
 
 
 class SignatureInputs(NamedTuple):
-    """What a signature takes.
+    """The inputs of a signature.
 
     Attributes:
-        specs: Its inputs by alias.
-        optional: Aliases of those that a request may leave out.
+        specs: Tensor specs by input alias.
+        optional: Aliases of the inputs that a request may leave out.
     """
 
     specs: Mapping[str, TensorSpec]
@@ -59,17 +60,17 @@ def read_predict(
     *,
     may_be_slow: bool = True,
 ) -> PredictInputs:
-    """The whole of a Predict request.
+    """Read a Predict request.
 
     Args:
         body: The request's body.
-        signatures: The inputs of each signature of the model.
-        default: The signature that is meant if the request names none.
+        signatures: The inputs of each signature of the model, by signature name.
+        default: Name of the signature to use if the request names none.
         may_be_slow: See `json_text.document.load`.
 
     Raises:
         InvalidInput, Unsupported: see `parse`, `signature_name` and `decode_inputs`.
-        SlowError: see `may_be_slow`.
+        SlowError: see `json_text.document.load`.
     """
     document = parse(body, may_be_slow=may_be_slow)
     name = signature_name(document)
@@ -82,17 +83,18 @@ def read_predict(
 def parse(
     body: bytes, *, key: str = ROWS_KEY, may_be_slow: bool = True, last_inside: bool = False
 ) -> dict[str, Json]:
-    """A request's JSON object, read as TensorFlow Serving reads it.
+    """Parse a request's JSON object by TensorFlow Serving's rules.
 
     Args:
         body: The request's body.
-        key: A key that the object should have, for the message.
+        key: A key that the object should have, for error messages.
         may_be_slow: See `json_text.document.load`.
-        last_inside: Likewise.
+        last_inside: See `json_text.document.load`.
 
     Raises:
-        InvalidInput: the body is no JSON, with the offset of the mistake, or no object.
-        SlowError: see `may_be_slow`.
+        InvalidInput: the body is empty, is not JSON (the message has the offset of the mistake), or
+            is not an object.
+        SlowError: see `json_text.document.load`.
     """
     if not body:
         msg = "JSON Parse error: The document is empty"
@@ -105,10 +107,10 @@ def parse(
 
 
 def signature_name(document: Mapping[str, Json]) -> str:
-    """The signature that a request names; empty if it names none.
+    """Return the name of a request's signature; empty if the request names none.
 
     Raises:
-        InvalidInput: it is not a string.
+        InvalidInput: the name is not a string.
     """
     name = document.get(SIGNATURE_KEY, "")
     if not isinstance(name, str):
@@ -125,21 +127,23 @@ def decode_inputs(
     specs: Mapping[str, TensorSpec],
     optional: Collection[str] = (),
 ) -> tuple[dict[str, np.ndarray], bool]:
-    """The input tensors of a Predict request.
+    """Decode the input tensors of a Predict request.
 
     Args:
         document: The request's JSON object.
-        specs: The signature's inputs; they say which dtype a number is to become. Whether the
-            shapes fit is not checked here.
-        optional: Aliases of those that may be left out: of all rows, or of the columns.
+        specs: The signature's inputs by alias. Their dtypes decide what numbers become; their
+            shapes are not checked here.
+        optional: Aliases of the inputs that a request may leave out. In the row form, either all
+            rows have an optional input or none.
 
     Returns:
-        Arrays by input alias, and whether the request has the row form, which the answer shares.
+        Arrays by input alias, and whether the request has the row form; the answer has the same.
 
     Raises:
-        InvalidInput: neither or both forms, or a value that does not belong there; the message
-            names input, row and expected shape.
-        Unsupported: an input has a dtype without JSON form (complex numbers).
+        InvalidInput: the request has both forms or neither, or a value does not fit its input; the
+            message names input, row and expected shape. In the row form, also an input whose dtype
+            has no JSON form.
+        Unsupported: in the columnar form, an input's dtype has no JSON form (complex numbers).
     """
     if (ROWS_KEY in document) == (COLUMNS_KEY in document):
         if ROWS_KEY in document:
@@ -151,7 +155,7 @@ def decode_inputs(
             msg = f"Missing '{COLUMNS_KEY}' or '{ROWS_KEY}' key"
         raise InvalidInput(msg)
     if not specs:
-        return {}, _is_row_of_nothing(document)
+        return {}, _is_empty_row_form(document)
     if ROWS_KEY in document:
         return _decode_rows(document, specs, optional), True
     return _decode_columns(document[COLUMNS_KEY], specs, optional), False
@@ -160,18 +164,19 @@ def decode_inputs(
 def encode_outputs(
     outputs: Mapping[str, np.ndarray], *, rows: bool, tfs_format: bool = False
 ) -> bytes:
-    """The JSON of a Predict response.
+    """Encode a Predict response as JSON.
 
-    Floats are written with the fewest digits that give the same number of their dtype again.
+    Floats have the fewest digits that read back as the same number of their dtype.
 
     Args:
         outputs: Arrays by output alias, at least one.
-        rows: Row form, `{"predictions": ...}`; else columnar, `{"outputs": ...}`.
-        tfs_format: TensorFlow Serving's layout and digits instead; see `json_text.pretty`.
+        rows: Whether to write the row form, `{"predictions": ...}`; otherwise the columnar form,
+            `{"outputs": ...}`.
+        tfs_format: Whether to use TensorFlow Serving's layout and digits; see `json_text.pretty`.
 
     Raises:
-        InvalidInput: in row form, outputs differ in their first dimension or have none; or a dtype
-            has no JSON form (complex numbers).
+        InvalidInput: in the row form, an output is a scalar or the outputs differ in their first
+            dimension; or a dtype has no JSON form (complex numbers).
     """
     if rows:
         _check_row_counts(outputs)
@@ -214,7 +219,7 @@ def _decode_rows(
             return _decode_named_rows(rows, specs, optional)
         return _decode_plain_rows(rows, specs)
     except Unsupported as error:
-        # There the first value fails its row, and a row's failure is the caller's mistake.
+        # TensorFlow Serving reports the dtype as a mistake in the first row, INVALID_ARGUMENT.
         msg = (
             f"Failed to process element: 0 of '{ROWS_KEY}' list. "
             f"Error: UNIMPLEMENTED: {error.message}"
@@ -252,7 +257,8 @@ def _decode_plain_rows(
 def _decode_named_rows(
     rows: Sequence[Json], specs: Mapping[str, TensorSpec], optional: Collection[str]
 ) -> dict[str, np.ndarray]:
-    # Optional inputs are in all rows or in none; a row of nothing would not say how many there are.
+    # The first row decides which optional inputs all rows must have. A row needs at least one
+    # input: default values alone do not tell the number of rows.
     aliases = [alias for alias in specs if alias not in optional or alias in rows[0]] or specs
     keys = dict.fromkeys(aliases).keys()
     arrays: dict[str, np.ndarray] = {}
@@ -270,7 +276,7 @@ def _decode_named_rows(
 def _refuse_named_rows(
     rows: Sequence[Json], specs: Mapping[str, TensorSpec], keys: Collection[str]
 ) -> NoReturn:
-    """Find the first row that is wrong, and raise InvalidInput naming it."""
+    """Raise InvalidInput naming the first row that has a mistake."""
     has_keys = (type(row) is dict and row.keys() == keys for row in rows)
     whole = next((position for position, right in enumerate(has_keys) if not right), len(rows))
     mistakes = []
@@ -332,13 +338,13 @@ def _decode_columns(
     return arrays
 
 
-def _is_row_of_nothing(document: Mapping[str, Json]) -> bool:
+def _is_empty_row_form(document: Mapping[str, Json]) -> bool:
     """Whether a request for a signature without inputs has the row form.
 
     TensorFlow Serving's REST API refuses such signatures.
 
     Raises:
-        InvalidInput: it has anything else than one empty row, or no columns.
+        InvalidInput: the request has neither one empty row nor an empty object of columns.
     """
     if document.get(ROWS_KEY) == [{}] or document.get(COLUMNS_KEY) == {}:
         return ROWS_KEY in document

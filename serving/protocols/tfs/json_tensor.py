@@ -1,12 +1,12 @@
-"""One tensor between JSON and NumPy, by the rules of TensorFlow Serving (util/json_tensor.cc).
+"""Convert tensors between JSON and NumPy, by TensorFlow Serving's rules (util/json_tensor.cc).
 
-They are stricter than JSON: 1.0 is no integer and true is no number. Any number is a float, rounded
-to what the dtype holds, infinity where it is beyond. Values that TensorFlow Serving would wrap
-around, such as 256 for uint8, are refused.
+The rules are stricter than JSON: 1.0 is not an integer and true is not a number. Any number can be
+a float: it is rounded to the dtype, and becomes infinity if it is beyond the dtype's range. Values
+that TensorFlow Serving would wrap around, such as 256 for uint8, are refused.
 
-Values are checked and converted list by list, never one by one: those of a tensor are chained into
-one flat list, whose types and shape are checked with a few passes in C. Only a request that is
-refused is walked again, to find the value to name.
+Values are checked and converted list by list, never one by one: the values of a tensor are chained
+into one flat list, whose types and shape are checked with a few passes in C. Only if a request is
+refused are its values examined one by one, to name the first wrong value.
 """
 
 import base64
@@ -25,18 +25,19 @@ from serving.tensors.signature import DataType, TensorSpec
 
 _BINARY_KEY = "b64"
 _BINARY_SUFFIX = "_bytes"
-# NumPy's own limit is 64; no model comes near, and the recursion below stays shallow.
+# NumPy's own limit is 64. No model has so many dimensions, and the limit keeps `_find_mistake`'s
+# recursion shallow.
 _MAX_RANK = 32
 _CHECKED_TOGETHER = 1024
 _WHITESPACE = str.maketrans("", "", " \t\n\v\f\r")
 
 
 class RowMistake(NamedTuple):
-    """What is wrong with the first row that is wrong.
+    """The mistake in the first wrong row of a request.
 
     Attributes:
-        position: Of the row, from 0.
-        text: The mistake.
+        position: Index of the row, from 0.
+        text: Description of the mistake, for the error message.
     """
 
     position: int
@@ -44,10 +45,10 @@ class RowMistake(NamedTuple):
 
 
 def to_array(value: Json, alias: str, spec: TensorSpec) -> np.ndarray:
-    """A whole tensor as an array of the dtype of `spec`.
+    """Convert the JSON of a whole tensor to an array of the dtype of `spec`.
 
     Raises:
-        InvalidInput: it is ragged, or a value does not fit the dtype.
+        InvalidInput: the lists are ragged, or a value does not fit the dtype.
         Unsupported: the dtype has no JSON form.
     """
     array = try_array(value, spec)
@@ -59,7 +60,7 @@ def to_array(value: Json, alias: str, spec: TensorSpec) -> np.ndarray:
 
 
 def try_array(value: Json, spec: TensorSpec) -> np.ndarray | None:
-    """A whole tensor as an array; None if it is ragged, or a value does not fit the dtype.
+    """Convert like `to_array`, but return None if lists are ragged or a value does not fit.
 
     Raises:
         Unsupported: the dtype has no JSON form.
@@ -79,13 +80,17 @@ def try_array(value: Json, spec: TensorSpec) -> np.ndarray | None:
 
 
 def _sizes_behind(depth: int, spec: TensorSpec) -> tuple[int, ...]:
-    """The sizes that an empty list hides, where the model declares them: `[]` may be (0, 3)."""
+    """Return the declared sizes of the dimensions inside an empty list: `[]` may be (0, 3).
+
+    Returns:
+        The sizes of the dimensions after the first `depth`; empty if one of them is not declared.
+    """
     sizes = (spec.shape or ())[depth:]
     return () if -1 in sizes else sizes
 
 
 def convert(flat: Sequence[Json], dtype: DataType) -> np.ndarray | None:
-    """Values as a flat array; None if one of them does not fit.
+    """Convert values to a flat array; return None if one of them does not fit the dtype.
 
     Raises:
         Unsupported: the dtype has no JSON form.
@@ -114,7 +119,7 @@ def _convert_integers(flat: Sequence[int], dtype: DataType) -> np.ndarray | None
 
 
 def _convert_floats(flat: Sequence[float], dtype: DataType) -> np.ndarray:
-    # By way of float64, as TensorFlow Serving reads every number.
+    # Convert through float64: TensorFlow Serving reads every number as a double.
     doubles = np.array(flat, np.float64)
     with np.errstate(over="ignore"):
         if dtype is DataType.DT_BFLOAT16:
@@ -125,7 +130,7 @@ def _convert_floats(flat: Sequence[float], dtype: DataType) -> np.ndarray:
 def _convert_strings(flat: Sequence[Json]) -> np.ndarray | None:
     values: list[bytes] = []
     for value in flat:
-        # What is not UTF-8 in a string is a lone surrogate: strings are bytes there.
+        # The reader keeps a byte that is not UTF-8 as a lone surrogate; this restores the byte.
         content = binary(value) if type(value) is dict else value.encode(errors="surrogateescape")
         if content is None:
             return None
@@ -136,17 +141,17 @@ def _convert_strings(flat: Sequence[Json]) -> np.ndarray | None:
 
 
 def binary(value: Json) -> bytes | None:
-    """The bytes of a `{"b64": "..."}` object; None if it is none, or malformed."""
+    """Return the bytes of a `{"b64": "..."}` object; None for other values and wrong base64."""
     if is_object(value):
         return None
     digits = value[_BINARY_KEY]
     content = _decode(digits)
-    # TensorFlow Serving passes over line breaks.
+    # TensorFlow Serving ignores white space in base64.
     return _decode(digits.translate(_WHITESPACE)) if content is None else content
 
 
 def _decode(digits: str) -> bytes | None:
-    """The bytes of base64, with its padding or without; None if it is malformed."""
+    """Decode base64 with or without padding; return None if it is malformed."""
     bare = digits.rstrip("=")
     try:
         return base64.b64decode(bare + "=" * (-len(bare) % 4), validate=True)
@@ -155,7 +160,7 @@ def _decode(digits: str) -> bytes | None:
 
 
 def is_object(value: Json) -> bool:
-    """Whether a value is an object of named tensors, rather than a tensor or binary string."""
+    """Whether a value is an object, but not a `{"b64": "..."}` binary string."""
     return isinstance(value, dict) and not (
         len(value) == 1 and isinstance(value.get(_BINARY_KEY), str)
     )
@@ -165,7 +170,7 @@ def is_object(value: Json) -> bool:
 
 
 def find_row_mistake(rows: Sequence[Json], dtype: DataType) -> RowMistake | None:
-    """The first row with a value that does not fit, or of another shape than the first row."""
+    """Find the first row that has a value that does not fit, or another shape than the first."""
     first = _shape_of(rows[0])
     for position, row in _suspects(rows, first, dtype):
         shape = _shape_of(row)
@@ -180,12 +185,12 @@ def find_row_mistake(rows: Sequence[Json], dtype: DataType) -> RowMistake | None
 
 
 def expected(alias: str, spec: TensorSpec) -> str:
-    """What an input takes, for messages."""
+    """Describe the dtype and shape that an input takes, for error messages."""
     return f'input "{alias}" takes {spec.dtype.name} {spec.shape_text}'
 
 
 def _shape_of(value: Json) -> list[int]:
-    """The shape of a value if it is not ragged: that of its first elements."""
+    """Return the shape of a value's first elements, which is its shape unless it is ragged."""
     shape: list[int] = []
     while isinstance(value, list) and len(shape) <= _MAX_RANK:
         shape.append(len(value))
@@ -198,7 +203,7 @@ def _shape_text(shape: Sequence[int]) -> str:
 
 
 def _find_mistake(value: Json, shape: Sequence[int], dtype: DataType, level: int = 0) -> str:
-    """What is wrong with a value that should have a shape and dtype; empty if nothing is."""
+    """Describe the mistake in a value that should have a shape and dtype; empty if it has none."""
     rank = len(shape)
     if rank > _MAX_RANK:
         return f"lists are nested deeper than {_MAX_RANK} levels"
@@ -226,9 +231,10 @@ def _find_mistake(value: Json, shape: Sequence[int], dtype: DataType, level: int
 def _suspects(
     values: Sequence[Json], shape: Sequence[int], dtype: DataType
 ) -> Iterator[tuple[int, Json]]:
-    """The elements of a list, with their positions, but for many that are right together.
+    """Yield the elements of a list that may be wrong, with their positions.
 
-    A look at each value would take a hundred times as long as reading the request.
+    Chunks of 1024 elements that all fit are skipped: checking each value by itself would take a
+    hundred times as long as reading the request.
     """
     for start in range(0, len(values), _CHECKED_TOGETHER):
         chunk = values[start : start + _CHECKED_TOGETHER]
@@ -237,7 +243,7 @@ def _suspects(
 
 
 def _fits(values: Sequence[Json], shape: Sequence[int], dtype: DataType) -> bool:
-    """Whether all values have a shape and a dtype."""
+    """Whether all values have the shape and fit the dtype."""
     flat = values
     for size in shape:
         if set(map(type, flat)) != {list} or set(map(len, flat)) != {size}:
@@ -267,12 +273,12 @@ def _find_wrong_value(value: Json, dtype: DataType) -> str:
 
 
 def to_json(alias: str, array: np.ndarray, *, finite: bool) -> Json:
-    """An array in a form that the JSON writer takes.
+    """Convert an array to a form that the JSON writer takes.
 
     Args:
-        alias: Name of the output; one that ends in `_bytes` has its strings written in base64.
+        alias: Alias of the output; if it ends in `_bytes`, strings are written in base64.
         array: The output.
-        finite: Whether no output has NaN or infinities, which orjson cannot write.
+        finite: Whether all outputs are free of NaN and infinities, which orjson cannot write.
 
     Raises:
         InvalidInput: the dtype has no JSON form.
@@ -284,18 +290,18 @@ def to_json(alias: str, array: np.ndarray, *, finite: bool) -> Json:
     if kind in "OSU":
         return _encodable_strings(array, binary=is_binary(alias))
     if finite:
-        # ONNX Runtime's int64 is C's `long long`, whose scalars orjson does not know: the view is
-        # the same type by its usual name. Scalars appear where rows are made of several outputs.
+        # ONNX Runtime's int64 arrays have C's `long long`, whose scalars orjson does not know. The
+        # view has the same type under NumPy's usual name. Rows of several outputs have scalars.
         array = np.ascontiguousarray(array).reshape(array.shape).view(array.dtype.str)
         return array if array.ndim else array[()]
     if kind == "f":
-        # By way of text, so that 0.1 as float32 becomes 0.1 and not 0.10000000149.
+        # Convert through text, so that 0.1 as float32 becomes 0.1 and not 0.10000000149.
         return array.astype(np.str_).astype(np.float64).tolist()
     return array.tolist()
 
 
 def is_binary(alias: str) -> bool:
-    """Whether the strings of an output are written in base64: its name says so."""
+    """Whether the strings of an output are written in base64: its alias ends in `_bytes`."""
     return alias.endswith(_BINARY_SUFFIX)
 
 
@@ -311,5 +317,5 @@ def _encodable_string(value: bytes | str, *, binary: bool) -> Json:
         try:
             return content.decode()
         except UnicodeDecodeError:
-            pass  # JSON has no strings that are not text: base64 keeps every byte
+            pass  # a JSON string must be text; base64 keeps every byte
     return {_BINARY_KEY: base64.b64encode(content).decode()}

@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 
 from serving.engine.manager import Manager
 from serving.errors import InvalidInput, ServingError
 from serving.inference.predictor import Predictor
+from serving.monitoring.counts import Metrics
 from serving.protocols.tfs import tensor_proto
 from serving.protocols.tfs.model_spec import read_model_spec, write_model_spec
 from serving.protocols.tfs.predict_methods import PREDICTION_SERVICE
@@ -19,6 +21,7 @@ from serving.protos.tensorflow_serving_pb2 import (
     ReloadConfigResponse,
     SignatureDefMap,
 )
+from serving.repository.model_config import ModelConfig
 from serving.repository.model_config_message import models_of
 from serving.tensors.signature import Signature, TensorSpec
 from serving.transport.method_table import Call, Method, UnaryMethod
@@ -32,19 +35,21 @@ logger = logging.getLogger(__name__)
 class ModelMethods:
     """Handlers of PredictionService.GetModelMetadata and of ModelService."""
 
-    def __init__(self, predictor: Predictor, manager: Manager) -> None:
+    def __init__(self, predictor: Predictor, manager: Manager, metrics: Metrics) -> None:
         """Bind the handlers.
 
         Args:
             predictor: Finds the version that a request names.
-            manager: Changes the set of models; its catalog knows the states.
+            manager: Reloads the set of models; its catalog has the states of the versions.
+            metrics: Counts the reload requests that are refused.
         """
         self._predictor = predictor
         self._manager = manager
+        self._metrics = metrics
         self._reloading: set[asyncio.Task[None]] = set()
 
     def methods(self) -> list[Method]:
-        """The rows of the method table."""
+        """Return the rows of the method table."""
         return [
             UnaryMethod(
                 path=f"/{PREDICTION_SERVICE}/GetModelMetadata",
@@ -66,7 +71,7 @@ class ModelMethods:
     async def get_model_metadata(
         self, request: GetModelMetadataRequest, _call: Call
     ) -> GetModelMetadataResponse:
-        """PredictionService.GetModelMetadata: the signatures, as a SignatureDefMap."""
+        """Answer PredictionService.GetModelMetadata with the signatures, as a SignatureDefMap."""
         spec = read_model_spec(request)
         if not request.metadata_field:
             msg = "GetModelMetadataRequest must specify at least one metadata_field"
@@ -87,40 +92,50 @@ class ModelMethods:
     async def get_model_status(
         self, request: GetModelStatusRequest, _call: Call
     ) -> GetModelStatusResponse:
-        """ModelService.GetModelStatus: every version known, or the one named."""
+        """Answer ModelService.GetModelStatus with the state of all known versions, or of one."""
         spec = read_model_spec(request)  # a version label is ignored, as TensorFlow Serving does
         response = GetModelStatusResponse()
         for status in self._manager.catalog.statuses(spec.name, spec.version):
             entry = response.model_version_status.add()
             entry.version = status.version
             entry.state = status.state  # type: ignore[assignment]  # takes a number
-            entry.status.error_code = status.error_code  # type: ignore[assignment]  # likewise
+            entry.status.error_code = status.error_code  # type: ignore[assignment]  # a number, too
             entry.status.error_message = status.error_message
         return response
 
     async def reload_config(
         self, request: ReloadConfigRequest, _call: Call
     ) -> ReloadConfigResponse:
-        """ModelService.HandleReloadConfigRequest: serve another set of models.
+        """Answer ModelService.HandleReloadConfigRequest: serve another set of models.
 
-        It answers when all of them are available. If one is not, the set before goes on as it was,
-        where TensorFlow Serving would have taken over half of the new one. A refusal is the status
-        of the call, as it is there: the response's own status only ever says OK.
+        The answer comes when all models of the new set are available. If one cannot be loaded, the
+        server keeps the previous set unchanged, where TensorFlow Serving would switch to half of
+        the new one. As in TensorFlow Serving, a refusal is the gRPC status of the call; the
+        `status` field of the response is always OK.
         """
-        models = models_of(request.config)
-        logger.info("reload requested: %s", ", ".join(models) or "no model")
-        # A client that gives up waiting must not leave a half-done change behind.
-        reloading = asyncio.create_task(self._manager.reload(models))
-        self._reloading.add(reloading)
-        reloading.add_done_callback(self._reloading.discard)
         try:
-            await asyncio.shield(reloading)
+            models = models_of(request.config)
+            logger.info("reload requested: %s", ", ".join(models) or "no model")
+            await self._reload(models)
         except ServingError as error:
+            self._metrics.refused_reloads += 1
             logger.warning("reload refused: %s", error.message)
             raise
         response = ReloadConfigResponse()
         response.status.error_code = 0  # type: ignore[assignment]  # takes a number
         return response
+
+    async def _reload(self, models: Mapping[str, ModelConfig]) -> None:
+        """Serve another set of models.
+
+        Raises:
+            ServingError: the set is refused, and the models served before stay in service.
+        """
+        # If the client gives up waiting, the reload goes on: it must not be left half done.
+        reloading = asyncio.create_task(self._manager.reload(models))
+        self._reloading.add(reloading)
+        reloading.add_done_callback(self._reloading.discard)
+        await asyncio.shield(reloading)
 
 
 def _write_signature(signature: Signature, proto: tensorflow_pb2.SignatureDef) -> None:
@@ -142,7 +157,7 @@ def _write_tensor_info(spec: TensorSpec, proto: tensorflow_pb2.TensorInfo) -> No
             spec.coo_sparse
         )
     proto.dtype = spec.dtype  # type: ignore[assignment]  # takes a number
-    # Mutating a submessage sets it: a scalar's shape has no dims but must be there all the same.
+    # `SetInParent` sets the shape of a scalar, too, which has no dims.
     proto.tensor_shape.SetInParent()
     proto.tensor_shape.unknown_rank = spec.shape is None
     for size in spec.shape or ():

@@ -1,4 +1,4 @@
-"""The paths of TensorFlow Serving's REST API: the model that a URL names."""
+"""The paths of TensorFlow Serving's REST API, and the model that a path names."""
 
 import re
 
@@ -13,15 +13,18 @@ _MAX_SHOWN = 64
 
 
 def model_route(suffix: str) -> re.Pattern[str]:
-    """The paths of a model, or of a version of it, in any case, with `suffix` as it is."""
+    """Compile the pattern of a model's paths: name, optional version or label, then `suffix`.
+
+    The path before `suffix` matches in upper and lower case.
+    """
     return re.compile(f"(?i:{_MODEL}){suffix}")
 
 
 def model_spec(request: HttpRequest) -> ModelSpec:
-    """The model that a path names.
+    """Return the model, and the version or label, that a request's path names.
 
     Raises:
-        InvalidInput: the version does not fit 64 bits.
+        InvalidInput: the version does not fit a signed 64-bit integer.
     """
     version = request.parameters["version"]
     return ModelSpec(
@@ -32,13 +35,13 @@ def model_spec(request: HttpRequest) -> ModelSpec:
 
 
 def _number(version: str) -> int:
-    """A version of digits alone.
+    """Convert the digits of a version to an integer.
 
     Raises:
-        InvalidInput: it does not fit 64 bits.
+        InvalidInput: the version does not fit a signed 64-bit integer.
     """
     digits = version.lstrip("0") or "0"
-    # Python refuses to convert thousands of digits, so their number is looked at first.
+    # Python refuses to convert thousands of digits, so the number of digits is checked first.
     if len(digits) <= _MAX_DIGITS and (number := int(digits)) <= _MAX_VERSION:
         return number
     shown = version if len(version) <= _MAX_SHOWN else f"{version[:_MAX_SHOWN]}..."

@@ -1,4 +1,4 @@
-"""ModelSpec between its message and the type that the predictor takes."""
+"""Convert ModelSpec between its protobuf message and the type that the predictor takes."""
 
 from serving.errors import InvalidInput
 from serving.inference.request import ModelSpec
@@ -21,10 +21,10 @@ def read_model_spec(
     | RegressionRequest
     | InferenceTask,
 ) -> ModelSpec:
-    """The ModelSpec of a request.
+    """Return the ModelSpec of a request.
 
     Raises:
-        InvalidInput: it has none.
+        InvalidInput: the request has no ModelSpec.
     """
     if not request.HasField("model_spec"):
         msg = "Missing ModelSpec"
@@ -42,7 +42,7 @@ def read_model_spec(
 def write_model_spec(
     spec: tensorflow_serving_pb2.ModelSpec, name: str, version: int, signature_name: str = ""
 ) -> None:
-    """Write into an answer who gave it."""
+    """Write the model, version and signature that answered into a response's ModelSpec."""
     spec.name = name
     spec.version.value = version
     spec.signature_name = signature_name

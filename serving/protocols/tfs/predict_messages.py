@@ -1,13 +1,14 @@
-"""Predict's messages without protobuf in the way: most requests look like the one before.
+"""Read and write most Predict messages without protobuf, because consecutive ones are similar.
 
-Reading and writing messages through protobuf's Python objects takes longer than a small model
-takes to run. But the requests of a client differ in the elements of the tensor alone: what is
-before and after them (model, names, dtype, shape, lengths) is the same bytes every time. So a
-request that protobuf has parsed becomes a template, and later messages with the same bytes around
-elements of the same number are read by looking at those bytes. Anything else goes to protobuf.
+Reading and writing messages through protobuf's Python objects takes longer than running a small
+model. Most requests of a client differ only in the elements of the tensor: the bytes before and
+after the elements (model, names, dtype, shape, lengths) are the same every time. A request that
+protobuf has parsed can therefore become a template. A later message of the same length is read by
+the template if its bytes before and after the elements are the template's; protobuf parses all
+other messages.
 
-Answers are written likewise: protobuf writes the bytes before an output's elements once, for each
-name, dtype and shape, and they are put together with the elements of each answer.
+For answers, protobuf writes the bytes before an output's elements once for each name, dtype and
+shape. Each answer is these bytes joined with its own elements.
 """
 
 import weakref
@@ -24,7 +25,8 @@ from serving.protocols.tfs.model_spec import read_model_spec
 from serving.protos.nested_fields import find_nested
 from serving.protos.tensorflow_serving_pb2 import ModelSpec, PredictRequest, PredictResponse
 
-# What templates may take: so many of them, with so many bytes around the elements each.
+# Limits of the template cache: templates in all, templates for messages of one length, and bytes
+# kept per template.
 _MAX_TEMPLATES = 256
 _MAX_TEMPLATES_OF_A_LENGTH = 4
 _MAX_SURROUNDING_BYTES = 2048
@@ -34,16 +36,16 @@ _PATH_TO_ELEMENTS = (2, 2, 4)
 _MODEL_SPEC_FIELD = 1
 _MAX_SPEC_BYTES = 64 << 10
 _LARGE_BYTES = 1 << 20
-# Elements of fewer bytes are quicker copied than viewed.
+# Below this size, copying the elements is faster than making a view of them.
 _LARGE_ANSWER_BYTES = 16 << 10
 
 
 class AcceptedKind(NamedTuple):
-    """What was found out about a kind of request when it was checked.
+    """The result of checking the requests of a template against a servable.
 
     Attributes:
         outputs: The output aliases to compute.
-        batched: Whether it may share a run with others.
+        batched: Whether the requests may share a run with other requests.
     """
 
     outputs: Sequence[str]
@@ -51,13 +53,13 @@ class AcceptedKind(NamedTuple):
 
 
 class Template:
-    """What is the same in all requests of a kind.
+    """The parts that similar requests have in common.
 
     Attributes:
-        model_spec: The model spec; shared by all the requests, so not to be changed.
-        spec: The same as the predictor takes it.
+        model_spec: The ModelSpec message; all requests share it, so it must not be changed.
+        spec: The same model spec in the predictor's type.
         output_filter: Output aliases to compute; empty for all.
-        alias: Name of the one input.
+        alias: Alias of the only input.
     """
 
     __slots__ = (
@@ -76,12 +78,15 @@ class Template:
     )
 
     def __init__(self, request: PredictRequest, before: bytes, after: bytes) -> None:
-        """Take the parts of a parsed request.
+        """Make a template of a parsed request.
 
         Args:
-            request: Has one input, with its elements in `tensor_content`.
-            before: The serialized request up to the elements.
-            after: What follows them.
+            request: A request with one input, whose elements are in `tensor_content`.
+            before: The bytes of the serialized request before the elements.
+            after: The bytes after the elements.
+
+        Raises:
+            InvalidInput: the input cannot be decoded.
         """
         self.model_spec = request.model_spec
         self.spec = read_model_spec(request)
@@ -90,34 +95,40 @@ class Template:
         array = tensor_proto.decode(tensor)
         self._before, self._after = before, after
         self._dtype, self._shape, self._count = array.dtype, array.shape, array.size
-        # A `bytes` object's content is aligned for any dtype, so the offset decides.
+        # The content of a `bytes` object is aligned for any dtype. Elements at an offset that is no
+        # multiple of their size are not aligned and must be copied.
         self._copies = len(before) % array.dtype.itemsize != 0
         self._servable: weakref.ref[Servable] | None = None
         self._accepted: AcceptedKind | None = None
 
     def read(self, message: bytes) -> np.ndarray | None:
-        """The input of a message of the template's length; None if it is of another kind."""
+        """Return the input of a message that has the template's length.
+
+        Returns:
+            The array, read-only if it shares the message's memory; None if the bytes around the
+            elements are not the template's.
+        """
         if not (message.startswith(self._before) and message.endswith(self._after)):
             return None
         array = np.frombuffer(message, self._dtype, self._count, len(self._before))
         return (array.copy() if self._copies else array).reshape(self._shape)
 
     def accept(self, servable: Servable, kind: AcceptedKind) -> None:
-        """Remember that a servable takes requests of this kind as they are, and how it does."""
+        """Remember that a servable accepts requests of this template, and the checks' result."""
         self._servable, self._accepted = weakref.ref(servable), kind
 
     def accepted_by(self, servable: Servable) -> AcceptedKind | None:
-        """What is known if nothing is left to check; None if nobody has checked yet."""
+        """Return the result of the checks if `servable` was the last to accept; None otherwise."""
         return self._accepted if self._servable and self._servable() is servable else None
 
 
 class TemplatedRequest(NamedTuple):
-    """A request read by a template; stands for the PredictRequest it is.
+    """A request that a template has read; used in place of a PredictRequest.
 
     Attributes:
         model_spec: As in PredictRequest.
-        template: By which it was read.
-        array: The input, read-only where it shares the message's memory.
+        template: The template that has read the request.
+        array: The input, read-only if it shares the message's memory.
     """
 
     model_spec: ModelSpec
@@ -126,19 +137,19 @@ class TemplatedRequest(NamedTuple):
 
 
 class RequestReader:
-    """Reads the Predict requests of one server; for the event loop alone."""
+    """Reads the Predict requests of one server. Use it only from the event loop."""
 
     def __init__(self) -> None:
         self._templates: dict[int, list[Template]] = {}  # by length of the message
-        self._seen: set[int] = set()  # lengths that protobuf had to parse
+        self._seen: set[int] = set()  # lengths of messages that protobuf has parsed
         self._count = 0
 
     def read(self, message: bytes) -> PredictRequest | TemplatedRequest:
         """Parse a serialized PredictRequest.
 
         Raises:
-            DecodeError: it is none.
-            InvalidInput: it names its model in far too many bytes.
+            DecodeError: the bytes are not a PredictRequest.
+            InvalidInput: the message is over 1 MiB and its ModelSpec over 64 KiB.
         """
         length = len(message)
         if length > _LARGE_BYTES:
@@ -151,7 +162,8 @@ class RequestReader:
                     return TemplatedRequest(template.model_spec, template, array)
         request = PredictRequest.FromString(message)
         if length in self._seen:
-            # The second of its length: more may come. Requests of ever new lengths cost nothing.
+            # The second message of this length: more may follow. Waiting for the second keeps
+            # clients whose messages always have new lengths from filling the cache.
             self._learn(request, message)
         else:
             if len(self._seen) >= _MAX_TEMPLATES:
@@ -166,7 +178,7 @@ class RequestReader:
         template = _template_of(request, message)
         if template is None:
             return
-        if self._count >= _MAX_TEMPLATES:  # begin anew: clients change
+        if self._count >= _MAX_TEMPLATES:  # clear the cache: the old clients may be gone
             self._templates.clear()
             self._count = 0
         self._templates.setdefault(len(message), []).append(template)
@@ -174,10 +186,10 @@ class RequestReader:
 
 
 def _check_spec(message: bytes) -> None:
-    """Refuse a large ModelSpec before it is parsed: whoever reads a name of megabytes copies it.
+    """Refuse a large ModelSpec before protobuf parses it: each use of its name copies the name.
 
     Raises:
-        InvalidInput: with its size.
+        InvalidInput: the ModelSpec is over 64 KiB; the message has its size.
     """
     place = find_nested(message, (_MODEL_SPEC_FIELD,))
     if place is not None and place[1] - place[0] > _MAX_SPEC_BYTES:
@@ -186,7 +198,7 @@ def _check_spec(message: bytes) -> None:
 
 
 def _template_of(request: PredictRequest, message: bytes) -> Template | None:
-    """A template from a request and its bytes; None if it does not lend itself to one."""
+    """Make a template of a request and its bytes; None if the request cannot be a template."""
     if len(request.inputs) != 1 or not request.HasField("model_spec"):
         return None
     tensor = next(iter(request.inputs.values()))
@@ -199,13 +211,15 @@ def _template_of(request: PredictRequest, message: bytes) -> Template | None:
     try:
         return Template(request, message[:start], message[end:])
     except InvalidInput:
-        return None  # the usual way tells the client what is wrong with it
+        return None  # the regular checks report the error to the client
 
 
 def _are_the_elements(request: PredictRequest, message: bytes, start: int, end: int) -> bool:
-    """Whether these bytes are the elements and nothing else: change them all, and parse again.
+    """Whether the message's bytes from `start` to `end` are the elements and nothing else.
 
-    The bytes of the elements could also stand elsewhere by chance, in a name for example.
+    The same bytes may also occur elsewhere by chance, in a name for example. The check inverts all
+    bits between the positions and parses the message again: the elements must then be the inverted
+    bytes, and the rest of the request must be the same.
     """
     changed = bytes(~np.frombuffer(message[start:end], np.uint8))
     try:
@@ -222,12 +236,12 @@ def _are_the_elements(request: PredictRequest, message: bytes, start: int, end: 
 
 
 class EncodedResponse(NamedTuple):
-    """A PredictResponse, serialized.
+    """A serialized PredictResponse.
 
     Attributes:
-        payload: The bytes.
+        payload: The serialized message.
         model: Name of the model that answered.
-        version: Its version.
+        version: Version of the model.
         signature_name: The signature that ran.
     """
 
@@ -236,8 +250,8 @@ class EncodedResponse(NamedTuple):
     version: int
     signature_name: str
 
-    def SerializeToString(self) -> bytes:  # noqa: N802 - as messages have it
-        """The bytes."""
+    def SerializeToString(self) -> bytes:  # noqa: N802 - the name in protobuf's messages
+        """Return the serialized message."""
         return self.payload
 
 
@@ -253,10 +267,10 @@ def encode_response(
 
     Args:
         model: Name of the model that answered.
-        version: Its version.
+        version: Version of the model.
         signature_name: The signature that ran.
         outputs: Arrays by output alias, of any dtype of `DataType`.
-        as_content: Write elements to `tensor_content` instead of the typed fields.
+        as_content: Whether to write elements to `tensor_content` instead of the typed fields.
 
     Raises:
         InvalidInput: an output's dtype has no tensor type.
@@ -274,11 +288,12 @@ def encode_response(
 
 
 def _elements(array: np.ndarray, *, as_content: bool) -> bytes | memoryview | None:
-    """An array's elements as its field holds them, if that takes as many bytes for any values.
+    """Return the bytes of an array's elements in its protobuf field, if their length is fixed.
 
     Returns:
-        The bytes, or for many of them a view of the array's memory;
-        None for an empty array, and where a number's size in the field depends on its value.
+        The bytes, or for a large array a view of its memory. None if the array is empty, or if
+        protobuf must encode the elements: strings always; in a typed field also integers beyond 0
+        to 127, half floats, bfloat16 and complex numbers.
     """
     dtype = array.dtype
     if not array.size:
@@ -288,7 +303,7 @@ def _elements(array: np.ndarray, *, as_content: bool) -> bytes | memoryview | No
             return array.reshape(-1).view(np.uint8).data
         return array.tobytes()
     if dtype.kind in "iub":
-        # A varint below 128 is one byte. Classes mostly are.
+        # A varint below 128 takes one byte; most class indices are that small.
         try:
             small = bytes(array.ravel().tolist())
         except ValueError:
@@ -301,10 +316,10 @@ def _elements(array: np.ndarray, *, as_content: bool) -> bytes | memoryview | No
 def _before_elements(
     alias: str, dtype: np.dtype, shape: tuple[int, ...], *, as_content: bool
 ) -> bytes:
-    """A serialized output up to its elements, which are the last bytes of it."""
+    """Return the bytes of a serialized output before its elements, which are its last bytes."""
     zeros = np.zeros(shape, dtype)
     elements = _elements(zeros, as_content=as_content)
-    assert elements  # noqa: S101 - the caller has seen to it
+    assert elements  # noqa: S101 - the caller has checked it with the real array
     return _serialized_output(alias, zeros, as_content=as_content)[: -len(elements)]
 
 

@@ -36,15 +36,15 @@ class PredictMethods:
         """Bind the handlers.
 
         Args:
-            predictor: Runs Predict.
-            answer_as_tensor_content: Answer in `tensor_content` instead of typed fields
-                (`--enable_serialization_as_tensor_content`).
+            predictor: Runs the requests.
+            answer_as_tensor_content: Whether answers have their elements in `tensor_content`
+                instead of typed fields (`--enable_serialization_as_tensor_content`).
         """
         self._predictor = predictor
         self._answer_as_tensor_content = answer_as_tensor_content
 
     def methods(self) -> list[Method]:
-        """The rows of the method table."""
+        """Return the rows of the method table."""
         return [
             UnaryMethod(
                 path=f"/{PREDICTION_SERVICE}/Predict",
@@ -57,7 +57,7 @@ class PredictMethods:
     async def predict(
         self, request: PredictRequest | TemplatedRequest, call: Call
     ) -> EncodedResponse:
-        """PredictionService.Predict."""
+        """Answer PredictionService.Predict."""
         if isinstance(request, TemplatedRequest):
             servable, signature_name, answer = self._begin_templated(request, call)
             outputs: Mapping[str, np.ndarray] = await answer
@@ -81,10 +81,13 @@ class PredictMethods:
     def _begin_templated(
         self, request: TemplatedRequest, call: Call
     ) -> tuple[Servable, str, Awaitable[dict[str, np.ndarray]]]:
-        """Predict; what was checked for an earlier request of the kind is not checked again.
+        """Start a Predict request that a template has read.
+
+        The checks are skipped if the servable has accepted an earlier request of the same template.
 
         Returns:
-            The servable, the signature that runs, and what to await for the outputs.
+            The servable, the name of the signature that runs, and an awaitable of the outputs by
+            alias.
         """
         template = request.template
         spec = template.spec
@@ -105,7 +108,7 @@ class PredictMethods:
             accepted = AcceptedKind(checked.outputs, checked.batched)
             if checked.is_whole:
                 template.accept(servable, accepted)
-            else:  # defaults join it, in this request and in the next
+            else:  # every request of this template needs its missing inputs filled in
                 arrays = checked.arrays
         answer = servable.predict(
             name, arrays, accepted.outputs, batched=accepted.batched, deadline=call.deadline

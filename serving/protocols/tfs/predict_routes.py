@@ -1,11 +1,12 @@
 """TensorFlow Serving's REST API: decode JSON, call the predictor or read the catalog, encode JSON.
 
     POST /v1/models/NAME[/versions/N|/labels/L]:predict
+    GET  /v1/models                                         the models; TensorFlow Serving has none
     GET  /v1/models/NAME[/versions/N|/labels/L]             state of the versions
     GET  /v1/models/NAME[/versions/N|/labels/L]/metadata    signatures
 
-Paths, bodies, messages and HTTP codes follow model_servers/http_rest_api_{handler,util}.cc. As
-there, the content type of a request is not looked at.
+Paths, bodies, messages and HTTP codes follow model_servers/http_rest_api_{handler,util}.cc. Like
+TensorFlow Serving, the server ignores the content type of a request.
 """
 
 import re
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from google.protobuf.json_format import MessageToDict
 
-from serving.engine.catalog import Catalog
+from serving.engine.catalog import Catalog, VersionStatus
 from serving.engine.servable import Servable
 from serving.errors import InvalidInput
 from serving.inference.predictor import Predictor
@@ -30,6 +31,7 @@ from serving.protos.tensorflow_pb2 import TensorProto
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, TensorSpec
 from serving.transport.route_table import HttpRequest, HttpResponse, Route, json_response
 
+_MODELS = re.compile(r"(?i:/v1/models)")
 _NAMELESS = re.compile(r"(?i:/v1/models(?:/versions/\d+|/labels/[^/:]+)?(?:/metadata)?)")
 
 
@@ -49,13 +51,13 @@ class PredictRoutes:
         """Bind the handlers.
 
         Args:
-            predictor: Runs predict.
-            catalog: Knows the versions.
+            predictor: Runs the requests.
+            catalog: Has the states of the versions.
             metrics: Counts requests.
-            json: Reads and writes bodies that are large.
-            timeout_in_ms: Milliseconds that a call may take from its last byte on
-                (`--rest_api_timeout_in_ms`).
-            tfs_format: Write answers as TensorFlow Serving lays them out
+            json: Child processes that read and write large bodies.
+            timeout_in_ms: Time limit of a call in milliseconds, from the last byte of its request
+                on (`--rest_api_timeout_in_ms`).
+            tfs_format: Whether answers have TensorFlow Serving's layout
                 (`--rest_api_tfs_format`).
         """
         self._json = json
@@ -66,21 +68,22 @@ class PredictRoutes:
         self._tfs_format = tfs_format
 
     def routes(self) -> list[Route]:
-        """The rows of the route table."""
+        """Return the rows of the route table."""
         return [
             Route("POST", model_route(":predict"), self.predict),
             Route("GET", model_route(""), self.status),
             Route("GET", model_route("(?i:/metadata)"), self.metadata),
+            Route("GET", _MODELS, self.models),
             Route("GET", _NAMELESS, self.nameless),
         ]
 
     async def predict(self, request: HttpRequest) -> HttpResponse:
-        """`POST ...:predict`: run a signature on rows (`instances`) or columns (`inputs`)."""
+        """Answer `POST ...:predict` for rows (`instances`) or columns (`inputs`)."""
         spec = model_spec(request)
         with self._metrics.request(spec.name, "Predict", REST) as outcome:
             servable = self._predictor.servable(spec)
             async with time_limit(self._timeout_in_ms) as deadline:
-                with servable.hold():  # it may be unloaded while a large body is read
+                with servable.hold():  # keep it loaded while a large body is read
                     name, arrays, rows = await jobs.read(
                         self._json,
                         request,
@@ -114,23 +117,30 @@ class PredictRoutes:
         return HttpResponse(body=body)
 
     async def status(self, request: HttpRequest) -> HttpResponse:
-        """`GET ...`: every version known, or the one named; a label is ignored."""
+        """Answer `GET ...` with the state of all known versions, or of the version in the path.
+
+        A label in the path is ignored.
+        """
         spec = model_spec(request)
-        statuses = [
+        statuses = self._catalog.statuses(spec.name, spec.version)
+        return json_response({"model_version_status": list(map(_status, statuses))}, indent=1)
+
+    async def models(self, _request: HttpRequest) -> HttpResponse:
+        """Answer `GET /v1/models` with every model, the states of its versions and its labels."""
+        models = [
             {
-                "version": str(status.version),
-                "state": status.state.name,
-                "status": {
-                    "error_code": status.error_code.name,
-                    "error_message": status.error_message,
+                "name": name,
+                "model_version_status": list(map(_status, self._catalog.known_statuses(name))),
+                "version_labels": {
+                    label: str(version) for label, version in entry.config.labels.items()
                 },
             }
-            for status in self._catalog.statuses(spec.name, spec.version)
+            for name, entry in self._catalog.models.items()
         ]
-        return json_response({"model_version_status": statuses}, indent=1)
+        return json_response({"models": models}, indent=1)
 
     async def metadata(self, request: HttpRequest) -> HttpResponse:
-        """`GET .../metadata`: the signatures, in the JSON form of a SignatureDefMap."""
+        """Answer `GET .../metadata` with the signatures, in the JSON form of a SignatureDefMap."""
         servable = self._predictor.servable(model_spec(request))
         signatures = {
             name: {
@@ -150,13 +160,25 @@ class PredictRoutes:
         return json_response({"model_spec": answered, "metadata": metadata}, indent=1)
 
     async def nameless(self, _request: HttpRequest) -> HttpResponse:
-        """`GET /v1/models`: there is no list of models in this API."""
+        """Refuse a path that names a version, a label or metadata, and no model."""
         msg = "Missing model name in request."
         raise InvalidInput(msg)
 
 
+def _status(status: VersionStatus) -> dict[str, Any]:
+    """A version's state as JSON; 64-bit numbers are strings, as in protobuf's JSON form."""
+    return {
+        "version": str(status.version),
+        "state": status.state.name,
+        "status": {
+            "error_code": status.error_code.name,
+            "error_message": status.error_message,
+        },
+    }
+
+
 def _no_signature(servable: Servable, name: str) -> InvalidInput:
-    """The error for a signature that is missing, for which REST has its own message and code."""
+    """Return the error for an unknown signature; its message and code differ from gRPC's."""
     available = ", ".join(sorted(servable.signatures))
     return InvalidInput(
         f'Serving signature name: "{name or DEFAULT_SIGNATURE_NAME}" not found in signature def. '

@@ -1,4 +1,4 @@
-"""Tensors between `tensorflow.TensorProto` and NumPy, by TensorFlow's own rules.
+"""Convert tensors between `tensorflow.TensorProto` and NumPy, by TensorFlow's own rules.
 
 Decoding follows `Tensor::FromProto` and encoding `Tensor::AsProtoField` / `AsProtoTensorContent`
 (tensorflow/core/framework/tensor.cc). Both the server and the client use this module.
@@ -17,12 +17,13 @@ from serving.tensors.signature import DataType
 from serving.tensors.tensor_spec import MAX_TENSOR_BYTES
 
 MAX_DIMENSIONS = 64  # NumPy's own limit
-# The last of several values is written out at once, unlike one that stands for a whole tensor: a
-# few bytes must not take the event loop's time.
+# If a tensor has more than one value but fewer values than elements, decoding copies the last value
+# into all remaining elements. This limit keeps a message of a few bytes from blocking the event
+# loop. A single value has no such limit: it is broadcast without a copy.
 _MAX_REPEATED_BYTES = 16 << 20
 
-# The typed field of each element type. Half floats and bfloat16 travel as their 16 bits, complex
-# numbers as real and imaginary part in turn.
+# The typed field of each element type. Half floats and bfloat16 are sent as their 16 bits, complex
+# numbers as alternating real and imaginary parts.
 _FIELDS = {
     DataType.DT_FLOAT: "float_val",
     DataType.DT_DOUBLE: "double_val",
@@ -42,7 +43,7 @@ _FIELDS = {
     DataType.DT_UINT64: "uint64_val",
 }
 _DATA_TYPES: dict[int, DataType] = {data_type.value: data_type for data_type in DataType}
-# What a typed field holds where that is not the element type itself.
+# The dtype of the values in a typed field, if it differs from the element type.
 _FIELD_DTYPES: dict[DataType, np.dtype[Any]] = {
     DataType.DT_BFLOAT16: np.dtype(np.uint16),
     DataType.DT_COMPLEX64: np.dtype(np.float32),
@@ -52,20 +53,21 @@ _FIELD_DTYPES: dict[DataType, np.dtype[Any]] = {
 
 
 def decode(proto: TensorProto, admit: Admit = admit_all) -> np.ndarray:
-    """The array that a TensorProto describes.
+    """Return the array that a TensorProto describes.
 
     Args:
         proto: Elements in `tensor_content`, or in the typed field of its dtype.
-        admit: Asked before the array takes memory.
+        admit: Called with shape and dtype before the array takes memory; raises to refuse it.
 
     Returns:
-        An array of the proto's dtype and shape, read-only where it shares the proto's memory, or
-        where all elements are the same and take the memory of one; DT_STRING gives dtype object,
-        each element `bytes`.
+        An array of the proto's dtype and shape; DT_STRING gives dtype object with `bytes` elements.
+        The array is read-only if it shares the proto's memory, or if all its elements share the
+        memory of a single value.
 
     Raises:
-        InvalidInput: dtype unknown or not supported, shape negative or of too many dims, content of
-            the wrong length, or a tensor over `MAX_TENSOR_BYTES`; or see `admit`.
+        InvalidInput: the dtype is unknown or not supported, the shape has negative sizes or too
+            many dims, the content has the wrong length, or the tensor is larger than
+            `MAX_TENSOR_BYTES`; or raised by `admit`.
     """
     data_type = _DATA_TYPES.get(proto.dtype)
     if data_type is None:
@@ -77,7 +79,7 @@ def decode(proto: TensorProto, admit: Admit = admit_all) -> np.ndarray:
     shape = _decode_shape(proto)
     dtype = data_type.numpy
     count = math.prod(shape)
-    # Sizes beside a zero count too: NumPy refuses strides that no memory could have.
+    # If a size is 0, the other sizes still count: NumPy refuses strides beyond the address space.
     size = (count or math.prod(size or 1 for size in shape)) * dtype.itemsize
     if size > MAX_TENSOR_BYTES:
         msg = (
@@ -86,7 +88,7 @@ def decode(proto: TensorProto, admit: Admit = admit_all) -> np.ndarray:
         )
         raise InvalidInput(msg)
     admit(shape, data_type)
-    if not count:  # whatever values there are
+    if not count:  # the values of an empty tensor are ignored
         return np.empty(shape, dtype)
     content = proto.tensor_content
     if content:
@@ -100,17 +102,17 @@ def encode(array: np.ndarray, proto: TensorProto, *, as_content: bool = False) -
     Args:
         array: Any dtype of `DataType`; strings as `object`, `bytes_` or `str_` arrays.
         proto: Filled in place.
-        as_content: Write `tensor_content` instead of the typed field. Strings have no such form
-            and always go to `string_val`.
+        as_content: Whether to write `tensor_content` instead of the typed field. Strings have no
+            such form and always go to `string_val`.
 
     Raises:
         InvalidInput: the array's dtype has no tensor type.
     """
     data_type = DataType.from_numpy(array.dtype)
-    if data_type is DataType.DT_BFLOAT16:  # either of its two dtypes
+    if data_type is DataType.DT_BFLOAT16:  # the dtype may be that of `ml_dtypes`
         array = array.view(BFLOAT16)
     proto.dtype = data_type  # type: ignore[assignment]  # takes a number
-    proto.tensor_shape.SetInParent()  # a scalar's shape has no dims and is there all the same
+    proto.tensor_shape.SetInParent()  # sets the shape of a scalar, too, which has no dims
     dims = proto.tensor_shape.dim
     for size in array.shape:
         dims.add().size = size
@@ -126,7 +128,7 @@ def encode(array: np.ndarray, proto: TensorProto, *, as_content: bool = False) -
 
 
 def _decode_shape(proto: TensorProto) -> tuple[int, ...]:
-    shape = proto.tensor_shape  # a tensor has the rank of its dims, whatever unknown_rank says
+    shape = proto.tensor_shape  # the number of dims is the rank; unknown_rank is ignored
     if len(shape.dim) > MAX_DIMENSIONS:
         msg = f"tensor_shape has {len(shape.dim)} dims, expected at most {MAX_DIMENSIONS}"
         raise InvalidInput(msg)
@@ -162,7 +164,7 @@ def _decode_values(
     given = min(len(values) // width, count)
     if not given:
         return _zeros(data_type, shape)
-    if given * width < len(values):  # surplus values mean nothing
+    if given * width < len(values):  # surplus values are ignored
         values = values[: given * width]
     if data_type is DataType.DT_STRING:
         array = np.empty(given, dtype=object)
@@ -178,9 +180,9 @@ def _decode_values(
         repeated = (count - given) * array.itemsize
         if repeated > _MAX_REPEATED_BYTES:
             msg = (
-                f"{field} has {len(values)} values for shape {shape}, of which the last would be "
-                f"repeated {repeated} bytes long, expected at most {_MAX_REPEATED_BYTES}; send all "
-                "values, or one for all"
+                f"{field} has {len(values)} values for shape {shape}, and repeating the last one "
+                f"takes {repeated} bytes, expected at most {_MAX_REPEATED_BYTES}; send a value for "
+                "each element, or one for all"
             )
             raise InvalidInput(msg)
         array = np.concatenate([array, np.broadcast_to(array[-1:], (count - given,))])

@@ -1,7 +1,7 @@
-"""TFRecord files: records behind their length, both with a checksum.
+"""Read TFRecord files: each record follows its length, and both have a checksum.
 
-Written against TensorFlow's description of the format (tensorflow/core/lib/io/record_writer.h): the
-length in eight bytes, its checksum in four, the record, its checksum in four; all little endian.
+Follows TensorFlow's description of the format (tensorflow/core/lib/io/record_writer.h): the length
+in eight bytes, its checksum in four, the record, its checksum in four; all little endian.
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from serving.errors import DataLoss
 
 _HEADER_BYTES = 12
 _CHECKSUM_BYTES = 4
-_POLYNOMIAL = 0x82F63B78  # Castagnoli's, bits reversed
+_POLYNOMIAL = 0x82F63B78  # the Castagnoli polynomial, bits reversed
 _MASK_DELTA = 0xA282EAD8
 
 
@@ -29,7 +29,7 @@ _TABLE = _table()
 
 
 def masked_crc32c(data: bytes) -> int:
-    """CRC-32C, masked as TFRecord wants it; about 0.1 s a megabyte."""
+    """Return the CRC-32C of `data`, masked as TFRecord requires. Takes about 0.1 s per megabyte."""
     crc, table = 0xFFFFFFFF, _TABLE
     for byte in data:
         crc = table[(crc ^ byte) & 0xFF] ^ crc >> 8
@@ -38,10 +38,10 @@ def masked_crc32c(data: bytes) -> int:
 
 
 def read(path: Path) -> Iterator[bytes]:
-    """The records of a file, one after the other.
+    """Yield the records of a file in their order.
 
     Raises:
-        DataLoss: the file cannot be read, ends inside a record, or a checksum differs.
+        DataLoss: the file cannot be read, ends inside a record, or has a wrong checksum.
     """
     try:
         size = path.stat().st_size
@@ -76,6 +76,6 @@ def _check(path: Path, start: int, data: bytes, expected: bytes) -> None:
     if masked_crc32c(data) != int.from_bytes(expected, "little"):
         msg = (
             f"{path} has a checksum that differs in the record at byte {start}: the file was "
-            "altered or is no TFRecord file; copy the version again"
+            "altered or is not a TFRecord file; copy the version again"
         )
         raise DataLoss(msg)

@@ -1,6 +1,7 @@
 """Warm-up: recorded requests that a version answers before the first real one.
 
-TensorFlow Serving's `assets.extra/tf_serving_warmup_requests`, a TFRecord file of PredictionLog.
+The requests are in TensorFlow Serving's `assets.extra/tf_serving_warmup_requests`, a TFRecord file
+of PredictionLog messages.
 """
 
 import logging
@@ -24,23 +25,24 @@ MAX_RECORDS = 1000
 
 
 def replay(servable: Servable, folder: Path, *, iterations: int = 1) -> int:
-    """Answer the recorded Predict requests, one by one; blocks.
+    """Answer the recorded Predict requests one by one. Blocks until all of them are answered.
 
-    The model's name and version in a request are ignored: this version is meant. Records of other
-    kinds than Predict are skipped, and the log says so.
+    The model name and version in a recorded request are ignored: `servable` answers all of them.
+    Records of other kinds than Predict are skipped, and a warning gives their number.
 
     Args:
-        servable: The version, loaded.
+        servable: The loaded version.
         folder: The version's folder.
-        iterations: Times that each request is answered.
+        iterations: How many times each request is answered.
 
     Returns:
-        The number of different requests answered; 0 if there is no file.
+        The number of different requests answered; 0 if the folder has no warm-up file.
 
     Raises:
-        DataLoss: the file is damaged.
-        InvalidInput: it has more than 1000 records.
-        ServingError: a request was refused or failed, with what the model said.
+        DataLoss: the file cannot be read or is damaged.
+        InvalidInput: the file has more than 1000 records.
+        ServingError: the servable refused a request or failed to run it; the error has the code of
+            that failure, and the message adds the number of the record.
     """
     path = folder / FILE
     if not path.exists():
@@ -49,12 +51,15 @@ def replay(servable: Servable, folder: Path, *, iterations: int = 1) -> int:
     replayed = skipped = 0
     for number, record in enumerate(tfrecord.read(path), start=1):
         if number > MAX_RECORDS:
-            msg = f"{path} has over {MAX_RECORDS} records, the most there may be; keep the first"
+            msg = f"{path} has over {MAX_RECORDS} records, expected at most that; keep the first"
             raise InvalidInput(msg)
         try:
             log = PredictionLog.FromString(record)
         except DecodeError as error:
-            msg = f"record {number} of {path} is no PredictionLog; record the requests again"
+            msg = (
+                f"record {number} of {path} is not a PredictionLog message; record the requests "
+                "again"
+            )
             raise DataLoss(msg) from error
         if not log.HasField("predict_log"):
             skipped += 1
@@ -69,7 +74,7 @@ def replay(servable: Servable, folder: Path, *, iterations: int = 1) -> int:
     seconds = time.perf_counter() - started
     logger.info("%s: answered %d warm-up requests in %.3f s", servable, replayed, seconds)
     if skipped:
-        logger.warning("%s: skipped %d records that are no Predict requests", path, skipped)
+        logger.warning("%s: skipped %d records that are not Predict requests", path, skipped)
     return replayed
 
 

@@ -1,4 +1,4 @@
-"""What one caller, or all of them together, may take of the server: bytes and connections.
+"""Limits on the bytes and connections that one caller, or all callers together, may use.
 
-May import `errors` alone.
+May import `errors` only.
 """

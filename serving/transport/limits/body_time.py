@@ -1,7 +1,7 @@
-"""The time that a request's body may take, proportionate to its size.
+"""A time limit for the arrival of a request's body, proportional to the size of the body.
 
-The web server ends a body that pauses for too long. A byte every other second is no pause, and
-would hold a place among the streams for years.
+The web server ends a request whose body pauses for too long. A client that sends a byte every other
+second never pauses that long, and could keep its stream open for years.
 """
 
 import time
@@ -13,27 +13,27 @@ _LEAST_BYTES_PER_SECOND = 32 * 1024
 
 
 class BodyTime:
-    """Times one body, or one message of a stream, from its first piece on."""
+    """Measures how long one body, or one message of a stream, takes from its first piece on."""
 
     __slots__ = ("_began", "_bytes")
 
     def __init__(self, count: int) -> None:
-        """Begin with a piece that is not the last one.
+        """Start the clock at the first piece of a body that has several pieces.
 
         Args:
-            count: Its bytes.
+            count: Size of the piece in bytes.
         """
         self._began = time.monotonic()
         self._bytes = count
 
     def check(self, count: int) -> None:
-        """Count a further piece that is not the last one.
+        """Count a further piece; call this for every piece except the last one.
 
         Args:
-            count: Its bytes.
+            count: Size of the piece in bytes.
 
         Raises:
-            DeadlineExceeded: so few bytes should not have taken so long.
+            DeadlineExceeded: the bytes received so far took longer than the limit.
         """
         now = time.monotonic()
         self._bytes += count
@@ -41,6 +41,6 @@ class BodyTime:
             msg = (
                 f"{self._bytes} bytes of the request took {now - self._began:.0f} s, expected "
                 f"{_LEAST_BYTES_PER_SECOND} bytes a second after the first {_GRACE_SECONDS:.0f} s; "
-                "send it faster"
+                "send the request faster"
             )
             raise DeadlineExceeded(msg)

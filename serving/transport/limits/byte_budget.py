@@ -1,10 +1,10 @@
-"""The bytes of requests and answers that the server holds at a time, all callers together.
+"""A budget for the bytes of requests that the server holds, all callers together.
 
-A limit for each message does not bound the memory: callers may send any number of messages at once,
-and a message of a few bytes may stand for a tensor of gigabytes. What counts is the body of a
-request that arrives in several pieces, what a body inflates to, its tensors as they are decoded,
-and an answer until the client has taken it. A request that arrives in one piece is bounded by the
-web server's windows.
+A size limit for each message does not bound the memory: callers may send any number of messages at
+once, and a message of a few bytes may decode to a tensor of gigabytes. Until a request is answered,
+the budget counts its body if that arrives in several pieces, its inflated body and its decoded
+tensors. The web server's windows bound a body that arrives in one piece. `unread_answers` counts
+the answers until the clients have read them.
 """
 
 from collections.abc import Hashable
@@ -13,15 +13,16 @@ from serving.errors import InvalidInput, Unavailable
 
 
 class ByteBudget:
-    """Counts bytes that were received and not answered yet. For the event loop alone.
+    """Counts the bytes that all `Hold` objects hold. Use it in the event loop's thread only.
 
-    The last eighth is kept for small requests, so that a few large ones cannot shut all others out.
+    The last eighth of the budget is reserved for small requests, so that a few large requests
+    cannot exclude all others.
 
     Attributes:
-        limit: Most bytes at a time.
+        limit: Most bytes held at a time.
         used: Bytes held now.
-        shared: Most bytes at a time with a request that is not small.
-        small: Most bytes of a small request.
+        shared: Most bytes held at a time after a request that is not small has taken its part.
+        small: Most bytes that a small request holds.
     """
 
     def __init__(self, limit: int) -> None:
@@ -32,10 +33,10 @@ class ByteBudget:
 
 
 class Hold:
-    """One request's part of a budget.
+    """The bytes of a budget that one request holds.
 
     Attributes:
-        caller: The connection that the request came over; None if nobody knows.
+        caller: The connection that the request came over; None if it is unknown.
     """
 
     __slots__ = ("_budget", "_bytes", "caller")
@@ -47,7 +48,7 @@ class Hold:
 
     @property
     def room(self) -> int:
-        """Bytes that could be taken now; 1 if there are none, so that taking them says why."""
+        """Bytes that `take` would grant now; 1 if none are left: `take` then raises its error."""
         budget = self._budget
         is_alone = budget.used == self._bytes
         as_any = (budget.limit if is_alone else budget.shared) - budget.used
@@ -55,11 +56,11 @@ class Hold:
         return max(1, as_any, as_small)
 
     def take(self, count: int) -> None:
-        """Hold more bytes.
+        """Hold `count` more bytes.
 
         Raises:
-            InvalidInput: this request would hold more than the budget's limit, whatever others do.
-            Unavailable: all requests together would.
+            InvalidInput: this request alone would hold more than the budget's limit.
+            Unavailable: all requests together would hold more than the budget allows.
         """
         budget = self._budget
         if self._bytes + count > budget.limit:
@@ -73,19 +74,19 @@ class Hold:
         is_alone = budget.used == self._bytes
         if budget.used + count > (budget.limit if is_small or is_alone else budget.shared):
             msg = (
-                f"requests of {budget.used} bytes are under way, at most {budget.limit} may be; "
-                "retry with backoff, or raise the server's --max_buffered_bytes"
+                f"requests in flight hold {budget.used} bytes of at most {budget.limit}; retry "
+                "with backoff, or raise the server's --max_buffered_bytes"
             )
             raise Unavailable(msg)
         budget.used += count
         self._bytes += count
 
     def give_back(self, count: int) -> None:
-        """Hold so many bytes less."""
+        """Hold `count` bytes less."""
         self._budget.used -= count
         self._bytes -= count
 
     def release(self) -> None:
-        """The request is answered: it holds nothing any more."""
+        """Give back all bytes, when the request has been answered."""
         self._budget.used -= self._bytes
         self._bytes = 0

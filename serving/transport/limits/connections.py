@@ -1,8 +1,9 @@
-"""Which connections may stay: unused and idle ones end, and one address holds a part of them all.
+"""Limits on connections: unused and idle ones are closed, and one address gets a limited share.
 
-The web server stops to accept at a number of connections, which alone would let anybody with that
-many of them keep all others out. `Janitor` looks at the open connections every second. One looks
-after all endpoints of a process, so that the limits are for them together.
+The web server stops accepting at a maximum number of connections. That limit alone would let one
+client with so many connections lock out all others. Every second, `Janitor` therefore checks the
+open connections, and closes those over a limit. One janitor checks all endpoints of a process, so
+the limits apply to the endpoints together.
 """
 
 import asyncio
@@ -19,25 +20,25 @@ from serving.transport.limits.traffic import Client, TrafficTable
 logger = logging.getLogger(__name__)
 
 _SWEEP_SECONDS = 1.0
-# A sweep takes at most this part of the event loop, however many connections there are.
+# Sweeps take at most this part of the event loop's time, however many connections there are.
 _MOST_OF_THE_LOOP = 0.02
 _LOG_SECONDS = 10.0
-# One in so many connections is kept free for who comes next.
+# One in eight of the maximum number of connections is kept free for new connections.
 _SPARE = 8
-# When none is free, a connection has so long to make its first request.
+# When fewer are free, connections that have been idle for longer than this may be closed.
 _HURRIED_SECONDS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConnectionLimits:
-    """What connections are measured by.
+    """The limits that the janitor enforces.
 
     Attributes:
-        most: Connections at a time.
-        share: Of these, as many for one holder.
-        first_request_seconds: Time until the first request.
-        idle_seconds: Time without a request; 0 for any.
-        trusted: Proxies, which may hold more than a share.
+        most: Most connections at a time.
+        share: Most connections of one holder.
+        first_request_seconds: Longest time from the connection to its first request.
+        idle_seconds: Longest time without a request; 0: no limit.
+        trusted: Addresses of proxies, which may hold more than a share.
     """
 
     most: int
@@ -48,15 +49,16 @@ class ConnectionLimits:
 
 
 class _Connection:
-    """A connection that was seen at the last sweep.
+    """A connection that was open at the last sweep.
 
     Attributes:
         accepted: Its socket.
-        holder: See `Holders`.
-        number: Larger for younger connections.
-        active_at: Last time that it was seen to be in use, or its first (`time.monotonic()`).
-        requests: Requests until then.
-        is_busy: Whether one is in flight.
+        holder: The client that it counts for, see `Holders`; None for a trusted proxy.
+        number: Serial number: larger for younger connections.
+        active_at: Time of the last sweep that found it in use, or else of the first sweep that
+            found it (`time.monotonic()`).
+        requests: Number of its requests at that time.
+        is_busy: Whether a request is in flight.
     """
 
     __slots__ = ("accepted", "active_at", "holder", "is_busy", "number", "requests")
@@ -71,22 +73,26 @@ class _Connection:
 
     @property
     def worth(self) -> tuple[bool, bool, int]:
-        """Orders the connections of one holder: the first ones go first, the youngest before."""
+        """Sort key: connections with smaller keys are closed first.
+
+        Connections without a request in flight come first, among these the ones that never had a
+        request, and among equals the youngest.
+        """
         return self.is_busy, self.requests > 0, -self.number
 
 
 class Janitor:
-    """Ends the connections that must go. For the event loop of their requests alone."""
+    """Closes connections over the limits. Runs in the event loop that answers their requests."""
 
     def __init__(
         self, limits: ConnectionLimits, traffic: TrafficTable, ports: Collection[int]
     ) -> None:
-        """Prepare.
+        """Create a janitor; `run` starts it.
 
         Args:
-            limits: What connections are measured by.
-            traffic: Knows the requests of each connection.
-            ports: The local ports that the connections came to.
+            limits: The limits to enforce.
+            traffic: The requests of each connection.
+            ports: The local ports whose connections the janitor checks.
         """
         self._limits = limits
         self._traffic = traffic
@@ -105,13 +111,13 @@ class Janitor:
             try:
                 self.sweep(began)
             except OSError:
-                logger.exception("connections cannot be looked at: idle ones stay open")
+                logger.exception("cannot list the open connections: idle ones are no longer closed")
                 return
             took = time.monotonic() - began
             await asyncio.sleep(max(_SWEEP_SECONDS, took / _MOST_OF_THE_LOOP))
 
     def sweep(self, now: float) -> None:
-        """Look at all connections once and end those that must go.
+        """Check all connections once and close those over a limit.
 
         Args:
             now: `time.monotonic()`.
@@ -128,7 +134,7 @@ class Janitor:
         self._report(now)
 
     def _unused(self, now: float, _going: int) -> Iterator[tuple[_Connection, str]]:
-        """Connections without a request for too long."""
+        """Yield the connections that have had no request for too long."""
         idle_seconds = self._limits.idle_seconds or float("inf")
         for connection in self._connections.values():
             unused_for = now - connection.active_at
@@ -138,7 +144,7 @@ class Janitor:
                 yield connection, "idle"
 
     def _surplus(self, _now: float, _going: int) -> Iterator[tuple[_Connection, str]]:
-        """What any holder has over its share."""
+        """Yield the connections that a holder has beyond its share."""
         share = self._limits.share
         by_holder = defaultdict(list)
         for connection in self._connections.values():
@@ -151,7 +157,7 @@ class Janitor:
                     yield connection, f"over the share of {holder}"
 
     def _unneeded(self, now: float, going: int) -> Iterator[tuple[_Connection, str]]:
-        """The longest idle connections, if there is no room for others."""
+        """Yield connections that have been idle for longest, if too few connections are free."""
         spare = max(1, self._limits.most // _SPARE)
         free = self._limits.most - len(self._connections) + going
         if free >= spare:
@@ -166,9 +172,10 @@ class Janitor:
             yield connection, "to make room"
 
     def _excess(self, going: Collection[_Connection]) -> list[_Connection]:
-        """What is over the limit of all, in use or not.
+        """Return the connections beyond the limit on all of them, in use or not.
 
-        One web server accepts no more than the limit, two endpoints' may together.
+        The web server of one endpoint accepts no more than the limit, but those of two endpoints
+        may together.
         """
         excess = len(self._connections) - len(going) - self._limits.most
         if excess <= 0:
@@ -178,7 +185,7 @@ class Janitor:
         return staying[:excess]
 
     def _look(self, now: float) -> None:
-        """Bring what is known of the connections up to date."""
+        """Update `_connections` from the open sockets and the traffic table."""
         found: dict[tuple[int, Client], _Connection] = {}
         for accepted in self._sockets.accepted(self._ports):
             key = accepted.inode, accepted.client
@@ -196,15 +203,16 @@ class Janitor:
                 connection.requests = traffic.requests
             found[key] = connection
         self._connections = found
-        # Nothing was accepted and asked since the look at the sockets: both are in this event loop.
+        # No new client can be in the table since the sockets were listed: requests are counted in
+        # this event loop, which ran nothing else meanwhile.
         self._traffic.forget_all_but({client for _, client in found})
 
     def _report(self, now: float) -> None:
-        """Log what was ended, all of a while in one line."""
+        """Log the connections that were closed, in one line every ten seconds at most."""
         if self._closed and now - self._logged_at >= _LOG_SECONDS:
             reasons = ", ".join(f"{n} {reason}" for reason, n in self._closed.most_common(5))
             logger.warning(
-                "connections ended: %s (of %d open, at most %d)",
+                "connections closed: %s (of %d open, at most %d)",
                 reasons,
                 len(self._connections),
                 self._limits.most,

@@ -1,4 +1,4 @@
-"""Who holds a connection: an address, or a network of them that one holder has for itself."""
+"""Holders of connections: an IPv4 address, or the IPv6 network that belongs to one host."""
 
 import ipaddress
 from collections.abc import Sequence
@@ -8,20 +8,20 @@ from serving.errors import ConfigError
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-# An IPv6 host commonly has a /64 to choose its addresses from.
+# An IPv6 host can commonly choose its addresses from a whole /64 network.
 _IPV6_PREFIX = 64
 _CACHED = 4096
 
 
 def networks(text: str, *, flag: str) -> tuple[Network, ...]:
-    """Addresses and networks separated by commas: `10.0.0.7, 192.168.0.0/16, fd00::/8`.
+    """Parse addresses and networks separated by commas: `10.0.0.7, 192.168.0.0/16, fd00::/8`.
 
     Args:
         text: The list; empty for none.
-        flag: The setting that it came from, for the message.
+        flag: Name of the setting that holds the list, for the message.
 
     Raises:
-        ConfigError: an entry is neither.
+        ConfigError: an entry is neither an address nor a network.
     """
     entries = [entry.strip() for entry in text.split(",")] if text.strip() else []
     try:
@@ -32,19 +32,19 @@ def networks(text: str, *, flag: str) -> tuple[Network, ...]:
 
 
 class Holders:
-    """Tells the holders of addresses apart."""
+    """Maps addresses to holders."""
 
     def __init__(self, trusted: Sequence[Network]) -> None:
-        """Prepare.
+        """Create an empty cache of holders.
 
         Args:
-            trusted: Proxies, which may hold any number of connections for others.
+            trusted: Addresses of proxies, which may hold any number of connections for others.
         """
         self._trusted = trusted
         self.of = lru_cache(_CACHED)(self._of)
 
     def _of(self, address: str) -> str | None:
-        """The holder of an address as text; None for a trusted proxy."""
+        """Return the holder of an address as text; None for a trusted proxy."""
         peer = ipaddress.ip_address(address)
         if isinstance(peer, ipaddress.IPv6Address) and peer.ipv4_mapped is not None:
             peer = peer.ipv4_mapped  # an IPv4 client of an IPv6 socket

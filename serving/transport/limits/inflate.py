@@ -1,7 +1,7 @@
-"""Decompression that an attacker cannot make explode: zlib with a bound, piece by piece.
+"""Decompression with bounded output, against decompression bombs: zlib, piece by piece.
 
-Every piece is counted before it exists, and what takes long happens in threads: zlib works without
-Python's lock.
+Each piece is counted in the byte budget before it is decompressed. Long work is done in threads:
+zlib releases Python's global lock.
 """
 
 import asyncio
@@ -14,24 +14,26 @@ from serving.transport.limits.byte_budget import Hold
 # zlib's window bits: 16 + 15 is gzip; 15 alone is the zlib format, "deflate" to HTTP and gRPC.
 GZIP = 31
 DEFLATE = 15
-# Some HTTP clients send what is inside that format alone, and call it "deflate", too.
+# Some HTTP clients send the compressed data without that format's header, and also call it
+# "deflate".
 RAW_DEFLATE = -15
-# By the name of the encoding, as gRPC and HTTP have it.
+# zlib's window bits by the name of the encoding, which gRPC and HTTP share.
 WINDOW_BITS = {b"gzip": GZIP, b"deflate": DEFLATE}
 _ZLIB_METHOD = 8
 
-# Up to here, inflating takes less than handing it to a thread and back.
+# Up to this size, inflating takes less time than a round trip to a thread.
 _QUICK_BYTES = 1 << 16
 _PIECE_BYTES = 1 << 20
-# What zlib is given at a time: it copies what it has not come to yet.
+# Input passed to zlib in one call: zlib copies the input that a call has not consumed.
 _INPUT_BYTES = 1 << 16
-# Parallel compressors write a member for each 64 KiB or more; an empty one takes 20 bytes.
+# Parallel compressors write one gzip member for each 64 KiB of input or more. An empty member takes
+# only 20 bytes, so an attacker could pack very many into a body.
 _MAX_MEMBERS = 10_000
 _THREADS = ThreadPoolExecutor(2, thread_name_prefix="inflate")
 
 
 def is_zlib(content: bytes) -> bool:
-    """Whether content begins like the zlib format (RFC 1950), or else is raw deflate."""
+    """Return whether content begins with a header of the zlib format (RFC 1950)."""
     head = content[:2]
     return (
         len(head) == 2 and head[0] & 0x0F == _ZLIB_METHOD and int.from_bytes(head, "big") % 31 == 0
@@ -44,15 +46,18 @@ async def inflate(content: bytes, window_bits: int, *, limit: int, hold: Hold, w
     Args:
         content: One compressed stream; gzip may have several members, one after another.
         window_bits: `GZIP`, `DEFLATE` or `RAW_DEFLATE`.
-        limit: Most bytes that may come out.
-        hold: Takes what comes out: a small request can hide a large one.
+        limit: Most bytes that the content may inflate to.
+        hold: Counts the inflated bytes in the byte budget.
         what: Names the content in messages.
 
+    Returns:
+        The inflated bytes.
+
     Raises:
-        InvalidInput: it is not compressed that way, is cut off, has something else behind it, or
-            more than all requests together may hold would come out.
-        ResourceExhausted: more would come out than the limit.
-        Unavailable: all large requests together are over their budget.
+        InvalidInput: the content is not compressed in this format, is cut off, is followed by other
+            bytes, or inflates to more than the whole byte budget.
+        ResourceExhausted: the content inflates to more than `limit`.
+        Unavailable: all requests together exceed the byte budget.
     """
     members = _Members(content, window_bits, what)
     in_threads = asyncio.get_running_loop().run_in_executor
@@ -60,7 +65,7 @@ async def inflate(content: bytes, window_bits: int, *, limit: int, hold: Hold, w
     total = 0
     while True:
         quick = not pieces and len(content) <= _QUICK_BYTES
-        # A byte over the limit is enough to know that too much is hidden.
+        # One byte over the limit is enough to refuse the content.
         most = min(_QUICK_BYTES if quick else _PIECE_BYTES, limit + 1 - total, hold.room)
         hold.take(most)
         piece = members.read(most) if quick else await in_threads(_THREADS, members.read, most)
@@ -77,14 +82,14 @@ async def inflate(content: bytes, window_bits: int, *, limit: int, hold: Hold, w
             break
     if len(pieces) == 1:
         return pieces[0]
-    hold.take(total)  # for a moment, the pieces and the whole are there
+    hold.take(total)  # during the join, memory holds the pieces and the whole
     whole = await in_threads(_THREADS, b"".join, pieces)
     hold.give_back(total)
     return whole
 
 
 class _Members:
-    """What is compressed in some bytes, read piece by piece."""
+    """Reads compressed content piece by piece, across all its gzip members."""
 
     def __init__(self, content: bytes, window_bits: int, what: str) -> None:
         self._content = memoryview(content)
@@ -95,7 +100,7 @@ class _Members:
         self._position = 0
 
     def read(self, most: int) -> bytes:
-        """The next bytes, fewer than asked for only at the end.
+        """Return the next `most` inflated bytes; fewer only at the end of the content.
 
         Raises:
             InvalidInput: see `inflate`.
@@ -115,10 +120,10 @@ class _Members:
     def _begin_member(self) -> None:
         rest = len(self._content) - self._position
         if self._window_bits != GZIP:
-            msg = f"{self._what} has {rest} bytes behind its end, expected none"
+            msg = f"{self._what} has {rest} bytes after its end, expected none"
             raise InvalidInput(msg)
         if self._members == _MAX_MEMBERS:
-            msg = f"{self._what} has over {_MAX_MEMBERS} gzip members; compress it as one"
+            msg = f"{self._what} has over {_MAX_MEMBERS} gzip members; compress it as one member"
             raise InvalidInput(msg)
         self._members += 1
         self._inflater = zlib.decompressobj(GZIP)
@@ -129,7 +134,8 @@ class _Members:
         try:
             part = inflater.decompress(given, most)
         except zlib.error as error:
-            where = f" in member {self._members}, or what stands in its place" * (self._members > 1)
+            # Bytes after a member are read as the next one, which they may not be.
+            where = f" in member {self._members}, or in bytes after the last" * (self._members > 1)
             msg = f"{self._what} cannot be decompressed{where}: {error}"
             raise InvalidInput(msg) from error
         left = inflater.unused_data if inflater.eof else inflater.unconsumed_tail

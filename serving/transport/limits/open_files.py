@@ -1,19 +1,20 @@
-"""The number of files that this process may hold open, and the connections that fit below it.
+"""The limit on open files of this process, and the number of connections that fits below it.
 
-A web server whose `accept` finds no descriptor left stops to serve. So the limit is raised as far
-as it goes, and connections end well below it.
+If `accept` finds no file descriptor left, the web server stops serving. The server therefore raises
+the limit as far as possible, and accepts fewer connections than the limit allows.
 """
 
 import resource
 
 # Above this, more descriptors would only cost memory; a container's hard limit may be a billion.
 _MOST_FILES = 65_536
-# For models, their external data, the JSON process, the supervisor, logs and the health port.
+# Descriptors kept for models, their external data, JSON processes, the supervisor, logs and the
+# health port.
 _RESERVED_FILES = 384
 
 
 def raise_limit() -> int:
-    """Raise the soft limit to the hard one, within reason.
+    """Raise the soft limit to the hard limit, but not above `_MOST_FILES`.
 
     Returns:
         The soft limit afterwards.
@@ -26,17 +27,18 @@ def raise_limit() -> int:
 
 
 def limit() -> int:
-    """The number of files that this process may hold open now."""
+    """Return the number of files that this process may hold open now."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     return _MOST_FILES if soft == resource.RLIM_INFINITY else soft
 
 
 def most_connections(wanted: int, *, servers: int = 1) -> int:
-    """The connections to accept: those that are wanted, or as many as the limit on files allows.
+    """Return the number of connections to accept: `wanted`, or fewer if the file limit is low.
 
     Args:
         wanted: Connections at a time.
-        servers: Servers that may each accept so many for a moment, until some are ended.
+        servers: Number of web servers. Each of them may hold the returned number of connections for
+            a moment, until the janitor closes some.
     """
     files = limit()
     return max(1, min(wanted, max(files - _RESERVED_FILES, files // 2) // max(1, servers)))

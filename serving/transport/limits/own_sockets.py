@@ -1,7 +1,7 @@
 """The TCP connections that this process has accepted, found among its own file descriptors.
 
-The web server accepts connections in Rust and tells the application of none before its first
-request; the kernel knows them all.
+The web server accepts connections in Rust. The application learns of a connection only with its
+first request, but the kernel lists all connections.
 """
 
 import os
@@ -17,13 +17,13 @@ _FOLDER = "/proc/self/fd"
 
 @dataclass(frozen=True)
 class Accepted:
-    """A connection that came in.
+    """A connection that the web server has accepted.
 
     Attributes:
-        descriptor: Its file descriptor, as long as nobody has closed it.
-        inode: Tells whether the descriptor still is this connection.
-        port: The port that it came to.
-        client: Address and port of its other end.
+        descriptor: Its file descriptor, valid until the connection is closed.
+        inode: The socket's inode, which shows whether the descriptor is still this connection.
+        port: Local port of the connection.
+        client: Address and port of the client.
     """
 
     descriptor: int
@@ -32,30 +32,30 @@ class Accepted:
     client: Client
 
     def shut_down(self) -> None:
-        """End the connection; whoever serves it finds it at its end and closes it."""
+        """Shut the connection down; the web server then reads its end and closes it."""
         try:
             with socket.socket(fileno=os.dup(self.descriptor)) as connection:
-                # It may have been closed, and its number be another file's by now.
+                # If the connection was closed, its descriptor may be another file's by now.
                 if os.fstat(connection.fileno()).st_ino == self.inode:
                     connection.shutdown(socket.SHUT_RDWR)
         except OSError:
-            return  # gone by itself
+            return  # already closed
 
 
 class OwnSockets:
-    """This process's sockets. A look costs a system call a descriptor, and more for new ones."""
+    """Lists this process's sockets, with one system call a descriptor and more for new ones."""
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[int, Accepted | None]] = {}
 
     def accepted(self, ports: Collection[int]) -> list[Accepted]:
-        """The connections that came to some ports.
+        """Return the connections accepted on some local ports.
 
         Raises:
-            OSError: the system shows no process its descriptors.
+            OSError: the system does not list a process's descriptors in /proc/self/fd.
         """
         known: dict[int, tuple[int, Accepted | None]] = {}
-        for name in os.listdir(_FOLDER):  # noqa: PTH208 - thousands of paths a second for nothing
+        for name in os.listdir(_FOLDER):  # noqa: PTH208 - saves thousands of Path objects a second
             descriptor = int(name)
             try:
                 status = os.fstat(descriptor)
@@ -72,7 +72,7 @@ class OwnSockets:
 
 
 def _accepted(descriptor: int, inode: int) -> Accepted | None:
-    """The connection of a descriptor; None for a listener and for what is no TCP.
+    """Return the connection of a descriptor; None for a listener or a socket that is not TCP.
 
     Raises:
         OSError: the socket is closed or has no other end.
@@ -87,5 +87,5 @@ def _accepted(descriptor: int, inode: int) -> Accepted | None:
             descriptor,
             inode,
             found.getsockname()[1],
-            (host.partition("%")[0], port),  # as the web server writes it, without the interface
+            (host.partition("%")[0], port),  # without the interface, as in ASGI's scope["client"]
         )

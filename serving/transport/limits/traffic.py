@@ -1,20 +1,21 @@
-"""The requests of each connection, as far as the application sees them.
+"""The requests of each connection, and the slow start of new connections.
 
-A connection begins slowly: of a burst of requests on a new one, a few run at once, and two more for
-each that is answered. Whether a client reads its answers, and how large they are, is known before
-hundreds of them are made.
+On a new connection, a few requests of a burst run at once, and each answered request lets two more
+begin. The server therefore learns whether a client reads its answers, and how large the answers
+are, before it has computed hundreds of them.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Collection, Sequence
 
-# Address and port of a connection's other end.
+# Address and port of a connection's client.
 Client = tuple[str, int]
 
 
-# Of a new connection's requests, so many begin at once, and any number after this time.
+# Requests of a new connection that run at once.
 FIRST_REQUESTS = 16
+# A request that has waited for this time begins in any case.
 _PATIENCE_SECONDS = 0.25
 
 
@@ -22,9 +23,9 @@ class Traffic:
     """The requests of one connection.
 
     Attributes:
-        in_flight: Requests that are being answered now, or wait for their turn.
-        requests: Requests so far.
-        waiting: Those that wait for their turn.
+        in_flight: Number of requests that run or wait for their turn.
+        requests: Number of requests so far, with those in flight.
+        waiting: One future for each request that waits for its turn.
     """
 
     __slots__ = ("in_flight", "requests", "waiting")
@@ -36,15 +37,16 @@ class Traffic:
 
     @property
     def _room(self) -> int:
-        """How many more may run, of a connection of so many answers; negative: too many do."""
+        """Number of further requests that may run; negative if too many run."""
         answered = self.requests - self.in_flight
         running = self.in_flight - len(self.waiting)
         return FIRST_REQUESTS + answered - running
 
     async def wait_for_turn(self) -> None:
-        """Return when a request that is in flight may begin, or has waited for long.
+        """Return when a request that is already counted may begin.
 
-        Streams may go on for days, and a model may take its time: nobody waits for them.
+        It waits `_PATIENCE_SECONDS` at most, because the requests before it may be streams that
+        last for days, or run a slow model.
         """
         if self._room >= 0:
             return
@@ -60,7 +62,7 @@ class Traffic:
                 self.waiting.remove(turn)
 
     def give_turns(self) -> None:
-        """Let those begin that may by now; to be called when a request has ended."""
+        """Let waiting requests begin while there is room; call this when a request has ended."""
         while self.waiting and self._room > 0:
             _give(self.waiting.popleft())
 
@@ -71,11 +73,11 @@ def _give(turn: "asyncio.Future[None]") -> None:
 
 
 class TrafficTable:
-    """The traffic of every connection with a request so far. For the event loop alone.
+    """The traffic of every connection that has made a request. Use it in the event loop only.
 
     Attributes:
-        in_flight: Requests of all connections that are being answered now.
-        header_bytes: Of these, the headers that are counted; see `Admission`.
+        in_flight: Number of requests in flight, of all connections.
+        header_bytes: Bytes of their headers, as far as `Admission` counts them.
     """
 
     def __init__(self) -> None:
@@ -84,12 +86,14 @@ class TrafficTable:
         self._by_client: dict[Client, Traffic] = {}
 
     def begin(self, client: Sequence[object] | None) -> Traffic:
-        """Count a request; its end is `in_flight -= 1` of what this returns.
+        """Count a new request and return the traffic of its connection.
+
+        When the request ends, the caller must subtract 1 from the `in_flight` of that traffic.
 
         Args:
             client: ASGI's `scope["client"]`; None for a Unix socket.
         """
-        # A tuple of the web server's, used as it is: this runs once a request.
+        # The web server's tuple is used as the key unchanged, to save time in every request.
         traffic: Traffic | None = self._by_client.get(client)  # type: ignore[call-overload]
         if traffic is None:
             traffic = Traffic()
@@ -100,14 +104,14 @@ class TrafficTable:
         return traffic
 
     def get(self, client: Client) -> Traffic | None:
-        """The traffic of a connection; None if it has made no request."""
+        """Return the traffic of a connection; None if it has made no request."""
         return self._by_client.get(client)
 
     def forget_all_but(self, clients: Collection[Client]) -> None:
-        """Drop the connections that are gone.
+        """Drop the traffic of connections that are closed.
 
         Args:
-            clients: Those that are still there.
+            clients: The clients whose connections are still open.
         """
         gone = [client for client in self._by_client if client not in clients]
         for client in gone:

@@ -1,53 +1,56 @@
-"""Answers that are finished and that their callers have not taken yet.
+"""The bytes of answers that are computed but that their clients have not read yet.
 
-A client that asks and does not read makes the server keep the answers. So a connection that leaves
-many bytes unread gets no further request begun until it has read some, or is gone. A request that
-is begun counts as an answer of the usual size until it has one.
+If a client sends requests and does not read the answers, the server has to hold them. While a
+connection has many unread bytes, its further requests therefore wait until the client has read some
+of them or disconnects. A request that has begun counts as an answer of the usual size until its
+real answer is counted.
 """
 
 import asyncio
 from collections import Counter
 from collections.abc import Hashable
 
-# Smaller answers are not counted: the streams that a connection may have bound them.
+# Smaller answers are not counted: the maximum number of streams a connection bounds them.
 COUNTED_BYTES = 4096
-# Into so many parts the limit goes, or into so many for each connection that has answers unread.
+# A connection may leave one share of the limit unread. There are 256 shares, or four for each
+# connection with unread answers if that is more.
 _SHARES = 256
 _SHARES_PER_CONNECTION = 4
 
 
 class UnreadAnswers:
-    """Counts them by connection. For the event loop alone.
+    """Counts the unread bytes of each connection. Use it in the event loop only.
 
     Attributes:
-        total: Bytes of all connections now.
-        crowded: Whether there are so many that a request has to ask whether it may begin.
+        total: Unread bytes of all connections now.
+        crowded: Whether `total` exceeds one share of the limit. If so, a request must await `begin`
+            before it may begin.
     """
 
     def __init__(self, limit: int) -> None:
-        """Prepare.
+        """Start with no unread bytes.
 
         Args:
-            limit: A quarter of these bytes is what all connections may leave unread before they
-                have to wait. One answer may go beyond, on each connection.
+            limit: In bytes. All connections together may leave a quarter of it unread before their
+                requests have to wait; each connection may exceed its part by one answer.
         """
         self._limit = limit
         self._bytes: dict[Hashable, int] = {}
-        self._begun: Counter[Hashable] = Counter()  # requests that had to ask, not answered yet
+        self._begun: Counter[Hashable] = Counter()  # requests between `begin` and `end`
         self._usual_bytes = 0
         self._waiting: dict[Hashable, list[asyncio.Future[None]]] = {}
         self.total = 0
         self.crowded = False
 
     def add(self, connection: Hashable, count: int) -> None:
-        """An answer is about to be sent."""
+        """Count an answer that is about to be sent."""
         self.total += count
         self._bytes[connection] = self._bytes.get(connection, 0) + count
         self._usual_bytes = max(count, self._usual_bytes * 7 // 8)
         self.crowded = self.total * _SHARES > self._limit
 
     def remove(self, connection: Hashable, count: int) -> None:
-        """It is sent, or nobody takes it any more."""
+        """Stop counting an answer that was sent, or whose client has disconnected."""
         self.total -= count
         self.crowded = self.total * _SHARES > self._limit
         left = self._bytes[connection] - count
@@ -58,10 +61,10 @@ class UnreadAnswers:
         self._wake(connection)
 
     async def begin(self, connection: Hashable) -> None:
-        """Return when a request may begin; `end` must follow once it has an answer or none.
+        """Return when a request may begin; call `end` once it has its answer or has failed.
 
         Args:
-            connection: Where it came from.
+            connection: The connection that the request came over.
         """
         while self._expected_bytes(connection) * self._shares() > self._limit:
             waiting = asyncio.get_running_loop().create_future()
@@ -70,7 +73,7 @@ class UnreadAnswers:
         self._begun[connection] += 1
 
     def end(self, connection: Hashable) -> None:
-        """A request that `begin` let in has its answer, or has failed."""
+        """Stop counting a request that `begin` let in: it has its answer, or has failed."""
         self._begun[connection] -= 1
         if not self._begun[connection]:
             del self._begun[connection]
@@ -82,10 +85,10 @@ class UnreadAnswers:
                 waiting.set_result(None)
 
     def _expected_bytes(self, connection: Hashable) -> int:
-        """What a connection leaves unread, and what its requests will add to that."""
+        """Return a connection's unread bytes plus the expected answers of its begun requests."""
         begun = self._begun.get(connection, 0)
         return self._bytes.get(connection, 0) + begun * self._usual_bytes
 
     def _shares(self) -> int:
-        """Into how many parts the limit goes: with more connections, each has less."""
+        """Return the number of shares: the more connections have unread answers, the more."""
         return max(_SHARES, _SHARES_PER_CONNECTION * len(self._bytes))

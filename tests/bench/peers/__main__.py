@@ -1,13 +1,13 @@
-"""This server beside others, in one run: `make bench-peers`, or `python tests/bench/peers`.
+"""Compares this server with others in one run: `make bench-peers`, or `python tests/bench/peers`.
 
-MLServer, Triton (by PyTriton) and mosec serve the same SimCNN file with ONNX Runtime on one
-thread and their own dynamic batching, all pinned to one core, in turns; h2load asks from another
-core for single images of 3,072 bytes. Every server is asked for a known image first: an answer
-that is not the model's ends the run. Figures are medians over the rounds; the last line of output
-is one JSON document.
+MLServer, Triton (started by PyTriton) and mosec serve the same SimCNN file with ONNX Runtime on one
+thread and their own dynamic batching. All servers are pinned to one core and measured alternately;
+h2load runs on another core and sends single images of 3,072 bytes. Before that, every server is
+asked for a known image: a wrong answer ends the run. Figures are medians over the rounds. The last
+line of output is a JSON document.
 
-The peers get environments of their own under build/bench/peers, made from requirements.txt files.
-TensorFlow Serving is missing: it comes as a container image alone.
+Each peer gets a separate environment under build/bench/peers, from its requirements file.
+TensorFlow Serving is left out, because it is distributed only as a container image.
 """
 
 import argparse
@@ -49,15 +49,15 @@ GRPC_HEADERS = ("-H", "content-type: application/grpc", "-H", "te: trailers")
 
 @dataclass(frozen=True)
 class Peer:
-    """A running server and how to ask it.
+    """A running server, and the requests to send to it.
 
     Attributes:
-        name: What it is.
-        process: Its main process.
-        port: Where it listens.
+        name: Name of the server and its protocol, for the table.
+        process: The main process.
+        port: The port that it listens on.
         path: Path of the URL.
         body: File with the request body for one image.
-        h1: Whether it speaks HTTP/1.1, with a connection for each request in flight.
+        h1: Whether to use HTTP/1.1, with one connection for each request in flight.
     """
 
     name: str
@@ -68,7 +68,11 @@ class Peer:
     h1: bool = False
 
     def load(self, in_flight: int, requests: int) -> tuple[float, float, int]:
-        """Requests/s, server CPU microseconds a request, and failures of one h2load run."""
+        """Run h2load once.
+
+        Returns:
+            Requests per second, CPU microseconds of the server per request, and failed requests.
+        """
         streams = ("--h1", "-c", str(in_flight)) if self.h1 else ("-c", "1", "-m", str(in_flight))
         headers = () if self.h1 else GRPC_HEADERS
         before = _cpu_seconds(self.process)
@@ -90,7 +94,7 @@ class Peer:
         return float(rate[1]), 1e6 * cpu / requests, requests - int(succeeded[1])
 
     def memory_mib(self) -> float:
-        """Resident memory of all its processes."""
+        """Return the resident memory of all processes of the server in MiB."""
         return sum(process.memory_info().rss for process in _family(self.process)) / 2**20
 
 
@@ -103,7 +107,7 @@ def _cpu_seconds(process: psutil.Process) -> float:
 
 
 def environment(name: str, folder: Path) -> Path:
-    """The Python of a peer's environment, made from its requirements if it is not there."""
+    """Return the Python of a peer's environment; install the environment if it is missing."""
     python = folder / name / "bin" / "python"
     if not python.exists():
         subprocess.run([sys.executable, "-m", "venv", str(folder / name)], check=True)
@@ -114,7 +118,7 @@ def environment(name: str, folder: Path) -> Path:
 
 @contextlib.contextmanager
 def running(command: list[str], folder: Path, **variables: str) -> Iterator[psutil.Popen]:
-    """A peer's process on the server's core, ended with all its children."""
+    """Run a peer's process on the server's core; end it with all its children."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "log").open("w") as log:
         process = psutil.Popen(
@@ -135,7 +139,7 @@ def running(command: list[str], folder: Path, **variables: str) -> Iterator[psut
 
 
 def kserve_request() -> bytes:
-    """A ModelInfer request for one image, pixels as raw bytes."""
+    """Return a serialized ModelInfer request for one image, with the pixels as raw bytes."""
     request = ModelInferRequest(model_name="simcnn")
     request.inputs.add(name="images", datatype="UINT8", shape=[1, 32, 32, 3])
     request.raw_input_contents.append(image().tobytes())
@@ -143,12 +147,12 @@ def kserve_request() -> bytes:
 
 
 def image() -> np.ndarray:
-    """The image that is sent: uint8, shape (1, 32, 32, 3)."""
+    """Return the image of all requests: uint8, shape (1, 32, 32, 3)."""
     return np.random.default_rng(0).integers(0, 256, (1, 32, 32, 3), np.uint8)
 
 
 def ask_kserve(port: int) -> np.ndarray:
-    """The probabilities of the image, over gRPC."""
+    """Return a server's probabilities for the image, over KServe's gRPC: float32 (10,)."""
     with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
         response = ModelInferResponse.FromString(
             channel.unary_unary(INFER_PATH)(kserve_request(), timeout=10)
@@ -161,14 +165,17 @@ def ask_kserve(port: int) -> np.ndarray:
 
 
 def ask_mosec(port: int) -> np.ndarray:
-    """The probabilities of the image, over HTTP."""
+    """Return mosec's probabilities for the image, over HTTP: float32 (10,)."""
     url = f"http://127.0.0.1:{port}/inference"
     with urllib.request.urlopen(url, image().tobytes(), timeout=10) as response:
         return np.frombuffer(response.read(), np.float32)
 
 
 def is_right(ask, port: int, expected: np.ndarray, name: str, folder: Path) -> bool:
-    """Whether the peer came up; one that does is waited for, and must give the model's answer."""
+    """Wait until a peer answers; return False, with a message, if it does not.
+
+    A peer with a wrong answer ends the program.
+    """
     until = time.monotonic() + START_SECONDS
     while True:
         try:
@@ -176,7 +183,7 @@ def is_right(ask, port: int, expected: np.ndarray, name: str, folder: Path) -> b
             break
         except (OSError, grpc.RpcError):
             if time.monotonic() > until:
-                print(f"{name} is left out: no answer; its log is {folder / 'log'}")
+                print(f"{name} is left out: it does not answer; its log is {folder / 'log'}")
                 return False
             time.sleep(0.2)
     if answer.shape != (10,) or not np.allclose(answer, expected, atol=1e-5):
@@ -185,7 +192,7 @@ def is_right(ask, port: int, expected: np.ndarray, name: str, folder: Path) -> b
 
 
 def free_port() -> int:
-    """A port that nobody listens on, with two more after it that are likely free."""
+    """Return a free port; the two ports after it are probably free too."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
@@ -193,7 +200,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def peers(model: Path, folder: Path, expected: np.ndarray) -> Iterator[list[Peer]]:
-    """All servers, each ready to answer; idle ones cost next to nothing."""
+    """Start all servers, and yield those that answer; idle servers take next to no CPU time."""
     variables = {"PEER_MODEL": str(model)}
     infer = folder / "infer.bin"
     infer.parent.mkdir(parents=True, exist_ok=True)
@@ -238,7 +245,7 @@ def peers(model: Path, folder: Path, expected: np.ndarray) -> Iterator[list[Peer
 
 
 def mlserver_settings(place: Path, port: int) -> None:
-    """Write MLServer's settings: in one process, batches of up to 64."""
+    """Write MLServer's settings: one process, and batches of up to 64."""
     place.mkdir(parents=True, exist_ok=True)
     settings = {
         "host": "127.0.0.1",
@@ -259,7 +266,7 @@ def mlserver_settings(place: Path, port: int) -> None:
 
 
 def measure(found: list[Peer], rounds: int, requests: int) -> list[dict]:
-    """All servers in turns; medians over the rounds."""
+    """Measure all servers alternately; return the medians over the rounds."""
     rows = []
     for in_flight in IN_FLIGHT:
         for peer in found:  # warm-up
@@ -289,11 +296,13 @@ def measure(found: list[Peer], rounds: int, requests: int) -> list[dict]:
 
 
 def main() -> None:
-    """Measure and print a table and JSON."""
+    """Measure all servers; print a table and a JSON document."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="repetitions (default: 3)")
-    parser.add_argument("--requests", type=int, default=4000, help="a round (default: 4000)")
-    parser.add_argument("--output", type=Path, help="write the JSON here")
+    parser.add_argument(
+        "--requests", type=int, default=4000, help="requests in a round (default: 4000)"
+    )
+    parser.add_argument("--output", type=Path, help="file to write the JSON document to")
     parser.add_argument("--cache-dir", type=Path, default=ROOT / "build" / "bench" / "peers")
     arguments = parser.parse_args()
     folder = arguments.cache_dir.resolve()

@@ -1,4 +1,4 @@
-"""SimCNN behind MLServer: a custom runtime with adaptive batching, KServe gRPC."""
+"""Serves SimCNN with MLServer: a custom runtime with adaptive batching, over KServe gRPC."""
 
 import os
 
@@ -10,7 +10,7 @@ from mlserver.types import InferenceResponse
 
 
 class Classifier(MLModel):
-    """One session with one thread, as the server that it is compared with has."""
+    """Runs the model in one session with one thread, as this project's server does."""
 
     async def load(self):
         """Load the model."""

@@ -1,4 +1,4 @@
-"""SimCNN behind mosec: HTTP/1.1, the pixels of one image in, ten float32 out."""
+"""Serves SimCNN with mosec over HTTP/1.1: pixels of one image in, ten float32 out."""
 
 import os
 
@@ -10,7 +10,7 @@ MAX_BATCH_SIZE = 64
 
 
 class Classifier(Worker):
-    """One session with one thread, as the server that it is compared with has."""
+    """Runs the model in one session with one thread, as this project's server does."""
 
     def __init__(self):
         super().__init__()
@@ -21,15 +21,15 @@ class Classifier(Worker):
         )
 
     def deserialize(self, data):
-        """The pixels of one image."""
+        """Return the pixels of one image: uint8 (32, 32, 3)."""
         return np.frombuffer(data, np.uint8).reshape(32, 32, 3)
 
     def forward(self, data):
-        """The probabilities of a batch of images."""
+        """Return the probabilities of a batch of images, float32 (10,) for each."""
         return list(self._session.run(["probabilities"], {"images": np.stack(data)})[0])
 
     def serialize(self, data):
-        """The probabilities of one image as bytes."""
+        """Return the probabilities of one image as bytes."""
         return data.tobytes()
 
 

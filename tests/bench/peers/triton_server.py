@@ -1,4 +1,4 @@
-"""SimCNN behind Triton by way of PyTriton: Python backend, dynamic batching, KServe gRPC."""
+"""Serves SimCNN with Triton, by PyTriton: Python backend, dynamic batching, KServe gRPC."""
 
 import os
 

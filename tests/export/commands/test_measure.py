@@ -83,5 +83,5 @@ def test_a_folder_that_is_no_version_is_one_line(tmp_path, capsys):
 
     error = capsys.readouterr().err
     assert code == 2
-    assert error.startswith(f"error: {tmp_path} is no published version")
+    assert error.startswith(f"error: {tmp_path} is not a published version")
     assert error.count("\n") == 1

@@ -81,14 +81,14 @@ def test_there_are_enough_of_them():
         ("input that is not there", "input 'x' is tensor 'gone:0', which the graph does not have"),
         ("truncated data", r"TensorFlow [\d.]+ cannot load .*Read less bytes than requested"),
         ("asset is gone", "words.txt; No such file or directory"),
-        ("variables link to their parent", "links to a folder that it lies in"),
+        ("variables link to their parent", "links to a folder that it is in"),
         ("unknown operation", "not registered 'SimpleMLInferenceOpWithHandle'"),
         ("graph of the future", "min consumer version 999999"),
-        ("counter", "answers by variables that it changes when it is called"),
+        ("counter", "outputs depend on variables that it changes when it is called"),
         ("python function", "no counterpart for TensorFlow's EagerPyFunc; .*the extra tensorflow"),
         ("complex output", "no counterpart for TensorFlow's FFT"),
         ("bfloat16", "element type 14, .*the extra tensorflow"),
-        ("base path with a broken version", "saved/2/saved_model.pb is no SavedModel"),
+        ("base path with a broken version", "saved/2/saved_model.pb is not a SavedModel"),
     ],
 )
 def test_refusal_says_what_was_received(publish, name, told):

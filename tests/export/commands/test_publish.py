@@ -50,7 +50,7 @@ def test_precisions_are_chosen_by_command(call, run_dir, image_dir, tmp_path):
     code, stdout, stderr = call(run_dir, *arguments, " w8")
 
     assert (code, stderr) == (0, "")
-    assert any(re.match(r"model\.w8\.onnx: .* as fp32 answers, .* MB$", line) for line in stdout)
+    assert any(re.match(r"model\.w8\.onnx: .* same class as fp32, .* MB$", line) for line in stdout)
     assert stdout[-1].startswith(f"published {tmp_path}/simcnn/1: w8, ")
     assert [file.name for file in (tmp_path / "simcnn" / "1").glob("*.onnx")] == ["model.w8.onnx"]
 

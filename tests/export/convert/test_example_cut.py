@@ -148,7 +148,7 @@ def test_card_shows_what_to_send(version):
     card = (version.path / "MODEL_CARD.md").read_text()
 
     assert 'inputs = {"examples": np.array([b""], object)}' in card
-    assert "and serialized tf.Examples where the empty one stands" in card
+    assert "and the empty string with serialized tf.Examples" in card
 
 
 def test_features_that_the_graph_ignores_must_be_there(signatures):

@@ -131,7 +131,7 @@ def test_damaged_model_file_is_refused(tmp_path):
     """A truncated .keras file is an error in one sentence that names the file."""
     (tmp_path / "model.keras").write_bytes(b"PK\x03\x04 truncated")
 
-    with pytest.raises(ExportError, match=r"model\.keras is no Keras model that can be loaded"):
+    with pytest.raises(ExportError, match=r"model\.keras cannot be loaded as a Keras model"):
         to_saved_model.load_keras(tmp_path / "model.keras")
 
 

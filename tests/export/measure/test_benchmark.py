@@ -112,7 +112,9 @@ def test_other_weights_of_the_same_architecture_are_told(brightness):
 
     assert results["fp32"]["other_weights"]
     assert not any("other_weights" in found for name, found in results.items() if name != "fp32")
-    assert "Of another training of the same architecture: fp32." in speed_table.render(section)
+    assert "weights of another training of the same architecture: fp32." in speed_table.render(
+        section
+    )
 
 
 @pytest.mark.parametrize("flag", ["saved_model", "fp32"])

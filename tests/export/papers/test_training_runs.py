@@ -77,7 +77,7 @@ def test_a_run_has_a_row(tmp_path):
 def test_no_folder_has_no_runs(tmp_path):
     """A checkout without results has a document that says so."""
     assert training_runs.read_all(tmp_path / "results") == []
-    assert training_runs.render([]) == "No results are kept yet."
+    assert training_runs.render([]) == "No results are stored yet."
 
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"model": "simcnn"}'])

@@ -212,9 +212,9 @@ def _node(op, domain="", **attributes):
 REFUSED = {
     "missing": (lambda folder: folder / "no.onnx", "does not exist, expected an ONNX file"),
     "folder": (lambda folder: folder, "is a folder, expected an ONNX file"),
-    "empty": (lambda folder: _written(folder, b""), "no ONNX model with outputs"),
-    "garbage": (lambda folder: _written(folder, b"\xff\xfe" * 99), "is no ONNX model"),
-    "text": (lambda folder: _written(folder, b"a model, I think"), "is no ONNX model"),
+    "empty": (lambda folder: _written(folder, b""), "not an ONNX model with outputs"),
+    "garbage": (lambda folder: _written(folder, b"\xff\xfe" * 99), "is not an ONNX model"),
+    "text": (lambda folder: _written(folder, b"a model, I think"), "is not an ONNX model"),
     "truncated": (
         lambda folder: _written(folder, product(folder / "w.onnx").read_bytes()[:-200]),
         "ONNX",
@@ -250,7 +250,10 @@ def test_what_cannot_be_served_is_refused_in_one_line(call, tmp_path, name):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (b"one\ntwo\n", "2 class names received, expected one for each column of y 100"),
+        (
+            b"one\ntwo\n",
+            "2 class names received, expected one for each column of an output (columns by",
+        ),
         (b"", "holds no name"),
         (b"a\na\n", "holds 'a' more than once"),
         (b"\xff\xfe\x00", "cannot be read"),

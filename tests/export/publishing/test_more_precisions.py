@@ -131,7 +131,7 @@ def test_version_of_unknown_answers_is_refused(published, image_dir, tmp_path):
     del metrics["variants"]
     publishing.replace_documents(version, {"metrics.json": json.dumps(metrics)})
 
-    with pytest.raises(ExportError, match="does not record what the float32 model answers"):
+    with pytest.raises(ExportError, match="does not record the float32 model's answers"):
         add(version, tmp_path / "models", image_dir, "w8")
 
 

@@ -157,7 +157,7 @@ def test_what_is_no_saved_model_is_refused(tmp_path, content):
     if content is not None:
         (tmp_path / "saved_model.pb").write_bytes(content)
 
-    with pytest.raises(ExportError, match=r"saved_model\.pb (does not exist|is no SavedModel)"):
+    with pytest.raises(ExportError, match=r"saved_model\.pb (does not exist|is not a SavedModel)"):
         saved_model.read_signatures(tmp_path)
 
 

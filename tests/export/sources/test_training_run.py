@@ -42,7 +42,7 @@ def test_unfinished_run_is_refused(run_dir, tmp_path):
 
 def test_other_folder_is_refused(tmp_path):
     """A folder that is no run at all is told from an unfinished one."""
-    with pytest.raises(ExportError, match=r"is no run folder: it has no metrics\.json"):
+    with pytest.raises(ExportError, match=r"is not a run folder: it has no metrics\.json"):
         training_run.read(tmp_path)
 
 

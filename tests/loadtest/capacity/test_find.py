@@ -15,7 +15,7 @@ from loadtest.settings.config import LoadTestConfig
 
 @pytest.fixture(scope="module")
 def capacity_run(run, image_target):
-    """A search with a bound that every rate meets, ended by its number of steps."""
+    """A search whose bound every rate meets, so that it ends after its number of steps."""
     return run(
         *("--target", image_target, "--model", "cat", "--slo-ms", 9000, "--percentile", 90),
         *("--start-rate", 200, "--step-seconds", 0.1, "--confirm-seconds", 0.3),
@@ -25,7 +25,7 @@ def capacity_run(run, image_target):
 
 
 def test_a_search_reports_every_step_and_confirms_its_result(capacity_run):
-    """Twice the rate, then a longer run at the highest one that passed."""
+    """The report holds the step at twice the rate and a confirmation of the highest passed rate."""
     capacity = capacity_run.report.capacity
 
     steps = capacity.steps
@@ -35,7 +35,7 @@ def test_a_search_reports_every_step_and_confirms_its_result(capacity_run):
         ("confirm", 400),
     ]
     assert [step.n for step in steps[:3]] == [64, 64, 120]
-    # On a machine that is busy with something else a confirmation may be INVALID, and comes again.
+    # On a busy machine a confirmation may be INVALID; the search then repeats it at a lower rate.
     assert all(step.phase == "confirm" for step in steps[3:])
     assert capacity.confirmed == steps[-1].passed
     assert capacity.confirmed == capacity_run.report.validity.valid
@@ -56,7 +56,7 @@ def test_a_search_reports_every_step_and_confirms_its_result(capacity_run):
     ],
 )
 def test_a_confirmation_has_to_be_valid(phase, reasons, passed):
-    """A step is too short to be; what is reported in the end would be quoted."""
+    """Short steps need not be VALID, but the confirmation, whose rate is reported, must be."""
     measured = Measurement(
         report=report(kind="server", rate=100, n=1000, slo_ms=1000, reasons=reasons),
         recording=Recorder().recording(),
@@ -73,7 +73,7 @@ def test_a_confirmation_has_to_be_valid(phase, reasons, passed):
 
 
 def test_a_search_without_a_passing_rate_fails(run, image_target):
-    """No server answers in a microsecond: each step is cut short, and no rate is left."""
+    """With a bound of 1 us every step is cut short and no rate passes; the exit code is 1."""
     result = run(
         *("--target", image_target, "--model", "cat", "--slo-ms", 0.001, "--percentile", 90),
         *("--start-rate", 100, "--step-seconds", 0.1, "--max-steps", 4),
@@ -84,14 +84,14 @@ def test_a_search_without_a_passing_rate_fails(run, image_target):
     assert result.exit_code == 1
     assert capacity.rate_per_second is None
     assert not capacity.confirmed
-    # A step that fails is repeated.
+    # A failed step is repeated.
     assert [step.offered_rate_per_second for step in capacity.steps] == [100, 100, 50, 50]
     assert "requests over 0.001 ms" in capacity.steps[0].reason
     assert "capacity: no rate passed" in result.stderr
 
 
 def test_ctrl_c_ends_a_search(start, finish, wait_for_progress, image_target):
-    """What was found until then is reported, and it is no success."""
+    """After Ctrl-C the search is reported as interrupted, and the exit code is 1."""
     process, folder = start(
         *("--target", image_target, "--model", "cat", "--slo-ms", 9000, "--start-rate", 20),
         *("--step-seconds", 600, "--max-seconds", 6000),

@@ -8,7 +8,7 @@ from loadtest.report_schema import CapacityStep
 
 
 def step(phase: str, rate: float, *, passed: bool, client_limited: bool = False) -> CapacityStep:
-    """A verdict; the rest of a step is of no interest to the search."""
+    """A step with its verdict; the search reads no other fields."""
     return CapacityStep(
         phase=phase,
         offered_rate_per_second=rate,
@@ -23,7 +23,7 @@ def step(phase: str, rate: float, *, passed: bool, client_limited: bool = False)
 
 
 def search(capacity: float, start: float = 10, **settings: object) -> RateSearch:
-    """A search on a server that carries so many requests a second."""
+    """A search on a server that can answer `capacity` requests a second."""
 
     async def attempt(phase: str, rate: float, _seconds: float) -> CapacityStep:
         return step(phase, rate, passed=rate <= capacity)
@@ -48,7 +48,7 @@ def run(attempt, start: float, **settings: object) -> RateSearch:
 @pytest.mark.parametrize("capacity", [0.7, 10, 333, 4321])
 @pytest.mark.parametrize("start", [1, 100, 5000])
 def test_the_highest_rate_is_found_from_any_start(capacity, start):
-    """Below what the server carries by at most 5 %, with the lowest failure just above it."""
+    """The result is at most 5 % below the server's capacity, with the lowest failure just above."""
     found = search(capacity, start)
 
     assert capacity / 1.05 <= found.passed <= capacity < found.failed
@@ -58,7 +58,7 @@ def test_the_highest_rate_is_found_from_any_start(capacity, start):
 
 
 def test_the_search_doubles_then_bisects_then_confirms():
-    """From 100 on a server that carries 330: every step is kept in order."""
+    """A search from 100 on a server that can answer 330 requests/s records its steps in order."""
     found = search(330, 100, resolution=0.2)
 
     assert [(taken.phase, taken.offered_rate_per_second) for taken in found.steps] == [
@@ -74,7 +74,7 @@ def test_the_search_doubles_then_bisects_then_confirms():
 
 
 def test_a_step_that_fails_by_chance_does_not_decide():
-    """The first step at 100 fails, its repetition passes: 100 is not out of reach."""
+    """If the first step at 100 fails and its repetition passes, the rate 100 has passed."""
     tried: list[float] = []
 
     async def attempt(phase: str, rate: float, _seconds: float) -> CapacityStep:
@@ -89,7 +89,7 @@ def test_a_step_that_fails_by_chance_does_not_decide():
 
 
 def test_a_server_that_carries_nothing_ends_the_search():
-    """Halved until a request every ten seconds, then given up."""
+    """The rate is halved until one request in ten seconds fails; then the search ends."""
     found = search(0, 100)
 
     assert (found.passed, found.confirmed) == (None, False)
@@ -97,7 +97,7 @@ def test_a_server_that_carries_nothing_ends_the_search():
 
 
 def test_a_confirmation_that_fails_is_repeated_lower():
-    """Steps pass up to 100, longer runs only up to 90.5."""
+    """If steps pass up to 100 but confirmations only up to 90.5, the confirmed rate is 90."""
 
     async def attempt(phase: str, rate: float, seconds: float) -> CapacityStep:
         return step(phase, rate, passed=rate <= (90.5 if seconds > 1 else 100))
@@ -111,7 +111,7 @@ def test_a_confirmation_that_fails_is_repeated_lower():
 
 
 def test_a_rate_that_no_longer_run_confirms_is_not_confirmed():
-    """Six attempts, each lower; what is left are short steps below them."""
+    """After six failed confirmations the result is a rate that passed a short step only."""
 
     async def attempt(phase: str, rate: float, seconds: float) -> CapacityStep:
         return step(phase, rate, passed=seconds == 1 and rate <= 100)
@@ -129,7 +129,7 @@ def test_a_rate_that_no_longer_run_confirms_is_not_confirmed():
     [({"max_steps": 3}, "steps"), ({"max_seconds": 3, "clock": None}, "time")],
 )
 def test_the_search_ends_in_bounded_steps_and_time(settings, limited_by):
-    """On a server without any limit it would go on for ever."""
+    """On a server without a limit the number of steps or the time limit ends the search."""
     if "clock" in settings:
         ticks = itertools.count()
         settings = settings | {"clock": lambda: float(next(ticks))}
@@ -142,7 +142,7 @@ def test_the_search_ends_in_bounded_steps_and_time(settings, limited_by):
 
 
 def test_a_failure_of_the_load_generator_is_named():
-    """The lowest failing rate decides what limits the result."""
+    """If the load generator limited the lowest failed rate, limited_by is "client"."""
 
     async def attempt(phase: str, rate: float, _seconds: float) -> CapacityStep:
         return step(phase, rate, passed=rate <= 100, client_limited=rate > 100)
@@ -151,7 +151,7 @@ def test_a_failure_of_the_load_generator_is_named():
 
 
 def test_an_interrupted_step_ends_the_search():
-    """What was found until then is kept."""
+    """An interrupted search keeps its earlier steps."""
 
     async def attempt(phase: str, rate: float, _seconds: float) -> CapacityStep:
         if rate > 300:
@@ -167,7 +167,7 @@ def test_an_interrupted_step_ends_the_search():
 
 
 def test_wrong_answers_end_the_search():
-    """No rate makes them right; the step that had them is the last one."""
+    """A step with wrong answers is the last one, because no rate can correct them."""
 
     async def attempt(phase: str, rate: float, _seconds: float) -> CapacityStep:
         if rate > 300:

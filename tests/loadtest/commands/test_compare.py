@@ -11,7 +11,7 @@ from loadtest.reports.pages import files
 
 @pytest.fixture
 def written(tmp_path):
-    """Writes a run with raw answers to images 0 to 99, of which these are wrong."""
+    """Return a function that writes a run over images 0 to 99; `wrong` images are misclassified."""
 
     def write(name: str, wrong: set[int], **settings):
         folder = tmp_path / name
@@ -37,7 +37,7 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_answers_to_the_same_images_are_paired(written, tmp_path):
-    """98 images in common: 4 that only one side got right, 1 that only the other did."""
+    """Of 98 common images, the first side alone got 4 right and the other side alone 1."""
     first = written("fp32", {1, 2})
     other = written("w8", {2, 3, 4, 5, 6}, precision="w8")
 
@@ -48,7 +48,7 @@ def test_answers_to_the_same_images_are_paired(written, tmp_path):
     assert result.returncode == 0, result.stderr
     difference = paired.pop("difference")
     assert paired == {"images": 98, "same": 93}
-    # The difference is that of the other side: it gains 1 image and loses 4.
+    # The difference is the other side minus the first: 1 image gained, 4 lost.
     assert (difference["only_first"], difference["only_second"], difference["n"]) == (1, 4, 98)
     assert difference["difference"] == pytest.approx(-3 / 98)
     assert "the same images, 94.90 % same class | 4 right alone | 1 right alone" in result.stdout
@@ -66,7 +66,7 @@ def test_answers_to_the_same_images_are_paired(written, tmp_path):
     ],
 )
 def test_what_cannot_be_compared_ends_in_one_line(written, arguments, words):
-    """Exit code 2 and the reason."""
+    """Results that cannot be compared end with exit code 2 and one line with the reason."""
     folders = {"a": written("a", set()), "batch": written("batch", set(), batch=8)}
 
     result = command(*(argument.format(**folders) for argument in arguments))
@@ -78,7 +78,7 @@ def test_what_cannot_be_compared_ends_in_one_line(written, arguments, words):
 
 
 def test_the_page_says_what_the_figures_are(written):
-    """Both medians, the ratio, and that one pair is too few for a verdict."""
+    """The page shows both medians and the ratio, and that one pair is too few for a verdict."""
     result = command(written("before", set()), written("after", set(), latency_ms=2.0))
 
     row = next(line for line in result.stdout.splitlines() if "p50 (ms)" in line)

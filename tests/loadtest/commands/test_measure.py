@@ -1,4 +1,4 @@
-"""The commands end to end, one short run each."""
+"""End-to-end tests of the measuring commands, each with a short run."""
 
 import json
 import subprocess
@@ -17,7 +17,7 @@ from training.data.cifar10 import CLASS_NAMES
 
 @pytest.fixture(scope="module")
 def recorded_models_dir(image_models_dir, split, tmp_path_factory) -> Path:
-    """A metrics.json for `cat` that records two right answers that the server gives wrongly."""
+    """A metrics.json of `cat` that records right classes for two images that `cat` gets wrong."""
     recorded = np.full(len(split), 3)
     recorded[np.flatnonzero(split.labels != 3)[:2]] = split.labels[split.labels != 3][:2]
     metrics = {
@@ -38,7 +38,7 @@ def recorded_models_dir(image_models_dir, split, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def full_pass(run, image_target, recorded_models_dir):
-    """One pass over the 24 images with five users, against the model that always says 3."""
+    """One pass over the 24 images with five users, against the model that always answers 3."""
     return run(
         *("--target", image_target, "--model", "cat", "--users", 5, "--name", "first | run"),
         *("--models-dir", recorded_models_dir, "--warmup-requests", 7, "--json"),
@@ -47,7 +47,7 @@ def full_pass(run, image_target, recorded_models_dir):
 
 @pytest.fixture(scope="module")
 def long_run(run, image_target):
-    """700 requests of two images over four users: enough for a 99th percentile."""
+    """700 requests of two images by four users: enough for a 99th percentile."""
     return run(
         *("--target", image_target, "--model", "cat", "--version", 1),
         *("--users", 4, "--batch", 2, "--requests", 700),
@@ -55,7 +55,7 @@ def long_run(run, image_target):
 
 
 def test_a_wrong_model_is_reported_at_its_true_accuracy(full_pass, split):
-    """Always answering 3 scores exactly the share of cats, 100 % of cats and nothing else."""
+    """A model that always answers 3 scores 100 % on cats, 0 % on others, and the share of cats."""
     accuracy = full_pass.report.accuracy
 
     cats = int((split.labels == 3).sum())
@@ -69,7 +69,7 @@ def test_a_wrong_model_is_reported_at_its_true_accuracy(full_pass, split):
 
 
 def test_a_full_pass_sends_every_image_exactly_once(run, image_target, split):
-    """`echo` answers the number drawn into each image: the server got 0 to 23, each once."""
+    """The answers of `echo`, the numbers drawn into the images, are 0 to 23, each once."""
     result = run("--target", image_target, "--model", "echo", "--users", 5, "--batch", 2)
 
     numbers = split.images[:, 0, 0, 0]
@@ -90,7 +90,7 @@ def test_a_full_pass_sends_every_image_exactly_once(run, image_target, split):
 
 
 def test_the_recorded_accuracy_is_compared_answer_by_answer(full_pass, split, recorded_models_dir):
-    """Two answers differ from the record: an error, and exit code 1."""
+    """If two answers differ from the record, they are an error and the exit code is 1."""
     comparison = full_pass.report.accuracy.recorded
     metrics = json.loads((recorded_models_dir / "cat" / "1" / "metrics.json").read_text())
 
@@ -107,7 +107,7 @@ def test_the_recorded_accuracy_is_compared_answer_by_answer(full_pass, split, re
 
 
 def test_wrong_answers_may_be_allowed(run, image_target, recorded_models_dir):
-    """Ties may fall the other way on another processor: a number of them can be accepted."""
+    """--max-wrong-answers accepts differing answers, such as ties that resolve differently."""
     result = run(
         *("--target", image_target, "--model", "cat", "--models-dir", recorded_models_dir),
         *("--max-wrong-answers", 2),
@@ -118,7 +118,7 @@ def test_wrong_answers_may_be_allowed(run, image_target, recorded_models_dir):
 
 
 def test_a_missing_record_is_said_and_fails_nothing(run, image_target, tmp_path):
-    """Without a metrics.json the run is still good; the report says which file was missed."""
+    """Without a metrics.json the run passes, and the report names the missing file."""
     result = run("--target", image_target, "--model", "cat", "--models-dir", tmp_path)
 
     missing = result.report.accuracy.recorded_missing
@@ -127,7 +127,7 @@ def test_a_missing_record_is_said_and_fails_nothing(run, image_target, tmp_path)
 
 
 def test_percentiles_that_need_more_requests_are_not_printed(full_pass):
-    """24 requests have a median but neither p90 nor p99."""
+    """24 requests give a median, but neither p90 nor p99."""
     latency = full_pass.report.latency_ms
 
     assert latency.p50 > 0
@@ -139,7 +139,7 @@ def test_percentiles_that_need_more_requests_are_not_printed(full_pass):
 
 
 def test_percentiles_are_those_of_the_raw_timings(long_run):
-    """p99 of 700 requests is the 693rd of the sorted timings, to the nanosecond."""
+    """The p99 of 700 requests is the 693rd of the sorted raw latencies, to the nanosecond."""
     latency = long_run.report.latency_ms
     sorted_ms = np.sort(long_run.raw["latency_ns"]) / 1e6
 
@@ -151,7 +151,7 @@ def test_percentiles_are_those_of_the_raw_timings(long_run):
 
 
 def test_throughput_is_that_of_the_timed_window(long_run):
-    """Requests and images over the time from the first sending to the last answer."""
+    """Throughput is requests and images divided by the time from first send to last answer."""
     throughput = long_run.report.throughput
     ends_ns = long_run.raw["sent_ns"] + long_run.raw["latency_ns"]
 
@@ -163,14 +163,14 @@ def test_throughput_is_that_of_the_timed_window(long_run):
 
 
 def test_the_last_line_is_the_report_as_json(full_pass):
-    """Programs read the last line of standard output, people what is above it."""
+    """With --json the last line of standard output is the report; people read the lines above."""
     last = full_pass.stdout.splitlines()[-1]
 
     assert msgspec.json.decode(last, type=Report) == full_pass.report
 
 
 def test_the_report_says_what_was_measured_and_with_what(full_pass, image_target, split):
-    """Target, load, data, versions and processor time are in the report."""
+    """The report contains target, load, data, versions and CPU time."""
     report = full_pass.report
     client = report.client
 
@@ -189,7 +189,7 @@ def test_the_report_says_what_was_measured_and_with_what(full_pass, image_target
 
 
 def test_every_form_of_the_report_is_written(full_pass):
-    """Pages for people, tables and raw values for programs."""
+    """A run writes its pages, tables and raw values."""
     page = (full_pass.folder / "report.md").read_text()
 
     assert {"report.csv", "report.html", "raw.npz"} <= {
@@ -200,7 +200,7 @@ def test_every_form_of_the_report_is_written(full_pass):
 
 
 def test_failed_requests_are_reported_by_code_and_end_in_exit_code_1(run, image_target, split):
-    """Four images make the server fail: accuracy is over the 20 answered, the code is its own."""
+    """Four images make the server fail: accuracy covers the 20 answered, errors name the code."""
     failing = split.images[split.images[:, 0, 0, 0] >= 20]
     assert len(failing) == 4
     with PredictClient(image_target) as client, pytest.raises(PredictError) as refused:
@@ -257,7 +257,7 @@ def _first_number(split, seed: int) -> int:
     ],
 )
 def test_what_cannot_start_ends_in_one_line_and_exit_code_2(run, image_target, flags, words):
-    """The line says what was received and what to do; there is no traceback and no report."""
+    """One line says what was received and what to do; there is no traceback and no report."""
     result = run("--target", image_target, *flags)
 
     last = result.stderr.splitlines()[-1]
@@ -270,7 +270,7 @@ def test_what_cannot_start_ends_in_one_line_and_exit_code_2(run, image_target, f
 
 
 def test_without_any_data_the_way_out_is_named(image_target, tmp_path):
-    """Neither flag nor variable set: the load generator downloads nothing, it says what to do."""
+    """With neither flag nor variable the load generator downloads nothing and says what to set."""
     command = [sys.executable, "-m", "loadtest", "run", "--target", image_target, "--model", "cat"]
     finished = subprocess.run(
         command,
@@ -288,7 +288,7 @@ def test_without_any_data_the_way_out_is_named(image_target, tmp_path):
 
 @pytest.fixture(scope="module")
 def poisson_run(run, image_target):
-    """700 Poisson arrivals with everything that may be asked for, from two processes."""
+    """A run of 700 Poisson arrivals from two processes with all optional measurements."""
     return run(
         *("--target", image_target, "--model", "cat", "--scenario", "server", "--rate", 300),
         *("--requests", 700, "--slo-ms", 5000, "--processes", 2, "--server-timing", "--floor"),
@@ -297,7 +297,7 @@ def poisson_run(run, image_target):
 
 
 def test_poisson_arrivals_from_two_processes_are_one_run(poisson_run):
-    """Every request of the common schedule is sent once, and timed from when it was due."""
+    """Every request of the schedule is sent once, and its latency counts from its due time."""
     report = poisson_run.report
 
     assert report.scenario.loop == "open"
@@ -313,7 +313,7 @@ def test_poisson_arrivals_from_two_processes_are_one_run(poisson_run):
 
 
 def test_what_was_asked_for_is_in_the_report(poisson_run):
-    """The server's own times, the null server's floor, goodput, and every gate."""
+    """The report contains the server's timings, the null server's floor, goodput and every gate."""
     report = poisson_run.report
 
     assert report.server.n == 700
@@ -329,14 +329,14 @@ def test_what_was_asked_for_is_in_the_report(poisson_run):
         "valid",
         "slo",
     ]
-    # On a busy machine a run may be INVALID; the exit code follows the gates, whatever they say.
+    # On a busy machine the run may be INVALID; the exit code must match the gates in either case.
     passed = all(gate.passed for gate in report.gates)
     assert poisson_run.exit_code == (0 if passed else 1)
 
 
 @pytest.mark.parametrize("transport", ["tfs-rest", "kserve-grpc"])
 def test_other_transports_measure_the_same_model(run, image_target, split, transport):
-    """`echo` answers the number drawn into each image, over REST and KServe as well."""
+    """Over REST and KServe, too, `echo` answers the number drawn into each image."""
     result = run(
         *("--target", image_target, "--model", "echo", "--transport", transport),
         *("--scenario", "multi-stream", "--warmup-requests", 1),
@@ -350,7 +350,7 @@ def test_other_transports_measure_the_same_model(run, image_target, split, trans
 
 
 def test_offline_sends_all_images_in_batches(run, image_target):
-    """24 images in batches of 5: four full ones and one of 4, two under way."""
+    """24 images in batches of 5 are four full requests and one of 4, two requests under way."""
     result = run(
         *("--target", image_target, "--model", "echo", "--scenario", "offline"),
         *("--batch", 5, "--in-flight", 2),
@@ -365,7 +365,7 @@ def test_offline_sends_all_images_in_batches(run, image_target):
 
 
 def test_an_earlier_report_is_a_baseline(run, image_target, poisson_run):
-    """A bound on how much worse this run may be; a report of another load is refused."""
+    """A baseline of the same load gives gates; a baseline of another load is refused."""
     flags = ("--target", image_target, "--model", "cat", "--tolerance", 1e6)
     same = ("--scenario", "server", "--rate", 300, "--requests", 100)
 
@@ -376,11 +376,11 @@ def test_an_earlier_report_is_a_baseline(run, image_target, poisson_run):
     names = [gate.name for gate in compared.report.gates]
     assert {"baseline-p50", "baseline-accuracy"} <= set(names)
     assert refused.exit_code == 2
-    assert "scenario server there, users here" in refused.stderr
+    assert "scenario server in the baseline, users in this run" in refused.stderr
 
 
 def test_a_missed_gate_is_one_line_and_exit_code_1(run, image_target):
-    """Always answering 3 is not 90 % right."""
+    """A model that always answers 3 misses --min-accuracy 0.9: one line and exit code 1."""
     result = run("--target", image_target, "--model", "cat", "--min-accuracy", 0.9)
 
     assert result.exit_code == 1

@@ -18,7 +18,7 @@ def command(*arguments: object) -> subprocess.CompletedProcess[str]:
 
 
 def test_results_measured_apart_end_in_one_report(tmp_path):
-    """A run and a matrix are thrown together, in that order, under a new name."""
+    """The results of a run and a matrix are merged in the given order under a new name."""
     files.write_run(load_reports.report(), tmp_path / "run")
     files.write(load_reports.collection([load_reports.report(batch=8)] * 2), tmp_path / "matrix")
 
@@ -35,7 +35,7 @@ def test_results_measured_apart_end_in_one_report(tmp_path):
 
 
 def test_a_report_of_nothing_ends_in_one_line(tmp_path):
-    """Exit code 2 and the path that was no result."""
+    """A path without a result ends with exit code 2 and one line that names the path."""
     result = command(tmp_path / "nothing")
 
     assert result.returncode == 2
@@ -44,7 +44,7 @@ def test_a_report_of_nothing_ends_in_one_line(tmp_path):
 
 
 def test_a_report_that_cannot_be_written_ends_in_one_line(tmp_path):
-    """Exit code 2, the folder and the way out."""
+    """An unwritable folder ends with exit code 2 and one line with the folder and the way out."""
     files.write_run(load_reports.report(), tmp_path / "run")
     (tmp_path / "file").write_text("")
 

@@ -12,7 +12,7 @@ from training.evaluation import provenance
     ("content", "cores"), [("max 100000\n", None), ("150000 100000\n", 1.5), (None, None)]
 )
 def test_the_control_groups_limit_is_read(tmp_path, content, cores):
-    """150 ms in every 100 ms are one and a half cores; "max" and no file are no limit."""
+    """A quota of 150 ms per 100 ms is 1.5 cores; "max" and a missing file mean no limit."""
     if content is not None:
         (tmp_path / "cpu.max").write_text(content)
 
@@ -20,7 +20,7 @@ def test_the_control_groups_limit_is_read(tmp_path, content, cores):
 
 
 def test_settings_keep_only_the_last_part_of_paths():
-    """A report is passed on, the machine is not; nested settings are included."""
+    """Paths in settings, also nested ones, keep only the last part, because reports are shared."""
     config = LoadTestConfig(
         target="t:1",
         model="m",
@@ -37,7 +37,7 @@ def test_settings_keep_only_the_last_part_of_paths():
 
 
 def test_the_environment_names_versions_and_processor():
-    """What a figure was measured with; packages that are not installed are left out."""
+    """The environment contains versions and processor; packages not installed are left out."""
     environment = manifest.describe()
 
     assert {"python", "numpy", "grpcio"} <= set(environment.versions)

@@ -5,8 +5,8 @@ import pytest
 
 from loadtest.figures.percentiles import over_allowed, percentile, samples_needed
 
-# MLPerf Inference's minimum query counts for early stopping, by percentile and number of queries
-# over the bound (binomial test, c = 0.99, d = 0).
+# MLPerf Inference's minimum query counts for early stopping: for each percentile and number of
+# queries over the bound (binomial test, c = 0.99, d = 0).
 OVER = (0, 1, 2, 5, 10, 20, 50, 100)
 MINIMUM_QUERIES = {
     90: (44, 64, 81, 127, 197, 325, 681, 1_246),
@@ -25,13 +25,13 @@ TABLE = [
     ("percent", "needed"), [(50, 11), (90, 64), (95, 130), (99, 662), (99.9, 6_636)]
 )
 def test_samples_needed_is_mlperfs_table(percent, needed):
-    """The minimum is MLPerf's query count for early stopping with one value over the bound."""
+    """The samples needed are MLPerf's query count with one value over the bound."""
     assert samples_needed(percent) == needed
 
 
 @pytest.mark.parametrize(("percent", "over", "needed"), TABLE)
 def test_early_stopping_is_mlperfs_table(percent, over, needed):
-    """So many requests over the bound need so many requests, and allow no more than that."""
+    """MLPerf's query count for t requests over the bound allows t; one request fewer, t - 1."""
     assert samples_needed(percent, over) == needed
     assert over_allowed(needed, percent) == over
     assert over_allowed(needed - 1, percent) == (over - 1 if over else None)
@@ -39,7 +39,7 @@ def test_early_stopping_is_mlperfs_table(percent, over, needed):
 
 @pytest.mark.parametrize("percent", [50, 90, 99])
 def test_samples_needed_is_the_smallest_with_99_percent_confidence(percent):
-    """With one request fewer, at most one value over the percentile is no longer convincing."""
+    """With one request fewer than needed, the chance of at most one value over is above 1 %."""
 
     def at_most_one_over(count: int) -> float:
         return sum(
@@ -54,21 +54,21 @@ def test_samples_needed_is_the_smallest_with_99_percent_confidence(percent):
 
 @pytest.mark.parametrize("percent", [0, 100, -1, 250])
 def test_samples_needed_refuses_what_is_no_percentile(percent):
-    """0 and 100 have no such number; the message names the value received."""
+    """Percentiles 0 and 100 raise ValueError; the message names the received value."""
     with pytest.raises(ValueError, match=f"percentile {percent} received"):
         samples_needed(percent)
 
 
 @pytest.mark.parametrize(("percent", "expected"), [(50, 500), (90, 900), (99, 990)])
 def test_percentile_is_the_smallest_value_that_enough_values_do_not_exceed(percent, expected):
-    """Of 1 to 1,000 in any order, the 99th percentile is 990: no interpolation to 990.01."""
+    """The 99th percentile of 1 to 1,000 in any order is 990, not an interpolated 990.01."""
     values = np.random.default_rng(0).permutation(np.arange(1, 1001))
 
     assert percentile(values, percent) == expected
 
 
 def test_percentile_is_none_below_the_samples_needed():
-    """661 values have no 99th percentile, 662 have: the 656th value (662 * 0.99 rounded up)."""
+    """661 values have no 99th percentile; for 662 it is the 656th value (662 * 0.99 rounded up)."""
     values = np.arange(1, 663)
 
     assert percentile(values[:661], 99) is None

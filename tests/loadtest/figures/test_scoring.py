@@ -8,7 +8,7 @@ from loadtest.transports.api import Answer
 
 
 class FakeApi:
-    """Answers are the classes as digits, then perhaps `@` and a version."""
+    """An Api whose answers are the classes as digits, optionally followed by `@` and a version."""
 
     def __init__(self) -> None:
         self.parsed = 0
@@ -41,7 +41,7 @@ def score(*answers: tuple[int, bytes | tuple[str, str]], **options: object):
 
 
 def test_answers_are_scored_against_the_labels_of_the_images_sent():
-    """Whatever order they come in; a short last query has no second image."""
+    """Answers are matched to their images in any order; a short query has an unused place."""
     scores = score((2, b"3"), (0, b"45"), (1, b"20"))
 
     assert scores.images.tolist() == [[3, -1], [4, 0], [2, 1]]
@@ -51,13 +51,13 @@ def test_answers_are_scored_against_the_labels_of_the_images_sent():
 
 
 def test_a_second_round_sends_the_same_queries_again():
-    """Request 4 is query 1 once more, and request 5 query 0 if only two are sent in turn."""
+    """Of three queries request 4 sends query 1 again; of two queries it sends query 0."""
     assert score((4, b"21")).images.tolist() == [[2, 1]]
     assert score((4, b"40"), sent_queries=2).images.tolist() == [[4, 0]]
 
 
 def test_an_answer_that_cannot_be_scored_is_an_error():
-    """Three classes for two images, and one for two: counted under one kind, first words kept."""
+    """Answers with a wrong number of classes count under one kind, with the first message."""
     scores = score((0, b"404"), (1, b"2"), (2, b"3"), (3, b"40"), (4, ("UNAVAILABLE", "gone")))
 
     assert scores.answered == 2
@@ -70,14 +70,14 @@ def test_an_answer_that_cannot_be_scored_is_an_error():
 
 
 def test_versions_that_answered_are_counted():
-    """A version swapped in during a run shows; a server may also keep it to itself."""
+    """Answers are counted by model version, and under None if the server names no version."""
     scores = score((0, b"40@1"), (1, b"21@2"), (3, b"40@1"), (2, b"3"))
 
     assert scores.versions == {None: 1, 1: 2, 2: 1}
 
 
 def test_equal_answers_to_a_query_are_read_once():
-    """Bytes that came a hundred times to the same query are parsed a single time."""
+    """An answer that comes a hundred times to the same query is parsed once."""
     api = FakeApi()
     scorer = Scorer(api, QUERIES, LABELS)
     recorder = Recorder()
@@ -92,7 +92,7 @@ def test_equal_answers_to_a_query_are_read_once():
 
 
 def test_answers_that_differ_from_their_record_are_found():
-    """Each image has its own recorded prediction, right or wrong; only other answers differ."""
+    """Answers are compared with the prediction of each image, whether it is right or wrong."""
     recorded = np.array([0, 9, 2, 3, 8])
     scores = score((0, b"80"), (1, b"21"), (2, b"3"), predictions=recorded)
 
@@ -101,7 +101,7 @@ def test_answers_that_differ_from_their_record_are_found():
 
 
 def test_without_predictions_nothing_is_wrong():
-    """Nothing to compare with is no accusation."""
+    """Without recorded predictions no answer counts as differing."""
     scores = score((0, b"99"))
 
     assert scores.differs is None
@@ -110,7 +110,7 @@ def test_without_predictions_nothing_is_wrong():
 
 @pytest.mark.parametrize("answers", [(), ((0, ("UNAVAILABLE", "gone")),)])
 def test_a_run_without_answers_has_no_scores(answers):
-    """Nothing came, or only failures."""
+    """A run without answers, or with failures only, has zero rows."""
     scores = score(*answers)
 
     assert scores.answered == 0

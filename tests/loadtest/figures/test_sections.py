@@ -18,7 +18,7 @@ SECOND = 1_000_000_000
 
 
 class DigitApi:
-    """An answer is the class as a digit, and perhaps more text to tell answers apart."""
+    """An Api whose answer is the class as a digit; more text may make answers distinct."""
 
     def parse(self, response: bytes, rows: int) -> Answer:
         """See Api."""
@@ -36,7 +36,7 @@ def scored(
 
 
 def latencies(*milliseconds: float, spacing_ms: float = 100, lag_ms: float = 0) -> Recorder:
-    """Requests due at even times, answered 0 after so long."""
+    """Requests due at equal intervals, each answered with class 0 after the given latency."""
     recorder = Recorder()
     for number, latency_ms in enumerate(milliseconds):
         due_ns = int(number * spacing_ms * MS)
@@ -63,7 +63,7 @@ def record(predictions: np.ndarray, labels: np.ndarray) -> Record:
 
 
 def test_latency_keeps_what_locust_would_round_away():
-    """Percentiles come from nanoseconds: 1.234 ms stays 1.234 ms."""
+    """Percentiles keep nanoseconds: a latency of 1.234 ms is reported as 1.234 ms."""
     section = sections.latency(np.full(11, 1_234_000))
 
     assert section.p50 == section.mean == section.min == section.max == 1.234
@@ -74,7 +74,7 @@ def test_latency_keeps_what_locust_would_round_away():
     ("n", "p99", "p99_9"), [(661, False, False), (662, True, False), (6636, True, True)]
 )
 def test_percentiles_of_too_few_requests_are_not_given(n, p99, p99_9):
-    """p99 needs 662 requests and p99.9 needs 6,636."""
+    """p99 is None below 662 requests, and p99.9 below 6,636."""
     section = sections.latency(np.arange(1, n + 1))
 
     assert (section.p99 is not None) == p99
@@ -83,7 +83,7 @@ def test_percentiles_of_too_few_requests_are_not_given(n, p99, p99_9):
 
 
 def test_the_histogram_holds_every_latency():
-    """Decoded by the library: as many values, in microseconds, within its three digits."""
+    """The decoded histogram has every latency in microseconds, within its three digits."""
     latency_ns = np.random.default_rng(0).lognormal(14, 1, 5000).astype(np.int64)
 
     decoded = HdrHistogram.decode(sections.latency(latency_ns).histogram)
@@ -95,7 +95,7 @@ def test_the_histogram_holds_every_latency():
 
 
 def test_latencies_outside_of_the_histogram_are_recorded_at_its_ends():
-    """Neither half a microsecond nor two hours get lost."""
+    """Latencies of half a microsecond and of two hours are recorded at the ends of the range."""
     encoded = sections.latency(np.array([500, 7_200 * SECOND])).histogram
 
     decoded = HdrHistogram.decode(encoded)
@@ -105,7 +105,7 @@ def test_latencies_outside_of_the_histogram_are_recorded_at_its_ends():
 
 
 def test_the_window_runs_from_the_first_due_request_to_the_last_end():
-    """Three requests 100 ms apart, the first of which takes 950 ms: 0.95 seconds."""
+    """Three requests 100 ms apart, the first of which takes 950 ms, give a window of 0.95 s."""
     recording, scores = scored(latencies(950, 10, 20), np.zeros(3, np.int64))
 
     throughput = sections.throughput(recording, scores, open_loop=True)
@@ -116,7 +116,7 @@ def test_the_window_runs_from_the_first_due_request_to_the_last_end():
 
 
 def test_a_closed_loop_offers_no_rate():
-    """Its users send when they can."""
+    """The offered rate of a closed loop is None."""
     recording, scores = scored(latencies(1, 1), np.zeros(2, np.int64))
 
     assert (
@@ -125,7 +125,7 @@ def test_a_closed_loop_offers_no_rate():
 
 
 def test_an_empty_run_reports_nothing_rather_than_zero():
-    """Before the first answer there is no accuracy, latency or throughput."""
+    """Before the first answer accuracy, latency and throughput are None."""
     recording, scores = scored(Recorder(), np.arange(10))
 
     assert sections.latency(scores.latency_ns).max is None
@@ -138,7 +138,7 @@ def test_an_empty_run_reports_nothing_rather_than_zero():
 
 
 def test_everything_that_is_not_a_good_answer_in_time_is_over_the_bound():
-    """Two late (one of them wrong), a wrong one in time, a failed and a missed one: five of 701."""
+    """Over the bound: two late requests (one wrong), a wrong, a failed and a missed one of 701."""
     recorder = latencies(*[1] * 697, 30, 31)
     recorder.sent += 1
     recorder.error(699, 0, 0, SECOND, ("UNAVAILABLE", "gone"))
@@ -163,14 +163,14 @@ def test_everything_that_is_not_a_good_answer_in_time_is_over_the_bound():
 
 
 def test_too_few_requests_never_meet_a_bound():
-    """458 fast answers say nothing certain about a 99th percentile, 459 do."""
+    """458 fast answers do not meet a bound on p99, 459 do."""
     for n, met in ((458, False), (459, True)):
         recording, scores = scored(latencies(*[1] * n), np.zeros(n, np.int64))
         assert sections.slo(recording, scores, 10, 99).met == met
 
 
 def test_goodput_of_right_answers_counts_only_those():
-    """Ten in time, four of them cats that were called airplanes."""
+    """Of ten answers in time, four cats answered as airplanes do not count as correct."""
     labels = np.array([0] * 6 + [3] * 4)
     recording, scores = scored(latencies(*[1] * 10), labels)
 
@@ -180,7 +180,7 @@ def test_goodput_of_right_answers_counts_only_those():
 
 
 def test_accuracy_by_class_and_confusion():
-    """Six airplanes right, four cats taken for airplanes."""
+    """Six airplanes answered right and four cats answered as airplanes give these accuracies."""
     labels = np.array([0] * 6 + [3] * 4)
     _, scores = scored(latencies(*[1] * 10), labels)
 
@@ -194,7 +194,7 @@ def test_accuracy_by_class_and_confusion():
 
 
 def test_a_class_that_does_not_exist_has_its_own_column():
-    """An answer of 23 is neither an airplane nor a truck."""
+    """An answer of 23 is counted in the last column of the confusion matrix."""
     labels = np.zeros(1, np.int64)
     recording = latencies(1).recording()
     scorer = Scorer(DigitApi(), Queries(np.arange(1), 1), labels)
@@ -216,7 +216,7 @@ def test_wilson_interval_of_a_published_example():
 
 
 def test_images_sent_again_do_not_narrow_the_interval():
-    """Asking the same question ten times says nothing new about accuracy."""
+    """If each image is sent ten times, the interval counts each image once."""
     labels = np.array([0] * 15 + [1] * 5)
     _, once = scored(latencies(*[1] * 20), labels)
     _, often = scored(latencies(*[1] * 200), labels)
@@ -229,7 +229,7 @@ def test_images_sent_again_do_not_narrow_the_interval():
 
 
 def test_a_mismatch_names_request_image_and_where_the_answer_may_come_from():
-    """Request 1 got, byte for byte, what request 2 was rightly answered at the same time."""
+    """Request 1 got the bytes that were the right answer to request 2 at the same time."""
     predictions = np.array([4, 5, 6, 6])
     recorder = Recorder()
     for number, answer in enumerate((b"4", b"6 of 2", b"6 of 2", b"6 of 3")):
@@ -256,13 +256,13 @@ def test_a_mismatch_names_request_image_and_where_the_answer_may_come_from():
         "count": 1,
         "first_message": (
             "request 1 (test image 1 in row 0, sent at 0.001 s) was answered 6, recorded is 5; "
-            "the same bytes rightly answered request 2 at that time"
+            "the same bytes were the right answer to request 2 at that time"
         ),
     }
 
 
 def test_the_difference_from_the_record_is_over_the_images_that_were_answered():
-    """Of three images answered the record has two right, and so has the run: no difference."""
+    """Record and run both have two of the three answered images right: the difference is 0."""
     labels = np.array([0, 0, 3, 3])
     predictions = np.array([0, 0, 0, 3])
     _, scores = scored(latencies(1, 1, 1), labels, predictions)
@@ -274,7 +274,7 @@ def test_the_difference_from_the_record_is_over_the_images_that_were_answered():
 
 
 def test_windows_show_in_which_second_a_request_was_due():
-    """A pause of 1.5 s belongs to the seconds of the requests that suffered it."""
+    """A pause of 1.5 s shows in the seconds in which the delayed requests were due."""
     recorder = latencies(*[1] * 11, 1500, spacing_ms=100)
     recorder.miss(int(1.9 * SECOND))
     recording, scores = scored(recorder, np.zeros(12, np.int64))
@@ -288,7 +288,7 @@ def test_windows_show_in_which_second_a_request_was_due():
 
 
 def test_windows_count_failures_and_wrong_answers():
-    """Three in a second: one fine, one wrong, one failed."""
+    """A second with a right, a wrong and a failed request has two errors."""
     recorder = latencies(1, 1)
     recorder.error(2, 0, 0, 5, ("UNAVAILABLE", ""))
     recording, scores = scored(recorder, np.zeros(3, np.int64), np.array([0, 7, 0]))
@@ -304,10 +304,10 @@ def test_windows_count_failures_and_wrong_answers():
     ids=["zero", "now", "after 400 days"],
 )
 def test_thirds_are_of_the_time_over_which_requests_were_due(origin_ns):
-    """Wherever the clock began: here or at the machine's start, 400 days ago for instance.
+    """The thirds divide the due times, for any start of the clock, such as 400 days ago.
 
-    Ten requests a second for three seconds, then thirty in a burst; those of each second have a
-    latency of their own, and answers come in another order than they were due.
+    Ten requests a second for three seconds, then thirty in a burst. The requests of each second
+    have the same latency, and answers come in another order than their due times.
     """
     due_ms = [*range(50, 3000, 100), *[3000] * 30]
     expected_ms = [5000 if due < 1000 else 70 if due < 2000 else 9 for due in due_ms]
@@ -325,14 +325,14 @@ def test_thirds_are_of_the_time_over_which_requests_were_due(origin_ns):
 
 
 def test_the_thirds_of_no_answer_are_empty():
-    """A run that nobody answered is not judged by them."""
+    """A run without answers has three empty thirds."""
     recording, scores = scored(Recorder(), np.arange(10))
 
     assert [len(third) for third in sections.thirds(recording, scores)] == [0, 0, 0]
 
 
 def test_lag_is_what_the_load_generator_was_late():
-    """Sent 2 ms after they were due; a closed loop knows no such thing."""
+    """Requests sent 2 ms after their due time have a lag of 2 ms; a closed loop has no lag."""
     recording, _ = scored(
         latencies(*[5] * 700, lag_ms=2), np.zeros(700, np.int64), cpu_seconds=7.0, in_flight_max=3
     )
@@ -347,7 +347,7 @@ def test_lag_is_what_the_load_generator_was_late():
 
 
 def test_the_servers_own_times_are_read_from_its_words():
-    """Queue and compute as they stand; what is left of the total is the rest."""
+    """Queue and compute times are read from the text; serialise is the rest of the total."""
     recorder = latencies(*[5] * 11)
     recorder._timings = ["queue;dur=0.5, compute;dur=2.0, total;dur=3.25"] * 11
     recording, scores = scored(recorder, np.zeros(11, np.int64))
@@ -362,7 +362,7 @@ def test_the_servers_own_times_are_read_from_its_words():
 
 
 def test_a_server_that_says_nothing_has_no_times():
-    """Neither texts nor empty ones."""
+    """Without timings, or with empty texts, the section is None."""
     recording, scores = scored(latencies(1, 1), np.zeros(2, np.int64))
 
     assert sections.server_times(recording, scores) is None

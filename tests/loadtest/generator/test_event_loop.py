@@ -5,7 +5,7 @@ from loadtest.generator.event_loop import run_event_loop
 
 
 def test_a_socket_wakes_the_loop_from_a_long_sleep():
-    """Whoever waits for an answer gets it at once, not when the next timer is due."""
+    """An answer on a socket wakes the loop at once, not at the next timer."""
 
     async def main() -> bytes:
         ours, theirs = socket.socketpair()
@@ -22,7 +22,7 @@ def test_a_socket_wakes_the_loop_from_a_long_sleep():
 
 
 def test_timers_run_in_order_and_never_early():
-    """What is due at a moment runs at that moment or after it, microseconds apart or not."""
+    """Each timer runs at its time or later, in order, also if timers are microseconds apart."""
 
     async def main() -> list[tuple[float, float]]:
         loop = asyncio.get_running_loop()

@@ -15,11 +15,11 @@ BODIES = [b"a", b"b", b"c"]
 
 
 class Refused(Exception):
-    """What the fake server raises."""
+    """The error that the fake server raises."""
 
 
 class FakeSender:
-    """A server in the same event loop; `answer` says what becomes of a body."""
+    """A sender to a fake server in the same event loop; `answer` gives the answer to a body."""
 
     failures = (Refused,)
 
@@ -81,7 +81,7 @@ def generate(monkeypatch):
 
 
 def constant(seconds: float) -> Callable[[bytes], Awaitable[bytes]]:
-    """A server of any number of cores that takes its time."""
+    """A server that answers every request after `seconds`, without queueing."""
 
     async def answer(body: bytes) -> bytes:
         await asyncio.sleep(seconds)
@@ -91,7 +91,7 @@ def constant(seconds: float) -> Callable[[bytes], Awaitable[bytes]]:
 
 
 def pausing(seconds: float, *, start: float, end: float) -> Callable[[bytes], Awaitable[bytes]]:
-    """The same, but it stands still from one second of the run to another."""
+    """A server like `constant` that does nothing from `start` to `end` (seconds of the run)."""
     origin: list[float] = []
 
     async def answer(body: bytes) -> bytes:
@@ -117,7 +117,7 @@ def latencies_ms(recording: Recording) -> np.ndarray:
     ],
 )
 def test_a_constant_delay_is_measured_as_it_is(generate, load):
-    """5 ms of a server with any number of cores are 5 ms for every single request."""
+    """A server that answers every request after 5 ms gives latencies of exactly 5 ms."""
     recording = generate(constant(0.005), **load)
 
     assert recording.finished == 1000
@@ -125,7 +125,7 @@ def test_a_constant_delay_is_measured_as_it_is(generate, load):
 
 
 def test_a_pause_shows_in_an_open_loop_and_hides_in_a_closed_one(generate):
-    """One second of silence in ten: a tenth of the due requests, or one of a waiting caller's."""
+    """A pause of 1 s in 10 delays a tenth of an open loop, but one request of a waiting caller."""
     open_loop = generate(
         pausing(0.005, start=4, end=5), rate_per_second=200, duration_seconds=10, in_flight=1024
     )
@@ -140,7 +140,7 @@ def test_a_pause_shows_in_an_open_loop_and_hides_in_a_closed_one(generate):
 
 
 def test_latency_counts_from_the_due_time(generate):
-    """A load generator that stalls blames nobody else, but does not hide it either: it is lag."""
+    """If the load generator stalls, the delay is part of the latency and is shown as lag."""
 
     async def stall(_generator: Generator) -> None:
         loop = asyncio.get_running_loop()
@@ -158,7 +158,7 @@ def test_latency_counts_from_the_due_time(generate):
 
 
 def test_requests_over_the_cap_are_missed_and_not_sent_later(generate):
-    """A server that needs 1 s for each of at most two at once gets 2 of 100 requests a second."""
+    """With a cap of two and 1 s per request, 2 of 100 requests/s are sent, the others missed."""
     recording = generate(constant(1), rate_per_second=100, duration_seconds=2, in_flight=2)
 
     assert recording.in_flight_max == 2
@@ -169,7 +169,7 @@ def test_requests_over_the_cap_are_missed_and_not_sent_later(generate):
 
 
 def test_a_closed_loop_keeps_as_many_requests_under_way_as_it_has_users(generate):
-    """Four users and 10 ms a request: 400 requests/s, each body in turn."""
+    """Four users with 10 ms per request send 400 requests/s, and the bodies in turn."""
     recording = generate(constant(0.01), in_flight=4, duration_seconds=1)
 
     assert recording.in_flight_max == 4
@@ -182,7 +182,7 @@ def test_a_closed_loop_keeps_as_many_requests_under_way_as_it_has_users(generate
 
 @pytest.mark.parametrize("rate", [None, 500.0])
 def test_shares_are_the_whole_run(generate, rate):
-    """Two of three processes or all three: every request is sent by exactly one of them."""
+    """Every request is sent by exactly one process."""
     settings = {"requests": 301, "in_flight": 12, "rate_per_second": rate}
     parts = [generate(constant(0.001), share=Share(process, 3), **settings) for process in range(3)]
 
@@ -192,7 +192,7 @@ def test_shares_are_the_whole_run(generate, rate):
 
 
 def test_warm_up_requests_are_counted_and_not_recorded(generate):
-    """Seven warm-up requests before ten timed ones."""
+    """Seven warm-up requests are counted, but only the ten timed ones are recorded."""
     recording = generate(constant(0.001), warmup_requests=7, requests=10)
 
     assert (recording.warmup_sent, recording.warmup_failed) == (7, 0)
@@ -200,12 +200,12 @@ def test_warm_up_requests_are_counted_and_not_recorded(generate):
 
 
 def test_every_run_warms_up_at_least_once(generate):
-    """The request that opens a connection is never timed, even if no warm-up is asked for."""
+    """The request that opens a connection is untimed, even with 0 warm-up requests."""
     assert generate(constant(0.001), warmup_requests=0, requests=1).warmup_sent == 1
 
 
 def test_a_server_that_is_gone_is_given_up(generate):
-    """100 failures in a row end the run, with the last one's words."""
+    """100 failures in a row end the run; the reason quotes the last failure."""
 
     async def refuse(_body: bytes) -> bytes:
         await asyncio.sleep(0.001)
@@ -223,7 +223,7 @@ def test_a_server_that_is_gone_is_given_up(generate):
 
 
 def test_a_server_that_hangs_is_given_up(generate):
-    """Three deadlines without an answer are enough; nobody waits for 100 of them."""
+    """The run ends after three deadlines without an answer, not after 100 failures."""
 
     async def hang(_body: bytes) -> bytes:
         await asyncio.sleep(0.5)
@@ -238,7 +238,7 @@ def test_a_server_that_hangs_is_given_up(generate):
 
 
 def test_long_gaps_between_requests_are_no_silence(generate):
-    """One request a minute to a server that answers at once runs to its end."""
+    """A run of one request a minute to a server that answers at once is not ended as hanging."""
     recording = generate(constant(0.001), rate_per_second=1 / 60, requests=5, timeout_seconds=1)
 
     assert recording.stop is None
@@ -247,7 +247,7 @@ def test_long_gaps_between_requests_are_no_silence(generate):
 
 @pytest.mark.parametrize("rate", [None, 100.0])
 def test_a_stopped_run_waits_for_what_is_under_way(generate, rate):
-    """After Ctrl-C nothing is sent any more, and every request that was sent is accounted for."""
+    """After a stop no request is sent, and every sent request has an answer or an error."""
 
     async def stop(generator: Generator) -> None:
         await asyncio.sleep(1)
@@ -264,7 +264,7 @@ def test_a_stopped_run_waits_for_what_is_under_way(generate, rate):
 
 
 def test_an_abandoned_run_does_not_wait(generate):
-    """After the second Ctrl-C requests under way are left unfinished, and counted as such."""
+    """Requests cancelled by `abandon` are counted as unfinished."""
 
     async def stop_twice(generator: Generator) -> None:
         await asyncio.sleep(1)
@@ -280,7 +280,7 @@ def test_an_abandoned_run_does_not_wait(generate):
 
 
 def test_a_bug_of_the_load_generator_is_not_blamed_on_the_server(generate):
-    """An unexpected exception ends the run and says whose fault it is."""
+    """An unexpected exception ends the run with a reason that names the load generator."""
     calls: list[bytes] = []
 
     async def broken(body: bytes) -> bytes:
@@ -301,7 +301,7 @@ def test_a_bug_of_the_load_generator_is_not_blamed_on_the_server(generate):
 
 
 def test_what_the_server_says_about_its_time_is_kept_beside_each_answer(generate):
-    """Texts stay with their requests, also after failures."""
+    """Timing texts belong to their requests, also after failures."""
     answers = iter(["queue;dur=1", None, "queue;dur=3"])
 
     async def answer(body: bytes) -> TimedResponse:
@@ -326,7 +326,7 @@ def test_what_the_server_says_about_its_time_is_kept_beside_each_answer(generate
 
 
 def test_progress_counts_what_is_over_the_bound(generate):
-    """Late answers and missed requests, each once, however often one looks."""
+    """Late answers and missed requests count once, however often progress is read."""
     seen = []
 
     async def look(generator: Generator) -> None:

@@ -5,7 +5,7 @@ from loadtest.generator.recording import Recorder, Recording, merge
 
 
 def record(*rows: tuple[int, bytes | tuple[str, str]], start_ns: int = 0) -> Recording:
-    """A recording of requests by number: an answer's bytes, or a failure."""
+    """Return a recording of requests; each outcome is an answer's bytes or a failure."""
     recorder = Recorder()
     for number, outcome in rows:
         recorder.sent += 1
@@ -18,7 +18,7 @@ def record(*rows: tuple[int, bytes | tuple[str, str]], start_ns: int = 0) -> Rec
 
 
 def outcomes(recording: Recording) -> dict[int, bytes | tuple[str, str]]:
-    """What became of each request."""
+    """Return the answer or failure of each request, by number."""
     return {
         int(number): recording.responses[outcome] if outcome >= 0 else recording.errors[~outcome]
         for number, outcome in zip(recording.numbers, recording.outcomes, strict=True)
@@ -26,7 +26,7 @@ def outcomes(recording: Recording) -> dict[int, bytes | tuple[str, str]]:
 
 
 def test_equal_answers_are_kept_once():
-    """A thousand times the same bytes are one entry; the rows still know which is whose."""
+    """A thousand equal answers are stored as one entry, to which all rows refer."""
     recording = record(*((number, b"same") for number in range(999)), (999, b"other"))
 
     assert recording.responses == (b"same", b"other")
@@ -35,7 +35,7 @@ def test_equal_answers_are_kept_once():
 
 
 def test_the_first_message_of_each_kind_of_failure_is_kept():
-    """Kinds are counted by row, later messages are dropped."""
+    """Each kind of failure keeps its first message only; rows refer to the kind."""
     recording = record(
         (0, ("UNAVAILABLE", "first")), (1, ("NOT_FOUND", "no")), (2, ("UNAVAILABLE", "later"))
     )
@@ -45,7 +45,7 @@ def test_the_first_message_of_each_kind_of_failure_is_kept():
 
 
 def test_failures_to_reach_the_server_in_a_row_end_with_any_answer():
-    """A refusal is an answer too: somebody is there."""
+    """An error answer from the server resets the count of connection failures."""
     recorder = Recorder()
     counts = []
     for kind in ("UNAVAILABLE", "DEADLINE_EXCEEDED", "INVALID_ARGUMENT", "UNAVAILABLE", None):
@@ -59,7 +59,7 @@ def test_failures_to_reach_the_server_in_a_row_end_with_any_answer():
 
 
 def test_merged_recordings_lose_nothing():
-    """Three processes with answers and errors in common: every request keeps its own outcome."""
+    """Three recordings that share answers and errors merge; every request keeps its outcome."""
     parts = [
         record((0, b"a"), (3, ("UNAVAILABLE", "x")), (6, b"shared")),
         record((1, b"shared"), (4, b"b"), (7, ("NOT_FOUND", "y")), (10, ("UNAVAILABLE", "z"))),
@@ -92,7 +92,7 @@ def test_merged_recordings_lose_nothing():
 
 
 def test_merging_nothing_but_empty_recordings_is_empty():
-    """A run that was stopped before it began."""
+    """Merging the recordings of a run that was stopped before its first request gives no rows."""
     merged = merge([record(), record()])
 
     assert merged.finished == 0
@@ -100,7 +100,7 @@ def test_merging_nothing_but_empty_recordings_is_empty():
 
 
 def test_texts_of_the_server_stay_with_their_requests_when_merged():
-    """One process got texts, the other none: rows without one are empty."""
+    """If one process has timing texts and the other none, rows without a text get an empty one."""
     recorder = Recorder()
     recorder.answer(5, 0, 0, 50, b"late")
     recorder.timing("queue;dur=5")
@@ -111,7 +111,7 @@ def test_texts_of_the_server_stay_with_their_requests_when_merged():
 
 
 def test_a_recording_survives_the_way_to_another_machine():
-    """Bytes there and back: numbers, times, answers and errors, empty answers included."""
+    """to_bytes and from_bytes keep numbers, times, answers and errors, also empty answers."""
     sent = record((0, b"a"), (1, b""), (2, ("UNAVAILABLE", "ä")), (3, b"\x00\xff"), start_ns=10**18)
 
     got = Recording.from_bytes(sent.to_bytes())
@@ -123,13 +123,13 @@ def test_a_recording_survives_the_way_to_another_machine():
 
 
 def test_bytes_that_are_no_recording_are_refused():
-    """Nothing is unpickled on the way."""
+    """from_bytes raises ValueError for other bytes and never unpickles."""
     with pytest.raises(ValueError, match="allow_pickle"):
         Recording.from_bytes(b"something else")
 
 
 def test_late_answers_are_counted_once():
-    """Only answers over the limit, and only those after the ones already looked at."""
+    """answered_late counts only answers over the limit that come after the first `since` rows."""
     recorder = Recorder()
     for latency_ns in (5, 15, 25):
         recorder.answer(0, 0, 0, latency_ns, b"")

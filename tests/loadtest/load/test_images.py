@@ -6,7 +6,7 @@ from loadtest.load.images import shuffled
 
 @pytest.mark.parametrize(("images", "batch", "sizes"), [(24, 7, [7, 7, 7, 3]), (6, 3, [3, 3])])
 def test_queries_hold_every_image_once(images, batch, sizes):
-    """24 images in batches of 7 are 7, 7, 7 and 3."""
+    """24 images in batches of 7 give queries of 7, 7, 7 and 3 images."""
     queries = shuffled(images, batch=batch, seed=1)
 
     image_ids = [queries.image_ids(query) for query in range(len(queries))]
@@ -15,7 +15,7 @@ def test_queries_hold_every_image_once(images, batch, sizes):
 
 
 def test_the_table_is_the_queries_side_by_side():
-    """A short last query is filled up with -1."""
+    """The row of a short last query is filled up with -1."""
     queries = shuffled(24, batch=7, seed=1)
 
     for query, row in enumerate(queries.table.tolist()):
@@ -24,7 +24,7 @@ def test_the_table_is_the_queries_side_by_side():
 
 
 def test_the_seed_decides_the_order():
-    """The same seed gives the same requests, another seed others, and neither is sorted."""
+    """Equal seeds give equal queries, different seeds different ones, and none is sorted."""
     orders = [shuffled(24, batch=1, seed=seed).order.tolist() for seed in (0, 0, 1)]
 
     assert orders[0] == orders[1]

@@ -25,7 +25,7 @@ def load(*flags: str) -> SettledLoad:
     ],
 )
 def test_scenarios_have_mlperfs_defaults(flags, settled):
-    """Loop, batch, requests under way, percentile and number: the scenario's, and one pass."""
+    """Without settings a scenario has its own loop, batch, requests under way and percentile."""
     found = load(*flags)
 
     assert settled == (
@@ -38,7 +38,7 @@ def test_scenarios_have_mlperfs_defaults(flags, settled):
 
 
 def test_a_closed_loop_says_so_and_an_open_one_names_its_rate():
-    """Nobody shall mistake N users for N requests a second."""
+    """The description tells N users of a closed loop from a rate of N requests a second."""
     assert load("--users", "3").description == "closed loop, 3 users"
     assert load("--rate", "250").description == "open loop, Poisson arrivals at 250 requests/s"
     assert load().ends == "each of 10,000 test images once"
@@ -46,7 +46,7 @@ def test_a_closed_loop_says_so_and_an_open_one_names_its_rate():
 
 @pytest.mark.parametrize(("users", "connections"), [("3", 3), ("64", 16)])
 def test_connections_are_as_many_as_requests_but_not_more_than_sixteen(users, connections):
-    """Unless the command line says how many; every process needs one."""
+    """The default is one connection per request under way, at most 16, at least one per process."""
     assert load("--users", users).connections == connections
     assert load("--users", users, "--connections", "2").connections == 2
     assert load("--users", users, "--connections", "2", "--processes", "3").connections == 3
@@ -63,6 +63,6 @@ def test_connections_are_as_many_as_requests_but_not_more_than_sixteen(users, co
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(flags, words):
-    """Who gives a setting expects it to matter."""
+    """A setting that the scenario would ignore raises UsageError."""
     with pytest.raises(UsageError, match=words):
         load(*flags)

@@ -1,4 +1,4 @@
-"""What the tests of a matrix share."""
+"""Fixtures for the tests of a matrix."""
 
 import textwrap
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 @pytest.fixture
 def matrix_toml(tmp_path):
-    """Writes a matrix file."""
+    """Return a function that writes a matrix file."""
 
     def write(text: str) -> Path:
         file = tmp_path / "matrix.toml"

@@ -15,7 +15,7 @@ RUN_SECONDS = 240
 
 @pytest.fixture
 def start_matrix(image_models_dir, data_dir, tmp_path):
-    """Starts `python -m loadtest matrix` on the tiny data set; gives process and report folder."""
+    """Return a function that starts `python -m loadtest matrix`; it returns process and folder."""
     processes = []
 
     def start(file: Path, *arguments: str) -> tuple[subprocess.Popen[str], Path]:
@@ -41,7 +41,7 @@ def start_matrix(image_models_dir, data_dir, tmp_path):
 
 @pytest.fixture
 def run_matrix(start_matrix):
-    """Runs it to its end; gives the exit code, what it printed to both outputs, and the folder."""
+    """Return a function that runs a matrix; it returns exit code, both outputs and the folder."""
 
     def run(file: Path, *arguments: str) -> tuple[int, str, str, Path]:
         process, folder = start_matrix(file, *arguments)
@@ -52,7 +52,7 @@ def run_matrix(start_matrix):
 
 
 def test_runs_take_turns_and_end_in_one_report(matrix_toml, run_matrix):
-    """Two models, twice: A B A B, each repeat with an order of images of its own."""
+    """Two models with two repeats run A B A B, each repeat with its own order of images."""
     file = matrix_toml("""
         name = "turns"
         repeats = 2
@@ -91,7 +91,7 @@ def test_runs_take_turns_and_end_in_one_report(matrix_toml, run_matrix):
 
 
 def test_a_running_server_takes_the_place_of_the_targets(matrix_toml, run_matrix, image_target):
-    """--target sends every run there, and starts nothing."""
+    """With --target every run goes to that server, and no server is started."""
     file = matrix_toml("""
         models = ["cat"]
         [[targets]]
@@ -111,7 +111,7 @@ def test_a_running_server_takes_the_place_of_the_targets(matrix_toml, run_matrix
 
 
 def test_a_run_that_fails_leaves_the_others_alone(matrix_toml, run_matrix, image_target):
-    """Its error is in the report, with the words that the run itself gave."""
+    """The report quotes the error of the failed run, and the other runs are measured."""
     file = matrix_toml(f"""
         models = ["cat"]
         [[targets]]
@@ -135,7 +135,7 @@ def test_a_run_that_fails_leaves_the_others_alone(matrix_toml, run_matrix, image
 
 
 def test_what_was_measured_is_kept_when_somebody_stops_it(matrix_toml, start_matrix, image_target):
-    """After Ctrl-C the first run is in the report, the second as far as it came."""
+    """After Ctrl-C the report holds the first run, and the second up to the interruption."""
     file = matrix_toml(f"""
         models = ["cat"]
         [[targets]]

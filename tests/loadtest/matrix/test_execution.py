@@ -13,7 +13,7 @@ from loadtest.servers import description
 
 @pytest.fixture
 def execution(tmp_path):
-    """Makes runs of one model within 100 seconds, each of which "takes" 30 and measures nothing."""
+    """An execution of 100 seconds whose runs "take" 30 seconds each and measure nothing."""
     target = Target("here", "localhost:1", (), (AUTO,))
     scenario = MatrixScenario("run", ("--requests=12",), None)
     plan = Matrix("timed", 5, 100, None, (target,), (scenario,))
@@ -31,7 +31,7 @@ def execution(tmp_path):
 
 
 def test_no_run_starts_that_would_not_end_in_time(execution, monkeypatch):
-    """After three runs of 30 seconds there is no time for a fourth in 100; two are left out."""
+    """After three runs of 30 s no fourth fits into 100 s, so the remaining two are left out."""
     executed, runs, clock = execution
     monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     executed._started = 0.0
@@ -46,7 +46,7 @@ def test_no_run_starts_that_would_not_end_in_time(execution, monkeypatch):
 
 
 def test_a_run_that_goes_on_for_too_long_is_ended(execution):
-    """When the time is up the run gets the signal that lets it write what it has."""
+    """When the time is up the run gets SIGINT, on which it writes its report."""
     executed, _, _ = execution
     executed._started -= 99.5
     with subprocess.Popen(

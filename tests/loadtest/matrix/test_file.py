@@ -6,7 +6,7 @@ from loadtest.settings.config import UsageError
 
 
 def test_lists_make_a_run_for_each_combination(matrix_toml):
-    """Two batches times two rates are four scenarios, defaults included in each."""
+    """Two batches times two rates give four scenarios, each with the defaults."""
     file = matrix_toml("""
         repeats = 2
         [defaults]
@@ -63,13 +63,13 @@ HEAD = '[[targets]]\naddress = "localhost:8500"\n'
         ),
         pytest.param(
             HEAD + "[[scenarios]]\nrats = 5\n",
-            "as said above: run --rats=5",
+            "gives a wrong command line (see the error above): run --rats=5",
             id="unknown-flag",
         ),
     ],
 )
 def test_a_matrix_that_cannot_be_right_is_refused_before_anything_starts(matrix_toml, text, words):
-    """The message names the file and the place in it."""
+    """A wrong matrix raises UsageError with the file and the place in it."""
     file = matrix_toml(text)
 
     with pytest.raises(UsageError) as refused:
@@ -80,7 +80,7 @@ def test_a_matrix_that_cannot_be_right_is_refused_before_anything_starts(matrix_
 
 
 def test_the_shipped_matrix_is_right():
-    """Every command line that it leads to is one that the commands accept."""
+    """The commands accept every command line of the package's own matrix."""
     shipped = read(DEFAULT_FILE)
 
     assert shipped.repeats >= 3

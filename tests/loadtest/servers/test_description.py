@@ -11,7 +11,7 @@ onnx_serving_build_info{version="0.1.0",onnxruntime_version="1.32.0",provider="C
 
 
 def test_the_latest_version_is_read_from_the_metrics_page():
-    """Model, precision and provider of the highest version, and the server's versions."""
+    """`read` returns precision and provider of the highest version, and the server's versions."""
     says = description.read(METRICS_PAGE)
 
     assert says.models == {"cat": description.ServedModel(12, "w8", "CUDAExecutionProvider")}
@@ -19,13 +19,13 @@ def test_the_latest_version_is_read_from_the_metrics_page():
 
 
 def test_another_server_says_nothing():
-    """A server without that page, or none at all, is no error."""
+    """`ask` returns empty fields if the page or the server does not exist."""
     assert description.ask("localhost:1") == description.Served({}, {})
     assert description.read("<html>404</html>") == description.Served({}, {})
 
 
 def test_a_real_server_says_what_it_serves(image_target):
-    """This project's server has the page on its gRPC port."""
+    """`ask` reads the page on the gRPC port of this project's server."""
     says = description.ask(image_target)
 
     assert says.models["cat"] == description.ServedModel(1, "fp32", "CPUExecutionProvider")

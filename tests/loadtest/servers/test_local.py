@@ -6,7 +6,7 @@ from loadtest.settings.config import UsageError
 
 
 def test_a_server_is_started_watched_and_stopped(image_models_dir, tmp_path):
-    """It answers while the block runs, its use is counted, and it is gone afterwards."""
+    """A started server answers inside the context, its usage is counted, and then it stops."""
     log = tmp_path / "servers" / "server.log"
 
     with local.started(image_models_dir, ["--instances=1"], log) as server:
@@ -23,7 +23,7 @@ def test_a_server_is_started_watched_and_stopped(image_models_dir, tmp_path):
 
 
 def test_a_server_that_cannot_start_is_named_with_its_own_words(tmp_path):
-    """The last line of its log says why."""
+    """UsageError quotes the last line of the server's log."""
     with (
         pytest.raises(UsageError, match=r"ended at once: .*nowhere") as refused,
         local.started(tmp_path / "nowhere", [], tmp_path / "server.log"),
@@ -34,7 +34,7 @@ def test_a_server_that_cannot_start_is_named_with_its_own_words(tmp_path):
 
 
 def test_the_gpu_is_what_nvidia_smi_says(tmp_path, monkeypatch):
-    """Name, driver and used memory of the first one; none without the program."""
+    """`gpu` returns name, driver and used memory of the first GPU, None without nvidia-smi."""
     monkeypatch.setenv("PATH", str(tmp_path))
     assert local.gpu() is None
     program = tmp_path / "nvidia-smi"

@@ -1,4 +1,4 @@
-"""The load test against servers whose behaviour is known."""
+"""Calibration: runs against servers whose behaviour is known."""
 
 import json
 import subprocess
@@ -27,7 +27,7 @@ STUB = Path(__file__).parents[2] / "stub_server.py"
 
 @contextmanager
 def stub_server(*flags: object) -> Iterator[str]:
-    """Address of a stub server that behaves as its flags say."""
+    """Return a function that starts a stub server with given flags and returns its address."""
     process = subprocess.Popen(
         [sys.executable, str(STUB), *map(str, flags)], stdout=subprocess.PIPE, text=True
     )
@@ -42,7 +42,7 @@ def stub_server(*flags: object) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def recorded_models_dir(split, tmp_path_factory) -> Path:
-    """What the stub's right answers are, as a publisher would have recorded them."""
+    """A metrics.json with the stub's right answers as the recorded predictions."""
     numbers = split.images[:, 0, 0, 0] % 10
     metrics = {
         "data": {"variant": "image-folder", "sha256": split.sha256()},
@@ -61,14 +61,14 @@ def recorded_models_dir(split, tmp_path_factory) -> Path:
 
 
 class Stopwatch(GrpcSender):
-    """The sender, and beside it a stopwatch of its own."""
+    """A sender that also times each request itself."""
 
     def __init__(self, target: str) -> None:
         super().__init__(target, TfsGrpc("stub", None).path, connections=1, timeout_seconds=30)
         self.seconds: list[float] = []
 
     def lane(self, number: int) -> Lane:
-        """A lane that is timed from outside of the load test."""
+        """Return a lane that is timed independently of the load test."""
         send = super().lane(number)
 
         async def timed(body: bytes) -> bytes:
@@ -81,7 +81,7 @@ class Stopwatch(GrpcSender):
 
 
 def test_reported_percentiles_are_those_of_an_independent_stopwatch(split):
-    """A server that takes 5 ms: none is faster, and p50 to p99 are right within 1 ms or 2 %."""
+    """With a 5 ms server no latency is lower, and p50 to p99 are right within 1 ms or 2 %."""
     api, queries = TfsGrpc("stub", None), shuffled(len(split), batch=1, seed=0)
     payloads = [api.payload(split.images[queries.image_ids(query)]) for query in range(24)]
     plan = Plan(
@@ -116,7 +116,7 @@ def test_reported_percentiles_are_those_of_an_independent_stopwatch(split):
 
 
 def test_an_open_loop_shows_a_pause_that_a_closed_loop_hides(run):
-    """A second without answers: all that was due in it is late, or one request that waited."""
+    """A pause of 1 s delays all requests due in it, but only one of a waiting caller."""
     pause = ("--delay-ms", 1, "--pause-after", 300)
     flags = ("--model", "stub", "--requests", 700, "--warmup-requests", 1)
     with stub_server(*pause) as target:
@@ -132,7 +132,7 @@ def test_an_open_loop_shows_a_pause_that_a_closed_loop_hides(run):
 
 @pytest.fixture
 def mixing_run(run, recorded_models_dir) -> Callable[..., object]:
-    """A run of four users against a stub server."""
+    """Return a function that runs four users against a stub server."""
 
     def measure(*stub_flags: object):
         with stub_server("--delay-ms", 1, *stub_flags) as target:
@@ -143,7 +143,7 @@ def mixing_run(run, recorded_models_dir) -> Callable[..., object]:
 
 
 def test_another_requests_answer_once_in_1000_is_caught_and_named(mixing_run, split):
-    """Two of 2,500 requests get each other's answers: an error, with request and image."""
+    """If two of 2,500 requests get each other's answers, the error names request and image."""
     result = mixing_run("--mix-every", 1000)
 
     report = result.report
@@ -165,7 +165,7 @@ def test_another_requests_answer_once_in_1000_is_caught_and_named(mixing_run, sp
 
 
 def test_a_server_that_answers_rightly_is_never_accused(mixing_run):
-    """The same load, every answer its own: no mismatch, exit code 0."""
+    """The same load with right answers has no mismatch and exit code 0."""
     result = mixing_run()
 
     assert result.exit_code == 0, result.stderr

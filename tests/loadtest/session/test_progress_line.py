@@ -9,23 +9,23 @@ from loadtest.session.progress_line import ProgressLine
 
 
 class Terminal(io.StringIO):
-    """A stream that says that a person looks at it."""
+    """A stream whose isatty() is True."""
 
     def isatty(self) -> bool:
-        """Yes."""
+        """Return True."""
         return True
 
 
 @pytest.fixture
 def clock(monkeypatch):
-    """Time, as the test says."""
+    """A clock that the test sets."""
     now = SimpleNamespace(seconds=0.0)
     monkeypatch.setattr(progress_line, "time", SimpleNamespace(monotonic=lambda: now.seconds))
     return now
 
 
 def test_a_terminal_sees_one_line_that_is_written_over(clock):
-    """A shorter line wipes out the longer one before it, and the end is a new line."""
+    """A shorter line overwrites a longer one completely, and the last line ends with a newline."""
     stream = Terminal()
     line = ProgressLine(stream)
     for seconds, counts in ((1, Progress(1_000, 1, 0, 32)), (2, Progress(3_000, 1, 0, 5))):
@@ -41,7 +41,7 @@ def test_a_terminal_sees_one_line_that_is_written_over(clock):
 
 
 def test_a_log_gets_a_line_now_and_then(clock):
-    """After one second, to show that it works, and then every five."""
+    """A log gets its first line after one second, and then one every five seconds."""
     stream = io.StringIO()
     line = ProgressLine(stream)
     for tick in range(1, 45):
@@ -55,7 +55,7 @@ def test_a_log_gets_a_line_now_and_then(clock):
 
 
 def test_before_the_first_timed_request_it_warms_up(clock):
-    """Nothing sent is not the same as nothing finished."""
+    """Before the first timed request the line says "warming up"."""
     stream = io.StringIO()
     line = ProgressLine(stream)
     clock.seconds = 2
@@ -65,7 +65,7 @@ def test_before_the_first_timed_request_it_warms_up(clock):
 
 
 def test_a_note_stays_and_counts_begin_again(clock):
-    """Each step of a search has its own line."""
+    """A note is a permanent line, and the progress below it starts at 0."""
     stream = Terminal()
     line = ProgressLine(stream)
     clock.seconds = 3

@@ -9,7 +9,7 @@ import servers
 def test_ctrl_c_ends_every_process_and_keeps_what_was_measured(
     start, finish, wait_for_progress, image_target
 ):
-    """Two generators stop together; each request that was sent is accounted for."""
+    """Ctrl-C stops two generators, and each sent request has an outcome in the report."""
     process, folder = start(
         *("--target", image_target, "--model", "cat", "--users", 4, "--processes", 2),
         *("--duration", 600),
@@ -28,13 +28,13 @@ def test_ctrl_c_ends_every_process_and_keeps_what_was_measured(
 
 
 def test_a_generator_process_that_dies_ends_the_run(start, finish, wait_for_progress, image_target):
-    """Nobody waits for a recording that will not come."""
+    """If a generator process dies, the run ends with an error."""
     process, folder = start(
         *("--target", image_target, "--model", "cat", "--users", 4, "--processes", 2),
         *("--duration", 600),
     )
     wait_for_progress(process)
-    # Python's helper process of multiprocessing is a child, too.
+    # multiprocessing's resource tracker is a child process, too.
     generator = next(
         child
         for child in psutil.Process(process.pid).children()
@@ -49,7 +49,7 @@ def test_a_generator_process_that_dies_ends_the_run(start, finish, wait_for_prog
 
 
 def test_a_model_that_cannot_be_scored_is_refused_at_once(run, target):
-    """The server of other models does not know images: its own words are passed on."""
+    """A model without an image input is refused before the run; the message quotes the server."""
     result = run("--target", target, "--model", "identity")
 
     assert result.exit_code == 2
@@ -60,7 +60,7 @@ def test_a_model_that_cannot_be_scored_is_refused_at_once(run, target):
 def test_ctrl_c_ends_a_run_early_and_still_writes_the_report(
     start, finish, wait_for_progress, image_target
 ):
-    """What was measured until then is reported, marked as interrupted."""
+    """The report has the results before the interruption and is marked as interrupted."""
     flags = ("--target", image_target, "--model", "cat", "--users", 2, "--duration", 600)
     process, folder = start(*flags)
     wait_for_progress(process)
@@ -79,7 +79,7 @@ def test_ctrl_c_ends_a_run_early_and_still_writes_the_report(
 
 @pytest.fixture
 def server(image_models_dir) -> Iterator[tuple[servers.ServerProcess, str]]:
-    """A server process of its own, to be killed or frozen, and its address."""
+    """A separate server process, which tests kill or stop, and its address."""
     with servers.as_process("--models_dir", str(image_models_dir), "--port", "0") as process:
         address = process.wait_for(r"listening on ([\d.]+:\d+)").group(1)
         process.wait_for("ready: ")
@@ -89,7 +89,7 @@ def server(image_models_dir) -> Iterator[tuple[servers.ServerProcess, str]]:
 def test_a_server_that_dies_midway_ends_the_run_with_what_was_measured(
     start, finish, wait_for_progress, server
 ):
-    """After 100 failures in a row nobody waits for the ten minutes that were asked for."""
+    """After 100 failures in a row the run ends, although ten minutes were requested."""
     victim, address = server
     flags = ("--target", address, "--model", "cat", "--users", 4, "--duration", 600)
     process, folder = start(*flags)
@@ -107,7 +107,7 @@ def test_a_server_that_dies_midway_ends_the_run_with_what_was_measured(
 
 
 def test_a_server_that_hangs_ends_the_run(start, finish, wait_for_progress, server):
-    """Deadlines pass and nothing comes back: the run ends long before 100 of them have passed."""
+    """If requests only time out, the run ends long before 100 failures."""
     victim, address = server
     flags = ("--target", address, "--model", "cat", "--duration", 600, "--timeout", 0.5)
     process, folder = start(*flags)

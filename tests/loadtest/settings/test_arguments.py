@@ -19,7 +19,7 @@ TARGET = ["--target", "localhost:8500", "--model", "m"]
     ],
 )
 def test_wrong_values_are_refused_with_what_was_expected(flags, words, capsys):
-    """Exit code 2 and one line of argparse's."""
+    """A wrong value ends with exit code 2 and argparse's line with the expected value."""
     with pytest.raises(SystemExit) as refused:
         parse_run([*TARGET, *flags])
 
@@ -28,7 +28,7 @@ def test_wrong_values_are_refused_with_what_was_expected(flags, words, capsys):
 
 
 def test_a_name_cannot_lead_elsewhere():
-    """It becomes part of a path."""
+    """Slashes in a name are replaced, because the name becomes part of a path."""
     config = parse_run([*TARGET, "--name", "../../etc/passwd | x"])
 
     assert config.name == "../../etc/passwd | x"
@@ -37,7 +37,7 @@ def test_a_name_cannot_lead_elsewhere():
 
 
 def test_a_search_knows_its_settings():
-    """The bound is required, the rest has defaults."""
+    """find-capacity requires a bound; all other settings have defaults."""
     config = parse_capacity(
         [*TARGET, "--slo-ms", "15", "--max-steps", "3", "--min-accuracy", "0.8"]
     )

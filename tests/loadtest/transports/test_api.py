@@ -8,7 +8,7 @@ IMAGES = ModelInput("images", "uint8", (-1, 32, 32, 3))
 
 
 def test_classes_are_taken_as_they_are():
-    """Integers of any width, one a row or one a row in a column."""
+    """Integer classes of any width are read, in shape (rows,) or (rows, 1)."""
     for classes in (np.array([3, 8]), np.array([[3], [8]], np.int32), np.array([3, 8], np.uint8)):
         found, name = read_classes({"classes": classes, "probabilities": np.eye(10)[[1, 1]]}, 2)
         assert (found.tolist(), name, found.dtype) == ([3, 8], "classes", np.int64)
@@ -16,7 +16,7 @@ def test_classes_are_taken_as_they_are():
 
 @pytest.mark.parametrize("name", ["probabilities", "logits", "scores", "output_0", "dense_1"])
 def test_without_classes_the_highest_score_decides(name):
-    """Whatever the output is called; other outputs of other shapes are left alone."""
+    """Without classes, scores of any name are read; outputs of other shapes are ignored."""
     outputs = {name: np.eye(10, dtype=np.float32)[[7, 2]], "embedding": np.zeros((2, 3, 3))}
 
     found, read = read_classes(outputs, 2)
@@ -25,14 +25,14 @@ def test_without_classes_the_highest_score_decides(name):
 
 
 def test_probabilities_come_before_other_scores():
-    """A second output of floats, alphabetically first, is not taken for them."""
+    """Probabilities are read before another float output that is alphabetically first."""
     outputs = {"auxiliary": np.eye(4)[[0, 0]], "probabilities": np.eye(10)[[7, 2]]}
 
     assert read_classes(outputs, 2)[0].tolist() == [7, 2]
 
 
 def test_classes_in_words_leave_the_scores_to_decide():
-    """The classify signature's strings are no numbers."""
+    """If `classes` holds strings, as the classify signature's does, scores are read."""
     outputs = {"classes": np.array([b"cat", b"dog"], object), "scores": np.eye(10)[[3, 5]]}
 
     assert read_classes(outputs, 2)[0].tolist() == [3, 5]
@@ -48,7 +48,7 @@ def test_classes_in_words_leave_the_scores_to_decide():
     ],
 )
 def test_what_says_no_class_cannot_be_scored(outputs, words):
-    """The message names what came and what was expected."""
+    """Outputs without classes or scores raise ValueError with the received and expected outputs."""
     with pytest.raises(ValueError, match=words):
         read_classes(outputs, 2)
 
@@ -56,7 +56,7 @@ def test_what_says_no_class_cannot_be_scored(outputs, words):
 @pytest.mark.parametrize("dtype", ["uint8", "int32", "float32"])
 @pytest.mark.parametrize("shape", [None, (-1, 32, 32, 3), (4, 32, 32, 3), (-1, -1, -1, 3)])
 def test_images_fit(dtype, shape):
-    """Any type that holds pixels, any shape that takes four images."""
+    """An input fits if its dtype holds pixels and its shape takes four images."""
     known = ModelInput("x", dtype, shape)
 
     assert check_input([known], model="m", batch=4) is known
@@ -79,6 +79,6 @@ def test_images_fit(dtype, shape):
     ],
 )
 def test_images_that_do_not_fit_are_refused(inputs, words):
-    """With the input's own name, type and shape."""
+    """An input that does not fit raises UsageError with its name, dtype and shape."""
     with pytest.raises(UsageError, match=words):
         check_input(inputs, model="m", batch=4)

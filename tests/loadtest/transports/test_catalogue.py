@@ -42,7 +42,7 @@ def send(transport: str, target: str, api: Api, body: bytes, *, server_timing: b
 
 @pytest.fixture(scope="module")
 def scores_target(tmp_path_factory, running_server):
-    """A server of a model of float32 pixels whose scores, called `y`, are its last two pixels."""
+    """A server of a float32 model whose scores, called `y`, are its last two pixels."""
     folder = tmp_path_factory.mktemp("scores")
     tiny_models.save(
         folder / "scorer" / "1" / "model.onnx",
@@ -56,7 +56,7 @@ def scores_target(tmp_path_factory, running_server):
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_real_server_is_asked_and_its_answer_read(transport, image_target, split):
-    """`echo` answers the number drawn into each image, over every API."""
+    """Over every API, `echo` answers the number drawn into each image."""
     api = discover(transport, image_target, "echo")
     response = send(transport, image_target, api, api.payload(split.images[[5, 9]]))
 
@@ -64,14 +64,14 @@ def test_a_real_server_is_asked_and_its_answer_read(transport, image_target, spl
 
     assert api.model_input == ModelInput("images", "uint8", (-1, 32, 32, 3))
     assert answer.classes.tolist() == split.images[[5, 9], 0, 0, 0].tolist()
-    # REST answers name no version; the metadata do.
+    # REST answers name no version; the metadata does.
     assert (answer.version or api.served_version) == 1
     assert answer.version == (None if transport == "tfs-rest" else 1)
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_images_travel_in_the_type_that_the_model_names(transport, scores_target):
-    """A model of float32 without `classes`: pixels go as floats, unscaled, its scores decide."""
+    """A float32 model without `classes` gets unscaled float pixels, and its scores are read."""
     images = np.zeros((2, 32, 32, 3), np.uint8)
     images[0, :, :, 2] = 255
     images[1, :, :, 1] = 1
@@ -86,7 +86,7 @@ def test_images_travel_in_the_type_that_the_model_names(transport, scores_target
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_version_is_asked_for(transport, image_target, split):
-    """Version 1 answers, version 9 is refused by the server."""
+    """A request for version 1 is answered, a request for version 9 is refused by the server."""
     api = discover(transport, image_target, "echo", 1)
 
     response = send(transport, image_target, api, api.payload(split.images[:2]))
@@ -99,7 +99,7 @@ def test_a_version_is_asked_for(transport, image_target, split):
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_the_server_is_asked_where_the_time_went(transport, image_target, split):
-    """Its own words come with the answer."""
+    """With server timing the answer carries the server's timing text."""
     api = discover(transport, image_target, "echo")
 
     response = send(transport, image_target, api, api.payload(split.images[:2]), server_timing=True)
@@ -114,7 +114,7 @@ def test_the_server_is_asked_where_the_time_went(transport, image_target, split)
     [("tfs-grpc", "NOT_FOUND"), ("kserve-grpc", "NOT_FOUND"), ("tfs-rest", "HTTP_404")],
 )
 def test_a_refused_request_has_a_kind_and_the_servers_words(transport, kind, image_target, split):
-    """A model that is not there: gRPC's status or HTTP's, and the message names the model."""
+    """An unknown model gives gRPC's or HTTP's status as kind and a message with its name."""
     api = discover(transport, image_target, "echo")
     elsewhere = type(api)(model="nobody", version=None, model_input=api.model_input)
 
@@ -126,7 +126,7 @@ def test_a_refused_request_has_a_kind_and_the_servers_words(transport, kind, ima
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_nobody_listening_is_unavailable(transport, split):
-    """Questions and requests fail alike."""
+    """Without a server, both the discovery and a request fail with UNAVAILABLE."""
     api = {
         "tfs-grpc": tfs_grpc.TfsGrpc,
         "tfs-rest": tfs_rest.TfsRest,
@@ -142,7 +142,7 @@ def test_nobody_listening_is_unavailable(transport, split):
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_model_that_takes_no_images_is_refused(transport, target):
-    """`identity` takes (batch, 3); the message says so."""
+    """`identity` takes (batch, 3), not images: UsageError names the shape."""
     with pytest.raises(UsageError, match=r"\(-1, 3\)"):
         discover(transport, target, "identity")
 
@@ -164,6 +164,6 @@ def test_a_model_that_takes_no_images_is_refused(transport, target):
     ],
 )
 def test_answers_in_another_form_cannot_be_scored(api, response):
-    """Every one of them is a ValueError with words, never anything else."""
+    """Malformed answers raise ValueError with a message and no other exception."""
     with pytest.raises(ValueError, match=r"received|read"):
         api.parse(response, 1)

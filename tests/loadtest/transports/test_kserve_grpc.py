@@ -6,7 +6,7 @@ from serving.protos.kserve_pb2 import ModelInferRequest, ModelInferResponse
 
 
 def test_kserve_requests_carry_raw_contents(split):
-    """Datatype and shape in the message, pixels beside it."""
+    """A request has datatype and shape in its input and the pixels in raw_input_contents."""
     api = kserve_grpc.KserveGrpc("m", 3, ModelInput("x", "float32", None))
 
     request = ModelInferRequest.FromString(api.payload(split.images[:2]))
@@ -19,7 +19,7 @@ def test_kserve_requests_carry_raw_contents(split):
 
 
 def test_kserve_answers_in_typed_contents_are_read():
-    """As servers answer that know no raw contents."""
+    """Answers with typed contents, from servers without raw contents, are read."""
     response = ModelInferResponse(model_version="7")
     output = response.outputs.add(name="classes", datatype="INT64", shape=[2])
     output.contents.int64_contents.extend([4, 2])
@@ -30,7 +30,7 @@ def test_kserve_answers_in_typed_contents_are_read():
 
 
 def test_kserve_versions_that_are_no_numbers_are_unknown():
-    """The protocol allows any text."""
+    """A version that is no number, which the protocol allows, is read as None."""
     response = ModelInferResponse(model_version="blue")
     response.outputs.add(name="classes", datatype="INT64", shape=[1])
     response.raw_output_contents.append(np.int64(3).tobytes())

@@ -5,7 +5,7 @@ from serving.protos.tensorflow_serving_pb2 import PredictRequest, PredictRespons
 
 
 def test_predict_requests_are_tensorflow_servings(split):
-    """Model, version and pixels as tensor_content, parsed with the protocol's own message."""
+    """A request, parsed as PredictRequest, has model, version and pixels in tensor_content."""
     api = tfs_grpc.TfsGrpc("m", 3)
 
     request = PredictRequest.FromString(api.payload(split.images[:2]))
@@ -15,7 +15,7 @@ def test_predict_requests_are_tensorflow_servings(split):
 
 
 def test_a_tensor_that_contradicts_itself_cannot_be_scored():
-    """Content of the wrong length."""
+    """A tensor whose content has the wrong length raises ValueError."""
     message = PredictResponse()
     message.outputs["classes"].dtype = 9
     message.outputs["classes"].tensor_content = b"123"

@@ -15,7 +15,7 @@ from loadtest.transports import tfs_rest
     ],
 )
 def test_rest_answers_in_rows_are_read(predictions, classes):
-    """TensorFlow Serving names the outputs of a row only if there are several."""
+    """Rows are read with and without output names; a single output is not named."""
     response = json.dumps({"predictions": predictions}).encode()
 
     assert tfs_rest.TfsRest("m", None).parse(response, 1).classes.tolist() == classes

@@ -9,7 +9,7 @@ from loadtest.verdict.baseline import load_baseline
 
 @pytest.fixture
 def load(tmp_path):
-    """What a run of one image at a time is made of."""
+    """The load of a single-stream run."""
     config = LoadTestConfig(
         target="t:1", model="simcnn", scenario="single-stream", output_dir=tmp_path, name="run"
     )
@@ -17,7 +17,7 @@ def load(tmp_path):
 
 
 def test_a_baseline_is_read_from_its_folder(tmp_path, load):
-    """A report of the same load is taken."""
+    """A folder with a report of the same load is accepted as a baseline."""
     (tmp_path / "report.json").write_bytes(msgspec.json.encode(report()))
 
     baseline = load_baseline(tmp_path, model="simcnn", load=load, capacity=False)
@@ -28,10 +28,16 @@ def test_a_baseline_is_read_from_its_folder(tmp_path, load):
 @pytest.mark.parametrize(
     ("document", "words"),
     [
-        pytest.param(report(model="resnet50"), "model resnet50 there, simcnn here", id="model"),
-        pytest.param(report(batch=8), "batch 8 there, 1 here", id="batch"),
         pytest.param(
-            report(kind="users", users=4), "scenario users there, single-stream here", id="scenario"
+            report(model="resnet50"),
+            "model resnet50 in the baseline, simcnn in this run",
+            id="model",
+        ),
+        pytest.param(report(batch=8), "batch 8 in the baseline, 1 in this run", id="batch"),
+        pytest.param(
+            report(kind="users", users=4),
+            "scenario users in the baseline, single-stream in this run",
+            id="scenario",
         ),
         pytest.param({"schema_version": 1}, "schema_version 1, expected 2", id="version"),
         pytest.param(
@@ -41,7 +47,7 @@ def test_a_baseline_is_read_from_its_folder(tmp_path, load):
     ],
 )
 def test_a_baseline_of_something_else_is_refused(tmp_path, load, document, words):
-    """Before anything is measured, and with what differs."""
+    """A baseline of another load raises UsageError that names each difference."""
     file = tmp_path / "report.json"
     file.write_bytes(msgspec.json.encode(document))
 
@@ -50,6 +56,6 @@ def test_a_baseline_of_something_else_is_refused(tmp_path, load, document, words
 
 
 def test_a_missing_baseline_is_refused(tmp_path, load):
-    """The file is named."""
+    """A missing baseline raises UsageError that names the file."""
     with pytest.raises(UsageError, match="nowhere"):
         load_baseline(tmp_path / "nowhere", model="simcnn", load=load, capacity=False)

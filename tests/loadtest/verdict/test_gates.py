@@ -12,7 +12,7 @@ def failing(document: Report, baseline: Report | None = None, **settings: object
 
 
 def test_a_good_run_passes():
-    """Without any wish, a complete run without failures and wrong answers is fine."""
+    """By default a complete run without failures and wrong answers passes."""
     document = report()
 
     assert failing(document) == []
@@ -20,7 +20,7 @@ def test_a_good_run_passes():
 
 
 def test_an_incomplete_run_fails():
-    """The reason is the one line that is shown."""
+    """An incomplete run misses the gate "complete" with its stop reason."""
     document = report()
     document = changed(document, {"stop_reason": "interrupted by SIGINT"})
 
@@ -34,7 +34,7 @@ def test_an_incomplete_run_fails():
     [(1, 0, 0.0, ["errors"]), (0, 1, 0.0, ["errors"]), (5, 5, 0.01, []), (6, 5, 0.01, ["errors"])],
 )
 def test_failed_and_missed_requests_count_against_the_error_rate(failed, missed, allowed, names):
-    """Of 1,000 requests; the most frequent kind is quoted."""
+    """The error rate counts failed and missed requests; the most frequent kind is quoted."""
     document = changed(
         report(),
         {
@@ -50,7 +50,7 @@ def test_failed_and_missed_requests_count_against_the_error_rate(failed, missed,
 
 
 def test_wrong_answers_fail_unless_allowed():
-    """Two differ from their record: at most one is allowed, or two."""
+    """Two differing answers miss a limit of one and pass a limit of two."""
     document = changed(
         report(),
         {
@@ -66,7 +66,7 @@ def test_wrong_answers_fail_unless_allowed():
 
 
 def test_accuracy_below_its_floor_fails():
-    """Measured is about 82 %; no answer at all has no accuracy to pass with."""
+    """82 % passes a floor of 70 % and fails one of 90 %; a run without answers fails any floor."""
     document = report(top1=0.82)
 
     assert failing(document, min_accuracy=0.7) == []
@@ -76,7 +76,7 @@ def test_accuracy_below_its_floor_fails():
 
 
 def test_a_strict_run_must_be_valid_and_within_its_bound():
-    """Without --gate both are only reported."""
+    """With --gate a run must be VALID and within its bound; otherwise both are only reported."""
     document = report(reasons=("too short",))
     document = changed(document, {"slo.met": False})
 
@@ -85,7 +85,7 @@ def test_a_strict_run_must_be_valid_and_within_its_bound():
 
 
 def test_a_search_without_a_confirmed_rate_fails():
-    """A rate that no longer run confirmed is no result to rely on."""
+    """A search whose rate no longer run confirmed misses the gate "capacity"."""
     document = capacity([(100, True, 5.0), (200, False, 30.0)])
     assert failing(document) == []
 
@@ -95,7 +95,7 @@ def test_a_search_without_a_confirmed_rate_fails():
 
 
 def test_what_got_worse_than_the_baseline_fails():
-    """20 % is fine by default, 30 % slower is not; throughput follows in a closed loop."""
+    """By default 20 % worse passes and 30 % fails; a closed loop's throughput is compared too."""
     baseline, slower = report(latency_ms=1.0), report(latency_ms=1.3)
 
     assert failing(report(latency_ms=1.1), baseline) == []
@@ -104,7 +104,7 @@ def test_what_got_worse_than_the_baseline_fails():
 
 
 def test_accuracy_below_the_baseline_fails():
-    """Two points less, half a point is fine."""
+    """Top-1 two points below the baseline fails; half a point below passes."""
     baseline, worse = report(top1=0.82), report(top1=0.82)
     worse = changed(worse, {"accuracy.top1": baseline.accuracy.top1 - 0.02})
 
@@ -113,7 +113,7 @@ def test_accuracy_below_the_baseline_fails():
 
 
 def test_a_lower_capacity_than_the_baselines_fails():
-    """Half of the rate; the latencies at different rates are not compared."""
+    """Half of the baseline's capacity fails; latencies at different rates are not compared."""
     baseline = capacity([(200, True, 5.0), (400, False, 30.0)])
     worse = capacity([(100, True, 5.0), (200, False, 30.0)], latency_ms=9.0)
 
@@ -121,7 +121,7 @@ def test_a_lower_capacity_than_the_baselines_fails():
 
 
 def test_a_figure_that_the_baseline_lacks_is_not_compared():
-    """Too few requests for a p99 then: only the median is."""
+    """If the baseline has too few requests for a p99, only the median is compared."""
     baseline = report(n=100)
 
     checks = gates.apply(report(), GateConfig(), baseline)

@@ -14,7 +14,7 @@ MS = 1_000_000
 
 
 def judge(document: Report, **changes: object) -> Validity:
-    """The verdict on a good run of 1,000 requests, but for what is changed."""
+    """Return the verdict on a valid run of 1,000 requests with the given changes."""
     scenario = document.scenario
     config = LoadTestConfig(
         target="localhost:8500",
@@ -44,7 +44,7 @@ def judge(document: Report, **changes: object) -> Validity:
 
 @pytest.fixture
 def document() -> Report:
-    """A good run of an open loop."""
+    """The report of a valid open-loop run."""
     made = report(kind="server", rate=100, n=1000)
     return changed(made, {"client.cpu_share": 0.2, "client.lag_ms.p99": 0.05})
 
@@ -55,7 +55,7 @@ def failing(verdict: Validity) -> list[str]:
 
 
 def test_a_good_run_is_valid(document):
-    """Enough requests, none failed, the load generator at rest."""
+    """A run with enough requests, no failures and an unloaded load generator is VALID."""
     verdict = judge(document)
 
     assert failing(verdict) == []
@@ -64,13 +64,13 @@ def test_a_good_run_is_valid(document):
 
 @pytest.mark.parametrize(("kind", "needed"), [("single-stream", 64), ("multi-stream", 662)])
 def test_every_scenario_needs_enough_requests_for_its_percentile(kind, needed):
-    """MLPerf's counts: p90 for single-stream, p99 for multi-stream."""
+    """Each scenario needs MLPerf's count: p90 for single-stream, p99 for multi-stream."""
     for n, names in ((needed, []), (needed - 1, ["requests"])):
         assert failing(judge(report(kind=kind, n=n))) == names
 
 
 def test_offline_needs_the_whole_data_set():
-    """10,000 test images are fewer than 24,576: one pass will do, and 9,999 will not."""
+    """One pass over 10,000 images, fewer than 24,576, is VALID; 9,999 images are not."""
     made = report(kind="offline", batch=64, n=157)
     short = changed(made, {"accuracy.n": 9_999})
     made = changed(made, {"accuracy.n": 10_000})
@@ -80,7 +80,7 @@ def test_offline_needs_the_whole_data_set():
 
 
 def test_a_run_that_was_cut_short_is_invalid(document):
-    """Its reason is among the reasons."""
+    """A run that was stopped early is INVALID, and its stop reason is among the reasons."""
     verdict = judge(document, stop_reason="interrupted by SIGINT")
 
     assert failing(verdict) == ["complete"]
@@ -88,7 +88,7 @@ def test_a_run_that_was_cut_short_is_invalid(document):
 
 
 def test_a_run_shorter_than_asked_for_is_invalid(document):
-    """Ten seconds were asked for."""
+    """A run that is shorter than the requested ten seconds is INVALID."""
     document = changed(document, {"throughput.window_seconds": 9.8})
 
     assert failing(judge(document, duration_seconds=10.0)) == ["duration"]
@@ -98,7 +98,7 @@ def test_a_run_shorter_than_asked_for_is_invalid(document):
 
 @pytest.mark.parametrize(("count", "names"), [(1, []), (2, ["missed"])])
 def test_a_small_share_of_missed_requests_is_tolerated(document, count, names):
-    """One in a thousand, and no more: else the offered load was another one."""
+    """One missed request in a thousand is allowed; with more, the offered load was another one."""
     document = changed(document, {"requests.missed": count})
 
     assert failing(judge(document)) == names
@@ -108,20 +108,20 @@ def test_a_small_share_of_missed_requests_is_tolerated(document, count, names):
     ("count", "allowed", "names"), [(1, 0, []), (2, 0, ["failed"]), (9, 0.01, [])]
 )
 def test_failures_are_tolerated_up_to_a_share(document, count, allowed, names):
-    """One in a thousand, or what the command line allows."""
+    """One failure in a thousand is allowed, or the share that the command line allows."""
     document = changed(document, {"requests.failed": count})
 
     assert failing(judge(document, max_error_rate=allowed)) == names
 
 
 def test_a_wrong_answer_is_not_tolerated(document):
-    """Unless the command line says how many are."""
+    """A wrong answer makes a run INVALID unless the command line allows it."""
     assert failing(judge(document, wrong_images=1)) == ["wrong-answers"]
     assert failing(judge(document, wrong_images=1, max_wrong_answers=1)) == []
 
 
 def test_a_missed_bound_makes_a_run_invalid(document):
-    """As in LoadGen; the reason says how many were over and how many may be."""
+    """A missed bound makes a run INVALID; the reason says how many were over and are allowed."""
     slo = Slo(limit_ms=15, percentile=99, n=1000, over=9, over_allowed=2, met=False)
 
     verdict = judge(document, slo=slo)
@@ -131,14 +131,14 @@ def test_a_missed_bound_makes_a_run_invalid(document):
 
 
 def test_too_few_requests_for_a_bound_say_how_many_are_needed(document):
-    """459 without a single late one."""
+    """With too few requests the reason says that 459 are needed."""
     slo = Slo(limit_ms=15, percentile=99, n=9, over=0, over_allowed=None, met=False)
 
     assert "459 needed" in judge(document, slo=slo).reasons[0]
 
 
 def test_a_busy_load_generator_makes_a_run_invalid(document):
-    """Above 80 % of a core it measures its own queue; the way out is named."""
+    """A load generator above 80 % of a core makes a run INVALID; the reason names --processes."""
     document = changed(document, {"client.cpu_share": 0.81})
 
     verdict = judge(document)
@@ -148,7 +148,7 @@ def test_a_busy_load_generator_makes_a_run_invalid(document):
 
 
 def test_a_late_load_generator_makes_a_run_invalid(document):
-    """Lag over a tenth of the median latency, or of the bound where that is larger."""
+    """A lag over a tenth of the median latency, or of a larger bound, makes a run INVALID."""
     document = changed(document, {"latency_ms.p50": 2.0, "client.lag_ms.p99": 0.21})
     slo = Slo(limit_ms=15, percentile=99, n=1000, over=0, over_allowed=2, met=True)
 
@@ -170,7 +170,7 @@ def test_a_late_load_generator_makes_a_run_invalid(document):
 def test_the_lag_is_compared_with_the_larger_of_median_and_bound(
     document, median_ms, bound_ms, limit_ms, source
 ):
-    """A tenth of it is exactly the limit, whatever slower requests took."""
+    """The limit is a tenth of the larger of median and bound; other percentiles have no effect."""
     latency = {"p50": median_ms, "p90": 500.0, "p99": 900.0, "mean": 700.0}
     document = changed(document, {f"latency_ms.{name}": ms for name, ms in latency.items()})
     slo = bound_ms and Slo(
@@ -192,7 +192,7 @@ def test_the_lag_is_compared_with_the_larger_of_median_and_bound(
 
 
 def test_without_a_reference_the_lag_is_not_judged(document):
-    """A run without an answer and without a bound says nothing about how late is late."""
+    """Without answers and without a bound the lag is not checked."""
     document = changed(document, {"latency_ms.p50": None})
 
     assert "client-lag" not in {check.name for check in judge(document).checks}
@@ -200,7 +200,7 @@ def test_without_a_reference_the_lag_is_not_judged(document):
 
 @pytest.mark.parametrize("slow", [0, 1, 2])
 def test_any_third_may_drift(document, slow):
-    """The first, while caches fill, the middle one or the last."""
+    """A slower first, middle or last third makes a run INVALID."""
     thirds = [np.full(60, int((1.3 if number == slow else 1) * MS)) for number in range(3)]
 
     assert failing(judge(document, thirds=thirds)) == ["stable"]
@@ -210,7 +210,7 @@ def test_any_third_may_drift(document, slow):
     ("last_ms", "n", "names"), [(1.2, 50, []), (1.3, 50, ["stable"]), (9, 49, [])]
 )
 def test_a_drifting_latency_makes_a_run_invalid(document, last_ms, n, names):
-    """More than 25 % between the thirds of the run, if they are large enough to tell."""
+    """Thirds that differ by more than 25 % make a run INVALID, if they have enough requests."""
     thirds = [np.full(60, MS), np.full(60, MS), np.full(n, int(last_ms * MS))]
 
     assert failing(judge(document, thirds=thirds)) == names

@@ -22,17 +22,17 @@ def command(*arguments: object) -> list[str]:
 
 @dataclass(frozen=True)
 class WebUI:
-    """Locust's web UI as its page uses it."""
+    """A client of Locust's web UI that uses the same requests as its page."""
 
     port: int
     target: str
 
     def get(self, path: str) -> str:
-        """What a path answers."""
+        """Return the answer to a GET request."""
         return self._ask("GET", path)
 
     def post(self, path: str, **form: object) -> str:
-        """What a form answers."""
+        """Return the answer to a posted form."""
         return self._ask("POST", path, form)
 
     def _ask(self, method: str, path: str, form: dict[str, object] | None = None) -> str:
@@ -47,29 +47,29 @@ class WebUI:
             return connection.getresponse().read().decode()
 
     def swarm(self, **options: object) -> None:
-        """Press start."""
+        """Start the users."""
         self.post("/swarm", user_count=2, spawn_rate=2, host=self.target, **options)
 
     def statistics(self) -> dict[str, Any]:
-        """What the page polls, our two tables by key."""
+        """Return the statistics that the page polls, with the two added tables by key."""
         statistics = json.loads(self.get("/stats/requests"))
         tables = {table["key"]: table["data"] for table in statistics["extended_stats"]}
         return statistics | {"result": tables["accuracy"][0], "classes": tables["classes"]}
 
     def summary(self) -> dict[str, Any]:
-        """The download's content."""
+        """Return the content of the download."""
         return json.loads(self.get("/loadtest/summary.json"))
 
     def wait_until(self, condition: Callable[[dict[str, Any]], bool]) -> None:
-        """Wait for a summary that fulfils a condition."""
+        """Wait for a summary that meets a condition, and return it."""
         deadline = time.monotonic() + WAIT_SECONDS
-        # There is no summary before the first start.
+        # The summary is None before the first start.
         while (summary := self.summary()) is None or not condition(summary):
             assert time.monotonic() < deadline, summary
             time.sleep(0.05)
 
     def settled(self, requests: int) -> dict[str, Any]:
-        """The statistics once Locust, which caches its own for seconds, counts so many requests."""
+        """Return the statistics once Locust, which caches them for seconds, has enough requests."""
         deadline = time.monotonic() + WAIT_SECONDS
         while (shown := self.statistics())["stats"][-1]["num_requests"] != requests:
             assert time.monotonic() < deadline, shown
@@ -79,7 +79,7 @@ class WebUI:
 
 @contextmanager
 def running(image_target: str, data_dir: Path, *more: object) -> Iterator[WebUI]:
-    """`python -m loadtest web`, users not started yet."""
+    """Run `python -m loadtest web` without starting users."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -104,7 +104,7 @@ def running(image_target: str, data_dir: Path, *more: object) -> Iterator[WebUI]
 
 @pytest.fixture(scope="module")
 def web_ui(image_target, data_dir) -> Iterator[WebUI]:
-    """The web UI of one process."""
+    """The web UI of a single process."""
     with running(image_target, data_dir) as started:
         yield started
 
@@ -119,14 +119,14 @@ def _answers(web_ui: WebUI) -> bool:
 
 @pytest.fixture
 def stopped(web_ui) -> Iterator[WebUI]:
-    """The web UI without users, before and after."""
+    """The web UI, without users before and after the test."""
     web_ui.post("/stop")
     yield web_ui
     web_ui.post("/stop")
 
 
 def test_the_page_has_tabs_for_accuracy_beside_latency(web_ui):
-    """The page's own arguments hold both tabs, a table for each, and the model to be chosen."""
+    """The page's template arguments have both tabs, a table for each, and the model option."""
     page = web_ui.get("/")
 
     assert '"extended_tabs"' in page
@@ -136,7 +136,7 @@ def test_the_page_has_tabs_for_accuracy_beside_latency(web_ui):
 
 
 def test_accuracy_and_latency_of_the_same_answers_are_shown(stopped, split):
-    """A model that always says 3 shows 100 % of cats, the share of cats overall, and timings."""
+    """A model that always answers 3 shows 100 % for cats, the share of cats, and timings."""
     stopped.swarm(model="cat", batch=24)
     stopped.wait_until(lambda summary: summary["answered"] >= 700)
     stopped.post("/stop")
@@ -154,7 +154,7 @@ def test_accuracy_and_latency_of_the_same_answers_are_shown(stopped, split):
 
 
 def test_a_new_run_starts_its_counts_afresh(stopped):
-    """After a good run, one for an unknown model shows its errors and not one old answer."""
+    """After a good run, a run with an unknown model shows only its errors."""
     stopped.swarm(model="cat", batch=1)
     stopped.wait_until(lambda summary: summary["answered"] > 0)
     stopped.post("/stop")
@@ -173,7 +173,7 @@ def test_a_new_run_starts_its_counts_afresh(stopped):
 
 
 def test_the_reset_button_starts_counts_afresh(stopped):
-    """After a reset nothing is left of the answers before."""
+    """After a reset no earlier answer is counted."""
     stopped.swarm(model="cat", batch=1)
     stopped.wait_until(lambda summary: summary["answered"] > 0)
     stopped.post("/stop")
@@ -184,7 +184,7 @@ def test_the_reset_button_starts_counts_afresh(stopped):
 
 
 def test_a_form_that_cannot_be_right_sends_nothing(stopped):
-    """A batch of 0 is logged where the UI shows it, and no request is made of it."""
+    """A batch of 0 is logged, which the UI shows, and no request is sent."""
     stopped.swarm(model="cat", batch=0)
     deadline = time.monotonic() + WAIT_SECONDS
     while "'0' received, expected a whole number of 1 or more" not in stopped.get("/logs"):
@@ -196,7 +196,7 @@ def test_a_form_that_cannot_be_right_sends_nothing(stopped):
 
 
 def test_several_processes_are_shown_together(image_target, data_dir, split):
-    """Two workers: the master counts every request of both, with accuracy and percentiles."""
+    """With two workers the master counts all requests, with accuracy and percentiles."""
     with running(image_target, data_dir, "--processes", 2) as distributed:
         distributed.swarm(model="cat", batch=1)
         distributed.wait_until(lambda summary: summary["answered"] >= 100)
@@ -215,7 +215,7 @@ def test_several_processes_are_shown_together(image_target, data_dir, split):
 
 
 def test_locust_ends_when_there_are_no_images(image_target, tmp_path):
-    """One line and exit code 2, rather than a web UI that can't work."""
+    """Without images the command ends with one line and exit code 2, before the web UI starts."""
     flags = (f"--target={image_target}", "--model", "cat", "--data-dir", tmp_path)
     finished = subprocess.run(
         command(*flags, "--web-host", "127.0.0.1", "--web-port", 0),

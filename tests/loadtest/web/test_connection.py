@@ -7,14 +7,14 @@ from loadtest.web.connection import PredictionClient
 
 @pytest.fixture
 def client(image_target):
-    """A connection to the server of the known models."""
+    """A connection to the server of `image_models_dir`."""
     connected = PredictionClient(image_target, timeout_seconds=30)
     yield connected
     connected.close()
 
 
 def test_an_answer_comes_back_as_the_server_sent_it(client, split):
-    """`echo` answers the number drawn into each image, so nothing is mixed up on the way."""
+    """The answer's bytes arrive unchanged: `echo` answers the number drawn into the image."""
     api = TfsGrpc("echo", None)
 
     answer = api.parse(client.send(api.payload(split.images)), len(split))
@@ -24,7 +24,7 @@ def test_an_answer_comes_back_as_the_server_sent_it(client, split):
 
 
 def test_a_refusal_carries_the_servers_words(client, split):
-    """An unknown model is NOT_FOUND and the message names it."""
+    """An unknown model raises CallError NOT_FOUND with the model's name."""
     with pytest.raises(CallError) as refused:
         client.send(TfsGrpc("nobody", None).payload(split.images[:1]))
 

@@ -23,7 +23,7 @@ def answer(*classes: int) -> bytes:
 
 @pytest.fixture
 def new_run():
-    """Makes runs of 24 images whose right answer is 0."""
+    """Return a function that creates a run of 24 images with label 0."""
 
     def make(payloads: int = IMAGES) -> LocustRun:
         queries = shuffled(IMAGES, batch=1, seed=0)
@@ -41,7 +41,7 @@ def send(run: LocustRun, times: int, *, latency_ms: int = 1, response: bytes | N
 
 
 def test_images_go_round_again(new_run):
-    """Requests 0 and 24 hold the same image."""
+    """The images repeat: requests 0 and 24 hold the same image."""
     run = new_run()
 
     requests = [run.next_request() for _ in range(IMAGES + 1)]
@@ -51,12 +51,12 @@ def test_images_go_round_again(new_run):
 
 
 def test_without_requests_users_find_nothing_to_do(new_run):
-    """A form that cannot be right makes a run of none."""
+    """A run without payloads, as after a wrong form, returns no request."""
     assert new_run(payloads=0).next_request() is None
 
 
 def test_answers_and_failures_are_summed_up(new_run):
-    """Ten right, five wrong, one that cannot be scored, one that failed."""
+    """The summary counts ten right, five wrong, one unreadable and one failed answer."""
     run = new_run()
     send(run, 10)
     send(run, 5, response=answer(3))
@@ -76,7 +76,7 @@ def test_answers_and_failures_are_summed_up(new_run):
 
 
 def test_locust_is_told_what_cannot_be_scored(new_run):
-    """Its own table of failures shows the reason; a wrong class is none."""
+    """`answer` returns a reason for an unreadable answer, and None for a wrong class."""
     run = new_run()
 
     assert run.answer(0, time.monotonic_ns(), time.monotonic_ns(), answer(7)) is None
@@ -86,7 +86,7 @@ def test_locust_is_told_what_cannot_be_scored(new_run):
 
 
 def test_looking_twice_changes_nothing(new_run):
-    """The page asks every two seconds."""
+    """Reading the summary twice, as the page does every two seconds, gives the same figures."""
     run = new_run()
     send(run, 3)
     run.summary()
@@ -97,7 +97,7 @@ def test_looking_twice_changes_nothing(new_run):
 
 
 def test_a_reset_counts_afresh_without_the_answers_still_under_way(new_run):
-    """An answer to a request from before a reset belongs to neither count."""
+    """An answer to a request sent before a reset is not counted."""
     run = new_run()
     send(run, 2)
     before_ns = time.monotonic_ns()
@@ -112,7 +112,7 @@ def test_a_reset_counts_afresh_without_the_answers_still_under_way(new_run):
 
 
 def test_a_master_merges_what_its_workers_hand_over(new_run):
-    """Two workers, several reports each: counts and percentiles are those of all raw values."""
+    """Counts and percentiles of two workers' reports are those of all raw values."""
     master, workers = new_run(payloads=0), [new_run(), new_run()]
     for round_number in range(3):
         for number, worker in enumerate(workers):
@@ -127,5 +127,5 @@ def test_a_master_merges_what_its_workers_hand_over(new_run):
     assert summary.latency_ms.p50 == 3
     assert summary.latency_ms.max == 6
     assert summary.accuracy.distinct_images == IMAGES
-    # Handed over is handed over: a worker does not count it again.
+    # A worker hands each answer over only once.
     assert workers[0].hand_over().finished == 0

@@ -28,7 +28,7 @@ def test_hangs_in_a_program():
 
 
 def test_hangs_in_a_server(models_dir):
-    """A server process never says what a test waits for."""
+    """A server process never logs the line that a test waits for."""
     with servers.as_process("--models_dir", str(models_dir), "--port", "0") as server:
         note_pid(server.process.pid)
         server.wait_for("no line of its log", timeout=1000)
@@ -36,9 +36,9 @@ def test_hangs_in_a_server(models_dir):
 
 @pytest.mark.parametrize("limit", [pytest.param("mark", marks=pytest.mark.timeout(1))])
 def test_hangs_with_a_limit_of_its_own(limit):
-    """A mark takes the place of the limit of all tests."""
+    """A test with a mark has the time limit of the mark instead of the general one."""
     subprocess.run([sys.executable, "-c", PROGRAM], check=True)
 
 
 def test_passes():
-    """Runs, although other tests hung before it."""
+    """This test runs, although other tests hung before it."""

@@ -17,7 +17,7 @@ ONES = np.ones((1, 3), np.float32)
     ("place", "name"), [(Predictor, "servable"), (Runtime, "run")], ids=["event loop", "worker"]
 )
 def test_hangs(models_dir, monkeypatch, place, name):
-    """The server's event loop, or the thread that runs a model, waits for what never happens."""
+    """The server's event loop, or the thread that runs a model, waits for ever."""
     monkeypatch.setattr(servers, "STOP_SECONDS", 0.5)
     with servers.in_this_process(models_dir) as address, PredictClient(address) as client:
         monkeypatch.setattr(place, name, lambda *_, **__: NEVER.wait())
@@ -25,7 +25,7 @@ def test_hangs(models_dir, monkeypatch, place, name):
 
 
 def test_hangs_in_a_thread_that_python_waits_for(models_dir, monkeypatch):
-    """A version is loaded in the event loop's executor, whose threads Python joins at its exit."""
+    """A version loads for ever in the event loop's executor, whose threads Python joins at exit."""
     monkeypatch.setattr(servers, "STOP_SECONDS", 0.5)
     monkeypatch.setattr(Servable, "load", lambda *_, **__: NEVER.wait())
     with servers.in_this_process(models_dir):
@@ -33,4 +33,4 @@ def test_hangs_in_a_thread_that_python_waits_for(models_dir, monkeypatch):
 
 
 def test_passes():
-    """Runs, although other tests hung before it."""
+    """This test runs, although other tests hung before it."""

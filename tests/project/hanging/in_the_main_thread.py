@@ -15,9 +15,9 @@ import pytest
     ids=["lock", "sleep", "event loop"],
 )
 def test_hangs(wait):
-    """Waits for what never happens."""
+    """The test waits for ever."""
     wait()
 
 
 def test_passes():
-    """Runs, although another test hung before it."""
+    """This test runs, although other tests hung before it."""

@@ -14,7 +14,7 @@ def entry(*states: tuple[State, StatusCode], available: bool = False) -> ModelEn
 
 
 def test_a_model_has_failed_if_no_version_answers_and_one_has_an_error():
-    """One that loads, was unloaded, or answers with an older version has not."""
+    """Models that load, were unloaded, or answer with an older version have not failed."""
     catalog = Catalog()
     ok, lost = StatusCode.OK, StatusCode.DATA_LOSS
     catalog.models = {
@@ -34,7 +34,7 @@ NOT_FOUND = "Servable not found for request: "
 
 
 def refusal(catalog: Catalog, version: int | None, name: str = "m") -> str:
-    """What a caller is told, after a code that goes with the message."""
+    """Return the refusal's message; check that the error type matches the message."""
     with pytest.raises((NotFound, Unavailable)) as caught:
         catalog.servable(name, version)
     expected = NotFound if caught.value.message.startswith(NOT_FOUND) else Unavailable
@@ -43,7 +43,7 @@ def refusal(catalog: Catalog, version: int | None, name: str = "m") -> str:
 
 
 def test_a_model_that_nobody_configured_is_not_found():
-    """In TensorFlow Serving's words, and with what there is."""
+    """The message is TensorFlow Serving's, followed by the names of the configured models."""
     catalog = Catalog()
     catalog.models = {"other": entry()}
 
@@ -66,7 +66,10 @@ def test_a_model_that_nobody_configured_is_not_found():
 def test_a_configured_model_without_a_version_to_answer_is_unavailable(
     wanted, status, reason, version
 ):
-    """Whatever the reason is, which the message says: clients take NOT_FOUND as permanent."""
+    """A configured model that cannot answer is UNAVAILABLE; the message says why.
+
+    Clients treat NOT_FOUND as permanent, so no reason may lead to it.
+    """
     model = ModelEntry(config=None, wanted=wanted)
     if wanted == []:
         model.complaint = reason
@@ -81,7 +84,10 @@ def test_a_configured_model_without_a_version_to_answer_is_unavailable(
 
 
 def test_a_version_that_is_not_wanted_is_not_found():
-    """It never existed, was unloaded, or the policy leaves it out; one that failed is wanted."""
+    """A version that is not wanted is NOT_FOUND; a wanted version that failed is UNAVAILABLE.
+
+    A version is not wanted if it never existed, was unloaded, or the version policy leaves it out.
+    """
     model = entry((State.END, StatusCode.OK), (State.AVAILABLE, StatusCode.OK))
     model.servables[2] = object()
     model.set_status(
@@ -100,8 +106,11 @@ def test_a_version_that_is_not_wanted_is_not_found():
     )
 
 
-def test_what_a_reload_loads_is_unavailable_until_it_is_served():
-    """A new model, and a new version of one that is served; GetModelStatus lists both."""
+def test_versions_of_a_reload_are_unavailable_until_they_are_served():
+    """Versions that a reload is loading are UNAVAILABLE, and the statuses list them.
+
+    This holds for a new model and for a new version of a served model.
+    """
     served, larger = entry((State.AVAILABLE, StatusCode.OK)), entry()
     served.servables[1] = object()
     served.wanted, larger.wanted = [1], [1, 2]
@@ -128,7 +137,10 @@ def test_what_a_reload_loads_is_unavailable_until_it_is_served():
 
 
 def test_version_0_is_the_latest_unless_there_is_one():
-    """OpenVINO Model Server's clients ask for the latest version by 0."""
+    """Version 0 means the latest version, as OpenVINO Model Server's clients use it.
+
+    If the model has a version 0, the number means that version.
+    """
     model = entry((State.AVAILABLE, StatusCode.OK), (State.AVAILABLE, StatusCode.OK))
     model.servables.update({1: "first", 2: "second"})
     model.wanted = [1, 2]
@@ -148,7 +160,10 @@ def test_version_0_is_the_latest_unless_there_is_one():
 
 
 def test_the_versions_of_former_models_stay_listed_for_a_while():
-    """As END, under what is served now by their name; the models that went first are forgotten."""
+    """Versions of 100 former models stay listed as END; models that left earlier are forgotten.
+
+    They are listed after a newer model of the same name, too.
+    """
     catalog = Catalog()
     ok = StatusCode.OK
     gone = {f"m{number}": entry((State.END, ok), (State.END, ok)) for number in range(101)}

@@ -47,8 +47,8 @@ def load(path):
         ),
     ],
 )
-def test_what_is_no_tensor_of_a_known_type_is_refused(tmp_path, build, tensor, found, way_out):
-    """The message says what was found and where, what is expected, and what to do about it."""
+def test_unknown_tensor_types_are_refused(tmp_path, build, tensor, found, way_out):
+    """The message says which tensor has which type, which types are expected, and the way out."""
     path = build(tmp_path)
 
     with pytest.raises(Unsupported) as caught:
@@ -62,7 +62,10 @@ def test_what_is_no_tensor_of_a_known_type_is_refused(tmp_path, build, tensor, f
 
 
 def test_an_unknown_rank_is_no_scalar(tmp_path):
-    """ONNX Runtime reports the same shape for both; the file knows."""
+    """A tensor of unknown rank has shape None, a scalar has shape ().
+
+    ONNX Runtime reports the same shape for both, so the ONNX file is read.
+    """
     unknown, scalar = load(odd_models.any_rank(tmp_path)), load(odd_models.scalar(tmp_path))
 
     assert (unknown.inputs["x"].shape, unknown.outputs["y"].shape) == (None, None)
@@ -101,7 +104,10 @@ def test_a_file_is_parsed_only_if_that_can_tell_something(tmp_path, monkeypatch)
     ],
 )
 def test_a_signature_has_the_ranks_of_its_graph(tmp_path, kind, shape, fits):
-    """Either side may know more; another rank, or another size of an input, is another graph's."""
+    """A signature may know more or less of a shape than its graph; another rank is refused.
+
+    Another size of an input's dimension is refused, too.
+    """
     graph = load(tiny_models.identity(tmp_path))  # (batch, 3) to (batch, 3)
     shapes = {"input": (-1, 3), "output": (-1, 3)} | {kind: shape}
     specs = {
@@ -123,8 +129,11 @@ def test_a_signature_has_the_ranks_of_its_graph(tmp_path, kind, shape, fits):
             graph_tensors.check_signature("s", signature, graph.inputs, graph.outputs)
 
 
-def test_a_rank_counts_where_another_would_end_the_process(tmp_path):
-    """The graph declares none, so the signature's rank holds; its sizes stay free."""
+def test_the_signatures_rank_is_used_where_another_would_end_the_process(tmp_path):
+    """Where the graph declares no rank, `needs_ranks` takes the signature's rank with free sizes.
+
+    Graphs with operators that end the process on another rank have `needs_ranks`.
+    """
     graph = load(odd_models.any_rank(tmp_path))
     spec = TensorSpec(dtype=DataType.DT_FLOAT, shape=(-1, 4), tensor="x", graph_name="x")
     signature = Signature(method_name="", file="model.onnx", inputs={"a": spec}, outputs={})

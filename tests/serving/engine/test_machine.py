@@ -13,7 +13,7 @@ from serving.engine import machine
     ("limit", "cores"), [("max 100000", None), ("50000 100000", 1), ("150000 100000", 1)]
 )
 def test_cores_respect_the_containers_quota(tmp_path, monkeypatch, limit, cores):
-    """A CPU quota of the control group cuts the cores down to whole ones, at least one."""
+    """A control group's CPU quota rounds the core count down to a whole number, at least one."""
     quota = tmp_path / "cpu.max"
     quota.write_text(limit)
     monkeypatch.setattr(machine, "_CGROUP_CPU_MAX", quota)
@@ -22,14 +22,17 @@ def test_cores_respect_the_containers_quota(tmp_path, monkeypatch, limit, cores)
 
 
 class Loop:
-    """Holds on to itself."""
+    """An object that refers to itself: only the cycle collector frees it."""
 
     def __init__(self):
         self.itself = self
 
 
 def test_cycles_are_freed_when_memory_grows(monkeypatch):
-    """Python by itself may wait for thousands of further objects."""
+    """When resident memory grows, `watch_memory` collects cycles at once.
+
+    Python alone may wait for thousands of further objects.
+    """
     sizes = iter([1 << 20, 1 << 20])
     monkeypatch.setattr(machine, "_LOOK_SECONDS", 0.01)
     monkeypatch.setattr(machine, "_resident_bytes", lambda: next(sizes, 1 << 30))
@@ -53,7 +56,7 @@ def test_cycles_are_freed_when_memory_grows(monkeypatch):
 
 
 def test_python_looks_for_cycles_less_often():
-    """A batch of requests has more objects than the usual threshold."""
+    """The collector's threshold is at least ten times the default, which one batch exceeds."""
     usual = gc.get_threshold()
     try:
         machine.collect_cycles_rarely()

@@ -32,17 +32,20 @@ def shapes(*specs, rows=2):
     ids=["batch", "fixed", "declared zero", "no inputs", "free"],
 )
 def test_declared_sizes_stay_and_free_ones_are_tried(specs, expected):
-    """One candidate if the batch alone is free, several if another dimension is."""
+    """Declared sizes are kept; if another dimension than the batch is free, sizes are tried."""
     assert shapes(*specs) == expected
 
 
 def test_there_is_no_made_up_text():
-    """No text is understood by every model."""
+    """No inputs are made up for a signature with strings: no text suits every model."""
     assert shapes(spec(-1), spec(-1, dtype=DataType.DT_STRING)) == []
 
 
 def test_inputs_stay_small():
-    """Four free dimensions of 224 would be 10 GB; the smallest candidate is always given."""
+    """Candidates that would be too large are left out, but never the smallest candidate.
+
+    Four free dimensions of 224 would make an input of 10 GB.
+    """
     candidates = shapes(spec(-1, -1, -1, -1, -1))
 
     assert [shape[1] for (shape,) in candidates] == [1, 8, 32]
@@ -50,7 +53,7 @@ def test_inputs_stay_small():
 
 
 def test_an_unknown_rank_gets_two_dimensions():
-    """The batch and one more."""
+    """An input of unknown rank gets two dimensions: the batch and one of free size."""
     unknown = TensorSpec(dtype=DataType.DT_INT32, shape=None, tensor="x", graph_name="x")
     first, second, *_ = made_up_inputs.zeros({"x": unknown}, 3)
 

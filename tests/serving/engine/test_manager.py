@@ -40,7 +40,7 @@ def test_a_new_version_replaces_the_old(tmp_path):
 
 
 def test_a_bad_new_version_leaves_the_old_one_serving(tmp_path):
-    """The failure and its reason are listed; requests go on to the version that works."""
+    """The failed version is listed with its reason; the older version goes on answering."""
     tiny_models.identity(tmp_path)
 
     async def scenario(manager):
@@ -81,7 +81,7 @@ def test_a_half_copied_version_loads_once_it_is_whole(tmp_path):
 
 
 def test_failed_loads_are_tried_again_a_few_times(tmp_path):
-    """A load that fails for another reason than its files is repeated, but not for ever."""
+    """A load that failed for another reason than its files is retried max_load_retries times."""
     tiny_models.identity(tmp_path)
     tries = []
 
@@ -103,8 +103,11 @@ def test_failed_loads_are_tried_again_a_few_times(tmp_path):
     assert (status.error_code, status.error_message) == (StatusCode.UNKNOWN, "out of memory")
 
 
-def test_a_failed_load_is_tried_again_where_folders_are_looked_at_once(tmp_path, monkeypatch):
-    """As in TensorFlow Serving, whose retries know nothing of its polls; new versions wait."""
+def test_a_failed_load_is_tried_again_without_polls(tmp_path, monkeypatch):
+    """With poll_seconds 0, a failed load is retried, but no new version is looked for.
+
+    TensorFlow Serving retries loads independently of its polls, too.
+    """
     monkeypatch.setattr("serving.engine.manager._LEAST_RETRY_SECONDS", 0.01)
     tiny_models.identity(tmp_path)
     tries = []
@@ -152,7 +155,10 @@ def test_policies_choose_versions(tmp_path, policy, expected):
 
 
 def test_the_newest_version_is_loaded_first(tmp_path):
-    """At the start and in a reload: it can answer while the older ones are still loading."""
+    """The newest version loads first, at the start and in a reload.
+
+    It can answer while the older versions are still loading.
+    """
     for name in ("one", "two"):
         for version in (2, 10, 1):
             tiny_models.identity(tmp_path, name, version)
@@ -173,7 +179,7 @@ def test_the_newest_version_is_loaded_first(tmp_path):
 
 
 def test_labels_name_versions(tmp_path):
-    """A label leads to its version; an unknown one is refused with those there are."""
+    """A label leads to its version; the refusal of an unknown label lists the existing labels."""
     for version in (1, 2):
         tiny_models.identity(tmp_path, version=version)
     config = model("m", tmp_path / "identity", policy=All(), labels={"stable": 1, "canary": 2})
@@ -193,7 +199,10 @@ def test_labels_name_versions(tmp_path):
 
 
 def test_an_emptied_folder_keeps_what_is_loaded(tmp_path, caplog):
-    """An unmounted disk must not take a model down; it is logged once."""
+    """If a model's folder disappears, the loaded version stays and one log line says so.
+
+    An unmounted disk must not take a model down.
+    """
     tiny_models.identity(tmp_path)
     config = model("identity", tmp_path / "identity")
 
@@ -208,7 +217,7 @@ def test_an_emptied_folder_keeps_what_is_loaded(tmp_path, caplog):
 
 
 def test_an_unreadable_configuration_keeps_the_models(tmp_path, caplog):
-    """If the models folder is gone, everything goes on as it was; it is logged once."""
+    """If the models folder disappears, all models stay loaded and one log line says so."""
     tiny_models.identity(tmp_path / "models")
 
     async def scenario(manager):
@@ -222,7 +231,11 @@ def test_an_unreadable_configuration_keeps_the_models(tmp_path, caplog):
 
 
 def test_a_label_on_a_version_that_is_not_there_stops_the_start(tmp_path):
-    """Clients that ask for it would find out otherwise; the words are TensorFlow Serving's."""
+    """A label on a version that does not exist stops the start with FAILED_PRECONDITION.
+
+    Otherwise the first client that uses the label would find out. The message is TensorFlow
+    Serving's.
+    """
     tiny_models.identity(tmp_path)
     find = fixed(model("m", tmp_path / "identity", labels={"stable": 1, "canary": 2}))
 
@@ -233,7 +246,7 @@ def test_a_label_on_a_version_that_is_not_there_stops_the_start(tmp_path):
 
 
 def test_a_label_may_wait_for_its_version_if_that_is_allowed(tmp_path):
-    """--allow_version_labels_for_unavailable_models: callers are told until it is there."""
+    """With --allow_version_labels_for_unavailable_models, callers get NOT_FOUND until it loads."""
     tiny_models.identity(tmp_path)
     config = model("m", tmp_path / "identity", policy=All(), labels={"canary": 2})
 
@@ -248,7 +261,10 @@ def test_a_label_may_wait_for_its_version_if_that_is_allowed(tmp_path):
 
 
 def test_a_label_in_use_never_moves_to_a_version_that_is_not_there(tmp_path):
-    """That flag is for new labels: whoever asks for an old one must go on being answered."""
+    """A reload that moves a label in use to a missing version is refused, also with that flag.
+
+    The flag is for new labels: callers of an existing label must keep getting answers.
+    """
     tiny_models.identity(tmp_path)
 
     def config(**labels):
@@ -278,7 +294,10 @@ def lock(monkeypatch, folder: Path) -> None:
 
 
 def test_an_unreadable_subfolder_is_left_out(tmp_path, monkeypatch, caplog):
-    """The lost+found of a volume does not hide the models beside it; it is logged once."""
+    """A folder that cannot be read, such as lost+found, is left out and logged once.
+
+    The models beside it are still found.
+    """
     tiny_models.identity(tmp_path)
     (tmp_path / "lost+found").mkdir()
     lock(monkeypatch, tmp_path / "lost+found")
@@ -296,7 +315,7 @@ def test_an_unreadable_subfolder_is_left_out(tmp_path, monkeypatch, caplog):
 
 @pytest.mark.parametrize("listed", [True, False])
 def test_a_model_whose_folder_gets_locked_goes_on(tmp_path, monkeypatch, caplog, listed):
-    """A mistaken chmod takes neither that model down nor keeps others from being found."""
+    """If a model's folder becomes unreadable, its version stays loaded and other models update."""
     tiny_models.identity(tmp_path)
     tiny_models.add(tmp_path)
     listing = fixed(model("identity", tmp_path / "identity"), model("add", tmp_path / "add"))
@@ -327,7 +346,7 @@ def test_new_and_removed_models_are_noticed(tmp_path):
 
 
 def test_a_model_that_is_loading_is_unavailable_not_unknown(tmp_path):
-    """While a version loads, callers are told to come back instead of NOT_FOUND."""
+    """While a version loads, it is UNAVAILABLE with "retry shortly"; others are NOT_FOUND."""
     tiny_models.identity(tmp_path)
     seen = []
 
@@ -361,7 +380,7 @@ def test_a_model_that_is_loading_is_unavailable_not_unknown(tmp_path):
 
 
 def test_the_models_of_a_reload_are_unavailable_while_they_load(tmp_path):
-    """Not unknown: they are configured. If the reload fails, they are unknown again."""
+    """Models of a reload are UNAVAILABLE while they load, and NOT_FOUND if the reload fails."""
     tiny_models.identity(tmp_path)
     tiny_models.add(tmp_path)
     seen = []
@@ -403,7 +422,10 @@ def test_the_models_of_a_reload_are_unavailable_while_they_load(tmp_path):
 
 
 def test_a_model_without_versions_is_unavailable_and_served_once_it_has_one(tmp_path, caplog):
-    """Its log line begins as TensorFlow Serving's does; it keeps no other model waiting."""
+    """A configured model without versions is UNAVAILABLE and served once it has a version.
+
+    Its log line begins as TensorFlow Serving's does. Other models do not wait for it.
+    """
     tiny_models.identity(tmp_path)
     (tmp_path / "empty").mkdir()
 
@@ -431,7 +453,10 @@ def test_a_model_without_versions_is_unavailable_and_served_once_it_has_one(tmp_
 
 
 def test_a_policy_without_a_version_names_those_there_are(tmp_path, caplog):
-    """A specific version that is not there is the likelier mistake than an empty folder."""
+    """If the version policy chooses none of the existing versions, the message lists them.
+
+    A wrong version number is a more likely mistake than an empty folder.
+    """
     tiny_models.identity(tmp_path)
 
     async def scenario(manager):
@@ -441,8 +466,8 @@ def test_a_policy_without_a_version_names_those_there_are(tmp_path, caplog):
     manage(scenario, fixed(model("identity", tmp_path / "identity", policy=Specific((7,)))))
 
 
-def test_what_is_being_loaded_is_known_though_nobody_waits_for_it(tmp_path):
-    """A server that stops meanwhile must not wait for it, either."""
+def test_a_load_is_listed_although_its_start_was_cancelled(tmp_path):
+    """A cancelled start leaves the running load in `loads`; `close` does not wait for it."""
     tiny_models.identity(tmp_path)
     begun, release = threading.Event(), threading.Event()
 
@@ -463,7 +488,7 @@ def test_what_is_being_loaded_is_known_though_nobody_waits_for_it(tmp_path):
         release.set()
         return during, manager
 
-    during, manager = asyncio.run(run())  # ends when its threads do
+    during, manager = asyncio.run(run())  # returns when the load's threads have ended
 
     assert during == ["identity/1"]
     assert not manager.loads
@@ -499,7 +524,7 @@ def test_no_request_fails_while_versions_change(tmp_path):
 
 
 def test_the_list_of_ended_versions_is_bounded(tmp_path):
-    """A model that changes for years keeps only the newest of its ended versions listed."""
+    """Only the newest MAX_ENDED_STATUSES ended versions of a model stay listed."""
     for version in range(1, MAX_ENDED_STATUSES + 11):
         (tmp_path / "m" / str(version)).mkdir(parents=True)
 

@@ -1,4 +1,4 @@
-"""Reloads: the whole set of models replaced at once, or prepared and committed in two steps."""
+"""Tests of reloads: the model set is replaced at once, or prepared and committed."""
 
 import asyncio
 import threading
@@ -23,7 +23,7 @@ from serving.repository.model_config import ModelConfig, by_name, find_models
 
 
 def test_reload_replaces_the_whole_set(tmp_path):
-    """Models not listed any more go, new ones come, and what both share is not loaded again."""
+    """A reload drops unlisted models, loads new ones, and keeps shared models loaded."""
     tiny_models.identity(tmp_path)
     tiny_models.add(tmp_path)
     tiny_models.lookup(tmp_path)
@@ -66,7 +66,7 @@ def test_reload_replaces_the_whole_set(tmp_path):
     ],
 )
 def test_a_reload_that_fails_changes_nothing(tmp_path, changes, error, message):
-    """All or nothing: unlike TensorFlow Serving, a bad part leaves the whole old set in place."""
+    """A reload with one bad model keeps the whole old set, unlike in TensorFlow Serving."""
     tiny_models.identity(tmp_path)
     tiny_models.add(tmp_path)
 
@@ -93,7 +93,7 @@ def test_a_reload_that_fails_changes_nothing(tmp_path, changes, error, message):
 
 
 def test_a_reload_that_is_cancelled_changes_nothing(tmp_path):
-    """Cancelled while it loads, it leaves the old set, no thread behind, and room for another."""
+    """A cancelled reload keeps the old set, leaves no thread behind and allows another reload."""
     tiny_models.identity(tmp_path)
     tiny_models.add(tmp_path)
     begun, release = threading.Event(), threading.Event()
@@ -115,7 +115,7 @@ def test_a_reload_that_is_cancelled_changes_nothing(tmp_path):
         await asyncio.wait({reloading})
         cancelled = reloading.cancelled(), manager.catalog.availability, manager.catalog.coming
         release.set()
-        while manager.loads or threads():  # noqa: ASYNC110 - a thread ends them
+        while manager.loads or threads():  # noqa: ASYNC110 - a thread empties them
             await asyncio.sleep(0.01)
         await asyncio.wait_for(manager.reload(new), 20)
         return cancelled, manager.catalog.availability
@@ -131,7 +131,7 @@ def test_a_reload_that_is_cancelled_changes_nothing(tmp_path):
 
 
 def test_a_prepared_set_is_not_served(tmp_path):
-    """Between `prepare` and `commit` callers see the old set; after `abort` nothing is left."""
+    """Between `prepare` and `commit` the old set is served; `abort` ends the new set's threads."""
     tiny_models.identity(tmp_path)
     tiny_models.add(tmp_path)
 
@@ -148,12 +148,15 @@ def test_a_prepared_set_is_not_served(tmp_path):
     prepared, left, committed = manage(scenario, fixed(model("identity", tmp_path / "identity")))
 
     assert prepared == {"identity": True}
-    assert not left, "its threads are to end with it"
+    assert not left, "abort must end the threads of the prepared set"
     assert committed == {"later": True}
 
 
 def test_a_prepared_set_does_not_keep_the_server_from_stopping(tmp_path):
-    """Whoever was to say `commit` may be gone."""
+    """`close` returns although a prepared set was neither committed nor aborted.
+
+    The supervisor that would have sent `commit` may be gone.
+    """
     tiny_models.identity(tmp_path)
     tiny_models.add(tmp_path)
 
@@ -165,7 +168,7 @@ def test_a_prepared_set_does_not_keep_the_server_from_stopping(tmp_path):
 
 
 def test_a_set_is_not_prepared_by_a_server_that_stops(tmp_path):
-    """What was still loading when the server was told to stop is dropped."""
+    """If the server is closed during `prepare`, `prepare` raises Unavailable."""
     tiny_models.identity(tmp_path)
     tiny_models.add(tmp_path)
 
@@ -179,8 +182,11 @@ def test_a_set_is_not_prepared_by_a_server_that_stops(tmp_path):
     manage(scenario, fixed(model("identity", tmp_path / "identity")))
 
 
-def test_whoever_wants_to_know_is_told_of_loading_before_it_begins(tmp_path):
-    """A supervisor must know before ONNX Runtime keeps the event loop from running."""
+def test_loading_is_entered_before_the_first_load(tmp_path):
+    """`loading` is entered before the first model loads and left after the last one.
+
+    The supervisor must know of a load before ONNX Runtime blocks the event loop.
+    """
     tiny_models.identity(tmp_path)
     happened = []
 
@@ -206,7 +212,7 @@ def test_whoever_wants_to_know_is_told_of_loading_before_it_begins(tmp_path):
 
 
 def test_a_moved_model_is_loaded_from_its_new_place(tmp_path):
-    """The same name and version under another base path is another model: the old one goes."""
+    """A model whose base path changes is loaded anew, although name and version are the same."""
     tiny_models.identity(tmp_path / "old", name="m")
     tiny_models.add(tmp_path / "new", name="m")
 

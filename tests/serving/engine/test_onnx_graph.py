@@ -9,7 +9,7 @@ from serving.errors import DataLoss
 
 
 def test_a_file_is_read_as_the_onnx_package_reads_it(tmp_path):
-    """Nodes, weights, inputs and outputs by name."""
+    """Nodes, weights, inputs and attributes equal those that the onnx package reads."""
     path = tiny_models.convolution(tmp_path) / "model.onnx"
     ours, theirs = onnx_graph.read(path).graph, onnx.load(path).graph
 
@@ -23,7 +23,7 @@ def test_a_file_is_read_as_the_onnx_package_reads_it(tmp_path):
 
 
 def test_weights_in_another_file_are_left_there(tmp_path):
-    """The tensor says where they are; nothing else than the graph is read."""
+    """A weight in another file keeps its location; only the graph's own file is read."""
     path = odd_models.external(tmp_path) / "model.onnx"
     (weights,) = onnx_graph.read(path).graph.initializer
 
@@ -33,7 +33,7 @@ def test_weights_in_another_file_are_left_there(tmp_path):
 
 
 def test_tensors_without_a_shape_are_of_unknown_rank(tmp_path):
-    """A scalar has a shape without dimensions, which is another thing."""
+    """A tensor without a shape has an unknown rank; a scalar has a shape without dimensions."""
     unknown = onnx_graph.read(odd_models.any_rank(tmp_path) / "model.onnx")
     scalar = onnx_graph.read(odd_models.scalar(tmp_path) / "model.onnx")
 
@@ -42,7 +42,7 @@ def test_tensors_without_a_shape_are_of_unknown_rank(tmp_path):
 
 
 def test_a_name_that_is_no_text_is_no_obstacle(tmp_path):
-    """ONNX's messages are proto2: their strings may be any bytes."""
+    """A graph name that is not UTF-8 can be read: proto2 strings may hold any bytes."""
     path = tmp_path / "model.onnx"
     path.write_bytes(b"\x3a\x04\x12\x02\xff\xfe")
 
@@ -50,7 +50,7 @@ def test_a_name_that_is_no_text_is_no_obstacle(tmp_path):
 
 
 def test_a_file_that_is_no_model_is_refused(tmp_path):
-    """The message names the file and the way out."""
+    """A file that is not ONNX is refused; the message names the file and the way out."""
     path = tmp_path / "model.onnx"
     path.write_bytes(b"\x3a\xff")
 
@@ -59,7 +59,7 @@ def test_a_file_that_is_no_model_is_refused(tmp_path):
 
 
 def test_every_node_case_of_onnx_is_read(tmp_path):
-    """What onnx makes of control flow, functions and odd types is no obstacle either."""
+    """All node cases of the onnx package can be read, with control flow and odd types."""
     cases, _ = onnx_cases.node_cases(40)
     path = tmp_path / "model.onnx"
     for case in cases.values():
@@ -72,7 +72,7 @@ def test_every_node_case_of_onnx_is_read(tmp_path):
 
 @pytest.mark.parametrize("searched_bytes", [1, 7, 4 << 20])
 def test_operators_are_found_in_the_bytes(tmp_path, monkeypatch, searched_bytes):
-    """Whole names only, also inside a branch; a tensor of the same name is no operator."""
+    """Operators are found by their whole name, also in a branch; tensor names are not matched."""
     monkeypatch.setattr(onnx_graph, "_SEARCHED_BYTES", searched_bytes)
     branch = onnx.helper.make_graph(
         [onnx.helper.make_node("LSTM", ["a"], ["b"])], "GRU", [], [], doc_string="GRU"

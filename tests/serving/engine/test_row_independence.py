@@ -19,7 +19,7 @@ INDEPENDENT = [entry for entry in ZOO if entry.rows_independent]
 
 
 def signature_of(file: Path) -> Signature:
-    """The signature of a graph without signature.json."""
+    """Return the signature of a graph without signature.json."""
     graph = Runtime(file, RuntimeConfig(device="cpu"))
     return Signature(
         method_name=PREDICT_METHOD_NAME,
@@ -30,14 +30,14 @@ def signature_of(file: Path) -> Signature:
 
 
 def names_in(file: Path) -> set[str]:
-    """The names of a graph's outputs and operators."""
+    """Return the names of a graph's outputs and operators."""
     graph = onnx.load(file).graph
     return {output.name for output in graph.output} | {node.op_type for node in graph.node}
 
 
 @pytest.mark.parametrize("entry", INDEPENDENT, ids=lambda entry: entry.name)
 def test_independent_rows_are_proved_independent(entry, tmp_path):
-    """A model whose rows do not depend on each other may batch, and the verdict says why."""
+    """A model with independent rows is proved independent, and the verdict has evidence."""
     file = entry.build(tmp_path)
 
     verdict = row_independence.prove(file, signature_of(file))
@@ -48,7 +48,7 @@ def test_independent_rows_are_proved_independent(entry, tmp_path):
 
 @pytest.mark.parametrize("entry", DEPENDENT, ids=lambda entry: entry.name)
 def test_dependent_rows_are_never_proved_independent(entry, tmp_path):
-    """Each of three proofs refuses, in a sentence that names an output or an operator."""
+    """Three proofs in a row refuse the model; each evidence names an output or an operator."""
     file = entry.build(tmp_path)
     signature = signature_of(file)
 
@@ -75,7 +75,7 @@ def test_strings_are_not_proved(tmp_path):
     ids=["fixed", "one_row", "fixed_output"],
 )
 def test_fixed_first_dimensions_are_not_proved(input_rows, output_rows, tmp_path):
-    """Where an input or output has a fixed first dimension, there is no batch."""
+    """A signature with a fixed first dimension is not proved independent: it has no batch."""
     graph = Graph(x=(FLOAT, [input_rows, 3]))
     if input_rows == output_rows:
         graph.op("Relu", "x", into="y")
@@ -91,7 +91,7 @@ def test_fixed_first_dimensions_are_not_proved(input_rows, output_rows, tmp_path
 
 @pytest.mark.parametrize("max_batch_size", [2, 64, 128])
 def test_other_largest_batches_are_proved_too(max_batch_size, tmp_path):
-    """The verdict holds for whatever the server's largest batch is."""
+    """A proof with another largest batch size tells dependent and independent rows apart, too."""
     mixing = next(entry for entry in ZOO if entry.name == "centred_rows").build(tmp_path)
     plain = next(entry for entry in ZOO if entry.name == "affine").build(tmp_path)
 
@@ -104,16 +104,16 @@ def test_other_largest_batches_are_proved_too(max_batch_size, tmp_path):
 
 
 class OrderSensitive:
-    """Stands in for a graph that answers rightly as long as rows keep their order.
+    """Stands in for a graph whose answers are right as long as rows keep their order.
 
-    No small ONNX graph does that: it would have to remember the batch before.
+    No small ONNX graph can do that: it would have to remember the previous batch.
     """
 
     def __init__(self) -> None:
         self._whole = np.zeros((0, 3), np.float32)
 
     def run(self, _outputs, feeds, _control):
-        """Copy the rows, and add one if they are no slice of the batch that was seen whole."""
+        """Return the rows; add one if they are the whole batch in another order."""
         (rows,) = feeds.values()
         starts = range(len(self._whole) - len(rows) + 1)
         if any(np.array_equal(self._whole[start : start + len(rows)], rows) for start in starts):
@@ -126,8 +126,8 @@ class OrderSensitive:
         return [rows]
 
 
-def test_rows_in_another_order_are_asked_for(tmp_path):
-    """What changes with the order of the rows alone is found, too."""
+def test_a_graph_that_depends_on_the_order_of_rows_is_not_proved(tmp_path):
+    """A graph whose answers change only with the order of rows is not proved independent."""
     file = tiny_models.identity(tmp_path) / "model.onnx"
 
     verdict = row_independence.prove(file, signature_of(file), runtime=OrderSensitive())
@@ -137,7 +137,10 @@ def test_rows_in_another_order_are_asked_for(tmp_path):
 
 
 def test_a_graph_that_differs_from_itself_is_not_proved(tmp_path):
-    """The same batch is asked for twice: random numbers are no rows of their own."""
+    """A graph that answers the same batch differently is not proved independent.
+
+    Random numbers are such a case: the proof asks for the same batch twice.
+    """
     file = tiny_models.identity(tmp_path) / "model.onnx"
 
     class Noisy:
@@ -155,7 +158,7 @@ def test_a_graph_that_differs_from_itself_is_not_proved(tmp_path):
 
 
 def test_a_signature_that_asks_less_is_not_probed_again(tmp_path, monkeypatch):
-    """A second signature on the same inputs, with no further output, shares the verdict."""
+    """A signature with the same inputs and a part of the outputs shares the other's verdict."""
     file = tiny_models.calculator(tmp_path) / "model.onnx"
     whole = signature_of(file)
     asked = []
@@ -174,7 +177,7 @@ def test_a_signature_that_asks_less_is_not_probed_again(tmp_path, monkeypatch):
 
 
 def test_a_graph_that_refuses_made_up_inputs_is_not_proved(tmp_path):
-    """The evidence holds what the graph said."""
+    """A graph that fails on made-up inputs is not proved; the evidence has the graph's error."""
     graph = Graph(x=(INT64, ["batch"]))
     graph.op("Reshape", "x", np.array([-1, 7], np.int64), into="y")
     file = graph.save(tmp_path, "sevens", y=(INT64, ["rows", "columns"])) / "model.onnx"
@@ -186,7 +189,10 @@ def test_a_graph_that_refuses_made_up_inputs_is_not_proved(tmp_path):
 
 
 def test_waveforms_are_asked_with_a_second_of_sound(tmp_path):
-    """A filter of 400 samples refuses all small sizes, and its rows are proved all the same."""
+    """A signature of waveforms is probed with one second of sound and proved independent.
+
+    Its filter of 400 samples refuses all small sizes.
+    """
     tensor = onnx.helper.make_tensor_value_info
     tiny_models.save(
         tmp_path / "model.onnx",

@@ -16,7 +16,7 @@ NO_CUDA = "CUDAExecutionProvider" not in onnxruntime.get_available_providers()
 
 
 def test_a_graph_tells_its_inputs_and_outputs(tmp_path):
-    """Names, dtypes and the symbolic batch come from the graph."""
+    """Names and the symbolic batch dimension of inputs and outputs come from the graph."""
     graph = Runtime(tiny_models.add(tmp_path) / "model.onnx", RuntimeConfig(device="cpu"))
 
     assert graph.provider == "CPUExecutionProvider"
@@ -25,7 +25,7 @@ def test_a_graph_tells_its_inputs_and_outputs(tmp_path):
 
 
 def test_a_graph_runs(tmp_path):
-    """Outputs come in the order asked for."""
+    """`run` returns the outputs in the order in which they were asked for."""
     graph = Runtime(tiny_models.add(tmp_path) / "model.onnx", RuntimeConfig(device="cpu"))
 
     difference, total = graph.run(["difference", "sum"], {"a": np.array([5]), "b": np.array([3])})
@@ -34,20 +34,26 @@ def test_a_graph_runs(tmp_path):
 
 
 def test_a_large_output_does_not_stay_in_the_pool_of_memory(tmp_path):
-    """ONNX Runtime's pool never shrinks: outputs that are held at a time would enlarge it."""
+    """A large output is copied out of ONNX Runtime's memory pool, a small one is not.
+
+    The pool never shrinks: outputs that callers hold at the same time would enlarge it.
+    """
     runtime = Runtime(tiny_models.identity(tmp_path) / "model.onnx", RuntimeConfig())
     large = np.ones((1 << 17, 3), np.float32)
 
     (small_output,) = runtime.run(["y"], {"x": large[:1]})
     (large_output,) = runtime.run(["y"], {"x": large})
 
-    assert small_output.base is not None  # as it comes
+    assert small_output.base is not None  # a view of ONNX Runtime's memory
     assert large_output.base is None
     np.testing.assert_array_equal(large_output, large)
 
 
 def test_an_answer_does_not_depend_on_where_the_input_lies(tmp_path):
-    """ONNX Runtime sums up in another order if the first elements are not aligned."""
+    """The answer is the same for every memory alignment of the input.
+
+    ONNX Runtime sums in another order if the first elements are not aligned.
+    """
     path = odd_models.mean(tmp_path) / "model.onnx"
     graph = Runtime(path, RuntimeConfig(device="cpu"))
     x = np.random.default_rng(0).normal(size=(64, 999)).astype(np.float32)
@@ -74,7 +80,10 @@ def test_variants_run(tmp_path, precision):
 
 
 def test_w8_weights_become_floats_when_they_are_loaded(tmp_path, monkeypatch):
-    """ONNX Runtime folds w8's dequantization away; int8's it needs for its integer kernels."""
+    """ONNX Runtime folds the dequantization of w8 weights away when it loads the graph.
+
+    It needs int8's for its integer kernels.
+    """
     left = {}
     session_options = onnxruntime.SessionOptions
     for precision in ("w8", "int8"):
@@ -96,14 +105,14 @@ def test_w8_weights_become_floats_when_they_are_loaded(tmp_path, monkeypatch):
     ("provider", "best"), [("CPUExecutionProvider", "int8"), ("CUDAExecutionProvider", "fp16")]
 )
 def test_the_fastest_precision_depends_on_the_device(provider, best):
-    """There is an order for each device; a precision that was asked for stands alone."""
+    """The order of precisions depends on the provider; an explicit precision is the only one."""
     assert RuntimeConfig().precisions(provider)[0] == best
     assert sorted(RuntimeConfig().precisions(provider)) == sorted(model_folder.PRECISIONS)
     assert RuntimeConfig(precision="w8").precisions(provider) == ("w8",)
 
 
 def test_a_graph_that_fails_says_so(tmp_path):
-    """A failure inside ONNX Runtime is an error of ours, with its text."""
+    """A failure inside ONNX Runtime is raised as InternalError with ONNX Runtime's text."""
     graph = Runtime(tiny_models.fragile(tmp_path) / "model.onnx", RuntimeConfig(device="cpu"))
 
     with pytest.raises(InternalError, match=r"the model failed: .*cannot be reshaped"):
@@ -111,7 +120,7 @@ def test_a_graph_that_fails_says_so(tmp_path):
 
 
 def test_values_that_a_graph_refuses_are_the_callers_fault(tmp_path):
-    """What ONNX Runtime calls an invalid argument is answered INVALID_ARGUMENT."""
+    """A value that ONNX Runtime calls an invalid argument is raised as InvalidInput."""
     graph = Runtime(tiny_models.lookup(tmp_path) / "model.onnx", RuntimeConfig(device="cpu"))
 
     with pytest.raises(InvalidInput, match=r"the model cannot take this input: .*idx=7"):
@@ -119,7 +128,7 @@ def test_values_that_a_graph_refuses_are_the_callers_fault(tmp_path):
 
 
 def test_a_file_that_is_no_graph_is_refused(tmp_path):
-    """Bytes that are not ONNX are named with their file."""
+    """A file that is not ONNX is refused with DATA_LOSS; the message names the file."""
     (tmp_path / "model.onnx").write_bytes(b"not a graph")
 
     with pytest.raises(DataLoss, match=r"model.onnx cannot be loaded"):
@@ -128,19 +137,22 @@ def test_a_file_that_is_no_graph_is_refused(tmp_path):
 
 @pytest.mark.skipif(not NO_CUDA, reason="this ONNX Runtime has CUDA")
 def test_cuda_is_never_replaced_silently():
-    """Insisting on CUDA fails where there is none, and says the way out."""
+    """Without CUDA, device "cuda" raises DeviceError with the way out instead of using the CPU."""
     with pytest.raises(DeviceError, match="install the serve-gpu extra or pass --device auto"):
         runtime.choose_providers("cuda")
 
 
 def test_telemetry_is_off():
-    """ONNX Runtime must not report usage over the network."""
+    """ONNX Runtime's telemetry is switched off before ONNX Runtime is imported."""
     assert os.environ["ORT_DISABLE_TELEMETRY"] == "1"
 
 
 @pytest.mark.parametrize("shape", [(0, 2, 3), (2, 0, 3)])
-def test_what_would_end_the_process_never_runs(tmp_path, shape):
-    """ONNX Runtime's GRU throws where nobody can catch it, if there is nothing to compute."""
+def test_inputs_that_would_end_the_process_never_run(tmp_path, shape):
+    """Empty inputs of a graph with GRU are refused, because they would end the process.
+
+    ONNX Runtime's GRU throws an exception that nobody can catch if there is nothing to compute.
+    """
     graph = Runtime(odd_models.recurrent(tmp_path) / "model.onnx", RuntimeConfig(device="cpu"))
 
     with pytest.raises(InvalidInput, match="at least one element, because the graph has GRU"):
@@ -150,7 +162,10 @@ def test_what_would_end_the_process_never_runs(tmp_path, shape):
 
 @pytest.mark.parametrize("sizes", [(2, 3), (4, 0)])
 def test_sizes_that_do_not_go_together_are_the_callers_fault(tmp_path, sizes):
-    """ONNX Runtime calls it a failure, TensorFlow an invalid argument."""
+    """Inputs whose sizes cannot be broadcast are InvalidInput, as in TensorFlow.
+
+    ONNX Runtime calls it a failure.
+    """
     graph = Runtime(tiny_models.add(tmp_path) / "model.onnx", RuntimeConfig(device="cpu"))
 
     with pytest.raises(InvalidInput, match=r"the model cannot take this input: .*broadcast"):
@@ -161,7 +176,7 @@ def test_sizes_that_do_not_go_together_are_the_callers_fault(tmp_path, sizes):
 
 @pytest.mark.parametrize("text", ["a\0b", "\0", "grün", ""])
 def test_text_passes_through_whole(tmp_path, text):
-    """ONNX's strings hold NUL and whatever else UTF-8 has."""
+    """Strings with NUL, with umlauts and of length 0 pass through a graph unchanged."""
     graph = Runtime(tiny_models.echo(tmp_path, "BYTES") / "model.onnx", RuntimeConfig(device="cpu"))
 
     (answer,) = graph.run(["y"], {"x": np.array([[text.encode(), b"x"]], object)})

@@ -35,7 +35,7 @@ def load(path, **config):
     ],
 )
 def test_the_precision_that_was_chosen_answers(tmp_path, caplog, present, asked, chosen):
-    """The graph that runs is the one that the servable and the log name."""
+    """The servable and the log name the precision of the graph that runs."""
     caplog.set_level(logging.INFO)
     servable = load(tiny_models.variants(tmp_path, present), device="cpu", precision=asked)
     answer = servable.run("serving_default", {"x": ONES}, ["y"])["y"]
@@ -47,7 +47,7 @@ def test_the_precision_that_was_chosen_answers(tmp_path, caplog, present, asked,
 
 
 def test_a_missing_precision_fails_the_load(tmp_path):
-    """Whoever insists on int8 gets it, or is told what there is instead."""
+    """A version without the asked precision fails to load; the message lists its precisions."""
     path = tiny_models.variants(tmp_path, ["fp32", "w8"])
 
     with pytest.raises(FailedPrecondition, match="precision int8; it has fp32, w8"):
@@ -55,7 +55,7 @@ def test_a_missing_precision_fails_the_load(tmp_path):
 
 
 def test_the_precision_follows_the_device_that_works(tmp_path, monkeypatch):
-    """If CUDA is there but does not start, the CPU gets the graph that is fastest on CPUs."""
+    """If CUDA does not start, the version runs on the CPU in the CPU's fastest precision."""
     monkeypatch.setattr(
         graphs,
         "choose_providers",
@@ -69,7 +69,7 @@ def test_the_precision_follows_the_device_that_works(tmp_path, monkeypatch):
 
 
 def test_a_server_runs_the_precision_of_its_flag(tmp_path):
-    """`--precision` reaches the models, and a folder without model.onnx is a version."""
+    """A server with `--precision w8` answers with the w8 graph, also without a model.onnx."""
     tiny_models.variants(tmp_path, ["w8", "int8"])
     with (
         servers.in_this_process(tmp_path, precision="w8") as address,
@@ -88,7 +88,10 @@ def load_bare(path, **settings):
 
 
 def test_a_graph_that_refuses_zeros_is_served(tmp_path, caplog):
-    """What a graph makes of invented inputs says nothing about real ones: one line in the log."""
+    """A graph that fails on zeros in warm-up is served, and one INFO line says so.
+
+    The failure says nothing about real inputs.
+    """
     caplog.set_level(logging.INFO)
     servable = load_bare(odd_models.quotient(tmp_path))
     feeds = {"a": np.array([6, 8]), "b": np.array([3, 2])}
@@ -106,7 +109,7 @@ def test_a_graph_that_refuses_zeros_is_served(tmp_path, caplog):
 
 
 def test_free_dimensions_are_tried_with_several_sizes(tmp_path, caplog, monkeypatch):
-    """A kernel of 16 pixels refuses images of 1 and of 8, and is warmed up with 32."""
+    """Warm-up tries 1, 8 and 32 for a free dimension: a kernel of 16 pixels refuses 1 and 8."""
     caplog.set_level(logging.INFO)
     sizes = []
     run = Servable.run
@@ -124,7 +127,7 @@ def test_free_dimensions_are_tried_with_several_sizes(tmp_path, caplog, monkeypa
 
 
 def test_without_warm_up_no_graph_runs(tmp_path, monkeypatch):
-    """Neither on zeros nor on anything else."""
+    """With warm_up=False no graph runs while a version loads."""
     runs = []
     monkeypatch.setattr(Servable, "run", lambda *arguments: runs.append(arguments))
     load_bare(odd_models.quotient(tmp_path), warm_up=False).close()
@@ -133,7 +136,7 @@ def test_without_warm_up_no_graph_runs(tmp_path, monkeypatch):
 
 
 def test_a_signature_may_leave_a_rank_open(tmp_path):
-    """If the graph or signature.json does not know the rank, there is nothing to contradict."""
+    """If the graph or signature.json leaves a rank open, the version loads."""
     path = odd_models.any_rank(tmp_path)
     tensor = {"dtype": "DT_FLOAT", "tensor": "x", "shape": [-1, 3]}
     signature = {
@@ -158,7 +161,7 @@ def test_a_signature_may_leave_a_rank_open(tmp_path):
 
 
 def publish_with(models_dir, declared, shape, output_shape=(-1, 3)):
-    """`y = -x` of a declared shape, described by signature.json as another."""
+    """Publish `y = -x` with a declared shape in the graph and another one in signature.json."""
     tensor = {"dtype": "DT_FLOAT", "tensor": "x", "shape": shape}
     signature = {
         "method_name": "tensorflow/serving/predict",
@@ -195,7 +198,10 @@ def publish_with(models_dir, declared, shape, output_shape=(-1, 3)):
 def test_a_signature_that_no_request_could_follow_is_refused(
     tmp_path, declared, shape, output_shape
 ):
-    """Whoever sent what it says would be refused by the graph, or get another rank back."""
+    """A version whose signature contradicts its graph's shapes fails to load with DATA_LOSS.
+
+    Requests that follow the signature would be refused by the graph or get another rank back.
+    """
     path = publish_with(tmp_path, declared, shape, output_shape)
 
     with pytest.raises(DataLoss, match=r'put "[xy]" of signature serving_default is DT_FLOAT \('):
@@ -213,7 +219,7 @@ def test_a_signature_that_no_request_could_follow_is_refused(
     ],
 )
 def test_either_side_may_know_more_of_a_shape(tmp_path, declared, shape, taken):
-    """What the graph declares is taken, what the signature says is shown."""
+    """`signatures` shows the signature's shape; `declared` has the shape that the graph accepts."""
     servable = load_bare(publish_with(tmp_path, declared, shape, None))
     servable.close()
 
@@ -221,8 +227,11 @@ def test_either_side_may_know_more_of_a_shape(tmp_path, declared, shape, taken):
     assert servable.declared["serving_default"]["x"].shape == taken
 
 
-def test_what_is_no_batch_of_rows_runs_alone(tmp_path):
-    """The proof was about rows of the signature's shape; a request of another is never joined."""
+def test_requests_of_another_shape_run_alone(tmp_path):
+    """A request whose shape is not the signature's runs alone.
+
+    The proof of independent rows was about the signature's shape.
+    """
     servable = load_bare(tiny_models.half_plus_two(tmp_path))
     reports = []
     servable.report_batches(reports.append)
@@ -236,14 +245,17 @@ def test_what_is_no_batch_of_rows_runs_alone(tmp_path):
     servable.close()
 
     assert servable.batched == {"serving_default": True}
-    # 70 rows are split at 64, 70 numbers are not.
+    # (70, 1) is split at 64 rows; (70,) is not a batch and is not split.
     assert [report.request_rows for report in reports] == [
         *([2], [None], [None], [None], [None], [64], [6], [None])
     ]
 
 
 def test_a_string_that_is_no_text_is_named_by_its_alias(tmp_path):
-    """Clients know no tensors of the graph; the message says what to send instead."""
+    """The error about a string that is not UTF-8 names the input's alias and the way out.
+
+    Clients do not know the names of the graph's tensors.
+    """
     bare = tiny_models.echo(tmp_path / "bare", "BYTES")
     tensor = {"dtype": "DT_STRING", "tensor": "x", "shape": [-1, 2]}
     signature = {

@@ -1,4 +1,4 @@
-"""Which signatures batch: recorded verdicts, proofs at load, and settings that force batching."""
+"""Tests of which signatures batch: recorded verdicts, proofs at load, forced batching."""
 
 import asyncio
 import json
@@ -24,7 +24,7 @@ YES = Verdict(independent=True, evidence="was seen before", max_batch_size=64)
 
 
 def save(models_dir: Path, name: str, *nodes) -> Path:
-    """A bare file from `x` to `y`, float32 (rows, 3), whose nodes may reduce over the rows."""
+    """Save an ONNX file from `x` to `y`, float32 (rows, 3), whose nodes may reduce over rows."""
     path = models_dir / name / "1"
     tiny_models.save(
         path / "model.onnx",
@@ -36,7 +36,7 @@ def save(models_dir: Path, name: str, *nodes) -> Path:
 
 
 def save_centred(models_dir: Path) -> Path:
-    """A bare file whose answers depend on the whole batch: its mean is subtracted."""
+    """Save an ONNX file whose answers depend on the whole batch: it subtracts the batch's mean."""
     return save(
         models_dir,
         "centred",
@@ -46,7 +46,7 @@ def save_centred(models_dir: Path) -> Path:
 
 
 def publish(models_dir: Path, verdict: Verdict, *, digest: str | None = None) -> Path:
-    """The same as a published version with a verdict on it, or on another graph's digest."""
+    """Publish the model of `save_centred` with a verdict for its digest, or for `digest`."""
 
     def write(folder: Path) -> None:
         bare = save_centred(models_dir / "bare")
@@ -74,7 +74,7 @@ def publish(models_dir: Path, verdict: Verdict, *, digest: str | None = None) ->
 
 @pytest.fixture
 def load():
-    """Loads a version; closed at the end."""
+    """A function that loads a version; the versions are closed at the end."""
     loaded = []
 
     def load(path: Path, **config) -> Servable:
@@ -90,7 +90,7 @@ def load():
 
 
 def test_a_bare_file_is_probed(tmp_path, load, caplog):
-    """The log says which signature runs requests alone, and what was seen."""
+    """A file without a recorded verdict is probed at load; the log has the evidence."""
     caplog.set_level(logging.INFO)
     servable = load(save_centred(tmp_path))
 
@@ -100,7 +100,7 @@ def test_a_bare_file_is_probed(tmp_path, load, caplog):
 
 
 def test_a_recorded_verdict_costs_nothing(tmp_path, load, monkeypatch):
-    """What export has proved is believed: no probe runs."""
+    """A verdict that export recorded for the graph is used without a probe."""
     monkeypatch.setattr(verdicts.row_independence, "prove", lambda *_, **__: pytest.fail("probed"))
     servable = load(publish(tmp_path, YES))
 
@@ -109,14 +109,14 @@ def test_a_recorded_verdict_costs_nothing(tmp_path, load, monkeypatch):
 
 
 def test_another_graphs_verdict_is_not_believed(tmp_path, load):
-    """A verdict counts for the graph of its digest alone; this one is probed, and found out."""
+    """A verdict for another graph's digest is ignored, and the graph is probed."""
     servable = load(publish(tmp_path, YES, digest="0" * 64))
 
     assert servable.batched == {"serving_default": False}
 
 
 def test_a_verdict_on_smaller_batches_is_not_enough(tmp_path, load):
-    """A server that makes larger batches than were tried tries them itself."""
+    """A verdict for batches of up to 64 rows does not suffice for a server with batches of 65."""
     path = publish(tmp_path, YES)
 
     assert load(path, max_batch_size=64).batched == {"serving_default": True}
@@ -124,7 +124,7 @@ def test_a_verdict_on_smaller_batches_is_not_enough(tmp_path, load):
 
 
 def test_a_recorded_no_holds_for_any_size(tmp_path, load, monkeypatch):
-    """Rows that were seen to mix are not asked again."""
+    """A recorded verdict of dependent rows holds for every batch size, without a probe."""
     monkeypatch.setattr(verdicts.row_independence, "prove", lambda *_, **__: pytest.fail("probed"))
     no = Verdict(independent=False, evidence="they mix", max_batch_size=64)
     servable = load(publish(tmp_path, no), max_batch_size=128)
@@ -133,7 +133,7 @@ def test_a_recorded_no_holds_for_any_size(tmp_path, load, monkeypatch):
 
 
 def test_the_whole_servers_switch_is_no_override(tmp_path, load):
-    """`--enable_batching`, which callers of TensorFlow Serving pass as a matter of course."""
+    """`--enable_batching` does not override a verdict: TensorFlow Serving's users often pass it."""
     path = save_centred(tmp_path)
 
     assert load(path, enabled=True).batched == {"serving_default": False}
@@ -141,7 +141,7 @@ def test_the_whole_servers_switch_is_no_override(tmp_path, load):
 
 
 def test_one_model_can_be_forced_with_a_warning(tmp_path, load, caplog):
-    """The warning names the setting and the evidence against it."""
+    """--force_batching batches a refused signature; a warning has the setting and the evidence."""
     servable = load(save_centred(tmp_path), forced_by="--force_batching")
 
     assert servable.batched == {"serving_default": True}
@@ -150,17 +150,18 @@ def test_one_model_can_be_forced_with_a_warning(tmp_path, load, caplog):
     assert 'output "y" of a batch of 2 rows' in record.getMessage()
 
 
-def test_a_proof_that_takes_too_long_is_none(tmp_path, load, monkeypatch):
-    """What is not proved in time runs alone."""
+def test_a_proof_that_takes_too_long_counts_as_dependent(tmp_path, load, monkeypatch):
+    """If the proof of independent rows takes too long, requests run alone."""
     monkeypatch.setattr(verdicts, "PROOF_SECONDS", 0.0)
     servable = load(tiny_models.identity(tmp_path))
 
     assert servable.batched == {"serving_default": False}
-    assert "takes longer than the 0 s" in servable.verdicts["serving_default"].evidence
+    evidence = servable.verdicts["serving_default"].evidence
+    assert "the proof takes longer than its limit of 0 s" in evidence
 
 
 def test_a_verdict_that_cannot_be_read_refuses_the_version(tmp_path, load):
-    """A verdict is taken as it was written, or the version is not served."""
+    """A verdict that is not true or false fails the load of its version."""
     path = publish(tmp_path, YES)
     file = path / "signature.json"
     document = json.loads(file.read_text())
@@ -172,8 +173,11 @@ def test_a_verdict_that_cannot_be_read_refuses_the_version(tmp_path, load):
         load(path)
 
 
-def test_what_a_forced_model_answers_is_checked(tmp_path, load):
-    """A part of a large request needs a row for each of its own; others run again, alone."""
+def test_the_outputs_of_a_forced_model_are_checked(tmp_path, load):
+    """If a forced model's answer lacks rows, small requests run again alone and large ones fail.
+
+    A large request runs in parts, and each part needs an output row for each of its own rows.
+    """
     path = save(
         tmp_path,
         "first",

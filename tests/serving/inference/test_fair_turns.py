@@ -8,8 +8,8 @@ from serving.inference.fair_turns import FairTurns
 PATIENCE_SECONDS = 20
 
 
-def test_who_had_least_comes_first():
-    """A caller with much to do lets others go between its pieces."""
+def test_the_caller_with_the_least_work_done_comes_first():
+    """The caller that has used the threads least goes first; many pieces delay no other caller."""
     order = []
 
     async def scenario():
@@ -33,7 +33,7 @@ def test_who_had_least_comes_first():
 
 
 def test_a_free_thread_is_used_by_whoever_has_work():
-    """One caller alone has all threads."""
+    """A single caller may use all threads at the same time."""
     together = threading.Barrier(3)
 
     async def scenario():
@@ -45,7 +45,7 @@ def test_a_free_thread_is_used_by_whoever_has_work():
 
 
 def test_callers_that_give_up_leave_their_turn():
-    """Whether they wait, or have a thread; what fails fails alone."""
+    """A cancelled caller frees its turn, whether it waits or runs; a failure fails alone."""
 
     async def scenario():
         turns = FairTurns(1, "test")

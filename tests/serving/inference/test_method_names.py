@@ -1,4 +1,4 @@
-"""`--enable_signature_method_name_check`: a call's method is the one that a signature names."""
+"""Tests of `--enable_signature_method_name_check`: calls must fit a signature's method name."""
 
 import json
 
@@ -58,7 +58,7 @@ CALLS = [
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory):
-    """Models with signatures of each method, and one whose method nobody knows."""
+    """Models with signatures of each method, and one with an unknown method name."""
     folder = tmp_path_factory.mktemp("models")
     example_models.numbers(folder)
     version = tiny_models.calculator(folder)
@@ -79,7 +79,7 @@ def checking(models, running_server):
 
 @pytest.mark.parametrize(("method", "body", "message"), CALLS)
 def test_a_signature_of_another_method_is_refused(checking, method, body, message):
-    """The words are TensorFlow Serving's, whose flag this is."""
+    """A signature of another method is INVALID_ARGUMENT, with TensorFlow Serving's message."""
     with grpc.insecure_channel(checking) as channel:
         code, details = refusal(channel, f"{SERVICE}/{method}", body)
 
@@ -89,7 +89,7 @@ def test_a_signature_of_another_method_is_refused(checking, method, body, messag
 
 @pytest.mark.parametrize("calls", [1, 3])
 def test_predict_refuses_a_method_that_is_none(checking, calls):
-    """The first request of a kind, and those that are read by its template."""
+    """Predict on an unknown method name is INTERNAL, for the first request and templated ones."""
     with PredictClient(checking) as client:
         for _ in range(calls):
             with pytest.raises(PredictError) as caught:
@@ -103,7 +103,7 @@ def test_predict_refuses_a_method_that_is_none(checking, calls):
 
 
 def test_other_calls_are_answered(checking):
-    """A method that fits is, and a signature that does not exist is told as ever."""
+    """With the flag, fitting calls are answered and unknown signatures refused as without it."""
     with grpc.insecure_channel(checking) as channel:
         body = fill(ClassificationRequest(), "classify")
         answer = channel.unary_unary(f"{SERVICE}/Classify")(body, timeout=30)
@@ -121,7 +121,7 @@ def test_other_calls_are_answered(checking):
 
 
 def test_without_the_flag_no_name_is_asked_for(models, running_server):
-    """As by default with TensorFlow Serving."""
+    """Without the flag, Predict answers on a signature with an unknown method name."""
     with running_server(models) as address, PredictClient(address) as client:
         answer = client.predict("calculator", {"x": np.array([2])})
 

@@ -29,7 +29,7 @@ def png(pixels):
 
 
 def test_a_request_that_is_being_parsed_outlives_its_version(tmp_path):
-    """Unloading waits for pictures that are still being decoded, and they are answered."""
+    """`close` waits for a request whose pictures are being decoded; the request is answered."""
     path = example_models.pictures(tmp_path)
     picture = example(image__encoded=png(np.full((1000, 1000, 3), 255, np.uint8)))
 
@@ -52,7 +52,7 @@ def test_a_request_that_is_being_parsed_outlives_its_version(tmp_path):
 
 @pytest.fixture
 def pictures(tmp_path):
-    """A servable whose signature `classify` takes pictures, and at most four rows."""
+    """A servable whose signature `classify` takes pictures, in at most four rows."""
     servable = Servable.load(
         "pictures",
         1,
@@ -65,7 +65,7 @@ def pictures(tmp_path):
 
 
 def test_examples_that_cannot_be_parsed_leave_room_for_others(pictures, monkeypatch):
-    """Whatever becomes of a request, its examples are counted no longer than it takes."""
+    """Examples of failed and cancelled requests no longer count towards MAX_EXAMPLES."""
     monkeypatch.setattr("serving.inference.predictor.MAX_EXAMPLES", 4)
     picture = example(image__encoded=png(np.full((32, 32, 3), 255, np.uint8)))
     bad = {"inputs": np.array([example(image__encoded=b"no picture")] * 3, object)}
@@ -91,7 +91,7 @@ def test_examples_that_cannot_be_parsed_leave_room_for_others(pictures, monkeypa
 
 
 def test_the_limit_of_examples_that_wait_is_exact(pictures, monkeypatch):
-    """Four may be parsed or wait for it; a fifth is refused at once and told to come back."""
+    """With MAX_EXAMPLES 4, four examples are parsed and a fifth is UNAVAILABLE at once."""
     monkeypatch.setattr("serving.inference.predictor.MAX_EXAMPLES", 4)
     picture = example(image__encoded=png(np.full((500, 500, 3), 255, np.uint8)))
 
@@ -123,7 +123,10 @@ def classify(pictures: list[bytes]) -> bytes:
 
 
 def test_many_pictures_of_one_caller_hold_up_no_other(tmp_path):
-    """Thousands of large pictures take minutes, for which no caller with a single one waits."""
+    """Thousands of large pictures of one caller do not delay callers with one small picture.
+
+    The large pictures take minutes to decode.
+    """
     example_models.pictures(tmp_path)
     tiny_models.identity(tmp_path)
     large = classify([png(np.full((4000, 4000, 3), 255, np.uint8))] * 800)

@@ -13,7 +13,7 @@ from serving.monitoring.histogram import Histogram, exponential_limits
     values=st.lists(st.floats(-200, 200)),
 )
 def test_a_histogram_counts_values_up_to_each_limit(limits, values):
-    """Cumulative counts equal counting by hand; a value on a limit belongs below it."""
+    """Cumulative counts equal counts made by hand; a value equal to a limit counts as below it."""
     histogram = Histogram(limits)
     for value in values:
         histogram.observe(value)
@@ -26,5 +26,5 @@ def test_a_histogram_counts_values_up_to_each_limit(limits, values):
 
 
 def test_exponential_limits():
-    """The first is the scale, and each is the one before times the growth."""
+    """The first limit is the scale; each further limit is the previous one times the growth."""
     assert exponential_limits(1, 2, 5) == (1, 2, 4, 8, 16)

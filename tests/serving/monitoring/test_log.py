@@ -12,7 +12,7 @@ logger = logging.getLogger("serving.test")
 
 @pytest.fixture
 def log(capsys):
-    """Reads what the log has written since it was configured."""
+    """A function that returns the log text written since its last call."""
     root = logging.getLogger()
     handlers, level = root.handlers[:], root.level
     yield lambda: capsys.readouterr().err
@@ -21,7 +21,7 @@ def log(capsys):
 
 
 def test_json_lines_can_be_parsed(log):
-    """Each line is an object; what has an exception or a request id carries it."""
+    """Each log line is a JSON object; a failure line also has the exception and the request id."""
     request_log.configure("json")
     logger.info("loaded %s", "grün\n")
     failures.status_of(ValueError("secret"), "/s/M", {b"x-request-id": b"abc"}, logger)
@@ -39,7 +39,7 @@ def test_json_lines_can_be_parsed(log):
 
 
 def test_text_lines_name_the_request(log):
-    """Time, level, logger, message; the id is part of the message."""
+    """A text line has time, level, logger and message; the message names the request id."""
     request_log.configure("text")
     failures.status_of(InternalError("broken"), "/s/M", {b"request-id": b"abc"}, logger)
 
@@ -50,7 +50,7 @@ FORGED = "x\n2026-01-01T00:00:00.000 INFO serving.server: all is well\r\x1b[2J\x
 
 
 @pytest.mark.parametrize("log_format", ["text", "json"])
-def test_what_callers_send_starts_no_line(log, log_format):
+def test_line_ends_in_names_are_escaped(log, log_format):
     """Line ends and control characters of a name are escaped, also in a traceback."""
     request_log.configure(log_format)
     logger.warning("no model %s", FORGED)

@@ -53,11 +53,11 @@ class Page:
         return name if found else name.removesuffix("_total")
 
     def value(self, name: str, **labels: str) -> float:
-        """The one sample with exactly these labels."""
+        """Return the value of the one sample with exactly these labels."""
         return self._samples[name, frozenset(labels.items())]
 
     def labels(self, name: str) -> list[dict[str, str]]:
-        """The label sets of all samples of this name."""
+        """Return the label sets of all samples with this name."""
         return [dict(labels) for sample, labels in self._samples if sample == name]
 
 
@@ -72,8 +72,9 @@ def scrape(address: str, path: str = PATH) -> Page:
 def page(models_dir) -> Page:
     """The page of a server after known traffic.
 
-    identity: three rows in two calls over gRPC, one over REST, one refused on each.
-    brightness: five calls of one row over gRPC. Two calls for models that are not there.
+    identity: two accepted calls with three rows over gRPC, one accepted call over REST, one refused
+    call on each. brightness: five calls of one row over gRPC. Two calls ask for models that do not
+    exist.
     """
     with servers.in_this_process(models_dir) as address:
         rest = Http(address)
@@ -139,12 +140,12 @@ def page(models_dir) -> Page:
     ],
 )
 def test_known_traffic_is_counted(page, name, labels, value):
-    """TensorFlow Serving's names and labels, and ours beside them."""
+    """The page has TensorFlow Serving's series with its labels, and this server's own series."""
     assert page.value(name, **labels) == value
 
 
 def test_our_series_tell_version_signature_and_device(page):
-    """What TensorFlow Serving's lack."""
+    """This server's own series have labels for version, signature, device and precision."""
     version = {"model_name": "brightness", "version": "1", "device": "cpu", "precision": "fp32"}
     signature = version | {"signature_name": "serving_default"}
 
@@ -158,7 +159,7 @@ def test_our_series_tell_version_signature_and_device(page):
 
 
 def test_a_request_takes_longer_than_its_run(page):
-    """Both sums are in microseconds; a request is its wait, its run and the rest."""
+    """A request takes longer than its run; TensorFlow Serving's sums are in microseconds."""
     request = page.value(
         f"{TFS}request_latency_sum", model_name="brightness", API="Predict", entrypoint="GRPC"
     )
@@ -179,7 +180,7 @@ def test_a_request_takes_longer_than_its_run(page):
 
 
 def test_the_buckets_are_tensorflow_servings(page):
-    """33 limits from 10 µs, each 1.8 times the one before, with six digits, then +Inf."""
+    """There are 33 limits from 10 µs, each 1.8 times the previous, with six digits, then +Inf."""
     lines = re.findall(
         rf'{TFS}request_latency_bucket\{{model_name="brightness",.*,le="(.*)"\}} (\d+)', page.text
     )
@@ -193,7 +194,7 @@ def test_the_buckets_are_tensorflow_servings(page):
 
 
 def test_counters_are_declared_by_the_names_they_have(page):
-    """A collector that goes by the types must see TensorFlow Serving's counters as counters."""
+    """TensorFlow Serving's counters are declared as counters under the names of their samples."""
     assert f"# TYPE {TFS}request_count counter\n" in page.text
     assert f"# TYPE {TFS}batching_session:wrapped_run_count counter\n" in page.text
     assert f"# TYPE {TFS}request_latency histogram\n" in page.text
@@ -201,7 +202,7 @@ def test_counters_are_declared_by_the_names_they_have(page):
 
 
 def test_the_page_says_what_the_server_is(page):
-    """Versions and provider as labels; process metrics as everywhere."""
+    """The page names the versions and the provider as labels and has process metrics."""
     (build,) = page.labels("onnx_serving_build_info")
 
     assert sorted(build) == ["onnxruntime_version", "provider", "version"]
@@ -210,7 +211,7 @@ def test_the_page_says_what_the_server_is(page):
 
 
 def test_unknown_names_make_no_series(models_dir):
-    """Hundreds of names that are not served end in one series, whatever they are."""
+    """Requests for hundreds of unknown model names all count in one series."""
     with servers.in_this_process(models_dir) as address:
         rest = Http(address)
         rest.post("/v1/models/first:predict", ONE)
@@ -223,7 +224,7 @@ def test_unknown_names_make_no_series(models_dir):
             rest.post(f"/v1/models/other-{number}:predict", ONE)
         page = scrape(address)
 
-    # The failures over gRPC are one series more than those over REST.
+    # Failures over gRPC and failures over REST are one series each.
     assert page.text.count("\n") <= before + 1
     assert "name-" not in page.text
     assert page.value(f"{TFS}request_count", model_name=UNKNOWN_MODEL, status="NOT_FOUND") == 321
@@ -245,7 +246,7 @@ def versions_of(text: str) -> set[str]:
 
 
 def test_ended_versions_take_their_series_along(tmp_path):
-    """Ten retrained versions later there are as many lines as at first; the model's counts stay."""
+    """After ten new versions the page has as many lines as at first; the model's counts stay."""
     tiny_models.identity(tmp_path, version=1)
     pages = []
 
@@ -279,7 +280,7 @@ def test_ended_versions_take_their_series_along(tmp_path):
 
 
 def test_models_that_are_gone_take_their_series_along(tmp_path):
-    """A model that is no longer configured leaves nothing on the page."""
+    """The page has no series of a model that a reload removed."""
     tiny_models.identity(tmp_path, "stays")
     tiny_models.identity(tmp_path, "goes")
     pages = []
@@ -310,7 +311,7 @@ def test_models_that_are_gone_take_their_series_along(tmp_path):
 
 
 def test_a_version_that_failed_to_load_can_be_alerted_on(tmp_path):
-    """It shows as END, where versions that ended well do not show."""
+    """A version that failed to load has state END; the page shows no version that was unloaded."""
     tiny_models.identity(tmp_path, "sound")
     broken = tmp_path / "broken" / "2"
     broken.mkdir(parents=True)
@@ -332,7 +333,7 @@ def test_a_version_that_failed_to_load_can_be_alerted_on(tmp_path):
     ],
 )
 def test_the_page_can_be_moved_and_switched_off(tmp_path, models_dir, text, path, statuses):
-    """--monitoring_config_file says where; predictions work either way."""
+    """--monitoring_config_file moves the page or turns it off; predictions work in both cases."""
     file = tmp_path / "monitoring.txt"
     file.write_text(text)
     with servers.in_this_process(models_dir, monitoring_config_file=file) as address:
@@ -348,7 +349,7 @@ def test_the_page_can_be_moved_and_switched_off(tmp_path, models_dir, text, path
 
 
 def test_examples_are_counted(tmp_path):
-    """Classify and Regress count the examples that they answer, other methods are left alone."""
+    """Classify counts the examples it answers; GetModelStatus is not wrapped."""
     tiny_models.identity(tmp_path)
     texts = []
 
@@ -393,7 +394,7 @@ def test_examples_are_counted(tmp_path):
 
 
 def test_padding_is_counted_apart(models_dir, tmp_path):
-    """Three rows that run as four: the run has four, the padding is one, three were served."""
+    """Three rows run as a batch of four: processed size 4, padding 1, rows served 3."""
     file = tmp_path / "batching.txt"
     file.write_text("max_batch_size { value: 4 } allowed_batch_sizes: 4")
     with servers.in_this_process(models_dir, batching_parameters_file=file) as address:
@@ -415,7 +416,7 @@ def test_padding_is_counted_apart(models_dir, tmp_path):
 
 
 def test_requests_in_flight_are_those_not_yet_answered(tmp_path):
-    """The gauge goes up when a request begins and down however it ends."""
+    """The gauge rises when a request begins and falls when it ends, also after an error."""
     metrics = Metrics(Catalog())
     seen = []
     with metrics.request("m", "Predict", "REST"):
@@ -429,7 +430,7 @@ def test_requests_in_flight_are_those_not_yet_answered(tmp_path):
 
 
 def test_kserve_requests_are_counted(models_dir):
-    """Inferences by the Open Inference Protocol count as ModelInfer, with the same labels."""
+    """KServe inferences count as API "ModelInfer", with the labels of the other APIs."""
     body = {"inputs": [{"name": "x", "shape": [1, 3], "datatype": "FP32", "data": [1, 2, 3]}]}
     with servers.in_this_process(models_dir) as address:
         rest = Http(address)
@@ -446,7 +447,7 @@ def test_kserve_requests_are_counted(models_dir):
 
 
 def test_label_values_are_escaped(tmp_path):
-    """A model folder may have any name; the page stays readable."""
+    """A model name with quotes and a backslash is escaped; Prometheus' parser reads it back."""
     name = 'a "b" \\ c'
     tiny_models.identity(tmp_path, name)
     with servers.in_this_process(tmp_path) as address:

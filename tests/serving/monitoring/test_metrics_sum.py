@@ -27,7 +27,7 @@ def values(total: MetricsSum) -> dict:
 
 
 def test_counts_add_up():
-    """A series is the sum over the processes that have it."""
+    """The total of a series is the sum over all processes that report the series."""
     total = MetricsSum()
     total.heard(1, [counter(3, model="a")])
     total.heard(2, [counter(4, model="a")])
@@ -36,8 +36,8 @@ def test_counts_add_up():
     assert values(total) == {("requests", "a"): 9, ("in_flight",): 2}
 
 
-def test_what_is_true_of_all_is_not_added_up():
-    """Two workers with a version make no two versions, and the server began with the first."""
+def test_states_are_not_added_up():
+    """A state that several workers report counts once; the start time is the earliest one."""
     total = MetricsSum()
     for process in (1, 2):
         total.heard(
@@ -53,7 +53,7 @@ def test_what_is_true_of_all_is_not_added_up():
 
 
 def test_a_sum_does_not_fall_when_a_process_dies():
-    """Its counts stay, its state does not, and its successor begins on top."""
+    """A dead process's counters stay in the sum, its gauges do not; its successor adds to them."""
     total = MetricsSum()
     for process in (1, 2):
         total.heard(process, [counter(10, model="a"), gauge("in_flight", 1)])
@@ -66,7 +66,7 @@ def test_a_sum_does_not_fall_when_a_process_dies():
 
 
 def test_series_end_with_their_model():
-    """What a dead process counted for a model that is gone since does not come back with it."""
+    """Counts of a dead process are dropped once no live process reports the series."""
     total = MetricsSum()
     for process in (1, 2):
         total.heard(process, [counter(10, model="a")])
@@ -80,7 +80,7 @@ def test_series_end_with_their_model():
 
 
 def test_metrics_survive_json():
-    """Names, labels, values and their order come back as they were."""
+    """Names, labels, values and their order are the same after a round trip through JSON."""
     metric = Metric("seconds", 'Text with "quotes".', "histogram")
     metric.add_sample("seconds_bucket", {"le": "+Inf"}, 3)
     metric.add_sample("seconds_sum", {}, 0.25)

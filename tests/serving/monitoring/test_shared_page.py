@@ -10,7 +10,7 @@ from serving.monitoring.shared_page import SharedPage
 
 
 class Maker:
-    """Numbers the pages that it makes, and may be told to wait or to fail."""
+    """Makes numbered pages; tests can make it wait or fail."""
 
     def __init__(self) -> None:
         self.made = 0
@@ -20,7 +20,7 @@ class Maker:
         self.error: Exception | None = None
 
     async def make(self) -> bytes:
-        """The next page."""
+        """Return the next page."""
         await self.go_on.wait()
         self.made += 1
         if self.error:
@@ -37,7 +37,7 @@ def run(scenario):
 
 
 def test_scrapers_get_new_pages():
-    """Whoever asks now and then sees what is, not what was."""
+    """A scraper that asks every half second gets a new page each time."""
 
     async def scenario(maker, page):
         for number in range(1, 100):
@@ -48,7 +48,7 @@ def test_scrapers_get_new_pages():
 
 
 def test_a_flood_shares_the_last_page():
-    """Thousands of askers have two pages a second made, and all get the same bytes."""
+    """1,000 requests in a row get 8 pages; 0.5 s later, 1,000 more share one further page."""
 
     async def scenario(maker, page):
         pages = {id(await page.text()) for _ in range(1000)}
@@ -61,7 +61,7 @@ def test_a_flood_shares_the_last_page():
 
 
 def test_askers_at_the_same_time_share_a_page():
-    """One who gives up does not take it from the others."""
+    """Concurrent requests share one page; one that is cancelled does not cancel the others."""
 
     async def scenario(maker, page):
         maker.go_on.clear()
@@ -76,7 +76,7 @@ def test_askers_at_the_same_time_share_a_page():
 
 
 def test_a_failure_is_not_kept():
-    """The next asker has another page made."""
+    """After `make` failed, the next request makes another page."""
 
     async def scenario(maker, page):
         maker.error = Unavailable("no")
@@ -89,7 +89,7 @@ def test_a_failure_is_not_kept():
 
 
 def test_a_servers_metrics_are_shared(models_dir, monkeypatch):
-    """Who asks without a pause does not have a page made each time."""
+    """300 requests in a row for the metrics page make fewer than 300 pages."""
     made = []
     text = MetricsPage.text
     monkeypatch.setattr(MetricsPage, "text", lambda page: made.append(1) or text(page))

@@ -60,14 +60,14 @@ def front(request) -> str:
 
 @pytest.fixture(scope="module")
 def rest_address() -> str:
-    """Where the server answers REST."""
+    """Return the server's REST address."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         return f"127.0.0.1:{free.getsockname()[1]}"
 
 
 @pytest.fixture(scope="module")
 def address(models_dir, exporter, front, rest_address) -> Iterator[str]:
-    """A server that traces, with each front."""
+    """Address of a tracing server, on each front."""
     rest_port = int(rest_address.rpartition(":")[2])
     settings = {"front": front, "rest_api_port": rest_port, "enable_tracing": True}
     with servers.in_this_process(models_dir, **settings) as address:
@@ -76,7 +76,7 @@ def address(models_dir, exporter, front, rest_address) -> Iterator[str]:
 
 @pytest.fixture
 def spans(address, exporter) -> InMemorySpanExporter:
-    """The exporter, empty."""
+    """Return the exporter after clearing it."""
     exporter.clear()
     return exporter
 
@@ -96,7 +96,7 @@ def assert_stages_lie_within(spans: InMemorySpanExporter, parent: ReadableSpan) 
     found = stages(spans, parent)
     assert list(found) == ["queue", "compute"]
     queue, compute = found["queue"], found["compute"]
-    margin = 100_000  # nanoseconds: the stages were timed by another clock
+    margin = 100_000  # nanoseconds: another clock timed the stages
     assert parent.start_time - margin <= queue.start_time <= queue.end_time
     assert queue.end_time == compute.start_time
     assert compute.start_time < compute.end_time <= parent.end_time + margin
@@ -110,7 +110,7 @@ def call(address: str, method: str, request: object, **metadata: str) -> bytes:
 
 
 def test_a_grpc_call_is_a_span_with_its_stages(address, spans):
-    """Named and described by the conventions; its wait and its run lie inside of it."""
+    """The span is named by OpenTelemetry's conventions; queue and compute lie within it."""
     call(address, PREDICT, predict_request("identity", {"x": ROW}))
 
     span = server_span(spans)
@@ -128,7 +128,7 @@ def test_a_grpc_call_is_a_span_with_its_stages(address, spans):
 
 
 def test_a_rest_request_is_a_span_with_its_stages(address, rest_address, spans):
-    """Named by its route, so that there is one name for all models and versions."""
+    """The span is named by its route, the same for all models and versions."""
     status, _ = Http(rest_address).post("/v1/models/identity/versions/1:predict", ONE)
 
     span = server_span(spans)
@@ -143,7 +143,7 @@ def test_a_rest_request_is_a_span_with_its_stages(address, rest_address, spans):
 
 
 def test_kserve_calls_are_spans_too(address, rest_address, spans):
-    """Over gRPC and over REST, with the model that answered."""
+    """KServe calls over gRPC and REST have spans with the model that answered."""
     tensor = {"name": "x", "shape": [1, 3], "datatype": "FP32"}
     request = kserve_pb2.ModelInferRequest(model_name="identity")
     request.inputs.add(**tensor).contents.fp32_contents.extend([1, 2, 3])
@@ -162,7 +162,7 @@ def test_kserve_calls_are_spans_too(address, rest_address, spans):
 
 @pytest.mark.parametrize("protocol", ["grpc", "rest"])
 def test_the_callers_span_is_the_parent(address, rest_address, spans, protocol):
-    """`traceparent` in the metadata or headers joins the caller's trace."""
+    """A `traceparent` in metadata or headers makes the span part of the caller's trace."""
     if protocol == "grpc":
         call(address, PREDICT, predict_request("identity", {"x": ROW}), traceparent=PARENT)
     else:
@@ -176,14 +176,14 @@ def test_the_callers_span_is_the_parent(address, rest_address, spans, protocol):
 
 
 def test_the_caller_decides_on_sampling(address, spans):
-    """By the SDK's default sampler, a call of a trace that is not recorded is not recorded."""
+    """By the SDK's default sampler, a call whose trace is not sampled has no span."""
     call(address, PREDICT, predict_request("identity", {"x": ROW}), traceparent=UNSAMPLED)
 
     assert spans.get_finished_spans() == ()
 
 
 def test_the_callers_fault_is_no_error_of_the_server(address, rest_address, spans):
-    """The status and the reason are there; the span's own status stays unset."""
+    """The span has the status code and the exception; its span status stays UNSET."""
     with pytest.raises(grpc.RpcError):
         call(address, PREDICT, predict_request("nope", {"x": ROW}, version=7))
     over_grpc = server_span(spans)
@@ -203,7 +203,7 @@ def test_the_callers_fault_is_no_error_of_the_server(address, rest_address, span
 
 
 def test_a_fault_of_the_model_is_an_error(address, rest_address, spans):
-    """The span says so, and still knows how long the call waited and ran."""
+    """The span has status ERROR and error.type, and still its queue and compute stages."""
     with PredictClient(address) as client, pytest.raises(PredictError):
         client.predict("fragile", {"shape": np.array([7], np.int64)})
     over_grpc = server_span(spans)
@@ -221,7 +221,7 @@ def test_a_fault_of_the_model_is_an_error(address, rest_address, spans):
 
 
 def test_a_call_of_several_tasks_is_named_by_the_first(address, spans):
-    """MultiInference has a model in each task, all of them the same."""
+    """A MultiInference span has the model of the first task; all tasks name the same model."""
     request = MultiInferenceRequest()
     request.tasks.add().model_spec.name = "brightness"
     with pytest.raises(grpc.RpcError):
@@ -231,7 +231,7 @@ def test_a_call_of_several_tasks_is_named_by_the_first(address, spans):
 
 
 def test_a_call_that_is_given_up_has_waited(models_dir, exporter):
-    """One that no worker took within its time has a queue span and no run."""
+    """A call that times out in the queue has a queue span and no compute span."""
     settings = {"rest_api_timeout_in_ms": 50, "batch_timeout_micros": 1_000_000}
     with servers.in_this_process(models_dir, enable_tracing=True, **settings) as address:
         exporter.clear()
@@ -244,7 +244,7 @@ def test_a_call_that_is_given_up_has_waited(models_dir, exporter):
 
 
 def test_health_checks_and_metrics_are_not_traced(address, rest_address, spans):
-    """Neither those of gRPC nor those of REST, whichever API they belong to."""
+    """Health checks over gRPC and REST of every API, and the metrics page, have no spans."""
     service = "inference.GRPCInferenceService"
     call(address, "grpc.health.v1.Health/Check", health_pb2.HealthCheckRequest())
     call(address, f"{service}/ServerLive", kserve_pb2.ServerLiveRequest())
@@ -259,7 +259,7 @@ def test_health_checks_and_metrics_are_not_traced(address, rest_address, spans):
 
 
 def test_other_calls_have_spans_without_stages(address, rest_address, spans):
-    """Looking something up runs no model."""
+    """Metadata requests run no model: their spans have no queue or compute stage."""
     Http(rest_address).get("/v1/models/identity/metadata")
     request = kserve_pb2.ModelMetadataRequest(name="identity", version="1")
     call(address, "inference.GRPCInferenceService/ModelMetadata", request)
@@ -271,7 +271,10 @@ def test_other_calls_have_spans_without_stages(address, rest_address, spans):
 
 
 def test_requests_of_one_connection_keep_their_own_times(address, rest_address, spans):
-    """A request that asked for its times leaves none to the next; both are told and traced."""
+    """Stage times are not carried over to the next request on one connection; both are traced.
+
+    Only the first request asks for its times, and only that one is told.
+    """
     connection = HTTPConnection(rest_address, timeout=30)
     told = []
     for headers in ({"x-server-timing": "1"}, {}):
@@ -294,7 +297,7 @@ def test_requests_of_one_connection_keep_their_own_times(address, rest_address, 
 
 @contextmanager
 def collector() -> Iterator[tuple[str, list[ExportTraceServiceRequest]]]:
-    """An OTLP collector over HTTP: its address, and what it was sent."""
+    """Run an OTLP collector over HTTP; yield its address and the requests it received."""
     received: list[ExportTraceServiceRequest] = []
 
     class Handler(BaseHTTPRequestHandler):
@@ -309,7 +312,7 @@ def collector() -> Iterator[tuple[str, list[ExportTraceServiceRequest]]]:
             self.wfile.write(answer)
 
         def log_message(self, *_: object) -> None:
-            """Quiet."""
+            """Write no log lines."""
 
     with HTTPServer(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, daemon=True)
@@ -330,7 +333,7 @@ def collector() -> Iterator[tuple[str, list[ExportTraceServiceRequest]]]:
     ],
 )
 def test_the_last_spans_are_exported_before_the_end(models_dir, variables, name):
-    """SIGTERM sends what waits for the next batch, to where the OTEL_* variables say."""
+    """SIGTERM exports the spans that wait for a batch, to the endpoint of the OTEL_* variables."""
     with collector() as (endpoint, received):
         variables = variables | {
             "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
@@ -354,7 +357,7 @@ def test_the_last_spans_are_exported_before_the_end(models_dir, variables, name)
 
 
 def test_a_collector_that_hangs_does_not_keep_the_server(models_dir):
-    """The export has what is left of the drain; then the server ends, and says what is lost."""
+    """The export may take the rest of the drain time; then the server ends and logs the loss."""
     with HTTPServer(("127.0.0.1", 0), BaseHTTPRequestHandler) as silent:  # accepts, never answers
         endpoint = f"http://127.0.0.1:{silent.server_port}"
         flags = ("--models_dir", str(models_dir), "--port", "0", "--drain_seconds", "1")
@@ -376,7 +379,7 @@ def run_python(code: str, *arguments: str) -> "subprocess.CompletedProcess[str]"
 
 
 def test_without_the_extra_the_start_stops_with_one_line(models_dir):
-    """The line names the extra."""
+    """The last line of the start names the extra to install; the exit code is 2."""
     code = (
         "import sys; sys.modules['opentelemetry'] = None\nfrom serving.__main__ import main; main()"
     )
@@ -391,7 +394,7 @@ def test_without_the_extra_the_start_stops_with_one_line(models_dir):
 
 
 def test_off_imports_nothing(models_dir):
-    """A server without the flag has no module of OpenTelemetry, and its own handlers."""
+    """A server without the flag imports no module of OpenTelemetry or of serving's tracing."""
     code = (
         "import sys\n"
         "from pathlib import Path\n"
@@ -407,7 +410,7 @@ def test_off_imports_nothing(models_dir):
 
 
 def test_exporters_are_chosen_as_opentelemetry_does(monkeypatch):
-    """By name or, for OTLP, by protocol; `none` is none."""
+    """Exporters are chosen by name or, for OTLP, by protocol; `none` chooses no exporter."""
     assert tracer_provider.processors_of("none") == []
     for value in ("otlp", "otlp_proto_http", "none, otlp"):
         (processor,) = tracer_provider.processors_of(value)
@@ -418,14 +421,14 @@ def test_exporters_are_chosen_as_opentelemetry_does(monkeypatch):
 @pytest.mark.parametrize(
     ("exporters", "variables", "message"),
     [
-        ("jaeger", {}, "ask for the exporter 'jaeger', expected none or one .* otlp_proto_http"),
+        ("jaeger", {}, "ask for the exporter 'jaeger', expected none or an .* otlp_proto_http"),
         ("otlp", {"OTEL_EXPORTER_OTLP_PROTOCOL": "http/json"}, "the exporter 'http/json'"),
         ("otlp", {"OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "grpc"}, "'otlp_proto_grpc'"),
         ("otlp", {"OTEL_BSP_MAX_EXPORT_BATCH_SIZE": "0"}, "cannot be set up from the OTEL_"),
     ],
 )
 def test_variables_that_do_not_work_are_told(monkeypatch, exporters, variables, message):
-    """The message names the exporter and what there is."""
+    """The message names the unusable exporter and the available ones."""
     for name, value in variables.items():
         monkeypatch.setenv(name, value)
 

@@ -1,4 +1,4 @@
-"""grpc.health.v1, on each front."""
+"""Tests of grpc.health.v1 on each front."""
 
 import threading
 
@@ -15,7 +15,7 @@ def target(models_dir, server_on_front):
 
 
 def test_health_follows_grpc_health_v1(channel):
-    """Every service and model is SERVING; an unknown name is NOT_FOUND."""
+    """Every service and every loaded model is SERVING; an unknown name is NOT_FOUND."""
     stub = health_pb2_grpc.HealthStub(channel)
 
     for service in ("", "tensorflow.serving.PredictionService", "ModelService", "identity"):

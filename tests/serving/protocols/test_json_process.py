@@ -30,7 +30,7 @@ LARGE = LARGE_BYTES + 1
 
 
 def run(scenario):
-    """Run a coroutine function on a process that ends with it."""
+    """Run a coroutine function on a JsonProcesses that is closed at the end."""
 
     async def whole():
         process = JsonProcesses()
@@ -43,7 +43,7 @@ def run(scenario):
 
 
 def test_a_child_without_a_job_for_long_ends(monkeypatch):
-    """Its memory is given back; the next job starts another one."""
+    """A child without a job for _IDLE_SECONDS ends; the next job starts another child."""
     monkeypatch.setattr(json_process, "_IDLE_SECONDS", 0.3)
 
     async def scenario(process):
@@ -65,7 +65,7 @@ def test_a_child_without_a_job_for_long_ends(monkeypatch):
 
 
 def test_only_large_jobs_leave_the_process():
-    """Arguments and results are the same either way."""
+    """Only jobs larger than LARGE_BYTES run in a child; arguments and results are the same."""
 
     async def scenario(process):
         small = await process.run(LARGE_BYTES, os.getpid)
@@ -81,7 +81,7 @@ def test_only_large_jobs_leave_the_process():
 
 
 def test_errors_come_back():
-    """What is wrong with a body is said as ever; of a bug the log gets the traceback."""
+    """A child's ServingError is raised as it is, any other error as a RuntimeError."""
 
     async def scenario(process):
         with pytest.raises(InvalidInput, match="JSON Parse error"):
@@ -94,7 +94,7 @@ def test_errors_come_back():
 
 
 def test_a_job_that_kills_the_process_takes_no_other_with_it():
-    """Whoever sent it may try again; the next job gets a new process."""
+    """A job that ends its child is answered Unavailable; the next job gets a new child."""
 
     async def scenario(process):
         with pytest.raises(Unavailable, match="has ended; retry"):
@@ -104,15 +104,15 @@ def test_a_job_that_kills_the_process_takes_no_other_with_it():
     assert run(scenario) == 2
 
 
-def test_a_caller_who_gives_up_leaves_nothing_behind():
-    """The answer that nobody waits for is not the next caller's."""
+def test_the_result_of_a_cancelled_job_is_dropped():
+    """The result of a cancelled job is not given to the next caller."""
 
     async def scenario(process):
         await process.run(LARGE, math.sqrt, 1)
         jobs = [asyncio.create_task(process.run(LARGE, math.sqrt, n)) for n in (4, 9, 16)]
         await asyncio.sleep(0)
-        jobs[0].cancel()  # it runs
-        jobs[1].cancel()  # it waits
+        jobs[0].cancel()  # running
+        jobs[1].cancel()  # waiting
         return await asyncio.gather(*jobs, return_exceptions=True)
 
     first, second, third = run(scenario)
@@ -122,8 +122,8 @@ def test_a_caller_who_gives_up_leaves_nothing_behind():
     assert third == 4
 
 
-def test_it_ends_with_its_parent():
-    """A server that is killed leaves no process behind."""
+def test_a_child_ends_when_its_pipe_is_closed():
+    """A child ends when the parent's end of its pipe closes, as it does when a server is killed."""
 
     async def scenario(process):
         pid = await process.run(LARGE, os.getpid)
@@ -136,7 +136,7 @@ def test_it_ends_with_its_parent():
 
 
 def caller(peer: str, gone: asyncio.Event | None = None) -> HttpRequest:
-    """A request whose caller gives up at an event."""
+    """Return a request of a peer; the peer disconnects at an event."""
 
     async def wait_for_disconnect():
         await (gone or asyncio.Event()).wait()
@@ -151,7 +151,7 @@ async def pid_of_a_job_that_never_ends(process, request) -> tuple[asyncio.Task, 
 
 
 def wait_for_end(pid: int) -> None:
-    """Wait until a process is gone, or fail."""
+    """Wait until a process is gone; fail after 20 s."""
     until = time.monotonic() + 20
     while time.monotonic() < until and Path(f"/proc/{pid}").exists():
         time.sleep(0.05)
@@ -160,7 +160,7 @@ def wait_for_end(pid: int) -> None:
 
 @pytest.mark.parametrize("cancelled", [True, False])
 def test_a_job_that_nobody_waits_for_is_ended(cancelled):
-    """Whether the time of the call is over, or its caller is gone; the next one gets a process."""
+    """A job whose call is cancelled or whose caller disconnects is killed; the next job runs."""
 
     async def scenario(process):
         gone = asyncio.Event()
@@ -194,7 +194,7 @@ asyncio.run(work())
 
 
 def test_a_killed_server_leaves_no_job_behind():
-    """A process in the middle of a job does not outlive the server by the length of the job."""
+    """A child in the middle of a job ends when its server is killed."""
     with subprocess.Popen([sys.executable, "-c", SERVER], stdout=subprocess.PIPE) as server:
         pid = int(server.stdout.readline())
         time.sleep(0.2)
@@ -204,7 +204,7 @@ def test_a_killed_server_leaves_no_job_behind():
 
 
 def test_one_caller_cannot_have_all_processes():
-    """Its second job waits until its first is done, and others do not."""
+    """A caller's second job waits for its first one, while jobs of other callers run."""
 
     async def scenario(process):
         job, _ = await pid_of_a_job_that_never_ends(process, caller("a"))
@@ -218,7 +218,7 @@ def test_one_caller_cannot_have_all_processes():
 
 
 def test_huge_jobs_leave_a_process_to_smaller_ones():
-    """However many callers have one."""
+    """Huge jobs of six callers leave one child free for smaller jobs."""
 
     async def scenario(process):
         huge = [
@@ -236,7 +236,7 @@ def test_huge_jobs_leave_a_process_to_smaller_ones():
 
 
 def test_a_job_cannot_take_the_machines_memory():
-    """It fails alone, and its process goes on."""
+    """A job over the child's memory limit is RESOURCE_EXHAUSTED; its child goes on."""
 
     async def scenario(process):
         with pytest.raises(ResourceExhausted, match="bytes of memory to read or write"):
@@ -246,11 +246,11 @@ def test_a_job_cannot_take_the_machines_memory():
     assert run(scenario) == 2
 
 
-def test_what_comes_back_counts_in_the_budget():
-    """Before it is read, and until it is; a result that is too large is left unread."""
+def test_results_count_in_the_budget():
+    """A result counts in the byte budget until it is read; one over the budget is not read."""
 
     async def scenario(process):
-        budget = ByteBudget(2 * LARGE + 100_000)  # the job's bytes, as sent and in the child
+        budget = ByteBudget(2 * LARGE + 100_000)  # the job's bytes count twice
         request = replace(caller("a"), hold=Hold(budget))
         await process.run_for(request, LARGE, bytes, 90_000)
         assert budget.used == 0
@@ -262,7 +262,7 @@ def test_what_comes_back_counts_in_the_budget():
 
 
 def test_bad_json_starves_nobody(models_dir):
-    """Large bodies with a mistake at their end, from many callers; others are answered."""
+    """Large bodies with an error at their end, from six callers, do not delay other callers."""
     rows = b"[1,2,3]," * 1_500_000  # 12 MB
     bad = b'{"instances": [' + rows + b'[1,2,"x"]]}'
     good = {"instances": [[0.125, 2.5, 3.0]] * 9000 + [[0.1, 0.2, 0.3]] * 999}
@@ -294,7 +294,7 @@ KSERVE_INPUT = {"name": "x", "shape": [40_000, 3], "datatype": "FP32"}
 
 @pytest.fixture
 def http(tmp_path, monkeypatch):
-    """A server with model `identity` whose own process cannot read or write a body."""
+    """A server with model `identity` whose own process fails if it parses or writes JSON."""
     tiny_models.identity(tmp_path)
     with servers.in_this_process(tmp_path, max_enqueued_rows=len(ROWS)) as address:
         monkeypatch.setattr(json_predict, "parse", fail)
@@ -309,16 +309,16 @@ def ask(http: Http, path: str, document: object) -> tuple[int, bytes]:
     return status, body
 
 
-def test_large_bodies_of_predict_are_read_and_written_elsewhere(http):
-    """Rows go in and come out as they are."""
+def test_large_bodies_of_predict_are_read_and_written_in_a_child(http):
+    """Large Predict bodies are parsed and written in a child; the values are unchanged."""
     status, body = ask(http, "/v1/models/identity:predict", {"instances": ROWS.tolist()})
 
     assert status == 200
     assert json.JSONDecoder().decode(body.decode())["predictions"] == ROWS.tolist()
 
 
-def test_large_bodies_of_kserve_are_read_and_written_elsewhere(http):
-    """The same over the other protocol."""
+def test_large_bodies_of_kserve_are_read_and_written_in_a_child(http):
+    """Large KServe bodies are parsed and written in a child; the values are unchanged."""
     document = {"inputs": [KSERVE_INPUT | {"data": ROWS.ravel().tolist()}]}
     status, body = ask(http, "/v2/models/identity/infer", document)
 
@@ -352,7 +352,7 @@ WRONG = [*ROWS.tolist(), ["x", 2, 3]]
 def test_mistakes_in_large_bodies_are_named_as_in_small_ones(
     models_dir, monkeypatch, path, document
 ):
-    """Status and message do not depend on who has read the body."""
+    """Status and message are the same whether a child or the event loop parses the body."""
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
     body = document.encode() if isinstance(document, str) else body
     answers = []
@@ -367,12 +367,12 @@ def test_mistakes_in_large_bodies_are_named_as_in_small_ones(
 
 
 def test_a_large_body_that_waits_too_long_is_given_up(models_dir):
-    """--rest_api_timeout_in_ms counts the reading, too; a process that hangs is killed."""
+    """--rest_api_timeout_in_ms includes parsing in a child; a child that hangs is killed."""
     settings = {"rest_api_timeout_in_ms": 3000, "max_enqueued_rows": len(ROWS)}
     with servers.in_this_process(models_dir, **settings) as address:
         http = Http(address)
         large = {"instances": ROWS.tolist()}
-        before = set(children())  # of servers that other modules keep
+        before = set(children())  # children of other modules' servers
         http.post("/v1/models/identity:predict", large)
         (pid,) = set(children()) - before
         os.kill(pid, signal.SIGSTOP)
@@ -384,7 +384,7 @@ def test_a_large_body_that_waits_too_long_is_given_up(models_dir):
         small = http.post("/v1/models/identity:predict", {"instances": [[1, 2, 3]]})
         wait_for_end(pid)
 
-    # Either of them had the process that hangs; the other one was answered by the next process.
+    # One of the two requests had the hanging child; a new child answered the other one.
     statuses = [status for status, _ in answers]
     assert statuses in ([504, 400], [200, 504])
     assert any("Timed out after 3000 ms" in answer.get("error", "") for _, answer in answers)
@@ -396,15 +396,18 @@ def is_running(pid: int) -> bool:
 
 
 def children() -> list[int]:
-    """The processes that read JSON for this one."""
+    """Return the ids of this process's JSON children."""
     found = []
     for task in Path("/proc/self/task").iterdir():
         found += [int(pid) for pid in (task / "children").read_text().split()]
     return [pid for pid in found if b"json_process" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
-def test_what_the_child_runs_needs_no_model_runtime():
-    """It takes tens of megabytes less, and starts at once."""
+def test_a_childs_modules_do_not_import_onnxruntime():
+    """The modules that a child imports do not import onnxruntime.
+
+    The child takes tens of megabytes less and starts at once.
+    """
     program = (
         f"import sys; import {', '.join(m.__name__ for m in (json_predict, json_examples))}; "
         f"import {json_tensors.__name__}; sys.exit('onnxruntime' in sys.modules)"
@@ -416,7 +419,7 @@ def test_what_the_child_runs_needs_no_model_runtime():
 
 
 def test_jobs_of_many_callers_are_told_apart():
-    """They take turns, and each gets its own answer."""
+    """50 jobs at the same time each get their own result."""
 
     async def scenario(process):
         return await asyncio.gather(*(process.run(LARGE, pow, 2, n) for n in range(50)))

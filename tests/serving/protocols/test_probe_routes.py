@@ -13,12 +13,12 @@ from serving.settings.config import ServerConfig
 
 
 def test_probes_follow_the_servers_life(models_dir):
-    """Alive from the start; ready only once the models are loaded, and no more when stopping."""
+    """/healthz is always 200; /readyz is 200 only after the models have loaded, until the stop."""
     answers = []
 
     async def live() -> None:
         server = ModelServer(ServerConfig(models_dir=models_dir, host="127.0.0.1", port=0))
-        application = server._http  # before it listens
+        application = server._http  # the server does not listen yet
         answers.append(await ask_application(application, "/healthz"))
         answers.append(await ask_application(application, "/readyz"))
         await server.start()
@@ -35,7 +35,7 @@ def test_probes_follow_the_servers_life(models_dir):
 
 
 async def ask_application(application, path: str) -> tuple[int, object]:
-    """GET a path from an ASGI application."""
+    """Send GET for a path to an ASGI application; return status and JSON body."""
     sent = []
 
     async def receive():
@@ -50,7 +50,7 @@ async def ask_application(application, path: str) -> tuple[int, object]:
 
 
 def test_readiness_names_the_models_that_failed(tmp_path, running_server):
-    """The server is ready all the same: one bad model does not take the others down."""
+    """Readiness lists failed models and stays 200: one bad model does not stop the others."""
     tiny_models.identity(tmp_path)
     odd_models.zipmap(tmp_path)
     broken = tmp_path / "broken" / "1"

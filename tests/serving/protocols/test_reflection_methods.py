@@ -1,4 +1,4 @@
-"""Server reflection, on each front."""
+"""Tests of server reflection on each front."""
 
 import pytest
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import (
@@ -14,7 +14,7 @@ def target(models_dir, server_on_front):
 
 
 def test_reflection_describes_the_services(channel):
-    """Grpcurl and the like can list the services and read their messages."""
+    """Reflection lists the services and their messages, for tools such as grpcurl."""
     database = ProtoReflectionDescriptorDatabase(channel)
 
     assert list(database.get_services()) == [

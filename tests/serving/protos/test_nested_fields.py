@@ -18,7 +18,7 @@ def request(content: bytes) -> bytes:
 
 @pytest.mark.parametrize("content", [b"", b"a", b"abc" * 100])
 def test_a_field_is_found_where_it_is(content):
-    """The same bytes in other fields do not mislead."""
+    """The field is found at its path; the same bytes in other fields are not."""
     message = request(content)
     found = find_nested(message, PATH)
 
@@ -45,20 +45,20 @@ def test_a_field_is_found_where_it_is(content):
         b"\x80" * 10 + b"\x01",
     ],
 )
-def test_what_is_no_message_has_no_field(message):
-    """Cut off, a group, or a number without an end."""
+def test_malformed_messages_have_no_field(message):
+    """Truncated messages, groups and varints without an end give None."""
     assert find_nested(message, PATH) is None
 
 
 def test_fields_of_every_wire_type_are_passed_over():
-    """Numbers of one to ten bytes, and of four and eight bytes."""
+    """Other fields are skipped: varints of 1 to 10 bytes, and numbers of 4 and 8 bytes."""
     others = b"\x08\x01" + b"\x08" + b"\xff" * 9 + b"\x01" + b"\x0d1234" + b"\x0912345678"
 
     assert find_nested(others + b"\x12\x01a" + others, (2,)) == (len(others) + 2, len(others) + 3)
 
 
 def test_a_message_of_very_many_fields_is_not_searched():
-    """It would hold the caller up."""
+    """A message with more than 100,000 fields is not searched: that would take too long."""
     few, many = (b"\x1a\x00" * count + b"\x0a\x01x" for count in (99_999, 100_000))
 
     assert find_nested(few, (1,)) == (len(few) - 1, len(few))

@@ -29,7 +29,10 @@ assert ours.ModelProto.FromString(received.SerializeToString()) == model
     ],
 )
 def test_messages_live_beside_those_of_onnx(program):
-    """With onnx absent, imported first or imported last, our messages work and match."""
+    """The server's ONNX messages work without onnx, and with onnx imported before or after.
+
+    Each package reads what the other one writes.
+    """
     result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False
     )
@@ -38,8 +41,8 @@ def test_messages_live_beside_those_of_onnx(program):
 
 
 def test_names_and_numbers_are_those_of_onnx():
-    """Every field of ours has the number, the type and the label that onnx gives it."""
-    import onnx  # noqa: PLC0415 - the tests above are about who comes first
+    """Each field and enum value has the number, type and label that onnx gives it."""
+    import onnx  # noqa: PLC0415 - the tests above depend on the import order
 
     from serving.protos import onnx_graph_pb2 as ours  # noqa: PLC0415
 

@@ -34,14 +34,14 @@ def size(message: PredictRequest | bytes) -> tuple[int, int]:
     ],
 )
 def test_a_message_takes_what_its_lists_take(fields, least, most):
-    """Bytes for bytes; numbers on the wire are shorter than in memory, and texts have overhead."""
+    """Contents count as sent; small integers and strings take more memory than bytes sent."""
     wire, parsed = size(request(**fields))
 
     assert least <= parsed / wire <= most
 
 
 def test_numbers_one_by_one_count_as_in_a_list():
-    """A list need not be packed: each number may have a tag of its own."""
+    """Unpacked lists, with a tag for each number, are counted like packed ones."""
     inner = b"\x50\x01" * 50_000  # int64_val, field 10, as a varint
     entry = b"\x0a\x01x\x12" + varint(len(inner)) + inner
     wire, parsed = size(b"\x12" + varint(len(entry)) + entry)
@@ -55,8 +55,8 @@ def test_numbers_one_by_one_count_as_in_a_list():
     "message",
     [b"", b"\xff" * 20, b"\x12\xff\xff\x03", b"\x0b", b"\x12\x05abc", bytes(range(256)) * 10],
 )
-def test_what_is_no_message_counts_as_it_is(message):
-    """Nothing is raised: to say what is wrong is the parser's."""
+def test_malformed_messages_are_counted_without_an_error(message):
+    """A malformed message counts at least its own length; the parser reports the error later."""
     wire, parsed = size(message)
 
     assert wire <= parsed <= 20 * (wire + 1)

@@ -30,7 +30,10 @@ assert ours.PredictRequest.FromString(received.SerializeToString()) == request
     ],
 )
 def test_messages_live_beside_tensorflows_own(program):
-    """With TensorFlow absent, imported first or imported last, our messages work and match."""
+    """The server's messages work without TensorFlow, and with it imported before or after.
+
+    Each package reads what the other one writes.
+    """
     result = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False
     )

@@ -21,6 +21,6 @@ def model(name: str, path: Path, **settings) -> ModelConfig:
     ],
 )
 def test_model_lists_are_checked(models, message):
-    """Doubled names and relative paths are refused with TensorFlow Serving's words."""
+    """Duplicate model names and relative paths are refused with TensorFlow Serving's messages."""
     with pytest.raises(InvalidInput, match=message):
         by_name(model(name, Path(path)) for name, path in models)

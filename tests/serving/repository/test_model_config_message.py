@@ -6,7 +6,7 @@ from serving.repository.model_config_message import models_of
 
 
 def test_a_request_without_a_list_is_refused():
-    """The message is TensorFlow Serving's."""
+    """A request without a model list is refused with TensorFlow Serving's message."""
     with pytest.raises(InvalidInput, match="ServerModelConfig type not supported by HandleReload"):
         models_of(ModelServerConfig())
 
@@ -30,16 +30,16 @@ def one(**fields) -> ModelServerConfig:
         ({"model_platform": "caffe"}, "Model m requests unsupported platform caffe"),
     ],
 )
-def test_a_platform_that_is_none_is_refused(fields, message):
-    """The message begins with TensorFlow Serving's."""
+def test_an_unknown_platform_is_refused(fields, message):
+    """An unknown platform or model type is refused; the message starts as TensorFlow Serving's."""
     with pytest.raises(InvalidInput) as caught:
         models_of(one(**fields))
 
     assert caught.value.message.startswith(message)
 
 
-def test_what_has_no_effect_is_told_once(caplog):
-    """Request logging, and the older form of the platform."""
+def test_fields_without_effect_are_logged_once(caplog):
+    """logging_config and the deprecated model_type are each logged once as without effect."""
     logging_config = {"sampling_config": {"sampling_rate": 0.1, "attributes": 1}}
     for _ in range(2):
         models_of(one(name="told", model_type=1, logging_config=logging_config))
@@ -49,5 +49,5 @@ def test_what_has_no_effect_is_told_once(caplog):
 
 
 def test_a_uri_of_a_local_file_is_a_path():
-    """TensorFlow's file systems take both forms."""
+    """base_path file:///models/m is the path /models/m, as in TensorFlow."""
     assert str(models_of(one(base_path="file:///models/m"))["m"].base_path) == "/models/m"

@@ -15,7 +15,7 @@ def version(tmp_path: Path) -> Path:
 
 
 def test_a_published_version_reads_back(version):
-    """Signatures and class names come back as they were written."""
+    """Signatures and class names are the same after publishing and reading."""
     folder = model_folder.read(version)
 
     assert folder.class_names == tiny_models.CLASS_NAMES
@@ -25,7 +25,7 @@ def test_a_published_version_reads_back(version):
 
 
 def test_an_onnx_file_alone_is_a_version(tmp_path):
-    """Any ONNX model can be served: without signature.json the graph tells."""
+    """An ONNX file without signature.json is a version; its graph defines the signature."""
     path = tiny_models.identity(tmp_path)
 
     folder = model_folder.read(path)
@@ -44,7 +44,7 @@ def test_an_onnx_file_alone_is_a_version(tmp_path):
     ],
 )
 def test_the_best_precision_there_is_gets_chosen(tmp_path, present, wanted, chosen, file):
-    """Of the precisions that will do, the first that the version has, model.onnx or not."""
+    """The first wanted precision that the version has is chosen, with or without model.onnx."""
     path = tiny_models.variants(tmp_path, present)
 
     folder = model_folder.read(path, wanted)
@@ -54,7 +54,7 @@ def test_the_best_precision_there_is_gets_chosen(tmp_path, present, wanted, chos
 
 
 def test_a_precision_that_is_not_there_is_refused_with_those_that_are(tmp_path):
-    """Asking for int8 never gives another precision in silence."""
+    """If the asked precision is missing, the load fails and the message lists the existing ones."""
     path = tiny_models.variants(tmp_path, ["fp32", "w8"])
 
     with pytest.raises(FailedPrecondition, match="not have the precision int8; it has fp32, w8:"):
@@ -62,7 +62,7 @@ def test_a_precision_that_is_not_there_is_refused_with_those_that_are(tmp_path):
 
 
 def test_a_precision_counts_if_all_graphs_have_it(tmp_path):
-    """A version with a graph for each signature is not run half in int8."""
+    """A precision is chosen only if the graphs of all signatures have it."""
     for name in ("model.onnx", "model.int8.onnx", "model.square.onnx"):
         (tmp_path / name).write_bytes(b"")
     tensors = {"x": {"dtype": "DT_FLOAT", "shape": [-1], "tensor": "x"}}
@@ -87,7 +87,7 @@ def test_a_precision_counts_if_all_graphs_have_it(tmp_path):
     ],
 )
 def test_onnx_files_alone_may_be_variants(tmp_path, files, graph, precision):
-    """A folder without signature.json has precisions by the names of its files, too."""
+    """Without signature.json the file names tell the precisions."""
     for file in files:
         (tmp_path / file).write_bytes(b"")
 
@@ -98,7 +98,7 @@ def test_onnx_files_alone_may_be_variants(tmp_path, files, graph, precision):
 
 
 def test_two_onnx_files_of_different_names_are_refused(tmp_path):
-    """Nothing says which of them is the model."""
+    """A folder with two ONNX files of different names is refused: the model would be ambiguous."""
     for file in ("a.onnx", "b.int8.onnx"):
         (tmp_path / file).write_bytes(b"")
 
@@ -141,7 +141,7 @@ def break_manifest(version: Path) -> None:
     ],
 )
 def test_a_damaged_version_is_refused(version, damage, message):
-    """No byte of a version may differ from its manifest, and the message says which does."""
+    """A version that differs from its manifest is refused; the message names the differing file."""
     damage(version)
 
     with pytest.raises(DataLoss, match=message):
@@ -165,7 +165,7 @@ def test_a_damaged_version_is_refused(version, damage, message):
     ],
 )
 def test_a_broken_signature_file_is_refused(version, document, message):
-    """signature.json is read with the same care as what comes over the network."""
+    """A malformed or empty signature.json is refused with DATA_LOSS."""
     (version / "signature.json").write_text(json.dumps(document))
     manifest = json.loads((version / "manifest.json").read_text())
     del manifest["files"]["signature.json"]
@@ -177,7 +177,7 @@ def test_a_broken_signature_file_is_refused(version, document, message):
 
 @pytest.mark.parametrize("file", ["saved_model.pb", "saved_model.pbtxt"])
 def test_a_saved_model_without_onnx_is_for_tensorflow(tmp_path, file):
-    """It is a version in the precision in which it was trained; other precisions are refused."""
+    """A SavedModel without ONNX files counts as fp32; other precisions are refused."""
     (tmp_path / file).write_bytes(b"")
 
     folder = model_folder.read(tmp_path)
@@ -189,7 +189,7 @@ def test_a_saved_model_without_onnx_is_for_tensorflow(tmp_path, file):
 
 
 def test_a_saved_model_beside_onnx_is_a_copy(tmp_path):
-    """ONNX Runtime runs a version that has both."""
+    """If a version has an ONNX file and a SavedModel, ONNX Runtime runs the ONNX file."""
     (tmp_path / "saved_model.pb").write_bytes(b"")
     (tmp_path / "any.onnx").write_bytes(b"")
 
@@ -200,7 +200,7 @@ def test_a_saved_model_beside_onnx_is_a_copy(tmp_path):
 
 
 def test_a_folder_without_a_model_is_told_what_it_may_hold(tmp_path):
-    """ONNX files, or either file of a SavedModel; a folder of that name is none."""
+    """The message lists the files a version may hold; a folder of such a name does not count."""
     (tmp_path / "saved_model.pbtxt").mkdir()
 
     with pytest.raises(DataLoss, match=r"saved_model.pb or saved_model.pbtxt\); found none"):
@@ -208,7 +208,7 @@ def test_a_folder_without_a_model_is_told_what_it_may_hold(tmp_path):
 
 
 def test_versions_are_numbered_folders(tmp_path):
-    """Leading zeros count, other names, files and superscript digits do not."""
+    """Folders named by digits are versions, leading zeros too; other names and files are not."""
     for name in ("1", "0002", "10", "latest", ".publishing-x", "²"):
         (tmp_path / name).mkdir()
     (tmp_path / "11").write_text("a file")

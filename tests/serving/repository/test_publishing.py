@@ -15,7 +15,7 @@ def version(tmp_path: Path) -> Path:
 
 
 def test_publish_counts_versions_up(tmp_path):
-    """Each publication becomes the next version; nothing else is left in the folder."""
+    """Each publication is the next version number; the model folder holds nothing else."""
     first, second = tiny_models.brightness(tmp_path), tiny_models.brightness(tmp_path)
 
     assert [first.name, second.name] == ["1", "2"]
@@ -36,7 +36,7 @@ def test_a_failed_publication_leaves_nothing(tmp_path):
 
 
 def test_other_users_may_read_a_published_version(version):
-    """The server often runs as another user than the export."""
+    """A published version is readable by all users: the server often runs as another user."""
     assert version.stat().st_mode & 0o055 == 0o055
 
 
@@ -48,7 +48,7 @@ def flip_a_bit(version: Path) -> None:
 
 
 def test_documents_are_replaced_and_the_manifest_follows(version):
-    """The new text is there, the version still reads, and no temporary file stays behind."""
+    """Documents are replaced, the manifest matches them, and no temporary file is left."""
     before = {file.name for file in version.iterdir()}
 
     publishing.replace_documents(version, {"metrics.json": "{}\n", "MODEL_CARD.md": "# ü\n"})
@@ -63,7 +63,10 @@ def test_documents_are_replaced_and_the_manifest_follows(version):
 
 
 def test_documents_of_an_altered_version_are_not_replaced(version):
-    """A new manifest would vouch for the altered graph."""
+    """Replacing documents of a version with an altered graph is refused.
+
+    A new manifest would declare the altered graph valid.
+    """
     manifest = (version / "manifest.json").read_bytes()
     flip_a_bit(version)
 
@@ -74,7 +77,7 @@ def test_documents_of_an_altered_version_are_not_replaced(version):
 
 
 def test_an_altered_document_can_be_replaced(version):
-    """What was edited by hand is written anew."""
+    """A document that was edited by hand can be replaced."""
     publishing.replace_documents(version, {"MODEL_CARD.md": "made\n"})
     (version / "MODEL_CARD.md").write_text("edited\n")
 

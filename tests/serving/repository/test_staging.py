@@ -1,4 +1,4 @@
-"""Folders in which versions are written: leftovers of killed processes, and those of live ones."""
+"""Tests of staging folders: leftovers of killed processes, and folders of live ones."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ with staging(Path(sys.argv[1])) as folder:
 
 @pytest.fixture
 def writer(tmp_path):
-    """A process that is writing a version, and the folder it writes in."""
+    """Yield a process that is writing a version, and its staging folder."""
     (tmp_path / "brightness").mkdir()
     command = [sys.executable, "-c", WRITER, str(tmp_path / "brightness")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
@@ -32,7 +32,7 @@ def writer(tmp_path):
 
 
 def test_leftovers_of_a_killed_export_are_removed(writer, tmp_path):
-    """The next publication takes away what a killed one has left, and nothing else."""
+    """The next publication removes the staging folder of a killed export and nothing else."""
     process, left = writer
     (left.parent / ".other").mkdir()
     process.kill()
@@ -44,7 +44,7 @@ def test_leftovers_of_a_killed_export_are_removed(writer, tmp_path):
     assert sorted(path.name for path in left.parent.iterdir()) == [".other", "1"]
 
 
-def test_what_another_process_writes_is_left_alone(writer, tmp_path):
+def test_the_folder_of_a_running_export_is_left_alone(writer, tmp_path):
     """Two exports of one model at the same time do not touch each other's files."""
     process, folder = writer
 
@@ -55,7 +55,7 @@ def test_what_another_process_writes_is_left_alone(writer, tmp_path):
 
 
 def test_folders_of_one_process_do_not_touch_each_other(tmp_path):
-    """Threads of one process may publish versions of one model, too."""
+    """Two stagings in one process have different folders, and both are removed at the end."""
     with staging(tmp_path) as first, staging(tmp_path) as second:
         assert first.is_dir()
         assert second.is_dir()
@@ -65,7 +65,7 @@ def test_folders_of_one_process_do_not_touch_each_other(tmp_path):
 
 
 def test_links_are_not_followed(tmp_path):
-    """A link that has the name of a leftover is no folder of ours."""
+    """A symbolic link with the name of a leftover is neither followed nor removed."""
     (tmp_path / "kept").mkdir()
     (tmp_path / "model").mkdir()
     (tmp_path / "model" / ".publishing-x").symlink_to(tmp_path / "kept")

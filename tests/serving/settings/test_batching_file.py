@@ -7,7 +7,7 @@ from serving.settings import batching_file
 
 @pytest.fixture
 def read(tmp_path):
-    """Writes parameters into a file and reads it."""
+    """A function that writes batching parameters into a file and reads the file."""
 
     def read_text(text: str):
         path = tmp_path / "batching.txt"
@@ -18,7 +18,7 @@ def read(tmp_path):
 
 
 def test_the_parameters_are_translated(read):
-    """Batches become rows, and threads are returned beside the configuration."""
+    """The file sets the batching; max_enqueued_batches becomes rows, threads are returned apart."""
     config, threads = read(
         """
         max_batch_size { value: 32 }
@@ -40,13 +40,13 @@ def test_the_parameters_are_translated(read):
     assert threads == 3
 
 
-def test_what_is_left_out_stays_as_it_is(read):
-    """An empty file changes nothing."""
+def test_parameters_left_out_keep_their_values(read):
+    """An empty file changes no setting."""
     assert read("") == (BatchingConfig(), 0)
 
 
 def test_the_size_of_a_run_may_differ_from_that_of_a_request(read):
-    """With large batches split, max_execution_batch_size is what a run may have."""
+    """With enable_large_batch_splitting, max_execution_batch_size is the largest batch of a run."""
     config, _ = read(
         "max_batch_size { value: 100 } enable_large_batch_splitting { value: true } "
         "max_execution_batch_size { value: 10 } allowed_batch_sizes: 10"
@@ -74,7 +74,7 @@ def test_the_size_of_a_run_may_differ_from_that_of_a_request(read):
     ],
 )
 def test_contradictions_are_refused_with_their_line(read, tmp_path, text, reason):
-    """What TensorFlow Serving demands of the parameters is demanded here."""
+    """Contradictory parameters are refused as in TensorFlow Serving, with file and line."""
     with pytest.raises(ConfigError) as caught:
         read(text)
 
@@ -94,8 +94,11 @@ def test_contradictions_are_refused_with_their_line(read, tmp_path, text, reason
         ),
     ],
 )
-def test_what_has_no_effect_is_told_once(read, tmp_path, caplog, text, warning):
-    """The start goes on, as it does with TensorFlow Serving; the file is read again later."""
+def test_parameters_without_effect_are_logged_once(read, tmp_path, caplog, text, warning):
+    """A parameter without effect is logged once, however often the file is read.
+
+    The start goes on, as it does with TensorFlow Serving.
+    """
     read(text)
     config, _ = read(text)
 
@@ -118,14 +121,17 @@ def test_what_has_no_effect_is_told_once(read, tmp_path, caplog, text, warning):
     ],
 )
 def test_the_last_allowed_size_is_the_largest_batch(read, text, rows, sizes):
-    """Without max_batch_size it tells that; a run pads to the first size that holds it."""
+    """Without max_batch_size, the last allowed size is the largest batch.
+
+    A run pads to the first allowed size that holds it.
+    """
     config, _ = read(text)
 
     assert (config.max_batch_size, config.allowed_batch_sizes) == (rows, sizes)
 
 
-def test_no_enqueued_batch_is_room_for_one(read):
-    """TensorFlow Serving does not count the batch that fills."""
+def test_zero_enqueued_batches_leave_room_for_one(read):
+    """max_enqueued_batches 0 allows one batch: TensorFlow Serving does not count the open batch."""
     config, _ = read("max_batch_size { value: 9 } max_enqueued_batches { value: 0 }")
 
     assert config.max_enqueued_rows == 9

@@ -10,7 +10,7 @@ from serving.settings.flags import parse, parse_config
 
 
 def test_flag_beats_environment_beats_default():
-    """Each setting is looked up in that order."""
+    """A flag is preferred to a variable, and a variable to the default."""
     environment = {"SERVING_PORT": "9001", "SERVING_MODELS_DIR": "/srv/models"}
 
     parsed = parse_config(["--port=9000"], environment)
@@ -19,7 +19,7 @@ def test_flag_beats_environment_beats_default():
 
 
 def test_a_kubernetes_service_named_serving_is_no_setting():
-    """Kubernetes sets SERVING_PORT=tcp://... in pods beside a Service of that name."""
+    """SERVING_PORT=tcp://..., which Kubernetes sets beside a Service "serving", is ignored."""
     parsed = parse_config([], {"SERVING_PORT": "tcp://10.0.0.1:8500"})
 
     assert parsed.port == 8500
@@ -34,7 +34,7 @@ def test_a_kubernetes_service_named_serving_is_no_setting():
     ],
 )
 def test_booleans_are_written_as_in_tensorflow_serving(arguments, expected):
-    """A bare flag switches on, `=false` switches off."""
+    """A bare boolean flag means true, `=false` means false."""
     parsed = parse_config(arguments, {})
 
     assert parsed.enable_serialization_as_tensor_content is expected
@@ -56,7 +56,7 @@ def test_booleans_are_written_as_in_tensorflow_serving(arguments, expected):
     ],
 )
 def test_bad_values_name_their_source(arguments, environment, message):
-    """The message says where the value came from and what would do."""
+    """The message names the flag or variable with the bad value and the accepted values."""
     with pytest.raises(ConfigError, match=message):
         parse_config(arguments, environment)
 
@@ -74,7 +74,7 @@ def test_bad_values_name_their_source(arguments, environment, message):
     ],
 )
 def test_unknown_flags_stop_the_start(flag, hint):
-    """A misspelt or abbreviated flag is not guessed at, and the nearest one is named."""
+    """A misspelt or abbreviated flag stops the start; the message names the nearest flag."""
     with pytest.raises(ConfigError) as caught:
         parse_config([flag], {})
 
@@ -84,7 +84,7 @@ def test_unknown_flags_stop_the_start(flag, hint):
 
 
 def test_a_flag_without_its_value_is_refused_in_a_line():
-    """The usage, which lists over sixty flags, would hide it."""
+    """A flag without its value is refused in one line, without the usage of over sixty flags."""
     with pytest.raises(ConfigError, match="argument --port: expected one argument"):
         parse_config(["--port"], {})
 
@@ -151,7 +151,7 @@ def test_threads_follow_the_cores(monkeypatch, settings, instances, threads):
         (["--port=8500", "--health_port=8500"], {}, "are both 8500"),
         (["--precision=int4"], {}, "--precision is 'int4', expected one of auto, fp32, fp16, w8"),
         (["--front=apache"], {}, "--front is 'apache', expected one of asgi, grpcio"),
-        (["--model_base_path=s3://b/m"], {}, "s3:// is not read here, expected a local folder"),
+        (["--model_base_path=s3://b/m"], {}, "s3:// cannot be read, expected a local folder"),
         (
             [
                 *("--tensorflow_session_parallelism=1", "--tensorflow_intra_op_parallelism=1"),
@@ -163,7 +163,7 @@ def test_threads_follow_the_cores(monkeypatch, settings, instances, threads):
     ],
 )
 def test_contradictions_stop_the_start(arguments, environment, message):
-    """Nobody has to guess which of two settings counted."""
+    """Settings that contradict each other stop the start."""
     with pytest.raises(ConfigError, match=message):
         parse_config(arguments, environment)
 
@@ -192,7 +192,7 @@ def test_contradictions_stop_the_start(arguments, environment, message):
     ],
 )
 def test_models_come_from_one_place(arguments, environment, name, value):
-    """A flag beats variables for another place; a container's own variable is the weakest."""
+    """A flag beats variables for another source; the image's own SERVING_MODELS_DIR is weakest."""
     parsed = parse_config(arguments, environment)
 
     places = {
@@ -204,7 +204,7 @@ def test_models_come_from_one_place(arguments, environment, name, value):
 
 
 def test_tensorflow_servings_container_variables_name_the_model():
-    """MODEL_NAME is what clients call it."""
+    """MODEL_NAME is the model's name and its folder in /models, as in the official image."""
     parsed = parse_config([], {"MODEL_NAME": "half_plus_two"})
 
     (model,) = parsed.find_models()().values()
@@ -212,7 +212,7 @@ def test_tensorflow_servings_container_variables_name_the_model():
 
 
 def test_tensorflow_servings_flags_are_known():
-    """A command line written for TensorFlow Serving is understood as it is."""
+    """A command line for TensorFlow Serving is parsed without changes."""
     parsed = parse_config(
         [
             *("--port=8500", "--rest_api_port=8501", "--rest_api_timeout_in_ms=1000"),
@@ -230,12 +230,12 @@ def test_tensorflow_servings_flags_are_known():
 
 
 def test_require_gpu_is_device_cuda():
-    """The two ways of saying it do the same."""
+    """--require_gpu is the same as --device cuda."""
     assert parse_config(["--require_gpu"], {}).runtime().device == "cuda"
 
 
 def test_version_prints_the_versions(capsys):
-    """The project's own, and those of the libraries that matter."""
+    """--version prints the project's version and ONNX Runtime's and exits with code 0."""
     with pytest.raises(SystemExit) as caught:
         parse_config(["--version"], {})
 
@@ -244,7 +244,7 @@ def test_version_prints_the_versions(capsys):
 
 
 def test_a_batching_file_sets_threads_and_sizes(tmp_path, monkeypatch):
-    """num_batch_threads is the number of runs at the same time."""
+    """max_batch_size of the file is the batch size; num_batch_threads is the instances."""
     monkeypatch.setattr(config, "available_cores", lambda: 4)
     path = tmp_path / "batching.txt"
     path.write_text("max_batch_size { value: 7 } num_batch_threads { value: 3 }")
@@ -256,8 +256,11 @@ def test_a_batching_file_sets_threads_and_sizes(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("names", ["first,second", "first, second"])
-def test_force_batching_names_the_models_it_concerns(tmp_path, names):
-    """The other models are gathered only where their rows are proved independent."""
+def test_force_batching_applies_to_the_models_it_names(tmp_path, names):
+    """--force_batching applies to the models it names.
+
+    Other models batch only where their rows are proved independent.
+    """
     parsed = parse_config([f"--force_batching={names}"], {})
 
     assert parsed.batching_of("second", tmp_path).forced_by == "--force_batching"
@@ -266,7 +269,7 @@ def test_force_batching_names_the_models_it_concerns(tmp_path, names):
 
 
 def test_a_versions_own_batching_file_counts_where_the_flag_allows(tmp_path):
-    """Its sizes are used and its rows are merged; without the flag the file is not read."""
+    """With the flag, a version's batching file is used and forces batching; else it is not read."""
     (tmp_path / "batching_params.pbtxt").write_text("max_batch_size { value: 7 }")
 
     flag = "--enable_per_model_batching_parameters"
@@ -287,7 +290,7 @@ def test_a_versions_own_batching_file_counts_where_the_flag_allows(tmp_path):
     ],
 )
 def test_a_monitoring_file_tells_the_path(tmp_path, text, expected):
-    """Metrics are served if the file says so, where it says so."""
+    """The monitoring file turns the metrics page on or off and sets its path."""
     path = tmp_path / "monitoring.txt"
     path.write_text(text)
 
@@ -295,15 +298,18 @@ def test_a_monitoring_file_tells_the_path(tmp_path, text, expected):
 
 
 def test_workers_share_the_cores(monkeypatch):
-    """Four cores for two processes make two threads each."""
+    """Workers share the cores: four cores for two processes make two instances in each."""
     monkeypatch.setattr(config, "available_cores", lambda: 4)
 
     assert ServerConfig(workers=2).runtime().instances == 2
     assert ServerConfig(workers=8).runtime().instances == 1
 
 
-def test_a_versions_own_batching_file_makes_the_common_one_void(tmp_path):
-    """Of the common file the threads alone count, for versions without a file of their own, too."""
+def test_a_versions_own_batching_file_overrides_the_common_one(tmp_path):
+    """With the flag for versions' own files, only the threads of the common file are used.
+
+    This also holds for versions without a file of their own.
+    """
     common = tmp_path / "batching.txt"
     common.write_text("max_batch_size { value: 5 } num_batch_threads { value: 1 }")
     (tmp_path / "own").mkdir()
@@ -328,25 +334,31 @@ def test_a_versions_own_batching_file_makes_the_common_one_void(tmp_path):
     ],
 )
 def test_a_message_may_take_what_all_may(flags, limit):
-    """TensorFlow Serving's limit is 2 GiB - 1; the bytes of all requests bound it here."""
+    """The default of --max_message_bytes is --max_buffered_bytes, at most 2 GiB - 1.
+
+    2 GiB - 1 is TensorFlow Serving's limit.
+    """
     assert parse_config(flags, {}).network().max_message_bytes == limit
 
 
 @pytest.mark.parametrize("flag", ["port", "rest_api_port"])
 def test_a_flag_beats_the_images_port_for_health(flag):
-    """Who moves here with --port=8502 never chose that port for health: the image did."""
+    """A flag for the port of SERVING_HEALTH_PORT turns the health port off, with a notice.
+
+    The image sets that variable, and a user with --port=8502 never chose the port for health.
+    """
     variables = {"SERVING_HEALTH_PORT": "8502"}
     config, notices = parse([f"--{flag}=8502"], variables)
     beside = parse_config([f"--{flag}=8503"], variables)
 
     assert getattr(config, flag) == 8502
     assert config.health_port is None
-    assert any(f"--{flag}=8502 takes SERVING_HEALTH_PORT's port" in notice for notice in notices)
+    assert any(f"--{flag}=8502 is also SERVING_HEALTH_PORT" in notice for notice in notices)
     assert beside.health_port == 8502
 
 
 def test_an_empty_ssl_config_file_is_none():
-    """Templates leave such flags behind; both ports are plain then."""
+    """An empty --ssl_config_file means no TLS: templates leave such flags behind."""
     config = parse_config(["--ssl_config_file=", "--rest_api_ssl_config_file="], {})
 
     assert config.tls() == (None, None)
@@ -361,5 +373,5 @@ def test_an_empty_ssl_config_file_is_none():
     ],
 )
 def test_saved_model_tags_are_joined_by_commas(flags, tags):
-    """None stand for TensorFlow Serving's own, `serve`."""
+    """Tags are separated by commas; without tags it is TensorFlow Serving's default, `serve`."""
     assert parse_config(flags, {}).runtime().saved_model_tags == tags

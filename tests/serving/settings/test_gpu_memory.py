@@ -6,7 +6,7 @@ from serving.settings import gpu_memory
 
 
 def test_the_driver_is_asked_where_there_is_one():
-    """A positive number of bytes with a GPU, None without a driver."""
+    """`total_bytes` is a positive number with a GPU, and None without a driver."""
     try:
         ctypes.CDLL("libcuda.so.1")
     except OSError:

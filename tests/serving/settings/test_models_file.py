@@ -41,12 +41,12 @@ def read(path):
 
 @pytest.fixture
 def path(tmp_path) -> Path:
-    """Where the tests keep their file."""
+    """Return the path of the model list in these tests."""
     return tmp_path / "models.config"
 
 
 def test_a_list_is_understood(path):
-    """Policies, labels and paths are TensorFlow Serving's."""
+    """Policies, labels and paths are read as in TensorFlow Serving."""
     path.write_text(CONFIG)
 
     models = read(path)
@@ -62,7 +62,7 @@ def test_a_list_is_understood(path):
 
 
 def test_an_empty_list_is_a_list(path):
-    """Serving nothing is allowed; models may come with a reload."""
+    """An empty list is valid and serves no model; a reload may add models."""
     path.write_text("model_config_list {}")
 
     assert read(path) == {}
@@ -90,7 +90,7 @@ def test_an_empty_list_is_a_list(path):
         ),
         (
             'model_config_list {\n config { name: "a" base_path: "gs://b/a" }\n}',
-            "2: model a has base_path 'gs://b/a': gs:// is not read here, expected a local folder",
+            "2: model a has base_path 'gs://b/a': gs:// cannot be read, expected a local folder",
         ),
         (
             "\ncustom_model_config {}",
@@ -99,7 +99,7 @@ def test_an_empty_list_is_a_list(path):
     ],
 )
 def test_a_wrong_list_is_refused_with_its_line(path, text, reason):
-    """The line is that of the model at fault."""
+    """A wrong list is refused with the line of the model at fault."""
     path.write_text(text)
 
     with pytest.raises(ConfigError) as caught:
@@ -109,7 +109,10 @@ def test_a_wrong_list_is_refused_with_its_line(path, text, reason):
 
 
 def test_a_file_without_a_list_serves_no_model(path, caplog):
-    """So it is with TensorFlow Serving; a change to such a file is none, in its words."""
+    """A file without a list serves no model, as in TensorFlow Serving.
+
+    A change to such a file is refused with TensorFlow Serving's message.
+    """
     path.write_text("")
     file, receiver = ModelConfigFile(path, retry_seconds=60), Receiver()
 
@@ -130,14 +133,14 @@ def one_model(name: str) -> str:
 
 
 class Receiver:
-    """Takes reloads, and refuses those that name `refused`."""
+    """Records the names of reloads; refuses reloads that name `refused`."""
 
     def __init__(self) -> None:
         self.refused = ""
         self.received = []
 
     async def reload(self, models) -> None:
-        """Note the names, or refuse."""
+        """Record the model names, or raise UnknownError."""
         if self.refused in models:
             msg = f"{self.refused} is nowhere"
             raise UnknownError(msg)
@@ -145,7 +148,7 @@ class Receiver:
 
 
 def test_a_changed_file_is_handed_on_once(path):
-    """A look at an unchanged file does nothing."""
+    """A changed file causes one reload; an unchanged file causes none."""
     path.write_text(one_model("a"))
     file, receiver = ModelConfigFile(path, retry_seconds=60), Receiver()
 
@@ -159,7 +162,7 @@ def test_a_changed_file_is_handed_on_once(path):
 
 
 def test_a_broken_file_is_logged_once_and_changes_nothing(path, caplog):
-    """The old list goes on until the file can be understood again."""
+    """A malformed file is logged once, and the old list is kept until the file is valid again."""
     path.write_text(one_model("a"))
     file, receiver = ModelConfigFile(path, retry_seconds=60), Receiver()
 
@@ -176,8 +179,11 @@ def test_a_broken_file_is_logged_once_and_changes_nothing(path, caplog):
 
 
 @pytest.mark.parametrize(("retry_seconds", "received"), [(60, []), (0, [["b"]])])
-def test_a_refused_list_is_tried_again_in_time(path, caplog, retry_seconds, received):
-    """A model may arrive after the list that names it; it need not be looked for at once."""
+def test_a_refused_list_is_tried_again_after_retry_seconds(path, caplog, retry_seconds, received):
+    """A refused list is tried again after retry_seconds, not at the next look.
+
+    A model's folder may arrive later than the list that names it.
+    """
     path.write_text(one_model("a"))
     file, receiver = ModelConfigFile(path, retry_seconds=retry_seconds), Receiver()
 
@@ -187,11 +193,11 @@ def test_a_refused_list_is_tried_again_in_time(path, caplog, retry_seconds, rece
     receiver.refused = ""
     asyncio.run(file.look(receiver.reload))
 
-    assert "b is nowhere; the models served before go on" in caplog.text
+    assert "b is nowhere; the models served before stay in service" in caplog.text
     assert receiver.received == received
 
 
-# The official package writes a list as text and as a request.
+# The official package parses a list as text and writes it as a request.
 PROGRAM = """
 import sys
 from google.protobuf import text_format
@@ -205,7 +211,7 @@ sys.stdout.buffer.write(request.SerializeToString())
 
 
 def test_the_official_messages_mean_the_same(path):
-    """TensorFlow Serving's own library reads the same file, and its request is understood here."""
+    """The official package reads the same file, and its request means the same models here."""
     path.write_text(CONFIG)
 
     written = subprocess.run(

@@ -9,7 +9,7 @@ URL = "type.googleapis.com/tensorflow.serving.SavedModelBundleSourceAdapterConfi
 
 @pytest.fixture
 def parse(tmp_path):
-    """Writes a platform's configuration into a file and reads the settings with it."""
+    """A function that writes a platform configuration into a file and parses settings with it."""
     path = tmp_path / "platform.config"
 
     def parse_text(legacy: str, *flags: str, platform: str = "tensorflow", url: str = URL):
@@ -22,8 +22,8 @@ def parse(tmp_path):
     return parse_text
 
 
-def test_it_stands_in_place_of_flags(parse, monkeypatch, tmp_path):
-    """Batching, threads and warm-up are the file's, as with TensorFlow Serving."""
+def test_the_platform_file_overrides_flags(parse, monkeypatch, tmp_path):
+    """The file's batching, threads and warm-up override the flags, as in TensorFlow Serving."""
     monkeypatch.setattr(config_module, "available_cores", lambda: 4)
 
     parsed = parse(
@@ -43,23 +43,23 @@ def test_it_stands_in_place_of_flags(parse, monkeypatch, tmp_path):
     assert parsed.warm_up_iterations() == 5
 
 
-def test_what_it_leaves_out_is_off(parse):
-    """Its warm-up is, as there; batching goes by the flags."""
+def test_an_empty_platform_file_turns_warm_up_off(parse):
+    """An empty file turns warm-up off, as in TensorFlow Serving; the flags set the batching."""
     parsed = parse("")
 
     assert parsed.warm_up_iterations() == 0
     assert parsed.batching().max_batch_size == 64
 
 
-def test_what_has_no_effect_is_told(parse, caplog):
-    """Each field in a line of its own, those that this server has never heard of, too."""
+def test_fields_without_effect_are_logged(parse, caplog):
+    """Each field without effect is logged in its own line, unknown fields too."""
     parse(
         'saved_model_tags: "serve" session_target: "x"\nenable_session_metadata: true\n'
         "some_future_field { a: 1 }",
     ).batching()
 
     assert (
-        "platform.config:4: session_target has no effect here: this server makes its sessions by "
+        "platform.config:4: session_target has no effect here: this server configures sessions by "
         "session_config and its own flags" in caplog.text
     )
     assert "platform.config:5: enable_session_metadata has no effect here" in caplog.text
@@ -67,11 +67,11 @@ def test_what_has_no_effect_is_told(parse, caplog):
     assert "saved_model_tags" not in caplog.text
 
 
-def test_other_tags_are_told_the_flag_for_them(parse, caplog):
-    """SavedModels have tags here too; the file's are not heeded."""
+def test_saved_model_tags_in_the_file_have_no_effect(parse, caplog):
+    """Tags other than `serve` in the file are ignored; the log names --saved_model_tags."""
     parse('saved_model_tags: "serve" saved_model_tags: "gpu"').batching()
 
-    assert "saved_model_tags has no effect here: --saved_model_tags gives them" in caplog.text
+    assert "saved_model_tags has no effect here: set --saved_model_tags instead" in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_other_tags_are_told_the_flag_for_them(parse, caplog):
     ],
 )
 def test_a_file_that_cannot_be_served_is_refused_with_its_line(parse, changes, reason):
-    """File, line and reason."""
+    """A platform file that cannot be used is refused with the line and the reason."""
     legacy = changes.pop("legacy", "")
     with pytest.raises(ConfigError) as caught:
         parse(legacy, **changes).batching()

@@ -1,4 +1,4 @@
-"""Every flag of TensorFlow Serving's main.cc, and what it comes to here."""
+"""Tests of every flag in TensorFlow Serving's main.cc and what it does here."""
 
 import re
 from dataclasses import fields
@@ -31,7 +31,7 @@ enable_grpc_healthcheck_service enable_serialization_as_tensor_content
 """,
 )
 
-# What TensorFlow Serving sets each flag that sets nothing here to, and what asks for something.
+# Flag, value, and the beginning of the notice about a flag without effect ("" for no notice).
 NOTICES = [
     ("rest_api_num_threads", "32", "--rest_api_num_threads has no effect here, because one event"),
     ("grpc_max_threads", "8", "--grpc_max_threads has no effect here, because one event loop"),
@@ -61,8 +61,8 @@ NOTICES = [
 
 
 @pytest.mark.parametrize("name", ALL_FLAGS)
-def test_every_flag_is_taken(name):
-    """Each is a setting of the server, or listed with what becomes of it; none is both."""
+def test_every_flag_is_known(name):
+    """Each flag of TensorFlow Serving is either a setting of this server or in FLAGS."""
     mapped = {setting.name for setting in fields(ServerConfig)} | {"version"}
     others = {flag.name for flag in tensorflow_flags.FLAGS}
 
@@ -70,8 +70,8 @@ def test_every_flag_is_taken(name):
     assert (name in tensorflow_flags.MAPPED) is (name in mapped)
 
 
-def test_there_are_48():
-    """No flag is listed here that TensorFlow Serving does not have, and none twice."""
+def test_the_flags_are_tensorflow_servings_48():
+    """MAPPED and FLAGS together list TensorFlow Serving's 48 flags, each once."""
     listed = [*tensorflow_flags.MAPPED, *(flag.name for flag in tensorflow_flags.FLAGS)]
 
     assert sorted(listed) == sorted(ALL_FLAGS)
@@ -79,8 +79,8 @@ def test_there_are_48():
 
 
 @pytest.mark.parametrize(("name", "value", "notice"), NOTICES)
-def test_a_flag_that_sets_nothing_is_warned_about_where_it_asks_for_something(name, value, notice):
-    """Its default, and what holds here anyway, is taken in silence."""
+def test_a_flag_without_effect_has_a_notice_unless_its_value_holds_anyway(name, value, notice):
+    """A flag without effect gives one notice, unless its value holds here anyway."""
     _, notices = parse([f"--{name}={value}"], {})
 
     assert len(notices) == bool(notice)
@@ -88,7 +88,7 @@ def test_a_flag_that_sets_nothing_is_warned_about_where_it_asks_for_something(na
 
 
 def test_each_of_these_flags_is_tried():
-    """The list above leaves none out."""
+    """NOTICES tries every flag of FLAGS."""
     refused = {flag.name for flag in tensorflow_flags.FLAGS if flag.kind == "refused"}
 
     assert {name for name, _, _ in NOTICES} == {flag.name for flag in tensorflow_flags.FLAGS}
@@ -103,12 +103,12 @@ def test_each_of_these_flags_is_tried():
         ("--use_alts_credentials=true", "set --ssl_config_file"),
     ],
 )
-def test_what_cannot_be_had_is_refused_in_a_line(flag, way_out):
-    """The line names the flag and the way out."""
+def test_unsupported_flags_are_refused_in_one_line(flag, way_out):
+    """The refusal of an unsupported flag is one line with the flag and the way out."""
     with pytest.raises(ConfigError) as caught:
         parse_config([flag], {})
 
-    assert str(caught.value).startswith(flag.partition("=")[0] + "=true cannot be had here: ")
+    assert str(caught.value).startswith(flag.partition("=")[0] + "=true is not supported here: ")
     assert way_out in str(caught.value)
     assert "\n" not in str(caught.value)
 
@@ -149,8 +149,8 @@ def test_what_cannot_be_had_is_refused_in_a_line(flag, way_out):
         ("--port=+9000", lambda c: c.network().port, 9000),
     ],
 )
-def test_values_mean_what_they_mean_there(flag, effect, value):
-    """Negative values and empty texts are taken as TensorFlow Serving takes them."""
+def test_values_mean_the_same_as_in_tensorflow_serving(flag, effect, value):
+    """Negative numbers and empty texts mean the same as in TensorFlow Serving."""
     parsed, notices = parse([flag], {})
 
     assert effect(parsed) == value
@@ -159,13 +159,16 @@ def test_values_mean_what_they_mean_there(flag, effect, value):
 
 @pytest.mark.parametrize("text", ["8_500", "8500.0", "0x10", ""])
 def test_a_whole_number_is_written_as_in_c(text):
-    """What `sscanf` does not read is no number."""
+    """A number that C's `sscanf` does not read as a whole number is refused."""
     with pytest.raises(ConfigError, match=r"--port is .*, expected a number"):
         parse_config([f"--port={text}"], {})
 
 
-def test_channel_arguments_without_effect_are_told():
-    """One line an argument; the library takes all of them with --front=grpcio."""
+def test_channel_arguments_without_effect_give_notices():
+    """Each channel argument without effect gives one notice; with --front=grpcio none does.
+
+    grpcio applies all of them.
+    """
     text = "grpc.max_connection_age_ms=2000,grpc.max_connection_idle_ms=1000"
     _, notices = parse([f"--grpc_channel_arguments={text}"], {})
     _, with_library = parse([f"--grpc_channel_arguments={text}", "--front=grpcio"], {})
@@ -176,19 +179,19 @@ def test_channel_arguments_without_effect_are_told():
 
 
 def test_the_list_of_models_beats_the_one_model():
-    """`--model_name` and `--model_base_path` beside it are ignored, as TensorFlow Serving's are."""
+    """--model_config_file beats --model_name and --model_base_path, as in TensorFlow Serving."""
     parsed, notices = parse(
         ["--model_name=m", "--model_base_path=/m", "--model_config_file=/f"], {}
     )
 
     assert (str(parsed.model_config_file), parsed.model_base_path) == ("/f", None)
     assert notices == [
-        "--model_name and --model_base_path given with --model_config_file, which counts"
+        "--model_name and --model_base_path given with --model_config_file, which overrides them"
     ]
 
 
-def test_a_platform_file_makes_session_flags_void():
-    """TensorFlow Serving says so of each; the one that counts is named."""
+def test_a_platform_file_overrides_session_flags():
+    """A session flag beside --platform_config_file gives a notice, as in TensorFlow Serving."""
     _, notices = parse(
         ["--platform_config_file=/p", "--tensorflow_session_parallelism=2", "--port=1"], {}
     )
@@ -198,38 +201,47 @@ def test_a_platform_file_makes_session_flags_void():
     ]
 
 
-def test_polling_without_a_list_of_models_is_borne():
-    """There is nothing to poll."""
+def test_polling_without_a_list_of_models_is_accepted():
+    """A poll interval without --model_config_file is accepted, with a notice, and set to 0."""
     parsed, notices = parse(["--model_config_file_poll_wait_seconds=60"], {})
 
     assert parsed.model_config_file_poll_wait_seconds == 0
     assert notices[0].startswith("--model_config_file_poll_wait_seconds has no effect")
 
 
-def test_one_port_for_both_is_borne():
-    """TensorFlow Serving has gRPC on it alone; here it answers both."""
+def test_one_port_for_grpc_and_rest_is_accepted():
+    """If both ports are the same, that port answers gRPC and REST, with a notice.
+
+    TensorFlow Serving answers gRPC alone on such a port.
+    """
     parsed, notices = parse(["--rest_api_port=8500"], {})
 
     assert (parsed.port, parsed.rest_api_port) == (8500, 0)
     assert notices[0].endswith("port 8500 answers gRPC and REST")
 
 
-def test_a_port_that_is_switched_off_is_told():
-    """Port 0 is a free one here, of which the Unix socket's users know nothing."""
+def test_port_0_beside_a_socket_gives_a_notice():
+    """--port=0 beside --grpc_socket_path gives a notice: here it opens a free port.
+
+    TensorFlow Serving opens no port then.
+    """
     _, notices = parse(["--port=0", "--grpc_socket_path=/s"], {})
 
     assert notices[0].startswith("--port=0 picks a free port here")
 
 
 def test_variables_set_these_flags_too():
-    """A flag that sets nothing has a variable, as all have."""
+    """A flag without effect can be set by its variable, like every flag."""
     _, notices = parse([], {"SERVING_GRPC_MAX_THREADS": "8"})
 
     assert notices[0].startswith("--grpc_max_threads has no effect here")
 
 
 def test_tensorflow_servings_program_needs_a_model():
-    """Without one its message is told, and no folder of the working directory is looked into."""
+    """`tensorflow_model_server` without a model stops with TensorFlow Serving's message.
+
+    The default folder `models` is not looked for; SERVING_MODELS_DIR is accepted.
+    """
     with pytest.raises(ConfigError) as caught:
         parse_config([], {}, TENSORFLOW_PROGRAM)
     parsed = parse_config([], {"SERVING_MODELS_DIR": "/m"}, TENSORFLOW_PROGRAM)
@@ -241,7 +253,7 @@ def test_tensorflow_servings_program_needs_a_model():
 
 
 def test_tensorflow_servings_program_prints_its_two_lines(capsys):
-    """A script that reads the third word of the first line gets this server's version."""
+    """`--version` prints two lines as TensorFlow Serving does; the third word is this version."""
     with pytest.raises(SystemExit) as caught:
         parse_config(["--version"], {}, TENSORFLOW_PROGRAM)
 
@@ -252,7 +264,7 @@ def test_tensorflow_servings_program_prints_its_two_lines(capsys):
 
 
 def test_version_may_be_switched_off(capsys):
-    """It is a flag like the others."""
+    """`--version=false` prints nothing."""
     parse_config(["--version=false"], {})
 
     assert not capsys.readouterr().out
@@ -270,14 +282,14 @@ def test_version_may_be_switched_off(capsys):
         (
             ["--tensorflow_intra_op_parallelism=4", "--tensorflow_inter_op_parallelism=2"],
             (1, 4),
-            "--tensorflow_inter_op_parallelism is 2, taken as 1 runs at a time",
+            "--tensorflow_inter_op_parallelism is 2, reduced to 1 runs at a time",
         ),
         (["--tensorflow_intra_op_parallelism=2", "--intra_op_threads=1"], (4, 1), ""),
         (["--tensorflow_session_parallelism=1", "--instances=3"], (3, 1), ""),
     ],
 )
 def test_sessions_threads_are_runs_and_threads(monkeypatch, caplog, flags, expected, told):
-    """On four cores: no more of both than cores, and the log tells where that is less."""
+    """Session flags set instances and threads, cut to the four cores; a cut is logged."""
     monkeypatch.setattr(config_module, "available_cores", lambda: 4)
 
     chosen = parse_config(flags, {}).runtime()
@@ -287,7 +299,7 @@ def test_sessions_threads_are_runs_and_threads(monkeypatch, caplog, flags, expec
 
 
 def test_batch_threads_are_at_most_the_cores(monkeypatch, caplog, tmp_path):
-    """Eight runs at a time on two cores would only wait for each other."""
+    """num_batch_threads is cut to the number of cores: further runs would only wait."""
     monkeypatch.setattr(config_module, "available_cores", lambda: 2)
     path = tmp_path / "batching.txt"
     path.write_text("num_batch_threads { value: 8 }")
@@ -295,11 +307,11 @@ def test_batch_threads_are_at_most_the_cores(monkeypatch, caplog, tmp_path):
     chosen = parse_config([f"--batching_parameters_file={path}"], {}).runtime()
 
     assert chosen.instances == 2
-    assert "num_batch_threads is 8, taken as 2 runs at a time" in caplog.text
+    assert "num_batch_threads is 8, reduced to 2 runs at a time" in caplog.text
 
 
 def test_a_session_config_file_sets_threads(monkeypatch, caplog, tmp_path):
-    """A flag beats it; what it has beside that is told."""
+    """The session config file sets threads; flags override it; unused fields are logged."""
     monkeypatch.setattr(config_module, "available_cores", lambda: 4)
     path = tmp_path / "session.txt"
     path.write_text("intra_op_parallelism_threads: 2 inter_op_parallelism_threads: 1 log_it: 1")
@@ -316,7 +328,7 @@ def test_a_session_config_file_sets_threads(monkeypatch, caplog, tmp_path):
 
 @pytest.mark.parametrize(("fraction", "limit"), [("0.25", 4 << 30), ("1", 16 << 30), ("0", 0)])
 def test_a_part_of_the_gpus_memory_limits_the_pool(monkeypatch, fraction, limit):
-    """The part is taken of what the driver tells."""
+    """--per_process_gpu_memory_fraction limits the pool to that part of the driver's total."""
     monkeypatch.setattr(session, "available_providers", lambda: ["CUDAExecutionProvider"])
     monkeypatch.setattr(session.gpu_memory, "total_bytes", lambda: 16 << 30)
 
@@ -325,8 +337,8 @@ def test_a_part_of_the_gpus_memory_limits_the_pool(monkeypatch, fraction, limit)
     assert parsed.runtime().gpu_mem_limit_bytes == limit
 
 
-def test_a_part_of_no_gpu_is_told(caplog):
-    """Nothing is limited on a CPU."""
+def test_a_part_of_the_gpus_memory_without_a_gpu_is_logged(caplog):
+    """On a CPU, --per_process_gpu_memory_fraction is logged as without effect."""
     parsed = parse_config(["--per_process_gpu_memory_fraction=0.5", "--device=cpu"], {})
 
     assert parsed.runtime().gpu_mem_limit_bytes == 0

@@ -7,7 +7,7 @@ from serving.settings import text_protos
 
 
 def test_a_file_is_read_into_its_message(tmp_path):
-    """Wrapped numbers, lists and comments are protobuf's text format."""
+    """A text proto with wrapped numbers, lists and comments is read into its message."""
     path = tmp_path / "batching.txt"
     path.write_text("# all of it\nmax_batch_size { value: 8 }\nallowed_batch_sizes: [2, 8]\n")
 
@@ -29,7 +29,7 @@ def test_a_file_is_read_into_its_message(tmp_path):
     ],
 )
 def test_a_malformed_file_is_refused_with_its_line(tmp_path, text, reason):
-    """File and line stand at the front of one line, then protobuf's words."""
+    """The error is one line: file, line number, protobuf's message and the expected fields."""
     path = tmp_path / "models.txt"
     path.write_text(text)
 
@@ -44,19 +44,19 @@ def test_a_malformed_file_is_refused_with_its_line(tmp_path, text, reason):
     assert "\n" not in str(caught.value)
 
 
-def test_what_cannot_be_read_is_named(tmp_path):
-    """A missing file and one that is no text are told apart."""
+def test_unreadable_files_are_named(tmp_path):
+    """A missing file and a file that is not UTF-8 have different error messages."""
     binary = tmp_path / "binary"
     binary.write_bytes(b"\xff\xfe")
 
     with pytest.raises(ConfigError, match=r"missing cannot be read: No such file"):
         text_protos.read(tmp_path / "missing", ModelServerConfig)
-    with pytest.raises(ConfigError, match=r"binary is no text in UTF-8"):
+    with pytest.raises(ConfigError, match=r"binary is not UTF-8 text"):
         text_protos.read(binary, ModelServerConfig)
 
 
 def test_a_refusal_shows_nothing_of_the_text(tmp_path):
-    """A file of certificates holds a private key, which no log may get."""
+    """The error for a malformed SSL config shows none of its text: it may hold a private key."""
     path = tmp_path / "ssl.config"
     path.write_text('server_key: "secret"; server_cert "certificate" }')
 
@@ -67,8 +67,11 @@ def test_a_refusal_shows_nothing_of_the_text(tmp_path):
     assert "secret" not in str(caught.value)
 
 
-def test_unknown_fields_are_told_where_they_are_borne(tmp_path, caplog):
-    """Their outermost names with their lines; what is inside them, and a known field, is not."""
+def test_unknown_fields_are_logged_where_they_are_accepted(tmp_path, caplog):
+    """Each unknown field is logged once with its line, without the fields inside it.
+
+    Known fields are not logged.
+    """
     path = tmp_path / "session.config"
     path.write_text(
         "intra_op_parallelism_threads: 2\n"

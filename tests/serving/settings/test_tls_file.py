@@ -12,13 +12,13 @@ from serving.settings import tls_file
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory) -> certificates.Authority:
-    """Whom servers and clients trust."""
+    """The certificate authority that servers and clients trust."""
     return certificates.Authority(tmp_path_factory.mktemp("certificates") / "ours")
 
 
 @pytest.fixture(scope="module")
 def server_pair(authority) -> certificates.Pair:
-    """What the server proves itself with."""
+    """The server's certificate and key."""
     return authority.issue("server")
 
 
@@ -34,15 +34,15 @@ def write(folder: Path, **fields) -> Path:
         ({"server_key": ""}, "1: server_key is missing; expected it as PEM text"),
         ({"server_cert": ""}, "1: server_cert is missing; expected it as PEM text"),
         ({"client_verify": True}, "3: custom_ca is missing; expected it as PEM text"),
-        ({"server_cert": "/etc/cert.pem"}, "2: server_cert and server_key are no certificate and"),
+        ({"server_cert": "/etc/cert.pem"}, "2: server_cert and server_key are not a certificate"),
         (
             {"client_verify": True, "custom_ca": "nonsense"},
-            "3: custom_ca is no certificate in PEM",
+            "3: custom_ca is not a certificate in PEM",
         ),
     ],
 )
 def test_a_wrong_file_is_refused_with_its_line(server_pair, tmp_path, changes, reason):
-    """The key itself is never shown."""
+    """A wrong TLS file is refused with line and reason; the message shows nothing of the key."""
     fields = {"server_key": server_pair.key, "server_cert": server_pair.certificate} | changes
     path = write(tmp_path, **fields)
 
@@ -54,7 +54,10 @@ def test_a_wrong_file_is_refused_with_its_line(server_pair, tmp_path, changes, r
 
 
 def test_a_key_of_another_certificate_is_refused(authority, server_pair, tmp_path):
-    """They would fail at the first client otherwise."""
+    """A key that does not belong to the certificate is refused when the file is read.
+
+    Otherwise the first client's handshake would fail.
+    """
     path = write(
         tmp_path, server_key=authority.issue("other").key, server_cert=server_pair.certificate
     )
@@ -64,7 +67,7 @@ def test_a_key_of_another_certificate_is_refused(authority, server_pair, tmp_pat
 
 
 def test_an_encrypted_key_is_refused(server_pair, tmp_path):
-    """Nobody is there to type a password; the start must not wait for one."""
+    """An encrypted key is refused at once: nobody can type its password at the start."""
     encrypted = subprocess.run(
         ["openssl", "pkey", "-aes256", "-passout", "pass:secret"],
         input=server_pair.key,

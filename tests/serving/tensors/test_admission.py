@@ -24,7 +24,7 @@ MEBIBYTE = 1 << 20
 
 
 class Account:
-    """Remembers what it is asked for."""
+    """Records the numbers it is asked for."""
 
     caller = None
 
@@ -32,7 +32,7 @@ class Account:
         self.taken = []
 
     def take(self, count):
-        """Any number."""
+        """Record a number of bytes."""
         self.taken.append(count)
 
 
@@ -62,7 +62,10 @@ def predict(model: str, alias: str, tensor: TensorProto) -> bytes:
     ids=["one", "none", "float", "complex", "string", "no string", "empty"],
 )
 def test_repeated_values_take_the_memory_of_one(tensor, value):
-    """The array looks like any other, but nothing is written out before a model needs it."""
+    """A tensor with one repeated value decodes to a strided view of a single element.
+
+    The values are written out only when a model needs them.
+    """
     account = Account()
     array = tensor_proto.decode(tensor, TensorAdmission(account, None).admit)
 
@@ -73,26 +76,26 @@ def test_repeated_values_take_the_memory_of_one(tensor, value):
 
 @pytest.mark.parametrize("rows", [0, 1, 10])
 def test_rows_up_to_the_limit_are_admitted(rows):
-    """A scalar has no rows, and where the first dimension is no batch, any size goes."""
+    """Up to `max_rows` rows are admitted; a scalar has no rows, and None admits any number."""
     TensorAdmission(None, 10).admit((rows, 3), DataType.DT_FLOAT)
     TensorAdmission(None, 10).admit((), DataType.DT_FLOAT)
     TensorAdmission(None, None).admit((11,), DataType.DT_FLOAT)
 
     with pytest.raises(
-        InvalidInput, match=r"11 rows, expected at most 10 a request; .*_rows_per_r"
+        InvalidInput, match=r"11 rows, expected at most 10 per request; .*_rows_per_r"
     ):
         TensorAdmission(None, 10).admit((11, 3), DataType.DT_FLOAT)
 
 
 @pytest.fixture(scope="module")
 def small_server(models_dir):
-    """A server that holds 64 MiB, and takes requests of many rows: address and process id."""
+    """A server with 64 MiB of buffers and many rows a request: its address and process id."""
     flags = ("--max_buffered_bytes", str(64 * MEBIBYTE), "--max_enqueued_rows", "1000000")
     with polite_clients.server(models_dir, *flags) as found:
         yield found
 
 
-# 100 million elements of a few bytes on the wire; 1 GiB and more.
+# 100 million elements (1 GiB and more) in messages of a few bytes.
 HUGE = {
     "zeros": predict("brightness", "images", proto((34952, 32, 32, 3))),
     "one value": predict("brightness", "images", proto((34952, 32, 32, 3), int_val=[1])),
@@ -108,7 +111,10 @@ HUGE = {
 
 @pytest.mark.parametrize("body", HUGE.values(), ids=HUGE)
 def test_a_small_message_cannot_stand_for_a_huge_tensor(small_server, body):
-    """It is refused before it takes memory, by a code that clients do not retry."""
+    """Tiny messages for huge tensors are refused with INVALID_ARGUMENT before they take memory.
+
+    Clients do not retry INVALID_ARGUMENT.
+    """
     address, pid = small_server
     before = polite_clients.peak_bytes(pid)
     with (
@@ -131,7 +137,7 @@ def test_a_small_message_cannot_stand_for_a_huge_tensor(small_server, body):
             {"max_rows_per_request": 4},
             (5, 32, 32, 3),
             (
-                "tensor of shape (5, 32, 32, 3) has 5 rows, expected at most 4 a request; send "
+                "tensor of shape (5, 32, 32, 3) has 5 rows, expected at most 4 per request; send "
                 "smaller batches or raise the server's --max_rows_per_request"
             ),
         ),
@@ -146,7 +152,7 @@ def test_a_small_message_cannot_stand_for_a_huge_tensor(small_server, body):
     ],
 )
 def test_every_protocol_names_the_limit(models_dir, running_server, settings, shape, message):
-    """Limit, flag and way out are told whoever decodes the tensor."""
+    """On every protocol, the error names the limit, the flag that sets it and the way out."""
     size = int(np.prod(shape))
     typed = ModelInferRequest(model_name="brightness")
     tensor = typed.inputs.add(name="images", datatype="UINT8", shape=shape)
@@ -190,7 +196,7 @@ def test_every_protocol_names_the_limit(models_dir, running_server, settings, sh
 
 
 def test_a_templated_request_has_the_same_limits(models_dir, running_server):
-    """Whoever sends what was refused again is refused again, however it is read."""
+    """A request over the limit is refused each time, also when a template reads it."""
     body = predict("identity", "x", proto((5, 3), DataType.DT_FLOAT, tensor_content=bytes(60)))
     with (
         running_server(models_dir, max_rows_per_request=4) as address,
@@ -198,11 +204,11 @@ def test_a_templated_request_has_the_same_limits(models_dir, running_server):
     ):
         answers = [refusal(channel, PREDICT_PATH, body) for _ in range(4)]
 
-    assert all("5 rows, expected at most 4 a request" in text for _, text in answers)
+    assert all("5 rows, expected at most 4 per request" in text for _, text in answers)
 
 
-def test_what_was_decoded_is_given_back(models_dir, running_server):
-    """Requests one after another never fill the budget."""
+def test_decoded_bytes_are_given_back(models_dir, running_server):
+    """20 requests in a row do not fill a budget of 200 bytes: decoded bytes are returned."""
     tensor = proto((2, 3), DataType.DT_FLOAT, float_val=struct.unpack("<f", bytes(4)))
     body = predict("identity", "x", tensor)
     with (

@@ -1,4 +1,4 @@
-"""bfloat16 in NumPy: the same bits as ml_dtypes, which TensorFlow brings."""
+"""Tests of bfloat16 in NumPy: the bits equal those of ml_dtypes, which TensorFlow uses."""
 
 import ml_dtypes
 import numpy as np
@@ -13,7 +13,7 @@ EVERY = np.arange(1 << 16, dtype=np.uint16).view(BFLOAT16)
 
 
 def test_floats_are_rounded_as_ml_dtypes_does():
-    """Random bits, every half between two neighbours, what is beyond the largest, and NaN."""
+    """float32 rounds to the same bfloat16 as in ml_dtypes: random bits, halves, overflow, NaN."""
     halves = (np.arange(1 << 16, dtype=np.uint32) << 16) + 0x8000
     drawn = np.random.default_rng(0).integers(0, 1 << 32, 200_000, np.uint32)
     floats = np.concatenate([halves, halves - 1, halves + 1, drawn]).view(np.float32)
@@ -29,7 +29,7 @@ def test_floats_are_rounded_as_ml_dtypes_does():
 
 
 def test_float32_holds_each_of_them():
-    """Every bfloat16 there is, NaN aside, comes back from float32."""
+    """Every bfloat16 except NaN is the same after conversion to float32 and back."""
     floats = bfloat16.to_floats(EVERY)
 
     assert floats.dtype == np.float32
@@ -40,14 +40,14 @@ def test_float32_holds_each_of_them():
 
 @pytest.mark.parametrize("shape", [(), (0, 3), (2, 1, 2)])
 def test_shapes_are_kept(shape):
-    """Scalars too, which NumPy likes to make something else of."""
+    """Shapes are kept, also of scalars, which NumPy tends to convert."""
     rounded = bfloat16.from_floats(np.ones(shape, np.float32))
 
     assert rounded.shape == bfloat16.to_floats(rounded).shape == shape
 
 
 def test_views_need_not_be_contiguous():
-    """One value that stands for many, and rows backwards."""
+    """Broadcast and reversed arrays are converted correctly."""
     one = np.broadcast_to(bfloat16.from_floats(np.array(2.5)), (3, 2))
     rows = bfloat16.from_floats(np.float32([[1, 2], [3, 4]]))[::-1]
 
@@ -56,7 +56,7 @@ def test_views_need_not_be_contiguous():
 
 
 def test_other_arrays_stay_as_they_are():
-    """Integers of 16 bits are none."""
+    """uint16 arrays are returned unchanged: they are not bfloat16."""
     integers = np.uint16([1, 2])
 
     assert bfloat16.to_floats(integers) is integers
@@ -64,7 +64,7 @@ def test_other_arrays_stay_as_they_are():
 
 
 def test_two_dtypes_are_bfloat16():
-    """The server's own and that of ml_dtypes; another record is refused."""
+    """The server's own dtype and ml_dtypes' are DT_BFLOAT16; other two-byte dtypes are refused."""
     assert DataType.from_numpy(BFLOAT16) is DataType.DT_BFLOAT16
     assert DataType.from_numpy(np.dtype(ml_dtypes.bfloat16)) is DataType.DT_BFLOAT16
     for other in (np.dtype([("x", "<u2")]), np.dtype("V2"), np.dtype(ml_dtypes.float8_e5m2)):

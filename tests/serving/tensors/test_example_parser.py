@@ -23,7 +23,7 @@ def feature(dtype, *shape, kind=FeatureKind.FIXED, default=None, key="x"):
 
 
 def parse(spec, *examples):
-    """The array that examples give for one feature."""
+    """Return the array that examples give for one feature."""
     return ExampleParser({"alias": spec}).parse(examples)["alias"]
 
 
@@ -35,7 +35,7 @@ IMAGE = FeatureSpec(
 
 
 def test_fixed_features_have_the_shape_of_the_spec():
-    """Values fill a row in order, a row an example; scalars have the batch alone."""
+    """Each example fills one row, its values in order; a scalar feature gives shape (batch,)."""
     array = parse(feature(FLOAT, 2, 2), example(x=[1.0, 2.0, 3.0, 4.0]), example(x=[0.5] * 4))
 
     assert array.dtype == np.float32
@@ -45,14 +45,17 @@ def test_fixed_features_have_the_shape_of_the_spec():
 
 
 def test_defaults_stand_in_for_missing_features():
-    """A feature that is there counts, one that is not, or has no kind, gets the default."""
+    """A default replaces a feature that is missing or has no kind; present features are kept."""
     spec = feature(INT64, 2, default=(7, 8))
 
     assert parse(spec, example(), example(x=[1, 2])).tolist() == [[7, 8], [1, 2]]
 
 
 def test_variable_features_are_padded_to_the_longest():
-    """With the default value, zeros without one, nothing at all if no example has any."""
+    """Variable features are padded with the default, or with zeros, to the longest example.
+
+    If no example has the feature, the padded dimension has size 0.
+    """
     examples = [example(x=[1.0, 2.0]), example(), example(x=[3.0])]
 
     assert parse(feature(FLOAT, -1, kind=VARIABLE, default=(-1.0,)), *examples).tolist() == [
@@ -69,7 +72,10 @@ def test_variable_features_are_padded_to_the_longest():
 
 
 def test_unused_features_are_checked_but_not_returned():
-    """What the graph ignores must be there all the same, as TensorFlow insists."""
+    """A feature that the graph does not use must be in each example, as in TensorFlow.
+
+    It is checked, but not returned.
+    """
     unused = FeatureSpec(tensor=example_models.spec(FLOAT, -1, 2), key="u")
     parser = ExampleParser({"alias": feature(FLOAT, 1), "u": unused})
 
@@ -171,7 +177,7 @@ def test_unused_features_are_checked_but_not_returned():
     ids=lambda value: None,
 )
 def test_refusals_are_tensorflows(spec, examples, message):
-    """The texts of example_proto_fast_parsing.cc, and for pictures texts in their style."""
+    """Errors have the texts of example_proto_fast_parsing.cc; those of pictures have its style."""
     with pytest.raises(InvalidInput) as caught:
         parse(spec, *examples)
 
@@ -179,7 +185,7 @@ def test_refusals_are_tensorflows(spec, examples, message):
 
 
 def test_small_requests_cannot_ask_for_much_memory():
-    """Defaults, padding and pictures may not make more than the largest tensor out of nothing."""
+    """Defaults, padding and pictures that would take more than 1 GiB are INVALID_ARGUMENT."""
     long = feature(FLOAT, 1 << 20, default=(0.0,) * (1 << 20))
     wide = feature(STRING, -1, kind=VARIABLE)
     picture = FeatureSpec(
@@ -198,13 +204,13 @@ def test_small_requests_cannot_ask_for_much_memory():
 
 
 def test_a_passed_deadline_stops_between_examples():
-    """Nobody waits for the answer: nothing more is parsed, and the message says how far it got."""
+    """After the deadline no further example is parsed; the message has the count parsed by then."""
     with pytest.raises(DeadlineExceeded, match="after 0 of 2 examples"):
         ExampleParser({"x": feature(FLOAT)}).parse([b"", b""], deadline=time.monotonic() - 1)
 
 
 def test_only_small_requests_without_pictures_are_quick():
-    """The event loop must not decode pictures, nor parse megabytes."""
+    """Requests of a few KiB without pictures are quick; others do not run in the event loop."""
     small = ExampleParser({"x": feature(FLOAT)})
 
     assert small.is_quick([b"x" * 1000])
@@ -227,7 +233,7 @@ DTYPES = st.sampled_from([FLOAT, INT64, STRING])
 
 @st.composite
 def feature_specs(draw, key):
-    """A spec of any kind that TensorFlow has a counterpart for."""
+    """Draw a fixed or variable spec; TensorFlow has a counterpart for both."""
     dtype = draw(DTYPES)
     inner = draw(st.lists(st.integers(1, 2), max_size=2))
     one = {FLOAT: -1.5, INT64: 9, STRING: b"d"}[dtype]
@@ -239,8 +245,8 @@ def feature_specs(draw, key):
 
 
 def parse_with_tensorflow(specs, serialized):
-    """The arrays of tf.io.parse_example, or None if it refuses."""
-    import tensorflow as tf  # noqa: PLC0415 - seconds that the other tests need not wait for
+    """Return the arrays of tf.io.parse_example, or None if TensorFlow refuses."""
+    import tensorflow as tf  # noqa: PLC0415 - takes seconds, which other tests save
 
     features = {}
     for spec in specs:
@@ -258,7 +264,7 @@ def parse_with_tensorflow(specs, serialized):
     try:
         parsed = tf.io.parse_example(tf.constant(serialized, tf.string), features)
     except (tf.errors.InvalidArgumentError, UnicodeDecodeError):
-        # TensorFlow quotes the bytes that it refuses, and Python may not be able to read the quote.
+        # TensorFlow's message quotes the refused bytes, and Python may fail to decode the quote.
         return None
     return {key: tensor.numpy() for key, tensor in parsed.items()}
 
@@ -270,7 +276,7 @@ def parse_with_tensorflow(specs, serialized):
     examples=[{"a": [1.0], "b": [b"x", b"y"]}, {"a": [2.0]}],
 )
 def test_every_example_is_parsed_as_by_tensorflow(specs, examples):
-    """Random specs and examples: both refuse, or both give the same arrays."""
+    """For random specs and examples, both parsers refuse, or both return the same arrays."""
     serialized = [example(**features) for features in examples]
     theirs = parse_with_tensorflow(specs, serialized)
 
@@ -289,7 +295,10 @@ def test_every_example_is_parsed_as_by_tensorflow(specs, examples):
 @given(changes=st.lists(st.tuples(st.integers(0, 40), st.integers(0, 127)), max_size=4))
 @explicit_example(changes=[(0, 1), (26, 1), (27, 1)])
 def test_damaged_examples_are_refused_as_by_tensorflow(changes):
-    """Bytes changed anywhere: no other error than InvalidInput, and the same values if accepted."""
+    """For an example with changed bytes, the parser raises no other error than InvalidInput.
+
+    If both parsers accept the example, they return the same values.
+    """
     spec = feature(FLOAT, 2)
     damaged = bytearray(example(x=[1.0, 2.0], y=[1, 2]))
     for position, value in changes:

@@ -22,7 +22,7 @@ IMAGES = example_models.spec(DataType.DT_UINT8, -1, 4, 6, 3, tensor="images")
     ids=["required", "default", "variable", "image"],
 )
 def test_specs_survive_signature_json(spec):
-    """Written as JSON text and read again, a spec is the same, bytes included."""
+    """A spec is the same after a round trip through JSON text, bytes included."""
     text = json.dumps(spec.to_json())
 
     assert FeatureSpec.from_json(json.loads(text)) == spec
@@ -47,7 +47,10 @@ def test_specs_survive_signature_json(spec):
     ],
 )
 def test_contradictions_are_refused(changes, message):
-    """A dtype, shape or default that the kind cannot have says what was expected."""
+    """A dtype, shape or default that the feature's kind cannot have is a ValueError.
+
+    The message says what was expected.
+    """
     with pytest.raises(ValueError, match=message):
         FeatureSpec(**{"tensor": X, "key": "x", **changes})
 
@@ -66,7 +69,7 @@ EXAMPLES = example_models.EXAMPLES
 
 
 def test_examples_are_replaced_by_features():
-    """The graph gets the other inputs as they are, and the features in place of the examples."""
+    """The graph's inputs are the other inputs, unchanged, and features in place of the examples."""
     both = signature(z=IMAGES, inputs=EXAMPLES)
 
     assert both.example_input == "inputs"
@@ -75,7 +78,10 @@ def test_examples_are_replaced_by_features():
 
 
 def test_signatures_survive_signature_json():
-    """Feature spec and constants included; a signature without them has neither entry."""
+    """A signature is the same after a round trip through JSON, feature spec and constants included.
+
+    A signature without feature spec or constants has no entry for them.
+    """
     constant = example_models.spec(DataType.DT_STRING, -1, 2, constant=("a", "b"))
     parsing = Signature(
         method_name="tensorflow/serving/classify",
@@ -101,13 +107,13 @@ def test_signatures_survive_signature_json():
     ],
 )
 def test_a_feature_spec_needs_one_input_of_examples(inputs, message):
-    """None, two, one of another shape, or an alias twice: signature.json is refused."""
+    """A feature spec without exactly one input of examples, or with a doubled alias, is refused."""
     with pytest.raises(ValueError, match=message):
         signature(**inputs)
 
 
 def test_constants_must_fit_their_shape():
-    """Two names for three columns are a mistake in signature.json."""
+    """A constant whose strings do not fit its shape is refused: two names for three columns."""
     entry = example_models.spec(DataType.DT_STRING, -1, 3, constant=("a", "b")).to_json()
 
     with pytest.raises(ValueError, match=r"constant of 2 strings for DT_STRING \(-1, 3\)"):

@@ -29,19 +29,19 @@ JPEG = save(Image.fromarray(PIXELS), "JPEG", quality=95)
 
 
 def test_png_of_the_right_size_keeps_its_pixels():
-    """Nothing is resampled, so lossless stays lossless."""
+    """A PNG of the expected size is decoded to the same pixels, without resampling."""
     np.testing.assert_array_equal(decode(PNG), PIXELS)
 
 
 def test_raw_pixels_are_taken_as_they_are():
-    """Row by row, three channels a pixel."""
+    """Raw bytes are read row by row, three channels a pixel."""
     array = image_decoder.raw(PIXELS.tobytes(), height=6, width=4)
 
     np.testing.assert_array_equal(array, PIXELS)
 
 
 def test_jpeg_is_decoded():
-    """The pixels are those of the file, which lost little at this quality."""
+    """A JPEG is decoded; at quality 95 each pixel differs by at most 2."""
     smooth = np.full((6, 4, 3), (200, 100, 50), np.uint8)
 
     pixels = decode(save(Image.fromarray(smooth), "JPEG", quality=95))
@@ -50,7 +50,10 @@ def test_jpeg_is_decoded():
 
 
 def test_scaling_down_averages():
-    """Antialiasing: a fine checkerboard becomes grey, where nearest pixels would stay black."""
+    """Scaling down averages: a fine checkerboard becomes grey.
+
+    Nearest-pixel scaling would leave it black.
+    """
     board = np.zeros((60, 40, 3), np.uint8)
     board[::2, ::2] = board[1::2, 1::2] = 255
 
@@ -60,7 +63,7 @@ def test_scaling_down_averages():
 
 
 def test_aspect_ratio_is_not_kept():
-    """A wide picture is squeezed: its left half stays the left half."""
+    """A wide picture is scaled to the expected shape: its left half stays the left half."""
     wide = np.zeros((6, 80, 3), np.uint8)
     wide[:, 40:] = 255
 
@@ -87,13 +90,13 @@ GREY = PIXELS[:, :, 0]
     ids=["grey", "16-bit grey", "alpha", "grey with alpha", "black and white"],
 )
 def test_other_colours_become_rgb(image, expected):
-    """Grey is repeated, alpha dropped without blending, the upper byte of 16 bits counts."""
+    """Grey is copied to three channels, alpha is dropped, 16 bits are cut to the upper 8."""
     np.testing.assert_array_equal(decode(save(image, "PNG")), expected)
 
 
 @pytest.mark.parametrize("transparency", [None, 0, bytes([0, 128])])
 def test_palettes_are_looked_up(transparency):
-    """Also with transparent entries, whose colours count like any other."""
+    """Palette images are converted to RGB; transparent entries count like all others."""
     image = Image.fromarray((GREY > 100).astype(np.uint8), "P")
     image.putpalette([10, 20, 30, 200, 100, 50])
     options = {} if transparency is None else {"transparency": transparency}
@@ -105,7 +108,7 @@ def test_palettes_are_looked_up(transparency):
 
 
 def test_cmyk_is_converted():
-    """JPEG files for print: no ink is white, full black ink is black."""
+    """CMYK JPEGs are converted to RGB: no ink is white, full black ink is black."""
     inks = np.zeros((6, 4, 4), np.uint8)
     inks[3:, :, 3] = 255
     image = Image.fromarray(inks, "CMYK")
@@ -117,9 +120,12 @@ def test_cmyk_is_converted():
 
 
 def test_orientation_is_not_applied():
-    """TensorFlow's decoder ignores EXIF, and clients of both must get the same answers."""
+    """EXIF orientation is not applied, as in TensorFlow's decoder.
+
+    Clients of both servers must get the same answers.
+    """
     exif = Image.Exif()
-    exif[0x0112] = 3  # turned upside down
+    exif[0x0112] = 3  # rotated by 180 degrees
     top_white = np.zeros((6, 4, 3), np.uint8)
     top_white[:3] = 255
 
@@ -129,7 +135,7 @@ def test_orientation_is_not_applied():
 
 
 def huge_png(columns, rows):
-    """A few bytes that declare any number of pixels."""
+    """Return a PNG of a few bytes whose header declares columns x rows pixels."""
 
     def chunk(kind, data):
         return (
@@ -158,14 +164,14 @@ def animation():
         (JPEG[:4], r"JPEG file of 4 bytes is damaged or truncated"),
     ],
 )
-def test_what_is_no_picture_is_refused(data, message):
-    """Too large by its header, animated, another format, cut off: each is told apart."""
+def test_unusable_pictures_are_refused(data, message):
+    """Pictures that are too large, animated, of another format or cut off are each refused."""
     with pytest.raises(InvalidInput, match=message):
         decode(data)
 
 
 def test_raw_pixels_of_another_size_are_refused():
-    """The message has both numbers of bytes."""
+    """Raw bytes of another length are refused; the message has both lengths."""
     with pytest.raises(InvalidInput, match=r"raw image has 71 bytes, expected 72 \(6 rows x 4 col"):
         image_decoder.raw(bytes(71), height=6, width=4)
 
@@ -176,7 +182,7 @@ def test_raw_pixels_of_another_size_are_refused():
     length=st.integers(0, 2000),
 )
 def test_damage_never_leads_to_another_error(data, changes, length):
-    """Whatever bytes are changed or cut off: a picture of the wanted size, or InvalidInput."""
+    """A damaged or truncated file gives a picture of the expected size or raises InvalidInput."""
     damaged = bytearray(data[:length])
     for position, value in changes:
         if position < len(damaged):
@@ -192,7 +198,7 @@ def test_damage_never_leads_to_another_error(data, changes, length):
 
 
 def progressive(size: int, scans: int) -> bytes:
-    """A JPEG of one colour, its last scan repeated until it has so many."""
+    """Return a one-colour JPEG whose last scan is repeated until it has `scans` scans."""
     image = Image.new("RGB", (size, size), (130, 20, 90))
     data = save(image, "JPEG", progressive=True)
     last = data[data.rfind(b"\xff\xda") : -2]
@@ -201,14 +207,17 @@ def progressive(size: int, scans: int) -> bytes:
 
 @pytest.mark.parametrize(("size", "most"), [(64, 100), (2500, 53)])
 def test_jpegs_of_many_scans_are_refused(size, most):
-    """Each scan goes over the whole picture: a small file could take many seconds."""
+    """A JPEG with more scans than its size allows is refused.
+
+    Each scan goes over the whole picture, so a small file could take many seconds.
+    """
     assert decode(progressive(size, most)).shape == (6, 4, 3)
     with pytest.raises(InvalidInput, match=f"JPEG file has {most + 1} scans, expected at most"):
         decode(progressive(size, most + 1))
 
 
-def test_what_looks_like_a_scan_in_a_png_is_none():
-    """Only JPEGs have scans."""
+def test_scan_markers_in_a_png_are_ignored():
+    """The bytes of a JPEG scan marker in a PNG are not counted as a scan."""
     comment = b"tEXtComment\0" + b"\xff\xda" * 200
     chunk = struct.pack(">I", len(comment) - 4) + comment + struct.pack(">I", zlib.crc32(comment))
 

@@ -29,14 +29,14 @@ TWO_BY_TWO = Signature(
             ["c", "b", "a"],
             (
                 "input size does not match signature: 3!=2 len({a,b,c}) != len({a,b}). "
-                "Sent extra: {c}. Missing but required: {}."
+                "Sent extra: {c}. Missing but required: {}"
             ),
         ),
         (
             ["b"],
             (
                 "input size does not match signature: 1!=2 len({b}) != len({a,b}). "
-                "Sent extra: {}. Missing but required: {a}."
+                "Sent extra: {}. Missing but required: {a}"
             ),
         ),
         (
@@ -50,15 +50,16 @@ TWO_BY_TWO = Signature(
     ],
 )
 def test_wrong_input_names_get_tensorflow_servings_message(names, message):
-    """The name sets are sorted and joined by commas, as in predict_util.cc."""
+    """Wrong input names get predict_util.cc's message, with sorted names joined by commas."""
     with pytest.raises(InvalidInput) as caught:
         TWO_BY_TWO.check_input_names(names)
 
-    assert caught.value.message == message
+    takes = "This signature takes a DT_FLOAT of shape (-1, 4), b DT_FLOAT of shape (-1, 4)"
+    assert caught.value.message == f"{message}. {takes}"
 
 
 def test_the_right_names_pass_in_any_order():
-    """Inputs are matched by name, not by position."""
+    """Inputs are matched by name, in any order."""
     TWO_BY_TWO.check_input_names(["b", "a"])
 
 
@@ -70,7 +71,7 @@ def test_the_right_names_pass_in_any_order():
     ],
 )
 def test_wrong_output_filters_get_tensorflow_servings_message(output_filter, message):
-    """Unknown and repeated outputs are refused by name."""
+    """Unknown and repeated output names are refused with TensorFlow Serving's messages."""
     with pytest.raises(InvalidInput) as caught:
         TWO_BY_TWO.select_outputs(output_filter)
 
@@ -78,7 +79,7 @@ def test_wrong_output_filters_get_tensorflow_servings_message(output_filter, mes
 
 
 def test_an_empty_output_filter_selects_every_output():
-    """No filter means all outputs."""
+    """An empty output filter selects every output of the signature."""
     assert TWO_BY_TWO.select_outputs([]) == ["y", "x"]
     assert TWO_BY_TWO.select_outputs(["x"]) == ["x"]
 
@@ -92,7 +93,7 @@ def test_an_empty_output_filter_selects_every_output():
     ],
 )
 def test_tensors_that_do_not_fit_are_refused(array, message):
-    """dtype, rank and sizes are checked before a request may meet others in a batch."""
+    """A wrong dtype, rank or size is refused before a request may join a batch."""
     with pytest.raises(InvalidInput) as caught:
         TWO_BY_TWO.check_inputs({"b": array}, TWO_BY_TWO.inputs, "m/1")
 
@@ -110,7 +111,7 @@ def test_tensors_that_do_not_fit_are_refused(array, message):
     ],
 )
 def test_the_hint_at_a_batch_dimension_is_given_where_it_helps(declared, shape, hint):
-    """Only a tensor that lacks nothing but its first dimension is told to add one."""
+    """Only a tensor that lacks just its first dimension gets the hint to add a batch dimension."""
     with pytest.raises(InvalidInput) as caught:
         TWO_BY_TWO.check_inputs(
             {"b": np.zeros(shape, np.float32)}, {"b": spec("b", declared)}, "m/1"
@@ -131,7 +132,7 @@ def test_the_hint_at_a_batch_dimension_is_given_where_it_helps(declared, shape, 
     ],
 )
 def test_a_tensor_of_another_rank_is_refused(declared, shapes):
-    """Whether sizes are fixed or free, and whichever of its dimensions would fit."""
+    """A tensor of another rank is refused, whether the declared sizes are fixed or free."""
     for shape in shapes:
         with pytest.raises(InvalidInput, match=r"has shape .*, expected "):
             TWO_BY_TWO.check_inputs(
@@ -141,7 +142,10 @@ def test_a_tensor_of_another_rank_is_refused(declared, shapes):
 
 @pytest.mark.parametrize("shape", [(), (4,), (2, 2), (0, 4), (3, 4, 1)])
 def test_the_shape_of_the_signature_is_documentation(shape):
-    """What the graph declares decides; where it declares no rank, any shape goes."""
+    """Where the graph declares no rank, any shape is accepted, whatever the signature says.
+
+    `check_inputs` returns whether the tensor has the signature's shape.
+    """
     is_described = TWO_BY_TWO.check_inputs(
         {"b": np.zeros(shape, np.float32)}, {"b": spec("b", None)}, "m/1"
     )
@@ -162,14 +166,14 @@ def test_the_shape_of_the_signature_is_documentation(shape):
     ],
 )
 def test_a_batch_has_as_many_rows_of_every_input(shapes, is_batch):
-    """Rows are what the signature describes; anything else is not put together with others."""
+    """A request is a batch if its inputs have the signature's shapes and equally many rows."""
     arrays = {alias: np.zeros(shape, np.float32) for alias, shape in shapes.items()}
 
     assert TWO_BY_TWO.is_batch(arrays) is is_batch
 
 
 def test_signatures_survive_signature_json():
-    """What is written to signature.json is what is read."""
+    """A signature is the same after a round trip through JSON."""
     assert Signature.from_json(TWO_BY_TWO.to_json()) == TWO_BY_TWO
 
 
@@ -183,7 +187,7 @@ UNKNOWN = Signature(
 
 @pytest.mark.parametrize("shape", [(), (3,), (0,), (2, 0, 5)])
 def test_an_unknown_rank_takes_tensors_of_any(shape):
-    """Only the dtype is checked."""
+    """An input of unknown rank takes tensors of any rank; their dtype is checked."""
     UNKNOWN.check_inputs({"a": np.zeros(shape, np.float32)}, UNKNOWN.inputs, "m/1")
 
     with pytest.raises(InvalidInput, match="takes DT_FLOAT of any rank; convert it"):
@@ -191,13 +195,16 @@ def test_an_unknown_rank_takes_tensors_of_any(shape):
 
 
 def test_an_unknown_rank_is_never_batched():
-    """Nobody knows whether its first dimension counts rows."""
+    """A signature with an input of unknown rank has no rows, so it never batches.
+
+    Its first dimension may not count rows.
+    """
     assert TWO_BY_TWO.has_rows
     assert not UNKNOWN.has_rows
 
 
 def test_an_unknown_rank_is_null_in_signature_json():
-    """It survives, and `known_shape` says what is missing."""
+    """An unknown rank is null in JSON and is read back; `known_shape` raises ValueError."""
     assert UNKNOWN.to_json()["inputs"]["a"]["shape"] is None
     assert Signature.from_json(UNKNOWN.to_json()) == UNKNOWN
     with pytest.raises(ValueError, match="tensor a has an unknown rank, expected one entry"):
@@ -215,7 +222,7 @@ WITH_DEFAULTS = replace(
 
 
 def test_inputs_with_a_default_may_be_left_out():
-    """Only the others are required."""
+    """Inputs without a default are required; inputs with one may be left out."""
     assert WITH_DEFAULTS.required_inputs == {"a"}
     for names in (["a"], ["s", "a"], ["b", "a"], ["a", "b", "s"]):
         WITH_DEFAULTS.check_input_names(names)
@@ -234,37 +241,36 @@ def test_inputs_with_a_default_may_be_left_out():
         ),
         (
             ["a", "z"],
-            (
-                "Inputs contains invalid name. Used request inputs: a, request input: a,z; "
-                "inputs of this signature: a,b,s"
-            ),
+            ("Inputs contains invalid name. Used request inputs: a, request input: a,z"),
         ),
         (
             ["a", "b", "s", "z"],
             (
                 "input size does not match signature: 4!=3 len({a,b,s,z}) != len({a,b,s}). "
-                "Sent extra: {z}. Missing but required: {}."
+                "Sent extra: {z}. Missing but required: {}"
             ),
         ),
     ],
 )
 def test_wrong_input_names_beside_defaults_get_tensorflows_message(names, message):
-    """As GetInputValues says it, and the size check of predict_util.cc before."""
+    """Wrong names beside defaults get the messages of GetInputValues and predict_util.cc."""
     with pytest.raises(InvalidInput) as caught:
         WITH_DEFAULTS.check_input_names(names)
 
-    assert caught.value.message == message
+    assert caught.value.message.startswith(f"{message}. This signature takes a DT_")
+    assert ", b DT_" in caught.value.message
+    assert caught.value.message.count(" (optional)") == len(WITH_DEFAULTS.defaults)
 
 
 def test_a_default_needs_an_input_of_its_dtype():
-    """A default that no request could use is a mistake of whoever wrote it."""
+    """A default for an unknown input or of another dtype than its input's is a ValueError."""
     for alias, array in (("z", np.zeros((1, 4), np.float32)), ("b", np.zeros((1, 4)))):
         with pytest.raises(ValueError, match=f'for "{alias}", expected one for an input: b DT_'):
             replace(TWO_BY_TWO, defaults={alias: array})
 
 
 def test_defaults_survive_signature_json():
-    """dtype, shape and every value come back, strings of any bytes and NaN too."""
+    """Defaults keep their dtype, shape and values through JSON, also NaN and non-UTF-8 strings."""
     text = json.dumps(WITH_DEFAULTS.to_json())
 
     defaults = Signature.from_json(json.loads(text)).defaults

@@ -1,4 +1,4 @@
-"""Channels over a list of addresses, which put the whole list into the header `:authority`."""
+"""Tests of channels over an address list, which send the whole list as `:authority`."""
 
 import contextlib
 
@@ -12,7 +12,7 @@ ONES = np.ones((1, 3), np.float32)
 
 @pytest.fixture
 def address_list(models_dir, running_server):
-    """Starts two servers with a front; gives them as one target."""
+    """A function that starts two servers with a front and returns them as one target."""
     with contextlib.ExitStack() as stack:
 
         def start(front: str) -> str:
@@ -30,7 +30,7 @@ def predict(target: str, options: list[tuple[str, str]]) -> list:
 
 
 def test_an_address_list_needs_an_authority(address_list):
-    """The web server refuses a list as the name of a host; a name given by the client helps."""
+    """The asgi front refuses a list in `:authority`; grpc.default_authority solves this."""
     target = address_list("asgi")
 
     with pytest.raises(PredictError, match="RST_STREAM"):
@@ -46,5 +46,8 @@ def test_an_address_list_needs_an_authority(address_list):
 
 
 def test_grpcio_takes_an_address_list(address_list):
-    """As TensorFlow Serving does: it never reads the header."""
+    """The grpcio front accepts a list in `:authority`, as TensorFlow Serving does.
+
+    Neither reads the header.
+    """
     assert predict(address_list("grpcio"), []) == ONES.tolist()

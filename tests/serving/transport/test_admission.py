@@ -1,4 +1,4 @@
-"""Headers that are small on the wire and large in memory, and WebSockets, on a real server."""
+"""Tests of WebSockets, and of headers that are small on the wire and large in memory."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ UPGRADE = {
     "sec_websocket_version": "13",
     "sec_websocket_key": "dGhlIHNhbXBsZSBub25jZQ==",
 }
-# A header that the connection's table keeps, and one byte that stands for it.
+# A header that HPACK adds to the connection's table, and the byte that refers to the entry.
 LARGE = field(b"x-a", b"v" * 4000, 0x40)
 AGAIN = b"\xbe"
 MIB = 1 << 20
@@ -40,13 +40,16 @@ def answers(address) -> bool:
 
 
 def most_memory(server) -> int:
-    """The most memory that a process has had so far (bytes)."""
+    """Return the largest resident memory of a server so far (bytes)."""
     status = Path(f"/proc/{server.process.pid}/status").read_text()
     return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
 
 def test_headers_that_unfold_take_little_memory(server):
-    """1,270 requests without a body, 360 KB of headers in 90 bytes each: 457 MB, were they held."""
+    """Requests whose headers decompress to 360 KB each are not held in memory.
+
+    1,270 requests without a body, 90 bytes of headers each, would take 457 MB.
+    """
     before = most_memory(server)
     with PredictClient(server.address, timeout=30) as polite:
         polite.predict("identity", {"x": ONES})
@@ -64,7 +67,7 @@ def test_headers_that_unfold_take_little_memory(server):
 
 
 def test_larger_headers_are_refused(server):
-    """Over 16 KiB, decompressed: status 431 and the connection goes on."""
+    """Headers over 16 KiB, decompressed, are answered 431, and the connection goes on."""
     peer = Peer(server.address)
     peer.send(request(1, PREDICT, LARGE))
     peer.send(request(3, PREDICT, AGAIN * 90))
@@ -74,12 +77,12 @@ def test_larger_headers_are_refused(server):
     more = peer.wait_for_frame(HEADERS)
     peer.close()
 
-    assert b"431" in headers or b"\x68\x03" in headers  # Huffman's code of 431 begins so
+    assert b"431" in headers or b"\x68\x03" in headers  # HPACK's Huffman code of 431 begins so
     assert more[:1] == b"\x88"  # HPACK's 200
 
 
 def test_websockets_are_refused_without_an_error(server):
-    """With 403, and not a line in the log."""
+    """WebSocket requests are answered 403 without a line in the log."""
     lines = len(server.log)
     statuses = [Http(server.address).ask("GET", "/healthz", **UPGRADE)[0] for _ in range(3)]
     served = answers(server.address)
@@ -90,7 +93,7 @@ def test_websockets_are_refused_without_an_error(server):
 
 
 def test_large_headers_share_a_budget(models_dir, running_server, monkeypatch):
-    """Requests with more than is left are refused; those with few headers are answered still."""
+    """Headers over the budget are refused, while requests with few headers are answered."""
     monkeypatch.setattr(admission, "_FREE_REQUESTS", 0)
     monkeypatch.setattr(admission, "_MAX_HEADER_BYTES", 13_000)
     with running_server(models_dir) as address, PredictClient(address) as polite:

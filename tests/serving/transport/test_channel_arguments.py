@@ -5,11 +5,11 @@ from serving.transport import channel_arguments
 
 
 def test_whole_numbers_become_integers():
-    """The library takes a number for what is one, and a text for the rest."""
+    """Whole numbers become int, every other value stays text."""
     assert channel_arguments.parse("a=1,b=-2,,c=x=y") == {"a": 1, "b": -2, "c": "x=y"}
 
 
 def test_an_entry_without_a_value_is_refused():
-    """TensorFlow Serving ends without a word there."""
+    """An entry without a value is refused with ConfigError; TensorFlow Serving exits silently."""
     with pytest.raises(ConfigError, match="--grpc_channel_arguments has 'b', expected key=value"):
         channel_arguments.parse("a=1,b")

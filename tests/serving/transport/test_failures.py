@@ -19,7 +19,7 @@ logger = logging.getLogger("serving.test")
     ],
 )
 def test_unexpected_errors_are_not_shown(error, code, message):
-    """A ServingError is written for the caller; anything else is a bug."""
+    """A ServingError's message is shown to the caller; any other error is "internal error"."""
     assert failures.status_of(error, "/s/M", {b"x-request-id": b"abc"}, logger) == (
         code,
         message,
@@ -50,29 +50,32 @@ def test_unexpected_errors_are_not_shown(error, code, message):
     ],
 )
 def test_every_code_has_the_http_status_of_tensorflow_serving(code, status):
-    """Clients and load balancers retry a 503 and never a 500."""
+    """Every code has TensorFlow Serving's HTTP status.
+
+    Clients and load balancers retry a 503 and never a 500.
+    """
     assert failures.error_response(code, "x").status == status
 
 
 def test_every_code_is_in_the_table_above():
-    """A code that is added needs an HTTP status that somebody has thought about."""
+    """The test above lists every status code, so that a new code gets an HTTP status on purpose."""
     (listed,) = test_every_code_has_the_http_status_of_tensorflow_serving.pytestmark
 
     assert {code for code, _ in listed.args[1]} == set(StatusCode)
 
 
-def test_an_unknown_gateway_status_is_500():
-    """Codes without an HTTP counterpart are server errors."""
+def test_data_loss_is_500():
+    """DATA_LOSS, which has no HTTP counterpart, is 500."""
     response = failures.error_response(StatusCode.DATA_LOSS, "x")
 
     assert response.status == 500
 
 
-def test_a_failed_request_leaves_nothing_behind():
-    """Its data is freed at once, though a frame on the way had the error in a variable."""
+def test_a_failed_requests_data_is_freed_at_once():
+    """Data of a failed request is freed at once, although frames of the traceback refer to it."""
 
     class Body:
-        """Stands for a request's megabytes, which alone cannot be watched."""
+        """Stands in for a request's bytes, because `bytes` cannot be referenced weakly."""
 
     def fail(_body: Body) -> None:
         error = NotFound("no such model")

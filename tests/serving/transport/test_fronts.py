@@ -1,4 +1,4 @@
-"""What both fronts do alike with messages, errors and metadata."""
+"""Tests of messages, errors and metadata that are the same on both fronts."""
 
 import grpc
 import numpy as np
@@ -20,7 +20,7 @@ def target(models_dir, server_on_front):
 
 
 def test_a_large_message_is_told_its_limit(models_dir, server_on_front, front):
-    """Both sizes are in the message, in whichever words: the limit is that of all bytes."""
+    """A message over --max_buffered_bytes is RESOURCE_EXHAUSTED; the error has both sizes."""
     with (
         server_on_front(models_dir, max_buffered_bytes=1_000_000) as address,
         PredictClient(address) as client,
@@ -36,7 +36,7 @@ def test_a_large_message_is_told_its_limit(models_dir, server_on_front, front):
 
 
 def test_a_message_may_be_larger_than_64_mebibytes(client):
-    """As with TensorFlow Serving, whose own limit is gRPC's."""
+    """Messages over 64 MiB are read, as in TensorFlow Serving; only the rows are refused."""
     with pytest.raises(PredictError) as caught:
         client.predict("identity", {"x": np.ones((6_000_000, 3), np.float32)})
 
@@ -63,7 +63,7 @@ def test_the_limit_of_a_message_is_exact(models_dir, server_on_front, compressio
 
 
 def test_garbage_bytes_are_refused(channel):
-    """Bytes that are no protobuf are the caller's mistake, not an internal error."""
+    """Bytes that are not the expected protobuf message are INVALID_ARGUMENT."""
     code, message = refusal(channel, PREDICT, b"\xff" * 100)
 
     assert code is grpc.StatusCode.INVALID_ARGUMENT
@@ -71,7 +71,7 @@ def test_garbage_bytes_are_refused(channel):
 
 
 def test_an_unknown_method_is_unimplemented(channel):
-    """The path that was called is in the message."""
+    """An unknown method is UNIMPLEMENTED; the message has its path."""
     code, message = refusal(channel, "/tensorflow.serving.PredictionService/Train", b"")
 
     assert code is grpc.StatusCode.UNIMPLEMENTED
@@ -80,7 +80,7 @@ def test_an_unknown_method_is_unimplemented(channel):
 
 @pytest.mark.parametrize("compression", [grpc.Compression.Gzip, grpc.Compression.Deflate])
 def test_compressed_requests_are_accepted(channel, compression):
-    """GRPC clients may compress what they send."""
+    """Requests compressed with gzip or deflate are read."""
     request = predict_request("identity", {"x": np.ones((100, 3), np.float32)})
 
     body = call_raw(channel, PREDICT, request.SerializeToString(), compression=compression)
@@ -90,7 +90,7 @@ def test_compressed_requests_are_accepted(channel, compression):
 
 @pytest.mark.parametrize("length", [10, 3000])
 def test_long_messages_are_cut_as_tensorflow_serving_cuts_them(client, length):
-    """Status messages hold 1024 characters; what is left out is said to be."""
+    """Status messages over 1024 characters are cut and end in "...TRUNCATED"."""
     with pytest.raises(PredictError) as caught:
         client.predict("x" * length, {})
 
@@ -99,7 +99,7 @@ def test_long_messages_are_cut_as_tensorflow_serving_cuts_them(client, length):
 
 
 def test_messages_may_hold_any_character(client):
-    """Names with spaces, percent signs and non-ASCII letters come back as they were."""
+    """Spaces, percent signs, newlines and non-ASCII letters in a message stay the same."""
     with pytest.raises(PredictError) as caught:
         client.predict("100 % grün\n", {})
 
@@ -107,7 +107,7 @@ def test_messages_may_hold_any_character(client):
 
 
 def test_a_failed_request_comes_back_with_its_id(channel):
-    """The id that the caller gave, so that answer and log line can be brought together."""
+    """A failed call has the caller's x-request-id in its metadata, to find its log line."""
     with pytest.raises(grpc.RpcError) as caught:
         call_raw(channel, PREDICT, b"", metadata=[("x-request-id", "mine")])
 
@@ -115,7 +115,7 @@ def test_a_failed_request_comes_back_with_its_id(channel):
 
 
 def test_a_request_is_told_where_its_time_went(channel):
-    """Those that ask for it get the stages in their trailing metadata."""
+    """A call with x-server-timing: 1 gets its stage times in the trailing metadata."""
     request = predict_request("identity", {"x": ONES})
 
     _, call = channel.unary_unary(PREDICT).with_call(

@@ -30,13 +30,13 @@ async def shout(request: StringValue, call: Call) -> StringValue:
 
 async def shout_each(requests, call):
     async for request in requests:
-        await asyncio.sleep(0.01)  # others come first, as while a model runs
+        await asyncio.sleep(0.01)  # other requests run first, as they do while a model runs
         yield await shout(request, call)
 
 
 @pytest.fixture
 def application() -> GrpcApplication:
-    """An application with one method of each kind."""
+    """An application with one unary method and one stream method."""
     methods = method_table(
         [
             UnaryMethod(path="/s/Shout", request_type=StringValue, handler=shout),
@@ -56,7 +56,7 @@ def frame(text: str) -> bytes:
 
 
 def call(application, chunks, path="/s/Shout", headers=(), *, goes_away=False):
-    """Send a body in chunks; gives the events that came back."""
+    """Send a body in chunks; return the events that the application sent."""
     events = [
         {"type": "http.request", "body": chunk, "more_body": position < len(chunks) - 1}
         for position, chunk in enumerate(chunks)
@@ -106,7 +106,7 @@ def answers(events) -> list[str]:
     ids=["whole", "late end", "byte by byte", "in pieces"],
 )
 def test_a_request_may_arrive_in_any_pieces(application, chunks):
-    """HTTP/2 cuts bodies where it likes."""
+    """A message in any number of chunks is read: HTTP/2 may cut bodies anywhere."""
     events = call(application, chunks)
 
     assert answers(events) == ["HELLO"]
@@ -163,7 +163,7 @@ MESSAGE = StringValue(value="hello").SerializeToString()
     [(b"gzip", gzip.compress(MESSAGE)), (b"deflate", zlib.compress(MESSAGE))],
 )
 def test_compressed_messages_are_read(application, encoding, content):
-    """Both of gRPC's standard compressions are understood."""
+    """Messages compressed with gzip or deflate, gRPC's standard compressions, are read."""
     events = call(application, [compressed(content)], headers=[(b"grpc-encoding", encoding)])
 
     assert answers(events) == ["HELLO"]
@@ -184,7 +184,10 @@ def test_compressed_messages_are_read(application, encoding, content):
     ],
 )
 def test_bad_compression_is_refused(application, encoding, content, code, message):
-    """Broken, unknown and exploding compression is refused; no more is inflated than allowed."""
+    """Malformed, unknown and too large compressed messages are refused.
+
+    No more bytes are inflated than a message may have.
+    """
     events = call(application, [compressed(content)], headers=[(b"grpc-encoding", encoding)])
 
     answered = status(events)
@@ -193,7 +196,7 @@ def test_bad_compression_is_refused(application, encoding, content, code, messag
 
 
 def of_length(length: int) -> bytes:
-    """A serialized message of so many bytes."""
+    """Return a serialized message of `length` bytes."""
     message = StringValue(value="x" * (length - 3)).SerializeToString()
     assert len(message) == length
     return message
@@ -204,7 +207,7 @@ def of_length(length: int) -> bytes:
 )
 @pytest.mark.parametrize("path", ["/s/Shout", "/s/ShoutEach"])
 def test_the_limit_of_a_message_is_exact(application, path, encoding, compress):
-    """A message of exactly the limit is read, whole, in pieces and compressed; not a byte more."""
+    """A message of exactly the limit is read, one byte more is refused, in chunks or compressed."""
     fits, too_long = of_length(MAX_MESSAGE_BYTES), of_length(MAX_MESSAGE_BYTES + 1)
     headers = [(b"grpc-encoding", encoding)]
 
@@ -231,14 +234,14 @@ def test_bugs_are_logged_and_not_shown(application, caplog):
 
 
 def test_a_client_that_goes_away_is_not_answered(application):
-    """A stream that is reset before its message is complete ends without a word."""
+    """A stream that is reset before its message is complete gets no answer."""
     events = call(application, [frame("hello")[:4], b""], goes_away=True)
 
     assert events == []
 
 
 def call_at_once(application, count: int, body: bytes, path: str = "/s/Shout") -> list[dict]:
-    """Send that many requests in two pieces, the second when all first ones are there."""
+    """Send `count` requests in two pieces each; second pieces wait until all first ones arrived."""
     waiting = asyncio.Event()
     arrived = 0
 
@@ -269,7 +272,7 @@ def call_at_once(application, count: int, body: bytes, path: str = "/s/Shout") -
 
 
 def test_large_requests_share_a_budget(application):
-    """What all callers send at once is bounded, and a refusal takes nothing from the budget."""
+    """Requests share the byte budget; a refused request takes nothing from it."""
     body = frame("x" * 600)
 
     two = call_at_once(application, 2, body)
@@ -282,12 +285,12 @@ def test_large_requests_share_a_budget(application):
     assert [status(events)[0] for events in two] == [StatusCode.OK, StatusCode.OK]
     assert left_after_two == 0
     assert status(refused)[0] == StatusCode.UNAVAILABLE
-    assert "requests of 1400 bytes are under way, at most 1500 may be; retry" in status(refused)[1]
+    assert "requests in flight hold 1400 bytes of at most 1500; retry" in status(refused)[1]
     assert left_after_refusal == MAX_BUFFERED_BYTES - 100
 
 
 def test_inflated_messages_count_in_the_budget(application):
-    """A small compressed message holds what it inflates to, until it is answered."""
+    """A compressed message counts with its inflated size until it is answered."""
     message = compressed(gzip.compress(StringValue(value="x" * 600).SerializeToString()))
     headers = [(b"grpc-encoding", b"gzip")]
 
@@ -313,7 +316,7 @@ def test_streams_answer_request_by_request(application):
 
 
 def test_errors_in_a_stream_come_in_its_trailers(application):
-    """What was answered before the error stays answered."""
+    """An error ends a stream in its trailers, after the answers before it."""
     events = call(application, [frame("a"), b"\0\0\0\0\x01\xff"], path="/s/ShoutEach")
 
     assert answers(events) == ["A"]
@@ -322,7 +325,10 @@ def test_errors_in_a_stream_come_in_its_trailers(application):
 
 
 def test_a_stream_over_the_budget_is_told_so(application):
-    """Also if more arrives after that; what was answered before stays answered."""
+    """A stream over the byte budget ends with UNAVAILABLE, after the answers before it.
+
+    Further messages may arrive after the refusal.
+    """
     application._budget.used = application._budget.shared - 100
     pieces = [frame("a"), frame("x" * 200), frame("y" * 200), frame("z" * 200)]
 
@@ -333,7 +339,7 @@ def test_a_stream_over_the_budget_is_told_so(application):
 
 
 def test_a_bug_while_a_stream_is_read_is_answered(application, monkeypatch):
-    """With INTERNAL in its trailers, instead of an end without a status."""
+    """A bug while a stream is read is answered INTERNAL in its trailers."""
 
     def parse(_method, _message):
         msg = "secret"
@@ -351,7 +357,7 @@ def test_a_bug_while_a_stream_is_read_is_answered(application, monkeypatch):
     ("header", "seconds"), [(b"2S", 2), (b"500m", 0.5), (b"1M", 60), (b"90000000u", 90)]
 )
 def test_grpc_timeout_becomes_a_deadline(application, header, seconds):
-    """The client's timeout reaches the handler as a point in time."""
+    """The header grpc-timeout reaches the handler as a deadline."""
     before = time.monotonic()
 
     call(application, [frame("a")], headers=[(b"grpc-timeout", header)])
@@ -362,14 +368,14 @@ def test_grpc_timeout_becomes_a_deadline(application, header, seconds):
 
 @pytest.mark.parametrize("header", [b"", b"S", b"5", b"-1S", b"5 S", b"123456789S", b"1x"])
 def test_a_malformed_timeout_is_refused(application, header):
-    """What the specification does not allow is not guessed at."""
+    """A malformed grpc-timeout is INVALID_ARGUMENT."""
     events = call(application, [frame("a")], headers=[(b"grpc-timeout", header)])
 
     assert status(events)[0] == StatusCode.INVALID_ARGUMENT
 
 
 def test_other_http_requests_go_to_the_other_application(application):
-    """A browser on the gRPC port is answered by the HTTP routes; there are none here."""
+    """Requests that are not gRPC go to the HTTP application, which has no routes here."""
     sent = []
 
     async def send(event):
@@ -389,7 +395,7 @@ def test_other_http_requests_go_to_the_other_application(application):
     "message", ["ends in space ", " begins", " ", "  both  ", "100 %", "%20", "grün\n", ""]
 )
 def test_status_messages_fit_into_headers(message):
-    """Percent-encoded, printable, without spaces at the ends, and read as they were written."""
+    """A message is percent-encoded into one header value and decodes to the same text."""
     headers = dict(grpc_wire.status_headers(StatusCode.INTERNAL, message))
 
     encoded = headers[b"grpc-message"]
@@ -400,7 +406,7 @@ def test_status_messages_fit_into_headers(message):
 
 
 def test_two_methods_cannot_share_a_path():
-    """A table with a doubled path is a mistake in the program."""
+    """Two methods with one path are a ValueError."""
     method = UnaryMethod(path="/s/M", request_type=StringValue, handler=shout)
 
     with pytest.raises(ValueError, match="two methods have the path /s/M"):
@@ -408,7 +414,7 @@ def test_two_methods_cannot_share_a_path():
 
 
 def test_a_timeout_header_is_parsed_without_a_server():
-    """The parser alone refuses what it cannot read."""
+    """`deadline` refuses a malformed grpc-timeout and returns None without the header."""
     assert grpc_wire.deadline({}) is None
     with pytest.raises(InvalidInput, match="grpc-timeout is '5', expected 1 to 8 digits"):
         grpc_wire.deadline({b"grpc-timeout": b"5"})

@@ -17,19 +17,19 @@ SHOUT_EACH = "/s/ShoutEach"
 
 
 class Shouter:
-    """Methods of either kind, and the calls that they got; they answer once `wait` is over."""
+    """Handlers of both kinds that record their calls; they answer once `wait` is set."""
 
     def __init__(self) -> None:
         self.calls = []
         self.wait = None
 
     async def called(self, times: int) -> None:
-        """Return when there were so many calls."""
-        while len(self.calls) < times:  # noqa: ASYNC110 - a test can wait a little longer
+        """Return when `times` calls have arrived."""
+        while len(self.calls) < times:  # noqa: ASYNC110 - a short delay is enough for a test
             await asyncio.sleep(0.01)
 
     async def shout(self, request, call):
-        """Upper case, with two words that go wrong."""
+        """Return upper case; "bug" raises RuntimeError and "bad" raises InvalidInput."""
         self.calls.append(call)
         if self.wait:
             await self.wait.wait()
@@ -42,20 +42,20 @@ class Shouter:
         return StringValue(value=request.value.upper())
 
     async def shout_each(self, requests, call):
-        """The same for each of many."""
+        """Answer each request of a stream as `shout` does."""
         async for request in requests:
             yield await self.shout(request, call)
 
 
 @pytest.fixture
 def shouter() -> Shouter:
-    """What answers."""
+    """The handlers of the server."""
     return Shouter()
 
 
 @pytest.fixture
 def talk(shouter):
-    """Runs a coroutine function with a channel to a server of these methods."""
+    """A function that runs a coroutine function with a channel to a server of the handlers."""
     methods = method_table(
         [
             UnaryMethod(path=SHOUT, request_type=StringValue, handler=shouter.shout),
@@ -86,14 +86,14 @@ async def stream(channel, texts: list[bytes]) -> list[str]:
 
 
 def test_unary_calls_are_answered(talk):
-    """Bytes in, bytes out."""
+    """A unary call is answered."""
     answer = talk(lambda channel: channel.unary_unary(SHOUT)(message("hello"), timeout=10))
 
     assert StringValue.FromString(answer).value == "HELLO"
 
 
 def test_streams_answer_request_by_request(talk):
-    """As many answers as requests."""
+    """A stream gets one answer for each request."""
     texts = [message(text) for text in ("a", "b", "c")]
 
     assert talk(lambda channel: stream(channel, texts)) == ["A", "B", "C"]
@@ -101,7 +101,7 @@ def test_streams_answer_request_by_request(talk):
 
 @pytest.mark.parametrize("path", [SHOUT, SHOUT_EACH])
 def test_requests_share_a_budget(talk, shouter, path):
-    """What all callers send at once is bounded; an answered or refused call takes nothing of it."""
+    """Requests share the byte budget; an answered or refused call holds none of it."""
     large = message("x" * 600)
 
     async def ask(channel):
@@ -124,7 +124,7 @@ def test_requests_share_a_budget(talk, shouter, path):
 
     assert len(answers) == 4
     assert error.code() is grpc.StatusCode.UNAVAILABLE
-    assert error.details().startswith("requests of 603 bytes are under way, at most 1000 may be")
+    assert error.details().startswith("requests in flight hold 603 bytes of at most 1000")
     assert len(shouter.calls) == 5
 
 
@@ -149,7 +149,7 @@ def test_bugs_are_logged_and_not_shown(talk, caplog, path):
 
 
 def test_errors_keep_their_code_and_characters(talk):
-    """Messages hold any character and are cut as on the other front."""
+    """A message may hold any character and is cut as on the asgi front."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         talk(lambda channel: channel.unary_unary(SHOUT)(message("bad"), timeout=10))
 
@@ -159,7 +159,7 @@ def test_errors_keep_their_code_and_characters(talk):
 
 
 def test_errors_in_a_stream_come_after_its_answers(talk):
-    """What was answered before the error stays answered."""
+    """An error ends a stream after the answers before it."""
 
     async def conversation(channel):
         call = channel.stream_stream(SHOUT_EACH)(iter([message("a"), b"\xff"]), timeout=10)
@@ -176,7 +176,7 @@ def test_errors_in_a_stream_come_after_its_answers(talk):
 
 
 def test_the_clients_timeout_becomes_a_deadline(talk, shouter):
-    """The handler learns when the client gives up, or that it never does."""
+    """The client's timeout reaches the handler as a deadline; without one it is None."""
     before = time.monotonic()
 
     async def conversation(channel):
@@ -186,13 +186,13 @@ def test_the_clients_timeout_becomes_a_deadline(talk, shouter):
     talk(conversation)
 
     limited, unlimited = (call.deadline for call in shouter.calls)
-    # The library rounds the timeout up on its way.
+    # grpcio rounds the timeout up.
     assert before + 20 <= limited <= time.monotonic() + 21
     assert unlimited is None
 
 
 def test_channel_arguments_reach_the_library(talk):
-    """A limit given as an argument beats the server's own."""
+    """A channel argument overrides the server's own limit."""
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         talk(
             lambda channel: channel.unary_unary(SHOUT)(message("x" * 100), timeout=10),
@@ -204,7 +204,7 @@ def test_channel_arguments_reach_the_library(talk):
 
 
 def test_a_channel_argument_needs_a_value():
-    """A key alone is a mistake."""
+    """A channel argument without a value is a ConfigError."""
     config = ServerConfig(grpc_channel_arguments="a=1,b", front="grpcio").network()
 
     with pytest.raises(ConfigError, match="has 'b', expected key=value"):

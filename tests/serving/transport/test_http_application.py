@@ -13,7 +13,7 @@ from serving.client import PredictClient
 
 @pytest.fixture
 def rest(target) -> Http:
-    """The REST API of the server of every tiny model."""
+    """The REST API of a server with every tiny model."""
     return Http(target)
 
 
@@ -24,7 +24,7 @@ ANY_PATH = "/v1/models/identity:predict"
 
 
 def test_head_answers_without_a_body(rest):
-    """The headers are those of GET."""
+    """HEAD is answered with GET's headers and without a body."""
     status, headers, body = rest.ask("HEAD", "/v1/models/identity")
 
     assert (status, body) == (200, b"")
@@ -32,7 +32,7 @@ def test_head_answers_without_a_body(rest):
 
 
 def raw_deflate(content: bytes) -> bytes:
-    """What some clients send as `deflate`: without the header and checksum of zlib's format."""
+    """Compress without zlib's header and checksum, as some clients send `deflate`."""
     compressor = zlib.compressobj(wbits=-15)
     return compressor.compress(content) + compressor.flush()
 
@@ -47,7 +47,7 @@ def raw_deflate(content: bytes) -> bytes:
     ],
 )
 def test_bodies_may_be_compressed(rest, compress, encoding):
-    """What Content-Encoding names is undone."""
+    """A body is decompressed as its Content-Encoding says."""
     body = compress(json.dumps(ONE).encode())
 
     assert rest.post(ANY_PATH, body, content_encoding=encoding)[0] == 200
@@ -68,7 +68,7 @@ def test_bodies_may_be_compressed(rest, compress, encoding):
     ],
 )
 def test_large_and_broken_bodies_are_refused(models_dir, body, encoding, status, message):
-    """A small body that inflates to a huge one is refused before it has."""
+    """Malformed and large bodies are refused, small bodies that inflate to large ones as well."""
     with servers.in_this_process(models_dir, max_message_bytes=1000) as address:
         answered, answer = Http(address).post(ANY_PATH, body, content_encoding=encoding)
 
@@ -79,7 +79,7 @@ def test_large_and_broken_bodies_are_refused(models_dir, body, encoding, status,
 @pytest.mark.parametrize(("over", "status"), [(0, 200), (1, 429)])
 @pytest.mark.parametrize("encoding", ["identity", "gzip"])
 def test_the_limit_of_a_body_is_exact(models_dir, encoding, over, status):
-    """A body of exactly --max_message_bytes is read, as it comes and inflated."""
+    """A body of exactly --max_message_bytes is read, plain or inflated; a longer one is refused."""
     limit = 3_000_000
     body = json.dumps(ONE).encode().ljust(limit + over)
     body = gzip.compress(body) if encoding == "gzip" else body
@@ -90,14 +90,14 @@ def test_the_limit_of_a_body_is_exact(models_dir, encoding, over, status):
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
+    """Return a port that was free a moment ago."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return int(taken.getsockname()[1])
 
 
-def test_the_rest_port_is_another_door_to_the_same_server(models_dir):
-    """Both ports answer REST and gRPC alike."""
+def test_both_ports_answer_rest_and_grpc(models_dir):
+    """--port and --rest_api_port each answer REST and gRPC."""
     port = free_port()
     with servers.in_this_process(models_dir, rest_api_port=port) as address:
         by_rest_port = Http(f"127.0.0.1:{port}").post(ANY_PATH, ONE)
@@ -127,7 +127,7 @@ def test_failed_requests_carry_their_id(rest, headers, expected):
 
 
 def test_failed_requests_without_an_id_get_one(rest):
-    """A new one each time; answers that are OK have none."""
+    """A failed request without an id gets a new one; successful answers have none."""
     body = json.dumps(ONE).encode()
     ids = {rest.ask("POST", "/v1/models/nope:predict", body)[1]["x-request-id"] for _ in range(2)}
     _, answered, _ = rest.ask("POST", ANY_PATH, body, x_request_id="mine")
@@ -137,7 +137,7 @@ def test_failed_requests_without_an_id_get_one(rest):
 
 
 def test_faults_are_logged_with_the_request_id(rest, caplog):
-    """A model that fails is the server's trouble; a wrong request is its caller's."""
+    """A failing model is logged as an error with its request id; a wrong request is not logged."""
     rest.post("/v1/models/fragile:predict", {"inputs": [7]}, x_request_id="the-failed-one")
     rest.post("/v1/models/nope:predict", ONE, x_request_id="the-wrong-one")
 
@@ -147,7 +147,7 @@ def test_faults_are_logged_with_the_request_id(rest, caplog):
 
 
 def test_times_are_told_on_request(rest):
-    """The header x-server-timing: 1 asks for Server-Timing."""
+    """Server-Timing is answered if the request has the header x-server-timing: 1."""
     body = json.dumps(ONE).encode()
     _, asked, _ = rest.ask("POST", ANY_PATH, body, x_server_timing="1")
     _, not_asked, _ = rest.ask("POST", ANY_PATH, body)
@@ -160,7 +160,7 @@ def test_times_are_told_on_request(rest):
 @pytest.mark.parametrize(
     ("method", "path", "status", "error"),
     [
-        ("GET", "/", 404, "Not found: GET /; the APIs are under /v1/ and /v2"),
+        ("GET", "/index", 404, "Not found: GET /index; the APIs are under /v1/ and /v2"),
         ("GET", "/statuspage?x=1", 404, "Not found: GET /statuspage?x=1; the APIs"),
         ("POST", "/v1", 404, "Not found: POST /v1;"),
         ("POST", "/v2x/nothing", 404, "Not found: POST /v2x/nothing;"),
@@ -175,14 +175,13 @@ def test_times_are_told_on_request(rest):
         ("POST", "/v1/models/a/versions/1/labels/b:predict", 400, "Malformed request: POST /v1/"),
         ("PUT", ANY_PATH, 400, f"Malformed request: PUT {ANY_PATH}"),
         ("DELETE", "/v1/models/identity", 400, "Malformed request: DELETE /v1/models/identity"),
-        ("GET", "/v1/models", 400, "Missing model name in request."),
         ("GET", "/v1/models/versions/1", 400, "Missing model name in request."),
         ("GET", "/v1/models/labels/a/metadata", 400, "Missing model name in request."),
         ("POST", "/monitoring/prometheus/metrics", 400, "Malformed request: POST /monitoring/"),
     ],
 )
 def test_paths_without_a_route(rest, method, path, status, error):
-    """404 outside the APIs, 400 inside, and 400 for another method."""
+    """A path outside the APIs is 404; an unknown path or method inside them is 400."""
     answered, headers, body = rest.ask(method, path)
 
     assert (answered, headers["content-type"]) == (status, "application/json")
@@ -199,13 +198,13 @@ CORS_HEADERS = {
 
 
 def cors_headers(headers):
-    """Those of the headers that a browser's check looks at."""
+    """Return the headers that a browser's CORS check reads."""
     return {name: value for name, value in headers.items() if name.startswith("access-control-")}
 
 
 @pytest.fixture(scope="module")
 def open_rest(models_dir):
-    """The REST API of a server that lets web pages call it."""
+    """The REST API of a server with --rest_api_enable_cors_support."""
     with servers.in_this_process(models_dir, rest_api_enable_cors_support=True) as address:
         yield Http(address)
 
@@ -223,7 +222,7 @@ def open_rest(models_dir):
     ],
 )
 def test_web_pages_may_call_the_apis_if_they_are_let(open_rest, method, path, status):
-    """Answers and errors have the three headers of TensorFlow Serving, and so has the preflight."""
+    """Answers, errors and preflights have TensorFlow Serving's three CORS headers."""
     answered, headers, body = open_rest.ask(method, path, json.dumps(ONE).encode(), origin=ORIGIN)
 
     assert answered == status
@@ -232,13 +231,13 @@ def test_web_pages_may_call_the_apis_if_they_are_let(open_rest, method, path, st
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/monitoring/prometheus/metrics", "/elsewhere"])
-def test_web_pages_get_the_apis_alone(open_rest, path):
-    """What monitors ask for is not for pages of other origins."""
+def test_only_the_apis_have_cors_headers(open_rest, path):
+    """Probes, the metrics page and unknown paths have no CORS headers."""
     assert cors_headers(open_rest.ask("GET", path, origin=ORIGIN)[1]) == {}
 
 
 def test_without_the_flag_no_answer_has_the_headers(rest):
-    """The preflight is answered all the same, as TensorFlow Serving does."""
+    """Without the flag, no answer has CORS headers, and preflights are still answered 200."""
     for method in ("OPTIONS", "POST"):
         status, headers, _ = rest.ask(method, ANY_PATH, json.dumps(ONE).encode(), origin=ORIGIN)
 
@@ -247,7 +246,7 @@ def test_without_the_flag_no_answer_has_the_headers(rest):
 
 @pytest.mark.parametrize("headers", [{}, {"origin": "null"}])
 def test_a_preflight_has_an_origin(open_rest, headers):
-    """What comes from no web page is told so."""
+    """A preflight without an origin is 400 with TensorFlow Serving's message."""
     status, _, body = open_rest.ask("OPTIONS", ANY_PATH, **headers)
 
     assert status == 400
@@ -255,5 +254,5 @@ def test_a_preflight_has_an_origin(open_rest, headers):
 
 
 def test_options_elsewhere_is_not_found(open_rest):
-    """TensorFlow Serving knows `/v1/` alone."""
+    """A preflight outside of the APIs is 404."""
     assert open_rest.ask("OPTIONS", "/elsewhere", origin=ORIGIN)[0] == 404

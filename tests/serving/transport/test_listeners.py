@@ -15,7 +15,7 @@ from serving.transport.listeners import Listeners, claim, listen_unix
 
 @pytest.mark.parametrize("front", ["asgi", "grpcio"])
 def test_a_unix_socket_answers_beside_the_port(models_dir, tmp_path, running_server, front):
-    """--grpc_socket_path is for clients on the same machine; it goes with the server."""
+    """--grpc_socket_path answers beside the port and is removed when the server ends."""
     path = tmp_path / "serving.sock"
     with running_server(models_dir, grpc_socket_path=path, front=front) as address:
         serving = []
@@ -30,7 +30,7 @@ def test_a_unix_socket_answers_beside_the_port(models_dir, tmp_path, running_ser
 
 @pytest.mark.parametrize("front", ["asgi", "grpcio"])
 def test_a_dead_servers_socket_is_replaced(models_dir, tmp_path, running_server, front):
-    """After a crash the path is still there; the next server may have it."""
+    """The Unix socket of a crashed server is replaced by the next server."""
     path = tmp_path / "serving.sock"
     listen_unix(path).close()
 
@@ -44,13 +44,13 @@ def test_a_dead_servers_socket_is_replaced(models_dir, tmp_path, running_server,
 
 
 @pytest.mark.parametrize("front", ["asgi", "grpcio"])
-def test_a_living_servers_socket_is_not(models_dir, tmp_path, front):
-    """Two servers cannot have one path: the second one says so and ends."""
+def test_a_running_servers_socket_is_not_replaced(models_dir, tmp_path, front):
+    """A server whose socket path belongs to a running server ends with code 2 and says so."""
     path = tmp_path / "serving.sock"
     flags = ("--models_dir", str(models_dir), "--port", "0", "--front", front)
     with listen_unix(path) as living:
         with servers.as_process(*flags, "--grpc_socket_path", str(path)) as second:
-            second.wait_for(f"error: cannot listen on {path}: another server listens there")
+            second.wait_for(f"error: cannot listen on {path}: another server listens on it")
             code = second.process.wait(30)
         with socket.socket(socket.AF_UNIX) as client:
             client.connect(str(path))
@@ -61,7 +61,7 @@ def test_a_living_servers_socket_is_not(models_dir, tmp_path, front):
 
 
 def test_a_server_that_is_too_busy_to_accept_is_alive(tmp_path):
-    """A full queue of connections is no reason to take its path, nor to wait for it."""
+    """A server whose connection queue is full counts as running; its socket path is kept."""
     path = tmp_path / "serving.sock"
     with contextlib.ExitStack() as stack:
         busy = stack.enter_context(socket.socket(socket.AF_UNIX))
@@ -73,7 +73,7 @@ def test_a_server_that_is_too_busy_to_accept_is_alive(tmp_path):
                 client.setblocking(False)
                 client.connect(str(path))
 
-        with pytest.raises(ConfigError, match="another server listens there"):
+        with pytest.raises(ConfigError, match="another server listens on it"):
             listen_unix(path)
 
     assert path.exists()
@@ -91,7 +91,10 @@ def test_a_successors_socket_stays(models_dir, tmp_path, running_server):
 
 
 def test_a_path_that_begins_with_an_at_sign_is_a_file(tmp_path, monkeypatch):
-    """As for TensorFlow Serving, whose library takes abstract sockets under another scheme."""
+    """A path that begins with "@" is a file, as in TensorFlow Serving.
+
+    gRPC takes abstract sockets under another scheme.
+    """
     monkeypatch.chdir(tmp_path)
 
     with listen_unix(Path("@serving")):
@@ -99,18 +102,18 @@ def test_a_path_that_begins_with_an_at_sign_is_a_file(tmp_path, monkeypatch):
 
 
 def test_other_files_are_left_alone(tmp_path):
-    """A path that names a file is a mistake."""
+    """A path that names another file is refused, and the file is kept."""
     path = tmp_path / "notes.txt"
     path.write_text("mine")
 
-    with pytest.raises(ConfigError, match="there is something else"):
+    with pytest.raises(ConfigError, match="the path exists and is not a socket"):
         listen_unix(path)
 
     assert path.read_text() == "mine"
 
 
 def test_nothing_stays_open_when_a_port_is_taken(tmp_path):
-    """The ports before the one that failed are free again, and the Unix socket is gone."""
+    """If a port is taken, the sockets opened before it are closed and the Unix socket removed."""
     path = tmp_path / "serving.sock"
     with socket.create_server(("127.0.0.1", 0)) as taken:
         config = ServerConfig(
@@ -126,12 +129,12 @@ def test_nothing_stays_open_when_a_port_is_taken(tmp_path):
 
 
 def opened(**settings) -> Listeners:
-    """The sockets of a server on free ports of this machine."""
+    """Open the sockets of a server on free ports of this machine."""
     return Listeners.open(ServerConfig(host="127.0.0.1", port=0, **settings).network())
 
 
 def test_callers_are_refused_until_it_listens(tmp_path):
-    """The ports are taken and their numbers known before; the port for health listens at once."""
+    """Until `listen`, ports are bound and refuse connections; the health port listens at once."""
     path = tmp_path / "serving.sock"
     listeners = opened(health_port=0, grpc_socket_path=path)
     address = listeners.rpc[0].getsockname()
@@ -154,16 +157,19 @@ def test_callers_are_refused_until_it_listens(tmp_path):
 
 
 @pytest.mark.parametrize("shared", [False, True])
-def test_a_port_that_does_not_listen_yet_is_taken_all_the_same(shared):
-    """A second server is told so at once, also by one whose workers share the port."""
+def test_a_port_that_does_not_listen_yet_is_taken(shared):
+    """A second server cannot bind a port that another one holds without listening yet.
+
+    This also holds if the other one's workers share the port.
+    """
     with claim("127.0.0.1", 0, shared=shared) as first:
         port = first.getsockname()[1]
         with pytest.raises(ConfigError, match=f"cannot listen on 127.0.0.1:{port}: Address alrea"):
             claim("127.0.0.1", port)
 
 
-def test_the_connections_of_a_server_that_has_ended_do_not_keep_the_next_one_out():
-    """They linger for a minute on the side that closed them first."""
+def test_a_port_can_be_bound_while_old_connections_linger():
+    """A port can be bound again while closed connections are in TIME_WAIT, for a minute."""
     listeners = opened()
     address = listeners.rpc[0].getsockname()
     listeners.listen()
@@ -177,11 +183,11 @@ def test_the_connections_of_a_server_that_has_ended_do_not_keep_the_next_one_out
 
 
 def test_another_servers_socket_stays_when_this_one_never_listened(tmp_path):
-    """Of two servers that load at once the first to listen has the path; the other is told."""
+    """Of two servers with one socket path, the first to listen has it; the other is refused."""
     path = tmp_path / "serving.sock"
     late = opened(grpc_socket_path=path)
     with listen_unix(path):
-        with pytest.raises(ConfigError, match="another server listens there"):
+        with pytest.raises(ConfigError, match="another server listens on it"):
             late.listen()
         late.close()
         late.remove_socket_path()
@@ -190,7 +196,7 @@ def test_another_servers_socket_stays_when_this_one_never_listened(tmp_path):
 
 
 def test_ipv6_addresses_work(models_dir, running_server):
-    """`::` takes connections of both kinds."""
+    """A server on `::` accepts IPv4 and IPv6 connections."""
     with running_server(models_dir, host="::") as target:
         port = target.rpartition(":")[2]
         for host in ("127.0.0.1", "[::1]"):

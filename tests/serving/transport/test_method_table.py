@@ -22,7 +22,10 @@ def message(count: int) -> bytes:
 
 
 def test_a_large_message_counts_as_what_it_becomes():
-    """Numbers of a byte take eight once they are parsed; small messages are not looked at."""
+    """A large parsed message counts with its size in memory: small integers take 8 bytes each.
+
+    Small messages are not measured.
+    """
     budget = ByteBudget(32 * MEBIBYTE)
     hold = Hold(budget)
 
@@ -37,7 +40,7 @@ def test_a_large_message_counts_as_what_it_becomes():
         parse(METHOD, message(5 * MEBIBYTE), hold)
 
 
-def test_what_is_no_message_is_named():
-    """With its size and the message that was expected."""
+def test_bytes_that_are_not_the_message_are_refused():
+    """The error has the number of bytes and the expected message type."""
     with pytest.raises(InvalidInput, match=r"3 bytes is not a tensorflow\.serving\.PredictRequest"):
         parse(METHOD, b"\xff\xff\xff")

@@ -17,19 +17,19 @@ ONES = np.ones((1, 3), np.float32)
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory) -> certificates.Authority:
-    """Whom servers and clients trust."""
+    """The certificate authority that servers and clients trust."""
     return certificates.Authority(tmp_path_factory.mktemp("certificates") / "ours")
 
 
 @pytest.fixture(scope="module")
 def stranger(tmp_path_factory) -> certificates.Authority:
-    """Whom nobody trusts."""
+    """A certificate authority that neither side trusts."""
     return certificates.Authority(tmp_path_factory.mktemp("certificates") / "strange", "stranger")
 
 
 @pytest.fixture(scope="module")
 def server_pair(authority) -> certificates.Pair:
-    """What the server proves itself with."""
+    """The server's certificate and key."""
     return authority.issue("server")
 
 
@@ -41,7 +41,7 @@ def write(folder: Path, **fields) -> Path:
 
 @pytest.fixture(scope="module", params=["asgi", "grpcio"])
 def front(request) -> str:
-    """Each of the fronts."""
+    """Each of the two fronts."""
     return request.param
 
 
@@ -66,7 +66,7 @@ def target(front, mutual, models_dir, authority, server_pair, tmp_path_factory, 
 
 
 def ask(target: str, credentials: grpc.ChannelCredentials | None) -> list | str:
-    """The answer to a prediction, or the code that it failed with."""
+    """Return the answer to a prediction, or the name of the code that it failed with."""
     with PredictClient(target, credentials=credentials, timeout=5) as client:
         try:
             return client.predict("identity", {"x": ONES})["y"].tolist()
@@ -85,21 +85,21 @@ def credentials(
 
 
 def test_a_client_with_a_certificate_is_answered(target, authority):
-    """Both sides know each other; without client_verify the certificate is not asked for."""
+    """A client with a certificate is answered; without client_verify its certificate is ignored."""
     answer = ask(target, credentials(authority, authority.issue("client")))
 
     assert answer == [[1, 1, 1]]
 
 
 def test_a_client_without_a_certificate_is_refused_if_it_needs_one(target, mutual, authority):
-    """client_verify makes the difference."""
+    """With client_verify, a client without a certificate is UNAVAILABLE."""
     answer = ask(target, credentials(authority))
 
     assert answer == ("UNAVAILABLE" if mutual else [[1, 1, 1]])
 
 
 def test_the_healthcheck_command_speaks_tls(target, mutual, authority, tmp_path):
-    """A container with TLS can be probed, with a certificate of its own where one is needed."""
+    """The healthcheck command connects with TLS, with its own certificate where one is required."""
     own = authority.issue("probe")
     files = {"ca": authority.certificate, "cert": own.certificate, "key": own.key}
     flags = {}
@@ -117,32 +117,32 @@ def test_the_healthcheck_command_speaks_tls(target, mutual, authority, tmp_path)
 
 
 def test_a_strangers_certificate_is_refused(target, mutual, authority, stranger):
-    """A certificate counts only if custom_ca has signed it."""
+    """With client_verify, a certificate that custom_ca has not signed is refused."""
     answer = ask(target, credentials(authority, stranger.issue("client")))
 
     assert answer == ("UNAVAILABLE" if mutual else [[1, 1, 1]])
 
 
 def test_plain_text_is_refused(target):
-    """The port speaks TLS alone."""
+    """A plaintext connection to a port with TLS fails."""
     assert ask(target, None) in {"UNAVAILABLE", "DEADLINE_EXCEEDED"}
 
 
 def test_the_server_proves_itself(target, stranger):
-    """A client that trusts somebody else does not talk to it."""
+    """A client that trusts another authority refuses the server's certificate."""
     assert ask(target, credentials(stranger)) == "UNAVAILABLE"
 
 
 def test_grpcio_has_tls_on_a_unix_socket(
     models_dir, authority, server_pair, tmp_path, running_server
 ):
-    """As TensorFlow Serving has: the socket's credentials are the port's."""
+    """The grpcio front has TLS on the Unix socket, too, as TensorFlow Serving does."""
     socket_path = tmp_path / "serving.sock"
     path = write(tmp_path, server_key=server_pair.key, server_cert=server_pair.certificate)
     settings = {"ssl_config_file": path, "grpc_socket_path": socket_path, "front": "grpcio"}
     with running_server(models_dir, **settings):
         target = f"unix:{socket_path}"
-        # A client takes the path for the server's name.
+        # A client expects the path as the server's name.
         options = [("grpc.ssl_target_name_override", "localhost")]
         with PredictClient(target, credentials=credentials(authority), options=options) as client:
             secure = client.predict("identity", {"x": ONES})["y"].tolist()
@@ -153,7 +153,7 @@ def test_grpcio_has_tls_on_a_unix_socket(
 
 
 def test_the_key_is_on_no_disk(server_pair):
-    """The files exist in memory, for as long as they are used."""
+    """The key's file is in memory (memfd), never on a disk, and `repr` does not show the key."""
     config = tls.TlsConfig(
         certificate=server_pair.certificate.encode(), key=server_pair.key.encode()
     )

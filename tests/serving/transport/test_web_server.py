@@ -1,4 +1,4 @@
-"""Which port answers what, with TLS on one of them, on both, or different TLS."""
+"""Tests of which port answers which protocol, with TLS on one port, on both, or different TLS."""
 
 import contextlib
 import http.client
@@ -25,19 +25,19 @@ METRICS = "/monitoring/prometheus/metrics"
 
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory) -> certificates.Authority:
-    """Has signed the certificate of the port for gRPC."""
+    """The authority that signed the gRPC port's certificate."""
     return certificates.Authority(tmp_path_factory.mktemp("certificates") / "rpc", "rpc authority")
 
 
 @pytest.fixture(scope="module")
 def rest_authority(tmp_path_factory) -> certificates.Authority:
-    """Has signed the certificate of the port for REST."""
+    """The authority that signed the REST port's certificate."""
     return certificates.Authority(tmp_path_factory.mktemp("certificates") / "rest", "rest")
 
 
 @pytest.fixture
 def ssl_config(tmp_path):
-    """Writes an SSLConfig; gives its path."""
+    """A function that writes an SSLConfig and returns its path."""
 
     def write(authority: certificates.Authority, *, mutual: bool = False) -> Path:
         pair = authority.issue("server")
@@ -56,7 +56,7 @@ def ssl_config(tmp_path):
 
 @pytest.fixture
 def ports(models_dir, running_server):
-    """Starts a server; gives its addresses for gRPC and REST."""
+    """A context manager that starts a server and yields its addresses for gRPC and REST."""
 
     @contextlib.contextmanager
     def start(**settings: object) -> Iterator[tuple[str, str]]:
@@ -83,7 +83,7 @@ def trusting(
 
 
 def predict(target: str, credentials: grpc.ChannelCredentials | None = None) -> object:
-    """The answer to a prediction over gRPC, or the code and message that it failed with."""
+    """Return the answer to a prediction over gRPC, or the code and message that it failed with."""
     with PredictClient(target, credentials=credentials, timeout=10) as client:
         try:
             return client.predict("identity", {"x": ONES})["y"].tolist()
@@ -94,7 +94,7 @@ def predict(target: str, credentials: grpc.ChannelCredentials | None = None) -> 
 def get(
     address: str, path: str, authority: certificates.Authority | None = None
 ) -> tuple[int, bytes]:
-    """Status and body of the answer to a GET."""
+    """Return status and body of the answer to a GET."""
     host, _, port = address.rpartition(":")
     if authority is None:
         connection = http.client.HTTPConnection(host, int(port), timeout=10)
@@ -110,7 +110,10 @@ def get(
 @pytest.mark.parametrize("front", ["asgi", "grpcio"])
 @pytest.mark.parametrize("mutual", [False, True], ids=["tls", "mtls"])
 def test_ssl_config_file_leaves_the_rest_port_plain(ports, authority, ssl_config, front, mutual):
-    """As with TensorFlow Serving: gRPC has TLS; REST and a Prometheus scrape are plain HTTP."""
+    """With --ssl_config_file, gRPC has TLS and the REST port is plain, as in TensorFlow Serving.
+
+    A Prometheus scrape of the REST port is plain HTTP, too.
+    """
     own = authority.issue("client") if mutual else None
     file = ssl_config(authority, mutual=mutual)
     with ports(ssl_config_file=file, front=front) as (rpc, rest):
@@ -131,17 +134,17 @@ def test_ssl_config_file_leaves_the_rest_port_plain(ports, authority, ssl_config
 def test_the_plain_rest_port_is_no_way_around_the_certificates(
     ports, authority, ssl_config, mutual
 ):
-    """It answers no gRPC at all, and says which port does."""
+    """The plain REST port answers gRPC with UNIMPLEMENTED and names --port."""
     with ports(ssl_config_file=ssl_config(authority, mutual=mutual)) as (_, rest):
         code, message = predict(rest)
 
     assert code == "UNIMPLEMENTED"
-    assert "this port answers HTTP alone" in message
+    assert "this port answers HTTP only" in message
     assert "--port" in message
 
 
 def test_the_grpc_port_with_tls_still_answers_http(ports, authority, ssl_config):
-    """A probe or a scrape may use it, with TLS."""
+    """The gRPC port with TLS answers HTTP with TLS, for probes and scrapes."""
     with ports(ssl_config_file=ssl_config(authority)) as (rpc, _):
         status, _ = get(rpc, "/readyz", authority)
 
@@ -150,7 +153,7 @@ def test_the_grpc_port_with_tls_still_answers_http(ports, authority, ssl_config)
 
 @pytest.mark.parametrize("front", ["asgi", "grpcio"])
 def test_rest_api_ssl_config_file_gives_the_rest_port_tls(ports, authority, ssl_config, front):
-    """The port for gRPC is plain beside it."""
+    """With --rest_api_ssl_config_file, the REST port has TLS and the gRPC port is plain."""
     with ports(rest_api_ssl_config_file=ssl_config(authority), front=front) as (rpc, rest):
         status, _ = get(rest, STATUS, authority)
         answer = predict(rpc)
@@ -164,17 +167,17 @@ def test_rest_api_ssl_config_file_gives_the_rest_port_tls(ports, authority, ssl_
 
 
 def test_the_plain_grpc_port_is_no_way_around_tls_on_the_rest_port(ports, authority, ssl_config):
-    """It answers no HTTP at all, and says which port does."""
+    """The plain gRPC port answers HTTP with 404 and names --rest_api_port."""
     file = ssl_config(authority, mutual=True)
     with ports(rest_api_ssl_config_file=file) as (rpc, _):
         status, body = get(rpc, METRICS)
 
     assert status == 404
-    assert "call the port that --rest_api_port names" in json.loads(body)["error"]
+    assert "send HTTP requests to the port of --rest_api_port" in json.loads(body)["error"]
 
 
 def test_both_ports_may_have_the_same_tls(ports, authority, ssl_config):
-    """Then either answers both, as without TLS."""
+    """If both ports have the same TLS, each port answers gRPC and REST, as without TLS."""
     file = ssl_config(authority)
     with ports(ssl_config_file=file, rest_api_ssl_config_file=file) as (rpc, rest):
         answers = [predict(port, trusting(authority)) for port in (rpc, rest)]
@@ -185,7 +188,7 @@ def test_both_ports_may_have_the_same_tls(ports, authority, ssl_config):
 
 
 def test_each_port_may_have_tls_of_its_own(ports, authority, rest_authority, ssl_config):
-    """Each proves itself with its certificate and asks for its clients'."""
+    """If the ports have different TLS, each has its own certificate and its own client check."""
     own = authority.issue("client")
     settings = {
         "ssl_config_file": ssl_config(authority, mutual=True),
@@ -204,7 +207,7 @@ def test_each_port_may_have_tls_of_its_own(ports, authority, rest_authority, ssl
 
 
 def test_health_stays_plain_and_alone(models_dir, authority, ssl_config):
-    """--health_port has no TLS, whatever the others have, and answers nothing but health."""
+    """--health_port is plain whatever TLS the other ports have, and answers only health."""
     file = str(ssl_config(authority, mutual=True))
     flags = ("--ssl_config_file", file, "--rest_api_ssl_config_file", file)
     ports = ("--port", "0", "--health_port", "0", "--rest_api_port", str(free_port()))

@@ -24,7 +24,7 @@ def connected(scenario):
 
 
 def test_both_ends_ask_at_the_same_time():
-    """Answers find their questions, whatever order they come in."""
+    """Both ends may ask at the same time; answers match their questions in any order."""
 
     async def scenario(one, other):
         async def double(number):
@@ -40,7 +40,7 @@ def test_both_ends_ask_at_the_same_time():
 
 
 def test_errors_come_back_as_what_they_are():
-    """An error for the caller keeps class and text; of a bug nothing is told."""
+    """A ServingError keeps its class and message; any other error is "internal error"."""
 
     async def scenario(one, other):
         async def refuse(content):
@@ -58,8 +58,8 @@ def test_errors_come_back_as_what_they_are():
     connected(scenario)
 
 
-def test_whoever_waits_is_told_that_the_other_is_gone():
-    """A question to a process that dies does not wait for ever, and neither does the next."""
+def test_a_question_to_a_closed_end_is_unavailable():
+    """If the other end closes, pending and later questions raise Unavailable."""
 
     async def scenario(one, other):
         async def hang(_content):
@@ -76,7 +76,7 @@ def test_whoever_waits_is_told_that_the_other_is_gone():
 
 
 def test_long_messages_arrive_whole():
-    """Pages of metrics are larger than what a socket takes at a time."""
+    """A message larger than a socket's buffer, such as a page of metrics, arrives whole."""
     text = "x" * 5_000_000
 
     async def scenario(one, other):
@@ -89,8 +89,8 @@ def test_long_messages_arrive_whole():
     assert connected(scenario) == text
 
 
-def test_what_is_told_before_the_end_is_heard():
-    """The last words of a process that cannot start reach its parent."""
+def test_a_message_told_before_the_end_arrives():
+    """A message told just before the end closes arrives, such as the error of a failed start."""
 
     async def scenario(one, other):
         heard = []

@@ -4,7 +4,7 @@ from serving.workers.heartbeat import Heartbeat
 
 
 def beats(count: int, ping, *, loading: int = 0) -> list[bool]:
-    """What so many beats say of a process that answers pings like this."""
+    """Return the results of `count` beats of a process whose pings are answered by `ping`."""
 
     async def run():
         heartbeat = Heartbeat()
@@ -29,17 +29,17 @@ async def at_once():
 
 
 def test_ten_pings_without_answer_are_a_hang():
-    """The first is sent, ten more beats go by; not one less."""
+    """The process counts as hanging after ten pings without an answer, not after nine."""
     assert beats(11, never) == [False] * 10 + [True]
 
 
 def test_a_process_that_answers_does_not_hang():
-    """However long it is watched."""
+    """A process that answers each ping never counts as hanging."""
     assert not any(beats(50, at_once))
 
 
 def test_a_late_answer_counts():
-    """Nine beats without an answer and then one begin the count anew."""
+    """A late answer, even after nine missed beats, starts the count again."""
     late = iter([*[9] * 5])
 
     async def slowly():
@@ -50,12 +50,12 @@ def test_a_late_answer_counts():
 
 
 def test_loading_is_no_hang():
-    """A process that loads a large graph need not answer."""
+    """A process that loads a model never counts as hanging."""
     assert not any(beats(50, never, loading=1))
 
 
 def test_a_process_that_fails_to_answer_is_left_to_its_parent():
-    """Its channel is closed: it has ended, which is no hang."""
+    """A process whose ping fails does not count as hanging: its channel is closed, it has ended."""
 
     async def fail():
         raise ConnectionError

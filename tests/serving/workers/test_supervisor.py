@@ -1,4 +1,4 @@
-"""What concerns all workers, on a supervisor whose workers are played by this process."""
+"""Tests of the supervisor; this process plays its workers."""
 
 import asyncio
 import json
@@ -21,7 +21,7 @@ MODELS = [{"name": "m"}]
 
 
 class FakeWorker:
-    """The worker's end of a channel; notes what it is asked to do."""
+    """A worker's end of a channel; records the requests of the supervisor."""
 
     def __init__(self, **answers: Callable[[], Awaitable[object]]) -> None:
         self.asked: list[tuple[str, object]] = []
@@ -29,7 +29,7 @@ class FakeWorker:
         self.channel = Channel()
 
     async def open(self, connection: socket.socket) -> None:
-        """Begin to answer."""
+        """Begin to answer the supervisor."""
         for what in ("prepare", "commit", "abort"):
             self.channel.asked[what] = self._handler(what)
         await self.channel.open(connection)
@@ -66,7 +66,7 @@ def supervise(scenario, *fakes: FakeWorker):
 
 
 def test_all_workers_take_another_set_over():
-    """Each prepares it, and only then does any of them serve it."""
+    """A reload is prepared by all workers before any of them commits it."""
     fakes = FakeWorker(), FakeWorker()
 
     async def scenario(supervisor):
@@ -83,7 +83,7 @@ async def refuse():
 
 
 def test_one_refusal_stops_all_workers():
-    """The one that could do it drops what it has prepared, and the caller learns the reason."""
+    """If one worker refuses a set, the others abort it and the caller gets the reason."""
     able, unable = FakeWorker(), FakeWorker(prepare=refuse)
 
     async def scenario(supervisor):
@@ -97,7 +97,10 @@ def test_one_refusal_stops_all_workers():
 
 
 def test_a_worker_that_dies_while_it_prepares_stops_all():
-    """Whoever takes its place serves the old set, so the others must, too."""
+    """If a worker ends during `prepare`, the others abort the new set.
+
+    Its successor serves the old set.
+    """
     able = FakeWorker()
     dying = FakeWorker()
 
@@ -116,7 +119,10 @@ def test_a_worker_that_dies_while_it_prepares_stops_all():
 
 
 def test_a_worker_that_dies_at_the_last_moment_changes_nothing():
-    """All have prepared: the new set holds, also for the one that takes its place."""
+    """If a worker ends during `commit`, the new set is kept.
+
+    All have prepared it, and the worker's successor is told the new set.
+    """
     able = FakeWorker()
     dying = FakeWorker()
 
@@ -134,7 +140,10 @@ def test_a_worker_that_dies_at_the_last_moment_changes_nothing():
 
 
 def test_nothing_is_reloaded_while_a_worker_starts():
-    """It may be past the point where it asks for its models."""
+    """While a worker starts, a reload is UNAVAILABLE.
+
+    The worker may already have asked for its models.
+    """
     fakes = FakeWorker(), FakeWorker()
 
     async def scenario(supervisor):
@@ -148,7 +157,7 @@ def test_nothing_is_reloaded_while_a_worker_starts():
 
 
 def test_a_worker_that_starts_waits_for_a_reload_to_end():
-    """It is told the set that the others end up with."""
+    """A worker that starts during a reload gets its models after the reload, from the new set."""
     release = asyncio.Event()
     fakes = FakeWorker(prepare=release.wait), FakeWorker()
 
@@ -166,7 +175,7 @@ def test_a_worker_that_starts_waits_for_a_reload_to_end():
 
 
 def test_nobody_may_listen_before_all_workers_have_their_models():
-    """The first that has loaded waits for the last; who takes a dead one's place need not."""
+    """No worker listens before all workers have loaded; a successor need not wait."""
     fakes = FakeWorker(), FakeWorker()
     sockets = WorkerSockets.open(ServerConfig(host="127.0.0.1", port=0, workers=2))
 
@@ -180,7 +189,7 @@ def test_nobody_may_listen_before_all_workers_have_their_models():
         asking.append(asyncio.create_task(fakes[1].channel.ask("listen")))
         await asyncio.gather(*asking)
         socket.create_connection(("127.0.0.1", sockets.port)).close()
-        await fakes[1].channel.ask("listen")  # as its successor would
+        await fakes[1].channel.ask("listen")  # as the worker's successor does
         return waited
 
     try:
@@ -190,7 +199,7 @@ def test_nobody_may_listen_before_all_workers_have_their_models():
 
 
 def test_a_port_lost_while_the_models_were_loaded_is_one_error():
-    """What another program has taken meanwhile is said once, and all workers end."""
+    """If another program takes the port during the loading, one error stops all workers."""
     fakes = FakeWorker(), FakeWorker()
     sockets = WorkerSockets.open(ServerConfig(host="127.0.0.1", port=0, workers=2))
     for own in sockets.of_workers:  # as if the port had been free for a moment
@@ -215,7 +224,7 @@ def test_a_port_lost_while_the_models_were_loaded_is_one_error():
 
 
 def test_loading_is_known_before_it_begins():
-    """The answer to `loading` comes when a hang would be forgiven already, and it may nest."""
+    """`loading` is answered after the heartbeat has been told; it may be nested."""
     fake = FakeWorker()
 
     async def scenario(supervisor):
@@ -233,7 +242,7 @@ def test_loading_is_known_before_it_begins():
 
 
 def test_metrics_leave_out_nobody_who_counted():
-    """A worker that does not answer counts as it did last."""
+    """A worker that does not answer contributes its last known metrics."""
     page = [["requests", "", "counter", [["requests", {}, 5]]]]
 
     async def metrics(_content):
@@ -262,14 +271,14 @@ def test_metrics_leave_out_nobody_who_counted():
 
 
 def test_errors_of_every_kind_have_a_code_of_their_own():
-    """Or one would come out of the channel as another."""
+    """Each subclass of ServingError has its own code, because channels send codes, not classes."""
     codes = [error.code for error in ServingError.__subclasses__()]
 
     assert len(codes) == len(set(codes))
 
 
 def test_lists_of_models_survive_json():
-    """Policies and labels arrive at the workers as they were read."""
+    """Model lists with policies and labels are the same after a round trip through JSON."""
     models = {
         name: ModelConfig(name=name, base_path=Path("/m"), policy=policy, labels={"stable": 1})
         for name, policy in (("a", Latest(2)), ("b", All()), ("c", Specific((1, 3))))

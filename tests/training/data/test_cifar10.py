@@ -19,7 +19,7 @@ TRAIN_FILES = [f"data_batch_{number}" for number in range(1, 6)]
 
 
 def write_pickles(folder: Path, batches, protocol: int = 2, keys: type = bytes) -> Path:
-    """The official Python layout; keys are bytes, as Python 2 strings appear to Python 3."""
+    """Write the official Python layout; keys are bytes, as Python 3 reads Python 2's strings."""
     folder.mkdir(exist_ok=True)
     for name, (planes, labels) in batches.items():
         content = {"data": planes, "labels": labels.tolist(), "batch_label": name}
@@ -30,7 +30,7 @@ def write_pickles(folder: Path, batches, protocol: int = 2, keys: type = bytes) 
 
 
 def archive(source: Path, target: Path, mode: str, inner: str) -> Path:
-    # Level 1: the default takes ten times as long on 184 MB of noise.
+    # Compression level 1: the default takes ten times as long on 184 MB of noise.
     options = {"gz": {"compresslevel": 1}, "xz": {"preset": 0}}.get(mode, {})
     with tarfile.open(target, f"w:{mode}", **options) as tar:
         tar.add(source, inner)
@@ -38,7 +38,7 @@ def archive(source: Path, target: Path, mode: str, inner: str) -> Path:
 
 
 def test_binary_batches_become_pixels_in_file_order(binary_dir, batches):
-    """A record's three planes become the channels of one image, and batches follow each other."""
+    """The three planes of a record become the channels of its image; batches keep their order."""
     data = load(binary_dir)
 
     assert data.variant == "cifar-10-binary"
@@ -55,7 +55,7 @@ def test_binary_batches_become_pixels_in_file_order(binary_dir, batches):
 
 @pytest.mark.parametrize(("protocol", "keys"), [(2, bytes), (2, str), (5, str)])
 def test_python_batches_equal_binary_ones(tmp_path, binary_dir, batches, protocol, keys):
-    """Pickles of any age give the same images, labels and digest as the binary files."""
+    """Pickles of every Python version give the images, labels and digest of the binary files."""
     folder = write_pickles(tmp_path, {"test_batch": batches["test_batch"]}, protocol, keys)
 
     split = load_split(folder, "test")
@@ -67,10 +67,10 @@ def test_python_batches_equal_binary_ones(tmp_path, binary_dir, batches, protoco
 
 
 def test_python_2_pickle_is_read(tmp_path, batches):
-    """The byte stream that Python 2 and NumPy of 2009 wrote, with its old module paths, is read."""
+    """A pickle of Python 2 and the NumPy of 2009, with its old module paths, is read."""
     planes, labels = batches["test_batch"]
     raw = planes.tobytes()
-    # Protocol 2 written by hand, since no Python 3 writes 8-bit strings ('U' and 'T' opcodes).
+    # Protocol 2 is written by hand, because no Python 3 writes 8-bit strings ('U', 'T' opcodes).
     stream = b"".join(
         [
             b"\x80\x02}(U\x04datacnumpy.core.multiarray\n_reconstruct\n",
@@ -123,7 +123,7 @@ def test_pickle_that_names_a_function_is_refused_and_not_run(tmp_path):
     ids=["empty", "garbage", "no dict", "two images", "text labels", "label 10"],
 )
 def test_damaged_python_batch_is_named(tmp_path, content, message):
-    """Whatever is wrong with a pickle, DataError names the file and what was found."""
+    """A damaged pickle raises DataError with the file and what was found."""
     (tmp_path / "test_batch").write_bytes(content)
 
     with pytest.raises(DataError, match=message) as caught:
@@ -143,7 +143,7 @@ def test_truncated_python_batch_is_named(tmp_path, batches):
 
 @pytest.mark.parametrize("size", [0, 30_729_999, 30_730_001])
 def test_binary_batch_of_wrong_size_is_named(tmp_path, size):
-    """One byte too few or too many raises DataError with both sizes and the way out."""
+    """A binary batch with one byte too few or too many raises DataError with both sizes."""
     with (tmp_path / "test_batch.bin").open("wb") as file:
         file.truncate(size)
 
@@ -154,7 +154,7 @@ def test_binary_batch_of_wrong_size_is_named(tmp_path, size):
 
 
 def test_label_above_9_is_refused(tmp_path, batches):
-    """A binary record with label 10 is named by its number."""
+    """A binary record with label 10 raises DataError with the number of the record."""
     planes, labels = batches["test_batch"]
     labels = labels.copy()
     labels[123] = 10
@@ -165,7 +165,7 @@ def test_label_above_9_is_refused(tmp_path, batches):
 
 
 def test_missing_batches_are_all_listed(tmp_path, binary_dir):
-    """A folder with some batches names every one it lacks."""
+    """A folder that lacks batches raises DataError with the names of all missing ones."""
     for name in ("data_batch_1.bin", "data_batch_3.bin", "test_batch.bin"):
         (tmp_path / name).symlink_to(binary_dir / name)
 
@@ -182,7 +182,7 @@ def test_load_split_reads_only_what_it_needs(tmp_path, binary_dir):
 
 @pytest.mark.parametrize("name", ["cifar-10-batches-bin", "cifar-10-batches-py"])
 def test_batches_are_found_in_the_subfolder_they_unpack_to(tmp_path, binary_dir, batches, name):
-    """The folder above the official one works as well."""
+    """Batches are found if the folder above the official subfolder is given."""
     test_batch = {"test_batch": batches["test_batch"]}
     if name.endswith("py"):
         write_pickles(tmp_path / name, test_batch)
@@ -197,7 +197,7 @@ def test_batches_are_found_in_the_subfolder_they_unpack_to(tmp_path, binary_dir,
 
 @pytest.fixture(scope="module")
 def small_source(tmp_path_factory, binary_dir):
-    """A test batch alone: archives of it are quick to write."""
+    """A folder with only the test batch, of which archives are quick to write."""
     folder = tmp_path_factory.mktemp("source")
     shutil.copy(binary_dir / "test_batch.bin", folder)
     return folder
@@ -213,7 +213,7 @@ def small_source(tmp_path_factory, binary_dir):
     ],
 )
 def test_archives_are_read_without_unpacking(tmp_path, small_source, binary_dir, name, mode):
-    """An archive, or the folder that holds it, is read in memory; nothing appears beside it."""
+    """An archive, or the folder that holds it, is read in memory; no file is written."""
     path = archive(small_source, tmp_path / name, mode, "cifar-10-batches-bin")
 
     for data_dir in (path, tmp_path):
@@ -224,7 +224,7 @@ def test_archives_are_read_without_unpacking(tmp_path, small_source, binary_dir,
 
 
 def test_archive_gives_both_splits(tmp_path, binary_dir):
-    """All six batches come out of one archive, whatever their order in it."""
+    """All six batches are read from one archive, in any order of its members."""
     data = load(archive(binary_dir, tmp_path / "cifar.tar", "", "cifar-10-batches-bin"))
 
     expected = load(binary_dir)
@@ -242,7 +242,7 @@ def test_archive_of_python_batches_is_read(tmp_path, batches):
 
 
 def test_archive_member_that_climbs_out_writes_nothing(tmp_path, small_source):
-    """A member called ../../test_batch.bin is read like any other and not written anywhere."""
+    """A member named ../../test_batch.bin is read like any other, and never written to disk."""
     folder = tmp_path / "deep" / "deeper"
     folder.mkdir(parents=True)
     path = archive(small_source, folder / "a.tar", "", "../../escape")
@@ -290,7 +290,7 @@ def test_archive_without_batches_lists_what_it_lacks(tmp_path):
 
 
 def test_several_archives_need_a_choice(tmp_path):
-    """Two archives in a folder are listed, not guessed between."""
+    """A folder with two archives raises DataError that lists both."""
     (tmp_path / "a.tar").touch()
     (tmp_path / "b.tgz").touch()
 
@@ -311,7 +311,7 @@ def test_missing_folder_is_named(tmp_path):
 
 
 def test_flag_beats_environment(monkeypatch):
-    """--data-dir wins over CIFAR10_DIR; with neither, Keras downloads."""
+    """--data-dir overrides CIFAR10_DIR; with neither, resolve_data_dir returns None."""
     monkeypatch.setenv(cifar10.DATA_DIR_VARIABLE, "from-environment")
 
     assert resolve_data_dir("from-flag") == Path("from-flag")
@@ -321,7 +321,7 @@ def test_flag_beats_environment(monkeypatch):
 
 
 def test_failed_download_says_what_to_do(tmp_path):
-    """Without data and without a way to the internet, DataError names --data-dir."""
+    """Without data and without a network the failed download raises DataError with --data-dir."""
     code = "from training.data.cifar10 import load\nload(None)"
     environment = {
         **os.environ,
@@ -342,7 +342,7 @@ def test_failed_download_says_what_to_do(tmp_path):
 
 @pytest.mark.parametrize("folder", ["data", "evaluation"])
 def test_reader_and_statistics_import_numpy_alone(folder):
-    """Importing all modules of these folders loads NumPy, the standard library and no other."""
+    """All modules of data and evaluation import only NumPy and the standard library."""
     names = [path.stem for path in Path(cifar10.__file__).parents[1].joinpath(folder).glob("*.py")]
     code = (
         "import importlib, sys\n"

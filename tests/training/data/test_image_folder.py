@@ -6,7 +6,7 @@ from training.data.cifar10 import CLASS_NAMES, DataError, load, load_split
 
 
 def test_image_folder_is_read_in_order_of_class_and_name(image_dir):
-    """PNG files come back pixel by pixel, labelled by their folder."""
+    """PNG files are read with their exact pixels, ordered and labelled by their folder."""
     data = load(image_dir)
 
     assert data.variant == "image-folder"
@@ -28,10 +28,10 @@ def test_image_folder_takes_jpeg_and_grey_images(tmp_path):
 
 
 def test_unknown_class_folder_is_named(tmp_path):
-    """A folder named for no class raises DataError with the class names."""
+    """A folder whose name is no class raises DataError with the class names."""
     (tmp_path / "train" / "plane").mkdir(parents=True)
 
-    with pytest.raises(DataError, match=r"train/plane is named for no class, expected airplane, "):
+    with pytest.raises(DataError, match=r"train/plane is no class, expected airplane, "):
         load_split(tmp_path, "train")
 
 

@@ -18,7 +18,7 @@ from training.evaluation.accuracy import score, wilson_interval
     ],
 )
 def test_wilson_interval_equals_published_values(correct, n, expected):
-    """The interval has published values, and stays within 0 and 1 at the ends."""
+    """The interval equals published values and stays within 0 and 1 at the ends."""
     assert wilson_interval(correct, n) == pytest.approx(expected, abs=5e-5)
 
 

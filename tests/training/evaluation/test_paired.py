@@ -5,7 +5,7 @@ from training.evaluation.paired import compare
 
 
 def pair(both, only_first, only_second, neither):
-    """Two boolean arrays with these numbers of images."""
+    """Return two boolean arrays with the given numbers of images in each case."""
     first = [True] * both + [True] * only_first + [False] * only_second + [False] * neither
     second = [True] * both + [False] * only_first + [True] * only_second + [False] * neither
     return np.array(first), np.array(second)
@@ -23,7 +23,7 @@ def test_difference_counts_the_images_that_one_alone_gets_right():
 
 
 def test_interval_is_agresti_and_mins():
-    """The bounds equal the formula worked out by hand for b = 20, c = 5, n = 100."""
+    """The bounds equal the formula, calculated by hand for b = 20, c = 5, n = 100."""
     found = compare(*pair(60, 20, 5, 15))
 
     # (20.5 - 5.5) / 102 -+ 1.96 sqrt(26 - 15**2 / 102) / 102
@@ -40,7 +40,7 @@ def test_p_value_is_that_of_fair_coin_tosses(only_first, only_second, expected):
 
 
 def test_p_value_of_thousands_of_images_does_not_underflow_or_overflow():
-    """A clear difference on thousands of images gives a tiny p-value, a tie of them 1."""
+    """On thousands of images a clear difference has a tiny p-value and a tie a p-value of 1."""
     assert 0 <= compare(*pair(4000, 2500, 500, 3000)).p_value < 1e-100
     assert compare(*pair(4000, 1500, 1500, 3000)).p_value == 1.0
 
@@ -55,7 +55,7 @@ def test_same_answers_are_not_told_apart():
 
 
 def test_interval_covers_the_true_difference_in_95_of_100_samples():
-    """Drawn 4,000 times from known shares, the interval holds the true difference in about 95 %."""
+    """In 4,000 samples of known shares about 95 % of the intervals hold the true difference."""
     random = np.random.default_rng(0)
     shares = (0.7, 0.12, 0.08, 0.1)  # both, only first, only second, neither: a difference of 0.04
     covered = 0

@@ -8,7 +8,7 @@ from training.evaluation import provenance
 
 @pytest.fixture
 def module(tmp_path, monkeypatch):
-    """A module two folders deep in a package of a checkout without changes."""
+    """A module two folders deep in a package, in a checkout without changes."""
     folder = tmp_path / "some_package" / "room"
     folder.mkdir(parents=True)
     for file in (folder.parent / "__init__.py", folder / "__init__.py", folder / "deep.py"):
@@ -21,7 +21,7 @@ def module(tmp_path, monkeypatch):
 
 
 def test_commit_of_a_module_is_that_of_its_whole_package(module, tmp_path):
-    """A change anywhere in the package makes it dirty, one beside the package does not."""
+    """A change inside the package marks the commit as "-dirty"; a change beside it does not."""
     (tmp_path / "README.md").write_text("beside the package")
     clean = provenance.package_commit(module.__name__)
     (tmp_path / "some_package" / "__init__.py").write_text("changed = True")
@@ -32,5 +32,5 @@ def test_commit_of_a_module_is_that_of_its_whole_package(module, tmp_path):
 
 
 def test_folder_outside_a_checkout_has_no_commit(tmp_path):
-    """As an installed package has none."""
+    """git_commit returns None outside a checkout, as for an installed package."""
     assert provenance.git_commit(tmp_path) is None

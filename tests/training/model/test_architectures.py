@@ -34,7 +34,7 @@ def check_signature(model):
 
 
 def test_simcnn_has_the_published_architecture():
-    """122,570 parameters in five layers, uint8 pixels in, float32 logits out."""
+    """SimCNN has 122,570 parameters in five layers, uint8 input and float32 logits."""
     model = architectures.build("simcnn")
 
     check_signature(model)
@@ -52,7 +52,7 @@ def test_resnet50_has_the_published_architecture(resnet50):
 
 
 def test_scaling_is_in_the_graph(images):
-    """Raw pixels give what the same layers give on pixels divided by 255."""
+    """Raw pixels give the logits that the other layers give on pixels divided by 255."""
     model = architectures.build("simcnn")
     x = images / np.float32(255)
     for layer in model.layers[2:]:  # after the input and the scaling
@@ -63,7 +63,7 @@ def test_scaling_is_in_the_graph(images):
 
 @pytest.mark.parametrize("name", ["simcnn", "resnet50"])
 def test_output_is_logits(images, name):
-    """Rows don't sum to 1: no softmax hides in the graph."""
+    """The graph has no softmax: rows of the output do not sum to 1."""
     model = architectures.build(name)
 
     assert np.abs(logits_of(model, images).sum(axis=1) - 1).max() > 1e-3
@@ -72,7 +72,7 @@ def test_output_is_logits(images, name):
 
 @pytest.mark.parametrize("upsample", [2, 7])
 def test_upsampling_comes_before_the_body(upsample):
-    """The body sees images enlarged by the factor; the input stays 32x32."""
+    """The body's input is enlarged by the factor; the model's input stays 32x32."""
     model = architectures.build("resnet50", upsample=upsample)
 
     check_signature(model)
@@ -91,7 +91,7 @@ def body():
 
 @pytest.fixture(scope="module")
 def body_file(body, tmp_path_factory):
-    """Its weights in the layout of the published file ..._notop.h5, which is that of Keras 2."""
+    """The weights of `body` in the layout of the published file ..._notop.h5 (Keras 2)."""
     path = tmp_path_factory.mktemp("weights") / "resnet50_notop.h5"
     with h5py.File(path, "w") as file:
         legacy_h5_format.save_weights_to_hdf5_group(file, body)
@@ -103,9 +103,10 @@ def input_of_the_body(model):
 
 
 def test_imagenet_weights_get_the_preprocessing_they_know(body, body_file):
-    """The body has the file's weights, and sees Keras' own preprocessing bit for bit.
+    """The body has the file's weights, and its input equals Keras' own preprocessing bit for bit.
 
-    For each of the 256 values in each channel: channels blue to red, ImageNet's mean subtracted.
+    This is checked for all 256 values of each channel: channels in the order blue, green, red,
+    ImageNet's mean subtracted.
     """
     model = architectures.build("resnet50", weights=str(body_file))
     values = np.arange(3 * 1024, dtype=np.uint32).reshape(1, 32, 32, 3)
@@ -132,7 +133,7 @@ def test_weights_in_the_layout_of_keras_3_are_read_as_well(body, tmp_path):
 
 
 def test_enlarged_images_are_preprocessed_before_they_are_enlarged(body_file, images):
-    """With --upsample the body sees the preprocessed pixels, interpolated bilinearly."""
+    """With --upsample the body's input is the preprocessed pixels, interpolated bilinearly."""
     model = architectures.build("resnet50", weights=str(body_file), upsample=2)
 
     expected = keras.applications.resnet50.preprocess_input(images.astype(np.float32))
@@ -143,7 +144,7 @@ def test_enlarged_images_are_preprocessed_before_they_are_enlarged(body_file, im
 
 @pytest.mark.parametrize("origin", ["none", "imagenet"])
 def test_earlier_run_is_continued_with_its_preprocessing(tmp_path, body_file, images, origin):
-    """A .keras file gives the same function again, whichever preprocessing it was made with."""
+    """A .keras file gives the same logits again, with either preprocessing."""
     first = architectures.build("resnet50", weights=None if origin == "none" else str(body_file))
     first.save(tmp_path / "model.keras")
 
@@ -166,13 +167,13 @@ def test_mixed_precision_model_is_rebuilt_in_float32(images):
     plain = architectures.rebuild(mixed, "simcnn")
     assert {layer.compute_dtype for layer in mixed.layers[1:]} == {"bfloat16", "float32"}
     assert {layer.compute_dtype for layer in plain.layers[2:]} == {"float32"}
-    # bfloat16 has 8 bits of mantissa: close, and not equal.
+    # bfloat16 has 8 bits of mantissa: the logits are close, but not equal.
     difference = np.abs(logits_of(plain, images) - logits_of(mixed, images)).max()
     assert 0 < difference < 0.1
 
 
 def test_weights_that_do_not_fit_are_refused(tmp_path):
-    """The other model's file, a missing file, and a broken one raise ConfigError."""
+    """Another model's file, a missing file and a broken file raise ConfigError."""
     architectures.build("simcnn").save(tmp_path / "simcnn.keras")
     (tmp_path / "broken.keras").write_bytes(b"no zip")
     (tmp_path / "broken.h5").write_bytes(b"no HDF5")
@@ -190,7 +191,7 @@ def test_weights_that_do_not_fit_are_refused(tmp_path):
 
 
 def test_backends_agree_on_a_saved_model(tmp_path, images):
-    """A file saved here is loaded by Keras on JAX, whose logits are the same."""
+    """Keras on JAX loads a saved file and computes the same logits."""
     pytest.importorskip("jax", reason="the second backend is not installed")
     model = architectures.build("simcnn")
     model.save(tmp_path / "model.keras")

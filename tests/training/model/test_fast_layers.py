@@ -1,4 +1,4 @@
-"""The faster layers compute what Keras' own compute."""
+"""The faster layers compute the same as Keras' own."""
 
 import keras
 import numpy as np
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.skipif(
 def _gradients(model, images, targets):
     loss = keras.losses.CategoricalCrossentropy(from_logits=True)
     with tf.GradientTape() as tape:
-        # With the moving statistics: those of 8 random images would amplify rounding 100 times.
+        # Moving statistics are used: those of 8 random images would amplify rounding 100 times.
         value = loss(targets, model(images, training=False))
     return tape.gradient(value, [v.value for v in model.trainable_variables])
 
@@ -66,7 +66,7 @@ def test_batch_normalisation_is_the_same():
 
 @pytest.mark.parametrize("name", ["simcnn", "resnet50"])
 def test_model_is_the_same(name):
-    """Logits and gradients of a whole model equal the plain one's; weights can go back."""
+    """Logits and gradients of a whole model equal the plain one's; weights can be copied back."""
     keras.utils.set_random_seed(1)
     plain = architectures.build(name)
     fast = fast_layers.accelerate(plain)
@@ -87,7 +87,7 @@ def test_model_is_the_same(name):
 
 @pytest.mark.parametrize("name", ["mixed_bfloat16", "mixed_float16"])
 def test_layers_keep_the_precision_policy(name):
-    """Under a mixed policy they compute in its type, and learn what Keras' own learn."""
+    """Under a mixed policy the layers compute in its type and learn the same as Keras' own."""
     rng = np.random.default_rng(0)
     images = rng.normal(size=(16, 2, 2, 8)).astype("float32")
     policy = keras.config.dtype_policy()

@@ -1,4 +1,4 @@
-"""Updates of the weights: schedule, decay, averaging, accumulation, loss scaling."""
+"""Weight updates: schedule, decay, averaging, accumulation, loss scaling."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ STEPS = 4  # an epoch
 
 
 def make_model(config, *, steps=STEPS, loss="mse"):
-    """A dense model that starts the same every time, compiled as a training is."""
+    """Return a dense model with fixed initial weights, compiled like a training's."""
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((6,)), keras.layers.Dense(5), keras.layers.Dense(1)])
     model.compile(
@@ -27,7 +27,7 @@ def make_config(**changes):
 
 def batch(number, size=8):
     random = np.random.default_rng(number)
-    # Small: the loss scale of float16 starts at 2**15, and gradients may reach 2**16.
+    # Small values: float16's loss scale starts at 2**15, and gradients may reach 2**16.
     return 0.1 * random.normal(size=(size, 6)), 0.1 * random.normal(size=(size, 1))
 
 
@@ -42,7 +42,7 @@ def averages(model):
 
 @pytest.fixture
 def policy():
-    """Sets the precision policy, and puts the old one back."""
+    """Return a function that sets the precision policy; restore the old policy afterwards."""
     before = keras.config.dtype_policy()
     yield keras.config.set_dtype_policy
     keras.config.set_dtype_policy(before)
@@ -52,9 +52,10 @@ def policy():
     ("kind", "name"), [("adamw", "float32"), ("sgd", "float32"), ("sgd", "mixed_float16")]
 )
 def test_accumulated_batches_update_like_one_large_batch(kind, name, policy):
-    """After each update weights, averaged weights and rate are those of batches 3 times as large.
+    """After each update weights, averages and rate equal those of batches 3 times as large.
 
-    Two epochs of four updates with warm-up, cosine, weight decay and averaging over half of them.
+    The training has two epochs of four updates, with warm-up, cosine, weight decay and averaging
+    over half of the updates.
     """
     settings = {"optimizer": kind, "ema_span": 0.5}
     policy(name)
@@ -86,7 +87,7 @@ def test_accumulated_batches_update_like_one_large_batch(kind, name, policy):
 @pytest.mark.parametrize("accumulate", [1, 2])
 @pytest.mark.parametrize("warmup", [0, 1])
 def test_the_schedule_ends_with_the_last_update(warmup, accumulate):
-    """It rises over the warm-up, then falls as half a cosine to 0 at the end, and stays there."""
+    """The rate rises in the warm-up, falls as half a cosine to 0 at the end, and stays at 0."""
     config = make_config(epochs=4, warmup_epochs=warmup, accumulate_steps=accumulate, ema_span=0.0)
     built = optimizer.build(config, steps_per_epoch=STEPS * accumulate)
     rates = []
@@ -118,7 +119,7 @@ def test_average_follows_its_formula():
 @pytest.mark.parametrize("steps", [1, 2])
 @pytest.mark.parametrize("name", ["float32", "mixed_float16"])
 def test_weight_decay_shrinks_kernels_alone_once_an_update(name, steps, policy):
-    """Without a gradient, an update shrinks kernels by rate x decay, and leaves biases alone."""
+    """Without a gradient an update shrinks kernels by rate x decay and does not change biases."""
     policy(name)
     config = make_config(schedule="constant", warmup_epochs=0, accumulate_steps=steps, ema_span=0.0)
     model = make_model(config, loss=lambda _, outputs: 0.0 * outputs)
@@ -134,7 +135,7 @@ def test_weight_decay_shrinks_kernels_alone_once_an_update(name, steps, policy):
 
 
 def test_steps_that_are_left_over_change_no_weight():
-    """Eleven steps of four are two updates, and the schedule ends with the second."""
+    """Eleven steps, four to an update, are two updates, and the schedule ends with the second."""
     config = make_config(epochs=1, warmup_epochs=0, accumulate_steps=4, ema_span=0.0)
     model = make_model(config, steps=11)
     for step in range(8):
@@ -155,7 +156,7 @@ def test_more_accumulation_than_steps_is_refused():
 
 
 def test_float16_step_that_overflows_is_skipped_and_halves_the_loss_scale(policy):
-    """Keras scales the loss in float16; an infinite gradient changes neither weight nor average."""
+    """In float16 an infinite gradient changes neither weights nor average, and halves the scale."""
     policy("mixed_float16")
     model = make_model(make_config(ema_span=0.5))
     model.train_on_batch(*batch(0))

@@ -6,7 +6,7 @@ from training.model.predictions import evaluate, predict_logits
 
 
 def test_evaluate_scores_every_image_whatever_the_batch_size():
-    """All images are predicted, in order, when the last batch is smaller."""
+    """All images are predicted in order, also if the last batch is smaller."""
     random = np.random.default_rng(0)
     model = architectures.build("simcnn")
     images = random.integers(0, 256, (23, 32, 32, 3), dtype=np.uint8)

@@ -23,7 +23,7 @@ def step(model, number):
 
 
 def state(model):
-    """Weights and optimizer state, averaged weights and step count included, as one vector."""
+    """Return weights and optimizer state, with averages and step count, as one vector."""
     variables = [*model.variables, *model.optimizer.variables]
     arrays = [keras.ops.convert_to_numpy(v) for v in variables if "metric" not in v.path]
     return np.concatenate([array.ravel().astype(np.float64) for array in arrays])
@@ -31,7 +31,7 @@ def state(model):
 
 @pytest.fixture
 def saved(tmp_path):
-    """Three epochs of training; the state after each, of which the last two are on disk."""
+    """Three epochs of training, of which the last two are on disk, and the state after each."""
     model = make_model()
     states = []
     for epoch in (1, 2, 3):
@@ -42,7 +42,7 @@ def saved(tmp_path):
 
 
 def test_restored_model_goes_on_as_if_never_interrupted(saved):
-    """Weights, optimizer moments, step count and averaged weights all come back exactly."""
+    """Weights, optimizer moments, step count and averaged weights are restored exactly."""
     folder, states = saved
     model = make_model(seed=1)
 
@@ -58,7 +58,7 @@ def test_restored_model_goes_on_as_if_never_interrupted(saved):
 
 
 def test_float16_training_goes_on_with_its_loss_scale(tmp_path):
-    """The scale that overflows have lowered, and the steps since, come back with the rest."""
+    """float16's lowered loss scale and the steps since its last change are restored."""
     policy = keras.config.dtype_policy()
     try:
         keras.config.set_dtype_policy("mixed_float16")
@@ -80,7 +80,7 @@ def test_float16_training_goes_on_with_its_loss_scale(tmp_path):
 
 
 def test_epoch_to_keep_stays_and_the_highest_ranked_is_restored(tmp_path):
-    """An epoch that is asked for outlives the two newest, and is loaded when it ranks highest."""
+    """The epoch given as `keep` is kept beside the two newest, and loaded if it ranks highest."""
     model, states = make_model(), []
     for epoch in (1, 2, 3, 4):
         step(model, epoch)
@@ -102,7 +102,7 @@ def test_epoch_to_keep_stays_and_the_highest_ranked_is_restored(tmp_path):
 
 
 def test_damaged_checkpoints_of_later_epochs_go_with_the_next_save(saved):
-    """A run that had to start again keeps its new checkpoints, not the damaged newer ones."""
+    """After a restart a save keeps the new checkpoints and deletes damaged ones of later epochs."""
     folder, _ = saved
     for path in folder.glob("*.weights.h5"):
         truncate(path)
@@ -118,7 +118,7 @@ def test_damaged_checkpoints_of_later_epochs_go_with_the_next_save(saved):
 
 
 def test_only_the_two_newest_are_kept(saved):
-    """Older checkpoints are removed, weights and history alike; no temporary file stays."""
+    """Older checkpoints are removed, both files of each, and no temporary file stays."""
     folder, _ = saved
 
     assert sorted(path.name for path in folder.iterdir()) == [
@@ -146,11 +146,11 @@ def remove(path):
 @pytest.mark.parametrize("damage", [truncate, flip_a_byte, remove])
 @pytest.mark.parametrize("ending", [".weights.h5", ".json"])
 def test_damaged_newest_checkpoint_is_passed_over(saved, damage, ending):
-    """Whichever file of the newest checkpoint is damaged, the one before is restored."""
+    """If either file of the newest checkpoint is damaged, the one before is restored."""
     folder, states = saved
     damage(folder / f"epoch-0003{ending}")
     if (damage, ending) == (flip_a_byte, ".json"):
-        # A flipped byte that leaves valid JSON may hide in a number; break the structure as well.
+        # A flipped byte may leave valid JSON with another number, so break the structure as well.
         (folder / "epoch-0003.json").write_text('{"bytes": 1}')
     model = make_model(seed=1)
 
@@ -183,7 +183,7 @@ def test_without_a_checkpoint_the_model_stays_as_it_is(tmp_path):
 
 
 def test_failed_write_leaves_the_old_content(tmp_path):
-    """If writing fails half-way, the file still holds what it held before."""
+    """If writing fails, the file keeps its old content."""
     path = tmp_path / "metrics.json"
     checkpoint.write_json(path, {"top1": 0.5})
 
@@ -199,6 +199,6 @@ def test_failed_write_leaves_the_old_content(tmp_path):
 
 
 def test_nan_is_no_json(tmp_path):
-    """A NaN is refused rather than written as text that other JSON readers reject."""
+    """write_json raises ValueError for NaN, which other JSON readers reject."""
     with pytest.raises(ValueError, match="JSON"):
         checkpoint.write_json(tmp_path / "metrics.json", {"top1": float("nan")})

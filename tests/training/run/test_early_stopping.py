@@ -1,4 +1,4 @@
-"""Stopping at the best epoch, and keeping its weights through kills and damage."""
+"""Early stopping, and the weights of the best epoch after kills and damage."""
 
 import json
 
@@ -22,7 +22,7 @@ def history_of(*accuracies):
     [((), 0), ((0.1,), 1), ((0.1, 0.3, 0.2), 2), ((0.1, 0.3, 0.3), 2), ((0.3, 0.2, 0.4), 3)],
 )
 def test_best_epoch_is_the_first_of_the_highest_accuracy(accuracies, best):
-    """Epochs count from 1; an equal accuracy later on is no improvement."""
+    """The best epoch is the first with the highest accuracy, counted from 1."""
     assert early_stopping.best_epoch(history_of(*accuracies)) == best
 
 
@@ -37,7 +37,7 @@ def test_best_epoch_is_the_first_of_the_highest_accuracy(accuracies, best):
     ],
 )
 def test_training_is_over_after_so_many_epochs_without_a_better_one(accuracies, patience, over):
-    """Patience counts the epochs after the best one; 0 is endless."""
+    """Patience counts the epochs after the best one; with 0 the training is never over."""
     assert early_stopping.is_over(history_of(*accuracies), patience) is over
 
 
@@ -46,7 +46,7 @@ SCRIPT = (0.2, 0.5, 0.4, 0.5, 0.6)  # the second epoch is the best, and two wors
 
 @pytest.fixture
 def scripted(monkeypatch):
-    """Validation accuracies as in SCRIPT, whatever the model does."""
+    """Replace the validation accuracies by those of SCRIPT."""
     record = callbacks.EpochRecorder.on_epoch_end
 
     def on_epoch_end(self, epoch, logs=None):
@@ -65,7 +65,7 @@ def read_losses(run_dir):
 
 
 def check_saved_epoch(run_dir, config, data_dir, epoch):
-    """model.keras has the validation loss of that epoch, and of no other one."""
+    """Check that model.keras has the validation loss of that epoch and of no other."""
     data = load(data_dir)
     _, validation = split_validation(data.train, data.test, config)
     model = keras.models.load_model(run_dir / "model.keras")
@@ -81,7 +81,7 @@ def check_saved_epoch(run_dir, config, data_dir, epoch):
 
 @pytest.mark.parametrize("ema_span", [pytest.param(0.0, marks=pytest.mark.slow), 0.5])
 def test_training_stops_and_saves_the_best_epoch(tmp_path, image_dir, scripted, ema_span):
-    """It ends two epochs after the best one, whose weights, or averages of them, are saved."""
+    """Training ends two epochs after the best one and saves its weights, or their average."""
     config = make_config(ema_span=ema_span)
 
     metrics = train(config, run_dir=tmp_path, data_dir=image_dir).metrics
@@ -94,7 +94,7 @@ def test_training_stops_and_saves_the_best_epoch(tmp_path, image_dir, scripted, 
 
 @pytest.mark.slow
 def test_training_that_gets_better_runs_to_its_end(tmp_path, image_dir, scripted):
-    """With more patience all epochs are trained, and the last is the best."""
+    """With a longer patience all epochs are trained, and the last is the best."""
     config = make_config(early_stopping=4)
 
     metrics = train(config, run_dir=tmp_path, data_dir=image_dir).metrics
@@ -110,10 +110,10 @@ def interrupt(*_):
 def test_killed_run_remembers_its_best_epoch_and_its_patience(
     tmp_path, image_dir, scripted, monkeypatch
 ):
-    """Interrupted in the third epoch, and again before its evaluation, it ends as undisturbed."""
+    """Interrupted twice, in the third epoch and before its evaluation, a run ends the same."""
     config = make_config(ema_span=0.5)
     with monkeypatch.context() as patch:
-        # The epoch after the best one is recorded, and then the training dies.
+        # The training dies after the epoch that follows the best one is recorded.
         patch.setattr(
             early_stopping.EarlyStop,
             "on_epoch_end",
@@ -142,7 +142,7 @@ def test_killed_run_remembers_its_best_epoch_and_its_patience(
 def test_damaged_best_checkpoint_gives_way_to_the_next_best(
     tmp_path, image_dir, scripted, monkeypatch, caplog
 ):
-    """The best of the good checkpoints is saved, metrics.json names it, and a warning tells why."""
+    """The best intact checkpoint is saved; metrics.json names it, and a warning says why."""
     config = make_config()
     with monkeypatch.context() as patch:
         patch.setattr("training.run.train._finish", interrupt)
@@ -159,7 +159,7 @@ def test_damaged_best_checkpoint_gives_way_to_the_next_best(
 
 
 def test_without_the_flag_metrics_say_nothing_of_stopping(tmp_path, image_dir):
-    """A training of fixed length has neither of the two fields."""
+    """Without --early-stopping metrics.json has neither stopped_epoch nor best_epoch."""
     config = from_recipe("simcnn", "report", epochs=1, batch_size=200)
 
     train(config, run_dir=tmp_path, data_dir=image_dir)

@@ -12,13 +12,13 @@ from training.data.cifar10 import load
 from training.run import folder
 from training.settings.recipes import ConfigError, from_recipe
 
-# Settings that came after the first release: runs begun before lack them.
+# Settings added after the first release; the config.json of older runs lacks them.
 LATER = ("accumulate_steps", "early_stopping")
 
 
 @pytest.fixture
 def holder(tmp_path):
-    """A process that holds the folder's lock until it is killed."""
+    """Start a process that holds the folder's lock until it is killed."""
     code = (
         "import pathlib, sys, time\n"
         "from training.run import folder\n"
@@ -35,7 +35,7 @@ def holder(tmp_path):
 
 
 def test_second_training_in_a_folder_is_refused(holder, tmp_path, image_dir, capsys):
-    """While one process trains in a folder, another exits with status 2 and names it."""
+    """If another process trains in the folder, the command exits with status 2 and names it."""
     code = main(
         ["simcnn", "--epochs", "1", "--data-dir", str(image_dir), "--run-dir", str(tmp_path)]
     )
@@ -48,7 +48,7 @@ def test_second_training_in_a_folder_is_refused(holder, tmp_path, image_dir, cap
 
 
 def test_lock_of_a_killed_process_stops_nobody(holder, tmp_path):
-    """After SIGKILL the file is still there, and the folder is free."""
+    """After SIGKILL the lock file remains, but the folder can be locked."""
     holder.send_signal(signal.SIGKILL)
     holder.wait()
     assert (tmp_path / ".lock").exists()
@@ -60,7 +60,7 @@ def test_lock_of_a_killed_process_stops_nobody(holder, tmp_path):
 
 
 def test_lock_is_dropped_when_a_training_fails(tmp_path):
-    """An error inside leaves no lock behind."""
+    """An error inside the context releases the lock."""
     with pytest.raises(KeyError), folder.lock(tmp_path / "new"):
         raise KeyError
 
@@ -69,7 +69,7 @@ def test_lock_is_dropped_when_a_training_fails(tmp_path):
 
 
 def test_lock_file_removed_by_its_last_holder_is_not_mistaken_for_a_lock(tmp_path, monkeypatch):
-    """A file that vanishes between opening and locking is followed by a new one."""
+    """If the lock file is removed between opening and locking, a new one is locked."""
     real, calls = fcntl.flock, []
 
     def flock(file, flags):
@@ -87,7 +87,7 @@ def test_lock_file_removed_by_its_last_holder_is_not_mistaken_for_a_lock(tmp_pat
 
 
 def test_file_system_without_locks_is_a_warning(tmp_path, monkeypatch, caplog):
-    """Where the system cannot lock, the training goes on and says so."""
+    """If the file system has no locks, the training continues and logs a warning."""
 
     def flock(*_):
         raise OSError(38, "Function not implemented")
@@ -108,7 +108,7 @@ def data(image_dir):
 
 
 def test_run_of_an_earlier_version_is_resumed(tmp_path, data):
-    """Settings that the run's config.json lacks count as their defaults, and are then written."""
+    """Settings missing in config.json count as their defaults and are then written."""
     config = from_recipe("simcnn", "best")
     earlier = {key: value for key, value in config.as_dict().items() if key not in LATER}
     write_config(tmp_path, earlier, data)
@@ -120,19 +120,19 @@ def test_run_of_an_earlier_version_is_resumed(tmp_path, data):
 
 
 def test_run_of_an_earlier_version_is_not_resumed_with_a_newer_setting(tmp_path, data):
-    """A value other than the default is another run, as ever."""
+    """A setting missing in config.json with a value other than its default is refused."""
     config = from_recipe("simcnn", "best", early_stopping=3)
     earlier = {key: value for key, value in config.as_dict().items() if key not in LATER}
     write_config(tmp_path, earlier, data)
 
-    with pytest.raises(ConfigError, match=r"\(early_stopping 0 there, 3 now\)"):
+    with pytest.raises(ConfigError, match=r"\(early_stopping was 0, is 3\)"):
         folder.read(tmp_path, config)
 
 
 def test_run_of_a_later_version_is_not_resumed(tmp_path, data):
-    """A setting that this version does not know is a difference, too."""
+    """A setting in config.json that this version does not know is refused."""
     config = from_recipe("simcnn", "best")
     write_config(tmp_path, {**config.as_dict(), "mixup": 0.2}, data)
 
-    with pytest.raises(ConfigError, match=r"\(mixup 0.2 there, None now\)"):
+    with pytest.raises(ConfigError, match=r"\(mixup was 0.2, is None\)"):
         folder.read(tmp_path, config)

@@ -14,7 +14,7 @@ TARGETS = np.zeros((6, 1), np.float32)
 
 
 class Interrupting(keras.callbacks.Callback):
-    """Sends the signal inside a step or validation and notes what is run after it."""
+    """Sends the signal inside a step or validation, and records the steps that ran."""
 
     def __init__(self, when, times=1):
         super().__init__()
@@ -28,15 +28,15 @@ class Interrupting(keras.callbacks.Callback):
             self.steps.append("went on")
 
     def on_train_batch_begin(self, batch, logs=None):
-        """Count."""
+        """Record the call."""
         self._step(f"train {batch}")
 
     def on_test_batch_begin(self, batch, logs=None):
-        """Count."""
+        """Record the call."""
         self._step(f"test {batch}")
 
     def on_epoch_end(self, epoch, logs=None):
-        """Count."""
+        """Record the call."""
         self._step(f"epoch {epoch}")
 
 
@@ -55,7 +55,7 @@ def fit(interrupting):
 
 @pytest.fixture(autouse=True)
 def _handler():
-    """Python's own handler, as a command has it, and none of ours left behind."""
+    """Check that Python's own handler of SIGINT is installed before and after the test."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     yield
     after = signal.signal(signal.SIGINT, before)
@@ -74,7 +74,7 @@ def _handler():
     ],
 )
 def test_the_step_under_way_is_finished_first(when, steps):
-    """TensorFlow does not bear an exception at any moment."""
+    """KeyboardInterrupt comes after the current step, because TensorFlow may crash inside it."""
     interrupting = Interrupting(when)
 
     with pytest.raises(KeyboardInterrupt):
@@ -84,7 +84,7 @@ def test_the_step_under_way_is_finished_first(when, steps):
 
 
 def test_a_second_interrupt_does_not_wait():
-    """A step may take minutes."""
+    """A second signal raises KeyboardInterrupt at once, because a step may take minutes."""
     interrupting = Interrupting("train 1", times=2)
 
     with pytest.raises(KeyboardInterrupt):
@@ -94,7 +94,7 @@ def test_a_second_interrupt_does_not_wait():
 
 
 def test_an_undisturbed_training_ends():
-    """Nothing is raised without a signal."""
+    """Without a signal nothing is raised."""
     interrupting = Interrupting("never")
 
     fit(interrupting)
@@ -103,7 +103,7 @@ def test_an_undisturbed_training_ends():
 
 
 def test_another_handler_is_left_alone():
-    """Whoever calls `train` may have plans of their own for SIGINT."""
+    """A handler of SIGINT that the caller of `train` installed is not replaced."""
     calls = []
     signal.signal(signal.SIGINT, lambda *_: calls.append("theirs"))
     interrupting = Interrupting("train 1")
@@ -116,7 +116,7 @@ def test_another_handler_is_left_alone():
 
 
 def test_it_works_in_another_thread():
-    """Only the main thread may install handlers."""
+    """Outside the main thread, which alone may install handlers, the context does nothing."""
     interrupting = Interrupting("never")
     thread = threading.Thread(target=fit, args=(interrupting,), daemon=True)
 

@@ -1,4 +1,4 @@
-"""Logging to MLflow: a store in a folder, and a server that is not there."""
+"""Logging to MLflow: to a store in a folder, and to a server that is down."""
 
 import json
 import socket
@@ -14,7 +14,7 @@ from training.settings.recipes import ConfigError, from_recipe
 mlflow = pytest.importorskip("mlflow", reason="the extra mlflow is not installed")
 
 pytestmark = [
-    # MLflow leaves its connections to the garbage collector, and uses old parts of SQLAlchemy.
+    # MLflow does not close its connections, and uses deprecated parts of SQLAlchemy.
     pytest.mark.filterwarnings("ignore:unclosed database:ResourceWarning"),
     pytest.mark.filterwarnings("ignore::DeprecationWarning"),
 ]
@@ -30,7 +30,7 @@ def interrupt(*_):
 
 
 def mlflow_run(folder):
-    """The client of a folder's store, and its only run."""
+    """Return the client of a folder's store and its only run."""
     client = mlflow.MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     (experiment,) = client.search_experiments(filter_string="name = 'simcnn'")
     (run,) = client.search_runs([experiment.experiment_id])
@@ -38,7 +38,7 @@ def mlflow_run(folder):
 
 
 def check_everything_is_there(folder, run_dir, config):
-    """Settings, every epoch once, results and files: in MLflow as in the run folder."""
+    """Check that MLflow has settings, every epoch once, results and the files of the run folder."""
     client, run = mlflow_run(folder)
     metrics = json.loads((run_dir / "metrics.json").read_text())
     history = read_history(run_dir / "history.csv")
@@ -66,12 +66,12 @@ def check_everything_is_there(folder, run_dir, config):
 
 @pytest.mark.slow
 def test_interrupted_training_is_one_complete_run(tmp_path, image_dir, config, monkeypatch):
-    """Stopped between its record and MLflow's, a run goes on where it was, each epoch once."""
+    """A run stopped before MLflow got its last epoch resumes, and MLflow has each epoch once."""
     store, run_dir = tmp_path / "store", tmp_path / "run"
     arguments = {"run_dir": run_dir, "data_dir": image_dir, "mlflow": str(store)}
     log = MlflowRun.log
     with monkeypatch.context() as patch:
-        # The second epoch is in the run folder, and not in MLflow.
+        # The second epoch is in the run folder, but not in MLflow.
         patch.setattr(
             MlflowRun,
             "log",
@@ -90,7 +90,7 @@ def test_interrupted_training_is_one_complete_run(tmp_path, image_dir, config, m
 
 
 def test_failed_training_is_marked(tmp_path, image_dir, config, monkeypatch):
-    """An error on the way leaves the MLflow run as FAILED, with its epochs."""
+    """After an error the MLflow run is FAILED and has its epochs."""
 
     def fail(*_):
         msg = "disk full"
@@ -114,7 +114,7 @@ def test_failed_training_is_marked(tmp_path, image_dir, config, monkeypatch):
 def test_training_survives_without_its_server_and_is_sent_later(
     tmp_path, image_dir, config, monkeypatch, caplog
 ):
-    """A server that refuses connections costs warnings; the finished run can be sent elsewhere."""
+    """A server that refuses connections gives warnings; the finished run can be sent elsewhere."""
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     with socket.socket() as unused:
         unused.bind(("127.0.0.1", 0))
@@ -139,7 +139,7 @@ def test_training_survives_without_its_server_and_is_sent_later(
 
 
 def test_missing_package_names_the_extra(tmp_path, config, monkeypatch):
-    """Without MLflow nothing is trained, and the message says what to install."""
+    """Without MLflow the command trains nothing, and the message says what to install."""
     monkeypatch.setitem(sys.modules, "mlflow", None)
     monkeypatch.setattr("training.run.train.load", interrupt)
 

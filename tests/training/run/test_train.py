@@ -36,7 +36,7 @@ def read_metrics(run_dir):
 
 
 def check_saved_model_is_the_averaged_one(run_dir, data_dir):
-    """The validation loss of the last epoch must be that of model.keras."""
+    """Check that model.keras has the validation loss of the last epoch."""
     metrics = read_metrics(run_dir)
     config = from_recipe(**metrics["config"])
     data = load(data_dir)
@@ -109,7 +109,7 @@ def test_metrics_say_what_was_measured_how_and_on_what(finished, image_dir):
 
 
 def test_history_has_a_line_for_each_epoch(finished):
-    """history.csv counts epochs from 1; the rate warms up, then falls to 0 with the last step."""
+    """history.csv has epochs from 1; the rate warms up, then falls to 0 with the last step."""
     _, result = finished
     rows = read_history(result.run_dir)
 
@@ -156,7 +156,7 @@ def test_other_settings_are_refused(finished, image_dir):
     run_dir = finished[1].run_dir
     config = from_recipe("simcnn", "best", **SETTINGS, epochs=4, seed=1)
 
-    with pytest.raises(ConfigError, match=r"epochs 3 there, 4 now, seed 0 there, 1 now") as caught:
+    with pytest.raises(ConfigError, match=r"epochs was 3, is 4, seed was 0, is 1") as caught:
         train(config, run_dir=run_dir, data_dir=image_dir)
 
     assert "--run-dir" in str(caught.value)
@@ -174,7 +174,7 @@ def test_other_data_are_refused(tmp_path, image_dir, monkeypatch):
     (other / "train" / "cat").symlink_to(image_dir / "train" / "cat")
     (other / "test").symlink_to(image_dir / "test")
 
-    with pytest.raises(ConfigError, match=r"begun with other data.*train_sha256"):
+    with pytest.raises(ConfigError, match=r"started with other data.*train_sha256"):
         train(config, run_dir=run_dir, data_dir=other)
 
 
@@ -207,7 +207,7 @@ def test_run_killed_before_its_evaluation_only_evaluates(tmp_path, image_dir, mo
 
 
 def test_diverging_run_stops_and_says_where(tmp_path, image_dir):
-    """A rate that blows up the weights raises DivergedError with step, epoch and way out."""
+    """A learning rate that is too high raises DivergedError with step, epoch and way out."""
     config = from_recipe("simcnn", "report", learning_rate=1e30, epochs=2)
 
     with pytest.raises(
@@ -228,9 +228,9 @@ def test_diverging_run_stops_and_says_where(tmp_path, image_dir):
     ],
 )
 def test_mixed_precision_trains_and_saves_float32(tmp_path, image_dir, finished, precision, fast):
-    """A mixed training learns alike, with float16's loss scaling, too, and saves a float32 model.
+    """A mixed training, also with float16's loss scaling, learns the same and saves float32.
 
-    It is interrupted after its first epoch, and resumed; the global policy is as it was.
+    It is interrupted after its first epoch and resumed; the global policy is restored.
     """
     if fast == "on" and keras.backend.backend() != "tensorflow":
         pytest.skip("the faster layers are for TensorFlow")
@@ -260,7 +260,7 @@ def test_mixed_precision_trains_and_saves_float32(tmp_path, image_dir, finished,
 
 @pytest.mark.slow
 def test_compiled_step_learns_the_same(tmp_path, image_dir, finished):
-    """With --jit on, XLA's training gives the losses of the plain one."""
+    """With --jit on the losses equal those without XLA."""
     config = from_recipe("simcnn", "best", epochs=3, xla="on", **SETTINGS)
 
     train(config, run_dir=tmp_path, data_dir=image_dir)
@@ -274,7 +274,7 @@ def test_compiled_step_learns_the_same(tmp_path, image_dir, finished):
 
 @pytest.mark.slow
 def test_resnet50_trains_with_sgd(tmp_path, image_dir):
-    """ResNet50's best recipe runs a step and records the right number of parameters."""
+    """One step of ResNet50's best recipe runs, and the number of parameters is recorded."""
     config = from_recipe("resnet50", "best", epochs=1, batch_size=180)
 
     result = train(config, run_dir=tmp_path, data_dir=image_dir)
@@ -321,18 +321,18 @@ def kill_after(epochs, command, run_dir, number):
 def test_killed_run_goes_on_without_losing_or_repeating_an_epoch(
     tmp_path, image_dir, command, run_command
 ):
-    """Killed, its newest checkpoint cut in half, interrupted: it ends like an undisturbed run."""
+    """After a kill, a damaged checkpoint and Ctrl+C a run has the history of an undisturbed one."""
     run_dir, epochs = tmp_path / "killed", 30
     arguments = ("simcnn", "--epochs", epochs, *FLAGS, "--data-dir", image_dir)
     line = command(*arguments, "--run-dir", run_dir)
 
-    # SIGKILL in the middle, and the checkpoint as a kill during a careless write would leave it.
+    # SIGKILL, and a checkpoint like one that a kill during a non-atomic write would leave.
     _, code = kill_after(3, line, run_dir, signal.SIGKILL)
     assert code == -signal.SIGKILL
     newest = max((run_dir / "checkpoints").glob("epoch-*.json")).with_suffix(".weights.h5")
     done = int(newest.name[6:10])
     os.truncate(newest, newest.stat().st_size // 2)
-    # Ctrl+C on the way on.
+    # Ctrl+C after the resume.
     output, code = kill_after(done + 2, line, run_dir, signal.SIGINT)
     assert f"{newest} is damaged, trying another one" in output
     assert f"epochs {done} to {epochs}" in output
@@ -350,6 +350,6 @@ def test_killed_run_goes_on_without_losing_or_repeating_an_epoch(
         killed_values, whole_values = (
             [float(row[name]) for row in table] for table in (rows, whole)
         )
-        # Equal to the last bit on most machines; threads may add up gradients in another order.
+        # Losses are equal on most machines, but threads may add gradients in another order.
         assert killed_values == pytest.approx(whole_values, rel=1e-3, abs=1e-9), name
     check_saved_model_is_the_averaged_one(run_dir, image_dir)

@@ -10,7 +10,7 @@ from training.settings.recipes import TrainConfig
 
 
 def test_help_names_every_setting_without_importing_keras(run_command):
-    """--help is readable, complete, and answers without a Keras backend."""
+    """--help is complete and readable, and needs no Keras backend."""
     result = run_command("--help", env={"KERAS_BACKEND": "none-such"})
 
     assert result.returncode == 0
@@ -20,7 +20,7 @@ def test_help_names_every_setting_without_importing_keras(run_command):
 
 
 def flags():
-    """Every flag that --help shows."""
+    """Return all flags that --help shows."""
     actions = parser()._actions
     return [
         option
@@ -42,7 +42,7 @@ def test_every_flag_is_explained_in_the_documentation():
 
 
 def test_every_setting_has_a_flag():
-    """What TrainConfig can vary, the command line can; --jit is the flag of `xla`."""
+    """Every field of TrainConfig has a flag; --jit is the flag of `xla`."""
     names = {flag[2:].replace("-", "_") for flag in flags()}
     settings = {field.name for field in dataclasses.fields(TrainConfig)} - {"model", "xla"}
 
@@ -52,7 +52,7 @@ def test_every_setting_has_a_flag():
 
 @pytest.mark.parametrize("flag", ["--jit", "--xla"])
 def test_jit_is_the_flag_of_xla(flag):
-    """The older name of the flag still works, and sets the same."""
+    """--xla, the older name of --jit, sets the same value."""
     options = vars(parser().parse_args(["simcnn", flag, "on"]))
 
     assert options["xla"] == "on"
@@ -63,7 +63,7 @@ def test_jit_is_the_flag_of_xla(flag):
     ("text", "count"), [("1", 1), ("8", 8), ("all", "all"), ("0", None), ("-1", None), ("x", None)]
 )
 def test_devices_are_a_number_or_all(text, count, capsys):
-    """Anything but all and positive numbers is bad usage, with what is expected."""
+    """--devices takes "all" or a positive number; other values exit with what is expected."""
     arguments = ["simcnn", f"--devices={text}"]
     if count is not None:
         assert parser().parse_args(arguments).devices == count

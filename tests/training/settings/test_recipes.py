@@ -35,7 +35,7 @@ def test_best_recipe_needs_no_download_and_leaves_the_test_images_alone(model):
 
 
 def test_overrides_replace_recipe_values_and_none_keeps_them():
-    """A given value wins over the recipe, also a falsy one; None doesn't."""
+    """A given value, also a falsy one, overrides the recipe's; None does not."""
     config = from_recipe("simcnn", "best", epochs=7, label_smoothing=0.0, batch_size=None, seed=3)
 
     assert (config.epochs, config.label_smoothing, config.seed) == (7, 0.0, 3)
@@ -44,12 +44,12 @@ def test_overrides_replace_recipe_values_and_none_keeps_them():
 
 @pytest.mark.parametrize(("epochs", "warmup"), [(1, 0), (2, 1), (3, 2), (60, 2)])
 def test_short_training_shortens_the_warm_up(epochs, warmup):
-    """A training no longer than the recipe's warm-up spends half its epochs on it."""
+    """A training not longer than the recipe's warm-up has a warm-up of half its epochs."""
     assert from_recipe("simcnn", "best", epochs=epochs).warmup_epochs == warmup
 
 
 def test_constant_schedule_has_no_warm_up():
-    """The recipe's warm-up belongs to its cosine schedule."""
+    """With a constant schedule the recipe's warm-up is left out."""
     config = from_recipe("simcnn", "best", schedule="constant")
 
     assert (config.schedule, config.warmup_epochs) == ("constant", 0)
@@ -92,13 +92,13 @@ def test_impossible_settings_are_refused(overrides, message):
 
 
 def test_unknown_recipe_is_refused():
-    """A recipe that doesn't exist raises ConfigError with those that do."""
+    """An unknown recipe raises ConfigError with the names of the known ones."""
     with pytest.raises(ConfigError, match=r"no recipe 'worst'.*report.*best"):
         from_recipe("simcnn", "worst")
 
 
 def test_settings_newer_than_a_run_are_no_change(tmp_path):
-    """A run of an earlier version lacks settings that exist today."""
+    """Settings that are missing because the run is older do not count as changes."""
     settings = from_recipe("simcnn", "best").as_dict()
     del settings["fast_layers"]
 
@@ -106,7 +106,7 @@ def test_settings_newer_than_a_run_are_no_change(tmp_path):
 
 
 def test_all_settings_of_an_unknown_recipe_are_named():
-    """A recipe that does not exist any more has no defaults to compare with."""
+    """If the recipe no longer exists, all other settings of the run are returned."""
     settings = {"model": "simcnn", "recipe": "old", "seed": 0, "epochs": 5}
 
     assert changes_of_recipe(settings) == {"epochs": 5}

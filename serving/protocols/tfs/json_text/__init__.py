@@ -1,5 +1,5 @@
 """JSON text as TensorFlow Serving reads and writes it: RapidJSON's rules, errors and layout.
 
-It knows nothing of tensors or models. Of `serving` it imports the errors and, in `jobs`, what reads
-large bodies.
+The folder depends on no model and no signature. Of `serving` it imports `errors`; `jobs` also
+imports `protocols.json_process` and the HTTP request type.
 """

@@ -1,9 +1,10 @@
-"""The document of a request: by orjson where that reads what TensorFlow Serving reads, else slowly.
+"""Parse the JSON of a request: with orjson if possible, otherwise with the slow `reader`.
 
-orjson refuses what only TensorFlow Serving takes (see `reader`), and is quick about it. In one case
-alone it reads something else in silence: of repeated keys it lets the last count. Each key of a
-text has a colon behind it, so a text with as many colons as its document has keys repeats none; one
-with more, most often inside strings, is looked at more closely.
+orjson quickly refuses texts that only TensorFlow Serving accepts (see `reader`). In a single case
+it accepts a text and reads something else: if an object repeats a key, orjson keeps the last value,
+TensorFlow Serving the first. A colon follows each key, so a text with as many colons as its
+document has keys repeats no key. If a text has more colons, most often inside strings, its keys are
+counted more closely.
 """
 
 import re
@@ -14,19 +15,19 @@ import orjson
 
 from serving.protocols.tfs.json_text import reader
 
-Json = Any  # whatever a JSON parser gives
+Json = Any  # any value that a JSON parser returns
 
-# The slow reader takes a microsecond for a byte at worst: longer texts are no work for the loop.
+# The slow reader takes up to a microsecond per byte: a longer text would block the event loop.
 SLOW_IN_LOOP_BYTES = 8 << 10
 
 _BYTES_A_SEARCH = 100
 _BYTE_ORDER_MARK = b"\xef\xbb\xbf"
-# What every key ends with; a string may, too, have a quote and a colon in it.
+# The end of a key. It also matches inside a string that contains a quote and a colon.
 _END_OF_KEY = re.compile(rb'"[ \t\n\r]*+:')
 
 
 class SlowError(Exception):
-    """A text takes the slow reader, and was not to be read with it here."""
+    """A text needs the slow reader, and the caller has not allowed it."""
 
 
 def load(body: bytes, *, may_be_slow: bool = True, last_inside: bool = False) -> Json:
@@ -34,12 +35,13 @@ def load(body: bytes, *, may_be_slow: bool = True, last_inside: bool = False) ->
 
     Args:
         body: The text.
-        may_be_slow: Whether a text of more than `SLOW_IN_LOOP_BYTES` may take the slow reader.
-        last_inside: Of keys that are repeated, the last counts in every object but the outermost.
+        may_be_slow: Whether the slow reader may read a text of more than `SLOW_IN_LOOP_BYTES`.
+        last_inside: Whether the last of repeated keys counts in all objects but the outermost;
+            otherwise the first counts.
 
     Raises:
-        InvalidInput: it is no JSON, with the offset of the mistake.
-        SlowError: see `may_be_slow`.
+        InvalidInput: the text is not JSON; the message has the offset of the mistake.
+        SlowError: the text needs the slow reader, and `may_be_slow` does not allow it.
     """
     is_marked = body.startswith(_BYTE_ORDER_MARK)
     try:
@@ -56,18 +58,18 @@ def load(body: bytes, *, may_be_slow: bool = True, last_inside: bool = False) ->
 
 
 def _may_repeat_keys(body: bytes, document: Json) -> bool:
-    """Whether an object of a text may have a key twice; true too if that would be hard to say."""
+    """Whether an object in a text may have a key twice; also true for some texts without."""
     if type(document) is not dict:
-        return False  # it is refused anyhow
+        return False  # the caller refuses a document that is not an object
     if _has_at_most(body, _count_outer_keys(document)):
         return False
     return len(_END_OF_KEY.findall(body)) > _count_keys(document)
 
 
 def _has_at_most(body: bytes, colons: int) -> bool:
-    """Whether a text has no more colons than a number."""
-    # Searching runs at the memory's speed, counting at a tenth of it; each search costs as much as
-    # to count in a hundred bytes.
+    """Whether a text has at most `colons` colons."""
+    # `find` runs at the memory's speed and `count` at a tenth of it, but each call of `find` costs
+    # as much as counting in a hundred bytes.
     if len(body) < _BYTES_A_SEARCH * colons:
         return body.count(b":") <= colons
     position = -1
@@ -79,7 +81,7 @@ def _has_at_most(body: bytes, colons: int) -> bool:
 
 
 def _count_outer_keys(document: Mapping[str, Json]) -> int:
-    """The keys of a document, but for those deep inside: at most as many as it has."""
+    """Count the keys of a document without deeply nested objects: a lower bound, found quickly."""
     count = len(document)
     for value in document.values():
         if type(value) is dict:
@@ -90,7 +92,7 @@ def _count_outer_keys(document: Mapping[str, Json]) -> int:
 
 
 def _count_keys(document: Mapping[str, Json]) -> int:
-    """All keys of all objects of a document."""
+    """Count the keys of all objects in a document."""
     count = 0
     unseen: list[Json] = [document]
     while unseen:

@@ -1,4 +1,4 @@
-"""Where the JSON of a request is read: in the event loop as long as that is quick."""
+"""Read the JSON of a request: in the event loop if that is quick, otherwise in a child process."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
@@ -16,16 +16,17 @@ def read(
     function: Callable[..., Result],
     *arguments: object,
 ) -> Awaitable[Result]:
-    """Read a request's body.
+    """Read a request's body with a function, and return the function's result.
 
     Args:
-        processes: Read what is large, or takes the slow reader.
-        request: Its body is read on its behalf.
-        function: Of a module's top level; takes the body, the arguments and `may_be_slow`.
-        *arguments: Pickled.
+        processes: Child processes that read large bodies, and bodies that need the slow reader.
+        request: The request whose body is read.
+        function: A function at a module's top level; it takes the body, `arguments` and the keyword
+            `may_be_slow`.
+        *arguments: Further arguments of the function; pickled if a child process reads the body.
 
     Raises:
-        ServingError: what the function raises, or see `JsonProcesses.run_for`.
+        ServingError: an error that the function raises, or see `JsonProcesses.run_for`.
     """
     size = len(request.body)
     if SLOW_IN_LOOP_BYTES < size <= LARGE_BYTES:
@@ -37,11 +38,11 @@ async def _read_quickly(
     processes: JsonProcesses,
     request: HttpRequest,
     function: Callable[..., Result],
-    *arguments: Any,  # noqa: ANN401 - whatever the function takes
+    *arguments: Any,  # noqa: ANN401 - the function decides their types
 ) -> Result:
     try:
         return function(request.body, *arguments, may_be_slow=False)
     except SlowError:
         pass
-    size = LARGE_BYTES + 1  # so that a child reads it
+    size = LARGE_BYTES + 1  # a size for which a child process is used
     return await processes.run_for(request, size, function, request.body, *arguments)

@@ -1,9 +1,10 @@
-"""Answers in TensorFlow Serving's layout, byte by byte.
+"""Write answers in TensorFlow Serving's layout, with the same bytes.
 
-It writes with RapidJSON's PrettyWriter: four spaces a level, lists of the row form on one line, the
-list around them closed on a line of its own. Floats have six significant digits where that is
-exact, and nine (float64: seventeen) where it is not, so that `9000000.0` is `9e+06` (WriteDecimal
-in util/json_tensor.cc). Strings go out as the bytes they are, UTF-8 or not.
+TensorFlow Serving uses RapidJSON's PrettyWriter: four spaces per level, each row of the row form on
+one line, and the bracket that closes the list of rows on a line of its own. Floats have six
+significant digits if six are exact, otherwise nine (float64: seventeen), so `9000000.0` is written
+`9e+06` (WriteDecimal in util/json_tensor.cc). The bytes of strings are written unchanged, UTF-8 or
+not.
 """
 
 import base64
@@ -27,14 +28,14 @@ _SHORT = {
     b"\t": b"\\t",
 }
 _NON_FINITE = {b"nan": b"NaN", b"inf": b"Infinity", b"-inf": b"-Infinity"}
-_DOUBLE_DIGITS, _FLOAT_DIGITS = 17, 9  # max_digits10 of either type
+_DOUBLE_DIGITS, _FLOAT_DIGITS = 17, 9  # C++'s max_digits10 of double and float
 
 
 def rows(outputs: Mapping[str, np.ndarray], binary: Iterable[str] = ()) -> bytes:
-    """`{"predictions": [row, ...]}`.
+    """Write `{"predictions": [row, ...]}`.
 
     Args:
-        outputs: Arrays by alias, at least one, all with as many rows.
+        outputs: Arrays by alias, at least one, all with the same number of rows.
         binary: Aliases of the outputs whose strings are written in base64.
 
     Raises:
@@ -63,7 +64,11 @@ def rows(outputs: Mapping[str, np.ndarray], binary: Iterable[str] = ()) -> bytes
 
 
 def columns(outputs: Mapping[str, np.ndarray], binary: Iterable[str] = ()) -> bytes:
-    """`{"outputs": tensor}` or `{"outputs": {alias: tensor, ...}}`; see `rows`."""
+    """Write `{"outputs": tensor}` or `{"outputs": {alias: tensor, ...}}`; arguments as for `rows`.
+
+    Raises:
+        InvalidInput: an output has a dtype without JSON form.
+    """
     level = 1 if len(outputs) == 1 else 2
     written = {
         alias: _Column(alias, array, is_binary=alias in binary, level=level).whole()
@@ -79,7 +84,7 @@ def columns(outputs: Mapping[str, np.ndarray], binary: Iterable[str] = ()) -> by
 
 
 def classes(labels: Iterable[Sequence[str]], scores: Iterable[Sequence[float]]) -> bytes:
-    """`{"results": [[[label, score], ...], ...]}`; scores are float32 values."""
+    """Write `{"results": [[[label, score], ...], ...]}`; scores are float32 values."""
     results = [
         b"[%b]"
         % b", ".join(
@@ -92,16 +97,16 @@ def classes(labels: Iterable[Sequence[str]], scores: Iterable[Sequence[float]]) 
 
 
 def values(floats: Sequence[float]) -> bytes:
-    """`{"results": [number, ...]}`; the numbers are float32 values."""
+    """Write `{"results": [number, ...]}`; the numbers are float32 values."""
     written = numbers(np.array(floats, np.float32))
     return _document(b"results", b"[%b]" % b", ".join(written))
 
 
 def numbers(array: np.ndarray) -> list[bytes]:
-    """Floats, each in six digits or, where that is not exact, in all that its type has.
+    """Write floats, each with six digits or, if six are not exact, with all digits of its type.
 
     Args:
-        array: float32 or float64, of one dimension.
+        array: float32 or float64, shape (n,).
     """
     exact = array.tolist()
     short = [b"%.6g" % value for value in exact]
@@ -121,7 +126,7 @@ def numbers(array: np.ndarray) -> list[bytes]:
 
 
 def string(content: bytes) -> bytes:
-    """A string in quotes; what is not UTF-8 stays as it is."""
+    """Write a string in quotes; bytes that are not UTF-8 stay unchanged."""
     return b'"%b"' % _UNSAFE.sub(_escape, content)
 
 
@@ -130,19 +135,26 @@ def _escape(found: re.Match[bytes]) -> bytes:
 
 
 class _Column:
-    """The values of one tensor, written one by one, and how they are put into lists."""
+    """Writes one tensor: its values one by one, then the lists around them."""
 
     def __init__(self, alias: str, array: np.ndarray, *, is_binary: bool, level: int) -> None:
-        """Write the values.
+        """Prepare to write a tensor.
 
-        Raises:
-            InvalidInput: the dtype has no JSON form.
+        Args:
+            alias: Alias of the output, for error messages.
+            array: The tensor.
+            is_binary: Whether strings are written in base64.
+            level: Indentation level of the tensor, or of one row of it.
         """
         self._alias, self._array, self._is_binary = alias, array, is_binary
         self._level = level
 
     def rows(self) -> list[bytes]:
-        """Each row on one line."""
+        """Write each row on one line.
+
+        Raises:
+            InvalidInput: the dtype has no JSON form.
+        """
         sizes = list(self._array.shape)
         values = self._values(self._level + len(sizes) - 1)
         while len(sizes) > 1:
@@ -151,7 +163,11 @@ class _Column:
         return values
 
     def whole(self) -> bytes:
-        """The tensor with a value a line."""
+        """Write the tensor with one value per line.
+
+        Raises:
+            InvalidInput: the dtype has no JSON form.
+        """
         sizes = list(self._array.shape)
         values = self._values(self._level + len(sizes))
         while sizes:
@@ -169,7 +185,7 @@ class _Column:
         array = self._array
         kind = array.dtype.kind
         if kind == "f":
-            # float16 has no form of its own there: what float32 makes of it is exact, too.
+            # float16 values are written like float32 values, which hold them exactly.
             floats = array if array.dtype == np.float64 else array.astype(np.float32)
             return numbers(floats.ravel())
         if kind == "b":
@@ -185,13 +201,13 @@ class _Column:
             return [opening + base64.b64encode(content) + closing for content in contents]
         msg = (
             f"Failed to write JSON value for tensor type: {array.dtype} of output {self._alias}; "
-            "leave it out with a signature of its own, or call over gRPC"
+            "call a signature without this output, or call over gRPC"
         )
         raise InvalidInput(msg)
 
 
 def _groups(values: Sequence[bytes], sizes: Sequence[int]) -> Iterable[Sequence[bytes]]:
-    """Values in groups of the last of some sizes, as many as the others have room for."""
+    """Yield the lists of the innermost dimension: groups of as many values as its size."""
     size = sizes[-1]
     for position in range(math.prod(sizes[:-1])):
         yield values[position * size : (position + 1) * size]
@@ -202,7 +218,7 @@ def _content(value: bytes | str) -> bytes:
 
 
 def _closed_below(items: Sequence[bytes]) -> bytes:
-    """A list on one line but for its end."""
+    """Write a list on one line, with the closing bracket on the next line."""
     if not items:
         return b"[]"
     return _wrap(b", ".join(items), 1)

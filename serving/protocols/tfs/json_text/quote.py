@@ -1,6 +1,6 @@
-"""JSON values as messages quote them: TensorFlow Serving's layout, and its limit.
+"""Write JSON values for error messages, in TensorFlow Serving's layout and within its limit.
 
-TensorFlow Serving writes with RapidJSON's PrettyWriter, lists on one line and four spaces a level
+TensorFlow Serving uses RapidJSON's PrettyWriter, with lists on one line and four spaces per level
 of objects, and stops before the first piece that begins beyond 256 bytes.
 """
 
@@ -10,26 +10,26 @@ import re
 from decimal import Decimal
 from typing import Any
 
-Json = Any  # whatever a JSON parser gives
+Json = Any  # any value that a JSON parser returns
 
 MAX_QUOTED = 256
 _INDENT = "    "
 _EXPONENT = re.compile(r"e([+-])0*(\d+)")
-# RapidJSON writes numbers between these in full, Python those from 1e-4 to 1e16.
+# RapidJSON writes numbers in this range without an exponent, Python those from 1e-4 to 1e16.
 _SMALLEST_WRITTEN_OUT, _WRITTEN_OUT = 1e-6, 1e21
 
 
 class _FullError(Exception):
-    """So much is written that the rest does not matter."""
+    """The text has reached its limit; the rest of the value is not needed."""
 
 
 def quote(value: Json) -> str:
-    """A value as messages begin with it."""
+    """Return a value as error messages begin with it: `JSON Value: ...`."""
     return f"JSON Value: {text(value)}"
 
 
 def text(value: Json) -> str:
-    """A value as JSON, cut where it gets long; only so much of it is written as is needed."""
+    """Write a value as JSON, cut after 256 characters; the rest of the value is not visited."""
     pieces = _Pieces()
     with contextlib.suppress(_FullError):
         pieces.write(value, 0)
@@ -38,12 +38,12 @@ def text(value: Json) -> str:
 
 
 def printable(name: str) -> str:
-    """A name for messages: what is not UTF-8 in it is replaced."""
+    """Return a name for error messages: bytes that are not UTF-8 are replaced."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def type_name(value: Json) -> str:
-    """What a value is, in TensorFlow Serving's words."""
+    """Return the JSON type of a value in TensorFlow Serving's words."""
     return ("True" if value else "False") if type(value) is bool else _TYPES[type(value)]
 
 
@@ -58,13 +58,13 @@ _TYPES = {
 
 
 def string(value: str) -> str:
-    """A string in quotes, as RapidJSON escapes it."""
+    """Write a string in quotes, with RapidJSON's escapes."""
     quoted = json.dumps(value, ensure_ascii=False)
     return re.sub(r"\\u00[01][a-f]", lambda found: r"\u" + found[0][2:].upper(), quoted)
 
 
 class _Pieces:
-    """What is written so far."""
+    """The pieces of text written so far."""
 
     def __init__(self) -> None:
         self.pieces: list[str] = []
@@ -73,7 +73,7 @@ class _Pieces:
     def _add(self, piece: str) -> None:
         self.pieces.append(piece)
         self._length += len(piece)
-        # Each level of lists or objects writes something, so that recursion stays shallow, too.
+        # Each level of lists or objects writes a piece, so the limit also keeps recursion shallow.
         if self._length > MAX_QUOTED:
             raise _FullError
 
@@ -104,7 +104,7 @@ class _Pieces:
 
 
 def _number(value: float) -> str:
-    """A float as RapidJSON writes it: `1e21` rather than `1e+21`, and in full below that."""
+    """Write a float as RapidJSON does: `1e21` instead of `1e+21`, and no exponent below that."""
     written = json.dumps(value)
     if "e" not in written:
         return written

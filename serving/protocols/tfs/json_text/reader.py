@@ -1,18 +1,18 @@
-"""JSON by the rules of TensorFlow Serving's reader, which takes more than JSON.
+"""Read JSON by the rules of TensorFlow Serving's reader, which accepts more than JSON.
 
 TensorFlow Serving reads with RapidJSON 1.1.0 and the flags kParseIterativeFlag,
-kParseNanAndInfFlag and kParseStopWhenDoneFlag (util/json_tensor.cc). So
+kParseNanAndInfFlag and kParseStopWhenDoneFlag (util/json_tensor.cc). Therefore
 
-- of keys that an object repeats, the first counts;
+- if an object repeats a key, the first value counts;
 - `NaN`, `Inf` and `Infinity` are numbers, with or without a minus;
-- a byte order mark before the document and anything after it are passed over, and a zero byte
-  ends the text;
-- lists and objects may be nested 512,000 deep, where RapidJSON goes on until memory ends;
+- a byte order mark before the document and any text after it are ignored, and a zero byte ends
+  the text;
+- lists and objects may be nested 512,000 deep; RapidJSON has no limit but memory;
 - strings are bytes: they need not be UTF-8;
 - integers beyond 64 bits are floats, and a number too large for a double is refused.
 
-Errors have RapidJSON's texts and offsets. This reader takes time in proportion to the text, about
-ten times orjson's, so `document` turns to it only where orjson would read something else.
+Errors have RapidJSON's texts and offsets. The time grows linearly with the text and is about ten
+times orjson's, so `document` uses this reader only if orjson refuses a text or would misread it.
 """
 
 import math
@@ -23,7 +23,7 @@ import orjson
 
 from serving.errors import InvalidInput
 
-Json = Any  # whatever a JSON parser gives
+Json = Any  # any value that a JSON parser returns
 
 _BYTE_ORDER_MARK = (b"\xef", b"\xbb", b"\xbf")
 
@@ -42,7 +42,7 @@ _NO_FRACTION = "Miss fraction part in number."
 _NO_EXPONENT = "Miss exponent in number."
 
 _SPACE = re.compile(rb"[ \t\n\r]*+")
-# A list of numbers, true, false and null alone: nearly all that a tensor consists of.
+# A list of only numbers, true, false and null: nearly all of a tensor's text.
 _FLAT_LIST = re.compile(rb'\[[^\[\]{}"]*+\]')
 _NUMBER_IN_LIST = (
     rb"-?(?:(?:0|[1-9][0-9]{0,17})(?:\.[0-9]+)?(?:[eE][+-]?[0-9]{1,2})?|NaN|Inf(?:inity)?)"
@@ -71,12 +71,12 @@ _WORDS: dict[bytes, tuple[bytes, bool | None]] = {
     b"f": (b"false", False),
 }
 _OPENED = object()
-_MAX_DEPTH = 512_000  # a level takes a hundred times the memory of its bracket
+_MAX_DEPTH = 512_000  # a level takes a hundred times as much memory as its bracket
 _MAX_INTEGER, _MIN_INTEGER = 2**64 - 1, -(2**63)
 _MAX_INTEGER_DIGITS = 20
 _MAX_EXPONENT = 308
-_LONG_EXPONENT = 9  # digits; the text of a number is not that long
-_SIGNIFICANT_DIGITS = 17  # of a fraction, more are left out
+_LONG_EXPONENT = 9  # digits; only 100 million leading zeros in a fraction would make up for it
+_SIGNIFICANT_DIGITS = 17  # RapidJSON ignores further digits of a fraction
 
 
 def read(body: bytes, *, last_inside: bool = False) -> Json:
@@ -84,28 +84,29 @@ def read(body: bytes, *, last_inside: bool = False) -> Json:
 
     Args:
         body: The text; strings in it may hold any bytes.
-        last_inside: Of keys that are repeated, the last counts in every object but the outermost.
+        last_inside: Whether the last of repeated keys counts in all objects but the outermost;
+            otherwise the first counts.
 
     Returns:
-        Objects as dictionaries, numbers as int or float. A byte that is not UTF-8 is a lone
-        surrogate in its string, as `surrogateescape` has it.
+        Objects as dictionaries, numbers as int or float. A byte that is not UTF-8 becomes a lone
+        surrogate in its string (error handler `surrogateescape`).
 
     Raises:
-        InvalidInput: it is no JSON, with the offset of the mistake (bytes).
+        InvalidInput: the text is not JSON; the message has the offset of the mistake in bytes.
     """
     end = body.find(b"\0")
     return _Reader(body if end < 0 else body[:end], last_inside=last_inside).read()
 
 
 class _Reader:
-    """A text, how far it is read, and what is open there."""
+    """Reads one text. Keeps the position, and the lists and objects that are open at it."""
 
     def __init__(self, text: bytes, *, last_inside: bool) -> None:
         self._text = text
         self._last_inside = last_inside
         self._position = 0
         self._open: list[Json] = []  # lists and objects, the outermost first
-        self._keys: list[str] = []  # of each open object, the key that its next value has
+        self._keys: list[str] = []  # for each of `_open`, the key of its next value; "" for lists
 
     def read(self) -> Json:
         for part in _BYTE_ORDER_MARK:
@@ -124,10 +125,13 @@ class _Reader:
         return self._text[self._position : self._position + 1]
 
     def _begin_value(self) -> Json:
-        """Read a value if it is whole; `_OPENED` for a list or an object whose first value is next.
+        """Read the value at the position.
+
+        Returns:
+            The value; `_OPENED` for a list or an object whose first value comes next.
 
         Raises:
-            InvalidInput: there is no value.
+            InvalidInput: the text has no value here.
         """
         text, first = self._text, self._next()
         if first == b"[":
@@ -167,18 +171,18 @@ class _Reader:
 
     def _enter(self, empty: Json, key: str) -> None:
         if len(self._open) == _MAX_DEPTH:
-            _fail(f"Nested deeper than {_MAX_DEPTH} levels; no tensor is", self._position)
+            _fail(f"Nested deeper than {_MAX_DEPTH} levels, unlike any tensor", self._position)
         self._open.append(empty)
         self._keys.append(key)
 
     def _end_value(self, value: Json) -> Json:
-        """Put a value where it belongs, and close what it completes.
+        """Put a value into the innermost open list or object, and close those that end here.
 
         Returns:
-            The document if that is whole; `_OPENED` if another value is next.
+            The document if it is complete; `_OPENED` if another value comes next.
 
         Raises:
-            InvalidInput: neither another value nor an end follows.
+            InvalidInput: neither a comma nor the end of the list or object follows.
         """
         while self._open:
             parent = self._open[-1]
@@ -203,7 +207,7 @@ class _Reader:
 
 
 def _skip_space(text: bytes, position: int) -> int:
-    # Most often there is none.
+    # Most often the text has no white space here.
     if text[position : position + 1] > b" ":
         return position
     found = _SPACE.match(text, position)
@@ -216,7 +220,7 @@ def _fail(reason: str, offset: int) -> NoReturn:
 
 
 def _read_key(text: bytes, position: int) -> tuple[str, int]:
-    """A key, and where its value begins."""
+    """Read a key and its colon; return the key and the position of its value."""
     if text[position : position + 1] != b'"':
         _fail(_NO_NAME, position)
     key, position = _read_string(text, position)
@@ -227,7 +231,7 @@ def _read_key(text: bytes, position: int) -> tuple[str, int]:
 
 
 def _read_flat_list(text: bytes) -> list[Json] | None:
-    """A list without strings, lists and objects; None if it is to be read value by value."""
+    """Read a list of numbers and words at once; None if it must be read value by value."""
     try:
         values: list[Json] = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -243,7 +247,7 @@ def _read_flat_list(text: bytes) -> list[Json] | None:
 
 
 def _read_word(text: bytes, position: int) -> tuple[Json, int]:
-    """`null`, `true` or `false`, and where it ends."""
+    """Read `null`, `true` or `false`; return its value and its end position."""
     word, value = _WORDS[text[position : position + 1]]
     length = _common_length(text, position, word)
     if length < len(word):
@@ -252,7 +256,7 @@ def _read_word(text: bytes, position: int) -> tuple[Json, int]:
 
 
 def _read_number(text: bytes, position: int) -> tuple[float, int]:
-    """A number, and where it ends."""
+    """Read a number; return its value and its end position."""
     found = _NUMBER.match(text, position)
     if found is None:
         _fail(_INVALID_VALUE, _end_of_no_number(text, position))
@@ -278,7 +282,7 @@ def _read_number(text: bytes, position: int) -> tuple[float, int]:
 
 
 def _is_too_big(integer: bytes, fraction: bytes, exponent: bytes) -> bool:
-    """Whether RapidJSON refuses a number, which it decides by the exponent before all is read."""
+    """Whether RapidJSON refuses a number, which it decides while it reads the exponent."""
     if math.isinf(float(integer)):
         return True
     if exponent.startswith(b"-"):
@@ -288,7 +292,7 @@ def _is_too_big(integer: bytes, fraction: bytes, exponent: bytes) -> bool:
 
 
 def _limit(integer: bytes, fraction: bytes) -> int:
-    """The largest exponent that digits may have: each digit of the fraction is one more."""
+    """Return the largest exponent for these digits: each digit of the fraction allows one more."""
     is_zero = integer == b"0"
     leading = len(fraction) - len(fraction.lstrip(b"0")) if is_zero else 0
     room = _SIGNIFICANT_DIGITS - (0 if is_zero else len(integer))
@@ -296,7 +300,7 @@ def _limit(integer: bytes, fraction: bytes) -> int:
 
 
 def _end_of_no_number(text: bytes, position: int) -> int:
-    """Where RapidJSON finds that something is no number."""
+    """Return the position at which RapidJSON notices that the text is not a number."""
     position += text.startswith(b"-", position)
     for name in (b"NaN", b"Inf"):
         position += _common_length(text, position, name)
@@ -304,7 +308,7 @@ def _end_of_no_number(text: bytes, position: int) -> int:
 
 
 def _common_length(text: bytes, position: int, word: bytes) -> int:
-    """How many bytes of a word stand at a position."""
+    """Count the bytes of a word that the text has at a position."""
     length = 0
     while length < len(word) and text.startswith(word[: length + 1], position):
         length += 1
@@ -315,7 +319,7 @@ def _common_length(text: bytes, position: int, word: bytes) -> int:
 
 
 def _read_string(text: bytes, position: int) -> tuple[str, int]:
-    """A string, and where it ends."""
+    """Read a string; return its value and its end position."""
     found = _STRING.match(text, position)
     if found:
         try:
@@ -328,7 +332,7 @@ def _read_string(text: bytes, position: int) -> tuple[str, int]:
 
 
 def _read_bytes(text: bytes, position: int) -> tuple[str, int]:
-    """A string of any bytes, piece by piece."""
+    """Read a string of any bytes piece by piece; return its value and its end position."""
     pieces = bytearray()
     position += 1
     while True:
@@ -342,11 +346,11 @@ def _read_bytes(text: bytes, position: int) -> tuple[str, int]:
         if not byte:
             _fail(_NO_QUOTE, position)
         if byte != b"\\":
-            _fail(_WRONG_ESCAPE, position)  # RapidJSON's words for a control character
+            _fail(_WRONG_ESCAPE, position)  # RapidJSON's message for a control character
         escape = text[position + 1 : position + 2]
         if escape == b"u":
             code_point, following = _read_code_point(text, position)
-            # A low surrogate alone becomes three bytes that are no UTF-8.
+            # A low surrogate alone becomes three bytes that are not UTF-8.
             pieces += chr(code_point).encode("utf-8", "surrogatepass")
             position = following
         elif escape in _ESCAPES:
@@ -357,7 +361,7 @@ def _read_bytes(text: bytes, position: int) -> tuple[str, int]:
 
 
 def _read_code_point(text: bytes, position: int) -> tuple[int, int]:
-    r"""The code point of `\uXXXX`, or of a pair of them, and where that ends."""
+    r"""Read `\uXXXX` or a surrogate pair; return the code point and its end position."""
     high = _read_hex(text, position + 2, position)
     if not 0xD800 <= high <= 0xDBFF:
         return high, position + 6

@@ -14,14 +14,14 @@ ROW = {"x": np.zeros((1, 1))}
 
 
 class UntilTold:
-    """A run that goes on until it is told to end."""
+    """A run that goes on until it is terminated."""
 
     def __init__(self) -> None:
         self.runs = 0
         self.ended = 0
 
     def __call__(self, _signature, inputs, _outputs, control):
-        """Wait."""
+        """Run until terminated, at most 20 s."""
         self.runs += 1
         deadline = time.monotonic() + 20
         while not control.terminated and time.monotonic() < deadline:
@@ -43,7 +43,7 @@ def batcher(run):
 
 
 def watched(scenario):
-    """Run a coroutine function while runs are watched."""
+    """Run a coroutine function beside `active_runs.watch`."""
 
     async def both():
         watching = asyncio.create_task(active_runs.watch())
@@ -68,7 +68,7 @@ def ask(batcher, deadline=None):
 
 
 def test_a_run_whose_callers_are_gone_is_ended(batcher, run):
-    """The next request gets the worker."""
+    """A run whose only caller cancelled is terminated."""
 
     async def scenario():
         first = ask(batcher)
@@ -80,7 +80,7 @@ def test_a_run_whose_callers_are_gone_is_ended(batcher, run):
 
 
 def test_a_caller_is_answered_when_its_deadline_passes(batcher, run):
-    """It need not wait for the run to end; nor does the run go on for nobody."""
+    """A caller is answered at its deadline; the run that nobody waits for is terminated."""
 
     async def scenario():
         with pytest.raises(DeadlineExceeded, match="deadline passed while m/1 ran"):
@@ -91,7 +91,7 @@ def test_a_caller_is_answered_when_its_deadline_passes(batcher, run):
 
 
 def test_a_run_that_somebody_waits_for_goes_on(batcher, run):
-    """A caller without a deadline keeps it."""
+    """A run whose caller has no deadline is not terminated by `watch`."""
 
     async def scenario():
         asking = ask(batcher)
@@ -105,8 +105,11 @@ def test_a_run_that_somebody_waits_for_goes_on(batcher, run):
     assert watched(scenario) == 0
 
 
-def test_what_an_ended_run_gives_is_no_answer(batcher, run):
-    """Even if the graph has given something by then, and it is not run again for each caller."""
+def test_the_outputs_of_a_terminated_run_are_no_answer(batcher, run):
+    """All callers of a terminated run get Unavailable, also if the graph returned outputs.
+
+    The run is not repeated for each caller.
+    """
 
     async def scenario():
         asking = [ask(batcher) for _ in range(2)]
@@ -123,7 +126,7 @@ def test_what_an_ended_run_gives_is_no_answer(batcher, run):
 
 
 def test_runs_are_listed_with_their_time(batcher, run):
-    """For the line that a process ends with."""
+    """A run in ACTIVE prints as model, signature and seconds, for the log line at a forced exit."""
 
     async def scenario():
         asking = ask(batcher)
@@ -142,7 +145,7 @@ def test_runs_are_listed_with_their_time(batcher, run):
     ("deadlines", "seconds"), [([104.0], 4.0), ([104.0, 109.0], 9.0), ([104.0, None], None)]
 )
 def test_a_run_may_take_as_long_as_its_most_patient_caller_waits(deadlines, seconds):
-    """One caller without a deadline takes the limit away."""
+    """A run's time limit is the latest deadline of its callers; a caller without one removes it."""
     requests = [SimpleNamespace(deadline=deadline) for deadline in deadlines]
     run = active_runs.ActiveRun("m/1", requests, active_runs.StopFlag(), 100.0)
 

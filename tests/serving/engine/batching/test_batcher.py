@@ -14,17 +14,17 @@ from serving.errors import DeadlineExceeded, InternalError, InvalidInput, Unavai
 
 
 class Recorder:
-    """Doubles its input, row by row; notes the sizes of the batches it is given."""
+    """Doubles its input and records the size of each batch."""
 
     def __init__(self) -> None:
-        """Run freely until `hold` is called."""
+        """Runs do not wait until `hold` is called."""
         self.sizes: list[int] = []
         self.entered = threading.Event()
         self._gate = threading.Event()
         self._gate.set()
 
     def __call__(self, signature_name, inputs, outputs, control):
-        """Run a batch."""
+        """Record the batch size and return the doubled input."""
         self.entered.set()
         self._gate.wait(10)
         self.sizes.append(len(inputs["x"]))
@@ -35,7 +35,7 @@ class Recorder:
         self._gate.clear()
 
     def release(self) -> None:
-        """Let the runs go on."""
+        """Let waiting runs go on."""
         self._gate.set()
 
 
@@ -50,12 +50,12 @@ def submit(batcher: Batcher, inputs, *, batched=True, deadline=None, signature="
 
 
 async def settle(recorder: Recorder) -> None:
-    """Let the worker take the first request and block in it."""
+    """Wait until the worker has taken the first request and blocks in its run."""
     await asyncio.to_thread(recorder.entered.wait, 10)
 
 
 def with_batcher(scenario, *, workers=1, **config):
-    """Run a coroutine function on a batcher over a Recorder; gives both back."""
+    """Run a coroutine function on a batcher over a Recorder; return its result and the Recorder."""
     recorder = Recorder()
     batcher = Batcher(recorder, BatchingConfig(**config), workers=workers, name="m/1")
     try:
@@ -66,7 +66,7 @@ def with_batcher(scenario, *, workers=1, **config):
 
 
 def test_a_lone_request_runs_at_once():
-    """Nothing waits for company that may never come."""
+    """A single request runs without waiting for others."""
 
     async def scenario(batcher, recorder):
         return await submit(batcher, rows(1, 2))
@@ -77,8 +77,8 @@ def test_a_lone_request_runs_at_once():
     assert recorder.sizes == [2]
 
 
-def test_what_waits_together_runs_together():
-    """While a batch runs, the next one gathers, and each request gets its own rows back."""
+def test_waiting_requests_share_a_run():
+    """Requests that arrive during a run share the next run; each gets its own rows back."""
 
     async def scenario(batcher, recorder):
         recorder.hold()
@@ -96,7 +96,7 @@ def test_what_waits_together_runs_together():
 
 
 def test_batches_stay_within_their_size():
-    """A request that does not fit any more waits for the next batch."""
+    """A request that would exceed max_batch_size waits for the next batch."""
 
     async def scenario(batcher, recorder):
         recorder.hold()
@@ -113,7 +113,7 @@ def test_batches_stay_within_their_size():
 
 
 def test_large_requests_are_split():
-    """More rows than a batch may have run in parts and come back whole, in order."""
+    """A request with more rows than a batch runs in parts and is answered whole, in order."""
 
     async def scenario(batcher, recorder):
         return await submit(batcher, rows(*range(10)))
@@ -125,7 +125,7 @@ def test_large_requests_are_split():
 
 
 def test_batches_are_padded_to_the_allowed_sizes():
-    """Padding repeats a real row and is cut off again."""
+    """A batch is padded to an allowed size, and the answer has no padded rows."""
 
     async def scenario(batcher, recorder):
         return await submit(batcher, rows(1, 2, 3))
@@ -146,12 +146,12 @@ def test_batches_are_padded_to_the_allowed_sizes():
     ],
 )
 def test_a_gpu_gets_few_batch_sizes(config, sizes):
-    """Powers of two up to the largest batch, unless sizes were chosen."""
+    """On a GPU, allowed sizes are powers of two up to max_batch_size, unless sizes are set."""
     assert BatchingConfig(**config).for_gpu().allowed_batch_sizes == sizes
 
 
 def test_every_allowed_size_is_warmed_up(load):
-    """Before a version is available, each of its batch sizes has run once."""
+    """`warm_up` runs each of the allowed batch sizes once."""
     servable = load(tiny_models.convolution, max_batch_size=4, allowed_batch_sizes=(1, 4))
     sizes = []
     run = servable.run
@@ -167,7 +167,7 @@ def test_every_allowed_size_is_warmed_up(load):
 
 
 def test_requests_of_different_kinds_do_not_mix():
-    """Another signature, another row shape or no batch dimension means another run."""
+    """Requests with another signature, another row shape or without a batch run apart."""
 
     async def scenario(batcher, recorder):
         recorder.hold()
@@ -200,7 +200,7 @@ def test_without_batching_requests_run_alone_and_whole():
 
 
 def test_padding_repeats_the_last_row():
-    """Zeros, or whatever else no caller has sent, may be values that a model refuses."""
+    """Padding repeats the last row: a model may refuse values that no caller sent, even zeros."""
     seen = []
 
     def note(_signature, inputs, _outputs, _control):
@@ -223,8 +223,8 @@ def test_padding_repeats_the_last_row():
     assert [answer["y"].tolist() for answer in answers] == [[[1, 2]], [[3, 4]]]
 
 
-def test_a_full_queue_refuses_at_once_and_finishes_what_it_took():
-    """Over the bound the answer is UNAVAILABLE, without waiting; what was accepted is answered."""
+def test_a_full_queue_refuses_at_once_and_answers_accepted_requests():
+    """A request over max_enqueued_rows is UNAVAILABLE at once; accepted requests are answered."""
 
     async def scenario(batcher, recorder):
         recorder.hold()
@@ -246,7 +246,10 @@ def test_a_full_queue_refuses_at_once_and_finishes_what_it_took():
 
 
 def test_a_request_larger_than_the_queue_is_refused_even_if_that_is_empty():
-    """Others would be refused for as long as it runs; no retry will do better."""
+    """A request with more rows than max_enqueued_rows is INVALID_ARGUMENT, also on an empty queue.
+
+    A retry could not help, and other requests would be refused for as long as it runs.
+    """
 
     async def scenario(batcher, _recorder):
         with pytest.raises(InvalidInput, match=r"5 rows, expected at most 4 .*--max_enqueued_rows"):
@@ -259,7 +262,7 @@ def test_a_request_larger_than_the_queue_is_refused_even_if_that_is_empty():
 
 
 def test_expired_and_cancelled_requests_leave_before_the_run():
-    """The model does no work that nobody waits for."""
+    """Expired and cancelled requests leave the queue without a run."""
 
     async def scenario(batcher, recorder):
         recorder.hold()
@@ -296,7 +299,7 @@ def test_a_timeout_lets_a_batch_fill():
 
 
 def test_closing_finishes_what_was_accepted():
-    """Unloading a model answers every request it has taken, and refuses later ones."""
+    """`close` answers every accepted request; later requests are refused with Unavailable."""
 
     async def scenario(batcher, recorder):
         recorder.hold()
@@ -315,8 +318,8 @@ def test_closing_finishes_what_was_accepted():
     assert answers == [[2 * value] for value in range(20)]
 
 
-def test_a_model_that_mixes_rows_is_found_out():
-    """An answer without a row for each row of the batch cannot be shared out."""
+def test_an_output_without_a_row_for_each_row_is_an_error():
+    """An output with fewer rows than its batch is an InternalError that names --force_batching."""
 
     def mean(signature_name, inputs, outputs, control):
         return {"y": inputs["x"].mean(keepdims=True)}
@@ -338,7 +341,7 @@ def test_a_model_that_mixes_rows_is_found_out():
 
 @pytest.fixture
 def load(tmp_path):
-    """Loads a tiny model as a servable; closed at the end."""
+    """A function that loads a tiny model as a servable; the servables are closed at the end."""
     loaded = []
 
     def make(builder, **config) -> Servable:
@@ -355,7 +358,7 @@ def load(tmp_path):
 
 
 def test_a_bad_value_fails_alone(load):
-    """Of requests in one batch, only the one with the impossible index is refused."""
+    """Of 40 requests in shared batches, only those with an impossible index fail."""
     servable = load(tiny_models.lookup)
 
     async def scenario():
@@ -378,7 +381,7 @@ def test_a_bad_value_fails_alone(load):
 
 @pytest.mark.parametrize("rows", [1, 3])
 def test_requests_that_fail_give_their_rows_back(load, rows):
-    """However many the model refuses, alone or in parts, the queue never counts itself full."""
+    """Rows of failed requests, alone or in parts, no longer count towards max_enqueued_rows."""
     servable = load(tiny_models.lookup, max_batch_size=2, max_enqueued_rows=4)
     bad = {"index": np.full(rows, 7)}
 
@@ -396,8 +399,8 @@ def test_requests_that_fail_give_their_rows_back(load, rows):
     assert answer["y"].tolist() == [1, 2, 3, 1]
 
 
-def test_requests_that_nobody_waits_for_give_their_rows_back():
-    """Cancelled in the queue, cancelled while they run, in parts, or after their deadline."""
+def test_cancelled_and_expired_requests_give_their_rows_back():
+    """Requests that are cancelled, queued or running, and expired ones return their rows."""
 
     async def scenario(batcher, recorder):
         recorder.hold()
@@ -420,7 +423,7 @@ def test_requests_that_nobody_waits_for_give_their_rows_back():
 
 
 def test_batched_answers_equal_unbatched_ones_bit_for_bit(load):
-    """1,000 requests of random sizes, in whatever batches they end up, on a convolution."""
+    """1,000 requests of random sizes get the same bits in shared batches as alone."""
     servable = load(tiny_models.convolution, max_batch_size=32)
     random = np.random.default_rng(0)
     requests = [

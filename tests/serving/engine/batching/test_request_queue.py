@@ -14,7 +14,7 @@ from serving.engine.batching.request_queue import Request, RequestQueue
 
 @pytest.fixture
 def loop():
-    """An event loop for futures that nobody awaits."""
+    """An event loop for futures that are never awaited."""
     made = asyncio.new_event_loop()
     yield made
     made.close()
@@ -35,7 +35,7 @@ def make_request(loop, rows: int = 1) -> Request:
 
 
 def test_requests_come_in_their_order(loop):
-    """First in, first out; then there is none."""
+    """`take` returns requests first in, first out, then None."""
     queue = RequestQueue()
     requests = [make_request(loop) for _ in range(3)]
     for each in requests:
@@ -45,7 +45,7 @@ def test_requests_come_in_their_order(loop):
 
 
 def test_one_that_does_not_fit_stays_first(loop):
-    """Whoever takes any request gets it next."""
+    """A request that did not fit into a batch is the next that `take` returns."""
     queue = RequestQueue()
     first, small, large = (make_request(loop, rows) for rows in (1, 2, 9))
     for each in (first, small, large):
@@ -59,7 +59,7 @@ def test_one_that_does_not_fit_stays_first(loop):
 
 
 def test_one_that_does_not_fit_stays_before_those_behind_it(loop):
-    """Large requests are not overtaken for as long as small ones come."""
+    """A large request that does not fit is not overtaken by smaller ones behind it."""
     queue = RequestQueue()
     first, large, small = (make_request(loop, rows) for rows in (1, 9, 1))
     for each in (first, large, small):
@@ -73,7 +73,10 @@ def test_one_that_does_not_fit_stays_before_those_behind_it(loop):
 
 
 def test_one_that_does_not_fit_wakes_an_idle_worker(loop):
-    """Which may have looked just while the request was out of the queue, and found nothing."""
+    """`take_more` wakes an idle worker if it leaves a request that does not fit.
+
+    The worker may have found the queue empty while `take_more` held the request.
+    """
     queue = RequestQueue()
     woken = threading.Event()
 
@@ -96,7 +99,7 @@ def test_one_that_does_not_fit_wakes_an_idle_worker(loop):
 
 
 def test_other_groups_stay(loop):
-    """A batch is of one signature and one row shape."""
+    """A batch takes requests of one group only: one signature and one row shape."""
     queue = RequestQueue()
     first, other = make_request(loop), make_request(loop)
     other.group = "another"
@@ -111,7 +114,7 @@ def test_other_groups_stay(loop):
 
 
 def test_many_workers_take_every_request_once(loop):
-    """However threads interleave, none is lost and none is run twice."""
+    """Four workers take each of 20,000 requests exactly once."""
     queue = RequestQueue()
     taken: list[Request] = []
 
@@ -138,7 +141,7 @@ def test_many_workers_take_every_request_once(loop):
 
 
 def test_a_request_given_up_frees_its_arrays_and_is_passed_over(loop):
-    """Its arrays are gone at once, although it is still in the queue."""
+    """A request that is given up frees its arrays at once, and `take` skips it."""
     queue = RequestQueue()
     array = np.zeros(1000)
     gone = weakref.ref(array)
@@ -156,7 +159,7 @@ def test_a_request_given_up_frees_its_arrays_and_is_passed_over(loop):
 
 
 def test_a_request_that_is_taken_keeps_its_arrays(loop):
-    """A worker that runs it must not lose them to a caller that goes away."""
+    """A request that a worker has taken keeps its arrays when its caller gives up."""
     queue = RequestQueue()
     queue.put(make_request(loop))
     each = queue.take()
@@ -167,7 +170,7 @@ def test_a_request_that_is_taken_keeps_its_arrays(loop):
 
 
 class Blocking:
-    """Runs that go on until they are released."""
+    """Runs that wait until `release` is set; counts concurrent runs."""
 
     def __init__(self) -> None:
         self.running = 0
@@ -175,7 +178,7 @@ class Blocking:
         self.release = threading.Event()
 
     def __call__(self, _signature, inputs, _outputs, _control):
-        """Wait."""
+        """Wait for `release` and return the input."""
         self.running += 1
         self.most = max(self.most, self.running)
         self.release.wait(10)
@@ -183,13 +186,13 @@ class Blocking:
         return {"y": inputs["x"]}
 
 
-def test_what_does_not_fit_a_batch_does_not_wait_for_its_worker():
-    """An idle worker takes it, while the first one still runs."""
+def test_a_request_that_does_not_fit_is_run_by_another_worker():
+    """A request that does not fit into a running batch is run by an idle worker meanwhile."""
     blocking = Blocking()
     batcher = Batcher(blocking, BatchingConfig(max_batch_size=4), workers=2, name="m/1")
 
     async def ask() -> None:
-        inputs = [np.zeros((3, 1)), np.zeros((3, 1))]  # together too large for one batch
+        inputs = [np.zeros((3, 1)), np.zeros((3, 1))]  # 6 rows, more than one batch
         asking = [
             asyncio.ensure_future(
                 batcher.run("s", {"x": array}, ["y"], batched=True, deadline=None)
@@ -197,7 +200,7 @@ def test_what_does_not_fit_a_batch_does_not_wait_for_its_worker():
             for array in inputs
         ]
         deadline = time.monotonic() + 10
-        while blocking.most < 2 and time.monotonic() < deadline:  # noqa: ASYNC110 - a thread counts
+        while blocking.most < 2 and time.monotonic() < deadline:  # noqa: ASYNC110 - a thread changes `most`
             await asyncio.sleep(0.01)
         blocking.release.set()
         await asyncio.gather(*asking)
@@ -209,7 +212,7 @@ def test_what_does_not_fit_a_batch_does_not_wait_for_its_worker():
 
 
 def test_cancelled_requests_free_their_arrays_while_they_wait():
-    """A caller that gives up leaves nothing behind, however long the run before it takes."""
+    """A request cancelled in the queue frees its arrays while the run before it goes on."""
     blocking = Blocking()
     batcher = Batcher(blocking, BatchingConfig(), workers=1, name="m/1")
 
@@ -217,7 +220,7 @@ def test_cancelled_requests_free_their_arrays_while_they_wait():
         first = asyncio.ensure_future(
             batcher.run("s", {"x": np.zeros((1, 1))}, ["y"], batched=False, deadline=None)
         )
-        while not blocking.running:  # noqa: ASYNC110 - a thread counts
+        while not blocking.running:  # noqa: ASYNC110 - a thread changes `running`
             await asyncio.sleep(0.01)
         array = np.zeros((64, 1000))
         gone = weakref.ref(array)
@@ -239,3 +242,21 @@ def test_cancelled_requests_free_their_arrays_while_they_wait():
     batcher.close()
 
     assert freed
+
+
+def test_a_worker_that_ended_is_not_woken(loop):
+    """After a worker thread has ended, a request wakes the one that still waits."""
+    queue = RequestQueue()
+    queue.end(1)
+    ended = queue.wait()
+    waiting = threading.Thread(target=queue.wait, daemon=True)
+    waiting.start()
+    while not queue._idle:
+        time.sleep(0.001)
+
+    assert not ended
+    assert len(queue._idle) == 1
+    queue.put(make_request(loop))
+    waiting.join(10)
+    assert not waiting.is_alive()
+    assert not queue._idle

@@ -11,7 +11,7 @@ from serving.engine.servable import Servable
 
 
 def test_a_long_load_is_reported_with_what_it_is_at(caplog):
-    """A line every few seconds from a thread's notes, and none once it is done."""
+    """A load logs its current stage every few seconds, and nothing after it has ended."""
     caplog.set_level(logging.INFO)
 
     def load():
@@ -35,13 +35,13 @@ def test_a_long_load_is_reported_with_what_it_is_at(caplog):
     assert len(caplog.records) == lines
 
 
-def test_what_nobody_reports_may_be_noted():
-    """An export loads graphs, too."""
+def test_notes_outside_of_a_report_are_ignored():
+    """`note` outside of `reported` does nothing: exports load graphs, too."""
     progress.note("reading")
 
 
 def test_the_stages_of_a_load_are_noted(tmp_path, monkeypatch):
-    """Whoever waits learns which of them takes so long."""
+    """A load notes its stages in order, so that the log can name the slow one."""
     stages = []
     monkeypatch.setattr(progress, "note", stages.append)
     path = tiny_models.identity(tmp_path)

@@ -1,4 +1,4 @@
-"""Which operators of a SavedModel's graph are found, and what is said about them."""
+"""Tests of the operators found in a SavedModel's graph, and of the evidence about them."""
 
 import tensorflow as tf
 
@@ -6,7 +6,7 @@ from serving.engine.saved_models import operators
 
 
 def definition(function, *specs):
-    """The graph of a function, with its output's name."""
+    """Return the graph of a function, and the name of its output."""
     concrete = tf.function(function).get_concrete_function(*specs)
     return concrete.graph.as_graph_def(), [concrete.outputs[0].name]
 
@@ -15,7 +15,7 @@ ROWS = tf.TensorSpec([None, 4], tf.float32)
 
 
 def test_operators_inside_functions_are_found():
-    """What a called function calls in turn counts."""
+    """Operators in functions that a called function calls are found."""
 
     @tf.function
     def inner(x):
@@ -31,7 +31,7 @@ def test_operators_inside_functions_are_found():
 
 
 def test_only_what_leads_to_the_output_counts():
-    """A random number that nothing is computed from mixes no rows."""
+    """A random operator that the output does not depend on mixes no rows."""
 
     def function(x):
         tf.random.normal([3])
@@ -44,7 +44,7 @@ def test_only_what_leads_to_the_output_counts():
 
 
 def test_noise_mixes_rows():
-    """The sentence names the operator."""
+    """Random noise on the output mixes rows, and the evidence names the operator."""
     graph, outputs = definition(lambda x: x + tf.random.normal(tf.shape(x)), ROWS)
 
     found = operators.find_row_mixing(operators.reachable(graph, outputs))
@@ -53,7 +53,7 @@ def test_noise_mixes_rows():
 
 
 def test_a_batch_normalisation_mixes_rows_in_training_alone():
-    """With the means of the training it answers row by row."""
+    """Batch normalisation mixes rows in training mode only; otherwise it uses fixed means."""
 
     def normalise(training):
         def function(x):
@@ -71,7 +71,7 @@ def test_a_batch_normalisation_mixes_rows_in_training_alone():
 
 
 def test_scattering_into_a_new_tensor_is_no_state():
-    """ScatterNd computes from its arguments; ScatterUpdate would change a variable."""
+    """ScatterNd is no state: it computes a new tensor, while ScatterUpdate changes a variable."""
     graph, outputs = definition(lambda x: tf.scatter_nd([[0]], x[:1], [2, 4]), ROWS)
 
     assert operators.find_row_mixing(operators.reachable(graph, outputs)) == ""

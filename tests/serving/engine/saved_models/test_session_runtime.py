@@ -1,4 +1,4 @@
-"""A SavedModel in a session: what it loads, which errors it gives, what ends a run."""
+"""Tests of a SavedModel in a session: loading, errors, and what ends a run."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ CPU = RuntimeConfig(device="cpu")
 
 
 def test_a_damaged_saved_model_is_told(tmp_path):
-    """DATA_LOSS, with TensorFlow's reason in one line."""
+    """A damaged SavedModel is DATA_LOSS, with TensorFlow's reason in one line."""
     (tmp_path / "saved_model.pb").write_bytes(b"\x00\x01\x02")
 
     with pytest.raises(DataLoss, match="TensorFlow cannot load ") as caught:
@@ -29,7 +29,7 @@ def test_a_damaged_saved_model_is_told(tmp_path):
 
 
 def test_a_string_without_a_dimension_is_an_array_of_objects(tmp_path):
-    """As every other string is; TensorFlow gives it as bytes."""
+    """A scalar string output is an array of objects, although TensorFlow returns it as bytes."""
     module = tf.Module()
     module.function = tf.function(
         lambda words: {"all": tf.strings.reduce_join(words, separator=" ")},
@@ -46,7 +46,7 @@ def test_a_string_without_a_dimension_is_an_array_of_objects(tmp_path):
     assert (answer.dtype, answer.shape, answer.item()) == (np.dtype(object), (), b"one two")
 
 
-# A Python that finds no folder that it may write to, as in a read-only container.
+# A Python process that finds no writable temporary folder, as in a read-only container.
 READ_ONLY = """
 import sys, tempfile
 from pathlib import Path
@@ -62,7 +62,7 @@ print(*SavedModelRuntime(Path(sys.argv[1]), RuntimeConfig(device="cpu")).signatu
 
 
 def test_no_temporary_files_are_needed(tmp_path):
-    """TensorFlow is imported and loads a SavedModel where nothing can be written."""
+    """TensorFlow is imported and loads a SavedModel without a writable folder."""
     folder = tensorflow_models.dense(tmp_path / "1")
     environment = {name: value for name, value in os.environ.items() if name != "TEST_TMPDIR"}
 
@@ -79,7 +79,7 @@ def test_no_temporary_files_are_needed(tmp_path):
 
 
 def test_missing_variables_are_told(tmp_path):
-    """A folder that is copied in part is not served."""
+    """A SavedModel without its variables fails to load with DATA_LOSS."""
     folder = tensorflow_models.dense(tmp_path / "1")
     for file in (folder / "variables").iterdir():
         file.unlink()
@@ -89,7 +89,7 @@ def test_missing_variables_are_told(tmp_path):
 
 
 def test_a_model_of_unserved_types_alone_is_refused(tmp_path):
-    """The message names the signature, the output and its element type."""
+    """If no signature has served types, the message names signature, output and element type."""
     folder = tensorflow_models.float8_alone(tmp_path / "1")
 
     with pytest.raises(Unsupported, match='serving_default: output "y" is float8_e5m2'):
@@ -97,7 +97,10 @@ def test_a_model_of_unserved_types_alone_is_refused(tmp_path):
 
 
 def test_other_tags_load_another_graph(tmp_path):
-    """As --saved_model_tags asks; tags that no graph has are told, with those that there are."""
+    """--saved_model_tags chooses the graph; tags that no graph has fail the load with DATA_LOSS.
+
+    The message has the tags that exist.
+    """
     folder = tensorflow_models.dense(tmp_path / "1")
     file = folder / "saved_model.pb"
     message = saved_model_pb2.SavedModel.FromString(file.read_bytes())
@@ -114,7 +117,7 @@ def test_other_tags_load_another_graph(tmp_path):
 
 
 def test_a_gpu_that_is_not_there_is_told(tmp_path):
-    """`cuda` insists on one that TensorFlow sees."""
+    """Device "cuda" raises DeviceError if TensorFlow sees no GPU."""
     folder = tensorflow_models.dense(tmp_path / "1")
 
     with pytest.raises(DeviceError, match="TensorFlow sees no GPU"):
@@ -122,7 +125,10 @@ def test_a_gpu_that_is_not_there_is_told(tmp_path):
 
 
 def test_needs_ranks_follows_the_operators(tmp_path):
-    """A convolution may end the process on another rank; a matrix product refuses it."""
+    """A convolution has `needs_ranks`, a matrix product has not.
+
+    A convolution may end the process on another rank; a matrix product refuses the input.
+    """
     convolution = SavedModelRuntime(tensorflow_models.convolution(tmp_path / "c"), CPU)
     dense = SavedModelRuntime(tensorflow_models.dense(tmp_path / "d"), CPU)
 
@@ -131,7 +137,10 @@ def test_needs_ranks_follows_the_operators(tmp_path):
 
 
 def test_undeclared_ranks_are_tried_elsewhere_first(tmp_path):
-    """A convolution behind an input of any rank: the rank that ends a process is refused, twice."""
+    """An input rank that would end the process is tried in another process and refused, twice.
+
+    The graph has a convolution behind an input of any rank. A rank of 4 is answered.
+    """
     runtime = SavedModelRuntime(tensorflow_models.unknown_rank_convolution(tmp_path / "1"), CPU)
     signature = runtime.signatures["serving_default"]
     tensor, output = signature.inputs["x"].tensor, signature.outputs["y"].tensor
@@ -145,7 +154,10 @@ def test_undeclared_ranks_are_tried_elsewhere_first(tmp_path):
 
 
 def test_examples_before_a_convolution_are_a_list(tmp_path):
-    """Their placeholder has no rank in TensorFlow 1; that of a scalar would reach the operator."""
+    """Serialised examples in front of a convolution have rank 1.
+
+    Their TensorFlow 1 placeholder has no rank, and a scalar would reach the operator.
+    """
     folder = tensorflow_models.parsed_pictures(tmp_path / "1")
 
     runtime = SavedModelRuntime(folder, CPU)
@@ -156,7 +168,7 @@ def test_examples_before_a_convolution_are_a_list(tmp_path):
 
 
 def test_a_time_limit_ends_a_run(tmp_path):
-    """Within twice the seconds of the block."""
+    """A run with a time limit of 0.5 s ends with DeadlineExceeded within 5 s."""
     runtime = SavedModelRuntime(tensorflow_models.endless(tmp_path / "1"), CPU)
     signature = runtime.signatures["serving_default"]
     feeds = {signature.inputs["n"].tensor: np.array(1 << 60)}
@@ -170,7 +182,7 @@ def test_a_time_limit_ends_a_run(tmp_path):
 
 
 def test_prepared_calls_are_bounded(tmp_path):
-    """However many time limits and outputs are asked for."""
+    """The session keeps at most 64 prepared calls, whatever outputs are asked for."""
     runtime = SavedModelRuntime(tensorflow_models.lookup(tmp_path / "1"), CPU)
     signature = runtime.signatures["serving_default"]
     feeds = {signature.inputs["words"].tensor: np.array([b"kg"], object)}

@@ -24,7 +24,7 @@ SHAPES = hnp.array_shapes(min_dims=1, max_dims=4, min_side=0, max_side=4)
 
 @given(data=st.data(), datatype=st.sampled_from(sorted(NUMBERS)))
 def test_numbers_survive_json_exactly(data, datatype):
-    """Flat or nested, through text, every number comes back as it was, NaN and -0.0 too."""
+    """Numbers, flat or nested, are the same after a round trip through JSON, NaN and -0.0 too."""
     array = data.draw(hnp.arrays(NUMBERS[datatype], data.draw(SHAPES)))
     flat = json.loads(json.dumps(json_tensors.encode(array)))
     nested = json.loads(json.dumps(array.tolist()))
@@ -34,14 +34,15 @@ def test_numbers_survive_json_exactly(data, datatype):
 
         assert decoded.dtype == array.dtype
         assert decoded.shape == array.shape
-        # A NaN stays one, but its sign and payload have no text form; all else keeps its bits.
+        # A NaN stays NaN without its sign and payload, which have no text form; others keep their
+        # bits.
         np.testing.assert_array_equal(np.isnan(decoded), np.isnan(array))
         assert decoded[~np.isnan(array)].tobytes() == array[~np.isnan(array)].tobytes()
 
 
 @given(texts=st.lists(st.text(st.characters(codec="utf-8"), max_size=9), max_size=9))
 def test_text_survives_json(texts):
-    """Strings become UTF-8 bytes and strings again."""
+    """Strings are decoded to UTF-8 bytes and encoded to the same strings."""
     decoded = json_tensors.decode("BYTES", [len(texts)], texts)
 
     assert decoded.tolist() == [text.encode() for text in texts]
@@ -49,7 +50,7 @@ def test_text_survives_json(texts):
 
 
 def test_integers_are_fine_as_floats():
-    """JSON writers leave the fraction of 1.0 out."""
+    """Integers are accepted for float datatypes: JSON writers may write 1.0 as 1."""
     decoded = json_tensors.decode("FP32", [3], [1, 2.5, -3])
 
     assert decoded.dtype == np.float32
@@ -57,7 +58,7 @@ def test_integers_are_fine_as_floats():
 
 
 def test_bytes_that_are_no_text_have_no_json_form():
-    """The way out, binary data, is in the message."""
+    """Bytes that are not UTF-8 are refused; the message names the way out, binary data."""
     with pytest.raises(InvalidInput, match=r"not UTF-8 text .* the parameter binary_data true"):
         json_tensors.encode(np.array([b"\xff"], dtype=object))
 
@@ -88,7 +89,7 @@ def test_bytes_that_are_no_text_have_no_json_form():
         ("INT8", [1], [True], "data has boolean elements"),
         ("BOOL", [1], [1], "data has integer elements, expected boolean"),
         ("BYTES", [1], [{}], "data has object elements, expected string"),
-        ("BYTES", [1], ["\ud800"], "no Unicode text: surrogates not allowed; send BYTES in binary"),
+        ("BYTES", [1], ["\ud800"], "not Unicode text: surrogates not allowed; send BYTES"),
         ("UINT8", [2], [256, 1], "data has values from 1 to 256, expected 0 to 255"),
         ("UINT64", [1], [-1], "data has values from -1 to -1, expected 0 to 18446744073709551615"),
         ("INT64", [1], [1 << 63], "expected -9223372036854775808 to 9223372036854775807"),
@@ -98,6 +99,6 @@ def test_bytes_that_are_no_text_have_no_json_form():
     ],
 )
 def test_malformed_data_is_refused(datatype, shape, data, message):
-    """The wrong kind, number, nesting or range of elements is refused, and the right one named."""
+    """Elements of the wrong kind, number, nesting or range are refused with both sides named."""
     with pytest.raises(InvalidInput, match=message):
         json_tensors.decode(datatype, shape, data)

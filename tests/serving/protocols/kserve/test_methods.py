@@ -45,17 +45,17 @@ ELEMENTS = {
 
 
 class Stub:
-    """The protocol's methods on a channel, with this project's messages."""
+    """Calls the protocol's methods on a channel, with this project's messages."""
 
     def __init__(self, channel: grpc.Channel) -> None:
         self._channel = channel
 
     def call(self, method: str, **fields: object):
-        """The answer to a request with these fields."""
+        """Return the answer to a request with these fields."""
         return self.send(method, getattr(kserve_pb2, f"{method}Request")(**fields))
 
     def send(self, method: str, request):
-        """The answer to a request."""
+        """Return the answer to a request."""
         response = getattr(kserve_pb2, f"{method}Response")
         call = self._channel.unary_unary(
             SERVICE + method, lambda message: message.SerializeToString(), response.FromString
@@ -63,7 +63,7 @@ class Stub:
         return call(request, timeout=10)
 
     def refusal(self, method: str, request) -> tuple[str, str]:
-        """Code and message of the error that a request is answered with."""
+        """Return code and message of the error that answers a request."""
         with pytest.raises(grpc.RpcError) as caught:
             self.send(method, request)
         return caught.value.code().name, caught.value.details()
@@ -71,7 +71,7 @@ class Stub:
 
 @pytest.fixture(scope="module")
 def own_target(tmp_path_factory, running_server) -> Iterator[str]:
-    """A server with a model for each datatype, and one with two versions and two signatures."""
+    """A server with an echo model for each datatype and a calculator of two versions."""
     folder = tmp_path_factory.mktemp("kserve_models")
     for datatype in tiny_models.ECHO_TYPES:
         tiny_models.echo(folder, datatype)
@@ -94,7 +94,7 @@ def own_stub(own_target) -> Iterator[Stub]:
 
 
 def infer_request(model: str, *arrays: np.ndarray, names="x", raw=True, **fields):
-    """A ModelInfer request with its inputs named by single letters."""
+    """Return a ModelInfer request whose inputs are named by single letters."""
     request = ModelInferRequest(model_name=model, **fields)
     for name, array in zip(names, arrays, strict=True):
         datatype = {"O": "BYTES"}.get(array.dtype.kind) or next(
@@ -140,12 +140,12 @@ def test_live_and_ready(stub):
     [("identity", "", True), ("identity", "1", True), ("identity", "2", False), ("no", "", False)],
 )
 def test_a_model_is_ready_if_it_can_answer(stub, name, version, ready):
-    """What is not served is not ready, which is no error, as with Triton."""
+    """A model that is not served is not ready; that is no error, as with Triton."""
     assert stub.call("ModelReady", name=name, version=version).ready is ready
 
 
 def test_server_metadata(stub):
-    """Name, release and the one extension there is."""
+    """Server metadata has the name, the release and the extension binary_tensor_data."""
     response = stub.call("ServerMetadata")
 
     assert response.name == "onnx-serving"
@@ -154,7 +154,7 @@ def test_server_metadata(stub):
 
 
 def test_model_metadata(stub):
-    """Names, datatypes and shapes of serving_default; -1 is the batch."""
+    """Model metadata has names, datatypes and shapes of serving_default; -1 is the batch."""
     response = stub.call("ModelMetadata", name="brightness")
 
     described = [
@@ -189,7 +189,7 @@ def test_model_metadata(stub):
 )
 @pytest.mark.parametrize("method", ["ModelMetadata", "ModelInfer"])
 def test_unknown_models_and_versions_are_refused(stub, method, name, version, answer):
-    """Metadata and inference answer alike."""
+    """ModelMetadata and ModelInfer refuse unknown models and versions with the same messages."""
     request = (
         kserve_pb2.ModelMetadataRequest(name=name, version=version)
         if method == "ModelMetadata"
@@ -225,7 +225,7 @@ def test_every_datatype_is_answered_as_it_was_asked(own_stub, datatype, raw):
 
 
 def test_strings_that_are_no_text_are_refused(own_stub):
-    """ONNX strings are UTF-8: other bytes are the caller's mistake, not altered silently."""
+    """A string that is not UTF-8 is INVALID_ARGUMENT, because ONNX strings are UTF-8."""
     array = np.array([[b"\xff", b""]], dtype=object)
 
     code, message = own_stub.refusal("ModelInfer", infer_request("echo_BYTES", array))
@@ -236,7 +236,7 @@ def test_strings_that_are_no_text_are_refused(own_stub):
 
 
 def test_real_images_in_both_forms_get_predicts_answer(stub, client, sample_images):
-    """PredictClient, raw and typed contents agree bit for bit."""
+    """Raw and typed requests with real images get the bits of PredictClient."""
     expected = client.predict("brightness", {"images": sample_images})
     answers = []
     for raw, read in ((True, raw_answers), (False, typed_answers)):
@@ -252,7 +252,7 @@ def test_real_images_in_both_forms_get_predicts_answer(stub, client, sample_imag
 
 
 def test_the_response_says_who_answered(own_stub):
-    """The id comes back, and the version that the empty one stood for."""
+    """The response has the request's id, and the version that answered."""
     request = infer_request("calculator", np.array([5]), id="request 7")
 
     response = own_stub.send("ModelInfer", request)
@@ -262,7 +262,7 @@ def test_the_response_says_who_answered(own_stub):
 
 
 def test_the_parameter_signature_name_picks_a_signature(own_stub):
-    """Without it serving_default runs."""
+    """The parameter signature_name chooses the signature; the default is serving_default."""
     request = infer_request("calculator", np.array([5]))
     doubled = raw_answers(own_stub.send("ModelInfer", request))
     request.parameters["signature_name"].string_param = "square"
@@ -273,7 +273,7 @@ def test_the_parameter_signature_name_picks_a_signature(own_stub):
 
 
 def test_outputs_asked_for_come_in_that_order(stub):
-    """The list of outputs is a filter and an order."""
+    """The request's outputs filter and order the answer's outputs."""
     request = infer_request("add", np.array([5]), np.array([3]), names="ab")
     for name in ("difference", "sum"):
         request.outputs.add(name=name)
@@ -288,7 +288,7 @@ def test_outputs_asked_for_come_in_that_order(stub):
 
 
 def _change(change):
-    """A request for the identity model with one thing changed."""
+    """Return a request for the identity model after one change."""
     request = infer_request("identity", X)
     change(request)
     return request
@@ -315,7 +315,7 @@ def _signature(**choice):
         (
             lambda request: request.inputs[0].contents.fp32_contents.extend([1, 2, 3]),
             "INVALID_ARGUMENT",
-            "tensor parsing error: x: contents is given beside raw_input_contents",
+            "tensor parsing error: x: request has both contents and raw_input_contents",
         ),
         (
             lambda request: request.raw_input_contents.append(b""),
@@ -399,7 +399,7 @@ def test_bad_requests_get_a_clear_answer_and_the_server_goes_on(stub, change, co
 
 
 def test_an_fp16_answer_is_raw_whatever_the_request(tmp_path, running_server):
-    """A typed request cannot get FP16 typed: the whole answer is raw instead."""
+    """An answer with an FP16 output is raw, also to a typed request: FP16 has no typed form."""
     tiny_models.cast(tmp_path)
     request = infer_request("cast", np.array([1.5, -2.0], np.float32), raw=False)
     with running_server(tmp_path) as address, grpc.insecure_channel(address) as channel:
@@ -412,7 +412,7 @@ def test_an_fp16_answer_is_raw_whatever_the_request(tmp_path, running_server):
 
 @asynccontextmanager
 async def handlers_on(folder: Path, model: str, *, ready: bool = True):
-    """The handlers on a model of their own, called without a transport, and their manager."""
+    """Yield the handlers of a server with one model, without a transport, and their manager."""
     models = {model: ModelConfig(name=model, base_path=folder / model)}
     load = partial(Servable.load, config=RuntimeConfig(), batching=BatchingConfig())
     manager = Manager(lambda: models, load, ManagerConfig(poll_seconds=0), Catalog())
@@ -433,7 +433,7 @@ async def ask_before_ready(folder: Path) -> list[bool]:
 
 
 def test_nothing_is_ready_before_the_server_is(tmp_path):
-    """While other models load or the server stops, it lives but is not ready, nor is a model."""
+    """While other models load or the server stops, it is live; neither it nor a model is ready."""
     tiny_models.identity(tmp_path)
 
     assert asyncio.run(ask_before_ready(tmp_path)) == [True, False, False]
@@ -449,7 +449,7 @@ async def list_versions_after_an_update(folder: Path) -> list[str]:
 
 
 def test_metadata_lists_the_versions_that_can_be_asked_for(tmp_path):
-    """A version that has been unloaded is known, but no longer listed."""
+    """Metadata lists versions that can answer, not an unloaded one."""
     tiny_models.calculator(tmp_path)
 
     assert asyncio.run(list_versions_after_an_update(tmp_path)) == ["2"]
@@ -462,7 +462,7 @@ async def infer_too_late(folder: Path) -> None:
 
 
 def test_a_deadline_reaches_the_queue(tmp_path):
-    """A request whose client has given up is dropped before the model runs, as Predict's are."""
+    """A request whose deadline has passed is dropped before the model runs, as with Predict."""
     tiny_models.identity(tmp_path)
 
     with pytest.raises(DeadlineExceeded):

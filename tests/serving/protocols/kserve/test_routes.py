@@ -26,7 +26,7 @@ ADD = [
 
 
 class Connection:
-    """Requests to a server, and their answers taken apart."""
+    """An HTTP connection that sends requests and parses their answers."""
 
     def __init__(self, address: str) -> None:
         self._connection = http.client.HTTPConnection(address, timeout=10)
@@ -36,25 +36,25 @@ class Connection:
         self._connection.close()
 
     def send(self, method: str, path: str, body: bytes = b"", **headers: str):
-        """Status, headers and body of the answer to a request."""
+        """Send a request; return status, headers and body of its answer."""
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         self._connection.request(method, path, body, named)
         response = self._connection.getresponse()
         return response.status, response.headers, response.read()
 
     def get(self, path: str) -> tuple[int, dict]:
-        """Status and JSON of the answer to a GET."""
+        """Send a GET; return status and JSON of its answer."""
         status, _, body = self.send("GET", path)
         return status, json.loads(body)
 
     def post(self, path: str, document: object) -> tuple[int, dict]:
-        """Status and JSON of the answer to a JSON request."""
+        """Send a JSON request; return status and JSON of its answer."""
         status, headers, body = self.send("POST", path, json.dumps(document).encode())
         assert headers["content-type"] == "application/json"
         return status, json.loads(body)
 
     def post_binary(self, path: str, document: object, content: bytes):
-        """Status, JSON and binary data of the answer to a request with binary data."""
+        """Send a request with binary data; return status, JSON and binary data of its answer."""
         header = json.dumps(document).encode()
         status, headers, body = self.send(
             "POST", path, header + content, Inference_Header_Content_Length=str(len(header))
@@ -72,7 +72,7 @@ def connection(target) -> Iterator[Connection]:
 
 @pytest.fixture(scope="module")
 def own_target(tmp_path_factory, running_server) -> Iterator[str]:
-    """A server with a model for each datatype, and one with two signatures."""
+    """Address of a server with a model for each datatype, and one with two signatures."""
     folder = tmp_path_factory.mktemp("kserve_models")
     for datatype in tiny_models.ECHO_TYPES:
         tiny_models.echo(folder, datatype)
@@ -89,7 +89,7 @@ def own_connection(own_target) -> Iterator[Connection]:
 
 
 def test_server_answers(connection):
-    """Liveness, readiness and metadata of the server."""
+    """The server answers liveness, readiness and its metadata."""
     status, metadata = connection.get("/v2")
 
     assert connection.get("/v2/health/live") == (200, {"live": True})
@@ -102,7 +102,7 @@ def test_server_answers(connection):
 
 @pytest.mark.parametrize("path", ["/v2/models/add", "/v2/models/add/versions/1"])
 def test_model_metadata(connection, path):
-    """Names, datatypes and shapes of serving_default, with or without a version in the path."""
+    """Metadata has names, datatypes and shapes of serving_default, with or without a version."""
     status, metadata = connection.get(path)
 
     tensors = {
@@ -137,8 +137,8 @@ def test_model_metadata(connection, path):
         ("/v2/nope", 400),
     ],
 )
-def test_status_codes(connection, path, status):
-    """What is not served is not found; every error has a message."""
+def test_get_has_status_codes(connection, path, status):
+    """A model or version that is not served is 404, and every error has a message."""
     answered, body = connection.get(path)
 
     assert answered == status
@@ -146,7 +146,7 @@ def test_status_codes(connection, path, status):
 
 
 def test_the_answer_says_who_answered(connection):
-    """Name, version, id, and each output with datatype, shape and flat data."""
+    """The answer has name, version and id, and each output's datatype, shape and flat data."""
     answer = connection.post(INFER, {"id": "request 7", "inputs": [X]})
 
     assert answer == (
@@ -161,14 +161,14 @@ def test_the_answer_says_who_answered(connection):
 
 
 def test_no_id_is_answered_with_none(connection):
-    """The id is optional on both sides."""
+    """A request without an id is answered without an id."""
     _, answer = connection.post("/v2/models/identity/versions/1/infer", {"inputs": [X]})
 
     assert "id" not in answer
 
 
 def test_json_floats_round_trip_exactly(connection):
-    """FP32 goes through JSON text without losing a bit."""
+    """FP32 values are the same bits after JSON in both directions."""
     values = np.random.default_rng(0).normal(size=(500, 3)).astype(np.float32)
     values[0] = [np.finfo(np.float32).tiny, np.finfo(np.float32).max, 1e-45]
     document = {"inputs": [{**X, "shape": [500, 3], "data": values.tolist()}]}
@@ -182,7 +182,7 @@ def test_json_floats_round_trip_exactly(connection):
 @pytest.mark.parametrize("form", ["json", "binary"])
 @pytest.mark.parametrize("datatype", tiny_models.ECHO_TYPES)
 def test_every_datatype_travels_in_both_forms(own_connection, datatype, form):
-    """JSON requests get JSON answers and binary ones, if they ask so, binary answers."""
+    """JSON requests get JSON answers; requests for binary output get binary answers."""
     dtype = tensor_bytes.to_data_type(datatype).numpy
     array = np.array([[b"gr\xc3\xbcn", b""]] if datatype == "BYTES" else [[1, 0]], dtype)
     path = f"/v2/models/echo_{datatype}/infer"
@@ -206,7 +206,7 @@ def test_every_datatype_travels_in_both_forms(own_connection, datatype, form):
 
 
 def test_real_images_in_both_forms_get_predicts_answer(connection, client, sample_images):
-    """PredictClient, JSON and binary data agree bit for bit."""
+    """JSON and binary requests with real images get the bits of PredictClient."""
     expected = client.predict("brightness", {"images": sample_images})
     path = "/v2/models/brightness/infer"
     tensor = {"name": "images", "datatype": "UINT8", "shape": sample_images.shape}
@@ -229,7 +229,7 @@ def test_real_images_in_both_forms_get_predicts_answer(connection, client, sampl
 
 
 def test_binary_data_is_shared_out_in_the_order_of_the_inputs(connection):
-    """Inputs with and without binary data mix, and so do outputs."""
+    """Binary data is read in the order of the inputs; JSON and binary tensors may be mixed."""
     binary_b = {k: v for k, v in ADD[1].items() if k != "data"}
     binary_b["parameters"] = {"binary_data_size": 8}
     document = {
@@ -252,7 +252,7 @@ def test_binary_data_is_shared_out_in_the_order_of_the_inputs(connection):
 
 
 def test_an_output_may_refuse_the_binary_default(connection):
-    """binary_data_output is for every output that does not say binary_data itself."""
+    """binary_data of an output overrides the request's binary_data_output."""
     header = {
         "inputs": ADD,
         "outputs": [{"name": "sum", "parameters": {"binary_data": False}}, {"name": "difference"}],
@@ -267,7 +267,7 @@ def test_an_output_may_refuse_the_binary_default(connection):
 
 
 def test_the_parameter_signature_name_picks_a_signature(own_connection):
-    """Without it serving_default runs."""
+    """The parameter signature_name chooses the signature; the default is serving_default."""
     inputs = [{"name": "x", "datatype": "INT64", "shape": [1], "data": [5]}]
     path = "/v2/models/calculator/infer"
 
@@ -286,7 +286,7 @@ def test_the_parameter_signature_name_picks_a_signature(own_connection):
         ([], 400, "request is JSON of kind list, expected an object"),
         ({}, 400, '"inputs" of the request is missing, expected a list'),
         ({"inputs": X}, 400, '"inputs" of the request is object, expected a list'),
-        ({"inputs": [5]}, 400, '"inputs" of the request has integer, expected objects alone'),
+        ({"inputs": [5]}, 400, '"inputs" of the request has integer, expected only objects'),
         ({"inputs": [{}]}, 400, '"name" of an input is missing, expected a string'),
         ({"inputs": [X], "id": 7}, 400, '"id" of the request is integer, expected a string'),
         ({"inputs": [X], "parameters": []}, 400, '"parameters" of the request is list, expected'),
@@ -308,12 +308,12 @@ def test_the_parameter_signature_name_picks_a_signature(own_connection):
         (
             {"inputs": [{**X, "shape": [1, 3.0]}]},
             400,
-            "tensor parsing error: x: shape has fraction, expected integers alone",
+            "tensor parsing error: x: shape has fraction, expected only integers",
         ),
         (
             {"inputs": [{**X, "shape": [True, 3]}]},
             400,
-            "tensor parsing error: x: shape has boolean, expected integers alone",
+            "tensor parsing error: x: shape has boolean, expected only integers",
         ),
         (
             {"inputs": [{**X, "data": [1, 2]}]},
@@ -412,7 +412,7 @@ def test_bad_requests_get_a_clear_answer_and_the_server_goes_on(
     ],
 )
 def test_bodies_that_cannot_be_read_are_refused(connection, body, headers, message):
-    """JSON garbage and contradicting headers are the caller's mistake, with the way out."""
+    """Malformed JSON and contradictory headers are 400 with the way out."""
     answered, _, answer = connection.send("POST", INFER, body, **headers)
 
     assert answered == 400
@@ -450,12 +450,12 @@ def test_bodies_that_cannot_be_read_are_refused(connection, body, headers, messa
         (
             {**BINARY_X, "data": [1, 2, 3]},
             CONTENT,
-            "tensor parsing error: x: data is given beside binary_data_size",
+            "tensor parsing error: x: input has both data and binary_data_size",
         ),
     ],
 )
 def test_malformed_binary_data_is_refused(connection, tensor, content, message):
-    """Byte counts that do not add up are refused with both numbers."""
+    """Binary data whose sizes do not add up is refused; the message has both sizes."""
     status, answer, _ = connection.post_binary(INFER, {"inputs": [tensor]}, content)
 
     assert status == 400
@@ -463,7 +463,10 @@ def test_malformed_binary_data_is_refused(connection, tensor, content, message):
 
 
 def test_metadata_names_the_tensors_of_unknown_rank(tmp_path, running_server):
-    """The protocol has no shape for them: theirs is empty, and a parameter tells why."""
+    """A tensor of unknown rank has shape [] and is listed in the parameter unknown_rank.
+
+    The protocol has no form for an unknown rank.
+    """
     odd_models.any_rank(tmp_path)
     odd_models.scalar(tmp_path)
     with running_server(tmp_path) as address, closing(Connection(address)) as connected:

@@ -45,7 +45,7 @@ def strings(draw: st.DrawFn) -> np.ndarray:
 
 @given(tensor=numbers())
 def test_raw_numbers_survive_the_round_trip(tensor):
-    """Every number of every datatype comes back bit for bit, in its shape."""
+    """Raw numbers of every datatype keep their bits and their shape."""
     datatype, array = tensor
 
     decoded = tensor_bytes.decode_raw(datatype, array.shape, tensor_bytes.encode_raw(array))
@@ -57,7 +57,7 @@ def test_raw_numbers_survive_the_round_trip(tensor):
 
 @given(tensor=numbers().filter(lambda tensor: tensor[0] != "FP16"))
 def test_typed_numbers_survive_the_round_trip(tensor):
-    """Every number of every datatype that has a typed field comes back through the wire."""
+    """Numbers of every datatype with a typed field are the same after serialization."""
     datatype, array = tensor
     contents = InferTensorContents()
     tensor_bytes.encode_contents(array, contents)
@@ -72,7 +72,7 @@ def test_typed_numbers_survive_the_round_trip(tensor):
 
 @given(array=strings())
 def test_strings_survive_both_round_trips(array):
-    """Byte strings of any content and length, empty ones too, come back as they were."""
+    """Byte strings of any content and length are the same in raw and in typed form."""
     contents = InferTensorContents()
     tensor_bytes.encode_contents(array, contents)
 
@@ -85,20 +85,20 @@ def test_strings_survive_both_round_trips(array):
 
 
 def test_raw_content_is_little_endian():
-    """Whatever byte order the array has, the wire has one; text goes as UTF-8 behind its length."""
+    """Raw content is little-endian for arrays of any byte order; text is UTF-8 after its length."""
     assert tensor_bytes.encode_raw(np.array([1], ">i4")) == b"\x01\0\0\0"
     assert tensor_bytes.encode_raw(np.array(["ü"])) == b"\x02\0\0\0\xc3\xbc"
 
 
 def test_raw_booleans_are_true_for_any_other_byte_than_zero():
-    """A byte of 2 makes a proper True, not a boolean that is neither."""
+    """Every byte except 0 is True in raw booleans, and is stored as 1."""
     decoded = tensor_bytes.decode_raw("BOOL", [3], b"\0\1\2")
 
     assert decoded.view(np.uint8).tolist() == [0, 1, 1]
 
 
 def test_every_datatype_has_its_name():
-    """The names are the protocol's, for each element type that ONNX Runtime takes."""
+    """Each element type has the protocol's name."""
     names = {
         tensor_bytes.datatype_of(DataType.from_numpy(np.dtype(dtype))): dtype
         for dtype in [*NUMBERS.values(), object]
@@ -108,7 +108,7 @@ def test_every_datatype_has_its_name():
 
 
 def test_only_fp16_has_no_typed_form():
-    """An answer with an FP16 output has to be raw."""
+    """Every datatype except FP16 has a typed form; answers with FP16 must be raw."""
     typed = {
         datatype
         for datatype, dtype in NUMBERS.items()
@@ -143,7 +143,7 @@ def test_only_fp16_has_no_typed_form():
     ],
 )
 def test_malformed_raw_content_is_refused(datatype, shape, content, message):
-    """Bytes that do not fit datatype and shape are refused with both sides of the contradiction."""
+    """Raw content that does not fit datatype and shape is refused; the message has both sides."""
     with pytest.raises(InvalidInput, match=message):
         tensor_bytes.decode_raw(datatype, shape, content)
 
@@ -157,13 +157,13 @@ def test_malformed_raw_content_is_refused(datatype, shape, content, message):
             "FP32",
             [1],
             {"fp64_contents": [1]},
-            "contents has fp64_contents, expected fp32_contents alone for datatype FP32",
+            "contents has fp64_contents, expected only fp32_contents for datatype FP32",
         ),
         (
             "INT8",
             [1],
             {"int_contents": [1], "bool_contents": [True]},
-            "contents has bool_contents, int_contents, expected int_contents alone",
+            "contents has bool_contents, int_contents, expected only int_contents",
         ),
         (
             "INT64",
@@ -187,6 +187,6 @@ def test_malformed_raw_content_is_refused(datatype, shape, content, message):
     ],
 )
 def test_malformed_typed_contents_are_refused(datatype, shape, contents, message):
-    """The wrong field, number of elements or range is refused, and the right one named."""
+    """The wrong field, number of elements or range is refused; the message has the right one."""
     with pytest.raises(InvalidInput, match=message):
         tensor_bytes.decode_contents(datatype, shape, InferTensorContents(**contents))

@@ -25,7 +25,7 @@ ONE = example(x=[1.0, 2.0])
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory, running_server):
-    """A server of the models that take tf.Examples."""
+    """Address of a server with models that take tf.Examples."""
     models_dir = tmp_path_factory.mktemp("models")
     example_models.pictures(models_dir)
     example_models.numbers(models_dir)
@@ -72,7 +72,7 @@ def fill_input(message, examples, context=None):
 
 
 def multi_inference(channel, tasks, examples=(ONE,)):
-    """Tasks as (model, signature name, method name)."""
+    """Send a MultiInference request of tasks (model, signature name, method name)."""
     request = MultiInferenceRequest()
     for model, signature_name, method_name in tasks:
         task = request.tasks.add(method_name=method_name)
@@ -103,7 +103,7 @@ def png(pixels):
 
 
 def test_classify_answers_every_class_of_every_example(channel):
-    """Labels and scores in class order, a row an example, and who answered."""
+    """Each example gets labels and scores in class order; the answer has the model spec."""
     response = classify(channel, "numbers", [ONE, example(x=[0.0, 0.0], n=[7])])
 
     assert labels_of(response) == [["up", "down"]] * 2
@@ -114,7 +114,7 @@ def test_classify_answers_every_class_of_every_example(channel):
 
 
 def test_pictures_pixels_and_arrays_give_equal_scores(channel, address, sample_images):
-    """PNG bytes, raw bytes and arrays of the same images: the same probabilities to the bit."""
+    """PNG bytes, raw bytes and arrays of the same images get bit-equal probabilities."""
     files = [example(image__encoded=png(image)) for image in sample_images]
     raw = [example(image__raw=image.tobytes()) for image in sample_images]
     with PredictClient(address) as client:
@@ -129,7 +129,7 @@ def test_pictures_pixels_and_arrays_give_equal_scores(channel, address, sample_i
 
 
 def test_predict_takes_serialized_examples(address, sample_images):
-    """As with TensorFlow Serving, Predict on such a signature has one DT_STRING input."""
+    """Predict on a signature of tf.Examples takes one DT_STRING input, as in TensorFlow Serving."""
     examples = np.array([example(image__raw=image.tobytes()) for image in sample_images], object)
     with PredictClient(address) as client:
         answer = client.predict("pictures", {"inputs": examples}, signature_name="classify")
@@ -140,7 +140,7 @@ def test_predict_takes_serialized_examples(address, sample_images):
 
 
 def test_metadata_shows_the_public_signature(address):
-    """Clients see strings, not the tensors that the graph takes."""
+    """Metadata shows the DT_STRING input of a signature, not the graph's input tensors."""
     with PredictClient(address) as client:
         signature = client.signatures("pictures").signature_def["classify"]
 
@@ -154,7 +154,7 @@ def test_metadata_shows_the_public_signature(address):
 
 
 def test_one_output_can_be_asked_for_alone(address):
-    """A constant output needs no run of the graph; both kinds obey the filter."""
+    """The output filter selects constant and computed outputs; constants need no run."""
     inputs = {"inputs": np.array([ONE, ONE], object)}
     with PredictClient(address) as client:
         classes = client.predict("numbers", inputs, signature_name="classify", outputs=["classes"])
@@ -168,7 +168,7 @@ def test_one_output_can_be_asked_for_alone(address):
 
 @pytest.mark.parametrize("signature_name", ["", "column"])
 def test_regress_answers_a_number_an_example(channel, signature_name):
-    """Outputs of shape [batch] and [batch, 1]; the empty signature name is serving_default."""
+    """Regress takes outputs of shape (batch,) and (batch, 1); "" means serving_default."""
     response = regress(channel, "numbers", [ONE, example(x=[0.5, 0.0])], signature_name)
 
     assert [entry.value for entry in response.result.regressions] == [8, 5.5]
@@ -177,7 +177,7 @@ def test_regress_answers_a_number_an_example(channel, signature_name):
 
 
 def test_context_is_merged_into_each_example(channel):
-    """A feature of the context counts unless the example has its own."""
+    """A feature of the context is used unless the example has the feature itself."""
     context = example(x=[10.0, 10.0], n=[1])
 
     response = regress(channel, "numbers", [example(), example(n=[2]), ONE], context=context)
@@ -186,7 +186,7 @@ def test_context_is_merged_into_each_example(channel):
 
 
 def test_examples_of_several_requests_keep_apart(channel):
-    """Many callers at once get their own answers, whoever they shared a batch with."""
+    """40 concurrent requests that share batches each get their own answers."""
     method = channel.unary_unary(f"{SERVICE}/Regress")
     requests = []
     for number in range(40):
@@ -203,12 +203,12 @@ def test_examples_of_several_requests_keep_apart(channel):
 
 
 def test_missing_classes_leave_the_folders_names(channel):
-    """Without an output `classes` the labels come from class_names, if their number fits."""
+    """Without an output `classes`, labels are the folder's class names, if their number fits."""
     assert labels_of(classify(channel, "numbers", [ONE], "scores")) == [["plus", "minus"]]
 
 
 def test_missing_scores_are_zero(channel):
-    """As with TensorFlow Serving, labels come alone."""
+    """Without an output `scores`, labels are answered with score 0, as in TensorFlow Serving."""
     response = classify(channel, "numbers", [ONE], "classes")
 
     assert labels_of(response) == [["up", "down"]]
@@ -319,7 +319,7 @@ def test_missing_scores_are_zero(channel):
     ],
 )
 def test_refusals_are_tensorflow_servings(channel, function, signature_name, examples, refused):
-    """Codes and messages of classifier.cc, regressor.cc and the parser."""
+    """Codes and messages are those of classifier.cc, regressor.cc and the example parser."""
     code, message = refusal(function, channel, "numbers", examples, signature_name)
 
     assert code == refused[0]
@@ -327,7 +327,7 @@ def test_refusals_are_tensorflow_servings(channel, function, signature_name, exa
 
 
 def test_a_bad_picture_is_refused_by_its_index(channel, sample_images):
-    """One example that cannot be decoded names itself, and the request runs nothing."""
+    """A picture that cannot be decoded fails its request; the message has its example's index."""
     good = example(image__raw=sample_images[0].tobytes())
 
     code, message = refusal(
@@ -341,7 +341,7 @@ def test_a_bad_picture_is_refused_by_its_index(channel, sample_images):
 
 
 def test_garbage_for_examples_is_refused_by_predict(address):
-    """Bytes that are no tf.Example are shown in TensorFlow's message."""
+    """Bytes that are not a tf.Example are quoted in TensorFlow's message."""
     with PredictClient(address) as client, pytest.raises(PredictError) as caught:
         client.predict("numbers", {"inputs": np.array([b"\xffgarbage"], object)})
 
@@ -350,7 +350,7 @@ def test_garbage_for_examples_is_refused_by_predict(address):
 
 
 def test_missing_model_spec_is_refused(channel):
-    """The message is Predict's."""
+    """A Classify request without a ModelSpec gets Predict's message."""
     request = ClassificationRequest()
     fill_input(request.input, [ONE])
 
@@ -361,7 +361,7 @@ def test_missing_model_spec_is_refused(channel):
 
 
 def test_multi_inference_answers_each_task(channel):
-    """Classification and regression of the same examples in the tasks' order."""
+    """MultiInference answers classification and regression tasks in the order of the tasks."""
     tasks = [("numbers", "classify", CLASSIFY), ("numbers", "", REGRESS)]
 
     response = multi_inference(channel, tasks, [ONE, example(x=[0.0, 0.0])])
@@ -379,7 +379,10 @@ def test_multi_inference_answers_each_task(channel):
 
 
 def test_multi_inference_runs_signatures_with_an_input_tensor_each(channel):
-    """TensorFlow 2's SavedModels have a placeholder a signature; the examples go to all of them."""
+    """Tasks may run signatures with different input tensors; each signature gets the examples.
+
+    TensorFlow 2's SavedModels have one placeholder a signature.
+    """
     tasks = [("numbers", "elsewhere", REGRESS), ("numbers", "classify", CLASSIFY)]
 
     first, second = multi_inference(channel, tasks, [ONE, example(x=[0.0, 0.0])]).results
@@ -392,7 +395,7 @@ def test_multi_inference_runs_signatures_with_an_input_tensor_each(channel):
 
 
 def test_predict_of_no_example_is_refused(address):
-    """There is nothing to parse; the words are those of Classify."""
+    """Predict with no example is refused with Classify's message."""
     with PredictClient(address) as client, pytest.raises(PredictError) as caught:
         client.predict("numbers", {"inputs": np.array([], object)})
 
@@ -438,7 +441,7 @@ def test_predict_of_no_example_is_refused(address):
     ],
 )
 def test_multi_inference_refusals_are_tensorflow_servings(channel, tasks, code, message):
-    """Codes and messages of multi_inference.cc."""
+    """Codes and messages are those of multi_inference.cc."""
     received = refusal(multi_inference, channel, tasks)
 
     assert received[0] == code
@@ -446,7 +449,7 @@ def test_multi_inference_refusals_are_tensorflow_servings(channel, tasks, code, 
 
 
 def test_multi_inference_of_nothing_is_refused(channel):
-    """No examples, no answer."""
+    """MultiInference without examples is INVALID_ARGUMENT."""
     tasks = [("numbers", "classify", CLASSIFY)]
 
     assert refusal(multi_inference, channel, tasks, []) == ("INVALID_ARGUMENT", "Input is empty.")

@@ -27,7 +27,7 @@ METRICS_PATH = "/monitoring/prometheus/metrics"
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory, running_server):
-    """A server of the models that take tf.Examples."""
+    """Address of a server with models that take tf.Examples."""
     models_dir = tmp_path_factory.mktemp("models")
     example_models.pictures(models_dir)
     example_models.numbers(models_dir)
@@ -41,7 +41,7 @@ def rest(address) -> Http:
 
 
 def ask_grpc(address, method, model, examples, signature_name):
-    """The answer of the gRPC API to serialized examples."""
+    """Return the gRPC API's answer to serialized examples."""
     kinds = {
         "Classify": (ClassificationRequest, ClassificationResponse),
         "Regress": (RegressionRequest, RegressionResponse),
@@ -67,7 +67,7 @@ def binary(content: bytes) -> dict[str, str]:
 
 
 def test_classify_answers_label_and_score_of_every_class(rest):
-    """A row an example, in class order."""
+    """Each example has one row of [label, score] pairs in class order."""
     answer = rest.post(CLASSIFY, BY_SIGNATURE | {"examples": [ONE, {"x": [0.0, 0.0], "n": 7}]})
 
     assert answer == (
@@ -78,7 +78,7 @@ def test_classify_answers_label_and_score_of_every_class(rest):
 
 @pytest.mark.parametrize("signature_name", ["", "serving_default", "column"])
 def test_regress_answers_a_number_for_each_example(rest, signature_name):
-    """By the default signature or a named one, whether its output is flat or a column."""
+    """Regress answers one number an example, for outputs of shape (batch,) and (batch, 1)."""
     document = {"signature_name": signature_name, "examples": [ONE, {"x": [0.0, 0.5], "n": [7]}]}
 
     assert rest.post(REGRESS, document) == (200, {"results": [8.0, 7.5]})
@@ -94,8 +94,8 @@ def test_regress_answers_a_number_for_each_example(rest, signature_name):
         "/v1/models/numbers:regress?key=value",
     ],
 )
-def test_paths(rest, path):
-    """With and without version, percent-encoded, in any case, with a query."""
+def test_paths_may_have_a_version_and_a_query(rest, path):
+    """Paths may have a version, percent-encoded names, capital letters and a query."""
     assert rest.post(path, {"examples": [ONE]}) == (200, {"results": [8.0]})
 
 
@@ -113,12 +113,12 @@ def test_paths(rest, path):
     ],
 )
 def test_json_types_become_features(rest, features, expected):
-    """Integers count as floats where the model wants floats; an empty list is no feature."""
+    """Integers become floats where the model takes floats; an empty list is a missing feature."""
     assert rest.post(REGRESS, {"examples": [features]}) == (200, {"results": [expected]})
 
 
 def test_the_context_holds_for_examples_without_such_a_feature(rest):
-    """An example's own feature comes first."""
+    """A feature of the context is used unless the example has the feature itself."""
     document = {"context": {"x": [1, 2], "n": 10}, "examples": [{}, {"n": 1}, {"x": [0.0, 0.0]}]}
 
     regressed = rest.post(REGRESS, document)
@@ -129,12 +129,12 @@ def test_the_context_holds_for_examples_without_such_a_feature(rest):
 
 
 def test_an_empty_context_changes_nothing(rest):
-    """It may be there without a feature."""
+    """An empty context is accepted and changes no example."""
     assert rest.post(REGRESS, {"context": {}, "examples": [ONE]}) == (200, {"results": [8.0]})
 
 
 def test_pictures_are_classified_as_over_grpc(rest, address, sample_images):
-    """PNG files and raw pixels in base64: labels and scores of the gRPC API to the bit."""
+    """PNG files and raw pixels in base64 get the labels and bit-equal scores of the gRPC API."""
     files = [png(image) for image in sample_images]
     response = ask_grpc(
         address,
@@ -165,7 +165,7 @@ def test_pictures_are_classified_as_over_grpc(rest, address, sample_images):
 
 
 def test_numbers_are_those_of_grpc_in_the_fewest_digits(rest, address):
-    """Floats of every size come back as the same float32, written as 0.1 and not 0.10000000149."""
+    """JSON numbers are the float32 values of the gRPC API in the fewest digits, such as 0.1."""
     bits = np.random.default_rng(5).integers(0, 2**32, 200, np.uint32)
     numbers = bits.view(np.float32)
     numbers = [0.1, *numbers[np.isfinite(numbers)].tolist()]
@@ -187,7 +187,7 @@ def test_numbers_are_those_of_grpc_in_the_fewest_digits(rest, address):
 
 
 def test_nan_and_infinity_are_numbers(rest):
-    """They are written as literals, both ways, as TensorFlow Serving does."""
+    """NaN and Infinity are read and written as literals, as in TensorFlow Serving."""
     body = b'{"examples": [{"x": [NaN, 0]}, {"x": [Infinity, 0.5]}, {"x": [0.1, 0], "n": 0}]}'
     named = body.replace(b"{", b'{"signature_name": "classify", ', 1)
 
@@ -300,7 +300,7 @@ def test_nan_and_infinity_are_numbers(rest):
             (
                 "Unexpected element type in feature: x expecting type: float; "
                 "example 1 of 'examples' "
-                'has "a" at position 1, which is bytes; write all values of a feature alike'
+                'has "a" at position 1, which is bytes; write all values of a feature in one'
             ),
         ),
         (
@@ -417,7 +417,7 @@ def test_nan_and_infinity_are_numbers(rest):
 def test_mistakes_have_tensorflow_servings_codes_and_messages(
     rest, path, document, status, message
 ):
-    """Each answer is `{"error": message}`, and the server goes on."""
+    """Each mistake is answered `{"error": message}`, and the next request is answered."""
     answered, answer = rest.post(path, document)
 
     assert answered == status
@@ -427,12 +427,12 @@ def test_mistakes_have_tensorflow_servings_codes_and_messages(
 
 
 def test_get_is_malformed(rest):
-    """Both calls are POST alone."""
+    """Classify and Regress answer GET as malformed: they are POST only."""
     assert rest.get(REGRESS) == (400, {"error": f"Malformed request: GET {REGRESS}"})
 
 
-def test_what_is_not_utf8_is_a_value(rest):
-    """A string is bytes; a name that is no text is one with replacement characters."""
+def test_strings_may_hold_any_bytes(rest):
+    """Strings may hold any bytes; a feature name that is not UTF-8 gets replacement characters."""
     body = b'{"examples": [{"x": [NaN, 0], "\\udfff": "\\udfff", "\xff": "\xff"}]}'
 
     assert rest.ask("POST", REGRESS, body)[2] == b'{"results":[NaN]}'
@@ -443,14 +443,17 @@ def test_what_is_not_utf8_is_a_value(rest):
     ['[{"x": [0.0, 1e39]}]', '[{"x": [0, 16777217]}]', '[{"x": [1, Inf]}]', '[{"x": [1, 2]} ] '],
 )
 def test_any_number_is_a_float(rest, examples):
-    """Rounded, or infinity beyond the largest, as in Predict."""
+    """Integers, numbers beyond float32 and Inf are read as float32, rounded as in Predict."""
     status, _, _ = rest.ask("POST", REGRESS, b'{"examples": %b}' % examples.encode())
 
     assert status == 200
 
 
 def test_the_last_of_a_repeated_feature_counts(rest):
-    """Of the keys of the request it is the first; a feature is put into its example anew."""
+    """If a feature is repeated in an example, its last value is used.
+
+    If a key of the request is repeated, its first value is used.
+    """
     wrong = '[{"x": ["wrong"]}]'
     body = f'{{"examples": [{{"x": ["wrong"], "x": [1.5, 2.5]}}], "examples": {wrong}}}'
     (right,) = rest.post(REGRESS, {"examples": [{"x": [1.5, 2.5]}]})[1]["results"]
@@ -459,7 +462,7 @@ def test_the_last_of_a_repeated_feature_counts(rest):
 
 
 def test_a_context_for_too_many_examples_is_refused(rest):
-    """A small request cannot ask for a copy of its context for each of a million examples."""
+    """A context that copied into each example would take over 1 GiB is refused."""
     examples = b",".join([b"{}"] * 300)
     context = b'"text": "' + b"a" * (1 << 22) + b'"'
     body = b'{"context": {' + context + b'}, "examples": [' + examples + b"]}"
@@ -472,7 +475,7 @@ def test_a_context_for_too_many_examples_is_refused(rest):
 
 
 def test_a_call_that_takes_too_long_is_504(tmp_path, running_server):
-    """--rest_api_timeout_in_ms holds for these calls, too."""
+    """A Classify call beyond --rest_api_timeout_in_ms is answered 504."""
     example_models.pictures(tmp_path)
     picture = {"image/encoded": binary(png(np.full((1500, 1500, 3), 255, np.uint8)))}
     document = BY_SIGNATURE | {"examples": [picture] * 20}
@@ -484,7 +487,7 @@ def test_a_call_that_takes_too_long_is_504(tmp_path, running_server):
 
 
 def test_calls_are_counted(tmp_path, running_server):
-    """Answers with their examples, and failures with their code, under the entrypoint REST."""
+    """Answered examples and failure codes are counted under the entrypoint REST."""
     example_models.numbers(tmp_path)
     with running_server(tmp_path) as address:
         rest = Http(address)
@@ -505,7 +508,7 @@ def test_calls_are_counted(tmp_path, running_server):
 
 
 def test_answers_may_be_laid_out_as_tensorflow_serving_does(tmp_path, running_server):
-    """With --rest_api_tfs_format, byte by byte."""
+    """With --rest_api_tfs_format, answers have TensorFlow Serving's layout byte by byte."""
     example_models.numbers(tmp_path)
     with running_server(tmp_path, rest_api_tfs_format=True) as address:
         rest = Http(address)

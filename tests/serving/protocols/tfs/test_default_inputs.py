@@ -1,4 +1,4 @@
-"""Inputs that a request may leave out, because the signature has a default for them."""
+"""Tests of inputs that a request may omit because the signature has defaults for them."""
 
 import asyncio
 
@@ -16,7 +16,7 @@ ROW, ROWS = np.array([[1, 2]], np.float32), np.array([[1, 2], [3, 4]], np.float3
 
 @pytest.fixture(scope="module")
 def target(tmp_path_factory, running_server):
-    """A server of a model with defaults."""
+    """Address of a server of a model with defaults."""
     models_dir = tmp_path_factory.mktemp("models")
     tiny_models.weighted(models_dir)
     with running_server(models_dir, max_batch_size=4) as address:
@@ -35,19 +35,20 @@ def target(tmp_path_factory, running_server):
         ({"x": np.array([2, 3], np.float32)}, [[20, 300]]),
     ],
 )
-def test_a_default_stands_in_for_what_is_left_out(client, inputs, expected):
-    """Thrice, so that the third request is read by a template where there is one.
+def test_a_default_replaces_an_omitted_input(client, inputs, expected):
+    """An omitted input gets its default; other inputs are used as they are.
 
-    A default has one row here: beside two rows the request runs alone, and the graph repeats it;
-    six rows are over max_batch_size, but must not be split.
+    Each request is sent three times, because a template reads the third one. The default has one
+    row here: beside two rows the request runs alone, and the graph broadcasts the default. Six rows
+    are more than max_batch_size, but the request must not be split.
     """
     for _ in range(3):
         assert client.predict("weighted", inputs)["y"].tolist() == expected
 
 
 @pytest.mark.parametrize("protocol", ["TFS gRPC", "KServe gRPC", "KServe REST"])
-def test_every_protocol_lets_them_be_left_out(target, protocol):
-    """A default belongs to the signature, not to a protocol."""
+def test_inputs_with_a_default_may_be_omitted_in_every_protocol(target, protocol):
+    """An omitted input gets its default over every protocol."""
     with every_protocol.PROTOCOLS[protocol](target) as ask:
         answer = ask("weighted", {"x": ROW}, {"y": np.zeros(0, np.float32)})
 
@@ -85,7 +86,7 @@ def test_every_protocol_lets_them_be_left_out(target, protocol):
     ],
 )
 def test_other_mistakes_get_tensorflows_messages(client, inputs, message):
-    """A default excuses nothing but its own input's absence."""
+    """A default excuses only the absence of its own input."""
     with pytest.raises(PredictError) as caught:
         client.predict("weighted", inputs)
 
@@ -94,7 +95,7 @@ def test_other_mistakes_get_tensorflows_messages(client, inputs, message):
 
 
 def test_requests_with_and_without_defaults_do_not_mix(target):
-    """Many callers at once: a default counts for whoever left the input out."""
+    """Of 60 concurrent requests, the default is used for exactly those that omit the input."""
 
     async def call_all():
         async with AsyncPredictClient(target) as caller:
@@ -114,7 +115,7 @@ def test_requests_with_and_without_defaults_do_not_mix(target):
 
 
 def test_metadata_over_grpc_shows_the_defaults(client):
-    """TensorFlow Serving answers the whole SignatureDef."""
+    """GetModelMetadata answers the signature with its defaults, as in TensorFlow Serving."""
     signature = client.signatures("weighted").signature_def["serving_default"]
 
     assert sorted(signature.defaults) == ["factor", "offset"]
@@ -122,7 +123,7 @@ def test_metadata_over_grpc_shows_the_defaults(client):
 
 
 def test_a_request_of_nothing_but_defaults_is_answered(tmp_path, running_server):
-    """TensorFlow Serving answers it, too."""
+    """A request without any input is answered if each input has a default."""
     tiny_models.half_plus_two(tmp_path, defaults={"x": np.array([[6]], np.float32)})
     with running_server(tmp_path) as address:
         answer = Http(address).post("/v2/models/half_plus_two/infer", {"inputs": []})

@@ -23,7 +23,7 @@ def decode(text: str, **specs: TensorSpec) -> tuple[dict[str, np.ndarray], bool]
 
 
 def same(left: np.ndarray, right: np.ndarray) -> bool:
-    """Whether two arrays have the same dtype, shape and values, signs of zeros included."""
+    """Return whether two arrays have the same dtype, shape, values and signs of zeros."""
     if left.dtype != right.dtype or left.shape != right.shape:
         return False
     if left.dtype.kind != "f":
@@ -45,7 +45,7 @@ KEYS = {True: ("predictions", "instances"), False: ("outputs", "inputs")}
 @given(arrays=st.lists(ARRAYS, min_size=1, max_size=3), rows=st.booleans())
 @example(arrays=[np.array([np.finfo(np.float32).max])], rows=True)
 def test_arrays_survive_json_bit_by_bit(arrays, rows):
-    """What is written as outputs reads back as the same inputs: any dtype, shape, form, number."""
+    """Outputs written as JSON and read as inputs are the same arrays, bit by bit."""
     count = min(len(array) for array in arrays)
     outputs = {f"t{number}": array[:count] for number, array in enumerate(arrays)}
     specs = {
@@ -68,7 +68,7 @@ def test_arrays_survive_json_bit_by_bit(arrays, rows):
     alias=st.sampled_from(["x", "x_bytes"]),
 )
 def test_strings_survive_json(values, rows, alias):
-    """Text goes as text, any other bytes in base64, and both come back."""
+    """Text is written as a JSON string, other bytes in base64; both are read back the same."""
     array = np.array([*values, None], object)[:-1]
     written, read = KEYS[rows]
 
@@ -79,7 +79,7 @@ def test_strings_survive_json(values, rows, alias):
 
 
 def test_outputs_named_bytes_are_base64():
-    """TensorFlow Serving tells binary outputs by the end of their name."""
+    """String outputs whose name ends in "_bytes" are base64, as in TensorFlow Serving."""
     array = np.array([b"abc"], object)
 
     assert json.loads(json_predict.encode_outputs({"y_bytes": array}, rows=True)) == {
@@ -104,7 +104,10 @@ def test_floats_are_written_with_the_fewest_digits():
 
 
 def test_integers_of_either_c_type_can_be_written_row_by_row():
-    """`long` and `long long` are the same type with two names; ONNX Runtime gives the second."""
+    """Arrays of the C types `long` and `long long` can be written row by row.
+
+    Both are the same type under two names; ONNX Runtime returns the second.
+    """
     outputs = {"a": np.array([1, 2], np.longlong), "b": np.array([3, 4], np.long)}
 
     assert json_predict.encode_outputs(outputs, rows=True) == (
@@ -113,7 +116,7 @@ def test_integers_of_either_c_type_can_be_written_row_by_row():
 
 
 def test_a_scalar_needs_the_columnar_form():
-    """Without a first dimension there are no rows to write."""
+    """A scalar output can be written in the columnar form only: it has no rows."""
     outputs = {"y": np.array(0.1, np.float32)}
 
     assert json_predict.encode_outputs(outputs, rows=False) == b'{"outputs":0.1}'
@@ -122,7 +125,7 @@ def test_a_scalar_needs_the_columnar_form():
 
 
 def test_rows_need_outputs_of_one_length():
-    """The message names the output and both sizes."""
+    """Outputs of different lengths are refused as rows; the message has output and sizes."""
     outputs = {"a": np.zeros(2), "b": np.zeros(3)}
 
     with pytest.raises(
@@ -168,7 +171,7 @@ def test_rows_need_outputs_of_one_length():
     ],
 )
 def test_values_become_tensors_of_the_signatures_dtype(text, dtype, expected):
-    """Row and columnar form, with and without names, binary strings, limits of the dtypes."""
+    """Rows and columns, names, base64 strings and extreme numbers become tensors of the dtype."""
     arrays, _ = decode(text, x=spec(dtype))
 
     assert arrays["x"].tolist() == expected
@@ -215,7 +218,7 @@ ELEMENT = "Failed to process element: {} of 'instances' list. Error: INVALID_ARG
     ],
 )
 def test_wrong_values_are_refused_by_row(value, dtype, mistake):
-    """The message names the row, the value, and what the input takes."""
+    """A wrong value is refused with its row, the value, and the dtype and shape of its input."""
     with pytest.raises(InvalidInput) as caught:
         decode(f'{{"instances": {value}}}', x=spec(dtype))
 
@@ -249,7 +252,7 @@ def test_wrong_values_are_refused_by_row(value, dtype, mistake):
     ],
 )
 def test_malformed_documents_are_refused(text, message):
-    """Messages are TensorFlow Serving's, with the offset of a mistake in the JSON."""
+    """Malformed documents get TensorFlow Serving's messages, with the offset of a JSON error."""
     with pytest.raises(InvalidInput) as caught:
         decode(text, x=spec("DT_FLOAT"))
 
@@ -264,13 +267,13 @@ def test_malformed_documents_are_refused(text, message):
     ],
 )
 def test_several_inputs_need_their_names(text, message):
-    """A plain list cannot say which input is which."""
+    """For several inputs, a list without names is refused."""
     with pytest.raises(InvalidInput, match=message):
         decode(text, a=spec("DT_FLOAT"), b=spec("DT_FLOAT"))
 
 
 def test_several_inputs_are_read_by_name():
-    """Rows give one value of each, columns the whole of each."""
+    """Several inputs are read by name, from rows or from columns."""
     expected = {"a": [1, 3], "b": [2, 4]}
     for text in (
         '{"instances": [{"a": 1, "b": 2}, {"b": 4, "a": 3}]}',
@@ -282,7 +285,7 @@ def test_several_inputs_are_read_by_name():
 
 
 def test_a_signature_name_is_a_string():
-    """Absent it is empty; anything but a string is refused."""
+    """A missing signature_name is ""; a value that is not a string is refused."""
     assert json_predict.signature_name({}) == ""
     assert json_predict.signature_name({"signature_name": "s"}) == "s"
     with pytest.raises(InvalidInput, match="'signature_name' key must be a string value"):
@@ -290,7 +293,7 @@ def test_a_signature_name_is_a_string():
 
 
 def test_complex_numbers_have_no_json_form():
-    """Neither as input nor as output."""
+    """Complex numbers are refused as input and as output: JSON has no form for them."""
     with pytest.raises(Unsupported, match="to type: complex64"):
         decode('{"inputs": [1]}', x=spec("DT_COMPLEX64"))
     with pytest.raises(InvalidInput, match="Error: UNIMPLEMENTED: Conversion of JSON"):
@@ -300,7 +303,7 @@ def test_complex_numbers_have_no_json_form():
 
 
 def test_long_values_are_quoted_in_part():
-    """A message about a megabyte does not carry the megabyte."""
+    """A message about a value of a megabyte quotes only its beginning."""
     with pytest.raises(InvalidInput) as caught:
         decode(json.dumps({"instances": "x" * 1_000_000}), x=spec("DT_FLOAT"))
 
@@ -309,7 +312,7 @@ def test_long_values_are_quoted_in_part():
 
 @given(st.binary(max_size=200))
 def test_base64_is_read_with_and_without_padding(content):
-    """TensorFlow Serving takes both."""
+    """Base64 is read with and without padding, as in TensorFlow Serving."""
     digits = base64.b64encode(content).decode()
     for text in (digits, digits.rstrip("=")):
         arrays, _ = decode(json.dumps({"instances": [{"b64": text}]}), x=spec("DT_STRING"))
@@ -330,7 +333,7 @@ JSON_VALUES = st.recursive(
 @settings(deadline=None)
 @given(value=JSON_VALUES, form=st.sampled_from(["instances", "inputs"]), dtype=NUMBERS)
 def test_any_json_is_read_or_refused(value, form, dtype):
-    """No value makes the codec fail in any other way than by refusing it."""
+    """Any JSON value is either decoded to the dtype or refused with InvalidInput."""
     data_type = DataType.from_numpy(np.dtype(dtype)).name
     arrays = {}
     with contextlib.suppress(InvalidInput):
@@ -343,7 +346,7 @@ def test_any_json_is_read_or_refused(value, form, dtype):
     ("text", "rows"), [('{"inputs": {}}', False), ('{"instances": [{}]}', True)]
 )
 def test_a_signature_without_inputs_takes_nothing(text, rows):
-    """No columns, or one row without values."""
+    """A signature without inputs accepts no columns, or one row without values."""
     assert decode(text) == ({}, rows)
 
 
@@ -358,7 +361,7 @@ def test_a_signature_without_inputs_takes_nothing(text, rows):
     ],
 )
 def test_a_signature_without_inputs_takes_nothing_else(text, received):
-    """The message shows both forms."""
+    """Other values for a signature without inputs are refused; the message shows both forms."""
     with pytest.raises(InvalidInput) as caught:
         decode(text)
 
@@ -379,14 +382,17 @@ def test_a_signature_without_inputs_takes_nothing_else(text, received):
     ],
 )
 def test_sizes_behind_an_empty_list_come_from_the_model(text, sizes, expected):
-    """If it declares all of them; a list of the wrong length stays one."""
+    """Dimensions inside an empty list have the declared sizes, if all of them are declared.
+
+    Otherwise, and for a list of the wrong length, the shape ends at the empty list.
+    """
     arrays, _ = decode(text, x=spec("DT_FLOAT", *sizes))
 
     assert arrays["x"].shape == expected
 
 
 def test_an_unknown_rank_takes_the_shape_of_the_lists():
-    """Nothing is known behind an empty list."""
+    """An input of unknown rank has the shape of its lists; an empty list has shape (0,)."""
     unknown = replace(spec("DT_FLOAT"), shape=None)
     shapes = {
         text: decode(f'{{"inputs": {text}}}', x=unknown)[0]["x"].shape
@@ -397,7 +403,7 @@ def test_an_unknown_rank_takes_the_shape_of_the_lists():
 
 
 def test_a_mistake_in_a_tensor_of_unknown_rank_is_named():
-    """The message gives what is known."""
+    """A wrong value for an input of unknown rank is refused with the input's name and dtype."""
     with pytest.raises(InvalidInput, match='input "x" takes DT_FLOAT of any rank'):
         decode('{"inputs": [1, "a"]}', x=replace(spec("DT_FLOAT"), shape=None))
 
@@ -426,7 +432,7 @@ def test_a_mistake_in_a_tensor_of_unknown_rank_is_named():
     ],
 )
 def test_the_first_wrong_row_is_named_whatever_is_wrong(rows, message):
-    """A value, a shape, a name or no object: as TensorFlow Serving finds them, row by row."""
+    """The message names the first wrong row, whatever its error, as in TensorFlow Serving."""
     with pytest.raises(InvalidInput) as caught:
         decode(f'{{"instances": [{rows}]}}', a=spec("DT_FLOAT"), b=spec("DT_INT32"))
 
@@ -434,7 +440,7 @@ def test_the_first_wrong_row_is_named_whatever_is_wrong(rows, message):
 
 
 def test_a_shape_over_all_ranks_is_refused():
-    """Each row may have the most dimensions there are; the list of them is one more."""
+    """Rows of 32 dimensions are refused: with the list of rows there would be 33."""
     row = "[" * 32 + "1" + "]" * 32
     for rows in (row, f'{{"x": {row}}}'):
         with pytest.raises(InvalidInput, match="nested too deeply"):

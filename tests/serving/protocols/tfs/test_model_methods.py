@@ -1,4 +1,4 @@
-"""GetModelMetadata and GetModelStatus, on each front."""
+"""Tests of GetModelMetadata and GetModelStatus on each front."""
 
 import grpc
 import odd_models
@@ -22,7 +22,7 @@ def target(models_dir, server_on_front):
 
 
 def test_metadata_lists_the_signatures(client):
-    """Aliases, dtypes, shapes and the SavedModel's own tensor names, as TensorFlow Serving."""
+    """Metadata has aliases, dtypes, shapes and the SavedModel's tensor names."""
     signature = client.signatures("brightness").signature_def["serving_default"]
 
     images = signature.inputs["images"]
@@ -40,7 +40,7 @@ def test_metadata_lists_the_signatures(client):
     ],
 )
 def test_metadata_fields_are_checked(channel, fields, message):
-    """Messages are TensorFlow Serving's."""
+    """No metadata field, or an unknown one, is refused with TensorFlow Serving's message."""
     request = GetModelMetadataRequest(metadata_field=fields)
     request.model_spec.name = "identity"
 
@@ -54,7 +54,7 @@ def test_metadata_fields_are_checked(channel, fields, message):
 
 
 def test_metadata_of_no_model_is_refused_before_its_fields_are_looked_at(channel):
-    """The order of the checks is TensorFlow Serving's."""
+    """A missing model spec is reported before a wrong metadata field, as in TensorFlow Serving."""
     request = GetModelMetadataRequest(metadata_field=["weights"])
 
     assert refusal(
@@ -80,7 +80,7 @@ def test_status_tells_the_state_of_each_version(client):
     ],
 )
 def test_status_of_the_unknown_is_not_found(channel, name, version, message):
-    """Messages are TensorFlow Serving's."""
+    """GetModelStatus of an unknown model or version is NOT_FOUND, as in TensorFlow Serving."""
     request = GetModelStatusRequest()
     request.model_spec.name = name
     if version is not None:
@@ -94,7 +94,7 @@ def test_status_of_the_unknown_is_not_found(channel, name, version, message):
 
 
 def test_metadata_tells_an_unknown_rank_from_a_scalar(tmp_path, running_server):
-    """Over gRPC and REST, as TensorFlow Serving writes it."""
+    """Metadata over gRPC and REST has unknown_rank for unknown ranks and no dims for scalars."""
     odd_models.any_rank(tmp_path)
     odd_models.scalar(tmp_path)
     shapes = {}

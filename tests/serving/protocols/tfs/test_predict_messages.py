@@ -1,4 +1,4 @@
-"""Templates and ready-made bytes say exactly what protobuf says."""
+"""Tests that templates and prepared bytes are read and written exactly as protobuf does."""
 
 import gc
 import random
@@ -59,7 +59,7 @@ def _read_thrice(reader, message):
 @given(array=arrays, alias=aliases, model=aliases, data=st.data())
 @settings(deadline=None)
 def test_templated_requests_are_what_protobuf_reads(array, alias, model, data):
-    """Whatever comes in the place of the elements, spec and array are those of protobuf."""
+    """A request read by a template has the model spec and the array that protobuf reads."""
     reader = RequestReader()
     _read_thrice(reader, _request(array, alias, model, version=3).SerializeToString())
     other = data.draw(hnp.arrays(array.dtype, array.shape))
@@ -79,7 +79,7 @@ def test_templated_requests_are_what_protobuf_reads(array, alias, model, data):
 @given(st.binary(min_size=60, max_size=60), st.data())
 @settings(deadline=None)
 def test_any_change_of_a_byte_is_read_as_protobuf_reads_it(elements, data):
-    """A template never hides a change in the bytes around the elements."""
+    """A changed byte anywhere in a request is never hidden by a template: protobuf agrees."""
     reader = RequestReader()
     array = np.frombuffer(elements, np.uint8).reshape(1, 60)
     message = _request(array, version=3, output_filter=["a"]).SerializeToString()
@@ -106,7 +106,10 @@ def test_any_change_of_a_byte_is_read_as_protobuf_reads_it(elements, data):
 
 
 def test_second_request_of_a_length_makes_the_template():
-    """The first two go through protobuf; a length that never comes again costs nothing more."""
+    """The third request of one length is read by a template.
+
+    The first two go through protobuf, so that a length that does not repeat costs nothing more.
+    """
     reader = RequestReader()
     message = _request(np.ones((1, 3), np.float32)).SerializeToString()
 
@@ -116,7 +119,7 @@ def test_second_request_of_a_length_makes_the_template():
 
 
 def test_requests_of_one_length_for_two_models_are_told_apart():
-    """Models with names of equal length have a template each."""
+    """Requests of equal length for two models are read by a template for each model."""
     reader = RequestReader()
     messages = {
         model: _request(np.ones((1, 3), np.float32), model=model).SerializeToString()
@@ -133,7 +136,7 @@ def test_requests_of_one_length_for_two_models_are_told_apart():
 
 @pytest.mark.parametrize("fill", [0, 1, 10, 0x22, 255])
 def test_elements_that_look_like_the_rest_of_the_message_are_told_from_it(fill):
-    """Elements whose bytes occur elsewhere, too, are found or left to protobuf; never mistaken."""
+    """Elements whose bytes also occur elsewhere in the message are read correctly."""
     for size in range(1, 12):
         reader = RequestReader()
         array = np.full((1, size), fill, np.uint8)
@@ -161,7 +164,7 @@ def test_elements_that_look_like_the_rest_of_the_message_are_told_from_it(fill):
     ],
 )
 def test_bytes_that_only_look_like_the_elements_are_found_out(array, alias, model):
-    """Of all the places where the elements' bytes stand, one alone holds them."""
+    """Of all places with the bytes of the elements, only the elements' own place is accepted."""
     request = _request(array, alias, model, version=0)
     request.model_spec.signature_name = "\0\0\0\0"
     message, content = request.SerializeToString(), array.tobytes()
@@ -181,7 +184,7 @@ def test_bytes_that_only_look_like_the_elements_are_found_out(array, alias, mode
 
 
 def test_no_template_is_made_of_bytes_that_are_not_the_elements(monkeypatch):
-    """Should the elements be looked for in the wrong place, protobuf goes on to read them."""
+    """If the elements are looked up at a wrong place, no template is made; protobuf reads on."""
     alias, array = "abcdefgh", np.frombuffer(b"abcdefgh", np.uint8)
     message = _request(array, alias).SerializeToString()
     start = message.index(b"abcdefgh")
@@ -192,7 +195,7 @@ def test_no_template_is_made_of_bytes_that_are_not_the_elements(monkeypatch):
 
 
 def test_elements_are_aligned_for_their_dtype():
-    """Names of any length: the array that the model gets is aligned."""
+    """The array read by a template is aligned, whatever the length of the model's name."""
     for length in range(1, 9):
         reader = RequestReader()
         message = _request(np.ones((2, 5), np.float64), model="m" * length).SerializeToString()
@@ -217,7 +220,7 @@ def test_malformed_tensors_are_left_to_protobuf_and_the_codec():
 
 @pytest.mark.parametrize("inputs", [0, 2])
 def test_requests_with_other_than_one_input_are_left_to_protobuf(inputs):
-    """No input, or several: no template."""
+    """A request with no input or several inputs gets no template."""
     reader = RequestReader()
     message = predict_request(
         "m", {f"x{number}": np.ones((1, 3), np.float32) for number in range(inputs)}
@@ -227,7 +230,7 @@ def test_requests_with_other_than_one_input_are_left_to_protobuf(inputs):
 
 
 def test_templates_are_bounded():
-    """Ever new kinds of requests push old ones out instead of piling up."""
+    """At most _MAX_TEMPLATES templates are kept; new kinds of requests replace old ones."""
     reader = RequestReader()
     for number in range(3000):
         array = np.zeros((1, 1 + number % 1500), np.uint8)
@@ -240,7 +243,7 @@ def test_templates_are_bounded():
 
 
 def test_template_forgets_a_servable_that_is_gone():
-    """A template does not keep an unloaded version in memory, nor takes another for it."""
+    """A template does not keep an unloaded servable in memory, nor accept another servable."""
 
     class Servable:
         pass
@@ -265,7 +268,7 @@ outputs = st.dictionaries(aliases, arrays, max_size=3)
 @given(outputs=outputs, as_content=st.booleans(), version=st.integers(0, 2**40))
 @settings(deadline=None)
 def test_responses_are_what_protobuf_writes(outputs, as_content, version):
-    """Any outputs, in typed fields or as content: the message is the one protobuf would build."""
+    """A response with any outputs equals protobuf's, in typed fields or as tensor_content."""
     expected = PredictResponse()
     expected.model_spec.name = "m"
     expected.model_spec.version.value = version
@@ -275,7 +278,7 @@ def test_responses_are_what_protobuf_writes(outputs, as_content, version):
 
     encoded = encode_response("m", version, "serving_default", outputs, as_content=as_content)
 
-    # Serialized, because NaN is not equal to itself.
+    # The messages are compared serialized, because NaN is not equal to itself.
     received = PredictResponse.FromString(encoded.SerializeToString())
     assert received.SerializeToString(deterministic=True) == expected.SerializeToString(
         deterministic=True
@@ -286,7 +289,7 @@ def test_responses_are_what_protobuf_writes(outputs, as_content, version):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("step", [1, 2])
 def test_long_outputs_are_what_protobuf_writes(dtype, as_content, step):
-    """Whether they lie in one piece of memory or not."""
+    """Long outputs equal protobuf's, whether their array is contiguous or not."""
     array = np.random.default_rng(0).standard_normal((100, 400)).astype(dtype)[:, ::step]
     expected = PredictResponse()
     tensor_proto.encode(array, expected.outputs["y"], as_content=as_content)
@@ -298,7 +301,7 @@ def test_long_outputs_are_what_protobuf_writes(dtype, as_content, step):
 
 
 def test_responses_of_strings_and_large_numbers():
-    """Elements whose size depends on their value are written by protobuf."""
+    """Strings and int64, whose encoded size depends on the value, are written correctly."""
     outputs = {
         "labels": np.array([[b"cat", b"dog"]], object),
         "ids": np.array([1, 127, 128, -1, 2**40], np.int64),
@@ -312,13 +315,13 @@ def test_responses_of_strings_and_large_numbers():
 
 
 def test_response_of_an_unknown_dtype_is_refused():
-    """An output without a tensor type is an error with a message, not a wrong answer."""
+    """An output of a dtype without a tensor type is refused with InvalidInput."""
     with pytest.raises(InvalidInput, match="datetime64"):
         encode_response("m", 1, "s", {"x": np.zeros(2, "datetime64[s]")})
 
 
 def test_random_bytes_are_read_as_protobuf_reads_them():
-    """Garbage of the length of a template fails or reads as protobuf has it."""
+    """Random bytes of a template's length are read, or refused, as by protobuf."""
     reader = RequestReader()
     message = _request(np.ones((1, 3), np.float32)).SerializeToString()
     _read_thrice(reader, message)
@@ -338,12 +341,12 @@ def test_random_bytes_are_read_as_protobuf_reads_them():
 
 
 def test_a_message_is_not_searched_for_its_elements(models_dir):
-    """Elements that nearly occur all over the message take no longer than any others."""
+    """Elements whose bytes nearly occur throughout the message do not delay other callers."""
     size = 1 << 18
     content = bytes(size // 2) + b"a" + bytes(size // 2 - 1)
     tensor = TensorProto(dtype=DataType.DT_UINT8, tensor_content=content)
     tensor.tensor_shape.dim.add().size = size
-    # What follows the elements is like them, but for the byte in their middle.
+    # The bytes after the elements equal the elements, except for the byte in their middle.
     request = PredictRequest(output_filter=["\0" * (3 * size)])
     request.model_spec.name = "none"
     request.inputs["x"].CopyFrom(tensor)
@@ -360,7 +363,7 @@ def test_a_message_is_not_searched_for_its_elements(models_dir):
 
 
 def test_a_model_spec_of_megabytes_is_refused_unread():
-    """Its name would be copied into every message about it."""
+    """A ModelSpec of megabytes is refused: its name would be copied into every message."""
     request = PredictRequest()
     request.model_spec.name = "a" * (2 << 20)
 

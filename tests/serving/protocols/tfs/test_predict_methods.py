@@ -1,4 +1,4 @@
-"""Predict over gRPC, on each front."""
+"""Tests of Predict over gRPC on each front."""
 
 import grpc
 import numpy as np
@@ -23,7 +23,7 @@ def target(models_dir, server_on_front):
 
 
 def test_predict_answers_every_output(client):
-    """Without a filter every output of the signature comes back, with its dtype."""
+    """Without an output filter, every output of the signature is answered with its dtype."""
     answer = client.predict("add", {"a": np.array([5, 7]), "b": np.array([3, 4])})
 
     assert answer["sum"].tolist() == [8, 11]
@@ -33,7 +33,7 @@ def test_predict_answers_every_output(client):
 
 @pytest.mark.parametrize("rows", [100, 5_400, 5_500, 9_999])
 def test_a_long_answer_is_the_same_bits(client, rows):
-    """Short ones are copied behind their prefix, long ones follow it."""
+    """An answer has the same bits below and above the size up to which bytes are copied."""
     x = np.random.default_rng(rows).standard_normal((rows, 3), np.float32)
 
     answers = [client.predict("identity", {"x": x})["y"] for _ in range(2)]
@@ -43,14 +43,14 @@ def test_a_long_answer_is_the_same_bits(client, rows):
 
 
 def test_predict_computes_only_the_outputs_asked_for(client):
-    """An output filter leaves the others out."""
+    """With an output filter, only the outputs it names are answered."""
     answer = client.predict("add", {"a": np.array([5]), "b": np.array([3])}, outputs=["sum"])
 
     assert list(answer) == ["sum"]
 
 
 def test_predict_classifies_real_images(client, sample_images):
-    """uint8 images go in as they are; probabilities and classes come out, one row an image."""
+    """uint8 images are answered with one row of probabilities and one class an image."""
     answer = client.predict("brightness", {"images": sample_images})
 
     expected = sample_images.reshape(24, -1).mean(axis=1) / 255
@@ -59,7 +59,7 @@ def test_predict_classifies_real_images(client, sample_images):
 
 
 def test_the_response_says_who_answered(channel):
-    """model_spec carries name, resolved version and signature, as with TensorFlow Serving."""
+    """The response's model_spec has the name, the resolved version and the signature."""
     request = predict_request("identity", {"x": np.ones((1, 3), np.float32)})
 
     response = PredictResponse.FromString(call_raw(channel, PREDICT, request.SerializeToString()))
@@ -70,7 +70,7 @@ def test_the_response_says_who_answered(channel):
 
 
 def test_typed_fields_are_accepted_and_answered(channel):
-    """Clients that fill float_val get float_val back: the official example reads that field."""
+    """A request in float_val is answered in float_val, which the official example reads."""
     request = PredictRequest()
     request.model_spec.name = "identity"
     tensor = request.inputs["x"]
@@ -85,8 +85,8 @@ def test_typed_fields_are_accepted_and_answered(channel):
     assert response.outputs["y"].tensor_content == b""
 
 
-def test_surplus_values_are_answered_as_if_they_were_not_there(channel):
-    """TensorFlow takes as many values as the shape has elements."""
+def test_surplus_values_are_ignored(channel):
+    """Values beyond the number of elements of the shape are ignored, as in TensorFlow."""
     request = PredictRequest()
     request.model_spec.name = "identity"
     tensor = request.inputs["x"]
@@ -101,7 +101,7 @@ def test_surplus_values_are_answered_as_if_they_were_not_there(channel):
 
 
 def test_tensor_content_is_answered_on_demand(models_dir, server_on_front):
-    """--enable_serialization_as_tensor_content switches the answers' form."""
+    """With --enable_serialization_as_tensor_content, answers are in tensor_content."""
     request = predict_request("identity", {"x": np.ones((1, 3), np.float32)})
     with (
         server_on_front(models_dir, enable_serialization_as_tensor_content=True) as address,
@@ -115,7 +115,7 @@ def test_tensor_content_is_answered_on_demand(models_dir, server_on_front):
 
 
 def test_a_version_can_be_named(client):
-    """The version that is there answers, another is not found."""
+    """The named version answers; a version that does not exist is NOT_FOUND."""
     inputs = {"x": np.ones((1, 3), np.float32)}
 
     assert client.predict("identity", inputs, version=1)["y"].tolist() == [[1, 1, 1]]
@@ -191,7 +191,7 @@ def test_a_version_can_be_named(client):
             "the model failed",
         ),
         (
-            # Over 100 MB, which is no reason to refuse it: the rows are.
+            # Over 100 MB, which is allowed; its number of rows is not.
             {"model": "identity", "inputs": {"x": np.ones((9_000_000, 3), np.float32)}},
             "INVALID_ARGUMENT",
             "tensor parsing error: x: tensor of shape (9000000, 3) has 9000000 rows, expected",
@@ -209,7 +209,7 @@ def test_bad_requests_get_a_clear_answer_and_the_server_goes_on(client, argument
 
 
 def test_a_missing_model_spec_is_refused(channel):
-    """An empty message is a valid protobuf, but names no model."""
+    """An empty message is refused for its missing ModelSpec, although it is valid protobuf."""
     assert refusal(channel, PREDICT, b"") == (
         grpc.StatusCode.INVALID_ARGUMENT,
         "Missing ModelSpec",
@@ -217,7 +217,7 @@ def test_a_missing_model_spec_is_refused(channel):
 
 
 def test_truncated_tensor_content_is_refused(channel):
-    """The tensor's name and both byte counts are in the message."""
+    """Truncated tensor_content is refused; the message has the input's name and both sizes."""
     request = predict_request("identity", {"x": ONES})
     request.inputs["x"].tensor_content = ONES.tobytes()[:-1]
 

@@ -13,7 +13,7 @@ from serving.engine.batching.batcher import Batcher
 
 @pytest.fixture
 def rest(target) -> Http:
-    """The REST API of the server of every tiny model."""
+    """The REST API of a server with every tiny model."""
     return Http(target)
 
 
@@ -42,7 +42,7 @@ def rest(target) -> Http:
     ],
 )
 def test_predict_answers_in_the_form_it_was_asked(rest, model, document, answer):
-    """Rows for rows, columns for columns; a single tensor drops its name."""
+    """Rows are answered as rows and columns as columns; a single output has no name."""
     assert rest.post(f"/v1/models/{model}:predict", document) == (200, answer)
 
 
@@ -57,8 +57,8 @@ def test_predict_answers_in_the_form_it_was_asked(rest, model, document, answer)
         "/v1/models/identity:predict?key=value",
     ],
 )
-def test_paths_of_predict(rest, path):
-    """With and without version, percent-encoded, in any case, with a query."""
+def test_paths_may_have_a_version_and_a_query(rest, path):
+    """Paths may have a version, percent-encoded names, capital letters and a query."""
     assert rest.post(path, {"instances": [[1, 2, 3]]}) == (200, {"predictions": [[1.0, 2.0, 3.0]]})
 
 
@@ -148,7 +148,7 @@ ANY_PATH = "/v1/models/identity:predict"
 def test_mistakes_have_tensorflow_servings_codes_and_messages(
     rest, path, document, status, message
 ):
-    """Each answer is `{"error": message}`, and the server goes on."""
+    """Each mistake is answered `{"error": message}`, and the next request is answered."""
     answered, answer = rest.post(path, document)
 
     assert answered == status
@@ -163,21 +163,57 @@ def test_mistakes_have_tensorflow_servings_codes_and_messages(
         ("/v1/models/nope", 404, "Could not find any versions of model nope"),
         ("/v1/models/identity/versions/7", 404, "Could not find version 7 of model identity"),
         ("/v1/models/nope/metadata", 404, "Servable not found for request: Latest(nope)"),
-        ("/v1/models", 400, "Missing model name in request."),
+        ("/v1/models/versions/1", 400, "Missing model name in request."),
         (ANY_PATH, 400, f"Malformed request: GET {ANY_PATH}"),
     ],
 )
 def test_mistakes_in_get_requests(rest, path, status, message):
-    """What is not there, and what is no path."""
+    """GET of an unknown model or version, or of a malformed path, has its status and message."""
     answered, answer = rest.get(path)
 
     assert answered == status
     assert answer["error"].startswith(message)
 
 
+def test_the_list_of_models_has_versions_and_labels(tmp_path, running_server):
+    """A model whose only version cannot be loaded is listed, with the reason."""
+    tiny_models.identity(tmp_path)
+    broken = tmp_path / "broken" / "1"
+    broken.mkdir(parents=True)
+    (broken / "model.onnx").write_bytes(b"none")
+    models = tmp_path / "models.config"
+    models.write_text(
+        "model_config_list {"
+        f'config {{ name: "identity" base_path: "{tmp_path / "identity"}" '
+        'model_platform: "tensorflow" version_labels { key: "stable" value: 1 } } '
+        f'config {{ name: "broken" base_path: "{broken.parent}" model_platform: "tensorflow" }} }}'
+    )
+
+    with running_server(None, model_config_file=models) as address:
+        status, answer = Http(address).get("/v1/models")
+
+    assert status == 200
+    first, second = sorted(answer["models"], key=lambda model: model["name"])
+    assert second == {
+        "name": "identity",
+        "model_version_status": [
+            {
+                "version": "1",
+                "state": "AVAILABLE",
+                "status": {"error_code": "OK", "error_message": ""},
+            }
+        ],
+        "version_labels": {"stable": "1"},
+    }
+    assert first["name"] == "broken"
+    assert first["version_labels"] == {}
+    assert first["model_version_status"][0]["state"] == "END"
+    assert "model.onnx" in first["model_version_status"][0]["status"]["error_message"]
+
+
 @pytest.mark.parametrize("suffix", ["", "/versions/1", "/labels/any"])
 def test_status_lists_the_versions(rest, suffix):
-    """The version is a string, the state a name; a label is ignored, as on gRPC."""
+    """The status has the version as a string and the state as a name; a label is ignored."""
     assert rest.get(f"/v1/models/identity{suffix}") == (
         200,
         {
@@ -193,7 +229,7 @@ def test_status_lists_the_versions(rest, suffix):
 
 
 def test_status_tells_why_a_version_is_not_served(tmp_path, running_server):
-    """Code and message of a load that failed are in the status, by name."""
+    """The status of a failed version has the code's name and the message of its load."""
     tiny_models.identity(tmp_path)
     (tmp_path / "identity" / "2").mkdir()
     (tmp_path / "identity" / "2" / "model.onnx").write_bytes(b"no graph")
@@ -207,7 +243,7 @@ def test_status_tells_why_a_version_is_not_served(tmp_path, running_server):
 
 @pytest.mark.parametrize("suffix", ["", "/versions/1"])
 def test_metadata_is_the_json_of_a_signature_def_map(rest, suffix):
-    """Sizes are strings, names are the SavedModel's, the model spec is resolved."""
+    """Metadata has sizes as strings, the SavedModel's tensor names and the resolved version."""
     status, answer = rest.get(f"/v1/models/brightness{suffix}/metadata")
 
     assert status == 200
@@ -227,15 +263,15 @@ def test_metadata_is_the_json_of_a_signature_def_map(rest, suffix):
     assert sorted(signature["outputs"]) == ["classes", "probabilities"]
 
 
-def test_the_content_type_is_not_looked_at(rest):
-    """Curl sends forms by default; TensorFlow Serving answers them."""
+def test_the_content_type_is_ignored(rest):
+    """A body is parsed whatever its content type: curl sends forms by default."""
     status, _ = rest.post(ANY_PATH, ONE, content_type="application/x-www-form-urlencoded")
 
     assert status == 200
 
 
 def save_strings(models_dir) -> None:
-    """`text` and `text_bytes`, both a copy of `x`: strings."""
+    """Save a model whose outputs `text` and `text_bytes` copy its string input `x`."""
     tiny_models.save(
         models_dir / "strings" / "1" / "model.onnx",
         [helper.make_node("Identity", ["x"], [name]) for name in ("text", "text_bytes")],
@@ -247,8 +283,8 @@ def save_strings(models_dir) -> None:
     )
 
 
-def test_strings_and_bytes(tmp_path, running_server):
-    """Inputs are text or base64; outputs named `_bytes` are base64."""
+def test_strings_are_text_or_base64(tmp_path, running_server):
+    """String inputs are text or base64; outputs whose name ends in `_bytes` are base64."""
     save_strings(tmp_path)
     with running_server(tmp_path) as address:
         answer = Http(address).post(
@@ -287,7 +323,7 @@ def test_strings_and_bytes(tmp_path, running_server):
     ids=["tensorflow-serving", "kserve"],
 )
 def test_a_call_that_takes_too_long_is_504(tmp_path, monkeypatch, running_server, path, document):
-    """--rest_api_timeout_in_ms is the deadline of the model's run; the batcher knows it."""
+    """A run beyond --rest_api_timeout_in_ms is answered 504; the batcher knows the deadline."""
     tiny_models.slow(tmp_path)
     deadlines = []
     run = Batcher.run
@@ -308,7 +344,7 @@ def test_a_call_that_takes_too_long_is_504(tmp_path, monkeypatch, running_server
 
 
 def test_any_mix_of_batches_answers_bit_by_bit_like_single_runs(tmp_path, running_server):
-    """1,000 requests of random sizes, over REST and gRPC at once, each equal to its rows alone."""
+    """1,000 concurrent requests over REST and gRPC get the same bits as their rows alone."""
     tiny_models.identity(tmp_path)
     random = np.random.default_rng(7)
     requests = [
@@ -319,7 +355,7 @@ def test_any_mix_of_batches_answers_bit_by_bit_like_single_runs(tmp_path, runnin
     with running_server(tmp_path) as address, PredictClient(address) as client:
 
         def over_rest(rows: np.ndarray) -> np.ndarray:
-            # str of a float32 is the shortest decimal number that rounds to it.
+            # `str` of a float32 is the shortest decimal number that rounds to it.
             text = ",".join(f"[{','.join(map(str, row))}]" for row in rows)
             _, answer = Http(address).post(ANY_PATH, f'{{"instances": [{text}]}}'.encode())
             return np.array(answer["predictions"], np.float32)

@@ -1,4 +1,4 @@
-"""HandleReloadConfigRequest and `model_config_file` on a running server."""
+"""Tests of HandleReloadConfigRequest and `model_config_file` on a running server."""
 
 import threading
 import time
@@ -44,7 +44,7 @@ def target(folder, front, running_server):
 
 @pytest.fixture
 def reload(target):
-    """Sends a list of models, each given as the fields of a ModelConfig."""
+    """A function that sends a list of models, each given as the fields of a ModelConfig."""
     with grpc.insecure_channel(target) as channel:
 
         def send(*models: dict) -> ReloadConfigResponse:
@@ -71,7 +71,7 @@ def model(folder, name: str, **fields) -> dict:
 
 
 def test_the_whole_set_is_replaced(client, reload, folder):
-    """What the list leaves out is gone when the answer comes, what it names can be used."""
+    """When the reload is answered, unlisted models are gone and listed ones answer."""
     response = reload(
         model(
             folder,
@@ -90,7 +90,7 @@ def test_the_whole_set_is_replaced(client, reload, folder):
 
 
 def test_an_empty_list_unloads_everything(client, reload):
-    """Serving nothing is allowed, and the server stays up for the next list."""
+    """An empty list unloads all models; the server goes on."""
     reload()
 
     assert not served(client, "one")
@@ -98,7 +98,7 @@ def test_an_empty_list_unloads_everything(client, reload):
 
 
 def test_the_versions_of_a_model_that_is_gone_stay_listed(target, reload, folder):
-    """GetModelStatus goes on to say END of them, until the model is served again."""
+    """GetModelStatus lists the versions of a removed model as END until it is served again."""
     request = GetModelStatusRequest()
     request.model_spec.name = "one"
     with grpc.insecure_channel(target) as channel:
@@ -145,7 +145,7 @@ def test_the_versions_of_a_model_that_is_gone_stay_listed(target, reload, folder
     ],
 )
 def test_a_refused_list_changes_nothing(client, reload, folder, models, refusal):
-    """Codes and messages are TensorFlow Serving's; here, the set before goes on whole."""
+    """A refused list changes no model; code and message are TensorFlow Serving's."""
     models = [
         fields | {"base_path": fields["base_path"].format(folder=folder)} for fields in models
     ]
@@ -162,7 +162,7 @@ def test_a_refused_list_changes_nothing(client, reload, folder, models, refusal)
 
 @pytest.fixture
 def slow_load(monkeypatch):
-    """Loading `two` begins, and goes on when it is told to; gives both events."""
+    """Make loading `two` wait; yield the events "loading began" and "go on"."""
     begun, go_on, load = threading.Event(), threading.Event(), Servable.load
 
     def wait(name, *arguments, **settings):
@@ -177,7 +177,7 @@ def slow_load(monkeypatch):
 
 
 def test_a_reload_goes_on_though_its_caller_is_gone(slow_load, folder, front, running_server):
-    """A client that loses its patience finds the whole new set later, and another may follow."""
+    """A reload whose caller cancelled is finished, and another reload may follow."""
     begun, go_on = slow_load
     request = ReloadConfigRequest()
     request.config.model_config_list.config.add(**model(folder, "two"))
@@ -192,7 +192,7 @@ def test_a_reload_goes_on_though_its_caller_is_gone(slow_load, folder, front, ru
         impatient = call.future(request.SerializeToString(), timeout=20)
         assert begun.wait(20)
         impatient.cancel()
-        time.sleep(0.2)  # the server learns of it
+        time.sleep(0.2)  # the server notices the cancellation
         meanwhile = [served(client, name) for name in ("one", "two")]
         go_on.set()
         taken_over = wait_until(lambda: served(client, "two"))
@@ -205,7 +205,7 @@ def test_a_reload_goes_on_though_its_caller_is_gone(slow_load, folder, front, ru
 
 
 def test_only_lists_of_models_are_taken(target):
-    """A request that holds no list is refused in TensorFlow Serving's words."""
+    """A reload without a model list is refused with TensorFlow Serving's message."""
     with grpc.insecure_channel(target) as channel, pytest.raises(grpc.RpcError) as caught:
         channel.unary_unary(RELOAD)(b"", timeout=10)
 
@@ -228,7 +228,7 @@ def wait_until(condition) -> bool:
 
 
 def test_a_model_config_file_is_followed(folder, tmp_path, running_server):
-    """A broken file leaves the models as they are; the next good one is taken over."""
+    """A changed model_config_file is loaded; a malformed one leaves the models unchanged."""
     path = tmp_path / "models.config"
     path.write_text(config_text(folder, "one"))
     with (

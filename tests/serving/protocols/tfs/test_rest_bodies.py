@@ -1,4 +1,4 @@
-"""Bodies of the REST API from socket to answer: what TensorFlow Serving takes and gives."""
+"""Tests of REST bodies that TensorFlow Serving accepts, and of the layout of answers."""
 
 import json
 import threading
@@ -17,7 +17,7 @@ ANSWER = (200, {"predictions": [[1.0, 2.0, 3.0]]})
 
 @pytest.fixture
 def rest(target) -> Http:
-    """The REST API of the server of every tiny model."""
+    """The REST API of a server with every tiny model."""
     return Http(target)
 
 
@@ -46,15 +46,15 @@ def rest(target) -> Http:
         ),
     ],
 )
-def test_what_tensorflow_serving_reads_is_read(rest, body):
-    """Whatever the body's size, and whichever process reads it."""
+def test_bodies_that_tensorflow_serving_reads_are_read(rest, body):
+    """Bodies that TensorFlow Serving's JSON reader accepts are answered, small and large."""
     assert rest.post(PATH, body) == ANSWER
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"instances":', b'{"instances": [NaN,'])
 @pytest.mark.parametrize("size", [100, SLOW_IN_LOOP_BYTES + 1, LARGE_BYTES + 1])
 def test_endless_nesting_is_refused(rest, opening, size):
-    """The server goes on, and says where the text ends too early."""
+    """Endless nesting is a JSON Parse error, and the next request is answered."""
     status, answer = rest.post(PATH, opening * (size // len(opening)))
 
     assert status == 400
@@ -63,7 +63,7 @@ def test_endless_nesting_is_refused(rest, opening, size):
 
 
 def test_slow_bodies_do_not_hold_up_the_others(rest):
-    """Texts that take the slow reader are read elsewhere: meanwhile others are answered."""
+    """Bodies for the slow JSON reader are read in a child and do not delay other requests."""
     body = b"[" * (LARGE_BYTES - 1)
     answers = []
     callers = [
@@ -81,7 +81,7 @@ def test_slow_bodies_do_not_hold_up_the_others(rest):
 
 
 def test_a_string_may_hold_any_bytes(tmp_path, running_server):
-    """What is not UTF-8 is read as bytes; that ONNX Runtime has no such strings is told."""
+    """A string that is not UTF-8 is read as bytes; the error says ONNX Runtime needs UTF-8."""
     tiny_models.echo(tmp_path, "BYTES")
     (name,) = {path.name for path in tmp_path.iterdir()}
     with running_server(tmp_path) as address:
@@ -97,7 +97,7 @@ def test_a_string_may_hold_any_bytes(tmp_path, running_server):
 
 @pytest.fixture(scope="module")
 def plain(tmp_path_factory, running_server):
-    """The REST API of a server that lays its answers out as TensorFlow Serving does."""
+    """The REST API of a server with --rest_api_tfs_format."""
     models_dir = tmp_path_factory.mktemp("models")
     tiny_models.identity(models_dir)
     tiny_models.add(models_dir)
@@ -133,12 +133,12 @@ def plain(tmp_path_factory, running_server):
     ],
 )
 def test_answers_may_be_laid_out_as_tensorflow_serving_does(plain, path, document, body):
-    """With --rest_api_tfs_format, byte by byte."""
+    """With --rest_api_tfs_format, answers have TensorFlow Serving's layout byte by byte."""
     assert plain.ask("POST", path, json.dumps(document).encode())[2].decode() == body
 
 
 def test_large_answers_are_laid_out_alike(plain):
-    """A child process writes them."""
+    """An answer large enough for a child process has the same layout."""
     rows = np.arange(3 * 9000, dtype=float).reshape(-1, 3)
     body = plain.ask("POST", PATH, json.dumps({"instances": rows.tolist()}).encode())[2]
 
@@ -156,7 +156,7 @@ def test_large_answers_are_laid_out_alike(plain):
     ],
 )
 def test_an_input_with_a_default_may_be_left_out(plain, document, answer):
-    """Of the columns, or of every row."""
+    """An input with a default may be omitted from the columns, or from every row."""
     assert plain.post("/v1/models/weighted:predict", document) == (200, answer)
 
 
@@ -182,7 +182,7 @@ def test_an_input_with_a_default_may_be_left_out(plain, document, answer):
     ],
 )
 def test_a_default_excuses_nothing_else(plain, document, message):
-    """What has none is missed, and rows are all of the same inputs."""
+    """Omitting an input without a default is refused, and so are rows with different inputs."""
     status, answer = plain.post("/v1/models/weighted:predict", document)
 
     assert status == 400
@@ -190,7 +190,7 @@ def test_a_default_excuses_nothing_else(plain, document, message):
 
 
 def test_metadata_shows_the_defaults(plain):
-    """As TensorProtos in JSON, with every field; `{}` where there are none."""
+    """Metadata has the defaults as TensorProtos with all fields, or {} without defaults."""
     signatures = {
         name: plain.get(f"/v1/models/{name}/metadata")[1]["metadata"]["signature_def"][
             "signature_def"

@@ -1,4 +1,4 @@
-"""Which shapes are answered: those that the graph declares, whatever the signature says."""
+"""Tests of which shapes are answered: the graph's declared shapes, whatever the signature says."""
 
 import asyncio
 
@@ -17,7 +17,7 @@ CALLERS = 48
 
 @pytest.fixture(scope="module")
 def target(tmp_path_factory, running_server):
-    """A server of halves plus two, of any rank in the graph and of (batch, 1), and of others."""
+    """A server of half-plus-two models with an undeclared rank and with (batch, 1), and others."""
     models_dir = tmp_path_factory.mktemp("models")
     tiny_models.half_plus_two(models_dir)
     tiny_models.half_plus_two(models_dir, "declared", declared=["batch", 1])
@@ -45,7 +45,7 @@ def refusal(client: PredictClient, model: str, **inputs: np.ndarray) -> tuple[st
 
 
 def test_tensorflow_servings_first_example_is_answered(target):
-    """The request of its README: a plain list of numbers to an input of shape [-1, 1]."""
+    """The request in TensorFlow Serving's README is answered: a flat list to an input (-1, 1)."""
     answer = Http(target).post("/v1/models/half_plus_two:predict", {"instances": [1.0, 2.0, 5.0]})
 
     assert answer == (200, {"predictions": [2.5, 3.0, 4.5]})
@@ -53,9 +53,9 @@ def test_tensorflow_servings_first_example_is_answered(target):
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 def test_a_graph_of_any_rank_answers_every_shape(client, shape):
-    """The same request thrice, so that the third is read by a template; shapes come back as sent.
+    """Tensors of any shape are answered in their shape; the signature says (-1, 1).
 
-    The signature says (-1, 1), as metadata shows.
+    Each request is sent three times, because a template reads the third one.
     """
     array = numbers(shape)
 
@@ -68,7 +68,7 @@ def test_a_graph_of_any_rank_answers_every_shape(client, shape):
 
 @pytest.mark.parametrize("protocol", every_protocol.PROTOCOLS)
 def test_every_protocol_answers_what_the_graph_takes(target, protocol):
-    """One rule for all of them."""
+    """Every protocol accepts the shapes that the graph accepts."""
     with every_protocol.PROTOCOLS[protocol](target) as ask:
         for shape in ((), (3,), (2, 2), (2, 1)):
             array = numbers(shape)
@@ -95,20 +95,23 @@ def test_every_protocol_answers_what_the_graph_takes(target, protocol):
         ((1, 1, 1), 'input "x" of declared/1 has shape (1, 1, 1), expected (-1, 1)'),
     ],
 )
-def test_what_the_graph_declares_is_not_is_refused_before_the_run(client, shape, message):
-    """ONNX Runtime would refuse it; the message says what was sent and what goes."""
+def test_shapes_that_the_graph_does_not_declare_are_refused(client, shape, message):
+    """A shape that the graph does not declare is refused before the run.
+
+    The message has both shapes. ONNX Runtime would refuse the shape, too, but later.
+    """
     assert refusal(client, "declared", x=numbers(shape)) == ("INVALID_ARGUMENT", message)
 
 
-def test_a_graph_says_itself_what_it_makes_of_no_rows(client):
-    """An empty batch is answered, by a signature that batches too."""
+def test_an_empty_batch_is_run_by_the_graph(client):
+    """An empty batch is run and answered, also on a signature that batches."""
     assert client.predict("declared", {"x": numbers((0, 1))})["y"].shape == (0, 1)
     assert client.predict("identity", {"x": numbers((0, 3))})["y"].shape == (0, 3)
 
 
 @pytest.mark.parametrize("shape", [(0, 2, 3), (2, 0, 3), (0, 0, 3)], ids=str)
-def test_nothing_for_a_recurrent_network_is_refused(client, shape):
-    """ONNX Runtime's GRU would end the process on it, so it never gets there."""
+def test_empty_inputs_of_a_recurrent_network_are_refused(client, shape):
+    """An empty input of a GRU is INVALID_ARGUMENT: ONNX Runtime would end the process on it."""
     code, message = refusal(client, "recurrent", x=numbers(shape))
 
     assert code == "INVALID_ARGUMENT"
@@ -120,7 +123,10 @@ def test_nothing_for_a_recurrent_network_is_refused(client, shape):
 
 
 def test_inputs_of_other_sizes_run_alone(client):
-    """The graph decides: one row beside three is repeated, two beside three do not go together."""
+    """Inputs with different numbers of rows run alone; the graph broadcasts or refuses them.
+
+    One row beside three is broadcast, two rows beside three are refused.
+    """
     answer = client.predict("add", {"a": np.array([5]), "b": np.array([1, 2, 3])})
     long = client.predict("add", {"a": np.arange(6), "b": np.array([1])})  # over max_batch_size
     code, message = refusal(client, "add", a=np.array([5, 6]), b=np.array([1, 2, 3]))
@@ -133,7 +139,7 @@ def test_inputs_of_other_sizes_run_alone(client):
 
 
 def test_a_refusal_of_the_graph_names_the_odd_shape(client):
-    """Whatever ONNX Runtime calls it: the request has another shape than the signature says."""
+    """If the graph refuses a shape unlike the signature's, the message has both shapes."""
     code, message = refusal(client, "weighted", x=numbers((2, 3)))
 
     assert code == "INVALID_ARGUMENT"
@@ -142,7 +148,7 @@ def test_a_refusal_of_the_graph_names_the_odd_shape(client):
 
 
 def test_rows_are_counted_and_large_requests_split(client):
-    """Eight rows in batches of four; nine are too many; a scalar has none."""
+    """Eight rows run in batches of four, nine rows are refused, and a scalar has no rows."""
     eight, nine = numbers((8, 1)), numbers((9, 1))
 
     answer = client.predict("half_plus_two", {"x": eight})["y"]
@@ -154,8 +160,8 @@ def test_rows_are_counted_and_large_requests_split(client):
     assert client.predict("half_plus_two", {"x": numbers(())})["y"].shape == ()
 
 
-def test_a_list_is_not_split_like_rows(client):
-    """Seven numbers are over max_batch_size, and each has its share of all of them."""
+def test_a_flat_list_is_not_split_into_batches(client):
+    """A flat list longer than max_batch_size runs whole: each element depends on all of them."""
     for _ in range(3):
         answer = client.predict("shares", {"x": np.ones(7, np.float32)})["y"]
 
@@ -164,8 +170,8 @@ def test_a_list_is_not_split_like_rows(client):
     np.testing.assert_allclose(rows, np.full((7, 3), 1 / 3))
 
 
-def test_lists_do_not_join_other_lists(target):
-    """Many callers at once, each with numbers of its own, in a model that batches rows."""
+def test_flat_lists_do_not_share_a_batch(target):
+    """Concurrent requests of flat lists to a model that batches rows each get their own answer."""
 
     async def call_all() -> list[np.ndarray]:
         async with AsyncPredictClient(target) as caller:
@@ -182,7 +188,7 @@ def test_lists_do_not_join_other_lists(target):
 
 
 def test_odd_shapes_beside_rows_get_their_own_answers(target):
-    """Many callers at once, each with a shape of its own: nobody gets a neighbour's rows."""
+    """Of concurrent requests with different shapes, each gets its own answer in its own shape."""
 
     async def call(number: int) -> tuple[np.ndarray, np.ndarray]:
         shape = [*SHAPES, (3, 1), (1, 1)][number % 9]
@@ -205,7 +211,7 @@ def test_odd_shapes_beside_rows_get_their_own_answers(target):
 
 
 def test_metadata_shows_the_signatures_shape(client):
-    """It documents what a client should send."""
+    """Metadata has the signature's shape, which tells clients what to send."""
     x = client.signatures("half_plus_two").signature_def["serving_default"].inputs["x"]
 
     assert [dim.size for dim in x.tensor_shape.dim] == [-1, 1]

@@ -31,7 +31,7 @@ def arrays(draw: st.DrawFn) -> np.ndarray:
 
 @given(array=arrays(), as_content=st.booleans())
 def test_numbers_survive_the_round_trip(array, as_content):
-    """Every number of every dtype comes back bit for bit in both forms, NaN's quiet bit aside."""
+    """Numbers of every dtype keep their bits in both forms, except the quiet bit of a NaN."""
     proto = TensorProto()
     tensor_proto.encode(array, proto, as_content=as_content)
 
@@ -44,7 +44,7 @@ def test_numbers_survive_the_round_trip(array, as_content):
 
 @given(values=st.lists(st.binary(max_size=20), min_size=1, max_size=12), as_content=st.booleans())
 def test_strings_survive_the_round_trip(values, as_content):
-    """Byte strings of any content come back as they were, whichever form was asked for."""
+    """Byte strings of any content are the same after encoding in both forms."""
     array = np.array(values, dtype=object).reshape(1, len(values))
     proto = TensorProto()
     tensor_proto.encode(array, proto, as_content=as_content)
@@ -56,7 +56,7 @@ def test_strings_survive_the_round_trip(values, as_content):
 
 
 def test_text_is_encoded_as_utf8():
-    """A NumPy text array becomes DT_STRING in UTF-8."""
+    """A NumPy array of text is encoded as DT_STRING in UTF-8."""
     proto = TensorProto()
 
     tensor_proto.encode(np.array(["grün"]), proto)
@@ -66,7 +66,7 @@ def test_text_is_encoded_as_utf8():
 
 
 def test_the_last_typed_value_fills_up_the_tensor():
-    """Fewer typed values than elements: the last one repeats (tensor.cc, FromProtoField)."""
+    """With too few typed values, the last one repeats (tensor.cc, FromProtoField)."""
     proto = tensor(ProtoType.DT_FLOAT, (2, 3), float_val=[1, 2])
 
     decoded = tensor_proto.decode(proto)
@@ -75,7 +75,7 @@ def test_the_last_typed_value_fills_up_the_tensor():
 
 
 def test_a_complex_value_fills_up_the_tensor():
-    """Two field values make one complex number, which then repeats."""
+    """Two values of scomplex_val make one complex number, which repeats."""
     proto = tensor(ProtoType.DT_COMPLEX64, (2,), scomplex_val=[1, 2])
 
     decoded = tensor_proto.decode(proto)
@@ -103,7 +103,7 @@ def test_half_floats_travel_as_their_bits():
 
 
 def test_big_endian_arrays_are_sent_little_endian():
-    """The wire is little endian, whatever byte order the array has."""
+    """A big-endian array is encoded as little-endian bytes."""
     proto = TensorProto()
 
     tensor_proto.encode(np.array([1], ">i4"), proto, as_content=True)
@@ -134,7 +134,7 @@ def test_big_endian_arrays_are_sent_little_endian():
     ],
 )
 def test_malformed_tensors_are_refused(proto, message):
-    """A tensor that contradicts itself is refused with both sides of the contradiction."""
+    """A tensor that contradicts itself is refused; the message has both sides."""
     with pytest.raises(InvalidInput, match=message):
         tensor_proto.decode(proto)
 
@@ -153,8 +153,8 @@ def test_malformed_tensors_are_refused(proto, message):
         (tensor(ProtoType.DT_STRING, (0,), tensor_content=b"123"), []),
     ],
 )
-def test_surplus_values_mean_nothing(proto, expected):
-    """The first values count, as many as there are elements (tensor.cc, FromProtoField)."""
+def test_surplus_values_are_ignored(proto, expected):
+    """Values beyond the number of elements are ignored (tensor.cc, FromProtoField)."""
     assert tensor_proto.decode(proto).tolist() == expected
 
 
@@ -168,19 +168,22 @@ def test_surplus_values_mean_nothing(proto, expected):
     ],
 )
 def test_integers_wrap_around_as_in_tensorflow(dtype, values, expected):
-    """int_val holds 32 bits a value, of which a narrow dtype takes the low ones."""
+    """A value of int_val has 32 bits, of which a narrower dtype takes the low ones."""
     assert tensor_proto.decode(tensor(dtype, (2,), int_val=values)).tolist() == expected
 
 
 def test_half_floats_take_the_low_bits_of_their_field():
-    """half_val holds 32 bits a value, of which 16 count."""
+    """A value of half_val has 32 bits, of which the low 16 are used."""
     decoded = tensor_proto.decode(tensor(ProtoType.DT_HALF, (2,), half_val=[0x13C00, -0x4000]))
 
     assert decoded.tolist() == [1.0, -2.0]
 
 
-def test_the_dims_say_the_rank_whatever_unknown_rank_says():
-    """TensorFlow looks at unknown_rank for partial shapes alone, never for a tensor's."""
+def test_unknown_rank_of_a_tensor_is_ignored():
+    """A tensor's rank comes from its dims; unknown_rank is ignored, as in TensorFlow.
+
+    TensorFlow reads unknown_rank for partial shapes only.
+    """
     proto = TensorProto(dtype=ProtoType.DT_FLOAT, float_val=[5])
     proto.tensor_shape.unknown_rank = True
 
@@ -188,6 +191,6 @@ def test_the_dims_say_the_rank_whatever_unknown_rank_says():
 
 
 def test_arrays_without_a_tensor_type_are_refused():
-    """NumPy's datetimes cannot be sent."""
+    """A datetime64 array is refused: it has no tensor type."""
     with pytest.raises(InvalidInput, match=r"dtype datetime64.* has no tensor type"):
         tensor_proto.encode(np.array(["2026-01-01"], "datetime64[D]"), TensorProto())

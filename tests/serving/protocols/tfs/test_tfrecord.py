@@ -12,7 +12,7 @@ FILE = bytes.fromhex(
 
 
 def test_tensorflows_files_are_read(tmp_path):
-    """Records of any length, the empty one too."""
+    """A file that TensorFlow wrote is read, with records of any length, also 0."""
     path = tmp_path / "records"
     path.write_bytes(FILE)
 
@@ -20,7 +20,7 @@ def test_tensorflows_files_are_read(tmp_path):
 
 
 def test_an_empty_file_has_no_records(tmp_path):
-    """That is how TensorFlow reads it."""
+    """An empty file has no records, as in TensorFlow."""
     path = tmp_path / "records"
     path.touch()
 
@@ -29,7 +29,7 @@ def test_an_empty_file_has_no_records(tmp_path):
 
 @pytest.mark.parametrize("position", range(len(FILE)))
 def test_any_changed_byte_is_noticed(tmp_path, position):
-    """Lengths, records and checksums are all covered."""
+    """A changed byte in a length, a record or a checksum is DATA_LOSS."""
     path = tmp_path / "records"
     damaged = bytearray(FILE)
     damaged[position] ^= 0x10
@@ -41,7 +41,7 @@ def test_any_changed_byte_is_noticed(tmp_path, position):
 
 @pytest.mark.parametrize("length", [1, 11, 13, 20, 22, 40])
 def test_a_file_that_is_cut_off_is_noticed(tmp_path, length):
-    """In a header as well as in a record."""
+    """A file that is truncated in a header or in a record is DATA_LOSS."""
     path = tmp_path / "records"
     path.write_bytes(FILE[:length])
 
@@ -50,6 +50,6 @@ def test_a_file_that_is_cut_off_is_noticed(tmp_path, length):
 
 
 def test_a_missing_file_is_data_loss(tmp_path):
-    """The version is incomplete then."""
+    """A missing file is DATA_LOSS: the version is incomplete."""
     with pytest.raises(DataLoss, match="cannot be read: No such file"):
         list(tfrecord.read(tmp_path / "nowhere"))

@@ -35,7 +35,7 @@ def recorded(index: int, model: str = "lookup"):
 
 
 def test_recorded_requests_are_answered_before_the_first(tmp_path, running_server, caplog):
-    """Whatever name the request was recorded under, this version answers it."""
+    """The version answers recorded requests before it is AVAILABLE, whatever model they name."""
     caplog.set_level(logging.INFO)
     version = tiny_models.lookup(tmp_path)
     write(version, recorded(0), recorded(2, "another"))
@@ -48,7 +48,7 @@ def test_recorded_requests_are_answered_before_the_first(tmp_path, running_serve
 
 
 def test_recorded_requests_warm_a_saved_model_up(tmp_path, running_server, caplog):
-    """TensorFlow answers them too, words that nobody could make up among them."""
+    """TensorFlow answers the recorded requests of a SavedModel, also those with strings."""
     caplog.set_level(logging.INFO)
     version = tensorflow_models.lookup(tmp_path / "words" / "1")
     write(version, predict_request("words", {"words": np.array([b"kg"], object)}))
@@ -72,7 +72,7 @@ def test_recorded_requests_warm_a_saved_model_up(tmp_path, running_server, caplo
     ],
 )
 def test_a_failing_request_fails_the_version(tmp_path, running_server, request_, message):
-    """GetModelStatus tells which request it was, and why."""
+    """A failing warm-up request fails its version; the status has the request's number."""
     write(tiny_models.lookup(tmp_path, version=2), recorded(0), request_)
 
     with running_server(tmp_path) as address, PredictClient(address) as client:
@@ -85,7 +85,7 @@ def test_a_failing_request_fails_the_version(tmp_path, running_server, request_,
 
 
 def test_a_damaged_file_fails_the_version(tmp_path, running_server):
-    """Half a file is worse than none."""
+    """A truncated warm-up file fails the version with DATA_LOSS."""
     version = tiny_models.lookup(tmp_path)
     write(version, recorded(0))
     path = version / warmup.FILE
@@ -104,7 +104,7 @@ def test_a_damaged_file_fails_the_version(tmp_path, running_server):
     ("count", "state"), [(1000, State.AVAILABLE), (1001, State.END)], ids=["enough", "too many"]
 )
 def test_there_may_be_1000_records(tmp_path, running_server, count, state):
-    """TensorFlow Serving's limit."""
+    """A warm-up file may have 1,000 records, TensorFlow Serving's limit; 1,001 fail the version."""
     write(tiny_models.lookup(tmp_path), *[recorded(0)] * count)
 
     with running_server(tmp_path) as address, PredictClient(address) as client:
@@ -114,7 +114,7 @@ def test_there_may_be_1000_records(tmp_path, running_server, count, state):
 
 
 def test_warm_up_can_be_switched_off(tmp_path, running_server, monkeypatch):
-    """--enable_model_warmup=false ignores the file, and runs the graph on nothing else either."""
+    """--enable_model_warmup=false runs neither recorded requests nor zeros."""
     write(tiny_models.lookup(tmp_path), recorded(7))
     runs = []
     monkeypatch.setattr(Servable, "run", lambda *arguments: runs.append(arguments))
@@ -130,7 +130,7 @@ def test_warm_up_can_be_switched_off(tmp_path, running_server, monkeypatch):
 
 
 def test_other_records_are_skipped_and_garbage_is_not(tmp_path, running_server, caplog):
-    """A log of another kind of call is no reason to refuse a version; garbage is."""
+    """Records of other methods are skipped; a malformed record fails the version."""
     for name, content in (("other", b"\x12\x00"), ("garbage", b"\xff\xff")):
         path = tiny_models.lookup(tmp_path, name) / warmup.FILE
         path.parent.mkdir()
@@ -140,11 +140,11 @@ def test_other_records_are_skipped_and_garbage_is_not(tmp_path, running_server, 
         states = {name: client.statuses(name)[0] for name in ("other", "garbage")}
 
     assert states["other"].state == State.AVAILABLE
-    assert "skipped 1 records that are no Predict requests" in caplog.text
+    assert "skipped 1 records that are not Predict requests" in caplog.text
     assert "record 1 of" in states["garbage"].status.error_message
 
 
-# As TensorFlow Serving's documentation writes such a file.
+# The program writes a file as in TensorFlow Serving's documentation.
 PROGRAM = """
 import sys
 import numpy as np
@@ -164,7 +164,7 @@ with tf.io.TFRecordWriter(sys.argv[1]) as writer:
 
 
 def test_tensorflows_own_files_are_replayed(tmp_path, running_server, caplog):
-    """A SavedModel's warm-up file can be copied beside the ONNX file."""
+    """A warm-up file that TensorFlow wrote is replayed beside an ONNX file."""
     caplog.set_level(logging.INFO)
     path = tiny_models.identity(tmp_path) / warmup.FILE
     path.parent.mkdir()
@@ -176,8 +176,8 @@ def test_tensorflows_own_files_are_replayed(tmp_path, running_server, caplog):
     assert "identity/1: answered 1 warm-up requests" in caplog.text
 
 
-def test_each_request_is_answered_so_many_times(tmp_path, running_server, monkeypatch):
-    """`--num_request_iterations_for_warmup` repeats each record in turn."""
+def test_each_request_is_repeated_for_warm_up(tmp_path, running_server, monkeypatch):
+    """`--num_request_iterations_for_warmup` repeats each recorded request before the next one."""
     write(tiny_models.lookup(tmp_path), recorded(0), recorded(2))
     runs = []
     run = Servable.run

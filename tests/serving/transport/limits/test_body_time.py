@@ -1,4 +1,4 @@
-"""Bodies that trickle, on a real server."""
+"""Tests of request bodies that trickle, on a real server."""
 
 import socket
 import time
@@ -16,7 +16,7 @@ OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
 
 
 def trickle(connection: socket.socket, piece: bytes) -> bytes:
-    """Send a piece again and again; gives the first bytes of the answer."""
+    """Send a piece repeatedly; return the first bytes of the answer."""
     for _ in range(600):
         connection.sendall(piece)
         connection.setblocking(False)
@@ -29,7 +29,7 @@ def trickle(connection: socket.socket, piece: bytes) -> bytes:
 
 
 def test_bodies_that_trickle_are_refused(models_dir, running_server, monkeypatch):
-    """A byte at a time is no pause, and yet ends; whoever sends at once is answered meanwhile."""
+    """A body that arrives byte by byte ends with 504; other requests are answered meanwhile."""
     monkeypatch.setattr(body_time, "_GRACE_SECONDS", 0.5)
     with (
         running_server(models_dir) as address,

@@ -5,12 +5,12 @@ from serving.transport.limits.byte_budget import ByteBudget, Hold
 
 
 def test_the_last_eighth_is_for_small_requests():
-    """Large requests that fill the budget leave room for others."""
+    """Large requests leave the last eighth of the byte budget to small ones."""
     budget = ByteBudget(8192)
     large, other, small = Hold(budget), Hold(budget), Hold(budget)
     large.take(4000)
     other.take(3168)
-    with pytest.raises(Unavailable, match="requests of 7168 bytes are under way, at most 8192"):
+    with pytest.raises(Unavailable, match="requests in flight hold 7168 bytes of at most 8192"):
         other.take(1)
     small.take(8)
     with pytest.raises(Unavailable):
@@ -20,7 +20,10 @@ def test_the_last_eighth_is_for_small_requests():
 
 
 def test_a_request_alone_may_have_all_of_it():
-    """More than that no retry would get it."""
+    """A single request may have the whole budget; one byte more is INVALID_ARGUMENT.
+
+    No retry could succeed.
+    """
     budget = ByteBudget(8192)
     alone = Hold(budget)
     alone.take(8000)

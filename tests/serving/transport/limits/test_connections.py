@@ -1,4 +1,4 @@
-"""Attacks with connections on a real server, while others use it."""
+"""Tests of attacks with connections on a real server while other clients use it."""
 
 import contextlib
 import resource
@@ -21,15 +21,15 @@ from serving.transport.limits import open_files
 
 ONES = np.ones((1, 3), np.float32)
 HEALTH = "/grpc.health.v1.Health"
-# Otherwise all channels of a process to one address share a connection.
+# By default all channels of a process to one address share a connection.
 OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
-# Long enough for any machine; nothing is asserted about how long anything takes.
+# Long enough for any machine; no test asserts how long anything takes.
 SECONDS = 30.0
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _many_files():
-    """The attackers' sockets are files of this process."""
+    """Raise this process's limit of open files, of which each attacker's socket is one."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     open_files.raise_limit()
     yield
@@ -38,7 +38,7 @@ def _many_files():
 
 @pytest.fixture
 def attack():
-    """Opens connections; they are closed after the test."""
+    """A function that opens connections; they are closed after the test."""
     with contextlib.ExitStack() as stack:
 
         def connect(address, **options) -> Peer:
@@ -51,7 +51,7 @@ def attack():
 
 @contextlib.contextmanager
 def soft_limit(files: int):
-    """Processes that are started here may hold so many files open, if they do not ask for more."""
+    """Set the soft limit of open files that processes started in this block inherit."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, before[1]))
     yield
@@ -71,7 +71,7 @@ def answers(client) -> bool:
 
 
 def answers_a_newcomer(address) -> bool:
-    """Whether somebody who connects now is served in the end."""
+    """Return whether a client that connects now is answered."""
     with PredictClient(address, timeout=SECONDS, options=OWN_CONNECTION) as client:
         return answers(client)
 
@@ -114,7 +114,7 @@ class Polite:
 
 
 def test_a_burst_of_connections_keeps_nobody_out(models_dir, attack):
-    """1,200 idle connections against a soft limit of 1,024 files: all others are served."""
+    """With 1,200 idle connections and a soft limit of 1,024 files, other clients are answered."""
     with soft_limit(1024):
         opened = start(models_dir)
         server = opened.__enter__()
@@ -136,7 +136,10 @@ def test_a_burst_of_connections_keeps_nobody_out(models_dir, attack):
 
 
 def test_one_address_holds_a_quarter_of_the_connections(models_dir, attack):
-    """The connections over it end, also if each made a request; those of others stay."""
+    """Connections of one address over a quarter of the limit end, those of others stay.
+
+    This also holds for connections that made a request.
+    """
     with start(models_dir, "--max_connections", "40") as server:
         address = address_of(server)
         server.wait_for("ready")
@@ -154,7 +157,7 @@ def test_one_address_holds_a_quarter_of_the_connections(models_dir, attack):
 
 
 def test_a_trusted_proxy_holds_more(models_dir, attack):
-    """All connections of an address in --trusted_proxies stay."""
+    """Connections of an address in --trusted_proxies may exceed that share."""
     flags = ("--max_connections", "40", "--trusted_proxies", "10.0.0.1, 127.0.0.2/32, fd00::/8")
     with start(models_dir, *flags) as server:
         address = address_of(server)
@@ -163,7 +166,7 @@ def test_a_trusted_proxy_holds_more(models_dir, attack):
         others = [attack(address, source="127.0.0.3") for _ in range(20)]
         for peer in (*proxied, *others):
             with contextlib.suppress(ConnectionError):
-                peer.send(request(1, f"{HEALTH}/Watch"))  # in flight: nobody needs the room
+                peer.send(request(1, f"{HEALTH}/Watch"))  # in flight, so that it is not idle
         ended = wait_until(lambda: not all(peer.is_open() for peer in others))
         stayed = sum(peer.is_open() for peer in proxied)
 
@@ -172,7 +175,7 @@ def test_a_trusted_proxy_holds_more(models_dir, attack):
 
 
 def test_connections_of_many_addresses_make_room(models_dir, attack):
-    """Idle ones of eight addresses that fill the server go, once others want to come."""
+    """Idle connections of eight addresses that fill the server end when others want to connect."""
     with start(models_dir, "--max_connections", "32") as server:
         address = address_of(server)
         server.wait_for("ready")
@@ -187,14 +190,17 @@ def test_connections_of_many_addresses_make_room(models_dir, attack):
 
 
 def test_two_endpoints_share_the_limit(models_dir, attack, tmp_path):
-    """With TLS on one port each endpoint accepts up to the limit; what both have over it ends."""
+    """Two endpoints share one connection limit; connections over the common limit end.
+
+    With TLS on one port, each endpoint alone accepts up to the limit.
+    """
     port, file, flags = rest_with_tls(tmp_path)
     with start(models_dir, "--max_connections", "16", *flags) as server:
         address = address_of(server)
         server.wait_for("ready")
         streams = [attack(address, source=f"127.0.0.{2 + n % 8}") for n in range(14)]
         for peer in streams:
-            peer.send(request(1, f"{HEALTH}/Watch"))  # in flight: nobody needs the room
+            peer.send(request(1, f"{HEALTH}/Watch"))  # in flight, so that it is not idle
         with contextlib.ExitStack() as stack:
             for number in range(14):
                 uploading = stack.enter_context(
@@ -208,11 +214,11 @@ def test_two_endpoints_share_the_limit(models_dir, attack, tmp_path):
                     b"content-length: 9\r\n\r\n"
                 )
 
-            server.wait_for(r"connections ended: .*over the limit of all")
+            server.wait_for(r"connections closed: .*over the limit of all")
 
 
 def test_both_endpoints_are_started_again(models_dir, attack, tmp_path):
-    """After the web server has ended, the port with TLS answers with TLS and the other without."""
+    """After the web server has ended by itself, both endpoints start again, one with TLS."""
     port, file, flags = rest_with_tls(tmp_path)
     with start(models_dir, *flags) as server:
         address = address_of(server)
@@ -234,7 +240,7 @@ def test_both_endpoints_are_started_again(models_dir, attack, tmp_path):
 
 
 def rest_with_tls(folder):
-    """A free port, the certificate to trust, and the flags for REST with TLS on it."""
+    """Return a free port, the file of the authority to trust, and the flags for REST with TLS."""
     pair = certificates.Authority(folder / "authority").issue("server")
     config = folder / "ssl.config"
     config.write_text(
@@ -253,7 +259,7 @@ def trusting(authority) -> ssl.SSLContext:
 
 
 def test_a_connection_that_never_asks_ends(models_dir, attack):
-    """Nothing but HTTP/2's preface, on a server that keeps idle connections for ever."""
+    """A connection that sends only the HTTP/2 preface ends, also without an idle limit."""
     with start(models_dir, "--idle_connection_seconds", "0") as server:
         address = address_of(server)
         silent, used = attack(address), attack(address)
@@ -265,7 +271,7 @@ def test_a_connection_that_never_asks_ends(models_dir, attack):
 
 
 def test_an_idle_connection_ends(models_dir, attack):
-    """With a goodbye; one that pings instead of asking ends as well, one that waits does not."""
+    """An idle connection ends with GOAWAY, also if it sends pings; one with a stream stays."""
     with start(models_dir, "--idle_connection_seconds", "1") as server:
         address = address_of(server)
         server.wait_for("ready")
@@ -286,7 +292,7 @@ def test_an_idle_connection_ends(models_dir, attack):
 
 
 def starve(server, address, attack) -> None:
-    """Take the server's descriptors away until its web server has ended."""
+    """Take the server's file descriptors away until its web server has ended."""
     _, hard = resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE)
     resource.prlimit(server.process.pid, resource.RLIMIT_NOFILE, (8, hard))
     with contextlib.suppress(OSError):
@@ -295,7 +301,7 @@ def starve(server, address, attack) -> None:
 
 
 def test_a_web_server_that_ended_is_started_again(models_dir, attack):
-    """Its connections are lost, its port is not."""
+    """A web server that ended by itself is started again on the same port."""
     with start(models_dir) as server:
         address = address_of(server)
         server.wait_for("ready")
@@ -308,7 +314,7 @@ def test_a_web_server_that_ended_is_started_again(models_dir, attack):
 
 
 def test_a_web_server_that_cannot_be_started_again_ends_the_process(models_dir, attack):
-    """With a line that says why, and exit code 1."""
+    """If the web server cannot be started again, the process logs why and ends with code 1."""
     with start(models_dir) as server:
         address = address_of(server)
         server.wait_for("ready")
@@ -321,7 +327,7 @@ def test_a_web_server_that_cannot_be_started_again_ends_the_process(models_dir, 
 
 
 def test_health_answers_while_the_ports_are_flooded(models_dir, attack):
-    """Requests in flight hold every connection of the main port: there is no room to make."""
+    """The health port answers while streams hold every connection of the main port."""
     flags = ("--max_connections", "16", "--health_port", "0", "--idle_connection_seconds", "0")
     with start(models_dir, *flags) as server:
         health = server.wait_for(r"health on (\S+)").group(1)
@@ -334,7 +340,7 @@ def test_health_answers_while_the_ports_are_flooded(models_dir, attack):
             PredictClient(address, timeout=3.0, options=OWN_CONNECTION) as client,
             pytest.raises(PredictError),
         ):
-            answers(client)  # the flood is one
+            answers(client)  # the flood keeps others out
         with PredictClient(health, timeout=SECONDS) as client:
             is_serving = client.is_serving()
         with urllib.request.urlopen(f"http://{health}/readyz", timeout=SECONDS) as response:

@@ -17,7 +17,7 @@ TEXT = bytes(range(256)) * 20_000  # several pieces
 
 
 class WatchedBudget(ByteBudget):
-    """Remembers the most that was held, and how often that changed."""
+    """Records the most bytes held, and how often that number changed."""
 
     most = changes = 0
 
@@ -35,14 +35,17 @@ def read(content, window_bits=GZIP, limit=64 * MEBIBYTE, budget=None):
 
 @pytest.mark.parametrize("text", [b"", b"a", bytes(65_536), bytes(65_535), TEXT])
 def test_every_length_is_inflated(text):
-    """Also one that ends with a piece."""
+    """Bodies of any length are inflated, also one that ends with a piece."""
     assert read(gzip.compress(text)) == text
     assert read(zlib.compress(text), DEFLATE) == text
     assert read(zlib.compress(text)[2:-4], RAW_DEFLATE) == text
 
 
 def test_all_members_are_inflated():
-    """Tools that compress in parallel, and appended files, have several; one may be empty."""
+    """All members of a gzip body are inflated, and a member may be empty.
+
+    Parallel compressors and appended files make several members.
+    """
     members = [gzip.compress(part) for part in (b"a" * 70_000, b"", TEXT, b"end")]
 
     assert read(b"".join(members)) == b"a" * 70_000 + TEXT + b"end"
@@ -54,15 +57,15 @@ def test_all_members_are_inflated():
         (gzip.compress(b"a") + b"garbage", GZIP, "body cannot be decompressed in member 2, or"),
         (gzip.compress(b"a") + bytes(8), GZIP, "body cannot be decompressed in member 2, or"),
         (gzip.compress(b"a") + gzip.compress(b"b")[:-1], GZIP, "body is truncated"),
-        (zlib.compress(b"a") + b"garbage", DEFLATE, "body has 7 bytes behind its end"),
-        (zlib.compress(b"a")[2:-4] + b"garbage", RAW_DEFLATE, "body has 7 bytes behind its end"),
+        (zlib.compress(b"a") + b"garbage", DEFLATE, "body has 7 bytes after its end"),
+        (zlib.compress(b"a")[2:-4] + b"garbage", RAW_DEFLATE, "body has 7 bytes after its end"),
         (gzip.compress(b"") * 10_001, GZIP, "body has over 10000 gzip members"),
         (gzip.compress(TEXT)[:-9], GZIP, "body is truncated"),
         (b"", GZIP, "body is truncated"),
     ],
 )
-def test_what_is_more_or_less_than_a_stream_is_refused(content, window_bits, message):
-    """Nothing is dropped in silence."""
+def test_truncated_bodies_and_trailing_bytes_are_refused(content, window_bits, message):
+    """Truncated bodies, and bytes after the end of a body, are refused."""
     with pytest.raises(InvalidInput) as caught:
         read(content, window_bits)
 
@@ -71,18 +74,18 @@ def test_what_is_more_or_less_than_a_stream_is_refused(content, window_bits, mes
 
 @pytest.mark.parametrize("size", [99, 100, 5 * MEBIBYTE])
 def test_the_limit_is_exact(size):
-    """A body of the limit goes through, one more byte does not."""
+    """A body that inflates to exactly the limit is read; one byte more is refused."""
     assert len(read(gzip.compress(bytes(size)), limit=size)) == size
     with pytest.raises(ResourceExhausted, match=f"body inflates to over {size} bytes"):
         read(gzip.compress(bytes(size + 1)), limit=size)
 
 
 def test_no_more_is_inflated_than_the_budget_has():
-    """The budget is asked before each piece, so that a bomb never takes more."""
+    """Each piece is taken from the budget before it is inflated, so a bomb never exceeds it."""
     budget = WatchedBudget(3 * MEBIBYTE)
     other = Hold(budget)
     other.take(MEBIBYTE)
-    with pytest.raises(Unavailable, match="are under way"):
+    with pytest.raises(Unavailable, match="requests in flight hold"):
         read(gzip.compress(bytes(50 * MEBIBYTE)), budget=budget)
 
     assert budget.most <= 3 * MEBIBYTE
@@ -91,8 +94,11 @@ def test_no_more_is_inflated_than_the_budget_has():
 
 
 @pytest.mark.parametrize("held", [0, 29 * MEBIBYTE])
-def test_the_end_of_the_budget_is_met_in_few_pieces(held):
-    """Alone, where the last eighth may be used, and beside others, where a small part of it may."""
+def test_the_budget_is_used_up_in_few_pieces(held):
+    """A body that exceeds the budget takes fewer than 100 pieces, alone or beside other requests.
+
+    Alone, a body may use the last eighth of the budget; beside others, a small part of it.
+    """
     budget = WatchedBudget(32 * MEBIBYTE)
     Hold(budget).take(held)
     with pytest.raises((InvalidInput, Unavailable)):
@@ -102,7 +108,7 @@ def test_the_end_of_the_budget_is_met_in_few_pieces(held):
 
 
 def test_bombs_starve_nobody(models_dir):
-    """Fifty of them at a time take bounded memory, and others are answered meanwhile."""
+    """100 gzip bombs, 50 at a time, take bounded memory and do not delay other callers."""
     bomb = gzip.compress(b" " * (60 * MEBIBYTE))
     flags = ("--max_buffered_bytes", str(128 * MEBIBYTE))
     with (

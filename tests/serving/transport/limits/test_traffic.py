@@ -9,7 +9,7 @@ SCOPE = {"type": "http", "client": CLIENT, "headers": []}
 
 
 class Server:
-    """An admission before an application whose answers end when they are told to."""
+    """An admission in front of an application whose answers end when `end` is called."""
 
     def __init__(self) -> None:
         self.table = TrafficTable()
@@ -24,13 +24,13 @@ class Server:
         await end
 
     def end(self, count: int) -> None:
-        """Let the oldest answers end."""
+        """End the `count` oldest answers."""
         for end in self._ends[:count]:
             end.set_result(None)
         del self._ends[:count]
 
     def ask(self, count: int) -> list[asyncio.Task[None]]:
-        """Requests of one connection, at once."""
+        """Start `count` requests of one connection at once."""
         return [asyncio.create_task(self.admission(SCOPE, None, None)) for _ in range(count)]
 
 
@@ -40,7 +40,7 @@ async def settle() -> None:
 
 
 def test_a_new_connection_begins_slowly(monkeypatch):
-    """A few of its requests run at once; each answer lets two more begin."""
+    """A new connection may run FIRST_REQUESTS requests at once; each answer allows two more."""
     monkeypatch.setattr(traffic, "_PATIENCE_SECONDS", 60)
 
     async def scenario():
@@ -68,12 +68,12 @@ def test_a_new_connection_begins_slowly(monkeypatch):
     assert begun[1] == begun[0] + 2
     assert begun[2] == begun[0] + 2 + 20
     assert 2 * begun[2] < begun[3] < 100
-    assert begun[4] == 200  # known by now: all at once
+    assert begun[4] == 200  # the connection is known by now, so all run at once
     assert (left.in_flight, len(left.waiting), left.requests) == (0, 0, 200)
 
 
-def test_nobody_waits_for_streams(monkeypatch):
-    """Requests that go on for days hold others up for a moment only."""
+def test_requests_wait_only_briefly_for_streams(monkeypatch):
+    """Requests behind streams that stay open begin after _PATIENCE_SECONDS."""
     monkeypatch.setattr(traffic, "_PATIENCE_SECONDS", 0.05)
 
     async def scenario():
@@ -93,8 +93,8 @@ def test_nobody_waits_for_streams(monkeypatch):
     assert later == 50
 
 
-def test_a_caller_that_is_gone_leaves_its_place(monkeypatch):
-    """Whether it waited or not."""
+def test_cancelled_requests_leave_the_table(monkeypatch):
+    """A cancelled request, running or waiting, lets the next one begin."""
     monkeypatch.setattr(traffic, "_PATIENCE_SECONDS", 60)
 
     async def scenario():

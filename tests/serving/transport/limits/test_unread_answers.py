@@ -15,7 +15,7 @@ MEBIBYTE = 1 << 20
 
 
 def test_a_connection_that_reads_nothing_waits():
-    """Its next request begins when it has read, and other connections are not held up."""
+    """A connection with unread answers waits with its next request; other connections do not."""
 
     async def scenario():
         unread = UnreadAnswers(25_600)
@@ -47,7 +47,7 @@ def test_a_connection_that_reads_nothing_waits():
 
 
 def test_requests_under_way_count_as_answers_to_come():
-    """However many requests come at once, a connection does not get more answers than may wait."""
+    """Running requests count as answers: a connection gets no more of them than may be unread."""
 
     async def scenario():
         unread = UnreadAnswers(25_600)
@@ -69,7 +69,10 @@ def test_requests_under_way_count_as_answers_to_come():
 
 
 def test_more_connections_have_less_each():
-    """All of them together stay within the limit, but for an answer each."""
+    """With more connections, each may have fewer unread bytes, so that the total is limited.
+
+    One answer for each connection may exceed the limit.
+    """
 
     async def scenario():
         unread = UnreadAnswers(20_000)
@@ -95,7 +98,7 @@ def literal(name: bytes, value: bytes) -> bytes:
 
 
 class NeverReads:
-    """A connection with a window of no byte."""
+    """An HTTP/2 connection whose flow-control window is 0."""
 
     def __init__(self, address: str) -> None:
         host, port = address.split(":")
@@ -105,13 +108,13 @@ class NeverReads:
         self.socket.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + no_window)
 
     def ask(self, headers: bytes, body: bytes) -> None:
-        """Begin a request."""
+        """Send a request without reading its answer."""
         self._stream += 2
-        flags = 4 if body else 5  # the headers end, and without a body the request does
+        flags = 4 if body else 5  # END_HEADERS, and END_STREAM without a body
         frames = frame(1, flags, self._stream, headers)
         if body:
             frames += frame(0, 1, self._stream, body)
-        with contextlib.suppress(OSError):  # closed, which is the server's right
+        with contextlib.suppress(OSError):  # the server may have closed the connection
             self.socket.sendall(frames)
 
 
@@ -125,7 +128,7 @@ PREDICT = (
 
 
 def zeros(rows: int) -> bytes:
-    """A Predict of a few bytes with an answer of many, as it goes over the wire."""
+    """Return the gRPC frame of a Predict with few bytes and an answer of many bytes."""
     request = PredictRequest()
     request.model_spec.name = "identity"
     request.inputs["x"].dtype = 1
@@ -138,8 +141,8 @@ def zeros(rows: int) -> bytes:
 @pytest.mark.parametrize(
     ("headers", "body"), [(METRICS, b""), (PREDICT, zeros(10_000))], ids=["metrics", "predict"]
 )
-def test_answers_that_nobody_reads_starve_nobody(models_dir, headers, body):
-    """Twenty connections ask 150 times each and read nothing."""
+def test_unread_answers_do_not_delay_others(models_dir, headers, body):
+    """20 connections with 150 unread answers each take bounded memory and delay no other caller."""
     flags = ("--max_buffered_bytes", str(16 * MEBIBYTE), "--max_enqueued_rows", "1000000")
     flags += ("--max_batch_size", "10000")
     with polite_clients.server(models_dir, *flags) as (address, pid):

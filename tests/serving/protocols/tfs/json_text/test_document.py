@@ -34,7 +34,7 @@ from serving.protocols.tfs.json_text import document, reader
     ],
 )
 def test_the_first_of_repeated_keys_counts(body, value):
-    """Wherever they are, and however they are written."""
+    """Of repeated keys, the first is used at any depth, also if a key is written in escapes."""
     assert document.load(body)["inputs"] == value
 
 
@@ -51,7 +51,7 @@ SPACES = st.sampled_from(["", " ", "\n\t"])
 
 
 def write(part, space):
-    """JSON with whatever keys an object has, repeated or not."""
+    """Return JSON of a generated value; its objects may have repeated keys."""
     if isinstance(part, tuple):
         members = (f"{write(k, space)}{space}:{space}{write(v, space)}" for k, v in part[1])
         return f"{{{','.join(members)}}}"
@@ -63,8 +63,8 @@ def write(part, space):
 
 @settings(deadline=None, max_examples=500)
 @given(members=MEMBERS, space=SPACES)
-def test_the_quick_way_reads_what_the_slow_one_reads(members, space):
-    """Any document, with repeated keys or without: the check for them misses none."""
+def test_document_reads_what_the_slow_reader_reads(members, space):
+    """Any document, with or without repeated keys, is the same from both readers."""
     body = write(("object", members), space).encode()
 
     assert repr(document.load(body)) == repr(reader.read(body))
@@ -84,7 +84,7 @@ def test_the_quick_way_reads_what_the_slow_one_reads(members, space):
     ],
 )
 def test_usual_requests_take_no_slow_reader(body, monkeypatch):
-    """Not even with colons in their strings; a byte order mark is no reason either."""
+    """Usual requests need no slow reader, also with colons in strings or a byte order mark."""
     monkeypatch.setattr(document, "SLOW_IN_LOOP_BYTES", 0)
 
     document.load(body, may_be_slow=False)
@@ -93,11 +93,11 @@ def test_usual_requests_take_no_slow_reader(body, monkeypatch):
 @pytest.mark.parametrize(
     "body", [b'{"a": NaN}', b'{"a": 1, "a": 2}', b'{"a": "\xff"}', b"{", b"[1] x"]
 )
-def test_others_wait_for_their_turn_if_they_are_long(body, monkeypatch):
-    """A caller that has no time says so, and is told; a short text is read at once."""
+def test_long_texts_for_the_slow_reader_are_refused_on_demand(body, monkeypatch):
+    """With may_be_slow=False, long texts for the slow reader raise SlowError; short ones do not."""
     with pytest.raises(document.SlowError):
         document.load(b" " * document.SLOW_IN_LOOP_BYTES + body, may_be_slow=False)
     monkeypatch.setattr(document, "SLOW_IN_LOOP_BYTES", len(body))
 
-    with contextlib.suppress(InvalidInput):  # of the one that is no JSON
+    with contextlib.suppress(InvalidInput):  # one of the texts is not JSON
         document.load(body, may_be_slow=False)

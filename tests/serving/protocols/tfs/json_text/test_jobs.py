@@ -11,14 +11,14 @@ from serving.transport.route_table import HttpRequest
 
 
 class CountedProcesses(JsonProcesses):
-    """Processes that remember how large the jobs were which they did in a child."""
+    """Processes that record the sizes of the jobs that run in a child."""
 
     def __init__(self) -> None:
         super().__init__()
         self.sizes: list[int] = []
 
     async def run_for(self, request, size, function, *args, **kwargs):
-        """Do a job, after a look at whether a child does it."""
+        """Run a job; if it is large, check that it runs in a child and record its size."""
         if size > LARGE_BYTES:
             self.sizes.append(size)
             assert await super().run_for(request, size, os.getpid) != os.getpid()
@@ -26,7 +26,7 @@ class CountedProcesses(JsonProcesses):
 
 
 def read(body: bytes) -> tuple[object, list[int]]:
-    """What a body holds, and the jobs of the children."""
+    """Return the value of a body, and the sizes of the jobs that ran in a child."""
 
     async def scenario():
         processes = CountedProcesses()
@@ -52,7 +52,7 @@ def read(body: bytes) -> tuple[object, list[int]]:
     ],
 )
 def test_a_child_reads_what_is_large_or_slow(document, size, in_child):
-    """The loop reads the rest; the result is the same."""
+    """A child reads large bodies, and long ones for the slow reader; the loop reads the rest."""
     value, sizes = read(document.rjust(size))
 
     assert value == {"a": 1}

@@ -80,8 +80,8 @@ INTEGERS = np.array([[[1, 2], [3, 4]], [[5, 6], [7, 8]]], np.int32)
         ),
     ],
 )
-def test_rows_are_tensorflow_servings_byte_by_byte(outputs, written):
-    """One row's lists stand on one line; the list around them ends on its own."""
+def test_rows_have_tensorflow_servings_layout(outputs, written):
+    """Rows have TensorFlow Serving's bytes: a row is on one line, the last "]" on its own."""
     answer = pretty.rows(outputs, {alias for alias in outputs if alias.endswith("_bytes")})
 
     assert answer == written.encode("utf-8", "surrogateescape")
@@ -112,14 +112,14 @@ def test_rows_are_tensorflow_servings_byte_by_byte(outputs, written):
     ],
 )
 def test_columns_have_a_value_a_line(outputs, written):
-    """The columnar form is laid out as RapidJSON does without options."""
+    """Columns have one value a line, as RapidJSON writes without options."""
     answer = pretty.columns(outputs, {alias for alias in outputs if alias.endswith("_bytes")})
 
     assert answer == written.encode()
 
 
 def test_results_are_laid_out_as_rows():
-    """Classes in lists on a line; the numbers of a regression all on one."""
+    """Results are on one line: lists of [class, score] pairs, or the values of a regression."""
     assert pretty.classes([["car", "bike"], ["bus", "é"]], [[0.2, 0.7], [1, 0.1]]).decode() == (
         '{\n    "results": [[["car", 0.2], ["bike", 0.7]], [["bus", 1.0], ["é", 0.1]]\n    ]\n}'
     )
@@ -143,14 +143,14 @@ def test_results_are_laid_out_as_rows():
     ],
 )
 def test_numbers_have_six_digits_or_all(value, written):
-    """Six where they are exact, else as many as the type ever needs."""
+    """Numbers have six digits if these are exact, else as many as the dtype ever needs."""
     assert pretty.numbers(np.array([value])) == [written]
 
 
 @settings(deadline=None)
 @given(value=st.floats(width=32, allow_nan=False) | st.floats(allow_nan=False))
 def test_a_number_reads_back_bit_by_bit(value):
-    """In the precision it has."""
+    """A written number is read back as the same bits in its own precision."""
     for scalar in (np.float64(value), np.float32(value) if abs(value) < 1e38 else np.float64(1)):
         written = json.loads(pretty.numbers(np.array([scalar]))[0])
 
@@ -159,8 +159,8 @@ def test_a_number_reads_back_bit_by_bit(value):
 
 
 @given(content=st.binary(max_size=30))
-def test_a_string_keeps_its_bytes(content):
-    """Escapes stand for what JSON forbids, and nothing else is touched."""
+def test_a_written_string_keeps_its_bytes(content):
+    """A string is written with escapes where JSON demands them; all other bytes are unchanged."""
     inside = pretty.string(content)[1:-1]
     text = json.loads(b'"%b"' % re.sub(rb"[\x80-\xff]", b"?", inside))
 
@@ -169,6 +169,6 @@ def test_a_string_keeps_its_bytes(content):
 
 
 def test_complex_numbers_have_no_form():
-    """The message is TensorFlow Serving's, and names the output."""
+    """Complex numbers are refused with TensorFlow Serving's message and the output's name."""
     with pytest.raises(InvalidInput, match="for tensor type: complex64 of output y"):
         pretty.rows({"y": np.zeros(1, np.complex64)})

@@ -25,20 +25,20 @@ from serving.protocols.tfs.json_text import quote, reader
     ],
 )
 def test_values_are_laid_out_as_tensorflow_serving_quotes_them(value, text):
-    """Lists on one line, objects on several, numbers as RapidJSON writes them."""
+    """Values are quoted with lists on one line, objects on several, and RapidJSON's numbers."""
     assert quote.text(value) == text
 
 
 @pytest.mark.parametrize("value", ["x" * 10**6, ["x"] * 10**6, {"x" * 10**6: 1}, list(range(1000))])
 def test_long_values_are_cut(value):
-    """No message carries a megabyte."""
+    """A quoted value of a megabyte is cut to MAX_QUOTED characters."""
     assert len(quote.text(value)) <= quote.MAX_QUOTED + len("...")
     assert quote.text(value).endswith("...")
 
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":'])
 def test_deep_values_are_cut(opening):
-    """Depth alone cannot make the writer recurse without end."""
+    """A deeply nested value is cut without recursion."""
     closing = b"]" if opening == b"[" else b"}"
     value = reader.read(opening * 100_000 + b"0" + closing * 100_000)
 
@@ -47,7 +47,7 @@ def test_deep_values_are_cut(opening):
 
 @given(st.floats(allow_nan=False, allow_infinity=False))
 def test_a_quoted_number_is_the_number(value):
-    """Whichever way it is written."""
+    """A quoted number is read back as the same number."""
     assert json.loads(quote.text(value)) == value
 
 
@@ -56,5 +56,5 @@ def test_a_quoted_number_is_the_number(value):
     [(None, "Null"), (True, "True"), (False, "False"), (1, "Number"), (1.5, "Number")],
 )
 def test_types_have_rapidjsons_names(value, name):
-    """True and false are types of their own there."""
+    """Types have RapidJSON's names, which are "True" and "False" for booleans."""
     assert quote.type_name(value) == name

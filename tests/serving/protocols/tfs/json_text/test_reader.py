@@ -48,18 +48,21 @@ from serving.protocols.tfs.json_text import reader
     ],
 )
 def test_rapidjsons_rules_count(text, value):
-    """What TensorFlow Serving takes beyond JSON, or takes in its own way."""
+    """Texts beyond JSON that TensorFlow Serving's RapidJSON reads are read the same."""
     assert reader.read(text) == value
 
 
 def test_nan_is_a_number_with_either_sign():
-    """It may be alone or in a list."""
+    """NaN and -NaN are read, alone and in a list."""
     assert all(math.isnan(number) for number in reader.read(b"[NaN, -NaN]"))
     assert math.isnan(reader.read(b"NaN"))
 
 
-def test_the_last_inside_may_count():
-    """So it is for the features of an example; the outermost object has its first."""
+def test_inner_objects_may_keep_the_last_of_repeated_keys():
+    """With last_inside, inner objects use the last of repeated keys, the outermost the first.
+
+    Features of an example are read this way.
+    """
     text = b'{"a": {"b": 1, "b": 2}, "a": 3}'
 
     assert reader.read(text, last_inside=True) == {"a": {"b": 2}}
@@ -109,7 +112,7 @@ def test_the_last_inside_may_count():
     ],
 )
 def test_mistakes_have_rapidjsons_texts_and_offsets(text, reason, offset):
-    """Clients see them behind `JSON Parse error`."""
+    """Errors have RapidJSON's texts and offsets after `JSON Parse error: `."""
     with pytest.raises(InvalidInput) as caught:
         reader.read(text)
 
@@ -132,8 +135,8 @@ OPTIONS = [0, orjson.OPT_INDENT_2]
 
 @settings(deadline=None)
 @given(value=VALUES, option=st.sampled_from(OPTIONS))
-def test_what_both_readers_take_they_read_alike(value, option):
-    """Any JSON without repeated keys gives what orjson gives, type by type."""
+def test_both_readers_read_json_alike(value, option):
+    """Any JSON without repeated keys is the same value, type by type, as with orjson."""
     text = orjson.dumps(value, option=option)
 
     assert repr(reader.read(text)) == repr(orjson.loads(text))
@@ -141,8 +144,8 @@ def test_what_both_readers_take_they_read_alike(value, option):
 
 @settings(deadline=None)
 @given(text=st.text(alphabet='{}[]",:\\ \n-+.0129eEuInfatyNrls"é', max_size=30).map(str.encode))
-def test_what_orjson_takes_the_slow_reader_takes(text):
-    """Any text is read or refused; orjson takes nothing that the slow reader refuses."""
+def test_the_slow_reader_reads_every_text_that_orjson_reads(text):
+    """Any text is read or refused; the slow reader refuses none that orjson reads."""
     try:
         value = orjson.loads(text)
     except orjson.JSONDecodeError:
@@ -156,7 +159,7 @@ def test_what_orjson_takes_the_slow_reader_takes(text):
         return
 
     if refused == ():
-        # Of repeated keys each reader has its own.
+        # The values of repeated keys differ between the readers.
         assert type(read) is type(value)
 
 
@@ -166,7 +169,7 @@ def test_what_orjson_takes_the_slow_reader_takes(text):
     )
 )
 def test_a_string_keeps_its_bytes(content):
-    """Whatever they are in any encoding."""
+    """A string keeps its bytes, in whatever encoding."""
     read = reader.read(b'["%b"]' % content)
 
     assert read[0].encode("utf-8", "surrogateescape") == content
@@ -174,7 +177,7 @@ def test_a_string_keeps_its_bytes(content):
 
 @pytest.mark.parametrize("opening", [b"[", b'{"a":', b'[1,{"a":[2,'])
 def test_any_depth_is_read(opening):
-    """A hundred thousand levels are no more than their bytes; nothing recurses."""
+    """150,000 levels of nesting are read without recursion."""
     depth = 150_000 // sum(map(opening.count, (b"[", b"{")))
     closing = opening.translate(bytes.maketrans(b"[{", b"]}"), b'1"a:2,')[::-1]
 
@@ -188,7 +191,7 @@ def test_any_depth_is_read(opening):
 
 
 def test_no_value_is_nested_without_end():
-    """A bracket of a byte would take a hundred bytes of memory."""
+    """More than 512,000 levels are refused: a bracket of one byte takes 100 bytes of memory."""
     deep = b"[" * 512_000 + b"{}" + b"]" * 512_000
 
     value = reader.read(deep)
