@@ -24,7 +24,7 @@ NOT_LOADED = "ONNX Runtime does not load the graph"
 NOT_RUN = "ONNX Runtime loads the graph and refuses its data"
 NO_TENSOR = "an input or output is a sequence or optional"
 ELEMENT_TYPE = "an input or output has an element type that no protocol carries"
-RANDOM = "the graph gives other values when it runs again"
+RANDOM = "the graph gives other values in each run"
 
 # Runs that show whether a graph is random. Two are too few: Dropout repeats its first values once.
 RUNS = 4

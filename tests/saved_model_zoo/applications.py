@@ -1,4 +1,4 @@
-"""Nine models of keras.applications with random weights, for small pictures."""
+"""Nine models of keras.applications with random weights and the smallest pictures they take."""
 
 from collections.abc import Callable
 from pathlib import Path

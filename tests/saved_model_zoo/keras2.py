@@ -98,7 +98,7 @@ def _entry(name: str, what: str, make: Make) -> Entry:
         made_with=KERAS2,
         build=lambda folder: _write(name, folder),
         questions=default(make),
-        # Keras 3 cannot restore the objects of a legacy optimizer, so TensorFlow runs a session.
+        # tf.saved_model.load cannot restore a legacy optimizer without Keras 2; a session can.
         reference=SESSION,
     )
 
