@@ -12,10 +12,10 @@ from msgspec import Struct
 
 from loadtest.report_sections_schema import (
     Accuracy,
-    Check,
     Client,
     ErrorKind,
     Floor,
+    Gate,
     Goodput,
     Latency,
     Mismatches,
@@ -149,6 +149,13 @@ class CapacityStep(Struct, frozen=True, kw_only=True):
     client_cpu_share: Annotated[float, means("See Client.cpu_share.")]
     lag_p99_ms: Annotated[float | None, means("See Lag.")]
     seconds: Annotated[float, means("Duration of the step, warm-up included.")]
+    cut_short: Annotated[
+        bool,
+        means(
+            "Whether it was ended as soon as it could no longer pass; its latencies and rates are "
+            "then of the first seconds of an overload. False in reports of older versions."
+        ),
+    ] = False
 
 
 class Capacity(Struct, frozen=True, kw_only=True):
@@ -262,11 +269,11 @@ class Report(Struct, frozen=True, kw_only=True):
         means("Null unless --server-timing was given and answers carried the metadata."),
     ]
     client: Client
-    windows: Annotated[list[Window], means("Every second of the run.")]
+    windows: Annotated[list[Window], means("Every bucket of the run's time, in order.")]
     floor: Annotated[Floor | None, means("Null unless it was measured (--floor).")]
     validity: Validity
     gates: Annotated[
-        list[Check],
+        list[Gate],
         means("The gates that were set; if any failed, the program ends with exit code 1."),
     ]
     capacity: Annotated[Capacity | None, means("Null except for `find-capacity`.")]

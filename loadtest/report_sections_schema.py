@@ -279,9 +279,9 @@ class Client(Struct, frozen=True, kw_only=True):
 
 
 class Window(Struct, frozen=True, kw_only=True):
-    """One second of the run; a request belongs to the second in which it was due."""
+    """A bucket of the run's time; a request belongs to the bucket in which it was due."""
 
-    t_seconds: Annotated[float, means("Start of the second.")]
+    t_seconds: Annotated[float, means("Start of the bucket.")]
     scheduled: Annotated[int, means("Requests due in it.")]
     answered: Annotated[int, means("Of these, answered requests.")]
     errors: Annotated[int, means("Of these, requests failed, missed or answered wrongly.")]
@@ -290,6 +290,13 @@ class Window(Struct, frozen=True, kw_only=True):
     ]
     p99_ms: Annotated[float | None, means("99th percentile of latency; null if they are too few.")]
     max_ms: Annotated[float | None, means("Highest latency; null without answers.")]
+    seconds: Annotated[
+        float,
+        means(
+            "Width of the bucket: 0.25, 0.5 or 1, the same in the whole run. Reports of older "
+            "versions have no such field, and their buckets are seconds."
+        ),
+    ] = 1.0
 
 
 class Floor(Struct, frozen=True, kw_only=True):
@@ -317,6 +324,13 @@ class Check(Struct, frozen=True, kw_only=True):
     ]
     passed: Annotated[bool, means("Whether the rule holds.")]
     detail: Annotated[str, means("What was measured and what was expected, in words.")]
+
+
+class Gate(Check, frozen=True, kw_only=True):
+    """One gate: a limit that the command line set."""
+
+    measured: Annotated[str, means("What was measured; empty in reports of older versions.")] = ""
+    limit: Annotated[str, means("What was expected; empty in reports of older versions.")] = ""
 
 
 class Validity(Struct, frozen=True, kw_only=True):

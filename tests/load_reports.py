@@ -247,10 +247,13 @@ def _ms(nanoseconds: int | None) -> float | None:
     return None if nanoseconds is None else nanoseconds / 1e6
 
 
-def capacity(steps: list[tuple[float, bool, float]], **settings: Any) -> Report:
+def capacity(
+    steps: list[tuple[float, bool, float]], *, cut_short: tuple[int, ...] = (), **settings: Any
+) -> Report:
     """Return a find-capacity result of (rate, passed, p99 in ms) steps.
 
-    The rate of the last step that passed is the confirmed one.
+    The rate of the last step that passed is the confirmed one. `cut_short` has the numbers of the
+    steps that were cut short, from 0.
     """
     passed = [rate for rate, good, _ in steps if good]
     document = report(kind="server", rate=passed[-1], **settings)
@@ -282,8 +285,9 @@ def capacity(steps: list[tuple[float, bool, float]], **settings: Any) -> Report:
                 "client_cpu_share": 0.1,
                 "lag_p99_ms": 0.1,
                 "seconds": 3.0,
+                "cut_short": number in cut_short,
             }
-            for rate, good, tail_ms in steps
+            for number, (rate, good, tail_ms) in enumerate(steps)
         ],
         "seconds": 30.0,
     }
@@ -297,6 +301,14 @@ def changed(section: Section, changes: dict[str, object]) -> Section:
         *parents, name = path.split(".")
         functools.reduce(operator.getitem, parents, document)[name] = value
     return msgspec.convert(document, type(section))
+
+
+def limited_by_client(section: Report) -> Report:
+    """A copy that is INVALID because the load generator was too busy."""
+    detail = "the busiest load generator used 93 % of a core, at most 80 %; add --processes"
+    check = {"name": "client-cpu", "passed": False, "detail": detail}
+    verdict = {"validity.valid": False, "validity.reasons": [detail], "validity.checks": [check]}
+    return changed(section, verdict)
 
 
 def empty() -> Report:

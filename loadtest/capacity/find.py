@@ -171,6 +171,7 @@ def _step(
         client_cpu_share=client.cpu_share,
         lag_p99_ms=None if client.lag_ms is None else client.lag_ms.p99,
         seconds=seconds,
+        cut_short=report.status == "aborted",
     )
 
 

@@ -39,6 +39,10 @@ _NS_PER_MS = 1_000_000
 _NS_PER_SECOND = 1_000_000_000
 _EXAMPLES = 20
 _SAME_ANSWERS = 16
+# Widths of the buckets of `windows` in seconds. The first one is taken that gives at most so many
+# buckets, with twice the answers that a median needs on average; otherwise the last one.
+_BUCKETS_SECONDS = (0.25, 0.5, 1.0)
+_MOST_BUCKETS = 60
 # A stage of a server-timing value: "queue;dur=0.112".
 _STAGE = re.compile(r"(\w+)\s*;[^,]*?dur=([0-9.]+)")
 
@@ -259,14 +263,15 @@ def client(recording: Recording, *, open_loop: bool) -> Client:
 
 
 def windows(recording: Recording, scores: Scores) -> list[Window]:
-    """Return the figures of each second of the run; requests belong to the second they were due."""
+    """Return the figures of each bucket of the run; requests belong to the one they were due in.
+
+    A short run has narrower buckets, down to a quarter of a second.
+    """
     origin_ns = _origin_ns(recording)
-
-    def seconds_of(due_ns: Integers) -> Integers:
-        return (due_ns - origin_ns) // _NS_PER_SECOND
-
-    due = seconds_of(recording.due_ns)
-    missed = seconds_of(recording.missed_due_ns)
+    seconds = _bucket_seconds(recording, scores)
+    width_ns = round(seconds * _NS_PER_SECOND)
+    due = (recording.due_ns - origin_ns) // width_ns
+    missed = (recording.missed_due_ns - origin_ns) // width_ns
     answered = due[scores.rows]
     count = int(max(due.max(initial=-1), missed.max(initial=-1))) + 1
     scheduled = np.bincount(due, minlength=count) + np.bincount(missed, minlength=count)
@@ -274,14 +279,15 @@ def windows(recording: Recording, scores: Scores) -> list[Window]:
     order = np.argsort(answered, kind="stable")
     bounds = np.searchsorted(answered[order], np.arange(count + 1))
     result: list[Window] = []
-    for second in range(count):
-        latency_ns = scores.latency_ns[order[bounds[second] : bounds[second + 1]]]
+    for bucket in range(count):
+        latency_ns = scores.latency_ns[order[bounds[bucket] : bounds[bucket + 1]]]
         result.append(
             Window(
-                t_seconds=float(second),
-                scheduled=int(scheduled[second]),
+                t_seconds=bucket * seconds,
+                seconds=seconds,
+                scheduled=int(scheduled[bucket]),
                 answered=len(latency_ns),
-                errors=int(scheduled[second] - fine[second]),
+                errors=int(scheduled[bucket] - fine[bucket]),
                 p50_ms=_percentile_ms(latency_ns, 50),
                 p99_ms=_percentile_ms(latency_ns, 99),
                 max_ms=_ms(int(latency_ns.max())) if len(latency_ns) else None,
@@ -323,6 +329,17 @@ def thirds(recording: Recording, scores: Scores) -> Sequence[Integers]:
     edges = np.linspace(due_ns.min(), due_ns.max(), 4)[1:-1]
     part = np.searchsorted(edges, due_ns, side="right")
     return [scores.latency_ns[part == number] for number in range(3)]
+
+
+def _bucket_seconds(recording: Recording, scores: Scores) -> float:
+    due_ns = np.concatenate([recording.due_ns, recording.missed_due_ns])
+    last = float(due_ns.max(initial=0) - _origin_ns(recording)) / _NS_PER_SECOND
+    fewest = 2 * samples_needed(50)
+    for seconds in _BUCKETS_SECONDS:
+        buckets = int(last / seconds) + 1
+        if buckets <= _MOST_BUCKETS and scores.answered >= fewest * buckets:
+            return seconds
+    return _BUCKETS_SECONDS[-1]
 
 
 def _good(scores: Scores, limit_ms: float) -> npt.NDArray[np.bool_]:

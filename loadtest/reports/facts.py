@@ -1,11 +1,12 @@
 """The conditions of a measurement as (name, text) rows.
 
-Commit, CPU, versions, data, model file: what the manifests of a collection say.
+Commit, CPU, versions, data, model file: what the manifests of a collection say. The digests of data
+and model files are separate rows, because pages show them at their end.
 """
 
 from collections.abc import Callable, Sequence
 
-from loadtest.report_schema import Collection, Report, Result
+from loadtest.report_schema import Artefact, Collection, Report, Result
 
 
 def lines(collection: Collection) -> list[tuple[str, str]]:
@@ -36,6 +37,17 @@ def lines(collection: Collection) -> list[tuple[str, str]]:
         ("GPU", _each_result(results, _gpu_text)),
     ]
     return [(name, text) for name, text in found if text]
+
+
+def digests(collection: Collection) -> list[tuple[str, str]]:
+    """Return the SHA-256 digests of test images and model files, each with what it belongs to."""
+    found = []
+    for result in collection.results:
+        manifest = result.report.manifest
+        found.append((f"test images, {_data_text(result.report)}", manifest.data.sha256))
+        if (artefact := manifest.artefact) is not None and artefact.sha256 is not None:
+            found.append((_model_file(result.report, artefact), artefact.sha256))
+    return list(dict.fromkeys(found))
 
 
 def _each(reports: Sequence[Report], value: Callable[[Report], object]) -> str:
@@ -74,7 +86,7 @@ def _server_versions_text(result: Result) -> str:
 def _data_text(report: Report) -> str:
     data = report.manifest.data
     form = f", {data.variant}" if data.variant else ""
-    return f"{data.images:,}{form}, SHA-256 {data.sha256}"
+    return f"{data.images:,}{form}"
 
 
 def _target_text(result: Result) -> str:
@@ -89,9 +101,13 @@ def _artefact_text(report: Report) -> str | None:
     artefact = report.manifest.artefact
     if artefact is None:
         return None
-    version = "+".join(report.model.answers_by_version)
     size = f", {artefact.bytes:,} bytes" if artefact.bytes is not None else ""
-    return f"{report.model.name}/{version}/{artefact.file}{size}, SHA-256 {artefact.sha256}"
+    return f"{_model_file(report, artefact)}{size}"
+
+
+def _model_file(report: Report, artefact: Artefact) -> str:
+    version = "+".join(report.model.answers_by_version)
+    return f"{report.model.name}/{version}/{artefact.file}"
 
 
 def _seeds_text(report: Report) -> str:

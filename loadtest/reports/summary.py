@@ -1,7 +1,6 @@
-"""Headlines, notes and tables of a collection, for both its Markdown and its HTML page."""
+"""Headlines and tables of a collection, for both its Markdown and its HTML page."""
 
-import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadtest.report_schema import Collection, Report
@@ -15,6 +14,7 @@ from loadtest.reports.configurations import (
     confusion,
     subject_labels,
 )
+from loadtest.reports.findings import Verdict
 from loadtest.reports.measures import COSTS, MEASURES, Measure, Spread
 
 HEADS = (
@@ -37,17 +37,6 @@ KEY = (
     "percentile needs. Top-1 with its 95 % Wilson interval."
 )
 
-# A number in a sentence, with its commas and points.
-_NUMBER = re.compile(r"\d[\d.,]*")
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """Whether a configuration's figures may be quoted: "VALID", "INVALID", "2 of 3 VALID"."""
-
-    text: str
-    valid: bool
-
 
 @dataclass(frozen=True)
 class TableRow:
@@ -56,15 +45,6 @@ class TableRow:
     name: tuple[str, str]
     verdict: Verdict
     figures: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class Note:
-    """A warning, error or reason: its text in one run, and the configurations that have it."""
-
-    text: str
-    where: str
-    bad: bool
 
 
 @dataclass(frozen=True)
@@ -115,27 +95,6 @@ def headlines(measured: Sequence[Configuration]) -> list[Headline]:
     return lines
 
 
-def complaints(measured: Sequence[Configuration]) -> list[Note]:
-    """Return the notes on all configurations; notes that differ in numbers alone are one."""
-    labels = subject_labels([configuration.subject for configuration in measured])
-    places: dict[str, dict[str, int]] = {}
-    texts: dict[str, str] = {}
-    for configuration in measured:
-        where = f"{labels[configuration.subject]}, {configuration.load}"
-        for report in configuration.reports:
-            reasons = (f"INVALID: {reason}" for reason in report.validity.reasons)
-            for text in (*reasons, *_complaints(report)):
-                kind = _NUMBER.sub("#", text)
-                texts.setdefault(kind, text)
-                counts = places.setdefault(kind, {})
-                counts[where] = counts.get(where, 0) + 1
-    notes = [
-        Note(texts[kind], _places_text(counts), bad=kind.startswith("INVALID"))
-        for kind, counts in places.items()
-    ]
-    return sorted(notes, key=lambda note: not note.bad)
-
-
 def describe(collection: Collection) -> str:
     """Return the number of runs, configurations and VALID runs in one line."""
     measured = configurations(collection.results)
@@ -176,7 +135,7 @@ def spread_text(measure: Measure, spread: Spread | None) -> str:
 
 
 def verdict(configuration: Configuration) -> Verdict:
-    """Return how many repeats of a configuration are VALID, see Verdict."""
+    """Return how many repeats of a configuration are VALID: "VALID", "2 of 3 VALID"."""
     valid = sum(report.validity.valid for report in configuration.reports)
     repeats = len(configuration.results)
     if valid in {0, repeats}:
@@ -243,10 +202,10 @@ def _capacity_figure(own: Sequence[Configuration]) -> tuple[str, str] | None:
     """Return the rate of find-capacity, else the highest rate that met the bound every time."""
     for one in own:
         if (found := one.spread("capacity_per_second")) is not None:
-            confirmed = all(
-                capacity.confirmed for report in one.reports if (capacity := report.capacity)
-            )
-            doubt = "" if confirmed else ", not confirmed"
+            searches = [capacity for report in one.reports if (capacity := report.capacity)]
+            doubt = "" if all(search.confirmed for search in searches) else ", not confirmed"
+            if any(search.limited_by == "client" for search in searches):
+                doubt += ", limited by the client"
             return f"{found.median:,.0f} requests/s", f"most with {one.load.bound}{doubt}"
     able = [
         one
@@ -264,27 +223,5 @@ def _capacity_figure(own: Sequence[Configuration]) -> tuple[str, str] | None:
     return f"{best.load.rate:,.0f} requests/s", f"highest tried with {', '.join(bounds)}"
 
 
-def _complaints(report: Report) -> Iterable[str]:
-    if report.status != "complete":
-        yield f"{report.status}: {report.stop_reason}"
-    if (mismatches := report.mismatches) and mismatches.differing:
-        yield (
-            f"{mismatches.differing:,} of {mismatches.compared:,} answers differ from the "
-            "recorded predictions of the same artefact"
-        )
-    for kind, error in report.errors.items():
-        yield f"{kind}: {error.first_message}"
-    yield from (f"gate {gate.name}: {gate.detail}" for gate in report.gates)
-    yield from report.warnings
-
-
 def _s(count: int) -> str:
     return "" if count == 1 else "s"
-
-
-def _places_text(counts: dict[str, int]) -> str:
-    runs = sum(counts.values())
-    shown = list(counts)[:2]
-    more = len(counts) - len(shown)
-    text = "; ".join(shown) + (f" and {more} more configurations" if more else "")
-    return text if runs == 1 else f"{text} ({runs:,} runs)"

@@ -5,7 +5,7 @@ from pathlib import Path
 from loadtest.load.scenarios import SettledLoad
 from loadtest.report_file import ReportError, read_run
 from loadtest.report_schema import Report
-from loadtest.report_sections_schema import Check
+from loadtest.report_sections_schema import Gate
 from loadtest.settings.config import GateConfig, UsageError
 
 
@@ -56,8 +56,8 @@ def load_baseline(path: Path, *, model: str, load: SettledLoad, capacity: bool) 
     return report
 
 
-def compare(report: Report, baseline: Report, config: GateConfig) -> list[Check]:
-    """Return one check for each figure that both results have.
+def compare(report: Report, baseline: Report, config: GateConfig) -> list[Gate]:
+    """Return one gate for each figure that both results have.
 
     Args:
         report: The new result.
@@ -87,31 +87,37 @@ def compare(report: Report, baseline: Report, config: GateConfig) -> list[Check]
     return checks + _accuracy(report, baseline, config.accuracy_tolerance_points)
 
 
-def _at_most(name: str, values: tuple[float | None, float | None], tolerance: float) -> list[Check]:
+def _at_most(name: str, values: tuple[float | None, float | None], tolerance: float) -> list[Gate]:
     now, then = values
     if now is None or then is None:
         return []
-    detail = f"{now:.3f} ms, baseline {then:.3f} ms, at most {tolerance:g} % more"
-    return [_check(name, now <= then * (1 + tolerance / 100), detail)]
+    limit = f"baseline {then:.3f} ms, at most {tolerance:g} % more"
+    return [_gate(name, now <= then * (1 + tolerance / 100), f"{now:.3f} ms", limit)]
 
 
 def _at_least(
     name: str, values: tuple[float, float | None], tolerance: float, unit: str
-) -> list[Check]:
+) -> list[Gate]:
     now, then = values
     if then is None:
         return []
-    detail = f"{now:,.1f} {unit}, baseline {then:,.1f}, at most {tolerance:g} % less"
-    return [_check(name, now >= then * (1 - tolerance / 100), detail)]
+    limit = f"baseline {then:,.1f}, at most {tolerance:g} % less"
+    return [_gate(name, now >= then * (1 - tolerance / 100), f"{now:,.1f} {unit}", limit)]
 
 
-def _accuracy(report: Report, baseline: Report, points: float) -> list[Check]:
+def _accuracy(report: Report, baseline: Report, points: float) -> list[Gate]:
     now, then = report.accuracy.top1, baseline.accuracy.top1
     if now is None or then is None:
         return []
-    detail = f"top-1 {100 * now:.2f} %, baseline {100 * then:.2f} %, at most {points:g} points less"
-    return [_check("accuracy", 100 * (then - now) <= points, detail)]
+    limit = f"baseline {100 * then:.2f} %, at most {points:g} points less"
+    return [_gate("accuracy", 100 * (then - now) <= points, f"top-1 {100 * now:.2f} %", limit)]
 
 
-def _check(name: str, passed: bool, detail: str) -> Check:
-    return Check(name=f"baseline-{name}", passed=passed, detail=detail)
+def _gate(name: str, passed: bool, measured: str, limit: str) -> Gate:
+    return Gate(
+        name=f"baseline-{name}",
+        passed=passed,
+        measured=measured,
+        limit=limit,
+        detail=f"{measured}, {limit}",
+    )

@@ -1,5 +1,6 @@
 """Writing a report: report.json, .csv, .md and .html in one folder."""
 
+import hashlib
 from pathlib import Path
 
 import msgspec
@@ -34,11 +35,13 @@ def write(collection: Collection, folder: Path) -> None:
 
 
 def _write(document: Report | Collection, collection: Collection, folder: Path) -> None:
+    report = msgspec.json.format(msgspec.json.encode(document), indent=1) + b"\n"
+    sha256 = hashlib.sha256(report).hexdigest()
     texts = (
-        msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n",
+        report.decode(),
         csv_table.render(collection),
-        markdown_page.render(collection),
-        html_page.render(collection),
+        markdown_page.render(collection, sha256),
+        html_page.render(collection, sha256),
     )
     folder.mkdir(parents=True, exist_ok=True)
     for name, text in zip(NAMES, texts, strict=True):

@@ -5,15 +5,17 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from loadtest.report_schema import Collection
-from loadtest.reports import facts, summary
+from loadtest.reports import facts, findings, search_steps, summary
 from loadtest.reports.configurations import Configuration, Subject, configurations
+from loadtest.reports.findings import Verdict
 from loadtest.reports.plots import accuracy, latency, rates
 from loadtest.reports.plots.frame import Look, looks
-from loadtest.reports.summary import Verdict
 from training.pages.drawing import Figure, Legend
 from training.pages.rendering import render as render_template
 
-_NUMBERS = range(3, 12)  # columns of the table of results
+# Columns with numbers: of the table of results, and of the steps of a search.
+_NUMBERS = range(3, 12)
+_STEP_NUMBERS = (1, *range(3, 9))
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,13 @@ class _Group:
     figures: Sequence[Figure]
 
 
-def render(collection: Collection) -> str:
-    """Return the page."""
+def render(collection: Collection, report_sha256: str) -> str:
+    """Return the page.
+
+    Args:
+        collection: The runs.
+        report_sha256: Digest of the report.json beside the page.
+    """
     measured = configurations(collection.results)
     appearance = looks(measured)
     groups = _groups(measured, appearance)
@@ -58,13 +65,20 @@ def render(collection: Collection) -> str:
         stop_reason=collection.stop_reason,
         not_measured=collection.not_measured,
         cards=_cards(measured, appearance),
-        notes=summary.complaints(measured),
+        client_limits=findings.client_limits(measured),
+        failed_gates=findings.failed_gates(measured, collection.stop_reason),
+        gate_heads=findings.gate_heads(measured),
+        gates=[row.cells for row in findings.gates(measured)],
+        notes=findings.complaints(measured),
         groups=_drawn(groups),
         left_out=[figure for figure in figures if figure.drawing is None],
         key=summary.KEY,
         heads=summary.HEADS,
         numbers=_NUMBERS,
         rows=[[*row.name, row.verdict, *row.figures] for row in summary.rows(measured)],
+        searches=search_steps.tables(measured),
+        step_key=search_steps.KEY,
+        step_numbers=_STEP_NUMBERS,
         cost_heads=cost_heads,
         costs=costs,
         facts=facts.lines(collection),
@@ -75,6 +89,7 @@ def render(collection: Collection) -> str:
             )
             for one in measured
         ],
+        digests=[("report.json", report_sha256), *facts.digests(collection)],
     )
 
 
@@ -93,7 +108,9 @@ def _cards(measured: Sequence[Configuration], appearance: Mapping[Subject, Look]
         look = appearance[headline.subject]
         own = [one for one in measured if one.subject == headline.subject]
         valid = sum(one.valid for one in own)
-        text = "VALID" if valid == len(own) else f"{valid} of {len(own)} VALID"
+        text = f"{valid} of {len(own)} VALID"
+        if valid == len(own) or len(own) == 1:
+            text = summary.verdict(own[0]).text
         cards.append(
             _Card(
                 swatch=Legend("", mark=look.colour, shape=look.shape),

@@ -4,31 +4,44 @@ import html
 from collections.abc import Iterable, Sequence
 
 from loadtest.report_schema import Collection
-from loadtest.reports import facts, summary
+from loadtest.reports import facts, findings, search_steps, summary
 from loadtest.reports.configurations import Configuration, accuracy, configurations, subject_labels
+from loadtest.reports.findings import Note, Verdict
 from training.data.cifar10 import CLASS_NAMES
 
 
-def render(collection: Collection) -> str:
-    """Return the page."""
+def render(collection: Collection, report_sha256: str) -> str:
+    """Return the page.
+
+    Args:
+        collection: The runs.
+        report_sha256: Digest of the report.json beside the page.
+    """
     measured = configurations(collection.results)
+    failed = findings.failed_gates(measured, collection.stop_reason)
     sections = [
         f"# Load test {cell(collection.name)}",
         f"{summary.describe(collection)}.",
         *(f"Ended early: {cell(reason)}." for reason in [collection.stop_reason] if reason),
         *_list(collection.not_measured),
+        *_list(_found("Gate failed: ", failed)),
+        *_list(_found("Limited by the client: ", findings.client_limits(measured))),
         table(
             summary.HEADS,
             [(*row.name, row.verdict.text, *row.figures) for row in summary.rows(measured)],
         ),
         summary.KEY,
-        *_list(f"{cell(note.text)}: {cell(note.where)}" for note in summary.complaints(measured)),
+        *_list(_found("", findings.complaints(measured))),
+        *_gates(measured),
+        *_searches(measured),
         "## Client and server",
         table(*summary.costs(measured)),
         "## Accuracy by class",
         _classes(measured),
         "## How it was measured",
         table(("", ""), facts.lines(collection)),
+        "## Digests (SHA-256)",
+        table(("", ""), [("report.json", report_sha256), *facts.digests(collection)]),
     ]
     return "\n\n".join(sections) + "\n"
 
@@ -47,6 +60,27 @@ def cell(value: str) -> str:
 def _list(items: Iterable[str]) -> list[str]:
     lines = [f"- {item}" for item in items]
     return ["\n".join(lines)] if lines else []
+
+
+def _found(head: str, notes: Iterable[Note]) -> Iterable[str]:
+    return (f"{head}{cell(note.text)} ({cell(note.where)})" for note in notes)
+
+
+def _gates(measured: Sequence[Configuration]) -> list[str]:
+    rows = [_texts(row.cells) for row in findings.gates(measured)]
+    return ["## Gates", table(findings.gate_heads(measured), rows)] if rows else []
+
+
+def _searches(measured: Sequence[Configuration]) -> list[str]:
+    parts = []
+    for search in search_steps.tables(measured):
+        rows = map(_texts, search.rows)
+        parts += [f"## Steps of {cell(search.title)}", table(search.heads, rows)]
+    return [*parts, search_steps.KEY] if parts else []
+
+
+def _texts(row: Iterable[str | Verdict]) -> list[str]:
+    return [value if isinstance(value, str) else value.text for value in row]
 
 
 def _classes(measured: Sequence[Configuration]) -> str:

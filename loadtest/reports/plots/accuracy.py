@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from loadtest.report_schema import Report
 from loadtest.reports.configurations import Configuration, Subject, accuracy, confusion
 from loadtest.reports.measures import MEASURES
-from loadtest.reports.plots.frame import Look, legend
+from loadtest.reports.plots.frame import Look, legend, one_point
 from loadtest.reports.summary import class_shares
 from training.data.cifar10 import CLASS_NAMES
 from training.pages.chart import Chart
@@ -25,6 +25,7 @@ def pareto(configurations: Sequence[Configuration], looks: Mapping[Subject, Look
             configurations,
             looks,
             measure="p99_ms",
+            unit="ms p99",
             x_label="p99 latency (ms), left is better",
             chosen=_calmest,
             missing_text="No run has enough answers for a p99.",
@@ -34,6 +35,7 @@ def pareto(configurations: Sequence[Configuration], looks: Mapping[Subject, Look
             configurations,
             looks,
             measure="images_per_second",
+            unit="images/s",
             x_label="images/s, right is better",
             chosen=_fastest,
             missing_text="No run has answers.",
@@ -88,6 +90,7 @@ def _pareto(
     looks: Mapping[Subject, Look],
     *,
     measure: str,
+    unit: str,
     x_label: str,
     chosen: Callable[[Sequence[Configuration]], Configuration | None],
     missing_text: str,
@@ -101,6 +104,13 @@ def _pareto(
             points.append((subject, best, spread, total))
     if not points:
         return missing(title, missing_text)
+    texts = [
+        f"{looks[subject].label}, {best.load}: {MEASURES[measure].text(spread.median)} {unit}, "
+        f"top-1 {100 * total.top1:.2f} % ({100 * total.low:.2f} to {100 * total.high:.2f})"
+        for subject, best, spread, total in points
+    ]
+    if len(points) == 1:
+        return one_point(title, texts[0])
     heights = [100 * bound for *_, total in points for bound in (total.low, total.high)]
     chart = Chart(
         either(value for _, _, spread, _ in points for value in (spread.low, spread.high)),
@@ -109,14 +119,10 @@ def _pareto(
         y_label=_TOP1,
         name=title,
     )
-    for subject, best, spread, total in points:
+    for text, (subject, best, spread, total) in zip(texts, points, strict=True):
         look, at = looks[subject], (spread.median, 100 * total.top1)
         chart.bar((at[0], at[0]), (100 * total.low, 100 * total.high), look.colour)
         chart.bar((spread.low, spread.high), (at[1], at[1]), look.colour)
-        text = (
-            f"{look.label}, {best.load}: {MEASURES[measure].title} {spread.median:,.2f}, "
-            f"top-1 {100 * total.top1:.2f} % ({100 * total.low:.2f} to {100 * total.high:.2f})"
-        )
         chart.mark(at, look.mark(valid=best.valid), look.shape, text)
     loads = dict.fromkeys(str(best.load) for _, best, _, _ in points)
     images = sorted({total.distinct_images for *_, total in points})

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from loadtest.reports.configurations import Configuration, LoadKey, Subject, subject_labels
 from loadtest.reports.measures import Spread
-from training.pages.drawing import COLOURS, DASHES, Legend, Marker
+from training.pages.drawing import COLOURS, DASHES, Figure, Legend, Marker, missing
 
 _SHAPES: dict[str, Marker] = {
     "fp32": "circle",
@@ -68,6 +68,11 @@ def hover(look: Look, load: LoadKey, spread: Spread, unit: str, *, valid: bool) 
     if spread.n > 1:
         text += f" (median of {spread.n}; {spread.low:,.3f} to {spread.high:,.3f})"
     return text if valid else f"{text}; INVALID"
+
+
+def one_point(title: str, figures: str) -> Figure:
+    """Return a plot that is left out because it would have a single point; a sentence has it."""
+    return missing(title, f"one point only, {figures}.")
 
 
 def repeats_text(configurations: Sequence[Configuration]) -> str:

@@ -7,9 +7,10 @@ from dataclasses import replace
 from hdrh.histogram import HdrHistogram
 
 from loadtest.report_schema import Report
+from loadtest.report_sections_schema import Window
 from loadtest.reports.configurations import Configuration, Subject
 from loadtest.reports.measures import Spread
-from loadtest.reports.plots.frame import Look, hover, legend, repeats_text
+from loadtest.reports.plots.frame import Look, hover, legend, one_point, repeats_text
 from training.pages.chart import Chart, Point
 from training.pages.drawing import Figure, Legend, missing
 from training.pages.scales import Linear, Percentiles, either, logarithmic
@@ -41,12 +42,12 @@ def distributions(
         curves = [
             (configuration, histogram)
             for configuration in chosen
-            if (histogram := configuration.histogram()) is not None
+            if (histogram := configuration.histogram()) is not None and len(_curve(histogram)) > 1
         ]
         if curves:
             figures.append(_distribution(title, curves, looks))
     if not figures:
-        why = "No run of a scenario whose latency counts (all but Offline) has answers."
+        why = "No run of a scenario whose latency counts (all but Offline) has different latencies."
         return [missing("Latency distribution", why)]
     return figures
 
@@ -59,13 +60,17 @@ def per_batch(configurations: Sequence[Configuration], looks: Mapping[Subject, L
         if configuration.load.loop == "closed" and configuration.spread("images_per_second"):
             curves[configuration.subject, configuration.load.batch].append(configuration)
     points = [
-        (configuration.spread("images_per_second"), configuration.spread("p50_ms"))
+        (one, one.spread("images_per_second"), one.spread("p50_ms"))
         for curve in curves.values()
-        for configuration in curve
+        for one in curve
     ]
-    known = [(x, y) for x, y in points if x is not None and y is not None]
+    known = [(x, y) for _, x, y in points if x is not None and y is not None]
     if not known:
         return missing(title, "No closed-loop run with enough answers for a median.")
+    if len(known) == 1:
+        only, ((x, y),) = next(one for one, _, y in points if y is not None), known
+        figures = f"{x.median:,.0f} images/s, p50 {y.median:,.3f} ms"
+        return one_point(title, f"{looks[only.subject].label}, {only.load}: {figures}")
     chart = Chart(
         either(value for x, _ in known for value in (x.low, x.high)),
         logarithmic(value for _, y in known for value in (y.low, y.high)),
@@ -124,7 +129,8 @@ def over_time(
         look = looks[configuration.subject]
         figures.append(_timeline(f"{title}: {look.label}", configuration, report, look))
     if not figures:
-        return [missing(title, "No run lasted two seconds with enough answers in each.")]
+        why = "No run has two buckets of time with enough answers for a median."
+        return [missing(title, why)]
     return figures[:_MOST_TIMELINES]
 
 
@@ -213,39 +219,55 @@ def _curve(histogram: HdrHistogram) -> list[Point]:
 
 def _timeline(title: str, configuration: Configuration, report: Report, look: Look) -> Figure:
     windows = report.windows
+    width = windows[0].seconds
     lines = {
         "max_ms": ("faint", "slowest"),
         "p99_ms": ("", "p99"),
         "p50_ms": ("thin", "p50"),
     }
-    points: dict[str, list[Point]] = {
-        name: [
-            (window.t_seconds, value)
-            for window in windows
-            if (value := getattr(window, name)) is not None
-        ]
-        for name in lines
-    }
-    values = [value for line in points.values() for _, value in line]
+    pieces = {name: _pieces(windows, name) for name in lines}
+    values = [value for drawn in pieces.values() for piece in drawn for _, value in piece]
     chart = Chart(
-        Linear(0, windows[-1].t_seconds + 1),
+        Linear(0, windows[-1].t_seconds + width),
         logarithmic(values),
-        x_label="time (s)",
+        x_label=f"time (s), in buckets of {width:g} s",
         y_label=_LATENCY,
         name=title,
     )
     entries = []
     for name, (style, text) in lines.items():
-        if len(points[name]) > 1:
-            chart.line(points[name], f"{look.colour} {style}", stairs=True)
+        for piece in pieces[name]:
+            chart.line(piece, f"{look.colour} {style}", stairs=True)
+        if pieces[name]:
             entries.append(Legend(text, line=f"{look.colour} {style}"))
     failed = [window for window in windows if window.errors]
     for window in failed:
-        text = f"second {window.t_seconds:g}: {window.errors:,} errors"
-        chart.mark((window.t_seconds + 0.5, min(values)), "bad", "triangle", text)
+        start = window.t_seconds
+        text = f"{start:g} to {start + width:g} s: {window.errors:,} errors"
+        chart.mark((start + width / 2, min(values)), "bad", "triangle", text)
     if failed:
-        entries.append(Legend("second with errors", mark="bad", shape="triangle"))
+        entries.append(Legend("bucket with errors", mark="bad", shape="triangle"))
     repeats = len(configuration.results)
     which = f"the one of {repeats} repeats with the slowest answer" if repeats > 1 else "one run"
-    caption = f"{configuration.load}; {which}, second by second."
+    caption = f"{configuration.load}; {which}. A request counts in the bucket in which it was due."
+    if not pieces["p99_ms"]:
+        needed = report.latency_ms.requests_needed["p99"]
+        caption += f" A p99 needs {needed:,} answers in a bucket."
     return Figure(title, chart.drawing(), caption, entries)
+
+
+def _pieces(windows: Sequence[Window], name: str) -> list[list[Point]]:
+    """Return the stairs of a figure; buckets without it interrupt them."""
+    pieces: list[list[Point]] = []
+    end = None
+    for window in windows:
+        value = getattr(window, name)
+        if value is None:
+            continue
+        if window.t_seconds != end:
+            pieces.append([])
+        start, end = window.t_seconds, window.t_seconds + window.seconds
+        # The second point ends the last stair; the next bucket replaces it.
+        pieces[-1][-1:] = [(start, value)]
+        pieces[-1].append((end, value))
+    return pieces

@@ -2,13 +2,13 @@
 
 import statistics
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from loadtest.report_schema import CapacityStep, Report
 from loadtest.reports.configurations import CAPACITY, Configuration, LoadKey, Subject
 from loadtest.reports.measures import Spread, value_at
-from loadtest.reports.plots.frame import Look, hover, legend, repeats_text
+from loadtest.reports.plots.frame import Look, hover, legend, one_point, repeats_text
 from training.pages.chart import Chart, Point
 from training.pages.drawing import Figure, Legend, missing
 from training.pages.scales import Linear, either, linear, logarithmic
@@ -17,11 +17,22 @@ from training.pages.scales import Linear, either, linear, logarithmic
 # because they scatter near the highest rate.
 _SAME_RATE = 1.1
 _FLOOR_LINES = ("p50_ms", "p99_ms")
+_CUT_SHORT = "hollow faint"
 
 
 @dataclass(frozen=True)
 class RatePoint:
-    """The figures at one offered rate: of repeated runs, or of steps of find-capacity."""
+    """The figures at one offered rate: of repeated runs, or of steps of find-capacity.
+
+    Attributes:
+        load: The load at this rate.
+        rate: Requests per second.
+        p50_ms: Median latency.
+        tail_ms: Latency at the percentile of the bound.
+        goodput: Good answers per second.
+        valid: Whether the figures count: the runs are VALID, the client was not the limit.
+        cut_short: Whether these are steps that ended as soon as they could no longer pass.
+    """
 
     load: LoadKey
     rate: float
@@ -29,6 +40,7 @@ class RatePoint:
     tail_ms: Spread | None
     goodput: Spread | None
     valid: bool
+    cut_short: bool = False
 
 
 def over_rate(configurations: Sequence[Configuration], looks: Mapping[Subject, Look]) -> Figure:
@@ -48,8 +60,12 @@ def over_rate(configurations: Sequence[Configuration], looks: Mapping[Subject, L
     reports = [
         report for one in configurations if one.load.loop == "open" for report in one.reports
     ]
-    bounds = sorted({slo.limit_ms for report in reports if (slo := report.slo)})
     percentile = next((report.scenario.slo_percentile for report in reports), 99.0)
+    if (only := _only(curves)) is not None:
+        names = (("p50", only[1].p50_ms), (f"p{percentile:g}", only[1].tail_ms))
+        known = (f"{name} {spread.median:,.3f} ms" for name, spread in names if spread is not None)
+        return one_point(title, f"{looks[only[0]].label}, {only[1].load}: {', '.join(known)}")
+    bounds = sorted({slo.limit_ms for report in reports if (slo := report.slo)})
     floors = _floors(reports)
     floor_values = [value for line in floors.values() for _, value in line]
     rates = [point.rate for points in curves.values() for point in points]
@@ -71,6 +87,7 @@ def over_rate(configurations: Sequence[Configuration], looks: Mapping[Subject, L
         for style, name in ((f"{look.line} thin", "p50_ms"), (look.line, "tail_ms")):
             _draw_rates(chart, points, look, style, name=name)
     lines = legend([looks[subject] for subject, _ in curves])
+    lines += _cut_short_legend(curves, looks)
     if floors:
         lines.append(Legend("null server: client and network alone", line="floor"))
     return Figure(
@@ -93,6 +110,9 @@ def goodput(configurations: Sequence[Configuration], looks: Mapping[Subject, Loo
     if not curves:
         why = "No open-loop run (Server, find-capacity) with a latency bound was measured."
         return missing(title, why)
+    if (only := _only(curves)) is not None and only[1].goodput is not None:
+        figures = f"{only[1].goodput.median:,.1f} good answers/s"
+        return one_point(title, f"{looks[only[0]].label}, {only[1].load}: {figures}")
     rates = [point.rate for points in curves.values() for point in points]
     scale = either(rates)
     heights = [
@@ -117,8 +137,28 @@ def goodput(configurations: Sequence[Configuration], looks: Mapping[Subject, Loo
         chart.drawing(),
         "Answers per second that are OK, within the bound and the recorded ones; on the dotted "
         f"line every request gets one. {_repeats(configurations)}",
-        legend([looks[subject] for subject, _ in curves]),
+        [*legend([looks[subject] for subject, _ in curves]), *_cut_short_legend(curves, looks)],
     )
+
+
+def _only(
+    curves: Mapping[tuple[Subject, int], Sequence[RatePoint]],
+) -> tuple[Subject, RatePoint] | None:
+    """Return the single point of all curves, with its subject; None if there are more."""
+    points = [(subject, point) for (subject, _), curve in curves.items() for point in curve]
+    return points[0] if len(points) == 1 else None
+
+
+def _cut_short_legend(
+    curves: Mapping[tuple[Subject, int], Sequence[RatePoint]], looks: Mapping[Subject, Look]
+) -> list[Legend]:
+    """Return the legend entry of the steps that were cut short, if there are any."""
+    found = [looks[key[0]] for key, curve in curves.items() if any(at.cut_short for at in curve)]
+    if not found:
+        return []
+    first = found[0]
+    text = "search step cut short, not joined by the line"
+    return [Legend(text, mark=f"{first.colour} {_CUT_SHORT}", shape=first.shape)]
 
 
 def _rate_curves(
@@ -152,24 +192,19 @@ def _rate_point(configuration: Configuration, rate: float) -> RatePoint:
 
 
 def _steps(configuration: Configuration) -> list[RatePoint]:
-    """Return the steps of find-capacity; steps at nearly the same rate are one point."""
-    steps = sorted(
-        (
-            step
-            for report in configuration.reports
-            if (capacity := report.capacity)
-            for step in capacity.steps
-        ),
-        key=_rate_of,
-    )
-    groups: list[list[CapacityStep]] = []
-    for step in steps:
-        if groups and _rate_of(step) <= _SAME_RATE * _rate_of(groups[-1][0]):
-            groups[-1].append(step)
-        else:
-            groups.append([step])
+    """Return the steps of find-capacity; steps at nearly the same rate are one point.
+
+    Steps that were cut short and full steps are separate points.
+    """
+    steps = [
+        step
+        for report in configuration.reports
+        if (capacity := report.capacity)
+        for step in capacity.steps
+    ]
+    full = _groups(step for step in steps if not step.cut_short)
     points = []
-    for tried in groups:
+    for tried in full + _groups(step for step in steps if step.cut_short):
         rate = statistics.median(map(_rate_of, tried))
         points.append(
             RatePoint(
@@ -179,9 +214,21 @@ def _steps(configuration: Configuration) -> list[RatePoint]:
                 tail_ms=Spread.of(step.percentile_ms for step in tried),
                 goodput=Spread.of(step.goodput_per_second for step in tried),
                 valid=not any(step.client_limited for step in tried),
+                cut_short=tried[0].cut_short,
             )
         )
     return points
+
+
+def _groups(steps: Iterable[CapacityStep]) -> list[list[CapacityStep]]:
+    """Return the steps by nearly the same rate, in the order of their rates."""
+    groups: list[list[CapacityStep]] = []
+    for step in sorted(steps, key=_rate_of):
+        if groups and _rate_of(step) <= _SAME_RATE * _rate_of(groups[-1][0]):
+            groups[-1].append(step)
+        else:
+            groups.append([step])
+    return groups
 
 
 def _rate_of(step: CapacityStep) -> float:
@@ -198,11 +245,16 @@ def _draw_rates(
     unit: str = "ms",
 ) -> None:
     known = [(point, spread) for point in points if (spread := getattr(point, name)) is not None]
-    chart.line([(point.rate, spread.median) for point, spread in known], style)
+    full = [(point.rate, spread.median) for point, spread in known if not point.cut_short]
+    chart.line(full, style)
     for point, spread in known:
-        chart.bar((point.rate, point.rate), (spread.low, spread.high), look.colour)
         text = hover(look, point.load, spread, unit, valid=point.valid)
-        chart.mark((point.rate, spread.median), look.mark(valid=point.valid), look.shape, text)
+        mark = look.mark(valid=point.valid)
+        if point.cut_short:
+            text, mark = f"{text}; cut short", f"{look.colour} {_CUT_SHORT}"
+        else:
+            chart.bar((point.rate, point.rate), (spread.low, spread.high), look.colour)
+        chart.mark((point.rate, spread.median), mark, look.shape, text)
 
 
 def _floors(reports: Sequence[Report]) -> dict[str, list[Point]]:

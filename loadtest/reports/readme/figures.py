@@ -98,13 +98,17 @@ def digest(collection: Collection) -> Digest:
     """Return the digest of a collection."""
     measured = configurations(collection.results)
     subjects = dict.fromkeys(configuration.subject for configuration in measured)
+    images = dict.fromkeys(result.report.manifest.data.sha256 for result in collection.results)
     return Digest(
         name=collection.name,
         rows=[
             _row(subject, [one for one in measured if one.subject == subject])
             for subject in subjects
         ],
-        facts={name: text for name, text in facts.lines(collection) if name in _FACTS},
+        facts={
+            **{name: text for name, text in facts.lines(collection) if name in _FACTS},
+            "SHA-256 of the test images": "; ".join(images),
+        },
     )
 
 

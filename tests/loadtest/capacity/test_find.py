@@ -35,6 +35,7 @@ def test_a_search_reports_every_step_and_confirms_its_result(capacity_run):
         ("confirm", 400),
     ]
     assert [step.n for step in steps[:3]] == [64, 64, 120]
+    assert not any(step.cut_short for step in steps)
     # On a busy machine a confirmation may be INVALID; the search then repeats it at a lower rate.
     assert all(step.phase == "confirm" for step in steps[3:])
     assert capacity.confirmed == steps[-1].passed
@@ -87,6 +88,7 @@ def test_a_search_without_a_passing_rate_fails(run, image_target):
     # A failed step is repeated.
     assert [step.offered_rate_per_second for step in capacity.steps] == [100, 100, 50, 50]
     assert "requests over 0.001 ms" in capacity.steps[0].reason
+    assert all(step.cut_short for step in capacity.steps)
     assert "capacity: no rate passed" in result.stderr
 
 

@@ -287,6 +287,32 @@ def test_windows_show_in_which_second_a_request_was_due():
     assert (second.max_ms, second.errors) == (1500, 1)
 
 
+@pytest.mark.parametrize(
+    ("requests", "spacing_ms", "seconds"),
+    [
+        pytest.param(3000, 5, 0.25, id="15 s"),
+        pytest.param(3100, 5, 0.5, id="longer than 60 quarters"),
+        pytest.param(3000, 10, 0.5, id="30 s"),
+        pytest.param(3050, 10, 1, id="longer than 60 halves"),
+        pytest.param(200, 12, 0.5, id="too few answers in a quarter of a second"),
+        pytest.param(80, 100, 1, id="too few answers in half a second"),
+        pytest.param(7000, 10, 1, id="70 s"),
+    ],
+)
+def test_short_runs_have_narrower_windows(requests, spacing_ms, seconds):
+    """At most 60 windows of a quarter or half a second, each wide enough for a median."""
+    recording, scores = scored(
+        latencies(*[1] * requests, spacing_ms=spacing_ms), np.zeros(requests, np.int64)
+    )
+
+    windows = sections.windows(recording, scores)
+
+    assert {window.seconds for window in windows} == {seconds}
+    assert [window.t_seconds for window in windows[:3]] == [0, seconds, 2 * seconds]
+    assert sum(window.scheduled for window in windows) == requests
+    assert seconds == 1 or len(windows) <= 60
+
+
 def test_windows_count_failures_and_wrong_answers():
     """A second with a right, a wrong and a failed request has two errors."""
     recorder = latencies(1, 1)

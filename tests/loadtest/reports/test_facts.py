@@ -15,5 +15,14 @@ def test_the_manifest_names_hardware_versions_commit_and_data(matrix):
     assert known["processor"] == "Imaginary CPU @ 2.0 GHz"
     assert known["server's versions"] == "onnxruntime 1.32.0"
     assert "python 3.11.7" in known["versions"]
-    assert "SHA-256 e54a434e" in known["test images"]
+    assert known["test images"] == "10,000, cifar-10-binary"
+    assert known["model file"].startswith("simcnn/1/model.onnx, 493,941 bytes")
+    assert not any("7f23" * 16 in text for text in known.values())
+    assert facts.digests(document)[:2] == [
+        (
+            "test images, 10,000, cifar-10-binary",
+            "e54a434ec35094516eacbaac0f2f9550358d985e9d1f71b47d41d333c15ba304",
+        ),
+        ("simcnn/1/model.onnx", "7f23" * 16),
+    ]
     assert known["target"] == "cpu (python -m serving --device=cpu)"

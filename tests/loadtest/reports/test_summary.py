@@ -1,5 +1,4 @@
 import load_reports
-from msgspec.structs import replace
 
 from loadtest.reports import summary
 from loadtest.reports.collection import single
@@ -23,40 +22,6 @@ def test_the_table_has_medians_with_their_range():
     assert row.verdict.text == "VALID"
 
 
-def test_one_invalid_repeat_is_seen_in_the_verdict_with_its_reason():
-    """A configuration is as good as its worst repeat."""
-    reports = [load_reports.report(), load_reports.report(reasons=("too few answers",))]
-    group = configurations(load_reports.collection(reports).results)[0]
-
-    shown, notes = summary.verdict(group), summary.complaints([group])
-
-    assert shown == summary.Verdict("1 of 2 VALID", valid=False)
-    assert notes == [
-        summary.Note("INVALID: too few answers", "simcnn fp32, SingleStream", bad=True)
-    ]
-
-
-def test_notes_that_differ_in_numbers_alone_are_one():
-    """Every run of a busy machine warns of another load average; the reader wants one line."""
-    reports = [
-        replace(
-            load_reports.report(kind="users", users=users),
-            warnings=[f"load average {number}.5 on 2 cores"],
-        )
-        for number, users in enumerate((1, 2, 3, 3))
-    ]
-
-    notes = summary.complaints(configurations(load_reports.collection(reports).results))
-
-    assert notes == [
-        summary.Note(
-            "load average 0.5 on 2 cores",
-            "simcnn fp32, users 1; simcnn fp32, users 2 and 1 more configurations (4 runs)",
-            bad=False,
-        )
-    ]
-
-
 def test_headlines_prefer_the_capacity_that_was_searched(matrix):
     """SingleStream's latency, the most images a second, and the rate within the bound."""
     lines = summary.headlines(configurations(matrix.results))
@@ -75,3 +40,14 @@ def test_a_capacity_that_was_not_confirmed_says_so():
     lines = summary.headlines(configurations(single(report).results))
 
     assert ("100 requests/s", "most with p99 within 15 ms, not confirmed") in lines[0].figures
+
+
+def test_a_capacity_of_a_busy_client_says_so():
+    """The headline does not pass the generator's limit off as the server's."""
+    report = load_reports.capacity([(100, True, 3), (200, False, 30)])
+    report = load_reports.changed(report, {"capacity.limited_by": "client"})
+
+    lines = summary.headlines(configurations(single(report).results))
+
+    words = "most with p99 within 15 ms, limited by the client"
+    assert ("100 requests/s", words) in lines[0].figures

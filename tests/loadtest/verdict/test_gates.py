@@ -129,3 +129,22 @@ def test_a_figure_that_the_baseline_lacks_is_not_compared():
     names = [check.name for check in checks]
     assert "baseline-p50" in names
     assert "baseline-p99" not in names
+
+
+def test_gates_name_their_limit_and_what_was_measured():
+    """Both are parts of the detail, so that a table can show them in columns."""
+    baseline = capacity([(200, True, 5.0), (400, False, 30.0)])
+    search = capacity([(100, True, 5.0), (200, False, 30.0)])
+    config = GateConfig(strict=True, min_accuracy=0.7)
+
+    checks = [*gates.apply(report(), config, report()), *gates.apply(search, config, baseline)]
+
+    assert all(check.limit and check.measured for check in checks)
+    assert all(check.measured in check.detail for check in checks)
+    named = {check.name: (check.measured, check.limit) for check in checks}
+    assert named["errors"] == ("0 requests failed and 0 were missed of 1,000", "at most 0 %")
+    assert named["slo"][1] == "p99 within 15 ms"
+    assert named["baseline-capacity"] == (
+        "100.0 requests/s",
+        "baseline 200.0, at most 20 % less",
+    )

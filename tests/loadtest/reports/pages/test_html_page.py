@@ -3,10 +3,14 @@ from html.parser import HTMLParser
 
 import load_reports
 import pytest
+from msgspec.structs import replace
 
 from loadtest.reports.collection import single
 from loadtest.reports.pages import html_page, markdown_page, terminal
+from loadtest.settings.config import GateConfig
+from loadtest.verdict import gates
 
+SHA256 = "ab" * 32
 VOID = {"meta", "img", "link", "br", "hr", "input"}
 
 
@@ -41,14 +45,15 @@ class Page(HTMLParser):
 @pytest.fixture(scope="module")
 def page(matrix) -> str:
     """report.html of it."""
-    return html_page.render(matrix)
+    return html_page.render(matrix, SHA256)
 
 
 def test_an_empty_result_is_reported_as_well():
     """A run without one answer has no percentile, no accuracy, no histogram: and a page."""
     report = load_reports.empty()
 
-    text = html_page.render(single(report)) + markdown_page.render(single(report))
+    text = html_page.render(single(report), SHA256)
+    text += markdown_page.render(single(report), SHA256)
 
     assert "INVALID" in text
     assert "n/a" in text
@@ -70,7 +75,7 @@ def test_the_page_asks_nothing_of_the_network(page):
 
 def test_the_page_shows_text_as_text():
     """Markup in names and messages is shown, not obeyed; forbidden characters are replaced."""
-    text = html_page.render(single(load_reports.hostile()))
+    text = html_page.render(single(load_reports.hostile()), SHA256)
 
     parsed = Page(text)
     assert "img" not in parsed.tags
@@ -116,7 +121,7 @@ def test_colour_is_the_model_and_shape_the_precision(page):
 
 def test_a_plot_without_data_is_named_with_the_reason():
     """Of a single closed-loop run there is nothing to show over the offered rate."""
-    parsed = Page(html_page.render(single(load_reports.report())))
+    parsed = Page(html_page.render(single(load_reports.report()), SHA256))
 
     assert "Latency over the offered rate: No open-loop run" in parsed.text
     assert "Goodput over the offered rate: No open-loop run" in parsed.text
@@ -128,3 +133,82 @@ def test_invalid_points_are_hollow(page):
 
     assert marks
     assert all("Server, 1,710 requests/s" in mark and "INVALID" in mark for mark in marks)
+
+
+def gated(report, **limits):
+    """The report with its gates."""
+    return replace(report, gates=gates.apply(report, GateConfig(**limits), None))
+
+
+def test_the_head_says_that_the_client_was_the_limit():
+    """Above the first figure, in HTML as in Markdown, and in no note."""
+    document = single(load_reports.limited_by_client(load_reports.report()))
+
+    head = html_page.render(document, SHA256).partition("</header>")[0]
+    text = markdown_page.render(document, SHA256)
+
+    assert "Limited by the client: the load generator could not keep up" in head
+    assert "the busiest load generator used 93 % of a core" in head
+    assert "Limited by the client: INVALID: the busiest" in text.partition("| model |")[0]
+    assert 'class="notes"' not in html_page.render(document, SHA256)
+
+
+def test_the_head_is_silent_about_a_client_that_kept_up(page):
+    """Nothing of the kind above a run whose generator was idle most of the time."""
+    assert "Limited by the client" not in page
+
+
+def test_gates_are_a_table_and_failed_ones_are_in_the_head():
+    """Passed gates are neither notes nor alarms."""
+    report = gated(load_reports.report(top1=0.82), min_accuracy=0.9)
+
+    text = html_page.render(single(report), SHA256)
+
+    head, _, rest = text.partition("</header>")
+    assert "accuracy: top-1" in head
+    assert "errors" not in head
+    rows = rest.partition("<h2>Gates</h2>")[2].partition("</table>")[0].split("<tr>")[2:]
+    assert ["FAILED" in row for row in rows] == [True, False, False, False]
+    assert "at least 90\N{NO-BREAK SPACE}%" in rows[0]
+    assert 'class="notes"' not in text
+
+
+def test_the_steps_of_a_search_are_a_table():
+    """Those that were cut short say so."""
+    steps = [(100, True, 3), (400, False, 30), (200, True, 9)]
+    document = single(load_reports.capacity(steps, cut_short=(1,)))
+
+    text, lines = html_page.render(document, SHA256), markdown_page.render(document, SHA256)
+
+    table = text.partition("<h2>Steps of the search</h2>")[2].partition("</table>")[0]
+    assert [row.count("cut short") for row in table.split("<tr>")[2:]] == [0, 1, 0]
+    assert "| bisect | 400.0 | cut short | 3.0 |" in lines
+
+
+def test_digests_are_at_the_end(page):
+    """Of the data, the model files and report.json, after everything else."""
+    before, _, digests = page.partition("<summary>Digests (SHA-256)</summary>")
+
+    assert not re.search("[0-9a-f]{64}", before)
+    assert set(re.findall("[0-9a-f]{64}", digests)) == {
+        SHA256,
+        "7f23" * 16,
+        "e54a434ec35094516eacbaac0f2f9550358d985e9d1f71b47d41d333c15ba304",
+    }
+    assert "<h2>" not in digests
+    assert "<figure>" not in digests
+
+
+def test_one_run_has_no_plot_of_one_point():
+    """A page of a single load draws distributions and shares; its single figures are sentences."""
+    parsed = Page(html_page.render(single(load_reports.report(kind="server", rate=300)), SHA256))
+    text = html_page.render(single(load_reports.report(kind="server", rate=300)), SHA256)
+
+    titles = re.findall(r"<h3>(.*?)</h3>", text)
+    assert titles == [
+        "Latency distribution, Server",
+        "Accuracy by class",
+        "Confusion: simcnn fp32",
+        "Latency over time: simcnn fp32",
+    ]
+    assert "Accuracy against latency: one point only, simcnn fp32, Server" in parsed.text

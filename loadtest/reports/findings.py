@@ -1,0 +1,209 @@
+"""What a reader of figures must know: limits of the client, gates, and notes on the runs."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+from loadtest.report_schema import Report
+from loadtest.reports.configurations import Configuration, subject_labels
+
+# The rules of validity that fail if the load generator could not keep up.
+_CLIENT_CHECKS = frozenset({"client-cpu", "client-lag"})
+# A number in a sentence, with its commas and points.
+_NUMBER = re.compile(r"\d[\d.,]*\d|\d")
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """Whether a configuration's figures may be quoted, or a gate was passed, in a few words."""
+
+    text: str
+    valid: bool
+
+
+@dataclass(frozen=True)
+class Note:
+    """A warning, error or reason: its text in one run, and the configurations that have it."""
+
+    text: str
+    where: str
+    bad: bool
+
+
+@dataclass(frozen=True)
+class GateRow:
+    """A gate with the same limit and the same result in one or more runs.
+
+    Attributes:
+        name: Of the gate.
+        limit: What was expected.
+        measured: What was measured; over several runs with the range of each number.
+        verdict: Whether the gate was passed.
+        where: The configurations; None if the page has only one.
+    """
+
+    name: str
+    limit: str
+    measured: str
+    verdict: Verdict
+    where: str | None
+
+    @property
+    def cells(self) -> tuple[str | Verdict, ...]:
+        """The row of the table under `gate_heads`."""
+        where = () if self.where is None else (self.where,)
+        return self.name, self.limit, self.measured, self.verdict, *where
+
+
+@dataclass
+class _Group:
+    """Texts that differ in numbers alone, and how often each configuration has them."""
+
+    texts: list[str] = field(default_factory=list)
+    places: dict[str, int] = field(default_factory=dict)
+
+    def add(self, text: str, where: str) -> None:
+        self.texts.append(text)
+        self.places[where] = self.places.get(where, 0) + 1
+
+    def where(self) -> str:
+        """Name the first configurations, and count the others."""
+        shown = list(self.places)[:2]
+        more = len(self.places) - len(shown)
+        text = "; ".join(shown) + (f" and {more} more configurations" if more else "")
+        runs = sum(self.places.values())
+        return text if runs == 1 else f"{text} ({runs:,} runs)"
+
+
+def client_limits(measured: Sequence[Configuration]) -> list[Note]:
+    """Return what shows that the load generator, not the server, was the limit."""
+    found = ((_limits_of(report), where) for report, where in _places(measured))
+    return _notes((text, where) for texts, where in found for text in texts)
+
+
+def gate_heads(measured: Sequence[Configuration]) -> tuple[str, ...]:
+    """Return the column heads of the table of gates."""
+    heads = ("gate", "limit", "measured", "result")
+    return heads if len(measured) == 1 else (*heads, "where")
+
+
+def gates(measured: Sequence[Configuration]) -> list[GateRow]:
+    """Return the gates of all runs, the failed ones in front."""
+    groups: dict[tuple[str, str, bool, str], _Group] = {}
+    for report, where in _places(measured):
+        for gate in report.gates:
+            text = gate.measured or gate.detail
+            key = gate.name, gate.limit, gate.passed, _skeleton(text)
+            groups.setdefault(key, _Group()).add(text, where)
+    rows = [
+        GateRow(
+            name=name,
+            limit=limit,
+            measured=ranges(group.texts),
+            verdict=Verdict("passed" if passed else "FAILED", passed),
+            where=None if len(measured) == 1 else group.where(),
+        )
+        for (name, limit, passed, _), group in groups.items()
+    ]
+    return sorted(rows, key=lambda row: row.verdict.valid)
+
+
+def failed_gates(measured: Sequence[Configuration], stop_reason: str | None) -> list[Note]:
+    """Return the gates that were not passed.
+
+    Args:
+        measured: The configurations.
+        stop_reason: Of the collection. The gate that says the same is left out.
+    """
+    return _notes(
+        (f"{gate.name}: {gate.detail}", where)
+        for report, where in _places(measured)
+        for gate in report.gates
+        if not gate.passed and gate.detail != stop_reason
+    )
+
+
+def complaints(measured: Sequence[Configuration]) -> list[Note]:
+    """Return all other notes; notes that differ in numbers alone are one.
+
+    Gates and limits of the client are not among them.
+    """
+    notes = _notes(
+        (text, where)
+        for report, where in _places(measured)
+        for text in (*_reasons(report), *_complaints(report))
+    )
+    return sorted(notes, key=lambda note: not note.bad)
+
+
+def ranges(texts: Sequence[str]) -> str:
+    """Return one text for several that differ in numbers alone, with the range of each number."""
+    found = [_NUMBER.findall(text) for text in texts]
+    spans = []
+    for numbers in zip(*found, strict=True):
+        ordered = sorted(dict.fromkeys(numbers), key=_value)
+        spans.append(ordered[0] if len(ordered) == 1 else f"{ordered[0]} to {ordered[-1]}")
+    between = _NUMBER.split(texts[0])
+    return between[0] + "".join(span + text for span, text in zip(spans, between[1:], strict=True))
+
+
+def _places(measured: Sequence[Configuration]) -> Iterable[tuple[Report, str]]:
+    """Yield every report with its configuration in words."""
+    labels = subject_labels([configuration.subject for configuration in measured])
+    for configuration in measured:
+        where = f"{labels[configuration.subject]}, {configuration.load}"
+        for report in configuration.reports:
+            yield report, where
+
+
+def _notes(found: Iterable[tuple[str, str]]) -> list[Note]:
+    groups: dict[str, _Group] = {}
+    for text, where in found:
+        groups.setdefault(_skeleton(text), _Group()).add(text, where)
+    return [
+        Note(group.texts[0], group.where(), bad=kind.startswith("INVALID"))
+        for kind, group in groups.items()
+    ]
+
+
+def _value(number: str) -> float:
+    try:
+        return float(number.replace(",", ""))
+    except ValueError:  # an address or a version
+        return 0.0
+
+
+def _skeleton(text: str) -> str:
+    return _NUMBER.sub("#", text)
+
+
+def _limits_of(report: Report) -> list[str]:
+    texts = [
+        f"INVALID: {check.detail}"
+        for check in report.validity.checks
+        if check.name in _CLIENT_CHECKS and not check.passed
+    ]
+    if (capacity := report.capacity) is not None and capacity.limited_by == "client":
+        rate = capacity.failed_rate_per_second
+        at = "" if rate is None else f" at {rate:,.1f} requests/s"
+        texts.append(f"the search ended{at} because the load generator could not keep up")
+    return texts
+
+
+def _reasons(report: Report) -> Iterable[str]:
+    known = _limits_of(report)
+    reasons = (f"INVALID: {reason}" for reason in report.validity.reasons)
+    return (reason for reason in reasons if reason not in known)
+
+
+def _complaints(report: Report) -> Iterable[str]:
+    if report.status != "complete" and report.stop_reason not in report.validity.reasons:
+        yield f"{report.status}: {report.stop_reason}"
+    if (mismatches := report.mismatches) and mismatches.differing:
+        yield (
+            f"{mismatches.differing:,} of {mismatches.compared:,} answers differ from the "
+            "recorded predictions of the same artefact"
+        )
+    for kind, error in report.errors.items():
+        yield f"{kind}: {error.first_message}"
+    yield from report.warnings

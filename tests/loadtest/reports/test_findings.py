@@ -1,0 +1,159 @@
+import load_reports
+import pytest
+from msgspec.structs import replace
+
+from loadtest.reports import findings, summary
+from loadtest.reports.configurations import configurations
+from loadtest.reports.findings import GateRow, Note, Verdict
+from loadtest.settings.config import GateConfig
+from loadtest.verdict import gates
+
+
+def measured(*reports):
+    """The configurations of reports."""
+    return configurations(load_reports.collection(list(reports)).results)
+
+
+def gated(report, **limits):
+    """The report with its gates."""
+    return replace(report, gates=gates.apply(report, GateConfig(**limits), None))
+
+
+def test_one_invalid_repeat_is_seen_in_the_verdict_with_its_reason():
+    """A configuration is as good as its worst repeat."""
+    found = measured(load_reports.report(), load_reports.report(reasons=("too few answers",)))
+
+    assert summary.verdict(found[0]) == Verdict("1 of 2 VALID", valid=False)
+    assert findings.complaints(found) == [
+        Note("INVALID: too few answers", "simcnn fp32, SingleStream", bad=True)
+    ]
+
+
+def test_notes_that_differ_in_numbers_alone_are_one():
+    """Every run of a busy machine warns of another load average; the reader wants one line."""
+    reports = [
+        replace(
+            load_reports.report(kind="users", users=users),
+            warnings=[f"load average {number}.5 on 2 cores"],
+        )
+        for number, users in enumerate((1, 2, 3, 3))
+    ]
+
+    notes = findings.complaints(measured(*reports))
+
+    assert notes == [
+        Note(
+            "load average 0.5 on 2 cores",
+            "simcnn fp32, users 1; simcnn fp32, users 2 and 1 more configurations (4 runs)",
+            bad=False,
+        )
+    ]
+
+
+def test_the_end_of_a_run_is_noted_once():
+    """Its reason is a reason for INVALID, and not a second note about the status."""
+    report = load_reports.report(reasons=("interrupted by SIGINT",))
+    report = replace(report, status="interrupted", stop_reason="interrupted by SIGINT")
+
+    notes = findings.complaints(measured(report))
+
+    assert [note.text for note in notes] == ["INVALID: interrupted by SIGINT"]
+
+
+def test_a_limit_of_the_client_is_no_note():
+    """The busy load generator is named for the head of the page, and there alone."""
+    found = measured(load_reports.limited_by_client(load_reports.report()))
+
+    (limit,) = findings.client_limits(found)
+
+    assert limit.text.startswith("INVALID: the busiest load generator used 93 % of a core")
+    assert limit.where == "simcnn fp32, SingleStream"
+    assert findings.complaints(found) == []
+
+
+def test_a_search_that_the_client_limited_is_named():
+    """All of its runs may be VALID; the rate is the client's nevertheless."""
+    report = load_reports.capacity([(100, True, 3), (200, False, 30)])
+    found = measured(load_reports.changed(report, {"capacity.limited_by": "client"}))
+
+    (limit,) = findings.client_limits(found)
+
+    assert limit.text == (
+        "the search ended at 200.0 requests/s because the load generator could not keep up"
+    )
+    assert findings.client_limits(measured(report)) == []
+
+
+def test_gates_are_rows_and_no_notes():
+    """Each with its limit, what was measured, and whether it was passed; failed ones in front."""
+    found = measured(gated(load_reports.report(top1=0.82), min_accuracy=0.9))
+
+    rows = findings.gates(found)
+
+    top1 = f"top-1 {100 * found[0].reports[0].accuracy.top1:.2f} %"
+    errors = "0 requests failed and 0 were missed of 1,000"
+    assert rows[0] == GateRow("accuracy", "at least 90 %", top1, Verdict("FAILED", False), None)
+    assert GateRow("errors", "at most 0 %", errors, Verdict("passed", True), None) in rows
+    assert len(findings.gate_heads(found)) == len(rows[0].cells) == 4
+    assert findings.complaints(found) == []
+    (failed,) = findings.failed_gates(found, None)
+    assert failed.text == f"accuracy: {top1}, at least 90 %"
+
+
+def test_the_gate_that_repeats_why_a_run_ended_is_left_out():
+    """The page's head says why it ended early already."""
+    found = measured(gated(replace(load_reports.report(), stop_reason="interrupted by SIGINT")))
+
+    assert findings.failed_gates(found, "interrupted by SIGINT") == []
+    assert len(findings.failed_gates(found, None)) == 1
+
+
+def test_a_gate_that_many_runs_passed_is_one_row_with_the_range_of_its_numbers():
+    """One row for three runs of two configurations; a failed run has a row of its own."""
+    reports = [
+        gated(load_reports.report(n=1000)),
+        gated(load_reports.report(n=900)),
+        gated(load_reports.report(kind="users", users=4, n=2000)),
+        gated(load_reports.changed(load_reports.report(n=800), {"requests.failed": 7})),
+    ]
+
+    rows = [row for row in findings.gates(measured(*reports)) if row.name == "errors"]
+
+    assert [(row.measured, row.verdict.text, row.where) for row in rows] == [
+        (
+            "7 requests failed and 0 were missed of 800",
+            "FAILED",
+            "simcnn fp32, SingleStream",
+        ),
+        (
+            "0 requests failed and 0 were missed of 900 to 2,000",
+            "passed",
+            "simcnn fp32, SingleStream; simcnn fp32, users 4 (3 runs)",
+        ),
+    ]
+
+
+def test_gates_of_older_reports_have_their_words():
+    """A report without limit and measured value shows the sentence that it has."""
+    report = load_reports.changed(
+        load_reports.report(),
+        {"gates": [{"name": "errors", "passed": True, "detail": "0 of 9 failed, at most 0 %"}]},
+    )
+
+    (row,) = findings.gates(measured(report))
+
+    assert (row.limit, row.measured) == ("", "0 of 9 failed, at most 0 %")
+
+
+@pytest.mark.parametrize(
+    ("texts", "together"),
+    [
+        pytest.param(["1,000 of 2"], "1,000 of 2", id="one"),
+        pytest.param(["10 ms, 3", "9.5 ms, 3"], "9.5 to 10 ms, 3", id="range"),
+        pytest.param(["no host 10.0.0.1", "no host 10.0.0.1"], "no host 10.0.0.1", id="address"),
+        pytest.param(["ran to its end"] * 2, "ran to its end", id="no-number"),
+    ],
+)
+def test_texts_that_differ_in_numbers_become_one(texts, together):
+    """Each number is replaced by its range."""
+    assert findings.ranges(texts) == together
