@@ -55,6 +55,7 @@ def render(collection: Collection, report_sha256: str) -> str:
     measured = configurations(collection.results)
     appearance = looks(measured)
     groups = _groups(measured, appearance)
+    failed_gates = findings.failed_gates(measured, collection.stop_reason)
     figures = [figure for group in groups for figure in group.figures]
     cost_heads, costs = summary.costs(measured)
     return render_template(
@@ -66,7 +67,8 @@ def render(collection: Collection, report_sha256: str) -> str:
         not_measured=collection.not_measured,
         cards=_cards(measured, appearance),
         client_limits=findings.client_limits(measured),
-        failed_gates=findings.failed_gates(measured, collection.stop_reason),
+        failed_gates=failed_gates,
+        failed_names=dict.fromkeys(note.text.partition(":")[0] for note in failed_gates),
         gate_heads=findings.gate_heads(measured),
         gates=[row.cells for row in findings.gates(measured)],
         notes=findings.complaints(measured),

@@ -165,6 +165,7 @@ def test_gates_are_a_table_and_failed_ones_are_in_the_head():
     text = html_page.render(single(report), SHA256)
 
     head, _, rest = text.partition("</header>")
+    assert "Gates failed: accuracy</summary>" in head
     assert "accuracy: top-1" in head
     assert "errors" not in head
     rows = rest.partition("<h2>Gates</h2>")[2].partition("</table>")[0].split("<tr>")[2:]
