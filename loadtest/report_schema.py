@@ -152,8 +152,9 @@ class CapacityStep(Struct, frozen=True, kw_only=True):
     cut_short: Annotated[
         bool,
         means(
-            "Whether it was ended as soon as it could no longer pass; its latencies and rates are "
-            "then of the first seconds of an overload. False in reports of older versions."
+            "Whether it ended early, normally as soon as it could no longer pass; its latencies "
+            "and rates are then of the first seconds of an overload. False in reports of older "
+            "versions."
         ),
     ] = False
 

@@ -56,7 +56,7 @@ class GateRow:
 
 
 @dataclass
-class _Group:
+class _Alike:
     """Texts that differ in numbers alone, and how often each configuration has them."""
 
     texts: list[str] = field(default_factory=list)
@@ -89,12 +89,12 @@ def gate_heads(measured: Sequence[Configuration]) -> tuple[str, ...]:
 
 def gates(measured: Sequence[Configuration]) -> list[GateRow]:
     """Return the gates of all runs, the failed ones in front."""
-    groups: dict[tuple[str, str, bool, str], _Group] = {}
+    groups: dict[tuple[str, str, bool, str], _Alike] = {}
     for report, where in _places(measured):
         for gate in report.gates:
             text = gate.measured or gate.detail
             key = gate.name, gate.limit, gate.passed, _skeleton(text)
-            groups.setdefault(key, _Group()).add(text, where)
+            groups.setdefault(key, _Alike()).add(text, where)
     rows = [
         GateRow(
             name=name,
@@ -157,9 +157,9 @@ def _places(measured: Sequence[Configuration]) -> Iterable[tuple[Report, str]]:
 
 
 def _notes(found: Iterable[tuple[str, str]]) -> list[Note]:
-    groups: dict[str, _Group] = {}
+    groups: dict[str, _Alike] = {}
     for text, where in found:
-        groups.setdefault(_skeleton(text), _Group()).add(text, where)
+        groups.setdefault(_skeleton(text), _Alike()).add(text, where)
     return [
         Note(group.texts[0], group.where(), bad=kind.startswith("INVALID"))
         for kind, group in groups.items()

@@ -3,7 +3,16 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
-from training.report.pages.blocks import Block, Bullets, Heading, Notice, Page, Paragraph
+from training.report.pages.blocks import (
+    Block,
+    Bullets,
+    Details,
+    Heading,
+    Notice,
+    Page,
+    Paragraph,
+    Table,
+)
 from training.report.sections import comparison, model_section, recommendation, run_section
 from training.report.sources import compute
 from training.report.sources.candidates import gather
@@ -38,7 +47,7 @@ def build(runs: Sequence[RunRecord], evidence: Evidence) -> Page:
     for number, run in enumerate([*finished, *(run for run in runs if not run.is_finished)], 1):
         answers = evidence.answers.get(run.name)
         blocks += run_section.describe(run, f"run{number}", answers, evidence.test)
-    blocks += [*_published(finished), *_method()]
+    blocks += [*_published(finished), *_method(), _digests(runs)]
     now = datetime.now(UTC).isoformat(sep=" ", timespec="minutes").removesuffix("+00:00")
     count = "1 finished run" if len(finished) == 1 else f"{len(finished)} finished runs"
     return Page("Training report", f"CIFAR-10 classifiers, {count}; written {now} UTC.", blocks)
@@ -83,3 +92,15 @@ def _method() -> list[Block]:
             )
         ),
     ]
+
+
+def _digests(runs: Sequence[RunRecord]) -> Details:
+    """Return the digests of the images of each run, which a reader needs only to check them."""
+    rows = []
+    for run in runs:
+        data = (run.metrics or {}).get("data", run.data)
+        rows.append(
+            (run.name, *(str(data.get(f"{part}_sha256", "unknown")) for part in ("train", "test")))
+        )
+    heads = ("Run", "Training images", "Test images")
+    return Details("Digests (SHA-256)", [Table(heads, rows, text_columns=(0, 1, 2))])

@@ -64,16 +64,16 @@ def per_batch(configurations: Sequence[Configuration], looks: Mapping[Subject, L
         for curve in curves.values()
         for one in curve
     ]
-    known = [(x, y) for _, x, y in points if x is not None and y is not None]
+    known = [(one, x, y) for one, x, y in points if x is not None and y is not None]
     if not known:
         return missing(title, "No closed-loop run with enough answers for a median.")
     if len(known) == 1:
-        only, ((x, y),) = next(one for one, _, y in points if y is not None), known
-        figures = f"{x.median:,.0f} images/s, p50 {y.median:,.3f} ms"
+        ((only, speed, p50),) = known
+        figures = f"{speed.median:,.0f} images/s, p50 {p50.median:,.3f} ms"
         return one_point(title, f"{looks[only.subject].label}, {only.load}: {figures}")
     chart = Chart(
-        either(value for x, _ in known for value in (x.low, x.high)),
-        logarithmic(value for _, y in known for value in (y.low, y.high)),
+        either(value for _, x, _ in known for value in (x.low, x.high)),
+        logarithmic(value for *_, y in known for value in (y.low, y.high)),
         x_label="throughput (images/s)",
         y_label="p50 latency (ms)",
         name=title,

@@ -161,6 +161,19 @@ def test_figures_of_each_run_are_shown(report, runs):
             assert fact in text
 
 
+def test_digests_are_at_the_end(report, runs):
+    """They are for checks and not for reading: nothing before them has one."""
+    text = (report / "report.html").read_text()
+    before, _, digests = text.partition("<summary>Digests (SHA-256)</summary>")
+
+    assert not re.search(">[^<]*[0-9a-f]{64}", before)
+    for result in runs:
+        data = result.metrics["data"]
+        row = digests.partition(f"<td>{result.run_dir.name}</td>")[2].partition("</tr>")[0]
+        assert re.findall("[0-9a-f]{64}", row) == [data["train_sha256"], data["test_sha256"]]
+    assert "<h2" not in digests
+
+
 def test_worst_mistakes_are_wrong_and_sorted(report, image_dir):
     """The table of mistakes names real labels, other answers, and falling probabilities."""
     labels = load(image_dir).test.labels

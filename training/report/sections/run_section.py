@@ -115,8 +115,6 @@ def _facts(run: RunRecord) -> Table:
         ("Training speed", f"{result['train_images_per_second']:,.0f} images/s (median epoch)"),
         ("Images", _images(data, result["n"])),
         ("Data", str(data.get("variant"))),
-        ("SHA-256, training images", str(data.get("train_sha256"))),
-        ("SHA-256, test images", str(data.get("test_sha256"))),
         ("Hardware", hardware(run)),
         ("Versions", ", ".join(f"{name} {version}" for name, version in versions.items())),
         ("Commit", ", then ".join(str(commit or "unknown") for commit in commits)),
