@@ -156,7 +156,8 @@ def _step(
         phase=phase,
         offered_rate_per_second=rate,
         passed=not reasons,
-        reason="; ".join(reasons + busy),
+        # The reasons of a confirmation may hold the limits of the client already.
+        reason="; ".join(dict.fromkeys(reasons + busy)),
         client_limited=bool(busy),
         n=slo.n,
         answered=requests.answered,
