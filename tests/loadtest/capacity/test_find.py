@@ -3,7 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from load_reports import changed, report
+from load_reports import report
 
 from loadtest.capacity import find
 from loadtest.figures.scoring import Scorer
@@ -71,27 +71,6 @@ def test_a_confirmation_has_to_be_valid(phase, reasons, passed):
 
     assert step.passed is passed
     assert step.reason == ("" if passed else "the thirds differ; a busy client")
-
-
-def test_a_limit_of_the_client_is_named_once():
-    """A confirmation that is INVALID because of a busy client gives this reason a single time."""
-    busy = changed(report(kind="server", rate=100, slo_ms=1000), {"client.cpu_share": 0.93})
-    detail = "the busiest load generator used 93 % of a core, at most 80 %; add --processes"
-    verdict = {"validity.valid": False, "validity.reasons": [detail]}
-    empty = Recorder().recording()
-    measured = Measurement(
-        report=changed(busy, verdict),
-        recording=empty,
-        scores=Scorer(None, Queries(np.arange(1), 1), np.zeros(1)).score(empty),
-    )
-    config = LoadTestConfig(
-        target="localhost:8500", model="simcnn", output_dir=Path(), name="run", slo_ms=1000
-    )
-
-    step = find._step("confirm", 100, measured, config, 1.0)
-
-    assert step.reason == detail
-    assert step.client_limited
 
 
 def test_a_search_without_a_passing_rate_fails(run, image_target):
