@@ -139,12 +139,13 @@ def _conditions(document: Digest) -> str:
     images = {top1.distinct_images for row in document.rows if (top1 := row.top1) is not None}
     left_out = sum(load.runs - load.valid_runs for load in quoted)
     sizes = {load.load.partition("batch ")[2] or "1" for load in batches}
+    callers = _counts({load.requests for load in one})
+    sent = _counts({load.images for load in batches})
+    size = " or ".join(sorted(sizes))
     sentences = [
         f"Accuracy: top-1 on {_counts(images)} CIFAR-10 test images, from the timed responses.",
-        "One caller sends one image after another (n = "
-        f"{_counts({load.requests for load in one})}).",
-        f"Images/s: batches of {' or '.join(sorted(sizes))} (n = "
-        f"{_counts({load.images for load in batches})}).",
+        f"One caller sends one image after another (n = {callers}).",
+        f"Images/s: batches of {size} (n = {sent}).",
     ]
     if left_out:
         sentences.append(

@@ -1,7 +1,7 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
-from xml.etree import ElementTree
 
 import load_reports
 import pytest
@@ -10,7 +10,6 @@ from loadtest.reports.pages import files
 from loadtest.reports.readme import table
 from loadtest.reports.readme.figures import digest
 
-SVG = "{http://www.w3.org/2000/svg}"
 PAGE = f"# Project\n\n{table.BEGIN}\nold\n{table.END}\n\nMore.\n"
 
 
@@ -87,7 +86,7 @@ def test_the_figure_is_drawn_beside_the_digest(command, report, page, tmp_path):
     command("--report", report)
 
     picture = tmp_path / "docs" / "loadtest.svg"
-    titles = [title.text for title in ElementTree.parse(picture).iter(f"{SVG}title")]
+    titles = re.findall("<title>(.*?)</title>", picture.read_text())
     assert 'src="docs/loadtest.svg"' in page.read_text()
     assert [title for title in titles if title.startswith("simcnn, 1 caller, 1 image at a time: ")]
 
