@@ -12,10 +12,12 @@ ABUSE_JSON ?= build/abuse/results.json
 ABUSE_DOCS ?=
 # Whether `make conformance` writes the table in docs/saved-models.md too.
 SAVED_MODEL_DOCS ?=
+# `make mutants` tries a sample of the mutants; `MUTANTS=all` all of them, which takes more than a day.
+MUTANTS ?= sample
 # Which tests `make test` leaves out; each has a target of its own below.
 TEST_MARKERS ?= not (abuse or conformance or docker or gpu or network or slow)
 
-.PHONY: help serve loadtest readme test test-docker test-slow conformance abuse tritonclient lint format protos docs lock clean
+.PHONY: help serve loadtest readme test test-docker test-slow conformance abuse mutants tritonclient lint format protos docs lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -43,6 +45,9 @@ conformance: $(VENV)/.dev ## Serve all ONNX node cases and a zoo of SavedModels;
 
 abuse: $(VENV)/.dev ## Attack a server in every way known, beside polite callers; ABUSE_DOCS=1 writes docs/abuse.md
 	ABUSE_JSON="$(ABUSE_JSON)" ABUSE_DOCS="$(ABUSE_DOCS)" $(BIN)/python -m pytest -m abuse tests/abuse $(PYTEST_ARGS)
+
+mutants: $(VENV)/.dev ## Change the code in small ways and see whether tests fail; MUTANTS=all tries every change
+	$(BIN)/python tests/mutants $(if $(filter all,$(MUTANTS)),--all) $(MUTANTS_ARGS)
 
 tritonclient: $(VENV)/.tritonclient ## Make the environment of the official KServe client, which tests use
 
