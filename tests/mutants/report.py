@@ -17,6 +17,8 @@ TITLES = {
     "untested": "no test",
     "equivalent": "equivalent",
 }
+# pytest's exit codes when all tests passed, and when there was none.
+_NOTHING_FAILED = (0, 5)
 DETECTED = ("killed", "timeout")
 LEAST_SCORE = 92.0
 
@@ -43,7 +45,7 @@ def outcome_of(exit_code: int | None) -> Outcome:
     """What the end of pytest says about a mutant; None for a run ended at its limit."""
     if exit_code is None:
         return "timeout"
-    return "survived" if exit_code == 0 else "killed"
+    return "survived" if exit_code in _NOTHING_FAILED else "killed"
 
 
 def result(mutant: Mutant, outcome: Outcome, seconds: float = 0, tests: int = 0) -> Result:

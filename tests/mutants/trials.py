@@ -24,6 +24,16 @@ class _Trial:
     control: bool
 
 
+class _Chosen:
+    """A plugin of pytest that leaves the chosen tests alone, whatever is in their names."""
+
+    def __init__(self, names: Sequence[str]) -> None:
+        self._names = set(names)
+
+    def pytest_collection_modifyitems(self, items: list) -> None:
+        items[:] = [item for item in items if item.nodeid in self._names]
+
+
 class Trials:
     """Tries mutants and gathers how they fare."""
 
@@ -83,8 +93,13 @@ class Trials:
             file = tree / trial.mutant.file
             if not trial.control:
                 file.write_text(trial.mutant.code)
-            names = [test.name for test in trial.tests]
-            run = workplace.start(tree, names, log, choosing.limit_seconds(trial.tests))
+            run = workplace.start(
+                tree,
+                list(dict.fromkeys(test.module for test in trial.tests)),
+                log,
+                choosing.limit_seconds(trial.tests),
+                [_Chosen([test.name for test in trial.tests])],
+            )
             while (ended := run.ended()) is None:
                 yield
             file.write_text(trial.mutant.tree.code)
