@@ -7,12 +7,11 @@ below the least one, or that tests fail without any mutant.
 """
 
 import argparse
-import json
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -27,12 +26,15 @@ OUTPUT = ROOT / "build" / "mutants"
 
 def main() -> int:
     """Try the mutants that the command line asks for."""
+    # What runs is ended with this process, also by `kill`.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = _parser().parse_args()
     OUTPUT.mkdir(parents=True, exist_ok=True)
     entries = judged.read()
     found = sampling.find_mutants(ROOT)
     everything = [mutant for mutants in found.values() for mutant in mutants]
     wanted = _wanted(options, found, everything)
+    wanted.sort(key=lambda mutant: sampling.rank(mutant.name, options.seed))
     print(f"{len(everything):,} mutants, {len(wanted):,} to try", flush=True)
 
     started = time.monotonic()
@@ -43,15 +45,15 @@ def main() -> int:
             workplace.copy_tree(ROOT, tree)
         tests = covered.collect(ROOT, trees[0], OUTPUT)
         measured = time.monotonic()
-        trials = Trials(tests, entries, OUTPUT)
+        known = report.read(OUTPUT / "tried.json") if options.keep_killed else []
+        trials = Trials(tests, entries, known, OUTPUT)
         results, wrong = trials.run(wanted, trees)
     seconds = time.monotonic() - measured
     results.sort(key=lambda each: each.name)
 
     partial = options.names or options.survivors
-    (OUTPUT / ("partial.json" if partial else "results.json")).write_text(
-        json.dumps([asdict(each) for each in results], indent=1)
-    )
+    if not partial:
+        report.write(results, OUTPUT / "results.json")
     print(report.survivors(results), end="\n\n")
     for name in judged.outdated(everything, entries):
         print(f"equivalent.toml: no mutant is {name} with that change any more")
@@ -76,6 +78,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--survivors", action="store_true", help="the last sample's survivors alone"
     )
+    parser.add_argument(
+        "--keep-killed", action="store_true", help="what the last run killed is not tried again"
+    )
     parser.add_argument("names", nargs="*", help="the mutants whose names begin so, alone")
     return parser
 
@@ -85,8 +90,8 @@ def _wanted(
 ) -> list[Mutant]:
     """The mutants to try."""
     if options.survivors:
-        last = json.loads((OUTPUT / "results.json").read_text())
-        survived = {each["name"] for each in last if each["outcome"] in ("survived", "untested")}
+        last = report.read(OUTPUT / "results.json")
+        survived = {each.name for each in last if each.outcome in ("survived", "untested")}
         return [mutant for mutant in everything if mutant.name in survived]
     if options.names:
         return [each for each in everything if each.name.startswith(tuple(options.names))]

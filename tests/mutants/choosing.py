@@ -10,10 +10,11 @@ from mutants.mutations import Mutant
 
 # Seconds that the tests chosen for a mutant take without it; the slowest are left out.
 BUDGET_SECONDS = 40
-# A run is ended, and counts as a mutant found by its time, after so many seconds and so many times
-# what its tests take without a mutant.
-GRACE_SECONDS = 30
-SLOWDOWN = 5
+# A test fails, and a run is ended, after so many seconds and so many times what they take without a
+# mutant. A run waits for nothing else, so its grace is what starting it may take.
+GRACE_SECONDS_OF_A_TEST = 15
+GRACE_SECONDS = 60
+SLOWDOWN = 8
 
 
 def choose(mutant: Mutant, tests: Iterable[MeasuredTest]) -> list[MeasuredTest]:
@@ -42,8 +43,13 @@ def choose(mutant: Mutant, tests: Iterable[MeasuredTest]) -> list[MeasuredTest]:
     return [test for group in modules for test in group]
 
 
+def limit_seconds_of_a_test(test: MeasuredTest) -> float:
+    """When a test fails, if it goes on."""
+    return GRACE_SECONDS_OF_A_TEST + SLOWDOWN * test.seconds
+
+
 def limit_seconds(tests: Sequence[MeasuredTest]) -> float:
-    """When a run of these tests is ended."""
+    """When a run of these tests is ended from outside, should no signal end its tests."""
     return GRACE_SECONDS + SLOWDOWN * sum(test.seconds for test in tests)
 
 

@@ -143,8 +143,11 @@ def _measure(
         COLLECTION_LIMIT_SECONDS,
         [_Watch(tree, output)],
     )
-    while run.ended() is None:
-        time.sleep(0.1)
+    try:
+        while run.ended() is None:
+            time.sleep(0.1)
+    finally:
+        run.end()
     if not output.is_file():
         msg = f"pytest did not end by itself, expected a measurement; see {kept}/measuring.log"
         raise RuntimeError(msg)

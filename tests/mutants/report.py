@@ -1,8 +1,10 @@
 """What came out: the score of each package, and every survivor."""
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Literal
 
 from mutants.mutations import Mutant
@@ -39,6 +41,18 @@ class Result:
     outcome: Outcome
     seconds: float
     tests: int
+
+
+def write(results: Iterable[Result], file: Path) -> None:
+    """Write results as JSON."""
+    file.write_text(json.dumps([asdict(each) for each in results], indent=1))
+
+
+def read(file: Path) -> list[Result]:
+    """Read them again; none if there is no file."""
+    if not file.is_file():
+        return []
+    return [Result(**each) for each in json.loads(file.read_text())]
 
 
 def outcome_of(exit_code: int | None) -> Outcome:

@@ -57,7 +57,7 @@ def draw(mutants: Iterable[Mutant], size: int, seed: int) -> list[Mutant]:
     An edit of the source adds mutants to the sample or takes them away where it adds or removes
     mutants; all others stay.
     """
-    ranked = sorted(mutants, key=lambda mutant: _rank(mutant.name, seed))
+    ranked = sorted(mutants, key=lambda mutant: rank(mutant.name, seed))
     drawn: list[Mutant] = []
     for mutant in ranked:
         if len(drawn) == size:
@@ -67,5 +67,6 @@ def draw(mutants: Iterable[Mutant], size: int, seed: int) -> list[Mutant]:
     return drawn
 
 
-def _rank(name: str, seed: int) -> bytes:
+def rank(name: str, seed: int) -> bytes:
+    """By which mutants are ordered; those of all packages are mixed."""
     return hashlib.sha256(f"{seed} {name}".encode()).digest()

@@ -3,10 +3,11 @@
 import shutil
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from mutants import choosing, judged, report, workplace
 from mutants.covered import MeasuredTest
 from mutants.mutations import Mutant
@@ -25,13 +26,16 @@ class _Trial:
 
 
 class _Chosen:
-    """A plugin of pytest that leaves the chosen tests alone, whatever is in their names."""
+    """A plugin of pytest: only the chosen tests run, each with a limit that fits it."""
 
-    def __init__(self, names: Sequence[str]) -> None:
-        self._names = set(names)
+    def __init__(self, tests: Sequence[MeasuredTest]) -> None:
+        self._limits = {test.name: choosing.limit_seconds_of_a_test(test) for test in tests}
 
-    def pytest_collection_modifyitems(self, items: list) -> None:
-        items[:] = [item for item in items if item.nodeid in self._names]
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        # Not on the command line: names of parametrized tests may hold any character.
+        items[:] = [item for item in items if item.nodeid in self._limits]
+        for item in items:
+            item.add_marker(pytest.mark.timeout(self._limits[item.nodeid]), append=False)
 
 
 class Trials:
@@ -41,18 +45,21 @@ class Trials:
         self,
         tests: Sequence[MeasuredTest],
         judged_equivalent: Mapping[str, Mapping[str, str]],
-        logs: Path,
+        known: Iterable[Result],
+        folder: Path,
     ) -> None:
         """Nothing runs yet.
 
         Args:
             tests: Those that may judge mutants.
             judged_equivalent: The list; what is on it is not tried.
-            logs: A folder for the output of pytest.
+            known: Earlier results; what was detected and is the same change is not tried.
+            folder: For the output of pytest, and for `tried.json`, the results so far.
         """
         self._tests = tests
         self._equivalent = judged_equivalent
-        self._logs = logs
+        self._detected = {each.name: each for each in known if each.outcome in report.DETECTED}
+        self._folder = folder
         self._queue: deque[_Trial] = deque()
         self._results: list[Result] = []
         self._wrong: list[str] = []
@@ -68,14 +75,22 @@ class Trials:
         for number, mutant in enumerate(mutants):
             self._enqueue(mutant, control=number % CONTROLS_EVERY == 0)
         running = [self._in_tree(tree) for tree in trees]
-        while running:
-            running = [each for each in running if next(each, "end") != "end"]
-            time.sleep(_LOOK_AGAIN_SECONDS)
+        try:
+            while running:
+                running = [each for each in running if next(each, "end") != "end"]
+                time.sleep(_LOOK_AGAIN_SECONDS)
+        finally:
+            for each in running:
+                each.close()
         return self._results, self._wrong
 
     def _enqueue(self, mutant: Mutant, *, control: bool) -> None:
         if judged.applies(mutant, self._equivalent):
             self._results.append(report.result(mutant, "equivalent"))
+            return
+        known = self._detected.get(mutant.name)
+        if known is not None and known.change == mutant.change:
+            self._results.append(known)
             return
         chosen = choosing.choose(mutant, self._tests)
         if not chosen:
@@ -87,7 +102,7 @@ class Trials:
 
     def _in_tree(self, tree: Path) -> Iterator[None]:
         """Try what is queued; a step is one look at the run in this tree."""
-        log = self._logs / f"{tree.name}.log"
+        log = self._folder / f"{tree.name}.log"
         while self._queue:
             trial = self._queue.popleft()
             file = tree / trial.mutant.file
@@ -98,10 +113,13 @@ class Trials:
                 list(dict.fromkeys(test.module for test in trial.tests)),
                 log,
                 choosing.limit_seconds(trial.tests),
-                [_Chosen([test.name for test in trial.tests])],
+                [_Chosen(trial.tests)],
             )
-            while (ended := run.ended()) is None:
-                yield
+            try:
+                while (ended := run.ended()) is None:
+                    yield
+            finally:
+                run.end()
             file.write_text(trial.mutant.tree.code)
             self._note(trial, *ended, log)
 
@@ -112,8 +130,9 @@ class Trials:
         print(f"{outcome:8} {seconds:6.1f} s {len(trial.tests):4} tests {name}", flush=True)
         if not trial.control:
             self._results.append(report.result(mutant, outcome, seconds, len(trial.tests)))
+            report.write(self._results, self._folder / "tried.json")
             if outcome == "survived":
                 print(f"{mutant.file}:{mutant.line}\n{mutant.change}", flush=True)
         elif outcome != "survived":
-            shutil.copy(log, self._logs / "control.log")
-            self._wrong.append(f"tests of {mutant.name}, {outcome}: {self._logs}/control.log")
+            shutil.copy(log, self._folder / "control.log")
+            self._wrong.append(f"tests of {mutant.name}, {outcome}: {self._folder}/control.log")

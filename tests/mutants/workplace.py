@@ -75,6 +75,14 @@ class Run:
     log: Path
     started: float
     limit_seconds: float
+    over: bool = False
+
+    def end(self) -> None:
+        """Kill the process, and what a test started and left behind, unless it is over."""
+        if self.over:
+            return
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self.pid, signal.SIGKILL)
 
     def ended(self) -> tuple[int | None, float] | None:
         """Exit code (None: killed at the limit; negative: a signal) and seconds; None: it runs."""
@@ -82,9 +90,8 @@ class Run:
         seconds = time.monotonic() - self.started
         if pid == 0 and seconds < self.limit_seconds:
             return None
-        # Also what a test started and left behind.
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self.pid, signal.SIGKILL)
+        self.end()
+        self.over = True
         if pid == 0:
             os.waitpid(self.pid, 0)
             return None, seconds
@@ -123,6 +130,7 @@ def start(
 def _run_pytest(tree: Path, arguments: Sequence[str], log: Path, plugins: Sequence[object]) -> int:
     os.setpgid(0, 0)
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     with log.open("wb") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
