@@ -21,7 +21,25 @@ from dataclasses import dataclass
 from pathlib import Path
 
 # Third-party packages that the tests import, and that start no thread when they are imported.
-PRELOADED = ("numpy", "onnx", "grpc", "pytest", "PIL.Image", "tensorflow", "keras")
+PRELOADED = (
+    "PIL.Image",
+    "aiohttp",
+    "anyio",
+    "gevent",
+    "grpc",
+    "grpc_health.v1.health_pb2_grpc",
+    "grpc_reflection.v1alpha.reflection_pb2_grpc",
+    "h2corn",
+    "hypothesis",
+    "keras",
+    "numpy",
+    "onnx",
+    "orjson",
+    "prometheus_client",
+    "pytest",
+    "tensorflow",
+    "uvloop",
+)
 ENVIRONMENT = {
     "CUDA_VISIBLE_DEVICES": "",
     "KERAS_BACKEND": "tensorflow",
@@ -31,7 +49,11 @@ ENVIRONMENT = {
     "PYTHONDONTWRITEBYTECODE": "1",
     "TF_CPP_MIN_LOG_LEVEL": "2",
 }
-PYTEST = ("-x", "-q", "-p", "no:cacheprovider", "--no-header", "--hypothesis-seed=0")
+PYTEST = (
+    *("-x", "-q", "-p", "no:cacheprovider", "--no-header", "--hypothesis-seed=0"),
+    # Of plugins that are imported before pytest begins.
+    *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
+)
 
 # The exit code of a fork in which pytest itself could not run.
 BROKEN = 70
@@ -62,9 +84,9 @@ def copy_tree(root: Path, folder: Path) -> None:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(root / name, folder / name)
     # Checked by hash, as two versions of a file may have one size and one second.
-    compileall.compile_dir(
-        folder, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH
-    )
+    mode = py_compile.PycInvalidationMode.CHECKED_HASH
+    for wing in ("export", "loadtest", "serving", "training"):
+        compileall.compile_dir(folder / wing, quiet=2, invalidation_mode=mode)
 
 
 @dataclass
