@@ -71,8 +71,8 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--all", action="store_true", help="try all mutants, not a sample")
-    parser.add_argument("--total", type=int, default=440, help="mutants of a sample, about")
-    parser.add_argument("--least", type=int, default=80, help="mutants of each package, at least")
+    parser.add_argument("--total", type=int, default=400, help="mutants of a sample, about")
+    parser.add_argument("--least", type=int, default=70, help="mutants of each package, at least")
     parser.add_argument("--seed", type=int, default=2026, help="decides the sample")
     parser.add_argument("--jobs", type=int, default=2, help="mutants that are tried at a time")
     parser.add_argument(

@@ -76,7 +76,7 @@ def test_all_of_the_latency_section():
 
 
 def test_all_of_the_throughput_section():
-    """999 gaps in 0.999 s; the window ends with the last answer, 1.999 s after the first request."""
+    """999 gaps in 0.999 s; the window lasts for 1.999 s, to the end of the last answer."""
     recording, scores = scored(thousand(), [0] * 1000)
 
     assert sections.throughput(recording, scores, open_loop=True) == {
