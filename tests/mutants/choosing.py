@@ -45,7 +45,7 @@ def choose(mutant: Mutant, tests: Iterable[MeasuredTest]) -> list[MeasuredTest]:
 
 def limit_seconds_of_a_test(test: MeasuredTest) -> float:
     """When a test fails, if it goes on."""
-    return GRACE_SECONDS_OF_A_TEST + SLOWDOWN * test.seconds
+    return GRACE_SECONDS_OF_A_TEST + SLOWDOWN * test.seconds + 3 * test.fixture_seconds
 
 
 def limit_seconds(tests: Sequence[MeasuredTest]) -> float:

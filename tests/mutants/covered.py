@@ -36,11 +36,15 @@ class MeasuredTest:
     """A test that passes without mutants.
 
     Attributes:
+        seconds: With its fixtures, as far as it was the first to need them.
+        fixture_seconds: What any test beside it needed for its fixtures at most: alone, it may be
+            the first to need those.
         lines: Lines that it runs, by file.
     """
 
     name: str
     seconds: float
+    fixture_seconds: float
     lines: dict[str, set[int]]
 
     @property
@@ -61,6 +65,7 @@ class _Watch:
             include=[f"{tree}/{folder}/*" for folders in PACKAGES.values() for folder in folders],
         )
         self._seconds: dict[str, float] = defaultdict(float)
+        self._fixture_seconds: dict[str, float] = defaultdict(float)
         self._bad: set[str] = set()
 
     def pytest_sessionstart(self) -> None:
@@ -73,6 +78,8 @@ class _Watch:
     def pytest_runtest_logreport(self, report) -> None:
         if report.outcome != "passed":
             self._bad.add(report.nodeid)
+        if report.when == "setup":
+            self._fixture_seconds[report.nodeid] = report.duration
 
     def pytest_runtest_logfinish(self, nodeid: str) -> None:
         self._seconds[nodeid] += time.monotonic()
@@ -81,7 +88,11 @@ class _Watch:
         self._coverage.stop()
         data = self._coverage.get_data()
         tests = {
-            name: {"seconds": round(seconds, 4), "lines": defaultdict(list)}
+            name: {
+                "seconds": round(seconds, 4),
+                "fixture_seconds": round(self._fixture_seconds[name], 4),
+                "lines": defaultdict(list),
+            }
             for name, seconds in self._seconds.items()
             if name not in self._bad
         }
@@ -121,14 +132,19 @@ def collect(root: Path, tree: Path, kept: Path) -> list[MeasuredTest]:
         print(f"measuring which lines {len(stale)} test modules run", flush=True)
         fresh |= _measure(root, tree, stale, digests, kept)
         file.write_text(json.dumps(fresh))
-    return [
-        MeasuredTest(
-            name, each["seconds"], {path: set(lines) for path, lines in each["lines"].items()}
-        )
-        for module in fresh.values()
-        for name, each in module["tests"].items()
-        if each["seconds"] <= MOST_SECONDS_OF_A_TEST
-    ]
+    return [test for test in _tests(fresh) if test.seconds <= MOST_SECONDS_OF_A_TEST]
+
+
+def _tests(modules: dict[str, dict]) -> Iterator[MeasuredTest]:
+    slowest: dict[str, float] = defaultdict(float)
+    for name, module in modules.items():
+        for test in module["tests"].values():
+            wing = name.split("/")[1]
+            slowest[wing] = max(slowest[wing], test["fixture_seconds"])
+    for name, module in modules.items():
+        for test, each in module["tests"].items():
+            lines = {file: set(numbers) for file, numbers in each["lines"].items()}
+            yield MeasuredTest(test, each["seconds"], slowest[name.split("/")[1]], lines)
 
 
 def _measure(

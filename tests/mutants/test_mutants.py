@@ -116,11 +116,11 @@ def test_the_tests_that_run_a_statement_judge_it():
     mutant = next(each for each in mutants_of_source(SOURCE, FILE) if ":swap_op:2" in each.name)
     line = mutant.line
     tests = [
-        MeasuredTest("tests/e2e/test_far.py::test_fast", 0.1, {FILE: {line}}),
-        MeasuredTest("tests/serving/engine/test_near.py::test_slow", 5, {FILE: {line}}),
-        MeasuredTest("tests/serving/engine/test_near.py::test_elsewhere", 0.1, {FILE: {1}}),
+        MeasuredTest("tests/e2e/test_far.py::test_fast", 0.1, 0, {FILE: {line}}),
+        MeasuredTest("tests/serving/engine/test_near.py::test_slow", 5, 0, {FILE: {line}}),
+        MeasuredTest("tests/serving/engine/test_near.py::test_elsewhere", 0.1, 0, {FILE: {1}}),
         MeasuredTest(
-            "tests/e2e/test_far.py::test_endless", choosing.BUDGET_SECONDS, {FILE: {line}}
+            "tests/e2e/test_far.py::test_endless", choosing.BUDGET_SECONDS, 0, {FILE: {line}}
         ),
     ]
 
@@ -132,7 +132,7 @@ def test_the_tests_that_run_a_statement_judge_it():
 def test_defaults_are_judged_by_all_tests_of_the_function():
     """They are evaluated at import, which no test does."""
     mutant = next(each for each in mutants_of_source(SOURCE, FILE) if "limit: int" in each.change)
-    tests = [MeasuredTest("tests/a.py::test_it", 1, {FILE: {mutant.line + 2}})]
+    tests = [MeasuredTest("tests/a.py::test_it", 1, 0, {FILE: {mutant.line + 2}})]
 
     assert choosing.choose(mutant, tests) == tests
 
