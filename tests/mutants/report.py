@@ -32,6 +32,7 @@ class Result:
     Attributes:
         seconds: Of its run, 0 without one.
         tests: How many were chosen to judge it.
+        failed: The first test that failed, and why.
     """
 
     name: str
@@ -41,6 +42,7 @@ class Result:
     outcome: Outcome
     seconds: float
     tests: int
+    failed: str = ""
 
 
 def write(results: Iterable[Result], file: Path) -> None:
@@ -55,17 +57,19 @@ def read(file: Path) -> list[Result]:
     return [Result(**each) for each in json.loads(file.read_text())]
 
 
-def outcome_of(exit_code: int | None) -> Outcome:
+def outcome_of(exit_code: int | None, failed: str = "") -> Outcome:
     """What the end of pytest says about a mutant; None for a run ended at its limit."""
-    if exit_code is None:
+    if exit_code is None or "Failed: Timeout" in failed:
         return "timeout"
     return "survived" if exit_code in _NOTHING_FAILED else "killed"
 
 
-def result(mutant: Mutant, outcome: Outcome, seconds: float = 0, tests: int = 0) -> Result:
+def result(
+    mutant: Mutant, outcome: Outcome, seconds: float = 0, tests: int = 0, failed: str = ""
+) -> Result:
     """The result of a mutant."""
     change, line = mutant.change, mutant.line
-    return Result(mutant.name, mutant.file, line, change, outcome, round(seconds, 2), tests)
+    return Result(mutant.name, mutant.file, line, change, outcome, round(seconds, 2), tests, failed)
 
 
 def score(results: Iterable[Result]) -> float:

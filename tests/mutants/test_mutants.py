@@ -167,6 +167,8 @@ def test_a_run_over_its_limit_is_found_by_its_time():
         "killed",
         "timeout",
     ]
+    assert report.outcome_of(1, "a.py::b: Failed: Timeout (>15.0s)") == "timeout"
+    assert report.outcome_of(1, "a.py::b: assert 1 == 2") == "killed"
 
 
 def test_an_entry_applies_to_the_change_it_names():

@@ -28,7 +28,8 @@ class _Trial:
 class _Chosen:
     """A plugin of pytest: only the chosen tests run, each with a limit that fits it."""
 
-    def __init__(self, tests: Sequence[MeasuredTest]) -> None:
+    def __init__(self, tests: Sequence[MeasuredTest], failure: Path) -> None:
+        self._failure = failure
         self._limits = {test.name: choosing.limit_seconds_of_a_test(test) for test in tests}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -36,6 +37,16 @@ class _Chosen:
         items[:] = [item for item in items if item.nodeid in self._limits]
         for item in items:
             item.add_marker(pytest.mark.timeout(self._limits[item.nodeid]), append=False)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed and not self._failure.exists():
+            crash = getattr(report.longrepr, "reprcrash", None)
+            words = crash.message if crash else report.longreprtext
+            self._failure.write_text(f"{report.nodeid}: {words[:300]}")
+
+
+def _failure(log: Path) -> Path:
+    return log.with_suffix(".failed")
 
 
 class Trials:
@@ -108,12 +119,13 @@ class Trials:
             file = tree / trial.mutant.file
             if not trial.control:
                 file.write_text(trial.mutant.code)
+            _failure(log).unlink(missing_ok=True)
             run = workplace.start(
                 tree,
                 list(dict.fromkeys(test.module for test in trial.tests)),
                 log,
                 choosing.limit_seconds(trial.tests),
-                [_Chosen(trial.tests)],
+                [_Chosen(trial.tests, _failure(log))],
             )
             try:
                 while (ended := run.ended()) is None:
@@ -124,12 +136,13 @@ class Trials:
             self._note(trial, *ended, log)
 
     def _note(self, trial: _Trial, exit_code: int | None, seconds: float, log: Path) -> None:
-        outcome = report.outcome_of(exit_code)
+        failed = _failure(log).read_text() if _failure(log).is_file() else ""
+        outcome = report.outcome_of(exit_code, failed)
         mutant = trial.mutant
         name = f"without {mutant.name}" if trial.control else mutant.name
         print(f"{outcome:8} {seconds:6.1f} s {len(trial.tests):4} tests {name}", flush=True)
         if not trial.control:
-            self._results.append(report.result(mutant, outcome, seconds, len(trial.tests)))
+            self._results.append(report.result(mutant, outcome, seconds, len(trial.tests), failed))
             report.write(self._results, self._folder / "tried.json")
             if outcome == "survived":
                 print(f"{mutant.file}:{mutant.line}\n{mutant.change}", flush=True)
