@@ -278,3 +278,16 @@ def test_errors_come_most_frequent_first():
 def test_versions_are_keys_of_text():
     """As JSON has them."""
     assert sections.answers_by_version({3: 5, None: 2}) == {"3": 5, "unknown": 2}
+
+
+def test_a_request_due_where_a_third_ends_is_in_the_next():
+    """Due at 0, 1, 2 and 3 s: the thirds begin at 0, 1 and 2 s."""
+    recorder = Recorder()
+    for number in range(4):
+        due_ns = number * SECOND
+        recorder.answer(number, due_ns, due_ns, due_ns + (number + 1) * MS, b"0")
+    recording, scores = scored(recorder, [0] * 4)
+
+    thirds = sections.thirds(recording, scores)
+
+    assert [third.tolist() for third in thirds] == [[MS], [2 * MS], [3 * MS, 4 * MS]]
