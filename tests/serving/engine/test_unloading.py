@@ -59,7 +59,6 @@ def test_what_fails_to_close_is_unloaded_with_a_line_in_the_log(caplog):
 def test_what_was_loaded_for_nobody_is_closed_again():
     """Its loading goes on in a thread when the caller is cancelled."""
     servable = SlowServable()
-    servable.may_close.set()
 
     async def scenario():
         unloading, loaded = Unloading(), asyncio.Event()
@@ -75,9 +74,11 @@ def test_what_was_loaded_for_nobody_is_closed_again():
             await waiting
         before = unloading.names
         loaded.set()
-        while not unloading.names:
+        for _ in range(10):
             await asyncio.sleep(0)
-        return before, unloading.names, await unloading.wait(10)
+        closing = unloading.names
+        servable.may_close.set()
+        return before, closing, await unloading.wait(10)
 
     assert asyncio.run(scenario()) == ([], ["m/1"], True)
 
