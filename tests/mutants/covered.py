@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pytest
 from coverage import Coverage
 from mutants import workplace
 from mutants.sampling import PACKAGES
@@ -29,6 +30,10 @@ TEST_FOLDERS = (
 MARKERS = "not (abuse or conformance or docker or gpu or network or slow)"
 MOST_SECONDS_OF_A_TEST = 20
 COLLECTION_LIMIT_SECONDS = 1500
+# Begins the names of coverage's contexts in which a test's fixtures are made.
+_FIXTURES = "fixtures of "
+# What is measured depends on this file, too.
+_OWN_FILE = Path(__file__).relative_to(Path(__file__).parents[2]).as_posix()
 
 
 @dataclass(frozen=True)
@@ -72,8 +77,12 @@ class _Watch:
         self._coverage.start()
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        self._coverage.switch_context(nodeid)
+        self._coverage.switch_context(f"{_FIXTURES}{nodeid}")
         self._seconds[nodeid] = -time.monotonic()
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_call(self, item: pytest.Item) -> None:
+        self._coverage.switch_context(item.nodeid)
 
     def pytest_runtest_logreport(self, report) -> None:
         if report.outcome != "passed":
@@ -92,6 +101,7 @@ class _Watch:
                 "seconds": round(seconds, 4),
                 "fixture_seconds": round(self._fixture_seconds[name], 4),
                 "lines": defaultdict(list),
+                "fixture_lines": defaultdict(list),
             }
             for name, seconds in self._seconds.items()
             if name not in self._bad
@@ -100,8 +110,9 @@ class _Watch:
             name = Path(file).relative_to(self._tree).as_posix()
             for line, contexts in data.contexts_by_lineno(file).items():
                 for context in contexts:
-                    if context in tests:
-                        tests[context]["lines"][name].append(line)
+                    kind = "fixture_lines" if context.startswith(_FIXTURES) else "lines"
+                    if (test := context.removeprefix(_FIXTURES)) in tests:
+                        tests[test][kind][name].append(line)
         self._output.write_text(json.dumps(tests))
 
 
@@ -136,14 +147,25 @@ def collect(root: Path, tree: Path, kept: Path) -> list[MeasuredTest]:
 
 
 def _tests(modules: dict[str, dict]) -> Iterator[MeasuredTest]:
+    """Tests with what they run and need alone, when they make the fixtures themselves.
+
+    A module's fixtures are taken for those of each of its tests.
+    """
     slowest: dict[str, float] = defaultdict(float)
     for name, module in modules.items():
         for test in module["tests"].values():
             wing = name.split("/")[1]
             slowest[wing] = max(slowest[wing], test["fixture_seconds"])
     for name, module in modules.items():
+        shared: dict[str, set[int]] = defaultdict(set)
+        for test in module["tests"].values():
+            for file, numbers in test["fixture_lines"].items():
+                shared[file].update(numbers)
         for test, each in module["tests"].items():
-            lines = {file: set(numbers) for file, numbers in each["lines"].items()}
+            lines = {
+                file: shared[file].union(each["lines"].get(file, ()))
+                for file in {*shared, *each["lines"]}
+            }
             yield MeasuredTest(test, each["seconds"], slowest[name.split("/")[1]], lines)
 
 
@@ -172,7 +194,11 @@ def _measure(
     for name, test in tests.items():
         found[name.partition("::")[0]]["tests"][name] = test
     for module in found.values():
-        files = {file for test in module["tests"].values() for file in test["lines"]}
+        files = {
+            file
+            for test in module["tests"].values()
+            for file in (*test["lines"], *test["fixture_lines"], _OWN_FILE)
+        }
         module["files"] = {file: _digest(root / file) for file in sorted(files)}
     return found
 
