@@ -182,3 +182,19 @@ def test_prepared_calls_are_bounded(tmp_path):
     assert len(runtime._session._calls) <= 64
     assert answer[0].tolist() == [1]
     assert answer[-1].tolist() == [b"KG"]
+
+
+def test_a_session_has_the_threads_and_devices_of_the_configuration(tmp_path):
+    """Each instance has its own threads for the operators of a run."""
+    folder = tensorflow_models.dense(tmp_path / "1")
+
+    runtime = SavedModelRuntime(
+        folder, RuntimeConfig(device="cpu", instances=2, intra_op_threads=3)
+    )
+
+    options = runtime._session.session._config
+    assert options.intra_op_parallelism_threads == 6
+    assert options.inter_op_parallelism_threads == 2
+    assert dict(options.device_count) == {"GPU": 0}
+    assert options.allow_soft_placement
+    assert options.gpu_options.allow_growth
