@@ -12,7 +12,7 @@ ABUSE_JSON ?= build/abuse/results.json
 ABUSE_DOCS ?=
 # Whether `make conformance` writes the table in docs/saved-models.md too.
 SAVED_MODEL_DOCS ?=
-# `make mutants` tries a sample of the mutants; `MUTANTS=all` all of them, which takes more than a day.
+# `make mutants` tries a sample of the mutants; `MUTANTS=all` all of them, which takes many hours.
 MUTANTS ?= sample
 # Which tests `make test` leaves out; each has a target of its own below.
 TEST_MARKERS ?= not (abuse or conformance or docker or gpu or network or slow)
