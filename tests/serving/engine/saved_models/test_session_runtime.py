@@ -92,8 +92,9 @@ def test_a_model_of_unserved_types_alone_is_refused(tmp_path):
     """The message names the signature, the output and its element type."""
     folder = tensorflow_models.float8_alone(tmp_path / "1")
 
-    with pytest.raises(Unsupported, match='serving_default: output "y" is float8_e5m2'):
+    with pytest.raises(Unsupported, match='serving_default: output "y" is float8_e5m2') as caught:
         SavedModelRuntime(folder, CPU)
+    assert caught.value.message.startswith(f"{folder} needs a signature")
 
 
 def test_other_tags_load_another_graph(tmp_path):
@@ -198,3 +199,17 @@ def test_a_session_has_the_threads_and_devices_of_the_configuration(tmp_path):
     assert dict(options.device_count) == {"GPU": 0}
     assert options.allow_soft_placement
     assert options.gpu_options.allow_growth
+
+
+def test_words_of_unknown_rank_have_any_shape(tmp_path):
+    """Only where they are Examples that are parsed are they rows of one each."""
+    module = tf.Module()
+    spec = tf.TensorSpec(None, tf.string, name="words")
+    module.function = tf.function(
+        lambda words: {"length": tf.strings.length(words)}, input_signature=[spec]
+    )
+    tf.saved_model.save(module, str(tmp_path), {"serving_default": module.function})
+
+    runtime = SavedModelRuntime(tmp_path, CPU)
+
+    assert [spec.shape for spec in runtime.inputs.values()] == [None]
