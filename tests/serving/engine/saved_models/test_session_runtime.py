@@ -213,3 +213,16 @@ def test_words_of_unknown_rank_have_any_shape(tmp_path):
     runtime = SavedModelRuntime(tmp_path, CPU)
 
     assert [spec.shape for spec in runtime.inputs.values()] == [None]
+
+
+def test_a_sparse_output_is_refused_and_a_dense_one_beside_it_is_not(tmp_path):
+    """TensorFlow Serving has no name for the former."""
+    runtime = SavedModelRuntime(tensorflow_models.sparse_outputs(tmp_path / "1"), CPU)
+    signature = runtime.signatures["serving_default"]
+    feeds = {signature.inputs["x"].tensor: np.float32([[1, 0, 2]])}
+
+    (total,) = runtime.run([signature.outputs["total"].tensor], feeds)
+
+    assert total.tolist() == [3]
+    with pytest.raises(InvalidInput, match="Tensor :0, specified in"):
+        runtime.run([signature.outputs["sparse"].tensor], feeds)
