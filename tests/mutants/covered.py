@@ -6,6 +6,7 @@ without a mutant can tell nothing about mutants.
 
 import hashlib
 import json
+import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -77,6 +78,9 @@ class _Watch:
         self._coverage.start()
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
+        if sys.gettrace() is None:  # a test has traced by itself, as those of the simulation do
+            self._coverage.stop()
+            self._coverage.start()
         self._coverage.switch_context(f"{_FIXTURES}{nodeid}")
         self._seconds[nodeid] = -time.monotonic()
 
