@@ -12,10 +12,12 @@ ABUSE_JSON ?= build/abuse/results.json
 ABUSE_DOCS ?=
 # With SAVED_MODEL_DOCS=1, `make conformance` also writes the table in docs/saved-models.md.
 SAVED_MODEL_DOCS ?=
+# `make mutants` tries a sample of the mutants. MUTANTS=all tries all of them, which takes many hours.
+MUTANTS ?= sample
 # The pytest marker expression of `make test`. Targets below run most of the tests that it leaves out.
 TEST_MARKERS ?= not (abuse or conformance or docker or gpu or network or slow)
 
-.PHONY: help serve loadtest readme test test-docker test-slow conformance abuse tritonclient lint format protos docs lock clean
+.PHONY: help serve loadtest readme test test-docker test-slow conformance abuse mutants tritonclient lint format protos docs lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -43,6 +45,9 @@ conformance: $(VENV)/.dev ## Test all ONNX node cases and a zoo of SavedModels; 
 
 abuse: $(VENV)/.dev ## Attack a server while polite clients use it; ABUSE_DOCS=1 writes docs/abuse.md
 	ABUSE_JSON="$(ABUSE_JSON)" ABUSE_DOCS="$(ABUSE_DOCS)" $(BIN)/python -m pytest -m abuse tests/abuse $(PYTEST_ARGS)
+
+mutants: $(VENV)/.dev ## Change the code in small ways and see whether tests fail; MUTANTS=all tries every change
+	$(BIN)/python tests/mutants $(if $(filter all,$(MUTANTS)),--all) $(MUTANTS_ARGS)
 
 tritonclient: $(VENV)/.tritonclient ## Install the official KServe client for the tests into its own environment
 
