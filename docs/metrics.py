@@ -60,6 +60,12 @@ ALERTS = {
         "2m",
         "GetModelStatus gives the reason; the version served before, if any, still answers.",
     ),
+    "onnx_serving_config_reload_failures_total": Alert(
+        "ReloadRefused",
+        "increase(onnx_serving_config_reload_failures_total[10m]) > 0",
+        "0m",
+        "A change of the model list was refused: the log gives the reason.",
+    ),
     "onnx_serving_workers_ready": Alert(
         "WorkerMissing",
         "onnx_serving_workers_ready < 4",

@@ -17,22 +17,36 @@ import grpc.aio
 import numpy as np
 from grpc_health.v1 import health_pb2
 
-from serving.errors import InvalidInput
-from serving.protocols.tfs import tensor_proto
+from serving.client_messages import (
+    CLASSIFY_SIGNATURE,
+    classify_request,
+    metadata_request,
+    predict_request,
+    ranked_classes,
+    response_arrays,
+    signature_defs,
+    status_request,
+)
 from serving.protos.tensorflow_serving_pb2 import (
-    GetModelMetadataRequest,
+    ClassificationResponse,
     GetModelMetadataResponse,
-    GetModelStatusRequest,
     GetModelStatusResponse,
-    ModelSpec,
     ModelVersionStatus,
-    PredictRequest,
     PredictResponse,
     SignatureDefMap,
 )
 
+__all__ = [
+    "AsyncPredictClient",
+    "PredictClient",
+    "PredictError",
+    "predict_request",
+    "response_arrays",
+]
+
 DEFAULT_TIMEOUT_SECONDS = 30.0
 PREDICT_PATH = "/tensorflow.serving.PredictionService/Predict"
+CLASSIFY_PATH = "/tensorflow.serving.PredictionService/Classify"
 GET_MODEL_METADATA_PATH = "/tensorflow.serving.PredictionService/GetModelMetadata"
 GET_MODEL_STATUS_PATH = "/tensorflow.serving.ModelService/GetModelStatus"
 HEALTH_CHECK_PATH = "/grpc.health.v1.Health/Check"
@@ -55,53 +69,6 @@ class PredictError(Exception):
         super().__init__(f"{code.name}: {message}")
         self.code = code
         self.message = message
-
-
-def predict_request(
-    model: str,
-    inputs: Mapping[str, np.ndarray],
-    *,
-    version: int | None = None,
-    version_label: str | None = None,
-    signature_name: str = "",
-    outputs: Sequence[str] = (),
-) -> PredictRequest:
-    """Return a PredictRequest; its tensors are encoded as `tensor_content`, the fastest encoding.
-
-    Args:
-        model: Model name.
-        inputs: Arrays by input name; the first dimension is the batch.
-        version: Version number; None for the latest version.
-        version_label: Version label such as `stable`; excludes `version`.
-        signature_name: Signature name; empty for `serving_default`.
-        outputs: Names of the outputs to return; empty for all outputs.
-
-    Raises:
-        ValueError: an array's dtype has no tensor type, or version and label are both given.
-    """
-    if version is not None and version_label is not None:
-        msg = f"version {version} and version_label {version_label!r} given, expected one of them"
-        raise ValueError(msg)
-    request = PredictRequest(
-        model_spec=_model_spec(model, version, version_label, signature_name),
-        output_filter=outputs,
-    )
-    for name, array in inputs.items():
-        try:
-            tensor_proto.encode(np.asarray(array), request.inputs[name], as_content=True)
-        except InvalidInput as error:
-            msg = f'input "{name}": {error.message}'
-            raise ValueError(msg) from error
-    return request
-
-
-def response_arrays(response: PredictResponse) -> dict[str, np.ndarray]:
-    """Return the outputs of a PredictResponse as arrays by output name.
-
-    Raises:
-        InvalidInput: a tensor cannot be decoded.
-    """
-    return {name: tensor_proto.decode(tensor) for name, tensor in response.outputs.items()}
 
 
 class PredictClient:
@@ -132,6 +99,7 @@ class PredictClient:
         )
         calls = _calls(self._channel)
         self._predict = calls["predict"]
+        self._classify = calls["classify"]
         self._metadata = calls["metadata"]
         self._status = calls["status"]
         self._health = calls["health"]
@@ -191,6 +159,43 @@ class PredictClient:
         )
         return response_arrays(self._call(self._predict, request, timeout))
 
+    def classify(
+        self,
+        model: str,
+        images: Sequence[bytes],
+        *,
+        version: int | None = None,
+        version_label: str | None = None,
+        signature_name: str = CLASSIFY_SIGNATURE,
+        timeout: float | None = None,
+    ) -> list[list[tuple[str, float]]]:
+        """Name the classes of image files.
+
+        Args:
+            model: Name of a model with a signature for images, as the bundled ones have.
+            images: Contents of PNG or JPEG files, of any size; the server scales them.
+            version: Version number; None for the latest version.
+            version_label: Version label; excludes `version`.
+            signature_name: Name of the signature for images.
+            timeout: Timeout of this call in seconds; None for the client's timeout.
+
+        Returns:
+            For each image, (class name, score) pairs of all classes, highest score first. The
+            scores of the bundled classifiers are probabilities.
+
+        Raises:
+            PredictError: the server refused the call or could not be reached in time.
+            ValueError: version and label are both given.
+        """
+        request = classify_request(
+            model,
+            images,
+            version=version,
+            version_label=version_label,
+            signature_name=signature_name,
+        )
+        return ranked_classes(self._call(self._classify, request, timeout))
+
     def signatures(self, model: str, *, version: int | None = None) -> SignatureDefMap:
         """Return the inputs and outputs of each signature of a model, as a SignatureDefMap.
 
@@ -201,7 +206,7 @@ class PredictClient:
         Raises:
             PredictError: see `predict`.
         """
-        return _signature_defs(self._call(self._metadata, _metadata_request(model, version), None))
+        return signature_defs(self._call(self._metadata, metadata_request(model, version), None))
 
     def statuses(self, model: str) -> list[ModelVersionStatus]:
         """Return the state of each version of a model, newest version first.
@@ -209,7 +214,7 @@ class PredictClient:
         Raises:
             PredictError: see `predict`.
         """
-        response: GetModelStatusResponse = self._call(self._status, _status_request(model), None)
+        response: GetModelStatusResponse = self._call(self._status, status_request(model), None)
         return list(response.model_version_status)
 
     def is_serving(self, service: str = "", *, timeout: float | None = None) -> bool:
@@ -223,7 +228,8 @@ class PredictClient:
             PredictError: see `predict`.
         """
         request = health_pb2.HealthCheckRequest(service=service)
-        return _serving(self._call(self._health, request, timeout))
+        response = self._call(self._health, request, timeout)
+        return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
 
     def _call(self, call: Any, request: Any, timeout: float | None) -> Any:  # noqa: ANN401
         try:
@@ -253,6 +259,7 @@ class AsyncPredictClient:
         )
         calls = _calls(self._channel)
         self._predict = calls["predict"]
+        self._classify = calls["classify"]
         self._metadata = calls["metadata"]
         self._status = calls["status"]
         self._health = calls["health"]
@@ -294,22 +301,43 @@ class AsyncPredictClient:
         )
         return response_arrays(await self._call(self._predict, request, timeout))
 
+    async def classify(
+        self,
+        model: str,
+        images: Sequence[bytes],
+        *,
+        version: int | None = None,
+        version_label: str | None = None,
+        signature_name: str = CLASSIFY_SIGNATURE,
+        timeout: float | None = None,
+    ) -> list[list[tuple[str, float]]]:
+        """Name the classes of image files; see `PredictClient.classify`."""
+        request = classify_request(
+            model,
+            images,
+            version=version,
+            version_label=version_label,
+            signature_name=signature_name,
+        )
+        return ranked_classes(await self._call(self._classify, request, timeout))
+
     async def signatures(self, model: str, *, version: int | None = None) -> SignatureDefMap:
         """Return a model's signatures; see `PredictClient.signatures`."""
-        request = _metadata_request(model, version)
-        return _signature_defs(await self._call(self._metadata, request, None))
+        request = metadata_request(model, version)
+        return signature_defs(await self._call(self._metadata, request, None))
 
     async def statuses(self, model: str) -> list[ModelVersionStatus]:
         """Return the state of each version of a model; see `PredictClient.statuses`."""
         response: GetModelStatusResponse = await self._call(
-            self._status, _status_request(model), None
+            self._status, status_request(model), None
         )
         return list(response.model_version_status)
 
     async def is_serving(self, service: str = "", *, timeout: float | None = None) -> bool:
         """Return whether the server reports SERVING; see `PredictClient.is_serving`."""
         request = health_pb2.HealthCheckRequest(service=service)
-        return _serving(await self._call(self._health, request, timeout))
+        response = await self._call(self._health, request, timeout)
+        return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
 
     async def _call(self, call: Any, request: Any, timeout: float | None) -> Any:  # noqa: ANN401
         try:
@@ -322,6 +350,7 @@ def _calls(channel: Any) -> dict[str, Any]:  # noqa: ANN401 - a channel of eithe
     """Return the callables of the API by name, for a blocking or an asyncio channel."""
     responses = {
         "predict": (PREDICT_PATH, PredictResponse),
+        "classify": (CLASSIFY_PATH, ClassificationResponse),
         "metadata": (GET_MODEL_METADATA_PATH, GetModelMetadataResponse),
         "status": (GET_MODEL_STATUS_PATH, GetModelStatusResponse),
         "health": (HEALTH_CHECK_PATH, health_pb2.HealthCheckResponse),
@@ -334,34 +363,3 @@ def _calls(channel: Any) -> dict[str, Any]:  # noqa: ANN401 - a channel of eithe
         )
         for name, (path, response) in responses.items()
     }
-
-
-def _model_spec(
-    name: str, version: int | None, version_label: str | None = None, signature_name: str = ""
-) -> ModelSpec:
-    spec = ModelSpec(name=name, signature_name=signature_name)
-    if version is not None:
-        spec.version.value = version
-    if version_label is not None:
-        spec.version_label = version_label
-    return spec
-
-
-def _metadata_request(model: str, version: int | None) -> GetModelMetadataRequest:
-    return GetModelMetadataRequest(
-        model_spec=_model_spec(model, version), metadata_field=["signature_def"]
-    )
-
-
-def _status_request(model: str) -> GetModelStatusRequest:
-    return GetModelStatusRequest(model_spec=_model_spec(model, None))
-
-
-def _signature_defs(response: GetModelMetadataResponse) -> SignatureDefMap:
-    signatures = SignatureDefMap()
-    response.metadata["signature_def"].Unpack(signatures)
-    return signatures
-
-
-def _serving(response: health_pb2.HealthCheckResponse) -> bool:
-    return bool(response.status == health_pb2.HealthCheckResponse.SERVING)

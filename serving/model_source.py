@@ -1,6 +1,7 @@
 """The model source: the models that a server is configured to serve, and the loader of versions."""
 
 import asyncio
+import os
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -43,6 +44,11 @@ class ModelSource:
             self._file = ModelConfigFile(config.model_config_file, retry_seconds=retry_seconds)
         self._in_folders = config.find_models()
 
+    @property
+    def file_failures(self) -> int:
+        """Number of polls of the model config file whose model list could not be served."""
+        return 0 if self._file is None else self._file.failures
+
     def find(self) -> Mapping[str, ModelConfig]:
         """Return the models to serve now, by name.
 
@@ -83,6 +89,8 @@ class ModelSource:
         try:
             models = self.find()
             versions = [] if path is None else list_versions(path)
+        except PermissionError as error:
+            raise ConfigError(_not_readable(error)) from error
         except OSError as error:
             raise ConfigError(str(error)) from error
         if path is not None and not versions:
@@ -98,6 +106,15 @@ class ModelSource:
                 "another --models_dir"
             )
             raise ConfigError(msg)
+
+
+def _not_readable(error: PermissionError) -> str:
+    """The message for a folder of models that this process may not read."""
+    return (
+        f"cannot read {error.filename}: {error.strerror}; expected a folder that user "
+        f"{os.getuid()} (group {os.getgid()}), as whom this server runs, may list and read; allow "
+        f"it with chmod -R a+rX {error.filename}, or run the server as the folder's owner"
+    )
 
 
 def version_loader(

@@ -89,7 +89,9 @@ class ModelServer:
         self._source.require_models()
 
         # The services that answer calls.
-        page = MetricsPage(metrics, provider=provider)
+        page = MetricsPage(
+            metrics, provider=provider, file_failures=lambda: self._source.file_failures
+        )
         if link is not None:
             link.serve(self.manager, page.metrics)
 
@@ -143,14 +145,35 @@ class ModelServer:
         else:
             await self._link.wait_to_listen()
         await self._listen(listeners)
-        logger.info("listening on %s:%d, models are loaded", self.config.host, self.port)
+        rest = "".join(f", REST on {self.config.host}:{port}" for port in self._rest_ports())
+        logger.info("listening on %s:%d%s, models are loaded", self.config.host, self.port, rest)
         self._following = self._source.watch(self.manager)
         if self._link is not None:
             await self._link.wait_for_others()
         self._ready = True
         self._models_changed()
-        available = [name for name, ready in self.manager.catalog.availability.items() if ready]
-        logger.info("ready: %s", ", ".join(available) or "no model")
+        self._log_ready()
+
+    def _rest_ports(self) -> list[int]:
+        """Return the TCP ports that answer only REST; empty if REST shares the gRPC port."""
+        opened = self._listeners.rest if self._listeners is not None else []
+        return [int(listener.getsockname()[1]) for listener in opened]
+
+    def _log_ready(self) -> None:
+        """Log which models are served; log a warning if a model is not served."""
+        availability = self.manager.catalog.availability
+        served = ", ".join(name for name, available in availability.items() if available)
+        missing = [name for name, available in availability.items() if not available]
+        if missing:
+            logger.warning(
+                "ready: %s; %d of %d models not served, reasons above: %s",
+                served or "no model",
+                len(missing),
+                len(availability),
+                ", ".join(missing),
+            )
+        else:
+            logger.info("ready: %s", served or "no model")
 
     async def _load_models(self) -> None:
         """Load the models.

@@ -18,6 +18,7 @@ from serving.protocols.kserve.operations import KServeOperations
 from serving.protocols.kserve.routes import KServeRoutes
 from serving.protocols.probe_routes import MetricsText, Probes
 from serving.protocols.reflection_methods import Reflection
+from serving.protocols.start_page import StartPage
 from serving.protocols.tfs.classify_methods import ClassifyMethods
 from serving.protocols.tfs.classify_routes import ClassifyRoutes
 from serving.protocols.tfs.model_methods import MODEL_SERVICE, ModelMethods
@@ -99,7 +100,7 @@ class Services:
                 predictor,
                 answer_as_tensor_content=config.enable_serialization_as_tensor_content,
             ).methods(),
-            *ModelMethods(predictor, manager).methods(),
+            *ModelMethods(predictor, manager, metrics).methods(),
             *ClassifyMethods(classify_regress).methods(),
         ]
         methods = [
@@ -130,6 +131,7 @@ class Services:
             ).routes(),
             *KServeRoutes(kserve, self._json, timeout_in_ms=timeout_in_ms).routes(),
             *probes.routes(),
+            *StartPage(manager.catalog, metrics_path=metrics_path).routes(),
         ]
         if self._tracing is not None:
             methods, routes = self._tracing.methods(methods), self._tracing.routes(routes)

@@ -211,7 +211,7 @@ def _answered(
         usual,
         *({alias: change(sizes) for alias, sizes in usual.items()} for change in _CHANGES),
     ]
-    if len(usual) > 1:  # one input of another shape beside usual ones, too
+    if len(usual) > 1:  # also one input of another shape with the usual shapes of the others
         questions += [
             {**usual, alias: change(sizes)} for alias, sizes in usual.items() for change in _CHANGES
         ]

@@ -206,7 +206,7 @@ def _of_spectrum(ctx: Any, node: Any, _name: str, _args: list[str]) -> None:  # 
     """Convert ComplexAbs, Real or Imag of a spectrum: its magnitudes, real or imaginary parts."""
     made = node.inputs[0]
     known = made.type == "RFFT" or made.name.startswith(_SPECTRUM)
-    utils.make_sure(known, "%s of what is no spectrum of real samples", node.type)
+    utils.make_sure(known, "%s of a tensor that is not a spectrum of real samples", node.type)
     kind, source, outputs, name = node.type, node.input[0], list(node.output), node.name
     dtype, shape = ctx.get_dtype(node.output[0]), ctx.get_shape(node.output[0])
     ctx.remove_node(name)

@@ -75,7 +75,7 @@ def check(
         signatures: The signatures to compare, by name.
         free_size: Size of free dimensions. The first dimension gets it only if TensorFlow refuses
             the batch sizes. None for 16, then larger sizes if TensorFlow refuses that.
-        asked: A list to append every request that TensorFlow has answered to.
+        asked: List to which this function appends every request with TensorFlow's answer.
 
     Returns:
         Entries for metrics.json: one for each signature, batch size or shape, and output.
@@ -193,7 +193,9 @@ def _answered(
     free_size: int,
     rank: int,
 ) -> tuple[_Arrays, _Arrays]:
-    """Random inputs of one size with TensorFlow's answer, and integers as large as it accepts.
+    """Random inputs of one size with TensorFlow's answer.
+
+    Integers are at most 9, or at most 1 if TensorFlow refuses those.
 
     Raises:
         ExportError: TensorFlow refuses all of them; the message is its refusal of the largest.

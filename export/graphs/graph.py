@@ -45,7 +45,7 @@ class Graph:
         self.constants[name].CopyFrom(numpy_helper.from_array(array, name))
 
     def only_reader(self, name: str, op_type: str) -> onnx.NodeProto | None:
-        """The node of a type that reads a tensor; None if the tensor has any other reader."""
+        """The only reader of a tensor, if it has this type and the tensor is no graph output."""
         readers, is_output = self.readers[name], name in {info.name for info in self._graph.output}
         found = [node.op_type for node in readers] == [op_type] and not is_output
         return readers[0] if found else None

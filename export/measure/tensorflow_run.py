@@ -64,7 +64,7 @@ def version() -> str:
 
 
 def _start(threads: int) -> Any:  # noqa: ANN401  an untyped module
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # errors only: its start-up notes are long
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # only errors: it logs many start-up notes
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     with quiet():
         import tensorflow as tf  # noqa: PLC0415  takes seconds; only this function needs it
@@ -73,7 +73,7 @@ def _start(threads: int) -> Any:  # noqa: ANN401  an untyped module
             tf.config.threading.set_intra_op_parallelism_threads(threads)
             tf.config.threading.set_inter_op_parallelism_threads(1)
         except RuntimeError as error:  # TensorFlow has already started
-            msg = f"cannot limit TensorFlow to {threads} threads: {error} Use another process"
+            msg = f"cannot limit TensorFlow to {threads} threads ({error}); use another process"
             raise ExportError(msg) from error
         tf.config.list_logical_devices()  # TensorFlow logs its search for a GPU here, not later
     return tf

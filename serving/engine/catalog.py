@@ -207,11 +207,7 @@ class Catalog:
         Raises:
             NotFound: the model or the version is unknown.
         """
-        # If a version number occurs in several entries, the state in `models` is returned, or else
-        # the state in `coming`.
-        places = (self.former, self.coming, self.models)
-        known = [entries[name].statuses for entries in places if name in entries]
-        statuses = {number: status for each in known for number, status in each.items()}
+        statuses = self._statuses(name)
         if version == 0 and statuses and 0 not in statuses:
             version = None
         if version is not None:
@@ -222,7 +218,19 @@ class Catalog:
         if not statuses:
             msg = f"Could not find any versions of model {name}"
             raise NotFound(msg)
+        return self.known_statuses(name)
+
+    def known_statuses(self, name: str) -> list[VersionStatus]:
+        """Return the states of a model's versions, newest first; empty if no version is known."""
+        statuses = self._statuses(name)
         return [statuses[number] for number in sorted(statuses, reverse=True)]
+
+    def _statuses(self, name: str) -> dict[int, VersionStatus]:
+        # If a version number occurs in several entries, the state in `models` is returned, or else
+        # the state in `coming`.
+        places = (self.former, self.coming, self.models)
+        known = [entries[name].statuses for entries in places if name in entries]
+        return {number: status for each in known for number, status in each.items()}
 
     def retire(self, models: Mapping[str, ModelEntry]) -> None:
         """Keep the states of models that are no longer served: their versions stay listed as END.

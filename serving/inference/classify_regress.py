@@ -31,7 +31,6 @@ from serving.tensors.signature import (
     CLASSIFY_METHOD_NAME,
     REGRESS_METHOD_NAME,
     DataType,
-    Signature,
 )
 
 
@@ -94,8 +93,8 @@ class ClassifyRegress:
                 output has another dtype or shape.
             ServingError: see `Predictor.predict`.
         """
-        servable, name, signature = self._find(spec, CLASSIFY_METHOD_NAME)
-        outputs = check_classify(signature, f"{name} of {servable}")
+        servable, name = self._find(spec, CLASSIFY_METHOD_NAME)
+        outputs = check_classify(servable, name)
         prediction = await self._run(
             servable, name, examples, outputs, deadline=deadline, account=account
         )
@@ -120,8 +119,8 @@ class ClassifyRegress:
         Raises:
             ServingError: see `classify`.
         """
-        servable, name, signature = self._find(spec, REGRESS_METHOD_NAME)
-        outputs = check_regress(signature, f"{name} of {servable}")
+        servable, name = self._find(spec, REGRESS_METHOD_NAME)
+        outputs = check_regress(servable, name)
         prediction = await self._run(
             servable, name, examples, outputs, deadline=deadline, account=account
         )
@@ -168,7 +167,7 @@ class ClassifyRegress:
                 )
         return answers
 
-    def _find(self, spec: ModelSpec, method_name: str) -> tuple[Servable, str, Signature]:
+    def _find(self, spec: ModelSpec, method_name: str) -> tuple[Servable, str]:
         servable = self._predictor.servable(spec)
         name = signature_name(spec)
         signature = servable.signatures.get(name)
@@ -178,7 +177,7 @@ class ClassifyRegress:
             raise InvalidInput(msg)
         if self._predictor.check_method_names:
             check_method_name(signature, method_name)
-        return servable, name, signature
+        return servable, name
 
     async def _run(
         self,

@@ -42,12 +42,12 @@ def signature_name(spec: ModelSpec) -> str:
     return spec.signature_name or DEFAULT_SIGNATURE_NAME
 
 
-def check_classify(signature: Signature, where: str) -> list[str]:
+def check_classify(servable: Servable, name: str) -> list[str]:
     """Check that Classify can run a signature.
 
     Args:
-        signature: The signature.
-        where: Name of the signature and its servable, for error messages.
+        servable: The model version.
+        name: Name of one of its signatures.
 
     Returns:
         The output aliases to compute.
@@ -56,31 +56,34 @@ def check_classify(signature: Signature, where: str) -> list[str]:
         InvalidInput: the signature has another number of inputs or outputs than Classify needs, or
             they have other names.
     """
+    signature = servable.signatures[name]
     _check_one_input(signature)
     if len(signature.outputs) not in {1, 2}:
         msg = f"Expected one or two output Tensors, found {len(signature.outputs)}"
         raise InvalidInput(msg)
-    _check_input_name(signature, where, "classification")
+    _check_input_name(servable, name, "classification", CLASSIFY_METHOD_NAME)
     outputs = [name for name in (CLASSES_OUTPUT, SCORES_OUTPUT) if name in signature.outputs]
     if not outputs:
         msg = (
             f'Expected classification signature outputs to contain at least one of "classes" or '
-            f'"scores". Signature was: {where}, with outputs {", ".join(sorted(signature.outputs))}'
+            f'"scores". Signature was: {name} of {servable}, with outputs '
+            f"{', '.join(sorted(signature.outputs))}"
         )
         raise InvalidInput(msg)
     return outputs
 
 
-def check_regress(signature: Signature, where: str) -> list[str]:
+def check_regress(servable: Servable, name: str) -> list[str]:
     """Check that Regress can run a signature; arguments and result as in `check_classify`."""
+    signature = servable.signatures[name]
     _check_one_input(signature)
     if len(signature.outputs) != 1:
         msg = "Expected one output Tensor."
         raise InvalidInput(msg)
-    _check_input_name(signature, where, "regression")
+    _check_input_name(servable, name, "regression", REGRESS_METHOD_NAME)
     if REGRESSION_OUTPUT not in signature.outputs:
         msg = (
-            f"No regression outputs found in SignatureDef: {where} has output "
+            f"No regression outputs found in SignatureDef: {name} of {servable} has output "
             f'"{next(iter(signature.outputs))}", expected "{REGRESSION_OUTPUT}"'
         )
         raise InvalidInput(msg)
@@ -93,11 +96,19 @@ def _check_one_input(signature: Signature) -> None:
         raise InvalidInput(msg)
 
 
-def _check_input_name(signature: Signature, where: str, kind: str) -> None:
+def _check_input_name(servable: Servable, name: str, kind: str, method_name: str) -> None:
+    signature = servable.signatures[name]
     if EXAMPLES_INPUT not in signature.inputs:
+        suitable = sorted(
+            f'"{other}"'
+            for other, its in servable.signatures.items()
+            if its.method_name == method_name
+        )
+        named = f", or set signature_name to {' or '.join(suitable)}" if suitable else ""
         msg = (
-            f"No {kind} inputs found in SignatureDef: {where} has input "
-            f'"{next(iter(signature.inputs))}", expected "{EXAMPLES_INPUT}"; call Predict instead'
+            f"No {kind} inputs found in SignatureDef: {name} of {servable} has input "
+            f'"{next(iter(signature.inputs))}", expected "{EXAMPLES_INPUT}"; call Predict'
+            f"{named or ' instead'}"
         )
         raise InvalidInput(msg)
 
@@ -154,13 +165,12 @@ def check_tasks(
         if signature is None:
             msg = f"Requested signature not found in model graph: {name}"
             raise InvalidInput(msg)
-        where = f"{name} of {servable}"
         if method_names and method_name in {CLASSIFY_METHOD_NAME, REGRESS_METHOD_NAME}:
             check_method_name(signature, method_name)
         if method_name == CLASSIFY_METHOD_NAME:
-            outputs[name] = check_classify(signature, where)
+            outputs[name] = check_classify(servable, name)
         elif method_name == REGRESS_METHOD_NAME:
-            outputs[name] = check_regress(signature, where)
+            outputs[name] = check_regress(servable, name)
         else:
             msg = f"Unsupported signature method_name: {method_name}"
             raise Unsupported(msg)

@@ -178,6 +178,7 @@ class Metrics:
         servables: Series of each servable; an entry is dropped together with its servable.
         failures: Number of requests not answered OK, by (model name, API, entrypoint, status).
         in_flight: Number of inference requests that are being answered now.
+        refused_reloads: Number of refused HandleReloadConfigRequest calls.
     """
 
     def __init__(self, catalog: Catalog) -> None:
@@ -186,6 +187,7 @@ class Metrics:
         self.servables: WeakKeyDictionary[Servable, ServableMetrics] = WeakKeyDictionary()
         self.failures: dict[tuple[str, str, str, str], int] = {}
         self.in_flight = 0
+        self.refused_reloads = 0
 
     def watch(self, servable: Servable) -> None:
         """Count the batches of a servable from now on.

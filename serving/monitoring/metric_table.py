@@ -133,6 +133,13 @@ BUILD_INFO = MetricRow(
     "Version and execution provider.",
     ("version", "onnxruntime_version", "provider"),
 )
+CONFIG_RELOAD_FAILURES = MetricRow(
+    f"{_OWN}config_reload_failures_total",
+    "counter",
+    "Changes of the model list that were refused; the models served before stay in service. A "
+    "broken file counts at every check.",
+    ("source",),
+)
 WORKERS_READY = MetricRow(f"{_OWN}workers_ready", "gauge", "Worker processes that answer.")
 WORKER_RESTARTS = MetricRow(
     f"{_OWN}worker_restarts_total", "counter", "Worker processes that were started again."

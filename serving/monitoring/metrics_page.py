@@ -4,7 +4,7 @@ All values are read when the page is requested, so that gauges cost nothing betw
 in TensorFlow Serving, the format is Prometheus' text exposition format 0.0.4.
 """
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 import onnxruntime
 from prometheus_client import (
@@ -32,14 +32,19 @@ _RUNTIME = "ONNXRuntime"
 class MetricsPage(Collector):
     """Collects the series of a server."""
 
-    def __init__(self, metrics: Metrics, *, provider: str) -> None:
+    def __init__(
+        self, metrics: Metrics, *, provider: str, file_failures: Callable[[], int] = lambda: 0
+    ) -> None:
         """Create a registry for this server, so that servers in one process do not mix series.
 
         Args:
             metrics: The counts to show.
             provider: Execution provider that the server asks for, shown in `build_info`.
+            file_failures: Returns how often the `model_config_file` held a list that could not be
+                served. Worker processes leave this to their supervisor.
         """
         self._metrics = metrics
+        self._file_failures = file_failures
         self._provider = provider
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -68,6 +73,7 @@ class MetricsPage(Collector):
         yield _warm_up(servables)
         yield from self._versions(servables)
         yield from self._states()
+        yield config_reload_failures(file=self._file_failures(), rpc=self._metrics.refused_reloads)
 
     def _servables(self) -> list[Servable]:
         """Return the available servables."""
@@ -178,6 +184,20 @@ class MetricsPage(Collector):
         }
         build.add_sample(build.name, labels, 1)
         yield from (failures, in_flight, state, build)
+
+
+def config_reload_failures(*, file: int, rpc: int) -> Metric:
+    """The metric of refused changes of the model list.
+
+    Args:
+        file: Number of checks of the `model_config_file` that found a list which could not be read
+            or served.
+        rpc: Number of refused HandleReloadConfigRequest calls.
+    """
+    metric = metric_table.CONFIG_RELOAD_FAILURES.metric()
+    metric.add_sample(metric.name, {"source": "file"}, file)
+    metric.add_sample(metric.name, {"source": "rpc"}, rpc)
+    return metric
 
 
 def _labels(servable: Servable) -> dict[str, str]:

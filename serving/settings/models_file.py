@@ -45,7 +45,12 @@ def _models_of_file(file: text_protos.TextProto[ModelServerConfig]) -> dict[str,
 
 
 class ModelConfigFile:
-    """A `model_config_file`, which is checked for changes while the server runs."""
+    """A `model_config_file`, which is checked for changes while the server runs.
+
+    Attributes:
+        models: The models of the list when the file was first read.
+        failures: Number of checks that found a list which could not be read or served.
+    """
 
     def __init__(self, path: Path, *, retry_seconds: float) -> None:
         """Read the file for the first time.
@@ -67,6 +72,7 @@ class ModelConfigFile:
         self._text = file.text
         self._again_at: float | None = None
         self._complaint = ""
+        self.failures = 0
 
     async def watch(self, reload: Reload, poll_seconds: float) -> None:
         """Check the file for changes until cancelled.
@@ -115,6 +121,7 @@ class ModelConfigFile:
         logger.info("%s has changed; now serving %s", self._path, ", ".join(models) or "no model")
 
     def _complain(self, message: str) -> None:
+        self.failures += 1
         if message != self._complaint:
             logger.error("%s; the models served before stay in service", message)
             self._complaint = message

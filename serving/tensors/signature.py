@@ -229,7 +229,7 @@ class Signature:
             msg = (
                 f"input size does not match signature: {len(sent)}!={len(expected)} "
                 f"len({{{','.join(sent)}}}) != len({{{','.join(expected)}}}). "
-                f"Sent extra: {{{extra}}}. Missing but required: {{{missing}}}."
+                f"Sent extra: {{{extra}}}. Missing but required: {{{missing}}}. {self._takes()}"
             )
             raise InvalidInput(msg)
         absent = next((name for name in expected if name not in {*names, *self.defaults}), None)
@@ -238,16 +238,25 @@ class Signature:
                 f"Signature input alias: {absent}(feed name: {self.inputs[absent].graph_name}) "
                 "not found in request and no default value provided. Inputs expected to be in the "
                 f"request {{{','.join(sent)}}}, or default input alias set: "
-                f"{','.join(sorted(self.defaults))}"
+                f"{','.join(sorted(self.defaults))}. {self._takes()}"
             )
             raise InvalidInput(msg)
         used = [name for name in sent if name in self.inputs]
         if len(used) < len(sent):
             msg = (
                 f"Inputs contains invalid name. Used request inputs: {','.join(used)}, request "
-                f"input: {','.join(sent)}; inputs of this signature: {','.join(expected)}"
+                f"input: {','.join(sent)}. {self._takes()}"
             )
             raise InvalidInput(msg)
+
+    def _takes(self) -> str:
+        """Return a sentence about the inputs of this signature, for error messages."""
+        inputs = ", ".join(
+            f"{alias} {spec.dtype.name} {spec.shape_text}"
+            + (" (optional)" if alias in self.defaults else "")
+            for alias, spec in sorted(self.inputs.items())
+        )
+        return f"This signature takes {inputs or 'no input'}"
 
     def select_outputs(self, output_filter: list[str]) -> list[str]:
         """Return the output aliases to compute: the filter, or all outputs if the filter is empty.

@@ -19,6 +19,7 @@ from typing import Any
 os.environ.setdefault("MIMALLOC_PURGE_DELAY", "0")
 
 import h2corn
+import h2corn._lib
 
 from serving.errors import ConfigError, StatusCode
 from serving.transport import tls
@@ -33,6 +34,10 @@ from serving.transport.listeners import Listeners
 from serving.transport.network_config import NetworkConfig
 
 logger = logging.getLogger(__name__)
+
+# h2corn writes its name and address to standard error whenever a server starts, and no setting
+# stops it. The lines have no time stamp, and their JSON is not that of this server's log.
+h2corn._lib.emit_banner = lambda *_: None  # noqa: SLF001
 
 # h2corn's limit on a body exceeds --max_message_bytes by this margin, for the framing of messages.
 # The application checks --max_message_bytes itself and answers with a gRPC status; h2corn's limit

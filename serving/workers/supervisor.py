@@ -30,6 +30,7 @@ from prometheus_client import Metric
 
 from serving.errors import ConfigError, ServingError, Unavailable
 from serving.monitoring import metric_table, metrics_sum
+from serving.monitoring.metrics_page import config_reload_failures
 from serving.monitoring.metrics_sum import MetricsSum
 from serving.repository import model_config
 from serving.repository.model_config import ModelConfig
@@ -50,6 +51,8 @@ _LONGEST_DELAY_SECONDS = 30.0
 _HEALTHY_SECONDS = 60.0
 # Time limit for a worker's metrics. Prometheus's default timeout for a scrape is 10 seconds.
 _METRICS_SECONDS = 5.0
+# Number of the supervisor among the processes whose metrics are summed; workers have 1 and above.
+_SUPERVISOR = 0
 
 
 @dataclasses.dataclass
@@ -377,6 +380,9 @@ class Supervisor:
                 self._metrics.heard(worker.number, metrics_sum.from_json(metrics))
 
         await asyncio.gather(*(hear(worker) for worker in self._workers))
+        if self._model_config_file is not None:  # only the supervisor polls the file
+            looks = config_reload_failures(file=self._model_config_file.failures, rpc=0)
+            self._metrics.heard(_SUPERVISOR, [looks])
         ready = sum(worker.ready for worker in self._workers)
         return metrics_sum.to_json(
             [*self._metrics.total(), *_worker_metrics(ready, self._restarts)]

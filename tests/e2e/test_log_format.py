@@ -19,6 +19,9 @@ def test_a_failed_request_is_found_in_the_log(models_dir, log_format):
         code = server.terminate()
 
     assert (status, code) == (500, 0)
+    # Every line has a time stamp, so h2corn's banner is not among them.
+    start = '{"time": "20' if log_format == "json" else "20"
+    assert [line for line in server.log if not line.startswith(start)] == []
     assert "INTERNAL in POST /v1/models/fragile:predict (request abc-7): the model failed" in line
     if log_format == "json":
         entries = [json.loads(line) for line in server.log]

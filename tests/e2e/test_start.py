@@ -172,7 +172,7 @@ def test_a_port_that_a_loading_server_has_is_taken(tmp_path, workers):
     tiny_models.identity(tmp_path / "small")
     flags = ("--port", *map(str, free_ports(1)), "--workers", workers)
     with servers.as_process("--models_dir", str(tmp_path / "large"), *flags) as first:
-        address = first.wait_for(r"took (\S+)[;,]").group(1)
+        address = first.wait_for(r"bound (\S+)[;,]").group(1)
         with servers.as_process("--models_dir", str(tmp_path / "small"), *flags) as second:
             second.wait_for(f"error: cannot listen on {address}: Address already in use")
             code = second.process.wait(servers.STOP_SECONDS)

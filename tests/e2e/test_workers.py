@@ -37,7 +37,7 @@ def start(models_dir, *flags, workers=2, port=0):
 
 
 def address_of(server) -> str:
-    return server.wait_for(r"took (\S+), starting").group(1)
+    return server.wait_for(r"bound (\S+), starting").group(1)
 
 
 def workers_of(server) -> list[int]:

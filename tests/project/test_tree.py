@@ -20,6 +20,7 @@ TOP_MODULES = {
     "serving": {
         "__main__",
         "client",
+        "client_messages",
         "errors",
         "healthcheck",
         "model_source",

@@ -1,13 +1,20 @@
 """Tests of the two clients on each front."""
 
 import asyncio
+import io
+from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
+from PIL import Image
 
 from serving.client import AsyncPredictClient, PredictClient, PredictError
+from training.data.cifar10 import CLASS_NAMES
 
+ROOT = Path(__file__).parents[2]
+BUNDLED = ROOT / "models"
+SAMPLE = ROOT / "tests" / "data" / "cifar10_sample.npz"
 ONES = np.ones((1, 3), np.float32)
 
 
@@ -53,3 +60,43 @@ def test_the_client_says_when_nobody_answers():
         client.predict("identity", {"x": ONES})
 
     assert caught.value.code in {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED}
+
+
+@pytest.fixture(scope="module")
+def classifier(running_server):
+    """Address of a server with the bundled SimCNN."""
+    with running_server(None, model_base_path=BUNDLED / "simcnn", model_name="simcnn") as address:
+        yield address
+
+
+def png(pixels: np.ndarray) -> bytes:
+    """The content of a PNG file."""
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG")
+    return file.getvalue()
+
+
+async def classify_asynchronously(target: str, images: list[bytes]) -> list:
+    async with AsyncPredictClient(target) as client:
+        return await client.classify("simcnn", images, version=1)
+
+
+def test_classify_names_the_classes_of_image_files(classifier):
+    """All classes come with Predict's probabilities, the most probable first, for each image."""
+    pixels = np.load(SAMPLE)["images"][:3]
+    images = [png(image) for image in pixels]
+    with PredictClient(classifier) as client:
+        ranked = client.classify("simcnn", images)
+        probabilities = client.predict("simcnn", {"images": pixels})["probabilities"]
+        with pytest.raises(PredictError) as caught:
+            client.classify("simcnn", [b"no image"])
+        with pytest.raises(PredictError) as of_pixels:
+            client.classify("simcnn", images, signature_name="serving_default")
+
+    assert [classes[0][0] for classes in ranked] == ["cat", "ship", "ship"]
+    for classes, expected in zip(ranked, probabilities, strict=True):
+        assert [score for _, score in classes] == sorted(expected, reverse=True)
+        assert {name for name, _ in classes} == set(CLASS_NAMES)
+    assert asyncio.run(classify_asynchronously(classifier, images)) == ranked
+    assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
+    assert of_pixels.value.message.endswith('call Predict, or set signature_name to "classify"')

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 import socket
 import threading
 
@@ -207,3 +208,33 @@ def test_two_gibibytes_a_message_are_taken_by_each_front(models_dir, server_on_f
         PredictClient(address) as client,
     ):
         assert client.predict("identity", {"x": ONES})["y"].tolist() == [[1, 1, 1]]
+
+
+@pytest.mark.parametrize(
+    ("names", "line"),
+    [
+        (["identity"], "ready: identity"),
+        (
+            ["broken", "identity"],
+            "ready: identity; 1 of 2 models not served, reasons above: broken",
+        ),
+        (["broken"], "ready: no model; 1 of 1 models not served, reasons above: broken"),
+    ],
+)
+def test_the_last_line_of_a_start_counts_models_that_are_not_served(
+    tmp_path, running_server, caplog, names, line
+):
+    """It is a warning if there are any, and the lines before it say why."""
+    caplog.set_level(logging.INFO)
+    if "identity" in names:
+        tiny_models.identity(tmp_path)
+    if "broken" in names:
+        (tmp_path / "broken" / "1").mkdir(parents=True)
+        (tmp_path / "broken" / "1" / "model.onnx").write_bytes(b"none")
+
+    with running_server(tmp_path):
+        pass
+
+    (ready,) = [record for record in caplog.records if record.message.startswith("ready: ")]
+    assert ready.message == line
+    assert (ready.levelno == logging.WARNING) == ("broken" in names)

@@ -105,7 +105,18 @@ UNSUPPORTED = [
     )
 ]
 TESTS = [
-    _get("kPathRegex", "/v1/models", _refused("Missing model name in request."), "models"),
+    Pair(
+        source=TEST,
+        test="kPathRegex",
+        case="models",
+        request=Rest(path="/v1/models", method="GET"),
+        answer=_refused("Missing model name in request."),
+        deviation=Deviation(
+            reason="`GET /v1/models` lists the models with their versions and labels; TensorFlow "
+            "Serving has no such list.",
+            answer=Status(200),
+        ),
+    ),
     _get("kPathRegex", "/statuspage", Status(404), "statuspage"),
     _get("kPathRegex", "/index", Status(404), "index"),
     *UNSUPPORTED,

@@ -22,7 +22,18 @@ PAIRS = [
         Rest(path=f"{MODEL}:predict?key=value", body=ONE),
         Ok({"predictions": [2.5]}),
     ),
-    _pair("Dispatch", "the root", Rest(method="GET", path="/"), Status(404)),
+    Pair(
+        source=CODE,
+        test="Dispatch",
+        case="the root",
+        request=Rest(method="GET", path="/"),
+        answer=Status(404),
+        deviation=Deviation(
+            reason="`GET /` is a page for people: the models, and links to their metadata, to "
+            "readiness and metrics.",
+            answer=Status(200),
+        ),
+    ),
     _pair("Dispatch", "another version", Rest(path="/v3/models/test_model", body=ONE), Status(404)),
     _pair(
         "Dispatch",

@@ -92,7 +92,12 @@ class RequestQueue:
         """
         self._idle.append(None)
         if not self._waiting:
-            return self._signals.get() is not None
+            if self._signals.get() is not None:
+                return True
+            # A worker thread that has ended must not be woken in place of one that waits.
+            with contextlib.suppress(IndexError):
+                self._idle.pop()
+            return False
         # The request was added before or just after this worker thread entered `_idle`. If `put`
         # removed the entry already, its signal makes a worker thread check the queue needlessly.
         with contextlib.suppress(IndexError):

@@ -2,10 +2,12 @@
 
 import asyncio
 import logging
+from collections.abc import Mapping
 
 from serving.engine.manager import Manager
 from serving.errors import InvalidInput, ServingError
 from serving.inference.predictor import Predictor
+from serving.monitoring.counts import Metrics
 from serving.protocols.tfs import tensor_proto
 from serving.protocols.tfs.model_spec import read_model_spec, write_model_spec
 from serving.protocols.tfs.predict_methods import PREDICTION_SERVICE
@@ -19,6 +21,7 @@ from serving.protos.tensorflow_serving_pb2 import (
     ReloadConfigResponse,
     SignatureDefMap,
 )
+from serving.repository.model_config import ModelConfig
 from serving.repository.model_config_message import models_of
 from serving.tensors.signature import Signature, TensorSpec
 from serving.transport.method_table import Call, Method, UnaryMethod
@@ -32,15 +35,17 @@ logger = logging.getLogger(__name__)
 class ModelMethods:
     """Handlers of PredictionService.GetModelMetadata and of ModelService."""
 
-    def __init__(self, predictor: Predictor, manager: Manager) -> None:
+    def __init__(self, predictor: Predictor, manager: Manager, metrics: Metrics) -> None:
         """Bind the handlers.
 
         Args:
             predictor: Finds the version that a request names.
             manager: Reloads the set of models; its catalog has the states of the versions.
+            metrics: Counts the reload requests that are refused.
         """
         self._predictor = predictor
         self._manager = manager
+        self._metrics = metrics
         self._reloading: set[asyncio.Task[None]] = set()
 
     def methods(self) -> list[Method]:
@@ -108,20 +113,29 @@ class ModelMethods:
         the new one. As in TensorFlow Serving, a refusal is the gRPC status of the call; the
         `status` field of the response is always OK.
         """
-        models = models_of(request.config)
-        logger.info("reload requested: %s", ", ".join(models) or "no model")
-        # If the client gives up waiting, the reload goes on: it must not be left half done.
-        reloading = asyncio.create_task(self._manager.reload(models))
-        self._reloading.add(reloading)
-        reloading.add_done_callback(self._reloading.discard)
         try:
-            await asyncio.shield(reloading)
+            models = models_of(request.config)
+            logger.info("reload requested: %s", ", ".join(models) or "no model")
+            await self._reload(models)
         except ServingError as error:
+            self._metrics.refused_reloads += 1
             logger.warning("reload refused: %s", error.message)
             raise
         response = ReloadConfigResponse()
         response.status.error_code = 0  # type: ignore[assignment]  # takes a number
         return response
+
+    async def _reload(self, models: Mapping[str, ModelConfig]) -> None:
+        """Serve another set of models.
+
+        Raises:
+            ServingError: the set is refused, and the models served before stay in service.
+        """
+        # If the client gives up waiting, the reload goes on: it must not be left half done.
+        reloading = asyncio.create_task(self._manager.reload(models))
+        self._reloading.add(reloading)
+        reloading.add_done_callback(self._reloading.discard)
+        await asyncio.shield(reloading)
 
 
 def _write_signature(signature: Signature, proto: tensorflow_pb2.SignatureDef) -> None:

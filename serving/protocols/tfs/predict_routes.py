@@ -1,6 +1,7 @@
 """TensorFlow Serving's REST API: decode JSON, call the predictor or read the catalog, encode JSON.
 
     POST /v1/models/NAME[/versions/N|/labels/L]:predict
+    GET  /v1/models                                         the models; TensorFlow Serving has none
     GET  /v1/models/NAME[/versions/N|/labels/L]             state of the versions
     GET  /v1/models/NAME[/versions/N|/labels/L]/metadata    signatures
 
@@ -14,7 +15,7 @@ from typing import Any
 import numpy as np
 from google.protobuf.json_format import MessageToDict
 
-from serving.engine.catalog import Catalog
+from serving.engine.catalog import Catalog, VersionStatus
 from serving.engine.servable import Servable
 from serving.errors import InvalidInput
 from serving.inference.predictor import Predictor
@@ -30,6 +31,7 @@ from serving.protos.tensorflow_pb2 import TensorProto
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, TensorSpec
 from serving.transport.route_table import HttpRequest, HttpResponse, Route, json_response
 
+_MODELS = re.compile(r"(?i:/v1/models)")
 _NAMELESS = re.compile(r"(?i:/v1/models(?:/versions/\d+|/labels/[^/:]+)?(?:/metadata)?)")
 
 
@@ -71,6 +73,7 @@ class PredictRoutes:
             Route("POST", model_route(":predict"), self.predict),
             Route("GET", model_route(""), self.status),
             Route("GET", model_route("(?i:/metadata)"), self.metadata),
+            Route("GET", _MODELS, self.models),
             Route("GET", _NAMELESS, self.nameless),
         ]
 
@@ -119,18 +122,22 @@ class PredictRoutes:
         A label in the path is ignored.
         """
         spec = model_spec(request)
-        statuses = [
+        statuses = self._catalog.statuses(spec.name, spec.version)
+        return json_response({"model_version_status": list(map(_status, statuses))}, indent=1)
+
+    async def models(self, _request: HttpRequest) -> HttpResponse:
+        """Answer `GET /v1/models` with every model, the states of its versions and its labels."""
+        models = [
             {
-                "version": str(status.version),
-                "state": status.state.name,
-                "status": {
-                    "error_code": status.error_code.name,
-                    "error_message": status.error_message,
+                "name": name,
+                "model_version_status": list(map(_status, self._catalog.known_statuses(name))),
+                "version_labels": {
+                    label: str(version) for label, version in entry.config.labels.items()
                 },
             }
-            for status in self._catalog.statuses(spec.name, spec.version)
+            for name, entry in self._catalog.models.items()
         ]
-        return json_response({"model_version_status": statuses}, indent=1)
+        return json_response({"models": models}, indent=1)
 
     async def metadata(self, request: HttpRequest) -> HttpResponse:
         """Answer `GET .../metadata` with the signatures, in the JSON form of a SignatureDefMap."""
@@ -153,9 +160,21 @@ class PredictRoutes:
         return json_response({"model_spec": answered, "metadata": metadata}, indent=1)
 
     async def nameless(self, _request: HttpRequest) -> HttpResponse:
-        """Refuse `GET /v1/models`: this API has no list of models."""
+        """Refuse a path that names a version, a label or metadata, and no model."""
         msg = "Missing model name in request."
         raise InvalidInput(msg)
+
+
+def _status(status: VersionStatus) -> dict[str, Any]:
+    """A version's state as JSON; 64-bit numbers are strings, as in protobuf's JSON form."""
+    return {
+        "version": str(status.version),
+        "state": status.state.name,
+        "status": {
+            "error_code": status.error_code.name,
+            "error_message": status.error_message,
+        },
+    }
 
 
 def _no_signature(servable: Servable, name: str) -> InvalidInput:

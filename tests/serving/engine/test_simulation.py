@@ -356,6 +356,13 @@ def test_every_request_ends_once_in_10_000_random_steps(tmp_path):
     assert total["answered"] > sum(total.values()) / 3, total
 
 
+def test_a_worker_that_ends_beside_a_request_put_back(tmp_path):
+    """One worker of a closing batcher ends while the other puts a request back that did not fit."""
+    outcomes = run_episodes(1_001_031, STEPS_OF_AN_EPISODE, tmp_path)
+
+    assert outcomes["answered"]
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_every_request_ends_once_in_a_million_random_steps(tmp_path):

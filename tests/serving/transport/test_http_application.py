@@ -160,7 +160,7 @@ def test_times_are_told_on_request(rest):
 @pytest.mark.parametrize(
     ("method", "path", "status", "error"),
     [
-        ("GET", "/", 404, "Not found: GET /; the APIs are under /v1/ and /v2"),
+        ("GET", "/index", 404, "Not found: GET /index; the APIs are under /v1/ and /v2"),
         ("GET", "/statuspage?x=1", 404, "Not found: GET /statuspage?x=1; the APIs"),
         ("POST", "/v1", 404, "Not found: POST /v1;"),
         ("POST", "/v2x/nothing", 404, "Not found: POST /v2x/nothing;"),
@@ -175,7 +175,6 @@ def test_times_are_told_on_request(rest):
         ("POST", "/v1/models/a/versions/1/labels/b:predict", 400, "Malformed request: POST /v1/"),
         ("PUT", ANY_PATH, 400, f"Malformed request: PUT {ANY_PATH}"),
         ("DELETE", "/v1/models/identity", 400, "Malformed request: DELETE /v1/models/identity"),
-        ("GET", "/v1/models", 400, "Missing model name in request."),
         ("GET", "/v1/models/versions/1", 400, "Missing model name in request."),
         ("GET", "/v1/models/labels/a/metadata", 400, "Missing model name in request."),
         ("POST", "/monitoring/prometheus/metrics", 400, "Malformed request: POST /monitoring/"),

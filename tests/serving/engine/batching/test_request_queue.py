@@ -242,3 +242,21 @@ def test_cancelled_requests_free_their_arrays_while_they_wait():
     batcher.close()
 
     assert freed
+
+
+def test_a_worker_that_ended_is_not_woken(loop):
+    """After a worker thread has ended, a request wakes the one that still waits."""
+    queue = RequestQueue()
+    queue.end(1)
+    ended = queue.wait()
+    waiting = threading.Thread(target=queue.wait, daemon=True)
+    waiting.start()
+    while not queue._idle:
+        time.sleep(0.001)
+
+    assert not ended
+    assert len(queue._idle) == 1
+    queue.put(make_request(loop))
+    waiting.join(10)
+    assert not waiting.is_alive()
+    assert not queue._idle

@@ -163,7 +163,7 @@ def test_mistakes_have_tensorflow_servings_codes_and_messages(
         ("/v1/models/nope", 404, "Could not find any versions of model nope"),
         ("/v1/models/identity/versions/7", 404, "Could not find version 7 of model identity"),
         ("/v1/models/nope/metadata", 404, "Servable not found for request: Latest(nope)"),
-        ("/v1/models", 400, "Missing model name in request."),
+        ("/v1/models/versions/1", 400, "Missing model name in request."),
         (ANY_PATH, 400, f"Malformed request: GET {ANY_PATH}"),
     ],
 )
@@ -173,6 +173,42 @@ def test_mistakes_in_get_requests(rest, path, status, message):
 
     assert answered == status
     assert answer["error"].startswith(message)
+
+
+def test_the_list_of_models_has_versions_and_labels(tmp_path, running_server):
+    """A model whose only version cannot be loaded is listed, with the reason."""
+    tiny_models.identity(tmp_path)
+    broken = tmp_path / "broken" / "1"
+    broken.mkdir(parents=True)
+    (broken / "model.onnx").write_bytes(b"none")
+    models = tmp_path / "models.config"
+    models.write_text(
+        "model_config_list {"
+        f'config {{ name: "identity" base_path: "{tmp_path / "identity"}" '
+        'model_platform: "tensorflow" version_labels { key: "stable" value: 1 } } '
+        f'config {{ name: "broken" base_path: "{broken.parent}" model_platform: "tensorflow" }} }}'
+    )
+
+    with running_server(None, model_config_file=models) as address:
+        status, answer = Http(address).get("/v1/models")
+
+    assert status == 200
+    first, second = sorted(answer["models"], key=lambda model: model["name"])
+    assert second == {
+        "name": "identity",
+        "model_version_status": [
+            {
+                "version": "1",
+                "state": "AVAILABLE",
+                "status": {"error_code": "OK", "error_message": ""},
+            }
+        ],
+        "version_labels": {"stable": "1"},
+    }
+    assert first["name"] == "broken"
+    assert first["version_labels"] == {}
+    assert first["model_version_status"][0]["state"] == "END"
+    assert "model.onnx" in first["model_version_status"][0]["status"]["error_message"]
 
 
 @pytest.mark.parametrize("suffix", ["", "/versions/1", "/labels/any"])
