@@ -3,6 +3,7 @@
 CONTRIBUTING.md ("Documentation") has the rules for a block's info string.
 """
 
+import contextlib
 import json
 import math
 import os
@@ -95,7 +96,8 @@ def blocks(page: str) -> list[Block]:
 
 def with_outputs(found: Sequence[Block]) -> Iterator[tuple[Block, Block | None]]:
     """Each block, and the block with its output if the block runs and one follows."""
-    for block, following in zip(found, [*found[1:], None], strict=True):
+    for number, block in enumerate(found):
+        following = found[number + 1] if number + 1 < len(found) else None
         shows = following and not following.file and following.language in {*OUTPUT, "json"}
         yield block, following if block.runs and shows else None
 
@@ -177,10 +179,8 @@ class PageRun:
             return process.wait(SECONDS)
         finally:
             process.poll()
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)  # servers that the page did not stop
-            except ProcessLookupError:
-                pass
             process.wait()
 
 
