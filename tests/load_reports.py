@@ -1,4 +1,4 @@
-"""Results of load tests as `loadtest.report_schema` defines them, made of simulated latencies."""
+"""Load test results with simulated latencies, as `loadtest.report_schema` defines them."""
 
 from typing import Any
 
@@ -38,7 +38,11 @@ def report(
     floor: bool = False,
     commit: str = "0123456789abcdef0123456789abcdef01234567",
 ) -> Report:
-    """A consistent result of a server that takes `latency_ms` and saturates at `capacity`."""
+    """Return the consistent result of a simulated server.
+
+    Its median latency without load is `latency_ms` milliseconds, and it saturates at `capacity`
+    requests per second.
+    """
     random = np.random.default_rng(seed)
     loop = "open" if kind == "server" else "closed"
     load = min((rate or 0) / capacity, 1.5)
@@ -238,7 +242,10 @@ def _ms(nanoseconds: int | None) -> float | None:
 
 
 def capacity(steps: list[tuple[float, bool, float]], **settings: Any) -> Report:
-    """A find-capacity result of (rate, passed, p99 in ms) steps; the last good one is confirmed."""
+    """Return a find-capacity result of (rate, passed, p99 in ms) steps.
+
+    The rate of the last step that passed is the confirmed one.
+    """
     passed = [rate for rate, good, _ in steps if good]
     document = report(kind="server", rate=passed[-1], **settings)
     document["capacity"] = {
@@ -278,7 +285,7 @@ def capacity(steps: list[tuple[float, bool, float]], **settings: Any) -> Report:
 
 
 def empty() -> Report:
-    """A run whose every request failed."""
+    """Return the result of a run in which every request failed."""
     document = report(reasons=("no answers",), slo_ms=None, n=700)
     counts = {"answered": 0, "failed": 700}
     document["requests"].update(counts)  # type: ignore[typeddict-item]
@@ -299,7 +306,7 @@ def empty() -> Report:
 
 
 def hostile() -> Report:
-    """A run with a server's message that tries to be markup."""
+    """Return a result whose name and messages from the server contain markup."""
     document = report(name=HOSTILE, reasons=(HOSTILE,))
     document["errors"] = {"NOT_FOUND": {"count": 3, "first_message": HOSTILE}}
     document["warnings"] = [HOSTILE]
@@ -307,7 +314,7 @@ def hostile() -> Report:
 
 
 def matrix() -> list[Report]:
-    """Two models, one of them in two precisions, under closed and open loops, three times."""
+    """Return three repeats of closed and open loops of two models, one in two precisions."""
     return [
         made
         for repeat in range(3)
@@ -330,7 +337,10 @@ def matrix() -> list[Report]:
 def collection(
     reports: list[Report], name: str = "matrix", target: str | None = "cpu", **more: Any
 ) -> Collection:
-    """Results of them, as a matrix writes them; without a target each keeps its address."""
+    """Return the collection that a matrix run writes for reports.
+
+    If target is None, each result keeps the address of its report.
+    """
     return {
         "schema_version": 2,
         "name": name,

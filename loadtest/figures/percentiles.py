@@ -1,4 +1,4 @@
-"""Latency percentiles of raw values, and the number of values that a claim about one needs.
+"""Latency percentiles of raw values, and how many values are needed to report or bound one.
 
 Percentiles use NumPy's method `inverted_cdf`: percentile p is the smallest measured value that at
 least p % of the values do not exceed. It is always a measured latency, never an interpolation.

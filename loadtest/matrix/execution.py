@@ -213,7 +213,7 @@ class Execution:
         return self._plan.max_seconds - (time.monotonic() - self._started)
 
     def _too_long(self, run: MatrixRun) -> bool:
-        """Return whether a run would exceed the time limit if it took as long as the last alike."""
+        """Return whether a run would miss the time limit, judged by the last run of its kind."""
         left = self._seconds_left()
         return left is not None and left < self._took.get(_kind(run), 0.0)
 
@@ -239,7 +239,7 @@ def _kind(run: MatrixRun) -> tuple[Path | str, ...]:
 
 
 def _requests(report: Report) -> int:
-    """Return the number of requests that reached the server, in all steps of find-capacity."""
+    """Return the number of requests the server handled; find-capacity's count all steps."""
     counts, capacity = report["requests"], report["capacity"]
     if capacity is not None:
         return sum(step["answered"] + step["failed"] for step in capacity["steps"])

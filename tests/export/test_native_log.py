@@ -26,7 +26,7 @@ def stderr_of(*arguments):
 
 
 def test_noise_is_dropped_and_the_rest_kept():
-    """Banners vanish; errors, Python's output and anything after the block pass."""
+    """Banners are dropped; errors, Python's output and lines after the block are kept."""
     lines = stderr_of()
 
     assert lines == [
@@ -37,7 +37,7 @@ def test_noise_is_dropped_and_the_rest_kept():
 
 
 def test_nothing_is_lost_when_the_block_raises():
-    """What was held back is shown before the error."""
+    """If the block raises, the kept lines are printed before the error."""
     lines = stderr_of("raise")
 
     assert lines == [

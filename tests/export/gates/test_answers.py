@@ -9,7 +9,7 @@ from export.gates import answers
 
 @pytest.fixture(scope="module")
 def all_three(published, run_dir, test_images):
-    """The answers of the trained SimCNN in its three forms."""
+    """The answers of the trained SimCNN as Keras model, SavedModel and ONNX graph."""
     model = to_saved_model.load_keras(run_dir / "model.keras")
     return {
         "Keras": answers.of_keras(model, test_images.images),
@@ -20,7 +20,7 @@ def all_three(published, run_dir, test_images):
 
 @pytest.mark.parametrize("source", ["Keras", "SavedModel", "ONNX"])
 def test_answers_are_consistent(all_three, source):
-    """Classes are the argmax and probabilities the softmax of the logits; dtypes are the served."""
+    """Classes are the argmax and probabilities the softmax of the logits, in the served dtypes."""
     given = all_three[source]
 
     exponentials = np.exp(given.logits.astype(np.float64))
@@ -49,7 +49,7 @@ def test_batches_are_joined_in_order(published, test_images, monkeypatch):
 
 
 def test_graph_without_softmax_is_refused(published, tmp_path, test_images):
-    """If the probabilities are no Softmax, the logits cannot be found, and that is said."""
+    """If no Softmax computes the probabilities, the error names the operator found."""
     model = onnx.load(published.path / "model.onnx")
     next(node for node in model.graph.node if node.op_type == "Softmax").op_type = "LogSoftmax"
     onnx.save(model, tmp_path / "model.onnx")

@@ -106,7 +106,7 @@ def test_a_confirmation_that_fails_is_repeated_lower():
 
 
 def test_a_rate_that_no_longer_run_confirms_is_not_confirmed():
-    """After six failed confirmations the rate is one of short steps only, and not confirmed."""
+    """After six failed confirmations the result is a rate that passed a short step only."""
 
     async def attempt(phase: str, rate: float, seconds: float) -> CapacityStep:
         return step(phase, rate, passed=seconds == 1 and rate <= 100)

@@ -56,7 +56,7 @@ def test_wrong_answers_fail_unless_allowed():
 
 
 def test_accuracy_below_its_floor_fails():
-    """An accuracy of about 82 % fails above that floor; a run without answers fails any floor."""
+    """82 % passes a floor of 70 % and fails one of 90 %; a run without answers fails any floor."""
     document = report(top1=0.82)
 
     assert failing(document, min_accuracy=0.7) == []
