@@ -16,6 +16,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+from PIL import Image
+
 ROOT = Path(__file__).parents[1]
 RUN = {"bash", "python"}
 OUTPUT = {"text", "console"}
@@ -126,6 +129,8 @@ class PageRun:
         self._folder = folder
         self._ports = ports
         self._slow = slow
+        images = np.load(ROOT / "tests/data/cifar10_sample.npz")["images"]
+        Image.fromarray(images[0]).save(folder / "picture.png")  # a picture of the reader's
         for name in ("models", "tests"):
             (folder / name).symlink_to(ROOT / name)
         for name, version in (("simcnn", "1"), ("simcnn", "2"), ("resnet50", "1")):

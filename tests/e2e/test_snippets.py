@@ -19,8 +19,9 @@ ROOT = snippets.ROOT
 
 
 def pages() -> list[str]:
-    """The pages of the documentation, without the changelog and the generated model cards."""
-    found = [*ROOT.glob("docs/*.md"), *ROOT.glob("deploy/*.md")]
+    """The pages of the documentation and the model cards, without the changelog."""
+    patterns = ("docs/*.md", "deploy/*.md", "models/*/*/MODEL_CARD.md")
+    found = [page for pattern in patterns for page in ROOT.glob(pattern)]
     return ["README.md", "CONTRIBUTING.md", *sorted(str(page.relative_to(ROOT)) for page in found)]
 
 
