@@ -64,7 +64,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         if file.src_dir == config.docs_dir:
             files.remove(file)
     pages = sorted(str(path.relative_to(ROOT)) for pattern in PAGES for path in ROOT.glob(pattern))
-    linked = {target for page in pages for target in _linked(page)} - set(pages)
+    linked = {target for page in pages for target in _linked(page)} - {*pages, STYLE}
     for path in [*pages, STYLE]:
         files.append(_file(File, path, config, _place(path)))
     for path in sorted(linked):

@@ -62,11 +62,18 @@ def read(page: Path) -> Addresses:
 def test_the_pages_load_nothing_from_the_internet(site):
     """Fonts, scripts, styles and pictures of every page are in the site."""
     pages = {page: read(page) for page in site.rglob("*.html")}
-    styles = "".join(style.read_text() for style in site.rglob("*.css"))
+    styles = "".join(one.read_text() for one in site.rglob("*.css") if one.is_file())
 
     assert len(pages) > 30
     assert [address for page in pages.values() for address in page.found if "//" in address] == []
     assert [page for page, addresses in pages.items() if addresses.mermaid] == []
+    missing = {
+        address
+        for page, addresses in pages.items()
+        for address in addresses.found
+        if not (site / address[1:] if address[0] == "/" else page.parent / address).exists()
+    }
+    assert missing == set()
     assert re.findall(r"(?:url\(|@import\s)[\"']?(?:https?:)?//[^)\"']*", styles) == []
 
 
