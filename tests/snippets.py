@@ -156,10 +156,11 @@ class PageRun:
                 script.append(f"{{\n{command}\n}} > {number}.out 2> {number}.err")
                 if output:
                     expected.append((number, block, output))
-        code = self._run(self._replaced("\n".join(script) + "\n"))
+        ended = self._run(self._replaced("\n".join(script) + "\n"))
         at = int((self._folder / "at").read_text())
-        said = "".join((self._folder / f"{at}.{kind}").read_text() for kind in ("out", "err"))
-        assert code == 0, f"{found[at]} failed:\n{said[-3000:]}"
+        logs = [f"{at}.out", f"{at}.err", *(log.name for log in self._folder.glob("*.log"))]
+        said = "\n".join((self._folder / log).read_text()[-2000:] for log in logs)
+        assert ended == 0, f"{found[at]} ended with {ended}:\n{said}"
         for number, block, output in expected:
             printed = (self._folder / f"{number}.out").read_text()
             assert same(self._replaced(output.text), printed, output.language), (
@@ -170,7 +171,8 @@ class PageRun:
         text = re.sub(r"(?<![\w/.])/models\b", str(self._folder / "srv"), text)
         return re.sub(r"\b850[0-2]\b", lambda found: self._ports[found[0]], text)
 
-    def _run(self, script: str) -> int:
+    def _run(self, script: str) -> int | str:
+        """Run a script; returns its exit code, or that it did not end."""
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
         imports = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
         process = subprocess.Popen(
@@ -182,6 +184,8 @@ class PageRun:
         )
         try:
             return process.wait(SECONDS)
+        except subprocess.TimeoutExpired:
+            return f"no exit code within {SECONDS} s"
         finally:
             process.poll()
             with contextlib.suppress(ProcessLookupError):

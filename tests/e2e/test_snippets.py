@@ -3,6 +3,7 @@
 import configparser
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -25,6 +26,10 @@ def pages() -> list[str]:
     return ["README.md", "CONTRIBUTING.md", *sorted(str(page.relative_to(ROOT)) for page in found)]
 
 
+needs_commands = pytest.mark.skipif(
+    not all(map(shutil.which, ("bash", "curl", "openssl"))),
+    reason="the pages call bash, curl and openssl",
+)
 BLOCKS = {page: snippets.blocks(page) for page in pages()}
 
 
@@ -53,12 +58,14 @@ def pages_with(*, slow: bool) -> list[str]:
     ]
 
 
+@needs_commands
 @pytest.mark.parametrize("page", pages_with(slow=False))
 def test_the_blocks_of_a_page_run(page, tmp_path, request):
     """The blocks of a page, run in order in one shell, succeed and print what it shows."""
     run(page, tmp_path, request, slow=False)
 
 
+@needs_commands
 @pytest.mark.slow
 @pytest.mark.parametrize("page", pages_with(slow=True))
 def test_the_slow_blocks_of_a_page_run(page, tmp_path, request):
