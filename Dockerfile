@@ -85,7 +85,8 @@ RUN /opt/builder/bin/pip install --quiet --no-compile --no-deps --no-build-isola
 FROM app AS serving-app
 RUN rm -r /app/training /app/export /app/loadtest
 
-# The load test needs from training the reader of the test images (with NumPy only), and from serving the client.
+# The load test needs from training the reader of the test images (with NumPy only) and the kit of pages (with Jinja2
+# only), and from serving the client.
 FROM app AS loadtest-app
 RUN rm -r /app/export
 

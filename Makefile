@@ -72,6 +72,7 @@ lint: $(VENV)/.dev ## Check style, types, import contracts and generated documen
 	$(BIN)/python docs/metrics.py --check
 	$(BIN)/python -m export tables --check
 	$(BIN)/python -m loadtest readme --check
+	$(BIN)/python -m loadtest.commands.schema --check
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff format .
@@ -80,10 +81,11 @@ format: $(VENV)/.dev ## Format the code
 protos: $(VENV)/.dev ## Compile the .proto files again
 	$(BIN)/python -m serving.protos.generate
 
-docs: $(VENV)/.dev ## Write the generated tables in docs/ and README.md, and the model cards
+docs: $(VENV)/.dev ## Write the generated tables in docs/ and README.md, the model cards, and report.schema.json
 	$(BIN)/python docs/settings.py
 	$(BIN)/python docs/metrics.py
 	$(BIN)/python -m export tables --write
+	$(BIN)/python -m loadtest.commands.schema
 
 site: $(VENV)/.site ## Build the documentation as a site in build/site; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

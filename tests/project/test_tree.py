@@ -28,7 +28,7 @@ TOP_MODULES = {
         "services",
         "stage_times",
     },
-    "loadtest": {"__main__", "report_schema", "report_sections_schema"},
+    "loadtest": {"__main__", "report_file", "report_schema", "report_sections_schema"},
 }
 
 

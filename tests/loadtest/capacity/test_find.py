@@ -26,23 +26,23 @@ def capacity_run(run, image_target):
 
 def test_a_search_reports_every_step_and_confirms_its_result(capacity_run):
     """The report holds the step at twice the rate and a confirmation of the highest passed rate."""
-    capacity = capacity_run.report["capacity"]
+    capacity = capacity_run.report.capacity
 
-    steps = capacity["steps"]
-    assert [(step["phase"], step["offered_rate_per_second"]) for step in steps[:3]] == [
+    steps = capacity.steps
+    assert [(step.phase, step.offered_rate_per_second) for step in steps[:3]] == [
         ("probe", 200),
         ("probe", 400),
         ("confirm", 400),
     ]
-    assert [step["n"] for step in steps[:3]] == [64, 64, 120]
+    assert [step.n for step in steps[:3]] == [64, 64, 120]
     # On a busy machine a confirmation may be INVALID; the search then repeats it at a lower rate.
-    assert all(step["phase"] == "confirm" for step in steps[3:])
-    assert capacity["confirmed"] == steps[-1]["passed"]
-    assert capacity["confirmed"] == capacity_run.report["validity"]["valid"]
-    assert all(step["reason"] for step in steps if not step["passed"])
-    if capacity["confirmed"]:
+    assert all(step.phase == "confirm" for step in steps[3:])
+    assert capacity.confirmed == steps[-1].passed
+    assert capacity.confirmed == capacity_run.report.validity.valid
+    assert all(step.reason for step in steps if not step.passed)
+    if capacity.confirmed:
         assert capacity_run.exit_code == 0, capacity_run.stderr
-        assert capacity["rate_per_second"] == steps[-1]["offered_rate_per_second"]
+        assert capacity.rate_per_second == steps[-1].offered_rate_per_second
     assert "probe: 64 requests at 400.0/s" in capacity_run.stderr
 
 
@@ -66,10 +66,10 @@ def test_a_confirmation_has_to_be_valid(phase, reasons, passed):
         target="localhost:8500", model="simcnn", output_dir=Path(), name="run", slo_ms=1000
     )
 
-    step = find._step(phase, 100, measured, config)
+    step = find._step(phase, 100, measured, config, 1.0)
 
-    assert step["passed"] is passed
-    assert step["reason"] == ("" if passed else "the thirds differ; a busy client")
+    assert step.passed is passed
+    assert step.reason == ("" if passed else "the thirds differ; a busy client")
 
 
 def test_a_search_without_a_passing_rate_fails(run, image_target):
@@ -80,13 +80,13 @@ def test_a_search_without_a_passing_rate_fails(run, image_target):
         command="find-capacity",
     )
 
-    capacity = result.report["capacity"]
+    capacity = result.report.capacity
     assert result.exit_code == 1
-    assert capacity["rate_per_second"] is None
-    assert not capacity["confirmed"]
+    assert capacity.rate_per_second is None
+    assert not capacity.confirmed
     # A failed step is repeated.
-    assert [step["offered_rate_per_second"] for step in capacity["steps"]] == [100, 100, 50, 50]
-    assert "requests over 0.001 ms" in capacity["steps"][0]["reason"]
+    assert [step.offered_rate_per_second for step in capacity.steps] == [100, 100, 50, 50]
+    assert "requests over 0.001 ms" in capacity.steps[0].reason
     assert "capacity: no rate passed" in result.stderr
 
 
@@ -103,6 +103,6 @@ def test_ctrl_c_ends_a_search(start, finish, wait_for_progress, image_target):
     result = finish(process, folder)
 
     assert result.exit_code == 1
-    assert result.report["status"] == "interrupted"
-    assert result.report["capacity"]["rate_per_second"] is None
-    assert result.report["capacity"]["steps"] == []
+    assert result.report.status == "interrupted"
+    assert result.report.capacity.rate_per_second is None
+    assert result.report.capacity.steps == []

@@ -1,7 +1,6 @@
-import json
-
+import msgspec
 import pytest
-from load_reports import report
+from load_reports import collection, report
 
 from loadtest.load.scenarios import settle
 from loadtest.settings.config import LoadTestConfig, UsageError
@@ -19,11 +18,11 @@ def load(tmp_path):
 
 def test_a_baseline_is_read_from_its_folder(tmp_path, load):
     """A folder with a report of the same load is accepted as a baseline."""
-    (tmp_path / "report.json").write_text(json.dumps(report()))
+    (tmp_path / "report.json").write_bytes(msgspec.json.encode(report()))
 
     baseline = load_baseline(tmp_path, model="simcnn", load=load, capacity=False)
 
-    assert baseline["name"] == "run"
+    assert baseline.name == "run"
 
 
 @pytest.mark.parametrize(
@@ -41,13 +40,16 @@ def test_a_baseline_is_read_from_its_folder(tmp_path, load):
             id="scenario",
         ),
         pytest.param({"schema_version": 1}, "schema_version 1, expected 2", id="version"),
-        pytest.param([], "schema_version None", id="no-report"),
+        pytest.param(
+            collection([report()] * 2), "collection of 2 runs, expected a single", id="several"
+        ),
+        pytest.param([], "Expected object, got array", id="no-report"),
     ],
 )
 def test_a_baseline_of_something_else_is_refused(tmp_path, load, document, words):
     """A baseline of another load raises UsageError that names each difference."""
     file = tmp_path / "report.json"
-    file.write_text(json.dumps(document))
+    file.write_bytes(msgspec.json.encode(document))
 
     with pytest.raises(UsageError, match=words):
         load_baseline(file, model="simcnn", load=load, capacity=False)
