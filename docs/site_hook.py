@@ -6,12 +6,16 @@ as `../serving/server.py` then leads to the same file on a code host and in the 
 checks it. A source file that a page links is shown as a page with its text.
 """
 
+import logging
+import posixpath
 import re
 from pathlib import Path
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files, InclusionLevel
 from mkdocs.structure.pages import Page
+
+log = logging.getLogger("mkdocs.hooks.site_hook")  # a warning ends a strict build
 
 ROOT = Path(__file__).parents[1]
 PAGES = ("*.md", "docs/*.md", "deploy/*.md", "models/*/*/MODEL_CARD.md")
@@ -21,6 +25,8 @@ STYLE = "docs/site.css"
 COPIED = {".json", ".png", ".svg"}
 LANGUAGES = {".py": "python", ".toml": "toml", ".proto": "protobuf", ".yaml": "yaml"}
 FENCE = re.compile(r"^( *)```.*?^ *```$", re.DOTALL | re.MULTILINE)
+# MkDocs does not look into HTML, such as a picture with a width.
+PICTURE = re.compile(r'(<img [^>]*?src=")([^":]+)"')
 LINK = re.compile(r"\]\(([^)\s#:]+)(?:#[^)\s]*)?\)")
 # A fence's info string: the language, then what CONTRIBUTING.md says about running it.
 INFO = re.compile(r'^( *)```(\w+) (?:.*?(title="[^"]*"))?.*$', re.MULTILINE)
@@ -77,13 +83,24 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, page: Page, **_others: object) -> str:
-    """Leave out of info strings what only the tests read, and show diagrams as their source.
+def on_page_markdown(markdown: str, page: Page, files: Files, **_others: object) -> str:
+    """Make a page of the repository one of the site.
 
-    Material would load Mermaid's program from the internet.
+    Pictures in HTML get their addresses in the site, info strings lose what only the tests read,
+    and diagrams are shown as their source: Material would load Mermaid's program from the internet.
     """
     if isinstance(page.file, SourcePage):
         return markdown
+    folder = posixpath.dirname(page.file.src_uri)
+
+    def at_its_place(found: re.Match[str]) -> str:
+        picture = files.get_file_from_path(posixpath.normpath(posixpath.join(folder, found[2])))
+        if picture is None:
+            log.warning("%s shows %s, which does not exist", page.file.src_uri, found[2])
+            return found[0]
+        return f'{found[1]}{picture.url_relative_to(page.file)}"'
+
+    markdown = PICTURE.sub(at_its_place, markdown)
     markdown = INFO.sub(lambda m: f"{m[1]}```{m[2]} {m[3] or ''}".rstrip(), markdown)
     return markdown.replace("```mermaid\n", '```text title="diagram, in Mermaid\'s language"\n')
 
@@ -91,7 +108,8 @@ def on_page_markdown(markdown: str, page: Page, **_others: object) -> str:
 def _linked(page: str) -> set[str]:
     """Return the paths of the files that a page links."""
     text = FENCE.sub("", (ROOT / page).read_text())
-    targets = {((ROOT / page).parent / name).resolve() for name in LINK.findall(text)}
+    names = {*LINK.findall(text), *(name for _, name in PICTURE.findall(text))}
+    targets = {((ROOT / page).parent / name).resolve() for name in names}
     return {
         str(target.relative_to(ROOT))
         for target in targets
