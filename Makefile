@@ -17,7 +17,7 @@ MUTANTS ?= sample
 # The pytest marker expression of `make test`. Targets below run most of the tests that it leaves out.
 TEST_MARKERS ?= not (abuse or conformance or docker or gpu or network or slow)
 
-.PHONY: help serve loadtest readme test test-docker test-slow conformance abuse mutants tritonclient lint format protos docs lock clean
+.PHONY: help serve loadtest readme test test-docker test-slow conformance abuse mutants tritonclient lint format protos docs site lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -74,6 +74,7 @@ lint: $(VENV)/.dev ## Check style, types, import contracts and generated documen
 	$(BIN)/lint-imports
 	$(BIN)/python -m serving.protos.generate --check
 	$(BIN)/python docs/settings.py --check
+	$(BIN)/python docs/metrics.py --check
 	$(BIN)/python -m export tables --check
 	$(BIN)/python -m loadtest readme --check
 	$(BIN)/python -m loadtest.commands.schema --check
@@ -87,8 +88,12 @@ protos: $(VENV)/.dev ## Compile the .proto files again
 
 docs: $(VENV)/.dev ## Write the generated tables in docs/ and README.md, the model cards, and report.schema.json
 	$(BIN)/python docs/settings.py
+	$(BIN)/python docs/metrics.py
 	$(BIN)/python -m export tables --write
 	$(BIN)/python -m loadtest.commands.schema
+
+site: $(VENV)/.site ## Build the documentation as a site in build/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 lock: $(VENV)/.lock-tools ## Resolve constraints.txt again from the ranges in pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --quiet \
