@@ -30,6 +30,7 @@ PORTS = ("8500", "8501", "8502")
 # Starts a server of the page's own; other pages call the bundled models.
 STARTS = re.compile(r"^(python -m serving|tensorflow_model_server) ", re.MULTILINE)
 SECONDS = 100
+SLOW_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,15 @@ def free_ports() -> dict[str, str]:
 class PageRun:
     """Runs the blocks of one page in one shell, as a reader would."""
 
-    def __init__(self, folder: Path, ports: Mapping[str, str], *, slow: bool) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        ports: Mapping[str, str],
+        *,
+        slow: bool,
+        checkout: Path = ROOT,
+        python: Path = Path(sys.executable),
+    ) -> None:
         """Prepare a folder that looks like the checkout's root.
 
         Args:
@@ -125,17 +134,24 @@ class PageRun:
                 models, and a second version of simcnn that is the same as the first.
             ports: The ports that replace those of the page.
             slow: Whether to run the blocks marked `slow`, too.
+            checkout: The checkout whose packages and bundled models are used.
+            python: The interpreter; the commands beside it come first on the path.
         """
         self._folder = folder
         self._ports = ports
         self._slow = slow
+        self._seconds = SLOW_SECONDS if slow else SECONDS
+        self._checkout = checkout
+        self._python = python
         images = np.load(ROOT / "tests/data/cifar10_sample.npz")["images"]
         Image.fromarray(images[0]).save(folder / "picture.png")  # a picture of the reader's
-        for name in ("models", "tests"):
-            (folder / name).symlink_to(ROOT / name)
+        (folder / "tests").symlink_to(checkout / "tests")
+        (folder / "models").mkdir()  # a page may publish into it
+        for model in (checkout / "models").iterdir():
+            (folder / "models" / model.name).symlink_to(model)
         for name, version in (("simcnn", "1"), ("simcnn", "2"), ("resnet50", "1")):
             (folder / "srv" / name).mkdir(parents=True, exist_ok=True)
-            (folder / "srv" / name / version).symlink_to(ROOT / "models" / name / "1")
+            (folder / "srv" / name / version).symlink_to(checkout / "models" / name / "1")
 
     def check(self, found: Sequence[Block]) -> None:
         """Run the blocks and compare their outputs.
@@ -149,7 +165,7 @@ class PageRun:
             if block.file:
                 script.append(f"cat > {block.file} <<'END_OF_FILE'\n{block.text}END_OF_FILE")
             elif block.runs and (self._slow or not block.reason_to_run_rarely):
-                command = _command(block)
+                command = _command(block, self._python)
                 if command is None:
                     continue
                 script.append(f"echo {number} > at")
@@ -173,8 +189,8 @@ class PageRun:
 
     def _run(self, script: str) -> int | str:
         """Run a script; returns its exit code, or that it did not end."""
-        path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        imports = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
+        path = f"{self._python.parent}{os.pathsep}{os.environ['PATH']}"
+        imports = os.pathsep.join([str(self._checkout), os.environ.get("PYTHONPATH", "")])
         process = subprocess.Popen(
             ["bash", "-c", script],
             cwd=self._folder,
@@ -183,9 +199,9 @@ class PageRun:
             start_new_session=True,
         )
         try:
-            return process.wait(SECONDS)
+            return process.wait(self._seconds)
         except subprocess.TimeoutExpired:
-            return f"no exit code within {SECONDS} s"
+            return f"no exit code within {self._seconds} s"
         finally:
             process.poll()
             with contextlib.suppress(ProcessLookupError):
@@ -211,13 +227,12 @@ def _close(a: object, b: object) -> bool:
     return a == b
 
 
-def _command(block: Block) -> str | None:
+def _command(block: Block, python: Path) -> str | None:
     """The shell's command that runs a block; None if its interpreter is not installed."""
     if block.language == "bash":
         return block.text
-    python = Path(sys.executable)
     if "import tritonclient" in block.text:  # its environment: `make tritonclient`
-        python = Path(sys.prefix) / "tritonclient" / "bin" / "python"
+        python = python.parents[1] / "tritonclient" / "bin" / "python"
         if not python.exists():
             return None
     return f"{python} - <<'END_OF_PYTHON'\n{block.text}END_OF_PYTHON"
