@@ -129,6 +129,28 @@ def _add_saved_model_flags(parser: argparse.ArgumentParser) -> None:
         "default the export tries other shapes in TensorFlow, and the graph accepts those that "
         "TensorFlow answers if that costs no speed",
     )
+    _add_class_names(
+        parser,
+        "none). With class names, a model of pictures (uint8 or float32, shape (-1, height, width, "
+        "3 or 1)) gets a signature classify: it takes PNG and JPEG files, scales them to height "
+        "and width, passes their pixels on as values from 0 to 255, and answers class names",
+    )
+    parser.add_argument(
+        "--scores",
+        metavar="OUTPUT",
+        help="the output with a score for each class, probabilities or logits (default: the only "
+        "float output of shape (-1, classes), or the one with a usual name such as probabilities)",
+    )
+
+
+def _add_class_names(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument(
+        "--class-names",
+        type=Path,
+        metavar="FILE",
+        help="file with the class names in output order: one a line, or a JSON list (default: "
+        + default,
+    )
 
 
 def _add_onnx_flags(parser: argparse.ArgumentParser) -> None:
@@ -141,12 +163,8 @@ def _add_onnx_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", required=True, metavar="NAME", help="model name")
     _add_models_dir(parser)
     _add_version_number(parser, "the next version")
-    parser.add_argument(
-        "--class-names",
-        type=Path,
-        metavar="FILE",
-        help="file with the class names in output order: one a line, or a JSON list (default: the "
-        "class names in the model's metadata, or the labels of its ZipMap)",
+    _add_class_names(
+        parser, "the class names in the model's metadata, or the labels of its ZipMap)"
     )
 
 

@@ -34,8 +34,10 @@ def saved_model(parsed: argparse.Namespace) -> int:
     """Publish a SavedModel that was made elsewhere, or every SavedModel of a base path."""
     _start_tensorflow()
     from export.publishing import from_saved_model
+    from export.sources import class_names
     from export.sources import saved_model as sources
 
+    names = class_names.read(parsed.class_names) if parsed.class_names else ()
     found = sources.versions(parsed.saved_model_dir)
     if parsed.version is not None and len(found) > 1:
         msg = (
@@ -57,9 +59,13 @@ def saved_model(parsed: argparse.Namespace) -> int:
             free_size=parsed.free_size,
             keep_shapes=parsed.keep_shapes,
             version=version,
+            class_names=names,
+            scores_output=parsed.scores,
         )
-        names = ", ".join(published.metrics["export"]["signatures"])
-        print(f"published {published.path}: {names} (accuracy unknown: compared on random inputs)")
+        signatures = ", ".join(published.metrics["export"]["signatures"])
+        print(
+            f"published {published.path}: {signatures} (accuracy unknown: compared on random inputs)"
+        )
     return 0
 
 

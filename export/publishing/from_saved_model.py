@@ -5,22 +5,27 @@
 If a step fails, no version appears.
 """
 
-from collections.abc import Collection
+import logging
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from export import failures
-from export.convert import to_onnx
+from export.convert import picture_signature, to_onnx
 from export.errors import ExportError
 from export.gates import company, random_inputs, rows
+from export.gates.asked import Asked
 from export.papers import graph_files, papers, version_metrics
 from export.publishing.new_version import PublishedVersion, publish, step
-from export.sources import saved_model
+from export.sources import class_names as names
+from export.sources import saved_model, scores
 from export.sources.session_process import SessionProcess
 from serving.repository import model_folder
 
 if TYPE_CHECKING:
-    from export.gates.asked import Asked
+    from serving.tensors.signature import Signature
+
+_log = logging.getLogger("export")
 
 
 def publish_saved_model(
@@ -32,6 +37,8 @@ def publish_saved_model(
     free_size: int | None = None,
     keep_shapes: bool = False,
     version: int | None = None,
+    class_names: Sequence[str] = (),
+    scores_output: str | None = None,
 ) -> PublishedVersion:
     """Publish any SavedModel with tensor inputs after a comparison on random inputs.
 
@@ -44,12 +51,18 @@ def publish_saved_model(
         keep_shapes: Whether the graphs accept only the shapes of the SavedModel's placeholders. If
             not, the export tries which other shapes TensorFlow answers; see declared_shapes.
         version: Number of the version; by default the next number.
+        class_names: Names of the classes in the order of the scores. If the first signature takes
+            pictures, the version also gets a signature `classify`; see picture_signature.
+        scores_output: Output with the scores; see scores.find.
 
     Raises:
-        ExportError: the SavedModel cannot be read or converted, or the version cannot be written.
+        ExportError: the SavedModel cannot be read or converted, the class names fit no output, or
+            the version cannot be written.
         GateFailed: ONNX Runtime's answers differ from TensorFlow's; nothing is published.
     """
     read = saved_model.read_signatures(source, wanted)
+    names.check(class_names, read.values())
+    output = _scores_output(next(iter(read.values())), class_names, scores_output)
     saved_model.check_readable(source)
     metrics: dict[str, Any] = {}
     asked: list[Asked] = []
@@ -71,7 +84,11 @@ def publish_saved_model(
                 failures.told(f"{source} cannot be converted to ONNX"),
             ):
                 signatures = to_onnx.write(
-                    folder, read, model_name=name, reference=None if keep_shapes else reference
+                    folder,
+                    read,
+                    model_name=name,
+                    class_names=tuple(class_names),
+                    reference=None if keep_shapes else reference,
                 )
             with (
                 step("comparing both on random inputs"),
@@ -82,8 +99,10 @@ def publish_saved_model(
                 )
         files = sorted({signature.file for signature in signatures.values()})
         first = folder / model_folder.ONNX_FILE
+        asked.extend(_add_classify(folder, signatures, class_names, output))
         metrics.update(
             model=name,
+            **({"class_names": list(class_names)} if class_names else {}),
             files=[graph_files.file_section(folder / file) for file in files],
             parity={"inputs": "random", "seed": random_inputs.SEED, "outputs": findings},
             export=version_metrics.export_section(first, signatures),
@@ -95,6 +114,42 @@ def publish_saved_model(
             failures.told(f"the version made of {source} cannot be served"),
         ):
             metrics["parity"]["served"] = company.check(folder, signatures, asked)
-        papers.write(folder, signatures, metrics)
+        papers.write(folder, signatures, metrics, class_names=tuple(class_names))
 
     return PublishedVersion(path=publish(models_dir, name, write, version=version), metrics=metrics)
+
+
+def _add_classify(
+    folder: Path,
+    signatures: dict[str, "Signature"],
+    class_names: Sequence[str],
+    output: str | None,
+) -> list[Asked]:
+    """Add the signature `classify` to the signatures, if the first of them takes pictures.
+
+    Args:
+        folder: Folder of the graphs.
+        signatures: The signatures by name; changed in place.
+        class_names: Class names; without any, nothing is added.
+        output: Output of the first signature with the scores; None if it has none.
+
+    Returns:
+        Requests to the new signature with the expected answers; empty if there is none.
+    """
+    if not class_names or output is None or picture_signature.NAME in signatures:
+        return []
+    classify = picture_signature.make(next(iter(signatures.values())), class_names, output)
+    if classify is None:
+        return []
+    _log.info("signature %s takes PNG and JPEG files", picture_signature.NAME)
+    signatures[picture_signature.NAME] = classify
+    return picture_signature.questions((folder / classify.file).read_bytes(), classify)
+
+
+def _scores_output(
+    signature: "Signature", class_names: Sequence[str], wanted: str | None
+) -> str | None:
+    """The output with the scores of a signature that takes pictures; None if nobody needs it."""
+    if wanted is None and (not class_names or not picture_signature.picture_input(signature)):
+        return None
+    return scores.find(signature, wanted=wanted, classes=len(class_names) or None)
