@@ -97,12 +97,13 @@ def _run_parser() -> argparse.ArgumentParser:
 
 def _add_saved_model_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "saved_model_dir",
+        "source",
         type=Path,
-        metavar="DIR",
-        help="folder that holds saved_model.pb. If it holds numbered folders with SavedModels "
-        "instead, as TensorFlow Serving's --model_base_path does, each is published under its "
-        "number",
+        metavar="SOURCE",
+        help="a .keras file, or a folder that holds saved_model.pb. If the folder holds numbered "
+        "folders with SavedModels instead, as TensorFlow Serving's --model_base_path does, each is "
+        "published under its number. A .keras file with layers or functions of your own cannot be "
+        "loaded here: call model.export(DIR) in the script that trains the model, and pass DIR",
     )
     parser.add_argument("--name", required=True, metavar="NAME", help="model name")
     _add_models_dir(parser)
@@ -112,7 +113,8 @@ def _add_saved_model_flags(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="publish only this signature; may be repeated (default: all signatures)",
+        help="publish only this signature; may be repeated (default: all signatures; of a .keras "
+        "file serving_default)",
     )
     parser.add_argument(
         "--free-size",
@@ -334,9 +336,10 @@ def _positive(text: str) -> int:
 
 _COMMANDS = {
     "saved-model": _Command(
-        summary="publish a SavedModel made elsewhere, compared on random inputs",
-        description="Publish a TensorFlow SavedModel that takes tensors or serialized tf.Examples, "
-        "if ONNX Runtime and TensorFlow give the same answers to random inputs.",
+        summary="publish a .keras file or a SavedModel made elsewhere",
+        description="Publish a .keras file, or a TensorFlow SavedModel that takes tensors or "
+        "serialized tf.Examples, if ONNX Runtime and TensorFlow give the same answers to random "
+        "inputs.",
         add_flags=_add_saved_model_flags,
     ),
     "onnx": _Command(

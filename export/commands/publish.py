@@ -11,6 +11,7 @@ from export.errors import ExportError
 from export.native_log import quiet
 from export.publishing.new_version import PublishedVersion
 from serving.repository.model_folder import Precision
+from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
 from training.data.cifar10 import resolve_data_dir
 
 
@@ -31,17 +32,30 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def saved_model(parsed: argparse.Namespace) -> int:
-    """Publish a SavedModel that was made elsewhere, or every SavedModel of a base path."""
+    """Publish a `.keras` file or a SavedModel, or every SavedModel of a base path."""
     _start_tensorflow()
+    from export.convert import keras_file
+
+    if not keras_file.is_keras_file(parsed.source):
+        return _saved_models(parsed, parsed.source)
+    if not parsed.signature:  # Keras saves the same function by a second name
+        parsed.signature = [DEFAULT_SIGNATURE_NAME]
+    with keras_file.as_saved_model(parsed.source) as folder:
+        return _saved_models(parsed, folder, keras_file=parsed.source)
+
+
+def _saved_models(
+    parsed: argparse.Namespace, source: Path, *, keras_file: Path | None = None
+) -> int:
     from export.publishing import from_saved_model
     from export.sources import class_names
     from export.sources import saved_model as sources
 
     names = class_names.read(parsed.class_names) if parsed.class_names else ()
-    found = sources.versions(parsed.saved_model_dir)
+    found = sources.versions(source)
     if parsed.version is not None and len(found) > 1:
         msg = (
-            f"--version {parsed.version} received for {parsed.saved_model_dir}, which has the "
+            f"--version {parsed.version} received for {source}, which has the "
             f"versions {', '.join(map(str, found))}; pass the folder of one of them"
         )
         raise ExportError(msg)
@@ -49,7 +63,7 @@ def saved_model(parsed: argparse.Namespace) -> int:
         sources.read_signatures(folder, parsed.signature)
     for number, folder in found.items():
         version = parsed.version
-        if version is None:
+        if version is None and keras_file is None:
             version = sources.own_number(folder) if number is None else number
         published = from_saved_model.publish_saved_model(
             folder,
@@ -61,11 +75,11 @@ def saved_model(parsed: argparse.Namespace) -> int:
             version=version,
             class_names=names,
             scores_output=parsed.scores,
+            keras_file=keras_file,
         )
         signatures = ", ".join(published.metrics["export"]["signatures"])
-        print(
-            f"published {published.path}: {signatures} (accuracy unknown: compared on random inputs)"
-        )
+        compared = "accuracy unknown: compared on random inputs"
+        print(f"published {published.path}: {signatures} ({compared})")
     return 0
 
 

@@ -34,7 +34,7 @@ from serving.repository.model_folder import ModelFolder
 from serving.tensors import image_decoder
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
 from training.data.cifar10 import Split
-from training.evaluation import paired, provenance
+from training.evaluation import paired, predictions, provenance
 from training.evaluation.accuracy import wilson_interval
 
 SECTION = "robustness"
@@ -161,7 +161,7 @@ def _classes(
 def _result(
     classes: npt.NDArray[np.int64], entry: Mapping[str, Any], split: Split
 ) -> dict[str, Any]:
-    before = np.array([int(digit) for digit in entry["predictions"]])
+    before = predictions.decode(entry["predictions"])
     n, correct = len(split), int((classes == split.labels).sum())
     lost = paired.compare(before == split.labels, classes == split.labels)
     return {

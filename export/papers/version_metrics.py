@@ -37,6 +37,7 @@ from export.gates.parity import Pair
 from export.papers import graph_files
 from serving.tensors.signature import Signature
 from training.data.cifar10 import Split
+from training.evaluation import predictions
 from training.evaluation.accuracy import score
 
 _CIFAR10, _OTHERS = "CIFAR-10 test images", "test images of the folder given"
@@ -70,7 +71,7 @@ def variant_section(file: Path, answers: Answers, labels: npt.NDArray[np.int64])
         "n": evaluation.n,
         "correct": int((answers.classes == labels).sum()),
         **evaluation.as_dict(),
-        "predictions": "".join(str(answer) for answer in answers.classes),
+        "predictions": predictions.encode(answers.classes, answers.logits.shape[1]),
     }
 
 

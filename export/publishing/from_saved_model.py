@@ -39,6 +39,7 @@ def publish_saved_model(
     version: int | None = None,
     class_names: Sequence[str] = (),
     scores_output: str | None = None,
+    keras_file: Path | None = None,
 ) -> PublishedVersion:
     """Publish any SavedModel with tensor inputs after a comparison on random inputs.
 
@@ -54,6 +55,7 @@ def publish_saved_model(
         class_names: Names of the classes in the order of the scores. If the first signature takes
             pictures, the version also gets a signature `classify`; see picture_signature.
         scores_output: Output with the scores; see scores.find.
+        keras_file: The `.keras` file that the SavedModel was written from; None if there is none.
 
     Raises:
         ExportError: the SavedModel cannot be read or converted, the class names fit no output, or
@@ -76,7 +78,7 @@ def publish_saved_model(
             raise type(error)(str(error).replace(str(folder), str(source))) from error
 
     def make(folder: Path) -> None:
-        with step(f"copying {source}"):
+        with step(f"copying {keras_file or source}"):
             saved_model.copy(source, folder)
         with SessionProcess(folder) as reference:
             with (
@@ -103,6 +105,7 @@ def publish_saved_model(
         metrics.update(
             model=name,
             **({"class_names": list(class_names)} if class_names else {}),
+            **({"source": _source_section(keras_file)} if keras_file else {}),
             files=[graph_files.file_section(folder / file) for file in files],
             parity={"inputs": "random", "seed": random_inputs.SEED, "outputs": findings},
             export=version_metrics.export_section(first, signatures),
@@ -117,6 +120,10 @@ def publish_saved_model(
         papers.write(folder, signatures, metrics, class_names=tuple(class_names))
 
     return PublishedVersion(path=publish(models_dir, name, write, version=version), metrics=metrics)
+
+
+def _source_section(keras_file: Path) -> dict[str, Any]:
+    return {"kind": "keras", **graph_files.file_section(keras_file)}
 
 
 def _add_classify(

@@ -69,6 +69,17 @@ def decode(data: bytes, *, height: int, width: int, channels: int = 3) -> np.nda
         image.close()
 
 
+def size(data: bytes) -> tuple[int, int]:
+    """Return the height and width in pixels that an image file's header declares.
+
+    Raises:
+        InvalidInput, Unsupported: see `decode`.
+    """
+    with _open(data) as image:
+        width, height = image.size
+    return height, width
+
+
 def raw(data: bytes, *, height: int, width: int, channels: int = 3) -> np.ndarray:
     """Read raw pixels.
 

@@ -135,6 +135,14 @@ def with_strings(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def own_keras(tmp_path_factory) -> Path:
+    """The `.keras` file of a trained classifier of five colours: floats in, probabilities out."""
+    file = tmp_path_factory.mktemp("own") / "colours.keras"
+    own_models.trained().save(file)
+    return file
+
+
+@pytest.fixture(scope="session")
 def own_saved(tmp_path_factory) -> Path:
     """A SavedModel of a trained classifier of five colours: uint8 pictures in, logits out."""
     path = tmp_path_factory.mktemp("own") / "saved"

@@ -10,6 +10,7 @@ import pytest
 import rest_client
 from PIL import Image
 
+from export.__main__ import main
 from serving.client import PredictClient
 from serving.protos.tensorflow_example_pb2 import Example
 from serving.repository import model_folder
@@ -20,8 +21,6 @@ FLAGS = ("--name", "colours", "--signature", "serving_default", "--keep-shapes")
 @pytest.fixture(scope="module")
 def colours(own_saved, own_names, tmp_path_factory):
     """The published version."""
-    from export.__main__ import main
-
     models_dir = tmp_path_factory.mktemp("models")
     arguments = ("saved-model", own_saved, *FLAGS, "--class-names", own_names)
     assert main([*map(str, arguments), "--models-dir", str(models_dir)]) == 0
