@@ -143,6 +143,31 @@ def _add_saved_model_flags(parser: argparse.ArgumentParser) -> None:
         help="the output with a score for each class, probabilities or logits (default: the only "
         "float output of shape (-1, classes), or the one with a usual name such as probabilities)",
     )
+    _add_test_data(parser)
+    parser.add_argument(
+        "--precision",
+        type=_precisions,
+        default="fp32",
+        metavar="LIST",
+        help=f"precisions to publish, separated by commas, from {', '.join(PRECISIONS)}. Others "
+        "than fp32 need --test-data: each is left out if it does not agree with fp32 on it, and "
+        "int8 also if it is not faster than fp32 on this machine. A fifth of the rows (50 to 500) "
+        "calibrate int8, the other rows judge it (default: fp32)",
+    )
+
+
+def _add_test_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--test-data",
+        type=Path,
+        metavar="DIR|FILE.npz",
+        help="test data for the first signature. FILE.npz: an array for each input by its name "
+        "(any name if there is one input), and labels, the class indices, if they are known. DIR: "
+        "one folder of PNG or JPEG files a class; the sorted names of the folders are the class "
+        "names, unless --class-names gives the order. Pictures are scaled to the height and width "
+        "of the input; their pixels stay values from 0 to 255, so a model needs its own scaling, "
+        "such as a Rescaling layer",
+    )
 
 
 def _add_class_names(parser: argparse.ArgumentParser, default: str) -> None:

@@ -75,11 +75,19 @@ def _saved_models(
             version=version,
             class_names=names,
             scores_output=parsed.scores,
+            test_data=parsed.test_data,
+            precisions=parsed.precision,
             keras_file=keras_file,
         )
         signatures = ", ".join(published.metrics["export"]["signatures"])
-        compared = "accuracy unknown: compared on random inputs"
-        print(f"published {published.path}: {signatures} ({compared})")
+        metrics = published.metrics
+        if "variants" in metrics:
+            _print_published(published, metrics["variants"])
+            continue
+        compared = "random inputs" + (" and the test data" if parsed.test_data else "")
+        print(
+            f"published {published.path}: {signatures} (accuracy unknown: compared on {compared})"
+        )
     return 0
 
 
@@ -134,10 +142,14 @@ def _print_published(published: PublishedVersion, precisions: Iterable[Precision
         if precision not in variants:
             continue
         result = variants[precision]
+        if "top1" not in result:
+            print(f"published {published.path}: {precision} (accuracy unknown: no labels)")
+            continue
         low, high = result["top1_wilson_95"]
+        rows = "test images" if "training" in published.metrics else "rows of the test data"
         print(
             f"published {published.path}: {precision}, {result['top1']:.2%} of {result['n']:,} "
-            f"test images correct (95 % interval {low:.2%} to {high:.2%})"
+            f"{rows} correct (95 % interval {low:.2%} to {high:.2%})"
         )
 
 

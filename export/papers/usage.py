@@ -3,7 +3,10 @@
 from collections.abc import Mapping
 
 from export.papers import cells
+from serving.tensors.feature_spec import FeatureKind
 from serving.tensors.signature import DataType, Signature, TensorSpec
+
+_CLASSIFY = "classify"
 
 
 def tensors(signatures: Mapping[str, Signature]) -> str:
@@ -65,6 +68,28 @@ def snippet(model: str, signatures: Mapping[str, Signature], *, pictures: bool =
     elif signature.feature_spec:
         text += ", and the empty string with serialized tf.Examples"
     return f"{text}:\n\n```python\n" + "\n".join(lines) + "\n```"
+
+
+def picture(model: str, signatures: Mapping[str, Signature]) -> str:
+    """Two lines of shell that send a picture file to the signature `classify`.
+
+    Returns:
+        Empty if no signature of that name takes pictures.
+    """
+    signature = signatures.get(_CLASSIFY)
+    features = list(signature.feature_spec.values()) if signature else []
+    if not any(feature.kind is FeatureKind.IMAGE for feature in features):
+        return ""
+    key = features[0].key
+    body = (
+        f'{{"signature_name": "{_CLASSIFY}", "examples": [{{"{key}/encoded": {{"b64": '
+        "\"'$(base64 -w 0 picture.png)'\"}}]}"
+    )
+    return (
+        f"Signature `{_CLASSIFY}` takes a PNG or JPEG file of any size, and answers all class "
+        "names with their scores:\n\n```bash\n"
+        f"curl http://localhost:8501/v1/models/{model}:classify -d '{body}'\n```"
+    )
 
 
 def _example(spec: TensorSpec) -> str:

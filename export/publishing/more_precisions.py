@@ -22,6 +22,7 @@ from export.gates import rows
 from export.measure import benchmark, robustness
 from export.papers import papers
 from export.precisions import w8
+from export.precisions.judged_rows import SplitRows
 from export.precisions.make import FP32, INT8, Variants, make
 from export.publishing import checked_images, new_version
 from export.publishing.new_version import PublishedVersion, all_refused, step
@@ -29,6 +30,7 @@ from serving.repository import model_folder
 from serving.repository.model_folder import ModelFolder, Precision
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
 from training.data.cifar10 import CLASS_NAMES
+from training.evaluation import predictions
 from training.evaluation.provenance import package_commit
 
 W8: Precision = "w8"
@@ -71,7 +73,7 @@ def publish(
             made = make(
                 fp32_file,
                 precisions,
-                test=split,
+                test=SplitRows(split=split),
                 fp32_classes=fp32_classes,
                 calibration=calibrated,
             )
@@ -113,7 +115,7 @@ def _recorded(version: Path, metrics: Mapping[str, Any]) -> npt.NDArray[np.int64
             "the test images; pass a version that python -m export RUN_DIR has published"
         )
         raise ExportError(msg)
-    return np.array([int(digit) for digit in recorded["predictions"]], np.int64)
+    return predictions.decode(recorded["predictions"])
 
 
 def _copy(version: Path, target: Path) -> None:

@@ -59,7 +59,7 @@ def test_evenly_spread_values_keep_their_full_range():
     """Where all images are alike and no value is rare, nothing is clipped."""
     images = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3)).astype(np.uint8)
 
-    ranges = calibration.ranges(products([1, 1, -1]), images)
+    ranges = calibration.ranges(products([1, 1, -1]), {"images": images})
 
     assert ranges["pixels"] == (0, 255)
     assert ranges["y"] == (-255, 255)
@@ -71,8 +71,8 @@ def test_each_image_counts_alike():
     images = random.integers(0, 13, (10, 32, 32, 3)).astype(np.uint8)
     images[0] = random.integers(0, 256, (32, 32, 3))
 
-    together = calibration.ranges(products(), images)["y"]
-    alone = calibration.ranges(products(), images[:1])["y"]
+    together = calibration.ranges(products(), {"images": images})["y"]
+    alone = calibration.ranges(products(), {"images": images[:1]})["y"]
 
     assert alone[1] > 50_000
     assert together[1] < alone[1] / 4
@@ -84,7 +84,7 @@ def test_a_few_rare_values_are_clipped():
     images = random.integers(1, 5, (10, 32, 32, 3)).astype(np.uint8)
     images[random.random(images.shape) < 0.001] = 40
 
-    low, high = calibration.ranges(products(), images)["y"]
+    low, high = calibration.ranges(products(), {"images": images})["y"]
 
     assert low == 0
     assert high < 40**2
@@ -92,7 +92,7 @@ def test_a_few_rare_values_are_clipped():
 
 def test_all_values_zero_is_a_range_of_nothing():
     """A dead layer has a range without width, and no error."""
-    ranges = calibration.ranges(products([0, 0, 0]), tiny_classifiers.images(3))
+    ranges = calibration.ranges(products([0, 0, 0]), {"images": tiny_classifiers.images(3)})
 
     assert ranges["y"] == (0, 0)
 
@@ -102,7 +102,7 @@ def test_every_float_tensor_is_observed():
     model, images = tiny_classifiers.classifier(), tiny_classifiers.images(70)
 
     seen = {}
-    for name, values in calibration.observe(model, images):
+    for name, values in calibration.observe(model, {"images": images}):
         seen.setdefault(name, []).append(values)
 
     made = {name for node in model.graph.node for name in node.output}
@@ -118,4 +118,4 @@ def test_ranges_hold_zero():
     """Values that are all positive still get a range from zero: zero must have an exact code."""
     images = np.full((2, 32, 32, 3), 200, np.uint8)
 
-    assert calibration.ranges(products([1, 1, 1]), images)["y"] == (0, 200)
+    assert calibration.ranges(products([1, 1, 1]), {"images": images})["y"] == (0, 200)
