@@ -9,6 +9,7 @@ from pathlib import Path
 
 from export.errors import ExportError
 from export.native_log import quiet
+from export.papers import papers
 from export.publishing.new_version import PublishedVersion
 from serving.repository.model_folder import Precision
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
@@ -117,6 +118,8 @@ def add_precision(parsed: argparse.Namespace) -> int:
         parsed.models_dir,
         precisions=parsed.precision,
         data_dir=resolve_data_dir(parsed.data_dir),
+        test_data=parsed.test_data,
+        scores_output=parsed.scores,
     )
     _print_published(published, parsed.precision)
     return 0
@@ -146,7 +149,7 @@ def _print_published(published: PublishedVersion, precisions: Iterable[Precision
             print(f"published {published.path}: {precision} (accuracy unknown: no labels)")
             continue
         low, high = result["top1_wilson_95"]
-        rows = "test images" if "training" in published.metrics else "rows of the test data"
+        rows = "test images" if papers.was_trained_here(published.metrics) else "rows"
         print(
             f"published {published.path}: {precision}, {result['top1']:.2%} of {result['n']:,} "
             f"{rows} correct (95 % interval {low:.2%} to {high:.2%})"

@@ -94,6 +94,15 @@ def measure(folder: ModelFolder, metrics: Mapping[str, Any], split: Split) -> di
     }
 
 
+def refuse_others(folder: ModelFolder) -> ExportError:
+    """The error for a model that was not trained on CIFAR-10's classes."""
+    return ExportError(
+        f"{folder.path} was not trained here: robustness recompresses CIFAR-10's test images, "
+        "which this model does not know; to measure your own pictures as JPEG, save them so and "
+        "pass them to python -m export saved-model as --test-data"
+    )
+
+
 def settings(quality: int) -> dict[str, Any]:
     """Settings of Pillow's JPEG encoder: baseline, chroma halved in both directions."""
     return {

@@ -109,6 +109,30 @@ def _found(signature: Signature) -> str | None:
         return None
 
 
+def rows_of(own: OwnTestData, signature: Signature) -> OwnRows:
+    """The rows that judge variants; the data and the output with the scores are known.
+
+    Args:
+        own: The test data; its `data` and `scores` are set.
+        signature: The signature that they are for.
+    """
+    assert own.data is not None  # noqa: S101 - see Args
+    assert own.scores is not None  # noqa: S101 - see Args
+    return OwnRows(
+        data=own.data,
+        signature=signature,
+        scores=own.scores,
+        class_names=own.class_names,
+        rest=own.drawn.rest if own.drawn else None,
+    )
+
+
+def data_section(own: OwnTestData) -> dict[str, Any]:
+    """Section `data` of metrics.json; the data of `own` is set."""
+    assert own.data is not None  # noqa: S101 - see above
+    return {**version_metrics.own_data_section(own.data), "scores": own.scores}
+
+
 def sections(
     own: OwnTestData,
     fp32_file: Path,
@@ -131,17 +155,8 @@ def sections(
     Raises:
         ExportError: a label is no class.
     """
-    data, output = own.data, own.scores
-    assert data is not None  # noqa: S101 - see Args
-    assert output is not None  # noqa: S101 - see Args
-    labelled_data.check_labels(data, fp32_scores.shape[1])
-    rows = OwnRows(
-        data=data,
-        signature=signature,
-        scores=output,
-        class_names=own.class_names,
-        rest=own.drawn.rest if own.drawn else None,
-    )
+    rows = rows_of(own, signature)
+    labelled_data.check_labels(rows.data, fp32_scores.shape[1])
     made = Variants()
     if others := [precision for precision in precisions if precision != FP32]:
         with step(f"making and judging {', '.join(others)}"):
@@ -154,6 +169,6 @@ def sections(
             )
     fp32 = rows.given(fp32_file, fp32_scores, FP32).section
     return {
-        "data": {**version_metrics.own_data_section(data), "scores": output},
+        "data": data_section(own),
         **made.sections(fp32, with_fp32=FP32 in precisions),
     }

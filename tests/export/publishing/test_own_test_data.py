@@ -168,5 +168,43 @@ def test_more_than_ten_classes_are_a_list(call, twelve_classes, tmp_path, labell
     assert found["w8"]["predictions"] == x.argmax(axis=1).tolist()
     assert found["w8"]["agreement"] == 1
     assert ("top1" in found["fp32"]) == ("drop_points" in found["w8"]) == labelled
-    assert ("fp32, 100.00% of 100 rows of" in stdout[-2]) == labelled
+    assert ("fp32, 100.00% of 100 rows correct" in stdout[-2]) == labelled
     assert ("accuracy unknown: no labels" in stdout[-1]) != labelled
+
+
+def test_precisions_are_added_later(call, twelve_classes, tmp_path):
+    """To a version without test data: its graph answers them. To one with test data: the same."""
+    x = np.random.default_rng(1).standard_normal((120, 12)).astype(np.float32)
+    np.savez(tmp_path / "test.npz", x=x, labels=x.argmax(axis=1))
+    np.savez(tmp_path / "other.npz", x=x[::-1], labels=x.argmax(axis=1))
+    where = ("--models-dir", tmp_path)
+    flags = ("--precision", "w8", "--test-data")
+    assert call("saved-model", twelve_classes, "--name", "twelve", *where)[0] == 0
+    first, second = tmp_path / "twelve" / "1", tmp_path / "twelve" / "2"
+
+    refused = call("add-precision", first, *where, "--precision", "w8")
+    added = call("add-precision", first, *where, *flags, tmp_path / "test.npz")
+    other = call("add-precision", second, *where, *flags, tmp_path / "other.npz")
+    again = call("add-precision", second, *where, *flags, tmp_path / "test.npz")
+
+    assert (refused[0], "pass --test-data DIR or FILE.npz" in refused[2]) == (2, True)
+    assert (added[0], added[2], again[0]) == (0, "", 0)
+    assert (other[0], "pass the test data test.npz of its publication" in other[2]) == (2, True)
+    metrics = json.loads((second / "metrics.json").read_text())
+    assert list(metrics["variants"]) == ["fp32", "w8"]
+    assert metrics["variants"]["w8"]["agreement"] == 1
+    assert metrics["data"]["name"] == "test.npz"
+
+
+def test_speed_is_measured_and_robustness_refused(run_export, call, colours):
+    """The benchmark times every variant and TensorFlow; CIFAR-10 is not this model's data."""
+    done = run_export(
+        *("benchmark", colours, "--print-only", "--json", "--rounds", "1"),
+        *("--seconds", "0.01", "--batch-sizes", "1", "2"),
+    )
+    code, _, stderr = call("robustness", colours)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    timed = json.loads(done.stdout.splitlines()[-1])["results"]
+    assert {"fp32", "w8", "tensorflow"} <= set(timed)
+    assert (code, "was not trained here: robustness recompresses CIFAR-10's" in stderr) == (2, True)
