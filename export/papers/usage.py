@@ -88,7 +88,7 @@ def picture(model: str, signatures: Mapping[str, Signature]) -> str:
     return (
         f"Signature `{_CLASSIFY}` takes a PNG or JPEG file of any size, and answers all class "
         "names with their scores:\n\n```bash\n"
-        f"curl http://localhost:8501/v1/models/{model}:classify -d '{body}'\n```"
+        f"echo '{body}' |\n  curl -d @- http://localhost:8500/v1/models/{model}:classify\n```"
     )
 
 
