@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from export import argument_types
+from export.commands import argument_types
 from serving.repository.model_folder import PRECISIONS
 from training.settings.arguments import add_data_dir
 

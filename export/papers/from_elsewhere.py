@@ -11,8 +11,8 @@ are not known here: ask its author."""
 _NOT_MEASURED = " Its accuracy was not measured."
 _MOST_SHOWN = 20  # classes in a confusion matrix
 _ONNX_FROM_ELSEWHERE = """\
-An ONNX file made elsewhere{producer}, published by `python -m export onnx`. Its purpose, training
-data and accuracy are not known here: ask its author."""
+An ONNX file made elsewhere{producer}, published by `python -m export onnx`. Its purpose and
+training data are not known here: ask its author."""
 
 
 def parts(metrics: Mapping[str, Any]) -> list[str]:
@@ -23,7 +23,8 @@ def parts(metrics: Mapping[str, Any]) -> list[str]:
         measured = "" if "variants" in metrics else _NOT_MEASURED
         return [_FROM_ELSEWHERE.format(made_of=made_of) + measured, *_measured(metrics)]
     producer = f" (by {source['producer']})" if "producer" in source else ""
-    told = [_ONNX_FROM_ELSEWHERE.format(producer=producer)]
+    measured = "" if "variants" in metrics else _NOT_MEASURED
+    told = [_ONNX_FROM_ELSEWHERE.format(producer=producer) + measured]
     if cut := source.get("zip_map_cut_from"):
         outputs = ", ".join(f"`{name}`" for name in cut)
         told.append(f"A ZipMap was removed from {outputs}: the scores are a matrix.")

@@ -1,4 +1,5 @@
 import numpy as np
+import onnx
 import pytest
 import tiny_classifiers
 from onnx import TensorProto, helper
@@ -119,3 +120,27 @@ def test_ranges_hold_zero():
     images = np.full((2, 32, 32, 3), 200, np.uint8)
 
     assert calibration.ranges(products([1, 1, 1]), {"images": images})["y"] == (0, 200)
+
+
+def test_float_inputs_have_ranges_and_odd_tensors_none():
+    """A float32 input is a tensor like the others; infinities and empty tensors are left out."""
+    floats = onnx.TensorProto.FLOAT
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("Reciprocal", ["x"], ["inverse"]),
+            onnx.helper.make_node("ReduceMax", ["x"], ["largest"], keepdims=0),
+        ],
+        "odd",
+        [onnx.helper.make_tensor_value_info("x", floats, ["batch", 2])],
+        [
+            onnx.helper.make_tensor_value_info("inverse", floats, ["batch", 2]),
+            onnx.helper.make_tensor_value_info("largest", floats, []),
+        ],
+    )
+    opsets = [onnx.helper.make_opsetid("", 18)]
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10)
+
+    ranges = calibration.ranges(model, {"x": np.array([[0, 1], [2, 4]], np.float32)})
+
+    assert set(ranges) == {"x", "largest"}
+    assert ranges["largest"][0] == 0
