@@ -1,4 +1,4 @@
-"""Publish a model: `python -m export RUN_DIR`, `... saved-model DIR`, or `... onnx FILE`.
+"""Publish a model: `python -m export RUN_DIR`, `... saved-model SOURCE`, or `... onnx FILE`.
 
 `... export add-precision VERSION_FOLDER` makes other precisions of a published version.
 `... export benchmark|robustness|tables` measure and describe published versions.

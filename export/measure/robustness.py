@@ -34,7 +34,7 @@ from serving.repository.model_folder import ModelFolder
 from serving.tensors import image_decoder
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
 from training.data.cifar10 import Split
-from training.evaluation import paired, provenance
+from training.evaluation import paired, predictions, provenance
 from training.evaluation.accuracy import wilson_interval
 
 SECTION = "robustness"
@@ -92,6 +92,15 @@ def measure(folder: ModelFolder, metrics: Mapping[str, Any], split: Split) -> di
         "git_commit": provenance.package_commit(__name__),
         "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def refuse_others(folder: ModelFolder) -> ExportError:
+    """The error for a model that was not trained on CIFAR-10's classes."""
+    return ExportError(
+        f"{folder.path} was not trained here: robustness recompresses CIFAR-10's test images, "
+        "which this model does not know; to measure your own pictures as JPEG, save them so and "
+        "pass them to python -m export saved-model as --test-data"
+    )
 
 
 def settings(quality: int) -> dict[str, Any]:
@@ -161,7 +170,7 @@ def _classes(
 def _result(
     classes: npt.NDArray[np.int64], entry: Mapping[str, Any], split: Split
 ) -> dict[str, Any]:
-    before = np.array([int(digit) for digit in entry["predictions"]])
+    before = predictions.decode(entry["predictions"])
     n, correct = len(split), int((classes == split.labels).sum())
     lost = paired.compare(before == split.labels, classes == split.labels)
     return {
