@@ -10,6 +10,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 
+from export import progress
 from export.arguments import PUBLISH_RUN, parse
 from export.commands import measure, publish, tables
 from export.errors import ExportError
@@ -60,8 +61,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _log_to_stdout() -> None:
     """Send progress to stdout, one line a step; libraries' warnings stay on stderr."""
     logger = logging.getLogger("export")
-    logger.handlers, logger.propagate = [logging.StreamHandler(sys.stdout)], False
+    logger.handlers, logger.propagate = [progress.LogHandler(sys.stdout)], False
     logger.setLevel(logging.INFO)
+    progress.start(sys.stdout)
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from export import progress
 from export.gates import answers
 from training.data.cifar10 import Split
 
@@ -95,9 +96,11 @@ def ranges(model: onnx.ModelProto, images: npt.NDArray[np.uint8]) -> dict[str, R
         low, high = limits.get(name, (0.0, 0.0))
         limits[name] = (min(low, float(values.min())), max(high, float(values.max())))
         samples.setdefault(name, []).append(_sample(values))
-    return {
-        name: _best_part(limits[name], np.concatenate(parts)) for name, parts in samples.items()
-    }
+    chosen: dict[str, Range] = {}
+    for name, parts in samples.items():
+        progress.count(len(chosen), len(samples), "ranges")
+        chosen[name] = _best_part(limits[name], np.concatenate(parts))
+    return chosen
 
 
 def _sample(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -158,5 +161,6 @@ def observe(
     graph.output.extend(infos[name] for name in wanted if name not in given)
     session = answers.session(copy.SerializeToString())
     for start in range(0, len(images), _BATCH_SIZE):
+        progress.count(start, len(images), "calibration images")
         arrays = session.run(wanted, {"images": images[start : start + _BATCH_SIZE]})
         yield from zip(wanted, arrays, strict=True)

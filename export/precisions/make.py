@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from export import progress
 from export.gates import answers
 from export.gates.precision import LIMITS, compare, objections, too_slow
 from export.measure import speed
@@ -83,6 +84,7 @@ def make(
     outcome = Variants()
     for precision in wanted:
         file = fp32_file.with_name(model_folder.variant_file(fp32_file.name, precision))
+        progress.part(f"making {file.name}")
         file.write_bytes(_content(onnx.load(fp32_file), precision, calibration))
         section, objections = _judge(
             fp32_file, file, precision, test=test, fp32_classes=fp32_classes
@@ -126,6 +128,7 @@ def _judge(
 ) -> tuple[dict[str, Any], list[str]]:
     """The variant's entry for metrics.json, and the objections of the gate."""
     limits = LIMITS[precision]
+    progress.part(f"asking {file.name}")
     given = answers.of_onnx(file, test.images, precision)
     comparison = compare(fp32_classes, given.classes, test.labels)
     found = objections(limits, comparison)
@@ -134,6 +137,7 @@ def _judge(
         **comparison.as_dict(),
     }
     if limits.must_be_faster and not found:
+        progress.part(f"timing {file.name} and {fp32_file.name}")
         measured = speed.measure(fp32_file, file, precision, test.images)
         section["speed"] = measured.as_dict()
         found += too_slow(measured.speedup)
