@@ -10,6 +10,9 @@ class LiveLine:
 
     A terminal shows one line, which is overwritten. A log or a pipe gets lines at intervals, the
     first one early, so that a reader sees that the work has begun.
+
+    Attributes:
+        is_on_terminal: Whether the stream is a terminal.
     """
 
     def __init__(
@@ -29,9 +32,9 @@ class LiveLine:
             terminal_seconds: Shortest time between two changes of the line on a terminal.
         """
         self._stream = stream
-        self._terminal = stream.isatty()
-        self._first = 0.0 if self._terminal else first_seconds
-        self._interval = terminal_seconds if self._terminal else log_seconds
+        self.is_on_terminal = stream.isatty()
+        self._first = 0.0 if self.is_on_terminal else first_seconds
+        self._interval = terminal_seconds if self.is_on_terminal else log_seconds
         self._width = 0
         self.restart()
 
@@ -49,12 +52,18 @@ class LiveLine:
         """Whether `show` would write now; saves the work of making the text."""
         return self.seconds >= self._next
 
-    def show(self, text: str) -> None:
-        """Write the text if the interval since the last one is over."""
-        if not self.is_due():
+    def show(self, text: str, *, at_once: bool = False) -> None:
+        """Write the text if the interval since the last one is over.
+
+        Args:
+            text: One line.
+            at_once: Whether a terminal shows the text in any case: more work begins that may take
+                longer than the interval.
+        """
+        if not self.is_due() and not (at_once and self.is_on_terminal):
             return
         self._next = self.seconds + self._interval
-        if self._terminal:
+        if self.is_on_terminal:
             # A text that wraps could not be overwritten. Spaces overwrite a longer previous text.
             text = text[: self._columns()]
             self._stream.write(f"\r{text:<{self._width}}")
@@ -80,6 +89,7 @@ class LiveLine:
     def _columns(self) -> int | None:
         """Number of characters that fit on the terminal's line; None if it is unknown."""
         try:
-            return max(os.get_terminal_size(self._stream.fileno()).columns - 1, 1)
+            columns = os.get_terminal_size(self._stream.fileno()).columns
         except (OSError, ValueError):
             return None
+        return columns - 1 if columns > 1 else None  # some terminals have no size: 0
