@@ -130,7 +130,7 @@ LABEL org.opencontainers.image.title="onnx-serving (CPU)" \
 FROM builder AS loadtest-venv
 COPY --from=requirements /requirements/loadtest.txt /opt/builder/
 RUN python3 -m venv --without-pip /opt/venv \
-    && /opt/builder/pip-install.sh "the libraries of the extra loadtest (@LT@)" \
+    && /opt/builder/pip-install.sh "the libraries of the extra loadtest (190 MB)" \
       --python /opt/venv/bin/python install --no-compile --only-binary :all: \
       -c /opt/builder/constraints.txt -r /opt/builder/loadtest.txt \
     && find /opt/venv/lib -depth \( -type d -name tests -o -name '*.py[ix]' -o -name '*.pxd' -o -name '*.[ach]' \) -exec rm -rf {} + \

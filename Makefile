@@ -15,13 +15,13 @@ SAVED_MODEL_DOCS ?=
 # The pytest marker expression of `make test`. Targets below run most of the tests that it leaves out.
 TEST_MARKERS ?= not (abuse or conformance or docker or gpu or network or slow)
 
-# What an environment holds, for the line that is printed before pip starts: size on disk and time, measured on 2 cores.
+# What an environment holds, for the line that is printed before pip starts: size on disk and time on 2 cores, idle and busy.
 # An environment that has another extra already grows by less.
-ABOUT_serve := the server: @S@
-ABOUT_loadtest := the load test: @L@
-ABOUT_export := the exporter with TensorFlow: @E@
-ABOUT_train := the training with TensorFlow: @T@
-ABOUT_dev := every role, TensorFlow and the test tools: 3.3 GB, @D@. Smaller: make $(VENV)/.train, .export, .serve or .loadtest
+ABOUT_serve := the server: 240 MB, less than a minute
+ABOUT_loadtest := the load test: 210 MB, about a minute
+ABOUT_export := the exporter with TensorFlow: 2.4 GB, 2 to 8 minutes
+ABOUT_train := the training with TensorFlow: 2.3 GB, 2 to 6 minutes
+ABOUT_dev := every role, TensorFlow and the test tools: 3.5 GB, 2 to 10 minutes. Smaller: make $(VENV)/.train, .export, .serve or .loadtest
 
 .PHONY: help serve loadtest readme test test-docker test-slow conformance abuse tritonclient lint format protos docs lock clean
 
@@ -106,7 +106,7 @@ clean: ## Remove the environment and every cache
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
 PIP_FAILED = echo 'pip failed; its messages above say why. Behind a proxy that re-signs TLS, set PIP_CERT to the certificates file;'; \
-	echo 'for an index of your own, set PIP_INDEX_URL. The same command continues where it stopped.'; exit 1
+	echo 'for an index of your own, set PIP_INDEX_URL. The same command uses what pip has downloaded.'; exit 1
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "Python %d.%d found, 3.11 to 3.13 needed; name one: make PYTHON=python3.12 ..." % v)'

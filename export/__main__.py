@@ -6,6 +6,7 @@
 
 import argparse
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
@@ -37,6 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parsed = parse(sys.argv[1:] if arguments is None else arguments)
     _log_to_stdout()
+    if parsed.debug:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0")  # training.native_log then hides nothing
     try:
         return _COMMANDS[parsed.command](parsed)
     except ExportError as error:

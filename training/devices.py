@@ -42,6 +42,17 @@ def choose(count: int | Literal["all"], config: TrainConfig) -> list[str]:
     return names[:count]
 
 
+def look_for_gpus() -> None:
+    """Let TensorFlow look for GPUs, if it is the Keras backend.
+
+    It does so once, and logs what it found. Call this where `native_log` hides those notes.
+    """
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf  # noqa: PLC0415  only the backend in use is installed
+
+        tf.config.list_physical_devices("GPU")
+
+
 @contextmanager
 def scope(names: list[str]) -> Iterator[None]:
     """Divide the models built and trained inside this context among devices.
