@@ -95,7 +95,17 @@ def base_image() -> str:
 
 
 def build(target: str, tag: str, base_image: str) -> str:
-    """Build an image with this machine's certificates and pip settings (deploy/README.md)."""
+    """Build an image; return its tag."""
+    build_output(target, tag, base_image)
+    return tag
+
+
+def build_output(target: str, tag: str, base_image: str) -> str:
+    """Build an image with this machine's certificates and pip settings (deploy/README.md).
+
+    Returns:
+        What the engine printed, which names the steps, also those that it takes from its cache.
+    """
     # PIP_FIND_LINKS is left out: a folder of this machine means nothing inside the build.
     pip_settings = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST")
     names = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
@@ -104,7 +114,7 @@ def build(target: str, tag: str, base_image: str) -> str:
     try:
         if bundle:
             shutil.copyfile(bundle, certificates)
-        run(
+        done = run(
             *("docker", "build", "--network=host", f"--target={target}", f"--tag={tag}"),
             f"--build-arg=BASE_IMAGE={base_image}",
             # Without a value: docker takes it from the environment, if it is set.
@@ -114,7 +124,7 @@ def build(target: str, tag: str, base_image: str) -> str:
         )
     finally:
         certificates.unlink(missing_ok=True)
-    return tag
+    return done.stdout + done.stderr
 
 
 @contextmanager

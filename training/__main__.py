@@ -84,7 +84,9 @@ def _fail(message: object, code: int) -> int:
 
 def _set_up() -> None:
     """Prepare logging and the environment that Keras reads when it is imported."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    # Only this package's notes: JAX, for example, notes that it found no TPU.
+    logging.getLogger("training").setLevel(logging.INFO)
     name = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if name not in _BACKENDS:
         msg = f"KERAS_BACKEND is {name!r}, expected one of {', '.join(_BACKENDS)}"

@@ -5,6 +5,7 @@ a batch (keras.distribution.DataParallel). The results differ, because batch nor
 GPU's part of a batch with TensorFlow and the whole batch with JAX.
 """
 
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -43,12 +44,13 @@ def choose(count: int | Literal["all"], config: TrainConfig) -> list[str]:
 
 
 def look_for_gpus() -> None:
-    """Let TensorFlow look for GPUs, if it is the Keras backend.
+    """Let TensorFlow look for GPUs, if it is installed.
 
-    It does so once, and logs what it found. Call this where `native_log` hides those notes.
+    It does so once, and logs what it found. Call this where `native_log` hides those notes. Keras
+    imports an installed TensorFlow for its random numbers and for TensorBoard with any backend.
     """
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf  # noqa: PLC0415  only the backend in use is installed
+    if importlib.util.find_spec("tensorflow"):
+        import tensorflow as tf  # noqa: PLC0415
 
         tf.config.list_physical_devices("GPU")
 

@@ -100,6 +100,14 @@ def python_in(image):
     return run_python
 
 
+def test_the_server_is_built_without_the_load_test(image, base_image):
+    """No step of the load test's stages runs, also without BuildKit."""
+    output = containers.build_output("serving-cpu", image, base_image)
+
+    assert "serving-cpu-venv" in output
+    assert "loadtest-venv" not in output
+
+
 def test_composed_server_classifies_images(service):
     """CIFAR-10 images sent to the published port come back classified far above chance."""
     _, port = service
