@@ -27,6 +27,8 @@ ABOUT_dev := every role, TensorFlow and the test tools: 3.5 GB, 2 to 10 minutes.
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@echo 'The environment of one role, smaller than the 3.5 GB of $(VENV)/.dev:'
+	@echo '  make $(VENV)/.serve (240 MB), $(VENV)/.loadtest (210 MB), $(VENV)/.train (2.3 GB), $(VENV)/.export (2.4 GB)'
 
 serve: $(VENV)/.serve ## Serve the bundled models on ports 8500 (gRPC) and 8501 (REST)
 	$(BIN)/python -m serving --models_dir $(MODELS_DIR) --port $(PORT) --rest_api_port $(REST_PORT)

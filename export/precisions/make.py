@@ -6,7 +6,7 @@ If the gate refuses a variant, the other variants are still published.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,11 @@ FP32: Precision = "fp32"
 INT8: Precision = "int8"
 
 _log = logging.getLogger("export")
+# Precisions that need nothing but the float32 graph.
+_MAKERS: Mapping[Precision, Callable[[onnx.ModelProto], onnx.ModelProto]] = {
+    "fp16": fp16.convert,
+    "w8": w8.quantize,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,7 +116,7 @@ def _content(
             raise TypeError(msg)
         variant = int8.quantize(model, calibration.images)
     else:
-        variant = fp16.convert(model) if precision == "fp16" else w8.quantize(model)
+        variant = _MAKERS[precision](model)
     # The converters set their own name as the producer.
     variant.producer_name, variant.producer_version = model.producer_name, model.producer_version
     content: bytes = variant.SerializeToString(deterministic=True)

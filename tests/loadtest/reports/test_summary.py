@@ -69,3 +69,13 @@ def test_a_capacity_that_was_not_confirmed_says_so():
     lines = summary.headlines(configurations(single(report)["results"]))
 
     assert ("100 requests/s", "most with p99 within 15 ms, not confirmed") in lines[0].figures
+
+
+def test_a_new_scenario_has_headlines():
+    """The report of a scenario that no order of preference lists can be summarised."""
+    report = load_reports.report(kind="pairs")
+    results = load_reports.collection([report])["results"]
+
+    headline = summary.headlines(configurations(results))[0]
+
+    assert "p50 / p99" in str(headline)
