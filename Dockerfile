@@ -37,11 +37,16 @@ RUN if ls /opt/builder/ca-certificates/*.crt >/dev/null 2>&1; then \
         /opt/builder/ca-certificates/*.crt > /opt/builder/ca.pem \
       && /opt/builder/bin/pip config --quiet --site set global.cert /opt/builder/ca.pem; \
     fi
-# pip reads these variables from its environment. They are arguments of this stage and do not appear in a final image.
+# The settings of pip become its configuration file: without BuildKit, stages that are made from this one do not inherit its
+# arguments. Neither the arguments nor the file appear in a final image.
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 ARG PIP_FIND_LINKS
 ARG PIP_TRUSTED_HOST
+RUN for name in INDEX_URL EXTRA_INDEX_URL FIND_LINKS TRUSTED_HOST; do \
+      value=$(printenv "PIP_$name") && [ -n "$value" ] || continue; \
+      /opt/builder/bin/pip config --quiet --site set "global.$(echo "$name" | tr A-Z_ a-z-)" "$value" || exit 1; \
+    done
 # PIP_CONFIG_FILE is set because `pip --python` would read the settings of the environment that it installs into.
 ENV PIP_CONFIG_FILE=/opt/builder/pip.conf \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \

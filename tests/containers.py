@@ -100,8 +100,17 @@ def build(target: str, tag: str, base_image: str) -> str:
     return tag
 
 
-def build_output(target: str, tag: str, base_image: str) -> str:
+def build_output(
+    target: str, tag: str, base_image: str, *arguments: str, check: bool = True
+) -> str:
     """Build an image with this machine's certificates and pip settings (deploy/README.md).
+
+    Args:
+        target: Stage of the Dockerfile.
+        tag: Name of the image.
+        base_image: Image that the build starts from.
+        arguments: More arguments of `docker build`.
+        check: Whether a build that fails fails the test.
 
     Returns:
         What the engine printed, which names the steps, also those that it takes from its cache.
@@ -119,8 +128,10 @@ def build_output(target: str, tag: str, base_image: str) -> str:
             f"--build-arg=BASE_IMAGE={base_image}",
             # Without a value: docker takes it from the environment, if it is set.
             *(f"--build-arg={name}" for name in pip_settings),
+            *arguments,
             ".",
             timeout_seconds=1200,
+            check=check,
         )
     finally:
         certificates.unlink(missing_ok=True)
