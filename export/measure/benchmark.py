@@ -32,6 +32,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from export import progress
 from export.errors import ExportError
 from export.measure import stopwatch, tensorflow_run
 from export.measure.stopwatch import Turn
@@ -141,7 +142,8 @@ def measure(
         for name, given in ((_FP32, fp32), (TENSORFLOW, saved_model))
         if given is not None and other_weights
     ]
-    turns = stopwatch.in_turns(calls, rounds=settings.rounds, seconds=settings.seconds)
+    with progress.during("benchmark"):
+        turns = stopwatch.in_turns(calls, rounds=settings.rounds, seconds=settings.seconds)
     return {
         "hardware": {
             "cpu": provenance.cpu_name(),
