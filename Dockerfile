@@ -142,7 +142,8 @@ RUN python3 -m venv --without-pip /opt/venv \
     && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 
 # ---- loadtest-app: the packages that the load test needs ----
-# It needs from training the reader of the test images (with NumPy only), and from serving the client.
+# It needs from training the reader of the test images (with NumPy only) and the kit of pages (with Jinja2 only), and from
+# serving the client.
 FROM app AS loadtest-app
 RUN rm -r /app/export
 

@@ -12,6 +12,8 @@ ABUSE_JSON ?= build/abuse/results.json
 ABUSE_DOCS ?=
 # With SAVED_MODEL_DOCS=1, `make conformance` also writes the table in docs/saved-models.md.
 SAVED_MODEL_DOCS ?=
+# `make mutants` tries a sample of the mutants. MUTANTS=all tries all of them, which takes many hours.
+MUTANTS ?= sample
 # The pytest marker expression of `make test`. Targets below run most of the tests that it leaves out.
 TEST_MARKERS ?= not (abuse or conformance or docker or gpu or network or slow)
 
@@ -23,7 +25,7 @@ ABOUT_export := the exporter with TensorFlow: 2.4 GB, 2 to 8 minutes
 ABOUT_train := the training with TensorFlow: 2.3 GB, 2 to 6 minutes
 ABOUT_dev := every role, TensorFlow and the test tools: 3.5 GB, 2 to 10 minutes. Smaller: make $(VENV)/.train, .export, .serve or .loadtest
 
-.PHONY: help serve loadtest readme test test-docker test-slow conformance abuse tritonclient lint format protos docs lock clean
+.PHONY: help serve loadtest readme test test-docker test-slow conformance abuse mutants tritonclient lint format protos docs site lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
@@ -61,6 +63,9 @@ conformance: $(VENV)/.dev ## Test all ONNX node cases and a zoo of SavedModels; 
 abuse: $(VENV)/.dev ## Attack a server while polite clients use it; ABUSE_DOCS=1 writes docs/abuse.md
 	ABUSE_JSON="$(ABUSE_JSON)" ABUSE_DOCS="$(ABUSE_DOCS)" $(BIN)/python -m pytest -m abuse tests/abuse $(PYTEST_ARGS)
 
+mutants: $(VENV)/.dev ## Change the code in small ways and see whether tests fail; MUTANTS=all tries every change
+	$(BIN)/python tests/mutants $(if $(filter all,$(MUTANTS)),--all) $(MUTANTS_ARGS)
+
 tritonclient: $(VENV)/.tritonclient ## Install the official KServe client for the tests into its own environment
 
 gpu-check: ## Test the CUDA path; needs an NVIDIA GPU with a driver for CUDA 13
@@ -86,8 +91,10 @@ lint: $(VENV)/.dev ## Check style, types, import contracts and generated documen
 	$(BIN)/lint-imports
 	$(BIN)/python -m serving.protos.generate --check
 	$(BIN)/python docs/settings.py --check
+	$(BIN)/python docs/metrics.py --check
 	$(BIN)/python -m export tables --check
 	$(BIN)/python -m loadtest readme --check
+	$(BIN)/python -m loadtest.commands.schema --check
 
 format: $(VENV)/.dev ## Format the code
 	$(BIN)/ruff format .
@@ -96,9 +103,14 @@ format: $(VENV)/.dev ## Format the code
 protos: $(VENV)/.dev ## Compile the .proto files again
 	$(BIN)/python -m serving.protos.generate
 
-docs: $(VENV)/.dev ## Write the generated tables in docs/ and README.md, and the model cards
+docs: $(VENV)/.dev ## Write the generated tables in docs/ and README.md, the model cards, and report.schema.json
 	$(BIN)/python docs/settings.py
+	$(BIN)/python docs/metrics.py
 	$(BIN)/python -m export tables --write
+	$(BIN)/python -m loadtest.commands.schema
+
+site: $(VENV)/.site ## Build the documentation as a site in build/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 lock: $(VENV)/.lock-tools ## Resolve constraints.txt again from the ranges in pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --quiet \

@@ -1,350 +1,327 @@
-"""The measured sections of a report, typed: counts, times, accuracy, the client, the verdict.
+"""The measured sections of a report: counts, times, accuracy, the client, the verdict.
 
-Units are in the names; times are from the first due request of the run unless a name says UTC. A
-value that cannot be known is None, never 0: a percentile of too few requests, for example. Lists
-and tuples are JSON arrays. `report_schema` puts the sections together.
+Each field is defined once, with its type and its meaning; `report.schema.json` is generated from
+them. msgspec encodes the structs to JSON and checks the types when it decodes them.
+Units are in the names. Times count from the first due request of the run unless the name says UTC.
+A value that cannot be known is None, never 0: a percentile of too few requests, for example.
+`report_schema` puts the sections together.
 """
 
-from typing import TypedDict
+from typing import Annotated
+
+from msgspec import Meta, Struct
 
 
-class Requests(TypedDict):
-    """Counts of timed requests: scheduled = sent + missed, sent = answered + failed + unfinished.
+def means(text: str) -> Meta:
+    """The meaning of a field, for `Annotated`; it is also the `description` in the JSON schema."""
+    return Meta(description=text)
 
-    Attributes:
-        scheduled: Due within the run. In a closed loop: sent.
-        sent: Handed to the transport.
-        missed: Due, but held back by the in-flight cap and never sent. Open loop only.
-        answered: Answered with something that could be scored, wrong answers included.
-        failed: Ended as an error.
-        unfinished: Neither, because the run was interrupted.
-        wrong: Answered requests with at least one image in `mismatches`.
-        warmup: Untimed requests before.
-        warmup_failed: Those of them that failed.
+
+class Requests(Struct, frozen=True, kw_only=True):
+    """Counts of timed requests.
+
+    scheduled = sent + missed, and sent = answered + failed + unfinished.
     """
 
-    scheduled: int
-    sent: int
-    missed: int
-    answered: int
-    failed: int
-    unfinished: int
-    wrong: int
-    warmup: int
-    warmup_failed: int
+    scheduled: Annotated[int, means("Requests due within the run. In a closed loop: those sent.")]
+    sent: Annotated[int, means("Requests handed to the transport.")]
+    missed: Annotated[
+        int,
+        means("Due requests that the in-flight cap held back and that were never sent; open loop."),
+    ]
+    answered: Annotated[
+        int, means("Requests whose answer could be scored, wrong answers included.")
+    ]
+    failed: Annotated[int, means("Requests that ended in an error.")]
+    unfinished: Annotated[
+        int, means("Requests neither answered nor failed when the run was interrupted.")
+    ]
+    wrong: Annotated[
+        int, means("Answered requests with at least one image counted in `mismatches`.")
+    ]
+    warmup: Annotated[int, means("Untimed requests sent before the run.")]
+    warmup_failed: Annotated[int, means("Untimed requests that failed.")]
 
 
-class ErrorKind(TypedDict):
-    """One kind of error: how often, and the first one's words."""
+class ErrorKind(Struct, frozen=True, kw_only=True):
+    """One kind of error."""
 
-    count: int
-    first_message: str
+    count: Annotated[int, means("How often it occurred.")]
+    first_message: Annotated[str, means("Message of its first occurrence.")]
 
 
-class Latency(TypedDict):
-    """Latency of the answered requests, in milliseconds; see `percentiles` for the definition.
+class Latency(Struct, frozen=True, kw_only=True):
+    """Latency of the answered requests, in milliseconds.
 
-    Open loop: from the moment a request was due to its answer. Closed loop: from its sending.
-
-    Attributes:
-        n: Answered requests.
-        min: Fastest.
-        mean: Arithmetic mean.
-        max: Slowest.
-        p50: Percentiles of the raw values; None below `requests_needed`.
-        p90: Likewise, as are the next ones.
-        requests_needed: The fewest answers from which each percentile is given, by its name.
-        definition: Of a percentile, in words.
-        histogram: All values in microseconds as HdrHistogram, V2 compressed, base64: 1 us to
-            1 hour at 3 significant digits. Values below 1 us are recorded as 1. None without
-            answers.
+    In an open loop it counts from the moment a request was due, in a closed loop from its sending.
+    A percentile is a raw value, and null below the number of answers that `requests_needed` names.
     """
 
-    n: int
-    min: float | None
-    mean: float | None
+    n: Annotated[int, means("Answered requests.")]
+    min: Annotated[float | None, means("Lowest latency.")]
+    mean: Annotated[float | None, means("Arithmetic mean.")]
+    max: Annotated[float | None, means("Highest latency.")]
+    p50: Annotated[float | None, means("Median.")]
+    p90: Annotated[float | None, means("90th percentile.")]
+    p95: Annotated[float | None, means("95th percentile.")]
+    p97: Annotated[float | None, means("97th percentile.")]
+    p99: Annotated[float | None, means("99th percentile.")]
+    p99_9: Annotated[float | None, means("99.9th percentile.")]
+    requests_needed: Annotated[
+        dict[str, int], means("The fewest answers for which each percentile is given, by its name.")
+    ]
+    definition: Annotated[str, means("The definition of a percentile, in words.")]
+    histogram: Annotated[
+        str | None,
+        means(
+            "All latencies in microseconds as an HdrHistogram (V2, compressed, base64): 1 us to "
+            "1 hour at 3 significant digits; lower values are recorded as 1. Null without answers."
+        ),
+    ]
+
+    def percentile(self, percent: float) -> float | None:
+        """A percentile in milliseconds by its number, such as 99.9; None if it is not given."""
+        value: float | None = getattr(self, f"p{percent:g}".replace(".", "_"), None)
+        return value
+
+
+class Throughput(Struct, frozen=True, kw_only=True):
+    """Rates over the timed window."""
+
+    window_seconds: Annotated[
+        float, means("Time from the first due request to the end of the last one.")
+    ]
+    offered_requests_per_second: Annotated[
+        float | None,
+        means("Scheduled requests over the time they were scheduled in; null in a closed loop."),
+    ]
+    requests_per_second: Annotated[
+        float | None, means("Answered requests over the window; null if the window is empty.")
+    ]
+    images_per_second: Annotated[
+        float | None, means("Answered images over the window; null if the window is empty.")
+    ]
+
+
+class Slo(Struct, frozen=True, kw_only=True):
+    """Whether the latency bound holds for its percentile, by MLPerf's early stopping."""
+
+    limit_ms: Annotated[float, means("The latency bound.")]
+    percentile: Annotated[float, means("The percentile of latency that the bound applies to.")]
+    n: Annotated[int, means("Scheduled requests.")]
+    over: Annotated[
+        int, means("Requests answered later than the bound, failed, answered wrongly or missed.")
+    ]
+    over_allowed: Annotated[
+        int | None,
+        means(
+            "The highest `over` among n requests with 99 % confidence that the percentile is "
+            "within the bound; null if n is too small for any verdict."
+        ),
+    ]
+    met: Annotated[bool, means("Whether over <= over_allowed.")]
+
+
+class Goodput(Struct, frozen=True, kw_only=True):
+    """Rates of good answers: OK, within the latency bound and not wrong."""
+
+    slo_ms: Annotated[float, means("The latency bound.")]
+    per_second: Annotated[
+        float | None, means("Good answers over the window; null if the window is empty.")
+    ]
+    share: Annotated[
+        float | None, means("Good answers over scheduled requests; null if there were none.")
+    ]
+    correct_per_second: Annotated[
+        float | None,
+        means(
+            "Good answers that classify all their images as labelled, over the window; null if the "
+            "window is empty."
+        ),
+    ]
+    correct_share: Annotated[
+        float | None,
+        means(
+            "Good answers that classify all their images as labelled, over scheduled requests; "
+            "null if there were none."
+        ),
+    ]
+
+
+class Recorded(Struct, frozen=True, kw_only=True):
+    """The accuracy that was recorded with the model's files when they were published."""
+
+    version: Annotated[int, means("Model version.")]
+    precision: Annotated[str, means('Precision of the recorded figures, such as "fp32".')]
+    artefact_sha256: Annotated[
+        str | None, means("Digest of the recorded model file; null if the record has none.")
+    ]
+    top1: Annotated[float, means("Recorded top-1 over all test images, 0 to 1.")]
+    n: Annotated[int, means("Number of those test images.")]
+    same_images: Annotated[
+        bool, means("Whether the record is of the same images as the run, by SHA-256.")
+    ]
+    difference_points: Annotated[
+        float,
+        means(
+            "Measured minus recorded top-1 in percentage points. With recorded predictions, both "
+            "are computed over the images that were answered."
+        ),
+    ]
+
+
+class Accuracy(Struct, frozen=True, kw_only=True):
+    """Top-1 of the timed answers, wrong answers included: the accuracy that callers got."""
+
+    n: Annotated[int, means("Images answered, repeats included.")]
+    correct: Annotated[int, means("Images answered with their label.")]
+    top1: Annotated[float | None, means("correct / n; null before the first answer.")]
+    wilson_95: Annotated[
+        tuple[float, float] | None,
+        means(
+            "95 % Wilson interval of top1 with the distinct images as the number of trials, "
+            "because a repeated image adds no information; null before the first answer."
+        ),
+    ]
+    distinct_images: Annotated[int, means("Different images among n.")]
+    per_class: Annotated[
+        dict[str, float | None],
+        means("Share of each class' images answered correctly; null for a class without images."),
+    ]
+    confusion: Annotated[
+        list[list[int]],
+        means(
+            "Counts; row = label, column = answer, in the order of training's CLASS_NAMES. The "
+            "last column counts answers that are none of these classes."
+        ),
+    ]
+    recorded: Annotated[
+        Recorded | None,
+        means("The recorded accuracy; null without --models-dir or if the record is missing."),
+    ]
+    recorded_missing: Annotated[
+        str | None, means("Why there is no record although --models-dir was given.")
+    ]
+
+
+class Mismatch(Struct, frozen=True, kw_only=True):
+    """One image whose answer differs from the recorded prediction of the same artefact."""
+
+    request: Annotated[int, means("Number of the request in the run, from 0.")]
+    image: Annotated[int, means("Number of the test image, from 0.")]
+    row: Annotated[int, means("Position of the image in its request, from 0.")]
+    answered: Annotated[int, means("Class that the server answered.")]
+    recorded: Annotated[int, means("Class that was predicted offline.")]
+    label: Annotated[int, means("The image's label.")]
+    sent_seconds: Annotated[float, means("Time at which the request was sent.")]
+    same_answer_as: Annotated[
+        list[int],
+        means(
+            "Numbers of at most 16 requests in flight at the same time whose right answer has the "
+            "same bytes: a mixed-up answer may belong to one of them."
+        ),
+    ]
+
+
+class Mismatches(Struct, frozen=True, kw_only=True):
+    """The comparison of the answers with the recorded predictions; each difference is an error."""
+
+    compared: Annotated[int, means("Images compared, repeats included.")]
+    differing: Annotated[int, means("Images whose answer differs.")]
+    requests: Annotated[int, means("Requests that hold at least one such image.")]
+    examples: Annotated[list[Mismatch], means("The first differing images.")]
+
+
+class Quantiles(Struct, frozen=True, kw_only=True):
+    """Median and 99th percentile in milliseconds; null where there are too few values."""
+
+    p50: float | None
+    p99: float | None
+
+
+class ServerTimes(Struct, frozen=True, kw_only=True):
+    """Server-side durations, from the server-timing metadata of the answers (--server-timing)."""
+
+    n: Annotated[int, means("Answers that carried the metadata.")]
+    queue_ms: Annotated[Quantiles, means("Time spent waiting for a worker.")]
+    compute_ms: Annotated[Quantiles, means("Time spent running in a batch.")]
+    serialise_ms: Annotated[
+        Quantiles, means("Total minus queue and compute: decoding and encoding.")
+    ]
+    total_ms: Annotated[
+        Quantiles, means("Time from the arrival of the headers to the finished answer.")
+    ]
+
+
+class Lag(Struct, frozen=True, kw_only=True):
+    """How late requests were sent, in milliseconds: sent minus due."""
+
+    p50: float | None
+    p99: float | None
     max: float | None
-    p50: float | None
-    p90: float | None
-    p95: float | None
-    p97: float | None
-    p99: float | None
-    p99_9: float | None
-    requests_needed: dict[str, int]
-    definition: str
-    histogram: str | None
 
 
-class Throughput(TypedDict):
-    """Rates over the timed window.
+class Client(Struct, frozen=True, kw_only=True):
+    """The load generator over the timed requests."""
 
-    Attributes:
-        window_seconds: From the first due request to the last one's end.
-        offered_requests_per_second: Scheduled requests over the time they were scheduled in; None
-            in a closed loop.
-        requests_per_second: Answered requests over the window; None for an empty one.
-        images_per_second: Answered images over the window; None for an empty one.
-    """
-
-    window_seconds: float
-    offered_requests_per_second: float | None
-    requests_per_second: float | None
-    images_per_second: float | None
-
-
-class Slo(TypedDict):
-    """Whether the latency bound holds for its percentile, by MLPerf's early stopping.
-
-    Attributes:
-        limit_ms: The bound.
-        percentile: Of which latency.
-        n: Scheduled requests.
-        over: Those answered later than the bound, failed, wrong or missed.
-        over_allowed: The most of n that still leave 99 % confidence that the percentile is within
-            the bound; None: n is too small for any verdict.
-        met: over <= over_allowed.
-    """
-
-    limit_ms: float
-    percentile: float
-    n: int
-    over: int
-    over_allowed: int | None
-    met: bool
+    processes: Annotated[int, means("Generator processes.")]
+    lag_ms: Annotated[Lag | None, means("Lag of the sent requests; null in a closed loop.")]
+    cpu_seconds: Annotated[float, means("Processor time of all processes and threads.")]
+    cpu_share: Annotated[
+        float, means("Processor time of the busiest process over the window; 1.0 is one core.")
+    ]
+    cpu_us_per_request: Annotated[
+        float | None, means("Processor time of all processes over the finished requests.")
+    ]
+    in_flight_max: Annotated[
+        int, means("Most requests in flight at once, summed over the processes.")
+    ]
 
 
-class Goodput(TypedDict):
-    """Answers worth having: OK, within the bound and not wrong.
+class Window(Struct, frozen=True, kw_only=True):
+    """One second of the run; a request belongs to the second in which it was due."""
 
-    Attributes:
-        slo_ms: The bound.
-        per_second: Good answers over the window; None for an empty one.
-        share: Good answers of all scheduled requests; None if there were none.
-        correct_per_second: Good answers all of whose images were classified as labelled, likewise.
-        correct_share: Likewise.
-    """
-
-    slo_ms: float
-    per_second: float | None
-    share: float | None
-    correct_per_second: float | None
-    correct_share: float | None
+    t_seconds: Annotated[float, means("Start of the second.")]
+    scheduled: Annotated[int, means("Requests due in it.")]
+    answered: Annotated[int, means("Of these, answered requests.")]
+    errors: Annotated[int, means("Of these, requests failed, missed or answered wrongly.")]
+    p50_ms: Annotated[
+        float | None, means("Median latency of the answered ones; null if they are too few.")
+    ]
+    p99_ms: Annotated[float | None, means("99th percentile of latency; null if they are too few.")]
+    max_ms: Annotated[float | None, means("Highest latency; null without answers.")]
 
 
-class Recorded(TypedDict):
-    """The accuracy recorded with the model's files when they were published.
+class Floor(Struct, frozen=True, kw_only=True):
+    """The same load on a server that answers at once: the cost of client and network alone."""
 
-    Attributes:
-        version: Model version.
-        precision: Of the recorded figures ("fp32").
-        artefact_sha256: Of the model file that was recorded; None if the record does not say.
-        top1: As recorded, over all test images.
-        n: Number of those.
-        same_images: Whether the record is of the same images (by SHA-256).
-        difference_points: Measured minus recorded top-1, in percentage points; with the recorded
-            predictions at hand both sides are taken over the very images that were answered.
-    """
-
-    version: int
-    precision: str
-    artefact_sha256: str | None
-    top1: float
-    n: int
-    same_images: bool
-    difference_points: float
+    n: Annotated[int, means("Answered requests.")]
+    failed: Annotated[int, means("Requests without an answer.")]
+    p50_ms: Annotated[float | None, means("Median latency; null if the answers are too few.")]
+    p99_ms: Annotated[
+        float | None, means("99th percentile of latency; null if the answers are too few.")
+    ]
+    max_ms: Annotated[float | None, means("Highest latency.")]
+    requests_per_second: Annotated[float | None, means("Answered requests over its window.")]
+    client_cpu_us_per_request: Annotated[
+        float | None, means("Processor time of the load generator over the finished requests.")
+    ]
+    client_cpu_share: Annotated[float, means("See Client.cpu_share.")]
 
 
-class Accuracy(TypedDict):
-    """Top-1 of the timed answers, wrong answers included: what a caller got.
+class Check(Struct, frozen=True, kw_only=True):
+    """One rule of validity or one gate."""
 
-    Attributes:
-        n: Images answered, repeats included.
-        correct: Those answered with their label.
-        top1: correct / n; None before the first answer.
-        wilson_95: 95 % interval of top1 for as many trials as there are distinct images: a
-            repeated image says nothing new. None before the first answer.
-        distinct_images: Different images among n.
-        per_class: Share of each class' images answered correctly; None without images.
-        confusion: Counts; row = label, column = answer, in the order of training's CLASS_NAMES;
-            the last column counts answers that are no such class.
-        recorded: The record beside it; None without --models-dir or where it is missing.
-        recorded_missing: Why there is none although --models-dir was given.
-    """
-
-    n: int
-    correct: int
-    top1: float | None
-    wilson_95: tuple[float, float] | None
-    distinct_images: int
-    per_class: dict[str, float | None]
-    confusion: list[list[int]]
-    recorded: Recorded | None
-    recorded_missing: str | None
+    name: Annotated[
+        str, means('Short and stable name: "requests", "client-lag", "slo", "baseline-p99".')
+    ]
+    passed: Annotated[bool, means("Whether the rule holds.")]
+    detail: Annotated[str, means("What was measured and what was expected, in words.")]
 
 
-class Mismatch(TypedDict):
-    """One image whose answer differs from the recorded prediction of the same artefact.
+class Validity(Struct, frozen=True, kw_only=True):
+    """Whether the figures may be quoted, by MLPerf's rules and the load generator's own limits."""
 
-    Attributes:
-        request: Number of the request in the run, from 0.
-        image: Number of the test image, from 0.
-        row: Place of the image in its request, from 0.
-        answered: Class that came back.
-        recorded: Class predicted offline.
-        label: The image's label.
-        sent_seconds: When the request was sent.
-        same_answer_as: Numbers of the requests under way at the same time (16 at most) that were
-            rightly answered with the very same bytes: where a mixed-up answer may have come from.
-    """
-
-    request: int
-    image: int
-    row: int
-    answered: int
-    recorded: int
-    label: int
-    sent_seconds: float
-    same_answer_as: list[int]
-
-
-class Mismatches(TypedDict):
-    """Answers compared one by one with the recorded predictions; each difference is an error.
-
-    Attributes:
-        compared: Images compared, repeats included.
-        differing: Images that differ.
-        requests: Requests that hold at least one of them.
-        examples: The first ones.
-    """
-
-    compared: int
-    differing: int
-    requests: int
-    examples: list[Mismatch]
-
-
-class Quantiles(TypedDict):
-    """Median and 99th percentile in milliseconds; None where there are too few values."""
-
-    p50: float | None
-    p99: float | None
-
-
-class ServerTimes(TypedDict):
-    """Where the server says the time went, from its server-timing metadata (--server-timing).
-
-    Attributes:
-        n: Answers that carried it.
-        queue_ms: Waiting for a worker.
-        compute_ms: Running in a batch.
-        serialise_ms: The rest between the arrival of the headers and the finished answer.
-        total_ms: All of it.
-    """
-
-    n: int
-    queue_ms: Quantiles
-    compute_ms: Quantiles
-    serialise_ms: Quantiles
-    total_ms: Quantiles
-
-
-class Lag(TypedDict):
-    """How late requests left, in milliseconds: sent minus due. Zero in a closed loop."""
-
-    p50: float | None
-    p99: float | None
-    max: float | None
-
-
-class Client(TypedDict):
-    """The load generator itself over the timed requests.
-
-    Attributes:
-        processes: Generator processes.
-        lag_ms: Of the requests that were sent; None in a closed loop.
-        cpu_seconds: Processor time of all processes and threads.
-        cpu_share: Processor time over the window of the busiest process, 1.0 = one core.
-        cpu_us_per_request: Processor time of all processes over the finished requests.
-        in_flight_max: Most requests under way at once, summed over the processes.
-    """
-
-    processes: int
-    lag_ms: Lag | None
-    cpu_seconds: float
-    cpu_share: float
-    cpu_us_per_request: float | None
-    in_flight_max: int
-
-
-class Window(TypedDict):
-    """One second of the run; requests belong to the second in which they were due.
-
-    Attributes:
-        t_seconds: Its beginning.
-        scheduled: Requests due in it.
-        answered: Those answered.
-        errors: Those failed, missed or wrong.
-        p50_ms: Latency of the answered ones; None where there are too few, as for p99.
-        p99_ms: Likewise.
-        max_ms: None without answers.
-    """
-
-    t_seconds: float
-    scheduled: int
-    answered: int
-    errors: int
-    p50_ms: float | None
-    p99_ms: float | None
-    max_ms: float | None
-
-
-class Floor(TypedDict):
-    """The same load on a server that answers at once: what client and network cost alone.
-
-    Attributes:
-        n: Answered requests.
-        failed: Requests without an answer.
-        p50_ms: Latency, as are the next two.
-        p99_ms: None where there are too few.
-        max_ms: Slowest.
-        requests_per_second: Answered over its window.
-        client_cpu_us_per_request: Processor time of the load generator.
-        client_cpu_share: See Client.cpu_share.
-    """
-
-    n: int
-    failed: int
-    p50_ms: float | None
-    p99_ms: float | None
-    max_ms: float | None
-    requests_per_second: float | None
-    client_cpu_us_per_request: float | None
-    client_cpu_share: float
-
-
-class Check(TypedDict):
-    """One rule of validity or one gate.
-
-    Attributes:
-        name: Short and stable ("requests", "client-lag", "slo", "baseline-p99").
-        passed: Whether it holds.
-        detail: What was measured and what was expected, in words.
-    """
-
-    name: str
-    passed: bool
-    detail: str
-
-
-class Validity(TypedDict):
-    """Whether the figures may be quoted, by MLPerf's rules and the load generator's own limits.
-
-    Attributes:
-        valid: Every check passed.
-        reasons: The details of those that did not.
-        checks: All of them.
-    """
-
-    valid: bool
-    reasons: list[str]
-    checks: list[Check]
+    valid: Annotated[bool, means("Whether every check passed.")]
+    reasons: Annotated[list[str], means("Details of the checks that failed.")]
+    checks: Annotated[list[Check], means("All checks.")]

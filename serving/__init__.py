@@ -10,6 +10,7 @@ its own:
     model_source, services
     workers, healthcheck
     client
+    client_messages
     settings, protocols
     monitoring, inference
     engine

@@ -46,7 +46,7 @@ class ModelSource:
 
     @property
     def file_failures(self) -> int:
-        """How many looks at the `model_config_file` found a list that could not be served."""
+        """Number of polls of the model config file whose model list could not be served."""
         return 0 if self._file is None else self._file.failures
 
     def find(self) -> Mapping[str, ModelConfig]:

@@ -155,12 +155,12 @@ class ModelServer:
         self._log_ready()
 
     def _rest_ports(self) -> list[int]:
-        """The TCP ports that answer REST alone; empty if REST shares the gRPC port."""
+        """Return the TCP ports that answer only REST; empty if REST shares the gRPC port."""
         opened = self._listeners.rest if self._listeners is not None else []
         return [int(listener.getsockname()[1]) for listener in opened]
 
     def _log_ready(self) -> None:
-        """Log which models are served, as a warning if one of them is not."""
+        """Log which models are served; log a warning if a model is not served."""
         availability = self.manager.catalog.availability
         served = ", ".join(name for name, available in availability.items() if available)
         missing = [name for name, available in availability.items() if not available]

@@ -25,13 +25,13 @@ class Authority:
         folder.mkdir()
         self._run(
             *("req", "-x509", *_KEY, "-subj", f"/CN={name}", "-days", _VALID_DAYS),
-            *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),  # Python 3.13 insists on it
+            *("-addext", "keyUsage=critical,keyCertSign,cRLSign"),  # required by Python 3.13
             "ca",
         )
         self.certificate = (folder / "ca.pem").read_text()
 
     def issue(self, name: str) -> Pair:
-        """A certificate for a server or a client."""
+        """Issue a certificate for a server or a client."""
         self._run(
             *("req", "-x509", *_KEY, "-subj", f"/CN={name}", "-days", _VALID_DAYS),
             *("-CA", "ca.pem", "-CAkey", "ca.key"),

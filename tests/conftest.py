@@ -1,4 +1,4 @@
-"""Fixtures that every package's tests share, and how long their process may take to end."""
+"""Fixtures shared by the tests of all packages, and time limits of tests and their process."""
 
 import faulthandler
 import signal
@@ -13,23 +13,23 @@ import tiny_models
 
 from serving.client import PredictClient
 
-# Shells start background jobs with SIGINT ignored, and children inherit that: tests that press
-# Ctrl-C on a child need it back.
+# Shells start background jobs with SIGINT ignored, and child processes inherit this. Tests that
+# send SIGINT to a child need the default handler.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 DATA_DIR = Path(__file__).parent / "data"
-# Seconds of a test with one of these marks, unless it has a limit of its own.
+# Time limits in seconds of tests with these marks; a test's own timeout mark wins.
 LIMITS = {"abuse": 600, "conformance": 1800, "docker": 3600, "network": 600, "slow": 1800}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Let `exit_seconds` be set like pytest's own settings."""
+    """Register the setting `exit_seconds`."""
     parser.addini("exit_seconds", "seconds between the last test and the end", default="60")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Give tests that are known to take long a limit that fits."""
+    """Give tests with a mark of LIMITS that mark's time limit."""
     for item in items:
         limits = [LIMITS[mark.name] for mark in item.iter_markers() if mark.name in LIMITS]
         if limits and item.get_closest_marker("timeout") is None:
@@ -38,9 +38,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure(config: pytest.Config) -> None:
-    """End the process if a thread hangs for which Python waits: with all stacks, and as a failure.
+    """End the process with all stacks and a failure if Python waits for a thread that hangs.
 
-    A test that is over its time limit may leave one in the event loop's executor.
+    A test that exceeds its time limit may leave such a thread in the event loop's executor.
     """
     faulthandler.dump_traceback_later(float(config.getini("exit_seconds")), exit=True)
 
@@ -54,7 +54,7 @@ def sample_images() -> np.ndarray:
 
 @pytest.fixture(scope="session")
 def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with every tiny model; read-only by convention."""
+    """A models folder with five tiny models; tests must not change it."""
     folder = tmp_path_factory.mktemp("models")
     tiny_models.identity(folder)
     tiny_models.add(folder)
@@ -66,19 +66,19 @@ def models_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def target(models_dir: Path) -> Iterator[str]:
-    """Address of a server that serves every tiny model."""
+    """Address of a server of `models_dir`."""
     with servers.in_this_process(models_dir) as address:
         yield address
 
 
 @pytest.fixture(scope="session")
 def running_server() -> Callable[..., AbstractContextManager[str]]:
-    """A context manager that serves a models folder and gives its address."""
+    """A context manager that serves a models folder and yields the server's address."""
     return servers.in_this_process
 
 
 @pytest.fixture
 def client(target: str) -> Iterator[PredictClient]:
-    """A client of that server."""
+    """A client connected to `target`."""
     with PredictClient(target) as connected:
         yield connected

@@ -1,4 +1,4 @@
-"""A Docker engine for tests: commands, images built as users build them, containers."""
+"""Docker for tests: run commands, build images as users do, start containers."""
 
 import json
 import os
@@ -23,7 +23,10 @@ def run(
     env: Mapping[str, str] | None = None,
     check: bool = True,
 ) -> subprocess.CompletedProcess[str]:
-    """Run a command in the repository's root; a failure shows the end of what it printed."""
+    """Run a command in the repository's root.
+
+    With `check`, an exit status other than 0 fails the test and shows the end of the output.
+    """
     result = subprocess.run(
         command,
         cwd=ROOT,
@@ -41,7 +44,7 @@ def run(
 
 
 def succeeds(*command: str, timeout_seconds: float = 60) -> bool:
-    """Whether the command is there, ends in time and exits with 0."""
+    """Return whether the command exists, ends in time and exits with 0."""
     try:
         return run(*command, timeout_seconds=timeout_seconds, check=False).returncode == 0
     except (FileNotFoundError, subprocess.TimeoutExpired):
@@ -53,7 +56,7 @@ def inspect(kind: str, name: str) -> dict:
 
 
 def wait_until_healthy(container: str, *, timeout_seconds: float) -> None:
-    """Poll the engine's own view of the health check until it says healthy."""
+    """Poll `docker inspect` until the health check is healthy; fail the test after the timeout."""
     deadline = time.monotonic() + timeout_seconds
     while (state := inspect("container", container)["State"])["Health"]["Status"] != "healthy":
         if not state["Running"] or time.monotonic() > deadline:
@@ -72,13 +75,17 @@ def free_port() -> int:
 
 
 def require_engine() -> None:
-    """Skip the test where no Docker engine is."""
+    """Skip the test if no Docker engine answers."""
     if not succeeds("docker", "info"):
         pytest.skip("no Docker engine answers `docker info`")
 
 
 def base_image() -> str:
-    """$BASE_IMAGE, or the public image, or if that cannot be pulled one made of Debian packages."""
+    """Return the base image of builds.
+
+    Its name is $BASE_IMAGE if that is set, else the public image's, or that of an image made of
+    Debian packages if the public image cannot be pulled.
+    """
     if image := os.environ.get("BASE_IMAGE"):
         return image
     if succeeds("docker", "image", "inspect", PUBLIC_BASE_IMAGE) or succeeds(
@@ -88,7 +95,7 @@ def base_image() -> str:
     if not succeeds("docker", "image", "inspect", LOCAL_BASE_IMAGE) and os.geteuid() != 0:
         pytest.skip(
             f"cannot pull {PUBLIC_BASE_IMAGE}; run `sudo deploy/make-base-image.sh`,"
-            " or set BASE_IMAGE to an image that is there"
+            " or set BASE_IMAGE to an image that this machine has"
         )
     run("deploy/make-base-image.sh", "--tag", LOCAL_BASE_IMAGE, timeout_seconds=900)
     return LOCAL_BASE_IMAGE
@@ -115,7 +122,7 @@ def build_output(
     Returns:
         What the engine printed, which names the steps, also those that it takes from its cache.
     """
-    # PIP_FIND_LINKS is left out: a folder of this machine means nothing inside the build.
+    # PIP_FIND_LINKS is left out: a folder of this machine does not exist inside the build.
     pip_settings = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST")
     names = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
     bundle = next((os.environ[name] for name in names if os.environ.get(name)), None)
@@ -126,7 +133,7 @@ def build_output(
         done = run(
             *("docker", "build", "--network=host", f"--target={target}", f"--tag={tag}"),
             f"--build-arg=BASE_IMAGE={base_image}",
-            # Without a value: docker takes it from the environment, if it is set.
+            # Without a value, docker takes the argument from the environment if it is set.
             *(f"--build-arg={name}" for name in pip_settings),
             *arguments,
             ".",
@@ -140,7 +147,7 @@ def build_output(
 
 @contextmanager
 def started(*arguments: str) -> Iterator[str]:
-    """`docker run --detach ARGUMENTS`: the container's id."""
+    """Start a container with `docker run --detach ARGUMENTS`, yield its id, remove it."""
     container = run("docker", "run", "--detach", *arguments).stdout.strip()
     try:
         yield container
@@ -149,5 +156,5 @@ def started(*arguments: str) -> Iterator[str]:
 
 
 def published(container: str, port: int) -> str:
-    """Where a port of a container is found on this machine."""
+    """Return the address on this machine, as host:port, of a container's port."""
     return run("docker", "port", container, f"{port}/tcp").stdout.split()[0]

@@ -1,6 +1,6 @@
-"""Models whose rows depend on each other, though the first dimension of every tensor is free.
+"""Models whose rows depend on each other although the first dimension of every tensor is free.
 
-Each of them answers wrongly if its input is split, or joined with another caller's.
+Each model answers wrongly if its input is split or joined with another caller's input.
 """
 
 from pathlib import Path
@@ -10,7 +10,7 @@ from zoo_graph import FLOAT, INT64, MICROSOFT, Graph, weights
 
 
 def waveform_normaliser(models_dir: Path) -> Path:
-    """A waveform [samples] to zero mean and unit variance: every sample sets both."""
+    """Scales a waveform [samples] to zero mean and unit variance, computed from all samples."""
     graph = Graph(waveform=(FLOAT, ["samples"]))
     centred = graph.op("Sub", "waveform", graph.op("ReduceMean", "waveform", axes=[0]))
     variance = graph.op("ReduceMean", graph.op("Mul", centred, centred), axes=[0])
@@ -20,7 +20,7 @@ def waveform_normaliser(models_dir: Path) -> Path:
 
 
 def image_to_mask(models_dir: Path) -> Path:
-    """One image [height, width, 3] to a mask [height, width]: a convolution looks up and down."""
+    """Maps an image [height, width, 3] to a mask; its convolutions read neighbouring rows."""
     graph = Graph(image=(FLOAT, ["height", "width", 3]))
     planes = graph.op("Unsqueeze", graph.op("Transpose", "image", perm=[2, 0, 1]), [0])
     features = graph.op("Conv", planes, weights(1, 4, 3, 3, 3, scale=0.3), pads=[1, 1, 1, 1])
@@ -30,7 +30,7 @@ def image_to_mask(models_dir: Path) -> Path:
 
 
 def image_contrast(models_dir: Path) -> Path:
-    """One image [height, width, 3] stretched to 0 to 1: its darkest and brightest pixel decide."""
+    """Stretches an image [height, width, 3] to 0 to 1 by its darkest and brightest pixels."""
     graph = Graph(image=(FLOAT, ["height", "width", 3]))
     low = graph.op("ReduceMin", "image", axes=[0, 1, 2])
     span = graph.op("Sub", graph.op("ReduceMax", "image", axes=[0, 1, 2]), low)
@@ -39,7 +39,7 @@ def image_contrast(models_dir: Path) -> Path:
 
 
 def set_attention(models_dir: Path) -> Path:
-    """Self-attention over the elements of one set [elements, 8]: each one looks at all."""
+    """Self-attention over one set [elements, 8]: each element attends to all elements."""
     graph = Graph(elements=(FLOAT, ["elements", 8]))
     queries, keys, values = (
         graph.op("MatMul", "elements", weights(seed, 8, 8, scale=0.3)) for seed in (1, 2, 3)
@@ -51,7 +51,7 @@ def set_attention(models_dir: Path) -> Path:
 
 
 def time_major_lstm(models_dir: Path) -> Path:
-    """Two sequences [time, 2, 4] through an LSTM: a step starts from the state of the last one."""
+    """Runs two sequences [time, 2, 4] through an LSTM; each step needs the previous state."""
     graph = Graph(x=(FLOAT, ["time", 2, 4]))
     graph.outputs_of(
         "LSTM",
@@ -66,7 +66,7 @@ def time_major_lstm(models_dir: Path) -> Path:
 
 
 def sequence_first_lstm(models_dir: Path) -> Path:
-    """PyTorch's default LSTM, both directions, [sequence, batch, 4]: the batch comes second."""
+    """PyTorch's default LSTM in both directions, [sequence, batch, 4]: axis 1 is the batch."""
     graph = Graph(x=(FLOAT, ["sequence", "batch", 4]))
     graph.outputs_of(
         "LSTM",
@@ -85,7 +85,10 @@ def sequence_first_lstm(models_dir: Path) -> Path:
 
 
 def sequence_classifier(models_dir: Path) -> Path:
-    """An LSTM's last state [sequence, batch, 4] to [batch, 2]: first dimensions of two meanings."""
+    """Classifies [sequence, batch, 4] to [batch, 2] by an LSTM's last state.
+
+    The first dimension of the input is the sequence, that of the output the batch.
+    """
     graph = Graph(x=(FLOAT, ["sequence", "batch", 4]))
     graph.outputs_of(
         "LSTM",
@@ -100,7 +103,7 @@ def sequence_classifier(models_dir: Path) -> Path:
 
 
 def pointnet(models_dir: Path) -> Path:
-    """PointNet's segmentation of one cloud [points, 3]: each point beside the maximum of all."""
+    """PointNet's segmentation of one cloud [points, 3]; each class needs the maximum over all."""
     graph = Graph(points=(FLOAT, ["points", 3]))
     local = graph.op("Relu", graph.dense("points", 1, 3, 8))
     cloud = graph.op("ReduceMax", local, axes=[0], keepdims=1)
@@ -113,7 +116,7 @@ def pointnet(models_dir: Path) -> Path:
 
 
 def clip(models_dir: Path) -> Path:
-    """CLIP with the names of its exports: every image is compared with every text."""
+    """CLIP with the tensor names of its usual exports: each image is compared with each text."""
     graph = Graph(
         pixel_values=(FLOAT, ["image_batch_size", 3, 4, 4]),
         input_ids=(INT64, ["text_batch_size", 6]),
@@ -142,7 +145,7 @@ def _unit_length(graph: Graph, x: str) -> str:
 
 
 def nms_detector(models_dir: Path) -> Path:
-    """12 candidates an image to the boxes that NonMaxSuppression keeps: [selected, 3] of them."""
+    """Selects boxes [selected, 3] among 12 candidates for each image by NonMaxSuppression."""
     graph = Graph(candidates=(FLOAT, ["batch", 12, 5]))
     boxes, scores = _boxes_and_scores(graph, "candidates", axis=2)
     scores = graph.op("Transpose", scores, perm=[0, 2, 1])
@@ -151,7 +154,7 @@ def nms_detector(models_dir: Path) -> Path:
 
 
 def nms_of_one_image(models_dir: Path) -> Path:
-    """Candidates [boxes, 5] of one image to those kept: a box goes if a better one covers it."""
+    """Keeps those boxes [boxes, 5] of one image that no box with a higher score covers."""
     graph = Graph(candidates=(FLOAT, ["boxes", 5]))
     boxes, scores = _boxes_and_scores(graph, "candidates", axis=1)
     scores = graph.op("Unsqueeze", graph.op("Transpose", scores, perm=[1, 0]), [0])
@@ -168,7 +171,7 @@ def _boxes_and_scores(graph: Graph, candidates: str, axis: int) -> tuple[str, st
 
 
 def dynamic_int8(models_dir: Path) -> Path:
-    """A dynamically quantised MLP: the range of the whole batch decides how fine a row is read."""
+    """A dynamically quantised MLP: the range of the whole batch sets the quantisation step."""
     graph = Graph(x=(FLOAT, ["batch", 8]))
     hidden = graph.op("Relu", _dynamic_dense(graph, "x", 1, 8, 16))
     graph.op("Identity", _dynamic_dense(graph, hidden, 2, 16, 4), into="y")
@@ -176,7 +179,7 @@ def dynamic_int8(models_dir: Path) -> Path:
 
 
 def dynamic_int8_labels(models_dir: Path) -> Path:
-    """The same network with its ArgMax as the only output: wrong labels, no small differences."""
+    """`dynamic_int8` with its ArgMax as the only output: errors are wrong labels."""
     graph = Graph(x=(FLOAT, ["batch", 8]))
     hidden = graph.op("Relu", _dynamic_dense(graph, "x", 1, 8, 16))
     scores = _dynamic_dense(graph, hidden, 2, 16, 4)
@@ -199,9 +202,9 @@ def _int8(seed: int, rows: int, columns: int) -> np.ndarray:
 
 
 def hand_quantised_labels(models_dir: Path) -> Path:
-    """Quantised by the largest value of the batch, in plain operators, with labels alone as output.
+    """Quantises by the largest value of the batch, in plain operators; answers labels only.
 
-    The steps are so fine that only a value far larger than the others moves a label.
+    The steps are so fine that only a value far larger than the others changes a label.
     """
     graph = Graph(x=(FLOAT, ["batch", 8]))
     largest = graph.op("ReduceMax", graph.op("Abs", "x"), keepdims=0)
@@ -214,7 +217,7 @@ def hand_quantised_labels(models_dir: Path) -> Path:
 
 
 def dynamic_quantize_matmul(models_dir: Path) -> Path:
-    """The same in ONNX Runtime's fused operator, com.microsoft.DynamicQuantizeMatMul."""
+    """Dynamic quantisation in ONNX Runtime's operator com.microsoft.DynamicQuantizeMatMul."""
     graph = Graph(x=(FLOAT, ["batch", 8]))
     graph.op(
         "DynamicQuantizeMatMul",
@@ -241,9 +244,9 @@ def training_batch_norm(models_dir: Path) -> Path:
 
 
 def drifting_batch_norm(models_dir: Path) -> Path:
-    """The same with its statistics in weights, which each run of ONNX Runtime changes.
+    """BatchNormalization in training mode whose statistics are weights changed by each run.
 
-    Its answers depend on the runs before, even if every request runs alone.
+    Answers depend on earlier runs even if every request runs alone.
     """
     graph = Graph(x=(FLOAT, ["batch", 4]))
     mean, variance = np.zeros(4, np.float32), np.ones(4, np.float32)
@@ -273,14 +276,14 @@ def softmax_over_rows(models_dir: Path) -> Path:
 
 
 def running_total(models_dir: Path) -> Path:
-    """CumSum over axis 0: a row is the sum of all before it."""
+    """CumSum over axis 0: a row is the sum of all rows up to it."""
     graph = Graph(x=(FLOAT, ["steps", 3]))
     graph.op("CumSum", "x", np.int64(0), into="total")
     return graph.save(models_dir, "running_total", total=(FLOAT, ["steps", 3]))
 
 
 def sorted_rows(models_dir: Path) -> Path:
-    """TopK over axis 0: what comes first depends on what else is there."""
+    """TopK over axis 0: the order depends on all items."""
     graph = Graph(x=(FLOAT, ["items"]))
     graph.outputs_of("TopK", "x", graph.op("Shape", "x"), outputs=["values", "positions"], axis=0)
     return graph.save(
@@ -289,7 +292,7 @@ def sorted_rows(models_dir: Path) -> Path:
 
 
 def centred_rows(models_dir: Path) -> Path:
-    """A dense layer and then minus the mean over the rows, as in whitening."""
+    """A dense layer, from which the mean over the rows is subtracted, as in whitening."""
     graph = Graph(x=(FLOAT, ["batch", 4]))
     hidden = graph.dense("x", 1, 4, 3)
     graph.op("Sub", hidden, graph.op("ReduceMean", hidden, axes=[0], keepdims=1), into="y")
@@ -297,7 +300,7 @@ def centred_rows(models_dir: Path) -> Path:
 
 
 def changes(models_dir: Path) -> Path:
-    """Whether each row differs from the one before it: a bool a row, true for the first."""
+    """Tells for each row whether it differs from the previous row; true for the first row."""
     graph = Graph(x=(INT64, ["events", 2]))
     rows = graph.op("Shape", "x", start=0, end=1)
     last = graph.op("Sub", rows, [1])
@@ -311,35 +314,35 @@ def changes(models_dir: Path) -> Path:
 
 
 def _mixing_if(graph: Graph, condition: str, into: str) -> None:
-    """`x` plus the mean of its rows where the condition, a bool for the whole batch, holds."""
+    """Add the mean of the rows to `x` if the condition, one bool for the batch, holds."""
     switch = graph.op("Cast", condition, to=FLOAT)
     mean = graph.op("ReduceMean", "x", axes=[0], keepdims=1)
     graph.op("Add", "x", graph.op("Mul", switch, mean), into=into)
 
 
 def mixes_above_two_rows(models_dir: Path) -> Path:
-    """The identity for one row or two; the mean is added to more."""
+    """The identity for one or two rows; the mean of the rows is added to larger batches."""
     graph = Graph(x=(FLOAT, ["batch", 3]))
     _mixing_if(graph, graph.op("Greater", graph.op("Shape", "x", start=0, end=1), [2]), "y")
     return graph.save(models_dir, "mixes_above_two_rows", y=(FLOAT, ["batch", 3]))
 
 
 def mixes_seven_rows(models_dir: Path) -> Path:
-    """The identity, but for batches of exactly seven rows."""
+    """The identity, except that batches of exactly seven rows get their mean added."""
     graph = Graph(x=(FLOAT, ["batch", 3]))
     _mixing_if(graph, graph.op("Equal", graph.op("Shape", "x", start=0, end=1), [7]), "y")
     return graph.save(models_dir, "mixes_seven_rows", y=(FLOAT, ["batch", 3]))
 
 
 def mixes_above_forty_rows(models_dir: Path) -> Path:
-    """The identity up to forty rows: single requests are smaller, full batches larger."""
+    """The identity up to forty rows; single requests are smaller, full batches are larger."""
     graph = Graph(x=(FLOAT, ["batch", 3]))
     _mixing_if(graph, graph.op("Greater", graph.op("Shape", "x", start=0, end=1), [40]), "y")
     return graph.save(models_dir, "mixes_above_forty_rows", y=(FLOAT, ["batch", 3]))
 
 
 def mixes_large_values(models_dir: Path) -> Path:
-    """What exceeds 100 in any row is spread over all rows; smaller values stay in their row."""
+    """Spreads the excess of values above 100 over all rows; others change only their row."""
     graph = Graph(x=(FLOAT, ["batch", 3]))
     excess = graph.op("Relu", graph.op("Sub", "x", 100.0))
     graph.op("Add", "x", graph.op("ReduceMean", excess, axes=[0], keepdims=1), into="y")
@@ -347,7 +350,7 @@ def mixes_large_values(models_dir: Path) -> Path:
 
 
 def mixes_equal_rows(models_dir: Path) -> Path:
-    """How often each row occurs: one, as long as no two rows are equal."""
+    """Counts how often each row occurs; every count is 1 unless two rows are equal."""
     graph = Graph(x=(INT64, ["batch", 2]))
     graph.outputs_of("Unique", "x", outputs=["unique", "first", "inverse", "counts"], axis=0)
     graph.op("Gather", "counts", "inverse", axis=0, into="occurrences")
@@ -355,7 +358,7 @@ def mixes_equal_rows(models_dir: Path) -> Path:
 
 
 def mixes_zero_rows(models_dir: Path) -> Path:
-    """Rows of zeros count as padding: the others grow by the share of padding in the batch."""
+    """Divides all rows by the share of rows that are not zero, as if zeros were padding."""
     graph = Graph(x=(FLOAT, ["batch", 3]))
     largest = graph.op("ReduceMax", graph.op("Abs", "x"), axes=[1], keepdims=1)
     kept = graph.op("Cast", graph.op("Greater", largest, 0.0), to=FLOAT)
@@ -365,7 +368,7 @@ def mixes_zero_rows(models_dir: Path) -> Path:
 
 
 def mean_of_words(models_dir: Path) -> Path:
-    """Rows of zeros dropped, then each row beside the mean of what is left."""
+    """Drops rows of zeros, and adds the mean of the others and one row of zeros to each row."""
     graph = Graph(x=(FLOAT, ["words", 3]))
     largest = graph.op("ReduceMax", graph.op("Abs", "x"), axes=[1], keepdims=0)
     words = graph.op("Compress", "x", graph.op("Greater", largest, 0.0), axis=0)
@@ -376,7 +379,7 @@ def mean_of_words(models_dir: Path) -> Path:
 
 
 def noisy(models_dir: Path) -> Path:
-    """Each row with noise from RandomNormalLike: no answer can be checked against another run."""
+    """Adds noise from RandomNormalLike, so no answer can be compared with another run."""
     graph = Graph(x=(FLOAT, ["batch", 3]))
     graph.op("Add", "x", graph.op("RandomNormalLike", "x"), into="y")
     return graph.save(models_dir, "noisy", y=(FLOAT, ["batch", 3]))

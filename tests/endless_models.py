@@ -1,4 +1,4 @@
-"""Models whose runs last as long as a caller wants: to try what ends them."""
+"""Models whose run time the caller chooses, to test how runs are ended."""
 
 from pathlib import Path
 

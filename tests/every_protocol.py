@@ -1,4 +1,7 @@
-"""One question over each protocol: tensors out, tensors in, with code that shares none of ours."""
+"""One `Ask` function for each protocol, written without the server's code.
+
+The exceptions are PredictClient for TensorFlow Serving's gRPC and KServe's generated messages.
+"""
 
 import http.client
 import json
@@ -13,7 +16,8 @@ from serving.client import PredictClient
 from serving.protos.kserve_pb2 import ModelInferRequest, ModelInferResponse
 
 Arrays = Mapping[str, np.ndarray]
-# A model's name, its inputs and arrays of the dtypes that its outputs have, to the outputs.
+# Takes a model's name, its inputs, and arrays with the aliases and dtypes of its outputs; returns
+# the outputs.
 Ask = Callable[[str, Arrays, Arrays], Arrays]
 
 DATATYPES = {
@@ -39,7 +43,7 @@ HEADER_LENGTH = "Inference-Header-Content-Length"
 
 @contextmanager
 def tfs_grpc(address: str) -> Iterator[Ask]:
-    """PredictionService.Predict: bytes in the request, typed values back."""
+    """PredictionService.Predict by PredictClient: tensor_content out, typed values back."""
     with PredictClient(address) as client:
         yield lambda model, inputs, _: client.predict(model, inputs)
 
@@ -62,7 +66,7 @@ def tfs_rest(address: str) -> Iterator[Ask]:
 
 @contextmanager
 def kserve_grpc(address: str) -> Iterator[Ask]:
-    """GRPCInferenceService.ModelInfer with raw contents; without inputs, with typed ones."""
+    """GRPCInferenceService.ModelInfer with raw contents; typed contents if there are no inputs."""
     with grpc.insecure_channel(address) as channel:
         call = channel.unary_unary(
             "/inference.GRPCInferenceService/ModelInfer",
@@ -112,7 +116,7 @@ def kserve_rest(address: str) -> Iterator[Ask]:
 
 @contextmanager
 def kserve_binary(address: str) -> Iterator[Ask]:
-    """`POST /v2/models/NAME/infer` with the data in bytes behind the JSON, in both directions."""
+    """`POST /v2/models/NAME/infer` with binary data after the JSON, in both directions."""
     with closing(http.client.HTTPConnection(address, timeout=TIMEOUT_SECONDS)) as connection:
 
         def ask(model: str, inputs: Arrays, _like: Arrays) -> Arrays:
@@ -167,7 +171,7 @@ def _post(connection: http.client.HTTPConnection, path: str, document: object) -
 
 
 def _raw(array: np.ndarray) -> bytes:
-    """An array as the protocol has it in bytes; text behind its length."""
+    """Return an array in KServe's binary form; each string follows its length in 4 bytes."""
     if array.dtype.kind != "O":
         return array.tobytes()
     texts = [value.encode() for value in array.flat]
@@ -175,7 +179,7 @@ def _raw(array: np.ndarray) -> bytes:
 
 
 def _elements(response: ModelInferResponse, index: int) -> np.ndarray:
-    """The elements of an output, flat."""
+    """Return the elements of an output, flat."""
     output = response.outputs[index]
     dtype = DTYPES[output.datatype]
     if not response.raw_output_contents:
@@ -185,7 +189,7 @@ def _elements(response: ModelInferResponse, index: int) -> np.ndarray:
 
 
 def _from_raw(content: bytes, dtype: np.dtype) -> np.ndarray:
-    """The elements that bytes hold, flat."""
+    """Return the elements in KServe's binary form, flat."""
     if dtype.kind != "O":
         return np.frombuffer(content, dtype)
     texts = []

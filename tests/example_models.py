@@ -23,7 +23,10 @@ CLASS_NAMES = ("dark", "bright")
 
 
 def example(**features: list | bytes) -> bytes:
-    """A serialized tf.Example; bytes, or lists of floats, integers or bytes. `__` is a slash."""
+    """Return a serialized tf.Example; `__` in the name of a feature stands for a slash.
+
+    A feature is bytes or a list of floats, integers or bytes.
+    """
     message = Example()
     for key, values in features.items():
         feature = message.features.feature[key.replace("__", "/")]
@@ -47,12 +50,12 @@ def spec(
     )
 
 
-# TensorFlow 1's SavedModels feed all their signatures by one placeholder, TensorFlow 2's do not.
+# TensorFlow 1's SavedModels feed all signatures through one placeholder; TensorFlow 2's do not.
 EXAMPLES = spec(DataType.DT_STRING, -1, tensor="inputs", graph_name="input_example_tensor:0")
 
 
 def pictures(models_dir: Path, name: str = "pictures") -> Path:
-    """Tells dark pictures from bright ones; the signatures of the bundled models.
+    """A classifier of dark and bright pictures with the signatures of the bundled models.
 
     `serving_default` takes `images` uint8 (batch, 32, 32, 3) and answers `probabilities`;
     `classify` takes tf.Examples with `image/encoded` or `image/raw`.
@@ -85,9 +88,9 @@ def pictures(models_dir: Path, name: str = "pictures") -> Path:
 
 
 def numbers(models_dir: Path, name: str = "numbers") -> Path:
-    """`sum` float (batch,) and `pair` = (sum, -sum) of `x` (2 floats) and `n` (5 by default).
+    """`sum` float (batch,) = x[0] + x[1] + n, with n = 5 by default; `pair` = (sum, -sum).
 
-    Signatures of every kind that Classify, Regress and MultiInference meet, good and bad.
+    It has every kind of signature that Classify, Regress and MultiInference meet, valid or not.
     """
     features = {
         "x": FeatureSpec(tensor=spec(DataType.DT_FLOAT, -1, 2, tensor="x"), key="x"),

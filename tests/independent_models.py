@@ -1,4 +1,4 @@
-"""Models whose rows do not depend on each other: requests for them may share a run."""
+"""Models whose rows do not depend on each other, so requests may share a run."""
 
 from pathlib import Path
 
@@ -29,14 +29,14 @@ def mlp(models_dir: Path) -> Path:
 
 
 def labels(models_dir: Path) -> Path:
-    """A dense layer and the ArgMax of each row: int64 labels alone."""
+    """A dense layer and the ArgMax of each row; the only output is int64 labels."""
     graph = Graph(x=(FLOAT, ["batch", 4]))
     graph.op("ArgMax", graph.dense("x", 1, 4, 5), axis=1, keepdims=0, into="label")
     return graph.save(models_dir, "labels", label=(INT64, ["batch"]))
 
 
 def two_outputs(models_dir: Path) -> Path:
-    """Scores and their label, from two inputs of each row."""
+    """Computes scores and their label from two inputs."""
     graph = Graph(a=(FLOAT, ["batch", 4]), b=(FLOAT, ["batch", 2]))
     both = graph.op("Concat", "a", "b", axis=1)
     graph.op("MatMul", both, weights(1, 6, 3), into="scores")
@@ -68,7 +68,7 @@ def cnn(models_dir: Path) -> Path:
 
 
 def transformer(models_dir: Path) -> Path:
-    """An encoder layer on [batch, 6, 8] with two heads: attention looks inside a row alone."""
+    """An encoder layer on [batch, 6, 8] with two heads; attention stays within a row."""
     graph = Graph(x=(FLOAT, ["batch", 6, 8]))
     normal = _layer_norm(graph, "x")
     heads = {}
@@ -79,7 +79,7 @@ def transformer(models_dir: Path) -> Path:
         heads[part] = graph.op("Transpose", split, perm=order)
     scores = graph.op("Mul", graph.op("MatMul", heads["query"], heads["key"]), 0.5)
     attended = graph.op("MatMul", graph.op("Softmax", scores, axis=-1), heads["value"])
-    # As PyTorch exports it: the batch size is read from the input and put into the shape.
+    # PyTorch's exports read the batch size from the input and put it into the shape, too.
     batch = graph.op("Shape", "x", start=0, end=1)
     shape = graph.op("Concat", batch, [6, 8], axis=0)
     merged = graph.op("Reshape", graph.op("Transpose", attended, perm=[0, 2, 1, 3]), shape)
@@ -98,7 +98,7 @@ def _layer_norm(graph: Graph, x: str) -> str:
 
 
 def batch_first_lstm(models_dir: Path) -> Path:
-    """PyTorch's LSTM with `batch_first`: [batch, 5, 4], transposed around the operator."""
+    """PyTorch's LSTM with `batch_first`: the input [batch, 5, 4] is transposed for the operator."""
     graph = Graph(x=(FLOAT, ["batch", 5, 4]))
     graph.outputs_of(
         "LSTM",
@@ -113,7 +113,7 @@ def batch_first_lstm(models_dir: Path) -> Path:
 
 
 def static_int8(models_dir: Path) -> Path:
-    """An MLP quantised with scales that a calibration fixed: no row changes another's."""
+    """An MLP quantised with fixed scales from a calibration, so rows stay independent."""
     graph = Graph(x=(FLOAT, ["batch", 8]))
     hidden = graph.op("Relu", _static_dense(graph, "x", 1, 8, 16))
     graph.op("Identity", _static_dense(graph, hidden, 2, 16, 4), into="y")
@@ -121,9 +121,9 @@ def static_int8(models_dir: Path) -> Path:
 
 
 def _static_dense(graph: Graph, x: str, seed: int, rows: int, columns: int) -> str:
-    """A dense layer whose product has a scale too, so that ONNX Runtime computes in integers.
+    """Add a dense layer whose product has a scale, too, so that ONNX Runtime computes in integers.
 
-    A product in floats would round differently in another batch, and now and then to another byte.
+    A float product rounds differently in another batch, and sometimes to another byte.
     """
     values = np.random.default_rng(seed).integers(-100, 100, (rows, columns), np.int8)
     kernel = graph.op("DequantizeLinear", values, 0.01, np.int8(0))
@@ -149,7 +149,7 @@ _TREES, _DEPTH, _FEATURES = 20, 3, 6
 
 
 def _forest() -> dict[str, list]:
-    """Twenty full binary trees of depth three, as a gradient booster leaves them behind."""
+    """Return twenty random full binary trees of depth three, as gradient boosting makes them."""
     random = np.random.default_rng(1)
     inner, nodes = 2**_DEPTH - 1, 2 ** (_DEPTH + 1) - 1
     forest: dict[str, list] = {name: [] for name in ("tree", "node", "leaf_tree", "leaf", "weight")}
@@ -185,7 +185,7 @@ def _tree_attributes(forest: dict[str, list]) -> dict[str, list]:
 
 
 def tree_regressor(models_dir: Path) -> Path:
-    """A gradient-boosted regression in TreeEnsembleRegressor: a row walks down each tree."""
+    """A gradient-boosted regression in TreeEnsembleRegressor."""
     forest = _forest()
     graph = Graph(features=(FLOAT, ["batch", _FEATURES]))
     graph.op(
@@ -205,7 +205,7 @@ def tree_regressor(models_dir: Path) -> Path:
 
 
 def tree_classifier(models_dir: Path) -> Path:
-    """The same trees for three classes, seven trees or six each, in TreeEnsembleClassifier."""
+    """The trees as TreeEnsembleClassifier of three classes, with six or seven trees each."""
     forest = _forest()
     graph = Graph(features=(FLOAT, ["batch", _FEATURES]))
     graph.outputs_of(
@@ -229,7 +229,7 @@ def tree_classifier(models_dir: Path) -> Path:
     )
 
 
-# MobileNetV2's table, smaller: expansion, channels, stride; a block each.
+# The blocks of a small MobileNetV2: expansion, channels, stride.
 _BLOCKS = (
     (1, 8, 1),
     (4, 12, 2),
@@ -245,7 +245,7 @@ _BLOCKS = (
 
 
 def mobilenet(models_dir: Path) -> Path:
-    """MobileNetV2 in small: ten inverted residual blocks on uint8 images [batch, 32, 32, 3]."""
+    """A small MobileNetV2: ten inverted residual blocks on uint8 images [batch, 32, 32, 3]."""
     graph = Graph(images=(UINT8, ["batch", 32, 32, 3]))
     scaled = graph.op("Mul", graph.op("Cast", "images", to=FLOAT), np.float32(1 / 127.5))
     planes = graph.op("Transpose", graph.op("Sub", scaled, 1.0), perm=[0, 3, 1, 2])
@@ -279,7 +279,7 @@ def _convolution(
     stride: int = 1,
     group: int = 1,
 ) -> str:
-    """A convolution and a BatchNormalization with the statistics of some training."""
+    """Add a convolution and a BatchNormalization with random statistics."""
     size = (wanted, channels // group, kernel, kernel)
     scale = (2 / (channels // group * kernel * kernel)) ** 0.5
     pad = kernel // 2

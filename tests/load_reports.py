@@ -1,15 +1,21 @@
-"""Results of load tests as `loadtest.report_schema` defines them, made of simulated latencies."""
+"""Load test results with simulated latencies, as `loadtest.report_schema` defines them."""
 
-from typing import Any
+import functools
+import operator
+from typing import Any, TypeVar
 
+import msgspec
 import numpy as np
 from hdrh.histogram import HdrHistogram
+from msgspec.structs import replace
 
 from loadtest.figures.percentiles import DEFINITION, percentile, samples_needed
-from loadtest.report_schema import Report
-from loadtest.reports.collection import Collection
+from loadtest.report_schema import Capacity, Collection, Report
+from loadtest.report_sections_schema import ErrorKind
 from training.data.cifar10 import CLASS_NAMES
 from training.evaluation.accuracy import wilson_interval
+
+Section = TypeVar("Section", bound=msgspec.Struct)
 
 PERCENTILES = {"p50": 50, "p90": 90, "p95": 95, "p97": 97, "p99": 99, "p99_9": 99.9}
 HISTOGRAM_RANGE_US = (1, 3_600_000_000)
@@ -38,7 +44,11 @@ def report(
     floor: bool = False,
     commit: str = "0123456789abcdef0123456789abcdef01234567",
 ) -> Report:
-    """A consistent result of a server that takes `latency_ms` and saturates at `capacity`."""
+    """Return the consistent result of a simulated server.
+
+    Its median latency without load is `latency_ms` milliseconds, and it saturates at `capacity`
+    requests per second.
+    """
     random = np.random.default_rng(seed)
     loop = "open" if kind == "server" else "closed"
     load = min((rate or 0) / capacity, 1.5)
@@ -211,7 +221,7 @@ def report(
         },
         "warnings": [],
     }
-    return document  # type: ignore[return-value]
+    return msgspec.convert(document, Report)
 
 
 def _windows(due: np.ndarray, latencies: np.ndarray, seconds: float) -> list[dict[str, Any]]:
@@ -238,10 +248,13 @@ def _ms(nanoseconds: int | None) -> float | None:
 
 
 def capacity(steps: list[tuple[float, bool, float]], **settings: Any) -> Report:
-    """A find-capacity result of (rate, passed, p99 in ms) steps; the last good one is confirmed."""
+    """Return a find-capacity result of (rate, passed, p99 in ms) steps.
+
+    The rate of the last step that passed is the confirmed one.
+    """
     passed = [rate for rate, good, _ in steps if good]
     document = report(kind="server", rate=passed[-1], **settings)
-    document["capacity"] = {
+    found = {
         "rate_per_second": passed[-1],
         "confirmed": True,
         "limited_by": "slo",
@@ -274,18 +287,25 @@ def capacity(steps: list[tuple[float, bool, float]], **settings: Any) -> Report:
         ],
         "seconds": 30.0,
     }
-    return document
+    return replace(document, capacity=msgspec.convert(found, Capacity))
+
+
+def changed(section: Section, changes: dict[str, object]) -> Section:
+    """A copy with other values at dotted paths, such as "latency_ms.p50"."""
+    document = msgspec.to_builtins(section)
+    for path, value in changes.items():
+        *parents, name = path.split(".")
+        functools.reduce(operator.getitem, parents, document)[name] = value
+    return msgspec.convert(document, type(section))
 
 
 def empty() -> Report:
-    """A run whose every request failed."""
-    document = report(reasons=("no answers",), slo_ms=None, n=700)
-    counts = {"answered": 0, "failed": 700}
-    document["requests"].update(counts)  # type: ignore[typeddict-item]
+    """Return the result of a run in which every request failed."""
+    document = msgspec.to_builtins(report(reasons=("no answers",), slo_ms=None, n=700))
+    document["requests"].update(answered=0, failed=700)
     document["errors"] = {"UNAVAILABLE": {"count": 700, "first_message": "nobody listens"}}
     latency, accuracy, throughput = (
-        document[section]  # type: ignore[literal-required]
-        for section in ("latency_ms", "accuracy", "throughput")
+        document[section] for section in ("latency_ms", "accuracy", "throughput")
     )
     kept = {"n": 0, "requests_needed": latency["requests_needed"], "definition": DEFINITION}
     latency.update(dict.fromkeys(latency) | kept)
@@ -295,19 +315,20 @@ def empty() -> Report:
     document["mismatches"] = None
     document["windows"] = []
     document["model"]["answers_by_version"] = {}
-    return document
+    return msgspec.convert(document, Report)
 
 
 def hostile() -> Report:
-    """A run with a server's message that tries to be markup."""
-    document = report(name=HOSTILE, reasons=(HOSTILE,))
-    document["errors"] = {"NOT_FOUND": {"count": 3, "first_message": HOSTILE}}
-    document["warnings"] = [HOSTILE]
-    return document
+    """Return a result whose name and messages from the server contain markup."""
+    return replace(
+        report(name=HOSTILE, reasons=(HOSTILE,)),
+        errors={"NOT_FOUND": ErrorKind(count=3, first_message=HOSTILE)},
+        warnings=[HOSTILE],
+    )
 
 
 def matrix() -> list[Report]:
-    """Two models, one of them in two precisions, under closed and open loops, three times."""
+    """Return three repeats of closed and open loops of two models, one in two precisions."""
     return [
         made
         for repeat in range(3)
@@ -330,16 +351,19 @@ def matrix() -> list[Report]:
 def collection(
     reports: list[Report], name: str = "matrix", target: str | None = "cpu", **more: Any
 ) -> Collection:
-    """Results of them, as a matrix writes them; without a target each keeps its address."""
-    return {
+    """Return the collection that a matrix run writes for reports.
+
+    If target is None, each result keeps the address of its report.
+    """
+    document = {
         "schema_version": 2,
         "name": name,
         "stop_reason": None,
         "results": [
             {
-                "target": target or report["target"],
+                "target": target or report.target,
                 "folder": None,
-                "report": report,
+                "report": msgspec.to_builtins(report),
                 "server_versions": {"onnxruntime": "1.32.0"},
                 "server_process": {
                     "flags": ["--device=cpu"],
@@ -352,8 +376,9 @@ def collection(
             for report in reports
         ],
         "not_measured": [],
-        **more,  # type: ignore[typeddict-item]
+        **more,
     }
+    return msgspec.convert(document, Collection)
 
 
 def _every_scenario(repeat: int, *, latency_ms: float, **common: Any) -> list[Report]:

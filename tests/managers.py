@@ -16,7 +16,7 @@ load = partial(Servable.load, config=RuntimeConfig(device="cpu"), batching=Batch
 
 
 def manage(scenario, find, load=load, **config):
-    """Run a coroutine function on a started manager that looks only when told to."""
+    """Run a coroutine function with a started manager that does not poll; return its result."""
 
     async def run():
         manager = Manager(find, load, ManagerConfig(poll_seconds=0, **config), Catalog())

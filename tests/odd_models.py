@@ -1,4 +1,4 @@
-"""Bare ONNX files that are odd in one way each, written as `<models_dir>/<name>/1/model.onnx`."""
+"""Bare ONNX files with one oddity each, written as `<models_dir>/<name>/1/model.onnx`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ def save(
     outputs: Sequence[onnx.ValueInfoProto],
     *initializers: onnx.TensorProto,
 ) -> Path:
-    """Write a graph that the checker of `tiny_models.save` may not like; gives the folder."""
+    """Write a graph without the checks of `tiny_models.save`; return the version's folder."""
     graph = helper.make_graph(nodes, name, inputs, outputs, initializer=initializers)
     opsets = [helper.make_opsetid("", 19), helper.make_opsetid(ML, 3)]
     path = models_dir / name / "1"
@@ -54,7 +54,7 @@ def scalar(models_dir: Path) -> Path:
 
 
 def no_inputs(models_dir: Path) -> Path:
-    """`y = [[1, 2, 3]]`, float32 (1, 3), from nothing."""
+    """`y = [[1, 2, 3]]`, float32 (1, 3), without inputs."""
     value = numpy_helper.from_array(np.array([[1, 2, 3]], np.float32))
     return save(
         models_dir,
@@ -66,7 +66,7 @@ def no_inputs(models_dir: Path) -> Path:
 
 
 def zipmap(models_dir: Path) -> Path:
-    """A classifier's last node as skl2onnx writes it: probabilities as a list of dictionaries."""
+    """skl2onnx's last node of a classifier: probabilities as a list of dictionaries."""
     maps = helper.make_sequence_type_proto(
         helper.make_map_type_proto(
             TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, [])
@@ -93,7 +93,7 @@ def sequence(models_dir: Path) -> Path:
 
 
 def optional(models_dir: Path) -> Path:
-    """An optional tensor goes in, its value comes out."""
+    """Takes an optional tensor and returns its value."""
     wrapped = helper.make_optional_type_proto(helper.make_tensor_type_proto(TensorProto.FLOAT, [3]))
     return save(
         models_dir,
@@ -105,7 +105,7 @@ def optional(models_dir: Path) -> Path:
 
 
 def map_input(models_dir: Path) -> Path:
-    """A dictionary goes in, as DictVectorizer takes it."""
+    """DictVectorizer, whose input is a dictionary."""
     counts = helper.make_map_type_proto(
         TensorProto.STRING, helper.make_tensor_type_proto(TensorProto.INT64, [])
     )
@@ -130,7 +130,7 @@ def float8(models_dir: Path) -> Path:
 
 
 def external(models_dir: Path) -> Path:
-    """`y = x · weights`, float32 (batch, 3) to (batch, 2), its weights in a file beside it."""
+    """`y = x · weights`, float32 (batch, 3) to (batch, 2), with the weights in another file."""
     weights = np.arange(6, dtype=np.float32).reshape(3, 2)
     path = save(
         models_dir,
@@ -210,7 +210,7 @@ def mean(models_dir: Path) -> Path:
 
 
 def wrong_shape(models_dir: Path) -> Path:
-    """`y = x`, float32 (batch, 3), declared as (batch, "four")."""
+    """`y = reshape(x, shape)` of x float32 (6,); y is declared as ("rows", 4)."""
     return save(
         models_dir,
         "wrong_shape",

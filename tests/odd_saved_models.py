@@ -1,6 +1,6 @@
-"""Folders that users hand to an export: broken ones, odd ones, and files that are no folder.
+"""Broken and odd SavedModels, and files of other formats, that users pass to the export.
 
-Each function writes one below the folder it is given and returns the path to hand to the command.
+Each `Write` function writes one of them at the path it gets, and returns the path for the command.
 """
 
 import shutil
@@ -21,7 +21,7 @@ _FLOATS = tf.TensorSpec([None, 3], tf.float32, name="x")
 
 
 def save(folder: Path, function: Any, *specs: Any, name: str = "serving_default") -> Path:
-    """A SavedModel with one signature."""
+    """Write a SavedModel with one signature."""
     module = tf.Module()
     module.weights = tf.Variable(np.arange(6, dtype=np.float32).reshape(3, 2))
     module.function = tf.function(
@@ -32,12 +32,12 @@ def save(folder: Path, function: Any, *specs: Any, name: str = "serving_default"
 
 
 def plain(folder: Path) -> Path:
-    """A matrix product, with variables: whole, for others to break."""
+    """Write an intact SavedModel of a matrix product with variables, which others break."""
     return save(folder, lambda module, x: {"y": x @ module.weights})
 
 
 def changed(folder: Path, change: Callable[[Any], None]) -> Path:
-    """`plain` with another saved_model.pb."""
+    """Write `plain` and change its SavedModel message."""
     plain(folder)
     message = saved_model_pb2.SavedModel()
     message.ParseFromString((folder / PB).read_bytes())
@@ -300,7 +300,7 @@ def _loop(x: Any) -> Any:
     return {"y": tf.while_loop(lambda y: tf.reduce_sum(y) < 100, lambda y: [y * y + 1], [x])[0]}
 
 
-# Nothing of TensorFlow has to run before these are refused.
+# Models that are refused before TensorFlow loads them.
 NO_MODEL: Mapping[str, Write] = {
     "base path with a broken version": _base_path,
     "missing": lambda folder: folder,
@@ -345,7 +345,7 @@ NO_MODEL: Mapping[str, Write] = {
     "picture": _strings(lambda x: {"y": tf.io.decode_jpeg(x[0])}),
     "sequence examples": _strings(_sequence_examples),
 }
-# TensorFlow or the converter refuses these.
+# Models that TensorFlow or the converter refuses.
 REFUSED: Mapping[str, Write] = {
     "no index": _broken(INDEX, lambda _: None),
     "no data": _broken(DATA, lambda _: None),
@@ -398,14 +398,14 @@ REFUSED: Mapping[str, Write] = {
         }
     ),
 }
-# These too, once it was asked in a process of its own.
+# Models that are refused only after TensorFlow was asked in another process.
 REFUSED_SLOWLY: Mapping[str, Write] = {
     "ragged input": _ragged,
     "sparse input": _sparse,
     "random": _function(lambda x: {"y": x + tf.random.normal(tf.shape(x))}),
     "five columns": _function(lambda x: {"y": x @ tf.ones([5, 2])}, _spec(tf.float32, None, None)),
 }
-# These are published, and answer as TensorFlow does.
+# Models that are published and answer as TensorFlow does.
 PUBLISHED: Mapping[str, Write] = {
     "qint8 input": _signature(_set(inputs={"dtype": tf.qint8.as_datatype_enum})),
     "other dtype": _signature(_set(outputs={"dtype": tf.int32.as_datatype_enum})),

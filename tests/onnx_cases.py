@@ -1,6 +1,6 @@
-"""The ONNX project's backend node cases, sorted by what ONNX Runtime makes of them.
+"""The ONNX project's backend node cases, sorted by whether they can be served.
 
-The `onnx` package makes models and data in memory; nothing is downloaded.
+The `onnx` package builds models and data in memory; nothing is downloaded.
 """
 
 import functools
@@ -24,21 +24,21 @@ NOT_LOADED = "ONNX Runtime does not load the graph"
 NOT_RUN = "ONNX Runtime loads the graph and refuses its data"
 NO_TENSOR = "an input or output is a sequence or optional"
 ELEMENT_TYPE = "an input or output has an element type that no protocol carries"
-RANDOM = "the graph gives other values when it runs again"
+RANDOM = "the graph gives other values in each run"
 
-# Times that a graph runs to show whether it is random: Dropout repeats its first values once.
+# Runs that show whether a graph is random. Two are too few: Dropout repeats its first values once.
 RUNS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
 class NodeCase:
-    """A graph that can be served, with inputs and what ONNX Runtime answers to them.
+    """A graph that can be served, with inputs and ONNX Runtime's outputs for them.
 
     Attributes:
-        name: Of the case, and of the model that serves it.
-        model: The file.
-        inputs: Arrays by input name; strings as objects of `str`.
-        outputs: Arrays by output name, likewise.
+        name: Name of the case and of its model.
+        model: Content of the ONNX file.
+        inputs: Arrays by input name; strings are objects of `str`.
+        outputs: Arrays by output name; strings are objects of `str`.
     """
 
     name: str
@@ -47,7 +47,7 @@ class NodeCase:
     outputs: Arrays
 
     def write(self, models_dir: Path) -> None:
-        """Put the file where a server finds it."""
+        """Write the model into a models folder as version 1."""
         path = models_dir / self.name / "1"
         path.mkdir(parents=True)
         (path / "model.onnx").write_bytes(self.model)
@@ -55,10 +55,10 @@ class NodeCase:
 
 @functools.cache
 def node_cases(every: int = 1) -> tuple[dict[str, NodeCase], dict[str, list[str]]]:
-    """The cases that can be served by name, and the names of all others by the reason.
+    """Return the cases that can be served, by name, and the names of all others by reason.
 
     Args:
-        every: Take every so many of them, in the order of their names.
+        every: Step through the cases in the order of their names; 1 takes all.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the cases overflow and divide by zero on purpose
@@ -77,7 +77,7 @@ def node_cases(every: int = 1) -> tuple[dict[str, NodeCase], dict[str, list[str]
 
 
 def _case(name: str, model: onnx.ModelProto, inputs: Sequence[object]) -> NodeCase | str:
-    """A case that can be served, or the reason why it cannot."""
+    """Return a case that can be served, or the reason why it cannot."""
     content = model.SerializeToString()
     try:
         session = _session(content)
@@ -93,7 +93,7 @@ def _case(name: str, model: onnx.ModelProto, inputs: Sequence[object]) -> NodeCa
     try:
         outputs, *others = [_run(session, feeds) for _ in range(RUNS)]
         others.append(_run(_session(content), feeds))
-    except Exception:  # noqa: BLE001 - as above
+    except Exception:  # noqa: BLE001 - ONNX Runtime's errors share no base class
         return NOT_RUN
     if any(difference(outputs, other) for other in others):
         return RANDOM
@@ -112,15 +112,15 @@ def _run(session: onnxruntime.InferenceSession, feeds: Arrays) -> dict[str, np.n
 
 
 def _array(value: object) -> np.ndarray:
-    """An input as an array: the cases have NumPy's scalars and ONNX's own tensors, too."""
+    """Return an input as array; the cases also have NumPy scalars and TensorProtos."""
     array = numpy_helper.to_array(value) if isinstance(value, onnx.TensorProto) else value
     array = np.asarray(array)
     return array.astype(object) if array.dtype.kind in "SU" else array
 
 
 def difference(expected: Arrays, received: Arrays) -> str:
-    """What is different between two answers, bit by bit; NaN equals NaN. Empty for nothing."""
-    if sorted(expected) != sorted(received):  # in any order, as protobuf's maps have them
+    """Return the first difference in bits between two answers, or ""; all NaNs are equal."""
+    if sorted(expected) != sorted(received):  # protobuf's maps have no order
         return f"outputs {sorted(received)}, expected {sorted(expected)}"
     for name, wanted in expected.items():
         array = received[name]
@@ -132,7 +132,7 @@ def difference(expected: Arrays, received: Arrays) -> str:
 
 
 def _bits(array: np.ndarray) -> object:
-    """The elements in a form that is equal where their bits are, or where both are NaN."""
+    """Return the elements in a form that is equal if all bits are; all NaNs are equal."""
     if array.dtype.kind == "O":
         return [value.decode() if isinstance(value, bytes) else value for value in array.flat]
     if array.dtype.kind == "f":
@@ -141,5 +141,5 @@ def _bits(array: np.ndarray) -> object:
 
 
 def has_json_form(array: np.ndarray) -> bool:
-    """Whether nested lists keep an array's shape: (0, 3) becomes [], which is (0,)."""
+    """Return whether nested lists keep an array's shape; (0, 3) becomes [], which is (0,)."""
     return np.shape(np.empty(array.shape).tolist()) == array.shape

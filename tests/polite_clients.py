@@ -1,4 +1,4 @@
-"""Clients that behave, beside an attack: one that was connected before, and new ones during it."""
+"""Well-behaved clients during an attack: one connected before it, and new ones during it."""
 
 import re
 import threading
@@ -13,22 +13,22 @@ import servers
 
 from serving.client import PREDICT_PATH, predict_request
 
-# Far more than any call takes; whoever is starved waits longer.
+# Seconds: far more than any call takes, and less than a starved client waits.
 PATIENCE_SECONDS = 20
 _BODY = predict_request("identity", {"x": np.ones((1, 3), np.float32)}).SerializeToString()
-# Each channel then has a connection of its own.
+# With this option channels do not share a connection.
 _OPTIONS = [("grpc.use_local_subchannel_pool", 1)]
 
 
 @dataclass
 class Polite:
-    """Calls of `identity`: how many were answered, and what went wrong with the others."""
+    """Calls of `identity`: the number of answered ones, and the errors of the others."""
 
     answered: int = 0
     errors: list[str] = field(default_factory=list)
 
     def call(self, channel: grpc.Channel) -> None:
-        """Ask once."""
+        """Send one request and count its outcome."""
         try:
             channel.unary_unary(PREDICT_PATH)(_BODY, timeout=PATIENCE_SECONDS, wait_for_ready=True)
             self.answered += 1
@@ -38,7 +38,7 @@ class Polite:
 
 @contextmanager
 def beside(address: str) -> Iterator[Polite]:
-    """While the attack of the `with` block runs, both kinds call again and again."""
+    """Send requests from both kinds of clients while the `with` block runs the attack."""
     polite = Polite()
     over = threading.Event()
     with grpc.insecure_channel(address, _OPTIONS) as connected:
@@ -47,7 +47,7 @@ def beside(address: str) -> Iterator[Polite]:
         def call_both() -> None:
             ended = False
             while not ended:
-                ended = over.is_set()  # both are called once more after the attack at least
+                ended = over.is_set()  # both call at least once more after the attack
                 polite.call(connected)
                 with grpc.insecure_channel(address, _OPTIONS) as new:
                     polite.call(new)
@@ -63,7 +63,7 @@ def beside(address: str) -> Iterator[Polite]:
 
 @contextmanager
 def server(models_dir: Path, *flags: str) -> Iterator[tuple[str, int]]:
-    """A server as a process of its own, so that an attack costs this one nothing: address, pid."""
+    """Start a server in another process, away from the attacker's; yield address and pid."""
     every = ("--models_dir", str(models_dir), "--port", "0", *flags)
     with servers.as_process(*every) as process:
         port = process.wait_for(r"listening on .*:(\d+)")[1]
@@ -72,7 +72,7 @@ def server(models_dir: Path, *flags: str) -> Iterator[tuple[str, int]]:
 
 
 def peak_bytes(pid: int) -> int:
-    """The most memory that a process has had."""
+    """Return the peak resident memory of a process in bytes."""
     status = Path(f"/proc/{pid}/status").read_text()
     found = re.search(r"VmHWM:\s+(\d+) kB", status)
     assert found

@@ -1,4 +1,4 @@
-"""HTTP/2 by hand, for what no client library would send. From any address of 127.0.0.0/8."""
+"""HTTP/2 frames that no client library sends, from any address of 127.0.0.0/8."""
 
 import socket
 import struct
@@ -14,7 +14,7 @@ def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
 
 
 def field(name: bytes, value: bytes, first: int = 0) -> bytes:
-    """A header in HPACK, never indexed by default; 0x40 adds it to the connection's table."""
+    """Return a header in HPACK without indexing; `first` 0x40 adds it to the connection's table."""
     return bytes([first]) + _text(name) + _text(value)
 
 
@@ -34,7 +34,7 @@ GRPC_FIELDS = [field(b"content-type", b"application/grpc"), field(b"te", b"trail
 def request(
     stream: int, path: str, *more: bytes, method: str = "POST", ends: bool = False
 ) -> bytes:
-    """The HEADERS frame of a gRPC call, or of a GET; `more` are headers in HPACK."""
+    """Return the HEADERS frame of a gRPC call or a GET; `more` are headers in HPACK."""
     block = b"".join(
         [
             field(b":method", method.encode()),
@@ -49,7 +49,7 @@ def request(
 
 
 class Peer:
-    """One connection; the HTTP/2 handshake is sent at once."""
+    """One connection, which starts with the HTTP/2 handshake unless `greets` is False."""
 
     def __init__(self, address: str, *, source: str = "127.0.0.1", greets: bool = True) -> None:
         host, _, port = address.rpartition(":")
@@ -58,11 +58,11 @@ class Peer:
             self.send(PREFACE, frame(SETTINGS, 0, 0), frame(SETTINGS, ACK, 0))
 
     def send(self, *frames: bytes) -> None:
-        """Send frames at once."""
+        """Send frames in one call of the socket."""
         self.socket.sendall(b"".join(frames))
 
     def read_frame(self) -> tuple[int, int, bytes]:
-        """Kind, stream and payload of the next frame; raises EOFError at the end."""
+        """Return kind, stream and payload of the next frame; raise EOFError at the end."""
         head = self._read(9)
         return head[3], int.from_bytes(head[5:]), self._read(int.from_bytes(head[:3]))
 
@@ -76,14 +76,14 @@ class Peer:
         return content
 
     def wait_for_frame(self, kind: int) -> bytes:
-        """The payload of the next frame of a kind."""
+        """Return the payload of the next frame of a kind."""
         while True:
             found, _, payload = self.read_frame()
             if found == kind:
                 return payload
 
     def stream_of_next(self, kind: int) -> int:
-        """The stream of the next frame of a kind."""
+        """Return the stream of the next frame of a kind."""
         while True:
             found, stream, _ = self.read_frame()
             if found == kind:
@@ -99,7 +99,7 @@ class Peer:
             return
 
     def is_open(self) -> bool:
-        """Whether the server has not ended the connection so far; what it has sent is dropped."""
+        """Drop received bytes; return whether the server has not yet ended the connection."""
         self.socket.setblocking(False)
         try:
             while self.socket.recv(1 << 16):
@@ -111,5 +111,5 @@ class Peer:
         return False
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self.socket.close()

@@ -11,7 +11,7 @@ class Http:
         self._address = address
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str):
-        """Status, headers by lower-case name, body."""
+        """Send a request; return status, headers by lower-case name, and body."""
         connection = http.client.HTTPConnection(self._address, timeout=30)
         try:
             named = {name.replace("_", "-"): value for name, value in headers.items()}
@@ -23,12 +23,12 @@ class Http:
             connection.close()
 
     def post(self, path: str, document: object, **headers: str) -> tuple[int, object]:
-        """Status and JSON of the answer."""
+        """Send a POST; return status and JSON of the answer."""
         body = document if isinstance(document, bytes) else json.dumps(document).encode()
         status, _, answer = self.ask("POST", path, body, **headers)
         return status, json.loads(answer)
 
     def get(self, path: str) -> tuple[int, object]:
-        """Status and JSON of the answer."""
+        """Send a GET; return status and JSON of the answer."""
         status, _, answer = self.ask("GET", path)
         return status, json.loads(answer)

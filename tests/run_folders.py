@@ -1,4 +1,4 @@
-"""Run folders as a training leaves them, without training: for tests of what reads them."""
+"""Run folders as a training writes them, without training, for tests of their readers."""
 
 import csv
 import json
@@ -30,15 +30,15 @@ def write_run(
     """Write config.json, history.csv and metrics.json of a run with 100 test images.
 
     Args:
-        folder: Created.
-        model: Architecture.
-        recipe: Recipe.
-        correct: Test images classified correctly, the first ones of the 100.
-        seconds: Training time.
+        folder: Run folder, which must not exist.
+        model: Name of the architecture.
+        recipe: Name of the recipe.
+        correct: Number of test images classified correctly, the first ones of the 100.
+        seconds: Training time in seconds.
         data: The section "data" of config.json.
         hardware: The section "hardware" of metrics.json.
-        epochs_done: Leaves the run unfinished after so many epochs.
-        **overrides: Settings.
+        epochs_done: If given, the run is unfinished after this number of epochs.
+        **overrides: Settings that differ from the recipe.
     """
     config = from_recipe(model, recipe, **overrides)
     data = data or DATA

@@ -1,4 +1,4 @@
-"""Sections of a version's metrics.json with plain numbers, for tests of what is made of them."""
+"""Sections of a version's metrics.json with round numbers, for tests of cards and tables."""
 
 import tempfile
 from pathlib import Path
@@ -10,7 +10,7 @@ from serving.repository import publishing
 
 
 def cell(rows: int, images_per_second: float, **changes: Any) -> dict[str, Any]:
-    """One batch size of a benchmark."""
+    """Return the record of one batch size of a benchmark."""
     ms = 1e3 * rows / images_per_second
     return {
         "images_per_second": images_per_second,
@@ -86,7 +86,7 @@ TRAINING: dict[str, Any] = {
 
 
 def variant(precision: str, correct: int, size: int, **changes: Any) -> dict[str, Any]:
-    """Accuracy of one file on 10,000 images."""
+    """Return the record of one ONNX file's accuracy on 10,000 images; `size` is in bytes."""
     return {
         "file": "model.onnx" if precision == "fp32" else f"model.{precision}.onnx",
         "bytes": size,
@@ -101,7 +101,7 @@ def variant(precision: str, correct: int, size: int, **changes: Any) -> dict[str
 
 
 def metrics(model: str, **changes: Any) -> dict[str, Any]:
-    """The metrics.json of a version with one variant, neither timed nor tested for robustness."""
+    """Return the metrics.json of a version with one variant, without speed and robustness."""
     return {
         "model": model,
         "parameters": 122_570,
@@ -121,7 +121,7 @@ def metrics(model: str, **changes: Any) -> dict[str, Any]:
 
 
 def version(models_dir: Path, content: dict[str, Any]) -> Path:
-    """Publish a version with a metrics.json, an ONNX file for each variant, and no card yet."""
+    """Publish a version with a metrics.json and an ONNX file for each variant, without card."""
     with tempfile.TemporaryDirectory() as folder:
         source = tiny_models.brightness(Path(folder))
         graph = (source / "model.onnx").read_bytes()

@@ -1,4 +1,4 @@
-"""Real servers for tests: one in this process, or one as a process of its own."""
+"""Servers for tests, in this process or in another one."""
 
 import asyncio
 import os
@@ -24,10 +24,11 @@ STOP_SECONDS = 30
 
 @contextmanager
 def in_this_process(models_dir: Path | None, **settings: object) -> Iterator[str]:
-    """Serve a models folder from a thread of this process; gives `127.0.0.1:port`.
+    """Serve a models folder from a daemon thread of this process; yield `127.0.0.1:port`.
 
-    The event loop never runs in the main thread: uvloop waits there without a look at the signal
-    that ends a test over its time limit. A daemon thread that hangs does not keep pytest alive.
+    The event loop does not run in the main thread, because uvloop does not react there to the
+    signal that ends a test after its time limit. A daemon thread that hangs does not keep pytest
+    alive.
 
     Raises:
         TimeoutError: the server did not stop.
@@ -64,14 +65,14 @@ def in_this_process(models_dir: Path | None, **settings: object) -> Iterator[str
 
 @dataclass
 class ServerProcess:
-    """`python -m serving` as a child process, its log read line by line."""
+    """`python -m serving` as a child process whose log is read line by line."""
 
     process: "subprocess.Popen[str]"
     log: list[str] = field(default_factory=list)
     _lines: "Queue[str]" = field(default_factory=Queue)
 
     def __post_init__(self) -> None:
-        """Read the log in a thread, so that the child never blocks on it."""
+        """Read the log in a thread, so that the child never blocks on a full pipe."""
         self._reader = threading.Thread(target=self._read_log, daemon=True)
         self._reader.start()
 
@@ -82,7 +83,7 @@ class ServerProcess:
             self._lines.put(line)
 
     def wait_for(self, pattern: str, timeout: float = START_SECONDS) -> "re.Match[str]":
-        """The first match of a pattern in a log line not yet waited for."""
+        """Return the first match of a pattern in the log lines after the previous call's match."""
         while True:
             try:
                 line = self._lines.get(timeout=timeout)
@@ -94,11 +95,11 @@ class ServerProcess:
                 return match
 
     def read_to_end(self) -> None:
-        """Wait until nobody writes to the log any more."""
+        """Wait until no process writes to the log any more."""
         self._reader.join(STOP_SECONDS)
 
     def terminate(self) -> int:
-        """Send SIGTERM and give the exit code."""
+        """Send SIGTERM and return the exit code."""
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(STOP_SECONDS)
 
@@ -118,6 +119,6 @@ def as_process(*flags: str, **environment: str) -> Iterator[ServerProcess]:
     finally:
         process.kill()
         process.wait(STOP_SECONDS)
-        server.read_to_end()  # its workers, if it has any, end after it
+        server.read_to_end()  # worker processes end after their parent
         assert process.stderr is not None
         process.stderr.close()

@@ -1,9 +1,9 @@
-"""Threads that take turns as a seeded random generator decides, on a clock that jumps.
+"""A scheduler that runs threads in an order drawn from a seed, with a virtual clock.
 
-Every thread is a real one, but one alone runs at a time: the scheduler hands the turn on before the
-lines of chosen modules and where a thread waits. One seed is one interleaving of all threads, down
-to the line, so that a race is found again. A thread that waits for what no other one will ever do
-is found at once: nobody can go on, and no time is waited for.
+The threads are real, but only one runs at a time. The scheduler may switch threads before each line
+of chosen modules and when a thread waits. A seed determines the interleaving of all threads line by
+line, so a race that was found can be repeated. A deadlock is found without waiting: no thread can
+continue, and none waits for the clock.
 """
 
 import asyncio
@@ -18,23 +18,23 @@ from typing import Any, Self
 
 import pytest
 
-# How often the turn is handed on before a line, and how often a thread is stalled there for a
-# while, as one is that the operating system does not run: others go on, and time passes. Each
-# module has a share of its own, so that one seed is hard on the queue, another one on the rest.
+# Probability of a switch before a line, and of a stall: the thread stops as if the operating system
+# did not run it, while other threads continue and time passes. Each module draws its own stall
+# probability, so that some seeds stall mainly the queue and others the rest.
 _SWITCH_SHARE = 0.1
 _STALL_SHARES = (0.0, 0.01, 0.1)
 _STALL_SECONDS = 0.01
 _SWITCH_SECONDS = 1e-6
-# So often it is handed on in a simulation that has an end; more, and threads go round in a circle.
+# No simulation that ends has more turns; with more, the threads loop forever.
 _MOST_TURNS = 3_000_000
 
 
 class Stuck(BaseException):
-    """Every thread waits for another one; no `except Exception` may hide it."""
+    """Every thread waits for another one. A BaseException, so no `except Exception` hides it."""
 
 
 class _Turns:
-    """A thread, and what it waits for."""
+    """A thread and the condition or time it waits for."""
 
     def __init__(self, name: str) -> None:
         self.name = name
@@ -48,18 +48,18 @@ class Scheduler:
     """Decides which thread runs.
 
     Attributes:
-        now: Seconds of the clock that jumps.
-        errors: What threads have raised, other than the main one.
-        before_time_passes: Called when every thread waits and none is stalled, before the clock
-            jumps; gives what is wrong about that, or nothing.
+        now: Time of the virtual clock in seconds.
+        errors: Exceptions raised by threads other than the main thread.
+        before_time_passes: Called before the clock jumps, if every thread waits and none is
+            stalled. Returns why this is an error, or "" if it is none.
     """
 
     def __init__(self, seed: int, modules: Iterable[ModuleType]) -> None:
-        """Prepare.
+        """Create a scheduler whose only thread is the current one, the main thread.
 
         Args:
-            seed: Of all decisions.
-            modules: Before each of their lines the turn may be handed on.
+            seed: Seed of all random decisions.
+            modules: Modules before whose lines the scheduler may switch threads.
         """
         self.random = random.Random(seed)
         self.now = 1000.0
@@ -75,21 +75,21 @@ class Scheduler:
         self._stuck = ""
 
     def __enter__(self) -> Self:
-        """Begin to hand the turn on in this thread."""
+        """Start to trace the main thread, so that it may be switched."""
         sys.settrace(self._trace)
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End it; threads that are left stay where they are for ever."""
+        """Stop tracing; threads that have not ended stay blocked forever."""
         sys.settrace(None)
 
     @property
     def threads(self) -> list[str]:
-        """Names of the threads that have not ended, without the main one."""
+        """Names of the threads that have not ended, without the main thread."""
         return [thread.name for thread in self._threads if thread is not self._main]
 
     def start(self, name: str, work: Callable[[], object]) -> Callable[[], bool]:
-        """Start a thread; gives what tells whether it has ended."""
+        """Start a thread; return a function that tells whether it has ended."""
         turns = _Turns(name)
 
         def run() -> None:
@@ -108,10 +108,10 @@ class Scheduler:
         return lambda: turns not in self._threads
 
     def wait_until(self, condition: Callable[[], object], seconds: float | None = None) -> None:
-        """Let others run until a condition holds, or for so many seconds of the clock.
+        """Let other threads run until a condition holds or `seconds` of the clock have passed.
 
         Raises:
-            Stuck: in the main thread alone, if nobody can go on.
+            Stuck: no thread can continue; raised only in the main thread.
         """
         me = self._current
         me.condition = condition
@@ -119,11 +119,11 @@ class Scheduler:
         self._hand_on(me)
 
     def sleep(self, seconds: float) -> None:
-        """Let the time pass."""
+        """Let other threads run for some seconds of the clock."""
         self.wait_until(lambda: False, seconds)
 
     def step(self, stall_share: float = 0.0) -> None:
-        """Perhaps let another thread run, or stall this one."""
+        """Switch to another thread, stall this one or continue, as the random generator decides."""
         chance, me = self.random.random(), self._current
         if chance < stall_share:
             me.is_stalled = True
@@ -141,11 +141,11 @@ class Scheduler:
             raise Stuck(self._stuck)
 
     def _choose(self) -> _Turns:
-        """The next thread that can go on, after the clock has jumped if need be."""
+        """Return the next thread that can continue; if there is none, let the clock jump first."""
         self.now += _SWITCH_SECONDS
         self._turns += 1
         if self._turns > _MOST_TURNS:
-            self._stuck = f"threads go round in a circle: {', '.join(self.threads)}"
+            self._stuck = f"threads loop forever: {', '.join(self.threads)}"
             return self._chosen(self._main)
         candidates = self._threads.copy()
         self.random.shuffle(candidates)
@@ -181,7 +181,7 @@ class Scheduler:
 
 
 class SimulatedThread:
-    """Stands for `threading.Thread`."""
+    """Replaces `threading.Thread`."""
 
     def __init__(
         self, scheduler: Scheduler, *, target: Callable[[], object], name: str, daemon: bool
@@ -191,16 +191,16 @@ class SimulatedThread:
         self._has_ended: Callable[[], bool] = lambda: False
 
     def start(self) -> None:
-        """Start it."""
+        """Start the thread."""
         self._has_ended = self._scheduler.start(self.name, self._target)
 
     def join(self) -> None:
-        """Wait for its end."""
+        """Wait until the thread has ended."""
         self._scheduler.wait_until(self._has_ended)
 
 
 class SimulatedQueue:
-    """Stands for `queue.SimpleQueue`."""
+    """Replaces `queue.SimpleQueue`."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
@@ -211,14 +211,14 @@ class SimulatedQueue:
         self._items.append(item)
 
     def get(self) -> Any:
-        """Wait for an item."""
+        """Wait for an item and remove it."""
         if not self._items:
             self._scheduler.wait_until(lambda: self._items)
         return self._items.popleft()
 
 
 class SimulatedCondition:
-    """Stands for `threading.Condition`."""
+    """Replaces `threading.Condition`."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
@@ -235,11 +235,11 @@ class SimulatedCondition:
         self._is_held = False
 
     def notify_all(self) -> None:
-        """Wake all that wait."""
+        """Wake all waiting threads."""
         self._notified += 1
 
     def wait_for(self, predicate: Callable[[], object]) -> None:
-        """Wait until it is notified and a condition holds."""
+        """Wait until the predicate holds; check it again after each notification."""
         while not predicate():
             seen = self._notified
             self.__exit__()
@@ -248,13 +248,13 @@ class SimulatedCondition:
 
 
 class _Selector(selectors.SelectSelector):
-    """Where a real one would sleep, other threads run."""
+    """A selector that lets other threads run instead of sleeping."""
 
     scheduler: Scheduler
     is_woken = False
 
     def select(self, timeout: float | None = None) -> list[Any]:
-        """Wait until another thread wakes the loop, or for so long."""
+        """Wait until another thread wakes the loop, or for `timeout` seconds of the clock."""
         if timeout is None or timeout > 0:
             self.scheduler.wait_until(lambda: self.is_woken, timeout)
         else:
@@ -264,7 +264,7 @@ class _Selector(selectors.SelectSelector):
 
 
 class SimulatedLoop(asyncio.SelectorEventLoop):
-    """An event loop of the scheduler's main thread, with its clock and its threads."""
+    """An event loop for the main thread that uses the scheduler's clock and threads."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._clock = scheduler
@@ -273,7 +273,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         super().__init__(self._wakeful)
 
     def time(self) -> float:
-        """Seconds of the scheduler's clock."""
+        """Return the time of the scheduler's clock in seconds."""
         return self._clock.now
 
     def _write_to_self(self) -> None:
@@ -282,7 +282,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
     def run_in_executor(  # type: ignore[override]  # the default executor alone
         self, executor: None, func: Callable[..., Any], *arguments: object
     ) -> "asyncio.Future[Any]":
-        """Run a function in a thread of its own."""
+        """Run a function in a new thread of the scheduler."""
         assert executor is None
         future = self.create_future()
 
@@ -297,7 +297,7 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
         def work() -> None:
             try:
                 result, error = func(*arguments), None
-            except BaseException as raised:  # noqa: BLE001 - for whoever waits
+            except BaseException as raised:  # noqa: BLE001 - raised by the future
                 result, error = None, raised
             self.call_soon_threadsafe(settle, result, error)
 
@@ -308,21 +308,21 @@ class SimulatedLoop(asyncio.SelectorEventLoop):
 def install(
     scheduler: Scheduler, modules: Iterable[ModuleType], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Have modules use the scheduler's threads, queues and clock in place of real ones."""
+    """Replace the threads, queues and clocks that modules use by the scheduler's."""
 
     class Threading:
-        """What these modules use of `threading`."""
+        """The parts of `threading` that the modules use."""
 
         @staticmethod
-        def Thread(**settings: Any) -> SimulatedThread:  # noqa: N802 - the name that it stands for
+        def Thread(**settings: Any) -> SimulatedThread:  # noqa: N802 - the name in `threading`
             return SimulatedThread(scheduler, **settings)
 
         @staticmethod
-        def Condition() -> SimulatedCondition:  # noqa: N802 - likewise
+        def Condition() -> SimulatedCondition:  # noqa: N802 - the name in `threading`
             return SimulatedCondition(scheduler)
 
     class Time:
-        """What these modules use of `time`."""
+        """The parts of `time` that the modules use."""
 
         sleep = staticmethod(scheduler.sleep)
 

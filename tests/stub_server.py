@@ -1,8 +1,8 @@
-"""A Predict server whose behaviour is known: constant delay, one pause, answers mixed up.
+"""A Predict server with known faults: a constant delay, one pause, mixed-up answers.
 
-Run as a process: `python tests/stub_server.py --delay-ms 5 --pause-after 300`. It has no metadata,
-like a server that speaks Predict alone. The class of an image is its first red value modulo 10, and
-`probabilities` holds that value, so no two images are answered with the same bytes.
+Start it with `python tests/stub_server.py --delay-ms 5 --pause-after 300`. It has only Predict and
+no metadata. The class of an image is its first red value modulo 10, and `probabilities` contains
+that value, so images with different first red values get different answers.
 """
 
 import argparse
@@ -26,13 +26,13 @@ _TIMER_SECONDS = 0.0012
 
 
 def first_red(request: bytes) -> np.ndarray:
-    """The first red value of each image, int64 (n,)."""
+    """Return the first red value of each image, int64 (n,)."""
     images = tensor_proto.decode(PredictRequest.FromString(request).inputs["images"])
     return images[:, 0, 0, 0].astype(np.int64)
 
 
 def answer(request: bytes) -> bytes:
-    """The right answer to a request."""
+    """Return the right answer to a serialized request, serialized."""
     numbers = first_red(request)
     response = PredictResponse()
     response.model_spec.name = "stub"
@@ -44,16 +44,16 @@ def answer(request: bytes) -> bytes:
 
 
 async def sleep_until(due: float) -> None:
-    """Return at a time of perf_counter, to some microseconds.
+    """Return at a time of perf_counter, within some microseconds.
 
-    The event loop's timers are up to a millisecond late, so the last one is waited out.
+    The event loop's timers are up to a millisecond late, so the last millisecond is a busy wait.
     """
-    while (left := due - time.perf_counter()) > 0:  # noqa: ASYNC110 - it waits for a time
+    while (left := due - time.perf_counter()) > 0:  # noqa: ASYNC110 - the loop waits for a time
         await asyncio.sleep(max(0.0, left - _TIMER_SECONDS))
 
 
 class Stub:
-    """Answers as the command line says."""
+    """Answers with the delays and faults of the command line."""
 
     def __init__(self, options: argparse.Namespace) -> None:
         self._options = options
@@ -63,7 +63,7 @@ class Stub:
         self._under_way: list[bytes] = []
 
     async def predict(self, request: bytes, _context: object) -> bytes:
-        """Answer a request, perhaps late, perhaps with the answer to another one under way."""
+        """Answer a request, possibly late or with the answer to another pending request."""
         received = time.perf_counter()
         self._received += 1
         number = self._received
@@ -87,7 +87,7 @@ class Stub:
 
 
 async def main() -> None:
-    """Serve until killed."""
+    """Serve until the process is killed."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--delay-ms", type=float, default=0.0)
     parser.add_argument("--mix-every", type=int, default=0)

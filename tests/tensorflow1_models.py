@@ -1,7 +1,7 @@
-"""SavedModels as TensorFlow 1 wrote them: graphs with sessions, references and placeholders.
+"""SavedModels as TensorFlow 1 wrote them, with reference variables and placeholders.
 
-They have the graphs and the signatures of the models that TensorFlow Serving's documentation begins
-with: half_plus_two, half_plus_three and the digits of its MNIST tutorial.
+They have the graphs and signatures of the first models in TensorFlow Serving's documentation:
+half_plus_two, half_plus_three and the digits of its MNIST tutorial.
 """
 
 from pathlib import Path
@@ -20,11 +20,11 @@ CLASSES = 10
 
 
 def half_plus(folder: Path, addend: float = 2.0, *, parsed_shape=None) -> Path:
-    """Halves: y = x / 2 + addend, y2 = x / 2 + 3, and y3 the same of x2.
+    """Write half_plus_two: y = x / 2 + addend, y2 = x / 2 + 3, y3 = x2 / 2 + 3.
 
-    The variables are references, the placeholder of the tf.Examples has no rank (unless one is
-    given), and x and x2, which Predict feeds, stand behind the parsing. An asset and an
-    initialization that reads its name lie beside it.
+    The variables are references. The placeholder of the tf.Examples has the shape `parsed_shape`,
+    by default an unknown rank. Predict feeds x and x2 after the parsing. The model has an asset,
+    and an initialization that reads the asset's name.
     """
     folder.parent.mkdir(parents=True, exist_ok=True)
     asset = folder.parent / "foo.txt"
@@ -63,9 +63,9 @@ def half_plus(folder: Path, addend: float = 2.0, *, parsed_shape=None) -> Path:
 
 
 def mnist(folder: Path) -> Path:
-    """Softmax regression on pictures of digits, its classes named by a table and sorted by score.
+    """Write a softmax regression on pictures of digits; a table names the classes by score.
 
-    Trained for some steps on made-up digits: class i is bright in rows 2i to 2i + 4.
+    It is trained for 20 steps on generated digits: class i is bright in rows 2i to 2i + 4.
     """
     random = np.random.default_rng(0)
     with tf.Graph().as_default(), v1.Session() as session:
@@ -103,7 +103,7 @@ def mnist(folder: Path) -> Path:
 
 
 def pictures(digits, random) -> np.ndarray:
-    """Made-up pictures of digits: float32 (n, 784), 0 to 1."""
+    """Return generated pictures of digits, float32 (n, 784), 0 to 1."""
     images = random.random((len(digits), 28, 28)) / 4
     for image, digit in zip(images, digits, strict=True):
         image[2 * digit : 2 * digit + 5] += 0.7
@@ -111,7 +111,7 @@ def pictures(digits, random) -> np.ndarray:
 
 
 def example(**features) -> bytes:
-    """A serialized tf.Example of lists of floats."""
+    """Return a serialized tf.Example of lists of floats."""
     message = tf.train.Example()
     for key, values in features.items():
         message.features.feature[key].float_list.value.extend(values)
@@ -119,7 +119,7 @@ def example(**features) -> bytes:
 
 
 def _old_parse(examples, defaults, *, size):
-    """ParseExample of TensorFlow 1, of float features of one size, by key."""
+    """Return float features of one size by key, parsed by TensorFlow 1's ParseExample."""
     parsed = tf.raw_ops.ParseExample(
         serialized=examples,
         names=tf.constant([], tf.string),

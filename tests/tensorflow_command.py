@@ -1,4 +1,4 @@
-"""The command `tensorflow_model_server`, as pip would install it, for tests that start it."""
+"""The command `tensorflow_model_server` as pip installs it, for tests that start it."""
 
 import os
 import socket
@@ -10,7 +10,7 @@ ROOT = Path(__file__).parents[1]
 
 
 def script(folder: Path) -> str:
-    """Write the command into a folder, from the package's own entry, and give its path."""
+    """Write the command into a folder, from its entry in pyproject.toml, and return its path."""
     scripts = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["scripts"]
     module, _, function = scripts["tensorflow_model_server"].partition(":")
     file = folder / "tensorflow_model_server"
@@ -23,13 +23,13 @@ def script(folder: Path) -> str:
 
 
 def environment(**variables: str) -> dict[str, str]:
-    """Of a process that imports this checkout's packages and listens on the loopback."""
+    """Return the environment of a server of this checkout that listens on 127.0.0.1."""
     path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
     return os.environ | {"PYTHONPATH": path, "SERVING_HOST": "127.0.0.1"} | variables
 
 
 def free_port() -> int:
-    """A port that nobody listens on now."""
+    """Return a port that is free now."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])

@@ -1,4 +1,4 @@
-"""SavedModels for TensorFlow: text, tables, ragged rows, parsed examples, defaults, loops."""
+"""SavedModels for TensorFlow with text, tables, ragged rows, tf.Examples, defaults and loops."""
 
 from pathlib import Path
 
@@ -16,7 +16,7 @@ def _save(folder: Path, module: tf.Module, **signatures) -> Path:
 
 
 def in_text(folder: Path) -> Path:
-    """Turn a SavedModel's saved_model.pb into the saved_model.pbtxt that TensorFlow reads too."""
+    """Convert saved_model.pb into saved_model.pbtxt, which TensorFlow reads, too."""
     file = folder / "saved_model.pb"
     message = saved_model_pb2.SavedModel.FromString(file.read_bytes())
     (folder / "saved_model.pbtxt").write_text(text_format.MessageToString(message))
@@ -25,7 +25,7 @@ def in_text(folder: Path) -> Path:
 
 
 def lookup(folder: Path) -> Path:
-    """Strings through a table: `ids` of `words` (any shape), and the words in upper case."""
+    """Looks up the `ids` of `words` (any shape) in a table, and changes words to upper case."""
     module = tf.Module()
     module.table = tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer(UNITS, tf.range(1, 4, dtype=tf.int64)), 0
@@ -39,7 +39,7 @@ def lookup(folder: Path) -> Path:
 
 
 def text_classifier(folder: Path) -> Path:
-    """A Keras model from strings to a number: TextVectorization, an embedding, a sigmoid."""
+    """A Keras model of strings: TextVectorization, an embedding and a sigmoid."""
     tf.keras.utils.set_random_seed(0)
     vectorize = tf.keras.layers.TextVectorization(max_tokens=20, output_sequence_length=6)
     vectorize.adapt(["the film is good", "the film is bad", "a good end", "a bad start"])
@@ -57,7 +57,7 @@ def text_classifier(folder: Path) -> Path:
 
 
 def lengths(folder: Path) -> Path:
-    """Ragged inside: how many words each text has, and the mean length of its words."""
+    """Answers the number of words in each text and their mean length, by ragged tensors."""
     module = tf.Module()
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="texts")])
@@ -70,7 +70,7 @@ def lengths(folder: Path) -> Path:
 
 
 def examples(folder: Path) -> Path:
-    """In-graph parsing: Classify and Regress from tf.Examples of `x` (two floats) and `unit`."""
+    """Classify and Regress signatures that parse tf.Examples of `x` (two floats) and `unit`."""
     module = tf.Module()
     module.weights = tf.Variable([[1.0, -1.0], [0.5, 2.0]])
     spec = {
@@ -96,7 +96,7 @@ def examples(folder: Path) -> Path:
     for name, method in (("serving_default", "classify"), ("regress", "regress")):
         definition = message.meta_graphs[0].signature_def[name]
         definition.method_name = f"tensorflow/serving/{method}"
-        for alias in list(definition.inputs):  # TensorFlow Serving wants this name
+        for alias in list(definition.inputs):  # TensorFlow Serving requires this name
             info = definition.inputs.pop(alias)
             definition.inputs["inputs"].CopyFrom(info)
     (folder / "saved_model.pb").write_bytes(message.SerializeToString())
@@ -104,7 +104,7 @@ def examples(folder: Path) -> Path:
 
 
 def example(x, unit=None) -> bytes:
-    """A serialized tf.Example for `examples`."""
+    """Return a serialized tf.Example for `examples`."""
     message = tf.train.Example()
     message.features.feature["x"].float_list.value.extend(x)
     if unit is not None:
@@ -113,7 +113,7 @@ def example(x, unit=None) -> bytes:
 
 
 def scaled(folder: Path, factor: float = 2.0) -> Path:
-    """Rows times a factor plus `offset`, which a request may leave out (0.5 then)."""
+    """Multiplies rows by a factor and adds `offset`, which is 0.5 if a request omits it."""
     module = tf.Module()
     module.factor = tf.Variable(factor)
 
@@ -147,7 +147,7 @@ def dense(folder: Path) -> Path:
 
 
 def mixed_rows(folder: Path) -> Path:
-    """Rows less their mean over the batch, and rows with noise: neither is of its row alone."""
+    """Rows minus their mean over the batch, and rows with noise; both have dependent rows."""
     module = tf.Module()
     rows = tf.TensorSpec([None, 4], tf.float32, name="x")
 
@@ -163,7 +163,7 @@ def mixed_rows(folder: Path) -> Path:
 
 
 def convolution(folder: Path) -> Path:
-    """A convolution over pictures of any size, which ends TensorFlow's process on another rank."""
+    """A convolution over pictures of any size; inputs of another rank end TensorFlow's process."""
     module = tf.Module()
     module.kernel = tf.Variable(tf.ones([2, 2, 3, 4]) / 12)
 
@@ -175,7 +175,7 @@ def convolution(folder: Path) -> Path:
 
 
 def element_types(folder: Path) -> Path:
-    """A signature of half floats, one of bfloat16, and one of 8-bit floats, which is not served."""
+    """Signatures of float16, bfloat16 and 8-bit floats; the last one is not served."""
     module = tf.Module()
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float16, name="x")])
@@ -194,7 +194,7 @@ def element_types(folder: Path) -> Path:
 
 
 def float8_alone(folder: Path) -> Path:
-    """Its only signature gives floats of 8 bits."""
+    """A model whose only signature answers 8-bit floats."""
     module = tf.Module()
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.float32, name="x")])
@@ -205,10 +205,10 @@ def float8_alone(folder: Path) -> Path:
 
 
 def brain_floats(folder: Path) -> Path:
-    """bfloat16 in and out: `y` is `x` (rows of three) times weights, `float` the same as float32.
+    """Multiplies bfloat16 `x` (rows of three) by weights: `y` is bfloat16, `float` float32.
 
-    `biased` adds `bias`, which is 0.5 where a request leaves it out. `shared` takes the mean of all
-    rows off, so its rows are not independent.
+    `biased` adds `bias`, which is 0.5 if a request omits it. `shared` subtracts the mean of all
+    rows, so its rows are not independent.
     """
     module = tf.Module()
     module.weights = tf.Variable(np.linspace(-1, 1, 6).reshape(3, 2), dtype=tf.bfloat16)
@@ -239,7 +239,10 @@ def brain_floats(folder: Path) -> Path:
 
 
 def sparse_outputs(folder: Path) -> Path:
-    """`total` of `x` (rows of three), and two sparse tensors of other element types beside it."""
+    """Answers `total` of `x` (rows of three) and two sparse tensors, float32 and int32.
+
+    The signature `dense` takes a sparse tensor.
+    """
     module = tf.Module()
 
     @tf.function(input_signature=[tf.TensorSpec([None, 3], tf.float32, name="x")])
@@ -267,7 +270,7 @@ def complex_numbers(folder: Path) -> Path:
 
 
 def unknown_rank_convolution(folder: Path) -> Path:
-    """A convolution behind an input whose rank nobody declares."""
+    """A convolution whose input declares no rank."""
     module = tf.Module()
 
     @tf.function(input_signature=[tf.TensorSpec(None, tf.float32, name="x")])
@@ -278,7 +281,7 @@ def unknown_rank_convolution(folder: Path) -> Path:
 
 
 def parsed_pictures(folder: Path) -> Path:
-    """A convolution over pictures from tf.Examples, which come in a tensor of any rank."""
+    """A convolution over pictures from tf.Examples, whose tensor may have any rank."""
     module = tf.Module()
 
     @tf.function(input_signature=[tf.TensorSpec(None, tf.string, name="examples")])
@@ -291,7 +294,7 @@ def parsed_pictures(folder: Path) -> Path:
 
 
 def failing(folder: Path) -> Path:
-    """Refuses negative numbers by an assertion, and sizes that do not go together."""
+    """Fails by an assertion on negative numbers, and by MatMul unless rows have three values."""
     module = tf.Module()
     module.weights = tf.Variable(tf.ones([3, 2]))
 
@@ -304,7 +307,7 @@ def failing(folder: Path) -> Path:
 
 
 def endless(folder: Path) -> Path:
-    """Counts to `n`, one by one."""
+    """Counts to `n` in a loop."""
     module = tf.Module()
 
     @tf.function(input_signature=[tf.TensorSpec([], tf.int64, name="n")])

@@ -16,7 +16,7 @@ def model(
     inputs: list[onnx.ValueInfoProto],
     outputs: list[onnx.ValueInfoProto],
 ) -> onnx.ModelProto:
-    """A checked model of named nodes."""
+    """Return a checked model; its nodes are named by operator and number."""
     for number, node in enumerate(nodes):
         node.name = f"{node.op_type}_{number}"
     graph = helper.make_graph(
@@ -33,10 +33,10 @@ def model(
 
 
 def classifier(seed: int = 0) -> onnx.ModelProto:
-    """32x32 images to ten classes, in all the steps of a small ResNet.
+    """Return a classifier of 32x32 images into ten classes with the layers of a small ResNet.
 
-    Convolution, pooling behind a Pad, a residual block, a 3x3 convolution on a map of 1x1 pixels,
-    two dense layers; 14,000 random weights.
+    It has a convolution, a Pad with pooling, a residual block, a 3x3 convolution on a map of 1x1
+    pixels, two dense layers, and 14,000 random weights.
     """
     random = np.random.default_rng(seed)
 
@@ -100,14 +100,14 @@ def classifier(seed: int = 0) -> onnx.ModelProto:
 
 
 def images(count: int, seed: int = 0) -> np.ndarray:
-    """Random pixels, each image with a brightness and a colour of its own; uint8 (n, 32, 32, 3)."""
+    """Return random images, uint8 (n, 32, 32, 3), with different brightness and colour."""
     random = np.random.default_rng(seed)
     colours = random.integers(0, 160, (count, 1, 1, 3))
     return (colours + random.integers(0, 96, (count, 32, 32, 3))).astype(np.uint8)
 
 
 def run(made: onnx.ModelProto, pictures: np.ndarray, output: str = "probabilities") -> np.ndarray:
-    """Ask a model."""
+    """Return an output of a model for pictures."""
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(made.SerializeToString(), options)

@@ -24,7 +24,7 @@ def save(
     *,
     checked: bool = True,
 ) -> None:
-    """Check a graph and write it to a file; the checker likes no tensor without a shape."""
+    """Check a graph and write it to a file; the checker refuses tensors without a shape."""
     graph = helper.make_graph(nodes, "tiny", inputs, outputs, initializer=initializers)
     opset = helper.make_opsetid("", OPSET)
     model = helper.make_model(graph, opset_imports=[opset], ir_version=9)
@@ -35,7 +35,7 @@ def save(
 
 
 def identity(models_dir: Path, name: str = "identity", version: int = 1) -> Path:
-    """`y = x`, float32 (batch, 3); an ONNX file alone, without signature.json."""
+    """`y = x`, float32 (batch, 3); only an ONNX file, without signature.json."""
     path = models_dir / name / str(version)
     save(
         path / "model.onnx",
@@ -81,7 +81,7 @@ def lookup(models_dir: Path, name: str = "lookup", version: int = 1) -> Path:
 
 
 def fragile(models_dir: Path, name: str = "fragile", version: int = 1) -> Path:
-    """Three numbers reshaped to `shape`, int64 (1,): fails at run time unless it says 3."""
+    """Reshapes three numbers to `shape`, int64 (1,); fails at run time on [2], for example."""
     path = models_dir / name / str(version)
     save(
         path / "model.onnx",
@@ -94,7 +94,7 @@ def fragile(models_dir: Path, name: str = "fragile", version: int = 1) -> Path:
 
 
 def brightness(models_dir: Path, name: str = "brightness") -> Path:
-    """The bundled classifiers' signature on a model that tells dark images from bright ones.
+    """A classifier of dark and bright images with the bundled classifiers' signature.
 
     Input `images` uint8 (batch, 32, 32, 3); outputs `probabilities` float32 (batch, 2) and
     `classes` int64 (batch,). Published with signature.json and a manifest.
@@ -157,7 +157,7 @@ def brightness(models_dir: Path, name: str = "brightness") -> Path:
     return publishing.publish(models_dir / name, write)
 
 
-# The element types that ONNX Runtime and the Open Inference Protocol share, by the latter's name.
+# Element types that both ONNX Runtime and the Open Inference Protocol have, by the protocol's name.
 ECHO_TYPES = {
     "BOOL": TensorProto.BOOL,
     "UINT8": TensorProto.UINT8,
@@ -212,13 +212,13 @@ def half_plus_two(
     declared: Sequence[int | str] | None = None,
     defaults: Mapping[str, np.ndarray] | None = None,
 ) -> Path:
-    """`y = x / 2 + 2`, float32 (batch, 1) by its signature; published.
+    """Publish `y = x / 2 + 2`, float32 (batch, 1) by its signature.
 
     Args:
-        models_dir: Where to.
-        name: Of the model.
-        declared: The shape of x in the graph; None: of any rank.
-        defaults: Of x.
+        models_dir: Models folder.
+        name: Name of the model.
+        declared: Shape of x in the graph; None declares no rank.
+        defaults: Default of x, by alias.
     """
 
     def write(path: Path) -> None:
@@ -255,10 +255,10 @@ def half_plus_two(
 
 
 def shares(models_dir: Path, name: str = "shares") -> Path:
-    """Each number's share of the sum along the last axis, float32 (batch, 3) by its signature.
+    """Publish each number's share of the sum along the last axis, float32 (batch, 3).
 
-    The graph declares no rank: rows are independent of each other, the numbers of a list are not.
-    Published.
+    The shape is that of the signature; the graph declares no rank. Rows of a matrix are
+    independent of each other, the numbers of a vector are not.
     """
 
     def write(path: Path) -> None:
@@ -291,9 +291,9 @@ def shares(models_dir: Path, name: str = "shares") -> Path:
 
 
 def weighted(models_dir: Path, name: str = "weighted") -> Path:
-    """`y = x * factor + offset`, float32 (batch, 2), in the graph of any rank; published.
+    """Publish `y = x * factor + offset`, float32 (batch, 2); the graph declares no rank.
 
-    One row of `factor`, (10, 100), and of `offset`, zeros, stand in for what a request leaves out.
+    A request may omit `factor`, by default one row (10, 100), and `offset`, one row of zeros.
     """
 
     def spec(alias: str, dtype: DataType = DataType.DT_FLOAT) -> TensorSpec:
@@ -329,9 +329,9 @@ def weighted(models_dir: Path, name: str = "weighted") -> Path:
 
 
 def calculator(models_dir: Path) -> Path:
-    """Two signatures on int64 (batch,): `serving_default` doubles x into y, `square` squares it.
+    """Publish signatures of int64 (batch,): `serving_default` is y = 2x, `square` is y = x * x.
 
-    Published, as version 1 and then the next.
+    Each call publishes the next version.
     """
 
     def spec(tensor: str) -> TensorSpec:
@@ -369,10 +369,10 @@ _SLOW_STEPS = 12
 
 
 def slow(models_dir: Path, name: str = "slow", version: int = 1) -> Path:
-    """Tens of milliseconds of matrix products: float32 (batch, SLOW_SIZE) in and out.
+    """Runs matrix products for tens of milliseconds; input and output float32 (batch, SLOW_SIZE).
 
-    The matrix is made inside the graph, so the file is small, and depends on the input, so that it
-    cannot be folded when the graph is loaded.
+    The graph computes the matrix, which keeps the file small. The matrix depends on the input, so
+    it cannot be folded into a constant when the graph is loaded.
     """
     path = models_dir / name / str(version)
     nodes = [
@@ -425,14 +425,14 @@ def convolution(models_dir: Path, name: str = "convolution", version: int = 1) -
     return path
 
 
-# What one row of ones gives in each precision of `variants`: so an answer tells which graph ran.
+# Answers of `variants` to a row of ones by precision; they differ, which shows the graph that ran.
 VARIANT_ANSWERS = {"fp32": 0.9, "fp16": 0.9001465, "w8": 0.75, "int8": 1.5}
 
 
 def variants(models_dir: Path, precisions: Sequence[Precision], name: str = "variants") -> Path:
-    """`y = x · weights`, float32 (batch, 3) to (batch, 1), in several precisions of the weights.
+    """Publish `y = x · weights`, float32 (batch, 3) to (batch, 1), in several precisions.
 
-    Published with signature.json, which names `model.onnx` even if fp32 is not among them.
+    signature.json names `model.onnx` even if fp32 is not one of the precisions.
     """
 
     def write(path: Path) -> None:
@@ -454,7 +454,7 @@ def variants(models_dir: Path, precisions: Sequence[Precision], name: str = "var
 
 
 def _save_variant(file: Path, precision: Precision) -> None:
-    """The graph in one precision; 8 bits come with quantization nodes, as real ones do."""
+    """Write the graph in one precision; w8 and int8 have quantization nodes, as exports do."""
     weights = np.full((3, 1), 0.3, np.float32)
     scales = {"w8": 0.25, "int8": 0.5}
     if precision == "fp32":

@@ -1,6 +1,6 @@
-"""Small models of many kinds, with what is known of them: do their rows depend on each other?
+"""Small models of many kinds, each known to have independent or dependent rows.
 
-Every input and output of every model has a free first dimension, so shapes tell nothing.
+Every input and output of every model has a free first dimension, so shapes do not show which.
 """
 
 from collections.abc import Callable
@@ -18,12 +18,13 @@ class Entry(NamedTuple):
     """A model of the zoo.
 
     Attributes:
-        name: Of the model.
-        builder: Writes it into a models folder.
-        make_inputs: A request's inputs by name: (random numbers, rows) to arrays.
+        name: Name of the model.
+        builder: Writes the model into a models folder and returns the version's folder.
+        make_inputs: Makes a request's inputs by name from a random generator and a number of
+            rows.
         rows_independent: Whether requests for it may be joined and split.
-        tolerance: Largest difference of two right answers, as a share of the largest value.
-        repeatable: Whether the same request has the same answer twice.
+        tolerance: Largest difference between two right answers, as a share of the largest value.
+        repeatable: Whether the same request always has the same answer.
     """
 
     name: str
@@ -34,19 +35,19 @@ class Entry(NamedTuple):
     repeatable: bool = True
 
     def build(self, models_dir: Path) -> Path:
-        """Write the model; gives its ONNX file."""
+        """Write the model and return the path of its ONNX file."""
         return self.builder(models_dir) / "model.onnx"
 
 
 def floats(
     name: str, *shape: int, dtype: type = np.float32
 ) -> Callable[[np.random.Generator, int], Arrays]:
-    """Makes normally distributed values of shape (rows, *shape)."""
+    """Return a maker of normally distributed values of shape (rows, *shape)."""
     return lambda random, rows: {name: random.normal(size=(rows, *shape)).astype(dtype)}
 
 
 def loud_floats(name: str, *shape: int) -> Callable[[np.random.Generator, int], Arrays]:
-    """The same, and now and then a request's values are a thousand times as large."""
+    """Return a maker as `floats`; for a quarter of the requests, values are 1,000 times larger."""
 
     def make(random: np.random.Generator, rows: int) -> Arrays:
         loudness = 1000.0 if random.integers(4) == 0 else 1.0
@@ -59,12 +60,12 @@ def loud_floats(name: str, *shape: int) -> Callable[[np.random.Generator, int], 
 def integers(
     name: str, high: int, *shape: int, dtype: type = np.int64
 ) -> Callable[[np.random.Generator, int], Arrays]:
-    """Makes integers from 0 to below `high` of shape (rows, *shape)."""
+    """Return a maker of integers from 0 to below `high` of shape (rows, *shape)."""
     return lambda random, rows: {name: random.integers(0, high, (rows, *shape)).astype(dtype)}
 
 
 def sparse(name: str, columns: int) -> Callable[[np.random.Generator, int], Arrays]:
-    """Makes rows of normally distributed values, every third of them zeros."""
+    """Return a maker of normally distributed rows; about a third of the rows are zeros."""
 
     def make(random: np.random.Generator, rows: int) -> Arrays:
         kept = random.integers(0, 3, (rows, 1)) > 0
@@ -74,13 +75,13 @@ def sparse(name: str, columns: int) -> Callable[[np.random.Generator, int], Arra
 
 
 def images_and_texts(random: np.random.Generator, rows: int) -> Arrays:
-    """CLIP's inputs: so many texts, and as many images or fewer."""
+    """Make CLIP's inputs with `rows` texts and either `rows` or one to three images."""
     images = rows if random.integers(2) else int(random.integers(1, 4))
     return clip_inputs(random, images=images, texts=rows)
 
 
 def clip_inputs(random: np.random.Generator, *, images: int, texts: int) -> Arrays:
-    """CLIP's inputs: two batches of different sizes, one in the first and one in the others."""
+    """Make CLIP's inputs with two batch sizes, one of the images and one of the texts."""
     lengths = random.integers(1, 7, (texts, 1))
     return {
         "pixel_values": random.normal(size=(images, 3, 4, 4)).astype(np.float32),
@@ -90,7 +91,7 @@ def clip_inputs(random: np.random.Generator, *, images: int, texts: int) -> Arra
 
 
 def candidate_boxes(*shape: int) -> Callable[[np.random.Generator, int], Arrays]:
-    """Makes boxes that overlap here and there: two corners and a score, (rows, *shape, 5)."""
+    """Return a maker of overlapping boxes, two corners and a score, (rows, *shape, 5)."""
 
     def make(random: np.random.Generator, rows: int) -> Arrays:
         corner = random.uniform(0, 2, (rows, *shape, 2))
@@ -103,7 +104,7 @@ def candidate_boxes(*shape: int) -> Callable[[np.random.Generator, int], Arrays]
 
 
 def two_inputs(random: np.random.Generator, rows: int) -> Arrays:
-    """Two inputs of each row."""
+    """Make the inputs of `two_outputs`, a (rows, 4) and b (rows, 2)."""
     return floats("a", 4)(random, rows) | floats("b", 2)(random, rows)
 
 
@@ -155,7 +156,7 @@ _INDEPENDENT = (
     (independent.tree_classifier, floats("features", 6)),
     (independent.mobilenet, integers("images", 256, 32, 32, 3, dtype=np.uint8)),
 )
-_TOLERANCES = {"half_mlp": 2e-3}  # float16 has eleven bits
+_TOLERANCES = {"half_mlp": 2e-3}  # float16 has 11 bits of precision
 _NOT_REPEATABLE = {"drifting_batch_norm", "noisy"}
 
 ZOO = tuple(

@@ -1,4 +1,4 @@
-"""A graph under construction: nodes appended one by one, weights named by themselves."""
+"""A builder of ONNX graphs that appends nodes one by one and names weights itself."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -31,13 +31,13 @@ class Graph:
     """An ONNX graph that is written as `<models_dir>/<name>/1/model.onnx`."""
 
     def __init__(self, **inputs: tuple[int, Shape]) -> None:
-        """Begin with the inputs: element type and shape by name."""
+        """Start a graph with inputs, given as element type and shape by name."""
         self._inputs = inputs
         self._nodes: list[onnx.NodeProto] = []
         self._weights: list[onnx.TensorProto] = []
 
     def weight(self, value: Any) -> str:
-        """A constant; floats are float32, integers int64."""
+        """Add a constant and return its name; Python floats become float32, integers int64."""
         array = np.asarray(value)
         if not isinstance(value, np.ndarray | np.generic) and array.dtype.kind == "f":
             array = array.astype(np.float32)
@@ -59,7 +59,7 @@ class Graph:
         return name
 
     def dense(self, x: str, seed: int, rows: int, columns: int, scale: float = 0.5) -> str:
-        """`x · weights + bias` with seeded weights."""
+        """Append `x · weights + bias` with seeded weights; return the output's name."""
         product = self.op("MatMul", x, weights(seed, rows, columns, scale=scale))
         return self.op("Add", product, weights(seed + 1000, columns, scale=0.1))
 

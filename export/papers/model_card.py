@@ -73,6 +73,8 @@ def render(
     if batching := usage.batching(signatures):
         parts.append(batching)
     parts.append(usage.snippet(metrics["model"], signatures, pictures=is_classifier))
+    if pictures := usage.pictures(metrics["model"], signatures):
+        parts.append(pictures)
     parts += ["## Files", _files(metrics, files)]
     return "\n\n".join(parts) + "\n"
 

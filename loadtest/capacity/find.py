@@ -8,11 +8,13 @@ VALID as well.
 import time
 from dataclasses import dataclass, replace
 
-from loadtest.capacity.rate_search import Phase, RateSearch, SearchStopped
+from msgspec import structs
+
+from loadtest.capacity.rate_search import RateSearch, SearchStopped
 from loadtest.figures.percentiles import over_allowed, percentile, samples_needed
 from loadtest.load.plan import Progress
 from loadtest.load.scenarios import SettledLoad, settle
-from loadtest.report_schema import Capacity, CapacityStep, Report
+from loadtest.report_schema import Capacity, CapacityStep, Phase, Report
 from loadtest.report_sections_schema import Check
 from loadtest.session.progress_line import ProgressLine
 from loadtest.session.session import Measurement, Session, open_session
@@ -58,10 +60,9 @@ async def find(
     if trial.last is None:
         msg = f"--max-seconds {config.max_seconds:g} is over before the first step"
         raise UsageError(msg)
-    report = trial.last.report
-    report["floor"] = floor
-    report["capacity"] = _section(config.run, load, search, time.monotonic() - started)
-    return trial.last
+    capacity = _section(config.run, load, search, time.monotonic() - started)
+    report = structs.replace(trial.last.report, floor=floor, capacity=capacity)
+    return replace(trial.last, report=report)
 
 
 def load_without_rate(config: CapacityConfig, images: int) -> SettledLoad:
@@ -100,7 +101,7 @@ class _Trial:
         plan = replace(load.plan, rate_per_second=None, in_flight=1, requests=_CALLER_REQUESTS)
         alone = replace(load, loop="closed", in_flight=1, plan=plan)
         self.last = await self.session.measure(self.config.run, alone, lambda _: None)
-        median_ms = self.last.report["latency_ms"]["p50"]
+        median_ms = self.last.report.latency_ms.p50
         return 1.0 if median_ms is None else 0.5 * 1000 / median_ms
 
     async def attempt(self, phase: Phase, rate: float, seconds: float) -> CapacityStep:
@@ -122,100 +123,102 @@ class _Trial:
                 )
 
         self.last = await self.session.measure(run, settle(run, self.images), on_progress)
-        if self.last.report["status"] == "interrupted":
+        if self.last.report.status == "interrupted":
             raise SearchStopped("interrupted")  # noqa: EM101 - a value of limited_by, no message
-        step = _step(phase, rate, self.last, self.config.run)
-        step["seconds"] = time.monotonic() - started
-        self.line.note("  passed" if step["passed"] else f"  failed: {step['reason']}")
+        seconds = time.monotonic() - started
+        step = _step(phase, rate, self.last, self.config.run, seconds)
+        self.line.note("  passed" if step.passed else f"  failed: {step.reason}")
         if _wrong(self.last.report) > self.config.run.gates.max_wrong_answers:
             # Wrong answers do not depend on the rate, and a rate with wrong answers is no result.
             raise SearchStopped("answers", step)  # noqa: EM101 - a value of limited_by, no message
         return step
 
 
-def _step(phase: Phase, rate: float, measured: Measurement, config: LoadTestConfig) -> CapacityStep:
-    """Return one row of the search: passed or not, and the reasons. The caller sets `seconds`."""
+def _step(
+    phase: Phase, rate: float, measured: Measurement, config: LoadTestConfig, seconds: float
+) -> CapacityStep:
+    """Return the row of a step that took `seconds`: whether it passed, and the reasons."""
     report = measured.report
-    slo, goodput, client = report["slo"], report["goodput"], report["client"]
+    slo, goodput, client = report.slo, report.goodput, report.client
     if slo is None or goodput is None:
         msg = "slo_ms is None, expected a latency bound for the search"
         raise ValueError(msg)
     reasons = _failed(_checks(report, config))
     if phase == "confirm" and not reasons:
         # Other steps are too short to be VALID, but the reported rate must come from a VALID run.
-        reasons = list(report["validity"]["reasons"])
-    if report["status"] == "aborted" and report["stop_reason"] is not None:
-        reasons = [report["stop_reason"]]
-    busy = _failed(client_checks(client, report["latency_ms"], slo)) if reasons else []
-    value_ns = percentile(measured.scores.latency_ns, slo["percentile"])
-    requests = report["requests"]
-    return {
-        "phase": phase,
-        "offered_rate_per_second": rate,
-        "passed": not reasons,
-        "reason": "; ".join(reasons + busy),
-        "client_limited": bool(busy),
-        "n": slo["n"],
-        "answered": requests["answered"],
-        "failed": requests["failed"],
-        "missed": requests["missed"],
-        "over": slo["over"],
-        "p50_ms": report["latency_ms"]["p50"],
-        "percentile_ms": None if value_ns is None else value_ns / _NS_PER_MS,
-        "goodput_per_second": goodput["per_second"],
-        "top1": report["accuracy"]["top1"],
-        "wrong": requests["wrong"],
-        "client_cpu_share": client["cpu_share"],
-        "lag_p99_ms": None if client["lag_ms"] is None else client["lag_ms"]["p99"],
-        "seconds": 0.0,
-    }
+        reasons = list(report.validity.reasons)
+    if report.status == "aborted" and report.stop_reason is not None:
+        reasons = [report.stop_reason]
+    busy = _failed(client_checks(client, report.latency_ms, slo)) if reasons else []
+    value_ns = percentile(measured.scores.latency_ns, slo.percentile)
+    requests = report.requests
+    return CapacityStep(
+        phase=phase,
+        offered_rate_per_second=rate,
+        passed=not reasons,
+        reason="; ".join(reasons + busy),
+        client_limited=bool(busy),
+        n=slo.n,
+        answered=requests.answered,
+        failed=requests.failed,
+        missed=requests.missed,
+        over=slo.over,
+        p50_ms=report.latency_ms.p50,
+        percentile_ms=None if value_ns is None else value_ns / _NS_PER_MS,
+        goodput_per_second=goodput.per_second,
+        top1=report.accuracy.top1,
+        wrong=requests.wrong,
+        client_cpu_share=client.cpu_share,
+        lag_p99_ms=None if client.lag_ms is None else client.lag_ms.p99,
+        seconds=seconds,
+    )
 
 
 def _checks(report: Report, config: LoadTestConfig) -> list[Check]:
-    checks = [] if report["slo"] is None else [slo_check(report["slo"])]
-    wrong, interval = _wrong(report), report["accuracy"]["wilson_95"]
+    checks = [] if report.slo is None else [slo_check(report.slo)]
+    wrong, interval = _wrong(report), report.accuracy.wilson_95
     checks.append(
-        {
-            "name": "wrong-answers",
-            "passed": wrong <= config.gates.max_wrong_answers,
-            "detail": f"{wrong:,} answers differ from the record",
-        }
+        Check(
+            name="wrong-answers",
+            passed=wrong <= config.gates.max_wrong_answers,
+            detail=f"{wrong:,} answers differ from the record",
+        )
     )
     floor = config.gates.min_accuracy
     if floor is not None:
         checks.append(
-            {
-                "name": "accuracy",
+            Check(
+                name="accuracy",
                 # A short step sends few images, so it fails only if its whole interval is below.
-                "passed": interval is not None and interval[1] >= floor,
-                "detail": f"top-1 at most {100 * (interval or (0, 0))[1]:.2f} %, "
+                passed=interval is not None and interval[1] >= floor,
+                detail=f"top-1 at most {100 * (interval or (0, 0))[1]:.2f} %, "
                 f"at least {100 * floor:g} % wanted",
-            }
+            )
         )
     return checks
 
 
 def _wrong(report: Report) -> int:
     """Return the number of images whose answer differs from the record."""
-    mismatches = report["mismatches"]
-    return 0 if mismatches is None else mismatches["differing"]
+    mismatches = report.mismatches
+    return 0 if mismatches is None else mismatches.differing
 
 
 def _failed(checks: list[Check]) -> list[str]:
-    return [check["detail"] for check in checks if not check["passed"]]
+    return [check.detail for check in checks if not check.passed]
 
 
 def _section(
     config: LoadTestConfig, load: SettledLoad, search: RateSearch, seconds: float
 ) -> Capacity:
-    return {
-        "rate_per_second": search.passed,
-        "confirmed": search.confirmed,
-        "limited_by": search.limited_by,
-        "failed_rate_per_second": search.failed,
-        "slo_ms": config.slo_ms or 0.0,
-        "percentile": load.percentile,
-        "min_accuracy": config.gates.min_accuracy,
-        "steps": search.steps,
-        "seconds": seconds,
-    }
+    return Capacity(
+        rate_per_second=search.passed,
+        confirmed=search.confirmed,
+        limited_by=search.limited_by,
+        failed_rate_per_second=search.failed,
+        slo_ms=config.slo_ms or 0.0,
+        percentile=load.percentile,
+        min_accuracy=config.gates.min_accuracy,
+        steps=search.steps,
+        seconds=seconds,
+    )

@@ -7,11 +7,9 @@ rate, so that a rate that passed by luck is not confirmed.
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
-from typing import Literal
 
-from loadtest.report_schema import CapacityLimit, CapacityStep
+from loadtest.report_schema import CapacityLimit, CapacityStep, Phase
 
-Phase = Literal["probe", "bisect", "confirm"]
 # Measures one step. Arguments: phase, rate, shortest time in seconds.
 Attempt = Callable[[Phase, float, float], Awaitable[CapacityStep]]
 
@@ -77,13 +75,13 @@ class RateSearch:
     def passed(self) -> float | None:
         """The highest passed rate below all failed rates; None if there is none."""
         failed = self.failed
-        rates = (rate for rate, step in self._verdicts().items() if step["passed"])
+        rates = (rate for rate, step in self._verdicts().items() if step.passed)
         return max((rate for rate in rates if failed is None or rate < failed), default=None)
 
     @property
     def failed(self) -> float | None:
         """The lowest failed rate; None if none failed."""
-        rates = (rate for rate, step in self._verdicts().items() if not step["passed"])
+        rates = (rate for rate, step in self._verdicts().items() if not step.passed)
         return min(rates, default=None)
 
     @property
@@ -92,7 +90,7 @@ class RateSearch:
         if self._ended_by is not None:
             return self._ended_by
         failed = self.failed
-        limited = failed is not None and self._verdicts()[failed]["client_limited"]
+        limited = failed is not None and self._verdicts()[failed].client_limited
         return "client" if limited else "slo"
 
     async def _narrow(self, start_rate: float) -> None:
@@ -102,7 +100,7 @@ class RateSearch:
             if not self._may_go_on():
                 return
             step = await self._try("probe", rate)
-            rate = 2 * rate if step["passed"] else rate / 2
+            rate = 2 * rate if step.passed else rate / 2
         while (
             (passed := self.passed) is not None
             and (failed := self.failed) is not None
@@ -121,7 +119,7 @@ class RateSearch:
                 self._ended_by = "time"
                 return
             step = await self._step("confirm", rate, self.confirm_seconds)
-            if step["passed"]:
+            if step.passed:
                 self.confirmed = True
                 return
             rate *= _BACK_OFF
@@ -130,7 +128,7 @@ class RateSearch:
         """Run a step, and repeat it if it fails."""
         step = await self._step(phase, rate, self.step_seconds)
         for _ in range(_TRIES - 1):
-            if not step["passed"] and self._may_go_on():
+            if not step.passed and self._may_go_on():
                 step = await self._step(phase, rate, self.step_seconds)
         return step
 
@@ -148,4 +146,4 @@ class RateSearch:
 
     def _verdicts(self) -> dict[float, CapacityStep]:
         """Return the last step of each rate, which decides whether the rate passed."""
-        return {step["offered_rate_per_second"]: step for step in self.steps}
+        return {step.offered_rate_per_second: step for step in self.steps}

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from loadtest.report_schema import ReportError
+from loadtest.report_file import ReportError
 from loadtest.reports import collection
 from loadtest.reports.comparison import (
     PAIRS_NEEDED,
@@ -92,7 +92,7 @@ def markdown(comparison: Comparison) -> str:
 def _sides(paths: Sequence[Path], by: str | None) -> list[Side]:
     collections = [collection.read(path) for path in paths]
     if by is not None:
-        sides = split([result for one in collections for result in one["results"]], by)
+        sides = split([result for one in collections for result in one.results], by)
         if len(sides) < 2:
             msg = f"--by {by}: all results have {by} {sides[0].name}, expected at least two"
             raise UsageError(msg)
@@ -100,10 +100,10 @@ def _sides(paths: Sequence[Path], by: str | None) -> list[Side]:
     if len(collections) < 2:
         msg = "one result received, expected two or more, or --by to split one"
         raise UsageError(msg)
-    names = [one["name"] for one in collections]
+    names = [one.name for one in collections]
     if len(set(names)) < len(names):
         names = [str(path) for path in paths]
-    return [Side(name, one["results"]) for name, one in zip(names, collections, strict=True)]
+    return [Side(name, one.results) for name, one in zip(names, collections, strict=True)]
 
 
 def _title(match: Match, *, several: bool) -> str:

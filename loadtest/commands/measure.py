@@ -1,9 +1,11 @@
 """The commands `run` and `find-capacity`: they measure, write a report and return an exit code."""
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+import msgspec
+from msgspec.structs import replace
 
 from loadtest.capacity.find import find, load_without_rate
 from loadtest.generator.event_loop import run_event_loop
@@ -77,17 +79,17 @@ def finish(measurement: Measurement, config: LoadTestConfig, baseline: Report | 
         Exit code: 0 if every gate passed, else 1.
     """
     report = measurement.report
-    report["gates"] = gates.apply(report, config.gates, baseline)
+    report = replace(report, gates=gates.apply(report, config.gates, baseline))
     files.write_run(report, config.output_dir)
     measurement.save_raw(config.output_dir / RAW_FILE)
     print(terminal.text(report))
     print(f"{'report':<12}{config.output_dir / 'report.html'}")
-    missed = gates.missed(report["gates"])
+    missed = gates.missed(report.gates)
     if missed is not None:
         sys.stdout.flush()
         print(f"failed: {missed}", file=sys.stderr)
     if config.print_json:
-        print(json.dumps(report, ensure_ascii=False))
+        print(msgspec.json.encode(report).decode())
     return 0 if missed is None else 1
 
 

@@ -1,12 +1,14 @@
 """`python -m loadtest report`: writes one report on results that were measured separately."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from loadtest.report_schema import ReportError
+import msgspec
+from msgspec.structs import replace
+
+from loadtest.report_file import ReportError
 from loadtest.reports import collection
 from loadtest.reports.pages import files
 from loadtest.settings.arguments import output_folder
@@ -33,16 +35,16 @@ def main(arguments: Sequence[str]) -> int:
     except ReportError as error:
         raise UsageError(str(error)) from error
     if values.name is not None:
-        document["name"] = values.name
-    folder = values.output_dir or output_folder(document["name"])
+        document = replace(document, name=values.name)
+    folder = values.output_dir or output_folder(document.name)
     try:
         files.write(document, folder)
     except OSError as error:
         msg = f"cannot write a report to {folder}: {error.strerror}; name another --output-dir"
         raise UsageError(msg) from error
-    sys.stdout.write(f"{len(document['results'])} runs; report: {folder / 'report.html'}\n")
+    sys.stdout.write(f"{len(document.results)} runs; report: {folder / 'report.html'}\n")
     if values.json:
-        sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+        sys.stdout.write(msgspec.json.encode(document).decode() + "\n")
     return 0
 
 

@@ -50,21 +50,21 @@ def latency(latency_ns: Integers) -> Latency:
         latency_ns: int64, shape (n,): latency of each answered request in nanoseconds.
     """
     n = len(latency_ns)
-    return {
-        "n": n,
-        "min": _ms(int(latency_ns.min())) if n else None,
-        "mean": _ms(float(latency_ns.mean())) if n else None,
-        "max": _ms(int(latency_ns.max())) if n else None,
-        "p50": _percentile_ms(latency_ns, 50),
-        "p90": _percentile_ms(latency_ns, 90),
-        "p95": _percentile_ms(latency_ns, 95),
-        "p97": _percentile_ms(latency_ns, 97),
-        "p99": _percentile_ms(latency_ns, 99),
-        "p99_9": _percentile_ms(latency_ns, 99.9),
-        "requests_needed": {name: samples_needed(p) for name, p in _PERCENTILES.items()},
-        "definition": DEFINITION,
-        "histogram": histogram.encode(latency_ns) if n else None,
-    }
+    return Latency(
+        n=n,
+        min=_ms(int(latency_ns.min())) if n else None,
+        mean=_ms(float(latency_ns.mean())) if n else None,
+        max=_ms(int(latency_ns.max())) if n else None,
+        p50=_percentile_ms(latency_ns, 50),
+        p90=_percentile_ms(latency_ns, 90),
+        p95=_percentile_ms(latency_ns, 95),
+        p97=_percentile_ms(latency_ns, 97),
+        p99=_percentile_ms(latency_ns, 99),
+        p99_9=_percentile_ms(latency_ns, 99.9),
+        requests_needed={name: samples_needed(p) for name, p in _PERCENTILES.items()},
+        definition=DEFINITION,
+        histogram=histogram.encode(latency_ns) if n else None,
+    )
 
 
 def window_seconds(recording: Recording) -> float:
@@ -79,14 +79,14 @@ def throughput(recording: Recording, scores: Scores, *, open_loop: bool) -> Thro
     seconds = window_seconds(recording)
     due_ns = np.concatenate([recording.due_ns, recording.missed_due_ns])
     due_seconds = float(due_ns.max() - due_ns.min()) / _NS_PER_SECOND if len(due_ns) else 0.0
-    return {
-        "window_seconds": seconds,
-        "offered_requests_per_second": (
+    return Throughput(
+        window_seconds=seconds,
+        offered_requests_per_second=(
             (len(due_ns) - 1) / due_seconds if open_loop and due_seconds else None
         ),
-        "requests_per_second": scores.answered / seconds if seconds else None,
-        "images_per_second": int(scores.used.sum()) / seconds if seconds else None,
-    }
+        requests_per_second=scores.answered / seconds if seconds else None,
+        images_per_second=int(scores.used.sum()) / seconds if seconds else None,
+    )
 
 
 def slo(recording: Recording, scores: Scores, limit_ms: float, percent: float) -> Slo:
@@ -94,14 +94,14 @@ def slo(recording: Recording, scores: Scores, limit_ms: float, percent: float) -
     n = recording.finished + len(recording.missed_due_ns)
     over = n - int(_good(scores, limit_ms).sum())
     allowed = over_allowed(n, percent)
-    return {
-        "limit_ms": limit_ms,
-        "percentile": percent,
-        "n": n,
-        "over": over,
-        "over_allowed": allowed,
-        "met": allowed is not None and over <= allowed,
-    }
+    return Slo(
+        limit_ms=limit_ms,
+        percentile=percent,
+        n=n,
+        over=over,
+        over_allowed=allowed,
+        met=allowed is not None and over <= allowed,
+    )
 
 
 def goodput(recording: Recording, scores: Scores, limit_ms: float) -> Goodput:
@@ -116,13 +116,13 @@ def goodput(recording: Recording, scores: Scores, limit_ms: float) -> Goodput:
     correct = int((good & scores.all_correct).sum())
     scheduled = recording.sent + len(recording.missed_due_ns)
     seconds = window_seconds(recording)
-    return {
-        "slo_ms": limit_ms,
-        "per_second": int(good.sum()) / seconds if seconds else None,
-        "share": int(good.sum()) / scheduled if scheduled else None,
-        "correct_per_second": correct / seconds if seconds else None,
-        "correct_share": correct / scheduled if scheduled else None,
-    }
+    return Goodput(
+        slo_ms=limit_ms,
+        per_second=int(good.sum()) / seconds if seconds else None,
+        share=int(good.sum()) / scheduled if scheduled else None,
+        correct_per_second=correct / seconds if seconds else None,
+        correct_share=correct / scheduled if scheduled else None,
+    )
 
 
 def accuracy(scores: Scores, record: Record | str | None) -> Accuracy:
@@ -142,22 +142,20 @@ def accuracy(scores: Scores, record: Record | str | None) -> Accuracy:
     known = len(CLASS_NAMES)
     columns = np.where((classes >= 0) & (classes < known), classes, known)
     confusion = np.bincount(labels * (known + 1) + columns, minlength=known * (known + 1))
-    return {
-        "n": n,
-        "correct": correct,
-        "top1": correct / n if n else None,
-        "wilson_95": wilson_interval(round(correct / n * distinct), distinct) if n else None,
-        "distinct_images": distinct,
-        "per_class": {
+    return Accuracy(
+        n=n,
+        correct=correct,
+        top1=correct / n if n else None,
+        wilson_95=wilson_interval(round(correct / n * distinct), distinct) if n else None,
+        distinct_images=distinct,
+        per_class={
             name: float(right[labels == label].mean()) if (labels == label).any() else None
             for label, name in enumerate(CLASS_NAMES)
         },
-        "confusion": confusion.reshape(known, known + 1).tolist(),
-        "recorded": (
-            _recorded(record, images, labels, right) if isinstance(record, Record) else None
-        ),
-        "recorded_missing": record if isinstance(record, str) else None,
-    }
+        confusion=confusion.reshape(known, known + 1).tolist(),
+        recorded=(_recorded(record, images, labels, right) if isinstance(record, Record) else None),
+        recorded_missing=record if isinstance(record, str) else None,
+    )
 
 
 def mismatches(
@@ -172,48 +170,48 @@ def mismatches(
         raw = scores.rows[place]
         image = int(scores.images[place, row])
         examples.append(
-            {
-                "request": int(recording.numbers[raw]),
-                "image": image,
-                "row": row,
-                "answered": int(scores.classes[place, row]),
-                "recorded": int(record.predictions[image]),
-                "label": int(scores.labels[place, row]),
-                "sent_seconds": float(recording.sent_ns[raw] - origin_ns) / _NS_PER_SECOND,
-                "same_answer_as": _same_answer_as(recording, scores, place),
-            }
+            Mismatch(
+                request=int(recording.numbers[raw]),
+                image=image,
+                row=row,
+                answered=int(scores.classes[place, row]),
+                recorded=int(record.predictions[image]),
+                label=int(scores.labels[place, row]),
+                sent_seconds=float(recording.sent_ns[raw] - origin_ns) / _NS_PER_SECOND,
+                same_answer_as=_same_answer_as(recording, scores, place),
+            )
         )
-    return {
-        "compared": int(scores.used.sum()),
-        "differing": int(scores.differs.sum()),
-        "requests": int(scores.wrong.sum()),
-        "examples": examples,
-    }
+    return Mismatches(
+        compared=int(scores.used.sum()),
+        differing=int(scores.differs.sum()),
+        requests=int(scores.wrong.sum()),
+        examples=examples,
+    )
 
 
 def errors(scores: Scores, found: Mismatches | None) -> dict[str, ErrorKind]:
     """Return failures and wrong answers by kind, most frequent first."""
     kinds: dict[str, ErrorKind] = {
-        kind: {"count": count, "first_message": message}
+        kind: ErrorKind(count=count, first_message=message)
         for kind, (count, message) in scores.errors.items()
     }
-    if found is not None and found["examples"]:
-        kinds[WRONG_ANSWER] = {
-            "count": found["requests"],
-            "first_message": mismatch_text(found["examples"][0]),
-        }
-    return dict(sorted(kinds.items(), key=lambda item: -item[1]["count"]))
+    if found is not None and found.examples:
+        kinds[WRONG_ANSWER] = ErrorKind(
+            count=found.requests,
+            first_message=mismatch_text(found.examples[0]),
+        )
+    return dict(sorted(kinds.items(), key=lambda item: -item[1].count))
 
 
 def mismatch_text(mismatch: Mismatch) -> str:
     """Return one sentence about a mismatch."""
     text = (
-        f"request {mismatch['request']} (test image {mismatch['image']} in row {mismatch['row']}, "
-        f"sent at {mismatch['sent_seconds']:.3f} s) was answered {mismatch['answered']}, "
-        f"recorded is {mismatch['recorded']}"
+        f"request {mismatch.request} (test image {mismatch.image} in row {mismatch.row}, "
+        f"sent at {mismatch.sent_seconds:.3f} s) was answered {mismatch.answered}, "
+        f"recorded is {mismatch.recorded}"
     )
-    if mismatch["same_answer_as"]:
-        others = ", ".join(map(str, mismatch["same_answer_as"]))
+    if mismatch.same_answer_as:
+        others = ", ".join(map(str, mismatch.same_answer_as))
         text += f"; the same bytes were the right answer to request {others} at that time"
     return text
 
@@ -231,35 +229,33 @@ def server_times(recording: Recording, scores: Scores) -> ServerTimes | None:
         np.array([stage.get(name, 0.0) for stage in stages]) * _NS_PER_MS
         for name in ("queue", "compute", "total")
     )
-    return {
-        "n": len(stages),
-        "queue_ms": _quantiles(queue.astype(np.int64)),
-        "compute_ms": _quantiles(compute.astype(np.int64)),
-        "serialise_ms": _quantiles(np.maximum(total - queue - compute, 0).astype(np.int64)),
-        "total_ms": _quantiles(total.astype(np.int64)),
-    }
+    return ServerTimes(
+        n=len(stages),
+        queue_ms=_quantiles(queue.astype(np.int64)),
+        compute_ms=_quantiles(compute.astype(np.int64)),
+        serialise_ms=_quantiles(np.maximum(total - queue - compute, 0).astype(np.int64)),
+        total_ms=_quantiles(total.astype(np.int64)),
+    )
 
 
 def client(recording: Recording, *, open_loop: bool) -> Client:
     """Return the load generator's own costs: lateness of requests and CPU time."""
     seconds = window_seconds(recording)
     lag_ns = recording.sent_ns - recording.due_ns
-    lag: Lag = {
-        "p50": _percentile_ms(lag_ns, 50),
-        "p99": _percentile_ms(lag_ns, 99),
-        "max": _ms(int(lag_ns.max())) if len(lag_ns) else None,
-    }
+    lag: Lag = Lag(
+        p50=_percentile_ms(lag_ns, 50),
+        p99=_percentile_ms(lag_ns, 99),
+        max=_ms(int(lag_ns.max())) if len(lag_ns) else None,
+    )
     cpu_seconds = sum(recording.cpu_seconds)
-    return {
-        "processes": len(recording.cpu_seconds),
-        "lag_ms": lag if open_loop else None,
-        "cpu_seconds": cpu_seconds,
-        "cpu_share": max(recording.cpu_seconds) / seconds if seconds else 0.0,
-        "cpu_us_per_request": 1e6 * cpu_seconds / recording.finished
-        if recording.finished
-        else None,
-        "in_flight_max": recording.in_flight_max,
-    }
+    return Client(
+        processes=len(recording.cpu_seconds),
+        lag_ms=lag if open_loop else None,
+        cpu_seconds=cpu_seconds,
+        cpu_share=max(recording.cpu_seconds) / seconds if seconds else 0.0,
+        cpu_us_per_request=1e6 * cpu_seconds / recording.finished if recording.finished else None,
+        in_flight_max=recording.in_flight_max,
+    )
 
 
 def windows(recording: Recording, scores: Scores) -> list[Window]:
@@ -281,15 +277,15 @@ def windows(recording: Recording, scores: Scores) -> list[Window]:
     for second in range(count):
         latency_ns = scores.latency_ns[order[bounds[second] : bounds[second + 1]]]
         result.append(
-            {
-                "t_seconds": float(second),
-                "scheduled": int(scheduled[second]),
-                "answered": len(latency_ns),
-                "errors": int(scheduled[second] - fine[second]),
-                "p50_ms": _percentile_ms(latency_ns, 50),
-                "p99_ms": _percentile_ms(latency_ns, 99),
-                "max_ms": _ms(int(latency_ns.max())) if len(latency_ns) else None,
-            }
+            Window(
+                t_seconds=float(second),
+                scheduled=int(scheduled[second]),
+                answered=len(latency_ns),
+                errors=int(scheduled[second] - fine[second]),
+                p50_ms=_percentile_ms(latency_ns, 50),
+                p99_ms=_percentile_ms(latency_ns, 99),
+                max_ms=_ms(int(latency_ns.max())) if len(latency_ns) else None,
+            )
         )
     return result
 
@@ -300,16 +296,16 @@ def floor(recording: Recording) -> Floor:
     latency_ns = (recording.end_ns - recording.due_ns)[answered]
     seconds = window_seconds(recording)
     costs = client(recording, open_loop=False)
-    return {
-        "n": len(latency_ns),
-        "failed": int((~answered).sum()),
-        "p50_ms": _percentile_ms(latency_ns, 50),
-        "p99_ms": _percentile_ms(latency_ns, 99),
-        "max_ms": _ms(int(latency_ns.max())) if len(latency_ns) else None,
-        "requests_per_second": len(latency_ns) / seconds if seconds else None,
-        "client_cpu_us_per_request": costs["cpu_us_per_request"],
-        "client_cpu_share": costs["cpu_share"],
-    }
+    return Floor(
+        n=len(latency_ns),
+        failed=int((~answered).sum()),
+        p50_ms=_percentile_ms(latency_ns, 50),
+        p99_ms=_percentile_ms(latency_ns, 99),
+        max_ms=_ms(int(latency_ns.max())) if len(latency_ns) else None,
+        requests_per_second=len(latency_ns) / seconds if seconds else None,
+        client_cpu_us_per_request=costs.cpu_us_per_request,
+        client_cpu_share=costs.cpu_share,
+    )
 
 
 def answers_by_version(versions: Mapping[int | None, int]) -> dict[str, int]:
@@ -339,15 +335,15 @@ def _recorded(
     reference = record.top1
     if record.predictions is not None and len(images):
         reference = float((record.predictions[images] == labels).mean())
-    return {
-        "version": record.version,
-        "precision": record.precision,
-        "artefact_sha256": record.sha256,
-        "top1": record.top1,
-        "n": record.n,
-        "same_images": record.same_images,
-        "difference_points": 100 * (float(right.mean()) - reference) if len(images) else 0.0,
-    }
+    return Recorded(
+        version=record.version,
+        precision=record.precision,
+        artefact_sha256=record.sha256,
+        top1=record.top1,
+        n=record.n,
+        same_images=record.same_images,
+        difference_points=100 * (float(right.mean()) - reference) if len(images) else 0.0,
+    )
 
 
 def _same_answer_as(recording: Recording, scores: Scores, place: int) -> list[int]:
@@ -370,7 +366,7 @@ def _origin_ns(recording: Recording) -> int:
 
 
 def _quantiles(values_ns: Integers) -> Quantiles:
-    return {"p50": _percentile_ms(values_ns, 50), "p99": _percentile_ms(values_ns, 99)}
+    return Quantiles(p50=_percentile_ms(values_ns, 50), p99=_percentile_ms(values_ns, 99))
 
 
 def _percentile_ms(values_ns: Integers, percent: float) -> float | None:

@@ -62,7 +62,6 @@ class Generator:
         self._warmup_failed = 0
         self._stop: tuple[str, str] | None = None
         self._stopped = asyncio.Event()
-        self._abandoned = False
         self._quiet_since_ns = 0
         self._seen_by_progress = 0
         self._over = 0
@@ -129,7 +128,6 @@ class Generator:
 
     def abandon(self) -> None:
         """Cancel the requests under way."""
-        self._abandoned = True
         for task in self._tasks.values():
             task.cancel()
 
@@ -244,7 +242,7 @@ class Generator:
             recorder.answer(number, due_ns, sent_ns, end_ns, response)
 
     async def _drain(self) -> None:
-        """Wait for the requests under way; cancel those that outlive their deadline by 1 s."""
+        """Wait for the requests under way, at most 1 s longer than a deadline; then cancel them."""
         pending = [task for task in self._tasks.values() if not task.done()]
         if pending:
             _, late = await asyncio.wait(pending, timeout=self._plan.timeout_seconds + 1)

@@ -206,7 +206,7 @@ class Recorder:
 
 @dataclass
 class _Merger:
-    """Numbers the distinct answers and the kinds of error of several recordings in common."""
+    """Gives the distinct answers and kinds of error of several recordings common numbers."""
 
     responses: dict[bytes, int] = field(default_factory=dict)
     errors: dict[str, tuple[int, str]] = field(default_factory=dict)

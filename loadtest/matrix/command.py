@@ -3,10 +3,11 @@
 import argparse
 import contextlib
 import dataclasses
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+
+import msgspec
 
 from loadtest.load.images import load_test_images
 from loadtest.matrix import file
@@ -51,7 +52,7 @@ def main(arguments: Sequence[str]) -> int:
     files.write(document, folder)
     sys.stdout.write(f"{len(made.results)} runs; report: {folder / 'report.html'}\n")
     if values.json:
-        sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
+        sys.stdout.write(msgspec.json.encode(document).decode() + "\n")
     return 0 if made.complete else 1
 
 

@@ -17,9 +17,9 @@ from pathlib import Path
 from types import FrameType
 
 from loadtest.matrix.file import Matrix, MatrixScenario, Target
-from loadtest.report_schema import Report, ReportError
+from loadtest.report_file import ReportError
+from loadtest.report_schema import SCHEMA_VERSION, Collection, Report, Result
 from loadtest.reports import collection
-from loadtest.reports.collection import Collection, Result
 from loadtest.reports.configurations import load_of
 from loadtest.reports.measures import MEASURES
 from loadtest.servers.description import Served
@@ -97,13 +97,13 @@ class Execution:
 
     def collection(self) -> Collection:
         """Return the results so far as a collection."""
-        return {
-            "schema_version": 2,
-            "name": self._plan.name,
-            "stop_reason": self.stop_reason,
-            "results": self.results,
-            "not_measured": self.not_measured,
-        }
+        return Collection(
+            schema_version=SCHEMA_VERSION,
+            name=self._plan.name,
+            stop_reason=self.stop_reason,
+            results=self.results,
+            not_measured=self.not_measured,
+        )
 
     def run_all(self, runs: Sequence[MatrixRun]) -> None:
         """Execute the runs; SIGINT or SIGTERM ends the current run and starts no other."""
@@ -129,25 +129,26 @@ class Execution:
         say(f"[{number}/{count}, {minutes}:{seconds:02d}] {run}")
         output = self._execute(self._command(run, folder), folder)
         try:
-            report = collection.read(folder)["results"][0]["report"]
+            report = collection.read(folder).results[0].report
         except ReportError:
             problem = _ERROR.findall(output)[-1:] or output.strip().splitlines()[-1:] or ["nothing"]
             self.not_measured.append(f"{run}, repeat {run.repeat}: {problem[0]}")
             say(f"  not measured: {problem[0]}")
             return
         self._took[_kind(run)] = time.monotonic() - started
-        self._passed &= all(gate["passed"] for gate in report["gates"])
-        result: Result = {
-            "target": run.endpoint.target.name,
-            "folder": str(folder.relative_to(self._folder)),
-            "report": report,
-            "server_versions": run.endpoint.says.versions,
-            "server_process": None,
-        }
+        self._passed &= all(gate.passed for gate in report.gates)
+        process = None
         if server is not None and before is not None:
-            result["server_process"] = server.section(
-                before, requests=_requests(report), provider=report["model"]["provider"]
+            process = server.section(
+                before, requests=_requests(report), provider=report.model.provider
             )
+        result = Result(
+            target=run.endpoint.target.name,
+            folder=str(folder.relative_to(self._folder)),
+            report=report,
+            server_versions=run.endpoint.says.versions,
+            server_process=process,
+        )
         self.results.append(result)
         say(f"  {_line(result)}")
 
@@ -213,7 +214,7 @@ class Execution:
         return self._plan.max_seconds - (time.monotonic() - self._started)
 
     def _too_long(self, run: MatrixRun) -> bool:
-        """Return whether a run would exceed the time limit if it took as long as the last alike."""
+        """Return whether a run would miss the time limit, judged by the last run of its kind."""
         left = self._seconds_left()
         return left is not None and left < self._took.get(_kind(run), 0.0)
 
@@ -239,23 +240,23 @@ def _kind(run: MatrixRun) -> tuple[Path | str, ...]:
 
 
 def _requests(report: Report) -> int:
-    """Return the number of requests that reached the server, in all steps of find-capacity."""
-    counts, capacity = report["requests"], report["capacity"]
+    """Return the number of requests the server handled; find-capacity's count all steps."""
+    counts, capacity = report.requests, report.capacity
     if capacity is not None:
-        return sum(step["answered"] + step["failed"] for step in capacity["steps"])
-    return counts["answered"] + counts["failed"] + counts["warmup"]
+        return sum(step.answered + step.failed for step in capacity.steps)
+    return counts.answered + counts.failed + counts.warmup
 
 
 def _line(result: Result) -> str:
     """Return a result in one line."""
-    report = result["report"]
-    texts = ["VALID" if report["validity"]["valid"] else "INVALID", str(load_of(report))]
-    names = ("capacity_per_second", *_SHOWN) if report["capacity"] else _SHOWN
+    report = result.report
+    texts = ["VALID" if report.validity.valid else "INVALID", str(load_of(report))]
+    names = ("capacity_per_second", *_SHOWN) if report.capacity else _SHOWN
     texts += [
         f"{MEASURES[name].title} {MEASURES[name].text(MEASURES[name].value(result))}"
         for name in names
     ]
-    return ", ".join(texts + report["validity"]["reasons"])
+    return ", ".join(texts + report.validity.reasons)
 
 
 def slug(text: str) -> str:

@@ -11,7 +11,7 @@ serve = ["--device=cpu"] # start a server with these flags of `python -m serving
 # address = "host:8500"  # use a running server
 precisions = ["auto"]    # one server for each
 
-[defaults]               # flags of `run` for every run below, without the leading --
+[defaults]               # flags of every run below, without the leading --
 warmup-requests = 200
 
 [[scenarios]]

@@ -1,5 +1,5 @@
-"""Results that are finished: collections, comparisons, tables, and the words around them.
+"""Collections of finished runs: comparisons, tables, plots and pages.
 
-Everything here reads reports and measures nothing. May import the report's schema and settings, and
-the statistics of training.
+These modules read reports and measure nothing. May import the report's schema and its reader,
+settings, and of training data, evaluation and pages.
 """

@@ -1,89 +1,55 @@
-"""Several results in one report.json, and reading either kind back."""
+"""Collections of runs: made of one run, merged from several, read from files and folders."""
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, TypedDict, cast
 
-from loadtest.report_schema import REPORT_FILE, Report, ReportError, ServerProcess, read_document
+from msgspec.structs import replace
 
-
-class Result(TypedDict):
-    """One run and where it was sent.
-
-    Attributes:
-        target: Name of the server: its address if nobody gave it another one.
-        folder: Of the run's own files, in a file relative to it, else absolute; None: unknown.
-        report: As the run wrote it.
-        server_versions: Of the server and its libraries by name, as far as it says.
-        server_process: None for a server that somebody else started.
-    """
-
-    target: str
-    folder: str | None
-    report: Report
-    server_versions: dict[str, str]
-    server_process: ServerProcess | None
-
-
-class Collection(TypedDict):
-    """Several results.
-
-    Attributes:
-        schema_version: 2, as of a single report.
-        name: Label of the whole.
-        stop_reason: Why it ended before its time; None if it did not.
-        results: In the order in which they were measured.
-        not_measured: What is missing and why, in words.
-    """
-
-    schema_version: Literal[2]
-    name: str
-    stop_reason: str | None
-    results: list[Result]
-    not_measured: list[str]
+from loadtest import report_file
+from loadtest.report_file import ReportError
+from loadtest.report_schema import REPORT_FILE, SCHEMA_VERSION, Collection, Report, Result
 
 
 def single(report: Report, folder: Path | None = None) -> Collection:
-    """A collection of one, whose files are in a folder."""
-    return {
-        "schema_version": 2,
-        "name": report["name"],
-        "stop_reason": report["stop_reason"],
-        "results": [
-            {
-                "target": report["target"],
-                "folder": None if folder is None else str(folder),
-                "report": report,
-                "server_versions": {},
-                "server_process": None,
-            }
-        ],
-        "not_measured": [],
-    }
+    """Return a collection of one run, whose files are in `folder`."""
+    result = Result(
+        target=report.target,
+        folder=None if folder is None else str(folder),
+        report=report,
+        server_versions={},
+        server_process=None,
+    )
+    return Collection(
+        schema_version=SCHEMA_VERSION,
+        name=report.name,
+        stop_reason=report.stop_reason,
+        results=[result],
+        not_measured=[],
+    )
 
 
 def merge(collections: Sequence[Collection]) -> Collection:
-    """One collection of all results, in their order."""
+    """Return one collection of all results, in their order."""
     if len(collections) == 1:
         return collections[0]
-    return {
-        "schema_version": 2,
-        "name": ", ".join(dict.fromkeys(collection["name"] for collection in collections)),
-        "stop_reason": None,
-        "results": [result for collection in collections for result in collection["results"]],
-        "not_measured": [text for collection in collections for text in collection["not_measured"]],
-    }
+    return Collection(
+        schema_version=SCHEMA_VERSION,
+        name=", ".join(dict.fromkeys(collection.name for collection in collections)),
+        stop_reason=None,
+        results=[result for collection in collections for result in collection.results],
+        not_measured=[text for collection in collections for text in collection.not_measured],
+    )
 
 
 def read(path: Path) -> Collection:
-    """Read report.json, be it of one run or of several.
+    """Read a report.json of one run or of several.
 
     Args:
-        path: The file, the folder that holds it, or a folder of such folders: all of them together
-            then, in the order of their names.
+        path: The file, the folder that holds it, or a folder of such folders. The last gives one
+            collection of all reports, in the order of the folders' names.
 
     Raises:
-        ReportError: There is none, or it cannot be read.
+        ReportError: The path has no report, or a report cannot be read or holds no results.
     """
     if path.is_dir() and not (path / REPORT_FILE).is_file():
         files = sorted(path.glob(f"*/{REPORT_FILE}"))
@@ -92,13 +58,15 @@ def read(path: Path) -> Collection:
             raise ReportError(msg)
         return merge([read(file) for file in files])
     file = path / REPORT_FILE if path.is_dir() else path
-    document = read_document(file)
-    collection = cast("Collection", document) if "results" in document else None
-    if collection is None:
-        return single(cast("Report", document), file.parent)
-    if not collection["results"]:
-        msg = f"{file} holds no results: {collection['stop_reason'] or 'nothing was measured'}"
+    document = report_file.read(file)
+    if isinstance(document, Report):
+        return single(document, file.parent)
+    if not document.results:
+        reason = document.stop_reason or "nothing was measured"
+        msg = f"{file} holds no results ({reason}), expected at least one; measure again"
         raise ReportError(msg)
-    for result in collection["results"]:
-        result["folder"] = str(file.parent / (result["folder"] or "."))
-    return collection
+    results = [
+        replace(result, folder=str(file.parent / (result.folder or ".")))
+        for result in document.results
+    ]
+    return replace(document, results=results)

@@ -1,17 +1,16 @@
-"""Results side by side: paired ratios with their spread, where a ratio means anything.
+"""Comparison of results: paired ratios of the figures of two sides, with their spread.
 
-Sides are matched configuration by configuration. What no two sides share (the precision of one
-against that of the other, say) is what is being compared; what must be equal for a ratio to mean
-anything is the load and the images.
+Sides are matched configuration by configuration. A property without a common value on the two sides
+(precision, for example) is the property that is compared. Load and images must be equal, otherwise
+a ratio has no meaning.
 """
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any, Literal
 
-from loadtest.report_schema import Report
+from loadtest.report_schema import Report, Result
 from loadtest.reports import paired
-from loadtest.reports.collection import Result
 from loadtest.reports.configurations import (
     CAPACITY,
     Configuration,
@@ -28,21 +27,21 @@ COMPARED = (
     *("p50_ms", "p90_ms", "p99_ms", "images_per_second"),
     *("goodput_per_second", "capacity_per_second", "server_cpu_us", "server_memory_mib"),
 )
-# Of find-capacity only what does not depend on the rate it ended with.
+# The figures of find-capacity that do not depend on its last rate.
 _COMPARED_CAPACITY = frozenset({"capacity_per_second", "server_memory_mib"})
-# So many pairs must agree for a verdict: by luck alone three do so one time in four.
+# The fewest pairs that must agree for a verdict; by chance, three pairs agree one time in four.
 PAIRS_NEEDED = 3
 
 RatioVerdict = Literal["better", "worse", "within the spread", "too few pairs"]
 
 
 class NotComparable(Exception):
-    """The results measure different things; the message says which."""
+    """The results measure different things; the message names them."""
 
 
 @dataclass(frozen=True)
 class Side:
-    """One of the things compared: a file's results, or those with a certain property."""
+    """One side of a comparison: the results of a file, or those with a certain property."""
 
     name: str
     results: Sequence[Result]
@@ -53,11 +52,11 @@ class Ratio:
     """One figure of a side over that of the first one.
 
     Attributes:
-        measure: Of measures.MEASURES.
+        measure: Key of measures.MEASURES.
         first: The figure on the first side.
-        other: On the other one.
-        ratio: Other over first: median, lowest and highest over the pairs, the k-th repeat of one
-            side with the k-th of the other.
+        other: The figure on the other side.
+        ratio: Other over first: median, lowest and highest over the pairs. A pair is the k-th
+            repeat of each side.
         verdict: "better" or "worse" if every one of at least PAIRS_NEEDED pairs says so.
     """
 
@@ -75,11 +74,11 @@ class Match:
     Attributes:
         side: Name of the other side.
         what: The configuration in words.
-        ratios: Of the figures that both have.
+        ratios: Ratios of the figures that both sides have.
         top1_percent: Top-1 in percent on the first and the other side; None without answers.
-        top1_overlap: Whether their 95 % intervals overlap; None likewise.
-        paired: The answers to the same images; None where raw values are missing.
-        invalid: Which of the sides has results that are not VALID.
+        top1_overlap: Whether their 95 % intervals overlap; None without answers.
+        paired: The answers to the same images; None if raw values are missing.
+        invalid: Names of the sides with results that are not VALID.
     """
 
     side: str
@@ -93,13 +92,13 @@ class Match:
 
 @dataclass(frozen=True)
 class Comparison:
-    """Every side against the first.
+    """The comparison of every side with the first.
 
     Attributes:
-        sides: Their names, the first one in front.
-        matches: Configurations that two sides have in common.
-        unmatched: Those that only one has, in words.
-        notes: Differences that a reader should know of.
+        sides: Names of the sides, the first side in front.
+        matches: Configurations that are on two sides.
+        unmatched: Configurations that are on one side only, in words.
+        notes: Differences between the sides that matter for reading the ratios.
     """
 
     sides: list[str]
@@ -108,12 +107,12 @@ class Comparison:
     notes: list[str]
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready values."""
+        """Return values that JSON can hold."""
         return asdict(self)
 
 
 def split(results: Sequence[Result], by: str) -> list[Side]:
-    """Sides by a property of Subject, such as "precision", in the order in which they come."""
+    """Return a side for each value of a property of Subject, such as "precision"."""
     values = dict.fromkeys(getattr(subject_of(result), by) for result in results)
     return [
         Side(value, [result for result in results if getattr(subject_of(result), by) == value])
@@ -126,10 +125,10 @@ def compare(sides: Sequence[Side], *, anyway: bool = False) -> Comparison:
 
     Args:
         sides: Two or more.
-        anyway: Compare what is not comparable, too; the reasons become notes.
+        anyway: Also compare sides that are not comparable; the reasons become notes.
 
     Raises:
-        NotComparable: Load or images differ, or nothing matches.
+        NotComparable: Load or images differ, or the sides have no configuration in common.
     """
     first, *others = sides
     matches, unmatched, notes = [], [], []
@@ -151,7 +150,7 @@ def compare(sides: Sequence[Side], *, anyway: bool = False) -> Comparison:
 
 
 def _match(first: Side, other: Side) -> tuple[list[Match], list[str]]:
-    """Pairs of configurations that are equal but for what distinguishes the sides."""
+    """Return pairs of configurations that differ in the compared properties alone, and the rest."""
     ours, theirs = configurations(first.results), configurations(other.results)
     ignored = _distinguishing(ours, theirs)
     by_key: dict[tuple[object, ...], Configuration] = {}
@@ -221,8 +220,7 @@ def _ratio(name: str, ours: Configuration, theirs: Configuration) -> Ratio | Non
 
 def _different_images(first: Side, other: Side) -> list[str]:
     digests = [
-        {result["report"]["manifest"]["data"]["sha256"] for result in side.results}
-        for side in (first, other)
+        {result.report.manifest.data.sha256 for result in side.results} for side in (first, other)
     ]
     if digests[0] == digests[1]:
         return []
@@ -231,7 +229,7 @@ def _different_images(first: Side, other: Side) -> list[str]:
 
 
 def _different_loads(first: Side, other: Side) -> list[str]:
-    """Parts of the load that no configuration of the two sides shares."""
+    """Return the parts of the load that have no common value on the two sides, in words."""
     sides = configurations(first.results), configurations(other.results)
     ignored = _distinguishing(*sides)
     reasons = []
@@ -249,7 +247,7 @@ def _different_loads(first: Side, other: Side) -> list[str]:
 def _distinguishing(
     ours: Sequence[Configuration], theirs: Sequence[Configuration]
 ) -> frozenset[str]:
-    """Fields of subject and load that have no value in common on the two sides."""
+    """Return the fields of subject and load that have no common value on the two sides."""
     names = [field.name for kind in (Subject, LoadKey) for field in fields(kind)]
     return frozenset(
         name
@@ -268,11 +266,11 @@ def _value(configuration: Configuration, name: str) -> object:
 
 
 def _notes(first: Side, other: Side) -> list[str]:
-    """Differences in how the sides were measured."""
+    """Return the differences in how the sides were measured, in words."""
     found = []
     for name, facts in _CIRCUMSTANCES.items():
         known = [
-            dict.fromkeys(facts(result["report"]) for result in side.results)
+            dict.fromkeys(facts(result.report) for result in side.results)
             for side in (first, other)
         ]
         if known[0] != known[1]:
@@ -286,7 +284,7 @@ def _some(values: Sequence[str]) -> str:
 
 
 def _bounds(reports: Sequence[Report]) -> set[float | None]:
-    return {report["scenario"]["slo_ms"] for report in reports}
+    return {report.scenario.slo_ms for report in reports}
 
 
 def _text(configuration: Configuration) -> str:
@@ -296,9 +294,9 @@ def _text(configuration: Configuration) -> str:
 
 
 _CIRCUMSTANCES: dict[str, Callable[[Report], str]] = {
-    "processor": lambda report: str(report["manifest"]["cpu"]),
-    "cores": lambda report: str(report["manifest"]["cores"]),
-    "commit": lambda report: str(report["manifest"]["git_commit"])[:15],
-    "latency bound (ms)": lambda report: str(report["scenario"]["slo_ms"]),
-    "order of the images (seed)": lambda report: str(report["scenario"]["seeds"].get("order")),
+    "processor": lambda report: str(report.manifest.cpu),
+    "cores": lambda report: str(report.manifest.cores),
+    "commit": lambda report: str(report.manifest.git_commit)[:15],
+    "latency bound (ms)": lambda report: str(report.scenario.slo_ms),
+    "order of the images (seed)": lambda report: str(report.scenario.seeds.get("order")),
 }

@@ -1,4 +1,4 @@
-"""Results grouped by what was measured: repeats of one configuration belong together."""
+"""Results grouped by configuration: the same load on the same system under test."""
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -6,8 +6,7 @@ from itertools import zip_longest
 
 from hdrh.histogram import HdrHistogram
 
-from loadtest.report_schema import Report
-from loadtest.reports.collection import Result
+from loadtest.report_schema import Report, Result
 from loadtest.reports.measures import MEASURES, Spread
 from training.evaluation.accuracy import wilson_interval
 
@@ -37,10 +36,10 @@ class Subject:
 
 @dataclass(frozen=True)
 class LoadKey:
-    """What is sent and when; see report_schema.Scenario.
+    """The load: what is sent and when; see report_schema.Scenario.
 
-    The kind is the scenario's, or CAPACITY: then the rate is a result, and None here, and `bound`
-    is what was searched for, such as "p99 within 15 ms".
+    The kind is the kind of the scenario, or CAPACITY for find-capacity. Its rate is a result and
+    therefore None here, and its `bound` is the bound of the search, such as "p99 within 15 ms".
     """
 
     kind: str
@@ -53,7 +52,7 @@ class LoadKey:
     connections: int
 
     def __str__(self) -> str:
-        """In words: "Server, 500 requests/s", "users 32, batch 8"."""
+        """Return the load in words: "Server, 500 requests/s", "users 32, batch 8"."""
         text = _SCENARIO_NAMES.get(self.kind, self.kind)
         if self.users is not None:
             text = f"{text} {self.users:,}"
@@ -74,34 +73,34 @@ class Configuration:
 
     @property
     def reports(self) -> list[Report]:
-        """Their reports."""
-        return [result["report"] for result in self.results]
+        """Reports of the results."""
+        return [result.report for result in self.results]
 
     @property
     def valid(self) -> bool:
-        """Whether every repeat is."""
-        return all(report["validity"]["valid"] for report in self.reports)
+        """Whether every repeat is VALID."""
+        return all(report.validity.valid for report in self.reports)
 
     @property
     def reasons(self) -> dict[str, int]:
-        """Why repeats are not valid, and how many of them."""
+        """Reasons why repeats are not VALID, with the number of repeats for each."""
         counts: dict[str, int] = {}
         for report in self.reports:
-            for reason in report["validity"]["reasons"]:
+            for reason in report.validity.reasons:
                 counts[reason] = counts.get(reason, 0) + 1
         return counts
 
     @property
     def requests(self) -> int:
         """Answered requests of all repeats."""
-        return sum(report["requests"]["answered"] for report in self.reports)
+        return sum(report.requests.answered for report in self.reports)
 
     def spread(self, measure: str) -> Spread | None:
-        """One of MEASURES over the repeats."""
+        """Return the spread of one of MEASURES over the repeats; None if no repeat has it."""
         return Spread.of(MEASURES[measure].value(result) for result in self.results)
 
     def histogram(self) -> HdrHistogram | None:
-        """The latencies of all repeats together, in microseconds."""
+        """Return the latencies of all repeats in one histogram, in microseconds."""
         return merged_histogram(self.reports)
 
 
@@ -111,11 +110,11 @@ class AccuracyOverRuns:
 
     Attributes:
         top1: Share of right answers.
-        low: Lower bound of the 95 % Wilson interval, for as many trials as distinct images: an
-            image that is asked again says nothing new.
-        high: Upper bound.
-        distinct_images: That each result saw.
-        images: Answers, repeats included.
+        low: Lower bound of the 95 % Wilson interval. The number of trials is the number of
+            distinct images, because a repeated image adds no information.
+        high: Upper bound of the interval.
+        distinct_images: Distinct images of each result.
+        images: Images answered, repeats included.
     """
 
     top1: float
@@ -126,50 +125,50 @@ class AccuracyOverRuns:
 
 
 def configurations(results: Iterable[Result]) -> list[Configuration]:
-    """Group results; configurations come in the order of their first results."""
+    """Group results; configurations are in the order of their first results."""
     groups: dict[tuple[Subject, LoadKey], Configuration] = {}
     for result in results:
-        key = subject_of(result), load_of(result["report"])
+        key = subject_of(result), load_of(result.report)
         groups.setdefault(key, Configuration(*key)).results.append(result)
     return list(groups.values())
 
 
 def subject_of(result: Result) -> Subject:
-    """What answered."""
-    report = result["report"]
-    model = report["model"]
+    """Return the system under test of a result."""
+    report = result.report
+    model = report.model
     return Subject(
-        model=model["name"],
-        version="+".join(model["answers_by_version"]) or UNKNOWN,
-        precision=model["precision"] or UNKNOWN,
-        provider=model["provider"] or UNKNOWN,
-        transport=report["transport"],
-        target=result["target"],
+        model=model.name,
+        version="+".join(model.answers_by_version) or UNKNOWN,
+        precision=model.precision or UNKNOWN,
+        provider=model.provider or UNKNOWN,
+        transport=report.transport,
+        target=result.target,
     )
 
 
 def load_of(report: Report) -> LoadKey:
-    """What was sent."""
-    scenario, capacity = report["scenario"], report["capacity"]
+    """Return the load of a run."""
+    scenario, capacity = report.scenario, report.capacity
     return LoadKey(
-        kind=CAPACITY if capacity else scenario["kind"],
-        loop=scenario["loop"],
-        batch=scenario["batch"],
-        rate=None if capacity else scenario["offered_rate_per_second"],
-        bound=bound_text(capacity["percentile"], capacity["slo_ms"]) if capacity else None,
-        users=scenario["users"],
-        in_flight_cap=scenario["in_flight_cap"],
-        connections=scenario["connections"],
+        kind=CAPACITY if capacity else scenario.kind,
+        loop=scenario.loop,
+        batch=scenario.batch,
+        rate=None if capacity else scenario.offered_rate_per_second,
+        bound=bound_text(capacity.percentile, capacity.slo_ms) if capacity else None,
+        users=scenario.users,
+        in_flight_cap=scenario.in_flight_cap,
+        connections=scenario.connections,
     )
 
 
 def bound_text(percentile: float, limit_ms: float) -> str:
-    """A latency bound in words."""
+    """Return a latency bound in words."""
     return f"p{percentile:g} within {limit_ms:g} ms"
 
 
 def subject_labels(subjects: Sequence[Subject]) -> dict[Subject, str]:
-    """Short names that tell subjects apart: model, precision if known, and what else varies."""
+    """Return short unique names: model, precision if known, and each property that varies."""
     different = list(dict.fromkeys(subjects))
     parts = [
         name
@@ -184,31 +183,31 @@ def subject_labels(subjects: Sequence[Subject]) -> dict[Subject, str]:
 
 
 def fullest(reports: Sequence[Report]) -> list[Report]:
-    """The reports whose accuracy counts for all: no image shall count more than another.
+    """Return the reports that decide the accuracy, so that no image counts more than another.
 
-    Those that saw most of the different images, and of these the ones that asked each exactly once
-    if there are any.
+    These are the reports with the most distinct images. If some of them sent each image exactly
+    once, only those are returned.
     """
-    most = max((report["accuracy"]["distinct_images"] for report in reports), default=0)
-    chosen = [report for report in reports if report["accuracy"]["distinct_images"] == most]
-    return [report for report in chosen if report["accuracy"]["n"] == most] or chosen
+    most = max((report.accuracy.distinct_images for report in reports), default=0)
+    chosen = [report for report in reports if report.accuracy.distinct_images == most]
+    return [report for report in chosen if report.accuracy.n == most] or chosen
 
 
 def accuracy(reports: Sequence[Report]) -> AccuracyOverRuns | None:
-    """Top-1 of the fullest results of one subject; None before the first answer."""
+    """Return top-1 over the fullest reports of one subject; None without answers."""
     chosen = fullest(reports)
-    images = sum(report["accuracy"]["n"] for report in chosen)
+    images = sum(report.accuracy.n for report in chosen)
     if not images:
         return None
-    top1 = sum(report["accuracy"]["correct"] for report in chosen) / images
-    distinct = chosen[0]["accuracy"]["distinct_images"]
+    top1 = sum(report.accuracy.correct for report in chosen) / images
+    distinct = chosen[0].accuracy.distinct_images
     low, high = wilson_interval(round(top1 * distinct), distinct)
     return AccuracyOverRuns(top1, low, high, distinct, images)
 
 
 def confusion(reports: Sequence[Report]) -> list[list[int]]:
-    """The sum of the confusion matrices of the fullest ones."""
-    matrices = [report["accuracy"]["confusion"] for report in fullest(reports)]
+    """Return the sum of the confusion matrices of the fullest reports."""
+    matrices = [report.accuracy.confusion for report in fullest(reports)]
     return [
         [sum(cells) for cells in zip_longest(*rows, fillvalue=0)]
         for rows in zip_longest(*matrices, fillvalue=[])
@@ -216,10 +215,10 @@ def confusion(reports: Sequence[Report]) -> list[list[int]]:
 
 
 def merged_histogram(reports: Iterable[Report]) -> HdrHistogram | None:
-    """Their latencies in one histogram, in microseconds; None without any."""
+    """Return the latencies of all reports in one histogram, in microseconds; None without any."""
     merged = None
     for report in reports:
-        encoded = report["latency_ms"]["histogram"]
+        encoded = report.latency_ms.histogram
         if encoded is None:
             continue
         histogram = HdrHistogram.decode(encoded)

@@ -5,27 +5,26 @@ Commit, CPU, versions, data, model file: what the manifests of a collection say.
 
 from collections.abc import Callable, Sequence
 
-from loadtest.report_schema import Report
-from loadtest.reports.collection import Collection, Result
+from loadtest.report_schema import Collection, Report, Result
 
 
 def lines(collection: Collection) -> list[tuple[str, str]]:
-    """The rows of a collection; values that differ between its runs stand side by side."""
-    results = collection["results"]
-    reports = [result["report"] for result in results]
-    started = min(report["manifest"]["started_utc"] for report in reports)
-    finished = max(report["manifest"]["finished_utc"] for report in reports)
+    """Return the rows of a collection; different values of its runs are joined by semicolons."""
+    results = collection.results
+    reports = [result.report for result in results]
+    started = min(report.manifest.started_utc for report in reports)
+    finished = max(report.manifest.finished_utc for report in reports)
     found = [
         ("measured", f"{started} to {finished}"),
         ("runs", f"{len(reports):,}"),
-        ("commit", _each(reports, lambda report: report["manifest"]["git_commit"])),
-        ("processor", _each(reports, lambda report: report["manifest"]["cpu"])),
-        ("cores", _each(reports, lambda report: report["manifest"]["cores"])),
+        ("commit", _each(reports, lambda report: report.manifest.git_commit)),
+        ("processor", _each(reports, lambda report: report.manifest.cpu)),
+        ("cores", _each(reports, lambda report: report.manifest.cores)),
         (
             "processor time allowed",
             _each(reports, _quota_text),
         ),
-        ("architecture", _each(reports, lambda report: report["manifest"]["machine"])),
+        ("architecture", _each(reports, lambda report: report.manifest.machine)),
         ("load average at the start", _load_range(reports)),
         ("versions", _each(reports, _versions_text)),
         ("server's versions", _each_result(results, _server_versions_text)),
@@ -33,7 +32,7 @@ def lines(collection: Collection) -> list[tuple[str, str]]:
         ("target", _each_result(results, _target_text)),
         ("model file", _each(reports, _artefact_text)),
         ("seeds", _each(reports, _seeds_text)),
-        ("percentiles", _each(reports, lambda report: report["latency_ms"]["definition"])),
+        ("percentiles", _each(reports, lambda report: report.latency_ms.definition)),
         ("GPU", _each_result(results, _gpu_text)),
     ]
     return [(name, text) for name, text in found if text]
@@ -48,7 +47,7 @@ def _each_result(results: Sequence[Result], value: Callable[[Result], object]) -
 
 
 def _quota_text(report: Report) -> str | None:
-    quota = report["manifest"]["cgroup_cpu_quota_cores"]
+    quota = report.manifest.cgroup_cpu_quota_cores
     return f"{quota:g} cores by the control group" if quota is not None else None
 
 
@@ -56,7 +55,7 @@ def _load_range(reports: Sequence[Report]) -> str:
     averages = [
         average
         for report in reports
-        if (average := report["manifest"]["load_average_1_min_at_start"]) is not None
+        if (average := report.manifest.load_average_1_min_at_start) is not None
     ]
     if not averages:
         return ""
@@ -65,44 +64,41 @@ def _load_range(reports: Sequence[Report]) -> str:
 
 
 def _versions_text(report: Report) -> str:
-    return ", ".join(f"{name} {text}" for name, text in report["manifest"]["versions"].items())
+    return ", ".join(f"{name} {text}" for name, text in report.manifest.versions.items())
 
 
 def _server_versions_text(result: Result) -> str:
-    return ", ".join(f"{name} {text}" for name, text in result["server_versions"].items())
+    return ", ".join(f"{name} {text}" for name, text in result.server_versions.items())
 
 
 def _data_text(report: Report) -> str:
-    data = report["manifest"]["data"]
-    form = f", {data['variant']}" if data["variant"] else ""
-    return f"{data['images']:,}{form}, SHA-256 {data['sha256']}"
+    data = report.manifest.data
+    form = f", {data.variant}" if data.variant else ""
+    return f"{data.images:,}{form}, SHA-256 {data.sha256}"
 
 
 def _target_text(result: Result) -> str:
-    report, process = result["report"], result["server_process"]
-    text = result["target"]
+    report, process = result.report, result.server_process
+    text = result.target
     if process is None:
-        return text if text == report["target"] else f"{text} ({report['target']})"
-    return f"{text} (python -m serving {' '.join(process['flags'])})".replace(" )", ")")
+        return text if text == report.target else f"{text} ({report.target})"
+    return f"{text} (python -m serving {' '.join(process.flags)})".replace(" )", ")")
 
 
 def _artefact_text(report: Report) -> str | None:
-    artefact = report["manifest"]["artefact"]
+    artefact = report.manifest.artefact
     if artefact is None:
         return None
-    version = "+".join(report["model"]["answers_by_version"])
-    size = f", {artefact['bytes']:,} bytes" if artefact["bytes"] is not None else ""
-    return (
-        f"{report['model']['name']}/{version}/{artefact['file']}{size}, "
-        f"SHA-256 {artefact['sha256']}"
-    )
+    version = "+".join(report.model.answers_by_version)
+    size = f", {artefact.bytes:,} bytes" if artefact.bytes is not None else ""
+    return f"{report.model.name}/{version}/{artefact.file}{size}, SHA-256 {artefact.sha256}"
 
 
 def _seeds_text(report: Report) -> str:
-    return ", ".join(f"{name} {seed}" for name, seed in report["scenario"]["seeds"].items())
+    return ", ".join(f"{name} {seed}" for name, seed in report.scenario.seeds.items())
 
 
 def _gpu_text(result: Result) -> str | None:
-    process = result["server_process"]
-    gpu = process and process["gpu"]
-    return f"{gpu['name']}, driver {gpu['driver']}" if gpu else None
+    process = result.server_process
+    gpu = process and process.gpu
+    return f"{gpu.name}, driver {gpu.driver}" if gpu else None

@@ -1,7 +1,8 @@
-"""Answers of two results to the very same images: how often they agree, and who is right.
+"""Comparison of the answers of two sides to the same images: how often they agree and are right.
 
-Two accuracies of 10,000 images each are uncertain by most of a point; the same images answered by
-both tell differences apart that are a tenth of that (McNemar, Psychometrika 12, 1947).
+Two separate accuracies of 10,000 images each are uncertain by most of a percentage point. A paired
+comparison of the same images detects differences of a tenth of that (McNemar, Psychometrika 12,
+1947).
 """
 
 from collections.abc import Sequence
@@ -11,8 +12,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from loadtest.report_schema import RAW_FILE
-from loadtest.reports.collection import Result
+from loadtest.report_schema import RAW_FILE, Result
 from training.evaluation import paired
 
 _NEEDED = ("image_ids", "answers", "labels")
@@ -25,9 +25,10 @@ class PairedAnswers:
     """Two results on the images that both answered.
 
     Attributes:
-        images: Different images that both answered; of an image asked again the first answer.
-        same: Those answered with the same class.
-        difference: Top-1 of the other side minus that of the first, with its interval.
+        images: Distinct images that both sides answered; a repeated image counts with its first
+            answer.
+        same: Images that both sides answered with the same class.
+        difference: Top-1 of the other side minus top-1 of the first, with its interval.
     """
 
     images: int
@@ -36,7 +37,7 @@ class PairedAnswers:
 
 
 def compare(first: Sequence[Result], other: Sequence[Result]) -> PairedAnswers | None:
-    """Compare all answers of one side with all of the other; None without common images."""
+    """Compare all answers of two sides; return None if they have no image in common."""
     ours, theirs = _answers(first), _answers(other)
     if ours is None or theirs is None:
         return None
@@ -52,11 +53,11 @@ def compare(first: Sequence[Result], other: Sequence[Result]) -> PairedAnswers |
 
 
 def _answers(results: Sequence[Result]) -> tuple[Integers, Integers, Integers] | None:
-    """Different images, the first answer to each and its label; None if no raw values are left."""
+    """Return distinct images, their first answers and labels; None without raw values."""
     columns: list[list[Integers]] = [[], [], []]
     for result in results:
-        path = Path(result["folder"] or "") / RAW_FILE
-        if result["folder"] is None or not path.is_file():
+        path = Path(result.folder or "") / RAW_FILE
+        if result.folder is None or not path.is_file():
             continue
         with np.load(path) as archive:
             if not set(_NEEDED).issubset(archive.files):

@@ -1,11 +1,10 @@
-"""A collection in words and tables, for Markdown and HTML alike: headlines, rows, facts."""
+"""Headlines, notes and tables of a collection, for both its Markdown and its HTML page."""
 
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from loadtest.report_schema import Report
-from loadtest.reports.collection import Collection
+from loadtest.report_schema import Collection, Report
 from loadtest.reports.configurations import (
     AccuracyOverRuns,
     Configuration,
@@ -38,7 +37,7 @@ KEY = (
     "percentile needs. Top-1 with its 95 % Wilson interval."
 )
 
-# Figures in a sentence, with their commas and points.
+# A number in a sentence, with its commas and points.
 _NUMBER = re.compile(r"\d[\d.,]*")
 
 
@@ -52,7 +51,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class TableRow:
-    """One configuration as a line of a table, under HEADS; the verdict is its third column."""
+    """The row of a configuration in the table under HEADS; the verdict is the third column."""
 
     name: tuple[str, str]
     verdict: Verdict
@@ -61,7 +60,7 @@ class TableRow:
 
 @dataclass(frozen=True)
 class Note:
-    """Something a reader should know: the words of one run, and which runs say the like."""
+    """A warning, error or reason: its text in one run, and the configurations that have it."""
 
     text: str
     where: str
@@ -70,7 +69,7 @@ class Note:
 
 @dataclass(frozen=True)
 class Headline:
-    """What is worth knowing of a subject at a glance: a heading and a few figures with words."""
+    """The most important figures of a subject, each with an explanation."""
 
     subject: Subject
     label: str
@@ -78,13 +77,13 @@ class Headline:
 
 
 def rows(measured: Sequence[Configuration]) -> list[TableRow]:
-    """A line for each configuration: medians over its repeats, lowest to highest behind them."""
+    """Return a row for each configuration: medians over its repeats, with lowest and highest."""
     labels = subject_labels([configuration.subject for configuration in measured])
     return [_row(configuration, labels[configuration.subject]) for configuration in measured]
 
 
 def costs(measured: Sequence[Configuration]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """What the load cost the client and the server: heads and rows, without empty columns."""
+    """Return heads and rows of the table of client and server costs, without empty columns."""
     labels = subject_labels([configuration.subject for configuration in measured])
     known = [name for name in COSTS if any(one.spread(name) is not None for one in measured)]
     heads = ("model", "scenario", *(MEASURES[name].title for name in known))
@@ -100,7 +99,7 @@ def costs(measured: Sequence[Configuration]) -> tuple[tuple[str, ...], list[tupl
 
 
 def headlines(measured: Sequence[Configuration]) -> list[Headline]:
-    """A headline for each subject."""
+    """Return a headline for each subject."""
     labels = subject_labels([configuration.subject for configuration in measured])
     lines = []
     for subject, label in labels.items():
@@ -117,14 +116,14 @@ def headlines(measured: Sequence[Configuration]) -> list[Headline]:
 
 
 def complaints(measured: Sequence[Configuration]) -> list[Note]:
-    """What is wrong with which configurations; notes that differ in numbers alone are one."""
+    """Return the notes on all configurations; notes that differ in numbers alone are one."""
     labels = subject_labels([configuration.subject for configuration in measured])
     places: dict[str, dict[str, int]] = {}
     texts: dict[str, str] = {}
     for configuration in measured:
         where = f"{labels[configuration.subject]}, {configuration.load}"
         for report in configuration.reports:
-            reasons = (f"INVALID: {reason}" for reason in report["validity"]["reasons"])
+            reasons = (f"INVALID: {reason}" for reason in report.validity.reasons)
             for text in (*reasons, *_complaints(report)):
                 kind = _NUMBER.sub("#", text)
                 texts.setdefault(kind, text)
@@ -138,23 +137,23 @@ def complaints(measured: Sequence[Configuration]) -> list[Note]:
 
 
 def describe(collection: Collection) -> str:
-    """The collection in one line."""
-    measured = configurations(collection["results"])
-    runs = len(collection["results"])
-    valid = sum(one["report"]["validity"]["valid"] for one in collection["results"])
+    """Return the number of runs, configurations and VALID runs in one line."""
+    measured = configurations(collection.results)
+    runs = len(collection.results)
+    valid = sum(one.report.validity.valid for one in collection.results)
     text = f"{runs:,} run{_s(runs)} of {len(measured):,} configuration{_s(len(measured))}"
     return f"{text}, {valid:,} of {runs:,} VALID"
 
 
 def top1_text(total: AccuracyOverRuns | None) -> str:
-    """Top-1 in percent with its interval."""
+    """Return top-1 in percent with its interval."""
     if total is None:
         return "n/a"
     return f"{100 * total.top1:.2f} ({100 * total.low:.2f} to {100 * total.high:.2f})"
 
 
 def class_shares(reports: Sequence[Report]) -> list[float | None]:
-    """Share of each class' answers that are right, in the order of CLASS_NAMES."""
+    """Return the share of right answers for each class, in the order of CLASS_NAMES."""
     return [
         row[label] / total if (total := sum(row)) else None
         for label, row in enumerate(confusion(reports))
@@ -162,12 +161,12 @@ def class_shares(reports: Sequence[Report]) -> list[float | None]:
 
 
 def percent(share: float | None) -> str:
-    """A share for a table of percents."""
+    """Return a share in percent, without the sign."""
     return "n/a" if share is None else f"{100 * share:.1f}"
 
 
 def spread_text(measure: Measure, spread: Spread | None) -> str:
-    """The median, and lowest and highest if there are several."""
+    """Return the median, with lowest and highest if there are several repeats."""
     if spread is None:
         return "n/a"
     text = measure.text(spread.median)
@@ -177,8 +176,8 @@ def spread_text(measure: Measure, spread: Spread | None) -> str:
 
 
 def verdict(configuration: Configuration) -> Verdict:
-    """See Verdict."""
-    valid = sum(report["validity"]["valid"] for report in configuration.reports)
+    """Return how many repeats of a configuration are VALID, see Verdict."""
+    valid = sum(report.validity.valid for report in configuration.reports)
     repeats = len(configuration.results)
     if valid in {0, repeats}:
         return Verdict("VALID" if valid else "INVALID", bool(valid))
@@ -191,9 +190,9 @@ def _row(configuration: Configuration, label: str) -> TableRow:
 
     errors: dict[str, int] = {}
     for report in configuration.reports:
-        for kind, error in report["errors"].items():
-            errors[kind] = errors.get(kind, 0) + error["count"]
-        if missed := report["requests"]["missed"]:
+        for kind, error in report.errors.items():
+            errors[kind] = errors.get(kind, 0) + error.count
+        if missed := report.requests.missed:
             errors["missed"] = errors.get("missed", 0) + missed
     repeats = len(configuration.results)
     n = f"{configuration.requests:,}"
@@ -243,11 +242,11 @@ def _throughput_figure(own: Sequence[Configuration]) -> tuple[str, str] | None:
 
 
 def _capacity_figure(own: Sequence[Configuration]) -> tuple[str, str] | None:
-    """What find-capacity found, or the highest tried rate that met the bound in every repeat."""
+    """Return the rate of find-capacity, else the highest rate that met the bound every time."""
     for one in own:
         if (found := one.spread("capacity_per_second")) is not None:
             confirmed = all(
-                capacity["confirmed"] for report in one.reports if (capacity := report["capacity"])
+                capacity.confirmed for report in one.reports if (capacity := report.capacity)
             )
             doubt = "" if confirmed else ", not confirmed"
             return f"{found.median:,.0f} requests/s", f"most with {one.load.bound}{doubt}"
@@ -256,31 +255,29 @@ def _capacity_figure(own: Sequence[Configuration]) -> tuple[str, str] | None:
         for one in own
         if one.load.rate is not None
         and one.valid
-        and all((slo := report["slo"]) and slo["met"] for report in one.reports)
+        and all((slo := report.slo) and slo.met for report in one.reports)
     ]
     if not able:
         return None
     best = max(able, key=lambda one: one.load.rate or 0)
     bounds = {
-        bound_text(slo["percentile"], slo["limit_ms"])
-        for report in best.reports
-        if (slo := report["slo"])
+        bound_text(slo.percentile, slo.limit_ms) for report in best.reports if (slo := report.slo)
     }
     return f"{best.load.rate:,.0f} requests/s", f"highest tried with {', '.join(bounds)}"
 
 
 def _complaints(report: Report) -> Iterable[str]:
-    if report["status"] != "complete":
-        yield f"{report['status']}: {report['stop_reason']}"
-    if (mismatches := report["mismatches"]) and mismatches["differing"]:
+    if report.status != "complete":
+        yield f"{report.status}: {report.stop_reason}"
+    if (mismatches := report.mismatches) and mismatches.differing:
         yield (
-            f"{mismatches['differing']:,} of {mismatches['compared']:,} answers differ from the "
+            f"{mismatches.differing:,} of {mismatches.compared:,} answers differ from the "
             "recorded predictions of the same artefact"
         )
-    for kind, error in report["errors"].items():
-        yield f"{kind}: {error['first_message']}"
-    yield from (f"gate {gate['name']}: {gate['detail']}" for gate in report["gates"])
-    yield from report["warnings"]
+    for kind, error in report.errors.items():
+        yield f"{kind}: {error.first_message}"
+    yield from (f"gate {gate.name}: {gate.detail}" for gate in report.gates)
+    yield from report.warnings
 
 
 def _s(count: int) -> str:

@@ -63,13 +63,13 @@ class LocalServer:
         """
         after = self.usage()
         cpu_seconds = after.cpu_seconds - before.cpu_seconds
-        return {
-            "flags": self._flags,
-            "cpu_seconds": cpu_seconds,
-            "cpu_us_per_request": 1e6 * cpu_seconds / requests if requests else None,
-            "memory_bytes": after.memory_bytes,
-            "gpu": gpu() if provider and not provider.startswith("CPU") else None,
-        }
+        return ServerProcess(
+            flags=self._flags,
+            cpu_seconds=cpu_seconds,
+            cpu_us_per_request=1e6 * cpu_seconds / requests if requests else None,
+            memory_bytes=after.memory_bytes,
+            gpu=gpu() if provider and not provider.startswith("CPU") else None,
+        )
 
 
 @contextlib.contextmanager
@@ -115,7 +115,7 @@ def gpu() -> Gpu | None:
             _GPU_QUERY, capture_output=True, text=True, check=True, timeout=30
         ).stdout.splitlines()[0]
         name, driver, used = (part.strip() for part in line.split(","))
-        return {"name": name, "driver": driver, "memory_used_bytes": int(used) * 2**20}
+        return Gpu(name=name, driver=driver, memory_used_bytes=int(used) * 2**20)
     except (OSError, subprocess.SubprocessError, ValueError, IndexError):
         return None
 

@@ -11,7 +11,16 @@ from loadtest.figures.scoring import Scores
 from loadtest.generator.recording import Recording
 from loadtest.load.images import source_name
 from loadtest.load.scenarios import SettledLoad
-from loadtest.report_schema import SCHEMA_VERSION, Manifest, Model, Report, Scenario, Status
+from loadtest.report_schema import (
+    SCHEMA_VERSION,
+    Artefact,
+    Data,
+    Manifest,
+    Model,
+    Report,
+    Scenario,
+    Status,
+)
 from loadtest.report_sections_schema import Floor, Requests, Throughput
 from loadtest.settings.config import LoadTestConfig
 from loadtest.transports.api import Api
@@ -71,28 +80,28 @@ class FinishedRun:
         if config.slo_ms is not None:
             slo = sections.slo(recording, scores, config.slo_ms, load.percentile)
             goodput = sections.goodput(recording, scores, config.slo_ms)
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "name": config.name,
-            "status": cast("Status", kind),
-            "stop_reason": reason,
-            "target": config.target,
-            "transport": config.transport,
-            "model": self._model(),
-            "scenario": self._scenario(),
-            "requests": requests,
-            "errors": sections.errors(scores, mismatches),
-            "latency_ms": latency,
-            "throughput": throughput,
-            "slo": slo,
-            "goodput": goodput,
-            "accuracy": accuracy,
-            "mismatches": mismatches,
-            "server": sections.server_times(recording, scores),
-            "client": client,
-            "windows": sections.windows(recording, scores),
-            "floor": self.floor,
-            "validity": validity.judge(
+        return Report(
+            schema_version=SCHEMA_VERSION,
+            name=config.name,
+            status=cast("Status", kind),
+            stop_reason=reason,
+            target=config.target,
+            transport=config.transport,
+            model=self._model(),
+            scenario=self._scenario(),
+            requests=requests,
+            errors=sections.errors(scores, mismatches),
+            latency_ms=latency,
+            throughput=throughput,
+            slo=slo,
+            goodput=goodput,
+            accuracy=accuracy,
+            mismatches=mismatches,
+            server=sections.server_times(recording, scores),
+            client=client,
+            windows=sections.windows(recording, scores),
+            floor=self.floor,
+            validity=validity.judge(
                 load,
                 stop_reason=reason,
                 images=len(self.split),
@@ -105,96 +114,96 @@ class FinishedRun:
                 thirds=sections.thirds(recording, scores),
                 max_error_rate=config.gates.max_error_rate,
                 max_wrong_answers=config.gates.max_wrong_answers,
-                wrong_images=0 if mismatches is None else mismatches["differing"],
+                wrong_images=0 if mismatches is None else mismatches.differing,
             ),
-            "gates": [],
-            "capacity": None,
-            "manifest": self._manifest(),
-            "warnings": self._warnings(throughput),
-        }
+            gates=[],
+            capacity=None,
+            manifest=self._manifest(),
+            warnings=self._warnings(throughput),
+        )
 
     def _requests(self) -> Requests:
         recording, scores = self.recording, self.scores
         missed = len(recording.missed_due_ns)
-        return {
-            "scheduled": recording.sent + missed,
-            "sent": recording.sent,
-            "missed": missed,
-            "answered": scores.answered,
-            "failed": scores.failed,
-            "unfinished": recording.sent - recording.finished,
-            "wrong": int(scores.wrong.sum()),
-            "warmup": recording.warmup_sent,
-            "warmup_failed": recording.warmup_failed,
-        }
+        return Requests(
+            scheduled=recording.sent + missed,
+            sent=recording.sent,
+            missed=missed,
+            answered=scores.answered,
+            failed=scores.failed,
+            unfinished=recording.sent - recording.finished,
+            wrong=int(scores.wrong.sum()),
+            warmup=recording.warmup_sent,
+            warmup_failed=recording.warmup_failed,
+        )
 
     def _scenario(self) -> Scenario:
         config, load = self.config, self.load
-        return {
-            "kind": load.kind,
-            "loop": load.loop,
-            "description": load.description,
-            "plan": load.ends,
-            "offered_rate_per_second": load.plan.rate_per_second,
-            "users": load.users,
-            "in_flight_cap": load.in_flight,
-            "connections": load.connections,
-            "batch": load.batch,
-            "duration_seconds": config.duration_seconds,
-            "requests": config.requests,
-            "warmup_requests": self.recording.warmup_sent,
-            "slo_ms": config.slo_ms,
-            "slo_percentile": load.percentile,
-            "timeout_seconds": config.timeout_seconds,
-            "seeds": {"order": config.seed, "schedule": config.schedule_seed},
-            "request_bytes": self.request_bytes,
-        }
+        return Scenario(
+            kind=load.kind,
+            loop=load.loop,
+            description=load.description,
+            plan=load.ends,
+            offered_rate_per_second=load.plan.rate_per_second,
+            users=load.users,
+            in_flight_cap=load.in_flight,
+            connections=load.connections,
+            batch=load.batch,
+            duration_seconds=config.duration_seconds,
+            requests=config.requests,
+            warmup_requests=self.recording.warmup_sent,
+            slo_ms=config.slo_ms,
+            slo_percentile=load.percentile,
+            timeout_seconds=config.timeout_seconds,
+            seeds={"order": config.seed, "schedule": config.schedule_seed},
+            request_bytes=self.request_bytes,
+        )
 
     def _model(self) -> Model:
         config, known = self.config, self.api.model_input
         precision = self.precision
         if precision is None and isinstance(self.record, Record):
             precision = self.record.precision
-        return {
-            "name": config.model,
-            "version_asked_for": config.version,
-            "answers_by_version": sections.answers_by_version(self.scores.versions),
-            "precision": precision,
-            "provider": self.provider,
-            "input": {
+        return Model(
+            name=config.model,
+            version_asked_for=config.version,
+            answers_by_version=sections.answers_by_version(self.scores.versions),
+            precision=precision,
+            provider=self.provider,
+            input={
                 "name": known.name,
                 "dtype": known.dtype,
                 "shape": None if known.shape is None else list(known.shape),
             },
-            "output": self.scores.output,
-        }
+            output=self.scores.output,
+        )
 
     def _manifest(self) -> Manifest:
         environment, record = self.environment, self.record
         known = record if isinstance(record, Record) else None
-        return {
-            "started_utc": _utc(self.started),
-            "finished_utc": _utc(self.finished),
-            "git_commit": environment.git_commit,
-            "versions": environment.versions,
-            "cpu": environment.cpu,
-            "cores": environment.cores,
-            "cgroup_cpu_quota_cores": environment.cgroup_cpu_quota_cores,
-            "machine": environment.machine,
-            "load_average_1_min_at_start": environment.load_average_1_min_at_start,
-            "data": {
-                "images": len(self.split),
-                "sha256": self.split.sha256(),
-                "source": source_name(self.config.data_dir),
-                "variant": known.data_variant if known is not None else None,
-            },
-            "artefact": (
+        return Manifest(
+            started_utc=_utc(self.started),
+            finished_utc=_utc(self.finished),
+            git_commit=environment.git_commit,
+            versions=environment.versions,
+            cpu=environment.cpu,
+            cores=environment.cores,
+            cgroup_cpu_quota_cores=environment.cgroup_cpu_quota_cores,
+            machine=environment.machine,
+            load_average_1_min_at_start=environment.load_average_1_min_at_start,
+            data=Data(
+                images=len(self.split),
+                sha256=self.split.sha256(),
+                source=source_name(self.config.data_dir),
+                variant=known.data_variant if known is not None else None,
+            ),
+            artefact=(
                 None
                 if known is None
-                else {"file": known.file, "sha256": known.sha256, "bytes": known.bytes}
+                else Artefact(file=known.file, sha256=known.sha256, bytes=known.bytes)
             ),
-            "settings": manifest.settings(self.config),
-        }
+            settings=manifest.settings(self.config),
+        )
 
     def _warnings(self, throughput: Throughput) -> list[str]:
         scores, warnings = self.scores, []
@@ -212,10 +221,10 @@ class FinishedRun:
         if len(scores.versions) > 1:
             warnings.append(f"{len(scores.versions)} model versions answered: the figures mix them")
         offered, asked = (
-            throughput["offered_requests_per_second"],
+            throughput.offered_requests_per_second,
             self.load.plan.rate_per_second,
         )
-        done = throughput["requests_per_second"]
+        done = throughput.requests_per_second
         if offered and asked and done and done < 0.9 * offered:
             warnings.append(
                 f"{done:,.1f} of {offered:,.1f} requests/s were answered: the server is overloaded"

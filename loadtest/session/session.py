@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import numpy as np
+from msgspec import structs
 
 from loadtest.figures import manifest, published_answers
 from loadtest.figures.manifest import Environment
@@ -284,8 +285,7 @@ async def run(
     async with open_session(config, split, load) as session:
         below = await session.floor(load) if config.floor else None
         measurement = await session.measure(config, load, on_progress)
-    measurement.report["floor"] = below
-    return measurement
+    return replace(measurement, report=structs.replace(measurement.report, floor=below))
 
 
 async def _discover(config: LoadTestConfig, batch: int) -> Api:

@@ -26,7 +26,7 @@ class Sender(Protocol):
     failures: tuple[type[BaseException], ...]
 
     def lane(self, number: int) -> Lane:
-        """Return the function that sends for user or slot `number`; these share the connections."""
+        """Return the send function of user or slot `number`; numbers share connections in turn."""
         ...
 
     def explain(self, error: BaseException) -> tuple[str, str]:

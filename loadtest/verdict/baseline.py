@@ -3,7 +3,8 @@
 from pathlib import Path
 
 from loadtest.load.scenarios import SettledLoad
-from loadtest.report_schema import Report, ReportError, read
+from loadtest.report_file import ReportError, read_run
+from loadtest.report_schema import Report
 from loadtest.report_sections_schema import Check
 from loadtest.settings.config import GateConfig, UsageError
 
@@ -22,17 +23,17 @@ def load_baseline(path: Path, *, model: str, load: SettledLoad, capacity: bool) 
         UsageError: The baseline cannot be read, or measured another model or load.
     """
     try:
-        report = read(path)
+        report = read_run(path)
     except ReportError as error:
         msg = f"--baseline: {error}"
         raise UsageError(msg) from error
-    scenario = report["scenario"]
+    scenario = report.scenario
     theirs = {
-        "model": report["model"]["name"],
-        "scenario": scenario["kind"],
-        "batch": scenario["batch"],
-        "users": scenario["users"],
-        "find-capacity": report["capacity"] is not None,
+        "model": report.model.name,
+        "scenario": scenario.kind,
+        "batch": scenario.batch,
+        "users": scenario.users,
+        "find-capacity": report.capacity is not None,
     }
     ours = {
         "model": model,
@@ -42,7 +43,7 @@ def load_baseline(path: Path, *, model: str, load: SettledLoad, capacity: bool) 
         "find-capacity": capacity,
     }
     if not capacity:
-        theirs["rate"] = scenario["offered_rate_per_second"]
+        theirs["rate"] = scenario.offered_rate_per_second
         ours["rate"] = load.plan.rate_per_second
     different = [
         f"{name} {theirs[name]} in the baseline, {ours[name]} in this run"
@@ -63,24 +64,24 @@ def compare(report: Report, baseline: Report, config: GateConfig) -> list[Check]
         baseline: The earlier result.
         config: Tolerances.
     """
-    percentile = f"p{report['scenario']['slo_percentile']:g}".replace(".", "_")
-    now, then = report["latency_ms"], baseline["latency_ms"]
+    percentile = report.scenario.slo_percentile
+    now, then = report.latency_ms, baseline.latency_ms
     tolerance = config.tolerance_percent
     checks = []
-    if report["capacity"] is not None and baseline["capacity"] is not None:
+    if report.capacity is not None and baseline.capacity is not None:
         rates = (
-            report["capacity"]["rate_per_second"] or 0.0,
-            baseline["capacity"]["rate_per_second"],
+            report.capacity.rate_per_second or 0.0,
+            baseline.capacity.rate_per_second,
         )
         checks += _at_least("capacity", rates, tolerance, "requests/s")
     else:
-        for name in dict.fromkeys(("p50", percentile)):
-            values = (now.get(name), then.get(name))
-            checks += _at_most(name, values, tolerance)  # type: ignore[arg-type]  # names are keys
-        if report["scenario"]["loop"] == "closed":
+        for percent in dict.fromkeys((50.0, percentile)):
+            values = now.percentile(percent), then.percentile(percent)
+            checks += _at_most(f"p{percent:g}".replace(".", "_"), values, tolerance)
+        if report.scenario.loop == "closed":
             rates = (
-                report["throughput"]["images_per_second"] or 0.0,
-                baseline["throughput"]["images_per_second"],
+                report.throughput.images_per_second or 0.0,
+                baseline.throughput.images_per_second,
             )
             checks += _at_least("throughput", rates, tolerance, "images/s")
     return checks + _accuracy(report, baseline, config.accuracy_tolerance_points)
@@ -105,7 +106,7 @@ def _at_least(
 
 
 def _accuracy(report: Report, baseline: Report, points: float) -> list[Check]:
-    now, then = report["accuracy"]["top1"], baseline["accuracy"]["top1"]
+    now, then = report.accuracy.top1, baseline.accuracy.top1
     if now is None or then is None:
         return []
     detail = f"top-1 {100 * now:.2f} %, baseline {100 * then:.2f} %, at most {points:g} points less"
@@ -113,4 +114,4 @@ def _accuracy(report: Report, baseline: Report, points: float) -> list[Check]:
 
 
 def _check(name: str, passed: bool, detail: str) -> Check:
-    return {"name": f"baseline-{name}", "passed": passed, "detail": detail}
+    return Check(name=f"baseline-{name}", passed=passed, detail=detail)

@@ -85,22 +85,21 @@ def judge(
         *client_checks(client, latency, slo),
         _stable(thirds),
     ]
-    reasons = [check["detail"] for check in checks if not check["passed"]]
-    return {"valid": not reasons, "reasons": reasons, "checks": checks}
+    reasons = [check.detail for check in checks if not check.passed]
+    return Validity(valid=not reasons, reasons=reasons, checks=checks)
 
 
 def slo_check(slo: Slo) -> Check:
     """Check that a latency bound holds with 99 % confidence (MLPerf's early stopping)."""
-    bound = f"p{slo['percentile']:g} within {slo['limit_ms']:g} ms"
-    if slo["over_allowed"] is None:
-        needed = samples_needed(slo["percentile"], 0)
-        detail = f"{bound}: {slo['n']:,} requests are too few to decide, {needed:,} needed"
+    bound = f"p{slo.percentile:g} within {slo.limit_ms:g} ms"
+    if slo.over_allowed is None:
+        needed = samples_needed(slo.percentile, 0)
+        detail = f"{bound}: {slo.n:,} requests are too few to decide, {needed:,} needed"
     else:
         detail = (
-            f"{bound}: {slo['over']:,} of {slo['n']:,} requests over it, "
-            f"at most {slo['over_allowed']:,}"
+            f"{bound}: {slo.over:,} of {slo.n:,} requests over it, at most {slo.over_allowed:,}"
         )
-    return _check("slo", slo["met"], detail)
+    return _check("slo", slo.met, detail)
 
 
 def client_checks(client: Client, latency: Latency, slo: Slo | None) -> list[Check]:
@@ -108,16 +107,16 @@ def client_checks(client: Client, latency: Latency, slo: Slo | None) -> list[Che
     checks = [
         _check(
             "client-cpu",
-            client["cpu_share"] <= CPU_SHARE,
-            f"the busiest load generator used {100 * client['cpu_share']:.0f} % of a core, "
+            client.cpu_share <= CPU_SHARE,
+            f"the busiest load generator used {100 * client.cpu_share:.0f} % of a core, "
             f"at most {100 * CPU_SHARE:.0f} %; add --processes",
         )
     ]
-    lag_ms = client["lag_ms"]["p99"] if client["lag_ms"] is not None else None
-    reference = max(latency["p50"] or 0.0, slo["limit_ms"] if slo is not None else 0.0)
+    lag_ms = client.lag_ms.p99 if client.lag_ms is not None else None
+    reference = max(latency.p50 or 0.0, slo.limit_ms if slo is not None else 0.0)
     if lag_ms is not None and reference:
         limit = LAG_SHARE * reference
-        source = "bound" if slo is not None and slo["limit_ms"] == reference else "median latency"
+        source = "bound" if slo is not None and slo.limit_ms == reference else "median latency"
         checks.append(
             _check(
                 "client-lag",
@@ -135,14 +134,14 @@ def _enough(load: SettledLoad, images: int, latency: Latency, accuracy: Accuracy
         needed = min(_OFFLINE_IMAGES, images)
         return _check(
             "images",
-            accuracy["n"] >= needed,
-            f"{accuracy['n']:,} images answered, {needed:,} needed",
+            accuracy.n >= needed,
+            f"{accuracy.n:,} images answered, {needed:,} needed",
         )
     needed = samples_needed(load.percentile)
     return _check(
         "requests",
-        latency["n"] >= needed,
-        f"{latency['n']:,} requests answered, p{load.percentile:g} needs {needed:,}",
+        latency.n >= needed,
+        f"{latency.n:,} requests answered, p{load.percentile:g} needs {needed:,}",
     )
 
 
@@ -150,26 +149,26 @@ def _duration(load: SettledLoad, throughput: Throughput) -> list[Check]:
     asked = load.plan.duration_seconds
     if asked is None:
         return []
-    seconds = throughput["window_seconds"]
+    seconds = throughput.window_seconds
     detail = f"{seconds:.1f} of {asked:g} seconds"
     return [_check("duration", seconds >= _DURATION_SHARE * asked, detail)]
 
 
 def _answered(requests: Requests, max_error_rate: float) -> list[Check]:
-    scheduled = max(1, requests["scheduled"])
-    failed, missed = requests["failed"] / scheduled, requests["missed"] / scheduled
+    scheduled = max(1, requests.scheduled)
+    failed, missed = requests.failed / scheduled, requests.missed / scheduled
     allowed = max(FAILED_SHARE, max_error_rate)
     return [
         _check(
             "failed",
             failed <= allowed,
-            f"{requests['failed']:,} of {requests['scheduled']:,} requests failed, "
+            f"{requests.failed:,} of {requests.scheduled:,} requests failed, "
             f"at most {100 * allowed:g} %",
         ),
         _check(
             "missed",
             missed <= MISSED_SHARE,
-            f"{requests['missed']:,} of {requests['scheduled']:,} requests were held back by the "
+            f"{requests.missed:,} of {requests.scheduled:,} requests were held back by the "
             f"cap of requests under way, at most {100 * MISSED_SHARE:g} %",
         ),
     ]
@@ -191,4 +190,4 @@ def _stable(thirds: Sequence[npt.NDArray[np.int64]]) -> Check:
 
 
 def _check(name: str, passed: bool, detail: str) -> Check:
-    return {"name": name, "passed": passed, "detail": detail}
+    return Check(name=name, passed=passed, detail=detail)

@@ -7,9 +7,9 @@ web UI" in Locust's manual).
 
 import json
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import Any
 
+import msgspec
 from flask import Response, jsonify, request
 from locust.web import WebUI
 
@@ -73,30 +73,29 @@ def extend(web_ui: WebUI, run: Callable[[], LocustRun | None]) -> None:
     @web_ui.auth_required_if_enabled  # type: ignore[untyped-decorator]  # Locust has no types here
     def download_summary() -> Response:
         current = run()
-        return jsonify(None if current is None else asdict(current.summary()))
+        return jsonify(None if current is None else msgspec.to_builtins(current.summary()))
 
 
 def tables(summary: Summary) -> list[dict[str, Any]]:
     """Return the rows of both tabs as texts, which the page shows unchanged."""
     accuracy, latency = summary.accuracy, summary.latency_ms
-    rate = summary.throughput["images_per_second"]
-    bounds = (_percent(bound, 2) for bound in accuracy["wilson_95"] or ())
-    errors = ", ".join(f"{kind} {error['count']:,}" for kind, error in summary.errors.items())
+    rate = summary.throughput.images_per_second
+    bounds = (_percent(bound, 2) for bound in accuracy.wilson_95 or ())
+    errors = ", ".join(f"{kind} {error.count:,}" for kind, error in summary.errors.items())
     result = {
         "version": ", ".join(summary.answers_by_version) or "-",
-        "top_one": _percent(accuracy["top1"], 2),
+        "top_one": _percent(accuracy.top1, 2),
         "interval": " to ".join(bounds) or "-",
-        "images": f"{accuracy['n']:,}",
+        "images": f"{accuracy.n:,}",
         "requests": f"{summary.answered:,}",
         "errors": errors or "none",
-        "median_ms": _milliseconds(latency["p50"], 50),
-        "ninety_ms": _milliseconds(latency["p90"], 90),
-        "tail_ms": _milliseconds(latency["p99"], 99),
+        "median_ms": _milliseconds(latency.p50, 50),
+        "ninety_ms": _milliseconds(latency.p90, 90),
+        "tail_ms": _milliseconds(latency.p99, 99),
         "images_per_second": "-" if rate is None else f"{rate:,.1f}",
     }
     classes = [
-        {"name": name, "top_one": _percent(share, 1)}
-        for name, share in accuracy["per_class"].items()
+        {"name": name, "top_one": _percent(share, 1)} for name, share in accuracy.per_class.items()
     ]
     return [{"key": RESULTS_TAB, "data": [result]}, {"key": CLASSES_TAB, "data": classes}]
 

@@ -221,7 +221,7 @@ class Catalog:
         return self.known_statuses(name)
 
     def known_statuses(self, name: str) -> list[VersionStatus]:
-        """The states of a model's versions, newest first; empty if no version is known."""
+        """Return the states of a model's versions, newest first; empty if no version is known."""
         statuses = self._statuses(name)
         return [statuses[number] for number in sorted(statuses, reverse=True)]
 

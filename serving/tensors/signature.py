@@ -250,7 +250,7 @@ class Signature:
             raise InvalidInput(msg)
 
     def _takes(self) -> str:
-        """The inputs of this signature, for messages."""
+        """Return a sentence about the inputs of this signature, for error messages."""
         inputs = ", ".join(
             f"{alias} {spec.dtype.name} {spec.shape_text}"
             + (" (optional)" if alias in self.defaults else "")

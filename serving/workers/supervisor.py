@@ -29,7 +29,7 @@ from typing import Any
 from prometheus_client import Metric
 
 from serving.errors import ConfigError, ServingError, Unavailable
-from serving.monitoring import metrics_sum
+from serving.monitoring import metric_table, metrics_sum
 from serving.monitoring.metrics_page import config_reload_failures
 from serving.monitoring.metrics_sum import MetricsSum
 from serving.repository import model_config
@@ -51,7 +51,7 @@ _LONGEST_DELAY_SECONDS = 30.0
 _HEALTHY_SECONDS = 60.0
 # Time limit for a worker's metrics. Prometheus's default timeout for a scrape is 10 seconds.
 _METRICS_SECONDS = 5.0
-# The number of this process among those whose metrics are added up; workers count from 1.
+# Number of the supervisor among the processes whose metrics are summed; workers have 1 and above.
 _SUPERVISOR = 0
 
 
@@ -380,7 +380,7 @@ class Supervisor:
                 self._metrics.heard(worker.number, metrics_sum.from_json(metrics))
 
         await asyncio.gather(*(hear(worker) for worker in self._workers))
-        if self._model_config_file is not None:  # the workers' own pages count 0 looks at it
+        if self._model_config_file is not None:  # only the supervisor polls the file
             looks = config_reload_failures(file=self._model_config_file.failures, rpc=0)
             self._metrics.heard(_SUPERVISOR, [looks])
         ready = sum(worker.ready for worker in self._workers)
@@ -390,10 +390,8 @@ class Supervisor:
 
 
 def _worker_metrics(ready: int, restarts: int) -> list[Metric]:
-    workers = Metric("onnx_serving_workers_ready", "Worker processes that answer.", "gauge")
+    workers = metric_table.WORKERS_READY.metric()
     workers.add_sample(workers.name, {}, ready)
-    again = Metric(
-        "onnx_serving_worker_restarts_total", "Worker processes that were started again.", "counter"
-    )
+    again = metric_table.WORKER_RESTARTS.metric()
     again.add_sample(again.name, {}, restarts)
     return [workers, again]

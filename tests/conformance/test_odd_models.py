@@ -1,4 +1,4 @@
-"""Bare ONNX files that are odd in one way each, asked over every protocol."""
+"""Bare ONNX files with one oddity each are answered right over every protocol."""
 
 from collections.abc import Iterator
 
@@ -12,7 +12,7 @@ from every_protocol import PROTOCOLS
 from rest_client import Http
 
 INFINITE = [np.inf, -np.inf, np.nan, -0.0]
-# Values at the edges of each type; JSON and protobuf have wider ones.
+# Values at the limits of each type; JSON and protobuf carry some types in wider ones.
 EDGES = {
     "BOOL": [True, False, True, True],
     **{
@@ -41,7 +41,7 @@ DTYPES = {
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory) -> Iterator[str]:
-    """A server of the odd models, and of one echo for each element type."""
+    """Address of a server of the odd models and of two echo models for each element type."""
     models_dir = tmp_path_factory.mktemp("models")
     for build in (
         odd_models.any_rank,
@@ -64,13 +64,13 @@ def address(tmp_path_factory) -> Iterator[str]:
 
 @pytest.fixture(params=PROTOCOLS)
 def ask(request, address):
-    """Asks over one protocol after the other."""
+    """The `Ask` function of each protocol in turn."""
     with PROTOCOLS[request.param](address) as asking:
         yield asking
 
 
 def check(ask, model, inputs, outputs) -> None:
-    """Compare an answer with the one expected, bit by bit."""
+    """Assert that the answer has the expected outputs, bit for bit."""
     answer = ask(model, inputs, outputs)
 
     assert onnx_cases.difference(outputs, answer) == ""
@@ -78,56 +78,56 @@ def check(ask, model, inputs, outputs) -> None:
 
 @pytest.mark.parametrize("shape", [(), (3,), (2, 2), (1, 2, 1, 2)])
 def test_a_tensor_of_unknown_rank_takes_any(ask, shape):
-    """Over REST the shape is that of the nested lists."""
+    """An input of unknown rank takes any shape; over REST the nesting of the lists gives it."""
     x = np.full(shape, 1.5, np.float32)
     check(ask, "any_rank", {"x": x}, {"y": -x})
 
 
 def test_many_rows_of_unknown_rank_run_as_one(ask):
-    """More rows than the largest batch come back in their order."""
+    """100 rows, more than the largest batch, come back in order from a model of unknown rank."""
     x = np.arange(300, dtype=np.float32).reshape(100, 3)
     check(ask, "any_rank", {"x": x}, {"y": -x})
 
 
 def test_a_scalar_has_no_dimension(ask):
-    """A tensor of shape (1,) would be another thing."""
+    """A scalar input and its output keep shape (), which differs from shape (1,)."""
     x = np.array(2.5, np.float32)
     check(ask, "scalar", {"x": x}, {"y": -x})
 
 
 def test_a_model_may_take_no_input(ask):
-    """It is asked for what it gives."""
+    """A model without inputs answers its constant output."""
     check(ask, "no_inputs", {}, {"y": np.array([[1, 2, 3]], np.float32)})
 
 
 def test_weights_may_lie_in_another_file(ask):
-    """ONNX's external data, found beside the graph."""
+    """Weights in ONNX's external data file beside the graph are loaded."""
     x = np.array([[1, 0, 2]], np.float32)
     check(ask, "external", {"x": x}, {"y": np.array([[8, 11]], np.float32)})
 
 
 def test_a_graph_that_refuses_zeros_answers(ask):
-    """It could not be warmed up, and is served all the same."""
+    """A graph that fails on zeros is served although its warm-up fails."""
     feeds = {"a": np.array([7, -7]), "b": np.array([2, 2])}
     check(ask, "quotient", feeds, {"y": np.array([3, -3])})
 
 
 def test_a_declared_zero_is_respected(ask):
-    """In JSON the sizes behind the empty dimension come from the model."""
+    """A dimension declared as 0 is kept; JSON's `[]` gets the sizes after it from the model."""
     x = np.empty((0, 3), np.float32)
     answer = ask("nothing", {"x": x}, {"y": x})
 
-    assert answer["y"].shape in {(0, 3), (0,)}  # (0,) is what JSON's [] says
+    assert answer["y"].shape in {(0, 3), (0,)}  # JSON's [] has the shape (0,)
     assert answer["y"].dtype == np.float32
 
 
 def test_no_row_is_answered_by_a_graph_without_a_batch(ask):
-    """The sum of nothing is 0."""
+    """A graph that sums over its rows answers 0 to a request without rows."""
     check(ask, "total", {"x": np.empty((0, 3), np.float32)}, {"y": np.array(0, np.float32)})
 
 
 def test_a_wrong_declaration_is_no_obstacle(ask):
-    """The graph declares four columns and gives three; the answer has three."""
+    """A graph that declares four columns and computes three is answered with three."""
     x = np.arange(6, dtype=np.float32)
     feeds = {"x": x, "shape": np.array([2, 3])}
     check(ask, "wrong_shape", feeds, {"y": x.reshape(2, 3)})
@@ -135,7 +135,7 @@ def test_a_wrong_declaration_is_no_obstacle(ask):
 
 @pytest.mark.parametrize("datatype", tiny_models.ECHO_TYPES)
 def test_every_element_type_keeps_its_values(ask, datatype):
-    """Also where JSON or protobuf has a wider type, and without a dimension."""
+    """Limits of each element type survive in a matrix and in a scalar over every protocol."""
     values = np.array(EDGES[datatype], DTYPES[datatype])
     check(ask, f"echo_{datatype}", {"x": values.reshape(2, 2)}, {"y": values.reshape(2, 2)})
     check(ask, f"scalar_{datatype}", {"x": values[1:2].reshape(())}, {"y": values[1:2].reshape(())})
@@ -143,14 +143,14 @@ def test_every_element_type_keeps_its_values(ask, datatype):
 
 @pytest.mark.parametrize("datatype", ["FP16", "FP32", "FP64"])
 def test_infinities_and_the_sign_of_zero_are_kept(ask, datatype):
-    """In JSON they are `Infinity`, `-Infinity` and `NaN`."""
+    """Infinities, NaN and -0.0 are kept; JSON writes `Infinity`, `-Infinity` and `NaN`."""
     values = np.array(INFINITE, DTYPES[datatype]).reshape(2, 2)
     check(ask, f"echo_{datatype}", {"x": values}, {"y": values})
 
 
 @pytest.mark.parametrize("document", [{"inputs": {}}, {"instances": [{}]}])
 def test_rest_calls_a_model_without_inputs_in_both_forms(address, document):
-    """The row form answers with the rows of the output."""
+    """A model without inputs answers `inputs` with `outputs`, `instances` with `predictions`."""
     answer = Http(address).post("/v1/models/no_inputs:predict", document)
 
     key = "outputs" if "inputs" in document else "predictions"

@@ -1,6 +1,6 @@
-"""The ONNX project's node cases through a server: every answer is ONNX Runtime's own, bit for bit.
+"""A server answers the ONNX project's node test cases with the bits of ONNX Runtime.
 
-`make conformance` runs all of them, a usual test run every fortieth.
+`make conformance` runs all cases; an ordinary test run takes every fortieth.
 """
 
 import re
@@ -19,10 +19,10 @@ from rest_client import Http
 
 PAGE = Path(__file__).parents[2] / "docs" / "conformance.md"
 EVERY = 40
-# One thread a model: there are more than a thousand models.
+# One thread for each model, because there are more than a thousand models.
 SETTINGS = {"instances": 1, "intra_op_threads": 1, "file_system_poll_wait_seconds": 0}
 
-# What was counted, and with what.
+# The counts of cases, and the versions that gave them.
 VERSIONS = {"onnx": "1.23.2", "onnxruntime": "1.32.0"}
 CASES = 1884
 LEFT_OUT = {
@@ -43,7 +43,7 @@ NO_JSON_FORM = "JSON lists lose the shape of an empty output"
 
 
 class Suite(NamedTuple):
-    """The cases of a run, the address of the server that serves them, and whether it is all."""
+    """The cases of a run, the address of their server, and whether all cases are included."""
 
     cases: dict[str, NodeCase]
     address: str
@@ -54,7 +54,7 @@ class Suite(NamedTuple):
     scope="module", params=["sample", pytest.param("all", marks=pytest.mark.conformance)]
 )
 def suite(request, tmp_path_factory) -> Iterator[Suite]:
-    """All cases in one folder of models, or a sample of them, behind a real socket."""
+    """All cases, or a sample of them, served from one models folder behind a real socket."""
     is_all = request.param == "all"
     cases, _ = onnx_cases.node_cases(1 if is_all else EVERY)
     models_dir = tmp_path_factory.mktemp("models")
@@ -65,13 +65,13 @@ def suite(request, tmp_path_factory) -> Iterator[Suite]:
 
 
 def test_every_model_is_available(suite):
-    """No graph that ONNX Runtime runs is refused at load."""
+    """The server loads every graph that ONNX Runtime runs."""
     assert Http(suite.address).get("/readyz") == (200, {"status": "SERVING"})
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_answers_are_those_of_onnx_runtime(suite, protocol):
-    """Each protocol carries every case; TensorFlow Serving's REST API those that lists can hold."""
+    """Every protocol answers every case; TFS REST only cases whose outputs JSON lists can hold."""
     cases = suite.cases
     if protocol == "TFS REST":
         cases = {
@@ -86,7 +86,7 @@ def test_answers_are_those_of_onnx_runtime(suite, protocol):
                 difference = onnx_cases.difference(
                     case.outputs, ask(name, case.inputs, case.outputs)
                 )
-            except Exception as error:  # noqa: BLE001 - every case is asked
+            except Exception as error:  # noqa: BLE001 - the other cases still run
                 difference = repr(error)
             if difference:
                 wrong[name] = difference[:500]
@@ -98,7 +98,7 @@ def test_answers_are_those_of_onnx_runtime(suite, protocol):
 
 @pytest.mark.conformance
 def test_every_case_is_served_or_left_out_for_a_reason():
-    """The numbers that the page of documentation gives are those of these versions."""
+    """Cases served and left out are counted as in docs/conformance.md, with the same versions."""
     cases, left_out = onnx_cases.node_cases()
 
     assert {"onnx": onnx.__version__, "onnxruntime": onnxruntime.__version__} == VERSIONS

@@ -37,7 +37,7 @@ def test_refused_changes_of_the_model_list_are_counted(tmp_path, workers):
         "--port=0",
     ]
     with servers.as_process(*flags) as server:
-        pattern = r"listening on (\S+)," if workers == 1 else r"took (\S+), starting"
+        pattern = r"listening on (\S+)," if workers == 1 else r"bound (\S+), starting"
         address = server.wait_for(pattern).group(1)
         server.wait_for("ready: ")
         at_first = failures(address)

@@ -1,4 +1,4 @@
-"""A small data set, a SimCNN really trained on it, and its published version."""
+"""Fixtures: a small data set, a SimCNN trained on it, and the published version."""
 
 import os
 import shutil
@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-# Before any test module imports Keras.
+# Set before any test module imports Keras.
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -30,7 +30,7 @@ from training.settings.recipes import from_recipe
 
 @pytest.fixture(scope="session")
 def image_dir(tmp_path_factory) -> Path:
-    """200 training and 80 test images as PNG files; each class has a brightness of its own."""
+    """200 training and 80 test images as PNG files; each class has another brightness."""
     folder = tmp_path_factory.mktemp("images")
     random = np.random.default_rng(0)
     for split, per_class in (("train", 20), ("test", 8)):
@@ -60,14 +60,14 @@ def run_dir(tmp_path_factory, image_dir) -> Path:
 
 @pytest.fixture(scope="session")
 def published(tmp_path_factory, run_dir, image_dir) -> PublishedVersion:
-    """Version 1 of that SimCNN."""
+    """Version 1 of the SimCNN of `run_dir`, published."""
     models_dir = tmp_path_factory.mktemp("models")
     return from_run.publish_run(run_dir, models_dir, data_dir=image_dir)
 
 
 @pytest.fixture(scope="session")
 def tiny_model() -> keras.Model:
-    """A model with the interface of the trained ones and 250 random weights."""
+    """A model with the interface of trained models and 250 random weights."""
     keras.utils.set_random_seed(0)
     images = keras.Input((32, 32, 3), dtype="uint8", name="images")
     x = keras.layers.Rescaling(1 / 255)(images)
@@ -77,7 +77,7 @@ def tiny_model() -> keras.Model:
 
 
 class TwoSignatures(tf.Module):
-    """A model from elsewhere: integers and floats in, a branch, an output that is an input too."""
+    """A model of integers and floats with a branch and an output that is also an input."""
 
     def __init__(self):
         super().__init__()
@@ -92,13 +92,13 @@ class TwoSignatures(tf.Module):
         ]
     )
     def score(self, x, ids):
-        """Two inputs; the output `x` has the name of an input, and `same` is one."""
+        """Return `score`, `x` (an input's name, other values) and `same` (an input)."""
         embedded = tf.reduce_mean(tf.gather(self.table, ids), axis=1)
         return {"score": tf.nn.relu(x @ self.weights) + embedded, "x": x * 2, "same": x}
 
     @tf.function(input_signature=[tf.TensorSpec([None, 4], tf.float32, name="x")])
     def summary(self, x):
-        """A branch, which becomes an ONNX subgraph."""
+        """Return row sums, and signs from a branch, which becomes an ONNX subgraph."""
         total = tf.reduce_sum(x)
         return {
             "total": tf.reduce_sum(x, axis=1),
@@ -107,7 +107,7 @@ class TwoSignatures(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="words")])
     def count(self, words):
-        """What no ONNX graph can do."""
+        """Return the lengths of strings, which ONNX has no operator for."""
         return {"y": tf.strings.length(words)}
 
 
@@ -135,7 +135,7 @@ def with_strings(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def wide_limits(monkeypatch):
-    """Limits that variants of a hardly trained model keep to, and int8 always faster."""
+    """Limits wide enough for variants of a barely trained model; int8 counts as twice as fast."""
     limits = {name: Limits(agreement=0.8, drop_points=20) for name in LIMITS}
     limits["int8"] = Limits(agreement=0.8, drop_points=20, must_be_faster=True)
     monkeypatch.setattr("export.precisions.make.LIMITS", limits)
@@ -152,7 +152,7 @@ def version(published, tmp_path) -> Path:
 
 @pytest.fixture
 def run_export():
-    """The command line in a process of its own, as a user starts it."""
+    """Runs `python -m export` in a new process, as a user does."""
 
     def run(*arguments, **environment):
         return subprocess.run(
@@ -169,8 +169,11 @@ def run_export():
 
 @pytest.fixture
 def call(monkeypatch, capsys):
-    """The command line in this process: faster, for errors; gives code, stdout lines and stderr."""
-    # main sets these for the whole process; monkeypatch puts them back.
+    """Runs the command line in this process, which is faster.
+
+    Returns the exit code, the lines of stdout, and stderr.
+    """
+    # main sets these variables for the whole process; monkeypatch restores them.
     for name in ("KERAS_BACKEND", "CUDA_VISIBLE_DEVICES", "TF_CPP_MIN_LOG_LEVEL", "CIFAR10_DIR"):
         monkeypatch.setenv(name, os.environ.get(name, ""))
     monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
@@ -185,7 +188,7 @@ def call(monkeypatch, capsys):
 
 @pytest.fixture
 def places(tmp_path) -> tables.Places:
-    """A checkout with a README that has the markers, and no models yet."""
+    """A checkout without models whose README has the markers."""
     (tmp_path / "models").mkdir()
     (tmp_path / "README.md").write_text(f"before\n\n{tables.BEGIN}\n{tables.END}\n\nafter\n")
     return tables.Places(

@@ -11,7 +11,7 @@ NAMES = ("saved-model", "onnx", "add-precision", "prove-rows", "benchmark", "rob
 
 @pytest.fixture
 def help_text(capsys):
-    """What --help prints after these words."""
+    """A function that returns what `WORDS --help` prints."""
 
     def read(*words):
         with pytest.raises(SystemExit) as stop:
@@ -23,7 +23,7 @@ def help_text(capsys):
 
 
 def test_help_lists_every_command_with_a_line(help_text):
-    """The flags of the publication of a run, and below them the other commands."""
+    """`--help` lists the other commands below the flags, each with a description, in 80 columns."""
     text = help_text()
 
     assert text.startswith("usage: python -m export [-h]")
@@ -35,7 +35,7 @@ def test_help_lists_every_command_with_a_line(help_text):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_command_has_its_own_help(help_text, name):
-    """With the words to call it by."""
+    """The help of a command starts with its usage."""
     assert help_text(name).startswith(f"usage: python -m export {name} [-h]")
 
 
@@ -55,12 +55,12 @@ def test_every_command_can_be_run():
     ],
 )
 def test_the_first_word_may_name_a_command(words, command):
-    """Otherwise a run is published."""
+    """The first word selects a command; without a command's name a run is published."""
     assert parse(words).command == command
 
 
 def test_help_needs_neither_tensorflow_nor_onnx_runtime():
-    """It answers at once."""
+    """`--help` imports neither TensorFlow, Keras, onnx nor ONNX Runtime, so it is fast."""
     program = (
         "import contextlib, io, sys\nfrom export.__main__ import main\n"
         "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"
@@ -77,7 +77,7 @@ def test_help_needs_neither_tensorflow_nor_onnx_runtime():
 
 @pytest.mark.parametrize("precisions", ["int4", "fp32,int4", "fp32 w8", ""])
 def test_unknown_precisions_are_refused(call, run_dir, capsys, precisions):
-    """Exit code 2, and the message lists those that exist."""
+    """An unknown precision ends with exit code 2 and a list of the known ones."""
     with pytest.raises(SystemExit) as stop:
         call(run_dir, "--precision", precisions)
 
@@ -86,7 +86,7 @@ def test_unknown_precisions_are_refused(call, run_dir, capsys, precisions):
 
 
 def test_free_size_must_be_positive(call, tmp_path, capsys):
-    """Bad usage is argparse's: exit code 2 and the flag's name."""
+    """`--free-size 0` ends with exit code 2 and a message that names the flag."""
     with pytest.raises(SystemExit) as stop:
         call("saved-model", tmp_path, "--name", "x", "--free-size", "0")
 
@@ -95,7 +95,7 @@ def test_free_size_must_be_positive(call, tmp_path, capsys):
 
 
 def test_fp32_cannot_be_added(call, published, capsys):
-    """It is what a training makes."""
+    """`add-precision` refuses fp32, which only a training makes."""
     with pytest.raises(SystemExit) as stopped:
         call("add-precision", published.path, "--precision", "fp32,w8")
 

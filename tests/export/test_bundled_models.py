@@ -14,7 +14,7 @@ VERSIONS = sorted(Path(__file__).parents[2].joinpath("models").glob("*/[0-9]*"))
 
 @pytest.fixture(scope="module")
 def test_images():
-    """The 10,000 real test images."""
+    """The 10,000 CIFAR-10 test images."""
     if not os.environ.get(DATA_DIR_VARIABLE):
         pytest.skip(f"needs CIFAR-10: set {DATA_DIR_VARIABLE} to its folder")
     return load_split(Path(os.environ[DATA_DIR_VARIABLE]), "test")
@@ -22,7 +22,7 @@ def test_images():
 
 @pytest.mark.parametrize("path", VERSIONS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_bundled_version_is_whole(path):
-    """Every file agrees with the manifest, and no JSON or text names a place on a machine."""
+    """Every file matches the manifest, and no JSON, text or SavedModel has an absolute path."""
     folder = model_folder.read(path)
 
     assert "serving_default" in folder.signatures
@@ -32,7 +32,7 @@ def test_bundled_version_is_whole(path):
 
 @pytest.mark.parametrize("path", VERSIONS, ids=lambda path: f"{path.parent.name}/{path.name}")
 def test_bundled_version_scores_what_it_claims(path, test_images):
-    """Each variant's file gives the recorded answer to every test image, and so the accuracy."""
+    """Each variant's file gives the recorded answers to all test images and the recorded top-1."""
     metrics = json.loads((path / "metrics.json").read_text())
 
     assert metrics["data"]["sha256"] == test_images.sha256()

@@ -8,7 +8,7 @@ from export import __main__
 
 
 def test_failed_gate_exits_with_1(call, run_dir, image_dir, tmp_path):
-    """A report on stderr, no traceback, nothing published."""
+    """A failed gate prints a report without traceback on stderr, and nothing is published."""
     shutil.copytree(run_dir, tmp_path / "run")
     metrics = json.loads((run_dir / "metrics.json").read_text())
     metrics["confusion_matrix"][0][0] += 1
@@ -26,7 +26,7 @@ def test_failed_gate_exits_with_1(call, run_dir, image_dir, tmp_path):
 
 @pytest.mark.parametrize("kind", ["missing", "unfinished", "no model"])
 def test_unusable_run_exits_with_2(call, run_dir, tmp_path, kind):
-    """One line on stderr that says what is wrong."""
+    """An unusable run folder is one line on stderr."""
     folder = tmp_path / "run"
     if kind != "missing":
         folder.mkdir()

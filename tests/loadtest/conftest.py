@@ -3,7 +3,6 @@
 The load generator runs as a subprocess, because Locust patches the standard library.
 """
 
-import json
 import os
 import re
 import subprocess
@@ -12,7 +11,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
 
 import gevent.monkey
 import numpy as np
@@ -21,6 +19,8 @@ import tiny_models
 from onnx import TensorProto, helper
 from PIL import Image
 
+from loadtest.report_file import read_run
+from loadtest.report_schema import Report
 from training.data.cifar10 import CLASS_NAMES, Split, load_split
 
 RUN_SECONDS = 90
@@ -106,9 +106,9 @@ class Result:
     folder: Path
 
     @cached_property
-    def report(self) -> dict[str, Any]:
+    def report(self) -> Report:
         """report.json."""
-        return json.loads((self.folder / "report.json").read_text())
+        return read_run(self.folder)
 
     @cached_property
     def raw(self) -> dict[str, np.ndarray]:

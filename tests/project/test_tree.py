@@ -28,6 +28,7 @@ TOP_MODULES = {
     "serving": {
         "__main__",
         "client",
+        "client_messages",
         "errors",
         "healthcheck",
         "model_source",
@@ -35,7 +36,7 @@ TOP_MODULES = {
         "services",
         "stage_times",
     },
-    "loadtest": {"__main__", "report_schema", "report_sections_schema"},
+    "loadtest": {"__main__", "report_file", "report_schema", "report_sections_schema"},
 }
 
 

@@ -12,7 +12,10 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 WINGS = ("training", "export", "serving", "loadtest")
-PACKAGED = ("*.py", "*.css", "*.toml", "*.proto", "*.pyi", "py.typed")
+PACKAGED = (
+    *("*.py", "*.css", "*.html", "*.schema.json", "*.svg", "*.toml", "*.proto", "*.pyi"),
+    "py.typed",
+)
 
 
 def git_files() -> list[str]:

@@ -1,4 +1,4 @@
-"""Eight of keras.applications with random weights, for the smallest pictures that they take."""
+"""Nine models of keras.applications with random weights and the smallest pictures they take."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -29,7 +29,7 @@ def _entry(architecture: Callable[..., keras.Model], size: int, **settings: obje
         made_with=APPLICATIONS,
         build=build,
         questions=default(pictures("x", size, size, 3)),
-        flags=("--keep-shapes",),  # looser shapes are tried with smaller models: it takes minutes
+        flags=("--keep-shapes",),  # trying looser shapes takes minutes; smaller models test it
     )
 
 

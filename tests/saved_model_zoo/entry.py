@@ -1,4 +1,4 @@
-"""A model of the zoo, and how to make questions for it."""
+"""An entry of the zoo, and functions that make inputs for it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 Arrays = dict[str, np.ndarray]
-# Inputs by alias, of so many rows.
+# Makes inputs by alias with the given number of rows.
 Make = Callable[[np.random.Generator, int], Arrays]
 Way = Literal["onnx", "tensorflow"]
 
@@ -17,25 +17,25 @@ KERAS2 = "Keras 2 (tf-keras)"
 APPLICATIONS = "keras.applications"
 MODULE = "tf.Module"
 TENSORFLOW1 = "TensorFlow 1"
-# How TensorFlow itself is asked.
+# The two ways to run a SavedModel in TensorFlow.
 SIGNATURES, SESSION = "signatures", "session"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Entry:
-    """A SavedModel, and what is expected of it.
+    """A SavedModel and the expected way to serve it.
 
     Attributes:
-        name: What clients call it.
-        what: What it is made of, for the table.
-        made_with: One of the names above.
-        build: Writes the SavedModel into a folder, or its versions into numbered folders of it.
-        questions: Makes inputs, by name of the signature; at least one.
-        way: What is to serve it.
-        because: Part of the reason that the export gives where it is TensorFlow.
-        reference: How TensorFlow is asked: as `tf.saved_model.load` loads the model, or in a
-            session, as TensorFlow Serving loads it.
-        flags: Further ones of the export.
+        name: Name of the model on the server.
+        what: What the model consists of, for the table.
+        made_with: KERAS3, KERAS2, APPLICATIONS, MODULE or TENSORFLOW1.
+        build: Writes the SavedModel into a folder, or its versions into numbered subfolders.
+        questions: Functions that make inputs, by signature name; at least one.
+        way: The runtime that is expected to serve the model.
+        because: If way is "tensorflow", a part of the reason that the export must give.
+        reference: How TensorFlow runs the model for comparison: loaded by `tf.saved_model.load`,
+            or in a session, as TensorFlow Serving loads it.
+        flags: Further flags of the export command.
     """
 
     name: str
@@ -50,24 +50,27 @@ class Entry:
 
 
 def default(make: Make) -> dict[str, Make]:
-    """Questions for `serving_default` alone."""
+    """Return the questions of a model whose only signature is `serving_default`."""
     return {"serving_default": make}
 
 
 def floats(alias: str, *shape: int, scale: float = 1.0, dtype: type = np.float32) -> Make:
-    """Normally distributed values of shape (rows, *shape)."""
+    """Return a maker of normally distributed values of shape (rows, *shape)."""
     return lambda random, rows: {
         alias: (scale * random.standard_normal((rows, *shape))).astype(dtype)
     }
 
 
 def pictures(alias: str, *shape: int, dtype: type = np.float32) -> Make:
-    """Pixels from 0 to 255 of shape (rows, *shape)."""
+    """Return a maker of pixels from 0 to 255 of shape (rows, *shape)."""
     return lambda random, rows: {alias: random.integers(0, 256, (rows, *shape)).astype(dtype)}
 
 
 def steps(alias: str, *shape: int, low: int, high: int) -> Make:
-    """Normally distributed values of shape (rows, length, *shape): any length within limits."""
+    """Return a maker of normally distributed values of shape (rows, length, *shape).
+
+    The length is random from `low` to `high`.
+    """
 
     def make(random: np.random.Generator, rows: int) -> Arrays:
         length = int(random.integers(low, high + 1))
@@ -77,7 +80,10 @@ def steps(alias: str, *shape: int, low: int, high: int) -> Make:
 
 
 def tokens(alias: str, high: int, *, low: int = 1, most: int, least: int | None = None) -> Make:
-    """Integers of shape (rows, length), some zeros at the end of each row: any length, or one."""
+    """Return a maker of int32 tokens of shape (rows, length), padded with zeros at the end.
+
+    The length is random from `least` to `most`, or `most` if `least` is None.
+    """
 
     def make(random: np.random.Generator, rows: int) -> Arrays:
         length = int(random.integers(most if least is None else least, most + 1))
@@ -89,12 +95,12 @@ def tokens(alias: str, high: int, *, low: int = 1, most: int, least: int | None 
 
 
 def integers(alias: str, high: int, *shape: int, dtype: type = np.int64, low: int = 0) -> Make:
-    """Integers from `low` to below `high` of shape (rows, *shape)."""
+    """Return a maker of integers from `low` to below `high` of shape (rows, *shape)."""
     return lambda random, rows: {alias: random.integers(low, high, (rows, *shape)).astype(dtype)}
 
 
 def words(alias: str, vocabulary: list[str], *shape: int, many: int = 1) -> Make:
-    """Strings of shape (rows, *shape), each of one to `many` words of a vocabulary."""
+    """Return a maker of strings of shape (rows, *shape), each one to `many` words."""
 
     def make(random: np.random.Generator, rows: int) -> Arrays:
         texts = np.empty((rows, *shape), object)
@@ -107,7 +113,7 @@ def words(alias: str, vocabulary: list[str], *shape: int, many: int = 1) -> Make
 
 
 def both(*makes: Make) -> Make:
-    """The inputs of several makers together."""
+    """Return a maker of the inputs of all makers."""
     return lambda random, rows: {
         alias: array for make in makes for alias, array in make(random, rows).items()
     }

@@ -1,4 +1,4 @@
-"""All models of the zoo, and those that a usual test run takes."""
+"""All models of the zoo, and the names of those in an ordinary test run."""
 
 from saved_model_zoo import (
     applications,

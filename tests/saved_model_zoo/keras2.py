@@ -1,6 +1,6 @@
 """Keras 2 models, saved by `model.save(folder, save_format="tf")` with their optimizers.
 
-Models of Estimators are not among them: TensorFlow has had no Estimator since 2.16.
+The zoo has no Estimator models, because TensorFlow has had no Estimator since 2.16.
 """
 
 from collections.abc import Callable
@@ -56,7 +56,7 @@ def _masked(keras: Any) -> Any:
     )
 
 
-# Model, shape of a row of its input, and optimizer by name.
+# By name: model, shape of one row of its input, and optimizer.
 _MODELS: dict[str, tuple[Callable[[Any], Any], tuple[int, ...], Callable[[Any], Any]]] = {
     "legacy_adam": (_dense, (_COLUMNS,), lambda optimizers: optimizers.legacy.Adam(0.01)),
     "legacy_sgd": (
@@ -76,7 +76,7 @@ _MODELS: dict[str, tuple[Callable[[Any], Any], tuple[int, ...], Callable[[Any], 
 
 
 def _write(name: str, folder: Path) -> None:
-    """Make a model, train it for a step, so that the optimizer has slots, and save it."""
+    """Make a model, train it for one step so that the optimizer has slots, and save it."""
     import tf_keras  # noqa: PLC0415 - takes seconds
 
     tf_keras.utils.set_random_seed(0)
@@ -98,7 +98,7 @@ def _entry(name: str, what: str, make: Make) -> Entry:
         made_with=KERAS2,
         build=lambda folder: _write(name, folder),
         questions=default(make),
-        # Objects of a legacy optimizer cannot be restored without Keras 2.
+        # tf.saved_model.load cannot restore a legacy optimizer without Keras 2; a session can.
         reference=SESSION,
     )
 

@@ -1,4 +1,4 @@
-"""Keras 3 models of columns and of preprocessing, saved by `model.export`."""
+"""Keras 3 models of tabular data and preprocessing layers, saved by `model.export`."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +22,7 @@ _WORDS = ["the", "film", "is", "good", "bad", "a", "start", "END", "unheard"]
 
 
 def entry(name: str, what: str, model: Callable[[], keras.Model], make: Make, **more: str) -> Entry:
-    """A Keras 3 model, its weights drawn with a fixed seed."""
+    """Return the entry of a Keras 3 model whose weights are drawn with a fixed seed."""
 
     def build(folder: Path) -> None:
         keras.utils.set_random_seed(0)
@@ -36,7 +36,7 @@ def entry(name: str, what: str, model: Callable[[], keras.Model], make: Make, **
 
 
 def shake(model: keras.Model) -> None:
-    """Give batch normalisations means, variances and scales, as training does."""
+    """Set random means, variances and scales of batch normalisations, as training does."""
     random = np.random.default_rng(0)
     for layer in model._flatten_layers():
         if isinstance(layer, layers.BatchNormalization):
@@ -47,7 +47,7 @@ def shake(model: keras.Model) -> None:
 
 
 def sequential(shape: tuple[int | None, ...], *parts: layers.Layer, **more: object) -> keras.Model:
-    """Layers in a row; the input is called x."""
+    """Return a sequential model whose input is called x."""
     return keras.Sequential([keras.Input(shape, name="x", **more), *parts])
 
 

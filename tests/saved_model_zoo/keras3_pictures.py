@@ -29,7 +29,10 @@ def _cnn() -> keras.Model:
 
 
 def _augmented(folder: Path) -> None:
-    """As Keras' guide says for layers that draw random numbers: an endpoint with training=False."""
+    """Write a model with an endpoint for training=False.
+
+    Keras' guide recommends this for layers that draw random numbers.
+    """
     keras.utils.set_random_seed(0)
     model = sequential(
         (16, 16, 3),

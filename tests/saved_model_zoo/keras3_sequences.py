@@ -1,4 +1,4 @@
-"""Keras 3 models of sequences, many of them of any length."""
+"""Keras 3 models of sequences; many take any length."""
 
 from typing import Any
 
@@ -46,14 +46,14 @@ def _masked_gru() -> keras.Model:
 
 
 class Positions(layers.Layer):
-    """Adds a vector for each of 32 positions."""
+    """Adds a trained vector to each of at most 32 positions."""
 
     def build(self, shape: tuple[int | None, ...]) -> None:
-        """Make the vectors."""
+        """Create the 32 vectors."""
         self.vectors = self.add_weight((32, shape[-1]), initializer="glorot_uniform")
 
     def call(self, x: Any) -> Any:
-        """Embedded tokens and their places."""
+        """Return the sum of the embedded tokens and the vectors of their positions."""
         return x + self.vectors[: keras.ops.shape(x)[1]]
 
 

@@ -11,7 +11,7 @@ from saved_model_zoo.entry import MODULE, Entry, Make, both, default, floats, in
 
 
 class Weights(tf.Module):
-    """Some variables, drawn with a fixed seed."""
+    """A module of variables drawn with a fixed seed."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -27,12 +27,19 @@ class Weights(tf.Module):
 
 
 def spec(*shape: int | None, dtype: Any = tf.float32, name: str = "x") -> tf.TensorSpec:
-    """An input."""
+    """Return the TensorSpec of an input."""
     return tf.TensorSpec(shape, dtype, name=name)
 
 
 def save(folder: Path, module: tf.Module, functions: Mapping[str, Any]) -> None:
-    """A SavedModel with signatures: functions of the module and the inputs, and the inputs."""
+    """Write a SavedModel.
+
+    Args:
+        folder: Folder to write.
+        module: Module of the variables.
+        functions: By signature name, a function of the module and the inputs, and the inputs'
+            TensorSpecs.
+    """
 
     def bound(function: Callable[..., Any]) -> Callable[..., Any]:
         return lambda *arrays: function(module, *arrays)
@@ -54,7 +61,7 @@ def of_function(
     module: Callable[[], tf.Module] = Weights,
     **more: Any,
 ) -> Entry:
-    """A model of one signature."""
+    """Return the entry of a model with one signature."""
     return Entry(
         name=name,
         what=what,
@@ -88,7 +95,7 @@ def _several(folder: Path) -> None:
 
 
 def _loop(_: Any, x: Any) -> Any:
-    """Square roots by Newton's method, as many steps as the worst value needs."""
+    """Return square roots by Newton's method; the value that converges last ends the loop."""
     positive = tf.abs(x) + 1.0
     root = tf.while_loop(
         lambda guess: tf.reduce_any(tf.abs(guess * guess - positive) > 1e-3),
@@ -156,14 +163,14 @@ def _indexing(module: Weights, ids: Any) -> Any:
 
 
 def _ragged(module: Weights, ids: Any) -> Any:
-    """Means of the embeddings of all ids but the padding, by ragged tensors."""
+    """Return the mean embedding of each row's ids without padding, by ragged tensors."""
     rows = tf.RaggedTensor.from_tensor(ids, padding=0)
     embedded = tf.gather(module.second, rows)
     return {"mean": tf.reduce_mean(embedded, axis=1), "count": rows.row_lengths()}
 
 
 def _sparse(module: Weights, x: Any) -> Any:
-    """A product with the values that are not small."""
+    """Return a sparse product of the values above 0.5 in magnitude."""
     kept = tf.sparse.from_dense(tf.where(tf.abs(x) > 0.5, x, tf.zeros_like(x)))
     return {"y": tf.sparse.sparse_dense_matmul(kept, module.first)}
 

@@ -26,7 +26,7 @@ _SHORT = 160
 
 
 def table(results: Sequence[Result]) -> str:
-    """What stands between `BEGIN` and `END`."""
+    """Return the text between `BEGIN` and `END`."""
     ways = Counter(result.way for result in results)
     counted = f"{ways['onnx']} served by ONNX Runtime and {ways['tensorflow']} by TensorFlow"
     lines = [
@@ -46,7 +46,7 @@ def write(results: Sequence[Result]) -> None:
 
 
 def rows() -> dict[str, str]:
-    """What the page says serves each model, by the model's name."""
+    """Return the runtime that the page names for each model, "onnx" or "tensorflow"."""
     listed = PAGE.read_text().partition(BEGIN)[2].partition(END)[0]
     found = re.findall(r"^\| `([^`]+)` \|[^|]+\|[^|]+\| ([^|]+) \|", listed, flags=re.MULTILINE)
     names = {runtime: way for way, runtime in _RUNTIMES.items()}

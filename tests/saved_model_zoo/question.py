@@ -1,4 +1,4 @@
-"""Questions for a model, TensorFlow's own answers to them, and how answers are compared."""
+"""Questions for a model, TensorFlow's answers to them, and the comparison of answers."""
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +14,7 @@ LIMIT = 1e-5
 
 
 class Question(NamedTuple):
-    """Inputs for a signature of a version."""
+    """The inputs of one request to a signature of a version."""
 
     version: int
     signature: str
@@ -22,7 +22,7 @@ class Question(NamedTuple):
 
 
 def questions(entry: Entry, versions: Sequence[int], rows: Sequence[int]) -> list[Question]:
-    """For each version and signature one of each number of rows, every one with other values."""
+    """Return a question for each version, signature and number of rows, with random values."""
     random = np.random.default_rng(len(rows))
     return [
         Question(version, signature, make(random, number))
@@ -35,12 +35,12 @@ def questions(entry: Entry, versions: Sequence[int], rows: Sequence[int]) -> lis
 def ask_tensorflow(
     entry: Entry, folders: Mapping[int, Path], asked: Sequence[Question]
 ) -> list[Arrays]:
-    """TensorFlow's answers, each question asked alone.
+    """Return TensorFlow's answers to the questions, run one by one.
 
     Args:
-        entry: Says how TensorFlow is asked.
-        folders: SavedModels by version.
-        asked: Questions, those of a version one after the other.
+        entry: The model; its `reference` says how TensorFlow runs it.
+        folders: Folders of the SavedModels by version.
+        asked: Questions, grouped by version.
     """
     ask = _in_session if entry.reference == SESSION else _by_signatures
     return [
@@ -76,9 +76,9 @@ def _in_session(folder: Path, asked: Iterator[Question]) -> Iterator[Arrays]:
 
 
 def ranges(asked: Sequence[Question], expected: Sequence[Arrays]) -> dict[tuple[str, str], float]:
-    """The range of each output of floats over all of TensorFlow's answers, by signature and alias.
+    """Return the range of each float output over TensorFlow's answers, by signature and alias.
 
-    Largest less smallest finite value; of a constant output its magnitude.
+    The range is the largest minus the smallest finite value; for a constant output, its magnitude.
     """
     values: dict[tuple[str, str], list[np.ndarray]] = {}
     for question, answer in zip(asked, expected, strict=True):
@@ -96,15 +96,16 @@ def ranges(asked: Sequence[Question], expected: Sequence[Arrays]) -> dict[tuple[
 
 
 def difference(expected: np.ndarray, received: np.ndarray, span: float) -> tuple[str, float | None]:
-    """What is wrong with an array, empty if nothing, and how far it is off.
+    """Compare an output of the server with TensorFlow's.
 
     Args:
-        expected: TensorFlow's.
-        received: The server's.
-        span: Range of the output, if it is one of floats.
+        expected: TensorFlow's output.
+        received: The server's output.
+        span: Range of the output; used for floats only.
 
     Returns:
-        The fault, and the largest difference in units of the range; None but for floats.
+        The fault, or "" if there is none, and for floats the largest difference in units of the
+        range, else None.
     """
     if (expected.shape, expected.dtype.kind) != (received.shape, received.dtype.kind):
         told = f"{received.dtype}{received.shape}, expected {expected.dtype}{expected.shape}"

@@ -1,4 +1,4 @@
-"""Publishes a model of the zoo, serves it, and compares every answer with TensorFlow's own."""
+"""Publishes a model of the zoo, serves it, and compares every answer with TensorFlow's."""
 
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ from saved_model_zoo.question import Question
 from export.__main__ import main
 from serving.client import AsyncPredictClient, PredictError
 
-# Rows of the questions that one caller asks, and of those that as many callers ask at once.
+# Rows of the questions of a single caller, and of those of CALLERS concurrent callers.
 ALONE = (1, 3, 5)
 CALLERS = 24
 AT_ONCE = tuple(1 + number % 4 for number in range(CALLERS))
@@ -28,16 +28,16 @@ _SECONDS = 120.0
 
 @dataclass
 class Result:
-    """What was seen of a model.
+    """The result of publishing, serving and comparing a model.
 
     Attributes:
         entry: The model.
-        way: What served it.
-        why: The reason that the export gave, if it refused the model; one line.
-        difference: The largest of two floats, in units of the range of the output; None if no
-            output is of floats.
+        way: The runtime that served the model.
+        why: If the export refused the model, its reason in one line.
+        difference: The largest difference of two floats, in units of the range of the output;
+            None if no output has floats.
         batched: Whether requests share runs, by signature.
-        faults: What is not as it should be; empty if all is well.
+        faults: Differences from the expected behaviour; empty if there are none.
     """
 
     entry: Entry
@@ -49,16 +49,16 @@ class Result:
 
 
 def run(entry: Entry, folder: Path) -> Result:
-    """Build, publish, serve and ask a model.
+    """Build, publish and serve a model, and compare its answers with TensorFlow's.
 
     Args:
         entry: The model.
-        folder: Empty; gets the SavedModel and what is served.
+        folder: An empty folder, which gets the SavedModel and the models folder.
     """
     result = Result(entry)
     source, models = folder / "saved" / entry.name, folder / "models"
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # what Keras and TensorFlow say about saving
+        warnings.simplefilter("ignore")  # Keras and TensorFlow warn about saving
         entry.build(source)
     folders = {int(path.name): path for path in source.iterdir() if path.name.isdigit()}
     folders = dict(sorted(folders.items())) or {1: source}
@@ -86,10 +86,10 @@ def run(entry: Entry, folder: Path) -> Result:
 
 
 def _publish(source: Path, folders: dict[int, Path], models: Path, result: Result) -> None:
-    """Hand the SavedModel to the export command; where it refuses, to the models folder."""
+    """Publish the SavedModel by the export command; if that refuses it, copy it unconverted."""
     name, output, errors = result.entry.name, io.StringIO(), io.StringIO()
     command = ["saved-model", str(source), "--name", name, "--models-dir", str(models)]
-    for signature in result.entry.questions:  # Keras saves each endpoint twice, by two names
+    for signature in result.entry.questions:  # Keras saves each endpoint under two names
         command += ["--signature", signature]
     command += result.entry.flags
     with contextlib.redirect_stdout(output), contextlib.redirect_stderr(errors):
@@ -113,7 +113,7 @@ def _publish(source: Path, folders: dict[int, Path], models: Path, result: Resul
 async def _ask(
     address: str, model: str, asked: Sequence[Question], callers: int
 ) -> list[Arrays | PredictError]:
-    """The server's answers: one caller asks one after the other, several all at once."""
+    """Return the server's answers; at most `callers` requests are in flight."""
     free = asyncio.Semaphore(callers)
     async with AsyncPredictClient(address, timeout=_SECONDS) as client:
 
@@ -138,7 +138,7 @@ def _compare(
     spans: dict[tuple[str, str], float],
     callers: int,
 ) -> None:
-    """Note the largest difference, and every fault."""
+    """Record the largest difference and every fault in the result."""
     for one, wanted, answer in zip(asked, expected, answers, strict=True):
         shapes = ", ".join(f"{alias} {array.shape}" for alias, array in one.inputs.items())
         place = f"{callers} callers, version {one.version}, {one.signature}, {shapes}"
@@ -158,7 +158,7 @@ def _compare(
 
 
 def _batched(address: str) -> dict[str, bool]:
-    """Whether requests to each signature share runs, as the metrics page says."""
+    """Return from the metrics page whether requests to each signature share runs."""
     page = Http(address).ask("GET", "/monitoring/prometheus/metrics")[2].decode()
     found = {}
     for labels, value in re.findall(r"_signature_batched\{([^}]*)\} ([01])", page):

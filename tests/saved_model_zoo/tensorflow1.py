@@ -1,4 +1,4 @@
-"""SavedModels of TensorFlow 1: sessions, placeholders, reference variables, old parsing."""
+"""SavedModels of TensorFlow 1 with placeholders, reference variables and old parsing."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ def _two_versions(folder: Path) -> None:
 
 
 def _network(folder: Path) -> None:
-    """Two layers of reference variables behind placeholders, and moving averages."""
+    """Write two layers of reference variables with placeholders and moving averages."""
     with tf.Graph().as_default(), v1.Session() as session:
         v1.set_random_seed(0)
         x = v1.placeholder(tf.float32, [None, 6], name="x")
@@ -43,7 +43,7 @@ def _layers(x, rate):
 
 
 def _frozen(folder: Path) -> None:
-    """The same with constants for its variables, imported from a GraphDef."""
+    """Write the network with constants instead of variables, imported from a GraphDef."""
     with tf.Graph().as_default(), v1.Session() as session:
         y = _layers(v1.placeholder(tf.float32, [None, 6], name="x"), 0.0)
         session.run(v1.global_variables_initializer())
@@ -61,7 +61,7 @@ def _frozen(folder: Path) -> None:
 
 
 def _loop(folder: Path) -> None:
-    """A recurrent network as TensorFlow 1 unrolled it: a loop of Switch, Merge and Enter."""
+    """Write a recurrent network as TensorFlow 1 did, with a loop of Switch, Merge and Enter."""
     random = np.random.default_rng(0)
     v1.disable_control_flow_v2()
     try:

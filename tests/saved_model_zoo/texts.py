@@ -14,7 +14,7 @@ _LABELS = ["cat", "dog", "bird"]
 
 
 class Tables(Weights):
-    """Weights, and tables of integers and of names."""
+    """Weights, and lookup tables of numbers and names."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -31,7 +31,7 @@ class Tables(Weights):
 
 
 def _parsed(folder: Path) -> None:
-    """Scores from tf.Examples of a dense, an optional and a variable feature."""
+    """Write a model of tf.Examples with a required, an optional and a variable-length feature."""
     features = {
         "x": tf.io.FixedLenFeature([4], tf.float32),
         "weight": tf.io.FixedLenFeature([], tf.float32, default_value=1.0),

@@ -1,5 +1,5 @@
-"""Reports on finished runs: one HTML page and one Markdown page about the same blocks.
+"""Reports on finished runs: an HTML page and a Markdown page with the same blocks.
 
-The command reads sources, page puts sections together, and pages write them. May import all of
-training but run: it reads run folders as files.
+`command` reads the sources, `page` puts the sections together, and `pages` writes them. May import
+all of training but run, because it reads run folders as files.
 """

@@ -1,4 +1,4 @@
-"""The command `python -m training report RUN...`: read, ask the models, write two pages."""
+"""The command `python -m training report RUN...`, which writes two pages about runs."""
 
 import argparse
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ _DEFAULT_OUTPUT = Path("results/training-report")
 
 
 def parser() -> argparse.ArgumentParser:
-    """The command's flags."""
+    """Return the parser of the command's flags."""
     parser = argparse.ArgumentParser(
         prog="python -m training report",
         description="Write report.html (one file, nothing else needed) and report.md (pictures "
@@ -31,7 +31,7 @@ def parser() -> argparse.ArgumentParser:
         type=Path,
         default=_DEFAULT_OUTPUT,
         metavar="DIR",
-        help=f"where the report goes; default: {_DEFAULT_OUTPUT}",
+        help=f"folder of the report; default: {_DEFAULT_OUTPUT}",
     )
     add_data_dir(
         parser,
@@ -47,14 +47,15 @@ def write(folders: Sequence[Path], output: Path, data_dir: Path | None) -> Path:
 
     Args:
         folders: Run folders.
-        output: Where to; created if need be.
+        output: Folder of the report; created if it is missing.
         data_dir: See training.report.sources.evidence.collect.
 
     Returns:
-        The HTML page; the Markdown page is beside it.
+        Path of the HTML page; the Markdown page is beside it.
 
     Raises:
-        ReportError: No report can be made of the folders, or it can't be written.
+        ReportError: A folder holds no readable run, no run is finished, or the report cannot be
+            written.
         DataError: `data_dir` holds no data set.
     """
     runs = read_all(folders)
@@ -63,7 +64,7 @@ def write(folders: Sequence[Path], output: Path, data_dir: Path | None) -> Path:
     except OSError as error:
         msg = f"cannot write to {output} ({error.strerror}); name another --output"
         raise ReportError(msg) from error
-    # Keras and Matplotlib take seconds that wrong arguments need not.
+    # Importing Keras takes seconds, so wrong arguments are reported before.
     with native_log.quiet():
         from training import devices  # noqa: PLC0415
         from training.report import page  # noqa: PLC0415
@@ -74,7 +75,7 @@ def write(folders: Sequence[Path], output: Path, data_dir: Path | None) -> Path:
 
     report = page.build(runs, evidence.collect(runs, data_dir))
     target = output / "report.html"
-    # A folder's name may hold bytes that are no text: they are shown as \xNN.
+    # Bytes of a folder's name that are not valid text are shown as \xNN.
     _write_text(target, html_page.render(report))
     _write_text(target.with_suffix(".md"), markdown_page.render(report))
     markdown_page.save_pictures(report, output)

@@ -1,31 +1,31 @@
-"""Figures as text with their units, and lists as parts of sentences."""
+"""Numbers as text with their units, and lists as parts of sentences."""
 
 from collections.abc import Iterable
 
 
 def percent(share: float, digits: int = 2) -> str:
-    """A share of 1 in per cent: 0.8224 is "82.24 %"."""
+    """Format a share of 1 in per cent: 0.8224 is "82.24 %"."""
     return f"{100 * share:.{digits}f} %"
 
 
 def interval(bounds: Iterable[float], digits: int = 2) -> str:
-    """Two shares of 1 in per cent: "81.48 to 82.98 %"."""
+    """Format two shares of 1 in per cent: "81.48 to 82.98 %"."""
     low, high = bounds
     return f"{100 * low:.{digits}f} to {100 * high:.{digits}f} %"
 
 
 def points(difference: float) -> str:
-    """A difference of two shares in percentage points, signed: "+2.21"."""
+    """Format a difference of two shares in percentage points, with its sign: "+2.21"."""
     return f"{100 * difference:+.2f}"
 
 
 def nats(loss: float) -> str:
-    """A cross-entropy: "0.5401", or "1.09e+08" of a model that went astray."""
+    """Format a cross-entropy: "0.5401", or "1.09e+08" of a training that diverged."""
     return f"{loss:.4f}" if loss < 1000 else f"{loss:.3g}"
 
 
 def duration(seconds: float) -> str:
-    """A time in the two largest units that tell: "8.4 s", "16 min 46 s", "1 h 12 min"."""
+    """Format a time in its two largest units: "8.4 s", "16 min 46 s", "1 h 12 min"."""
     if seconds < 60:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
@@ -36,7 +36,7 @@ def duration(seconds: float) -> str:
 
 
 def millions(count: int) -> str:
-    """A large count for reading: "122,570" below a million, "5.87 million" from there on."""
+    """Format a large count: "122,570" below a million, "5.87 million" from there on."""
     if count < 1_000_000:
         return f"{count:,}"
     if count < 1_000_000_000:
@@ -45,16 +45,16 @@ def millions(count: int) -> str:
 
 
 def megabytes(count: int) -> str:
-    """Bytes in units of a million: "0.49 MB"."""
+    """Format bytes in units of a million: "0.49 MB"."""
     return f"{count / 1e6:.2f} MB" if count < 10_000_000 else f"{count / 1e6:.1f} MB"
 
 
 def times(ratio: float) -> str:
-    """A ratio of 1 or more: "1.4 times", "13 times"."""
+    """Format a ratio of 1 or more: "1.4 times", "13 times"."""
     return f"{ratio:.1f} times" if ratio < 10 else f"{ratio:.0f} times"
 
 
 def listing(items: Iterable[str]) -> str:
-    """Items as part of a sentence: "a, b and c"."""
+    """Join items as part of a sentence: "a, b and c"."""
     *first, last = items
     return f"{', '.join(first)} and {last}" if first else last

@@ -1,4 +1,4 @@
-"""The report as a whole: which sections, in which order."""
+"""The whole report: its sections in their order."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ def build(runs: Sequence[RunRecord], evidence: Evidence) -> Page:
     """Put the report together.
 
     Args:
-        runs: At least one of them finished.
+        runs: Run folders, at least one of them finished.
         evidence: Data, models and answers that could be loaded.
     """
     finished = sorted((run for run in runs if run.is_finished), key=lambda run: -run.result["top1"])
@@ -61,7 +61,7 @@ def _published(runs: Sequence[RunRecord]) -> list[Block]:
     text = (
         "The published figures are those of a course report of spring 2024, which trained both "
         "models on CIFAR-10; the intervals beside them were computed here. Mistakes of its "
-        "protocol, to be known when comparing with it:"
+        "protocol that matter for a comparison:"
     )
     blocks: list[Block] = [Heading("The published protocol"), Paragraph(text)]
     for model in models:
@@ -74,12 +74,12 @@ def _method() -> list[Block]:
         Heading("How the figures came about"),
         Bullets(
             (
-                "Test accuracy: every test image once, with the model as it is saved (float32).",
+                "Test accuracy: every test image once, with the saved model (float32).",
                 "Intervals: 95 %, Wilson's for accuracies, Agresti and Min's for pairs.",
-                "Pairs: answers asked anew from model.keras for this report; McNemar's exact test.",
-                "Training time: all epochs and the final evaluation, by the clock.",
-                "Images/s: training images by the time of the median epoch, validation left out.",
-                "Recommendations: computed from the figures here; seeds of a recipe are averaged.",
+                "Pairs: from answers of model.keras, computed anew; McNemar's exact test.",
+                "Training time: wall time of all epochs and the final evaluation.",
+                "Images/s: training images over the time of the median epoch, without validation.",
+                "Recommendations: computed from these figures; the seeds of a recipe are averaged.",
             )
         ),
     ]

@@ -16,9 +16,9 @@ def best_epoch(history: History) -> int:
 
 
 def rank(history: History) -> tuple[float, int]:
-    """Return a sort key: validation accuracy of the last epoch, then the shorter history first.
+    """Return a sort key that is highest for the history that ends with the best epoch.
 
-    The best epoch's history has the highest key.
+    It compares the last epoch's validation accuracy; if equal, the shorter history is higher.
     """
     return history[-1]["val_accuracy"], -len(history)
 

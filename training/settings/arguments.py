@@ -1,6 +1,6 @@
-"""The flags of `python -m training MODEL`. A flag that is not given has the value None.
+"""The flags of `python -m training MODEL`.
 
-`recipes.from_recipe` replaces None by the recipe's value.
+A setting of the recipe that is not given is None; `recipes.from_recipe` then uses the recipe's.
 """
 
 import argparse

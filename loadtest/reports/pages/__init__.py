@@ -1,4 +1,4 @@
-"""One page for each reader: HTML, Markdown, CSV, the terminal, and the files of a report.
+"""A report as HTML, Markdown, CSV and text for a terminal, and the files that hold it.
 
 May import plots and the modules of reports beside it.
 """

@@ -1,22 +1,78 @@
-"""report.csv: one row for every run, with everything that a spreadsheet can hold."""
+"""report.csv: one row for every run, with every figure that a spreadsheet can hold."""
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Callable
 
-from loadtest.reports.collection import Collection, Result
+from loadtest.report_schema import Collection, Result
 from loadtest.reports.configurations import load_of, subject_of
-from loadtest.reports.measures import MEASURES
+from loadtest.reports.measures import value_at
 
 Value = str | int | float | bool | None
 
+_LATENCY = ("p50", "p90", "p95", "p97", "p99", "p99_9", "mean", "max")
+# A column is the path of a field in a result, or a function of the result.
+_COLUMNS: dict[str, str | Callable[[Result], Value]] = {
+    "status": "report.status",
+    "valid": "report.validity.valid",
+    "reasons": lambda result: "; ".join(result.report.validity.reasons),
+    "scheduled": "report.requests.scheduled",
+    "answered": "report.requests.answered",
+    "failed": "report.requests.failed",
+    "missed": "report.requests.missed",
+    "wrong": "report.requests.wrong",
+    "errors": lambda result: "; ".join(
+        f"{kind} {error.count}" for kind, error in result.report.errors.items()
+    ),
+    **{f"{name}_ms": f"report.latency_ms.{name}" for name in _LATENCY},
+    "lag_p99_ms": "report.client.lag_ms.p99",
+    "requests_per_second": "report.throughput.requests_per_second",
+    "images_per_second": "report.throughput.images_per_second",
+    "slo_ms": "report.slo.limit_ms",
+    "slo_percentile": "report.slo.percentile",
+    "slo_over": "report.slo.over",
+    "slo_met": "report.slo.met",
+    "goodput_per_second": "report.goodput.per_second",
+    "goodput_share": "report.goodput.share",
+    "correct_goodput_per_second": "report.goodput.correct_per_second",
+    "onnxruntime": lambda result: result.server_versions.get("onnxruntime"),
+    "server_version": lambda result: result.server_versions.get("onnx-serving"),
+    **{
+        f"server_{part}_{quantile}_ms": f"report.server.{part}_ms.{quantile}"
+        for part in ("queue", "compute", "serialise", "total")
+        for quantile in ("p50", "p99")
+    },
+    "server_cpu_us_per_request": "server_process.cpu_us_per_request",
+    "server_memory_bytes": "server_process.memory_bytes",
+    "gpu": "server_process.gpu.name",
+    "gpu_memory_used_bytes": "server_process.gpu.memory_used_bytes",
+    "client_cpu_share": "report.client.cpu_share",
+    "client_cpu_us_per_request": "report.client.cpu_us_per_request",
+    "top1": "report.accuracy.top1",
+    "correct": "report.accuracy.correct",
+    "images": "report.accuracy.n",
+    "distinct_images": "report.accuracy.distinct_images",
+    "top1_wilson_95_low": lambda result: (result.report.accuracy.wilson_95 or (None, None))[0],
+    "top1_wilson_95_high": lambda result: (result.report.accuracy.wilson_95 or (None, None))[1],
+    "compared_answers": "report.mismatches.compared",
+    "differing_answers": "report.mismatches.differing",
+    "floor_p50_ms": "report.floor.p50_ms",
+    "floor_p99_ms": "report.floor.p99_ms",
+    "started_utc": "report.manifest.started_utc",
+    "git_commit": "report.manifest.git_commit",
+    "cpu": "report.manifest.cpu",
+    "cores": "report.manifest.cores",
+    "data_sha256": "report.manifest.data.sha256",
+    "artefact_sha256": "report.manifest.artefact.sha256",
+}
+
 
 def render(collection: Collection) -> str:
-    """The whole file; what is unknown is an empty field."""
+    """Return the file's text; an unknown value is an empty field."""
     counts: dict[object, int] = {}
     rows = []
-    for result in collection["results"]:
-        key = subject_of(result), load_of(result["report"])
+    for result in collection.results:
+        key = subject_of(result), load_of(result.report)
         counts[key] = counts.get(key, 0) + 1
         rows.append(row(result, counts[key]))
     text = io.StringIO()
@@ -27,14 +83,11 @@ def render(collection: Collection) -> str:
 
 
 def row(result: Result, repeat: int) -> dict[str, Value]:
-    """One run; `repeat` counts from 1 those of the same configuration."""
-    report, subject, load = result["report"], subject_of(result), load_of(result["report"])
-    requests, latency, validity = report["requests"], report["latency_ms"], report["validity"]
-    manifest, accuracy, mismatches = report["manifest"], report["accuracy"], report["mismatches"]
-    wilson = accuracy["wilson_95"] or (None, None)
+    """Return the row of one run; `repeat` is its number from 1 within its configuration."""
+    load = load_of(result.report)
     return {
-        "name": report["name"],
-        **vars(subject),
+        "name": result.report.name,
+        **vars(subject_of(result)),
         "scenario": load.kind,
         "loop": load.loop,
         "batch": load.batch,
@@ -43,77 +96,9 @@ def row(result: Result, repeat: int) -> dict[str, Value]:
         "in_flight_cap": load.in_flight_cap,
         "connections": load.connections,
         "repeat": repeat,
-        "status": report["status"],
-        "valid": validity["valid"],
-        "reasons": "; ".join(validity["reasons"]),
-        "scheduled": requests["scheduled"],
-        "answered": requests["answered"],
-        "failed": requests["failed"],
-        "missed": requests["missed"],
-        "wrong": requests["wrong"],
-        "errors": "; ".join(f"{kind} {error['count']}" for kind, error in report["errors"].items()),
-        "p50_ms": latency["p50"],
-        "p90_ms": latency["p90"],
-        "p95_ms": latency["p95"],
-        "p97_ms": latency["p97"],
-        "p99_ms": latency["p99"],
-        "p99_9_ms": latency["p99_9"],
-        "mean_ms": latency["mean"],
-        "max_ms": latency["max"],
-        "lag_p99_ms": MEASURES["lag_p99_ms"].value(result),
-        "requests_per_second": report["throughput"]["requests_per_second"],
-        "images_per_second": report["throughput"]["images_per_second"],
-        **_slo(result),
-        **_server(result),
-        "client_cpu_share": report["client"]["cpu_share"],
-        "client_cpu_us_per_request": report["client"]["cpu_us_per_request"],
-        "top1": accuracy["top1"],
-        "correct": accuracy["correct"],
-        "images": accuracy["n"],
-        "distinct_images": accuracy["distinct_images"],
-        "top1_wilson_95_low": wilson[0],
-        "top1_wilson_95_high": wilson[1],
-        "compared_answers": mismatches and mismatches["compared"],
-        "differing_answers": mismatches and mismatches["differing"],
-        "floor_p50_ms": report["floor"] and report["floor"]["p50_ms"],
-        "floor_p99_ms": report["floor"] and report["floor"]["p99_ms"],
-        "started_utc": manifest["started_utc"],
-        "git_commit": manifest["git_commit"],
-        "cpu": manifest["cpu"],
-        "cores": manifest["cores"],
-        "data_sha256": manifest["data"]["sha256"],
-        "artefact_sha256": manifest["artefact"] and manifest["artefact"]["sha256"],
-        **{f"seed_{name}": seed for name, seed in report["scenario"]["seeds"].items()},
-    }
-
-
-def _slo(result: Result) -> Mapping[str, Value]:
-    slo, goodput = result["report"]["slo"], result["report"]["goodput"]
-    return {
-        "slo_ms": slo and slo["limit_ms"],
-        "slo_percentile": slo and slo["percentile"],
-        "slo_over": slo and slo["over"],
-        "slo_met": slo and slo["met"],
-        "goodput_per_second": goodput and goodput["per_second"],
-        "goodput_share": goodput and goodput["share"],
-        "correct_goodput_per_second": goodput and goodput["correct_per_second"],
-    }
-
-
-def _server(result: Result) -> Mapping[str, Value]:
-    times, process = result["report"]["server"], result["server_process"]
-    gpu = process and process["gpu"]
-    versions = result["server_versions"]
-    return {
-        "onnxruntime": versions.get("onnxruntime"),
-        "server_version": versions.get("onnx-serving"),
         **{
-            f"server_{part}_{quantile}_ms": times and times[f"{part}_ms"][quantile]  # type: ignore[literal-required]
-            for part in ("queue", "compute", "serialise", "total")
-            for quantile in ("p50", "p99")
+            name: value_at(result, column) if isinstance(column, str) else column(result)
+            for name, column in _COLUMNS.items()
         },
-        "server_cpu_us_per_request": process and process["cpu_us_per_request"],
-        "server_memory_bytes": process and process["memory_bytes"],
-        "gpu": gpu and gpu["name"],
-        "gpu_memory_used_bytes": gpu and gpu["memory_used_bytes"],
+        **{f"seed_{name}": seed for name, seed in result.report.scenario.seeds.items()},
     }

@@ -1,10 +1,11 @@
-"""The files of a report: report.json, .csv, .md and .html in one folder."""
+"""Writing a report: report.json, .csv, .md and .html in one folder."""
 
-import json
 from pathlib import Path
 
-from loadtest.report_schema import REPORT_FILE, Report
-from loadtest.reports.collection import Collection, single
+import msgspec
+
+from loadtest.report_schema import REPORT_FILE, Collection, Report
+from loadtest.reports.collection import single
 from loadtest.reports.pages import csv_table, html_page, markdown_page
 
 NAMES = (REPORT_FILE, "report.csv", "report.md", "report.html")
@@ -15,7 +16,7 @@ def write_run(report: Report, folder: Path) -> None:
 
     Args:
         report: The run.
-        folder: Is made if it is missing.
+        folder: The folder; it is created if it is missing.
 
     Raises:
         OSError: A file cannot be written.
@@ -24,13 +25,17 @@ def write_run(report: Report, folder: Path) -> None:
 
 
 def write(collection: Collection, folder: Path) -> None:
-    """The same of several runs; report.json is the collection."""
+    """Write all four files of several runs; report.json is the collection.
+
+    Raises:
+        OSError: A file cannot be written.
+    """
     _write(collection, collection, folder)
 
 
 def _write(document: Report | Collection, collection: Collection, folder: Path) -> None:
     texts = (
-        json.dumps(document, indent=1, ensure_ascii=False) + "\n",
+        msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n",
         csv_table.render(collection),
         markdown_page.render(collection),
         html_page.render(collection),

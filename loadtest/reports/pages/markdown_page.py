@@ -3,20 +3,20 @@
 import html
 from collections.abc import Iterable, Sequence
 
+from loadtest.report_schema import Collection
 from loadtest.reports import facts, summary
-from loadtest.reports.collection import Collection
 from loadtest.reports.configurations import Configuration, accuracy, configurations, subject_labels
 from training.data.cifar10 import CLASS_NAMES
 
 
 def render(collection: Collection) -> str:
-    """The page."""
-    measured = configurations(collection["results"])
+    """Return the page."""
+    measured = configurations(collection.results)
     sections = [
-        f"# Load test {cell(collection['name'])}",
+        f"# Load test {cell(collection.name)}",
         f"{summary.describe(collection)}.",
-        *(f"Ended early: {cell(reason)}." for reason in [collection["stop_reason"]] if reason),
-        *_list(collection["not_measured"]),
+        *(f"Ended early: {cell(reason)}." for reason in [collection.stop_reason] if reason),
+        *_list(collection.not_measured),
         table(
             summary.HEADS,
             [(*row.name, row.verdict.text, *row.figures) for row in summary.rows(measured)],
@@ -34,13 +34,13 @@ def render(collection: Collection) -> str:
 
 
 def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A Markdown table."""
+    """Return a Markdown table."""
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(map(cell, line))} |" for line in lines)
 
 
 def cell(value: str) -> str:
-    """A server's message must neither break the table that quotes it nor be markup."""
+    """Return a text that neither breaks a table nor is markup: it may be a server's message."""
     return html.escape(" ".join(value.split()), quote=False).replace("|", "\\|")
 
 

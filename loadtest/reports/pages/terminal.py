@@ -1,4 +1,4 @@
-"""One run as text for a terminal: a heading and a line each, the verdict first."""
+"""One run as text for a terminal: lines with headings, the verdict first."""
 
 from collections.abc import Iterable
 
@@ -8,18 +8,18 @@ from training.data.cifar10 import CLASS_NAMES
 
 
 def text(report: Report) -> str:
-    """The run; server messages are shown on one line each."""
+    """Return the lines of a run; a server's message takes one line."""
     return "\n".join(f"{head:<12}{' '.join(line.split())}" for head, line in lines(report))
 
 
 def lines(report: Report) -> list[tuple[str, str]]:
-    """Headings and what belongs behind them."""
-    scenario = report["scenario"]
+    """Return (heading, text) pairs; an empty heading continues the pair before."""
+    scenario = report.scenario
     found = [
-        ("verdict", "VALID" if report["validity"]["valid"] else "INVALID"),
-        *(("", reason) for reason in report["validity"]["reasons"]),
-        ("status", _with(report["status"], report["stop_reason"])),
-        ("scenario", f"{scenario['description']}, batch {scenario['batch']}, {scenario['plan']}"),
+        ("verdict", "VALID" if report.validity.valid else "INVALID"),
+        *(("", reason) for reason in report.validity.reasons),
+        ("status", _with(report.status, report.stop_reason)),
+        ("scenario", f"{scenario.description}, batch {scenario.batch}, {scenario.plan}"),
         ("model", _model_text(report)),
         ("requests", _requests_text(report)),
         ("latency", _latency_text(report)),
@@ -28,171 +28,171 @@ def lines(report: Report) -> list[tuple[str, str]]:
         ("top-1", _accuracy_text(report)),
         *_accuracy_details(report),
         *(
-            ("error", f"{kind}, {error['count']:,} times, first: {error['first_message']}")
-            for kind, error in report["errors"].items()
+            ("error", f"{kind}, {error.count:,} times, first: {error.first_message}")
+            for kind, error in report.errors.items()
         ),
         ("client", _client_text(report)),
         *(
-            (f"gate {'ok' if gate['passed'] else 'FAILED'}", f"{gate['name']}: {gate['detail']}")
-            for gate in report["gates"]
+            (f"gate {'ok' if gate.passed else 'FAILED'}", f"{gate.name}: {gate.detail}")
+            for gate in report.gates
         ),
-        *(("warning", warning) for warning in report["warnings"]),
+        *(("warning", warning) for warning in report.warnings),
     ]
     return [*found, *_classes(report)]
 
 
 def _optional(report: Report) -> Iterable[tuple[str, str]]:
-    if (slo := report["slo"]) is not None:
-        allowed = slo["over_allowed"]
+    if (slo := report.slo) is not None:
+        allowed = slo.over_allowed
         yield (
             "bound",
-            f"p{slo['percentile']:g} within {slo['limit_ms']:g} ms: "
-            f"{'met' if slo['met'] else 'NOT met'}, {slo['over']:,} of {slo['n']:,} over it, "
+            f"p{slo.percentile:g} within {slo.limit_ms:g} ms: "
+            f"{'met' if slo.met else 'NOT met'}, {slo.over:,} of {slo.n:,} over it, "
             + ("too few requests to tell" if allowed is None else f"{allowed:,} allowed"),
         )
-    if (goodput := report["goodput"]) is not None:
+    if (goodput := report.goodput) is not None:
         yield (
             "goodput",
             (
-                f"{_number(goodput['per_second'], 1)} answers/s within {goodput['slo_ms']:g} ms "
-                f"({_percent(goodput['share'], 1)}), {_number(goodput['correct_per_second'], 1)}/s "
+                f"{_number(goodput.per_second, 1)} answers/s within {goodput.slo_ms:g} ms "
+                f"({_percent(goodput.share, 1)}), {_number(goodput.correct_per_second, 1)}/s "
                 "of them with the right class"
             ),
         )
-    if (capacity := report["capacity"]) is not None:
-        rate = capacity["rate_per_second"]
+    if (capacity := report.capacity) is not None:
+        rate = capacity.rate_per_second
         found = "no rate passed" if rate is None else f"{rate:,.1f} requests/s"
         yield (
             "capacity",
             (
-                f"{found}{', confirmed' if capacity['confirmed'] else ', not confirmed'}; lowest "
-                f"rate that failed: {_number(capacity['failed_rate_per_second'], 1)}; limited by "
-                f"{capacity['limited_by']}, {len(capacity['steps'])} steps in "
-                f"{capacity['seconds']:.0f} s"
+                f"{found}{', confirmed' if capacity.confirmed else ', not confirmed'}; lowest "
+                f"rate that failed: {_number(capacity.failed_rate_per_second, 1)}; limited by "
+                f"{capacity.limited_by}, {len(capacity.steps)} steps in "
+                f"{capacity.seconds:.0f} s"
             ),
         )
-    if (server := report["server"]) is not None:
+    if (server := report.server) is not None:
         parts = (
-            ("queue", server["queue_ms"]),
-            ("compute", server["compute_ms"]),
-            ("serialise", server["serialise_ms"]),
-            ("total", server["total_ms"]),
+            ("queue", server.queue_ms),
+            ("compute", server.compute_ms),
+            ("serialise", server.serialise_ms),
+            ("total", server.total_ms),
         )
         texts = [f"{name} {_quantiles_text(quantiles)}" for name, quantiles in parts]
         yield "server", f"{', '.join(texts)} ms (p50 / p99)"
-    if (floor := report["floor"]) is not None:
+    if (floor := report.floor) is not None:
         yield (
             "floor",
             (
-                f"null server: p50 {_number(floor['p50_ms'], 3)} ms, p99 "
-                f"{_number(floor['p99_ms'], 3)} ms, {floor['n']:,} requests"
+                f"null server: p50 {_number(floor.p50_ms, 3)} ms, p99 "
+                f"{_number(floor.p99_ms, 3)} ms, {floor.n:,} requests"
             ),
         )
 
 
 def _model_text(report: Report) -> str:
-    model = report["model"]
+    model = report.model
     versions = [
         f"version {version} ({count:,} answers)"
-        for version, count in model["answers_by_version"].items()
+        for version, count in model.answers_by_version.items()
     ]
-    known = [model["precision"], model["provider"], *versions]
+    known = [model.precision, model.provider, *versions]
     parts = ", ".join(part for part in known if part)
-    return f"{_with(model['name'], parts or None)}; {report['transport']} to {report['target']}"
+    return f"{_with(model.name, parts or None)}; {report.transport} to {report.target}"
 
 
 def _requests_text(report: Report) -> str:
-    requests = report["requests"]
-    missed = f", {requests['missed']:,} missed" if report["scenario"]["loop"] == "open" else ""
-    failed = f" ({requests['warmup_failed']:,} failed)" if requests["warmup_failed"] else ""
+    requests = report.requests
+    missed = f", {requests.missed:,} missed" if report.scenario.loop == "open" else ""
+    failed = f" ({requests.warmup_failed:,} failed)" if requests.warmup_failed else ""
     return (
-        f"{requests['answered']:,} answered, {requests['failed']:,} failed{missed}, "
-        f"{requests['unfinished']:,} unfinished; {requests['warmup']:,} before to warm up{failed}"
+        f"{requests.answered:,} answered, {requests.failed:,} failed{missed}, "
+        f"{requests.unfinished:,} unfinished; {requests.warmup:,} before to warm up{failed}"
     )
 
 
 def _latency_text(report: Report) -> str:
-    latency = report["latency_ms"]
+    latency = report.latency_ms
     shown = []
-    for name, needed in latency["requests_needed"].items():
-        value: float | None = latency.get(name)  # type: ignore[assignment]
+    for name, needed in latency.requests_needed.items():
         title = name.replace("_", ".")
+        value = latency.percentile(float(title.removeprefix("p")))
         missing = f"{title} n/a (needs {needed:,})"
         shown.append(missing if value is None else f"{title} {value:.3f} ms")
     shown += [
-        f"mean {_number(latency['mean'], 3)} ms",
-        f"max {_number(latency['max'], 3)} ms",
+        f"mean {_number(latency.mean, 3)} ms",
+        f"max {_number(latency.max, 3)} ms",
     ]
     return ", ".join(shown)
 
 
 def _throughput_text(report: Report) -> str:
-    throughput = report["throughput"]
-    offered = throughput["offered_requests_per_second"]
+    throughput = report.throughput
+    offered = throughput.offered_requests_per_second
     return (
-        f"{_number(throughput['requests_per_second'], 1)} requests/s, "
-        f"{_number(throughput['images_per_second'], 1)} images/s "
-        f"over {throughput['window_seconds']:.2f} s"
+        f"{_number(throughput.requests_per_second, 1)} requests/s, "
+        f"{_number(throughput.images_per_second, 1)} images/s "
+        f"over {throughput.window_seconds:.2f} s"
         + ("" if offered is None else f", {offered:,.1f} requests/s offered")
     )
 
 
 def _accuracy_text(report: Report) -> str:
-    accuracy = report["accuracy"]
-    if accuracy["top1"] is None or accuracy["wilson_95"] is None:
+    accuracy = report.accuracy
+    if accuracy.top1 is None or accuracy.wilson_95 is None:
         return "n/a (nothing answered)"
-    low, high = accuracy["wilson_95"]
+    low, high = accuracy.wilson_95
     return (
-        f"{_percent(accuracy['top1'], 2)} ({accuracy['correct']:,} of {accuracy['n']:,}), "
+        f"{_percent(accuracy.top1, 2)} ({accuracy.correct:,} of {accuracy.n:,}), "
         f"95 % interval {_percent(low, 2)} to {_percent(high, 2)}"
     )
 
 
 def _accuracy_details(report: Report) -> Iterable[tuple[str, str]]:
-    accuracy = report["accuracy"]
-    if (recorded := accuracy["recorded"]) is not None:
+    accuracy = report.accuracy
+    if (recorded := accuracy.recorded) is not None:
         yield (
             "recorded",
             (
-                f"{_percent(recorded['top1'], 2)} of {recorded['n']:,} ({recorded['precision']}, "
-                f"version {recorded['version']}), difference {recorded['difference_points']:+.2f} "
-                f"points{'' if recorded['same_images'] else '; recorded on other images'}"
+                f"{_percent(recorded.top1, 2)} of {recorded.n:,} ({recorded.precision}, "
+                f"version {recorded.version}), difference {recorded.difference_points:+.2f} "
+                f"points{'' if recorded.same_images else '; recorded on other images'}"
             ),
         )
-    elif accuracy["recorded_missing"] is not None:
-        yield "recorded", accuracy["recorded_missing"]
-    if (mismatches := report["mismatches"]) is not None:
+    elif accuracy.recorded_missing is not None:
+        yield "recorded", accuracy.recorded_missing
+    if (mismatches := report.mismatches) is not None:
         yield (
             "compared",
             (
-                f"{mismatches['differing']:,} of {mismatches['compared']:,} answers differ from "
+                f"{mismatches.differing:,} of {mismatches.compared:,} answers differ from "
                 "the recorded ones"
             ),
         )
 
 
 def _client_text(report: Report) -> str:
-    client = report["client"]
-    processes = client["processes"]
+    client = report.client
+    processes = client.processes
     text = (
-        f"{_number(client['cpu_us_per_request'], 0)} us a request, "
-        f"{100 * client['cpu_share']:.0f} % of a core"
+        f"{_number(client.cpu_us_per_request, 0)} us a request, "
+        f"{100 * client.cpu_share:.0f} % of a core"
         f"{' in the busiest process' if processes > 1 else ''}, "
-        f"{client['in_flight_max']:,} under way at most"
+        f"{client.in_flight_max:,} under way at most"
     )
-    lag = client["lag_ms"]
-    return text if lag is None else f"{text}, sent late by p99 {_number(lag['p99'], 3)} ms"
+    lag = client.lag_ms
+    return text if lag is None else f"{text}, sent late by p99 {_number(lag.p99, 3)} ms"
 
 
 def _classes(report: Report) -> Iterable[tuple[str, str]]:
-    per_class = report["accuracy"]["per_class"]
+    per_class = report.accuracy.per_class
     shares = [f"{name} {_percent(per_class.get(name), 1)}" for name in CLASS_NAMES]
     yield "per class", f"{', '.join(shares[:5])},"
     yield "", ", ".join(shares[5:])
 
 
 def _quantiles_text(quantiles: Quantiles) -> str:
-    return f"{_number(quantiles['p50'], 3)} / {_number(quantiles['p99'], 3)}"
+    return f"{_number(quantiles.p50, 3)} / {_number(quantiles.p99, 3)}"
 
 
 def _with(head: str, more: str | None) -> str:

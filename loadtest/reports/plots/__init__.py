@@ -1,4 +1,5 @@
-"""Plots of a report as inline SVG, without a plotting library.
+"""Plots of a report, as figures of training's pages.
 
-A plot without data is None with a reason. May import the modules of reports beside it, not pages.
+A plot without data is a figure without a drawing, whose caption says why. May import the modules of
+reports beside it, but not pages.
 """

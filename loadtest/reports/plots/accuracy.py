@@ -1,22 +1,24 @@
-"""Plots of accuracy: against latency and throughput, by class, and confusion of classes."""
+"""Plots of accuracy: against latency and throughput, by class, and confusion matrices."""
 
 from collections.abc import Callable, Mapping, Sequence
 
 from loadtest.report_schema import Report
 from loadtest.reports.configurations import Configuration, Subject, accuracy, confusion
-from loadtest.reports.markup import Element, element
 from loadtest.reports.measures import MEASURES
-from loadtest.reports.plots.chart import WIDTH, Chart, Linear, either, linear, marker
-from loadtest.reports.plots.frame import Figure, Look, legend, missing
+from loadtest.reports.plots.frame import Look, legend
 from loadtest.reports.summary import class_shares
 from training.data.cifar10 import CLASS_NAMES
+from training.pages.chart import Chart
+from training.pages.drawing import Figure, missing
+from training.pages.rows import RowValue, matrix_chart, rows_chart
+from training.pages.scales import Linear, either, linear
 
 _TOP1 = "top-1 (%)"
 _MOST_MATRICES = 6
 
 
 def pareto(configurations: Sequence[Configuration], looks: Mapping[Subject, Look]) -> list[Figure]:
-    """Accuracy against p99 latency and against throughput, a marker for each subject."""
+    """Return accuracy over p99 latency and over throughput, a marker for each subject."""
     return [
         _pareto(
             "Accuracy against latency",
@@ -40,49 +42,38 @@ def pareto(configurations: Sequence[Configuration], looks: Mapping[Subject, Look
 
 
 def by_class(configurations: Sequence[Configuration], looks: Mapping[Subject, Look]) -> Figure:
-    """Share of each class' images answered correctly."""
+    """Return the share of each class' images answered correctly."""
     title = "Accuracy by class"
     subjects = _by_subject(configurations)
     shares = {subject: class_shares(reports) for subject, reports in subjects.items()}
     known = [share for values in shares.values() for share in values if share is not None]
     if not known:
         return missing(title, "No answers.")
-    left, right, top, step = 86, WIDTH - 14, 10, 24
-    bottom = top + step * len(CLASS_NAMES)
+    values = [
+        RowValue(
+            row=row,
+            value=100 * share,
+            style=looks[subject].colour,
+            shape=looks[subject].shape,
+            text=f"{looks[subject].label}, {CLASS_NAMES[row]}: {100 * share:.1f} %",
+        )
+        for subject, of_class in shares.items()
+        for row, share in enumerate(of_class)
+        if share is not None
+    ]
     scale = Linear(max(0.0, 10 * (min(known) * 10 // 1) - 5), 101)
-
-    def across(percent: float) -> float:
-        return left + scale.share(percent) * (right - left)
-
-    drawn: list[Element] = []
-    for value, text in scale.ticks():
-        x = across(value)
-        drawn.append(element("line", class_="grid", x1=x, x2=x, y1=top, y2=bottom))
-        drawn.append(element("text", text, class_="tick middle", x=x, y=bottom + 17))
-    for label, name in enumerate(CLASS_NAMES):
-        y = top + step * (label + 0.5)
-        drawn.append(element("line", class_="grid", x1=left, x2=right, y1=y, y2=y))
-        drawn.append(element("text", name, class_="tick end", x=left - 7, y=y + 4.5))
-        for subject, values in shares.items():
-            share, look = values[label], looks[subject]
-            if share is not None:
-                text = f"{look.label}, {name}: {100 * share:.1f} %"
-                drawn.append(marker(across(100 * share), y, look.colour, look.shape, text))
-    middle = (left + right) / 2
-    drawn.append(element("text", _TOP1, class_="label middle", x=middle, y=bottom + 38))
-    svg = element("svg", drawn, viewBox=f"0 0 {WIDTH} {bottom + 44}", role="img", aria_label=title)
     return Figure(
         title,
+        rows_chart(CLASS_NAMES, values, scale, x_label=_TOP1, name=title),
         "Of the timed answers of the runs that saw most of the different images.",
         legend([looks[subject] for subject in shares]),
-        svg,
     )
 
 
 def confusions(
     configurations: Sequence[Configuration], looks: Mapping[Subject, Look]
 ) -> list[Figure]:
-    """A confusion matrix for each subject."""
+    """Return a confusion matrix for each subject."""
     figures = [
         _confusion(f"Confusion: {looks[subject].label}", matrix, looks[subject])
         for subject, reports in _by_subject(configurations).items()
@@ -134,11 +125,13 @@ def _pareto(
         f"{' to '.join(f'{count:,}' for count in images[:: max(1, len(images) - 1)])} "
         "different images; level bars: lowest to highest repeat."
     )
-    return Figure(title, caption, legend([looks[subject] for subject, *_ in points]), chart.svg())
+    return Figure(
+        title, chart.drawing(), caption, legend([looks[subject] for subject, *_ in points])
+    )
 
 
 def _calmest(configurations: Sequence[Configuration]) -> Configuration | None:
-    """The configuration whose p99 is quoted: one request at a time if that was measured."""
+    """Return the configuration whose p99 is quoted: SingleStream if it was measured."""
     order = ("single-stream", "server", "users", "capacity", "multi-stream")
     able = [
         one for one in configurations if one.load.kind in order and one.spread("p99_ms") is not None
@@ -147,7 +140,7 @@ def _calmest(configurations: Sequence[Configuration]) -> Configuration | None:
 
 
 def _fastest(configurations: Sequence[Configuration]) -> Configuration | None:
-    """The configuration with the most images a second; a valid one if there is any."""
+    """Return the configuration with the most images/s; a VALID one if there is any."""
     able = [one for one in configurations if one.spread("images_per_second") is not None]
 
     def speed(configuration: Configuration) -> tuple[bool, float]:
@@ -160,53 +153,24 @@ def _fastest(configurations: Sequence[Configuration]) -> Configuration | None:
 def _confusion(title: str, matrix: list[list[int]], look: Look) -> Figure:
     others = any(row[len(CLASS_NAMES) :] != [0] * (len(row) - len(CLASS_NAMES)) for row in matrix)
     names = [*CLASS_NAMES, *(["other"] if others else [])]
-    left, top, cell = 82, 78, 34
-    drawn: list[Element] = []
-    for column, name in enumerate(names):
-        x = left + cell * (column + 0.5)
-        place = f"translate({x + 4:g} {top - 8}) rotate(-55)"
-        drawn.append(element("text", name, class_="tick", transform=place))
-    for label, row in enumerate(matrix):
-        y, total = top + cell * label, sum(row)
-        name = CLASS_NAMES[label]
-        drawn.append(element("text", name, class_="tick end", x=left - 7, y=y + cell / 2 + 4.5))
-        for column, count in enumerate(row[: len(names)]):
-            share = count / total if total else 0.0
-            text = f"{name} answered as {names[column]}: {count:,} of {total:,}"
-            drawn.append(
-                element(
-                    "rect",
-                    element("title", text),
-                    class_=f"cell {look.colour}",
-                    fill_opacity=round(share**0.6, 2),
-                    x=left + cell * column + 1,
-                    y=y + 1,
-                    width=cell - 2,
-                    height=cell - 2,
-                    rx=3,
-                )
-            )
-            if share >= 0.005:
-                drawn.append(
-                    element(
-                        *("text", f"{100 * share:.0f}"),
-                        class_="count middle" + (" strong" if share > 0.3 else ""),
-                        x=left + cell * (column + 0.5),
-                        y=y + cell / 2 + 4.5,
-                    )
-                )
-    size = f"0 0 {left + cell * len(names) + 12} {top + cell * len(matrix) + 6}"
-    svg = element("svg", drawn, viewBox=size, role="img", aria_label=title)
+    drawing = matrix_chart(
+        CLASS_NAMES,
+        names,
+        matrix,
+        style=look.colour,
+        name=title,
+        cell_text=lambda _, share: f"{100 * share:.0f}" if share >= 0.005 else "",
+    )
     n = sum(map(sum, matrix))
     caption = f"Row: the label; column: the answer; percent of the row. n = {n:,} timed answers."
-    return Figure(title, caption, (), svg)
+    return Figure(title, drawing, caption)
 
 
 def _by_subject(configurations: Sequence[Configuration]) -> dict[Subject, list[Report]]:
-    """Reports of each subject, those without answers left out."""
+    """Return the reports of each subject that have answers."""
     reports: dict[Subject, list[Report]] = {}
     for configuration in configurations:
-        answered = [report for report in configuration.reports if report["accuracy"]["n"]]
+        answered = [report for report in configuration.reports if report.accuracy.n]
         if answered:
             reports.setdefault(configuration.subject, []).extend(answered)
     return reports

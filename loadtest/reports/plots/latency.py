@@ -1,4 +1,4 @@
-"""Plots of latency: its distribution, over the throughput by batch size, over time."""
+"""Plots of latency: its distribution, over throughput by batch size, and over time."""
 
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
@@ -9,19 +9,13 @@ from hdrh.histogram import HdrHistogram
 from loadtest.report_schema import Report
 from loadtest.reports.configurations import Configuration, Subject
 from loadtest.reports.measures import Spread
-from loadtest.reports.plots.chart import Chart, Linear, Percentiles, Point, either, logarithmic
-from loadtest.reports.plots.frame import (
-    Figure,
-    Legend,
-    Look,
-    hover,
-    legend,
-    missing,
-    repeats_text,
-)
+from loadtest.reports.plots.frame import Look, hover, legend, repeats_text
+from training.pages.chart import Chart, Point
+from training.pages.drawing import Figure, Legend, missing
+from training.pages.scales import Linear, Percentiles, either, logarithmic
 
-# Over a bound lies one of n values with 99 % confidence if n is at least 6.638 / (1 - p), see
-# `percentiles.samples_needed`, for n in the hundreds and more.
+# A percentile p has 99 % confidence if n is at least 6.638 / (1 - p), for n in the hundreds and
+# more; see `percentiles.samples_needed`.
 _VALUES_OVER = 6.638
 _LATENCY = "latency (ms)"
 _TITLES = {
@@ -38,7 +32,7 @@ _MARKED = (50, 90, 99, 99.9, 99.99)
 def distributions(
     configurations: Sequence[Configuration], looks: Mapping[Subject, Look]
 ) -> list[Figure]:
-    """Latency over the percentile, a plot for each scenario that has any."""
+    """Return latency over the percentile, a plot for each scenario with answers."""
     figures = []
     for kind, title in _TITLES.items():
         chosen = representatives(
@@ -58,7 +52,7 @@ def distributions(
 
 
 def per_batch(configurations: Sequence[Configuration], looks: Mapping[Subject, Look]) -> Figure:
-    """Median latency over throughput of closed loops, a curve for each batch size."""
+    """Return median latency over throughput of closed loops, a curve for each batch size."""
     title = "Latency over throughput by batch size"
     curves: dict[tuple[Subject, int], list[Configuration]] = defaultdict(list)
     for configuration in configurations:
@@ -100,17 +94,17 @@ def per_batch(configurations: Sequence[Configuration], looks: Mapping[Subject, L
             chart.note(line[-1], f"{batch}", look.colour)
     return Figure(
         title,
+        chart.drawing(),
         "Closed loops; along a line more requests are under way. The number is the batch size. "
         + repeats_text([configuration for curve in curves.values() for configuration in curve]),
         legend([looks[subject] for subject, _ in curves]),
-        chart.svg(),
     )
 
 
 def over_time(
     configurations: Sequence[Configuration], looks: Mapping[Subject, Look]
 ) -> list[Figure]:
-    """Latency second by second of the runs in which a pause would show most."""
+    """Return latency over time, of the run with the slowest answer of each subject."""
     title = "Latency over time"
     chosen = [
         configuration
@@ -122,8 +116,8 @@ def over_time(
     seen: set[Subject] = set()
     figures = []
     for configuration in chosen:
-        report = max(configuration.reports, key=lambda report: report["latency_ms"]["max"] or 0)
-        drawable = sum(window["p50_ms"] is not None for window in report["windows"]) > 1
+        report = max(configuration.reports, key=lambda report: report.latency_ms.max or 0)
+        drawable = sum(window.p50_ms is not None for window in report.windows) > 1
         if configuration.subject in seen or not drawable:
             continue
         seen.add(configuration.subject)
@@ -135,7 +129,7 @@ def over_time(
 
 
 def representatives(configurations: Iterable[Configuration]) -> list[Configuration]:
-    """For each subject the heaviest load that is valid, or the lightest if none is."""
+    """Return the heaviest VALID load of each subject, or the lightest one if none is VALID."""
 
     def weight(configuration: Configuration) -> tuple[float, int, int]:
         load = configuration.load
@@ -189,11 +183,11 @@ def _distribution(
         f"n = {', '.join(parts)} requests, repeats together. "
         "Faint where n is too small for 99 % confidence."
     )
-    return Figure(title, caption, entries, chart.svg())
+    return Figure(title, chart.drawing(), caption, entries)
 
 
 def _floor(configurations: Sequence[Configuration]) -> list[Point]:
-    """Median and p99 of the null server under the same loads."""
+    """Return median and p99 of the null server under the same loads."""
     points = []
     for percent, name in ((50.0, "floor_p50_ms"), (99.0, "floor_p99_ms")):
         measured = [one.spread(name) for one in configurations]
@@ -204,13 +198,13 @@ def _floor(configurations: Sequence[Configuration]) -> list[Point]:
 
 
 def _curve(histogram: HdrHistogram) -> list[Point]:
-    """Percentile and latency in ms, without steps too small to be seen."""
+    """Return (percentile, latency in ms) points, without steps too small to be visible."""
     n = histogram.total_count
     line: list[Point] = []
     for item in histogram.get_recorded_iterator():
         percent = 100 * (item.total_count_to_this_value - item.count_at_value_iterated_to) / n
         point = (percent, item.value_iterated_to / 1000)
-        # 1 / (1 - p) must grow by a two hundredth, or the latency by a hundredth.
+        # A point is kept if 1 / (1 - p) grows by 0.5 % or the latency by 1 %.
         if line and (100 - line[-1][0]) / (100 - percent) < 1.005 and point[1] < 1.01 * line[-1][1]:
             continue
         line.append(point)
@@ -218,7 +212,7 @@ def _curve(histogram: HdrHistogram) -> list[Point]:
 
 
 def _timeline(title: str, configuration: Configuration, report: Report, look: Look) -> Figure:
-    windows = report["windows"]
+    windows = report.windows
     lines = {
         "max_ms": ("faint", "slowest"),
         "p99_ms": ("", "p99"),
@@ -226,15 +220,15 @@ def _timeline(title: str, configuration: Configuration, report: Report, look: Lo
     }
     points: dict[str, list[Point]] = {
         name: [
-            (window["t_seconds"], value)
+            (window.t_seconds, value)
             for window in windows
-            if (value := window[name]) is not None  # type: ignore[literal-required]
+            if (value := getattr(window, name)) is not None
         ]
         for name in lines
     }
     values = [value for line in points.values() for _, value in line]
     chart = Chart(
-        Linear(0, windows[-1]["t_seconds"] + 1),
+        Linear(0, windows[-1].t_seconds + 1),
         logarithmic(values),
         x_label="time (s)",
         y_label=_LATENCY,
@@ -245,12 +239,13 @@ def _timeline(title: str, configuration: Configuration, report: Report, look: Lo
         if len(points[name]) > 1:
             chart.line(points[name], f"{look.colour} {style}", stairs=True)
             entries.append(Legend(text, line=f"{look.colour} {style}"))
-    failed = [window for window in windows if window["errors"]]
+    failed = [window for window in windows if window.errors]
     for window in failed:
-        text = f"second {window['t_seconds']:g}: {window['errors']:,} errors"
-        chart.mark((window["t_seconds"] + 0.5, min(values)), "bad", "triangle", text)
+        text = f"second {window.t_seconds:g}: {window.errors:,} errors"
+        chart.mark((window.t_seconds + 0.5, min(values)), "bad", "triangle", text)
     if failed:
         entries.append(Legend("second with errors", mark="bad", shape="triangle"))
     repeats = len(configuration.results)
     which = f"the one of {repeats} repeats with the slowest answer" if repeats > 1 else "one run"
-    return Figure(title, f"{configuration.load}; {which}, second by second.", entries, chart.svg())
+    caption = f"{configuration.load}; {which}, second by second."
+    return Figure(title, chart.drawing(), caption, entries)

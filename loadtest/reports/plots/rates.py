@@ -1,33 +1,27 @@
-"""Plots over the offered rate of the open loop: latency, and goodput with its knee."""
+"""Plots over the offered rate of the open loop: latency and goodput."""
 
 import statistics
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 from loadtest.report_schema import CapacityStep, Report
 from loadtest.reports.configurations import CAPACITY, Configuration, LoadKey, Subject
-from loadtest.reports.measures import Spread
-from loadtest.reports.plots.chart import Chart, Linear, Point, either, linear, logarithmic
-from loadtest.reports.plots.frame import (
-    Figure,
-    Legend,
-    Look,
-    hover,
-    legend,
-    missing,
-    repeats_text,
-)
+from loadtest.reports.measures import Spread, value_at
+from loadtest.reports.plots.frame import Look, hover, legend, repeats_text
+from training.pages.chart import Chart, Point
+from training.pages.drawing import Figure, Legend, missing
+from training.pages.scales import Linear, either, linear, logarithmic
 
-# Steps of a search this close are one point with its spread: near the knee they scatter.
+# Steps of a search whose rates differ by less than this factor are one point with its spread,
+# because they scatter near the highest rate.
 _SAME_RATE = 1.1
-_FLOOR_LINES: tuple[Literal["p50_ms", "p99_ms"], ...] = ("p50_ms", "p99_ms")
+_FLOOR_LINES = ("p50_ms", "p99_ms")
 
 
 @dataclass(frozen=True)
 class RatePoint:
-    """One offered rate: repeats of a run, or a step of find-capacity."""
+    """The figures at one offered rate: of repeated runs, or of steps of find-capacity."""
 
     load: LoadKey
     rate: float
@@ -38,7 +32,7 @@ class RatePoint:
 
 
 def over_rate(configurations: Sequence[Configuration], looks: Mapping[Subject, Look]) -> Figure:
-    """Median and tail over the offered rate, with the floor and the bound."""
+    """Return median and tail latency over the offered rate, with null server and bound."""
     title = "Latency over the offered rate"
     curves = _rate_curves(configurations)
     values = [
@@ -54,8 +48,8 @@ def over_rate(configurations: Sequence[Configuration], looks: Mapping[Subject, L
     reports = [
         report for one in configurations if one.load.loop == "open" for report in one.reports
     ]
-    bounds = sorted({slo["limit_ms"] for report in reports if (slo := report["slo"])})
-    percentile = next((report["scenario"]["slo_percentile"] for report in reports), 99.0)
+    bounds = sorted({slo.limit_ms for report in reports if (slo := report.slo)})
+    percentile = next((report.scenario.slo_percentile for report in reports), 99.0)
     floors = _floors(reports)
     floor_values = [value for line in floors.values() for _, value in line]
     rates = [point.rate for points in curves.values() for point in points]
@@ -81,15 +75,15 @@ def over_rate(configurations: Sequence[Configuration], looks: Mapping[Subject, L
         lines.append(Legend("null server: client and network alone", line="floor"))
     return Figure(
         title,
+        chart.drawing(),
         f"Thick: p{percentile:g}; thin: p50; from the moment a request was due. "
         f"Hollow markers are INVALID, or limited by the client. {_repeats(configurations)}",
         lines,
-        chart.svg(),
     )
 
 
 def goodput(configurations: Sequence[Configuration], looks: Mapping[Subject, Look]) -> Figure:
-    """Answers within the bound and right over the offered rate: the knee."""
+    """Return good answers (within the bound and not wrong) over the offered rate."""
     title = "Goodput over the offered rate"
     curves = {
         key: points
@@ -120,17 +114,17 @@ def goodput(configurations: Sequence[Configuration], looks: Mapping[Subject, Loo
         _draw_rates(chart, points, look, look.line, name="goodput", unit="good answers/s")
     return Figure(
         title,
+        chart.drawing(),
         "Answers per second that are OK, within the bound and the recorded ones; on the dotted "
         f"line every request gets one. {_repeats(configurations)}",
         legend([looks[subject] for subject, _ in curves]),
-        chart.svg(),
     )
 
 
 def _rate_curves(
     configurations: Sequence[Configuration],
 ) -> dict[tuple[Subject, int], list[RatePoint]]:
-    """Open-loop points by subject and batch, each curve by rising rate."""
+    """Return the open-loop points by subject and batch, in the order of their rates."""
     curves: dict[tuple[Subject, int], list[RatePoint]] = defaultdict(list)
     for configuration in configurations:
         key = configuration.subject, configuration.load.batch
@@ -144,25 +138,27 @@ def _rate_curves(
 
 
 def _rate_point(configuration: Configuration, rate: float) -> RatePoint:
-    tail = f"p{configuration.reports[0]['scenario']['slo_percentile']:g}".replace(".", "_")
+    percent = configuration.reports[0].scenario.slo_percentile
     return RatePoint(
         load=configuration.load,
         rate=rate,
         p50_ms=configuration.spread("p50_ms"),
-        tail_ms=Spread.of(report["latency_ms"].get(tail) for report in configuration.reports),  # type: ignore[misc]
+        tail_ms=Spread.of(
+            report.latency_ms.percentile(percent) for report in configuration.reports
+        ),
         goodput=configuration.spread("goodput_per_second"),
         valid=configuration.valid,
     )
 
 
 def _steps(configuration: Configuration) -> list[RatePoint]:
-    """The steps of find-capacity; those at nearly the same rate are one point."""
+    """Return the steps of find-capacity; steps at nearly the same rate are one point."""
     steps = sorted(
         (
             step
             for report in configuration.reports
-            if (capacity := report["capacity"])
-            for step in capacity["steps"]
+            if (capacity := report.capacity)
+            for step in capacity.steps
         ),
         key=_rate_of,
     )
@@ -179,17 +175,17 @@ def _steps(configuration: Configuration) -> list[RatePoint]:
             RatePoint(
                 load=replace(configuration.load, rate=rate),
                 rate=rate,
-                p50_ms=Spread.of(step["p50_ms"] for step in tried),
-                tail_ms=Spread.of(step["percentile_ms"] for step in tried),
-                goodput=Spread.of(step["goodput_per_second"] for step in tried),
-                valid=not any(step["client_limited"] for step in tried),
+                p50_ms=Spread.of(step.p50_ms for step in tried),
+                tail_ms=Spread.of(step.percentile_ms for step in tried),
+                goodput=Spread.of(step.goodput_per_second for step in tried),
+                valid=not any(step.client_limited for step in tried),
             )
         )
     return points
 
 
 def _rate_of(step: CapacityStep) -> float:
-    return step["offered_rate_per_second"]
+    return step.offered_rate_per_second
 
 
 def _draw_rates(
@@ -210,13 +206,13 @@ def _draw_rates(
 
 
 def _floors(reports: Sequence[Report]) -> dict[str, list[Point]]:
-    """Median and p99 of the null server over the rate it was offered."""
+    """Return median and p99 of the null server over the offered rate."""
     lines: dict[str, list[Point]] = {}
     for name in _FLOOR_LINES:
         by_rate: dict[float, list[float]] = defaultdict(list)
         for report in reports:
-            rate, floor = report["scenario"]["offered_rate_per_second"], report["floor"]
-            value = floor and floor[name]
+            rate = report.scenario.offered_rate_per_second
+            value: float | None = value_at(report.floor, name)
             if rate is not None and value is not None:
                 by_rate[rate].append(value)
         if by_rate:

@@ -1,15 +1,17 @@
-"""A report boiled down to what a README quotes: a few figures of each model, with their origin.
+"""The digest of a report: the figures of each model that a README quotes, with their origin.
 
-The digest is small enough to be committed, so that a table can be checked against it.
+The digest is small enough to be committed, so that the README's table can be checked against it.
 """
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import TypedDict
+from typing import Annotated
 
-from loadtest.report_schema import Report
+from msgspec import Struct
+
+from loadtest.report_schema import Collection, Report
+from loadtest.report_sections_schema import means
 from loadtest.reports import facts
-from loadtest.reports.collection import Collection
 from loadtest.reports.configurations import (
     CAPACITY,
     Configuration,
@@ -28,7 +30,7 @@ _FACTS = frozenset(
 )
 
 
-class Number(TypedDict):
+class Number(Struct, frozen=True, kw_only=True):
     """A figure over repeats of one configuration."""
 
     median: float
@@ -37,35 +39,30 @@ class Number(TypedDict):
     repeats: int
 
 
-class QuotedLoad(TypedDict):
-    """What a model did under one load.
+class QuotedLoad(Struct, frozen=True, kw_only=True):
+    """The figures of a model under one load; null where a figure was not measured."""
 
-    Attributes:
-        load: In words.
-        runs: Repeats.
-        valid_runs: Those that are VALID, of find-capacity those that were confirmed as well. All
-            other figures are theirs.
-        requests: Answered requests.
-        images: Images answered.
-        p50_ms: None where it was not measured, as are the next ones.
-        p99_ms: Likewise.
-        images_per_second: Likewise.
-        capacity_per_second: Highest rate within the bound that the load names.
-    """
-
-    load: str
-    runs: int
-    valid_runs: int
-    requests: int
-    images: int
+    load: Annotated[str, means("The load in words.")]
+    runs: Annotated[int, means("Repeats.")]
+    valid_runs: Annotated[
+        int,
+        means(
+            "Repeats that are VALID and, for find-capacity, confirmed. All other figures are of "
+            "these repeats."
+        ),
+    ]
+    requests: Annotated[int, means("Answered requests.")]
+    images: Annotated[int, means("Answered images.")]
     p50_ms: Number | None
     p99_ms: Number | None
     images_per_second: Number | None
-    capacity_per_second: Number | None
+    capacity_per_second: Annotated[
+        Number | None, means("Highest rate within the bound that `load` names.")
+    ]
 
 
-class Top1(TypedDict):
-    """Accuracy of the timed answers; bounds of the 95 % interval for the distinct images."""
+class Top1(Struct, frozen=True, kw_only=True):
+    """Accuracy of the timed answers, with a 95 % interval for the distinct images."""
 
     top1: float
     low: float
@@ -75,8 +72,8 @@ class Top1(TypedDict):
     compared_answers: int
 
 
-class QuotedRow(TypedDict):
-    """One model in one precision; loads by kind, the fastest one of each."""
+class QuotedRow(Struct, frozen=True, kw_only=True):
+    """One model in one precision."""
 
     model: str
     version: str
@@ -84,11 +81,13 @@ class QuotedRow(TypedDict):
     provider: str
     top1: Top1 | None
     memory_mib: Number | None
-    loads: dict[str, QuotedLoad]
+    loads: Annotated[
+        dict[str, QuotedLoad], means("By kind of load; of each kind the one with most images/s.")
+    ]
 
 
-class Digest(TypedDict):
-    """What a README quotes, and how it was measured."""
+class Digest(Struct, frozen=True, kw_only=True):
+    """The figures that a README quotes, and the conditions of their measurement."""
 
     name: str
     rows: list[QuotedRow]
@@ -96,17 +95,17 @@ class Digest(TypedDict):
 
 
 def digest(collection: Collection) -> Digest:
-    """Boil a report down."""
-    measured = configurations(collection["results"])
+    """Return the digest of a collection."""
+    measured = configurations(collection.results)
     subjects = dict.fromkeys(configuration.subject for configuration in measured)
-    return {
-        "name": collection["name"],
-        "rows": [
+    return Digest(
+        name=collection.name,
+        rows=[
             _row(subject, [one for one in measured if one.subject == subject])
             for subject in subjects
         ],
-        "facts": {name: text for name, text in facts.lines(collection) if name in _FACTS},
-    }
+        facts={name: text for name, text in facts.lines(collection) if name in _FACTS},
+    )
 
 
 def _row(subject: Subject, own: Sequence[Configuration]) -> QuotedRow:
@@ -116,37 +115,37 @@ def _row(subject: Subject, own: Sequence[Configuration]) -> QuotedRow:
         if able:
             loads[kind] = _load(max(able, key=_speed))
     memory = (one.spread("server_memory_mib") for one in own)
-    return {
-        "model": subject.model,
-        "version": subject.version,
-        "precision": subject.precision,
-        "provider": subject.provider,
-        "top1": _top1(own),
-        "memory_mib": _number(_highest(memory)),
-        "loads": loads,
-    }
+    return QuotedRow(
+        model=subject.model,
+        version=subject.version,
+        precision=subject.precision,
+        provider=subject.provider,
+        top1=_top1(own),
+        memory_mib=_number(_highest(memory)),
+        loads=loads,
+    )
 
 
 def _load(configuration: Configuration) -> QuotedLoad:
     runs = len(configuration.results)
-    valid = [result for result in configuration.results if _quotable(result["report"])]
+    valid = [result for result in configuration.results if _quotable(result.report)]
     quoted = replace(configuration, results=valid)
-    return {
-        "load": str(configuration.load),
-        "runs": runs,
-        "valid_runs": len(valid),
-        "requests": quoted.requests,
-        "images": sum(report["accuracy"]["n"] for report in quoted.reports),
-        "p50_ms": _number(quoted.spread("p50_ms")),
-        "p99_ms": _number(quoted.spread("p99_ms")),
-        "images_per_second": _number(quoted.spread("images_per_second")),
-        "capacity_per_second": _number(quoted.spread("capacity_per_second")),
-    }
+    return QuotedLoad(
+        load=str(configuration.load),
+        runs=runs,
+        valid_runs=len(valid),
+        requests=quoted.requests,
+        images=sum(report.accuracy.n for report in quoted.reports),
+        p50_ms=_number(quoted.spread("p50_ms")),
+        p99_ms=_number(quoted.spread("p99_ms")),
+        images_per_second=_number(quoted.spread("images_per_second")),
+        capacity_per_second=_number(quoted.spread("capacity_per_second")),
+    )
 
 
 def _quotable(report: Report) -> bool:
-    capacity = report["capacity"]
-    return report["validity"]["valid"] and (capacity is None or capacity["confirmed"])
+    capacity = report.capacity
+    return report.validity.valid and (capacity is None or capacity.confirmed)
 
 
 def _top1(own: Sequence[Configuration]) -> Top1 | None:
@@ -154,15 +153,15 @@ def _top1(own: Sequence[Configuration]) -> Top1 | None:
     total = accuracy(reports)
     if total is None:
         return None
-    compared = [found for report in reports if (found := report["mismatches"]) is not None]
-    return {
-        "top1": total.top1,
-        "low": total.low,
-        "high": total.high,
-        "distinct_images": total.distinct_images,
-        "differing_answers": sum(one["differing"] for one in compared) if compared else None,
-        "compared_answers": sum(one["compared"] for one in compared),
-    }
+    compared = [found for report in reports if (found := report.mismatches) is not None]
+    return Top1(
+        top1=total.top1,
+        low=total.low,
+        high=total.high,
+        distinct_images=total.distinct_images,
+        differing_answers=sum(one.differing for one in compared) if compared else None,
+        compared_answers=sum(one.compared for one in compared),
+    )
 
 
 def _speed(configuration: Configuration) -> tuple[bool, float]:
@@ -178,14 +177,14 @@ def _highest(spreads: Iterable[Spread | None]) -> Spread | None:
 def _number(spread: Spread | None) -> Number | None:
     if spread is None:
         return None
-    return {
-        "median": _digits(spread.median),
-        "low": _digits(spread.low),
-        "high": _digits(spread.high),
-        "repeats": spread.n,
-    }
+    return Number(
+        median=_digits(spread.median),
+        low=_digits(spread.low),
+        high=_digits(spread.high),
+        repeats=spread.n,
+    )
 
 
 def _digits(value: float) -> float:
-    """Four digits that count: no machine measures more, and the file stays readable."""
+    """Round to four significant digits: measurements have no more, and the file is readable."""
     return float(f"{value:.4g}")

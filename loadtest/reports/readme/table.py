@@ -1,27 +1,35 @@
-"""`python -m loadtest readme`: the README's performance table, written from measured figures.
+"""`python -m loadtest readme`: the performance tables of README and documentation, and a figure.
 
-The figures lie in docs/results/loadtest.json, a digest of the report that `make loadtest` writes;
-`--check` compares the table with it and measures nothing.
+All are written from docs/results/loadtest.json, a digest of the report that `make loadtest` writes:
+a short table and a figure for the README, and a table of all loads for docs/performance.md.
+`--check` compares them with the digest and measures nothing.
 """
 
 import argparse
-import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import cast
 
-from loadtest.report_schema import ReportError
+import msgspec
+
+from loadtest.report_file import ReportError
 from loadtest.reports import collection
 from loadtest.reports.configurations import CAPACITY
 from loadtest.reports.pages.markdown_page import table
 from loadtest.reports.readme.figures import Digest, Number, QuotedLoad, QuotedRow, digest
+from loadtest.reports.readme.plot import figure
 from loadtest.settings.config import UsageError
+from training.pages.rendering import standalone_svg
 
 README = Path("README.md")
+DETAILS = Path("docs/performance.md")
 DIGEST = Path("docs/results/loadtest.json")
 BEGIN = "<!-- Written by `make readme` from docs/results/loadtest.json; do not edit. -->"
 END = "<!-- End of what `make readme` writes. -->"
+# The section of the second page that holds the table of all loads.
+_ANCHOR = "the-load-test-of-the-bundled-models"
 _NONE = "-"
+_SHORT_HEADS = ("model", "accuracy", "one caller: p50 / p99", "images/s")
 _HEADS = (
     "model",
     "top-1 over gRPC (95 % interval)",
@@ -39,8 +47,8 @@ def main(arguments: Sequence[str]) -> int:
         Exit code: 0.
 
     Raises:
-        UsageError: A file cannot be read, the README has no place for the table, or with --check
-            the table is not what the digest says.
+        UsageError: A file cannot be read, a page has no place for its table, or, with --check, a
+            table or the figure differs from the digest.
     """
     values = _parser().parse_args(arguments)
     if values.report is not None:
@@ -49,28 +57,46 @@ def main(arguments: Sequence[str]) -> int:
         except ReportError as error:
             raise UsageError(str(error)) from error
         values.digest.parent.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
-        values.digest.write_text(text, encoding="utf-8")
+        text = msgspec.json.format(msgspec.json.encode(document), indent=1).decode()
+        values.digest.write_text(f"{text}\n", encoding="utf-8")
     try:
-        document = cast("Digest", json.loads(values.digest.read_text(encoding="utf-8")))
-        page = values.readme.read_text(encoding="utf-8")
+        document = msgspec.json.decode(values.digest.read_bytes(), type=Digest)
+        pages = {file: file.read_text(encoding="utf-8") for file in (values.readme, values.details)}
+        picture = values.digest.with_suffix(".svg")
+        drawn = picture.read_text(encoding="utf-8") if picture.is_file() else ""
+    except msgspec.DecodeError as error:
+        msg = (
+            f"{values.digest} is no digest of a report: {' '.join(str(error).split())}; "
+            "write it again with --report"
+        )
+        raise UsageError(msg) from error
     except (OSError, ValueError) as error:
         msg = f"cannot write the table: {error}"
         raise UsageError(msg) from error
-    new = replaced(page, render(document), values.readme)
-    if values.check and new != page:
-        msg = f"{values.readme} does not say what {values.digest} does; run `make readme`"
-        raise UsageError(msg)
-    if new != page:
-        values.readme.write_text(new, encoding="utf-8")
+    folder = values.readme.parent
+    short = render_short(document, _relative(picture, folder), _relative(values.details, folder))
+    blocks = {values.readme: short, values.details: render(document)}
+    new = {file: replaced(pages[file], block, file) for file, block in blocks.items()}
+    old = {**pages, picture: drawn}
+    new[picture] = standalone_svg(figure(document))
+    for file in (file for file in new if new[file] != old[file]):
+        if values.check:
+            msg = f"{file} does not say what {values.digest} does; run `make readme`"
+            raise UsageError(msg)
+        file.write_text(new[file], encoding="utf-8")
     return 0
 
 
+def _relative(file: Path, folder: Path) -> str:
+    """Return the path of a file as a page in the folder links to it."""
+    return Path(os.path.relpath(file, folder)).as_posix()
+
+
 def replaced(page: str, block: str, path: Path) -> str:
-    """A page with the text between the two marks exchanged.
+    """Return the page with `block` between its two marks.
 
     Raises:
-        UsageError: It does not have each mark once.
+        UsageError: The page does not have each mark once.
     """
     before, begin, rest = page.partition(BEGIN)
     _, end, after = rest.partition(END)
@@ -80,17 +106,72 @@ def replaced(page: str, block: str, path: Path) -> str:
     return f"{before}{BEGIN}\n\n{block}\n\n{END}{after}"
 
 
+def render_short(document: Digest, picture: str, details: str) -> str:
+    """Return the README's table, the figure beside it, and the conditions below it.
+
+    Args:
+        document: The digest.
+        picture: Path of the figure, relative to the page.
+        details: Path of the page with the table of all loads, relative to the page.
+    """
+    image = f'<img align="right" width="380" alt="{figure(document).title}" src="{picture}">'
+    rows = [_short_row(row) for row in document.rows]
+    conditions = f"{_conditions(document)} [All loads]({details}#{_ANCHOR})."
+    return f"{image}\n\n{table(_SHORT_HEADS, rows)}\n\n{conditions}"
+
+
+def _short_row(row: QuotedRow) -> list[str]:
+    one, batches = row.loads.get("single-stream"), row.loads.get("offline")
+    top1 = row.top1
+    return [
+        f"{row.model}, {row.precision}",
+        _NONE if top1 is None else f"{100 * top1.top1:.2f} %",
+        f"{_text(one.p50_ms)} / {_text(one.p99_ms)} ms" if one and one.p50_ms else _NONE,
+        _text(batches.images_per_second) if batches and batches.images_per_second else _NONE,
+    ]
+
+
+def _conditions(document: Digest) -> str:
+    """Return the conditions of the README's table, in sentences."""
+    one = [load for row in document.rows if (load := row.loads.get("single-stream"))]
+    batches = [load for row in document.rows if (load := row.loads.get("offline"))]
+    quoted = [*one, *batches]
+    images = {top1.distinct_images for row in document.rows if (top1 := row.top1) is not None}
+    left_out = sum(load.runs - load.valid_runs for load in quoted)
+    sizes = {load.load.partition("batch ")[2] or "1" for load in batches}
+    callers = _counts({load.requests for load in one})
+    sent = _counts({load.images for load in batches})
+    size = " or ".join(sorted(sizes))
+    sentences = [
+        f"Accuracy: top-1 on {_counts(images)} CIFAR-10 test images, from the timed responses.",
+        f"One caller sends one image after another (n = {callers}).",
+        f"Images/s: batches of {size} (n = {sent}).",
+    ]
+    if left_out:
+        sentences.append(
+            f"Left out: {left_out} of {sum(load.runs for load in quoted)} runs, which broke the "
+            "load test's rules."
+        )
+    return " ".join([*sentences, _caption(document)])
+
+
+def _counts(values: set[int]) -> str:
+    """Return a count, or the range of several."""
+    low, high = min(values, default=0), max(values, default=0)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
 def render(document: Digest) -> str:
-    """The table and the words below it."""
-    rows = [_row(row) for row in document["rows"]]
+    """Return the table of all loads and the caption below it."""
+    rows = [_row(row) for row in document.rows]
     return f"{table(_HEADS, rows)}\n\n{_caption(document)}"
 
 
 def _row(row: QuotedRow) -> list[str]:
-    loads = row["loads"]
-    provider = row["provider"].removesuffix("ExecutionProvider")
+    loads = row.loads
+    provider = row.provider.removesuffix("ExecutionProvider")
     return [
-        f"{row['model']}, {row['precision']}, {provider}",
+        f"{row.model}, {row.precision}, {provider}",
         _top1(row),
         _latency(loads.get("single-stream")),
         _callers(loads.get("users")),
@@ -100,69 +181,69 @@ def _row(row: QuotedRow) -> list[str]:
 
 
 def _top1(row: QuotedRow) -> str:
-    top1 = row["top1"]
+    top1 = row.top1
     if top1 is None:
         return _NONE
-    bounds = f"{100 * top1['low']:.2f} to {100 * top1['high']:.2f}"
-    return f"{100 * top1['top1']:.2f} % ({bounds}), n = {top1['distinct_images']:,}"
+    bounds = f"{100 * top1.low:.2f} to {100 * top1.high:.2f}"
+    return f"{100 * top1.top1:.2f} % ({bounds}), n = {top1.distinct_images:,}"
 
 
 def _latency(load: QuotedLoad | None) -> str:
-    if load is None or load["p50_ms"] is None:
+    if load is None or load.p50_ms is None:
         return _missing(load)
-    values = " / ".join(_text(number) for number in (load["p50_ms"], load["p99_ms"]))
+    values = " / ".join(_text(number) for number in (load.p50_ms, load.p99_ms))
     return _quoted(load, f"{values} ms")
 
 
 def _callers(load: QuotedLoad | None) -> str:
-    if load is None or load["p50_ms"] is None:
+    if load is None or load.p50_ms is None:
         return _missing(load)
-    values = " / ".join(_text(number) for number in (load["p50_ms"], load["p99_ms"]))
-    speed = _text(load["images_per_second"])
-    return _quoted(load, f"{load['load'].removeprefix('users ')}: {values} ms, {speed} images/s")
+    values = " / ".join(_text(number) for number in (load.p50_ms, load.p99_ms))
+    speed = _text(load.images_per_second)
+    return _quoted(load, f"{load.load.removeprefix('users ')}: {values} ms, {speed} images/s")
 
 
 def _rate(load: QuotedLoad | None) -> str:
-    if load is None or load["capacity_per_second"] is None:
+    if load is None or load.capacity_per_second is None:
         return _missing(load)
-    bound = load["load"].partition(", ")[2]
-    return _quoted(load, f"{_text(load['capacity_per_second'])} requests/s, {bound}")
+    bound = load.load.partition(", ")[2]
+    return _quoted(load, f"{_text(load.capacity_per_second)} requests/s, {bound}")
 
 
 def _throughput(load: QuotedLoad | None) -> str:
-    if load is None or load["images_per_second"] is None:
+    if load is None or load.images_per_second is None:
         return _missing(load)
-    batch = load["load"].partition("batch ")[2] or "1"
-    text = f"of {batch}: {_text(load['images_per_second'])} images/s"
+    batch = load.load.partition("batch ")[2] or "1"
+    text = f"of {batch}: {_text(load.images_per_second)} images/s"
     return _quoted(load, text, images=True)
 
 
 def _missing(load: QuotedLoad | None) -> str:
-    """MLPerf's rule: what is not VALID is not quoted."""
-    return "INVALID" if load is not None and not load["valid_runs"] else _NONE
+    """Return the text for a figure that is not quoted; MLPerf quotes VALID runs only."""
+    return "INVALID" if load is not None and not load.valid_runs else _NONE
 
 
 def _quoted(load: QuotedLoad, text: str, *, images: bool = False) -> str:
-    runs, valid = load["runs"], load["valid_runs"]
-    n = f"n = {load['images' if images else 'requests']:,}"
+    runs, valid = load.runs, load.valid_runs
+    n = f"n = {load.images if images else load.requests:,}"
     return f"{text}, {n}" + ("" if valid == runs else f" ({valid} of {runs} runs VALID)")
 
 
 def _text(number: Number | None) -> str:
-    """A median with three digits that count."""
+    """Return a median with three significant digits."""
     if number is None:
         return "n/a"
-    median = number["median"]
+    median = number.median
     return f"{median:,.0f}" if median >= 100 else f"{median:.3g}"
 
 
 def _caption(document: Digest) -> str:
-    facts = document["facts"]
-    runs = {load["runs"] for row in document["rows"] for load in row["loads"].values()}
+    facts = document.facts
+    runs = {load.runs for row in document.rows for load in row.loads.values()}
     counts = " to ".join(str(count) for count in sorted({min(runs), max(runs)}))
-    scored = [top1 for row in document["rows"] if (top1 := row["top1"]) is not None]
-    compared = sum(top1["compared_answers"] for top1 in scored)
-    differing = sum(top1["differing_answers"] or 0 for top1 in scored)
+    scored = [top1 for row in document.rows if (top1 := row.top1) is not None]
+    compared = sum(top1.compared_answers for top1 in scored)
+    differing = sum(top1.differing_answers or 0 for top1 in scored)
     checked = f" {differing:,} of {compared:,} timed answers differ from the recorded ones."
     where = f"{facts.get('cores', '?')} cores ({facts.get('processor', 'processor unknown')})"
     return (
@@ -173,7 +254,7 @@ def _caption(document: Digest) -> str:
 
 
 def _versions(facts: dict[str, str]) -> str:
-    """Those that decide the speed: Python, the client's gRPC library, the server's runtime."""
+    """Return the versions that decide the speed: Python, ONNX Runtime, grpcio."""
     named = ", ".join(facts.get(name, "") for name in ("versions", "server's versions"))
     versions = dict(part.rpartition(" ")[::2] for part in named.split(", "))
     titles = {"python": "Python", "onnxruntime": "ONNX Runtime", "grpcio": "grpcio"}
@@ -190,5 +271,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--report", type=Path, metavar="RESULT", help="write the digest from this report first")
     add("--check", action="store_true", help="write nothing; exit code 2 if the table is outdated")
     add("--readme", type=Path, default=README, help="default: %(default)s")
+    add("--details", type=Path, default=DETAILS, help="default: %(default)s")
     add("--digest", type=Path, default=DIGEST, help="default: %(default)s")
     return parser

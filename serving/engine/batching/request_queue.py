@@ -6,7 +6,6 @@ its arrays at once; it stays in the queue until a worker thread skips it.
 """
 
 import asyncio
-import contextlib
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -78,30 +77,36 @@ class RequestQueue:
             self._wake()
 
     def _wake(self) -> None:
-        try:
-            self._idle.pop()
-        except IndexError:  # another thread has just woken it
-            return
-        self._signals.put(True)
+        if self._remove_entry():  # if not, another thread has just woken the worker thread
+            self._signals.put(True)
 
     def wait(self) -> bool:
         """Wait until a request may be queued; another worker thread may take it first.
 
+        Every call removes one entry of `_idle`, or one signal that was sent for an entry. The
+        entries and these signals therefore always number as many as the threads in this method: no
+        entry is left behind that `put` would wake in vain.
+
         Returns:
-            False if the worker thread must end: `end` was called and no request is left.
+            False if the worker thread must end: `end` was called and no request is left for it.
         """
         self._idle.append(None)
-        if not self._waiting:
-            if self._signals.get() is not None:
-                return True
-            # A worker thread that has ended must not be woken in place of one that waits.
-            with contextlib.suppress(IndexError):
-                self._idle.pop()
-            return False
-        # The request was added before or just after this worker thread entered `_idle`. If `put`
-        # removed the entry already, its signal makes a worker thread check the queue needlessly.
-        with contextlib.suppress(IndexError):
+        # The request was added before or just after this worker thread entered `_idle`.
+        if self._waiting and self._remove_entry():
+            return True
+        while self._signals.get() is None:
+            if self._remove_entry():
+                return False
+            # `_wake` has removed the entry, so its signal comes behind this one.
+            self._signals.put(None)
+        return True
+
+    def _remove_entry(self) -> bool:
+        """Remove one entry of `_idle`; False if there is none."""
+        try:
             self._idle.pop()
+        except IndexError:
+            return False
         return True
 
     def end(self, workers: int) -> None:

@@ -75,8 +75,8 @@ def _load_saved_model(folder: ModelFolder, config: RuntimeConfig) -> LoadedGraph
         msg = (
             f"{folder.path} holds a SavedModel and no .onnx file, and TensorFlow, which would run "
             f"it, cannot be imported ({error}); convert the SavedModel with `python -m export "
-            "saved-model`, or install the extra `tensorflow` beside the server: pip install "
-            "'onnx-serving[serve,tensorflow]'"
+            "saved-model`, or install the extra `tensorflow` beside the server, from a checkout: "
+            "pip install '.[serve,tensorflow]'"
         )
         raise FailedPrecondition(msg) from error
     progress.note("TensorFlow loads the SavedModel")

@@ -129,7 +129,7 @@ class ModelMethods:
         """Serve another set of models.
 
         Raises:
-            ServingError: the set is refused, and the models served before go on.
+            ServingError: the set is refused, and the models served before stay in service.
         """
         # If the client gives up waiting, the reload goes on: it must not be left half done.
         reloading = asyncio.create_task(self._manager.reload(models))

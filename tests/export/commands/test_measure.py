@@ -10,7 +10,7 @@ CELL = {
 
 
 def test_benchmark_records_tensorflow_beside_onnx_runtime(run_export, version):
-    """metrics.json, model card and manifest have it, the last line of stdout is the record."""
+    """The record is in metrics.json and the last line of stdout; card and manifest are updated."""
     done = run_export(
         "benchmark", version, "--rounds", 2, "--seconds", 0.01, "--batch-sizes", 1, 2, "--json"
     )
@@ -32,7 +32,7 @@ def test_benchmark_records_tensorflow_beside_onnx_runtime(run_export, version):
 
 
 def test_another_models_saved_model_is_refused(run_export, version, two_signatures):
-    """It is said what its signature is, and nothing is recorded."""
+    """Another model's SavedModel is refused with the expected signature; no record is written."""
     before = (version / "metrics.json").read_bytes()
 
     done = run_export("benchmark", version, "--saved-model", two_signatures)
@@ -43,7 +43,7 @@ def test_another_models_saved_model_is_refused(run_export, version, two_signatur
 
 
 def test_an_altered_version_is_refused(run_export, version):
-    """Its figures would be those of another file."""
+    """A version whose graph no longer matches the manifest is not benchmarked."""
     with (version / "model.onnx").open("ab") as file:
         file.write(b"\0")
 
@@ -54,7 +54,7 @@ def test_an_altered_version_is_refused(run_export, version):
 
 
 def test_robustness_records_the_section(version, image_dir, capsys):
-    """The table is printed; metrics.json, model card and manifest have it."""
+    """`robustness` prints its table and records it in metrics.json, model card and manifest."""
     code = main(["robustness", str(version), "--data-dir", str(image_dir)])
 
     metrics = json.loads((version / "metrics.json").read_text())
@@ -66,7 +66,7 @@ def test_robustness_records_the_section(version, image_dir, capsys):
 
 
 def test_print_only_records_nothing(version, image_dir, capsys):
-    """The version stays as it is, byte by byte."""
+    """`--print-only` prints the table and changes no byte of the version."""
     before = {file.name: file.read_bytes() for file in version.iterdir() if file.is_file()}
 
     code = main(["robustness", str(version), "--data-dir", str(image_dir), "--print-only"])
@@ -78,7 +78,7 @@ def test_print_only_records_nothing(version, image_dir, capsys):
 
 
 def test_a_folder_that_is_no_version_is_one_line(tmp_path, capsys):
-    """With what was expected."""
+    """A folder that is no version is refused with one line on stderr."""
     code = main(["robustness", str(tmp_path)])
 
     error = capsys.readouterr().err

@@ -1,4 +1,4 @@
-"""Whatever folder is handed over, the command ends in one line or in a version that answers."""
+"""`saved-model` ends in a refusal or in a version that answers, whatever folder it is given."""
 
 import os
 import re
@@ -13,11 +13,14 @@ REFUSED = {**odd_saved_models.NO_MODEL, **odd_saved_models.REFUSED}
 
 @pytest.fixture
 def publish(call, capsys, tmp_path):
-    """Publish what a function writes: gives code, stdout lines, stderr and the models folder."""
+    """Publishes the folder that a function writes.
+
+    Returns the exit code, the lines of stdout, stderr and the models folder.
+    """
 
     def invoke(write, *flags):
         source = write(tmp_path / "saved")
-        capsys.readouterr()  # TensorFlow has comments on what is saved
+        capsys.readouterr()  # drops TensorFlow's messages about saving
         models = tmp_path / "models"
         return *call("saved-model", source, "--name", "odd", "--models-dir", models, *flags), models
 
@@ -36,7 +39,7 @@ def check_refusal(code, stderr, models):
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_refusal_is_one_line(publish, name):
-    """Exit code 1 or 2, no traceback, no path of a temporary folder, and nothing is left behind."""
+    """A refusal has exit code 1 or 2, no traceback, no temporary path, and leaves no file."""
     code, _, stderr, models = publish(REFUSED[name])
 
     check_refusal(code, stderr, models)
@@ -45,7 +48,7 @@ def test_refusal_is_one_line(publish, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", odd_saved_models.REFUSED_SLOWLY)
 def test_refusal_by_answers_leaves_nothing(publish, name):
-    """What TensorFlow has to be asked about is refused likewise, or reported by the gate."""
+    """Models that are refused only after TensorFlow has answered leave no file either."""
     code, _, stderr, models = publish(odd_saved_models.REFUSED_SLOWLY[name])
 
     check_refusal(code, stderr, models)
@@ -62,8 +65,8 @@ def test_odd_models_are_published(publish, name):
     assert model_folder.read(models / "odd" / "1").signatures
 
 
-def test_there_are_enough_of_them():
-    """At least sixty folders, each under one name."""
+def test_there_are_at_least_sixty_odd_folders():
+    """The odd SavedModels are at least sixty, and no name occurs twice."""
     groups = (REFUSED, odd_saved_models.REFUSED_SLOWLY, odd_saved_models.PUBLISHED)
 
     assert len({name for group in groups for name in group}) == sum(map(len, groups)) >= 60
@@ -92,14 +95,14 @@ def test_there_are_enough_of_them():
     ],
 )
 def test_refusal_says_what_was_received(publish, name, told):
-    """The line names the cause and the way out."""
+    """A refusal names the cause and, if there is one, the way out."""
     _, _, stderr, _ = publish(REFUSED[name])
 
     assert re.search(told, stderr)
 
 
 def test_unreadable_folder_is_named(publish, capsys):
-    """Another user's folder is one line that says so."""
+    """A folder of another user is refused with one line: Permission denied."""
 
     def write(folder):
         odd_saved_models.plain(folder)
@@ -127,7 +130,7 @@ def test_unreadable_folder_is_named(publish, capsys):
 
 @pytest.mark.parametrize("flags", [(), ("--debug",)], ids=["plain", "debug"])
 def test_traceback_is_shown_on_demand(publish, flags):
-    """--debug prints it before the line."""
+    """`--debug` prints the traceback before the line of the error; without it there is none."""
     code, _, stderr, _ = publish(REFUSED["no index"], *flags)
 
     assert code == 2

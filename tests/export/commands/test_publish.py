@@ -1,4 +1,4 @@
-"""The commands that publish: in this process, or in one of their own as a user starts them."""
+"""The commands that publish, run in this process or in a new one as a user starts them."""
 
 import json
 import re
@@ -14,7 +14,7 @@ from serving.repository import model_folder
 
 
 def test_run_is_published_by_command(run_export, run_dir, image_dir, tmp_path):
-    """Progress with timings on stdout, the folder and top-1 in the last line, stderr empty."""
+    """The output has timed progress lines and ends with the folder and top-1; stderr is empty."""
     arguments = ("--models-dir", tmp_path, "--data-dir", image_dir, "--precision", "fp32")
     done = run_export(run_dir, *arguments, KERAS_BACKEND="jax")
 
@@ -44,7 +44,7 @@ def test_published_bytes_do_not_depend_on_the_process(
 
 
 def test_precisions_are_chosen_by_command(call, run_dir, image_dir, tmp_path):
-    """--precision w8 publishes that alone; the variant's figures are printed on the way."""
+    """`--precision w8` publishes only w8 and prints its figures."""
     arguments = ("--models-dir", tmp_path, "--data-dir", image_dir, "--precision")
 
     code, stdout, stderr = call(run_dir, *arguments, " w8")
@@ -56,7 +56,7 @@ def test_precisions_are_chosen_by_command(call, run_dir, image_dir, tmp_path):
 
 
 def test_saved_model_is_published_by_command(call, two_signatures, tmp_path):
-    """The second form prints the signatures, and claims no accuracy."""
+    """`saved-model` prints the signatures and says that the accuracy is unknown."""
     code, stdout, stderr = call(
         "saved-model", two_signatures, "--name", "two", "--models-dir", tmp_path
     )
@@ -70,7 +70,7 @@ def test_saved_model_is_published_by_command(call, two_signatures, tmp_path):
 
 @pytest.mark.slow
 def test_chosen_signatures_are_published(call, with_strings, tmp_path):
-    """--signature leaves out what cannot be converted; without it the message points there."""
+    """Without `--signature` the refusal names it; with it only that signature is published."""
     arguments = ("saved-model", with_strings, "--name", "some", "--models-dir", tmp_path)
 
     refused, _, stderr = call(*arguments)
@@ -84,7 +84,7 @@ def test_chosen_signatures_are_published(call, with_strings, tmp_path):
 
 @pytest.mark.slow
 def test_free_size_reaches_the_random_inputs(call, tmp_path):
-    """A model that wants five columns is published with --free-size 5."""
+    """A model that needs five columns is refused, and published with `--free-size 5`."""
     module = tf.Module()
     weights = tf.ones((5, 2))
     module.function = tf.function(
@@ -102,7 +102,7 @@ def test_free_size_reaches_the_random_inputs(call, tmp_path):
 
 
 def test_precision_is_added_by_command(call, published, image_dir, tmp_path, wide_limits):
-    """The line says which version has it, and how well it answers."""
+    """`add-precision` publishes w8; the last line has the new version and its accuracy."""
     options = ["--precision", "w8", "--models-dir", tmp_path, "--data-dir", image_dir]
 
     code, lines, error = call("add-precision", published.path, *options)
@@ -114,7 +114,7 @@ def test_precision_is_added_by_command(call, published, image_dir, tmp_path, wid
 
 
 def test_base_path_is_published_with_its_version_numbers(call, tmp_path):
-    """The folder that TensorFlow Serving is given: each version keeps its number, once."""
+    """Each version in TensorFlow Serving's base path keeps its number; a second run is refused."""
     base = tmp_path / "half_plus"
     tensorflow1_models.half_plus(base / "00000123")
     tensorflow1_models.half_plus(base / "00000124", 3.0)
@@ -139,7 +139,7 @@ def test_base_path_is_published_with_its_version_numbers(call, tmp_path):
 
 @pytest.mark.slow
 def test_shapes_are_kept_by_command(call, tmp_path):
-    """--keep-shapes leaves the declarations of the SavedModel as they are."""
+    """`--keep-shapes` keeps the shapes that the SavedModel declares."""
     source = tensorflow1_models.half_plus(tmp_path / "saved" / "1")
     arguments = ("--name", "half", "--models-dir", tmp_path, "--signature", "serving_default")
 
@@ -152,7 +152,7 @@ def test_shapes_are_kept_by_command(call, tmp_path):
 
 @pytest.mark.slow
 def test_version_is_the_folders_own_number_or_the_flags(call, tmp_path):
-    """A folder whose name is a number keeps it; --version wins, and goes with one version alone."""
+    """`--version` beats the number in the folder's name, and is refused for two versions."""
     base = tmp_path / "base"
     tensorflow1_models.half_plus(base / "00000041")
     arguments = ("--name", "half", "--models-dir", tmp_path / "models", "--keep-shapes")
@@ -170,7 +170,7 @@ def test_version_is_the_folders_own_number_or_the_flags(call, tmp_path):
 
 @pytest.mark.parametrize("number", ["-1", "1.5", "one", str(2**63)])
 def test_version_must_be_a_number(capsys, number):
-    """Bad usage names the flag and the range."""
+    """A `--version` that is no number in range is a usage error that states the range."""
     with pytest.raises(SystemExit) as ended:
         main(["saved-model", "folder", "--name", "x", f"--version={number}"])
 

@@ -21,7 +21,7 @@ def call_tables(places: tables.Places, *arguments: object) -> int:
 
 
 def test_command_writes_and_checks(places, capsys):
-    """--check exits with 1 until --write has run; without either the section is printed."""
+    """`--check` exits with 1 until `--write` has run; without a flag the section is printed."""
     for model in ("simcnn", "resnet50"):
         sample.version(places.models_dir, sample.metrics(model))
 
@@ -40,7 +40,7 @@ def test_command_writes_and_checks(places, capsys):
 
 
 def test_command_adds_a_run(places, tmp_path, capsys):
-    """The result is kept without its long fields and paths, and the document shows it."""
+    """`--add-run` stores a result without long fields and paths, and docs/training.md shows it."""
     run_dir = tmp_path / "run"
     run_dir.mkdir()
     result = sample.TRAINING | {"top1": 0.8224, "confusion_matrix": [[1]], "note": "/x/y.keras"}
@@ -57,7 +57,7 @@ def test_command_adds_a_run(places, tmp_path, capsys):
 
 
 def test_tables_need_neither_tensorflow_nor_onnx_runtime(places):
-    """`make lint` takes no seconds for them."""
+    """`tables --check`, which `make lint` runs, imports no TensorFlow, Keras or ONNX Runtime."""
     program = (
         "import sys; from export.__main__ import main; code = main(sys.argv[1:]); "
         "sys.exit(code or bool({'tensorflow', 'keras', 'onnxruntime'} & set(sys.modules)))"

@@ -25,12 +25,12 @@ def saved_classify(published):
 
 @pytest.fixture(scope="module")
 def signature(published):
-    """The same signature as the server reads it."""
+    """The signature `classify` as the server reads it."""
     return model_folder.read(published.path).signatures["classify"]
 
 
 def example(**features):
-    """A serialized tf.Example of an `image/...` feature each."""
+    """Return a serialized tf.Example with a feature `image/NAME` for each keyword."""
     message = Example()
     for form, data in features.items():
         message.features.feature[f"image/{form}"].bytes_list.value.append(data)
@@ -38,14 +38,14 @@ def example(**features):
 
 
 def encode(pixels, kind, **options):
-    """A picture file."""
+    """Return the bytes of a picture file."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, kind, **options)
     return buffer.getvalue()
 
 
 def test_signature_is_the_documented_one(published, signature):
-    """Serialized examples in; ten names, which are a constant, and ten scores out."""
+    """`classify` takes serialized examples and returns ten constant names and ten scores."""
     definition = classify_signature.saved_model.signature_def(published.path, "classify")
 
     assert signature.to_json() == {
@@ -95,7 +95,7 @@ def test_signature_is_the_documented_one(published, signature):
 
 
 def test_gate_is_recorded(published):
-    """metrics.json says how many images were asked in which form, and how far apart they were."""
+    """metrics.json has the number of images and the largest difference for PNG and raw images."""
     found = published.metrics["parity"]["classify"]
 
     assert found["images"] == 80
@@ -109,7 +109,7 @@ def test_gate_is_recorded(published):
 
 @pytest.mark.parametrize("form", ["png", "raw"])
 def test_saved_model_and_onnx_agree(published, saved_classify, signature, test_images, form):
-    """TensorFlow's own parsing and decoding, and the server's, lead to the same answers."""
+    """TensorFlow and the server parse and decode the same examples to the same answers."""
     asked = test_images.images[:20]
     examples = [
         example(raw=image.tobytes()) if form == "raw" else example(encoded=encode(image, "PNG"))
@@ -128,7 +128,7 @@ def test_saved_model_and_onnx_agree(published, saved_classify, signature, test_i
 def test_the_server_answers_as_the_saved_model(
     published, saved_classify, test_images, running_server
 ):
-    """The published folder, served: Predict on `classify` gives TensorFlow's names and scores."""
+    """A server of the published folder answers Predict on `classify` as TensorFlow does."""
     asked = test_images.images[:20]
     examples = np.array([example(encoded=encode(image, "PNG")) for image in asked], object)
     theirs = saved_classify(inputs=tf.constant(examples.tolist()))
@@ -152,7 +152,7 @@ def test_the_server_answers_as_the_saved_model(
     ],
 )
 def test_pictures_of_other_sizes_agree_to_a_grey_level(signature, size, kind, options):
-    """Decoding and antialiased scaling are TensorFlow's to within one level of 255."""
+    """Decoded and scaled pictures differ from TensorFlow's by at most one level of 255."""
     height, width = size
     rows, columns = np.mgrid[0:height, 0:width]
     pixels = np.stack([255 * rows / height, 255 * columns / width, (rows * columns) % 256], -1)
@@ -168,7 +168,7 @@ def test_pictures_of_other_sizes_agree_to_a_grey_level(signature, size, kind, op
     "features", [{}, {"raw": b"short"}, {"raw": b"x" * 3072, "encoded": b"x"}, {"encoded": b"x"}]
 )
 def test_both_refuse_the_same_examples(saved_classify, signature, features):
-    """No picture, two pictures, pixels of the wrong size, and a file that is no picture."""
+    """Both refuse no picture, two pictures, a wrong number of raw bytes, and undecodable files."""
     serialized = example(**features)
 
     with pytest.raises(tf.errors.InvalidArgumentError):
@@ -178,7 +178,7 @@ def test_both_refuse_the_same_examples(saved_classify, signature, features):
 
 
 def test_gate_finds_other_scores(published, signature, test_images):
-    """Scores that are not the SavedModel's are reported by number and size, per form."""
+    """Scores that differ from the SavedModel's fail the gate, with their number for each form."""
     onnx = answers.of_onnx(published.path / "model.onnx", test_images.images[:9])
     onnx.probabilities[4] += 0.01
 

@@ -24,7 +24,7 @@ def convolution(x):
 
 
 def declared(tmp_path, function, shape, *, any_shape=True):
-    """The shape that the graph of a function of x declares; None: none."""
+    """Return the shape that the graph of a function of x declares, or None if it declares none."""
     module = tf.Module()
     module.function = tf.function(
         lambda x: {"y": function(x)}, input_signature=[tf.TensorSpec(shape, tf.float32, name="x")]
@@ -56,18 +56,18 @@ def declared(tmp_path, function, shape, *, any_shape=True):
     ids=["sum", "one value", "relu", "flat", "rows", "matrix", "width", "convolution"],
 )
 def test_graph_declares_what_tensorflow_answers(tmp_path, function, shape, expected):
-    """No more than TensorFlow asks for, unless the looser graph would be another one."""
+    """The graph takes all shapes that TensorFlow answers, unless this changes its operations."""
     assert declared(tmp_path, function, shape) == expected
 
 
 def test_placeholders_shapes_are_kept_on_request(tmp_path):
-    """Without a look at what TensorFlow answers, the graph declares what its placeholder does."""
+    """Without TensorFlow as a reference, the graph declares the placeholder's shape."""
     assert declared(tmp_path, lambda x: x + 1, [None, 4], any_shape=False) == ["batch", 4]
 
 
 @pytest.mark.slow
-def test_what_stays_unanswered_is_said(tmp_path, caplog):
-    """A shape that TensorFlow answers and the graph does not is logged."""
+def test_a_shape_that_only_tensorflow_answers_is_logged(tmp_path, caplog):
+    """The log names a shape that TensorFlow answers and the graph does not take."""
     with caplog.at_level(logging.INFO, "export"):
         declared(tmp_path, scaled_by_width, [None, 4])
 
@@ -75,7 +75,7 @@ def test_what_stays_unanswered_is_said(tmp_path, caplog):
 
 
 def test_flat_graph_answers_other_groupings(tmp_path):
-    """Pictures without their rows, as many clients send them to a model that flattens them."""
+    """A graph that flattens pictures also answers flat ones, which many clients send."""
     declared(tmp_path, lambda x: tf.reshape(x, (-1, 12)) @ WEIGHTS, [None, 3, 4])
     session = onnxruntime.InferenceSession(tmp_path / "model.onnx")
     x = np.arange(24, dtype=np.float32)
@@ -90,7 +90,10 @@ def test_flat_graph_answers_other_groupings(tmp_path):
 
 @pytest.mark.slow
 def test_signature_that_contradicts_its_graph_is_corrected(tmp_path):
-    """Models of early TensorFlow say that a matrix is a value; clients learn the graph's shape."""
+    """If a signature declares a scalar for a matrix, the published one has the graph's shape.
+
+    Models of early TensorFlow have such signatures.
+    """
     module = tf.Module()
     module.function = tf.function(
         lambda x: {"y": x @ WEIGHTS}, input_signature=[tf.TensorSpec([None, 12], name="x")]

@@ -21,7 +21,7 @@ FEATURES = {
 
 
 def save(path, signatures, method_names=()):
-    """Save functions of serialized examples, each given as (function, input alias)."""
+    """Save functions of serialized examples, given as (function, input alias), as signatures."""
     module = tf.Module()
     module.functions = {
         name: tf.function(function, input_signature=[tf.TensorSpec([None], tf.string, name=alias)])
@@ -34,7 +34,7 @@ def save(path, signatures, method_names=()):
 
 
 def model(examples):
-    """Every kind of feature, and a weight that is no constant of the graph."""
+    """Compute logits from every kind of feature and a weight that is no constant of the graph."""
     parsed = tf.io.parse_example(examples, FEATURES)
     weights = tf.reshape(tf.range(12, dtype=tf.float32), (4, 3)) / 12
     logits = parsed["size/x"] @ weights + tf.cast(parsed["kind"], tf.float32)[:, None]
@@ -44,7 +44,7 @@ def model(examples):
 
 
 def classify(inputs):
-    """Scores, and the names as Estimator's classifiers make them: tiled to the batch."""
+    """Return scores, and names tiled to the batch as Estimator's classifiers return them."""
     names = tf.tile(tf.constant([NAMES]), [tf.shape(inputs)[0], 1])
     return {"scores": tf.nn.softmax(model(inputs)), "classes": names}
 
@@ -75,7 +75,7 @@ def signatures(version):
 
 
 def example(**features):
-    """A serialized tf.Example with the required features, and these."""
+    """Return a serialized tf.Example with the required features and the given ones."""
     lists = {
         "size/x": tf.train.Feature(float_list=tf.train.FloatList(value=[1, 2, 3, 4])),
         "unused": tf.train.Feature(bytes_list=tf.train.BytesList(value=[b"a", b"b"])),
@@ -105,7 +105,7 @@ def test_feature_spec_is_read_from_the_graph(signatures):
 
 
 def test_clients_see_the_original_signature(version, signatures):
-    """Inputs are strings under the graph's own names, methods are kept, names are a constant."""
+    """Signatures keep string inputs, tensor names and methods; class names are a constant."""
     signature = signatures["classify"]
     loaded = tf.saved_model.load(str(version.path)).signatures["classify"]
 
@@ -120,7 +120,7 @@ def test_clients_see_the_original_signature(version, signatures):
 
 
 def test_server_answers_as_tensorflow(version, signatures):
-    """Missing features, sequences of several lengths: the same numbers for each signature."""
+    """Each signature answers as TensorFlow with missing features and sequences of any length."""
     examples = [
         example(),
         example(series=[1, 2, 3, 4], bag=[1]),
@@ -144,7 +144,7 @@ def test_server_answers_as_tensorflow(version, signatures):
 
 
 def test_card_shows_what_to_send(version):
-    """Strings have no zeros: the snippet has an empty example and says what it is."""
+    """The card's snippet sends an empty string and says to replace it by serialized tf.Examples."""
     card = (version.path / "MODEL_CARD.md").read_text()
 
     assert 'inputs = {"examples": np.array([b""], object)}' in card
@@ -152,7 +152,7 @@ def test_card_shows_what_to_send(version):
 
 
 def test_features_that_the_graph_ignores_must_be_there(signatures):
-    """TensorFlow refuses examples without them, and so does the server."""
+    """An example is refused without a feature that the graph ignores, as in TensorFlow."""
     message = tf.train.Example.FromString(example())
     del message.features.feature["unused"]
 
@@ -161,7 +161,7 @@ def test_features_that_the_graph_ignores_must_be_there(signatures):
 
 
 def test_old_parse_operation_is_cut_too(tmp_path):
-    """ParseExample, which TensorFlow 1 wrote, has its keys as inputs of their own."""
+    """TensorFlow 1's ParseExample, which has one input for each key, is cut off, too."""
 
     def old(examples):
         parsed = tf.raw_ops.ParseExample(
@@ -189,7 +189,7 @@ def test_old_parse_operation_is_cut_too(tmp_path):
 
 @pytest.mark.parametrize("use_resource", [True, pytest.param(False, marks=pytest.mark.slow)])
 def test_models_of_tensorflow_1_are_published(tmp_path, use_resource):
-    """One placeholder, with a name of its own, feeds both signatures, so MultiInference works."""
+    """Both signatures keep the name of their one placeholder, which MultiInference needs."""
     v1 = tf.compat.v1
     with tf.Graph().as_default(), v1.Session() as session:
         serialized = v1.placeholder(tf.string, [None], name="tf_example")

@@ -12,7 +12,7 @@ from serving.tensors.example_parser import ExampleParser
 
 
 class Words(tf.Module):
-    """A word to its number, an embedding, and the number of the largest value to a name."""
+    """Looks up a word's number, then its embedding, then the name of the largest value's number."""
 
     def __init__(self, key_dtype=tf.int64):
         super().__init__()
@@ -33,7 +33,7 @@ class Words(tf.Module):
 
     @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name="inputs")])
     def classify(self, inputs):
-        """Serialized examples with a word and a value."""
+        """Classify serialized examples with a word and a value."""
         parsed = tf.io.parse_example(
             inputs,
             {
@@ -63,7 +63,7 @@ def save(module, path):
 
 @pytest.mark.parametrize("key_dtype", [tf.int64, tf.int32])
 def test_tables_become_part_of_the_graph(tmp_path, key_dtype):
-    """Words to numbers and numbers to words, unknown ones to the default."""
+    """Tables from words to numbers and back answer as TensorFlow, unknown keys with the default."""
     source = save(Words(key_dtype), tmp_path / "saved")
     examples = [example(word, [1, 2, 3]) for word in (b"red", b"green", b"blue")]
 
@@ -82,7 +82,7 @@ def test_tables_become_part_of_the_graph(tmp_path, key_dtype):
 
 
 class Numbers(tf.Module):
-    """Numbers to numbers, as int32."""
+    """Looks up numbers by numbers; `dtype` is the pair of key and value types."""
 
     def __init__(self, dtype):
         super().__init__()
@@ -99,7 +99,10 @@ class Numbers(tf.Module):
     "dtypes", [(tf.int32, tf.int32), (tf.int64, tf.int64), (tf.int64, tf.float32)]
 )
 def test_tables_of_numbers_become_part_of_the_graph(tmp_path, dtypes):
-    """Negative ones and the default too, each in its own type; int32 is widened inside."""
+    """Tables of numbers answer negative values and the default in their own type.
+
+    int32 is widened to int64 inside the graph.
+    """
     module = Numbers(dtypes)
     tf.saved_model.save(module, str(tmp_path / "saved"), {"serving_default": module.look_up})
 
@@ -114,7 +117,7 @@ def test_tables_of_numbers_become_part_of_the_graph(tmp_path, dtypes):
 
 
 def test_names_from_a_table_may_be_an_output(tmp_path):
-    """Strings come out of a graph that takes none."""
+    """A graph without string inputs answers the strings of a table."""
     module = Numbers((tf.int64, tf.int64))
     module.names = tf.lookup.StaticHashTable(
         tf.lookup.KeyValueTensorInitializer(
@@ -137,7 +140,7 @@ def test_names_from_a_table_may_be_an_output(tmp_path):
 
 
 def test_tables_of_other_types_are_refused(tmp_path):
-    """ONNX Runtime looks up integers, floats and strings alone."""
+    """A table of DOUBLE is refused: ONNX Runtime looks up only integers, floats and strings."""
     module = Numbers((tf.int64, tf.float64))
     tf.saved_model.save(module, str(tmp_path / "saved"), {"serving_default": module.look_up})
 
@@ -148,6 +151,6 @@ def test_tables_of_other_types_are_refused(tmp_path):
 
 
 def test_signature_of_words_alone_is_refused(with_strings):
-    """A string that is no tf.Example has no operation to go to."""
+    """An input of strings that are no tf.Examples is refused."""
     with pytest.raises(ExportError, match="input 'words' is DT_STRING"):
         saved_model.read_signatures(with_strings)

@@ -1,4 +1,4 @@
-"""Operations that tf2onnx leaves alone, and Keras layers that are made of them."""
+"""Operations that tf2onnx does not convert, and Keras layers that consist of them."""
 
 import keras
 import numpy as np
@@ -16,7 +16,7 @@ from export.sources.serving_session import ServingSession
 
 
 class Converted:
-    """The first signature of a SavedModel as a graph, beside TensorFlow."""
+    """The first signature of a SavedModel as ONNX graph, and the SavedModel in TensorFlow."""
 
     def __init__(self, folder):
         self.signature = next(iter(saved_model.read_signatures(folder).values()))
@@ -26,7 +26,7 @@ class Converted:
         self.onnx = answers.session(self.model.SerializeToString())
 
     def both(self, *arrays):
-        """The answers of both to inputs in the order of their aliases."""
+        """Return TensorFlow's and ONNX Runtime's answers to inputs, ordered as their aliases."""
         inputs = dict(zip(self.signature.inputs, arrays, strict=True))
         expected = self.tensorflow.ask(self.signature, inputs)
         tensors = [spec.tensor for spec in self.signature.outputs.values()]
@@ -66,7 +66,7 @@ def check(converted, *arrays):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_erfc_is_one_minus_erf(tmp_path, dtype):
-    """Within 1e-6 of TensorFlow over all values that matter, the tails and infinities included."""
+    """Erfc is within 1e-6 of TensorFlow from -6 to 6, at -40 and 40, and at infinities."""
     x = np.concatenate([np.linspace(-6, 6, 20_001), [-np.inf, np.inf, 0.0, -40, 40]]).astype(dtype)
 
     converted = of_function(tmp_path, tf.math.erfc, dtype)
@@ -79,7 +79,7 @@ def test_erfc_is_one_minus_erf(tmp_path, dtype):
 
 
 def test_gelu_answers_as_tensorflow(tmp_path):
-    """Keras' exact GELU, within 1e-6 for inputs of the size of activations."""
+    """Keras' exact GELU is within 1e-6 of TensorFlow for inputs from -8 to 8."""
     converted = of_layers(tmp_path, (1,), layers.Activation("gelu"))
     x = np.linspace(-8, 8, 10_001, dtype=np.float32)[:, None]
 
@@ -90,7 +90,7 @@ def test_gelu_answers_as_tensorflow(tmp_path):
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int32, np.int64])
 def test_bucketize_counts_the_boundaries(tmp_path, dtype):
-    """Values on a boundary belong above it, and what is no number above all."""
+    """A value on a boundary counts as above it, and NaN as above all boundaries."""
     values = [-9, -1, 0, 1, 2, 3, 7, 2**24 + 1]
     if np.dtype(dtype).kind == "f":
         values += [0.5, 1.9999, np.inf, -np.inf, np.nan]
@@ -109,7 +109,7 @@ def test_bucketize_counts_the_boundaries(tmp_path, dtype):
 @pytest.mark.parametrize("shape", [(4,), (2, 4), (0, 4)])
 @pytest.mark.parametrize("binary", [False, True])
 def test_bincount_counts_in_rows(tmp_path, binary, shape, weights):
-    """Or in the one row that there is; numbers that are too large do not count."""
+    """Bincount counts in each row or in the only one; numbers of `size` and more do not count."""
     total = np.ones((*shape[:-1], 1), np.float32)
 
     def function(x):
@@ -128,7 +128,7 @@ def test_bincount_counts_in_rows(tmp_path, binary, shape, weights):
 
 @pytest.mark.parametrize("samples", [32, 40])
 def test_spectra_of_waveforms_answer_as_tensorflow(tmp_path, samples):
-    """Amounts, real and imaginary parts, of frames of any number; longer ones are cut."""
+    """Magnitudes, real and imaginary parts of spectra agree; longer waveforms are cut."""
 
     def function(x):
         spectrum = tf.signal.rfft(x, [32])
@@ -144,7 +144,7 @@ def test_spectra_of_waveforms_answer_as_tensorflow(tmp_path, samples):
 
 
 def test_a_log_mel_spectrogram_of_any_length(tmp_path):
-    """As models of sound begin: frames, their amounts, and a bank of filters."""
+    """A log-mel spectrogram, the first layers of audio models, agrees for every length."""
 
     def function(x):
         amounts = tf.abs(tf.signal.stft(x, frame_length=24, frame_step=8, fft_length=32))
@@ -160,7 +160,7 @@ def test_a_log_mel_spectrogram_of_any_length(tmp_path):
 
 
 def test_a_spectrum_that_goes_elsewhere_is_refused(tmp_path):
-    """ONNX Runtime has no complex numbers to multiply."""
+    """A product with a spectrum is refused: ONNX Runtime has no complex numbers."""
     with pytest.raises(ExportError, match="serve the SavedModel with TensorFlow itself"):
         of_function(
             tmp_path,
@@ -172,7 +172,7 @@ def test_a_spectrum_that_goes_elsewhere_is_refused(tmp_path):
 
 @pytest.mark.parametrize("transposed", [False, True])
 def test_sparse_products_answer_as_tensorflow(tmp_path, transposed):
-    """Also of a matrix that has no value, and of transposed ones."""
+    """Sparse products agree, also of transposed matrices and of matrices of zeros."""
     weights = np.arange(12, dtype=np.float32).reshape((3, 4) if transposed else (4, 3))
 
     def function(x):
@@ -189,14 +189,14 @@ def test_sparse_products_answer_as_tensorflow(tmp_path, transposed):
 
 
 def test_functions_to_be_compiled_are_converted(tmp_path):
-    """Keras' grouped convolutions are such functions on a CPU."""
+    """Functions marked for compilation, as Keras' grouped convolution on a CPU, are converted."""
     converted = of_layers(tmp_path, (6, 6, 4), layers.Conv2D(4, 3, groups=2))
 
     check(converted, np.random.default_rng(0).standard_normal((2, 6, 6, 4)).astype(np.float32))
 
 
 def test_nodes_that_are_not_onnx_are_refused(tmp_path):
-    """tf2onnx logs that it cannot convert an FFT of complex numbers, and keeps its node."""
+    """A TensorFlow node that tf2onnx logs and keeps, an FFT of complex numbers, is refused."""
     with pytest.raises(ExportError, match=r"no counterpart for TensorFlow's FFT; .*tensorflow"):
         of_function(
             tmp_path,
@@ -274,7 +274,7 @@ EQUAL = {
 
 @pytest.mark.parametrize("name", EQUAL)
 def test_layers_answer_as_tensorflow(tmp_path, name):
-    """Preprocessing and recurrent layers become equal graphs, for every length and batch."""
+    """Preprocessing and recurrent layers answer as TensorFlow for every length and batch."""
     shape, parts, dtype, questions = EQUAL[name]
     converted = of_layers(tmp_path, shape, *parts, dtype=dtype)
 
@@ -293,7 +293,7 @@ def augmentation():
 
 
 def test_augmentation_is_nothing_at_inference(tmp_path):
-    """A function that calls the model with training=False hands pictures through."""
+    """With training=False, augmentation layers return pictures unchanged and add no operation."""
     pictures = np.random.default_rng(0).random((2, 8, 8, 3), np.float32)
 
     converted = of_layers(tmp_path, (8, 8, 3), *augmentation(), training=False)
@@ -305,7 +305,7 @@ def test_augmentation_is_nothing_at_inference(tmp_path):
 
 @pytest.mark.parametrize("layer", augmentation(), ids=lambda layer: type(layer).__name__)
 def test_augmentation_that_draws_numbers_is_refused(tmp_path, layer):
-    """Keras' export of such layers alone draws random numbers when it is called."""
+    """A Keras export of an augmentation layer draws random numbers when called, and is refused."""
     with pytest.raises(ExportError, match=r"variables that it changes .* training=False"):
         of_layers(tmp_path, (8, 8, 3), layer)
 
@@ -319,13 +319,13 @@ def test_augmentation_that_draws_numbers_is_refused(tmp_path, layer):
     ids=["fast", "salted"],
 )
 def test_hashes_are_refused(tmp_path, layer, dtype, told):
-    """ONNX has no hash function of TensorFlow's."""
+    """TensorFlow's hash functions are refused: ONNX has none of them."""
     with pytest.raises(ExportError, match=told):
         of_layers(tmp_path, (4,), layer, dtype=dtype)
 
 
 def test_upper_case_is_refused(tmp_path):
-    """ONNX's changes more letters than TensorFlow's, and not on every machine."""
+    """StringUpper is refused: ONNX's changes more letters, and not on every machine."""
     module = tf.Module()
 
     def function(examples):
@@ -341,7 +341,7 @@ def test_upper_case_is_refused(tmp_path):
 
 
 def test_choices_among_several_branches_are_refused(tmp_path):
-    """By the name of their operation."""
+    """tf.switch_case is refused with the name of its operation, StatelessCase."""
     with pytest.raises(ExportError, match="no counterpart for TensorFlow's StatelessCase"):
         of_function(
             tmp_path,
@@ -351,7 +351,7 @@ def test_choices_among_several_branches_are_refused(tmp_path):
 
 
 def test_loops_name_their_counters_scalar(tmp_path):
-    """ONNX Runtime runs no loop whose counter has no shape."""
+    """Loop counters declare a shape, without which ONNX Runtime runs no loop."""
     converted = of_layers(tmp_path, (None, 3), layers.GRU(2))
 
     loops = [node for node in converted.model.graph.node if node.op_type == "Loop"]

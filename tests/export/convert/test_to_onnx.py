@@ -14,7 +14,7 @@ from training.data.cifar10 import CLASS_NAMES
 
 @pytest.fixture(scope="module")
 def tiny_version(tiny_model, tmp_path_factory):
-    """Folder with the tiny model as SavedModel and ONNX."""
+    """A folder with the tiny model as SavedModel and ONNX graph."""
     folder = tmp_path_factory.mktemp("tiny")
     to_saved_model.write(tiny_model, folder)
     signatures = saved_model.read_signatures(folder, ["serving_default"])
@@ -41,7 +41,7 @@ def save(function, path, *specs):
 
 
 def test_interface_is_that_of_the_signature(tiny_version):
-    """Names, types and shapes; the batch is the symbol `batch` on every input and output."""
+    """The graph has the signature's names, types and shapes; every first dimension is `batch`."""
     graph = onnx.load(tiny_version / "model.onnx").graph
 
     assert interface(graph.input) == {
@@ -56,7 +56,7 @@ def test_interface_is_that_of_the_signature(tiny_version):
 
 @pytest.mark.parametrize("rows", [1, 2, 7, 33])
 def test_batch_of_any_size_runs(published, rows):
-    """No size is baked into the graph, and rows do not influence each other."""
+    """The graph runs batches of any size, and a row's answer does not depend on the others."""
     images = np.random.default_rng(rows).integers(0, 256, (rows, 32, 32, 3), dtype=np.uint8)
     session = onnxruntime.InferenceSession(published.path / "model.onnx")
 
@@ -69,7 +69,7 @@ def test_batch_of_any_size_runs(published, rows):
 
 
 def test_model_says_what_it_is(tiny_version):
-    """Producer, opset and metadata are set; nothing but the standard operators is asked for."""
+    """Producer, opset and metadata are set; only the standard operator set is imported."""
     model = onnx.load(tiny_version / "model.onnx")
 
     facts = {entry.key: entry.value for entry in model.metadata_props}
@@ -82,7 +82,7 @@ def test_model_says_what_it_is(tiny_version):
 
 
 def test_simcnn_has_no_superfluous_operations(published):
-    """One Reshape (Flatten), two Transposes (in, and before it), no shape arithmetic."""
+    """The graph has one Reshape (Flatten), two Transposes (input, Flatten), no shape arithmetic."""
     graph = onnx.load(published.path / "model.onnx").graph
 
     operations = [node.op_type for node in graph.node]
@@ -94,7 +94,7 @@ def test_simcnn_has_no_superfluous_operations(published):
 
 
 def test_names_are_readable(published):
-    """Names lead to the layer: no wrappers, no counters."""
+    """Node names contain layer names, and neither PartitionedCall nor counters."""
     graph = onnx.load(published.path / "model.onnx").graph
 
     names = [node.name for node in graph.node]

@@ -16,7 +16,7 @@ RANDOM_IMAGES = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=
 
 
 def mixed_precision(tmp_path, policy):
-    """A trained model's file as an older Keras session with mixed precision saved it."""
+    """Save model.keras as a Keras session with a mixed precision policy does; return the model."""
     keras.config.set_dtype_policy(policy)
     try:
         keras.utils.set_random_seed(0)
@@ -28,7 +28,7 @@ def mixed_precision(tmp_path, policy):
 
 
 def test_saved_model_has_two_signatures(tiny_model, tmp_path):
-    """serving_default and classify with the documented names; `logits` is an attribute beside."""
+    """The signatures have the documented names; `logits` is an attribute and no signature."""
     to_saved_model.write(tiny_model, tmp_path)
 
     loaded = tf.saved_model.load(str(tmp_path))
@@ -63,7 +63,7 @@ def test_saved_model_answers_as_the_keras_model(tiny_model, tmp_path):
 
 
 def test_tensorflow_serving_finds_what_it_needs(tiny_model, tmp_path):
-    """saved_model.pb is tagged `serve` and its signatures have the methods of their calls."""
+    """saved_model.pb is tagged `serve`; its signatures have TensorFlow Serving's method names."""
     to_saved_model.write(tiny_model, tmp_path)
 
     methods = {

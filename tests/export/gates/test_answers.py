@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import onnx
 import pytest
@@ -9,7 +11,7 @@ from export.gates import answers
 
 @pytest.fixture(scope="module")
 def all_three(published, run_dir, test_images):
-    """The answers of the trained SimCNN in its three forms."""
+    """The answers of the trained SimCNN as Keras model, SavedModel and ONNX graph."""
     model = to_saved_model.load_keras(run_dir / "model.keras")
     return {
         "Keras": answers.of_keras(model, test_images.images),
@@ -20,7 +22,7 @@ def all_three(published, run_dir, test_images):
 
 @pytest.mark.parametrize("source", ["Keras", "SavedModel", "ONNX"])
 def test_answers_are_consistent(all_three, source):
-    """Classes are the argmax and probabilities the softmax of the logits; dtypes are the served."""
+    """Classes are the argmax and probabilities the softmax of the logits, in the served dtypes."""
     given = all_three[source]
 
     exponentials = np.exp(given.logits.astype(np.float64))
@@ -49,10 +51,33 @@ def test_batches_are_joined_in_order(published, test_images, monkeypatch):
 
 
 def test_graph_without_softmax_is_refused(published, tmp_path, test_images):
-    """If the probabilities are no Softmax, the logits cannot be found, and that is said."""
+    """If no Softmax computes the probabilities, the error names the operator found."""
     model = onnx.load(published.path / "model.onnx")
     next(node for node in model.graph.node if node.op_type == "Softmax").op_type = "LogSoftmax"
     onnx.save(model, tmp_path / "model.onnx")
 
     with pytest.raises(ExportError, match="made by LogSoftmax, expected Softmax"):
         answers.of_onnx(tmp_path / "model.onnx", test_images.images)
+
+
+def test_no_thread_of_a_session_waits_in_a_loop_and_none_lacks_a_core(published):
+    """Whatever shares the cores goes on."""
+    session = answers.session((published.path / "model.onnx").read_bytes())
+    options = session.get_session_options()
+
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert options.intra_op_num_threads == len(os.sched_getaffinity(0))
+    assert session.get_providers() == ["CPUExecutionProvider"]
+
+
+def test_weights_of_w8_alone_become_floats_once(published):
+    """As they do in the server; int8 graphs keep their integers."""
+    model = (published.path / "model.onnx").read_bytes()
+    options = {
+        precision: answers.session(model, precision).get_session_options()
+        for precision in ("w8", "int8")
+    }
+
+    assert options["w8"].get_session_config_entry("session.disable_quant_qdq") == "1"
+    with pytest.raises(RuntimeError, match="does not have configuration"):
+        options["int8"].get_session_config_entry("session.disable_quant_qdq")

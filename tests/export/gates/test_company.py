@@ -1,4 +1,4 @@
-"""The gate that asks the served model with several requests at once."""
+"""The gate that sends several concurrent requests to the served model."""
 
 from dataclasses import replace
 
@@ -19,7 +19,7 @@ def spec(name):
 
 
 def graph(folder, *nodes):
-    """A version with one signature, x to y, with the verdict that is due to it."""
+    """Write a graph; return its one signature, x to y, with the prover's verdict."""
     infos = [
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["batch", 2]) for name in ("x", "y")
     ]
@@ -53,7 +53,7 @@ MEAN = (
 
 
 def test_requests_share_runs_and_keep_their_answers(tmp_path):
-    """Each answer is the one to its own rows, though several requests ran together."""
+    """Each request gets the answer to its own rows, although several requests shared a run."""
     signatures = graph(tmp_path, helper.make_node("Add", ["x", "x"], ["y"]))
 
     (finding,) = company.check(tmp_path, signatures, asked(lambda x: x + x, 1, 5, 2))
@@ -64,7 +64,7 @@ def test_requests_share_runs_and_keep_their_answers(tmp_path):
 
 
 def test_rows_that_depend_on_each_other_run_alone(tmp_path):
-    """A graph that the prover refuses answers right, because its requests share nothing."""
+    """A graph with dependent rows passes the gate, because each request has its own run."""
     signatures = graph(tmp_path, *MEAN)
 
     (finding,) = company.check(tmp_path, signatures, asked(less_mean, 2, 5))
@@ -73,7 +73,7 @@ def test_rows_that_depend_on_each_other_run_alone(tmp_path):
 
 
 def test_wrong_verdict_is_found(tmp_path):
-    """With a verdict that its rows are independent, the same graph fails the gate."""
+    """A graph with dependent rows fails the gate if its verdict says that they are independent."""
     signatures = {
         name: replace(
             signature,
@@ -90,7 +90,7 @@ def test_wrong_verdict_is_found(tmp_path):
 
 
 def test_refused_request_is_found(tmp_path):
-    """A question that the served model cannot take is one of its answers, too."""
+    """A request that the served model refuses fails the gate."""
     signatures = graph(tmp_path, helper.make_node("Add", ["x", "x"], ["y"]))
     question = Asked(
         signature="serving_default",

@@ -9,14 +9,14 @@ N = 6
 
 
 def logits_of(n=N):
-    """Logits of which image i has 3 at class i and no others near it."""
+    """Return logits in which image i has 3 at class i and at most 2 elsewhere."""
     logits = np.random.default_rng(0).uniform(-2, 2, (n, 10)).astype(np.float32)
     logits[np.arange(n), np.arange(n)] = 3
     return logits
 
 
 def answers(logits, source="Keras"):
-    """What an artefact with these logits would serve."""
+    """Return the answers of an artefact with these logits."""
     wide = np.exp(logits.astype(np.float64))
     probabilities = (wide / wide.sum(axis=1, keepdims=True)).astype(np.float32)
     return Answers(
@@ -68,7 +68,7 @@ def test_worst_images_come_first():
 
 
 def test_wrong_class_fails_although_logits_agree():
-    """The served classes are compared themselves, not only derived from logits."""
+    """Served classes are compared directly, so wrong ones fail even with equal logits."""
     right = answers(logits_of())
     wrong = Answers(
         source="ONNX",
@@ -84,7 +84,7 @@ def test_wrong_class_fails_although_logits_agree():
 
 
 def test_wrong_probabilities_fail_although_logits_agree():
-    """The served probabilities are compared themselves too."""
+    """Served probabilities are compared directly, so wrong ones fail even with equal logits."""
     right = answers(logits_of())
     wrong = Answers(
         source="ONNX",
@@ -101,7 +101,7 @@ def test_wrong_probabilities_fail_although_logits_agree():
 
 
 def test_ties_are_counted_and_not_failed():
-    """Two top logits 5e-5 apart may swap: reported as a tie, not as a failure."""
+    """If two top logits 5e-5 apart swap, the image counts as a tie, not as a failure."""
     one, other = logits_of(), logits_of()
     one[3, 7], other[3, 7] = 2.99995, 3.00005
 
@@ -112,7 +112,7 @@ def test_ties_are_counted_and_not_failed():
 
 
 def test_margin_just_above_a_tie_counts():
-    """Two top logits 2e-4 apart are no tie: another class fails, even within the tolerance."""
+    """If two top logits 2e-4 apart swap, the image fails, although it is within the tolerance."""
     one, other = logits_of(), logits_of()
     one[3, 7], other[3, 7] = 2.9998, 3.0001
 
@@ -123,7 +123,7 @@ def test_margin_just_above_a_tie_counts():
 
 
 def test_nan_fails():
-    """An artefact that answers NaN never passes, even where both do."""
+    """NaN fails the gate, even if both artefacts answer it."""
     logits = logits_of()
     logits[0, 0] = np.nan
 
@@ -133,16 +133,72 @@ def test_nan_fails():
     assert pair.outside_tolerance == 1
 
 
+def test_infinite_logits_fail():
+    """Infinity less infinity is no number: it is no agreement either."""
+    logits = logits_of()
+    logits[0, 0] = np.inf
+    infinite = Answers(
+        source="ONNX",
+        logits=logits,
+        probabilities=answers(logits_of()).probabilities,
+        classes=logits.argmax(axis=1),
+    )
+
+    with np.errstate(invalid="ignore"):
+        pair = parity.compare(infinite, infinite)
+
+    assert not pair.passed
+    assert (pair.outside_tolerance, pair.worst_images) == (1, (0,))
+
+
+def test_relative_deltas_are_those_of_logits_that_are_not_small():
+    """Near 0 the absolute tolerance counts: 1e-6 beside 1e-5 is 10 % and says nothing."""
+    one, other = logits_of(), logits_of()
+    one[1, 5], other[1, 5] = 1e-5, 1.1e-5
+
+    pair = parity.compare(answers(one), answers(other, "ONNX"))
+
+    assert pair.max_rel_delta == 0 < pair.max_abs_delta
+
+
+def test_metrics_say_all_of_a_pair_but_its_images():
+    """A published pair has no worst images."""
+    three = [answers(logits_of(), source) for source in ("Keras", "SavedModel", "ONNX")]
+
+    assert [pair.as_dict() for pair in parity.check(three)] == [
+        {
+            "reference": reference,
+            "candidate": candidate,
+            "images": N,
+            "max_abs_delta": 0,
+            "max_rel_delta": 0,
+            "tolerance_used": 0,
+            "max_abs_delta_probabilities": 0,
+            "outside_tolerance": 0,
+            "ties": 0,
+            "same_class": N,
+            "class_differs": 0,
+        }
+        for reference, candidate in (
+            ("Keras", "SavedModel"),
+            ("Keras", "ONNX"),
+            ("SavedModel", "ONNX"),
+        )
+    ]
+
+
 def test_check_reports_the_pairs_that_differ():
-    """The report names the pair, counts, deltas, the worst image with both logits, the way out."""
+    """The report has the pairs, counts, deltas, the worst image's logits and the way out."""
     keras, saved_model = answers(logits_of()), answers(logits_of(), "SavedModel")
 
     with pytest.raises(GateFailed) as failure:
         parity.check([keras, saved_model, altered(2, 5, 0.25)])
 
     report = str(failure.value)
-    assert report.count("differs from") == 2
-    assert "ONNX differs from Keras" in report
+    assert [line for line in report.splitlines() if not line.startswith("  ")] == [
+        "parity gate: ONNX differs from Keras",
+        "parity gate: ONNX differs from SavedModel",
+    ]
     assert "1 of 6 images" in report
     assert "0.25 absolute" in report
     worst = [line for line in report.splitlines() if line.startswith("        2  ")]
@@ -154,7 +210,7 @@ def test_check_reports_the_pairs_that_differ():
 
 
 def test_check_blames_the_saved_model():
-    """When SavedModel and ONNX agree with each other but not with Keras, the hint says so."""
+    """If only Keras differs, the report says that writing the SavedModel is at fault."""
     saved_model = altered(2, 5, 0.25)
     onnx = Answers(**{**vars(saved_model), "source": "ONNX"})
     saved_model = Answers(**{**vars(saved_model), "source": "SavedModel"})
@@ -164,7 +220,7 @@ def test_check_blames_the_saved_model():
 
 
 def test_check_returns_all_pairs():
-    """Three artefacts make three pairs."""
+    """`check` returns the three pairs of three artefacts."""
     three = [answers(logits_of(), source) for source in ("Keras", "SavedModel", "ONNX")]
 
     assert len(parity.check(three)) == 3

@@ -8,14 +8,18 @@ from export.gates.precision import Comparison, Limits
 
 
 def answers(right, lost, won, other=0):
-    """Reference, candidate and labels of images that both get right, only one, or none."""
+    """Return the reference's classes, the candidate's classes, and the labels.
+
+    Both are right on `right` images, only the reference on `lost`, only the candidate on `won`,
+    and neither on `other`.
+    """
     kinds = [(0, 0)] * right + [(0, 1)] * lost + [(1, 0)] * won + [(1, 2)] * other
     reference, candidate = np.array(kinds, np.int64).T
     return reference, candidate, np.zeros(len(kinds), np.int64)
 
 
 def test_equal_answers_agree_and_lose_nothing():
-    """Agreement 1, drop 0, and an interval that is narrow but not empty."""
+    """Equal answers have agreement 1, drop 0 and a narrow interval around 0."""
     comparison = precision.compare(*answers(right=10_000, lost=0, won=0))
 
     assert comparison.agreement == 1
@@ -25,7 +29,7 @@ def test_equal_answers_agree_and_lose_nothing():
 
 
 def test_drop_is_what_is_lost_less_what_is_won():
-    """Of 1,000 images, 30 lost and 10 won: 2 points; images wrong in two ways only disagree."""
+    """30 lost and 10 won of 1,000 images are a drop of 2 points; other errors only disagree."""
     comparison = precision.compare(*answers(right=940, lost=30, won=10, other=20))
 
     assert comparison.agreement == pytest.approx(0.94)
@@ -33,7 +37,7 @@ def test_drop_is_what_is_lost_less_what_is_won():
 
 
 def test_interval_is_agresti_and_mins():
-    """The formula of the docstring, computed by hand for 30 lost and 10 won of 1,000."""
+    """The interval for 30 lost and 10 won of 1,000 images follows Agresti and Min's formula."""
     comparison = precision.compare(*answers(right=960, lost=30, won=10))
 
     centre = (30.5 - 10.5) / 1002
@@ -43,7 +47,7 @@ def test_interval_is_agresti_and_mins():
 
 
 def test_interval_covers_the_true_drop():
-    """Of 1,000 simulated test sets, 93 to 97 % have an interval that holds the true drop."""
+    """The interval covers the true drop in 93 to 97 % of 1,000 simulated test sets."""
     random = np.random.default_rng(0)
     true_drop = 100 * (0.012 - 0.008)
 
@@ -60,7 +64,7 @@ def comparison(agreement, drop):
 
 
 def test_limits_are_kept_to_the_letter():
-    """A variant exactly at its limits passes; one beyond each is told which, with the figures."""
+    """A variant at its limits passes; beyond them it gets an objection with figures for each."""
     limits = Limits(agreement=0.985, drop_points=0.5)
 
     assert precision.objections(limits, comparison(0.985, 0.5)) == []
@@ -71,12 +75,12 @@ def test_limits_are_kept_to_the_letter():
 
 
 def test_a_gain_is_no_loss():
-    """A variant that happens to be more accurate is not held up."""
+    """A variant with a higher accuracy than fp32 gets no objection."""
     assert precision.objections(precision.LIMITS["w8"], comparison(0.995, -0.4)) == []
 
 
 def test_as_fast_is_too_slow():
-    """Each batch size at which a variant is no faster is named."""
+    """The objections name each batch size at which a variant is not faster than fp32."""
     assert precision.too_slow({1: 1.01, 32: 1.7}) == []
     assert precision.too_slow({1: 0.98, 32: 1.7}) == [
         "runs 0.98 times as fast as fp32 at batch 1, more than 1 expected"
@@ -84,7 +88,7 @@ def test_as_fast_is_too_slow():
 
 
 def test_limits_are_the_documented_ones():
-    """The promises made about published variants, in numbers."""
+    """The limits for published variants are those of the documentation."""
     limits = {name: (x.agreement, x.drop_points) for name, x in precision.LIMITS.items()}
 
     assert limits == {"fp16": (0.998, 0.2), "w8": (0.99, 0.2), "int8": (0.985, 0.5)}

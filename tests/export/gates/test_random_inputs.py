@@ -13,7 +13,7 @@ from serving.tensors.signature import DataType, TensorSpec
 
 @pytest.fixture
 def two_graphs(two_signatures, tmp_path):
-    """A copy of the SavedModel with its two ONNX graphs, and the signatures."""
+    """A copy of `two_signatures` with its two ONNX graphs, and its signatures."""
     saved_model.copy(two_signatures, tmp_path / "two")
     signatures = saved_model.read_signatures(tmp_path / "two")
     to_onnx.write(tmp_path / "two", signatures, model_name="two")
@@ -31,7 +31,7 @@ def draw(dtype, shape=(1000,)):
 
 
 def test_random_values_suit_their_dtype():
-    """Bytes cover all values, integers stay small enough for indices, floats are both signs."""
+    """8-bit types cover all values, int64 is 0 to 9 to suit indices, floats have both signs."""
     assert set(draw(DataType.DT_UINT8, (10_000,))) == set(range(256))
     assert set(draw(DataType.DT_INT8, (10_000,))) == set(range(-128, 128))
     assert set(draw(DataType.DT_INT64)) == set(range(10))
@@ -41,7 +41,7 @@ def test_random_values_suit_their_dtype():
 
 @pytest.mark.parametrize("dtype", [DataType.DT_HALF, DataType.DT_DOUBLE, DataType.DT_UINT32])
 def test_random_arrays_have_the_dtype_and_shape(dtype):
-    """A free first dimension is the batch, other free ones get the size that was chosen."""
+    """A free first dimension gets `rows`, the other free dimensions `free_size`."""
     array = draw(dtype, (-1, -1, 3))
 
     assert array.dtype == dtype.numpy
@@ -93,7 +93,7 @@ def test_other_dtype_fails(two_graphs):
 
 
 def test_model_that_refuses_random_inputs_is_an_input_error(tmp_path):
-    """A model with a size of its own for a free dimension points to --free-size."""
+    """If a model needs a certain size for a free dimension, the refusal names --free-size."""
     module = tf.Module()
     weights = tf.ones((5, 2))
     module.function = tf.function(
@@ -117,7 +117,10 @@ def test_model_that_refuses_random_inputs_is_an_input_error(tmp_path):
 def test_inputs_of_any_rank_are_asked_with_those_that_tensorflow_answers(
     tmp_path, function, shapes
 ):
-    """Where neither side knows a rank, a batch gets one that TensorFlow takes; others follow."""
+    """An input of unknown rank is asked at a rank that TensorFlow takes.
+
+    If the graph declares no rank either, other ranks are compared, too.
+    """
     module = tf.Module()
     spec = tf.TensorSpec(None, tf.float32, name="x")
     module.function = tf.function(function, input_signature=[spec])
@@ -132,7 +135,7 @@ def test_inputs_of_any_rank_are_asked_with_those_that_tensorflow_answers(
 
 
 def sound(folder, function, *shape):
-    """A SavedModel of a waveform, its graph, and its signatures."""
+    """Write a SavedModel of a waveform and its graph; return the folder and the signatures."""
     module = tf.Module()
     spec = tf.TensorSpec(shape, tf.float32, name="x")
     module.function = tf.function(lambda x: {"y": function(x)}, input_signature=[spec])
@@ -143,12 +146,12 @@ def sound(folder, function, *shape):
 
 
 def windows(x):
-    """Sums over windows of 400 samples, of which there must be one."""
+    """Return sums over windows of 400 samples; shorter waveforms are refused."""
     return tf.nn.conv1d(x[:, :, None], tf.ones((400, 1, 2)), stride=160, padding="VALID")
 
 
 def test_waveforms_are_asked_with_a_second_of_sound(tmp_path):
-    """Sizes that TensorFlow refuses give way to larger ones."""
+    """If TensorFlow refuses small sizes, larger ones are tried, here 16,000 samples."""
     asked = []
     folder, signatures = sound(tmp_path / "waves", windows, None, None)
 
@@ -160,7 +163,7 @@ def test_waveforms_are_asked_with_a_second_of_sound(tmp_path):
 
 
 def test_one_waveform_without_a_batch_is_asked_in_two_lengths(tmp_path):
-    """The first dimension is a size like any other where one row is refused."""
+    """If TensorFlow refuses one row, the first dimension is tried as a free size."""
     asked = []
     folder, signatures = sound(tmp_path / "wave", lambda x: windows(x[None]), None)
 
@@ -171,7 +174,7 @@ def test_one_waveform_without_a_batch_is_asked_in_two_lengths(tmp_path):
 
 
 def test_free_size_reaches_the_first_dimension(tmp_path):
-    """A size that was asked for stands in the place of a refused batch, and no other does."""
+    """If a batch is refused, the first dimension gets `free_size` and no other size."""
     folder, signatures = sound(tmp_path / "wave", lambda x: windows(x[None]), None)
 
     assert len(check(folder, signatures, free_size=800)) == 2

@@ -1,4 +1,4 @@
-"""Verdicts on the graphs of a version, given at export or afterwards."""
+"""Row independence verdicts on the graphs of a version, recorded at export or later."""
 
 from dataclasses import replace
 
@@ -16,7 +16,7 @@ PRECISIONS = ("fp32", "w8", "int8")
 
 @pytest.fixture
 def version(tmp_path):
-    """A published version in three precisions, from before verdicts were recorded."""
+    """A published version in three precisions without recorded verdicts."""
     return tiny_models.variants(tmp_path, PRECISIONS)
 
 
@@ -26,7 +26,7 @@ def digests(path) -> set[str]:
 
 
 def test_every_graph_gets_a_verdict(version):
-    """Each precision is asked, and its verdict stands under its own digest."""
+    """The graph of each precision gets a verdict, stored under the graph's SHA-256."""
     (signature,) = rows.with_verdicts(version, model_folder.read(version).signatures).values()
 
     assert signature.verdicts.keys() == digests(version)
@@ -34,7 +34,7 @@ def test_every_graph_gets_a_verdict(version):
 
 
 def test_verdicts_that_are_known_are_kept_and_stale_ones_dropped(version):
-    """A graph is asked once; the verdict on a graph that is gone goes with it."""
+    """A recorded verdict is kept; verdicts on graphs that are not in the folder are dropped."""
     known = model_folder.sha256(version / "model.onnx")
     before = Verdict(independent=False, evidence="seen before", max_batch_size=64)
     (name, signature), *_ = model_folder.read(version).signatures.items()
@@ -58,7 +58,7 @@ def test_the_command_records_verdicts_of_a_published_version(tmp_path, capsys):
 
     code = main(["prove-rows", str(path)])
 
-    signatures = model_folder.read(path).signatures  # every file agrees with the manifest
+    signatures = model_folder.read(path).signatures  # read checks every file against the manifest
     assert code == 0
     assert all(signature.verdicts for signature in signatures.values())
     assert {name: (path / name).read_bytes() for name in others} == others

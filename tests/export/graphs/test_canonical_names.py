@@ -15,7 +15,7 @@ def constant(name, value):
 
 
 def graph_with_branch(number):
-    """abs(x) + 1 if flag else abs(x) - 2, with tf2onnx's kind of names."""
+    """Return the graph of abs(x) + 1 if flag else abs(x) - 2, with names as tf2onnx gives them."""
     branches = [
         helper.make_graph(
             [
@@ -55,7 +55,7 @@ def run(graph, flag):
 
 
 def test_counters_vanish():
-    """Graphs that differ in tf2onnx's counters alone become equal, subgraphs included."""
+    """Graphs that differ only in tf2onnx's counters become equal, including subgraphs."""
     graphs = [graph_with_branch(number) for number in (17, 99)]
 
     for graph in graphs:
@@ -67,7 +67,7 @@ def test_counters_vanish():
 
 
 def test_renamed_graph_computes_the_same():
-    """Renaming changes no result, also where a branch reads a tensor of the graph around it."""
+    """Renaming changes no result, even if a branch reads a tensor of the outer graph."""
     graph = graph_with_branch(17)
 
     canonical_names.rename(graph)
@@ -86,7 +86,7 @@ def test_interface_keeps_its_names():
 
 
 def test_initializers_are_ordered_by_use():
-    """The order in which a library happened to collect the weights does not matter."""
+    """Initializers are sorted by first use, so the library's order of weights has no effect."""
     nodes = [
         helper.make_node("Add", ["x", "b"], ["t"], name="first"),
         helper.make_node("Mul", ["t", "a"], ["y"], name="second"),
@@ -101,7 +101,7 @@ def test_initializers_are_ordered_by_use():
 
 
 def test_inner_tensor_makes_room_for_a_new_name():
-    """Giving the output the name of an inner tensor does not merge the two."""
+    """If an output is given an inner tensor's name, the inner tensor is renamed."""
     nodes = [
         helper.make_node("Neg", ["x"], ["classes"]),
         helper.make_node("Abs", ["classes"], ["out"]),

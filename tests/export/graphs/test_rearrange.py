@@ -14,7 +14,7 @@ def types(model):
 
 
 def pooled(nodes, constants):
-    """A graph of some nodes from x, float32 (n, 3, 8, 8), to y."""
+    """Return a model of the nodes with input x, float32 (n, 3, 8, 8), and output y."""
     return tiny_classifiers.model(
         nodes,
         constants,
@@ -24,7 +24,7 @@ def pooled(nodes, constants):
 
 
 def stem(padding=(), value=None, **pool):
-    """Conv, Relu, a Pad if there is padding, MaxPool."""
+    """Return a model of Conv, Relu, Pad if there is padding, and MaxPool."""
     random = np.random.default_rng(0)
     constants = {"w": random.standard_normal((4, 3, 3, 3)).astype(np.float32)}
     nodes = [helper.make_node("Conv", ["x", "w"], ["c"]), helper.make_node("Relu", ["c"], ["r"])]
@@ -77,7 +77,7 @@ def test_pooling_comes_before_the_activation(made, pads):
     ],
 )
 def test_pooling_stays_where_order_matters(made):
-    """Padding that a MaxPool cannot do by itself leaves the order as it is."""
+    """If a MaxPool cannot take over the padding, the model stays unchanged."""
     before = made.SerializeToString()
 
     kept = rearrange.pool_first(made)
@@ -102,7 +102,7 @@ def test_an_activation_that_others_read_stays():
 
 
 def test_graph_without_convolution_has_no_first_one():
-    """Nothing is moved and nothing is kept in float32 for it."""
+    """A graph without convolution is left alone, and no node is kept in float32."""
     nodes = [helper.make_node("Relu", ["x"], ["y"])]
     made = tiny_classifiers.model(
         nodes,
@@ -130,7 +130,7 @@ def test_dense_layers_are_joined_with_their_biases():
 
 
 def test_what_is_no_dense_layer_stays():
-    """A product of stacks of matrices stays a MatMul, and an Add of a matrix an Add."""
+    """A MatMul of a 3-D tensor stays a MatMul, and an Add of a matrix stays an Add."""
     stacks = tiny_classifiers.model(
         [helper.make_node("MatMul", ["x", "w"], ["y"])],
         {"w": np.ones((3, 2), np.float32)},

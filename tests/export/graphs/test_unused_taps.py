@@ -9,7 +9,7 @@ from export.graphs.graph import settings
 
 
 def convolution(size, kernel, **attributes):
-    """A random convolution of 3 to 4 channels on maps of a size; free sizes are None."""
+    """Return a random convolution from 3 to 4 channels on maps of `size`; None is a free size."""
     random = np.random.default_rng(0)
     weights = random.standard_normal((4, 3, *kernel)).astype(np.float32)
     return tiny_classifiers.model(
@@ -62,7 +62,7 @@ def test_taps_in_the_padding_go_and_answers_stay(size, kernel, attributes, cropp
 
 
 def test_taps_that_are_cut_may_hold_anything():
-    """Huge values where only padding is seen change nothing: they are really unused."""
+    """Huge values in taps that read only padding do not change the answer of the cropped kernel."""
     model, tame = convolution((1, 1), (3, 3), pads=[1] * 4), None
     tame = answer(model, (1, 1))
     weights = onnx.numpy_helper.to_array(model.graph.initializer[0]).copy()
@@ -96,7 +96,7 @@ def test_weights_of_two_layers_stay():
 
 
 def test_classifier_answers_as_before():
-    """In a whole network the one layer on 1x1 maps shrinks; probabilities stay to 7 digits."""
+    """In a network only the layer on 1x1 maps shrinks; probabilities stay equal within 1e-7."""
     model, images = tiny_classifiers.classifier(), tiny_classifiers.images(20)
     before = tiny_classifiers.run(model, images)
 

@@ -31,7 +31,7 @@ def brightness(tmp_path) -> Path:
 
 
 def test_every_variant_is_timed_at_every_batch_size(brightness):
-    """Files in the folder are told by their names; speed ratios are those to fp32."""
+    """Each precision in the folder is timed at each batch size and compared with fp32."""
     shutil.copyfile(brightness / "model.onnx", brightness / "model.int8.onnx")
 
     section = benchmark.measure(model_folder.read(brightness), QUICK)
@@ -51,7 +51,7 @@ def test_every_variant_is_timed_at_every_batch_size(brightness):
 
 
 def test_ratios_are_made_within_rounds():
-    """A machine that gets twice as slow in the second round changes no ratio."""
+    """Ratios do not change if the machine is half as fast in the second round."""
     turns = {
         ("fp32", 8): [Turn(calls=3, ms=3, cpu_ms=4), Turn(calls=3, ms=6, cpu_ms=8)],
         ("tensorflow", 8): [Turn(calls=3, ms=9, cpu_ms=9), Turn(calls=3, ms=18, cpu_ms=18)],
@@ -67,7 +67,7 @@ def test_ratios_are_made_within_rounds():
 
 
 def test_the_float32_graph_may_lie_elsewhere(brightness, tmp_path):
-    """A version with w8 alone is compared with a graph that is passed, by file or by folder."""
+    """A version with only w8 is compared with the fp32 graph given as a file or a folder."""
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (brightness / "manifest.json").unlink()
@@ -92,7 +92,7 @@ def test_the_float32_graph_may_lie_elsewhere(brightness, tmp_path):
 
 
 def test_the_float32_graph_is_that_of_the_version(brightness):
-    """Another training's model.onnx would be another yardstick."""
+    """A model.onnx with another SHA-256 than the recorded one is refused."""
     folder = model_folder.read(brightness)
     digest = hashlib.sha256((brightness / "model.onnx").read_bytes()).hexdigest()
 
@@ -102,7 +102,7 @@ def test_the_float32_graph_is_that_of_the_version(brightness):
 
 
 def test_other_weights_of_the_same_architecture_are_told(brightness):
-    """The time does not depend on them; what was passed is marked, the version's own is not."""
+    """With `other_weights`, a graph of another training is measured and marked in the record."""
     folder = model_folder.read(brightness)
 
     section = benchmark.measure(
@@ -119,13 +119,13 @@ def test_other_weights_of_the_same_architecture_are_told(brightness):
 
 @pytest.mark.parametrize("flag", ["saved_model", "fp32"])
 def test_files_that_are_missing_are_named(brightness, tmp_path, flag):
-    """With the flag that they were passed by."""
+    """The error for a missing file names the flag that gave the file."""
     with pytest.raises(ExportError, match=f"does not exist.* as --{flag.replace('_', '-')}"):
         benchmark.measure(model_folder.read(brightness), QUICK, **{flag: tmp_path})
 
 
 def test_a_model_of_other_inputs_is_refused(tmp_path):
-    """There are no images to ask it about."""
+    """A model without a signature that takes images is refused."""
     folder = model_folder.read(tiny_models.calculator(tmp_path))
 
     with pytest.raises(ExportError, match="no signature serving_default from images"):
@@ -133,7 +133,7 @@ def test_a_model_of_other_inputs_is_refused(tmp_path):
 
 
 def test_different_answers_are_not_compared(monkeypatch, brightness):
-    """A SavedModel that answers otherwise is another model."""
+    """A SavedModel with other answers than the ONNX graph is refused."""
     monkeypatch.setattr(
         benchmark.tensorflow_run,
         "load",

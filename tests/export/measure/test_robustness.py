@@ -14,7 +14,7 @@ from training.evaluation.accuracy import wilson_interval
 
 
 def test_recompressing_is_what_pillow_does(sample_images):
-    """Quality and chroma are those stated; a lower quality is further from the original."""
+    """Images equal Pillow's JPEGs of that quality with 4:2:0; quality 75 changes more than 95."""
     coarse, fine = (robustness.recompress(sample_images, quality) for quality in (75, 95))
 
     buffer = io.BytesIO()
@@ -27,7 +27,7 @@ def test_recompressing_is_what_pillow_does(sample_images):
 
 
 def test_figures_are_those_of_the_recompressed_images(version, test_images):
-    """Asked anew with ONNX Runtime: number of right answers, interval, share answered as before."""
+    """Correct answers, interval, agreement and drop equal those of a new run in ONNX Runtime."""
     folder, metrics = papers.read(version)
 
     section = robustness.measure(folder, metrics, test_images)
@@ -53,7 +53,7 @@ def test_figures_are_those_of_the_recompressed_images(version, test_images):
 
 
 def test_every_variant_in_the_folder_is_asked(version, test_images):
-    """Each loses against its own answers; one whose file is elsewhere is left out."""
+    """A variant's drop is against its own answers; a variant without a file is left out."""
     folder, metrics = papers.read(version)
     fp32 = metrics["variants"]["fp32"]
     shutil.copyfile(version / "model.onnx", version / "model.w8.onnx")
@@ -71,7 +71,7 @@ def test_every_variant_in_the_folder_is_asked(version, test_images):
 
 
 def test_other_images_are_refused(version, test_images):
-    """The loss would mix two things."""
+    """Other images than those of the recorded answers are refused."""
     folder, metrics = papers.read(version)
     fewer = Split(images=test_images.images[1:], labels=test_images.labels[1:])
 
@@ -80,7 +80,7 @@ def test_other_images_are_refused(version, test_images):
 
 
 def test_a_model_of_unknown_accuracy_is_refused(version, test_images):
-    """Nothing can be lost that was not measured."""
+    """A version without recorded answers is refused."""
     folder, metrics = papers.read(version)
     del metrics["variants"]
 

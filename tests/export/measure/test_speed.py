@@ -8,7 +8,7 @@ from export.measure import speed
 
 @pytest.fixture
 def graphs(tmp_path, monkeypatch):
-    """A graph and the same with much more to do before its answer; turns of three calls."""
+    """A classifier and the same with 100 more nodes; each turn is three calls."""
     monkeypatch.setattr(speed, "_ROUNDS", 3)
     monkeypatch.setattr(speed, "_SECONDS", 0.0)
     light = tiny_classifiers.classifier()
@@ -32,7 +32,7 @@ def graphs(tmp_path, monkeypatch):
 
 
 def test_a_faster_variant_is_told_from_a_slower_one(graphs):
-    """Measured, not made up: the gate lets through what takes less time, and nothing else."""
+    """By measured times, a faster graph passes the speed gate and a slower one does not."""
     light, heavy = graphs
     pixels = tiny_classifiers.images(3)
 

@@ -4,7 +4,7 @@ from export.measure import stopwatch
 
 
 def test_calls_take_turns():
-    """After a warm-up each call has one turn a round, and another one begins each round."""
+    """After a warm-up each call has one turn per round, and each round starts with another call."""
     made: list[str] = []
 
     turns = stopwatch.in_turns(
@@ -17,7 +17,7 @@ def test_calls_take_turns():
 
 
 def test_a_turn_lasts_as_long_as_asked(monkeypatch):
-    """Calls of 10 ms for 0.1 s are 10 calls; times are milliseconds a call, CPU time apart."""
+    """A turn of 0.1 s has 10 calls of 10 ms; `ms` and `cpu_ms` are milliseconds per call."""
     clock = {"wall": 0.0, "cpu": 0.0}
     monkeypatch.setattr(stopwatch.time, "perf_counter", lambda: clock["wall"])
     monkeypatch.setattr(stopwatch.time, "process_time", lambda: clock["cpu"])
@@ -34,7 +34,7 @@ def test_a_turn_lasts_as_long_as_asked(monkeypatch):
 
 
 def test_slow_calls_are_made_three_times():
-    """A turn that is over after one call would say nothing."""
+    """A turn has at least three calls, however long they take."""
     (turn,) = stopwatch.in_turns({"a": lambda: None}, rounds=1, seconds=0)["a"]
 
     assert turn.calls == 3

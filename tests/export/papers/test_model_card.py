@@ -12,13 +12,13 @@ from serving.repository import model_folder
 
 @pytest.fixture(scope="module")
 def signatures(published):
-    """Those of the published SimCNN."""
+    """The signatures of the published SimCNN."""
     return model_folder.read(published.path).signatures
 
 
 @pytest.fixture(scope="module")
 def files(published):
-    """Names of the files in its folder."""
+    """Names of the files in the folder of the published SimCNN."""
     return {
         file.relative_to(published.path).as_posix()
         for file in published.path.rglob("*")
@@ -27,14 +27,14 @@ def files(published):
 
 
 def table(card, heading):
-    """Cells of the first table after a heading, without the header and its rule."""
+    """Return the cells of the first table after a heading, without its header."""
     lines = card.split(f"## {heading}\n", 1)[1].split("## ", 1)[0].splitlines()
     rows = [line for line in lines if line.startswith("|")]
     return [[cell.strip() for cell in row.strip("|").split("|")] for row in rows[2:]]
 
 
 def test_card_is_made_from_metrics(published, signatures, files):
-    """The published card is what render makes of the published metrics."""
+    """The published card equals `render` of the published metrics."""
     card = model_card.render(published.metrics, signatures, files)
 
     assert card == (published.path / "MODEL_CARD.md").read_text()
@@ -43,7 +43,7 @@ def test_card_is_made_from_metrics(published, signatures, files):
 
 
 def test_card_states_accuracy_with_n_and_interval(published, signatures, files):
-    """Other figures in the metrics are other figures in the card."""
+    """The card shows the top-1, interval, n and correct answers of the metrics."""
     metrics = copy.deepcopy(published.metrics)
     metrics["variants"]["fp32"].update(
         top1=0.8123, top1_wilson_95=[0.8045, 0.8198], n=10_000, correct=8_123
@@ -71,7 +71,7 @@ def test_card_lists_every_variant(published, signatures, files):
 
 
 def test_card_says_what_a_variant_loses(published, signatures, files):
-    """Agreement with float32 and paired loss, dashes for float32; why others were refused."""
+    """The card has each variant's agreement and drop, and the objections to refused variants."""
     metrics = copy.deepcopy(published.metrics)
     compared = {"agreement": 0.988, "drop_points": 0.04, "drop_interval_95": [-0.11, 0.19]}
     metrics["variants"]["w8"] = {**metrics["variants"]["fp32"], **compared}
@@ -86,7 +86,7 @@ def test_card_says_what_a_variant_loses(published, signatures, files):
 
 
 def test_card_names_the_float32_model_that_was_left_out(published, signatures, files):
-    """A version of small weights alone says what they were judged by."""
+    """The card of a version with only w8 has a row for the fp32 model it was compared with."""
     fp32 = published.metrics["variants"]["fp32"]
     w8 = {**fp32, "file": "model.w8.onnx", "agreement": 0.99}
     reference = {"precision": "fp32", **{k: v for k, v in fp32.items() if k != "file"}}
@@ -100,7 +100,7 @@ def test_card_names_the_float32_model_that_was_left_out(published, signatures, f
 
 
 def test_card_says_what_was_added_later(published, signatures, files):
-    """A precision that comes from w8, and not from the float32 graph."""
+    """The card names the file and commit that a precision added later was made from."""
     metrics = copy.deepcopy(published.metrics)
     origin = {"made_from": "model.w8.onnx", "git_commit": "0123456789abcdef"}
     metrics["variants"]["int8"] = {**metrics["variants"]["fp32"], **origin}
@@ -112,7 +112,7 @@ def test_card_says_what_was_added_later(published, signatures, files):
 
 
 def test_card_shows_speed_and_robustness(published, signatures, files):
-    """Both sections, once they were measured; the limit on JPEG states the figure measured."""
+    """The card has Speed and Robustness once they are measured, and the measured loss by JPEG."""
     metrics = {**published.metrics, "benchmark": sample.BENCHMARK, "robustness": sample.ROBUSTNESS}
 
     before = model_card.render(published.metrics, signatures, files)
@@ -141,7 +141,7 @@ def test_card_shows_speed_and_robustness(published, signatures, files):
 
 
 def test_card_lists_files_that_are_there(published, signatures, files):
-    """Without a SavedModel none is promised, and a graph that is elsewhere is said to be."""
+    """The card lists no missing SavedModel, and marks a missing graph `not in this folder`."""
     card = model_card.render(published.metrics, signatures, {"curves.png"})
 
     assert "saved_model.pb" not in card
@@ -151,7 +151,7 @@ def test_card_lists_files_that_are_there(published, signatures, files):
 
 
 def test_card_has_the_confusion_matrix(published, signatures, files):
-    """All hundred counts, and per class the right ones and the commonest confusion."""
+    """The card has all 100 counts, and for each class its accuracy and commonest confusion."""
     metrics = copy.deepcopy(published.metrics)
     matrix = [[10 * row + column for column in range(10)] for row in range(10)]
     metrics["variants"]["fp32"]["confusion_matrix"] = matrix
@@ -165,7 +165,7 @@ def test_card_has_the_confusion_matrix(published, signatures, files):
 
 
 def test_card_says_how_it_was_trained(published, signatures, files):
-    """The command, and the settings that depart from the recipe."""
+    """The card has the training command and the settings that differ from the recipe."""
     card = model_card.render(published.metrics, signatures, files)
 
     assert "`python -m training simcnn --recipe report --seed 0`, with epochs 2" in card
@@ -178,7 +178,7 @@ def test_card_says_how_it_was_trained(published, signatures, files):
 
 
 def test_card_states_parity_and_limits(published, signatures, files):
-    """Deltas of each pair, the tolerance, the licence of the data and the caveats."""
+    """The card has each pair's deltas, the tolerance, the data's licence and the limits."""
     metrics = copy.deepcopy(published.metrics)
     metrics["data"]["name"] = "CIFAR-10 test images"
     card = model_card.render(metrics, signatures, files)
@@ -198,7 +198,7 @@ def test_card_states_parity_and_limits(published, signatures, files):
 
 
 def test_snippet_compiles_and_names_the_model(published, signatures, files):
-    """The client code is Python, of six lines, and imports what exists."""
+    """The client code compiles, has at most six lines and names the model and its input."""
     card = model_card.render(published.metrics, signatures, files)
 
     code = re.search(r"```python\n(.*?)```", card, re.DOTALL)[1]
@@ -206,6 +206,18 @@ def test_snippet_compiles_and_names_the_model(published, signatures, files):
     assert len([line for line in code.splitlines() if line]) <= 6
     assert 'client.predict("simcnn", inputs)' in code
     assert "np.zeros((1, 32, 32, 3), np.uint8)" in code
+
+
+def test_pictures_can_be_sent_if_a_signature_takes_them(published, signatures, files):
+    """The card has a command for picture files if a Classify signature takes them, else none."""
+    without = {"serving_default": signatures["serving_default"]}
+
+    card = model_card.render(published.metrics, signatures, files)
+
+    assert "/v1/models/simcnn:classify" in card
+    assert '"signature_name": "classify"' in card
+    assert '"image/encoded"' in card
+    assert ":classify" not in model_card.render(published.metrics, without, files)
 
 
 def test_card_of_a_model_from_elsewhere_claims_nothing(two_signatures):
@@ -239,7 +251,7 @@ def test_card_of_a_model_from_elsewhere_claims_nothing(two_signatures):
 
 
 def test_card_speaks_of_the_images_it_was_measured_on(published, signatures, files):
-    """Images of a folder that are not CIFAR-10's are not called so; those that are, are."""
+    """The card names CIFAR-10 only if the test images are CIFAR-10's."""
     card = model_card.render(published.metrics, signatures, files)
     metrics = copy.deepcopy(published.metrics)
     metrics["data"]["name"] = "CIFAR-10 test images"
@@ -253,7 +265,7 @@ def test_card_speaks_of_the_images_it_was_measured_on(published, signatures, fil
 
 
 def test_pictures_from_elsewhere_get_no_promise(two_signatures):
-    """An input named `images` says nothing of colours and scaling, unless it was trained here."""
+    """The card promises RGB for an input `images` only if the model was trained here."""
     signature = saved_model.read_signatures(two_signatures)["sum/up"]
     inputs = {"images": signature.inputs["x"]}
     signatures = {"serving_default": replace(signature, inputs=inputs)}

@@ -10,7 +10,7 @@ RUN = sample.TRAINING | {"n": 10_000, "top1": 0.8, "top1_wilson_95": [0.79, 0.81
 
 
 def keep(folder, **changes):
-    """Put the result of a run into a folder."""
+    """Write the result of a run, with changes, into a folder."""
     folder.mkdir(exist_ok=True)
     name = f"{len(list(folder.iterdir()))}.json"
     (folder / name).write_text(json.dumps(RUN | changes))
@@ -25,7 +25,7 @@ def cells(markdown: str) -> list[list[str]]:
 
 
 def test_mean_and_deviation_over_seeds(tmp_path):
-    """For each model and recipe, beside the published reference; a single run has no deviation."""
+    """Each model and recipe has mean, deviation (`-` for one run) and the published reference."""
     for seed, top1 in enumerate((0.80, 0.81, 0.82)):
         keep(tmp_path / "results", seed=seed, top1=top1)
     keep(tmp_path / "results", model="resnet50", config={}, top1=0.9)
@@ -37,7 +37,7 @@ def test_mean_and_deviation_over_seeds(tmp_path):
 
 
 def test_other_settings_are_another_recipe(tmp_path):
-    """30 epochs instead of 60 are not averaged with 60; paths are shortened."""
+    """Runs with other settings have their own row; a path of weights is shortened to its name."""
     keep(tmp_path, top1=0.8)
     settings = RUN["config"] | {"epochs": 30, "weights": "/somewhere/start.keras"}
     keep(tmp_path, top1=0.7, config=settings)
@@ -51,7 +51,7 @@ def test_other_settings_are_another_recipe(tmp_path):
 
 
 def test_a_run_has_a_row(tmp_path):
-    """Accuracy with interval and n, time, speed, hardware and commit; dashes for the unknown."""
+    """A run's row has accuracy, interval, n, time, speed, hardware and commit; unknown is `-`."""
     keep(tmp_path)
     keep(tmp_path, seed=4, hardware={"gpus": ["H", "H"]}, wall_seconds=59.6, git_commit=None)
     unknown = dict.fromkeys(("hardware", "wall_seconds", "train_images_per_second", "n"))
@@ -82,7 +82,7 @@ def test_no_folder_has_no_runs(tmp_path):
 
 @pytest.mark.parametrize("content", ["{", "[]", '{"model": "simcnn"}'])
 def test_files_that_are_no_results_are_named(tmp_path, content):
-    """With what was expected."""
+    """A file that is no training result is an error with its name and what was expected."""
     (tmp_path / "wrong.json").write_text(content)
 
     with pytest.raises(ExportError, match=r"wrong\.json .* of a finished training"):
@@ -90,14 +90,14 @@ def test_files_that_are_no_results_are_named(tmp_path, content):
 
 
 def test_an_unfinished_run_is_not_added(tmp_path):
-    """It has no metrics.json yet."""
+    """A run without metrics.json is refused, and no results folder is made."""
     with pytest.raises(ExportError, match=r"metrics\.json cannot be read"):
         training_runs.add(tmp_path, tmp_path / "results")
     assert not (tmp_path / "results").exists()
 
 
 def test_adding_twice_keeps_one_file(tmp_path):
-    """The name is made of model, recipe, seed and time of finish."""
+    """Adding a run twice writes one file, named by model, recipe, seed and finish time."""
     (tmp_path / "metrics.json").write_text(json.dumps(RUN))
 
     files = {training_runs.add(tmp_path, tmp_path / "results") for _ in range(2)}

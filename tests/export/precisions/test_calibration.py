@@ -24,7 +24,7 @@ def test_draw_is_seeded_and_without_replacement(training):
 
 
 def test_record_says_which_images_they_were(training):
-    """Number, origin, seed and digest are what metrics.json needs to draw them again."""
+    """The record has number, origin, seed and SHA-256, so that the images can be drawn again."""
     drawn = calibration.draw(training, count=12, seed=3)
 
     assert drawn.as_dict() == {
@@ -43,7 +43,7 @@ def test_few_images_are_all_taken(training):
 
 
 def products(factors=None):
-    """A graph that gives out each pixel times a factor for its colour, or times itself."""
+    """Return a graph of each pixel times its colour's factor, or times itself without factors."""
     return tiny_classifiers.model(
         [
             helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
@@ -56,7 +56,7 @@ def products(factors=None):
 
 
 def test_evenly_spread_values_keep_their_full_range():
-    """Where all images are alike and no value is rare, nothing is clipped."""
+    """If images are alike and no value is rare, no value is clipped."""
     images = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3)).astype(np.uint8)
 
     ranges = calibration.ranges(products([1, 1, -1]), images)
@@ -66,7 +66,7 @@ def test_evenly_spread_values_keep_their_full_range():
 
 
 def test_each_image_counts_alike():
-    """One image with squares up to 65,025 does not set the range for nine others, up to 144."""
+    """One image with squares up to 65,025 does not set the range of nine with squares up to 144."""
     random = np.random.default_rng(0)
     images = random.integers(0, 13, (10, 32, 32, 3)).astype(np.uint8)
     images[0] = random.integers(0, 256, (32, 32, 3))
@@ -79,7 +79,7 @@ def test_each_image_counts_alike():
 
 
 def test_a_few_rare_values_are_clipped():
-    """A pixel in a thousand that is far beyond the others does not set the steps for them."""
+    """Outliers in a thousandth of the pixels are clipped and do not set the range."""
     random = np.random.default_rng(0)
     images = random.integers(1, 5, (10, 32, 32, 3)).astype(np.uint8)
     images[random.random(images.shape) < 0.001] = 40
@@ -90,15 +90,15 @@ def test_a_few_rare_values_are_clipped():
     assert high < 40**2
 
 
-def test_all_values_zero_is_a_range_of_nothing():
-    """A dead layer has a range without width, and no error."""
+def test_all_values_zero_is_a_range_of_width_zero():
+    """A layer that is always 0 has the range (0, 0) and raises no error."""
     ranges = calibration.ranges(products([0, 0, 0]), tiny_classifiers.images(3))
 
     assert ranges["y"] == (0, 0)
 
 
 def test_every_float_tensor_is_observed():
-    """All that nodes make, graph outputs included, but no integers and no constants."""
+    """All floats that nodes compute are observed, with the outputs; integers and constants not."""
     model, images = tiny_classifiers.classifier(), tiny_classifiers.images(70)
 
     seen = {}
@@ -115,7 +115,7 @@ def test_every_float_tensor_is_observed():
 
 
 def test_ranges_hold_zero():
-    """Values that are all positive still get a range from zero: zero must have an exact code."""
+    """A range of positive values starts at 0, because 0 must be represented exactly."""
     images = np.full((2, 32, 32, 3), 200, np.uint8)
 
     assert calibration.ranges(products([1, 1, 1]), images)["y"] == (0, 200)

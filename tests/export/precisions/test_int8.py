@@ -18,7 +18,7 @@ def model():
 
 @pytest.fixture(scope="module")
 def quantized(model):
-    """The same in 8 bits."""
+    """The classifier in int8."""
     return int8.quantize(model, tiny_classifiers.images(60, seed=1))
 
 
@@ -27,7 +27,7 @@ def constants(model):
 
 
 def test_layers_between_the_first_and_the_last_are_integers(quantized):
-    """Their weights are int8 with a scale a channel, their biases int32; the two others float32."""
+    """Inner layers have int8 weights, a scale per channel, int32 biases; the others float32."""
     types = {name: tensor.data_type for name, tensor in constants(quantized).items()}
 
     for layer, channels in {"2": 8, "3": 16, "4": 16, "5": 24}.items():
@@ -57,7 +57,7 @@ def test_logits_are_not_rounded(quantized):
 
 
 def test_answers_stay_close(model, quantized):
-    """Probabilities move by a few hundredths; the same pixels in, the same names out."""
+    """Probabilities change by less than 0.1; inputs and outputs keep names, types and shapes."""
     images = tiny_classifiers.images(100, seed=2)
 
     answer, expected = tiny_classifiers.run(quantized, images), tiny_classifiers.run(model, images)
@@ -90,7 +90,7 @@ def test_bytes_do_not_depend_on_the_process(quantized, tmp_path):
 
 
 def test_float32_model_is_left_alone(model):
-    """Quantising works on a copy."""
+    """Quantising does not change the model passed in."""
     before = model.SerializeToString()
 
     int8.quantize(model, tiny_classifiers.images(5))

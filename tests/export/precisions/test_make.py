@@ -16,14 +16,14 @@ from training.data.cifar10 import Split
 
 @pytest.fixture
 def fp32_file(tmp_path):
-    """model.onnx of the small classifier, alone in a folder."""
+    """The small classifier's model.onnx, alone in a folder."""
     onnx.save(tiny_classifiers.classifier(), tmp_path / "model.onnx")
     return tmp_path / "model.onnx"
 
 
 @pytest.fixture
 def test_images(fp32_file):
-    """100 images, nine of ten labelled as float32 answers."""
+    """100 images; nine of ten have the float32 model's answer as label."""
     images = tiny_classifiers.images(100, seed=3)
     labels = answers.of_onnx(fp32_file, images).classes.copy()
     labels[::10] = (labels[::10] + 1) % 10
@@ -32,7 +32,7 @@ def test_images(fp32_file):
 
 @pytest.fixture
 def made_of(fp32_file, test_images, monkeypatch):
-    """Make variants with limits that all of them keep to, and int8 twice as fast as float32."""
+    """Makes variants with wide limits; int8 counts as `speedup` times as fast as float32."""
 
     def invoke(*wanted, speedup=2.0, **limits):
         wide = {name: Limits(agreement=0.9, drop_points=10) for name in LIMITS}
@@ -57,7 +57,7 @@ def names(fp32_file):
 
 
 def test_each_precision_is_made_by_its_converter(made_of, fp32_file):
-    """The files hold what fp16, w8 and int8 give, under the project's name."""
+    """Each file has the graph of its converter; the producer's name is kept."""
     made = made_of("fp16", "w8", "int8")
 
     model = onnx.load(fp32_file)
@@ -81,7 +81,7 @@ def test_each_precision_is_made_by_its_converter(made_of, fp32_file):
 
 
 def test_section_says_how_the_file_compares(made_of, fp32_file, test_images):
-    """Its own accuracy and answers, as a server runs it, and what it loses against float32."""
+    """A section has the file's accuracy, answers, agreement with float32 and drop."""
     section = made_of("w8").kept["w8"]
 
     classes = answers.of_onnx(
@@ -99,7 +99,7 @@ def test_section_says_how_the_file_compares(made_of, fp32_file, test_images):
 
 
 def test_int8_says_how_it_was_calibrated_and_how_fast_it_is(made_of):
-    """The section can be written as JSON and names the images, both times and the speed-up."""
+    """The int8 section is JSON, with calibration images, both times and the speed-up."""
     section = json.loads(json.dumps(made_of("int8").kept["int8"]))
 
     assert section["calibration"]["images"] == 30
@@ -111,9 +111,9 @@ def test_int8_says_how_it_was_calibrated_and_how_fast_it_is(made_of):
 
 
 def test_refused_variant_is_removed_and_the_others_stay(made_of, fp32_file):
-    """Its file goes, its figures and the objections stay; the next precision is made all the same.
+    """A refused variant loses its file; figures and objections are kept; the next one is made.
 
-    An agreement of more than 1 cannot be had.
+    No variant can reach the limit, an agreement above 1.
     """
     made = made_of("w8", "int8", w8=Limits(agreement=1.01, drop_points=10))
 
@@ -128,7 +128,7 @@ def test_refused_variant_is_removed_and_the_others_stay(made_of, fp32_file):
 
 
 def test_int8_that_is_no_faster_is_refused(made_of, fp32_file):
-    """However well it answers: that is what it is for."""
+    """An int8 variant that is not faster is refused, however well it answers."""
     made = made_of("int8", speedup=0.97)
 
     assert names(fp32_file) == ["model.onnx"]
@@ -139,14 +139,14 @@ def test_int8_that_is_no_faster_is_refused(made_of, fp32_file):
 
 
 def test_int8_that_answers_badly_is_not_timed(made_of):
-    """The measurement takes seconds and could not save it."""
+    """An int8 variant refused for its answers is not timed, which would take seconds."""
     made = made_of("int8", int8=Limits(agreement=1.01, drop_points=10, must_be_faster=True))
 
     assert "speed" not in made.rejected["int8"]
 
 
 def test_sections_hold_what_lies_in_the_folder(made_of, fp32_file):
-    """With float32 it comes first; without, it is the reference, and has no file."""
+    """float32 is the first variant if its file is kept, else the reference, without a file."""
     made = made_of("w8")
     fp32 = {"file": "model.onnx", "top1": 0.9}
 

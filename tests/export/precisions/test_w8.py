@@ -14,7 +14,7 @@ def constants(model):
 
 
 def test_weights_are_integers_and_biases_are_not():
-    """All but the first layer's weights become int8, a scale a channel; biases keep their bits."""
+    """All weights but the first layer's become int8, with a scale per channel; biases stay."""
     model = tiny_classifiers.classifier()
     before = constants(model)
 
@@ -33,7 +33,7 @@ def test_weights_are_integers_and_biases_are_not():
 
 
 def test_file_is_about_a_quarter_of_the_size():
-    """One byte a weight instead of four; names and nodes are what remains."""
+    """Each weight takes 1 byte instead of 4; new names and nodes add less than 3,000 bytes."""
     model = tiny_classifiers.classifier()
 
     quantized = w8.quantize(model)
@@ -44,7 +44,7 @@ def test_file_is_about_a_quarter_of_the_size():
 
 
 def test_no_weight_is_off_by_more_than_half_a_step():
-    """The largest weight of a channel is met exactly, all others to half its 127th part."""
+    """A weight's error is at most half a step; a step is the channel's largest weight / 127."""
     weights = np.random.default_rng(0).standard_normal((6, 5, 3, 3)).astype(np.float32)
 
     integers, scales = w8.integers_and_scales(weights, 0)
@@ -57,7 +57,7 @@ def test_no_weight_is_off_by_more_than_half_a_step():
 
 
 def test_channel_without_weights_stays_zero():
-    """Nothing is divided by zero."""
+    """A channel of zeros gets scale 1 and stays 0, without a division by zero."""
     integers, scales = w8.integers_and_scales(np.zeros((2, 3), np.float32), 1)
 
     assert not integers.any()
@@ -66,7 +66,7 @@ def test_channel_without_weights_stays_zero():
 
 @pytest.mark.parametrize("transposed", [0, 1])
 def test_scales_follow_a_gemms_output_channels(transposed):
-    """A Gemm has one scale a column of its matrix, or one a row if that is transposed."""
+    """A Gemm has one scale per column of its matrix, or one per row with transB."""
     weights = np.diag([1.0, 10.0, 100.0]).astype(np.float32)[:, : 3 - transposed]
     model = tiny_classifiers.model(
         [helper.make_node("Gemm", ["x", "w"], ["y"], transB=transposed)],
@@ -122,7 +122,7 @@ def test_same_model_gives_the_same_bytes_and_nearly_the_same_answers():
 
 
 def test_restored_graph_holds_the_rounded_weights_and_answers_alike():
-    """Nothing is left of the integers, and rounding again moves no weight."""
+    """A restored graph has no integers, answers alike, and is not changed by rounding it again."""
     quantized = w8.quantize(tiny_classifiers.classifier())
 
     restored = w8.restore(quantized)

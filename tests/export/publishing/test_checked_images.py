@@ -8,7 +8,7 @@ from export.publishing.from_run import publish_run
 
 
 def test_other_test_images_are_refused(run_dir, image_dir, tmp_path):
-    """Data that the run was not judged by are refused before anything is written."""
+    """Test images other than those of the run are refused before anything is written."""
     shutil.copytree(image_dir, tmp_path / "images")
     shutil.copyfile(tmp_path / "images/test/cat/00.png", tmp_path / "images/test/cat/01.png")
 
@@ -19,7 +19,7 @@ def test_other_test_images_are_refused(run_dir, image_dir, tmp_path):
 
 
 def test_calibration_images_are_training_images(run_dir, image_dir, tmp_path, wide_limits):
-    """All 200 of them, since there are so few, and none of the test images."""
+    """int8 is calibrated with all 200 training images, as they are few, and no test images."""
     version = publish_run(run_dir, tmp_path, data_dir=image_dir, precisions=("fp32", "int8"))
 
     recorded = version.metrics["variants"]["int8"]["calibration"]
@@ -33,7 +33,7 @@ def test_calibration_images_are_training_images(run_dir, image_dir, tmp_path, wi
 
 
 def test_int8_needs_the_runs_training_images(run_dir, image_dir, tmp_path):
-    """Other training images are refused for int8, and do not matter to the other precisions."""
+    """Training images other than the run's are refused only if int8 is made."""
     shutil.copytree(image_dir, tmp_path / "images")
     shutil.copyfile(tmp_path / "images/train/cat/00.png", tmp_path / "images/train/cat/01.png")
 

@@ -1,4 +1,4 @@
-"""ONNX files made elsewhere: published, served, or refused in one line."""
+"""ONNX files made elsewhere are published and served, or refused in one line."""
 
 import json
 import os
@@ -41,7 +41,7 @@ def product(file, *, value=2.0, **options):
 
 
 def classifier(file, *, also_matrix=False, **labels):
-    """What skl2onnx writes: a label, and probabilities behind a ZipMap."""
+    """Write a classifier as skl2onnx does, with a label and probabilities from a ZipMap."""
     key = TensorProto.STRING if "classlabels_strings" in labels else TensorProto.INT64
     maps = helper.make_sequence_type_proto(
         helper.make_map_type_proto(key, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
@@ -65,7 +65,7 @@ def load(version):
 
 
 def test_bare_file_gets_what_a_version_has(tmp_path):
-    """Signature, verdict on its rows, manifest and a card that says what is known."""
+    """A bare file is published with signature, verdict on its rows, manifest and model card."""
     version = publish_onnx(product(tmp_path / "a.onnx"), tmp_path / "models", name="product")
 
     folder = model_folder.read(version.path)
@@ -82,7 +82,7 @@ def test_bare_file_gets_what_a_version_has(tmp_path):
 
 
 def test_published_file_is_served(tmp_path, running_server):
-    """A client reaches it over gRPC under its name, and gets the classifier's matrix."""
+    """A client gets the published classifier's probabilities as a matrix over gRPC."""
     source = classifier(tmp_path / "c.onnx", classlabels_strings=list(CLASSES))
     publish_onnx(source, tmp_path / "models", name="classes")
     x = np.array([[1, 2, 3], [3, 2, 1]], np.float32)
@@ -106,7 +106,7 @@ def test_published_file_is_served(tmp_path, running_server):
     ids=["strings", "integers"],
 )
 def test_zip_map_is_cut_off(tmp_path, labels, also_matrix):
-    """The output keeps its name, and the labels become class names."""
+    """A ZipMap is removed; the output keeps its name, and its labels become class names."""
     source = classifier(tmp_path / "c.onnx", also_matrix=also_matrix, **labels)
 
     version = publish_onnx(source, tmp_path / "models", name="classes")
@@ -123,7 +123,7 @@ def test_zip_map_is_cut_off(tmp_path, labels, also_matrix):
 
 
 def test_external_data_is_taken_along(tmp_path):
-    """Weights in a folder below keep their place, and the manifest vouches for them."""
+    """External data keep their path below the version's folder and are in the manifest."""
     (tmp_path / "source" / "weights").mkdir(parents=True)
     source = product(
         tmp_path / "source" / "m.onnx",
@@ -146,7 +146,7 @@ def test_external_data_is_taken_along(tmp_path):
 
 @pytest.mark.parametrize("text", ["low\nmid\n\nhigh\n", json.dumps(CLASSES)], ids=["lines", "json"])
 def test_class_names_come_from_a_file(call, tmp_path, text):
-    """One name a line, or a JSON list; they win over the labels of a ZipMap."""
+    """`--class-names` reads one name per line or a JSON list, and beats the ZipMap's labels."""
     source = classifier(tmp_path / "c.onnx", classlabels_int64s=[0, 1, 2])
     (tmp_path / "names").write_text(text)
     arguments = ("--name", "c", "--models-dir", tmp_path / "m", "--class-names", tmp_path / "names")
@@ -159,7 +159,7 @@ def test_class_names_come_from_a_file(call, tmp_path, text):
 
 
 def test_class_names_of_the_metadata_are_kept(tmp_path):
-    """A model that carries its names, as those exported here do, needs no file."""
+    """Class names in the model's metadata, where this project's exports have them, are kept."""
     model = onnx.load(product(tmp_path / "m.onnx"))
     helper.set_model_props(model, {"class_names": json.dumps([str(n) for n in range(100)])})
     onnx.save(model, tmp_path / "m.onnx")
@@ -170,7 +170,7 @@ def test_class_names_of_the_metadata_are_kept(tmp_path):
 
 
 def test_version_is_chosen_once(call, tmp_path):
-    """--version N is that number or an error, never another."""
+    """`--version N` publishes version N or is refused; without it the next number is used."""
     arguments = ("onnx", product(tmp_path / "m.onnx"), "--name", "p", "--models-dir", tmp_path)
 
     first = call(*arguments, "--version", 41)
@@ -232,7 +232,7 @@ REFUSED = {
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_what_cannot_be_served_is_refused_in_one_line(call, tmp_path, name):
-    """Exit code 2, one line on stderr, and nothing is left in the models folder."""
+    """A refusal has exit code 2 and one line on stderr, and leaves no file in the models folder."""
     write, told = REFUSED[name]
     (tmp_path / "source").mkdir()
 
@@ -261,7 +261,7 @@ def test_what_cannot_be_served_is_refused_in_one_line(call, tmp_path, name):
     ids=["too few", "empty", "twice", "no text"],
 )
 def test_wrong_class_names_are_refused(call, tmp_path, content, told):
-    """Names without a column, none, one twice, or bytes that are no text."""
+    """Too few class names, none, one twice, and bytes that are no text are refused."""
     (tmp_path / "names").write_bytes(content)
     source = product(tmp_path / "m.onnx")
     arguments = ("--name", "p", "--models-dir", tmp_path / "m", "--class-names", tmp_path / "names")
@@ -273,7 +273,7 @@ def test_wrong_class_names_are_refused(call, tmp_path, content, told):
 
 
 def test_file_is_published_without_tensorflow(run_export, tmp_path):
-    """A process in which TensorFlow cannot be imported does it all the same."""
+    """`onnx` publishes a file in a process that cannot import TensorFlow."""
     (tmp_path / "blocked" / "tensorflow").mkdir(parents=True)
     (tmp_path / "blocked" / "tensorflow" / "__init__.py").write_text("raise ImportError\n")
     path = os.pathsep.join([str(tmp_path / "blocked"), os.environ.get("PYTHONPATH", "")])

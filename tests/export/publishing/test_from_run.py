@@ -98,7 +98,7 @@ def test_signature_is_the_documented_one(published):
 
 
 def test_metrics_agree_with_the_run(published, run_dir):
-    """Accuracy recomputed on the ONNX file is the run's, and the training's facts are copied."""
+    """Figures computed with the ONNX file equal the run's, and the training facts are copied."""
     run, metrics = read_json(run_dir / "metrics.json"), read_json(published.path / "metrics.json")
 
     fp32 = metrics["variants"]["fp32"]
@@ -126,7 +126,7 @@ def test_predictions_are_those_of_the_published_file(published, test_images):
 
 
 def test_parity_is_recorded_for_each_pair(published):
-    """Three pairs over all images, with small but real differences between Keras and ONNX."""
+    """Parity is recorded for three pairs and all images; Keras and ONNX differ by 0 to 1e-5."""
     pairs = published.metrics["parity"]["pairs"]
 
     names = [(pair["reference"], pair["candidate"]) for pair in pairs]
@@ -147,7 +147,7 @@ def test_same_run_gives_the_same_bytes(published, run_dir, image_dir, tmp_path):
 
 
 def test_nothing_published_names_this_machine(published, run_dir, image_dir):
-    """No file holds an absolute path: neither the run's, the data's, the models' nor our own."""
+    """No published file contains an absolute path of the run, data, models or repository."""
     places = [run_dir, image_dir, published.path.parents[1], Path.cwd(), Path.home()]
     needles = [os.fsencode(place) for place in places] + [b"/tmp/", b".publishing-"]
 
@@ -170,7 +170,7 @@ def test_paths_in_settings_become_file_names(run_dir, image_dir, tmp_path):
 
 
 def test_gate_refuses_a_perturbed_weight(run_dir, image_dir, tmp_path, monkeypatch):
-    """One weight of the ONNX file off by 0.001: nothing is published, the report says where."""
+    """With a weight of the ONNX file off by 0.001, the gate reports it and publishes nothing."""
     convert = to_onnx.write
 
     def convert_wrongly(folder, *arguments, **options):
@@ -188,7 +188,7 @@ def test_gate_refuses_a_perturbed_weight(run_dir, image_dir, tmp_path, monkeypat
     assert "SavedModel differs from Keras" not in report
     assert "80 of 80 images" in report
     assert "the conversion to ONNX is at fault" in report
-    # Five worst images, a line for each of the two sides: index, source, class, ten logits.
+    # Two lines for each of the five worst images, with index, source, class and ten logits.
     number = r"-?\d+(\.\d+)?(e-\d+)?"
     line = rf"^ +\d+  (Keras|ONNX) +\w+ +{number}( {number}){{9}}$"
     assert len(re.findall(line, report, re.MULTILINE)) >= 10
@@ -220,7 +220,7 @@ def test_accuracy_gate_refuses_metrics_of_another_training(run_dir, image_dir, t
     ],
 )
 def test_accuracy_may_differ_by_ties_and_what_a_gpu_rounds(tmp_path, gpus, images, ties, slack):
-    """A thousandth of the images if a GPU judged the trained model; none if a CPU did."""
+    """Correct answers may differ by the ties, and by 1 in 1,000 images if a GPU judged the run."""
     labels = np.zeros(images, np.int64)
     logits = np.tile(np.array([3, 1, 0], np.float32), (images, 1))
     logits[:ties] = [3, 2.99995, 0]
@@ -252,7 +252,7 @@ def test_large_pictures_are_left_out(run_dir, image_dir, tmp_path, monkeypatch):
 
 
 def served(path, precision, images):
-    """The classes that a server answers which has loaded a version in a precision."""
+    """Return the classes that the server's runtime answers for a version in a precision."""
     config = RuntimeConfig(device="cpu", precision=precision)
     folder = model_folder.read(path, config.precisions("CPUExecutionProvider"))
     runtime = Runtime(folder.onnx_files["model.onnx"], config, folder.precision)
@@ -262,7 +262,7 @@ def served(path, precision, images):
 def test_all_precisions_are_published_together(
     run_dir, image_dir, test_images, tmp_path, wide_limits
 ):
-    """Each has its file and its section, and a server of it gives the recorded answers."""
+    """Each precision has its file and section, and a server answers the recorded predictions."""
     precisions = ("fp32", "fp16", "w8", "int8")
 
     version = publish_run(run_dir, tmp_path, data_dir=image_dir, precisions=precisions)
@@ -286,7 +286,7 @@ def test_all_precisions_are_published_together(
 def test_version_without_float32_is_small_and_loads(
     run_dir, image_dir, test_images, tmp_path, wide_limits
 ):
-    """w8 alone: neither model.onnx nor SavedModel; figures of float32 as reference; it serves."""
+    """A version with only w8 has no model.onnx and no SavedModel, records float32, and loads."""
     version = publish_run(run_dir, tmp_path, data_dir=image_dir, precisions=("w8",))
 
     files = {file.relative_to(version.path).as_posix() for file in version.path.rglob("*")}
@@ -317,7 +317,7 @@ def test_version_without_float32_is_small_and_loads(
 
 
 def test_refused_variant_is_recorded_and_left_out(run_dir, image_dir, tmp_path, wide_limits):
-    """The version appears without it; metrics.json and card say what was tried and why not."""
+    """A refused variant is not published; metrics.json and card have figures and objections."""
     wide_limits["w8"] = Limits(agreement=1.01, drop_points=0)
 
     version = publish_run(run_dir, tmp_path, data_dir=image_dir, precisions=("fp32", "w8"))
@@ -333,7 +333,7 @@ def test_refused_variant_is_recorded_and_left_out(run_dir, image_dir, tmp_path, 
 def test_nothing_is_published_if_all_variants_are_refused(
     run_dir, image_dir, tmp_path, wide_limits
 ):
-    """Without float32 among the precisions there is nothing left to publish."""
+    """If float32 is not requested and all variants are refused, nothing is published."""
     wide_limits["w8"] = Limits(agreement=1.01, drop_points=0)
 
     with pytest.raises(GateFailed, match=r"model\.w8\.onnx agrees .*\n.*--precision fp32"):

@@ -16,7 +16,7 @@ def sha256(file):
 
 
 def test_saved_model_from_elsewhere_is_published(two_signatures, tmp_path):
-    """Both signatures, each with its graph, next to the SavedModel as it was."""
+    """Each signature is published with its graph, beside the unchanged SavedModel."""
     version = publish_saved_model(two_signatures, tmp_path, name="two")
 
     folder = model_folder.read(version.path)
@@ -37,7 +37,7 @@ def test_saved_model_from_elsewhere_is_published(two_signatures, tmp_path):
 
 
 def test_published_graphs_of_a_saved_model_compute(two_signatures, tmp_path):
-    """The graphs take the aliases as names and give what the formula says."""
+    """The graphs have aliases as input names and compute the module's formulas."""
     version = publish_saved_model(two_signatures, tmp_path, name="two")
     folder = model_folder.read(version.path)
     x = np.arange(8, dtype=np.float32).reshape(2, 4)
@@ -55,7 +55,7 @@ def test_published_graphs_of_a_saved_model_compute(two_signatures, tmp_path):
 
 @pytest.mark.slow
 def test_branches_are_exported_to_the_same_bytes(two_signatures, tmp_path):
-    """Determinism holds for graphs with subgraphs too."""
+    """Two exports of a graph with subgraphs have the same bytes."""
     versions = [
         publish_saved_model(two_signatures, tmp_path, name="sums", wanted=["sum/up"])
         for _ in range(2)
@@ -69,7 +69,7 @@ def test_branches_are_exported_to_the_same_bytes(two_signatures, tmp_path):
 
 @pytest.mark.slow
 def test_one_signature_can_be_chosen(with_strings, tmp_path):
-    """A signature that ONNX cannot express does not stand in the way of the others."""
+    """A chosen signature is published although ONNX cannot express another one."""
     version = publish_saved_model(with_strings, tmp_path, name="sums", wanted=["summary"])
 
     assert list(model_folder.read(version.path).signatures) == ["summary"]
@@ -77,7 +77,7 @@ def test_one_signature_can_be_chosen(with_strings, tmp_path):
 
 
 def test_defaults_of_a_function_are_published(tmp_path):
-    """An argument with a default stays one that a request may leave out."""
+    """An argument with a default is optional in requests to the published version, too."""
 
     class Halves(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([1], tf.float32)])
@@ -99,7 +99,7 @@ def test_defaults_of_a_function_are_published(tmp_path):
 
 
 def test_tables_of_two_rows_are_published(tmp_path):
-    """TensorFlow refuses the usual random integers there, and is asked with smaller ones."""
+    """If TensorFlow refuses the usual random integers as indices, smaller ones are tried."""
     module = tf.Module()
     module.table = tf.Variable([[1.0, 2.0], [3.0, 4.0]])
     module.look = tf.function(

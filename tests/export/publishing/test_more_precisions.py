@@ -1,4 +1,4 @@
-"""Precisions added to a version that is published already."""
+"""Precisions are added to a published version."""
 
 import hashlib
 import json
@@ -18,7 +18,7 @@ from serving.repository import model_folder, publishing
 
 @pytest.fixture
 def only_w8(run_dir, image_dir, tmp_path, wide_limits):
-    """A version without its float32 graph."""
+    """A version with only w8, without the float32 graph."""
     return publish_run(run_dir, tmp_path / "w8", data_dir=image_dir, precisions=("w8",))
 
 
@@ -35,7 +35,7 @@ def answered(version, precision, images):
 
 
 def test_int8_is_made_from_w8(only_w8, image_dir, test_images, tmp_path):
-    """The float32 graph is gone, its recorded answers judge; the rest is as it was."""
+    """Without a float32 graph, int8 is made from w8 and judged by float32's recorded answers."""
     before = {file: file.read_bytes() for file in only_w8.path.iterdir()}
 
     added = add(only_w8.path, tmp_path / "more", image_dir, "int8")
@@ -46,7 +46,7 @@ def test_int8_is_made_from_w8(only_w8, image_dir, test_images, tmp_path):
     assert names == {file.name for file in before} | {"model.int8.onnx"}
     for name in ("model.w8.onnx", "curves.png"):
         assert (added.path / name).read_bytes() == (only_w8.path / name).read_bytes()
-    # The new graph is asked whether its rows are independent, the old one's verdict stays.
+    # The new graph gets a verdict on its rows; the old graph's verdict is kept.
     given = model_folder.read(added.path).signatures["serving_default"].verdicts
     known = model_folder.read(only_w8.path).signatures["serving_default"].verdicts
     assert given == known | {model_folder.sha256(added.path / "model.int8.onnx"): ANY}
@@ -66,7 +66,7 @@ def test_int8_is_made_from_w8(only_w8, image_dir, test_images, tmp_path):
 
 
 def test_next_version_of_the_same_model_with_fp32(published, image_dir, tmp_path, wide_limits):
-    """model.onnx is there, so w8 can be made, too; nothing of the old version is missing."""
+    """w8 and int8 added to a version with fp32 become its next version, with all its files."""
     models_dir = tmp_path / "models"
     shutil.copytree(published.path, models_dir / "simcnn" / "1")
 
@@ -81,7 +81,7 @@ def test_next_version_of_the_same_model_with_fp32(published, image_dir, tmp_path
 
 
 def test_figures_of_the_old_set_are_left_out(published, image_dir, tmp_path, wide_limits):
-    """They do not know the new files."""
+    """Speed and robustness are not copied, because they were measured without the new files."""
     version = tmp_path / "models" / "simcnn" / "1"
     shutil.copytree(published.path, version)
     metrics = json.loads((version / "metrics.json").read_text()) | {
@@ -96,7 +96,7 @@ def test_figures_of_the_old_set_are_left_out(published, image_dir, tmp_path, wid
 
 
 def test_refused_precision_is_recorded(published, image_dir, tmp_path, wide_limits):
-    """With another that is kept: why it was refused; an older file of it does not stay."""
+    """A refused precision is recorded beside those kept, and its older file is not copied."""
     first = add(published.path, tmp_path / "first", image_dir, "int8", "w8")
     wide_limits["int8"] = Limits(agreement=1.01, drop_points=0)
 
@@ -108,7 +108,7 @@ def test_refused_precision_is_recorded(published, image_dir, tmp_path, wide_limi
 
 
 def test_nothing_is_published_if_all_are_refused(published, image_dir, tmp_path, wide_limits):
-    """What is there goes on serving."""
+    """If all precisions are refused, no version is published."""
     wide_limits["w8"] = Limits(agreement=1.01, drop_points=0)
 
     with pytest.raises(GateFailed, match=r"model\.w8\.onnx agrees .*\n.*as it is; nothing was"):
@@ -118,13 +118,13 @@ def test_nothing_is_published_if_all_are_refused(published, image_dir, tmp_path,
 
 
 def test_w8_is_not_made_from_itself(only_w8, image_dir, tmp_path):
-    """Rounded twice it would be worse than it could be."""
+    """w8 is refused without model.onnx, because rounding twice would lose accuracy."""
     with pytest.raises(ExportError, match=r"has no model\.onnx to make w8 from; export the train"):
         add(only_w8.path, tmp_path / "models", image_dir, "w8")
 
 
 def test_version_of_unknown_answers_is_refused(published, image_dir, tmp_path):
-    """Models from elsewhere have nothing to be judged by."""
+    """A version without recorded answers is refused: there is nothing to compare with."""
     version = tmp_path / "1"
     shutil.copytree(published.path, version)
     metrics = json.loads((version / "metrics.json").read_text())
@@ -136,7 +136,7 @@ def test_version_of_unknown_answers_is_refused(published, image_dir, tmp_path):
 
 
 def test_other_images_are_refused(only_w8, image_dir, tmp_path):
-    """Recorded answers are those to the recorded images."""
+    """Test images other than those of the recorded answers are refused."""
     shutil.copytree(image_dir, tmp_path / "images")
     shutil.copyfile(tmp_path / "images/test/cat/00.png", tmp_path / "images/test/cat/01.png")
 

@@ -9,7 +9,7 @@ from serving.repository import model_folder
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "two words"])
 def test_names_that_are_no_folder_names_are_refused(two_signatures, tmp_path, name):
-    """A model name must be a plain folder name."""
+    """A model name that is no plain folder name is refused."""
     with pytest.raises(ExportError, match=r"model name .* received, expected letters"):
         publish_saved_model(two_signatures, tmp_path / "models", name=name)
 
@@ -19,7 +19,7 @@ def test_names_that_are_no_folder_names_are_refused(two_signatures, tmp_path, na
 def test_failure_while_writing_leaves_older_versions_alone(
     run_dir, image_dir, tmp_path, monkeypatch
 ):
-    """A disk that fills up at the last file leaves version 1, no version 2 and no debris."""
+    """If the disk fills up at the last file, version 1 stays and no part of version 2 is left."""
     publish_run(run_dir, tmp_path, data_dir=image_dir)
 
     def fail(*_):

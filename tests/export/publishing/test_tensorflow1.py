@@ -1,4 +1,4 @@
-"""SavedModels of TensorFlow 1, published, served, and asked what TensorFlow answers."""
+"""SavedModels of TensorFlow 1 are published and served with TensorFlow's answers."""
 
 from types import SimpleNamespace
 
@@ -31,7 +31,7 @@ EXAMPLES = [example(x=[1.0]), example(x=[-4.0], x2=[6.0]), example(x=[0.25])]
 
 @pytest.fixture(scope="module")
 def sources(tmp_path_factory):
-    """The SavedModels by name."""
+    """The folders of the SavedModels by model name."""
     folder = tmp_path_factory.mktemp("tensorflow1")
     return {
         "half_plus_two": tensorflow1_models.half_plus(folder / "half_plus_two" / "00000123"),
@@ -44,7 +44,7 @@ def sources(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def models_dir(sources, tmp_path_factory):
-    """The same, published."""
+    """A models folder with the published `sources`."""
     folder = tmp_path_factory.mktemp("models")
     for name, source in sources.items():
         publish_saved_model(source, folder, name=name)
@@ -53,7 +53,7 @@ def models_dir(sources, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def served(models_dir, running_server):
-    """A server of them: a client and a channel."""
+    """A client and a gRPC channel of a server of `models_dir`."""
     with (
         running_server(models_dir) as target,
         PredictClient(target) as client,
@@ -64,7 +64,7 @@ def served(models_dir, running_server):
 
 @pytest.fixture(scope="module")
 def tensorflow(sources):
-    """Asks TensorFlow: model, signature name, inputs."""
+    """A function from model, signature name and inputs to TensorFlow's answer."""
     sessions = {name: ServingSession(source) for name, source in sources.items()}
 
     def ask(model, signature_name, **inputs):
@@ -100,7 +100,7 @@ def request_of(request_type, model, signature_name, examples=EXAMPLES):
 )
 @pytest.mark.parametrize("model", ["half_plus_two", "half_plus_three"])
 def test_every_shape_is_answered_as_tensorflow_answers_it(served, tensorflow, model, shape):
-    """A value, a row, a matrix and an empty batch go to a signature of shape [-1, 1]."""
+    """A signature of shape [-1, 1] answers scalars, vectors, matrices and empty batches."""
     x = np.arange(np.prod(shape), dtype=np.float32).reshape(shape)
 
     ours = served.client.predict(model, {"x": x})["y"]
@@ -112,7 +112,7 @@ def test_every_shape_is_answered_as_tensorflow_answers_it(served, tensorflow, mo
 
 
 def test_graph_declares_no_rank_and_the_signature_its_shape(models_dir):
-    """What is fed behind the parsing may have any rank; clients read [-1, 1] all the same."""
+    """An input after the parsing has any rank in the graph and [-1, 1] in the signature."""
     folder = models_dir / "half_plus_two" / "1"
 
     graph = onnx.load(folder / "model.onnx").graph
@@ -125,7 +125,7 @@ def test_graph_declares_no_rank_and_the_signature_its_shape(models_dir):
 
 @pytest.mark.parametrize("signature_name", ["regress_x_to_y", "regress_x_to_y2"])
 def test_regress_answers_as_tensorflow(served, tensorflow, signature_name):
-    """tf.Examples are parsed by what the graph's ParseExample says, defaults included."""
+    """Regress parses tf.Examples as the graph's ParseExample does, with its defaults."""
     request = request_of(RegressionRequest, "half_plus_two", signature_name)
 
     response = call(served.channel, "Regress", request, RegressionResponse)
@@ -136,7 +136,7 @@ def test_regress_answers_as_tensorflow(served, tensorflow, signature_name):
 
 
 def test_classify_answers_as_tensorflow(served, tensorflow):
-    """Scores of a model that names no classes."""
+    """Classify answers TensorFlow's scores for a model without class names."""
     request = request_of(ClassificationRequest, "half_plus_two", "classify_x_to_y")
 
     response = call(served.channel, "Classify", request, ClassificationResponse)
@@ -147,7 +147,7 @@ def test_classify_answers_as_tensorflow(served, tensorflow):
 
 
 def test_multi_inference_runs_both(served):
-    """One request, two signatures of one placeholder."""
+    """One MultiInference request runs two signatures of one placeholder."""
     request = MultiInferenceRequest()
     for method, signature_name in ((REGRESS, "regress_x_to_y"), (CLASSIFY, "classify_x_to_y")):
         task = request.tasks.add(method_name=method)
@@ -163,7 +163,7 @@ def test_multi_inference_runs_both(served):
 
 
 def test_signature_fed_behind_the_parsing_takes_floats(served, tensorflow):
-    """x2, a feature that TensorFlow Serving's clients feed directly, goes by Predict."""
+    """Predict takes the feature x2, which TensorFlow Serving's clients feed as floats."""
     x2 = np.array([[2.0], [4.0]], np.float32)
 
     ours = served.client.predict(
@@ -175,7 +175,7 @@ def test_signature_fed_behind_the_parsing_takes_floats(served, tensorflow):
 
 
 def test_digits_are_named_in_the_order_of_their_scores(served, tensorflow):
-    """Class names that a lookup table gives, other ones for each example."""
+    """Class names from a lookup table are ordered by score for each example."""
     random = np.random.default_rng(1)
     images = tensorflow1_models.pictures(np.arange(10), random)
     examples = [example(x=image.tolist()) for image in images]
@@ -196,7 +196,7 @@ def test_digits_are_named_in_the_order_of_their_scores(served, tensorflow):
 
 
 def test_digits_are_predicted_from_pictures(served, tensorflow):
-    """Pictures are fed behind the parsing too; an empty batch is answered with none."""
+    """Predict takes pictures after the parsing; an empty batch is answered with no rows."""
     images = tensorflow1_models.pictures(np.arange(10), np.random.default_rng(1))
     for batch in (images, images[:1], images[:0]):
         ours = served.client.predict("mnist", {"images": batch}, signature_name="predict_images")
@@ -207,7 +207,7 @@ def test_digits_are_predicted_from_pictures(served, tensorflow):
 
 
 def test_what_tensorflow_refuses_is_refused(served, tensorflow):
-    """A matrix product takes no row and no picture of another size: its graph keeps its shape."""
+    """A matrix product refuses vectors, other sizes and other ranks, as TensorFlow does."""
     for shape in ((784,), (2, 783), (2, 784, 1)):
         images = np.zeros(shape, np.float32)
         with pytest.raises(tf.errors.InvalidArgumentError):
@@ -217,7 +217,10 @@ def test_what_tensorflow_refuses_is_refused(served, tensorflow):
 
 
 def test_metadata_says_that_a_placeholder_has_no_rank(served):
-    """As TensorFlow Serving's does; the examples of half_plus_three are a list by theirs."""
+    """A placeholder without a shape has unknown rank in the metadata, as in TensorFlow Serving.
+
+    The placeholder of half_plus_three has the shape [-1].
+    """
     of_two, of_three = (
         served.client.signatures(model).signature_def
         for model in ("half_plus_two", "half_plus_three")

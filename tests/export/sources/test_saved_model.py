@@ -7,7 +7,7 @@ from export.sources import saved_model
 
 
 def alter(source, target, change):
-    """A copy of a SavedModel whose protocol buffer was changed."""
+    """Copy a SavedModel, change its MetaGraphDef, and return the copy's folder."""
     saved_model.copy(source, target)
     file = target / "saved_model.pb"
     message = saved_model_pb2.SavedModel.FromString(file.read_bytes())
@@ -17,7 +17,7 @@ def alter(source, target, change):
 
 
 def test_default_signature_comes_first(two_signatures):
-    """serving_default gets model.onnx whatever the alphabet says; names become safe file names."""
+    """serving_default comes first and gets model.onnx; other names become safe file names."""
     signatures = saved_model.read_signatures(two_signatures)
 
     files = [(name, signature.file) for name, signature in signatures.items()]
@@ -25,7 +25,7 @@ def test_default_signature_comes_first(two_signatures):
 
 
 def test_without_a_default_the_first_name_gets_model_onnx(two_signatures):
-    """A folder always has a model.onnx."""
+    """Without serving_default the first signature gets model.onnx."""
     signatures = saved_model.read_signatures(two_signatures, ["sum/up"])
 
     assert {name: signature.file for name, signature in signatures.items()} == {
@@ -34,7 +34,7 @@ def test_without_a_default_the_first_name_gets_model_onnx(two_signatures):
 
 
 def test_file_names_never_collide():
-    """Neither with each other nor with a precision of model.onnx."""
+    """No two signatures share a file name, and none has the name of a precision's file."""
     files = saved_model._onnx_files(["serving_default", "a/b", "a_b", "int8"])
 
     assert files["int8"] == "model.int8_.onnx"
@@ -42,7 +42,7 @@ def test_file_names_never_collide():
 
 
 def test_strings_are_refused_with_the_way_out(with_strings):
-    """The message names the input, what is supported and the signature that is."""
+    """The refusal names the input, the supported types and the signature that can be converted."""
     with pytest.raises(ExportError) as refusal:
         saved_model.read_signatures(with_strings)
 
@@ -55,13 +55,13 @@ def test_strings_are_refused_with_the_way_out(with_strings):
 
 
 def test_unknown_signature_is_refused(two_signatures):
-    """The message lists the signatures there are."""
+    """The refusal lists the signatures of the SavedModel."""
     with pytest.raises(ExportError, match=r"no signature other; it has serving_default, sum/up"):
         saved_model.read_signatures(two_signatures, ["other"])
 
 
 def test_saved_model_without_signatures_is_refused(tmp_path):
-    """A module saved without signatures has nothing to serve."""
+    """A SavedModel without signatures is refused."""
     tf.saved_model.save(tf.Module(), str(tmp_path))
 
     with pytest.raises(ExportError, match="has no signature; expected at least one"):
@@ -69,7 +69,7 @@ def test_saved_model_without_signatures_is_refused(tmp_path):
 
 
 def test_unknown_rank_is_kept(two_signatures, tmp_path):
-    """A tensor that may have any number of dimensions has no shape, any other has its own."""
+    """An input of unknown rank has the shape None; another input keeps its shape."""
 
     def forget_rank(graph):
         shape = graph.signature_def["serving_default"].inputs["x"].tensor_shape
@@ -84,7 +84,7 @@ def test_unknown_rank_is_kept(two_signatures, tmp_path):
 
 
 def test_defaults_are_kept(two_signatures, tmp_path):
-    """What stands in for an input that a request leaves out; one for no input is dropped."""
+    """A default of an input is kept; a default without an input is dropped."""
 
     def give(graph):
         defaults = graph.signature_def["serving_default"].defaults
@@ -100,7 +100,10 @@ def test_defaults_are_kept(two_signatures, tmp_path):
 
 
 def test_element_type_is_the_placeholders(two_signatures, tmp_path):
-    """A signature that says another one, as half_plus_three's does, is corrected."""
+    """If a signature has another dtype than its placeholder, the placeholder's dtype is used.
+
+    half_plus_three has such a signature.
+    """
 
     def lie(graph):
         graph.signature_def["serving_default"].inputs["ids"].dtype = 1
@@ -112,7 +115,7 @@ def test_element_type_is_the_placeholders(two_signatures, tmp_path):
 
 
 def test_versions_of_a_base_path(two_signatures, tmp_path):
-    """Numbered folders with a SavedModel, in their order; a SavedModel has no number itself."""
+    """`versions` returns numbered folders in order; a SavedModel itself has the number None."""
     for name in ("00000123", "9", "words", "7"):
         (tmp_path / name).mkdir()
         if name != "7":
@@ -127,7 +130,7 @@ def test_versions_of_a_base_path(two_signatures, tmp_path):
 
 
 def test_element_type_without_numpy_counterpart_is_refused(two_signatures, tmp_path):
-    """bfloat16, for example, which NumPy does not have."""
+    """bfloat16, which NumPy does not have, is refused."""
 
     def use_bfloat16(graph):
         output = graph.signature_def["serving_default"].outputs["score"]
@@ -140,7 +143,7 @@ def test_element_type_without_numpy_counterpart_is_refused(two_signatures, tmp_p
 
 
 def test_other_tags_are_refused(two_signatures, tmp_path):
-    """A graph that is not tagged `serve` is one that TensorFlow Serving would not load either."""
+    """A graph without the tag `serve`, which TensorFlow Serving does not load, is refused."""
 
     def retag(graph):
         graph.meta_info_def.tags[:] = ["train"]
@@ -153,7 +156,7 @@ def test_other_tags_are_refused(two_signatures, tmp_path):
 
 @pytest.mark.parametrize("content", [None, b"\xff\xff no protocol buffer"])
 def test_what_is_no_saved_model_is_refused(tmp_path, content):
-    """A folder without saved_model.pb, or with a damaged one."""
+    """A folder without saved_model.pb or with a damaged one is refused."""
     if content is not None:
         (tmp_path / "saved_model.pb").write_bytes(content)
 
@@ -162,7 +165,7 @@ def test_what_is_no_saved_model_is_refused(tmp_path, content):
 
 
 def test_copy_takes_the_parts_alone(two_signatures, tmp_path):
-    """Files that lie beside the SavedModel, such as another model.onnx, stay where they are."""
+    """`copy` leaves out files that are no part of the SavedModel, such as a model.onnx."""
     source, target = tmp_path / "source", tmp_path / "target"
     saved_model.copy(two_signatures, source)
     (source / "model.onnx").write_bytes(b"stale")

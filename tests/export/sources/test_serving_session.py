@@ -10,7 +10,7 @@ from export.sources.serving_session import ServingSession
 
 @pytest.fixture
 def with_lost_optimizer(tmp_path):
-    """A SavedModel whose optimizer no code can rebuild, as Keras 2 wrote them."""
+    """A SavedModel whose optimizer tf.saved_model.load cannot rebuild, as Keras 2 wrote them."""
     module = tf.Module()
     module.weights = tf.Variable(np.arange(12.0).reshape(4, 3), dtype=tf.float32)
     module.optimizer = tf.compat.v1.train.MomentumOptimizer(0.1, 0.9)
@@ -27,7 +27,7 @@ def with_lost_optimizer(tmp_path):
 
 
 def test_optimizers_are_no_matter(with_lost_optimizer, tmp_path):
-    """What tf.saved_model.load cannot rebuild is published: its graph and variables are all."""
+    """A SavedModel with such an optimizer is published: only graph and variables are needed."""
     with pytest.raises(AttributeError, match="add_slot"):
         tf.saved_model.load(str(with_lost_optimizer))
 
@@ -37,7 +37,7 @@ def test_optimizers_are_no_matter(with_lost_optimizer, tmp_path):
 
 
 def test_no_shape_is_checked(two_signatures):
-    """Each operation decides: a sum along the second dimension needs two, of any size."""
+    """The session checks no shapes; operations do: a sum along axis 1 takes any matrix."""
     signature = saved_model.read_signatures(two_signatures)["sum/up"]
     with ServingSession(two_signatures) as session:
         answer = session.ask(signature, {"x": np.ones((2, 7), np.float32)})
@@ -48,7 +48,7 @@ def test_no_shape_is_checked(two_signatures):
 
 
 def test_variables_without_a_reader_are_read(two_signatures, tmp_path):
-    """Graphs whose variables have no operation that reads them get one."""
+    """The session adds ReadVariableOps for variables, which can then become constants."""
     signature = saved_model.read_signatures(two_signatures)["serving_default"]
     names = [spec.graph_name for spec in signature.outputs.values()]
     with ServingSession(two_signatures) as session:
@@ -64,7 +64,7 @@ def test_variables_without_a_reader_are_read(two_signatures, tmp_path):
 
 
 def test_what_cannot_be_loaded_is_an_input_error(two_signatures, tmp_path):
-    """Variables that are missing are named in one line."""
+    """A SavedModel without its variables is an ExportError in one line."""
     saved_model.copy(two_signatures, tmp_path / "copy")
     (tmp_path / "copy" / "variables" / "variables.index").unlink()
 

@@ -9,7 +9,7 @@ X = np.arange(8, dtype=np.float32).reshape(2, 4)
 
 
 def test_answers_and_refusals_come_back(two_signatures):
-    """The same as a session in this process gives."""
+    """A session in another process returns TensorFlow's answers and raises its errors."""
     signature = saved_model.read_signatures(two_signatures)["sum/up"]
     with SessionProcess(two_signatures) as process:
         with pytest.raises(tf.errors.InvalidArgumentError, match="reduction dimension"):
@@ -20,7 +20,7 @@ def test_answers_and_refusals_come_back(two_signatures):
 
 
 def test_a_process_that_ends_is_started_again(two_signatures):
-    """An operation that takes its process with it is a refusal; the next question is answered."""
+    """If the process ends, the call raises ProcessEndedError and the next call is answered."""
     signature = saved_model.read_signatures(two_signatures)["sum/up"]
     with SessionProcess(two_signatures) as process:
         process.ask(signature, {"x": X})

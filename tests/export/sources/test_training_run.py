@@ -8,7 +8,7 @@ from export.sources import training_run
 
 
 def test_finished_run_is_read(run_dir):
-    """Name, number of correct answers and metrics are those that the training wrote."""
+    """`read` returns the model's name, number of correct answers and metrics of the training."""
     run = training_run.read(run_dir)
 
     assert run.model_name == "simcnn"
@@ -18,7 +18,7 @@ def test_finished_run_is_read(run_dir):
 
 
 def test_training_section_has_facts_without_results(run_dir):
-    """What the version recomputes is not copied, the rest is."""
+    """The section copies settings and data, and leaves out results, which export recomputes."""
     section = training_run.read(run_dir).training_section()
 
     assert section["config"]["batch_size"] == 20
@@ -27,13 +27,13 @@ def test_training_section_has_facts_without_results(run_dir):
 
 
 def test_missing_folder_is_refused(tmp_path):
-    """The message says what kind of folder was expected."""
+    """A missing folder is refused; the message says what kind of folder was expected."""
     with pytest.raises(ExportError, match=r"does not exist; expected one that `python -m training"):
         training_run.read(tmp_path / "nowhere")
 
 
 def test_unfinished_run_is_refused(run_dir, tmp_path):
-    """A run that was killed has no metrics.json; the message says how to go on."""
+    """A run without metrics.json is refused; the message says how to resume it."""
     shutil.copyfile(run_dir / "config.json", tmp_path / "config.json")
 
     with pytest.raises(ExportError, match=r"is unfinished.*again to resume it"):
@@ -41,13 +41,13 @@ def test_unfinished_run_is_refused(run_dir, tmp_path):
 
 
 def test_other_folder_is_refused(tmp_path):
-    """A folder that is no run at all is told from an unfinished one."""
+    """A folder without config.json and metrics.json is refused as no run folder."""
     with pytest.raises(ExportError, match=r"is not a run folder: it has no metrics\.json"):
         training_run.read(tmp_path)
 
 
 def test_run_without_model_is_refused(run_dir, tmp_path):
-    """metrics.json alone is not enough."""
+    """A run with metrics.json but without model.keras is refused."""
     shutil.copyfile(run_dir / "metrics.json", tmp_path / "metrics.json")
 
     with pytest.raises(ExportError, match=r"has metrics\.json but no model\.keras"):
@@ -58,7 +58,7 @@ def test_run_without_model_is_refused(run_dir, tmp_path):
     "content", ["{", "[]", "{}", json.dumps({"model": "x", "confusion_matrix": 3})]
 )
 def test_unreadable_metrics_are_refused(tmp_path, content):
-    """Broken JSON, another kind of document, missing fields: one message, no traceback."""
+    """Broken JSON, other documents and missing fields are an ExportError."""
     (tmp_path / "model.keras").touch()
     (tmp_path / "metrics.json").write_text(content)
 
@@ -67,7 +67,7 @@ def test_unreadable_metrics_are_refused(tmp_path, content):
 
 
 def test_other_classes_are_refused(run_dir, tmp_path):
-    """The served class names are CIFAR-10's, so a run of other classes cannot be published."""
+    """A run with other classes is refused, because the served class names are CIFAR-10's."""
     shutil.copytree(run_dir, tmp_path / "run")
     metrics = json.loads((run_dir / "metrics.json").read_text())
     metrics["class_names"][0] = "submarine"
@@ -90,5 +90,5 @@ def test_other_classes_are_refused(run_dir, tmp_path):
     ],
 )
 def test_absolute_paths_become_names(value, cleaned):
-    """Absolute paths on any system are shortened, anything else stays."""
+    """Absolute paths of any system are shortened to the name; other values stay."""
     assert training_run.without_paths(value) == cleaned

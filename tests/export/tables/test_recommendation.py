@@ -42,7 +42,7 @@ LARGE = replace(
 
 
 def test_a_sentence_for_each_constraint():
-    """The winner with its figure, and the other model's; what accuracy costs at the end."""
+    """Four sentences compare the best variants of both models; the fifth has accuracy's price."""
     accuracy, latency, throughput, size, price = recommendation.sentences([SMALL, LARGE])
 
     assert accuracy == (
@@ -63,8 +63,8 @@ def test_a_sentence_for_each_constraint():
     )
 
 
-def test_the_best_variant_speaks_for_its_model():
-    """A slower, larger and less accurate variant of the same model is not the comparison."""
+def test_models_are_compared_by_their_best_variants():
+    """A slower, larger and less accurate variant of a model changes no sentence."""
     worse = replace(SMALL, precision="fp32", bytes=500_000, top1=0.81, speeds={1: speed(1, 0.2)})
 
     assert recommendation.sentences([worse, SMALL, LARGE]) == recommendation.sentences(
@@ -73,7 +73,7 @@ def test_the_best_variant_speaks_for_its_model():
 
 
 def test_an_uncertain_lead_is_called_that():
-    """Intervals that overlap decide nothing."""
+    """If the intervals overlap, the sentence says that the lead is uncertain."""
     close = replace(LARGE, top1=0.825, top1_interval=(0.815, 0.835))
 
     text = recommendation.sentences([SMALL, close])[0]
@@ -84,7 +84,7 @@ def test_an_uncertain_lead_is_called_that():
 
 
 def test_speeds_of_different_machines_are_not_compared():
-    """Not even the cost of accuracy."""
+    """Speeds from different machines give no latency and no price, and a note of the reason."""
     elsewhere = replace(LARGE, measured_on=("Other CPU", 64, 1))
 
     text = "\n".join(recommendation.sentences([SMALL, elsewhere]))
@@ -96,7 +96,7 @@ def test_speeds_of_different_machines_are_not_compared():
 
 
 def test_what_is_unknown_is_left_out():
-    """Without a benchmark there is no word on speed, without figures no word at all."""
+    """Without a benchmark there is no sentence on speed, without figures no sentence at all."""
     untimed = [replace(v, speeds={}, measured_on=None) for v in (SMALL, LARGE)]
     unknown = [replace(v, top1=None, top1_interval=None, bytes=None) for v in untimed]
 
@@ -108,7 +108,7 @@ def test_what_is_unknown_is_left_out():
 
 
 def test_one_variant_leaves_no_choice():
-    """Nothing to recommend; two variants of one model are a choice without another model."""
+    """One variant gives no sentence; two of one model give sentences without another model."""
     fp32 = replace(SMALL, precision="fp32", top1=0.83, bytes=500_000)
 
     assert recommendation.sentences([SMALL]) == []

@@ -12,7 +12,7 @@ ROOT = Path(__file__).parents[3]
 
 
 def rows(markdown: str, header: str) -> list[dict[str, str]]:
-    """The cells, by column, of the table whose header begins with this."""
+    """Return the rows of the table whose header starts with `header`, as cells by column."""
     lines = markdown.splitlines()
     begin = next(i for i, line in enumerate(lines) if line.startswith(header))
     columns, *cells = (
@@ -29,7 +29,7 @@ def rows(markdown: str, header: str) -> list[dict[str, str]]:
 
 
 def two_models(places: tables.Places, **changes: object) -> None:
-    """SimCNN in two precisions and ResNet50 with small weights alone."""
+    """Write versions of SimCNN in fp32 and w8, and of ResNet50 in w8 only."""
     small = sample.variant("w8", 8_220, 130_000, agreement=0.9991)
     large = sample.variant("w8", 9_310, 26_000_000, agreement=0.998)
     results = sample.BENCHMARK["results"]
@@ -52,7 +52,7 @@ def two_models(places: tables.Places, **changes: object) -> None:
 
 
 def test_a_row_for_each_variant(places):
-    """Every cell comes from metrics.json; what was not measured is a dash."""
+    """Every cell comes from metrics.json; a figure that was not measured is `-`."""
     two_models(places)
 
     resnet50, simcnn, small = rows(tables.models_section(places), "| model | parameters")
@@ -74,7 +74,7 @@ def test_a_row_for_each_variant(places):
 
 
 def test_training_and_conditions_are_told(places):
-    """Recipe, time, hardware and the published reference; hardware and commit of the speeds."""
+    """The section has each training's facts, and the hardware and commit of the speeds."""
     two_models(places)
 
     section = tables.models_section(places)
@@ -98,7 +98,7 @@ def test_training_and_conditions_are_told(places):
 
 
 def test_nothing_measured_is_dashes(places):
-    """A version whose metrics lack everything but accuracy has its row all the same."""
+    """A version without figures has a row of dashes."""
     bare = {"model": "simcnn", "class_names": ["dark", "bright"]}
     path = sample.version(places.models_dir, bare | {"variants": {"fp32": {"file": "model.onnx"}}})
 
@@ -116,7 +116,7 @@ def test_nothing_measured_is_dashes(places):
 
 
 def test_the_latest_version_of_each_model_is_shown(places):
-    """An older one keeps its card; models that are no classifiers are left out."""
+    """The table has the latest version of each classifier; all versions keep their cards."""
     sample.version(places.models_dir, sample.metrics("simcnn"))
     sample.version(places.models_dir, sample.metrics("simcnn", parameters=7))
     elsewhere = {
@@ -139,14 +139,14 @@ def test_the_latest_version_of_each_model_is_shown(places):
 
 
 def test_an_empty_models_folder_is_said(places):
-    """No table, no crash."""
+    """With an empty models folder the README says "No trained model in"."""
     tables.write(places)
 
     assert "No trained model in" in places.readme.read_text()
 
 
 def test_a_models_folder_that_is_missing_is_named(places, capsys):
-    """One line, no traceback."""
+    """A missing models folder is one line on stderr that names the flag."""
     code = main(["tables", "--check", "--models-dir", str(places.models_dir / "none")])
 
     assert code == 2
@@ -154,7 +154,7 @@ def test_a_models_folder_that_is_missing_is_named(places, capsys):
 
 
 def test_what_was_written_is_up_to_date(places):
-    """Writing twice changes nothing; the text around the markers stays."""
+    """Written files pass `check`, a second `write` changes nothing, other text is kept."""
     two_models(places)
 
     first = tables.write(places)
@@ -169,7 +169,7 @@ def test_what_was_written_is_up_to_date(places):
 
 @pytest.mark.parametrize("file", ["README.md", "docs/training.md", "models/simcnn/1/MODEL_CARD.md"])
 def test_an_edit_by_hand_is_found_and_undone(places, file):
-    """The message names the file and the command that writes it anew."""
+    """`check` names an edited file and `make docs`; `write` restores the file."""
     two_models(places)
     tables.write(places)
     edited = places.readme.parent / file
@@ -187,7 +187,7 @@ def test_an_edit_by_hand_is_found_and_undone(places, file):
 
 
 def test_figures_that_were_altered_are_not_shown(places):
-    """metrics.json edited by hand contradicts the manifest: no card is made from it."""
+    """A metrics.json that contradicts the manifest is refused."""
     two_models(places)
     metrics_file = places.models_dir / "simcnn" / "1" / "metrics.json"
     metrics_file.write_text(metrics_file.read_text().replace("0.8224", "0.9224"))
@@ -197,7 +197,7 @@ def test_figures_that_were_altered_are_not_shown(places):
 
 
 def test_markers_must_be_there(places):
-    """Without them there is no telling where the table belongs."""
+    """A README without the markers is refused."""
     places.readme.write_text("nothing\n")
 
     with pytest.raises(ExportError, match="lacks the lines"):

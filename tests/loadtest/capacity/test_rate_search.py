@@ -9,12 +9,17 @@ from loadtest.report_schema import CapacityStep
 
 def step(phase: str, rate: float, *, passed: bool, client_limited: bool = False) -> CapacityStep:
     """A step with its verdict; the search reads no other fields."""
-    return {
-        "phase": phase,
-        "offered_rate_per_second": rate,
-        "passed": passed,
-        "client_limited": client_limited,
-    }  # type: ignore[return-value]
+    return CapacityStep(
+        phase=phase,
+        offered_rate_per_second=rate,
+        passed=passed,
+        reason="",
+        client_limited=client_limited,
+        **dict.fromkeys(("n", "answered", "failed", "missed", "over", "wrong"), 0),
+        **dict.fromkeys(("p50_ms", "percentile_ms", "goodput_per_second", "top1", "lag_p99_ms")),
+        client_cpu_share=0.0,
+        seconds=1.0,
+    )
 
 
 def search(capacity: float, start: float = 10, **settings: object) -> RateSearch:
@@ -56,7 +61,7 @@ def test_the_search_doubles_then_bisects_then_confirms():
     """A search from 100 on a server that can answer 330 requests/s records its steps in order."""
     found = search(330, 100, resolution=0.2)
 
-    assert [(taken["phase"], taken["offered_rate_per_second"]) for taken in found.steps] == [
+    assert [(taken.phase, taken.offered_rate_per_second) for taken in found.steps] == [
         ("probe", 100),
         ("probe", 200),
         ("probe", 400),
@@ -101,12 +106,12 @@ def test_a_confirmation_that_fails_is_repeated_lower():
 
     assert found.confirmed
     assert found.passed == 90
-    assert [taken["offered_rate_per_second"] for taken in found.steps][-2:] == [100, 90]
+    assert [taken.offered_rate_per_second for taken in found.steps][-2:] == [100, 90]
     assert found.failed == 100
 
 
 def test_a_rate_that_no_longer_run_confirms_is_not_confirmed():
-    """After six failed confirmations the rate is one of short steps only, and not confirmed."""
+    """After six failed confirmations the result is a rate that passed a short step only."""
 
     async def attempt(phase: str, rate: float, seconds: float) -> CapacityStep:
         return step(phase, rate, passed=seconds == 1 and rate <= 100)
@@ -114,7 +119,7 @@ def test_a_rate_that_no_longer_run_confirms_is_not_confirmed():
     found = run(attempt, 50)
 
     assert not found.confirmed
-    assert [taken["phase"] for taken in found.steps].count("confirm") == 6
+    assert [taken.phase for taken in found.steps].count("confirm") == 6
     assert found.passed == 50
     assert found.passed < found.failed
 
@@ -156,7 +161,7 @@ def test_an_interrupted_step_ends_the_search():
 
     found = run(attempt, 100)
 
-    assert [taken["offered_rate_per_second"] for taken in found.steps] == [100, 200]
+    assert [taken.offered_rate_per_second for taken in found.steps] == [100, 200]
     assert (found.passed, found.confirmed) == (200, False)
     assert found.limited_by == "interrupted"
 
@@ -172,6 +177,6 @@ def test_wrong_answers_end_the_search():
 
     found = run(attempt, 100)
 
-    assert [taken["offered_rate_per_second"] for taken in found.steps] == [100, 200, 400]
+    assert [taken.offered_rate_per_second for taken in found.steps] == [100, 200, 400]
     assert (found.passed, found.failed, found.confirmed) == (200, 400, False)
     assert found.limited_by == "answers"

@@ -29,8 +29,8 @@ def test_results_measured_apart_end_in_one_report(tmp_path):
 
     document = read(tmp_path / "out")
     assert result.returncode == 0, result.stderr
-    assert document["name"] == "both"
-    assert [one["report"]["scenario"]["batch"] for one in document["results"]] == [1, 8, 8]
+    assert document.name == "both"
+    assert [one.report.scenario.batch for one in document.results] == [1, 8, 8]
     assert {path.name for path in (tmp_path / "out").iterdir()} == set(files.NAMES)
 
 

@@ -1,5 +1,6 @@
 import time
 
+import msgspec
 import numpy as np
 import pytest
 from hdrh.histogram import HdrHistogram
@@ -65,8 +66,8 @@ def test_latency_keeps_what_locust_would_round_away():
     """Percentiles keep nanoseconds: a latency of 1.234 ms is reported as 1.234 ms."""
     section = sections.latency(np.full(11, 1_234_000))
 
-    assert section["p50"] == section["mean"] == section["min"] == section["max"] == 1.234
-    assert section["p90"] is None
+    assert section.p50 == section.mean == section.min == section.max == 1.234
+    assert section.p90 is None
 
 
 @pytest.mark.parametrize(
@@ -76,16 +77,16 @@ def test_percentiles_of_too_few_requests_are_not_given(n, p99, p99_9):
     """p99 is None below 662 requests, and p99.9 below 6,636."""
     section = sections.latency(np.arange(1, n + 1))
 
-    assert (section["p99"] is not None) == p99
-    assert (section["p99_9"] is not None) == p99_9
-    assert section["requests_needed"]["p99_9"] == 6636
+    assert (section.p99 is not None) == p99
+    assert (section.p99_9 is not None) == p99_9
+    assert section.requests_needed["p99_9"] == 6636
 
 
 def test_the_histogram_holds_every_latency():
     """The decoded histogram has every latency in microseconds, within its three digits."""
     latency_ns = np.random.default_rng(0).lognormal(14, 1, 5000).astype(np.int64)
 
-    decoded = HdrHistogram.decode(sections.latency(latency_ns)["histogram"])
+    decoded = HdrHistogram.decode(sections.latency(latency_ns).histogram)
 
     assert decoded.get_total_count() == 5000
     for percent in (50, 90, 99):
@@ -95,7 +96,7 @@ def test_the_histogram_holds_every_latency():
 
 def test_latencies_outside_of_the_histogram_are_recorded_at_its_ends():
     """Latencies of half a microsecond and of two hours are recorded at the ends of the range."""
-    encoded = sections.latency(np.array([500, 7_200 * SECOND]))["histogram"]
+    encoded = sections.latency(np.array([500, 7_200 * SECOND])).histogram
 
     decoded = HdrHistogram.decode(encoded)
     assert decoded.get_total_count() == 2
@@ -109,9 +110,9 @@ def test_the_window_runs_from_the_first_due_request_to_the_last_end():
 
     throughput = sections.throughput(recording, scores, open_loop=True)
 
-    assert throughput["window_seconds"] == pytest.approx(0.95)
-    assert throughput["requests_per_second"] == pytest.approx(3 / 0.95)
-    assert throughput["offered_requests_per_second"] == pytest.approx(10)
+    assert throughput.window_seconds == pytest.approx(0.95)
+    assert throughput.requests_per_second == pytest.approx(3 / 0.95)
+    assert throughput.offered_requests_per_second == pytest.approx(10)
 
 
 def test_a_closed_loop_offers_no_rate():
@@ -119,8 +120,7 @@ def test_a_closed_loop_offers_no_rate():
     recording, scores = scored(latencies(1, 1), np.zeros(2, np.int64))
 
     assert (
-        sections.throughput(recording, scores, open_loop=False)["offered_requests_per_second"]
-        is None
+        sections.throughput(recording, scores, open_loop=False).offered_requests_per_second is None
     )
 
 
@@ -128,13 +128,13 @@ def test_an_empty_run_reports_nothing_rather_than_zero():
     """Before the first answer accuracy, latency and throughput are None."""
     recording, scores = scored(Recorder(), np.arange(10))
 
-    assert sections.latency(scores.latency_ns)["max"] is None
-    assert sections.latency(scores.latency_ns)["histogram"] is None
-    assert sections.throughput(recording, scores, open_loop=True)["requests_per_second"] is None
-    assert sections.accuracy(scores, None)["top1"] is None
-    assert sections.goodput(recording, scores, 5)["share"] is None
+    assert sections.latency(scores.latency_ns).max is None
+    assert sections.latency(scores.latency_ns).histogram is None
+    assert sections.throughput(recording, scores, open_loop=True).requests_per_second is None
+    assert sections.accuracy(scores, None).top1 is None
+    assert sections.goodput(recording, scores, 5).share is None
     assert sections.windows(recording, scores) == []
-    assert sections.client(recording, open_loop=True)["cpu_us_per_request"] is None
+    assert sections.client(recording, open_loop=True).cpu_us_per_request is None
 
 
 def test_everything_that_is_not_a_good_answer_in_time_is_over_the_bound():
@@ -150,7 +150,7 @@ def test_everything_that_is_not_a_good_answer_in_time_is_over_the_bound():
     slo = sections.slo(recording, scores, 10, 99)
     goodput = sections.goodput(recording, scores, 10)
 
-    assert slo == {
+    assert msgspec.to_builtins(slo) == {
         "limit_ms": 10,
         "percentile": 99,
         "n": 701,
@@ -158,15 +158,15 @@ def test_everything_that_is_not_a_good_answer_in_time_is_over_the_bound():
         "over_allowed": 1,
         "met": False,
     }
-    assert goodput["share"] == 696 / 701
-    assert goodput["per_second"] == pytest.approx(696 / sections.window_seconds(recording))
+    assert goodput.share == 696 / 701
+    assert goodput.per_second == pytest.approx(696 / sections.window_seconds(recording))
 
 
 def test_too_few_requests_never_meet_a_bound():
     """458 fast answers do not meet a bound on p99, 459 do."""
     for n, met in ((458, False), (459, True)):
         recording, scores = scored(latencies(*[1] * n), np.zeros(n, np.int64))
-        assert sections.slo(recording, scores, 10, 99)["met"] == met
+        assert sections.slo(recording, scores, 10, 99).met == met
 
 
 def test_goodput_of_right_answers_counts_only_those():
@@ -176,7 +176,7 @@ def test_goodput_of_right_answers_counts_only_those():
 
     goodput = sections.goodput(recording, scores, 10)
 
-    assert (goodput["share"], goodput["correct_share"]) == (1.0, 0.6)
+    assert (goodput.share, goodput.correct_share) == (1.0, 0.6)
 
 
 def test_accuracy_by_class_and_confusion():
@@ -186,11 +186,11 @@ def test_accuracy_by_class_and_confusion():
 
     accuracy = sections.accuracy(scores, None)
 
-    assert (accuracy["correct"], accuracy["n"], accuracy["top1"]) == (6, 10, 0.6)
-    assert accuracy["per_class"] == dict.fromkeys(CLASS_NAMES) | {"airplane": 1.0, "cat": 0.0}
-    assert accuracy["confusion"][0][0] == 6
-    assert accuracy["confusion"][3][0] == 4
-    assert np.sum(accuracy["confusion"]) == 10
+    assert (accuracy.correct, accuracy.n, accuracy.top1) == (6, 10, 0.6)
+    assert accuracy.per_class == dict.fromkeys(CLASS_NAMES) | {"airplane": 1.0, "cat": 0.0}
+    assert accuracy.confusion[0][0] == 6
+    assert accuracy.confusion[3][0] == 4
+    assert np.sum(accuracy.confusion) == 10
 
 
 def test_a_class_that_does_not_exist_has_its_own_column():
@@ -201,7 +201,7 @@ def test_a_class_that_does_not_exist_has_its_own_column():
     scores = scorer.score(recording)
     scores.classes[:] = 23
 
-    assert sections.accuracy(scores, None)["confusion"][0] == [0] * 10 + [1]
+    assert sections.accuracy(scores, None).confusion[0] == [0] * 10 + [1]
 
 
 def test_wilson_interval_of_a_published_example():
@@ -209,7 +209,7 @@ def test_wilson_interval_of_a_published_example():
     labels = np.array([0] * 81 + [1] * 182)
     _, scores = scored(latencies(*[1] * 263), labels)
 
-    low, high = sections.accuracy(scores, None)["wilson_95"]
+    low, high = sections.accuracy(scores, None).wilson_95
 
     assert low == pytest.approx(0.2553, abs=5e-5)
     assert high == pytest.approx(0.3662, abs=5e-5)
@@ -223,9 +223,9 @@ def test_images_sent_again_do_not_narrow_the_interval():
 
     first, second = sections.accuracy(once, None), sections.accuracy(often, None)
 
-    assert (second["n"], second["distinct_images"]) == (200, 20)
-    assert second["top1"] == first["top1"]
-    assert second["wilson_95"] == first["wilson_95"]
+    assert (second.n, second.distinct_images) == (200, 20)
+    assert second.top1 == first.top1
+    assert second.wilson_95 == first.wilson_95
 
 
 def test_a_mismatch_names_request_image_and_where_the_answer_may_come_from():
@@ -239,8 +239,8 @@ def test_a_mismatch_names_request_image_and_where_the_answer_may_come_from():
 
     found = sections.mismatches(recording, scores, record(predictions, np.zeros(4, np.int64)))
 
-    assert (found["compared"], found["differing"], found["requests"]) == (4, 1, 1)
-    assert found["examples"] == [
+    assert (found.compared, found.differing, found.requests) == (4, 1, 1)
+    assert msgspec.to_builtins(found.examples) == [
         {
             "request": 1,
             "image": 1,
@@ -252,7 +252,7 @@ def test_a_mismatch_names_request_image_and_where_the_answer_may_come_from():
             "same_answer_as": [2],
         }
     ]
-    assert sections.errors(scores, found)["WRONG_ANSWER"] == {
+    assert msgspec.to_builtins(sections.errors(scores, found)["WRONG_ANSWER"]) == {
         "count": 1,
         "first_message": (
             "request 1 (test image 1 in row 0, sent at 0.001 s) was answered 6, recorded is 5; "
@@ -267,10 +267,10 @@ def test_the_difference_from_the_record_is_over_the_images_that_were_answered():
     predictions = np.array([0, 0, 0, 3])
     _, scores = scored(latencies(1, 1, 1), labels, predictions)
 
-    recorded = sections.accuracy(scores, record(predictions, labels))["recorded"]
+    recorded = sections.accuracy(scores, record(predictions, labels)).recorded
 
-    assert recorded["top1"] == 0.75
-    assert recorded["difference_points"] == pytest.approx(0)
+    assert recorded.top1 == 0.75
+    assert recorded.difference_points == pytest.approx(0)
 
 
 def test_windows_show_in_which_second_a_request_was_due():
@@ -281,10 +281,10 @@ def test_windows_show_in_which_second_a_request_was_due():
 
     first, second = sections.windows(recording, scores)
 
-    assert (first["t_seconds"], first["scheduled"], first["answered"]) == (0, 10, 10)
-    assert (first["max_ms"], first["p50_ms"], first["errors"]) == (1, None, 0)
-    assert (second["t_seconds"], second["scheduled"], second["answered"]) == (1, 3, 2)
-    assert (second["max_ms"], second["errors"]) == (1500, 1)
+    assert (first.t_seconds, first.scheduled, first.answered) == (0, 10, 10)
+    assert (first.max_ms, first.p50_ms, first.errors) == (1, None, 0)
+    assert (second.t_seconds, second.scheduled, second.answered) == (1, 3, 2)
+    assert (second.max_ms, second.errors) == (1500, 1)
 
 
 def test_windows_count_failures_and_wrong_answers():
@@ -295,7 +295,7 @@ def test_windows_count_failures_and_wrong_answers():
 
     (window,) = sections.windows(recording, scores)
 
-    assert (window["scheduled"], window["answered"], window["errors"]) == (3, 2, 2)
+    assert (window.scheduled, window.answered, window.errors) == (3, 2, 2)
 
 
 @pytest.mark.parametrize(
@@ -339,11 +339,11 @@ def test_lag_is_what_the_load_generator_was_late():
 
     client = sections.client(recording, open_loop=True)
 
-    assert client["lag_ms"] == {"p50": 2, "p99": 2, "max": 2}
-    assert client["cpu_us_per_request"] == pytest.approx(10_000)
-    assert client["cpu_share"] == pytest.approx(7 / sections.window_seconds(recording))
-    assert client["in_flight_max"] == 3
-    assert sections.client(recording, open_loop=False)["lag_ms"] is None
+    assert msgspec.to_builtins(client.lag_ms) == {"p50": 2, "p99": 2, "max": 2}
+    assert client.cpu_us_per_request == pytest.approx(10_000)
+    assert client.cpu_share == pytest.approx(7 / sections.window_seconds(recording))
+    assert client.in_flight_max == 3
+    assert sections.client(recording, open_loop=False).lag_ms is None
 
 
 def test_the_servers_own_times_are_read_from_its_words():
@@ -354,11 +354,11 @@ def test_the_servers_own_times_are_read_from_its_words():
 
     times = sections.server_times(recording, scores)
 
-    assert times["n"] == 11
-    assert times["queue_ms"] == {"p50": 0.5, "p99": None}
-    assert times["compute_ms"]["p50"] == 2
-    assert times["serialise_ms"]["p50"] == pytest.approx(0.75)
-    assert times["total_ms"]["p50"] == 3.25
+    assert times.n == 11
+    assert msgspec.to_builtins(times.queue_ms) == {"p50": 0.5, "p99": None}
+    assert times.compute_ms.p50 == 2
+    assert times.serialise_ms.p50 == pytest.approx(0.75)
+    assert times.total_ms.p50 == 3.25
 
 
 def test_a_server_that_says_nothing_has_no_times():

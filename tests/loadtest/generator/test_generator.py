@@ -125,7 +125,7 @@ def test_a_constant_delay_is_measured_as_it_is(generate, load):
 
 
 def test_a_pause_shows_in_an_open_loop_and_hides_in_a_closed_one(generate):
-    """A pause of 1 s in 10 delays a tenth of the due requests, but one of a waiting caller."""
+    """A pause of 1 s in 10 delays a tenth of an open loop, but one request of a waiting caller."""
     open_loop = generate(
         pausing(0.005, start=4, end=5), rate_per_second=200, duration_seconds=10, in_flight=1024
     )

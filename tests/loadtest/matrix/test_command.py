@@ -73,17 +73,17 @@ def test_runs_take_turns_and_end_in_one_report(matrix_toml, run_matrix):
     exit_code, stdout, stderr, folder = run_matrix(file, "--json")
 
     document = read(folder)
-    results = document["results"]
-    reports = [result["report"] for result in results]
-    order = [(report["model"]["name"], report["scenario"]["kind"]) for report in reports]
+    results = document.results
+    reports = [result.report for result in results]
+    order = [(report.model.name, report.scenario.kind) for report in reports]
     assert order == [("cat", "users"), ("echo", "users"), ("cat", "users"), ("echo", "users")]
-    assert [report["scenario"]["seeds"]["order"] for report in reports] == [0, 0, 1, 1]
-    assert {report["model"]["provider"] for report in reports} == {"CPUExecutionProvider"}
-    assert {report["model"]["precision"] for report in reports} == {"fp32"}
-    assert all(result["target"] == "here" for result in results)
-    assert all(result["server_process"]["cpu_us_per_request"] > 0 for result in results)
-    assert all((Path(result["folder"]) / "raw.npz").is_file() for result in results)
-    assert document["not_measured"] == ["nobody: served by none of the targets"]
+    assert [report.scenario.seeds["order"] for report in reports] == [0, 0, 1, 1]
+    assert {report.model.provider for report in reports} == {"CPUExecutionProvider"}
+    assert {report.model.precision for report in reports} == {"fp32"}
+    assert all(result.target == "here" for result in results)
+    assert all(result.server_process.cpu_us_per_request > 0 for result in results)
+    assert all((Path(result.folder) / "raw.npz").is_file() for result in results)
+    assert document.not_measured == ["nobody: served by none of the targets"]
     assert exit_code == 1, stderr
     assert "[4/4, " in stderr
     assert json.loads(stdout.splitlines()[-1])["name"] == "turns"
@@ -103,10 +103,10 @@ def test_a_running_server_takes_the_place_of_the_targets(matrix_toml, run_matrix
 
     exit_code, _, stderr, folder = run_matrix(file, f"--target={image_target}", "--repeats=1")
 
-    result = read(folder)["results"][0]
+    result = read(folder).results[0]
     assert exit_code == 0, stderr
-    assert result["target"] == result["report"]["target"] == image_target
-    assert result["server_process"] is None
+    assert result.target == result.report.target == image_target
+    assert result.server_process is None
     assert not (folder / "servers").exists()
 
 
@@ -128,10 +128,10 @@ def test_a_run_that_fails_leaves_the_others_alone(matrix_toml, run_matrix, image
 
     document = read(folder)
     assert exit_code == 1
-    assert len(document["results"]) == 1
-    assert len(document["not_measured"]) == 1
-    assert "repeat 0" in document["not_measured"][0]
-    assert "/nowhere/report.json" in document["not_measured"][0]
+    assert len(document.results) == 1
+    assert len(document.not_measured) == 1
+    assert "repeat 0" in document.not_measured[0]
+    assert "/nowhere/report.json" in document.not_measured[0]
 
 
 def test_what_was_measured_is_kept_when_somebody_stops_it(matrix_toml, start_matrix, image_target):
@@ -155,11 +155,9 @@ def test_what_was_measured_is_kept_when_somebody_stops_it(matrix_toml, start_mat
 
     document = read(folder)
     assert process.returncode == 1, stderr
-    assert document["stop_reason"] == "interrupted by SIGINT"
-    assert [result["report"]["status"] for result in document["results"]] == [
-        *("complete", "interrupted")
-    ]
-    assert "1 of 1 repeats left out" in document["not_measured"][0]
+    assert document.stop_reason == "interrupted by SIGINT"
+    assert [result.report.status for result in document.results] == [*("complete", "interrupted")]
+    assert "1 of 1 repeats left out" in document.not_measured[0]
 
 
 def _output(folder: Path, pattern: str) -> str:

@@ -1,5 +1,3 @@
-import copy
-
 import load_reports
 import pytest
 
@@ -7,14 +5,12 @@ from loadtest.reports.comparison import NotComparable, Side, compare, split
 
 
 def side(name: str, *reports, target: str = "cpu") -> Side:
-    return Side(name, load_reports.collection(list(reports), target=target)["results"])
+    return Side(name, load_reports.collection(list(reports), target=target).results)
 
 
 def timed(p50_ms: float, **settings):
     """A run with this median, whatever else."""
-    report = load_reports.report(**settings)
-    report["latency_ms"]["p50"] = p50_ms
-    return report
+    return load_reports.changed(load_reports.report(**settings), {"latency_ms.p50": p50_ms})
 
 
 def ratio_of(match, measure: str):
@@ -56,9 +52,13 @@ def test_a_verdict_needs_three_pairs_that_agree(after, verdict):
 def test_more_images_a_second_are_better():
     """Throughput counts the other way round than latency."""
     before = [load_reports.report(seed=seed) for seed in range(3)]
-    after = copy.deepcopy(before)
-    for report in after:
-        report["throughput"]["images_per_second"] *= 1.1
+    after = [
+        load_reports.changed(
+            report,
+            {"throughput.images_per_second": 1.1 * report.throughput.images_per_second},
+        )
+        for report in before
+    ]
 
     match = compare([side("before", *before), side("after", *after)]).matches[0]
 
@@ -88,8 +88,7 @@ def test_other_loads_are_not_compared_unless_asked(settings, words):
 
 def test_other_images_are_not_compared():
     """Accuracy and latency of other data say nothing about the server."""
-    other = load_reports.report()
-    other["manifest"]["data"]["sha256"] = "0" * 64
+    other = load_reports.changed(load_reports.report(), {"manifest.data.sha256": "0" * 64})
 
     with pytest.raises(NotComparable, match="test images e54a434ec350, after 000000000000"):
         compare([side("before", load_reports.report()), side("after", other)])
@@ -140,7 +139,7 @@ def test_a_matrix_is_split_by_a_property():
         for seed in range(3)
         for precision, ms in (("fp32", 1.0), ("w8", 0.5))
     ]
-    results = load_reports.collection(reports)["results"]
+    results = load_reports.collection(reports).results
 
     comparison = compare(split(results, "precision"))
 

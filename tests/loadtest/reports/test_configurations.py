@@ -13,7 +13,7 @@ from loadtest.reports.configurations import (
 
 def test_repeats_of_a_configuration_are_grouped_in_the_order_they_came(matrix):
     """13 loads on three subjects, three repeats each, and one capacity search."""
-    groups = configurations(matrix["results"])
+    groups = configurations(matrix.results)
 
     assert [len(group.results) for group in groups] == [3] * 39 + [1]
     assert str(groups[2].load) == "Server, 360 requests/s"
@@ -29,7 +29,7 @@ def test_different_targets_transports_and_precisions_are_no_repeats():
         load_reports.report(target="elsewhere:8500"),
     ]
 
-    groups = configurations(load_reports.collection(reports, target=None)["results"])
+    groups = configurations(load_reports.collection(reports, target=None).results)
 
     labels = subject_labels([group.subject for group in groups])
     assert list(labels.values()) == [
@@ -53,8 +53,10 @@ def test_accuracy_over_repeats_counts_each_image_once_in_the_interval():
 def test_accuracy_counts_whole_passes_alone_where_there_are_any():
     """Beside a run that asks each image once, one that asks some twice does not count."""
     whole = load_reports.report(n=1000)
-    uneven = load_reports.report(n=1000)
-    uneven["accuracy"] |= {"n": 1500, "correct": 1500, "distinct_images": 1000}
+    uneven = load_reports.changed(
+        whole,
+        {"accuracy.n": 1500, "accuracy.correct": 1500, "accuracy.distinct_images": 1000},
+    )
 
     together, alone = accuracy([whole, uneven]), accuracy([uneven])
 
@@ -70,7 +72,7 @@ def test_histograms_and_confusions_of_repeats_add_up():
 
     assert merged.total_count == 1500
     assert merged.max_value == pytest.approx(
-        1000 * max(report["latency_ms"]["max"] for report in reports), rel=2e-3
+        1000 * max(report.latency_ms.max for report in reports), rel=2e-3
     )
     assert counts.sum() == 1500
-    assert counts.diagonal().sum() == sum(report["accuracy"]["correct"] for report in reports)
+    assert counts.diagonal().sum() == sum(report.accuracy.correct for report in reports)

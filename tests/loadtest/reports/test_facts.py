@@ -11,9 +11,7 @@ def test_the_manifest_names_hardware_versions_commit_and_data(matrix):
 
     known = dict(facts.lines(document))
 
-    assert known["commit"] == f"{matrix['results'][0]['report']['manifest']['git_commit']}; " + (
-        "f" * 40
-    )
+    assert known["commit"] == f"{matrix.results[0].report.manifest.git_commit}; " + ("f" * 40)
     assert known["processor"] == "Imaginary CPU @ 2.0 GHz"
     assert known["server's versions"] == "onnxruntime 1.32.0"
     assert "python 3.11.7" in known["versions"]

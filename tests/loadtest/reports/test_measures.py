@@ -12,7 +12,7 @@ def test_a_spread_is_of_the_values_that_are_there():
 
 def test_every_measure_reads_every_result(matrix):
     """No measure stumbles over what a result does not have."""
-    results = [*matrix["results"][:4], *single(load_reports.empty())["results"]]
+    results = [*matrix.results[:4], *single(load_reports.empty()).results]
 
     values = [measure.value(result) for measure in MEASURES.values() for result in results]
 

@@ -1,4 +1,5 @@
 import load_reports
+from msgspec.structs import replace
 
 from loadtest.reports import summary
 from loadtest.reports.collection import single
@@ -9,10 +10,11 @@ from loadtest.reports.configurations import (
 
 def test_the_table_has_medians_with_their_range():
     """p50 of three repeats, and the verdict over them."""
-    reports = [load_reports.report(n=2000) for _ in range(3)]
-    for report, p50_ms in zip(reports, (2.5, 1.25, 3.0), strict=True):
-        report["latency_ms"]["p50"] = p50_ms
-    group = configurations(load_reports.collection(reports)["results"])[0]
+    reports = [
+        load_reports.changed(load_reports.report(n=2000), {"latency_ms.p50": p50_ms})
+        for p50_ms in (2.5, 1.25, 3.0)
+    ]
+    group = configurations(load_reports.collection(reports).results)[0]
 
     row = summary.rows([group])[0]
 
@@ -24,7 +26,7 @@ def test_the_table_has_medians_with_their_range():
 def test_one_invalid_repeat_is_seen_in_the_verdict_with_its_reason():
     """A configuration is as good as its worst repeat."""
     reports = [load_reports.report(), load_reports.report(reasons=("too few answers",))]
-    group = configurations(load_reports.collection(reports)["results"])[0]
+    group = configurations(load_reports.collection(reports).results)[0]
 
     shown, notes = summary.verdict(group), summary.complaints([group])
 
@@ -36,11 +38,15 @@ def test_one_invalid_repeat_is_seen_in_the_verdict_with_its_reason():
 
 def test_notes_that_differ_in_numbers_alone_are_one():
     """Every run of a busy machine warns of another load average; the reader wants one line."""
-    reports = [load_reports.report(kind="users", users=users) for users in (1, 2, 3, 3)]
-    for number, report in enumerate(reports):
-        report["warnings"] = [f"load average {number}.5 on 2 cores"]
+    reports = [
+        replace(
+            load_reports.report(kind="users", users=users),
+            warnings=[f"load average {number}.5 on 2 cores"],
+        )
+        for number, users in enumerate((1, 2, 3, 3))
+    ]
 
-    notes = summary.complaints(configurations(load_reports.collection(reports)["results"]))
+    notes = summary.complaints(configurations(load_reports.collection(reports).results))
 
     assert notes == [
         summary.Note(
@@ -53,7 +59,7 @@ def test_notes_that_differ_in_numbers_alone_are_one():
 
 def test_headlines_prefer_the_capacity_that_was_searched(matrix):
     """SingleStream's latency, the most images a second, and the rate within the bound."""
-    lines = summary.headlines(configurations(matrix["results"]))
+    lines = summary.headlines(configurations(matrix.results))
 
     words = {text: value for value, text in lines[0].figures}
     assert [line.label for line in lines] == ["simcnn fp32", "resnet50 fp32", "resnet50 w8"]
@@ -64,9 +70,9 @@ def test_headlines_prefer_the_capacity_that_was_searched(matrix):
 def test_a_capacity_that_was_not_confirmed_says_so():
     """The headline does not promise what no longer run has shown."""
     report = load_reports.capacity([(100, True, 3), (200, False, 30)])
-    report["capacity"]["confirmed"] = False
+    report = load_reports.changed(report, {"capacity.confirmed": False})
 
-    lines = summary.headlines(configurations(single(report)["results"]))
+    lines = summary.headlines(configurations(single(report).results))
 
     assert ("100 requests/s", "most with p99 within 15 ms, not confirmed") in lines[0].figures
 

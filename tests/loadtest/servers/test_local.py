@@ -1,3 +1,4 @@
+import msgspec
 import pytest
 
 from loadtest.servers import description, local
@@ -14,9 +15,9 @@ def test_a_server_is_started_watched_and_stopped(image_models_dir, tmp_path):
 
     assert "cat" in says.models
     assert before.cpu_seconds > 0
-    assert section["memory_bytes"] > 10 * 2**20
-    assert section["cpu_us_per_request"] is None
-    assert section["flags"] == ["--instances=1"]
+    assert section.memory_bytes > 10 * 2**20
+    assert section.cpu_us_per_request is None
+    assert section.flags == ["--instances=1"]
     assert description.ask(server.address) == description.Served({}, {})
     assert "ready: " in log.read_text()
 
@@ -42,4 +43,8 @@ def test_the_gpu_is_what_nvidia_smi_says(tmp_path, monkeypatch):
 
     gpu = local.gpu()
 
-    assert gpu == {"name": "NVIDIA H200", "driver": "580.1", "memory_used_bytes": 2**30}
+    assert msgspec.to_builtins(gpu) == {
+        "name": "NVIDIA H200",
+        "driver": "580.1",
+        "memory_used_bytes": 2**30,
+    }

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
@@ -107,11 +108,11 @@ def test_reported_percentiles_are_those_of_an_independent_stopwatch(split):
         recording, seconds = run_event_loop(measure(target))
     reported = sections.latency(Scorer(api, queries, split.labels).score(recording).latency_ns)
 
-    assert reported["n"] == 700
-    assert reported["min"] >= 5
-    for name, percent in (("p50", 50), ("p90", 90), ("p95", 95), ("p99", 99)):
+    assert reported.n == 700
+    assert reported.min >= 5
+    for percent in (50, 90, 95, 99):
         expected = 1000 * float(np.percentile(seconds, percent, method="inverted_cdf"))
-        assert reported[name] == pytest.approx(expected, abs=1, rel=0.02)
+        assert reported.percentile(percent) == pytest.approx(expected, abs=1, rel=0.02)
 
 
 def test_an_open_loop_shows_a_pause_that_a_closed_loop_hides(run):
@@ -123,10 +124,10 @@ def test_an_open_loop_shows_a_pause_that_a_closed_loop_hides(run):
     with stub_server(*pause) as target:
         closed = run("--target", target, *flags, "--scenario", "single-stream").report
 
-    assert opened["scenario"]["loop"] == "open"
-    assert closed["scenario"]["loop"] == "closed"
-    assert opened["latency_ms"]["p99"] > 500
-    assert closed["latency_ms"]["p99"] < opened["latency_ms"]["p99"]
+    assert opened.scenario.loop == "open"
+    assert closed.scenario.loop == "closed"
+    assert opened.latency_ms.p99 > 500
+    assert closed.latency_ms.p99 < opened.latency_ms.p99
 
 
 @pytest.fixture
@@ -147,20 +148,20 @@ def test_another_requests_answer_once_in_1000_is_caught_and_named(mixing_run, sp
 
     report = result.report
     assert result.exit_code == 1
-    assert report["requests"]["answered"] == 2500
-    assert report["requests"]["wrong"] == report["errors"]["WRONG_ANSWER"]["count"] == 2
-    assert report["mismatches"]["compared"] == 2500
-    assert report["mismatches"]["differing"] == 2
-    for example in report["mismatches"]["examples"]:
-        row = int(np.flatnonzero(result.raw["request"] == example["request"])[0])
-        assert result.raw["image_ids"][row, 0] == example["image"]
-        assert result.raw["answers"][row, 0] == example["answered"] != example["recorded"]
-        assert example["recorded"] == split.images[example["image"], 0, 0, 0] % 10
-        assert example["label"] == split.labels[example["image"]]
-        assert example["same_answer_as"]
-    named = report["mismatches"]["examples"][0]
-    assert f"request {named['request']} (test image {named['image']}" in result.stderr
-    assert not report["validity"]["valid"]
+    assert report.requests.answered == 2500
+    assert report.requests.wrong == report.errors["WRONG_ANSWER"].count == 2
+    assert report.mismatches.compared == 2500
+    assert report.mismatches.differing == 2
+    for example in report.mismatches.examples:
+        row = int(np.flatnonzero(result.raw["request"] == example.request)[0])
+        assert result.raw["image_ids"][row, 0] == example.image
+        assert result.raw["answers"][row, 0] == example.answered != example.recorded
+        assert example.recorded == split.images[example.image, 0, 0, 0] % 10
+        assert example.label == split.labels[example.image]
+        assert example.same_answer_as
+    named = report.mismatches.examples[0]
+    assert f"request {named.request} (test image {named.image}" in result.stderr
+    assert not report.validity.valid
 
 
 def test_a_server_that_answers_rightly_is_never_accused(mixing_run):
@@ -168,11 +169,11 @@ def test_a_server_that_answers_rightly_is_never_accused(mixing_run):
     result = mixing_run()
 
     assert result.exit_code == 0, result.stderr
-    assert result.report["requests"]["wrong"] == 0
-    assert result.report["mismatches"] == {
+    assert result.report.requests.wrong == 0
+    assert msgspec.to_builtins(result.report.mismatches) == {
         "compared": 2500,
         "differing": 0,
         "requests": 0,
         "examples": [],
     }
-    assert result.report["errors"] == {}
+    assert result.report.errors == {}

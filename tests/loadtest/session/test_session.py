@@ -20,10 +20,10 @@ def test_ctrl_c_ends_every_process_and_keeps_what_was_measured(
     result = finish(process, folder)
 
     assert result.exit_code == 1
-    assert result.report["status"] == "interrupted"
-    assert result.report["client"]["processes"] == 2
-    requests = result.report["requests"]
-    assert requests["answered"] == requests["sent"] > 0
+    assert result.report.status == "interrupted"
+    assert result.report.client.processes == 2
+    requests = result.report.requests
+    assert requests.answered == requests.sent > 0
     assert set(result.raw["request"] % 2) == {0, 1}  # each process has every other one
 
 
@@ -69,12 +69,12 @@ def test_ctrl_c_ends_a_run_early_and_still_writes_the_report(
     result = finish(process, folder)
 
     assert result.exit_code == 1
-    assert result.report["status"] == "interrupted"
-    assert result.report["stop_reason"] == "interrupted by SIGINT"
+    assert result.report.status == "interrupted"
+    assert result.report.stop_reason == "interrupted by SIGINT"
     assert result.stderr.splitlines()[-1] == "failed: complete: interrupted by SIGINT"
-    assert result.report["requests"]["answered"] > 0
-    assert result.report["requests"]["unfinished"] == 0
-    assert result.report["errors"] == {}
+    assert result.report.requests.answered > 0
+    assert result.report.requests.unfinished == 0
+    assert result.report.errors == {}
 
 
 @pytest.fixture
@@ -99,11 +99,11 @@ def test_a_server_that_dies_midway_ends_the_run_with_what_was_measured(
     result = finish(process, folder)
 
     assert result.exit_code == 1
-    assert result.report["status"] == "aborted"
-    assert "100 requests in a row did not reach the server" in result.report["stop_reason"]
-    assert result.report["errors"]["UNAVAILABLE"]["count"] >= 100
-    assert result.report["requests"]["answered"] > 0
-    assert result.report["accuracy"]["n"] == result.report["requests"]["answered"]
+    assert result.report.status == "aborted"
+    assert "100 requests in a row did not reach the server" in result.report.stop_reason
+    assert result.report.errors["UNAVAILABLE"].count >= 100
+    assert result.report.requests.answered > 0
+    assert result.report.accuracy.n == result.report.requests.answered
 
 
 def test_a_server_that_hangs_ends_the_run(start, finish, wait_for_progress, server):
@@ -117,6 +117,6 @@ def test_a_server_that_hangs_ends_the_run(start, finish, wait_for_progress, serv
     result = finish(process, folder)
 
     assert result.exit_code == 1
-    assert result.report["stop_reason"].startswith("no answer for ")
-    assert list(result.report["errors"]) == ["DEADLINE_EXCEEDED"]
-    assert result.report["requests"]["answered"] > 0
+    assert result.report.stop_reason.startswith("no answer for ")
+    assert list(result.report.errors) == ["DEADLINE_EXCEEDED"]
+    assert result.report.requests.answered > 0

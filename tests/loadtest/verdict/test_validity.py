@@ -2,11 +2,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from load_reports import report
+from load_reports import changed, report
 
 from loadtest.load.scenarios import settle
 from loadtest.report_schema import Report
-from loadtest.report_sections_schema import Validity
+from loadtest.report_sections_schema import Slo, Validity
 from loadtest.settings.config import LoadTestConfig
 from loadtest.verdict import validity
 
@@ -15,25 +15,25 @@ MS = 1_000_000
 
 def judge(document: Report, **changes: object) -> Validity:
     """Return the verdict on a valid run of 1,000 requests with the given changes."""
-    scenario = document["scenario"]
+    scenario = document.scenario
     config = LoadTestConfig(
         target="localhost:8500",
         model="simcnn",
         output_dir=Path(),
         name="run",
-        scenario=scenario["kind"],
-        rate_per_second=scenario["offered_rate_per_second"],
+        scenario=scenario.kind,
+        rate_per_second=scenario.offered_rate_per_second,
         duration_seconds=changes.pop("duration_seconds", None),
     )
     settings = {
         "stop_reason": None,
         "images": 10_000,
-        "requests": document["requests"],
-        "latency": document["latency_ms"],
-        "throughput": document["throughput"],
-        "accuracy": document["accuracy"],
+        "requests": document.requests,
+        "latency": document.latency_ms,
+        "throughput": document.throughput,
+        "accuracy": document.accuracy,
         "slo": None,
-        "client": document["client"],
+        "client": document.client,
         "thirds": [np.full(333, MS)] * 3,
         "max_error_rate": 0.0,
         "max_wrong_answers": 0,
@@ -46,14 +46,12 @@ def judge(document: Report, **changes: object) -> Validity:
 def document() -> Report:
     """The report of a valid open-loop run."""
     made = report(kind="server", rate=100, n=1000)
-    made["client"]["cpu_share"] = 0.2
-    made["client"]["lag_ms"]["p99"] = 0.05
-    return made
+    return changed(made, {"client.cpu_share": 0.2, "client.lag_ms.p99": 0.05})
 
 
 def failing(verdict: Validity) -> list[str]:
-    assert verdict["valid"] == (not verdict["reasons"])
-    return [check["name"] for check in verdict["checks"] if not check["passed"]]
+    assert verdict.valid == (not verdict.reasons)
+    return [check.name for check in verdict.checks if not check.passed]
 
 
 def test_a_good_run_is_valid(document):
@@ -61,7 +59,7 @@ def test_a_good_run_is_valid(document):
     verdict = judge(document)
 
     assert failing(verdict) == []
-    assert verdict["valid"]
+    assert verdict.valid
 
 
 @pytest.mark.parametrize(("kind", "needed"), [("single-stream", 64), ("multi-stream", 662)])
@@ -74,9 +72,8 @@ def test_every_scenario_needs_enough_requests_for_its_percentile(kind, needed):
 def test_offline_needs_the_whole_data_set():
     """One pass over 10,000 images, fewer than 24,576, is VALID; 9,999 images are not."""
     made = report(kind="offline", batch=64, n=157)
-    made["accuracy"]["n"] = 10_000
-    short = report(kind="offline", batch=64, n=157)
-    short["accuracy"]["n"] = 9_999
+    short = changed(made, {"accuracy.n": 9_999})
+    made = changed(made, {"accuracy.n": 10_000})
 
     assert failing(judge(made)) == []
     assert failing(judge(short)) == ["images"]
@@ -87,22 +84,22 @@ def test_a_run_that_was_cut_short_is_invalid(document):
     verdict = judge(document, stop_reason="interrupted by SIGINT")
 
     assert failing(verdict) == ["complete"]
-    assert verdict["reasons"] == ["interrupted by SIGINT"]
+    assert verdict.reasons == ["interrupted by SIGINT"]
 
 
 def test_a_run_shorter_than_asked_for_is_invalid(document):
     """A run that is shorter than the requested ten seconds is INVALID."""
-    document["throughput"]["window_seconds"] = 9.8
+    document = changed(document, {"throughput.window_seconds": 9.8})
 
     assert failing(judge(document, duration_seconds=10.0)) == ["duration"]
-    document["throughput"]["window_seconds"] = 9.95
+    document = changed(document, {"throughput.window_seconds": 9.95})
     assert failing(judge(document, duration_seconds=10.0)) == []
 
 
 @pytest.mark.parametrize(("count", "names"), [(1, []), (2, ["missed"])])
 def test_a_small_share_of_missed_requests_is_tolerated(document, count, names):
     """One missed request in a thousand is allowed; with more, the offered load was another one."""
-    document["requests"]["missed"] = count
+    document = changed(document, {"requests.missed": count})
 
     assert failing(judge(document)) == names
 
@@ -112,7 +109,7 @@ def test_a_small_share_of_missed_requests_is_tolerated(document, count, names):
 )
 def test_failures_are_tolerated_up_to_a_share(document, count, allowed, names):
     """One failure in a thousand is allowed, or the share that the command line allows."""
-    document["requests"]["failed"] = count
+    document = changed(document, {"requests.failed": count})
 
     assert failing(judge(document, max_error_rate=allowed)) == names
 
@@ -125,40 +122,39 @@ def test_a_wrong_answer_is_not_tolerated(document):
 
 def test_a_missed_bound_makes_a_run_invalid(document):
     """A missed bound makes a run INVALID; the reason says how many were over and are allowed."""
-    slo = {"limit_ms": 15, "percentile": 99, "n": 1000, "over": 9, "over_allowed": 2, "met": False}
+    slo = Slo(limit_ms=15, percentile=99, n=1000, over=9, over_allowed=2, met=False)
 
     verdict = judge(document, slo=slo)
 
     assert failing(verdict) == ["slo"]
-    assert verdict["reasons"] == ["p99 within 15 ms: 9 of 1,000 requests over it, at most 2"]
+    assert verdict.reasons == ["p99 within 15 ms: 9 of 1,000 requests over it, at most 2"]
 
 
 def test_too_few_requests_for_a_bound_say_how_many_are_needed(document):
     """With too few requests the reason says that 459 are needed."""
-    slo = {"limit_ms": 15, "percentile": 99, "n": 9, "over": 0, "over_allowed": None, "met": False}
+    slo = Slo(limit_ms=15, percentile=99, n=9, over=0, over_allowed=None, met=False)
 
-    assert "459 needed" in judge(document, slo=slo)["reasons"][0]
+    assert "459 needed" in judge(document, slo=slo).reasons[0]
 
 
 def test_a_busy_load_generator_makes_a_run_invalid(document):
     """A load generator above 80 % of a core makes a run INVALID; the reason names --processes."""
-    document["client"]["cpu_share"] = 0.81
+    document = changed(document, {"client.cpu_share": 0.81})
 
     verdict = judge(document)
 
     assert failing(verdict) == ["client-cpu"]
-    assert "--processes" in verdict["reasons"][0]
+    assert "--processes" in verdict.reasons[0]
 
 
 def test_a_late_load_generator_makes_a_run_invalid(document):
     """A lag over a tenth of the median latency, or of a larger bound, makes a run INVALID."""
-    document["latency_ms"]["p50"] = 2.0
-    document["client"]["lag_ms"]["p99"] = 0.21
-    slo = {"limit_ms": 15, "percentile": 99, "n": 1000, "over": 0, "over_allowed": 2, "met": True}
+    document = changed(document, {"latency_ms.p50": 2.0, "client.lag_ms.p99": 0.21})
+    slo = Slo(limit_ms=15, percentile=99, n=1000, over=0, over_allowed=2, met=True)
 
     assert failing(judge(document)) == ["client-lag"]
     assert failing(judge(document, slo=slo)) == []
-    document["client"]["lag_ms"]["p99"] = 1.6
+    document = changed(document, {"client.lag_ms.p99": 1.6})
     assert failing(judge(document, slo=slo)) == ["client-lag"]
 
 
@@ -175,30 +171,31 @@ def test_the_lag_is_compared_with_the_larger_of_median_and_bound(
     document, median_ms, bound_ms, limit_ms, source
 ):
     """The limit is a tenth of the larger of median and bound; other percentiles have no effect."""
-    document["latency_ms"] |= {"p50": median_ms, "p90": 500.0, "p99": 900.0, "mean": 700.0}
-    slo = bound_ms and {
-        "limit_ms": bound_ms,
-        "percentile": 99,
-        "n": 1000,
-        "over": 0,
-        "over_allowed": 2,
-        "met": True,
-    }
-    document["client"]["lag_ms"] = {"p50": 0.0, "p99": limit_ms, "max": 100.0}
+    latency = {"p50": median_ms, "p90": 500.0, "p99": 900.0, "mean": 700.0}
+    document = changed(document, {f"latency_ms.{name}": ms for name, ms in latency.items()})
+    slo = bound_ms and Slo(
+        limit_ms=bound_ms,
+        percentile=99,
+        n=1000,
+        over=0,
+        over_allowed=2,
+        met=True,
+    )
+    document = changed(document, {"client.lag_ms": {"p50": 0.0, "p99": limit_ms, "max": 100.0}})
     in_time = judge(document, slo=slo)
-    document["client"]["lag_ms"]["p99"] = limit_ms + 0.001
+    document = changed(document, {"client.lag_ms.p99": limit_ms + 0.001})
     late = judge(document, slo=slo)
 
     assert failing(in_time) == []
     assert failing(late) == ["client-lag"]
-    assert f"at most {limit_ms:.3f} ms (10 % of the {source})" in late["reasons"][0]
+    assert f"at most {limit_ms:.3f} ms (10 % of the {source})" in late.reasons[0]
 
 
 def test_without_a_reference_the_lag_is_not_judged(document):
     """Without answers and without a bound the lag is not checked."""
-    document["latency_ms"]["p50"] = None
+    document = changed(document, {"latency_ms.p50": None})
 
-    assert "client-lag" not in {check["name"] for check in judge(document)["checks"]}
+    assert "client-lag" not in {check.name for check in judge(document).checks}
 
 
 @pytest.mark.parametrize("slow", [0, 1, 2])

@@ -66,9 +66,9 @@ def test_answers_and_failures_are_summed_up(new_run):
     summary = run.summary()
 
     assert (summary.answered, summary.failed) == (15, 2)
-    assert summary.accuracy["correct"] == 10
-    assert summary.latency_ms["p50"] == 1
-    assert {kind: error["count"] for kind, error in summary.errors.items()} == {
+    assert summary.accuracy.correct == 10
+    assert summary.latency_ms.p50 == 1
+    assert {kind: error.count for kind, error in summary.errors.items()} == {
         "BAD_RESPONSE": 1,
         "UNAVAILABLE": 1,
     }
@@ -123,9 +123,9 @@ def test_a_master_merges_what_its_workers_hand_over(new_run):
     summary = master.summary()
 
     assert summary.answered == 60
-    assert summary.latency_ms["min"] == 1
-    assert summary.latency_ms["p50"] == 3
-    assert summary.latency_ms["max"] == 6
-    assert summary.accuracy["distinct_images"] == IMAGES
+    assert summary.latency_ms.min == 1
+    assert summary.latency_ms.p50 == 3
+    assert summary.latency_ms.max == 6
+    assert summary.accuracy.distinct_images == IMAGES
     # A worker hands each answer over only once.
     assert workers[0].hand_over().finished == 0

@@ -356,9 +356,14 @@ def test_every_request_ends_once_in_10_000_random_steps(tmp_path):
     assert total["answered"] > sum(total.values()) / 3, total
 
 
-def test_a_worker_that_ends_beside_a_request_put_back(tmp_path):
-    """One worker of a closing batcher ends while the other puts a request back that did not fit."""
-    outcomes = run_episodes(1_001_031, STEPS_OF_AN_EPISODE, tmp_path)
+@pytest.mark.parametrize("seed", [1_001_031, 1_002_708])
+def test_no_worker_is_idle_beside_a_request(tmp_path, seed):
+    """These interleavings once left entries of worker threads that were not idle.
+
+    In the first, a worker thread of a closing batcher ends while another one puts a request back
+    that did not fit. In the second, a request arrives while a worker thread begins to wait.
+    """
+    outcomes = run_episodes(seed, STEPS_OF_AN_EPISODE, tmp_path)
 
     assert outcomes["answered"]
 

@@ -1,5 +1,4 @@
-"""A report as HTML and as Markdown: blocks, the two renderers, and charts.
+"""The blocks and figures of a report, and their HTML and Markdown renderers.
 
-Knows blocks and figures, but neither runs nor data sets. May import of training evaluation and
-plots alone.
+These modules know neither runs nor data sets. Of training they may import evaluation and pages.
 """

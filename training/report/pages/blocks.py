@@ -1,12 +1,12 @@
-"""What a report is made of, before it is HTML or Markdown.
+"""The blocks of a report, before it is HTML or Markdown.
 
-Every text is plain: the two renderers escape it for their language.
+Every text is plain: the HTML template and the Markdown renderer escape it for their language.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from matplotlib.figure import Figure
+from training.pages.drawing import Figure
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class Paragraph:
 
 @dataclass(frozen=True)
 class Notice:
-    """Text that the reader must not miss: something is left out, or a figure has a catch."""
+    """Highlighted text: it says what is left out, or what limits a figure."""
 
     text: str
 
@@ -50,8 +50,8 @@ class Table:
     """A table.
 
     Attributes:
-        header: Text of the column heads; empty ones are fine.
-        rows: As many cells each as `header`.
+        header: Heads of the columns; a table whose heads are all empty is a list of facts.
+        rows: Rows with as many cells as `header`.
         text_columns: Numbers of the columns that hold text; the others hold figures and are
             aligned to the right.
     """
@@ -60,32 +60,42 @@ class Table:
     rows: Sequence[Sequence[str]]
     text_columns: Sequence[int] = (0,)
 
+    @property
+    def number_columns(self) -> list[int]:
+        """Numbers of the columns that hold figures."""
+        return [column for column in range(len(self.header)) if column not in self.text_columns]
+
+    @property
+    def style(self) -> str:
+        """The table's style in the HTML page: "wide" tables keep their first column in view."""
+        if not any(self.header):
+            return "facts"
+        return "wide" if len(self.header) > 8 else ""
+
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture drawn when it is needed, once for each theme.
+    """A figure and its file's name.
 
     Attributes:
-        name: Stem of its file beside the Markdown page.
-        alt: What it shows, for those who can't see it.
-        draw: Draws it under the Matplotlib settings in force.
+        name: Stem of the file beside the Markdown page.
+        figure: The figure. Without a drawing, pages show its caption in its place.
     """
 
     name: str
-    alt: str
-    draw: Callable[[], Figure]
+    figure: Figure
 
 
 @dataclass(frozen=True)
 class Gallery:
-    """One picture, or several beside each other where the page is wide enough."""
+    """Pictures, several in a row if the page is wide enough."""
 
     pictures: Sequence[Picture]
 
 
 @dataclass(frozen=True)
 class Card:
-    """One answer at a glance: the question, the answer, why."""
+    """A question, its answer, and the reason."""
 
     title: str
     answer: str
@@ -94,14 +104,14 @@ class Card:
 
 @dataclass(frozen=True)
 class Cards:
-    """Cards beside each other where the page is wide enough."""
+    """Cards, several in a row if the page is wide enough."""
 
     cards: Sequence[Card]
 
 
 @dataclass(frozen=True)
 class Details:
-    """Blocks that are folded away until the reader asks for them."""
+    """Blocks that are hidden until the reader opens them."""
 
     summary: str
     blocks: Sequence["Block"]

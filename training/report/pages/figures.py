@@ -1,201 +1,203 @@
-"""The report's charts, drawn with Matplotlib for light and for dark pages."""
+"""The figures of a training report."""
 
+import base64
 import io
-import textwrap
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any, Literal
+import math
+from collections.abc import Mapping, Sequence
 
-import matplotlib as mpl
 import numpy as np
 import numpy.typing as npt
-from cycler import cycler
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from PIL import Image
 
-from training import plots
 from training.evaluation.accuracy import wilson_interval
+from training.pages.chart import Chart, Point
+from training.pages.drawing import COLOURS, DASHES, WIDTH, Drawing, Figure, Legend, missing, shape
+from training.pages.rows import RowValue, matrix_chart, rows_chart
+from training.pages.scales import Linear, linear
 
-Theme = Literal["light", "dark"]
 Interval = tuple[float, float]
+History = Sequence[Mapping[str, float]]
 
-# As wide as a phone's screen in portrait (330 points), so that text stays readable there.
-_WIDTH_INCHES = 4.6
-_NAME_LENGTH = 26
-# Okabe and Ito's colours, which the colour-blind can tell apart, lighter on dark pages.
-_SERIES = {
-    "light": ("#0072b2", "#d55e00", "#009e73", "#aa4499", "#b58900", "#555555"),
-    "dark": ("#56b4e9", "#ff9e4a", "#2cc69a", "#e08bbe", "#f0e442", "#bbbbbb"),
-}
-_INK = {"light": "#1f2328", "dark": "#e6edf3"}
-_FAINT = {"light": "#8c959f", "dark": "#7d8590"}
-
-
-def png(draw: Callable[[], Figure], path: Path) -> None:
-    """Draw for a light page and write PNG on white."""
-    with _theme("light"):
-        draw().savefig(path, dpi=160, facecolor="white", metadata={"Software": None})
-
-
-def svg(draw: Callable[[], Figure], theme: Theme) -> bytes:
-    """Draw for a page of a theme: SVG with a transparent background and text as outlines."""
-    buffer = io.BytesIO()
-    with _theme(theme):
-        nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
-        draw().savefig(buffer, format="svg", transparent=True, metadata=nothing)
-    return buffer.getvalue()
-
-
-@contextmanager
-def _theme(theme: Theme) -> Iterator[None]:
-    ink, faint = _INK[theme], _FAINT[theme]
-    settings: dict[str, Any] = {
-        "axes.edgecolor": faint,
-        "axes.grid": True,
-        "axes.labelcolor": ink,
-        # More lines than colours go on with the first colour, broken.
-        "axes.prop_cycle": cycler(linestyle=("-", "--", ":")) * cycler(color=_SERIES[theme]),
-        "axes.spines.right": False,
-        "axes.spines.top": False,
-        "axes.titlecolor": ink,
-        "axes.titlesize": 10,
-        "font.size": 9,
-        "grid.alpha": 0.3,
-        "grid.color": faint,
-        "legend.frameon": False,
-        "svg.hashsalt": "report",  # the same file for the same figures
-        "text.color": ink,
-        "text.parse_math": False,  # a "$" in a folder's name is no formula
-        "xtick.color": ink,
-        "ytick.color": ink,
-    }
-    with mpl.rc_context(settings):
-        yield
+# Markers of more epochs than this would touch each other.
+_MOST_MARKERS = 30
+_ROW_UNITS = 32.0
+_GAP = 10.0
+_LINE_UNITS = 15.0
 
 
 def curves(
-    history: Sequence[dict[str, float]], columns: Mapping[str, str], label: str, title: str
+    history: History, columns: Mapping[str, str], *, title: str, y_label: str, alt: str
 ) -> Figure:
-    """Columns of a run's history over the epochs; see training.plots.draw_curves."""
-    figure, axes = _figure(3.0)
-    plots.draw_curves(axes, history, dict(columns), label)
-    axes.set_title(title)
-    if "learning_rate" in columns:
-        axes.set_ylim(bottom=0)
-    if label == "Accuracy (%)":
-        axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))
-    return figure
+    """Return the curves of columns of one history over the epochs.
+
+    Args:
+        history: A row for each epoch, see training.run.callbacks.HISTORY_COLUMNS.
+        columns: Name in the legend of each column to draw; a single one has no legend.
+        title: Title of the figure.
+        y_label: Quantity on the vertical axis, with its unit. With "%", shares are drawn in per
+            cent.
+        alt: What the chart shows, for pages that cannot show it.
+    """
+    lines = {name: _points(history, column, y_label) for column, name in columns.items()}
+    return _curves(lines, title=title, y_label=y_label, alt=alt)
 
 
-def validation_curves(histories: Mapping[str, Sequence[dict[str, float]]]) -> Figure:
-    """Validation accuracy over the epochs, a line for each run."""
-    figure, axes = _figure(3.0 + 0.18 * len(histories))
-    for name, history in histories.items():
-        epochs = [int(row["epoch"]) for row in history]
-        marker = "o" if len(epochs) <= 30 else None
-        shares = [row["val_accuracy"] for row in history]
-        axes.plot(epochs, shares, marker=marker, ms=3, label=_shortened(name))
-    axes.set(xlabel="Epoch", ylabel="Accuracy (%)", title="Validation accuracy")
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.yaxis.set_major_formatter(PercentFormatter(1, symbol=""))
-    figure.legend(loc="outside lower center", ncols=1 if len(histories) > 4 else 2)
-    return figure
+def validation_curves(histories: Mapping[str, History], alt: str) -> Figure:
+    """Return the validation accuracy over the epochs, a line for each run."""
+    y_label = "accuracy (%)"
+    lines = {name: _points(rows, "val_accuracy", y_label) for name, rows in histories.items()}
+    return _curves(lines, title="Validation accuracy", y_label=y_label, alt=alt)
 
 
 def accuracies(
-    measured: Mapping[str, tuple[float, Interval]], published: Mapping[str, float]
+    measured: Mapping[str, tuple[float, Interval]], published: Mapping[str, float], alt: str
 ) -> Figure:
-    """Test accuracy of each run with its 95 % interval, beside published figures."""
-    figure, axes = _figure(1.1 + 0.3 * (len(measured) + len(published)))
-    _dots(axes, measured)
-    for number, (name, share) in enumerate(published.items(), start=1):
-        axes.plot(share, -number, marker="D", ms=5, mfc="none", color=mpl.rcParams["text.color"])
-        axes.axvline(share, lw=0.8, ls=":", color=mpl.rcParams["axes.edgecolor"])
-        axes.annotate(f"{100 * share:.2f}", (share, -number), (6, -3), textcoords="offset points")
-        del name
-    names = [_shortened(name) for name in measured]
-    positions = [*range(len(measured) - 1, -1, -1), *(-1 - i for i in range(len(published)))]
-    axes.set_yticks(positions, [*names, *published])
-    axes.set(
-        xlabel="Test images classified correctly (%)",
-        ylim=(-len(published) - 0.6, len(measured) - 0.3),
+    """Return the test accuracy of each run with its 95 % interval, and published figures."""
+    values = [_share(row, name, *shares) for row, (name, shares) in enumerate(measured.items())]
+    values += [
+        RowValue(
+            row=row,
+            value=100 * share,
+            style="m1 hollow",
+            shape="diamond",
+            text=f"{name}: {100 * share:.2f} %",
+            note=f"{100 * share:.2f}",
+        )
+        for row, (name, share) in enumerate(published.items(), start=len(measured))
+    ]
+    drawing = rows_chart(
+        [*measured, *published],
+        values,
+        _around(values),
+        x_label="test images classified correctly (%)",
+        name=alt,
+        step=_ROW_UNITS,
     )
-    axes.set_title("Test accuracy, 95 % intervals")
-    return figure
+    caption = "Bars: 95 % intervals." + (" Diamonds: published figures." if published else "")
+    return Figure("Test accuracy", drawing, caption)
 
 
-def class_accuracies(matrix: Sequence[Sequence[int]], class_names: Sequence[str]) -> Figure:
-    """Accuracy of each class with its 95 % interval."""
-    figure, axes = _figure(3.6)
-    shares = {}
-    for label, name in enumerate(class_names):
-        total = sum(matrix[label])
-        if total:
-            correct = matrix[label][label]
-            shares[name] = (correct / total, wilson_interval(correct, total))
-    _dots(axes, shares)
-    axes.set_yticks(range(len(shares) - 1, -1, -1), list(shares))
-    axes.set(xlabel="Images of the class classified correctly (%)")
-    axes.set_title("Accuracy by class, 95 % intervals")
-    return figure
+def class_accuracies(
+    matrix: Sequence[Sequence[int]], class_names: Sequence[str], alt: str
+) -> Figure:
+    """Return the accuracy of each class that has images, with its 95 % interval."""
+    shares = {
+        name: (counts[label] / total, wilson_interval(counts[label], total))
+        for label, (name, counts) in enumerate(zip(class_names, matrix, strict=True))
+        if (total := sum(counts))
+    }
+    values = [_share(row, name, *share) for row, (name, share) in enumerate(shares.items())]
+    drawing = rows_chart(
+        list(shares),
+        values,
+        _around(values),
+        x_label="images of the class classified correctly (%)",
+        name=alt,
+        step=_ROW_UNITS,
+    )
+    return Figure("Accuracy by class", drawing, "Bars: 95 % intervals.")
 
 
-def confusion_matrix(matrix: Sequence[Sequence[int]]) -> Figure:
-    """Counts by label and answer."""
-    figure, axes = _figure(4.4)
-    axes.grid(visible=False)
-    plots.draw_confusion_matrix(axes, matrix)
-    axes.set_title("Confusion matrix (images)")
-    return figure
+def confusion_matrix(
+    matrix: Sequence[Sequence[int]], class_names: Sequence[str], alt: str
+) -> Figure:
+    """Return the counts of test images by label and answer."""
+    drawing = matrix_chart(
+        class_names,
+        class_names,
+        matrix,
+        style="m0",
+        name=alt,
+        cell_text=lambda count, _: f"{count}",
+    )
+    return Figure("Confusion matrix", drawing, "Row: the label; column: the answer; images.")
 
 
-def pictures(images: npt.NDArray[np.uint8], captions: Sequence[str], *, columns: int) -> Figure:
-    """Pictures in rows, enlarged pixel by pixel, with a caption of one or more lines below each.
+def pictures(
+    images: npt.NDArray[np.uint8],
+    captions: Sequence[str],
+    *,
+    columns: int,
+    title: str,
+    alt: str,
+) -> Figure:
+    """Return pictures in rows, enlarged pixel by pixel, with a caption below each.
 
     Args:
         images: uint8, shape (n, height, width, 3).
-        captions: n texts.
+        captions: n texts of one or more lines.
         columns: Pictures in a row.
+        title: Title of the figure.
+        alt: What the pictures show, for pages that cannot show them.
     """
-    rows = -(-len(images) // columns)
+    side = (WIDTH - _GAP * (columns + 1)) / columns
     lines = 1 + max(caption.count("\n") for caption in captions)
-    side = _WIDTH_INCHES / columns
-    figure = Figure(figsize=(_WIDTH_INCHES, rows * (side + 0.14 * lines)), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat:
-        axes.axis("off")
-    for axes, image, caption in zip(grid.flat, images, captions, strict=False):
-        axes.imshow(image, interpolation="none")
-        axes.text(0.5, -0.04, caption, ha="center", va="top", size=8, transform=axes.transAxes)
-    return figure
+    height = side + lines * _LINE_UNITS + _GAP
+    drawn = []
+    for number, (image, caption) in enumerate(zip(images, captions, strict=True)):
+        row, column = divmod(number, columns)
+        x, y = _GAP + column * (side + _GAP), row * height
+        content = io.BytesIO()
+        Image.fromarray(image).save(content, format="PNG")
+        address = f"data:image/png;base64,{base64.b64encode(content.getvalue()).decode()}"
+        drawn.append(shape("image", href=address, x=x, y=y, width=side, height=side))
+        drawn += [
+            shape(
+                "text",
+                text,
+                style="tick middle",
+                x=x + side / 2,
+                y=y + side + _LINE_UNITS * (line + 0.9),
+            )
+            for line, text in enumerate(caption.split("\n"))
+        ]
+    return Figure(title, Drawing(alt, WIDTH, height * math.ceil(len(images) / columns), drawn))
 
 
-def _figure(height_inches: float) -> tuple[Figure, Axes]:
-    figure = Figure(figsize=(_WIDTH_INCHES, height_inches), layout="constrained")
-    return figure, figure.subplots()
+def _points(history: History, column: str, y_label: str) -> list[Point]:
+    """Return (epoch, value) pairs without the values that are not finite."""
+    factor = 100 if "%" in y_label else 1
+    return [(row["epoch"], factor * row[column]) for row in history if math.isfinite(row[column])]
 
 
-def _dots(axes: Axes, shares: Mapping[str, tuple[float, Interval]]) -> None:
-    """A dot with its interval and figure for each share, the first on top."""
-    for row, (share, (low, high)) in enumerate(reversed(list(shares.values()))):
-        axes.errorbar(share, row, xerr=[[share - low], [high - share]], fmt="o", ms=4, color="C0")
-        axes.annotate(
-            f"{100 * share:.1f}",
-            (share, row),
-            (0, 4),
-            textcoords="offset points",
-            ha="center",
-            size=8,
-        )
-    axes.xaxis.set_major_formatter(PercentFormatter(1, symbol=""))
-    axes.margins(x=0.1, y=0.08)
-
-
-def _shortened(name: str) -> str:
-    return (
-        textwrap.shorten(name, _NAME_LENGTH, placeholder="…")
-        if " " in name
-        else (name if len(name) <= _NAME_LENGTH else f"…{name[1 - _NAME_LENGTH :]}")
+def _curves(lines: Mapping[str, Sequence[Point]], *, title: str, y_label: str, alt: str) -> Figure:
+    points = [point for line in lines.values() for point in line]
+    if not points:
+        return missing(title, f"{title}: no epoch has a finite value.")
+    last = max(epoch for epoch, _ in points)
+    chart = Chart(
+        Linear(0.5 if last == 1 else 1, last + (0.5 if last == 1 else 0), whole=True),
+        linear((value for _, value in points), zero=False),
+        x_label="epoch",
+        y_label=y_label,
+        name=alt,
     )
+    entries = []
+    for number, (name, line) in enumerate(lines.items()):
+        colour, dashes = f"m{number % COLOURS}", f"d{number // COLOURS % DASHES}"
+        chart.line(line, f"{colour} {dashes}")
+        if last <= _MOST_MARKERS:
+            for epoch, value in line:
+                text = f"{name}, epoch {epoch:g}: {value:,.4g}"
+                chart.mark((epoch, value), f"{colour} small", "circle", text)
+        entries.append(Legend(name, line=f"{colour} {dashes}"))
+    return Figure(title, chart.drawing(), legend=entries if len(lines) > 1 else ())
+
+
+def _share(row: int, name: str, share: float, interval: Interval) -> RowValue:
+    low, high = interval
+    return RowValue(
+        row=row,
+        value=100 * share,
+        style="m0",
+        shape="circle",
+        text=f"{name}: {100 * share:.2f} % ({100 * low:.2f} to {100 * high:.2f})",
+        interval=(100 * low, 100 * high),
+        note=f"{100 * share:.1f}",
+    )
+
+
+def _around(values: Sequence[RowValue]) -> Linear:
+    """Return a scale that holds the values and their intervals."""
+    ends = [end for item in values for end in (item.interval or (item.value, item.value))]
+    return linear(ends or [0, 100], zero=False)

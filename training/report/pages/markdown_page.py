@@ -1,10 +1,10 @@
-"""A report as Markdown, with its pictures as PNG files beside it."""
+"""A report as Markdown, with its pictures as SVG files beside it."""
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from training.report.pages import figures
+from training.pages.rendering import standalone_svg
 from training.report.pages.blocks import (
     Block,
     Bullets,
@@ -21,21 +21,23 @@ from training.report.pages.blocks import (
 )
 
 _FOLDER = "pictures"
-# Punctuation that Markdown, or the HTML in it, gives a meaning inside a line.
+# Punctuation with a meaning inside a line of Markdown, or of HTML in it.
 _SPECIAL = re.compile(r"([\\`*_\[\]<>&|~#$])")
 
 
 def render(page: Page) -> str:
-    """The page as GitHub's Markdown; every text in it is escaped."""
+    """Return the page as GitHub's Markdown; every text in it is escaped."""
     parts = [f"# {_escape(page.title)}", _escape(page.lead), *map(_block, page.blocks)]
     return "\n\n".join(parts) + "\n"
 
 
 def save_pictures(page: Page, folder: Path) -> None:
-    """Draw the pictures that the Markdown page in `folder` shows."""
+    """Write the pictures that the Markdown page in `folder` shows, as SVG files."""
     (folder / _FOLDER).mkdir(exist_ok=True)
     for picture in _pictures(page.blocks):
-        figures.png(picture.draw, folder / _FOLDER / f"{picture.name}.png")
+        if picture.figure.drawing is not None:
+            text = standalone_svg(picture.figure)
+            (folder / _FOLDER / f"{picture.name}.svg").write_text(text, encoding="utf-8")
 
 
 def _pictures(blocks: Iterable[Block]) -> Iterator[Picture]:
@@ -82,7 +84,10 @@ def _table(
 
 
 def _picture(picture: Picture) -> str:
-    return f"![{_escape(picture.alt)}]({_FOLDER}/{picture.name}.png)"
+    drawing = picture.figure.drawing
+    if drawing is None:
+        return _escape(picture.figure.caption)
+    return f"![{_escape(drawing.name)}]({_FOLDER}/{picture.name}.svg)"
 
 
 def _escape(text: str) -> str:

@@ -1,4 +1,5 @@
 """The sections of a report: each turns runs and evidence into blocks of text, tables and charts.
 
-May import sources, pages and formats, and of training data, evaluation and settings. Reads no file.
+May import sources, pages and formats, and of training data, evaluation and settings. The sections
+read no files.
 """

@@ -1,4 +1,4 @@
-"""All runs beside each other and beside the published figures."""
+"""The comparison of all runs with each other and with the published figures."""
 
 from collections.abc import Mapping, Sequence
 from itertools import combinations
@@ -25,19 +25,19 @@ _HEADER = (
     *("Run", "Test accuracy", "95 % interval", "Training time", "MACs an image (million)"),
     *("Parameters", "Test loss (nats)", "Images/s", "Epochs", "Seed", "Recipe"),
 )
-# All pairs of six runs; with more, each run is compared with the most accurate one.
+# The number of pairs of six runs. With more runs, each is compared with the most accurate one.
 _MOST_PAIRS = 15
 
 
 def compare(
     runs: Sequence[RunRecord], candidates: Sequence[Candidate], answers: Mapping[str, RunAnswers]
 ) -> list[Block]:
-    """Tables and charts of all finished runs.
+    """Return tables and charts of all finished runs.
 
     Args:
         runs: Finished runs, the most accurate first.
-        candidates: The same by recipe.
-        answers: By name of the run, of those whose answers are known.
+        candidates: The same runs by recipe.
+        answers: The known answers, by name of the run.
     """
     return [
         Heading("All runs"),
@@ -116,16 +116,20 @@ def _charts(runs: Sequence[RunRecord]) -> Gallery:
     pictures = [
         Picture(
             "accuracies",
-            "Test accuracy of each run with its 95 % interval, and published figures",
-            lambda: figures.accuracies(measured, published),
+            figures.accuracies(
+                measured,
+                published,
+                "Test accuracy of each run with its 95 % interval, and published figures",
+            ),
         )
     ]
     if len(histories) > 1:
         pictures.append(
             Picture(
                 "validation",
-                "Validation accuracy of each run over its epochs",
-                lambda: figures.validation_curves(histories),
+                figures.validation_curves(
+                    histories, "Validation accuracy of each run over its epochs"
+                ),
             )
         )
     return Gallery(pictures)
@@ -204,9 +208,9 @@ def _pairs(runs: Sequence[RunRecord], answers: Mapping[str, RunAnswers]) -> list
         *("Only first right", "Only second right", "McNemar p", "Told apart"),
     )
     text = (
-        "Two runs on the same images: what counts are the images that one of them alone gets "
-        "right, so these intervals are narrower than two separate ones. They hold for each pair "
-        f"by itself and for these trainings, not for other seeds.{note}"
+        "Two runs on the same images: only images that one of the two gets right count, so these "
+        "intervals are narrower than two separate ones. They hold for each pair by itself and "
+        f"for these trainings, not for other seeds.{note}"
     )
     return [
         Heading("Pairs on the same test images", level=3),

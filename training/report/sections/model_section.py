@@ -1,4 +1,4 @@
-"""The architectures of the runs and the data they saw."""
+"""The architectures and the data sets of the runs."""
 
 from collections.abc import Mapping, Sequence
 
@@ -16,7 +16,7 @@ _SAMPLES = 25
 
 
 def describe_data(runs: Sequence[RunRecord], train: Split | None) -> list[Block]:
-    """The data sets of the runs, and the first training images if they are known."""
+    """Return the data sets of the runs, and the first training images if they are known."""
     rows = {
         (
             str(run.data["variant"]),
@@ -39,8 +39,13 @@ def describe_data(runs: Sequence[RunRecord], train: Split | None) -> list[Block]
             [
                 Picture(
                     "samples",
-                    f"The first training images: {', '.join(names)}",
-                    lambda: figures.pictures(images, names, columns=5),
+                    figures.pictures(
+                        images,
+                        names,
+                        columns=5,
+                        title="Training images",
+                        alt=f"The first training images: {', '.join(names)}",
+                    ),
                 )
             ]
         ),
@@ -48,10 +53,10 @@ def describe_data(runs: Sequence[RunRecord], train: Split | None) -> list[Block]
 
 
 def describe_models(models: Mapping[str, keras.Model]) -> list[Block]:
-    """A table of the layers of each architecture, with parameters and compute.
+    """Return a table of the layers of each architecture, with parameters and compute.
 
     Args:
-        models: By the name to show.
+        models: Architectures by the name to show.
     """
     blocks: list[Block] = [Heading("Models")]
     for name, model in models.items():

@@ -1,4 +1,4 @@
-"""Which recipe to choose under which constraint, in sentences computed from the figures."""
+"""The recommended recipe for each constraint, in sentences computed from the figures."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -17,10 +17,11 @@ class _Cost:
     """A cost to minimise: training time, multiply-accumulates or size.
 
     Attributes:
-        name: What it is called in a sentence.
-        of: The figure.
-        describe: The figure in words.
-        more: Says of a recipe that it needs `{}` (such as "2.3 times") what another one does.
+        name: Its name in a sentence.
+        of: Reads the cost of a candidate.
+        describe: Formats a cost in words.
+        more: A verb phrase that says how much more a recipe costs; `{}` is a ratio such as
+            "2.3 times".
     """
 
     name: str
@@ -54,15 +55,15 @@ def recommend(candidates: Sequence[Candidate], answers: Mapping[str, RunAnswers]
 
     Args:
         candidates: The most accurate first.
-        answers: By name of the run, of those whose answers are known.
+        answers: The known answers, by name of the run.
 
     Returns:
-        A card for each constraint and a conclusion; a notice if the figures do not compare.
+        A card for each constraint and a conclusion; a notice if the figures are not comparable.
     """
     if len({candidate.test_sha256 for candidate in candidates}) > 1:
         text = (
-            "The runs were measured on different test images, so their accuracies do not compare "
-            "and nothing is recommended. Report runs on the same images together."
+            "The runs were measured on different test images, so their accuracies are not "
+            "comparable and nothing is recommended. Report runs on the same images together."
         )
         return [Notice(text)]
     best = candidates[0]
@@ -81,14 +82,17 @@ def recommend(candidates: Sequence[Candidate], answers: Mapping[str, RunAnswers]
             f"{formats.listing(sorted(candidate.hardware))}"
             for candidate in candidates
         )
-        text = f"Training times are of different hardware and do not compare: {'; '.join(timed)}."
+        text = (
+            "Training times were measured on different hardware and are not comparable: "
+            f"{'; '.join(timed)}."
+        )
         blocks.append(Notice(text))
     beaten = _beaten(candidates, costs)
     return [*blocks, Bullets(beaten)] if beaten else blocks
 
 
 def _comparable_costs(candidates: Sequence[Candidate]) -> list[_Cost]:
-    """Costs that are known of all and, as to time, were measured on one kind of machine."""
+    """Return the costs known for all candidates; time only if all ran on the same hardware."""
     costs = [_SIZE]
     if all(candidate.macs is not None for candidate in candidates):
         costs.insert(0, _COMPUTE)
@@ -114,7 +118,7 @@ def _accuracy(candidates: Sequence[Candidate], answers: Mapping[str, RunAnswers]
 
 
 def _lead(best: Candidate, second: Candidate, answers: Mapping[str, RunAnswers]) -> str:
-    """How far, and how surely, the best is ahead of the second."""
+    """Return how far the best is ahead of the second, and whether the difference is clear."""
     ahead = f"{100 * (best.top1 - second.top1):.2f} points ahead of {second.name}"
     if len(best.runs) > 1 or len(second.runs) > 1:
         apart = min(best.shares) > max(second.shares)
@@ -132,7 +136,7 @@ def _lead(best: Candidate, second: Candidate, answers: Mapping[str, RunAnswers])
 
 
 def _winner(cost: _Cost, candidates: Sequence[Candidate]) -> Candidate:
-    """The one that needs least; the most accurate of several that do."""
+    """Return the candidate of the lowest cost; of several, the most accurate one."""
     return min(candidates, key=lambda candidate: (cost.of(candidate), -candidate.top1))
 
 
@@ -165,7 +169,7 @@ def _conclusion(candidates: Sequence[Candidate], costs: Sequence[_Cost]) -> str:
 
 
 def _beaten(candidates: Sequence[Candidate], costs: Sequence[_Cost]) -> list[str]:
-    """A sentence for each recipe that another one beats in accuracy and equals in every cost."""
+    """Return a sentence for each recipe that a more accurate one beats or equals in every cost."""
     sentences = []
     for number, candidate in enumerate(candidates):
         for better in candidates[:number]:

@@ -1,8 +1,7 @@
-"""One run: facts, curves, confusion matrix, accuracy by class, worst mistakes, settings."""
+"""The section of one run: facts, curves, confusion matrix, classes, mistakes, settings."""
 
 import statistics
 from collections.abc import Mapping, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -35,24 +34,24 @@ _CURVES = (
     (
         "accuracy",
         "Accuracy",
-        "Accuracy (%)",
+        "accuracy (%)",
         {"accuracy": "training", "val_accuracy": "validation"},
     ),
-    ("loss", "Loss", "Loss (nats)", {"loss": "training", "val_loss": "validation"}),
-    ("rate", "Learning rate", "Rate after the epoch", {"learning_rate": "learning rate"}),
+    ("loss", "Loss", "loss (nats)", {"loss": "training", "val_loss": "validation"}),
+    ("rate", "Learning rate", "rate after the epoch", {"learning_rate": "learning rate"}),
 )
 
 
 def describe(
     run: RunRecord, key: str, answers: RunAnswers | None, test: Split | None
 ) -> list[Block]:
-    """Everything about a run.
+    """Return the section of a run.
 
     Args:
         run: Finished or not.
-        key: Begins the names of its pictures' files; unlike the run's name it suits any file
+        key: Prefix of the names of its picture files; unlike the run's name it suits any file
             system.
-        answers: Its answers to the test images, if they are known.
+        answers: The model's answers to the test images, if they are known.
         test: The test images, if they are known.
     """
     blocks: list[Block] = [Heading(f"Run {run.name}"), Paragraph(_introduction(run))]
@@ -77,19 +76,19 @@ def _introduction(run: RunRecord) -> str:
 def _unfinished(run: RunRecord) -> list[Block]:
     text = (
         f"Unfinished: {len(run.history)} of {run.settings['epochs']} epochs, so there is no test "
-        "accuracy and the run takes no part in the comparison. This goes on with it:"
+        "accuracy and the run is not compared. This command resumes it:"
     )
     return [Notice(text), Code(run.command())]
 
 
 def _protocol(run: RunRecord) -> list[Block]:
     blocks: list[Block] = [
-        Notice("This run follows the published protocol, with these mistakes of it:"),
+        Notice("This run follows the published protocol and repeats these mistakes:"),
         Bullets(published.repeated_mistakes(run.settings)),
     ]
     corrected = published.corrected_mistakes(run.settings["model"])
     if corrected:
-        blocks += [Paragraph("Not repeated are:"), Bullets(corrected)]
+        blocks += [Paragraph("These mistakes are not repeated:"), Bullets(corrected)]
     return blocks
 
 
@@ -141,8 +140,13 @@ def _curves(run: RunRecord, key: str) -> list[Block]:
     pictures = [
         Picture(
             f"{key}-{name}",
-            f"{title} of run {run.name} over {len(run.history)} epochs",
-            partial(figures.curves, run.history, columns, label, title),
+            figures.curves(
+                run.history,
+                columns,
+                title=title,
+                y_label=label,
+                alt=f"{title} of run {run.name} over {len(run.history)} epochs",
+            ),
         )
         for name, title, label, columns in _CURVES
     ]
@@ -151,8 +155,8 @@ def _curves(run: RunRecord, key: str) -> list[Block]:
 
 def _how_to_read(settings: Mapping[str, Any]) -> str:
     text = (
-        "Training figures are means over the epoch's steps, while the weights still change, "
-        "validation figures are of the weights at its end"
+        "Training figures are means over the epoch's steps, during which the weights change. "
+        "Validation figures are of the weights at the end of the epoch"
     )
     if settings.get("ema_span"):
         text += ", averaged over the steps before"
@@ -170,14 +174,20 @@ def _results(run: RunRecord, key: str) -> Gallery:
         [
             Picture(
                 f"{key}-confusion",
-                f"Confusion matrix of run {run.name}; the most frequent mistakes: "
-                f"{_frequent_mistakes(matrix)}",
-                lambda: figures.confusion_matrix(matrix),
+                figures.confusion_matrix(
+                    matrix,
+                    CLASS_NAMES,
+                    f"Confusion matrix of run {run.name}; the most frequent mistakes: "
+                    f"{_frequent_mistakes(matrix)}",
+                ),
             ),
             Picture(
                 f"{key}-classes",
-                f"Accuracy of run {run.name} by class; the figures are in the table below",
-                lambda: figures.class_accuracies(matrix, CLASS_NAMES),
+                figures.class_accuracies(
+                    matrix,
+                    CLASS_NAMES,
+                    f"Accuracy of run {run.name} by class; the figures are in the table below",
+                ),
             ),
         ]
     )
@@ -203,8 +213,8 @@ def _mistakes(run: RunRecord, key: str, answers: RunAnswers, test: Split) -> lis
     if correct != run.correct:
         text = (
             f"model.keras gets {correct:,} of {len(test):,} images right here, metrics.json says "
-            f"{run.correct:,}. A few images more or less are rounding on other hardware or with "
-            "other versions; many are another model file."
+            f"{run.correct:,}. A difference of a few images comes from rounding on other hardware "
+            "or with other versions; a large one means another model file."
         )
         blocks.append(Notice(text))
     if not wrong:
@@ -230,8 +240,15 @@ def _mistakes(run: RunRecord, key: str, answers: RunAnswers, test: Split) -> lis
             [
                 Picture(
                     f"{key}-mistakes",
-                    "; ".join(f"{label} taken for {answer}" for _, label, answer, _ in rows),
-                    lambda: figures.pictures(test.images[worst], captions, columns=4),
+                    figures.pictures(
+                        test.images[worst],
+                        captions,
+                        columns=4,
+                        title="Label, answer and its probability",
+                        alt="; ".join(
+                            f"{label} taken for {answer}" for _, label, answer, _ in rows
+                        ),
+                    ),
                 )
             ]
         ),

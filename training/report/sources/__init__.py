@@ -1,4 +1,4 @@
-"""What a report is made from: run folders, data set, answers asked anew, published figures.
+"""The sources of a report: run folders, data set, the models' answers, published figures.
 
-May import formats, and of training data, evaluation, model and settings. Knows nothing of pages.
+May import formats, and of training data, evaluation, model and settings, but not pages.
 """

@@ -1,4 +1,4 @@
-"""What the trained models answer to each test image, asked anew from model.keras."""
+"""The answers of the trained models (model.keras) to each test image."""
 
 import logging
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class RunAnswers:
 
     Attributes:
         classes: int64, shape (n,).
-        probabilities: float64, shape (n,): that of the class answered.
+        probabilities: float64, shape (n,): the probability of the answered class.
         right: bool, shape (n,).
     """
 
@@ -33,16 +33,18 @@ class RunAnswers:
     right: npt.NDArray[np.bool_]
 
     def worst(self, count: int) -> npt.NDArray[np.int64]:
-        """Indices of the wrong answers with the highest probability, highest first."""
+        """Return the indices of the wrong answers with the highest probability, highest first."""
         wrong = np.flatnonzero(~self.right)
         return wrong[np.argsort(-self.probabilities[wrong], kind="stable")][:count]
 
 
 def architecture(run: RunRecord) -> keras.Model:
-    """The run's layers, with any weights; for counting, so model.keras need not be there.
+    """Return the run's architecture with untrained weights, to count its layers.
+
+    It does not need model.keras.
 
     Raises:
-        ConfigError: The architecture does not exist any more.
+        ConfigError: This version has no such architecture.
     """
     name = run.settings["model"]
     if name not in get_args(ModelName):
@@ -55,14 +57,14 @@ def of_run(run: RunRecord, data: Cifar10) -> RunAnswers:
     """Load a run's model.keras and classify the test images.
 
     Raises:
-        DataError: The images are not those the run was measured on.
-        ConfigError: model.keras is missing or can't be read.
+        DataError: The images are not those that the run was measured on.
+        ConfigError: model.keras is missing or cannot be read.
     """
     if data.sha256 != run.data["test_sha256"]:
         msg = (
-            f"the test images given ({data.variant}) have SHA-256 {data.sha256[:16]}, those "
-            f"measured on ({run.data['variant']}) {str(run.data['test_sha256'])[:16]}; pass the "
-            "latter as --data-dir"
+            f"the test images given ({data.variant}) have SHA-256 {data.sha256[:16]}, but the "
+            f"run was measured on {run.data['variant']} {str(run.data['test_sha256'])[:16]}; pass "
+            "that data set as --data-dir"
         )
         raise DataError(msg)
     model = _load(run.folder / "model.keras")
@@ -71,7 +73,7 @@ def of_run(run: RunRecord, data: Cifar10) -> RunAnswers:
 
 
 def score(logits: npt.NDArray[np.float32], test: Split) -> RunAnswers:
-    """Answers from logits, float32 of shape (n, 10); the softmax is computed in float64."""
+    """Return answers by logits, float32 of shape (n, 10); the softmax is computed in float64."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     classes = logits.argmax(axis=1)
     return RunAnswers(

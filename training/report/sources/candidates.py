@@ -12,7 +12,7 @@ class Candidate:
     """A recipe with its finished runs, which differ in the seed alone.
 
     Attributes:
-        name: Model, recipe and what was changed of it.
+        name: Model, recipe and the settings that differ from the recipe.
         runs: One or more.
         macs: Multiply-accumulates for one image; None if the architecture is unknown.
     """
@@ -38,7 +38,7 @@ class Candidate:
 
     @property
     def seeds(self) -> list[int]:
-        """Seeds of the runs, ascending; one that was used twice stands here twice."""
+        """Seeds of the runs, ascending; a seed that was used twice is listed twice."""
         return sorted(run.settings["seed"] for run in self.runs)
 
     @property
@@ -53,7 +53,7 @@ class Candidate:
 
     @property
     def hardware(self) -> set[str]:
-        """What the runs were timed on."""
+        """Machines of the runs, in words."""
         return {hardware(run) for run in self.runs}
 
     @property
@@ -63,11 +63,11 @@ class Candidate:
 
 
 def gather(runs: Iterable[RunRecord], macs: Mapping[str, int]) -> list[Candidate]:
-    """Put the finished runs of each recipe and data set together, the most accurate first.
+    """Group the finished runs by recipe and data set; the most accurate group is first.
 
     Args:
         runs: Finished or not.
-        macs: Multiply-accumulates by name of the run, of those that are known.
+        macs: The known multiply-accumulates, by name of the run.
     """
     groups: dict[tuple[str, str, str], list[RunRecord]] = {}
     for run in runs:
@@ -88,7 +88,7 @@ def gather(runs: Iterable[RunRecord], macs: Mapping[str, int]) -> list[Candidate
 
 
 def hardware(run: RunRecord) -> str:
-    """The machine of a run in words."""
+    """Return the machine of a run in words."""
     facts = run.result.get("hardware") or {}
     gpus = ", ".join(facts.get("gpus") or []) or "no GPU"
     return f"{facts.get('cpu') or 'unknown processor'}, {facts.get('cores', '?')} cores, {gpus}"

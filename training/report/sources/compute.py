@@ -1,8 +1,8 @@
-"""What one image costs: multiply-accumulates, counted from a Keras model's layers.
+"""The compute of one image: multiply-accumulates, counted from a Keras model's layers.
 
-Counted are the products of convolutions and dense layers, padding included, as papers count them;
-one multiply-accumulate (MAC) is two floating-point operations (FLOPs). Normalisation, activations,
-pooling and resizing are left out: TensorFlow's profiler, which counts most of them, finds 0.9 %
+The count has the products of convolutions and dense layers, padding included, as papers count them.
+One multiply-accumulate (MAC) is two floating-point operations (FLOPs). Normalisation, activations,
+pooling and resizing are not counted: TensorFlow's profiler, which counts most of them, finds 0.9 %
 more for SimCNN and 0.6 % more for ResNet50.
 """
 
@@ -21,9 +21,9 @@ class LayerRow:
 
     Attributes:
         name: The layer's name; "body/conv2" for the layers of a nested model that share a prefix.
-        kind: Its class, or the classes of its parts with their number.
-        output_shape: Shape of its output without the batch: "30x30x32".
-        parameters: Number of weights, those that are not trained included.
+        kind: The layer's class, or the classes of its parts with their number.
+        output_shape: Shape of the output without the batch: "30x30x32".
+        parameters: Number of weights, untrainable ones included.
         macs: Multiply-accumulates for one image.
     """
 
@@ -35,12 +35,12 @@ class LayerRow:
 
 
 def macs(model: keras.Model) -> int:
-    """Multiply-accumulates of a model for one image."""
+    """Return the multiply-accumulates of a model for one image."""
     return sum(_layer_macs(layer) for layer in _leaves(model.layers))
 
 
 def summary(model: keras.Model) -> list[LayerRow]:
-    """The layers of a model in order; a nested model's are summed up by the stage they belong to.
+    """Return the layers of a model in order; those of a nested model are summed by stage.
 
     The stage is the first part of a layer's name: "conv2" of ResNet50's "conv2_block1_1_conv".
     """
@@ -79,7 +79,7 @@ def _layer_macs(layer: keras.Layer) -> int:
         layer, keras.layers.Conv2D | keras.layers.DepthwiseConv2D | keras.layers.Dense
     ):
         return 0
-    # Each output value sums the products of all kernel axes but the one that numbers the outputs.
+    # Each output value sums the products over all kernel axes but the last, the output channel.
     summed = layer.kernel.shape[:-1]
     if isinstance(layer, keras.layers.DepthwiseConv2D):
         summed = summed[:2]  # (height, width, channel, multiplier): a channel has its own kernel

@@ -1,4 +1,4 @@
-"""What a report is made from beside the run folders: data set, architectures, answers."""
+"""The data set, architectures and answers that a report needs beside the run folders."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -20,8 +20,8 @@ class Evidence:
     """Data, models and answers that could be loaded, and one sentence for each that could not.
 
     Attributes:
-        models: Architectures by their names, see RunRecord.architecture.
-        answers: RunAnswers to the test images by name of the run.
+        models: Architectures by name, see RunRecord.architecture.
+        answers: Answers to the test images, by name of the run.
         train: Training images, if the runs were trained on them.
         test: Test images.
         missing: What is left out of the report and why.
@@ -35,15 +35,16 @@ class Evidence:
 
 
 def collect(runs: Sequence[RunRecord], data_dir: Path | None) -> Evidence:
-    """Read the data set, and let every finished run's model classify the test images.
+    """Read the data set, and classify the test images with the model of every finished run.
 
     Args:
-        runs: Finished and unfinished ones.
-        data_dir: See training.data.cifar10.load; with None only data that Keras downloaded for a
+        runs: Finished and unfinished runs.
+        data_dir: See training.data.cifar10.load; with None, only data that Keras downloaded for a
             run are used.
 
     Returns:
-        Whatever could be had: a missing model.keras, or no data, costs sections, not the report.
+        The evidence that could be loaded. Without a model.keras or the data, the report lacks some
+        sections.
 
     Raises:
         DataError: `data_dir` is given and holds no data set.

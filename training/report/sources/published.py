@@ -1,4 +1,4 @@
-"""The published figures that reports compare with, and the mistakes of their protocol.
+"""Published figures for comparison, and the mistakes of their protocol.
 
 They come from a course report of spring 2024 that trained both models on CIFAR-10.
 """
@@ -18,12 +18,12 @@ class PublishedTraining:
     """A published training of one model.
 
     Attributes:
-        name: What it is called in tables.
+        name: Its name in tables.
         top1: Share of the 10,000 test images classified correctly.
         loss: Mean cross-entropy on them.
         epochs: Passes over the training images.
         time: Training time as it was reported.
-        mistakes: What was wrong with the protocol.
+        mistakes: Mistakes of the protocol.
     """
 
     name: str
@@ -35,13 +35,13 @@ class PublishedTraining:
 
     @property
     def interval(self) -> tuple[float, float]:
-        """95 % interval of `top1`; computed here, it was not published."""
+        """95 % interval of `top1`; it is computed here and was not published."""
         return wilson_interval(round(self.top1 * 10_000), 10_000)
 
 
 _BOTH = (
-    "No augmentation: the same pictures in every epoch invite learning them by heart.",
-    "One seed: nothing tells how much of a difference is luck.",
+    "No augmentation: the model sees the same pictures in every epoch and overfits them.",
+    "One seed: the spread between trainings is unknown.",
 )
 PUBLISHED = {
     "simcnn": PublishedTraining(
@@ -51,7 +51,7 @@ PUBLISHED = {
         epochs=10,
         time="about 12 min",
         mistakes=(
-            "The test images were the validation images: no check was left that was independent.",
+            "The test images were the validation images: no independent check was left.",
             *_BOTH,
         ),
     ),
@@ -72,7 +72,7 @@ PUBLISHED = {
 
 
 def repeated_mistakes(settings: dict[str, Any]) -> list[str]:
-    """Mistakes of the published protocol that a training with recipe `report` makes as well."""
+    """Return the mistakes of the published protocol that a training repeats."""
     mistakes = []
     if settings.get("validation") == "test":
         mistakes.append(
@@ -81,12 +81,12 @@ def repeated_mistakes(settings: dict[str, Any]) -> list[str]:
         )
     if not settings.get("crop_padding") and not settings.get("flip"):
         mistakes.append("No augmentation: the training images are shown unchanged in every epoch.")
-    mistakes.append("One seed in each run; several runs with other --seed values mend that.")
+    mistakes.append("One seed in each run; train with several --seed values to see their spread.")
     return mistakes
 
 
 def corrected_mistakes(model: str) -> list[str]:
-    """Mistakes of the published protocol that recipe `report` does not repeat."""
+    """Return the mistakes of the published protocol that recipe `report` does not repeat."""
     if model != "resnet50":
         return []
     return [

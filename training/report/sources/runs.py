@@ -1,4 +1,4 @@
-"""Run folders as a report reads them: settings, history and, of a finished run, its result."""
+"""Reading run folders: settings, history and, if the run is finished, its result."""
 
 import csv
 import json
@@ -12,7 +12,7 @@ from training.settings.recipes import changes_of_recipe
 
 
 class ReportError(ValueError):
-    """A report can't be made of what was given."""
+    """The given folders cannot be reported on; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,8 +20,8 @@ class RunRecord:
     """One run folder.
 
     Attributes:
-        name: What the report calls it: the folder's name, or as much of its path as tells it from
-            the others.
+        name: Name in the report: the folder's name, preceded by as many parent folders as make it
+            unique.
         folder: The run folder.
         settings: The training's settings, as in config.json.
         data: Variant and digests of the data, as in config.json.
@@ -43,7 +43,11 @@ class RunRecord:
 
     @property
     def result(self) -> dict[str, Any]:
-        """Content of metrics.json of a run that is known to be finished."""
+        """Content of metrics.json.
+
+        Raises:
+            ReportError: The run is unfinished.
+        """
         if self.metrics is None:
             msg = f"{self.folder} is unfinished and has no result"
             raise ReportError(msg)
@@ -57,13 +61,13 @@ class RunRecord:
 
     @property
     def architecture(self) -> str:
-        """The model, with the factor by which it enlarges images: "resnet50, images x 7"."""
+        """Model, with the factor by which it enlarges images: "resnet50, images x 7"."""
         upsample = self.settings.get("upsample", 1)
         return f"{self.settings['model']}{f', images x {upsample}' if upsample > 1 else ''}"
 
     @property
     def recipe(self) -> str:
-        """Model, recipe and what was changed of it, seed apart: "simcnn best (epochs 2)"."""
+        """Model, recipe and changed settings without the seed: "simcnn best (epochs 2)"."""
         changes = ", ".join(
             f"{name} {value}" for name, value in changes_of_recipe(self.settings).items()
         )
@@ -71,7 +75,7 @@ class RunRecord:
         return f"{name} ({changes})" if changes else name
 
     def command(self, run_dir: Path | None = None) -> str:
-        """The command that repeats the training in `run_dir`, or resumes it in its own folder."""
+        """Return the command that repeats the training in `run_dir`, or resumes it by default."""
         flags = [f"--recipe={self.settings['recipe']}", f"--seed={self.settings['seed']}"]
         flags += [_flag(name, value) for name, value in changes_of_recipe(self.settings).items()]
         folder = f"--run-dir={run_dir or self.folder}"
@@ -86,11 +90,10 @@ def _flag(setting: str, value: object) -> str:
 
 
 def read_all(folders: Iterable[Path]) -> list[RunRecord]:
-    """Read run folders; one that is given twice counts once.
+    """Read run folders; a folder that is given twice is read once.
 
     Raises:
-        ReportError: A folder is no run's, one of its files is damaged, or no run is finished;
-            says which and what to do.
+        ReportError: A folder holds no run, one of its files is damaged, or no run is finished.
     """
     by_place: dict[Path, Path] = {}
     for folder in folders:
@@ -102,13 +105,13 @@ def read_all(folders: Iterable[Path]) -> list[RunRecord]:
             f"{run.folder} has {len(run.history)} of {run.settings['epochs']} epochs"
             for run in runs
         )
-        msg = f"no run given is finished ({states}); this goes on with one: {runs[0].command()}"
+        msg = f"no run given is finished ({states}); this command resumes one: {runs[0].command()}"
         raise ReportError(msg)
     return runs
 
 
 def _short_names(folders: Sequence[Path]) -> list[str]:
-    """The folders' names, preceded by those above them where that is needed to tell them apart."""
+    """Return the folders' names, preceded by as many parent folders as make them unique."""
     paths = [folder.resolve().parts for folder in folders]
     for depth in range(1, max(map(len, paths)) + 1):
         names = [str(Path(*parts[-depth:])) for parts in paths]
@@ -141,8 +144,8 @@ def _read(folder: Path, name: str) -> RunRecord:
         isinstance(metrics, dict) and {"confusion_matrix", "top1", "n"} <= set(metrics)
     ):
         msg = (
-            f"{folder / 'metrics.json'} is no result of a run; remove it and run this to have it "
-            "written again: python -m training with the settings in config.json"
+            f"{folder / 'metrics.json'} is no result of a run; remove it, and run python -m "
+            "training with the settings in config.json to write it again"
         )
         raise ReportError(msg)
     return RunRecord(
@@ -156,7 +159,7 @@ def _read(folder: Path, name: str) -> RunRecord:
 
 
 def _read_json(path: Path) -> Any:  # noqa: ANN401  JSON
-    """The file's content; None if it does not exist."""
+    """Return the file's content; None if the file does not exist."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -167,7 +170,7 @@ def _read_json(path: Path) -> Any:  # noqa: ANN401  JSON
 
 
 def _read_history(path: Path) -> list[dict[str, float]]:
-    """The epochs; none if the file does not exist."""
+    """Return a row for each epoch; no rows if the file does not exist."""
     try:
         with path.open(newline="", encoding="utf-8") as file:
             return [

@@ -1,7 +1,6 @@
-import json
-
 import load_reports
 
+from loadtest.report_file import read_run
 from loadtest.reports.collection import read
 from loadtest.reports.pages import files
 
@@ -13,5 +12,5 @@ def test_a_run_is_written_in_four_forms_and_read_back(tmp_path):
     files.write_run(report, tmp_path / "run")
 
     assert {path.name for path in (tmp_path / "run").iterdir()} == set(files.NAMES)
-    assert json.loads((tmp_path / "run" / "report.json").read_text()) == report
-    assert read(tmp_path / "run")["results"][0]["report"] == report
+    assert read_run(tmp_path / "run") == report
+    assert read(tmp_path / "run").results[0].report == report

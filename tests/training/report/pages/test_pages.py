@@ -1,6 +1,8 @@
-import pytest
-from matplotlib.figure import Figure
+from xml.dom import minidom
 
+import pytest
+
+from training.pages.drawing import Drawing, Figure, Legend, missing, shape
 from training.report.pages import html_page, markdown_page
 from training.report.pages.blocks import (
     Bullets,
@@ -23,7 +25,9 @@ HOSTILE = '<script>alert("1")</script> & `a|b` [c](d) *e* _f_ $g$'
 @pytest.fixture
 def page():
     """A page with every kind of block and a hostile text in every place that takes one."""
-    picture = Picture("empty", HOSTILE, lambda: Figure(figsize=(1, 1)))
+    drawing = Drawing(HOSTILE, 10, 10, [shape("text", HOSTILE, title=HOSTILE)])
+    figure = Figure(HOSTILE, drawing, HOSTILE, [Legend(HOSTILE, line="m0")])
+    picture = Picture("empty", figure)
     blocks = [
         Heading(HOSTILE),
         Paragraph(HOSTILE),
@@ -44,9 +48,9 @@ def test_html_escapes_every_text(page):
 
     assert "<script" not in html
     assert 'alert("1")' not in html
-    # Title twice, lead, navigation; nine blocks, two texts of the table and the fold, three of
-    # the card.
-    assert html.count("&lt;script&gt;") == 17
+    # Title twice, lead, navigation; paragraph, heading, notice, item, code, two texts of the
+    # table, six of the figure, three of the card, fold and its paragraph.
+    assert html.count("&lt;script&gt;") == 4 + 5 + 2 + 6 + 3 + 2
 
 
 def test_markdown_escapes_every_text(page):
@@ -66,18 +70,44 @@ def test_figures_are_aligned_to_the_right():
     """Columns of figures are marked in both languages, those of text are not."""
     page = Page("t", "l", [Table(("a", "b", "c"), [("x", "1", "y")], text_columns=(0, 2))])
 
-    assert '<td>x</td><td class="figure">1</td><td>y</td>' in html_page.render(page)
+    assert '<td>x</td><td class="number">1</td><td>y</td>' in html_page.render(page)
     assert "| --- | ---: | --- |" in markdown_page.render(page)
 
 
-def test_pictures_are_in_the_html_twice_and_beside_the_markdown(page, tmp_path):
-    """A picture is drawn for light and for dark pages, and as a PNG file."""
+def test_pictures_are_in_the_html_and_beside_the_markdown(page, tmp_path):
+    """A picture is drawn in the page, and as an SVG file of its own."""
     html = html_page.render(page)
 
     markdown_page.save_pictures(page, tmp_path)
 
-    assert html.count("data:image/svg+xml;base64,") == 2
-    assert (tmp_path / "pictures" / "empty.png").read_bytes().startswith(b"\x89PNG")
+    assert '<svg viewBox="0 0 10 10" role="img"' in html
+    file = tmp_path / "pictures" / "empty.svg"
+    drawn = minidom.parse(str(file))  # noqa: S318 - written above
+    assert drawn.documentElement.tagName == "svg"
+    assert "prefers-color-scheme: dark" in file.read_text()
+
+
+def test_a_picture_without_a_drawing_is_its_caption(tmp_path):
+    """Neither page refers to a file that is not there."""
+    page = Page("t", "l", [Gallery([Picture("none", missing("Loss", "nothing to draw"))])])
+
+    markdown_page.save_pictures(page, tmp_path)
+
+    assert "nothing to draw" in html_page.render(page)
+    assert markdown_page.render(page).endswith("\n\nnothing to draw\n")
+    assert not list((tmp_path / "pictures").iterdir())
+
+
+def test_a_table_of_facts_has_no_head_and_its_digests_may_break():
+    """A digest is code, which may break anywhere; a per cent sign stays with its figure."""
+    page = Page("t", "l", [Table(("", ""), [("top-1", "82 %"), ("sha", "0f" * 32)], (0, 1))])
+
+    html = html_page.render(page)
+
+    assert "<thead>" not in html
+    assert '<div class="scroll facts"' in html
+    assert f"<td><code>{'0f' * 32}</code></td>" in html
+    assert "82\N{NO-BREAK SPACE}%" in html
 
 
 def test_navigation_leads_to_sections():

@@ -1,0 +1,85 @@
+import pytest
+
+from training.pages.chart import Chart
+from training.pages.drawing import WIDTH
+from training.pages.rows import RowValue, rows_chart, shortened
+from training.pages.scales import Linear, Logarithmic, Percentiles, either, linear, logarithmic
+
+
+def chart(y=None):
+    """An empty chart of ten by ten."""
+    return Chart(Linear(0, 10), y or Linear(0, 10), x_label="x", y_label="y", name="n")
+
+
+@pytest.mark.parametrize(
+    ("scale", "labels"),
+    [
+        pytest.param(Linear(0, 10), ["0", "2", "4", "6", "8", "10"], id="linear"),
+        pytest.param(Linear(0.5, 1.5, whole=True), ["1"], id="one-epoch"),
+        pytest.param(Linear(1, 3, whole=True), ["1", "2", "3"], id="three-epochs"),
+        pytest.param(Linear(1, 60, whole=True), ["10", "20", "30", "40", "50", "60"], id="epochs"),
+        pytest.param(Logarithmic(1, 20), ["1", "2", "5", "10", "20"], id="logarithmic"),
+        pytest.param(Percentiles(99.9), ["0", "50", "90", "99", "99.9"], id="percentiles"),
+    ],
+)
+def test_ticks_are_round_numbers(scale, labels):
+    """Each tick lies on the axis."""
+    assert [text for _, text in scale.ticks()] == labels
+    assert all(-0.001 <= scale.share(value) <= 1.001 for value, _ in scale.ticks())
+
+
+def test_a_scale_holds_its_values_with_room():
+    """Equal values have an axis, too; from twentyfold on the scale is logarithmic."""
+    assert linear([3.0, 3.0], zero=False).low < 3 < linear([3.0, 3.0], zero=False).high
+    assert linear([0.0], zero=False).high > 0
+    assert isinstance(either([1, 20]), Linear)
+    assert isinstance(either([1, 21]), Logarithmic)
+    assert logarithmic([0, 1, 10]).low == 0.8
+
+
+def test_long_tick_labels_stay_inside_the_drawing():
+    """The left margin grows with them, so that they do not reach the turned label."""
+    wide = chart(Linear(0.00091, 0.00109)).drawing()
+
+    ticks = [one for one in wide.shapes if one.attributes.get("class") == "tick end"]
+    longest = max(ticks, key=lambda one: len(one.text))
+    assert len(longest.text) > 6
+    assert float(longest.attributes["x"]) - 7 * len(longest.text) > 20
+
+
+def test_the_same_note_is_not_written_over_itself():
+    """Two curves that end at nearly the same point have one label."""
+    drawn = chart()
+    for point in ((5, 5), (5.1, 5.1), (9, 9)):
+        drawn.note(point, "32")
+
+    assert [shape.text for shape in drawn.drawing().shapes].count("32") == 2
+
+
+def test_values_outside_the_axes_are_drawn_on_the_edge():
+    """A marker never leaves the chart."""
+    drawn = chart()
+    drawn.mark((99, -99), "m0", "circle", "far away")
+
+    (marker,) = [shape for shape in drawn.drawing().shapes if shape.title == "far away"]
+    assert float(marker.attributes["cx"]) <= WIDTH
+    assert float(marker.attributes["cy"]) <= 300
+
+
+def test_rows_have_bars_through_their_markers_and_notes_above():
+    """A long label is shortened, and shown whole when the reader points at it."""
+    label = "a very long name of a run folder"
+    value = RowValue(0, 50, "m0", "circle", "half", interval=(40, 60), note="50.0")
+
+    drawing = rows_chart([label], [value], Linear(0, 100), x_label="x", name="n")
+
+    shapes = drawing.shapes
+    assert [shape.text for shape in shapes if shape.title == label] == [shortened(label)]
+    assert any(shape.attributes.get("class") == "bar m0" for shape in shapes)
+    assert "50.0" in [shape.text for shape in shapes]
+
+
+def test_a_shortened_text_keeps_both_ends():
+    """Folder names differ at their ends more often than in the middle."""
+    assert shortened("abcdefghij", 10) == "abcdefghij"
+    assert shortened("abcdefghijk", 10) == "abcd…ghijk"

@@ -1,0 +1,149 @@
+"""Charts with named rows: values of categories on one axis, and matrices of shares."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from training.pages.drawing import WIDTH, Drawing, Marker, marker, shape
+from training.pages.scales import Linear
+
+_RIGHT, _TOP = 14, 10
+_STEP = 24
+_LETTER = 7.6  # mean width of a letter on a phone
+_LONGEST = 22
+_CELL = 34
+
+
+@dataclass(frozen=True)
+class RowValue:
+    """A value in a row.
+
+    Attributes:
+        row: Number of the row, from 0 at the top.
+        value: Its place on the axis.
+        style: Style classes of the marker.
+        shape: Shape of the marker.
+        text: Shown when the reader points at the marker.
+        interval: Ends of a bar through the marker; None for no bar.
+        note: Text above the marker; empty for none.
+    """
+
+    row: int
+    value: float
+    style: str
+    shape: Marker
+    text: str
+    interval: tuple[float, float] | None = None
+    note: str = ""
+
+
+def rows_chart(
+    labels: Sequence[str],
+    values: Sequence[RowValue],
+    scale: Linear,
+    *,
+    x_label: str,
+    name: str,
+    step: float = _STEP,
+) -> Drawing:
+    """Return a chart with a row for each label.
+
+    Args:
+        labels: Names of the rows, the top one first; long ones are shortened in the middle.
+        values: Any number for each row.
+        scale: Of the horizontal axis.
+        x_label: Quantity on the horizontal axis, with its unit.
+        name: What the chart shows, for screen readers.
+        step: Height of a row; notes need 30.
+    """
+    shown = [shortened(label) for label in labels]
+    left = 14 + _LETTER * max(map(len, shown), default=0)
+    right, bottom = WIDTH - _RIGHT, _TOP + step * len(labels)
+
+    def across(value: float) -> float:
+        return left + scale.share(value) * (right - left)
+
+    def down(row: int) -> float:
+        return _TOP + step * (row + 0.5)
+
+    drawn = []
+    for value, text in scale.ticks():
+        x = across(value)
+        drawn.append(shape("line", style="grid", x1=x, x2=x, y1=_TOP, y2=bottom))
+        drawn.append(shape("text", text, style="tick middle", x=x, y=bottom + 17))
+    for row, label in enumerate(shown):
+        y = down(row)
+        drawn.append(shape("line", style="grid", x1=left, x2=right, y1=y, y2=y))
+        title = labels[row] if label != labels[row] else ""
+        drawn.append(shape("text", label, style="tick end", title=title, x=left - 7, y=y + 4.5))
+    for item in values:
+        x, y = across(item.value), down(item.row)
+        if item.interval is not None:
+            low, high = (across(bound) for bound in item.interval)
+            drawn.append(shape("path", style=f"bar {item.style}", d=f"M{low:.2f} {y:g}H{high:.2f}"))
+        drawn.append(marker(x, y, item.style, item.shape, item.text))
+        if item.note:
+            drawn.append(shape("text", item.note, style="note halo middle", x=x, y=y - 8))
+    middle = (left + right) / 2
+    drawn.append(shape("text", x_label, style="label middle", x=middle, y=bottom + 38))
+    return Drawing(name, WIDTH, bottom + 44, drawn)
+
+
+def matrix_chart(
+    labels: Sequence[str],
+    columns: Sequence[str],
+    counts: Sequence[Sequence[int]],
+    *,
+    style: str,
+    name: str,
+    cell_text: Callable[[int, float], str],
+) -> Drawing:
+    """Return a matrix of counts; the shade of a cell is its share of the row.
+
+    Args:
+        labels: Names of the rows.
+        columns: Names of the columns.
+        counts: A row for each label, with at least as many counts as columns.
+        style: Style class of the colour.
+        name: What the matrix shows, for screen readers.
+        cell_text: Gives the text of a cell by its count and its share of the row; may be empty.
+    """
+    left, top = 82, 78
+    drawn = []
+    for column, column_name in enumerate(columns):
+        turned = f"translate({left + _CELL * (column + 0.5) + 4:g} {top - 8}) rotate(-55)"
+        drawn.append(shape("text", column_name, style="tick", transform=turned))
+    for row, label in enumerate(labels):
+        y, total = top + _CELL * row, sum(counts[row])
+        drawn.append(shape("text", label, style="tick end", x=left - 7, y=y + _CELL / 2 + 4.5))
+        for column, count in enumerate(counts[row][: len(columns)]):
+            share = count / total if total else 0.0
+            opacity = share**0.6  # not in proportion, so that one mistake in fifty is visible
+            drawn.append(
+                shape(
+                    "rect",
+                    style=f"cell {style}",
+                    title=f"{label} answered as {columns[column]}: {count:,} of {total:,}",
+                    fill_opacity=opacity,
+                    x=left + _CELL * column + 1,
+                    y=y + 1,
+                    width=_CELL - 2,
+                    height=_CELL - 2,
+                    rx=3,
+                )
+            )
+            if text := cell_text(count, share):
+                strong = " strong" if opacity > 0.62 else ""
+                x = left + _CELL * (column + 0.5)
+                drawn.append(
+                    shape("text", text, style=f"count middle{strong}", x=x, y=y + _CELL / 2 + 4.5)
+                )
+    width, height = left + _CELL * len(columns) + 12, top + _CELL * len(labels) + 6
+    return Drawing(name, width, height, drawn)
+
+
+def shortened(text: str, longest: int = _LONGEST) -> str:
+    """Return the text, or its beginning and its end around an ellipsis."""
+    if len(text) <= longest:
+        return text
+    head = (longest - 1) // 2
+    return f"{text[:head]}…{text[head + 1 - longest :]}"
