@@ -17,10 +17,20 @@ MUTANTS ?= sample
 # The pytest marker expression of `make test`. Targets below run most of the tests that it leaves out.
 TEST_MARKERS ?= not (abuse or conformance or docker or gpu or network or slow)
 
+# What an environment holds, for the line that is printed before pip starts: size on disk and time on 2 cores, idle and busy.
+# An environment that has another extra already grows by less.
+ABOUT_serve := the server: 240 MB, less than a minute
+ABOUT_loadtest := the load test: 210 MB, about a minute
+ABOUT_export := the exporter with TensorFlow: 2.4 GB, 2 to 8 minutes
+ABOUT_train := the training with TensorFlow: 2.3 GB, 2 to 6 minutes
+ABOUT_dev := every role, TensorFlow and the test tools: 3.5 GB, 2 to 10 minutes. Smaller: make $(VENV)/.train, .export, .serve or .loadtest
+
 .PHONY: help serve loadtest readme test test-docker test-slow conformance abuse mutants tritonclient lint format protos docs site lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@echo 'The environment of one role, smaller than the 3.5 GB of $(VENV)/.dev:'
+	@echo '  make $(VENV)/.serve (240 MB), $(VENV)/.loadtest (210 MB), $(VENV)/.train (2.3 GB), $(VENV)/.export (2.4 GB)'
 
 serve: $(VENV)/.serve ## Serve the bundled models on ports 8500 (gRPC) and 8501 (REST)
 	$(BIN)/python -m serving --models_dir $(MODELS_DIR) --port $(PORT) --rest_api_port $(REST_PORT)
@@ -32,6 +42,13 @@ readme: $(VENV)/.loadtest ## Write the README's performance table from the last 
 	$(BIN)/python -m loadtest readme $(if $(REPORT),--report $(REPORT))
 
 test: $(VENV)/.dev $(VENV)/.tritonclient ## Run the tests, except slow ones and those that need Docker, a GPU or the internet
+	@echo 'Tests with the marks: $(TEST_MARKERS)'
+ifeq ($(origin TEST_MARKERS),file)
+	@echo 'They take about a quarter of an hour on 2 cores. These groups are left out; their own targets run them:'
+	@echo '  docker: make test-docker      slow: make test-slow    conformance: make conformance'
+	@echo '  abuse: make abuse             gpu: make gpu-check     network: make test TEST_MARKERS=network'
+	@echo 'PYTEST_ARGS passes arguments to pytest: make test PYTEST_ARGS="tests/serving -x"'
+endif
 	$(BIN)/python -m pytest -m "$(TEST_MARKERS)" $(PYTEST_ARGS)
 
 test-docker: ## Build the image on the local Docker engine and test the container
@@ -102,6 +119,9 @@ lock: $(VENV)/.lock-tools ## Resolve constraints.txt again from the ranges in py
 clean: ## Remove the environment and every cache
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
 
+PIP_FAILED = echo 'pip failed; its messages above say why. Behind a proxy that re-signs TLS, set PIP_CERT to the certificates file;'; \
+	echo 'for an index of your own, set PIP_INDEX_URL. The same command uses what pip has downloaded.'; exit 1
+
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "Python %d.%d found, 3.11 to 3.13 needed; name one: make PYTHON=python3.12 ..." % v)'
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "could not create a virtual environment; on Debian and Ubuntu: apt-get install python3-venv"; exit 1; }
@@ -112,11 +132,13 @@ $(VENV)/.lock-tools: | $(BIN)/python
 
 # Each of these clients has its own environment: their limits on protobuf and greenlet exclude the versions in constraints.txt.
 $(addprefix $(VENV)/.,tritonclient ovmsclient min-tfs-client): $(VENV)/.%: tests/e2e/%.txt | $(BIN)/python
+	@echo 'Installing the client of $< into $(VENV)/$*'
 	$(BIN)/python -m venv $(VENV)/$*
-	$(VENV)/$*/bin/python -m pip install -q --disable-pip-version-check -r $<
+	@$(VENV)/$*/bin/python -m pip install -q --disable-pip-version-check -r $< || { $(PIP_FAILED); }
 	@touch $@
 
 # One stamp per extra: .venv/.serve, .venv/.dev, ...
 $(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[$*]'
+	@echo 'Installing the extra $* into $(VENV)$(if $(ABOUT_$*),: $(ABOUT_$*))'
+	@$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[$*]' || { $(PIP_FAILED); }
 	@touch $@

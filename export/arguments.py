@@ -312,7 +312,9 @@ def _add_version(parser: argparse.ArgumentParser) -> None:
 
 def _add_debug(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--debug", action="store_true", help="print an error's traceback before its message"
+        "--debug",
+        action="store_true",
+        help="print an error's traceback before its message, and TensorFlow's start-up notes",
     )
 
 

@@ -8,12 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from export.errors import ExportError
-from export.native_log import quiet
 from export.papers import papers
 from export.publishing.new_version import PublishedVersion
 from serving.repository.model_folder import Precision
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
 from training.data.cifar10 import resolve_data_dir
+from training.native_log import quiet
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -130,7 +130,6 @@ def _start_tensorflow() -> None:
     if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
         print(f"KERAS_BACKEND={os.environ['KERAS_BACKEND']} ignored: exports run on tensorflow")
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # only errors: it logs many start-up notes
     # The gate compares float32 answers; a GPU would compute in TensorFloat-32.
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     with quiet():

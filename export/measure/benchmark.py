@@ -33,6 +33,7 @@ import numpy as np
 import numpy.typing as npt
 import onnxruntime
 
+from export import progress
 from export.errors import ExportError
 from export.gates.random_arrays import random_array
 from export.measure import stopwatch, tensorflow_run
@@ -142,7 +143,8 @@ def measure(
         for name, given in ((_FP32, fp32), (TENSORFLOW, saved_model))
         if given is not None and other_weights
     ]
-    turns = stopwatch.in_turns(calls, rounds=settings.rounds, seconds=settings.seconds)
+    with progress.during("benchmark"):
+        turns = stopwatch.in_turns(calls, rounds=settings.rounds, seconds=settings.seconds)
     return {
         "hardware": {
             "cpu": provenance.cpu_name(),

@@ -27,6 +27,7 @@ import onnxruntime
 import PIL
 from PIL import Image, features
 
+from export import progress
 from export.errors import ExportError
 from serving.engine.machine import available_cores
 from serving.engine.runtime import Runtime, RuntimeConfig
@@ -70,15 +71,16 @@ def measure(folder: ModelFolder, metrics: Mapping[str, Any], split: Split) -> di
     checks: dict[str, Any] = {}
     for quality in QUALITIES:
         began = time.perf_counter()
-        recompressed = Split(images=recompress(split.images, quality), labels=split.labels)
-        checks[f"jpeg_{quality}"] = {
-            "settings": settings(quality),
-            "sha256": recompressed.sha256(),
-            "variants": {
-                precision: _result(_classes(runtime, folder, recompressed.images), entry, split)
-                for precision, (runtime, entry) in variants.items()
-            },
-        }
+        with progress.during(f"JPEG of quality {quality}"):
+            recompressed = Split(images=recompress(split.images, quality), labels=split.labels)
+            checks[f"jpeg_{quality}"] = {
+                "settings": settings(quality),
+                "sha256": recompressed.sha256(),
+                "variants": {
+                    precision: _result(_classes(runtime, folder, recompressed.images), entry, split)
+                    for precision, (runtime, entry) in variants.items()
+                },
+            }
         _log.info("JPEG of quality %d: %.1f s", quality, time.perf_counter() - began)
     return {
         "data": {"sha256": split.sha256(), "images": len(split)},

@@ -9,8 +9,8 @@ import numpy as np
 import numpy.typing as npt
 
 from export.errors import ExportError
-from export.native_log import quiet
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
+from training.native_log import quiet
 
 # From arrays by input alias to one output.
 Forward = Callable[[Mapping[str, npt.NDArray[Any]]], npt.NDArray[np.float32]]
@@ -65,7 +65,6 @@ def version() -> str:
 
 
 def _start(threads: int) -> Any:  # noqa: ANN401  an untyped module
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # only errors: it logs many start-up notes
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     with quiet():
         import tensorflow as tf  # noqa: PLC0415  takes seconds; only this function needs it

@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from export import progress
 from export.errors import ExportError
 from export.gates import answers
 from export.sources.labelled_data import LabelledData
@@ -174,11 +175,13 @@ def ranges(model: onnx.ModelProto, inputs: Mapping[str, npt.NDArray[Any]]) -> di
         low, high = limits.get(name, (0.0, 0.0))
         limits[name] = (min(low, float(values.min())), max(high, float(values.max())))
         samples.setdefault(name, []).append(_sample(values))
-    return {
-        name: _best_part(limits[name], np.concatenate(parts))
-        for name, parts in samples.items()
-        if name not in unusable
-    }
+    chosen: dict[str, Range] = {}
+    for name, parts in samples.items():
+        if name in unusable:
+            continue
+        progress.count(len(chosen), len(samples), "ranges")
+        chosen[name] = _best_part(limits[name], np.concatenate(parts))
+    return chosen
 
 
 def _sample(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -241,7 +244,9 @@ def observe(
     graph.output.extend(infos[name] for name in wanted if name not in given)
     session = answers.session(copy.SerializeToString())
     rows = _rows(inputs)
-    for start in range(0, len(next(iter(inputs.values()))), rows):
+    total = len(next(iter(inputs.values())))
+    for start in range(0, total, rows):
+        progress.count(start, total, "calibration rows")
         feeds = {name: array[start : start + rows] for name, array in inputs.items()}
         arrays = session.run(wanted, feeds)
         yield from zip(wanted, arrays, strict=True)

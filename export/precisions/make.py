@@ -6,7 +6,7 @@ If the gate refuses a variant, the other variants are still published.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
+from export import progress
 from export.failures import reason
 from export.gates.precision import LIMITS, compare, objections, too_slow
 from export.measure import speed
@@ -38,6 +39,11 @@ _CANNOT_BE_MADE = (
     onnx.shape_inference.InferenceError,
 )
 _log = logging.getLogger("export")
+# Precisions that need nothing but the float32 graph.
+_MAKERS: Mapping[Precision, Callable[[onnx.ModelProto], onnx.ModelProto]] = {
+    "fp16": fp16.convert,
+    "w8": w8.quantize,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,6 +98,7 @@ def make(
     outcome = Variants()
     for precision in wanted:
         file = fp32_file.with_name(model_folder.variant_file(fp32_file.name, precision))
+        progress.part(f"making {file.name}")
         try:
             file.write_bytes(_content(onnx.load(fp32_file), precision, calibration))
         except _CANNOT_BE_MADE as error:
@@ -124,7 +131,7 @@ def _content(
             raise TypeError(msg)
         variant = int8.quantize(model, calibration.feeds)
     else:
-        variant = fp16.convert(model) if precision == "fp16" else w8.quantize(model)
+        variant = _MAKERS[precision](model)
     # The converters set their own name as the producer.
     variant.producer_name, variant.producer_version = model.producer_name, model.producer_version
     content: bytes = variant.SerializeToString(deterministic=True)
@@ -141,6 +148,7 @@ def _judge(
 ) -> tuple[dict[str, Any], list[str]]:
     """The variant's entry for metrics.json, and the objections of the gate."""
     limits = LIMITS[precision]
+    progress.part(f"asking {file.name}")
     given = test.ask(file, precision)
     rows = given.rows
     labels = None if test.labels is None else test.labels[rows]
@@ -148,6 +156,7 @@ def _judge(
     found = objections(limits, comparison)
     section = {**given.section, **comparison.as_dict()}
     if limits.must_be_faster and not found:
+        progress.part(f"timing {file.name} and {fp32_file.name}")
         measured = speed.measure(fp32_file, file, precision, test.timed())
         section["speed"] = measured.as_dict()
         found += too_slow(measured.speedup)

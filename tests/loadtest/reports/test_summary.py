@@ -1,6 +1,10 @@
+from typing import get_args
+
 import load_reports
+import pytest
 from msgspec.structs import replace
 
+from loadtest.report_schema import ScenarioKind
 from loadtest.reports import summary
 from loadtest.reports.collection import single
 from loadtest.reports.configurations import (
@@ -75,3 +79,12 @@ def test_a_capacity_that_was_not_confirmed_says_so():
     lines = summary.headlines(configurations(single(report).results))
 
     assert ("100 requests/s", "most with p99 within 15 ms, not confirmed") in lines[0].figures
+
+
+@pytest.mark.parametrize("kind", get_args(ScenarioKind))
+def test_every_scenario_has_headlines(kind):
+    """A report of any one scenario can be summarised, also if no order of preference lists it."""
+    report = load_reports.report(kind=kind)
+    results = load_reports.collection([report]).results
+
+    assert summary.headlines(configurations(results))
