@@ -10,7 +10,7 @@ import keras
 from export.convert import to_saved_model
 from export.errors import ExportError
 from export.failures import reason, told
-from export.native_log import quiet
+from training.native_log import quiet
 
 SUFFIX = ".keras"
 
