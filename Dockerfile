@@ -2,8 +2,10 @@
 #   docker build --target serving-cpu -t onnx-serving:cpu .
 #   docker build --target serving-cpu-tensorflow -t onnx-serving:cpu-tensorflow .
 #   docker build --target loadtest -t onnx-serving:loadtest .
-# BuildKit is not needed: there is no RUN --mount and no heredoc. For networks without a registry or with their own
-# certificates, see deploy/README.md.
+# BuildKit is not needed: there is no RUN --mount and no heredoc. Without BuildKit, Docker builds every stage that stands before
+# the requested one. The stages are therefore ordered by how often their image is built: first serving-cpu and nothing that it
+# does not need, then loadtest, and TensorFlow's 1.6 GB last. For networks without a registry or with their own certificates,
+# see deploy/README.md.
 
 # Any Debian-like image with Python 3.11 to 3.13 and its venv module. deploy/make-base-image.sh makes one without a registry.
 ARG BASE_IMAGE=python:3.13-slim-bookworm
@@ -35,17 +37,22 @@ RUN if ls /opt/builder/ca-certificates/*.crt >/dev/null 2>&1; then \
         /opt/builder/ca-certificates/*.crt > /opt/builder/ca.pem \
       && /opt/builder/bin/pip config --quiet --site set global.cert /opt/builder/ca.pem; \
     fi
-# pip reads these variables from its environment. They are arguments of this stage and do not appear in a final image.
+# The settings of pip become its configuration file: without BuildKit, stages that are made from this one do not inherit its
+# arguments. Neither the arguments nor the file appear in a final image.
 ARG PIP_INDEX_URL
 ARG PIP_EXTRA_INDEX_URL
 ARG PIP_FIND_LINKS
 ARG PIP_TRUSTED_HOST
+RUN for name in INDEX_URL EXTRA_INDEX_URL FIND_LINKS TRUSTED_HOST; do \
+      value=$(printenv "PIP_$name") && [ -n "$value" ] || continue; \
+      /opt/builder/bin/pip config --quiet --site set "global.$(echo "$name" | tr A-Z_ a-z-)" "$value" || exit 1; \
+    done
 # PIP_CONFIG_FILE is set because `pip --python` would read the settings of the environment that it installs into.
 ENV PIP_CONFIG_FILE=/opt/builder/pip.conf \
     PIP_DISABLE_PIP_VERSION_CHECK=1 \
     PIP_NO_CACHE_DIR=1 \
     PIP_ROOT_USER_ACTION=ignore
-COPY constraints.txt /opt/builder/
+COPY constraints.txt deploy/pip-install.sh /opt/builder/
 
 # ---- serving-cpu-venv: the libraries of the `serve` extra ----
 FROM builder AS serving-cpu-venv
@@ -55,23 +62,15 @@ COPY --from=requirements /requirements/serve.txt /opt/builder/
 # find ... rm: removes files that are never imported: the libraries' tests, type stubs and C sources.
 # unchecked-hash: Python uses the .pyc files without comparing time stamps, which image builders may rewrite.
 RUN python3 -m venv --without-pip /opt/venv \
-    && /opt/builder/bin/pip --python /opt/venv/bin/python install --quiet --no-compile --only-binary :all: \
+    && /opt/builder/pip-install.sh "the libraries of the extra serve (203 MB)" \
+      --python /opt/venv/bin/python install --no-compile --only-binary :all: \
       -c /opt/builder/constraints.txt -r /opt/builder/serve.txt \
-    && find /opt/venv/lib -depth \( -type d -name tests -o -name '*.py[ix]' -o -name '*.pxd' -o -name '*.[ach]' \) -exec rm -rf {} + \
-    && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
-
-# ---- loadtest-venv: the libraries of the `loadtest` extra; see serving-cpu-venv ----
-FROM builder AS loadtest-venv
-COPY --from=requirements /requirements/loadtest.txt /opt/builder/
-RUN python3 -m venv --without-pip /opt/venv \
-    && /opt/builder/bin/pip --python /opt/venv/bin/python install --quiet --no-compile --only-binary :all: \
-      -c /opt/builder/constraints.txt -r /opt/builder/loadtest.txt \
     && find /opt/venv/lib -depth \( -type d -name tests -o -name '*.py[ix]' -o -name '*.pxd' -o -name '*.[ach]' \) -exec rm -rf {} + \
     && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 
 # ---- app: this project's code, with its metadata for importlib.metadata ----
 FROM builder AS app
-RUN /opt/builder/bin/pip install --quiet -c /opt/builder/constraints.txt setuptools
+RUN /opt/builder/pip-install.sh setuptools install -c /opt/builder/constraints.txt setuptools
 WORKDIR /build
 # Every package of the checkout; .dockerignore excludes everything else.
 COPY . ./
@@ -81,14 +80,9 @@ RUN /opt/builder/bin/pip install --quiet --no-compile --no-deps --no-build-isola
     # umask may have removed the permissions of others.
     && rm -rf /app/bin && chmod -R a+rX /app && chmod 755 deploy/bin deploy/bin/*
 
-# ---- serving-app, loadtest-app: the packages that each image needs ----
+# ---- serving-app: the packages that the server needs ----
 FROM app AS serving-app
 RUN rm -r /app/training /app/export /app/loadtest
-
-# The load test needs from training the reader of the test images (with NumPy only) and the kit of pages (with Jinja2
-# only), and from serving the client.
-FROM app AS loadtest-app
-RUN rm -r /app/export
 
 # ---- serving: settings of a server, the same for all devices ----
 FROM base AS serving
@@ -137,6 +131,22 @@ LABEL org.opencontainers.image.title="onnx-serving (CPU)" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"
 
+# ---- loadtest-venv: the libraries of the `loadtest` extra; see serving-cpu-venv ----
+FROM builder AS loadtest-venv
+COPY --from=requirements /requirements/loadtest.txt /opt/builder/
+RUN python3 -m venv --without-pip /opt/venv \
+    && /opt/builder/pip-install.sh "the libraries of the extra loadtest (190 MB)" \
+      --python /opt/venv/bin/python install --no-compile --only-binary :all: \
+      -c /opt/builder/constraints.txt -r /opt/builder/loadtest.txt \
+    && find /opt/venv/lib -depth \( -type d -name tests -o -name '*.py[ix]' -o -name '*.pxd' -o -name '*.[ach]' \) -exec rm -rf {} + \
+    && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
+
+# ---- loadtest-app: the packages that the load test needs ----
+# It needs from training the reader of the test images (with NumPy only) and the kit of pages (with Jinja2 only), and from
+# serving the client.
+FROM app AS loadtest-app
+RUN rm -r /app/export
+
 # ---- loadtest: the load generator, its matrix and its reports; no TensorFlow and no server of models ----
 FROM base AS loadtest
 # The user id is the server's. A named volume mounted at /results gets the owner of this folder.
@@ -161,11 +171,11 @@ LABEL org.opencontainers.image.title="onnx-serving (load test)" \
       org.opencontainers.image.revision="${REVISION}"
 
 # ---- serving-cpu-tensorflow-venv: TensorFlow beside the libraries of the `serve` extra ----
-# This stage comes after the other images, because without BuildKit Docker builds every stage before the requested one.
 # Files that are never imported are removed: headers and libraries for compilers, tests, type stubs.
 FROM serving-cpu-venv AS serving-cpu-tensorflow-venv
 COPY --from=requirements /requirements/tensorflow.txt /opt/builder/
-RUN /opt/builder/bin/pip --python /opt/venv/bin/python install --quiet --no-compile --only-binary :all: \
+RUN /opt/builder/pip-install.sh "the libraries of the extra tensorflow (1.6 GB; takes minutes)" \
+      --python /opt/venv/bin/python install --no-compile --only-binary :all: \
       -c /opt/builder/constraints.txt -r /opt/builder/tensorflow.txt \
     && rm -rf /opt/venv/lib/python3*/site-packages/tensorflow/include /opt/venv/lib/python3*/site-packages/clang \
     && find /opt/venv/lib -depth \( -type d -name tests -o -name '*.py[ix]' \) -exec rm -rf {} + \

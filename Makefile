@@ -12,13 +12,25 @@ ABUSE_JSON ?= build/abuse/results.json
 ABUSE_DOCS ?=
 # With SAVED_MODEL_DOCS=1, `make conformance` also writes the table in docs/saved-models.md.
 SAVED_MODEL_DOCS ?=
+# `make mutants` tries a sample of the mutants. MUTANTS=all tries all of them, which takes many hours.
+MUTANTS ?= sample
 # The pytest marker expression of `make test`. Targets below run most of the tests that it leaves out.
 TEST_MARKERS ?= not (abuse or conformance or docker or gpu or network or slow)
 
-.PHONY: help serve loadtest readme test test-docker test-slow conformance abuse tritonclient lint format protos docs lock clean
+# What an environment holds, for the line that is printed before pip starts: size on disk and time on 2 cores, idle and busy.
+# An environment that has another extra already grows by less.
+ABOUT_serve := the server: 240 MB, less than a minute
+ABOUT_loadtest := the load test: 210 MB, about a minute
+ABOUT_export := the exporter with TensorFlow: 2.4 GB, 2 to 8 minutes
+ABOUT_train := the training with TensorFlow: 2.3 GB, 2 to 6 minutes
+ABOUT_dev := every role, TensorFlow and the test tools: 3.5 GB, 2 to 10 minutes. Smaller: make $(VENV)/.train, .export, .serve or .loadtest
+
+.PHONY: help serve loadtest readme test test-docker test-slow conformance abuse mutants tritonclient lint format protos docs site lock clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@echo 'The environment of one role, smaller than the 3.5 GB of $(VENV)/.dev:'
+	@echo '  make $(VENV)/.serve (240 MB), $(VENV)/.loadtest (210 MB), $(VENV)/.train (2.3 GB), $(VENV)/.export (2.4 GB)'
 
 serve: $(VENV)/.serve ## Serve the bundled models on ports 8500 (gRPC) and 8501 (REST)
 	$(BIN)/python -m serving --models_dir $(MODELS_DIR) --port $(PORT) --rest_api_port $(REST_PORT)
@@ -30,6 +42,13 @@ readme: $(VENV)/.loadtest ## Write the README's performance table from the last 
 	$(BIN)/python -m loadtest readme $(if $(REPORT),--report $(REPORT))
 
 test: $(VENV)/.dev $(VENV)/.tritonclient ## Run the tests, except slow ones and those that need Docker, a GPU or the internet
+	@echo 'Tests with the marks: $(TEST_MARKERS)'
+ifeq ($(origin TEST_MARKERS),file)
+	@echo 'They take about a quarter of an hour on 2 cores. These groups are left out; their own targets run them:'
+	@echo '  docker: make test-docker      slow: make test-slow    conformance: make conformance'
+	@echo '  abuse: make abuse             gpu: make gpu-check     network: make test TEST_MARKERS=network'
+	@echo 'PYTEST_ARGS passes arguments to pytest: make test PYTEST_ARGS="tests/serving -x"'
+endif
 	$(BIN)/python -m pytest -m "$(TEST_MARKERS)" $(PYTEST_ARGS)
 
 test-docker: ## Build the image on the local Docker engine and test the container
@@ -43,6 +62,9 @@ conformance: $(VENV)/.dev ## Test all ONNX node cases and a zoo of SavedModels; 
 
 abuse: $(VENV)/.dev ## Attack a server while polite clients use it; ABUSE_DOCS=1 writes docs/abuse.md
 	ABUSE_JSON="$(ABUSE_JSON)" ABUSE_DOCS="$(ABUSE_DOCS)" $(BIN)/python -m pytest -m abuse tests/abuse $(PYTEST_ARGS)
+
+mutants: $(VENV)/.dev ## Change the code in small ways and see whether tests fail; MUTANTS=all tries every change
+	$(BIN)/python tests/mutants $(if $(filter all,$(MUTANTS)),--all) $(MUTANTS_ARGS)
 
 tritonclient: $(VENV)/.tritonclient ## Install the official KServe client for the tests into its own environment
 
@@ -69,6 +91,7 @@ lint: $(VENV)/.dev ## Check style, types, import contracts and generated documen
 	$(BIN)/lint-imports
 	$(BIN)/python -m serving.protos.generate --check
 	$(BIN)/python docs/settings.py --check
+	$(BIN)/python docs/metrics.py --check
 	$(BIN)/python -m export tables --check
 	$(BIN)/python -m loadtest readme --check
 	$(BIN)/python -m loadtest.commands.schema --check
@@ -82,8 +105,12 @@ protos: $(VENV)/.dev ## Compile the .proto files again
 
 docs: $(VENV)/.dev ## Write the generated tables in docs/ and README.md, the model cards, and report.schema.json
 	$(BIN)/python docs/settings.py
+	$(BIN)/python docs/metrics.py
 	$(BIN)/python -m export tables --write
 	$(BIN)/python -m loadtest.commands.schema
+
+site: $(VENV)/.site ## Build the documentation as a site in build/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
 lock: $(VENV)/.lock-tools ## Resolve constraints.txt again from the ranges in pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --quiet \
@@ -91,6 +118,9 @@ lock: $(VENV)/.lock-tools ## Resolve constraints.txt again from the ranges in py
 
 clean: ## Remove the environment and every cache
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
+
+PIP_FAILED = echo 'pip failed; its messages above say why. Behind a proxy that re-signs TLS, set PIP_CERT to the certificates file;'; \
+	echo 'for an index of your own, set PIP_INDEX_URL. The same command uses what pip has downloaded.'; exit 1
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; v = sys.version_info[:2]; sys.exit(0 if (3, 11) <= v < (3, 14) else "Python %d.%d found, 3.11 to 3.13 needed; name one: make PYTHON=python3.12 ..." % v)'
@@ -102,11 +132,13 @@ $(VENV)/.lock-tools: | $(BIN)/python
 
 # Each of these clients has its own environment: their limits on protobuf and greenlet exclude the versions in constraints.txt.
 $(addprefix $(VENV)/.,tritonclient ovmsclient min-tfs-client): $(VENV)/.%: tests/e2e/%.txt | $(BIN)/python
+	@echo 'Installing the client of $< into $(VENV)/$*'
 	$(BIN)/python -m venv $(VENV)/$*
-	$(VENV)/$*/bin/python -m pip install -q --disable-pip-version-check -r $<
+	@$(VENV)/$*/bin/python -m pip install -q --disable-pip-version-check -r $< || { $(PIP_FAILED); }
 	@touch $@
 
 # One stamp per extra: .venv/.serve, .venv/.dev, ...
 $(VENV)/.%: pyproject.toml constraints.txt | $(BIN)/python
-	$(BIN)/python -m pip install -q --disable-pip-version-check -c constraints.txt -e '.[$*]'
+	@echo 'Installing the extra $* into $(VENV)$(if $(ABOUT_$*),: $(ABOUT_$*))'
+	@$(BIN)/python -m pip install --disable-pip-version-check -c constraints.txt -e '.[$*]' || { $(PIP_FAILED); }
 	@touch $@

@@ -1,4 +1,4 @@
-"""Publish a model: `python -m export RUN_DIR`, `... saved-model DIR`, or `... onnx FILE`.
+"""Publish a model: `python -m export RUN_DIR`, `... saved-model SOURCE`, or `... onnx FILE`.
 
 `... export add-precision VERSION_FOLDER` makes other precisions of a published version.
 `... export benchmark|robustness|tables` measure and describe published versions.
@@ -6,10 +6,12 @@
 
 import argparse
 import logging
+import os
 import sys
 import traceback
 from collections.abc import Callable, Mapping
 
+from export import progress
 from export.arguments import PUBLISH_RUN, parse
 from export.commands import measure, publish, tables
 from export.errors import ExportError
@@ -36,6 +38,8 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parsed = parse(sys.argv[1:] if arguments is None else arguments)
     _log_to_stdout()
+    if parsed.debug:
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0")  # training.native_log then hides nothing
     try:
         return _COMMANDS[parsed.command](parsed)
     except ExportError as error:
@@ -60,8 +64,9 @@ def main(arguments: list[str] | None = None) -> int:
 def _log_to_stdout() -> None:
     """Send progress to stdout, one line a step; libraries' warnings stay on stderr."""
     logger = logging.getLogger("export")
-    logger.handlers, logger.propagate = [logging.StreamHandler(sys.stdout)], False
+    logger.handlers, logger.propagate = [progress.LogHandler(sys.stdout)], False
     logger.setLevel(logging.INFO)
+    progress.start(sys.stdout)
 
 
 if __name__ == "__main__":

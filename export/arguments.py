@@ -5,12 +5,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from serving.repository.model_folder import PRECISIONS, Precision
+from export.commands import argument_types
+from serving.repository.model_folder import PRECISIONS
 from training.settings.arguments import add_data_dir
 
 # `python -m export RUN_DIR`: the only command without a name on the command line.
 PUBLISH_RUN = "publish a run"
-_LARGEST_VERSION = 2**63 - 1  # clients send the version as an int64
 # Besides float32: w8 for a small file, and int8 for speed; the gate drops int8 where it is slower.
 _DEFAULT_PRECISIONS = "fp32,w8,int8"
 _CIFAR10 = "folder or archive with CIFAR-10, as for python -m training"
@@ -76,7 +76,7 @@ def _run_parser() -> argparse.ArgumentParser:
     add_data_dir(parser, _CIFAR10)
     parser.add_argument(
         "--precision",
-        type=_precisions,
+        type=argument_types.precisions,
         default=_DEFAULT_PRECISIONS,
         metavar="LIST",
         help=f"precisions to publish, separated by commas, from {', '.join(PRECISIONS)}. fp32 is "
@@ -97,12 +97,13 @@ def _run_parser() -> argparse.ArgumentParser:
 
 def _add_saved_model_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "saved_model_dir",
+        "source",
         type=Path,
-        metavar="DIR",
-        help="folder that holds saved_model.pb. If it holds numbered folders with SavedModels "
-        "instead, as TensorFlow Serving's --model_base_path does, each is published under its "
-        "number",
+        metavar="SOURCE",
+        help="a .keras file, or a folder that holds saved_model.pb. If the folder holds numbered "
+        "folders with SavedModels instead, as TensorFlow Serving's --model_base_path does, each is "
+        "published under its number. A .keras file with layers or functions of your own cannot be "
+        "loaded here: call model.export(DIR) in the script that trains the model, and pass DIR",
     )
     parser.add_argument("--name", required=True, metavar="NAME", help="model name")
     _add_models_dir(parser)
@@ -112,11 +113,12 @@ def _add_saved_model_flags(parser: argparse.ArgumentParser) -> None:
         action="append",
         default=[],
         metavar="NAME",
-        help="publish only this signature; may be repeated (default: all signatures)",
+        help="publish only this signature; may be repeated (default: all signatures; of a .keras "
+        "file serving_default)",
     )
     parser.add_argument(
         "--free-size",
-        type=_positive,
+        type=argument_types.positive,
         metavar="N",
         help="size of free dimensions in the random inputs. If TensorFlow refuses batches of 1 and "
         "5 rows, the first dimension gets this size too (default: 16; if TensorFlow refuses that, "
@@ -128,6 +130,57 @@ def _add_saved_model_flags(parser: argparse.ArgumentParser) -> None:
         help="let the graph accept only the shapes that the SavedModel's placeholders declare. By "
         "default the export tries other shapes in TensorFlow, and the graph accepts those that "
         "TensorFlow answers if that costs no speed",
+    )
+    _add_class_names(
+        parser,
+        "none). With class names, a model of pictures (uint8 or float32, shape (-1, height, width, "
+        "3 or 1)) gets a signature classify: it takes PNG and JPEG files, scales them to height "
+        "and width, passes their pixels on as values from 0 to 255, and answers class names",
+    )
+    _add_scores(parser)
+    _add_test_data(parser)
+    parser.add_argument(
+        "--precision",
+        type=argument_types.precisions,
+        default="fp32",
+        metavar="LIST",
+        help=f"precisions to publish, separated by commas, from {', '.join(PRECISIONS)}. Others "
+        "than fp32 need --test-data: each is left out if it does not agree with fp32 on it, and "
+        "int8 also if it is not faster than fp32 on this machine. A fifth of the rows (50 to 500) "
+        "calibrate int8, the other rows judge it (default: fp32)",
+    )
+
+
+def _add_scores(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--scores",
+        metavar="OUTPUT",
+        help="the output with a score for each class, probabilities or logits (default: the only "
+        "float output of shape (-1, classes), or the one with a usual name such as probabilities)",
+    )
+
+
+def _add_test_data(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--test-data",
+        type=Path,
+        metavar="DIR|FILE.npz",
+        help="test data for the first signature. FILE.npz: an array for each input by its name "
+        "(any name if there is one input), and labels, the class indices, if they are known. DIR: "
+        "one folder of PNG or JPEG files a class; the sorted names of the folders are the class "
+        "names, unless --class-names gives the order. Pictures are scaled to the height and width "
+        "of the input; their pixels stay values from 0 to 255, so a model needs its own scaling, "
+        "such as a Rescaling layer",
+    )
+
+
+def _add_class_names(parser: argparse.ArgumentParser, default: str) -> None:
+    parser.add_argument(
+        "--class-names",
+        type=Path,
+        metavar="FILE",
+        help="file with the class names in output order: one a line, or a JSON list (default: "
+        + default,
     )
 
 
@@ -141,19 +194,15 @@ def _add_onnx_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--name", required=True, metavar="NAME", help="model name")
     _add_models_dir(parser)
     _add_version_number(parser, "the next version")
-    parser.add_argument(
-        "--class-names",
-        type=Path,
-        metavar="FILE",
-        help="file with the class names in output order: one a line, or a JSON list (default: the "
-        "class names in the model's metadata, or the labels of its ZipMap)",
+    _add_class_names(
+        parser, "the class names in the model's metadata, or the labels of its ZipMap)"
     )
 
 
 def _add_version_number(parser: argparse.ArgumentParser, default: str) -> None:
     parser.add_argument(
         "--version",
-        type=_version_number,
+        type=argument_types.version_number,
         metavar="N",
         help=f"number of the version (default: {default})",
     )
@@ -163,9 +212,11 @@ def _add_add_precision_flags(parser: argparse.ArgumentParser) -> None:
     _add_version(parser)
     _add_models_dir(parser)
     add_data_dir(parser, _CIFAR10)
+    _add_scores(parser)
+    _add_test_data(parser)
     parser.add_argument(
         "--precision",
-        type=_precisions_but_fp32,
+        type=argument_types.precisions_but_fp32,
         required=True,
         metavar="LIST",
         help=f"precisions to make, separated by commas, from {', '.join(PRECISIONS[1:])}",
@@ -194,14 +245,14 @@ def _add_benchmark_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--threads",
-        type=_positive,
+        type=argument_types.positive,
         default=1,
         metavar="N",
         help="threads inside one run, in ONNX Runtime and in TensorFlow (default %(default)s)",
     )
     parser.add_argument(
         "--rounds",
-        type=_positive,
+        type=argument_types.positive,
         default=5,
         metavar="N",
         help="turns of each variant and batch size (default %(default)s)",
@@ -215,7 +266,7 @@ def _add_benchmark_flags(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--batch-sizes",
-        type=_positive,
+        type=argument_types.positive,
         nargs="+",
         default=[1, 8, 32, 128],
         metavar="N",
@@ -261,7 +312,9 @@ def _add_version(parser: argparse.ArgumentParser) -> None:
 
 def _add_debug(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--debug", action="store_true", help="print an error's traceback before its message"
+        "--debug",
+        action="store_true",
+        help="print an error's traceback before its message, and TensorFlow's start-up notes",
     )
 
 
@@ -281,44 +334,12 @@ def _add_models_dir(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _precisions_but_fp32(text: str) -> tuple[Precision, ...]:
-    precisions = _precisions(text)
-    if "fp32" in precisions:
-        msg = "fp32 received, expected other precisions; for fp32, export the training again"
-        raise argparse.ArgumentTypeError(msg)
-    return precisions
-
-
-def _precisions(text: str) -> tuple[Precision, ...]:
-    named = [name.strip() for name in text.split(",")]
-    unknown = [name for name in named if name not in PRECISIONS]
-    if unknown:
-        received, known = ", ".join(map(repr, unknown)), ", ".join(PRECISIONS)
-        msg = f"{received} received, expected a list of {known}"
-        raise argparse.ArgumentTypeError(msg)
-    return tuple(precision for precision in PRECISIONS if precision in named)
-
-
-def _version_number(text: str) -> int:
-    if not (text.isascii() and text.isdigit()) or int(text) > _LARGEST_VERSION:
-        msg = f"{text!r} received, expected a number from 0 to {_LARGEST_VERSION}"
-        raise argparse.ArgumentTypeError(msg)
-    return int(text)
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        msg = f"{number} received, expected 1 or more"
-        raise argparse.ArgumentTypeError(msg)
-    return number
-
-
 _COMMANDS = {
     "saved-model": _Command(
-        summary="publish a SavedModel made elsewhere, compared on random inputs",
-        description="Publish a TensorFlow SavedModel that takes tensors or serialized tf.Examples, "
-        "if ONNX Runtime and TensorFlow give the same answers to random inputs.",
+        summary="publish a .keras file or a SavedModel made elsewhere",
+        description="Publish a .keras file, or a TensorFlow SavedModel that takes tensors or "
+        "serialized tf.Examples, if ONNX Runtime and TensorFlow give the same answers to random "
+        "inputs.",
         add_flags=_add_saved_model_flags,
     ),
     "onnx": _Command(
@@ -330,9 +351,10 @@ _COMMANDS = {
     ),
     "add-precision": _Command(
         summary="publish a version again, with more precisions",
-        description="Publish a version of a CIFAR-10 classifier again, with more precisions. They "
-        "are made from its model.onnx, or from its model.w8.onnx, and compared with the recorded "
-        "answers of the float32 model. The given version is not changed.",
+        description="Publish a version of a classifier again, with more precisions. They are made "
+        "from its model.onnx, or from its model.w8.onnx, and compared with the recorded answers of "
+        "the float32 model: to CIFAR-10 (--data-dir) if the model was trained here, otherwise to "
+        "your test data (--test-data). The given version is not changed.",
         add_flags=_add_add_precision_flags,
     ),
     "prove-rows": _Command(

@@ -167,7 +167,8 @@ def _tracing() -> "Tracing":
             raise
         msg = (
             "--enable_tracing is given, but OpenTelemetry is not installed; install "
-            "onnx-serving[otel] beside the server, or leave the flag out"
+            "the extra otel beside the server, from a checkout: pip install '.[serve,otel]', or "
+            "leave the flag out"
         )
         raise ConfigError(msg) from error
     return Tracing()

@@ -102,7 +102,26 @@ def base_image() -> str:
 
 
 def build(target: str, tag: str, base_image: str) -> str:
-    """Build an image with this machine's certificates and pip settings (deploy/README.md)."""
+    """Build an image; return its tag."""
+    build_output(target, tag, base_image)
+    return tag
+
+
+def build_output(
+    target: str, tag: str, base_image: str, *arguments: str, check: bool = True
+) -> str:
+    """Build an image with this machine's certificates and pip settings (deploy/README.md).
+
+    Args:
+        target: Stage of the Dockerfile.
+        tag: Name of the image.
+        base_image: Image that the build starts from.
+        arguments: More arguments of `docker build`.
+        check: Whether a build that fails fails the test.
+
+    Returns:
+        What the engine printed, which names the steps, also those that it takes from its cache.
+    """
     # PIP_FIND_LINKS is left out: a folder of this machine does not exist inside the build.
     pip_settings = ("PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_TRUSTED_HOST")
     names = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
@@ -111,17 +130,19 @@ def build(target: str, tag: str, base_image: str) -> str:
     try:
         if bundle:
             shutil.copyfile(bundle, certificates)
-        run(
+        done = run(
             *("docker", "build", "--network=host", f"--target={target}", f"--tag={tag}"),
             f"--build-arg=BASE_IMAGE={base_image}",
             # Without a value, docker takes the argument from the environment if it is set.
             *(f"--build-arg={name}" for name in pip_settings),
+            *arguments,
             ".",
             timeout_seconds=1200,
+            check=check,
         )
     finally:
         certificates.unlink(missing_ok=True)
-    return tag
+    return done.stdout + done.stderr
 
 
 @contextmanager

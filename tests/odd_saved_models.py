@@ -306,7 +306,6 @@ NO_MODEL: Mapping[str, Write] = {
     "missing": lambda folder: folder,
     "empty": _folder({}),
     "text file": _file("model.txt", b"a model"),
-    "keras file": _keras_file(".keras"),
     "h5 file": _keras_file(".h5"),
     "tflite file": _keras_file(".tflite"),
     "frozen graph": _file("frozen.pb", _frozen_graph()),
@@ -407,6 +406,7 @@ REFUSED_SLOWLY: Mapping[str, Write] = {
 }
 # Models that are published and answer as TensorFlow does.
 PUBLISHED: Mapping[str, Write] = {
+    "keras file": _keras_file(".keras"),
     "qint8 input": _signature(_set(inputs={"dtype": tf.qint8.as_datatype_enum})),
     "other dtype": _signature(_set(outputs={"dtype": tf.int32.as_datatype_enum})),
     "negative size": _signature(_negative_size),

@@ -5,6 +5,7 @@ import os
 import sys
 from pathlib import Path
 
+from training import native_log
 from training.data.cifar10 import DataError, resolve_data_dir
 from training.report import command
 from training.report.sources.runs import ReportError
@@ -33,7 +34,11 @@ def main(arguments: list[str] | None = None) -> int:
         settings = from_recipe(**options)
         # Keras reads KERAS_BACKEND when it is imported, and its import takes seconds that --help
         # does not need.
-        from training.run import callbacks, train  # noqa: PLC0415
+        with native_log.quiet():
+            from training import devices  # noqa: PLC0415
+            from training.run import callbacks, train  # noqa: PLC0415
+
+            devices.look_for_gpus()
 
         try:
             result = train.train(
@@ -79,8 +84,9 @@ def _fail(message: object, code: int) -> int:
 
 def _set_up() -> None:
     """Prepare logging and the environment that Keras reads when it is imported."""
-    logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stderr)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # hides TensorFlow's long start-up notes
+    logging.basicConfig(format="%(message)s", stream=sys.stderr)
+    # Only this package's notes: JAX, for example, notes that it found no TPU.
+    logging.getLogger("training").setLevel(logging.INFO)
     name = os.environ.setdefault("KERAS_BACKEND", "tensorflow")
     if name not in _BACKENDS:
         msg = f"KERAS_BACKEND is {name!r}, expected one of {', '.join(_BACKENDS)}"

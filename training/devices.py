@@ -5,6 +5,7 @@ a batch (keras.distribution.DataParallel). The results differ, because batch nor
 GPU's part of a batch with TensorFlow and the whole batch with JAX.
 """
 
+import importlib.util
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Literal
@@ -40,6 +41,18 @@ def choose(count: int | Literal["all"], config: TrainConfig) -> list[str]:
     if count > 1 and backend == "tensorflow":
         _check_for_tensorflow(count, config)
     return names[:count]
+
+
+def look_for_gpus() -> None:
+    """Let TensorFlow look for GPUs, if it is installed.
+
+    It does so once, and logs what it found. Call this where `native_log` hides those notes. Keras
+    imports an installed TensorFlow for its random numbers and for TensorBoard with any backend.
+    """
+    if importlib.util.find_spec("tensorflow"):
+        import tensorflow as tf  # noqa: PLC0415
+
+        tf.config.list_physical_devices("GPU")
 
 
 @contextmanager

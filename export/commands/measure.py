@@ -46,9 +46,11 @@ def benchmark(parsed: argparse.Namespace) -> int:
 
 def robustness(parsed: argparse.Namespace) -> int:
     """Measure a version's accuracy on recompressed test images; print and record the result."""
-    from export.measure.robustness import SECTION, measure
+    from export.measure.robustness import SECTION, measure, refuse_others
 
     folder, metrics = papers.read(parsed.version)
+    if not papers.was_trained_here(metrics):
+        raise refuse_others(folder)
     try:
         split = load_split(resolve_data_dir(parsed.data_dir), "test")
     except DataError as error:

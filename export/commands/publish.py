@@ -8,10 +8,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from export.errors import ExportError
-from export.native_log import quiet
+from export.papers import papers
 from export.publishing.new_version import PublishedVersion
 from serving.repository.model_folder import Precision
+from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
 from training.data.cifar10 import resolve_data_dir
+from training.native_log import quiet
 
 
 def run(parsed: argparse.Namespace) -> int:
@@ -31,15 +33,30 @@ def run(parsed: argparse.Namespace) -> int:
 
 
 def saved_model(parsed: argparse.Namespace) -> int:
-    """Publish a SavedModel that was made elsewhere, or every SavedModel of a base path."""
+    """Publish a `.keras` file or a SavedModel, or every SavedModel of a base path."""
     _start_tensorflow()
+    from export.convert import keras_file
+
+    if not keras_file.is_keras_file(parsed.source):
+        return _saved_models(parsed, parsed.source)
+    if not parsed.signature:  # Keras saves the same function by a second name
+        parsed.signature = [DEFAULT_SIGNATURE_NAME]
+    with keras_file.as_saved_model(parsed.source) as folder:
+        return _saved_models(parsed, folder, keras_file=parsed.source)
+
+
+def _saved_models(
+    parsed: argparse.Namespace, source: Path, *, keras_file: Path | None = None
+) -> int:
     from export.publishing import from_saved_model
+    from export.sources import class_names
     from export.sources import saved_model as sources
 
-    found = sources.versions(parsed.saved_model_dir)
+    names = class_names.read(parsed.class_names) if parsed.class_names else ()
+    found = sources.versions(source)
     if parsed.version is not None and len(found) > 1:
         msg = (
-            f"--version {parsed.version} received for {parsed.saved_model_dir}, which has the "
+            f"--version {parsed.version} received for {source}, which has the "
             f"versions {', '.join(map(str, found))}; pass the folder of one of them"
         )
         raise ExportError(msg)
@@ -47,7 +64,7 @@ def saved_model(parsed: argparse.Namespace) -> int:
         sources.read_signatures(folder, parsed.signature)
     for number, folder in found.items():
         version = parsed.version
-        if version is None:
+        if version is None and keras_file is None:
             version = sources.own_number(folder) if number is None else number
         published = from_saved_model.publish_saved_model(
             folder,
@@ -57,9 +74,21 @@ def saved_model(parsed: argparse.Namespace) -> int:
             free_size=parsed.free_size,
             keep_shapes=parsed.keep_shapes,
             version=version,
+            class_names=names,
+            scores_output=parsed.scores,
+            test_data=parsed.test_data,
+            precisions=parsed.precision,
+            keras_file=keras_file,
         )
-        names = ", ".join(published.metrics["export"]["signatures"])
-        print(f"published {published.path}: {names} (accuracy unknown: compared on random inputs)")
+        signatures = ", ".join(published.metrics["export"]["signatures"])
+        metrics = published.metrics
+        if "variants" in metrics:
+            _print_published(published, metrics["variants"])
+            continue
+        compared = "random inputs" + (" and the test data" if parsed.test_data else "")
+        print(
+            f"published {published.path}: {signatures} (accuracy unknown: compared on {compared})"
+        )
     return 0
 
 
@@ -89,6 +118,8 @@ def add_precision(parsed: argparse.Namespace) -> int:
         parsed.models_dir,
         precisions=parsed.precision,
         data_dir=resolve_data_dir(parsed.data_dir),
+        test_data=parsed.test_data,
+        scores_output=parsed.scores,
     )
     _print_published(published, parsed.precision)
     return 0
@@ -99,7 +130,6 @@ def _start_tensorflow() -> None:
     if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
         print(f"KERAS_BACKEND={os.environ['KERAS_BACKEND']} ignored: exports run on tensorflow")
     os.environ["KERAS_BACKEND"] = "tensorflow"
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # only errors: it logs many start-up notes
     # The gate compares float32 answers; a GPU would compute in TensorFloat-32.
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     with quiet():
@@ -114,10 +144,14 @@ def _print_published(published: PublishedVersion, precisions: Iterable[Precision
         if precision not in variants:
             continue
         result = variants[precision]
+        if "top1" not in result:
+            print(f"published {published.path}: {precision} (accuracy unknown: no labels)")
+            continue
         low, high = result["top1_wilson_95"]
+        rows = "test images" if papers.was_trained_here(published.metrics) else "rows"
         print(
             f"published {published.path}: {precision}, {result['top1']:.2%} of {result['n']:,} "
-            f"test images correct (95 % interval {low:.2%} to {high:.2%})"
+            f"{rows} correct (95 % interval {low:.2%} to {high:.2%})"
         )
 
 

@@ -97,20 +97,27 @@ def load_keras(file: Path) -> keras.Model:
             "again or train again"
         )
         raise ExportError(msg) from error
-    serialized = keras.saving.serialize_keras_object(model)
-    policies = set(_dtype_policies(serialized))
-    if policies - {"float32"}:
-        model = _in_float32(model, serialized, file)
+    model = in_float32(model, file)
     _check_interface(model, file)
     return model
 
 
-def _in_float32(model: keras.Model, serialized: dict[str, Any], file: Path) -> keras.Model:
-    """Rebuild a model with float32 arithmetic.
+def in_float32(model: keras.Model, file: Path) -> keras.Model:
+    """The model with float32 arithmetic: unchanged, or rebuilt if it computes in another precision.
 
     A model trained with mixed precision would be exported with float16 arithmetic, which is slower
     on CPUs. The variables of such a model are float32, so rebuilding changes no weight.
+
+    Args:
+        model: A model that Keras loaded.
+        file: Its file, for messages.
+
+    Raises:
+        ExportError: the model cannot be rebuilt, because it is quantised.
     """
+    serialized = keras.saving.serialize_keras_object(model)
+    if not set(_dtype_policies(serialized)) - {"float32"}:
+        return model
     rebuilt = keras.saving.deserialize_keras_object(_with_float32_policy(serialized))
     try:
         rebuilt.set_weights(model.get_weights())

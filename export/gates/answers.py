@@ -13,6 +13,7 @@ import onnx
 import onnxruntime
 import tensorflow as tf
 
+from export import progress
 from export.errors import ExportError
 from serving.repository.model_folder import Precision
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
@@ -129,8 +130,8 @@ def _with_logits(model: onnx.ModelProto) -> tuple[onnx.ModelProto, str]:
 
 def _in_batches(run: Callable[[Images], list[Any]], images: Images) -> Iterator[npt.NDArray[Any]]:
     """Run the images in batches and join the results into one array for each output."""
-    parts = [
-        [np.asarray(output) for output in run(images[start : start + _BATCH_SIZE])]
-        for start in range(0, len(images), _BATCH_SIZE)
-    ]
+    parts = []
+    for start in range(0, len(images), _BATCH_SIZE):
+        progress.count(start, len(images), "images")
+        parts.append([np.asarray(output) for output in run(images[start : start + _BATCH_SIZE])])
     return (np.concatenate(outputs) for outputs in zip(*parts, strict=True))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from export import progress
 from export.errors import GateFailed
 from export.failures import reason
 from export.gates.asked import Asked
@@ -81,6 +82,7 @@ async def _check_all(servable: Servable, asked: Sequence[Asked]) -> list[dict[st
     for name in servable.signatures:
         questions = [each for each in asked if each.signature == name] * _TIMES
         reports.clear()
+        progress.part(f"signature {name}")
         answers = await asyncio.gather(
             *(_ask(servable, each) for each in questions), return_exceptions=True
         )

@@ -45,23 +45,27 @@ class Comparison:
 
     Attributes:
         agreement: Share of the images for which both name the same class, right or wrong.
-        drop_points: Accuracy of the float32 model minus the variant's, in percentage points.
-        drop_interval_95: 95 % interval of `drop_points`.
+        drop_points: Accuracy of the float32 model minus the variant's, in percentage points; None
+            without labels.
+        drop_interval_95: 95 % interval of `drop_points`; None without labels.
     """
 
     agreement: float
-    drop_points: float
-    drop_interval_95: tuple[float, float]
+    drop_points: float | None = None
+    drop_interval_95: tuple[float, float] | None = None
 
     def as_dict(self) -> dict[str, Any]:
-        """JSON-ready values for metrics.json."""
-        return {**asdict(self), "drop_interval_95": list(self.drop_interval_95)}
+        """JSON-ready values for metrics.json, without those that are None."""
+        values = {key: value for key, value in asdict(self).items() if value is not None}
+        if self.drop_interval_95 is not None:
+            values["drop_interval_95"] = list(self.drop_interval_95)
+        return values
 
 
 def compare(
     reference: npt.NDArray[np.int64],
     candidate: npt.NDArray[np.int64],
-    labels: npt.NDArray[np.int64],
+    labels: npt.NDArray[np.int64] | None,
 ) -> Comparison:
     """Compare two models' answers to the same n images in pairs, as McNemar's test does.
 
@@ -70,12 +74,15 @@ def compare(
     Args:
         reference: Classes named by the float32 model, int64, shape (n,), n >= 1.
         candidate: Classes named by the variant, int64, shape (n,).
-        labels: The right classes, int64, shape (n,).
+        labels: The right classes, int64, shape (n,); None if they are not known.
     """
+    agreement = float((reference == candidate).mean())
+    if labels is None:
+        return Comparison(agreement=agreement)
     lost = paired.compare(reference == labels, candidate == labels)
     low, high = lost.interval_95
     return Comparison(
-        agreement=float((reference == candidate).mean()),
+        agreement=agreement,
         drop_points=100 * lost.difference,
         drop_interval_95=(100 * low, 100 * high),
     )
@@ -89,8 +96,9 @@ def objections(limits: Limits, comparison: Comparison) -> list[str]:
             f"agrees with fp32 on {comparison.agreement:.2%} of the images, at least "
             f"{limits.agreement:.1%} expected"
         )
-    if comparison.drop_points > limits.drop_points:
-        low, high = comparison.drop_interval_95
+    interval = comparison.drop_interval_95
+    if interval and comparison.drop_points and comparison.drop_points > limits.drop_points:
+        low, high = interval
         found.append(
             f"loses {comparison.drop_points:.2f} points of accuracy (95 % interval {low:.2f} to "
             f"{high:.2f}), at most {limits.drop_points:g} expected"

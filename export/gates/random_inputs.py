@@ -11,6 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import tensorflow as tf
 
+from export import progress
 from export.errors import ExportError, GateFailed
 from export.failures import reason
 from export.gates import answers
@@ -87,6 +88,7 @@ def check(
     findings: list[dict[str, Any]] = []
     problems: list[str] = []
     for name, signature in signatures.items():
+        progress.part(f"signature {name}")
         file = folder / signature.file
         session = answers.session(file.read_bytes())
         random = np.random.default_rng(SEED)

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from export import progress
 from serving.engine import row_independence
 from serving.repository import model_folder
 from serving.repository.model_folder import PRECISIONS, Precision
@@ -31,6 +32,7 @@ def with_verdicts(folder: Path, signatures: Mapping[str, Signature]) -> dict[str
     for file in sorted({signature.file for signature in signatures.values()}):
         ours = {name: each for name, each in signatures.items() if each.file == file}
         for precision, onnx_file in _graphs(folder, file):
+            progress.part(onnx_file.name)
             digest = model_folder.sha256(onnx_file)
             unknown = {name: each for name, each in ours.items() if digest not in each.verdicts}
             found = row_independence.prove_each(onnx_file, unknown, precision=precision)

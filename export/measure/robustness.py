@@ -27,6 +27,7 @@ import onnxruntime
 import PIL
 from PIL import Image, features
 
+from export import progress
 from export.errors import ExportError
 from serving.engine.machine import available_cores
 from serving.engine.runtime import Runtime, RuntimeConfig
@@ -34,7 +35,7 @@ from serving.repository.model_folder import ModelFolder
 from serving.tensors import image_decoder
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
 from training.data.cifar10 import Split
-from training.evaluation import paired, provenance
+from training.evaluation import paired, predictions, provenance
 from training.evaluation.accuracy import wilson_interval
 
 SECTION = "robustness"
@@ -70,15 +71,16 @@ def measure(folder: ModelFolder, metrics: Mapping[str, Any], split: Split) -> di
     checks: dict[str, Any] = {}
     for quality in QUALITIES:
         began = time.perf_counter()
-        recompressed = Split(images=recompress(split.images, quality), labels=split.labels)
-        checks[f"jpeg_{quality}"] = {
-            "settings": settings(quality),
-            "sha256": recompressed.sha256(),
-            "variants": {
-                precision: _result(_classes(runtime, folder, recompressed.images), entry, split)
-                for precision, (runtime, entry) in variants.items()
-            },
-        }
+        with progress.during(f"JPEG of quality {quality}"):
+            recompressed = Split(images=recompress(split.images, quality), labels=split.labels)
+            checks[f"jpeg_{quality}"] = {
+                "settings": settings(quality),
+                "sha256": recompressed.sha256(),
+                "variants": {
+                    precision: _result(_classes(runtime, folder, recompressed.images), entry, split)
+                    for precision, (runtime, entry) in variants.items()
+                },
+            }
         _log.info("JPEG of quality %d: %.1f s", quality, time.perf_counter() - began)
     return {
         "data": {"sha256": split.sha256(), "images": len(split)},
@@ -92,6 +94,15 @@ def measure(folder: ModelFolder, metrics: Mapping[str, Any], split: Split) -> di
         "git_commit": provenance.package_commit(__name__),
         "finished_utc": datetime.now(UTC).isoformat(timespec="seconds"),
     }
+
+
+def refuse_others(folder: ModelFolder) -> ExportError:
+    """The error for a model that was not trained on CIFAR-10's classes."""
+    return ExportError(
+        f"{folder.path} was not trained here: robustness recompresses CIFAR-10's test images, "
+        "which this model does not know; to measure your own pictures as JPEG, save them so and "
+        "pass them to python -m export saved-model as --test-data"
+    )
 
 
 def settings(quality: int) -> dict[str, Any]:
@@ -161,7 +172,7 @@ def _classes(
 def _result(
     classes: npt.NDArray[np.int64], entry: Mapping[str, Any], split: Split
 ) -> dict[str, Any]:
-    before = np.array([int(digit) for digit in entry["predictions"]])
+    before = predictions.decode(entry["predictions"])
     n, correct = len(split), int((classes == split.labels).sum())
     lost = paired.compare(before == split.labels, classes == split.labels)
     return {

@@ -49,7 +49,7 @@ class SpeedComparison:
 
 
 def measure(
-    fp32_file: Path, file: Path, precision: Precision, images: npt.NDArray[np.uint8]
+    fp32_file: Path, file: Path, precision: Precision, rows: Mapping[str, npt.NDArray[Any]]
 ) -> SpeedComparison:
     """Time a variant and the float32 model in turns, on one thread, with the server's settings.
 
@@ -57,14 +57,14 @@ def measure(
         fp32_file: The float32 graph.
         file: The variant's graph.
         precision: Precision of the variant.
-        images: uint8, shape (n, 32, 32, 3); repeated if a batch needs more.
+        rows: Rows for every input, by tensor name; repeated if a batch needs more.
     """
     config = RuntimeConfig(device="cpu", intra_op_threads=1)
     fp32, candidate = Runtime(fp32_file, config), Runtime(file, config, precision)
     outputs = list(fp32.outputs)
     fp32_ms, ms, speedup = {}, {}, {}
     for batch in BATCH_SIZES:
-        feeds = {"images": np.resize(images, (batch, *images.shape[1:]))}
+        feeds = {name: np.resize(array, (batch, *array.shape[1:])) for name, array in rows.items()}
         turns = stopwatch.in_turns(
             {
                 "fp32": partial(fp32.run, outputs, feeds),

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from statistics import median
 from typing import TypeVar
 
+from export import progress
+
 Key = TypeVar("Key")
 _WARM_UP_CALLS = 3
 _FEWEST_CALLS = 3
@@ -52,6 +54,7 @@ def in_turns(
         first = number % len(order)
         for key in order[first:] + order[:first]:
             turns[key].append(_turn(calls[key], seconds))
+            progress.count(sum(map(len, turns.values())), rounds * len(order), "turns")
     return turns
 
 

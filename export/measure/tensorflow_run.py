@@ -1,7 +1,7 @@
 """TensorFlow with a given number of threads, for comparison with ONNX Runtime."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -9,23 +9,24 @@ import numpy as np
 import numpy.typing as npt
 
 from export.errors import ExportError
-from export.native_log import quiet
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME
+from training.native_log import quiet
 
-Forward = Callable[[npt.NDArray[np.uint8]], npt.NDArray[np.float32]]
+# From arrays by input alias to one output.
+Forward = Callable[[Mapping[str, npt.NDArray[Any]]], npt.NDArray[np.float32]]
 
 
-def load(folder: Path, alias: str, output: str, *, threads: int) -> Forward:
+def load(folder: Path, aliases: Collection[str], output: str, *, threads: int) -> Forward:
     """Load a SavedModel and return its `serving_default` as a function that runs on the CPU.
 
     Args:
         folder: Folder of saved_model.pb.
-        alias: Name of the input.
+        aliases: Names of the inputs.
         output: Name of the output to return.
         threads: Threads inside one operation; operations run one after another.
 
     Returns:
-        A function from images, uint8 of shape (n, 32, 32, 3), to the output.
+        A function from arrays by name of the input to the output.
 
     Raises:
         ExportError: TensorFlow has already started in this process with another number of threads;
@@ -37,21 +38,21 @@ def load(folder: Path, alias: str, output: str, *, threads: int) -> Forward:
     function = loaded.signatures.get(DEFAULT_SIGNATURE_NAME)
     inputs = set(function.structured_input_signature[1]) if function else set()
     outputs = set(function.structured_outputs) if function else set()
-    if inputs != {alias} or output not in outputs:
+    if inputs != set(aliases) or output not in outputs:
         msg = (
             f"{folder} maps {sorted(inputs)} to {sorted(outputs)} as {DEFAULT_SIGNATURE_NAME}, "
-            f"expected ['{alias}'] to '{output}' at least; pass another SavedModel"
+            f"expected {sorted(aliases)} to '{output}' at least; pass another SavedModel"
         )
         raise ExportError(msg)
 
-    def run(images: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def run(arrays: Mapping[str, npt.NDArray[Any]]) -> npt.NDArray[np.float32]:
         # Keep `loaded` alive: the function does not hold references to its variables.
         _ = loaded
-        answer = function(**{alias: tf.constant(images)})
-        arrays: dict[str, npt.NDArray[np.float32]] = {
+        answer = function(**{alias: tf.constant(array) for alias, array in arrays.items()})
+        answered: dict[str, npt.NDArray[np.float32]] = {
             name: tensor.numpy() for name, tensor in answer.items()
         }
-        return arrays[output]
+        return answered[output]
 
     return run
 
@@ -64,7 +65,6 @@ def version() -> str:
 
 
 def _start(threads: int) -> Any:  # noqa: ANN401  an untyped module
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")  # only errors: it logs many start-up notes
     os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     with quiet():
         import tensorflow as tf  # noqa: PLC0415  takes seconds; only this function needs it

@@ -1,9 +1,17 @@
 """`MODEL_CARD.md`: the content of metrics.json as text and tables."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
-from export.papers import cells, robustness_table, speed_table, training_runs, usage
+from export.papers import (
+    accuracy_tables,
+    cells,
+    from_elsewhere,
+    robustness_table,
+    speed_table,
+    training_runs,
+    usage,
+)
 from export.sources import training_run
 from serving.tensors.signature import Signature
 
@@ -24,12 +32,6 @@ _CIFAR10_LICENCE = """
 - CIFAR-10 (A. Krizhevsky, 2009) was published without a licence. Its photographs were collected
   from the web for the Tiny Images data set, which its authors withdrew in 2020; the rights remain
   with the photographers. Check what that means for you before any commercial use."""
-_FROM_ELSEWHERE = """\
-A SavedModel made elsewhere, published by `python -m export saved-model`. Its purpose, training data
-and accuracy are not known here: ask its author."""
-_ONNX_FROM_ELSEWHERE = """\
-An ONNX file made elsewhere{producer}, published by `python -m export onnx`. Its purpose, training
-data and accuracy are not known here: ask its author."""
 _SAVED_MODEL_FILE = "saved_model.pb"
 _TRAINING_FACTS = (
     ("recipe", "Recipe"),
@@ -59,12 +61,12 @@ def render(
     Returns:
         Markdown that ends with a newline.
     """
-    is_classifier = "variants" in metrics
+    was_trained_here = "variants" in metrics and "labels" not in (metrics.get("data") or {})
     parts = [f"# {metrics['model']}"]
-    if is_classifier:
+    if was_trained_here:
         parts += _classifier(metrics, files)
     else:
-        parts += _from_elsewhere(metrics)
+        parts += from_elsewhere.parts(metrics)
     if metrics.get("benchmark"):
         parts += ["## Speed", speed_table.render(metrics["benchmark"])]
     if metrics.get("parity"):
@@ -72,29 +74,17 @@ def render(
     parts += ["## How to call it", usage.tensors(signatures)]
     if batching := usage.batching(signatures):
         parts.append(batching)
-    parts.append(usage.snippet(metrics["model"], signatures, pictures=is_classifier))
+    parts.append(usage.snippet(metrics["model"], signatures, pictures=was_trained_here))
+    if pictures := usage.pictures(metrics["model"], signatures):
+        parts.append(pictures)
     parts += ["## Files", _files(metrics, files)]
     return "\n\n".join(parts) + "\n"
-
-
-def _from_elsewhere(metrics: Mapping[str, Any]) -> list[str]:
-    source = metrics.get("source") or {}
-    if source.get("kind") != "onnx":
-        return [_FROM_ELSEWHERE]
-    producer = f" (by {source['producer']})" if "producer" in source else ""
-    parts = [_ONNX_FROM_ELSEWHERE.format(producer=producer)]
-    if cut := source.get("zip_map_cut_from"):
-        outputs = ", ".join(f"`{name}`" for name in cut)
-        parts.append(f"A ZipMap was removed from {outputs}: the scores are a matrix.")
-    if names := metrics.get("class_names"):
-        parts.append(f"Classes in output order: {', '.join(names)}.")
-    return parts
 
 
 def _classifier(metrics: Mapping[str, Any], files: Collection[str]) -> list[str]:
     robustness, training = metrics.get("robustness"), metrics.get("training")
     first = next(iter(metrics["variants"].values()))
-    parts = [_purpose(metrics), _variants(metrics), _origin(metrics)]
+    parts = [_purpose(metrics), accuracy_tables.variants(metrics), _origin(metrics)]
     limits = _LIMITS.format(jpeg=_jpeg(robustness))
     if _saw_cifar10(metrics):
         limits += _CIFAR10_LICENCE
@@ -102,7 +92,7 @@ def _classifier(metrics: Mapping[str, Any], files: Collection[str]) -> list[str]
     if robustness:
         parts += ["## Robustness", robustness_table.render(robustness)]
     if "confusion_matrix" in first:
-        parts += _confusions(metrics["class_names"], first["confusion_matrix"])
+        parts += accuracy_tables.confusions(metrics["class_names"], first["confusion_matrix"])
     parts += [
         f"![{picture.partition('.')[0].replace('_', ' ')}]({picture})"
         for picture in training_run.PICTURES
@@ -139,69 +129,6 @@ def _origin(metrics: Mapping[str, Any]) -> str:
     )
 
 
-def _confusions(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> list[str]:
-    rows = (
-        (f"**{name}**", *(str(count) for count in row))
-        for name, row in zip(names, matrix, strict=True)
-    )
-    return [
-        "## Accuracy by class",
-        _by_class(names, matrix),
-        "## Confusion matrix",
-        "Rows: label. Columns: answer.",
-        cells.table(("", *names), rows),
-    ]
-
-
-def _variants(metrics: Mapping[str, Any]) -> str:
-    variants = metrics["variants"]
-    header = ["Variant", "Top-1", "95 % interval", "Correct", "Images", "Size"]
-    entries = [(f"{name} (`{entry['file']}`)", entry) for name, entry in variants.items()]
-    reference = metrics.get("reference")
-    if reference:  # the float32 model that the variants were compared with, if not published
-        entries.append((f"{reference['precision']} (not in this folder)", reference))
-    rows = [_result(name, entry) for name, entry in entries]
-    if any("agreement" in entry for _, entry in entries):
-        header += ["Class of fp32", "Points lost (95 % interval)"]
-        rows = [[*row, *_loss(entry)] for row, (_, entry) in zip(rows, entries, strict=True)]
-    text = cells.table(header, rows)
-    text += "".join(
-        f"\n\n{name} was made from `{entry['made_from']}` (commit "
-        f"{cells.commit(entry['git_commit'])}) and compared with the recorded answers of fp32."
-        for name, entry in variants.items()
-        if "made_from" in entry
-    )
-    rejected = metrics.get("rejected_variants") or {}
-    if rejected:
-        reasons = [
-            f"- {precision} ({cells.percent(entry.get('top1'))}): {'; '.join(entry['objections'])}"
-            for precision, entry in rejected.items()
-        ]
-        text += "\n\nTried, but not published:\n\n" + "\n".join(reasons)
-    return text
-
-
-def _result(name: str, entry: Mapping[str, Any]) -> list[str]:
-    if "top1" not in entry:
-        return [name, *[cells.NONE] * 4, cells.megabytes(entry.get("bytes"))]
-    low, high = entry["top1_wilson_95"]
-    return [
-        name,
-        f"**{entry['top1']:.2%}**",
-        f"{low:.2%} to {high:.2%}",
-        f"{entry['correct']:,}",
-        f"{entry['n']:,}",
-        cells.megabytes(entry.get("bytes")),
-    ]
-
-
-def _loss(entry: Mapping[str, Any]) -> list[str]:
-    """Two cells: agreement with the float32 model and points lost; dashes for the float32 model."""
-    if "agreement" not in entry:
-        return [cells.NONE, cells.NONE]
-    return [cells.percent(entry["agreement"]), robustness_table.loss(entry)]
-
-
 def _jpeg(robustness: Mapping[str, Any] | None) -> str:
     """A phrase about the cost of recompression: measured, or else reported elsewhere."""
     variants = ((robustness or {}).get("checks") or {}).get("jpeg_75", {}).get("variants", {})
@@ -209,22 +136,6 @@ def _jpeg(robustness: Mapping[str, Any] | None) -> str:
         return "was reported to cost 2 to 3 points"
     precision, result = next(iter(variants.items()))
     return f"costs {precision} {robustness_table.loss(result)} points"
-
-
-def _by_class(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> str:
-    rows = []
-    for label, (name, row) in enumerate(zip(names, matrix, strict=True)):
-        total = sum(row)
-        confused = max((count, other) for other, count in enumerate(row) if other != label)
-        rows.append(
-            (
-                name,
-                f"{row[label] / total:.1%}" if total else "-",
-                f"{row[label]:,} of {total:,}",
-                f"{names[confused[1]]} ({confused[0]})" if confused[0] else "-",
-            )
-        )
-    return cells.table(("Class", "Accuracy", "Correct", "Most often taken for"), rows)
 
 
 def _training(training: Mapping[str, Any]) -> str:
@@ -270,9 +181,18 @@ def _asked(entry: Mapping[str, Any]) -> str:
 def _parity(parity: Mapping[str, Any]) -> str:
     if "pairs" not in parity:
         text = (
-            "No test data are known, so TensorFlow and ONNX Runtime were compared on the same "
-            f"random inputs (seed {parity['seed']})."
+            "TensorFlow and ONNX Runtime were compared on the same random inputs (seed "
+            f"{parity['seed']})."
         )
+        if data := parity.get("test_data"):
+            largest = max((each["max_abs_delta"] for each in data["outputs"]), default=0.0)
+            text += (
+                f" Both also answered the {data['rows']:,} rows of the test data (rtol "
+                f"{data['rtol']:g}, atol {data['atol']:g}); the largest delta is {largest:.1e}"
+            )
+            if "same_class" in data:
+                text += f", and {data['same_class']:,} rows get the same class"
+            text += "."
         if served := parity.get("served"):
             most = max(entry["most_rows"] for entry in served)
             text += (
@@ -338,11 +258,13 @@ def _files(metrics: Mapping[str, Any], files: Collection[str]) -> str:
         )
     lines += [
         "- `signature.json`: names, types and shapes of the tensors"
-        + (" in both" if "source" not in metrics else ""),
+        + (" in both" if "source" not in metrics or _SAVED_MODEL_FILE in files else ""),
         "- `metrics.json`: all of the above for programs"
         + (
             "; `variants.<variant>.predictions` holds the answer to every test image in order, "
             "one digit (class index) each"
+            if "variants" in metrics and "labels" not in (metrics.get("data") or {})
+            else "; `variants.<variant>.predictions` holds the class index of every row in order"
             if "variants" in metrics
             else ""
         ),

@@ -54,6 +54,15 @@ def read_metrics(path: Path) -> dict[str, Any]:
     return content
 
 
+def was_trained_here(metrics: Mapping[str, Any]) -> bool:
+    """Whether a version's figures are about the test images of a training of this project.
+
+    The test data of a model from elsewhere say whether their labels are known.
+    """
+    data = metrics.get("data")
+    return data is not None and "labels" not in data
+
+
 def write(
     folder: Path,
     signatures: Mapping[str, Signature],

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 
 from export.papers import cells
-from serving.tensors.signature import DataType, Signature, TensorSpec
+from serving.tensors.feature_spec import FeatureKind
+from serving.tensors.signature import CLASSIFY_METHOD_NAME, DataType, Signature, TensorSpec
 
 
 def tensors(signatures: Mapping[str, Signature]) -> str:
@@ -65,6 +66,34 @@ def snippet(model: str, signatures: Mapping[str, Signature], *, pictures: bool =
     elif signature.feature_spec:
         text += ", and the empty string with serialized tf.Examples"
     return f"{text}:\n\n```python\n" + "\n".join(lines) + "\n```"
+
+
+def pictures(model: str, signatures: Mapping[str, Signature]) -> str:
+    """How to send a picture as a file, for a model with a Classify signature for images.
+
+    Returns:
+        Empty if no signature answers pictures with class names.
+    """
+    for name, signature in signatures.items():
+        features = signature.feature_spec.values()
+        keys = [feature.key for feature in features if feature.kind is FeatureKind.IMAGE]
+        if signature.method_name == CLASSIFY_METHOD_NAME and len(keys) == len(features) == 1:
+            return _picture_commands(model, name, keys[0])
+    return ""
+
+
+def _picture_commands(model: str, signature_name: str, key: str) -> str:
+    document = (
+        f'{{"signature_name": "{signature_name}", "examples": [{{"{key}/encoded": '
+        '{"b64": "$(base64 < picture.png | tr -d \'\\n\')"}}]}'
+    )
+    return f"""A PNG or JPEG file is answered with the name and the score of every class:
+
+```bash
+curl -s http://localhost:8501/v1/models/{model}:classify -d @- <<END
+{document}
+END
+```"""
 
 
 def _example(spec: TensorSpec) -> str:

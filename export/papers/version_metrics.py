@@ -1,19 +1,24 @@
 """The content of a version's `metrics.json`: accuracy, size, parity, training and export.
 
     model, parameters, class_names
-    data        the test images: variant, SHA-256 of pixels and labels, number
+    data        the test images: variant, SHA-256 of pixels and labels, number. Of a model from
+                elsewhere also: labels (whether they are known), dtype and shape of each input as
+                read; the SHA-256 is that of LabelledData
     variants    the ONNX files in the folder by precision ("fp32", "w8", ...): file, size,
                 SHA-256; n, correct, top1, top1_wilson_95, loss (mean cross-entropy in nats),
                 per_class_accuracy, confusion_matrix (row = label, column = answer) and
-                predictions: the answer to each test image, in order, as one digit (class index).
+                predictions: the answer to each test image, in order, as one digit (class index),
+                or a list of indices for more than ten classes (training.evaluation.predictions).
                 Precisions other than fp32 also have agreement, drop_points and drop_interval_95
                 (see gates.precision); int8 also has calibration (see precisions.calibration) and
-                speed
+                speed. If rows of the test data calibrated int8, calibration lists them, and n and
+                the figures of int8 are about the other rows
     rejected_variants  by precision: the same entries for the variants that the gate refused,
                 without `file` and with `objections`
     reference   the same entries for fp32, if it was made only for comparison and is not published
     parity      tolerances, and the differences between each pair of artefacts; `classify`: the
-                differences between the scores of images in tf.Examples
+                differences between the scores of images in tf.Examples. Of a model from elsewhere:
+                the differences on random inputs and, as `test_data`, on the test data
     training    recipe, settings, seed, epochs, seconds, hardware, versions, commit
     export      versions, opset, time, commit
 
@@ -35,13 +40,16 @@ from export.gates import parity
 from export.gates.answers import Answers
 from export.gates.parity import Pair
 from export.papers import graph_files
+from export.sources.labelled_data import LabelledData
 from serving.tensors.signature import Signature
 from training.data.cifar10 import Split
+from training.evaluation import predictions
 from training.evaluation.accuracy import score
 
 _CIFAR10, _OTHERS = "CIFAR-10 test images", "test images of the folder given"
 # SHA-256 of pixels and labels, in the order of the published files.
 _CIFAR10_SHA256 = "e54a434ec35094516eacbaac0f2f9550358d985e9d1f71b47d41d333c15ba304"
+_MOST_CONFUSED = 100  # classes; a larger confusion matrix is not recorded
 _PACKAGES = ("numpy", "onnx", "onnxruntime", "onnxslim", "tf2onnx")
 
 
@@ -70,8 +78,58 @@ def variant_section(file: Path, answers: Answers, labels: npt.NDArray[np.int64])
         "n": evaluation.n,
         "correct": int((answers.classes == labels).sum()),
         **evaluation.as_dict(),
-        "predictions": "".join(str(answer) for answer in answers.classes),
+        "predictions": predictions.encode(answers.classes, answers.logits.shape[1]),
     }
+
+
+def own_data_section(data: LabelledData) -> dict[str, Any]:
+    """Section `data` of a model from elsewhere: the test data that the user passed."""
+    return {
+        "name": data.name,
+        "variant": data.variant,
+        "sha256": data.sha256(),
+        "images": len(data),
+        "labels": data.labels is not None,
+        "inputs": {
+            alias: {"dtype": str(array.dtype), "shape": list(array.shape)}
+            for alias, array in data.inputs.items()
+        },
+    }
+
+
+def own_variant_section(
+    file: Path,
+    scores: npt.NDArray[np.float32],
+    labels: npt.NDArray[np.int64] | None,
+    rows: slice | npt.NDArray[np.int64],
+    class_names: Sequence[str],
+) -> dict[str, Any]:
+    """Entry of `variants` for a model from elsewhere.
+
+    Args:
+        file: The ONNX file.
+        scores: Its scores for all rows of the test data, float32, shape (n, classes).
+        labels: The right classes of all rows, int64, shape (n,); without them the entry has no
+            accuracy.
+        rows: The rows that the accuracy is about.
+        class_names: Names of the classes; their numbers if it is empty.
+    """
+    classes, count = scores.argmax(axis=1), scores.shape[1]
+    section = {**graph_files.file_section(file), "n": len(classes[rows])}
+    if labels is not None:
+        names = list(class_names) or [str(index) for index in range(count)]
+        evaluation = score(_as_logits(scores)[rows], labels[rows], classes[rows], names)
+        section["correct"] = int((classes[rows] == labels[rows]).sum())
+        section |= evaluation.as_dict()
+        if count > _MOST_CONFUSED:
+            del section["confusion_matrix"]
+    return {**section, "predictions": predictions.encode(classes, count)}
+
+
+def _as_logits(scores: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """The scores, or their logarithms if they are probabilities: the softmax of both is equal."""
+    probabilities = scores.min() >= 0 and np.allclose(scores.sum(axis=1), 1, atol=1e-3)
+    return np.log(np.maximum(scores, np.finfo(np.float32).tiny)) if probabilities else scores
 
 
 def parity_section(pairs: Sequence[Pair]) -> dict[str, Any]:

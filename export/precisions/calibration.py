@@ -1,23 +1,31 @@
-"""Calibration of int8: the training images drawn for it, and the ranges of the activations.
+"""Calibration of int8: the rows drawn for it, and the ranges of the activations.
 
-Only training images are used: ranges chosen from test images would make the accuracy on the test
-images look better than it is.
+For models trained here, training images are drawn: ranges chosen from test images would make the
+accuracy on the test images look better than it is. For models from elsewhere, whose training data
+are not known, some rows of the test data are drawn, and the other rows judge.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import onnx
 
+from export import progress
+from export.errors import ExportError
 from export.gates import answers
+from export.sources.labelled_data import LabelledData
+from serving.tensors.signature import Signature
 from training.data.cifar10 import Split
 
 IMAGES = 500
 SEED = 0
 _BATCH_SIZE = 50
+_BATCH_ELEMENTS = _BATCH_SIZE * 64 * 64 * 3
+_FEWEST = 50  # rows of test data that calibrate, and rows that judge
+_SHARE = 5  # one of so many rows of test data calibrates
 _STEPS = 255  # steps between the 256 values of 8 bits
 _PLACES = 512  # sampled values of a tensor for each image
 _PARTS = np.geomspace(0.005, 1, 48)  # shares of the full range that are compared
@@ -25,8 +33,70 @@ _PARTS = np.geomspace(0.005, 1, 48)  # shares of the full range that are compare
 Range = tuple[float, float]
 
 
+class Calibration(Protocol):
+    """Rows that int8 is calibrated with."""
+
+    @property
+    def feeds(self) -> Mapping[str, npt.NDArray[Any]]:
+        """The rows by tensor name of the graph's inputs."""
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready values for metrics.json."""
+
+
 @dataclass(frozen=True, kw_only=True)
-class Calibration:
+class DrawnRows:
+    """Rows of test data, drawn without replacement.
+
+    Attributes:
+        feeds: The rows by tensor name of the graph's inputs.
+        rows: Their indices in the test data, ascending, int64.
+        rest: The other indices, ascending, int64.
+        seed: Seed of the draw.
+    """
+
+    feeds: Mapping[str, npt.NDArray[Any]]
+    rows: npt.NDArray[np.int64]
+    rest: npt.NDArray[np.int64]
+    seed: int
+
+    def as_dict(self) -> dict[str, Any]:
+        """JSON-ready values for metrics.json."""
+        return {
+            "images": len(self.rows),
+            "drawn_from": f"{len(self.rows) + len(self.rest):,} rows of the test data",
+            "seed": self.seed,
+            "rows": self.rows.tolist(),
+        }
+
+
+def draw_rows(data: LabelledData, signature: Signature, *, seed: int = SEED) -> DrawnRows:
+    """Draw a fifth of the test data for the calibration: at least 50 rows, at most 500.
+
+    Args:
+        data: The test data.
+        signature: The signature that the data is for.
+        seed: Seed of the draw.
+
+    Raises:
+        ExportError: there are fewer than 100 rows.
+    """
+    total = len(data)
+    if total < 2 * _FEWEST:
+        msg = (
+            f"{data.name} has {total} rows, expected at least {2 * _FEWEST} for int8: {_FEWEST} to "
+            "calibrate it and as many to judge it; add test data, or leave int8 out of --precision"
+        )
+        raise ExportError(msg)
+    count = max(_FEWEST, min(IMAGES, total // _SHARE))
+    order = np.random.default_rng(seed).permutation(total)
+    rows, rest = np.sort(order[:count]), np.sort(order[count:])
+    feeds = {signature.inputs[alias].tensor: array for alias, array in data.feeds(rows).items()}
+    return DrawnRows(feeds=feeds, rows=rows, rest=rest, seed=seed)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingImages:
     """Training images drawn without replacement.
 
     Attributes:
@@ -44,6 +114,11 @@ class Calibration:
         """uint8, shape (n, 32, 32, 3)."""
         return self.split.images
 
+    @property
+    def feeds(self) -> Mapping[str, npt.NDArray[Any]]:
+        """The images by name of the input."""
+        return {"images": self.images}
+
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready values for metrics.json."""
         return {
@@ -54,7 +129,7 @@ class Calibration:
         }
 
 
-def draw(training: Split, *, count: int = IMAGES, seed: int = SEED) -> Calibration:
+def draw(training: Split, *, count: int = IMAGES, seed: int = SEED) -> TrainingImages:
     """Draw calibration images.
 
     Args:
@@ -65,10 +140,10 @@ def draw(training: Split, *, count: int = IMAGES, seed: int = SEED) -> Calibrati
     total = len(training)
     chosen = np.sort(np.random.default_rng(seed).permutation(total)[:count])
     split = Split(images=training.images[chosen], labels=training.labels[chosen])
-    return Calibration(split=split, drawn_from=total, seed=seed)
+    return TrainingImages(split=split, drawn_from=total, seed=seed)
 
 
-def ranges(model: onnx.ModelProto, images: npt.NDArray[np.uint8]) -> dict[str, Range]:
+def ranges(model: onnx.ModelProto, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, Range]:
     """Choose for each float32 tensor the range of values that 8 bits represent.
 
     In the deep layers of a classifier, the values of one image may be a hundred times as large as
@@ -83,26 +158,35 @@ def ranges(model: onnx.ModelProto, images: npt.NDArray[np.uint8]) -> dict[str, R
     (ONNX Runtime's own calibrators offer the full range, entropy, and a percentile of all values.)
 
     Args:
-        model: A float32 graph with input `images`.
-        images: uint8, shape (n, 32, 32, 3).
+        model: A float32 graph.
+        inputs: Rows for every input, by name, shape (n, ...).
 
     Returns:
-        Smallest and largest value by tensor name; every range includes 0.
+        Smallest and largest value by tensor name; every range includes 0. Tensors that are empty,
+        or hold infinity or NaN, have none.
     """
     limits: dict[str, Range] = {}
     samples: dict[str, list[npt.NDArray[np.float32]]] = {}
-    for name, values in observe(model, images):
+    unusable = set()
+    for name, values in observe(model, inputs):
+        if values.size == 0 or not np.isfinite(values).all():
+            unusable.add(name)
+            continue
         low, high = limits.get(name, (0.0, 0.0))
         limits[name] = (min(low, float(values.min())), max(high, float(values.max())))
         samples.setdefault(name, []).append(_sample(values))
-    return {
-        name: _best_part(limits[name], np.concatenate(parts)) for name, parts in samples.items()
-    }
+    chosen: dict[str, Range] = {}
+    for name, parts in samples.items():
+        if name in unusable:
+            continue
+        progress.count(len(chosen), len(samples), "ranges")
+        chosen[name] = _best_part(limits[name], np.concatenate(parts))
+    return chosen
 
 
 def _sample(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
     """A sample of each image's values, the same positions for all; shape (n, at most _PLACES)."""
-    rows = values.reshape(len(values), -1)
+    rows = values.reshape(len(values) if values.ndim else 1, -1)
     places = np.random.default_rng(SEED).permutation(rows.shape[1])[:_PLACES]
     return rows[:, np.sort(places)]
 
@@ -131,18 +215,19 @@ def _best_part(limits: Range, values: npt.NDArray[np.float32]) -> Range:
 
 def observe(
     model: onnx.ModelProto,
-    images: npt.NDArray[np.uint8],
+    inputs: Mapping[str, npt.NDArray[Any]],
     names: Collection[str] | None = None,
 ) -> Iterator[tuple[str, npt.NDArray[np.float32]]]:
-    """Run a graph in batches and yield the values of its inner tensors.
+    """Run a graph in batches and yield the values of its float32 inputs and inner tensors.
 
     Args:
-        model: A graph with input `images`.
-        images: uint8, shape (n, 32, 32, 3).
-        names: Tensors to observe; by default all float32 tensors that nodes make.
+        model: Any graph.
+        inputs: Rows for every input, by name, shape (n, ...).
+        names: Tensors to observe; by default all float32 inputs and tensors that nodes make, as far
+            as the types of the latter can be inferred.
 
     Yields:
-        The name of a tensor and its values for one batch of images.
+        The name of a tensor and its values for one batch of rows.
     """
     copy = onnx.shape_inference.infer_shapes(model)
     graph = copy.graph
@@ -151,12 +236,28 @@ def observe(
         name
         for node in graph.node
         for name in node.output
-        if infos[name].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
+        if name in infos
+        and infos[name].type.tensor_type.elem_type == onnx.TensorProto.FLOAT
         and (names is None or name in names)
     ]
     given = {info.name for info in graph.output}
     graph.output.extend(infos[name] for name in wanted if name not in given)
     session = answers.session(copy.SerializeToString())
-    for start in range(0, len(images), _BATCH_SIZE):
-        arrays = session.run(wanted, {"images": images[start : start + _BATCH_SIZE]})
+    rows = _rows(inputs)
+    total = len(next(iter(inputs.values())))
+    for start in range(0, total, rows):
+        progress.count(start, total, "calibration rows")
+        feeds = {name: array[start : start + rows] for name, array in inputs.items()}
+        arrays = session.run(wanted, feeds)
         yield from zip(wanted, arrays, strict=True)
+        yield from (
+            (name, array)
+            for name, array in feeds.items()
+            if array.dtype == np.float32 and (names is None or name in names)
+        )
+
+
+def _rows(inputs: Mapping[str, npt.NDArray[Any]]) -> int:
+    """Rows in a batch: fewer for large rows, because all tensors of a batch are in memory."""
+    largest = max(array[:1].size for array in inputs.values())
+    return max(1, min(_BATCH_SIZE, _BATCH_ELEMENTS // max(1, largest)))

@@ -11,6 +11,7 @@ tensor. ONNX Runtime has fast kernels for this combination on x86. Two layers st
 """
 
 from collections.abc import Collection, Mapping
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -31,18 +32,18 @@ _QUANTIZED = ("Add", "Conv", "Gemm", "MaxPool", "Relu", "Reshape", "Transpose")
 _LAYERS = ("Conv", "Gemm")
 
 
-def quantize(model: onnx.ModelProto, images: npt.NDArray[np.uint8]) -> onnx.ModelProto:
+def quantize(model: onnx.ModelProto, inputs: Mapping[str, npt.NDArray[Any]]) -> onnx.ModelProto:
     """A copy with quantised weights and activations.
 
     Args:
-        model: A float32 graph with input `images`.
-        images: Calibration images for the ranges of activations, uint8, shape (n, 32, 32, 3).
+        model: A float32 graph.
+        inputs: Rows for the ranges of activations, by input name, each of shape (n, ...).
     """
     arranged = onnx.ModelProto.FromString(model.SerializeToString())
     rearrange.join_dense_layers(arranged)
     kept = rearrange.pool_first(arranged)
     layers = [node.name for node in arranged.graph.node if node.op_type in _LAYERS]
-    return _insert(arranged, calibration.ranges(arranged, images), exclude=[*kept, *layers[-1:]])
+    return _insert(arranged, calibration.ranges(arranged, inputs), exclude=[*kept, *layers[-1:]])
 
 
 def _insert(

@@ -6,7 +6,7 @@ If the gate refuses a variant, the other variants are still published.
 """
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,20 +15,35 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 
-from export.gates import answers
+from export import progress
+from export.failures import reason
 from export.gates.precision import LIMITS, compare, objections, too_slow
 from export.measure import speed
-from export.papers import version_metrics
 from export.precisions import fp16, int8, w8
 from export.precisions.calibration import Calibration
+from export.precisions.judged_rows import JudgedRows
 from serving.repository import model_folder
 from serving.repository.model_folder import Precision
-from training.data.cifar10 import Split
 
 FP32: Precision = "fp32"
 INT8: Precision = "int8"
 
+# What the converters raise for graphs that they cannot convert; not TypeError, the error for a
+# missing calibration.
+_CANNOT_BE_MADE = (
+    ArithmeticError,
+    LookupError,
+    RuntimeError,
+    ValueError,
+    onnx.checker.ValidationError,
+    onnx.shape_inference.InferenceError,
+)
 _log = logging.getLogger("export")
+# Precisions that need nothing but the float32 graph.
+_MAKERS: Mapping[Precision, Callable[[onnx.ModelProto], onnx.ModelProto]] = {
+    "fp16": fp16.convert,
+    "w8": w8.quantize,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +79,7 @@ def make(
     fp32_file: Path,
     wanted: Sequence[Precision],
     *,
-    test: Split,
+    test: JudgedRows,
     fp32_classes: npt.NDArray[np.int64],
     calibration: Calibration | None = None,
 ) -> Variants:
@@ -73,8 +88,8 @@ def make(
     Args:
         fp32_file: `model.onnx` in the folder of an unpublished version.
         wanted: Precisions other than fp32.
-        test: The n test images with their labels.
-        fp32_classes: Classes that the float32 model names for the test images, int64, shape (n,).
+        test: The n rows that judge the variants.
+        fp32_classes: Classes that the float32 model names for these rows, int64, shape (n,).
         calibration: Calibration images; required if `wanted` has int8.
 
     Raises:
@@ -83,7 +98,14 @@ def make(
     outcome = Variants()
     for precision in wanted:
         file = fp32_file.with_name(model_folder.variant_file(fp32_file.name, precision))
-        file.write_bytes(_content(onnx.load(fp32_file), precision, calibration))
+        progress.part(f"making {file.name}")
+        try:
+            file.write_bytes(_content(onnx.load(fp32_file), precision, calibration))
+        except _CANNOT_BE_MADE as error:
+            objection = f"cannot be made of this graph ({type(error).__name__}: {reason(error)})"
+            outcome.rejected[precision] = {"objections": [objection]}
+            _log.info("%s is not published: it %s", file.name, objection)
+            continue
         section, objections = _judge(
             fp32_file, file, precision, test=test, fp32_classes=fp32_classes
         )
@@ -107,9 +129,9 @@ def _content(
         if calibration is None:
             msg = "int8 needs images for its calibration"
             raise TypeError(msg)
-        variant = int8.quantize(model, calibration.images)
+        variant = int8.quantize(model, calibration.feeds)
     else:
-        variant = fp16.convert(model) if precision == "fp16" else w8.quantize(model)
+        variant = _MAKERS[precision](model)
     # The converters set their own name as the producer.
     variant.producer_name, variant.producer_version = model.producer_name, model.producer_version
     content: bytes = variant.SerializeToString(deterministic=True)
@@ -121,32 +143,35 @@ def _judge(
     file: Path,
     precision: Precision,
     *,
-    test: Split,
+    test: JudgedRows,
     fp32_classes: npt.NDArray[np.int64],
 ) -> tuple[dict[str, Any], list[str]]:
     """The variant's entry for metrics.json, and the objections of the gate."""
     limits = LIMITS[precision]
-    given = answers.of_onnx(file, test.images, precision)
-    comparison = compare(fp32_classes, given.classes, test.labels)
+    progress.part(f"asking {file.name}")
+    given = test.ask(file, precision)
+    rows = given.rows
+    labels = None if test.labels is None else test.labels[rows]
+    comparison = compare(fp32_classes[rows], given.classes[rows], labels)
     found = objections(limits, comparison)
-    section = {
-        **version_metrics.variant_section(file, given, test.labels),
-        **comparison.as_dict(),
-    }
+    section = {**given.section, **comparison.as_dict()}
     if limits.must_be_faster and not found:
-        measured = speed.measure(fp32_file, file, precision, test.images)
+        progress.part(f"timing {file.name} and {fp32_file.name}")
+        measured = speed.measure(fp32_file, file, precision, test.timed())
         section["speed"] = measured.as_dict()
         found += too_slow(measured.speedup)
     return section, found
 
 
 def _summary(section: dict[str, Any]) -> str:
-    low, high = section["drop_interval_95"]
-    text = (
-        f"{section['top1']:.2%} correct, {section['agreement']:.2%} same class as fp32, loses "
-        f"{section['drop_points']:.2f} points (95 % interval {low:.2f} to {high:.2f}), "
-        f"{section['bytes'] / 1e6:.2f} MB"
-    )
+    text = f"{section['agreement']:.2%} same class as fp32, "
+    if "drop_points" in section:
+        low, high = section["drop_interval_95"]
+        text = (
+            f"{section['top1']:.2%} correct, {text}loses {section['drop_points']:.2f} points "
+            f"(95 % interval {low:.2f} to {high:.2f}), "
+        )
+    text += f"{section['bytes'] / 1e6:.2f} MB"
     for batch, times in section.get("speed", {}).get("batches", {}).items():
         text += f", {times['speedup']:.2f} times as fast as fp32 at batch {batch}"
     return text

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from export.errors import ExportError
 from export.precisions import calibration
-from export.precisions.calibration import Calibration
+from export.precisions.calibration import TrainingImages
 from export.precisions.make import INT8
 from export.publishing.new_version import step
 from training.data.cifar10 import DataError, Split, SplitName, load_split
@@ -39,7 +39,7 @@ def read(data_dir: Path | None, name: SplitName, *, sha256: str | None, used_by:
     return split
 
 
-def draw_calibration(data_dir: Path | None, *, sha256: str | None, used_by: Path) -> Calibration:
+def draw_calibration(data_dir: Path | None, *, sha256: str | None, used_by: Path) -> TrainingImages:
     """Draw the calibration images of int8 from the training images.
 
     Raises:

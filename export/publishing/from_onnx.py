@@ -18,6 +18,7 @@ from export.gates import rows
 from export.graphs import zip_map
 from export.papers import graph_files, papers
 from export.publishing.new_version import PublishedVersion, publish, step
+from export.sources import class_names as sources
 from export.sources import onnx_file
 from export.sources.onnx_file import OnnxFile
 from serving.engine.runtime import Runtime, RuntimeConfig
@@ -67,7 +68,7 @@ def publish_onnx(
         with step("loading it in ONNX Runtime"):
             aliases = {each.tensor: each.output for each in cuts}
             signature = _signature(folder / ONNX_FILE, source, aliases)
-        _check_class_names(names, signature)
+        sources.check(names, [signature])
         with step("proving that rows are independent"):
             signatures = rows.with_verdicts(folder, {DEFAULT_SIGNATURE_NAME: signature})
         metrics.update(
@@ -127,26 +128,6 @@ def _named(model: onnx.ModelProto) -> tuple[str, ...]:
                 return ()
             return tuple(map(str, names)) if isinstance(names, list) else ()
     return ()
-
-
-def _check_class_names(names: Sequence[str], signature: Signature) -> None:
-    """Refuse class names if no output has as many columns as there are names.
-
-    Raises:
-        ExportError: outputs have a known number of columns, and none has that of the names.
-    """
-    widths = {
-        alias: spec.shape[-1]
-        for alias, spec in signature.outputs.items()
-        if spec.shape is not None and len(spec.shape) > 1 and spec.shape[-1] != -1
-    }
-    if names and widths and len(names) not in widths.values():
-        found = ", ".join(f"{alias} {width}" for alias, width in widths.items())
-        msg = (
-            f"{len(names)} class names received, expected one for each column of an output "
-            f"(columns by output: {found}); pass a file with as many names as --class-names"
-        )
-        raise ExportError(msg)
 
 
 def _source_section(file: OnnxFile, cuts: Sequence[zip_map.CutZipMap]) -> dict[str, Any]:

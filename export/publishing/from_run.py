@@ -19,6 +19,7 @@ from export.errors import GateFailed
 from export.gates import answers, parity, rows
 from export.gates.answers import Answers
 from export.papers import papers, version_metrics
+from export.precisions.judged_rows import SplitRows
 from export.precisions.make import FP32, INT8, Variants, make
 from export.publishing import checked_images
 from export.publishing.new_version import PublishedVersion, all_refused, publish, step
@@ -100,7 +101,7 @@ def publish_run(
                 made = make(
                     onnx_file,
                     others,
-                    test=split,
+                    test=SplitRows(split=split),
                     fp32_classes=onnx_answers.classes,
                     calibration=calibrated,
                 )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from export import progress
 from export.errors import ExportError
 from serving.repository import model_folder, publishing
 from serving.repository.model_folder import Precision
@@ -88,7 +89,8 @@ def all_refused(rejected: Mapping[Precision, Mapping[str, Any]], way_out: str) -
 
 @contextlib.contextmanager
 def step(what: str) -> Iterator[None]:
-    """Log the time that the block took, if it raises no error."""
+    """Show the block's progress, and log the time that it took if it raises no error."""
     began = time.perf_counter()
-    yield
+    with progress.during(what):
+        yield
     _log.info("%s: %.1f s", what, time.perf_counter() - began)

@@ -1,9 +1,11 @@
 """Class names from a file that the user passes."""
 
 import json
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from export.errors import ExportError
+from serving.tensors.signature import Signature
 
 
 def read(file: Path) -> tuple[str, ...]:
@@ -28,6 +30,27 @@ def read(file: Path) -> tuple[str, ...]:
         msg = f"{file} holds {', '.join(map(repr, twice))} more than once, expected each name once"
         raise ExportError(msg)
     return tuple(names)
+
+
+def check(names: Sequence[str], signatures: Iterable[Signature]) -> None:
+    """Refuse class names if no output has as many columns as there are names.
+
+    Raises:
+        ExportError: outputs have a known number of columns, and none has that of the names.
+    """
+    widths = {
+        alias: spec.shape[-1]
+        for signature in signatures
+        for alias, spec in signature.outputs.items()
+        if spec.shape is not None and len(spec.shape) > 1 and spec.shape[-1] != -1
+    }
+    if names and widths and len(names) not in widths.values():
+        found = ", ".join(f"{alias} {width}" for alias, width in widths.items())
+        msg = (
+            f"{len(names)} class names received, expected one for each column of an output "
+            f"(columns by output: {found}); pass a file with as many names as --class-names"
+        )
+        raise ExportError(msg)
 
 
 def _parsed(text: str) -> list[str] | None:

@@ -19,6 +19,11 @@ SUPPORTED = (
     "input_signature=[tf.TensorSpec([None, 4], tf.float32)], serialized tf.Examples that go to "
     "tf.io.parse_example, and outputs of strings that a lookup table gives"
 )
+# For graphs that decode pictures, or name classes without a lookup table.
+_ON_PIXELS = (
+    "of a classifier of pictures, export the part on decoded pixels (model.export) and pass "
+    "--class-names FILE: the signature classify then takes PNG and JPEG files and answers names"
+)
 _WITH_TENSORFLOW = "other signatures can be served with TensorFlow itself (the extra tensorflow)"
 # TensorFlow's own entry, which runs at load time; clients do not call it.
 _INIT_SIGNATURE = "__saved_model_init_op"
@@ -228,7 +233,8 @@ def _refuse_unsupported(signature_defs: Mapping[str, Any], graph: Any, folder: P
     others = sorted(op for op in operations if op.startswith(_OTHER_PARSE_OPS))
     if "DT_STRING" in problem and others:
         problem += f" (the graph parses with {', '.join(others)})"
-    msg = f"signature {name!r} of {folder}: {problem}; {SUPPORTED}; {_WITH_TENSORFLOW}"
+    way_out = f"{_ON_PIXELS}; {_WITH_TENSORFLOW}" if "DT_STRING" in problem else _WITH_TENSORFLOW
+    msg = f"signature {name!r} of {folder}: {problem}; {SUPPORTED}; {way_out}"
     others = [other for other in signature_defs if other not in problems]
     if others:
         flags = " ".join(f"--signature {name}" for name in others)

@@ -14,8 +14,8 @@ SAVED_MODEL_FILE = "saved_model.pb"
 SAVED_MODEL_TEXT = "saved_model.pbtxt"
 # Explanations for files that users pass instead of a SavedModel's folder, by suffix.
 _FILES = {
-    (".keras", ".h5", ".hdf5"): "a Keras file, expected a SavedModel: write one with "
-    "keras.saving.load_model(file).export(folder)",
+    (".keras", ".h5", ".hdf5"): "a Keras file, expected a SavedModel or a .keras file of Keras 3: "
+    "write a SavedModel with keras.saving.load_model(file).export(folder)",
     (".tflite", ".lite"): "a TensorFlow Lite file, expected the SavedModel that it was made of",
     (".onnx",): "an ONNX file, expected a SavedModel: publish it with python -m export onnx",
     (".pb", ".pbtxt"): "a file, expected the folder of a saved_model.pb; save a frozen graph "

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.data.cifar10 import Split
+from training.evaluation import predictions
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +81,9 @@ def _record(
 ) -> Record:
     same_images = data["sha256"] == split.sha256()
     digits = variant.get("predictions")
-    predictions = None
+    recorded = None
     if same_images and digits is not None and len(digits) == len(split):
-        predictions = np.array([int(digit) for digit in digits], np.int64)
+        recorded = predictions.decode(digits)
     return Record(
         version=version,
         precision=precision,
@@ -93,5 +94,5 @@ def _record(
         n=int(variant["n"]),
         same_images=same_images,
         data_variant=str(data["variant"]) if same_images else None,
-        predictions=predictions,
+        predictions=recorded,
     )

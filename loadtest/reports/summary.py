@@ -183,7 +183,9 @@ def _latency_figure(own: Sequence[Configuration]) -> tuple[str, str] | None:
     if not able:
         return None
     order = ("single-stream", "users", "server", "capacity", "multi-stream")
-    best = min(able, key=lambda one: (order.index(one.load.kind), one.load.users or 0))
+    # A scenario that is not in the list comes last.
+    rank = {kind: position for position, kind in enumerate(order)}
+    best = min(able, key=lambda one: (rank.get(one.load.kind, len(order)), one.load.users or 0))
     p50, p99 = best.spread("p50_ms"), best.spread("p99_ms")
     measure = MEASURES["p50_ms"]
     values = [measure.text(spread.median if spread else None) for spread in (p50, p99)]

@@ -1,10 +1,10 @@
 """The progress of a run on standard error: one changing line on a terminal, or lines in a log."""
 
 import sys
-import time
 from typing import TextIO
 
 from loadtest.load.plan import Progress
+from training.live_line import LiveLine
 
 _LOG_SECONDS = (1.0, 5.0)  # time of the first line, early to show that it works, and the interval
 
@@ -19,18 +19,15 @@ class ProgressLine:
             stream: Stream to write to; on a terminal one line is overwritten.
         """
         self._stream = stream
-        self._terminal = stream.isatty()
-        self._started = time.monotonic()
-        self._next = _LOG_SECONDS[0]
+        first, interval = _LOG_SECONDS
+        self._line = LiveLine(stream, first_seconds=first, log_seconds=interval)
         self._before = (0.0, 0)
-        self._width = 0
 
     def show(self, progress: Progress) -> None:
         """Print progress: every call on a terminal, every 5 s into a log."""
-        seconds = time.monotonic() - self._started
-        if not self._terminal and seconds < self._next:
+        if not self._line.is_due():
             return
-        self._next = seconds + _LOG_SECONDS[1]
+        seconds = self._line.seconds
         passed, finished = seconds - self._before[0], progress.finished - self._before[1]
         self._before = (seconds, progress.finished)
         text = f"{seconds:.0f} s: "
@@ -44,26 +41,16 @@ class ProgressLine:
         for count, word in ((progress.failed, "failed"), (progress.missed, "missed")):
             if count:
                 text += f", {count:,} {word}"
-        if self._terminal:
-            # Spaces overwrite the rest of a longer previous line.
-            self._stream.write(f"\r{text:<{self._width}}")
-            self._width = len(text)
-        else:
-            self._stream.write(f"{text}\n")
-        self._stream.flush()
+        self._line.show(text)
 
     def note(self, text: str) -> None:
         """Print a permanent line and restart the progress below it."""
         self.end()
         self._stream.write(f"{text}\n")
         self._stream.flush()
-        self._started = time.monotonic()
-        self._next = _LOG_SECONDS[0]
+        self._line.restart()
         self._before = (0.0, 0)
 
     def end(self) -> None:
         """End the overwritten line with a newline."""
-        if self._terminal and self._width:
-            self._stream.write("\n")
-            self._stream.flush()
-        self._width = 0
+        self._line.end()

@@ -20,14 +20,11 @@ from prometheus_client.samples import Sample
 from serving.engine.catalog import State, VersionStatus
 from serving.engine.servable import Servable
 from serving.errors import ServingError, StatusCode
-from serving.monitoring import identity
+from serving.monitoring import identity, metric_table
 from serving.monitoring.counts import LATENCY_MICROSECONDS, Metrics
 from serving.monitoring.histogram import Histogram
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
-_TFS = ":tensorflow:serving:"
-_BATCHING = f"{_TFS}batching_session:"
-_OWN = "onnx_serving_"
 # Value of the label `runtime` of `runtime_latency`, where TensorFlow Serving has TF1 or TFRT.
 _RUNTIME = "ONNXRuntime"
 
@@ -98,18 +95,10 @@ class MetricsPage(Collector):
 
     def _requests(self) -> Iterator[Metric]:
         """Yield TensorFlow Serving's metrics of requests."""
-        count = Metric(f"{_TFS}request_count", "The total number of requests.", "counter")
-        latency = Metric(
-            f"{_TFS}request_latency",
-            "Distribution of wall time (in microseconds) for requests answered OK.",
-            "histogram",
-        )
-        examples = Metric(
-            f"{_TFS}request_example_counts", "The number of examples per request.", "histogram"
-        )
-        total = Metric(
-            f"{_TFS}request_example_count_total", "The total number of examples.", "counter"
-        )
+        count = metric_table.REQUEST_COUNT.metric()
+        latency = metric_table.REQUEST_LATENCY.metric()
+        examples = metric_table.EXAMPLE_COUNTS.metric()
+        total = metric_table.EXAMPLE_TOTAL.metric()
         failures: dict[tuple[str, str], int] = {}
         for (name, _, _, code), number in self._metrics.failures.items():
             failures[name, code] = failures.get((name, code), 0) + number
@@ -127,24 +116,13 @@ class MetricsPage(Collector):
 
     def _runs(self) -> Iterator[Metric]:
         """Yield TensorFlow Serving's metrics of runs and batches."""
-        runtime = Metric(
-            f"{_TFS}runtime_latency",
-            "Distribution of wall time (in microseconds) of one run of the model.",
-            "histogram",
-        )
-        queuing = Metric(
-            f"{_BATCHING}queuing_latency",
-            "Distribution of wall time spent (in microseconds) in queuing.",
-            "histogram",
-        )
-        runs = Metric(f"{_BATCHING}wrapped_run_count", "Total count of runs.", "counter")
-        sizes = {
-            "input_batch_size": "Distribution of rows per request.",
-            "processed_batch_size": "Distribution of rows per run, padding included.",
-            "padding_size": "Distribution of padding rows per run.",
-        }
+        runtime = metric_table.RUNTIME_LATENCY.metric()
+        queuing = metric_table.QUEUING_LATENCY.metric()
+        runs = metric_table.RUN_COUNT.metric()
         histograms = {
-            name: Metric(_BATCHING + name, text, "histogram") for name, text in sizes.items()
+            "input_batch_size": metric_table.INPUT_BATCH_SIZE.metric(),
+            "processed_batch_size": metric_table.PROCESSED_BATCH_SIZE.metric(),
+            "padding_size": metric_table.PADDING_SIZE.metric(),
         }
         for name, model in self._metrics.models.items():
             for api, histogram in model.runtime_latency.items():
@@ -158,17 +136,13 @@ class MetricsPage(Collector):
 
     def _versions(self, servables: Sequence[Servable]) -> Iterator[Metric]:
         """Yield our own metrics of each version and signature, and the gauges of its queue."""
-        request = Metric(
-            f"{_OWN}request_duration_seconds", "Time of requests answered OK.", "histogram"
-        )
-        queue = Metric(f"{_OWN}queue_duration_seconds", "Time in the queue.", "histogram")
-        run = Metric(f"{_OWN}run_duration_seconds", "Time of one run of the model.", "histogram")
-        rows = Metric(f"{_OWN}rows_total", "Rows that models ran on, padding excluded.", "counter")
-        waiting = Metric(f"{_OWN}queued_requests", "Requests in the queue.", "gauge")
-        progress = Metric(f"{_OWN}rows_in_progress", "Rows that wait or run.", "gauge")
-        batched = Metric(
-            f"{_OWN}signature_batched", "1 if requests share runs, 0 if each runs alone.", "gauge"
-        )
+        request = metric_table.REQUEST_SECONDS.metric()
+        queue = metric_table.QUEUE_SECONDS.metric()
+        run = metric_table.RUN_SECONDS.metric()
+        rows = metric_table.ROWS.metric()
+        waiting = metric_table.QUEUED_REQUESTS.metric()
+        progress = metric_table.ROWS_IN_PROGRESS.metric()
+        batched = metric_table.SIGNATURE_BATCHED.metric()
         for servable in servables:
             version_labels = _labels(servable)
             waiting.add_sample(waiting.name, version_labels, servable.queued_requests)
@@ -187,17 +161,13 @@ class MetricsPage(Collector):
         yield from (request, queue, run, rows, waiting, progress, batched)
 
     def _states(self) -> Iterator[Metric]:
-        failures = Metric(f"{_OWN}failures_total", "Requests that ended in an error.", "counter")
+        failures = metric_table.FAILURES.metric()
         for (name, api, entrypoint, code), number in self._metrics.failures.items():
             labels = {"model_name": name, "API": api, "entrypoint": entrypoint, "status": code}
             failures.add_sample(failures.name, labels, number)
-        in_flight = Metric(f"{_OWN}requests_in_flight", "Requests being answered.", "gauge")
+        in_flight = metric_table.REQUESTS_IN_FLIGHT.metric()
         in_flight.add_sample(in_flight.name, {}, self._metrics.in_flight)
-        state = Metric(
-            f"{_OWN}model_state",
-            "1 for the state of each version; END only for versions that failed to load.",
-            "gauge",
-        )
+        state = metric_table.MODEL_STATE.metric()
         for name, status in self._statuses():
             if status.state is not State.END or status.error_code is not StatusCode.OK:
                 labels = {
@@ -206,7 +176,7 @@ class MetricsPage(Collector):
                     "state": status.state.name,
                 }
                 state.add_sample(state.name, labels, 1)
-        build = Metric(f"{_OWN}build_info", "Version and execution provider.", "gauge")
+        build = metric_table.BUILD_INFO.metric()
         labels = {
             "version": identity.version(),
             "onnxruntime_version": onnxruntime.__version__,
@@ -224,12 +194,7 @@ def config_reload_failures(*, file: int, rpc: int) -> Metric:
             or served.
         rpc: Number of refused HandleReloadConfigRequest calls.
     """
-    metric = Metric(
-        f"{_OWN}config_reload_failures_total",
-        "Changes of the model list that were refused; the models served before stay in service. A "
-        "broken file counts at every check.",
-        "counter",
-    )
+    metric = metric_table.CONFIG_RELOAD_FAILURES.metric()
     metric.add_sample(metric.name, {"source": "file"}, file)
     metric.add_sample(metric.name, {"source": "rpc"}, rpc)
     return metric
@@ -246,11 +211,7 @@ def _labels(servable: Servable) -> dict[str, str]:
 
 
 def _warm_up(servables: Iterable[Servable]) -> Metric:
-    metric = Metric(
-        f"{_TFS}model_warmup_latency",
-        "Distribution of wall time (in microseconds) for warming up the model.",
-        "histogram",
-    )
+    metric = metric_table.WARM_UP_LATENCY.metric()
     for servable in servables:
         histogram = Histogram(LATENCY_MICROSECONDS)
         histogram.observe(1e6 * servable.warm_up_seconds)

@@ -20,13 +20,13 @@ from serving.tensors.admission import Account
 from serving.tensors.feature_spec import FeatureKind, FeatureSpec
 from serving.tensors.tensor_spec import MAX_TENSOR_BYTES, DataType
 
-# The field of `Feature` that holds the values, by the dtype of the model's input. `_LABELS` and
-# `_VALUES` are TensorFlow's names of the field's element type and of its values, for messages.
+# The field of `Feature` that holds the values, by the dtype of the model's input; an image of any
+# dtype is in a `bytes_list`. `_LABELS` and `_VALUES` are TensorFlow's names of the field's element
+# type and of its values, for messages.
 _DTYPES = {
     DataType.DT_FLOAT: "float_list",
     DataType.DT_INT64: "int64_list",
     DataType.DT_STRING: "bytes_list",
-    DataType.DT_UINT8: "bytes_list",  # an image
 }
 _LABELS = {"float_list": "float", "int64_list": "int64", "bytes_list": "string"}
 _VALUES = {"float_list": "float", "int64_list": "int64", "bytes_list": "bytes"}
@@ -223,8 +223,8 @@ def _values(feature: Feature, spec: FeatureSpec, key: str, index: int) -> np.nda
 
 
 def _image(features: Mapping[str, Feature], spec: FeatureSpec, index: int) -> np.ndarray | None:
-    """Return the image of an example, uint8, shape (height, width, 3); None if it has none."""
-    _, height, width, _ = spec.tensor.known_shape
+    """Return the image of an example, uint8, shape (height, width, channels); None if missing."""
+    _, height, width, channels = spec.tensor.known_shape
     found: dict[str, bytes] = {}
     for form in ("encoded", "raw"):
         key = f"{spec.key}/{form}"
@@ -250,7 +250,7 @@ def _image(features: Mapping[str, Feature], spec: FeatureSpec, index: int) -> np
     for form, data in found.items():
         decode = image_decoder.decode if form == "encoded" else image_decoder.raw
         try:
-            return decode(data, height=height, width=width)
+            return decode(data, height=height, width=width, channels=channels)
         except InvalidInput as error:
             _raise_at(f"{spec.key}/{form}", index, error.message)
     return None
@@ -258,7 +258,7 @@ def _image(features: Mapping[str, Feature], spec: FeatureSpec, index: int) -> np
 
 def _stack(spec: FeatureSpec, rows: Sequence[Any]) -> np.ndarray:
     if spec.kind is FeatureKind.IMAGE:
-        return np.stack(rows)
+        return np.stack(rows, dtype=spec.tensor.numpy_dtype)
     dtype = spec.tensor.numpy_dtype
     if spec.kind is FeatureKind.FIXED:
         stacked = np.empty((len(rows), spec.elements), dtype)
@@ -299,7 +299,7 @@ def _raise_at(key: str, index: int, reason: str) -> NoReturn:
 def _raise_missing(spec: FeatureSpec) -> NoReturn:
     image = spec.kind is FeatureKind.IMAGE
     key = f"{spec.key}/encoded" if image else spec.key
-    label = _LABELS[_DTYPES[spec.tensor.dtype]]
+    label = _LABELS["bytes_list" if image else _DTYPES[spec.tensor.dtype]]
     msg = (
         f"Name: <unknown>, Feature: {key} (data type: {label}) is required but could not be found."
     )

@@ -31,7 +31,7 @@ class FeatureKind(StrEnum):
     FIXED: the feature has exactly as many values as a row has elements (TensorFlow's
     FixedLenFeature). VARIABLE: the feature has any number of steps, and rows are padded to the
     longest row of the request (FixedLenSequenceFeature). IMAGE: the feature holds the bytes of one
-    image (`image_decoder`).
+    image (`image_decoder`), whose pixels become a row of values from 0 to 255.
     """
 
     FIXED = "fixed"
@@ -45,11 +45,12 @@ class FeatureSpec:
 
     Attributes:
         tensor: Spec of the input. Its dtype is DT_FLOAT, DT_INT64 or DT_STRING, the only types of
-            tf.Examples, or DT_UINT8 for images. The first dimension is the batch; the second
-            dimension of a variable feature is -1; all others are fixed. Its ONNX name is empty if
+            tf.Examples; or, for images, DT_UINT8 or DT_FLOAT with one channel (grey) or three
+            (RGB). The first dimension is the batch; the second dimension of a variable feature is
+            -1; all others are fixed. Its ONNX name is empty if
             the graph does not use the feature; examples must have the feature nevertheless.
         key: Name of the feature. An image has two features, of which an example must have one:
-            `<key>/encoded` (a PNG or JPEG file) or `<key>/raw` (height * width * 3 bytes).
+            `<key>/encoded` (a PNG or JPEG file) or `<key>/raw` (height * width * channels bytes).
         kind: See `FeatureKind`.
         default: Fixed: the values of a missing feature's row, flat; None: the feature is required.
             Variable: one value for padding; None: zeros, or empty strings.
@@ -69,18 +70,18 @@ class FeatureSpec:
         dtype, shape = self.tensor.dtype, self.tensor.known_shape
         image = self.kind is FeatureKind.IMAGE
         dtypes = (
-            (DataType.DT_UINT8,)
+            (DataType.DT_UINT8, DataType.DT_FLOAT)
             if image
             else (DataType.DT_FLOAT, DataType.DT_INT64, DataType.DT_STRING)
         )
         free = 2 if self.kind is FeatureKind.VARIABLE else 1
         fits = shape[:free] == (-1,) * free and all(size > 0 for size in shape[free:])
-        if dtype not in dtypes or not fits or (image and (len(shape), shape[-1]) != (4, 3)):
+        if dtype not in dtypes or not fits or (image and not _is_picture(shape)):
             expected = " or ".join(known.name for known in dtypes)
             shapes = {1: "(-1, fixed sizes...)", 2: "(-1, -1, fixed sizes...)"}
             msg = (
                 f"{self.kind} feature {self.key!r} is {dtype.name} {shape}, expected {expected} "
-                f"{'(-1, height, width, 3)' if image else shapes[free]}"
+                f"{'(-1, height, width, 3 or 1)' if image else shapes[free]}"
             )
             raise ValueError(msg)
         wanted = self.elements if self.kind is FeatureKind.FIXED else 1
@@ -130,6 +131,10 @@ class FeatureSpec:
             kind=FeatureKind(entry["kind"]),
             default=None if default is None else tuple(_value(value) for value in default),
         )
+
+
+def _is_picture(shape: tuple[int, ...]) -> bool:
+    return len(shape) == 4 and shape[-1] in {1, 3}
 
 
 def _value(value: float | dict[str, str]) -> float | bytes:

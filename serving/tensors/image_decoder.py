@@ -1,7 +1,8 @@
 """Decodes image files to arrays, like TensorFlow's decode_jpeg, decode_png and resize operators.
 
 Only PNG and JPEG are decoded. The size in the header is checked before the pixels are decoded.
-Colours: grey is repeated in all channels, palettes are looked up, CMYK is converted; an alpha
+Colours: for an input of three channels grey is repeated in all of them, for an input of one channel
+colours become their luminance; palettes are looked up, CMYK is converted; an alpha
 channel is dropped without blending, and 16-bit channels are cut to the upper byte, as in
 TensorFlow. The orientation in EXIF data is not applied, as in TensorFlow: rotate images before
 sending them. An image of another size is scaled to the model's size by bilinear interpolation with
@@ -26,16 +27,17 @@ _PNG_MAGIC = b"\x89PNG\r\n\x1a\n"
 _JPEG_MAGIC = b"\xff\xd8\xff"
 
 
-def decode(data: bytes, *, height: int, width: int) -> np.ndarray:
+def decode(data: bytes, *, height: int, width: int, channels: int = 3) -> np.ndarray:
     """Decode an image and scale it.
 
     Args:
         data: Bytes of a complete PNG or JPEG file.
         height: Height of the result in pixels.
         width: Width of the result in pixels.
+        channels: 3 for RGB, 1 for grey.
 
     Returns:
-        uint8, shape (height, width, 3), RGB.
+        uint8, shape (height, width, channels).
 
     Raises:
         InvalidInput: the file is neither PNG nor JPEG, or is damaged or animated, or has more than
@@ -57,38 +59,50 @@ def decode(data: bytes, *, height: int, width: int) -> np.ndarray:
             raise InvalidInput(msg)
         try:
             image.load()
-            pixels = _to_rgb(image)
+            pixels = _to_rgb(image).convert("RGB" if channels == 3 else "L")
         except Exception as error:  # Pillow raises various exceptions for damaged files
             raise _damaged(data, error) from error
         if pixels.size != (width, height):
             pixels = pixels.resize((width, height), resample=2)  # bilinear; always antialiased
-        return np.asarray(pixels)
+        return np.asarray(pixels).reshape(height, width, channels)
     finally:
         image.close()
 
 
-def raw(data: bytes, *, height: int, width: int) -> np.ndarray:
+def size(data: bytes) -> tuple[int, int]:
+    """Return the height and width in pixels that an image file's header declares.
+
+    Raises:
+        InvalidInput, Unsupported: see `decode`.
+    """
+    with _open(data) as image:
+        width, height = image.size
+    return height, width
+
+
+def raw(data: bytes, *, height: int, width: int, channels: int = 3) -> np.ndarray:
     """Read raw pixels.
 
     Args:
-        data: Bytes of a uint8 array of shape (height, width, 3), RGB, in row-major order.
+        data: Bytes of a uint8 array of shape (height, width, channels) in row-major order.
         height: Height in pixels.
         width: Width in pixels.
+        channels: 3 for RGB, 1 for grey.
 
     Returns:
-        uint8, shape (height, width, 3), read-only.
+        uint8, shape (height, width, channels), read-only.
 
     Raises:
         InvalidInput: `data` has another size.
     """
-    expected = height * width * 3
+    expected = height * width * channels
     if len(data) != expected:
         msg = (
             f"raw image has {len(data)} bytes, expected {expected} "
-            f"({height} rows x {width} columns x 3 channels); send files as encoded images"
+            f"({height} rows x {width} columns x {channels} channels); send files as encoded images"
         )
         raise InvalidInput(msg)
-    return np.frombuffer(data, np.uint8).reshape(height, width, 3)
+    return np.frombuffer(data, np.uint8).reshape(height, width, channels)
 
 
 def _check_scans(data: bytes, pixels: int) -> None:

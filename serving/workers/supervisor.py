@@ -29,7 +29,7 @@ from typing import Any
 from prometheus_client import Metric
 
 from serving.errors import ConfigError, ServingError, Unavailable
-from serving.monitoring import metrics_sum
+from serving.monitoring import metric_table, metrics_sum
 from serving.monitoring.metrics_page import config_reload_failures
 from serving.monitoring.metrics_sum import MetricsSum
 from serving.repository import model_config
@@ -390,10 +390,8 @@ class Supervisor:
 
 
 def _worker_metrics(ready: int, restarts: int) -> list[Metric]:
-    workers = Metric("onnx_serving_workers_ready", "Worker processes that answer.", "gauge")
+    workers = metric_table.WORKERS_READY.metric()
     workers.add_sample(workers.name, {}, ready)
-    again = Metric(
-        "onnx_serving_worker_restarts_total", "Worker processes that were started again.", "counter"
-    )
+    again = metric_table.WORKER_RESTARTS.metric()
     again.add_sample(again.name, {}, restarts)
     return [workers, again]

@@ -100,6 +100,28 @@ def python_in(image):
     return run_python
 
 
+def test_the_server_is_built_without_the_load_test(image, base_image):
+    """No step of the load test's stages runs, also without BuildKit."""
+    output = containers.build_output("serving-cpu", image, base_image)
+
+    assert "serving-cpu-venv" in output
+    assert "loadtest-venv" not in output
+
+
+def test_a_build_without_its_index_says_the_likely_reason(base_image):
+    """PIP_INDEX_URL reaches pip in every stage, and the last lines say that nothing answers."""
+    output = containers.build_output(
+        "serving-cpu-venv",
+        "onnx-serving:test-no-index",
+        base_image,
+        "--build-arg=PIP_INDEX_URL=http://127.0.0.1:9/simple",
+        check=False,
+    )
+
+    assert "127.0.0.1" in output
+    assert "Likely reason: the build has no network" in output
+
+
 def test_composed_server_classifies_images(service):
     """CIFAR-10 images sent to the published port come back classified far above chance."""
     _, port = service

@@ -528,3 +528,19 @@ def test_without_tensorflow_both_ways_out_are_named(tmp_path):
         assert "python -m export saved-model" in status
         assert "install the extra `tensorflow`" in status
     assert answer["sum"].tolist() == [3]
+
+
+def test_the_log_has_no_lines_of_tensorflow(tmp_path):
+    """A server that imports TensorFlow logs in its own format; level 0 shows TensorFlow's notes."""
+    tensorflow_models.dense(tmp_path / "dense" / "1")
+    logs = {}
+    for level in ("2", "0"):
+        with servers.as_process(
+            f"--models_dir={tmp_path}", "--port=0", TF_CPP_MIN_LOG_LEVEL=level
+        ) as server:
+            server.wait_for("ready: dense")
+            assert server.terminate() == 0
+        logs[level] = [line for line in server.log if not line.startswith("20")]
+
+    assert logs["2"] == []
+    assert any("oneDNN" in line for line in logs["0"])

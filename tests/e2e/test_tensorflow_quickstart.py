@@ -5,7 +5,6 @@ are those of TensorFlow Serving's README.md, g3doc/docker.md and example/mnist_c
 """
 
 import json
-import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ import grpc
 import numpy as np
 import pytest
 import servers
+import snippets
 import tensorflow as tf
 import tensorflow1_models
 from tensorflow_command import environment, free_port, script
@@ -26,7 +26,6 @@ from tensorflow_serving.apis import (
 
 # Conversions take long: each one imports TensorFlow in its own process.
 pytestmark = pytest.mark.timeout(400)
-MIGRATION = Path(__file__).parents[2] / "docs" / "migration.md"
 README_BODY = '{"instances": [1.0, 2.0, 5.0]}'
 
 
@@ -161,9 +160,9 @@ def test_the_digits_of_the_tutorial(models_dir, started):
 
 def test_the_page_for_movers_shows_these_commands():
     """The migration page's first block has this module's commands, and the answer below it."""
-    block, answer = re.findall(r"```(?:bash|json)\n(.*?)```", MIGRATION.read_text(), re.DOTALL)[:2]
+    block, answer = snippets.blocks("docs/migration.md")[:2]
 
-    assert "python -m export saved-model" in block
-    assert "tensorflow_model_server" in block
-    assert README_BODY in block
-    assert json.loads(answer) == {"predictions": [2.5, 3.0, 4.5]}
+    assert "python -m export saved-model" in block.text
+    assert "tensorflow_model_server" in block.text
+    assert README_BODY in block.text
+    assert json.loads(answer.text) == {"predictions": [2.5, 3.0, 4.5]}

@@ -12,6 +12,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import keras
 import numpy as np
+import own_models
 import pytest
 import tensorflow as tf
 from PIL import Image
@@ -131,6 +132,30 @@ def with_strings(tmp_path_factory) -> Path:
         module, str(path), {"serving_default": module.count, "summary": module.summary}
     )
     return path
+
+
+@pytest.fixture(scope="session")
+def own_keras(tmp_path_factory) -> Path:
+    """The `.keras` file of a trained classifier of five colours: floats in, probabilities out."""
+    file = tmp_path_factory.mktemp("own") / "colours.keras"
+    own_models.trained().save(file)
+    return file
+
+
+@pytest.fixture(scope="session")
+def own_saved(tmp_path_factory) -> Path:
+    """A SavedModel of a trained classifier of five colours: uint8 pictures in, logits out."""
+    path = tmp_path_factory.mktemp("own") / "saved"
+    own_models.trained("uint8", logits=True).export(path, verbose=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def own_names(tmp_path_factory) -> Path:
+    """The class names of that model in a file."""
+    file = tmp_path_factory.mktemp("own") / "names.txt"
+    file.write_text("\n".join(own_models.CLASS_NAMES))
+    return file
 
 
 @pytest.fixture

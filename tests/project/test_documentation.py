@@ -2,6 +2,7 @@
 
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,23 @@ def test_modules_are_those_of_the_tree(page):
                     missing.add(name[0])
 
     assert missing == set()
+
+
+def test_nothing_installs_the_package_from_a_registry():
+    """No page and no message installs the package by its name: no registry has it."""
+    install = re.compile(r"install[\s\"']+onnx-serving\b")
+    found = [file for file in tracked("*.md", "*.py") if install.search((ROOT / file).read_text())]
+
+    assert found == []
+
+
+@pytest.mark.parametrize("script", ["settings.py", "metrics.py"])
+def test_the_generated_pages_are_up_to_date(script):
+    """The pages of settings and metrics have every flag and every metric of the code."""
+    command = [sys.executable, f"docs/{script}", "--check"]
+    result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 def test_the_map_shows_every_folder():

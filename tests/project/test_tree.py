@@ -15,8 +15,16 @@ MOST_LINES = 400
 MOST_MODULES = 14
 # The modules directly in a package of `WINGS`; all other modules are in its folders.
 TOP_MODULES = {
-    "training": {"__main__", "batches", "devices", "environment", "plots"},
-    "export": {"__main__", "arguments", "errors", "failures", "native_log"},
+    "training": {
+        "__main__",
+        "batches",
+        "devices",
+        "environment",
+        "live_line",
+        "native_log",
+        "plots",
+    },
+    "export": {"__main__", "arguments", "errors", "failures", "progress"},
     "serving": {
         "__main__",
         "client",

@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from training.__main__ import main
@@ -80,3 +82,23 @@ def test_result_and_default_run_folder(image_dir, tmp_path, monkeypatch, capsys)
     assert "of 50 test images correct (95 % interval " in first
     assert second.startswith("runs/simcnn-report was finished before, nothing to train: ")
     assert (tmp_path / "runs" / "simcnn-report" / "metrics.json").exists()
+
+
+def test_a_newcomer_sees_the_training_and_nothing_else(run_command, image_dir, tmp_path):
+    """A run prints no start-up notes of TensorFlow: its progress, and lines of this package."""
+    run_dir = tmp_path / "run"
+    result = run_command(
+        *("simcnn", "--epochs=1", "--data-dir", image_dir, "--run-dir", run_dir),
+        env={"TF_CPP_MIN_LOG_LEVEL": "2"},
+    )
+
+    assert result.returncode == 0
+    assert re.fullmatch(
+        r"simcnn, recipe best: epochs 1 to 1 on 180 images, 20 for validation; Keras .*\n"
+        r"saving the model, and asking it about 50 test images\n",
+        result.stderr,
+    )
+    lines = result.stdout.splitlines()
+    assert lines[0] == "epoch 1 of 1: compiling the first step"
+    assert lines[-2].startswith("epoch 1 of 1: loss ")
+    assert lines[-1].startswith(f"{run_dir} finished: ")

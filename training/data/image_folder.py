@@ -1,4 +1,4 @@
-"""Labelled 32x32 images as files: <folder>/<class>/*.png or *.jpg."""
+"""Labelled images as files: <folder>/<class>/*.png or *.jpg."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +12,7 @@ _ENDINGS = (".jpeg", ".jpg", ".png")
 def read(
     folder: Path, class_names: Sequence[str]
 ) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Read every image, ordered by class folder, then by file name.
+    """Read every image of 32x32 pixels, ordered by class folder, then by file name.
 
     Args:
         folder: Folder with one folder for each class; some may be missing. Other files are ignored.
@@ -26,10 +26,33 @@ def read(
         ValueError: A class is unknown, an image is damaged or has another size, there are no
             images, or Pillow is not installed. The message names the file or folder.
     """
+    found = files(folder, class_names)
+    images = [_read_image(path) for path, _ in found]
+    return np.stack(images), np.array([label for _, label in found], np.int64)
+
+
+def class_names(folder: Path) -> tuple[str, ...]:
+    """The sorted names of the class folders."""
+    return tuple(sorted(path.name for path in folder.iterdir() if path.is_dir()))
+
+
+def files(folder: Path, class_names: Sequence[str]) -> list[tuple[Path, int]]:
+    """Find every image, ordered by class folder, then by file name.
+
+    Args:
+        folder: Folder with one folder for each class; some may be missing. Other files are ignored.
+        class_names: Allowed names of the class folders.
+
+    Returns:
+        The files, each with the index of its class in `class_names`.
+
+    Raises:
+        ValueError: A class is unknown, or there are no images.
+    """
     if not folder.is_dir():
         msg = f"{folder} does not exist; expected {folder}/<class>/*.png or *.jpg"
         raise ValueError(msg)
-    images, labels = [], []
+    found = []
     for class_folder in sorted(path for path in folder.iterdir() if path.is_dir()):
         if class_folder.name not in class_names:
             msg = (
@@ -37,14 +60,13 @@ def read(
                 "rename or remove it"
             )
             raise ValueError(msg)
-        for path in sorted(class_folder.iterdir()):
-            if path.suffix.lower() in _ENDINGS:
-                images.append(_read_image(path))
-                labels.append(class_names.index(class_folder.name))
-    if not images:
+        label = class_names.index(class_folder.name)
+        paths = sorted(class_folder.iterdir())
+        found += [(path, label) for path in paths if path.suffix.lower() in _ENDINGS]
+    if not found:
         msg = f"{folder} holds no images; expected {folder}/<class>/*.png or *.jpg"
         raise ValueError(msg)
-    return np.stack(images), np.array(labels, np.int64)
+    return found
 
 
 def _read_image(path: Path) -> npt.NDArray[np.uint8]:

@@ -1,6 +1,7 @@
 """Accuracy with its confidence interval. Needs only NumPy."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,7 +23,8 @@ class Evaluation:
         top1_wilson_95: Lower and upper bound of the 95 % Wilson interval of `top1`.
         loss: Mean cross-entropy in nats, without label smoothing.
         per_class_accuracy: Share of each class' images classified correctly; None without images.
-        confusion_matrix: Counts; row = label, column = prediction, in the order of CLASS_NAMES.
+        confusion_matrix: Counts; row = label, column = prediction, in the order of the
+            classes.
     """
 
     n: int
@@ -41,19 +43,21 @@ def score(
     logits: npt.NDArray[np.float32],
     labels: npt.NDArray[np.int64],
     classes: npt.NDArray[np.int64] | None = None,
+    class_names: Sequence[str] = CLASS_NAMES,
 ) -> Evaluation:
     """Score logits against labels.
 
     Args:
-        logits: float32, shape (n, 10).
+        logits: float32, shape (n, number of classes).
         labels: int64, shape (n,).
         classes: int64, shape (n,): predicted classes; by default those of the largest logits.
+        class_names: Names of the classes in the order of the logits.
 
     Returns:
         The evaluation; softmax and logarithm are computed in float64.
     """
     answered = logits.argmax(axis=1) if classes is None else classes
-    matrix = np.zeros((len(CLASS_NAMES), len(CLASS_NAMES)), dtype=np.int64)
+    matrix = np.zeros((len(class_names), len(class_names)), dtype=np.int64)
     np.add.at(matrix, (labels, answered), 1)
     correct, totals = matrix.diagonal(), matrix.sum(axis=1)
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
@@ -66,7 +70,7 @@ def score(
         loss=float((log_sum - shifted[np.arange(n), labels]).mean()),
         per_class_accuracy={
             name: int(right) / int(total) if total else None
-            for name, right, total in zip(CLASS_NAMES, correct, totals, strict=True)
+            for name, right, total in zip(class_names, correct, totals, strict=True)
         },
         confusion_matrix=matrix.tolist(),
     )

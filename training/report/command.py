@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
+from training import native_log
 from training.report.sources.runs import ReportError, read_all
 from training.settings.arguments import add_data_dir
 
@@ -64,9 +65,13 @@ def write(folders: Sequence[Path], output: Path, data_dir: Path | None) -> Path:
         msg = f"cannot write to {output} ({error.strerror}); name another --output"
         raise ReportError(msg) from error
     # Importing Keras takes seconds, so wrong arguments are reported before.
-    from training.report import page  # noqa: PLC0415
-    from training.report.pages import html_page, markdown_page  # noqa: PLC0415
-    from training.report.sources import evidence  # noqa: PLC0415
+    with native_log.quiet():
+        from training import devices  # noqa: PLC0415
+        from training.report import page  # noqa: PLC0415
+        from training.report.pages import html_page, markdown_page  # noqa: PLC0415
+        from training.report.sources import evidence  # noqa: PLC0415
+
+        devices.look_for_gpus()
 
     report = page.build(runs, evidence.collect(runs, data_dir))
     target = output / "report.html"

@@ -61,7 +61,7 @@ class MlflowRun:
         except ImportError as error:
             msg = (
                 f"--mlflow {target} needs MLflow, which cannot be imported ({error}); install the "
-                "extra mlflow: pip install 'onnx-serving[train,mlflow]'"
+                "extra mlflow, from a checkout: pip install '.[train,mlflow]'"
             )
             raise ConfigError(msg) from error
         self._mlflow = mlflow

@@ -6,12 +6,12 @@ confusion_matrix.png and metrics.json. metrics.json is written last: a folder th
 finished run.
 """
 
+import contextlib
 import importlib.util
 import json
 import logging
 import shutil
 import statistics
-import sys
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -36,6 +36,7 @@ from training.run import checkpoint, early_stopping, folder
 from training.run.callbacks import DivergenceStop, EpochRecorder, read_history, write_history
 from training.run.interruption import InterruptBetweenSteps
 from training.run.mlflow_run import MlflowRun
+from training.run.progress import EpochProgress
 from training.settings.recipes import TrainConfig
 
 _VALIDATION_BATCH = 500
@@ -174,16 +175,18 @@ def _fit(config: TrainConfig, session: _Session) -> _Trained:
     )
     if done < config.epochs and not early_stopping.is_over(history, config.early_stopping):
         validation_batches = ValidationBatches(validation, _VALIDATION_BATCH // share * share)
-        with InterruptBetweenSteps() as interruption:
+        progress = EpochProgress(
+            epochs=config.epochs, images=len(training), batch_size=config.batch_size
+        )
+        with contextlib.closing(progress), InterruptBetweenSteps() as interruption:
             model.fit(
                 feed(batches),
                 validation_data=feed(validation_batches),
                 epochs=config.epochs,
                 initial_epoch=done,
                 shuffle=False,  # TrainingBatches shuffles, reproducibly
-                callbacks=[*_callbacks(config, session, batches, recorder), interruption],
-                # A progress bar on a terminal, one line for each epoch in a log.
-                verbose=1 if sys.stdout.isatty() else 2,
+                callbacks=[*_callbacks(config, session, batches, recorder), progress, interruption],
+                verbose=0,  # EpochProgress takes the place of Keras' progress bar
             )
     saved_epoch = len(history)
     if config.early_stopping:
@@ -250,6 +253,7 @@ def _finish(config: TrainConfig, session: _Session, trained: _Trained) -> dict[s
     """
     began = time.perf_counter()
     run_dir, history = session.run_dir, trained.history
+    _log.info("saving the model, and asking it about %d test images", len(session.data.test))
     model = architectures.rebuild(trained.model, config.model, upsample=config.upsample)
     checkpoint.write_atomically(run_dir / "model.keras", model.save)
     result = evaluate(model, session.data.test)

@@ -1,10 +1,12 @@
-"""`python -m loadtest readme`: the README's performance table, written from measured figures.
+"""`python -m loadtest readme`: the performance tables of README and documentation, and a figure.
 
-The figures are in docs/results/loadtest.json, a digest of the report that `make loadtest` writes.
-`--check` compares the table with the digest and measures nothing.
+All are written from docs/results/loadtest.json, a digest of the report that `make loadtest` writes:
+a short table and a figure for the README, and a table of all loads for docs/performance.md.
+`--check` compares them with the digest and measures nothing.
 """
 
 import argparse
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -15,13 +17,19 @@ from loadtest.reports import collection
 from loadtest.reports.configurations import CAPACITY
 from loadtest.reports.pages.markdown_page import table
 from loadtest.reports.readme.figures import Digest, Number, QuotedLoad, QuotedRow, digest
+from loadtest.reports.readme.plot import figure
 from loadtest.settings.config import UsageError
+from training.pages.rendering import standalone_svg
 
 README = Path("README.md")
+DETAILS = Path("docs/performance.md")
 DIGEST = Path("docs/results/loadtest.json")
 BEGIN = "<!-- Written by `make readme` from docs/results/loadtest.json; do not edit. -->"
 END = "<!-- End of what `make readme` writes. -->"
+# The section of the second page that holds the table of all loads.
+_ANCHOR = "the-load-test-of-the-bundled-models"
 _NONE = "-"
+_SHORT_HEADS = ("model", "accuracy", "one caller: p50 / p99", "images/s")
 _HEADS = (
     "model",
     "top-1 over gRPC (95 % interval)",
@@ -39,8 +47,8 @@ def main(arguments: Sequence[str]) -> int:
         Exit code: 0.
 
     Raises:
-        UsageError: A file cannot be read, the README has no place for the table, or, with
-            --check, the table differs from the digest.
+        UsageError: A file cannot be read, a page has no place for its table, or, with --check, a
+            table or the figure differs from the digest.
     """
     values = _parser().parse_args(arguments)
     if values.report is not None:
@@ -53,7 +61,9 @@ def main(arguments: Sequence[str]) -> int:
         values.digest.write_text(f"{text}\n", encoding="utf-8")
     try:
         document = msgspec.json.decode(values.digest.read_bytes(), type=Digest)
-        page = values.readme.read_text(encoding="utf-8")
+        pages = {file: file.read_text(encoding="utf-8") for file in (values.readme, values.details)}
+        picture = values.digest.with_suffix(".svg")
+        drawn = picture.read_text(encoding="utf-8") if picture.is_file() else ""
     except msgspec.DecodeError as error:
         msg = (
             f"{values.digest} is no digest of a report: {' '.join(str(error).split())}; "
@@ -63,13 +73,23 @@ def main(arguments: Sequence[str]) -> int:
     except (OSError, ValueError) as error:
         msg = f"cannot write the table: {error}"
         raise UsageError(msg) from error
-    new = replaced(page, render(document), values.readme)
-    if values.check and new != page:
-        msg = f"{values.readme} does not say what {values.digest} does; run `make readme`"
-        raise UsageError(msg)
-    if new != page:
-        values.readme.write_text(new, encoding="utf-8")
+    folder = values.readme.parent
+    short = render_short(document, _relative(picture, folder), _relative(values.details, folder))
+    blocks = {values.readme: short, values.details: render(document)}
+    new = {file: replaced(pages[file], block, file) for file, block in blocks.items()}
+    old = {**pages, picture: drawn}
+    new[picture] = standalone_svg(figure(document))
+    for file in (file for file in new if new[file] != old[file]):
+        if values.check:
+            msg = f"{file} does not say what {values.digest} does; run `make readme`"
+            raise UsageError(msg)
+        file.write_text(new[file], encoding="utf-8")
     return 0
+
+
+def _relative(file: Path, folder: Path) -> str:
+    """Return the path of a file as a page in the folder links to it."""
+    return Path(os.path.relpath(file, folder)).as_posix()
 
 
 def replaced(page: str, block: str, path: Path) -> str:
@@ -86,8 +106,63 @@ def replaced(page: str, block: str, path: Path) -> str:
     return f"{before}{BEGIN}\n\n{block}\n\n{END}{after}"
 
 
+def render_short(document: Digest, picture: str, details: str) -> str:
+    """Return the README's table, the figure beside it, and the conditions below it.
+
+    Args:
+        document: The digest.
+        picture: Path of the figure, relative to the page.
+        details: Path of the page with the table of all loads, relative to the page.
+    """
+    image = f'<img align="right" width="380" alt="{figure(document).title}" src="{picture}">'
+    rows = [_short_row(row) for row in document.rows]
+    conditions = f"{_conditions(document)} [All loads]({details}#{_ANCHOR})."
+    return f"{image}\n\n{table(_SHORT_HEADS, rows)}\n\n{conditions}"
+
+
+def _short_row(row: QuotedRow) -> list[str]:
+    one, batches = row.loads.get("single-stream"), row.loads.get("offline")
+    top1 = row.top1
+    return [
+        f"{row.model}, {row.precision}",
+        _NONE if top1 is None else f"{100 * top1.top1:.2f} %",
+        f"{_text(one.p50_ms)} / {_text(one.p99_ms)} ms" if one and one.p50_ms else _NONE,
+        _text(batches.images_per_second) if batches and batches.images_per_second else _NONE,
+    ]
+
+
+def _conditions(document: Digest) -> str:
+    """Return the conditions of the README's table, in sentences."""
+    one = [load for row in document.rows if (load := row.loads.get("single-stream"))]
+    batches = [load for row in document.rows if (load := row.loads.get("offline"))]
+    quoted = [*one, *batches]
+    images = {top1.distinct_images for row in document.rows if (top1 := row.top1) is not None}
+    left_out = sum(load.runs - load.valid_runs for load in quoted)
+    sizes = {load.load.partition("batch ")[2] or "1" for load in batches}
+    callers = _counts({load.requests for load in one})
+    sent = _counts({load.images for load in batches})
+    size = " or ".join(sorted(sizes))
+    sentences = [
+        f"Accuracy: top-1 on {_counts(images)} CIFAR-10 test images, from the timed responses.",
+        f"One caller sends one image after another (n = {callers}).",
+        f"Images/s: batches of {size} (n = {sent}).",
+    ]
+    if left_out:
+        sentences.append(
+            f"Left out: {left_out} of {sum(load.runs for load in quoted)} runs, which broke the "
+            "load test's rules."
+        )
+    return " ".join([*sentences, _caption(document)])
+
+
+def _counts(values: set[int]) -> str:
+    """Return a count, or the range of several."""
+    low, high = min(values, default=0), max(values, default=0)
+    return f"{low:,}" if low == high else f"{low:,} to {high:,}"
+
+
 def render(document: Digest) -> str:
-    """Return the table and the caption below it."""
+    """Return the table of all loads and the caption below it."""
     rows = [_row(row) for row in document.rows]
     return f"{table(_HEADS, rows)}\n\n{_caption(document)}"
 
@@ -196,5 +271,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--report", type=Path, metavar="RESULT", help="write the digest from this report first")
     add("--check", action="store_true", help="write nothing; exit code 2 if the table is outdated")
     add("--readme", type=Path, default=README, help="default: %(default)s")
+    add("--details", type=Path, default=DETAILS, help="default: %(default)s")
     add("--digest", type=Path, default=DIGEST, help="default: %(default)s")
     return parser

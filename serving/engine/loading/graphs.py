@@ -1,16 +1,25 @@
 """Loads the graphs of a version with ONNX Runtime, or its SavedModel with TensorFlow."""
 
+import sys
+import threading
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from serving.engine.loading import progress
+from serving.engine.loading import native_log, progress
 from serving.engine.runtime import CUDA, GraphRuntime, Runtime, RuntimeConfig, choose_providers
 from serving.errors import FailedPrecondition
 from serving.repository import model_folder
 from serving.repository.model_folder import SAVED_MODEL_FILE, ModelFolder
 from serving.tensors.signature import DEFAULT_SIGNATURE_NAME, PREDICT_METHOD_NAME, Signature
+
+if TYPE_CHECKING:
+    from serving.engine.saved_models.session_runtime import SavedModelRuntime
+
+_RUNTIME = "serving.engine.saved_models.session_runtime"
+_importing = threading.Lock()
 
 
 class LoadedGraphs(NamedTuple):
@@ -61,22 +70,29 @@ def _load_saved_model(folder: ModelFolder, config: RuntimeConfig) -> LoadedGraph
     """
     progress.note("importing TensorFlow")
     try:
-        # Imported only here, because TensorFlow takes seconds and memory that a server of ONNX
-        # models does not need.
-        from serving.engine.saved_models.session_runtime import (  # noqa: PLC0415
-            SavedModelRuntime,
-        )
+        runtime_class = _import_runtime()
     except Exception as error:  # an incomplete installation raises any exception
         msg = (
             f"{folder.path} holds a SavedModel and no .onnx file, and TensorFlow, which would run "
             f"it, cannot be imported ({error}); convert the SavedModel with `python -m export "
-            "saved-model`, or install the extra `tensorflow` beside the server: pip install "
-            "'onnx-serving[serve,tensorflow]'"
+            "saved-model`, or install the extra `tensorflow` beside the server, from a checkout: "
+            "pip install '.[serve,tensorflow]'"
         )
         raise FailedPrecondition(msg) from error
     progress.note("TensorFlow loads the SavedModel")
-    runtime = SavedModelRuntime(folder.path, config)
+    runtime = runtime_class(folder.path, config)
     return LoadedGraphs(folder, runtime.signatures, {SAVED_MODEL_FILE: runtime})
+
+
+def _import_runtime() -> "type[SavedModelRuntime]":
+    """Import TensorFlow without its start-up notes, which do not follow the format of the log."""
+    with _importing, native_log.quiet() if _RUNTIME not in sys.modules else nullcontext():
+        # Imported only here, because TensorFlow takes seconds and memory that a server of ONNX
+        # models does not need.
+        from serving.engine.saved_models import session_runtime  # noqa: PLC0415
+
+        session_runtime.look_for_gpus()
+        return session_runtime.SavedModelRuntime
 
 
 def _signature_of_graph(runtimes: Mapping[str, Runtime]) -> dict[str, Signature]:

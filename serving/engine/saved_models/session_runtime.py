@@ -60,6 +60,11 @@ _TENSORFLOWS_BFLOAT16 = np.dtype(tf.bfloat16.as_numpy_dtype)
 tf.get_logger().setLevel("ERROR")
 
 
+def look_for_gpus() -> None:
+    """Let TensorFlow look for GPUs; it does so once, and logs what it found."""
+    tf.config.list_physical_devices("GPU")
+
+
 class SavedModelRuntime:
     """The serving graph of a SavedModel in a session that can be run from any thread.
 

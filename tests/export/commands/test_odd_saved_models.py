@@ -75,7 +75,7 @@ def test_there_are_at_least_sixty_odd_folders():
 @pytest.mark.parametrize(
     ("name", "told"),
     [
-        ("keras file", r"is a Keras file, .* keras.saving.load_model\(file\).export\(folder\)"),
+        ("h5 file", r"is a Keras file, .* keras.saving.load_model\(file\).export\(folder\)"),
         ("tflite file", "is a TensorFlow Lite file"),
         ("onnx file", "python -m export onnx"),
         ("empty saved_model.pb", "has 0 bytes and no graph"),

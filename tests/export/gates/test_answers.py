@@ -1,3 +1,5 @@
+import os
+
 import numpy as np
 import onnx
 import pytest
@@ -56,3 +58,26 @@ def test_graph_without_softmax_is_refused(published, tmp_path, test_images):
 
     with pytest.raises(ExportError, match="made by LogSoftmax, expected Softmax"):
         answers.of_onnx(tmp_path / "model.onnx", test_images.images)
+
+
+def test_no_thread_of_a_session_waits_in_a_loop_and_none_lacks_a_core(published):
+    """Whatever shares the cores goes on."""
+    session = answers.session((published.path / "model.onnx").read_bytes())
+    options = session.get_session_options()
+
+    assert options.get_session_config_entry("session.intra_op.allow_spinning") == "0"
+    assert options.intra_op_num_threads == len(os.sched_getaffinity(0))
+    assert session.get_providers() == ["CPUExecutionProvider"]
+
+
+def test_weights_of_w8_alone_become_floats_once(published):
+    """As they do in the server; int8 graphs keep their integers."""
+    model = (published.path / "model.onnx").read_bytes()
+    options = {
+        precision: answers.session(model, precision).get_session_options()
+        for precision in ("w8", "int8")
+    }
+
+    assert options["w8"].get_session_config_entry("session.disable_quant_qdq") == "1"
+    with pytest.raises(RuntimeError, match="does not have configuration"):
+        options["int8"].get_session_config_entry("session.disable_quant_qdq")

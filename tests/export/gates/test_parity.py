@@ -133,6 +133,60 @@ def test_nan_fails():
     assert pair.outside_tolerance == 1
 
 
+def test_infinite_logits_fail():
+    """Infinity less infinity is no number: it is no agreement either."""
+    logits = logits_of()
+    logits[0, 0] = np.inf
+    infinite = Answers(
+        source="ONNX",
+        logits=logits,
+        probabilities=answers(logits_of()).probabilities,
+        classes=logits.argmax(axis=1),
+    )
+
+    with np.errstate(invalid="ignore"):
+        pair = parity.compare(infinite, infinite)
+
+    assert not pair.passed
+    assert (pair.outside_tolerance, pair.worst_images) == (1, (0,))
+
+
+def test_relative_deltas_are_those_of_logits_that_are_not_small():
+    """Near 0 the absolute tolerance counts: 1e-6 beside 1e-5 is 10 % and says nothing."""
+    one, other = logits_of(), logits_of()
+    one[1, 5], other[1, 5] = 1e-5, 1.1e-5
+
+    pair = parity.compare(answers(one), answers(other, "ONNX"))
+
+    assert pair.max_rel_delta == 0 < pair.max_abs_delta
+
+
+def test_metrics_say_all_of_a_pair_but_its_images():
+    """A published pair has no worst images."""
+    three = [answers(logits_of(), source) for source in ("Keras", "SavedModel", "ONNX")]
+
+    assert [pair.as_dict() for pair in parity.check(three)] == [
+        {
+            "reference": reference,
+            "candidate": candidate,
+            "images": N,
+            "max_abs_delta": 0,
+            "max_rel_delta": 0,
+            "tolerance_used": 0,
+            "max_abs_delta_probabilities": 0,
+            "outside_tolerance": 0,
+            "ties": 0,
+            "same_class": N,
+            "class_differs": 0,
+        }
+        for reference, candidate in (
+            ("Keras", "SavedModel"),
+            ("Keras", "ONNX"),
+            ("SavedModel", "ONNX"),
+        )
+    ]
+
+
 def test_check_reports_the_pairs_that_differ():
     """The report has the pairs, counts, deltas, the worst image's logits and the way out."""
     keras, saved_model = answers(logits_of()), answers(logits_of(), "SavedModel")
@@ -141,8 +195,10 @@ def test_check_reports_the_pairs_that_differ():
         parity.check([keras, saved_model, altered(2, 5, 0.25)])
 
     report = str(failure.value)
-    assert report.count("differs from") == 2
-    assert "ONNX differs from Keras" in report
+    assert [line for line in report.splitlines() if not line.startswith("  ")] == [
+        "parity gate: ONNX differs from Keras",
+        "parity gate: ONNX differs from SavedModel",
+    ]
     assert "1 of 6 images" in report
     assert "0.25 absolute" in report
     worst = [line for line in report.splitlines() if line.startswith("        2  ")]

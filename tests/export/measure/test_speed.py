@@ -36,8 +36,8 @@ def test_a_faster_variant_is_told_from_a_slower_one(graphs):
     light, heavy = graphs
     pixels = tiny_classifiers.images(3)
 
-    faster = speed.measure(heavy, light, "int8", pixels)
-    slower = speed.measure(light, heavy, "int8", pixels)
+    faster = speed.measure(heavy, light, "int8", {"images": pixels})
+    slower = speed.measure(light, heavy, "int8", {"images": pixels})
 
     assert list(faster.speedup) == list(slower.speedup) == list(speed.BATCH_SIZES)
     assert too_slow(faster.speedup) == []

@@ -208,6 +208,18 @@ def test_snippet_compiles_and_names_the_model(published, signatures, files):
     assert "np.zeros((1, 32, 32, 3), np.uint8)" in code
 
 
+def test_pictures_can_be_sent_if_a_signature_takes_them(published, signatures, files):
+    """The card has a command for picture files if a Classify signature takes them, else none."""
+    without = {"serving_default": signatures["serving_default"]}
+
+    card = model_card.render(published.metrics, signatures, files)
+
+    assert "/v1/models/simcnn:classify" in card
+    assert '"signature_name": "classify"' in card
+    assert '"image/encoded"' in card
+    assert ":classify" not in model_card.render(published.metrics, without, files)
+
+
 def test_card_of_a_model_from_elsewhere_claims_nothing(two_signatures):
     """Without accuracy and training sections the card says that they are unknown."""
     metrics = {

@@ -1,4 +1,5 @@
 import numpy as np
+import onnx
 import pytest
 import tiny_classifiers
 from onnx import TensorProto, helper
@@ -59,7 +60,7 @@ def test_evenly_spread_values_keep_their_full_range():
     """If images are alike and no value is rare, no value is clipped."""
     images = np.random.default_rng(0).integers(0, 256, (60, 32, 32, 3)).astype(np.uint8)
 
-    ranges = calibration.ranges(products([1, 1, -1]), images)
+    ranges = calibration.ranges(products([1, 1, -1]), {"images": images})
 
     assert ranges["pixels"] == (0, 255)
     assert ranges["y"] == (-255, 255)
@@ -71,8 +72,8 @@ def test_each_image_counts_alike():
     images = random.integers(0, 13, (10, 32, 32, 3)).astype(np.uint8)
     images[0] = random.integers(0, 256, (32, 32, 3))
 
-    together = calibration.ranges(products(), images)["y"]
-    alone = calibration.ranges(products(), images[:1])["y"]
+    together = calibration.ranges(products(), {"images": images})["y"]
+    alone = calibration.ranges(products(), {"images": images[:1]})["y"]
 
     assert alone[1] > 50_000
     assert together[1] < alone[1] / 4
@@ -84,7 +85,7 @@ def test_a_few_rare_values_are_clipped():
     images = random.integers(1, 5, (10, 32, 32, 3)).astype(np.uint8)
     images[random.random(images.shape) < 0.001] = 40
 
-    low, high = calibration.ranges(products(), images)["y"]
+    low, high = calibration.ranges(products(), {"images": images})["y"]
 
     assert low == 0
     assert high < 40**2
@@ -92,7 +93,7 @@ def test_a_few_rare_values_are_clipped():
 
 def test_all_values_zero_is_a_range_of_width_zero():
     """A layer that is always 0 has the range (0, 0) and raises no error."""
-    ranges = calibration.ranges(products([0, 0, 0]), tiny_classifiers.images(3))
+    ranges = calibration.ranges(products([0, 0, 0]), {"images": tiny_classifiers.images(3)})
 
     assert ranges["y"] == (0, 0)
 
@@ -102,7 +103,7 @@ def test_every_float_tensor_is_observed():
     model, images = tiny_classifiers.classifier(), tiny_classifiers.images(70)
 
     seen = {}
-    for name, values in calibration.observe(model, images):
+    for name, values in calibration.observe(model, {"images": images}):
         seen.setdefault(name, []).append(values)
 
     made = {name for node in model.graph.node for name in node.output}
@@ -118,4 +119,28 @@ def test_ranges_hold_zero():
     """A range of positive values starts at 0, because 0 must be represented exactly."""
     images = np.full((2, 32, 32, 3), 200, np.uint8)
 
-    assert calibration.ranges(products([1, 1, 1]), images)["y"] == (0, 200)
+    assert calibration.ranges(products([1, 1, 1]), {"images": images})["y"] == (0, 200)
+
+
+def test_float_inputs_have_ranges_and_odd_tensors_none():
+    """A float32 input is a tensor like the others; infinities and empty tensors are left out."""
+    floats = onnx.TensorProto.FLOAT
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("Reciprocal", ["x"], ["inverse"]),
+            onnx.helper.make_node("ReduceMax", ["x"], ["largest"], keepdims=0),
+        ],
+        "odd",
+        [onnx.helper.make_tensor_value_info("x", floats, ["batch", 2])],
+        [
+            onnx.helper.make_tensor_value_info("inverse", floats, ["batch", 2]),
+            onnx.helper.make_tensor_value_info("largest", floats, []),
+        ],
+    )
+    opsets = [onnx.helper.make_opsetid("", 18)]
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10)
+
+    ranges = calibration.ranges(model, {"x": np.array([[0, 1], [2, 4]], np.float32)})
+
+    assert set(ranges) == {"x", "largest"}
+    assert ranges["largest"][0] == 0

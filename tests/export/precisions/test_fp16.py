@@ -3,6 +3,7 @@ import onnx
 import tiny_classifiers
 from onnx import TensorProto
 
+from export.gates import answers
 from export.precisions import fp16
 
 
@@ -42,3 +43,27 @@ def test_answers_are_close_and_bytes_reproducible():
     answer = tiny_classifiers.run(onnx.load_from_string(first), images)
     expected = tiny_classifiers.run(model, images)
     assert 0 < np.abs(answer - expected).max() < 0.01
+
+
+def test_floats_in_and_logits_out_keep_their_types():
+    """A softmax inside the network becomes float16; the output is made by another operation."""
+    floats = TensorProto.FLOAT
+    graph = onnx.helper.make_graph(
+        [
+            onnx.helper.make_node("Softmax", ["x"], ["inside"], axis=1),
+            onnx.helper.make_node("MatMul", ["inside", "w"], ["logits"]),
+        ],
+        "attention",
+        [onnx.helper.make_tensor_value_info("x", floats, ["batch", 4])],
+        [onnx.helper.make_tensor_value_info("logits", floats, ["batch", 3])],
+        [onnx.numpy_helper.from_array(np.ones((4, 3), np.float32), "w")],
+    )
+    opsets = [onnx.helper.make_opsetid("", 18)]
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=10)
+
+    converted = fp16.convert(model)
+
+    assert [x.type.tensor_type.elem_type for x in converted.graph.input] == [floats]
+    assert [x.type.tensor_type.elem_type for x in converted.graph.output] == [floats]
+    answer = answers.session(converted.SerializeToString()).run(None, {"x": np.ones((2, 4), "f")})
+    np.testing.assert_allclose(answer[0], np.ones((2, 3)), atol=1e-2)

@@ -19,7 +19,7 @@ def model():
 @pytest.fixture(scope="module")
 def quantized(model):
     """The classifier in int8."""
-    return int8.quantize(model, tiny_classifiers.images(60, seed=1))
+    return int8.quantize(model, {"images": tiny_classifiers.images(60, seed=1)})
 
 
 def constants(model):
@@ -73,8 +73,8 @@ def test_bytes_do_not_depend_on_the_process(quantized, tmp_path):
     script = (
         "import tiny_classifiers, sys\n"
         "from export.precisions import int8\n"
-        "made = int8.quantize(\n"
-        "    tiny_classifiers.classifier(), tiny_classifiers.images(60, seed=1))\n"
+        "images = tiny_classifiers.images(60, seed=1)\n"
+        "made = int8.quantize(tiny_classifiers.classifier(), {'images': images})\n"
         "open(sys.argv[1], 'wb').write(made.SerializeToString(deterministic=True))\n"
     )
     file = tmp_path / "again.onnx"
@@ -93,7 +93,7 @@ def test_float32_model_is_left_alone(model):
     """Quantising does not change the model passed in."""
     before = model.SerializeToString()
 
-    int8.quantize(model, tiny_classifiers.images(5))
+    int8.quantize(model, {"images": tiny_classifiers.images(5)})
 
     assert model.SerializeToString() == before
     onnx.checker.check_model(model, full_check=True)

@@ -10,6 +10,7 @@ from export.gates.precision import LIMITS, Limits
 from export.measure import speed
 from export.measure.speed import SpeedComparison
 from export.precisions import calibration, fp16, int8, w8
+from export.precisions.judged_rows import SplitRows
 from export.precisions.make import make
 from training.data.cifar10 import Split
 
@@ -44,7 +45,7 @@ def made_of(fp32_file, test_images, monkeypatch):
         return make(
             fp32_file,
             wanted,
-            test=test_images,
+            test=SplitRows(split=test_images),
             fp32_classes=answers.of_onnx(fp32_file, test_images.images).classes,
             calibration=calibration.draw(training) if "int8" in wanted else None,
         )
@@ -73,7 +74,7 @@ def test_each_precision_is_made_by_its_converter(made_of, fp32_file):
     for precision, expected in {
         "fp16": fp16.convert(model),
         "w8": w8.quantize(model),
-        "int8": int8.quantize(model, pixels),
+        "int8": int8.quantize(model, {"images": pixels}),
     }.items():
         written = onnx.load(fp32_file.with_name(f"model.{precision}.onnx"))
         assert written.producer_name == "tests"

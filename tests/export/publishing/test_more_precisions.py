@@ -119,7 +119,7 @@ def test_nothing_is_published_if_all_are_refused(published, image_dir, tmp_path,
 
 def test_w8_is_not_made_from_itself(only_w8, image_dir, tmp_path):
     """w8 is refused without model.onnx, because rounding twice would lose accuracy."""
-    with pytest.raises(ExportError, match=r"has no model\.onnx to make w8 from; export the train"):
+    with pytest.raises(ExportError, match=r"has no model\.onnx to make w8 from; export the mod"):
         add(only_w8.path, tmp_path / "models", image_dir, "w8")
 
 

@@ -1,5 +1,8 @@
+import asyncio
 import signal
+from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,7 +13,7 @@ from loadtest.figures.scoring import Scorer
 from loadtest.generator.recording import Recorder
 from loadtest.load.images import Queries
 from loadtest.session.session import Measurement
-from loadtest.settings.config import LoadTestConfig
+from loadtest.settings.config import CapacityConfig, GateConfig, LoadTestConfig
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +74,128 @@ def test_a_confirmation_has_to_be_valid(phase, reasons, passed):
 
     assert step.passed is passed
     assert step.reason == ("" if passed else "the thirds differ; a busy client")
+
+
+def test_all_of_a_step():
+    """What a run measured, and why it failed: the bound, wrong answers, a busy client."""
+    document = report(kind="server", rate=100, n=1000, slo_ms=1000)
+    document["slo"] |= {"over": 5, "met": False}
+    document["requests"] |= {"answered": 990, "failed": 7, "missed": 3, "wrong": 2}
+    document["mismatches"]["differing"] = 1
+    document["client"] |= {"cpu_share": 0.99}
+    document["accuracy"]["top1"] = 0.75
+    document["latency_ms"]["p50"] = 8.5
+    recorder = Recorder()
+    for number in range(1000):
+        recorder.answer(number, 0, 0, (number + 1) * 1_000_000, b"")
+    scores = Scorer(None, Queries(np.arange(1000), 1), np.zeros(1000)).score(Recorder().recording())
+    scores = replace(scores, latency_ns=np.arange(1, 1001) * 1_000_000)
+    measured = Measurement(report=document, recording=recorder.recording(), scores=scores)
+    config = LoadTestConfig(
+        target="localhost:8500", model="simcnn", output_dir=Path(), name="run", slo_ms=1000
+    )
+
+    step = find._step("probe", 100.5, measured, config)
+
+    late, wrong, busy = step.pop("reason").split("; ", 2)
+    assert "5 of 1,000 requests" in late
+    assert "1 answers" in wrong
+    assert "99 % of a core" in busy
+    assert step == {
+        "phase": "probe",
+        "offered_rate_per_second": 100.5,
+        "passed": False,
+        "client_limited": True,
+        "n": 1000,
+        "answered": 990,
+        "failed": 7,
+        "missed": 3,
+        "over": 5,
+        "p50_ms": 8.5,
+        "percentile_ms": 990,
+        "goodput_per_second": document["goodput"]["per_second"],
+        "top1": 0.75,
+        "wrong": 2,
+        "client_cpu_share": 0.99,
+        "lag_p99_ms": document["client"]["lag_ms"]["p99"],
+        "seconds": 0,
+    }
+
+
+@pytest.mark.parametrize(("floor", "passed"), [(None, True), (0.5, True), (0.99, False)])
+def test_a_step_fails_if_the_accuracy_is_out_of_reach(floor, passed):
+    """The upper end of the interval has to reach the floor, if there is one."""
+    document = report(kind="server", rate=100, n=1000, slo_ms=1000)
+    config = LoadTestConfig(
+        target="localhost:8500",
+        model="simcnn",
+        output_dir=Path(),
+        name="run",
+        slo_ms=1000,
+        gates=GateConfig(min_accuracy=floor),
+    )
+
+    checks = find._checks(document, config)
+
+    assert all(check["passed"] for check in checks) is passed
+    assert [check["name"] for check in checks][1:] == ["wrong-answers", "accuracy"][
+        : 1 + (floor is not None)
+    ]
+
+
+def test_all_of_the_capacity_section():
+    """What the search found and what was asked of it."""
+    config = LoadTestConfig(
+        target="localhost:8500",
+        model="simcnn",
+        output_dir=Path(),
+        name="run",
+        slo_ms=12,
+        gates=GateConfig(min_accuracy=0.8),
+    )
+    search = SimpleNamespace(passed=80, confirmed=True, limited_by="slo", failed=90, steps=[{}])
+
+    section = find._section(config, SimpleNamespace(percentile=97), search, 4.5)
+
+    assert section == {
+        "rate_per_second": 80,
+        "confirmed": True,
+        "limited_by": "slo",
+        "failed_rate_per_second": 90,
+        "slo_ms": 12,
+        "percentile": 97,
+        "min_accuracy": 0.8,
+        "steps": [{}],
+        "seconds": 4.5,
+    }
+
+
+def test_a_search_starts_at_half_of_a_single_callers_pace():
+    """A caller who waits 4 ms for each answer makes 250 requests a second; nobody answers: 1."""
+    asked = []
+
+    class OneCaller:
+        async def measure(self, config, load, on_progress):
+            asked.append(load)
+            on_progress(None)
+            return SimpleNamespace(report={"latency_ms": {"p50": medians_ms.pop()}})
+
+    config = CapacityConfig(
+        run=LoadTestConfig(
+            target="localhost:8500", model="simcnn", output_dir=Path(), name="run", slo_ms=12
+        )
+    )
+    load = find.load_without_rate(config, 24)
+    trial = find._Trial(config=config, session=OneCaller(), images=24, line=None)
+
+    medians_ms = [None, 4]
+
+    rates = [asyncio.run(trial.start_rate(load)) for _ in range(2)]
+
+    assert rates == [125, 1]
+    assert (asked[0].loop, asked[0].in_flight, asked[0].batch) == ("closed", 1, load.batch)
+    assert (asked[0].plan.in_flight, asked[0].plan.requests) == (1, 64)
+    assert asked[0].plan.rate_per_second is None
 
 
 def test_a_search_without_a_passing_rate_fails(run, image_target):

@@ -73,3 +73,17 @@ def test_percentile_is_none_below_the_samples_needed():
 
     assert percentile(values[:661], 99) is None
     assert percentile(values, 99) == 656
+
+
+def test_percentile_has_exactly_its_share_of_the_values():
+    """Of 1 to 100,000, 99.9 % do not exceed 99,900; 99.9 / 100 as a float is a little more."""
+    values = np.arange(1, 100_001)
+
+    assert percentile(values, 99.9) == 99_900
+    assert [percentile(values, percent) for percent in (50, 90, 95, 97, 99)] == [
+        50_000,
+        90_000,
+        95_000,
+        97_000,
+        99_000,
+    ]

@@ -1,5 +1,9 @@
-import load_reports
+from typing import get_args
 
+import load_reports
+import pytest
+
+from loadtest.report_schema import ScenarioKind
 from loadtest.reports import summary
 from loadtest.reports.collection import single
 from loadtest.reports.configurations import (
@@ -51,3 +55,12 @@ def test_a_capacity_of_a_busy_client_says_so():
 
     words = "most with p99 within 15 ms, limited by the client"
     assert ("100 requests/s", words) in lines[0].figures
+
+
+@pytest.mark.parametrize("kind", get_args(ScenarioKind))
+def test_every_scenario_has_headlines(kind):
+    """A report of any one scenario can be summarised, also if no order of preference lists it."""
+    report = load_reports.report(kind=kind)
+    results = load_reports.collection([report]).results
+
+    assert summary.headlines(configurations(results))

@@ -4,8 +4,8 @@ from types import SimpleNamespace
 import pytest
 
 from loadtest.load.plan import Progress
-from loadtest.session import progress_line
 from loadtest.session.progress_line import ProgressLine
+from training import live_line
 
 
 class Terminal(io.StringIO):
@@ -20,7 +20,7 @@ class Terminal(io.StringIO):
 def clock(monkeypatch):
     """A clock that the test sets."""
     now = SimpleNamespace(seconds=0.0)
-    monkeypatch.setattr(progress_line, "time", SimpleNamespace(monotonic=lambda: now.seconds))
+    monkeypatch.setattr(live_line, "time", SimpleNamespace(monotonic=lambda: now.seconds))
     return now
 
 

@@ -3,8 +3,8 @@ import pytest
 from load_reports import collection, report
 
 from loadtest.load.scenarios import settle
-from loadtest.settings.config import LoadTestConfig, UsageError
-from loadtest.verdict.baseline import load_baseline
+from loadtest.settings.config import GateConfig, LoadTestConfig, UsageError
+from loadtest.verdict.baseline import compare, load_baseline
 
 
 @pytest.fixture
@@ -59,3 +59,70 @@ def test_a_missing_baseline_is_refused(tmp_path, load):
     """A missing baseline raises UsageError that names the file."""
     with pytest.raises(UsageError, match="nowhere"):
         load_baseline(tmp_path / "nowhere", model="simcnn", load=load, capacity=False)
+
+
+def measured(*, p50=1.0, p99=2.0, images=100.0, top1=0.8, capacity=None, **settings):
+    """A report of these figures; None for what was not measured."""
+    document = report(**settings)
+    document["latency_ms"] |= {"p50": p50, "p99": p99}
+    document["throughput"]["images_per_second"] = images
+    document["accuracy"]["top1"] = top1
+    document["capacity"] = capacity and {"rate_per_second": capacity}
+    return document
+
+
+LIMITS = GateConfig(tolerance_percent=50, accuracy_tolerance_points=1)
+
+
+def checks(now, then) -> dict[str, bool]:
+    return {check["name"]: check["passed"] for check in compare(now, then, LIMITS)}
+
+
+def test_a_closed_loop_is_compared_by_latency_throughput_and_accuracy():
+    """What is exactly at the tolerance passes, what is beyond it does not."""
+    at_the_limit = measured(p50=1.5, p99=3, images=50, top1=0.79)
+    beyond = measured(p50=1.51, p99=3.01, images=49.9, top1=0.78)
+    names = ["baseline-p50", "baseline-p99", "baseline-throughput", "baseline-accuracy"]
+
+    assert checks(at_the_limit, measured(top1=0.795)) == dict.fromkeys(names, True)
+    assert checks(beyond, measured()) == dict.fromkeys(names, False)
+
+
+def test_an_open_loop_is_compared_by_latency_and_accuracy():
+    """Its throughput is what was offered."""
+    now, then = measured(kind="server", rate=10), measured(kind="server", rate=10)
+
+    assert list(checks(now, then)) == ["baseline-p50", "baseline-p99", "baseline-accuracy"]
+
+
+@pytest.mark.parametrize(("rate", "passed"), [(50.0, True), (49.0, False)])
+def test_a_search_is_compared_by_its_rate(rate, passed):
+    """Its latency is the bound's."""
+    found = checks(measured(capacity=rate), measured(capacity=100.0))
+
+    assert found == {"baseline-capacity": passed, "baseline-accuracy": True}
+
+
+def test_figures_that_one_of_them_lacks_are_not_compared():
+    """Nothing was answered, or too few requests for a percentile."""
+    lacking = measured(p99=None, top1=None)
+
+    assert list(checks(lacking, measured())) == ["baseline-p50", "baseline-throughput"]
+    assert list(checks(measured(), measured(p50=None, images=None))) == [
+        "baseline-p99",
+        "baseline-accuracy",
+    ]
+
+
+def test_no_images_at_all_are_a_throughput_of_0():
+    """A run that nobody answered is slower than any baseline."""
+    assert checks(measured(images=None), measured())["baseline-throughput"] is False
+
+
+def test_details_name_both_figures_and_the_tolerance():
+    """A reader of the log need not open the baseline."""
+    latency, _, throughput, accuracy = compare(measured(p50=1.25), measured(), LIMITS)
+
+    assert latency["detail"] == "1.250 ms, baseline 1.000 ms, at most 50 % more"
+    assert throughput["detail"] == "100.0 images/s, baseline 100.0, at most 50 % less"
+    assert accuracy["detail"].startswith("top-1 80.00 %, baseline 80.00 %")

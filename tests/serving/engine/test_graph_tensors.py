@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import odd_models
 import pytest
 import tiny_models
@@ -145,3 +147,14 @@ def test_the_signatures_rank_is_used_where_another_would_end_the_process(tmp_pat
     assert held["a"].shape == (-1, -1)
     assert not graph.needs_ranks
     assert load(odd_models.recurrent(tmp_path)).needs_ranks
+
+
+@pytest.mark.parametrize(
+    ("kind", "place"), [("input", "behind the input"), ("output", "before the output")]
+)
+def test_the_way_out_names_the_right_place_for_a_cast(tmp_path, kind, place):
+    """Values of another type are turned where they come in or go out."""
+    node = SimpleNamespace(name="x", type="tensor(float8e4m3fn)", shape=[1])
+
+    with pytest.raises(Unsupported, match=f"put a Cast {place} in the graph"):
+        graph_tensors.specs(kind, [node], tmp_path / "model.onnx")

@@ -8,7 +8,7 @@ import pytest
 import tiny_models
 
 from serving.engine import runtime
-from serving.engine.runtime import DeviceError, Runtime, RuntimeConfig
+from serving.engine.runtime import DeviceError, Runtime, RuntimeConfig, SessionControl
 from serving.errors import DataLoss, InternalError, InvalidInput
 from serving.repository import model_folder
 
@@ -182,3 +182,15 @@ def test_text_passes_through_whole(tmp_path, text):
     (answer,) = graph.run(["y"], {"x": np.array([[text.encode(), b"x"]], object)})
 
     assert answer.tolist() == [[text, "x"]]
+
+
+def test_a_run_that_was_told_to_end_gives_no_answer(tmp_path):
+    """The control reaches ONNX Runtime: a terminated one ends a run, a fresh one does not."""
+    graph = Runtime(tiny_models.add(tmp_path) / "model.onnx", RuntimeConfig(device="cpu"))
+    feeds = {"a": np.array([5]), "b": np.array([3])}
+    told_to_end = SessionControl()
+    told_to_end.terminate()
+
+    with pytest.raises(InternalError, match="terminate"):
+        graph.run(["sum"], feeds, told_to_end)
+    assert graph.run(["sum"], feeds, SessionControl()) == [np.array([8])]

@@ -388,7 +388,8 @@ def test_without_the_extra_the_start_stops_with_one_line(models_dir):
     assert ended.returncode == 2
     assert ended.stderr.splitlines()[-1] == (
         "error: --enable_tracing is given, but OpenTelemetry is not installed; install "
-        "onnx-serving[otel] beside the server, or leave the flag out"
+        "the extra otel beside the server, from a checkout: pip install '.[serve,otel]', or leave "
+        "the flag out"
     )
     assert "Traceback" not in ended.stderr
 

@@ -145,6 +145,15 @@ def caller(peer: str, gone: asyncio.Event | None = None) -> HttpRequest:
     return HttpRequest(**empty, peer=peer, wait_for_disconnect=wait_for_disconnect)
 
 
+def test_ctrl_c_in_a_terminal_does_not_reach_the_children():
+    """They are of another session: the server decides when they end."""
+
+    async def scenario(process):
+        return await process.run(LARGE, os.getsid, 0)
+
+    assert run(scenario) != os.getsid(0)
+
+
 async def pid_of_a_job_that_never_ends(process, request) -> tuple[asyncio.Task, int]:
     pid = await process.run_for(request, LARGE, os.getpid)
     return asyncio.create_task(process.run_for(request, LARGE, time.sleep, 1000)), pid

@@ -8,6 +8,7 @@ from rest_client import Http
 from serving.client import PredictClient
 from serving.engine.catalog import State
 from serving.errors import StatusCode
+from serving.protocols.probe_routes import Probes
 from serving.server import ModelServer
 from serving.settings.config import ServerConfig
 
@@ -67,3 +68,10 @@ def test_readiness_names_the_models_that_failed(tmp_path, running_server):
     ]
     assert (status.state, status.status.error_code) == (State.END, StatusCode.UNIMPLEMENTED)
     assert 'options={"zipmap": False}' in status.status.error_message
+
+
+def test_probes_make_no_traces():
+    """They come every few seconds and say nothing of the callers."""
+    probes = Probes(health=None, catalog=None, page=None, metrics_path="/metrics")
+
+    assert [(route.method, route.traced) for route in probes.routes()] == [("GET", False)] * 3

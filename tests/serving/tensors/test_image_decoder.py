@@ -222,3 +222,23 @@ def test_scan_markers_in_a_png_are_ignored():
     chunk = struct.pack(">I", len(comment) - 4) + comment + struct.pack(">I", zlib.crc32(comment))
 
     np.testing.assert_array_equal(decode(PNG[:33] + chunk + PNG[33:]), PIXELS)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
+def test_inputs_of_one_channel_get_luminance(kind):
+    """Grey stays as it is, and colours become their luminance; raw pixels are one byte each."""
+    grey = np.arange(64, dtype=np.uint8).reshape(8, 8) * 3
+    colour = np.full((8, 8, 3), (200, 100, 50), np.uint8)
+
+    decoded = image_decoder.decode(
+        save(Image.fromarray(grey), "PNG"), height=8, width=8, channels=1
+    )
+    weighted = image_decoder.decode(
+        save(Image.fromarray(colour), kind), height=4, width=2, channels=1
+    )
+    raw = image_decoder.raw(grey.tobytes(), height=8, width=8, channels=1)
+
+    np.testing.assert_array_equal(decoded[..., 0], grey)
+    assert weighted.shape == (4, 2, 1)
+    assert np.abs(weighted.astype(int) - (0.299 * 200 + 0.587 * 100 + 0.114 * 50)).max() <= 2
+    np.testing.assert_array_equal(raw, decoded)

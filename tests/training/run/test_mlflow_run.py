@@ -143,5 +143,5 @@ def test_missing_package_names_the_extra(tmp_path, config, monkeypatch):
     monkeypatch.setitem(sys.modules, "mlflow", None)
     monkeypatch.setattr("training.run.train.load", interrupt)
 
-    with pytest.raises(ConfigError, match=r"pip install 'onnx-serving\[train,mlflow\]'"):
+    with pytest.raises(ConfigError, match=r"pip install '\.\[train,mlflow\]'"):
         train(config, run_dir=tmp_path, mlflow=str(tmp_path / "store"))

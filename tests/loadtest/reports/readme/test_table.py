@@ -1,3 +1,4 @@
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -30,11 +31,23 @@ def page(tmp_path) -> Path:
 
 
 @pytest.fixture
-def command(tmp_path, page):
-    """Runs `python -m loadtest readme` on that page and a digest beside it."""
+def details(tmp_path) -> Path:
+    """A page with a place for the table of all loads."""
+    file = tmp_path / "docs" / "performance.md"
+    file.parent.mkdir()
+    file.write_text(PAGE)
+    return file
+
+
+@pytest.fixture
+def command(tmp_path, page, details):
+    """Runs `python -m loadtest readme` on these pages and a digest beside them."""
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-        flags = ("--readme", page, "--digest", tmp_path / "docs" / "loadtest.json", *arguments)
+        flags = (
+            *("--readme", page, "--details", details),
+            *("--digest", tmp_path / "docs" / "loadtest.json", *arguments),
+        )
         return subprocess.run(
             [sys.executable, "-m", "loadtest", "readme", *map(str, flags)],
             capture_output=True,
@@ -46,38 +59,67 @@ def command(tmp_path, page):
     return run
 
 
-def test_the_table_is_written_between_the_marks(command, report, page, tmp_path):
-    """A row for each model and precision; what stands around it stays."""
+def test_the_tables_are_written_between_the_marks(command, report, page, details, tmp_path):
+    """Each page gets a row for each model and precision; the text around the marks stays."""
     result = command("--report", report)
 
-    text = page.read_text()
-    rows = [line for line in text.splitlines() if line.startswith("| ")]
+    short, full = page.read_text(), details.read_text()
+    models = ["simcnn, fp32", "resnet50, fp32", "resnet50, w8"]
+    rows = [line.split(" | ") for line in short.splitlines() if line.startswith("| ")]
+    all_loads = [line for line in full.splitlines() if line.startswith("| ")]
     assert result.returncode == 0, result.stderr
-    assert text.startswith(f"# Project\n\n{table.BEGIN}\n\n| model |")
-    assert text.endswith(f"\n\n{table.END}\n\nMore.\n")
-    assert [row.split(" | ")[0] for row in rows[2:]] == [
-        "| simcnn, fp32, CPU",
-        "| resnet50, fp32, CPU",
-        "| resnet50, w8, CPU",
-    ]
-    assert "200 requests/s, p99 within 15 ms, n = 1,000" in rows[2]
-    assert "Python 3.11.7, ONNX Runtime 1.32.0, grpcio 1.85.1, commit 0123456" in text
-    assert "Imaginary CPU @ 2.0 GHz" in text
+    for text in (short, full):
+        assert text.startswith(f"# Project\n\n{table.BEGIN}\n\n")
+        assert text.endswith(f"\n\n{table.END}\n\nMore.\n")
+        assert "Python 3.11.7, ONNX Runtime 1.32.0, grpcio 1.85.1, commit 0123456" in text
+        assert "Imaginary CPU @ 2.0 GHz" in text
+    assert [row[0] for row in rows[2:]] == [f"| {model}" for model in models]
+    assert {len(row) for row in rows} == {4}
+    assert [row.split(" | ")[0] for row in all_loads[2:]] == [f"| {model}, CPU" for model in models]
+    assert "200 requests/s, p99 within 15 ms, n = 1,000" in all_loads[2]
+    assert f"[All loads](docs/performance.md#{table._ANCHOR})" in short
     assert (tmp_path / "docs" / "loadtest.json").stat().st_size < 20_000
 
 
-def test_a_table_that_says_otherwise_is_found(command, report, page):
+def test_the_figure_is_drawn_beside_the_digest(command, report, page, tmp_path):
+    """The README shows an SVG file, in which every model has a marker for each of its loads."""
+    command("--report", report)
+
+    picture = tmp_path / "docs" / "loadtest.svg"
+    titles = re.findall("<title>(.*?)</title>", picture.read_text())
+    assert 'src="docs/loadtest.svg"' in page.read_text()
+    assert [title for title in titles if title.startswith("simcnn, 1 caller, 1 image at a time: ")]
+
+
+def test_the_readme_counts_runs_that_are_left_out():
+    """The conditions say how many runs were not VALID, without that word."""
+    reports = [
+        load_reports.report(n=700),
+        load_reports.report(n=700, reasons=("too late",)),
+    ]
+
+    text = table.render_short(digest(load_reports.collection(reports)), "a.svg", "b.md")
+
+    assert "Left out: 1 of 2 runs, which broke the load test's rules." in text
+    assert "(n = 700)" in text
+    assert "VALID" not in text
+
+
+@pytest.mark.parametrize("name", ["README.md", "docs/performance.md", "docs/loadtest.svg"])
+def test_a_file_that_says_otherwise_is_found(command, report, tmp_path, name):
     """--check passes after writing, fails after an edit by hand, and repairs nothing."""
     command("--report", report)
     fine = command("--check")
-    page.write_text(page.read_text().replace("200 requests/s", "900 requests/s"))
+    file = tmp_path / name
+    edited = file.read_text().replace("resnet50", "resnet51")
+    file.write_text(edited)
 
     wrong = command("--check")
 
     assert fine.returncode == 0
     assert wrong.returncode == 2
-    assert "does not say what" in wrong.stderr
-    assert "900 requests/s" in page.read_text()
+    assert f"{file} does not say what" in wrong.stderr
+    assert file.read_text() == edited
 
 
 @pytest.mark.parametrize(

@@ -92,8 +92,9 @@ def test_a_model_of_unserved_types_alone_is_refused(tmp_path):
     """If no signature has served types, the message names signature, output and element type."""
     folder = tensorflow_models.float8_alone(tmp_path / "1")
 
-    with pytest.raises(Unsupported, match='serving_default: output "y" is float8_e5m2'):
+    with pytest.raises(Unsupported, match='serving_default: output "y" is float8_e5m2') as caught:
         SavedModelRuntime(folder, CPU)
+    assert caught.value.message.startswith(f"{folder} needs a signature")
 
 
 def test_other_tags_load_another_graph(tmp_path):
@@ -194,3 +195,46 @@ def test_prepared_calls_are_bounded(tmp_path):
     assert len(runtime._session._calls) <= 64
     assert answer[0].tolist() == [1]
     assert answer[-1].tolist() == [b"KG"]
+
+
+def test_a_session_has_the_threads_and_devices_of_the_configuration(tmp_path):
+    """Each instance has its own threads for the operators of a run."""
+    folder = tensorflow_models.dense(tmp_path / "1")
+
+    runtime = SavedModelRuntime(
+        folder, RuntimeConfig(device="cpu", instances=2, intra_op_threads=3)
+    )
+
+    options = runtime._session.session._config
+    assert options.intra_op_parallelism_threads == 6
+    assert options.inter_op_parallelism_threads == 2
+    assert dict(options.device_count) == {"GPU": 0}
+    assert options.allow_soft_placement
+    assert options.gpu_options.allow_growth
+
+
+def test_words_of_unknown_rank_have_any_shape(tmp_path):
+    """Only where they are Examples that are parsed are they rows of one each."""
+    module = tf.Module()
+    spec = tf.TensorSpec(None, tf.string, name="words")
+    module.function = tf.function(
+        lambda words: {"length": tf.strings.length(words)}, input_signature=[spec]
+    )
+    tf.saved_model.save(module, str(tmp_path), {"serving_default": module.function})
+
+    runtime = SavedModelRuntime(tmp_path, CPU)
+
+    assert [spec.shape for spec in runtime.inputs.values()] == [None]
+
+
+def test_a_sparse_output_is_refused_and_a_dense_one_beside_it_is_not(tmp_path):
+    """TensorFlow Serving has no name for the former."""
+    runtime = SavedModelRuntime(tensorflow_models.sparse_outputs(tmp_path / "1"), CPU)
+    signature = runtime.signatures["serving_default"]
+    feeds = {signature.inputs["x"].tensor: np.float32([[1, 0, 2]])}
+
+    (total,) = runtime.run([signature.outputs["total"].tensor], feeds)
+
+    assert total.tolist() == [3]
+    with pytest.raises(InvalidInput, match="Tensor :0, specified in"):
+        runtime.run([signature.outputs["sparse"].tensor], feeds)

@@ -283,6 +283,8 @@ def test_responses_are_what_protobuf_writes(outputs, as_content, version):
     assert received.SerializeToString(deterministic=True) == expected.SerializeToString(
         deterministic=True
     )
+    # Beside the bytes, for those who count and trace requests.
+    assert encoded[1:] == ("m", version, "serving_default")
 
 
 @pytest.mark.parametrize("as_content", [False, True])

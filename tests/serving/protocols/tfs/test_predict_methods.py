@@ -49,6 +49,17 @@ def test_predict_computes_only_the_outputs_asked_for(client):
     assert list(answer) == ["sum"]
 
 
+def test_a_request_asked_again_gets_the_outputs_that_it_asks_for(client, sample_images):
+    """From the second on it is read by a template, which knows the filter of the first."""
+    answers = [
+        client.predict("brightness", {"images": sample_images[number:][:1]}, outputs=outputs)
+        for outputs in (["classes"], ["probabilities"])
+        for number in range(4)
+    ]
+
+    assert [list(answer) for answer in answers] == [["classes"]] * 4 + [["probabilities"]] * 4
+
+
 def test_predict_classifies_real_images(client, sample_images):
     """uint8 images are answered with one row of probabilities and one class an image."""
     answer = client.predict("brightness", {"images": sample_images})

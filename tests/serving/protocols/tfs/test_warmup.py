@@ -191,3 +191,8 @@ def test_each_request_is_repeated_for_warm_up(tmp_path, running_server, monkeypa
         pass
 
     assert runs[-6:] == [0, 0, 0, 2, 2, 2]
+
+
+def test_a_version_without_records_answers_none(tmp_path):
+    """Most have no such file."""
+    assert warmup.replay(None, tmp_path) == 0

@@ -1,0 +1,114 @@
+"""The rows that a variant is judged on, and what it answers to them: test images, or test data."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from export.gates import answers, data_parity
+from export.papers import version_metrics
+from export.sources.labelled_data import LabelledData
+from serving.repository.model_folder import Precision
+from serving.tensors.signature import Signature
+from training.data.cifar10 import Split
+
+Rows = slice | npt.NDArray[np.int64]
+ALL = slice(None)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """A graph's answers.
+
+    Attributes:
+        section: The graph's entry for metrics.json.
+        classes: The classes that it names for all rows, int64, shape (n,).
+        rows: The rows that the figures of the entry are about.
+    """
+
+    section: dict[str, Any]
+    classes: npt.NDArray[np.int64]
+    rows: Rows
+
+
+class JudgedRows(Protocol):
+    """Rows with which `make` judges variants."""
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64] | None:
+        """The right classes of all rows, int64, shape (n,); None if they are not known."""
+
+    def ask(self, file: Path, precision: Precision) -> Given:
+        """Run a graph on all rows."""
+
+    def timed(self) -> Mapping[str, npt.NDArray[Any]]:
+        """Rows to measure the speed with, by tensor name of the graph."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitRows:
+    """The test images of a model that was trained here; all variants are judged on all of them."""
+
+    split: Split
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64] | None:
+        """See JudgedRows."""
+        return self.split.labels
+
+    def ask(self, file: Path, precision: Precision) -> Given:
+        """See JudgedRows."""
+        given = answers.of_onnx(file, self.split.images, precision)
+        section = version_metrics.variant_section(file, given, self.split.labels)
+        return Given(section=section, classes=given.classes, rows=ALL)
+
+    def timed(self) -> Mapping[str, npt.NDArray[Any]]:
+        """See JudgedRows."""
+        return {"images": self.split.images}
+
+
+@dataclass(frozen=True, kw_only=True)
+class OwnRows:
+    """Test data of a model from elsewhere; int8 is judged on the rows that did not calibrate it.
+
+    Attributes:
+        data: The test data.
+        signature: The signature that the data is for.
+        scores: Output with the scores.
+        class_names: Names of the classes; empty if they are not known.
+        rest: The rows that do not calibrate int8; None if no rows do.
+    """
+
+    data: LabelledData
+    signature: Signature
+    scores: str
+    class_names: Sequence[str] = ()
+    rest: npt.NDArray[np.int64] | None = None
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64] | None:
+        """See JudgedRows."""
+        return self.data.labels
+
+    def ask(self, file: Path, precision: Precision) -> Given:
+        """See JudgedRows."""
+        scores = data_parity.scores_of(
+            file.read_bytes(), self.signature, self.data, self.scores, precision
+        )
+        return self.given(file, scores, precision)
+
+    def given(self, file: Path, scores: npt.NDArray[np.float32], precision: Precision) -> Given:
+        """The answers of a graph whose scores are known already."""
+        rows: Rows = self.rest if precision == "int8" and self.rest is not None else ALL
+        section = version_metrics.own_variant_section(
+            file, scores, self.labels, rows, self.class_names
+        )
+        return Given(section=section, classes=scores.argmax(axis=1), rows=rows)
+
+    def timed(self) -> Mapping[str, npt.NDArray[Any]]:
+        """See JudgedRows."""
+        feeds = self.data.feeds(slice(0, 32))
+        return {self.signature.inputs[alias].tensor: array for alias, array in feeds.items()}

@@ -1,0 +1,101 @@
+import io
+import logging
+import re
+import time
+
+import pytest
+
+from export import progress
+from export.publishing.new_version import step
+
+
+class Terminal(io.StringIO):
+    """A stream whose isatty() is True."""
+
+    def isatty(self) -> bool:
+        """Return True."""
+        return True
+
+
+@pytest.fixture
+def shown_on(monkeypatch):
+    """A function that starts the progress on a stream, and sends the log there too."""
+    monkeypatch.setattr(progress, "_TICK_SECONDS", 0.01)
+    logger = logging.getLogger("export")
+    monkeypatch.setattr(logger, "level", logging.INFO)
+    monkeypatch.setattr(progress._shown, "line", None)
+
+    def start(stream):
+        monkeypatch.setattr(logger, "handlers", [progress.LogHandler(stream)])
+        progress.start(stream)
+        return stream
+
+    return start
+
+
+def wait_for(stream, pattern):
+    """Wait until such a text was written; the ticker writes it from its own thread."""
+    while not re.search(pattern, stream.getvalue()):
+        time.sleep(0.005)
+
+
+def test_a_terminal_shows_a_step_while_it_runs(shown_on):
+    """The line names step, part and counts, and is removed when the step's time is logged."""
+    stream = shown_on(Terminal())
+    with step("asking Keras"):
+        wait_for(stream, r"\rasking Keras: \d+ s so far")
+        progress.part("model.onnx")
+        progress.count(1_500, 10_000, "images")
+        wait_for(stream, r"\rasking Keras: model\.onnx, 1,500 of 10,000 images, \d+ s so far")
+
+    last = stream.getvalue().rsplit("\r", 1)[-1]
+    assert re.fullmatch(r"asking Keras: \d\.\d s\n", last)
+
+
+def test_a_log_gets_lines_of_long_steps_only(shown_on, monkeypatch):
+    """A short step is one line when it ends; a long one also gets lines on the way."""
+    monkeypatch.setattr(progress, "_LOG_SECONDS", 0.5)
+    stream = shown_on(io.StringIO())
+    with step("a short step"):
+        pass
+    with step("a long step"):
+        wait_for(stream, r"a long step: \d+ s so far\n")
+
+    lines = stream.getvalue().splitlines()
+    assert re.fullmatch(r"a short step: 0\.\d s", lines[0])
+    assert re.fullmatch(r"a long step: \d+ s so far", lines[1])
+    assert "\r" not in stream.getvalue()
+
+
+def test_log_records_replace_the_line(shown_on):
+    """A record that is logged during a step does not stand behind the step's line."""
+    stream = shown_on(Terminal())
+    with step("making"):
+        wait_for(stream, r"\rmaking: \d+ s so far")
+        logging.getLogger("export").info("model.w8.onnx: fine")
+
+    assert "\rmodel.w8.onnx: fine\n" in stream.getvalue()
+
+
+def test_a_failed_step_leaves_an_empty_line(shown_on):
+    """After an error the line is removed, and no time is logged."""
+    stream = shown_on(Terminal())
+
+    def fail():
+        wait_for(stream, r"\rfailing: \d+ s so far")
+        raise RuntimeError
+
+    with pytest.raises(RuntimeError), step("failing"):
+        fail()
+
+    assert re.search(r"\r +\r$", stream.getvalue())
+
+
+def test_a_library_call_shows_nothing(monkeypatch):
+    """Without a command there is no progress, and the calls in the gates have no effect."""
+    monkeypatch.setattr(progress._shown, "line", None)
+    with progress.during("a step"):
+        progress.part("a part")
+        progress.count(1, 2, "images")
+
+    assert progress._shown.step is None

@@ -1,0 +1,151 @@
+"""Runs of the tests against mutants, one at a time in each copy of the tree."""
+
+import shutil
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from mutants import choosing, judged, report, workplace
+from mutants.covered import MeasuredTest
+from mutants.mutations import Mutant
+from mutants.report import Result
+
+# One in so many mutants is tried without its change, too: then its tests must pass.
+CONTROLS_EVERY = 20
+_LOOK_AGAIN_SECONDS = 0.02
+
+
+@dataclass(frozen=True)
+class _Trial:
+    mutant: Mutant
+    tests: Sequence[MeasuredTest]
+    control: bool
+
+
+class _Chosen:
+    """A plugin of pytest: only the chosen tests run, each with a limit that fits it."""
+
+    def __init__(self, tests: Sequence[MeasuredTest], failure: Path) -> None:
+        self._failure = failure
+        self._limits = {test.name: choosing.limit_seconds_of_a_test(test) for test in tests}
+
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        # Not on the command line: names of parametrized tests may hold any character.
+        items[:] = [item for item in items if item.nodeid in self._limits]
+        for item in items:
+            item.add_marker(pytest.mark.timeout(self._limits[item.nodeid]), append=False)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.failed and not self._failure.exists():
+            crash = getattr(report.longrepr, "reprcrash", None)
+            words = crash.message if crash else report.longreprtext
+            self._failure.write_text(f"{report.nodeid}: {words[:300]}")
+
+
+def _failure(log: Path) -> Path:
+    return log.with_suffix(".failed")
+
+
+class Trials:
+    """Tries mutants and gathers how they fare."""
+
+    def __init__(
+        self,
+        tests: Sequence[MeasuredTest],
+        judged_equivalent: Mapping[str, Mapping[str, str]],
+        known: Iterable[Result],
+        folder: Path,
+    ) -> None:
+        """Nothing runs yet.
+
+        Args:
+            tests: Those that may judge mutants.
+            judged_equivalent: The list; what is on it is not tried.
+            known: Earlier results; what was detected and is the same change is not tried.
+            folder: For the output of pytest, and for `tried.json`, the results so far.
+        """
+        self._tests = tests
+        self._equivalent = judged_equivalent
+        self._detected = {each.name: each for each in known if each.outcome in report.DETECTED}
+        self._folder = folder
+        self._queue: deque[_Trial] = deque()
+        self._results: list[Result] = []
+        self._wrong: list[str] = []
+
+    def run(
+        self, mutants: Sequence[Mutant], trees: Sequence[Path]
+    ) -> tuple[list[Result], list[str]]:
+        """Try mutants until none is left.
+
+        Returns:
+            The results, and a line for each control that failed.
+        """
+        for number, mutant in enumerate(mutants):
+            self._enqueue(mutant, control=number % CONTROLS_EVERY == 0)
+        running = [self._in_tree(tree) for tree in trees]
+        try:
+            while running:
+                running = [each for each in running if next(each, "end") != "end"]
+                time.sleep(_LOOK_AGAIN_SECONDS)
+        finally:
+            for each in running:
+                each.close()
+        return self._results, self._wrong
+
+    def _enqueue(self, mutant: Mutant, *, control: bool) -> None:
+        if judged.applies(mutant, self._equivalent):
+            self._results.append(report.result(mutant, "equivalent"))
+            return
+        known = self._detected.get(mutant.name)
+        if known is not None and known.change == mutant.change:
+            self._results.append(known)
+            return
+        chosen = choosing.choose(mutant, self._tests)
+        if not chosen:
+            self._results.append(report.result(mutant, "untested"))
+            return
+        self._queue.append(_Trial(mutant, chosen, control=False))
+        if control:
+            self._queue.append(_Trial(mutant, chosen, control=True))
+
+    def _in_tree(self, tree: Path) -> Iterator[None]:
+        """Try what is queued; a step is one look at the run in this tree."""
+        log = self._folder / f"{tree.name}.log"
+        while self._queue:
+            trial = self._queue.popleft()
+            file = tree / trial.mutant.file
+            if not trial.control:
+                file.write_text(trial.mutant.code)
+            _failure(log).unlink(missing_ok=True)
+            run = workplace.start(
+                tree,
+                list(dict.fromkeys(test.module for test in trial.tests)),
+                log,
+                choosing.limit_seconds(trial.tests),
+                [_Chosen(trial.tests, _failure(log))],
+            )
+            try:
+                while (ended := run.ended()) is None:
+                    yield
+            finally:
+                run.end()
+            file.write_text(trial.mutant.tree.code)
+            self._note(trial, *ended, log)
+
+    def _note(self, trial: _Trial, exit_code: int | None, seconds: float, log: Path) -> None:
+        failed = _failure(log).read_text() if _failure(log).is_file() else ""
+        outcome = report.outcome_of(exit_code, failed)
+        mutant = trial.mutant
+        name = f"without {mutant.name}" if trial.control else mutant.name
+        print(f"{outcome:8} {seconds:6.1f} s {len(trial.tests):4} tests {name}", flush=True)
+        if not trial.control:
+            self._results.append(report.result(mutant, outcome, seconds, len(trial.tests), failed))
+            report.write(self._results, self._folder / "tried.json")
+            if outcome == "survived":
+                print(f"{mutant.file}:{mutant.line}\n{mutant.change}", flush=True)
+        elif outcome != "survived":
+            shutil.copy(log, self._folder / "control.log")
+            self._wrong.append(f"tests of {mutant.name}, {outcome}: {self._folder}/control.log")

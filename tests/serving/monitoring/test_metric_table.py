@@ -1,0 +1,81 @@
+import base64
+import io
+from pathlib import Path
+
+import pytest
+import servers
+import tiny_models
+from PIL import Image
+from prometheus_client.parser import text_string_to_metric_families
+from rest_client import Http
+
+from serving.monitoring import metric_table
+from serving.workers.supervisor import _worker_metrics
+
+ROOT = Path(__file__).parents[3]
+DECLARED = {row.name: row for row in metric_table.METRICS}
+OF_THE_PROCESS = ("process_", "python_")
+OF_THE_SUPERVISOR = {metric_table.WORKERS_READY.name, metric_table.WORKER_RESTARTS.name}
+
+
+@pytest.fixture(scope="module")
+def families(tmp_path_factory) -> dict[str, object]:
+    """The metrics on the page after a Predict, a refused one and a Classify, by name."""
+    models = tmp_path_factory.mktemp("models")
+    tiny_models.identity(models)
+    (models / "simcnn").symlink_to(ROOT / "models" / "simcnn")
+    png = io.BytesIO()
+    Image.new("RGB", (32, 32)).save(png, "PNG")
+    example = {"image/encoded": {"b64": base64.b64encode(png.getvalue()).decode()}}
+    with servers.in_this_process(models) as address:
+        rest = Http(address)
+        assert rest.post("/v1/models/identity:predict", {"instances": [[1, 2, 3]]})[0] == 200
+        assert rest.post("/v1/models/identity:predict", {"instances": ["no"]})[0] == 400
+        status, answer = rest.post(
+            "/v1/models/simcnn:classify", {"signature_name": "classify", "examples": [example]}
+        )
+        _, _, body = rest.ask("GET", "/monitoring/prometheus/metrics")
+    assert status == 200, answer
+    text = body.decode()
+    # The parser adds `_total` to the names of TensorFlow Serving's counters, which lack it.
+    written = {line.split()[2] for line in text.splitlines() if line.startswith("# TYPE")}
+    found = {}
+    for family in text_string_to_metric_families(text):
+        names = [name for name in (f"{family.name}_total", family.name) if name in written]
+        found[names[0]] = family
+    return found
+
+
+def of_the_table(families: dict[str, object]) -> dict[str, object]:
+    return {name: one for name, one in families.items() if not name.startswith(OF_THE_PROCESS)}
+
+
+def test_the_page_has_the_metrics_of_the_table_and_no_other(families):
+    """Every metric of the table is on the page of a busy server, and nothing else is."""
+    assert set(of_the_table(families)) == set(DECLARED) - OF_THE_SUPERVISOR
+
+
+def test_types_and_labels_are_those_of_the_table(families):
+    """A metric's type and labels on the page are those that the table declares."""
+    for name, family in of_the_table(families).items():
+        labels = {tuple(sorted(set(sample.labels) - {"le"})) for sample in family.samples}
+
+        assert (family.type, labels) == (
+            DECLARED[name].kind,
+            {tuple(sorted(DECLARED[name].labels))},
+        )
+
+
+def test_the_supervisor_adds_the_metrics_of_the_workers():
+    """With several workers the page also has the two metrics about workers, without labels."""
+    added = {metric.name: metric for metric in _worker_metrics(2, 1)}
+
+    assert set(added) == OF_THE_SUPERVISOR
+    assert {tuple(sample.labels) for metric in added.values() for sample in metric.samples} == {()}
+
+
+def test_the_documentation_has_every_metric(families):
+    """docs/metrics.md names every metric of the table, and every other metric of a real page."""
+    page = (ROOT / "docs" / "metrics.md").read_text()
+
+    assert {name for name in {*families, *DECLARED} if f"`{name}`" not in page} == set()
