@@ -8,11 +8,13 @@ Tests check equal bytes for trained models. Bytes may differ for a function that
 as an output, because TensorFlow may then sort its graph in another order.
 """
 
+import hashlib
 import json
 import logging
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -64,7 +66,9 @@ def write(
             the shapes of the placeholders.
 
     Returns:
-        The signatures by name; those that take serialized tf.Examples have a feature spec.
+        The signatures by name; those that take serialized tf.Examples have a feature spec. Two
+        signatures whose graphs are equal share one file, as `serve` and `serving_default` of a
+        model that Keras has exported.
 
     Raises:
         ExportError: a graph cannot be converted, or is larger than 2 GB; the message names the
@@ -72,28 +76,42 @@ def write(
     """
     with ServingSession(folder) as session:
         written: dict[str, Signature] = {}
+        files: dict[bytes, str] = {}  # by the digest of the graph
         for name, signature in signatures.items():
             facts = {"model_name": model_name, "signature_name": name}
             if class_names:
                 facts["class_names"] = json.dumps(list(class_names))
             try:
-                written[name] = _write_one(
-                    folder, session, signature, facts=facts, reference=reference
+                model, documented = _convert_one(
+                    session, signature, facts=facts, reference=reference
                 )
             except ExportError as error:
                 msg = f"signature {name!r}: {error}"
                 raise ExportError(msg) from error
+            file = files.setdefault(_digest(model), signature.file)
+            if file == signature.file:
+                (folder / file).write_bytes(model.SerializeToString(deterministic=True))
+            written[name] = replace(documented, file=file)
         return written
 
 
-def _write_one(
-    folder: Path,
+def _digest(model: onnx.ModelProto) -> bytes:
+    """Return the SHA-256 of a model without inner names and metadata, which name the signature."""
+    bare = onnx.ModelProto()
+    bare.CopyFrom(model)
+    del bare.metadata_props[:]
+    canonical_names.number(bare.graph)
+    return hashlib.sha256(bare.SerializeToString(deterministic=True)).digest()
+
+
+def _convert_one(
     session: ServingSession,
     signature: Signature,
     *,
     facts: Mapping[str, str],
     reference: Reference | None,
-) -> Signature:
+) -> tuple[onnx.ModelProto, Signature]:
+    """Convert one signature; return its model, and the signature as the graph declares it."""
     source = sources.read(session, signature)
 
     def to_onnx(shapes: Mapping[str, Shape]) -> onnx.ModelProto:
@@ -102,8 +120,7 @@ def _write_one(
     model = declared_shapes.first_that_converts(to_onnx, source.shapes)
     if reference is not None:
         model = declared_shapes.loosen(model, reference, source, to_onnx)
-    (folder / signature.file).write_bytes(model.SerializeToString(deterministic=True))
-    return declared_shapes.documented(source.signature, model)
+    return model, declared_shapes.documented(source.signature, model)
 
 
 def convert(

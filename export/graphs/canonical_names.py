@@ -64,6 +64,18 @@ def replace_names(graph: onnx.GraphProto, names: Mapping[str, str]) -> None:
             _replace_in(node.output, replace)
 
 
+def number(graph: onnx.GraphProto) -> None:
+    """Replace the names of nodes and inner tensors by numbers, in place.
+
+    Two graphs that compute the same in the same order are then equal, whatever their inner names.
+    """
+    interface = {info.name for info in (*graph.input, *graph.output)}
+    inner = dict.fromkeys(name for name in _tensor_names(graph) if name and name not in interface)
+    replace_names(graph, {name: f"#{position}" for position, name in enumerate(inner)})
+    for node in nodes(graph):
+        node.name = ""
+
+
 def nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     """All nodes of a graph and of its subgraphs."""
     for inner in _graphs(graph):

@@ -108,6 +108,7 @@ def publish_saved_model(
                     class_names=tuple(class_names),
                     reference=None if keep_shapes else reference,
                 )
+            own_test_data.check_one_graph(signatures, precisions)
             with (
                 step("comparing both on random inputs"),
                 failures.told(f"the graph made of {source} cannot be compared with TensorFlow"),

@@ -60,19 +60,13 @@ def read(
     Raises:
         ExportError: something does not fit; the message says what was expected.
     """
-    name, signature = next(iter(signatures.items()))
+    signature = next(iter(signatures.values()))
     others = [precision for precision in precisions if precision != FP32]
     if others and test_data is None:
         msg = (
             f"--precision {','.join(precisions)} received without test data, on which "
             f"{', '.join(others)} would be judged; pass --test-data DIR or FILE.npz, or leave out "
             "--precision"
-        )
-        raise ExportError(msg)
-    if others and len({each.file for each in signatures.values()}) > 1:
-        msg = (
-            f"the model has the signatures {', '.join(signatures)} with a graph each, and "
-            f"{', '.join(others)} would be made of one of them; pass --signature {name}"
         )
         raise ExportError(msg)
     data = None
@@ -99,6 +93,25 @@ def read(
     if data is not None and INT8 in precisions:
         drawn = calibration.draw_rows(data, signature)
     return OwnTestData(data=data, class_names=known, scores=output, drawn=drawn)
+
+
+def check_one_graph(signatures: Mapping[str, Signature], precisions: Sequence[Precision]) -> None:
+    """Check that other precisions than fp32 can be made: all signatures share one graph.
+
+    Args:
+        signatures: The converted signatures by name.
+        precisions: Precisions to publish.
+
+    Raises:
+        ExportError: there are several graphs, and precisions other than fp32.
+    """
+    others = [precision for precision in precisions if precision != FP32]
+    if others and len({each.file for each in signatures.values()}) > 1:
+        msg = (
+            f"the signatures {', '.join(signatures)} have several graphs, and {', '.join(others)} "
+            f"would be made of one of them; pass --signature {next(iter(signatures))}"
+        )
+        raise ExportError(msg)
 
 
 def _found(signature: Signature) -> str | None:

@@ -124,17 +124,52 @@ def test_what_does_not_fit_is_refused(call, own_saved, tmp_path, flags, message)
     assert not model_folder.list_versions(tmp_path / "models" / "own")
 
 
-def test_a_second_graph_is_refused_with_other_precisions(call, own_saved, tmp_path):
-    """Keras saves `serve` too: --signature names the one to make precisions of."""
-    pixels, labels = own_models.pictures(100, seed=4)
-    np.savez(tmp_path / "test.npz", x=pixels, labels=labels)
+def test_a_second_graph_is_refused_with_other_precisions(call, tmp_path):
+    """--signature names the one to make precisions of."""
+    module = tf.Module()
+    module.kernel = tf.Variable(np.ones((192, 5), np.float32))
+    spec = [tf.TensorSpec([None, 8, 8, 3], tf.float32, name="x")]
+    module.plain = tf.function(lambda x: {"scores": tf.reshape(x, (-1, 192)) @ module.kernel}, spec)
+    module.scaled = tf.function(
+        lambda x: {"scores": tf.reshape(x, (-1, 192)) @ module.kernel / 255}, spec
+    )
+    signatures = {"serving_default": module.plain, "scaled": module.scaled}
+    tf.saved_model.save(module, tmp_path / "two", signatures)
+    pixels = np.zeros((100, 8, 8, 3), np.float32)
+    np.savez(tmp_path / "test.npz", x=pixels, labels=np.zeros(100, int))
 
     code, _, stderr = call(
-        *("saved-model", own_saved, "--name", "own", "--models-dir", tmp_path),
-        *("--test-data", tmp_path / "test.npz", "--precision", "w8"),
+        *("saved-model", tmp_path / "two", "--name", "two", "--models-dir", tmp_path / "models"),
+        *("--test-data", tmp_path / "test.npz", "--precision", "w8", "--keep-shapes"),
     )
 
     assert (code, "pass --signature serving_default" in stderr) == (2, True)
+    assert not model_folder.list_versions(tmp_path / "models" / "two")
+
+
+def test_equal_graphs_of_two_signatures_share_a_file(call, own_saved, tmp_path, running_server):
+    """Keras saves `serve` and `serving_default`: both are served from one model.onnx."""
+    models = tmp_path / "models"
+
+    code, _, stderr = call(
+        *("saved-model", own_saved, "--name", "own", "--models-dir", models, "--keep-shapes")
+    )
+
+    assert code == 0, stderr
+    version = model_folder.read(models / "own" / "1")
+    assert {name: each.file for name, each in version.signatures.items()} == {
+        "serving_default": "model.onnx",
+        "serve": "model.onnx",
+    }
+    assert [file.name for file in (models / "own" / "1").glob("*.onnx")] == ["model.onnx"]
+    pixels, _ = own_models.pictures(3, seed=5)
+    alias = next(iter(version.signatures["serve"].inputs))
+    with running_server(models) as target, PredictClient(target) as client:
+        answers = [
+            client.predict("own", {alias: pixels}, signature_name=name)["output_0"]
+            for name in version.signatures
+        ]
+    assert np.array_equal(*answers)
 
 
 @pytest.fixture(scope="module")
