@@ -20,13 +20,19 @@ SLOWDOWN = 8
 def choose(mutant: Mutant, tests: Iterable[MeasuredTest]) -> list[MeasuredTest]:
     """The tests that run the statement that a mutant changes: all, or the fastest of many.
 
-    They are ordered by module, so that a module's fixtures are made once: those of the mutated
-    module's own folder first, then the fastest.
+    They are ordered by module, so that a module's fixtures are made once: the mutated module's own
+    tests first, then those of its folder, then the fastest.
     """
     statement = _statement(mutant.tree.code, mutant.line)
     covering = [test for test in tests if statement & test.lines.get(mutant.file, set())]
-    own = f"tests/{mutant.file.rpartition('/')[0]}/"
-    covering.sort(key=lambda test: (not test.module.startswith(own), test.seconds, test.name))
+    folder, _, name = mutant.file.rpartition("/")
+
+    def distance(module: str) -> int:
+        if module == f"tests/{folder}/test_{name}":
+            return 0
+        return 1 if module.startswith(f"tests/{folder}/") else 2
+
+    covering.sort(key=lambda test: (distance(test.module), test.seconds, test.name))
     chosen: dict[str, list[MeasuredTest]] = defaultdict(list)
     seconds = 0.0
     for test in covering:
@@ -35,10 +41,7 @@ def choose(mutant: Mutant, tests: Iterable[MeasuredTest]) -> list[MeasuredTest]:
             chosen[test.module].append(test)
     modules = sorted(
         chosen.values(),
-        key=lambda group: (
-            not group[0].module.startswith(own),
-            sum(each.seconds for each in group),
-        ),
+        key=lambda group: (distance(group[0].module), sum(each.seconds for each in group)),
     )
     return [test for group in modules for test in group]
 

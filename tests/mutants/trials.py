@@ -30,11 +30,13 @@ class _Chosen:
 
     def __init__(self, tests: Sequence[MeasuredTest], failure: Path) -> None:
         self._failure = failure
+        # In the order in which they are to run.
         self._limits = {test.name: choosing.limit_seconds_of_a_test(test) for test in tests}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         # Not on the command line: names of parametrized tests may hold any character.
-        items[:] = [item for item in items if item.nodeid in self._limits]
+        found = {item.nodeid: item for item in items}
+        items[:] = [found[name] for name in self._limits if name in found]
         for item in items:
             item.add_marker(pytest.mark.timeout(self._limits[item.nodeid]), append=False)
 
