@@ -20,18 +20,21 @@ SLOWDOWN = 8
 def choose(mutant: Mutant, tests: Iterable[MeasuredTest]) -> list[MeasuredTest]:
     """The tests that run the statement that a mutant changes: all, or the fastest of many.
 
+    If none runs it, child processes may: then the mutated module's own tests are chosen.
+
     They are ordered by module, so that a module's fixtures are made once: the mutated module's own
     tests first, then those of its folder, then the fastest.
     """
     statement = _statement(mutant.tree.code, mutant.line)
-    covering = [test for test in tests if statement & test.lines.get(mutant.file, set())]
     folder, _, name = mutant.file.rpartition("/")
 
     def distance(module: str) -> int:
-        if module == f"tests/{folder}/test_{name}":
+        if module.startswith(f"tests/{folder}/test_{name.removesuffix('.py')}"):
             return 0
         return 1 if module.startswith(f"tests/{folder}/") else 2
 
+    covering = [test for test in tests if statement & test.lines.get(mutant.file, set())]
+    covering = covering or [test for test in tests if distance(test.module) == 0]
     covering.sort(key=lambda test: (distance(test.module), test.seconds, test.name))
     chosen: dict[str, list[MeasuredTest]] = defaultdict(list)
     seconds = 0.0
