@@ -51,6 +51,10 @@ class _Chosen:
         for item in items:
             item.add_marker(pytest.mark.timeout(self._limits[item.nodeid]), append=False)
 
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed and not self._failure.exists():
+            self._failure.write_text(f"{report.nodeid}: {report.longreprtext[-300:]}")
+
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed and not self._failure.exists():
             crash = getattr(report.longrepr, "reprcrash", None)
