@@ -25,7 +25,6 @@ class Scores:
     Attributes:
         rows: int64, shape (n,): index into the recording's rows.
         latency_ns: int64, shape (n,): from the due time.
-        queries: int64, shape (n,): index of the query that was sent.
         images: int64, shape (n, batch): test image at each place; -1 at unused places of a short
             query.
         classes: int64, shape (n, batch): answered class; -1 at unused places.
@@ -39,7 +38,6 @@ class Scores:
 
     rows: Integers
     latency_ns: Integers
-    queries: Integers
     images: Integers
     classes: Integers
     labels: Integers
@@ -137,7 +135,6 @@ class Scorer:
         return Scores(
             rows=rows[kept],
             latency_ns=(recording.end_ns - recording.due_ns)[rows[kept]],
-            queries=queries[kept],
             images=images,
             classes=answered,
             labels=labels,

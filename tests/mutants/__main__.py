@@ -44,6 +44,9 @@ def main() -> int:
         for tree in trees:
             workplace.copy_tree(ROOT, tree)
         tests = covered.collect(ROOT, trees[0], OUTPUT)
+        modules = sorted({test.module for test in tests})
+        for tree in trees:
+            workplace.compile_tests(tree, modules, OUTPUT / "compiling.log")
         measured = time.monotonic()
         known = report.read(OUTPUT / "tried.json") if options.keep_killed else []
         trials = Trials(tests, entries, known, OUTPUT)

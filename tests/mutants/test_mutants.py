@@ -129,6 +129,33 @@ def test_the_tests_that_run_a_statement_judge_it():
     assert [test.name.partition("::")[2] for test in chosen] == ["test_slow", "test_fast"]
 
 
+def test_a_modules_own_tests_come_before_those_of_its_folder():
+    """In the module that is named after it; they judge what no test's own process runs, too."""
+    mutant = next(each for each in mutants_of_source(SOURCE, FILE) if ":swap_op:2" in each.name)
+    folder = "tests/serving/engine"
+    near, own, child = (
+        MeasuredTest(f"{folder}/test_{name}.py::test_it", 1, 0, {FILE: lines})
+        for name, lines in (
+            ("near", {mutant.line}),
+            ("example", {mutant.line}),
+            ("example_child", {1}),
+        )
+    )
+
+    assert choosing.choose(mutant, [near, child, own]) == [own, near]
+    assert choosing.choose(mutant, [child]) == [child]
+
+
+def test_few_tests_are_run_first():
+    """As many as fit into the time, at least one."""
+    tests = [MeasuredTest(f"tests/a.py::{n}", 0.4, 0, {}) for n in (1, 2)]
+    slow = [MeasuredTest(f"tests/b.py::{n}", 2 * choosing.FIRST_SECONDS, 0, {}) for n in (1, 2)]
+
+    assert choosing.split([]) == ([], [])
+    assert choosing.split([*tests, *slow]) == (tests, slow)
+    assert choosing.split(slow) == (slow[:1], slow[1:])
+
+
 def test_defaults_are_judged_by_all_tests_of_the_function():
     """They are evaluated at import, which no test does."""
     mutant = next(each for each in mutants_of_source(SOURCE, FILE) if "limit: int" in each.change)

@@ -13,16 +13,27 @@ from mutants.covered import MeasuredTest
 from mutants.mutations import Mutant
 from mutants.report import Result
 
-# One in so many mutants is tried without its change, too: then its tests must pass.
+# One in so many runs is made without the mutant's change, too: then its tests must pass.
 CONTROLS_EVERY = 20
 _LOOK_AGAIN_SECONDS = 0.02
 
 
 @dataclass(frozen=True)
 class _Trial:
+    """A run of tests against a mutant.
+
+    Attributes:
+        later: The tests to run if none of `tests` detects it.
+        passed: How many tests have passed before, in `seconds`.
+        control: Whether it is a run without the change.
+    """
+
     mutant: Mutant
     tests: Sequence[MeasuredTest]
-    control: bool
+    later: Sequence[MeasuredTest] = ()
+    passed: int = 0
+    seconds: float = 0
+    control: bool = False
 
 
 class _Chosen:
@@ -30,13 +41,19 @@ class _Chosen:
 
     def __init__(self, tests: Sequence[MeasuredTest], failure: Path) -> None:
         self._failure = failure
+        # In the order in which they are to run.
         self._limits = {test.name: choosing.limit_seconds_of_a_test(test) for test in tests}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
         # Not on the command line: names of parametrized tests may hold any character.
-        items[:] = [item for item in items if item.nodeid in self._limits]
+        found = {item.nodeid: item for item in items}
+        items[:] = [found[name] for name in self._limits if name in found]
         for item in items:
             item.add_marker(pytest.mark.timeout(self._limits[item.nodeid]), append=False)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.failed and not self._failure.exists():
+            self._failure.write_text(f"{report.nodeid}: {report.longreprtext[-300:]}")
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.failed and not self._failure.exists():
@@ -72,6 +89,7 @@ class Trials:
         self._detected = {each.name: each for each in known if each.outcome in report.DETECTED}
         self._folder = folder
         self._queue: deque[_Trial] = deque()
+        self._runs = 0
         self._results: list[Result] = []
         self._wrong: list[str] = []
 
@@ -83,8 +101,8 @@ class Trials:
         Returns:
             The results, and a line for each control that failed.
         """
-        for number, mutant in enumerate(mutants):
-            self._enqueue(mutant, control=number % CONTROLS_EVERY == 0)
+        for mutant in mutants:
+            self._enqueue(mutant)
         running = [self._in_tree(tree) for tree in trees]
         try:
             while running:
@@ -95,7 +113,7 @@ class Trials:
                 each.close()
         return self._results, self._wrong
 
-    def _enqueue(self, mutant: Mutant, *, control: bool) -> None:
+    def _enqueue(self, mutant: Mutant) -> None:
         if judged.applies(mutant, self._equivalent):
             self._results.append(report.result(mutant, "equivalent"))
             return
@@ -107,9 +125,8 @@ class Trials:
         if not chosen:
             self._results.append(report.result(mutant, "untested"))
             return
-        self._queue.append(_Trial(mutant, chosen, control=False))
-        if control:
-            self._queue.append(_Trial(mutant, chosen, control=True))
+        first, later = choosing.split(chosen)
+        self._queue.append(_Trial(mutant, first, later))
 
     def _in_tree(self, tree: Path) -> Iterator[None]:
         """Try what is queued; a step is one look at the run in this tree."""
@@ -139,13 +156,22 @@ class Trials:
         failed = _failure(log).read_text() if _failure(log).is_file() else ""
         outcome = report.outcome_of(exit_code, failed)
         mutant = trial.mutant
-        name = f"without {mutant.name}" if trial.control else mutant.name
-        print(f"{outcome:8} {seconds:6.1f} s {len(trial.tests):4} tests {name}", flush=True)
-        if not trial.control:
-            self._results.append(report.result(mutant, outcome, seconds, len(trial.tests), failed))
-            report.write(self._results, self._folder / "tried.json")
-            if outcome == "survived":
-                print(f"{mutant.file}:{mutant.line}\n{mutant.change}", flush=True)
-        elif outcome != "survived":
-            shutil.copy(log, self._folder / "control.log")
-            self._wrong.append(f"tests of {mutant.name}, {outcome}: {self._folder}/control.log")
+        if trial.control:
+            print(f"{outcome:8} {seconds:6.1f} s {len(trial.tests):4} tests without {mutant.name}")
+            if outcome != "survived":
+                shutil.copy(log, self._folder / "control.log")
+                line = f"tests of {mutant.name}, {outcome}: {self._folder}/control.log"
+                self._wrong.append(line)
+            return
+        if self._runs % CONTROLS_EVERY == 0:
+            self._queue.append(_Trial(mutant, trial.tests, control=True))
+        self._runs += 1
+        seconds, tests = trial.seconds + seconds, trial.passed + len(trial.tests)
+        if outcome == "survived" and trial.later:
+            self._queue.appendleft(_Trial(mutant, trial.later, passed=tests, seconds=seconds))
+            return
+        print(f"{outcome:8} {seconds:6.1f} s {tests:4} tests {mutant.name}", flush=True)
+        self._results.append(report.result(mutant, outcome, seconds, tests, failed))
+        report.write(self._results, self._folder / "tried.json")
+        if outcome == "survived":
+            print(f"{mutant.file}:{mutant.line}\n{mutant.change}", flush=True)

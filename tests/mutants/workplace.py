@@ -7,6 +7,7 @@ it is killed at its time limit whatever it does.
 
 import compileall
 import contextlib
+import gc
 import importlib
 import os
 import py_compile
@@ -55,6 +56,7 @@ PYTEST = (
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
 )
 
+COMPILING_LIMIT_SECONDS = 300
 # The exit code of a fork in which pytest itself fails, as it does for what tests left open.
 BROKEN = 70
 
@@ -73,6 +75,20 @@ def preload() -> None:
         if threads > 1:
             msg = f"importing {name} started {threads - 1} threads, expected none: no fork has them"
             raise RuntimeError(msg)
+    _set_up_hypothesis()
+    # Collections of garbage, of which pytest alone makes several as it ends, leave these objects
+    # out: that saves most of their time, and the memory that each fork would copy.
+    gc.collect()
+    gc.freeze()
+
+
+def _set_up_hypothesis() -> None:
+    """The first example that fails suffices; neither the machine's load nor earlier runs count."""
+    from hypothesis import Phase, settings  # noqa: PLC0415 - after the environment is set
+
+    phases = (Phase.explicit, Phase.generate)
+    settings.register_profile("mutants", phases=phases, deadline=None, database=None)
+    settings.load_profile("mutants")
 
 
 def copy_tree(root: Path, folder: Path) -> None:
@@ -87,6 +103,17 @@ def copy_tree(root: Path, folder: Path) -> None:
     mode = py_compile.PycInvalidationMode.CHECKED_HASH
     for wing in ("export", "loadtest", "serving", "training"):
         compileall.compile_dir(folder / wing, quiet=2, invalidation_mode=mode)
+
+
+def compile_tests(tree: Path, modules: Sequence[str], log: Path) -> None:
+    """Let pytest keep what it makes of test modules, which no mutant changes."""
+    sys.dont_write_bytecode = False
+    try:
+        run = start(tree, ["--collect-only", *modules], log, COMPILING_LIMIT_SECONDS)
+        while run.ended() is None:
+            time.sleep(0.1)
+    finally:
+        sys.dont_write_bytecode = True
 
 
 @dataclass

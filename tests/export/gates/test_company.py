@@ -10,6 +10,7 @@ from tiny_models import save
 from export.errors import GateFailed
 from export.gates import company, rows
 from export.gates.asked import Asked
+from serving.engine.runtime import Runtime, RuntimeConfig
 from serving.tensors.signature import DataType, Signature, TensorSpec
 from serving.tensors.verdict import Verdict
 
@@ -61,6 +62,21 @@ def test_requests_share_runs_and_keep_their_answers(tmp_path):
     assert finding["requests"] == 9
     assert finding["runs"] < 9
     assert finding["most_rows"] > 5
+
+
+def test_the_gate_runs_on_the_cpu(tmp_path, monkeypatch):
+    """As TensorFlow did for the expected answers, also where there is a GPU."""
+    signatures = graph(tmp_path, helper.make_node("Add", ["x", "x"], ["y"]))
+    configs = []
+
+    def runtime(file, config):
+        configs.append(config)
+        return Runtime(file, config)
+
+    monkeypatch.setattr(company, "Runtime", runtime)
+    company.check(tmp_path, signatures, asked(lambda x: x + x, 1))
+
+    assert configs == [RuntimeConfig(device="cpu")]
 
 
 def test_rows_that_depend_on_each_other_run_alone(tmp_path):

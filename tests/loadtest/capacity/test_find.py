@@ -1,12 +1,13 @@
 import asyncio
 import signal
-from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from load_reports import report
+from msgspec import structs
+from simulated_session import config_of_a_run, measurement
 
 from loadtest.capacity import find
 from loadtest.figures.scoring import Scorer
@@ -79,23 +80,18 @@ def test_a_confirmation_has_to_be_valid(phase, reasons, passed):
 def test_all_of_a_step():
     """What a run measured, and why it failed: the bound, wrong answers, a busy client."""
     document = report(kind="server", rate=100, n=1000, slo_ms=1000)
-    document["slo"] |= {"over": 5, "met": False}
-    document["requests"] |= {"answered": 990, "failed": 7, "missed": 3, "wrong": 2}
-    document["mismatches"]["differing"] = 1
-    document["client"] |= {"cpu_share": 0.99}
-    document["accuracy"]["top1"] = 0.75
-    document["latency_ms"]["p50"] = 8.5
-    recorder = Recorder()
-    for number in range(1000):
-        recorder.answer(number, 0, 0, (number + 1) * 1_000_000, b"")
-    scores = Scorer(None, Queries(np.arange(1000), 1), np.zeros(1000)).score(Recorder().recording())
-    scores = replace(scores, latency_ns=np.arange(1, 1001) * 1_000_000)
-    measured = Measurement(report=document, recording=recorder.recording(), scores=scores)
-    config = LoadTestConfig(
-        target="localhost:8500", model="simcnn", output_dir=Path(), name="run", slo_ms=1000
+    document = structs.replace(
+        document,
+        slo=structs.replace(document.slo, over=5, met=False),
+        requests=structs.replace(document.requests, answered=990, failed=7, missed=3, wrong=2),
+        mismatches=structs.replace(document.mismatches, differing=1),
+        client=structs.replace(document.client, cpu_share=0.99),
+        accuracy=structs.replace(document.accuracy, top1=0.75),
+        latency_ms=structs.replace(document.latency_ms, p50=8.5),
     )
+    measured = measurement(document, np.arange(1, 1001) * 1_000_000)
 
-    step = find._step("probe", 100.5, measured, config)
+    step = structs.asdict(find._step("probe", 100.5, measured, config_of_a_run(), 1.5))
 
     late, wrong, busy = step.pop("reason").split("; ", 2)
     assert "5 of 1,000 requests" in late
@@ -113,12 +109,13 @@ def test_all_of_a_step():
         "over": 5,
         "p50_ms": 8.5,
         "percentile_ms": 990,
-        "goodput_per_second": document["goodput"]["per_second"],
+        "goodput_per_second": document.goodput.per_second,
         "top1": 0.75,
         "wrong": 2,
         "client_cpu_share": 0.99,
-        "lag_p99_ms": document["client"]["lag_ms"]["p99"],
-        "seconds": 0,
+        "lag_p99_ms": document.client.lag_ms.p99,
+        "seconds": 1.5,
+        "cut_short": False,
     }
 
 
@@ -126,36 +123,21 @@ def test_all_of_a_step():
 def test_a_step_fails_if_the_accuracy_is_out_of_reach(floor, passed):
     """The upper end of the interval has to reach the floor, if there is one."""
     document = report(kind="server", rate=100, n=1000, slo_ms=1000)
-    config = LoadTestConfig(
-        target="localhost:8500",
-        model="simcnn",
-        output_dir=Path(),
-        name="run",
-        slo_ms=1000,
-        gates=GateConfig(min_accuracy=floor),
-    )
 
-    checks = find._checks(document, config)
+    checks = find._checks(document, config_of_a_run(gates=GateConfig(min_accuracy=floor)))
 
-    assert all(check["passed"] for check in checks) is passed
-    assert [check["name"] for check in checks][1:] == ["wrong-answers", "accuracy"][
+    assert all(check.passed for check in checks) is passed
+    assert [check.name for check in checks][1:] == ["wrong-answers", "accuracy"][
         : 1 + (floor is not None)
     ]
 
 
 def test_all_of_the_capacity_section():
     """What the search found and what was asked of it."""
-    config = LoadTestConfig(
-        target="localhost:8500",
-        model="simcnn",
-        output_dir=Path(),
-        name="run",
-        slo_ms=12,
-        gates=GateConfig(min_accuracy=0.8),
-    )
-    search = SimpleNamespace(passed=80, confirmed=True, limited_by="slo", failed=90, steps=[{}])
+    config = config_of_a_run(slo_ms=12, gates=GateConfig(min_accuracy=0.8))
+    found = SimpleNamespace(passed=80, confirmed=True, limited_by="slo", failed=90, steps=[{}])
 
-    section = find._section(config, SimpleNamespace(percentile=97), search, 4.5)
+    section = structs.asdict(find._section(config, SimpleNamespace(percentile=97), found, 4.5))
 
     assert section == {
         "rate_per_second": 80,
@@ -178,13 +160,10 @@ def test_a_search_starts_at_half_of_a_single_callers_pace():
         async def measure(self, config, load, on_progress):
             asked.append(load)
             on_progress(None)
-            return SimpleNamespace(report={"latency_ms": {"p50": medians_ms.pop()}})
+            latency = SimpleNamespace(p50=medians_ms.pop())
+            return SimpleNamespace(report=SimpleNamespace(latency_ms=latency))
 
-    config = CapacityConfig(
-        run=LoadTestConfig(
-            target="localhost:8500", model="simcnn", output_dir=Path(), name="run", slo_ms=12
-        )
-    )
+    config = CapacityConfig(run=config_of_a_run(slo_ms=12))
     load = find.load_without_rate(config, 24)
     trial = find._Trial(config=config, session=OneCaller(), images=24, line=None)
 

@@ -1,10 +1,108 @@
+"""What of a version's metrics.json is compared with its answers."""
+
 import json
 
 import numpy as np
 import pytest
 
-from loadtest.figures import published_answers
+from loadtest.figures.published_answers import Record, read
 from training.data.cifar10 import Split
+
+VARIANT = {
+    "predictions": "310",
+    "file": "model.onnx",
+    "sha256": "ab",
+    "bytes": 7,
+    "top1": 0.5,
+    "n": 3,
+}
+
+
+class Images(list):
+    """A split of three images."""
+
+    def sha256(self) -> str:
+        """As a split's."""
+        return "same"
+
+
+SPLIT = Images("abc")
+
+
+def record_of(tmp_path, variants: object, precision: str | None = None, sha256: str = "same"):
+    folder = tmp_path / "cat" / "4"
+    folder.mkdir(parents=True, exist_ok=True)
+    metrics = {"data": {"sha256": sha256, "variant": "cifar-10-binary"}, "variants": variants}
+    (folder / "metrics.json").write_text(json.dumps(metrics), encoding="utf-8")
+    return read(tmp_path, "cat", 4, precision, SPLIT)
+
+
+@pytest.mark.parametrize("precision", [None, "fp32"])
+def test_all_of_a_record(tmp_path, precision):
+    """The only precision need not be named."""
+    record = record_of(tmp_path, {"fp32": VARIANT}, precision)
+
+    predictions = record.predictions
+    assert predictions.dtype == np.int64
+    assert predictions.tolist() == [3, 1, 0]
+    assert record == Record(
+        version=4,
+        precision="fp32",
+        file="model.onnx",
+        sha256="ab",
+        bytes=7,
+        top1=0.5,
+        n=3,
+        same_images=True,
+        data_variant="cifar-10-binary",
+        predictions=predictions,
+    )
+
+
+def test_other_images_have_other_predictions(tmp_path):
+    """Then only the accuracy is comparable; so it is if the record has too few predictions."""
+    other = record_of(tmp_path, {"fp32": VARIANT}, sha256="other")
+    short = record_of(tmp_path, {"fp32": VARIANT | {"predictions": "31"}})
+    none = record_of(tmp_path, {"fp32": {"top1": 0.5, "n": 3}})
+
+    assert (other.same_images, other.data_variant, other.predictions) == (False, None, None)
+    assert (short.same_images, short.predictions) == (True, None)
+    assert (none.file, none.sha256, none.bytes, none.predictions) == (None, None, None, None)
+    assert (other.top1, other.n) == (0.5, 3)
+
+
+def test_one_of_several_precisions_is_chosen(tmp_path):
+    """By its name; without one, the choices are told."""
+    variants = {"int8": VARIANT | {"top1": 0.25}, "fp32": VARIANT}
+
+    assert record_of(tmp_path, variants, "int8").top1 == 0.25
+    assert record_of(tmp_path, variants).endswith(
+        "metrics.json records fp32, int8; name the one that the server runs with --precision"
+    )
+    assert record_of(tmp_path, variants, "w8").endswith("records fp32, int8, not w8")
+
+
+@pytest.mark.parametrize(
+    ("variants", "reason"),
+    [
+        ({}, "StopIteration"),
+        ([], "AttributeError|TypeError|StopIteration"),
+        ({"fp32": {}}, "KeyError: 'top1'"),
+    ],
+)
+def test_a_record_that_cannot_be_read_is_a_reason(tmp_path, variants, reason):
+    """It names the file and the error."""
+    said = record_of(tmp_path, variants)
+
+    assert said.startswith(f"no recorded accuracy in {tmp_path}/cat/4/metrics.json: ")
+    assert any(each in said for each in reason.split("|"))
+
+
+def test_no_record_is_a_reason(tmp_path):
+    """Likewise if there is no file."""
+    said = read(tmp_path, "cat", 4, None, SPLIT)
+
+    assert said.startswith(f"no recorded accuracy in {tmp_path}/cat/4/metrics.json: FileNotFound")
 
 
 @pytest.mark.parametrize("predictions", ["0123", [0, 1, 2, 3]], ids=["digits", "list"])
@@ -18,6 +116,6 @@ def test_both_forms_of_predictions_are_read(tmp_path, predictions):
         json.dumps({"data": data, "variants": {"fp32": variant}})
     )
 
-    record = published_answers.read(tmp_path, "own", 1, "fp32", split)
+    record = read(tmp_path, "own", 1, "fp32", split)
 
     assert record.predictions.tolist() == [0, 1, 2, 3]

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from msgspec import to_builtins
 
 from loadtest.figures import sections
 from loadtest.figures.published_answers import Record
@@ -55,7 +56,7 @@ def thousand() -> Recorder:
 
 def test_all_of_the_latency_section():
     """Of 1 to 100,000 ms, every percentile is given; what lies between them is no key."""
-    latency = sections.latency(np.arange(1, 100_001) * MS)
+    latency = to_builtins(sections.latency(np.arange(1, 100_001) * MS))
 
     del latency["histogram"], latency["definition"]
     needed = latency.pop("requests_needed")
@@ -79,7 +80,7 @@ def test_all_of_the_throughput_section():
     """999 gaps in 0.999 s; the window lasts for 1.999 s, to the end of the last answer."""
     recording, scores = scored(thousand(), [0] * 1000)
 
-    assert sections.throughput(recording, scores, open_loop=True) == {
+    assert to_builtins(sections.throughput(recording, scores, open_loop=True)) == {
         "window_seconds": 1.999,
         "offered_requests_per_second": pytest.approx(1000),
         "requests_per_second": pytest.approx(1000 / 1.999),
@@ -99,14 +100,14 @@ def test_requests_that_were_missed_were_offered_all_the_same():
 
     offered = sections.throughput(recording, scores, open_loop=True)
 
-    assert offered["offered_requests_per_second"] == 2
+    assert offered.offered_requests_per_second == 2
 
 
 def test_all_of_the_goodput_section():
     """Of 1,000 requests 500 were answered in time, and 250 of these rightly."""
     recording, scores = scored(thousand(), [0] * 250 + [1] * 750)
 
-    assert sections.goodput(recording, scores, 500) == {
+    assert to_builtins(sections.goodput(recording, scores, 500)) == {
         "slo_ms": 500,
         "per_second": pytest.approx(500 / 1.999),
         "share": 0.5,
@@ -119,18 +120,18 @@ def test_a_bound_is_kept_by_what_takes_exactly_so_long():
     """The request that took 500 ms is in time at a bound of 500 ms."""
     recording, scores = scored(thousand(), [0] * 1000)
 
-    assert sections.slo(recording, scores, 500, 50)["over"] == 500
-    assert sections.slo(recording, scores, 499.9, 50)["over"] == 501
+    assert sections.slo(recording, scores, 500, 50).over == 500
+    assert sections.slo(recording, scores, 499.9, 50).over == 501
 
 
 def test_a_bound_is_met_up_to_what_is_allowed():
     """As many late requests as the percentile allows meet it, one more does not."""
     recording, scores = scored(thousand(), [0] * 1000)
-    allowed = sections.slo(recording, scores, 1000, 90)["over_allowed"]
+    allowed = sections.slo(recording, scores, 1000, 90).over_allowed
 
     assert allowed > 0
-    assert sections.slo(recording, scores, 1000 - allowed, 90)["met"]
-    assert not sections.slo(recording, scores, 1000 - allowed - 1, 90)["met"]
+    assert sections.slo(recording, scores, 1000 - allowed, 90).met
+    assert not sections.slo(recording, scores, 1000 - allowed - 1, 90).met
 
 
 def test_all_of_the_accuracy_section():
@@ -140,7 +141,7 @@ def test_all_of_the_accuracy_section():
         recorder.answer(number, 0, 0, MS, b"0")
     _, scores = scored(recorder, [0, 0, 0, 9])
 
-    accuracy = sections.accuracy(scores, RECORD)
+    accuracy = to_builtins(sections.accuracy(scores, RECORD))
 
     low, high = accuracy.pop("wilson_95")
     assert 0 < low < 0.75 < high < 1
@@ -172,23 +173,28 @@ def test_a_record_that_could_not_be_had_is_missing_with_its_reason():
 
     accuracy = sections.accuracy(scores, "no metrics.json")
 
-    assert (accuracy["recorded"], accuracy["recorded_missing"]) == (None, "no metrics.json")
+    assert (accuracy.recorded, accuracy.recorded_missing) == (None, "no metrics.json")
 
 
 def test_all_of_a_window():
-    """1,000 requests in one second: the percentiles of their latencies are known."""
+    """1,000 requests in one second: the percentiles of their latencies are known.
+
+    A quarter of a second has too few of them for a p99.
+    """
     recording, scores = scored(thousand(), [0] * 1000)
 
-    assert sections.windows(recording, scores) == [
+    assert to_builtins(sections.windows(recording, scores)) == [
         {
-            "t_seconds": 0,
-            "scheduled": 1000,
-            "answered": 1000,
+            "t_seconds": 0.25 * number,
+            "scheduled": 250,
+            "answered": 250,
             "errors": 0,
-            "p50_ms": 500,
-            "p99_ms": 990,
-            "max_ms": 1000,
+            "p50_ms": 250 * number + 125,
+            "p99_ms": None,
+            "max_ms": 250 * (number + 1),
+            "seconds": 0.25,
         }
+        for number in range(4)
     ]
 
 
@@ -199,7 +205,7 @@ def test_all_of_the_floor_section():
     recorder.error(1000, 5 * SECOND, 5 * SECOND, 9 * SECOND, ("UNAVAILABLE", "gone"))
     recording, _ = scored(recorder, [0] * 1001, cpu_seconds=2.0)
 
-    assert sections.floor(recording) == {
+    assert to_builtins(sections.floor(recording)) == {
         "n": 1000,
         "failed": 1,
         "p50_ms": 500,
@@ -215,7 +221,7 @@ def test_all_of_the_client_section():
     """Sent 1 ms late each, with 2 s of CPU in a window of 1.999 s."""
     recording, _ = scored(thousand(), [0] * 1000, cpu_seconds=2.0, in_flight_max=4)
 
-    assert sections.client(recording, open_loop=True) == {
+    assert to_builtins(sections.client(recording, open_loop=True)) == {
         "processes": 1,
         "lag_ms": {"p50": 1, "p99": 1, "max": 1},
         "cpu_seconds": 2,
@@ -233,7 +239,7 @@ def test_all_of_the_servers_times():
     ]
     recording, scores = scored(recorder, [0] * 1000)
 
-    assert sections.server_times(recording, scores) == {
+    assert to_builtins(sections.server_times(recording, scores)) == {
         "n": 1000,
         "queue_ms": {"p50": 1, "p99": 1},
         "compute_ms": {"p50": 2, "p99": 2},
@@ -254,8 +260,8 @@ def test_mismatches_are_counted_in_all_and_shown_in_part():
 
     found = sections.mismatches(recording, scores, record)
 
-    assert (found["compared"], found["differing"], found["requests"]) == (30, 30, 30)
-    assert [each["sent_seconds"] for each in found["examples"]] == list(range(20))
+    assert (found.compared, found.differing, found.requests) == (30, 30, 30)
+    assert [each.sent_seconds for each in found.examples] == list(range(20))
     assert sections.mismatches(recording, scores, "no record") is None
     assert sections.mismatches(recording, scores, RECORD) is None
 
@@ -269,7 +275,7 @@ def test_errors_come_most_frequent_first():
 
     errors = sections.errors(scores, None)
 
-    assert list(errors.items()) == [
+    assert list(to_builtins(errors).items()) == [
         ("INTERNAL", {"count": 2, "first_message": "message 1"}),
         ("UNAVAILABLE", {"count": 1, "first_message": "message 0"}),
     ]

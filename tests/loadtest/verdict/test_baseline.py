@@ -1,8 +1,10 @@
 import msgspec
 import pytest
 from load_reports import collection, report
+from msgspec import structs
 
 from loadtest.load.scenarios import settle
+from loadtest.report_schema import Capacity
 from loadtest.settings.config import GateConfig, LoadTestConfig, UsageError
 from loadtest.verdict.baseline import compare, load_baseline
 
@@ -64,18 +66,31 @@ def test_a_missing_baseline_is_refused(tmp_path, load):
 def measured(*, p50=1.0, p99=2.0, images=100.0, top1=0.8, capacity=None, **settings):
     """A report of these figures; None for what was not measured."""
     document = report(**settings)
-    document["latency_ms"] |= {"p50": p50, "p99": p99}
-    document["throughput"]["images_per_second"] = images
-    document["accuracy"]["top1"] = top1
-    document["capacity"] = capacity and {"rate_per_second": capacity}
-    return document
+    found = capacity and Capacity(
+        rate_per_second=capacity,
+        confirmed=True,
+        limited_by="slo",
+        failed_rate_per_second=None,
+        slo_ms=15,
+        percentile=99,
+        min_accuracy=None,
+        steps=[],
+        seconds=60,
+    )
+    return structs.replace(
+        document,
+        latency_ms=structs.replace(document.latency_ms, p50=p50, p99=p99),
+        throughput=structs.replace(document.throughput, images_per_second=images),
+        accuracy=structs.replace(document.accuracy, top1=top1),
+        capacity=found,
+    )
 
 
 LIMITS = GateConfig(tolerance_percent=50, accuracy_tolerance_points=1)
 
 
 def checks(now, then) -> dict[str, bool]:
-    return {check["name"]: check["passed"] for check in compare(now, then, LIMITS)}
+    return {check.name: check.passed for check in compare(now, then, LIMITS)}
 
 
 def test_a_closed_loop_is_compared_by_latency_throughput_and_accuracy():
@@ -123,6 +138,6 @@ def test_details_name_both_figures_and_the_tolerance():
     """A reader of the log need not open the baseline."""
     latency, _, throughput, accuracy = compare(measured(p50=1.25), measured(), LIMITS)
 
-    assert latency["detail"] == "1.250 ms, baseline 1.000 ms, at most 50 % more"
-    assert throughput["detail"] == "100.0 images/s, baseline 100.0, at most 50 % less"
-    assert accuracy["detail"].startswith("top-1 80.00 %, baseline 80.00 %")
+    assert latency.detail == "1.250 ms, baseline 1.000 ms, at most 50 % more"
+    assert throughput.detail == "100.0 images/s, baseline 100.0, at most 50 % less"
+    assert accuracy.detail.startswith("top-1 80.00 %, baseline 80.00 %")

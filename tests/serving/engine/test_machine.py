@@ -1,8 +1,10 @@
 import asyncio
 import gc
 import os
+import re
 import threading
 import weakref
+from pathlib import Path
 
 import pytest
 
@@ -19,6 +21,40 @@ def test_cores_respect_the_containers_quota(tmp_path, monkeypatch, limit, cores)
     monkeypatch.setattr(machine, "_CGROUP_CPU_MAX", quota)
 
     assert machine.available_cores() == (cores or len(os.sched_getaffinity(0)))
+
+
+@pytest.mark.parametrize(("quota", "cores"), [("-1", None), ("100000", 2), ("20000", 1)])
+def test_cores_respect_the_quota_of_old_control_groups(tmp_path, monkeypatch, quota, cores):
+    """Version 1 has two files, and -1 for no limit."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
+    files = {"_CGROUP_V1_QUOTA": quota, "_CGROUP_V1_PERIOD": "50000\n"}
+    for name, content in files.items():
+        (tmp_path / name).write_text(content)
+        monkeypatch.setattr(machine, name, tmp_path / name)
+    monkeypatch.setattr(machine, "_CGROUP_CPU_MAX", tmp_path / "none")
+
+    assert machine.available_cores() == (cores or 8)
+
+
+@pytest.mark.parametrize("content", ["many 100000", "1 0", "1"])
+def test_a_quota_that_cannot_be_read_is_none(tmp_path, monkeypatch, content):
+    """Then the affinity counts alone."""
+    file = tmp_path / "cpu.max"
+    file.write_text(content)
+    monkeypatch.setattr(machine, "_CGROUP_CPU_MAX", file)
+
+    assert machine.available_cores() == len(os.sched_getaffinity(0))
+
+
+def test_resident_memory_is_what_linux_counts(tmp_path, monkeypatch):
+    """The second number of statm, in pages; 0 where there is no such file."""
+    status = Path("/proc/self/status").read_text()
+    (kilobytes,) = re.findall(r"VmRSS:\s+(\d+) kB", status)
+
+    assert machine._resident_bytes() == pytest.approx(1024 * int(kilobytes), rel=0.2)
+
+    monkeypatch.setattr(machine, "_STATM", tmp_path / "none")
+    assert machine._resident_bytes() == 0
 
 
 class Loop:

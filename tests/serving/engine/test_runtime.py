@@ -135,6 +135,33 @@ def test_a_file_that_is_no_graph_is_refused(tmp_path):
         Runtime(tmp_path / "model.onnx", RuntimeConfig(device="cpu"))
 
 
+class AskedOnly(Exception):
+    """Raised in place of making a session."""
+
+
+@pytest.mark.parametrize(("limit", "told"), [(0, {}), (1 << 30, {"gpu_mem_limit": "1073741824"})])
+def test_only_cuda_gets_cudas_options(monkeypatch, tmp_path, limit, told):
+    """Each provider's options are in its place; a limit of the memory is among CUDA's."""
+    asked = {}
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def session(*_args, **settings):
+        asked.update(settings)
+        raise AskedOnly
+
+    monkeypatch.setattr(runtime, "choose_providers", lambda _device: (providers, ""))
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+
+    with pytest.raises(DataLoss, match="cannot be loaded"):
+        Runtime(tmp_path, RuntimeConfig(device="cuda", gpu_mem_limit_bytes=limit))
+
+    assert asked["providers"] == providers
+    of_cuda, of_cpu = asked["provider_options"]
+    assert of_cpu == {}
+    assert of_cuda == {**runtime._CUDA_OPTIONS, **told}
+    assert of_cuda
+
+
 @pytest.mark.skipif(not NO_CUDA, reason="this ONNX Runtime has CUDA")
 def test_cuda_is_never_replaced_silently():
     """Without CUDA, device "cuda" raises DeviceError with the way out instead of using the CPU."""

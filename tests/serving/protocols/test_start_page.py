@@ -1,7 +1,15 @@
 """The page at `/`."""
 
+import asyncio
+import re
+from pathlib import Path
+
 import tiny_models
 from rest_client import Http
+
+from serving.engine.catalog import Catalog, ModelEntry, State, VersionStatus
+from serving.protocols.start_page import StartPage
+from serving.repository.model_config import ModelConfig
 
 
 def test_the_start_page_lists_models_and_links(models_dir, running_server):
@@ -36,3 +44,32 @@ def test_a_models_name_is_text_on_the_start_page(tmp_path, running_server):
 
     assert b"<script>" not in body
     assert b"&lt;script&gt;alert(1)&lt;" in body
+
+
+def test_a_models_versions_are_listed_with_their_states():
+    """All of them; of a model without a version, that there is none."""
+    catalog = Catalog()
+    catalog.models = {
+        name: ModelEntry(ModelConfig(name=name, base_path=Path("/models")))
+        for name in ("several", "none")
+    }
+    for version, state in ((2, State.LOADING), (1, State.END)):
+        catalog.models["several"].set_status(VersionStatus(version=version, state=state))
+    page = StartPage(catalog, metrics_path=None)
+
+    body = asyncio.run(page.page(None)).body.decode()
+
+    several, none = re.findall(r"<tr><td>.*</td></tr>", body)
+    assert "<td>2 LOADING, 1 END</td><td></td>" in several
+    assert "<td>none found</td><td></td>" in none
+    assert "metrics" not in body
+
+
+def test_a_server_without_models_says_so():
+    """In place of the rows."""
+    page = StartPage(Catalog(), metrics_path="/metrics")
+
+    body = asyncio.run(page.page(None)).body.decode()
+
+    assert '<tr><td colspan="3">no model</td></tr>' in body
+    assert '<a href="/metrics">metrics for Prometheus</a>' in body

@@ -158,6 +158,16 @@ def test_a_request_given_up_frees_its_arrays_and_is_passed_over(loop):
     assert queue.take() is other
 
 
+def test_a_worker_does_not_wait_beside_a_request(loop):
+    """`wait` returns at once if a request is there, and leaves no entry of an idle thread."""
+    queue = RequestQueue()
+    queue.put(make_request(loop))
+
+    assert queue.wait() is True
+    assert queue._idle == []
+    assert queue._signals.empty()
+
+
 def test_a_request_that_is_taken_keeps_its_arrays(loop):
     """A request that a worker has taken keeps its arrays when its caller gives up."""
     queue = RequestQueue()

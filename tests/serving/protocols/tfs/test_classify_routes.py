@@ -10,6 +10,7 @@ from example_models import example
 from PIL import Image
 from rest_client import Http
 
+from serving.protocols.json_process import JsonProcesses
 from serving.protos.tensorflow_example_pb2 import Example
 from serving.protos.tensorflow_serving_pb2 import (
     ClassificationRequest,
@@ -521,3 +522,21 @@ def test_answers_may_be_laid_out_as_tensorflow_serving_does(tmp_path, running_se
     one = b'[["up", 8.0], ["down", -8.0]]'
     assert classes == b'{\n    "results": [%b, %b\n    ]\n}' % (one, one)
     assert values == b'{\n    "results": [%b, %b]\n}' % ((str(value).encode(),) * 2)
+
+
+def test_large_answers_are_written_by_a_child(rest, monkeypatch):
+    """A label and a score count for 16 bytes: two examples of two classes make 64."""
+    sizes = {}
+    run_for = JsonProcesses.run_for
+
+    async def noted(self, request, size, function, *args, **kwargs):
+        sizes[function.__name__] = size
+        return await run_for(self, request, size, function, *args, **kwargs)
+
+    monkeypatch.setattr(JsonProcesses, "run_for", noted)
+    status, answer = rest.post(CLASSIFY, BY_SIGNATURE | {"examples": [ONE, ONE]})
+
+    assert status == 200
+    elements = sum(len(row) for row in answer["results"])
+    assert elements == 2 * len(answer["results"][0]) > 2
+    assert sizes["encode_classes"] == 16 * elements

@@ -126,6 +126,8 @@ def test_results_are_laid_out_as_rows():
     assert pretty.values([0.2, 1.0, float("inf"), float("nan")]) == (
         b'{\n    "results": [0.2, 1.0, Infinity, NaN]\n}'
     )
+    assert pretty.values([1 / 3]) == b'{\n    "results": [0.333333343]\n}'
+    assert b'["car", 0.333333343]' in pretty.classes([["car"]], [[1 / 3]])
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,65 @@
+"""Which models a reload replaces, and what is said if one has no version."""
+
+from pathlib import Path
+
+import pytest
+
+from serving.engine.catalog import State, VersionStatus
+from serving.engine.loading.candidates import candidate, check_available, replaced
+from serving.engine.managed_model import ManagedModel
+from serving.errors import StatusCode, UnknownError
+from serving.repository.model_config import ModelConfig
+
+
+def model(name: str = "a", folder: str = "/models/a", **more) -> ManagedModel:
+    return ManagedModel(ModelConfig(name=name, base_path=Path(folder)), **more)
+
+
+def status(version: int, message: str) -> VersionStatus:
+    return VersionStatus(
+        version=version,
+        state=State.END,
+        error_code=StatusCode.DATA_LOSS,
+        error_message=message,
+    )
+
+
+def test_a_reload_keeps_the_versions_of_a_folder():
+    """In dictionaries of their own; another folder, or a new model, begins without versions."""
+    now = model(servables={1: "servable"}, statuses={1: status(1, "")})
+
+    kept = candidate(now.config, now)
+    moved = candidate(model(folder="/models/b").config, now)
+    new = candidate(now.config, None)
+
+    assert (kept.servables, kept.statuses) == (now.servables, now.statuses)
+    assert kept.servables is not now.servables
+    assert kept.statuses is not now.statuses
+    assert (moved.servables, moved.statuses) == ({}, {})
+    assert (new.servables, new.statuses) == ({}, {})
+    assert moved.config.base_path == Path("/models/b")
+
+
+def test_models_that_are_gone_or_have_another_folder_are_replaced():
+    """What has the same folder stays, whatever else changed."""
+    before = {"a": model("a"), "b": model("b"), "c": model("c", "/models/c")}
+    now = {"a": model("a"), "c": model("c", "/models/other")}
+
+    assert replaced(before, now) == {"b": before["b"], "c": before["c"]}
+
+
+def test_every_model_without_a_version_is_named_with_its_newest_error():
+    """In TensorFlow Serving's words."""
+    failed = model("a", statuses={2: status(2, "newest"), 1: status(1, "oldest")})
+    empty = model("b", complaint="no versions in /models/a")
+    served = model("c", servables={1: "servable"})
+
+    with pytest.raises(UnknownError) as raised:
+        check_available({"a": failed, "b": empty, "c": served})
+
+    assert str(raised.value).startswith(
+        "2 model(s) did not become available: {"
+        "{{name: a version: 2} due to error: DATA_LOSS: newest}, "
+        "{{name: b} due to error: no versions in /models/a}, }"
+    )
+    check_available({"c": served})

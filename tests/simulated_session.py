@@ -1,0 +1,92 @@
+"""A load test's session whose runs take no time: latencies follow from the rate."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from load_reports import report
+from msgspec import structs
+
+from loadtest.figures.scoring import Scorer
+from loadtest.generator.recording import Recorder
+from loadtest.load.images import Queries
+from loadtest.load.plan import Progress
+from loadtest.load.scenarios import SettledLoad
+from loadtest.report_schema import Report
+from loadtest.session.session import Measurement
+from loadtest.settings.config import LoadTestConfig
+
+
+def config_of_a_run(**settings: Any) -> LoadTestConfig:
+    """Settings of a run with a bound of 1 s, if no other is given."""
+    return LoadTestConfig(
+        target="localhost:8500",
+        model="simcnn",
+        output_dir=Path(),
+        name="run",
+        **{"slo_ms": 1000, **settings},
+    )
+
+
+def measurement(document: Report, latencies_ns: np.ndarray) -> Measurement:
+    """A run with these latencies, whose report is `document`."""
+    recorder = Recorder()
+    for number in range(len(latencies_ns)):
+        recorder.answer(number, 0, 0, (number + 1) * 1_000_000, b"")
+    queries = Queries(np.arange(len(latencies_ns)), 1)
+    scores = Scorer(None, queries, np.zeros(len(latencies_ns))).score(Recorder().recording())
+    return Measurement(
+        report=document,
+        recording=recorder.recording(),
+        scores=replace(scores, latency_ns=latencies_ns),
+    )
+
+
+class FastUpTo:
+    """A session whose server answers in 1 ms up to a rate, and in 2 s above it.
+
+    Attributes:
+        asked: The load of each run.
+        reasons: Why runs were aborted.
+        differing: Answers of each run that differ from the record.
+        status: Of each run's report.
+    """
+
+    def __init__(self, limit: float = 300, *, differing: int = 0, status: str = "complete") -> None:
+        """Up to `limit` requests a second are answered within 1 ms."""
+        self.limit = limit
+        self.differing = differing
+        self.status = status
+        self.asked: list[SettledLoad] = []
+        self.reasons: list[str] = []
+
+    def stop(self, reason: str) -> None:
+        """Note the reason."""
+        self.reasons.append(reason)
+
+    async def floor(self, load: SettledLoad) -> tuple[str, SettledLoad]:
+        """Return what was asked for, to be found in the report again."""
+        return ("floor", load)
+
+    async def measure(
+        self, config: LoadTestConfig, load: SettledLoad, on_progress: Callable[[Progress], None]
+    ) -> Measurement:
+        """Return a run's report and its latencies at once."""
+        self.asked.append(load)
+        rate, n = config.rate_per_second, load.plan.requests
+        slow = rate is not None and rate > self.limit
+        document = report(kind="server", rate=rate or 1, n=n, slo_ms=config.slo_ms, seed=n)
+        over = n if slow else 0
+        on_progress(Progress(over=min(over, 1)))  # as many as any bound allows
+        on_progress(Progress(finished=n, failed=0, missed=0, in_flight=0, over=over))
+        latencies_ns = np.full(n, 2_000_000_000 if slow else 1_000_000)
+        document = structs.replace(
+            document,
+            status=self.status,
+            slo=structs.replace(document.slo, over=over, met=not slow),
+            mismatches=structs.replace(document.mismatches, differing=self.differing),
+            latency_ms=structs.replace(document.latency_ms, p50=2000.0 if slow else 1.0),
+        )
+        return measurement(document, latencies_ns)
