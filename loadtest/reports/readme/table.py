@@ -29,7 +29,7 @@ END = "<!-- End of what `make readme` writes. -->"
 # The section of the second page that holds the table of all loads.
 _ANCHOR = "the-load-test-of-the-bundled-models"
 _NONE = "-"
-_SHORT_HEADS = ("model", "accuracy", "one caller: p50 / p99", "images/s")
+_SHORT_HEADS = ("model", "accuracy", "p50 / p99", "images/s")
 _HEADS = (
     "model",
     "top-1 over gRPC (95 % interval)",
@@ -114,7 +114,7 @@ def render_short(document: Digest, picture: str, details: str) -> str:
         picture: Path of the figure, relative to the page.
         details: Path of the page with the table of all loads, relative to the page.
     """
-    image = f'<img align="right" width="380" alt="{figure(document).title}" src="{picture}">'
+    image = f'<img align="right" width="340" alt="{figure(document).title}" src="{picture}">'
     rows = [_short_row(row) for row in document.rows]
     conditions = f"{_conditions(document)} [All loads]({details}#{_ANCHOR})."
     return f"{image}\n\n{table(_SHORT_HEADS, rows)}\n\n{conditions}"
@@ -144,7 +144,7 @@ def _conditions(document: Digest) -> str:
     size = " or ".join(sorted(sizes))
     sentences = [
         f"Accuracy: top-1 on {_counts(images)} CIFAR-10 test images, from the timed responses.",
-        f"One caller sends one image after another (n = {callers}).",
+        f"p50 / p99: latency of one caller that sends one image after another (n = {callers}).",
         f"Images/s: batches of {size} (n = {sent}).",
     ]
     if left_out:
