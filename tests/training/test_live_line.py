@@ -14,14 +14,14 @@ from training.live_line import LiveLine
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that the test sets."""
+    """Replace the clock; the test sets the time."""
     now = SimpleNamespace(seconds=0.0)
     monkeypatch.setattr(live_line, "time", SimpleNamespace(monotonic=lambda: now.seconds))
     return now
 
 
 def test_a_log_gets_its_first_line_early_and_then_one_in_each_interval(clock):
-    """Texts between two lines are not written."""
+    """A log gets a line early and then one in each interval; texts in between are dropped."""
     stream = io.StringIO()
     line = LiveLine(stream, first_seconds=1, log_seconds=5)
     for second in range(13):
@@ -34,7 +34,7 @@ def test_a_log_gets_its_first_line_early_and_then_one_in_each_interval(clock):
 
 
 def test_a_restart_begins_the_intervals_again(clock):
-    """After a restart, the first line comes early again."""
+    """After a restart the first line is written early again."""
     stream = io.StringIO()
     line = LiveLine(stream, first_seconds=1, log_seconds=5)
     clock.seconds = 1

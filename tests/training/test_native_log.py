@@ -45,7 +45,7 @@ def stderr_of(*arguments, level="2"):
 
 
 def test_noise_is_dropped_and_the_rest_kept():
-    """Notes vanish; errors, Python's output, half lines and anything after the block pass."""
+    """Notes are dropped; errors, Python's output, half lines and later output are written."""
     assert stderr_of() == [
         "E0000 00:00:1.0 1 other.cc:1] a real error",
         "Python's own",
@@ -55,7 +55,7 @@ def test_noise_is_dropped_and_the_rest_kept():
 
 
 def test_nothing_is_lost_when_the_block_raises():
-    """What the block wrote comes before the error."""
+    """If the block raises, its output is written before the traceback."""
     assert stderr_of("raise") == [
         "E0000 00:00:1.0 1 other.cc:1] a real error",
         "Python's own",
@@ -66,13 +66,13 @@ def test_nothing_is_lost_when_the_block_raises():
 
 
 def test_a_child_process_may_outlive_the_block():
-    """A child that was started in the block still reaches the real stderr after it."""
+    """A child process that was started in the block can write to stderr after the block."""
     assert "from the child" in stderr_of("child")
 
 
 @pytest.mark.parametrize("level", ["0", "1"])
 def test_a_lower_log_level_shows_everything(level):
-    """Who asks for TensorFlow's notes gets them."""
+    """With TF_CPP_MIN_LOG_LEVEL 0 or 1 all notes are shown."""
     assert stderr_of(level=level)[:3] == [
         "I0000 00:00:1.0 1 port.cc:153] oneDNN custom operations are on.",
         "WARNING: All log messages before absl::InitializeLog() is called",
@@ -91,7 +91,7 @@ def test_a_lower_log_level_shows_everything(level):
     ],
 )
 def test_known_notes_are_noise(line):
-    """Notes of several versions of TensorFlow are known."""
+    """The start-up notes of several versions of TensorFlow are noise."""
     assert native_log.is_noise(line)
 
 
@@ -104,7 +104,7 @@ def test_known_notes_are_noise(line):
     ],
 )
 def test_errors_and_warnings_are_no_noise(line):
-    """Everything that is not known as a note is shown."""
+    """Errors, warnings and unknown lines are not noise."""
     assert not native_log.is_noise(line)
 
 
@@ -113,7 +113,7 @@ def test_errors_and_warnings_are_no_noise(line):
     [("-1", True, True), ("0", True, False), (None, True, False), (None, False, True)],
 )
 def test_a_gpu_that_does_not_start_is_no_noise(tmp_path, monkeypatch, visible, has_gpu, noise):
-    """If there is a GPU and it may be used, the failure to start CUDA is shown."""
+    """The failure to start CUDA is noise unless there is a GPU that may be used."""
     monkeypatch.setattr(native_log, "_GPUS", (tmp_path / ("." if has_gpu else "none"),))
     if visible is None:
         monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
@@ -125,7 +125,7 @@ def test_a_gpu_that_does_not_start_is_no_noise(tmp_path, monkeypatch, visible, h
 
 
 def test_training_and_serving_have_the_same_module():
-    """Neither package may import the other, so the module exists twice."""
+    """Training and serving must not import each other, so their copies must be the same."""
     copies = ("training/native_log.py", "serving/engine/loading/native_log.py")
 
     assert len({(ROOT / copy).read_text() for copy in copies}) == 1

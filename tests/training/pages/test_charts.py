@@ -7,7 +7,7 @@ from training.pages.scales import Linear, Logarithmic, Percentiles, either, line
 
 
 def chart(y=None):
-    """An empty chart of ten by ten."""
+    """Return an empty chart; both axes go from 0 to 10 by default."""
     return Chart(Linear(0, 10), y or Linear(0, 10), x_label="x", y_label="y", name="n")
 
 
@@ -23,13 +23,13 @@ def chart(y=None):
     ],
 )
 def test_ticks_are_round_numbers(scale, labels):
-    """Each tick lies on the axis."""
+    """The ticks have the expected labels, and each tick is on the axis."""
     assert [text for _, text in scale.ticks()] == labels
     assert all(-0.001 <= scale.share(value) <= 1.001 for value, _ in scale.ticks())
 
 
 def test_a_scale_holds_its_values_with_room():
-    """Equal values have an axis, too; from twentyfold on the scale is logarithmic."""
+    """A scale of equal values has a width; values that differ over twentyfold are logarithmic."""
     assert linear([3.0, 3.0], zero=False).low < 3 < linear([3.0, 3.0], zero=False).high
     assert linear([0.0], zero=False).high > 0
     assert isinstance(either([1, 20]), Linear)
@@ -38,7 +38,7 @@ def test_a_scale_holds_its_values_with_room():
 
 
 def test_long_tick_labels_stay_inside_the_drawing():
-    """The left margin grows with them, so that they do not reach the turned label."""
+    """The left margin grows with the tick labels, so that they do not reach the axis label."""
     wide = chart(Linear(0.00091, 0.00109)).drawing()
 
     ticks = [one for one in wide.shapes if one.attributes.get("class") == "tick end"]
@@ -57,7 +57,7 @@ def test_the_same_note_is_not_written_over_itself():
 
 
 def test_values_outside_the_axes_are_drawn_on_the_edge():
-    """A marker never leaves the chart."""
+    """The marker of a point far outside the axes is drawn inside the chart."""
     drawn = chart()
     drawn.mark((99, -99), "m0", "circle", "far away")
 
@@ -67,7 +67,7 @@ def test_values_outside_the_axes_are_drawn_on_the_edge():
 
 
 def test_rows_have_bars_through_their_markers_and_notes_above():
-    """A long label is shortened, and shown whole when the reader points at it."""
+    """A long label is shortened, with its full text as a tooltip; bar and note are drawn."""
     label = "a very long name of a run folder"
     value = RowValue(0, 50, "m0", "circle", "half", interval=(40, 60), note="50.0")
 
@@ -80,6 +80,6 @@ def test_rows_have_bars_through_their_markers_and_notes_above():
 
 
 def test_a_shortened_text_keeps_both_ends():
-    """Folder names differ at their ends more often than in the middle."""
+    """An ellipsis replaces the middle, because folder names differ more often at their ends."""
     assert shortened("abcdefghij", 10) == "abcdefghij"
     assert shortened("abcdefghijk", 10) == "abcd…ghijk"

@@ -23,7 +23,7 @@ SECTIONS = (
 
 
 class Links(HTMLParser):
-    """Collects where a page leads to or loads from, and its tags."""
+    """Collects the addresses that a page links or loads, and its tags."""
 
     def __init__(self, text):
         super().__init__()
@@ -39,13 +39,13 @@ class Links(HTMLParser):
 
 @pytest.fixture(autouse=True)
 def _no_data_dir(monkeypatch):
-    """Whoever runs the tests may have the variable set."""
+    """Unset CIFAR10_DIR, which may be set in the environment of the tests."""
     monkeypatch.delenv(DATA_DIR_VARIABLE, raising=False)
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory, image_dir):
-    """Three real runs on tiny data: two seeds of one recipe, and the published protocol."""
+    """Train three runs on tiny data: two seeds of one recipe, and the published protocol."""
     folder = tmp_path_factory.mktemp("runs")
     results = []
     for name, recipe, seed in (
@@ -60,7 +60,7 @@ def runs(tmp_path_factory, image_dir):
 
 @pytest.fixture(scope="module")
 def report(runs, image_dir, tmp_path_factory):
-    """Folder of a report of all three runs."""
+    """Return the folder of a report of all three runs."""
     folder = tmp_path_factory.mktemp("report")
     folders = [str(result.run_dir) for result in runs]
     assert main(["report", *folders, f"--output={folder}", f"--data-dir={image_dir}"]) == 0
@@ -68,7 +68,7 @@ def report(runs, image_dir, tmp_path_factory):
 
 
 def write_report(folders, output, *flags):
-    """Write a report; exit status and HTML, empty if there is none."""
+    """Write a report; return the exit code and the HTML page, empty if there is none."""
     code = main(["report", *map(str, folders), f"--output={output}", *map(str, flags)])
     page = output / "report.html"
     return code, page.read_text() if page.exists() else ""
@@ -76,7 +76,7 @@ def write_report(folders, output, *flags):
 
 @pytest.mark.parametrize("page", ["report.html", "report.md"])
 def test_report_has_every_section(report, page):
-    """Both pages hold all sections, headings in the same words."""
+    """The HTML and the Markdown page have all sections, with the same headings."""
     text = (report / page).read_text()
 
     for section in SECTIONS:
@@ -84,7 +84,7 @@ def test_report_has_every_section(report, page):
 
 
 def test_html_loads_nothing(report):
-    """Every address is a place in the page or data in it, and there is no script."""
+    """Every address in the page is an anchor or a data URL, and the page has no script."""
     text = (report / "report.html").read_text()
     links = Links(text)
 
@@ -95,7 +95,7 @@ def test_html_loads_nothing(report):
 
 
 def test_markdown_shows_pictures_that_are_there(report):
-    """Every picture of the Markdown page is a well-formed SVG file, and there is no other file."""
+    """Every picture of the Markdown page is a well-formed SVG file; no other file is written."""
     names = re.findall(r"\]\((pictures/[\w-]+\.svg)\)", (report / "report.md").read_text())
 
     assert {path.name for path in report.iterdir()} == {"report.html", "report.md", "pictures"}
@@ -107,7 +107,7 @@ def test_markdown_shows_pictures_that_are_there(report):
 
 
 def test_seeds_are_summarised(report, runs):
-    """Mean, sample standard deviation, extremes and number of the two seeds are in a table."""
+    """A table has mean, sample standard deviation, extremes and number of the two seeds."""
     shares = [result.metrics["top1"] for result in runs[:2]]
 
     row = next(
@@ -127,7 +127,7 @@ def test_seeds_are_summarised(report, runs):
 
 
 def test_pairs_agree_with_the_accuracies(report, runs):
-    """Answers asked anew give the difference of the accuracies that metrics.json holds."""
+    """The difference of a pair's new answers equals that of the accuracies in metrics.json."""
     shares = {result.run_dir.name: result.metrics["top1"] for result in runs}
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
@@ -144,7 +144,7 @@ def test_pairs_agree_with_the_accuracies(report, runs):
 
 
 def test_figures_of_each_run_are_shown(report, runs):
-    """Accuracy, interval, images, digests, speed, hardware, versions and recipe of each run."""
+    """Each run has accuracy, interval, images, digests, speed, hardware, versions and recipe."""
     text = (report / "report.md").read_text()
     for result in runs:
         metrics = result.metrics
@@ -162,7 +162,7 @@ def test_figures_of_each_run_are_shown(report, runs):
 
 
 def test_digests_are_at_the_end(report, runs):
-    """They are for checks and not for reading: nothing before them has one."""
+    """All digests are in the last part of the page; no text before it has a digest."""
     text = (report / "report.html").read_text()
     before, _, digests = text.partition("<summary>Digests (SHA-256)</summary>")
 
@@ -175,7 +175,7 @@ def test_digests_are_at_the_end(report, runs):
 
 
 def test_worst_mistakes_are_wrong_and_sorted(report, image_dir):
-    """The table of mistakes names real labels, other answers, and falling probabilities."""
+    """Each mistake has the image's label and another answer; probabilities are descending."""
     labels = load(image_dir).test.labels
     text = (report / "report.md").read_text().partition("## Run published")[2].partition("\n## ")[0]
     rows = re.findall(r"^\| (\d+) \| (\w+) \| (\w+) \| ([\d.]+) % \|$", text, re.MULTILINE)
@@ -188,7 +188,7 @@ def test_worst_mistakes_are_wrong_and_sorted(report, image_dir):
 
 
 def test_published_protocol_names_its_mistakes(report):
-    """A run of recipe `report` says which published mistakes it repeats; others say nothing."""
+    """The section of a `report` run lists the published mistakes it repeats; others do not."""
     text = (report / "report.md").read_text()
     parts = {part.partition("\n")[0]: part for part in text.split("\n## ")}
 
@@ -200,7 +200,7 @@ def test_published_protocol_names_its_mistakes(report):
 
 
 def test_one_run_alone_has_a_report(runs, image_dir, tmp_path):
-    """A single run gives all of its own figures and no comparison."""
+    """The report of a single run has all of the run's figures and no comparison."""
     code, html = write_report([runs[0].run_dir], tmp_path / "out", "--data-dir", image_dir)
 
     assert code == 0
@@ -211,7 +211,7 @@ def test_one_run_alone_has_a_report(runs, image_dir, tmp_path):
 
 
 def test_unfinished_run_is_shown_but_not_compared(runs, image_dir, tmp_path):
-    """Beside a finished run, one under way is announced with its epochs, curves and command."""
+    """An unfinished run beside a finished one is shown with its epochs, curves and command."""
     begun = write_run(tmp_path / "begun", epochs_done=3)
 
     code, html = write_report([runs[0].run_dir, begun], tmp_path / "o", "--data-dir", image_dir)
@@ -224,7 +224,7 @@ def test_unfinished_run_is_shown_but_not_compared(runs, image_dir, tmp_path):
 
 
 def test_only_unfinished_runs_are_one_line_and_exit_2(tmp_path, capsys):
-    """Nothing is written where there is no result, and the way out is named."""
+    """If no run is finished, the command writes no report and names a command that resumes."""
     begun = write_run(tmp_path / "begun", epochs_done=3)
 
     code, html = write_report([begun], tmp_path / "out")
@@ -237,7 +237,7 @@ def test_only_unfinished_runs_are_one_line_and_exit_2(tmp_path, capsys):
 
 
 def test_hostile_folder_name_stays_text(tmp_path):
-    """A run folder may be called <script>: both pages show that, and no browser runs it."""
+    """The name of a run folder called <script> is shown as text in both pages."""
     folder = write_run(tmp_path / "<script>alert('a')&\"b\" `c|d`")
 
     code, html = write_report([folder], tmp_path / "out")
@@ -251,7 +251,7 @@ def test_hostile_folder_name_stays_text(tmp_path):
 
 
 def test_folder_name_that_is_no_text_is_shown_all_the_same(tmp_path):
-    """A byte in the folder's name that is no UTF-8 does not stop the report."""
+    """A byte of the folder's name that is not UTF-8 is shown as its code in the report."""
     folder = write_run(tmp_path / "run-\udcff")
 
     code, html = write_report([folder], tmp_path / "out")
@@ -261,7 +261,7 @@ def test_folder_name_that_is_no_text_is_shown_all_the_same(tmp_path):
 
 
 def test_without_data_pictures_and_pairs_are_left_out(tmp_path):
-    """No data folder costs the sections that need one, and the report says how to have them."""
+    """Without a data folder the report lacks pictures and pairs, and says how to get them."""
     folders = [write_run(tmp_path / "a"), write_run(tmp_path / "b", "resnet50", correct=90)]
 
     code, html = write_report(folders, tmp_path / "out")
@@ -275,7 +275,7 @@ def test_without_data_pictures_and_pairs_are_left_out(tmp_path):
 
 
 def test_wrong_data_dir_is_one_line_and_exit_2(tmp_path, capsys):
-    """A data folder that was named and is none stops the command."""
+    """If --data-dir has no data, the command exits with code 2 and one line."""
     code, html = write_report([write_run(tmp_path / "a")], tmp_path / "o", "--data-dir=nowhere")
 
     assert (code, html) == (2, "")
@@ -283,7 +283,7 @@ def test_wrong_data_dir_is_one_line_and_exit_2(tmp_path, capsys):
 
 
 def test_other_images_are_not_used(tmp_path, image_dir):
-    """Images that a run was not measured on give neither samples nor mistakes of it."""
+    """If the data differs from a run's test images, the run has no samples and no mistakes."""
     code, html = write_report([write_run(tmp_path / "a")], tmp_path / "o", "--data-dir", image_dir)
 
     assert code == 0
@@ -295,7 +295,7 @@ def test_other_images_are_not_used(tmp_path, image_dir):
     ("content", "message"), [(None, "does not exist"), (b"no model", "is no readable .keras file")]
 )
 def test_missing_or_damaged_model_costs_its_mistakes_alone(tmp_path, image_dir, content, message):
-    """Without a readable model.keras the rest of the report is there and says what is missing."""
+    """Without a readable model.keras only the run's mistakes are missing; the reason is given."""
     data = load(image_dir)
     digests = {"train_sha256": data.train.sha256(), "test_sha256": data.sha256}
     folder = write_run(tmp_path / "a", data={"variant": "image-folder", **digests})
@@ -310,7 +310,7 @@ def test_missing_or_damaged_model_costs_its_mistakes_alone(tmp_path, image_dir, 
 
 
 def test_model_that_is_not_the_one_measured_is_pointed_out(runs, image_dir, tmp_path):
-    """A model.keras of another run gives other answers than metrics.json, which is said."""
+    """If model.keras gives other answers than metrics.json records, the report says it."""
     data = load(image_dir)
     digests = {"train_sha256": data.train.sha256(), "test_sha256": data.sha256}
     folder = write_run(tmp_path / "a", correct=99, data={"variant": "image-folder", **digests})
@@ -322,7 +322,7 @@ def test_model_that_is_not_the_one_measured_is_pointed_out(runs, image_dir, tmp_
 
 
 def test_output_that_cannot_be_written_is_one_line_and_exit_2(tmp_path, capsys):
-    """A file in the place of the output folder is reported before any model is loaded."""
+    """If --output is a file, the command exits with code 2 before it loads a model."""
     (tmp_path / "file").touch()
 
     code, _ = write_report([write_run(tmp_path / "a")], tmp_path / "file" / "out")
@@ -332,7 +332,7 @@ def test_output_that_cannot_be_written_is_one_line_and_exit_2(tmp_path, capsys):
 
 
 def test_help_answers_without_keras(run_command):
-    """--help of the sub-command is complete and needs no Keras backend."""
+    """`report --help` is complete and needs no Keras backend."""
     result = run_command("report", "--help", env={"KERAS_BACKEND": "none-such"})
 
     assert result.returncode == 0
@@ -341,7 +341,7 @@ def test_help_answers_without_keras(run_command):
 
 
 def test_early_stop_is_reported(tmp_path):
-    """A run that stopped early says after how many epochs, and whose weights were saved."""
+    """For a run that stopped early the report has the last epoch and the epoch it saved."""
     folder = write_run(tmp_path / "a", early_stopping=5)
     metrics = json.loads((folder / "metrics.json").read_text())
     metrics |= {"epochs": 20, "stopped_epoch": 20, "best_epoch": 15}

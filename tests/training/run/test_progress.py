@@ -21,7 +21,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def clock(monkeypatch):
-    """A clock that the test sets, for the line and for the callback."""
+    """Replace the clocks of the line and of the callback; the test sets the time."""
     now = SimpleNamespace(seconds=0.0)
     monkeypatch.setattr(live_line, "time", SimpleNamespace(monotonic=lambda: now.seconds))
     monkeypatch.setattr(progress, "time", SimpleNamespace(perf_counter=lambda: now.seconds))
@@ -42,7 +42,7 @@ def run(callback, clock, *, epochs, steps, first_step_seconds=0.0):
 
 
 def test_a_log_gets_lines_within_the_epoch_and_one_for_each_epoch(clock):
-    """A line after each 30 s has images, speed, time left of epoch and run; compiling is named."""
+    """A log gets a line each 30 s, with images, speed and time left, and one for compiling."""
     stream = io.StringIO()
     callback = EpochProgress(epochs=3, images=3_990, batch_size=100, stream=stream)
     run(callback, clock, epochs=3, steps=40, first_step_seconds=19)

@@ -14,12 +14,12 @@ HOSTILE = r"$\frac{1$ <b>&"
 
 
 def texts(figure):
-    """The texts that a drawing shows."""
+    """Return the texts that a drawing shows."""
     return [shape.text for shape in figure.drawing.shapes if shape.text]
 
 
 def titles(figure):
-    """The texts that are shown when the reader points at a marker."""
+    """Return the tooltips of the drawing's shapes."""
     return [shape.title for shape in figure.drawing.shapes if shape.title]
 
 
@@ -39,7 +39,7 @@ def test_a_hostile_name_is_drawn_as_text():
 
 
 def test_accuracies_are_in_per_cent_with_their_intervals():
-    """A marker says its share and interval; a published figure has no interval."""
+    """A marker's tooltip has its share and interval; a published figure has no interval."""
     figure = figures.accuracies({"run": (0.8224, (0.8148, 0.8298))}, {"paper": 0.7161}, "alt")
 
     assert "run: 82.24 % (81.48 to 82.98)" in titles(figure)
@@ -61,7 +61,7 @@ def test_curves_have_a_line_and_a_legend_entry_for_each_column():
 
 @pytest.mark.parametrize("count", [1, 2, 60, 400])
 def test_epochs_are_whole_numbers(count):
-    """No tick stands between two epochs, be it for one epoch or for hundreds."""
+    """The tick labels of 1 to 400 epochs are whole numbers."""
     history = [{"epoch": number, "loss": 1 / number} for number in range(1, count + 1)]
 
     figure = figures.curves(history, {"loss": "l"}, title="Loss", y_label="y", alt="alt")
@@ -76,7 +76,7 @@ def test_epochs_are_whole_numbers(count):
 
 
 def test_values_that_are_not_finite_are_left_out():
-    """A training that diverged has gaps; without any finite value the caption says so."""
+    """NaN and infinite values get no marker; if no value is finite, the caption says it."""
     values = (math.nan, 2.0, math.inf)
     history = [{"epoch": n, "loss": value} for n, value in enumerate(values, start=1)]
 
@@ -89,7 +89,7 @@ def test_values_that_are_not_finite_are_left_out():
 
 
 def test_more_runs_than_colours_differ_in_their_dashes():
-    """The seventh line has the first one's colour and other dashes."""
+    """The seventh line has the first line's colour and other dashes."""
     histories = {f"run {number}": HISTORY for number in range(7)}
 
     legend = figures.validation_curves(histories, "alt").legend
@@ -99,7 +99,7 @@ def test_more_runs_than_colours_differ_in_their_dashes():
 
 
 def test_a_confusion_matrix_shows_every_count():
-    """A row without images has no shade."""
+    """All counts are shown, also those of a row without images."""
     figure = figures.confusion_matrix([[7, 3], [0, 0]], ["cat", "dog"], "alt")
 
     assert [text for text in texts(figure) if text.isdecimal()] == ["7", "3", "0", "0"]
@@ -107,7 +107,7 @@ def test_a_confusion_matrix_shows_every_count():
 
 
 def test_pictures_stand_in_rows_with_captions_below():
-    """Each picture is a PNG in the page; lines of a caption are texts of their own."""
+    """Each picture is a PNG in the page; each line of its caption is a separate text."""
     images = np.zeros((5, 32, 32, 3), np.uint8)
 
     figure = figures.pictures(images, ["a\nb"] * 5, columns=4, title="Samples", alt="alt")

@@ -24,7 +24,7 @@ HOSTILE = '<script>alert("1")</script> & `a|b` [c](d) *e* _f_ $g$'
 
 @pytest.fixture
 def page():
-    """A page with every kind of block and a hostile text in every place that takes one."""
+    """Return a page with every kind of block; every text in it contains markup."""
     drawing = Drawing(HOSTILE, 10, 10, [shape("text", HOSTILE, title=HOSTILE)])
     figure = Figure(HOSTILE, drawing, HOSTILE, [Legend(HOSTILE, line="m0")])
     picture = Picture("empty", figure)
@@ -43,7 +43,7 @@ def page():
 
 
 def test_html_escapes_every_text(page):
-    """No text of a page becomes markup, wherever it stands, in attributes as well."""
+    """No text of a page becomes markup, in elements or in attributes."""
     html = html_page.render(page)
 
     assert "<script" not in html
@@ -67,7 +67,7 @@ def test_markdown_escapes_every_text(page):
 
 
 def test_figures_are_aligned_to_the_right():
-    """Columns of figures are marked in both languages, those of text are not."""
+    """Columns of figures are aligned to the right in HTML and Markdown; text columns are not."""
     page = Page("t", "l", [Table(("a", "b", "c"), [("x", "1", "y")], text_columns=(0, 2))])
 
     assert '<td>x</td><td class="number">1</td><td>y</td>' in html_page.render(page)
@@ -75,7 +75,7 @@ def test_figures_are_aligned_to_the_right():
 
 
 def test_pictures_are_in_the_html_and_beside_the_markdown(page, tmp_path):
-    """A picture is drawn in the page, and as an SVG file of its own."""
+    """A picture is inline SVG in the HTML page, and a separate SVG file for Markdown."""
     html = html_page.render(page)
 
     markdown_page.save_pictures(page, tmp_path)
@@ -88,7 +88,7 @@ def test_pictures_are_in_the_html_and_beside_the_markdown(page, tmp_path):
 
 
 def test_a_picture_without_a_drawing_is_its_caption(tmp_path):
-    """Neither page refers to a file that is not there."""
+    """If a picture has no drawing, both pages show its caption, and no file is written."""
     page = Page("t", "l", [Gallery([Picture("none", missing("Loss", "nothing to draw"))])])
 
     markdown_page.save_pictures(page, tmp_path)
@@ -99,7 +99,7 @@ def test_a_picture_without_a_drawing_is_its_caption(tmp_path):
 
 
 def test_a_table_of_facts_has_no_head_and_its_digests_may_break():
-    """A digest is code, which may break anywhere; a per cent sign stays with its figure."""
+    """A table with empty heads has no <thead>, a digest is <code>, and `82 %` does not break."""
     page = Page("t", "l", [Table(("", ""), [("top-1", "82 %"), ("sha", "0f" * 32)], (0, 1))])
 
     html = html_page.render(page)
@@ -111,7 +111,7 @@ def test_a_table_of_facts_has_no_head_and_its_digests_may_break():
 
 
 def test_navigation_leads_to_sections():
-    """Each section of the page has a link at the top, parts of sections have none."""
+    """Each heading of level 2 has a link at the top of the page; lower headings have none."""
     html = html_page.render(Page("t", "l", [Heading("One"), Heading("part", 3), Heading("Two")]))
 
     for number, name in ((1, "One"), (2, "Two")):

@@ -14,7 +14,10 @@ MACS = {"simcnn": 4_548_608, "resnet50": 80_799_744}
 
 @pytest.fixture
 def make(tmp_path):
-    """Makes runs out of keyword arguments of `write_run`, most accurate first, and candidates."""
+    """Return a function that writes runs from keyword arguments of `write_run`.
+
+    The function returns the runs, the most accurate first, and their candidates.
+    """
 
     def make_runs(*descriptions):
         folders = [
@@ -28,7 +31,7 @@ def make(tmp_path):
 
 
 def texts(blocks):
-    """All sentences of the blocks, cards included."""
+    """Return all sentences of the blocks and of the cards in them."""
     found = []
     for block in blocks:
         if isinstance(block, Cards):
@@ -41,7 +44,7 @@ def texts(blocks):
 
 
 def answers(correct):
-    """Answers that are right on the first images of 100."""
+    """Return answers to 100 images, of which the first `correct` ones are right."""
     right = np.arange(100) < correct
     return RunAnswers(classes=np.zeros(100, np.int64), probabilities=np.ones(100), right=right)
 
@@ -51,7 +54,7 @@ SIMCNN = {"model": "simcnn", "correct": 80, "seconds": 600.0}
 
 
 def test_each_constraint_names_its_winner_and_the_price(make):
-    """Accuracy speaks for the large model, everything else for the small one, with figures."""
+    """The large model is recommended for accuracy and the small one for each cost, with figures."""
     _, candidates = make(SIMCNN, RESNET)
 
     accuracy, time, compute, size, conclusion = texts(recommend(candidates, {}))
@@ -77,7 +80,7 @@ def test_each_constraint_names_its_winner_and_the_price(make):
 
 
 def test_paired_answers_decide_how_sure_the_lead_is(make):
-    """With the answers of both runs, the lead carries the interval of the pair."""
+    """If both runs have answers, the lead in accuracy is shown with the pair's interval."""
     runs, candidates = make(SIMCNN, RESNET)
     known = {run.name: answers(run.correct) for run in runs}
 
@@ -91,7 +94,7 @@ def test_paired_answers_decide_how_sure_the_lead_is(make):
 
 
 def test_one_recipe_that_wins_everything_is_the_choice(make):
-    """A recipe better in accuracy and in no way dearer leaves nothing for the other."""
+    """If one recipe is more accurate and costs no more, it alone is recommended."""
     slow = {"recipe": "report", "correct": 70, "seconds": 700.0}
     _, candidates = make(SIMCNN, slow)
 
@@ -107,7 +110,7 @@ def test_one_recipe_that_wins_everything_is_the_choice(make):
 
 
 def test_single_recipe_is_described_not_chosen(make):
-    """One recipe alone gives figures and says that there is nothing to choose."""
+    """For a single recipe the section has its figures and says that there is no choice."""
     _, candidates = make(SIMCNN)
 
     found = texts(recommend(candidates, {}))
@@ -117,7 +120,7 @@ def test_single_recipe_is_described_not_chosen(make):
 
 
 def test_times_of_different_hardware_are_not_compared(make):
-    """Runs timed on different machines give no recommendation by time, but a notice."""
+    """If runs were timed on different machines, a notice replaces the recommendation by time."""
     fast = {**RESNET, "seconds": 60.0, "hardware": {**HARDWARE, "gpus": ["Some GPU"]}}
     _, candidates = make(SIMCNN, fast)
 
@@ -128,7 +131,7 @@ def test_times_of_different_hardware_are_not_compared(make):
 
 
 def test_different_test_images_are_not_compared(make):
-    """Accuracies on different images lead to no recommendation at all."""
+    """If runs were tested on different images, there is no recommendation."""
     _, candidates = make(SIMCNN, {**RESNET, "data": {**DATA, "test_sha256": "d" * 64}})
 
     (notice,) = recommend(candidates, {})
@@ -160,7 +163,7 @@ def test_seeds_of_a_recipe_are_one_candidate(make):
 
 
 def test_seed_used_twice_is_pointed_out(make):
-    """Two runs with one seed are no independent sample, and the report says so."""
+    """If two runs have the same seed, the report says that they are not independent."""
     runs, candidates = make(SIMCNN, {**SIMCNN, "correct": 81})
 
     found = texts(comparison.compare(runs, candidates, {}))
@@ -169,7 +172,7 @@ def test_seed_used_twice_is_pointed_out(make):
 
 
 def test_published_figures_stand_beside_ours(make):
-    """Both published accuracies are in the table, and each recipe's distance from its own."""
+    """The table has both published accuracies and each recipe's difference from its model's."""
     runs, candidates = make(SIMCNN, RESNET)
 
     blocks = comparison.compare(runs, candidates, {})
@@ -191,7 +194,7 @@ def test_published_figures_stand_beside_ours(make):
 
 @pytest.mark.parametrize(("count", "pairs"), [(6, 15), (7, 6)])
 def test_pairs_are_all_pairs_or_each_with_the_best(make, count, pairs):
-    """Six runs give all their 15 pairs; seven give six, each with the most accurate run."""
+    """Up to six runs are compared in all pairs; seven runs each with the most accurate run."""
     runs, candidates = make(*({"correct": 70 + number, "seed": number} for number in range(count)))
     known = {run.name: answers(run.correct) for run in runs}
 

@@ -6,7 +6,7 @@ from training.report.sources import answers
 
 
 def test_worst_answers_are_the_surest_wrong_ones():
-    """Wrong answers are ordered by the probability of the class answered; right ones are out."""
+    """Wrong answers are sorted by their probability, highest first; right answers are left out."""
     labels = np.array([0, 1, 2, 3])
     logits = np.zeros((4, 10), np.float32)
     logits[0, 0] = 9  # right

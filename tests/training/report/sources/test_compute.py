@@ -7,7 +7,7 @@ from training.report.sources import compute
 
 
 def test_macs_of_simcnn_are_those_of_the_textbook():
-    """Output pixels x kernel size x channels in x channels out, layer by layer."""
+    """SimCNN's MACs are output pixels x kernel size x channels in x channels out, by layer."""
     model = architectures.build("simcnn")
 
     counted = {row.name: row.macs for row in compute.summary(model) if row.macs}
@@ -23,7 +23,7 @@ def test_macs_of_simcnn_are_those_of_the_textbook():
 
 
 def test_summary_has_a_row_for_each_layer_and_all_parameters():
-    """The rows' parameters add up to the model's; shapes leave the batch out."""
+    """The parameters of the rows add up to the model's; shapes have no batch dimension."""
     model = architectures.build("simcnn")
 
     rows = compute.summary(model)
@@ -34,7 +34,7 @@ def test_summary_has_a_row_for_each_layer_and_all_parameters():
 
 
 def test_nested_resnet50_is_summed_up_by_stage():
-    """ResNet50's body appears as conv1 to conv5, and nothing of it is lost."""
+    """ResNet50's body is summed up as conv1 to conv5, with all of its parameters and MACs."""
     model = architectures.build("resnet50", upsample=7)
 
     rows = compute.summary(model)
@@ -53,7 +53,7 @@ def test_nested_resnet50_is_summed_up_by_stage():
 
 
 def test_depthwise_and_grouped_convolutions_count_their_own_channels_alone():
-    """A channel of a depthwise convolution, or of a group, sums over its own inputs."""
+    """In depthwise and grouped convolutions an output channel counts its own inputs only."""
     images = keras.Input((8, 8, 4))
     depthwise = keras.Model(images, layers.DepthwiseConv2D(3, depth_multiplier=2)(images))
     grouped = keras.Model(images, layers.Conv2D(6, 3, groups=2)(images))
@@ -63,7 +63,7 @@ def test_depthwise_and_grouped_convolutions_count_their_own_channels_alone():
 
 
 def test_macs_are_half_of_the_operations_that_tensorflow_counts():
-    """TensorFlow's profiler finds twice as many operations, and a little more for the rest."""
+    """TensorFlow's profiler counts two operations for each MAC, and a few for other layers."""
     tf = pytest.importorskip("tensorflow")
     from tensorflow.python.framework import convert_to_constants  # noqa: PLC0415
 

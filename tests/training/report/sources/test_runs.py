@@ -10,7 +10,7 @@ from training.settings.recipes import from_recipe
 
 
 def test_finished_and_unfinished_runs_are_told_apart(tmp_path):
-    """A run without metrics.json is unfinished, and keeps the epochs it has."""
+    """A run without metrics.json is read as unfinished, with the epochs in its history."""
     folders = [write_run(tmp_path / "a"), write_run(tmp_path / "b", epochs_done=3)]
 
     done, begun = read_all(folders)
@@ -24,7 +24,7 @@ def test_finished_and_unfinished_runs_are_told_apart(tmp_path):
 
 
 def test_unfinished_runs_alone_are_refused_with_the_command_that_goes_on(tmp_path):
-    """Without a single result the message says how far each run is and how to finish one."""
+    """If no run is finished, the error has each run's epochs and a command that resumes one."""
     folder = write_run(tmp_path / "a", epochs=9, epochs_done=3)
 
     with pytest.raises(ReportError, match=r"a has 3 of 9 epochs") as caught:
@@ -36,7 +36,7 @@ def test_unfinished_runs_alone_are_refused_with_the_command_that_goes_on(tmp_pat
 
 
 def test_folder_of_something_else_is_refused(tmp_path):
-    """A folder without config.json is named, with what was expected."""
+    """A folder without config.json raises ReportError with its path and what was expected."""
     with pytest.raises(ReportError, match=r"is no run folder: it has no config.json"):
         read_all([tmp_path])
     with pytest.raises(ReportError, match=r"none is no run folder"):
@@ -56,7 +56,7 @@ def test_folder_of_something_else_is_refused(tmp_path):
     ],
 )
 def test_damaged_file_is_named(tmp_path, file, content, message):
-    """Whatever is wrong with a file of a run, the message names the file."""
+    """A damaged file of a run raises ReportError that names the file and the problem."""
     folder = write_run(tmp_path / "a")
     (folder / file).write_text(content)
 
@@ -65,14 +65,14 @@ def test_damaged_file_is_named(tmp_path, file, content, message):
 
 
 def test_folder_given_twice_counts_once(tmp_path):
-    """The same folder by two paths is one run: it must not pass for two seeds."""
+    """A folder given by two paths is read as one run, so that it does not count as two seeds."""
     folder = write_run(tmp_path / "a")
 
     assert len(read_all([folder, tmp_path / "." / "a", tmp_path / "b" / ".." / "a"])) == 1
 
 
 def test_names_are_as_long_as_needed(tmp_path):
-    """Folders of the same name are told apart by what stands above them."""
+    """If two run folders have the same name, each run's name includes the parent folder."""
     folders = [write_run(tmp_path / place / "seed-0") for place in ("x", "y")]
 
     assert [run.name for run in read_all(folders)] == ["x/seed-0", "y/seed-0"]
@@ -80,7 +80,7 @@ def test_names_are_as_long_as_needed(tmp_path):
 
 
 def test_recipe_names_what_was_changed_of_it(tmp_path):
-    """Settings that differ from the recipe are named, the seed and the shortened warm-up aside."""
+    """A run's recipe lists settings that differ from it, except seed and shortened warm-up."""
     folder = write_run(tmp_path / "a", epochs=2, batch_size=64, seed=7)
 
     (run,) = read_all([folder])
@@ -98,7 +98,7 @@ def test_recipe_names_what_was_changed_of_it(tmp_path):
     ],
 )
 def test_command_repeats_the_run(tmp_path, changes):
-    """The command line understands the command and makes the same settings of it."""
+    """The command line parses a run's command and gets the settings of the run."""
     folder = write_run(tmp_path / "a b", **changes)
     (run,) = read_all([folder])
 
