@@ -1,6 +1,6 @@
-"""The progress of an export's current step: its time so far, and what it has done of what is to do.
+"""Shows the progress of an export's current step: the time so far, and how much of it is done.
 
-Nothing is shown unless a command has called `start`. A step that ends is logged by its caller.
+Nothing is shown unless a command has called `start`. When a step ends, its caller logs it.
 """
 
 import contextlib
@@ -17,7 +17,7 @@ _LOG_SECONDS = 5.0
 
 
 class _Step:
-    """A step with its time, the part that it is at, and counts."""
+    """A step with its time so far, the name of its current part, and its counts."""
 
     def __init__(self, what: str) -> None:
         self.what = what
@@ -92,7 +92,7 @@ def during(what: str) -> Iterator[None]:
 
 
 def part(name: str) -> None:
-    """Name the part that the current step is at, such as "model.int8.onnx"."""
+    """Set the name of the current step's current part, such as "model.int8.onnx"."""
     if _shown.step:
         _shown.step.part, _shown.step.counts = name, ""
 

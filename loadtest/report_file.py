@@ -1,4 +1,4 @@
-"""Reading report.json: every problem of a file ends in one ReportError that names it."""
+"""Reads report.json. Every problem of a file raises a ReportError that names the file."""
 
 from pathlib import Path
 from typing import Any
@@ -29,7 +29,7 @@ def read_run(path: Path) -> Report:
         path: The file, or the folder that holds it.
 
     Raises:
-        ReportError: See `read`; or the report is of several runs.
+        ReportError: As `read`, or the file is the report of several runs.
     """
     file = path / REPORT_FILE if path.is_dir() else path
     document = read(file)
@@ -99,5 +99,5 @@ def _shown(value: object) -> str:
 
 
 def _plain(error: BaseException) -> str:
-    """An error of msgspec without its Markdown quotes, on one line."""
+    """Return the text of msgspec's error on one line, without its Markdown quotes."""
     return " ".join(str(error).replace("`", "").split())

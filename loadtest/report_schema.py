@@ -30,7 +30,7 @@ from loadtest.report_sections_schema import (
 
 SCHEMA_VERSION: Final = 2
 REPORT_FILE = "report.json"
-# Beside it: every request's times and answers, as a NumPy archive.
+# The file beside report.json with every request's times and answers, as a NumPy archive.
 RAW_FILE = "raw.npz"
 
 Status = Literal["complete", "interrupted", "aborted"]
@@ -162,7 +162,8 @@ class CapacityStep(Struct, frozen=True, kw_only=True):
 class Capacity(Struct, frozen=True, kw_only=True):
     """The highest Poisson rate that meets the latency bound (`find-capacity`).
 
-    The rest of the report is that of the confirmation run, or of the last run if no rate passed.
+    The other sections of the report are those of the confirmation run; if no rate passed, of the
+    last run.
     """
 
     rate_per_second: Annotated[

@@ -49,7 +49,7 @@ class LiveLine:
         return time.monotonic() - self._began
 
     def is_due(self) -> bool:
-        """Whether `show` would write now; saves the work of making the text."""
+        """Return whether `show` would write now; callers need not make the text if not."""
         return self.seconds >= self._next
 
     def show(self, text: str, *, at_once: bool = False) -> None:
@@ -57,8 +57,8 @@ class LiveLine:
 
         Args:
             text: One line.
-            at_once: Whether a terminal shows the text in any case: more work begins that may take
-                longer than the interval.
+            at_once: Whether a terminal shows the text although the interval is not over, because
+                the work that begins now may take long.
         """
         if not self.is_due() and not (at_once and self.is_on_terminal):
             return
@@ -87,7 +87,7 @@ class LiveLine:
         self._width = 0
 
     def _columns(self) -> int | None:
-        """Number of characters that fit on the terminal's line; None if it is unknown."""
+        """Return the number of characters that fit on the terminal's line; None if unknown."""
         try:
             columns = os.get_terminal_size(self._stream.fileno()).columns
         except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""A `.keras` file as a SavedModel, which Keras' own `model.export` writes."""
+"""Converts a `.keras` file to a SavedModel with Keras' own `model.export`."""
 
 import tempfile
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ SUFFIX = ".keras"
 
 
 def is_keras_file(source: Path) -> bool:
-    """Whether a path is a file that Keras 3 saved."""
+    """Return whether a path is a `.keras` file, the format of Keras 3."""
     return source.suffix.lower() == SUFFIX and source.is_file()
 
 
@@ -34,8 +34,8 @@ def as_saved_model(source: Path) -> Iterator[Path]:
         Folder of saved_model.pb, with the signatures `serving_default` and `serve`.
 
     Raises:
-        ExportError: Keras cannot load the file or write the SavedModel. An error of the block names
-            the file instead of the temporary folder.
+        ExportError: Keras cannot load the file or write the SavedModel. If the block raises an
+            ExportError, its message names the file instead of the temporary folder.
     """
     model = _load(source)
     with tempfile.TemporaryDirectory(prefix="export-") as temporary:

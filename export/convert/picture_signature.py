@@ -1,4 +1,4 @@
-"""The signature `classify` of a model from elsewhere: from tf.Examples with a picture to classes.
+"""Adds the signature `classify` to a model from elsewhere: tf.Examples with a picture to classes.
 
 The SavedModel has no such signature. The server decodes the pictures as the feature spec in
 signature.json says, runs the graph of the signature that takes arrays, and adds the class names.
@@ -24,7 +24,7 @@ _SEED = 0
 
 
 def picture_input(signature: Signature) -> str | None:
-    """The alias of the only input if it takes pictures of a known size; None otherwise.
+    """Return the alias of the only input if it takes pictures of a known size, otherwise None.
 
     Such an input is uint8 or float32 of shape (-1, height, width, channels) with one or three
     channels.
@@ -40,7 +40,7 @@ def picture_input(signature: Signature) -> str | None:
 
 
 def make(signature: Signature, class_names: Sequence[str], scores: str) -> Signature | None:
-    """The signature `classify` for signature.json.
+    """Return the signature `classify` for signature.json.
 
     Args:
         signature: The signature that takes arrays.
@@ -48,9 +48,9 @@ def make(signature: Signature, class_names: Sequence[str], scores: str) -> Signa
         scores: Alias of the signature's output with the scores.
 
     Returns:
-        A signature from `inputs`, serialized tf.Examples with `image/encoded` or `image/raw`, to
-        `classes` and `scores`. None if the signature does not take pictures of a known size, or its
-        scores are not float32.
+        A signature with the input `inputs`, serialized tf.Examples with `image/encoded` or
+        `image/raw`, and the outputs `classes` and `scores`. None if the given signature does not
+        take pictures of a known size, or its scores are not float32.
     """
     alias = picture_input(signature)
     output = signature.outputs[scores]
@@ -81,7 +81,9 @@ def make(signature: Signature, class_names: Sequence[str], scores: str) -> Signa
 
 
 def questions(graph: bytes, classify: Signature) -> list[Asked]:
-    """Requests to `classify` for the served gate, with the answers to the same pixels as arrays.
+    """Return requests to `classify` for the served gate, with the answers they must get.
+
+    The expected scores are the graph's answers to the same pixels as arrays.
 
     Args:
         graph: The ONNX graph.
@@ -106,7 +108,7 @@ def questions(graph: bytes, classify: Signature) -> list[Asked]:
 
 
 def _examples(pictures: npt.NDArray[np.uint8], form: str) -> npt.NDArray[np.object_]:
-    """Serialized tf.Examples, dtype object, shape (n,), with the pictures in one of the forms."""
+    """Return serialized tf.Examples, dtype object, shape (n,), with pictures in the given form."""
     examples = np.empty(len(pictures), dtype=object)
     for row, picture in enumerate(pictures):
         data = picture.tobytes() if form == "raw" else _png(picture)

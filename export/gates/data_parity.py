@@ -1,12 +1,13 @@
-"""The parity gate on test data: TensorFlow and ONNX Runtime must answer every row alike.
+"""The parity gate on test data: TensorFlow and ONNX Runtime must give the same answer to each row.
 
 An output passes when each of its floats b is close to the SavedModel's float a:
-|b - a| <= RTOL * |a| + ATOL * m. Here m is the largest magnitude in the row's output, at least 1:
-rounding grows with the numbers that a sum is made of, so a small logit beside large ones has the
-error of the large ones. Other types must be equal.
+|b - a| <= RTOL * |a| + ATOL * m. Here m is the largest magnitude in the row's output, at least 1.
+The rounding error of a sum grows with its terms; a small logit beside large ones therefore has the
+error of the large ones. Outputs of other types must be equal.
 
-The class of every row, its largest score, must be the same unless the row is a tie: its two largest
-scores differ by less than TIE_MARGIN * m. Integers of a tie may differ: they may be classes.
+The class of a row is the index of its largest score. It must be the same in both, except in a tie:
+a row whose two largest scores differ by less than TIE_MARGIN * m. In a tie integer outputs may
+differ too, because they may be classes.
 """
 
 from collections.abc import Iterator
@@ -38,8 +39,9 @@ class DataParity:
 
     Attributes:
         scores: ONNX Runtime's scores, float32, shape (n, classes); None if no output holds scores.
-        section: Entry for metrics.json: rows, tolerances, and the largest difference by output;
-            with scores also the rows of the same class and the ties.
+        section: Entry for metrics.json: the number of rows, the tolerances, and the largest
+            difference of each output; with scores also how many rows have the same class in both
+            models, and how many are ties.
     """
 
     scores: npt.NDArray[np.float32] | None
@@ -60,11 +62,11 @@ def check(
         graph: The signature's ONNX graph.
         signature: The signature that the data is for.
         data: The test data.
-        scores: Output with the scores; None if there is none.
+        scores: Alias of the output with the scores; None if no output holds scores.
 
     Raises:
         ExportError: TensorFlow refuses rows of the data.
-        GateFailed: an output differs.
+        GateFailed: an output differs, or a row that is no tie has another class.
     """
     expected: dict[str, list[Array]] = {alias: [] for alias in signature.outputs}
     received: dict[str, list[Array]] = {alias: [] for alias in signature.outputs}
@@ -94,14 +96,14 @@ def scores_of(
     output: str,
     precision: Precision = "fp32",
 ) -> npt.NDArray[np.float32]:
-    """The scores that ONNX Runtime gives for all rows, float32, shape (n, classes).
+    """Return ONNX Runtime's scores for all rows, float32, shape (n, classes).
 
     Args:
         graph: An ONNX graph of the signature in any precision.
         signature: The signature that the data is for.
         data: The test data.
-        output: Output with the scores.
-        precision: Precision of the graph; the graph runs with the server's settings for it.
+        output: Alias of the output with the scores.
+        precision: Precision of the graph, which runs with the server's settings for it.
     """
     session = answers.session(graph, precision)
     parts = [_run(session, signature, data.feeds(rows))[output] for rows in batches(data)]
@@ -109,7 +111,7 @@ def scores_of(
 
 
 def batches(data: LabelledData) -> Iterator[slice]:
-    """Rows of the data in portions: at most 256, and fewer if a row is large."""
+    """Yield slices of the data's rows: at most 256 rows each, and fewer if a row is large."""
     largest = max(array[:1].size for array in data.inputs.values())
     rows = max(1, min(_MOST_ROWS, _MOST_ELEMENTS // max(1, largest)))
     for start in range(0, len(data), rows):
@@ -164,10 +166,13 @@ def _compared(
 
 
 def tied(scores: Array) -> npt.NDArray[np.bool_]:
-    """Which rows have their two largest scores so close that rounding may decide.
+    """Return which rows are ties: rounding may decide which of the two largest scores is larger.
 
     Args:
         scores: Floats, shape (n, classes), two classes or more.
+
+    Returns:
+        Booleans, shape (n,).
     """
     largest = np.partition(scores.astype(np.float64), -2, axis=1)[:, -2:]
     margin = TIE_MARGIN * np.maximum(1, np.abs(scores).max(axis=1))
@@ -175,7 +180,10 @@ def tied(scores: Array) -> npt.NDArray[np.bool_]:
 
 
 def _outside(expected: Array, received: Array) -> tuple[npt.NDArray[np.bool_], float]:
-    """Which rows of an output differ, and the largest difference of two numbers."""
+    """Return which rows of an output differ, and the largest difference of two numbers.
+
+    The difference is infinite if dtypes or shapes differ, and 0 for types other than floats.
+    """
     if (expected.dtype, expected.shape) != (received.dtype, received.shape):
         return np.ones(max(1, len(expected)), bool), float("inf")
     rows = expected.reshape(len(expected), -1)

@@ -1,4 +1,4 @@
-"""The rows that a variant is judged on, and what it answers to them: test images, or test data."""
+"""The rows that variants are judged on: test images, or test data of a model from elsewhere."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,12 +21,12 @@ ALL = slice(None)
 
 @dataclass(frozen=True, kw_only=True)
 class Given:
-    """A graph's answers.
+    """The answers of a graph.
 
     Attributes:
         section: The graph's entry for metrics.json.
-        classes: The classes that it names for all rows, int64, shape (n,).
-        rows: The rows that the figures of the entry are about.
+        classes: The class that the graph gives each row, int64, shape (n,).
+        rows: The rows that the entry's figures were measured on.
     """
 
     section: dict[str, Any]
@@ -35,17 +35,17 @@ class Given:
 
 
 class JudgedRows(Protocol):
-    """Rows with which `make` judges variants."""
+    """The rows that `make` judges variants on."""
 
     @property
     def labels(self) -> npt.NDArray[np.int64] | None:
         """The right classes of all rows, int64, shape (n,); None if they are not known."""
 
     def ask(self, file: Path, precision: Precision) -> Given:
-        """Run a graph on all rows."""
+        """Run a graph on all rows and return its answers."""
 
     def timed(self) -> Mapping[str, npt.NDArray[Any]]:
-        """Rows to measure the speed with, by tensor name of the graph."""
+        """Return the rows that the speed is measured with, by the graph's tensor names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,9 +77,9 @@ class OwnRows:
     Attributes:
         data: The test data.
         signature: The signature that the data is for.
-        scores: Output with the scores.
+        scores: Alias of the output with the scores.
         class_names: Names of the classes; empty if they are not known.
-        rest: The rows that do not calibrate int8; None if no rows do.
+        rest: Indices of the rows that do not calibrate int8; None if int8 is not calibrated.
     """
 
     data: LabelledData
@@ -101,7 +101,7 @@ class OwnRows:
         return self.given(file, scores, precision)
 
     def given(self, file: Path, scores: npt.NDArray[np.float32], precision: Precision) -> Given:
-        """The answers of a graph whose scores are known already."""
+        """Return the answers of a graph whose scores for all rows are known already."""
         rows: Rows = self.rest if precision == "int8" and self.rest is not None else ALL
         section = version_metrics.own_variant_section(
             file, scores, self.labels, rows, self.class_names

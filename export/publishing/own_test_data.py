@@ -1,4 +1,7 @@
-"""Test data of a model from elsewhere: read for its first signature, and what it leads to."""
+"""Test data of a model from elsewhere: reading it, and the variants and figures made with it.
+
+The test data is for the model's first signature.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -25,12 +28,13 @@ from serving.tensors.signature import Signature
 
 @dataclass(frozen=True, kw_only=True)
 class OwnTestData:
-    """What the user says about a model from elsewhere.
+    """The test data and class names that the user passed for a model from elsewhere.
 
     Attributes:
         data: The test data; None if there is none.
         class_names: Names of the classes; empty if they are not known.
-        scores: Output of the first signature with the scores; None if nothing needs it.
+        scores: Alias of the first signature's output with the scores; None if no step needs the
+            scores, or no output was found.
         drawn: The rows that calibrate int8; None without int8.
     """
 
@@ -48,17 +52,18 @@ def read(
     scores_output: str | None,
     precisions: Sequence[Precision],
 ) -> OwnTestData:
-    """Read the test data, and check that everything fits the first signature.
+    """Read the test data, and check that data and class names fit the first signature.
 
     Args:
         signatures: The signatures by name.
-        test_data: See labelled_data.read; None if there is none.
+        test_data: An .npz file or a picture folder, see labelled_data.read; None for no test data.
         class_names: Names of the classes; by default those of the picture folders.
-        scores_output: Output with the scores; see scores.find.
+        scores_output: Alias of the output with the scores; None to choose one, see scores.find.
         precisions: Precisions to publish.
 
     Raises:
-        ExportError: something does not fit; the message says what was expected.
+        ExportError: precisions other than fp32 have no test data, or data, class names or scores do
+            not fit the signature.
     """
     signature = next(iter(signatures.values()))
     others = [precision for precision in precisions if precision != FP32]
@@ -96,7 +101,7 @@ def read(
 
 
 def check_one_graph(signatures: Mapping[str, Signature], precisions: Sequence[Precision]) -> None:
-    """Check that other precisions than fp32 can be made: all signatures share one graph.
+    """Check that precisions other than fp32 can be made: all signatures must share one graph.
 
     Args:
         signatures: The converted signatures by name.
@@ -115,7 +120,7 @@ def check_one_graph(signatures: Mapping[str, Signature], precisions: Sequence[Pr
 
 
 def _found(signature: Signature) -> str | None:
-    """The output with the scores, if there is one; a model without scores is no classifier."""
+    """Return the alias of the output with the scores; None if the model is no classifier."""
     try:
         return scores.find(signature)
     except ExportError:
@@ -123,11 +128,11 @@ def _found(signature: Signature) -> str | None:
 
 
 def rows_of(own: OwnTestData, signature: Signature) -> OwnRows:
-    """The rows that judge variants; the data and the output with the scores are known.
+    """Return the rows that variants are judged on.
 
     Args:
         own: The test data; its `data` and `scores` are set.
-        signature: The signature that they are for.
+        signature: The signature that the data is for.
     """
     assert own.data is not None  # noqa: S101 - see Args
     assert own.scores is not None  # noqa: S101 - see Args
@@ -141,7 +146,7 @@ def rows_of(own: OwnTestData, signature: Signature) -> OwnRows:
 
 
 def data_section(own: OwnTestData) -> dict[str, Any]:
-    """Section `data` of metrics.json; the data of `own` is set."""
+    """Return the section `data` of metrics.json; `own.data` must be set."""
     assert own.data is not None  # noqa: S101 - see above
     return {**version_metrics.own_data_section(own.data), "scores": own.scores}
 
@@ -166,7 +171,7 @@ def sections(
         The sections `data`, `variants`, `rejected_variants` and `reference` of metrics.json.
 
     Raises:
-        ExportError: a label is no class.
+        ExportError: a label is not the index of a class.
     """
     rows = rows_of(own, signature)
     labelled_data.check_labels(rows.data, fp32_scores.shape[1])

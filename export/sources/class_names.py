@@ -1,4 +1,4 @@
-"""Class names from a file that the user passes."""
+"""Reads class names from a file that the user passes."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -33,10 +33,11 @@ def read(file: Path) -> tuple[str, ...]:
 
 
 def check(names: Sequence[str], signatures: Iterable[Signature]) -> None:
-    """Refuse class names if no output has as many columns as there are names.
+    """Check that an output has as many columns as there are names.
 
     Raises:
-        ExportError: outputs have a known number of columns, and none has that of the names.
+        ExportError: there are names and outputs with a known number of columns, and none of these
+            outputs has as many columns as there are names.
     """
     widths = {
         alias: spec.shape[-1]

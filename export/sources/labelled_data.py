@@ -1,7 +1,7 @@
-"""Test data that the user passes for a model of their own: arrays in an .npz file, or pictures.
+"""Reads the test data that users pass for their own model: arrays in an .npz file, or pictures.
 
 FILE.npz   one array for each input of the signature, by its name; `labels` with class indices
-DIR        DIR/<class>/*.png or *.jpg; the pictures are decoded and scaled as the server does
+DIR        DIR/<class>/*.png or *.jpg; the server's code decodes and scales the pictures
 """
 
 import hashlib
@@ -36,7 +36,7 @@ class LabelledData:
         variant: NPZ or PICTURES.
         inputs: Arrays by input alias as they were read, shape (n, ...).
         dtypes: The dtype that each input takes, by alias.
-        labels: int64, shape (n,); None if they are not known.
+        labels: Class indices, int64, shape (n,); None if they are not known.
         class_names: Names of the classes, from the folders; empty for .npz files.
     """
 
@@ -51,15 +51,16 @@ class LabelledData:
         return len(next(iter(self.inputs.values())))
 
     def feeds(self, rows: slice | npt.NDArray[np.int64]) -> dict[str, npt.NDArray[Any]]:
-        """The arrays of some rows by input alias, with the dtypes of the inputs."""
+        """Return the arrays of the given rows by input alias, with the dtypes of the inputs."""
         return {
             alias: array[rows].astype(self.dtypes[alias]) for alias, array in self.inputs.items()
         }
 
     def sha256(self) -> str:
-        """SHA-256 of the arrays as read, by alias, then of the labels as little-endian int64.
+        """Return a SHA-256 over the arrays as read, sorted by alias, and the labels.
 
-        For one uint8 input with labels it is training.data.cifar10.Split.sha256.
+        The labels are hashed as little-endian int64. For one uint8 input with labels the digest
+        equals training.data.cifar10.Split.sha256.
         """
         digest = hashlib.sha256()
         for _, array in sorted(self.inputs.items()):
@@ -98,7 +99,7 @@ def read(path: Path, signature: Signature, class_names: Sequence[str] = ()) -> L
 
 
 def check_labels(data: LabelledData, classes: int) -> None:
-    """Refuse labels that are no index of a class.
+    """Check that every label is the index of a class.
 
     Raises:
         ExportError: a label is negative, or is not less than the number of classes.
@@ -142,7 +143,7 @@ def _arrays(path: Path, signature: Signature) -> LabelledData:
         if labels.ndim != 1 or labels.dtype.kind not in "iu":
             msg = (
                 f"{path} has {LABELS} {labels.dtype}{labels.shape}, expected integers of shape "
-                "(n,): the index of each row's class; of one-hot labels take argmax(axis=1)"
+                "(n,): the index of each row's class; convert one-hot labels with argmax(axis=1)"
             )
             raise ExportError(msg)
         rows.add(len(labels))
@@ -209,7 +210,7 @@ def _pictures(folder: Path, signature: Signature, class_names: Sequence[str]) ->
 
 
 def _size(shape: Sequence[int], files: Sequence[Path]) -> tuple[int, int]:
-    """Height and width of the input; of the pictures if the input takes any size.
+    """Return the height and width of the input, or of the pictures if the input takes any size.
 
     Raises:
         ValueError: the input takes any size, and the pictures differ in size.

@@ -1,15 +1,15 @@
-"""The output of a signature that holds a score for each class."""
+"""Finds the output of a signature that holds a score for each class."""
 
 from export.errors import ExportError
 from serving.tensors.signature import DataType, Signature, TensorSpec
 
-# The name that decides if several outputs could hold the scores, the first one that exists.
+# If several outputs could hold the scores, the first of these names that exists is chosen.
 _USUAL_NAMES = ("probabilities", "scores", "predictions", "logits", "output_0", "output")
 _FLOATS = (DataType.DT_FLOAT, DataType.DT_DOUBLE, DataType.DT_HALF)
 
 
 def find(signature: Signature, *, wanted: str | None = None, classes: int | None = None) -> str:
-    """The alias of the output with the scores, float, shape (n, classes).
+    """Return the alias of the output with the scores, float, shape (n, classes).
 
     The scores are probabilities or logits: the class of a row is its largest score.
 
@@ -19,8 +19,8 @@ def find(signature: Signature, *, wanted: str | None = None, classes: int | None
         classes: Number of classes; None if it is not known.
 
     Raises:
-        ExportError: the wanted output does not exist or cannot hold scores, or no output or several
-            outputs can.
+        ExportError: the wanted output does not exist or cannot hold scores. Without a wanted
+            output: no output can hold scores, or several can and none has a usual name.
     """
     found = [alias for alias, spec in signature.outputs.items() if _may_be_scores(spec, classes)]
     if wanted in found or (wanted is None and len(found) == 1):

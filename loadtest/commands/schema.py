@@ -17,7 +17,7 @@ NAME = "report.schema.json"
 
 
 def schema() -> str:
-    """The JSON schema (2020-12) of a report of one run or of several, as the file holds it."""
+    """Return the text of report.schema.json: the JSON schema (2020-12) of report.json."""
     kinds, definitions = msgspec.json.schema_components(
         [Report, Collection], ref_template="#/$defs/{name}"
     )

@@ -1,4 +1,4 @@
-"""What a reader of figures must know: limits of the client, gates, and notes on the runs."""
+"""Findings that qualify a report's figures: limits of the client, gates, and notes on the runs."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -23,7 +23,7 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Note:
-    """A warning, error or reason: its text in one run, and the configurations that have it."""
+    """A warning, an error or a reason, and the configurations that have it."""
 
     text: str
     where: str
@@ -35,9 +35,9 @@ class GateRow:
     """A gate with the same limit and the same result in one or more runs.
 
     Attributes:
-        name: Of the gate.
-        limit: What was expected.
-        measured: What was measured; over several runs with the range of each number.
+        name: Name of the gate.
+        limit: The limit that was set.
+        measured: The measured value; for several runs with the range of each number.
         verdict: Whether the gate was passed.
         where: The configurations; None if the page has only one.
     """
@@ -50,14 +50,14 @@ class GateRow:
 
     @property
     def cells(self) -> tuple[str | Verdict, ...]:
-        """The row of the table under `gate_heads`."""
+        """Return the gate as a table row with the columns of `gate_heads`."""
         where = () if self.where is None else (self.where,)
         return self.name, self.limit, self.measured, self.verdict, *where
 
 
 @dataclass
 class _Alike:
-    """Texts that differ in numbers alone, and how often each configuration has them."""
+    """Texts that differ only in numbers, and how often each configuration has them."""
 
     texts: list[str] = field(default_factory=list)
     places: dict[str, int] = field(default_factory=dict)
@@ -76,7 +76,7 @@ class _Alike:
 
 
 def client_limits(measured: Sequence[Configuration]) -> list[Note]:
-    """Return what shows that the load generator, not the server, was the limit."""
+    """Return the notes which show that the load generator, not the server, was the limit."""
     found = ((_limits_of(report), where) for report, where in _places(measured))
     return _notes((text, where) for texts, where in found for text in texts)
 
@@ -113,7 +113,7 @@ def failed_gates(measured: Sequence[Configuration], stop_reason: str | None) -> 
 
     Args:
         measured: The configurations.
-        stop_reason: Of the collection. The gate that says the same is left out.
+        stop_reason: Why the collection ended early; a gate with the same text is left out.
     """
     return _notes(
         (f"{gate.name}: {gate.detail}", where)
@@ -124,9 +124,9 @@ def failed_gates(measured: Sequence[Configuration], stop_reason: str | None) -> 
 
 
 def complaints(measured: Sequence[Configuration]) -> list[Note]:
-    """Return all other notes; notes that differ in numbers alone are one.
+    """Return all notes except gates and limits of the client.
 
-    Gates and limits of the client are not among them.
+    Notes that differ only in numbers are merged into one.
     """
     notes = _notes(
         (text, where)
@@ -137,7 +137,7 @@ def complaints(measured: Sequence[Configuration]) -> list[Note]:
 
 
 def ranges(texts: Sequence[str]) -> str:
-    """Return one text for several that differ in numbers alone, with the range of each number."""
+    """Merge texts that differ only in numbers into one text, with the range of each number."""
     found = [_NUMBER.findall(text) for text in texts]
     spans = []
     for numbers in zip(*found, strict=True):
@@ -148,7 +148,7 @@ def ranges(texts: Sequence[str]) -> str:
 
 
 def _places(measured: Sequence[Configuration]) -> Iterable[tuple[Report, str]]:
-    """Yield every report with its configuration in words."""
+    """Yield every report and the name of its configuration."""
     labels = subject_labels([configuration.subject for configuration in measured])
     for configuration in measured:
         where = f"{labels[configuration.subject]}, {configuration.load}"

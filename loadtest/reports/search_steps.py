@@ -12,7 +12,7 @@ _LATENCY = MEASURES["p50_ms"]
 _RATE = MEASURES["goodput_per_second"]
 
 
-# How to read the tables.
+# An explanation of the tables, for the page.
 KEY = (
     "In the order in which they were measured. A step that was cut short failed: it ended as soon "
     "as it could no longer pass, and its figures are of the first seconds of an overload. "
@@ -25,7 +25,7 @@ class StepTable:
     """The steps of one search; the verdict is the third column.
 
     Attributes:
-        title: The configuration in words, with the number of the repeat.
+        title: The configuration, with the number of the repeat.
         heads: Column heads.
         rows: A row for each step, in the order in which they were measured.
     """
@@ -61,7 +61,7 @@ def tables(measured: Sequence[Configuration]) -> list[StepTable]:
 
 
 def verdict(step: CapacityStep) -> Verdict:
-    """Return whether a step passed and was measured to its end, and who was the limit."""
+    """Return whether a step passed or was cut short, and whether the client was the limit."""
     text = "passed" if step.passed else "cut short" if step.cut_short else "failed"
     return Verdict(f"{text} (client)" if step.client_limited else text, step.passed)
 

@@ -17,7 +17,7 @@ Point = tuple[float, float]
 
 
 class Chart:
-    """A chart. Each method draws over what the earlier calls drew."""
+    """A chart. Each call draws on top of the shapes of earlier calls."""
 
     def __init__(self, x: Scale, y: Scale, *, x_label: str, y_label: str, name: str) -> None:
         """Draw the axes.
@@ -51,7 +51,7 @@ class Chart:
         self._add(shape("text", y_label, style=style, transform=turned))
 
     def line(self, points: Sequence[Point], style: str, *, stairs: bool = False) -> None:
-        """Draw a line through points; with `stairs` it keeps each height until the next point."""
+        """Draw a line through points; with `stairs`, a step at each point and no slopes."""
         if len(points) < 2:
             return
         path = [f"M{self._at(points[0])}"]
@@ -63,7 +63,7 @@ class Chart:
         self._add(shape("path", style=f"line {style}", d="".join(path)))
 
     def mark(self, point: Point, style: str, kind: Marker, text: str) -> None:
-        """Draw a marker; `text` is shown when the reader points at it."""
+        """Draw a marker; `text` is its tooltip."""
         x, y = self._across(point[0]), self._down(point[1])
         self._add(marker(x, y, style, kind, text))
 
@@ -98,7 +98,7 @@ class Chart:
         )
 
     def drawing(self) -> Drawing:
-        """Return the chart as it was drawn up to now."""
+        """Return a drawing with all shapes drawn so far."""
         return Drawing(self._name, WIDTH, HEIGHT, tuple(self._drawn))
 
     def _add(self, drawn: Shape) -> None:

@@ -26,7 +26,7 @@ class Shape:
         tag: Its name.
         attributes: Its attributes.
         text: Its text.
-        title: Shown when the reader points at it.
+        title: Its tooltip.
     """
 
     tag: str
@@ -40,10 +40,10 @@ class Drawing:
     """An SVG image.
 
     Attributes:
-        name: What it shows, for screen readers and for pages that cannot show it.
-        width: In user units.
-        height: In user units.
-        shapes: In the order in which they are drawn.
+        name: A description of the image, for screen readers and for pages that cannot show it.
+        width: Width in user units.
+        height: Height in user units.
+        shapes: The shapes in the order in which they are drawn.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Legend:
 
     @property
     def swatch(self) -> Drawing:
-        """A sample of line and marker, 28 by 14 units."""
+        """Return a sample of line and marker, 28 by 14 units."""
         shapes = []
         if self.line is not None:
             shapes.append(shape("path", d="M1 7H27", style=f"line {self.line}"))
@@ -84,10 +84,10 @@ class Figure:
     """A drawing with its title, legend and caption.
 
     Attributes:
-        title: What it shows.
-        drawing: None if there is nothing to draw; the caption then says why.
-        caption: How to read the figure, and what it was made from.
-        legend: May be empty.
+        title: The title.
+        drawing: The drawing; None if there is nothing to draw, and the caption then says why.
+        caption: How to read the figure, and which data it shows.
+        legend: The legend's entries; may be empty.
     """
 
     title: str
@@ -97,7 +97,7 @@ class Figure:
 
 
 def missing(title: str, why: str) -> Figure:
-    """Return a figure that is left out for the given reason."""
+    """Return a figure without a drawing, whose caption is the reason."""
     return Figure(title, None, why)
 
 

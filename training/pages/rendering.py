@@ -18,7 +18,7 @@ from markupsafe import Markup
 
 from training.pages.drawing import Figure
 
-# Characters that XML and HTML forbid even as references; a server's message may hold them.
+# Characters that XML and HTML forbid even as references; a server's error message may have them.
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 # A digest or a commit: lines may break inside it.
 _DIGEST = re.compile("([0-9a-f]{40,})")
@@ -66,7 +66,7 @@ def _allowed(value: object) -> object:
 
 
 def _replacement(found: re.Match[str]) -> str:
-    """Return the code of a surrogate (a byte of a file name that is no text), else a mark."""
+    """Return the code of a surrogate (a byte of a file name that is not UTF-8), or U+FFFD."""
     character = found.group()
     if "\ud800" <= character <= "\udfff":
         return f"\\u{ord(character):04x}"

@@ -19,11 +19,11 @@ class RowValue:
 
     Attributes:
         row: Number of the row, from 0 at the top.
-        value: Its place on the axis.
+        value: The value on the axis.
         style: Style classes of the marker.
         shape: Shape of the marker.
-        text: Shown when the reader points at the marker.
-        interval: Ends of a bar through the marker; None for no bar.
+        text: Tooltip of the marker.
+        interval: Both ends of a bar through the marker; None for no bar.
         note: Text above the marker; empty for none.
     """
 
@@ -49,11 +49,11 @@ def rows_chart(
 
     Args:
         labels: Names of the rows, the top one first; long ones are shortened in the middle.
-        values: Any number for each row.
-        scale: Of the horizontal axis.
+        values: The values; a row may have any number of them.
+        scale: Scale of the horizontal axis.
         x_label: Quantity on the horizontal axis, with its unit.
         name: What the chart shows, for screen readers.
-        step: Height of a row; notes need 30.
+        step: Height of a row in user units; rows with notes need 30.
     """
     shown = [shortened(label) for label in labels]
     left = 14 + _LETTER * max(map(len, shown), default=0)
@@ -105,7 +105,7 @@ def matrix_chart(
         counts: A row for each label, with at least as many counts as columns.
         style: Style class of the colour.
         name: What the matrix shows, for screen readers.
-        cell_text: Gives the text of a cell by its count and its share of the row; may be empty.
+        cell_text: Returns a cell's text from its count and its share of the row; may be empty.
     """
     left, top = 82, 78
     drawn = []
@@ -117,7 +117,7 @@ def matrix_chart(
         drawn.append(shape("text", label, style="tick end", x=left - 7, y=y + _CELL / 2 + 4.5))
         for column, count in enumerate(counts[row][: len(columns)]):
             share = count / total if total else 0.0
-            opacity = share**0.6  # not in proportion, so that one mistake in fifty is visible
+            opacity = share**0.6  # more than proportional, so that a share of 2 % is visible
             drawn.append(
                 shape(
                     "rect",
@@ -142,7 +142,7 @@ def matrix_chart(
 
 
 def shortened(text: str, longest: int = _LONGEST) -> str:
-    """Return the text, or its beginning and its end around an ellipsis."""
+    """Return the text; if it is too long, its beginning and its end around an ellipsis."""
     if len(text) <= longest:
         return text
     head = (longest - 1) // 2

@@ -7,13 +7,13 @@ from typing import Protocol
 
 
 class Scale(Protocol):
-    """Maps values to the share of an axis, and chooses its ticks."""
+    """Maps values to a share of the axis, and chooses the ticks."""
 
     def share(self, value: float) -> float:
         """Return 0 for the start of the axis, 1 for its end."""
 
     def ticks(self) -> list[tuple[float, str]]:
-        """Return values and their labels."""
+        """Return the ticks: values and their labels."""
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ class Logarithmic:
     high: float
 
     def share(self, value: float) -> float:
-        """See Scale; a value below the axis is at its start."""
+        """See Scale; a value below `low` is at the start of the axis."""
         return math.log(max(value, self.low) / self.low) / math.log(self.high / self.low)
 
     def ticks(self) -> list[tuple[float, str]]:
@@ -102,6 +102,6 @@ def logarithmic(values: Iterable[float]) -> Logarithmic:
 
 
 def either(values: Iterable[float]) -> Scale:
-    """Return a logarithmic scale if the values differ more than twentyfold, else a linear one."""
+    """Return a logarithmic scale if the values differ more than twentyfold, or a linear one."""
     present = [value for value in values if value > 0]
     return logarithmic(present) if max(present) > 20 * min(present) else linear(present)

@@ -1,4 +1,4 @@
-"""Shows how far a training is: within the epoch, and one line for each finished epoch."""
+"""Shows the progress of a training: within the epoch, and in one line for each finished epoch."""
 
 import statistics
 import sys
@@ -17,19 +17,19 @@ _BAR_CHARACTERS = 20
 class EpochProgress(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
     """Replaces Keras' progress bar, which is silent within an epoch if the output is a log.
 
-    On a terminal one line changes; a log gets a line after each 30 s. Both name the images done,
-    the images per second, and the time left of the epoch and of the run.
+    On a terminal one line is overwritten; a log gets a line after each 30 s. The line has the
+    images done, the images per second, and the time left of the epoch and of the run.
     """
 
     def __init__(
         self, *, epochs: int, images: int, batch_size: int, stream: TextIO | None = None
     ) -> None:
-        """Take the sizes that the times left are computed from.
+        """Create the callback. The sizes are used to estimate the times left.
 
         Args:
             epochs: Number of the last epoch, counted from 1.
             images: Training images of an epoch.
-            batch_size: Images of a step; the last step of an epoch may have fewer.
+            batch_size: Images of a step; the last step of an epoch may have fewer images.
             stream: Stream to write to; by default stdout.
         """
         super().__init__()
@@ -55,7 +55,7 @@ class EpochProgress(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is
             self._line.show(f"{self._title()}: compiling the first step")
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Show the step. The session's first step, which compiles, does not count in the speed."""
+        """Show the step; the speed leaves out the session's first step, which compiles."""
         done = min((batch + 1) * self._batch_size, self._images)
         if not self._epoch_seconds and not self._uncounted:
             self._uncounted, self._measured_from = done, time.perf_counter()
@@ -68,7 +68,7 @@ class EpochProgress(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is
         self._line.show(f"{self._title()}: validating", at_once=True)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Write the line of the epoch."""
+        """Write the line of the finished epoch."""
         seconds = time.perf_counter() - self._began
         self._epoch_seconds.append(seconds)
         self._line.clear()
@@ -79,7 +79,7 @@ class EpochProgress(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is
         self._stream.flush()
 
     def close(self) -> None:
-        """Remove the changing line; also needed if the training ends with an error."""
+        """Remove the line on a terminal; call this also if the training ends with an error."""
         self._line.clear()
 
     def _title(self) -> str:

@@ -1,4 +1,4 @@
-"""The README's performance table, and the digest of a report from which it is written.
+"""The README's performance table, and the digest of a report that the table is made from.
 
-May import pages and the modules of reports beside it.
+This package may import pages and the modules of reports beside it.
 """

@@ -6,7 +6,7 @@ from training.pages.drawing import COLOURS, Figure, Legend, Marker, missing
 from training.pages.scales import logarithmic
 
 _TITLE = "Throughput and latency of the bundled models"
-# Kinds of load that have both figures, each with its marker.
+# The marker of each kind of load that has both throughput and median latency.
 _MARKERS: dict[str, Marker] = {
     "single-stream": "circle",
     "multi-stream": "square",
@@ -18,7 +18,7 @@ _MARKERS: dict[str, Marker] = {
 def figure(document: Digest) -> Figure:
     """Return the figure: a colour for each model, a marker for each load.
 
-    It has no drawing if no load of any model has both throughput and latency.
+    The figure has no drawing if no load of any model has both throughput and latency.
     """
     points = [
         (row, kind, load, load.images_per_second.median, load.p50_ms.median)
@@ -49,7 +49,7 @@ def figure(document: Digest) -> Figure:
 
 
 def _label(kind: str, load: QuotedLoad) -> str:
-    """Return a load in words that need no explanation."""
+    """Return a load in words."""
     if kind == "single-stream":
         return "1 caller, 1 image at a time"
     if kind == "users":

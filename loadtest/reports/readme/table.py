@@ -1,8 +1,8 @@
 """`python -m loadtest readme`: the performance tables of README and documentation, and a figure.
 
-All are written from docs/results/loadtest.json, a digest of the report that `make loadtest` writes:
-a short table and a figure for the README, and a table of all loads for docs/performance.md.
-`--check` compares them with the digest and measures nothing.
+The command reads docs/results/loadtest.json, a digest of the report that `make loadtest` writes. It
+writes a short table and a figure for the README, and a table of all loads for docs/performance.md.
+With `--check` it only compares tables and figure with the digest. It measures nothing.
 """
 
 import argparse
