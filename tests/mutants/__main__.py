@@ -1,9 +1,9 @@
 """Mutation testing: `make mutants`, or `python tests/mutants`.
 
-A mutant is the source with one small change. Tests that run the changed line are run against it in
-a copy of the working tree: at least one must fail, or the mutant survives. The score is the share
-of mutants that do not. Results are written to build/mutants; exit code 1 says that the score is
-below the least one, or that tests fail without any mutant.
+A mutant is the source with one small change. The tests that run the changed line are run against
+the mutant in a copy of the working tree. If none of them fails, the mutant survives. The score is
+the share of mutants that do not survive. The results are written to build/mutants. The exit code is
+1 if the score is below `report.LEAST_SCORE`, or if tests fail without a mutant.
 """
 
 import argparse
@@ -26,7 +26,7 @@ OUTPUT = ROOT / "build" / "mutants"
 
 def main() -> int:
     """Try the mutants that the command line asks for."""
-    # What runs is ended with this process, also by `kill`.
+    # On SIGTERM exit through the `finally` blocks, which end the running tests.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     options = _parser().parse_args()
     OUTPUT.mkdir(parents=True, exist_ok=True)
@@ -74,24 +74,24 @@ def main() -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--all", action="store_true", help="try all mutants, not a sample")
-    parser.add_argument("--total", type=int, default=400, help="mutants of a sample, about")
-    parser.add_argument("--least", type=int, default=70, help="mutants of each package, at least")
+    parser.add_argument("--total", type=int, default=400, help="approximate size of the sample")
+    parser.add_argument("--least", type=int, default=70, help="smallest sample of a package")
     parser.add_argument("--seed", type=int, default=2026, help="decides the sample")
     parser.add_argument("--jobs", type=int, default=2, help="mutants that are tried at a time")
     parser.add_argument(
-        "--survivors", action="store_true", help="the last sample's survivors alone"
+        "--survivors", action="store_true", help="try only the survivors of the last sample"
     )
     parser.add_argument(
-        "--keep-killed", action="store_true", help="what the last run killed is not tried again"
+        "--keep-killed", action="store_true", help="do not try again what the last run killed"
     )
-    parser.add_argument("names", nargs="*", help="the mutants whose names begin so, alone")
+    parser.add_argument("names", nargs="*", help="try only mutants whose names begin with this")
     return parser
 
 
 def _wanted(
     options: argparse.Namespace, found: dict[str, list[Mutant]], everything: Sequence[Mutant]
 ) -> list[Mutant]:
-    """The mutants to try."""
+    """Return the mutants to try, as the command line selects them."""
     if options.survivors:
         last = report.read(OUTPUT / "results.json")
         survived = {each.name for each in last if each.outcome in ("survived", "untested")}

@@ -1,4 +1,4 @@
-"""Which tests judge a mutant, in which order, and how long they may take."""
+"""Chooses the tests that judge a mutant, their order and their time limits."""
 
 import ast
 from collections import defaultdict
@@ -8,25 +8,26 @@ from functools import lru_cache
 from mutants.covered import MeasuredTest
 from mutants.mutations import Mutant
 
-# Seconds that the tests chosen for a mutant take without it; the slowest are left out.
+# The tests chosen for a mutant take at most this time without the mutant; slower ones are left out.
 BUDGET_SECONDS = 40
-# Of these, the first are run by themselves: nearly all mutants that any test detects are detected
-# by them, and fewer test modules are imported.
+# The first tests, of this time in all, have a run of their own: they detect nearly all mutants that
+# any test detects, and such a run imports fewer test modules.
 FIRST_SECONDS = 3
-# A test fails, and a run is ended, after so many seconds and so many times what they take without a
-# mutant. A run waits for nothing else, so its grace is what starting it may take.
+# The time limit is SLOWDOWN times the time without a mutant, plus the grace. At the limit a test
+# fails, and a run is killed. The grace of a run is the time that its start may take.
 GRACE_SECONDS_OF_A_TEST = 15
 GRACE_SECONDS = 60
 SLOWDOWN = 5
 
 
 def choose(mutant: Mutant, tests: Iterable[MeasuredTest]) -> list[MeasuredTest]:
-    """The tests that run the statement that a mutant changes: all, or the fastest of many.
+    """Return the tests that run the changed statement; if they take too long, the fastest of them.
 
-    If none runs it, child processes may: then the mutated module's own tests are chosen.
+    If no test runs the statement in its own process, a child process of a test may run it:
+    then the tests of the mutated module are chosen.
 
-    They are ordered by module, so that a module's fixtures are made once: the mutated module's own
-    tests first, then those of its folder, then the fastest.
+    The tests are grouped by module, so that each module's fixtures are made once. The tests of the
+    mutated module come first, then those of its folder, then the fastest modules.
     """
     statement = _statement(mutant.tree.code, mutant.line)
     folder, _, name = mutant.file.rpartition("/")
@@ -53,7 +54,7 @@ def choose(mutant: Mutant, tests: Iterable[MeasuredTest]) -> list[MeasuredTest]:
 
 
 def split(tests: Sequence[MeasuredTest]) -> tuple[Sequence[MeasuredTest], Sequence[MeasuredTest]]:
-    """The tests to run first, at least one if there is any, and the others."""
+    """Split the tests into those to run first, at least one if there are any, and the others."""
     seconds = 0.0
     for number, test in enumerate(tests):
         seconds += test.seconds
@@ -63,21 +64,24 @@ def split(tests: Sequence[MeasuredTest]) -> tuple[Sequence[MeasuredTest], Sequen
 
 
 def limit_seconds_of_a_test(test: MeasuredTest) -> float:
-    """When a test fails, if it goes on."""
+    """Return the time after which a test that still runs fails, in seconds."""
     return GRACE_SECONDS_OF_A_TEST + SLOWDOWN * test.seconds + 3 * test.fixture_seconds
 
 
 def limit_seconds(tests: Sequence[MeasuredTest]) -> float:
-    """When a run of these tests is ended from outside, should no signal end its tests."""
+    """Return the time after which a run of these tests is killed, in seconds.
+
+    The run is killed if a test does not end at its own limit, which a signal in its process sets.
+    """
     return GRACE_SECONDS + SLOWDOWN * sum(test.seconds for test in tests)
 
 
 @lru_cache(maxsize=1024)
 def _statement(source: str, line: int) -> set[int]:
-    """The lines of the innermost statement at a line.
+    """Return the line numbers of the innermost statement at a line.
 
-    Of a statement with a body, the lines before it; of a function's head, the whole function, as
-    defaults of parameters are evaluated before any test runs.
+    For a statement with a body these are the lines before the body. For the head of a function they
+    are the function's body, because defaults of parameters are evaluated before any test runs.
     """
     found = {line}
     for node in ast.walk(ast.parse(source)):

@@ -1,7 +1,7 @@
-"""Which tests run which lines, and how long each takes: measured once, kept until a file changes.
+"""Measures which lines each test runs, and how long the test takes.
 
-Beside coverage's own contexts this needs the outcome of each test: one that fails or is skipped
-without a mutant can tell nothing about mutants.
+The measurement of a test module is kept until a file that it runs changes. Tests that fail or are
+skipped without a mutant cannot judge mutants and are left out.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from coverage import Coverage
 from mutants import workplace
 from mutants.sampling import PACKAGES
 
-# Test modules that may judge mutants: in one process, without minutes of waiting.
+# Folders of the tests that may judge mutants: they run in one process and wait for no minutes.
 TEST_FOLDERS = (
     "tests/serving",
     "tests/loadtest/capacity",
@@ -31,9 +31,9 @@ TEST_FOLDERS = (
 MARKERS = "not (abuse or conformance or docker or gpu or network or slow)"
 MOST_SECONDS_OF_A_TEST = 20
 COLLECTION_LIMIT_SECONDS = 1500
-# Begins the names of coverage's contexts in which a test's fixtures are made.
+# Prefix of the coverage context in which a test's fixtures are made.
 _FIXTURES = "fixtures of "
-# What is measured depends on this file, too.
+# If this file changes, all tests are measured again.
 _OWN_FILE = Path(__file__).relative_to(Path(__file__).parents[2]).as_posix()
 
 
@@ -42,10 +42,11 @@ class MeasuredTest:
     """A test that passes without mutants.
 
     Attributes:
-        seconds: With its fixtures, as far as it was the first to need them.
-        fixture_seconds: What any test beside it needed for its fixtures at most: alone, it may be
-            the first to need those.
-        lines: Lines that it runs, by file.
+        name: Pytest's node id.
+        seconds: Duration of the test, with the fixtures that no earlier test had made.
+        fixture_seconds: The longest setup of any test of the same package. In another order the
+            test may have to make the same fixtures.
+        lines: Numbers of the lines that the test runs, by file.
     """
 
     name: str
@@ -55,12 +56,12 @@ class MeasuredTest:
 
     @property
     def module(self) -> str:
-        """The file that it stands in."""
+        """The file that defines the test."""
         return self.name.partition("::")[0]
 
 
 class _Watch:
-    """A plugin of pytest that records what each test runs, and for how long."""
+    """A plugin of pytest that records the lines and the duration of each test."""
 
     def __init__(self, tree: Path, output: Path) -> None:
         self._tree = tree
@@ -78,7 +79,7 @@ class _Watch:
         self._coverage.start()
 
     def pytest_runtest_logstart(self, nodeid: str) -> None:
-        if sys.gettrace() is None:  # a test has traced by itself, as those of the simulation do
+        if sys.gettrace() is None:  # a test replaced the tracer, as tests of the simulation do
             self._coverage.stop()
             self._coverage.start()
         self._coverage.switch_context(f"{_FIXTURES}{nodeid}")
@@ -121,12 +122,14 @@ class _Watch:
 
 
 def collect(root: Path, tree: Path, kept: Path) -> list[MeasuredTest]:
-    """The tests, measured in `tree`; what `kept` knows of unchanged files is not measured again.
+    """Return the tests that may judge mutants, with their lines and durations.
+
+    A test module is measured only if it or a file that it runs has changed since the last time.
 
     Args:
         root: The repository.
-        tree: A copy of it.
-        kept: A folder for what was measured.
+        tree: A copy of the repository, in which the tests run.
+        kept: The folder that holds the last measurement, and gets the new one.
     """
     file = kept / "covered.json"
     known = json.loads(file.read_text()) if file.is_file() else {}
@@ -151,9 +154,9 @@ def collect(root: Path, tree: Path, kept: Path) -> list[MeasuredTest]:
 
 
 def _tests(modules: dict[str, dict]) -> Iterator[MeasuredTest]:
-    """Tests with what they run and need alone, when they make the fixtures themselves.
+    """Yield the tests with the lines that they run if they make all of their fixtures themselves.
 
-    A module's fixtures are taken for those of each of its tests.
+    Each test is taken to use all fixtures of its module.
     """
     slowest: dict[str, float] = defaultdict(float)
     for name, module in modules.items():
@@ -208,7 +211,7 @@ def _measure(
 
 
 def _groups(modules: Sequence[str]) -> Iterator[list[str]]:
-    """Test modules by package, so that one process does not meet all of them."""
+    """Yield the test modules of one package after another; each group is run in one process."""
     groups = defaultdict(list)
     for name in modules:
         groups[name.split("/")[1]].append(name)

@@ -1,4 +1,4 @@
-"""The list of survivors judged equivalent: no test can tell them from the original."""
+"""The list of survivors that are judged equivalent: no test can tell them from the original."""
 
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -10,10 +10,10 @@ LIST = Path(__file__).with_name("equivalent.toml")
 
 
 def read(file: Path = LIST) -> dict[str, dict[str, str]]:
-    """Entries by the mutant's name, each with `change` and `reason`.
+    """Read the entries: dictionaries with `name`, `change` and `reason`, by the mutant's name.
 
     Raises:
-        ValueError: An entry lacks one of them, or two have one name.
+        ValueError: An entry lacks one of these keys, or two entries have the same name.
     """
     entries: dict[str, dict[str, str]] = {}
     for entry in tomllib.loads(file.read_text())["equivalent"]:
@@ -28,12 +28,12 @@ def read(file: Path = LIST) -> dict[str, dict[str, str]]:
 
 
 def applies(mutant: Mutant, entries: Mapping[str, Mapping[str, str]]) -> bool:
-    """Whether a mutant is judged equivalent: an entry has its name and its change."""
+    """Return whether a mutant is judged equivalent: an entry has its name and its change."""
     entry = entries.get(mutant.name)
     return entry is not None and entry["change"].strip() == mutant.change
 
 
 def outdated(mutants: Iterable[Mutant], entries: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """Names of entries that fit none of all mutants any more."""
+    """Return the names of the entries that apply to none of the mutants any more."""
     fitting = {mutant.name for mutant in mutants if applies(mutant, entries)}
     return sorted(entries.keys() - fitting)

@@ -1,11 +1,12 @@
-"""The mutants of a source file: mutmut's operators, under names that outlast other edits.
+"""Makes the mutants of a source file with mutmut's operators.
 
-As mutmut does, functions and methods are mutated, with the simple defaults of their parameters, and
-calls of `len` and `isinstance` are left alone; unlike mutmut, which puts its mutants beside the
-original, decorated functions are mutated, too. What only people read is left out: see `texts`.
+As in mutmut, functions and methods are mutated, including the simple defaults of their parameters,
+and calls of `len` and `isinstance` are not. Unlike in mutmut, decorated functions are mutated too:
+mutmut cannot do so, because it writes its mutants beside the original. Text that only people read
+is not mutated: see `texts`.
 
-A name is `module:function:operator:number`. The number counts the mutants of an operator in a
-function, so neither docstrings and messages nor the functions around a mutant change its name.
+A mutant's name is `module:function:operator:number`. The number counts the mutants of an operator
+in a function. A name therefore stays the same if docstrings, messages or other functions change.
 """
 
 import ast
@@ -27,8 +28,8 @@ class Mutant:
     """One change of a source file.
 
     Attributes:
-        name: Unique, see the module.
-        file: Relative to the root of the repository.
+        name: Unique name; the module's docstring describes its form.
+        file: Path relative to the root of the repository.
     """
 
     name: str
@@ -39,12 +40,12 @@ class Mutant:
 
     @cached_property
     def code(self) -> str:
-        """The whole changed file."""
+        """The text of the changed file."""
         return self.tree.deep_replace(self.node, self.changed).code
 
     @property
     def valid(self) -> bool:
-        """Whether the changed file is Python, and another program than the original."""
+        """Whether the changed file is valid Python and differs from the original as a program."""
         try:
             return ast.dump(ast.parse(self.code)) != ast.dump(ast.parse(self.tree.code))
         except SyntaxError:
@@ -74,12 +75,12 @@ class Mutant:
 
 
 def mutants_of(root: Path, file: str) -> list[Mutant]:
-    """All mutants of a file whose path is relative to `root`, in the order of the text."""
+    """Return all mutants of a file whose path is relative to `root`, in the order of the text."""
     return mutants_of_source((root / file).read_text(), file)
 
 
 def mutants_of_source(source: str, file: str) -> list[Mutant]:
-    """All mutants of a source text, in its order."""
+    """Return all mutants of a source text, in the order of the text."""
     module = file.removesuffix(".py").replace("/", ".")
     tree = cst.parse_module(source)
     visitor = _Visitor()
@@ -101,7 +102,7 @@ class _Visitor(cst.CSTVisitor):
         super().__init__()
         self.found: list[tuple[str, str, cst.CSTNode, cst.CSTNode]] = []
         self._scope: list[cst.FunctionDef | cst.ClassDef] = []
-        # Nodes that are visited and yet not mutated, with everything in them.
+        # Nodes that are not mutated, although the call that contains them is.
         self._skipped: set[cst.CSTNode] = set()
 
     def on_visit(self, node: cst.CSTNode) -> bool:
@@ -132,7 +133,7 @@ class _Visitor(cst.CSTVisitor):
 
 
 def _touches(call: cst.CSTNode, changed: cst.CSTNode, kept: set[int]) -> bool:
-    """Whether one of the arguments to keep is missing in a changed call."""
+    """Return whether a changed call lacks one of the arguments that must be kept."""
     if not (isinstance(call, cst.Call) and isinstance(changed, cst.Call)):
         return False
     left = {id(argument.value) for argument in changed.args}

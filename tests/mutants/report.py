@@ -1,4 +1,4 @@
-"""What came out: the score of each package, and every survivor."""
+"""Results of mutation testing: the score of each package, and the survivors."""
 
 import json
 from collections import Counter
@@ -19,7 +19,7 @@ TITLES = {
     "untested": "no test",
     "equivalent": "equivalent",
 }
-# pytest's exit codes when all tests passed, and when there was none.
+# Pytest's exit codes if all tests passed, and if there was no test.
 _NOTHING_FAILED = (0, 5)
 DETECTED = ("killed", "timeout")
 LEAST_SCORE = 92.0
@@ -27,12 +27,17 @@ LEAST_SCORE = 92.0
 
 @dataclass(frozen=True)
 class Result:
-    """How a mutant fared.
+    """The result of a mutant.
 
     Attributes:
-        seconds: Of its run, 0 without one.
-        tests: How many were chosen to judge it.
-        failed: The first test that failed, and why.
+        name: Name of the mutant.
+        file: The mutated file.
+        line: Number of the first changed line, from 1.
+        change: The changed lines, `- old` and `+ new`.
+        outcome: The outcome.
+        seconds: Duration of the mutant's runs; 0 if there was none.
+        tests: Number of tests that were run.
+        failed: The first test that failed, and its message; empty if no test failed.
     """
 
     name: str
@@ -51,14 +56,19 @@ def write(results: Iterable[Result], file: Path) -> None:
 
 
 def read(file: Path) -> list[Result]:
-    """Read them again; none if there is no file."""
+    """Read results that `write` wrote; return an empty list if there is no file."""
     if not file.is_file():
         return []
     return [Result(**each) for each in json.loads(file.read_text())]
 
 
 def outcome_of(exit_code: int | None, failed: str = "") -> Outcome:
-    """What the end of pytest says about a mutant; None for a run ended at its limit."""
+    """Return a mutant's outcome.
+
+    Args:
+        exit_code: Pytest's exit code; None if the run was killed at its time limit.
+        failed: The message of the first test that failed.
+    """
     if exit_code is None or "Failed: Timeout" in failed:
         return "timeout"
     return "survived" if exit_code in _NOTHING_FAILED else "killed"
@@ -67,24 +77,24 @@ def outcome_of(exit_code: int | None, failed: str = "") -> Outcome:
 def result(
     mutant: Mutant, outcome: Outcome, seconds: float = 0, tests: int = 0, failed: str = ""
 ) -> Result:
-    """The result of a mutant."""
+    """Return the result of a mutant."""
     change, line = mutant.change, mutant.line
     return Result(mutant.name, mutant.file, line, change, outcome, round(seconds, 2), tests, failed)
 
 
 def score(results: Iterable[Result]) -> float:
-    """The share of mutants that tests detect in those that are not equivalent, in percent."""
+    """Return the share of detected mutants among those that are not equivalent, in percent."""
     counts = Counter(each.outcome for each in results)
     judged = counts.total() - counts["equivalent"]
     return 100 * sum(counts[name] for name in DETECTED) / judged if judged else 100.0
 
 
 def table(results: Sequence[Result], found: Mapping[str, int]) -> str:
-    """The scores as a table in Markdown.
+    """Return the scores as a table in Markdown.
 
     Args:
-        results: Of the sample.
-        found: How many mutants each package has.
+        results: Results of the mutants in the sample.
+        found: Number of all mutants by package.
     """
     lines = [
         f"| package | mutants | sample | {' | '.join(TITLES.values())} | score |",
@@ -105,7 +115,7 @@ def table(results: Sequence[Result], found: Mapping[str, int]) -> str:
 
 
 def survivors(results: Iterable[Result]) -> str:
-    """Every mutant that no test detects and that is not judged equivalent, with its change."""
+    """Return name, line and change of each mutant that survived or that no test runs, as text."""
     return "\n\n".join(
         f"{each.name}\n{each.file}:{each.line}, {each.tests} tests\n{each.change}"
         for each in results

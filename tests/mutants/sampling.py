@@ -1,4 +1,4 @@
-"""Which mutants are tried: all, or a sample that a seed and the mutants' names alone decide."""
+"""Draws the sample of mutants to try. It depends only on a seed and on the mutants' names."""
 
 import hashlib
 from collections.abc import Iterable, Mapping, Sequence
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mutants.mutations import Mutant, mutants_of
 
-# What is mutated: the packages whose scores are told, and their folders.
+# The packages that have a score, each with the folders whose files are mutated.
 PACKAGES: Mapping[str, Sequence[str]] = {
     "serving/engine": ("serving/engine",),
     "serving/protocols": ("serving/protocols",),
@@ -16,7 +16,11 @@ PACKAGES: Mapping[str, Sequence[str]] = {
 
 
 def package_of(file: str) -> str:
-    """The package that a file belongs to; KeyError if it is none of them."""
+    """Return the package that a file belongs to.
+
+    Raises:
+        KeyError: The file belongs to none of the packages.
+    """
     for package, folders in PACKAGES.items():
         if file.startswith(tuple(f"{folder}/" for folder in folders)):
             return package
@@ -24,7 +28,7 @@ def package_of(file: str) -> str:
 
 
 def find_mutants(root: Path) -> dict[str, list[Mutant]]:
-    """All mutants by package."""
+    """Return all mutants by package."""
     return {
         package: [
             mutant
@@ -37,12 +41,12 @@ def find_mutants(root: Path) -> dict[str, list[Mutant]]:
 
 
 def sizes(counts: Mapping[str, int], *, total: int, least: int) -> dict[str, int]:
-    """How many mutants to draw from each package.
+    """Return how many mutants to draw from each package.
 
     Args:
-        counts: Mutants that each package has.
-        total: Mutants to draw in all, shared in proportion to the counts.
-        least: Mutants to draw from each package at least, or all that it has.
+        counts: Number of mutants by package.
+        total: Approximate number of mutants to draw, shared in proportion to the counts.
+        least: Smallest number for a package; a package with fewer mutants gives all of them.
     """
     everything = sum(counts.values())
     return {
@@ -52,10 +56,10 @@ def sizes(counts: Mapping[str, int], *, total: int, least: int) -> dict[str, int
 
 
 def draw(mutants: Iterable[Mutant], size: int, seed: int) -> list[Mutant]:
-    """The `size` mutants that come first by the hash of seed and name.
+    """Return the `size` valid mutants that come first in the order of `rank`.
 
-    An edit of the source adds mutants to the sample or takes them away where it adds or removes
-    mutants; all others stay.
+    If an edit of the source adds or removes mutants, only these can join or leave the sample, and
+    the last mutants of the sample can give way to them or take their places.
     """
     ranked = sorted(mutants, key=lambda mutant: rank(mutant.name, seed))
     drawn: list[Mutant] = []
@@ -68,5 +72,5 @@ def draw(mutants: Iterable[Mutant], size: int, seed: int) -> list[Mutant]:
 
 
 def rank(name: str, seed: int) -> bytes:
-    """By which mutants are ordered; those of all packages are mixed."""
+    """Return a mutant's sort key: a hash of seed and name, which mixes files and packages."""
     return hashlib.sha256(f"{seed} {name}".encode()).digest()

@@ -1,4 +1,4 @@
-"""Which mutants there are, which are drawn, which tests judge them, and what the report says."""
+"""Tests of the mutation testing: mutants, sample, choice of tests, and report."""
 
 import pytest
 from mutants import choosing, judged, report, sampling
@@ -35,7 +35,7 @@ def changes(source: str) -> dict[str, str]:
 
 
 def test_functions_are_mutated_and_what_people_read_is_not():
-    """Docstrings, annotations, messages, logging and the module's own lines stay as they are."""
+    """Docstrings, annotations, messages, logging and lines outside functions are not mutated."""
     found = changes(SOURCE)
 
     assert found == {
@@ -50,7 +50,7 @@ def test_functions_are_mutated_and_what_people_read_is_not():
 
 
 def test_names_outlast_edits_of_texts_and_of_other_functions():
-    """A name counts within its function, and texts are no mutants."""
+    """Edits of texts and of other functions add new names and keep all old ones."""
     edited = SOURCE.replace("a value is", "some value\n    is").replace("too small", "not large")
     edited = edited.replace("def inside", "def new(x):\n    return x + 1\n\n\ndef inside")
     edited = edited.replace('logger.info("looking at %d", value + 1)\n    ', "")
@@ -77,12 +77,12 @@ def test_names_outlast_edits_of_texts_and_of_other_functions():
     ],
 )
 def test_texts_are_told_from_keys_and_values(statement, count):
-    """A message is left alone; a key, a format or a value has mutants."""
+    """A message has no mutants inside it; a key, a format or a value has some."""
     assert len(changes(f"def f():\n    {statement}\n")) == count
 
 
 def test_a_sample_depends_on_seed_and_names_alone():
-    """New mutants join a sample or do not; those that were drawn stay unless they are displaced."""
+    """A sample does not depend on the order of the mutants; a larger sample contains it."""
     mutants = mutants_of_source(SOURCE, FILE)
     drawn = sampling.draw(mutants, 3, seed=1)
     others = mutants_of_source(SOURCE.replace("inside", "another"), FILE)
@@ -97,14 +97,14 @@ def test_a_sample_depends_on_seed_and_names_alone():
 
 
 def test_each_package_has_its_least_share():
-    """Sizes are in proportion, but for small packages, and never more than there are."""
+    """Sizes are proportional, at least `least`, and not larger than the package."""
     sizes = sampling.sizes({"a": 900, "b": 90, "c": 10}, total=400, least=60)
 
     assert sizes == {"a": 360, "b": 60, "c": 10}
 
 
 def test_every_package_is_there():
-    """A folder that was renamed is not left out unseen."""
+    """Every folder of PACKAGES exists and has modules, so that a renamed folder is noticed."""
     for folders in sampling.PACKAGES.values():
         for folder in folders:
             assert list((judged.LIST.parents[2] / folder).glob("*.py")), folder
@@ -112,7 +112,7 @@ def test_every_package_is_there():
 
 
 def test_the_tests_that_run_a_statement_judge_it():
-    """Those of the module's own folder first; the slowest not at all once the time is used up."""
+    """Tests of the module's folder come first; tests beyond the time budget are left out."""
     mutant = next(each for each in mutants_of_source(SOURCE, FILE) if ":swap_op:2" in each.name)
     line = mutant.line
     tests = [
@@ -130,7 +130,7 @@ def test_the_tests_that_run_a_statement_judge_it():
 
 
 def test_a_modules_own_tests_come_before_those_of_its_folder():
-    """In the module that is named after it; they judge what no test's own process runs, too."""
+    """Tests in test_example.py come first, and are chosen alone if no test runs the line."""
     mutant = next(each for each in mutants_of_source(SOURCE, FILE) if ":swap_op:2" in each.name)
     folder = "tests/serving/engine"
     near, own, child = (
@@ -147,7 +147,7 @@ def test_a_modules_own_tests_come_before_those_of_its_folder():
 
 
 def test_few_tests_are_run_first():
-    """As many as fit into the time, at least one."""
+    """The first part has the tests that fit into FIRST_SECONDS, but at least one."""
     tests = [MeasuredTest(f"tests/a.py::{n}", 0.4, 0, {}) for n in (1, 2)]
     slow = [MeasuredTest(f"tests/b.py::{n}", 2 * choosing.FIRST_SECONDS, 0, {}) for n in (1, 2)]
 
@@ -157,7 +157,7 @@ def test_few_tests_are_run_first():
 
 
 def test_defaults_are_judged_by_all_tests_of_the_function():
-    """They are evaluated at import, which no test does."""
+    """A mutant of a default is judged by tests of the function's body, as import runs its line."""
     mutant = next(each for each in mutants_of_source(SOURCE, FILE) if "limit: int" in each.change)
     tests = [MeasuredTest("tests/a.py::test_it", 1, 0, {FILE: {mutant.line + 2}})]
 
@@ -165,7 +165,7 @@ def test_defaults_are_judged_by_all_tests_of_the_function():
 
 
 def test_the_score_leaves_out_equivalents_and_counts_the_untested():
-    """Killed and timed out, of all but those judged equivalent."""
+    """The score is killed and timed out mutants, divided by all that are not equivalent."""
     outcomes = ["killed", "timeout", "survived", "untested", "equivalent"]
     results = [report.Result(f"m{n}", FILE, 1, "c", each, 0, 1) for n, each in enumerate(outcomes)]
 
@@ -185,7 +185,7 @@ def test_the_score_leaves_out_equivalents_and_counts_the_untested():
 
 
 def test_a_run_over_its_limit_is_found_by_its_time():
-    """Only a run whose tests all pass leaves a survivor."""
+    """Exit codes 0 and 5 mean survived, None or a test's timeout means timeout, others killed."""
     assert [report.outcome_of(code) for code in (0, 5, 1, 2, -9, None)] == [
         "survived",
         "survived",
@@ -199,7 +199,7 @@ def test_a_run_over_its_limit_is_found_by_its_time():
 
 
 def test_an_entry_applies_to_the_change_it_names():
-    """Once the source changes under a name, the judgement is void."""
+    """An entry with the mutant's name but another change does not apply and is outdated."""
     mutant = mutants_of_source(SOURCE, FILE)[0]
     entry = {"name": mutant.name, "change": mutant.change + "\n", "reason": "tried"}
     other = {**entry, "change": "- a\n+ b"}
@@ -210,12 +210,12 @@ def test_an_entry_applies_to_the_change_it_names():
 
 
 def test_the_list_gives_a_reason_for_each():
-    """The committed list can be read: no name twice, nothing without a reason."""
+    """The committed list can be read, and every entry has a reason of over 20 characters."""
     assert all(len(entry["reason"]) > 20 for entry in judged.read().values())
 
 
 def test_a_list_without_reasons_is_refused(tmp_path):
-    """An entry has name, change and reason."""
+    """An entry with an empty reason raises ValueError."""
     file = tmp_path / "list.toml"
     file.write_text('[[equivalent]]\nname = "a:b:c:1"\nchange = "x"\nreason = ""\n')
 

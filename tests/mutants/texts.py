@@ -1,15 +1,14 @@
-"""The rule by which mutants that change only text for people are left out.
+"""Decides which code is not mutated, because it is only text for people.
 
-Left out is everything within, and the removal or replacement by None of:
+The following code is not mutated, not removed and not replaced by None:
 
-- docstrings and type annotations (the first argument of `cast` is one);
+- docstrings and type annotations, including the first argument of `cast`;
 - logging: calls of `logger.info`, `_log.warning` and the like, with all their arguments;
-- messages of errors: the arguments of an error that are text, or the names `msg` and `message`,
-  and what is assigned to `msg`.
+- messages of errors: the arguments of an error that are text or the names `msg` and `message`, and
+  assignments to `msg`.
 
-Within a text of several words, as in `f"at most {100 * allowed:g} %"`, nothing is changed either,
-wherever it stands. That it is replaced by None counts, and so does every other string: names, keys,
-paths, formats.
+Any other text of several words, such as `f"at most {100 * allowed:g} %"`, has no mutants inside it,
+but its replacement by None is a mutant. Other strings (names, keys, paths, formats) are mutated.
 """
 
 import builtins
@@ -20,7 +19,7 @@ import libcst.matchers as m
 
 LOGGERS = {"log", "_log", "logger", "_logger"}
 MESSAGES = {"msg", "message"}
-# Classes of errors besides the built-in ones and those whose name ends so.
+# A class is an error if it is a built-in one, its name ends so, or it is in SERVING_ERRORS.
 ERROR_ENDINGS = ("Error", "Exception", "Warning")
 SERVING_ERRORS = {
     "DataLoss",
@@ -38,12 +37,12 @@ SEVERAL_WORDS = re.compile(r"[A-Za-z]{2,}'?,? [A-Za-z]{2,}|[a-z]{2,} \Z|\A [a-z]
 
 
 def is_text(node: cst.CSTNode) -> bool:
-    """Whether a node is a string literal, formatted or not."""
+    """Return whether a node is a string literal, formatted or not."""
     return isinstance(node, cst.SimpleString | cst.FormattedString | cst.ConcatenatedString)
 
 
 def is_prose(node: cst.CSTNode) -> bool:
-    """Whether a node is a string literal of several words."""
+    """Return whether a node is a string literal of several words."""
     if isinstance(node, cst.ConcatenatedString):
         return is_prose(node.left) or is_prose(node.right)
     if isinstance(node, cst.FormattedString):
@@ -57,7 +56,7 @@ def is_prose(node: cst.CSTNode) -> bool:
 
 
 def is_logging(node: cst.CSTNode) -> bool:
-    """Whether a node is a call of a logger."""
+    """Return whether a node is a call of a logger."""
     return m.matches(
         node,
         m.Call(
@@ -67,7 +66,7 @@ def is_logging(node: cst.CSTNode) -> bool:
 
 
 def is_error(call: cst.Call) -> bool:
-    """Whether a call makes an error."""
+    """Return whether a call creates an exception."""
     name = call.func
     if isinstance(name, cst.Attribute):
         name = name.attr
@@ -82,12 +81,12 @@ def is_error(call: cst.Call) -> bool:
 
 
 def is_message(node: cst.CSTNode) -> bool:
-    """Whether an argument of an error is its message."""
+    """Return whether an argument of an exception is its message."""
     return is_text(node) or (isinstance(node, cst.Name) and node.value in MESSAGES)
 
 
 def skipped(node: cst.CSTNode) -> bool:
-    """Whether neither a node nor anything within it is mutated."""
+    """Return whether a node and everything inside it is left out."""
     if isinstance(node, cst.Annotation) or is_logging(node) or is_prose(node):
         return True
     if isinstance(node, cst.Expr):
@@ -96,7 +95,7 @@ def skipped(node: cst.CSTNode) -> bool:
 
 
 def skipped_arguments(call: cst.Call) -> set[int]:
-    """Which arguments of a call are neither mutated nor removed, by their numbers."""
+    """Return the indices of a call's arguments that are neither mutated nor removed."""
     if m.matches(call.func, m.Name("cast")):
         return {0}
     if is_error(call):

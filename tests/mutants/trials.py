@@ -13,7 +13,7 @@ from mutants.covered import MeasuredTest
 from mutants.mutations import Mutant
 from mutants.report import Result
 
-# One in so many runs is made without the mutant's change, too: then its tests must pass.
+# One in so many runs is repeated without the mutant's change; its tests must then pass.
 CONTROLS_EVERY = 20
 _LOOK_AGAIN_SECONDS = 0.02
 
@@ -23,9 +23,12 @@ class _Trial:
     """A run of tests against a mutant.
 
     Attributes:
-        later: The tests to run if none of `tests` detects it.
-        passed: How many tests have passed before, in `seconds`.
-        control: Whether it is a run without the change.
+        mutant: The mutant.
+        tests: The tests of this run.
+        later: The tests of the next run, if none of `tests` detects the mutant.
+        passed: Number of tests that passed in the mutant's earlier run.
+        seconds: Duration of the mutant's earlier run.
+        control: Whether this is a run without the mutant's change.
     """
 
     mutant: Mutant
@@ -37,15 +40,15 @@ class _Trial:
 
 
 class _Chosen:
-    """A plugin of pytest: only the chosen tests run, each with a limit that fits it."""
+    """A plugin of pytest that runs only the chosen tests, each with its own time limit."""
 
     def __init__(self, tests: Sequence[MeasuredTest], failure: Path) -> None:
         self._failure = failure
-        # In the order in which they are to run.
+        # The tests run in the order of this dictionary.
         self._limits = {test.name: choosing.limit_seconds_of_a_test(test) for test in tests}
 
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
-        # Not on the command line: names of parametrized tests may hold any character.
+        # Names of parametrized tests may have any character, which the command line cannot take.
         found = {item.nodeid: item for item in items}
         items[:] = [found[name] for name in self._limits if name in found]
         for item in items:
@@ -67,7 +70,7 @@ def _failure(log: Path) -> Path:
 
 
 class Trials:
-    """Tries mutants and gathers how they fare."""
+    """Runs tests against mutants and collects the results."""
 
     def __init__(
         self,
@@ -76,13 +79,13 @@ class Trials:
         known: Iterable[Result],
         folder: Path,
     ) -> None:
-        """Nothing runs yet.
+        """Take the settings; `run` starts the runs.
 
         Args:
-            tests: Those that may judge mutants.
-            judged_equivalent: The list; what is on it is not tried.
-            known: Earlier results; what was detected and is the same change is not tried.
-            folder: For the output of pytest, and for `tried.json`, the results so far.
+            tests: The tests that may judge mutants.
+            judged_equivalent: Entries of the list by name; mutants in the list are not tried.
+            known: Earlier results; a mutant that was detected with the same change is not tried.
+            folder: Folder for the output of pytest, and for `tried.json`, the results so far.
         """
         self._tests = tests
         self._equivalent = judged_equivalent
@@ -96,10 +99,10 @@ class Trials:
     def run(
         self, mutants: Sequence[Mutant], trees: Sequence[Path]
     ) -> tuple[list[Result], list[str]]:
-        """Try mutants until none is left.
+        """Try all mutants, one at a time in each tree.
 
         Returns:
-            The results, and a line for each control that failed.
+            The results, and a line for each control run whose tests failed.
         """
         for mutant in mutants:
             self._enqueue(mutant)
@@ -129,7 +132,7 @@ class Trials:
         self._queue.append(_Trial(mutant, first, later))
 
     def _in_tree(self, tree: Path) -> Iterator[None]:
-        """Try what is queued; a step is one look at the run in this tree."""
+        """Run the queued trials in a tree; yield while a run goes on."""
         log = self._folder / f"{tree.name}.log"
         while self._queue:
             trial = self._queue.popleft()

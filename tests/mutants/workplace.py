@@ -1,8 +1,8 @@
 """Copies of the working tree, and processes that run pytest in them.
 
-Each run is a fork of this process, which has imported what takes long to import and none of the
-project's modules. It is a process group of its own, so that what a test started ends with it, and
-it is killed at its time limit whatever it does.
+Each run is a fork of this process. This process has imported the packages that take long to import,
+but none of the project's modules. A run has its own process group: when the run ends, processes
+that its tests started are killed with it. A run that reaches its time limit is killed.
 """
 
 import compileall
@@ -21,7 +21,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-# Third-party packages that the tests import, and that start no thread when they are imported.
+# Third-party packages that the tests import and whose import starts no thread.
 PRELOADED = (
     "PIL.Image",
     "aiohttp",
@@ -46,26 +46,26 @@ ENVIRONMENT = {
     "KERAS_BACKEND": "tensorflow",
     "OMP_NUM_THREADS": "1",
     "OPENBLAS_NUM_THREADS": "1",
-    # What is compiled of a mutant is not kept.
+    # The bytecode of a mutant must not be kept.
     "PYTHONDONTWRITEBYTECODE": "1",
     "TF_CPP_MIN_LOG_LEVEL": "2",
 }
 PYTEST = (
     *("-x", "-q", "-p", "no:cacheprovider", "--no-header", "--hypothesis-seed=0"),
-    # Of plugins that are imported before pytest begins.
+    # Pytest warns about plugins that were imported before it started.
     *("-W", "ignore::pytest.PytestAssertRewriteWarning"),
 )
 
 COMPILING_LIMIT_SECONDS = 300
-# The exit code of a fork in which pytest itself fails, as it does for what tests left open.
+# The exit code of a fork in which pytest itself raises, for example over files left open by tests.
 BROKEN = 70
 
 
 def preload() -> None:
-    """Import what every run would import.
+    """Import the packages that every run needs.
 
     Raises:
-        RuntimeError: A package has started a thread, which no fork would have.
+        RuntimeError: A package has started a thread; the forks would lack it.
     """
     os.environ.update(ENVIRONMENT)
     sys.dont_write_bytecode = True
@@ -76,14 +76,14 @@ def preload() -> None:
             msg = f"importing {name} started {threads - 1} threads, expected none: no fork has them"
             raise RuntimeError(msg)
     _set_up_hypothesis()
-    # Collections of garbage, of which pytest alone makes several as it ends, leave these objects
-    # out: that saves most of their time, and the memory that each fork would copy.
+    # Garbage collections skip frozen objects. This saves most of the time of the several
+    # collections that pytest makes as it ends, and the memory that each fork would copy.
     gc.collect()
     gc.freeze()
 
 
 def _set_up_hypothesis() -> None:
-    """The first example that fails suffices; neither the machine's load nor earlier runs count."""
+    """Stop Hypothesis at the first failing example; switch off its deadline and its database."""
     from hypothesis import Phase, settings  # noqa: PLC0415 - after the environment is set
 
     phases = (Phase.explicit, Phase.generate)
@@ -92,21 +92,21 @@ def _set_up_hypothesis() -> None:
 
 
 def copy_tree(root: Path, folder: Path) -> None:
-    """Copy what git tracks, and new files that it does not ignore, as they are now."""
+    """Copy the tracked files of the working tree, and new files that git does not ignore."""
     command = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     listed = subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
     for name in sorted(set(filter(None, listed.split("\0")))):
         if (root / name).is_file():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(root / name, folder / name)
-    # Checked by hash, as two versions of a file may have one size and one second.
+    # Bytecode is checked by hash: a mutant may have the size and the mtime of the original.
     mode = py_compile.PycInvalidationMode.CHECKED_HASH
     for wing in ("export", "loadtest", "serving", "training"):
         compileall.compile_dir(folder / wing, quiet=2, invalidation_mode=mode)
 
 
 def compile_tests(tree: Path, modules: Sequence[str], log: Path) -> None:
-    """Let pytest keep what it makes of test modules, which no mutant changes."""
+    """Let pytest cache the bytecode of the test modules, which no mutant changes."""
     sys.dont_write_bytecode = False
     try:
         run = start(tree, ["--collect-only", *modules], log, COMPILING_LIMIT_SECONDS)
@@ -118,7 +118,7 @@ def compile_tests(tree: Path, modules: Sequence[str], log: Path) -> None:
 
 @dataclass
 class Run:
-    """One pytest in a process group of its own."""
+    """A pytest process with its own process group."""
 
     pid: int
     started: float
@@ -126,14 +126,18 @@ class Run:
     over: bool = False
 
     def end(self) -> None:
-        """Kill the process, and what a test started and left behind, unless it is over."""
+        """Kill the process group, unless the run is over."""
         if self.over:
             return
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self.pid, signal.SIGKILL)
 
     def ended(self) -> tuple[int | None, float] | None:
-        """Exit code (None: killed at the limit; negative: a signal) and seconds; None: it runs."""
+        """Return exit code and duration in seconds, or None while the process runs.
+
+        At the time limit the process is killed. The exit code is then None; it is negative if a
+        signal ended the process.
+        """
         pid, status = os.waitpid(self.pid, os.WNOHANG)
         seconds = time.monotonic() - self.started
         if pid == 0 and seconds < self.limit_seconds:
@@ -153,7 +157,7 @@ def start(
     limit_seconds: float,
     plugins: Sequence[object] = (),
 ) -> Run:
-    """Run pytest in a tree, its output in a file."""
+    """Start pytest in a tree; its output goes to the file `log`."""
     sys.stdout.flush()
     sys.stderr.flush()
     started = time.monotonic()
