@@ -19,7 +19,7 @@ class Terminal(io.StringIO):
 
 @pytest.fixture
 def shown_on(monkeypatch):
-    """A function that starts the progress on a stream, and sends the log there too."""
+    """Return a function that starts the progress on a stream and sends the log to it."""
     monkeypatch.setattr(progress, "_TICK_SECONDS", 0.01)
     logger = logging.getLogger("export")
     monkeypatch.setattr(logger, "level", logging.INFO)
@@ -34,7 +34,7 @@ def shown_on(monkeypatch):
 
 
 def wait_for(stream, pattern):
-    """Wait until such a text was written; the ticker writes it from its own thread."""
+    """Wait until the stream has a text that matches the pattern; a thread writes it."""
     while not re.search(pattern, stream.getvalue()):
         time.sleep(0.005)
 
@@ -53,7 +53,7 @@ def test_a_terminal_shows_a_step_while_it_runs(shown_on):
 
 
 def test_a_log_gets_lines_of_long_steps_only(shown_on, monkeypatch):
-    """A short step is one line when it ends; a long one also gets lines on the way."""
+    """A short step gets one line at its end; a long step also gets lines while it runs."""
     monkeypatch.setattr(progress, "_LOG_SECONDS", 0.5)
     stream = shown_on(io.StringIO())
     with step("a short step"):
@@ -68,7 +68,7 @@ def test_a_log_gets_lines_of_long_steps_only(shown_on, monkeypatch):
 
 
 def test_log_records_replace_the_line(shown_on):
-    """A record that is logged during a step does not stand behind the step's line."""
+    """A log record during a step replaces the step's line."""
     stream = shown_on(Terminal())
     with step("making"):
         wait_for(stream, r"\rmaking: \d+ s so far")
@@ -92,7 +92,7 @@ def test_a_failed_step_leaves_an_empty_line(shown_on):
 
 
 def test_a_library_call_shows_nothing(monkeypatch):
-    """Without a command there is no progress, and the calls in the gates have no effect."""
+    """If no command has called `start`, nothing is shown, and the gates' calls do nothing."""
     monkeypatch.setattr(progress._shown, "line", None)
     with progress.during("a step"):
         progress.part("a part")

@@ -16,7 +16,7 @@ SEVERAL = msgspec.json.encode(load_reports.collection([load_reports.report()])).
 
 
 def edited(text: str, path: str, value: object) -> str:
-    """The JSON text with another value at a dotted path."""
+    """Return the JSON text with another value at a dotted path."""
     document = json.loads(text)
     inner = document
     *parents, last = path.split(".")
@@ -144,7 +144,7 @@ def test_fields_that_a_later_version_added_are_ignored(tmp_path):
 def test_every_command_that_reads_a_report_ends_in_one_line(
     tmp_path, data_dir, command, content, words
 ):
-    """Exit code 2 and one line on standard error, no traceback."""
+    """A command that reads a broken report ends with exit code 2, one line and no traceback."""
     file = tmp_path / "report.json"
     file.write_text(content)
 

@@ -19,7 +19,7 @@ class Doubled(keras.layers.Layer):
 
 
 def save(file, *layers):
-    """A model of the layers, saved as a .keras file."""
+    """Save a model of the layers as a .keras file and return the model."""
     inputs = keras.Input((4,), name="x")
     outputs = inputs
     for layer in layers:
@@ -30,7 +30,7 @@ def save(file, *layers):
 
 
 def test_saved_model_gives_the_answers_of_the_file(tmp_path):
-    """Signatures of model.export, and the same answers; the folder is removed afterwards."""
+    """The SavedModel has Keras' two signatures and the file's answers; its folder is removed."""
     model = save(tmp_path / "own.keras", keras.layers.Dense(3))
     x = np.ones((2, 4), np.float32)
 
@@ -58,7 +58,7 @@ def test_mixed_precision_becomes_float32(tmp_path):
     "layer", [keras.layers.Lambda(lambda x: x * 2), Doubled()], ids=["Lambda", "custom"]
 )
 def test_code_of_ones_own_ends_with_the_way_out(tmp_path, layer):
-    """Keras loads neither; the message is one line and names model.export."""
+    """A Lambda or a custom layer raises ExportError of one line that names model.export."""
     save(tmp_path / "own.keras", layer)
 
     with (
@@ -72,7 +72,7 @@ def test_code_of_ones_own_ends_with_the_way_out(tmp_path, layer):
 
 
 def test_damaged_files_are_refused(tmp_path):
-    """An archive without a model."""
+    """An archive without a model raises ExportError."""
     with zipfile.ZipFile(tmp_path / "own.keras", "w") as archive:
         archive.writestr("x", "")
 
@@ -84,7 +84,7 @@ def test_damaged_files_are_refused(tmp_path):
 
 
 def test_errors_of_the_block_name_the_file(tmp_path):
-    """Not the temporary folder."""
+    """An ExportError of the block names the .keras file and not the temporary folder."""
     save(tmp_path / "own.keras", keras.layers.Dense(3))
 
     with (
@@ -97,7 +97,7 @@ def test_errors_of_the_block_name_the_file(tmp_path):
 
 
 def test_only_keras_files_are_taken(tmp_path):
-    """A SavedModel's folder may end with .keras, and .h5 files have another way out."""
+    """A folder named .keras is no Keras file; an .h5 file is refused with the accepted formats."""
     (tmp_path / "folder.keras").mkdir()
     (tmp_path / "old.h5").touch()
 

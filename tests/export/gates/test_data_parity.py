@@ -14,7 +14,7 @@ from export.sources.serving_session import ServingSession
 
 @pytest.fixture(scope="module")
 def linear(tmp_path_factory):
-    """A SavedModel of logits and classes with its ONNX graph, and the signature."""
+    """Make a SavedModel with logits and classes, its ONNX graph and its signature."""
     module = tf.Module()
     random = np.random.default_rng(0)
     module.weights = tf.Variable(random.standard_normal((4, 3)).astype(np.float32))
@@ -29,7 +29,7 @@ def linear(tmp_path_factory):
 
 
 def rows(array):
-    """Test data of one float32 input."""
+    """Return test data of one float32 input."""
     return LabelledData(
         name="test.npz",
         variant=NPZ,
@@ -55,7 +55,7 @@ X = np.random.default_rng(1).standard_normal((600, 4)) * 100
 
 
 def test_all_rows_are_compared(linear):
-    """In several batches; the scores are returned in the order of the rows."""
+    """All rows are compared in several batches; the scores are in the order of the rows."""
     found = check(linear, rows(X))
 
     assert found.section["rows"] == found.section["same_class"] == 600
@@ -65,7 +65,7 @@ def test_all_rows_are_compared(linear):
 
 
 def test_models_without_scores_are_compared(linear):
-    """No class, no tie: only the outputs."""
+    """Without scores only the outputs are compared, and the section has no classes and ties."""
     found = check(linear, rows(X), scores=None)
 
     assert found.scores is None
@@ -80,13 +80,13 @@ def test_models_without_scores_are_compared(linear):
     ],
 )
 def test_other_graphs_are_refused(linear, change, message):
-    """Weights off by a thousandth, and columns in another order."""
+    """Weights that are off by a thousandth, or columns in another order, raise GateFailed."""
     with pytest.raises(GateFailed, match=message):
         check(linear, rows(X), change)
 
 
 def test_ties_may_have_another_class(linear):
-    """Rows of zeros have three equal scores: class and argmax are up to rounding."""
+    """Rows with three equal scores pass with another class, because rounding decides it."""
     tiny = np.float32(1e-9) * X
 
     found = check(linear, rows(tiny), lambda w: w[:, ::-1].copy())
@@ -95,6 +95,6 @@ def test_ties_may_have_another_class(linear):
 
 
 def test_rows_that_tensorflow_refuses_are_named(linear):
-    """Rows of the wrong length, which labelled_data would have refused."""
+    """If TensorFlow refuses a batch, the ExportError names its rows."""
     with pytest.raises(ExportError, match=r"TensorFlow refuses rows 0 to 255 of test\.npz"):
         check(linear, rows(X[:, :3]))

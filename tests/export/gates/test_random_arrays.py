@@ -1,4 +1,4 @@
-"""Random inputs: what a signature says of them holds, and everything it leaves open varies."""
+"""Random inputs fit the signature, and everything that the signature leaves open varies."""
 
 import numpy as np
 import pytest
@@ -21,18 +21,18 @@ def draw(dtype, shape, **settings):
 
 @pytest.mark.parametrize(("rank", "shape"), [(0, ()), (1, (5,)), (3, (5, 7, 7))])
 def test_an_input_without_a_rank_gets_the_one_asked_for(rank, shape):
-    """All of its dimensions are free: the first is the batch."""
+    """An input of unknown rank gets the requested rank; its first dimension is the batch."""
     assert draw(DataType.DT_FLOAT, None, rank=rank).shape == shape
 
 
 def test_an_input_without_a_rank_has_one_dimension_by_default():
-    """Rows of single values."""
+    """An input of unknown rank gets the shape (rows,) by default."""
     assert draw(DataType.DT_FLOAT, None).shape == (5,)
 
 
 @pytest.mark.parametrize("dtype", [DataType.DT_INT32, DataType.DT_UINT16])
 def test_integers_reach_the_largest_one_asked_for(dtype):
-    """Where there are tables of two rows, only 0 and 1 are indices."""
+    """With `largest=1` integers are 0 and 1, as indices into a table of two rows must be."""
     values = draw(dtype, (1000,), largest=1)
 
     assert set(values.tolist()) == {0, 1}
@@ -40,12 +40,12 @@ def test_integers_reach_the_largest_one_asked_for(dtype):
 
 
 def test_bytes_have_all_values_whatever_is_the_largest_integer():
-    """They are pixels, and no indices."""
+    """uint8 inputs ignore `largest`, because they are pixels and not indices."""
     assert draw(DataType.DT_UINT8, (10_000,), largest=1).max() == 255
 
 
 def test_the_same_seed_draws_the_same():
-    """A gate that failed fails again."""
+    """Two draws with the same seed are equal, so that a gate that failed fails again."""
     np.testing.assert_array_equal(draw(DataType.DT_FLOAT, (9,)), draw(DataType.DT_FLOAT, (9,)))
 
 
@@ -55,7 +55,7 @@ def feature(key, dtype, shape, kind=FeatureKind.FIXED, default=None):
 
 @pytest.fixture(scope="module")
 def examples():
-    """500 parsed Examples: a fixed feature of each type, a variable one, one with a default."""
+    """Return 500 Examples with fixed features of each type, a variable and a default one."""
     specs = [
         feature("floats", DataType.DT_FLOAT, (-1, 3)),
         feature("integers", DataType.DT_INT64, (-1, 2)),
@@ -78,7 +78,7 @@ def examples():
 
 
 def test_examples_have_what_their_features_ask_for(examples):
-    """So many values of the right type in each."""
+    """Each fixed feature has as many values, of the type, as its spec says."""
     for each in examples:
         assert len(each["floats"].float_list.value) == 3
         assert len(each["integers"].int64_list.value) == 2
@@ -86,7 +86,7 @@ def test_examples_have_what_their_features_ask_for(examples):
 
 
 def test_words_are_text(examples):
-    """Three letters, from a to z, all of which occur."""
+    """Strings are words of three letters from a to z; every letter occurs."""
     words = [word for each in examples for word in each["words"].bytes_list.value]
 
     assert {len(word) for word in words} == {3}
@@ -94,7 +94,7 @@ def test_words_are_text(examples):
 
 
 def test_integers_of_examples_reach_the_largest_one(examples):
-    """And no other; variable features likewise."""
+    """Integers of fixed and variable features are 0 to `largest`, and each value occurs."""
     fixed = {value for each in examples for value in each["integers"].int64_list.value}
     steps = [each["steps"] for each in examples if "steps" in each]
     variable = {value for each in steps for value in each.int64_list.value}
@@ -103,14 +103,14 @@ def test_integers_of_examples_reach_the_largest_one(examples):
 
 
 def test_variable_features_have_any_length_up_to_the_free_size(examples):
-    """None at all, too."""
+    """Variable features have 0 to `free_size` values, and each length occurs."""
     lengths = {len(each["steps"].int64_list.value) for each in examples if "steps" in each}
 
     assert lengths == {0, 1, 2, 3, 4}
 
 
 def test_features_with_a_default_or_of_any_length_are_missing_at_times(examples):
-    """In three of ten; those that must be there are always there."""
+    """Optional features are missing in about three of ten Examples; required ones never are."""
     share = {
         key: np.mean([key not in each for each in examples])
         for key in ("floats", "integers", "words", "steps", "default")

@@ -1,6 +1,6 @@
-"""What random inputs a reference is asked with, and what is made of its answers.
+"""The random inputs that a reference gets, and the comparison of its answers with the graph's.
 
-The reference is NumPy here: TensorFlow's part is to answer or to refuse.
+The reference here is NumPy instead of TensorFlow: it answers or refuses.
 """
 
 import numpy as np
@@ -20,7 +20,7 @@ def spec(name, dtype=DataType.DT_FLOAT, shape=(-1, 2)):
 
 
 def doubling(folder, dtype=DataType.DT_FLOAT, shape=(-1, 2)):
-    """A graph that gives y = x + x, and its signature."""
+    """Write a graph that computes y = x + x; return its signatures."""
     kind = helper.np_dtype_to_tensor_dtype(np.dtype(dtype.numpy))
     dimensions = [None if size == -1 else size for size in shape or ()]
     infos = [helper.make_tensor_value_info(name, kind, dimensions) for name in ("x", "y")]
@@ -45,7 +45,7 @@ def doubling(folder, dtype=DataType.DT_FLOAT, shape=(-1, 2)):
 
 
 class Doubling:
-    """Answers 2 x, unless `refuse` gives an error; remembers the inputs."""
+    """A reference that answers 2 x, or raises the error that `refuse` returns; keeps all inputs."""
 
     def __init__(self, refuse=lambda x: None, error=0) -> None:
         self.refuse, self.error, self.inputs = refuse, error, []
@@ -68,7 +68,7 @@ def check(folder, reference, signatures, **settings):
 
 
 def test_each_batch_size_and_output_is_a_finding(tmp_path):
-    """With what was asked, and the largest difference."""
+    """The check returns a finding with the largest difference for 1 and for 5 rows."""
     asked = []
 
     findings = check(tmp_path, Doubling(error=1e-6), doubling(tmp_path), asked=asked)
@@ -83,7 +83,7 @@ def test_each_batch_size_and_output_is_a_finding(tmp_path):
 
 
 def test_all_that_differs_is_told_at_once(tmp_path):
-    """A line for each batch, with the first value that is off."""
+    """GateFailed has a line for each batch that differs, with the first value that is off."""
 
     class FirstRowIsRight(Doubling):
         def ask(self, signature, inputs):
@@ -104,7 +104,7 @@ def test_all_that_differs_is_told_at_once(tmp_path):
 
 
 def test_what_onnx_runtime_refuses_is_told_as_well(tmp_path):
-    """The graph wants rows of 2 and the signature says 3."""
+    """If the reference answers and ONNX Runtime refuses the input, GateFailed says it."""
     signatures = doubling(tmp_path)
     signatures["serving_default"].inputs["x"] = spec("x", shape=(-1, 3))
 
@@ -113,7 +113,7 @@ def test_what_onnx_runtime_refuses_is_told_as_well(tmp_path):
 
 
 def test_integers_that_tensorflow_refuses_become_smaller(tmp_path):
-    """An index of up to 9 is too large for a table of two rows; 0 and 1 are not."""
+    """If the reference refuses integers up to 9, it is asked again with 0 and 1."""
 
     def table_of_two(x):
         if x.max() > 1:
@@ -129,7 +129,7 @@ def test_integers_that_tensorflow_refuses_become_smaller(tmp_path):
 
 
 def test_the_refusal_of_the_largest_integers_is_told(tmp_path):
-    """It is the first one; what smaller ones were refused for comes after it."""
+    """If all integers are refused, the error has the first refusal, of the largest integers."""
     count = iter(range(10))
 
     def never(x):
@@ -143,7 +143,7 @@ def test_the_refusal_of_the_largest_integers_is_told(tmp_path):
 
 @pytest.mark.parametrize("dtype", [DataType.DT_FLOAT, DataType.DT_UINT8])
 def test_what_are_no_indices_is_asked_once(tmp_path, dtype):
-    """Floats and pixels do not become smaller."""
+    """If floats or pixels are refused, no shape is asked a second time with smaller values."""
 
     def never(x):
         return refusal("no")
@@ -157,7 +157,7 @@ def test_what_are_no_indices_is_asked_once(tmp_path, dtype):
 
 
 def test_a_reference_that_ended_is_not_asked_with_smaller_integers(tmp_path):
-    """Each try would take seconds, to start its process again."""
+    """After AbortedError no shape is asked again, because restarting the process takes seconds."""
 
     def ends(x):
         return refusal("the process ended", tf.errors.AbortedError)
@@ -171,7 +171,7 @@ def test_a_reference_that_ended_is_not_asked_with_smaller_integers(tmp_path):
 
 
 def test_sizes_too_large_for_memory_are_not_asked(tmp_path):
-    """16,000 by 16,000 values are left out; the error is that of the first size."""
+    """Free sizes that would need 16,000 x 16,000 values are left out; the first error is raised."""
 
     def never(x):
         return refusal(f"refused {x.shape}")
@@ -186,7 +186,7 @@ def test_sizes_too_large_for_memory_are_not_asked(tmp_path):
 
 
 def test_pictures_alone_are_asked_with_the_size_of_pictures(tmp_path):
-    """224 stands for pixels: what has no three dimensions is none."""
+    """The size 224, for pictures, is only asked of inputs with three dimensions or more."""
 
     def never(x):
         return refusal("no")
@@ -200,7 +200,7 @@ def test_pictures_alone_are_asked_with_the_size_of_pictures(tmp_path):
 
 
 def test_answers_without_elements_count_if_there_are_no_others(tmp_path):
-    """Something larger is tried first: the input may be too short for a window."""
+    """If an answer is empty, larger inputs are tried; it is compared only if all are empty."""
 
     class Windows(Doubling):
         def ask(self, signature, inputs):
@@ -222,7 +222,7 @@ def test_answers_without_elements_count_if_there_are_no_others(tmp_path):
 
 
 def test_inputs_of_any_rank_are_asked_with_every_shape(tmp_path):
-    """Findings name the shape; a shape that TensorFlow refuses is passed over."""
+    """Inputs of unknown rank are asked with several shapes; refused shapes are left out."""
 
     def no_scalars(x):
         if x.ndim == 0:
@@ -254,12 +254,12 @@ def test_inputs_of_any_rank_are_asked_with_every_shape(tmp_path):
     ],
 )
 def test_answers_agree_but_for_rounding(expected, received, agrees):
-    """By the dtype's tolerance; integers and text exactly."""
+    """Floats agree within their dtype's tolerance; integers and text only if equal."""
     assert random_inputs.agree(expected, received) is agrees
 
 
 def test_the_largest_difference_is_0_where_there_is_nothing_to_subtract():
-    """Of text, of no elements, of other shapes."""
+    """The largest difference of text, of empty arrays and of other shapes is 0."""
     text = np.array([b"a"], object)
 
     assert random_inputs._max_abs_delta(text, text) == 0

@@ -20,7 +20,7 @@ FLAGS = ("--name", "colours", "--signature", "serving_default", "--keep-shapes")
 
 @pytest.fixture(scope="module")
 def colours(own_saved, own_names, tmp_path_factory):
-    """The published version."""
+    """Return the folder of the published version."""
     models_dir = tmp_path_factory.mktemp("models")
     arguments = ("saved-model", own_saved, *FLAGS, "--class-names", own_names)
     assert main([*map(str, arguments), "--models-dir", str(models_dir)]) == 0
@@ -28,14 +28,14 @@ def colours(own_saved, own_names, tmp_path_factory):
 
 
 def png(picture, size=own_models.SIZE):
-    """A PNG file of a picture, scaled to a size."""
+    """Return a PNG file of a picture, scaled to a size."""
     buffer = io.BytesIO()
     Image.fromarray(picture).resize((size, size)).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def test_classify_is_added_and_checked(colours):
-    """signature.json has names and `classify` on the same graph; the served gate asked it twice."""
+    """signature.json has class names and `classify`; the served gate asked `classify` twice."""
     folder = model_folder.read(colours)
     classify = folder.signatures["classify"]
 
@@ -50,7 +50,7 @@ def test_classify_is_added_and_checked(colours):
 
 
 def test_pictures_are_named_by_the_server(colours, running_server):
-    """A PNG of another size over REST's classify; PNG and raw pixels get what the arrays get."""
+    """A PNG of another size gets its class; PNG and raw pixels get the scores of the arrays."""
     pixels, labels = own_models.pictures(5, seed=9)
     examples = np.empty(10, object)
     for row, picture in enumerate(pixels):
@@ -83,7 +83,7 @@ def test_pictures_are_named_by_the_server(colours, running_server):
 
 
 def test_other_numbers_of_names_are_refused(call, own_saved, tmp_path):
-    """Before the conversion: the message counts names and columns."""
+    """A wrong number of class names is refused before the conversion, with both numbers."""
     (tmp_path / "names.json").write_text('["a", "b"]')
     flags = ("--class-names", tmp_path / "names.json", "--models-dir", tmp_path)
 

@@ -1,4 +1,4 @@
-"""A model of one's own with test data: accuracy, precisions and pictures, up to the server."""
+"""A user's own model with test data: its accuracy, its precisions, and pictures at the server."""
 
 import json
 
@@ -18,13 +18,13 @@ ROWS = 200
 
 @pytest.fixture(scope="module")
 def pictures(tmp_path_factory):
-    """200 test pictures in one folder a colour."""
+    """Write 200 test pictures, in one folder for each colour."""
     return own_models.write_folder(tmp_path_factory.mktemp("pictures"), ROWS, seed=2)
 
 
 @pytest.fixture(scope="module")
 def colours(own_keras, pictures, tmp_path_factory):
-    """The version that the command line makes of the .keras file."""
+    """Publish the .keras file by the command line; return the version's folder."""
     models_dir = tmp_path_factory.mktemp("models")
     arguments = ["saved-model", own_keras, "--name", "colours", "--keep-shapes"]
     arguments += ["--test-data", pictures, "--precision", "fp32,w8,int8,fp16"]
@@ -34,7 +34,7 @@ def colours(own_keras, pictures, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def metrics(colours):
-    """Content of metrics.json."""
+    """Return the content of metrics.json."""
     return json.loads((colours / "metrics.json").read_text())
 
 
@@ -65,7 +65,7 @@ def test_rows_that_calibrate_do_not_judge(metrics):
 
 
 def test_test_data_are_recorded(metrics, pictures):
-    """Name, digest and number of the rows, and both models' answers compared on all of them."""
+    """metrics.json has the name and rows of the test data, and the parity of all rows."""
     assert metrics["data"]["name"] == pictures.name
     assert metrics["data"]["images"] == ROWS
     assert metrics["data"]["scores"] == "output_0"
@@ -76,7 +76,7 @@ def test_test_data_are_recorded(metrics, pictures):
 
 
 def test_server_names_a_picture(colours, running_server):
-    """The version, served with int8 or what it has: a PNG is answered with the class's name."""
+    """The server answers PNG files with the names of their classes."""
     pixels, labels = own_models.pictures(10, seed=9)
     examples = np.empty(10, object)
     for row, picture in enumerate(pixels):
@@ -108,7 +108,7 @@ def test_server_names_a_picture(colours, running_server):
     ],
 )
 def test_what_does_not_fit_is_refused(call, own_saved, tmp_path, flags, message):
-    """One line; nothing is published."""
+    """Unfit data or flags end with exit code 2 and one line; nothing is published."""
     pixels, labels = own_models.pictures(60, seed=4)
     np.savez(tmp_path / "few.npz", x=pixels, labels=labels)
     np.savez(tmp_path / "wrong.npz", x=pixels, labels=np.arange(60) % 6)
@@ -125,7 +125,7 @@ def test_what_does_not_fit_is_refused(call, own_saved, tmp_path, flags, message)
 
 
 def test_a_second_graph_is_refused_with_other_precisions(call, tmp_path):
-    """--signature names the one to make precisions of."""
+    """Two graphs and a precision other than fp32 are refused; the message names --signature."""
     module = tf.Module()
     module.kernel = tf.Variable(np.ones((192, 5), np.float32))
     spec = [tf.TensorSpec([None, 8, 8, 3], tf.float32, name="x")]
@@ -148,7 +148,7 @@ def test_a_second_graph_is_refused_with_other_precisions(call, tmp_path):
 
 
 def test_equal_graphs_of_two_signatures_share_a_file(call, own_saved, tmp_path, running_server):
-    """Keras saves `serve` and `serving_default`: both are served from one model.onnx."""
+    """The signatures `serve` and `serving_default` of Keras are served from one model.onnx."""
     models = tmp_path / "models"
 
     code, _, stderr = call(
@@ -174,7 +174,7 @@ def test_equal_graphs_of_two_signatures_share_a_file(call, own_saved, tmp_path, 
 
 @pytest.fixture(scope="module")
 def twelve_classes(tmp_path_factory):
-    """A SavedModel that names the largest of twelve floats, and its logits."""
+    """Save a model that returns twelve floats as logits and the index of the largest."""
     module = tf.Module()
     module.weights = tf.Variable(np.eye(12, dtype=np.float32))
     module.ask = tf.function(
@@ -208,7 +208,7 @@ def test_more_than_ten_classes_are_a_list(call, twelve_classes, tmp_path, labell
 
 
 def test_precisions_are_added_later(call, twelve_classes, tmp_path):
-    """To a version without test data: its graph answers them. To one with test data: the same."""
+    """add-precision needs test data; if the version has some, it must be the same data."""
     x = np.random.default_rng(1).standard_normal((120, 12)).astype(np.float32)
     np.savez(tmp_path / "test.npz", x=x, labels=x.argmax(axis=1))
     np.savez(tmp_path / "other.npz", x=x[::-1], labels=x.argmax(axis=1))
@@ -232,7 +232,7 @@ def test_precisions_are_added_later(call, twelve_classes, tmp_path):
 
 
 def test_speed_is_measured_and_robustness_refused(run_export, call, colours):
-    """The benchmark times every variant and TensorFlow; CIFAR-10 is not this model's data."""
+    """The benchmark times every variant and TensorFlow; robustness is only for CIFAR-10 models."""
     done = run_export(
         *("benchmark", colours, "--print-only", "--json", "--rounds", "1"),
         *("--seconds", "0.01", "--batch-sizes", "1", "2"),

@@ -12,7 +12,7 @@ from training.data.cifar10 import Split
 
 
 def signature(*shape, dtype=DataType.DT_FLOAT, **others):
-    """A signature with an input `picture` of a shape, and other inputs."""
+    """Return a signature with an input `picture` of the given shape, and other inputs."""
     shapes = {"picture": (dtype, shape or (-1, 8, 8, 3)), **others}
     return Signature(
         method_name="tensorflow/serving/predict",
@@ -31,7 +31,7 @@ LABELS = np.arange(12) % 3
 
 @pytest.fixture
 def saved(tmp_path):
-    """Write arrays into an .npz file."""
+    """Return a function that writes arrays into an .npz file."""
 
     def write(**arrays):
         np.savez(tmp_path / "test.npz", **arrays)
@@ -42,12 +42,12 @@ def saved(tmp_path):
 
 @pytest.fixture
 def folder(tmp_path):
-    """Fifteen pictures of five colours, 64 x 64 pixels."""
+    """Write fifteen pictures of five colours, 64 x 64 pixels."""
     return own_models.write_folder(tmp_path / "pictures", 15, seed=3)
 
 
 def test_arrays_are_fed_with_the_dtype_of_the_input(saved):
-    """Any name will do for a single input; uint8 becomes float32; the digest is a split's."""
+    """A single input takes an array of any name; uint8 becomes float32; the digest is a split's."""
     data = labelled_data.read(saved(x=PIXELS, labels=LABELS), signature())
 
     feeds = data.feeds(slice(2, 4))
@@ -58,7 +58,7 @@ def test_arrays_are_fed_with_the_dtype_of_the_input(saved):
 
 
 def test_labels_may_be_unknown(saved):
-    """The digest is that of the array alone."""
+    """Without labels the digest is that of the array."""
     data = labelled_data.read(saved(picture=PIXELS), signature())
 
     assert data.labels is None
@@ -66,7 +66,7 @@ def test_labels_may_be_unknown(saved):
 
 
 def test_several_inputs_go_by_name(saved):
-    """Each array is for the input of its name."""
+    """With several inputs each array is fed to the input of its name."""
     two = signature(weight=(DataType.DT_INT64, (-1,)))
 
     data = labelled_data.read(saved(weight=np.arange(12), picture=PIXELS), two)
@@ -88,13 +88,13 @@ def test_several_inputs_go_by_name(saved):
     ],
 )
 def test_unfit_arrays_are_refused(saved, arrays, message):
-    """Names, dtypes, shapes, labels and number of rows: what was found and what was expected."""
+    """Unfit names, dtypes, shapes, labels or row numbers raise ExportError with both values."""
     with pytest.raises(ExportError, match=message):
         labelled_data.read(saved(**arrays), signature())
 
 
 def test_other_files_are_refused(tmp_path):
-    """A file that is no archive, and one that does not exist."""
+    """A file that is no archive, and a missing file, raise ExportError."""
     (tmp_path / "x.npz").write_text("text")
 
     for name in ("x.npz", "missing.npz"):
@@ -105,7 +105,7 @@ def test_other_files_are_refused(tmp_path):
 
 
 def test_pictures_are_scaled_as_the_server_does(folder):
-    """One folder a class, in the order of their names; bilinear with antialiasing."""
+    """Classes are the sorted folder names; pictures are scaled bilinearly with antialiasing."""
     data = labelled_data.read(folder, signature())
 
     assert data.class_names == own_models.CLASS_NAMES
@@ -116,7 +116,7 @@ def test_pictures_are_scaled_as_the_server_does(folder):
 
 
 def test_class_names_give_the_order(folder):
-    """Labels are indices into --class-names."""
+    """With given class names the labels are indices into them."""
     names = own_models.CLASS_NAMES[::-1]
 
     data = labelled_data.read(folder, signature(), names)
@@ -126,7 +126,7 @@ def test_class_names_give_the_order(folder):
 
 
 def test_grey_inputs_get_grey_pictures(folder):
-    """An input of one channel and of free size: the pictures' own size."""
+    """An input of one channel and free size gets grey pictures of their own size."""
     data = labelled_data.read(folder, signature(-1, -1, -1, 1, dtype=DataType.DT_UINT8))
 
     assert data.feeds(slice(None))["picture"].shape == (15, 64, 64, 1)
@@ -143,7 +143,7 @@ def test_grey_inputs_get_grey_pictures(folder):
     ],
 )
 def test_unfit_pictures_are_refused(folder, tmp_path, shape, spoil, message):
-    """One line each, which names the file or folder."""
+    """Unfit pictures raise ExportError of one line that names the file or folder."""
     file = min((folder / "red").iterdir())
     if spoil == "resize":
         Image.open(file).resize((60, 64)).save(file)
@@ -160,7 +160,7 @@ def test_unfit_pictures_are_refused(folder, tmp_path, shape, spoil, message):
 
 
 def test_labels_must_be_classes(saved):
-    """The message counts the columns of the scores."""
+    """A label outside the columns of the scores raises ExportError with their number."""
     data = labelled_data.read(saved(x=PIXELS, labels=LABELS + 1), signature())
 
     labelled_data.check_labels(data, 4)
@@ -169,7 +169,7 @@ def test_labels_must_be_classes(saved):
 
 
 def test_strings_are_refused(saved):
-    """Serialized tf.Examples cannot be in an .npz file of arrays."""
+    """Test data for a signature that takes strings raises ExportError."""
     with pytest.raises(
         ExportError, match=r"takes strings or serialized tf.Examples; export the mod"
     ):

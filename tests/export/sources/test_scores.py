@@ -6,7 +6,7 @@ from serving.tensors.signature import DataType, Signature, TensorSpec
 
 
 def signature(**outputs):
-    """A signature with outputs of these dtypes and shapes."""
+    """Return a signature with outputs of these dtypes and shapes."""
     return Signature(
         method_name="tensorflow/serving/predict",
         file="model.onnx",
@@ -32,7 +32,7 @@ FLOATS, WIDE = (DataType.DT_FLOAT, (-1, 5)), (DataType.DT_FLOAT, (-1, 128))
     ],
 )
 def test_scores_are_found(outputs, wanted, found):
-    """The only output of the right shape, the one with a usual name, or the wanted one."""
+    """Scores are the wanted output; without one, the only fitting output or one of a usual name."""
     assert scores.find(signature(**outputs), wanted=wanted, classes=5) == found
 
 
@@ -54,6 +54,6 @@ def test_scores_are_found(outputs, wanted, found):
     ],
 )
 def test_other_outputs_are_refused(outputs, wanted, message):
-    """Several outputs, a missing one, labels as strings, a single number: what was expected."""
+    """If the scores are ambiguous, missing, strings or a single column, ExportError is raised."""
     with pytest.raises(ExportError, match=message):
         scores.find(signature(**outputs), wanted=wanted, classes=5)

@@ -20,7 +20,7 @@ def trial_of(session: FastUpTo, **settings) -> find._Trial:
 
 
 def test_a_step_sends_enough_for_a_verdict_and_for_its_time():
-    """At p90 a verdict needs 64 requests; 2 s at 100/s are 200. The report is kept."""
+    """A step sends at least the 64 requests that a verdict at p90 needs; 2 s at 100/s are 200."""
     session = FastUpTo()
     trial = trial_of(session, percentile=90)
 
@@ -74,7 +74,7 @@ def test_wrong_answers_and_signals_end_a_search():
 
 
 def search(monkeypatch, session: FastUpTo, config: CapacityConfig) -> tuple[Measurement, dict]:
-    """The result of a search in this session, and how the session was opened."""
+    """Return the result of a search in this session, and how the session was opened."""
     opened = {}
 
     @contextlib.asynccontextmanager
@@ -90,7 +90,7 @@ def search(monkeypatch, session: FastUpTo, config: CapacityConfig) -> tuple[Meas
 
 
 def test_a_search_finds_the_highest_rate_that_passes(monkeypatch):
-    """It doubles the rate up to the first failure, bisects up to the resolution, and confirms."""
+    """The search doubles the rate until a step fails, bisects to the resolution and confirms."""
     session = FastUpTo(300)
     config = CapacityConfig(
         run=config_of_a_run(percentile=90, floor=True),
@@ -125,7 +125,7 @@ def test_a_search_finds_the_highest_rate_that_passes(monkeypatch):
 
 
 def test_a_search_without_a_start_rate_asks_a_single_caller(monkeypatch):
-    """A caller waits 1 ms for each answer: the search starts at 500/s. No floor is measured."""
+    """With answers after 1 ms the search starts at 500/s; no floor is measured."""
     session = FastUpTo(3000)
     config = CapacityConfig(run=config_of_a_run(percentile=90), step_seconds=0.1, max_steps=1)
 
@@ -138,7 +138,7 @@ def test_a_search_without_a_start_rate_asks_a_single_caller(monkeypatch):
 
 
 def test_a_search_without_time_for_a_step_is_refused(monkeypatch):
-    """The message names the setting."""
+    """If the time allows no step, the error names the setting."""
     config = CapacityConfig(run=config_of_a_run(), start_rate_per_second=100, max_seconds=-1)
 
     with pytest.raises(UsageError, match="--max-seconds -1 is over before the first step"):

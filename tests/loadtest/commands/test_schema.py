@@ -6,12 +6,12 @@ from loadtest.commands import schema
 
 
 def test_the_schema_beside_the_structs_is_current():
-    """`make docs` writes it again after the structs changed."""
+    """report.schema.json equals the schema of the structs; `make docs` writes it."""
     assert files("loadtest").joinpath(schema.NAME).read_text(encoding="utf-8") == schema.schema()
 
 
 def test_every_field_of_a_report_has_a_meaning_in_the_schema():
-    """A program's author finds all sections and what each field holds."""
+    """Every section and every field of the schema has a description."""
     definitions = json.loads(schema.schema())["$defs"]
 
     assert {"Report", "Collection", "Latency", "Validity"} <= definitions.keys()

@@ -1,4 +1,4 @@
-"""What of a version's metrics.json is compared with its answers."""
+"""The record of a version's metrics.json that answers are compared with."""
 
 import json
 
@@ -22,7 +22,7 @@ class Images(list):
     """A split of three images."""
 
     def sha256(self) -> str:
-        """As a split's."""
+        """Return the digest of the images."""
         return "same"
 
 
@@ -39,7 +39,7 @@ def record_of(tmp_path, variants: object, precision: str | None = None, sha256: 
 
 @pytest.mark.parametrize("precision", [None, "fp32"])
 def test_all_of_a_record(tmp_path, precision):
-    """The only precision need not be named."""
+    """A record has all fields; the precision may be left out if there is only one."""
     record = record_of(tmp_path, {"fp32": VARIANT}, precision)
 
     predictions = record.predictions
@@ -60,7 +60,7 @@ def test_all_of_a_record(tmp_path, precision):
 
 
 def test_other_images_have_other_predictions(tmp_path):
-    """Then only the accuracy is comparable; so it is if the record has too few predictions."""
+    """Predictions for other images, too few or none are not used; the accuracy is."""
     other = record_of(tmp_path, {"fp32": VARIANT}, sha256="other")
     short = record_of(tmp_path, {"fp32": VARIANT | {"predictions": "31"}})
     none = record_of(tmp_path, {"fp32": {"top1": 0.5, "n": 3}})
@@ -72,7 +72,7 @@ def test_other_images_have_other_predictions(tmp_path):
 
 
 def test_one_of_several_precisions_is_chosen(tmp_path):
-    """By its name; without one, the choices are told."""
+    """A precision is chosen by its name; a missing or wrong name is answered with the choices."""
     variants = {"int8": VARIANT | {"top1": 0.25}, "fp32": VARIANT}
 
     assert record_of(tmp_path, variants, "int8").top1 == 0.25
@@ -91,7 +91,7 @@ def test_one_of_several_precisions_is_chosen(tmp_path):
     ],
 )
 def test_a_record_that_cannot_be_read_is_a_reason(tmp_path, variants, reason):
-    """It names the file and the error."""
+    """If metrics.json cannot be read, the result is a reason with the file and the error."""
     said = record_of(tmp_path, variants)
 
     assert said.startswith(f"no recorded accuracy in {tmp_path}/cat/4/metrics.json: ")
@@ -99,7 +99,7 @@ def test_a_record_that_cannot_be_read_is_a_reason(tmp_path, variants, reason):
 
 
 def test_no_record_is_a_reason(tmp_path):
-    """Likewise if there is no file."""
+    """If there is no metrics.json, the result is a reason with the file and the error."""
     said = read(tmp_path, "cat", 4, None, SPLIT)
 
     assert said.startswith(f"no recorded accuracy in {tmp_path}/cat/4/metrics.json: FileNotFound")
@@ -107,7 +107,7 @@ def test_no_record_is_a_reason(tmp_path):
 
 @pytest.mark.parametrize("predictions", ["0123", [0, 1, 2, 3]], ids=["digits", "list"])
 def test_both_forms_of_predictions_are_read(tmp_path, predictions):
-    """A digit for each image, or a list of integers as for more than ten classes."""
+    """Predictions are read from a string of digits and from a list of integers."""
     split = Split(images=np.zeros((4, 32, 32, 3), np.uint8), labels=np.arange(4))
     data = {"sha256": split.sha256(), "variant": "npz"}
     variant = {"top1": 1, "n": 4, "predictions": predictions}

@@ -1,4 +1,4 @@
-"""Whole sections of runs that are small or even enough to be worked out by hand."""
+"""Whole sections of the report, for runs whose figures can be worked out by hand."""
 
 import numpy as np
 import pytest
@@ -29,7 +29,7 @@ RECORD = Record(
 
 
 class ClassApi:
-    """An answer is the class as a digit."""
+    """An API whose answer is the class as a digit."""
 
     def parse(self, response: bytes, rows: int) -> Answer:
         """See Api."""
@@ -45,7 +45,7 @@ def scored(
 
 
 def thousand() -> Recorder:
-    """1,000 requests due in the first second, number i answered 0 after i + 1 ms."""
+    """Return a run of 1,000 requests due in one second; request i is answered after i + 1 ms."""
     recorder = Recorder()
     for number in range(1000):
         due_ns = 5 * SECOND + number * MS
@@ -55,7 +55,7 @@ def thousand() -> Recorder:
 
 
 def test_all_of_the_latency_section():
-    """Of 1 to 100,000 ms, every percentile is given; what lies between them is no key."""
+    """The section of latencies from 1 to 100,000 ms has these keys and values and no others."""
     latency = to_builtins(sections.latency(np.arange(1, 100_001) * MS))
 
     del latency["histogram"], latency["definition"]
@@ -77,7 +77,7 @@ def test_all_of_the_latency_section():
 
 
 def test_all_of_the_throughput_section():
-    """999 gaps in 0.999 s; the window lasts for 1.999 s, to the end of the last answer."""
+    """1,000 requests are offered at 1,000/s; the window ends with the last answer, at 1.999 s."""
     recording, scores = scored(thousand(), [0] * 1000)
 
     assert to_builtins(sections.throughput(recording, scores, open_loop=True)) == {
@@ -89,7 +89,7 @@ def test_all_of_the_throughput_section():
 
 
 def test_requests_that_were_missed_were_offered_all_the_same():
-    """Two sent and one missed, half a second apart: two a second."""
+    """The offered rate counts missed requests: three requests half a second apart are 2/s."""
     recorder = Recorder()
     recorder.sent += 2
     for number in range(2):
@@ -104,7 +104,7 @@ def test_requests_that_were_missed_were_offered_all_the_same():
 
 
 def test_all_of_the_goodput_section():
-    """Of 1,000 requests 500 were answered in time, and 250 of these rightly."""
+    """Of 1,000 requests 500 are answered in time, and 250 of them correctly."""
     recording, scores = scored(thousand(), [0] * 250 + [1] * 750)
 
     assert to_builtins(sections.goodput(recording, scores, 500)) == {
@@ -125,7 +125,7 @@ def test_a_bound_is_kept_by_what_takes_exactly_so_long():
 
 
 def test_a_bound_is_met_up_to_what_is_allowed():
-    """As many late requests as the percentile allows meet it, one more does not."""
+    """The bound is met with as many late requests as the percentile allows, not with one more."""
     recording, scores = scored(thousand(), [0] * 1000)
     allowed = sections.slo(recording, scores, 1000, 90).over_allowed
 
@@ -135,7 +135,7 @@ def test_a_bound_is_met_up_to_what_is_allowed():
 
 
 def test_all_of_the_accuracy_section():
-    """Three of four right; a record without predictions is compared by its own accuracy."""
+    """Three of four answers are correct; the record's accuracy is compared with that of the run."""
     recorder = Recorder()
     for number in range(4):
         recorder.answer(number, 0, 0, MS, b"0")
@@ -168,7 +168,7 @@ def test_all_of_the_accuracy_section():
 
 
 def test_a_record_that_could_not_be_had_is_missing_with_its_reason():
-    """Neither a record nor nothing: a reason."""
+    """If there is no record, `recorded` is None and `recorded_missing` is the reason."""
     _, scores = scored(Recorder(), [0])
 
     accuracy = sections.accuracy(scores, "no metrics.json")
@@ -177,10 +177,7 @@ def test_a_record_that_could_not_be_had_is_missing_with_its_reason():
 
 
 def test_all_of_a_window():
-    """1,000 requests in one second: the percentiles of their latencies are known.
-
-    A quarter of a second has too few of them for a p99.
-    """
+    """A second of 1,000 requests has four windows of 250, which are too few for a p99."""
     recording, scores = scored(thousand(), [0] * 1000)
 
     assert to_builtins(sections.windows(recording, scores)) == [
@@ -199,7 +196,7 @@ def test_all_of_a_window():
 
 
 def test_all_of_the_floor_section():
-    """1,000 answers and a failure, whose end does not count as a latency."""
+    """The failed one of 1,001 requests counts as failed, and its duration is no latency."""
     recorder = thousand()
     recorder.sent += 1
     recorder.error(1000, 5 * SECOND, 5 * SECOND, 9 * SECOND, ("UNAVAILABLE", "gone"))
@@ -218,7 +215,7 @@ def test_all_of_the_floor_section():
 
 
 def test_all_of_the_client_section():
-    """Sent 1 ms late each, with 2 s of CPU in a window of 1.999 s."""
+    """All requests are sent 1 ms late, and the client uses 2 s of CPU in 1.999 s."""
     recording, _ = scored(thousand(), [0] * 1000, cpu_seconds=2.0, in_flight_max=4)
 
     assert to_builtins(sections.client(recording, open_loop=True)) == {
@@ -232,7 +229,7 @@ def test_all_of_the_client_section():
 
 
 def test_all_of_the_servers_times():
-    """1,000 requests with known stages; what is in no stage is serialising, never less than 0."""
+    """Serialising is the total minus the other stages, and at least 0."""
     recorder = thousand()
     recorder._timings = ["queue;dur=1.0, compute;dur=2.0, total;dur=4.5"] * 999 + [
         "queue;dur=3.0, compute;dur=2.0, total;dur=4.0"
@@ -249,7 +246,7 @@ def test_all_of_the_servers_times():
 
 
 def test_mismatches_are_counted_in_all_and_shown_in_part():
-    """30 wrong answers: all are counted, 20 shown, each with its time since the first request."""
+    """All 30 wrong answers are counted; 20 are shown with their time since the first request."""
     recorder = Recorder()
     for number in range(30):
         due_ns = 3 * SECOND + number * SECOND
@@ -267,7 +264,7 @@ def test_mismatches_are_counted_in_all_and_shown_in_part():
 
 
 def test_errors_come_most_frequent_first():
-    """With the message of the first of each kind; no wrong answer, no such kind."""
+    """Kinds of errors are sorted by count, each with its first message."""
     recorder = Recorder()
     for number, kind in enumerate(["UNAVAILABLE", "INTERNAL", "INTERNAL"]):
         recorder.error(number, 0, 0, MS, (kind, f"message {number}"))
@@ -282,12 +279,12 @@ def test_errors_come_most_frequent_first():
 
 
 def test_versions_are_keys_of_text():
-    """As JSON has them."""
+    """The version numbers are strings, as keys in JSON must be; None becomes "unknown"."""
     assert sections.answers_by_version({3: 5, None: 2}) == {"3": 5, "unknown": 2}
 
 
 def test_a_request_due_where_a_third_ends_is_in_the_next():
-    """Due at 0, 1, 2 and 3 s: the thirds begin at 0, 1 and 2 s."""
+    """Of requests due at 0, 1, 2 and 3 s, the thirds have those of 0, of 1, and of 2 and 3 s."""
     recorder = Recorder()
     for number in range(4):
         due_ns = number * SECOND

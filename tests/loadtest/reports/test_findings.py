@@ -10,17 +10,17 @@ from loadtest.verdict import gates
 
 
 def measured(*reports):
-    """The configurations of reports."""
+    """Return the configurations of reports."""
     return configurations(load_reports.collection(list(reports)).results)
 
 
 def gated(report, **limits):
-    """The report with its gates."""
+    """Return the report with gates for these limits."""
     return replace(report, gates=gates.apply(report, GateConfig(**limits), None))
 
 
 def test_one_invalid_repeat_is_seen_in_the_verdict_with_its_reason():
-    """A configuration is as good as its worst repeat."""
+    """If one repeat is INVALID, the verdict of its configuration is, with the repeat's reason."""
     found = measured(load_reports.report(), load_reports.report(reasons=("too few answers",)))
 
     assert summary.verdict(found[0]) == Verdict("1 of 2 VALID", valid=False)
@@ -30,7 +30,7 @@ def test_one_invalid_repeat_is_seen_in_the_verdict_with_its_reason():
 
 
 def test_notes_that_differ_in_numbers_alone_are_one():
-    """Every run of a busy machine warns of another load average; the reader wants one line."""
+    """Warnings of several runs that differ only in the load average become one note."""
     reports = [
         replace(
             load_reports.report(kind="users", users=users),
@@ -51,7 +51,7 @@ def test_notes_that_differ_in_numbers_alone_are_one():
 
 
 def test_the_end_of_a_run_is_noted_once():
-    """Its reason is a reason for INVALID, and not a second note about the status."""
+    """The reason why a run ended is a reason for INVALID; the status adds no second note."""
     report = load_reports.report(reasons=("interrupted by SIGINT",))
     report = replace(report, status="interrupted", stop_reason="interrupted by SIGINT")
 
@@ -61,7 +61,7 @@ def test_the_end_of_a_run_is_noted_once():
 
 
 def test_a_limit_of_the_client_is_no_note():
-    """The busy load generator is named for the head of the page, and there alone."""
+    """A busy load generator is in `client_limits`, for the head of the page, and in no note."""
     found = measured(load_reports.limited_by_client(load_reports.report()))
 
     (limit,) = findings.client_limits(found)
@@ -72,7 +72,7 @@ def test_a_limit_of_the_client_is_no_note():
 
 
 def test_a_search_that_the_client_limited_is_named():
-    """All of its runs may be VALID; the rate is the client's nevertheless."""
+    """A search whose rate the client limited is named, even if all of its runs are VALID."""
     report = load_reports.capacity([(100, True, 3), (200, False, 30)])
     found = measured(load_reports.changed(report, {"capacity.limited_by": "client"}))
 
@@ -85,7 +85,7 @@ def test_a_search_that_the_client_limited_is_named():
 
 
 def test_gates_are_rows_and_no_notes():
-    """Each with its limit, what was measured, and whether it was passed; failed ones in front."""
+    """Each gate is a row with limit, measured value and verdict; failed gates come first."""
     found = measured(gated(load_reports.report(top1=0.82), min_accuracy=0.9))
 
     rows = findings.gates(found)
@@ -101,7 +101,7 @@ def test_gates_are_rows_and_no_notes():
 
 
 def test_the_gate_that_repeats_why_a_run_ended_is_left_out():
-    """The page's head says why it ended early already."""
+    """The gate with the text of the stop reason is left out; the page's head has that reason."""
     found = measured(gated(replace(load_reports.report(), stop_reason="interrupted by SIGINT")))
 
     assert findings.failed_gates(found, "interrupted by SIGINT") == []
@@ -109,7 +109,7 @@ def test_the_gate_that_repeats_why_a_run_ended_is_left_out():
 
 
 def test_a_gate_that_many_runs_passed_is_one_row_with_the_range_of_its_numbers():
-    """One row for three runs of two configurations; a failed run has a row of its own."""
+    """A gate that three runs passed is one row; the run that failed it is another row."""
     reports = [
         gated(load_reports.report(n=1000)),
         gated(load_reports.report(n=900)),
@@ -134,7 +134,7 @@ def test_a_gate_that_many_runs_passed_is_one_row_with_the_range_of_its_numbers()
 
 
 def test_gates_of_older_reports_have_their_words():
-    """A report without limit and measured value shows the sentence that it has."""
+    """A gate of an older report, without limit and measured value, shows its sentence."""
     report = load_reports.changed(
         load_reports.report(),
         {"gates": [{"name": "errors", "passed": True, "detail": "0 of 9 failed, at most 0 %"}]},
@@ -155,5 +155,5 @@ def test_gates_of_older_reports_have_their_words():
     ],
 )
 def test_texts_that_differ_in_numbers_become_one(texts, together):
-    """Each number is replaced by its range."""
+    """In texts that differ only in numbers each number becomes its range."""
     assert findings.ranges(texts) == together

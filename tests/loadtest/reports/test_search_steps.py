@@ -6,7 +6,7 @@ from loadtest.reports.configurations import configurations
 
 
 def test_steps_are_listed_with_what_cut_them_short():
-    """Each step in its order; those cut short and those of a busy client are marked."""
+    """Steps keep their order; steps cut short or limited by the client are marked."""
     report = load_reports.capacity(
         [(100, True, 3), (400, False, 30), (200, False, 20)], cut_short=(1,)
     )
@@ -26,7 +26,7 @@ def test_steps_are_listed_with_what_cut_them_short():
 
 
 def test_repeats_of_a_search_are_tables_of_their_own():
-    """The title has the number of the repeat; other loads have no table."""
+    """Each repeat of a search has a table with its number in the title; other loads have none."""
     reports = [load_reports.capacity([(100, True, 3), (200, False, 30)]) for _ in range(2)]
     found = load_reports.collection([*reports, load_reports.report()]).results
 

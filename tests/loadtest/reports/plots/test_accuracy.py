@@ -6,7 +6,7 @@ from loadtest.reports.plots.frame import looks
 
 
 def test_one_model_is_a_sentence_and_no_plot():
-    """Accuracy against speed needs two models; the figures of the only one stand in the text."""
+    """For a single model its figures are given in a sentence instead of a plot."""
     found = configurations(load_reports.collection([load_reports.report()]).results)
 
     figures = accuracy.pareto(found, looks(found))
@@ -18,7 +18,7 @@ def test_one_model_is_a_sentence_and_no_plot():
 
 
 def test_two_models_are_a_plot():
-    """Two points show what the accuracy costs."""
+    """For two models accuracy is plotted against speed."""
     reports = [load_reports.report(), load_reports.report(model="resnet50")]
     found = configurations(load_reports.collection(reports).results)
 

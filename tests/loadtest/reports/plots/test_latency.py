@@ -9,12 +9,12 @@ from loadtest.reports.plots.frame import looks
 
 
 def measured(*reports):
-    """The configurations of reports."""
+    """Return the configurations of reports."""
     return configurations(load_reports.collection(list(reports)).results)
 
 
 def windows(*p50_ms, seconds=0.25, p99_ms=None):
-    """Buckets with these medians; None for a bucket with too few answers."""
+    """Return buckets with these medians; None is a bucket with too few answers."""
     return [
         Window(
             t_seconds=number * seconds,
@@ -31,13 +31,13 @@ def windows(*p50_ms, seconds=0.25, p99_ms=None):
 
 
 def over_time(found):
-    """The only plot over time."""
+    """Return the only plot over time."""
     (figure,) = latency.over_time(found, looks(found))
     return figure
 
 
 def paths(figure, style):
-    """The lines with these classes."""
+    """Return the paths of the lines with these classes."""
     wanted = f"line m0 {style}".strip()
     return [
         one.attributes["d"]
@@ -47,7 +47,7 @@ def paths(figure, style):
 
 
 def test_one_closed_loop_is_a_sentence_and_no_plot():
-    """Throughput and median of the only load stand in the text."""
+    """For a single closed loop throughput and median are given in a sentence."""
     found = measured(load_reports.report(kind="users", users=4))
 
     figure = latency.per_batch(found, looks(found))
@@ -59,7 +59,7 @@ def test_one_closed_loop_is_a_sentence_and_no_plot():
 
 
 def test_two_closed_loops_are_a_plot():
-    """Two numbers of users show how latency grows."""
+    """For two closed loops latency is plotted against the number of users."""
     found = measured(*(load_reports.report(kind="users", users=users) for users in (1, 4)))
 
     assert latency.per_batch(found, looks(found)).drawing is not None
@@ -67,7 +67,7 @@ def test_two_closed_loops_are_a_plot():
 
 @pytest.mark.parametrize("seconds", [0.25, 1.0])
 def test_the_axis_of_time_names_the_width_of_the_buckets(seconds):
-    """A marker's text says from when to when its errors were."""
+    """The axis names the width of the buckets, and the tooltip of errors their start and end."""
     report = replace(load_reports.report(), windows=windows(1.0, 2.0, 3.0, seconds=seconds))
 
     figure = over_time(measured(report))
@@ -79,7 +79,7 @@ def test_the_axis_of_time_names_the_width_of_the_buckets(seconds):
 
 
 def test_a_bucket_without_a_median_interrupts_the_line():
-    """The height before it says nothing about it; the last bucket has its full width."""
+    """A bucket without a median is a gap in the line; the last bucket has its full width."""
     report = replace(load_reports.report(), windows=windows(1.0, 2.0, None, 3.0))
 
     figure = over_time(measured(report))
@@ -91,7 +91,7 @@ def test_a_bucket_without_a_median_interrupts_the_line():
 
 
 def test_a_missing_p99_is_explained():
-    """A short bucket has too few answers for it; neither a line nor its legend is shown."""
+    """If all buckets have too few answers for a p99, it has no line, and the caption says why."""
     run = load_reports.report()
     without = over_time(measured(replace(run, windows=windows(1.0, 2.0))))
     has = over_time(measured(replace(run, windows=windows(1.0, 2.0, p99_ms=4.0))))
@@ -103,7 +103,7 @@ def test_a_missing_p99_is_explained():
 
 
 def test_one_bucket_is_no_plot():
-    """A run of one bucket has no course to show."""
+    """A run of a single bucket has no plot over time."""
     found = measured(replace(load_reports.report(), windows=windows(1.0)))
 
     assert over_time(found).drawing is None
