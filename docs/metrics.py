@@ -1,4 +1,7 @@
-"""Write metrics.md from the server's table of metrics: `make docs`. With `--check` compare only."""
+"""Write metrics.md from the server's table of metrics; `make docs` runs this.
+
+With `--check` the page is only compared.
+"""
 
 import re
 import sys
@@ -142,7 +145,7 @@ metric.
 
 
 def rows(own: bool) -> Iterator[str]:
-    """The rows of one of the two tables."""
+    """Yield the lines of one of the two tables: this server's own metrics, or the others."""
     yield from ("", "| name | type | labels | meaning | alert |", "|---|---|---|---|---|")
     for row in METRICS:
         if row.name.startswith("onnx_serving_") is own:
@@ -156,7 +159,7 @@ def _row(row: MetricRow) -> str:
 
 
 def rules() -> Iterator[str]:
-    """The alerts as a rules file of Prometheus."""
+    """Yield the lines of a block with the alerts as a rules file for Prometheus."""
     yield from ('```yaml title="alerts.yaml"', "groups:", "  - name: onnx-serving", "    rules:")
     for alert in ALERTS.values():
         yield f"      - alert: {alert.name}"
@@ -167,7 +170,7 @@ def rules() -> Iterator[str]:
 
 
 def render() -> str:
-    """The whole page.
+    """Return the whole page.
 
     Raises:
         ValueError: an alert uses a metric that the server does not have.

@@ -1,4 +1,7 @@
-"""Write settings.md from the server's settings: `make docs`. With `--check` compare only."""
+"""Write settings.md from the server's settings; `make docs` runs this.
+
+With `--check` the page is only compared.
+"""
 
 import sys
 from collections.abc import Iterator
@@ -31,7 +34,7 @@ two lines.
 
 
 def default_of(setting: "Field[Any]") -> str:
-    """A setting's default as the table shows it."""
+    """Return a setting's default as the table shows it."""
     if setting.default is True or setting.default is False:
         return "on" if setting.default else "off"
     return f"`{setting.default}`" if setting.default not in {None, ""} else ""
@@ -53,7 +56,7 @@ Every flag of its `tensorflow_model_server` is taken. One that is mapped is a se
 
 
 def tensorflow_rows() -> Iterator[str]:
-    """A row for each of TensorFlow Serving's flags."""
+    """Yield a row for each of TensorFlow Serving's flags."""
     yield from (f"| `--{name}` | mapped | |" for name in MAPPED)
     for flag in FLAGS:
         void = ", ".join(f"`{str(value).lower()}`" for value in flag.void)
@@ -62,7 +65,7 @@ def tensorflow_rows() -> Iterator[str]:
 
 
 def render() -> str:
-    """The whole document."""
+    """Return the whole page."""
     rows = (
         f"| `--{setting.name}` | {default_of(setting)} | {escape(setting.metadata['help'])} |"
         for setting in fields(ServerConfig)

@@ -1,9 +1,9 @@
 """Gives MkDocs the repository's pages under their own paths: see mkdocs.yml.
 
 MkDocs reads one folder, but the documentation is in several: `docs/`, `README.md`, `deploy/`, the
-model cards. A page's path in the site is therefore its path in the repository. A relative link such
-as `../serving/server.py` then leads to the same file on a code host and in the site, and MkDocs
-checks it. A source file that a page links is shown as a page with its text.
+model cards. This hook therefore gives each page the path that it has in the repository. A relative
+link such as `../serving/server.py` then leads to the same file on a code host and in the site, and
+MkDocs checks it. If a page links a source file, the site has a page with the file's text.
 """
 
 import logging
@@ -25,10 +25,10 @@ STYLE = "docs/site.css"
 COPIED = {".json", ".png", ".svg"}
 LANGUAGES = {".py": "python", ".toml": "toml", ".proto": "protobuf", ".yaml": "yaml"}
 FENCE = re.compile(r"^( *)```.*?^ *```$", re.DOTALL | re.MULTILINE)
-# MkDocs does not look into HTML, such as a picture with a width.
+# Pictures in HTML, for example with a width: MkDocs does not adapt their addresses.
 PICTURE = re.compile(r'(<img [^>]*?src=")([^":]+)"')
 LINK = re.compile(r"\]\(([^)\s#:]+)(?:#[^)\s]*)?\)")
-# A fence's info string: the language, then what CONTRIBUTING.md says about running it.
+# A fence's info string: the language, then notes for the tests (see CONTRIBUTING.md).
 INFO = re.compile(r'^( *)```(\w+) (?:.*?(title="[^"]*"))?.*$', re.MULTILINE)
 
 
@@ -41,7 +41,7 @@ class SourcePage(File):
 
     @property
     def content_string(self) -> str:
-        """The page in Markdown. Its text is not searched: the documentation is."""
+        """The page in Markdown; the site's search leaves it out."""
         text = (ROOT / self.src_uri).read_text()
         language = LANGUAGES.get(Path(self.src_uri).suffix, "text")
         return (
@@ -54,13 +54,13 @@ class SourcePage(File):
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Give headings the anchors that code hosts give them."""
+    """Set the function that makes anchors, so that they equal those of code hosts."""
     config.mdx_configs.setdefault("toc", {})["slugify"] = anchor
     return config
 
 
 def anchor(heading: str, separator: str) -> str:
-    """Return a heading's anchor; unlike MkDocs', `a / b` has two separators and `--port` too."""
+    """Return a heading's anchor; unlike MkDocs' own, `a / b` and `--port` keep both separators."""
     return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", separator)
 
 
@@ -84,10 +84,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Page, files: Files, **_others: object) -> str:
-    """Make a page of the repository one of the site.
+    """Return the Markdown of a repository's page, adapted to the site.
 
-    Pictures in HTML get their addresses in the site, info strings lose what only the tests read,
-    and diagrams are shown as their source: Material would load Mermaid's program from the internet.
+    Pictures in HTML get their addresses in the site. Info strings lose the notes for the tests.
+    Diagrams are shown as source, because Material would load Mermaid from the internet.
     """
     if isinstance(page.file, SourcePage):
         return markdown
@@ -118,7 +118,7 @@ def _linked(page: str) -> set[str]:
 
 
 def _place(page: str) -> str | None:
-    """Return where a page is in the site; None for MkDocs' own rule."""
+    """Return the path of a page in the site; None to follow MkDocs' own rule."""
     return {START: "index.html", "README.md": "readme/index.html"}.get(page)
 
 

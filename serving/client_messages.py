@@ -1,4 +1,4 @@
-"""The messages of `serving.client`: requests made from NumPy arrays, and responses read back."""
+"""The messages of `serving.client`: makes requests from NumPy arrays, and reads responses."""
 
 from collections.abc import Mapping, Sequence
 

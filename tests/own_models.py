@@ -1,4 +1,7 @@
-"""A Keras user's own classifier: five colours, pictures of 64 x 64 pixels, trained in seconds."""
+"""A user's own Keras classifier of five colours, for pictures of 64 x 64 pixels.
+
+The training takes seconds.
+"""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,7 +17,11 @@ SIZE = 64
 
 
 def pictures(rows: int, *, seed: int) -> tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]:
-    """Noisy pictures of one colour each, uint8, shape (rows, 64, 64, 3), and their classes."""
+    """Return noisy pictures of one colour each and their classes.
+
+    Returns:
+        Pictures, uint8, shape (rows, 64, 64, 3), and class indices, int64, shape (rows,).
+    """
     random = np.random.default_rng(seed)
     labels = np.arange(rows) % len(CLASS_NAMES)
     noise = random.integers(-40, 41, (rows, SIZE, SIZE, 3))
@@ -23,7 +30,7 @@ def pictures(rows: int, *, seed: int) -> tuple[npt.NDArray[np.uint8], npt.NDArra
 
 
 def write_folder(folder: Path, rows: int, *, seed: int, names: Sequence[str] = CLASS_NAMES) -> Path:
-    """Write pictures as PNG files, one folder a class."""
+    """Write pictures as PNG files into one folder for each class; return `folder`."""
     pixels, labels = pictures(rows, seed=seed)
     for number, (picture, label) in enumerate(zip(pixels, labels, strict=True)):
         file = folder / names[label] / f"{number:04}.png"
@@ -33,7 +40,7 @@ def write_folder(folder: Path, rows: int, *, seed: int, names: Sequence[str] = C
 
 
 def trained(dtype: str = "float32", *, logits: bool = False, channels: int = 32) -> keras.Model:
-    """A small convolutional net with what such nets have: batch norm, depthwise layers, swish."""
+    """Train a small convolutional net with batch normalisation, depthwise layers and swish."""
     keras.utils.set_random_seed(0)
     layers = keras.layers
     inputs = keras.Input((SIZE, SIZE, 3), dtype=dtype, name="picture")

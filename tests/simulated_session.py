@@ -1,4 +1,4 @@
-"""A load test's session whose runs take no time: latencies follow from the rate."""
+"""A simulated session of a load test: runs take no time, and latencies follow from the rate."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -20,7 +20,7 @@ from loadtest.settings.config import LoadTestConfig
 
 
 def config_of_a_run(**settings: Any) -> LoadTestConfig:
-    """Settings of a run with a bound of 1 s, if no other is given."""
+    """Return the settings of a run; the latency bound is 1 s by default."""
     return LoadTestConfig(
         target="localhost:8500",
         model="simcnn",
@@ -31,7 +31,7 @@ def config_of_a_run(**settings: Any) -> LoadTestConfig:
 
 
 def measurement(document: Report, latencies_ns: np.ndarray) -> Measurement:
-    """A run with these latencies, whose report is `document`."""
+    """Return a run with these latencies, whose report is `document`."""
     recorder = Recorder()
     for number in range(len(latencies_ns)):
         recorder.answer(number, 0, 0, (number + 1) * 1_000_000, b"")
@@ -49,13 +49,13 @@ class FastUpTo:
 
     Attributes:
         asked: The load of each run.
-        reasons: Why runs were aborted.
-        differing: Answers of each run that differ from the record.
-        status: Of each run's report.
+        reasons: The reasons given to `stop`.
+        differing: Number of answers in each run that differ from the record.
+        status: The status in each run's report.
     """
 
     def __init__(self, limit: float = 300, *, differing: int = 0, status: str = "complete") -> None:
-        """Up to `limit` requests a second are answered within 1 ms."""
+        """Take the rate, in requests a second, up to which answers take 1 ms."""
         self.limit = limit
         self.differing = differing
         self.status = status
@@ -63,11 +63,11 @@ class FastUpTo:
         self.reasons: list[str] = []
 
     def stop(self, reason: str) -> None:
-        """Note the reason."""
+        """Record the reason."""
         self.reasons.append(reason)
 
     async def floor(self, load: SettledLoad) -> tuple[str, SettledLoad]:
-        """Return what was asked for, to be found in the report again."""
+        """Return the load in place of a floor, so that a test finds it in the report."""
         return ("floor", load)
 
     async def measure(
@@ -79,7 +79,7 @@ class FastUpTo:
         slow = rate is not None and rate > self.limit
         document = report(kind="server", rate=rate or 1, n=n, slo_ms=config.slo_ms, seed=n)
         over = n if slow else 0
-        on_progress(Progress(over=min(over, 1)))  # as many as any bound allows
+        on_progress(Progress(over=min(over, 1)))  # one request over the bound is always allowed
         on_progress(Progress(finished=n, failed=0, missed=0, in_flight=0, over=over))
         latencies_ns = np.full(n, 2_000_000_000 if slow else 1_000_000)
         document = structs.replace(

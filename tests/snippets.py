@@ -1,4 +1,4 @@
-"""The fenced blocks of the documentation, and a shell that runs those of one page in order.
+"""Reads the fenced blocks of the documentation, and runs those of one page in one shell.
 
 CONTRIBUTING.md ("Documentation") has the rules for a block's info string.
 """
@@ -22,12 +22,12 @@ from PIL import Image
 ROOT = Path(__file__).parents[1]
 RUN = {"bash", "python"}
 OUTPUT = {"text", "console"}
-# Parsed by the tests where they are not a file or an output.
+# Languages of blocks that the tests parse, unless the block is a file or an output.
 DATA = {"json", "yaml", "toml", "ini"}
 FILES = {*DATA, "protobuf"}
 DRAWN = {"mermaid"}
 PORTS = ("8500", "8501", "8502")
-# Starts a server of the page's own; other pages call the bundled models.
+# A page with such a command starts its own server; all other pages call the bundled models.
 STARTS = re.compile(r"^(python -m serving|tensorflow_model_server) ", re.MULTILINE)
 SECONDS = 100
 SLOW_SECONDS = 600
@@ -77,7 +77,7 @@ class Block:
 
 
 def blocks(page: str) -> list[Block]:
-    """The fenced blocks of a page, in order."""
+    """Return the fenced blocks of a page, in order."""
     found: list[Block] = []
     opened: tuple[int, str, str] | None = None
     lines: list[str] = []
@@ -99,7 +99,7 @@ def blocks(page: str) -> list[Block]:
 
 
 def with_outputs(found: Sequence[Block]) -> Iterator[tuple[Block, Block | None]]:
-    """Each block, and the block with its output if the block runs and one follows."""
+    """Yield each block with the output block that follows it; None if it has no output."""
     for number, block in enumerate(found):
         following = found[number + 1] if number + 1 < len(found) else None
         shows = following and not following.file and following.language in {*OUTPUT, "json"}
@@ -107,7 +107,7 @@ def with_outputs(found: Sequence[Block]) -> Iterator[tuple[Block, Block | None]]
 
 
 def free_ports() -> dict[str, str]:
-    """A free port for each port that the documentation names."""
+    """Return a free port for each port that the documentation names."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in PORTS]
     ports = {name: str(one.getsockname()[1]) for name, one in zip(PORTS, sockets, strict=True)}
     for one in sockets:
@@ -130,12 +130,12 @@ class PageRun:
         """Prepare a folder that looks like the checkout's root.
 
         Args:
-            folder: Empty folder. `/models` in the page means its `srv`, which has the bundled
-                models, and a second version of simcnn that is the same as the first.
-            ports: The ports that replace those of the page.
+            folder: An empty folder. Its subfolder `srv` replaces `/models` in the page, and has the
+                bundled models, with a second version of simcnn that equals the first.
+            ports: The ports that replace the page's ports.
             slow: Whether to run the blocks marked `slow`, too.
             checkout: The checkout whose packages and bundled models are used.
-            python: The interpreter; the commands beside it come first on the path.
+            python: The interpreter; its folder comes first in PATH.
         """
         self._folder = folder
         self._ports = ports
@@ -144,7 +144,7 @@ class PageRun:
         self._checkout = checkout
         self._python = python
         images = np.load(ROOT / "tests/data/cifar10_sample.npz")["images"]
-        Image.fromarray(images[0]).save(folder / "picture.png")  # a picture of the reader's
+        Image.fromarray(images[0]).save(folder / "picture.png")  # the reader's own picture
         (folder / "tests").symlink_to(checkout / "tests")
         (folder / "models").mkdir()  # a page may publish into it
         for model in (checkout / "models").iterdir():
@@ -157,7 +157,7 @@ class PageRun:
         """Run the blocks and compare their outputs.
 
         Raises:
-            AssertionError: a block failed, or printed something else than the page says.
+            AssertionError: a block failed, or its output differs from the page's.
         """
         script = ["set -euo pipefail", "trap 'kill $(jobs -p) 2>/dev/null || true; wait' EXIT"]
         expected = []
@@ -188,7 +188,7 @@ class PageRun:
         return re.sub(r"\b850[0-2]\b", lambda found: self._ports[found[0]], text)
 
     def _run(self, script: str) -> int | str:
-        """Run a script; returns its exit code, or that it did not end."""
+        """Run a script; return its exit code, or a sentence if it did not end in time."""
         path = f"{self._python.parent}{os.pathsep}{os.environ['PATH']}"
         imports = os.pathsep.join([str(self._checkout), os.environ.get("PYTHONPATH", "")])
         process = subprocess.Popen(
@@ -210,7 +210,10 @@ class PageRun:
 
 
 def same(expected: str, printed: str, language: str) -> bool:
-    """Whether an output is the page's; `…` stands for any text, and numbers in JSON may differ."""
+    """Return whether an output is that of the page.
+
+    `…` in the page stands for any text. Floats in JSON may differ by 0.02.
+    """
     if language == "json":
         return _close(json.loads(expected), json.loads(printed))
     pattern = re.escape(expected.strip()).replace(re.escape("…"), ".*")
@@ -228,10 +231,10 @@ def _close(a: object, b: object) -> bool:
 
 
 def _command(block: Block, python: Path) -> str | None:
-    """The shell's command that runs a block; None if its interpreter is not installed."""
+    """Return the shell command that runs a block; None if its interpreter is not installed."""
     if block.language == "bash":
         return block.text
-    if "import tritonclient" in block.text:  # its environment: `make tritonclient`
+    if "import tritonclient" in block.text:  # `make tritonclient` installs its environment
         python = python.parents[1] / "tritonclient" / "bin" / "python"
         if not python.exists():
             return None

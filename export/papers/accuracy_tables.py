@@ -1,4 +1,4 @@
-"""The tables of a model card about accuracy: the variants, and the confusions of classes."""
+"""The accuracy tables of a model card: one of the variants, and the confusion matrix."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -7,7 +7,7 @@ from export.papers import cells, robustness_table
 
 
 def confusions(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> list[str]:
-    """Accuracy by class, and the confusion matrix, each with its heading."""
+    """Return the accuracy by class and the confusion matrix, each with its heading."""
     rows = (
         (f"**{name}**", *(str(count) for count in row))
         for name, row in zip(names, matrix, strict=True)
@@ -22,7 +22,7 @@ def confusions(names: Sequence[str], matrix: Sequence[Sequence[int]]) -> list[st
 
 
 def variants(metrics: Mapping[str, Any]) -> str:
-    """A table of the variants, and reasons for those that the gate refused."""
+    """Return a table of the variants, and the reasons for those that the gate refused."""
     published = metrics["variants"]
     header = ["Variant", "Top-1", "95 % interval", "Correct", "Images", "Size"]
     entries = [(f"{name} (`{entry['file']}`)", entry) for name, entry in published.items()]
@@ -65,7 +65,10 @@ def _result(name: str, entry: Mapping[str, Any]) -> list[str]:
 
 
 def _loss(entry: Mapping[str, Any]) -> list[str]:
-    """Two cells: agreement with the float32 model and points lost; dashes for the float32 model."""
+    """Return two cells: agreement with the float32 model, and points lost against it.
+
+    The cells of the float32 model itself are dashes.
+    """
     if "agreement" not in entry:
         return [cells.NONE, cells.NONE]
     return [cells.percent(entry["agreement"]), robustness_table.loss(entry)]

@@ -16,7 +16,7 @@ training data are not known here: ask its author."""
 
 
 def parts(metrics: Mapping[str, Any]) -> list[str]:
-    """Paragraphs and tables for the content of metrics.json."""
+    """Return the paragraphs and tables for the content of metrics.json."""
     source = metrics.get("source") or {}
     if source.get("kind") != "onnx":
         made_of = f"`{source['file']}`" if "file" in source else "A SavedModel made elsewhere"
@@ -32,7 +32,7 @@ def parts(metrics: Mapping[str, Any]) -> list[str]:
 
 
 def _measured(metrics: Mapping[str, Any]) -> list[str]:
-    """Class names of a model from elsewhere; with test data its variants and their accuracy."""
+    """Return the paragraph about class names; with test data, variants and their accuracy too."""
     names = metrics.get("class_names") or []
     told = [f"Classes in output order: {', '.join(names)}."] if names else []
     data = metrics.get("data")

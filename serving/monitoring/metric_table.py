@@ -1,4 +1,4 @@
-"""Every metric of the server: its name, type, labels and meaning; the page documents it from here.
+"""The table of the server's metrics, each with name, type, labels and meaning.
 
 `metrics_page` and the supervisor of several workers add the samples. `make docs` writes
 docs/metrics.md from this table.
@@ -22,7 +22,7 @@ class MetricRow:
 
     Attributes:
         name: Name on the page; a histogram has the series `_bucket`, `_sum` and `_count`.
-        kind: Prometheus' type.
+        kind: Type of the metric in Prometheus.
         help: The metric's `# HELP` line.
         labels: Names of its labels, without a histogram's `le`.
     """

@@ -1,4 +1,4 @@
-"""The page at `/`: which server this is, which models it serves, and where to go from there."""
+"""The page at `/`: the server's name and version, its models, and links to its other pages."""
 
 import re
 from html import escape
@@ -8,7 +8,7 @@ from serving.monitoring import identity
 from serving.transport.route_table import HttpRequest, HttpResponse, Route
 
 _CONTENT_TYPE = "text/html; charset=utf-8"
-# The page loads nothing and runs no script, whatever a model is called.
+# The browser loads nothing and runs no script, even if a model's name contains markup.
 _HEADERS = [(b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'")]
 _STYLE = """
 :root { color-scheme: light dark; font: 1rem/1.5 system-ui, sans-serif; }
@@ -27,17 +27,17 @@ class StartPage:
 
         Args:
             catalog: The models and the states of their versions.
-            metrics_path: Path of the metrics page; None if there is none.
+            metrics_path: Path of the metrics page; None if the page is switched off.
         """
         self._catalog = catalog
         self._metrics_path = metrics_path
 
     def routes(self) -> list[Route]:
-        """The rows of the route table."""
+        """Return the rows of the route table."""
         return [Route("GET", re.compile("/"), self.page, traced=False)]
 
     async def page(self, _request: HttpRequest) -> HttpResponse:
-        """`GET /`: the page, as HTML."""
+        """Answer `GET /` with the page as HTML."""
         links = {
             "/v1/models": "models, versions and labels as JSON",
             "/readyz": "readiness",

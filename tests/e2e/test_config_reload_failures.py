@@ -15,7 +15,7 @@ WAIT_SECONDS = 30
 
 
 def failures(address: str) -> dict[str, float]:
-    """The metric's values by source."""
+    """Return the metric's values by source."""
     _, _, page = Http(address).ask("GET", "/monitoring/prometheus/metrics")
     lines = [line for line in page.decode().splitlines() if line.startswith(METRIC)]
     return {line.split('"')[1]: float(line.split()[-1]) for line in lines}
@@ -23,7 +23,7 @@ def failures(address: str) -> dict[str, float]:
 
 @pytest.mark.parametrize("workers", [1, 2])
 def test_refused_changes_of_the_model_list_are_counted(tmp_path, workers):
-    """A broken file counts at every look, a refused call once; several workers add them up."""
+    """A broken file counts at each check, a refused call once; the page sums all workers."""
     tiny_models.identity(tmp_path)
     config = tmp_path / "models.config"
     config.write_text(

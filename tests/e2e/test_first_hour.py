@@ -1,6 +1,6 @@
-"""Three newcomers' ways, walked in a fresh clone as the documentation prints them.
+"""The documentation's first steps for three kinds of newcomers, each in a fresh clone.
 
-Each installs its packages into the clone's own environment, so it takes minutes.
+Each test installs packages into the clone's own environment and therefore takes minutes.
 """
 
 import os
@@ -23,8 +23,8 @@ class Clone:
     """A fresh clone of the last commit.
 
     Attributes:
-        folder: Its root.
-        python: The interpreter of its environment, once `make` has made it.
+        folder: Root of the clone.
+        python: Interpreter of the clone's environment; it exists after `make`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -33,10 +33,10 @@ class Clone:
         subprocess.run(["git", "clone", "--quiet", ROOT, folder], check=True, timeout=60)
 
     def run(self, *command: str) -> str:
-        """Run a command in the clone, without this process' environment of Python.
+        """Run a command in the clone, without the Python environment of this process.
 
         Raises:
-            AssertionError: it failed.
+            AssertionError: the command failed.
         """
         environment = {
             name: value
@@ -71,7 +71,7 @@ def clone(tmp_path) -> Clone:
 
 
 def test_a_keras_user_takes_a_model_to_an_answered_picture(clone, tmp_path):
-    """docs/own-model.md, from training to int8 and a picture that is answered over REST."""
+    """The blocks of docs/own-model.md run, from training to int8 and a classified picture."""
     clone.run("make", ".venv/.export", ".venv/.serve")
 
     clone.walk(snippets.blocks("docs/own-model.md"), tmp_path / "work")
@@ -104,9 +104,9 @@ with PredictClient("localhost:8500", credentials=credentials) as client:
 
 
 def test_a_platform_team_keeps_its_files(clone, tmp_path):
-    """Two versions of a SavedModel move in, and TensorFlow Serving's config files go on working.
+    """Two converted versions of a SavedModel are served with TensorFlow Serving's config files.
 
-    The files are those of docs/migration.md, with the name of the model changed.
+    The files are those of docs/migration.md, with another model name.
     """
     clone.run("make", ".venv/.export", ".venv/.serve")
     script = tmp_path / "save.py"
@@ -153,7 +153,7 @@ def test_the_server_greets(models_dir, running_server):
 
 
 def test_a_contributor_adds_a_rest_route(clone):
-    """The steps of CONTRIBUTING.md: route, handler and test; the test passes, and `make lint`."""
+    """After CONTRIBUTING.md's steps (route, handler, test) the test and `make lint` pass."""
     steps = (clone.folder / "CONTRIBUTING.md").read_text()
     routes = clone.folder / "serving/protocols/probe_routes.py"
     tests = clone.folder / "tests/serving/protocols/test_probe_routes.py"

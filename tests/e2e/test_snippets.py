@@ -1,4 +1,4 @@
-"""The documentation's blocks run, and print what the pages say they print."""
+"""The blocks of the documentation run, and print the outputs that the pages show."""
 
 import configparser
 import json
@@ -20,7 +20,7 @@ ROOT = snippets.ROOT
 
 
 def pages() -> list[str]:
-    """The pages of the documentation and the model cards, without the changelog."""
+    """Return the pages of the documentation and the model cards, without the changelog."""
     patterns = ("docs/*.md", "deploy/*.md", "models/*/*/MODEL_CARD.md")
     found = [page for pattern in patterns for page in ROOT.glob(pattern)]
     return ["README.md", "CONTRIBUTING.md", *sorted(str(page.relative_to(ROOT)) for page in found)]
@@ -35,7 +35,7 @@ BLOCKS = {page: snippets.blocks(page) for page in pages()}
 
 @pytest.fixture(scope="module")
 def bundled() -> Iterator[str]:
-    """The port of a server with the bundled models, which answers gRPC and REST."""
+    """Start a server with the bundled models; yield its port for gRPC and REST."""
     with servers.in_this_process(ROOT / "models") as address:
         yield address.rpartition(":")[2]
 
@@ -50,7 +50,7 @@ def run(page: str, folder: Path, request: pytest.FixtureRequest, *, slow: bool) 
 
 
 def pages_with(*, slow: bool) -> list[str]:
-    """The pages with blocks to run; if slow, only those with blocks that are run rarely."""
+    """Return the pages that have blocks marked `slow`, or those that have other blocks to run."""
     return [
         page
         for page, found in BLOCKS.items()
@@ -69,13 +69,13 @@ def test_the_blocks_of_a_page_run(page, tmp_path, request):
 @pytest.mark.slow
 @pytest.mark.parametrize("page", pages_with(slow=True))
 def test_the_slow_blocks_of_a_page_run(page, tmp_path, request):
-    """The same with the blocks marked `slow`."""
+    """All blocks of a page, including those marked `slow`, succeed and print what it shows."""
     run(page, tmp_path, request, slow=True)
 
 
 @pytest.mark.parametrize("page", BLOCKS)
 def test_every_block_is_run_or_output_or_has_a_reason(page):
-    """A block runs, is the output of one that runs, is a file or valid data, or says why not."""
+    """Each block runs, is the output of a block, is a file or valid data, or has a reason."""
     outputs = {str(output) for _, output in snippets.with_outputs(BLOCKS[page]) if output}
     wrong = []
     for block in BLOCKS[page]:
@@ -94,7 +94,7 @@ def test_every_block_is_run_or_output_or_has_a_reason(page):
 
 
 def parse(block: snippets.Block) -> None:
-    """Parse a block of data; raises the parser's error."""
+    """Parse a block of data; raise the parser's error if it is not valid."""
     match block.language:
         case "json":
             json.loads(block.text)
@@ -108,7 +108,7 @@ def parse(block: snippets.Block) -> None:
 
 
 def commands(page: str) -> list[str]:
-    """The commands of a page's bash blocks, also of those that are not run."""
+    """Return the commands of a page's bash blocks, including blocks that are not run."""
     text = "".join(block.text for block in BLOCKS[page] if block.language == "bash")
     lines = text.replace("\\\n", " ").splitlines()
     return [line.partition(" #")[0].strip() for line in lines if not line.startswith("#")]
@@ -143,7 +143,7 @@ def test_every_flag_exists(page):
 
 @cache
 def help_of(module: str, word: str) -> str:
-    """The help of a program, and of its subcommand if the word is one."""
+    """Return the help of a program, and of its subcommand if `word` is one."""
     texts = []
     for subcommand in [[word], []] if re.fullmatch(r"[a-z][a-z-]+", word) else [[]]:
         result = subprocess.run(

@@ -1,4 +1,4 @@
-"""A start on a folder of models that the server's user may not read."""
+"""The start of a server whose user may not read the folder of models."""
 
 import os
 import subprocess
@@ -6,17 +6,17 @@ import sys
 
 import tiny_models
 
-# Nobody on Debian; any user but root will do.
+# The user `nobody` on Debian; the test works with any user except root.
 OTHER_USER = 65534
 
 
 def test_an_unreadable_folder_is_named_with_user_and_way_out(tmp_path):
-    """The message says which folder, who could not read it, and how to allow it."""
+    """The error names the folder, the user who cannot read it, and the way to allow it."""
     models = tmp_path / "models"
     tiny_models.identity(models)
     models.chmod(0o700 if os.geteuid() == 0 else 0o000)
     user = OTHER_USER if os.geteuid() == 0 else os.geteuid()
-    # The folders above are pytest's own, which are closed to others.
+    # Pytest makes the folders above without permissions for other users.
     for folder in (tmp_path, *tmp_path.parents[:2]):
         folder.chmod(0o755)
 

@@ -8,10 +8,10 @@ from functools import lru_cache
 from mutants.covered import MeasuredTest
 from mutants.mutations import Mutant
 
-# The tests chosen for a mutant take at most this time without the mutant; slower ones are left out.
+# Seconds that the tests chosen for a mutant take without it; the slowest are left out.
 BUDGET_SECONDS = 40
-# The first tests, of this time in all, have a run of their own: they detect nearly all mutants that
-# any test detects, and such a run imports fewer test modules.
+# Of these, the first are run by themselves: nearly all mutants that any test detects are detected
+# by them, and fewer test modules are imported.
 FIRST_SECONDS = 3
 # The time limit is SLOWDOWN times the time without a mutant, plus the grace. At the limit a test
 # fails, and a run is killed. The grace of a run is the time that its start may take.

@@ -50,7 +50,10 @@ def test_no_unneeded_stage_stands_before_an_image(target, unneeded):
 
 @pytest.fixture
 def pip_install(tmp_path):
-    """A function that runs the script with this environment's pip; returns code, stdout, stderr."""
+    """Return a function that runs the script with this environment's pip.
+
+    The function returns exit code, stdout and stderr.
+    """
     shutil.copy(ROOT / "deploy/pip-install.sh", tmp_path)
     pip = tmp_path / "bin" / "pip"
     pip.parent.mkdir()
@@ -73,7 +76,7 @@ def pip_install(tmp_path):
 
 @pytest.fixture
 def strange_index(tmp_path):
-    """The address of an HTTPS server whose certificate nobody trusts."""
+    """Start an HTTPS server with an untrusted certificate; yield its address."""
     pair = certificates.Authority(tmp_path / "authority").issue("index")
     (tmp_path / "chain.pem").write_text(pair.certificate + pair.key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -92,7 +95,7 @@ def strange_index(tmp_path):
 
 
 def test_a_foreign_certificate_is_named(pip_install, strange_index):
-    """If the index's certificate is unknown, the last lines name deploy/ca-certificates."""
+    """If the index's certificate is not trusted, the last lines name deploy/ca-certificates."""
     code, stdout, stderr = pip_install("install", "--index-url", strange_index, "no-such-package")
 
     assert code == 1

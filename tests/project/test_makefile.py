@@ -1,4 +1,4 @@
-"""What `make` prints before long work: sizes, times, and the tests that are left out."""
+"""The lines that `make` prints before long work: sizes, times, and the tests left out."""
 
 import re
 import subprocess
@@ -12,7 +12,7 @@ PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 def would_run(target: str, *settings: str, folder: Path) -> list[str]:
-    """The commands of a target in a fresh environment, without running them."""
+    """Return the commands that make would run for a target in a fresh environment."""
     command = ["make", "--dry-run", target, f"VENV={folder}/venv", *settings]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     return done.stdout.splitlines()
@@ -20,7 +20,7 @@ def would_run(target: str, *settings: str, folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("extra", ["serve", "loadtest", "train", "export", "dev"])
 def test_an_environment_says_its_size_and_time_before_pip_starts(extra, tmp_path):
-    """The line comes before pip's, and pip is not quiet."""
+    """A line with size and time comes before the pip command, and pip is not quiet."""
     commands = would_run(f"{tmp_path}/venv/.{extra}", folder=tmp_path)
 
     pip = next(i for i, line in enumerate(commands) if f"'.[{extra}]'" in line)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-# Tags whose address a browser loads when it shows the page. A link in the text is none.
+# Tags whose address a browser loads when it shows the page, unlike links in the text.
 LOADED = {"link": "href", "script": "src", "img": "src", "iframe": "src", "source": "src"}
 
 pytest.importorskip("mkdocs", reason="the extra `site` is not installed")
@@ -18,7 +18,7 @@ pytest.importorskip("mkdocs", reason="the extra `site` is not installed")
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory) -> Path:
-    """The folder of the built site. A broken link or anchor is a warning, and ends the build."""
+    """Build the site and return its folder; a broken link or anchor fails the build."""
     folder = tmp_path_factory.mktemp("site")
     result = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)],
@@ -35,7 +35,7 @@ def site(tmp_path_factory) -> Path:
 
 
 class Addresses(HTMLParser):
-    """Collects the addresses that a page loads, and whether it has a diagram to draw."""
+    """Collects the addresses that a page loads, and whether it has a Mermaid diagram."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -43,10 +43,10 @@ class Addresses(HTMLParser):
         self.mermaid = False
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        """Note a tag's address."""
+        """Record the address of a tag."""
         values = dict(attrs)
         address = values.get(LOADED.get(tag, ""))
-        # `canonical`, `next` and `prev` are links, too, and load nothing.
+        # A <link> with one of these relations loads nothing.
         if address and values.get("rel") not in {"canonical", "next", "prev"}:
             self.found.append(address)
         # Material loads a program from the internet to draw these.
@@ -89,7 +89,7 @@ def test_the_site_has_every_page(site):
 
 
 def test_the_tests_marks_are_not_on_the_pages(site):
-    """What an info string says about running a block is not part of the page."""
+    """The notes for the tests in info strings are not part of the pages."""
     assert "not run:" not in (site / "docs/migration/index.html").read_text()
 
 

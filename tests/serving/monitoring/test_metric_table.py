@@ -20,7 +20,7 @@ OF_THE_SUPERVISOR = {metric_table.WORKERS_READY.name, metric_table.WORKER_RESTAR
 
 @pytest.fixture(scope="module")
 def families(tmp_path_factory) -> dict[str, object]:
-    """The metrics on the page after a Predict, a refused one and a Classify, by name."""
+    """Return the metrics by name after a Predict, a refused Predict and a Classify."""
     models = tmp_path_factory.mktemp("models")
     tiny_models.identity(models)
     (models / "simcnn").symlink_to(ROOT / "models" / "simcnn")

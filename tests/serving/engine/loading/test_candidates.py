@@ -1,4 +1,4 @@
-"""Which models a reload replaces, and what is said if one has no version."""
+"""The models that a reload replaces, and the error if a model has no available version."""
 
 from pathlib import Path
 
@@ -25,7 +25,7 @@ def status(version: int, message: str) -> VersionStatus:
 
 
 def test_a_reload_keeps_the_versions_of_a_folder():
-    """In dictionaries of their own; another folder, or a new model, begins without versions."""
+    """A candidate copies the versions of a model with the same folder; others have none."""
     now = model(servables={1: "servable"}, statuses={1: status(1, "")})
 
     kept = candidate(now.config, now)
@@ -41,7 +41,7 @@ def test_a_reload_keeps_the_versions_of_a_folder():
 
 
 def test_models_that_are_gone_or_have_another_folder_are_replaced():
-    """What has the same folder stays, whatever else changed."""
+    """Models that are gone or have another folder are replaced; those of the same folder stay."""
     before = {"a": model("a"), "b": model("b"), "c": model("c", "/models/c")}
     now = {"a": model("a"), "c": model("c", "/models/other")}
 
@@ -49,7 +49,7 @@ def test_models_that_are_gone_or_have_another_folder_are_replaced():
 
 
 def test_every_model_without_a_version_is_named_with_its_newest_error():
-    """In TensorFlow Serving's words."""
+    """The error names each model without a version, in TensorFlow Serving's words."""
     failed = model("a", statuses={2: status(2, "newest"), 1: status(1, "oldest")})
     empty = model("b", complaint="no versions in /models/a")
     served = model("c", servables={1: "servable"})

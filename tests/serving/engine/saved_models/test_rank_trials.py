@@ -1,4 +1,4 @@
-"""When requests of undeclared ranks are tried, and what the end of a trial means."""
+"""Trials of requests with undeclared ranks: when one runs, and what its exit code means."""
 
 import pickle
 import signal
@@ -19,7 +19,7 @@ CONFIG = RuntimeConfig(device="cpu")
 
 @pytest.fixture
 def trials(monkeypatch):
-    """Trials whose processes end as `ends` says, and note in `asked` what they were asked."""
+    """Return trials whose processes end as `ends` says; `asked` records their commands."""
     made = RankTrials(Path("folder"), CONFIG)
     made.ends = [0]
     made.asked = []
@@ -40,7 +40,7 @@ def of_rank(rank: int) -> dict[str, np.ndarray]:
 
 
 def test_ranks_are_tried_once(trials):
-    """The values do not matter, the ranks do."""
+    """Each combination of ranks is tried once, whatever the values and sizes."""
     trials.ends = [0, 0]
 
     trials.require(["y:0"], of_rank(2))
@@ -57,7 +57,7 @@ def test_ranks_are_tried_once(trials):
 
 
 def test_ranks_that_end_a_process_are_refused_for_ever(trials):
-    """Also without another trial."""
+    """Ranks that ended a process by a signal are refused again without another trial."""
     trials.ends = [-signal.SIGSEGV]
 
     for _ in range(2):
@@ -68,7 +68,7 @@ def test_ranks_that_end_a_process_are_refused_for_ever(trials):
 
 
 def test_a_long_run_does_not_end_the_process(trials):
-    """A trial over its time is taken for one that passed."""
+    """A trial that reaches its time limit counts as passed."""
     trials.ends = [subprocess.TimeoutExpired("python", 120)]
 
     trials.require(["y:0"], of_rank(2))
@@ -78,7 +78,7 @@ def test_a_long_run_does_not_end_the_process(trials):
 
 
 def test_a_trial_that_fails_for_another_reason_is_repeated(trials):
-    """An exit code of Python's own tells nothing about the ranks."""
+    """If a trial's process ends with code 1, the request is UNAVAILABLE and a retry tries again."""
     trials.ends = [1, 0]
 
     with pytest.raises(Unavailable, match="its process ended with 1, expected 0; retry"):
@@ -89,7 +89,7 @@ def test_a_trial_that_fails_for_another_reason_is_repeated(trials):
 
 
 def test_so_many_ranks_are_tried_and_no_more(trials, monkeypatch):
-    """The combination after the last allowed one is refused without a trial; known ones are not."""
+    """After the largest number of trials, new ranks are refused; ranks tried before are not."""
     monkeypatch.setattr(rank_trials, "_MOST_TRIALS", 2)
     trials.ends = [0, 0]
     trials.require(["y:0"], of_rank(1))

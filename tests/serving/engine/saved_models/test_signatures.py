@@ -1,4 +1,4 @@
-"""Which signatures of a SavedModel are served, with which types, shapes and defaults."""
+"""The signatures of a SavedModel that are served, with their types, shapes and defaults."""
 
 import logging
 from pathlib import Path
@@ -21,7 +21,7 @@ with GRAPH.as_default():
 
 
 def info(dtype: tf.DType, shape: list[int] | None = (-1, 3)) -> meta_graph_pb2.TensorInfo:
-    """A tensor of the graph."""
+    """Return the description of a tensor."""
     made = meta_graph_pb2.TensorInfo(name=f"{dtype.name}:0", dtype=dtype.as_datatype_enum)
     made.tensor_shape.CopyFrom(
         tf.TensorShape(shape and [None if n < 0 else n for n in shape]).as_proto()
@@ -30,7 +30,7 @@ def info(dtype: tf.DType, shape: list[int] | None = (-1, 3)) -> meta_graph_pb2.T
 
 
 def definition(**defaults: np.ndarray) -> meta_graph_pb2.SignatureDef:
-    """The inputs `x` of float32, `w` of bfloat16 and `n` of int64, the output `y` of float32."""
+    """Return a signature: inputs `x` float32, `w` bfloat16 and `n` int64, output `y` float32."""
     made = meta_graph_pb2.SignatureDef(method_name="tensorflow/serving/predict")
     made.inputs["x"].CopyFrom(info(tf.float32))
     made.inputs["w"].CopyFrom(info(tf.bfloat16, []))
@@ -46,7 +46,7 @@ def read(**definitions: meta_graph_pb2.SignatureDef):
 
 
 def test_tensors_have_the_types_and_shapes_of_the_definition():
-    """An unknown rank is no shape, an unknown size -1; TensorFlow's own signature is none."""
+    """An unknown rank is shape None, an unknown size is -1; TensorFlow's signature is left out."""
     found = read(
         other=definition(), serving_default=definition(), __saved_model_init_op=definition()
     )
@@ -67,7 +67,7 @@ def test_tensors_have_the_types_and_shapes_of_the_definition():
 
 
 def test_defaults_are_arrays_that_nobody_can_change():
-    """Of the input's type, bfloat16 as well; a default of no input is left out."""
+    """Defaults are read-only arrays of the input's type; a default without an input is dropped."""
     half = np.array(0.5, tf.bfloat16.as_numpy_dtype)
     defaults = read(a=definition(n=np.array([7, 8]), w=half, z=np.float32(1)))["a"].defaults
 
@@ -88,7 +88,7 @@ def sparse() -> meta_graph_pb2.SignatureDef:
 
 
 def test_a_sparse_tensor_is_named_by_its_three(caplog):
-    """A signature with one can be served, and the log tells what cannot be asked of it."""
+    """A sparse output is read with the names of its three tensors, and the log warns of it."""
     with caplog.at_level(logging.WARNING):
         spec = read(a=sparse())["a"].outputs["y"]
 
@@ -126,7 +126,7 @@ def changed(change) -> meta_graph_pb2.SignatureDef:
     ],
 )
 def test_a_signature_that_cannot_be_served_is_left_out_with_its_reason(caplog, bad, reason):
-    """The others are served; if there is none, the version is refused."""
+    """A bad signature is logged and left out; if no other is left, the version is refused."""
     with caplog.at_level(logging.WARNING):
         assert list(read(bad=bad, good=definition())) == ["good"]
     assert f"/models/a/1: signature bad cannot be served: {reason}" in caplog.text
@@ -139,13 +139,13 @@ def test_a_signature_that_cannot_be_served_is_left_out_with_its_reason(caplog, b
 
 
 def test_no_signature_at_all_is_refused():
-    """TensorFlow's own does not count."""
+    """A SavedModel with only TensorFlow's own signature is refused."""
     with pytest.raises(Unsupported, match="found none"):
         read(__saved_model_init_op=definition())
 
 
 def test_types_come_from_the_graph():
-    """Old definitions have none."""
+    """If the signature has no types, as in old SavedModels, they are read from the graph."""
     made = definition()
     made.inputs["x"].dtype = 0
 
