@@ -5,11 +5,13 @@
 """
 
 import argparse
+import contextlib
 import logging
 import os
 import sys
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import TextIO
 
 from export import progress
 from export.arguments import PUBLISH_RUN, parse
@@ -37,7 +39,11 @@ def main(arguments: list[str] | None = None) -> int:
         2 for bad usage or input, 130 if the user interrupted it.
     """
     parsed = parse(sys.argv[1:] if arguments is None else arguments)
-    _log_to_stdout()
+    with _reported_on(sys.stdout):
+        return _run(parsed)
+
+
+def _run(parsed: argparse.Namespace) -> int:
     if parsed.debug:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "0")  # training.native_log then hides nothing
     try:
@@ -61,12 +67,19 @@ def main(arguments: list[str] | None = None) -> int:
         return 2
 
 
-def _log_to_stdout() -> None:
-    """Send progress to stdout, one line a step; libraries' warnings stay on stderr."""
+@contextlib.contextmanager
+def _reported_on(stream: TextIO) -> Iterator[None]:
+    """Send log records and progress to a stream; libraries' warnings stay on stderr."""
     logger = logging.getLogger("export")
-    logger.handlers, logger.propagate = [progress.LogHandler(sys.stdout)], False
+    before = logger.handlers, logger.propagate, logger.level
+    logger.handlers, logger.propagate = [progress.LogHandler(stream)], False
     logger.setLevel(logging.INFO)
-    progress.start(sys.stdout)
+    try:
+        with progress.shown_on(stream):
+            yield
+    finally:
+        logger.handlers, logger.propagate, level = before
+        logger.setLevel(level)
 
 
 if __name__ == "__main__":

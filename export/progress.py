@@ -1,6 +1,6 @@
 """Shows the progress of an export's current step: the time so far, and how much of it is done.
 
-Nothing is shown unless a command has called `start`. When a step ends, its caller logs it.
+Nothing is shown outside of `shown_on`. When a step ends, its caller logs it.
 """
 
 import contextlib
@@ -56,14 +56,20 @@ class LogHandler(logging.StreamHandler[TextIO]):
             super().emit(record)
 
 
-def start(stream: TextIO) -> None:
-    """Show the progress of all further steps.
+@contextlib.contextmanager
+def shown_on(stream: TextIO) -> Iterator[None]:
+    """Show the progress of all steps in the block.
 
     Args:
         stream: Stream to write to. On a terminal the progress is one changing line; otherwise a
             step gets a line after each 5 s.
     """
+    before = _shown.line
     _shown.line = LiveLine(stream, first_seconds=_LOG_SECONDS, log_seconds=_LOG_SECONDS)
+    try:
+        yield
+    finally:
+        _shown.line = before
 
 
 @contextlib.contextmanager

@@ -1,3 +1,4 @@
+import contextlib
 import io
 import logging
 import re
@@ -6,6 +7,7 @@ import time
 import pytest
 
 from export import progress
+from export.__main__ import main
 from export.publishing.new_version import step
 
 
@@ -23,14 +25,25 @@ def shown_on(monkeypatch):
     monkeypatch.setattr(progress, "_TICK_SECONDS", 0.01)
     logger = logging.getLogger("export")
     monkeypatch.setattr(logger, "level", logging.INFO)
-    monkeypatch.setattr(progress._shown, "line", None)
+    monkeypatch.setattr(logger, "disabled", False)  # libraries disable the loggers that exist
+    with contextlib.ExitStack() as stack:
 
-    def start(stream):
-        monkeypatch.setattr(logger, "handlers", [progress.LogHandler(stream)])
-        progress.start(stream)
-        return stream
+        def start(stream):
+            monkeypatch.setattr(logger, "handlers", [progress.LogHandler(stream)])
+            stack.enter_context(progress.shown_on(stream))
+            return stream
 
-    return start
+        yield start
+
+
+def test_a_command_leaves_nothing_behind(capsys):
+    """After a command, later steps of the process write nothing to its stream."""
+    before = logging.getLogger("export").handlers
+
+    assert main(["prove-rows", "/nowhere/at/all"]) == 2
+
+    assert progress._shown.line is None
+    assert logging.getLogger("export").handlers is before
 
 
 def wait_for(stream, pattern):
