@@ -2,13 +2,14 @@ import numpy as np
 import onnx
 import pytest
 import tensorflow as tf
+from onnx import TensorProto, helper
 
 from export.convert import to_onnx
 from export.errors import ExportError, GateFailed
 from export.gates import random_arrays, random_inputs
 from export.sources import saved_model
 from export.sources.serving_session import ServingSession
-from serving.tensors.signature import DataType, TensorSpec
+from serving.tensors.signature import DataType, Signature, TensorSpec
 
 
 @pytest.fixture
@@ -39,7 +40,9 @@ def test_random_values_suit_their_dtype():
     assert draw(DataType.DT_FLOAT).min() < -1 < 1 < draw(DataType.DT_FLOAT).max()
 
 
-@pytest.mark.parametrize("dtype", [DataType.DT_HALF, DataType.DT_DOUBLE, DataType.DT_UINT32])
+@pytest.mark.parametrize(
+    "dtype", [DataType.DT_BOOL, DataType.DT_HALF, DataType.DT_DOUBLE, DataType.DT_UINT32]
+)
 def test_random_arrays_have_the_dtype_and_shape(dtype):
     """A free first dimension gets `rows`, the other free dimensions `free_size`."""
     array = draw(dtype, (-1, -1, 3))
@@ -132,6 +135,44 @@ def test_inputs_of_any_rank_are_asked_with_those_that_tensorflow_answers(
 
     assert [finding["rows"] for finding in findings if "rows" in finding] == [1, 5]
     assert len([finding for finding in findings if "shape" in finding]) == shapes
+
+
+def test_inputs_of_known_rank_get_several_rows_beside_those_of_any_rank(tmp_path):
+    """The rows of `x` are free, the rank of `any` is."""
+    infos = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3]),
+        helper.make_tensor_value_info("any", TensorProto.FLOAT, None),
+    ]
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "graph",
+        infos,
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])],
+    )
+    onnx.save(helper.make_model(graph), tmp_path / "model.onnx")
+    signature = Signature(
+        method_name="tensorflow/serving/predict",
+        file="model.onnx",
+        inputs={
+            name: TensorSpec(dtype=DataType.DT_FLOAT, shape=shape, tensor=name, graph_name=name)
+            for name, shape in (("x", (-1, 3)), ("any", None))
+        },
+        outputs={},
+    )
+    asked = []
+
+    class Reference:
+        def ask(self, _signature, inputs):
+            asked.append([inputs[name].shape for name in ("x", "any")])
+            return {}
+
+    random = np.random.default_rng(0)
+    questions = list(
+        random_inputs._of_ranks(Reference(), signature, tmp_path / "model.onnx", random, 3)
+    )
+
+    assert asked == [[(5, 3), shape] for shape in ((), (3,), (2, 3), (0, 3))]
+    assert [place["shape"] for place, _, _ in questions] == [[], [3], [2, 3], [0, 3]]
 
 
 def sound(folder, function, *shape):

@@ -11,7 +11,8 @@ from zoo_graph import FLOAT, INT64, Graph
 
 from serving.engine import row_independence
 from serving.engine.runtime import Runtime, RuntimeConfig
-from serving.tensors.signature import PREDICT_METHOD_NAME, Signature
+from serving.tensors.signature import PREDICT_METHOD_NAME, DataType, Signature, TensorSpec
+from serving.tensors.verdict import Verdict
 
 PROOFS = 3
 DEPENDENT = [entry for entry in ZOO if not entry.rows_independent]
@@ -212,3 +213,17 @@ def test_waveforms_are_asked_with_a_second_of_sound(tmp_path):
     verdict = row_independence.prove(file, signature_of(file))
 
     assert verdict.independent, verdict.evidence
+
+
+def test_a_signature_of_constants_alone_has_independent_rows():
+    """No graph is needed to see that."""
+    names = TensorSpec(
+        dtype=DataType.DT_STRING, shape=(-1, 2), tensor="", graph_name="", constant=("a", "b")
+    )
+    signature = Signature(
+        method_name=PREDICT_METHOD_NAME, file="model.onnx", inputs={}, outputs={"names": names}
+    )
+
+    assert row_independence.prove(None, signature, max_batch_size=8) == Verdict(
+        independent=True, evidence="no output is computed: all are constant", max_batch_size=8
+    )

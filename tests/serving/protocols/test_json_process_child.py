@@ -1,5 +1,6 @@
 """What a child process does, called in the process of the tests."""
 
+import asyncio
 import math
 import pickle
 import re
@@ -7,6 +8,7 @@ import resource
 import socket
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -83,3 +85,33 @@ def test_a_child_answers_until_its_pipe_is_closed(monkeypatch):
             assert answer == pickle.dumps(length, pickle.HIGHEST_PROTOCOL)
         assert answers.read() == b""
     assert returned == [True]
+
+
+def test_only_a_process_that_still_runs_the_job_is_killed():
+    """Another job may have begun since, and the process may have ended by itself."""
+
+    async def scenario():
+        child = json_process._Child()
+        job, other = (asyncio.create_task(asyncio.sleep(60)) for _ in range(2))
+        kills = []
+
+        def kill():
+            kills.append(True)
+            if len(kills) > 1:
+                raise ProcessLookupError
+
+        child._job = job
+        child.kill_if_running(job)  # no process yet
+        child._process = SimpleNamespace(kill=kill)
+        child.kill_if_running(other)
+        before = len(kills)
+        child.kill_if_running(job)
+        child.kill_if_running(job)
+        after = len(kills)
+        for task in (job, other):
+            task.cancel()
+        await asyncio.wait([job, other])
+        child.kill_if_running(job)
+        return before, after, len(kills)
+
+    assert asyncio.run(scenario()) == (0, 2, 2)

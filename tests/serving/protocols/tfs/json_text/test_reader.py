@@ -199,3 +199,22 @@ def test_no_value_is_nested_without_end():
         reader.read(b"[" + deep + b"]")
 
     assert len(value) == 1
+
+
+def test_what_is_nested_too_deep_is_found_at_its_offset(monkeypatch):
+    """A list counts from its first element on, an object from its first key on."""
+    monkeypatch.setattr(reader, "_MAX_DEPTH", 2)
+
+    assert reader.read(b"[[ [] ]]") == [[[]]]
+    with pytest.raises(InvalidInput, match=r"Nested deeper than 2 levels.* at offset: 17$"):
+        reader.read(b'{"a":{"b":  {"c":1}}}')
+
+
+def test_leading_zeros_of_an_exponent_do_not_make_it_long():
+    """Neither with a sign nor without one; an exponent of nothing else is 0."""
+    assert reader.read(b"[1e+0000000000001, 2e000000000002, 3E+00000000000, 4e-00000000001]") == [
+        10.0,
+        200.0,
+        3.0,
+        0.4,
+    ]
