@@ -175,6 +175,23 @@ def test_inputs_of_known_rank_get_several_rows_beside_those_of_any_rank(tmp_path
     assert [place["shape"] for place, _, _ in questions] == [[], [3], [2, 3], [0, 3]]
 
 
+def test_a_refusal_names_the_signature_and_all_inputs():
+    """With dtypes and shapes, TensorFlow's reason and the way out."""
+
+    class Reference:
+        def ask(self, _signature, _inputs):
+            raise tf.errors.InvalidArgumentError(None, None, "too small")
+
+    inputs = {"x": np.zeros((5, 3), np.float32), "n": np.zeros(2, np.int64)}
+
+    with pytest.raises(ExportError, match="too small; .* pass --free-size") as raised:
+        random_inputs._ask_tensorflow(Reference(), None, inputs, "score")
+
+    assert "signature 'score' refuses random inputs (x float32(5, 3), n int64(2,)): " in str(
+        raised.value
+    )
+
+
 def sound(folder, function, *shape):
     """Write a SavedModel of a waveform and its graph; return the folder and the signatures."""
     module = tf.Module()
