@@ -184,7 +184,7 @@ def test_a_refusal_names_the_signature_and_all_inputs():
 
     inputs = {"x": np.zeros((5, 3), np.float32), "n": np.zeros(2, np.int64)}
 
-    with pytest.raises(ExportError, match="too small; .* pass --free-size") as raised:
+    with pytest.raises(ExportError, match=r"too small; .* pass --free-size") as raised:
         random_inputs._ask_tensorflow(Reference(), None, inputs, "score")
 
     assert "signature 'score' refuses random inputs (x float32(5, 3), n int64(2,)): " in str(
