@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
@@ -9,6 +11,8 @@ from export.errors import ExportError, GateFailed
 from export.gates import random_arrays, random_inputs
 from export.sources import saved_model
 from export.sources.serving_session import ServingSession
+from serving.protos.tensorflow_example_pb2 import Example
+from serving.tensors.feature_spec import FeatureKind, FeatureSpec
 from serving.tensors.signature import DataType, Signature, TensorSpec
 
 
@@ -173,6 +177,42 @@ def test_inputs_of_known_rank_get_several_rows_beside_those_of_any_rank(tmp_path
 
     assert asked == [[(5, 3), shape] for shape in ((), (3,), (2, 3), (0, 3))]
     assert [place["shape"] for place, _, _ in questions] == [[], [3], [2, 3], [0, 3]]
+
+
+def test_examples_are_drawn_beside_the_other_inputs():
+    """As many as rows; with indices below 2 if TensorFlow refuses larger integers."""
+    tensor = TensorSpec(dtype=DataType.DT_INT64, shape=(-1, 2), tensor="n", graph_name="n:0")
+    text = replace(tensor, dtype=DataType.DT_STRING, shape=(-1,), tensor="e", graph_name="e:0")
+    signature = Signature(
+        method_name="tensorflow/serving/predict",
+        file="model.onnx",
+        inputs={"examples": text, "m": tensor},
+        outputs={},
+        feature_spec={"n": FeatureSpec(key="n", kind=FeatureKind.FIXED, tensor=tensor)},
+    )
+    asked = []
+
+    class OfTwoRows:
+        def ask(self, _signature, inputs):
+            asked.append(inputs)
+            if inputs["m"].max() > 1:
+                raise tf.errors.InvalidArgumentError(None, None, "no such row")
+            return {"y": inputs["m"]}
+
+    inputs, outputs = random_inputs._answered(
+        OfTwoRows(), signature, "score", np.random.default_rng(0), rows=40, free_size=3, rank=1
+    )
+
+    assert len(asked) == 2
+    assert inputs is asked[1]
+    assert outputs["y"] is inputs["m"]
+    for each, largest in zip(asked, (9, 1), strict=True):
+        assert set(each) == {"examples", "m"}
+        assert each["m"].shape == (40, 2)
+        parsed = [Example.FromString(one).features.feature["n"] for one in each["examples"]]
+        values = [list(one.int64_list.value) for one in parsed]
+        assert np.shape(values) == (40, 2)
+        assert np.max(values) == largest
 
 
 def test_a_refusal_names_the_signature_and_all_inputs():

@@ -212,9 +212,6 @@ def test_what_is_nested_too_deep_is_found_at_its_offset(monkeypatch):
 
 def test_leading_zeros_of_an_exponent_do_not_make_it_long():
     """Neither with a sign nor without one; an exponent of nothing else is 0."""
-    assert reader.read(b"[1e+0000000000001, 2e000000000002, 3E+00000000000, 4e-00000000001]") == [
-        10.0,
-        200.0,
-        3.0,
-        0.4,
-    ]
+    text = b'{"a": 1e+0000000000001, "b": 2e000000000002, "c": 3E+00000000000, "d": 4e-0000000001}'
+
+    assert reader.read(text) == {"a": 10.0, "b": 200.0, "c": 3.0, "d": 0.4}
