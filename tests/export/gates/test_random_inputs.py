@@ -215,6 +215,39 @@ def test_examples_are_drawn_beside_the_other_inputs():
         assert np.max(values) == largest
 
 
+def test_a_graph_is_asked_with_the_features_of_the_examples():
+    """Beside the other inputs; constants have a row for each example."""
+    tensor = TensorSpec(dtype=DataType.DT_INT64, shape=(-1, 2), tensor="n:0", graph_name="n")
+    text = replace(tensor, dtype=DataType.DT_STRING, shape=(-1,), tensor="e:0")
+    signature = Signature(
+        method_name="tensorflow/serving/predict",
+        file="model.onnx",
+        inputs={"examples": text, "m": replace(tensor, tensor="m:0")},
+        outputs={
+            "names": replace(text, shape=(-1, 2), tensor="", constant=("a", "b")),
+            "y": replace(tensor, tensor="y:0"),
+        },
+        feature_spec={"n": FeatureSpec(key="n", kind=FeatureKind.FIXED, tensor=tensor)},
+    )
+    example = Example()
+    example.features.feature["n"].int64_list.value.extend([3, 4])
+    inputs = {
+        "examples": np.array([example.SerializeToString()] * 3, object),
+        "m": np.ones((3, 2), np.int64),
+    }
+
+    class Session:
+        def run(self, names, feeds):
+            assert names == ["y:0"]
+            return [feeds["n:0"] + feeds["m:0"]]
+
+    answer = random_inputs._ask_onnx(Session(), signature, inputs)
+
+    assert answer["y"].tolist() == [[4, 5]] * 3
+    assert answer["names"].tolist() == [[b"a", b"b"]] * 3
+    assert set(inputs) == {"examples", "m"}
+
+
 def test_a_refusal_names_the_signature_and_all_inputs():
     """With dtypes and shapes, TensorFlow's reason and the way out."""
 

@@ -227,3 +227,19 @@ def test_a_signature_of_constants_alone_has_independent_rows():
     assert row_independence.prove(None, signature, max_batch_size=8) == Verdict(
         independent=True, evidence="no output is computed: all are constant", max_batch_size=8
     )
+
+
+def test_a_run_that_would_end_too_late_is_not_begun(tmp_path):
+    """As the last run took so long for each row."""
+    file = tiny_models.add(tmp_path) / "model.onnx"
+    graph = Runtime(file, RuntimeConfig(device="cpu"))
+    probe = row_independence._Probe(graph, signature_of(file), 1000)
+    inputs = {name: np.arange(4) for name in ("a", "b")}
+
+    assert probe._run(inputs, 4)["sum"].tolist() == [0, 2, 4, 6]
+    assert 0 < probe._row_seconds < 10
+    probe._row_seconds = 300
+
+    assert probe._run(inputs, 1)["sum"].tolist() == [0, 2, 4, 6]
+    with pytest.raises(row_independence._NotProvedError, match="1000"):
+        probe._run(inputs, 4)
