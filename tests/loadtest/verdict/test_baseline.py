@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import msgspec
 import pytest
 from load_reports import collection, report
@@ -55,6 +57,26 @@ def test_a_baseline_of_something_else_is_refused(tmp_path, load, document, words
 
     with pytest.raises(UsageError, match=words):
         load_baseline(file, model="simcnn", load=load, capacity=False)
+
+
+def test_a_baseline_has_the_same_rate_unless_a_search_found_it(tmp_path):
+    """What differs is named, and nothing else."""
+    (tmp_path / "report.json").write_bytes(msgspec.json.encode(report(kind="server", rate=100.0)))
+    config = LoadTestConfig(
+        target="t:1", model="simcnn", rate_per_second=100.0, output_dir=tmp_path, name="run"
+    )
+    same, faster = (settle(replace(config, rate_per_second=rate), 10_000) for rate in (100, 200))
+
+    def differences(load, *, capacity: bool) -> str:
+        with pytest.raises(UsageError) as raised:
+            load_baseline(tmp_path, model="simcnn", load=load, capacity=capacity)
+        return str(raised.value).partition("something else: ")[2]
+
+    assert load_baseline(tmp_path, model="simcnn", load=same, capacity=False).name == "run"
+    assert differences(faster, capacity=False) == "rate 100.0 in the baseline, 200 in this run"
+    assert differences(faster, capacity=True) == (
+        "find-capacity False in the baseline, True in this run"
+    )
 
 
 def test_a_missing_baseline_is_refused(tmp_path, load):

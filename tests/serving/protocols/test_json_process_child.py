@@ -5,6 +5,7 @@ import math
 import pickle
 import re
 import resource
+import signal
 import socket
 import sys
 from pathlib import Path
@@ -63,11 +64,11 @@ def test_a_child_may_take_two_gigabytes_more(monkeypatch):
 
 def test_a_child_answers_until_its_pipe_is_closed(monkeypatch):
     """Each job and each answer has its length before it; only huge jobs return memory at once."""
-    returned = []
+    returned, signals = [], []
     monkeypatch.setattr(json_process, "_limit_memory", lambda: None)
     monkeypatch.setattr(json_process, "_end_with_parent", lambda: None)
     monkeypatch.setattr(json_process.gc, "disable", lambda: None)
-    monkeypatch.setattr(json_process.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(signal, "signal", lambda *each: signals.append(each))
     monkeypatch.setattr(json_process, "return_freed_memory", lambda: returned.append(True))
     monkeypatch.setattr(json_process, "_HUGE_BYTES", 300)
     own_end, end_of_child = socket.socketpair()
@@ -85,6 +86,7 @@ def test_a_child_answers_until_its_pipe_is_closed(monkeypatch):
             assert answer == pickle.dumps(length, pickle.HIGHEST_PROTOCOL)
         assert answers.read() == b""
     assert returned == [True]
+    assert signals == [(signal.SIGTERM, signal.SIG_IGN)]  # the parent ends it
 
 
 def test_only_a_process_that_still_runs_the_job_is_killed():
