@@ -115,6 +115,18 @@ def checks(now, then) -> dict[str, bool]:
     return {check.name: check.passed for check in compare(now, then, LIMITS)}
 
 
+def test_accuracy_may_be_so_many_points_below_and_no_more():
+    """A quarter is 25 points exactly."""
+    now, then = measured(top1=0.5), measured(top1=0.75)
+
+    passed = {
+        points: compare(now, then, GateConfig(accuracy_tolerance_points=points))[-1].passed
+        for points in (24.5, 25)
+    }
+
+    assert passed == {24.5: False, 25: True}
+
+
 def test_a_closed_loop_is_compared_by_latency_throughput_and_accuracy():
     """What is exactly at the tolerance passes, what is beyond it does not."""
     at_the_limit = measured(p50=1.5, p99=3, images=50, top1=0.79)
