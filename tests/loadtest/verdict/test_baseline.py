@@ -152,6 +152,14 @@ def test_a_search_is_compared_by_its_rate(rate, passed):
     assert found == {"baseline-capacity": passed, "baseline-accuracy": True}
 
 
+def test_a_search_and_a_run_have_no_rate_in_common():
+    """They are compared by what both have."""
+    names = ["baseline-p50", "baseline-p99", "baseline-throughput", "baseline-accuracy"]
+
+    assert list(checks(measured(capacity=50.0), measured())) == names
+    assert list(checks(measured(), measured(capacity=50.0))) == names
+
+
 def test_figures_that_one_of_them_lacks_are_not_compared():
     """Nothing was answered, or too few requests for a percentile."""
     lacking = measured(p99=None, top1=None)
