@@ -9,7 +9,7 @@ from mutants.covered import MeasuredTest
 from mutants.mutations import Mutant
 
 # Seconds that the tests chosen for a mutant take without it; the slowest are left out.
-BUDGET_SECONDS = 40
+BUDGET_SECONDS = 20
 # Of these, the first are run by themselves: nearly all mutants that any test detects are detected
 # by them, and fewer test modules are imported.
 FIRST_SECONDS = 3

@@ -1,14 +1,19 @@
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import pytest
 import tensorflow as tf
+from onnx import TensorProto, helper
 
 from export.convert import to_onnx
 from export.errors import ExportError, GateFailed
 from export.gates import random_arrays, random_inputs
 from export.sources import saved_model
 from export.sources.serving_session import ServingSession
-from serving.tensors.signature import DataType, TensorSpec
+from serving.protos.tensorflow_example_pb2 import Example
+from serving.tensors.feature_spec import FeatureKind, FeatureSpec
+from serving.tensors.signature import DataType, Signature, TensorSpec
 
 
 @pytest.fixture
@@ -39,7 +44,9 @@ def test_random_values_suit_their_dtype():
     assert draw(DataType.DT_FLOAT).min() < -1 < 1 < draw(DataType.DT_FLOAT).max()
 
 
-@pytest.mark.parametrize("dtype", [DataType.DT_HALF, DataType.DT_DOUBLE, DataType.DT_UINT32])
+@pytest.mark.parametrize(
+    "dtype", [DataType.DT_BOOL, DataType.DT_HALF, DataType.DT_DOUBLE, DataType.DT_UINT32]
+)
 def test_random_arrays_have_the_dtype_and_shape(dtype):
     """A free first dimension gets `rows`, the other free dimensions `free_size`."""
     array = draw(dtype, (-1, -1, 3))
@@ -132,6 +139,130 @@ def test_inputs_of_any_rank_are_asked_with_those_that_tensorflow_answers(
 
     assert [finding["rows"] for finding in findings if "rows" in finding] == [1, 5]
     assert len([finding for finding in findings if "shape" in finding]) == shapes
+
+
+def test_inputs_of_known_rank_get_several_rows_beside_those_of_any_rank(tmp_path):
+    """The rows of `x` are free, the rank of `any` is."""
+    infos = [
+        helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 3]),
+        helper.make_tensor_value_info("any", TensorProto.FLOAT, None),
+    ]
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "graph",
+        infos,
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])],
+    )
+    onnx.save(helper.make_model(graph), tmp_path / "model.onnx")
+    signature = Signature(
+        method_name="tensorflow/serving/predict",
+        file="model.onnx",
+        inputs={
+            name: TensorSpec(dtype=DataType.DT_FLOAT, shape=shape, tensor=name, graph_name=name)
+            for name, shape in (("x", (-1, 3)), ("any", None))
+        },
+        outputs={},
+    )
+    asked = []
+
+    class Reference:
+        def ask(self, _signature, inputs):
+            asked.append([inputs[name].shape for name in ("x", "any")])
+            return {}
+
+    random = np.random.default_rng(0)
+    questions = list(
+        random_inputs._of_ranks(Reference(), signature, tmp_path / "model.onnx", random, 3)
+    )
+
+    assert asked == [[(5, 3), shape] for shape in ((), (3,), (2, 3), (0, 3))]
+    assert [place["shape"] for place, _, _ in questions] == [[], [3], [2, 3], [0, 3]]
+
+
+def test_examples_are_drawn_beside_the_other_inputs():
+    """As many as rows; with indices below 2 if TensorFlow refuses larger integers."""
+    tensor = TensorSpec(dtype=DataType.DT_INT64, shape=(-1, 2), tensor="n", graph_name="n:0")
+    text = replace(tensor, dtype=DataType.DT_STRING, shape=(-1,), tensor="e", graph_name="e:0")
+    signature = Signature(
+        method_name="tensorflow/serving/predict",
+        file="model.onnx",
+        inputs={"examples": text, "m": tensor},
+        outputs={},
+        feature_spec={"n": FeatureSpec(key="n", kind=FeatureKind.FIXED, tensor=tensor)},
+    )
+    asked = []
+
+    class OfTwoRows:
+        def ask(self, _signature, inputs):
+            asked.append(inputs)
+            if inputs["m"].max() > 1:
+                raise tf.errors.InvalidArgumentError(None, None, "no such row")
+            return {"y": inputs["m"]}
+
+    inputs, outputs = random_inputs._answered(
+        OfTwoRows(), signature, "score", np.random.default_rng(0), rows=40, free_size=3, rank=1
+    )
+
+    assert len(asked) == 2
+    assert inputs is asked[1]
+    assert outputs["y"] is inputs["m"]
+    for each, largest in zip(asked, (9, 1), strict=True):
+        assert set(each) == {"examples", "m"}
+        assert each["m"].shape == (40, 2)
+        parsed = [Example.FromString(one).features.feature["n"] for one in each["examples"]]
+        values = [list(one.int64_list.value) for one in parsed]
+        assert np.shape(values) == (40, 2)
+        assert np.max(values) == largest
+
+
+def test_a_graph_is_asked_with_the_features_of_the_examples():
+    """Beside the other inputs; constants have a row for each example."""
+    tensor = TensorSpec(dtype=DataType.DT_INT64, shape=(-1, 2), tensor="n:0", graph_name="n")
+    text = replace(tensor, dtype=DataType.DT_STRING, shape=(-1,), tensor="e:0")
+    signature = Signature(
+        method_name="tensorflow/serving/predict",
+        file="model.onnx",
+        inputs={"examples": text, "m": replace(tensor, tensor="m:0")},
+        outputs={
+            "names": replace(text, shape=(-1, 2), tensor="", constant=("a", "b")),
+            "y": replace(tensor, tensor="y:0"),
+        },
+        feature_spec={"n": FeatureSpec(key="n", kind=FeatureKind.FIXED, tensor=tensor)},
+    )
+    example = Example()
+    example.features.feature["n"].int64_list.value.extend([3, 4])
+    inputs = {
+        "examples": np.array([example.SerializeToString()] * 3, object),
+        "m": np.ones((3, 2), np.int64),
+    }
+
+    class Session:
+        def run(self, names, feeds):
+            assert names == ["y:0"]
+            return [feeds["n:0"] + feeds["m:0"]]
+
+    answer = random_inputs._ask_onnx(Session(), signature, inputs)
+
+    assert answer["y"].tolist() == [[4, 5]] * 3
+    assert answer["names"].tolist() == [[b"a", b"b"]] * 3
+    assert set(inputs) == {"examples", "m"}
+
+
+def test_a_refusal_names_the_signature_and_all_inputs():
+    """With dtypes and shapes, TensorFlow's reason and the way out."""
+
+    class Reference:
+        def ask(self, _signature, _inputs):
+            raise tf.errors.InvalidArgumentError(None, None, "too small")
+
+    inputs = {"x": np.zeros((5, 3), np.float32), "n": np.zeros(2, np.int64)}
+
+    with pytest.raises(ExportError, match=r"too small; .* pass --free-size") as raised:
+        random_inputs._ask_tensorflow(Reference(), None, inputs, "score")
+
+    assert "signature 'score' refuses random inputs (x float32(5, 3), n int64(2,)): " in str(
+        raised.value
+    )
 
 
 def sound(folder, function, *shape):

@@ -119,6 +119,27 @@ def test_all_of_a_step():
     }
 
 
+def test_a_step_that_was_cut_short_says_why():
+    """In place of what its part shows; a step that a signal ended has no such reason."""
+    document = report(kind="server", rate=100, n=1000, slo_ms=1000)
+    runs = [
+        structs.replace(document, status=status, stop_reason="cut short: too many")
+        for status in ("aborted", "interrupted", "complete")
+    ]
+    latencies_ns = np.full(1000, 1_000_000)
+
+    steps = [
+        find._step("probe", 100, measurement(run, latencies_ns), config_of_a_run(), 1)
+        for run in runs
+    ]
+
+    assert [(step.passed, step.reason) for step in steps] == [
+        (False, "cut short: too many"),
+        (True, ""),
+        (True, ""),
+    ]
+
+
 @pytest.mark.parametrize(("floor", "passed"), [(None, True), (0.5, True), (0.99, False)])
 def test_a_step_fails_if_the_accuracy_is_out_of_reach(floor, passed):
     """The upper end of the interval has to reach the floor, if there is one."""

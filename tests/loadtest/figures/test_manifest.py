@@ -1,3 +1,4 @@
+import os
 from pathlib import Path
 
 import pytest
@@ -39,6 +40,9 @@ def test_settings_keep_only_the_last_part_of_paths():
 def test_the_environment_names_versions_and_processor():
     """The environment contains versions and processor; packages not installed are left out."""
     environment = manifest.describe()
+
+    assert environment.load_average_1_min_at_start >= 0
+    assert environment.cores == len(os.sched_getaffinity(0))
 
     assert {"python", "numpy", "grpcio"} <= set(environment.versions)
     assert None not in environment.versions.values()

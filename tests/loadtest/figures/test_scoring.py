@@ -117,3 +117,11 @@ def test_a_run_without_answers_has_no_scores(answers):
     assert scores.failed == len(answers)
     assert scores.images.shape == (0, 2)
     assert scores.output is None
+
+
+def test_the_problem_of_one_answer_is_a_reason_or_none():
+    """The same as for all answers of a recording."""
+    scorer = Scorer(FakeApi(), QUERIES, LABELS)
+
+    assert scorer.problem(0, b"12") is None
+    assert scorer.problem(2, b"12") == "2 classes received, expected 1"

@@ -387,6 +387,17 @@ def test_the_servers_own_times_are_read_from_its_words():
     assert times.total_ms.p50 == 3.25
 
 
+def test_stages_that_a_server_leaves_out_take_no_time():
+    """A request that never waited has no queue."""
+    recorder = latencies(*[5] * 11)
+    recorder._timings = ["compute;dur=2.0, total;dur=3.0"] * 11
+    recording, scores = scored(recorder, np.zeros(11, np.int64))
+
+    times = sections.server_times(recording, scores)
+
+    assert (times.queue_ms.p50, times.compute_ms.p50, times.serialise_ms.p50) == (0, 2, 1)
+
+
 def test_a_server_that_says_nothing_has_no_times():
     """Without timings, or with empty texts, the section is None."""
     recording, scores = scored(latencies(1, 1), np.zeros(2, np.int64))

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import msgspec
 import pytest
 from load_reports import collection, report
@@ -57,6 +59,26 @@ def test_a_baseline_of_something_else_is_refused(tmp_path, load, document, words
         load_baseline(file, model="simcnn", load=load, capacity=False)
 
 
+def test_a_baseline_has_the_same_rate_unless_a_search_found_it(tmp_path):
+    """What differs is named, and nothing else."""
+    (tmp_path / "report.json").write_bytes(msgspec.json.encode(report(kind="server", rate=100.0)))
+    config = LoadTestConfig(
+        target="t:1", model="simcnn", rate_per_second=100.0, output_dir=tmp_path, name="run"
+    )
+    same, faster = (settle(replace(config, rate_per_second=rate), 10_000) for rate in (100, 200))
+
+    def differences(load, *, capacity: bool) -> str:
+        with pytest.raises(UsageError) as raised:
+            load_baseline(tmp_path, model="simcnn", load=load, capacity=capacity)
+        return str(raised.value).partition("something else: ")[2]
+
+    assert load_baseline(tmp_path, model="simcnn", load=same, capacity=False).name == "run"
+    assert differences(faster, capacity=False) == "rate 100.0 in the baseline, 200 in this run"
+    assert differences(faster, capacity=True) == (
+        "find-capacity False in the baseline, True in this run"
+    )
+
+
 def test_a_missing_baseline_is_refused(tmp_path, load):
     """A missing baseline raises UsageError that names the file."""
     with pytest.raises(UsageError, match="nowhere"):
@@ -93,6 +115,18 @@ def checks(now, then) -> dict[str, bool]:
     return {check.name: check.passed for check in compare(now, then, LIMITS)}
 
 
+def test_accuracy_may_be_so_many_points_below_and_no_more():
+    """A quarter is 25 points exactly."""
+    now, then = measured(top1=0.5), measured(top1=0.75)
+
+    passed = {
+        points: compare(now, then, GateConfig(accuracy_tolerance_points=points))[-1].passed
+        for points in (24.5, 25)
+    }
+
+    assert passed == {24.5: False, 25: True}
+
+
 def test_a_closed_loop_is_compared_by_latency_throughput_and_accuracy():
     """What is exactly at the tolerance passes, what is beyond it does not."""
     at_the_limit = measured(p50=1.5, p99=3, images=50, top1=0.79)
@@ -116,6 +150,14 @@ def test_a_search_is_compared_by_its_rate(rate, passed):
     found = checks(measured(capacity=rate), measured(capacity=100.0))
 
     assert found == {"baseline-capacity": passed, "baseline-accuracy": True}
+
+
+def test_a_search_and_a_run_have_no_rate_in_common():
+    """They are compared by what both have."""
+    names = ["baseline-p50", "baseline-p99", "baseline-throughput", "baseline-accuracy"]
+
+    assert list(checks(measured(capacity=50.0), measured())) == names
+    assert list(checks(measured(), measured(capacity=50.0))) == names
 
 
 def test_figures_that_one_of_them_lacks_are_not_compared():

@@ -19,6 +19,14 @@ def test_a_good_run_passes():
     assert gates.missed(gates.apply(document, GateConfig(), None)) is None
 
 
+def test_details_of_what_passed_are_words_as_well():
+    """A reader of the report sees what was looked at."""
+    checks = gates.apply(report(), GateConfig(strict=True), None)
+
+    details = {check.name: check.detail for check in checks}
+    assert (details["complete"], details["valid"]) == ("ran to its end", "VALID")
+
+
 def test_an_incomplete_run_fails():
     """An incomplete run misses the gate "complete" with its stop reason."""
     document = report()

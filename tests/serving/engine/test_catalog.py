@@ -1,7 +1,10 @@
+from pathlib import Path
+
 import pytest
 
 from serving.engine.catalog import Catalog, ModelEntry, State, VersionStatus
-from serving.errors import NotFound, StatusCode, Unavailable
+from serving.errors import InvalidInput, NotFound, StatusCode, Unavailable
+from serving.repository.model_config import ModelConfig
 
 
 def entry(*states: tuple[State, StatusCode], available: bool = False) -> ModelEntry:
@@ -174,3 +177,20 @@ def test_the_versions_of_former_models_stay_listed_for_a_while():
     assert [status.version for status in catalog.statuses("m1", 2)] == [2]
     with pytest.raises(NotFound, match="Could not find any versions of model m0"):
         catalog.statuses("m0")
+
+
+def test_a_label_that_nobody_gave_is_refused():
+    """The message names the model's labels, if there is such a model and it has any."""
+    catalog = Catalog()
+    config = ModelConfig(name="a", base_path=Path("/models/a"), labels={"stable": 1, "canary": 2})
+    catalog.models = {"a": ModelEntry(config)}
+    messages = []
+    for name in ("a", "nope"):
+        with pytest.raises(InvalidInput) as raised:
+            catalog.servable(name, label="new")
+        messages.append(raised.value.message)
+
+    assert messages == [
+        "Unrecognized servable version label: new; labels of a: stable, canary",
+        "Unrecognized servable version label: new",
+    ]

@@ -23,7 +23,7 @@ def test_cores_respect_the_containers_quota(tmp_path, monkeypatch, limit, cores)
     assert machine.available_cores() == (cores or len(os.sched_getaffinity(0)))
 
 
-@pytest.mark.parametrize(("quota", "cores"), [("-1", None), ("100000", 2), ("20000", 1)])
+@pytest.mark.parametrize(("quota", "cores"), [("-1", None), ("0", 1), ("100000", 2), ("20000", 1)])
 def test_cores_respect_the_quota_of_old_control_groups(tmp_path, monkeypatch, quota, cores):
     """Version 1 has two files, and -1 for no limit."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))

@@ -379,6 +379,32 @@ def test_a_model_that_is_loading_is_unavailable_not_unknown(tmp_path):
     ]
 
 
+def test_every_wanted_version_is_announced_before_any_is_loaded(tmp_path):
+    """While the first one loads, those that come later are START."""
+    for name in ("a", "b"):
+        tiny_models.identity(tmp_path / "source")
+        shutil.copytree(tmp_path / "source" / "identity", tmp_path / "models" / name)
+    seen = []
+    catalog = Catalog()
+
+    def noting(name, version, path):
+        seen.append({each: catalog.known_statuses(each)[0].state for each in ("a", "b")})
+        return load(name, version, path)
+
+    async def run():
+        find = partial(find_models, tmp_path / "models")
+        manager = Manager(find, noting, ManagerConfig(poll_seconds=0), catalog)
+        await manager.start()
+        await manager.close()
+
+    asyncio.run(run())
+
+    assert seen == [
+        {"a": State.LOADING, "b": State.START},
+        {"a": State.AVAILABLE, "b": State.LOADING},
+    ]
+
+
 def test_the_models_of_a_reload_are_unavailable_while_they_load(tmp_path):
     """Models of a reload are UNAVAILABLE while they load, and NOT_FOUND if the reload fails."""
     tiny_models.identity(tmp_path)

@@ -11,7 +11,8 @@ from zoo_graph import FLOAT, INT64, Graph
 
 from serving.engine import row_independence
 from serving.engine.runtime import Runtime, RuntimeConfig
-from serving.tensors.signature import PREDICT_METHOD_NAME, Signature
+from serving.tensors.signature import PREDICT_METHOD_NAME, DataType, Signature, TensorSpec
+from serving.tensors.verdict import Verdict
 
 PROOFS = 3
 DEPENDENT = [entry for entry in ZOO if not entry.rows_independent]
@@ -212,3 +213,33 @@ def test_waveforms_are_asked_with_a_second_of_sound(tmp_path):
     verdict = row_independence.prove(file, signature_of(file))
 
     assert verdict.independent, verdict.evidence
+
+
+def test_a_signature_of_constants_alone_has_independent_rows():
+    """No graph is needed to see that."""
+    names = TensorSpec(
+        dtype=DataType.DT_STRING, shape=(-1, 2), tensor="", graph_name="", constant=("a", "b")
+    )
+    signature = Signature(
+        method_name=PREDICT_METHOD_NAME, file="model.onnx", inputs={}, outputs={"names": names}
+    )
+
+    assert row_independence.prove(None, signature, max_batch_size=8) == Verdict(
+        independent=True, evidence="no output is computed: all are constant", max_batch_size=8
+    )
+
+
+def test_a_run_that_would_end_too_late_is_not_begun(tmp_path):
+    """As the last run took so long for each row."""
+    file = tiny_models.add(tmp_path) / "model.onnx"
+    graph = Runtime(file, RuntimeConfig(device="cpu"))
+    probe = row_independence._Probe(graph, signature_of(file), 1000)
+    inputs = {name: np.arange(4) for name in ("a", "b")}
+
+    assert probe._run(inputs, 4)["sum"].tolist() == [0, 2, 4, 6]
+    assert 0 < probe._row_seconds < 10
+    probe._row_seconds = 300
+
+    assert probe._run(inputs, 1)["sum"].tolist() == [0, 2, 4, 6]
+    with pytest.raises(row_independence._NotProvedError, match="1000"):
+        probe._run(inputs, 4)

@@ -92,6 +92,17 @@ def test_dynamic_quantisation_mixes_rows_if_data_reaches_it(tmp_path):
     assert found(tmp_path, unused) == ""
 
 
+def test_data_reaches_an_operator_through_others(tmp_path):
+    """What is computed from an input is data as well."""
+    nodes = [
+        helper.make_node("Relu", ["x"], ["positive"]),
+        helper.make_node("DynamicQuantizeLinear", ["positive"], ["q", "s", "z"]),
+        helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"]),
+    ]
+
+    assert "takes its scale from all rows" in found(tmp_path, nodes)
+
+
 def test_random_numbers_need_no_input(tmp_path):
     """They differ each time."""
     random = helper.make_node("RandomNormal", [], ["y"], shape=[2, 3])

@@ -135,6 +135,22 @@ def test_a_file_that_is_no_graph_is_refused(tmp_path):
         Runtime(tmp_path / "model.onnx", RuntimeConfig(device="cpu"))
 
 
+def test_only_views_at_odd_addresses_are_copied():
+    """Single bytes have no alignment, and arrays that own their memory are aligned already."""
+    memory = np.zeros(64, np.uint8)
+    start = -memory.ctypes.data % 16
+    odd = memory[start + 4 : start + 36].view(np.float32)
+    even = memory[start : start + 32].view(np.float32)
+    single = memory[start + 1 : start + 9]
+
+    copy = runtime._aligned(odd)
+
+    assert copy is not odd
+    assert copy.ctypes.data % 16 == 0
+    assert copy.tolist() == odd.tolist()
+    assert all(runtime._aligned(array) is array for array in (even, single, memory))
+
+
 class AskedOnly(Exception):
     """Raised in place of making a session."""
 

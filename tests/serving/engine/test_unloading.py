@@ -76,11 +76,12 @@ def test_what_was_loaded_for_nobody_is_closed_again():
         loaded.set()
         for _ in range(10):
             await asyncio.sleep(0)
-        closing = unloading.names
+        closing, tasks = unloading.names, list(unloading._tasks)
         servable.may_close.set()
-        return before, closing, await unloading.wait(10)
+        done = await unloading.wait(10)
+        return before, closing, done, [task.exception() for task in tasks]
 
-    assert asyncio.run(scenario()) == ([], ["m/1"], True)
+    assert asyncio.run(scenario()) == ([], ["m/1"], True, [None])
 
 
 def test_what_cannot_be_loaded_for_nobody_leaves_nothing_to_close():

@@ -1,10 +1,13 @@
 """Tests of grpc.health.v1 on each front."""
 
+import asyncio
 import threading
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+from serving.protocols.health_methods import Health
 
 
 @pytest.fixture(scope="module")
@@ -45,3 +48,39 @@ def test_health_can_be_watched_until_the_server_stops(models_dir, server_on_fron
         health_pb2.HealthCheckResponse.SERVING,
         health_pb2.HealthCheckResponse.NOT_SERVING,
     ]
+
+
+def test_a_watcher_is_told_of_its_own_changes_alone():
+    """What becomes of other models is none; a model that comes, goes and stops is."""
+
+    async def requests():
+        yield health_pb2.HealthCheckRequest(service="a")
+
+    async def scenario() -> list[int]:
+        health = Health()
+        told: list[int] = []
+
+        async def watch() -> None:
+            async for response in health.watch(requests(), None):
+                told.append(response.status)  # noqa: PERF401 - one by one
+
+        watching = asyncio.create_task(watch())
+        for states in (
+            {},
+            {"b": True},
+            {"a": True},
+            {"a": True, "b": False},
+            {"a": True},
+            {"b": True},
+            {"a": False},
+        ):
+            health.set_states(states)
+            for _ in range(5):
+                await asyncio.sleep(0)
+        health.shut_down()
+        await asyncio.wait_for(watching, 10)
+        return told
+
+    told = [health_pb2.HealthCheckResponse.ServingStatus.Name(n) for n in asyncio.run(scenario())]
+
+    assert told == ["SERVICE_UNKNOWN", "SERVING", "SERVICE_UNKNOWN", "NOT_SERVING"]

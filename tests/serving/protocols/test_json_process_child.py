@@ -1,12 +1,15 @@
 """What a child process does, called in the process of the tests."""
 
+import asyncio
 import math
 import pickle
 import re
 import resource
+import signal
 import socket
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -61,11 +64,11 @@ def test_a_child_may_take_two_gigabytes_more(monkeypatch):
 
 def test_a_child_answers_until_its_pipe_is_closed(monkeypatch):
     """Each job and each answer has its length before it; only huge jobs return memory at once."""
-    returned = []
+    returned, signals = [], []
     monkeypatch.setattr(json_process, "_limit_memory", lambda: None)
     monkeypatch.setattr(json_process, "_end_with_parent", lambda: None)
     monkeypatch.setattr(json_process.gc, "disable", lambda: None)
-    monkeypatch.setattr(json_process.signal, "signal", lambda *_: None)
+    monkeypatch.setattr(signal, "signal", lambda *each: signals.append(each))
     monkeypatch.setattr(json_process, "return_freed_memory", lambda: returned.append(True))
     monkeypatch.setattr(json_process, "_HUGE_BYTES", 300)
     own_end, end_of_child = socket.socketpair()
@@ -83,3 +86,34 @@ def test_a_child_answers_until_its_pipe_is_closed(monkeypatch):
             assert answer == pickle.dumps(length, pickle.HIGHEST_PROTOCOL)
         assert answers.read() == b""
     assert returned == [True]
+    assert signals == [(signal.SIGTERM, signal.SIG_IGN)]  # the parent ends it
+
+
+def test_only_a_process_that_still_runs_the_job_is_killed():
+    """Another job may have begun since, and the process may have ended by itself."""
+
+    async def scenario():
+        child = json_process._Child()
+        job, other = (asyncio.create_task(asyncio.sleep(60)) for _ in range(2))
+        kills = []
+
+        def kill():
+            kills.append(True)
+            if len(kills) > 1:
+                raise ProcessLookupError
+
+        child._job = job
+        child.kill_if_running(job)  # no process yet
+        child._process = SimpleNamespace(kill=kill)
+        child.kill_if_running(other)
+        before = len(kills)
+        child.kill_if_running(job)
+        child.kill_if_running(job)
+        after = len(kills)
+        for task in (job, other):
+            task.cancel()
+        await asyncio.wait([job, other])
+        child.kill_if_running(job)
+        return before, after, len(kills)
+
+    assert asyncio.run(scenario()) == (0, 2, 2)

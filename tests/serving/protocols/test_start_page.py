@@ -72,4 +72,8 @@ def test_a_server_without_models_says_so():
     body = asyncio.run(page.page(None)).body.decode()
 
     assert '<tr><td colspan="3">no model</td></tr>' in body
-    assert '<a href="/metrics">metrics for Prometheus</a>' in body
+    assert re.findall(r'<a href="(.*)">(.*)</a></li>', body.replace("</li>", "</li>\n")) == [
+        ("/v1/models", "models, versions and labels as JSON"),
+        ("/readyz", "readiness"),
+        ("/metrics", "metrics for Prometheus"),
+    ]

@@ -153,10 +153,7 @@ class _Reader:
         if flat and values is not None:
             self._position = flat.end()
             return values
-        self._position = _skip_space(self._text, self._position + 1)
-        if self._next() == b"]":
-            self._position += 1
-            return []
+        self._position = _skip_space(self._text, self._position + 1)  # an empty list is flat
         self._enter([], "")
         return _OPENED
 

@@ -1,8 +1,10 @@
 """Trials of requests with undeclared ranks: when one runs, and what its exit code means."""
 
+import os
 import pickle
 import signal
 import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -15,6 +17,7 @@ from serving.engine.saved_models.rank_trials import RankTrials
 from serving.errors import InvalidInput, Unavailable
 
 CONFIG = RuntimeConfig(device="cpu")
+PATH = os.pathsep.join(filter(None, sys.path))
 
 
 @pytest.fixture
@@ -54,6 +57,7 @@ def test_ranks_are_tried_once(trials):
     assert (config, outputs) == (CONFIG, ["y:0"])
     assert feeds["x:0"].shape == (1, 1)
     assert settings["timeout"] == 120
+    assert settings["env"].items() >= (os.environ | {"PYTHONPATH": PATH}).items()
 
 
 def test_ranks_that_end_a_process_are_refused_for_ever(trials):

@@ -143,6 +143,8 @@ def test_get_has_status_codes(connection, path, status):
 
     assert answered == status
     assert ("error" in body) == (status != 200)
+    if status == 200:
+        assert body == {"name": "add", "ready": True}
 
 
 def test_the_answer_says_who_answered(connection):

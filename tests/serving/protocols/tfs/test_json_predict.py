@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from serving.errors import InvalidInput, Unsupported
-from serving.protocols.tfs import json_predict
+from serving.protocols.tfs import json_examples, json_predict
+from serving.protocols.tfs.json_text import document
 from serving.tensors.signature import DataType, TensorSpec
 
 
@@ -445,3 +446,30 @@ def test_a_shape_over_all_ranks_is_refused():
     for rows in (row, f'{{"x": {row}}}'):
         with pytest.raises(InvalidInput, match="nested too deeply"):
             decode(f'{{"instances": [{rows}]}}', x=spec("DT_FLOAT"))
+
+
+def test_integers_are_read_as_doubles_first():
+    """As TensorFlow Serving does: this one is halfway between two floats as a double, then even."""
+    inputs, _ = decode(f'{{"inputs": [{2**60 + 2**36 + 1}]}}', x=spec("DT_FLOAT"))
+
+    assert inputs["x"].tolist() == [float(2**60)]
+
+
+@pytest.mark.parametrize(
+    ("read", "body"),
+    [
+        (lambda body, **more: json_predict.read_predict(body, {}, "", **more), b'{"inputs": NaN}'),
+        (
+            lambda body, **more: json_examples.read(body, {"": {}}, "", "classify", **more),
+            b'{"examples": [], "examples": []}',
+        ),
+    ],
+)
+def test_texts_for_the_slow_reader_are_refused_on_demand(read, body):
+    """The event loop hands them to a child; by default they are read."""
+    body = b" " * document.SLOW_IN_LOOP_BYTES + body
+
+    with pytest.raises(document.SlowError):
+        read(body, may_be_slow=False)
+    with contextlib.suppress(InvalidInput):
+        read(body)

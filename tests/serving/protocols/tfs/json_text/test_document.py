@@ -101,3 +101,18 @@ def test_long_texts_for_the_slow_reader_are_refused_on_demand(body, monkeypatch)
 
     with contextlib.suppress(InvalidInput):  # one of the texts is not JSON
         document.load(body, may_be_slow=False)
+
+
+@pytest.mark.parametrize("length", [0, 10_000])
+def test_colons_are_counted_up_to_a_number(length):
+    """In short texts and in long ones, also if one stands right beside another."""
+    text = b"::" + b" " * length + b":"
+
+    assert [document._has_at_most(text, colons) for colons in range(5)] == [
+        False,
+        False,
+        False,
+        True,
+        True,
+    ]
+    assert document._has_at_most(b" " * length, 0)

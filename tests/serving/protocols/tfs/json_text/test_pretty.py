@@ -174,3 +174,15 @@ def test_complex_numbers_have_no_form():
     """Complex numbers are refused with TensorFlow Serving's message and the output's name."""
     with pytest.raises(InvalidInput, match="for tensor type: complex64 of output y"):
         pretty.rows({"y": np.zeros(1, np.complex64)})
+
+
+def test_strings_may_be_text_or_bytes():
+    """Text is written in UTF-8, bytes as they are."""
+    mixed = np.array(["é", b"\xff"], object)
+
+    assert pretty.columns({"s": mixed}) == (
+        b'{\n    "outputs": [\n        "\xc3\xa9",\n        "\xff"\n    ]\n}'
+    )
+    assert pretty.columns({"s": np.array(["é"])}) == (
+        b'{\n    "outputs": [\n        "\xc3\xa9"\n    ]\n}'
+    )

@@ -199,3 +199,19 @@ def test_no_value_is_nested_without_end():
         reader.read(b"[" + deep + b"]")
 
     assert len(value) == 1
+
+
+def test_what_is_nested_too_deep_is_found_at_its_offset(monkeypatch):
+    """A list counts from its first element on, an object from its first key on."""
+    monkeypatch.setattr(reader, "_MAX_DEPTH", 2)
+
+    assert reader.read(b"[[ [] ]]") == [[[]]]
+    with pytest.raises(InvalidInput, match=r"Nested deeper than 2 levels.* at offset: 17$"):
+        reader.read(b'{"a":{"b":  {"c":1}}}')
+
+
+def test_leading_zeros_of_an_exponent_do_not_make_it_long():
+    """Neither with a sign nor without one; an exponent of nothing else is 0."""
+    text = b'{"a": 1e+0000000000001, "b": 2e000000000002, "c": 3E+00000000000, "d": 4e-0000000001}'
+
+    assert reader.read(text) == {"a": 10.0, "b": 200.0, "c": 3.0, "d": 0.4}
