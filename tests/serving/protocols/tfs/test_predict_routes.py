@@ -376,11 +376,9 @@ def test_any_mix_of_batches_answers_bit_by_bit_like_single_runs(tmp_path, runnin
     )
 
 
-@pytest.mark.parametrize(
-    "path", ["/v1/models", "/v1/models/versions/1", "/v1/models/labels/stable/metadata"]
-)
+@pytest.mark.parametrize("path", ["/v1/models/versions/1", "/v1/models/labels/stable/metadata"])
 def test_a_path_without_a_model_is_told_so(rest, path):
-    """This API has no list of models."""
+    """A path with a version or a label and no model is answered 400."""
     status, answer = rest.get(path)
 
     assert status == 400

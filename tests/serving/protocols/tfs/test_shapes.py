@@ -156,7 +156,7 @@ def test_rows_are_counted_and_large_requests_split(client):
 
     np.testing.assert_array_equal(answer, half_plus_two(eight))
     assert code == "INVALID_ARGUMENT"
-    assert "has 9 rows, expected at most 8 a request" in message
+    assert "has 9 rows, expected at most 8 per request" in message
     assert client.predict("half_plus_two", {"x": numbers(())})["y"].shape == ()
 
 
