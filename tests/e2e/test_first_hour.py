@@ -3,15 +3,20 @@
 Each test installs packages into the clone's own environment and therefore takes minutes.
 """
 
+import base64
 import os
 import subprocess
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import containers
 import pytest
 import snippets
+from rest_client import Http
 from snippets import Block
+
+from serving.repository import model_folder
 
 ROOT = snippets.ROOT
 SECONDS = 1500
@@ -70,11 +75,40 @@ def clone(tmp_path) -> Clone:
     return Clone(tmp_path / "onnx-serving")
 
 
-def test_a_keras_user_takes_a_model_to_an_answered_picture(clone, tmp_path):
-    """The blocks of docs/own-model.md run, from training to int8 and a classified picture."""
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory) -> Path:
+    """The folder in which a Keras user has walked docs/own-model.md."""
+    clone = Clone(tmp_path_factory.mktemp("keras") / "onnx-serving")
     clone.run("make", ".venv/.export", ".venv/.serve")
+    folder = tmp_path_factory.mktemp("keras") / "work"
+    clone.walk(snippets.blocks("docs/own-model.md"), folder)
+    return folder
 
-    clone.walk(snippets.blocks("docs/own-model.md"), tmp_path / "work")
+
+def test_a_keras_user_takes_a_model_to_an_answered_picture(exported):
+    """docs/own-model.md, from training to int8 and a picture that is answered over REST."""
+    version = model_folder.read(exported / "models" / "colours" / "1")
+
+    assert set(version.signatures) >= {"serving_default", "classify"}
+    assert version.class_names == ("blue", "green", "grey", "red", "yellow")
+
+
+@pytest.mark.docker
+def test_the_keras_users_model_is_served_in_a_container(exported):
+    """The image serves the exported model, and names the colour of a picture."""
+    containers.require_engine()
+    image = containers.build("serving-cpu", "onnx-serving:first-hour", containers.base_image())
+    mounted = f"{exported / 'models' / 'colours'}:/models/colours:ro"
+    with containers.started("--publish=127.0.0.1::8501", f"--volume={mounted}", image) as container:
+        containers.wait_until_healthy(container, timeout_seconds=60)
+        picture = base64.b64encode((exported / "test/red/3.png").read_bytes()).decode()
+        status, answer = Http(containers.published(container, 8501)).post(
+            "/v1/models/colours:classify",
+            {"signature_name": "classify", "examples": [{"image/encoded": {"b64": picture}}]},
+        )
+
+    assert status == 200, answer
+    assert max(answer["results"][0], key=lambda pair: pair[1])[0] == "red"
 
 
 SAVED_MODELS = """
