@@ -1,5 +1,6 @@
 """The lines that `make` prints before long work: sizes, times, and the tests left out."""
 
+import os
 import re
 import subprocess
 import tomllib
@@ -8,13 +9,21 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+# The settings of the `make` that runs these tests must not reach the one that they run.
+ENVIRONMENT = {
+    name: value
+    for name, value in os.environ.items()
+    if not name.startswith(("MAKE", "MFLAGS", "TEST_MARKERS", "PYTEST_ARGS"))
+}
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 
 
 def would_run(target: str, *settings: str, folder: Path) -> list[str]:
     """Return the commands that make would run for a target in a fresh environment."""
     command = ["make", "--dry-run", target, f"VENV={folder}/venv", *settings]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=True
+    )
     return done.stdout.splitlines()
 
 
@@ -56,7 +65,9 @@ def test_pip_fails_with_a_reason(tmp_path):
     python = tmp_path / "venv/bin/python"
     python.write_text("#!/bin/sh\necho 'ERROR: ResolutionImpossible' >&2\nexit 1\n")
     python.chmod(0o755)
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=ENVIRONMENT, capture_output=True, text=True, check=False
+    )
 
     assert done.returncode == 2
     assert "ResolutionImpossible" in done.stderr
