@@ -1,7 +1,6 @@
 """Tests that the bundled model sees the same pixels in whatever form a picture arrives."""
 
 import base64
-import io
 import json
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import grpc
 import numpy as np
 import pytest
 from example_models import example
-from PIL import Image
+from image_files import png
 from rest_client import Http
 
 from serving.client import PredictClient, response_arrays
@@ -33,12 +32,6 @@ def address(running_server):
     """Address of a server with the bundled models."""
     with running_server(MODELS) as target:
         yield target
-
-
-def png(image: np.ndarray) -> bytes:
-    buffer = io.BytesIO()
-    Image.fromarray(image).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def encoded(image: np.ndarray) -> bytes:

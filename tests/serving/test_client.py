@@ -1,13 +1,12 @@
 """Tests of the two clients on each front."""
 
 import asyncio
-import io
 from pathlib import Path
 
 import grpc
 import numpy as np
 import pytest
-from PIL import Image
+from image_files import png
 
 from serving.client import AsyncPredictClient, PredictClient, PredictError
 from training.data.cifar10 import CLASS_NAMES
@@ -67,13 +66,6 @@ def classifier(running_server):
     """Address of a server with the bundled SimCNN."""
     with running_server(None, model_base_path=BUNDLED / "simcnn", model_name="simcnn") as address:
         yield address
-
-
-def png(pixels: np.ndarray) -> bytes:
-    """The content of a PNG file."""
-    file = io.BytesIO()
-    Image.fromarray(pixels).save(file, "PNG")
-    return file.getvalue()
 
 
 async def classify_asynchronously(target: str, images: list[bytes]) -> list:

@@ -1,5 +1,4 @@
 import asyncio
-import io
 
 import example_models
 import grpc
@@ -8,7 +7,7 @@ import polite_clients
 import pytest
 import tiny_models
 from example_models import example
-from PIL import Image
+from image_files import png
 
 from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.catalog import Catalog
@@ -20,12 +19,6 @@ from serving.inference.request import as_it_is
 from serving.protos.tensorflow_serving_pb2 import ClassificationRequest
 
 CLASSIFY_PATH = "/tensorflow.serving.PredictionService/Classify"
-
-
-def png(pixels):
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def test_a_request_that_is_being_parsed_outlives_its_version(tmp_path):

@@ -1,11 +1,9 @@
-import io
-
 import example_models
 import grpc
 import numpy as np
 import pytest
 from example_models import example
-from PIL import Image
+from image_files import png
 
 from serving.client import PredictClient, PredictError
 from serving.protos.tensorflow_example_pb2 import Example
@@ -94,12 +92,6 @@ def scores_of(response):
 
 def labels_of(response):
     return [[c.label for c in row.classes] for row in response.result.classifications]
-
-
-def png(pixels):
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def test_classify_answers_every_class_of_every_example(channel):

@@ -1,5 +1,4 @@
 import base64
-import io
 import json
 
 import example_models
@@ -7,7 +6,7 @@ import grpc
 import numpy as np
 import pytest
 from example_models import example
-from PIL import Image
+from image_files import png
 from rest_client import Http
 
 from serving.protocols.json_process import JsonProcesses
@@ -55,12 +54,6 @@ def ask_grpc(address, method, model, examples, signature_name):
     with grpc.insecure_channel(address) as channel:
         call = channel.unary_unary(f"{SERVICE}/{method}")
         return response_type.FromString(call(request.SerializeToString(), timeout=30))
-
-
-def png(pixels):
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG")
-    return buffer.getvalue()
 
 
 def binary(content: bytes) -> dict[str, str]:
