@@ -2,6 +2,7 @@
 
 import re
 from html import escape
+from urllib.parse import quote
 
 from serving.engine.catalog import Catalog
 from serving.monitoring import identity
@@ -53,7 +54,7 @@ class StartPage:
 <p>This server answers TensorFlow Serving's API and KServe v2, over gRPC and REST.</p>
 <table>
 <tr><th>model</th><th>versions</th><th>signatures</th></tr>
-{"".join(map(self._row, self._catalog.availability)) or '<tr><td colspan="3">no model</td></tr>'}
+{"".join(map(self._row, self._catalog.models)) or '<tr><td colspan="3">no model</td></tr>'}
 </table>
 <ul>{"".join(f'<li><a href="{escape(to)}">{text}</a></li>' for to, text in links.items())}</ul>
 <p>A model answers <code>POST /v1/models/NAME:predict</code>, and describes its inputs and outputs
@@ -66,8 +67,9 @@ at <code>/v1/models/NAME/metadata</code>.</p>
         known = self._catalog.known_statuses(name)
         versions = ", ".join(f"{status.version} {status.state.name}" for status in known)
         signatures = ""
-        if self._catalog.availability[name]:
+        if self._catalog.models[name].servables:
             signatures = ", ".join(sorted(self._catalog.servable(name).signatures))
-        metadata = f'<a href="/v1/models/{escape(name)}/metadata">{escape(name)}</a>'
+        path = f"/v1/models/{quote(name, safe='')}/metadata"
+        metadata = f'<a href="{path}">{escape(name)}</a>'
         cells = (metadata, escape(versions) or "none found", escape(signatures))
         return "<tr>" + "".join(f"<td>{cell}</td>" for cell in cells) + "</tr>\n"

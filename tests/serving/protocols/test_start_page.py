@@ -77,3 +77,18 @@ def test_a_server_without_models_says_so():
         ("/readyz", "readiness"),
         ("/metrics", "metrics for Prometheus"),
     ]
+
+
+def test_a_link_leads_to_a_model_with_an_unusual_name(tmp_path, running_server):
+    """The link is percent-encoded, so a name with %, ? and a space gets its own metadata."""
+    tiny_models.identity(tmp_path)
+    (tmp_path / "identity").rename(tmp_path / "50%25 off?")
+
+    with running_server(tmp_path) as address:
+        rest = Http(address)
+        _, _, body = rest.ask("GET", "/")
+        link = re.search(r'href="(/v1/models/[^"]+/metadata)"', body.decode())[1]
+        status, answer = rest.get(link)
+
+    assert status == 200
+    assert answer["model_spec"]["name"] == "50%25 off?"
