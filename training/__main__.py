@@ -5,13 +5,14 @@ import os
 import sys
 from pathlib import Path
 
-from training import native_log
+from training import native_log, standard_streams, storage
 from training.data.cifar10 import DataError, resolve_data_dir
 from training.report import command
 from training.report.sources.runs import ReportError
 from training.settings.arguments import parser
 from training.settings.recipes import ConfigError, from_recipe
 
+_RESUMES = "which resumes the run, or start in another --run-dir"
 _BACKENDS = ("tensorflow", "jax", "torch")
 
 
@@ -20,8 +21,9 @@ def main(arguments: list[str] | None = None) -> int:
 
     Returns:
         Exit code: 0 if the run or report is finished, 1 if the training diverged, 2 for wrong
-        settings or data, 130 if interrupted.
+        settings or data and for files that cannot be written, 130 if interrupted.
     """
+    standard_streams.open_closed()
     arguments = sys.argv[1:] if arguments is None else arguments
     if arguments[:1] == ["report"]:
         return _report(arguments[1:])
@@ -29,6 +31,7 @@ def main(arguments: list[str] | None = None) -> int:
     data_dir = resolve_data_dir(options.pop("data_dir"))
     run_dir = options.pop("run_dir") or Path(f"runs/{options['model']}-{options['recipe']}")
     device_count, mlflow = options.pop("devices"), options.pop("mlflow")
+    checkpoint_every = options.pop("checkpoint_every")
     try:
         _set_up()
         settings = from_recipe(**options)
@@ -47,11 +50,17 @@ def main(arguments: list[str] | None = None) -> int:
                 data_dir=data_dir,
                 device_count=device_count,
                 mlflow=mlflow,
+                checkpoint_every=checkpoint_every,
             )
         except callbacks.DivergedError as error:
             return _fail(error, 1)
     except (ConfigError, DataError) as error:
         return _fail(error, 2)
+    except (storage.StorageError, OSError) as error:
+        told = storage.told(error)
+        if told is None:
+            raise
+        return _fail(f"{told} and repeat the command, {_RESUMES}", 2)
     except KeyboardInterrupt:
         return _fail(f"interrupted; the same command resumes the run in {run_dir}", 130)
     metrics = result.metrics
@@ -71,6 +80,8 @@ def _report(arguments: list[str]) -> int:
         page = command.write(options.runs, options.output, resolve_data_dir(options.data_dir))
     except (ConfigError, DataError, ReportError) as error:
         return _fail(error, 2)
+    except storage.StorageError as error:
+        return _fail(f"{error}, or name another --output", 2)
     except KeyboardInterrupt:
         return _fail("interrupted; the report is incomplete", 130)
     print(f"wrote {page} and {page.with_suffix('.md')}")

@@ -4,6 +4,7 @@ These files are published with the model and shown in its card. Reports draw the
 `training.pages` instead.
 """
 
+import io
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from matplotlib.figure import Figure  # not pyplot: no window system, no global 
 from matplotlib.image import AxesImage
 from matplotlib.ticker import MaxNLocator
 
+from training import storage
 from training.data.cifar10 import CLASS_NAMES
 
 _GAMMA = 0.6
@@ -26,6 +28,9 @@ def save_curves(path: Path, history: Sequence[dict[str, float]], title: str) -> 
         path: The file.
         history: A row for each epoch, see training.run.callbacks.HISTORY_COLUMNS.
         title: Title of the picture.
+
+    Raises:
+        StorageError: The file cannot be written.
     """
     figure = Figure(figsize=(10, 4), layout="constrained")
     figure.suptitle(title)
@@ -34,17 +39,27 @@ def save_curves(path: Path, history: Sequence[dict[str, float]], title: str) -> 
     ):
         _draw_curves(axes, history, {quantity: "training", f"val_{quantity}": "validation"}, label)
         axes.set_title(label.partition(" ")[0])
-    figure.savefig(path, dpi=120)
+    _save(figure, path)
 
 
 def save_confusion_matrix(path: Path, matrix: Sequence[Sequence[int]], title: str) -> None:
-    """Draw a confusion matrix as PNG: counts in the cells, colour = share of the row."""
+    """Draw a confusion matrix as PNG: counts in the cells, colour = share of the row.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
     figure = Figure(figsize=(8, 7), layout="constrained")
     axes = figure.subplots()
     image = _draw_confusion_matrix(axes, matrix)
     axes.set_title(title)
     figure.colorbar(image, label="Share of the label's images")
-    figure.savefig(path, dpi=120)
+    _save(figure, path)
+
+
+def _save(figure: Figure, path: Path) -> None:
+    content = io.BytesIO()
+    figure.savefig(content, dpi=120, format="png")
+    storage.write(path, content.getbuffer())
 
 
 def _draw_curves(

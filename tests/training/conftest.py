@@ -13,9 +13,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
 import numpy as np
 import pytest
-from PIL import Image
-
-from training.data.cifar10 import CLASS_NAMES
+from image_files import write_images
 
 BATCH_FILES = [*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]
 
@@ -39,19 +37,6 @@ def binary_dir(tmp_path_factory, batches) -> Path:
     folder = tmp_path_factory.mktemp("binary")
     for name, (planes, labels) in batches.items():
         np.hstack([labels[:, None], planes]).tofile(folder / f"{name}.bin")
-    return folder
-
-
-def write_images(folder: Path, per_class: dict[str, int]) -> Path:
-    """Write a folder of PNG images that can be learnt: each class has a colour, plus noise."""
-    random = np.random.default_rng(0)
-    for split, count in per_class.items():
-        for label, name in enumerate(CLASS_NAMES):
-            (folder / split / name).mkdir(parents=True)
-            for number in range(count):
-                pixels = random.integers(0, 128, (32, 32, 3)) + 12 * label
-                image = Image.fromarray(pixels.astype(np.uint8))
-                image.save(folder / split / name / f"{number:03d}.png")
     return folder
 
 

@@ -1,9 +1,12 @@
-"""The origin of figures: the processor, and the commit of the code that measured them."""
+"""The origin of figures: the processor, and the version and commit of the code that made them."""
 
 import platform
 import subprocess
 import sys
+from importlib import metadata
 from pathlib import Path
+
+_DISTRIBUTION = "onnx-serving"
 
 
 def cpu_name() -> str | None:
@@ -14,6 +17,14 @@ def cpu_name() -> str | None:
         return platform.processor() or None
     names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
     return next(names, platform.processor() or None)
+
+
+def program_version() -> str:
+    """Return what `--version` prints: name and version of the installed distribution."""
+    try:
+        return f"{_DISTRIBUTION} {metadata.version(_DISTRIBUTION)}"
+    except metadata.PackageNotFoundError:
+        return f"{_DISTRIBUTION}, not installed: the version is unknown"
 
 
 def package_commit(module: str) -> str | None:

@@ -1,4 +1,4 @@
-"""Keras models: the two architectures, faster layers to train them with, optimizer, predictions.
+"""Keras models: architectures, layers to train them with, optimizer, predictions.
 
 May import settings, environment, evaluation and data. It does not use run folders.
 """

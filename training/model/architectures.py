@@ -1,4 +1,4 @@
-"""The two architectures. Both take raw uint8 pixels and return logits.
+"""The architectures. All take raw uint8 pixels and return logits.
 
 Scaling is part of the graph, so that callers cannot scale wrongly. The softmax is not part of it:
 training from logits is numerically more stable, and the export adds the softmax to the served
@@ -7,19 +7,27 @@ applies a second softmax.)
 """
 
 from pathlib import Path
+from typing import Any
 
 import keras
 from keras import layers
 
 from training.data.cifar10 import CLASS_NAMES
-from training.settings.recipes import ConfigError, ModelName
+from training.model import averaged_statistics
+from training.model.nested_layers import leaves
+from training.settings.recipes import ConfigError, ModelName, Stem
 
 # Mean of ImageNet's pixels (red, green, blue), which "caffe" preprocessing subtracts.
 _IMAGENET_MEAN_RGB = (123.68, 116.779, 103.939)
 _IMAGENET_LAYER = "imagenet_mean"
+# Layers of keras.applications.ResNet50, of which the stem for small images has only the first.
+_FIRST_CONVOLUTION = "conv1_conv"
+_REDUCING_LAYERS = ("conv1_pad", "pool1_pad", "pool1_pool")
 
 
-def build(name: ModelName, *, weights: str | None = None, upsample: int = 1) -> keras.Model:
+def build(
+    name: ModelName, *, weights: str | None = None, upsample: int = 1, stem: Stem = "imagenet"
+) -> keras.Model:
     """Build a model.
 
     Args:
@@ -29,6 +37,10 @@ def build(name: ModelName, *, weights: str | None = None, upsample: int = 1) -> 
             downloads it; the path of a .keras file of an earlier run of the same architecture; or
             the path of an .h5 file with ImageNet weights of ResNet50 without top.
         upsample: Enlarge images by this factor, bilinearly, before resnet50's body.
+        stem: First layers of resnet50's body: "imagenet" is that of keras.applications.ResNet50, a
+            7x7 convolution with stride 2 and a max pooling with stride 2. "cifar" is a 3x3
+            convolution with stride 1 (He et al., 2016, for CIFAR-10), which has 7,680 parameters
+            less; all other layers are the same, on maps of four times the height and width.
 
     Returns:
         A model with input "images", uint8, shape (batch, 32, 32, 3), RGB, 0 to 255, and output
@@ -38,28 +50,33 @@ def build(name: ModelName, *, weights: str | None = None, upsample: int = 1) -> 
         ConfigError: The weights cannot be read or downloaded, or do not fit.
     """
     if weights in (None, "none"):
-        return _architecture(name, upsample=upsample)
+        return _architecture(name, upsample=upsample, stem=stem)
     if weights == "imagenet":
-        return _architecture(name, upsample=upsample, body_weights="imagenet")
+        return _architecture(name, upsample=upsample, stem=stem, body_weights="imagenet")
     path = Path(weights).expanduser()
     if not path.is_file():
         msg = f"weights {weights!r} is no file, expected none, imagenet or the path of a file"
         raise ConfigError(msg)
     if path.suffix != ".keras":
-        return _architecture(name, upsample=upsample, body_weights=str(path))
-    return _continue_from(path, name, upsample=upsample)
+        return _architecture(name, upsample=upsample, stem=stem, body_weights=str(path))
+    return _continue_from(path, name, upsample=upsample, stem=stem)
 
 
-def rebuild(model: keras.Model, name: ModelName, *, upsample: int = 1) -> keras.Model:
+def rebuild(
+    model: keras.Model, name: ModelName, *, upsample: int = 1, stem: Stem = "imagenet"
+) -> keras.Model:
     """Return an uncompiled copy of a model under the current precision policy.
 
     Args:
-        model: The model; its weights and preprocessing are copied.
+        model: The model; its weights and preprocessing are copied. Averaged statistics become the
+            copy's moving statistics.
         name: Its architecture.
         upsample: Its enlargement, as given to `build`.
+        stem: Its stem, as given to `build`.
     """
-    copy = _architecture(name, upsample=upsample, imagenet=has_imagenet_preprocessing(model))
-    copy.set_weights(model.get_weights())
+    imagenet = has_imagenet_preprocessing(model)
+    copy = _architecture(name, upsample=upsample, stem=stem, imagenet=imagenet)
+    copy.set_weights(averaged_statistics.weights_of(model))
     return copy
 
 
@@ -71,8 +88,21 @@ def has_imagenet_preprocessing(model: keras.Model) -> bool:
     return any(layer.name == _IMAGENET_LAYER for layer in model.layers)
 
 
+def _stem_of(model: keras.Model) -> Stem | None:
+    """Return the stem of a resnet50; None for another model."""
+    for layer in leaves(model.layers):
+        if layer.name == _FIRST_CONVOLUTION:
+            return "imagenet" if layer.kernel_size == (7, 7) else "cifar"
+    return None
+
+
 def _architecture(
-    name: ModelName, *, upsample: int = 1, body_weights: str | None = None, imagenet: bool = False
+    name: ModelName,
+    *,
+    upsample: int = 1,
+    stem: Stem = "imagenet",
+    body_weights: str | None = None,
+    imagenet: bool = False,
 ) -> keras.Model:
     images = keras.Input((32, 32, 3), dtype="uint8", name="images")
     x = _preprocess(images, imagenet=imagenet or body_weights is not None)
@@ -82,7 +112,7 @@ def _architecture(
             raise ConfigError(msg)
         x = _simcnn_body(x)
     else:
-        x = _resnet50_body(x, upsample=upsample, weights=body_weights)
+        x = _resnet50_body(x, upsample=upsample, stem=stem, weights=body_weights)
     # float32 under every precision policy: a loss on float16 logits loses small differences.
     logits = layers.Dense(len(CLASS_NAMES), dtype="float32", name="logits")(x)
     return keras.Model(images, logits, name=name)
@@ -109,8 +139,14 @@ def _simcnn_body(x: keras.KerasTensor) -> keras.KerasTensor:
 
 
 def _resnet50_body(
-    x: keras.KerasTensor, *, upsample: int, weights: str | None
+    x: keras.KerasTensor, *, upsample: int, stem: Stem, weights: str | None
 ) -> keras.KerasTensor:
+    if stem == "cifar" and weights is not None:
+        msg = (
+            f"weights {weights!r} received with stem cifar, but they were trained with the other "
+            "stem: pass --stem imagenet, --weights none or a .keras file with stem cifar"
+        )
+        raise ConfigError(msg)
     if upsample > 1:
         x = layers.UpSampling2D(upsample, interpolation="bilinear", name="upsample")(x)
     side = 32 * upsample
@@ -126,11 +162,28 @@ def _resnet50_body(
             "--weights none, or the path of resnet50_weights_tf_dim_ordering_tf_kernels_notop.h5"
         )
         raise ConfigError(msg) from error
+    if stem == "cifar":
+        body = _with_cifar_stem(body)
     x = layers.GlobalAveragePooling2D()(body(x))
     return layers.Dense(1024, activation="relu")(x)
 
 
-def _continue_from(path: Path, name: ModelName, *, upsample: int) -> keras.Model:
+def _with_cifar_stem(body: keras.Model) -> keras.Model:
+    """Return ResNet50's body, untrained, with the stem for small images."""
+
+    def clone(layer: keras.Layer) -> keras.Layer:
+        settings = layer.get_config()
+        if layer.name == _FIRST_CONVOLUTION:
+            settings |= {"kernel_size": (3, 3), "strides": (1, 1), "padding": "same"}
+        return type(layer).from_config(settings)
+
+    def call(layer: keras.Layer, *inputs: Any, **keywords: Any) -> Any:  # noqa: ANN401  Keras' own
+        return inputs[0] if layer.name in _REDUCING_LAYERS else layer(*inputs, **keywords)
+
+    return keras.models.clone_model(body, clone_function=clone, call_function=call)
+
+
+def _continue_from(path: Path, name: ModelName, *, upsample: int, stem: Stem) -> keras.Model:
     """Return the architecture with the weights and preprocessing of a saved model.
 
     The saved model is not used directly, because its file contains its own precision policy.
@@ -140,8 +193,15 @@ def _continue_from(path: Path, name: ModelName, *, upsample: int) -> keras.Model
     except Exception as error:  # errors of zip, JSON and HDF5 have no common base class
         msg = f"{path} is no readable .keras file ({type(error).__name__}: {error})"
         raise ConfigError(msg) from error
+    saved_stem = _stem_of(saved)
+    if name == "resnet50" and saved_stem not in (None, stem):
+        msg = (
+            f"{path} holds a {saved.name} with stem {saved_stem}, expected stem {stem}: pass "
+            f"--stem {saved_stem}, or weights of the other stem"
+        )
+        raise ConfigError(msg)
     try:
-        return rebuild(saved, name, upsample=upsample)
+        return rebuild(saved, name, upsample=upsample, stem=stem)
     except ValueError as error:
         msg = f"{path} holds a {saved.name} whose weights do not fit {name}: {error}"
         raise ConfigError(msg) from error

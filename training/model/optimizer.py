@@ -7,7 +7,7 @@ from training.settings.recipes import ConfigError, TrainConfig
 
 
 def build(config: TrainConfig, *, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """Return the optimizer with the schedule, weight decay and weight averaging of `config`.
+    """Return the optimizer with the schedule, clipping, weight decay and averaging of `config`.
 
     Raises:
         ConfigError: The training has fewer steps than `accumulate_steps`.
@@ -20,17 +20,19 @@ def build(config: TrainConfig, *, steps_per_epoch: int) -> keras.optimizers.Opti
             f"{config.epochs * steps_per_epoch} steps, which would never change a weight"
         )
         raise ConfigError(msg)
-    span = config.ema_span * config.epochs * steps_per_epoch / each
     kind, own_settings = {
         "sgd": (keras.optimizers.SGD, {"momentum": 0.9, "nesterov": True}),
         "adam": (keras.optimizers.Adam, {}),
         "adamw": (keras.optimizers.AdamW, {"weight_decay": config.weight_decay}),  # never None
     }[config.optimizer]
+    if config.clip_norm and _copies() > 1:
+        kind = _clipping_sums(kind)
     settings = {
         "learning_rate": _learning_rate(config, steps_per_epoch, updates),
         "weight_decay": config.weight_decay or None,  # None avoids a pass over the weights
+        "global_clipnorm": config.clip_norm or None,
         "use_ema": config.ema_span > 0,
-        "ema_momentum": max(0.0, 1 - 1 / span) if span > 0 else 0.0,
+        "ema_momentum": averaging_momentum(config, steps_per_epoch=steps_per_epoch, every=each),
         "gradient_accumulation_steps": each if each > 1 else None,
     }
     if config.ema_span and each > 1:
@@ -39,6 +41,18 @@ def build(config: TrainConfig, *, steps_per_epoch: int) -> keras.optimizers.Opti
     # Weight decay of biases and of a normalisation's scale and shift does not regularise.
     optimizer.exclude_from_weight_decay(var_names=["bias", "beta", "gamma"])
     return optimizer
+
+
+def averaging_momentum(config: TrainConfig, *, steps_per_epoch: int, every: int = 1) -> float:
+    """Return the momentum of an average over `config.ema_span` of a training.
+
+    Args:
+        config: The settings.
+        steps_per_epoch: Steps of an epoch.
+        every: Steps after which the average moves.
+    """
+    span = config.ema_span * config.epochs * steps_per_epoch / every
+    return max(0.0, 1 - 1 / span) if span > 0 else 0.0
 
 
 def _learning_rate(
@@ -86,6 +100,36 @@ def _averaging_updates(kind: type[keras.optimizers.Optimizer]) -> type[keras.opt
             self._ema_momentum = value
 
     return Averaging
+
+
+def _clipping_sums(kind: type[keras.optimizers.Optimizer]) -> type[keras.optimizers.Optimizer]:
+    """Return a subclass that clips the gradients summed over all devices.
+
+    On TensorFlow, Keras clips each device's part of the gradients before it adds them up.
+    """
+    import tensorflow as tf  # noqa: PLC0415  this class is for the TensorFlow backend
+
+    class ClippingSums(kind):  # type: ignore[misc]  # Keras is untyped
+        def _clip_gradients(self, grads: list[keras.KerasTensor]) -> list[keras.KerasTensor]:
+            return grads
+
+        def _all_reduce_sum_gradients(
+            self, grads_and_vars: list[tuple[keras.KerasTensor, keras.Variable]]
+        ) -> list[tuple[keras.KerasTensor, keras.Variable]]:
+            grads, variables = zip(*super()._all_reduce_sum_gradients(grads_and_vars), strict=True)
+            clipped, _ = tf.clip_by_global_norm(grads, self.global_clipnorm)
+            return list(zip(clipped, variables, strict=True))
+
+    return ClippingSums
+
+
+def _copies() -> int:
+    """Return the number of devices that each have a copy of the model, as TensorFlow's have."""
+    if keras.backend.backend() != "tensorflow":
+        return 1
+    import tensorflow as tf  # noqa: PLC0415  only the backend in use is installed
+
+    return int(tf.distribute.get_strategy().num_replicas_in_sync)
 
 
 def jit_compile(config: TrainConfig) -> bool | str:

@@ -4,8 +4,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from training import native_log
-from training.report.sources.runs import ReportError, read_all
+from training import native_log, storage
+from training.report.sources.runs import read_all
 from training.settings.arguments import add_data_dir
 
 _DEFAULT_OUTPUT = Path("results/training-report")
@@ -54,16 +54,12 @@ def write(folders: Sequence[Path], output: Path, data_dir: Path | None) -> Path:
         Path of the HTML page; the Markdown page is beside it.
 
     Raises:
-        ReportError: A folder holds no readable run, no run is finished, or the report cannot be
-            written.
+        ReportError: A folder holds no readable run, or no run is finished.
+        StorageError: The report cannot be written. An older one is not changed.
         DataError: `data_dir` holds no data set.
     """
     runs = read_all(folders)
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        msg = f"cannot write to {output} ({error.strerror}); name another --output"
-        raise ReportError(msg) from error
+    storage.make_folder(output)
     # Importing Keras takes seconds, so wrong arguments are reported before.
     with native_log.quiet():
         from training import devices  # noqa: PLC0415
@@ -75,12 +71,16 @@ def write(folders: Sequence[Path], output: Path, data_dir: Path | None) -> Path:
 
     report = page.build(runs, evidence.collect(runs, data_dir))
     target = output / "report.html"
+    pictures = {output / name: text for name, text in markdown_page.pictures(report).items()}
+    texts = {
+        target: html_page.render(report),
+        target.with_suffix(".md"): markdown_page.render(report),
+        **pictures,
+    }
+    for folder in {picture.parent for picture in pictures}:
+        storage.make_folder(folder)
     # Bytes of a folder's name that are not valid text are shown as \xNN.
-    _write_text(target, html_page.render(report))
-    _write_text(target.with_suffix(".md"), markdown_page.render(report))
-    markdown_page.save_pictures(report, output)
+    storage.write_all(
+        {file: text.encode(errors="backslashreplace") for file, text in texts.items()}
+    )
     return target
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8", errors="backslashreplace")

@@ -2,16 +2,18 @@
 
 A checkpoint of an epoch has two files: `epoch-0007.weights.h5` (weights and optimizer state, which
 includes the averaged weights) and `epoch-0007.json` (size and SHA-256 of the weights file, and the
-history so far). Each is written under a temporary name, synced to disk and renamed, the JSON file
-last. The two newest checkpoints are kept, and the best epoch's on request. A checkpoint that does
-not match its digest is skipped. Keras' BackupAndRestore keeps no digest and no history: it can
-neither detect a truncated file nor restore an exact history.csv.
+history so far). Each is made in memory, written under a temporary name, synced to disk and renamed,
+the JSON file last. A full disk ends the training with a StorageError, and the checkpoints before
+stay as they are. The two newest checkpoints are kept, and the best epoch's on request. A checkpoint
+that does not match its digest is skipped. Keras' BackupAndRestore keeps no digest and no history:
+it can neither detect a truncated file nor restore an exact history.csv.
 """
 
+import contextlib
 import hashlib
+import io
 import json
 import logging
-import os
 from collections.abc import Callable, Iterator
 from operator import itemgetter
 from pathlib import Path
@@ -19,34 +21,32 @@ from typing import Any
 
 import keras
 
+from training import schemas, storage
+from training.schemas import SchemaError
+from training.settings.recipes import ConfigError
+
 History = list[dict[str, float]]
 
 _log = logging.getLogger(__name__)
 
 
-def write_atomically(path: Path, write: Callable[[Path], None]) -> None:
-    """Call `write` with a temporary path beside `path`, sync the file and rename it to `path`.
-
-    A reader sees the old or the new content, never a part. The temporary name keeps the ending,
-    because Keras and Matplotlib choose the format by it.
-    """
-    temporary = path.with_name(f".tmp-{path.name}")
-    write(temporary)
-    with temporary.open("rb+") as file:
-        os.fsync(file.fileno())
-    temporary.replace(path)
-    # The rename is durable only after the folder is synced.
-    descriptor = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
 def write_json(path: Path, content: object) -> None:
-    """Write indented JSON atomically; NaN raises ValueError, because JSON has no NaN."""
+    """Write indented JSON as a whole or not at all; NaN raises ValueError: JSON has no NaN.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
     text = json.dumps(content, indent=2, allow_nan=False) + "\n"
-    write_atomically(path, lambda temporary: _write_text(temporary, text))
+    storage.write(path, text.encode())
+
+
+def write_model(path: Path, model: keras.Model) -> None:
+    """Write a model as a `.keras` file, as a whole or not at all.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    _write(path, model.save)
 
 
 def save(folder: Path, model: keras.Model, history: History, *, keep: int | None = None) -> None:
@@ -57,16 +57,24 @@ def save(folder: Path, model: keras.Model, history: History, *, keep: int | None
         model: The compiled model.
         history: One row for each epoch so far.
         keep: An epoch, from 1, whose checkpoint is kept as well; None for none.
+
+    Raises:
+        StorageError: The checkpoint cannot be written. The others are not changed.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    storage.make_folder(folder)
     stem = _stem(len(history))
     weights = folder / f"{stem}.weights.h5"
-    write_atomically(weights, model.save_weights)
-    state = {"bytes": weights.stat().st_size, "sha256": _sha256(weights), "history": history}
-    write_json(folder / f"{stem}.json", state)
+    digest = _write(weights, model.save_weights)
+    try:
+        write_json(folder / f"{stem}.json", schemas.RUN.stamped({**digest, "history": history}))
+    except storage.StorageError:
+        with contextlib.suppress(OSError):
+            weights.unlink()  # without the JSON file they only take room
+        raise
     # Checkpoints are kept by number, not by age: after a resume from an older checkpoint, damaged
     # ones of later epochs are deleted as well.
-    kept = {_stem(epoch) for epoch in (len(history), len(history) - 1, keep) if epoch}
+    up_to_now = [path.stem for path in _newest_first(folder) if path.stem <= stem]
+    kept = {*up_to_now[:2], _stem(keep or 0)}
     for path in _newest_first(folder):
         if path.stem not in kept:
             path.unlink()
@@ -84,6 +92,9 @@ def restore(folder: Path, model: keras.Model, *, rank: Callable[[History], Any] 
     Returns:
         The history up to the checkpoint. Without an intact checkpoint it is empty and the model is
         not changed.
+
+    Raises:
+        ConfigError: A newer program wrote a checkpoint.
     """
     weights, history = next(_good_ones(folder, rank), (None, []))
     if weights is not None:
@@ -97,9 +108,12 @@ def _good_ones(folder: Path, rank: Callable[[History], Any]) -> Iterator[tuple[P
     readable = []
     for path in _newest_first(folder):
         try:
-            state: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+            document = json.loads(path.read_text(encoding="utf-8"))
+            state: dict[str, Any] = schemas.RUN.body(document, path)
             digest, history = (state["bytes"], state["sha256"]), state["history"]
             readable.append((rank(history), _weights_of(path), digest, history))
+        except SchemaError as error:  # an older checkpoint would throw epochs away
+            raise ConfigError(str(error)) from error
         except (OSError, ValueError, LookupError, TypeError) as error:
             _log.warning("checkpoint %s is unusable (%s), trying another one", path, error)
     for _, weights, digest, history in sorted(readable, key=itemgetter(0), reverse=True):
@@ -131,5 +145,25 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text, encoding="utf-8")
+class _MemoryFile(io.BytesIO):
+    """A file in memory with a name, because Keras chooses the format by its ending."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self._name = name
+
+    def __str__(self) -> str:
+        return self._name
+
+
+def _write(path: Path, save_to: Callable[[_MemoryFile], None]) -> dict[str, Any]:
+    """Write what a method of Keras saves; return the entries "bytes" and "sha256" of a checkpoint.
+
+    HDF5 never writes to the disk itself: after a failed write it crashes the process when it closes
+    the file.
+    """
+    file = _MemoryFile(path.name)
+    save_to(file)
+    content = file.getbuffer()
+    storage.write(path, content)
+    return {"bytes": content.nbytes, "sha256": hashlib.sha256(content).hexdigest()}

@@ -1,26 +1,27 @@
 """The config.json of a run folder (settings, data, commit), and its lock."""
 
+import contextlib
 import fcntl
 import json
 import logging
 import os
 import platform
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import MISSING, fields
 from pathlib import Path
 from typing import Any
 
+from training import schemas, storage
 from training.data.cifar10 import Cifar10
 from training.evaluation.provenance import package_commit
 from training.run import checkpoint
-from training.settings.recipes import ConfigError, TrainConfig
+from training.schemas import SchemaError
+from training.settings.recipes import ConfigError, TrainConfig, defaults
 
 _LOCK_FILE = ".lock"
 _log = logging.getLogger(__name__)
 
 
-@contextmanager
+@contextlib.contextmanager
 def lock(run_dir: Path) -> Iterator[None]:
     """Lock a run folder against other trainings; the folder is created if it is missing.
 
@@ -28,11 +29,13 @@ def lock(run_dir: Path) -> Iterator[None]:
 
     Raises:
         ConfigError: Another process trains in the folder; the message names the process.
+        StorageError: The folder or the lock file cannot be written.
     """
-    run_dir.mkdir(parents=True, exist_ok=True)
+    storage.make_folder(run_dir)
     path = run_dir / _LOCK_FILE
     while True:
-        file = path.open("a+", encoding="utf-8")
+        with storage.writing(path):
+            file = path.open("a+", encoding="utf-8")
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -49,14 +52,14 @@ def lock(run_dir: Path) -> Iterator[None]:
         if os.fstat(file.fileno()).st_nlink:
             break
         file.close()  # its holder removed it after it was opened here: try again
-    with file:
-        file.truncate(0)
-        file.write(f"process {os.getpid()} on {platform.node()}\n")
-        file.flush()
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+    try:
+        with storage.writing(path):
+            path.write_text(f"process {os.getpid()} on {platform.node()}\n", encoding="utf-8")
+        yield
+    finally:
+        with contextlib.suppress(OSError):  # the disk may be read-only by now
+            path.unlink()
+        file.close()  # last: nobody else may lock the file before it is gone
 
 
 def read(run_dir: Path, config: TrainConfig) -> dict[str, Any]:
@@ -66,17 +69,17 @@ def read(run_dir: Path, config: TrainConfig) -> dict[str, Any]:
         Content of config.json; empty for a new run.
 
     Raises:
-        ConfigError: The file is unreadable, or has other settings; the message names each
-            difference.
+        ConfigError: The file is unreadable, was written by a newer program, or has other settings;
+            the message names each difference.
     """
     path = run_dir / "config.json"
-    # A run of an earlier version lacks newer settings; it was trained with their defaults.
-    defaults = {f.name: f.default for f in fields(config) if f.default is not MISSING}
     try:
-        run: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-        saved: dict[str, Any] = defaults | run["config"]
+        run: dict[str, Any] = schemas.RUN.body(json.loads(path.read_text(encoding="utf-8")), path)
+        saved: dict[str, Any] = defaults() | run["config"]
     except FileNotFoundError:
         return {}
+    except SchemaError as error:
+        raise ConfigError(str(error)) from error
     except (ValueError, LookupError, TypeError) as error:
         msg = f"{path} is no config of a run ({error}); pass another --run-dir or remove it"
         raise ConfigError(msg) from error
@@ -107,6 +110,7 @@ def begin(run_dir: Path, config: TrainConfig, data: Cifar10, run: dict[str, Any]
 
     Raises:
         ConfigError: The run was started with other data.
+        StorageError: The folder or the file cannot be written.
     """
     facts = {
         "variant": data.variant,
@@ -131,6 +135,6 @@ def begin(run_dir: Path, config: TrainConfig, data: Cifar10, run: dict[str, Any]
         _log.warning("resuming at commit %s a run started at %s", commit, run["git_commit"])
         run["resumed_with_git_commits"].append(commit)
     run["config"] = config.as_dict()  # adds settings that are newer than the run
-    run_dir.mkdir(parents=True, exist_ok=True)
-    checkpoint.write_json(run_dir / "config.json", run)
+    storage.make_folder(run_dir)
+    checkpoint.write_json(run_dir / "config.json", schemas.RUN.stamped(run))
     return run

@@ -1,11 +1,16 @@
-"""Handling of Ctrl+C during a training: the interruption is raised between two steps."""
+"""Handling of Ctrl+C during a training: when the interruption is raised."""
 
+import logging
 import signal
 import threading
 from types import FrameType, TracebackType
 from typing import Any, Self
 
 import keras
+
+from training.run.callbacks import CheckpointSaver
+
+_log = logging.getLogger(__name__)
 
 
 class InterruptBetweenSteps(keras.callbacks.Callback):  # type: ignore[misc]  # Keras is untyped
@@ -15,13 +20,18 @@ class InterruptBetweenSteps(keras.callbacks.Callback):  # type: ignore[misc]  # 
     code. About one interruption in a hundred damaged the heap (TensorFlow 2.21) and crashed the
     process; of 450 interruptions between two steps, none did. A second Ctrl+C is not delayed.
 
+    If finished epochs are not in a checkpoint yet, the current epoch is finished and saved before
+    the interruption is raised. The callback must come after CheckpointSaver.
+
     It does nothing outside the main thread, because only the main thread receives signals, and
     nothing if SIGINT already has another handler.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, checkpoints: CheckpointSaver) -> None:
         super().__init__()
+        self._checkpoints = checkpoints
         self._interrupted = False
+        self._waits = False
         self._before: Any = None
 
     def __enter__(self) -> Self:
@@ -49,16 +59,34 @@ class InterruptBetweenSteps(keras.callbacks.Callback):  # type: ignore[misc]  # 
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002  Keras' signature
         """Raise KeyboardInterrupt if Ctrl+C was pressed during the step."""
-        self._raise_if_interrupted()
+        self._raise_between_steps()
 
     def on_test_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002  Keras' signature
         """Raise KeyboardInterrupt if Ctrl+C was pressed during the step."""
+        self._raise_between_steps()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002  Keras' signature
+        """Save the epoch and raise KeyboardInterrupt if Ctrl+C was pressed before its end."""
+        if self._interrupted and self._checkpoints.unsaved:
+            self._checkpoints.save()
         self._raise_if_interrupted()
 
     def _note(self, number: int, frame: FrameType | None) -> None:
         if self._interrupted:
             signal.default_int_handler(number, frame)
         self._interrupted = True
+
+    def _raise_between_steps(self) -> None:
+        unsaved = self._checkpoints.unsaved
+        if not unsaved:
+            self._raise_if_interrupted()
+        elif self._interrupted and not self._waits:
+            self._waits = True
+            _log.warning(
+                "interrupted: this epoch is finished, because the %d before it are not saved yet; "
+                "Ctrl+C again ends the training at once without them",
+                unsaved,
+            )
 
     def _raise_if_interrupted(self) -> None:
         if self._interrupted:

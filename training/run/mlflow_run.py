@@ -14,7 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from training import schemas
 from training.run import checkpoint
+from training.schemas import SchemaError
 from training.settings.recipes import ConfigError, TrainConfig
 
 _FILES = (
@@ -25,6 +27,7 @@ _FILES = (
     "confusion_matrix.png",
     "model.keras",
 )
+_STATE_FILE = "mlflow.json"
 # Names in MLflow and in metrics.json. They differ because "loss" in MLflow is an epoch's loss.
 _RESULTS = {
     "test_top1": "top1",
@@ -51,8 +54,14 @@ class MlflowRun:
             config: Settings of the run; the experiment is named after the model.
 
         Raises:
-            ConfigError: MLflow is not installed.
+            ConfigError: MLflow is not installed, or a newer program wrote mlflow.json.
         """
+        try:
+            _known_runs(run_dir / _STATE_FILE)
+        except SchemaError as error:
+            raise ConfigError(str(error)) from error
+        except (OSError, ValueError):
+            pass  # `_open` reads it again; its failures are warnings
         for name, value in (_PATIENCE | {"MLFLOW_DISABLE_TELEMETRY": "true"}).items():
             os.environ.setdefault(name, value)
         try:
@@ -126,8 +135,8 @@ class MlflowRun:
     def _open(self) -> None:
         """Find or create the run, and ask which epochs it has."""
         client, entities = self._mlflow.MlflowClient(tracking_uri=self._uri), self._mlflow.entities
-        state_file = self._run_dir / "mlflow.json"
-        runs = json.loads(state_file.read_text(encoding="utf-8")) if state_file.exists() else {}
+        state_file = self._run_dir / _STATE_FILE
+        runs = _known_runs(state_file)
         run_id = runs.get(self._name)
         if run_id:
             self._is_finished = client.get_run(run_id).info.status == "FINISHED"
@@ -139,7 +148,7 @@ class MlflowRun:
                 known.experiment_id if known else client.create_experiment(name, self._artifacts)
             )
             run_id = client.create_run(experiment, run_name=self._run_dir.name).info.run_id
-            checkpoint.write_json(state_file, runs | {self._name: run_id})
+            checkpoint.write_json(state_file, schemas.RUN.stamped(runs | {self._name: run_id}))
         if not self._is_finished:
             client.update_run(run_id, "RUNNING")
             params = self._config.as_dict().items()
@@ -161,6 +170,20 @@ class MlflowRun:
         self._client.log_batch(
             self._run_id, [metric(key, float(values[key]), now_ms, step) for key in values]
         )
+
+
+def _known_runs(state_file: Path) -> dict[str, str]:
+    """Return the IDs of the MLflow runs in mlflow.json, by the name of the server or store.
+
+    Raises:
+        SchemaError: A newer program wrote the file.
+        ValueError: The file is not JSON.
+    """
+    if not state_file.exists():
+        return {}
+    document = json.loads(state_file.read_text(encoding="utf-8"))
+    runs: dict[str, str] = schemas.RUN.body(document, state_file)
+    return runs
 
 
 def _store(target: str) -> tuple[str, str | None]:

@@ -1,15 +1,16 @@
 """Training settings: recipes for each model, whose values single flags override."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, Literal, get_args
+from dataclasses import MISSING, asdict, dataclass, fields, replace
+from typing import Any, Literal
 
 ModelName = Literal["simcnn", "resnet50"]
-RecipeName = Literal["report", "best"]
+RecipeName = Literal["report", "best", "gpu-5min", "gpu-15min"]
 OptimizerName = Literal["adam", "adamw", "sgd"]
 Precision = Literal["none", "float16", "bfloat16"]
 Validation = Literal["test", "tail", "stratified"]
 Schedule = Literal["constant", "cosine"]
+Stem = Literal["imagenet", "cifar"]
 Switch = Literal["auto", "on", "off"]
 _NAMED_ELSEWHERE = ("model", "recipe", "seed")  # never listed among the changes of a recipe
 
@@ -39,25 +40,38 @@ class TrainConfig:
         weight_decay: Decoupled weight decay (Loshchilov and Hutter, 2019): an update shrinks a
             weight by learning rate x weight decay. Biases and normalisation parameters have none.
         label_smoothing: Share of the target spread evenly over the classes.
-        ema_span: Time constant of an exponential moving average of the weights, as a share of all
-            updates; the average is validated and saved instead of the last weights. 0 is off.
+        clip_norm: Gradients of an update whose global norm is larger are scaled down to this norm,
+            before momentum; weight decay is not part of them. 0 is off.
+        ema_span: Time constant of an exponential moving average of the weights and of batch
+            normalisation's statistics, as a share of all updates; the average is validated and
+            saved instead of the last weights. 0 is off.
         crop_padding: Pixels of reflected border added before a random 32x32 crop; 0 is off.
         flip: Mirror half of the images.
+        cutout: Side of the square that is cut out of each training image, in pixels, clipped at the
+            border (DeVries and Taylor, 2017). 0 is off.
+        mixup: Each training image and its target are mixed with those of another image, with a
+            share drawn from Beta(mixup, mixup) (Zhang et al., 2018). 0 is off.
         validation: Source of the validation images: "stratified" draws them from the training
             images, the same share of each class; "tail" takes the last training images; "test"
             uses the test images and trains on all training images.
         validation_fraction: Share of the training images set aside by "stratified" and "tail".
         early_stopping: Stop after this many epochs in a row without a better validation accuracy
             than the best one so far, and save the weights of the best epoch. 0 is off.
+        time_budget: Seconds that the training may take, from its start to its last file; `epochs`
+            is then the most that it may train. 0 is off.
         weights: Initial weights: "none" (random), "imagenet" (resnet50's body, downloaded by
             Keras), or the path of a .keras file of an earlier run or of ResNet50 weights without
             top (.h5).
         upsample: Enlarge images by this factor before resnet50's body.
+        stem: First layers of resnet50's body: "imagenet" reduces the image to a quarter of its
+            height and width, as the reference architecture does; "cifar" keeps its size.
         mixed_precision: Compute type of the layers; weights and logits stay float32.
         xla: Compile the step with XLA. "auto" is off with TensorFlow on CPU, where XLA trains
             simcnn four times slower; otherwise Keras decides.
         fast_layers: Train with training.model.fast_layers. "auto" is on for resnet50 with
             TensorFlow on CPU, where they are faster.
+        device_epochs: Train whole epochs as compiled programs with JAX, see training.device_loop.
+            "auto" is on with JAX on a single GPU.
         seed: Seed of weights, shuffling, augmentation and the validation split.
     """
 
@@ -72,17 +86,23 @@ class TrainConfig:
     warmup_epochs: int = 0
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
+    clip_norm: float = 0.0
     ema_span: float = 0.0
     crop_padding: int = 0
     flip: bool = False
+    cutout: int = 0
+    mixup: float = 0.0
     validation: Validation = "stratified"
     validation_fraction: float = 0.1
     early_stopping: int = 0
+    time_budget: int = 0
     weights: str = "none"
     upsample: int = 1
+    stem: Stem = "imagenet"
     mixed_precision: Precision = "none"
     xla: Switch = "auto"
     fast_layers: Switch = "auto"
+    device_epochs: Switch = "auto"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -97,10 +117,14 @@ class TrainConfig:
         )
         self._require("weight_decay", 0 <= self.weight_decay < 1, "0 to below 1")
         self._require("label_smoothing", 0 <= self.label_smoothing < 1, "0 to below 1")
+        self._require("clip_norm", 0 <= self.clip_norm < float("inf"), "a norm above 0, or 0")
         self._require("ema_span", 0 <= self.ema_span < 1, "0 to below 1")
         self._require("crop_padding", 0 <= self.crop_padding < 32, "0 to 31 pixels")
+        self._require("cutout", 0 <= self.cutout <= 32, "0 to 32 pixels")
+        self._require("mixup", self.mixup == 0 or 0.01 <= self.mixup <= 10, "0, or 0.01 to 10")
         self._require("validation_fraction", 0 < self.validation_fraction < 1, "between 0 and 1")
         self._require("early_stopping", self.early_stopping >= 0, "a number of epochs, or 0")
+        self._require("time_budget", self.time_budget >= 0, "a number of seconds, or 0")
         self._require("upsample", self.upsample in (1, 2, 4, 7), "1, 2, 4 or 7")
         self._require("seed", 0 <= self.seed < 2**32, "0 to 2**32 - 1")
         if self.warmup_epochs and self.schedule == "constant":
@@ -109,8 +133,25 @@ class TrainConfig:
                 "no warm-up: pass --schedule cosine, or leave the warm-up out"
             )
             raise ConfigError(msg)
+        has_warmup = self.warmup_epochs or self.schedule == "constant" or self.epochs == 1
+        if self.time_budget and not has_warmup:
+            msg = (
+                f"time_budget {self.time_budget} received with a cosine without warm-up: the "
+                "number of epochs is decided at the end of the warm-up; pass --warmup-epochs 1 or "
+                "more, or --schedule constant"
+            )
+            raise ConfigError(msg)
         if self.model == "simcnn" and self.upsample != 1:
             msg = f"upsample {self.upsample} received for simcnn; only resnet50 can be upsampled"
+            raise ConfigError(msg)
+        if self.model == "simcnn" and self.stem != "imagenet":
+            msg = f"stem {self.stem} received for simcnn; only resnet50 has a stem"
+            raise ConfigError(msg)
+        if self.stem == "cifar" and self.weights == "imagenet":
+            msg = (
+                "weights imagenet received with stem cifar, but they were trained with the other "
+                "stem: pass --stem imagenet or --weights none"
+            )
             raise ConfigError(msg)
         if self.model == "simcnn" and self.weights == "imagenet":
             msg = "weights imagenet received for simcnn; they exist for resnet50 alone: use none"
@@ -140,7 +181,13 @@ class TrainConfig:
 # "best" for simcnn: crop and flip help most on a net this small. A reflected border keeps the
 # statistics of the image; zeros would draw a black frame that test images never have. "best" for
 # resnet50: SGD, as usual for residual nets on CIFAR-10. Its customary L2 penalty of 5e-4 acts on
-# the gradient, which momentum 0.9 multiplies by 10; the decoupled form therefore uses 5e-3.
+# the gradient, which momentum 0.9 multiplies by 10; the decoupled form therefore uses 5e-3. The
+# norm of the gradients was in the hundreds in the first steps and about 2 after 60 steps: clipping
+# at 5 limits the first steps and spikes, and leaves ordinary steps alone.
+#
+# "gpu-5min" and "gpu-15min" are for one fast GPU. Their batches are four times as large as those of
+# "best", so the learning rate is, too (Goyal et al., "Accurate, Large Minibatch SGD", 2017); the
+# decay of an epoch stays the same. The longer training bears stronger regularisation.
 _RECIPES: dict[tuple[ModelName, RecipeName], TrainConfig] = {
     (config.model, config.recipe): config
     for config in (
@@ -188,8 +235,48 @@ _RECIPES: dict[tuple[ModelName, RecipeName], TrainConfig] = {
             schedule="cosine",
             warmup_epochs=2,
             weight_decay=5e-3,
+            clip_norm=5.0,
             crop_padding=4,
             flip=True,
+        ),
+        TrainConfig(
+            model="resnet50",
+            recipe="gpu-5min",
+            epochs=60,
+            batch_size=1024,
+            optimizer="sgd",
+            learning_rate=0.4,
+            schedule="cosine",
+            warmup_epochs=5,
+            weight_decay=5e-3,
+            clip_norm=5.0,
+            ema_span=0.05,
+            crop_padding=4,
+            flip=True,
+            cutout=8,
+            time_budget=5 * 60,
+            upsample=2,
+            mixed_precision="bfloat16",
+        ),
+        TrainConfig(
+            model="resnet50",
+            recipe="gpu-15min",
+            epochs=150,
+            batch_size=1024,
+            optimizer="sgd",
+            learning_rate=0.4,
+            schedule="cosine",
+            warmup_epochs=5,
+            weight_decay=5e-3,
+            clip_norm=5.0,
+            ema_span=0.05,
+            crop_padding=4,
+            flip=True,
+            cutout=16,
+            mixup=0.2,
+            time_budget=15 * 60,
+            stem="cifar",
+            mixed_precision="bfloat16",
         ),
     )
 }
@@ -200,7 +287,8 @@ def from_recipe(model: ModelName, recipe: RecipeName, **overrides: object) -> Tr
 
     Args:
         model: "simcnn" or "resnet50".
-        recipe: "report" (the published protocol) or "best".
+        recipe: "report" (the published protocol) or "best"; for resnet50 also "gpu-5min" and
+            "gpu-15min".
         **overrides: Fields of TrainConfig; None keeps the recipe's value. Unless `warmup_epochs`
             is given, a training not longer than the recipe's warm-up gets a warm-up of half its
             epochs, and a constant schedule gets none.
@@ -211,10 +299,8 @@ def from_recipe(model: ModelName, recipe: RecipeName, **overrides: object) -> Tr
     try:
         base = _RECIPES[model, recipe]
     except KeyError:
-        msg = (
-            f"no recipe {recipe!r} for model {model!r}; expected one of {get_args(RecipeName)} "
-            f"for one of {get_args(ModelName)}"
-        )
+        known = ", ".join(f"{name} for {owner}" for owner, name in _RECIPES)
+        msg = f"no recipe {recipe!r} for model {model!r}; expected one of: {known}"
         raise ConfigError(msg) from None
     given = {name: value for name, value in overrides.items() if value is not None}
     epochs = given.get("epochs")
@@ -232,7 +318,7 @@ def changes_of_recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
 
     Args:
         settings: Settings of the training, as returned by TrainConfig.as_dict. Settings that were
-            introduced after the training may be missing.
+            introduced after the training may be missing; it was trained with their defaults.
 
     Returns:
         The settings that differ. If the recipe no longer exists, all settings except model, recipe
@@ -243,11 +329,34 @@ def changes_of_recipe(settings: Mapping[str, Any]) -> dict[str, Any]:
         return {name: settings[name] for name in settings if name not in _NAMED_ELSEWHERE}
     if settings["epochs"] <= standard["warmup_epochs"]:
         standard["warmup_epochs"] = settings["epochs"] // 2  # like from_recipe
+    trained = defaults() | dict(settings)
     return {
-        name: settings[name]
+        name: trained[name]
         for name, value in standard.items()
-        if name not in _NAMED_ELSEWHERE and settings.get(name, value) != value
+        if name not in _NAMED_ELSEWHERE and trained.get(name, value) != value
     }
+
+
+def changes_of_architecture(settings: Mapping[str, Any]) -> list[str]:
+    """Return how a training's model differs from the reference architecture, in short phrases.
+
+    Args:
+        settings: Settings of the training; those introduced after it may be missing.
+
+    Returns:
+        "stem cifar" and "images x 2", or an empty list.
+    """
+    changes = []
+    if settings.get("stem", "imagenet") != "imagenet":
+        changes.append(f"stem {settings['stem']}")
+    if settings.get("upsample", 1) > 1:
+        changes.append(f"images x {settings['upsample']}")
+    return changes
+
+
+def defaults() -> dict[str, Any]:
+    """Return the settings that have a default, with which runs that lack them were trained."""
+    return {field.name: field.default for field in fields(TrainConfig) if field.default != MISSING}
 
 
 def recipe_of(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -81,6 +81,82 @@ def test_upsampling_comes_before_the_body(upsample):
 
 
 @pytest.fixture(scope="module")
+def cifar_stem():
+    keras.utils.set_random_seed(0)
+    return architectures.build("resnet50", stem="cifar")
+
+
+def test_cifar_stem_is_a_single_small_convolution(cifar_stem, resnet50):
+    """The stem is a 3x3 convolution with stride 1 without pooling, 7,680 parameters smaller."""
+    check_signature(cifar_stem)
+    layers = {layer.name: layer for layer in cifar_stem.get_layer("body").layers}
+
+    assert cifar_stem.count_params() == resnet50.count_params() - 3 * 64 * (7 * 7 - 3 * 3)
+    assert cifar_stem.count_params() == 25_688_458
+    first = layers["conv1_conv"]
+    assert (first.kernel_size, first.strides, first.padding) == ((3, 3), (1, 1), "same")
+    assert first.output.shape == (None, 32, 32, 64)
+    assert layers["conv2_block1_1_conv"].input is layers["conv1_relu"].output
+    assert cifar_stem.get_layer("body").output.shape == (None, 4, 4, 2048)
+
+
+def test_cifar_stem_leaves_all_other_layers_as_they_are(cifar_stem, resnet50):
+    """All other layers are the reference architecture's, with their names, settings and weights."""
+    variant, reference = (
+        {layer.name: layer for layer in model.get_layer("body").layers[1:]}
+        for model in (cifar_stem, resnet50)
+    )
+
+    assert set(reference) - set(variant) == {"conv1_pad", "pool1_pad", "pool1_pool"}
+    assert list(variant) == [name for name in reference if name in variant]
+    for name, layer in variant.items():
+        if name != "conv1_conv":
+            assert layer.get_config() == reference[name].get_config()
+            shapes = [[weight.shape for weight in x.weights] for x in (layer, reference[name])]
+            assert shapes[0] == shapes[1]
+    assert [type(x) for x in cifar_stem.layers] == [type(x) for x in resnet50.layers]
+
+
+def test_cifar_stem_has_the_initial_weights_of_its_seed():
+    """Two models of one seed are equal, and layers of equal shape have different weights."""
+    models = []
+    for _ in range(2):
+        keras.utils.set_random_seed(3)
+        models.append(architectures.build("resnet50", stem="cifar"))
+
+    first, second = ([keras.ops.convert_to_numpy(w) for w in model.weights] for model in models)
+    for got, wanted in zip(first, second, strict=True):
+        assert (got == wanted).all()
+    blocks = [models[0].get_layer("body").get_layer(f"conv3_block{n}_2_conv") for n in (2, 3)]
+    assert (blocks[0].get_weights()[0] != blocks[1].get_weights()[0]).mean() > 0.99
+
+
+def test_model_with_a_stem_is_rebuilt_and_continued(tmp_path, cifar_stem, images):
+    """The copy, and a run that starts from the file, have the same logits; without stem neither."""
+    rebuilt = architectures.rebuild(cifar_stem, "resnet50", stem="cifar")
+    cifar_stem.save(tmp_path / "model.keras")
+    again = architectures.build("resnet50", stem="cifar", weights=str(tmp_path / "model.keras"))
+
+    for model in (rebuilt, again):
+        np.testing.assert_allclose(
+            logits_of(model, images), logits_of(cifar_stem, images), rtol=1e-5, atol=1e-6
+        )
+
+
+def test_weights_of_another_stem_are_refused(tmp_path, cifar_stem, body_file):
+    """A file of the other stem raises ConfigError that names both stems and the way out."""
+    cifar_stem.save(tmp_path / "model.keras")
+
+    with pytest.raises(
+        ConfigError,
+        match=r"resnet50 with stem cifar, expected stem imagenet: pass --stem cifar",
+    ):
+        architectures.build("resnet50", weights=str(tmp_path / "model.keras"))
+    with pytest.raises(ConfigError, match=r"received with stem cifar.*--stem imagenet"):
+        architectures.build("resnet50", stem="cifar", weights=str(body_file))
+
+
+@pytest.fixture(scope="module")
 def body():
     """ResNet50 without top, with random weights instead of ImageNet's."""
     keras.utils.set_random_seed(1)

@@ -64,11 +64,18 @@ def test_batch_normalisation_is_the_same():
     np.testing.assert_allclose(fast(images), plain(images), rtol=1e-5, atol=1e-6)
 
 
-@pytest.mark.parametrize("name", ["simcnn", "resnet50"])
-def test_model_is_the_same(name):
+@pytest.mark.parametrize(
+    ("name", "stem"),
+    [
+        ("simcnn", "imagenet"),
+        ("resnet50", "imagenet"),
+        pytest.param("resnet50", "cifar", marks=pytest.mark.slow),
+    ],
+)
+def test_model_is_the_same(name, stem):
     """Logits and gradients of a whole model equal the plain one's; weights can be copied back."""
     keras.utils.set_random_seed(1)
-    plain = architectures.build(name)
+    plain = architectures.build(name, stem=stem)
     fast = fast_layers.accelerate(plain)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)

@@ -54,10 +54,10 @@ def policy():
 def test_accumulated_batches_update_like_one_large_batch(kind, name, policy):
     """After each update weights, averages and rate equal those of batches 3 times as large.
 
-    The training has two epochs of four updates, with warm-up, cosine, weight decay and averaging
-    over half of the updates.
+    The training has two epochs of four updates, with warm-up, cosine, weight decay, averaging over
+    half of the updates, and gradients that are clipped.
     """
-    settings = {"optimizer": kind, "ema_span": 0.5}
+    settings = {"optimizer": kind, "ema_span": 0.5, "clip_norm": 0.05}
     policy(name)
     large = make_model(make_config(**settings))
     parts = make_model(make_config(accumulate_steps=3, **settings), steps=3 * STEPS)
@@ -114,6 +114,37 @@ def test_average_follows_its_formula():
     for got, wanted in zip(averages(model), expected, strict=True):
         np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-7)
     assert np.abs(averages(model)[0] - arrays(model.trainable_variables)[0]).max() > 1e-3
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize("name", ["float32", "mixed_float16"])
+def test_gradients_are_clipped_by_their_norm_over_all_weights(name, steps, policy):
+    """A gradient above the norm keeps its direction and gets this norm; others are unchanged.
+
+    With float16 the gradients are those without the loss scale, and with accumulated gradients
+    their mean.
+    """
+    policy(name)
+    settings = {"schedule": "constant", "warmup_epochs": 0, "optimizer": "sgd", "ema_span": 0.0}
+    settings |= {"weight_decay": 0.0, "learning_rate": 1.0, "accumulate_steps": steps}
+    moves = {}
+    for clip_norm in (0.0, 0.01, 1e3):
+        model = make_model(make_config(clip_norm=clip_norm, **settings))
+        before = arrays(model.trainable_variables)
+        for step in range(steps):
+            model.train_on_batch(*batch(step))
+        moves[clip_norm] = np.concatenate(
+            [
+                (old - new).ravel()
+                for old, new in zip(before, arrays(model.trainable_variables), strict=True)
+            ]
+        )
+
+    # The first update of Nesterov's momentum 0.9 moves the weights by 1.9 gradients.
+    whole = np.linalg.norm(moves[0.0]) / 1.9
+    assert 0.02 < whole < 1e3
+    assert (moves[1e3] == moves[0.0]).all()
+    np.testing.assert_allclose(moves[0.01], moves[0.0] * 0.01 / whole, rtol=1e-3, atol=1e-6)
 
 
 @pytest.mark.parametrize("steps", [1, 2])

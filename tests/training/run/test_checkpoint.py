@@ -1,4 +1,3 @@
-import json
 import os
 
 import keras
@@ -180,22 +179,6 @@ def test_without_a_checkpoint_the_model_stays_as_it_is(tmp_path):
 
     assert checkpoint.restore(tmp_path / "none", model) == []
     assert (state(model) == before).all()
-
-
-def test_failed_write_leaves_the_old_content(tmp_path):
-    """If writing fails, the file keeps its old content."""
-    path = tmp_path / "metrics.json"
-    checkpoint.write_json(path, {"top1": 0.5})
-
-    def fail(temporary):
-        temporary.write_text("half")
-        msg = "disk full"
-        raise OSError(msg)
-
-    with pytest.raises(OSError, match="disk full"):
-        checkpoint.write_atomically(path, fail)
-
-    assert json.loads(path.read_text()) == {"top1": 0.5}
 
 
 def test_nan_is_no_json(tmp_path):

@@ -5,10 +5,12 @@ import json
 import keras
 import pytest
 
-from training.batches import one_hot, split_validation
+from training.batches.feeding import one_hot
+from training.batches.validation_split import split_validation
 from training.data.cifar10 import load
 from training.model.predictions import predict_logits
 from training.run import callbacks, early_stopping
+from training.run.callbacks import CheckpointSaver
 from training.run.train import train
 from training.settings.recipes import from_recipe
 
@@ -113,11 +115,12 @@ def test_killed_run_remembers_its_best_epoch_and_its_patience(
     """Interrupted twice, in the third epoch and before its evaluation, a run ends the same."""
     config = make_config(ema_span=0.5)
     with monkeypatch.context() as patch:
-        # The training dies after the epoch that follows the best one is recorded.
+        # The training dies after the epoch that follows the best one is saved.
+        save = CheckpointSaver.on_epoch_end
         patch.setattr(
-            early_stopping.EarlyStop,
+            CheckpointSaver,
             "on_epoch_end",
-            lambda _, epoch, logs=None: epoch == 2 and interrupt(),
+            lambda self, epoch, logs=None: save(self, epoch, logs) or (epoch == 2 and interrupt()),
         )
         with pytest.raises(KeyboardInterrupt):
             train(config, run_dir=tmp_path, data_dir=image_dir)

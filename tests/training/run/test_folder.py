@@ -116,7 +116,7 @@ def test_run_of_an_earlier_version_is_resumed(tmp_path, data):
     run = folder.begin(tmp_path, config, data, folder.read(tmp_path, config))
 
     assert run["config"] == config.as_dict()
-    assert json.loads((tmp_path / "config.json").read_text()) == run
+    assert json.loads((tmp_path / "config.json").read_text()) == {"schema_version": 1, **run}
 
 
 def test_run_of_an_earlier_version_is_not_resumed_with_a_newer_setting(tmp_path, data):
@@ -132,7 +132,7 @@ def test_run_of_an_earlier_version_is_not_resumed_with_a_newer_setting(tmp_path,
 def test_run_of_a_later_version_is_not_resumed(tmp_path, data):
     """A setting in config.json that this version does not know is refused."""
     config = from_recipe("simcnn", "best")
-    write_config(tmp_path, {**config.as_dict(), "mixup": 0.2}, data)
+    write_config(tmp_path, {**config.as_dict(), "dropout": 0.2}, data)
 
-    with pytest.raises(ConfigError, match=r"\(mixup was 0.2, is None\)"):
+    with pytest.raises(ConfigError, match=r"\(dropout was 0.2, is None\)"):
         folder.read(tmp_path, config)

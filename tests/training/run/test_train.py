@@ -11,7 +11,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from training.batches import one_hot, split_validation
+from training import schemas
+from training.batches.feeding import one_hot
+from training.batches.validation_split import split_validation
 from training.data.cifar10 import CLASS_NAMES, load, load_split
 from training.model.predictions import evaluate, predict_logits
 from training.run import checkpoint
@@ -79,7 +81,7 @@ def test_metrics_say_what_was_measured_how_and_on_what(finished, image_dir):
     config, result = finished
     metrics = read_metrics(result.run_dir)
 
-    assert metrics == result.metrics
+    assert metrics == schemas.RUN.stamped(result.metrics)
     assert metrics["config"] == config.as_dict()
     assert (metrics["model"], metrics["parameters"]) == ("simcnn", 122_570)
     assert (metrics["recipe"], metrics["seed"], metrics["epochs"]) == ("best", 0, 3)
@@ -176,6 +178,14 @@ def test_other_data_are_refused(tmp_path, image_dir, monkeypatch):
 
     with pytest.raises(ConfigError, match=r"started with other data.*train_sha256"):
         train(config, run_dir=run_dir, data_dir=other)
+
+
+def test_no_epochs_between_checkpoints_are_refused(tmp_path):
+    """A checkpoint after every 0 epochs raises ConfigError, and no folder is made."""
+    with pytest.raises(ConfigError, match=r"checkpoint_every is 0, expected 1 or more"):
+        train(from_recipe("simcnn", "best"), run_dir=tmp_path / "run", checkpoint_every=0)
+
+    assert not (tmp_path / "run").exists()
 
 
 def test_unreadable_config_is_refused(tmp_path, image_dir):

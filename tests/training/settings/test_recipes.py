@@ -1,3 +1,6 @@
+import json
+from pathlib import Path
+
 import pytest
 
 from training.settings.recipes import ConfigError, changes_of_recipe, from_recipe
@@ -22,6 +25,24 @@ def test_report_recipe_is_the_published_resnet50_protocol():
     assert (config.batch_size, config.epochs) == (64, 15)
     assert (config.validation, config.validation_fraction) == ("tail", 0.1)
     assert config.weights == "imagenet"
+
+
+@pytest.mark.parametrize(("recipe", "minutes"), [("gpu-5min", 5), ("gpu-15min", 15)])
+@pytest.mark.parametrize("changes", [{}, {"upsample": 1}, {"upsample": 4}, {"stem": "cifar"}])
+def test_gpu_recipes_have_a_time_budget_at_every_size_of_image(recipe, minutes, changes):
+    """The recipes for a GPU end in their time, and scale the rate of "best" with the batch."""
+    config, best = from_recipe("resnet50", recipe, **changes), from_recipe("resnet50", "best")
+
+    assert config.time_budget == 60 * minutes
+    assert config.mixed_precision == "bfloat16"
+    assert config.learning_rate / config.batch_size == best.learning_rate / best.batch_size
+    assert (config.weights, config.validation) == ("none", "stratified")
+
+
+def test_recipe_of_another_model_is_refused():
+    """A recipe that the model lacks raises ConfigError with those that exist."""
+    with pytest.raises(ConfigError, match=r"no recipe 'gpu-5min' for model 'simcnn'.*best for sim"):
+        from_recipe("simcnn", "gpu-5min")
 
 
 @pytest.mark.parametrize("model", ["simcnn", "resnet50"])
@@ -66,8 +87,14 @@ def test_constant_schedule_has_no_warm_up():
         ({"warmup_epochs": 60}, r"warmup_epochs is 60.*less than epochs \(60\)"),
         ({"weight_decay": -0.1}, r"weight_decay is -0.1"),
         ({"label_smoothing": 1.0}, r"label_smoothing is 1.0"),
+        ({"clip_norm": -1.0}, r"clip_norm is -1.0, expected a norm above 0, or 0"),
+        ({"clip_norm": float("nan")}, r"clip_norm is nan"),
+        ({"time_budget": -1}, r"time_budget is -1, expected a number of seconds, or 0"),
         ({"ema_span": 1.0}, r"ema_span is 1.0"),
         ({"crop_padding": 32}, r"crop_padding is 32"),
+        ({"cutout": 33}, r"cutout is 33, expected 0 to 32 pixels"),
+        ({"mixup": -1.0}, r"mixup is -1.0, expected 0, or 0.01 to 10"),
+        ({"mixup": float("nan")}, r"mixup is nan"),
         ({"validation_fraction": 1.0}, r"validation_fraction is 1.0"),
         ({"seed": -1}, r"seed is -1"),
         ({"accumulate_steps": 0}, r"accumulate_steps is 0, expected 1 or more"),
@@ -83,6 +110,7 @@ def test_constant_schedule_has_no_warm_up():
         ({"upsample": 2}, r"upsample 2 received for simcnn"),
         ({"upsample": 3}, r"upsample is 3, expected 1, 2, 4 or 7"),
         ({"weights": "imagenet"}, r"weights imagenet received for simcnn"),
+        ({"stem": "cifar"}, r"stem cifar received for simcnn; only resnet50 has a stem"),
     ],
 )
 def test_impossible_settings_are_refused(overrides, message):
@@ -91,18 +119,43 @@ def test_impossible_settings_are_refused(overrides, message):
         from_recipe("simcnn", "best", **overrides)
 
 
+def test_imagenet_weights_need_their_stem():
+    """ImageNet's weights with the other stem are refused, with both ways out."""
+    with pytest.raises(ConfigError, match=r"stem cifar.*--stem imagenet or --weights none"):
+        from_recipe("resnet50", "best", weights="imagenet", stem="cifar")
+
+
 def test_unknown_recipe_is_refused():
     """An unknown recipe raises ConfigError with the names of the known ones."""
     with pytest.raises(ConfigError, match=r"no recipe 'worst'.*report.*best"):
         from_recipe("simcnn", "worst")
 
 
-def test_settings_newer_than_a_run_are_no_change(tmp_path):
+def test_settings_newer_than_a_run_are_no_change():
     """Settings that are missing because the run is older do not count as changes."""
     settings = from_recipe("simcnn", "best").as_dict()
     del settings["fast_layers"]
 
     assert changes_of_recipe(settings) == {}
+
+
+def test_run_that_is_older_than_a_setting_of_its_recipe_differs_from_it():
+    """A run that lacks a setting was trained with its default, which is named as a change."""
+    settings = from_recipe("simcnn", "best").as_dict()
+    del settings["ema_span"]
+
+    assert changes_of_recipe(settings) == {"ema_span": 0.0}
+
+
+def test_published_run_differs_from_its_recipe_in_what_came_later():
+    """The published ResNet50 was trained without clipping, which its recipe has today."""
+    metrics = Path(__file__).parents[3] / "models" / "resnet50" / "1" / "metrics.json"
+    settings = json.loads(metrics.read_text())["training"]["config"]
+
+    changes = changes_of_recipe(settings)
+    assert changes == {"clip_norm": 0.0, "mixed_precision": "bfloat16"}
+    repeated = from_recipe(**settings | changes).as_dict()
+    assert {name: repeated[name] for name in settings} == settings
 
 
 def test_all_settings_of_an_unknown_recipe_are_named():

@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from pathlib import Path
 
 from training.pages.rendering import standalone_svg
 from training.report.pages.blocks import (
@@ -31,13 +30,13 @@ def render(page: Page) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def save_pictures(page: Page, folder: Path) -> None:
-    """Write the pictures that the Markdown page in `folder` shows, as SVG files."""
-    (folder / _FOLDER).mkdir(exist_ok=True)
-    for picture in _pictures(page.blocks):
-        if picture.figure.drawing is not None:
-            text = standalone_svg(picture.figure)
-            (folder / _FOLDER / f"{picture.name}.svg").write_text(text, encoding="utf-8")
+def pictures(page: Page) -> dict[str, str]:
+    """Return the SVG files that the Markdown page shows, by path relative to the page."""
+    return {
+        f"{_FOLDER}/{picture.name}.svg": standalone_svg(picture.figure)
+        for picture in _pictures(page.blocks)
+        if picture.figure.drawing is not None
+    }
 
 
 def _pictures(blocks: Iterable[Block]) -> Iterator[Picture]:

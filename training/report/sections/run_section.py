@@ -159,8 +159,13 @@ def _how_to_read(settings: Mapping[str, Any]) -> str:
     if settings.get("ema_span"):
         text += ", averaged over the steps before"
     text += "."
-    if settings.get("crop_padding") or settings.get("flip"):
+    if any(settings.get(name) for name in ("crop_padding", "flip", "cutout", "mixup")):
         text += " Only training images are augmented, which makes them harder."
+    if settings.get("mixup"):
+        text += (
+            " Training images are mixtures of two; the training accuracy counts those for which "
+            "the class with the larger share is predicted."
+        )
     if settings.get("label_smoothing"):
         text += " Both losses include label smoothing; the test loss does not."
     return text

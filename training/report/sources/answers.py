@@ -50,7 +50,10 @@ def architecture(run: RunRecord) -> keras.Model:
     if name not in get_args(ModelName):
         msg = f"model {name!r} of {run.folder} is unknown, expected one of {get_args(ModelName)}"
         raise ConfigError(msg)
-    return architectures.build(name, upsample=run.settings.get("upsample", 1))
+    settings = run.settings
+    return architectures.build(
+        name, upsample=settings.get("upsample", 1), stem=settings.get("stem", "imagenet")
+    )
 
 
 def of_run(run: RunRecord, data: Cifar10) -> RunAnswers:

@@ -8,11 +8,13 @@ more for SimCNN and 0.6 % more for ResNet50.
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 import keras
+
+from training.model.nested_layers import leaves
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ class LayerRow:
 
 def macs(model: keras.Model) -> int:
     """Return the multiply-accumulates of a model for one image."""
-    return sum(_layer_macs(layer) for layer in _leaves(model.layers))
+    return sum(_layer_macs(layer) for layer in leaves(model.layers))
 
 
 def summary(model: keras.Model) -> list[LayerRow]:
@@ -62,16 +64,8 @@ def _row(name: str, layers: Sequence[keras.Layer]) -> LayerRow:
         kind=", ".join(kind if n == 1 else f"{n} {kind}" for kind, n in kinds.most_common()),
         output_shape="x".join(str(size) for size in layers[-1].output.shape[1:]),
         parameters=sum(layer.count_params() for layer in layers),
-        macs=sum(_layer_macs(layer) for layer in _leaves(layers)),
+        macs=sum(_layer_macs(layer) for layer in leaves(layers)),
     )
-
-
-def _leaves(layers: Iterable[keras.Layer]) -> Iterator[keras.Layer]:
-    for layer in layers:
-        if isinstance(layer, keras.Model):
-            yield from _leaves(layer.layers)
-        else:
-            yield layer
 
 
 def _layer_macs(layer: keras.Layer) -> int:

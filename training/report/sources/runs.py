@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from training.settings.recipes import changes_of_recipe
+from training import schemas
+from training.schemas import SchemaError
+from training.settings.recipes import changes_of_architecture, changes_of_recipe
 
 
 class ReportError(ValueError):
@@ -61,9 +63,8 @@ class RunRecord:
 
     @property
     def architecture(self) -> str:
-        """Model, with the factor by which it enlarges images: "resnet50, images x 7"."""
-        upsample = self.settings.get("upsample", 1)
-        return f"{self.settings['model']}{f', images x {upsample}' if upsample > 1 else ''}"
+        """Model, with its changes of the reference architecture: "resnet50, images x 7"."""
+        return ", ".join([str(self.settings["model"]), *changes_of_architecture(self.settings)])
 
     @property
     def recipe(self) -> str:
@@ -161,9 +162,11 @@ def _read(folder: Path, name: str) -> RunRecord:
 def _read_json(path: Path) -> Any:  # noqa: ANN401  JSON
     """Return the file's content; None if the file does not exist."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return schemas.RUN.body(json.loads(path.read_text(encoding="utf-8")), path)
     except (FileNotFoundError, NotADirectoryError):
         return None
+    except SchemaError as error:
+        raise ReportError(str(error)) from error
     except (OSError, ValueError) as error:
         msg = f"{path} can't be read ({error}); restore it, or train the run again"
         raise ReportError(msg) from error

@@ -74,28 +74,27 @@ def test_figures_are_aligned_to_the_right():
     assert "| --- | ---: | --- |" in markdown_page.render(page)
 
 
-def test_pictures_are_in_the_html_and_beside_the_markdown(page, tmp_path):
+def test_pictures_are_in_the_html_and_beside_the_markdown(page):
     """A picture is inline SVG in the HTML page, and a separate SVG file for Markdown."""
     html = html_page.render(page)
 
-    markdown_page.save_pictures(page, tmp_path)
+    files = markdown_page.pictures(page)
 
     assert '<svg viewBox="0 0 10 10" role="img"' in html
-    file = tmp_path / "pictures" / "empty.svg"
-    drawn = minidom.parse(str(file))  # noqa: S318 - written above
+    drawn = minidom.parseString(files["pictures/empty.svg"])  # noqa: S318 - made above
     assert drawn.documentElement.tagName == "svg"
-    assert "prefers-color-scheme: dark" in file.read_text()
+    assert "prefers-color-scheme: dark" in files["pictures/empty.svg"]
 
 
-def test_a_picture_without_a_drawing_is_its_caption(tmp_path):
+def test_a_picture_without_a_drawing_is_its_caption():
     """If a picture has no drawing, both pages show its caption, and no file is written."""
     page = Page("t", "l", [Gallery([Picture("none", missing("Loss", "nothing to draw"))])])
 
-    markdown_page.save_pictures(page, tmp_path)
+    files = markdown_page.pictures(page)
 
     assert "nothing to draw" in html_page.render(page)
     assert markdown_page.render(page).endswith("\n\nnothing to draw\n")
-    assert not list((tmp_path / "pictures").iterdir())
+    assert files == {}
 
 
 def test_a_table_of_facts_has_no_head_and_its_digests_may_break():

@@ -4,6 +4,7 @@ import shlex
 import pytest
 from run_folders import write_run
 
+from training.report.sources import answers
 from training.report.sources.runs import ReportError, read_all
 from training.settings.arguments import parser
 from training.settings.recipes import from_recipe
@@ -86,6 +87,41 @@ def test_recipe_names_what_was_changed_of_it(tmp_path):
     (run,) = read_all([folder])
 
     assert run.recipe == "simcnn best (epochs 2, batch_size 64)"
+
+
+@pytest.mark.parametrize(
+    ("changes", "architecture"),
+    [
+        ({}, "resnet50"),
+        ({"upsample": 2}, "resnet50, images x 2"),
+        ({"stem": "cifar"}, "resnet50, stem cifar"),
+        ({"stem": "cifar", "upsample": 4}, "resnet50, stem cifar, images x 4"),
+    ],
+)
+def test_architecture_names_stem_and_enlargement(tmp_path, changes, architecture):
+    """Runs with another stem or enlarged images are shown as other architectures."""
+    (run,) = read_all([write_run(tmp_path / "a", "resnet50", **changes)])
+
+    assert run.architecture == architecture
+    built = answers.architecture(run)
+    side = 32 * changes.get("upsample", 1)
+    assert built.get_layer("body").input.shape == (None, side, side, 3)
+    kernel = built.get_layer("body").get_layer("conv1_conv").kernel_size
+    assert kernel == ((3, 3) if "stem" in changes else (7, 7))
+
+
+def test_run_from_before_a_setting_is_repeated_with_its_default(tmp_path):
+    """The command of a run that lacks a setting of its recipe sets it to the default."""
+    folder = write_run(tmp_path / "a", "resnet50")
+    content = json.loads((folder / "config.json").read_text())
+    del content["config"]["clip_norm"], content["config"]["stem"]
+    (folder / "config.json").write_text(json.dumps(content))
+
+    (run,) = read_all([folder])
+
+    assert run.recipe == "resnet50 best (clip_norm 0.0)"
+    assert "--clip-norm=0.0" in run.command()
+    assert run.architecture == "resnet50"
 
 
 @pytest.mark.parametrize(
