@@ -18,6 +18,7 @@ from export.arguments import PUBLISH_RUN, parse
 from export.commands import measure, publish, tables
 from export.errors import ExportError
 from export.failures import reason
+from training import standard_streams, storage
 
 _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     PUBLISH_RUN: publish.run,
@@ -38,6 +39,7 @@ def main(arguments: list[str] | None = None) -> int:
         The exit code: 0 if the command succeeded, 1 if a gate failed or a document is out of date,
         2 for bad usage or input, 130 if the user interrupted it.
     """
+    standard_streams.open_closed()
     parsed = parse(sys.argv[1:] if arguments is None else arguments)
     with _reported_on(sys.stdout):
         return _run(parsed)
@@ -53,6 +55,9 @@ def _run(parsed: argparse.Namespace) -> int:
             traceback.print_exc()
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except storage.StorageError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("error: interrupted; nothing was published", file=sys.stderr)
         return 130

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from export.commands import argument_types
 from serving.repository.model_folder import PRECISIONS
+from training.evaluation.provenance import program_version
 from training.settings.arguments import add_data_dir
 
 # `python -m export RUN_DIR`: the only command without a name on the command line.
@@ -66,6 +67,7 @@ def _run_parser() -> argparse.ArgumentParser:
         "images as the Keras model does.",
         epilog="\n".join(["other commands, each with its own --help:", *commands]),
     )
+    parser.add_argument("--version", action="version", version=program_version())
     parser.add_argument(
         "run_dir", type=Path, metavar="RUN_DIR", help="a finished run of python -m training"
     )

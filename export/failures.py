@@ -5,6 +5,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
 from export.errors import ExportError
+from training import storage
 
 WITH_TENSORFLOW = (
     "rewrite the function, or serve the SavedModel with TensorFlow itself (the extra tensorflow)"
@@ -40,6 +41,8 @@ def told(what: str, way_out: str = WITH_TENSORFLOW) -> Iterator[None]:
     """Turn any error that a library raises in the block into an ExportError of one line.
 
     ExportError and OSError pass unchanged; `publishing.new_version.publish` explains an OSError.
+    A full disk that a library reports with an error of its own, as TensorFlow does, becomes an
+    OSError.
 
     Args:
         what: The attempt that failed, for example "TensorFlow cannot load saved".
@@ -50,6 +53,9 @@ def told(what: str, way_out: str = WITH_TENSORFLOW) -> Iterator[None]:
     except (ExportError, OSError):
         raise
     except Exception as error:
+        full = storage.quoted(error)
+        if full is not None:
+            raise full from error
         msg = f"{what} ({type(error).__name__}: {reason(error)}); {way_out}"
         raise ExportError(msg) from error
 

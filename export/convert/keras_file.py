@@ -10,6 +10,7 @@ import keras
 from export.convert import to_saved_model
 from export.errors import ExportError
 from export.failures import reason, told
+from training import storage
 from training.native_log import quiet
 
 SUFFIX = ".keras"
@@ -41,7 +42,11 @@ def as_saved_model(source: Path) -> Iterator[Path]:
     with tempfile.TemporaryDirectory(prefix="export-") as temporary:
         folder = Path(temporary) / source.stem
         way_out = "call model.export(DIR) in the script that trains the model, and pass DIR"
-        with quiet(), told(f"Keras cannot write {source} as a SavedModel", way_out):
+        with (
+            quiet(),
+            storage.writing(folder),
+            told(f"Keras cannot write {source} as a SavedModel", way_out),
+        ):
             model.export(folder, format="tf_saved_model", verbose=False)
         try:
             yield folder

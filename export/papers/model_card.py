@@ -14,6 +14,7 @@ from export.papers import (
 )
 from export.sources import training_run
 from serving.tensors.signature import Signature
+from training.settings.recipes import changes_of_architecture
 
 _INTENDED_USE = """\
 A small model for trying, testing and measuring a serving set-up: its accuracy and its answers are
@@ -106,10 +107,12 @@ def _classifier(metrics: Mapping[str, Any], files: Collection[str]) -> list[str]
 def _purpose(metrics: Mapping[str, Any]) -> str:
     parameters = metrics.get("parameters")
     size = "Number of parameters unknown" if parameters is None else f"{parameters:,} parameters"
+    settings = (metrics.get("training") or {}).get("config") or {}
+    built = ", ".join([size, *changes_of_architecture(settings)])
     images = "CIFAR-10" if _saw_cifar10(metrics) else "images of a folder"
     return (
         "Classifies 32x32 colour photographs as one of ten things: "
-        f"{', '.join(metrics['class_names'])}. {size}, trained on {images}."
+        f"{', '.join(metrics['class_names'])}. {built}, trained on {images}."
     )
 
 

@@ -11,10 +11,13 @@ from typing import Any
 
 from export.errors import ExportError
 from export.papers import model_card
-from serving.errors import DataLoss, ServingError
+from serving import schemas
+from serving.errors import ServingError
 from serving.repository import model_folder, publishing
 from serving.repository.model_folder import ModelFolder
+from serving.schemas import SchemaError
 from serving.tensors.signature import Signature
+from training import storage
 
 
 def read(path: Path) -> tuple[ModelFolder, dict[str, Any]]:
@@ -43,11 +46,13 @@ def read_metrics(path: Path) -> dict[str, Any]:
     """The content of a version's metrics.json.
 
     Raises:
-        ExportError: metrics.json does not exist or is not JSON.
+        ExportError: metrics.json does not exist or is not JSON, or was written by a newer program.
     """
     file = path / model_folder.METRICS_FILE
     try:
-        content: dict[str, Any] = json.loads(file.read_text("utf-8"))
+        content: dict[str, Any] = schemas.METRICS.body(json.loads(file.read_text("utf-8")), file)
+    except SchemaError as error:
+        raise ExportError(str(error)) from error
     except (OSError, ValueError) as error:
         msg = f"{file} cannot be read ({error}); export the version again"
         raise ExportError(msg) from error
@@ -79,7 +84,7 @@ def write(
         class_names: Class names for signature.json.
     """
     publishing.write_signatures(folder, signatures, class_names=class_names)
-    publishing.write_json(folder / model_folder.METRICS_FILE, metrics)
+    publishing.write_json(folder / model_folder.METRICS_FILE, schemas.METRICS.stamped(metrics))
     card = render_card(folder, metrics)
     (folder / model_folder.MODEL_CARD_FILE).write_text(card, encoding="utf-8")
 
@@ -90,8 +95,15 @@ def render_card(path: Path, metrics: Mapping[str, Any]) -> str:
     Args:
         path: The version's folder, with signature.json.
         metrics: Content of the version's metrics.json.
+
+    Raises:
+        ExportError: a newer program wrote signature.json.
     """
-    document = json.loads((path / model_folder.SIGNATURE_FILE).read_text("utf-8"))
+    file = path / model_folder.SIGNATURE_FILE
+    try:
+        document = schemas.SIGNATURE.body(json.loads(file.read_text("utf-8")), file)
+    except SchemaError as error:
+        raise ExportError(str(error)) from error
     signatures = {
         name: Signature.from_json(entry) for name, entry in document["signatures"].items()
     }
@@ -107,7 +119,7 @@ def expected_card(path: Path) -> str:
     """
     try:
         model_folder.verify_manifest(path, besides={model_folder.MODEL_CARD_FILE})
-    except DataLoss as error:
+    except ServingError as error:
         raise ExportError(error.message) from error
     return render_card(path, read_metrics(path))
 
@@ -122,7 +134,7 @@ def add_section(path: Path, name: str, section: Mapping[str, Any]) -> None:
     _replace(
         path,
         {
-            model_folder.METRICS_FILE: publishing.to_json(metrics),
+            model_folder.METRICS_FILE: publishing.to_json(schemas.METRICS.stamped(metrics)),
             model_folder.MODEL_CARD_FILE: render_card(path, metrics),
         },
     )
@@ -152,8 +164,8 @@ def write_card(path: Path) -> None:
 def _replace(path: Path, documents: Mapping[str, str]) -> None:
     try:
         publishing.replace_documents(path, documents)
-    except DataLoss as error:
+    except ServingError as error:
         raise ExportError(error.message) from error
     except OSError as error:
-        msg = f"cannot write to {path} ({error.strerror or error}); make it writable"
+        msg = f"{storage.explain(error, path)}; the version is as before"
         raise ExportError(msg) from error

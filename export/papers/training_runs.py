@@ -13,7 +13,10 @@ from typing import Any
 from export.errors import ExportError
 from export.papers import cells
 from export.sources import training_run
+from serving import schemas
 from serving.repository import publishing
+from serving.schemas import SchemaError
+from training import storage
 from training.settings.recipes import changes_of_recipe
 
 # Test accuracy in the published report on the two models trained here, from a single run of each.
@@ -43,8 +46,8 @@ def add(run_dir: Path, results_dir: Path) -> Path:
     )
     finished = re.sub(r"[^0-9T]", "", str(metrics["finished_utc"])[:19])
     name = f"{metrics['model']}-{metrics['recipe']}-seed{metrics['seed']}-{finished}.json"
-    results_dir.mkdir(parents=True, exist_ok=True)
-    publishing.write_json(results_dir / name, kept)
+    storage.make_folder(results_dir)
+    storage.write(results_dir / name, publishing.to_json(kept).encode())
     return results_dir / name
 
 
@@ -132,7 +135,10 @@ def hardware(run: Mapping[str, Any]) -> str:
 def _read(file: Path) -> dict[str, Any]:
     try:
         metrics = json.loads(file.read_text("utf-8"))
+        schemas.RUN.body(metrics, file)
         missing = sorted(_NEEDED - set(metrics))
+    except SchemaError as error:
+        raise ExportError(str(error)) from error
     except (OSError, TypeError, ValueError) as error:
         msg = f"{file} cannot be read ({error}); expected the metrics.json of a finished training"
         raise ExportError(msg) from error

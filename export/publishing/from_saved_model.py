@@ -7,7 +7,8 @@ If a step fails, no version appears.
 """
 
 import logging
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,61 +81,137 @@ def publish_saved_model(
         scores_output=scores_output,
         precisions=precisions,
     )
-    class_names = own.class_names
     saved_model.check_readable(source)
-    metrics: dict[str, Any] = {}
-    asked: list[Asked] = []
+    making = _Making(
+        source=source,
+        name=name,
+        read=read,
+        own=own,
+        free_size=free_size,
+        keep_shapes=keep_shapes,
+        precisions=precisions,
+        keras_file=keras_file,
+    )
+    path = publish(models_dir, name, making.write, version=version)
+    return PublishedVersion(path=path, metrics=making.metrics)
 
-    def write(folder: Path) -> None:
+
+@dataclass(frozen=True, kw_only=True)
+class _Making:
+    """The steps of a version; see `publish_saved_model` for the attributes.
+
+    Attributes:
+        read: The signatures to publish, by name.
+        own: Test data and class names.
+        metrics: Content of metrics.json, filled by `write`.
+    """
+
+    source: Path
+    name: str
+    read: "Mapping[str, Signature]"
+    own: own_test_data.OwnTestData
+    free_size: int | None
+    keep_shapes: bool
+    precisions: Sequence[Precision]
+    keras_file: Path | None
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+    def write(self, folder: Path) -> None:
+        """Write all files of the version; errors name the source instead of the copy."""
         try:
-            make(folder)
-        except ExportError as error:  # name the source: the copy is deleted after an error
+            self._make(folder)
+        except ExportError as error:  # the copy is deleted after an error
             if str(folder) not in str(error):
                 raise
-            raise type(error)(str(error).replace(str(folder), str(source))) from error
+            raise type(error)(str(error).replace(str(folder), str(self.source))) from error
 
-    def make(folder: Path) -> None:
-        with step(f"copying {keras_file or source}"):
-            saved_model.copy(source, folder)
+    def _make(self, folder: Path) -> None:
+        class_names = self.own.class_names
+        asked: list[Asked] = []
+        with step(f"copying {self.keras_file or self.source}"):
+            saved_model.copy(self.source, folder)
         with SessionProcess(folder) as reference:
-            with (
-                step(f"converting {len(read)} signatures to ONNX"),
-                failures.told(f"{source} cannot be converted to ONNX"),
-            ):
-                signatures = to_onnx.write(
-                    folder,
-                    read,
-                    model_name=name,
-                    class_names=tuple(class_names),
-                    reference=None if keep_shapes else reference,
-                )
-            own_test_data.check_one_graph(signatures, precisions)
-            with (
-                step("comparing both on random inputs"),
-                failures.told(f"the graph made of {source} cannot be compared with TensorFlow"),
-            ):
-                findings = random_inputs.check(
-                    reference, folder, signatures, free_size=free_size, asked=asked
-                )
-            parity = {"inputs": "random", "seed": random_inputs.SEED, "outputs": findings}
-            sections: dict[str, Any] = {}
-            if own.data is not None:
-                signature = next(iter(signatures.values()))
-                onnx_file = folder / signature.file
-                with step(f"comparing both on the test data, {len(own.data):,} rows"):
-                    graph = onnx_file.read_bytes()
-                    found = data_parity.check(reference, graph, signature, own.data, own.scores)
-                parity["test_data"] = found.section
-                if found.scores is not None:
-                    sections = own_test_data.sections(
-                        own, onnx_file, signature, found.scores, precisions
-                    )
+            signatures = self._convert(folder, reference)
+            parity, sections = self._compare(folder, reference, signatures, asked)
+        asked.extend(_add_classify(folder, signatures, class_names, self.own.scores))
+        self._record(folder, signatures, parity, sections)
+        with step("proving that rows are independent"):
+            signatures = rows.with_verdicts(folder, signatures)
+        with (
+            step("sending concurrent requests to the served model"),
+            failures.told(f"the version made of {self.source} cannot be served"),
+        ):
+            self.metrics["parity"]["served"] = company.check(folder, signatures, asked)
+        if FP32 not in self.precisions:
+            signatures = self._without_fp32(folder, signatures)
+        papers.write(folder, signatures, self.metrics, class_names=tuple(class_names))
+
+    def _convert(self, folder: Path, reference: SessionProcess) -> "dict[str, Signature]":
+        """Write the graphs, and return the signatures that they have."""
+        with (
+            step(f"converting {len(self.read)} signatures to ONNX"),
+            failures.told(f"{self.source} cannot be converted to ONNX"),
+        ):
+            signatures = to_onnx.write(
+                folder,
+                self.read,
+                model_name=self.name,
+                class_names=tuple(self.own.class_names),
+                reference=None if self.keep_shapes else reference,
+            )
+        own_test_data.check_one_graph(signatures, self.precisions)
+        return signatures
+
+    def _compare(
+        self,
+        folder: Path,
+        reference: SessionProcess,
+        signatures: "dict[str, Signature]",
+        asked: list[Asked],
+    ) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Compare both models on random inputs and on the test data.
+
+        Returns:
+            The section "parity" of metrics.json, and the sections of the test data; the latter are
+            empty without scores. The questions are added to `asked`.
+        """
+        with (
+            step("comparing both on random inputs"),
+            failures.told(f"the graph made of {self.source} cannot be compared with TensorFlow"),
+        ):
+            findings = random_inputs.check(
+                reference, folder, signatures, free_size=self.free_size, asked=asked
+            )
+        parity = {"inputs": "random", "seed": random_inputs.SEED, "outputs": findings}
+        own = self.own
+        if own.data is None:
+            return parity, {}
+        signature = next(iter(signatures.values()))
+        onnx_file = folder / signature.file
+        with step(f"comparing both on the test data, {len(own.data):,} rows"):
+            graph = onnx_file.read_bytes()
+            found = data_parity.check(reference, graph, signature, own.data, own.scores)
+        parity["test_data"] = found.section
+        if found.scores is None:
+            return parity, {}
+        return parity, own_test_data.sections(
+            own, onnx_file, signature, found.scores, self.precisions
+        )
+
+    def _record(
+        self,
+        folder: Path,
+        signatures: "dict[str, Signature]",
+        parity: dict[str, Any],
+        sections: dict[str, Any],
+    ) -> None:
+        """Fill metrics.json."""
         files = sorted({signature.file for signature in signatures.values()})
         first = folder / model_folder.ONNX_FILE
-        asked.extend(_add_classify(folder, signatures, class_names, own.scores))
-        metrics.update(
-            model=name,
-            **({"class_names": list(class_names)} if class_names else {}),
+        names, keras_file = self.own.class_names, self.keras_file
+        self.metrics.update(
+            model=self.name,
+            **({"class_names": list(names)} if names else {}),
             **({"source": _source_section(keras_file)} if keras_file else {}),
             files=[
                 graph_files.file_section(folder / file)
@@ -145,23 +222,21 @@ def publish_saved_model(
             parity=parity,
             export=version_metrics.export_section(first, signatures),
         )
-        with step("proving that rows are independent"):
-            signatures = rows.with_verdicts(folder, signatures)
-        with (
-            step("sending concurrent requests to the served model"),
-            failures.told(f"the version made of {source} cannot be served"),
-        ):
-            metrics["parity"]["served"] = company.check(folder, signatures, asked)
-        if FP32 not in precisions:
-            if not metrics["variants"]:
-                refused = all_refused(metrics["rejected_variants"], f"pass --precision {FP32}")
-                raise GateFailed(refused)
-            first.unlink()
-            saved_model.remove(folder)
-            signatures = rows.with_verdicts(folder, signatures)
-        papers.write(folder, signatures, metrics, class_names=tuple(class_names))
 
-    return PublishedVersion(path=publish(models_dir, name, write, version=version), metrics=metrics)
+    def _without_fp32(
+        self, folder: Path, signatures: "dict[str, Signature]"
+    ) -> "dict[str, Signature]":
+        """Remove model.onnx and the SavedModel; return the signatures of the other precisions.
+
+        Raises:
+            GateFailed: the gate refused all other precisions.
+        """
+        if not self.metrics["variants"]:
+            way_out = f"pass --precision {FP32}"
+            raise GateFailed(all_refused(self.metrics["rejected_variants"], way_out))
+        (folder / model_folder.ONNX_FILE).unlink()
+        saved_model.remove(folder)
+        return rows.with_verdicts(folder, signatures)
 
 
 def _source_section(keras_file: Path) -> dict[str, Any]:

@@ -2,7 +2,9 @@
 
 import contextlib
 import logging
+import os
 import re
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ from export import progress
 from export.errors import ExportError
 from serving.repository import model_folder, publishing
 from serving.repository.model_folder import Precision
+from training import storage
 
 _log = logging.getLogger("export")
 
@@ -55,21 +58,39 @@ def publish(
         raise ExportError(msg)
     model_dir = models_dir / name
     try:
-        if version in model_folder.list_versions(model_dir):
-            msg = f"{model_dir} has a version {version} already; remove it, or pass another --name"
-            raise ExportError(msg)
-        return publishing.publish(model_dir, write, version=version)
-    except OSError as error:
-        msg = (
-            f"cannot write to {model_dir} ({error.strerror or error}); free some space, make it "
-            "writable, or pass another --models-dir"
-        )
+        _check_is_new(model_dir, version)
+        # The model's folder is removed again if it is empty after a failed first export.
+        with storage.folder(model_dir):
+            return publishing.publish(model_dir, write, version=version)
+    except storage.StorageError as error:
+        msg = f"{error}, or pass another --models-dir; nothing was published"
         raise ExportError(msg) from error
-    finally:
-        # Remove the model's folder if it is empty after a failed first export; rmdir fails on a
-        # folder with versions.
-        with contextlib.suppress(OSError):
-            model_dir.rmdir()
+    except ExportError:
+        raise
+    except Exception as error:
+        # TensorFlow reports a full disk with an error of its own.
+        system = error if isinstance(error, OSError) else storage.quoted(error)
+        if system is None:
+            raise
+        told = storage.explain(system, _place(system, model_dir))
+        msg = f"{told}, or pass another --models-dir; nothing was published"
+        raise ExportError(msg) from error
+
+
+def _check_is_new(model_dir: Path, version: int | None) -> None:
+    if version in model_folder.list_versions(model_dir):
+        msg = f"{model_dir} has a version {version} already; remove it, or pass another --name"
+        raise ExportError(msg)
+
+
+def _place(error: OSError, model_dir: Path) -> Path:
+    """Return the folder that cannot be written: the model's, or that of the temporary files."""
+    temporary = Path(tempfile.gettempdir())
+    name = error.filename2 or error.filename  # a copy names the source first
+    named = Path(os.fsdecode(name)) if isinstance(name, str | bytes) else None
+    if named is None or model_dir in named.parents or temporary not in named.parents:
+        return model_dir
+    return temporary
 
 
 def all_refused(rejected: Mapping[Precision, Mapping[str, Any]], way_out: str) -> str:

@@ -7,6 +7,8 @@ from pathlib import Path, PureWindowsPath
 from typing import Any
 
 from export.errors import ExportError
+from serving import schemas
+from serving.schemas import SchemaError
 from training.data.cifar10 import CLASS_NAMES
 
 _MODEL_FILE = "model.keras"
@@ -65,7 +67,8 @@ def read(path: Path) -> TrainingRun:
     """Read a run folder and check that the training was finished.
 
     Raises:
-        ExportError: a file is missing, the training is unfinished, or metrics.json lacks a field.
+        ExportError: a file is missing, the training is unfinished, or metrics.json lacks a field
+            or was written by a newer program.
     """
     if not path.is_dir():
         msg = (
@@ -90,9 +93,12 @@ def read(path: Path) -> TrainingRun:
         msg = f"{path} has {_METRICS_FILE} but no {_MODEL_FILE}; train again in another folder"
         raise ExportError(msg)
     try:
-        run = TrainingRun(path=path, metrics=json.loads(metrics_file.read_text(encoding="utf-8")))
+        document = json.loads(metrics_file.read_text(encoding="utf-8"))
+        run = TrainingRun(path=path, metrics=schemas.RUN.body(document, metrics_file))
         facts = (run.model_name, run.correct, run.metrics["n"], run.metrics["data"]["test_sha256"])
         names = run.metrics["class_names"]
+    except SchemaError as error:
+        raise ExportError(str(error)) from error
     except (LookupError, TypeError, ValueError) as error:
         msg = f"{metrics_file} cannot be understood ({error!r}); train again in another folder"
         raise ExportError(msg) from error

@@ -18,6 +18,7 @@ from export.papers import cells, papers, speed_table, training_runs
 from export.tables import recommendation, variant_figures
 from export.tables.variant_figures import VariantFigures
 from serving.repository import model_folder
+from training import storage
 
 BEGIN = "<!-- Written by `make docs` from models/*/*/metrics.json; do not edit. -->"
 END = "<!-- End of what `make docs` writes. -->"
@@ -62,8 +63,8 @@ def write(places: Places) -> list[Path]:
         if file.name == model_folder.MODEL_CARD_FILE:
             papers.write_card(file.parent)  # updates the manifest too
         else:
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_text(text, "utf-8")
+            storage.make_folder(file.parent)
+            storage.write(file, text.encode())
     return list(outdated)
 
 

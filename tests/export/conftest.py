@@ -179,9 +179,9 @@ def version(published, tmp_path) -> Path:
 def run_export():
     """Runs `python -m export` in a new process, as a user does."""
 
-    def run(*arguments, **environment):
+    def run(*arguments, start=(), **environment):
         return subprocess.run(
-            [sys.executable, "-m", "export", *map(str, arguments)],
+            [*start, sys.executable, "-m", "export", *map(str, arguments)],
             env={**os.environ, **environment},
             capture_output=True,
             text=True,

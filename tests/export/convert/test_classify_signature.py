@@ -88,7 +88,7 @@ def test_signature_is_the_documented_one(published, signature):
             model_folder.sha256(published.path / "model.onnx"): {
                 "independent": True,
                 "evidence": ANY,
-                "max_batch_size": 64,
+                "max_batch_size": 256,
             }
         },
     }

@@ -47,6 +47,20 @@ def test_verdicts_that_are_known_are_kept_and_stale_ones_dropped(version):
     assert all(verdict.independent for digest, verdict in given.items() if digest != known)
 
 
+@pytest.mark.parametrize(("rows_before", "is_kept"), [(64, False), (256, True)])
+def test_proofs_of_small_batches_are_repeated(version, rows_before, is_kept):
+    """A recorded proof is kept only if it covers the largest batches that a GPU runs, 256 rows."""
+    known = model_folder.sha256(version / "model.onnx")
+    before = Verdict(independent=True, evidence="seen before", max_batch_size=rows_before)
+    (name, signature), *_ = model_folder.read(version).signatures.items()
+    signature = replace(signature, verdicts={known: before})
+
+    verdict = rows.with_verdicts(version, {name: signature})[name].verdicts[known]
+
+    assert (verdict == before) is is_kept
+    assert verdict.max_batch_size == 256
+
+
 def test_the_command_records_verdicts_of_a_published_version(tmp_path, capsys):
     """`prove-rows` writes signature.json, the card and the manifest, and nothing else."""
     path = sample.version(tmp_path, sample.metrics("tiny"))

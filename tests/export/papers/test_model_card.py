@@ -58,6 +58,17 @@ def test_card_states_accuracy_with_n_and_interval(published, signatures, files):
     assert "10,000" in row
 
 
+def test_card_names_another_architecture(published, signatures, files):
+    """The card of a model with another stem or enlarged images says so beside its parameters."""
+    metrics = copy.deepcopy(published.metrics)
+    assert " parameters, trained on" in model_card.render(metrics, signatures, files)
+    metrics["training"]["config"] |= {"stem": "cifar", "upsample": 2}
+
+    card = model_card.render(metrics, signatures, files)
+
+    assert " parameters, stem cifar, images x 2, trained on" in card
+
+
 def test_card_lists_every_variant(published, signatures, files):
     """A second precision is a second row of the result table."""
     metrics = copy.deepcopy(published.metrics)

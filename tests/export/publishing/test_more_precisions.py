@@ -12,6 +12,7 @@ from export.errors import ExportError, GateFailed
 from export.gates.precision import Limits
 from export.publishing import more_precisions
 from export.publishing.from_run import publish_run
+from serving import schemas
 from serving.engine.runtime import Runtime, RuntimeConfig
 from serving.repository import model_folder, publishing
 
@@ -52,7 +53,7 @@ def test_int8_is_made_from_w8(only_w8, image_dir, test_images, tmp_path):
     assert given == known | {model_folder.sha256(added.path / "model.int8.onnx"): ANY}
     model_folder.verify_manifest(added.path)
     metrics = json.loads((added.path / "metrics.json").read_text())
-    assert metrics == added.metrics
+    assert metrics == schemas.METRICS.stamped(added.metrics)
     assert list(metrics["variants"]) == ["w8", "int8"]
     section = metrics["variants"]["int8"]
     assert section["made_from"] == "model.w8.onnx"
