@@ -7,6 +7,13 @@ from typing import Any
 Receive = Callable[[], Awaitable[Mapping[str, Any]]]
 
 
+def certificate_of(scope: Mapping[str, Any]) -> str:
+    """Return the subject of the client's certificate, by RFC 4514; empty if it has sent none."""
+    extensions = scope.get("extensions")
+    tls = extensions.get("tls") if extensions else None
+    return tls["client_cert_name"] or "" if tls else ""
+
+
 class Disconnected(Exception):
     """The client has reset the stream or closed the connection: an answer would not be read."""
 

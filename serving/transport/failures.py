@@ -8,7 +8,7 @@ import json
 import logging
 import re
 import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from serving.errors import ServingError, StatusCode
 from serving.transport.route_table import HttpResponse
@@ -31,7 +31,7 @@ def request_id(headers: Mapping[bytes, bytes]) -> str:
 
 def status_of(
     error: Exception, what: str, headers: Mapping[bytes, bytes], logger: logging.Logger
-) -> tuple[StatusCode, str, str]:
+) -> tuple[StatusCode, str, Sequence[tuple[bytes, bytes]]]:
     """Return the status of a failed request, and log the error.
 
     The error's tracebacks are dropped, and with them the request's data: do not raise it again.
@@ -43,17 +43,19 @@ def status_of(
         logger: The logger of the front end.
 
     Returns:
-        Status code, message and request id. The text of an unexpected error goes to the log only;
-        its message is "internal error".
+        Status code, message, and further headers of the answer: the request id and those of the
+        error. The text of an unexpected error goes to the log only; its message is "internal
+        error".
     """
     identity = request_id(headers)
     extra = {"request_id": identity}
+    named = (REQUEST_ID, identity.encode())
     if not isinstance(error, ServingError):
         logger.error(
             "unexpected error in %s (request %s)", what, identity, exc_info=error, extra=extra
         )
         _drop_tracebacks(error)
-        return StatusCode.INTERNAL, "internal error", identity
+        return StatusCode.INTERNAL, "internal error", (named,)
     level = logging.ERROR if error.code in _FAULTS else logging.DEBUG
     logger.log(
         level,
@@ -65,7 +67,7 @@ def status_of(
         extra=extra,
     )
     _drop_tracebacks(error)
-    return error.code, error.message, identity
+    return error.code, error.message, (named, *error.headers)
 
 
 def _drop_tracebacks(error: BaseException) -> None:

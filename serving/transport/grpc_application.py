@@ -11,10 +11,11 @@ from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from serving import stage_times
+from serving.access.gate import Gate
 from serving.errors import InvalidInput, Unsupported
 from serving.stage_times import StageTimes
 from serving.transport import failures
-from serving.transport.asgi import Application, Disconnected, Receive, Send
+from serving.transport.asgi import Application, Disconnected, Receive, Send, certificate_of
 from serving.transport.grpc_wire import (
     ACCEPT_ENCODING,
     MessageReader,
@@ -24,6 +25,7 @@ from serving.transport.grpc_wire import (
     status_headers,
 )
 from serving.transport.limits.byte_budget import ByteBudget, Hold
+from serving.transport.limits.flows import Flows
 from serving.transport.limits.unread_answers import COUNTED_BYTES, UnreadAnswers
 from serving.transport.method_table import Call, Method, StreamMethod, UnaryMethod, parse
 
@@ -57,6 +59,8 @@ class GrpcApplication:
         max_message_bytes: int,
         budget: ByteBudget,
         unread: UnreadAnswers,
+        gate: Gate | None = None,
+        flows: Flows | None = None,
     ) -> None:
         """Serve methods.
 
@@ -66,7 +70,11 @@ class GrpcApplication:
             max_message_bytes: Size limit of a message; a larger one is refused before it is read.
             budget: The byte budget of all requests together.
             unread: Counts the bytes of each answer until it is sent.
+            gate: Checks who calls, before a call's message is read; None: everyone may call all.
+            flows: Finds the client of each call, for the fair queues; None: trusts no proxy.
         """
+        self._flows = flows or Flows()
+        self._gate = gate
         self._unread = unread
         self._budget = budget
         self._http = http
@@ -74,7 +82,7 @@ class GrpcApplication:
         self._max_message_bytes = max_message_bytes
 
     # One long coroutine, because every further coroutine would slow down each request.
-    async def __call__(  # noqa: C901, PLR0912
+    async def __call__(  # noqa: C901, PLR0912, PLR0915
         self, scope: Mapping[str, Any], receive: Receive, send: Send
     ) -> None:
         """Answer one HTTP request."""
@@ -91,9 +99,14 @@ class GrpcApplication:
         times = stage_times.begin(headers)
         hold = Hold(self._budget, scope.get("client"))
         reader = MessageReader(receive, headers, self._max_message_bytes, hold)
+        usage = None
         try:
             call = _call(headers, hold)
             method = self._methods.get(path)
+            if self._gate is not None and method is not None:
+                certificate = certificate_of(scope) if self._gate.reads_certificates else ""
+                usage = self._gate.enter(method.role, headers, certificate)
+            hold.flow = self._flows.begin(hold.caller, headers)
             if isinstance(method, UnaryMethod):
                 message = await reader.read_only_message(path)
                 response = await method.handler(parse(method, message, hold), call)
@@ -111,6 +124,8 @@ class GrpcApplication:
             return
         finally:
             hold.release()
+            if usage is not None:
+                usage.leave()
             if had_to_ask:
                 self._unread.end(hold.caller)
         length = len(payload)
@@ -216,8 +231,8 @@ def _existing(method: StreamMethod[Any] | None, path: str) -> StreamMethod[Any]:
 
 def _status_of(error: Exception, path: str, headers: Mapping[bytes, bytes]) -> list[Header]:
     """Return the headers or trailers for an error; the text of unexpected errors is only logged."""
-    code, message, identity = failures.status_of(error, path, headers, logger)
-    return [*status_headers(code, message), (failures.REQUEST_ID, identity.encode())]
+    code, message, further = failures.status_of(error, path, headers, logger)
+    return [*status_headers(code, message), *further]
 
 
 def _trailers(times: StageTimes) -> dict[str, Any]:

@@ -5,16 +5,20 @@ It needs several times the CPU time of the ASGI front, but grpcio is gRPC's own 
 
 import logging
 import time
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Hashable, Mapping
 from typing import TYPE_CHECKING, Any, NoReturn
+from urllib.parse import unquote
 
 import grpc
 import grpc.aio
 
 from serving import stage_times
+from serving.access.gate import Gate
+from serving.access.usage import Usage
 from serving.transport import channel_arguments, failures, tls
 from serving.transport.grpc_wire import cut_message
 from serving.transport.limits.byte_budget import ByteBudget, Hold
+from serving.transport.limits.flows import Flows
 from serving.transport.listeners import cannot_listen, claim, make_room_for_socket
 from serving.transport.method_table import Call, Method, StreamMethod, UnaryMethod, parse
 from serving.transport.network_config import NetworkConfig
@@ -31,7 +35,12 @@ class GrpcioServer:
     """A grpc.aio server on its own port, and on the Unix socket if the settings name one."""
 
     def __init__(
-        self, methods: Mapping[str, Method], config: NetworkConfig, *, budget: ByteBudget
+        self,
+        methods: Mapping[str, Method],
+        config: NetworkConfig,
+        *,
+        budget: ByteBudget,
+        gate: Gate | None = None,
     ) -> None:
         """Compute the options of the gRPC library; no port is bound yet.
 
@@ -40,6 +49,7 @@ class GrpcioServer:
             config: Address, limits and `grpc_channel_arguments`.
             budget: The byte budget of all requests together. grpcio hands over complete requests
                 only, so bytes still in transit are not counted.
+            gate: Checks who calls; None: everyone may call all.
 
         Raises:
             ConfigError: `grpc_channel_arguments` cannot be parsed.
@@ -47,6 +57,8 @@ class GrpcioServer:
         self._methods = methods
         self._config = config
         self._budget = budget
+        self._gate = gate
+        self._flows = Flows(config.trusted_proxies)
         options: dict[str, int | str] = {
             "grpc.max_receive_message_length": config.max_message_bytes,
             "grpc.max_send_message_length": -1,
@@ -56,6 +68,7 @@ class GrpcioServer:
         if config.idle_connection_seconds:
             options["grpc.max_connection_idle_ms"] = round(config.idle_connection_seconds * 1000)
         self._options = options | channel_arguments.parse(config.grpc_channel_arguments)
+        self._certificates: tls.TlsConfig | None = None
         self._server: grpc.aio.Server | None = None
         self._claimed: socket.socket | None = None
 
@@ -88,12 +101,13 @@ class GrpcioServer:
         Raises:
             ConfigError: the server cannot listen on an address.
         """
+        self._certificates = certificates
         path = self._config.grpc_socket_path
         if path is not None:
             # grpcio would remove any socket at this path, even that of a running server.
             make_room_for_socket(path)
         server = grpc.aio.server(
-            handlers=[_Handler(self._methods, self._budget)],
+            handlers=[_Handler(self._methods, self._budget, self._gate, self._flows)],
             options=list(self._options.items()),
             compression=grpc.Compression.NoCompression,
         )
@@ -103,15 +117,58 @@ class GrpcioServer:
             self._claimed.close()
         address = f"{self._config.host}:{port}"
         try:
-            port = _add_port(server, address, certificates)
+            port = self._add_port(server, address)
             if path is not None:
                 address = f"unix:{path.absolute()}"
-                _add_port(server, address, certificates)
+                self._add_port(server, address)
         except RuntimeError as error:
             raise cannot_listen(address, "the address is taken or does not exist") from error
         await server.start()
         self._server = server
         return port
+
+    def _add_port(self, server: grpc.aio.Server, address: str) -> int:
+        """Make a server listen on an address; return the port.
+
+        As in TensorFlow Serving, TLS applies to a Unix socket too.
+
+        Raises:
+            RuntimeError: the server cannot listen on the address.
+        """
+        if self._certificates is None:
+            return server.add_insecure_port(address)
+        return server.add_secure_port(address, self._credentials(self._certificates))
+
+    def _credentials(self, certificates: tls.TlsConfig) -> grpc.ServerCredentials:
+        """Return credentials that follow `change_certificates`."""
+        given = certificates
+
+        def fetch() -> grpc.ServerCertificateConfiguration | None:
+            """Return other certificates for the next handshakes, or None to keep those of now.
+
+            grpcio asks for them in a thread of its own, before each handshake.
+            """
+            nonlocal given
+            wanted = self._certificates
+            if wanted is None or wanted is given:
+                return None
+            given = wanted
+            return _configuration(wanted)
+
+        return grpc.dynamic_ssl_server_credentials(
+            _configuration(certificates),
+            fetch,  # type: ignore[arg-type]  # grpcio's documentation allows None, its types do not
+            bool(certificates.client_ca),
+        )
+
+    async def change_certificates(self, certificates: tls.PortCertificates) -> None:
+        """Show new connections other certificates; open connections go on with the old ones.
+
+        Args:
+            certificates: The new certificates. If the first ones had no `client_ca`, clients still
+                need no certificate.
+        """
+        self._certificates = certificates.grpc
 
     async def stop(self) -> None:
         """Stop accepting, and let the calls in flight finish within `drain_seconds`."""
@@ -121,19 +178,6 @@ class GrpcioServer:
             await self._server.stop(self._config.drain_seconds)
 
 
-def _add_port(server: grpc.aio.Server, address: str, certificates: tls.TlsConfig | None) -> int:
-    """Make a server listen on an address; return the port.
-
-    As in TensorFlow Serving, TLS applies to a Unix socket too.
-
-    Raises:
-        RuntimeError: the server cannot listen on the address.
-    """
-    if certificates is None:
-        return server.add_insecure_port(address)
-    return server.add_secure_port(address, _credentials(certificates))
-
-
 class _Handler(grpc.GenericRpcHandler):
     """Finds the handler of a call in the method table, by the call's path.
 
@@ -141,9 +185,15 @@ class _Handler(grpc.GenericRpcHandler):
     as on the ASGI front.
     """
 
-    def __init__(self, methods: Mapping[str, Method], budget: ByteBudget) -> None:
+    def __init__(
+        self,
+        methods: Mapping[str, Method],
+        budget: ByteBudget,
+        gate: Gate | None,
+        flows: Flows,
+    ) -> None:
         self._methods = methods
-        self._budget = budget
+        self._of_calls = (budget, gate, flows)
 
     def service(
         self, handler_call_details: grpc.HandlerCallDetails
@@ -151,18 +201,21 @@ class _Handler(grpc.GenericRpcHandler):
         path = handler_call_details.method
         method = self._methods.get(path)
         if isinstance(method, UnaryMethod):
-            return grpc.unary_unary_rpc_method_handler(_unary(method, self._budget))
+            return grpc.unary_unary_rpc_method_handler(_unary(method, *self._of_calls))
         if isinstance(method, StreamMethod):
-            return grpc.stream_stream_rpc_method_handler(_stream(method, self._budget))
+            return grpc.stream_stream_rpc_method_handler(_stream(method, *self._of_calls))
         return grpc.unary_unary_rpc_method_handler(_unknown(path))
 
 
-def _unary(method: UnaryMethod[Any], budget: ByteBudget) -> Any:  # noqa: ANN401 - grpcio's types know no bytes
+def _unary(method: UnaryMethod[Any], budget: ByteBudget, gate: Gate | None, flows: Flows) -> Any:  # noqa: ANN401 - grpcio's types know no bytes
     async def answer(request: bytes, context: Any) -> bytes:  # noqa: ANN401 - as above
         headers = _headers(context)
         times = stage_times.begin(headers)
         hold = Hold(budget, context.peer())
+        usage = None
         try:
+            usage = _enter(gate, method, headers, context)
+            hold.flow = flows.begin(_connection(hold.caller), headers)
             hold.take(len(request))
             response = await method.handler(
                 parse(method, request, hold), _call(context, headers, hold)
@@ -172,6 +225,8 @@ def _unary(method: UnaryMethod[Any], budget: ByteBudget) -> Any:  # noqa: ANN401
             await _abort(context, error, method.path)
         finally:
             hold.release()
+            if usage is not None:
+                usage.leave()
         if times:
             key, value = times.header()
             context.set_trailing_metadata(((key.decode(), value.decode()),))
@@ -180,9 +235,11 @@ def _unary(method: UnaryMethod[Any], budget: ByteBudget) -> Any:  # noqa: ANN401
     return answer
 
 
-def _stream(method: StreamMethod[Any], budget: ByteBudget) -> Any:  # noqa: ANN401 - as above
+def _stream(method: StreamMethod[Any], budget: ByteBudget, gate: Gate | None, flows: Flows) -> Any:  # noqa: ANN401 - as above
     async def answer(requests: AsyncIterator[bytes], context: Any) -> AsyncIterator[bytes]:  # noqa: ANN401 - as above
-        hold = Hold(budget)
+        hold = Hold(budget, context.peer())
+        headers = _headers(context)
+        usage = None
 
         async def parsed() -> AsyncIterator[Any]:
             async for request in requests:
@@ -190,12 +247,16 @@ def _stream(method: StreamMethod[Any], budget: ByteBudget) -> Any:  # noqa: ANN4
                 yield parse(method, request)
 
         try:
-            async for response in method.handler(parsed(), _call(context, _headers(context), hold)):
+            usage = _enter(gate, method, headers, context)
+            hold.flow = flows.begin(_connection(hold.caller), headers)
+            async for response in method.handler(parsed(), _call(context, headers, hold)):
                 yield response.SerializeToString()
         except Exception as error:  # noqa: BLE001 - every error becomes a status
             await _abort(context, error, method.path)
         finally:
             hold.release()
+            if usage is not None:
+                usage.leave()
 
     return answer
 
@@ -209,6 +270,32 @@ def _unknown(path: str) -> Any:  # noqa: ANN401 - as above
         raise AssertionError  # abort raises
 
     return answer
+
+
+def _enter(
+    gate: Gate | None,
+    method: Method,
+    headers: Mapping[bytes, bytes],
+    context: Any,  # noqa: ANN401 - grpc.aio.ServicerContext
+) -> Usage | None:
+    """Check who calls; see `Gate.enter`."""
+    if gate is None:
+        return None
+    certificate = ""
+    if gate.reads_certificates:
+        names = context.auth_context().get("x509_subject", [b""])
+        certificate = names[0].decode(errors="replace")
+    return gate.enter(method.role, headers, certificate)
+
+
+def _connection(peer: Hashable) -> Hashable:
+    """Return address and port of a peer as grpcio writes it: `ipv4:127.0.0.1:80`; None for others.
+
+    An IPv6 address is in percent-encoded brackets: `ipv6:%5B::1%5D:80`.
+    """
+    family, _, rest = unquote(str(peer)).partition(":")
+    address, _, port = rest.rpartition(":")
+    return (address.strip("[]"), port) if family in {"ipv4", "ipv6"} else None
 
 
 def _call(context: Any, headers: Mapping[bytes, bytes], hold: Hold) -> Call:  # noqa: ANN401 - grpc.aio.ServicerContext
@@ -229,15 +316,14 @@ async def _abort(context: Any, error: Exception, path: str) -> NoReturn:  # noqa
     """End a call with an error's status; the text of an unexpected error is only logged."""
     if isinstance(error, grpc.aio.AbortError):
         raise error
-    code, message, identity = failures.status_of(error, path, _headers(context), logger)
-    trailers = ((failures.REQUEST_ID.decode(), identity),)
+    code, message, further = failures.status_of(error, path, _headers(context), logger)
+    trailers = tuple((name.decode(), value.decode()) for name, value in further)
     await context.abort(_CODES[int(code)], cut_message(message), trailers)
     raise AssertionError  # abort raises
 
 
-def _credentials(certificates: tls.TlsConfig) -> grpc.ServerCredentials:
-    return grpc.ssl_server_credentials(
+def _configuration(certificates: tls.TlsConfig) -> grpc.ServerCertificateConfiguration:
+    return grpc.ssl_server_certificate_configuration(
         [(certificates.key, certificates.certificate)],
         root_certificates=certificates.client_ca or None,
-        require_client_auth=bool(certificates.client_ca),
     )

@@ -12,12 +12,14 @@ from typing import Any
 from urllib.parse import unquote
 
 from serving import stage_times
+from serving.access.gate import Gate
 from serving.errors import InvalidInput, ResourceExhausted, StatusCode
 from serving.transport import failures
-from serving.transport.asgi import Disconnected, Receive
+from serving.transport.asgi import Disconnected, Receive, certificate_of
 from serving.transport.failures import error_response
 from serving.transport.limits.body_time import BodyTime
 from serving.transport.limits.byte_budget import ByteBudget, Hold
+from serving.transport.limits.flows import Flows
 from serving.transport.limits.inflate import DEFLATE, RAW_DEFLATE, WINDOW_BITS, inflate, is_zlib
 from serving.transport.limits.unread_answers import UnreadAnswers
 from serving.transport.route_table import HttpRequest, HttpResponse, Route
@@ -30,6 +32,11 @@ _CORS_HEADERS = (
     (b"access-control-allow-origin", b"*"),
     (b"access-control-allow-methods", b"POST, GET"),
     (b"access-control-allow-headers", b"Content-Type"),
+)
+# A server with keys also lets web pages send a key.
+_CORS_HEADERS_WITH_KEYS = (
+    *_CORS_HEADERS[:-1],
+    (b"access-control-allow-headers", b"Content-Type, Authorization, X-Api-Key"),
 )
 
 Send = Callable[[dict[str, Any]], Awaitable[None]]
@@ -46,6 +53,8 @@ class HttpApplication:
         budget: ByteBudget,
         unread: UnreadAnswers,
         with_cors: bool = False,
+        gate: Gate | None = None,
+        flows: Flows | None = None,
     ) -> None:
         """Serve routes; the first route that matches answers a request.
 
@@ -55,7 +64,12 @@ class HttpApplication:
             budget: The byte budget of all requests together.
             unread: Counts the bytes of each answer until it is sent.
             with_cors: Let web pages of any origin read the answers of the APIs.
+            gate: Checks who calls, before a request's body is read; None: everyone may call all.
+            flows: Finds the client of each call, for the fair queues; None: trusts no proxy.
         """
+        self._flows = flows or Flows()
+        self._gate = gate
+        self._cors_headers = _CORS_HEADERS if gate is None else _CORS_HEADERS_WITH_KEYS
         self._with_cors = with_cors
         self._unread = unread
         self._budget = budget
@@ -78,15 +92,15 @@ class HttpApplication:
             return
         except Exception as error:  # noqa: BLE001 - every error becomes a status
             what = f"{scope['method']} {scope['path']}"
-            code, message, identity = failures.status_of(error, what, request_headers, logger)
+            code, message, further = failures.status_of(error, what, request_headers, logger)
             response = error_response(code, message)
-            more_headers.append((failures.REQUEST_ID, identity.encode()))
+            more_headers.extend(further)
         finally:
             hold.release()
             if had_to_ask:
                 self._unread.end(connection)
         if self._with_cors and _API.match(scope["path"]):
-            more_headers.extend(_CORS_HEADERS)
+            more_headers.extend(self._cors_headers)
         if times:
             more_headers.append(times.header())
         headers = [
@@ -121,17 +135,26 @@ class HttpApplication:
                     name: None if value is None else unquote(value)
                     for name, value in match.groupdict().items()
                 }
-                request = HttpRequest(
-                    method=method,
-                    path=scope["path"],
-                    headers=headers,
-                    body=await self._inflate(await self._read_body(receive, hold), headers, hold),
-                    parameters=parameters,
-                    hold=hold,
-                    peer=_peer(scope),
-                    wait_for_disconnect=partial(_wait_for_disconnect, receive),
-                )
-                return await route.handler(request)
+                usage = None
+                if self._gate is not None:
+                    certificate = certificate_of(scope) if self._gate.reads_certificates else ""
+                    usage = self._gate.enter(route.role, headers, certificate)
+                hold.flow = self._flows.begin(hold.caller, headers)
+                try:
+                    body = await self._read_body(receive, hold)
+                    request = HttpRequest(
+                        method=method,
+                        path=scope["path"],
+                        headers=headers,
+                        body=await self._inflate(body, headers, hold),
+                        parameters=parameters,
+                        hold=hold,
+                        wait_for_disconnect=partial(_wait_for_disconnect, receive),
+                    )
+                    return await route.handler(request)
+                finally:
+                    if usage is not None:
+                        usage.leave()
         return self._refuse(scope, raw_path, headers)
 
     def _refuse(
@@ -203,9 +226,3 @@ class HttpApplication:
 async def _wait_for_disconnect(receive: Receive) -> None:
     while (await receive())["type"] != "http.disconnect":
         pass
-
-
-def _peer(scope: Mapping[str, Any]) -> str:
-    """Return the caller's address and port; empty on a Unix socket."""
-    client = scope.get("client")
-    return f"{client[0]}:{client[1]}" if client else ""

@@ -1,22 +1,24 @@
 """Listening sockets, opened here so that any front end, and several processes, can use them."""
 
+import contextlib
 import errno
 import logging
 import socket
 import stat
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from serving.errors import ConfigError
-from serving.transport.network_config import NetworkConfig
+from serving.transport.network_config import AdminAddress, NetworkConfig
 
 logger = logging.getLogger(__name__)
 
 AddressInfo = tuple[socket.AddressFamily, socket.SocketKind, int, str, tuple[Any, ...]]
 
 _BACKLOG = 1024
+_ADMIN = "--admin_address"
 
 
 def listen(host: str, port: int, *, flag: str = "--port", shared: bool = False) -> socket.socket:
@@ -159,26 +161,33 @@ def listen_unix(path: Path) -> socket.socket:
     return listener
 
 
-def claim_unix(path: Path) -> socket.socket:
+def claim_unix(path: Path, *, flag: str = "--grpc_socket_path") -> socket.socket:
     """Check that a Unix socket can be created at a path, and return an unbound socket for it.
 
     The socket is bound to the path only when it listens: a socket that is bound and does not listen
     looks like a dead server's, which another server may replace.
 
+    Args:
+        path: The path.
+        flag: Name of the setting that holds the path, for the message.
+
     Raises:
         ConfigError: the path cannot be used, or another server listens on it.
     """
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
-        _listen_unix(trial, path)
+        _listen_unix(trial, path, flag)
     path.unlink()
     claimed = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     claimed.setblocking(False)
     return claimed
 
 
-def _listen_unix(claimed: socket.socket, path: Path) -> None:
+def _listen_unix(
+    claimed: socket.socket, path: Path, flag: str = "--grpc_socket_path"
+) -> SocketPath:
+    """Bind a socket to a path and listen on it; return the path with the socket's identity."""
     try:
-        make_room_for_socket(path)
+        make_room_for_socket(path, flag)
         claimed.bind(str(path))
         claimed.listen(_BACKLOG)
     except ConfigError:
@@ -186,10 +195,11 @@ def _listen_unix(claimed: socket.socket, path: Path) -> None:
         raise
     except OSError as error:
         claimed.close()
-        raise _cannot_listen_there(path, error) from error
+        raise _cannot_listen_there(path, error, flag) from error
+    return SocketPath.of(path)
 
 
-def make_room_for_socket(path: Path) -> None:
+def make_room_for_socket(path: Path, flag: str = "--grpc_socket_path") -> None:
     """Remove a Unix socket on which no server listens; do nothing if the path does not exist.
 
     Raises:
@@ -212,14 +222,24 @@ def make_room_for_socket(path: Path) -> None:
                 pass
         raise FileExistsError(None, "another server listens on it")
     except OSError as error:
-        raise _cannot_listen_there(path, error) from error
+        raise _cannot_listen_there(path, error, flag) from error
 
 
-def _cannot_listen_there(path: Path, error: OSError) -> ConfigError:
+def _cannot_listen_there(path: Path, error: OSError, flag: str) -> ConfigError:
     return ConfigError(
-        f"cannot listen on {path}: {error.strerror or error}; expected --grpc_socket_path to name "
-        "a path for a new socket"
+        f"cannot listen on {path}: {error.strerror or error}; expected {flag} to name a path for a "
+        "new socket"
     )
+
+
+def _claim_admin(address: AdminAddress, *, shared: bool) -> socket.socket:
+    if address.path is not None:
+        return claim_unix(address.path, flag=_ADMIN)
+    return claim(address.host, address.port, flag=_ADMIN, shared=shared)
+
+
+def _tcp(listeners: Iterable[socket.socket]) -> list[socket.socket]:
+    return [one for one in listeners if one.family in {socket.AF_INET, socket.AF_INET6}]
 
 
 @dataclass(kw_only=True)
@@ -230,15 +250,19 @@ class Listeners:
         rpc: Sockets for gRPC: first the port's, then the Unix socket if the settings name one.
         rest: The socket of the REST port; empty if the settings have none.
         health: The socket of the health port; empty if the settings have none.
+        admin: The socket of the admin listener; empty if the settings have none.
         grpc_socket_path: Path for the Unix socket, which `listen` creates; None if there is none.
-        socket_path: The Unix socket that `listen` has created; None before.
+        admin_socket_path: The same for the admin listener.
+        created: The Unix sockets that `listen` has created.
     """
 
     rpc: Sequence[socket.socket] = ()
     rest: Sequence[socket.socket] = ()
     health: Sequence[socket.socket] = ()
+    admin: Sequence[socket.socket] = ()
     grpc_socket_path: Path | None = None
-    socket_path: SocketPath | None = None
+    admin_socket_path: Path | None = None
+    created: list[SocketPath] = field(default_factory=list)
 
     @classmethod
     def open(cls, config: NetworkConfig, *, rpc: bool = True, shared: bool = False) -> "Listeners":
@@ -255,6 +279,8 @@ class Listeners:
         taken: list[socket.socket] = []
         rest: list[socket.socket] = []
         health: list[socket.socket] = []
+        admin: list[socket.socket] = []
+        admin_path = config.admin_address.path if config.admin_address is not None else None
         path = config.grpc_socket_path if rpc else None
         try:
             if rpc:
@@ -264,17 +290,26 @@ class Listeners:
             if config.rest_api_port:
                 flag = "--rest_api_port"
                 rest.append(claim(config.host, config.rest_api_port, flag=flag, shared=shared))
+            if config.admin_address is not None:
+                admin.append(_claim_admin(config.admin_address, shared=shared))
             if config.health_port is not None:
                 flag = "--health_port"
                 health.append(listen(config.host, config.health_port, flag=flag, shared=shared))
         except ConfigError:
-            for listener in (*taken, *rest):
+            for listener in (*taken, *rest, *admin):
                 listener.close()
             raise
-        return cls(rpc=taken, rest=rest, health=health, grpc_socket_path=path)
+        return cls(
+            rpc=taken,
+            rest=rest,
+            health=health,
+            admin=admin,
+            grpc_socket_path=path,
+            admin_socket_path=admin_path,
+        )
 
     def listen(self) -> None:
-        """Listen on the ports for gRPC and REST, and on the Unix socket.
+        """Listen on the ports for gRPC and REST, on the Unix socket and for the admin listener.
 
         Raises:
             ConfigError: another server listens on one of them by now.
@@ -283,20 +318,63 @@ class Listeners:
             if listener.family != socket.AF_UNIX:
                 _listen(listener, "--port")
             elif self.grpc_socket_path is not None:
-                _listen_unix(listener, self.grpc_socket_path)
-                self.socket_path = SocketPath.of(self.grpc_socket_path)
+                self.created.append(_listen_unix(listener, self.grpc_socket_path))
         for listener in self.rest:
             _listen(listener, "--rest_api_port")
+        for listener in self.admin:
+            if listener.family != socket.AF_UNIX:
+                _listen(listener, _ADMIN)
+            elif self.admin_socket_path is not None:
+                self.created.append(_listen_unix(listener, self.admin_socket_path, _ADMIN))
+
+    def listen_for_health(self) -> None:
+        """Listen on the health port, again if `stop_listening` was called meanwhile.
+
+        Raises:
+            ConfigError: another server listens on the port by now.
+        """
+        for listener in self.health:
+            _listen(listener, "--health_port")
+
+    def listen_again(self) -> None:
+        """Listen on the TCP ports, except the health port, after `stop_listening`.
+
+        Raises:
+            ConfigError: another server listens on one of them by now.
+        """
+        listeners = {"--port": self.rpc, "--rest_api_port": self.rest, _ADMIN: self.admin}
+        for flag, sockets in listeners.items():
+            for listener in _tcp(sockets):
+                _listen(listener, flag)
+
+    def stop_listening(self, *, health: bool = True) -> None:
+        """Stop listening on the TCP ports, which stay bound, in all processes with these sockets.
+
+        The kernel gives new connections to other sockets that listen on the same ports, or refuses
+        them. It resets those that no process has accepted; with the setting
+        `net.ipv4.tcp_migrate_req` it gives them to the other sockets, too. A Unix socket goes on,
+        because it is shared with the other workers.
+
+        Args:
+            health: Whether to stop on the health port, too.
+        """
+        leaving = (*self.rpc, *self.rest, *self.admin, *(self.health if health else ()))
+        for listener in _tcp(leaving):
+            with contextlib.suppress(OSError):  # it is closed
+                # On a socket that does not listen, the call would end the connections that it
+                # accepts when it listens again.
+                if listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                    listener.shutdown(socket.SHUT_RD)
 
     def close(self) -> None:
         """Close all sockets."""
-        for listener in (*self.rpc, *self.rest, *self.health):
+        for listener in (*self.rpc, *self.rest, *self.health, *self.admin):
             listener.close()
 
     def remove_socket_path(self) -> None:
-        """Remove the Unix socket's path; call this after the server has stopped accepting.
+        """Remove the paths of the Unix sockets; call this after the server has stopped accepting.
 
-        The path stays if another server has created its own socket at the path meanwhile.
+        A path stays if another server has created its own socket at the path meanwhile.
         """
-        if self.socket_path is not None:
-            self.socket_path.remove()
+        for path in self.created:
+            path.remove()

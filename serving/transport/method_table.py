@@ -10,6 +10,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from google.protobuf.message import DecodeError, Message
 
+from serving.access.roles import Role
 from serving.errors import InvalidInput
 from serving.protos.parsed_size import parsed_bytes
 from serving.transport.limits.byte_budget import Hold
@@ -50,6 +51,7 @@ class UnaryMethod(Generic[Request]):
         path: `/package.Service/Method`, as in HTTP/2's `:path`.
         request_type: Message class of the request.
         handler: Returns the response message, or raises a `ServingError`.
+        role: The role that a caller needs.
         parse: Parses the request's bytes, or raises DecodeError; None: `request_type` parses them.
         traced: Whether traces show the method's calls. It is False for methods that orchestrators
             call every few seconds: their spans would bury the others.
@@ -58,6 +60,7 @@ class UnaryMethod(Generic[Request]):
     path: str
     request_type: type[Request]
     handler: Callable[[Request, Call], Awaitable[Response]]
+    role: Role
     parse: Callable[[bytes], Request] | None = None
     traced: bool = True
 
@@ -71,11 +74,13 @@ class StreamMethod(Generic[Request]):
         request_type: Message class of each request.
         handler: Takes the requests as they arrive and yields the responses. It is cancelled when
             the client goes away.
+        role: The role that a caller needs.
     """
 
     path: str
     request_type: type[Request]
     handler: Callable[[AsyncIterator[Request], Call], AsyncIterator[Message]]
+    role: Role
 
 
 Method = UnaryMethod[Any] | StreamMethod[Any]

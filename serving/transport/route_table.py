@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from serving.access.roles import Role
 from serving.transport.limits.byte_budget import Hold
 
 JSON = "application/json"
@@ -26,7 +27,6 @@ class HttpRequest:
         parameters: Values of the named groups in the route's pattern, percent-decoded; None for a
             group that did not match.
         hold: Counts the request's bytes until it is answered; None if they are not counted.
-        peer: The caller's address and port; empty on a Unix socket.
         wait_for_disconnect: Returns when the caller has cancelled the request or disconnected; None
             if that cannot be observed.
     """
@@ -37,7 +37,6 @@ class HttpRequest:
     body: bytes
     parameters: Mapping[str, str | None]
     hold: Hold | None = None
-    peer: str = ""
     wait_for_disconnect: Callable[[], Awaitable[None]] | None = None
 
 
@@ -67,12 +66,14 @@ class Route:
         pattern: Regular expression that the whole raw path must match. The values of its named
             groups are percent-decoded.
         handler: Returns the response, or raises a `ServingError`.
+        role: The role that a caller needs.
         traced: Whether traces show the route's requests; see `UnaryMethod.traced`.
     """
 
     method: str
     pattern: re.Pattern[str]
     handler: Callable[[HttpRequest], Awaitable[HttpResponse]]
+    role: Role = field(kw_only=True)
     traced: bool = True
 
 

@@ -5,8 +5,12 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from serving.errors import ConfigError
+
+# The ports that may have TLS.
+Port = Literal["grpc", "rest"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +27,27 @@ class TlsConfig:
     certificate: bytes
     key: bytes = field(repr=False)
     client_ca: bytes = b""
+
+
+class PortCertificates(NamedTuple):
+    """The TLS settings of the two ports; None for plain text.
+
+    Attributes:
+        grpc: TLS of the gRPC port.
+        rest: TLS of the REST port.
+    """
+
+    grpc: TlsConfig | None
+    rest: TlsConfig | None
+
+    def of(self, port: Port) -> TlsConfig | None:
+        """Return the TLS settings of a port."""
+        return self.grpc if port == "grpc" else self.rest
+
+    @property
+    def are_shared(self) -> bool:
+        """Whether both ports have the same settings, perhaps none."""
+        return self.grpc == self.rest
 
 
 @dataclass(frozen=True, kw_only=True)

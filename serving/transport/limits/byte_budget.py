@@ -11,25 +11,44 @@ from collections.abc import Hashable
 
 from serving.errors import InvalidInput, Unavailable
 
+# How many times the bytes that are left a flow may hold.
+_SHARE = 7
+
 
 class ByteBudget:
     """Counts the bytes that all `Hold` objects hold. Use it in the event loop's thread only.
 
-    The last eighth of the budget is reserved for small requests, so that a few large requests
-    cannot exclude all others.
+    A flow, that is a client, may hold seven times what is left (a dynamic threshold, Choudhury and
+    Hahne, IEEE/ACM Transactions on Networking 1998). One client alone can thus hold seven eighths
+    of the limit, and the next one seven eighths of the rest. Small requests may use up the rest,
+    and a request that is alone may have everything.
 
     Attributes:
         limit: Most bytes held at a time.
         used: Bytes held now.
-        shared: Most bytes held at a time after a request that is not small has taken its part.
+        used_by_flow: Bytes held now, by flow.
         small: Most bytes that a small request holds.
     """
 
     def __init__(self, limit: int) -> None:
         self.limit = limit
         self.used = 0
-        self.shared = limit - limit // 8
+        self.used_by_flow: dict[Hashable, int] = {}
         self.small = limit // 1024
+
+    def hold(self, flow: Hashable, count: int) -> None:
+        """Count `count` more bytes of a flow, or less if it is negative."""
+        self.used += count
+        held = self.used_by_flow.get(flow, 0) + count
+        if held:
+            self.used_by_flow[flow] = held
+        else:
+            self.used_by_flow.pop(flow, None)
+
+    def left_for(self, flow: Hashable) -> int:
+        """Return the bytes that a flow may hold in addition, in requests that are not small."""
+        held = self.used_by_flow.get(flow, 0)
+        return (_SHARE * (self.limit - self.used) - held) // (_SHARE + 1)
 
 
 class Hold:
@@ -37,22 +56,26 @@ class Hold:
 
     Attributes:
         caller: The connection that the request came over; None if it is unknown.
+        flow: The client for which the bytes count, see `serving.access.flow`; by default the
+            caller. Set it before the first `take`.
     """
 
-    __slots__ = ("_budget", "_bytes", "caller")
+    __slots__ = ("_budget", "_bytes", "caller", "flow")
 
     def __init__(self, budget: ByteBudget, caller: Hashable = None) -> None:
         self._budget = budget
         self.caller = caller
+        self.flow = caller
         self._bytes = 0
 
     @property
     def room(self) -> int:
         """Bytes that `take` would grant now; 1 if none are left: `take` then raises its error."""
         budget = self._budget
+        left = budget.limit - budget.used
         is_alone = budget.used == self._bytes
-        as_any = (budget.limit if is_alone else budget.shared) - budget.used
-        as_small = min(budget.limit - budget.used, budget.small - self._bytes)
+        as_any = left if is_alone else budget.left_for(self.flow)
+        as_small = min(left, budget.small - self._bytes)
         return max(1, as_any, as_small)
 
     def take(self, count: int) -> None:
@@ -72,21 +95,25 @@ class Hold:
             raise InvalidInput(msg)
         is_small = self._bytes + count <= budget.small
         is_alone = budget.used == self._bytes
-        if budget.used + count > (budget.limit if is_small or is_alone else budget.shared):
+        left = budget.limit - budget.used
+        if count > (left if is_small or is_alone else budget.left_for(self.flow)):
+            held = budget.used_by_flow.get(self.flow, 0)
             msg = (
-                f"requests in flight hold {budget.used} bytes of at most {budget.limit}; retry "
-                "with backoff, or raise the server's --max_buffered_bytes"
+                f"requests in flight hold {budget.used} bytes of at most {budget.limit}, those of "
+                f"this client {held}; retry with backoff, or raise the server's "
+                "--max_buffered_bytes"
             )
             raise Unavailable(msg)
-        budget.used += count
+        budget.hold(self.flow, count)
         self._bytes += count
 
     def give_back(self, count: int) -> None:
         """Hold `count` bytes less."""
-        self._budget.used -= count
+        self._budget.hold(self.flow, -count)
         self._bytes -= count
 
     def release(self) -> None:
         """Give back all bytes, when the request has been answered."""
-        self._budget.used -= self._bytes
-        self._bytes = 0
+        if self._bytes:
+            self._budget.hold(self.flow, -self._bytes)
+            self._bytes = 0

@@ -13,6 +13,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
+from serving.transport.limits import tls_hellos
 from serving.transport.limits.holders import Holders, Network
 from serving.transport.limits.own_sockets import Accepted, OwnSockets
 from serving.transport.limits.traffic import Client, TrafficTable
@@ -27,6 +28,8 @@ _LOG_SECONDS = 10.0
 _SPARE = 8
 # When fewer are free, connections that have been idle for longer than this may be closed.
 _HURRIED_SECONDS = 2.0
+# A client that speaks TLS sends its first message within this time.
+_HELLO_SECONDS = 3.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,7 +127,7 @@ class Janitor:
         """
         self._look(now)
         going: dict[_Connection, str] = {}
-        for choose in (self._unused, self._surplus, self._unneeded):
+        for choose in (self._encrypted, self._unused, self._surplus, self._unneeded):
             for connection, reason in choose(now, len(going)):
                 going.setdefault(connection, reason)
         going |= dict.fromkeys(self._excess(going), "over the limit of all")
@@ -132,6 +135,20 @@ class Janitor:
             connection.accepted.shut_down()
             self._closed[reason] += 1
         self._report(now)
+
+    def _encrypted(self, now: float, _going: int) -> Iterator[tuple[_Connection, str]]:
+        """Yield the connections of clients that speak TLS to a port of plain text.
+
+        Only young ones are asked, because a client with TLS begins at once and each question takes
+        several system calls.
+        """
+        for connection in self._connections.values():
+            if (
+                not connection.requests
+                and now - connection.active_at < _HELLO_SECONDS
+                and tls_hellos.was_dropped(connection.accepted.descriptor)
+            ):
+                yield connection, "because their clients spoke TLS to a port of plain text"
 
     def _unused(self, now: float, _going: int) -> Iterator[tuple[_Connection, str]]:
         """Yield the connections that have had no request for too long."""
@@ -199,6 +216,8 @@ class Janitor:
             if traffic is not None and (
                 connection.is_busy or traffic.requests != connection.requests
             ):
+                if not connection.requests:
+                    tls_hellos.let_through(accepted.descriptor)
                 connection.active_at = now
                 connection.requests = traffic.requests
             found[key] = connection

@@ -23,7 +23,7 @@ def test_unexpected_errors_are_not_shown(error, code, message):
     assert failures.status_of(error, "/s/M", {b"x-request-id": b"abc"}, logger) == (
         code,
         message,
-        "abc",
+        ((b"x-request-id", b"abc"),),
     )
 
 

@@ -7,6 +7,7 @@ from urllib.parse import unquote
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
+from serving.access.roles import Role
 from serving.errors import InvalidInput, StatusCode
 from serving.transport import grpc_application, grpc_wire
 from serving.transport.grpc_application import GrpcApplication
@@ -39,8 +40,12 @@ def application() -> GrpcApplication:
     """An application with one unary method and one stream method."""
     methods = method_table(
         [
-            UnaryMethod(path="/s/Shout", request_type=StringValue, handler=shout),
-            StreamMethod(path="/s/ShoutEach", request_type=StringValue, handler=shout_each),
+            UnaryMethod(
+                path="/s/Shout", request_type=StringValue, handler=shout, role=Role.PREDICT
+            ),
+            StreamMethod(
+                path="/s/ShoutEach", request_type=StringValue, handler=shout_each, role=Role.PREDICT
+            ),
         ]
     )
     budget = ByteBudget(MAX_BUFFERED_BYTES)
@@ -285,7 +290,10 @@ def test_large_requests_share_a_budget(application):
     assert [status(events)[0] for events in two] == [StatusCode.OK, StatusCode.OK]
     assert left_after_two == 0
     assert status(refused)[0] == StatusCode.UNAVAILABLE
-    assert "requests in flight hold 1400 bytes of at most 1500; retry" in status(refused)[1]
+    assert (
+        "requests in flight hold 1400 bytes of at most 1500, those of this client 0; "
+        in status(refused)[1]
+    )
     assert left_after_refusal == MAX_BUFFERED_BYTES - 100
 
 
@@ -296,13 +304,13 @@ def test_inflated_messages_count_in_the_budget(application):
 
     fine = call(application, [message], headers=headers)
     left = application._budget.used
-    application._budget.used = application._budget.shared - 100
+    application._budget.used = MAX_BUFFERED_BYTES - 100
     refused = call(application, [message], headers=headers)
 
     assert answers(fine) == ["X" * 600]
     assert left == 0
     assert status(refused)[0] == StatusCode.UNAVAILABLE
-    assert application._budget.used == application._budget.shared - 100
+    assert application._budget.used == MAX_BUFFERED_BYTES - 100
 
 
 def test_streams_answer_request_by_request(application):
@@ -329,7 +337,7 @@ def test_a_stream_over_the_budget_is_told_so(application):
 
     Further messages may arrive after the refusal.
     """
-    application._budget.used = application._budget.shared - 100
+    application._budget.used = MAX_BUFFERED_BYTES - 100
     pieces = [frame("a"), frame("x" * 200), frame("y" * 200), frame("z" * 200)]
 
     events = call(application, pieces, path="/s/ShoutEach")
@@ -407,7 +415,7 @@ def test_status_messages_fit_into_headers(message):
 
 def test_two_methods_cannot_share_a_path():
     """Two methods with one path are a ValueError."""
-    method = UnaryMethod(path="/s/M", request_type=StringValue, handler=shout)
+    method = UnaryMethod(path="/s/M", request_type=StringValue, handler=shout, role=Role.PREDICT)
 
     with pytest.raises(ValueError, match="two methods have the path /s/M"):
         method_table([method, method])

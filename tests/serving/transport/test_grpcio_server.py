@@ -6,6 +6,7 @@ import grpc.aio
 import pytest
 from google.protobuf.wrappers_pb2 import StringValue
 
+from serving.access.roles import Role
 from serving.errors import ConfigError, InvalidInput
 from serving.settings.config import ServerConfig
 from serving.transport.grpcio_server import GrpcioServer
@@ -58,8 +59,15 @@ def talk(shouter):
     """A function that runs a coroutine function with a channel to a server of the handlers."""
     methods = method_table(
         [
-            UnaryMethod(path=SHOUT, request_type=StringValue, handler=shouter.shout),
-            StreamMethod(path=SHOUT_EACH, request_type=StringValue, handler=shouter.shout_each),
+            UnaryMethod(
+                path=SHOUT, request_type=StringValue, handler=shouter.shout, role=Role.PREDICT
+            ),
+            StreamMethod(
+                path=SHOUT_EACH,
+                request_type=StringValue,
+                handler=shouter.shout_each,
+                role=Role.PREDICT,
+            ),
         ]
     )
 

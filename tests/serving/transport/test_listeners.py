@@ -13,6 +13,32 @@ from serving.settings.config import ServerConfig
 from serving.transport.listeners import Listeners, claim, listen_unix
 
 
+def test_a_port_that_was_stopped_twice_keeps_its_connections():
+    """After two calls of `stop_listening` and `listen_again`, connections are accepted and open."""
+    opened = Listeners(rpc=[claim("127.0.0.1", 0)])
+    with contextlib.closing(opened):
+        address = opened.rpc[0].getsockname()
+        for _ in range(2):
+            opened.stop_listening()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address, timeout=5)
+        opened.listen_again()
+        with socket.create_connection(address, timeout=5) as client:
+            accepted, _ = opened.rpc[0].accept()
+            with accepted:
+                accepted.settimeout(0.2)
+                with pytest.raises(TimeoutError):  # and not the end of the connection
+                    accepted.recv(5)
+                client.sendall(b"hello")
+                received = accepted.recv(5)
+        opened.stop_listening()
+
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address, timeout=5)
+
+    assert received == b"hello"
+
+
 @pytest.mark.parametrize("front", ["asgi", "grpcio"])
 def test_a_unix_socket_answers_beside_the_port(models_dir, tmp_path, running_server, front):
     """--grpc_socket_path answers beside the port and is removed when the server ends."""
@@ -154,6 +180,38 @@ def test_callers_are_refused_until_it_listens(tmp_path):
         listeners.remove_socket_path()
 
     assert not path.exists()
+
+
+@pytest.mark.parametrize("text", ["127.0.0.1:0", "[::1]:0", "localhost:0", "unix"])
+def test_the_admin_listener_listens_with_the_others(tmp_path, text):
+    """The admin address is bound at the start, listens with the ports, and leaves no path."""
+    path = tmp_path / "admin.sock"
+    listeners = opened(admin_address=f"unix:{path}" if text == "unix" else text)
+    (admin,) = listeners.admin
+    try:
+        if text != "unix":
+            with pytest.raises(ConnectionRefusedError):
+                socket.create_connection(admin.getsockname()[:2])
+        listeners.listen()
+        with socket.socket(admin.family) as client:
+            client.connect(admin.getsockname())
+    finally:
+        listeners.close()
+        listeners.remove_socket_path()
+
+    assert not path.exists()
+
+
+def test_an_admin_address_that_is_taken_is_named(tmp_path):
+    """If the admin address is taken, the message names its flag."""
+    path = tmp_path / "admin.sock"
+    path.write_text("a file")
+    with pytest.raises(ConfigError, match="expected --admin_address to name a path"):
+        opened(admin_address=f"unix:{path}")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigError, match="choose another --admin_address"):
+            opened(admin_address=f"127.0.0.1:{port}")
 
 
 @pytest.mark.parametrize("shared", [False, True])

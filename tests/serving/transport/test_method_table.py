@@ -1,5 +1,6 @@
 import pytest
 
+from serving.access.roles import Role
 from serving.errors import InvalidInput, Unavailable
 from serving.protos.tensorflow_serving_pb2 import PredictRequest
 from serving.transport.limits.byte_budget import ByteBudget, Hold
@@ -12,7 +13,7 @@ async def nobody(request, call):
     raise NotImplementedError
 
 
-METHOD = UnaryMethod(path="/a.B/C", request_type=PredictRequest, handler=nobody)
+METHOD = UnaryMethod(path="/a.B/C", request_type=PredictRequest, handler=nobody, role=Role.PREDICT)
 
 
 def message(count: int) -> bytes:

@@ -37,3 +37,32 @@ def test_a_request_alone_may_have_all_of_it():
     alone.release()
 
     assert budget.used == 0
+
+
+def test_each_client_finds_room_beside_a_greedy_one():
+    """A client that holds all it may leaves seven eighths of the rest to the next one."""
+    budget = ByteBudget(8192)
+    greedy, polite, third = Hold(budget, "greedy"), Hold(budget, "polite"), Hold(budget, "third")
+    greedy.take(7168)
+    room = polite.room
+    polite.take(room)
+    with pytest.raises(Unavailable, match="hold 8064 bytes of at most 8192, those of this client"):
+        polite.take(1)
+
+    assert (room, third.room) == (896, 112)
+    for hold in (greedy, polite):
+        hold.release()
+    assert (budget.used, budget.used_by_flow) == (0, {})
+    assert third.room == 8192
+
+
+def test_a_client_is_the_flow_of_its_requests():
+    """Requests of one flow over several connections share what the flow may hold."""
+    budget = ByteBudget(8192)
+    holds = [Hold(budget, connection) for connection in range(3)]
+    for hold in holds:
+        hold.flow = "key"
+    holds[0].take(4000)
+    holds[1].take(3168)
+
+    assert (holds[2].room, Hold(budget, 3).room) == (8, 896)

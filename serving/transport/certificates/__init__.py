@@ -1,0 +1,4 @@
+"""Certificates that change while the server runs: their facts, and the poll of their files.
+
+May import from `serving` what `serving.transport` may.
+"""
