@@ -1,13 +1,16 @@
 """The catalog: the models and versions that are served, and the state of every known version.
 
 The protocols, the metrics and the health checks read the catalog. Only `manager` changes it, and
-only in the event loop.
+only in the event loop. `servable` and `statuses` answer requests: they refuse a model that the
+current caller may not use, and their messages name only models that it may see.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import IntEnum
 
+from serving.access.caller import CURRENT
+from serving.access.roles import Role
 from serving.engine.servable import Servable
 from serving.errors import InvalidInput, NotFound, ServingError, StatusCode, Unavailable
 from serving.repository.model_config import ModelConfig
@@ -133,11 +136,17 @@ class Catalog:
         return {name: bool(model.servables) for name, model in self.models.items()}
 
     @property
+    def visible(self) -> dict[str, ModelEntry]:
+        """The models that the current caller may see, by name."""
+        caller = CURRENT.get()
+        return {name: model for name, model in self.models.items() if caller.sees(name)}
+
+    @property
     def failed(self) -> list[str]:
-        """Names of the models that could not be loaded and have no version to answer, sorted."""
+        """Names of the visible models that could not be loaded and cannot answer, sorted."""
         return sorted(
             name
-            for name, model in self.models.items()
+            for name, model in self.visible.items()
             if not model.servables
             and any(
                 status.state is State.END and status.error_code is not StatusCode.OK
@@ -158,8 +167,10 @@ class Catalog:
         Raises:
             InvalidInput: the label is unknown.
             NotFound: the model is not configured, or the version is not wanted.
+            PermissionDenied: the current caller may not use the model.
             Unavailable: the version is wanted, but is not loaded yet or could not be loaded.
         """
+        CURRENT.get().check_model(name)
         model = self.models.get(name)
         if label is not None:
             version = model.config.labels.get(label) if model else None
@@ -184,8 +195,10 @@ class Catalog:
         request = f"Latest({name})" if version is None else f"Specific({name}, {version})"
         entries = [known[name] for known in (self.models, self.coming) if name in known]
         if not entries:
-            models = ", ".join(self.models) or "none"
-            return NotFound(f"Servable not found for request: {request}; models here: {models}")
+            msg = f"Servable not found for request: {request}"
+            if Role.METADATA in CURRENT.get().roles:
+                msg += f"; models here: {', '.join(self.visible) or 'none'}"
+            return NotFound(msg)
         versions = sorted(self.models[name].servables) if name in self.models else []
         available = ", ".join(map(str, versions)) or "none"
         for entry in entries:
@@ -206,7 +219,9 @@ class Catalog:
 
         Raises:
             NotFound: the model or the version is unknown.
+            PermissionDenied: the current caller may not use the model.
         """
+        CURRENT.get().check_model(name)
         statuses = self._statuses(name)
         if version == 0 and statuses and 0 not in statuses:
             version = None

@@ -18,21 +18,16 @@ from pathlib import Path
 
 from serving.engine.batching import active_runs
 from serving.engine.catalog import Catalog, ModelEntry, State, VersionStatus
-from serving.engine.loading import progress
+from serving.engine.loading import folders, progress
 from serving.engine.loading.candidates import PreparedModels, candidate, check_available, replaced
 from serving.engine.managed_model import Failure, LoadServable, ManagedModel, ManagerConfig
 from serving.engine.runtime import DeviceError
 from serving.engine.servable import Servable
 from serving.engine.unloading import Unloading
 from serving.engine.version_labels import check_labels
-from serving.errors import (
-    ServingError,
-    StatusCode,
-    Unavailable,
-    UnknownError,
-)
+from serving.errors import ServingError, StatusCode, Unavailable, UnknownError
 from serving.repository.model_config import ModelConfig
-from serving.repository.model_folder import fingerprint, list_versions, version_path
+from serving.repository.model_folder import fingerprint, version_path
 
 logger = logging.getLogger(__name__)
 
@@ -50,6 +45,7 @@ class Manager:
 
     Attributes:
         catalog: The models that are served now.
+        on_load: Called with every loaded servable, in the event loop, before it is in the catalog.
         on_change: Called after each poll, retry or reload, which may have made models available or
             unavailable.
     """
@@ -84,6 +80,7 @@ class Manager:
         self._closing = False
         self._unloading = Unloading()
         self._loads: list[str] = []
+        self.on_load: Callable[[Servable], None] = lambda _servable: None
         self.on_change: Callable[[], None] = lambda: None
 
     @property
@@ -139,6 +136,10 @@ class Manager:
             except OSError as error:
                 self._complain(f"models stay as they are: {error}")
                 return
+            if not wanted and self._is_serving():
+                # As with the folder of one model, this is more likely a mistake than a decision.
+                self._complain("models stay as they are: no model is left in the models folder")
+                return
             self._complaint = ""
             for name, config in wanted.items():
                 if name in self._models:
@@ -146,7 +147,7 @@ class Manager:
                 else:
                     self._models[name] = ManagedModel(config)
             gone = [name for name in self._models if name not in wanted]
-            gone = [name for name in gone if not await self._is_locked(self._models[name])]
+            gone = [name for name in gone if not await self._is_unreadable(self._models[name])]
             await self._announce()
             for name in wanted:
                 model = self._models[name]
@@ -157,6 +158,13 @@ class Manager:
                 self.catalog.retire({name: model})
             self.on_change()
         await self._unloading.wait(_UNLOAD_PATIENCE_SECONDS)
+
+    def _is_serving(self) -> bool:
+        return any(model.servables for model in self._models.values())
+
+    async def _is_unreadable(self, model: ManagedModel) -> bool:
+        """Return whether the model's folder is unreadable, which `find_models` takes for gone."""
+        return await asyncio.to_thread(folders.is_unreadable, model.config.base_path)
 
     def _complain(self, message: str) -> None:
         if message != self._complaint:
@@ -170,37 +178,8 @@ class Manager:
                 if version not in model.statuses:
                     model.set_status(VersionStatus(version=version, state=State.START))
 
-    async def _is_locked(self, model: ManagedModel) -> bool:
-        """Return whether the model's folder is unreadable, which `find_models` takes for gone."""
-        try:
-            await asyncio.to_thread(list_versions, model.config.base_path)
-        except PermissionError:
-            return True
-        return False
-
     async def _wanted_versions(self, model: ManagedModel) -> list[int]:
-        base_path, name = model.config.base_path, model.config.name
-        complaint = f"No versions of servable {name} found under base path {base_path}"
-        versions: list[int] = []
-        try:
-            versions = await asyncio.to_thread(list_versions, base_path)
-        except OSError as error:
-            complaint = f"base path {base_path} of {name} cannot be read ({error.strerror})"
-        else:
-            if versions:
-                complaint += f" by its version policy; there are {', '.join(map(str, versions))}"
-        wanted = model.config.policy.select(versions)
-        complaint = "" if wanted else complaint
-        if complaint and complaint != model.complaint:
-            logger.error(
-                "%s; expected folders named by version number (such as %s)%s",
-                complaint,
-                base_path / "1",
-                "; what is loaded stays" if model.servables else "",
-            )
-        model.complaint = complaint
-        # An emptied or unmounted folder is more likely a mistake than a decision to stop serving.
-        model.wanted = wanted or list(model.servables)
+        model.wanted = await asyncio.to_thread(folders.find_wanted, model)
         return model.wanted
 
     async def _update_model(self, name: str, model: ManagedModel, wanted: list[int]) -> None:
@@ -235,14 +214,19 @@ class Manager:
             async with self.loading(), progress.reported(f"{name}/{version}"):
                 loading = asyncio.to_thread(self._load_now, name, version, path)
                 servable = await self._unloading.unless_cancelled(loading)
-        except DeviceError:
-            raise  # ends a start or a reload; `_poll` logs it and skips the remaining models
+        except DeviceError as error:
+            if asyncio.current_task() is not self._polling:
+                raise  # ends a start or a reload
+            message = str(error)
         except ServingError as error:
             code, message = error.code, error.message
+        except OSError as error:  # the files vanished meanwhile, or may not be read
+            message = str(error)
         except Exception as error:
             logger.exception("loading %s/%d failed", name, version)
             message = str(error) or type(error).__name__
         else:
+            self.on_load(servable)
             model.servables[version] = servable
             model.failures.pop(version, None)
             model.set_status(VersionStatus(version=version, state=State.AVAILABLE))

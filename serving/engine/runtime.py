@@ -1,39 +1,49 @@
-"""Runs ONNX graphs: ONNX Runtime sessions, their settings and their errors.
+"""Runs ONNX graphs, and translates the errors of ONNX Runtime."""
 
-Settings on CPU: one inter-op thread and sequential execution, because the graphs are chains. An
-explicit intra-op thread count, because ONNX Runtime otherwise sizes its pool by the host's cores
-and sets thread affinities, which a container may forbid. No spinning, because the event loop needs
-the same cores.
-"""
-
-import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol
-
-# From version 1.29 on, ONNX Runtime reports usage over the network unless this variable is set
-# before its import.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+from typing import ClassVar, Protocol
 
 import numpy as np
-import onnxruntime
 
 from serving.engine import graph_tensors, onnx_graph
-from serving.errors import DataLoss, InternalError, InvalidInput, ServingError
+from serving.engine.devices.gpu_turns import TURNS
+from serving.engine.devices.graph_sessions import GRAPH_ID, NO_GRAPH, GraphSessions
+from serving.engine.devices.library import onnxruntime
+from serving.engine.devices.provider import (
+    CPU,
+    CUDA,
+    Device,
+    DeviceError,
+    available_providers,
+    choose_providers,
+)
+from serving.engine.devices.runtime_config import IoBinding, RuntimeConfig, session_options
+from serving.errors import InternalError, InvalidInput, ServingError
 from serving.repository.model_folder import Precision
 from serving.tensors.tensor_spec import TensorSpec
 
-Device = Literal["auto", "cpu", "cuda"]
-CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
-_CUDA_OPTIONS = {
-    # The default, EXHAUSTIVE, tunes every convolution for each new batch size.
-    "cudnn_conv_algo_search": "HEURISTIC",
-    # The default doubles the memory pool whenever it grows, and the pool never shrinks.
-    "arena_extend_strategy": "kSameAsRequested",
-}
+__all__ = [
+    "CPU",
+    "CUDA",
+    "FAILED",
+    "REFUSED",
+    "Device",
+    "DeviceError",
+    "GraphRuntime",
+    "IoBinding",
+    "Runtime",
+    "RuntimeConfig",
+    "SessionControl",
+    "TextError",
+    "available_providers",
+    "choose_providers",
+    "run_error",
+    "session_options",
+]
+
 _ALIGNMENT = 16  # bytes
 _LARGE_OUTPUT_BYTES = 1 << 20
 # Prefixes of error messages about a run.
@@ -50,91 +60,6 @@ _MISMATCHES = (
     "operand cannot broadcast on dim",
     "MatMul dimension mismatch",
 )
-# Fastest precision first. A version has an int8 graph only if it is faster than the fp32 graph on
-# CPUs. CPUs compute fp16 in float32, between two casts. The int8 graphs are not made for CUDA.
-_FASTEST_ON_CPU: tuple[Precision, ...] = ("int8", "fp32", "w8", "fp16")
-_FASTEST_ON_CUDA: tuple[Precision, ...] = ("fp16", "fp32", "w8", "int8")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RuntimeConfig:
-    """Settings of the runtimes.
-
-    Attributes:
-        device: `auto` uses CUDA if it works, `cuda` requires it, `cpu` does not use it.
-        instances: Number of concurrent runs of one model.
-        intra_op_threads: Threads inside one run; `instances * intra_op_threads` should not exceed
-            the number of cores.
-        gpu_mem_limit_bytes: Limit of ONNX Runtime's memory pool on the GPU, in bytes per graph; the
-            memory of CUDA itself is not included. 0: no limit.
-        precision: Which variant of each graph to load; `auto` loads the fastest one in the folder.
-        saved_model_tags: Tags of the graph to load from a SavedModel.
-    """
-
-    device: Device = "auto"
-    instances: int = 1
-    intra_op_threads: int = 1
-    gpu_mem_limit_bytes: int = 0
-    precision: Precision | Literal["auto"] = "auto"
-    saved_model_tags: tuple[str, ...] = ("serve",)
-
-    def precisions(self, provider: str) -> tuple[Precision, ...]:
-        """Return the precisions to look for on an execution provider, the preferred one first."""
-        if self.precision != "auto":
-            return (self.precision,)
-        return _FASTEST_ON_CUDA if provider == CUDA else _FASTEST_ON_CPU
-
-
-class DeviceError(Exception):
-    """The device given by `--device` cannot be used."""
-
-
-def available_providers() -> list[str]:
-    """Return the execution providers that this ONNX Runtime was built with."""
-    providers: list[str] = onnxruntime.get_available_providers()
-    return providers
-
-
-def choose_providers(device: Device) -> tuple[list[str], str]:
-    """Return the execution providers to request, and the reason as text for the log.
-
-    Raises:
-        DeviceError: the device is `cuda` and this ONNX Runtime has no CUDA provider.
-    """
-    offered = available_providers()
-    if device == "cpu":
-        return [CPU], "--device cpu"
-    if CUDA in offered:
-        # The CUDA libraries are in Python packages, where the dynamic linker does not search.
-        onnxruntime.preload_dlls()
-        return [CUDA, CPU], f"--device {device}"
-    if device == "cuda":
-        msg = (
-            f'device "cuda" requested but ONNX Runtime offers only {", ".join(offered)}; '
-            "install the serve-gpu extra or pass --device auto"
-        )
-        raise DeviceError(msg)
-    return [CPU], "no CUDA provider in this ONNX Runtime"
-
-
-def session_options(config: RuntimeConfig, precision: Precision) -> onnxruntime.SessionOptions:
-    """Return the ONNX Runtime session options for a graph.
-
-    Args:
-        config: See `RuntimeConfig`.
-        precision: Precision of the graph.
-    """
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = config.intra_op_threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
-    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_ENABLE_ALL
-    options.log_severity_level = 4  # fatal only: errors reach us as exceptions
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if precision == "w8":
-        # Converts the weights to float32 when the graph is loaded; otherwise every run would.
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
-    return options
 
 
 class TextError(InvalidInput):
@@ -166,6 +91,18 @@ class SessionControl:
     def __init__(self) -> None:
         self.options = onnxruntime.RunOptions()
         self.seconds: float | None = None
+        self._skips_graphs = False
+
+    def without_graph(self) -> onnxruntime.RunOptions:
+        """Return the options for a run on CUDA, or on buffers, that captures no CUDA graph.
+
+        Without the entry, ONNX Runtime's Python code raises and catches an exception in each bound
+        run, which takes 50 µs; if it is added twice, ONNX Runtime logs a warning.
+        """
+        if not self._skips_graphs:
+            self._skips_graphs = True
+            self.options.add_run_config_entry(GRAPH_ID, NO_GRAPH)
+        return self.options
 
     @property
     def terminated(self) -> bool:
@@ -227,6 +164,7 @@ class Runtime:
         needs_ranks: Whether a tensor of an unexpected rank could end the process.
         row_mixing: For each signature with an operator that mixes rows by its definition, a
             sentence that names the operator. Empty here: `row_independence` reads the ONNX file.
+        sessions: The graph's sessions; bound runs use them, too.
     """
 
     platform: ClassVar[str] = "onnxruntime_onnx"
@@ -247,27 +185,14 @@ class Runtime:
             Unsupported: an input or output has a type that cannot be served.
             DeviceError: the device is `cuda`, and the graph does not run on it.
         """
-        options = session_options(config, precision)
-        providers, _ = choose_providers(config.device)
-        cuda_options = dict(_CUDA_OPTIONS)
-        if config.gpu_mem_limit_bytes:
-            cuda_options["gpu_mem_limit"] = str(config.gpu_mem_limit_bytes)
-        try:
-            self._session = onnxruntime.InferenceSession(
-                str(onnx_file),
-                options,
-                providers=providers,
-                provider_options=[cuda_options if name == CUDA else {} for name in providers],
-            )
-        except Exception as error:  # ONNX Runtime's errors share no base class
-            msg = f"{onnx_file} cannot be loaded: {error}"
-            raise DataLoss(msg) from error
-        self.inputs = graph_tensors.specs("input", self._session.get_inputs(), onnx_file)
-        self.outputs = graph_tensors.specs("output", self._session.get_outputs(), onnx_file)
+        self.sessions = GraphSessions(onnx_file, config, precision)
+        session = self.sessions.main
+        self.inputs = graph_tensors.specs("input", session.get_inputs(), onnx_file)
+        self.outputs = graph_tensors.specs("output", session.get_outputs(), onnx_file)
         delicate = onnx_graph.find_operators(onnx_file, _ENDED_BY_RANK)
         self.needs_ranks = bool(delicate)
         self._ended_by_empty = sorted(delicate & _ENDED_BY_EMPTY)
-        self.provider: str = self._session.get_providers()[0]
+        self.provider: str = session.get_providers()[0]
         if config.device == "cuda" and self.provider != CUDA:
             # ONNX Runtime falls back to the CPU without an error when CUDA fails to start.
             msg = (
@@ -275,6 +200,7 @@ class Runtime:
                 "driver and the CUDA libraries, or pass --device auto"
             )
             raise DeviceError(msg)
+        self._on_cuda = self.provider == CUDA
 
     def run(
         self,
@@ -303,10 +229,16 @@ class Runtime:
             for tensor, array in feeds.items()
         }
         try:
-            options = None if control is None else control.options
-            arrays: list[np.ndarray] = self._session.run(output_tensors, feeds, options)
+            arrays: list[np.ndarray]
+            if self._on_cuda:
+                options = (control or SessionControl()).without_graph()
+                with TURNS.shared():
+                    arrays = self.sessions.main.run(output_tensors, feeds, options)
+            else:
+                options = None if control is None else control.options
+                arrays = self.sessions.main.run(output_tensors, feeds, options)
         except Exception as error:  # ONNX Runtime's errors share no base class
-            raise _run_error(error) from error
+            raise run_error(error) from error
         return [_copy_if_large(array) for array in arrays]
 
     def _require_elements(self, feeds: Mapping[str, np.ndarray]) -> None:
@@ -362,7 +294,8 @@ def _to_text(tensor: str, array: np.ndarray) -> np.ndarray:
     return text.reshape(array.shape)
 
 
-def _run_error(error: Exception) -> ServingError:
+def run_error(error: Exception) -> ServingError:
+    """Return the server's error for an error that ONNX Runtime raised in a run."""
     text = str(error)
     if type(error).__name__ == "InvalidArgument" or any(known in text for known in _MISMATCHES):
         return InvalidInput(f"{REFUSED}{text}")

@@ -3,17 +3,22 @@
 import logging
 import threading
 import time
-from collections.abc import Awaitable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
-from serving.engine import graph_tensors, made_up_inputs, verdicts
+from serving.engine import graph_tensors, verdicts
 from serving.engine.batching.batch_report import OnBatch
 from serving.engine.batching.batcher import Batcher
 from serving.engine.batching.batching_config import BatchingConfig
-from serving.engine.loading import graphs, progress
+from serving.engine.batching.prepared_runs import PreparedRuns
+from serving.engine.binding import version_binding
+from serving.engine.binding.version_binding import VersionBinding, describe_cuda
+from serving.engine.devices.gpu_turns import TURNS
+from serving.engine.loading import graphs, progress, warming
 from serving.engine.machine import return_freed_memory
 from serving.engine.runtime import (
     CUDA,
@@ -24,7 +29,6 @@ from serving.engine.runtime import (
     SessionControl,
     TextError,
 )
-from serving.engine.verdicts import may_batch
 from serving.errors import InvalidInput, ServingError
 from serving.repository.model_folder import Precision
 from serving.tensors.example_parser import ExampleParser
@@ -35,9 +39,6 @@ from serving.tensors.signature import (
 from serving.tensors.verdict import Verdict
 
 logger = logging.getLogger(__name__)
-
-# Time limit of a warm-up run: a graph that loops for ever must not block the loading of others.
-_WARM_UP_SECONDS = 60.0
 
 
 class Servable:
@@ -72,16 +73,14 @@ class Servable:
         class_names: tuple[str, ...],
         instances: int,
         batching: BatchingConfig,
+        binding: VersionBinding | None = None,
     ) -> None:
         self.name = name
         self.version = version
         self.precision = precision
         self.signatures = signatures
         self.verdicts = row_verdicts
-        self.batched = {
-            signature_name: may_batch(signature, row_verdicts[signature_name], batching)
-            for signature_name, signature in signatures.items()
-        }
+        self.batched = verdicts.batched(signatures, row_verdicts, batching)
         self.declared = {
             signature_name: graph_tensors.declared(
                 signature,
@@ -100,12 +99,15 @@ class Servable:
         self._held = 0
         self._released = threading.Condition()
         self._runtimes = runtimes
+        self._binding = binding
+        self._refusals_told: set[str] = set()
         self._batcher = Batcher(
             self.run,
             batching,
             workers=instances,
             name=str(self),
             make_control=SessionControl,
+            prepare=None if binding is None else partial(self._prepare, binding),
         )
 
     def __str__(self) -> str:
@@ -145,33 +147,45 @@ class Servable:
         """
         started = time.perf_counter()
         folder, signatures, runtimes = graphs.load(path, config)
-        if CUDA in {runtime.provider for runtime in runtimes.values()}:
-            batching = batching.for_gpu()
+        on_cuda = CUDA in {runtime.provider for runtime in runtimes.values()}
+        if on_cuda:
+            batching = batching.for_cuda(verdicts.proved_rows(folder, signatures))
         progress.note("proving row independence")
         for signature_name, signature in signatures.items():
             graph = runtimes[signature.file]
             graph_tensors.check_signature(signature_name, signature, graph.inputs, graph.outputs)
+        row_verdicts = verdicts.find(folder, signatures, runtimes, batching)
+        binding = version_binding.plan(
+            f"{name}/{version}",
+            signatures,
+            runtimes,
+            batched=verdicts.batched(signatures, row_verdicts, batching),
+            config=config,
+            sizes=batching.in_powers_of_two().allowed_batch_sizes,
+            warm_up=warm_up,
+        )
+        progress.note("warming up")
+        warming_since = time.perf_counter()
         servable = cls(
             name=name,
             version=version,
             precision=folder.precision,
             signatures=signatures,
-            row_verdicts=verdicts.find(folder, signatures, runtimes, batching),
+            row_verdicts=row_verdicts,
             runtimes=runtimes,
             class_names=folder.class_names,
             instances=config.instances,
             batching=batching,
+            binding=binding if warm_up else None,
         )
-        progress.note("warming up")
-        warming = time.perf_counter()
         try:
             if warm_up:
-                servable.warm_up(batching.allowed_batch_sizes or (1,))
+                servable._warm_up_all(batching)
         except BaseException:
             servable.close()  # ends its worker threads
             raise
         return_freed_memory()
-        servable.warm_up_seconds = time.perf_counter() - warming
+        servable.warm_up_seconds = time.perf_counter() - warming_since
         logger.info(
             "loaded %s as %s on %s in %.0f ms",
             servable,
@@ -179,6 +193,9 @@ class Servable:
             servable.provider,
             1000 * (time.perf_counter() - started),
         )
+        if binding is not None:
+            chosen = f"{describe_cuda(config, folder.precision)}; " if on_cuda else ""
+            logger.info("%s: %s%s", servable, chosen, binding.describe())
         verdicts.log(str(servable), servable.verdicts, servable.batched, batching)
         return servable
 
@@ -209,7 +226,7 @@ class Servable:
 
     def report_batches(self, on_batch: OnBatch) -> None:
         """Call `on_batch` in the event loop after every batch."""
-        self._batcher.on_batch = on_batch
+        self._batcher.report_batches(on_batch)
 
     @contextmanager
     def hold(self) -> Iterator[None]:
@@ -298,62 +315,48 @@ class Servable:
         constants = (alias for alias in outputs if alias not in answer)
         return answer | {alias: signature.outputs[alias].constant_rows(rows) for alias in constants}
 
-    def warm_up(self, batch_sizes: Sequence[int] = (1,)) -> None:
-        """Run every signature on zeros, because first runs allocate memory and select kernels.
+    def _warm_up_all(self, batching: BatchingConfig) -> None:
+        """Warm up in this thread or, if the runs are bound, in the worker threads; blocks."""
+        if self._binding is None:
+            self.warm_up(batching.allowed_batch_sizes or (1,))
+            return
+        self._batcher.await_preparation()
+        if sizes := self._binding.sizes:
+            self._batcher.change_batches(batching.limited_to(sizes))
 
-        A graph may refuse zeros, or the sizes chosen for its free dimensions, and still answer real
-        requests. A refusal is therefore logged and not raised.
+    def warm_up(
+        self, batch_sizes: Sequence[int] = (1,), *, without: Collection[str] = ()
+    ) -> frozenset[str]:
+        """Run signatures on zeros, because first runs allocate memory and select kernels.
 
         Args:
-            batch_sizes: Numbers of rows to run with, one after another; a signature whose requests
-                do not share runs is run with one row only.
-        """
-        for name, signature in self.signatures.items():
-            if self._may_end_the_process(name):
-                logger.info(
-                    "%s: signature %s takes no made-up inputs, its first request warms it up: an "
-                    "input declares no rank, and a wrong rank may end the process",
-                    self,
-                    name,
-                )
-                continue
-            for rows in batch_sizes if self.batched[name] else (1,):
-                refusal = self._run_on_zeros(name, signature, rows)
-                if refusal:
-                    logger.info(
-                        "%s: signature %s takes no made-up inputs of zeros, its first request "
-                        "warms it up (%s)",
-                        self,
-                        name,
-                        " ".join(refusal.message.split()),
-                    )
-                    break
+            batch_sizes: See `warming.run_on_zeros`.
+            without: Names of signatures that are not run.
 
-    def _may_end_the_process(self, name: str) -> bool:
+        Returns:
+            Names of the signatures that took no zeros.
+        """
+        specs = {
+            name: signature.model_inputs
+            for name, signature in self.signatures.items()
+            if name not in without
+        }
+        return warming.run_on_zeros(self, specs, batch_sizes, self._refusals_told)
+
+    def _prepare(self, binding: VersionBinding) -> PreparedRuns:
+        """Warm up and prepare the bound runs, in the worker thread that calls this."""
+        first, *others = binding.planned_sizes
+        with binding.turn:
+            refused = self.warm_up((first,))
+            bound = binding.prepare(refused, self.run)
+            self.warm_up(others, without=refused | {name for name, _ in bound})
+        return bound
+
+    def may_end_the_process(self, name: str) -> bool:
         """Return whether an input declares no rank and a wrong rank may end the process."""
         runtime = self._runtimes[self.signatures[name].file]
         unknown = any(spec.shape is None for spec in self.declared[name].values())
         return runtime.needs_ranks and unknown
-
-    def _run_on_zeros(self, name: str, signature: Signature, rows: int) -> ServingError | None:
-        """Run a signature on made-up inputs until the graph accepts them.
-
-        Returns:
-            None if the graph accepted some of them, or none could be made up; else the last error.
-        """
-        refusal = None
-        control = SessionControl()
-        for inputs in made_up_inputs.zeros(signature.model_inputs, rows):
-            try:
-                with control.within(_WARM_UP_SECONDS):
-                    self.run(name, inputs, list(signature.outputs), control)
-            except ServingError as error:
-                refusal = error
-            else:
-                return None
-            if control.terminated:
-                break
-        return refusal
 
     def close(self) -> None:
         """Finish the accepted requests and free the graphs; blocks.
@@ -363,7 +366,8 @@ class Servable:
         with self._released:
             self._released.wait_for(lambda: not self._held)
         self._batcher.close()
-        self._runtimes = {}
+        with TURNS.shared():  # this frees memory of the GPU
+            self._runtimes, self._binding = {}, None
         return_freed_memory()
 
 

@@ -60,12 +60,32 @@ def find(
     return verdicts
 
 
+def proved_rows(folder: ModelFolder, signatures: Mapping[str, Signature]) -> int | None:
+    """Return the rows of the largest batch that all recorded proofs of a version cover.
+
+    Signatures whose rows are recorded as dependent do not count, because their requests run alone.
+
+    Returns:
+        The number of rows; None if a signature has no recorded verdict, or all are negative.
+    """
+    verdicts = [_of_this_graph(folder, signature) for signature in signatures.values()]
+    if not all(verdicts):
+        return None
+    rows = [each.max_batch_size for each in verdicts if each is not None and each.independent]
+    return min(rows, default=None)
+
+
+def _of_this_graph(folder: ModelFolder, signature: Signature) -> Verdict | None:
+    """Return the recorded verdict on a signature's graph; None if there is none."""
+    onnx_file = folder.onnx_files.get(signature.file)
+    digest = folder.digests.get(onnx_file.name) if onnx_file is not None else None
+    return signature.verdicts.get(digest) if digest is not None else None
+
+
 def _recorded(
     folder: ModelFolder, signature: Signature, batching: BatchingConfig
 ) -> Verdict | None:
-    onnx_file = folder.onnx_files.get(signature.file)
-    digest = folder.digests.get(onnx_file.name) if onnx_file is not None else None
-    verdict = signature.verdicts.get(digest) if digest is not None else None
+    verdict = _of_this_graph(folder, signature)
     if verdict is None or not verdict.independent:
         return verdict
     return verdict if verdict.max_batch_size >= batching.max_batch_size else None
@@ -78,10 +98,22 @@ def may_batch(signature: Signature, verdict: Verdict, batching: BatchingConfig) 
     return verdict.independent or (signature.has_rows and bool(batching.forced_by))
 
 
+def batched(
+    signatures: Mapping[str, Signature],
+    verdicts: Mapping[str, Verdict],
+    batching: BatchingConfig,
+) -> dict[str, bool]:
+    """Return whether requests to each signature share runs, by signature name."""
+    return {
+        name: may_batch(signature, verdicts[name], batching)
+        for name, signature in signatures.items()
+    }
+
+
 def log(
     servable: str,
     verdicts: Mapping[str, Verdict],
-    batched: Mapping[str, bool],
+    shared: Mapping[str, bool],
     batching: BatchingConfig,
 ) -> None:
     """Log each signature whose requests run alone, or share runs without a proof, with the reason.
@@ -89,11 +121,11 @@ def log(
     Args:
         servable: The version, as `name/version`.
         verdicts: The verdicts by signature name.
-        batched: Whether requests share runs, by signature name.
+        shared: Whether requests share runs, by signature name.
         batching: See `BatchingConfig`.
     """
     for name, verdict in verdicts.items():
-        if not batched[name]:
+        if not shared[name]:
             logger.info("%s: each request to %s runs alone: %s", servable, name, verdict.evidence)
         elif not verdict.independent:
             logger.warning(

@@ -1,10 +1,12 @@
 """The predictor: runs a model on named tensors, independent of the transport."""
 
-from collections.abc import Awaitable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Awaitable, Hashable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
 
+from serving.access import flow
 from serving.engine.catalog import Catalog
 from serving.engine.machine import available_cores
 from serving.engine.servable import Servable
@@ -19,8 +21,8 @@ from serving.tensors.signature import (
     REGRESS_METHOD_NAME,
 )
 
-# Most tf.Examples that are being parsed or wait for it; further examples are refused at once, like
-# rows in the batcher.
+# Most tf.Examples of one client that are being parsed or wait for it; further ones are refused at
+# once, like rows in the batcher. The byte budget limits those of all clients.
 MAX_EXAMPLES = 10_000
 # The method names that a signature run by Predict may have.
 _METHOD_NAMES = (PREDICT_METHOD_NAME, CLASSIFY_METHOD_NAME, REGRESS_METHOD_NAME)
@@ -54,7 +56,8 @@ class Predictor:
         # threads of their own, because the loop's default threads may all be waiting for servables
         # to close.
         self._parsing = FairTurns(available_cores(), "examples")
-        self._examples = 0  # in or waiting for these threads; changed only by the event loop
+        # Those that are in or wait for these threads, by flow; changed only by the event loop.
+        self._examples: Counter[Hashable] = Counter()
 
     def max_rows(self, servable: Servable) -> int:
         """Return the most rows that one request to a servable may have."""
@@ -202,18 +205,20 @@ class Predictor:
         if parser.is_quick(serialized):
             return others | parser.parse(serialized, deadline=deadline)
         most = max(MAX_EXAMPLES, self.max_rows(servable))
-        if self._examples + len(serialized) > most:
+        client = flow.CURRENT.get()
+        if self._examples[client] + len(serialized) > most:
             msg = (
-                f"{self._examples} examples wait to be parsed, at most {most} may; retry with "
-                "backoff, or add servers"
+                f"{self._examples[client]} examples of this client wait to be parsed, at most "
+                f"{most} may; retry with backoff, or add servers"
             )
             raise Unavailable(msg)
-        self._examples += len(serialized)
+        self._examples[client] += len(serialized)
         try:
             parsing = parser.begin(serialized, deadline=deadline)
-            caller = account.caller if account is not None else None
-            while not await self._parsing.run(caller, partial(parsing.work, _TURN_SECONDS)):
-                pass  # between two pieces, other callers may have their turn
+            while not await self._parsing.run(client, partial(parsing.work, _TURN_SECONDS)):
+                pass  # between two pieces, other clients may have their turn
         finally:
-            self._examples -= len(serialized)
+            self._examples[client] -= len(serialized)
+            if not self._examples[client]:
+                del self._examples[client]
         return others | parsing.arrays

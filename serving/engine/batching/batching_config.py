@@ -2,6 +2,10 @@
 
 from dataclasses import dataclass, replace
 
+# Rows of the largest run if no setting gives them. A CPU computes most models as fast in batches of
+# 64 as in larger ones; a GPU needs more rows to be busy.
+ROWS_ON_CPU, ROWS_ON_CUDA = 64, 256
+
 
 @dataclass(frozen=True, kw_only=True)
 class BatchingConfig:
@@ -12,6 +16,8 @@ class BatchingConfig:
         forced_by: Name of the setting that makes requests share runs without a proof that rows are
             independent; empty if no setting does.
         max_batch_size: Most rows of one run; larger requests are split.
+        max_batch_size_on_cuda: Most rows of one run on CUDA if the recorded proofs of row
+            independence cover that many; 0: `max_batch_size`, because a setting gives it.
         allowed_batch_sizes: Sizes that batches are padded to, ascending, the last one equal to
             `max_batch_size`. Empty: no padding. On a GPU few sizes are better, because kernels are
             tuned for each size; a CPU runs any size, and padding would only add work.
@@ -22,18 +28,33 @@ class BatchingConfig:
 
     enabled: bool = True
     forced_by: str = ""
-    max_batch_size: int = 64
+    max_batch_size: int = ROWS_ON_CPU
+    max_batch_size_on_cuda: int = 0
     allowed_batch_sizes: tuple[int, ...] = ()
     batch_timeout_micros: int = 0
     max_enqueued_rows: int = 10_000
 
-    def for_gpu(self) -> "BatchingConfig":
+    def for_cuda(self, proved_rows: int | None) -> "BatchingConfig":
+        """Return these settings for CUDA: larger batches, and few sizes of them.
+
+        Args:
+            proved_rows: Rows of the largest batch that the recorded proofs of row independence
+                cover; None if a signature has no recorded proof.
+        """
+        most = max(self.max_batch_size, min(self.max_batch_size_on_cuda, proved_rows or 0))
+        return replace(self, max_batch_size=most).in_powers_of_two()
+
+    def in_powers_of_two(self) -> "BatchingConfig":
         """Return these settings with powers of two as allowed sizes, unless sizes are set."""
         if self.allowed_batch_sizes:
             return self
         sizes = [1 << power for power in range(self.max_batch_size.bit_length())]
         sizes = [size for size in sizes if size < self.max_batch_size]
         return replace(self, allowed_batch_sizes=(*sizes, self.max_batch_size))
+
+    def limited_to(self, sizes: tuple[int, ...]) -> "BatchingConfig":
+        """Return these settings with other allowed sizes, ascending; batches fill the last one."""
+        return replace(self, max_batch_size=sizes[-1], allowed_batch_sizes=sizes)
 
     def padded_size(self, rows: int) -> int:
         """Return the smallest allowed size of at least `rows`; `rows` if there is none."""

@@ -1,6 +1,7 @@
 import asyncio
 import shutil
 import threading
+import time
 from functools import partial
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from managers import fixed, load, manage, model, states
 from serving.engine.catalog import MAX_ENDED_STATUSES, Catalog, State
 from serving.engine.managed_model import ManagerConfig
 from serving.engine.manager import Manager
+from serving.engine.runtime import DeviceError
 from serving.errors import (
     FailedPrecondition,
     InvalidInput,
@@ -561,3 +563,64 @@ def test_the_list_of_ended_versions_is_bounded(tmp_path):
 
     assert len(listed) == MAX_ENDED_STATUSES
     assert max(listed) == MAX_ENDED_STATUSES + 10
+
+
+def test_a_version_that_the_device_refuses_is_retried_like_any_other(tmp_path):
+    """While the server runs, such a version fails, waits for its retry, and holds up no model."""
+    tiny_models.identity(tmp_path)
+    tried = []
+
+    def on_a_broken_gpu(name, version, path):
+        if name == "broken":
+            tried.append(version)
+            msg = "CUDA does not work"
+            raise DeviceError(msg)
+        return load(name, version, path)
+
+    async def run():
+        config = ManagerConfig(poll_seconds=0.01, retry_seconds=60)
+        manager = Manager(partial(find_models, tmp_path), on_a_broken_gpu, config, Catalog())
+        await manager.start()
+        shutil.copytree(tmp_path / "identity", tmp_path / "broken")
+        shutil.copytree(tmp_path / "identity", tmp_path / "last")
+        give_up_at = time.monotonic() + 20
+        while (  # noqa: ASYNC110 - the manager has no event for it
+            "last" not in manager.catalog.availability and time.monotonic() < give_up_at
+        ):
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.3)  # some thirty polls
+        statuses = manager.catalog.statuses("broken"), states(manager, "last")
+        await manager.close()
+        return statuses
+
+    (broken,), last = asyncio.run(run())
+
+    assert last == {1: State.AVAILABLE}
+    assert (broken.state, broken.error_message) == (State.END, "CUDA does not work")
+    assert tried == [1]
+
+
+@pytest.mark.parametrize("change", ["start", "reload"])
+def test_a_device_that_refuses_a_model_ends_a_start_or_a_reload(tmp_path, change):
+    """At a start, DeviceError is raised; a reload is refused with its message."""
+    tiny_models.identity(tmp_path)
+
+    def refuse(_name, _version, _path):
+        msg = "CUDA does not work"
+        raise DeviceError(msg)
+
+    async def run():
+        manager = Manager(dict, refuse, ManagerConfig(poll_seconds=0), Catalog())
+        if change == "start":
+            manager = Manager(
+                partial(find_models, tmp_path), refuse, ManagerConfig(poll_seconds=0), Catalog()
+            )
+        else:
+            await manager.start()
+        try:
+            await (manager.start() if change == "start" else manager.reload(find_models(tmp_path)))
+        finally:
+            await manager.close()
+
+    with pytest.raises(DeviceError if change == "start" else UnknownError, match="does not work"):
+        asyncio.run(run())

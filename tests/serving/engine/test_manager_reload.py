@@ -221,3 +221,27 @@ def test_a_moved_model_is_loaded_from_its_new_place(tmp_path):
         return sorted(manager.catalog.servable("m").signatures["serving_default"].inputs)
 
     assert manage(scenario, fixed(model("m", tmp_path / "old" / "m"))) == ["a", "b"]
+
+
+def test_loaded_versions_are_reported_in_the_event_loop(tmp_path):
+    """`on_load` runs in the loop's thread, where the page of metrics is made, and before calls."""
+    tiny_models.identity(tmp_path)
+    seen = []
+
+    async def run():
+        manager = Manager(dict, load, ManagerConfig(poll_seconds=0), Catalog())
+        loop_thread = threading.current_thread()
+
+        def note(servable):
+            called = [*manager.catalog.models.values()]
+            is_served = any(servable in model.servables.values() for model in called)
+            seen.append((threading.current_thread() is loop_thread, is_served))
+
+        manager.on_load = note
+        await manager.start()
+        await manager.reload(find_models(tmp_path))
+        await manager.close()
+
+    asyncio.run(run())
+
+    assert seen == [(True, False)]

@@ -8,11 +8,9 @@ import pytest
 import tiny_models
 
 from serving.engine import runtime
-from serving.engine.runtime import DeviceError, Runtime, RuntimeConfig, SessionControl
+from serving.engine.runtime import Runtime, RuntimeConfig, SessionControl
 from serving.errors import DataLoss, InternalError, InvalidInput
 from serving.repository import model_folder
-
-NO_CUDA = "CUDAExecutionProvider" not in onnxruntime.get_available_providers()
 
 
 def test_a_graph_tells_its_inputs_and_outputs(tmp_path):
@@ -149,40 +147,6 @@ def test_only_views_at_odd_addresses_are_copied():
     assert copy.ctypes.data % 16 == 0
     assert copy.tolist() == odd.tolist()
     assert all(runtime._aligned(array) is array for array in (even, single, memory))
-
-
-class AskedOnly(Exception):
-    """Raised in place of making a session."""
-
-
-@pytest.mark.parametrize(("limit", "told"), [(0, {}), (1 << 30, {"gpu_mem_limit": "1073741824"})])
-def test_only_cuda_gets_cudas_options(monkeypatch, tmp_path, limit, told):
-    """Each provider's options are in its place; a limit of the memory is among CUDA's."""
-    asked = {}
-    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
-
-    def session(*_args, **settings):
-        asked.update(settings)
-        raise AskedOnly
-
-    monkeypatch.setattr(runtime, "choose_providers", lambda _device: (providers, ""))
-    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
-
-    with pytest.raises(DataLoss, match="cannot be loaded"):
-        Runtime(tmp_path, RuntimeConfig(device="cuda", gpu_mem_limit_bytes=limit))
-
-    assert asked["providers"] == providers
-    of_cuda, of_cpu = asked["provider_options"]
-    assert of_cpu == {}
-    assert of_cuda == {**runtime._CUDA_OPTIONS, **told}
-    assert of_cuda
-
-
-@pytest.mark.skipif(not NO_CUDA, reason="this ONNX Runtime has CUDA")
-def test_cuda_is_never_replaced_silently():
-    """Without CUDA, device "cuda" raises DeviceError with the way out instead of using the CPU."""
-    with pytest.raises(DeviceError, match="install the serve-gpu extra or pass --device auto"):
-        runtime.choose_providers("cuda")
 
 
 def test_telemetry_is_off():

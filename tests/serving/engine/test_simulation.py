@@ -15,8 +15,9 @@ import pytest
 import simulated_threads
 from simulated_threads import Scheduler, SimulatedLoop
 
+from serving.access import flow
 from serving.engine import manager, servable, unloading
-from serving.engine.batching import active_runs, batcher, request_queue
+from serving.engine.batching import active_runs, batcher, enqueued_rows, request_queue, worker
 from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.catalog import Catalog
 from serving.engine.loading import progress
@@ -28,10 +29,11 @@ from serving.repository.model_config import All, Latest, ModelConfig, by_name
 from serving.tensors.signature import DataType, Signature, TensorSpec
 from serving.tensors.verdict import Verdict
 
-INTERLEAVED = (active_runs, batcher, request_queue, servable, unloading)
+INTERLEAVED = (active_runs, batcher, enqueued_rows, request_queue, worker, servable, unloading)
 SIMULATED = (*INTERLEAVED, manager, progress)
 STEPS_OF_AN_EPISODE = 250
 NAMES = ("a", "b", "c")
+CLIENTS = ("greedy", "greedy", "greedy", "polite", None)
 X = TensorSpec(dtype=DataType.DT_INT64, shape=(-1, 1), tensor="x", graph_name="x")
 Y = TensorSpec(dtype=DataType.DT_INT64, shape=(-1, 1), tensor="y", graph_name="y")
 SIGNATURE = Signature(
@@ -85,7 +87,7 @@ class Episode:
     def __init__(self, scheduler: Scheduler, folder: Path) -> None:
         self._scheduler, self._random, self._folder = scheduler, scheduler.random, folder
         self._calls: dict[asyncio.Task, bool] = {}  # True for a call that this class cancelled
-        self._changes: set[asyncio.Task] = set()
+        self._changes: list[asyncio.Task] = []  # not a set, whose order depends on addresses
         self._servables: list[Servable] = []
         self._broken: set[tuple[str, int]] = set()
         self._newest = dict.fromkeys(NAMES, 0)
@@ -193,7 +195,7 @@ class Episode:
                 if change == "update"
                 else self._manager.reload(self._models())
             )
-            self._changes.add(asyncio.create_task(work))
+            self._changes.append(asyncio.create_task(work))
 
     def _publish(self, name: str) -> None:
         self._newest[name] += 1
@@ -209,6 +211,7 @@ class Episode:
     async def _caller(self, number: int) -> None:
         """Send one request; check that its answer or error belongs to this request."""
         rows = self._random.choice([1, 2, 3, 5, 11])
+        flow.CURRENT.set(self._random.choice(CLIENTS))
         kind = self._random.choice([number] * 8 + [BAD, ENDLESS])
         values = np.full((rows, 1), number)
         values[self._random.randrange(rows)] = kind
@@ -265,7 +268,8 @@ class Episode:
         """Return an error if a worker sleeps while a request waits, before time passes; else ""."""
         for model in self._servables:
             queue = model._batcher._queue
-            if queue._idle and any(each.waiting_inputs is not None for each in queue._waiting):
+            waiting = (each for one in queue._flows.values() for each in one.waiting)
+            if queue._idle and any(each.waiting_inputs is not None for each in waiting):
                 return f"a request waits for {model}, and a worker for a signal"
         return ""
 
@@ -286,6 +290,8 @@ class Episode:
         assert sum(self.outcomes.values()) == len(self._calls) == self._numbers
         assert [model.rows_in_progress for model in self._servables if model.rows_in_progress] == []
         assert [model.queued_requests for model in self._servables if model.queued_requests] == []
+        shares = [model._batcher._rows._by_flow for model in self._servables]
+        assert [counted for counted in shares if counted] == []
         assert [model._held for model in self._servables if model._held] == []
         assert not active_runs.ACTIVE
 
@@ -302,7 +308,7 @@ def run_episode(seed: int, steps: int, folder: Path) -> tuple[dict[str, int], fl
     simulated_threads.install(scheduler, SIMULATED, monkeypatch)
     monkeypatch.setattr(servable, "return_freed_memory", lambda: None)
     runs = OrderedRuns()
-    for module in (active_runs, batcher):
+    for module in (active_runs, worker):
         monkeypatch.setattr(module, "ACTIVE", runs)
     loop = SimulatedLoop(scheduler)
     loop.set_exception_handler(

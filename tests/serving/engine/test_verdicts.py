@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -196,3 +197,20 @@ def test_the_outputs_of_a_forced_model_are_checked(tmp_path, load):
     assert [answer["y"].shape for answer in small] == [(1, 3)] * 8
     assert all(isinstance(error, InternalError) for error in large)
     assert all("do not name it in --force_batching" in error.message for error in large)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "rows"),
+    [
+        (replace(YES, max_batch_size=256), 256),
+        (YES, 64),
+        (Verdict(independent=False, evidence="they mix", max_batch_size=64), None),
+    ],
+)
+def test_the_largest_proved_batch_is_known(tmp_path, verdict, rows):
+    """`proved_rows` is the size of the recorded proof; a version without one has none."""
+    folder = model_folder.read(publish(tmp_path, verdict), ("fp32",))
+    other = model_folder.read(publish(tmp_path / "other", verdict, digest="0" * 64), ("fp32",))
+
+    assert verdicts.proved_rows(folder, folder.signatures) == rows
+    assert verdicts.proved_rows(other, other.signatures) is None

@@ -71,10 +71,10 @@ def test_examples_that_cannot_be_parsed_leave_room_for_others(pictures, monkeypa
                 await predictor.predict_on(pictures, "classify", bad, as_it_is)
         cancelled = asyncio.create_task(predictor.predict_on(pictures, "classify", good, as_it_is))
         await asyncio.sleep(0)
-        during = predictor._examples
+        during = predictor._examples.total()
         cancelled.cancel()
         await asyncio.wait({cancelled})
-        left = predictor._examples
+        left = predictor._examples.total()
         return during, left, await predictor.predict_on(pictures, "classify", good, as_it_is)
 
     during, left, prediction = asyncio.run(ask())
@@ -102,7 +102,7 @@ def test_the_limit_of_examples_that_wait_is_exact(pictures, monkeypatch):
 
     assert [len(prediction.outputs["scores"]) for prediction in answered] == [3, 1]
     assert isinstance(refused, Unavailable)
-    assert refused.message.startswith("4 examples wait to be parsed, at most 4 may; retry")
+    assert refused.message.startswith("4 examples of this client wait to be parsed, at most 4 may;")
 
 
 def classify(pictures: list[bytes]) -> bytes:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tiny_models
 
+from serving.access import flow
 from serving.engine.batching.batcher import Batcher
 from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.runtime import RuntimeConfig
@@ -147,7 +148,29 @@ def test_batches_are_padded_to_the_allowed_sizes():
 )
 def test_a_gpu_gets_few_batch_sizes(config, sizes):
     """On a GPU, allowed sizes are powers of two up to max_batch_size, unless sizes are set."""
-    assert BatchingConfig(**config).for_gpu().allowed_batch_sizes == sizes
+    assert BatchingConfig(**config).for_cuda(64).allowed_batch_sizes == sizes
+
+
+@pytest.mark.parametrize(
+    ("settings", "proved", "most"),
+    [
+        ({"max_batch_size_on_cuda": 256}, 256, 256),
+        ({"max_batch_size_on_cuda": 256}, 1000, 256),
+        ({"max_batch_size_on_cuda": 256}, 128, 128),
+        ({"max_batch_size_on_cuda": 256}, 7, 64),
+        ({"max_batch_size_on_cuda": 256}, None, 64),
+        ({"max_batch_size": 32}, 256, 32),
+    ],
+)
+def test_batches_on_cuda_are_as_large_as_their_proof(settings, proved, most):
+    """By default batches on CUDA have up to 256 rows, as far as recorded proofs cover them.
+
+    Otherwise loading would run a proof on the CPU again, and could run out of time.
+    """
+    config = BatchingConfig(**settings).for_cuda(proved)
+
+    assert config.max_batch_size == most
+    assert config.allowed_batch_sizes[-1] == most
 
 
 def test_every_allowed_size_is_warmed_up(load):
@@ -445,3 +468,113 @@ def test_batched_answers_equal_unbatched_ones_bit_for_bit(load):
     for inputs, answer in zip(requests, answers, strict=True):
         alone = servable.run("serving_default", inputs, ["scores"])
         np.testing.assert_array_equal(answer["scores"], alone["scores"])
+
+
+async def as_client(name: str, asking):
+    """Await a coroutine as a client's request."""
+    flow.CURRENT.set(name)
+    return await asking
+
+
+def ask_as(batcher: Batcher, client: str, count: int) -> asyncio.Task:
+    """Send a request of so many rows as a client."""
+    inputs = rows(*range(count))
+    running = batcher.run("s", inputs, ["y"], batched=True, deadline=None)
+    return asyncio.create_task(as_client(client, running))
+
+
+async def outcomes(tasks) -> list[str]:
+    """Return `answered` or the error's message for each task."""
+    ended = await asyncio.gather(*tasks, return_exceptions=True)
+    return [end.message if isinstance(end, Unavailable) else "answered" for end in ended]
+
+
+def test_a_full_queue_has_room_for_a_client_that_has_little():
+    """A client below an equal share takes the place of the greediest client's newest request."""
+
+    async def scenario(batcher, recorder):
+        recorder.hold()
+        greedy = [ask_as(batcher, "greedy", 4)]
+        await settle(recorder)
+        greedy += [ask_as(batcher, "greedy", 4) for _ in range(4)]
+        await asyncio.sleep(0)
+        polite = [ask_as(batcher, "polite", 1) for _ in range(3)]
+        await asyncio.sleep(0)
+        late = [ask_as(batcher, "greedy", 4)]
+        await asyncio.sleep(0)
+        waiting = batcher.rows
+        recorder.release()
+        return waiting, await outcomes(greedy), await outcomes(polite), await outcomes(late)
+
+    (waiting, greedy, polite, late), _ = with_batcher(
+        scenario, max_batch_size=4, max_enqueued_rows=20
+    )
+
+    assert waiting == 19
+    assert greedy[:4] == ["answered"] * 4
+    assert greedy[4].startswith("The batch scheduling queue to which this task was submitted is")
+    assert polite == ["answered"] * 3
+    assert late[0].endswith(
+        "19 rows wait for m/1, at most 20 may; retry with backoff, or add servers"
+    )
+
+
+def test_rows_that_run_are_not_displaced():
+    """If the rows of the greedy client run already, a full queue refuses every client."""
+
+    async def scenario(batcher, recorder):
+        recorder.hold()
+        greedy = ask_as(batcher, "greedy", 4)
+        await settle(recorder)
+        polite = ask_as(batcher, "polite", 1)
+        await asyncio.sleep(0)
+        recorder.release()
+        return await outcomes([greedy, polite])
+
+    (greedy, polite), _ = with_batcher(scenario, max_batch_size=4, max_enqueued_rows=4)
+
+    assert greedy == "answered"
+    assert "is full: 4 rows wait" in polite
+
+
+def test_a_displaced_part_frees_the_other_parts():
+    """A request that runs in parts fails whole if one part is displaced; no other part runs."""
+
+    async def scenario(batcher, recorder):
+        recorder.hold()
+        first = ask_as(batcher, "other", 1)
+        await settle(recorder)
+        large = ask_as(batcher, "greedy", 12)  # three parts
+        await asyncio.sleep(0)
+        polite = ask_as(batcher, "polite", 1)
+        for _ in range(5):  # until the large request has failed
+            await asyncio.sleep(0)
+        waiting = batcher.rows
+        recorder.release()
+        return waiting, await outcomes([first, large, polite])
+
+    (waiting, (first, large, polite)), recorder = with_batcher(
+        scenario, max_batch_size=4, max_enqueued_rows=13
+    )
+
+    assert waiting == 2
+    assert (first, polite) == ("answered", "answered")
+    assert "is full" in large
+    assert recorder.sizes == [1, 1]
+
+
+def test_clients_with_equal_shares_are_refused():
+    """A client that has its equal share displaces nobody."""
+
+    async def scenario(batcher, recorder):
+        recorder.hold()
+        first = ask_as(batcher, "a", 1)
+        await settle(recorder)
+        asked = [ask_as(batcher, client, 1) for client in "abbab"]
+        await asyncio.sleep(0)
+        recorder.release()
+        return await outcomes([first, *asked])
+
+    ends, _ = with_batcher(scenario, max_batch_size=4, max_enqueued_rows=4)
+
+    assert [end == "answered" for end in ends] == [True, True, True, True, False, False]

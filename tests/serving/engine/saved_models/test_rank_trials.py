@@ -17,7 +17,6 @@ from serving.engine.saved_models.rank_trials import RankTrials
 from serving.errors import InvalidInput, Unavailable
 
 CONFIG = RuntimeConfig(device="cpu")
-PATH = os.pathsep.join(filter(None, sys.path))
 
 
 @pytest.fixture
@@ -57,7 +56,8 @@ def test_ranks_are_tried_once(trials):
     assert (config, outputs) == (CONFIG, ["y:0"])
     assert feeds["x:0"].shape == (1, 1)
     assert settings["timeout"] == 120
-    assert settings["env"].items() >= (os.environ | {"PYTHONPATH": PATH}).items()
+    path = os.pathsep.join(filter(None, sys.path))
+    assert settings["env"].items() >= (os.environ | {"PYTHONPATH": path}).items()
 
 
 def test_ranks_that_end_a_process_are_refused_for_ever(trials):

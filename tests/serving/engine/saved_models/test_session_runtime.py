@@ -138,7 +138,7 @@ def test_needs_ranks_follows_the_operators(tmp_path):
 
 
 def test_undeclared_ranks_are_tried_elsewhere_first(tmp_path):
-    """An input rank that would end the process is tried in another process and refused, twice.
+    """An input rank that may end the process is tried in another process and refused, twice.
 
     The graph has a convolution behind an input of any rank. A rank of 4 is answered.
     """
@@ -146,8 +146,10 @@ def test_undeclared_ranks_are_tried_elsewhere_first(tmp_path):
     signature = runtime.signatures["serving_default"]
     tensor, output = signature.inputs["x"].tensor, signature.outputs["y"].tensor
 
+    # Whether the process would end depends on the processor: without oneDNN, TensorFlow's kernel
+    # refuses the rank itself.
     for _ in range(2):
-        with pytest.raises(InvalidInput, match="of rank 2"):
+        with pytest.raises(InvalidInput, match=r"of rank 2|must be 4-dimensional"):
             runtime.run([output], {tensor: np.ones((4, 3), np.float32)})
     (answer,) = runtime.run([output], {tensor: np.ones((1, 4, 4, 3), np.float32)})
 

@@ -1,0 +1,48 @@
+"""Looks for the wanted versions in the folders of models."""
+
+import logging
+from pathlib import Path
+
+from serving.engine.managed_model import ManagedModel
+from serving.repository.model_folder import list_versions
+
+logger = logging.getLogger(__name__)
+
+
+def find_wanted(model: ManagedModel) -> list[int]:
+    """Return the versions that the model's policy selects from its folder; blocks.
+
+    If it selects none, or the folder cannot be read, these are the loaded versions: an emptied or
+    unmounted folder is more likely a mistake than a decision to stop serving. The reason becomes
+    the model's `complaint` and is logged, unless it was the reason before too.
+    """
+    base_path, name = model.config.base_path, model.config.name
+    complaint = f"No versions of servable {name} found under base path {base_path}"
+    versions: list[int] = []
+    try:
+        versions = list_versions(base_path)
+    except OSError as error:
+        complaint = f"base path {base_path} of {name} cannot be read ({error.strerror})"
+    else:
+        if versions:
+            complaint += f" by its version policy; there are {', '.join(map(str, versions))}"
+    wanted = model.config.policy.select(versions)
+    complaint = "" if wanted else complaint
+    if complaint and complaint != model.complaint:
+        logger.error(
+            "%s; expected folders named by version number (such as %s)%s",
+            complaint,
+            base_path / "1",
+            "; what is loaded stays" if model.servables else "",
+        )
+    model.complaint = complaint
+    return wanted or list(model.servables)
+
+
+def is_unreadable(folder: Path) -> bool:
+    """Return whether a model's folder is there and cannot be read; blocks."""
+    try:
+        list_versions(folder)
+    except OSError:
+        return True
+    return False
