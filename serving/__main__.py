@@ -1,210 +1,33 @@
 """Start the model server: `python -m serving --models_dir models --port 8500`."""
 
-import asyncio
-import contextlib
-import dataclasses
-import logging
 import os
 import signal
 import sys
-import threading
-import time
-from collections.abc import Callable
-from pathlib import Path
-from typing import NoReturn
+from types import FrameType
 
-import uvloop
-
-from serving.engine.batching import active_runs
-from serving.engine.machine import collect_cycles_rarely, return_large_blocks
-from serving.engine.runtime import DeviceError
-from serving.errors import ConfigError
-from serving.monitoring import log
-from serving.server import ModelServer
-from serving.settings import notices
-from serving.settings.config import ServerConfig
-from serving.settings.flags import PROGRAM, parse
-from serving.transport.limits import open_files
-from serving.workers.supervisor import Supervisor
-from serving.workers.worker import Assignment, Link, report_error
-
-logger = logging.getLogger(__name__)
-
-# Time that the process has after the drain to end by itself, before `_exit_after` ends it.
-_LAST_RESORT_SECONDS = 1.0
-
-
-async def serve(config: ServerConfig) -> int:
-    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once.
-
-    Returns:
-        The exit code: 0 after a drain, 1 after the web server has failed.
-
-    Raises:
-        ConfigError, DeviceError: the server cannot start with these settings.
-    """
-    server = ModelServer(config)
-    stopping = asyncio.Event()
-    _on_signals(stopping.set, os._exit)
-    return await _run(server, stopping)
-
-
-async def serve_as_worker(config: ServerConfig, assignment: Assignment) -> int:
-    """Serve as one of several worker processes, until a signal or the end of the supervisor.
-
-    Returns:
-        The exit code, as for `serve`.
-
-    Raises:
-        ConfigError, DeviceError: as for `serve`.
-    """
-    link = Link(assignment)
-    await link.open()
-    server = ModelServer(dataclasses.replace(config, port=assignment.port), link=link)
-    stopping = asyncio.Event()
-    _on_signals(stopping.set, os._exit)
-    watching = asyncio.create_task(link.wait_closed())
-    watching.add_done_callback(lambda _: stopping.set())
-    return await _run(server, stopping)
-
-
-async def supervise(config: ServerConfig, arguments: list[str]) -> int:
-    """Serve with several worker processes; signals as for `serve`.
-
-    Args:
-        config: The settings.
-        arguments: Command-line arguments of this process, which the workers get too.
-
-    Returns:
-        The exit code: 0 if all workers drained, else 1.
-
-    Raises:
-        ConfigError: the server cannot start with these settings.
-    """
-    supervisor = Supervisor(config, arguments)
-
-    def quit_now(code: int) -> None:
-        supervisor.kill()
-        os._exit(code)
-
-    _on_signals(supervisor.stop, quit_now)
-    return await supervisor.run()
-
-
-def _on_signals(stop: Callable[[], None], quit_now: Callable[[int], object]) -> None:
-    loop = asyncio.get_running_loop()
-
-    def first(received: signal.Signals) -> None:
-        logger.info(
-            "%s: finishing the calls in flight; a second signal ends the process at once",
-            received.name,
-        )
-        for number in (signal.SIGTERM, signal.SIGINT):
-            # Not the default handler: the kernel ignores it in process 1 of a container.
-            loop.add_signal_handler(number, quit_now, 128 + number)
-        stop()
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, first, number)
-
-
-async def _run(server: ModelServer, stopping: asyncio.Event) -> int:
-    """Run a server until `stopping` is set or the server fails; return the exit code.
-
-    `stopping` may be set while the server is still starting.
-    """
-    starting = asyncio.create_task(server.start())
-    waiting = asyncio.create_task(stopping.wait())
-    failing = asyncio.create_task(server.wait_failed())
-    try:
-        await asyncio.wait({starting, waiting, failing}, return_when=asyncio.FIRST_COMPLETED)
-        if starting.done():
-            await starting
-        await asyncio.wait({waiting, failing}, return_when=asyncio.FIRST_COMPLETED)
-        has_failed = failing.done()
-    finally:
-        _exit_after(server.config.drain_seconds + _LAST_RESORT_SECONDS)
-        for task in (starting, waiting, failing):
-            task.cancel()
-        await asyncio.gather(starting, waiting, failing, return_exceptions=True)
-        await server.stop()
-        if active_runs.ACTIVE:
-            _end_now()
-    logger.info("stopped")
-    if server.manager.loads:
-        # Python's exit would wait for the threads that are still loading versions.
-        logger.info("exiting while still loading %s", ", ".join(server.manager.loads))
-        logging.shutdown()
-        os._exit(int(has_failed))
-    return int(has_failed)
-
-
-def _exit_after(seconds: float) -> None:
-    """End the process after this many seconds, even during a run, a load or Python's exit."""
-
-    def work() -> None:
-        time.sleep(seconds)
-        _end_now()
-
-    threading.Thread(target=work, name="last-resort", daemon=True).start()
-
-
-def _end_now() -> NoReturn:
-    """End the process without Python's exit, which would destroy objects that a run still uses."""
-    runs = ", ".join(map(str, active_runs.ACTIVE)) or "none"
-    logger.error("the drain is over, ending the process; runs still active: %s", runs)
-    logging.shutdown()
-    os._exit(1)
-
-
-def _do_not_preempt() -> None:
-    """Set the scheduling policy SCHED_BATCH: a thread that wakes another one keeps its core.
-
-    Every answer wakes the web server's thread. If both threads share a core, the kernel would
-    otherwise switch between them for each answer of a batch. With SCHED_BATCH, the web server
-    writes the answers of a batch together, which saves a tenth of the CPU time, measured on one
-    core. Threads started later inherit the policy.
-    """
-    if hasattr(os, "SCHED_BATCH"):
-        with contextlib.suppress(OSError):  # a sandbox may forbid it
-            os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
-
-
-def _program() -> str:
-    """Return how this process was started, for the help text: a command, or `PROGRAM`."""
-    name = Path(sys.argv[0]).name
-    return PROGRAM if name in {"__main__.py", "-m", ""} else name
+from serving import standard_streams
+from serving.monitoring import standard_error
+from serving.workers.environment import VARIABLE
 
 
 def main() -> None:
-    """Read the settings and serve; if the settings are wrong, print one line and exit with 2."""
-    assignment = Assignment.of(os.environ)
-    arguments = sys.argv[1:]
-    try:
-        config, warnings = parse(arguments, program=_program())
-        _do_not_preempt()
-        return_large_blocks()
-        collect_cycles_rarely()
-        open_files.raise_limit()
-        log.configure(config.log_format, worker=assignment.number if assignment else None)
-        if assignment is None:
-            for warning in warnings:
-                notices.warn_once(warning)
-        elif assignment.number > 1:
-            notices.mute()
-        if assignment is not None:
-            code = uvloop.run(serve_as_worker(config, assignment))
-        elif config.workers > 1:
-            code = uvloop.run(supervise(config, arguments))
-        else:
-            code = uvloop.run(serve(config))
-    except (ConfigError, DeviceError) as error:
-        if assignment is not None:
-            report_error(assignment, str(error))
-        else:
-            print(f"error: {error}", file=sys.stderr)
-        code = 2
-    sys.exit(code)
+    """Prepare standard error and the signals, then import and run the program, and exit."""
+    standard_streams.open_closed()
+    standard_error.never_wait()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, _end)
+    # The import takes most of the time until the server is ready, during which it can be stopped.
+    from serving import program  # noqa: PLC0415
+
+    sys.exit(program.main())
+
+
+def _end(number: int, _frame: FrameType | None) -> None:
+    """End the process with exit code 0: it has served nobody, so that there is nothing to drain."""
+    if VARIABLE not in os.environ:  # the supervisor speaks for its workers
+        print(f"{signal.Signals(number).name} during the start: stopped", file=sys.stderr)
+    standard_error.finish()
+    os._exit(0)
 
 
 if __name__ == "__main__":

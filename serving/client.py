@@ -9,6 +9,7 @@ The client works with this server and with TensorFlow Serving.
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Self
 
@@ -27,6 +28,8 @@ from serving.client_messages import (
     signature_defs,
     status_request,
 )
+from serving.connection.credentials import call_metadata, tls_credentials
+from serving.connection.first_answer import FirstAnswer
 from serving.protos.tensorflow_serving_pb2 import (
     ClassificationResponse,
     GetModelMetadataResponse,
@@ -40,8 +43,10 @@ __all__ = [
     "AsyncPredictClient",
     "PredictClient",
     "PredictError",
+    "call_metadata",
     "predict_request",
     "response_arrays",
+    "tls_credentials",
 ]
 
 DEFAULT_TIMEOUT_SECONDS = 30.0
@@ -70,6 +75,10 @@ class PredictError(Exception):
         self.code = code
         self.message = message
 
+    def __reduce__(self) -> tuple[type[Self], tuple[grpc.StatusCode, str]]:
+        """Let the error be pickled: a process pool that cannot read an error waits for ever."""
+        return type(self), (self.code, self.message)
+
 
 class PredictClient:
     """Blocking client with one connection; threads may share it."""
@@ -80,6 +89,8 @@ class PredictClient:
         *,
         timeout: float = DEFAULT_TIMEOUT_SECONDS,
         credentials: grpc.ChannelCredentials | None = None,
+        api_key: str | None = None,
+        metadata: Sequence[tuple[str, str]] = (),
         options: Sequence[tuple[str, Any]] = (),
     ) -> None:
         """Create a client; the first call opens the connection.
@@ -87,9 +98,17 @@ class PredictClient:
         Args:
             target: `host:port`, or `unix:path`.
             timeout: Default timeout of a call, in seconds.
-            credentials: TLS credentials; None for plain text.
+            credentials: TLS credentials, for example `tls_credentials("ca.pem")`; None for plain
+                text, which shows the API key to the network.
+            api_key: Key of a server or gateway that demands one; sent with each call as
+                `authorization: Bearer KEY`.
+            metadata: Further metadata of each call, as names and values.
             options: gRPC channel options, for example `[("grpc.enable_http_proxy", 0)]`.
+
+        Raises:
+            ValueError: the key or the metadata cannot be sent.
         """
+        self._call_metadata = call_metadata(api_key, metadata)
         options = [*CHANNEL_OPTIONS, *options]
         self._timeout = timeout
         self._channel = (
@@ -97,6 +116,7 @@ class PredictClient:
             if credentials is None
             else grpc.secure_channel(target, credentials, options)
         )
+        self._first = FirstAnswer(target, tls=credentials is not None)
         calls = _calls(self._channel)
         self._predict = calls["predict"]
         self._classify = calls["classify"]
@@ -147,6 +167,7 @@ class PredictClient:
 
         Raises:
             PredictError: the server refused the call or could not be reached in time.
+            TypeError: `inputs` are no mapping.
             ValueError: the arguments contradict each other or cannot be sent.
         """
         request = predict_request(
@@ -232,8 +253,11 @@ class PredictClient:
         return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
 
     def _call(self, call: Any, request: Any, timeout: float | None) -> Any:  # noqa: ANN401
+        if not self._first.was_received:
+            call = partial(self._first.wait, call)
+        seconds = self._timeout if timeout is None else timeout
         try:
-            return call(request, timeout=self._timeout if timeout is None else timeout)
+            return call(request, timeout=seconds, metadata=self._call_metadata)
         except grpc.RpcError as error:
             raise PredictError(error.code(), error.details() or "") from error
 
@@ -247,9 +271,12 @@ class AsyncPredictClient:
         *,
         timeout: float = DEFAULT_TIMEOUT_SECONDS,
         credentials: grpc.ChannelCredentials | None = None,
+        api_key: str | None = None,
+        metadata: Sequence[tuple[str, str]] = (),
         options: Sequence[tuple[str, Any]] = (),
     ) -> None:
         """Create a client; arguments as for `PredictClient`."""
+        self._call_metadata = call_metadata(api_key, metadata)
         options = [*CHANNEL_OPTIONS, *options]
         self._timeout = timeout
         self._channel = (
@@ -257,6 +284,7 @@ class AsyncPredictClient:
             if credentials is None
             else grpc.aio.secure_channel(target, credentials, options)
         )
+        self._first = FirstAnswer(target, tls=credentials is not None)
         calls = _calls(self._channel)
         self._predict = calls["predict"]
         self._classify = calls["classify"]
@@ -340,9 +368,12 @@ class AsyncPredictClient:
         return bool(response.status == health_pb2.HealthCheckResponse.SERVING)
 
     async def _call(self, call: Any, request: Any, timeout: float | None) -> Any:  # noqa: ANN401
+        if not self._first.was_received:
+            call = partial(self._first.wait_async, call)
+        seconds = self._timeout if timeout is None else timeout
         try:
-            return await call(request, timeout=self._timeout if timeout is None else timeout)
-        except grpc.aio.AioRpcError as error:
+            return await call(request, timeout=seconds, metadata=self._call_metadata)
+        except grpc.RpcError as error:
             raise PredictError(error.code(), error.details() or "") from error
 
 

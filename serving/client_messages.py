@@ -42,8 +42,15 @@ def predict_request(
         outputs: Names of the outputs to return; empty for all outputs.
 
     Raises:
+        TypeError: `inputs` are no mapping.
         ValueError: an array's dtype has no tensor type, or version and label are both given.
     """
+    if not isinstance(inputs, Mapping):
+        msg = (
+            f"inputs are of type {type(inputs).__name__}, expected a mapping of input names to "
+            'arrays, for example {"images": array}; `signatures` tells the names'
+        )
+        raise TypeError(msg)
     request = PredictRequest(
         model_spec=_model_spec(model, version, version_label, signature_name),
         output_filter=outputs,

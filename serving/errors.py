@@ -9,7 +9,10 @@ Path of a request, and the errors that its steps raise::
     ├── FailedPrecondition    the request is well formed, but the model has no such signature
     ├── NotFound              no such model or version
     ├── Unsupported           no such method, or a feature this server does not have
+    ├── Unauthenticated       the key is missing, unknown or expired
+    ├── PermissionDenied      the caller may not call this method or use this model
     ├── ResourceExhausted     the message is larger than the server accepts
+    │   └── RateLimited       the caller has used up its rate or its calls in flight
     ├── Unavailable           the server is starting, draining or full; the call may be retried
     ├── DeadlineExceeded      the client's deadline passed before the answer was ready
     ├── OutOfRange            a TensorFlow operator reported it
@@ -22,7 +25,10 @@ what was received, what was expected, the way out. Any other exception is a bug:
 its traceback and answered INTERNAL "internal error", so that no internals leak.
 """
 
+import math
+from collections.abc import Sequence
 from enum import IntEnum
+from functools import partial
 from typing import ClassVar
 
 
@@ -58,6 +64,11 @@ class ServingError(Exception):
         """The text that the caller receives."""
         return str(self)
 
+    @property
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+        """Further headers of the HTTP answer, and further trailing metadata of the gRPC call."""
+        return ()
+
 
 class InvalidInput(ServingError):
     """The request contradicts the protocol or the model's signature."""
@@ -83,10 +94,49 @@ class Unsupported(ServingError):
     code = StatusCode.UNIMPLEMENTED
 
 
+class Unauthenticated(ServingError):
+    """The call needs a key, and its key is missing, unknown or expired."""
+
+    code = StatusCode.UNAUTHENTICATED
+
+    @property
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+        """How to send a key, as HTTP requires it of status 401."""
+        return ((b"www-authenticate", b'Bearer realm="onnx-serving"'),)
+
+
+class PermissionDenied(ServingError):
+    """The server knows the caller, who may not call this method or use this model."""
+
+    code = StatusCode.PERMISSION_DENIED
+
+
 class ResourceExhausted(ServingError):
     """The request is larger than the server accepts."""
 
     code = StatusCode.RESOURCE_EXHAUSTED
+
+
+class RateLimited(ResourceExhausted):
+    """The caller has used up its rate or its calls in flight.
+
+    Attributes:
+        retry_after_seconds: Time after which the same call may succeed.
+    """
+
+    def __init__(self, message: str, *, retry_after_seconds: float) -> None:
+        super().__init__(message)
+        self.retry_after_seconds = retry_after_seconds
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Let the error be pickled, although one of its arguments has to be named."""
+        again = partial(type(self), retry_after_seconds=self.retry_after_seconds)
+        return again, (self.message,)
+
+    @property
+    def headers(self) -> Sequence[tuple[bytes, bytes]]:
+        """`retry-after` in whole seconds, at least 1."""
+        return ((b"retry-after", b"%d" % max(1, math.ceil(self.retry_after_seconds))),)
 
 
 class Unavailable(ServingError):

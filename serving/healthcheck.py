@@ -1,68 +1,136 @@
 """Probe a server: `python -m serving.healthcheck [HOST:PORT]` exits 0 if it is SERVING, else 1.
 
-For container health checks: opens one connection, calls grpc.health.v1 and prints one line.
+For container health checks: opens one connection, calls grpc.health.v1 and prints one line. Without
+arguments it probes the server of its own container, with the settings of the same variables.
 """
 
 import argparse
 import os
 import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import grpc
 
-from serving.client import PredictClient, PredictError
+from serving.client import PredictClient, PredictError, tls_credentials
+from serving.errors import ConfigError
 
 TIMEOUT_SECONDS = 3.0
+# Variables that give the flags' defaults.
+_VARIABLES = {
+    "ca": "SERVING_HEALTHCHECK_CA",
+    "cert": "SERVING_HEALTHCHECK_CERT",
+    "key": "SERVING_HEALTHCHECK_KEY",
+}
+
+
+@dataclass(frozen=True)
+class Probe:
+    """A probe of one server.
+
+    Attributes:
+        target: `host:port`.
+        credentials: TLS credentials; None for plain text.
+        server_name: Name in the server's certificate; None if it is the host of the target.
+    """
+
+    target: str
+    credentials: grpc.ChannelCredentials | None = None
+    server_name: str | None = None
+
+    def is_serving(self) -> bool:
+        """Ask the server.
+
+        Raises:
+            PredictError: it cannot be reached.
+        """
+        # Ignore http_proxy: the probe connects to this machine.
+        options: list[tuple[str, Any]] = [("grpc.enable_http_proxy", 0)]
+        if self.server_name is not None:
+            options.append(("grpc.ssl_target_name_override", self.server_name))
+        with PredictClient(
+            self.target, timeout=TIMEOUT_SECONDS, credentials=self.credentials, options=options
+        ) as client:
+            return client.is_serving()
 
 
 def main() -> None:
-    """Probe a server; by default localhost on port SERVING_HEALTH_PORT, or else SERVING_PORT."""
-    parser = argparse.ArgumentParser(
-        prog="python -m serving.healthcheck",
-        description="Exit with 0 if a server is SERVING, else with 1.",
-    )
-    port = os.environ.get("SERVING_HEALTH_PORT") or os.environ.get("SERVING_PORT", "8500")
-    default = f"localhost:{port}"
-    parser.add_argument("target", nargs="?", default=default, metavar="HOST:PORT")
-    parser.add_argument("--ca", type=Path, metavar="FILE", help="use TLS and trust this PEM file")
-    parser.add_argument(
-        "--cert", type=Path, metavar="FILE", help="client certificate (PEM), for mutual TLS"
-    )
-    parser.add_argument("--key", type=Path, metavar="FILE", help="key of --cert (PEM)")
-    arguments = parser.parse_args()
-    target = arguments.target
-    # Ignore http_proxy: the probe connects to this machine.
-    options = [("grpc.enable_http_proxy", 0)]
+    """Probe a server and end the process with the result."""
     try:
-        credentials = _credentials(arguments.ca, arguments.key, arguments.cert)
-        with PredictClient(
-            target, timeout=TIMEOUT_SECONDS, credentials=credentials, options=options
-        ) as client:
-            serving = client.is_serving()
-    except OSError as error:
+        probe = _probe(_parse(sys.argv[1:], os.environ), os.environ)
+        serving = probe.is_serving()
+    except (OSError, ValueError, ConfigError) as error:
         sys.exit(f"error: {error}")
     except PredictError as error:
-        sys.exit(f"{target}: {error}")
+        sys.exit(f"{probe.target}: {error}")
     if not serving:
-        sys.exit(f"{target}: NOT_SERVING")
-    sys.stdout.write(f"{target}: SERVING\n")
+        sys.exit(f"{probe.target}: NOT_SERVING")
+    sys.stdout.write(f"{probe.target}: SERVING\n")
 
 
-def _credentials(
-    authority: Path | None, key: Path | None, certificate: Path | None
-) -> grpc.ChannelCredentials | None:
-    """Return TLS credentials from PEM files; None, for plain text, without an authority.
+def _parse(arguments: Sequence[str], environment: Mapping[str, str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m serving.healthcheck",
+        description="Exit with 0 if a server is SERVING, else with 1. Without HOST:PORT, probe the "
+        "server on this machine whose settings are in the same variables: SERVING_HEALTH_PORT, or "
+        "else SERVING_PORT with the certificate of SERVING_SSL_CONFIG_FILE.",
+    )
+    parser.add_argument("target", nargs="?", metavar="HOST:PORT")
+    for name, text in (
+        ("ca", "use TLS and trust this PEM file"),
+        ("cert", "client certificate (PEM), for mutual TLS"),
+        ("key", "key of --cert (PEM)"),
+    ):
+        variable = _VARIABLES[name]
+        parser.add_argument(
+            f"--{name}",
+            type=Path,
+            metavar="FILE",
+            help=f"{text} (default: ${variable})",
+            default=environment.get(variable) or None,
+        )
+    return parser.parse_args(arguments)
+
+
+def _probe(arguments: argparse.Namespace, environment: Mapping[str, str]) -> Probe:
+    """Return the probe that the arguments and the server's own settings describe.
 
     Raises:
         OSError: a file cannot be read.
+        ValueError: only one of certificate and key is given.
+        ConfigError: the server's own TLS file cannot be used.
     """
-    if authority is None:
-        return None
-    return grpc.ssl_channel_credentials(
-        authority.read_bytes(),
-        key.read_bytes() if key else None,
-        certificate.read_bytes() if certificate else None,
-    )
+    health_port = environment.get("SERVING_HEALTH_PORT")
+    port = health_port or environment.get("SERVING_PORT") or "8500"
+    target = arguments.target or f"localhost:{port}"
+    if arguments.target is None and health_port:
+        return Probe(target)  # the health port has no TLS
+    own = environment.get("SERVING_SSL_CONFIG_FILE")
+    if arguments.ca is None and arguments.target is None and own:
+        return _probe_of_own_server(target, Path(own), arguments.cert, arguments.key)
+    if arguments.ca is None and arguments.cert is None and arguments.key is None:
+        return Probe(target)
+    return Probe(target, tls_credentials(arguments.ca, arguments.cert, arguments.key))
+
+
+def _probe_of_own_server(
+    target: str, ssl_config_file: Path, cert: Path | None, key: Path | None
+) -> Probe:
+    """Return a probe that trusts exactly the certificate in the server's own TLS file.
+
+    The certificate names the host that clients use, which is not this machine's name.
+    """
+    # Without TLS, the probe of a small container needs none of these modules.
+    from serving.settings import tls_file  # noqa: PLC0415
+    from serving.transport.certificates.facts import CertificateFacts  # noqa: PLC0415
+    from serving.transport.tls import pem_files  # noqa: PLC0415
+
+    certificates = tls_file.read(ssl_config_file)
+    with pem_files(certificates) as files:
+        credentials = tls_credentials(files.certificate, cert, key)
+    return Probe(target, credentials, CertificateFacts.of(certificates).host)
 
 
 if __name__ == "__main__":

@@ -122,7 +122,6 @@ def version_loader(
     batching_of: Callable[[str, Path], BatchingConfig],
     *,
     warm_up: int,
-    on_load: Callable[[Servable], None],
 ) -> LoadServable:
     """Return the function that loads a version's folder into a servable and warms it up.
 
@@ -131,7 +130,6 @@ def version_loader(
         batching_of: Returns the batching settings for a model name and a version folder.
         warm_up: How often to replay each warm-up request of the version, after runs on made-up
             inputs; 0: no warm-up at all.
-        on_load: Called with every loaded servable, in the thread that loads it.
     """
 
     def load(name: str, version: int, path: Path) -> Servable:
@@ -149,7 +147,6 @@ def version_loader(
                 servable.close()
                 raise
             servable.warm_up_seconds += time.perf_counter() - started
-        on_load(servable)
         return servable
 
     return load

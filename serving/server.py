@@ -2,15 +2,19 @@
 
 import asyncio
 import logging
+import socket
 import time
-from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from serving.access import keys_file, roles
+from serving.access.gate import Gate
+from serving.access.keys_file import KeysFile
+from serving.applications import Applications
 from serving.engine.batching import active_runs
 from serving.engine.catalog import Catalog
+from serving.engine.devices.provider import CPU, CUDA, available_providers, choose_providers
 from serving.engine.machine import watch_memory
-from serving.engine.runtime import RuntimeConfig, choose_providers
+from serving.engine.runtime import RuntimeConfig
 from serving.errors import ConfigError, FailedPrecondition
 from serving.model_source import ModelSource, version_loader
 from serving.monitoring import metrics_page
@@ -19,14 +23,13 @@ from serving.monitoring.metrics_page import MetricsPage
 from serving.monitoring.shared_page import SharedPage
 from serving.services import Services
 from serving.settings.config import ServerConfig
-from serving.transport.asgi import Application
-from serving.transport.grpc_application import GrpcApplication
-from serving.transport.http_application import HttpApplication
+from serving.transport.certificates.watch import CertificateWatch
 from serving.transport.limits.byte_budget import ByteBudget
-from serving.transport.limits.unread_answers import UnreadAnswers
 from serving.transport.listeners import Listeners
 from serving.transport.network_config import NetworkConfig
-from serving.transport.web_server import Endpoint, WebServer, endpoints
+from serving.transport.tls import PortCertificates
+from serving.transport.web.endpoint import Endpoint
+from serving.transport.web_server import WebServer, endpoints
 from serving.workers.worker import Link
 
 if TYPE_CHECKING:
@@ -36,10 +39,6 @@ logger = logging.getLogger(__name__)
 
 # Minimum time to export the last traces, even if the drain time is used up.
 _LEAST_FLUSH_SECONDS = 1.0
-# Limits of the health port, whose requests have a few bytes.
-_HEALTH_CONNECTIONS = 128
-_HEALTH_MESSAGE_BYTES = 4096
-_HEALTH_BUFFERED_BYTES = 1 << 20
 
 
 class ModelServer:
@@ -50,6 +49,7 @@ class ModelServer:
         manager: Manager of the models.
         port: The gRPC port; 0 before `start`.
         health_port: The health port; 0 before `start` or without one.
+        admin_port: The admin listener's port; 0 before `start` or without one.
     """
 
     def __init__(self, config: ServerConfig, *, link: Link | None = None) -> None:
@@ -68,32 +68,50 @@ class ModelServer:
         self._link = link
         self._ready = False
         self._watching: list[asyncio.Task[None]] = []  # watch runs and memory until the end of stop
-        self._following: asyncio.Task[None] | None = None  # polls the model config file
+        self._following: list[asyncio.Task[None]] = []  # poll the model config file and TLS files
         self.port = 0
         self.health_port = 0
+        self.admin_port = 0
+
+        # The callers. With several workers, the supervisor reads the keys file.
+        self._certificates = CertificateWatch(
+            [path for path in (config.ssl_config_file, config.rest_api_ssl_config_file) if path],
+            config.tls,
+            may_differ=config.front == "grpcio",
+        )
+        self._keys_file: KeysFile | None = None
+        if link is None and config.api_keys_file is not None:
+            self._keys_file = KeysFile(config.api_keys_file)
+        own = None if self._keys_file is None else self._keys_file.text
+        keys = own if link is None else link.keys
+        gate = _gate(config, keys, self._certificates.certificates)
+        self._gate = gate
 
         # The models.
         runtime = config.runtime()
         provider = _choose_provider(runtime)
         catalog = Catalog()
         metrics = Metrics(catalog)
-        load = version_loader(
-            runtime,
-            config.batching_of,
-            warm_up=config.warm_up_iterations(),
-            on_load=metrics.watch if config.metrics_path() else lambda _servable: None,
-        )
+        load = version_loader(runtime, config.batching_of, warm_up=config.warm_up_iterations())
         self._source = ModelSource(config, link)
         self.manager = self._source.manager(load, catalog)
         self.manager.on_change = self._models_changed
+        if config.metrics_path():
+            self.manager.on_load = metrics.watch
         self._source.require_models()
 
         # The services that answer calls.
         page = MetricsPage(
-            metrics, provider=provider, file_failures=lambda: self._source.file_failures
+            metrics,
+            provider=provider,
+            file_failures=lambda: self._source.file_failures,
+            refusals={} if gate is None else gate.refusals,
+            keys_failures=lambda: 0 if self._keys_file is None else self._keys_file.failures,
+            certificates=self._certificates,
         )
         if link is not None:
             link.serve(self.manager, page.metrics)
+            link.on_keys = self._take_keys
 
         async def metrics_text() -> bytes:
             """Return the metrics page of this process, or of all workers together."""
@@ -111,17 +129,17 @@ class ModelServer:
         # The transport.
         network = config.network()
         self._network = network
-        self._certificates, self._rest_certificates = config.tls()
         self._listeners = None if link is None else link.listeners
-        budget = ByteBudget(network.max_buffered_bytes)
-        with_grpcio = config.front == "grpcio"
-        self._grpcio = _grpcio_server(self._services, network, budget) if with_grpcio else None
-        self._http, grpc = _applications(
-            self._services, network, budget, with_cors=config.rest_api_enable_cors_support
+        applications = Applications(
+            self._services, network, gate, with_cors=config.rest_api_enable_cors_support
         )
-        self._grpc = None if with_grpcio else grpc
+        self._applications = applications
+        self._grpcio = None
+        if config.front == "grpcio":
+            self._grpcio = _grpcio_server(self._services, network, applications.budget, gate)
         self._web_server = WebServer(network)
-        self._health_server = WebServer(_health_network(network))
+        self._health_server = WebServer(applications.health_network)
+        self._admin_server = WebServer(applications.admin_network)
 
     async def start(self) -> None:
         """Bind the ports, load and warm up the models, then accept calls.
@@ -129,8 +147,8 @@ class ModelServer:
         Connections are refused until every model has been loaded or has failed to load, so that no
         caller sees a server without its models. The health port answers NOT_SERVING from the
         beginning. With several workers, each waits until all workers have loaded their models. If
-        this worker replaces one that ended, its sockets already listen, and connections wait in
-        their backlogs.
+        this worker replaces one that ended, new connections go to the other workers until it has
+        loaded its models.
 
         Raises:
             ConfigError: a port cannot be bound, or a version label has no available version.
@@ -138,16 +156,25 @@ class ModelServer:
         """
         self._watching += [asyncio.create_task(active_runs.watch())]
         self._watching += [asyncio.create_task(watch_memory())]
+        if self._keys_file is not None:
+            seconds = self.config.api_keys_file_poll_wait_seconds
+            watch = self._keys_file.watch(self._take_changed_keys, seconds)
+            self._watching += [asyncio.create_task(watch)]
         listeners = await self._take_ports()
         await self._load_models()
         if self._link is None:
             listeners.listen()
         else:
-            await self._link.wait_to_listen()
+            listeners = self._listeners = await self._link.wait_to_listen()
         await self._listen(listeners)
         rest = "".join(f", REST on {self.config.host}:{port}" for port in self._rest_ports())
         logger.info("listening on %s:%d%s, models are loaded", self.config.host, self.port, rest)
-        self._following = self._source.watch(self.manager)
+        following = self._source.watch(self.manager)
+        self._following = [following] if following is not None else []
+        changes = [self._web_server.change_certificates]
+        if self._grpcio is not None:
+            changes.append(self._grpcio.change_certificates)
+        self._following.append(asyncio.create_task(self._certificates.watch(changes)))
         if self._link is not None:
             await self._link.wait_for_others()
         self._ready = True
@@ -213,7 +240,8 @@ class ModelServer:
             )
         health = self._listeners.health
         if health:
-            application = _health_application(self._services)
+            self._listeners.listen_for_health()
+            application = self._applications.health()
             await self._health_server.start([Endpoint(listeners=health, application=application)])
             self.health_port = int(health[0].getsockname()[1])
             logger.info("health on %s:%d", self.config.host, self.health_port)
@@ -229,22 +257,42 @@ class ModelServer:
             ConfigError: an address cannot be bound.
         """
         if self._grpcio is not None:
-            self.port = await self._grpcio.start(self._certificates)
+            self.port = await self._grpcio.start(self._certificates.certificates.grpc)
         else:
             self.port = int(opened.rpc[0].getsockname()[1])
         served = endpoints(
             opened,
-            http=self._http,
-            grpc=self._grpc,
-            rpc_certificates=self._certificates,
-            rest_certificates=self._rest_certificates,
+            http=self._applications.http,
+            grpc=None if self._grpcio is not None else self._applications.grpc,
+            certificates=self._certificates.certificates,
         )
         if served:
             await self._web_server.start(served)
+        if opened.admin:
+            admin = Endpoint(listeners=opened.admin, application=self._applications.admin())
+            await self._admin_server.start([admin])
+            self._log_admin(opened.admin[0])
+
+    def _log_admin(self, listener: socket.socket) -> None:
+        """Log where the methods of role admin are answered."""
+        where = str(self._network.admin_address)
+        if listener.family != socket.AF_UNIX:
+            where = "{}:{}".format(*listener.getsockname()[:2])
+            self.admin_port = int(listener.getsockname()[1])
+        logger.info("administration on %s", where)
+
+    async def _take_changed_keys(self, text: str) -> None:
+        self._take_keys(text)
+
+    def _take_keys(self, text: str) -> None:
+        """Let in the callers of a changed keys file, and nobody else."""
+        if self._gate is not None:
+            self._gate.update(keys_file.parse(text))
 
     async def wait_failed(self) -> None:
         """Return when a web server has failed; the log gives the reason."""
-        failures = [server.failed.wait() for server in (self._web_server, self._health_server)]
+        servers = (self._web_server, self._health_server, self._admin_server)
+        failures = [server.failed.wait() for server in servers]
         waiting = [asyncio.create_task(failure) for failure in failures]
         try:
             await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
@@ -261,9 +309,11 @@ class ModelServer:
         drained = time.monotonic() + self.config.drain_seconds
         self._ready = False
         self._services.shut_down_health()
-        await _end(*([self._following] if self._following is not None else []))
+        await _end(*self._following)
         await asyncio.gather(
-            self._web_server.stop(), *([self._grpcio.stop()] if self._grpcio is not None else [])
+            self._web_server.stop(),
+            self._admin_server.stop(),
+            *([self._grpcio.stop()] if self._grpcio is not None else []),
         )
         await self._health_server.stop()
         await self._services.stop(max(_LEAST_FLUSH_SECONDS, drained - time.monotonic()))
@@ -284,13 +334,15 @@ async def _end(*tasks: asyncio.Task[None]) -> None:
 
 
 def _choose_provider(runtime: RuntimeConfig) -> str:
-    """Return the execution provider that models will run on, and log it.
+    """Return the execution provider that models will run on, after a probe of it, and log it.
 
     Raises:
         DeviceError: the configured device is not available.
     """
     providers, reason = choose_providers(runtime.device)
-    logger.info(
+    is_missed = runtime.device == "auto" and providers[0] == CPU and CUDA in available_providers()
+    logger.log(
+        logging.WARNING if is_missed else logging.INFO,
         "execution provider %s (%s), %d instances x %d threads a model",
         providers[0],
         reason,
@@ -300,54 +352,34 @@ def _choose_provider(runtime: RuntimeConfig) -> str:
     return providers[0]
 
 
-def _applications(
-    services: Services, network: NetworkConfig, budget: ByteBudget, *, with_cors: bool
-) -> tuple[Application, Callable[[Application], Application]]:
-    """Return the web server's applications.
-
-    Returns:
-        The HTTP application, and a function that puts the gRPC application before another one,
-        which answers requests that are not gRPC.
-    """
-    limit = network.max_message_bytes
-    unread = UnreadAnswers(network.max_buffered_bytes)
-    http = HttpApplication(
-        services.routes, max_body_bytes=limit, budget=budget, unread=unread, with_cors=with_cors
-    )
-
-    def grpc(beside: Application) -> Application:
-        return GrpcApplication(
-            services.methods, beside, max_message_bytes=limit, budget=budget, unread=unread
+def _gate(config: ServerConfig, keys: str | None, certificates: PortCertificates) -> Gate | None:
+    """Return the gate; None if the server has no keys and asks for no client certificates."""
+    asks = any(each is not None and each.client_ca for each in certificates)
+    if keys is None:
+        if config.api_keys_file is not None:  # never open a server that is meant to have keys
+            msg = (
+                f"--api_keys_file {config.api_keys_file} has not been read; start the server again"
+            )
+            raise ConfigError(msg)
+        return Gate(None, frozenset()) if asks else None
+    entries = keys_file.parse(keys)
+    if not asks and (void := [entry.name for entry in entries if entry.subject is not None]):
+        logger.warning(
+            "entries of certificates have no effect, because no port asks for client certificates "
+            "(client_verify in --ssl_config_file): %s",
+            ", ".join(void),
         )
-
-    return http, grpc
-
-
-def _health_network(network: NetworkConfig) -> NetworkConfig:
-    """Return the network settings of the health port."""
-    return replace(
-        network,
-        max_connections=min(network.max_connections, _HEALTH_CONNECTIONS),
-        max_message_bytes=_HEALTH_MESSAGE_BYTES,
-    )
-
-
-def _health_application(services: Services) -> Application:
-    """Return the application of the health port, with its own byte budget."""
-    limit = _HEALTH_MESSAGE_BYTES
-    budget = ByteBudget(_HEALTH_BUFFERED_BYTES)
-    unread = UnreadAnswers(_HEALTH_BUFFERED_BYTES)
-    http = HttpApplication(
-        services.health_routes, max_body_bytes=limit, budget=budget, unread=unread
-    )
-    return GrpcApplication(
-        services.health_methods, http, max_message_bytes=limit, budget=budget, unread=unread
+    return Gate(
+        entries,
+        roles.open_roles(config.open_access),
+        workers=config.workers,
+        reads_certificates=asks,
     )
 
 
 def _grpcio_server(
-    services: Services, network: NetworkConfig, budget: ByteBudget
+    services: Services, network: NetworkConfig, budget: ByteBudget, gate: Gate | None
 ) -> "GrpcioServer":
     from serving.transport.grpcio_server import GrpcioServer  # noqa: PLC0415 - takes 16 MB
 
-    return GrpcioServer(services.methods, network, budget=budget)
+    return GrpcioServer(services.methods, network, budget=budget, gate=gate)

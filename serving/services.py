@@ -1,11 +1,13 @@
 """The services: all gRPC methods and HTTP routes of a server, built from its settings."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NoReturn
 
+from serving.access.roles import Role
 from serving.engine.machine import available_cores
 from serving.engine.manager import Manager
-from serving.errors import ConfigError
+from serving.errors import ConfigError, PermissionDenied, ServingError, Unsupported
 from serving.inference.classify_regress import ClassifyRegress
 from serving.inference.predictor import Predictor
 from serving.monitoring.counts import Metrics
@@ -25,7 +27,7 @@ from serving.protocols.tfs.model_methods import MODEL_SERVICE, ModelMethods
 from serving.protocols.tfs.predict_methods import PREDICTION_SERVICE, PredictMethods
 from serving.protocols.tfs.predict_routes import PredictRoutes
 from serving.settings.config import ServerConfig
-from serving.transport.method_table import Method, method_table
+from serving.transport.method_table import Call, Method, UnaryMethod, method_table
 from serving.transport.route_table import Route
 
 if TYPE_CHECKING:
@@ -43,18 +45,30 @@ _HEALTH_NAMES = (
 )
 
 
+_SWITCHED_OFF = (
+    "this server does not change its models by a call (--enable_reload_rpc=false); change its "
+    "--model_config_file or its folders instead"
+)
+_ELSEWHERE = (
+    "this method is answered only by the server's admin listener (--admin_address), which other "
+    "machines cannot reach"
+)
+
+
 class Services:
     """The objects that answer calls, and the tables of methods and routes.
 
     Attributes:
-        methods: gRPC methods by path.
+        methods: gRPC methods of the ports, by path.
         routes: HTTP routes; the first that matches a request answers it.
+        admin_methods: gRPC methods of the admin listener, by path.
         health_methods: gRPC methods of the health port, by path.
         health_routes: HTTP routes of the health port.
     """
 
     methods: Mapping[str, Method]
     routes: Sequence[Route]
+    admin_methods: Mapping[str, Method]
     health_methods: Mapping[str, Method]
     health_routes: Sequence[Route]
 
@@ -135,6 +149,11 @@ class Services:
         ]
         if self._tracing is not None:
             methods, routes = self._tracing.methods(methods), self._tracing.routes(routes)
+        if not config.enable_reload_rpc:
+            methods = _without_admin(methods, Unsupported(_SWITCHED_OFF))
+        self.admin_methods = method_table(methods)
+        if config.admin_address and config.enable_reload_rpc:
+            methods = _without_admin(methods, PermissionDenied(_ELSEWHERE))
         self.methods = method_table(methods)
         self.routes = routes
         self.health_methods = method_table(self._health.methods())
@@ -157,6 +176,20 @@ class Services:
         await self._json.close()
         if self._tracing is not None:
             await self._tracing.stop(flush_seconds)
+
+
+def _without_admin(methods: Iterable[Method], refusal: ServingError) -> list[Method]:
+    """Return the methods; each of role admin answers with an error instead of being run."""
+
+    async def refuse(_request: Any, _call: Call) -> NoReturn:  # noqa: ANN401 - any message
+        raise refusal
+
+    return [
+        replace(method, handler=refuse)
+        if isinstance(method, UnaryMethod) and method.role is Role.ADMIN
+        else method
+        for method in methods
+    ]
 
 
 def _tracing() -> "Tracing":

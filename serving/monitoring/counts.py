@@ -179,6 +179,8 @@ class Metrics:
         failures: Number of requests not answered OK, by (model name, API, entrypoint, status).
         in_flight: Number of inference requests that are being answered now.
         refused_reloads: Number of refused HandleReloadConfigRequest calls.
+        changes: Number of times that servables have come or their series have gone. Counters that
+            are kept are to be looked up again after a change.
     """
 
     def __init__(self, catalog: Catalog) -> None:
@@ -188,16 +190,15 @@ class Metrics:
         self.failures: dict[tuple[str, str, str, str], int] = {}
         self.in_flight = 0
         self.refused_reloads = 0
+        self.changes = 0
 
     def watch(self, servable: Servable) -> None:
-        """Count the batches of a servable from now on.
-
-        This may also be called in the thread that loads the servable.
-        """
+        """Count the batches of a servable from now on; call this in the event loop."""
         metrics = ServableMetrics(
             servable.signatures, self.models.setdefault(servable.name, ModelMetrics())
         )
         self.servables[servable] = metrics
+        self.changes += 1
         servable.report_batches(metrics.batch)
 
     def answers(
@@ -273,6 +274,7 @@ class Metrics:
         for name in list(self.models):
             if name not in served and name not in loaded:
                 del self.models[name]
+                self.changes += 1
         for key in list(self.failures):
             if key[0] not in {*served, UNKNOWN_MODEL}:
                 del self.failures[key]

@@ -10,8 +10,9 @@ import logging
 import re
 import sys
 from datetime import UTC, datetime
-from typing import get_args
+from typing import TextIO, get_args
 
+from serving.monitoring import standard_error
 from serving.transport.network_config import LogFormat
 
 LOG_FORMATS = get_args(LogFormat)
@@ -72,6 +73,15 @@ class JsonFormatter(logging.Formatter):
         return _escaped(json.dumps(entry, ensure_ascii=False))
 
 
+class _LogHandler(logging.StreamHandler[TextIO]):
+    """Writes to standard error, and gives a slow reader a moment at the end of the process."""
+
+    def close(self) -> None:
+        """End the log; `logging.shutdown` calls this, at Python's exit too."""
+        standard_error.finish()
+        super().close()
+
+
 def configure(log_format: LogFormat, *, worker: int | None = None) -> None:
     """Send the log of this process to standard error.
 
@@ -79,7 +89,7 @@ def configure(log_format: LogFormat, *, worker: int | None = None) -> None:
         log_format: Text or JSON.
         worker: Number of this worker process, shown in its lines; None if it is not a worker.
     """
-    handler = logging.StreamHandler(sys.stderr)
+    handler = _LogHandler(sys.stderr)
     if log_format == "json":
         handler.setFormatter(JsonFormatter(worker))
     else:

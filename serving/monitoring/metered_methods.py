@@ -77,8 +77,10 @@ def _metered(method: UnaryMethod[Any], metrics: Metrics) -> Method:
     api = _APIS[name]
     answered, examples = api.answered, api.examples
     kept: dict[_Key, Answers] = {}
+    changes_seen = 0
 
     async def handle(request: Any, call: Call) -> Response:  # noqa: ANN401 - any message
+        nonlocal changes_seen
         metrics.in_flight += 1
         started = time.perf_counter()
         try:
@@ -90,6 +92,10 @@ def _metered(method: UnaryMethod[Any], metrics: Metrics) -> Method:
         finally:
             metrics.in_flight -= 1
         seconds = time.perf_counter() - started
+        if changes_seen != metrics.changes:
+            # A version may have been removed and added again; its series are new then.
+            changes_seen = metrics.changes
+            kept.clear()
         key = answered(response)
         answers = kept.get(key) or _look_up(key)
         if answers:

@@ -140,6 +140,30 @@ CONFIG_RELOAD_FAILURES = MetricRow(
     "broken file counts at every check.",
     ("source",),
 )
+ACCESS_REFUSALS = MetricRow(
+    f"{_OWN}access_refusals_total",
+    "counter",
+    "Calls refused because of who called: no_key, wrong_key, expired_key, role, model, or limit "
+    "for a caller's rate and calls in flight.",
+    ("reason",),
+)
+API_KEYS_FILE_FAILURES = MetricRow(
+    f"{_OWN}api_keys_file_failures_total",
+    "counter",
+    "Checks of the keys file that found it broken; the keys read before stay valid.",
+)
+CERTIFICATE_EXPIRATION = MetricRow(
+    f"{_OWN}certificate_expiration_timestamp_seconds",
+    "gauge",
+    "When the TLS certificate of the port expires, in seconds since 1970.",
+    ("port",),
+)
+CERTIFICATE_RELOAD_FAILURES = MetricRow(
+    f"{_OWN}certificate_reload_failures_total",
+    "counter",
+    "Checks of the TLS files that found files which cannot be used; the certificates read before "
+    "stay in use.",
+)
 WORKERS_READY = MetricRow(f"{_OWN}workers_ready", "gauge", "Worker processes that answer.")
 WORKER_RESTARTS = MetricRow(
     f"{_OWN}worker_restarts_total", "counter", "Worker processes that were started again."

@@ -4,7 +4,8 @@ All values are read when the page is requested, so that gauges cost nothing betw
 in TensorFlow Serving, the format is Prometheus' text exposition format 0.0.4.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from types import MappingProxyType
 
 import onnxruntime
 from prometheus_client import (
@@ -17,12 +18,14 @@ from prometheus_client import (
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample
 
+from serving.access.caller import Refusal
 from serving.engine.catalog import State, VersionStatus
 from serving.engine.servable import Servable
-from serving.errors import ServingError, StatusCode
+from serving.errors import StatusCode
 from serving.monitoring import identity, metric_table
 from serving.monitoring.counts import LATENCY_MICROSECONDS, Metrics
 from serving.monitoring.histogram import Histogram
+from serving.transport.certificates.watch import CertificateWatch
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Value of the label `runtime` of `runtime_latency`, where TensorFlow Serving has TF1 or TFRT.
@@ -33,7 +36,14 @@ class MetricsPage(Collector):
     """Collects the series of a server."""
 
     def __init__(
-        self, metrics: Metrics, *, provider: str, file_failures: Callable[[], int] = lambda: 0
+        self,
+        metrics: Metrics,
+        *,
+        provider: str,
+        file_failures: Callable[[], int] = lambda: 0,
+        refusals: Mapping[Refusal, int] = MappingProxyType({}),
+        keys_failures: Callable[[], int] = lambda: 0,
+        certificates: CertificateWatch | None = None,
     ) -> None:
         """Create a registry for this server, so that servers in one process do not mix series.
 
@@ -42,9 +52,15 @@ class MetricsPage(Collector):
             provider: Execution provider that the server asks for, shown in `build_info`.
             file_failures: Returns how often the `model_config_file` held a list that could not be
                 served. Worker processes leave this to their supervisor.
+            refusals: Calls that the gate refused, by reason.
+            keys_failures: Returns how often the keys file was broken; see `file_failures`.
+            certificates: The TLS certificates; None: no metrics of certificates.
         """
+        self._refusals = refusals
+        self._keys_failures = keys_failures
         self._metrics = metrics
         self._file_failures = file_failures
+        self._certificates = certificates
         self._provider = provider
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -74,23 +90,24 @@ class MetricsPage(Collector):
         yield from self._versions(servables)
         yield from self._states()
         yield config_reload_failures(file=self._file_failures(), rpc=self._metrics.refused_reloads)
+        yield _access_refusals(self._refusals)
+        yield keys_file_failures(self._keys_failures())
+        if self._certificates is not None:
+            yield from _certificates(self._certificates)
 
     def _servables(self) -> list[Servable]:
         """Return the available servables."""
-        found = []
-        for name, status in self._statuses():
-            if status.state is State.AVAILABLE:
-                found.append(self._metrics.catalog.servable(name, status.version))
-        return found
+        models = self._metrics.catalog.models.values()
+        return [
+            model.servables[version]
+            for model in models
+            for version in sorted(model.servables, reverse=True)
+        ]
 
     def _statuses(self) -> Iterator[tuple[str, VersionStatus]]:
         catalog = self._metrics.catalog
         for name in catalog.availability:
-            try:
-                statuses = catalog.statuses(name)
-            except ServingError:
-                continue  # configured, but no version was ever found
-            for status in statuses:
+            for status in catalog.known_statuses(name):
                 yield name, status
 
     def _requests(self) -> Iterator[Metric]:
@@ -198,6 +215,32 @@ def config_reload_failures(*, file: int, rpc: int) -> Metric:
     metric.add_sample(metric.name, {"source": "file"}, file)
     metric.add_sample(metric.name, {"source": "rpc"}, rpc)
     return metric
+
+
+def keys_file_failures(failures: int) -> Metric:
+    """The metric of checks that found a broken keys file."""
+    metric = metric_table.API_KEYS_FILE_FAILURES.metric()
+    metric.add_sample(metric.name, {}, failures)
+    return metric
+
+
+def _access_refusals(refusals: Mapping[Refusal, int]) -> Metric:
+    metric = metric_table.ACCESS_REFUSALS.metric()
+    for reason in Refusal:
+        metric.add_sample(metric.name, {"reason": str(reason)}, refusals.get(reason, 0))
+    return metric
+
+
+def _certificates(watch: CertificateWatch) -> Iterator[Metric]:
+    """Yield the metrics of the TLS certificates; none without TLS."""
+    if not watch.expires_at:
+        return
+    expiration = metric_table.CERTIFICATE_EXPIRATION.metric()
+    for port, seconds in watch.expires_at.items():
+        expiration.add_sample(expiration.name, {"port": port}, seconds)
+    refused = metric_table.CERTIFICATE_RELOAD_FAILURES.metric()
+    refused.add_sample(refused.name, {}, watch.failures)
+    yield from (expiration, refused)
 
 
 def _labels(servable: Servable) -> dict[str, str]:

@@ -13,6 +13,7 @@ from prometheus_client import Metric
 # How the values of several processes are combined, by the end of the metric's name. All other
 # metrics are summed.
 _BEST = {
+    "_certificate_expiration_timestamp_seconds": min,
     "_info": max,
     "_model_state": max,
     "_signature_batched": max,

@@ -11,6 +11,8 @@ from collections.abc import AsyncIterator, Mapping
 
 from grpc_health.v1 import health_pb2
 
+from serving.access.caller import CURRENT
+from serving.access.roles import Role
 from serving.errors import NotFound
 from serving.transport.method_table import Call, Method, StreamMethod, UnaryMethod
 
@@ -35,12 +37,14 @@ class Health:
                 path=f"/{SERVICE}/Check",
                 request_type=health_pb2.HealthCheckRequest,
                 handler=self.check,
+                role=Role.HEALTH,
                 traced=False,
             ),
             StreamMethod(
                 path=f"/{SERVICE}/Watch",
                 request_type=health_pb2.HealthCheckRequest,
                 handler=self.watch,
+                role=Role.HEALTH,
             ),
         ]
 
@@ -75,8 +79,10 @@ class Health:
         """
         state = self._states.get(request.service)
         if state is None:
-            known = ", ".join(repr(name) for name in self._states)
-            msg = f"unknown service {request.service!r}; known here: {known}"
+            caller = CURRENT.get()
+            known = ", ".join(repr(name) for name in self._states if caller.sees(name))
+            hint = f"; known here: {known}" if known else ""
+            msg = f"unknown service {request.service!r}{hint}"
             raise NotFound(msg)
         return health_pb2.HealthCheckResponse(status=state)
 

@@ -16,11 +16,12 @@ import signal
 import socket
 import sys
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
+from serving.access import flow
 from serving.engine.machine import return_freed_memory, return_large_blocks
 from serving.errors import ResourceExhausted, ServingError, Unavailable
 from serving.transport.asgi import Disconnected
@@ -55,12 +56,12 @@ class _Turn:
 
     Attributes:
         size: Bytes of JSON that the job reads or writes, roughly.
-        peer: The caller's address and port; empty if there is no caller.
+        flow: The client, see `serving.access.flow`; None if there is none.
         turn: Gets the child when it is the job's turn.
     """
 
     size: int
-    peer: str
+    flow: Hashable
     turn: "asyncio.Future[_Child]"
 
 
@@ -71,7 +72,7 @@ class JsonProcesses:
         """Prepare; no child is started yet.
 
         Args:
-            most: Most children at a time, at least 2: neither the jobs of one caller nor huge jobs
+            most: Most children at a time, at least 2: neither the jobs of one client nor huge jobs
                 may occupy all of them.
         """
         self._most = most
@@ -100,7 +101,7 @@ class JsonProcesses:
     ) -> Result:
         """Call a function: in the event loop if it has little to do, otherwise in a child.
 
-        Of the waiting jobs, those whose caller occupies the fewest children come first, and among
+        Of the waiting jobs, those whose client occupies the fewest children come first, and among
         these the smallest. If this call is cancelled or the caller disconnects, the child that runs
         the job is killed after a short delay.
 
@@ -133,8 +134,8 @@ class JsonProcesses:
         return result
 
     async def _run(self, request: HttpRequest | None, size: int, work: object) -> Any:  # noqa: ANN401 - the function's result
-        peer = request.peer if request is not None else ""
-        child = await self._turn(_Turn(size, peer, asyncio.get_running_loop().create_future()))
+        future = asyncio.get_running_loop().create_future()
+        child = await self._turn(_Turn(size, flow.CURRENT.get(), future))
         hold = request.hold if request is not None else None
         job = asyncio.create_task(child.do(work, hold))
         job.add_done_callback(lambda job: self._finished(child, job))
@@ -176,12 +177,13 @@ class JsonProcesses:
         is_huge = turn.size > _HUGE_BYTES
         return (
             not turn.turn.done()
-            and sum(other.peer == turn.peer for other in running) < self._most - bool(turn.peer)
+            and sum(other.flow == turn.flow for other in running)
+            < self._most - (turn.flow is not None)
             and not (is_huge and sum(o.size > _HUGE_BYTES for o in running) >= self._most - 1)
         )
 
     def _rank(self, turn: _Turn) -> tuple[int, int]:
-        return sum(other.peer == turn.peer for other in self._running.values()), turn.size
+        return sum(other.flow == turn.flow for other in self._running.values()), turn.size
 
     def _finished(self, child: "_Child", job: "asyncio.Task[Any]") -> None:
         if not job.cancelled():

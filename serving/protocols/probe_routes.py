@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Awaitable, Callable
 
+from serving.access.roles import Role
 from serving.engine.catalog import Catalog
 from serving.monitoring.metrics_page import CONTENT_TYPE
 from serving.protocols.health_methods import Health
@@ -35,16 +36,15 @@ class Probes:
         """Return the rows of the route table."""
         routes = self.health_routes()
         if self._metrics_path:
-            routes.append(
-                Route("GET", re.compile(re.escape(self._metrics_path)), self.metrics, traced=False)
-            )
+            path = re.compile(re.escape(self._metrics_path))
+            routes.append(Route("GET", path, self.metrics, role=Role.METRICS, traced=False))
         return routes
 
     def health_routes(self) -> list[Route]:
         """Return the rows of liveness and readiness, without the metrics page."""
         return [
-            Route("GET", re.compile("/healthz"), self.live, traced=False),
-            Route("GET", re.compile("/readyz"), self.ready, traced=False),
+            Route("GET", re.compile("/healthz"), self.live, role=Role.HEALTH, traced=False),
+            Route("GET", re.compile("/readyz"), self.ready, role=Role.HEALTH, traced=False),
         ]
 
     async def live(self, _request: HttpRequest) -> HttpResponse:

@@ -11,6 +11,7 @@ from typing import Any
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
+from serving.access.roles import Role
 from serving.protos.pool import POOL
 from serving.transport.method_table import Call, Method, StreamMethod
 
@@ -42,6 +43,7 @@ class Reflection:
                 path=f"/{service}/ServerReflectionInfo",
                 request_type=reflection_pb2.ServerReflectionRequest,
                 handler=self.server_reflection_info,
+                role=Role.METADATA,
             )
             for service in SERVICES
         ]

@@ -4,6 +4,7 @@ import re
 from html import escape
 from urllib.parse import quote
 
+from serving.access.roles import Role
 from serving.engine.catalog import Catalog
 from serving.monitoring import identity
 from serving.transport.route_table import HttpRequest, HttpResponse, Route
@@ -35,7 +36,7 @@ class StartPage:
 
     def routes(self) -> list[Route]:
         """Return the rows of the route table."""
-        return [Route("GET", re.compile("/"), self.page, traced=False)]
+        return [Route("GET", re.compile("/"), self.page, role=Role.METADATA, traced=False)]
 
     async def page(self, _request: HttpRequest) -> HttpResponse:
         """Answer `GET /` with the page as HTML."""
@@ -54,7 +55,7 @@ class StartPage:
 <p>This server answers TensorFlow Serving's API and KServe v2, over gRPC and REST.</p>
 <table>
 <tr><th>model</th><th>versions</th><th>signatures</th></tr>
-{"".join(map(self._row, self._catalog.models)) or '<tr><td colspan="3">no model</td></tr>'}
+{"".join(map(self._row, self._catalog.visible)) or '<tr><td colspan="3">no model</td></tr>'}
 </table>
 <ul>{"".join(f'<li><a href="{escape(to)}">{text}</a></li>' for to, text in links.items())}</ul>
 <p>A model answers <code>POST /v1/models/NAME:predict</code>, and describes its inputs and outputs

@@ -169,12 +169,12 @@ def find_models(models_dir: Path) -> dict[str, ModelConfig]:
 def _holds_versions(folder: Path) -> bool:
     try:
         return bool(list_versions(folder))
-    except PermissionError as error:
+    except OSError as error:
         _warn_of_unreadable(folder, error.strerror)
         return False
 
 
 @cache
-def _warn_of_unreadable(folder: Path, reason: str) -> None:
+def _warn_of_unreadable(folder: Path, reason: str | None) -> None:
     """Log a warning about a folder only once, because the folder is polled every second."""
     logger.warning("%s is left out: %s; expected a readable model folder", folder, reason)

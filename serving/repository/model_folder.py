@@ -24,9 +24,11 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
+from serving import schemas
 from serving.errors import DataLoss, FailedPrecondition
+from serving.schemas import Schema, SchemaError
 from serving.tensors.signature import Signature
 
 ONNX_FILE = "model.onnx"
@@ -37,7 +39,6 @@ SIGNATURE_FILE = "signature.json"
 METRICS_FILE = "metrics.json"
 MODEL_CARD_FILE = "MODEL_CARD.md"
 MANIFEST_FILE = "manifest.json"
-MANIFEST_FORMAT = 1
 _SUFFIX = ".onnx"
 
 Precision = Literal["fp32", "fp16", "w8", "int8"]
@@ -76,18 +77,19 @@ def list_versions(model_dir: Path) -> list[int]:
     """Return a model's version numbers in ascending order; folders with other names are ignored.
 
     Args:
-        model_dir: `<models_dir>/<name>`; a missing folder has no versions.
+        model_dir: `<models_dir>/<name>`; a missing folder, or a file, has no versions.
 
     Raises:
         OSError: the folder cannot be read.
     """
-    if not model_dir.is_dir():
+    try:
+        return sorted(
+            int(entry.name)
+            for entry in model_dir.iterdir()
+            if entry.name.isascii() and entry.name.isdigit() and entry.is_dir()
+        )
+    except (FileNotFoundError, NotADirectoryError):
         return []
-    return sorted(
-        int(entry.name)
-        for entry in model_dir.iterdir()
-        if entry.name.isascii() and entry.name.isdigit() and entry.is_dir()
-    )
 
 
 def version_path(model_dir: Path, version: int) -> Path:
@@ -152,7 +154,8 @@ def read(path: Path, precisions: Sequence[Precision] = PRECISIONS) -> ModelFolde
 
     Raises:
         DataLoss: a file is missing, truncated or altered, or a JSON file is invalid.
-        FailedPrecondition: the version has none of the precisions.
+        FailedPrecondition: the version has none of the precisions, or was written by a newer
+            program.
     """
     signature_file = path / SIGNATURE_FILE
     digests: Mapping[str, str] = {}
@@ -171,7 +174,7 @@ def read(path: Path, precisions: Sequence[Precision] = PRECISIONS) -> ModelFolde
         precision, onnx_files = _choose(path, {_only_onnx_file(path)}, precisions)
         return ModelFolder(path=path, precision=precision, onnx_files=onnx_files, signatures={})
     try:
-        document = json.loads(signature_file.read_text())
+        document = _read_document(signature_file, schemas.SIGNATURE)
         signatures = {
             name: Signature.from_json(entry) for name, entry in document["signatures"].items()
         }
@@ -267,10 +270,11 @@ def verify_manifest(path: Path, besides: Collection[str] = ()) -> dict[str, str]
     Raises:
         DataLoss: the manifest is invalid, or a file is missing or differs; the message names the
             first such file.
+        FailedPrecondition: the manifest was written by a newer program.
     """
     manifest_file = path / MANIFEST_FILE
     try:
-        files = json.loads(manifest_file.read_text())["files"].items()
+        files = _read_document(manifest_file, schemas.MANIFEST)["files"].items()
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
         msg = f"{manifest_file} cannot be understood ({error!r}); copy or export the version again"
         raise DataLoss(msg) from error
@@ -298,6 +302,20 @@ def verify_manifest(path: Path, besides: Collection[str] = ()) -> dict[str, str]
             raise DataLoss(msg)
         digests[name] = digest
     return digests
+
+
+def _read_document(file: Path, schema: Schema) -> Any:  # noqa: ANN401 - any JSON
+    """Read a JSON file of a version.
+
+    Raises:
+        OSError, ValueError: the file cannot be read, or is not JSON.
+        FailedPrecondition: its schema version is one that this program does not read.
+    """
+    document = json.loads(file.read_text())
+    try:
+        return schema.body(document, file)
+    except SchemaError as error:
+        raise FailedPrecondition(str(error)) from error
 
 
 def _only_onnx_file(path: Path) -> str:

@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from serving import schemas
 from serving.repository.model_folder import (
     MANIFEST_FILE,
-    MANIFEST_FORMAT,
     SIGNATURE_FILE,
     list_versions,
     sha256,
@@ -36,7 +36,7 @@ def signatures_document(
     }
     if class_names:
         document["class_names"] = list(class_names)
-    return document
+    return schemas.SIGNATURE.stamped(document)
 
 
 def write_json(file: Path, document: Mapping[str, Any]) -> None:
@@ -53,8 +53,9 @@ def replace_documents(path: Path, documents: Mapping[str, str]) -> None:
     """Replace documents of a published version, and then its manifest.
 
     Use it only for documents (metrics.json, MODEL_CARD.md), never for graphs or signature.json.
-    Each file is replaced atomically. A reader that reads the version before the manifest is
-    replaced gets DataLoss and must retry.
+    Each file is replaced atomically, and the first one only when all are on the disk: on a full
+    disk the version stays as it is. A reader that reads the version before the manifest is replaced
+    gets DataLoss and must retry.
 
     Args:
         path: `<models_dir>/<name>/<version>`.
@@ -62,16 +63,17 @@ def replace_documents(path: Path, documents: Mapping[str, str]) -> None:
 
     Raises:
         DataLoss: another file contradicts the manifest; then nothing is written.
+        FailedPrecondition: a newer program wrote the manifest; then nothing is written.
+        OSError: the folder cannot be written to.
     """
     verify_manifest(path, besides=documents)
     manifest = json.loads((path / MANIFEST_FILE).read_text())
     for name, text in documents.items():
-        _replace(path / name, text)
         content = text.encode()
         entry = {"size": len(content), "sha256": hashlib.sha256(content).hexdigest()}
         manifest["files"][name] = entry
     manifest["files"] = dict(sorted(manifest["files"].items()))
-    _replace(path / MANIFEST_FILE, to_json(manifest))
+    _replace(path, {**documents, MANIFEST_FILE: to_json(manifest)})
 
 
 def publish(model_dir: Path, write: Callable[[Path], None], *, version: int | None = None) -> Path:
@@ -116,20 +118,26 @@ def _write_manifest(path: Path) -> None:
         for file in sorted(path.rglob("*"))
         if file.is_file()
     }
-    write_json(path / MANIFEST_FILE, {"format": MANIFEST_FORMAT, "files": files})
+    write_json(path / MANIFEST_FILE, schemas.MANIFEST.stamped({"files": files}))
 
 
-def _replace(file: Path, text: str) -> None:
-    """Replace a file atomically: a reader sees either the old content or the new content."""
-    descriptor, staging = tempfile.mkstemp(prefix=f".{file.name}-", dir=file.parent)
+def _replace(folder: Path, texts: Mapping[str, str]) -> None:
+    """Replace files in order: a reader sees either the old or the new content of each."""
+    written: dict[Path, str] = {}
     try:
-        with os.fdopen(descriptor, "wb") as stream:
-            stream.write(text.encode())
-            os.fsync(stream.fileno())
-        Path(staging).chmod(0o644)  # mkstemp creates private files
-        Path(staging).replace(file)
+        for name, text in texts.items():
+            descriptor, staged = tempfile.mkstemp(prefix=f".{name}-", dir=folder)
+            written[folder / name] = staged
+            with os.fdopen(descriptor, "wb") as stream:
+                stream.write(text.encode())
+                stream.flush()
+                os.fsync(stream.fileno())
+            Path(staged).chmod(0o644)  # mkstemp creates private files
+        for file, staged in written.items():
+            Path(staged).replace(file)
     except BaseException:
-        Path(staging).unlink(missing_ok=True)
+        for staged in written.values():
+            Path(staged).unlink(missing_ok=True)
         raise
 
 

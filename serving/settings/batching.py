@@ -4,7 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from serving.engine.batching.batching_config import BatchingConfig
+from serving.engine.batching.batching_config import (
+    ROWS_ON_CPU,
+    ROWS_ON_CUDA,
+    BatchingConfig,
+)
 from serving.settings import batching_file
 
 if TYPE_CHECKING:
@@ -65,7 +69,8 @@ def of_version(config: "ServerConfig", name: str, version: Path) -> BatchingConf
 def _by_flags(config: "ServerConfig") -> BatchingConfig:
     return BatchingConfig(
         enabled=config.enable_batching,
-        max_batch_size=config.max_batch_size,
+        max_batch_size=config.max_batch_size or ROWS_ON_CPU,
+        max_batch_size_on_cuda=0 if config.max_batch_size else ROWS_ON_CUDA,
         batch_timeout_micros=config.batch_timeout_micros,
         max_enqueued_rows=config.max_enqueued_rows,
     )

@@ -27,7 +27,8 @@ def translate(
     TensorFlow Serving limits its queue in batches (`max_enqueued_batches`), this server in rows, so
     the number is multiplied by the largest size of a run. This server always splits requests that
     are larger than a batch, so `enable_large_batch_splitting: false` changes nothing. If it is
-    true, `max_execution_batch_size` limits the size of a run. `thread_pool_name` is ignored.
+    true, `max_execution_batch_size` limits the size of a run. `thread_pool_name` is ignored. If the
+    file gives the size of a batch, or of the queue in batches, the size is the same on CUDA.
 
     Args:
         file: The parameters, with their file for messages.
@@ -67,9 +68,12 @@ def translate(
             rows = min(largest, value(name, rows, 1))
         else:
             file.warn(f"{name} has no effect without enable_large_batch_splitting", name)
+    fields = ("max_batch_size", name, "max_enqueued_batches")
+    is_given = bool(sizes) or any(map(message.HasField, fields))
     config = dataclasses.replace(
         defaults,
         max_batch_size=rows,
+        max_batch_size_on_cuda=0 if is_given else defaults.max_batch_size_on_cuda,
         allowed_batch_sizes=_allowed(file, sizes, largest, rows),
         batch_timeout_micros=value("batch_timeout_micros", defaults.batch_timeout_micros, 0),
     )

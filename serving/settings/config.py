@@ -2,39 +2,33 @@
 # ruff: noqa: RUF009 - `_setting` is dataclasses.field with a help text and limits
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.machine import available_cores
 from serving.engine.managed_model import ManagerConfig
-from serving.engine.runtime import Device, RuntimeConfig
-from serving.errors import ConfigError
-from serving.protos.tfs_config_pb2 import MonitoringConfig
+from serving.engine.runtime import Device, IoBinding, RuntimeConfig
 from serving.repository.model_config import ModelConfig, find_models
 from serving.settings import (
     batching,
     contradictions,
+    monitoring_file,
+    network,
     platform_file,
     session,
-    text_protos,
     tls_file,
 )
 from serving.settings.platform_file import Platform
-from serving.transport import channel_arguments
-from serving.transport.limits import holders
 from serving.transport.network_config import LogFormat, NetworkConfig
-from serving.transport.tls import TlsConfig
+from serving.transport.tls import PortCertificates
 
 Front = Literal["asgi", "grpcio"]
 PrecisionChoice = Literal["auto", "fp32", "fp16", "w8", "int8"]
 DEFAULT_MODELS_DIR = Path("models")
-METRICS_PATH = "/monitoring/prometheus/metrics"
 _DAY = 86_400
-# Largest value of gRPC's option for the size of a message, a signed 32-bit integer.
-_MAX_MESSAGE_BYTES = 2**31 - 1
 
 
 def _setting(
@@ -134,6 +128,27 @@ class ServerConfig:
     rest_api_ssl_config_file: Path | None = _setting(
         None, "SSLConfig in text format: TLS on the REST port; may be the same file"
     )
+    # Access
+    api_keys_file: Path | None = _setting(
+        None, "JSON file with the callers' keys, roles and limits, made by python -m serving.keys"
+    )
+    api_keys_file_poll_wait_seconds: float = _setting(
+        1.0, "time between two checks of --api_keys_file for changes (seconds)", 0.05, _DAY
+    )
+    open_access: str = _setting(
+        "health",
+        "with --api_keys_file: what needs no key, out of health, metadata, metrics and predict, "
+        "separated by commas; metadata includes the states of models and server reflection",
+    )
+    enable_reload_rpc: bool = _setting(
+        default=True, text="answer HandleReloadConfigRequest, which replaces all models"
+    )
+    admin_address: str = _setting(
+        "",
+        "host:port on the loopback interface, or unix:/path: the only address that answers the "
+        "methods of role admin, without TLS",
+    )
+    # Processes, and limits of connections and requests
     front: Front = _setting(
         "asgi",
         "library for gRPC: the fast ASGI web server, or grpcio, where one client's flood of resets "
@@ -151,7 +166,7 @@ class ServerConfig:
         None,
         "size limit of a request (bytes; default: max_buffered_bytes, but less than 2 GiB)",
         1,
-        _MAX_MESSAGE_BYTES,
+        network.MAX_MESSAGE_BYTES,
     )
     max_buffered_bytes: int = _setting(
         512 << 20, "most bytes of all large requests in flight; more are refused (bytes)", 1
@@ -168,8 +183,8 @@ class ServerConfig:
     )
     trusted_proxies: str = _setting(
         "",
-        "addresses and networks, separated by commas, that may hold more than a quarter of the "
-        "connections",
+        "addresses and networks of proxies, separated by commas: they may hold more than a quarter "
+        "of the connections, and their x-forwarded-for names the client for fair shares",
     )
     drain_seconds: float = _setting(
         25.0, "time that calls in flight get on SIGTERM (seconds)", 0, 3600
@@ -182,6 +197,20 @@ class ServerConfig:
     )
     per_process_gpu_memory_fraction: float = _setting(
         0.0, "gpu_mem_limit_bytes as a fraction of the GPU's memory; 0: no limit", 0, 1 << 10
+    )
+    io_binding: IoBinding = _setting(
+        "auto",
+        "run batches on fixed buffers, padded to few batch sizes; auto: on CUDA only; on: on the "
+        "CPU, too (docs/batching.md)",
+    )
+    cuda_graphs: bool = _setting(
+        default=True, text="capture a CUDA graph for each batch size where the graph allows it"
+    )
+    cuda_tf32: bool = _setting(
+        default=True, text="let CUDA compute float32 products in TensorFloat-32"
+    )
+    cuda_prefer_nhwc: bool = _setting(
+        default=False, text="let CUDA compute convolutions in the layout NHWC"
     )
     precision: PrecisionChoice = _setting(
         "auto", "precision of the graph to run; auto: the version's fastest graph on this device"
@@ -227,7 +256,13 @@ class ServerConfig:
         "",
         "names of models, separated by commas, to batch without a proof that rows are independent",
     )
-    max_batch_size: int = _setting(64, "most rows of one run", 1, 1 << 20)
+    max_batch_size: int = _setting(
+        0,
+        "most rows of one run; 0: 64 on a CPU, and on CUDA up to 256, as far as a version's proof "
+        "of independent rows reaches",
+        0,
+        1 << 20,
+    )
     batch_timeout_micros: int = _setting(
         0, "time to wait for a batch to fill (microseconds)", 0, 60_000_000
     )
@@ -257,18 +292,7 @@ class ServerConfig:
 
     def __post_init__(self) -> None:
         """Check ranges, choices and contradictions."""
-        for setting in fields(self):
-            value = getattr(self, setting.name)
-            choices = get_args(setting.type) if isinstance(value, str) else ()
-            if choices and value not in choices:
-                msg = f"--{setting.name} is {value!r}, expected one of {', '.join(choices)}"
-                raise ConfigError(msg)
-            low, high = setting.metadata["low"], setting.metadata["high"]
-            if isinstance(value, int | float) and not low <= value <= high:
-                msg = f"--{setting.name} is {value}, expected {low} to {high}"
-                raise ConfigError(msg)
-        for reason in contradictions.find(self):
-            raise ConfigError(reason)
+        contradictions.check(self)
 
     def find_models(self) -> Callable[[], Mapping[str, ModelConfig]]:
         """Return a function that lists the current models of `models_dir` or `model_base_path`."""
@@ -339,43 +363,18 @@ class ServerConfig:
         """Return the network settings: addresses and limits.
 
         Raises:
-            ConfigError: `trusted_proxies` or `grpc_channel_arguments` cannot be parsed.
+            ConfigError: `trusted_proxies`, `admin_address` or `grpc_channel_arguments` cannot be
+                parsed.
         """
-        max_message_bytes = self.max_message_bytes
-        idle_seconds = self.idle_connection_seconds
-        if self.front == "asgi":
-            arguments = channel_arguments.parse(self.grpc_channel_arguments)
-            most = arguments.get(channel_arguments.MAX_RECEIVE_BYTES)
-            if isinstance(most, int) and most > 0:
-                max_message_bytes = max_message_bytes or min(_MAX_MESSAGE_BYTES, most)
-            idle_ms = arguments.get(channel_arguments.MAX_IDLE_MS)
-            if isinstance(idle_ms, int) and idle_ms > 0:
-                idle_seconds = min(_DAY, idle_ms / 1000)
-        return NetworkConfig(
-            host=self.host,
-            port=self.port,
-            rest_api_port=self.rest_api_port,
-            health_port=self.health_port,
-            grpc_socket_path=self.grpc_socket_path,
-            is_shared=self.workers > 1,
-            grpc_channel_arguments=self.grpc_channel_arguments,
-            max_message_bytes=max_message_bytes or min(_MAX_MESSAGE_BYTES, self.max_buffered_bytes),
-            max_buffered_bytes=self.max_buffered_bytes,
-            max_connections=self.max_connections,
-            idle_connection_seconds=idle_seconds,
-            trusted_proxies=holders.networks(self.trusted_proxies, flag="--trusted_proxies"),
-            drain_seconds=self.drain_seconds,
-            log_format=self.log_format,
-        )
+        return network.of(self)
 
-    def tls(self) -> tuple[TlsConfig | None, TlsConfig | None]:
-        """Return the TLS settings of the gRPC port and of the REST port; None for plain text.
+    def tls(self) -> PortCertificates:
+        """Read the TLS settings of the ports.
 
         Raises:
             ConfigError: a file cannot be read or parsed.
         """
-        rpc, rest = self.ssl_config_file, self.rest_api_ssl_config_file
-        return tls_file.read(rpc) if rpc else None, tls_file.read(rest) if rest else None
+        return tls_file.read_both(self.ssl_config_file, self.rest_api_ssl_config_file)
 
     def metrics_path(self) -> str | None:
         """Return the path of the metrics page; None if `monitoring_config_file` disables it.
@@ -385,12 +384,4 @@ class ServerConfig:
         Raises:
             ConfigError: the file cannot be read or parsed, or the path does not begin with `/`.
         """
-        if self.monitoring_config_file is None:
-            return METRICS_PATH
-        file = text_protos.read(self.monitoring_config_file, MonitoringConfig)
-        prometheus = file.message.prometheus_config
-        path = prometheus.path or METRICS_PATH
-        if not path.startswith("/"):
-            reason = f"path is {path!r}, expected it to begin with /"
-            raise file.error(reason, "path")
-        return path if prometheus.enable else None
+        return monitoring_file.metrics_path(self.monitoring_config_file)

@@ -1,14 +1,38 @@
-"""Settings that contradict each other."""
+"""Settings that are out of range, or that contradict each other."""
 
 from collections.abc import Iterator
 from dataclasses import fields
 from itertools import combinations
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, get_args
+
+from serving.access import roles
+from serving.errors import ConfigError
+from serving.transport.network_config import admin_address
 
 if TYPE_CHECKING:
     from serving.settings.config import ServerConfig
 
 _SOURCES = ("models_dir", "model_base_path", "model_config_file")
+
+
+def check(config: "ServerConfig") -> None:
+    """Check ranges, choices and contradictions.
+
+    Raises:
+        ConfigError: a value is out of range, or two settings contradict each other.
+    """
+    for setting in fields(config):
+        value = getattr(config, setting.name)
+        choices = get_args(setting.type) if isinstance(value, str) else ()
+        if choices and value not in choices:
+            msg = f"--{setting.name} is {value!r}, expected one of {', '.join(choices)}"
+            raise ConfigError(msg)
+        low, high = setting.metadata["low"], setting.metadata["high"]
+        if isinstance(value, int | float) and not low <= value <= high:
+            msg = f"--{setting.name} is {value}, expected {low} to {high}"
+            raise ConfigError(msg)
+    for reason in find(config):
+        raise ConfigError(reason)
 
 
 def find(config: "ServerConfig") -> Iterator[str]:
@@ -24,6 +48,7 @@ def find(config: "ServerConfig") -> Iterator[str]:
         yield "--require_gpu given with --device cpu, expected one of them"
     yield from _of_running(config)
     yield from _of_sockets(config)
+    yield from _of_access(config)
 
 
 def _of_running(config: "ServerConfig") -> Iterator[str]:
@@ -52,6 +77,20 @@ def _of_running(config: "ServerConfig") -> Iterator[str]:
         )
 
 
+def _of_access(config: "ServerConfig") -> Iterator[str]:
+    """Yield contradictions of the access settings.
+
+    Raises:
+        ConfigError: `open_access` or `admin_address` cannot be parsed.
+    """
+    roles.open_roles(config.open_access)
+    address = admin_address(config.admin_address)
+    if config.open_access != "health" and config.api_keys_file is None:
+        yield "--open_access given without --api_keys_file, which decides who else may call"
+    if address and address.path and address.path == config.grpc_socket_path:
+        yield f"--admin_address and --grpc_socket_path are both {address.path}, expected two paths"
+
+
 def _of_sockets(config: "ServerConfig") -> Iterator[str]:
     if (
         config.ssl_config_file is not None
@@ -74,6 +113,7 @@ def _of_sockets(config: "ServerConfig") -> Iterator[str]:
         "--port": config.port,
         "--rest_api_port": config.rest_api_port,
         "--health_port": config.health_port,
+        "--admin_address": getattr(admin_address(config.admin_address), "port", 0),
     }
     yield from (
         f"{first} and {second} are both {port}, expected different ports"

@@ -20,8 +20,8 @@ from serving.errors import ConfigError, InvalidInput
 from serving.repository.model_config import local_path
 from serving.settings import tensorflow_flags
 from serving.settings.config import DEFAULT_MODELS_DIR, ServerConfig
+from serving.settings.notices import notices_of
 from serving.settings.tensorflow_flags import TensorFlowFlag
-from serving.transport import channel_arguments
 
 ENVIRONMENT_PREFIX = "SERVING_"
 PROGRAM = "python -m serving"
@@ -33,21 +33,9 @@ _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 _SOURCES = ("model_config_file", "model_base_path", "models_dir")
 # Flags that `--model_config_file` overrides, as in TensorFlow Serving.
 _OF_ONE_MODEL = ("model_name", "model_base_path")
-# Flags that `--platform_config_file` overrides, as in TensorFlow Serving.
-_OF_THE_PLATFORM = {
-    "batching_parameters_file",
-    "enable_per_model_batching_parameters",
-    "num_request_iterations_for_warmup",
-    "per_process_gpu_memory_fraction",
-    "tensorflow_inter_op_parallelism",
-    "tensorflow_intra_op_parallelism",
-    "tensorflow_session_config_file",
-    "tensorflow_session_parallelism",
-}
 # The variables of TensorFlow Serving's container image, with its defaults for an unset one.
 _DOCKER_NAME = ("MODEL_NAME", "model")
 _DOCKER_BASE_PATH = ("MODEL_BASE_PATH", str(Path("/") / DEFAULT_MODELS_DIR))
-_HEEDED_ARGUMENTS = {channel_arguments.MAX_RECEIVE_BYTES, channel_arguments.MAX_IDLE_MS}
 
 
 class CommandLine(NamedTuple):
@@ -116,7 +104,7 @@ def parse(
     _share_one_port(chosen, notices)
     _give_way_with_health(chosen, values, notices)
     config = ServerConfig(**chosen)
-    notices.extend(_notices_of_config(config))
+    notices.extend(notices_of(config))
     return CommandLine(config, notices)
 
 
@@ -232,29 +220,6 @@ def _notices_of_flags(values: Mapping[str, Any]) -> Iterator[str]:
             raise ConfigError(notice)
         if notice:
             yield notice
-
-
-def _notices_of_config(config: ServerConfig) -> Iterator[str]:
-    """Yield a notice for each setting that has less effect here than in TensorFlow Serving."""
-    if config.port == 0 and config.grpc_socket_path is not None:
-        yield (
-            "--port=0 picks a free port here, whereas TensorFlow Serving opens none; "
-            "--host=127.0.0.1 makes the port unreachable from other machines"
-        )
-    if config.platform_config_file is not None:
-        for setting in fields(config):
-            if (
-                setting.name in _OF_THE_PLATFORM
-                and getattr(config, setting.name) != setting.default
-            ):
-                yield f"--{setting.name} has no effect beside --platform_config_file"
-    if config.front == "asgi":
-        for key in channel_arguments.parse(config.grpc_channel_arguments):
-            if key not in _HEEDED_ARGUMENTS:
-                yield (
-                    f"--grpc_channel_arguments: {key} has no effect here, because the default "
-                    "front is not the gRPC library; --front=grpcio passes it to that library"
-                )
 
 
 def _one_source(

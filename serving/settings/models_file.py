@@ -6,6 +6,7 @@ import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from pathlib import Path
 
+from serving.access import audit
 from serving.errors import ConfigError, InvalidInput, ServingError
 from serving.protos.tfs_config_pb2 import ModelServerConfig
 from serving.repository.model_config import (
@@ -70,6 +71,7 @@ class ModelConfigFile:
             reason = "no model_config_list found: no model is served until the file has one"
             file.warn(reason, r"\S")
         self._text = file.text
+        self._served: Mapping[str, ModelConfig] = self.models
         self._again_at: float | None = None
         self._complaint = ""
         self.failures = 0
@@ -110,18 +112,25 @@ class ModelConfigFile:
             self._complain(str(error))
             return
         self._text, self._again_at = file.text, None
+        change, by = audit.difference(self._served, models), f"file {self._path}"
         try:
             await reload(models)
         except ServingError as error:
             # The new models may still be being copied to the disk: try again later.
             self._again_at = time.monotonic() + self._retry_seconds
-            self._complain(f"{self._path}: {error.message}")
+            if self._complain(f"{self._path}: {error.message}"):
+                audit.record_refusal("models", change, error.message, by=by)
             return
         self._complaint = ""
+        self._served = models
+        audit.record("models", change, by=by)
         logger.info("%s has changed; now serving %s", self._path, ", ".join(models) or "no model")
 
-    def _complain(self, message: str) -> None:
+    def _complain(self, message: str) -> bool:
+        """Count a failure, and log it unless the last one had the same message."""
         self.failures += 1
-        if message != self._complaint:
-            logger.error("%s; the models served before stay in service", message)
-            self._complaint = message
+        if message == self._complaint:
+            return False
+        logger.error("%s; the models served before stay in service", message)
+        self._complaint = message
+        return True

@@ -9,9 +9,12 @@ work of one operator, both in TensorFlow and here.
 from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple
 
-from serving.engine.runtime import CUDA, Device, RuntimeConfig, available_providers
+from serving.engine.devices import gpu_memory
+from serving.engine.devices.cuda_options import CudaChoices
+from serving.engine.devices.provider import cuda_works
+from serving.engine.runtime import Device, RuntimeConfig
 from serving.protos.session_config_pb2 import ConfigProto
-from serving.settings import batching, gpu_memory, text_protos
+from serving.settings import batching, text_protos
 from serving.settings.notices import warn_once
 
 if TYPE_CHECKING:
@@ -40,7 +43,7 @@ def runtime(config: "ServerConfig", available_cores: Callable[[], int]) -> Runti
     cores = max(1, available_cores() // config.workers)
     device: Device = "cuda" if config.require_gpu else config.device
     # A GPU runs the batches of a graph one after another, so further runs would only wait.
-    on_gpu = device != "cpu" and CUDA in available_providers()
+    on_gpu = device != "cpu" and cuda_works()
     session, where = _session(config)
     inter, intra = _wishes(config, session, where)
     threads = config.intra_op_threads or _at_most(cores, intra, "threads inside a run")
@@ -58,6 +61,12 @@ def runtime(config: "ServerConfig", available_cores: Callable[[], int]) -> Runti
         gpu_mem_limit_bytes=config.gpu_mem_limit_bytes
         or _gpu_bytes(config, session, where, on_gpu=on_gpu),
         precision=config.precision,
+        io_binding=config.io_binding,
+        cuda=CudaChoices(
+            graphs=config.cuda_graphs,
+            tf32=config.cuda_tf32,
+            prefer_nhwc=config.cuda_prefer_nhwc,
+        ),
         saved_model_tags=tuple(filter(None, config.saved_model_tags.split(","))) or ("serve",),
     )
 

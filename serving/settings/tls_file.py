@@ -5,7 +5,18 @@ from pathlib import Path
 
 from serving.protos.tfs_config_pb2 import SSLConfig
 from serving.settings import text_protos
-from serving.transport.tls import TlsConfig, pem_files
+from serving.transport.tls import PortCertificates, TlsConfig, pem_files
+
+
+def read_both(grpc: Path | None, rest: Path | None) -> PortCertificates:
+    """Read the files of the gRPC port and of the REST port; None for a port without TLS.
+
+    Raises:
+        ConfigError: see `read`.
+    """
+    return PortCertificates(
+        grpc=None if grpc is None else read(grpc), rest=None if rest is None else read(rest)
+    )
 
 
 def read(path: Path) -> TlsConfig:

@@ -1,7 +1,7 @@
 """Admission of tensors: a limit check after a tensor's shape is known and before it is decoded."""
 
 import math
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from serving.errors import InvalidInput
@@ -14,11 +14,6 @@ Admit = Callable[[Sequence[int], DataType], None]
 
 class Account(Protocol):
     """Counts the bytes of a request against the server's byte budget."""
-
-    @property
-    def caller(self) -> Hashable:
-        """Identity of the request's caller; None if it is unknown."""
-        ...
 
     def take(self, count: int) -> None:
         """Count bytes, until the request is answered.

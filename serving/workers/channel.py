@@ -89,6 +89,9 @@ class Channel:
     async def _answer(self, number: int, what: str, content: Any) -> None:  # noqa: ANN401 - any JSON
         answer: dict[str, Any] = {"number": number}
         try:
+            if what not in self.asked:
+                msg = f"the process that was asked for {what} is being started; retry"
+                raise Unavailable(msg)  # noqa: TRY301 - answered like a handler's error
             answer["content"] = await self.asked[what](content)
         except ServingError as error:
             answer |= {"code": error.code, "message": error.message}
@@ -116,7 +119,7 @@ class Channel:
             The handler's answer.
 
         Raises:
-            Unavailable: the other end is gone.
+            Unavailable: the other end is gone, or has no such handler yet.
             ServingError: the handler raised it.
         """
         if self._closed.is_set():

@@ -3,7 +3,8 @@
 Each worker has its own listening socket on the port, and the kernel distributes connections over
 these sockets by a hash of the addresses. One shared socket would be simpler, but the worker that
 wakes up first would take all waiting connections, and gRPC clients keep a connection for hours. The
-supervisor keeps all sockets open: if a worker ends, connections wait until it is replaced.
+supervisor keeps all sockets bound. If a worker ends, its sockets stop listening, so that the kernel
+gives new connections to the other workers, until its replacement has loaded its models.
 
 A worker runs the whole server with its share of the cores. The sockets listen when all workers have
 loaded their models. The server is ready when all workers accept calls. A worker that ends by itself
@@ -15,7 +16,6 @@ and the metrics, which are summed over all workers.
 
 import asyncio
 import contextlib
-import dataclasses
 import logging
 import os
 import signal
@@ -28,19 +28,20 @@ from typing import Any
 
 from prometheus_client import Metric
 
+from serving.access.keys_file import KeysFile
 from serving.errors import ConfigError, ServingError, Unavailable
-from serving.monitoring import metric_table, metrics_sum
-from serving.monitoring.metrics_page import config_reload_failures
+from serving.monitoring import metrics_sum
+from serving.monitoring.metrics_page import config_reload_failures, keys_file_failures
 from serving.monitoring.metrics_sum import MetricsSum
 from serving.repository import model_config
 from serving.repository.model_config import ModelConfig
 from serving.settings.config import ServerConfig
 from serving.settings.models_file import ModelConfigFile
-from serving.transport.listeners import Listeners
 from serving.workers import heartbeat
 from serving.workers.channel import Channel
+from serving.workers.environment import VARIABLE
 from serving.workers.heartbeat import Heartbeat
-from serving.workers.worker import VARIABLE, Assignment
+from serving.workers.worker_process import WorkerProcess, worker_metrics
 from serving.workers.worker_sockets import WorkerSockets
 
 logger = logging.getLogger(__name__)
@@ -51,41 +52,11 @@ _LONGEST_DELAY_SECONDS = 30.0
 _HEALTHY_SECONDS = 60.0
 # Time limit for a worker's metrics. Prometheus's default timeout for a scrape is 10 seconds.
 _METRICS_SECONDS = 5.0
+# Time limit for a worker to take changed keys, so that one that hangs does not hold up the next
+# check of the file.
+_KEYS_SECONDS = 5.0
 # Number of the supervisor among the processes whose metrics are summed; workers have 1 and above.
 _SUPERVISOR = 0
-
-
-@dataclasses.dataclass
-class _Worker:
-    """One of the workers, with the process that runs it now; a restart replaces the process."""
-
-    number: int
-    sockets: Listeners
-    process: asyncio.subprocess.Process | None = None
-    channel: Channel | None = None
-    heartbeat: Heartbeat | None = None
-    loaded: bool = False
-    ready: bool = False
-    hung: bool = False
-    quick_deaths: int = 0
-
-    async def ask(self, what: str, content: object = None) -> Any:  # noqa: ANN401 - any JSON
-        """Send a request to the process and wait for the answer; see `Channel.ask`.
-
-        Raises:
-            Unavailable: the process is being started, or has ended.
-            ServingError: see `Channel.ask`.
-        """
-        if self.channel is None:
-            msg = f"worker {self.number} is being started; retry"
-            raise Unavailable(msg)
-        return await self.channel.ask(what, content)
-
-    def signal(self, number: signal.Signals) -> None:
-        """Send a signal to the process, if it is running."""
-        if self.process is not None and self.process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.send_signal(number)
 
 
 class Supervisor:
@@ -100,12 +71,13 @@ class Supervisor:
         """
         self._config = config
         self._arguments = arguments
-        self._workers: list[_Worker] = []
+        self._workers: list[WorkerProcess] = []
         self._sockets: WorkerSockets | None = None
         self._stopping = asyncio.Event()
         self._all_loaded = asyncio.Event()
         self._all_ready = asyncio.Event()
         self._model_config_file: ModelConfigFile | None = None
+        self._keys_file: KeysFile | None = None
         self._models: list[Any] | None = None  # as JSON; None: the models of the settings
         self._reloading = asyncio.Lock()
         self._metrics = MetricsSum()
@@ -121,9 +93,11 @@ class Supervisor:
             The exit code: 0 if all workers drained and ended without an error, else 1.
 
         Raises:
-            ConfigError: an address cannot be bound, the model config file is invalid, or a worker
-                cannot start with these settings.
+            ConfigError: an address cannot be bound, the model config file or the keys file is
+                invalid, or a worker cannot start with these settings.
         """
+        if self._config.api_keys_file is not None:
+            self._keys_file = KeysFile(self._config.api_keys_file)
         if self._config.model_config_file is not None:
             self._model_config_file = ModelConfigFile(
                 self._config.model_config_file, retry_seconds=self._config.manager().retry_seconds
@@ -131,7 +105,9 @@ class Supervisor:
             self._models = model_config.to_json(self._model_config_file.models)
         sockets = self._sockets = WorkerSockets.open(self._config)
         self.port = sockets.port
-        self._workers += [_Worker(number, own) for number, own in enumerate(sockets.of_workers, 1)]
+        self._workers += [
+            WorkerProcess(number + 1, sockets.of_workers) for number in range(self._config.workers)
+        ]
         logger.info(
             "bound %s:%d, starting %d workers; connections are refused until models are loaded",
             self._config.host,
@@ -169,10 +145,14 @@ class Supervisor:
 
     # Processes
 
-    async def _keep_running(self, worker: _Worker) -> None:
+    async def _keep_running(self, worker: WorkerProcess) -> None:
         while not self._stopping.is_set():
             started = time.monotonic()
-            code = await self._run(worker)
+            try:
+                code = await self._run(worker)
+                ended = "because it was hanging" if worker.hung else "by itself"
+            except OSError as error:  # no process could be made, for example for lack of memory
+                code, ended = 1, f"before it began: {error}"
             if self._stopping.is_set():
                 self._codes.append(code)
                 return
@@ -185,26 +165,22 @@ class Supervisor:
             logger.error(
                 "worker %d ended %s (exit code %d); starting it again in %.1f s",
                 worker.number,
-                "because it was hanging" if worker.hung else "by itself",
+                ended,
                 code,
                 delay,
             )
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), delay)
 
-    async def _run(self, worker: _Worker) -> int:
+    async def _run(self, worker: WorkerProcess) -> int:
         """Start a worker's process, wait for its end, and return its exit code."""
         own_end, end_of_worker = socket.socketpair()
-        assignment = Assignment(
-            number=worker.number,
-            port=self.port,
-            rpc=[listener.fileno() for listener in worker.sockets.rpc],
-            rest=[listener.fileno() for listener in worker.sockets.rest],
-            health=[listener.fileno() for listener in worker.sockets.health],
-            channel=end_of_worker.fileno(),
-            replaces=self._all_ready.is_set(),
-        )
-        with end_of_worker:
+        replaces = self._all_ready.is_set()
+        assignment = worker.assignment(self.port, end_of_worker, replaces=replaces)
+        with contextlib.ExitStack() as opened:
+            opened.enter_context(end_of_worker)
+            on_failure = opened.enter_context(contextlib.ExitStack())
+            on_failure.callback(own_end.close)
             worker.process = await asyncio.create_subprocess_exec(
                 *(sys.executable, "-m", "serving", *self._arguments),
                 pass_fds=assignment.descriptors,
@@ -212,13 +188,16 @@ class Supervisor:
                 # Ctrl-C in a terminal reaches only the supervisor, which signals the workers.
                 start_new_session=True,
             )
+            on_failure.pop_all()
         if self._stopping.is_set():
             worker.signal(signal.SIGTERM)
         worker.hung = False
-        channel = worker.channel = self._channel_of(worker)
+        channel = self._channel_of(worker)
         await channel.open(own_end)
+        worker.channel = channel  # only now can the worker be asked for its metrics
         try:
             code = await worker.process.wait()
+            worker.stop_listening(self._others(worker))
             await channel.wait_closed()
         finally:
             worker.loaded = worker.ready = False
@@ -230,9 +209,12 @@ class Supervisor:
             self._metrics.ended(worker.number)
         return code
 
+    def _others(self, worker: WorkerProcess) -> list[WorkerProcess]:
+        return [other for other in self._workers if other is not worker]
+
     # Messages of the workers
 
-    def _channel_of(self, worker: _Worker) -> Channel:
+    def _channel_of(self, worker: WorkerProcess) -> Channel:
         channel = Channel()
         channel.told = {
             "error": partial(self._failed, worker),
@@ -240,6 +222,7 @@ class Supervisor:
         }
         channel.asked = {
             "models": partial(self._tell_models, worker),
+            "keys": self._tell_keys,
             "loading": partial(self._loading, worker),
             "listen": partial(self._listen, worker),
             "ready": partial(self._ready, worker),
@@ -248,7 +231,7 @@ class Supervisor:
         }
         return channel
 
-    def _failed(self, worker: _Worker, reason: str) -> None:
+    def _failed(self, worker: WorkerProcess, reason: str) -> None:
         if self._all_ready.is_set():
             logger.error("worker %d cannot start: %s", worker.number, reason)
         elif not self._error:
@@ -256,7 +239,7 @@ class Supervisor:
             self._error = reason
             self.stop()
 
-    async def _tell_models(self, worker: _Worker, _content: object) -> list[Any] | None:
+    async def _tell_models(self, worker: WorkerProcess, _content: object) -> list[Any] | None:
         """Return the models for a worker that has just started."""
         worker.heartbeat = Heartbeat()
         # Wait for a reload in progress; otherwise this worker could load the old set while the
@@ -264,28 +247,35 @@ class Supervisor:
         async with self._reloading:
             return self._models
 
-    async def _loading(self, worker: _Worker, _content: object) -> None:
+    async def _tell_keys(self, _content: object) -> str | None:
+        """Return the text of the keys file for a worker that has just started."""
+        return None if self._keys_file is None else self._keys_file.text
+
+    async def _loading(self, worker: WorkerProcess, _content: object) -> None:
         if worker.heartbeat is not None:
             worker.heartbeat.loading += 1
 
-    def _loaded(self, worker: _Worker, _content: object) -> None:
+    def _loaded(self, worker: WorkerProcess, _content: object) -> None:
         if worker.heartbeat is not None:
             worker.heartbeat.loading -= 1
 
-    async def _listen(self, worker: _Worker, _content: object) -> None:
-        """Note that a worker has loaded its models; when all have, listen and answer all."""
+    async def _listen(self, worker: WorkerProcess, _content: object) -> int:
+        """Note that a worker has loaded its models; when all have, listen; return its `place`."""
         worker.loaded = True
-        is_last = not self._all_loaded.is_set() and all(other.loaded for other in self._workers)
-        if is_last and self._sockets is not None and not self._stopping.is_set():
+        is_first_start = not self._all_loaded.is_set()
+        if self._sockets is not None and not self._stopping.is_set():
             try:
-                self._sockets.listen()
+                if not is_first_start:
+                    worker.listen_again(self._others(worker))
+                elif all(other.loaded for other in self._workers):
+                    self._sockets.listen()
+                    self._all_loaded.set()
             except ConfigError as error:  # another server listens on the port
                 self._failed(worker, str(error))
-            else:
-                self._all_loaded.set()
         await self._all_loaded.wait()
+        return worker.place
 
-    async def _ready(self, worker: _Worker, _content: object) -> None:
+    async def _ready(self, worker: WorkerProcess, _content: object) -> None:
         """Note that a worker accepts calls; when all do, answer all of them."""
         worker.ready = True
         if not self._all_ready.is_set() and all(other.ready for other in self._workers):
@@ -296,7 +286,7 @@ class Supervisor:
     # Tasks for all workers
 
     def _watches(self) -> list[Coroutine[Any, Any, None]]:
-        """Return the coroutines that run until the workers have ended: heartbeat, file polling."""
+        """Return the coroutines that run until the workers have ended: heartbeat, file polls."""
         watches = []
         limit_seconds = self._config.worker_timeout_seconds
         if limit_seconds:
@@ -304,6 +294,9 @@ class Supervisor:
         poll_seconds = self._config.model_config_file_poll_wait_seconds
         if self._model_config_file is not None and poll_seconds:
             watches.append(self._watch(self._model_config_file, poll_seconds))
+        if self._keys_file is not None:
+            poll_seconds = self._config.api_keys_file_poll_wait_seconds
+            watches.append(self._keys_file.watch(self._pass_on_keys, poll_seconds))
         return watches
 
     def _beat(self) -> None:
@@ -326,6 +319,17 @@ class Supervisor:
             await self._reload(model_config.to_json(models))
 
         await file.watch(reload, poll_seconds)
+
+    async def _pass_on_keys(self, text: str) -> None:
+        """Give the text of a changed keys file to all workers that run."""
+
+        async def tell(worker: WorkerProcess) -> None:
+            # A worker that is being started asks for the keys itself.
+            with contextlib.suppress(ServingError, TimeoutError):
+                async with asyncio.timeout(_KEYS_SECONDS):
+                    await worker.ask("keys", text)
+
+        await asyncio.gather(*(tell(worker) for worker in self._workers))
 
     async def _reload(self, models: list[Any]) -> None:
         """Reload the models in all workers, or in none.
@@ -360,7 +364,7 @@ class Supervisor:
             if errors:
                 raise errors[0]
 
-    async def _conclude(self, worker: _Worker, verdict: str) -> None:
+    async def _conclude(self, worker: WorkerProcess, verdict: str) -> None:
         """Make a worker commit or abort the set that it has prepared; kill it if that fails."""
         try:
             await worker.ask(verdict)
@@ -369,29 +373,26 @@ class Supervisor:
             logger.error("worker %d could not %s: %s", worker.number, verdict, error.message)  # noqa: TRY400
             worker.signal(signal.SIGKILL)
 
+    def _file_failures(self) -> list[Metric]:
+        """Return the metrics of the files that only the supervisor polls."""
+        models, keys = self._model_config_file, self._keys_file
+        return [
+            *([config_reload_failures(file=models.failures, rpc=0)] if models else []),
+            *([keys_file_failures(keys.failures)] if keys else []),
+        ]
+
     async def _collect(self, _content: object) -> list[Any]:
         """Return the sum of all workers' metrics, as JSON."""
 
-        async def hear(worker: _Worker) -> None:
+        async def hear(worker: WorkerProcess) -> None:
             # A worker that does not answer in time contributes its last known values.
             with contextlib.suppress(ServingError, TimeoutError):
                 async with asyncio.timeout(_METRICS_SECONDS):
                     metrics = await worker.ask("metrics")
                 self._metrics.heard(worker.number, metrics_sum.from_json(metrics))
 
-        await asyncio.gather(*(hear(worker) for worker in self._workers))
-        if self._model_config_file is not None:  # only the supervisor polls the file
-            looks = config_reload_failures(file=self._model_config_file.failures, rpc=0)
-            self._metrics.heard(_SUPERVISOR, [looks])
+        # A worker that is still loading its models has counted nothing, and may be slow to answer.
+        await asyncio.gather(*(hear(worker) for worker in self._workers if worker.loaded))
+        self._metrics.heard(_SUPERVISOR, self._file_failures())
         ready = sum(worker.ready for worker in self._workers)
-        return metrics_sum.to_json(
-            [*self._metrics.total(), *_worker_metrics(ready, self._restarts)]
-        )
-
-
-def _worker_metrics(ready: int, restarts: int) -> list[Metric]:
-    workers = metric_table.WORKERS_READY.metric()
-    workers.add_sample(workers.name, {}, ready)
-    again = metric_table.WORKER_RESTARTS.metric()
-    again.add_sample(again.name, {}, restarts)
-    return [workers, again]
+        return metrics_sum.to_json([*self._metrics.total(), *worker_metrics(ready, self._restarts)])

@@ -1,11 +1,12 @@
 """A worker process: its assignment from the supervisor, and its end of the channel.
 
-Messages of the worker: it asks for its `models`, asks to `listen` when it has loaded them, asks to
-be `ready` when it accepts calls, and reports when it is `loading` a version and has `loaded` it. It
-forwards `reload` and `metrics` calls, because they concern all workers. If it cannot start, it
-reports an `error`.
+Messages of the worker: it asks for its `models` and for the callers' `keys`, asks to `listen` when
+it has loaded the models, asks to be `ready` when it accepts calls, and reports when it is `loading`
+a version and has `loaded` it. It forwards `reload` and `metrics` calls, because they concern all
+workers. If it cannot start, it reports an `error`.
 
-Messages of the supervisor: `ping`, `metrics`, and for a reload `prepare`, then `commit` or `abort`.
+Messages of the supervisor: `ping`, `metrics`, changed `keys`, and for a reload `prepare`, then
+`commit` or `abort`.
 
 If the channel closes, the other process has ended.
 """
@@ -27,8 +28,7 @@ from serving.repository.model_config import ModelConfig, from_json, to_json
 from serving.transport.listeners import Listeners
 from serving.workers import channel
 from serving.workers.channel import Channel
-
-VARIABLE = "ONNX_SERVING_WORKER"
+from serving.workers.environment import VARIABLE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,18 +38,17 @@ class Assignment:
     Attributes:
         number: Number of the worker, counted from 1.
         port: The gRPC port.
-        rpc: File descriptors of the gRPC sockets. The supervisor makes them listen when all workers
-            have loaded their models.
-        rest: File descriptors of the REST sockets, which listen at the same time.
-        health: File descriptors of the health sockets, which listen already.
+        accepting: File descriptors of the sockets of all workers: those for gRPC, for REST and of
+            the admin listener. The supervisor makes them listen when all workers have loaded their
+            models, and then says on which of them this worker accepts connections.
+        health: File descriptors of the worker's own health sockets, which listen already.
         channel: File descriptor of the channel to the supervisor.
         replaces: Whether the worker replaces one that ended.
     """
 
     number: int
     port: int
-    rpc: Sequence[int]
-    rest: Sequence[int]
+    accepting: Sequence[tuple[Sequence[int], Sequence[int], Sequence[int]]]
     health: Sequence[int]
     channel: int
     replaces: bool
@@ -67,14 +66,29 @@ class Assignment:
     @property
     def descriptors(self) -> tuple[int, ...]:
         """File descriptors that the worker process must inherit."""
-        return (*self.rpc, *self.rest, *self.health, self.channel)
+        return (*self._accepting, *self.health, self.channel)
 
-    def listeners(self) -> Listeners:
-        """Return the sockets of the file descriptors."""
+    @property
+    def _accepting(self) -> set[int]:
+        """The file descriptors of `accepting`; workers share those of Unix sockets."""
+        return {one for worker in self.accepting for sockets in worker for one in sockets}
+
+    def health_listeners(self) -> Listeners:
+        """Return the health sockets."""
+        return Listeners(health=_sockets(self.health))
+
+    def listeners(self, place: int, health: Sequence[socket.socket]) -> Listeners:
+        """Return the sockets to accept connections on, and close those of other workers.
+
+        Args:
+            place: Place of the sockets in `accepting`.
+            health: The health sockets, from `health_listeners`.
+        """
+        rpc, rest, admin = self.accepting[place]
+        for descriptor in self._accepting.difference(rpc, rest, admin):
+            os.close(descriptor)
         return Listeners(
-            rpc=[socket.socket(fileno=descriptor) for descriptor in self.rpc],
-            rest=[socket.socket(fileno=descriptor) for descriptor in self.rest],
-            health=[socket.socket(fileno=descriptor) for descriptor in self.health],
+            rpc=_sockets(rpc), rest=_sockets(rest), admin=_sockets(admin), health=health
         )
 
 
@@ -82,25 +96,34 @@ class Link:
     """The worker's end of the channel. Create it in the event loop that uses it.
 
     Attributes:
-        listeners: The sockets to accept connections on.
+        listeners: The health sockets; `wait_to_listen` returns all sockets.
         models: The models to serve by name; None: the models of the settings.
+        keys: Text of the keys file; None if there is none.
+        on_keys: Called when `keys` has changed.
         replaces: Whether this worker replaces one that ended.
     """
 
     def __init__(self, assignment: Assignment) -> None:
         self._assignment = assignment
         self._channel = Channel()
-        self.listeners = assignment.listeners()
+        self.listeners = assignment.health_listeners()
         self.replaces = assignment.replaces
         self.models: dict[str, ModelConfig] | None = None
+        self.keys: str | None = None
+        self.on_keys: Callable[[str], None] = lambda _text: None
 
     async def open(self) -> None:
-        """Open the channel to the supervisor, and ask for the models to serve."""
-        self._channel.asked["ping"] = _pong
+        """Open the channel to the supervisor, and ask for the models to serve and the keys."""
+        self._channel.asked |= {"ping": _pong, "keys": self._take_keys}
         # A copy, so that the descriptor is still open for `report_error` after the event loop.
         await self._channel.open(socket.socket(fileno=os.dup(self._assignment.channel)))
         models = await self._channel.ask("models")
         self.models = None if models is None else from_json(models)
+        self.keys = await self._channel.ask("keys")
+
+    async def _take_keys(self, text: str) -> None:
+        self.keys = text
+        self.on_keys(text)
 
     def serve(self, manager: Manager, collect: Callable[[], Sequence[Metric]]) -> None:
         """Start to answer the supervisor's requests for metrics and reloads.
@@ -129,9 +152,14 @@ class Link:
             "abort": abort,
         }
 
-    async def wait_to_listen(self) -> None:
-        """Report that the models are loaded, and wait until all workers' sockets listen."""
-        await self._channel.ask("listen")
+    async def wait_to_listen(self) -> Listeners:
+        """Report that the models are loaded, and wait until all workers' sockets listen.
+
+        Returns:
+            The sockets to accept connections on, and the health sockets.
+        """
+        place = await self._channel.ask("listen")
+        return self._assignment.listeners(place, self.listeners.health)
 
     async def wait_for_others(self) -> None:
         """Report that this worker accepts calls, and wait until all workers do."""
@@ -183,6 +211,10 @@ class WorkerManager(Manager):
     def loading(self) -> AbstractAsyncContextManager[None]:
         """Return a context that reports a load to the supervisor; see `Link.loading`."""
         return self._link.loading()
+
+
+def _sockets(descriptors: Sequence[int]) -> list[socket.socket]:
+    return [socket.socket(fileno=descriptor) for descriptor in descriptors]
 
 
 async def _pong(_content: object) -> None:

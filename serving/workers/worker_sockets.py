@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from serving.settings.config import ServerConfig
 from serving.transport import listeners
 from serving.transport.listeners import Listeners
+from serving.transport.network_config import admin_address
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,6 +45,7 @@ class WorkerSockets:
             flag = "--health_port"
             with listeners.claim(config.host, config.health_port, flag=flag) as probe:
                 config = dataclasses.replace(config, health_port=int(probe.getsockname()[1]))
+        config = _with_admin_port(config)
         by_grpcio = config.front == "grpcio"
         if by_grpcio:
             # grpcio opens its own sockets; this socket reserves the port for them.
@@ -54,10 +56,13 @@ class WorkerSockets:
         of_workers = [first]
         # A Unix socket cannot be bound twice: all workers accept on that of the first worker.
         config = dataclasses.replace(config, grpc_socket_path=None)
+        if first.admin_socket_path is not None:
+            config = dataclasses.replace(config, admin_address="")
         for _ in range(1, config.workers):
             sockets = Listeners.open(config.network(), rpc=not by_grpcio, shared=True)
             rpc = [*sockets.rpc, *first.rpc[1:]]
-            of_workers.append(dataclasses.replace(sockets, rpc=rpc))
+            admin = sockets.admin or first.admin
+            of_workers.append(dataclasses.replace(sockets, rpc=rpc, admin=admin))
         return cls(port, of_workers, reserved)
 
     def listen(self) -> None:
@@ -80,3 +85,17 @@ class WorkerSockets:
     def remove_socket_path(self) -> None:
         """Remove the Unix socket's path; call this when no worker accepts on it any more."""
         self.of_workers[0].remove_socket_path()
+
+
+def _with_admin_port(config: ServerConfig) -> ServerConfig:
+    """Return the settings with the port of the admin listener, if port 0 asks for a free one.
+
+    Raises:
+        ConfigError: the port cannot be bound.
+    """
+    address = admin_address(config.admin_address)
+    if address is None or address.path is not None:
+        return config
+    with listeners.claim(address.host, address.port, flag="--admin_address") as probe:
+        address = dataclasses.replace(address, port=int(probe.getsockname()[1]))
+    return dataclasses.replace(config, admin_address=str(address))

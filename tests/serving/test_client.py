@@ -1,6 +1,8 @@
 """Tests of the two clients on each front."""
 
 import asyncio
+import inspect
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import grpc
@@ -46,11 +48,13 @@ def test_the_asyncio_client_does_the_same(target):
 
 
 def test_the_client_refuses_what_cannot_be_sent(client):
-    """A dtype without a tensor type, or a version with a label, is a ValueError before the call."""
+    """Wrong dtypes, a version with a label and a bare array are errors before the call."""
     with pytest.raises(ValueError, match='input "x": dtype datetime64'):
         client.predict("identity", {"x": np.array(["2026"], "datetime64[Y]")})
     with pytest.raises(ValueError, match="expected one of them"):
         client.predict("identity", {"x": ONES}, version=1, version_label="stable")
+    with pytest.raises(TypeError, match="inputs are of type ndarray, expected a mapping of input"):
+        client.predict("identity", ONES)
 
 
 def test_the_client_says_when_nobody_answers():
@@ -92,3 +96,49 @@ def test_classify_names_the_classes_of_image_files(classifier):
     assert asyncio.run(classify_asynchronously(classifier, images)) == ranked
     assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
     assert of_pixels.value.message.endswith('call Predict, or set signature_name to "classify"')
+
+
+@pytest.fixture
+def listening():
+    """A gRPC server that answers every call with NOT_FOUND, and the metadata of its calls."""
+    received: list[list[tuple[str, str]]] = []
+
+    class Listen(grpc.GenericRpcHandler):
+        def service(self, call: grpc.HandlerCallDetails) -> None:
+            received.append(list(call.invocation_metadata))
+
+    with ThreadPoolExecutor() as pool:
+        server = grpc.server(pool, handlers=[Listen()])
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        yield f"127.0.0.1:{port}", received
+        server.stop(None).wait()
+
+
+@pytest.mark.parametrize("kind", [PredictClient, AsyncPredictClient])
+def test_the_api_key_is_sent_with_every_call(listening, kind):
+    """Every method of both clients sends the key and the metadata that the client was given."""
+    address, received = listening
+
+    async def settle(value):
+        return await value if inspect.isawaitable(value) else value
+
+    async def call_all() -> None:
+        client = kind(address, api_key="secret", metadata=[("x-team", "blue")], timeout=10)
+        for call in (
+            lambda: client.predict("m", {"x": ONES}),
+            lambda: client.classify("m", [b"png"]),
+            lambda: client.signatures("m"),
+            lambda: client.statuses("m"),
+            client.is_serving,
+        ):
+            with pytest.raises(PredictError):
+                await settle(call())
+        await settle(client.close())
+
+    asyncio.run(call_all())
+
+    assert len(received) == 5
+    for metadata in received:
+        assert ("authorization", "Bearer secret") in metadata
+        assert ("x-team", "blue") in metadata

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from serving.access.roles import Role
 from serving.errors import InvalidInput, NotFound, Unavailable
 from serving.inference.request import Prediction
 from serving.monitoring import identity
@@ -63,34 +64,40 @@ class KServeMethods:
                 path=f"/{KSERVE_SERVICE}/ServerLive",
                 request_type=ServerLiveRequest,
                 handler=self.server_live,
+                role=Role.HEALTH,
                 traced=False,
             ),
             UnaryMethod(
                 path=f"/{KSERVE_SERVICE}/ServerReady",
                 request_type=ServerReadyRequest,
                 handler=self.server_ready,
+                role=Role.HEALTH,
                 traced=False,
             ),
             UnaryMethod(
                 path=f"/{KSERVE_SERVICE}/ModelReady",
                 request_type=ModelReadyRequest,
                 handler=self.model_ready,
+                role=Role.HEALTH,
                 traced=False,
             ),
             UnaryMethod(
                 path=f"/{KSERVE_SERVICE}/ServerMetadata",
                 request_type=ServerMetadataRequest,
                 handler=self.server_metadata,
+                role=Role.METADATA,
             ),
             UnaryMethod(
                 path=f"/{KSERVE_SERVICE}/ModelMetadata",
                 request_type=ModelMetadataRequest,
                 handler=self.model_metadata,
+                role=Role.METADATA,
             ),
             UnaryMethod(
                 path=f"/{KSERVE_SERVICE}/ModelInfer",
                 request_type=ModelInferRequest,
                 handler=self.model_infer,
+                role=Role.PREDICT,
             ),
         ]
 

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
+from serving.access.roles import Role
 from serving.errors import InvalidInput
 from serving.inference.request import Prediction, as_it_is
 from serving.monitoring import identity
@@ -34,6 +35,9 @@ Value = TypeVar("Value")
 HEADER_LENGTH = b"inference-header-content-length"
 _BINARY = "application/octet-stream"
 _MODEL = r"/v2/models/(?P<name>[^/]+)(?:/versions/(?P<version>[^/]+))?"
+_LIVE = re.compile(r"/v2/health/live")
+_READY = re.compile(r"/v2/health/ready")
+_MODEL_READY = re.compile(_MODEL + "/ready")
 _KIND_NAMES = {
     bool: "true or false",
     dict: "an object",
@@ -78,12 +82,12 @@ class KServeRoutes:
     def routes(self) -> list[Route]:
         """Return the rows of the route table."""
         return [
-            Route("GET", re.compile(r"/v2/?"), self.server_metadata),
-            Route("GET", re.compile(r"/v2/health/live"), self.server_live, traced=False),
-            Route("GET", re.compile(r"/v2/health/ready"), self.server_ready, traced=False),
-            Route("GET", re.compile(_MODEL), self.model_metadata),
-            Route("GET", re.compile(_MODEL + "/ready"), self.model_ready, traced=False),
-            Route("POST", re.compile(_MODEL + "/infer"), self.infer),
+            Route("GET", re.compile(r"/v2/?"), self.server_metadata, role=Role.METADATA),
+            Route("GET", _LIVE, self.server_live, role=Role.HEALTH, traced=False),
+            Route("GET", _READY, self.server_ready, role=Role.HEALTH, traced=False),
+            Route("GET", re.compile(_MODEL), self.model_metadata, role=Role.METADATA),
+            Route("GET", _MODEL_READY, self.model_ready, role=Role.HEALTH, traced=False),
+            Route("POST", re.compile(_MODEL + "/infer"), self.infer, role=Role.PREDICT),
         ]
 
     async def server_live(self, _request: HttpRequest) -> HttpResponse:

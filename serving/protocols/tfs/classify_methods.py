@@ -1,5 +1,6 @@
 """PredictionService's methods for tf.Examples: Classify, Regress and MultiInference."""
 
+from serving.access.roles import Role
 from serving.errors import InvalidInput
 from serving.inference.classify_regress import Classification, ClassifyRegress, Regression
 from serving.inference.classify_regress_checks import Task
@@ -35,16 +36,19 @@ class ClassifyMethods:
                 path=f"/{PREDICTION_SERVICE}/Classify",
                 request_type=ClassificationRequest,
                 handler=self.classify,
+                role=Role.PREDICT,
             ),
             UnaryMethod(
                 path=f"/{PREDICTION_SERVICE}/Regress",
                 request_type=RegressionRequest,
                 handler=self.regress,
+                role=Role.PREDICT,
             ),
             UnaryMethod(
                 path=f"/{PREDICTION_SERVICE}/MultiInference",
                 request_type=MultiInferenceRequest,
                 handler=self.multi_inference,
+                role=Role.PREDICT,
             ),
         ]
 

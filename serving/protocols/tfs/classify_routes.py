@@ -6,6 +6,7 @@
 Paths are in `model_paths`, bodies in `json_examples`; HTTP codes are the same as for Predict.
 """
 
+from serving.access.roles import Role
 from serving.inference.classify_regress import ClassifyRegress
 from serving.inference.predictor import Predictor
 from serving.inference.request import ModelSpec
@@ -54,8 +55,8 @@ class ClassifyRoutes:
     def routes(self) -> list[Route]:
         """Return the rows of the route table."""
         return [
-            Route("POST", model_route(":classify"), self.classify),
-            Route("POST", model_route(":regress"), self.regress),
+            Route("POST", model_route(":classify"), self.classify, role=Role.PREDICT),
+            Route("POST", model_route(":regress"), self.regress, role=Role.PREDICT),
         ]
 
     async def classify(self, request: HttpRequest) -> HttpResponse:

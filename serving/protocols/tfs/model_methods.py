@@ -4,6 +4,9 @@ import asyncio
 import logging
 from collections.abc import Mapping
 
+from serving.access import audit
+from serving.access.caller import CURRENT
+from serving.access.roles import Role
 from serving.engine.manager import Manager
 from serving.errors import InvalidInput, ServingError
 from serving.inference.predictor import Predictor
@@ -55,16 +58,19 @@ class ModelMethods:
                 path=f"/{PREDICTION_SERVICE}/GetModelMetadata",
                 request_type=GetModelMetadataRequest,
                 handler=self.get_model_metadata,
+                role=Role.METADATA,
             ),
             UnaryMethod(
                 path=f"/{MODEL_SERVICE}/GetModelStatus",
                 request_type=GetModelStatusRequest,
                 handler=self.get_model_status,
+                role=Role.METADATA,
             ),
             UnaryMethod(
                 path=f"/{MODEL_SERVICE}/HandleReloadConfigRequest",
                 request_type=ReloadConfigRequest,
                 handler=self.reload_config,
+                role=Role.ADMIN,
             ),
         ]
 
@@ -103,9 +109,7 @@ class ModelMethods:
             entry.status.error_message = status.error_message
         return response
 
-    async def reload_config(
-        self, request: ReloadConfigRequest, _call: Call
-    ) -> ReloadConfigResponse:
+    async def reload_config(self, request: ReloadConfigRequest, call: Call) -> ReloadConfigResponse:
         """Answer ModelService.HandleReloadConfigRequest: serve another set of models.
 
         The answer comes when all models of the new set are available. If one cannot be loaded, the
@@ -113,14 +117,19 @@ class ModelMethods:
         the new one. As in TensorFlow Serving, a refusal is the gRPC status of the call; the
         `status` field of the response is always OK.
         """
+        by, peer = CURRENT.get().name, audit.peer_of(call.hold.caller if call.hold else None)
+        change = "a list that cannot be read"
+        before = {name: entry.config for name, entry in self._manager.catalog.models.items()}
         try:
             models = models_of(request.config)
+            change = audit.difference(before, models)
             logger.info("reload requested: %s", ", ".join(models) or "no model")
             await self._reload(models)
         except ServingError as error:
             self._metrics.refused_reloads += 1
-            logger.warning("reload refused: %s", error.message)
+            audit.record_refusal("models", change, error.message, by=by, peer=peer)
             raise
+        audit.record("models", change, by=by, peer=peer)
         response = ReloadConfigResponse()
         response.status.error_code = 0  # type: ignore[assignment]  # takes a number
         return response

@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Mapping
 
 import numpy as np
 
+from serving.access.roles import Role
 from serving.engine.servable import Servable
 from serving.inference.predictor import Predictor
 from serving.inference.request import as_it_is, check_request
@@ -50,6 +51,7 @@ class PredictMethods:
                 path=f"/{PREDICTION_SERVICE}/Predict",
                 request_type=PredictRequest,
                 handler=self.predict,
+                role=Role.PREDICT,
                 parse=RequestReader().read,
             ),
         ]

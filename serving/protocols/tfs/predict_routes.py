@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from google.protobuf.json_format import MessageToDict
 
+from serving.access.roles import Role
 from serving.engine.catalog import Catalog, VersionStatus
 from serving.engine.servable import Servable
 from serving.errors import InvalidInput
@@ -70,11 +71,11 @@ class PredictRoutes:
     def routes(self) -> list[Route]:
         """Return the rows of the route table."""
         return [
-            Route("POST", model_route(":predict"), self.predict),
-            Route("GET", model_route(""), self.status),
-            Route("GET", model_route("(?i:/metadata)"), self.metadata),
-            Route("GET", _MODELS, self.models),
-            Route("GET", _NAMELESS, self.nameless),
+            Route("POST", model_route(":predict"), self.predict, role=Role.PREDICT),
+            Route("GET", model_route(""), self.status, role=Role.METADATA),
+            Route("GET", model_route("(?i:/metadata)"), self.metadata, role=Role.METADATA),
+            Route("GET", _MODELS, self.models, role=Role.METADATA),
+            Route("GET", _NAMELESS, self.nameless, role=Role.METADATA),
         ]
 
     async def predict(self, request: HttpRequest) -> HttpResponse:
@@ -126,7 +127,7 @@ class PredictRoutes:
         return json_response({"model_version_status": list(map(_status, statuses))}, indent=1)
 
     async def models(self, _request: HttpRequest) -> HttpResponse:
-        """Answer `GET /v1/models` with every model, the states of its versions and its labels."""
+        """Answer `GET /v1/models` with the models that the caller may see: versions and labels."""
         models = [
             {
                 "name": name,
@@ -135,7 +136,7 @@ class PredictRoutes:
                     label: str(version) for label, version in entry.config.labels.items()
                 },
             }
-            for name, entry in self._catalog.models.items()
+            for name, entry in self._catalog.visible.items()
         ]
         return json_response({"models": models}, indent=1)
 

@@ -10,12 +10,17 @@ from prometheus_client.parser import text_string_to_metric_families
 from rest_client import Http
 
 from serving.monitoring import metric_table
-from serving.workers.supervisor import _worker_metrics
+from serving.workers.worker_process import worker_metrics
 
 ROOT = Path(__file__).parents[3]
 DECLARED = {row.name: row for row in metric_table.METRICS}
 OF_THE_PROCESS = ("process_", "python_")
 OF_THE_SUPERVISOR = {metric_table.WORKERS_READY.name, metric_table.WORKER_RESTARTS.name}
+# tests/e2e/test_certificate_change.py reads them from a server with TLS.
+OF_TLS = {
+    metric_table.CERTIFICATE_EXPIRATION.name,
+    metric_table.CERTIFICATE_RELOAD_FAILURES.name,
+}
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +56,8 @@ def of_the_table(families: dict[str, object]) -> dict[str, object]:
 
 
 def test_the_page_has_the_metrics_of_the_table_and_no_other(families):
-    """Every metric of the table is on the page of a busy server, and nothing else is."""
-    assert set(of_the_table(families)) == set(DECLARED) - OF_THE_SUPERVISOR
+    """Every metric of the table is on the page of a busy server without TLS; nothing else is."""
+    assert set(of_the_table(families)) == set(DECLARED) - OF_THE_SUPERVISOR - OF_TLS
 
 
 def test_types_and_labels_are_those_of_the_table(families):
@@ -68,7 +73,7 @@ def test_types_and_labels_are_those_of_the_table(families):
 
 def test_the_supervisor_adds_the_metrics_of_the_workers():
     """With several workers the page also has the two metrics about workers, without labels."""
-    added = {metric.name: metric for metric in _worker_metrics(2, 1)}
+    added = {metric.name: metric for metric in worker_metrics(2, 1)}
 
     assert set(added) == OF_THE_SUPERVISOR
     assert {tuple(sample.labels) for metric in added.values() for sample in metric.samples} == {()}

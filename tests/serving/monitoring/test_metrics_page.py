@@ -2,6 +2,7 @@ import asyncio
 import contextlib
 import re
 from functools import partial
+from typing import NamedTuple
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import tiny_models
 from prometheus_client.parser import text_string_to_metric_families
 from rest_client import Http
 
+from serving.access.roles import Role
 from serving.client import PredictClient, PredictError
 from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.catalog import Catalog
@@ -24,6 +26,7 @@ from serving.protos.tensorflow_serving_pb2 import (
     ClassificationRequest,
     ClassificationResponse,
     GetModelStatusRequest,
+    PredictRequest,
 )
 from serving.repository.model_config import find_models
 from serving.transport.method_table import Call, UnaryMethod
@@ -33,6 +36,14 @@ ANY_PATH = "/v1/models/identity:predict"
 ONE = {"instances": [[1, 2, 3]]}
 TFS = ":tensorflow:serving:"
 ROW = np.ones((1, 3), np.float32)
+
+
+class Answered(NamedTuple):
+    """What a response of Predict tells."""
+
+    model: str
+    version: int
+    signature_name: str
 
 
 class Page:
@@ -230,11 +241,16 @@ def test_unknown_names_make_no_series(models_dir):
     assert page.value(f"{TFS}request_count", model_name=UNKNOWN_MODEL, status="NOT_FOUND") == 321
 
 
-def load(name, version, path, metrics=None):
-    servable = Servable.load(name, version, path, RuntimeConfig(), BatchingConfig())
-    if metrics:
-        metrics[0].watch(servable)
-    return servable
+def load(name, version, path):
+    return Servable.load(name, version, path, RuntimeConfig(), BatchingConfig())
+
+
+def counted_manager(find) -> tuple[Manager, Metrics]:
+    """Return a manager that does not poll, and the counts of its models."""
+    manager = Manager(find, load, ManagerConfig(poll_seconds=0), Catalog())
+    metrics = Metrics(manager.catalog)
+    manager.on_load = metrics.watch
+    return manager, metrics
 
 
 async def predict(servable: Servable) -> None:
@@ -251,15 +267,8 @@ def test_ended_versions_take_their_series_along(tmp_path):
     pages = []
 
     async def retrain() -> None:
-        holder: list[Metrics] = []
-        manager = Manager(
-            partial(find_models, tmp_path),
-            partial(load, metrics=holder),
-            ManagerConfig(poll_seconds=0),
-            Catalog(),
-        )
-        holder.append(Metrics(manager.catalog))
-        page = MetricsPage(holder[0], provider="CPUExecutionProvider")
+        manager, metrics = counted_manager(partial(find_models, tmp_path))
+        page = MetricsPage(metrics, provider="CPUExecutionProvider")
         await manager.start()
         for version in range(2, 13):
             await predict(manager.catalog.servable("identity"))
@@ -286,18 +295,11 @@ def test_models_that_are_gone_take_their_series_along(tmp_path):
     pages = []
 
     async def shrink() -> None:
-        holder: list[Metrics] = []
-        manager = Manager(
-            partial(find_models, tmp_path),
-            partial(load, metrics=holder),
-            ManagerConfig(poll_seconds=0),
-            Catalog(),
-        )
-        holder.append(Metrics(manager.catalog))
-        page = MetricsPage(holder[0], provider="CPUExecutionProvider")
+        manager, metrics = counted_manager(partial(find_models, tmp_path))
+        page = MetricsPage(metrics, provider="CPUExecutionProvider")
         await manager.start()
         for name in ("stays", "goes"):
-            holder[0].count_failure(name, "Predict", "GRPC", ValueError())
+            metrics.count_failure(name, "Predict", "GRPC", ValueError())
         pages.append(page.text().decode())
         configs = find_models(tmp_path)
         await manager.reload({"stays": configs["stays"]})
@@ -363,23 +365,26 @@ def test_examples_are_counted(tmp_path):
         return response
 
     async def serve() -> None:
-        holder: list[Metrics] = []
-        manager = Manager(
-            partial(find_models, tmp_path),
-            partial(load, metrics=holder),
-            ManagerConfig(poll_seconds=0),
-            Catalog(),
-        )
-        holder.append(Metrics(manager.catalog))
+        manager, metrics = counted_manager(partial(find_models, tmp_path))
         await manager.start()
         methods = [
-            UnaryMethod(path="/s/Classify", request_type=ClassificationRequest, handler=classify),
-            UnaryMethod(path="/s/Status", request_type=GetModelStatusRequest, handler=classify),
+            UnaryMethod(
+                path="/s/Classify",
+                request_type=ClassificationRequest,
+                handler=classify,
+                role=Role.PREDICT,
+            ),
+            UnaryMethod(
+                path="/s/Status",
+                request_type=GetModelStatusRequest,
+                handler=classify,
+                role=Role.PREDICT,
+            ),
         ]
-        counted, left_alone = metered(methods, holder[0])
+        counted, left_alone = metered(methods, metrics)
         for _ in range(2):
             await counted.handler(ClassificationRequest(), Call())
-        texts.append(MetricsPage(holder[0], provider="x").text().decode())
+        texts.append(MetricsPage(metrics, provider="x").text().decode())
         await manager.close()
         assert left_alone is methods[1]
 
@@ -454,3 +459,35 @@ def test_label_values_are_escaped(tmp_path):
         page = scrape(address)
 
     assert page.value(f"{TFS}request_count", model_name=name, status="OK") == 0
+
+
+def test_a_model_that_comes_back_is_counted_again(tmp_path):
+    """Calls of a version that was removed and added again are on the page."""
+    tiny_models.identity(tmp_path)
+    values = []
+
+    async def predict(_request: PredictRequest, _call: Call) -> Answered:
+        return Answered("identity", 1, "serving_default")
+
+    async def serve() -> None:
+        manager, metrics = counted_manager(dict)
+        page = MetricsPage(metrics, provider="x")
+        await manager.start()
+        method = UnaryMethod(
+            path="/s/Predict", request_type=PredictRequest, handler=predict, role=Role.PREDICT
+        )
+        (counted,) = metered([method], metrics)
+        for models in (find_models(tmp_path), {}, find_models(tmp_path)):
+            await manager.reload(models)
+            if models:
+                await counted.handler(PredictRequest(), Call())
+                labels = {"model_name": "identity", "API": "Predict", "entrypoint": "GRPC"}
+                found = Page(page.text().decode())
+                values.append(found.value(f"{TFS}request_latency_count", **labels))
+            else:
+                page.text()  # drops the series
+        await manager.close()
+
+    asyncio.run(serve())
+
+    assert values == [1, 1]

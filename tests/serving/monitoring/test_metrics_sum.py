@@ -88,3 +88,13 @@ def test_metrics_survive_json():
     (read,) = metrics_sum.from_json(json.loads(json.dumps(metrics_sum.to_json([metric]))))
 
     assert read == metric
+
+
+def test_the_earliest_expiry_of_a_certificate_counts():
+    """If a worker still shows an older certificate, the total is the time when that one expires."""
+    name = "onnx_serving_certificate_expiration_timestamp_seconds"
+    total = MetricsSum()
+    total.heard(1, [gauge(name, 2000.0, port="grpc")])
+    total.heard(2, [gauge(name, 1000.0, port="grpc")])
+
+    assert values(total) == {(name, "grpc"): 1000.0}

@@ -17,6 +17,7 @@ import servers
 import tiny_models
 from rest_client import Http
 
+from serving.access import flow
 from serving.errors import InvalidInput, ResourceExhausted, Unavailable
 from serving.protocols import json_process
 from serving.protocols.json_process import LARGE_BYTES, JsonProcesses
@@ -136,13 +137,14 @@ def test_a_child_ends_when_its_pipe_is_closed():
 
 
 def caller(peer: str, gone: asyncio.Event | None = None) -> HttpRequest:
-    """Return a request of a peer; the peer disconnects at an event."""
+    """Return a request of a peer, whose flow it becomes; the peer disconnects at an event."""
+    flow.CURRENT.set(peer)
 
     async def wait_for_disconnect():
         await (gone or asyncio.Event()).wait()
 
     empty = {"method": "POST", "path": "/", "headers": {}, "body": b"", "parameters": {}}
-    return HttpRequest(**empty, peer=peer, wait_for_disconnect=wait_for_disconnect)
+    return HttpRequest(**empty, wait_for_disconnect=wait_for_disconnect)
 
 
 def test_ctrl_c_in_a_terminal_does_not_reach_the_children():

@@ -19,7 +19,7 @@ def test_probes_follow_the_servers_life(models_dir):
 
     async def live() -> None:
         server = ModelServer(ServerConfig(models_dir=models_dir, host="127.0.0.1", port=0))
-        application = server._http  # the server does not listen yet
+        application = server._applications.http  # the server does not listen yet
         answers.append(await ask_application(application, "/healthz"))
         answers.append(await ask_application(application, "/readyz"))
         await server.start()

@@ -45,6 +45,24 @@ def test_parameters_left_out_keep_their_values(read):
     assert read("") == (BatchingConfig(), 0)
 
 
+@pytest.mark.parametrize(
+    ("text", "on_cuda"),
+    [
+        ("batch_timeout_micros { value: 5 }", 256),
+        ("max_batch_size { value: 32 }", 0),
+        ("allowed_batch_sizes: [16, 32]", 0),
+        ("max_enqueued_batches { value: 2 }", 0),
+    ],
+)
+def test_a_size_in_the_file_counts_on_cuda_too(tmp_path, text, on_cuda):
+    """If the file gives the size of a batch, or of the queue in batches, it counts on CUDA too."""
+    path = tmp_path / "batching.txt"
+    path.write_text(text)
+    config, _ = batching_file.read(path, BatchingConfig(max_batch_size_on_cuda=256))
+
+    assert config.max_batch_size_on_cuda == on_cuda
+
+
 def test_the_size_of_a_run_may_differ_from_that_of_a_request(read):
     """With enable_large_batch_splitting, max_execution_batch_size is the largest batch of a run."""
     config, _ = read(

@@ -3,8 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from serving.engine.devices.cuda_options import CudaChoices
 from serving.errors import ConfigError
-from serving.settings import config
+from serving.settings import config, session
 from serving.settings.config import ServerConfig
 from serving.settings.flags import parse, parse_config
 
@@ -149,6 +150,19 @@ def test_threads_follow_the_cores(monkeypatch, settings, instances, threads):
             "--grpc_socket_path given with --front grpcio and --workers",
         ),
         (["--port=8500", "--health_port=8500"], {}, "are both 8500"),
+        (["--admin_address=127.0.0.1:8500"], {}, "--port and --admin_address are both 8500"),
+        (["--admin_address=0.0.0.0:8503"], {}, "expected unix:/path, or host:port with a host"),
+        (["--admin_address=10.0.0.1:8503"], {}, "expected unix:/path, or host:port with a host"),
+        (["--admin_address=127.0.0.1"], {}, "--admin_address is '127.0.0.1', expected"),
+        (["--admin_address=127.0.0.1:65536"], {}, "expected unix:/path, or host:port"),
+        (["--admin_address=unix:"], {}, "--admin_address is 'unix:', expected"),
+        (
+            ["--admin_address=unix:/a", "--grpc_socket_path=/a"],
+            {},
+            "--admin_address and --grpc_socket_path are both /a",
+        ),
+        (["--open_access=metrics"], {}, "--open_access given without --api_keys_file"),
+        (["--open_access=admin", "--api_keys_file=a"], {}, "--open_access has 'admin', expected"),
         (["--precision=int4"], {}, "--precision is 'int4', expected one of auto, fp32, fp16, w8"),
         (["--front=apache"], {}, "--front is 'apache', expected one of asgi, grpcio"),
         (["--model_base_path=s3://b/m"], {}, "s3:// cannot be read, expected a local folder"),
@@ -268,6 +282,42 @@ def test_force_batching_applies_to_the_models_it_names(tmp_path, names):
     assert not parsed.batching().forced_by
 
 
+@pytest.mark.parametrize(
+    ("flags", "sizes"),
+    [
+        ([], (64, 256)),
+        (["--max_batch_size=0"], (64, 256)),
+        (["--max_batch_size=64"], (64, 0)),
+        (["--max_batch_size=300"], (300, 0)),
+    ],
+)
+def test_the_largest_batch_depends_on_the_device_unless_it_is_given(flags, sizes):
+    """By default batches have 64 rows on a CPU, up to 256 on CUDA; a given size counts on both."""
+    batching = parse_config(flags, {}).batching()
+
+    assert (batching.max_batch_size, batching.max_batch_size_on_cuda) == sizes
+
+
+def test_the_settings_of_cuda_reach_the_runtime():
+    """The flags about buffers and CUDA are settings of the runtimes."""
+    default = parse_config([], {}).runtime()
+    flags = ["--io_binding=on", "--cuda_graphs=false", "--cuda_tf32=false", "--cuda_prefer_nhwc"]
+    chosen = parse_config(flags, {}).runtime()
+
+    assert (default.io_binding, default.cuda) == ("auto", CudaChoices())
+    assert chosen.io_binding == "on"
+    assert chosen.cuda == CudaChoices(graphs=False, tf32=False, prefer_nhwc=True)
+
+
+@pytest.mark.parametrize(("works", "instances"), [(True, 1), (False, 3)])
+def test_a_gpu_counts_only_if_it_works(monkeypatch, works, instances):
+    """One run at a time on a working GPU; without one as many as cores, whatever the package is."""
+    monkeypatch.setattr(session, "cuda_works", lambda: works)
+    monkeypatch.setattr(config, "available_cores", lambda: 3)
+
+    assert parse_config([], {}).runtime().instances == instances
+
+
 def test_a_versions_own_batching_file_counts_where_the_flag_allows(tmp_path):
     """With the flag, a version's batching file is used and forces batching; else it is not read."""
     (tmp_path / "batching_params.pbtxt").write_text("max_batch_size { value: 7 }")
@@ -277,7 +327,7 @@ def test_a_versions_own_batching_file_counts_where_the_flag_allows(tmp_path):
     ignored = parse_config([], {}).batching_of("m", tmp_path)
 
     assert (allowed.max_batch_size, allowed.forced_by) == (7, "batching_params.pbtxt")
-    assert (ignored.max_batch_size, ignored.forced_by) == (ServerConfig().max_batch_size, "")
+    assert (ignored.max_batch_size, ignored.forced_by) == (64, "")
 
 
 @pytest.mark.parametrize(

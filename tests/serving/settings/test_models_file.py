@@ -197,6 +197,31 @@ def test_a_refused_list_is_tried_again_after_retry_seconds(path, caplog, retry_s
     assert receiver.received == received
 
 
+def test_changes_and_refusals_are_in_the_audit_log(path, caplog):
+    """The audit log names the file and what has changed; a refusal is logged once, however often.
+
+    The list is compared with the last one of this file that was served.
+    """
+    caplog.set_level(logging.INFO, "serving.audit")
+    path.write_text(one_model("a"))
+    file, receiver = ModelConfigFile(path, retry_seconds=0), Receiver()
+    for name in ("b", "c"):
+        receiver.refused = "c"
+        path.write_text(one_model(name))
+        for _ in range(3):
+            asyncio.run(file.look(receiver.reload))
+    receiver.refused = ""
+    path.write_text(one_model("b").replace('"/b"', '"/elsewhere"'))
+    asyncio.run(file.look(receiver.reload))
+    lines = [record.getMessage() for record in caplog.records if record.name == "serving.audit"]
+
+    assert lines == [
+        f"models changed by file {path}: added b; removed a",
+        f"models not changed by file {path}: asked for added c; removed b; refused: c is nowhere",
+        f"models changed by file {path}: changed b",
+    ]
+
+
 # The official package parses a list as text and writes it as a request.
 PROGRAM = """
 import sys

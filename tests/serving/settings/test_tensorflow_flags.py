@@ -329,7 +329,7 @@ def test_a_session_config_file_sets_threads(monkeypatch, caplog, tmp_path):
 @pytest.mark.parametrize(("fraction", "limit"), [("0.25", 4 << 30), ("1", 16 << 30), ("0", 0)])
 def test_a_part_of_the_gpus_memory_limits_the_pool(monkeypatch, fraction, limit):
     """--per_process_gpu_memory_fraction limits the pool to that part of the driver's total."""
-    monkeypatch.setattr(session, "available_providers", lambda: ["CUDAExecutionProvider"])
+    monkeypatch.setattr(session, "cuda_works", lambda: True)
     monkeypatch.setattr(session.gpu_memory, "total_bytes", lambda: 16 << 30)
 
     parsed = parse_config([f"--per_process_gpu_memory_fraction={fraction}"], {})

@@ -39,6 +39,18 @@ def test_both_ends_ask_at_the_same_time():
     assert connected(scenario) == [2, 2, 4, 4, 6, 6]
 
 
+def test_a_question_without_a_handler_is_to_be_asked_again(caplog):
+    """A worker that is asked for its metrics while it starts answers UNAVAILABLE, no traceback."""
+
+    async def scenario(one, _other):
+        with pytest.raises(Unavailable, match="is being started; retry"):
+            await one.ask("metrics")
+
+    connected(scenario)
+
+    assert caplog.text == ""
+
+
 def test_errors_come_back_as_what_they_are():
     """A ServingError keeps its class and message; any other error is "internal error"."""
 

@@ -14,7 +14,8 @@ from serving.repository.model_config import All, Latest, ModelConfig, Specific
 from serving.settings.config import ServerConfig
 from serving.transport.listeners import Listeners
 from serving.workers.channel import Channel
-from serving.workers.supervisor import Supervisor, _Worker
+from serving.workers.supervisor import Supervisor
+from serving.workers.worker_process import WorkerProcess
 from serving.workers.worker_sockets import WorkerSockets
 
 MODELS = [{"name": "m"}]
@@ -48,7 +49,7 @@ def supervise(scenario, *fakes: FakeWorker):
     async def run():
         supervisor = Supervisor(ServerConfig(workers=len(fakes)), [])
         for number, fake in enumerate(fakes, start=1):
-            worker = _Worker(number, Listeners())
+            worker = WorkerProcess(number, [Listeners()] * len(fakes))
             supervisor._workers.append(worker)
             own, other = socket.socketpair()
             worker.channel = supervisor._channel_of(worker)
@@ -254,8 +255,9 @@ def test_metrics_leave_out_nobody_who_counted():
     fakes = FakeWorker(), FakeWorker()
 
     async def scenario(supervisor):
-        for fake in fakes:
+        for fake, worker in zip(fakes, supervisor._workers, strict=True):
             fake.channel.asked["metrics"] = metrics
+            worker.loaded = True
         first = await fakes[0].channel.ask("metrics")
         fakes[1].channel.asked["metrics"] = gone
         return first, await fakes[0].channel.ask("metrics")

@@ -1,0 +1,127 @@
+"""A worker of the supervisor, with the process that runs it now."""
+
+import asyncio
+import contextlib
+import signal
+import socket
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from prometheus_client import Metric
+
+from serving.errors import Unavailable
+from serving.monitoring import metric_table
+from serving.transport.listeners import Listeners
+from serving.workers.channel import Channel
+from serving.workers.heartbeat import Heartbeat
+from serving.workers.worker import Assignment
+
+
+@dataclass
+class WorkerProcess:
+    """One of the workers, with the process that runs it now; a restart replaces the process.
+
+    Attributes:
+        of_workers: The sockets of all workers.
+        place: The place among these of the sockets that the worker accepts connections on. Two
+            workers exchange theirs if connections wait for one and the other can answer them.
+        holds_connections: Whether connections wait on these sockets, because no worker is left.
+    """
+
+    number: int
+    of_workers: Sequence[Listeners]
+    process: asyncio.subprocess.Process | None = None
+    channel: Channel | None = None
+    heartbeat: Heartbeat | None = None
+    loaded: bool = False
+    ready: bool = False
+    hung: bool = False
+    quick_deaths: int = 0
+    holds_connections: bool = False
+    place: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.place = self.number - 1
+
+    @property
+    def sockets(self) -> Listeners:
+        """The sockets that the worker accepts connections on, with its own health sockets."""
+        health = self.of_workers[self.number - 1].health
+        return replace(self.of_workers[self.place], health=health)
+
+    def assignment(self, port: int, channel: socket.socket, *, replaces: bool) -> Assignment:
+        """Return the assignment for a process of this worker; see `Assignment`."""
+        return Assignment(
+            number=self.number,
+            port=port,
+            accepting=[
+                (_descriptors(one.rpc), _descriptors(one.rest), _descriptors(one.admin))
+                for one in self.of_workers
+            ],
+            health=_descriptors(self.sockets.health),
+            channel=channel.fileno(),
+            replaces=replaces,
+        )
+
+    async def ask(self, what: str, content: object = None) -> Any:  # noqa: ANN401 - any JSON
+        """Send a request to the process and wait for the answer; see `Channel.ask`.
+
+        Raises:
+            Unavailable: the process is being started, or has ended.
+            ServingError: see `Channel.ask`.
+        """
+        if self.channel is None:
+            msg = f"worker {self.number} is being started; retry"
+            raise Unavailable(msg)
+        return await self.channel.ask(what, content)
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal to the process, if it is running."""
+        if self.process is not None and self.process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.send_signal(number)
+
+    def stop_listening(self, others: Sequence["WorkerProcess"]) -> None:
+        """Let the kernel give no more connections to this worker, which has ended or drains.
+
+        If none of the other workers accepts connections, they wait for the replacement instead.
+        """
+        if any(other.loaded for other in others):
+            self.sockets.stop_listening()
+        elif self.loaded:
+            self.holds_connections = True
+        self.loaded = False
+
+    def listen_again(self, others: Sequence["WorkerProcess"]) -> None:
+        """Let the kernel give connections to this worker, which has loaded its models.
+
+        It takes over the sockets of the worker that ended last, if connections wait there. Only on
+        the health port they are reset, so that their clients come to this worker.
+
+        Raises:
+            ConfigError: another server listens on one of the ports by now.
+        """
+        for other in others:
+            if other.holds_connections and not other.loaded:
+                self.place, other.place = other.place, self.place
+                other.holds_connections = False
+        self.holds_connections = False
+        self.sockets.listen_again()
+        for other in others:
+            if not other.loaded:
+                # A process that loads models already answers on its health port.
+                other.sockets.stop_listening(health=other.channel is None)
+
+
+def _descriptors(sockets: Sequence[socket.socket]) -> list[int]:
+    return [one.fileno() for one in sockets]
+
+
+def worker_metrics(ready: int, restarts: int) -> list[Metric]:
+    """Return the metrics of all workers: how many are ready, and how often one was restarted."""
+    workers = metric_table.WORKERS_READY.metric()
+    workers.add_sample(workers.name, {}, ready)
+    again = metric_table.WORKER_RESTARTS.metric()
+    again.add_sample(again.name, {}, restarts)
+    return [workers, again]
