@@ -8,13 +8,16 @@ python -m loadtest compare results/before results/after
 python -m loadtest web --target localhost:8500 --model simcnn
 
 Flags without a command name are flags of `run`. Every command has its own --help.
+--version alone prints the version of the program; with a number it is a flag of `run`.
 """
 
 import logging
 import sys
 from collections.abc import Callable, Sequence
 
-from loadtest.settings.config import LoadTestError
+from loadtest.settings.config import LoadTestError, UsageError
+from training import standard_streams, storage
+from training.evaluation import provenance
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -90,27 +93,47 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
 def main(arguments: Sequence[str]) -> int:
     """Run the command line and return its exit code.
 
-    A LoadTestError is printed as one line, without a traceback, and returns 2.
+    A LoadTestError, and a report that cannot be written, are printed as one line, without a
+    traceback, and return 2.
     """
+    standard_streams.open_closed()
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     if not arguments or arguments[0] in {"-h", "--help"}:
         print(_help())
         return 0 if arguments else 2
+    if list(arguments) == ["--version"]:
+        print(provenance.program_version())
+        return 0
     name = arguments[0]
     if name.startswith("-"):
         name, arguments = "run", ["run", *arguments]
-    command = COMMANDS.get(name)
-    if command is None:
-        print(f"error: {name!r} received, expected one of {', '.join(COMMANDS)}", file=sys.stderr)
-        return 2
     try:
-        return command(arguments[1:])
+        return _command(name)(arguments[1:])
     except LoadTestError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        failure = str(error)
+    except (storage.StorageError, OSError) as error:
+        told = storage.told(error)
+        if told is None:
+            raise
+        failure = f"{told}, or name another --output-dir"
     except KeyboardInterrupt:
         print("interrupted before anything was measured", file=sys.stderr)
         return 130
+    print(f"error: {failure}", file=sys.stderr)
+    return 2
+
+
+def _command(name: str) -> Callable[[Sequence[str]], int]:
+    """Return a command by its name.
+
+    Raises:
+        UsageError: There is no such command.
+    """
+    command = COMMANDS.get(name)
+    if command is None:
+        msg = f"{name!r} received, expected one of {', '.join(COMMANDS)}"
+        raise UsageError(msg)
+    return command
 
 
 def _help() -> str:

@@ -5,7 +5,8 @@ from typing import Any
 
 import msgspec
 
-from loadtest.report_schema import REPORT_FILE, SCHEMA_VERSION, Collection, Report
+from loadtest.report_schema import REPORT_FILE, Collection, Report
+from training import schemas
 
 # msgspec raises the last two for text that is not UTF-8 and for thousands of nested brackets.
 _BAD_JSON = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
@@ -18,7 +19,7 @@ class ReportError(ValueError):
 class _Head(msgspec.Struct):
     """The two fields that decide how the rest of a file is read."""
 
-    schema_version: Any = None
+    schema_version: Any = 1
     results: msgspec.Raw = msgspec.Raw()
 
 
@@ -59,10 +60,12 @@ def read(file: Path) -> Report | Collection:
         raise ReportError(msg) from error
     try:
         head = msgspec.json.decode(content, type=_Head)
-        _check_version(file, head.schema_version)
+        schemas.REPORT.check(head.schema_version, file)
         if head.results:
             return msgspec.json.decode(content, type=Collection)
         return msgspec.json.decode(content, type=Report)
+    except schemas.SchemaError as error:
+        raise ReportError(str(error)) from error
     except msgspec.ValidationError as error:
         msg = (
             f"{file} is no valid report: {_plain(error)}; "
@@ -75,27 +78,6 @@ def read(file: Path) -> Report | Collection:
             "copy the file again, or measure again"
         )
         raise ReportError(msg) from error
-
-
-def _check_version(file: Path, version: Any) -> None:  # noqa: ANN401 - whatever the file holds
-    if type(version) is int and version == SCHEMA_VERSION:
-        return
-    if version is None:
-        problem = "has no schema_version"
-        way_out = f"name a {REPORT_FILE} that loadtest wrote"
-    elif type(version) is int and version > SCHEMA_VERSION:
-        problem = f"has the newer schema_version {version}"
-        way_out = "read it with the version of loadtest that wrote it, or a later one"
-    else:
-        problem = f"has schema_version {_shown(version)}"
-        way_out = "measure again with this version"
-    msg = f"{file} {problem}, expected {SCHEMA_VERSION}; {way_out}"
-    raise ReportError(msg)
-
-
-def _shown(value: object) -> str:
-    text = msgspec.json.encode(value).decode()
-    return text if len(text) <= 40 else f"{text[:40]}…"
 
 
 def _plain(error: BaseException) -> str:

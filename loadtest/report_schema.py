@@ -12,6 +12,7 @@ from msgspec import Struct
 
 from loadtest.report_sections_schema import (
     Accuracy,
+    Availability,
     Client,
     ErrorKind,
     Floor,
@@ -38,7 +39,7 @@ ScenarioKind = Literal["single-stream", "multi-stream", "server", "offline", "us
 Loop = Literal["open", "closed"]
 CapacityLimit = Literal["slo", "client", "steps", "time", "answers", "interrupted"]
 Phase = Literal["probe", "bisect", "confirm"]
-Transport = Literal["tfs-grpc", "tfs-rest", "kserve-grpc"]
+Transport = Literal["tfs-grpc", "tfs-rest", "kserve-grpc", "kserve-rest", "kserve-rest-binary"]
 
 
 class Scenario(Struct, frozen=True, kw_only=True):
@@ -167,7 +168,11 @@ class Capacity(Struct, frozen=True, kw_only=True):
     """
 
     rate_per_second: Annotated[
-        float | None, means("The highest rate that passed; null if none passed.")
+        float | None,
+        means(
+            "The confirmed rate; the highest rate that passed a short step if none was confirmed; "
+            "null if none passed."
+        ),
     ]
     confirmed: Annotated[bool, means("Whether a longer run at that rate passed as well.")]
     limited_by: Annotated[
@@ -248,6 +253,7 @@ class Report(Struct, frozen=True, kw_only=True):
     stop_reason: Annotated[str | None, means("Why the run ended early; null if it is complete.")]
     target: Annotated[str, means("`host:port` of the server.")]
     transport: Annotated[Transport, means("API of the requests.")]
+    tls: Annotated[bool, means("Whether the connections used TLS.")] = False
     model: Model
     scenario: Scenario
     requests: Requests
@@ -262,6 +268,10 @@ class Report(Struct, frozen=True, kw_only=True):
     throughput: Throughput
     slo: Annotated[Slo | None, means("Null if no latency bound was set.")]
     goodput: Annotated[Goodput | None, means("Null if no latency bound was set.")]
+    availability: Annotated[
+        Availability | None,
+        means("Good answers over all requests, and outages; null in reports of older versions."),
+    ] = None
     accuracy: Annotated[Accuracy, means("Accuracy of the same answers.")]
     mismatches: Annotated[
         Mismatches | None, means("Null if there are no recorded predictions of the artefact.")

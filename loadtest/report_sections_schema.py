@@ -148,6 +148,57 @@ class Goodput(Struct, frozen=True, kw_only=True):
     ]
 
 
+class Outage(Struct, frozen=True, kw_only=True):
+    """A time in which requests were due and none succeeded."""
+
+    start_seconds: Annotated[
+        float, means("When the first request was due after the last good answer.")
+    ]
+    end_seconds: Annotated[
+        float | None, means("The next good answer; null if there was none until the run's end.")
+    ]
+    seconds: Annotated[float, means("Its length; until the run's end if it has no end.")]
+
+
+class Availability(Struct, frozen=True, kw_only=True):
+    """Good answers over all requests, and the times without good answers.
+
+    A good answer came before the request's deadline and is not wrong (see `Mismatches`).
+    """
+
+    good: Annotated[int, means("Requests with a good answer.")]
+    requests: Annotated[int, means("All requests: scheduled and withheld.")]
+    withheld: Annotated[
+        int,
+        means(
+            "Closed loop: requests that waiting callers did not send during outages, at their rate "
+            "outside of outages; 0 in an open loop, which sends on time."
+        ),
+    ]
+    share: Annotated[float | None, means("good / requests; null if there were none.")]
+    outage_threshold_seconds: Annotated[
+        float,
+        means(
+            "Shortest outage: 0.5, or 5 times the median time from a request to the next good "
+            "answer if that is longer."
+        ),
+    ]
+    outages: Annotated[list[Outage], means("Every outage, in order.")]
+    outage_seconds: Annotated[float, means("Sum of the outages.")]
+    longest_outage: Annotated[Outage | None, means("Null without an outage.")]
+    time_to_recover_seconds: Annotated[
+        float | None,
+        means(
+            "The longest time from a first failure, or the start of an outage, to the good answer "
+            "from which on no request fails that is due within 1 s. Null if nothing failed, or if "
+            "the server did not recover."
+        ),
+    ]
+    recovered: Annotated[
+        bool, means("Whether the run ended with the server recovered, or nothing had failed.")
+    ]
+
+
 class Recorded(Struct, frozen=True, kw_only=True):
     """The accuracy that was recorded with the model's files when they were published."""
 

@@ -19,7 +19,7 @@ from loadtest.report_sections_schema import Check
 from loadtest.session.progress_line import ProgressLine
 from loadtest.session.session import Measurement, Session, open_session
 from loadtest.settings.config import CapacityConfig, LoadTestConfig, UsageError
-from loadtest.verdict.validity import client_checks, slo_check
+from loadtest.verdict.validity import WRONG_ANSWERS, client_checks, slo_check
 from training.data.cifar10 import Split
 
 # Requests of the single caller whose rate the search starts from.
@@ -146,10 +146,11 @@ def _step(
     reasons = _failed(_checks(report, config))
     if phase == "confirm" and not reasons:
         # Other steps are too short to be VALID, but the reported rate must come from a VALID run.
-        reasons = list(report.validity.reasons)
+        # `_checks` has judged the answers, with the number of wrong ones that the caller allows.
+        reasons = _failed([each for each in report.validity.checks if each.name != WRONG_ANSWERS])
     if report.status == "aborted" and report.stop_reason is not None:
         reasons = [report.stop_reason]
-    busy = _failed(client_checks(client, report.latency_ms, slo)) if reasons else []
+    busy = _failed(client_checks(client, report.latency_ms)) if reasons else []
     value_ns = percentile(measured.scores.latency_ns, slo.percentile)
     requests = report.requests
     return CapacityStep(
@@ -181,7 +182,7 @@ def _checks(report: Report, config: LoadTestConfig) -> list[Check]:
     wrong, interval = _wrong(report), report.accuracy.wilson_95
     checks.append(
         Check(
-            name="wrong-answers",
+            name=WRONG_ANSWERS,
             passed=wrong <= config.gates.max_wrong_answers,
             detail=f"{wrong:,} answers differ from the record",
         )
@@ -214,8 +215,8 @@ def _section(
     config: LoadTestConfig, load: SettledLoad, search: RateSearch, seconds: float
 ) -> Capacity:
     return Capacity(
-        rate_per_second=search.passed,
-        confirmed=search.confirmed,
+        rate_per_second=search.rate,
+        confirmed=search.confirmed_rate is not None,
         limited_by=search.limited_by,
         failed_rate_per_second=search.failed,
         slo_ms=config.slo_ms or 0.0,

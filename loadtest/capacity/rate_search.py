@@ -48,7 +48,7 @@ class RateSearch:
         max_seconds: No step starts after this time.
         clock: Returns the seconds since the search began.
         steps: Every attempt, in order.
-        confirmed: Whether a confirmation passed.
+        confirmed_rate: The rate of the confirmation that passed; None if none did.
     """
 
     attempt: Attempt
@@ -59,7 +59,7 @@ class RateSearch:
     max_seconds: float
     clock: Callable[[], float]
     steps: list[CapacityStep] = field(default_factory=list)
-    confirmed: bool = False
+    confirmed_rate: float | None = None
     _ended_by: CapacityLimit | None = None
 
     async def run(self, start_rate: float) -> None:
@@ -70,6 +70,15 @@ class RateSearch:
         except SearchStopped as stopped:
             self._ended_by = stopped.why
             self.steps += [stopped.step] if stopped.step is not None else []
+
+    @property
+    def rate(self) -> float | None:
+        """The confirmed rate; without one, the highest rate that passed a short step.
+
+        After a failed confirmation the confirmed rate is lower than some rates that passed a short
+        step: these passed by luck as the one did that was not confirmed.
+        """
+        return self.passed if self.confirmed_rate is None else self.confirmed_rate
 
     @property
     def passed(self) -> float | None:
@@ -120,7 +129,7 @@ class RateSearch:
                 return
             step = await self._step("confirm", rate, self.confirm_seconds)
             if step.passed:
-                self.confirmed = True
+                self.confirmed_rate = rate
                 return
             rate *= _BACK_OFF
 

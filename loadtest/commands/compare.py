@@ -24,6 +24,8 @@ from loadtest.reports.measures import MEASURES
 from loadtest.reports.pages.markdown_page import cell, table
 from loadtest.reports.paired import PairedAnswers
 from loadtest.settings.config import UsageError
+from loadtest.settings.parser import Parser
+from training import storage
 
 _DESCRIPTION = """\
 Compare results: ratios of every other side to the first one, repeat by repeat, with their range.
@@ -48,6 +50,7 @@ def main(arguments: Sequence[str]) -> int:
 
     Raises:
         UsageError: A file cannot be read, or the results cannot be compared.
+        StorageError: The comparison cannot be written.
     """
     values = _parser().parse_args(arguments)
     try:
@@ -57,11 +60,14 @@ def main(arguments: Sequence[str]) -> int:
     page = markdown(comparison)
     document = comparison.as_dict()
     if values.output_dir is not None:
-        values.output_dir.mkdir(parents=True, exist_ok=True)
-        (values.output_dir / "comparison.md").write_text(page, encoding="utf-8")
-        (values.output_dir / "comparison.json").write_text(
-            json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-        )
+        text = json.dumps(document, indent=1, ensure_ascii=False) + "\n"
+        with storage.folder(values.output_dir):
+            storage.write_all(
+                {
+                    values.output_dir / "comparison.md": page.encode(),
+                    values.output_dir / "comparison.json": text.encode(),
+                }
+            )
     sys.stdout.write(page)
     if values.json:
         sys.stdout.write(json.dumps(document, ensure_ascii=False) + "\n")
@@ -158,7 +164,7 @@ def _list(title: str, items: Sequence[str]) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m loadtest compare",
         description=_DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,

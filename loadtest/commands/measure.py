@@ -1,7 +1,8 @@
 """The commands `run` and `find-capacity`: they measure, write a report and return an exit code."""
 
+import contextlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -11,15 +12,16 @@ from loadtest.capacity.find import find, load_without_rate
 from loadtest.generator.event_loop import run_event_loop
 from loadtest.load.images import load_test_images
 from loadtest.load.scenarios import SettledLoad, settle
-from loadtest.report_schema import RAW_FILE, REPORT_FILE, Report
+from loadtest.report_schema import RAW_FILE, Report
 from loadtest.reports.pages import files, terminal
 from loadtest.session import session
 from loadtest.session.progress_line import ProgressLine
 from loadtest.session.session import Measurement
 from loadtest.settings.arguments import parse_capacity, parse_run
-from loadtest.settings.config import LoadTestConfig, UsageError
+from loadtest.settings.config import LoadTestConfig
 from loadtest.verdict import gates
 from loadtest.verdict.baseline import load_baseline
+from training import storage
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -35,16 +37,16 @@ def run(arguments: Sequence[str]) -> int:
     split = load_test_images(config.data_dir)
     load = settle(config, len(split))
     baseline = _baseline(config, load, capacity=False)
-    prepare(config.output_dir)
-    print(
-        f"{config.target}: {load.description}, batch {load.batch}, {load.ends}; "
-        "Ctrl-C ends it early",
-        file=sys.stderr,
-    )
-    line = ProgressLine()
-    measurement = run_event_loop(session.run(config, load, split, line.show))
-    line.end()
-    return finish(measurement, config, baseline)
+    with prepared(config.output_dir):
+        print(
+            f"{config.target}: {load.description}, batch {load.batch}, {load.ends}; "
+            "Ctrl-C ends it early",
+            file=sys.stderr,
+        )
+        line = ProgressLine()
+        measurement = run_event_loop(session.run(config, load, split, line.show))
+        line.end()
+        return finish(measurement, config, baseline)
 
 
 def find_capacity(arguments: Sequence[str]) -> int:
@@ -60,16 +62,16 @@ def find_capacity(arguments: Sequence[str]) -> int:
     split = load_test_images(config.run.data_dir)
     load = load_without_rate(config, len(split))
     baseline = _baseline(config.run, load, capacity=True)
-    prepare(config.run.output_dir)
-    print(
-        f"{config.run.target}: highest rate with p{load.percentile:g} within "
-        f"{config.run.slo_ms:g} ms, batch {load.batch}; Ctrl-C ends it early",
-        file=sys.stderr,
-    )
-    line = ProgressLine()
-    measurement = run_event_loop(find(config, load, split, line))
-    line.end()
-    return finish(measurement, config.run, baseline)
+    with prepared(config.run.output_dir):
+        print(
+            f"{config.run.target}: highest rate with p{load.percentile:g} within "
+            f"{config.run.slo_ms:g} ms, batch {load.batch}; Ctrl-C ends it early",
+            file=sys.stderr,
+        )
+        line = ProgressLine()
+        measurement = run_event_loop(find(config, load, split, line))
+        line.end()
+        return finish(measurement, config.run, baseline)
 
 
 def finish(measurement: Measurement, config: LoadTestConfig, baseline: Report | None) -> int:
@@ -77,12 +79,14 @@ def finish(measurement: Measurement, config: LoadTestConfig, baseline: Report | 
 
     Returns:
         Exit code: 0 if every gate passed, else 1.
+
+    Raises:
+        StorageError: The report cannot be written. An older one in the folder is not changed.
     """
     report = measurement.report
     report = replace(report, gates=gates.apply(report, config.gates, baseline))
-    files.write_run(report, config.output_dir)
-    measurement.save_raw(config.output_dir / RAW_FILE)
-    print(terminal.text(report))
+    print(terminal.text(report), flush=True)  # first, as the report may find no room
+    files.write_run(report, config.output_dir, {RAW_FILE: measurement.raw()})
     print(f"{'report':<12}{config.output_dir / 'report.html'}")
     missed = gates.missed(report.gates)
     if missed is not None:
@@ -93,18 +97,22 @@ def finish(measurement: Measurement, config: LoadTestConfig, baseline: Report | 
     return 0 if missed is None else 1
 
 
-def prepare(folder: Path) -> None:
-    """Create the report's folder, to find out before the run that it cannot be written.
+@contextlib.contextmanager
+def prepared(folder: Path) -> Iterator[None]:
+    """Find out before the run whether its report can be written.
+
+    Nothing is left in the folder, even if the run is killed. If the run has no result, the folders
+    that were created here and are empty are removed.
+
+    Args:
+        folder: The folder of the report.
 
     Raises:
-        UsageError: The folder cannot be created or written to.
+        StorageError: The folder cannot be created or written to.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / REPORT_FILE).touch()
-    except OSError as error:
-        msg = f"cannot write a report to {folder}: {error.strerror}; name another --output-dir"
-        raise UsageError(msg) from error
+    with storage.folder(folder):
+        storage.check(folder)
+        yield
 
 
 def _baseline(config: LoadTestConfig, load: SettledLoad, *, capacity: bool) -> Report | None:

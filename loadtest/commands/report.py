@@ -13,6 +13,7 @@ from loadtest.reports import collection
 from loadtest.reports.pages import files
 from loadtest.settings.arguments import output_folder
 from loadtest.settings.config import UsageError
+from loadtest.settings.parser import Parser
 
 _DESCRIPTION = """\
 Write report.json, report.csv, report.md and report.html on any number of results. Results of the
@@ -27,7 +28,8 @@ def main(arguments: Sequence[str]) -> int:
         Exit code: always 0.
 
     Raises:
-        UsageError: A result cannot be read, or the report cannot be written.
+        UsageError: A result cannot be read.
+        StorageError: The report cannot be written.
     """
     values = _parser().parse_args(arguments)
     try:
@@ -37,11 +39,7 @@ def main(arguments: Sequence[str]) -> int:
     if values.name is not None:
         document = replace(document, name=values.name)
     folder = values.output_dir or output_folder(document.name)
-    try:
-        files.write(document, folder)
-    except OSError as error:
-        msg = f"cannot write a report to {folder}: {error.strerror}; name another --output-dir"
-        raise UsageError(msg) from error
+    files.write(document, folder)
     sys.stdout.write(f"{len(document.results)} runs; report: {folder / 'report.html'}\n")
     if values.json:
         sys.stdout.write(msgspec.json.encode(document).decode() + "\n")
@@ -49,9 +47,7 @@ def main(arguments: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtest report", description=_DESCRIPTION, allow_abbrev=False
-    )
+    parser = Parser(prog="python -m loadtest report", description=_DESCRIPTION, allow_abbrev=False)
     add = parser.add_argument
     add("results", nargs="+", type=Path, metavar="RESULT", help="report.json, or a folder")
     add("--name", help="name of the report")

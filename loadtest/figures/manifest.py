@@ -2,7 +2,7 @@
 
 import os
 import platform
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields, is_dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -50,9 +50,13 @@ def describe() -> Environment:
 def settings(config: Any) -> dict[str, Any]:  # noqa: ANN401 - any dataclass
     """Return a configuration as values for JSON.
 
-    Only the last part of a path is kept: reports are shared, so they omit the machine's paths.
+    Reports are shared, so they omit secrets, and only the last part of a path is kept.
     """
-    return {name: _plain(value) for name, value in asdict(config).items()}
+    return {
+        setting.name: _plain(getattr(config, setting.name))
+        for setting in fields(config)
+        if not setting.metadata.get("secret")
+    }
 
 
 def cpu_quota(root: Path = _CGROUPS) -> float | None:
@@ -73,6 +77,6 @@ def _version(package: str) -> str | None:
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, dict):
-        return {name: _plain(inner) for name, inner in value.items()}
+    if is_dataclass(value):
+        return settings(value)
     return value.name if isinstance(value, Path) else value

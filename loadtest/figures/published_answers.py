@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from training import schemas
 from training.data.cifar10 import Split
 from training.evaluation import predictions
 
@@ -60,7 +61,7 @@ def read(
     """
     path = models_dir / model / str(version) / "metrics.json"
     try:
-        metrics = json.loads(path.read_text(encoding="utf-8"))
+        metrics = schemas.METRICS.body(json.loads(path.read_text(encoding="utf-8")), path)
         variants = metrics["variants"]
         if precision is None:
             if len(variants) > 1:
@@ -72,6 +73,8 @@ def read(
         elif precision not in variants:
             return f"{path} records {', '.join(sorted(variants))}, not {precision}"
         return _record(metrics["data"], variants[precision], version, precision, split)
+    except schemas.SchemaError as error:
+        return str(error)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
         return f"no recorded accuracy in {path}: {type(error).__name__}: {error}"
 

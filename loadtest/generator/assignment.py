@@ -8,6 +8,7 @@ import numpy.typing as npt
 
 from loadtest.load.images import Queries, shuffled
 from loadtest.report_schema import Transport
+from loadtest.settings.config import PLAIN, ConnectionConfig
 from loadtest.transports.api import Api
 from loadtest.transports.catalogue import make_sender
 from loadtest.transports.sender import Sender
@@ -27,6 +28,7 @@ class Assignment:
         queries: Number of distinct requests to make; None to cover all images.
         connections: Number of connections of all processes together.
         timeout_seconds: Deadline of a request.
+        connection: TLS and headers of the connections.
         server_timing: Ask the server for its own timings.
     """
 
@@ -39,6 +41,7 @@ class Assignment:
     queries: int | None
     connections: int
     timeout_seconds: float
+    connection: ConnectionConfig = PLAIN
     server_timing: bool = False
 
     def payloads(self, images: npt.NDArray[np.uint8]) -> list[bytes]:
@@ -67,5 +70,6 @@ class Assignment:
             self.api,
             connections=connections,
             timeout_seconds=self.timeout_seconds,
+            connection=self.connection,
             server_timing=self.server_timing,
         )

@@ -12,12 +12,14 @@ import itertools
 import time
 from collections.abc import Iterator, Sequence
 
-from loadtest.generator.recording import Recorder, Recording
+from loadtest.generator.recording import CONNECTION_ERRORS, Recorder, Recording
 from loadtest.load.plan import Plan, Progress, Share
 from loadtest.transports.sender import Lane, Sender, TimedResponse
 
-# The run ends after this number of connection failures in a row.
-GIVE_UP_AFTER_FAILURES = 100
+# A caller whose request did not reach the server lets as much time pass as its last answer took,
+# within these limits. Else the callers of a closed loop would take the processor from a server that
+# is starting, and count one outage as thousands of failures.
+_PAUSE_SECONDS = (0.02, 0.25)
 # The run ends if no answer came for this multiple of the request deadline.
 _SILENT_TIMEOUTS = 3
 _TICK_SECONDS = 0.1
@@ -198,17 +200,25 @@ class Generator:
         self._in_flight_max = users
 
         async def user(lane: Lane) -> None:
+            shortest, longest = _PAUSE_SECONDS
+            usual = 0.0
             for number in numbers:
                 if self._stopped.is_set() or (end_ns and time.monotonic_ns() >= end_ns):
                     return
-                await self._send(lane, number, None)
+                began = time.monotonic_ns()
+                reached = await self._send(lane, number, None)
+                took = (time.monotonic_ns() - began) / _NS_PER_SECOND
+                if reached:
+                    usual = took
+                else:
+                    await asyncio.sleep(max(0.0, min(max(usual, shortest), longest) - took))
 
         for slot in range(users):
             self._tasks[slot] = asyncio.create_task(user(self._lanes[slot]))
         await asyncio.wait(self._tasks.values())
 
-    async def _send(self, lane: Lane, number: int, due_ns: int | None) -> None:
-        """Send one request and record its answer or error."""
+    async def _send(self, lane: Lane, number: int, due_ns: int | None) -> bool:
+        """Send one request, record its answer or error, and return whether the server gave it."""
         recorder, clock = self._recorder, time.monotonic_ns
         body = self._payloads[number % len(self._payloads)]
         recorder.sent += 1
@@ -223,16 +233,17 @@ class Generator:
             end_ns = clock()
             failure = self._sender.explain(error)
             recorder.error(number, due_ns, sent_ns, end_ns, failure)
-            if recorder.connection_failures_in_a_row >= GIVE_UP_AFTER_FAILURES:
+            most = self._plan.abort_after_errors
+            if most and recorder.connection_failures_in_a_row >= most:
                 self.stop(
                     "aborted",
-                    f"{GIVE_UP_AFTER_FAILURES} requests in a row did not reach the server, "
+                    f"{most:,} requests in a row did not reach the server, "
                     f"the last one with {failure[0]}: {failure[1]}",
                 )
-            return
+            return failure[0] not in CONNECTION_ERRORS
         except Exception as error:  # noqa: BLE001 - a bug here must not look like a server's error
             self.stop("aborted", f"the load generator failed: {error!r}")
-            return
+            return False
         end_ns = clock()
         self._quiet_since_ns = end_ns
         if isinstance(response, TimedResponse):
@@ -240,6 +251,7 @@ class Generator:
             recorder.timing(response.timing)
         else:
             recorder.answer(number, due_ns, sent_ns, end_ns, response)
+        return True
 
     async def _drain(self) -> None:
         """Wait for the requests under way, at most 1 s longer than a deadline; then cancel them."""
@@ -250,7 +262,9 @@ class Generator:
                 task.cancel()
 
     async def _watch(self) -> None:
-        """Stop the run if the server hangs."""
+        """Stop the run if the server hangs, unless outages are to be measured."""
+        if not self._plan.abort_after_errors:
+            return
         limit_seconds = _SILENT_TIMEOUTS * self._plan.timeout_seconds
         while True:
             await asyncio.sleep(_TICK_SECONDS)

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from loadtest.load.arrivals import Arrivals, poisson
+from loadtest.settings.config import DEFAULT_ABORT_AFTER_ERRORS
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,6 +21,8 @@ class Plan:
         timeout_seconds: Deadline of a request.
         slo_ms: Latency bound above which progress counts an answer as over; None to count only
             failed and missed requests.
+        abort_after_errors: Requests in a row that do not reach the server, after which a generator
+            process gives up; 0 for never.
     """
 
     in_flight: int
@@ -30,6 +33,7 @@ class Plan:
     schedule_seed: int
     timeout_seconds: float
     slo_ms: float | None
+    abort_after_errors: int = DEFAULT_ABORT_AFTER_ERRORS
 
     def arrivals(self, share: "Share") -> Arrivals:
         """Return the arrivals of one process.

@@ -99,6 +99,7 @@ def settle(config: LoadTestConfig, images: int) -> SettledLoad:
             schedule_seed=config.schedule_seed,
             timeout_seconds=config.timeout_seconds,
             slo_ms=config.slo_ms,
+            abort_after_errors=config.abort_after_errors,
         ),
     )
 

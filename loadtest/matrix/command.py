@@ -16,7 +16,9 @@ from loadtest.matrix.file import AUTO, Matrix, Target
 from loadtest.reports.pages import files
 from loadtest.servers import description, local
 from loadtest.settings.arguments import output_folder, positive_int, positive_number, target_address
-from loadtest.settings.config import UsageError
+from loadtest.settings.config import PLAIN, ConnectionConfig, UsageError
+from loadtest.settings.connection_flags import add_flags, as_flags, connection
+from loadtest.settings.parser import Parser
 
 DEFAULT_FILE = Path(__file__).with_name("matrix.toml")
 
@@ -40,10 +42,17 @@ def main(arguments: Sequence[str]) -> int:
     known = {name: value for name, value in changes.items() if value is not None}
     plan = dataclasses.replace(plan, **known)
     load_test_images(values.data_dir)  # to report missing images now, not in every run
+    there = connection(values)
     folder = values.output_dir or output_folder(plan.name)
-    with _endpoints(plan, values.models_dir, folder) as endpoints:
+    with _endpoints(plan, values.models_dir, folder, there) as endpoints:
         runs = _runs(plan, endpoints)
-        made = Execution(plan, folder, models_dir=values.models_dir, data_dir=values.data_dir)
+        made = Execution(
+            plan,
+            folder,
+            models_dir=None if values.no_record else values.models_dir,
+            data_dir=values.data_dir,
+            connection_flags=as_flags(values),
+        )
         made.not_measured += _absent(plan, endpoints)
         made.run_all(runs)
     if not made.results:
@@ -53,12 +62,25 @@ def main(arguments: Sequence[str]) -> int:
     sys.stdout.write(f"{len(made.results)} runs; report: {folder / 'report.html'}\n")
     if values.json:
         sys.stdout.write(msgspec.json.encode(document).decode() + "\n")
-    return 0 if made.complete else 1
+    failures = made.failures
+    if failures:
+        sys.stdout.flush()
+        say(f"failed: {'; '.join(failures)}")
+    return 1 if failures else 0
 
 
 @contextlib.contextmanager
-def _endpoints(plan: Matrix, models_dir: Path, folder: Path) -> Iterator[list[Endpoint]]:
-    """Start the targets that have `serve` flags, and yield all endpoints."""
+def _endpoints(
+    plan: Matrix, models_dir: Path, folder: Path, there: ConnectionConfig
+) -> Iterator[list[Endpoint]]:
+    """Start the targets that have `serve` flags, and yield all endpoints.
+
+    Args:
+        plan: The matrix.
+        models_dir: Models of the servers that are started.
+        folder: Folder of their logs.
+        there: The connection to servers that were running before.
+    """
     with contextlib.ExitStack() as servers:
         endpoints = []
         for target in plan.targets:
@@ -70,7 +92,8 @@ def _endpoints(plan: Matrix, models_dir: Path, folder: Path) -> Iterator[list[En
                     say(f"starting a server: {target.name}, precision {precision}")
                     server = servers.enter_context(local.started(models_dir, flags, log))
                     address = server.address
-                endpoints.append(Endpoint(target, address, description.ask(address), server))
+                says = description.ask(address, there if server is None else PLAIN)
+                endpoints.append(Endpoint(target, address, says, server))
         yield endpoints
 
 
@@ -95,6 +118,9 @@ def _models(plan: Matrix, endpoint: Endpoint) -> list[str]:
         return [
             name for name in plan.models if name in endpoint.says.models or not endpoint.says.models
         ]
+    if not endpoint.says.models and endpoint.server is not None:
+        msg = f"the server {endpoint.target.name} serves no model: {endpoint.server.last_words()}"
+        raise UsageError(msg)
     if not endpoint.says.models:
         msg = f"{endpoint.address} does not say which models it serves; name them in the matrix"
         raise UsageError(msg)
@@ -116,7 +142,7 @@ def _precision_flags(precision: str) -> list[str]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         prog="python -m loadtest matrix",
         description=file.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -130,11 +156,23 @@ def _parser() -> argparse.ArgumentParser:
         default=DEFAULT_FILE,
         help="matrix in TOML (default: the package's own matrix.toml)",
     )
-    add("--models-dir", type=Path, default=Path("models"), help="default: %(default)s")
+    add(
+        "--models-dir",
+        type=Path,
+        default=Path("models"),
+        help="models to serve, with the recorded predictions to compare answers with (default: "
+        "%(default)s)",
+    )
+    add(
+        "--no-record",
+        action="store_true",
+        help="do not compare answers with recorded predictions: the models have none",
+    )
     add("--data-dir", type=Path, help="CIFAR-10 folder or archive (default: $CIFAR10_DIR)")
     add("--target", type=target_address, help="running server, instead of the file's targets")
     add("--repeats", type=positive_int, metavar="N", help="overrides the file's value")
     add("--max-seconds", type=positive_number, metavar="SECONDS", help="overrides the file's value")
     add("--output-dir", type=Path, help="folder for the report (default: results/TIME-NAME)")
+    add_flags(parser.add_argument_group("connection to running servers").add_argument)
     add("--json", action="store_true", help="end with the report as one line of JSON")
     return parser

@@ -5,25 +5,30 @@ can affect the next, and any run can be repeated by hand.
 """
 
 import contextlib
+import os
 import re
 import shlex
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 
 from loadtest.matrix.file import Matrix, MatrixScenario, Target
 from loadtest.report_file import ReportError
-from loadtest.report_schema import SCHEMA_VERSION, Collection, Report, Result
+from loadtest.report_schema import REPORT_FILE, SCHEMA_VERSION, Collection, Report, Result
 from loadtest.reports import collection
 from loadtest.reports.configurations import load_of
 from loadtest.reports.measures import MEASURES
+from loadtest.servers import bound_process
 from loadtest.servers.description import Served
 from loadtest.servers.local import LocalServer
+from loadtest.session.stop_signals import leave_closed_terminal, stop_signals
+from loadtest.settings.connection_flags import API_KEY_VARIABLE
+from loadtest.verdict.gates import missed
 
 _ERROR = re.compile(r"^(?:error|.*: error): (.*)$", re.MULTILINE)
 _SHOWN = ("p50_ms", "p99_ms", "images_per_second", "top1_percent")
@@ -68,15 +73,23 @@ class Execution:
     """Executes runs one after the other until all are done, the time is up, or a signal comes."""
 
     def __init__(
-        self, plan: Matrix, folder: Path, *, models_dir: Path, data_dir: Path | None
+        self,
+        plan: Matrix,
+        folder: Path,
+        *,
+        models_dir: Path | None,
+        data_dir: Path | None,
+        connection_flags: Sequence[str] = (),
     ) -> None:
         """Start without results; the time limit counts from here.
 
         Args:
             plan: The matrix.
             folder: Folder of the results; each run gets a subfolder.
-            models_dir: Model folder, to compare answers with the recorded predictions.
+            models_dir: Model folder, to compare answers with the recorded predictions; None for no
+                comparison.
             data_dir: Folder or archive of the test images; None to use $CIFAR10_DIR.
+            connection_flags: Flags for the connection to servers that were running before.
         """
         self.results: list[Result] = []
         self.not_measured: list[str] = []
@@ -85,15 +98,17 @@ class Execution:
         self._folder = folder
         self._models_dir = models_dir
         self._data_dir = data_dir
+        self._connection_flags = connection_flags
         self._child: subprocess.Popen[bytes] | None = None
-        self._passed = True
+        self._failures: list[str] = []
         self._started = time.monotonic()
         self._took: dict[tuple[Path | str, ...], float] = {}
 
     @property
-    def complete(self) -> bool:
-        """Whether every run was measured and passed its gates."""
-        return self._passed and self.stop_reason is None and not self.not_measured
+    def failures(self) -> list[str]:
+        """What was not measured, and the gates that were missed; empty if all is well."""
+        stopped = [] if self.stop_reason is None else [self.stop_reason]
+        return [*self._failures, *self.not_measured] or stopped
 
     def collection(self) -> Collection:
         """Return the results so far as a collection."""
@@ -106,7 +121,7 @@ class Execution:
         )
 
     def run_all(self, runs: Sequence[MatrixRun]) -> None:
-        """Execute the runs; SIGINT or SIGTERM ends the current run and starts no other."""
+        """Execute the runs; `stop_signals` end the current run and start no other."""
         left_out: dict[str, int] = {}
         with self._interruptible():
             for number, run in enumerate(runs, 1):
@@ -127,16 +142,20 @@ class Execution:
         before = server.usage() if server else None
         minutes, seconds = divmod(int(started - self._started), 60)
         say(f"[{number}/{count}, {minutes}:{seconds:02d}] {run}")
-        output = self._execute(self._command(run, folder), folder)
+        environment = dict(os.environ)
+        if server is not None:
+            environment.pop(API_KEY_VARIABLE, None)  # the key is not for servers of this program
+        output = self._execute(self._command(run, folder), folder, environment)
         try:
             report = collection.read(folder).results[0].report
         except ReportError:
-            problem = _ERROR.findall(output)[-1:] or output.strip().splitlines()[-1:] or ["nothing"]
-            self.not_measured.append(f"{run}, repeat {run.repeat}: {problem[0]}")
-            say(f"  not measured: {problem[0]}")
+            problem = (server and server.end()) or _problem(output)
+            self.not_measured.append(f"{run}, repeat {run.repeat + 1}: {problem}")
+            say(f"  not measured: {problem}")
             return
         self._took[_kind(run)] = time.monotonic() - started
-        self._passed &= all(gate.passed for gate in report.gates)
+        if (failed := missed(report.gates)) is not None:
+            self._failures.append(f"{run}, repeat {run.repeat + 1}: {failed}")
         process = None
         if server is not None and before is not None:
             process = server.section(
@@ -157,12 +176,15 @@ class Execution:
             f"--target={run.endpoint.address}",
             f"--model={run.model}",
             *run.scenario.flags,
-            f"--models-dir={self._models_dir}",
             f"--output-dir={folder}",
             f"--name={self._plan.name}",
             # The order and the arrivals differ between repeats, but not between the runs of one.
             *(f"--seed={run.repeat}", f"--schedule-seed={run.repeat}"),
         ]
+        if self._models_dir is not None:
+            flags.append(f"--models-dir={self._models_dir}")
+        if run.endpoint.server is None:
+            flags += self._connection_flags
         if self._data_dir is not None:
             flags.append(f"--data-dir={self._data_dir}")
         model = run.endpoint.says.models.get(run.model)
@@ -171,15 +193,21 @@ class Execution:
             flags.append(f"--provider={model.provider}")
         return [run.scenario.command, *flags]
 
-    def _execute(self, command: Sequence[str], folder: Path) -> str:
-        """Run a command of this package and return its output, which is also saved in `folder`."""
+    def _execute(self, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> str:
+        """Run a command of this package and return its output, which is also saved in `folder`.
+
+        The command also ends if this process is killed; see `bound_process`.
+        """
         folder.mkdir(parents=True, exist_ok=True)
+        (folder / REPORT_FILE).unlink(missing_ok=True)  # of an earlier matrix
         log = folder / "output.txt"
         with log.open("wb") as output:
-            output.write(f"$ python -m loadtest {shlex.join(command)}\n".encode())
+            shown = shlex.join(_without_values(command))
+            output.write(f"$ python -m loadtest {shown}\n".encode())
             output.flush()
             self._child = subprocess.Popen(
-                [sys.executable, "-m", "loadtest", *command],
+                bound_process.command([sys.executable, "-m", "loadtest", *command]),
+                env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -190,7 +218,7 @@ class Execution:
             finally:
                 if self._child.poll() is None:
                     self._child.kill()
-                    self._child.wait()
+                self._child.wait()
                 self._child = None
         return log.read_text(encoding="utf-8", errors="replace").partition("\n")[2]
 
@@ -221,18 +249,28 @@ class Execution:
     @contextlib.contextmanager
     def _interruptible(self) -> Iterator[None]:
         def stop(number: int, _frame: FrameType | None) -> None:
+            leave_closed_terminal()
             self.stop_reason = f"interrupted by {signal.Signals(number).name}"
             if self._child is not None:
                 self._child.send_signal(signal.SIGINT)
 
-        previous = {
-            number: signal.signal(number, stop) for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        previous = {number: signal.signal(number, stop) for number in stop_signals()}
         try:
             yield
         finally:
             for number, handler in previous.items():
                 signal.signal(number, handler)
+
+
+def _without_values(command: Sequence[str]) -> list[str]:
+    """Return a command line without the values of headers, which may be secret."""
+    return [re.sub(r"^(--header=[^:]*:).+", r"\1...", argument) for argument in command]
+
+
+def _problem(output: str) -> str:
+    """Return the error in a run's output, or its last line."""
+    found = _ERROR.findall(output)[-1:] or output.strip().splitlines()[-1:]
+    return found[0] if found else "it ended without a word"
 
 
 def _kind(run: MatrixRun) -> tuple[Path | str, ...]:

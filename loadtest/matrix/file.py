@@ -1,5 +1,6 @@
 """A matrix file: a run for every combination of targets, models, precisions and scenarios.
 
+schema_version = 1       # may be left out
 name = "both models"
 repeats = 3              # rounds over all runs, so that drift of the machine affects all equally
 max_seconds = 540        # time limit of all runs together
@@ -33,6 +34,7 @@ from typing import Any, TypeVar
 
 from loadtest.settings.arguments import parse_capacity, parse_run, target_address
 from loadtest.settings.config import UsageError
+from training import schemas
 
 AUTO = "auto"
 T = TypeVar("T")
@@ -42,6 +44,7 @@ _OWN_FLAGS = frozenset(
     {
         *("target", "model", "version", "precision", "provider", "models-dir", "data-dir"),
         *("seed", "schedule-seed", "output-dir", "name", "json"),
+        *("tls", "ca", "cert", "key", "api-key-file", "header"),
     }
 )
 
@@ -116,7 +119,9 @@ def read(path: Path) -> Matrix:
         msg = f"cannot read a matrix from {path}: {error}"
         raise UsageError(msg) from error
     try:
-        return _matrix(_Table(document, "the file"), path.stem)
+        return _matrix(_Table(schemas.MATRIX.body(document, path), "the file"), path.stem)
+    except schemas.SchemaError as error:
+        raise UsageError(str(error)) from error
     except UsageError as error:
         msg = f"{path}: {error}"
         raise UsageError(msg) from error

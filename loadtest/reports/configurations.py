@@ -142,7 +142,7 @@ def subject_of(result: Result) -> Subject:
         version="+".join(model.answers_by_version) or UNKNOWN,
         precision=model.precision or UNKNOWN,
         provider=model.provider or UNKNOWN,
-        transport=report.transport,
+        transport=f"{report.transport} over TLS" if report.tls else report.transport,
         target=result.target,
     )
 

@@ -93,7 +93,8 @@ def _target_text(result: Result) -> str:
     report, process = result.report, result.server_process
     text = result.target
     if process is None:
-        return text if text == report.target else f"{text} ({report.target})"
+        tls = ", over TLS" if report.tls else ""
+        return text + tls if text == report.target else f"{text} ({report.target}{tls})"
     return f"{text} (python -m serving {' '.join(process.flags)})".replace(" )", ")")
 
 

@@ -8,6 +8,8 @@ import re
 import urllib.request
 from dataclasses import dataclass
 
+from loadtest.settings.config import PLAIN, ConnectionConfig
+
 _PATH = "/monitoring/prometheus/metrics"
 _TIMEOUT_SECONDS = 10.0
 _LABELS = re.compile(r'(\w+)="((?:[^"\\]|\\.)*)"')
@@ -43,10 +45,21 @@ class Served:
     versions: dict[str, str]
 
 
-def ask(address: str) -> Served:
-    """Read the metrics page of `host:port`; return empty fields if it has no such page."""
+def ask(address: str, connection: ConnectionConfig = PLAIN) -> Served:
+    """Read the metrics page of a server; return empty fields if it has no such page.
+
+    Args:
+        address: `host:port`.
+        connection: TLS and headers of the connection.
+
+    Raises:
+        UsageError: see `ConnectionConfig.ssl_context`.
+    """
+    url = f"{'https' if connection.tls else 'http'}://{address}{_PATH}"
+    request = urllib.request.Request(url, headers=dict(connection.headers))  # noqa: S310 - http or https
+    context = connection.ssl_context()
     try:
-        with urllib.request.urlopen(f"http://{address}{_PATH}", timeout=_TIMEOUT_SECONDS) as page:
+        with urllib.request.urlopen(request, timeout=_TIMEOUT_SECONDS, context=context) as page:  # noqa: S310 - as above
             text = page.read().decode(errors="replace")
     except (OSError, ValueError, http.client.HTTPException):
         return Served({}, {})

@@ -13,11 +13,13 @@ from pathlib import Path
 import psutil
 
 from loadtest.report_schema import Gpu, ServerProcess
+from loadtest.servers import bound_process
 from loadtest.settings.config import UsageError
 
 _START_SECONDS = 300.0
 _STOP_SECONDS = 40.0
 _POLL_SECONDS = 0.05
+_LOG_LINES = 3
 _ADDRESS = re.compile(r"listening on (\S+:\d+)")
 _READY = re.compile(r"ready: ")
 _GPU_QUERY = (
@@ -37,11 +39,26 @@ class Usage:
 class LocalServer:
     """`python -m serving` as a child process."""
 
-    def __init__(self, process: "subprocess.Popen[bytes]", address: str, flags: list[str]) -> None:
+    def __init__(
+        self, process: "subprocess.Popen[bytes]", address: str, flags: list[str], log: Path
+    ) -> None:
         """Wrap the process that `started` started."""
         self.address = address
+        self._child = process
         self._process = psutil.Process(process.pid)
         self._flags = flags
+        self._log = log
+
+    def end(self) -> str | None:
+        """Return how the server ended, with its last words; None while it runs."""
+        code = self._child.poll()
+        if code is None:
+            return None
+        return f"the server ended during the test with exit code {code}: {self.last_words()}"
+
+    def last_words(self) -> str:
+        """Return the last lines of the server's log as one line, with the name of the file."""
+        return _last_words(self._log)
 
     def usage(self) -> Usage:
         """Return CPU time and memory so far; zeros if the process has ended."""
@@ -76,6 +93,8 @@ class LocalServer:
 def started(models_dir: Path, flags: Sequence[str], log: Path) -> Iterator[LocalServer]:
     """Start a server on a free port of this machine, yield it when ready, and stop it afterwards.
 
+    The server also ends if this process is killed; see `bound_process`.
+
     Args:
         models_dir: Model folder to serve.
         flags: Further flags of `python -m serving`.
@@ -89,14 +108,14 @@ def started(models_dir: Path, flags: Sequence[str], log: Path) -> Iterator[Local
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as output:
         process = subprocess.Popen(
-            command,
+            bound_process.command(command),
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
             start_new_session=True,  # Ctrl-C is for the load test to handle
         )
     try:
-        yield LocalServer(process, _wait_until_ready(process, log), list(flags))
+        yield LocalServer(process, _wait_until_ready(process, log), list(flags), log)
     finally:
         process.terminate()
         try:
@@ -129,8 +148,18 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", log: Path) -> str:
         if address and _READY.search(text) and not ended:
             return address.group(1)
         if ended or time.monotonic() > deadline:
-            what = "ended at once" if ended else f"is not ready after {_START_SECONDS:g} s"
-            last = text.strip().splitlines()[-1:] or ["nothing was logged"]
-            msg = f"the server {what}: {last[0]} (its log: {log})"
+            what = (
+                f"ended at once with exit code {process.returncode}"
+                if ended
+                else f"is not ready after {_START_SECONDS:g} s"
+            )
+            msg = f"the server {what}: {_last_words(log)}"
             raise UsageError(msg)
         time.sleep(_POLL_SECONDS)
+
+
+def _last_words(log: Path) -> str:
+    """Return the last lines of a server's log as one line, with the name of the file."""
+    lines = log.read_text(encoding="utf-8", errors="replace").split("\n")
+    last = [" ".join(line.split()) for line in lines if line.strip()][-_LOG_LINES:]
+    return f"{' / '.join(last) or 'nothing was logged'} (its log: {log})"

@@ -5,7 +5,6 @@ written in Rust. Its figures are the floor under those of a real server. Request
 answered UNIMPLEMENTED, so that the null server can be the target of `run` as well.
 """
 
-import argparse
 import os
 import socket
 import sys
@@ -18,6 +17,7 @@ import numpy as np
 import uvloop
 from h2corn import ASGIApp, HTTPResponseStart, HTTPResponseTrailers, Receive, Scope, Send
 
+from loadtest.settings.parser import Parser
 from serving.errors import StatusCode
 from serving.protocols.tfs import tensor_proto
 from serving.protos.tensorflow_serving_pb2 import PredictResponse
@@ -88,9 +88,7 @@ async def serve(listener: socket.socket, answer: bytes) -> None:
 
 def main(arguments: Sequence[str]) -> int:
     """Run the command line: print the address, then answer requests until a signal."""
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtest null-server", description=__doc__, allow_abbrev=False
-    )
+    parser = Parser(prog="python -m loadtest null-server", description=__doc__, allow_abbrev=False)
     parser.add_argument("--host", default="127.0.0.1", help="address (default: 127.0.0.1)")
     parser.add_argument("--port", type=int, default=0, help="port (default: any free one)")
     parser.add_argument(

@@ -6,7 +6,6 @@ import sys
 import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +17,7 @@ from loadtest.generator.fleet import fleet
 from loadtest.load.plan import Plan
 from loadtest.report_sections_schema import Floor
 from loadtest.servers.null import LISTENING
-from loadtest.settings.config import UsageError
+from loadtest.settings.config import PLAIN, UsageError
 
 # Three times the requests that a 99th percentile needs; they take a few seconds.
 _MAX_REQUESTS = 3 * samples_needed(99)
@@ -37,7 +36,7 @@ async def measure(
 
     Args:
         plan: Load of the run.
-        assignment: Requests of the run; its target is replaced.
+        assignment: Requests of the run; its target and connection are replaced.
         images: The test images.
         processes: Number of generator processes.
         answer: Body of a real answer, which the null server repeats.
@@ -51,7 +50,12 @@ async def measure(
         requests = max(1, min(requests, int(expected)))
     short = replace(plan, requests=requests, duration_seconds=None)
     async with null_server(answer) as target:
-        there = replace(assignment, target=target, queries=min(requests, _MAX_REQUESTS))
+        there = replace(
+            assignment,
+            target=target,
+            connection=PLAIN,
+            queries=min(requests, _MAX_REQUESTS),
+        )
         async with fleet(there, images, processes) as generators:
             return sections.floor(await generators.run(short, lambda _: None))
 
@@ -66,15 +70,17 @@ async def null_server(answer: bytes) -> AsyncIterator[str]:
     Raises:
         UsageError: The null server does not start.
     """
-    with tempfile.TemporaryDirectory() as folder:
-        file = Path(folder) / "answer"
-        file.write_bytes(answer)
+    # A file without a name: no temporary file is left over, even if this process is killed.
+    with tempfile.TemporaryFile() as file:
+        file.write(answer)
+        file.seek(0)
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "loadtest", "null-server"),
-            *("--answer", str(file), "--exit-with-stdin"),
+            *("--answer", f"/dev/fd/{file.fileno()}", "--exit-with-stdin"),
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.DEVNULL,
+            pass_fds=(file.fileno(),),
             start_new_session=True,  # Ctrl-C is for the load generator to handle
         )
         try:

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import cast
 
 from loadtest.figures import manifest, sections
+from loadtest.figures.availability import availability
 from loadtest.figures.manifest import Environment
 from loadtest.figures.published_answers import Record
 from loadtest.figures.scoring import Scores
@@ -87,6 +88,7 @@ class FinishedRun:
             stop_reason=reason,
             target=config.target,
             transport=config.transport,
+            tls=config.connection.tls,
             model=self._model(),
             scenario=self._scenario(),
             requests=requests,
@@ -95,6 +97,7 @@ class FinishedRun:
             throughput=throughput,
             slo=slo,
             goodput=goodput,
+            availability=availability(recording, scores, open_loop=open_loop),
             accuracy=accuracy,
             mismatches=mismatches,
             server=sections.server_times(recording, scores),
@@ -112,8 +115,6 @@ class FinishedRun:
                 slo=slo,
                 client=client,
                 thirds=sections.thirds(recording, scores),
-                max_error_rate=config.gates.max_error_rate,
-                max_wrong_answers=config.gates.max_wrong_answers,
                 wrong_images=0 if mismatches is None else mismatches.differing,
             ),
             gates=[],

@@ -2,11 +2,11 @@
 
 import asyncio
 import contextlib
+import io
 import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import numpy as np
 from msgspec import structs
@@ -26,6 +26,7 @@ from loadtest.servers import description
 from loadtest.servers.description import ServedModel
 from loadtest.session import null_run
 from loadtest.session.report_builder import FinishedRun
+from loadtest.session.stop_signals import leave_closed_terminal, stop_signals
 from loadtest.settings.config import LoadTestConfig, UsageError
 from loadtest.transports.api import BAD_RESPONSE, Api, CallError
 from loadtest.transports.catalogue import DISCOVERIES
@@ -41,8 +42,8 @@ class Measurement:
     recording: Recording
     scores: Scores
 
-    def save_raw(self, path: Path) -> None:
-        """Write the raw values as a NumPy archive, one row for each answered request.
+    def raw(self) -> memoryview:
+        """Return the raw values as a NumPy archive (.npz), one row for each answered request.
 
         Rows are in order of the requests' ends. Arrays: `request`, `due_ns`, `sent_ns` (both
         counted from the first due time) and `latency_ns`: int64, shape (n,); `image_ids`,
@@ -51,8 +52,9 @@ class Measurement:
         recording, scores = self.recording, self.scores
         due_ns = recording.due_ns[scores.rows]
         origin_ns = due_ns.min(initial=np.iinfo(np.int64).max)
+        content = io.BytesIO()
         np.savez_compressed(
-            path,
+            content,
             request=recording.numbers[scores.rows],
             due_ns=due_ns - origin_ns,
             sent_ns=recording.sent_ns[scores.rows] - origin_ns,
@@ -61,6 +63,7 @@ class Measurement:
             answers=scores.classes,
             labels=scores.labels,
         )
+        return content.getbuffer()
 
 
 class Session:
@@ -196,16 +199,17 @@ class Session:
 
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """Handle SIGINT and SIGTERM: the first stops the run, the second cancels its requests.
+        """Handle `stop_signals`: the first one stops the run, the second cancels its requests.
 
         After the first signal the requests under way may finish.
         """
         loop = asyncio.get_running_loop()
-        signals = (signal.SIGINT, signal.SIGTERM)
+        signals = stop_signals()
         interrupted = False
 
         def interrupt(received: signal.Signals) -> None:
             nonlocal interrupted
+            leave_closed_terminal()
             if interrupted:
                 self._generators.abandon()
             interrupted = True
@@ -249,13 +253,15 @@ async def open_session(
             queries=None if every_query else load.plan.requests,
             connections=load.connections,
             timeout_seconds=config.timeout_seconds,
+            connection=config.connection,
             server_timing=config.server_timing,
         )
         answer = await _probe(assignment, split)
     except CallError as error:
         raise UsageError(_refusal(config, error)) from error
     # Ask after the first request: a server may show no figures before it.
-    says = (await asyncio.to_thread(description.ask, config.target)).models.get(config.model)
+    served = await asyncio.to_thread(description.ask, config.target, config.connection)
+    says = served.models.get(config.model)
     async with fleet(assignment, split.images, config.processes) as generators:
         yield Session(
             config,
@@ -295,6 +301,7 @@ async def _discover(config: LoadTestConfig, batch: int) -> Api:
         config.version,
         batch=batch,
         timeout_seconds=config.timeout_seconds,
+        connection=config.connection,
     )
 
 

@@ -1,6 +1,6 @@
 """The command lines of `run` and `find-capacity`.
 
-On a wrong argument argparse prints one line and ends the program with exit code 2.
+On a wrong argument the parser prints one line and ends the program with exit code 2.
 """
 
 import argparse
@@ -13,6 +13,7 @@ from typing import Any, get_args
 
 from loadtest.report_schema import ScenarioKind, Transport
 from loadtest.settings.config import (
+    DEFAULT_ABORT_AFTER_ERRORS,
     DEFAULT_TARGET,
     DEFAULT_TIMEOUT_SECONDS,
     DEFAULT_WARMUP_REQUESTS,
@@ -20,6 +21,8 @@ from loadtest.settings.config import (
     GateConfig,
     LoadTestConfig,
 )
+from loadtest.settings.connection_flags import add_flags, connection
+from loadtest.settings.parser import Parser
 
 _RUN_DESCRIPTION = """\
 Send real test images to a model server and measure latency and accuracy on the same answers.
@@ -141,7 +144,7 @@ def output_folder(name: str) -> Path:
 
 
 def _parser(command: str, description: str) -> argparse.ArgumentParser:
-    return argparse.ArgumentParser(
+    return Parser(
         prog=f"python -m loadtest {command}",
         description=description,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -165,6 +168,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add("--provider", help="execution provider of the server (default: ask the server)")
     add("--models-dir", type=Path, help="model folder, to compare with the recorded predictions")
     add("--data-dir", type=Path, help="CIFAR-10 folder or archive (default: $CIFAR10_DIR)")
+
+    add_flags(parser.add_argument_group("connection").add_argument)
 
     add = parser.add_argument_group("requests").add_argument
     add("--batch", type=positive_int, help="images per request (default: by scenario)")
@@ -197,6 +202,14 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
         default=DEFAULT_TIMEOUT_SECONDS,
         metavar="SECONDS",
         help="deadline of a request (default: %(default)s)",
+    )
+    add(
+        "--abort-after-errors",
+        type=non_negative_int,
+        default=DEFAULT_ABORT_AFTER_ERRORS,
+        metavar="N",
+        help="end the run after N requests in a row without connection, or three deadlines without "
+        "an answer; 0 measures outages of any length (default: %(default)s)",
     )
     add("--server-timing", action="store_true", help="ask the server for its own timings")
     add("--floor", action="store_true", help="also measure a server that answers at once")
@@ -249,6 +262,7 @@ def _config(values: argparse.Namespace, name: str) -> LoadTestConfig:
     }
     return LoadTestConfig(
         target=values.target,
+        connection=connection(values),
         model=values.model,
         version=values.version,
         precision=values.precision,
@@ -262,6 +276,7 @@ def _config(values: argparse.Namespace, name: str) -> LoadTestConfig:
         slo_ms=values.slo_ms,
         percentile=values.percentile,
         timeout_seconds=values.timeout,
+        abort_after_errors=values.abort_after_errors,
         seed=values.seed,
         schedule_seed=values.schedule_seed,
         processes=values.processes,

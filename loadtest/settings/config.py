@@ -1,5 +1,6 @@
 """Settings of a load test; `arguments` reads them from the command line."""
 
+import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -8,6 +9,11 @@ from loadtest.report_schema import ScenarioKind, Transport
 DEFAULT_TARGET = "localhost:8500"
 DEFAULT_TIMEOUT_SECONDS = 10.0
 DEFAULT_WARMUP_REQUESTS = 100
+DEFAULT_ABORT_AFTER_ERRORS = 100
+
+
+# Name and value of an HTTP header, or of gRPC metadata.
+Header = tuple[str, str]
 
 
 class LoadTestError(Exception):
@@ -16,6 +22,51 @@ class LoadTestError(Exception):
 
 class UsageError(LoadTestError):
     """The run cannot start because of a setting, the data or the target."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConnectionConfig:
+    """Settings of every connection of a load test.
+
+    Attributes:
+        tls: Use TLS.
+        ca: PEM file of the authorities to trust; None for the system's.
+        cert: PEM file of the client's certificate; None for none.
+        key: PEM file of its key.
+        headers: Names, in lower case, and values of the headers or gRPC metadata of each request.
+            They may be secret.
+    """
+
+    tls: bool = False
+    ca: Path | None = None
+    cert: Path | None = None
+    key: Path | None = None
+    headers: tuple[Header, ...] = field(default=(), repr=False, metadata={"secret": True})
+
+    def ssl_context(self) -> ssl.SSLContext | None:
+        """Return the settings of TLS for HTTP; None for plain text.
+
+        Raises:
+            UsageError: a file cannot be read or is not in PEM format.
+        """
+        if not self.tls:
+            return None
+        try:
+            context = ssl.create_default_context(cafile=self.ca)
+            if self.cert is not None:
+                context.load_cert_chain(self.cert, self.key, password="")
+        except (OSError, ValueError) as error:
+            files = ", ".join(str(file) for file in (self.ca, self.cert, self.key) if file)
+            msg = (
+                f"cannot use TLS with {files or 'the authorities of the system'}: {error}; "
+                "expected certificates and an unencrypted key in PEM format"
+            )
+            raise UsageError(msg) from error
+        return context
+
+
+# A connection without TLS and headers, as to the servers that the load test starts itself.
+PLAIN = ConnectionConfig()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +101,7 @@ class LoadTestConfig:
 
     Attributes:
         target: `host:port` of the server.
+        connection: TLS and headers of all connections.
         model: Model name.
         version: Version number; None for the latest.
         precision: Precision of the graph that answers, to find its record; None for the one on the
@@ -71,6 +123,8 @@ class LoadTestConfig:
         slo_ms: Latency bound; None for no bound.
         percentile: Latency percentile that the bound and the rules of validity apply to.
         timeout_seconds: Deadline of a request.
+        abort_after_errors: Requests in a row that do not reach the server, after which a run is
+            given up; 0 for never.
         seed: Seed of the order of the images.
         schedule_seed: Seed of the arrival times of "server".
         processes: Number of generator processes.
@@ -86,6 +140,7 @@ class LoadTestConfig:
     """
 
     target: str
+    connection: ConnectionConfig = PLAIN
     model: str
     version: int | None = None
     precision: str | None = None
@@ -103,6 +158,7 @@ class LoadTestConfig:
     slo_ms: float | None = None
     percentile: float | None = None
     timeout_seconds: float = DEFAULT_TIMEOUT_SECONDS
+    abort_after_errors: int = DEFAULT_ABORT_AFTER_ERRORS
     seed: int = 0
     schedule_seed: int = 0
     processes: int = 1

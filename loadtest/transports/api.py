@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from loadtest.settings.config import UsageError
+from loadtest.settings.config import Header, UsageError
 
 IMAGE_SHAPE = (32, 32, 3)
 CLASSES = "classes"
@@ -94,6 +94,11 @@ class Api(ABC):
     @abstractmethod
     def path(self) -> str:
         """Target of the requests: a gRPC method or a URL path."""
+
+    @property
+    def headers(self) -> tuple[Header, ...]:
+        """HTTP headers of every request; gRPC needs none."""
+        return (("content-type", "application/json"),)
 
     @abstractmethod
     def payload(self, images: npt.NDArray[np.uint8]) -> bytes:

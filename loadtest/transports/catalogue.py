@@ -1,20 +1,24 @@
 """The APIs and senders by their --transport name."""
 
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 from loadtest.report_schema import Transport
-from loadtest.transports import kserve_grpc, tfs_grpc, tfs_rest
+from loadtest.settings.config import PLAIN, ConnectionConfig
+from loadtest.transports import kserve_grpc, kserve_rest, tfs_grpc, tfs_rest
 from loadtest.transports.api import Api
 from loadtest.transports.grpc_sender import GrpcSender
 from loadtest.transports.http_sender import HttpSender
 from loadtest.transports.sender import Sender
 
 # Functions that ask the server for a model's input and return the API. Arguments: target, model,
-# version, batch=..., timeout_seconds=...
+# version, batch=..., timeout_seconds=..., connection=...
 DISCOVERIES: dict[Transport, Callable[..., Awaitable[Api]]] = {
     "tfs-grpc": tfs_grpc.discover,
     "tfs-rest": tfs_rest.discover,
     "kserve-grpc": kserve_grpc.discover,
+    "kserve-rest": kserve_rest.discover,
+    "kserve-rest-binary": partial(kserve_rest.discover, kind=kserve_rest.KserveRestBinary),
 }
 
 
@@ -25,6 +29,7 @@ def make_sender(
     *,
     connections: int,
     timeout_seconds: float,
+    connection: ConnectionConfig = PLAIN,
     server_timing: bool,
 ) -> Sender:
     """Return the sender of a transport; call this in the event loop that will use it.
@@ -35,16 +40,23 @@ def make_sender(
         api: The API whose requests are sent.
         connections: Number of gRPC connections; HTTP opens one for each request under way.
         timeout_seconds: Deadline of a request.
+        connection: TLS and headers.
         server_timing: Ask the server for its own timings; answers are then TimedResponses.
     """
-    if transport == "tfs-rest":
+    if "rest" in transport:
         return HttpSender(
-            target, api.path, timeout_seconds=timeout_seconds, server_timing=server_timing
+            target,
+            api.path,
+            timeout_seconds=timeout_seconds,
+            headers=api.headers,
+            connection=connection,
+            server_timing=server_timing,
         )
     return GrpcSender(
         target,
         api.path,
         connections=connections,
         timeout_seconds=timeout_seconds,
+        connection=connection,
         server_timing=server_timing,
     )

@@ -1,9 +1,12 @@
 """Requests over HTTP/1.1: aiohttp with bodies that are already serialised."""
 
 import json
+from collections.abc import Sequence
 
 import aiohttp
 
+from loadtest.settings.config import PLAIN, ConnectionConfig, Header
+from loadtest.transports.api import CallError
 from loadtest.transports.sender import (
     TIMING_REQUEST_HEADER,
     TIMING_RESPONSE_HEADER,
@@ -35,7 +38,14 @@ class HttpSender:
     )
 
     def __init__(
-        self, target: str, path: str, *, timeout_seconds: float, server_timing: bool = False
+        self,
+        target: str,
+        path: str,
+        *,
+        timeout_seconds: float,
+        headers: Sequence[Header],
+        connection: ConnectionConfig = PLAIN,
+        server_timing: bool = False,
     ) -> None:
         """Prepare; connections are opened as requests need them.
 
@@ -43,18 +53,14 @@ class HttpSender:
             target: `host:port`.
             path: Path of the URL.
             timeout_seconds: Deadline of a request.
+            headers: Headers of every request, which the API needs.
+            connection: TLS and further headers.
             server_timing: Ask the server for its own timings; lanes then return a TimedResponse.
         """
-        self._url = f"http://{target}{path}"
+        self._url = url(target, path, connection)
         self._server_timing = server_timing
-        headers = {"Content-Type": "application/json"}
-        if server_timing:
-            headers[TIMING_REQUEST_HEADER] = "1"
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),  # no limit: the generator limits requests
-            timeout=aiohttp.ClientTimeout(total=timeout_seconds),
-            headers=headers,
-        )
+        timing = [(TIMING_REQUEST_HEADER, "1")] if server_timing else []
+        self._session = open_session(connection, timeout_seconds, [*headers, *timing])
 
     def lane(self, number: int) -> Lane:  # noqa: ARG002 - connections are not bound to lanes
         """See Sender."""
@@ -80,6 +86,58 @@ class HttpSender:
             if self._server_timing:
                 return TimedResponse(content, response.headers.get(TIMING_RESPONSE_HEADER, ""))
             return content
+
+
+def url(target: str, path: str, connection: ConnectionConfig) -> str:
+    """Return the URL of a path on a server."""
+    return f"{'https' if connection.tls else 'http'}://{target}{path}"
+
+
+def open_session(
+    connection: ConnectionConfig, timeout_seconds: float, headers: Sequence[Header] = ()
+) -> aiohttp.ClientSession:
+    """Return a session with the TLS settings and headers of a connection, and further headers.
+
+    Raises:
+        UsageError: see `ConnectionConfig.ssl_context`.
+    """
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(
+            limit=0,  # no limit: the generator limits requests
+            ssl=connection.ssl_context() or True,
+        ),
+        timeout=aiohttp.ClientTimeout(total=timeout_seconds),
+        headers=[*connection.headers, *headers],
+    )
+
+
+async def get(
+    target: str, path: str, *, timeout_seconds: float, connection: ConnectionConfig = PLAIN
+) -> bytes:
+    """Return the body of the answer to a GET request.
+
+    Args:
+        target: `host:port`.
+        path: Path of the URL.
+        timeout_seconds: Deadline of the request.
+        connection: TLS and headers.
+
+    Raises:
+        CallError: The server cannot be reached, or answers with another status than 200.
+    """
+    try:
+        async with (
+            open_session(connection, timeout_seconds) as session,
+            session.get(url(target, path, connection)) as response,
+        ):
+            content, status = await response.read(), response.status
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        kind = "DEADLINE_EXCEEDED" if isinstance(error, TimeoutError) else "UNAVAILABLE"
+        raise CallError(kind, str(error) or repr(error)) from error
+    if status != 200:
+        kind = f"HTTP_{status}"
+        raise CallError(kind, error_message(content))
+    return content
 
 
 def error_message(content: bytes) -> str:

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
+from loadtest.settings.config import PLAIN, ConnectionConfig
 from loadtest.transports.api import (
     Answer,
     Api,
@@ -14,8 +15,7 @@ from loadtest.transports.api import (
     check_input,
     read_classes,
 )
-from loadtest.transports.grpc_sender import method
-from serving.client import CHANNEL_OPTIONS
+from loadtest.transports.grpc_sender import method, open_channel
 from serving.errors import InvalidInput
 from serving.protocols.kserve import tensor_bytes
 from serving.protos.kserve_pb2 import (
@@ -65,32 +65,46 @@ class KserveGrpc(Api):
             msg = f"an output cannot be read: {error.message}"
             raise ValueError(msg) from error
         classes, output = read_classes(outputs, rows)
-        version = message.model_version
-        return Answer(classes, int(version) if version.isdecimal() else None, output)
+        return Answer(classes, version_number(message.model_version), output)
 
 
 async def discover(
-    target: str, model: str, version: int | None, *, batch: int, timeout_seconds: float
+    target: str,
+    model: str,
+    version: int | None,
+    *,
+    batch: int,
+    timeout_seconds: float,
+    connection: ConnectionConfig = PLAIN,
 ) -> KserveGrpc:
     """Ask the server for the model's input; see `tfs_grpc.discover`."""
     request = ModelMetadataRequest(name=model, version="" if version is None else str(version))
-    async with grpc.aio.insecure_channel(target, CHANNEL_OPTIONS) as channel:
+    async with open_channel(target, connection) as channel:
         ask = method(channel, f"{_SERVICE}/ModelMetadata")
         try:
-            answer = await ask(request.SerializeToString(), timeout=timeout_seconds)
+            answer = await ask(
+                request.SerializeToString(),
+                timeout=timeout_seconds,
+                metadata=connection.headers or None,
+            )
         except grpc.aio.AioRpcError as error:
             if error.code() is grpc.StatusCode.UNIMPLEMENTED:  # a server without metadata
                 return KserveGrpc(model, version)
             raise CallError(error.code().name, error.details() or "") from error
     metadata = ModelMetadataResponse.FromString(answer)
     inputs = [
-        ModelInput(known.name, _dtype_name(known.datatype), tuple(known.shape))
+        ModelInput(known.name, dtype_name(known.datatype), tuple(known.shape))
         for known in metadata.inputs
     ]
     return KserveGrpc(model, version, check_input(inputs, model=model, batch=batch))
 
 
-def _dtype_name(datatype: str) -> str:
+def version_number(text: object) -> int | None:
+    """Return the version that an answer names; None if it names none, or not by a number."""
+    return int(text) if isinstance(text, str) and text.isdecimal() else None
+
+
+def dtype_name(datatype: str) -> str:
     """Return NumPy's name of a datatype, or the protocol's name if NumPy has no such type."""
     try:
         data_type = tensor_bytes.to_data_type(datatype)

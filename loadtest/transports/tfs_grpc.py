@@ -5,6 +5,7 @@ import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
+from loadtest.settings.config import PLAIN, ConnectionConfig
 from loadtest.transports.api import (
     Answer,
     Api,
@@ -13,6 +14,7 @@ from loadtest.transports.api import (
     check_input,
     read_classes,
 )
+from loadtest.transports.grpc_sender import channel_credentials
 from serving.client import PREDICT_PATH, AsyncPredictClient, PredictError, predict_request
 from serving.errors import InvalidInput
 from serving.protocols.tfs import tensor_proto
@@ -56,7 +58,13 @@ class TfsGrpc(Api):
 
 
 async def discover(
-    target: str, model: str, version: int | None, *, batch: int, timeout_seconds: float
+    target: str,
+    model: str,
+    version: int | None,
+    *,
+    batch: int,
+    timeout_seconds: float,
+    connection: ConnectionConfig = PLAIN,
 ) -> TfsGrpc:
     """Ask the server for the model's input and return the API for it.
 
@@ -68,12 +76,18 @@ async def discover(
         version: Version number; None for the latest.
         batch: Images in a request.
         timeout_seconds: Deadline of the request for metadata.
+        connection: TLS and metadata.
 
     Raises:
         CallError: The server cannot be reached, or does not serve the model.
         UsageError: Test images do not fit the model's input.
     """
-    async with AsyncPredictClient(target, timeout=timeout_seconds) as client:
+    async with AsyncPredictClient(
+        target,
+        timeout=timeout_seconds,
+        credentials=channel_credentials(connection),
+        metadata=connection.headers,
+    ) as client:
         try:
             signatures = await client.signatures(model, version=version)
         except PredictError as error:

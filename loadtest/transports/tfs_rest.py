@@ -3,10 +3,10 @@
 import json
 from typing import Any
 
-import aiohttp
 import numpy as np
 import numpy.typing as npt
 
+from loadtest.settings.config import PLAIN, ConnectionConfig
 from loadtest.transports.api import (
     BAD_RESPONSE,
     CLASSES,
@@ -17,7 +17,7 @@ from loadtest.transports.api import (
     check_input,
     read_classes,
 )
-from loadtest.transports.http_sender import error_message
+from loadtest.transports.http_sender import get
 from loadtest.transports.tfs_grpc import SIGNATURE, dtype_name
 from serving.tensors.signature import DataType
 
@@ -53,20 +53,17 @@ class TfsRest(Api):
 
 
 async def discover(
-    target: str, model: str, version: int | None, *, batch: int, timeout_seconds: float
+    target: str,
+    model: str,
+    version: int | None,
+    *,
+    batch: int,
+    timeout_seconds: float,
+    connection: ConnectionConfig = PLAIN,
 ) -> TfsRest:
     """Ask the server for the model's input; see `tfs_grpc.discover`."""
-    url = f"http://{target}{_model_path(model, version)}/metadata"
-    limit = aiohttp.ClientTimeout(total=timeout_seconds)
-    try:
-        async with aiohttp.ClientSession(timeout=limit) as session, session.get(url) as response:
-            content, status = await response.read(), response.status
-    except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        kind = "DEADLINE_EXCEEDED" if isinstance(error, TimeoutError) else "UNAVAILABLE"
-        raise CallError(kind, str(error) or repr(error)) from error
-    if status != 200:
-        kind = f"HTTP_{status}"
-        raise CallError(kind, error_message(content))
+    path = f"{_model_path(model, version)}/metadata"
+    content = await get(target, path, timeout_seconds=timeout_seconds, connection=connection)
     try:
         document = json.loads(content)
         signatures = document["metadata"]["signature_def"]["signature_def"]
@@ -75,7 +72,7 @@ async def discover(
         ]
         served = int(document["model_spec"]["version"])
     except (ValueError, KeyError, TypeError) as error:
-        msg = f"{url} did not answer with TensorFlow Serving's metadata: {error!r}"
+        msg = f"{target}{path} did not answer with TensorFlow Serving's metadata: {error!r}"
         raise CallError(BAD_RESPONSE, msg) from error
     return TfsRest(model, version, check_input(inputs, model=model, batch=batch), served)
 

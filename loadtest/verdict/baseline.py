@@ -57,7 +57,7 @@ def load_baseline(path: Path, *, model: str, load: SettledLoad, capacity: bool) 
 
 
 def compare(report: Report, baseline: Report, config: GateConfig) -> list[Gate]:
-    """Return one gate for each figure that both results have.
+    """Return one gate for each figure; a figure that one of the results lacks misses its gate.
 
     Args:
         report: The new result.
@@ -90,7 +90,7 @@ def compare(report: Report, baseline: Report, config: GateConfig) -> list[Gate]:
 def _at_most(name: str, values: tuple[float | None, float | None], tolerance: float) -> list[Gate]:
     now, then = values
     if now is None or then is None:
-        return []
+        return [_absent(name, now, "too few answers for this percentile")]
     limit = f"baseline {then:.3f} ms, at most {tolerance:g} % more"
     return [_gate(name, now <= then * (1 + tolerance / 100), f"{now:.3f} ms", limit)]
 
@@ -100,7 +100,7 @@ def _at_least(
 ) -> list[Gate]:
     now, then = values
     if then is None:
-        return []
+        return [_absent(name, now, "nothing was answered")]
     limit = f"baseline {then:,.1f}, at most {tolerance:g} % less"
     return [_gate(name, now >= then * (1 - tolerance / 100), f"{now:,.1f} {unit}", limit)]
 
@@ -108,9 +108,15 @@ def _at_least(
 def _accuracy(report: Report, baseline: Report, points: float) -> list[Gate]:
     now, then = report.accuracy.top1, baseline.accuracy.top1
     if now is None or then is None:
-        return []
+        return [_absent("accuracy", now, "nothing was answered")]
     limit = f"baseline {100 * then:.2f} %, at most {points:g} points less"
     return [_gate("accuracy", 100 * (then - now) <= points, f"top-1 {100 * now:.2f} %", limit)]
+
+
+def _absent(name: str, now: float | None, why: str) -> Gate:
+    """Return the missed gate of a figure that cannot be compared."""
+    lacking = "this run" if now is None else "the baseline"
+    return _gate(name, False, f"{lacking} has no such figure ({why})", "a figure in both expected")
 
 
 def _gate(name: str, passed: bool, measured: str, limit: str) -> Gate:

@@ -1,10 +1,13 @@
-"""Gates: limits that a result must keep; if one is missed, the program's exit code is 1."""
+"""Gates: limits that a result must keep; if one is missed, the program's exit code is 1.
+
+A gate that has nothing to compare is missed: a limit that was not checked is not kept.
+"""
 
 from loadtest.report_schema import Capacity, Report
-from loadtest.report_sections_schema import Gate, Slo, Validity
+from loadtest.report_sections_schema import Accuracy, Gate, Slo, Validity
 from loadtest.settings.config import GateConfig
 from loadtest.verdict.baseline import compare
-from loadtest.verdict.validity import slo_check
+from loadtest.verdict.validity import WRONG_ANSWERS, slo_check
 
 
 def apply(report: Report, config: GateConfig, baseline: Report | None) -> list[Gate]:
@@ -21,6 +24,8 @@ def apply(report: Report, config: GateConfig, baseline: Report | None) -> list[G
     ]
     if report.mismatches is not None:
         gates.append(_wrong(report, config.max_wrong_answers))
+    elif (why := _nothing_to_compare(report.accuracy)) is not None:
+        gates.append(_gate(WRONG_ANSWERS, False, why, "recorded predictions expected"))
     if config.min_accuracy is not None:
         gates.append(_accuracy(report, config.min_accuracy))
     if config.strict:
@@ -88,7 +93,14 @@ def _wrong(report: Report, allowed: int) -> Gate:
     more = ""
     if differing > allowed:
         more = f"; the first: {report.errors['WRONG_ANSWER'].first_message}"
-    return _gate("wrong-answers", differing <= allowed, measured, f"at most {allowed:,}", more)
+    return _gate(WRONG_ANSWERS, differing <= allowed, measured, f"at most {allowed:,}", more)
+
+
+def _nothing_to_compare(accuracy: Accuracy) -> str | None:
+    """Return why there are no recorded predictions; None without --models-dir."""
+    if accuracy.recorded is not None:
+        return "the record has no predictions for these images"
+    return accuracy.recorded_missing
 
 
 def _accuracy(report: Report, floor: float) -> Gate:

@@ -23,7 +23,9 @@ from loadtest.generator.recording import Recording
 from loadtest.load.images import load_test_images, shuffled
 from loadtest.settings.arguments import non_negative_int, positive_int, positive_number
 from loadtest.settings.config import DEFAULT_TIMEOUT_SECONDS, UsageError
+from loadtest.settings.connection_flags import add_flags, connection
 from loadtest.transports.api import DEFAULT_MODEL_INPUT, ModelInput
+from loadtest.transports.grpc_sender import channel_credentials
 from loadtest.transports.tfs_grpc import TfsGrpc, model_input
 from loadtest.web import tables
 from loadtest.web.locust_run import LocustRun
@@ -53,6 +55,7 @@ def add_options(parser: Any, **_others: object) -> None:  # noqa: ANN401 - Locus
         help="CIFAR-10 folder or archive (default: $CIFAR10_DIR)",
         include_in_web_ui=False,  # a path on this machine means nothing in the browser
     )
+    add_flags(add, include_in_web_ui=False)
 
 
 @events.init.add_listener  # type: ignore[untyped-decorator]  # Locust's own
@@ -63,6 +66,7 @@ def on_init(environment: Environment, **_others: object) -> None:
         return  # Locust is used as a library
     try:
         split = load_test_images(Path(options.data_dir) if options.data_dir else None)
+        ImageUser.connection = connection(options)
     except UsageError as error:
         # Locust would only log an exception of a listener and continue; sys.exit ends it.
         print(f"error: {error}", file=sys.stderr)  # noqa: T201 - part of a command-line program
@@ -150,7 +154,12 @@ def _model_input(target: str, model: str, version: int | None, batch: int) -> Mo
 
     If the server cannot be reached, every later request reports the same error.
     """
-    with PredictClient(target, timeout=DEFAULT_TIMEOUT_SECONDS) as client:
+    with PredictClient(
+        target,
+        timeout=DEFAULT_TIMEOUT_SECONDS,
+        credentials=channel_credentials(ImageUser.connection),
+        metadata=ImageUser.connection.headers,
+    ) as client:
         try:
             signatures = client.signatures(model, version=version)
         except PredictError as error:

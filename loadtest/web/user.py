@@ -7,7 +7,7 @@ import locust
 from grpc.experimental import gevent as grpc_gevent
 from locust.exception import StopUser
 
-from loadtest.settings.config import DEFAULT_TIMEOUT_SECONDS
+from loadtest.settings.config import DEFAULT_TIMEOUT_SECONDS, PLAIN, ConnectionConfig
 from loadtest.transports.api import CallError
 from loadtest.web.connection import PredictionClient
 from loadtest.web.locust_run import LocustRun
@@ -30,18 +30,22 @@ class ImageUser(locust.User):
         run_of_images: The run that all users of a process share; None before the first test.
         timeout_seconds: Deadline of a request.
         request_name: Name in Locust's own table.
+        connection: TLS and metadata of the connection.
     """
 
     run_of_images: ClassVar[LocustRun | None] = None
     timeout_seconds: ClassVar[float] = DEFAULT_TIMEOUT_SECONDS
     request_name: ClassVar[str] = ""
+    connection: ClassVar[ConnectionConfig] = PLAIN
 
     def on_start(self) -> None:
         """Connect with an untimed request."""
         self._run = self.run_of_images  # the class attribute changes with the next test
         # Channels are created here, not earlier: Locust may fork, and gRPC's channels do not
         # survive a fork.
-        self._client = PredictionClient(self.host or "", timeout_seconds=self.timeout_seconds)
+        self._client = PredictionClient(
+            self.host or "", timeout_seconds=self.timeout_seconds, connection=self.connection
+        )
         following = None if self._run is None else self._run.next_request()
         if following is not None:
             try:

@@ -3,8 +3,10 @@
 The load generator runs as a subprocess, because Locust patches the standard library.
 """
 
+import contextlib
 import os
 import re
+import socket
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -12,15 +14,18 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+import certificates
 import gevent.monkey
 import numpy as np
 import pytest
 import tiny_models
+from google.protobuf import text_format
 from onnx import TensorProto, helper
 from PIL import Image
 
 from loadtest.report_file import read_run
 from loadtest.report_schema import Report
+from serving.protos.tfs_config_pb2 import SSLConfig
 from training.data.cifar10 import CLASS_NAMES, Split, load_split
 
 RUN_SECONDS = 90
@@ -73,6 +78,52 @@ def image_target(image_models_dir, running_server) -> Iterator[str]:
     """Address of a server of `image_models_dir`."""
     with running_server(image_models_dir) as address:
         yield address
+
+
+@dataclass(frozen=True)
+class SecureServer:
+    """A server with mutual TLS on both ports, and the files of a client."""
+
+    rpc: str
+    rest: str
+    folder: Path
+
+    @property
+    def flags(self) -> list[str]:
+        """The flags that connect the load test to the server."""
+        return [f"--{name}={self.folder / name}" for name in ("ca", "cert", "key")]
+
+    def address(self, transport: str) -> str:
+        """The address for a transport."""
+        return self.rest if "rest" in transport else self.rpc
+
+
+@pytest.fixture(scope="session")
+def secure(image_models_dir, running_server, tmp_path_factory) -> Iterator[SecureServer]:
+    """A server of `image_models_dir` that demands client certificates."""
+    folder = tmp_path_factory.mktemp("secure")
+    authority = certificates.Authority(folder / "authority")
+    server, client = authority.issue("server"), authority.issue("client")
+    config = SSLConfig(
+        server_key=server.key,
+        server_cert=server.certificate,
+        custom_ca=authority.certificate,
+        client_verify=True,
+    )
+    texts = {"ca": authority.certificate, "cert": client.certificate, "key": client.key}
+    texts["tls.config"] = text_format.MessageToString(config)
+    texts["api-key"] = "correct-horse-battery\n"
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as free:
+        rest = free.getsockname()[1]
+    with running_server(
+        image_models_dir,
+        rest_api_port=rest,
+        ssl_config_file=folder / "tls.config",
+        rest_api_ssl_config_file=folder / "tls.config",
+    ) as rpc:
+        yield SecureServer(rpc, f"127.0.0.1:{rest}", folder)
 
 
 @pytest.fixture(scope="session")

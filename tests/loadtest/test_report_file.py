@@ -35,21 +35,33 @@ BROKEN = [
     pytest.param(RUN.replace("simcnn", "sim\udcffcnn"), "not complete JSON", id="not-utf-8"),
     pytest.param("[" * 100_000, "Expected object, got array", id="deeply-nested"),
     pytest.param("[]", "Expected object, got array", id="array"),
-    pytest.param("{}", "has no schema_version, expected 2", id="no-version"),
+    pytest.param(
+        "{}",
+        "too old for this program: schema_version 1, this program reads from 2 on",
+        id="no-version",
+    ),
     pytest.param('{"schema_version": 2}', "Object missing required field name", id="no-fields"),
     pytest.param(
-        edited(RUN, "schema_version", 3), "newer schema_version 3, expected 2; read it", id="newer"
+        edited(RUN, "schema_version", 3),
+        "newer than this program: schema_version 3, this program reads up to 2",
+        id="newer",
     ),
     pytest.param(
-        edited(SEVERAL, "schema_version", 12), "newer schema_version 12", id="newer-collection"
+        edited(SEVERAL, "schema_version", 12),
+        "newer than this program: schema_version 12",
+        id="newer-collection",
     ),
     pytest.param(
-        edited(RUN, "schema_version", 1), "schema_version 1, expected 2; measure", id="older"
+        edited(RUN, "schema_version", 1),
+        "schema_version 1, this program reads from 2 on; make the file again",
+        id="older",
     ),
-    pytest.param(edited(RUN, "schema_version", "2"), 'schema_version "2", expected 2', id="text"),
-    pytest.param(edited(RUN, "schema_version", True), "schema_version true", id="bool"),
     pytest.param(
-        edited(RUN, "schema_version", [1] * 99), "schema_version [1,1,1,1,1", id="long-version"
+        edited(RUN, "schema_version", "2"), "schema_version '2', expected a whole number", id="text"
+    ),
+    pytest.param(edited(RUN, "schema_version", True), "schema_version True", id="bool"),
+    pytest.param(
+        edited(RUN, "schema_version", [1] * 99), "schema_version [1, 1, 1, 1, 1", id="long-version"
     ),
     pytest.param(
         edited(RUN, "requests.answered", "many"),
@@ -137,7 +149,11 @@ def test_fields_that_a_later_version_added_are_ignored(tmp_path):
     [
         pytest.param('{"schema_version": 2}', "missing required field name", id="no-fields"),
         pytest.param(RUN[:-40], "Input data was truncated", id="truncated"),
-        pytest.param(edited(RUN, "schema_version", 7), "newer schema_version 7", id="newer"),
+        pytest.param(
+            edited(RUN, "schema_version", 7),
+            "newer than this program: schema_version 7",
+            id="newer",
+        ),
         pytest.param(edited(RUN, "errors", 7), "got int - at $.errors", id="wrong-type"),
     ],
 )

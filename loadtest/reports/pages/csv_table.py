@@ -35,6 +35,14 @@ _COLUMNS: dict[str, str | Callable[[Result], Value]] = {
     "goodput_per_second": "report.goodput.per_second",
     "goodput_share": "report.goodput.share",
     "correct_goodput_per_second": "report.goodput.correct_per_second",
+    "availability": "report.availability.share",
+    "good_answers": "report.availability.good",
+    "outages": lambda result: (
+        None if (known := result.report.availability) is None else len(known.outages)
+    ),
+    "outage_seconds": "report.availability.outage_seconds",
+    "longest_outage_seconds": "report.availability.longest_outage.seconds",
+    "time_to_recover_seconds": "report.availability.time_to_recover_seconds",
     "onnxruntime": lambda result: result.server_versions.get("onnxruntime"),
     "server_version": lambda result: result.server_versions.get("onnx-serving"),
     **{

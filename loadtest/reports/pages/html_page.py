@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from loadtest.report_schema import Collection
-from loadtest.reports import facts, findings, search_steps, summary
+from loadtest.reports import availability, facts, findings, search_steps, summary
 from loadtest.reports.configurations import Configuration, Subject, configurations
 from loadtest.reports.findings import Verdict
 from loadtest.reports.plots import accuracy, latency, rates
@@ -16,6 +16,7 @@ from training.pages.rendering import render as render_template
 # Columns with numbers: of the table of results, and of the steps of a search.
 _NUMBERS = range(3, 12)
 _STEP_NUMBERS = (1, *range(3, 9))
+_AVAILABILITY_NUMBERS = range(2, 7)
 
 
 @dataclass(frozen=True)
@@ -81,6 +82,10 @@ def render(collection: Collection, report_sha256: str) -> str:
         searches=search_steps.tables(measured),
         step_key=search_steps.KEY,
         step_numbers=_STEP_NUMBERS,
+        availability_heads=availability.HEADS,
+        availability_key=availability.KEY,
+        availability_numbers=_AVAILABILITY_NUMBERS,
+        availability=availability.table(measured),
         cost_heads=cost_heads,
         costs=costs,
         facts=facts.lines(collection),

@@ -4,7 +4,7 @@ import html
 from collections.abc import Iterable, Sequence
 
 from loadtest.report_schema import Collection
-from loadtest.reports import facts, findings, search_steps, summary
+from loadtest.reports import availability, facts, findings, search_steps, summary
 from loadtest.reports.configurations import Configuration, accuracy, configurations, subject_labels
 from loadtest.reports.findings import Note, Verdict
 from training.data.cifar10 import CLASS_NAMES
@@ -34,6 +34,7 @@ def render(collection: Collection, report_sha256: str) -> str:
         *_list(_found("", findings.complaints(measured))),
         *_gates(measured),
         *_searches(measured),
+        *_availability(measured),
         "## Client and server",
         table(*summary.costs(measured)),
         "## Accuracy by class",
@@ -77,6 +78,11 @@ def _searches(measured: Sequence[Configuration]) -> list[str]:
         rows = map(_texts, search.rows)
         parts += [f"## Steps of {cell(search.title)}", table(search.heads, rows)]
     return [*parts, search_steps.KEY] if parts else []
+
+
+def _availability(measured: Sequence[Configuration]) -> list[str]:
+    rows = availability.table(measured)
+    return ["## Availability", table(availability.HEADS, rows), availability.KEY] if rows else []
 
 
 def _texts(row: Iterable[str | Verdict]) -> list[str]:

@@ -4,6 +4,7 @@ from collections.abc import Iterable
 
 from loadtest.report_schema import Report
 from loadtest.report_sections_schema import Quantiles
+from loadtest.reports import availability
 from training.data.cifar10 import CLASS_NAMES
 
 
@@ -25,6 +26,7 @@ def lines(report: Report) -> list[tuple[str, str]]:
         ("latency", _latency_text(report)),
         ("throughput", _throughput_text(report)),
         *_optional(report),
+        *(("available", availability.line(known)) for known in [report.availability] if known),
         ("top-1", _accuracy_text(report)),
         *_accuracy_details(report),
         *(
@@ -98,7 +100,8 @@ def _model_text(report: Report) -> str:
     ]
     known = [model.precision, model.provider, *versions]
     parts = ", ".join(part for part in known if part)
-    return f"{_with(model.name, parts or None)}; {report.transport} to {report.target}"
+    tls = " over TLS" if report.tls else ""
+    return f"{_with(model.name, parts or None)}; {report.transport}{tls} to {report.target}"
 
 
 def _requests_text(report: Report) -> str:

@@ -20,6 +20,7 @@ from loadtest.reports.configurations import (
     configurations,
 )
 from loadtest.reports.measures import Spread
+from training import schemas
 
 _FACTS = frozenset(
     {
@@ -89,6 +90,7 @@ class QuotedRow(Struct, frozen=True, kw_only=True):
 class Digest(Struct, frozen=True, kw_only=True):
     """The figures that a README quotes, and the conditions of their measurement."""
 
+    schema_version: int = 1
     name: str
     rows: list[QuotedRow]
     facts: dict[str, str]
@@ -100,6 +102,7 @@ def digest(collection: Collection) -> Digest:
     subjects = dict.fromkeys(configuration.subject for configuration in measured)
     images = dict.fromkeys(result.report.manifest.data.sha256 for result in collection.results)
     return Digest(
+        schema_version=schemas.DIGEST.newest,
         name=collection.name,
         rows=[
             _row(subject, [one for one in measured if one.subject == subject])

@@ -19,6 +19,8 @@ from loadtest.reports.pages.markdown_page import table
 from loadtest.reports.readme.figures import Digest, Number, QuotedLoad, QuotedRow, digest
 from loadtest.reports.readme.plot import figure
 from loadtest.settings.config import UsageError
+from loadtest.settings.parser import Parser
+from training import schemas, storage
 from training.pages.rendering import standalone_svg
 
 README = Path("README.md")
@@ -51,40 +53,69 @@ def main(arguments: Sequence[str]) -> int:
             table or the figure differs from the digest.
     """
     values = _parser().parse_args(arguments)
-    if values.report is not None:
-        try:
-            document = digest(collection.read(values.report))
-        except ReportError as error:
-            raise UsageError(str(error)) from error
-        values.digest.parent.mkdir(parents=True, exist_ok=True)
-        text = msgspec.json.format(msgspec.json.encode(document), indent=1).decode()
-        values.digest.write_text(f"{text}\n", encoding="utf-8")
+    picture = values.digest.with_suffix(".svg")
+    new = {} if values.report is None else {values.digest: _digest_of(values.report)}
     try:
-        document = msgspec.json.decode(values.digest.read_bytes(), type=Digest)
         pages = {file: file.read_text(encoding="utf-8") for file in (values.readme, values.details)}
-        picture = values.digest.with_suffix(".svg")
-        drawn = picture.read_text(encoding="utf-8") if picture.is_file() else ""
-    except msgspec.DecodeError as error:
-        msg = (
-            f"{values.digest} is no digest of a report: {' '.join(str(error).split())}; "
-            "write it again with --report"
-        )
-        raise UsageError(msg) from error
+        old = pages | {file: _existing(file) for file in (values.digest, picture)}
     except (OSError, ValueError) as error:
         msg = f"cannot write the table: {error}"
         raise UsageError(msg) from error
+    new.setdefault(values.digest, old[values.digest])
+    document = _read_digest(values.digest, new[values.digest])
     folder = values.readme.parent
     short = render_short(document, _relative(picture, folder), _relative(values.details, folder))
     blocks = {values.readme: short, values.details: render(document)}
-    new = {file: replaced(pages[file], block, file) for file, block in blocks.items()}
-    old = {**pages, picture: drawn}
-    new[picture] = standalone_svg(figure(document))
-    for file in (file for file in new if new[file] != old[file]):
-        if values.check:
-            msg = f"{file} does not say what {values.digest} does; run `make readme`"
-            raise UsageError(msg)
-        file.write_text(new[file], encoding="utf-8")
+    new |= {file: replaced(pages[file], block, file) for file, block in blocks.items()}
+    drawn = figure(document)
+    if drawn.drawing is None:
+        msg = f"nothing to quote: {drawn.caption} The report says why its runs are INVALID"
+        raise UsageError(msg)
+    new[picture] = standalone_svg(drawn)
+    changed = [file for file in new if new[file] != old[file]]
+    if values.check and changed:
+        msg = f"{changed[0]} does not say what {values.digest} does; run `make readme`"
+        raise UsageError(msg)
+    with storage.folder(values.digest.parent):
+        storage.write_all({file: new[file].encode() for file in changed})
     return 0
+
+
+def _existing(file: Path) -> str:
+    return file.read_text(encoding="utf-8") if file.is_file() else ""
+
+
+def _digest_of(report: Path) -> str:
+    """Return the digest of a report as JSON.
+
+    Raises:
+        UsageError: The report cannot be read.
+    """
+    try:
+        document = digest(collection.read(report))
+    except ReportError as error:
+        raise UsageError(str(error)) from error
+    return msgspec.json.format(msgspec.json.encode(document), indent=1).decode() + "\n"
+
+
+def _read_digest(file: Path, text: str) -> Digest:
+    """Return the digest that a file has, or will have.
+
+    Raises:
+        UsageError: It is no digest, or one of a newer program.
+    """
+    try:
+        document = msgspec.json.decode(text, type=Digest)
+        schemas.DIGEST.check(document.schema_version, file)
+    except schemas.SchemaError as error:
+        raise UsageError(str(error)) from error
+    except msgspec.DecodeError as error:
+        msg = (
+            f"{file} is no digest of a report: {' '.join(str(error).split())}; "
+            "write it again with --report"
+        )
+        raise UsageError(msg) from error
+    return document
 
 
 def _relative(file: Path, folder: Path) -> str:
@@ -264,9 +295,7 @@ def _versions(facts: dict[str, str]) -> str:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m loadtest readme", description=__doc__, allow_abbrev=False
-    )
+    parser = Parser(prog="python -m loadtest readme", description=__doc__, allow_abbrev=False)
     add = parser.add_argument
     add("--report", type=Path, metavar="RESULT", help="write the digest from this report first")
     add("--check", action="store_true", help="write nothing; exit code 2 if the table is outdated")

@@ -156,7 +156,7 @@ def test_a_step_fails_if_the_accuracy_is_out_of_reach(floor, passed):
 def test_all_of_the_capacity_section():
     """What the search found and what was asked of it."""
     config = config_of_a_run(slo_ms=12, gates=GateConfig(min_accuracy=0.8))
-    found = SimpleNamespace(passed=80, confirmed=True, limited_by="slo", failed=90, steps=[{}])
+    found = SimpleNamespace(rate=80, confirmed_rate=80, limited_by="slo", failed=90, steps=[{}])
 
     section = structs.asdict(find._section(config, SimpleNamespace(percentile=97), found, 4.5))
 

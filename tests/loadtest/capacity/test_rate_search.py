@@ -53,7 +53,7 @@ def test_the_highest_rate_is_found_from_any_start(capacity, start):
 
     assert capacity / 1.05 <= found.passed <= capacity < found.failed
     assert found.failed <= 1.05 * found.passed
-    assert found.confirmed
+    assert found.rate == found.confirmed_rate == found.passed
     assert found.limited_by == "slo"
 
 
@@ -84,15 +84,14 @@ def test_a_step_that_fails_by_chance_does_not_decide():
     found = run(attempt, 100)
 
     assert tried[:3] == [100, 100, 200]
-    assert found.passed > 280
-    assert found.confirmed
+    assert found.confirmed_rate == found.rate > 280
 
 
 def test_a_server_that_carries_nothing_ends_the_search():
     """The rate is halved until one request in ten seconds fails; then the search ends."""
     found = search(0, 100)
 
-    assert (found.passed, found.confirmed) == (None, False)
+    assert (found.rate, found.confirmed_rate) == (None, None)
     assert 0.1 <= found.failed < 0.2
 
 
@@ -104,8 +103,7 @@ def test_a_confirmation_that_fails_is_repeated_lower():
 
     found = run(attempt, 100)
 
-    assert found.confirmed
-    assert found.passed == 90
+    assert found.rate == found.confirmed_rate == 90
     assert [taken.offered_rate_per_second for taken in found.steps][-2:] == [100, 90]
     assert found.failed == 100
 
@@ -118,10 +116,27 @@ def test_a_rate_that_no_longer_run_confirms_is_not_confirmed():
 
     found = run(attempt, 50)
 
-    assert not found.confirmed
+    assert found.confirmed_rate is None
     assert [taken.phase for taken in found.steps].count("confirm") == 6
-    assert found.passed == 50
-    assert found.passed < found.failed
+    assert found.rate == 50
+    assert found.rate < found.failed
+
+
+def test_the_confirmed_rate_is_reported_and_no_higher_probe():
+    """If the first confirmation fails, the probes between it and the confirmed rate count no more.
+
+    Steps pass up to 100 requests/s, confirmations up to 91: the probe at 93.75 passed.
+    """
+
+    async def attempt(phase: str, rate: float, seconds: float) -> CapacityStep:
+        return step(phase, rate, passed=rate <= (91 if seconds > 1 else 100))
+
+    found = run(attempt, 75)
+
+    probes = [s.offered_rate_per_second for s in found.steps if s.phase != "confirm" and s.passed]
+    confirmed = found.steps[-1].offered_rate_per_second
+    assert any(confirmed < rate for rate in probes)
+    assert found.rate == found.confirmed_rate == confirmed
 
 
 @pytest.mark.parametrize(
@@ -162,7 +177,7 @@ def test_an_interrupted_step_ends_the_search():
     found = run(attempt, 100)
 
     assert [taken.offered_rate_per_second for taken in found.steps] == [100, 200]
-    assert (found.passed, found.confirmed) == (200, False)
+    assert (found.rate, found.confirmed_rate) == (200, None)
     assert found.limited_by == "interrupted"
 
 
@@ -178,5 +193,5 @@ def test_wrong_answers_end_the_search():
     found = run(attempt, 100)
 
     assert [taken.offered_rate_per_second for taken in found.steps] == [100, 200, 400]
-    assert (found.passed, found.failed, found.confirmed) == (200, 400, False)
+    assert (found.rate, found.failed, found.confirmed_rate) == (200, 400, None)
     assert found.limited_by == "answers"

@@ -15,7 +15,8 @@ def test_a_limit_of_the_client_is_named_once():
     """A confirmation that is INVALID because of a busy client gives this reason a single time."""
     busy = changed(report(kind="server", rate=100, slo_ms=1000), {"client.cpu_share": 0.93})
     detail = "the busiest load generator used 93 % of a core, at most 80 %; add --processes"
-    verdict = {"validity.valid": False, "validity.reasons": [detail]}
+    check = {"name": "client-cpu", "passed": False, "detail": detail}
+    verdict = {"validity": {"valid": False, "reasons": [detail], "checks": [check]}}
     empty = Recorder().recording()
     measured = Measurement(
         report=changed(busy, verdict),

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import virtual_time
 
-from loadtest.generator.generator import GIVE_UP_AFTER_FAILURES, Generator
+from loadtest.generator.generator import Generator
 from loadtest.generator.recording import Recording
 from loadtest.load.plan import Plan, Share
 from loadtest.transports.sender import TimedResponse
@@ -217,9 +217,44 @@ def test_a_server_that_is_gone_is_given_up(generate):
     kind, reason = recording.stop
     assert kind == "aborted"
     assert reason.endswith("UNAVAILABLE: nobody there")
-    assert GIVE_UP_AFTER_FAILURES <= recording.finished < GIVE_UP_AFTER_FAILURES + 4
+    assert 100 <= recording.finished < 104
     assert recording.errors == (("UNAVAILABLE", "nobody there"),)
     assert set(recording.outcomes) == {-1}
+
+
+@pytest.mark.parametrize("load", [{"in_flight": 4}, {"rate_per_second": 200.0, "in_flight": 64}])
+@pytest.mark.parametrize("most", [0, 7])
+def test_the_number_of_errors_that_end_a_run_can_be_set(generate, load, most):
+    """A run ends after so many failures in a row; with 0 it goes on until its end."""
+
+    async def refuse(_body: bytes) -> bytes:
+        await asyncio.sleep(0.001)
+        raise Refused
+
+    recording = generate(
+        refuse, **load, duration_seconds=20, timeout_seconds=1, abort_after_errors=most
+    )
+
+    if most:
+        assert recording.stop[1].startswith("7 requests in a row")
+        assert 7 <= recording.finished < 7 + 4
+    else:
+        assert recording.stop is None
+        assert recording.finished > 300
+        assert recording.due_ns.max() - recording.due_ns.min() == pytest.approx(20e9, rel=0.05)
+
+
+def test_a_server_that_hangs_is_not_given_up_if_outages_are_measured(generate):
+    """With 0 not even three deadlines without an answer end the run."""
+
+    async def hang(_body: bytes) -> bytes:
+        await asyncio.sleep(0.5)
+        raise Refused
+
+    recording = generate(hang, duration_seconds=10, timeout_seconds=0.5, abort_after_errors=0)
+
+    assert recording.stop is None
+    assert recording.finished == 20
 
 
 def test_a_server_that_hangs_is_given_up(generate):

@@ -3,52 +3,9 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
-import pytest
-
 from loadtest.reports.collection import read
-
-RUN_SECONDS = 240
-
-
-@pytest.fixture
-def start_matrix(image_models_dir, data_dir, tmp_path):
-    """Return a function that starts `python -m loadtest matrix`; it returns process and folder."""
-    processes = []
-
-    def start(file: Path, *arguments: str) -> tuple[subprocess.Popen[str], Path]:
-        folder = tmp_path / "report"
-        flags = (f"--models-dir={image_models_dir}", f"--data-dir={data_dir}")
-        process = subprocess.Popen(
-            [
-                *(sys.executable, "-m", "loadtest", "matrix", str(file), *flags),
-                *(f"--output-dir={folder}", *arguments),
-            ],
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        processes.append(process)
-        return process, folder
-
-    yield start
-    for process in processes:
-        process.kill()
-        process.communicate()
-
-
-@pytest.fixture
-def run_matrix(start_matrix):
-    """Return a function that runs a matrix; it returns exit code, both outputs and the folder."""
-
-    def run(file: Path, *arguments: str) -> tuple[int, str, str, Path]:
-        process, folder = start_matrix(file, *arguments)
-        stdout, stderr = process.communicate(timeout=RUN_SECONDS)
-        return process.returncode, stdout, stderr, folder
-
-    return run
 
 
 def test_runs_take_turns_and_end_in_one_report(matrix_toml, run_matrix):
@@ -130,11 +87,13 @@ def test_a_run_that_fails_leaves_the_others_alone(matrix_toml, run_matrix, image
     assert exit_code == 1
     assert len(document.results) == 1
     assert len(document.not_measured) == 1
-    assert "repeat 0" in document.not_measured[0]
+    assert "repeat 1" in document.not_measured[0]
     assert "/nowhere/report.json" in document.not_measured[0]
 
 
-def test_what_was_measured_is_kept_when_somebody_stops_it(matrix_toml, start_matrix, image_target):
+def test_what_was_measured_is_kept_when_somebody_stops_it(
+    matrix_toml, start_matrix, wait_for_run, image_target
+):
     """After Ctrl-C the report holds the first run, and the second up to the interruption."""
     file = matrix_toml(f"""
         models = ["cat"]
@@ -149,9 +108,9 @@ def test_what_was_measured_is_kept_when_somebody_stops_it(matrix_toml, start_mat
         requests = 12
     """)
     process, folder = start_matrix(file)
-    _wait_for(lambda: "requests finished" in _output(folder, "runs/002-*/output.txt"))
+    wait_for_run(folder, 2)
     os.kill(process.pid, signal.SIGINT)
-    _, stderr = process.communicate(timeout=RUN_SECONDS)
+    _, stderr = process.communicate(timeout=240)
 
     document = read(folder)
     assert process.returncode == 1, stderr
@@ -160,12 +119,32 @@ def test_what_was_measured_is_kept_when_somebody_stops_it(matrix_toml, start_mat
     assert "1 of 1 repeats left out" in document.not_measured[0]
 
 
-def _output(folder: Path, pattern: str) -> str:
-    return "".join(file.read_text() for file in folder.glob(pattern))
+def test_a_matrix_without_records_fails_with_the_reason_on_its_last_line(
+    matrix_toml, image_target, data_dir, tmp_path
+):
+    """A mistyped --models-dir compares nothing: exit code 1, and the last line names the file."""
+    file = matrix_toml(f"""
+        models = ["cat"]
+        [[targets]]
+        address = "{image_target}"
+        [[scenarios]]
+        scenario = "single-stream"
+        requests = 12
+    """)
+    folder = tmp_path / "report"
 
+    finished = subprocess.run(
+        [
+            *(sys.executable, "-m", "loadtest", "matrix", str(file), "--repeats=1"),
+            *("--models-dir=modles", f"--data-dir={data_dir}", f"--output-dir={folder}"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+    )
 
-def _wait_for(condition) -> None:
-    deadline = time.monotonic() + RUN_SECONDS
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.05)
+    assert finished.returncode == 1
+    last = finished.stderr.splitlines()[-1]
+    assert last.startswith(f"failed: cat fp32 on {image_target}: ")
+    assert "modles/cat/1/metrics.json" in last

@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import pytest
 
 from loadtest.matrix.command import DEFAULT_FILE
@@ -31,6 +33,18 @@ def test_lists_make_a_run_for_each_combination(matrix_toml):
     ]
     assert found.scenarios[0].models == ("cat",)
     assert (found.name, found.repeats) == ("matrix", 2)
+
+
+KEPT = Path(__file__).parents[2] / "data" / "schemas"
+
+
+@pytest.mark.parametrize("file", sorted(KEPT.glob("*/matrix.toml")), ids=lambda f: f.parent.name)
+def test_a_matrix_of_an_earlier_release_is_read(file):
+    """The bundled matrix of each release gives its runs, with and without a schema version."""
+    matrix = read(file)
+
+    assert (matrix.name, matrix.repeats) == ("bundled models", 3)
+    assert len(matrix.scenarios) > 1
 
 
 HEAD = '[[targets]]\naddress = "localhost:8500"\n'

@@ -23,9 +23,9 @@ def test_a_server_is_started_watched_and_stopped(image_models_dir, tmp_path):
 
 
 def test_a_server_that_cannot_start_is_named_with_its_own_words(tmp_path):
-    """UsageError quotes the last line of the server's log."""
+    """UsageError quotes the last lines of the server's log."""
     with (
-        pytest.raises(UsageError, match=r"ended at once: .*nowhere") as refused,
+        pytest.raises(UsageError, match=r"ended at once with exit code 2: .*nowhere") as refused,
         local.started(tmp_path / "nowhere", [], tmp_path / "server.log"),
     ):
         pass

@@ -1,18 +1,30 @@
 import asyncio
+import contextlib
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import grpc
 import numpy as np
 import pytest
 import tiny_models
 from onnx import TensorProto, helper
 
-from loadtest.settings.config import UsageError
-from loadtest.transports import kserve_grpc, tfs_grpc, tfs_rest
+from loadtest.settings.config import ConnectionConfig, UsageError
+from loadtest.transports import kserve_grpc, kserve_rest, tfs_grpc, tfs_rest
 from loadtest.transports.api import Api, CallError, ModelInput
 from loadtest.transports.catalogue import DISCOVERIES, make_sender
 from loadtest.transports.sender import TimedResponse
 from serving.protos.kserve_pb2 import ModelInferResponse
 
 TRANSPORTS = sorted(DISCOVERIES)
+APIS = {
+    "tfs-grpc": tfs_grpc.TfsGrpc,
+    "tfs-rest": tfs_rest.TfsRest,
+    "kserve-grpc": kserve_grpc.KserveGrpc,
+    "kserve-rest": kserve_rest.KserveRest,
+    "kserve-rest-binary": kserve_rest.KserveRestBinary,
+}
 
 
 def discover(transport: str, target: str, model: str, version: int | None = None) -> Api:
@@ -111,7 +123,13 @@ def test_the_server_is_asked_where_the_time_went(transport, image_target, split)
 
 @pytest.mark.parametrize(
     ("transport", "kind"),
-    [("tfs-grpc", "NOT_FOUND"), ("kserve-grpc", "NOT_FOUND"), ("tfs-rest", "HTTP_404")],
+    [
+        ("tfs-grpc", "NOT_FOUND"),
+        ("kserve-grpc", "NOT_FOUND"),
+        ("tfs-rest", "HTTP_404"),
+        ("kserve-rest", "HTTP_404"),
+        ("kserve-rest-binary", "HTTP_404"),
+    ],
 )
 def test_a_refused_request_has_a_kind_and_the_servers_words(transport, kind, image_target, split):
     """An unknown model gives gRPC's or HTTP's status as kind and a message with its name."""
@@ -127,11 +145,7 @@ def test_a_refused_request_has_a_kind_and_the_servers_words(transport, kind, ima
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_nobody_listening_is_unavailable(transport, split):
     """Without a server, both the discovery and a request fail with UNAVAILABLE."""
-    api = {
-        "tfs-grpc": tfs_grpc.TfsGrpc,
-        "tfs-rest": tfs_rest.TfsRest,
-        "kserve-grpc": kserve_grpc.KserveGrpc,
-    }[transport]("echo", None)
+    api = APIS[transport]("echo", None)
 
     kind, _ = send(transport, "127.0.0.1:1", api, api.payload(split.images[:2]))
     with pytest.raises(CallError) as refused:
@@ -161,9 +175,85 @@ def test_a_model_that_takes_no_images_is_refused(transport, target):
         pytest.param(tfs_rest.TfsRest("m", None), b"<html>", id="no-json"),
         pytest.param(tfs_rest.TfsRest("m", None), b'{"error": "x"}', id="no-predictions"),
         pytest.param(tfs_rest.TfsRest("m", None), b'{"predictions": [[1], [1, 2]]}', id="ragged"),
+        pytest.param(kserve_rest.KserveRest("m", None), b"<html>", id="no-kserve-json"),
+        pytest.param(kserve_rest.KserveRest("m", None), b'{"outputs": [1]}', id="no-tensor"),
     ],
 )
 def test_answers_in_another_form_cannot_be_scored(api, response):
     """Malformed answers raise ValueError with a message and no other exception."""
     with pytest.raises(ValueError, match=r"received|read"):
         api.parse(response, 1)
+
+
+@pytest.fixture
+def grpc_listener():
+    """Address of a gRPC server that refuses every call, and the metadata that it received."""
+    received: list[tuple[str, dict[str, str]]] = []
+
+    class Listen(grpc.GenericRpcHandler):
+        def service(self, call: grpc.HandlerCallDetails) -> None:
+            received.append((call.method, dict(call.invocation_metadata)))
+
+    with ThreadPoolExecutor() as pool:
+        server = grpc.server(pool, handlers=[Listen()])
+        port = server.add_insecure_port("127.0.0.1:0")
+        server.start()
+        yield f"127.0.0.1:{port}", received
+        server.stop(None).wait()
+
+
+@pytest.fixture
+def http_listener():
+    """Address of an HTTP server that refuses every request, and the headers that it received."""
+    received: list[tuple[str, dict[str, str]]] = []
+
+    class Listen(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            received.append((self.path, {name.lower(): v for name, v in self.headers.items()}))
+            self.send_error(404)
+
+        do_POST = do_GET  # noqa: N815 - the name that the library calls
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Listen) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"127.0.0.1:{server.server_port}", received
+        server.shutdown()
+
+
+@pytest.mark.parametrize("server_timing", [False, True])
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_headers_go_with_every_request(transport, server_timing, grpc_listener, http_listener):
+    """The request for metadata and the timed requests carry the headers of the connection."""
+    target, received = http_listener if "rest" in transport else grpc_listener
+    sent = ConnectionConfig(headers=(("authorization", "Bearer key"), ("x-team", "blue")))
+
+    async def ask_and_send() -> None:
+        with contextlib.suppress(CallError):
+            await DISCOVERIES[transport](
+                target, "m", None, batch=1, timeout_seconds=30, connection=sent
+            )
+        api = APIS[transport]("m", None)
+        sender = make_sender(
+            transport,
+            target,
+            api,
+            connections=1,
+            timeout_seconds=30,
+            connection=sent,
+            server_timing=server_timing,
+        )
+        with contextlib.suppress(*sender.failures):
+            await sender.lane(0)(b"body")
+        await sender.close()
+
+    asyncio.run(ask_and_send())
+
+    assert len(received) == 2
+    for _, headers in received:
+        assert headers["authorization"] == "Bearer key"
+        assert headers["x-team"] == "blue"
+    assert ("x-server-timing" in received[1][1]) == server_timing

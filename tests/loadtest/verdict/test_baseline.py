@@ -43,7 +43,7 @@ def test_a_baseline_is_read_from_its_folder(tmp_path, load):
             "scenario users in the baseline, single-stream in this run",
             id="scenario",
         ),
-        pytest.param({"schema_version": 1}, "schema_version 1, expected 2", id="version"),
+        pytest.param({"schema_version": 1}, "schema_version 1, this program reads", id="version"),
         pytest.param(
             collection([report()] * 2), "collection of 2 runs, expected a single", id="several"
         ),
@@ -160,15 +160,24 @@ def test_a_search_and_a_run_have_no_rate_in_common():
     assert list(checks(measured(), measured(capacity=50.0))) == names
 
 
-def test_figures_that_one_of_them_lacks_are_not_compared():
-    """Nothing was answered, or too few requests for a percentile."""
+def test_a_figure_that_one_of_them_lacks_misses_its_gate():
+    """A figure that cannot be compared is not within its tolerance; the detail says why."""
     lacking = measured(p99=None, top1=None)
 
-    assert list(checks(lacking, measured())) == ["baseline-p50", "baseline-throughput"]
-    assert list(checks(measured(), measured(p50=None, images=None))) == [
-        "baseline-p99",
-        "baseline-accuracy",
-    ]
+    assert checks(lacking, measured()) == {
+        "baseline-p50": True,
+        "baseline-p99": False,
+        "baseline-throughput": True,
+        "baseline-accuracy": False,
+    }
+    assert checks(measured(), measured(p50=None, images=None)) == {
+        "baseline-p50": False,
+        "baseline-p99": True,
+        "baseline-throughput": False,
+        "baseline-accuracy": True,
+    }
+    details = {gate.name: gate.detail for gate in compare(lacking, measured(), LIMITS)}
+    assert details["baseline-p99"].startswith("this run has no such figure (too few answers")
 
 
 def test_no_images_at_all_are_a_throughput_of_0():

@@ -2,8 +2,19 @@ import pytest
 from load_reports import capacity, changed, report
 
 from loadtest.report_schema import Report
+from loadtest.report_sections_schema import Recorded
 from loadtest.settings.config import GateConfig
 from loadtest.verdict import gates
+
+RECORDED = Recorded(
+    version=1,
+    precision="fp32",
+    artefact_sha256=None,
+    top1=0.8,
+    n=10_000,
+    same_images=True,
+    difference_points=0.0,
+)
 
 
 def failing(document: Report, baseline: Report | None = None, **settings: object) -> list[str]:
@@ -128,15 +139,39 @@ def test_a_lower_capacity_than_the_baselines_fails():
     assert failing(worse, baseline) == ["baseline-capacity"]
 
 
-def test_a_figure_that_the_baseline_lacks_is_not_compared():
-    """If the baseline has too few requests for a p99, only the median is compared."""
+def test_a_figure_that_the_baseline_lacks_misses_its_gate():
+    """A baseline with too few requests for a p99 says nothing about this run's p99."""
     baseline = report(n=100)
 
-    checks = gates.apply(report(), GateConfig(), baseline)
+    assert failing(report(), baseline) == ["baseline-p99"]
+    assert "the baseline has no such figure" in gates.missed(
+        gates.apply(report(), GateConfig(), baseline)
+    )
 
-    names = [check.name for check in checks]
-    assert "baseline-p50" in names
-    assert "baseline-p99" not in names
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"accuracy.recorded": None, "accuracy.recorded_missing": "no file"}, "no file"),
+        ({"accuracy.recorded": RECORDED}, "the record has no predictions for these images"),
+    ],
+)
+def test_a_comparison_with_nothing_to_compare_fails(changes, why):
+    """With --models-dir a run fails if there is no record, or none of these images."""
+    document = changed(report(), {"mismatches": None} | changes)
+
+    assert failing(document, max_wrong_answers=5) == ["wrong-answers"]
+    assert why in gates.missed(gates.apply(document, GateConfig(), None))
+
+
+def test_without_a_comparison_answers_have_no_gate():
+    """A run without --models-dir is not compared, and passes."""
+    changes = {"mismatches": None, "accuracy.recorded": None, "accuracy.recorded_missing": None}
+
+    checks = gates.apply(changed(report(), changes), GateConfig(), None)
+
+    assert "wrong-answers" not in {check.name for check in checks}
+    assert gates.missed(checks) is None
 
 
 def test_gates_name_their_limit_and_what_was_measured():

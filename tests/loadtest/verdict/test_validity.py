@@ -35,8 +35,6 @@ def judge(document: Report, **changes: object) -> Validity:
         "slo": None,
         "client": document.client,
         "thirds": [np.full(333, MS)] * 3,
-        "max_error_rate": 0.0,
-        "max_wrong_answers": 0,
         "wrong_images": 0,
     }
     return validity.judge(settle(config, 10_000), **(settings | changes))
@@ -104,20 +102,17 @@ def test_a_small_share_of_missed_requests_is_tolerated(document, count, names):
     assert failing(judge(document)) == names
 
 
-@pytest.mark.parametrize(
-    ("count", "allowed", "names"), [(1, 0, []), (2, 0, ["failed"]), (9, 0.01, [])]
-)
-def test_failures_are_tolerated_up_to_a_share(document, count, allowed, names):
-    """One failure in a thousand is allowed, or the share that the command line allows."""
+@pytest.mark.parametrize(("count", "names"), [(1, []), (2, ["failed"])])
+def test_failures_are_tolerated_up_to_a_share(document, count, names):
+    """One failure in a thousand is allowed; no flag allows more."""
     document = changed(document, {"requests.failed": count})
 
-    assert failing(judge(document, max_error_rate=allowed)) == names
+    assert failing(judge(document)) == names
 
 
 def test_a_wrong_answer_is_not_tolerated(document):
-    """A wrong answer makes a run INVALID unless the command line allows it."""
+    """A wrong answer makes a run INVALID; --max-wrong-answers changes the exit code only."""
     assert failing(judge(document, wrong_images=1)) == ["wrong-answers"]
-    assert failing(judge(document, wrong_images=1, max_wrong_answers=1)) == []
 
 
 def test_a_missed_bound_makes_a_run_invalid(document):
@@ -147,40 +142,16 @@ def test_a_busy_load_generator_makes_a_run_invalid(document):
     assert "--processes" in verdict.reasons[0]
 
 
-def test_a_late_load_generator_makes_a_run_invalid(document):
-    """A lag over a tenth of the median latency, or of a larger bound, makes a run INVALID."""
-    document = changed(document, {"latency_ms.p50": 2.0, "client.lag_ms.p99": 0.21})
-    slo = Slo(limit_ms=15, percentile=99, n=1000, over=0, over_allowed=2, met=True)
-
-    assert failing(judge(document)) == ["client-lag"]
-    assert failing(judge(document, slo=slo)) == []
-    document = changed(document, {"client.lag_ms.p99": 1.6})
-    assert failing(judge(document, slo=slo)) == ["client-lag"]
-
-
-@pytest.mark.parametrize(
-    ("median_ms", "bound_ms", "limit_ms", "source"),
-    [
-        (20.0, None, 2.0, "median latency"),
-        (20.0, 15.0, 2.0, "median latency"),
-        (2.0, 15.0, 1.5, "bound"),
-        (None, 15.0, 1.5, "bound"),
-    ],
-)
-def test_the_lag_is_compared_with_the_larger_of_median_and_bound(
-    document, median_ms, bound_ms, limit_ms, source
-):
-    """The limit is a tenth of the larger of median and bound; other percentiles have no effect."""
+@pytest.mark.parametrize("median_ms", [2.0, 20.0])
+@pytest.mark.parametrize("bound_ms", [None, 15.0])
+def test_a_late_load_generator_makes_a_run_invalid(document, median_ms, bound_ms):
+    """The lag is at most a tenth of the median; bound and other percentiles have no effect."""
     latency = {"p50": median_ms, "p90": 500.0, "p99": 900.0, "mean": 700.0}
     document = changed(document, {f"latency_ms.{name}": ms for name, ms in latency.items()})
     slo = bound_ms and Slo(
-        limit_ms=bound_ms,
-        percentile=99,
-        n=1000,
-        over=0,
-        over_allowed=2,
-        met=True,
+        limit_ms=bound_ms, percentile=99, n=1000, over=0, over_allowed=2, met=True
     )
+    limit_ms = median_ms / 10
     document = changed(document, {"client.lag_ms": {"p50": 0.0, "p99": limit_ms, "max": 100.0}})
     in_time = judge(document, slo=slo)
     document = changed(document, {"client.lag_ms.p99": limit_ms + 0.001})
@@ -188,11 +159,11 @@ def test_the_lag_is_compared_with_the_larger_of_median_and_bound(
 
     assert failing(in_time) == []
     assert failing(late) == ["client-lag"]
-    assert f"at most {limit_ms:.3f} ms (10 % of the {source})" in late.reasons[0]
+    assert f"at most {limit_ms:.3f} ms (10 % of the median latency)" in late.reasons[0]
 
 
 def test_without_a_reference_the_lag_is_not_judged(document):
-    """Without answers and without a bound the lag is not checked."""
+    """Without answers there is no median, and the lag is not checked."""
     document = changed(document, {"latency_ms.p50": None})
 
     assert "client-lag" not in {check.name for check in judge(document).checks}
@@ -214,3 +185,36 @@ def test_a_drifting_latency_makes_a_run_invalid(document, last_ms, n, names):
     thirds = [np.full(60, MS), np.full(60, MS), np.full(n, int(last_ms * MS))]
 
     assert failing(judge(document, thirds=thirds)) == names
+
+
+def closed(stall_ms: int, *, calls: int = 3000) -> list[np.ndarray]:
+    """Return the latencies of a caller that got answers in 1 ms, except for one stall."""
+    latency = np.full(calls, MS)
+    latency[calls // 2] = max(1, stall_ms) * MS
+    return np.array_split(latency, 3)
+
+
+@pytest.mark.parametrize(("stall_ms", "names"), [(0, []), (30, []), (40, ["stall"])])
+def test_a_stall_makes_a_closed_loop_invalid(stall_ms, names):
+    """A stall that hit over 1 % of a steady pace is one slow request of 3,000 in a closed loop."""
+    made = report(kind="users", users=1, n=3000)
+
+    verdict = judge(made, thirds=closed(stall_ms))
+
+    assert failing(verdict) == names
+    if names:
+        assert "steady pace" in verdict.reasons[0]
+
+
+def test_an_open_loop_needs_no_correction(document):
+    """Its requests are sent during a stall, too, so that its percentiles hold the stall."""
+    assert failing(judge(document, thirds=closed(3000))) == []
+
+
+def test_latencies_that_vary_are_no_stall():
+    """Latencies of a lognormal distribution with a long tail (sigma 1) are taken as they are."""
+    latency = (MS * np.random.default_rng(0).lognormal(sigma=1, size=30_000)).astype(np.int64)
+
+    verdict = judge(report(kind="users", users=1), thirds=np.array_split(latency, 3))
+
+    assert "stall" not in failing(verdict)

@@ -228,3 +228,17 @@ def test_locust_ends_when_there_are_no_images(image_target, tmp_path):
 
     assert finished.returncode == 2
     assert f"error: {tmp_path} holds no CIFAR-10" in finished.stderr
+
+
+def test_users_connect_with_mutual_tls(secure, data_dir):
+    """The flags of the connection hold for the users, and no page shows a header."""
+    flags = (*secure.flags, "--header", "x-secret:battery-staple")
+    with running(secure.rpc, data_dir, *flags) as started:
+        started.swarm(model="cat", batch=1)
+        started.wait_until(lambda summary: summary["answered"] > 50)
+        started.post("/stop")
+        summary = started.summary()
+        pages = "".join(started.get(path) for path in ("/", "/logs", "/stats/requests"))
+
+    assert summary["failed"] == 0
+    assert "battery-staple" not in pages

@@ -141,6 +141,20 @@ def test_a_page_without_a_place_for_it_is_refused(command, report, page, text):
     assert page.read_text() == text
 
 
+def test_a_report_without_a_valid_run_changes_nothing(command, page, details, tmp_path):
+    """One line says why there is nothing to quote; neither pages nor digest are written."""
+    invalid = load_reports.report(reasons=("a busy client",))
+    files.write_run(invalid, tmp_path / "invalid")
+
+    result = command("--report", tmp_path / "invalid")
+
+    assert result.returncode == 2
+    assert len(result.stderr.splitlines()) == 1
+    assert "nothing to quote: No load was measured in a valid run." in result.stderr
+    assert page.read_text() == details.read_text() == PAGE
+    assert not (tmp_path / "docs" / "loadtest.json").exists()
+
+
 def test_what_is_not_valid_is_not_quoted():
     """MLPerf's rule: INVALID stands where the figure would."""
     reports = [
