@@ -17,12 +17,17 @@ def results(request: pytest.FixtureRequest) -> list[Result]:
 
 
 def pytest_terminal_summary(terminalreporter, config: pytest.Config) -> None:
-    results = config.stash.get(RESULTS, [])
-    if not results:
+    results, shares = config.stash.get(RESULTS, []), config.stash.get(report.SHARES, None)
+    if not results and shares is None:
         return
     terminalreporter.section("abuse")
-    terminalreporter.write_line(report.text(results))
-    terminalreporter.write_line(f"written to {report.write_json(results)}")
+    if results:
+        terminalreporter.write_line(report.text(results))
+    if shares is not None:
+        terminalreporter.write_line(shares.sentence())
+    terminalreporter.write_line(f"written to {report.write_json(results, shares)}")
+    if os.environ.get("ABUSE_DOCS") and shares is not None:
+        report.write_shares(shares)
     every_row = {result.id for result in results} == set(ROWS)
     if os.environ.get("ABUSE_DOCS") and every_row:
         report.write_page(results)

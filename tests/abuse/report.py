@@ -7,11 +7,16 @@ import subprocess
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+from abuse.fair_shares import Shares
 from abuse.row_run import ROOT, TARGET_RATIO, Result
 
 PAGE = ROOT / "docs" / "abuse.md"
 BEGIN = "<!-- Written by `make abuse ABUSE_DOCS=1`; do not edit. -->"
 END = "<!-- End of what `make abuse` writes. -->"
+SHARES_BEGIN = "<!-- Shares, written by `make abuse ABUSE_DOCS=1`; do not edit. -->"
+SHARES_END = "<!-- End of the shares. -->"
+SHARES = pytest.StashKey[Shares]()
 JSON_FILE = Path(os.environ.get("ABUSE_JSON") or ROOT / "build" / "abuse" / "results.json")
 _HEAD = (
     *("row", "answered", "new caller, slowest", "answers at once after", "memory", "kept"),
@@ -69,10 +74,12 @@ def text(results: Sequence[Result]) -> str:
     )
 
 
-def write_json(results: Sequence[Result]) -> Path:
+def write_json(results: Sequence[Result], shares: Shares | None) -> Path:
     """Write all results and their conditions as JSON; return the file."""
     JSON_FILE.parent.mkdir(parents=True, exist_ok=True)
     document = facts() | {"target_ratio": TARGET_RATIO, "rows": [r.as_dict() for r in results]}
+    if shares is not None:
+        document["fair_shares"] = shares.as_dict()
     JSON_FILE.write_text(json.dumps(document, indent=1) + "\n")
     return JSON_FILE
 
@@ -98,6 +105,18 @@ def write_page(results: Sequence[Result]) -> None:
     before, _, rest = page.partition(BEGIN)
     _, _, after = rest.partition(END)
     PAGE.write_text(f"{before}{BEGIN}\n\n" + "\n".join(lines) + f"\n\n{END}{after}")
+
+
+def write_shares(shares: Shares) -> None:
+    """Write the shares between their markers in docs/abuse.md."""
+    known = facts()
+    changed = " with changes in serving/" if known["changed_files"] else ""
+    conditions = f"{known['cpu']}, {known['cores']} cores, commit {known['commit']}{changed}."
+    page = PAGE.read_text()
+    before, _, rest = page.partition(SHARES_BEGIN)
+    _, _, after = rest.partition(SHARES_END)
+    text = f"{shares.sentence()} {conditions}"
+    PAGE.write_text(f"{before}{SHARES_BEGIN}\n\n{text}\n\n{SHARES_END}{after}")
 
 
 def _in_a_cell(content: str) -> str:

@@ -27,9 +27,9 @@ def test_polite_callers_are_served(row, tmp_path, results):
 
 
 def test_the_page_names_every_row():
-    """docs/abuse.md lists every row with its attack, and has the markers for the table."""
+    """docs/abuse.md lists every row with its attack, and has the markers for the results."""
     page = report.PAGE.read_text()
 
     assert [row.id for row in ROWS.values() if f"| `{row.id}` | {row.what} |" not in page] == []
-    assert report.BEGIN in page
-    assert report.END in page
+    for marker in (report.BEGIN, report.END, report.SHARES_BEGIN, report.SHARES_END):
+        assert marker in page

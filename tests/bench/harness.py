@@ -67,8 +67,12 @@ class Server:
         connections: int = 1,
         cores: Sequence[int] = (CLIENT_CORE,),
         path: str = PREDICT_PATH,
+        headers: Sequence[str] = (),
     ) -> Load:
-        """Send the same request repeatedly with h2load on the given cores; gRPC by default."""
+        """Send the same request repeatedly with h2load on the given cores; gRPC by default.
+
+        Further headers are written `name: value`.
+        """
         content_type = "application/grpc" if path == PREDICT_PATH else "application/json"
         before = self.cpu_seconds()
         text = subprocess.run(
@@ -77,6 +81,7 @@ class Server:
                 *("-c", str(connections), "-m", str(in_flight // connections)),
                 *("-n", str(requests)),
                 *("-H", f"content-type: {content_type}", "-H", "te: trailers"),
+                *(word for header in headers for word in ("-H", header)),
                 f"http://127.0.0.1:{self.port}{path}",
             ],
             capture_output=True,
