@@ -1,11 +1,13 @@
 # The images of this repository. Each image is a target:
 #   docker build --target serving-cpu -t onnx-serving:cpu .
 #   docker build --target serving-cpu-tensorflow -t onnx-serving:cpu-tensorflow .
+#   docker build --target serving-gpu -t onnx-serving:gpu .
 #   docker build --target loadtest -t onnx-serving:loadtest .
+#   docker build --target training -t onnx-serving:training .
 # BuildKit is not needed: there is no RUN --mount and no heredoc. Without BuildKit, Docker builds every stage that stands before
-# the requested one. The stages are therefore ordered by how often their image is built: first serving-cpu and nothing that it
-# does not need, then loadtest, and TensorFlow's 1.6 GB last. For networks without a registry or with their own certificates,
-# see deploy/README.md.
+# the requested one. The stages are therefore ordered by how often their image is built and by its size: first serving-cpu and
+# nothing that it does not need, then loadtest, TensorFlow's 1.6 GB, CUDA's 2.6 GB, and the training with both. For networks
+# without a registry or with their own certificates, see deploy/README.md.
 
 # Any Debian-like image with Python 3.11 to 3.13 and its venv module. deploy/make-base-image.sh makes one without a registry.
 ARG BASE_IMAGE=python:3.13-slim-bookworm
@@ -16,15 +18,6 @@ FROM ${BASE_IMAGE} AS base
 # PYTHONUNBUFFERED: a log line is written at once and is not lost in a crash.
 ENV PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1
-
-# ---- requirements: the requirements of each extra as a file ----
-# In a separate stage, an edit of pyproject.toml that does not change an extra (a lint rule, for example) does not install
-# the extra's libraries again.
-FROM base AS requirements
-WORKDIR /requirements
-COPY pyproject.toml ./
-RUN python3 -c 'import tomllib; p = tomllib.load(open("pyproject.toml", "rb"))["project"]; \
-[open(f"{extra}.txt", "w").write("\n".join(p["dependencies"] + p["optional-dependencies"][extra])) for extra in ("serve", "tensorflow", "loadtest")]'
 
 # ---- builder: pip, outside the environments that it installs into ----
 FROM base AS builder
@@ -56,15 +49,16 @@ COPY constraints.txt deploy/pip-install.sh /opt/builder/
 
 # ---- serving-cpu-venv: the libraries of the `serve` extra ----
 FROM builder AS serving-cpu-venv
-COPY --from=requirements /requirements/serve.txt /opt/builder/
+COPY deploy/requirements/serving-cpu.txt /opt/builder/
 # --without-pip: the environment of the server needs no pip.
+# --require-hashes: pip takes only the files whose hashes `make hashes` wrote; that list is whole, hence --no-deps.
 # --only-binary: there is no compiler here, so pip reports "no matching distribution" instead of failing during a build.
 # find ... rm: removes files that are never imported: the libraries' tests, type stubs and C sources.
 # unchecked-hash: Python uses the .pyc files without comparing time stamps, which image builders may rewrite.
 RUN python3 -m venv --without-pip /opt/venv \
     && /opt/builder/pip-install.sh "the libraries of the extra serve (203 MB)" \
-      --python /opt/venv/bin/python install --no-compile --only-binary :all: \
-      -c /opt/builder/constraints.txt -r /opt/builder/serve.txt \
+      --python /opt/venv/bin/python install --no-compile --no-deps --require-hashes --only-binary :all: \
+      -r /opt/builder/serving-cpu.txt \
     && find /opt/venv/lib -depth \( -type d -name tests -o -name '*.py[ix]' -o -name '*.pxd' -o -name '*.[ach]' \) -exec rm -rf {} + \
     && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 
@@ -133,11 +127,11 @@ LABEL org.opencontainers.image.title="onnx-serving (CPU)" \
 
 # ---- loadtest-venv: the libraries of the `loadtest` extra; see serving-cpu-venv ----
 FROM builder AS loadtest-venv
-COPY --from=requirements /requirements/loadtest.txt /opt/builder/
+COPY deploy/requirements/loadtest.txt /opt/builder/
 RUN python3 -m venv --without-pip /opt/venv \
     && /opt/builder/pip-install.sh "the libraries of the extra loadtest (190 MB)" \
-      --python /opt/venv/bin/python install --no-compile --only-binary :all: \
-      -c /opt/builder/constraints.txt -r /opt/builder/loadtest.txt \
+      --python /opt/venv/bin/python install --no-compile --no-deps --require-hashes --only-binary :all: \
+      -r /opt/builder/loadtest.txt \
     && find /opt/venv/lib -depth \( -type d -name tests -o -name '*.py[ix]' -o -name '*.pxd' -o -name '*.[ach]' \) -exec rm -rf {} + \
     && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
 
@@ -173,10 +167,10 @@ LABEL org.opencontainers.image.title="onnx-serving (load test)" \
 # ---- serving-cpu-tensorflow-venv: TensorFlow beside the libraries of the `serve` extra ----
 # Files that are never imported are removed: headers and libraries for compilers, tests, type stubs.
 FROM serving-cpu-venv AS serving-cpu-tensorflow-venv
-COPY --from=requirements /requirements/tensorflow.txt /opt/builder/
+COPY deploy/requirements/serving-cpu-tensorflow.txt /opt/builder/
 RUN /opt/builder/pip-install.sh "the libraries of the extra tensorflow (1.6 GB; takes minutes)" \
-      --python /opt/venv/bin/python install --no-compile --only-binary :all: \
-      -c /opt/builder/constraints.txt -r /opt/builder/tensorflow.txt \
+      --python /opt/venv/bin/python install --no-compile --no-deps --require-hashes --only-binary :all: \
+      -r /opt/builder/serving-cpu-tensorflow.txt \
     && rm -rf /opt/venv/lib/python3*/site-packages/tensorflow/include /opt/venv/lib/python3*/site-packages/clang \
     && find /opt/venv/lib -depth \( -type d -name tests -o -name '*.py[ix]' \) -exec rm -rf {} + \
     && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
@@ -190,6 +184,122 @@ ARG VERSION=unknown
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="onnx-serving (CPU, with TensorFlow)" \
       org.opencontainers.image.description="TensorFlow Serving's API on ONNX Runtime and TensorFlow" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
+# ---- serving-gpu-venv: the libraries of the `serve-gpu` extra; see serving-cpu-venv ----
+FROM builder AS serving-gpu-venv
+COPY deploy/requirements/serving-gpu.txt /opt/builder/
+# rm: files that neither ONNX Runtime's CUDA provider nor cuDNN loads; deploy/README.md says how this was checked.
+#   include            headers, for compilers
+#   libnvblas          takes the place of a BLAS library under LD_PRELOAD
+#   libcufftw          FFTW's interface to cuFFT; the provider calls cuFFT itself
+#   libcudnn_ext       causal convolutions and graph networks; cuDNN opens it when one of its functions is called
+#   providers_tensorrt the TensorRT provider, which the server never requests; TensorRT is not in the image
+#   libonnxruntime.so  the C library for C programs; the Python module has ONNX Runtime linked in
+# No -f: if a file has another name in a new version, the build fails and this list is read again.
+# mv: the CUDA libraries become layers of their own. ONNX Runtime looks for them in nvidia/ beside its own folder.
+RUN python3 -m venv --without-pip /opt/venv \
+    && /opt/builder/pip-install.sh "the libraries of the extra serve-gpu (2.6 GB; takes minutes)" \
+      --python /opt/venv/bin/python install --no-compile --no-deps --require-hashes --only-binary :all: \
+      -r /opt/builder/serving-gpu.txt \
+    && find /opt/venv/lib -depth \( -type d -name tests -o -name '*.py[ix]' -o -name '*.pxd' -o -name '*.[ach]' \) -exec rm -rf {} + \
+    && cd /opt/venv/lib/python3*/site-packages \
+    && rm -r nvidia/cu13/include nvidia/cudnn/include \
+      nvidia/cu13/lib/libnvblas.so.* nvidia/cu13/lib/libcufftw.so.* nvidia/cudnn/lib/libcudnn_ext.so.* \
+      onnxruntime/capi/libonnxruntime_providers_tensorrt.so onnxruntime/capi/libonnxruntime.so.* \
+    && mv nvidia /opt/nvidia && ln -s /opt/nvidia nvidia \
+    && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
+
+# ---- serving-gpu: the same server with CUDA 13; without a GPU it serves on the CPU ----
+FROM serving AS serving-gpu
+# For NVIDIA's container runtime: all GPUs that the container is started with, and of the driver's libraries those of CUDA and
+# nvidia-smi.
+ENV NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+# Layers in the order in which they change least often. Two for NVIDIA's libraries, because layers are pulled in parallel.
+COPY --from=serving-gpu-venv /opt/nvidia/cu13 /opt/nvidia/cu13
+COPY --from=serving-gpu-venv /opt/nvidia/cudnn /opt/nvidia/cudnn
+COPY --from=serving-gpu-venv /opt/venv /opt/venv
+COPY --from=serving-app /app /app
+COPY --from=serving-app /build/deploy/bin/ /usr/bin/
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="onnx-serving (GPU)" \
+      org.opencontainers.image.description="TensorFlow Serving's API on ONNX Runtime with CUDA 13" \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}"
+
+# ---- training-venv: the libraries of the `train-jax` extra: Keras, and JAX with CUDA 13; see serving-gpu-venv ----
+FROM builder AS training-venv
+COPY deploy/requirements/training.txt /opt/builder/
+RUN python3 -m venv --without-pip /opt/venv \
+    && /opt/builder/pip-install.sh "the libraries of the extra train-jax (4.7 GB; takes minutes)" \
+      --python /opt/venv/bin/python install --no-compile --no-deps --require-hashes --only-binary :all: \
+      -r /opt/builder/training.txt \
+    && find /opt/venv/lib -depth \( -type d -name tests -o -name '*.py[ix]' -o -name '*.pxd' -o -name '*.[ach]' \) -exec rm -rf {} + \
+    && cd /opt/venv/lib/python3*/site-packages \
+    && mkdir -p nvidia && rm -rf nvidia/*/include \
+    && mv nvidia /opt/nvidia && ln -s /opt/nvidia nvidia \
+    && /opt/venv/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/venv/lib
+
+# ---- training-export-venv: the libraries of the `export` extra, with TensorFlow on the CPU ----
+FROM builder AS training-export-venv
+COPY deploy/requirements/training-export.txt /opt/builder/
+RUN python3 -m venv --without-pip /opt/export \
+    && /opt/builder/pip-install.sh "the libraries of the extra export (1.8 GB; takes minutes)" \
+      --python /opt/export/bin/python install --no-compile --no-deps --require-hashes --only-binary :all: \
+      -r /opt/builder/training-export.txt \
+    && rm -rf /opt/export/lib/python3*/site-packages/tensorflow/include /opt/export/lib/python3*/site-packages/clang \
+    && find /opt/export/lib -depth \( -type d -name tests -o -name '*.py[ix]' \) -exec rm -rf {} + \
+    && /opt/export/bin/python -m compileall -q -j 0 --invalidation-mode unchecked-hash /opt/export/lib
+
+# ---- training-app: training and export, and what export needs of serving ----
+FROM app AS training-app
+RUN rm -r /app/loadtest
+
+# ---- training: trains a model, exports it and publishes it into /models ----
+# Two environments: the training needs JAX with CUDA, the export TensorFlow. TensorFlow is not in the training's environment,
+# because Keras would import it at every start.
+FROM base AS training
+# The user id is the server's. Every user can write to /runs, and so to a named volume that is mounted there: TRAINING_USER is
+# often the owner of the models' folder.
+RUN groupadd --gid 10001 training \
+    && useradd --uid 10001 --gid training --no-log-init --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin training \
+    && install --directory --mode=1777 /runs
+USER 10001:10001
+# PYTHONSAFEPATH: Python does not import modules from the run folders.
+# ORT_DISABLE_TELEMETRY: as in the server; the export's gates run ONNX Runtime.
+# *_HOME, *_DIR: folders that the libraries write to. Downloads and compiled steps stay in the volume for the next run.
+ENV PATH=/opt/venv/bin:$PATH \
+    PYTHONPATH=/app \
+    PYTHONSAFEPATH=1 \
+    ORT_DISABLE_TELEMETRY=1 \
+    KERAS_BACKEND=jax \
+    KERAS_HOME=/runs/.cache/keras \
+    JAX_COMPILATION_CACHE_DIR=/runs/.cache/jax \
+    MPLCONFIGDIR=/tmp/matplotlib \
+    CIFAR10_DIR=/data \
+    MODELS_DIR=/models \
+    EXPORT_PYTHON=/opt/export/bin/python \
+    NVIDIA_VISIBLE_DEVICES=all \
+    NVIDIA_DRIVER_CAPABILITIES=compute,utility
+WORKDIR /runs
+# A training that gets SIGINT ends after the current step; the same command resumes it.
+STOPSIGNAL SIGINT
+ENTRYPOINT ["python", "/opt/train_and_publish.py"]
+CMD ["--help"]
+COPY --from=training-export-venv /opt/export /opt/export
+COPY --from=training-venv /opt/nvidia /opt/nvidia
+COPY --from=training-venv /opt/venv /opt/venv
+COPY --from=training-app /app /app
+COPY --from=training-app /build/deploy/train_and_publish.py /opt/
+ARG VERSION=unknown
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="onnx-serving (training)" \
+      org.opencontainers.image.description="Trains Keras models on CIFAR-10 and publishes them for the server" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}"

@@ -14,8 +14,14 @@ ABUSE_DOCS ?=
 SAVED_MODEL_DOCS ?=
 # `make mutants` tries a sample of the mutants. MUTANTS=all tries all of them, which takes many hours.
 MUTANTS ?= sample
+# `make gpu-kit` packs for a machine that takes UPLOAD_MB at once and is rented for MINUTES; without them, for the one in
+# tests/gpu/kit/machine.toml. RESULTS is the folder that came back from it. GPU_ARGS are arguments of `make gpu-check`.
+UPLOAD_MB ?=
+MINUTES ?=
+RESULTS ?= build/gpu-results
+GPU_ARGS ?=
 # The pytest marker expression of `make test`. Targets below run most of the tests that it leaves out.
-TEST_MARKERS ?= not (abuse or conformance or docker or gpu or network or slow)
+TEST_MARKERS ?= not (abuse or conformance or docker or gpu or gpu_images or network or slow)
 
 # What an environment holds, for the line that is printed before pip starts: size on disk and time on 2 cores, idle and busy.
 # An environment that has another extra already grows by less.
@@ -25,10 +31,26 @@ ABOUT_export := the exporter with TensorFlow: 2.4 GB, 2 to 8 minutes
 ABOUT_train := the training with TensorFlow: 2.3 GB, 2 to 6 minutes
 ABOUT_dev := every role, TensorFlow and the test tools: 3.5 GB, 2 to 10 minutes. Smaller: make $(VENV)/.train, .export, .serve or .loadtest
 
-.PHONY: help serve loadtest readme test test-docker test-slow conformance abuse mutants tritonclient lint format protos docs site lock clean
+# The environments of the images with the extras that they install, for `make hashes`.
+IMAGES := serving-cpu serving-cpu-tensorflow serving-gpu loadtest training training-export
+EXTRAS_serving-cpu := serve
+EXTRAS_serving-cpu-tensorflow := serve tensorflow
+EXTRAS_serving-gpu := serve-gpu
+EXTRAS_loadtest := loadtest
+EXTRAS_training := train-jax
+EXTRAS_training-export := export
+# Images of the local Docker engine whose bills of materials `make sbom` writes.
+SBOM_IMAGES ?=
+# The images that `make release` builds: stages of the Dockerfile, nothing for none. DOCKER_ARGS are arguments of its
+# `docker build`. With DRY_RUN=1 it builds no image and sets no tag.
+RELEASE_IMAGES ?= serving-cpu serving-cpu-tensorflow serving-gpu loadtest training
+DOCKER_ARGS ?=
+DRY_RUN ?=
+
+.PHONY: help serve loadtest readme test test-docker test-gpu-images test-slow conformance abuse mutants tritonclient gpu-check gpu-kit gpu-report lint format protos docs site lock hashes sbom release clean
 
 help: ## Show the targets
-	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-14s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
 	@echo 'The environment of one role, smaller than the 3.5 GB of $(VENV)/.dev:'
 	@echo '  make $(VENV)/.serve (240 MB), $(VENV)/.loadtest (210 MB), $(VENV)/.train (2.3 GB), $(VENV)/.export (2.4 GB)'
 
@@ -44,9 +66,10 @@ readme: $(VENV)/.loadtest ## Write the README's performance table from the last 
 test: $(VENV)/.dev $(VENV)/.tritonclient ## Run the tests, except slow ones and those that need Docker, a GPU or the internet
 	@echo 'Tests with the marks: $(TEST_MARKERS)'
 ifeq ($(origin TEST_MARKERS),file)
-	@echo 'They take about a quarter of an hour on 2 cores. These groups are left out; their own targets run them:'
+	@echo 'They take up to 35 minutes on 2 cores. These groups are left out; their own targets run them:'
 	@echo '  docker: make test-docker      slow: make test-slow    conformance: make conformance'
 	@echo '  abuse: make abuse             gpu: make gpu-check     network: make test TEST_MARKERS=network'
+	@echo '  gpu_images: make test-gpu-images'
 	@echo 'PYTEST_ARGS passes arguments to pytest: make test PYTEST_ARGS="tests/serving -x"'
 endif
 	$(BIN)/python -m pytest -m "$(TEST_MARKERS)" $(PYTEST_ARGS)
@@ -54,7 +77,10 @@ endif
 test-docker: ## Build the image on the local Docker engine and test the container
 	$(MAKE) test TEST_MARKERS=docker
 
-test-slow: $(VENV)/.dev $(VENV)/.ovmsclient $(VENV)/.min-tfs-client ## Run the tests that take more than a minute each
+test-gpu-images: ## Build the images for GPUs, serving-gpu and training (9 GB), and test them on the CPU
+	$(MAKE) test TEST_MARKERS=gpu_images
+
+test-slow: $(VENV)/.dev $(VENV)/.ovmsclient $(VENV)/.min-tfs-client ## Run the tests that take more than a minute each; CHAOS_MINUTES (20) is for one of them
 	$(MAKE) test TEST_MARKERS=slow
 
 conformance: $(VENV)/.dev ## Test all ONNX node cases and a zoo of SavedModels; SAVED_MODEL_DOCS=1 writes docs/saved-models.md
@@ -68,9 +94,16 @@ mutants: $(VENV)/.dev ## Change the code in small ways and see whether tests fai
 
 tritonclient: $(VENV)/.tritonclient ## Install the official KServe client for the tests into its own environment
 
-gpu-check: ## Test the CUDA path; needs an NVIDIA GPU with a driver for CUDA 13
-	$(MAKE) .venv-gpu/.serve-gpu VENV=.venv-gpu
-	.venv-gpu/bin/python tests/gpu/check.py
+gpu-check: ## Check and measure the CUDA path, and train on it; needs an NVIDIA GPU with a driver for CUDA 13
+	$(MAKE) .venv-gpu/.gpu-check VENV=.venv-gpu
+	.venv-gpu/bin/python tests/gpu all --output build/gpu-results $(GPU_ARGS)
+
+gpu-kit: $(VENV)/.gpu-kit ## Pack what a rented GPU machine without a network lacks; UPLOAD_MB and MINUTES are its limits
+	$(BIN)/python tests/gpu pack $(if $(UPLOAD_MB),--upload-mb $(UPLOAD_MB)) $(if $(MINUTES),--minutes $(MINUTES))
+
+gpu-report: $(VENV)/.dev ## Export the models trained on a GPU, and write docs/gpu.md from the results in RESULTS
+	@$(BIN)/python tests/gpu export $(RESULTS) || failed=1; \
+	$(BIN)/python tests/gpu report $(RESULTS) && $(BIN)/python docs/gpu.py && exit $${failed:-0}
 
 fuzz: $(VENV)/.dev ## Send 10,000 broken messages to a server
 	$(BIN)/python -m pytest -m slow tests/e2e/test_fuzz.py
@@ -80,6 +113,12 @@ bench: $(VENV)/.dev ## Compare the server's speed with raw ONNX Runtime (needs h
 
 bench-against: $(VENV)/.dev ## Compare the server's CPU time with an earlier commit's: BASE=<commit> (needs h2load)
 	$(BIN)/python tests/bench/against.py $(BASE) $(BENCH_ARGS)
+
+bench-keys: $(VENV)/.dev ## Compare the CPU time of calls with API keys and without (needs h2load)
+	$(BIN)/python tests/bench/with_keys.py $(BENCH_ARGS)
+
+bench-killed-worker: $(VENV)/.dev ## Measure how long new connections wait after the kill of a worker (needs h2load)
+	$(BIN)/python tests/bench/killed_worker.py $(BENCH_ARGS)
 
 bench-peers: $(VENV)/.dev ## Compare the server's speed with MLServer, Triton and mosec (needs h2load)
 	$(BIN)/python tests/bench/peers $(BENCH_ARGS)
@@ -92,6 +131,7 @@ lint: $(VENV)/.dev ## Check style, types, import contracts and generated documen
 	$(BIN)/python -m serving.protos.generate --check
 	$(BIN)/python docs/settings.py --check
 	$(BIN)/python docs/metrics.py --check
+	$(BIN)/python docs/gpu.py --check
 	$(BIN)/python -m export tables --check
 	$(BIN)/python -m loadtest readme --check
 	$(BIN)/python -m loadtest.commands.schema --check
@@ -106,6 +146,7 @@ protos: $(VENV)/.dev ## Compile the .proto files again
 docs: $(VENV)/.dev ## Write the generated tables in docs/ and README.md, the model cards, and report.schema.json
 	$(BIN)/python docs/settings.py
 	$(BIN)/python docs/metrics.py
+	$(BIN)/python docs/gpu.py
 	$(BIN)/python -m export tables --write
 	$(BIN)/python -m loadtest.commands.schema
 
@@ -114,7 +155,22 @@ site: $(VENV)/.site ## Build the documentation as a site in build/site; a broken
 
 lock: $(VENV)/.lock-tools ## Resolve constraints.txt again from the ranges in pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --upgrade --quiet \
-		--extra dev --extra serve-gpu --extra otel --no-annotate --no-header --no-emit-index-url --output-file constraints.txt
+		--extra dev --extra serve-gpu --extra train-jax --extra otel --no-annotate --no-header --no-emit-index-url --output-file constraints.txt
+	$(MAKE) hashes
+
+hashes: $(addprefix deploy/requirements/,$(IMAGES)) ## Write deploy/requirements again: the libraries of each image with their hashes
+
+# constraints.txt decides the versions.
+deploy/requirements/%: $(VENV)/.lock-tools
+	$(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --quiet --constraints constraints.txt \
+		$(addprefix --extra ,$(EXTRAS_$*)) --generate-hashes --no-annotate --no-header --no-emit-index-url --output-file $@.txt
+
+sbom: $(VENV)/.sbom ## Write build/sbom: bills of materials (CycloneDX) of the package, and of images: SBOM_IMAGES="onnx-serving:cpu"
+	$(VENV)/sbom/bin/python deploy/sbom.py $(SBOM_IMAGES)
+
+release: $(VENV)/.release $(VENV)/.sbom ## Build, check and tag a release of the last commit; DRY_RUN=1 sets no tag and builds no image
+	$(VENV)/release/bin/python deploy/release.py --sbom-python $(VENV)/sbom/bin/python \
+		$(if $(DRY_RUN),--dry-run) --docker-args="$(DOCKER_ARGS)" --images $(RELEASE_IMAGES)
 
 clean: ## Remove the environment and every cache
 	rm -rf $(VENV) build *.egg-info .mypy_cache .pytest_cache .ruff_cache .hypothesis
@@ -128,6 +184,18 @@ $(BIN)/python:
 
 $(VENV)/.lock-tools: | $(BIN)/python
 	$(BIN)/python -m pip install -q --disable-pip-version-check uv
+	@touch $@
+
+# An environment of its own, so that its libraries are not among those that it lists.
+$(VENV)/.sbom: | $(BIN)/python
+	$(BIN)/python -m venv $(VENV)/sbom
+	@$(VENV)/sbom/bin/python -m pip install -q --disable-pip-version-check cyclonedx-bom==7.5.0 || { $(PIP_FAILED); }
+	@touch $@
+
+# What `python -m build` needs differs from what the project needs, so it has an environment of its own, too.
+$(VENV)/.release: | $(BIN)/python
+	$(BIN)/python -m venv $(VENV)/release
+	@$(VENV)/release/bin/python -m pip install -q --disable-pip-version-check build==1.6.1 || { $(PIP_FAILED); }
 	@touch $@
 
 # Each of these clients has its own environment: their limits on protobuf and greenlet exclude the versions in constraints.txt.
