@@ -17,7 +17,7 @@ class Pair:
 
 
 class Authority:
-    """Signs certificates for 127.0.0.1 and localhost."""
+    """Signs certificates, by default for localhost and 127.0.0.1."""
 
     def __init__(self, folder: Path, name: str = "test authority") -> None:
         """Make the authority's own certificate in a folder."""
@@ -30,12 +30,12 @@ class Authority:
         )
         self.certificate = (folder / "ca.pem").read_text()
 
-    def issue(self, name: str) -> Pair:
-        """Issue a certificate for a server or a client."""
+    def issue(self, name: str, host: str = "localhost,IP:127.0.0.1", days: int = 2) -> Pair:
+        """Issue a certificate for a server or a client, for this host if it is a server's."""
         self._run(
-            *("req", "-x509", *_KEY, "-subj", f"/CN={name}", "-days", _VALID_DAYS),
+            *("req", "-x509", *_KEY, "-subj", f"/CN={name}", "-days", str(days)),
             *("-CA", "ca.pem", "-CAkey", "ca.key"),
-            *("-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1"),
+            *("-addext", f"subjectAltName=DNS:{host}"),
             *("-addext", "basicConstraints=critical,CA:FALSE"),
             name,
         )
@@ -43,6 +43,30 @@ class Authority:
             certificate=(self._folder / f"{name}.pem").read_text(),
             key=(self._folder / f"{name}.key").read_text(),
         )
+
+    def issue_expired(self, name: str) -> Pair:
+        """Issue a certificate whose last day was yesterday."""
+        pair = self.issue(name)
+        old = self._folder / f"{name}-expired.pem"
+        subprocess.run(
+            [
+                *("openssl", "x509", "-in", f"{name}.pem", "-signkey", f"{name}.key"),
+                *("-x509toreq", "-out", f"{name}.csr"),
+            ],
+            cwd=self._folder,
+            check=True,
+            capture_output=True,
+        )
+        subprocess.run(
+            [
+                *("openssl", "x509", "-req", "-in", f"{name}.csr", "-CA", "ca.pem"),
+                *("-CAkey", "ca.key", "-days", "-1", "-out", old.name),
+            ],
+            cwd=self._folder,
+            check=True,
+            capture_output=True,
+        )
+        return Pair(certificate=old.read_text(), key=pair.key)
 
     def _run(self, *arguments: str) -> None:
         *options, name = arguments

@@ -6,9 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+import disks
 import numpy as np
 import pytest
 import servers
+import time_budget
 import tiny_models
 
 from serving.client import PredictClient
@@ -20,12 +22,25 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 DATA_DIR = Path(__file__).parent / "data"
 # Time limits in seconds of tests with these marks; a test's own timeout mark wins.
-LIMITS = {"abuse": 600, "conformance": 1800, "docker": 3600, "network": 600, "slow": 1800}
+LIMITS = {
+    "abuse": 600,
+    "conformance": 1800,
+    "docker": 3600,
+    "gpu_images": 7200,
+    "network": 600,
+    "slow": 1800,
+}
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Register the setting `exit_seconds`."""
+    """Register the setting `exit_seconds` and the options of `time_budget`."""
+    time_budget.add_options(parser)
     parser.addini("exit_seconds", "seconds between the last test and the end", default="60")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Register the plugins of `time_budget`."""
+    time_budget.register(config)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -82,3 +97,12 @@ def client(target: str) -> Iterator[PredictClient]:
     """A client connected to `target`."""
     with PredictClient(target) as connected:
         yield connected
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[disks.SmallDisk]:
+    """An empty disk of 16 MB; without the right to mount one, the test is skipped."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    with disks.small_disk(folder, size=16 << 20) as mounted:
+        yield mounted

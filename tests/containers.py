@@ -15,6 +15,8 @@ import pytest
 ROOT = Path(__file__).parents[1]
 PUBLIC_BASE_IMAGE = "python:3.13-slim-bookworm"
 LOCAL_BASE_IMAGE = "onnx-serving-base:bookworm"
+# Without BuildKit, all other images are built before that of the training.
+BUILD_SECONDS = 5400
 
 
 def run(
@@ -80,6 +82,16 @@ def require_engine() -> None:
         pytest.skip("no Docker engine answers `docker info`")
 
 
+def compose_command() -> tuple[str, ...]:
+    """Return the Compose command of this machine; skip the test if there is none."""
+    require_engine()
+    if succeeds("docker", "compose", "version"):
+        return ("docker", "compose")
+    if succeeds("docker-compose", "version"):
+        return ("docker-compose",)
+    pytest.skip("neither `docker compose` nor `docker-compose` is installed")
+
+
 def base_image() -> str:
     """Return the base image of builds.
 
@@ -137,7 +149,7 @@ def build_output(
             *(f"--build-arg={name}" for name in pip_settings),
             *arguments,
             ".",
-            timeout_seconds=1200,
+            timeout_seconds=BUILD_SECONDS,
             check=check,
         )
     finally:

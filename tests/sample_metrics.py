@@ -7,6 +7,7 @@ from typing import Any
 import tiny_models
 
 from serving.repository import publishing
+from training.settings.recipes import from_recipe
 
 
 def cell(rows: int, images_per_second: float, **changes: Any) -> dict[str, Any]:
@@ -80,7 +81,7 @@ TRAINING: dict[str, Any] = {
     "hardware": {"cpu": "Some CPU", "cores": 2, "machine": "x86_64", "gpus": []},
     "versions": {"python": "3.11.7", "keras": "3.15.1"},
     "finished_utc": "2026-01-01T00:00:00+00:00",
-    "config": {"model": "simcnn", "recipe": "best", "epochs": 60, "seed": 3},
+    "config": from_recipe("simcnn", "best", seed=3).as_dict(),
     "git_commit": "0123456789abcdef",
 }
 

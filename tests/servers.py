@@ -24,7 +24,14 @@ STOP_SECONDS = 30
 
 @contextmanager
 def in_this_process(models_dir: Path | None, **settings: object) -> Iterator[str]:
-    """Serve a models folder from a daemon thread of this process; yield `127.0.0.1:port`.
+    """Serve a models folder as `model_server` does; yield `127.0.0.1:port`."""
+    with model_server(models_dir, **settings) as server:
+        yield f"127.0.0.1:{server.port}"
+
+
+@contextmanager
+def model_server(models_dir: Path | None, **settings: object) -> Iterator[ModelServer]:
+    """Serve a models folder from a daemon thread of this process; yield the server.
 
     The event loop does not run in the main thread, because uvloop does not react there to the
     signal that ends a test after its time limit. A daemon thread that hangs does not keep pytest
@@ -34,7 +41,7 @@ def in_this_process(models_dir: Path | None, **settings: object) -> Iterator[str
         TimeoutError: the server did not stop.
     """
     config = ServerConfig(**{"models_dir": models_dir, "host": "127.0.0.1", "port": 0} | settings)
-    started: Queue[str | BaseException] = Queue()
+    started: Queue[ModelServer | BaseException] = Queue()
     stopping = threading.Event()
 
     async def serve() -> None:
@@ -44,7 +51,7 @@ def in_this_process(models_dir: Path | None, **settings: object) -> Iterator[str
         except BaseException as error:
             started.put(error)
             raise
-        started.put(f"127.0.0.1:{server.port}")
+        started.put(server)
         await asyncio.to_thread(stopping.wait)
         await server.stop()
 
@@ -113,6 +120,13 @@ def as_process(*flags: str, **environment: str) -> Iterator[ServerProcess]:
         text=True,
         env=os.environ | environment,
     )
+    with followed(process) as server:
+        yield server
+
+
+@contextmanager
+def followed(process: "subprocess.Popen[str]") -> Iterator[ServerProcess]:
+    """Read the log of a process that serves, and kill it at the end."""
     server = ServerProcess(process)
     try:
         yield server

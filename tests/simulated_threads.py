@@ -217,13 +217,12 @@ class SimulatedQueue:
         return self._items.popleft()
 
 
-class SimulatedCondition:
-    """Replaces `threading.Condition`."""
+class SimulatedLock:
+    """Replaces `threading.Lock` in `with` statements."""
 
     def __init__(self, scheduler: Scheduler) -> None:
         self._scheduler = scheduler
         self._is_held = False
-        self._notified = 0
 
     def __enter__(self) -> Self:
         if self._is_held:
@@ -233,6 +232,14 @@ class SimulatedCondition:
 
     def __exit__(self, *_: object) -> None:
         self._is_held = False
+
+
+class SimulatedCondition(SimulatedLock):
+    """Replaces `threading.Condition`."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        super().__init__(scheduler)
+        self._notified = 0
 
     def notify_all(self) -> None:
         """Wake all waiting threads."""
@@ -336,6 +343,7 @@ def install(
         "threading": Threading,
         "time": Time,
         "SimpleQueue": lambda: SimulatedQueue(scheduler),
+        "Lock": lambda: SimulatedLock(scheduler),
     }
     for module in modules:
         for name, stand_in in stand_ins.items():

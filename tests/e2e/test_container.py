@@ -35,13 +35,8 @@ LOADTEST_IMAGE = "onnx-serving:loadtest-test"
 
 @pytest.fixture(scope="module")
 def compose() -> tuple[str, ...]:
-    """The Compose command of this machine; skip if there is none."""
-    containers.require_engine()
-    if succeeds("docker", "compose", "version"):
-        return ("docker", "compose")
-    if succeeds("docker-compose", "version"):
-        return ("docker-compose",)
-    pytest.skip("neither `docker compose` nor `docker-compose` is installed")
+    """The Compose command of this machine."""
+    return containers.compose_command()
 
 
 @pytest.fixture(scope="module")
@@ -452,6 +447,7 @@ def test_composed_load_test_measures_the_composed_server(
     assert "simcnn" in (results / "report.html").read_text()
 
 
+@pytest.mark.slow  # the second image takes a minute and a half
 def test_load_test_image_holds_no_tensorflow_and_no_server(loadtest_image):
     """The image has neither TensorFlow nor ONNX Runtime, runs unprivileged and prints its usage."""
     names = run(

@@ -170,7 +170,7 @@ def _moved(text: str, models_dir: Path) -> str:
     return text.replace("/models/simcnn", f"{models_dir}/slopes").replace("simcnn", "slopes")
 
 
-ROUTE = '            Route("GET", re.compile("/greeting"), self.greet, traced=False),\n'
+ROUTE = '            Route("GET", re.compile("/greeting"), self.greet, role=Role.HEALTH),\n'
 HANDLER = '''
     async def greet(self, _request: HttpRequest) -> HttpResponse:
         """Answer `GET /greeting` with a greeting."""
@@ -192,7 +192,8 @@ def test_a_contributor_adds_a_rest_route(clone):
     routes = clone.folder / "serving/protocols/probe_routes.py"
     tests = clone.folder / "tests/serving/protocols/test_probe_routes.py"
     text = routes.read_text()
-    place = '            Route("GET", re.compile("/readyz"), self.ready, traced=False),\n'
+    place = '            Route("GET", re.compile("/readyz"), self.ready, '
+    place += "role=Role.HEALTH, traced=False),\n"
     routes.write_text(text.replace(place, place + ROUTE).rstrip("\n") + "\n" + HANDLER)
     tests.write_text(tests.read_text().rstrip("\n") + "\n\n" + TEST)
 

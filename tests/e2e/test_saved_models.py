@@ -543,4 +543,5 @@ def test_the_log_has_no_lines_of_tensorflow(tmp_path):
         logs[level] = [line for line in server.log if not line.startswith("20")]
 
     assert logs["2"] == []
-    assert any("oneDNN" in line for line in logs["0"])
+    # Which notes there are depends on the processor: "I0000 00:00:1795734421.013249 ...".
+    assert any(re.match(r"I\d{4} ", line) for line in logs["0"])

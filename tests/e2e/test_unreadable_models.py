@@ -21,7 +21,8 @@ def test_an_unreadable_folder_is_named_with_user_and_way_out(tmp_path):
         folder.chmod(0o755)
 
     # Imports come first: the other user may not be allowed to read Python's own folder.
-    code = f"import os; from serving.__main__ import main; os.setuid({user}); main()"
+    imports = "import os, serving.program; from serving.__main__ import main"
+    code = f"{imports}; os.setuid({user}); main()"
     ended = subprocess.run(
         [sys.executable, "-c", code, f"--models_dir={models}", "--port=0"],
         capture_output=True,

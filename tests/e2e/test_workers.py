@@ -2,7 +2,6 @@
 
 import contextlib
 import os
-import re
 import resource
 import shutil
 import signal
@@ -20,12 +19,12 @@ import servers
 import tiny_models
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from rest_client import Http
+from worker_processes import connections, wait_until, workers_of
 
 from serving.client import PredictClient, PredictError
 from serving.protos.tensorflow_serving_pb2 import ReloadConfigRequest
 
 ONES = np.ones((1, 3), np.float32)
-ESTABLISHED = "01"
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
@@ -38,43 +37,6 @@ def start(models_dir, *flags, workers=2, port=0):
 
 def address_of(server) -> str:
     return server.wait_for(r"bound (\S+), starting").group(1)
-
-
-def workers_of(server) -> list[int]:
-    """Return the process ids of the workers that run now."""
-    children = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
-    return [int(pid) for pid in children.read_text().split()]
-
-
-def sockets(port: int) -> set[str]:
-    """Return the inodes of the established TCP connections on a local port."""
-    tables = [Path("/proc/net") / table for table in ("tcp", "tcp6")]
-    rows = [row.split() for table in tables for row in table.read_text().splitlines()[1:]]
-    return {
-        row[9]
-        for row in rows
-        if int(row[1].rpartition(":")[2], 16) == port and row[3] == ESTABLISHED
-    }
-
-
-def connections(pid: int, port: int) -> int:
-    """Return how many connections to a port a process has."""
-    inodes = set()
-    for entry in Path(f"/proc/{pid}/fd").iterdir():
-        try:
-            inodes |= set(re.findall(r"socket:\[(\d+)\]", str(entry.readlink())))
-        except FileNotFoundError:
-            continue
-    return len(inodes & sockets(port))
-
-
-def wait_until(condition) -> bool:
-    give_up_at = time.monotonic() + 30
-    while time.monotonic() < give_up_at:
-        if condition():
-            return True
-        time.sleep(0.05)
-    return False
 
 
 @pytest.mark.parametrize("front", ["asgi", "grpcio"])
@@ -192,6 +154,50 @@ def test_a_worker_that_dies_is_replaced(models_dir):
     assert replaced
     assert len(before & after) == 1
     assert answers == [[[1, 1, 1]]] * 16
+    assert code == 0
+
+
+# Runs the server in a process that cannot make its third process, as under a limit on processes.
+ONE_FAILED_FORK = """
+import asyncio, errno, sys
+from serving.__main__ import main
+
+make, made = asyncio.create_subprocess_exec, []
+
+async def create(*arguments, **settings):
+    made.append(1)
+    if len(made) == 3:
+        raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+    return await make(*arguments, **settings)
+
+asyncio.create_subprocess_exec = create
+main()
+"""
+
+
+def test_a_fork_that_fails_ends_no_healthy_worker(models_dir):
+    """If a worker cannot be replaced at once, the others go on, and it is tried again."""
+    command = [sys.executable, "-c", ONE_FAILED_FORK, f"--models_dir={models_dir}"]
+    process = subprocess.Popen(
+        [*command, "--host=127.0.0.1", "--port=0", "--workers=2"], stderr=subprocess.PIPE, text=True
+    )
+    with servers.followed(process) as server:
+        address = address_of(server)
+        server.wait_for("ready: 2 workers")
+        victim, survivor = workers_of(server)
+        os.kill(victim, signal.SIGKILL)
+        server.wait_for(r"ended before it began: \[Errno 11\] Resource temporarily unavailable")
+        replaced = wait_until(
+            lambda: len(workers_of(server)) == 2 and victim not in workers_of(server)
+        )
+        after = workers_of(server)
+        with PredictClient(address, timeout=10) as client:
+            answer = client.predict("identity", {"x": ONES})["y"].tolist()
+        code = server.terminate()
+
+    assert replaced
+    assert survivor in after
+    assert answer == [[1, 1, 1]]
     assert code == 0
 
 

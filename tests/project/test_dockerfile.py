@@ -1,4 +1,4 @@
-"""The Dockerfile's order of stages, and the reasons that a failed `pip install` gives."""
+"""The Dockerfile's stages and what they copy, and the reasons that a failed `pip install` gives."""
 
 import http.server
 import os
@@ -39,6 +39,7 @@ def ancestors(target: str) -> set[str]:
     [
         ("serving-cpu", set()),
         ("loadtest", {"serving-cpu", "serving-cpu-venv", "serving-app", "serving"}),
+        ("serving-cpu-tensorflow", {"serving-cpu", "loadtest-venv", "loadtest-app", "loadtest"}),
     ],
 )
 def test_no_unneeded_stage_stands_before_an_image(target, unneeded):
@@ -46,6 +47,60 @@ def test_no_unneeded_stage_stands_before_an_image(target, unneeded):
     names = list(stages())
 
     assert set(names[: names.index(target)]) - ancestors(target) == unneeded
+
+
+@pytest.mark.parametrize("image", ["serving-cpu", "loadtest", "serving-cpu-tensorflow"])
+def test_the_large_images_come_last(image):
+    """No stage of the images with CUDA stands before an image without it."""
+    names = list(stages())
+    large = (ancestors("serving-gpu") | ancestors("training")) - ancestors(image)
+
+    assert {"serving-gpu-venv", "training-venv", "training-export-venv"} <= large
+    assert min(map(names.index, large - ancestors("serving-cpu"))) > names.index(image)
+
+
+@pytest.mark.parametrize("other", ["serving-cpu-tensorflow", "serving-gpu"])
+def test_all_servers_have_the_same_settings(other):
+    """User, entry point, health check and stop signal are those of the stage `serving`."""
+    names = ("USER", "ENTRYPOINT", "HEALTHCHECK", "STOPSIGNAL", "EXPOSE", "WORKDIR", "CMD")
+    text = (ROOT / "Dockerfile").read_text()
+    stage = text.partition(f" AS {other}\n")[2].partition("\nFROM ")[0]
+    labels = set(
+        re.findall(r"org\.[a-z.]+", text.partition(" AS serving-cpu\n")[2].split("FROM")[0])
+    )
+
+    assert stages()[other] >= {"serving", "serving-app"}
+    assert re.findall(rf"^(?:{'|'.join(names)})\b", stage, re.MULTILINE) == []
+    assert set(re.findall(r"org\.[a-z.]+", stage)) == labels
+
+
+def test_every_copied_file_is_in_the_build_context():
+    """Each file that an image gets from deploy/ exists, and .dockerignore lets it through."""
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    copied = re.findall(r"/build/(deploy/[\w./-]+?)/? ", (ROOT / "Dockerfile").read_text())
+
+    assert {"deploy/bin", "deploy/train_and_publish.py"} <= {*copied}
+    assert [path for path in copied if not (ROOT / path).exists()] == []
+    assert [path for path in copied if f"!{path}" not in ignored] == []
+
+
+def test_libraries_are_installed_by_their_hashes():
+    """Each environment is installed from a file of deploy/requirements, and from nothing else."""
+    text = (ROOT / "Dockerfile").read_text()
+    ignored = (ROOT / ".dockerignore").read_text().splitlines()
+    copied = re.findall(r"^COPY deploy/requirements/([\w-]+)\.txt", text, re.MULTILINE)
+    installs = re.findall(r"--python \S+ install ((?:.*\\\n)*?.*?)-r /opt/builder/(\S+)\.txt", text)
+
+    assert [name for _, name in installs] == copied
+    assert all(
+        {"--no-deps", "--require-hashes", "--only-binary"} <= {*options.split()}
+        for options, _ in installs
+    )
+    assert text.count("--python /opt/") == len(installs)
+    assert {f"{name}.txt" for name in copied} == {
+        path.name for path in (ROOT / "deploy/requirements").iterdir()
+    }
+    assert "!deploy/requirements" in ignored
 
 
 @pytest.fixture

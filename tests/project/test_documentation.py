@@ -86,9 +86,9 @@ def test_nothing_installs_the_package_from_a_registry():
     assert found == []
 
 
-@pytest.mark.parametrize("script", ["settings.py", "metrics.py"])
+@pytest.mark.parametrize("script", ["settings.py", "metrics.py", "gpu.py"])
 def test_the_generated_pages_are_up_to_date(script):
-    """The pages of settings and metrics have every flag and every metric of the code."""
+    """The generated pages have every flag, every metric and every result."""
     command = [sys.executable, f"docs/{script}", "--check"]
     result = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
 

@@ -47,7 +47,7 @@ def test_the_tests_say_what_they_leave_out(tmp_path):
     text = "\n".join(said)
     assert all(f"{marker}: make " in text for marker in markers)
     assert "PYTEST_ARGS=" in text
-    assert "quarter of an hour" in text
+    assert "minutes on 2 cores" in text
 
 
 def test_a_chosen_group_leaves_out_nothing(tmp_path):
@@ -73,3 +73,12 @@ def test_pip_fails_with_a_reason(tmp_path):
     assert "ResolutionImpossible" in done.stderr
     assert "re-signs TLS, set PIP_CERT" in done.stdout
     assert not (tmp_path / "venv/.serve").exists()
+
+
+def test_the_kit_for_a_rented_gpu_gets_its_limits(tmp_path):
+    """UPLOAD_MB and MINUTES reach the command that packs the kit; without them it has its own."""
+    given = would_run("gpu-kit", "UPLOAD_MB=32", "MINUTES=20", folder=tmp_path)
+    default = would_run("gpu-kit", folder=tmp_path)
+
+    assert any(line.endswith("tests/gpu pack --upload-mb 32 --minutes 20") for line in given)
+    assert any(line.strip().endswith("tests/gpu pack") for line in default)

@@ -1,0 +1,92 @@
+"""The services of compose.yaml, as far as they can be checked without a Docker engine."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "compose.yaml").read_text()
+SERVICES: dict[str, dict[str, Any]] = yaml.safe_load(TEXT)["services"]
+
+
+def service(name: str) -> dict[str, Any]:
+    """Return a service's settings with those of the service that it extends."""
+    own = SERVICES[name]
+    if "extends" not in own:
+        return own
+    base = service(own["extends"]["service"])
+    return {**base, **own, "build": {**base["build"], **own.get("build", {})}}
+
+
+def devices(name: str) -> list[dict[str, Any]]:
+    """Return the devices that a service reserves."""
+    reservations = service(name).get("deploy", {}).get("resources", {}).get("reservations", {})
+    found: list[dict[str, Any]] = reservations.get("devices", [])
+    return found
+
+
+def test_only_the_server_starts_without_a_profile():
+    """`docker compose up` starts the server on the CPU and nothing else."""
+    assert [name for name in SERVICES if "profiles" not in service(name)] == ["serving"]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_is_built_from_a_stage_of_the_dockerfile(name):
+    """Each service names a stage, and passes on the base image and the settings of pip."""
+    build = service(name)["build"]
+
+    stages = re.findall(r"^FROM \S+ AS (\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
+    assert build["target"] in stages
+    assert {"BASE_IMAGE", "PIP_INDEX_URL", "PIP_FIND_LINKS"} <= set(build["args"])
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_a_service_has_no_privileges_and_writes_only_to_its_volumes(name):
+    """The file system is read-only with /tmp in memory, and there are no capabilities."""
+    settings = service(name)
+
+    assert settings["read_only"] is True
+    assert settings["tmpfs"] == ["/tmp"]  # noqa: S108 - the container's
+    assert settings["cap_drop"] == ["ALL"]
+    assert settings["security_opt"] == ["no-new-privileges:true"]
+
+
+@pytest.mark.parametrize(("name", "count"), [("serving-gpu", 1), ("training-gpu", "all")])
+def test_a_service_for_gpus_reserves_them(name, count):
+    """The reservation is in the form that Compose 1.29 and 2 read."""
+    assert devices(name) == [{"driver": "nvidia", "count": count, "capabilities": ["gpu"]}]
+
+
+@pytest.mark.parametrize("name", ["serving", "loadtest", "training"])
+def test_a_machine_without_a_gpu_can_run_the_other_services(name):
+    """No other service reserves a device, which would fail without NVIDIA's container toolkit."""
+    assert devices(name) == []
+
+
+def test_the_server_on_a_gpu_never_falls_back():
+    """The service `serving-gpu` has the ports and models of `serving`, and requires CUDA."""
+    gpu, cpu = service("serving-gpu"), service("serving")
+
+    assert gpu["environment"] == {"SERVING_DEVICE": "cuda"}
+    assert (gpu["ports"], gpu["volumes"]) == (cpu["ports"], cpu["volumes"])
+
+
+def test_the_training_writes_where_the_server_reads():
+    """Both mount the same folder at /models; only the training can write to it."""
+    models = [volume for volume in service("serving")["volumes"] if ":/models" in volume]
+
+    assert models[0].removesuffix(":ro") in service("training")["volumes"]
+    assert all(volume.endswith(":ro") for volume in models)
+
+
+def test_every_setting_is_explained_at_the_head():
+    """Each variable that the file reads is in the comment at its head."""
+    head = TEXT.partition("\nservices:")[0]
+    variables = set(re.findall(r"\$\{(\w+)", TEXT.partition("\nservices:")[2]))
+
+    assert {
+        name for name in variables if not re.search(rf"^#   .*\b{name}\b", head, re.MULTILINE)
+    } == set()
