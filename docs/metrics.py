@@ -69,6 +69,24 @@ ALERTS = {
         "0m",
         "A change of the model list was refused: the log gives the reason.",
     ),
+    "onnx_serving_api_keys_file_failures_total": Alert(
+        "KeysFileBroken",
+        "increase(onnx_serving_api_keys_file_failures_total[10m]) > 0",
+        "0m",
+        "The keys file is broken, and the old keys stay valid: the log gives the reason.",
+    ),
+    "onnx_serving_certificate_expiration_timestamp_seconds": Alert(
+        "CertificateExpires",
+        "onnx_serving_certificate_expiration_timestamp_seconds - time() < 7 * 86400",
+        "1h",
+        "A TLS certificate expires in less than a week: replace it in its file.",
+    ),
+    "onnx_serving_certificate_reload_failures_total": Alert(
+        "CertificateRefused",
+        "increase(onnx_serving_certificate_reload_failures_total[5m]) > 0",
+        "1m",
+        "A TLS file cannot be used, and the certificate before is still shown: see the log.",
+    ),
     "onnx_serving_workers_ready": Alert(
         "WorkerMissing",
         "onnx_serving_workers_ready < 4",
