@@ -309,6 +309,8 @@ class ModelServer:
         drained = time.monotonic() + self.config.drain_seconds
         self._ready = False
         self._services.shut_down_health()
+        if self._link is not None:
+            await self._link.leave()
         await _end(*self._following)
         await asyncio.gather(
             self._web_server.stop(),

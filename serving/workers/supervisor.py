@@ -200,7 +200,7 @@ class Supervisor:
             worker.stop_listening(self._others(worker))
             await channel.wait_closed()
         finally:
-            worker.loaded = worker.ready = False
+            worker.loaded = worker.ready = worker.leaving = False
             worker.channel = None
             if worker.heartbeat is not None:
                 worker.heartbeat.stop()
@@ -226,6 +226,7 @@ class Supervisor:
             "loading": partial(self._loading, worker),
             "listen": partial(self._listen, worker),
             "ready": partial(self._ready, worker),
+            "leave": lambda _: worker.leave(self._others(worker)),
             "reload": self._reload,
             "metrics": self._collect,
         }
@@ -392,7 +393,7 @@ class Supervisor:
                 self._metrics.heard(worker.number, metrics_sum.from_json(metrics))
 
         # A worker that is still loading its models has counted nothing, and may be slow to answer.
-        await asyncio.gather(*(hear(worker) for worker in self._workers if worker.loaded))
+        await asyncio.gather(*(hear(one) for one in self._workers if one.loaded or one.leaving))
         self._metrics.heard(_SUPERVISOR, self._file_failures())
         ready = sum(worker.ready for worker in self._workers)
         return metrics_sum.to_json([*self._metrics.total(), *worker_metrics(ready, self._restarts)])

@@ -1,9 +1,9 @@
 """A worker process: its assignment from the supervisor, and its end of the channel.
 
 Messages of the worker: it asks for its `models` and for the callers' `keys`, asks to `listen` when
-it has loaded the models, asks to be `ready` when it accepts calls, and reports when it is `loading`
-a version and has `loaded` it. It forwards `reload` and `metrics` calls, because they concern all
-workers. If it cannot start, it reports an `error`.
+it has loaded the models, asks to be `ready` when it accepts calls, and asks to `leave` before it
+drains. It reports when it is `loading` a version and has `loaded` it. It forwards `reload` and
+`metrics` calls, because they concern all workers. If it cannot start, it reports an `error`.
 
 Messages of the supervisor: `ping`, `metrics`, changed `keys`, and for a reload `prepare`, then
 `commit` or `abort`.
@@ -11,6 +11,8 @@ Messages of the supervisor: `ping`, `metrics`, changed `keys`, and for a reload 
 If the channel closes, the other process has ended.
 """
 
+import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -23,12 +25,16 @@ from prometheus_client import Metric
 from serving.engine.catalog import Catalog
 from serving.engine.managed_model import LoadServable, ManagerConfig
 from serving.engine.manager import Manager
+from serving.errors import ServingError
 from serving.monitoring import metrics_sum
 from serving.repository.model_config import ModelConfig, from_json, to_json
 from serving.transport.listeners import Listeners
 from serving.workers import channel
 from serving.workers.channel import Channel
 from serving.workers.environment import VARIABLE
+
+# A drain does not wait longer for the supervisor.
+_LEAVE_SECONDS = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,6 +170,15 @@ class Link:
     async def wait_for_others(self) -> None:
         """Report that this worker accepts calls, and wait until all workers do."""
         await self._channel.ask("ready")
+
+    async def leave(self) -> None:
+        """Report that this worker drains, and wait until other workers get the new connections.
+
+        If the supervisor has ended, or does not answer in time, return all the same.
+        """
+        with contextlib.suppress(ServingError, TimeoutError):
+            async with asyncio.timeout(_LEAVE_SECONDS):
+                await self._channel.ask("leave")
 
     @asynccontextmanager
     async def loading(self) -> AsyncIterator[None]:

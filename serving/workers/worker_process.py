@@ -27,6 +27,7 @@ class WorkerProcess:
         place: The place among these of the sockets that the worker accepts connections on. Two
             workers exchange theirs if connections wait for one and the other can answer them.
         holds_connections: Whether connections wait on these sockets, because no worker is left.
+        leaving: Whether the process drains: it still answers, but accepts no more connections.
     """
 
     number: int
@@ -39,6 +40,7 @@ class WorkerProcess:
     hung: bool = False
     quick_deaths: int = 0
     holds_connections: bool = False
+    leaving: bool = False
     place: int = field(init=False)
 
     def __post_init__(self) -> None:
@@ -82,13 +84,25 @@ class WorkerProcess:
             with contextlib.suppress(ProcessLookupError):
                 self.process.send_signal(number)
 
-    def stop_listening(self, others: Sequence["WorkerProcess"]) -> None:
+    async def leave(self, others: Sequence["WorkerProcess"]) -> None:
+        """Let the kernel give no more connections to this worker, which drains from now on.
+
+        The worker still accepts those that have come, so that none of them is reset.
+        """
+        self.leaving = True
+        self.stop_listening(others, health=False)
+
+    def stop_listening(self, others: Sequence["WorkerProcess"], *, health: bool = True) -> None:
         """Let the kernel give no more connections to this worker, which has ended or drains.
 
         If none of the other workers accepts connections, they wait for the replacement instead.
+
+        Args:
+            others: The other workers.
+            health: Whether to stop on the health port, too.
         """
         if any(other.loaded for other in others):
-            self.sockets.stop_listening()
+            self.sockets.stop_listening(health=health)
         elif self.loaded:
             self.holds_connections = True
         self.loaded = False

@@ -14,6 +14,7 @@ import grpc
 import numpy as np
 import pytest
 import servers
+import tiny_models
 from grpc_health.v1 import health_pb2
 from new_connections import calling
 from rest_client import Http
@@ -245,3 +246,36 @@ def scrape(address: str) -> tuple[int, bytes]:
     """Return status and body of the metrics page, over a connection of its own."""
     status, _, body = Http(address).ask("GET", METRICS)
     return status, body
+
+
+def test_a_draining_worker_gets_no_new_connections(tmp_path):
+    """After SIGTERM to one worker, calls over new connections do not wait for the end of its drain.
+
+    They came to its socket, which nobody accepted on any more, and were reset at its end.
+    """
+    tiny_models.slow(tmp_path)
+    tiny_models.identity(tmp_path)
+    body = predict_request(
+        "slow", {"x": np.ones((1, tiny_models.SLOW_SIZE), np.float32)}
+    ).SerializeToString()
+    with two_workers(tmp_path, "--enable_batching=false", "--instances=1") as (server, address):
+        port = int(address.rpartition(":")[2])
+        with grpc.insecure_channel(address, OWN_CONNECTION) as channel:
+            slow = channel.unary_unary(PREDICT_PATH)
+            slow(body, timeout=30)
+            (draining,) = [pid for pid in workers_of(server) if connections(pid, port)]
+            in_flight = [slow.future(body, timeout=60) for _ in range(200)]
+            os.kill(draining, signal.SIGTERM)
+            time.sleep(0.3)  # the signal has arrived
+            began = time.monotonic()
+            for _ in range(16):
+                ask(address)
+            seconds = time.monotonic() - began
+            still_drains = not all(call.done() for call in in_flight)
+            codes = {call.code() for call in in_flight}
+        code = server.terminate()
+
+    assert still_drains
+    assert seconds < 3
+    assert codes == {grpc.StatusCode.OK}
+    assert code == 0

@@ -109,6 +109,8 @@ class BoundRun:
                 values[spec.tensor] = self._device_buffer(spec)
                 binding.bind_ortvalue_output(spec.tensor, values[spec.tensor])
         self._outputs = {alias: values[spec.tensor] for alias, spec in signature.outputs.items()}
+        # On the CPU an output's memory can be read without a call of ONNX Runtime.
+        self._views = {} if self._on_cuda else _views(self._outputs)
         self._binding = binding
 
     def _input_buffer(self, spec: TensorSpec) -> tuple[np.ndarray, onnxruntime.OrtValue]:
@@ -177,9 +179,16 @@ class BoundRun:
     def _answer(self, alias: str) -> np.ndarray:
         if alias in self._constants:
             return self._constants[alias].constant_rows(self._rows)
+        if alias in self._views:
+            return self._views[alias].copy()
         array: np.ndarray = self._outputs[alias].numpy()
-        # From the device it is a copy already; on the CPU it is the buffer itself.
-        return array if array.flags.owndata else array.copy()
+        return array  # a copy, because it comes from the device or has strings
+
+
+def _views(values: Mapping[str, onnxruntime.OrtValue]) -> dict[str, np.ndarray]:
+    """Return arrays that share the memory of values on the CPU; none for values that cannot."""
+    arrays = {alias: value.numpy() for alias, value in values.items()}
+    return {alias: array for alias, array in arrays.items() if not array.flags.owndata}
 
 
 def _graph_options(graph_id: int) -> onnxruntime.RunOptions:

@@ -1,5 +1,6 @@
 """Tests of which sockets a worker accepts connections on, with real sockets on one port."""
 
+import asyncio
 import socket
 
 import pytest
@@ -88,5 +89,25 @@ def test_a_worker_that_ends_gives_nothing_away(workers):
     assert [worker.place for worker in workers] == [0, 1, 2]
     clients += [socket.create_connection(address, timeout=5) for _ in range(60)]
     assert min(waiting(worker) for worker in workers) > 0
+    for client in clients:
+        client.close()
+
+
+def test_a_worker_that_drains_gets_no_more_connections(workers):
+    """Those that have come wait until it accepts them or ends; the last worker keeps listening."""
+    first, *rest = workers
+    address = first.sockets.rpc[0].getsockname()
+
+    asyncio.run(first.leave(rest))
+    clients = [socket.create_connection(address, timeout=5) for _ in range(30)]
+
+    assert first.leaving
+    assert not first.loaded
+    assert waiting(rest[0]) + waiting(rest[1]) == 30
+    for worker in rest:
+        asyncio.run(worker.leave(others(worker, workers)))
+    clients.append(socket.create_connection(address, timeout=5))
+    assert [worker.holds_connections for worker in workers] == [False, False, True]
+    assert waiting(rest[1]) == 1
     for client in clients:
         client.close()
