@@ -170,8 +170,8 @@ class Capacity(Struct, frozen=True, kw_only=True):
     rate_per_second: Annotated[
         float | None,
         means(
-            "The confirmed rate; the highest rate that passed a short step if none was confirmed; "
-            "null if none passed."
+            "The confirmed rate; if none was confirmed, the highest rate that passed a short step "
+            "below all that failed; null if none passed."
         ),
     ]
     confirmed: Annotated[bool, means("Whether a longer run at that rate passed as well.")]
@@ -183,15 +183,22 @@ class Capacity(Struct, frozen=True, kw_only=True):
         ),
     ]
     failed_rate_per_second: Annotated[
-        float | None, means("The lowest rate that failed; null if none failed.")
+        float | None, means("The lowest failed rate above the reported one; null if none failed.")
     ]
     slo_ms: Annotated[float, means("The latency bound.")]
     percentile: Annotated[float, means("The percentile of latency that the bound applies to.")]
     min_accuracy: Annotated[
         float | None, means("Lowest top-1 with which a step passes; null if none was set.")
     ]
-    steps: Annotated[list[CapacityStep], means("Every run of the search, in order.")]
-    seconds: Annotated[float, means("Duration of the search.")]
+    steps: Annotated[list[CapacityStep], means("Every run of the searches, in order.")]
+    seconds: Annotated[float, means("Duration of the searches and the confirmation.")]
+    searches: Annotated[
+        list[float | None],
+        means(
+            "The highest rate that passed a short step in each search; the confirmation began at "
+            "their median. Empty in reports of older versions, which searched once."
+        ),
+    ] = []
 
 
 class Data(Struct, frozen=True, kw_only=True):

@@ -7,9 +7,11 @@ A value that cannot be known is None, never 0: a percentile of too few requests,
 `report_schema` puts the sections together.
 """
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
+
+DurationClass = Literal["short", "quick", "full"]
 
 
 def means(text: str) -> Meta:
@@ -104,7 +106,10 @@ class Throughput(Struct, frozen=True, kw_only=True):
 
 
 class Slo(Struct, frozen=True, kw_only=True):
-    """Whether the latency bound holds for its percentile, by MLPerf's early stopping."""
+    """Whether the latency bound holds for its percentile.
+
+    By MLPerf's early stopping, with correlated requests counted as fewer independent ones.
+    """
 
     limit_ms: Annotated[float, means("The latency bound.")]
     percentile: Annotated[float, means("The percentile of latency that the bound applies to.")]
@@ -120,6 +125,21 @@ class Slo(Struct, frozen=True, kw_only=True):
         ),
     ]
     met: Annotated[bool, means("Whether over <= over_allowed.")]
+    inflation: Annotated[
+        float | None,
+        means(
+            "How many of the requests count as one independent request, because late requests "
+            "follow each other (design effect by batch means, at least 1). Null in reports of "
+            "older versions, which took all requests as independent."
+        ),
+    ] = None
+    duration: Annotated[
+        DurationClass | None,
+        means(
+            'The length of the run: "full" from MLPerf\'s 600 s on, "quick" from 60 s on, else '
+            '"short", which is no proof of a bound. Null in reports of older versions.'
+        ),
+    ] = None
 
 
 class Goodput(Struct, frozen=True, kw_only=True):

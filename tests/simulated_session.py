@@ -85,7 +85,7 @@ class FastUpTo:
         document = structs.replace(
             document,
             status=self.status,
-            slo=structs.replace(document.slo, over=over, met=not slow),
+            slo=structs.replace(document.slo, percentile=load.percentile, over=over, met=not slow),
             mismatches=structs.replace(document.mismatches, differing=self.differing),
             latency_ms=structs.replace(document.latency_ms, p50=2000.0 if slow else 1.0),
         )

@@ -49,12 +49,14 @@ def samples_needed(percent: float, over: int = 1) -> int:
     return high
 
 
-def over_allowed(count: int, percent: float) -> int | None:
+def over_allowed(count: int, percent: float, inflation: float = 1.0) -> int | None:
     """Return how many of `count` values may exceed a bound on a percentile.
 
     Args:
         count: Number of values.
         percent: Above 0, below 100.
+        inflation: 1 for independent values. Correlated ones count as `count / inflation`
+            independent values; see `correlation.inflation`.
 
     Returns:
         The largest such number; None if `count` is too small for the bound to hold even with no
@@ -64,6 +66,8 @@ def over_allowed(count: int, percent: float) -> int | None:
         ValueError: `percent` is out of range.
     """
     _check(percent)
+    if inflation > 1:
+        return _scaled_over(count, percent, inflation)
     share = 1 - percent / 100
     chance, over = 0.0, -1
     while over < count:
@@ -72,6 +76,20 @@ def over_allowed(count: int, percent: float) -> int | None:
             break
         over += 1
     return None if over < 0 else over
+
+
+def _scaled_over(count: int, percent: float, inflation: float) -> int | None:
+    """Return how many values may exceed the bound if `inflation` of them count as one.
+
+    The number among `count / inflation` values is interpolated, because a whole one would be too
+    strict by up to `inflation` values.
+    """
+    effective = count / inflation
+    whole = over_allowed(int(effective), percent)
+    if whole is None:
+        return None
+    low, high = (samples_needed(percent, over) for over in (whole, whole + 1))
+    return int(inflation * (whole + min(1.0, (effective - low) / (high - low))))
 
 
 def percentile(values: npt.NDArray[np.int64], percent: float) -> int | None:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loadtest.figures import histogram
-from loadtest.figures.percentiles import DEFINITION, over_allowed, percentile, samples_needed
+from loadtest.figures.percentiles import DEFINITION, percentile, samples_needed
 from loadtest.figures.published_answers import Record
 from loadtest.figures.scoring import WRONG_ANSWER, Scores
 from loadtest.generator.recording import Integers, Recording
@@ -19,7 +19,6 @@ from loadtest.report_sections_schema import (
     Client,
     ErrorKind,
     Floor,
-    Goodput,
     Lag,
     Latency,
     Mismatch,
@@ -27,7 +26,6 @@ from loadtest.report_sections_schema import (
     Quantiles,
     Recorded,
     ServerTimes,
-    Slo,
     Throughput,
     Window,
 )
@@ -90,42 +88,6 @@ def throughput(recording: Recording, scores: Scores, *, open_loop: bool) -> Thro
         ),
         requests_per_second=scores.answered / seconds if seconds else None,
         images_per_second=int(scores.used.sum()) / seconds if seconds else None,
-    )
-
-
-def slo(recording: Recording, scores: Scores, limit_ms: float, percent: float) -> Slo:
-    """Return whether a latency bound holds for a percentile, with the counts."""
-    n = recording.finished + len(recording.missed_due_ns)
-    over = n - int(_good(scores, limit_ms).sum())
-    allowed = over_allowed(n, percent)
-    return Slo(
-        limit_ms=limit_ms,
-        percentile=percent,
-        n=n,
-        over=over,
-        over_allowed=allowed,
-        met=allowed is not None and over <= allowed,
-    )
-
-
-def goodput(recording: Recording, scores: Scores, limit_ms: float) -> Goodput:
-    """Return rates and shares of the answers that came in time and match their record.
-
-    Args:
-        recording: The recording.
-        scores: Its answers.
-        limit_ms: Latency bound in milliseconds.
-    """
-    good = _good(scores, limit_ms)
-    correct = int((good & scores.all_correct).sum())
-    scheduled = recording.sent + len(recording.missed_due_ns)
-    seconds = window_seconds(recording)
-    return Goodput(
-        slo_ms=limit_ms,
-        per_second=int(good.sum()) / seconds if seconds else None,
-        share=int(good.sum()) / scheduled if scheduled else None,
-        correct_per_second=correct / seconds if seconds else None,
-        correct_share=correct / scheduled if scheduled else None,
     )
 
 
@@ -340,10 +302,6 @@ def _bucket_seconds(recording: Recording, scores: Scores) -> float:
         if buckets <= _MOST_BUCKETS and scores.answered >= fewest * buckets:
             return seconds
     return _BUCKETS_SECONDS[-1]
-
-
-def _good(scores: Scores, limit_ms: float) -> npt.NDArray[np.bool_]:
-    return (scores.latency_ns <= limit_ms * _NS_PER_MS) & ~scores.wrong
 
 
 def _recorded(

@@ -106,6 +106,7 @@ def _runs(plan: Matrix, endpoints: Sequence[Endpoint]) -> list[MatrixRun]:
         for endpoint in endpoints
         for model in _models(plan, endpoint)
         if scenario.models is None or model in scenario.models
+        if scenario.repeats is None or repeat < scenario.repeats
     ]
     if not runs:
         msg = "no scenario names a model that the targets serve"

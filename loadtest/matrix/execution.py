@@ -122,17 +122,19 @@ class Execution:
 
     def run_all(self, runs: Sequence[MatrixRun]) -> None:
         """Execute the runs; `stop_signals` end the current run and start no other."""
-        left_out: dict[str, int] = {}
+        left_out: dict[str, list[int]] = {}
         with self._interruptible():
             for number, run in enumerate(runs, 1):
                 if self.stop_reason is None and not self._too_long(run):
                     self._make(run, number, len(runs))
                 else:
-                    left_out[str(run)] = left_out.get(str(run), 0) + 1
+                    planned = run.scenario.repeats or self._plan.repeats
+                    counts = left_out.setdefault(str(run), [0, min(planned, self._plan.repeats)])
+                    counts[0] += 1
         why = self.stop_reason or self._time_is_up
         self.not_measured += [
-            f"{what}: {count} of {self._plan.repeats} repeats left out, {why}"
-            for what, count in left_out.items()
+            f"{what}: {count} of {planned} repeats left out, {why}"
+            for what, (count, planned) in left_out.items()
         ]
 
     def _make(self, run: MatrixRun, number: int, count: int) -> None:

@@ -22,6 +22,7 @@ models = ["simcnn"]      # default: all
 
 [[scenarios]]
 command = "find-capacity"
+repeats = 1              # default: the matrix's
 slo-ms = 15
 """
 
@@ -75,11 +76,13 @@ class MatrixScenario:
         command: "run" or "find-capacity".
         flags: Flags of the command, without those that the matrix passes itself.
         models: Names of the models; None for all.
+        repeats: In how many rounds it is run; None for all.
     """
 
     command: str
     flags: tuple[str, ...]
     models: tuple[str, ...] | None
+    repeats: int | None = None
 
     def __str__(self) -> str:
         """Return the command line."""
@@ -248,6 +251,10 @@ def _scenarios(table: _Table, defaults: Mapping[str, Any]) -> list[MatrixScenari
         msg = f"command of {table.where} is {command!r}, expected {' or '.join(_COMMANDS)}"
         raise UsageError(msg)
     models = table.words("models")
+    repeats = table.take("repeats", int)
+    if repeats is not None and repeats < 1:
+        msg = f"repeats of {table.where} is {repeats}, expected 1 or more"
+        raise UsageError(msg)
     values = {**defaults, **table.rest()}
     if own := _OWN_FLAGS & set(values):
         msg = f"{', '.join(sorted(own))} of {table.where}: the matrix itself sets these flags"
@@ -257,7 +264,7 @@ def _scenarios(table: _Table, defaults: Mapping[str, Any]) -> list[MatrixScenari
         for key, value in values.items()
     ]
     scenarios = [
-        MatrixScenario(command, _flags(combination), models)
+        MatrixScenario(command, _flags(combination), models, repeats)
         for combination in itertools.product(*choices)
     ]
     for scenario in scenarios:

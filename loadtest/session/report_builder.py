@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import cast
 
-from loadtest.figures import manifest, sections
+from loadtest.figures import bounds, manifest, sections
 from loadtest.figures.availability import availability
 from loadtest.figures.manifest import Environment
 from loadtest.figures.published_answers import Record
@@ -79,8 +79,8 @@ class FinishedRun:
         client = sections.client(recording, open_loop=open_loop)
         slo = goodput = None
         if config.slo_ms is not None:
-            slo = sections.slo(recording, scores, config.slo_ms, load.percentile)
-            goodput = sections.goodput(recording, scores, config.slo_ms)
+            slo = bounds.slo(recording, scores, config.slo_ms, load.percentile)
+            goodput = bounds.goodput(recording, scores, config.slo_ms)
         return Report(
             schema_version=SCHEMA_VERSION,
             name=config.name,

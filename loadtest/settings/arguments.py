@@ -63,16 +63,17 @@ def parse_capacity(arguments: Sequence[str]) -> CapacityConfig:
     add("--slo-ms", type=positive_number, required=True, metavar="MS", help="latency bound")
     for flag, name, kind, unit, text in (
         ("--start-rate", "start_rate_per_second", positive_number, "N", "rate of the first step"),
+        ("--searches", "searches", positive_int, "N", "searches; the median is confirmed"),
         ("--step-seconds", "step_seconds", positive_number, "SECONDS", "shortest time of a step"),
         (
             *("--confirm-seconds", "confirm_seconds", positive_number, "SECONDS"),
-            "shortest time of the confirmation",
+            "shortest time of the confirmation; 60 is quick, 600 full (MLPerf)",
         ),
         (
             *("--resolution", "resolution_percent", positive_number, "PERCENT"),
             "end when the failed rate is at most this much above the passed one",
         ),
-        ("--max-steps", "max_steps", positive_int, "N", "most steps"),
+        ("--max-steps", "max_steps", positive_int, "N", "most steps of a search"),
         ("--max-seconds", "max_seconds", positive_number, "SECONDS", "start no step after this"),
     ):
         default = defaults[name].default

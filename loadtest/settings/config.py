@@ -180,19 +180,22 @@ class CapacityConfig:
         run: Settings of every step. `slo_ms` must be set; the search chooses `rate_per_second`.
         start_rate_per_second: Rate of the first step; None for half of the rate that a single
             caller reaches.
+        searches: Number of searches; the median of the rates that they find is confirmed.
         step_seconds: Shortest time that a step sends; it also sends as many requests as a verdict
             needs.
-        confirm_seconds: Shortest time that the confirmation sends.
+        confirm_seconds: Shortest time that the confirmation sends: 60 for a "quick" result, 600 for
+            a "full" one by MLPerf's rules. A shorter one confirms nothing.
         resolution_percent: The search ends when the lowest failed rate is at most this many percent
             above the highest passed one.
-        max_steps: Highest number of steps, not counting the confirmation.
+        max_steps: Highest number of steps of a search, not counting the confirmation.
         max_seconds: No step starts after this time.
     """
 
     run: LoadTestConfig
     start_rate_per_second: float | None = None
+    searches: int = 1
     step_seconds: float = 10.0
-    confirm_seconds: float = 30.0
+    confirm_seconds: float = 60.0
     resolution_percent: float = 5.0
     max_steps: int = 24
-    max_seconds: float = 600.0
+    max_seconds: float = 900.0

@@ -4,11 +4,14 @@ The figures of a run may be quoted if every rule passes (VALID). An INVALID run 
 with the reasons. The limits of the gates, which the command line sets, change no rule.
 """
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
 
+from loadtest.figures import correlation
+from loadtest.figures.bounds import FULL_SECONDS, QUICK_SECONDS
 from loadtest.figures.percentiles import percentile, samples_needed
 from loadtest.load.scenarios import SettledLoad
 from loadtest.report_sections_schema import (
@@ -76,7 +79,7 @@ def judge(
         *_duration(load, throughput),
         *_answered(requests),
         _check(WRONG_ANSWERS, not wrong_images, f"{wrong_images:,} answers differ from the record"),
-        *([] if slo is None else [slo_check(slo)]),
+        *([] if slo is None else [slo_check(slo), _slo_duration(slo, throughput)]),
         *client_checks(client, latency),
         _stable(thirds),
         *(
@@ -90,16 +93,33 @@ def judge(
 
 
 def slo_check(slo: Slo) -> Check:
-    """Check that a latency bound holds with 99 % confidence (MLPerf's early stopping)."""
+    """Check that a latency bound holds with 99 % confidence (MLPerf's early stopping).
+
+    Correlated requests count as fewer independent ones; see `correlation`.
+    """
     bound = f"p{slo.percentile:g} within {slo.limit_ms:g} ms"
     if slo.over_allowed is None:
-        needed = samples_needed(slo.percentile, 0)
+        needed = math.ceil(samples_needed(slo.percentile, 0) * (slo.inflation or 1))
         detail = f"{bound}: {slo.n:,} requests are too few to decide, {needed:,} needed"
     else:
         detail = (
             f"{bound}: {slo.over:,} of {slo.n:,} requests over it, at most {slo.over_allowed:,}"
         )
+    if slo.inflation is not None and slo.inflation > 1:
+        detail += (
+            f", because the requests are correlated and count as {slo.n / slo.inflation:,.0f} "
+            f"({correlation.ASSUMPTION})"
+        )
     return _check("slo", slo.met, detail)
+
+
+def _slo_duration(slo: Slo, throughput: Throughput) -> Check:
+    return _check(
+        "slo-duration",
+        slo.duration != "short",
+        f"{throughput.window_seconds:.1f} s, at least {QUICK_SECONDS:.0f} s (quick) or "
+        f"{FULL_SECONDS:.0f} s (full) needed for a bound: the latencies of a queue are correlated",
+    )
 
 
 def client_checks(client: Client, latency: Latency) -> list[Check]:

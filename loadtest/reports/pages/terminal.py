@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from loadtest.figures import correlation
 from loadtest.report_schema import Report
 from loadtest.report_sections_schema import Quantiles
 from loadtest.reports import availability
@@ -52,6 +53,15 @@ def _optional(report: Report) -> Iterable[tuple[str, str]]:
             f"{'met' if slo.met else 'NOT met'}, {slo.over:,} of {slo.n:,} over it, "
             + ("too few requests to tell" if allowed is None else f"{allowed:,} allowed"),
         )
+        if slo.inflation is not None:
+            label = f", a {slo.duration} run" if slo.duration else ""
+            yield (
+                "",
+                (
+                    f"{slo.inflation:.1f} correlated requests count as one{label}; "
+                    f"{correlation.ASSUMPTION}"
+                ),
+            )
     if (goodput := report.goodput) is not None:
         yield (
             "goodput",

@@ -5,12 +5,12 @@ The digest is small enough to be committed, so that the README's table can be ch
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
-from typing import Annotated
+from typing import Annotated, get_args
 
 from msgspec import Struct
 
 from loadtest.report_schema import Collection, Report
-from loadtest.report_sections_schema import means
+from loadtest.report_sections_schema import DurationClass, means
 from loadtest.reports import facts
 from loadtest.reports.configurations import (
     CAPACITY,
@@ -60,6 +60,10 @@ class QuotedLoad(Struct, frozen=True, kw_only=True):
     capacity_per_second: Annotated[
         Number | None, means("Highest rate within the bound that `load` names.")
     ]
+    duration: Annotated[
+        DurationClass | None,
+        means("See Slo.duration: that of the shortest confirmation of the highest rate."),
+    ] = None
 
 
 class Top1(Struct, frozen=True, kw_only=True):
@@ -147,7 +151,13 @@ def _load(configuration: Configuration) -> QuotedLoad:
         p99_ms=_number(quoted.spread("p99_ms")),
         images_per_second=_number(quoted.spread("images_per_second")),
         capacity_per_second=_number(quoted.spread("capacity_per_second")),
+        duration=_duration(quoted.reports) if configuration.load.kind == CAPACITY else None,
     )
+
+
+def _duration(reports: Sequence[Report]) -> DurationClass | None:
+    labels = {slo.duration for report in reports if (slo := report.slo) is not None}
+    return next((each for each in get_args(DurationClass) if each in labels), None)
 
 
 def _quotable(report: Report) -> bool:

@@ -1,8 +1,9 @@
 """`python -m loadtest readme`: the performance tables of README and documentation, and a figure.
 
-The command reads docs/results/loadtest.json, a digest of the report that `make loadtest` writes. It
-writes a short table and a figure for the README, and a table of all loads for docs/performance.md.
-With `--check` it only compares tables and figure with the digest. It measures nothing.
+The command reads docs/results/loadtest.json, a digest of the report of `make loadtest` or
+`make loadtest-full`. It writes a short table and a figure for the README, and a table of all loads
+for docs/performance.md. With `--check` it only compares tables and figure with the digest. It
+measures nothing.
 """
 
 import argparse
@@ -238,7 +239,8 @@ def _rate(load: QuotedLoad | None) -> str:
     if load is None or load.capacity_per_second is None:
         return _missing(load)
     bound = load.load.partition(", ")[2]
-    return _quoted(load, f"{_text(load.capacity_per_second)} requests/s, {bound}")
+    label = f", {load.duration}" if load.duration else ""
+    return _quoted(load, f"{_text(load.capacity_per_second)} requests/s, {bound}{label}")
 
 
 def _throughput(load: QuotedLoad | None) -> str:
@@ -275,12 +277,14 @@ def _caption(document: Digest) -> str:
     scored = [top1 for row in document.rows if (top1 := row.top1) is not None]
     compared = sum(top1.compared_answers for top1 in scored)
     differing = sum(top1.differing_answers or 0 for top1 in scored)
+    rates = [row.loads[CAPACITY].duration for row in document.rows if CAPACITY in row.loads]
+    target = "make loadtest-full" if "full" in rates else "make loadtest"
     checked = f" {differing:,} of {compared:,} timed answers differ from the recorded ones."
     where = f"{facts.get('cores', '?')} cores ({facts.get('processor', 'processor unknown')})"
     return (
         f"Medians of {counts} runs in turns, client and server on the same {where}, "
         f"{_versions(facts)}, commit {facts.get('commit', 'unknown')[:7]}, "
-        f"{facts['measured'][:10]}.{checked if compared else ''} `make loadtest` measures it again."
+        f"{facts['measured'][:10]}.{checked if compared else ''} `{target}` measures it again."
     )
 
 

@@ -16,7 +16,8 @@ from loadtest.settings.config import CapacityConfig, GateConfig, UsageError
 
 def trial_of(session: FastUpTo, **settings) -> find._Trial:
     config = CapacityConfig(run=config_of_a_run(**settings))
-    return find._Trial(config=config, session=session, images=24, line=ProgressLine(StringIO()))
+    line = ProgressLine(StringIO())
+    return find._Trial(config=config, session=session, images=24, line=line, clock=lambda: 0.0)
 
 
 def test_a_step_sends_enough_for_a_verdict_and_for_its_time():
@@ -139,7 +140,7 @@ def test_a_search_without_a_start_rate_asks_a_single_caller(monkeypatch):
 
 def test_a_search_without_time_for_a_step_is_refused(monkeypatch):
     """If the time allows no step, the error names the setting."""
-    config = CapacityConfig(run=config_of_a_run(), start_rate_per_second=100, max_seconds=-1)
+    config = CapacityConfig(run=config_of_a_run(), start_rate_per_second=100, max_seconds=69)
 
-    with pytest.raises(UsageError, match="--max-seconds -1 is over before the first step"):
+    with pytest.raises(UsageError, match=r"--max-seconds 69 is over .* 10 s and .* of 60 s must"):
         search(monkeypatch, FastUpTo(), config)

@@ -31,16 +31,18 @@ def search(capacity: float, start: float = 10, **settings: object) -> RateSearch
     return run(attempt, start, **settings)
 
 
+DEFAULTS = {
+    "step_seconds": 1,
+    "confirm_seconds": 3,
+    "resolution": 0.05,
+    "max_steps": 60,
+    "max_seconds": 1000,
+    "clock": lambda: 0.0,
+}
+
+
 def run(attempt, start: float, **settings: object) -> RateSearch:
-    defaults = {
-        "step_seconds": 1,
-        "confirm_seconds": 3,
-        "resolution": 0.05,
-        "max_steps": 60,
-        "max_seconds": 1000,
-        "clock": lambda: 0.0,
-    }
-    found = RateSearch(attempt=attempt, **(defaults | settings))
+    found = RateSearch(attempt=attempt, **(DEFAULTS | settings))
     asyncio.run(found.run(start))
     return found
 
@@ -51,9 +53,9 @@ def test_the_highest_rate_is_found_from_any_start(capacity, start):
     """The result is at most 5 % below the server's capacity, with the lowest failure just above."""
     found = search(capacity, start)
 
-    assert capacity / 1.05 <= found.passed <= capacity < found.failed
-    assert found.failed <= 1.05 * found.passed
-    assert found.rate == found.confirmed_rate == found.passed
+    assert capacity / 1.05 <= found.rate <= capacity < found.failed
+    assert found.failed <= 1.05 * found.rate
+    assert [found.rate] == [found.confirmed_rate] == found.found
     assert found.limited_by == "slo"
 
 
@@ -139,9 +141,59 @@ def test_the_confirmed_rate_is_reported_and_no_higher_probe():
     assert found.rate == found.confirmed_rate == confirmed
 
 
+def test_the_median_of_several_searches_is_confirmed():
+    """Three searches that find 80, 100 and 60 requests/s confirm 80, once."""
+    limits = [80, 100, 60]
+    tried: list[tuple[str, float]] = []
+
+    async def attempt(phase: str, rate: float, _seconds: float) -> CapacityStep:
+        tried.append((phase, rate))
+        return step(phase, rate, passed=phase == "confirm" or rate <= limits[len(found.found)])
+
+    found = RateSearch(**(DEFAULTS | {"attempt": attempt, "searches": 3, "resolution": 0.01}))
+    asyncio.run(found.run(70))
+
+    assert found.found == pytest.approx(limits, rel=0.01)
+    assert [rate for phase, rate in tried if phase == "confirm"] == [found.found[0]]
+    assert found.rate == found.confirmed_rate == found.found[0]
+    assert found.failed == min(rate for _, rate in tried if rate > found.rate and rate > 60)
+
+
+def test_steps_of_each_search_are_limited():
+    """Three searches of two steps each, without a limit of the server, and one confirmation."""
+    found = search(float("inf"), searches=3, max_steps=2)
+
+    assert [taken.phase for taken in found.steps] == ["probe"] * 6 + ["confirm"]
+    assert found.limited_by == "steps"
+
+
+def test_time_for_the_confirmation_is_kept():
+    """A search of 100 s with a confirmation of 60 s takes no step that would end after 40 s.
+
+    At 0.5 requests/s a step of 20 requests takes 40 s, however short it may be.
+    """
+    seconds = 0.0
+    planned = {"probe": 10, "bisect": 10, "confirm": 60}
+
+    async def attempt(phase: str, rate: float, shortest: float) -> CapacityStep:
+        nonlocal seconds
+        assert shortest == planned[phase]
+        seconds += max(shortest, 20 / rate)
+        return step(phase, rate, passed=True)
+
+    limits = {"step_seconds": 10, "confirm_seconds": 60, "max_seconds": 100, "min_requests": 20}
+    found = run(attempt, 4, clock=lambda: seconds, **limits)
+    slow = run(attempt, 0.1, clock=lambda: 0.0, **limits)
+
+    assert [taken.phase for taken in found.steps] == ["probe"] * 4 + ["confirm"]
+    assert seconds == 100
+    assert found.limited_by == slow.limited_by == "time"
+    assert slow.steps == []
+
+
 @pytest.mark.parametrize(
     ("settings", "limited_by"),
-    [({"max_steps": 3}, "steps"), ({"max_seconds": 3, "clock": None}, "time")],
+    [({"max_steps": 3}, "steps"), ({"max_seconds": 8, "clock": None}, "time")],
 )
 def test_the_search_ends_in_bounded_steps_and_time(settings, limited_by):
     """On a server without a limit the number of steps or the time limit ends the search."""
@@ -152,7 +204,7 @@ def test_the_search_ends_in_bounded_steps_and_time(settings, limited_by):
     found = search(float("inf"), **settings)
 
     assert found.limited_by == limited_by
-    assert len(found.steps) <= 4
+    assert len(found.steps) <= 5
     assert found.failed is None
 
 

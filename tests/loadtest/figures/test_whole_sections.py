@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from msgspec import to_builtins
 
-from loadtest.figures import sections
+from loadtest.figures import bounds, sections
 from loadtest.figures.published_answers import Record
 from loadtest.figures.scoring import Scorer, Scores
 from loadtest.generator.recording import Recorder, Recording
@@ -107,7 +107,7 @@ def test_all_of_the_goodput_section():
     """Of 1,000 requests 500 are answered in time, and 250 of them correctly."""
     recording, scores = scored(thousand(), [0] * 250 + [1] * 750)
 
-    assert to_builtins(sections.goodput(recording, scores, 500)) == {
+    assert to_builtins(bounds.goodput(recording, scores, 500)) == {
         "slo_ms": 500,
         "per_second": pytest.approx(500 / 1.999),
         "share": 0.5,
@@ -120,18 +120,18 @@ def test_a_bound_is_kept_by_what_takes_exactly_so_long():
     """The request that took 500 ms is in time at a bound of 500 ms."""
     recording, scores = scored(thousand(), [0] * 1000)
 
-    assert sections.slo(recording, scores, 500, 50).over == 500
-    assert sections.slo(recording, scores, 499.9, 50).over == 501
+    assert bounds.slo(recording, scores, 500, 50).over == 500
+    assert bounds.slo(recording, scores, 499.9, 50).over == 501
 
 
 def test_a_bound_is_met_up_to_what_is_allowed():
     """The bound is met with as many late requests as the percentile allows, not with one more."""
     recording, scores = scored(thousand(), [0] * 1000)
-    allowed = sections.slo(recording, scores, 1000, 90).over_allowed
+    allowed = bounds.slo(recording, scores, 1000, 90).over_allowed
 
     assert allowed > 0
-    assert sections.slo(recording, scores, 1000 - allowed, 90).met
-    assert not sections.slo(recording, scores, 1000 - allowed - 1, 90).met
+    assert bounds.slo(recording, scores, 1000 - allowed, 90).met
+    assert not bounds.slo(recording, scores, 1000 - allowed - 1, 90).met
 
 
 def test_all_of_the_accuracy_section():

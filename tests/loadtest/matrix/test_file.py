@@ -96,8 +96,13 @@ def test_a_matrix_that_cannot_be_right_is_refused_before_anything_starts(matrix_
 def test_the_shipped_matrix_is_right():
     """The commands accept every command line of the package's own matrix."""
     shipped = read(DEFAULT_FILE)
+    full = read(DEFAULT_FILE.with_name("matrix-full.toml"))
 
-    assert shipped.repeats >= 3
+    assert shipped.repeats == full.repeats >= 3
     assert shipped.max_seconds is not None
-    assert shipped.max_seconds < 600
+    assert shipped.max_seconds < 900
+    assert "--confirm-seconds=60" in shipped.scenarios[-1].flags
+    assert "--confirm-seconds=600" in full.scenarios[-1].flags
+    assert shipped.scenarios[:-1] == full.scenarios[:-1]
+    assert shipped.scenarios[-1].repeats == full.scenarios[-1].repeats == 1
     assert [target.serve for target in shipped.targets] == [()]
