@@ -309,14 +309,17 @@ class ModelServer:
         drained = time.monotonic() + self.config.drain_seconds
         self._ready = False
         self._services.shut_down_health()
-        if self._link is not None:
-            await self._link.leave()
         await _end(*self._following)
+        leaving = []
+        if self._link is not None:
+            await self._link.turn_away()
+            leaving.append(asyncio.create_task(self._link.leave()))
         await asyncio.gather(
             self._web_server.stop(),
             self._admin_server.stop(),
             *([self._grpcio.stop()] if self._grpcio is not None else []),
         )
+        await _end(*leaving)
         await self._health_server.stop()
         await self._services.stop(max(_LEAST_FLUSH_SECONDS, drained - time.monotonic()))
         left = await self.manager.close(max(0.0, drained - time.monotonic()))

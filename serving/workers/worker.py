@@ -1,9 +1,10 @@
 """A worker process: its assignment from the supervisor, and its end of the channel.
 
 Messages of the worker: it asks for its `models` and for the callers' `keys`, asks to `listen` when
-it has loaded the models, asks to be `ready` when it accepts calls, and asks to `leave` before it
-drains. It reports when it is `loading` a version and has `loaded` it. It forwards `reload` and
-`metrics` calls, because they concern all workers. If it cannot start, it reports an `error`.
+it has loaded the models, asks to be `ready` when it accepts calls, and asks to `leave` when it
+drains and accepts no more connections. It reports when it is `loading` a version and has `loaded`
+it. It forwards `reload` and `metrics` calls, because they concern all workers. If it cannot start,
+it reports an `error`.
 
 Messages of the supervisor: `ping`, `metrics`, changed `keys`, and for a reload `prepare`, then
 `commit` or `abort`.
@@ -29,12 +30,16 @@ from serving.errors import ServingError
 from serving.monitoring import metrics_sum
 from serving.repository.model_config import ModelConfig, from_json, to_json
 from serving.transport.listeners import Listeners
+from serving.transport.web import held_handshakes
 from serving.workers import channel
 from serving.workers.channel import Channel
 from serving.workers.environment import VARIABLE
 
-# A drain does not wait longer for the supervisor.
-_LEAVE_SECONDS = 1.0
+# Handshakes that have begun end within this time on all but slow networks.
+_HANDSHAKE_SECONDS = 0.05
+# A web server's thread stops accepting a moment after it is told to. Clients send the first packet
+# of a connection again after a second.
+_STOP_ACCEPTING_SECONDS = 0.8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -117,6 +122,7 @@ class Link:
         self.models: dict[str, ModelConfig] | None = None
         self.keys: str | None = None
         self.on_keys: Callable[[str], None] = lambda _text: None
+        self._accepting: list[socket.socket] = []
 
     async def open(self) -> None:
         """Open the channel to the supervisor, and ask for the models to serve and the keys."""
@@ -165,20 +171,32 @@ class Link:
             The sockets to accept connections on, and the health sockets.
         """
         place = await self._channel.ask("listen")
-        return self._assignment.listeners(place, self.listeners.health)
+        taken = self._assignment.listeners(place, self.listeners.health)
+        self._accepting = [*taken.rpc, *taken.rest, *taken.admin]
+        return taken
 
     async def wait_for_others(self) -> None:
         """Report that this worker accepts calls, and wait until all workers do."""
         await self._channel.ask("ready")
 
-    async def leave(self) -> None:
-        """Report that this worker drains, and wait until other workers get the new connections.
+    async def turn_away(self) -> None:
+        """Let connections that clients begin from now on wait; accept those that have begun.
 
-        If the supervisor has ended, or does not answer in time, return all the same.
+        The clients try again after a second, when `leave` has left them to other workers.
         """
-        with contextlib.suppress(ServingError, TimeoutError):
-            async with asyncio.timeout(_LEAVE_SECONDS):
-                await self._channel.ask("leave")
+        held_handshakes.turn_away(self._accepting)
+        await asyncio.sleep(_HANDSHAKE_SECONDS)
+
+    async def leave(self) -> None:
+        """Leave new connections to other workers; the web servers have been told to stop.
+
+        Before, the web servers must have stopped accepting: one that accepts on a socket which does
+        not listen any more ends with an error, and closes its connections. If the supervisor has
+        ended, nothing happens.
+        """
+        await asyncio.sleep(_STOP_ACCEPTING_SECONDS)
+        with contextlib.suppress(ServingError):
+            await self._channel.ask("leave")
 
     @asynccontextmanager
     async def loading(self) -> AsyncIterator[None]:

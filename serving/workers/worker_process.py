@@ -13,6 +13,7 @@ from prometheus_client import Metric
 from serving.errors import Unavailable
 from serving.monitoring import metric_table
 from serving.transport.listeners import Listeners
+from serving.transport.web import held_handshakes
 from serving.workers.channel import Channel
 from serving.workers.heartbeat import Heartbeat
 from serving.workers.worker import Assignment
@@ -85,10 +86,7 @@ class WorkerProcess:
                 self.process.send_signal(number)
 
     async def leave(self, others: Sequence["WorkerProcess"]) -> None:
-        """Let the kernel give no more connections to this worker, which drains from now on.
-
-        The worker still accepts those that have come, so that none of them is reset.
-        """
+        """Let the kernel give no more connections to this worker, which drains and accepts none."""
         self.leaving = True
         self.stop_listening(others, health=False)
 
@@ -101,10 +99,13 @@ class WorkerProcess:
             others: The other workers.
             health: Whether to stop on the health port, too.
         """
+        sockets = self.sockets
         if any(other.loaded for other in others):
-            self.sockets.stop_listening(health=health)
+            sockets.stop_listening(health=health)
         elif self.loaded:
             self.holds_connections = True
+        # Whoever listens on them next must not turn connections away as the worker did.
+        held_handshakes.release([*sockets.rpc, *sockets.rest, *sockets.admin])
         self.loaded = False
 
     def listen_again(self, others: Sequence["WorkerProcess"]) -> None:

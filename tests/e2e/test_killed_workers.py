@@ -179,7 +179,7 @@ def test_connections_wait_when_no_worker_is_left(models_dir):
 
     assert waits.errors == []
     assert waits.repeated == 0
-    assert code == 0
+    assert code == 0, "\n".join(server.log)
 
 
 @pytest.mark.parametrize("rest", [False, True])
@@ -248,6 +248,7 @@ def scrape(address: str) -> tuple[int, bytes]:
     return status, body
 
 
+@pytest.mark.timeout(240)  # the drain takes its time on a busy machine
 def test_a_draining_worker_gets_no_new_connections(tmp_path):
     """After SIGTERM to one worker, calls over new connections do not wait for the end of its drain.
 
@@ -258,24 +259,26 @@ def test_a_draining_worker_gets_no_new_connections(tmp_path):
     body = predict_request(
         "slow", {"x": np.ones((1, tiny_models.SLOW_SIZE), np.float32)}
     ).SerializeToString()
-    with two_workers(tmp_path, "--enable_batching=false", "--instances=1") as (server, address):
+    flags = ("--enable_batching=false", "--instances=1", "--drain_seconds=120")
+    with two_workers(tmp_path, *flags) as (server, address):
         port = int(address.rpartition(":")[2])
         with grpc.insecure_channel(address, OWN_CONNECTION) as channel:
             slow = channel.unary_unary(PREDICT_PATH)
             slow(body, timeout=30)
             (draining,) = [pid for pid in workers_of(server) if connections(pid, port)]
-            in_flight = [slow.future(body, timeout=60) for _ in range(200)]
+            in_flight = [slow.future(body, timeout=120) for _ in range(120)]
+            time.sleep(0.5)  # all are on the server, where each takes tens of milliseconds
             os.kill(draining, signal.SIGTERM)
-            time.sleep(0.3)  # the signal has arrived
             began = time.monotonic()
             for _ in range(16):
                 ask(address)
             seconds = time.monotonic() - began
             still_drains = not all(call.done() for call in in_flight)
             codes = {call.code() for call in in_flight}
+            server.wait_for("worker . ended by itself")
         code = server.terminate()
 
-    assert still_drains
-    assert seconds < 3
+    assert still_drains, (seconds, codes)
+    assert seconds < 5
     assert codes == {grpc.StatusCode.OK}
-    assert code == 0
+    assert code == 0, "\n".join(server.log)

@@ -6,6 +6,7 @@ import socket
 import pytest
 
 from serving.settings.config import ServerConfig
+from serving.transport.web import held_handshakes
 from serving.workers.worker_process import WorkerProcess
 from serving.workers.worker_sockets import WorkerSockets
 
@@ -94,11 +95,14 @@ def test_a_worker_that_ends_gives_nothing_away(workers):
 
 
 def test_a_worker_that_drains_gets_no_more_connections(workers):
-    """Those that have come wait until it accepts them or ends; the last worker keeps listening."""
+    """Nothing is turned away on its sockets afterwards; the last worker keeps listening."""
     first, *rest = workers
     address = first.sockets.rpc[0].getsockname()
 
+    held_handshakes.turn_away(first.sockets.rpc)
+    held_handshakes.turn_away(rest[1].sockets.rpc)
     asyncio.run(first.leave(rest))
+    held_handshakes.release(rest[1].sockets.rpc)
     clients = [socket.create_connection(address, timeout=5) for _ in range(30)]
 
     assert first.leaving
@@ -109,5 +113,7 @@ def test_a_worker_that_drains_gets_no_more_connections(workers):
     clients.append(socket.create_connection(address, timeout=5))
     assert [worker.holds_connections for worker in workers] == [False, False, True]
     assert waiting(rest[1]) == 1
+    load(first, workers)
+    clients.append(socket.create_connection(address, timeout=0.5))
     for client in clients:
         client.close()
