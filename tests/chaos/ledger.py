@@ -69,3 +69,10 @@ class Ledger:
     def lost(self) -> list[Failure]:
         """The calls that failed although no worker was killed meanwhile."""
         return [failure for failure in self.failures if not self.is_excused(failure)]
+
+    def seconds_after_kills(self) -> list[float]:
+        """Return for each lost call how long after the end of a killed worker it began."""
+        return [
+            min((lost.began - after for _, after in self.kills if after < lost.began), default=-1.0)
+            for lost in self.lost
+        ]

@@ -132,7 +132,8 @@ def test_every_answer_is_right_whatever_happens(tmp_path, small_disk, sample_ima
         f"events {dict(chaos.counts)}; outcomes {dict(chaos.outcomes)}; "
         f"answered {dict(ledger.answered)}; {len(ledger.kills)} kills; "
         f"{len(ledger.failures)} failures, {len(ledger.lost)} of them lost: "
-        f"{dict(Counter(failure.reason for failure in ledger.lost).most_common(5))}"
+        f"{dict(Counter(failure.reason for failure in ledger.lost).most_common(5))}, begun "
+        f"{[round(seconds, 2) for seconds in ledger.seconds_after_kills()]} s after a kill"
     )
     print(report)  # noqa: T201 - the figures of the run
     log = "".join(server.log)
