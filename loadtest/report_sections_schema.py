@@ -3,8 +3,7 @@
 Each field is defined once, with its type and its meaning; `report.schema.json` is generated from
 them. msgspec encodes the structs to JSON and checks the types when it decodes them.
 Units are in the names. Times count from the first due request of the run unless the name says UTC.
-A value that cannot be known is None, never 0: a percentile of too few requests, for example.
-`report_schema` puts the sections together.
+A value that cannot be known is None, never 0. `report_schema` puts the sections together.
 """
 
 from typing import Annotated, Literal
@@ -76,8 +75,8 @@ class Latency(Struct, frozen=True, kw_only=True):
     histogram: Annotated[
         str | None,
         means(
-            "All latencies in microseconds as an HdrHistogram (V2, compressed, base64): 1 us to "
-            "1 hour at 3 significant digits; lower values are recorded as 1. Null without answers."
+            "Latencies in microseconds as an HdrHistogram (V2, compressed, base64): 1 us to 1 hour "
+            "at 3 significant digits; lower values are recorded as 1. Null without answers."
         ),
     ]
 
@@ -106,10 +105,7 @@ class Throughput(Struct, frozen=True, kw_only=True):
 
 
 class Slo(Struct, frozen=True, kw_only=True):
-    """Whether the latency bound holds for its percentile.
-
-    By MLPerf's early stopping, with correlated requests counted as fewer independent ones.
-    """
+    """Whether the latency bound holds for its percentile; see `loadtest.figures.correlation`."""
 
     limit_ms: Annotated[float, means("The latency bound.")]
     percentile: Annotated[float, means("The percentile of latency that the bound applies to.")]
@@ -119,25 +115,21 @@ class Slo(Struct, frozen=True, kw_only=True):
     ]
     over_allowed: Annotated[
         int | None,
-        means(
-            "The highest `over` among n requests with 99 % confidence that the percentile is "
-            "within the bound; null if n is too small for any verdict."
-        ),
+        means("The highest `over` that proves the bound with 99 % confidence; null: n too small."),
     ]
     met: Annotated[bool, means("Whether over <= over_allowed.")]
     inflation: Annotated[
         float | None,
         means(
-            "How many of the requests count as one independent request, because late requests "
-            "follow each other (design effect by batch means, at least 1). Null in reports of "
-            "older versions, which took all requests as independent."
+            "How many of the correlated requests count as one independent one (design effect by "
+            "batch means, at least 1). Null in reports of older versions, which used 1."
         ),
     ] = None
     duration: Annotated[
         DurationClass | None,
         means(
-            'The length of the run: "full" from MLPerf\'s 600 s on, "quick" from 60 s on, else '
-            '"short", which is no proof of a bound. Null in reports of older versions.'
+            '"full" from MLPerf\'s 600 s on, "quick" from 60 s on, else "short", which proves no '
+            "bound. Null in reports of older versions."
         ),
     ] = None
 
@@ -160,11 +152,7 @@ class Goodput(Struct, frozen=True, kw_only=True):
         ),
     ]
     correct_share: Annotated[
-        float | None,
-        means(
-            "Good answers that classify all their images as labelled, over scheduled requests; "
-            "null if there were none."
-        ),
+        float | None, means("The same over scheduled requests; null if there were none.")
     ]
 
 

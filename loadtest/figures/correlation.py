@@ -58,7 +58,8 @@ def _slowest(latency_ns: Integers, count: int) -> npt.NDArray[np.float64]:
     limit = np.partition(latency_ns, -count)[-count]
     above, equal = latency_ns > limit, latency_ns == limit
     left = count - int(above.sum())
-    return above + equal * (left / int(equal.sum()))
+    marks: npt.NDArray[np.float64] = above + equal * (left / int(equal.sum()))
+    return marks
 
 
 def _design_effect(marks: npt.NDArray[np.float64], batch: Integers) -> float:

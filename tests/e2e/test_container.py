@@ -431,7 +431,8 @@ def test_composed_load_test_measures_the_composed_server(
         "REST_PORT": f"127.0.0.1:{free_port()}",
         "CIFAR10_DIR": str(image_data),
         "LOADTEST_RESULTS": str(results),
-        "LOADTEST_ARGS": "/data/tiny.toml",
+        # The record has no predictions for these few images.
+        "LOADTEST_ARGS": "/data/tiny.toml --no-record",
     }
     try:
         up = ("up", "--no-build", "--exit-code-from", "loadtest")

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 
-from loadtest.figures import correlation
 from loadtest.report_schema import Report
 from loadtest.report_sections_schema import Quantiles
 from loadtest.reports import availability
@@ -59,7 +58,7 @@ def _optional(report: Report) -> Iterable[tuple[str, str]]:
                 "",
                 (
                     f"{slo.inflation:.1f} correlated requests count as one{label}; "
-                    f"{correlation.ASSUMPTION}"
+                    "60 equal parts of the run are taken as independent of each other"
                 ),
             )
     if (goodput := report.goodput) is not None:

@@ -57,7 +57,6 @@ def test_a_confirmation_of_a_minute_is_quick(run, image_target):
         *("--target", image_target, "--model", "cat", "--slo-ms", 9000, "--searches", 3),
         *("--start-rate", 20, "--step-seconds", 0.1, "--max-steps", 1, "--min-accuracy", 0.01),
         command="find-capacity",
-        timeout=180,
     )
 
     assert result.exit_code == 0, result.stderr

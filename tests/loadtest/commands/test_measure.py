@@ -310,7 +310,8 @@ def test_poisson_arrivals_from_two_processes_are_one_run(poisson_run):
     assert report.throughput.offered_requests_per_second == pytest.approx(300, rel=0.15)
     assert (poisson_run.raw["sent_ns"] >= poisson_run.raw["due_ns"]).all()
     assert report.latency_ms.p99 is not None
-    assert report.slo.met
+    # Whether so few requests prove the bound depends on how the machine delays them together.
+    assert (report.slo.n, report.slo.over, report.slo.duration) == (700, 0, "short")
     assert sum(window.scheduled for window in report.windows) == 700
 
 

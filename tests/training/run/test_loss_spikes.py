@@ -68,6 +68,7 @@ def test_best_recipe_of_resnet50_has_no_spike(tmp_path, monkeypatch, seed):
     warm_up = len(recorder.losses) // config.epochs
     lowest, ratio = largest_rise(recorder.losses[warm_up:])
     if folder := os.environ.get("LOSS_RECORDS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
         record = {"seed": seed, "lowest": lowest, "largest_ratio": ratio}
         (Path(folder) / f"resnet50-best-seed{seed}.json").write_text(
             json.dumps(record | {"warm_up_steps": warm_up, "losses": recorder.losses})
