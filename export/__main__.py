@@ -1,7 +1,7 @@
 """Publish a model: `python -m export RUN_DIR`, `... saved-model SOURCE`, or `... onnx FILE`.
 
 `... export add-precision VERSION_FOLDER` makes other precisions of a published version.
-`... export benchmark|robustness|tables` measure and describe published versions.
+`... export judge|benchmark|robustness|tables` measure and describe published versions.
 """
 
 import argparse
@@ -26,6 +26,7 @@ _COMMANDS: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "onnx": publish.onnx,
     "add-precision": publish.add_precision,
     "prove-rows": measure.prove_rows,
+    "judge": measure.judge,
     "benchmark": measure.benchmark,
     "robustness": measure.robustness,
     "tables": tables.run,

@@ -84,9 +84,10 @@ def _run_parser() -> argparse.ArgumentParser:
         help=f"precisions to publish, separated by commas, from {', '.join(PRECISIONS)}. fp32 is "
         "model.onnx and the SavedModel. w8 has weights in 8 bits and a quarter of the size. int8 "
         "has weights and activations in 8 bits and is the fastest on CPUs. fp16 is for GPUs. A "
-        "precision other than fp32 is left out if it does not agree with fp32 on the test images, "
-        "and int8 also if it is not faster than fp32 on this machine. Without fp32 in the list, "
-        "model.onnx and the SavedModel are not published (default: %(default)s)",
+        "precision other than fp32 is left out if it does not agree with fp32 on training images "
+        "that the training held out, and int8 also if it is not faster than fp32 on this machine. "
+        "Without fp32 in the list, model.onnx and the SavedModel are not published (default: "
+        "%(default)s)",
     )
     parser.add_argument(
         "--benchmark",
@@ -277,7 +278,7 @@ def _add_benchmark_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the record as the last line")
 
 
-def _add_robustness_flags(parser: argparse.ArgumentParser) -> None:
+def _add_images_flags(parser: argparse.ArgumentParser) -> None:
     _add_version(parser)
     _add_print_only(parser)
     add_data_dir(parser, _CIFAR10)
@@ -354,9 +355,9 @@ _COMMANDS = {
     "add-precision": _Command(
         summary="publish a version again, with more precisions",
         description="Publish a version of a classifier again, with more precisions. They are made "
-        "from its model.onnx, or from its model.w8.onnx, and compared with the recorded answers of "
-        "the float32 model: to CIFAR-10 (--data-dir) if the model was trained here, otherwise to "
-        "your test data (--test-data). The given version is not changed.",
+        "from its model.onnx, or from its model.w8.onnx, and compared with the answers of the "
+        "float32 model: to held-out training images of CIFAR-10 (--data-dir) if the model was "
+        "trained here, otherwise to your test data (--test-data). The version is not changed.",
         add_flags=_add_add_precision_flags,
     ),
     "prove-rows": _Command(
@@ -365,6 +366,15 @@ _COMMANDS = {
         "of each other, and record the verdicts in its signature.json and model card. Every "
         "publication does this; the command is for versions published before there was a proof.",
         add_flags=_add_version,
+    ),
+    "judge": _Command(
+        summary="judge a version's variants again, on held-out images",
+        description="Judge the variants of a version that was trained here on the training images "
+        "that its training held out, as the export does before it publishes them, and record the "
+        "figures in the version's metrics.json and model card. The variants are compared with "
+        "fp32; if the version does not have it, with the most precise variant. The exit code is 1 "
+        "if a variant exceeds a limit.",
+        add_flags=_add_images_flags,
     ),
     "benchmark": _Command(
         summary="time each ONNX variant of a version, and TensorFlow, in turns",
@@ -377,7 +387,7 @@ _COMMANDS = {
         summary="measure the accuracy on test images recompressed as JPEG",
         description="Measure the accuracy on the test images recompressed as JPEG (quality 75 and "
         "95, 4:2:0), and record it in the version's metrics.json and model card.",
-        add_flags=_add_robustness_flags,
+        add_flags=_add_images_flags,
     ),
     "tables": _Command(
         summary="write or check model cards and the tables in README.md and docs",

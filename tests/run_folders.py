@@ -21,6 +21,7 @@ def write_run(
     recipe: str = "best",
     *,
     correct: int = 80,
+    held_out: int | None = None,
     seconds: float = 600.0,
     data: dict[str, Any] | None = None,
     hardware: dict[str, Any] | None = None,
@@ -29,11 +30,15 @@ def write_run(
 ) -> Path:
     """Write config.json, history.csv and metrics.json of a run with 100 test images.
 
+    It has 100 validation images as well.
+
     Args:
         folder: Run folder, which must not exist.
         model: Name of the architecture.
         recipe: Name of the recipe.
         correct: Number of test images classified correctly, the first ones of the 100.
+        held_out: Number of held-out training images classified correctly, of 100, at the end of
+            each epoch; by default the same number.
         seconds: Training time in seconds.
         data: The section "data" of config.json.
         hardware: The section "hardware" of metrics.json.
@@ -44,7 +49,11 @@ def write_run(
     data = data or DATA
     done = config.epochs if epochs_done is None else epochs_done
     folder.mkdir(parents=True)
-    history = [dict.fromkeys(HISTORY_COLUMNS, 0.5) | {"epoch": n + 1} for n in range(done)]
+    share = (correct if held_out is None else held_out) / 100
+    history = [
+        dict.fromkeys(HISTORY_COLUMNS, 0.5) | {"epoch": n + 1, "val_accuracy": share}
+        for n in range(done)
+    ]
     with (folder / "history.csv").open("w", newline="") as file:
         writer = csv.DictWriter(file, HISTORY_COLUMNS)
         writer.writeheader()
@@ -67,6 +76,7 @@ def write_run(
             "versions": {"python": "3.11.0"},
             "finished_utc": "2026-01-01T00:00:00+00:00",
             **begun,
+            "data": data | {"train_images": 900, "validation_images": 100},
         }
         (folder / "metrics.json").write_text(json.dumps(metrics))
     return folder

@@ -1,10 +1,11 @@
-"""The commands about a published version: its rows, its speed, its accuracy after JPEG."""
+"""The commands about a published version: its rows, its variants, its speed, its robustness."""
 
 import argparse
 import json
 
+from export.commands.publish import start_tensorflow
 from export.errors import ExportError
-from export.papers import papers, robustness_table, speed_table
+from export.papers import held_out_table, papers, robustness_table, speed_table
 from training.data.cifar10 import DataError, load_split, resolve_data_dir
 
 
@@ -15,6 +16,39 @@ def prove_rows(parsed: argparse.Namespace) -> int:
     folder, _ = papers.read(parsed.version)
     papers.replace_signatures(folder, rows.with_verdicts(folder.path, folder.signatures))
     return 0
+
+
+def judge(parsed: argparse.Namespace) -> int:
+    """Judge the variants of a version on held-out images; print and record the result.
+
+    Returns:
+        1 if a published variant exceeds a limit.
+    """
+    start_tensorflow()
+    from export.precisions import held_out_gate
+    from export.publishing import checked_images
+
+    folder, metrics = papers.read(parsed.version)
+    if not papers.was_trained_here(metrics):
+        msg = (
+            f"{folder.path} was not trained here, so the images that its training held out are "
+            "not known; python -m export saved-model judges its variants with --test-data"
+        )
+        raise ExportError(msg)
+    held_out = checked_images.read_held_out(
+        resolve_data_dir(parsed.data_dir), metrics["training"], used_by=folder.path
+    )
+    if held_out is None:
+        msg = (
+            f"the training of {folder.path} held out no images (validation test), so none can "
+            "judge its variants; train it with --validation stratified"
+        )
+        raise ExportError(msg)
+    section = held_out_gate.judge(folder, metrics, held_out)
+    if not parsed.print_only:
+        papers.add_section(parsed.version, held_out_gate.SECTION, section)
+    print(held_out_table.render(section))
+    return 1 if any(entry.get("objections") for entry in section["variants"].values()) else 0
 
 
 def benchmark(parsed: argparse.Namespace) -> int:

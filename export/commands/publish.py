@@ -18,7 +18,7 @@ from training.native_log import quiet
 
 def run(parsed: argparse.Namespace) -> int:
     """Publish a finished training, and time it if --benchmark is given."""
-    _start_tensorflow()
+    start_tensorflow()
     from export.publishing import from_run
 
     published = from_run.publish_run(
@@ -34,7 +34,7 @@ def run(parsed: argparse.Namespace) -> int:
 
 def saved_model(parsed: argparse.Namespace) -> int:
     """Publish a `.keras` file or a SavedModel, or every SavedModel of a base path."""
-    _start_tensorflow()
+    start_tensorflow()
     from export.convert import keras_file
 
     if not keras_file.is_keras_file(parsed.source):
@@ -110,7 +110,7 @@ def onnx(parsed: argparse.Namespace) -> int:
 
 def add_precision(parsed: argparse.Namespace) -> int:
     """Publish a version again, with more precisions."""
-    _start_tensorflow()
+    start_tensorflow()
     from export.publishing import more_precisions
 
     published = more_precisions.publish(
@@ -125,7 +125,7 @@ def add_precision(parsed: argparse.Namespace) -> int:
     return 0
 
 
-def _start_tensorflow() -> None:
+def start_tensorflow() -> None:
     """Set the environment that an export needs, over the shell's settings; import TensorFlow."""
     if os.environ.get("KERAS_BACKEND", "tensorflow") != "tensorflow":
         print(f"KERAS_BACKEND={os.environ['KERAS_BACKEND']} ignored: exports run on tensorflow")
@@ -149,9 +149,10 @@ def _print_published(published: PublishedVersion, precisions: Iterable[Precision
             continue
         low, high = result["top1_wilson_95"]
         rows = "test images" if papers.was_trained_here(published.metrics) else "rows"
+        judged = "; the same rows judged it" if "judged_on" in result else ""
         print(
             f"published {published.path}: {precision}, {result['top1']:.2%} of {result['n']:,} "
-            f"{rows} correct (95 % interval {low:.2%} to {high:.2%})"
+            f"{rows} correct (95 % interval {low:.2%} to {high:.2%}{judged})"
         )
 
 

@@ -8,6 +8,9 @@ The gate compares each pair of the three. A pair passes when
 - both name the same class for every image that is not a tie. A tie is an image whose two largest
   logits in the first artefact differ by less than TIE_MARGIN, so that rounding may decide its
   class. Ties are counted and reported.
+
+The gate checks that a conversion is correct. It reads no labels and chooses nothing between models,
+so it may use the test images.
 """
 
 from collections.abc import Sequence

@@ -2,7 +2,8 @@
 
 A variant is another precision of the same model. Because it rounds, its numbers cannot be compared
 with a tolerance as the parity gate does. The gate limits how often the variant names another class,
-and how much accuracy it loses.
+and how much accuracy it loses. Of a model that was trained here it judges training images that the
+training held out, so that the test images decide nothing.
 """
 
 from collections.abc import Mapping
@@ -88,12 +89,20 @@ def compare(
     )
 
 
-def objections(limits: Limits, comparison: Comparison) -> list[str]:
-    """One phrase for each limit that a variant breaks, such as "loses 0.60 points of ..."."""
+def objections(
+    limits: Limits, comparison: Comparison, *, reference: Precision = "fp32"
+) -> list[str]:
+    """One phrase for each limit that a variant breaks, such as "loses 0.60 points of ...".
+
+    Args:
+        limits: Limits for the variant.
+        comparison: Comparison of the variant with the float32 model.
+        reference: Name of the model that it was compared with, if that stands in for float32.
+    """
     found = []
     if comparison.agreement < limits.agreement:
         found.append(
-            f"agrees with fp32 on {comparison.agreement:.2%} of the images, at least "
+            f"agrees with {reference} on {comparison.agreement:.2%} of the images, at least "
             f"{limits.agreement:.1%} expected"
         )
     interval = comparison.drop_interval_95

@@ -43,11 +43,21 @@ def variants(metrics: Mapping[str, Any]) -> str:
     rejected = metrics.get("rejected_variants") or {}
     if rejected:
         reasons = [
-            f"- {precision} ({cells.percent(entry.get('top1'))}): {'; '.join(entry['objections'])}"
+            f"- {precision}{_measured(metrics, precision)}: {'; '.join(entry['objections'])}"
             for precision, entry in rejected.items()
         ]
         text += "\n\nTried, but not published:\n\n" + "\n".join(reasons)
     return text
+
+
+def _measured(metrics: Mapping[str, Any], precision: str) -> str:
+    """The accuracy of a refused variant on the rows that refused it; empty if it is not known."""
+    judged = ((metrics.get("held_out") or {}).get("variants") or {}).get(precision) or {}
+    if "top1" in judged:
+        return f" ({cells.percent(judged['top1'])} of the held-out images)"
+    # Earlier programs, and models from elsewhere.
+    top1 = metrics["rejected_variants"][precision].get("top1")
+    return "" if top1 is None else f" ({cells.percent(top1)})"
 
 
 def _result(name: str, entry: Mapping[str, Any]) -> list[str]:

@@ -51,6 +51,11 @@ def _measured(metrics: Mapping[str, Any]) -> list[str]:
         told.append(
             f"{int8['images']:,} of the rows calibrated int8; its figures are about the others."
         )
+    if accepted := [name for name, entry in metrics["variants"].items() if "judged_on" in entry]:
+        told.append(
+            f"The rows that the figures of {', '.join(accepted)} are about also decided that it "
+            "is published, so these figures may be slightly too high."
+        )
     first = next(iter(metrics["variants"].values()))
     matrix = first.get("confusion_matrix")
     if matrix and len(matrix) <= _MOST_SHOWN:

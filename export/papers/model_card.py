@@ -7,6 +7,7 @@ from export.papers import (
     accuracy_tables,
     cells,
     from_elsewhere,
+    held_out_table,
     robustness_table,
     speed_table,
     training_runs,
@@ -90,6 +91,8 @@ def _classifier(metrics: Mapping[str, Any], files: Collection[str]) -> list[str]
     if _saw_cifar10(metrics):
         limits += _CIFAR10_LICENCE
     parts += ["## Intended use", _INTENDED_USE, "## Limits", limits]
+    if metrics.get("held_out"):
+        parts += ["## Held-out images", held_out_table.render(metrics["held_out"])]
     if robustness:
         parts += ["## Robustness", robustness_table.render(robustness)]
     if "confusion_matrix" in first:

@@ -12,9 +12,13 @@
                 Precisions other than fp32 also have agreement, drop_points and drop_interval_95
                 (see gates.precision); int8 also has calibration (see precisions.calibration) and
                 speed. If rows of the test data calibrated int8, calibration lists them, and n and
-                the figures of int8 are about the other rows
-    rejected_variants  by precision: the same entries for the variants that the gate refused,
-                without `file` and with `objections`
+                the figures of int8 are about the other rows. Of a model from elsewhere, `judged_on`
+                is "the same rows": the figures are about the rows that decided that the variant is
+                published
+    rejected_variants  by precision: `objections` of the gate; if the graph could be made, size,
+                SHA-256, calibration and speed. Of a model from elsewhere also the entries above
+    held_out    the training images that the training held out, which decide about the variants, see
+                precisions.held_out; not of a model from elsewhere
     reference   the same entries for fp32, if it was made only for comparison and is not published
     parity      tolerances, and the differences between each pair of artefacts; `classify`: the
                 differences between the scores of images in tf.Examples. Of a model from elsewhere:
@@ -44,7 +48,7 @@ from export.sources.labelled_data import LabelledData
 from serving.tensors.signature import Signature
 from training.data.cifar10 import Split
 from training.evaluation import predictions
-from training.evaluation.accuracy import score
+from training.evaluation.accuracy import score, wilson_interval
 
 _CIFAR10, _OTHERS = "CIFAR-10 test images", "test images of the folder given"
 # SHA-256 of pixels and labels, in the order of the published files.
@@ -79,6 +83,22 @@ def variant_section(file: Path, answers: Answers, labels: npt.NDArray[np.int64])
         "correct": int((answers.classes == labels).sum()),
         **evaluation.as_dict(),
         "predictions": predictions.encode(answers.classes, answers.logits.shape[1]),
+    }
+
+
+def held_out_entry(classes: npt.NDArray[np.int64], labels: npt.NDArray[np.int64]) -> dict[str, Any]:
+    """Entry of `held_out.variants`: the accuracy on n images that the training held out.
+
+    Args:
+        classes: The classes that a graph answers, int64, shape (n,).
+        labels: The right classes, int64, shape (n,).
+    """
+    n, correct = len(labels), int((classes == labels).sum())
+    return {
+        "n": n,
+        "correct": correct,
+        "top1": correct / n,
+        "top1_wilson_95": list(wilson_interval(correct, n)),
     }
 
 

@@ -1,7 +1,7 @@
 """Calibration of int8: the rows drawn for it, and the ranges of the activations.
 
-For models trained here, training images are drawn: ranges chosen from test images would make the
-accuracy on the test images look better than it is. For models from elsewhere, whose training data
+For models trained here, some of the training images that the training held out are drawn, and the
+others judge int8; the test images decide nothing. For models from elsewhere, whose training data
 are not known, some rows of the test data are drawn, and the other rows judge.
 """
 
@@ -24,8 +24,9 @@ IMAGES = 500
 SEED = 0
 _BATCH_SIZE = 50
 _BATCH_ELEMENTS = _BATCH_SIZE * 64 * 64 * 3
-_FEWEST = 50  # rows of test data that calibrate, and rows that judge
-_SHARE = 5  # one of so many rows of test data calibrates
+_FEWEST = 50  # rows that calibrate, and rows that judge
+FEWEST = 2 * _FEWEST
+_SHARE = 5  # one of so many rows calibrates
 _STEPS = 255  # steps between the 256 values of 8 bits
 _PLACES = 512  # sampled values of a tensor for each image
 _PARTS = np.geomspace(0.005, 1, 48)  # shares of the full range that are compared
@@ -82,65 +83,76 @@ def draw_rows(data: LabelledData, signature: Signature, *, seed: int = SEED) -> 
         ExportError: there are fewer than 100 rows.
     """
     total = len(data)
-    if total < 2 * _FEWEST:
+    if not is_enough(total):
         msg = (
-            f"{data.name} has {total} rows, expected at least {2 * _FEWEST} for int8: {_FEWEST} to "
+            f"{data.name} has {total} rows, expected at least {FEWEST} for int8: {_FEWEST} to "
             "calibrate it and as many to judge it; add test data, or leave int8 out of --precision"
         )
         raise ExportError(msg)
-    count = max(_FEWEST, min(IMAGES, total // _SHARE))
-    order = np.random.default_rng(seed).permutation(total)
-    rows, rest = np.sort(order[:count]), np.sort(order[count:])
+    rows, rest = _divide(total, seed)
     feeds = {signature.inputs[alias].tensor: array for alias, array in data.feeds(rows).items()}
     return DrawnRows(feeds=feeds, rows=rows, rest=rest, seed=seed)
 
 
+def is_enough(total: int) -> bool:
+    """Return whether so many rows can both calibrate int8 and judge it."""
+    return total >= FEWEST
+
+
+def positions(total: int, count: int, seed: int) -> npt.NDArray[np.int64]:
+    """Draw `count` of `total` positions without replacement; all if there are fewer.
+
+    Returns:
+        Ascending positions, int64, shape (count,).
+    """
+    return np.sort(np.random.default_rng(seed).permutation(total)[:count])
+
+
+def _divide(total: int, seed: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Positions of the rows that calibrate int8, and of the rows that judge it."""
+    rows = positions(total, max(_FEWEST, min(IMAGES, total // _SHARE)), seed)
+    return rows, np.setdiff1d(np.arange(total), rows)
+
+
 @dataclass(frozen=True, kw_only=True)
-class TrainingImages:
-    """Training images drawn without replacement.
+class DrawnImages:
+    """Images drawn without replacement from those that a training held out.
 
     Attributes:
         split: The drawn images, in the order of the training set.
-        drawn_from: Number of training images.
+        rest: Positions of the other held-out images among all of them, ascending, int64.
         seed: Seed of the draw.
     """
 
     split: Split
-    drawn_from: int
+    rest: npt.NDArray[np.int64]
     seed: int
-
-    @property
-    def images(self) -> npt.NDArray[np.uint8]:
-        """uint8, shape (n, 32, 32, 3)."""
-        return self.split.images
 
     @property
     def feeds(self) -> Mapping[str, npt.NDArray[Any]]:
         """The images by name of the input."""
-        return {"images": self.images}
+        return {"images": self.split.images}
 
     def as_dict(self) -> dict[str, Any]:
         """JSON-ready values for metrics.json."""
         return {
             "images": len(self.split),
-            "drawn_from": f"{self.drawn_from:,} training images",
+            "drawn_from": f"{len(self.split) + len(self.rest):,} held-out training images",
             "seed": self.seed,
             "sha256": self.split.sha256(),
         }
 
 
-def draw(training: Split, *, count: int = IMAGES, seed: int = SEED) -> TrainingImages:
-    """Draw calibration images.
+def draw_images(held_out: Split, *, seed: int = SEED) -> DrawnImages:
+    """Draw a fifth of the held-out images for the calibration: at least 50, at most 500.
 
     Args:
-        training: All training images.
-        count: Number of images to draw; all are drawn if there are fewer.
+        held_out: The training images that the training held out, at least 100; see `is_enough`.
         seed: Seed of the draw.
     """
-    total = len(training)
-    chosen = np.sort(np.random.default_rng(seed).permutation(total)[:count])
-    split = Split(images=training.images[chosen], labels=training.labels[chosen])
-    return TrainingImages(split=split, drawn_from=total, seed=seed)
+    drawn, rest = _divide(len(held_out), seed)
+    split = Split(images=held_out.images[drawn], labels=held_out.labels[drawn])
+    return DrawnImages(split=split, rest=rest, seed=seed)
 
 
 def ranges(model: onnx.ModelProto, inputs: Mapping[str, npt.NDArray[Any]]) -> dict[str, Range]:

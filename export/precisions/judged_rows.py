@@ -1,4 +1,9 @@
-"""The rows that variants are judged on: test images, or test data of a model from elsewhere."""
+"""Rows that variants are asked about: to judge them, or to report their accuracy.
+
+A model that was trained here is judged on training images that its training held out (HeldOutRows),
+and its accuracy is reported on the test images (SplitRows). A model from elsewhere is judged on the
+test data of its user (OwnRows), which are reported as well.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -35,7 +40,7 @@ class Given:
 
 
 class JudgedRows(Protocol):
-    """The rows that `make` judges variants on."""
+    """Rows that variants are asked about."""
 
     @property
     def labels(self) -> npt.NDArray[np.int64] | None:
@@ -49,8 +54,57 @@ class JudgedRows(Protocol):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ComparedRows:
+    """Rows with the answers of the model that variants are compared with.
+
+    Attributes:
+        rows: The n rows.
+        classes: The class that this model gives each row, int64, shape (n,).
+        reference: Precision of this model: fp32, or w8 if a version no longer has fp32.
+    """
+
+    rows: JudgedRows
+    classes: npt.NDArray[np.int64]
+    reference: Precision = "fp32"
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeldOutRows:
+    """The images that a training held out; int8 is judged on those that did not calibrate it.
+
+    Attributes:
+        split: The images.
+        rest: Positions in `split` of the images that did not calibrate int8; None if int8 is not
+            calibrated with any of them.
+    """
+
+    split: Split
+    rest: npt.NDArray[np.int64] | None = None
+
+    @property
+    def labels(self) -> npt.NDArray[np.int64] | None:
+        """See JudgedRows."""
+        return self.split.labels
+
+    def ask(self, file: Path, precision: Precision) -> Given:
+        """See JudgedRows; the entry is for the section `held_out` of metrics.json."""
+        classes = answers.of_onnx(file, self.split.images, precision).classes
+        return self.given(classes, precision)
+
+    def given(self, classes: npt.NDArray[np.int64], precision: Precision) -> Given:
+        """Return the answers of a graph whose classes for all images are known already."""
+        rows: Rows = self.rest if precision == "int8" and self.rest is not None else ALL
+        section = version_metrics.held_out_entry(classes[rows], self.split.labels[rows])
+        return Given(section=section, classes=classes, rows=rows)
+
+    def timed(self) -> Mapping[str, npt.NDArray[Any]]:
+        """See JudgedRows."""
+        return {"images": self.split.images}
+
+
+@dataclass(frozen=True, kw_only=True)
 class SplitRows:
-    """The test images of a model that was trained here; all variants are judged on all of them."""
+    """The test images of a model that was trained here; they report and decide nothing."""
 
     split: Split
 

@@ -1,12 +1,13 @@
 """The training and test images of a model, identified by their SHA-256."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from export.errors import ExportError
-from export.precisions import calibration
-from export.precisions.calibration import TrainingImages
-from export.precisions.make import INT8
 from export.publishing.new_version import step
+from export.sources import held_out
+from export.sources.held_out import HeldOut
 from training.data.cifar10 import DataError, Split, SplitName, load_split
 
 _SPLITS: dict[SplitName, str] = {"train": "training", "test": "test"}
@@ -39,14 +40,31 @@ def read(data_dir: Path | None, name: SplitName, *, sha256: str | None, used_by:
     return split
 
 
-def draw_calibration(data_dir: Path | None, *, sha256: str | None, used_by: Path) -> TrainingImages:
-    """Draw the calibration images of int8 from the training images.
+def read_held_out(
+    data_dir: Path | None, training: Mapping[str, Any], *, used_by: Path
+) -> HeldOut | None:
+    """Read the training images that a training held out; they decide about its variants.
+
+    Args:
+        data_dir: See training.data.cifar10.load.
+        training: Content of the run's metrics.json, or section `training` of a version's.
+        used_by: The run or version, for the message.
+
+    Returns:
+        The images; None if the training held out none.
 
     Raises:
-        ExportError: see `read`.
+        ExportError: see `read`, and export.sources.held_out.select.
     """
+    if not held_out.any_image(training):
+        return None
+    sha256 = training["data"].get("train_sha256")
     try:
-        return calibration.draw(read(data_dir, "train", sha256=sha256, used_by=used_by))
+        train = read(data_dir, "train", sha256=sha256, used_by=used_by)
     except ExportError as error:
-        msg = f"{error}; {INT8} needs training images: without them leave it out of --precision"
+        msg = (
+            f"{error}; precisions other than fp32 are judged on the training images that the "
+            "training held out, and cannot be made without them"
+        )
         raise ExportError(msg) from error
+    return held_out.select(train, training)

@@ -3,6 +3,9 @@
     run folder ─▶ SavedModel ─▶ ONNX ─▶ parity gate ─▶ variants ─▶ documents ─▶ <name>/<N>/
 
 If a step fails, no version appears.
+
+Training images that the training held out decide which variants are published. The test images only
+check that the conversions are correct, which chooses nothing, and measure the reported accuracy.
 """
 
 import logging
@@ -19,8 +22,9 @@ from export.errors import GateFailed
 from export.gates import answers, parity, rows
 from export.gates.answers import Answers
 from export.papers import papers, version_metrics
-from export.precisions.judged_rows import SplitRows
-from export.precisions.make import FP32, INT8, Variants, make
+from export.precisions import held_out_gate
+from export.precisions.judged_rows import ComparedRows, SplitRows
+from export.precisions.make import FP32, Variants
 from export.publishing import checked_images
 from export.publishing.new_version import PublishedVersion, all_refused, publish, step
 from export.sources import saved_model, training_run
@@ -51,11 +55,11 @@ def publish_run(
         run_dir: A finished run of `python -m training`.
         models_dir: The version becomes `<models_dir>/<name>/<N>/`.
         name: Name of the model; by default the run's architecture.
-        data_dir: See training.data.cifar10.load. Must hold the test images of the run, and for int8
-            also its training images.
-        precisions: Precisions to publish. A variant that the gate refuses is left out. Without fp32
-            the version has neither model.onnx nor the SavedModel: they are made, compared and
-            removed.
+        data_dir: See training.data.cifar10.load. Must hold the test images of the run, and for
+            precisions other than fp32 also its training images.
+        precisions: Precisions to publish. A variant that the gate refuses is left out; if the
+            training held out no images (validation test), these are all but fp32. Without fp32 the
+            version has neither model.onnx nor the SavedModel: they are made, compared and removed.
 
     Raises:
         ExportError: the run or the data cannot be used, or the version cannot be written.
@@ -66,11 +70,10 @@ def publish_run(
     split = checked_images.read(
         data_dir, "test", sha256=run.metrics["data"].get("test_sha256", "unknown"), used_by=run.path
     )
-    calibrated = None
-    if INT8 in precisions:
-        calibrated = checked_images.draw_calibration(
-            data_dir, sha256=run.metrics["data"].get("train_sha256"), used_by=run.path
-        )
+    others = [precision for precision in precisions if precision != FP32]
+    held_out = None
+    if others:
+        held_out = checked_images.read_held_out(data_dir, run.metrics, used_by=run.path)
     with step(f"loading {run.model_file}"):
         model = to_saved_model.load_keras(run.model_file)
     name = name or run.model_name
@@ -95,16 +98,22 @@ def publish_run(
         check_accuracy(run, onnx_answers, split.labels)
         with step("asking the SavedModel about pictures in tf.Examples"):
             examples = classify_signature.check(folder, classify, split.images, onnx_answers)
-        made = Variants()
-        if others := [precision for precision in precisions if precision != FP32]:
+        made, judged = Variants(), {}
+        if others:
             with step(f"making and judging {', '.join(others)}"):
-                made = make(
+                reference = held_out_gate.asked(onnx_file, FP32, held_out) if held_out else None
+                made = held_out_gate.make_judged(
                     onnx_file,
                     others,
-                    test=SplitRows(split=split),
-                    fp32_classes=onnx_answers.classes,
-                    calibration=calibrated,
+                    held_out=held_out,
+                    reference=reference,
+                    reported=ComparedRows(
+                        rows=SplitRows(split=split), classes=onnx_answers.classes
+                    ),
                 )
+            if held_out and reference:
+                found = held_out_gate.section(held_out, reference, made.held_out)
+                judged[held_out_gate.SECTION] = found
         fp32 = version_metrics.variant_section(onnx_file, onnx_answers, split.labels)
         metrics.update(
             model=name,
@@ -112,6 +121,7 @@ def publish_run(
             class_names=list(CLASS_NAMES),
             data=version_metrics.data_section(split, str(run.metrics["data"]["variant"])),
             **made.sections(fp32, with_fp32=FP32 in precisions),
+            **judged,
             parity={**version_metrics.parity_section(pairs), classify_signature.NAME: examples},
             training=run.training_section(),
             export=version_metrics.export_section(onnx_file, signatures),

@@ -2,9 +2,10 @@
 
     model.onnx, or model.w8.onnx in float32 ─▶ variants ─▶ documents ─▶ <name>/<N + 1>/
 
-The new variants are compared with the recorded answers of the float32 model, like the earlier ones.
-A version with only w8 no longer has the exact float32 weights, but metrics.json still has the
-answers of the float32 model.
+The new variants are judged on training images that the training held out, or on the user's test
+data if the model is from elsewhere, and compared with the recorded answers of the float32 model. A
+version with only w8 no longer has the exact float32 weights, but metrics.json still has the answers
+of the float32 model. If it lacks those to the held-out images, the answers of w8 stand in for them.
 """
 
 import shutil
@@ -22,10 +23,9 @@ from export.errors import ExportError, GateFailed
 from export.gates import rows
 from export.measure import benchmark, robustness
 from export.papers import papers
-from export.precisions import w8
-from export.precisions.calibration import Calibration
-from export.precisions.judged_rows import JudgedRows, SplitRows
-from export.precisions.make import FP32, INT8, Variants, make
+from export.precisions import held_out_gate, w8
+from export.precisions.judged_rows import ComparedRows, SplitRows
+from export.precisions.make import FP32, Variants, make
 from export.publishing import checked_images, new_version, own_test_data
 from export.publishing.new_version import PublishedVersion, all_refused, step
 from serving.repository import model_folder
@@ -56,7 +56,7 @@ def publish(
         models_dir: The new version becomes `<models_dir>/<name>/<N>/`.
         precisions: Precisions to make; those that the version already has are made again.
         data_dir: See training.data.cifar10.load. Must hold the test images of a version that was
-            trained here, and for int8 also its training images.
+            trained here, and its training images.
         test_data: Test data of a version from elsewhere; see labelled_data.read. If the version
             recorded answers, they must be the answers to the same data.
         scores_output: Output with the scores of a version from elsewhere; see scores.find.
@@ -68,7 +68,7 @@ def publish(
     folder, metrics = papers.read(version)
     source = _source(folder, precisions)
     if papers.was_trained_here(metrics):
-        judge = _judge_by_images(version, metrics, precisions, data_dir)
+        judge = _judge_by_images(version, metrics, precisions, source, data_dir)
     else:
         judge = _judge_by_test_data(
             folder,
@@ -85,14 +85,8 @@ def publish(
         if source.name != fp32_file.name:
             onnx.save(w8.restore(onnx.load(source)), fp32_file)
         with step(f"making and judging {', '.join(precisions)}"):
-            made = make(
-                fp32_file,
-                precisions,
-                test=judge.rows,
-                fp32_classes=judge.fp32_classes,
-                calibration=judge.calibration,
-            )
-            metrics.update(judge.sections(fp32_file))
+            made = judge.make(fp32_file)
+            metrics.update(judge.sections(made))
         if source.name != fp32_file.name:
             fp32_file.unlink()
         if not made.kept:
@@ -109,36 +103,51 @@ def publish(
 
 @dataclass(frozen=True, kw_only=True)
 class _Judge:
-    """With what the new variants are judged.
+    """The way in which new variants are made and judged.
 
     Attributes:
-        rows: The rows that all graphs answer.
-        fp32_classes: The float32 model's classes for these rows, int64, shape (n,).
-        calibration: The rows that calibrate int8; None without int8.
-        sections: Function from the float32 graph's file to new sections of metrics.json: those that
-            a version without recorded answers lacks.
+        make: Function from the float32 graph's file to the variants beside it.
+        sections: Function from these variants to new sections of metrics.json.
     """
 
-    rows: JudgedRows
-    fp32_classes: npt.NDArray[np.int64]
-    calibration: Calibration | None
-    sections: Callable[[Path], Mapping[str, Any]] = lambda _: {}
+    make: Callable[[Path], Variants]
+    sections: Callable[[Variants], Mapping[str, Any]]
 
 
 def _judge_by_images(
     version: Path,
     metrics: Mapping[str, Any],
     precisions: Sequence[Precision],
+    source: Path,
     data_dir: Path | None,
 ) -> _Judge:
-    """The images of a model that was trained here, with its recorded answers."""
-    fp32_classes = _recorded(version, metrics)
-    split = checked_images.read(data_dir, "test", sha256=metrics["data"]["sha256"], used_by=version)
-    calibrated = None
-    if INT8 in precisions:
-        sha256 = metrics["training"]["data"].get("train_sha256")
-        calibrated = checked_images.draw_calibration(data_dir, sha256=sha256, used_by=version)
-    return _Judge(rows=SplitRows(split=split), fp32_classes=fp32_classes, calibration=calibrated)
+    """The images of a model that was trained here: held-out ones judge, test images report."""
+    test = checked_images.read(data_dir, "test", sha256=metrics["data"]["sha256"], used_by=version)
+    reported = ComparedRows(rows=SplitRows(split=test), classes=_recorded(version, metrics))
+    held_out = checked_images.read_held_out(data_dir, metrics["training"], used_by=version)
+    known: Mapping[Precision, Any] = {}
+    reference = None
+    if held_out:
+        reference = held_out_gate.recorded(metrics, held_out)
+        if reference:
+            known = metrics[held_out_gate.SECTION]["variants"]
+        else:
+            with step(f"asking {source.name} about {len(held_out.split):,} held-out images"):
+                precision = FP32 if source.name == model_folder.ONNX_FILE else W8
+                reference = held_out_gate.asked(source, precision, held_out)
+
+    def sections(made: Variants) -> Mapping[str, Any]:
+        if held_out is None or reference is None:
+            return {}
+        entries = {**known, **made.held_out}
+        return {held_out_gate.SECTION: held_out_gate.section(held_out, reference, entries)}
+
+    return _Judge(
+        make=lambda fp32_file: held_out_gate.make_judged(
+            fp32_file, precisions, held_out=held_out, reference=reference, reported=reported
+        ),
+        sections=sections,
+    )
 
 
 def _judge_by_test_data(
@@ -175,23 +184,32 @@ def _judge_by_test_data(
         )
         raise ExportError(msg)
     rows = own_test_data.rows_of(own, _first(folder))
+    new: dict[str, Any] = {}
     if "sha256" in known:
         classes = _recorded(folder.path, metrics)
-        return _Judge(rows=rows, fp32_classes=classes, calibration=own.drawn)
-    if source.name != model_folder.ONNX_FILE:
+    elif source.name == model_folder.ONNX_FILE:
+        with step(f"asking {source.name} about {len(own.data):,} rows"):
+            given = rows.ask(source, FP32)
+        classes = given.classes
+        new = {
+            "data": own_test_data.data_section(own),
+            "variants": {FP32: {**given.section, "file": model_folder.ONNX_FILE}},
+        }
+    else:
         msg = (
             f"{folder.path} records no answers of the float32 model and has no "
             f"{model_folder.ONNX_FILE} to ask; export the model again with --test-data"
         )
         raise ExportError(msg)
-    with step(f"asking {source.name} about {len(own.data):,} rows"):
-        given = rows.ask(source, FP32)
-    data = own_test_data.data_section(own)
-
-    def sections(file: Path) -> Mapping[str, Any]:
-        return {"data": data, "variants": {FP32: {**given.section, "file": file.name}}}
-
-    return _Judge(rows=rows, fp32_classes=given.classes, calibration=own.drawn, sections=sections)
+    return _Judge(
+        make=lambda fp32_file: make(
+            fp32_file,
+            precisions,
+            judged=ComparedRows(rows=rows, classes=classes),
+            calibration=own.drawn,
+        ),
+        sections=lambda _: new,
+    )
 
 
 def _first(folder: ModelFolder) -> Signature:

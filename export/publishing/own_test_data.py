@@ -16,7 +16,7 @@ from export.errors import ExportError
 from export.papers import version_metrics
 from export.precisions import calibration
 from export.precisions.calibration import DrawnRows
-from export.precisions.judged_rows import OwnRows
+from export.precisions.judged_rows import ComparedRows, OwnRows
 from export.precisions.make import FP32, INT8, Variants, make
 from export.publishing.new_version import step
 from export.sources import class_names as names
@@ -181,8 +181,7 @@ def sections(
             made = make(
                 fp32_file,
                 others,
-                test=rows,
-                fp32_classes=fp32_scores.argmax(axis=1),
+                judged=ComparedRows(rows=rows, classes=fp32_scores.argmax(axis=1)),
                 calibration=own.drawn,
             )
     fp32 = rows.given(fp32_file, fp32_scores, FP32).section

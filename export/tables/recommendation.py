@@ -1,4 +1,8 @@
-"""The README's section "Which one?": one sentence for each goal, with the best variant."""
+"""The README's section "Which one?": one sentence for each goal, with the best variant.
+
+Accuracies are ranked by the training images that the training held out, and then reported on the
+test images, which decide nothing.
+"""
 
 from collections.abc import Callable, Sequence
 
@@ -31,16 +35,31 @@ def sentences(variants: Sequence[VariantFigures]) -> list[str]:
 
 
 def _accuracy(variants: Sequence[VariantFigures]) -> str:
-    known = [(variant.top1, variant) for variant in variants if variant.top1 is not None]
+    known = _with_accuracy(variants)
     if not known:
         return ""
-    best, other = _best(known)
-    text = f"**Highest accuracy:** {best[1].title}, {cells.percent(best[0])} of the test images"
+    (_, best), other = _best([(held_out, variant) for held_out, _, variant in known])
+    top1 = {variant.title: share for _, share, variant in known}
+    text = (
+        f"**Highest accuracy on held-out images:** {best.title}, "
+        f"{cells.percent(top1[best.title])} of the test images"
+    )
     if other is None:
         return f"{text}."
-    lead = f"{cells.points(best[0] - other[0])} points against {other[1].title}"
-    doubt = "" if _apart(best[1], other[1]) else ", less than the test images can tell for sure"
-    return f"{text} ({lead}{doubt})."
+    lead = top1[best.title] - top1[other[1].title]
+    doubt = "" if _apart(best, other[1]) else ", less than the test images can tell for sure"
+    return f"{text} ({cells.points(lead)} points against {other[1].title}{doubt})."
+
+
+def _with_accuracy(
+    variants: Sequence[VariantFigures],
+) -> list[tuple[float, float, VariantFigures]]:
+    """The variants with known accuracies: on the held-out images, and on the test images."""
+    return [
+        (variant.held_out, variant.top1, variant)
+        for variant in variants
+        if variant.held_out is not None and variant.top1 is not None
+    ]
 
 
 def _latency(variants: Sequence[VariantFigures]) -> str:
@@ -97,20 +116,20 @@ def _leader(
 def _price(variants: Sequence[VariantFigures]) -> str:
     """The CPU time of the most accurate model compared with the cheapest; empty if it is both."""
     known = [
-        (variant.top1, variant.speeds[_BATCH].cpu_ms, variant)
-        for variant in variants
-        if variant.top1 is not None and _BATCH in variant.speeds
+        (held_out, top1, variant.speeds[_BATCH].cpu_ms, variant)
+        for held_out, top1, variant in _with_accuracy(variants)
+        if _BATCH in variant.speeds
     ]
     if not known:
         return ""
-    accurate = max(known, key=lambda entry: (entry[0], -entry[1]))
-    cheap = min(known, key=lambda entry: (entry[1], -entry[0]))
-    if accurate[2].model == cheap[2].model:
+    _, top1, cost, accurate = max(known, key=lambda entry: (entry[0], -entry[2]))
+    _, top1_of_cheap, low_cost, cheap = min(known, key=lambda entry: (entry[2], -entry[0]))
+    if accurate.model == cheap.model:
         return ""
     return (
-        f"**The price of accuracy:** {100 * (accurate[0] - cheap[0]):.2f} points more cost "
-        f"{accurate[2].title} {accurate[1] / cheap[1]:.3g} times the CPU time of {cheap[2].title} "
-        f"({accurate[1]:.3g} against {cheap[1]:.3g} ms an image, batches of {_BATCH})."
+        f"**The price of accuracy:** {100 * (top1 - top1_of_cheap):.2f} points more cost "
+        f"{accurate.title} {cost / low_cost:.3g} times the CPU time of {cheap.title} "
+        f"({cost:.3g} against {low_cost:.3g} ms an image, batches of {_BATCH})."
     )
 
 

@@ -222,19 +222,18 @@ def _trainings(versions: Mapping[Path, Mapping[str, Any]], places: Places) -> st
         "epochs",
         "time",
         "trained on",
-        "top-1",
+        training_runs.TOP1_COLUMN,
         "published reference",
     )
     document = os.path.relpath(places.training, places.readme.parent)
     return (
-        f"{cells.table(header, rows)}\n\nMore seeds and recipes: "
+        f"{cells.table(header, rows)}\n\n{training_runs.TOP1_MEANING} More seeds and recipes: "
         f"[trainings]({Path(document).as_posix()})."
     )
 
 
 def _training(metrics: Mapping[str, Any]) -> tuple[str, ...]:
     run = metrics.get("training") or {}
-    first = next(iter(metrics["variants"].values()))
     return (
         f"`{metrics['model']}`",
         training_runs.recipe(run) if run else cells.NONE,
@@ -242,6 +241,6 @@ def _training(metrics: Mapping[str, Any]) -> tuple[str, ...]:
         str(run.get("epochs", cells.NONE)),
         cells.duration(run.get("wall_seconds")),
         training_runs.hardware(run),
-        cells.percent(first.get("top1")),
+        cells.percent(training_runs.float32_top1(metrics)),
         cells.percent(training_runs.REFERENCES.get(str(run.get("model")))),
     )

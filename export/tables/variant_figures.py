@@ -41,6 +41,9 @@ class VariantFigures:
         top1: Share of the test images that the file classifies correctly, 0 to 1.
         top1_interval: 95 % interval of `top1`.
         agreement: Share of the test images with the float32 file's class, 0 to 1.
+        held_out: Share of the held-out training images that the file classifies correctly, 0 to 1;
+            accuracies are ranked by it. It is the reference's share minus the points lost against
+            it, because int8 has fewer images than the others: some have calibrated it.
         speeds: Speeds by batch size, in ascending order; empty if they were not measured.
         measured_on: Processor, cores and threads of the benchmark.
         jpeg: `top1` on the test images recompressed as JPEG of quality 75.
@@ -56,6 +59,7 @@ class VariantFigures:
     top1: float | None
     top1_interval: tuple[float, float] | None
     agreement: float | None
+    held_out: float | None
     speeds: Mapping[int, BatchSpeed]
     measured_on: tuple[Any, ...] | None
     jpeg: float | None
@@ -91,6 +95,7 @@ def read(version: Path, metrics: Mapping[str, Any]) -> list[VariantFigures]:
             top1=entry.get("top1"),
             top1_interval=entry.get("top1_wilson_95"),
             agreement=entry.get("agreement"),
+            held_out=_held_out(metrics.get("held_out") or {}, precision),
             speeds=_speeds(results.get(precision) or {}),
             measured_on=place if results.get(precision) else None,
             jpeg=(jpeg.get(precision) or {}).get("top1"),
@@ -99,6 +104,14 @@ def read(version: Path, metrics: Mapping[str, Any]) -> list[VariantFigures]:
         for precision, entry in (metrics.get("variants") or {}).items()
         if (version / str(entry.get("file"))).is_file()
     ]
+
+
+def _held_out(section: Mapping[str, Any], precision: str) -> float | None:
+    variants = section.get("variants") or {}
+    if precision not in variants:
+        return None
+    share: float = variants[section["reference"]]["top1"]
+    return share - float(variants[precision].get("drop_points", 0)) / 100
 
 
 def _speeds(result: Mapping[str, Any]) -> dict[int, BatchSpeed]:

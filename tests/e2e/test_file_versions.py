@@ -92,6 +92,12 @@ READINGS = (
         "ratio",
     ),
     Reading(
+        "result/raw.npz",
+        schemas.SAMPLES,
+        ("loadtest", "compare", "result", "result", "--json"),
+        "same class",
+    ),
+    Reading(
         "result/report.json",
         schemas.REPORT,
         ("loadtest", "readme", "--report=result", "--digest=new.json", *PAGES),
@@ -204,6 +210,11 @@ def run(kept) -> Callable[..., subprocess.CompletedProcess[str]]:
 
 def with_version(file: Path, schema: Schema, version: int) -> None:
     """Write another schema version into a file, and its new digest into the manifest beside it."""
+    if file.suffix == ".npz":
+        with np.load(file) as archive:
+            arrays = dict(archive)
+        np.savez_compressed(file, **{**arrays, schema.field: version})
+        return
     text = file.read_text()
     if file.suffix == ".toml":
         file.write_text(f"{schema.field} = {version}\n{text}")
@@ -227,7 +238,7 @@ def test_every_kept_file_has_a_reader(release):
     files = {
         str(file.relative_to(folder))
         for file in folder.rglob("*")
-        if file.suffix in {".json", ".toml"}
+        if file.suffix in {".json", ".toml", ".npz"}
     }
 
     assert files == {reading.file for reading in READINGS} | UNREAD

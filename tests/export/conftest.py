@@ -26,15 +26,15 @@ from export.publishing.new_version import PublishedVersion
 from export.tables import tables
 from training.data.cifar10 import CLASS_NAMES, load_split
 from training.run.train import train
-from training.settings.recipes import from_recipe
+from training.settings.recipes import TrainConfig, from_recipe
 
 
 @pytest.fixture(scope="session")
 def image_dir(tmp_path_factory) -> Path:
-    """200 training and 80 test images as PNG files; each class has another brightness."""
+    """400 training and 80 test images as PNG files; each class has another brightness."""
     folder = tmp_path_factory.mktemp("images")
     random = np.random.default_rng(0)
-    for split, per_class in (("train", 20), ("test", 8)):
+    for split, per_class in (("train", 40), ("test", 8)):
         for label, name in enumerate(CLASS_NAMES):
             (folder / split / name).mkdir(parents=True)
             for number in range(per_class):
@@ -51,11 +51,23 @@ def test_images(image_dir):
 
 
 @pytest.fixture(scope="session")
-def run_dir(tmp_path_factory, image_dir) -> Path:
-    """The run folder of a SimCNN trained for two epochs on 180 images."""
+def run_config() -> TrainConfig:
+    """The settings of the run: 100 of 400 images are held out, which suffice for int8."""
+    return from_recipe(
+        "simcnn",
+        "report",
+        epochs=2,
+        batch_size=20,
+        validation="stratified",
+        validation_fraction=0.25,
+    )
+
+
+@pytest.fixture(scope="session")
+def run_dir(tmp_path_factory, image_dir, run_config) -> Path:
+    """The run folder of a SimCNN trained for two epochs on 300 images; 100 are held out."""
     path = tmp_path_factory.mktemp("runs") / "simcnn"
-    config = from_recipe("simcnn", "report", epochs=2, batch_size=20, validation="stratified")
-    train(config, run_dir=path, data_dir=image_dir)
+    train(run_config, run_dir=path, data_dir=image_dir)
     return path
 
 
@@ -164,6 +176,7 @@ def wide_limits(monkeypatch):
     limits = {name: Limits(agreement=0.8, drop_points=20) for name in LIMITS}
     limits["int8"] = Limits(agreement=0.8, drop_points=20, must_be_faster=True)
     monkeypatch.setattr("export.precisions.make.LIMITS", limits)
+    monkeypatch.setattr("export.precisions.held_out_gate.LIMITS", limits)
     twice = SpeedComparison(fp32_ms={1: 2.0}, ms={1: 1.0}, speedup={1: 2.0})
     monkeypatch.setattr(speed, "measure", lambda *_: twice)
     return limits

@@ -6,7 +6,10 @@ import pytest
 from export.__main__ import _COMMANDS
 from export.arguments import PUBLISH_RUN, parse
 
-NAMES = ("saved-model", "onnx", "add-precision", "prove-rows", "benchmark", "robustness", "tables")
+NAMES = (
+    *("saved-model", "onnx", "add-precision", "prove-rows", "judge", "benchmark", "robustness"),
+    "tables",
+)
 
 
 @pytest.fixture
@@ -51,6 +54,7 @@ def test_every_command_can_be_run():
         (["--name", "tables", "runs/simcnn"], PUBLISH_RUN),
         (["tables", "--check"], "tables"),
         (["prove-rows", "models/simcnn/1"], "prove-rows"),
+        (["judge", "models/simcnn/1", "--print-only"], "judge"),
         (["benchmark", "models/simcnn/1", "--json"], "benchmark"),
     ],
 )

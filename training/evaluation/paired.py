@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from training.evaluation.accuracy import Z_95
+from training.evaluation.significance import LEVEL
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,7 +19,8 @@ class PairedDifference:
         only_first: Images that the first alone classifies correctly.
         only_second: Images that the second alone classifies correctly.
         difference: Difference of the accuracies, -1 to 1.
-        interval_95: 95 % interval of the difference.
+        interval_95: 95 % interval of the difference. It is approximate: near the limit it may
+            exclude 0 although the exact test does not tell the two apart.
         p_value: p-value of McNemar's exact test: the probability that, of the images that only one
             classifier gets right, at least as uneven a split occurs if both are equally good.
     """
@@ -32,9 +34,8 @@ class PairedDifference:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval excludes 0."""
-        low, high = self.interval_95
-        return low > 0 or high < 0
+        """Whether McNemar's exact test tells the two apart: the p-value is below LEVEL."""
+        return self.p_value < LEVEL
 
 
 def compare(first: npt.NDArray[np.bool_], second: npt.NDArray[np.bool_]) -> PairedDifference:

@@ -10,6 +10,7 @@ from typing import Literal, get_args
 from training.data import cifar10
 from training.evaluation.provenance import program_version
 from training.settings import recipes
+from training.settings.report_differences import REPORT_DIFFERENCES
 
 
 def parser() -> argparse.ArgumentParser:
@@ -20,7 +21,7 @@ def parser() -> argparse.ArgumentParser:
         description="Train a CIFAR-10 classifier. The same command resumes a run that was killed.",
         epilog="Settings that are not given come from the recipe. The variable KERAS_BACKEND "
         "chooses tensorflow (default), jax or torch. docs/retraining.md explains each flag; "
-        "`python -m training report --help` is about reports of finished runs.",
+        f"`python -m training report --help` is about reports of finished runs. {_differences()}",
     )
     parser.add_argument(
         "model",
@@ -34,6 +35,14 @@ def parser() -> argparse.ArgumentParser:
     _start(parser.add_argument_group("model"))
     _speed(parser.add_argument_group("speed and memory"))
     return parser
+
+
+def _differences() -> str:
+    """Return where the recipe `report` differs from the published protocol."""
+    told = [
+        f"{model}: {' '.join(differences)}" for model, differences in REPORT_DIFFERENCES.items()
+    ]
+    return " ".join(["The recipe report differs from the published protocol.", *told])
 
 
 def add_data_dir(
@@ -78,8 +87,8 @@ def _learning(group: argparse._ArgumentGroup) -> None:
         "--recipe",
         choices=get_args(recipes.RecipeName),
         default="best",
-        help="best (default); report: the published protocol with its flaws, for comparison; "
-        "gpu-5min and gpu-15min: for resnet50 on a fast GPU",
+        help="best (default); report: the published protocol with its flaws, for comparison, with "
+        "the differences listed below; gpu-5min and gpu-15min: for resnet50 on a fast GPU",
     )
     group.add_argument(
         "--seed", type=int, metavar="N", help="seed of all random choices (default 0)"
@@ -173,7 +182,8 @@ def _images(group: argparse._ArgumentGroup) -> None:
         "--validation",
         choices=get_args(recipes.Validation),
         help="validation images: the same share of each class of the training images (stratified), "
-        "their tail, or the test images",
+        "their tail, or the test images; with test, no image is held out to judge the export's "
+        "variants, and the run has no place in a report's ranking",
     )
     group.add_argument(
         "--validation-fraction",

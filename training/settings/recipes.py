@@ -173,10 +173,10 @@ class TrainConfig:
         return asdict(self)
 
 
-# "report" is the published protocol, kept for comparison. Its known flaws: no augmentation, one
-# seed, SimCNN validated on the test images, ResNet50 trained with from_logits=True on a softmax
-# output, and ImageNet weights with input pixels / 255. Two flaws are not repeated here: the models
-# output logits, and ImageNet weights get the preprocessing they were trained with.
+# "report" is the published protocol, kept for comparison; report_differences.py lists where it
+# differs. Known flaws of the protocol: no augmentation, one seed, SimCNN validated on the test
+# images, ResNet50 trained with from_logits=True on a softmax output, and ImageNet weights with
+# input pixels / 255.
 #
 # "best" for simcnn: crop and flip help most on a net this small. A reflected border keeps the
 # statistics of the image; zeros would draw a black frame that test images never have. "best" for
@@ -287,8 +287,8 @@ def from_recipe(model: ModelName, recipe: RecipeName, **overrides: object) -> Tr
 
     Args:
         model: "simcnn" or "resnet50".
-        recipe: "report" (the published protocol) or "best"; for resnet50 also "gpu-5min" and
-            "gpu-15min".
+        recipe: "report" (the published protocol; report_differences.py lists where it differs) or
+            "best"; for resnet50 also "gpu-5min" and "gpu-15min".
         **overrides: Fields of TrainConfig; None keeps the recipe's value. Unless `warmup_epochs`
             is given, a training not longer than the recipe's warm-up gets a warm-up of half its
             epochs, and a constant schedule gets none.

@@ -1,7 +1,8 @@
 import json
 
 from export.__main__ import main
-from serving.repository import model_folder
+from export.gates.precision import Limits
+from serving.repository import model_folder, publishing
 
 CELL = {
     *("images_per_second", "ms", "ms_min", "ms_max", "calls", "cpu_ms_per_image"),
@@ -63,6 +64,62 @@ def test_robustness_records_the_section(version, image_dir, capsys):
     assert f"| JPEG, quality 75 | fp32 | {100 * result['top1']:.2f} % (" in capsys.readouterr().out
     assert "## Robustness" in (version / "MODEL_CARD.md").read_text()
     model_folder.read(version)
+
+
+def test_judge_records_the_section(call, run_dir, image_dir, tmp_path, wide_limits):
+    """`judge` repeats the decisions of the export, prints them, and records the same figures."""
+    options = ["--data-dir", image_dir]
+    code, _, error = call(
+        *(run_dir, "--models-dir", tmp_path, *options, "--precision", "fp32,w8,int8")
+    )
+    version = tmp_path / "simcnn" / "1"
+    before = json.loads((version / "metrics.json").read_text())
+
+    judged, lines, _ = call("judge", version, *options)
+
+    assert (code, error) == (0, "")
+    after = json.loads((version / "metrics.json").read_text())
+    found, made = ({**metrics["held_out"], "finished_utc": ""} for metrics in (after, before))
+    assert found == made
+    rows = [line for line in lines if line.startswith("|")]
+    assert [row.split(" | ")[0] for row in rows] == [
+        "| Variant",
+        "| ---",
+        "| fp32",
+        "| w8",
+        "| int8",
+    ]
+    model_folder.read(version)
+    assert judged == 0
+
+
+def test_judge_returns_1_if_a_variant_exceeds_a_limit(
+    call, run_dir, image_dir, tmp_path, wide_limits
+):
+    """A published variant that today's limits refuse is reported, and nothing else is changed."""
+    options = ["--data-dir", image_dir]
+    call(run_dir, "--models-dir", tmp_path, *options, "--precision", "fp32,w8")
+    wide_limits["w8"] = Limits(agreement=1.01, drop_points=0)
+    version = tmp_path / "simcnn" / "1"
+    before = (version / "metrics.json").read_bytes()
+
+    code, lines, error = call("judge", version, *options, "--print-only")
+
+    assert (code, error) == (1, "")
+    assert "agrees with fp32 on" in lines[-1]
+    assert (version / "metrics.json").read_bytes() == before
+
+
+def test_judge_needs_held_out_images(call, version, image_dir):
+    """A version whose training validated on the test images is refused in one line."""
+    metrics = json.loads((version / "metrics.json").read_text())
+    metrics["training"]["config"]["validation"] = "test"
+    publishing.replace_documents(version, {"metrics.json": json.dumps(metrics)})
+
+    code, _, error = call("judge", version, "--data-dir", image_dir)
+
+    assert code == 2
+    assert "held out no images (validation test), so none can judge its variants" in error
 
 
 def test_print_only_records_nothing(version, image_dir, capsys):

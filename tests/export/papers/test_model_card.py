@@ -122,6 +122,62 @@ def test_card_says_what_was_added_later(published, signatures, files):
     assert "fp32 was made from" not in card
 
 
+def judged(**changes):
+    """Return the section of 5,000 held-out images, on which int8 and w8 were judged."""
+    fp32 = {"n": 5_000, "correct": 4_100, "top1": 0.82, "top1_wilson_95": [0.8091, 0.8304]}
+    compared = {"agreement": 0.995, "drop_points": 0.1, "drop_interval_95": [-0.05, 0.25]}
+    return {
+        "images": 5_000,
+        "drawn_from": "50,000 training images",
+        "validation": "stratified",
+        "seed": 3,
+        "reference": "fp32",
+        "variants": {
+            "fp32": fp32,
+            "w8": {**fp32, **compared, "objections": []},
+            "int8": {**fp32, **compared, "n": 4_500, "objections": ["is wrong", "is slow"]},
+        },
+        **changes,
+    }
+
+
+def test_card_shows_what_the_held_out_images_decided(published, signatures, files):
+    """The card has the images, each variant's figures on them, and the decision."""
+    metrics = {**published.metrics, "held_out": judged()}
+
+    card = model_card.render(metrics, signatures, files)
+
+    assert table(card, "Held-out images") == [
+        ["fp32", "82.00 % (80.91 to 83.04), n = 5,000", "-", "-", "-"],
+        [
+            *("w8", "82.00 % (80.91 to 83.04), n = 5,000", "99.50 %", "0.10 (-0.05 to 0.25)"),
+            "within the limits",
+        ],
+        [
+            *("int8", "82.00 % (80.91 to 83.04), n = 4,500", "99.50 %", "0.10 (-0.05 to 0.25)"),
+            "is wrong; is slow",
+        ],
+    ]
+    assert "5,000 of 50,000 training images were not trained on (validation stratified, " in card
+    assert "500 of them calibrated int8" in card
+    assert "not in this folder, so the variants are compared" not in card
+    assert "## Held-out images" not in model_card.render(published.metrics, signatures, files)
+
+
+def test_card_says_what_stands_in_for_float32(published, signatures, files):
+    """If the variants were compared with w8, the card says so and gives w8 no decision."""
+    section = judged(reference="w8")
+    del section["variants"]["fp32"], section["variants"]["int8"]
+    metrics = {**published.metrics, "held_out": section}
+
+    card = model_card.render(metrics, signatures, files)
+
+    assert table(card, "Held-out images")[0][-1] == "-"
+    assert "Class of w8" in card
+    assert "compared with w8, which is not judged itself" in card
+    assert "calibrated int8" not in card
+
+
 def test_card_shows_speed_and_robustness(published, signatures, files):
     """The card has Speed and Robustness once they are measured, and the measured loss by JPEG."""
     metrics = {**published.metrics, "benchmark": sample.BENCHMARK, "robustness": sample.ROBUSTNESS}
@@ -184,7 +240,7 @@ def test_card_says_how_it_was_trained(published, signatures, files):
     assert "validation stratified" in card
     facts = dict(table(card, "Training"))
     assert facts["Epochs"] == "2"
-    assert facts["Images"] == "180 to train, 20 to validate"
+    assert facts["Images"] == "300 to train, 100 to validate"
     assert "cores" in facts["Hardware"]
 
 

@@ -9,38 +9,53 @@ from training.data.cifar10 import Split
 
 
 @pytest.fixture(scope="module")
-def training():
-    """40 training images."""
-    return Split(images=tiny_classifiers.images(40), labels=np.arange(40) % 10)
+def held_out():
+    """120 held-out images."""
+    return Split(images=tiny_classifiers.images(120), labels=np.arange(120) % 10)
 
 
-def test_draw_is_seeded_and_without_replacement(training):
+def test_draw_is_seeded_and_without_replacement(held_out):
     """The same seed draws the same images, each once; another seed draws others."""
-    first, again, other = (calibration.draw(training, count=12, seed=x) for x in (0, 0, 1))
+    first, again, other = (calibration.draw_images(held_out, seed=x) for x in (0, 0, 1))
 
     assert first.as_dict() == again.as_dict()
     assert first.as_dict()["sha256"] != other.as_dict()["sha256"]
-    assert len({image.tobytes() for image in first.images}) == 12
-    assert {image.tobytes() for image in first.images} <= {x.tobytes() for x in training.images}
+    drawn = {image.tobytes() for image in first.split.images}
+    assert len(drawn) == 50
+    assert drawn | {image.tobytes() for image in held_out.images[first.rest]} == {
+        image.tobytes() for image in held_out.images
+    }
+    assert len(first.rest) == 70
 
 
-def test_record_says_which_images_they_were(training):
+def test_record_says_which_images_they_were(held_out):
     """The record has number, origin, seed and SHA-256, so that the images can be drawn again."""
-    drawn = calibration.draw(training, count=12, seed=3)
+    drawn = calibration.draw_images(held_out, seed=3)
 
     assert drawn.as_dict() == {
-        "images": 12,
-        "drawn_from": "40 training images",
+        "images": 50,
+        "drawn_from": "120 held-out training images",
         "seed": 3,
         "sha256": drawn.split.sha256(),
     }
+    again = held_out.images[calibration.positions(120, 50, 3)]
+    np.testing.assert_array_equal(again, drawn.split.images)
 
 
-def test_few_images_are_all_taken(training):
-    """A small training set is used whole."""
-    drawn = calibration.draw(training, count=100)
+@pytest.mark.parametrize(("total", "drawn"), [(100, 50), (400, 80), (5_000, 500), (50_000, 500)])
+def test_a_fifth_is_drawn(total, drawn):
+    """A fifth of the images calibrates, at least 50 and at most 500."""
+    images = np.broadcast_to(np.zeros((1, 32, 32, 3), np.uint8), (total, 32, 32, 3))
 
-    np.testing.assert_array_equal(drawn.images, training.images)
+    found = calibration.draw_images(Split(images=images, labels=np.zeros(total, np.int64)))
+
+    assert (len(found.split), len(found.rest)) == (drawn, total - drawn)
+
+
+def test_a_hundred_images_are_enough():
+    """50 images calibrate and 50 judge, so fewer than 100 are not enough."""
+    assert calibration.is_enough(100)
+    assert not calibration.is_enough(99)
 
 
 def products(factors=None):

@@ -1,4 +1,3 @@
-import json
 import shutil
 
 import pytest
@@ -18,28 +17,15 @@ def test_other_test_images_are_refused(run_dir, image_dir, tmp_path):
     assert not (tmp_path / "models").exists()
 
 
-def test_calibration_images_are_training_images(run_dir, image_dir, tmp_path, wide_limits):
-    """int8 is calibrated with all 200 training images, as they are few, and no test images."""
-    version = publish_run(run_dir, tmp_path, data_dir=image_dir, precisions=("fp32", "int8"))
-
-    recorded = version.metrics["variants"]["int8"]["calibration"]
-    run = json.loads((run_dir / "metrics.json").read_text())
-    assert recorded == {
-        "images": 200,
-        "drawn_from": "200 training images",
-        "seed": 0,
-        "sha256": run["data"]["train_sha256"],
-    }
-
-
-def test_int8_needs_the_runs_training_images(run_dir, image_dir, tmp_path):
-    """Training images other than the run's are refused only if int8 is made."""
+@pytest.mark.parametrize("precision", ["fp16", "w8", "int8"])
+def test_variants_need_the_runs_training_images(run_dir, image_dir, tmp_path, precision):
+    """Training images other than the run's are refused only if something is judged on them."""
     shutil.copytree(image_dir, tmp_path / "images")
     shutil.copyfile(tmp_path / "images/train/cat/00.png", tmp_path / "images/train/cat/01.png")
 
-    with pytest.raises(ExportError, match=r"200 training images with SHA-256 .* leave it out of"):
+    with pytest.raises(ExportError, match=r"400 training images with SHA-256 .* judged on the"):
         publish_run(
-            run_dir, tmp_path / "m", data_dir=tmp_path / "images", precisions=("fp32", "int8")
+            run_dir, tmp_path / "m", data_dir=tmp_path / "images", precisions=("fp32", precision)
         )
 
     assert not (tmp_path / "m").exists()

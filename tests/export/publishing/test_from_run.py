@@ -327,8 +327,11 @@ def test_refused_variant_is_recorded_and_left_out(run_dir, image_dir, tmp_path, 
     assert list(version.metrics["variants"]) == ["fp32"]
     refused = read_json(version.path / "metrics.json")["rejected_variants"]["w8"]
     assert refused["objections"][0].startswith("agrees with fp32 on ")
-    assert {"n", "correct", "top1", "agreement", "drop_points", "drop_interval_95"} <= set(refused)
-    assert refused["objections"][0] in (version.path / "MODEL_CARD.md").read_text()
+    judged = version.metrics["held_out"]["variants"]["w8"]
+    assert {"n", "correct", "top1", "agreement", "drop_points", "drop_interval_95"} <= set(judged)
+    card = (version.path / "MODEL_CARD.md").read_text()
+    told = f"- w8 ({100 * judged['top1']:.2f} % of the held-out images): {refused['objections'][0]}"
+    assert told in card
 
 
 def test_nothing_is_published_if_all_variants_are_refused(

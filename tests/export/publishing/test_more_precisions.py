@@ -60,6 +60,12 @@ def test_int8_is_made_from_w8(only_w8, image_dir, test_images, tmp_path):
     content = (added.path / "model.int8.onnx").read_bytes()
     assert section["sha256"] == hashlib.sha256(content).hexdigest()
     assert section["predictions"] == answered(added.path, "int8", test_images.images)
+    held_out = metrics["held_out"]
+    assert held_out["reference"] == "fp32"
+    assert held_out["predictions"] == only_w8.metrics["held_out"]["predictions"]
+    assert held_out["variants"]["w8"] == only_w8.metrics["held_out"]["variants"]["w8"]
+    assert list(held_out["variants"]) == ["fp32", "w8", "int8"]
+    assert held_out["variants"]["int8"]["n"] == 50
     expected = metrics["reference"]["predictions"]
     same = np.mean([a == b for a, b in zip(section["predictions"], expected, strict=True)])
     assert section["agreement"] == pytest.approx(same)
@@ -143,3 +149,39 @@ def test_other_images_are_refused(only_w8, image_dir, tmp_path):
 
     with pytest.raises(ExportError, match=r"80 test images with SHA-256 .* used others"):
         add(only_w8.path, tmp_path / "models", tmp_path / "images", "int8")
+
+
+def without_held_out(published, folder):
+    """Copy a version as programs wrote it that did not judge on held-out images."""
+    version = shutil.copytree(published.path, folder)
+    metrics = json.loads((version / "metrics.json").read_text())
+    del metrics["held_out"]
+    publishing.replace_documents(version, {"metrics.json": json.dumps(metrics)})
+    return version
+
+
+def test_w8_stands_in_for_float32_that_is_gone(only_w8, image_dir, tmp_path):
+    """If neither float32 nor its answers to held-out images are there, w8 is compared with."""
+    version = without_held_out(only_w8, tmp_path / "1")
+
+    added = add(version, tmp_path / "more", image_dir, "int8")
+
+    section = added.metrics["held_out"]
+    assert section["reference"] == "w8"
+    assert list(section["variants"]) == ["w8", "int8"]
+    assert "agreement" not in section["variants"]["w8"]
+    card = (added.path / "MODEL_CARD.md").read_text()
+    assert "compared with w8, which is not judged itself" in card
+
+
+def test_float32_is_asked_if_its_answers_are_not_recorded(
+    published, run_dir, image_dir, tmp_path, wide_limits
+):
+    """A version with fp32 alone records no held-out images; add-precision asks its graph."""
+    assert "held_out" not in published.metrics
+
+    added = add(published.path, tmp_path, image_dir, "w8")
+
+    full = publish_run(run_dir, tmp_path / "full", data_dir=image_dir, precisions=("fp32", "w8"))
+    timeless = [{**version.metrics["held_out"], "finished_utc": ""} for version in (added, full)]
+    assert timeless[0] == timeless[1]

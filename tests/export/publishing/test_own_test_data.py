@@ -64,6 +64,17 @@ def test_rows_that_calibrate_do_not_judge(metrics):
     assert entry["agreement"] > 0.985
 
 
+def test_rows_that_judged_are_named(colours, metrics):
+    """Figures of rows that decided about a variant are marked, and those of fp32 are not."""
+    marked = [name for name, entry in metrics["variants"].items() if "judged_on" in entry]
+
+    assert marked == [name for name in metrics["variants"] if name != "fp32"]
+    assert {metrics["variants"][name]["judged_on"] for name in marked} == {"the same rows"}
+    card = (colours / "MODEL_CARD.md").read_text()
+    assert f"The rows that the figures of {', '.join(marked)} are about also decided" in card
+    assert "held_out" not in metrics
+
+
 def test_test_data_are_recorded(metrics, pictures):
     """metrics.json has the name and rows of the test data, and the parity of all rows."""
     assert metrics["data"]["name"] == pictures.name
@@ -204,6 +215,8 @@ def test_more_than_ten_classes_are_a_list(call, twelve_classes, tmp_path, labell
     assert found["w8"]["agreement"] == 1
     assert ("top1" in found["fp32"]) == ("drop_points" in found["w8"]) == labelled
     assert ("fp32, 100.00% of 100 rows correct" in stdout[-2]) == labelled
+    assert "judged" not in stdout[-2]
+    assert stdout[-1].endswith("; the same rows judged it)") == labelled
     assert ("accuracy unknown: no labels" in stdout[-1]) != labelled
 
 

@@ -22,7 +22,7 @@ def test_training_section_has_facts_without_results(run_dir):
     section = training_run.read(run_dir).training_section()
 
     assert section["config"]["batch_size"] == 20
-    assert section["data"]["train_images"] == 180
+    assert section["data"]["train_images"] == 300
     assert not {"top1", "n", "confusion_matrix", "per_class_accuracy"} & section.keys()
 
 

@@ -25,6 +25,7 @@ SMALL = VariantFigures(
     top1=0.82,
     top1_interval=(0.81, 0.83),
     agreement=0.99,
+    held_out=0.81,
     speeds={1: speed(1, 0.1), 32: speed(32, 2.0)},
     measured_on=("Some CPU", 2, 1),
     jpeg=None,
@@ -37,6 +38,7 @@ LARGE = replace(
     bytes=26_000_000,
     top1=0.93,
     top1_interval=(0.925, 0.935),
+    held_out=0.94,
     speeds={1: speed(1, 4.0), 32: speed(32, 40.0)},
 )
 
@@ -46,7 +48,7 @@ def test_a_sentence_for_each_constraint():
     accuracy, latency, throughput, size, price = recommendation.sentences([SMALL, LARGE])
 
     assert accuracy == (
-        "**Highest accuracy:** `large` w8, 93.00 % of the test images "
+        "**Highest accuracy on held-out images:** `large` w8, 93.00 % of the test images "
         "(+11.00 points against `small` int8)."
     )
     assert latency == (
@@ -65,11 +67,37 @@ def test_a_sentence_for_each_constraint():
 
 def test_models_are_compared_by_their_best_variants():
     """A slower, larger and less accurate variant of a model changes no sentence."""
-    worse = replace(SMALL, precision="fp32", bytes=500_000, top1=0.81, speeds={1: speed(1, 0.2)})
+    worse = replace(SMALL, precision="fp32", bytes=500_000, held_out=0.8, speeds={1: speed(1, 0.2)})
 
     assert recommendation.sentences([worse, SMALL, LARGE]) == recommendation.sentences(
         [SMALL, LARGE]
     )
+
+
+def test_test_images_choose_nothing():
+    """Of two variants the one with more right held-out images is named, whatever the test gives.
+
+    The difference on the test images is stated, here a negative one.
+    """
+    lucky = replace(LARGE, top1=0.5, top1_interval=(0.49, 0.51))
+
+    accuracy = recommendation.sentences([SMALL, lucky])[0]
+
+    assert "`large` w8, 50.00 % of the test images" in accuracy
+    assert "(-32.00 points against `small` int8" in accuracy
+
+
+def test_variants_without_held_out_images_are_not_ranked():
+    """Without an accuracy on held-out images there is no sentence about accuracy and its price."""
+    unjudged = [replace(variant, held_out=None) for variant in (SMALL, LARGE)]
+
+    told = recommendation.sentences(unjudged)
+
+    assert [text.split(":")[0] for text in told] == [
+        "**Lowest latency",
+        "**Highest throughput",
+        "**Smallest file",
+    ]
 
 
 def test_an_uncertain_lead_is_called_that():
@@ -101,7 +129,7 @@ def test_what_is_unknown_is_left_out():
     unknown = [replace(v, top1=None, top1_interval=None, bytes=None) for v in untimed]
 
     assert [s.split(":")[0] for s in recommendation.sentences(untimed)] == [
-        "**Highest accuracy",
+        "**Highest accuracy on held-out images",
         "**Smallest file",
     ]
     assert recommendation.sentences(unknown) == []
@@ -109,9 +137,9 @@ def test_what_is_unknown_is_left_out():
 
 def test_one_variant_leaves_no_choice():
     """One variant gives no sentence; two of one model give sentences without another model."""
-    fp32 = replace(SMALL, precision="fp32", top1=0.83, bytes=500_000)
+    fp32 = replace(SMALL, precision="fp32", top1=0.83, held_out=0.85, bytes=500_000)
 
     assert recommendation.sentences([SMALL]) == []
     assert recommendation.sentences([SMALL, fp32])[0] == (
-        "**Highest accuracy:** `small` fp32, 83.00 % of the test images."
+        "**Highest accuracy on held-out images:** `small` fp32, 83.00 % of the test images."
     )

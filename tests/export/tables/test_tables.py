@@ -87,14 +87,31 @@ def test_training_and_conditions_are_told(places):
         "epochs": "60",
         "time": "2 h 5 min",
         "trained on": "Some CPU, 2 cores",
-        "top-1": "82.24 %",
+        "top-1 in float32": "82.24 %",
         "published reference": "71.61 %",
     }
+    assert resnet50["top-1 in float32"] == "-"  # no figure of its only file, which is w8
     assert resnet50["published reference"] == "79.29 %"
     assert "Speed of `simcnn`: Some CPU, 2 cores, 1 thread; onnxruntime 1.32.0" in section
     assert "commit 0123456-dirty; medians of 5 rounds" in section
     assert "`x TensorFlow`: times as fast" in section
     assert "JPEG 75: the test images recompressed" in section
+
+
+def test_a_training_has_its_float32_accuracy_without_the_float32_file(places):
+    """A version with w8 alone has the training's accuracy, which is not that of the w8 file."""
+    content = sample.metrics(
+        "resnet50",
+        variants={"w8": sample.variant("w8", 8_469, 26_000_000)},
+        reference={"precision": "fp32", "top1": 0.8471},
+    )
+    sample.version(places.models_dir, content)
+
+    section = tables.models_section(places)
+
+    (row,) = rows(section, "| model | recipe")
+    assert row["top-1 in float32"] == "84.71 %"
+    assert "Top-1 in float32: the accuracy of the trained weights on all test images" in section
 
 
 def test_nothing_measured_is_dashes(places):
@@ -136,6 +153,42 @@ def test_the_latest_version_of_each_model_is_shown(places):
     assert len(cards) == 3
     for card in cards:
         model_folder.read(card.parent)
+
+
+def test_accuracies_are_ranked_by_the_held_out_images(places):
+    """Of a version's variants the one that loses the fewest points on held-out images is named.
+
+    int8 has fewer held-out images; its share of them, 80 %, is not compared with the others'.
+    """
+    entries = {
+        "fp32": {"n": 5_000, "top1": 0.82},
+        "w8": {"n": 5_000, "top1": 0.81, "drop_points": 1.0},
+        "int8": {"n": 4_500, "top1": 0.80, "drop_points": -0.1},
+    }
+    variants = {
+        "fp32": sample.variant("fp32", 8_224, 493_941),
+        "w8": sample.variant("w8", 9_990, 130_000),
+        "int8": sample.variant("int8", 8_100, 140_000),
+    }
+    held_out = {
+        "images": 5_000,
+        "drawn_from": "50,000 training images",
+        "validation": "stratified",
+        "seed": 0,
+        "reference": "fp32",
+        "variants": {
+            name: {"top1_wilson_95": [0.79, 0.83], "objections": [], **entry}
+            for name, entry in entries.items()
+        },
+    }
+    sample.version(
+        places.models_dir, sample.metrics("simcnn", variants=variants, held_out=held_out)
+    )
+
+    tables.write(places)
+
+    text = "- **Highest accuracy on held-out images:** `simcnn` int8, 81.00 % of the test images.\n"
+    assert text in places.readme.read_text()
 
 
 def test_an_empty_models_folder_is_said(places):

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from training.batches.feeding import TrainingBatches
-from training.batches.validation_split import split_validation
+from training.batches.validation_split import held_out, split_validation
 from training.data.cifar10 import DataError, Split
 from training.settings.recipes import from_recipe
 
@@ -54,3 +54,14 @@ def test_too_few_images_to_validate_are_refused(split):
 
     with pytest.raises(DataError, match=r"40 training images leave 0 for validation"):
         split_validation(few, few, from_recipe("simcnn", "best"))
+
+
+def test_held_out_images_of_published_models_stay_the_same():
+    """The images that a seed holds out never change: exports of older runs select them again."""
+    labels = np.arange(60) % 10
+
+    held = held_out(labels, validation="stratified", fraction=1 / 3, seed=3)
+
+    expected = [6, 7, 10, 11, 12, 13, 24, 28, 34, 35, 38, 41, 42, 43, 46, 49, 50, 55, 57, 59]
+    assert np.flatnonzero(held).tolist() == expected
+    assert not held_out(labels, validation="test", fraction=1 / 3, seed=3).any()

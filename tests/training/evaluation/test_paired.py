@@ -45,6 +45,18 @@ def test_p_value_of_thousands_of_images_does_not_underflow_or_overflow():
     assert compare(*pair(4000, 1500, 1500, 3000)).p_value == 1.0
 
 
+@pytest.mark.parametrize(
+    ("only_first", "apart"), [pytest.param(5, False, id="5"), pytest.param(6, True, id="6")]
+)
+def test_two_are_told_apart_by_the_exact_test(only_first, apart):
+    """Of 5 images to none p is 0.0625: not told apart, although the approximate interval is."""
+    found = compare(*pair(60, only_first, 0, 40 - only_first))
+
+    assert found.interval_95[0] > 0
+    assert (found.p_value < 0.05) is apart
+    assert found.is_clear is apart
+
+
 def test_same_answers_are_not_told_apart():
     """Two runs that are right on the same images have a difference of 0, inside the interval."""
     found = compare(*pair(90, 0, 0, 10))

@@ -12,6 +12,7 @@ from training.data.cifar10 import CLASS_NAMES, DATA_DIR_VARIABLE, load
 from training.report import formats
 from training.run.train import train
 from training.settings.recipes import from_recipe
+from training.settings.report_differences import REPORT_DIFFERENCES
 
 # Trainings of several runs: seconds on a machine at rest, minutes on a busy one.
 pytestmark = pytest.mark.timeout(400)
@@ -132,7 +133,7 @@ def test_pairs_agree_with_the_accuracies(report, runs):
     rows = [
         [cell.strip() for cell in line.strip("|").split("|")]
         for line in (report / "report.md").read_text().splitlines()
-        if re.search(r"\| (yes|no) \|$", line) and line.count("|") == 9
+        if re.search(r"\| (yes|no) \|$", line) and line.count("|") == 10
     ]
 
     assert len(rows) == 3
@@ -141,6 +142,19 @@ def test_pairs_agree_with_the_accuracies(report, runs):
         assert (int(only_first) - int(only_second)) / 50 == pytest.approx(
             shares[first] - shares[second]
         )
+
+
+def test_order_is_that_of_held_out_images(report, runs):
+    """Runs that held out images come first, ordered by them; the published protocol is last."""
+    shares = {
+        result.run_dir.name: result.metrics["last_epoch"]["val_accuracy"] for result in runs[:2]
+    }
+    text = (report / "report.md").read_text()
+
+    order = re.findall(r"^## Run (.*)$", text, re.MULTILINE)
+
+    assert order == [*sorted(shares, key=lambda name: (-shares[name], name)), "published"]
+    assert "simcnn report (epochs 2): not compared here" in text
 
 
 def test_figures_of_each_run_are_shown(report, runs):
@@ -194,6 +208,8 @@ def test_published_protocol_names_its_mistakes(report):
 
     assert "The test images are the validation images" in parts["Run published"]
     assert "No augmentation" in parts["Run published"]
+    for difference in REPORT_DIFFERENCES["simcnn"]:
+        assert difference in parts["Run published"]
     assert "published protocol" not in parts["Run best-0"]
     assert "71.61 %" in parts["All runs"]
     assert "The test images were the validation images" in parts["The published protocol"]

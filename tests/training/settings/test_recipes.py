@@ -3,7 +3,11 @@ from pathlib import Path
 
 import pytest
 
+from training.settings.arguments import parser
 from training.settings.recipes import ConfigError, changes_of_recipe, from_recipe
+from training.settings.report_differences import REPORT_DIFFERENCES
+
+ROOT = Path(__file__).parents[3]
 
 
 def test_report_recipe_is_the_published_simcnn_protocol():
@@ -25,6 +29,19 @@ def test_report_recipe_is_the_published_resnet50_protocol():
     assert (config.batch_size, config.epochs) == (64, 15)
     assert (config.validation, config.validation_fraction) == ("tail", 0.1)
     assert config.weights == "imagenet"
+
+
+@pytest.mark.parametrize("model", ["simcnn", "resnet50"])
+def test_report_recipe_says_where_it_differs_from_the_published_protocol(model):
+    """--help and docs/retraining.md have every difference of the recipe."""
+    page = (ROOT / "docs" / "retraining.md").read_text(encoding="utf-8")
+    shown = " ".join(parser().format_help().split())
+    section = page.partition("### Where `report` differs")[2].partition("\n## ")[0]
+
+    assert REPORT_DIFFERENCES[model]
+    for difference in REPORT_DIFFERENCES[model]:
+        assert difference in shown
+        assert f"- {difference}\n" in section
 
 
 @pytest.mark.parametrize(("recipe", "minutes"), [("gpu-5min", 5), ("gpu-15min", 15)])

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
-from training.evaluation import paired
+from training.evaluation import paired, significance
 from training.report import formats
 from training.report.pages import figures
 from training.report.pages.blocks import (
@@ -22,10 +22,11 @@ from training.report.sources.published import PUBLISHED, TEST_SHA256
 from training.report.sources.runs import RunRecord
 
 _HEADER = (
-    *("Run", "Test accuracy", "95 % interval", "Training time", "MACs an image (million)"),
-    *("Parameters", "Test loss (nats)", "Images/s", "Epochs", "Seed", "Recipe"),
+    *("Run", "Held-out accuracy", "Test accuracy", "95 % interval", "Training time"),
+    *("MACs an image (million)", "Parameters", "Test loss (nats)", "Images/s", "Epochs", "Seed"),
+    "Recipe",
 )
-# The number of pairs of six runs. With more runs, each is compared with the most accurate one.
+# The number of pairs of six runs. With more runs, each is compared with the first one.
 _MOST_PAIRS = 15
 
 
@@ -35,7 +36,7 @@ def compare(
     """Return tables and charts of all finished runs.
 
     Args:
-        runs: Finished runs, the most accurate first.
+        runs: Finished runs, the most accurate on held-out training images first.
         candidates: The same runs by recipe.
         answers: The known answers, by name of the run.
     """
@@ -59,6 +60,7 @@ def _table(runs: Sequence[RunRecord], candidates: Sequence[Candidate]) -> Table:
     rows = [
         (
             run.name,
+            formats.percent(run.held_out.share) if run.held_out else "",
             formats.percent(run.result["top1"]),
             formats.interval(run.result["top1_wilson_95"]),
             formats.duration(run.result["wall_seconds"]),
@@ -76,11 +78,11 @@ def _table(runs: Sequence[RunRecord], candidates: Sequence[Candidate]) -> Table:
         accuracy = (formats.percent(entry.top1), formats.interval(entry.interval))
         rows.append(
             (
-                *(entry.name, *accuracy, entry.time, "", ""),
+                *(entry.name, "", *accuracy, entry.time, "", ""),
                 *(formats.nats(entry.loss), "", str(entry.epochs), "", ""),
             )
         )
-    return Table(_HEADER, rows, text_columns=(0, 10))
+    return Table(_HEADER, rows, text_columns=(0, 11))
 
 
 def _published_models(runs: Sequence[RunRecord]) -> list[str]:
@@ -186,10 +188,14 @@ def _pairs(runs: Sequence[RunRecord], answers: Mapping[str, RunAnswers]) -> list
     note = ""
     if len(pairs) > _MOST_PAIRS:
         pairs = [pair for pair in pairs if pair[0] is pairs[0][0]]
-        note = f" Of {len(known)} runs, each is compared with the most accurate one."
+        note = f" Of {len(known)} runs, each is compared with {pairs[0][0].name}."
+    compared = [
+        paired.compare(answers[first.name].right, answers[second.name].right)
+        for first, second in pairs
+    ]
+    corrected = significance.holm([found.p_value for found in compared])
     rows = []
-    for first, second in pairs:
-        found = paired.compare(answers[first.name].right, answers[second.name].right)
+    for (first, second), found, p_holm in zip(pairs, compared, corrected, strict=True):
         low, high = (formats.points(bound) for bound in found.interval_95)
         rows.append(
             (
@@ -199,18 +205,22 @@ def _pairs(runs: Sequence[RunRecord], answers: Mapping[str, RunAnswers]) -> list
                 f"{low} to {high}",
                 f"{found.only_first:,}",
                 f"{found.only_second:,}",
-                "< 0.0001" if found.p_value < 1e-4 else f"{found.p_value:.4f}",
-                "yes" if found.is_clear else "no",
+                significance.text(found.p_value),
+                significance.text(p_holm),
+                "yes" if p_holm < significance.LEVEL else "no",
             )
         )
     header = (
         *("First run", "Second run", "Difference (points)", "95 % interval (points)"),
-        *("Only first right", "Only second right", "McNemar p", "Told apart"),
+        *("Only first right", "Only second right", "McNemar p", "Corrected p", "Told apart"),
     )
     text = (
         "Two runs on the same images: only images that one of the two gets right count, so these "
         "intervals are narrower than two separate ones. They hold for each pair by itself and "
-        f"for these trainings, not for other seeds.{note}"
+        "for these trainings, not for other seeds, and decide nothing. p is that of McNemar's "
+        f"exact test, corrected by Holm's method for the {len(pairs)} "
+        f"pair{'' if len(pairs) == 1 else 's'} of the table. "
+        f"Two runs are told apart if the corrected p is below {significance.LEVEL:g}.{note}"
     )
     return [
         Heading("Pairs on the same test images", level=3),

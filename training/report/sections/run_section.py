@@ -28,6 +28,7 @@ from training.report.sources.answers import RunAnswers
 from training.report.sources.candidates import hardware
 from training.report.sources.runs import RunRecord
 from training.settings.recipes import recipe_of
+from training.settings.report_differences import REPORT_DIFFERENCES
 
 _MISTAKES = 12
 _CURVES = (
@@ -82,14 +83,12 @@ def _unfinished(run: RunRecord) -> list[Block]:
 
 
 def _protocol(run: RunRecord) -> list[Block]:
-    blocks: list[Block] = [
+    return [
         Notice("This run follows the published protocol and repeats these mistakes:"),
         Bullets(published.repeated_mistakes(run.settings)),
+        Paragraph("The recipe differs from the published protocol:"),
+        Bullets(REPORT_DIFFERENCES.get(run.settings["model"], ())),
     ]
-    corrected = published.corrected_mistakes(run.settings["model"])
-    if corrected:
-        blocks += [Paragraph("These mistakes are not repeated:"), Bullets(corrected)]
-    return blocks
 
 
 def _facts(run: RunRecord) -> Table:

@@ -22,6 +22,17 @@ class Candidate:
     macs: int | None
 
     @property
+    def held_out_shares(self) -> list[float]:
+        """Accuracy on held-out training images of each run that records it, 0 to 1."""
+        return [run.held_out.share for run in self.runs if run.held_out]
+
+    @property
+    def held_out(self) -> float | None:
+        """Mean accuracy on held-out images, which ranks the recipe; None if a run lacks it."""
+        shares = self.held_out_shares
+        return statistics.fmean(shares) if len(shares) == len(self.runs) else None
+
+    @property
     def shares(self) -> list[float]:
         """Test accuracy of each run, 0 to 1."""
         return [run.result["top1"] for run in self.runs]
@@ -57,13 +68,17 @@ class Candidate:
         return {hardware(run) for run in self.runs}
 
     @property
-    def test_sha256(self) -> str:
-        """Digest of the test images."""
-        return str(self.runs[0].data["test_sha256"])
+    def digests(self) -> tuple[str, str]:
+        """Digests of the training and the test images."""
+        data = self.runs[0].data
+        return str(data["train_sha256"]), str(data["test_sha256"])
 
 
 def gather(runs: Iterable[RunRecord], macs: Mapping[str, int]) -> list[Candidate]:
-    """Group the finished runs by recipe and data set; the most accurate group is first.
+    """Group the finished runs by recipe and data set.
+
+    The group that is the most accurate on held-out images is first. Groups without such images are
+    last, in the order of their names.
 
     Args:
         runs: Finished or not.
@@ -84,7 +99,15 @@ def gather(runs: Iterable[RunRecord], macs: Mapping[str, int]) -> list[Candidate
         )
         for (recipe, train, _), members in groups.items()
     ]
-    return sorted(candidates, key=lambda candidate: -candidate.top1)
+    return sorted(candidates, key=lambda candidate: rank(candidate.held_out, candidate.name))
+
+
+def rank(held_out: float | None, name: str) -> tuple[bool, float, str]:
+    """Return a sort key by the accuracy on held-out images, the highest first, unknown ones last.
+
+    The accuracy on test images decides nothing, not even between equals.
+    """
+    return held_out is None, -(held_out or 0.0), name
 
 
 def hardware(run: RunRecord) -> str:

@@ -83,14 +83,3 @@ def repeated_mistakes(settings: dict[str, Any]) -> list[str]:
         mistakes.append("No augmentation: the training images are shown unchanged in every epoch.")
     mistakes.append("One seed in each run; train with several --seed values to see their spread.")
     return mistakes
-
-
-def corrected_mistakes(model: str) -> list[str]:
-    """Return the mistakes of the published protocol that recipe `report` does not repeat."""
-    if model != "resnet50":
-        return []
-    return [
-        "The model gives logits and the loss expects logits: no second softmax.",
-        "ImageNet weights, where they are used, get the preprocessing they were trained with.",
-        "Steps an epoch follow from the images that are trained on.",
-    ]

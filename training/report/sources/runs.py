@@ -9,12 +9,31 @@ from pathlib import Path
 from typing import Any
 
 from training import schemas
+from training.evaluation.accuracy import wilson_interval
 from training.schemas import SchemaError
 from training.settings.recipes import changes_of_architecture, changes_of_recipe
 
 
 class ReportError(ValueError):
     """The given folders cannot be reported on; the message says why."""
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Accuracy of a run's saved weights on the training images that the training held out.
+
+    Attributes:
+        share: Share classified correctly, 0 to 1.
+        n: Number of images.
+    """
+
+    share: float
+    n: int
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """95 % interval of `share`."""
+        return wilson_interval(round(self.share * self.n), self.n)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,6 +73,20 @@ class RunRecord:
             msg = f"{self.folder} is unfinished and has no result"
             raise ReportError(msg)
         return self.metrics
+
+    @property
+    def held_out(self) -> HeldOut | None:
+        """The accuracy that ranks the run: on held-out training images, as the history records it.
+
+        It is that of the epoch whose weights were saved, in the training's precision. None if the
+        training held out no images (validation test), or if the run does not record the accuracy.
+        """
+        if self.settings.get("validation") == "test":
+            return None
+        n = self.result.get("data", {}).get("validation_images")
+        saved = self.result.get("best_epoch") or self.result.get("epochs")
+        rows = [row for row in self.history if row["epoch"] == saved]
+        return HeldOut(rows[-1]["val_accuracy"], int(n)) if rows and n else None
 
     @property
     def correct(self) -> int:

@@ -6,7 +6,7 @@ from training.report.pages.blocks import Bullets, Cards, Notice, Paragraph, Tabl
 from training.report.sections import comparison
 from training.report.sections.recommendation import recommend
 from training.report.sources.answers import RunAnswers
-from training.report.sources.candidates import gather
+from training.report.sources.candidates import gather, rank
 from training.report.sources.runs import read_all
 
 MACS = {"simcnn": 4_548_608, "resnet50": 80_799_744}
@@ -16,15 +16,20 @@ MACS = {"simcnn": 4_548_608, "resnet50": 80_799_744}
 def make(tmp_path):
     """Return a function that writes runs from keyword arguments of `write_run`.
 
-    The function returns the runs, the most accurate first, and their candidates.
+    The function returns the runs, the most accurate on held-out images first, and their
+    candidates.
     """
 
     def make_runs(*descriptions):
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
         folders = [
-            write_run(tmp_path / f"run-{number}", **description)
+            write_run(folder / f"run-{number}", **description)
             for number, description in enumerate(descriptions)
         ]
-        runs = sorted(read_all(folders), key=lambda run: -run.result["top1"])
+        runs = sorted(
+            read_all(folders),
+            key=lambda run: rank(run.held_out.share if run.held_out else None, run.name),
+        )
         return runs, gather(runs, {run.name: MACS[run.settings["model"]] for run in runs})
 
     return make_runs
@@ -59,8 +64,13 @@ def test_each_constraint_names_its_winner_and_the_price(make):
 
     accuracy, time, compute, size, conclusion = texts(recommend(candidates, {}))
 
-    assert accuracy.startswith("If accuracy decides: resnet50 best. 90.00 % of 100 test images")
-    assert "10.00 points ahead of simcnn best; their 95 % intervals overlap." in accuracy
+    assert accuracy.startswith(
+        "If accuracy decides: resnet50 best. 90.00 % of 100 held-out training images (95 % "
+    )
+    assert "On the 100 test images 90.00 % (95 % interval 82.56 to 94.48 %)." in accuracy
+    assert accuracy.endswith(
+        "10.00 points ahead of simcnn best on held-out images; their 95 % intervals overlap."
+    )
     assert time == (
         "If training time decides: simcnn best. 10 min of training. resnet50 best takes 10 times "
         "as long and is 10.00 points more accurate."
@@ -79,8 +89,61 @@ def test_each_constraint_names_its_winner_and_the_price(make):
     )
 
 
-def test_paired_answers_decide_how_sure_the_lead_is(make):
-    """If both runs have answers, the lead in accuracy is shown with the pair's interval."""
+def test_test_images_choose_nothing(make):
+    """Whatever the accuracy on the test images, the order and the recommendations are the same."""
+    expected = None
+    for correct in ((10, 20, 30), (30, 20, 10), (95, 95, 5)):
+        runs, candidates = make(
+            {**SIMCNN, "held_out": 70, "correct": correct[0]},
+            {**RESNET, "held_out": 80, "correct": correct[1]},
+            {"recipe": "best", "epochs": 9, "held_out": 90, "correct": correct[2]},
+        )
+        chosen = [text.split(". ")[0] for text in texts(recommend(candidates, {}))]
+        order = [run.name for run in runs], [candidate.name for candidate in candidates]
+
+        expected = expected or (chosen, order)
+        assert (chosen, order) == expected
+
+    assert expected[0][0] == "If accuracy decides: simcnn best (epochs 9)"
+
+
+def test_runs_that_held_out_no_images_are_not_ranked(make):
+    """A run that validated on the test images is named as not compared, however well it tests."""
+    published = {"recipe": "report", "correct": 99, "seconds": 1.0}
+    _, candidates = make(published, SIMCNN, RESNET)
+
+    found = texts(recommend(candidates, {}))
+
+    assert candidates[-1].name == "simcnn report"
+    assert candidates[-1].held_out is None
+    assert found[-1].startswith("simcnn report: not compared here, because no accuracy on held-out")
+    assert not any("simcnn report" in text for text in found[:-1])
+
+
+def test_only_runs_without_held_out_images_are_no_choice(make):
+    """If no run held out images, nothing is recommended; if one did, it alone is described."""
+    first, second = {"recipe": "report"}, {"recipe": "report", "epochs": 9}
+
+    (notice,) = texts(recommend(make(first, second)[1], {}))
+    described = texts(recommend(make(first, SIMCNN)[1], {}))
+
+    assert "simcnn report and simcnn report (epochs 9): not compared" in notice
+    assert described[0].startswith("Only simcnn best can be ranked")
+    assert described[1].startswith("80.00 % of 100 held-out training images")
+
+
+def test_run_without_held_out_images_is_described_alone(make):
+    """A single run that held out no images has its accuracy on the test images."""
+    _, candidates = make({"recipe": "report", "correct": 71})
+
+    found = texts(recommend(candidates, {}))
+
+    assert found[0].startswith("Only simcnn report was given")
+    assert found[1].startswith("On the 100 test images 71.00 %")
+
+
+def test_paired_answers_say_how_sure_the_lead_is(make):
+    """If both runs have answers, the difference on test images has the pair's interval."""
     runs, candidates = make(SIMCNN, RESNET)
     known = {run.name: answers(run.correct) for run in runs}
 
@@ -88,22 +151,23 @@ def test_paired_answers_decide_how_sure_the_lead_is(make):
     known[runs[1].name] = answers(89)
     close = texts(recommend(candidates, known))[0]
 
-    assert "10.00 points ahead of simcnn best on the same images (95 % interval +3." in clear
+    assert "On the same test images the difference is +10.00 points (95 % interval +3." in clear
+    assert "McNemar's p = 0.0020)." in clear
     assert "do not tell them apart" not in clear
     assert close.endswith("these images do not tell them apart.")
 
 
 def test_one_recipe_that_wins_everything_is_the_choice(make):
     """If one recipe is more accurate and costs no more, it alone is recommended."""
-    slow = {"recipe": "report", "correct": 70, "seconds": 700.0}
+    slow = {"epochs": 90, "correct": 70, "seconds": 700.0}
     _, candidates = make(SIMCNN, slow)
 
     found = texts(recommend(candidates, {}))
 
     assert "simcnn best is the choice under every constraint compared here." in found
     assert found[-1] == (
-        "Nothing here speaks for simcnn report: simcnn best is 10.00 points more accurate and "
-        "needs no more in training time, compute per image and size."
+        "Nothing here speaks for simcnn best (epochs 90): simcnn best is 10.00 points more "
+        "accurate and needs no more in training time, compute per image and size."
     )
     assert "It is the most accurate as well." in found[1]
     assert "All need the same, so accuracy decides." in found[2]
@@ -130,14 +194,15 @@ def test_times_of_different_hardware_are_not_compared(make):
     assert any("resnet50 best took 1 min on Some CPU, 2 cores, Some GPU" in text for text in found)
 
 
-def test_different_test_images_are_not_compared(make):
-    """If runs were tested on different images, there is no recommendation."""
-    _, candidates = make(SIMCNN, {**RESNET, "data": {**DATA, "test_sha256": "d" * 64}})
+@pytest.mark.parametrize("digest", ["train_sha256", "test_sha256"])
+def test_different_images_are_not_compared(make, digest):
+    """If runs were trained or tested on different images, there is no recommendation."""
+    _, candidates = make(SIMCNN, {**RESNET, "data": {**DATA, digest: "d" * 64}})
 
     (notice,) = recommend(candidates, {})
 
     assert isinstance(notice, Notice)
-    assert "different test images" in notice.text
+    assert "trained or measured on different images" in notice.text
 
 
 def test_seeds_of_a_recipe_are_one_candidate(make):
@@ -159,7 +224,7 @@ def test_seeds_of_a_recipe_are_one_candidate(make):
         "10 min",
     )
     lead = texts(recommend(candidates, {}))[0]
-    assert "9.00 points ahead of simcnn best; no run of that is as good." in lead
+    assert "9.00 points ahead of simcnn best on held-out images; no run of that is as good" in lead
 
 
 def test_seed_used_twice_is_pointed_out(make):
@@ -178,11 +243,11 @@ def test_published_figures_stand_beside_ours(make):
     blocks = comparison.compare(runs, candidates, {})
 
     table = next(block for block in blocks if isinstance(block, Table))
-    assert [row[:2] for row in table.rows] == [
-        ("run-1", "90.00 %"),
-        ("run-0", "80.00 %"),
-        ("published SimCNN", "71.61 %"),
-        ("published ResNet50", "79.29 %"),
+    assert [row[:3] for row in table.rows] == [
+        ("run-1", "90.00 %", "90.00 %"),
+        ("run-0", "80.00 %", "80.00 %"),
+        ("published SimCNN", "", "71.61 %"),
+        ("published ResNet50", "", "79.29 %"),
     ]
     assert all(len(row) == len(table.header) for row in table.rows)
     found = texts(blocks)
@@ -192,9 +257,30 @@ def test_published_figures_stand_beside_ours(make):
     assert any("not of the same images" in text for text in found)
 
 
+@pytest.mark.parametrize(
+    ("corrects", "first"),
+    [
+        pytest.param((76, 70), ("0.0312", "0.0312", "yes"), id="6-images"),
+        pytest.param((75, 70), ("0.0625", "0.0625", "no"), id="5-images"),
+        pytest.param((76, 70, 70), ("0.0312", "0.0938", "no"), id="three-pairs"),
+    ],
+)
+def test_runs_are_told_apart_by_the_corrected_p_beside_the_words(make, corrects, first):
+    """Of 6 images that one run alone gets right p is 0.031: clear in one pair, not in three."""
+    runs, candidates = make(
+        *({"correct": correct, "seed": seed} for seed, correct in enumerate(corrects))
+    )
+    known = {run.name: answers(run.correct) for run in runs}
+
+    blocks = comparison.compare(runs, candidates, known)
+
+    (table,) = (one for one in blocks if isinstance(one, Table) and "McNemar p" in one.header)
+    assert table.rows[0][-3:] == first
+
+
 @pytest.mark.parametrize(("count", "pairs"), [(6, 15), (7, 6)])
 def test_pairs_are_all_pairs_or_each_with_the_best(make, count, pairs):
-    """Up to six runs are compared in all pairs; seven runs each with the most accurate run."""
+    """Up to six runs are compared in all pairs; seven runs each with the first run."""
     runs, candidates = make(*({"correct": 70 + number, "seed": number} for number in range(count)))
     known = {run.name: answers(run.correct) for run in runs}
 

@@ -4,8 +4,9 @@ import shlex
 import pytest
 from run_folders import write_run
 
+from training.evaluation.accuracy import wilson_interval
 from training.report.sources import answers
-from training.report.sources.runs import ReportError, read_all
+from training.report.sources.runs import HeldOut, ReportError, read_all
 from training.settings.arguments import parser
 from training.settings.recipes import from_recipe
 
@@ -22,6 +23,38 @@ def test_finished_and_unfinished_runs_are_told_apart(tmp_path):
     assert [row["epoch"] for row in begun.history] == [1, 2, 3]
     with pytest.raises(ReportError, match="unfinished"):
         _ = begun.result
+
+
+def test_held_out_accuracy_is_that_of_the_saved_weights(tmp_path):
+    """With early stopping it is that of the best epoch; with validation test there is none."""
+    last, published = (
+        write_run(tmp_path / "a", held_out=70),
+        write_run(tmp_path / "b", recipe="report"),
+    )
+    stopped = write_run(tmp_path / "c", epochs=9, held_out=70, early_stopping=5)
+    metrics = json.loads((stopped / "metrics.json").read_text()) | {"best_epoch": 4}
+    (stopped / "metrics.json").write_text(json.dumps(metrics))
+    rows = (stopped / "history.csv").read_text().splitlines()
+    rows[4] = rows[4].replace("0.7", "0.75")
+    (stopped / "history.csv").write_text("\n".join(rows))
+
+    found = [run.held_out for run in read_all([last, published, stopped])]
+
+    assert found[0] == HeldOut(0.7, 100)
+    assert found[0].interval == wilson_interval(70, 100)
+    assert found[1] is None
+    assert found[2] == HeldOut(0.75, 100)
+
+
+def test_unrecorded_held_out_accuracy_is_unknown(tmp_path):
+    """A run without history, or of an older program without the number of images, has none."""
+    without, older = write_run(tmp_path / "a"), write_run(tmp_path / "b")
+    (without / "history.csv").unlink()
+    metrics = json.loads((older / "metrics.json").read_text())
+    del metrics["data"]["validation_images"]
+    (older / "metrics.json").write_text(json.dumps(metrics))
+
+    assert [run.held_out for run in read_all([without, older])] == [None, None]
 
 
 def test_unfinished_runs_alone_are_refused_with_the_command_that_goes_on(tmp_path):
