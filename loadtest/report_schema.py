@@ -31,7 +31,7 @@ from loadtest.report_sections_schema import (
 
 SCHEMA_VERSION: Final = 2
 REPORT_FILE = "report.json"
-# The file beside report.json with every request's times and answers, as a NumPy archive.
+# The file beside report.json with the samples of every request, as a NumPy archive.
 RAW_FILE = "raw.npz"
 
 Status = Literal["complete", "interrupted", "aborted"]

@@ -9,6 +9,7 @@ import numpy as np
 from load_reports import report
 from msgspec import structs
 
+from loadtest.figures.samples import Asked
 from loadtest.figures.scoring import Scorer
 from loadtest.generator.recording import Recorder
 from loadtest.load.images import Queries
@@ -41,6 +42,7 @@ def measurement(document: Report, latencies_ns: np.ndarray) -> Measurement:
         report=document,
         recording=recorder.recording(),
         scores=replace(scores, latency_ns=latencies_ns),
+        asked=Asked(queries=queries.table, labels=np.zeros(len(latencies_ns)), predictions=None),
     )
 
 

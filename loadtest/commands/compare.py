@@ -10,22 +10,24 @@ from pathlib import Path
 from loadtest.report_file import ReportError
 from loadtest.reports import collection
 from loadtest.reports.comparison import (
-    PAIRS_NEEDED,
+    ANSWERS,
+    COMPARED,
     Comparison,
     Match,
     NotComparable,
     Ratio,
-    Side,
     compare,
-    split,
 )
 from loadtest.reports.configurations import Subject
 from loadtest.reports.measures import MEASURES
 from loadtest.reports.pages.markdown_page import cell, table
 from loadtest.reports.paired import PairedAnswers
+from loadtest.reports.sides import Side, split
 from loadtest.settings.config import UsageError
 from loadtest.settings.parser import Parser
 from training import storage
+from training.evaluation.significance import LEVEL, pairs_needed
+from training.evaluation.significance import text as p_text
 
 _DESCRIPTION = """\
 Compare results: ratios of every other side to the first one, repeat by repeat, with their range.
@@ -33,12 +35,17 @@ Compare results: ratios of every other side to the first one, repeat by repeat, 
 A side is a report.json, a folder that holds one, or a folder of such folders; repeats of the same
 configuration are paired. With --by, all results are merged and split into one side for each value
 of a property: `compare results/matrix --by precision`.
+
+A verdict, "better" or "worse", is an exact permutation test of all pairs, corrected for the number
+of figures in the comparison (Holm). Few pairs cannot give one: a single figure needs 6 pairs, and
+the page says how many its figures need. --figure compares fewer figures.
 """
 _KEY = (
     "Figures are medians of the repeats. Ratio: other over first, median of the pairs and their "
-    f"range. A verdict needs at least {PAIRS_NEEDED} pairs that all agree; by luck alone this "
-    f"happens one time in {2 ** (PAIRS_NEEDED - 1)}, and less often with more repeats. Top-1 is "
-    "compared by 95 % intervals."
+    "range; n: pairs. p: exact permutation test of the pairs' logarithms, two-sided (of the same "
+    "images: McNemar's exact test), corrected by Holm's method for the {tests} of this page. "
+    f"A verdict needs p below {LEVEL:g}. n pairs give no p below 2 / 2^n before the correction, so "
+    "a verdict here needs at least {needed} pairs.{fewer} Top-1 is compared by 95 % intervals."
 )
 
 
@@ -54,7 +61,9 @@ def main(arguments: Sequence[str]) -> int:
     """
     values = _parser().parse_args(arguments)
     try:
-        comparison = compare(_sides(values.sides, values.by), anyway=values.anyway)
+        sides = _sides(values.sides, values.by)
+        figures = values.figure or (*COMPARED, ANSWERS)
+        comparison = compare(sides, anyway=values.anyway, figures=figures)
     except (ReportError, NotComparable) as error:
         raise UsageError(str(error)) from error
     page = markdown(comparison)
@@ -78,21 +87,48 @@ def markdown(comparison: Comparison) -> str:
     """Return a comparison as a Markdown page."""
     first = comparison.sides[0]
     several = len(comparison.sides) > 2
-    heads = ["configuration", "figure", first, "other", "ratio", "range", "pairs", "verdict"]
+    heads = ["configuration", "figure", first, "other", "ratio", "range", "n", "p", "verdict"]
     rows = [
         [title if number == 0 else "", *row]
         for match in comparison.matches
         for title in [_title(match, several=several)]
-        for number, row in enumerate(_rows(match))
+        for number, row in enumerate(_rows(match, comparison.pairs_needed))
     ]
     sections = [
         f"# {cell(first)} against {cell(', '.join(comparison.sides[1:]))}",
         *_list("Not equal", comparison.notes),
         table(heads, rows),
-        _KEY,
+        _key(comparison),
+        *_list("INVALID", _invalid(comparison.matches)),
+        *_list("Not compared", _not_compared(comparison.matches)),
         *_list("Only on one side", comparison.unmatched),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _key(comparison: Comparison) -> str:
+    tests, needed = comparison.tests, comparison.pairs_needed
+    fewest = pairs_needed(1)
+    fewer = f" Fewer figures (--figure) need fewer pairs, a single one {fewest}."
+    return _KEY.format(
+        tests="one test" if tests == 1 else f"{tests:,} tests",
+        needed=needed,
+        fewer=fewer if needed > fewest else "",
+    )
+
+
+def _invalid(matches: Sequence[Match]) -> list[str]:
+    """Return why the figures of sides may not be quoted, repeat by repeat."""
+    return [
+        f"{side}, {match.what}, {text}"
+        for match in matches
+        for side, texts in match.invalid.items()
+        for text in texts
+    ]
+
+
+def _not_compared(matches: Sequence[Match]) -> list[str]:
+    return [f"{match.what}, {text}" for match in matches for text in match.not_compared]
 
 
 def _sides(paths: Sequence[Path], by: str | None) -> list[Side]:
@@ -114,16 +150,18 @@ def _sides(paths: Sequence[Path], by: str | None) -> list[Side]:
 
 def _title(match: Match, *, several: bool) -> str:
     text = f"{match.side}: {match.what}" if several else match.what
-    return f"{text} (INVALID: {', '.join(match.invalid)})" if match.invalid else text
+    if not match.invalid:
+        return text
+    return f"{text} (INVALID: {', '.join(match.invalid)}; reasons below)"
 
 
-def _rows(match: Match) -> list[list[str]]:
-    rows = [_row(ratio) for ratio in match.ratios]
+def _rows(match: Match, needed: int) -> list[list[str]]:
+    rows = [_row(ratio, needed) for ratio in match.ratios]
     if match.top1_percent is not None:
         first, other = match.top1_percent
         verdict = "intervals overlap" if match.top1_overlap else "intervals apart"
         points = f"{other - first:+.2f} points"
-        rows.append(["top-1 (%)", f"{first:.2f}", f"{other:.2f}", points, "", "", verdict])
+        rows.append(["top-1 (%)", f"{first:.2f}", f"{other:.2f}", points, "", "", "", verdict])
     if match.paired is not None:
         rows.append(_paired_row(match.paired))
     return rows
@@ -132,20 +170,21 @@ def _rows(match: Match) -> list[list[str]]:
 def _paired_row(paired: PairedAnswers) -> list[str]:
     difference = paired.difference
     low, high = (100 * bound for bound in difference.interval_95)
-    n = f"{paired.images:,} images"
-    verdict = (
-        "within the interval" if low <= 0 <= high else "**better**" if low > 0 else "**worse**"
-    )
     return [
         f"the same images, {100 * paired.same / paired.images:.2f} % same class",
         *(f"{difference.only_second:,} right alone", f"{difference.only_first:,} right alone"),
-        *(f"{100 * difference.difference:+.2f} points", f"{low:+.2f} to {high:+.2f}", n, verdict),
+        *(f"{100 * difference.difference:+.2f} points", f"{low:+.2f} to {high:+.2f}"),
+        *(f"{paired.images:,} images", p_text(paired.p_holm), _verdict_text(paired.verdict)),
     ]
 
 
-def _row(ratio: Ratio) -> list[str]:
+def _verdict_text(verdict: str) -> str:
+    return f"**{verdict}**" if verdict in {"better", "worse"} else verdict
+
+
+def _row(ratio: Ratio, needed: int) -> list[str]:
     measure, spread = MEASURES[ratio.measure], ratio.ratio
-    strong = "**" if ratio.verdict in {"better", "worse"} else ""
+    verdict = _verdict_text(ratio.verdict)
     return [
         measure.title,
         measure.text(ratio.first.median),
@@ -153,7 +192,8 @@ def _row(ratio: Ratio) -> list[str]:
         f"{spread.median:.3f}",
         f"{spread.low:.3f} to {spread.high:.3f}" if spread.n > 1 else "",
         str(spread.n),
-        f"{strong}{ratio.verdict}{strong}",
+        p_text(ratio.p_holm),
+        f"{verdict}, {needed} needed" if ratio.verdict == "too few pairs" else verdict,
     ]
 
 
@@ -176,6 +216,13 @@ def _parser() -> argparse.ArgumentParser:
         "--by",
         choices=[field.name for field in fields(Subject)],
         help="split the results into one side for each value of this property",
+    )
+    add(
+        "--figure",
+        action="append",
+        choices=[*COMPARED, ANSWERS],
+        help="compare this figure only; may be repeated. The fewer, the fewer repeats a verdict "
+        "needs (default: all)",
     )
     add("--anyway", action="store_true", help="compare even if loads or images differ")
     add("--output-dir", type=Path, help="folder for comparison.md and comparison.json")

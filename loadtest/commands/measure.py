@@ -3,12 +3,12 @@
 import contextlib
 import sys
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 
 import msgspec
 from msgspec.structs import replace
 
 from loadtest.capacity.find import find, load_without_rate
+from loadtest.figures import sample_file
 from loadtest.generator.event_loop import run_event_loop
 from loadtest.load.images import load_test_images
 from loadtest.load.scenarios import SettledLoad, settle
@@ -18,7 +18,7 @@ from loadtest.session import session
 from loadtest.session.progress_line import ProgressLine
 from loadtest.session.session import Measurement
 from loadtest.settings.arguments import parse_capacity, parse_run
-from loadtest.settings.config import LoadTestConfig
+from loadtest.settings.config import LoadTestConfig, LoadTestError
 from loadtest.verdict import gates
 from loadtest.verdict.baseline import load_baseline
 from training import storage
@@ -37,7 +37,7 @@ def run(arguments: Sequence[str]) -> int:
     split = load_test_images(config.data_dir)
     load = settle(config, len(split))
     baseline = _baseline(config, load, capacity=False)
-    with prepared(config.output_dir):
+    with prepared(config):
         print(
             f"{config.target}: {load.description}, batch {load.batch}, {load.ends}; "
             "Ctrl-C ends it early",
@@ -62,7 +62,7 @@ def find_capacity(arguments: Sequence[str]) -> int:
     split = load_test_images(config.run.data_dir)
     load = load_without_rate(config, len(split))
     baseline = _baseline(config.run, load, capacity=True)
-    with prepared(config.run.output_dir):
+    with prepared(config.run):
         print(
             f"{config.run.target}: highest rate with p{load.percentile:g} within "
             f"{config.run.slo_ms:g} ms, batch {load.batch}; Ctrl-C ends it early",
@@ -75,19 +75,26 @@ def find_capacity(arguments: Sequence[str]) -> int:
 
 
 def finish(measurement: Measurement, config: LoadTestConfig, baseline: Report | None) -> int:
-    """Apply the gates to a result, write its report and print it.
+    """Apply the gates to a result, write its report and its samples, and print it.
 
     Returns:
         Exit code: 0 if every gate passed, else 1.
 
     Raises:
         StorageError: The report cannot be written. An older one in the folder is not changed.
+        LoadTestError: The report is written, but the file of --save-samples cannot be. An older one
+            is not changed.
     """
     report = measurement.report
     report = replace(report, gates=gates.apply(report, config.gates, baseline))
     print(terminal.text(report), flush=True)  # first, as the report may find no room
-    files.write_run(report, config.output_dir, {RAW_FILE: measurement.raw()})
-    print(f"{'report':<12}{config.output_dir / 'report.html'}")
+    samples = measurement.samples()
+    files.write_run(report, config.output_dir, {RAW_FILE: samples.npz()})
+    print(f"{'report':<12}{config.output_dir / 'report.html'}", flush=True)
+    if config.save_samples is not None:
+        with _for_samples():
+            storage.write(config.save_samples, sample_file.encode(samples, config.save_samples))
+        print(f"{'samples':<12}{config.save_samples}")
     missed = gates.missed(report.gates)
     if missed is not None:
         sys.stdout.flush()
@@ -98,21 +105,38 @@ def finish(measurement: Measurement, config: LoadTestConfig, baseline: Report | 
 
 
 @contextlib.contextmanager
-def prepared(folder: Path) -> Iterator[None]:
-    """Find out before the run whether its report can be written.
+def prepared(config: LoadTestConfig) -> Iterator[None]:
+    """Find out before the run whether its report and its samples can be written.
 
-    Nothing is left in the folder, even if the run is killed. If the run has no result, the folders
-    that were created here and are empty are removed.
+    Nothing is left in their folders, even if the run is killed. If the run has no result, the
+    folders that were created here and are empty are removed.
 
     Args:
-        folder: The folder of the report.
+        config: Settings of the run.
 
     Raises:
-        StorageError: The folder cannot be created or written to.
+        StorageError: The folder of the report cannot be created or written to.
+        LoadTestError: The file of --save-samples cannot be written.
     """
-    with storage.folder(folder):
-        storage.check(folder)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(storage.folder(config.output_dir))
+        storage.check(config.output_dir)
+        if config.save_samples is not None:
+            sample_file.check(config.save_samples)
+            with _for_samples():
+                stack.enter_context(storage.folder(config.save_samples.parent))
+                storage.check(config.save_samples.parent)
         yield
+
+
+@contextlib.contextmanager
+def _for_samples() -> Iterator[None]:
+    """Name --save-samples as the way out if the block cannot write."""
+    try:
+        yield
+    except storage.StorageError as error:
+        msg = f"{error}, or name another file with --save-samples"
+        raise LoadTestError(msg) from error
 
 
 def _baseline(config: LoadTestConfig, load: SettledLoad, *, capacity: bool) -> Report | None:

@@ -22,14 +22,15 @@ STABLE_SECONDS = 1.0
 _NS_PER_SECOND = 1_000_000_000
 
 
-@dataclass(frozen=True)
-class _Events:
+@dataclass(frozen=True, kw_only=True)
+class Events:
     """Times of a run in nanoseconds from its first due request, each array in ascending order.
 
     Attributes:
-        due: Due times of all requests, missed ones included.
-        bad_due: Due times of the requests that failed, were missed or were answered wrongly.
-        good_end: Times of the good answers.
+        due: int64, shape (n,): due times of all finished and missed requests.
+        bad_due: int64, shape (b,): due times of those that failed, were missed or were answered
+            wrongly.
+        good_end: int64, shape (g,): times of the good answers.
         end: End of the run.
     """
 
@@ -40,13 +41,23 @@ class _Events:
 
 
 def availability(recording: Recording, scores: Scores, *, open_loop: bool) -> Availability:
+    """Return share of good answers, outages and time to recover."""
+    scheduled = recording.sent + len(recording.missed_due_ns)
+    return availability_of(_events(recording, scores), scheduled, open_loop=open_loop)
+
+
+def availability_of(events: Events, scheduled: int, *, open_loop: bool) -> Availability:
     """Return share of good answers, outages and time to recover.
 
     An outage begins with the first request that is due after the last good answer, and ends with
     the next good answer. In a closed loop, callers that wait send fewer requests than they would
     have sent; these are added to all requests, so that waiting does not hide an outage.
+
+    Args:
+        events: Times of the run.
+        scheduled: Number of requests, unfinished ones included.
+        open_loop: Whether requests were sent at times set beforehand.
     """
-    events = _events(recording, scores)
     starts, ends = _gaps(events)
     lengths = np.append(ends, events.end)[: len(starts)] - starts
     usual = float(np.median(lengths[: len(ends)])) if len(ends) else 0.0
@@ -57,7 +68,6 @@ def availability(recording: Recording, scores: Scores, *, open_loop: bool) -> Av
     ]
     out_ns = sum((events.end if end is None else end) - start for start, end in outages)
     withheld = 0 if open_loop else _withheld(events, outages, out_ns)
-    scheduled = recording.sent + len(recording.missed_due_ns)
     requests = scheduled + withheld
     described = [
         Outage(
@@ -84,14 +94,14 @@ def availability(recording: Recording, scores: Scores, *, open_loop: bool) -> Av
     )
 
 
-def _events(recording: Recording, scores: Scores) -> _Events:
+def _events(recording: Recording, scores: Scores) -> Events:
     good = np.zeros(recording.finished, np.bool_)
     good[scores.rows[~scores.wrong]] = True
     missed = recording.missed_due_ns
     due = np.sort(np.concatenate([recording.due_ns, missed]))
     origin = int(due.min(initial=np.iinfo(np.int64).max)) if len(due) else 0
     last = max(int(due.max(initial=origin)), int(recording.end_ns.max(initial=origin)))
-    return _Events(
+    return Events(
         due=due - origin,
         bad_due=np.sort(np.concatenate([recording.due_ns[~good], missed])) - origin,
         good_end=np.sort(recording.end_ns[good]) - origin,
@@ -99,7 +109,7 @@ def _events(recording: Recording, scores: Scores) -> _Events:
     )
 
 
-def _gaps(events: _Events) -> tuple[Integers, Integers]:
+def _gaps(events: Events) -> tuple[Integers, Integers]:
     """Return the times in which requests waited and none succeeded: their starts and ends.
 
     There is a gap after the beginning and after each good answer, unless no request is due before
@@ -114,7 +124,7 @@ def _gaps(events: _Events) -> tuple[Integers, Integers]:
     return np.append(starts[:-1][real], last).astype(np.int64), events.good_end[real]
 
 
-def _withheld(events: _Events, outages: list[tuple[int, int | None]], out_ns: int) -> int:
+def _withheld(events: Events, outages: list[tuple[int, int | None]], out_ns: int) -> int:
     """Return the requests that callers would have sent in outages at their rate outside of them."""
     inside = sum(
         int(np.searchsorted(events.due, events.end + 1 if end is None else end))
@@ -127,7 +137,7 @@ def _withheld(events: _Events, outages: list[tuple[int, int | None]], out_ns: in
     return max(0, round((len(events.due) - inside) / up_ns * out_ns) - inside)
 
 
-def _recoveries(events: _Events, outages: list[tuple[int, int | None]]) -> list[int | None]:
+def _recoveries(events: Events, outages: list[tuple[int, int | None]]) -> list[int | None]:
     """Return the time from each first failure to the stable success after it.
 
     It is None, and the last one, if there is no stable success until the end of the run.

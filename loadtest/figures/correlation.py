@@ -46,8 +46,10 @@ def inflation(
     n = len(over)
     if n < BATCHES:
         return 1.0
-    edges = np.linspace(due_ns.min(), due_ns.max(), BATCHES + 1)[1:-1]
-    batch = np.searchsorted(edges, due_ns, side="right")
+    # Small numbers, so that the clock's origin does not change how edges are rounded.
+    since_first_ns = due_ns - due_ns.min()
+    edges = np.linspace(0, since_first_ns.max(), BATCHES + 1)[1:-1]
+    batch = np.searchsorted(edges, since_first_ns, side="right")
     slowest = _slowest(latency_ns, max(1, round(n * (1 - percent / 100))))
     effect = max(_design_effect(over.astype(float), batch), _design_effect(slowest, batch))
     return effect * _T_TO_NORMAL**2 if effect > 1 else 1.0

@@ -31,7 +31,7 @@ class Scores:
         labels: int64, shape (n, batch): true class; -1 at unused places.
         differs: bool, shape (n, batch): whether the answered class differs from the recorded
             prediction; None without predictions.
-        versions: Answered requests by model version; key None if the server named no version.
+        model_versions: int64, shape (n,): version that answered; -1 if the server named none.
         output: Name of the output from which classes were read; None without answers.
         errors: (count, first message) of each kind of failure, most frequent first.
     """
@@ -42,7 +42,7 @@ class Scores:
     classes: Integers
     labels: Integers
     differs: Flags | None
-    versions: dict[int | None, int]
+    model_versions: Integers
     output: str | None
     errors: dict[str, tuple[int, str]]
 
@@ -55,6 +55,15 @@ class Scores:
     def failed(self) -> int:
         """Requests that failed, or whose answer could not be scored."""
         return sum(count for count, _ in self.errors.values())
+
+    @cached_property
+    def versions(self) -> dict[int | None, int]:
+        """Answered requests by model version; key None if the server named no version."""
+        found, counts = np.unique(self.model_versions, return_counts=True)
+        return {
+            None if version < 0 else version: count
+            for version, count in zip(found.tolist(), counts.tolist(), strict=True)
+        }
 
     @cached_property
     def used(self) -> Flags:
@@ -122,13 +131,11 @@ class Scorer:
         good = np.array([isinstance(answer, Answer) for answer in answers], np.bool_)
         kept = good[inverse] if len(pairs) else np.zeros(0, np.bool_)
         classes = np.full((len(pairs), self._queries.batch), -1, np.int64)
-        versions: dict[int | None, int] = {}
-        for index, (answer, requests) in enumerate(
-            zip(answers, np.bincount(inverse, minlength=len(pairs)).tolist(), strict=True)
-        ):
+        versions = np.full(len(pairs), -1, np.int64)
+        for index, answer in enumerate(answers):
             if isinstance(answer, Answer):
                 classes[index, : len(answer.classes)] = answer.classes
-                versions[answer.version] = versions.get(answer.version, 0) + requests
+                versions[index] = -1 if answer.version is None else answer.version
         images = self._queries.table[queries[kept]]
         labels = np.where(images >= 0, self._labels[images], -1)
         answered = classes[inverse[kept]] if len(pairs) else images
@@ -141,7 +148,7 @@ class Scorer:
             differs=(
                 None if predictions is None else (images >= 0) & (answered != predictions[images])
             ),
-            versions=dict(sorted(versions.items(), key=lambda item: item[0] or 0)),
+            model_versions=versions[inverse[kept]],
             output=next((answer.output for answer in answers if isinstance(answer, Answer)), None),
             errors=_errors(recording, answers, inverse),
         )

@@ -41,6 +41,8 @@ _SAME_ANSWERS = 16
 # buckets, with twice the answers that a median needs on average; otherwise the last one.
 _BUCKETS_SECONDS = (0.25, 0.5, 1.0)
 _MOST_BUCKETS = 60
+# The stages that the report and the samples have of the server's own times.
+STAGES = ("queue", "compute", "total")
 # A stage of a server-timing value: "queue;dur=0.112".
 _STAGE = re.compile(r"(\w+)\s*;[^,]*?dur=([0-9.]+)")
 
@@ -184,24 +186,33 @@ def mismatch_text(mismatch: Mismatch) -> str:
 
 def server_times(recording: Recording, scores: Scores) -> ServerTimes | None:
     """Return quantiles of the server's own timings; None if no answer carried timings."""
-    stages = [
-        {name: float(milliseconds) for name, milliseconds in _STAGE.findall(text)}
-        for text in (recording.timings[row] for row in scores.rows if recording.timings)
-        if text
-    ]
-    if not stages:
+    times_ms = stage_times_ms(recording, scores)
+    times_ms = times_ms[~np.isnan(times_ms).any(axis=1)]
+    if not len(times_ms):
         return None
-    queue, compute, total = (
-        np.array([stage.get(name, 0.0) for stage in stages]) * _NS_PER_MS
-        for name in ("queue", "compute", "total")
-    )
+    queue, compute, total = times_ms.T * _NS_PER_MS
     return ServerTimes(
-        n=len(stages),
+        n=len(times_ms),
         queue_ms=_quantiles(queue.astype(np.int64)),
         compute_ms=_quantiles(compute.astype(np.int64)),
         serialise_ms=_quantiles(np.maximum(total - queue - compute, 0).astype(np.int64)),
         total_ms=_quantiles(total.astype(np.int64)),
     )
+
+
+def stage_times_ms(recording: Recording, scores: Scores) -> npt.NDArray[np.float64]:
+    """Return the server's own times of each answer, in milliseconds.
+
+    Returns:
+        float64, shape (answered, 3): the times of `STAGES`. A stage that the server did not name
+        took no time. All three are NaN if the answer carried no times.
+    """
+    times_ms = np.full((scores.answered, len(STAGES)), np.nan)
+    for place, row in enumerate(scores.rows.tolist() if recording.timings else ()):
+        if text := recording.timings[row]:
+            stages = dict(_STAGE.findall(text))
+            times_ms[place] = [float(stages.get(name, 0)) for name in STAGES]
+    return times_ms
 
 
 def client(recording: Recording, *, open_loop: bool) -> Client:

@@ -173,7 +173,7 @@ class Generator:
     def _launch(self, number: int, due_ns: int, loop: asyncio.AbstractEventLoop) -> None:
         """Start a request that is due; count it as missed if no slot is free."""
         if not self._free:
-            self._recorder.miss(due_ns)
+            self._recorder.miss(number, due_ns)
             return
         slot = self._free.pop()
         self._in_flight_max = max(self._in_flight_max, self._slots - len(self._free))
@@ -241,7 +241,11 @@ class Generator:
                     f"the last one with {failure[0]}: {failure[1]}",
                 )
             return failure[0] not in CONNECTION_ERRORS
+        except asyncio.CancelledError:
+            recorder.give_up(number, due_ns, sent_ns)
+            raise
         except Exception as error:  # noqa: BLE001 - a bug here must not look like a server's error
+            recorder.give_up(number, due_ns, sent_ns)
             self.stop("aborted", f"the load generator failed: {error!r}")
             return False
         end_ns = clock()
@@ -260,6 +264,8 @@ class Generator:
             _, late = await asyncio.wait(pending, timeout=self._plan.timeout_seconds + 1)
             for task in late:
                 task.cancel()
+            if late:  # a cancelled task records its request when it runs the next time
+                await asyncio.wait(late, timeout=1)
 
     async def _watch(self) -> None:
         """Stop the run if the server hangs, unless outages are to be measured."""

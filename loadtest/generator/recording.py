@@ -17,9 +17,13 @@ import numpy.typing as npt
 # Kinds of failures without an answer from the server; all other kinds are error answers.
 CONNECTION_ERRORS = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED"})
 
-_ARRAYS = ("numbers", "due_ns", "sent_ns", "end_ns", "outcomes", "missed_due_ns")
-
 Integers = npt.NDArray[np.int64]
+
+_ARRAYS = (
+    *("numbers", "due_ns", "sent_ns", "end_ns", "outcomes"),
+    *("missed_numbers", "missed_due_ns"),
+    *("unfinished_numbers", "unfinished_due_ns", "unfinished_sent_ns"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,8 +40,13 @@ class Recording:
         responses: The distinct answers, as received bytes.
         errors: (kind, first message) of each kind of error.
         timings: The server's own timings, one text for each row; empty if not requested.
-        missed_due_ns: int64, shape (m,): due times of the requests that were not sent because the
+        missed_numbers: int64, shape (m,): index of each request that was not sent because the
             maximum was under way.
+        missed_due_ns: int64, shape (m,): their due times, in ascending order.
+        unfinished_numbers: int64, shape (u,): index of each request that was given up under way:
+            the run was interrupted, or the request outlived its deadline.
+        unfinished_due_ns: int64, shape (u,): their due times.
+        unfinished_sent_ns: int64, shape (u,): the times at which they were sent.
         sent: Requests sent, including unfinished ones.
         in_flight_max: Most requests under way at once.
         cpu_seconds: CPU time of each process' threads from the first request to the end of the
@@ -55,7 +64,11 @@ class Recording:
     responses: tuple[bytes, ...]
     errors: tuple[tuple[str, str], ...]
     timings: tuple[str, ...]
+    missed_numbers: Integers
     missed_due_ns: Integers
+    unfinished_numbers: Integers
+    unfinished_due_ns: Integers
+    unfinished_sent_ns: Integers
     sent: int
     in_flight_max: int
     cpu_seconds: tuple[float, ...]
@@ -99,7 +112,7 @@ class Recording:
             ),
             errors=tuple((kind, message) for kind, message in errors),
             timings=(),
-            sent=len(arrays["numbers"]),
+            sent=len(arrays["numbers"]) + len(arrays["unfinished_numbers"]),
             in_flight_max=0,
             cpu_seconds=(0.0,),
             **arrays,
@@ -121,7 +134,11 @@ class Recorder:
         self._responses: dict[bytes, int] = {}
         self._errors: dict[str, tuple[int, str]] = {}
         self._timings: list[str] = []
+        self._missed_numbers = array("q")
         self._missed_due_ns = array("q")
+        self._unfinished_numbers = array("q")
+        self._unfinished_due_ns = array("q")
+        self._unfinished_sent_ns = array("q")
 
     @property
     def finished(self) -> int:
@@ -165,9 +182,16 @@ class Recorder:
         self._timings.extend([""] * (len(self._numbers) - 1 - len(self._timings)))
         self._timings.append(text)
 
-    def miss(self, due_ns: int) -> None:
-        """Count a request that was due and not sent."""
+    def miss(self, number: int, due_ns: int) -> None:
+        """Record a request that was due and not sent."""
+        self._missed_numbers.append(number)
         self._missed_due_ns.append(due_ns)
+
+    def give_up(self, number: int, due_ns: int, sent_ns: int) -> None:
+        """Record a request that was sent and whose outcome will not be known."""
+        self._unfinished_numbers.append(number)
+        self._unfinished_due_ns.append(due_ns)
+        self._unfinished_sent_ns.append(sent_ns)
 
     def answered_late(self, limit_ns: int, *, since: int) -> int:
         """Count the answers after the first `since` rows that took longer than `limit_ns`."""
@@ -194,7 +218,11 @@ class Recorder:
             responses=tuple(self._responses),
             errors=tuple((kind, message) for kind, (_, message) in self._errors.items()),
             timings=tuple(timings) if self._timings else (),
+            missed_numbers=_integers(self._missed_numbers),
             missed_due_ns=_integers(self._missed_due_ns),
+            unfinished_numbers=_integers(self._unfinished_numbers),
+            unfinished_due_ns=_integers(self._unfinished_due_ns),
+            unfinished_sent_ns=_integers(self._unfinished_sent_ns),
             sent=self.sent,
             in_flight_max=in_flight_max,
             cpu_seconds=(cpu_seconds,),
@@ -234,30 +262,34 @@ def merge(recordings: Sequence[Recording]) -> Recording:
     """
     merger = _Merger()
     outcomes = np.concatenate([merger.outcomes(recording) for recording in recordings])
-    end_ns = np.concatenate([recording.end_ns for recording in recordings])
-    order = np.argsort(end_ns, kind="stable")
+
+    def joined(name: str) -> Integers:
+        return np.concatenate([getattr(recording, name) for recording in recordings])
+
+    order = np.argsort(joined("end_ns"), kind="stable")
+    missed = np.argsort(joined("missed_due_ns"), kind="stable")
+    unfinished = np.argsort(joined("unfinished_due_ns"), kind="stable")
     timings: list[str] = []
     if any(recording.timings for recording in recordings):
         for recording in recordings:
             timings += recording.timings or [""] * recording.finished
         timings = [timings[row] for row in order]
 
-    def joined(name: str) -> Integers:
-        return np.concatenate([getattr(recording, name) for recording in recordings])[order]
-
     stops = [recording.stop for recording in recordings if recording.stop is not None]
     return Recording(
-        numbers=joined("numbers"),
-        due_ns=joined("due_ns"),
-        sent_ns=joined("sent_ns"),
-        end_ns=end_ns[order],
+        numbers=joined("numbers")[order],
+        due_ns=joined("due_ns")[order],
+        sent_ns=joined("sent_ns")[order],
+        end_ns=joined("end_ns")[order],
         outcomes=outcomes[order],
         responses=tuple(merger.responses),
         errors=tuple((kind, message) for kind, (_, message) in merger.errors.items()),
         timings=tuple(timings),
-        missed_due_ns=np.sort(
-            np.concatenate([recording.missed_due_ns for recording in recordings])
-        ),
+        missed_numbers=joined("missed_numbers")[missed],
+        missed_due_ns=joined("missed_due_ns")[missed],
+        unfinished_numbers=joined("unfinished_numbers")[unfinished],
+        unfinished_due_ns=joined("unfinished_due_ns")[unfinished],
+        unfinished_sent_ns=joined("unfinished_sent_ns")[unfinished],
         sent=sum(recording.sent for recording in recordings),
         in_flight_max=sum(recording.in_flight_max for recording in recordings),
         cpu_seconds=tuple(seconds for recording in recordings for seconds in recording.cpu_seconds),

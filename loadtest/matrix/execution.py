@@ -23,6 +23,7 @@ from loadtest.report_schema import REPORT_FILE, SCHEMA_VERSION, Collection, Repo
 from loadtest.reports import collection
 from loadtest.reports.configurations import load_of
 from loadtest.reports.measures import MEASURES
+from loadtest.reports.unknown import with_reason
 from loadtest.servers import bound_process
 from loadtest.servers.description import Served
 from loadtest.servers.local import LocalServer
@@ -293,8 +294,7 @@ def _line(result: Result) -> str:
     texts = ["VALID" if report.validity.valid else "INVALID", str(load_of(report))]
     names = ("capacity_per_second", *_SHOWN) if report.capacity else _SHOWN
     texts += [
-        f"{MEASURES[name].title} {MEASURES[name].text(MEASURES[name].value(result))}"
-        for name in names
+        f"{MEASURES[name].title} {with_reason(MEASURES[name].cell(result))}" for name in names
     ]
     return ", ".join(texts + report.validity.reasons)
 

@@ -33,6 +33,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
+from loadtest.report_schema import RAW_FILE
 from loadtest.settings.arguments import parse_capacity, parse_run, target_address
 from loadtest.settings.config import UsageError
 from training import schemas
@@ -256,6 +257,12 @@ def _scenarios(table: _Table, defaults: Mapping[str, Any]) -> list[MatrixScenari
         msg = f"repeats of {table.where} is {repeats}, expected 1 or more"
         raise UsageError(msg)
     values = {**defaults, **table.rest()}
+    if "save-samples" in values:
+        msg = (
+            f"save-samples of {table.where}: every run would write the same file; leave it out, "
+            f"the folder of each run has its samples as {RAW_FILE}"
+        )
+        raise UsageError(msg)
     if own := _OWN_FLAGS & set(values):
         msg = f"{', '.join(sorted(own))} of {table.where}: the matrix itself sets these flags"
         raise UsageError(msg)

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 
 from loadtest.report_sections_schema import Availability, Outage
 from loadtest.reports.configurations import Configuration, subject_labels
+from loadtest.reports.unknown import NotAvailable, with_reason
 
 HEADS = (
     "model",
@@ -25,7 +26,9 @@ KEY = (
 def line(known: Availability) -> str:
     """Return a run's availability in one line."""
     withheld = f", {known.withheld:,} of them not sent by waiting callers" if known.withheld else ""
-    text = f"{percent(known.share)} % ({known.good:,} of {known.requests:,} requests{withheld}), "
+    share = percent(known.share)
+    shown = with_reason(share) if known.share is None else f"{share} %"
+    text = f"{shown} ({known.good:,} of {known.requests:,} requests{withheld}), "
     longest = known.longest_outage
     if longest is None:
         return text + f"no outage of {known.outage_threshold_seconds:.2g} s or more"
@@ -63,7 +66,9 @@ def table(measured: Sequence[Configuration]) -> list[tuple[str, ...]]:
 
 def percent(share: float | None) -> str:
     """Return a share in percent with three digits, rounded down: 100.000 only if nothing failed."""
-    return "n/a" if share is None else f"{math.floor(100_000 * share) / 1000:.3f}"
+    if share is None:
+        return NotAvailable("no request was due")
+    return f"{math.floor(100_000 * share) / 1000:.3f}"
 
 
 def outage_text(outage: Outage) -> str:

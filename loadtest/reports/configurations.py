@@ -1,7 +1,7 @@
 """Results grouped by configuration: the same load on the same system under test."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import zip_longest
 
 from hdrh.histogram import HdrHistogram
@@ -20,6 +20,8 @@ _SCENARIO_NAMES = {
     "users": "users",
     CAPACITY: "find-capacity",
 }
+# The properties of a load that its name leaves out, unless they distinguish it from another one.
+_DETAILS = {"loop": "{} loop", "in_flight_cap": "{:,} in flight", "connections": "{:,} connections"}
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class LoadKey:
 
     The kind is the kind of the scenario, or CAPACITY for find-capacity. Its rate is a result and
     therefore None here, and its `bound` is the bound of the search, such as "p99 within 15 ms".
+    `detail` distinguishes its name from that of another load in the same report.
     """
 
     kind: str
@@ -50,6 +53,7 @@ class LoadKey:
     users: int | None
     in_flight_cap: int
     connections: int
+    detail: str = field(default="", compare=False)
 
     def __str__(self) -> str:
         """Return the load in words: "Server, 500 requests/s", "users 32, batch 8"."""
@@ -60,6 +64,8 @@ class LoadKey:
             text = f"{text}, {self.bound}"
         if self.rate is not None:
             text = f"{text}, {self.rate:,.6g} requests/s"
+        if self.detail:
+            text = f"{text}, {self.detail}"
         return text if self.batch == 1 else f"{text}, batch {self.batch}"
 
 
@@ -82,13 +88,20 @@ class Configuration:
         return all(report.validity.valid for report in self.reports)
 
     @property
-    def reasons(self) -> dict[str, int]:
-        """Reasons why repeats are not VALID, with the number of repeats for each."""
-        counts: dict[str, int] = {}
-        for report in self.reports:
-            for reason in report.validity.reasons:
-                counts[reason] = counts.get(reason, 0) + 1
-        return counts
+    def failed_checks(self) -> list[str]:
+        """Names of the rules of validity that repeats broke: "client-lag"."""
+        return failed_checks(self.reports)
+
+    @property
+    def invalid_repeats(self) -> list[str]:
+        """The repeats that are not VALID with their reasons: "repeat 2 of 3: ..."."""
+        count = len(self.results)
+        texts = []
+        for number, report in enumerate(self.reports, 1):
+            if not report.validity.valid:
+                which = which_repeats([number], count)
+                texts.append(f"{which}: {'; '.join(report.validity.reasons)}".removeprefix(": "))
+        return texts
 
     @property
     def requests(self) -> int:
@@ -125,11 +138,15 @@ class AccuracyOverRuns:
 
 
 def configurations(results: Iterable[Result]) -> list[Configuration]:
-    """Group results; configurations are in the order of their first results."""
+    """Group results; configurations are in the order of their first results.
+
+    Different loads on the same subject have different names.
+    """
     groups: dict[tuple[Subject, LoadKey], Configuration] = {}
     for result in results:
         key = subject_of(result), load_of(result.report)
         groups.setdefault(key, Configuration(*key)).results.append(result)
+    _name_apart(groups.values())
     return list(groups.values())
 
 
@@ -182,6 +199,32 @@ def subject_labels(subjects: Sequence[Subject]) -> dict[Subject, str]:
     }
 
 
+def failed_checks(reports: Iterable[Report]) -> list[str]:
+    """Return the names of the rules of validity that any of the runs broke, each once."""
+    return list(
+        dict.fromkeys(
+            check.name for report in reports for check in report.validity.checks if not check.passed
+        )
+    )
+
+
+def which_repeats(numbers: Sequence[int], count: int) -> str:
+    """Return repeats in words: "repeat 2 of 3", "repeats 1 and 3 of 4", "all 3 repeats".
+
+    Args:
+        numbers: Numbers of the repeats from 1, ascending.
+        count: Repeats of the configuration; the text is empty if there is one.
+    """
+    if count == 1:
+        return ""
+    if len(numbers) == count:
+        return f"all {count:,} repeats"
+    *some, last = map(str, numbers)
+    if not some:
+        return f"repeat {last} of {count:,}"
+    return f"repeats {', '.join(some)} and {last} of {count:,}"
+
+
 def fullest(reports: Sequence[Report]) -> list[Report]:
     """Return the reports that decide the accuracy, so that no image counts more than another.
 
@@ -227,6 +270,20 @@ def merged_histogram(reports: Iterable[Report]) -> HdrHistogram | None:
         else:
             merged.add(histogram)
     return merged
+
+
+def _name_apart(measured: Iterable[Configuration]) -> None:
+    """Add to the names of loads with the same name in what they differ."""
+    same: dict[tuple[Subject, str], list[Configuration]] = {}
+    for one in measured:
+        same.setdefault((one.subject, str(one.load)), []).append(one)
+    for group in same.values():
+        different = [
+            name for name in _DETAILS if len({getattr(one.load, name) for one in group}) > 1
+        ]
+        for one in group:
+            parts = (_DETAILS[name].format(getattr(one.load, name)) for name in different)
+            one.load = replace(one.load, detail=", ".join(parts))
 
 
 def _part(name: str, value: str) -> str:

@@ -4,9 +4,14 @@ Commit, CPU, versions, data, model file: what the manifests of a collection say.
 and model files are separate rows, because pages show them at their end.
 """
 
+import ipaddress
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from loadtest.report_schema import Artefact, Collection, Report, Result
+
+# Where a server ran, seen from the load generator.
+Place = Literal["started", "loopback", "network"]
 
 
 def lines(collection: Collection) -> list[tuple[str, str]]:
@@ -31,6 +36,7 @@ def lines(collection: Collection) -> list[tuple[str, str]]:
         ("server's versions", _each_result(results, _server_versions_text)),
         ("test images", _each(reports, _data_text)),
         ("target", _each_result(results, _target_text)),
+        ("server's machine", _each_result(results, _machine_text)),
         ("model file", _each(reports, _artefact_text)),
         ("seeds", _each(reports, _seeds_text)),
         ("percentiles", _each(reports, lambda report: report.latency_ms.definition)),
@@ -48,6 +54,23 @@ def digests(collection: Collection) -> list[tuple[str, str]]:
         if (artefact := manifest.artefact) is not None and artefact.sha256 is not None:
             found.append((_model_file(result.report, artefact), artefact.sha256))
     return list(dict.fromkeys(found))
+
+
+def place(result: Result) -> Place:
+    """Return where the server of a result ran.
+
+    Returns:
+        "started": the load test started it, on its own machine; "loopback": it was running before,
+        behind a loopback address; "network": behind any other address.
+    """
+    if result.server_process is not None:
+        return "started"
+    host = result.report.target.rpartition(":")[0].strip("[]")
+    try:
+        local = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:  # a name
+        local = False
+    return "loopback" if local else "network"
 
 
 def _each(reports: Sequence[Report], value: Callable[[Report], object]) -> str:
@@ -96,6 +119,15 @@ def _target_text(result: Result) -> str:
         tls = ", over TLS" if report.tls else ""
         return text + tls if text == report.target else f"{text} ({report.target}{tls})"
     return f"{text} (python -m serving {' '.join(process.flags)})".replace(" )", ")")
+
+
+def _machine_text(result: Result) -> str:
+    texts: dict[Place, str] = {
+        "started": "the client's, where the load test started the server",
+        "loopback": "the client's, by the loopback address",
+        "network": f"unknown; {result.report.target} was reached over the network",
+    }
+    return texts[place(result)]
 
 
 def _artefact_text(report: Report) -> str | None:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 from loadtest.report_schema import Report
-from loadtest.reports.configurations import Configuration, subject_labels
+from loadtest.reports.configurations import Configuration, subject_labels, which_repeats
 
 # The rules of validity that fail if the load generator could not keep up.
 _CLIENT_CHECKS = frozenset({"client-cpu", "client-lag"})
@@ -23,7 +23,13 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Note:
-    """A warning, an error or a reason, and the configurations that have it."""
+    """A warning, an error or a reason, and the runs that have it.
+
+    Attributes:
+        text: The finding; of several runs with the range of each number.
+        where: The configurations, with the numbers of the repeats.
+        bad: Whether it is a reason for INVALID.
+    """
 
     text: str
     where: str
@@ -39,7 +45,7 @@ class GateRow:
         limit: The limit that was set.
         measured: The measured value; for several runs with the range of each number.
         verdict: Whether the gate was passed.
-        where: The configurations; None if the page has only one.
+        where: The configurations with the numbers of the repeats; None if the page has one run.
     """
 
     name: str
@@ -55,24 +61,48 @@ class GateRow:
         return self.name, self.limit, self.measured, self.verdict, *where
 
 
+@dataclass(frozen=True)
+class _Place:
+    """A run: its configuration, and its number among the repeats.
+
+    Attributes:
+        label: Name of the configuration.
+        repeat: Number of the run from 1.
+        repeats: Repeats of the configuration.
+        runs: Runs of all configurations of the page.
+    """
+
+    label: str
+    repeat: int
+    repeats: int
+    runs: int
+
+
 @dataclass
 class _Alike:
-    """Texts that differ only in numbers, and how often each configuration has them."""
+    """Texts that differ only in numbers, and the runs that have them."""
 
     texts: list[str] = field(default_factory=list)
-    places: dict[str, int] = field(default_factory=dict)
+    places: dict[_Place, None] = field(default_factory=dict)
 
-    def add(self, text: str, where: str) -> None:
+    def add(self, text: str, place: _Place) -> None:
         self.texts.append(text)
-        self.places[where] = self.places.get(where, 0) + 1
+        self.places[place] = None
 
     def where(self) -> str:
-        """Name the first configurations, and count the others."""
-        shown = list(self.places)[:2]
-        more = len(self.places) - len(shown)
-        text = "; ".join(shown) + (f" and {more} more configurations" if more else "")
-        runs = sum(self.places.values())
-        return text if runs == 1 else f"{text} ({runs:,} runs)"
+        """Name every run; a text that all runs of several configurations have names none."""
+        repeats: dict[str, list[int]] = {}
+        counts = {}
+        for place in self.places:
+            repeats.setdefault(place.label, []).append(place.repeat)
+            counts[place.label] = place.repeats
+        if len(repeats) > 1 and len(self.places) == next(iter(self.places)).runs:
+            return f"all {len(self.places):,} runs"
+        texts = [
+            ", ".join(filter(None, [label, which_repeats(numbers, counts[label])]))
+            for label, numbers in repeats.items()
+        ]
+        return "; ".join(texts)
 
 
 def client_limits(measured: Sequence[Configuration]) -> list[Note]:
@@ -84,7 +114,7 @@ def client_limits(measured: Sequence[Configuration]) -> list[Note]:
 def gate_heads(measured: Sequence[Configuration]) -> tuple[str, ...]:
     """Return the column heads of the table of gates."""
     heads = ("gate", "limit", "measured", "result")
-    return heads if len(measured) == 1 else (*heads, "where")
+    return (*heads, "where") if _several_runs(measured) else heads
 
 
 def gates(measured: Sequence[Configuration]) -> list[GateRow]:
@@ -95,13 +125,14 @@ def gates(measured: Sequence[Configuration]) -> list[GateRow]:
             text = gate.measured or gate.detail
             key = gate.name, gate.limit, gate.passed, _skeleton(text)
             groups.setdefault(key, _Alike()).add(text, where)
+    several = _several_runs(measured)
     rows = [
         GateRow(
             name=name,
             limit=limit,
             measured=ranges(group.texts),
-            verdict=Verdict("passed" if passed else "FAILED", passed),
-            where=None if len(measured) == 1 else group.where(),
+            verdict=Verdict("ok" if passed else "FAILED", passed),
+            where=group.where() if several else None,
         )
         for (name, limit, passed, _), group in groups.items()
     ]
@@ -126,7 +157,7 @@ def failed_gates(measured: Sequence[Configuration], stop_reason: str | None) -> 
 def complaints(measured: Sequence[Configuration]) -> list[Note]:
     """Return all notes except gates and limits of the client.
 
-    Notes that differ only in numbers are merged into one.
+    Notes that differ only in numbers are merged into one, with the range of each number.
     """
     notes = _notes(
         (text, where)
@@ -147,21 +178,26 @@ def ranges(texts: Sequence[str]) -> str:
     return between[0] + "".join(span + text for span, text in zip(spans, between[1:], strict=True))
 
 
-def _places(measured: Sequence[Configuration]) -> Iterable[tuple[Report, str]]:
-    """Yield every report and the name of its configuration."""
+def _several_runs(measured: Sequence[Configuration]) -> bool:
+    return sum(len(configuration.results) for configuration in measured) > 1
+
+
+def _places(measured: Sequence[Configuration]) -> Iterable[tuple[Report, _Place]]:
+    """Yield every report and the name of its run."""
     labels = subject_labels([configuration.subject for configuration in measured])
+    runs = sum(len(configuration.results) for configuration in measured)
     for configuration in measured:
-        where = f"{labels[configuration.subject]}, {configuration.load}"
-        for report in configuration.reports:
-            yield report, where
+        label = f"{labels[configuration.subject]}, {configuration.load}"
+        for number, report in enumerate(configuration.reports, 1):
+            yield report, _Place(label, number, len(configuration.results), runs)
 
 
-def _notes(found: Iterable[tuple[str, str]]) -> list[Note]:
+def _notes(found: Iterable[tuple[str, _Place]]) -> list[Note]:
     groups: dict[str, _Alike] = {}
     for text, where in found:
         groups.setdefault(_skeleton(text), _Alike()).add(text, where)
     return [
-        Note(group.texts[0], group.where(), bad=kind.startswith("INVALID"))
+        Note(ranges(group.texts), group.where(), bad=kind.startswith("INVALID"))
         for kind, group in groups.items()
     ]
 

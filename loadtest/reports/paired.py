@@ -6,18 +6,23 @@ comparison of the same images detects differences of a tenth of that (McNemar, P
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal, Self
 
 import numpy as np
 import numpy.typing as npt
 
+from loadtest.report_file import ReportError
 from loadtest.report_schema import RAW_FILE, Result
+from training import schemas
 from training.evaluation import paired
+from training.evaluation.significance import LEVEL
 
 _NEEDED = ("image_ids", "answers", "labels")
 
 Integers = npt.NDArray[np.int64]
+AnswersVerdict = Literal["better", "worse", "not told apart"]
 
 
 @dataclass(frozen=True)
@@ -29,15 +34,30 @@ class PairedAnswers:
             answer.
         same: Images that both sides answered with the same class.
         difference: Top-1 of the other side minus top-1 of the first, with its interval.
+        p_holm: p-value of McNemar's exact test, corrected for all figures of the comparison.
+        verdict: "better" or "worse" if `p_holm` is below LEVEL.
     """
 
     images: int
     same: int
     difference: paired.PairedDifference
+    p_holm: float = 1.0
+    verdict: AnswersVerdict = "not told apart"
+
+    def judged(self, p_holm: float) -> Self:
+        """Return the same answers with their verdict."""
+        verdict: AnswersVerdict = "not told apart"
+        if p_holm < LEVEL:
+            verdict = "better" if self.difference.difference > 0 else "worse"
+        return replace(self, p_holm=p_holm, verdict=verdict)
 
 
 def compare(first: Sequence[Result], other: Sequence[Result]) -> PairedAnswers | None:
-    """Compare all answers of two sides; return None if they have no image in common."""
+    """Compare all answers of two sides; return None if they have no image in common.
+
+    Raises:
+        ReportError: A newer program wrote the answers.
+    """
     ours, theirs = _answers(first), _answers(other)
     if ours is None or theirs is None:
         return None
@@ -60,13 +80,25 @@ def _answers(results: Sequence[Result]) -> tuple[Integers, Integers, Integers] |
         if result.folder is None or not path.is_file():
             continue
         with np.load(path) as archive:
+            if "schema_version" in archive:
+                _check(archive["schema_version"].item(), path)
             if not set(_NEEDED).issubset(archive.files):
                 continue
+            rows = np.ones(len(archive["answers"]), np.bool_)
+            if "latency_ns" in archive:  # version 2 has the requests without an answer, too
+                rows = archive["latency_ns"] >= 0
             for column, name in zip(columns, _NEEDED, strict=True):
-                column.append(archive[name].ravel())
+                column.append(archive[name][rows].ravel())
     if not columns[0]:
         return None
     images, answers, labels = (np.concatenate(column) for column in columns)
     used = images >= 0
     known, places = np.unique(images[used], return_index=True)
     return known, answers[used][places], labels[used][places]
+
+
+def _check(version: object, path: Path) -> None:
+    try:
+        schemas.SAMPLES.check(version, path)
+    except schemas.SchemaError as error:
+        raise ReportError(str(error)) from error

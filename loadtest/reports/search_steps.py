@@ -1,12 +1,13 @@
 """The steps of find-capacity as tables."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from loadtest.report_schema import CapacityStep
 from loadtest.reports.configurations import CAPACITY, Configuration, subject_labels
 from loadtest.reports.findings import Verdict
-from loadtest.reports.measures import MEASURES
+from loadtest.reports.measures import MEASURES, needs
+from loadtest.reports.unknown import NotAvailable, note
 
 _LATENCY = MEASURES["p50_ms"]
 _RATE = MEASURES["goodput_per_second"]
@@ -34,6 +35,11 @@ class StepTable:
     heads: tuple[str, ...]
     rows: list[tuple[str | Verdict, ...]]
 
+    @property
+    def note(self) -> str:
+        """Why cells are n/a; empty if none is."""
+        return note(self.rows)
+
 
 def tables(measured: Sequence[Configuration]) -> list[StepTable]:
     """Return a table for each search."""
@@ -54,7 +60,10 @@ def tables(measured: Sequence[Configuration]) -> list[StepTable]:
                         *("phase", "requests/s", "verdict", "seconds", "n", "over the bound"),
                         *("p50 (ms)", f"p{capacity.percentile:g} (ms)", _RATE.title, "reason"),
                     ),
-                    rows=[_row(step) for step in capacity.steps],
+                    rows=[
+                        _row(step, f"p{capacity.percentile:g}", report.latency_ms.requests_needed)
+                        for step in capacity.steps
+                    ],
                 )
             )
     return found
@@ -66,7 +75,15 @@ def verdict(step: CapacityStep) -> Verdict:
     return Verdict(f"{text} (client)" if step.client_limited else text, step.passed)
 
 
-def _row(step: CapacityStep) -> tuple[str | Verdict, ...]:
+def _row(
+    step: CapacityStep, percentile: str, needed: Mapping[str, int]
+) -> tuple[str | Verdict, ...]:
+    def latency(value: float | None, name: str) -> str:
+        if value is None:
+            return NotAvailable(needs(needed, name.replace(".", "_"), "a step"))
+        return _LATENCY.text(value)
+
+    goodput = step.goodput_per_second
     return (
         step.phase,
         f"{step.offered_rate_per_second:,.1f}",
@@ -74,8 +91,10 @@ def _row(step: CapacityStep) -> tuple[str | Verdict, ...]:
         f"{step.seconds:.1f}",
         f"{step.n:,}",
         f"{step.over:,}",
-        _LATENCY.text(step.p50_ms),
-        _LATENCY.text(step.percentile_ms),
-        _RATE.text(step.goodput_per_second),
+        latency(step.p50_ms, "p50"),
+        latency(step.percentile_ms, percentile),
+        NotAvailable("no request of the step was finished")
+        if goodput is None
+        else _RATE.text(goodput),
         step.reason.removeprefix("cut short: "),
     )

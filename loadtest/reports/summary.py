@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from loadtest.report_schema import Collection, Report
+from loadtest.reports import unknown
 from loadtest.reports.configurations import (
     AccuracyOverRuns,
     Configuration,
@@ -15,7 +16,8 @@ from loadtest.reports.configurations import (
     subject_labels,
 )
 from loadtest.reports.findings import Verdict
-from loadtest.reports.measures import COSTS, MEASURES, Measure, Spread
+from loadtest.reports.measures import COSTS, MEASURES, why_missing
+from loadtest.reports.unknown import NotAvailable
 
 HEADS = (
     "model",
@@ -33,8 +35,7 @@ HEADS = (
 )
 
 KEY = (
-    "Medians over the repeats, lowest to highest in brackets; n/a: fewer answers than the "
-    "percentile needs. Top-1 with its 95 % Wilson interval."
+    "Medians over the repeats, lowest to highest in brackets. Top-1 with its 95 % Wilson interval."
 )
 
 
@@ -71,7 +72,7 @@ def costs(measured: Sequence[Configuration]) -> tuple[tuple[str, ...], list[tupl
         (
             labels[one.subject],
             str(one.load),
-            *(spread_text(MEASURES[name], one.spread(name)) for name in known),
+            *(spread_cell(one, name) for name in known),
         )
         for one in measured
     ]
@@ -107,7 +108,7 @@ def describe(collection: Collection) -> str:
 def top1_text(total: AccuracyOverRuns | None) -> str:
     """Return top-1 in percent with its interval."""
     if total is None:
-        return "n/a"
+        return NotAvailable("nothing was answered")
     return f"{100 * total.top1:.2f} ({100 * total.low:.2f} to {100 * total.high:.2f})"
 
 
@@ -121,32 +122,51 @@ def class_shares(reports: Sequence[Report]) -> list[float | None]:
 
 def percent(share: float | None) -> str:
     """Return a share in percent, without the sign."""
-    return "n/a" if share is None else f"{100 * share:.1f}"
+    if share is None:
+        return NotAvailable("no image of this class was answered")
+    return f"{100 * share:.1f}"
 
 
-def spread_text(measure: Measure, spread: Spread | None) -> str:
-    """Return the median, with lowest and highest if there are several repeats."""
+def median_cell(configuration: Configuration, name: str) -> str:
+    """Return the median of one of MEASURES over the repeats, or why no repeat has it."""
+    measure, spread = MEASURES[name], configuration.spread(name)
     if spread is None:
-        return "n/a"
-    text = measure.text(spread.median)
-    if spread.n == 1 or measure.text(spread.low) == measure.text(spread.high):
+        reasons = (why_missing(result, measure.path) for result in configuration.results)
+        return NotAvailable("; ".join(dict.fromkeys(reasons)))
+    return measure.text(spread.median)
+
+
+def spread_cell(configuration: Configuration, name: str) -> str:
+    """Return the median, with lowest and highest if there are several repeats.
+
+    If some repeats lack the figure, the text says how many have it.
+    """
+    text = median_cell(configuration, name)
+    measure, spread = MEASURES[name], configuration.spread(name)
+    if spread is None:
         return text
-    return f"{text} ({measure.text(spread.low)} to {measure.text(spread.high)})"
+    low, high = measure.text(spread.low), measure.text(spread.high)
+    if low != high:
+        text = f"{text} ({low} to {high})"
+    repeats = len(configuration.results)
+    return text if spread.n == repeats else f"{text}, {spread.n} of {repeats} repeats"
 
 
 def verdict(configuration: Configuration) -> Verdict:
-    """Return how many repeats of a configuration are VALID: "VALID", "2 of 3 VALID"."""
+    """Return how many repeats of a configuration are VALID, and the rules that the others broke.
+
+    For example "VALID", "INVALID: client-lag", "2 of 3 VALID: requests".
+    """
     valid = sum(report.validity.valid for report in configuration.reports)
     repeats = len(configuration.results)
-    if valid in {0, repeats}:
-        return Verdict("VALID" if valid else "INVALID", bool(valid))
-    return Verdict(f"{valid} of {repeats} VALID", valid=False)
+    if valid == repeats:
+        return Verdict("VALID", valid=True)
+    head = f"{valid} of {repeats} VALID" if valid else "INVALID"
+    broken = ", ".join(configuration.failed_checks)
+    return Verdict(f"{head}: {broken}" if broken else head, valid=False)
 
 
 def _row(configuration: Configuration, label: str) -> TableRow:
-    def figure(name: str) -> str:
-        return spread_text(MEASURES[name], configuration.spread(name))
-
     errors: dict[str, int] = {}
     for report in configuration.reports:
         for kind, error in report.errors.items():
@@ -160,10 +180,13 @@ def _row(configuration: Configuration, label: str) -> TableRow:
         verdict=verdict(configuration),
         figures=(
             n if repeats == 1 else f"{n} in {repeats}",
-            *map(figure, ("p50_ms", "p99_ms", "images_per_second", "goodput_per_second")),
+            *(
+                spread_cell(configuration, name)
+                for name in ("p50_ms", "p99_ms", "images_per_second", "goodput_per_second")
+            ),
             top1_text(accuracy(configuration.reports)),
             ", ".join(f"{kind} {count:,}" for kind, count in errors.items()) or "none",
-            *map(figure, ("p90_ms", "p99_9_ms")),
+            *(spread_cell(configuration, name) for name in ("p90_ms", "p99_9_ms")),
         ),
     )
 
@@ -186,10 +209,10 @@ def _latency_figure(own: Sequence[Configuration]) -> tuple[str, str] | None:
     # A scenario that is not in the list comes last.
     rank = {kind: position for position, kind in enumerate(order)}
     best = min(able, key=lambda one: (rank.get(one.load.kind, len(order)), one.load.users or 0))
-    p50, p99 = best.spread("p50_ms"), best.spread("p99_ms")
-    measure = MEASURES["p50_ms"]
-    values = [measure.text(spread.median if spread else None) for spread in (p50, p99)]
-    return f"{' / '.join(values)} ms", f"p50 / p99, {best.load}"
+    values = [median_cell(best, name) for name in ("p50_ms", "p99_ms")]
+    words = f"p50 / p99, {best.load}{_doubt(best)}"
+    missing = unknown.note([values]).removesuffix(".")
+    return f"{' / '.join(values)} ms", f"{words}; {missing}" if missing else words
 
 
 def _throughput_figure(own: Sequence[Configuration]) -> tuple[str, str] | None:
@@ -197,7 +220,7 @@ def _throughput_figure(own: Sequence[Configuration]) -> tuple[str, str] | None:
     if not able:
         return None
     spread, best = max(able, key=lambda pair: (pair[1].valid, pair[0].median))
-    return f"{spread.median:,.0f} images/s", f"at most, {best.load}"
+    return f"{spread.median:,.0f} images/s", f"at most, {best.load}{_doubt(best)}"
 
 
 def _capacity_figure(own: Sequence[Configuration]) -> tuple[str, str] | None:
@@ -208,7 +231,8 @@ def _capacity_figure(own: Sequence[Configuration]) -> tuple[str, str] | None:
             doubt = "" if all(search.confirmed for search in searches) else ", not confirmed"
             if any(search.limited_by == "client" for search in searches):
                 doubt += ", limited by the client"
-            return f"{found.median:,.0f} requests/s", f"most with {one.load.bound}{doubt}"
+            words = f"most with {one.load.bound}{doubt}{_doubt(one)}"
+            return f"{found.median:,.0f} requests/s", words
     able = [
         one
         for one in own
@@ -223,6 +247,10 @@ def _capacity_figure(own: Sequence[Configuration]) -> tuple[str, str] | None:
         bound_text(slo.percentile, slo.limit_ms) for report in best.reports if (slo := report.slo)
     }
     return f"{best.load.rate:,.0f} requests/s", f"highest tried with {', '.join(bounds)}"
+
+
+def _doubt(configuration: Configuration) -> str:
+    return "" if configuration.valid else f", {verdict(configuration).text}"
 
 
 def _s(count: int) -> str:

@@ -2,18 +2,17 @@
 
 import asyncio
 import contextlib
-import io
 import signal
 from collections.abc import AsyncIterator, Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
-import numpy as np
 from msgspec import structs
 
-from loadtest.figures import manifest, published_answers
+from loadtest.figures import manifest, published_answers, samples
 from loadtest.figures.manifest import Environment
 from loadtest.figures.published_answers import Record
+from loadtest.figures.samples import Asked, Samples
 from loadtest.figures.scoring import Scorer, Scores
 from loadtest.generator.assignment import Assignment
 from loadtest.generator.fleet import Fleet, fleet
@@ -36,34 +35,23 @@ from training.data.cifar10 import Split
 
 @dataclass(frozen=True)
 class Measurement:
-    """A run's report and its raw values."""
+    """A run's report and its raw values.
+
+    Attributes:
+        report: The report.
+        recording: The raw outcome of every request.
+        scores: Its answers.
+        asked: The images of its requests.
+    """
 
     report: Report
     recording: Recording
     scores: Scores
+    asked: Asked
 
-    def raw(self) -> memoryview:
-        """Return the raw values as a NumPy archive (.npz), one row for each answered request.
-
-        Rows are in order of the requests' ends. Arrays: `request`, `due_ns`, `sent_ns` (both
-        counted from the first due time) and `latency_ns`: int64, shape (n,); `image_ids`,
-        `answers` and `labels`: int64, shape (n, batch), -1 at unused places of a short query.
-        """
-        recording, scores = self.recording, self.scores
-        due_ns = recording.due_ns[scores.rows]
-        origin_ns = due_ns.min(initial=np.iinfo(np.int64).max)
-        content = io.BytesIO()
-        np.savez_compressed(
-            content,
-            request=recording.numbers[scores.rows],
-            due_ns=due_ns - origin_ns,
-            sent_ns=recording.sent_ns[scores.rows] - origin_ns,
-            latency_ns=scores.latency_ns,
-            image_ids=scores.images,
-            answers=scores.classes,
-            labels=scores.labels,
-        )
-        return content.getbuffer()
+    def samples(self) -> Samples:
+        """Return the samples of every request."""
+        return samples.collect(self.recording, self.scores, self.asked, self.report.scenario)
 
 
 class Session:
@@ -126,7 +114,12 @@ class Session:
             started=started,
             finished=finished,
         )
-        return Measurement(run.report(), recording, scores)
+        asked = Asked(
+            queries=self._queries.table[: self._sent_queries],
+            labels=self._split.labels,
+            predictions=record.predictions if isinstance(record, Record) else None,
+        )
+        return Measurement(run.report(), recording, scores, asked)
 
     def stop(self, reason: str) -> None:
         """Abort the current run.

@@ -17,6 +17,7 @@ from loadtest.settings.config import (
     DEFAULT_TARGET,
     DEFAULT_TIMEOUT_SECONDS,
     DEFAULT_WARMUP_REQUESTS,
+    SAMPLE_SUFFIXES,
     CapacityConfig,
     GateConfig,
     LoadTestConfig,
@@ -137,6 +138,15 @@ def target_address(text: str) -> str:
     return text
 
 
+def samples_file(text: str) -> Path:
+    """Check the name of a file of samples, for argparse."""
+    path = Path(text)
+    if path.suffix not in SAMPLE_SUFFIXES:
+        msg = f"{text!r} received, expected a file that ends with {' or '.join(SAMPLE_SUFFIXES)}"
+        raise argparse.ArgumentTypeError(msg)
+    return path
+
+
 def output_folder(name: str) -> Path:
     """Return the default folder of a report: results/TIME-NAME, with the time in UTC."""
     started = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
@@ -250,6 +260,12 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
 
     add = parser.add_argument_group("report").add_argument
     add("--output-dir", type=Path, help="folder for the report (default: results/TIME-NAME)")
+    add(
+        "--save-samples",
+        type=samples_file,
+        metavar="FILE",
+        help="also save times, code, labels and answers of every request, as .npz or .parquet",
+    )
     add("--name", help="name of the run in the report")
     add("--json", action="store_true", help="end with the report as one line of JSON")
 
@@ -286,6 +302,7 @@ def _config(values: argparse.Namespace, name: str) -> LoadTestConfig:
         data_dir=values.data_dir,
         models_dir=values.models_dir,
         output_dir=values.output_dir or output_folder(name),
+        save_samples=values.save_samples,
         name=name,
         print_json=values.json,
         gates=GateConfig(

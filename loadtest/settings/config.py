@@ -10,6 +10,8 @@ DEFAULT_TARGET = "localhost:8500"
 DEFAULT_TIMEOUT_SECONDS = 10.0
 DEFAULT_WARMUP_REQUESTS = 100
 DEFAULT_ABORT_AFTER_ERRORS = 100
+# The forms of a file of samples, by the end of its name.
+SAMPLE_SUFFIXES = (".npz", ".parquet")
 
 
 # Name and value of an HTTP header, or of gRPC metadata.
@@ -134,6 +136,8 @@ class LoadTestConfig:
         models_dir: The server's model folder, to compare with the recorded predictions; None for no
             comparison.
         output_dir: Folder for the report.
+        save_samples: File for the samples of every request, in the form of its suffix, one of
+            SAMPLE_SUFFIXES; None for only those in the report's folder.
         name: Label of the run.
         print_json: Print the report as the last line of standard output, as JSON.
         gates: Gates of the run.
@@ -167,6 +171,7 @@ class LoadTestConfig:
     data_dir: Path | None = None
     models_dir: Path | None = None
     output_dir: Path
+    save_samples: Path | None = None
     name: str
     print_json: bool = False
     gates: GateConfig = field(default_factory=GateConfig)

@@ -190,13 +190,13 @@ def start(data_dir, tmp_path_factory) -> Callable[..., tuple[subprocess.Popen, P
 
 
 @pytest.fixture(scope="session")
-def finish() -> Callable[[subprocess.Popen, Path], Result]:
+def finish() -> Callable[..., Result]:
     """Wait for a started run and return its result."""
 
-    def wait(process: subprocess.Popen, folder: Path) -> Result:
+    def wait(process: subprocess.Popen, folder: Path, seconds: float = RUN_SECONDS) -> Result:
         with process:
             try:
-                stdout, stderr = process.communicate(timeout=RUN_SECONDS)
+                stdout, stderr = process.communicate(timeout=seconds)
             finally:
                 process.kill()
         return Result(process.returncode, stdout, stderr, folder)

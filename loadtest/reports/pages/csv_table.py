@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from loadtest.report_schema import Collection, Result
 from loadtest.reports.configurations import load_of, subject_of
-from loadtest.reports.measures import value_at
+from loadtest.reports.measures import missing, value_at
 
 Value = str | int | float | bool | None
 
@@ -14,8 +14,13 @@ _LATENCY = ("p50", "p90", "p95", "p97", "p99", "p99_9", "mean", "max")
 # A column is the path of a field in a result, or a function of the result.
 _COLUMNS: dict[str, str | Callable[[Result], Value]] = {
     "status": "report.status",
+    "stop_reason": "report.stop_reason",
     "valid": "report.validity.valid",
     "reasons": lambda result: "; ".join(result.report.validity.reasons),
+    "gates": lambda result: "; ".join(
+        f"{gate.name} {'ok' if gate.passed else 'FAILED'}" for gate in result.report.gates
+    ),
+    "warnings": lambda result: "; ".join(result.report.warnings),
     "scheduled": "report.requests.scheduled",
     "answered": "report.requests.answered",
     "failed": "report.requests.failed",
@@ -70,13 +75,14 @@ _COLUMNS: dict[str, str | Callable[[Result], Value]] = {
     "git_commit": "report.manifest.git_commit",
     "cpu": "report.manifest.cpu",
     "cores": "report.manifest.cores",
+    "missing": lambda result: "; ".join(missing(result)),
     "data_sha256": "report.manifest.data.sha256",
     "artefact_sha256": "report.manifest.artefact.sha256",
 }
 
 
 def render(collection: Collection) -> str:
-    """Return the file's text; an unknown value is an empty field."""
+    """Return the file's text; an unknown value is an empty field, and `missing` says why."""
     counts: dict[object, int] = {}
     rows = []
     for result in collection.results:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from loadtest.report_schema import Collection
-from loadtest.reports import availability, facts, findings, search_steps, summary
+from loadtest.reports import availability, facts, findings, search_steps, summary, unknown
 from loadtest.reports.configurations import Configuration, Subject, configurations
 from loadtest.reports.findings import Verdict
 from loadtest.reports.plots import accuracy, latency, rates
@@ -59,6 +59,8 @@ def render(collection: Collection, report_sha256: str) -> str:
     failed_gates = findings.failed_gates(measured, collection.stop_reason)
     figures = [figure for group in groups for figure in group.figures]
     cost_heads, costs = summary.costs(measured)
+    rows = [[*row.name, row.verdict, *row.figures] for row in summary.rows(measured)]
+    outages = availability.table(measured)
     return render_template(
         "loadtest.reports.pages",
         "report.html",
@@ -75,19 +77,20 @@ def render(collection: Collection, report_sha256: str) -> str:
         notes=findings.complaints(measured),
         groups=_drawn(groups),
         left_out=[figure for figure in figures if figure.drawing is None],
-        key=summary.KEY,
+        key=" ".join(filter(None, [summary.KEY, unknown.note(rows)])),
         heads=summary.HEADS,
         numbers=_NUMBERS,
-        rows=[[*row.name, row.verdict, *row.figures] for row in summary.rows(measured)],
+        rows=rows,
         searches=search_steps.tables(measured),
         step_key=search_steps.KEY,
         step_numbers=_STEP_NUMBERS,
         availability_heads=availability.HEADS,
-        availability_key=availability.KEY,
+        availability_key=" ".join(filter(None, [availability.KEY, unknown.note(outages)])),
         availability_numbers=_AVAILABILITY_NUMBERS,
-        availability=availability.table(measured),
+        availability=outages,
         cost_heads=cost_heads,
         costs=costs,
+        cost_note=unknown.note(costs),
         facts=facts.lines(collection),
         settings=[
             (

@@ -4,7 +4,7 @@ import html
 from collections.abc import Iterable, Sequence
 
 from loadtest.report_schema import Collection
-from loadtest.reports import availability, facts, findings, search_steps, summary
+from loadtest.reports import availability, facts, findings, search_steps, summary, unknown
 from loadtest.reports.configurations import Configuration, accuracy, configurations, subject_labels
 from loadtest.reports.findings import Note, Verdict
 from training.data.cifar10 import CLASS_NAMES
@@ -19,6 +19,7 @@ def render(collection: Collection, report_sha256: str) -> str:
     """
     measured = configurations(collection.results)
     failed = findings.failed_gates(measured, collection.stop_reason)
+    rows = [(*row.name, row.verdict.text, *row.figures) for row in summary.rows(measured)]
     sections = [
         f"# Load test {cell(collection.name)}",
         f"{summary.describe(collection)}.",
@@ -26,19 +27,15 @@ def render(collection: Collection, report_sha256: str) -> str:
         *_list(collection.not_measured),
         *_list(_found("Gate failed: ", failed)),
         *_list(_found("Limited by the client: ", findings.client_limits(measured))),
-        table(
-            summary.HEADS,
-            [(*row.name, row.verdict.text, *row.figures) for row in summary.rows(measured)],
-        ),
-        summary.KEY,
+        *_explained(summary.HEADS, rows, summary.KEY),
         *_list(_found("", findings.complaints(measured))),
         *_gates(measured),
         *_searches(measured),
         *_availability(measured),
         "## Client and server",
-        table(*summary.costs(measured)),
+        *_explained(*summary.costs(measured)),
         "## Accuracy by class",
-        _classes(measured),
+        *_classes(measured),
         "## How it was measured",
         table(("", ""), facts.lines(collection)),
         "## Digests (SHA-256)",
@@ -51,6 +48,14 @@ def table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a Markdown table."""
     lines = [heads, ["---"] * len(heads), *rows]
     return "\n".join(f"| {' | '.join(map(cell, line))} |" for line in lines)
+
+
+def _explained(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], key: str | None = None
+) -> list[str]:
+    """Return a table, and below it what it shows and why cells are n/a."""
+    below = " ".join(filter(None, [key, cell(unknown.note(rows))]))
+    return [table(heads, rows), *([below] if below else [])]
 
 
 def cell(value: str) -> str:
@@ -77,19 +82,22 @@ def _searches(measured: Sequence[Configuration]) -> list[str]:
     for search in search_steps.tables(measured):
         rows = map(_texts, search.rows)
         parts += [f"## Steps of {cell(search.title)}", table(search.heads, rows)]
+        parts += [search.note] if search.note else []
     return [*parts, search_steps.KEY] if parts else []
 
 
 def _availability(measured: Sequence[Configuration]) -> list[str]:
     rows = availability.table(measured)
-    return ["## Availability", table(availability.HEADS, rows), availability.KEY] if rows else []
+    if not rows:
+        return []
+    return ["## Availability", *_explained(availability.HEADS, rows, availability.KEY)]
 
 
 def _texts(row: Iterable[str | Verdict]) -> list[str]:
     return [value if isinstance(value, str) else value.text for value in row]
 
 
-def _classes(measured: Sequence[Configuration]) -> str:
+def _classes(measured: Sequence[Configuration]) -> list[str]:
     labels = subject_labels([configuration.subject for configuration in measured])
     columns = []
     for subject in labels:
@@ -97,7 +105,7 @@ def _classes(measured: Sequence[Configuration]) -> str:
         total = accuracy(reports)
         shares = summary.class_shares(reports)
         columns.append([summary.percent(share) for share in shares] + [summary.top1_text(total)])
-    return table(
+    return _explained(
         ("class", *(f"{label}, top-1 (%)" for label in labels.values())),
-        zip([*CLASS_NAMES, "all"], *columns, strict=True),
+        list(zip([*CLASS_NAMES, "all"], *columns, strict=True)),
     )

@@ -7,6 +7,11 @@ from loadtest.report_sections_schema import Quantiles
 from loadtest.reports import availability
 from training.data.cifar10 import CLASS_NAMES
 
+# Why a figure is missing.
+_NONE_ANSWERED = "nothing answered"
+_NONE_FINISHED = "no request finished"
+_TOO_FEW = "too few requests"
+
 
 def text(report: Report) -> str:
     """Return the lines of a run; a server's message takes one line."""
@@ -65,19 +70,20 @@ def _optional(report: Report) -> Iterable[tuple[str, str]]:
         yield (
             "goodput",
             (
-                f"{_number(goodput.per_second, 1)} answers/s within {goodput.slo_ms:g} ms "
-                f"({_percent(goodput.share, 1)}), {_number(goodput.correct_per_second, 1)}/s "
-                "of them with the right class"
+                f"{_number(goodput.per_second, 1, _NONE_FINISHED)} answers/s within "
+                f"{goodput.slo_ms:g} ms ({_percent(goodput.share, 1, 'no request was due')}), "
+                f"{_number(goodput.correct_per_second, 1, _NONE_FINISHED)}/s of them with the "
+                "right class"
             ),
         )
     if (capacity := report.capacity) is not None:
-        rate = capacity.rate_per_second
+        rate, failed = capacity.rate_per_second, capacity.failed_rate_per_second
         found = "no rate passed" if rate is None else f"{rate:,.1f} requests/s"
         yield (
             "capacity",
             (
                 f"{found}{', confirmed' if capacity.confirmed else ', not confirmed'}; lowest "
-                f"rate that failed: {_number(capacity.failed_rate_per_second, 1)}; limited by "
+                f"rate that failed: {'none' if failed is None else f'{failed:,.1f}'}; limited by "
                 f"{capacity.limited_by}, {len(capacity.steps)} steps in "
                 f"{capacity.seconds:.0f} s"
             ),
@@ -95,8 +101,8 @@ def _optional(report: Report) -> Iterable[tuple[str, str]]:
         yield (
             "floor",
             (
-                f"null server: p50 {_number(floor.p50_ms, 3)} ms, p99 "
-                f"{_number(floor.p99_ms, 3)} ms, {floor.n:,} requests"
+                f"null server: p50 {_number(floor.p50_ms, 3, _TOO_FEW)} ms, p99 "
+                f"{_number(floor.p99_ms, 3, _TOO_FEW)} ms, {floor.n:,} requests"
             ),
         )
 
@@ -132,8 +138,8 @@ def _latency_text(report: Report) -> str:
         missing = f"{title} n/a (needs {needed:,})"
         shown.append(missing if value is None else f"{title} {value:.3f} ms")
     shown += [
-        f"mean {_number(latency.mean, 3)} ms",
-        f"max {_number(latency.max, 3)} ms",
+        f"mean {_number(latency.mean, 3, _NONE_ANSWERED)} ms",
+        f"max {_number(latency.max, 3, _NONE_ANSWERED)} ms",
     ]
     return ", ".join(shown)
 
@@ -142,8 +148,8 @@ def _throughput_text(report: Report) -> str:
     throughput = report.throughput
     offered = throughput.offered_requests_per_second
     return (
-        f"{_number(throughput.requests_per_second, 1)} requests/s, "
-        f"{_number(throughput.images_per_second, 1)} images/s "
+        f"{_number(throughput.requests_per_second, 1, _NONE_FINISHED)} requests/s, "
+        f"{_number(throughput.images_per_second, 1, _NONE_FINISHED)} images/s "
         f"over {throughput.window_seconds:.2f} s"
         + ("" if offered is None else f", {offered:,.1f} requests/s offered")
     )
@@ -152,11 +158,11 @@ def _throughput_text(report: Report) -> str:
 def _accuracy_text(report: Report) -> str:
     accuracy = report.accuracy
     if accuracy.top1 is None or accuracy.wilson_95 is None:
-        return "n/a (nothing answered)"
+        return f"n/a ({_NONE_ANSWERED})"
     low, high = accuracy.wilson_95
     return (
-        f"{_percent(accuracy.top1, 2)} ({accuracy.correct:,} of {accuracy.n:,}), "
-        f"95 % interval {_percent(low, 2)} to {_percent(high, 2)}"
+        f"{_share(accuracy.top1, 2)} ({accuracy.correct:,} of {accuracy.n:,}), "
+        f"95 % interval {_share(low, 2)} to {_share(high, 2)}"
     )
 
 
@@ -166,7 +172,7 @@ def _accuracy_details(report: Report) -> Iterable[tuple[str, str]]:
         yield (
             "recorded",
             (
-                f"{_percent(recorded.top1, 2)} of {recorded.n:,} ({recorded.precision}, "
+                f"{_share(recorded.top1, 2)} of {recorded.n:,} ({recorded.precision}, "
                 f"version {recorded.version}), difference {recorded.difference_points:+.2f} "
                 f"points{'' if recorded.same_images else '; recorded on other images'}"
             ),
@@ -187,33 +193,38 @@ def _client_text(report: Report) -> str:
     client = report.client
     processes = client.processes
     text = (
-        f"{_number(client.cpu_us_per_request, 0)} us a request, "
+        f"{_number(client.cpu_us_per_request, 0, _NONE_FINISHED)} us a request, "
         f"{100 * client.cpu_share:.0f} % of a core"
         f"{' in the busiest process' if processes > 1 else ''}, "
         f"{client.in_flight_max:,} under way at most"
     )
     lag = client.lag_ms
-    return text if lag is None else f"{text}, sent late by p99 {_number(lag.p99, 3)} ms"
+    return text if lag is None else f"{text}, sent late by p99 {_number(lag.p99, 3, _TOO_FEW)} ms"
 
 
 def _classes(report: Report) -> Iterable[tuple[str, str]]:
     per_class = report.accuracy.per_class
-    shares = [f"{name} {_percent(per_class.get(name), 1)}" for name in CLASS_NAMES]
+    why = "no image of it"
+    shares = [f"{name} {_percent(per_class.get(name), 1, why)}" for name in CLASS_NAMES]
     yield "per class", f"{', '.join(shares[:5])},"
     yield "", ", ".join(shares[5:])
 
 
 def _quantiles_text(quantiles: Quantiles) -> str:
-    return f"{_number(quantiles.p50, 3)} / {_number(quantiles.p99, 3)}"
+    return f"{_number(quantiles.p50, 3, _TOO_FEW)} / {_number(quantiles.p99, 3, _TOO_FEW)}"
 
 
 def _with(head: str, more: str | None) -> str:
     return head if more is None else f"{head}: {more}"
 
 
-def _number(value: float | None, digits: int) -> str:
-    return "n/a" if value is None else f"{value:,.{digits}f}"
+def _number(value: float | None, digits: int, why_missing: str) -> str:
+    return f"n/a ({why_missing})" if value is None else f"{value:,.{digits}f}"
 
 
-def _percent(share: float | None, digits: int) -> str:
-    return "n/a" if share is None else f"{100 * share:.{digits}f} %"
+def _percent(share: float | None, digits: int, why_missing: str) -> str:
+    return f"n/a ({why_missing})" if share is None else _share(share, digits)
+
+
+def _share(share: float, digits: int) -> str:
+    return f"{100 * share:.{digits}f} %"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from loadtest.report_schema import Report
 from loadtest.reports.configurations import Configuration, Subject, accuracy, confusion
 from loadtest.reports.measures import MEASURES
-from loadtest.reports.plots.frame import Look, legend, one_point
+from loadtest.reports.plots.frame import Look, doubt, legend, one_point
 from loadtest.reports.summary import class_shares
 from training.data.cifar10 import CLASS_NAMES
 from training.pages.chart import Chart
@@ -107,6 +107,7 @@ def _pareto(
     texts = [
         f"{looks[subject].label}, {best.load}: {MEASURES[measure].text(spread.median)} {unit}, "
         f"top-1 {100 * total.top1:.2f} % ({100 * total.low:.2f} to {100 * total.high:.2f})"
+        + (f"; {why_hollow}" if (why_hollow := doubt(best)) else "")
         for subject, best, spread, total in points
     ]
     if len(points) == 1:

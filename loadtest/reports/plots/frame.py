@@ -7,6 +7,7 @@ differences of version, provider, transport or target.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from loadtest.reports import summary
 from loadtest.reports.configurations import Configuration, LoadKey, Subject, subject_labels
 from loadtest.reports.measures import Spread
 from training.pages.drawing import COLOURS, DASHES, Figure, Legend, Marker, missing
@@ -62,12 +63,25 @@ def legend(shown: Sequence[Look]) -> list[Legend]:
     ]
 
 
-def hover(look: Look, load: LoadKey, spread: Spread, unit: str, *, valid: bool) -> str:
-    """Return the text that is shown when the reader points at a marker."""
+def doubt(configuration: Configuration) -> str:
+    """Return why the figures of a configuration do not all count; empty if it is VALID."""
+    return "" if configuration.valid else summary.verdict(configuration).text
+
+
+def hover(look: Look, load: LoadKey, spread: Spread, unit: str, why_hollow: str) -> str:
+    """Return the text that is shown when the reader points at a marker.
+
+    Args:
+        look: Look of the subject.
+        load: The load.
+        spread: The figure.
+        unit: Its unit.
+        why_hollow: Why the figure does not count; empty if it does.
+    """
     text = f"{look.label}, {load}: {spread.median:,.3f} {unit}"
     if spread.n > 1:
         text += f" (median of {spread.n}; {spread.low:,.3f} to {spread.high:,.3f})"
-    return text if valid else f"{text}; INVALID"
+    return f"{text}; {why_hollow}" if why_hollow else text
 
 
 def one_point(title: str, figures: str) -> Figure:

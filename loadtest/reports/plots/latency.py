@@ -10,7 +10,7 @@ from loadtest.report_schema import Report
 from loadtest.report_sections_schema import Window
 from loadtest.reports.configurations import Configuration, Subject
 from loadtest.reports.measures import Spread
-from loadtest.reports.plots.frame import Look, hover, legend, one_point, repeats_text
+from loadtest.reports.plots.frame import Look, doubt, hover, legend, one_point, repeats_text
 from training.pages.chart import Chart, Point
 from training.pages.drawing import Figure, Legend, missing
 from training.pages.scales import Linear, Percentiles, either, logarithmic
@@ -93,7 +93,7 @@ def per_batch(configurations: Sequence[Configuration], looks: Mapping[Subject, L
         for configuration, point in zip(curve, line, strict=False):
             y = configuration.spread("p50_ms")
             assert y is not None  # noqa: S101 - it is on the line
-            text = hover(look, configuration.load, y, "ms", valid=configuration.valid)
+            text = hover(look, configuration.load, y, "ms", doubt(configuration))
             chart.mark(point, look.mark(valid=configuration.valid), look.shape, text)
         if line:
             chart.note(line[-1], f"{batch}", look.colour)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from loadtest.report_schema import CapacityStep, Report
 from loadtest.reports.configurations import CAPACITY, Configuration, LoadKey, Subject
 from loadtest.reports.measures import Spread, value_at
-from loadtest.reports.plots.frame import Look, hover, legend, one_point, repeats_text
+from loadtest.reports.plots.frame import Look, doubt, hover, legend, one_point, repeats_text
 from training.pages.chart import Chart, Point
 from training.pages.drawing import Figure, Legend, missing
 from training.pages.scales import Linear, either, linear, logarithmic
@@ -30,7 +30,8 @@ class RatePoint:
         p50_ms: Median latency.
         tail_ms: Latency at the percentile of the bound.
         goodput: Good answers per second.
-        valid: Whether the figures count: the runs are VALID, the client was not the limit.
+        why_hollow: Why the figures do not count: runs are INVALID, or the client was the limit;
+            empty if they count.
         cut_short: Whether these are steps that ended as soon as they could no longer pass.
     """
 
@@ -39,7 +40,7 @@ class RatePoint:
     p50_ms: Spread | None
     tail_ms: Spread | None
     goodput: Spread | None
-    valid: bool
+    why_hollow: str
     cut_short: bool = False
 
 
@@ -187,7 +188,7 @@ def _rate_point(configuration: Configuration, rate: float) -> RatePoint:
             report.latency_ms.percentile(percent) for report in configuration.reports
         ),
         goodput=configuration.spread("goodput_per_second"),
-        valid=configuration.valid,
+        why_hollow=doubt(configuration),
     )
 
 
@@ -213,7 +214,9 @@ def _steps(configuration: Configuration) -> list[RatePoint]:
                 p50_ms=Spread.of(step.p50_ms for step in tried),
                 tail_ms=Spread.of(step.percentile_ms for step in tried),
                 goodput=Spread.of(step.goodput_per_second for step in tried),
-                valid=not any(step.client_limited for step in tried),
+                why_hollow="limited by the client"
+                if any(step.client_limited for step in tried)
+                else "",
                 cut_short=tried[0].cut_short,
             )
         )
@@ -248,8 +251,8 @@ def _draw_rates(
     full = [(point.rate, spread.median) for point, spread in known if not point.cut_short]
     chart.line(full, style)
     for point, spread in known:
-        text = hover(look, point.load, spread, unit, valid=point.valid)
-        mark = look.mark(valid=point.valid)
+        text = hover(look, point.load, spread, unit, point.why_hollow)
+        mark = look.mark(valid=not point.why_hollow)
         if point.cut_short:
             text, mark = f"{text}; cut short", f"{look.colour} {_CUT_SHORT}"
         else:

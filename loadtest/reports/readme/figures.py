@@ -5,11 +5,12 @@ The digest is small enough to be committed, so that the README's table can be ch
 
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
+from itertools import combinations
 from typing import Annotated, get_args
 
 from msgspec import Struct
 
-from loadtest.report_schema import Collection, Report
+from loadtest.report_schema import Collection, Report, Result
 from loadtest.report_sections_schema import DurationClass, means
 from loadtest.reports import facts
 from loadtest.reports.configurations import (
@@ -18,15 +19,18 @@ from loadtest.reports.configurations import (
     Subject,
     accuracy,
     configurations,
+    failed_checks,
 )
-from loadtest.reports.measures import Spread
+from loadtest.reports.facts import Place
+from loadtest.reports.measures import MEASURES, Spread, why_missing
+from loadtest.reports.sides import in_turns
 from training import schemas
 
 _FACTS = frozenset(
     {
         *("measured", "commit", "processor", "cores", "processor time allowed", "architecture"),
         *("load average at the start", "versions", "server's versions", "test images", "target"),
-        "GPU",
+        *("server's machine", "GPU"),
     }
 )
 
@@ -64,6 +68,20 @@ class QuotedLoad(Struct, frozen=True, kw_only=True):
         DurationClass | None,
         means("See Slo.duration: that of the shortest confirmation of the highest rate."),
     ] = None
+    left_out: Annotated[
+        dict[str, int],
+        means(
+            'Why repeats do not count ("INVALID: client-lag", "not confirmed"), with their number. '
+            "Empty in digests of older versions."
+        ),
+    ] = {}
+    missing: Annotated[
+        dict[str, str],
+        means(
+            "Why valid repeats lack figures, by the figure's name. Empty in digests of older "
+            "versions."
+        ),
+    ] = {}
 
 
 class Top1(Struct, frozen=True, kw_only=True):
@@ -91,6 +109,20 @@ class QuotedRow(Struct, frozen=True, kw_only=True):
     ]
 
 
+class QuotedServer(Struct, frozen=True, kw_only=True):
+    """A server that was measured."""
+
+    name: Annotated[str, means("Its name in the matrix file; without one, its address.")]
+    place: Annotated[
+        Place,
+        means(
+            '"started": by the load test on its own machine; "loopback": running before, behind a '
+            'loopback address; "network": behind another address.'
+        ),
+    ]
+    tls: Annotated[bool, means("Whether the connections used TLS.")] = False
+
+
 class Digest(Struct, frozen=True, kw_only=True):
     """The figures that a README quotes, and the conditions of their measurement."""
 
@@ -98,6 +130,16 @@ class Digest(Struct, frozen=True, kw_only=True):
     name: str
     rows: list[QuotedRow]
     facts: dict[str, str]
+    servers: Annotated[
+        list[QuotedServer], means("The servers; empty in digests of older versions.")
+    ] = []
+    in_turns: Annotated[
+        bool,
+        means(
+            "Whether the repeats of all loads took turns; true in digests of older versions, which "
+            "`make loadtest` measured so."
+        ),
+    ] = True
 
 
 def digest(collection: Collection) -> Digest:
@@ -116,6 +158,19 @@ def digest(collection: Collection) -> Digest:
             **{name: text for name, text in facts.lines(collection) if name in _FACTS},
             "SHA-256 of the test images": "; ".join(images),
         },
+        servers=_servers(collection.results),
+        in_turns=all(
+            in_turns(one.results, other.results) for one, other in combinations(measured, 2)
+        ),
+    )
+
+
+def _servers(results: Sequence[Result]) -> list[QuotedServer]:
+    return list(
+        dict.fromkeys(
+            QuotedServer(name=result.target, place=facts.place(result), tls=result.report.tls)
+            for result in results
+        )
     )
 
 
@@ -152,7 +207,33 @@ def _load(configuration: Configuration) -> QuotedLoad:
         images_per_second=_number(quoted.spread("images_per_second")),
         capacity_per_second=_number(quoted.spread("capacity_per_second")),
         duration=_duration(quoted.reports) if configuration.load.kind == CAPACITY else None,
+        left_out=_left_out(configuration.reports),
+        missing=_missing(quoted),
     )
+
+
+def _left_out(reports: Sequence[Report]) -> dict[str, int]:
+    """Return why runs are not quoted, with the number of runs for each reason."""
+    counts: dict[str, int] = {}
+    for report in reports:
+        if _quotable(report):
+            continue
+        why = "not confirmed"
+        if not report.validity.valid:
+            why = ": ".join(filter(None, ["INVALID", " and ".join(failed_checks([report]))]))
+        counts[why] = counts.get(why, 0) + 1
+    return counts
+
+
+def _missing(quoted: Configuration) -> dict[str, str]:
+    """Return why the quoted runs lack figures of QuotedLoad."""
+    reasons = {}
+    for name in ("p50_ms", "p99_ms", "images_per_second"):
+        if quoted.results and quoted.spread(name) is None:
+            path = MEASURES[name].path
+            each = (why_missing(result, path) for result in quoted.results)
+            reasons[name] = "; ".join(dict.fromkeys(each))
+    return reasons
 
 
 def _duration(reports: Sequence[Report]) -> DurationClass | None:

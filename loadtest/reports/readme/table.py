@@ -17,6 +17,7 @@ from loadtest.report_file import ReportError
 from loadtest.reports import collection
 from loadtest.reports.configurations import CAPACITY
 from loadtest.reports.pages.markdown_page import table
+from loadtest.reports.readme.caption import caption, left_out_text, missing_note
 from loadtest.reports.readme.figures import Digest, Number, QuotedLoad, QuotedRow, digest
 from loadtest.reports.readme.plot import figure
 from loadtest.settings.config import UsageError
@@ -32,11 +33,15 @@ END = "<!-- End of what `make readme` writes. -->"
 # The section of the second page that holds the table of all loads.
 _ANCHOR = "the-load-test-of-the-bundled-models"
 _NONE = "-"
+_MISSING = "n/a"
 _SHORT_HEADS = ("model", "accuracy", "p50 / p99", "images/s")
+_SHORT_KINDS = ("single-stream", "offline")
+_KINDS = ("single-stream", "multi-stream", "users", CAPACITY, "offline")
 _HEADS = (
     "model",
     "top-1 over gRPC (95 % interval)",
     "one caller: p50 / p99",
+    "one caller, batches: p50 / p99",
     "callers at once: p50 / p99",
     "most Poisson arrivals",
     "in batches",
@@ -148,8 +153,13 @@ def render_short(document: Digest, picture: str, details: str) -> str:
     """
     image = f'<img align="right" width="340" alt="{figure(document).title}" src="{picture}">'
     rows = [_short_row(row) for row in document.rows]
-    conditions = f"{_conditions(document)} [All loads]({details}#{_ANCHOR})."
-    return f"{image}\n\n{table(_SHORT_HEADS, rows)}\n\n{conditions}"
+    below = [
+        _meanings(document),
+        _legend(document, _SHORT_KINDS, rows),
+        caption(document, _SHORT_KINDS),
+        f"[All loads]({details}#{_ANCHOR}).",
+    ]
+    return f"{image}\n\n{table(_SHORT_HEADS, rows)}\n\n{' '.join(filter(None, below))}"
 
 
 def _short_row(row: QuotedRow) -> list[str]:
@@ -157,34 +167,36 @@ def _short_row(row: QuotedRow) -> list[str]:
     top1 = row.top1
     return [
         f"{row.model}, {row.precision}",
-        _NONE if top1 is None else f"{100 * top1.top1:.2f} %",
-        f"{_text(one.p50_ms)} / {_text(one.p99_ms)} ms" if one and one.p50_ms else _NONE,
-        _text(batches.images_per_second) if batches and batches.images_per_second else _NONE,
+        _MISSING if top1 is None else f"{100 * top1.top1:.2f} %",
+        f"{_text(one.p50_ms)} / {_text(one.p99_ms)} ms" if one and one.p50_ms else _absent(one),
+        _text(batches.images_per_second)
+        if batches and batches.images_per_second
+        else _absent(batches),
     ]
 
 
-def _conditions(document: Digest) -> str:
-    """Return the conditions of the README's table, in sentences."""
+def _meanings(document: Digest) -> str:
+    """Return what the columns of the README's table show, in sentences."""
     one = [load for row in document.rows if (load := row.loads.get("single-stream"))]
     batches = [load for row in document.rows if (load := row.loads.get("offline"))]
-    quoted = [*one, *batches]
     images = {top1.distinct_images for row in document.rows if (top1 := row.top1) is not None}
-    left_out = sum(load.runs - load.valid_runs for load in quoted)
     sizes = {load.load.partition("batch ")[2] or "1" for load in batches}
     callers = _counts({load.requests for load in one})
     sent = _counts({load.images for load in batches})
     size = " or ".join(sorted(sizes))
-    sentences = [
-        f"Accuracy: top-1 on {_counts(images)} CIFAR-10 test images, from the timed responses.",
-        f"p50 / p99: latency of one caller that sends one image after another (n = {callers}).",
-        f"Images/s: batches of {size} (n = {sent}).",
-    ]
-    if left_out:
-        sentences.append(
-            f"Left out: {left_out} of {sum(load.runs for load in quoted)} runs, which broke the "
-            "load test's rules."
-        )
-    return " ".join([*sentences, _caption(document)])
+    return " ".join(
+        [
+            f"Accuracy: top-1 on {_counts(images)} CIFAR-10 test images, from the timed responses.",
+            f"p50 / p99: latency of one caller that sends one image after another (n = {callers}).",
+            f"Images/s: batches of {size} (n = {sent}).",
+        ]
+    )
+
+
+def _legend(document: Digest, kinds: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Return what cells without a figure mean; empty if there are none."""
+    not_measured = f"{_NONE}: not measured." if any(_NONE in row for row in rows) else ""
+    return " ".join(filter(None, [not_measured, missing_note(document, kinds)]))
 
 
 def _counts(values: set[int]) -> str:
@@ -196,7 +208,8 @@ def _counts(values: set[int]) -> str:
 def render(document: Digest) -> str:
     """Return the table of all loads and the caption below it."""
     rows = [_row(row) for row in document.rows]
-    return f"{table(_HEADS, rows)}\n\n{_caption(document)}"
+    below = [_legend(document, _KINDS, rows), caption(document, _KINDS)]
+    return f"{table(_HEADS, rows)}\n\n{' '.join(filter(None, below))}"
 
 
 def _row(row: QuotedRow) -> list[str]:
@@ -206,6 +219,7 @@ def _row(row: QuotedRow) -> list[str]:
         f"{row.model}, {row.precision}, {provider}",
         _top1(row),
         _latency(loads.get("single-stream")),
+        _latency(loads.get("multi-stream")),
         _callers(loads.get("users")),
         _rate(loads.get(CAPACITY)),
         _throughput(loads.get("offline")),
@@ -215,21 +229,22 @@ def _row(row: QuotedRow) -> list[str]:
 def _top1(row: QuotedRow) -> str:
     top1 = row.top1
     if top1 is None:
-        return _NONE
+        return _MISSING
     bounds = f"{100 * top1.low:.2f} to {100 * top1.high:.2f}"
     return f"{100 * top1.top1:.2f} % ({bounds}), n = {top1.distinct_images:,}"
 
 
 def _latency(load: QuotedLoad | None) -> str:
     if load is None or load.p50_ms is None:
-        return _missing(load)
+        return _absent(load)
     values = " / ".join(_text(number) for number in (load.p50_ms, load.p99_ms))
-    return _quoted(load, f"{values} ms")
+    batch = load.load.partition("batch ")[2]
+    return _quoted(load, f"of {batch}: {values} ms" if batch else f"{values} ms")
 
 
 def _callers(load: QuotedLoad | None) -> str:
     if load is None or load.p50_ms is None:
-        return _missing(load)
+        return _absent(load)
     values = " / ".join(_text(number) for number in (load.p50_ms, load.p99_ms))
     speed = _text(load.images_per_second)
     return _quoted(load, f"{load.load.removeprefix('users ')}: {values} ms, {speed} images/s")
@@ -237,7 +252,7 @@ def _callers(load: QuotedLoad | None) -> str:
 
 def _rate(load: QuotedLoad | None) -> str:
     if load is None or load.capacity_per_second is None:
-        return _missing(load)
+        return _absent(load)
     bound = load.load.partition(", ")[2]
     label = f", {load.duration}" if load.duration else ""
     return _quoted(load, f"{_text(load.capacity_per_second)} requests/s, {bound}{label}")
@@ -245,57 +260,37 @@ def _rate(load: QuotedLoad | None) -> str:
 
 def _throughput(load: QuotedLoad | None) -> str:
     if load is None or load.images_per_second is None:
-        return _missing(load)
+        return _absent(load)
     batch = load.load.partition("batch ")[2] or "1"
     text = f"of {batch}: {_text(load.images_per_second)} images/s"
     return _quoted(load, text, images=True)
 
 
-def _missing(load: QuotedLoad | None) -> str:
+def _absent(load: QuotedLoad | None) -> str:
     """Return the text for a figure that is not quoted; MLPerf quotes VALID runs only."""
-    return "INVALID" if load is not None and not load.valid_runs else _NONE
+    if load is None:
+        return _NONE
+    if load.valid_runs:
+        return _MISSING
+    text = left_out_text(load)
+    return text.removeprefix(f"{load.runs} ") if len(load.left_out) == 1 else text
 
 
 def _quoted(load: QuotedLoad, text: str, *, images: bool = False) -> str:
     runs, valid = load.runs, load.valid_runs
-    n = f"n = {load.images if images else load.requests:,}"
-    return f"{text}, {n}" + ("" if valid == runs else f" ({valid} of {runs} runs VALID)")
+    quoted = f"{text}, n = {load.images if images else load.requests:,}"
+    if valid == runs:
+        return quoted
+    why = f"; {left_out_text(load)}" if load.left_out else ""
+    return f"{quoted} ({valid} of {runs} runs counted{why})"
 
 
 def _text(number: Number | None) -> str:
     """Return a median with three significant digits."""
     if number is None:
-        return "n/a"
+        return _MISSING
     median = number.median
     return f"{median:,.0f}" if median >= 100 else f"{median:.3g}"
-
-
-def _caption(document: Digest) -> str:
-    facts = document.facts
-    runs = {load.runs for row in document.rows for load in row.loads.values()}
-    counts = " to ".join(str(count) for count in sorted({min(runs), max(runs)}))
-    scored = [top1 for row in document.rows if (top1 := row.top1) is not None]
-    compared = sum(top1.compared_answers for top1 in scored)
-    differing = sum(top1.differing_answers or 0 for top1 in scored)
-    rates = [row.loads[CAPACITY].duration for row in document.rows if CAPACITY in row.loads]
-    target = "make loadtest-full" if "full" in rates else "make loadtest"
-    checked = f" {differing:,} of {compared:,} timed answers differ from the recorded ones."
-    where = f"{facts.get('cores', '?')} cores ({facts.get('processor', 'processor unknown')})"
-    return (
-        f"Medians of {counts} runs in turns, client and server on the same {where}, "
-        f"{_versions(facts)}, commit {facts.get('commit', 'unknown')[:7]}, "
-        f"{facts['measured'][:10]}.{checked if compared else ''} `{target}` measures it again."
-    )
-
-
-def _versions(facts: dict[str, str]) -> str:
-    """Return the versions that decide the speed: Python, ONNX Runtime, grpcio."""
-    named = ", ".join(facts.get(name, "") for name in ("versions", "server's versions"))
-    versions = dict(part.rpartition(" ")[::2] for part in named.split(", "))
-    titles = {"python": "Python", "onnxruntime": "ONNX Runtime", "grpcio": "grpcio"}
-    return ", ".join(
-        f"{title} {versions[name]}" for name, title in titles.items() if name in versions
-    )
 
 
 def _parser() -> argparse.ArgumentParser:

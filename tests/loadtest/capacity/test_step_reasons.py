@@ -2,12 +2,9 @@ from pathlib import Path
 
 import numpy as np
 from load_reports import changed, report
+from simulated_session import measurement
 
 from loadtest.capacity import find
-from loadtest.figures.scoring import Scorer
-from loadtest.generator.recording import Recorder
-from loadtest.load.images import Queries
-from loadtest.session.session import Measurement
 from loadtest.settings.config import LoadTestConfig
 
 
@@ -17,12 +14,7 @@ def test_a_limit_of_the_client_is_named_once():
     detail = "the busiest load generator used 93 % of a core, at most 80 %; add --processes"
     check = {"name": "client-cpu", "passed": False, "detail": detail}
     verdict = {"validity": {"valid": False, "reasons": [detail], "checks": [check]}}
-    empty = Recorder().recording()
-    measured = Measurement(
-        report=changed(busy, verdict),
-        recording=empty,
-        scores=Scorer(None, Queries(np.arange(1), 1), np.zeros(1)).score(empty),
-    )
+    measured = measurement(changed(busy, verdict), np.ones(1, np.int64))
     config = LoadTestConfig(
         target="localhost:8500", model="simcnn", output_dir=Path(), name="run", slo_ms=1000
     )

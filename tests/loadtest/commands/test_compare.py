@@ -1,4 +1,5 @@
 import json
+import re
 import subprocess
 import sys
 
@@ -47,13 +48,39 @@ def test_answers_to_the_same_images_are_paired(written, tmp_path):
     paired = dict(document["matches"][0]["paired"])
     assert result.returncode == 0, result.stderr
     difference = paired.pop("difference")
-    assert paired == {"images": 98, "same": 93}
+    assert paired == {
+        "images": 98,
+        "same": 93,
+        "p_holm": pytest.approx(1.0),
+        "verdict": "not told apart",
+    }
     # The difference is the other side minus the first: 1 image gained, 4 lost.
     assert (difference["only_first"], difference["only_second"], difference["n"]) == (1, 4, 98)
     assert difference["difference"] == pytest.approx(-3 / 98)
     assert "the same images, 94.90 % same class | 4 right alone | 1 right alone" in result.stdout
     assert json.loads((tmp_path / "out" / "comparison.json").read_text()) == document
     assert (tmp_path / "out" / "comparison.md").read_text() in result.stdout
+
+
+def test_requests_without_an_answer_are_not_compared(written):
+    """An image of a failed request is neither right nor wrong; its later answer counts."""
+    first, other = written("first", set()), written("other", set())
+    image_ids = np.array([[5], [6], [5]])
+    np.savez_compressed(
+        first / "raw.npz",
+        schema_version=2,
+        latency_ns=[-1, 20, 30],
+        image_ids=image_ids,
+        answers=[[-1], [6], [5]],
+        labels=image_ids,
+    )
+
+    result = command(first, other, "--json")
+
+    assert result.returncode == 0, result.stderr
+    paired = json.loads(result.stdout.splitlines()[-1])["matches"][0]["paired"]
+    assert (paired["images"], paired["same"]) == (2, 2)
+    assert paired["difference"]["only_first"] == paired["difference"]["only_second"] == 0
 
 
 @pytest.mark.parametrize(
@@ -86,4 +113,35 @@ def test_the_page_says_what_the_figures_are(written):
     assert result.stdout.startswith("# before against after\n")
     assert cells[0] == "simcnn fp32 tfs-grpc, SingleStream"
     assert float(cells[4]) == pytest.approx(float(cells[3]) / float(cells[2]), rel=0.01)
-    assert cells[5:] == ["", "1", "too few pairs"]
+    assert cells[5:7] == ["", "1"]
+    assert cells[7] == "1.00"
+    assert re.fullmatch(r"too few pairs, \d needed", cells[8])
+    assert "**" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("lost", "p", "verdict"),
+    [
+        pytest.param(5, "0.0625", "not told apart", id="5"),
+        pytest.param(6, "0.0312", "**worse**", id="6"),
+    ],
+)
+def test_words_about_the_same_images_follow_the_exact_p(written, lost, p, verdict):
+    """Of 5 images that one side lost, none won, p is 0.0625, and the sides are not told apart."""
+    first, other = written("fp32", set()), written("w8", set(range(lost)), precision="w8")
+
+    result = command(first, other, "--figure", "answers")
+
+    row = next(line for line in result.stdout.splitlines() if "the same images" in line)
+    assert row.endswith(f" | 98 images | {p} | {verdict} |")
+    assert "needs at least 6 pairs. Top-1" in result.stdout
+
+
+def test_the_page_says_why_a_side_is_invalid(written):
+    """INVALID beside a configuration has its reason below the table."""
+    first, other = written("fp32", set()), written("w8", set(), reasons=("the client lagged",))
+
+    page = command(first, other).stdout
+
+    assert "(INVALID: w8; reasons below)" in page
+    assert "## INVALID\n\n- w8, simcnn fp32 tfs-grpc, SingleStream, the client lagged" in page

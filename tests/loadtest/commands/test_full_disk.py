@@ -16,11 +16,11 @@ from loadtest.reports.pages import files
 def run(image_target, data_dir):
     """Run a short load test; return the exit code, standard output and lines of errors."""
 
-    def call(folder, target=image_target):
+    def call(folder, *flags, target=image_target):
         command = [sys.executable, "-m", "loadtest", "run", "--target", target, "--model=cat"]
         command += ["--users=1", "--requests=24", f"--data-dir={data_dir}"]
         done = subprocess.run(
-            [*command, f"--output-dir={folder}"],
+            [*command, f"--output-dir={folder}", *flags],
             capture_output=True,
             text=True,
             timeout=100,
@@ -53,6 +53,38 @@ def test_a_full_disk_at_any_file_is_one_line_and_keeps_the_old_report(name, run,
     assert errors[0].startswith(f"error: cannot write {folder / name} (")
     assert errors[0].endswith("free; free some space, or name another --output-dir")
     assert contents(folder) == before
+
+
+def test_samples_without_room_are_told_and_the_report_stays(run, tmp_path):
+    """If the file of --save-samples has no room, the older one stays, and the report is written."""
+    folder, samples = tmp_path / "out", tmp_path / "samples" / "samples.npz"
+    samples.parent.mkdir()
+    samples.write_text("older")
+    disks.make_full(samples)
+
+    code, output, errors = run(folder, f"--save-samples={samples}")
+
+    assert code == 2
+    assert output.splitlines()[-1] == f"report      {folder / 'report.html'}"
+    assert len(errors) == 1
+    assert errors[0].startswith(f"error: cannot write {samples} (")
+    assert errors[0].endswith("free; free some space, or name another file with --save-samples")
+    assert contents(samples.parent) == {"samples.npz": b"older"}
+    assert {"report.json", RAW_FILE} < contents(folder).keys()
+
+
+def test_a_full_disk_for_samples_is_told_before_the_run(run, disk, tmp_path):
+    """If their folder cannot be made, nothing is measured, and no folder is left."""
+    disk.fill(leave=0)
+    samples = disk.path / "new" / "samples.npz"
+
+    code, output, errors = run(tmp_path / "out", f"--save-samples={samples}")
+
+    assert (code, output, len(errors)) == (2, "", 1)
+    assert "No space left on device, 0 bytes of 16.8 MB are free; free some space, or" in errors[0]
+    assert errors[0].endswith(" with --save-samples")
+    assert disk.files() == set()
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_report_without_room_leaves_no_folder(run, disk):

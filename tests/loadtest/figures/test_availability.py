@@ -92,7 +92,7 @@ def scores(recording: Recording, wrong: tuple[int, ...] = ()) -> Scores:
         classes=places,
         labels=places,
         differs=differs,
-        versions={},
+        model_versions=np.ones(len(rows), np.int64),
         output=None,
         errors={},
     )

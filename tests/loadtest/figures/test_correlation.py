@@ -125,3 +125,22 @@ def test_inflated_counts_allow_about_what_independent_ones_do(inflation):
     else:
         assert plain * inflation - 1 <= allowed <= (plain + 1) * inflation
     assert allowed is None or allowed <= over_allowed(n, 99)
+
+
+def test_the_origin_of_the_clock_does_not_matter():
+    """A request due 1 ns before a part ends belongs to it, also 400 days after the clock's start.
+
+    Of the sixty parts of one second, every other one has two late requests: one in its middle, and
+    one at its end. A late request in each part would not be correlated.
+    """
+    places = np.arange(6001)
+    due_ns = places * 10_000_000 - (places > 0)
+    over = (places % 200 == 50) | (places % 200 == 100)
+    latency_ns = np.where(over, 2, 1)
+
+    effects = [
+        inflation(over, latency_ns, due_ns + origin_ns, 99)
+        for origin_ns in (0, 400 * 24 * 3600 * NS_PER_SECOND)
+    ]
+
+    assert effects[0] == effects[1] > 1

@@ -142,7 +142,7 @@ def test_everything_that_is_not_a_good_answer_in_time_is_over_the_bound():
     recorder = latencies(*[1] * 697, 30, 31)
     recorder.sent += 1
     recorder.error(699, 0, 0, SECOND, ("UNAVAILABLE", "gone"))
-    recorder.miss(5)
+    recorder.miss(9, 5)
     predictions = np.zeros(699, np.int64)
     predictions[0] = predictions[698] = 1  # one in time, one late anyway
     recording, scores = scored(recorder, np.zeros(699, np.int64), predictions)
@@ -278,7 +278,7 @@ def test_the_difference_from_the_record_is_over_the_images_that_were_answered():
 def test_windows_show_in_which_second_a_request_was_due():
     """A pause of 1.5 s shows in the seconds in which the delayed requests were due."""
     recorder = latencies(*[1] * 11, 1500, spacing_ms=100)
-    recorder.miss(int(1.9 * SECOND))
+    recorder.miss(12, int(1.9 * SECOND))
     recording, scores = scored(recorder, np.zeros(12, np.int64))
 
     first, second = sections.windows(recording, scores)

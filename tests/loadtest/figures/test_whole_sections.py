@@ -95,7 +95,7 @@ def test_requests_that_were_missed_were_offered_all_the_same():
     for number in range(2):
         due_ns = number * SECOND // 2
         recorder.answer(number, due_ns, due_ns, due_ns + MS, b"0")
-    recorder.miss(SECOND)
+    recorder.miss(2, SECOND)
     recording, scores = scored(recorder, [0, 0])
 
     offered = sections.throughput(recording, scores, open_loop=True)

@@ -165,6 +165,9 @@ def test_requests_over_the_cap_are_missed_and_not_sent_later(generate):
     assert recording.finished == recording.sent
     assert recording.sent in {4, 5}
     assert recording.sent + len(recording.missed_due_ns) == pytest.approx(200, abs=45)
+    numbers = [*recording.numbers, *recording.missed_numbers]
+    assert sorted(numbers) == list(range(len(numbers)))
+    assert (np.diff(recording.missed_due_ns) > 0).all()
     assert latencies_ms(recording) == pytest.approx(1000, abs=0.01)
 
 
@@ -312,6 +315,29 @@ def test_an_abandoned_run_does_not_wait(generate):
 
     assert recording.finished == 0
     assert recording.sent == pytest.approx(10, abs=8)
+    assert recording.unfinished_numbers.tolist() == list(range(recording.sent))
+    assert (recording.unfinished_sent_ns >= recording.unfinished_due_ns).all()
+
+
+def test_a_request_that_outlives_its_deadline_is_given_up(generate):
+    """A request that hangs longer than the deadline allows is unfinished, and the run ends."""
+
+    async def hang(body: bytes) -> bytes:
+        if started:
+            await asyncio.sleep(3600)
+        return body
+
+    started: list[bool] = []
+
+    async def start(_generator: Generator) -> None:
+        started.append(True)
+
+    recording = generate(
+        hang, requests=1, rate_per_second=1.0, timeout_seconds=2, abort_after_errors=0, meddle=start
+    )
+
+    assert (recording.sent, recording.finished) == (1, 0)
+    assert recording.unfinished_numbers.tolist() == [0]
 
 
 def test_a_bug_of_the_load_generator_is_not_blamed_on_the_server(generate):
@@ -333,6 +359,7 @@ def test_a_bug_of_the_load_generator_is_not_blamed_on_the_server(generate):
         "the load generator failed: ZeroDivisionError('a bug')",
     )
     assert recording.finished == 0
+    assert recording.unfinished_numbers.tolist() == [0]
 
 
 def test_what_the_server_says_about_its_time_is_kept_beside_each_answer(generate):

@@ -91,6 +91,24 @@ def test_merged_recordings_lose_nothing():
     assert (merged.warmup_sent, merged.warmup_failed) == (9, 3)
 
 
+def test_requests_without_an_end_keep_their_numbers_and_times_when_merged():
+    """Missed and unfinished requests of several processes are in order of their due times."""
+    recorders = Recorder(), Recorder()
+    for number, due_ns in ((4, 40), (0, 10), (3, 30), (1, 20)):
+        recorder = recorders[number % 2]
+        recorder.miss(number, due_ns)
+        recorder.give_up(number + 10, due_ns + 100, due_ns + 103)
+
+    merged = merge([recorder.recording() for recorder in recorders])
+
+    assert merged.missed_numbers.tolist() == [0, 1, 3, 4]
+    assert merged.missed_due_ns.tolist() == [10, 20, 30, 40]
+    assert merged.unfinished_numbers.tolist() == [10, 11, 13, 14]
+    assert merged.unfinished_due_ns.tolist() == [110, 120, 130, 140]
+    assert merged.unfinished_sent_ns.tolist() == [113, 123, 133, 143]
+    assert merged.finished == 0
+
+
 def test_merging_nothing_but_empty_recordings_is_empty():
     """Merging the recordings of a run that was stopped before its first request gives no rows."""
     merged = merge([record(), record()])

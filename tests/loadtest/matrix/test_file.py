@@ -76,6 +76,11 @@ HEAD = '[[targets]]\naddress = "localhost:8500"\n'
             HEAD + '[[scenarios]]\nmodel = "cat"\n', "model of scenarios 1: the matrix", id="own"
         ),
         pytest.param(
+            HEAD + '[[scenarios]]\nsave-samples = "a.npz"\n',
+            "save-samples of scenarios 1: every run would write the same file",
+            id="samples",
+        ),
+        pytest.param(
             HEAD + "[[scenarios]]\nrats = 5\n",
             "gives a wrong command line (see the error above): run --rats=5",
             id="unknown-flag",

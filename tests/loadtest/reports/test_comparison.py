@@ -1,7 +1,11 @@
 import load_reports
 import pytest
 
-from loadtest.reports.comparison import NotComparable, Side, compare, split
+from loadtest.reports.comparison import NotComparable, compare
+from loadtest.reports.sides import Side, split
+
+# Medians of six repeats, in ms.
+SIX = (1.0, 2.0, 4.0, 1.5, 3.0, 2.5)
 
 
 def side(name: str, *reports, target: str = "cpu") -> Side:
@@ -27,31 +31,86 @@ def test_ratios_are_taken_pair_by_pair():
     ratio = ratio_of(match, "p50_ms")
     assert (ratio.first.median, ratio.other.median) == (2.0, 2.4)
     assert (ratio.ratio.low, ratio.ratio.median, ratio.ratio.high) == pytest.approx((1.2, 1.4, 1.5))
-    assert ratio.verdict == "worse"
+    assert ratio.p_value == 2 / 8
 
 
 @pytest.mark.parametrize(
-    ("after", "verdict"),
+    ("factors", "verdict", "p"),
     [
-        pytest.param((0.9, 1.8, 3.0), "better", id="all-faster"),
-        pytest.param((1.1, 2.1, 4.1), "worse", id="all-slower"),
-        pytest.param((0.9, 1.8, 4.1), "within the spread", id="not-of-one-mind"),
-        pytest.param((1.1, 2.0, 4.1), "within the spread", id="one-equal"),
-        pytest.param((0.5, 1.0), "too few pairs", id="two-pairs"),
+        pytest.param([0.9, 0.8, 0.9, 0.7, 0.9, 0.9], "better", 2 / 64, id="all-faster"),
+        pytest.param([1.1, 1.2, 1.1, 1.3, 1.1, 1.1], "worse", 2 / 64, id="all-slower"),
+        pytest.param([0.9, 0.8, 0.9, 0.7, 0.9, 1.1], "not told apart", 4 / 64, id="one-against"),
+        pytest.param([0.9, 0.9, 0.9, 0.9, 0.9, 1.0], "not told apart", 4 / 64, id="one-equal"),
+        pytest.param([0.0, 0.9, 0.9, 0.9, 0.9, 0.9], "better", 2 / 64, id="one-is-0"),
+        pytest.param([0.5, 0.5, 0.5, 0.5, 0.5], "too few pairs", 2 / 32, id="five-pairs"),
+        pytest.param([0.5, 0.5, 0.5], "too few pairs", 2 / 8, id="three-pairs"),
     ],
 )
-def test_a_verdict_needs_three_pairs_that_agree(after, verdict):
-    """A difference that not every pair shows is within the spread, however large on average."""
-    first = side("before", *map(timed, (1.0, 2.0, 4.0)))
+def test_a_verdict_needs_six_pairs_and_a_low_p(factors, verdict, p):
+    """Three pairs that agree are no verdict: by luck they agree one time in four."""
+    after = [before * factor for before, factor in zip(SIX, factors, strict=False)]
+    sides = [side("before", *map(timed, SIX)), side("after", *map(timed, after))]
 
-    match = compare([first, side("after", *map(timed, after))]).matches[0]
+    comparison = compare(sides, figures=["p50_ms"])
 
-    assert ratio_of(match, "p50_ms").verdict == verdict
+    ratio = ratio_of(comparison.matches[0], "p50_ms")
+    assert (ratio.p_value, ratio.p_holm) == (p, p)
+    assert ratio.verdict == verdict
+    assert (comparison.tests, comparison.pairs_needed) == (1, 6)
+
+
+def test_p_values_are_corrected_for_all_figures_and_configurations():
+    """Six pairs that agree in one of many figures are no verdict; among twelve pairs they are."""
+
+    def two_loads(repeats: int, factor: float):
+        return [
+            timed(factor * (1 + seed / 10), seed=seed, **load)
+            for seed in range(repeats)
+            for load in ({}, {"kind": "users", "users": 4})
+        ]
+
+    six = compare([side("before", *two_loads(6, 1)), side("after", *two_loads(6, 0.5))])
+    twelve = compare([side("before", *two_loads(12, 1)), side("after", *two_loads(12, 0.5))])
+
+    few, many = (ratio_of(one.matches[0], "p50_ms") for one in (six, twelve))
+    assert six.tests == twelve.tests == sum(len(match.ratios) for match in six.matches) > 8
+    assert (few.p_value, few.p_holm) == (2 / 64, pytest.approx(min(1, six.tests * 2 / 64)))
+    assert few.verdict == "too few pairs"
+    assert few.ratio.n < six.pairs_needed <= many.ratio.n
+    assert many.verdict == "better"
+
+
+def test_a_figure_that_no_side_has_is_refused():
+    """With --figure, the figure must have been measured on both sides."""
+    sides = [side("before", load_reports.report()), side("after", load_reports.report())]
+
+    with pytest.raises(NotComparable, match="none of capacity_per_second was measured"):
+        compare(sides, figures=["capacity_per_second"])
+
+
+def test_sides_that_did_not_take_turns_are_named():
+    """If one side was measured after the other, a slower machine looks like a slower side."""
+    first, second, third, fourth = (load_reports.report(seed=seed) for seed in range(4))
+
+    turns = compare([side("a", first, third), side("b", second, fourth)])
+    blocks = compare([side("a", first, second), side("b", third, fourth)])
+
+    assert not [note for note in turns.notes if "in turns" in note]
+    assert [note for note in blocks.notes if note.startswith("not measured in turns: a and b;")]
+
+
+def test_invalid_repeats_have_their_reasons():
+    """A side with a repeat that is not VALID says which one and why."""
+    first = side("a", load_reports.report(), load_reports.report(reasons=("client late", "stall")))
+
+    match = compare([first, side("b", load_reports.report())]).matches[0]
+
+    assert match.invalid == {"a": ["repeat 2 of 2: client late; stall"]}
 
 
 def test_more_images_a_second_are_better():
     """Throughput counts the other way round than latency."""
-    before = [load_reports.report(seed=seed) for seed in range(3)]
+    before = [load_reports.report(seed=seed) for seed in range(6)]
     after = [
         load_reports.changed(
             report,
@@ -60,10 +119,10 @@ def test_more_images_a_second_are_better():
         for report in before
     ]
 
-    match = compare([side("before", *before), side("after", *after)]).matches[0]
+    sides = [side("before", *before), side("after", *after)]
+    (match,) = compare(sides, figures=["images_per_second"]).matches
 
     assert ratio_of(match, "images_per_second").verdict == "better"
-    assert ratio_of(match, "p50_ms").verdict == "within the spread"
 
 
 @pytest.mark.parametrize(
@@ -136,7 +195,7 @@ def test_a_matrix_is_split_by_a_property():
     """fp32 against w8 of the same file, repeat by repeat."""
     reports = [
         load_reports.report(precision=precision, latency_ms=ms, seed=seed)
-        for seed in range(3)
+        for seed in range(12)
         for precision, ms in (("fp32", 1.0), ("w8", 0.5))
     ]
     results = load_reports.collection(reports).results
@@ -157,6 +216,19 @@ def test_capacities_are_compared_though_their_rates_differ():
     ratio = ratio_of(match, "capacity_per_second")
     assert ratio.ratio.median == 1.5
     assert "p50_ms" not in {ratio.measure for ratio in match.ratios}
+
+
+def test_a_figure_that_one_side_lacks_has_its_reason():
+    """Goodput without a bound, and a p99 of too few answers, are named with the reason."""
+    first, other = load_reports.report(), load_reports.report(n=300, slo_ms=None)
+
+    (match,) = compare([side("a", first), side("b", other)]).matches
+
+    assert {"p99_ms", "goodput_per_second"}.isdisjoint(ratio.measure for ratio in match.ratios)
+    assert match.not_compared == [
+        "p99 (ms): b: p99 needs 662 answers in a run",
+        "goodput (1/s): b: goodput needs a latency bound (--slo-ms)",
+    ]
 
 
 def test_other_bounds_have_no_goodput_in_common():

@@ -8,6 +8,7 @@ from loadtest.reports.configurations import (
     confusion,
     merged_histogram,
     subject_labels,
+    which_repeats,
 )
 
 
@@ -18,6 +19,38 @@ def test_repeats_of_a_configuration_are_grouped_in_the_order_they_came(matrix):
     assert [len(group.results) for group in groups] == [3] * 39 + [1]
     assert str(groups[2].load) == "Server, 360 requests/s"
     assert str(groups[-1].load) == "find-capacity, p99 within 15 ms"
+
+
+def test_different_loads_have_different_names():
+    """Two loads that differ only in what a name leaves out have this in their names."""
+    wide = load_reports.changed(
+        load_reports.report(kind="offline", batch=8),
+        {"scenario.in_flight_cap": 4, "scenario.connections": 2},
+    )
+    reports = [load_reports.report(kind="offline", batch=8), wide, load_reports.report()]
+
+    groups = configurations(load_reports.collection(reports).results)
+
+    assert [str(group.load) for group in groups] == [
+        "Offline, 64 in flight, 4 connections, batch 8",
+        "Offline, 4 in flight, 2 connections, batch 8",
+        "SingleStream",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("numbers", "count", "text"),
+    [
+        ([1], 1, ""),
+        ([2], 3, "repeat 2 of 3"),
+        ([1, 3], 4, "repeats 1 and 3 of 4"),
+        ([1, 2, 4], 4, "repeats 1, 2 and 4 of 4"),
+        ([1, 2], 2, "all 2 repeats"),
+    ],
+)
+def test_repeats_are_named_by_their_numbers(numbers, count, text):
+    """The words name each repeat; a configuration of one run needs none."""
+    assert which_repeats(numbers, count) == text
 
 
 def test_different_targets_transports_and_precisions_are_no_repeats():

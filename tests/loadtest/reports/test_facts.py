@@ -1,7 +1,8 @@
 import load_reports
+import pytest
 
 from loadtest.reports import facts
-from loadtest.reports.collection import merge
+from loadtest.reports.collection import merge, single
 
 
 def test_the_manifest_names_hardware_versions_commit_and_data(matrix):
@@ -26,3 +27,21 @@ def test_the_manifest_names_hardware_versions_commit_and_data(matrix):
         ("simcnn/1/model.onnx", "7f23" * 16),
     ]
     assert known["target"] == "cpu (python -m serving --device=cpu)"
+    assert known["server's machine"] == "the client's, where the load test started the server"
+
+
+@pytest.mark.parametrize(
+    ("address", "place"),
+    [
+        ("localhost:8500", "loopback"),
+        ("127.0.0.1:8500", "loopback"),
+        ("[::1]:8500", "loopback"),
+        ("10.0.0.7:8500", "network"),
+        ("models.example.com:443", "network"),
+    ],
+)
+def test_a_running_server_is_on_this_machine_only_behind_a_loopback_address(address, place):
+    """Behind any other address the server's machine is unknown."""
+    (result,) = single(load_reports.report(target=address)).results
+
+    assert facts.place(result) == place

@@ -23,31 +23,57 @@ def test_one_invalid_repeat_is_seen_in_the_verdict_with_its_reason():
     """If one repeat is INVALID, the verdict of its configuration is, with the repeat's reason."""
     found = measured(load_reports.report(), load_reports.report(reasons=("too few answers",)))
 
-    assert summary.verdict(found[0]) == Verdict("1 of 2 VALID", valid=False)
+    assert summary.verdict(found[0]) == Verdict("1 of 2 VALID: check-0", valid=False)
     assert findings.complaints(found) == [
-        Note("INVALID: too few answers", "simcnn fp32, SingleStream", bad=True)
+        Note("INVALID: too few answers", "simcnn fp32, SingleStream, repeat 2 of 2", bad=True)
     ]
 
 
-def test_notes_that_differ_in_numbers_alone_are_one():
-    """Warnings of several runs that differ only in the load average become one note."""
-    reports = [
+def test_an_invalid_configuration_names_the_rules_that_it_broke():
+    """The verdict INVALID in the tables has the names of the rules."""
+    (found,) = measured(load_reports.limited_by_client(load_reports.report()))
+
+    assert summary.verdict(found) == Verdict("INVALID: client-cpu", valid=False)
+
+
+def busy(*numbers: int | None):
+    """Return a run of 1, 2, 3, 3, 3 users each; those with a number warn of this load average."""
+    return [
         replace(
             load_reports.report(kind="users", users=users),
-            warnings=[f"load average {number}.5 on 2 cores"],
+            warnings=[] if number is None else [f"load average {number}.5 on 2 cores"],
         )
-        for number, users in enumerate((1, 2, 3, 3))
+        for number, users in zip(numbers, (1, 2, 3, 3, 3), strict=True)
     ]
 
-    notes = findings.complaints(measured(*reports))
 
-    assert notes == [
-        Note(
-            "load average 0.5 on 2 cores",
-            "simcnn fp32, users 1; simcnn fp32, users 2 and 1 more configurations (4 runs)",
-            bad=False,
-        )
-    ]
+@pytest.mark.parametrize(
+    ("numbers", "text", "where"),
+    [
+        pytest.param((0, 1, 2, 3, 4), "0.5 to 4.5", "all 5 runs", id="all"),
+        pytest.param(
+            (0, 1, 2, None, 3),
+            "0.5 to 3.5",
+            "simcnn fp32, users 1; simcnn fp32, users 2; "
+            "simcnn fp32, users 3, repeats 1 and 3 of 3",
+            id="three-configurations",
+        ),
+        pytest.param(
+            (None, None, 2, 1, 2),
+            "1.5 to 2.5",
+            "simcnn fp32, users 3, all 3 repeats",
+            id="all-repeats",
+        ),
+        pytest.param(
+            (None, None, None, 7, None), "7.5", "simcnn fp32, users 3, repeat 2 of 3", id="one-run"
+        ),
+    ],
+)
+def test_a_note_names_its_runs_and_the_range_of_their_numbers(numbers, text, where):
+    """Warnings that differ only in numbers are one note, with every run that has it."""
+    notes = findings.complaints(measured(*busy(*numbers)))
+
+    assert notes == [Note(f"load average {text} on 2 cores", where, bad=False)]
 
 
 def test_the_end_of_a_run_is_noted_once():
@@ -93,7 +119,7 @@ def test_gates_are_rows_and_no_notes():
     top1 = f"top-1 {100 * found[0].reports[0].accuracy.top1:.2f} %"
     errors = "0 requests failed and 0 were missed of 1,000"
     assert rows[0] == GateRow("accuracy", "at least 90 %", top1, Verdict("FAILED", False), None)
-    assert GateRow("errors", "at most 0 %", errors, Verdict("passed", True), None) in rows
+    assert GateRow("errors", "at most 0 %", errors, Verdict("ok", True), None) in rows
     assert len(findings.gate_heads(found)) == len(rows[0].cells) == 4
     assert findings.complaints(found) == []
     (failed,) = findings.failed_gates(found, None)
@@ -123,12 +149,12 @@ def test_a_gate_that_many_runs_passed_is_one_row_with_the_range_of_its_numbers()
         (
             "7 requests failed and 0 were missed of 800",
             "FAILED",
-            "simcnn fp32, SingleStream",
+            "simcnn fp32, SingleStream, repeat 3 of 3",
         ),
         (
             "0 requests failed and 0 were missed of 900 to 2,000",
-            "passed",
-            "simcnn fp32, SingleStream; simcnn fp32, users 4 (3 runs)",
+            "ok",
+            "simcnn fp32, SingleStream, repeats 1 and 2 of 3; simcnn fp32, users 4",
         ),
     ]
 

@@ -33,3 +33,15 @@ def test_repeats_of_a_search_are_tables_of_their_own():
     titles = [table.title for table in search_steps.tables(configurations(found))]
 
     assert [title.rpartition(", ")[2] for title in titles] == ["repeat 1", "repeat 2"]
+
+
+def test_a_step_of_few_answers_says_how_many_a_percentile_needs():
+    """The tail latency of a step of too few answers is n/a, and the note below has the number."""
+    report = load_reports.capacity([(100, True, 3), (200, False, 30)])
+    short = load_reports.changed(report.capacity.steps[1], {"percentile_ms": None})
+    report = load_reports.changed(report, {"capacity.steps": [report.capacity.steps[0], short]})
+
+    (table,) = search_steps.tables(configurations(single(report).results))
+
+    assert [row[7] for row in table.rows] == ["3.00", "n/a"]
+    assert table.note == "n/a: p99 needs 662 answers in a step."

@@ -26,6 +26,26 @@ def test_the_table_has_medians_with_their_range():
     assert row.verdict.text == "VALID"
 
 
+def test_a_figure_that_some_repeats_lack_says_of_how_many_it_is():
+    """A p99 that two of three repeats have is not passed off as that of three."""
+    reports = [load_reports.report(n=n) for n in (1000, 300, 1000)]
+    (group,) = configurations(load_reports.collection(reports).results)
+
+    assert summary.spread_cell(group, "p99_ms").endswith(", 2 of 3 repeats")
+    assert "repeats" not in summary.spread_cell(group, "p50_ms")
+
+
+def test_a_headline_of_an_invalid_run_says_so():
+    """The figures of a card are marked if their runs are not VALID."""
+    report = load_reports.limited_by_client(load_reports.report())
+
+    (line,) = summary.headlines(configurations(single(report).results))
+
+    words = [text for _, text in line.figures]
+    assert "p50 / p99, SingleStream, INVALID: client-cpu" in words
+    assert "at most, SingleStream, INVALID: client-cpu" in words
+
+
 def test_headlines_prefer_the_capacity_that_was_searched(matrix):
     """SingleStream's latency, the most images a second, and the rate within the bound."""
     lines = summary.headlines(configurations(matrix.results))

@@ -61,6 +61,32 @@ def test_an_empty_result_is_reported_as_well():
     assert "nothing answered" in terminal.text(report)
 
 
+def test_what_is_missing_has_its_reason_on_every_page():
+    """n/a has its reason as the cell's hover text, below the table, and inline in the terminal."""
+    report = load_reports.report(n=300, slo_ms=None)
+
+    page = html_page.render(single(report), SHA256)
+    lines = markdown_page.render(single(report), SHA256)
+
+    why = "p99 needs 662 answers in a run"
+    assert f'<span title="{why}">n/a</span>' in page
+    assert f"n/a: {why}; goodput needs a latency bound (--slo-ms); p99.9 needs 6,636" in page
+    assert f"n/a: {why}; goodput needs a latency bound (--slo-ms); p99.9 needs 6,636" in lines
+    assert f"p50 / p99, SingleStream; n/a: {why}" in page  # the headline
+
+
+def test_no_page_has_a_figure_missing_without_a_reason():
+    """Of a run without answers, every n/a of the pages is explained and the terminal's, too."""
+    report = load_reports.changed(load_reports.empty(), {"client.cpu_us_per_request": None})
+
+    page, text = html_page.render(single(report), SHA256), terminal.text(report)
+
+    assert "n/a" in page
+    assert not re.search(r"<td[^>]*>n/a<", page)
+    assert "n/a: " in markdown_page.render(single(report), SHA256)
+    assert text.count("n/a") == text.count("n/a (") > 10
+
+
 def test_the_page_asks_nothing_of_the_network(page):
     """No script, no address, nothing to fetch; the policy forbids what slips through."""
     parsed = Page(page)
@@ -132,7 +158,8 @@ def test_invalid_points_are_hollow(page):
     marks = re.findall(r'class="mark m0 hollow"[^>]*><title>([^<]*)</title>', page)
 
     assert marks
-    assert all("Server, 1,710 requests/s" in mark and "INVALID" in mark for mark in marks)
+    assert all("Server, 1,710 requests/s" in mark for mark in marks)
+    assert all(mark.endswith("INVALID: check-0") for mark in marks)
 
 
 def gated(report, **limits):
@@ -183,6 +210,7 @@ def test_the_steps_of_a_search_are_a_table():
 
     table = text.partition("<h2>Steps of the search</h2>")[2].partition("</table>")[0]
     assert [row.count("cut short") for row in table.split("<tr>")[2:]] == [0, 1, 0]
+    assert "n/a" not in text.partition("<h2>Steps of the search</h2>")[2].partition("<h2>")[0]
     assert "| bisect | 400.0 | cut short | 3.0 |" in lines
 
 

@@ -5,11 +5,14 @@ from pathlib import Path
 
 import load_reports
 import pytest
+from msgspec.structs import replace
 
 from loadtest.reports.pages import files
 from loadtest.reports.readme import table
 from loadtest.reports.readme.figures import digest
 
+# A digest as version 0.1.0 wrote it.
+OLD = Path(__file__).parents[3] / "data" / "schemas" / "0.1.0" / "digest.json"
 PAGE = f"# Project\n\n{table.BEGIN}\nold\n{table.END}\n\nMore.\n"
 
 
@@ -92,17 +95,94 @@ def test_the_figure_is_drawn_beside_the_digest(command, report, page, tmp_path):
 
 
 def test_the_readme_counts_runs_that_are_left_out():
-    """The conditions say how many runs were not VALID, without that word."""
-    reports = [
-        load_reports.report(n=700),
-        load_reports.report(n=700, reasons=("too late",)),
-    ]
+    """The caption says how many runs counted, and which rules the others broke."""
+    invalid = load_reports.limited_by_client(load_reports.report(n=700))
+    reports = [load_reports.report(n=700), invalid]
 
     text = table.render_short(digest(load_reports.collection(reports)), "a.svg", "b.md")
 
-    assert "Left out: 1 of 2 runs, which broke the load test's rules." in text
+    assert "1 of 2 runs counted; the other was INVALID: client-cpu." in text
     assert "(n = 700)" in text
-    assert "VALID" not in text
+
+
+def test_each_reason_has_its_number_of_runs():
+    """Runs with different reasons are counted apart; an unconfirmed search has its own."""
+    search = load_reports.capacity([(100, True, 3), (200, False, 30)])
+    reports = [
+        load_reports.report(n=700),
+        *[load_reports.limited_by_client(load_reports.report(n=700))] * 2,
+        load_reports.changed(search, {"capacity.confirmed": False}),
+    ]
+
+    text = table.render(digest(load_reports.collection(reports)))
+
+    assert (
+        "1 of 4 runs counted; of the others, 2 were INVALID: client-cpu, 1 was not confirmed."
+        in text
+    )
+    assert "n = 700 (1 of 3 runs counted; 2 INVALID: client-cpu) |" in text
+    assert "| not confirmed |" in text
+
+
+@pytest.mark.parametrize(
+    ("address", "started", "words"),
+    [
+        pytest.param(
+            "127.0.0.1:8500",
+            True,
+            "Target cpu: `python -m serving`, started by the load test. Client and server on the "
+            "same machine, 2 cores (Imaginary CPU @ 2.0 GHz).",
+            id="started",
+        ),
+        pytest.param(
+            "[::1]:8500",
+            False,
+            "Target cpu: a server that was running at a loopback address. Client and server on "
+            "the same machine, 2 cores (Imaginary CPU @ 2.0 GHz).",
+            id="loopback",
+        ),
+        pytest.param(
+            "models.example.com:8500",
+            False,
+            "Target cpu: a server that was reached over the network; its machine is unknown. "
+            "Client: 2 cores (Imaginary CPU @ 2.0 GHz).",
+            id="network",
+        ),
+    ],
+)
+def test_the_caption_says_what_was_measured_and_where(address, started, words):
+    """Client and server share a machine only if the load test can know it."""
+    collection = load_reports.collection([load_reports.report(target=address)])
+    if not started:
+        running = [replace(one, server_process=None) for one in collection.results]
+        collection = replace(collection, results=running)
+
+    text = table.render(digest(collection))
+
+    assert words in text
+    assert "The only run counted." in text
+
+
+def test_a_missing_figure_has_its_reason():
+    """A p99 of too few answers is n/a, and below the table is the number that it needs."""
+    text = table.render(digest(load_reports.collection([load_reports.report(n=300)])))
+
+    assert " / n/a ms, n = 300 |" in text
+    assert "-: not measured. n/a: p99 needs 662 answers in a run." in text
+
+
+def test_a_digest_of_an_older_version_is_read():
+    """Without reasons and servers, the text says that the reasons are not in the digest."""
+    document = table._read_digest(OLD, OLD.read_text())
+
+    text = table.render(document)
+
+    assert "| of 8: 1.25 / 1.93 ms, n = 700 (1 of 3 runs counted) |" in text
+    assert (
+        "26 of 30 runs counted; the other 4 were INVALID (the digest does not say why, as an older "
+        "version wrote it)." in text
+    )
+    assert "Target local: `python -m serving`, started by the load test. Client and server" in text
 
 
 @pytest.mark.parametrize("name", ["README.md", "docs/performance.md", "docs/loadtest.svg"])
@@ -156,15 +236,15 @@ def test_a_report_without_a_valid_run_changes_nothing(command, page, details, tm
 
 
 def test_what_is_not_valid_is_not_quoted():
-    """MLPerf's rule: INVALID stands where the figure would."""
+    """MLPerf's rule: INVALID stands where the figure would, with the rule that was broken."""
     reports = [
-        load_reports.report(reasons=("client too late",)),
+        load_reports.limited_by_client(load_reports.report()),
         load_reports.report(kind="offline", batch=32, slo_ms=None),
     ]
 
     row = table.render(digest(load_reports.collection(reports))).splitlines()[2]
 
-    assert "| INVALID |" in row
+    assert "| INVALID: client-cpu |" in row
     assert "images/s, n = 32,000 |" in row
 
 
@@ -180,7 +260,7 @@ def test_figures_are_those_of_the_valid_runs_and_say_so():
     row = table.render(digest(load_reports.collection(reports))).splitlines()[2]
 
     assert "| 1.5 / " in row
-    assert "n = 1,400 (2 of 3 runs VALID)" in row
+    assert "n = 1,400 (2 of 3 runs counted; 1 INVALID: check-0)" in row
 
 
 def test_a_capacity_that_was_not_confirmed_is_not_quoted():
