@@ -38,7 +38,7 @@ _LAST_RESORT_SECONDS = 1.0
 
 
 async def serve(config: ServerConfig) -> int:
-    """Serve until SIGTERM or SIGINT, then drain; a second signal ends the process at once.
+    """Serve until SIGTERM or SIGINT, then stop, see `_on_signals`.
 
     Returns:
         The exit code: 0 after a drain, 1 after the web server has failed.
@@ -47,9 +47,9 @@ async def serve(config: ServerConfig) -> int:
         ConfigError, DeviceError: the server cannot start with these settings.
     """
     server = ModelServer(config)
-    stopping = asyncio.Event()
-    _on_signals(stopping.set, os._exit)
-    return await _run(server, stopping)
+    end = _End()
+    _on_signals(config, end.stopping.set, end.draining.set, os._exit)
+    return await _run(server, end)
 
 
 async def serve_as_worker(config: ServerConfig, assignment: Assignment) -> int:
@@ -64,11 +64,11 @@ async def serve_as_worker(config: ServerConfig, assignment: Assignment) -> int:
     link = Link(assignment)
     await link.open()
     server = ModelServer(dataclasses.replace(config, port=assignment.port), link=link)
-    stopping = asyncio.Event()
-    _on_signals(stopping.set, os._exit)
+    end = _End()
+    _on_signals(config, end.stopping.set, end.draining.set, os._exit)
     watching = asyncio.create_task(link.wait_closed())
-    watching.add_done_callback(lambda _: stopping.set())
-    return await _run(server, stopping)
+    watching.add_done_callback(lambda _: end.at_once())
+    return await _run(server, end)
 
 
 async def supervise(config: ServerConfig, arguments: list[str]) -> int:
@@ -90,46 +90,103 @@ async def supervise(config: ServerConfig, arguments: list[str]) -> int:
         supervisor.kill()
         os._exit(code)
 
-    _on_signals(supervisor.stop, quit_now)
+    _on_signals(config, supervisor.stop, supervisor.drain, quit_now)
     return await supervisor.run()
 
 
-def _on_signals(stop: Callable[[], None], quit_now: Callable[[int], object]) -> None:
+class _End:
+    """The steps of a server's end.
+
+    Attributes:
+        stopping: Set when the server is to stop: first the lame duck, if there is one.
+        draining: Set when the lame duck is to end before its time is over.
+    """
+
+    def __init__(self) -> None:
+        self.stopping = asyncio.Event()
+        self.draining = asyncio.Event()
+
+    def at_once(self) -> None:
+        """Stop without a lame duck."""
+        self.draining.set()
+        self.stopping.set()
+
+
+def _on_signals(
+    config: ServerConfig,
+    stop: Callable[[], None],
+    drain: Callable[[], None],
+    quit_now: Callable[[int], object],
+) -> None:
+    """Call `stop` on the first SIGTERM or SIGINT, and `quit_now` with the exit code on the last.
+
+    The last is the second signal. One that comes during the lame duck does not count: it calls
+    `drain`, which is to end the lame duck.
+    """
     loop = asyncio.get_running_loop()
 
-    def first(received: signal.Signals) -> None:
-        logger.info(
-            "%s: finishing the calls in flight; a second signal ends the process at once",
-            received.name,
-        )
+    def on_next(handler: Callable[[signal.Signals], object]) -> None:
+        # Never the default handler: the kernel ignores it in process 1 of a container.
         for number in (signal.SIGTERM, signal.SIGINT):
-            # Not the default handler: the kernel ignores it in process 1 of a container.
-            loop.add_signal_handler(number, quit_now, 128 + number)
+            loop.add_signal_handler(number, handler, number)
+
+    def last(received: signal.Signals) -> None:
+        quit_now(128 + received)
+
+    def second(received: signal.Signals) -> None:
+        logger.info("%s: finishing the calls in flight; the next ends the process", received.name)
+        on_next(last)
+        drain()
+
+    def first(received: signal.Signals) -> None:
+        if config.lame_duck_seconds:
+            logger.info(
+                "%s: health answers NOT_SERVING, and calls are answered for %g s more "
+                "(--lame_duck_seconds); a second signal ends this time, a third one the process",
+                received.name,
+                config.lame_duck_seconds,
+            )
+        else:
+            logger.info(
+                "%s: finishing the calls in flight; a second signal ends the process at once",
+                received.name,
+            )
+        on_next(second)
+        loop.call_later(config.lame_duck_seconds, on_next, last)
         stop()
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, first, number)
+    on_next(first)
 
 
-async def _run(server: ModelServer, stopping: asyncio.Event) -> int:
-    """Run a server until `stopping` is set or the server fails; return the exit code.
+async def _run(server: ModelServer, end: _End) -> int:
+    """Run a server until it is to stop or fails; return the exit code.
 
-    `stopping` may be set while the server is still starting.
+    `end.stopping` may be set while the server is still starting; then nobody knows it yet, and it
+    has no lame duck.
     """
     starting = asyncio.create_task(server.start())
-    waiting = asyncio.create_task(stopping.wait())
+    waiting = asyncio.create_task(end.stopping.wait())
     failing = asyncio.create_task(server.wait_failed())
+    draining = asyncio.create_task(end.draining.wait())
+    tasks = (starting, waiting, failing, draining)
     try:
         await asyncio.wait({starting, waiting, failing}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             await starting
         await asyncio.wait({waiting, failing}, return_when=asyncio.FIRST_COMPLETED)
+        if starting.done() and not failing.done():
+            server.begin_lame_duck()
+            await asyncio.wait(
+                {draining, failing},
+                timeout=server.config.lame_duck_seconds,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
         has_failed = failing.done()
     finally:
         _exit_after(server.config.drain_seconds + _LAST_RESORT_SECONDS)
-        for task in (starting, waiting, failing):
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(starting, waiting, failing, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         await server.stop()
         if active_runs.ACTIVE:
             _end_now()

@@ -304,6 +304,14 @@ class ModelServer:
         if self._ready:
             self._services.report_health()
 
+    def begin_lame_duck(self) -> None:
+        """Answer NOT_SERVING to health checks from now on, and all other calls as before.
+
+        A load balancer then sends its calls elsewhere before `stop` closes its connections.
+        """
+        self._ready = False
+        self._services.report_not_serving()
+
     async def stop(self) -> None:
         """Refuse new calls, let the calls in flight finish within `drain_seconds`, and unload."""
         drained = time.monotonic() + self.config.drain_seconds

@@ -163,6 +163,10 @@ class Services:
         """Report to grpc.health.v1 that the server is ready and which models are available."""
         self._health.set_states(dict.fromkeys(_HEALTH_NAMES, True) | self._catalog.availability)
 
+    def report_not_serving(self) -> None:
+        """Report to grpc.health.v1 that neither the server nor a model is to get calls."""
+        self._health.set_not_serving()
+
     def shut_down_health(self) -> None:
         """Report to grpc.health.v1 that the server stops, and end its Watch calls."""
         self._health.shut_down()

@@ -56,6 +56,10 @@ class Health:
         self._changed.set()
         self._changed = asyncio.Event()
 
+    def set_not_serving(self) -> None:
+        """Answer NOT_SERVING for every name from now on, and tell all watchers."""
+        self.set_states(dict.fromkeys(self._states, False))
+
     def shut_down(self) -> None:
         """Answer NOT_SERVING for every name from now on; tell all watchers and end their calls.
 
@@ -63,7 +67,7 @@ class Health:
         server.
         """
         self._ended = True
-        self.set_states(dict.fromkeys(self._states, False))
+        self.set_not_serving()
 
     def is_serving(self, service: str = "") -> bool:
         """Whether a service or model is SERVING; by default the whole server."""

@@ -186,8 +186,15 @@ class ServerConfig:
         "addresses and networks of proxies, separated by commas: they may hold more than a quarter "
         "of the connections, and their x-forwarded-for names the client for fair shares",
     )
+    lame_duck_seconds: float = _setting(
+        0.0,
+        "time after SIGTERM in which health answers NOT_SERVING and calls are still answered; more "
+        "than the health interval of the load balancer loses no call (seconds)",
+        0,
+        3600,
+    )
     drain_seconds: float = _setting(
-        25.0, "time that calls in flight get on SIGTERM (seconds)", 0, 3600
+        25.0, "time that calls in flight get after the lame duck, on SIGTERM (seconds)", 0, 3600
     )
     # Running models
     device: Device = _setting("auto", "auto: CUDA if it works, else CPU; cuda: fail without CUDA")

@@ -46,10 +46,6 @@ from serving.workers.worker_sockets import WorkerSockets
 
 logger = logging.getLogger(__name__)
 
-_FIRST_DELAY_SECONDS = 0.1
-_LONGEST_DELAY_SECONDS = 30.0
-# If a worker has run for longer than this, its end does not count as a failed start.
-_HEALTHY_SECONDS = 60.0
 # Time limit for a worker's metrics. Prometheus's default timeout for a scrape is 10 seconds.
 _METRICS_SECONDS = 5.0
 # Time limit for a worker to take changed keys, so that one that hangs does not hold up the next
@@ -121,8 +117,7 @@ class Supervisor:
             for task in watching:
                 task.cancel()
             await asyncio.gather(*watching, return_exceptions=True)
-            for worker in self._workers:
-                worker.signal(signal.SIGKILL)
+            self.kill()
             sockets.close()
             sockets.remove_socket_path()
         if self._error:
@@ -131,17 +126,27 @@ class Supervisor:
         return int(any(code not in {0, -signal.SIGTERM} for code in self._codes))
 
     def stop(self) -> None:
-        """Stop listening, and let all workers drain and end."""
+        """Let all workers end: after `lame_duck_seconds` they drain, and the ports are closed."""
         self._stopping.set()
-        if self._sockets is not None:
-            self._sockets.close()
-        for worker in self._workers:
-            worker.signal(signal.SIGTERM)
+        self._signal(signal.SIGTERM)
+        asyncio.get_running_loop().call_later(self._config.lame_duck_seconds, self._stop_listening)
+
+    def drain(self) -> None:
+        """End the lame duck of all workers."""
+        self._stop_listening()
+        self._signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """Kill all workers at once."""
+        self._signal(signal.SIGKILL)
+
+    def _signal(self, number: signal.Signals) -> None:
         for worker in self._workers:
-            worker.signal(signal.SIGKILL)
+            worker.signal(number)
+
+    def _stop_listening(self) -> None:
+        if self._sockets is not None:
+            self._sockets.close()
 
     # Processes
 
@@ -157,11 +162,7 @@ class Supervisor:
                 self._codes.append(code)
                 return
             self._restarts += 1
-            lived = time.monotonic() - started
-            worker.quick_deaths = 0 if lived > _HEALTHY_SECONDS else worker.quick_deaths + 1
-            delay = min(
-                _FIRST_DELAY_SECONDS * 2 ** min(worker.quick_deaths, 20), _LONGEST_DELAY_SECONDS
-            )
+            delay = worker.restart_delay(time.monotonic() - started)
             logger.error(
                 "worker %d ended %s (exit code %d); starting it again in %.1f s",
                 worker.number,

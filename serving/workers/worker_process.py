@@ -18,6 +18,11 @@ from serving.workers.channel import Channel
 from serving.workers.heartbeat import Heartbeat
 from serving.workers.worker import Assignment
 
+_FIRST_DELAY_SECONDS = 0.1
+_LONGEST_DELAY_SECONDS = 30.0
+# If a worker has run for longer than this, its end does not count as a failed start.
+_HEALTHY_SECONDS = 60.0
+
 
 @dataclass
 class WorkerProcess:
@@ -66,6 +71,17 @@ class WorkerProcess:
             channel=channel.fileno(),
             replaces=replaces,
         )
+
+    def restart_delay(self, lived_seconds: float) -> float:
+        """Count the end of the process; return the time until the next one starts, in seconds.
+
+        The delay doubles with each process that ended early.
+
+        Args:
+            lived_seconds: The time for which the process has run.
+        """
+        self.quick_deaths = 0 if lived_seconds > _HEALTHY_SECONDS else self.quick_deaths + 1
+        return min(_FIRST_DELAY_SECONDS * 2 ** min(self.quick_deaths, 20), _LONGEST_DELAY_SECONDS)
 
     async def ask(self, what: str, content: object = None) -> Any:  # noqa: ANN401 - any JSON
         """Send a request to the process and wait for the answer; see `Channel.ask`.
