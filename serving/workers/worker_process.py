@@ -14,6 +14,7 @@ from serving.errors import Unavailable
 from serving.monitoring import metric_table
 from serving.transport.listeners import Listeners
 from serving.transport.web import held_handshakes
+from serving.workers import waiting_connections
 from serving.workers.channel import Channel
 from serving.workers.heartbeat import Heartbeat
 from serving.workers.worker import Assignment
@@ -109,7 +110,8 @@ class WorkerProcess:
     def stop_listening(self, others: Sequence["WorkerProcess"], *, health: bool = True) -> None:
         """Let the kernel give no more connections to this worker, which has ended or drains.
 
-        If none of the other workers accepts connections, they wait for the replacement instead.
+        Connections that wait already are sent to the other workers. If none of these accepts
+        connections, all wait for the replacement instead.
 
         Args:
             others: The other workers.
@@ -117,6 +119,7 @@ class WorkerProcess:
         """
         sockets = self.sockets
         if any(other.loaded for other in others):
+            waiting_connections.send_away([*sockets.rpc, *sockets.rest])
             sockets.stop_listening(health=health)
         elif self.loaded:
             self.holds_connections = True

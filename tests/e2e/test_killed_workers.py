@@ -165,6 +165,37 @@ def test_a_new_connection_waits_less_than_three_seconds_under_load(models_dir):
     assert code == 0
 
 
+def test_connections_to_a_killed_worker_lose_no_call(models_dir):
+    """Calls over connections that the kernel gave to a dead worker are answered by the other one.
+
+    They were reset, and their clients failed every call for the second after which gRPC connects
+    again.
+    """
+    with two_workers(models_dir) as (server, address):
+        # It does not notice the kill before the connections wait on the worker's socket.
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            os.kill(min(workers_of(server)), signal.SIGKILL)
+            channels = [grpc.insecure_channel(address, OWN_CONNECTION) for _ in range(32)]
+            calls = [
+                channel.unary_unary(PREDICT_PATH).future(PREDICT, timeout=20)
+                for channel in channels
+            ]
+            assert wait_until(lambda: any(call.done() for call in calls))
+            time.sleep(0.5)
+            waiting = sum(not call.done() for call in calls)
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+        codes = [call.code() for call in calls]
+        for channel in channels:
+            channel.close()
+        code = server.terminate()
+
+    assert waiting
+    assert set(codes) == {grpc.StatusCode.OK}
+    assert code == 0
+
+
 def test_connections_wait_when_no_worker_is_left(models_dir):
     """If all workers are killed, connections are not refused: a replacement answers them."""
     with two_workers(models_dir) as (server, address):
