@@ -49,7 +49,9 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
             _add_no_flags,
         ),
     ):
-        command = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.")
+        command = commands.add_parser(
+            name, help=summary, description=f"{summary[0].upper()}{summary[1:]}."
+        )
         command.add_argument("model", metavar="MODEL", help="model name")
         add_flags(command)
         _add_model(command)

@@ -1,6 +1,7 @@
 """The client that the flags of a command line describe."""
 
 import argparse
+import ssl
 from pathlib import Path
 
 import grpc
@@ -35,13 +36,31 @@ def client_of(values: argparse.Namespace) -> PredictClient:
             wait_for_ready=values.wait_for_ready,
         )
     except (OSError, ValueError) as error:
-        raise UsageError(error) from error
+        raise UsageError.of(error) from error
 
 
 def _credentials(values: argparse.Namespace) -> grpc.ChannelCredentials | None:
+    """Return TLS credentials; None without a flag for TLS.
+
+    Raises:
+        OSError: a file cannot be read.
+        ValueError: only one of certificate and key is given, or a file is not PEM.
+    """
     if not (values.tls or values.ca or values.cert or values.key):
         return None
-    return tls_credentials(values.ca, values.cert, values.key)
+    credentials = tls_credentials(values.ca, values.cert, values.key)
+    # gRPC does not check the files: its calls would fail, and only its log would say why.
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    try:
+        if values.ca is not None:
+            context.load_verify_locations(values.ca)
+        if values.cert is not None:
+            context.load_cert_chain(values.cert, values.key)
+    except ssl.SSLError as error:
+        files = " ".join(str(file) for file in (values.ca, values.cert, values.key) if file)
+        msg = f"{files}: no PEM file, or the key is not that of the certificate: {error.reason}"
+        raise ValueError(msg) from error
+    return credentials
 
 
 def _api_key(file: Path | None) -> str | None:

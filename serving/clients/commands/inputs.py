@@ -67,7 +67,7 @@ def read(values: argparse.Namespace, signatures: SignatureDefMap) -> PredictInpu
             return _from_npz(files[0], values.signature, signatures)
         return _from_json(files[0], values.signature, signatures)
     except (ImportError, OSError, ValueError) as error:
-        raise UsageError(error) from error
+        raise UsageError.of(error) from error
     except ServingError as error:
         raise UsageError(error.message) from error
 
@@ -89,16 +89,20 @@ def _from_npz(file: str, signature_name: str, signatures: SignatureDefMap) -> Pr
     """Read the arrays that are inputs of the signature; a note names the others.
 
     Raises:
-        UsageError: none of the arrays is an input.
-        OSError, ValueError: the file cannot be read.
+        UsageError: the file is damaged, or none of its arrays is an input.
+        OSError: the file cannot be read.
     """
     specs = _specs(signatures, signature_name)
+    with Path(file).open("rb") as stream:
+        if not zipfile.is_zipfile(stream):
+            msg = f"{file} is not a .npz file"
+            raise UsageError(msg)
     try:
         with np.load(file, allow_pickle=False) as archive:
             names = list(archive)
             arrays = {name: archive[name] for name in names if name in specs}
-    except (zipfile.BadZipFile, AttributeError, EOFError) as error:
-        msg = f"{file} is not a .npz file"
+    except (zipfile.BadZipFile, ValueError) as error:
+        msg = f"{file} cannot be read: {error}"
         raise UsageError(msg) from error
     others = ", ".join(name for name in names if name not in specs)
     if not arrays:
@@ -225,7 +229,7 @@ def _specs(signatures: SignatureDefMap, signature_name: str) -> dict[str, Tensor
             tensor=info.name,
             graph_name=info.name,
         )
-        for alias, info in signatures.signature_def[name].inputs.items()
+        for alias, info in sorted(signatures.signature_def[name].inputs.items())
     }
 
 

@@ -41,19 +41,27 @@ def main(arguments: Sequence[str]) -> int:
     try:
         with client_of(values) as client:
             text = _COMMANDS[values.command](client, values)
-        print(text, flush=True)  # noqa: T201 - a program
     except PredictError as error:
         return _failed(str(error), 1)
     except ServingError as error:
         return _failed(f"the answer cannot be read: {error.message}", 1)
     except UsageError as error:
         return _failed(str(error), 2)
-    except BrokenPipeError:
-        # The reader, `head` for example, has what it wanted. Python flushes again at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
     except KeyboardInterrupt:
         return _failed("interrupted", 130)
+    return _printed(text)
+
+
+def _printed(text: str) -> int:
+    """Print the answer and return the exit code."""
+    try:
+        print(text, flush=True)  # noqa: T201 - a program
+    except OSError as error:
+        # Python flushes once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if isinstance(error, BrokenPipeError):
+            return 1  # the reader, `head` for example, has what it wanted
+        return _failed(f"cannot write to standard output: {error.strerror}", 2)
     return 0
 
 
@@ -64,6 +72,9 @@ def _failed(message: str, code: int) -> int:
 
 def _predict(client: PredictClient, values: argparse.Namespace) -> str:
     spec = _model_spec(values)
+    if values.output is not None and not values.output.parent.is_dir():
+        msg = f"--output: there is no folder {values.output.parent}"
+        raise UsageError(msg)
     signatures = client.signatures(values.model, **spec)
     received = inputs.read(values, signatures)
     settings: dict[str, Any] = {
@@ -85,7 +96,7 @@ def _predict(client: PredictClient, values: argparse.Namespace) -> str:
         else:
             outputs = client.predict(values.model, received.arrays, **settings)
     except ValueError as error:
-        raise UsageError(error) from error
+        raise UsageError.of(error) from error
     if values.output is not None:
         return _written(values.output, outputs)
     if values.json:
@@ -105,9 +116,14 @@ def _classify(client: PredictClient, values: argparse.Namespace) -> str:
                 **_model_spec(values),
             )
     except (ImportError, OSError, ValueError) as error:
-        raise UsageError(error) from error
+        raise UsageError.of(error) from error
     if values.json:
-        return _json({"results": [classes[: values.top or None] for classes in ranked]})
+        results = [
+            # With the fewest digits that read back as the same float32.
+            [(name, float(str(np.float32(score)))) for name, score in classes[: values.top or None]]
+            for classes in ranked
+        ]
+        return _json({"results": results})
     most = _CLASSES_SHOWN if values.top is None else values.top or None
     rows = [
         (file, name, score)
@@ -121,7 +137,7 @@ def _status(client: PredictClient, values: argparse.Namespace) -> str:
     try:
         statuses = client.statuses(values.model, **_model_spec(values))
     except ValueError as error:
-        raise UsageError(error) from error
+        raise UsageError.of(error) from error
     entries = [
         (
             entry.version,
@@ -148,7 +164,7 @@ def _metadata(client: PredictClient, values: argparse.Namespace) -> str:
     try:
         signatures = client.signatures(values.model, **_model_spec(values))
     except ValueError as error:
-        raise UsageError(error) from error
+        raise UsageError.of(error) from error
     if values.json:
         shown = MessageToDict(
             signatures, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
@@ -204,7 +220,7 @@ def _written(file: Path, outputs: Mapping[str, np.ndarray]) -> str:
     try:
         np.savez_compressed(file, **arrays)
     except OSError as error:
-        raise UsageError(error) from error
+        raise UsageError.of(error) from error
     text = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in outputs.items())
     return f"{file}: {text}"
 
