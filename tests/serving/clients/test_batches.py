@@ -17,10 +17,8 @@ from serving.client import AsyncPredictClient, BatchError, PredictClient
 KINDS = [PredictClient, AsyncPredictClient]
 
 
-def answers(
-    kind, target: str, model: str, inputs, *, most: int | None = None, got=None, **settings
-) -> list:
-    """Return the answers of predict_batches, at most `most`; `got` has those before an error."""
+def answers(kind, target: str, model: str, inputs, *, got=None, **settings) -> list:
+    """Return the answers of predict_batches; `got` has those before an error."""
     got = [] if got is None else got
 
     async def run() -> None:
@@ -29,17 +27,12 @@ def answers(
             async with contextlib.aclosing(iterator):
                 async for answer in iterator:
                     got.append(answer)
-                    if len(got) == most:
-                        break
 
     if kind is AsyncPredictClient:
         asyncio.run(run())
         return got
     with kind(target) as client:
-        for answer in client.predict_batches(model, inputs, **settings):
-            got.append(answer)
-            if len(got) == most:
-                break
+        got.extend(client.predict_batches(model, inputs, **settings))
     return got
 
 
@@ -97,13 +90,14 @@ def test_rows_are_counted_over_all_items(kind):
 
 
 class Counting:
-    """A server that answers late, and notes how many calls it has at a time."""
+    """A server that notes how many calls it has at a time; it answers late, or some calls never."""
 
     def __init__(self) -> None:
         self.most = self.received = self.cancelled = 0
+        self.answers = 1000  # calls after these wait until `release`
+        self.release = threading.Event()
         self._open = 0
         self._lock = threading.Lock()
-        self.release = threading.Event()
 
     def service(self, _call):
         """Answer every call."""
@@ -114,11 +108,18 @@ class Counting:
             self._open += 1
             self.received += 1
             self.most = max(self.most, self._open)
-        self.release.wait(0.05)
+            waits = self.received > self.answers
+        ended = threading.Event()
+        context.add_callback(lambda: self._count_cancelled(ended))
+        self.release.wait(10 if waits else 0.05)
+        ended.set()
         with self._lock:
             self._open -= 1
-            self.cancelled += not context.is_active()
         return b""
+
+    def _count_cancelled(self, ended: threading.Event) -> None:
+        with self._lock:
+            self.cancelled += not ended.is_set()
 
 
 @pytest.fixture
@@ -145,13 +146,39 @@ def test_requests_in_flight_are_limited(counting, kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_an_iteration_that_ends_early_sends_no_more(counting, kind):
-    """After the first answer the iteration ends: the requests in flight are the last."""
+def test_an_iteration_that_ends_early_cancels_the_requests_in_flight(counting, kind):
+    """After the second answer no request is sent, and the server sees the others cancelled."""
     address, handler = counting
-    answers(kind, address, "m", {"x": np.ones((40, 1))}, batch=1, in_flight=4, most=1)
-    time.sleep(0.3)
+    handler.answers = 2
+    rows = {"x": np.ones((40, 1))}
+    cancelled: list[bool] = []
 
-    assert 1 <= handler.received <= 5
+    def wait() -> None:
+        until = time.monotonic() + 5
+        while handler.cancelled < handler.received - 2 and time.monotonic() < until:
+            time.sleep(0.01)
+        cancelled.append(1 <= handler.cancelled == handler.received - 2)
+
+    async def run() -> None:
+        async with kind(address) as client:
+            iterator = client.predict_batches("m", rows, batch=1, in_flight=4)
+            for _ in range(2):
+                await anext(iterator)
+            await iterator.aclose()
+            await asyncio.to_thread(wait)
+
+    if kind is AsyncPredictClient:
+        asyncio.run(run())
+    else:
+        with kind(address) as client:
+            iterator = client.predict_batches("m", rows, batch=1, in_flight=4)
+            for _ in range(2):
+                next(iterator)
+            iterator.close()
+            wait()
+
+    assert cancelled == [True]
+    assert handler.received <= 6
 
 
 @pytest.mark.parametrize("kind", KINDS)
