@@ -13,6 +13,8 @@ import pytest
 from refusing_server import refusing
 
 from serving.client import AsyncPredictClient, BatchError, PredictClient
+from serving.protocols.tfs import tensor_proto
+from serving.protos.tensorflow_serving_pb2 import PredictRequest
 
 KINDS = [PredictClient, AsyncPredictClient]
 
@@ -94,7 +96,7 @@ class Counting:
 
     def __init__(self) -> None:
         self.most = self.received = self.cancelled = 0
-        self.answers = 1000  # calls after these wait until `release`
+        self.answers = 1000  # calls for rows from this value on wait until `release`
         self.release = threading.Event()
         self._open = 0
         self._lock = threading.Lock()
@@ -103,12 +105,13 @@ class Counting:
         """Answer every call."""
         return grpc.unary_unary_rpc_method_handler(self._answer)
 
-    def _answer(self, _body: bytes, context: grpc.ServicerContext) -> bytes:
+    def _answer(self, body: bytes, context: grpc.ServicerContext) -> bytes:
+        value = tensor_proto.decode(PredictRequest.FromString(body).inputs["x"])[0]
         with self._lock:
             self._open += 1
             self.received += 1
             self.most = max(self.most, self._open)
-            waits = self.received > self.answers
+        waits = value >= self.answers
         ended = threading.Event()
         context.add_callback(lambda: self._count_cancelled(ended))
         self.release.wait(10 if waits else 0.05)
@@ -138,7 +141,7 @@ def counting():
 def test_requests_in_flight_are_limited(counting, kind):
     """Of 40 requests at most four are with the server at a time, and at times all four."""
     address, handler = counting
-    got = answers(kind, address, "m", {"x": np.ones((40, 1))}, batch=1, in_flight=4)
+    got = answers(kind, address, "m", {"x": np.arange(40)}, batch=1, in_flight=4)
 
     assert len(got) == 40
     assert handler.received == 40
@@ -150,7 +153,7 @@ def test_an_iteration_that_ends_early_cancels_the_requests_in_flight(counting, k
     """After the second answer no request is sent, and the server sees the others cancelled."""
     address, handler = counting
     handler.answers = 2
-    rows = {"x": np.ones((40, 1))}
+    rows = {"x": np.arange(40)}
     cancelled: list[bool] = []
 
     def wait() -> None:
