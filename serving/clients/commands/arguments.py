@@ -23,7 +23,7 @@ _FILES = (
 )
 
 
-class _Parser(argparse.ArgumentParser):
+class _ClientParser(argparse.ArgumentParser):
     """An `argparse.ArgumentParser` that leaves out the usage, which may be 20 lines long."""
 
     def error(self, message: str) -> NoReturn:
@@ -33,7 +33,7 @@ class _Parser(argparse.ArgumentParser):
 
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse a command line; a wrong one, or --help, ends the process."""
-    parser = _Parser(
+    parser = _ClientParser(
         prog="python -m serving.client",
         description="Call a model server over TensorFlow Serving's gRPC API. Exit code 1: the "
         "server refused the call or could not be reached; 2: wrong usage or input.",

@@ -22,8 +22,8 @@ from serving.tensors.tensor_spec import DataType, TensorSpec
 _ROWS_KEY, _COLUMNS_KEY, _SIGNATURE_KEY = "instances", "inputs", "signature_name"
 
 
-class PredictInputs(NamedTuple):
-    """The inputs of a Predict.
+class FileInputs(NamedTuple):
+    """The inputs of a Predict, as read from files.
 
     Attributes:
         arrays: Arrays by input name.
@@ -41,7 +41,7 @@ class PredictInputs(NamedTuple):
     has_rows: bool = True
 
 
-def read(values: argparse.Namespace, signatures: SignatureDefMap) -> PredictInputs:
+def read(values: argparse.Namespace, signatures: SignatureDefMap) -> FileInputs:
     """Read the files of a command line.
 
     Args:
@@ -72,7 +72,7 @@ def read(values: argparse.Namespace, signatures: SignatureDefMap) -> PredictInpu
         raise UsageError(error.message) from error
 
 
-def _from_pictures(values: argparse.Namespace, signatures: SignatureDefMap) -> PredictInputs:
+def _from_pictures(values: argparse.Namespace, signatures: SignatureDefMap) -> FileInputs:
     name = values.signature or DEFAULT_SIGNATURE_NAME
     taken = pictures.picture_input(signatures, name, values.input)
     pixels = pictures.read_pictures(
@@ -82,10 +82,10 @@ def _from_pictures(values: argparse.Namespace, signatures: SignatureDefMap) -> P
         channels=taken.channels,
         resize=values.resize,
     )
-    return PredictInputs({taken.name: pixels}, values.signature, names=values.files)
+    return FileInputs({taken.name: pixels}, values.signature, names=values.files)
 
 
-def _from_npz(file: str, signature_name: str, signatures: SignatureDefMap) -> PredictInputs:
+def _from_npz(file: str, signature_name: str, signatures: SignatureDefMap) -> FileInputs:
     """Read the arrays that are inputs of the signature; a note names the others.
 
     Raises:
@@ -110,10 +110,10 @@ def _from_npz(file: str, signature_name: str, signatures: SignatureDefMap) -> Pr
         raise UsageError(msg)
     if others:
         sys.stderr.write(f"note: not sent, because the model has no such inputs: {others}\n")
-    return PredictInputs(arrays, signature_name, has_rows=_have_rows(arrays, specs))
+    return FileInputs(arrays, signature_name, has_rows=_have_rows(arrays, specs))
 
 
-def _from_json(file: str, signature_name: str, signatures: SignatureDefMap) -> PredictInputs:
+def _from_json(file: str, signature_name: str, signatures: SignatureDefMap) -> FileInputs:
     """Read `{"instances": [...]}` or `{"inputs": ...}`, as TensorFlow Serving's REST API does.
 
     Raises:
@@ -146,7 +146,7 @@ def _from_json(file: str, signature_name: str, signatures: SignatureDefMap) -> P
         arrays = _rows(document[_ROWS_KEY], specs)
     else:
         arrays = _columns(document[_COLUMNS_KEY], specs)
-    return PredictInputs(
+    return FileInputs(
         arrays,
         signature_name,
         by_row=_ROWS_KEY in document,
