@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -125,7 +125,7 @@ class AsyncPredictClient:
         signature_name: str = "",
         outputs: Sequence[str] = (),
         **settings: Unpack[CallSettings],
-    ) -> AsyncIterator[dict[str, np.ndarray]]:
+    ) -> AsyncGenerator[dict[str, np.ndarray], None]:
         """Run a model on many rows; see `PredictClient.predict_batches`.
 
         Iterate with `async for`. An iterable of inputs is read in the event loop. After a `break`,
@@ -213,7 +213,7 @@ class AsyncPredictClient:
         parts: Iterable[Batch],
         in_flight: int,
         settings: CallSettings,
-    ) -> AsyncIterator[dict[str, np.ndarray]]:
+    ) -> AsyncGenerator[dict[str, np.ndarray], None]:
         """Yield the answers to batches; `make` returns the request of one."""
         pending: deque[tuple[range, asyncio.Future[Any]]] = deque()
         try:

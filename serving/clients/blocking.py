@@ -1,7 +1,7 @@
 """The blocking client."""
 
 from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Self, Unpack
@@ -167,7 +167,7 @@ class PredictClient:
         signature_name: str = "",
         outputs: Sequence[str] = (),
         **settings: Unpack[CallSettings],
-    ) -> Iterator[dict[str, np.ndarray]]:
+    ) -> Generator[dict[str, np.ndarray], None, None]:
         """Run a model on many rows, in several requests, and yield the answers in order.
 
         Args:
@@ -332,7 +332,7 @@ class PredictClient:
         parts: Iterable[Batch],
         in_flight: int,
         settings: CallSettings,
-    ) -> Iterator[dict[str, np.ndarray]]:
+    ) -> Generator[dict[str, np.ndarray], None, None]:
         """Yield the answers to batches; `make` returns the request of one."""
         pending: deque[tuple[range, Any]] = deque()
         try:
