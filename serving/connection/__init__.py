@@ -1,4 +1,4 @@
-"""What a client needs to connect: TLS credentials, API keys and further metadata.
+"""What a client needs to connect: TLS credentials, channels, retries and settings of calls.
 
-May import nothing else of `serving`.
+Of `serving` it imports only `protos`.
 """

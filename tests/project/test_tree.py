@@ -31,7 +31,6 @@ TOP_MODULES = {
         "__main__",
         "applications",
         "client",
-        "client_messages",
         "errors",
         "healthcheck",
         "model_source",

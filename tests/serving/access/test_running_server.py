@@ -24,7 +24,7 @@ from serving.client import (
     PREDICT_PATH,
     predict_request,
 )
-from serving.client_messages import metadata_request, status_request
+from serving.clients.messages import metadata_request, status_request
 from serving.protos.kserve_pb2 import ModelInferRequest, ModelMetadataRequest, ModelReadyRequest
 from serving.protos.tensorflow_serving_pb2 import (
     ClassificationRequest,

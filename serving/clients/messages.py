@@ -114,10 +114,16 @@ def ranked_classes(response: ClassificationResponse) -> list[list[tuple[str, flo
     ]
 
 
-def metadata_request(model: str, version: int | None) -> GetModelMetadataRequest:
-    """Return a request for a model's signatures."""
+def metadata_request(
+    model: str, version: int | None = None, version_label: str | None = None
+) -> GetModelMetadataRequest:
+    """Return a request for a model's signatures.
+
+    Raises:
+        ValueError: version and label are both given.
+    """
     return GetModelMetadataRequest(
-        model_spec=_model_spec(model, version), metadata_field=["signature_def"]
+        model_spec=_model_spec(model, version, version_label), metadata_field=["signature_def"]
     )
 
 
@@ -128,9 +134,12 @@ def signature_defs(response: GetModelMetadataResponse) -> SignatureDefMap:
     return signatures
 
 
-def status_request(model: str) -> GetModelStatusRequest:
-    """Return a request for the states of a model's versions."""
-    return GetModelStatusRequest(model_spec=_model_spec(model, None))
+def status_request(model: str, version: int | None = None) -> GetModelStatusRequest:
+    """Return a request for the states of a model's versions, or of one of them.
+
+    It has no label, because servers ignore the label of such a request.
+    """
+    return GetModelStatusRequest(model_spec=_model_spec(model, version))
 
 
 def _model_spec(
@@ -142,7 +151,10 @@ def _model_spec(
         ValueError: version and label are both given.
     """
     if version is not None and version_label is not None:
-        msg = f"version {version} and version_label {version_label!r} given, expected one of them"
+        msg = (
+            f"version {version} and version_label {version_label!r} are both given, expected one "
+            "of them: a label names a version"
+        )
         raise ValueError(msg)
     spec = ModelSpec(name=name, signature_name=signature_name)
     if version is not None:
