@@ -217,17 +217,15 @@ class PredictClient:
         )
         return ranked_classes(self._call(self._classify, request, timeout))
 
-    def signatures(self, model: str, *, version: int | None = None) -> SignatureDefMap:
+    def signatures(
+        self, model: str, *, version: int | None = None, version_label: str | None = None
+    ) -> SignatureDefMap:
         """Return the inputs and outputs of each signature of a model, as a SignatureDefMap.
 
-        Args:
-            model: Model name.
-            version: Version number; None for the latest version.
-
-        Raises:
-            PredictError: see `predict`.
+        Arguments and errors as for `predict`.
         """
-        return signature_defs(self._call(self._metadata, metadata_request(model, version), None))
+        request = metadata_request(model, version, version_label)
+        return signature_defs(self._call(self._metadata, request, None))
 
     def statuses(self, model: str) -> list[ModelVersionStatus]:
         """Return the state of each version of a model, newest version first.
@@ -349,9 +347,11 @@ class AsyncPredictClient:
         )
         return ranked_classes(await self._call(self._classify, request, timeout))
 
-    async def signatures(self, model: str, *, version: int | None = None) -> SignatureDefMap:
+    async def signatures(
+        self, model: str, *, version: int | None = None, version_label: str | None = None
+    ) -> SignatureDefMap:
         """Return a model's signatures; see `PredictClient.signatures`."""
-        request = metadata_request(model, version)
+        request = metadata_request(model, version, version_label)
         return signature_defs(await self._call(self._metadata, request, None))
 
     async def statuses(self, model: str) -> list[ModelVersionStatus]:

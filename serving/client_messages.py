@@ -114,10 +114,16 @@ def ranked_classes(response: ClassificationResponse) -> list[list[tuple[str, flo
     ]
 
 
-def metadata_request(model: str, version: int | None) -> GetModelMetadataRequest:
-    """Return a request for a model's signatures."""
+def metadata_request(
+    model: str, version: int | None, version_label: str | None = None
+) -> GetModelMetadataRequest:
+    """Return a request for a model's signatures.
+
+    Raises:
+        ValueError: version and label are both given.
+    """
     return GetModelMetadataRequest(
-        model_spec=_model_spec(model, version), metadata_field=["signature_def"]
+        model_spec=_model_spec(model, version, version_label), metadata_field=["signature_def"]
     )
 
 
