@@ -2,12 +2,14 @@
 
 The two stopwatches time the same requests, so a stub that is late on a busy machine makes no
 difference. What remains is the time between the two processes, which is measured by a plain client
-right after each run. Another program may delay one of them for some milliseconds: of three rounds
-one must agree. A clock that is wrong is wrong in all of them.
+right after each run. Another program may still delay one of them for some milliseconds: of three
+rounds one must agree. A clock that is wrong is wrong in all of them.
 """
 
 import numpy as np
 import pytest
+
+pytestmark = pytest.mark.slow
 
 ROUNDS = 3
 N = 700
@@ -34,7 +36,6 @@ def agree(calibrate, plain, from_samples, disagreements):
             wrong = disagreements(run, beside)
             if not wrong:
                 return measured
-            print(wrong)
             found.append("; ".join(wrong))
         pytest.fail("\n".join(found))
 
@@ -46,7 +47,6 @@ def test_constant_delays(agree):
     agree(("--delay-ms", 20), "--users", USERS)
 
 
-@pytest.mark.slow
 def test_lognormal_delays(agree):
     """Four callers of a server with a long tail: its p99 is three times its median of 20 ms."""
     measured = agree(("--delay-ms", 20, "--sigma", 0.5), "--users", USERS)
@@ -55,7 +55,6 @@ def test_lognormal_delays(agree):
     assert report.latency_ms.p99 > 2.5 * report.latency_ms.p50
 
 
-@pytest.mark.slow
 def test_a_stall(agree):
     """A server stops for 1 s under 100 requests/s: those that were due in it count in full."""
     measured = agree(("--delay-ms", 50, "--pause-after", 300), *("--rate", 100, "--in-flight", 400))
@@ -65,7 +64,6 @@ def test_a_stall(agree):
     assert report.requests.missed == 0
 
 
-@pytest.mark.slow
 def test_tls(agree, authority, tmp_path):
     """Four callers of a server that takes 20 ms, over TLS."""
     pair = authority.issue("server")
@@ -85,7 +83,6 @@ def test_tls(agree, authority, tmp_path):
     assert measured.result.report.tls
 
 
-@pytest.mark.slow
 def test_threefold_overload(calibrate, plain, from_samples, disagreements):
     """At three times the capacity latency grows with the queue, and counts from the due time."""
     stub_flags = ("--delay-ms", 10, "--serial")

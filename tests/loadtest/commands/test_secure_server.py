@@ -39,17 +39,20 @@ def test_a_run_over_mutual_tls(run, secure, transport):
         "ca": "ca",
         "cert": "cert",
         "key": "key",
+        "compression": None,
     }
     assert SECRET not in written
 
 
 def test_a_run_without_the_certificate_says_what_is_missing(run, secure):
-    """A server that refuses the connection is a usage error with the address."""
+    """A server that demands a certificate is a usage error that names the flags; gRPC is silent."""
     ca = secure.flags[0]
     refused = run("--target", secure.rpc, "--model", "echo", ca, "--requests", 1)
 
     assert refused.exit_code == 2
-    assert f"cannot reach a server at {secure.rpc}" in refused.stderr
+    (line,) = refused.stderr.splitlines()[1:]
+    assert line.startswith(f"error: {secure.rpc} demands a client certificate")
+    assert line.endswith("and this run has none; add --cert FILE and --key FILE")
 
 
 @pytest.mark.slow
