@@ -1,4 +1,4 @@
-"""Servers of one API and one protocol, as other model servers' ports are: gRPC alone, REST alone.
+"""Servers of one protocol, and most of one API, as the ports of other model servers are.
 
 They pass calls on to a server of this project, whose ports speak both protocols and both APIs.
 """
@@ -18,7 +18,7 @@ from certificates import Pair
 
 SECONDS = 30
 GRPC_PREFIXES = {"tfs": "/tensorflow.serving.", "kserve": "/inference."}
-REST_PREFIXES = {"tfs": "/v1/", "kserve": "/v2/"}
+REST_PREFIXES = {"tfs": "/v1/", "kserve": "/v2/", "both": "/"}
 
 
 @contextlib.contextmanager
@@ -67,7 +67,7 @@ def rest_alone(
 
     Args:
         behind: Address of the server that answers.
-        api: "tfs" or "kserve".
+        api: "tfs", "kserve" or "both".
         pair: Certificate and key, to serve with TLS.
         takes_compression: Whether compressed requests are answered, or refused with status 415.
     """

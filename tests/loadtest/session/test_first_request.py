@@ -1,8 +1,12 @@
 """A wrong transport, TLS setting or API key ends before the run, with the flag to change."""
 
 import asyncio
+import contextlib
+import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from dataclasses import replace
 
 import certificates
@@ -161,6 +165,51 @@ def test_rest_at_a_grpc_port(reason, image_target, tmp_path, transport, tls):
 
     assert text.startswith(f"{target} speaks HTTP/2 and not HTTP/1.1")
     assert f"pass --transport {api}-grpc, which it answers, or its port for REST" in text
+
+
+@pytest.mark.parametrize("api", ["tfs", "kserve"])
+def test_the_same_api_is_named_first(reason, image_target, api):
+    """If several transports are answered, the one of the same API is named."""
+    with one_api.rest_alone(image_target, "both") as target:
+        text = reason(target, f"{api}-grpc")
+
+    assert f"pass --transport {api}-rest" in text
+
+
+@pytest.fixture
+def deaf() -> Iterator[str]:
+    """Address of a plain HTTP/2 port that waits for ever when a client begins with TLS."""
+
+    def answer(connection: socket.socket) -> None:
+        with connection, contextlib.suppress(OSError):
+            if connection.recv(3) == b"PRI":
+                connection.sendall(b"\0\0\0\4\0\0\0\0\0")  # an empty SETTINGS frame
+                connection.shutdown(socket.SHUT_WR)
+            while connection.recv(4096):
+                pass
+
+    def accept() -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, _ = listener.accept()
+                threads.append(threading.Thread(target=answer, args=(connection,)))
+                threads[-1].start()
+
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        threads = [threading.Thread(target=accept)]
+        threads[0].start()
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join()
+
+
+@pytest.mark.parametrize("transport", BOTH_KINDS)
+def test_the_port_is_looked_at_while_a_request_takes_long(reason, deaf, secure, transport):
+    """A handshake that never ends: the reason comes although the deadline is an hour away."""
+    text = reason(deaf, transport, mutual(secure), timeout_seconds=3600.0)
+
+    assert text.startswith(f"{deaf} speaks plain text, and this run TLS")
 
 
 def test_a_wrong_port_without_an_answer_over_any_transport(reason, image_target):
