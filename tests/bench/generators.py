@@ -8,7 +8,7 @@ bundled ResNet50 takes some milliseconds an image, and the load test some tenths
 median rate of each, and the load test's over each other one.
 
 Over gRPC, the load test and h2load send the same bytes. perf_analyzer makes its own message from
-the same image, and can only write it as `int_val`, which the server reads more slowly than the
+the same image, and can only write it as `int_val`, which takes the server some 15 us more than the
 `tensor_content` of the others. Over REST, all three send the same bytes: perf_analyzer's service
 kind "openai" posts any JSON.
 
