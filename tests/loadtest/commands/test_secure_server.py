@@ -104,3 +104,19 @@ def test_a_matrix_measures_a_running_server_with_tls(secure, data_dir, image_mod
     assert [result["report"]["requests"]["answered"] for result in document["results"]] == [5]
     assert "over TLS" in (folder / "report.html").read_text()
     assert SECRET not in written
+
+
+def test_a_matrix_without_the_connections_flags_says_which_are_missing(run, secure, tmp_path):
+    """A running server that cannot be asked for its models because of TLS is one line."""
+    (tmp_path / "m.toml").write_text(
+        f"""[[targets]]
+        address = "{secure.rest}"
+        [[scenarios]]
+        requests = 5
+        """
+    )
+    refused = run(tmp_path / "m.toml", "--no-record", command="matrix")
+
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith(f"error: {secure.rest} speaks TLS, and this run plain text")
+    assert refused.stderr.count("\n") == 1
