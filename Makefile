@@ -128,6 +128,9 @@ bench-keys: $(VENV)/.dev ## Compare the CPU time of calls with API keys and with
 bench-killed-worker: $(VENV)/.dev ## Measure how long new connections wait after the kill of a worker (needs h2load)
 	$(BIN)/python tests/bench/killed_worker.py $(BENCH_ARGS)
 
+bench-generators: $(VENV)/.dev ## Compare the load test's rates with h2load's and perf_analyzer's (needs h2load)
+	$(BIN)/python tests/bench/generators.py $(BENCH_ARGS)
+
 bench-peers: $(VENV)/.dev ## Compare the server's speed with MLServer, Triton and mosec (needs h2load)
 	$(BIN)/python tests/bench/peers $(BENCH_ARGS)
 

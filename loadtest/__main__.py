@@ -12,6 +12,7 @@ Flags without a command name are flags of `run`. Every command has its own --hel
 """
 
 import logging
+import os
 import sys
 from collections.abc import Callable, Sequence
 
@@ -97,6 +98,8 @@ def main(arguments: Sequence[str]) -> int:
     traceback, and return 2.
     """
     standard_streams.open_closed()
+    # gRPC's library would log a failed handshake beside the one line that explains it.
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")
     logging.basicConfig(level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     if not arguments or arguments[0] in {"-h", "--help"}:
         print(_help())

@@ -40,6 +40,7 @@ Loop = Literal["open", "closed"]
 CapacityLimit = Literal["slo", "client", "steps", "time", "answers", "interrupted"]
 Phase = Literal["probe", "bisect", "confirm"]
 Transport = Literal["tfs-grpc", "tfs-rest", "kserve-grpc", "kserve-rest", "kserve-rest-binary"]
+Compression = Literal["gzip", "deflate"]
 
 
 class Scenario(Struct, frozen=True, kw_only=True):
@@ -86,7 +87,10 @@ class Scenario(Struct, frozen=True, kw_only=True):
         dict[str, int],
         means('"order" decides the order of the images, "schedule" the arrival times.'),
     ]
-    request_bytes: Annotated[tuple[int, int], means("Size of the smallest and largest request.")]
+    request_bytes: Annotated[
+        tuple[int, int],
+        means("Size of the smallest and largest request; over gRPC before its compression."),
+    ]
 
 
 class Model(Struct, frozen=True, kw_only=True):
@@ -96,6 +100,9 @@ class Model(Struct, frozen=True, kw_only=True):
     version_asked_for: Annotated[
         int | None, means("Requested version; null if the latest was requested.")
     ]
+    version_label: Annotated[
+        str | None, means("Requested version label; null if none was requested.")
+    ] = None
     answers_by_version: Annotated[
         dict[str, int],
         means('Answered requests by version; key "unknown" if the server named no version.'),
@@ -261,6 +268,9 @@ class Report(Struct, frozen=True, kw_only=True):
     target: Annotated[str, means("`host:port` of the server.")]
     transport: Annotated[Transport, means("API of the requests.")]
     tls: Annotated[bool, means("Whether the connections used TLS.")] = False
+    compression: Annotated[
+        Compression | None, means("How requests were compressed; null if they were not.")
+    ] = None
     model: Model
     scenario: Scenario
     requests: Requests

@@ -10,7 +10,7 @@ from loadtest.load.images import Queries, shuffled
 from loadtest.report_schema import Transport
 from loadtest.settings.config import PLAIN, ConnectionConfig
 from loadtest.transports.api import Api
-from loadtest.transports.catalogue import make_sender
+from loadtest.transports.catalogue import encode, make_sender
 from loadtest.transports.sender import Sender
 
 
@@ -28,7 +28,7 @@ class Assignment:
         queries: Number of distinct requests to make; None to cover all images.
         connections: Number of connections of all processes together.
         timeout_seconds: Deadline of a request.
-        connection: TLS and headers of the connections.
+        connection: TLS, headers and compression of the connections.
         server_timing: Ask the server for its own timings.
     """
 
@@ -52,7 +52,11 @@ class Assignment:
         """
         known = self.known_queries(len(images))
         count = len(known) if self.queries is None else min(self.queries, len(known))
-        return [self.api.payload(images[known.image_ids(query)]) for query in range(count)]
+        return [self.payload(images[known.image_ids(query)]) for query in range(count)]
+
+    def payload(self, images: npt.NDArray[np.uint8]) -> bytes:
+        """Return the request body for images: uint8, shape (n, 32, 32, 3)."""
+        return encode(self.transport, self.api.payload(images), self.connection)
 
     def known_queries(self, images: int) -> Queries:
         """Return the queries over all test images.

@@ -19,6 +19,7 @@ from loadtest.settings.arguments import output_folder, positive_int, positive_nu
 from loadtest.settings.config import PLAIN, ConnectionConfig, UsageError
 from loadtest.settings.connection_flags import add_flags, as_flags, connection
 from loadtest.settings.parser import Parser
+from loadtest.transports import port_check
 
 DEFAULT_FILE = Path(__file__).with_name("matrix.toml")
 
@@ -93,8 +94,21 @@ def _endpoints(
                     server = servers.enter_context(local.started(models_dir, flags, log))
                     address = server.address
                 says = description.ask(address, there if server is None else PLAIN)
+                if server is None and not says.models:
+                    _check_connection(address, there)
                 endpoints.append(Endpoint(target, address, says, server))
         yield endpoints
+
+
+def _check_connection(address: str, there: ConnectionConfig) -> None:
+    """Find out whether TLS is why a server does not say which models it serves.
+
+    Raises:
+        UsageError: The server cannot be reached with these settings.
+    """
+    problem = port_check.check(address, there, "HTTP/1.1")
+    if problem is not None and problem.certain and not problem.wrong_protocol:
+        raise UsageError(problem.text)
 
 
 def _runs(plan: Matrix, endpoints: Sequence[Endpoint]) -> list[MatrixRun]:

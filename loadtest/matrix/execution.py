@@ -191,7 +191,9 @@ class Execution:
         if self._data_dir is not None:
             flags.append(f"--data-dir={self._data_dir}")
         model = run.endpoint.says.models.get(run.model)
-        if model is not None:
+        # The metrics page tells about the latest version, and a label may name another one.
+        labelled = any(flag.startswith("--version-label") for flag in run.scenario.flags)
+        if model is not None and not labelled:
             flags += [f"--version={model.version}", f"--precision={model.precision}"]
             flags.append(f"--provider={model.provider}")
         return [run.scenario.command, *flags]

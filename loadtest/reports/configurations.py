@@ -156,12 +156,26 @@ def subject_of(result: Result) -> Subject:
     model = report.model
     return Subject(
         model=model.name,
-        version="+".join(model.answers_by_version) or UNKNOWN,
+        version=_version_text(report),
         precision=model.precision or UNKNOWN,
         provider=model.provider or UNKNOWN,
-        transport=f"{report.transport} over TLS" if report.tls else report.transport,
+        transport=transport_text(report),
         target=result.target,
     )
+
+
+def transport_text(report: Report) -> str:
+    """Return the transport of a run in words: "tfs-rest with gzip over TLS"."""
+    compression = f" with {report.compression}" if report.compression else ""
+    tls = " over TLS" if report.tls else ""
+    return f"{report.transport}{compression}{tls}"
+
+
+def _version_text(report: Report) -> str:
+    """Return the versions that answered, with the label that was asked for: "2 (canary)"."""
+    model = report.model
+    versions = "+".join(model.answers_by_version) or UNKNOWN
+    return versions if model.version_label is None else f"{versions} ({model.version_label})"
 
 
 def load_of(report: Report) -> LoadKey:

@@ -36,7 +36,8 @@ async def measure(
 
     Args:
         plan: Load of the run.
-        assignment: Requests of the run; its target and connection are replaced.
+        assignment: Requests of the run; its target and connection are replaced, but they are
+            compressed as in the run.
         images: The test images.
         processes: Number of generator processes.
         answer: Body of a real answer, which the null server repeats.
@@ -53,7 +54,7 @@ async def measure(
         there = replace(
             assignment,
             target=target,
-            connection=PLAIN,
+            connection=replace(PLAIN, compression=assignment.connection.compression),
             queries=min(requests, _MAX_REQUESTS),
         )
         async with fleet(there, images, processes) as generators:

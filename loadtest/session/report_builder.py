@@ -89,6 +89,7 @@ class FinishedRun:
             target=config.target,
             transport=config.transport,
             tls=config.connection.tls,
+            compression=config.connection.compression,
             model=self._model(),
             scenario=self._scenario(),
             requests=requests,
@@ -168,6 +169,7 @@ class FinishedRun:
         return Model(
             name=config.model,
             version_asked_for=config.version,
+            version_label=config.version_label,
             answers_by_version=sections.answers_by_version(self.scores.versions),
             precision=precision,
             provider=self.provider,

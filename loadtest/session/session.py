@@ -16,7 +16,7 @@ from loadtest.figures.samples import Asked, Samples
 from loadtest.figures.scoring import Scorer, Scores
 from loadtest.generator.assignment import Assignment
 from loadtest.generator.fleet import Fleet, fleet
-from loadtest.generator.recording import CONNECTION_ERRORS, Recording
+from loadtest.generator.recording import Recording
 from loadtest.load.plan import Progress
 from loadtest.load.scenarios import SettledLoad
 from loadtest.report_schema import Report
@@ -24,12 +24,11 @@ from loadtest.report_sections_schema import Floor
 from loadtest.servers import description
 from loadtest.servers.description import ServedModel
 from loadtest.session import null_run
+from loadtest.session.first_request import FirstRequest, discover
 from loadtest.session.report_builder import FinishedRun
 from loadtest.session.stop_signals import leave_closed_terminal, stop_signals
 from loadtest.settings.config import LoadTestConfig, UsageError
-from loadtest.transports.api import BAD_RESPONSE, Api, CallError
-from loadtest.transports.catalogue import DISCOVERIES
-from loadtest.transports.sender import TimedResponse
+from loadtest.transports.api import CallError
 from training.data.cifar10 import Split
 
 
@@ -186,7 +185,7 @@ class Session:
         """Return the version in the server's metadata if it is the same as before the run."""
         before = self._assignment.api.served_version
         with contextlib.suppress(CallError, UsageError):
-            if (await _discover(self._config, self._assignment.batch)).served_version == before:
+            if (await discover(self._config, self._assignment.batch)).served_version == before:
                 return before
         return None
 
@@ -234,24 +233,7 @@ async def open_session(
             gives an answer that cannot be scored.
     """
     environment = manifest.describe()
-    try:
-        api = await _discover(config, load.batch)
-        assignment = Assignment(
-            target=config.target,
-            transport=config.transport,
-            api=api,
-            data_dir=config.data_dir,
-            batch=load.batch,
-            order_seed=config.seed,
-            queries=None if every_query else load.plan.requests,
-            connections=load.connections,
-            timeout_seconds=config.timeout_seconds,
-            connection=config.connection,
-            server_timing=config.server_timing,
-        )
-        answer = await _probe(assignment, split)
-    except CallError as error:
-        raise UsageError(_refusal(config, error)) from error
+    assignment, answer = await FirstRequest(config, split, load, every_query=every_query).send()
     # Ask after the first request: a server may show no figures before it.
     served = await asyncio.to_thread(description.ask, config.target, config.connection)
     says = served.models.get(config.model)
@@ -285,47 +267,3 @@ async def run(
         below = await session.floor(load) if config.floor else None
         measurement = await session.measure(config, load, on_progress)
     return replace(measurement, report=structs.replace(measurement.report, floor=below))
-
-
-async def _discover(config: LoadTestConfig, batch: int) -> Api:
-    return await DISCOVERIES[config.transport](
-        config.target,
-        config.model,
-        config.version,
-        batch=batch,
-        timeout_seconds=config.timeout_seconds,
-        connection=config.connection,
-    )
-
-
-async def _probe(assignment: Assignment, split: Split) -> bytes:
-    """Send one request, to find errors before the run, and return the answer's bytes.
-
-    Raises:
-        CallError: The request failed, or its answer cannot be scored.
-    """
-    image_ids = assignment.known_queries(len(split)).image_ids(0)
-    sender = replace(assignment, server_timing=False).sender(1)
-    try:
-        response = await sender.lane(0)(assignment.api.payload(split.images[image_ids]))
-    except sender.failures as error:
-        raise CallError(*sender.explain(error)) from error
-    finally:
-        await sender.close()
-    body = response.body if isinstance(response, TimedResponse) else response
-    try:
-        assignment.api.parse(body, len(image_ids))
-    except ValueError as error:
-        raise CallError(BAD_RESPONSE, str(error)) from error
-    return body
-
-
-def _refusal(config: LoadTestConfig, error: CallError) -> str:
-    model = repr(config.model)
-    if config.version is not None:
-        model += f" version {config.version}"
-    if error.kind == BAD_RESPONSE:
-        return f"the answer of {config.target} for model {model} cannot be scored: {error.message}"
-    if error.kind in CONNECTION_ERRORS:
-        return f"cannot reach a server at {config.target}: {error}"
-    return f"{config.target} refused a request for model {model}: {error}"

@@ -21,6 +21,7 @@ from loadtest.settings.config import (
     CapacityConfig,
     GateConfig,
     LoadTestConfig,
+    UsageError,
 )
 from loadtest.settings.connection_flags import add_flags, connection
 from loadtest.settings.parser import Parser
@@ -169,6 +170,7 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add("--target", type=target_address, required=True, help="address of the server")
     add("--model", required=True, help="model name")
     add("--version", type=non_negative_int, help="model version (default: the latest)")
+    add("--version-label", metavar="LABEL", help="version label, such as canary (tfs transports)")
     add(
         "--transport",
         choices=get_args(Transport),
@@ -270,6 +272,29 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add("--json", action="store_true", help="end with the report as one line of JSON")
 
 
+def version_label(values: argparse.Namespace) -> str | None:
+    """Return --version-label.
+
+    Raises:
+        UsageError: The label is empty, --version is given too, or the transport has no labels.
+    """
+    label: str | None = values.version_label
+    if label is None:
+        return None
+    if not label:
+        msg = "--version-label is empty, expected a label of the server, such as canary"
+    elif values.version is not None:
+        msg = f"--version {values.version} and --version-label {label} given, expected one of them"
+    elif not values.transport.startswith("tfs"):
+        msg = (
+            f"--version-label {label} given with --transport {values.transport}: KServe v2 has no "
+            "labels; expected tfs-grpc or tfs-rest, or --version N"
+        )
+    else:
+        return label
+    raise UsageError(msg)
+
+
 def _config(values: argparse.Namespace, name: str) -> LoadTestConfig:
     only_run: dict[str, Any] = {
         "users": getattr(values, "users", None),
@@ -282,6 +307,7 @@ def _config(values: argparse.Namespace, name: str) -> LoadTestConfig:
         connection=connection(values),
         model=values.model,
         version=values.version,
+        version_label=version_label(values),
         precision=values.precision,
         provider=values.provider,
         transport=values.transport,

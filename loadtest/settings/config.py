@@ -4,7 +4,7 @@ import ssl
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from loadtest.report_schema import ScenarioKind, Transport
+from loadtest.report_schema import Compression, ScenarioKind, Transport
 
 DEFAULT_TARGET = "localhost:8500"
 DEFAULT_TIMEOUT_SECONDS = 10.0
@@ -37,6 +37,7 @@ class ConnectionConfig:
         key: PEM file of its key.
         headers: Names, in lower case, and values of the headers or gRPC metadata of each request.
             They may be secret.
+        compression: How requests are compressed, and answers over REST may be; None for neither.
     """
 
     tls: bool = False
@@ -44,6 +45,7 @@ class ConnectionConfig:
     cert: Path | None = None
     key: Path | None = None
     headers: tuple[Header, ...] = field(default=(), repr=False, metadata={"secret": True})
+    compression: Compression | None = None
 
     def ssl_context(self) -> ssl.SSLContext | None:
         """Return the settings of TLS for HTTP; None for plain text.
@@ -106,6 +108,7 @@ class LoadTestConfig:
         connection: TLS and headers of all connections.
         model: Model name.
         version: Version number; None for the latest.
+        version_label: Version label of TensorFlow Serving, such as "canary"; None for no label.
         precision: Precision of the graph that answers, to find its record; None for the one on the
             server's metrics page, or the only one recorded.
         provider: Execution provider of the server, as a label for the report; None for the one on
@@ -147,6 +150,7 @@ class LoadTestConfig:
     connection: ConnectionConfig = PLAIN
     model: str
     version: int | None = None
+    version_label: str | None = None
     precision: str | None = None
     provider: str | None = None
     transport: Transport = "tfs-grpc"

@@ -1,4 +1,4 @@
-"""The flags for a connection to a server: TLS, an API key and further headers.
+"""The flags for a connection to a server: TLS, an API key, further headers and compression.
 
 An API key comes from a file or a variable, because every user of a machine sees the command lines
 of all its processes. Reports contain no header and no key.
@@ -8,7 +8,9 @@ import argparse
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import get_args
 
+from loadtest.report_schema import Compression
 from loadtest.settings.config import ConnectionConfig, Header, UsageError
 
 API_KEY_VARIABLE = "LOADTEST_API_KEY"
@@ -37,6 +39,12 @@ def add_flags(add: Callable[..., object], **others: object) -> None:
         help="send this header or gRPC metadata, too; other users of this machine can see it",
         **others,
     )
+    add(
+        "--compression",
+        choices=get_args(Compression),
+        help="compress requests, and accept compressed answers (default: neither)",
+        **others,
+    )
 
 
 def connection(
@@ -59,6 +67,7 @@ def connection(
         cert=values.cert,
         key=values.key,
         headers=(*own, *(values.header or ())),
+        compression=values.compression,
     )
     config.ssl_context()  # to report a wrong file before anything is sent
     return config
@@ -103,4 +112,5 @@ def as_flags(values: argparse.Namespace) -> list[str]:
     files["api-key-file"] = values.api_key_file
     flags = [f"--{name}={path}" for name, path in files.items() if path is not None]
     flags += ["--tls"] if values.tls else []
+    flags += [f"--compression={values.compression}"] if values.compression else []
     return flags + [f"--header={name}:{value}" for name, value in values.header or ()]

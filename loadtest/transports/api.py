@@ -83,12 +83,14 @@ class Api(ABC):
         model_input: The input tensor to send images in.
         served_version: The version named by the metadata; None for an API whose answers all name
             the version.
+        version_label: Version label to request; None for no label. KServe v2 has no labels.
     """
 
     model: str
     version: int | None
     model_input: ModelInput = DEFAULT_MODEL_INPUT
     served_version: int | None = None
+    version_label: str | None = None
 
     @property
     @abstractmethod

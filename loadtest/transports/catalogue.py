@@ -8,11 +8,12 @@ from loadtest.settings.config import PLAIN, ConnectionConfig
 from loadtest.transports import kserve_grpc, kserve_rest, tfs_grpc, tfs_rest
 from loadtest.transports.api import Api
 from loadtest.transports.grpc_sender import GrpcSender
-from loadtest.transports.http_sender import HttpSender
+from loadtest.transports.http_sender import HttpSender, compressed
 from loadtest.transports.sender import Sender
 
 # Functions that ask the server for a model's input and return the API. Arguments: target, model,
-# version, batch=..., timeout_seconds=..., connection=...
+# version, batch=..., timeout_seconds=..., connection=...; those of TensorFlow Serving's APIs also
+# take version_label=...
 DISCOVERIES: dict[Transport, Callable[..., Awaitable[Api]]] = {
     "tfs-grpc": tfs_grpc.discover,
     "tfs-rest": tfs_rest.discover,
@@ -20,6 +21,19 @@ DISCOVERIES: dict[Transport, Callable[..., Awaitable[Api]]] = {
     "kserve-rest": kserve_rest.discover,
     "kserve-rest-binary": partial(kserve_rest.discover, kind=kserve_rest.KserveRestBinary),
 }
+
+
+def is_rest(transport: Transport) -> bool:
+    """Return whether a transport is HTTP with JSON, and not gRPC."""
+    return "rest" in transport
+
+
+def encode(transport: Transport, body: bytes, connection: ConnectionConfig) -> bytes:
+    """Return a request body as a sender takes it: compressed over REST, if the connection says so.
+
+    Over gRPC the sender's library compresses a message when it is sent.
+    """
+    return compressed(body, connection) if is_rest(transport) else body
 
 
 def make_sender(
@@ -40,10 +54,10 @@ def make_sender(
         api: The API whose requests are sent.
         connections: Number of gRPC connections; HTTP opens one for each request under way.
         timeout_seconds: Deadline of a request.
-        connection: TLS and headers.
+        connection: TLS, headers and compression.
         server_timing: Ask the server for its own timings; answers are then TimedResponses.
     """
-    if "rest" in transport:
+    if is_rest(transport):
         return HttpSender(
             target,
             api.path,

@@ -6,6 +6,7 @@ from typing import Any
 import grpc
 import grpc.aio
 
+from loadtest.report_schema import Compression
 from loadtest.settings.config import PLAIN, ConnectionConfig, Header
 from loadtest.transports.sender import (
     TIMING_REQUEST_HEADER,
@@ -30,6 +31,12 @@ OWN_CONNECTION_OPTIONS = (
     *RECONNECT_OPTIONS,
     ("grpc.use_local_subchannel_pool", 1),
 )
+# grpcio takes no messages that are already compressed: it compresses each one when it is sent.
+COMPRESSIONS: dict[Compression | None, grpc.Compression] = {
+    None: grpc.Compression.NoCompression,
+    "gzip": grpc.Compression.Gzip,
+    "deflate": grpc.Compression.Deflate,
+}
 
 
 class GrpcSender:
@@ -54,7 +61,7 @@ class GrpcSender:
             path: `/package.Service/Method`.
             connections: Number of connections.
             timeout_seconds: Deadline of a request.
-            connection: TLS and metadata.
+            connection: TLS, metadata and compression.
             server_timing: Ask the server for its own timings; lanes then return a TimedResponse.
         """
         self._channels = [
@@ -87,9 +94,10 @@ def open_channel(
 ) -> grpc.aio.Channel:
     """Return a channel to a server; its first call opens the connection."""
     credentials = channel_credentials(connection)
+    compression = COMPRESSIONS[connection.compression]
     if credentials is None:
-        return grpc.aio.insecure_channel(target, options)
-    return grpc.aio.secure_channel(target, credentials, options)
+        return grpc.aio.insecure_channel(target, options, compression)
+    return grpc.aio.secure_channel(target, credentials, options, compression)
 
 
 def channel_credentials(connection: ConnectionConfig) -> grpc.ChannelCredentials | None:

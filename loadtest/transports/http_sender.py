@@ -1,6 +1,8 @@
 """Requests over HTTP/1.1: aiohttp with bodies that are already serialised."""
 
+import gzip
 import json
+import zlib
 from collections.abc import Sequence
 
 import aiohttp
@@ -54,13 +56,15 @@ class HttpSender:
             path: Path of the URL.
             timeout_seconds: Deadline of a request.
             headers: Headers of every request, which the API needs.
-            connection: TLS and further headers.
+            connection: TLS, further headers, and the compression of the bodies; see `compressed`.
             server_timing: Ask the server for its own timings; lanes then return a TimedResponse.
         """
         self._url = url(target, path, connection)
         self._server_timing = server_timing
         timing = [(TIMING_REQUEST_HEADER, "1")] if server_timing else []
-        self._session = open_session(connection, timeout_seconds, [*headers, *timing])
+        encoding = connection.compression
+        encoded = [("content-encoding", encoding)] if encoding is not None else []
+        self._session = open_session(connection, timeout_seconds, [*headers, *encoded, *timing])
 
     def lane(self, number: int) -> Lane:  # noqa: ARG002 - connections are not bound to lanes
         """See Sender."""
@@ -93,21 +97,39 @@ def url(target: str, path: str, connection: ConnectionConfig) -> str:
     return f"{'https' if connection.tls else 'http'}://{target}{path}"
 
 
+def compressed(body: bytes, connection: ConnectionConfig) -> bytes:
+    """Return a request body in the compression of a connection; equal bodies stay equal."""
+    if connection.compression == "gzip":
+        return gzip.compress(body, mtime=0)
+    if connection.compression == "deflate":
+        return zlib.compress(body)  # HTTP's "deflate" is the zlib format
+    return body
+
+
 def open_session(
     connection: ConnectionConfig, timeout_seconds: float, headers: Sequence[Header] = ()
 ) -> aiohttp.ClientSession:
     """Return a session with the TLS settings and headers of a connection, and further headers.
 
+    It accepts compressed answers only if the connection has a compression; aiohttp decompresses
+    them.
+
     Raises:
         UsageError: see `ConnectionConfig.ssl_context`.
     """
+    accepted = ("accept-encoding", connection.compression or "identity")
+    named = {name for name, _ in connection.headers}
     return aiohttp.ClientSession(
         connector=aiohttp.TCPConnector(
             limit=0,  # no limit: the generator limits requests
             ssl=connection.ssl_context() or True,
         ),
         timeout=aiohttp.ClientTimeout(total=timeout_seconds),
-        headers=[*connection.headers, *headers],
+        headers=[
+            *([] if "accept-encoding" in named else [accepted]),
+            *connection.headers,
+            *headers,
+        ],
     )
 
 

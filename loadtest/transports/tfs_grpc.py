@@ -36,7 +36,12 @@ class TfsGrpc(Api):
     def payload(self, images: npt.NDArray[np.uint8]) -> bytes:
         """See Api."""
         array = images.astype(self.model_input.dtype, copy=False)
-        request = predict_request(self.model, {self.model_input.name: array}, version=self.version)
+        request = predict_request(
+            self.model,
+            {self.model_input.name: array},
+            version=self.version,
+            version_label=self.version_label,
+        )
         return request.SerializeToString()
 
     def parse(self, response: bytes, rows: int) -> Answer:
@@ -65,6 +70,7 @@ async def discover(
     batch: int,
     timeout_seconds: float,
     connection: ConnectionConfig = PLAIN,
+    version_label: str | None = None,
 ) -> TfsGrpc:
     """Ask the server for the model's input and return the API for it.
 
@@ -77,6 +83,7 @@ async def discover(
         batch: Images in a request.
         timeout_seconds: Deadline of the request for metadata.
         connection: TLS and metadata.
+        version_label: Version label; None for no label. Excludes `version`.
 
     Raises:
         CallError: The server cannot be reached, or does not serve the model.
@@ -89,12 +96,15 @@ async def discover(
         metadata=connection.headers,
     ) as client:
         try:
-            signatures = await client.signatures(model, version=version)
+            signatures = await client.signatures(
+                model, version=version, version_label=version_label
+            )
         except PredictError as error:
             if error.code is grpc.StatusCode.UNIMPLEMENTED:  # a server without metadata
-                return TfsGrpc(model, version)
+                return TfsGrpc(model, version, version_label=version_label)
             raise CallError(error.code.name, error.message) from error
-    return TfsGrpc(model, version, model_input(signatures, model=model, batch=batch))
+    known = model_input(signatures, model=model, batch=batch)
+    return TfsGrpc(model, version, known, version_label=version_label)
 
 
 def model_input(signatures: SignatureDefMap, *, model: str, batch: int) -> ModelInput:

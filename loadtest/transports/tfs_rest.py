@@ -2,6 +2,7 @@
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 import numpy.typing as npt
@@ -31,7 +32,7 @@ class TfsRest(Api):
     @property
     def path(self) -> str:
         """Path of the URL."""
-        return f"{_model_path(self.model, self.version)}:predict"
+        return f"{_model_path(self.model, self.version, self.version_label)}:predict"
 
     def payload(self, images: npt.NDArray[np.uint8]) -> bytes:
         """See Api."""
@@ -60,9 +61,10 @@ async def discover(
     batch: int,
     timeout_seconds: float,
     connection: ConnectionConfig = PLAIN,
+    version_label: str | None = None,
 ) -> TfsRest:
     """Ask the server for the model's input; see `tfs_grpc.discover`."""
-    path = f"{_model_path(model, version)}/metadata"
+    path = f"{_model_path(model, version, version_label)}/metadata"
     content = await get(target, path, timeout_seconds=timeout_seconds, connection=connection)
     try:
         document = json.loads(content)
@@ -74,10 +76,13 @@ async def discover(
     except (ValueError, KeyError, TypeError) as error:
         msg = f"{target}{path} did not answer with TensorFlow Serving's metadata: {error!r}"
         raise CallError(BAD_RESPONSE, msg) from error
-    return TfsRest(model, version, check_input(inputs, model=model, batch=batch), served)
+    known = check_input(inputs, model=model, batch=batch)
+    return TfsRest(model, version, known, served, version_label)
 
 
-def _model_path(model: str, version: int | None) -> str:
+def _model_path(model: str, version: int | None, version_label: str | None) -> str:
+    if version_label is not None:
+        return f"/v1/models/{model}/labels/{quote(version_label, safe='')}"
     return f"/v1/models/{model}" + ("" if version is None else f"/versions/{version}")
 
 

@@ -4,7 +4,11 @@ import grpc
 
 from loadtest.settings.config import PLAIN, ConnectionConfig
 from loadtest.transports.api import CallError
-from loadtest.transports.grpc_sender import OWN_CONNECTION_OPTIONS, channel_credentials
+from loadtest.transports.grpc_sender import (
+    COMPRESSIONS,
+    OWN_CONNECTION_OPTIONS,
+    channel_credentials,
+)
 from serving.client import PREDICT_PATH
 
 
@@ -19,14 +23,15 @@ class PredictionClient:
         Args:
             target: `host:port`.
             timeout_seconds: Deadline of each request.
-            connection: TLS and metadata.
+            connection: TLS, metadata and compression.
         """
         # If users shared a connection, their requests would queue in the client.
         credentials = channel_credentials(connection)
+        compression = COMPRESSIONS[connection.compression]
         self._channel = (
-            grpc.insecure_channel(target, OWN_CONNECTION_OPTIONS)
+            grpc.insecure_channel(target, OWN_CONNECTION_OPTIONS, compression)
             if credentials is None
-            else grpc.secure_channel(target, credentials, OWN_CONNECTION_OPTIONS)
+            else grpc.secure_channel(target, credentials, OWN_CONNECTION_OPTIONS, compression)
         )
         self._metadata = connection.headers or None
         self._predict: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(

@@ -68,10 +68,12 @@ class Server:
         cores: Sequence[int] = (CLIENT_CORE,),
         path: str = PREDICT_PATH,
         headers: Sequence[str] = (),
+        http1: bool = False,
     ) -> Load:
         """Send the same request repeatedly with h2load on the given cores; gRPC by default.
 
-        Further headers are written `name: value`.
+        Further headers are written `name: value`. HTTP/1.1 needs a connection for each request in
+        flight.
         """
         content_type = "application/grpc" if path == PREDICT_PATH else "application/json"
         before = self.cpu_seconds()
@@ -79,7 +81,7 @@ class Server:
             [
                 *("taskset", "-c", ",".join(map(str, cores)), "h2load", "-d", str(body)),
                 *("-c", str(connections), "-m", str(in_flight // connections)),
-                *("-n", str(requests)),
+                *("-n", str(requests), *(["--h1"] if http1 else [])),
                 *("-H", f"content-type: {content_type}", "-H", "te: trailers"),
                 *(word for header in headers for word in ("-H", header)),
                 f"http://127.0.0.1:{self.port}{path}",

@@ -53,6 +53,8 @@ def test_the_client_refuses_what_cannot_be_sent(client):
         client.predict("identity", {"x": np.array(["2026"], "datetime64[Y]")})
     with pytest.raises(ValueError, match="expected one of them"):
         client.predict("identity", {"x": ONES}, version=1, version_label="stable")
+    with pytest.raises(ValueError, match="expected one of them"):
+        client.signatures("identity", version=1, version_label="stable")
     with pytest.raises(TypeError, match="inputs are of type ndarray, expected a mapping of input"):
         client.predict("identity", ONES)
 

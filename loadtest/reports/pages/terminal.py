@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from loadtest.report_schema import Report
 from loadtest.report_sections_schema import Quantiles
 from loadtest.reports import availability
+from loadtest.reports.configurations import transport_text
 from training.data.cifar10 import CLASS_NAMES
 
 # Why a figure is missing.
@@ -113,10 +114,10 @@ def _model_text(report: Report) -> str:
         f"version {version} ({count:,} answers)"
         for version, count in model.answers_by_version.items()
     ]
-    known = [model.precision, model.provider, *versions]
+    label = model.version_label and f"label {model.version_label}"
+    known = [model.precision, model.provider, label, *versions]
     parts = ", ".join(part for part in known if part)
-    tls = " over TLS" if report.tls else ""
-    return f"{_with(model.name, parts or None)}; {report.transport}{tls} to {report.target}"
+    return f"{_with(model.name, parts or None)}; {transport_text(report)} to {report.target}"
 
 
 def _requests_text(report: Report) -> str:

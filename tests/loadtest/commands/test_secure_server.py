@@ -39,17 +39,20 @@ def test_a_run_over_mutual_tls(run, secure, transport):
         "ca": "ca",
         "cert": "cert",
         "key": "key",
+        "compression": None,
     }
     assert SECRET not in written
 
 
 def test_a_run_without_the_certificate_says_what_is_missing(run, secure):
-    """A server that refuses the connection is a usage error with the address."""
+    """A server that demands a certificate is a usage error that names the flags; gRPC is silent."""
     ca = secure.flags[0]
     refused = run("--target", secure.rpc, "--model", "echo", ca, "--requests", 1)
 
     assert refused.exit_code == 2
-    assert f"cannot reach a server at {secure.rpc}" in refused.stderr
+    (line,) = refused.stderr.splitlines()[1:]
+    assert line.startswith(f"error: {secure.rpc} demands a client certificate")
+    assert line.endswith("and this run has none; add --cert FILE and --key FILE")
 
 
 @pytest.mark.slow
@@ -101,3 +104,19 @@ def test_a_matrix_measures_a_running_server_with_tls(secure, data_dir, image_mod
     assert [result["report"]["requests"]["answered"] for result in document["results"]] == [5]
     assert "over TLS" in (folder / "report.html").read_text()
     assert SECRET not in written
+
+
+def test_a_matrix_without_the_connections_flags_says_which_are_missing(run, secure, tmp_path):
+    """A running server that cannot be asked for its models because of TLS is one line."""
+    (tmp_path / "m.toml").write_text(
+        f"""[[targets]]
+        address = "{secure.rest}"
+        [[scenarios]]
+        requests = 5
+        """
+    )
+    refused = run(tmp_path / "m.toml", "--no-record", command="matrix")
+
+    assert refused.exit_code == 2
+    assert refused.stderr.startswith(f"error: {secure.rest} speaks TLS, and this run plain text")
+    assert refused.stderr.count("\n") == 1

@@ -1,0 +1,220 @@
+"""The first request of a run: it finds the model's input, or the reason why no run can start.
+
+The reason is one line that says what was received, what was expected and which flag to change.
+"""
+
+import asyncio
+from dataclasses import replace
+
+from loadtest.generator.assignment import Assignment
+from loadtest.generator.recording import CONNECTION_ERRORS
+from loadtest.load.scenarios import SettledLoad
+from loadtest.report_schema import Transport
+from loadtest.settings.config import LoadTestConfig, UsageError
+from loadtest.settings.connection_flags import API_KEY_VARIABLE
+from loadtest.transports import port_check
+from loadtest.transports.api import BAD_RESPONSE, Api, CallError
+from loadtest.transports.catalogue import DISCOVERIES, is_rest
+from loadtest.transports.port_check import Problem
+from loadtest.transports.sender import TimedResponse
+from training.data.cifar10 import Split
+
+# gRPC tries to connect again and again, for example with TLS at a port of plain text. After this
+# time the port is looked at while the request goes on.
+_PATIENCE_SECONDS = 1.0
+_OTHER_REQUEST_SECONDS = 3.0
+_AUTHORIZATION = "authorization"
+
+
+async def discover(config: LoadTestConfig, batch: int) -> Api:
+    """Ask the server for the model's input.
+
+    Args:
+        config: Settings of the run.
+        batch: Images in a request.
+
+    Raises:
+        CallError: The server cannot be reached, or does not serve the model.
+        UsageError: Test images do not fit the model's input.
+    """
+    # KServe v2 has no labels, and the command line refuses one for it.
+    label = {} if config.version_label is None else {"version_label": config.version_label}
+    return await DISCOVERIES[config.transport](
+        config.target,
+        config.model,
+        config.version,
+        batch=batch,
+        timeout_seconds=config.timeout_seconds,
+        connection=config.connection,
+        **label,
+    )
+
+
+class FirstRequest:
+    """The first request of a run."""
+
+    def __init__(
+        self, config: LoadTestConfig, split: Split, load: SettledLoad, *, every_query: bool
+    ) -> None:
+        """Send nothing yet; see `session.open_session`."""
+        self._config = config
+        self._split = split
+        self._load = load
+        self._every_query = every_query
+
+    async def send(self) -> tuple[Assignment, bytes]:
+        """Discover the model's input, and send one request.
+
+        Returns:
+            The assignment of the generators, and the bytes of the answer.
+
+        Raises:
+            UsageError: The server cannot be reached, refuses the request (its message is quoted),
+                or gives an answer that cannot be scored.
+        """
+        asking = asyncio.create_task(self._ask(self._config))
+        try:
+            await asyncio.wait({asking}, timeout=_PATIENCE_SECONDS)
+            if not asking.done():
+                problem = await self._look()
+                if problem is not None and problem.certain and not asking.done():
+                    raise UsageError(await self._told(problem))
+            return await asking
+        except CallError as error:
+            raise UsageError(" ".join((await self._reason(error)).split())) from error
+        finally:
+            asking.cancel()
+            await asyncio.gather(asking, return_exceptions=True)
+
+    async def _ask(self, config: LoadTestConfig) -> tuple[Assignment, bytes]:
+        """Send one request with these settings.
+
+        Raises:
+            CallError: The request failed, or its answer cannot be scored.
+            UsageError: Test images do not fit the model's input.
+        """
+        assignment = Assignment(
+            target=config.target,
+            transport=config.transport,
+            api=await discover(config, self._load.batch),
+            data_dir=config.data_dir,
+            batch=self._load.batch,
+            order_seed=config.seed,
+            queries=None if self._every_query else self._load.plan.requests,
+            connections=self._load.connections,
+            timeout_seconds=config.timeout_seconds,
+            connection=config.connection,
+            server_timing=config.server_timing,
+        )
+        image_ids = assignment.known_queries(len(self._split)).image_ids(0)
+        body = assignment.payload(self._split.images[image_ids])
+        sender = replace(assignment, server_timing=False).sender(1)
+        try:
+            response = await sender.lane(0)(body)
+        except sender.failures as error:
+            raise CallError(*sender.explain(error)) from error
+        finally:
+            await sender.close()
+        answer = response.body if isinstance(response, TimedResponse) else response
+        try:
+            assignment.api.parse(answer, len(image_ids))
+        except ValueError as error:
+            raise CallError(BAD_RESPONSE, str(error)) from error
+        return assignment, answer
+
+    async def _reason(self, error: CallError) -> str:
+        """Return why the request failed."""
+        target = self._config.target
+        if error.kind in CONNECTION_ERRORS:
+            problem = await self._look()
+            if problem is None:
+                return f"cannot reach a server at {target}: {error}"
+            return await self._told(problem)
+        if error.kind in {"UNAUTHENTICATED", "HTTP_401"}:
+            return _key_needed(self._config, error)
+        if error.kind in {"PERMISSION_DENIED", "HTTP_403"}:
+            return (
+                f"{target} does not allow this call ({error}); expected an API key or a client "
+                "certificate that may call the model; change --api-key-file or --cert"
+            )
+        return await self._refusal(error)
+
+    async def _refusal(self, error: CallError) -> str:
+        """Return the server's refusal, and with which flag it answers the same request."""
+        config, model = self._config, _model(self._config)
+        text = f"{config.target} refused a request for {model}: {error}"
+        if error.kind == BAD_RESPONSE:
+            text = f"the answer of {config.target} for {model} cannot be scored: {error.message}"
+        compression = config.connection.compression
+        if await self._would_be_answered(_without_compression(config)):
+            return f"{text}; it answers without compression; leave out --compression {compression}"
+        others = await self._answered_transports()
+        if others:
+            answered = " and ".join(others)
+            return f"{text}; it answers the same over {answered}; pass --transport {others[0]}"
+        if error.kind == "UNIMPLEMENTED":
+            text += f"; expected a server of {config.transport}; --transport names the others"
+        return text
+
+    async def _told(self, problem: Problem) -> str:
+        """Return the text of a problem, with the flag to change if the protocol is wrong."""
+        if not problem.wrong_protocol:
+            return problem.text
+        transport = self._config.transport
+        kind = "REST" if is_rest(transport) else "gRPC"
+        text = f"{problem.text}, which --transport {transport} needs"
+        others = await self._answered_transports()
+        if others:
+            return f"{text}; pass --transport {others[0]}, which it answers, or its port for {kind}"
+        return f"{text}; name the server's port for {kind} with --target, or another --transport"
+
+    async def _look(self) -> Problem | None:
+        config = self._config
+        needed: port_check.Protocol = "HTTP/1.1" if is_rest(config.transport) else "HTTP/2"
+        return await asyncio.to_thread(port_check.check, config.target, config.connection, needed)
+
+    async def _answered_transports(self) -> list[Transport]:
+        """Return the other transports that answer the same request, the same API first."""
+        own = self._config.transport
+        api = own.partition("-")[0]
+        others = [transport for transport in DISCOVERIES if transport != own]
+        others.sort(key=lambda transport: not transport.startswith(api))
+        configs = [replace(self._config, transport=other) for other in others]
+        answered = await asyncio.gather(*map(self._would_be_answered, configs))
+        return [other for other, known in zip(others, answered, strict=True) if known]
+
+    async def _would_be_answered(self, config: LoadTestConfig | None) -> bool:
+        """Return whether a request with these settings is answered."""
+        if config is None or (config.version_label and not config.transport.startswith("tfs")):
+            return False
+        try:
+            await asyncio.wait_for(self._ask(config), _OTHER_REQUEST_SECONDS)
+        except (CallError, UsageError, TimeoutError):
+            return False
+        return True
+
+
+def _without_compression(config: LoadTestConfig) -> LoadTestConfig | None:
+    """Return the settings without compression; None if they have none."""
+    if config.connection.compression is None:
+        return None
+    return replace(config, connection=replace(config.connection, compression=None))
+
+
+def _key_needed(config: LoadTestConfig, error: CallError) -> str:
+    if _AUTHORIZATION in dict(config.connection.headers):
+        return (
+            f"{config.target} does not accept the API key that was sent ({error}); expected a key "
+            f"of the server; change --api-key-file or ${API_KEY_VARIABLE}"
+        )
+    return (
+        f"{config.target} demands an API key, and none was sent ({error}); add --api-key-file FILE "
+        f"or set ${API_KEY_VARIABLE}"
+    )
+
+
+def _model(config: LoadTestConfig) -> str:
+    name = f"model {config.model!r}"
+    if config.version is not None:
+        return f"{name} version {config.version}"
+    return name if config.version_label is None else f"{name} label {config.version_label!r}"
