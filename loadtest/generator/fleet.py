@@ -5,6 +5,7 @@ import contextlib
 import multiprocessing
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -15,6 +16,7 @@ from loadtest.generator.generator import Generator
 from loadtest.generator.process import PROGRESS_SECONDS, run_process, sizes
 from loadtest.generator.process_pipe import ProcessPipe
 from loadtest.generator.recording import Recording, merge
+from loadtest.load.increment import Increment
 from loadtest.load.plan import Plan, Progress, Share
 
 # All processes start at the same moment; this delay gives the start message time to arrive.
@@ -39,7 +41,7 @@ class Fleet(Protocol):
 
         Args:
             plan: The load.
-            on_progress: Called every 0.25 seconds.
+            on_progress: Called every 0.25 seconds, and once after the last request.
 
         Raises:
             PeerGone: A generator process ended unexpectedly; its recording is lost.
@@ -79,9 +81,11 @@ class LocalFleet:
         ticker = asyncio.create_task(_tick(generator, on_progress))
         try:
             await generator.warm_up()
-            return await generator.run(time.monotonic_ns())
+            recording = await generator.run(time.monotonic_ns())
         finally:
             ticker.cancel()
+        on_progress(generator.progress())
+        return recording
 
     def stop(self, kind: str, reason: str) -> None:
         """See Fleet."""
@@ -134,6 +138,11 @@ class ProcessFleet:
             self.request_bytes = await pipe.expect("warm")
         self._tell("start", time.monotonic_ns() + _START_DELAY_NS)
         counts = [Progress() for _ in self._pipes]
+        increments: list[Increment] = []
+
+        def tell() -> None:
+            on_progress(replace(sum(counts, Progress()), increments=tuple(increments)))
+            increments.clear()
 
         async def collect(index: int, pipe: ProcessPipe) -> Recording:
             while True:
@@ -141,12 +150,15 @@ class ProcessFleet:
                 if kind == "recording":
                     recording: Recording = value
                     return recording
-                counts[index] = value
+                counts[index] = replace(value, increments=())
+                increments.extend(value.increments)
                 if index == 0:  # one report for all processes, each time the first one reports
-                    on_progress(sum(counts, Progress()))
+                    tell()
 
         collecting = (collect(index, pipe) for index, pipe in enumerate(self._pipes))
-        return merge(await asyncio.gather(*collecting))
+        recordings = await asyncio.gather(*collecting)
+        tell()
+        return merge(recordings)
 
     def stop(self, kind: str, reason: str) -> None:
         """See Fleet."""

@@ -9,15 +9,15 @@ from simulated_session import FastUpTo, config_of_a_run
 
 from loadtest.capacity import find
 from loadtest.capacity.rate_search import SearchStopped
-from loadtest.session.progress_line import ProgressLine
+from loadtest.live.watch import Watch
 from loadtest.session.session import Measurement
 from loadtest.settings.config import CapacityConfig, GateConfig, UsageError
 
 
 def trial_of(session: FastUpTo, **settings) -> find._Trial:
     config = CapacityConfig(run=config_of_a_run(**settings))
-    line = ProgressLine(StringIO())
-    return find._Trial(config=config, session=session, images=24, line=line, clock=lambda: 0.0)
+    watch = Watch(plain=True, stream=StringIO())
+    return find._Trial(config=config, session=session, images=24, watcher=watch, clock=lambda: 0.0)
 
 
 def test_a_step_sends_enough_for_a_verdict_and_for_its_time():
@@ -38,7 +38,7 @@ def test_a_step_sends_enough_for_a_verdict_and_for_its_time():
     assert 0 <= long.seconds < 60
     assert trial.last.report.slo.n == 200
     assert session.reasons == []
-    shown = trial.line._stream.getvalue()
+    shown = trial.watcher._stream.getvalue()
     assert "probe: 64 requests at 100.0/s\n  passed\n" in shown
     assert "bisect: 200 requests at 100.0/s\n  passed\n" in shown
 
@@ -54,7 +54,7 @@ def test_a_step_is_cut_short_when_its_bound_is_out_of_reach():
         "cut short: 64 requests over 15 ms, at most 1 of 64 for p90",
     ]
     assert not step.passed
-    assert f"  failed: {step.reason}\n" in trial.line._stream.getvalue()
+    assert f"  failed: {step.reason}\n" in trial.watcher._stream.getvalue()
     assert "64 of 64 requests" in step.reason
 
 
@@ -86,7 +86,7 @@ def search(monkeypatch, session: FastUpTo, config: CapacityConfig) -> tuple[Meas
     monkeypatch.setattr(find, "open_session", open_session)
     load = find.load_without_rate(config, 24)
     images = range(24)
-    found = asyncio.run(find.find(config, load, images, ProgressLine(StringIO())))
+    found = asyncio.run(find.find(config, load, images, Watch(plain=True, stream=StringIO())))
     return found, opened
 
 
