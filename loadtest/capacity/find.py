@@ -46,7 +46,7 @@ async def find(
     """
     started = time.monotonic()
     async with open_session(config.run, split, load, every_query=True) as session:
-        watcher.brief(session.briefing)
+        await watcher.brief(session.briefing, config.step_seconds)
         floor = await session.floor(load) if config.run.floor else None
         trial = _Trial(
             config=config,

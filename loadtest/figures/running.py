@@ -144,7 +144,9 @@ class RunningFigures:
     def errors(self) -> dict[str, ErrorKind]:
         """Return failures by kind, most frequent first; see `sections.errors`."""
         # Unreadable answers come after equally frequent failures, as in a single scoring.
-        kinds = sorted(self._errors.items(), key=lambda item: (-item[1][0], item[0] == BAD_RESPONSE))
+        kinds = sorted(
+            self._errors.items(), key=lambda item: (-item[1][0], item[0] == BAD_RESPONSE)
+        )
         return {
             kind: ErrorKind(count=count, first_message=message) for kind, (count, message) in kinds
         }

@@ -16,7 +16,6 @@ from loadtest.generator.generator import Generator
 from loadtest.generator.process import PROGRESS_SECONDS, run_process, sizes
 from loadtest.generator.process_pipe import ProcessPipe
 from loadtest.generator.recording import Recording, merge
-from loadtest.load.increment import Increment
 from loadtest.load.plan import Plan, Progress, Share
 
 # All processes start at the same moment; this delay gives the start message time to arrive.
@@ -138,11 +137,10 @@ class ProcessFleet:
             self.request_bytes = await pipe.expect("warm")
         self._tell("start", time.monotonic_ns() + _START_DELAY_NS)
         counts = [Progress() for _ in self._pipes]
-        increments: list[Increment] = []
 
         def tell() -> None:
-            on_progress(replace(sum(counts, Progress()), increments=tuple(increments)))
-            increments.clear()
+            on_progress(sum(counts, Progress()))
+            counts[:] = [replace(each, increments=()) for each in counts]
 
         async def collect(index: int, pipe: ProcessPipe) -> Recording:
             while True:
@@ -150,8 +148,8 @@ class ProcessFleet:
                 if kind == "recording":
                     recording: Recording = value
                     return recording
-                counts[index] = replace(value, increments=())
-                increments.extend(value.increments)
+                told = counts[index].increments + value.increments
+                counts[index] = replace(value, increments=told)
                 if index == 0:  # one report for all processes, each time the first one reports
                     tell()
 

@@ -3,8 +3,8 @@
 from loadtest.generator.recording import Recorder
 from loadtest.load.increment import Increment
 
-# Limits of an increment. Four of them come in a second, so a view parses at most 2,000 new answers a
-# second; if there are more, its accuracy is that of a sample.
+# Limits of an increment. Four of them come in a second, so a view parses at most 2,000 new answers
+# a second of each process; if there are more, its accuracy is that of a sample.
 MOST_RESPONSES = 500
 MOST_BYTES = 1 << 20
 

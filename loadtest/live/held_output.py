@@ -37,7 +37,7 @@ class HeldOutput:
         Args:
             stream: The stream, a terminal, that the screen is shown on.
         """
-        self._file = tempfile.TemporaryFile()
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115 - `release` closes it
         self._kept: dict[int, int] = {}
         self.file = self._file.fileno()
         self.terminal = os.dup(stream.fileno())

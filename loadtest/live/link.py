@@ -7,7 +7,8 @@ import struct
 from collections.abc import Callable
 from typing import Any
 
-# Kind and value. Kinds to the view: brief, begin, increment, note and end. From it: figures.
+# Kind and value. Kinds to the view: brief, begin, increment, note and end. From it: ready and
+# figures.
 Message = tuple[str, Any]
 
 # What the view's process does: draw a screen, or send figures for a line.

@@ -12,8 +12,9 @@ import signal
 import socket
 import sys
 import time
+from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
+from typing import Any, Self
 
 from rich.console import Console
 from rich.live import Live
@@ -34,6 +35,7 @@ _READ_BYTES = 1 << 18
 _NS_PER_SECOND = 1_000_000_000
 
 
+@dataclass
 class View:
     """The state of the process.
 
@@ -41,15 +43,14 @@ class View:
         ended: Whether the load generator said that everything is over.
     """
 
-    def __init__(self) -> None:
-        self.ended = False
-        self._briefing: Briefing | None = None
-        self._run: Beginning | None = None
-        self._tally: Tally | None = None
-        self._verdict: VerdictSoFar | None = None
-        self._judge_after = 0.0
-        self._steps: list[str] = []
-        self._number = 0
+    ended: bool = False
+    _briefing: Briefing | None = None
+    _run: Beginning | None = None
+    _tally: Tally | None = None
+    _verdict: VerdictSoFar | None = None
+    _judge_after: float = 0.0
+    _steps: list[str] = field(default_factory=list)
+    _number: int = 0
 
     def handle(self, kind: str, value: Any) -> None:  # noqa: ANN401 - each kind has its own type
         """Take in a message of the load generator; see `link`."""
@@ -110,7 +111,7 @@ class Canvas:
             vertical_overflow="crop",
         )
 
-    def __enter__(self) -> "Canvas":
+    def __enter__(self) -> Self:
         self._live.start()
         signal.signal(signal.SIGTSTP, self._suspend)
         return self
@@ -171,6 +172,7 @@ def show_screen(view: View, connection: socket.socket, held: int) -> None:
     """
     inbox = Inbox(view, connection)
     with Canvas() as canvas:
+        connection.sendall(packed(("ready", None)))
         goes_on = True
         while goes_on:
             goes_on = inbox.follow(_SCREEN_SECONDS)
@@ -184,6 +186,7 @@ def show_screen(view: View, connection: socket.socket, held: int) -> None:
 def send_figures(view: View, connection: socket.socket) -> None:
     """Send figures every second until the load generator ends."""
     inbox = Inbox(view, connection)
+    connection.sendall(packed(("ready", None)))
     while inbox.follow(_FIGURES_SECONDS):
         connection.sendall(packed(("figures", view.figures())))
 
@@ -200,12 +203,14 @@ def main(arguments: list[str]) -> int:
         signal.signal(number, signal.SIG_IGN)
     os.nice(_NICENESS)
     view = View()
-    with socket.socket(fileno=os.dup(sys.stdin.fileno())) as connection:
-        with contextlib.suppress(OSError):  # the terminal is closed, or the load generator gone
-            if arguments[0] == SCREEN:
-                show_screen(view, connection, int(arguments[1]))
-            else:
-                send_figures(view, connection)
+    with (
+        socket.socket(fileno=os.dup(sys.stdin.fileno())) as connection,
+        contextlib.suppress(OSError),  # the terminal is closed, or the load generator gone
+    ):
+        if arguments[0] == SCREEN:
+            show_screen(view, connection, int(arguments[1]))
+        else:
+            send_figures(view, connection)
     return 0
 
 

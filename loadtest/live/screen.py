@@ -11,6 +11,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from loadtest.figures import correlation
 from loadtest.figures.percentiles import samples_needed
 from loadtest.live.tally import Snapshot, VerdictSoFar
 from loadtest.session.watcher import Beginning
@@ -104,7 +105,9 @@ def _head(picture: Picture, columns: int) -> Iterable[RenderableType]:
     bar = Table.grid(expand=True, padding=(0, 1))
     bar.add_column(ratio=1)
     bar.add_column(no_wrap=True, justify="right")
-    bar.add_row(ProgressBar(total=1.0, completed=share, width=max(8, columns - len(left) - 2)), left)
+    bar.add_row(
+        ProgressBar(total=1.0, completed=share, width=max(8, columns - len(left) - 2)), left
+    )
     yield bar
 
 
@@ -140,12 +143,10 @@ def _waiting(picture: Picture) -> str:
 def _verdict_line(verdict: VerdictSoFar | None) -> Text:
     if verdict is None:
         return Text("so far: nothing to judge yet", "dim")
-    failing = [check.name for check in verdict.failing]
-    later = [check.name for check in verdict.checks if not check.passed][len(failing) :]
-    word = "INVALID" if failing else "open" if later else "VALID"
-    names = failing or [
-        check.name for check in verdict.checks if not check.passed and check.name in verdict.open
-    ]
+    word, checks = "VALID", verdict.failing or verdict.undecided
+    if checks:
+        word = "INVALID" if verdict.failing else "open"
+    names = [check.name for check in checks]
     more = f": {', '.join(names)}" if names else ""
     return _cut(Text.assemble("verdict so far: ", (word, _STYLES[word]), more))
 
@@ -155,10 +156,9 @@ def _table(picture: Picture, snapshot: Snapshot, *, narrow: bool) -> Table:
     table = Table.grid(padding=(0, 2))
     table.add_column(no_wrap=True, min_width=_LABEL_COLUMNS, style="cyan")
     for _ in range(2):
-        table.add_column(no_wrap=True, justify="right", min_width=12, overflow="ellipsis")
-    table.add_row(
-        "", Text(f"last {min(recent.seconds, 5):.0f} s", "dim"), Text("so far", "dim")
-    )
+        width = 11 if narrow else 15  # of "n/a (needs 662)": columns keep their places
+        table.add_column(no_wrap=True, justify="right", min_width=width, overflow="ellipsis")
+    table.add_row("", Text(f"last {min(recent.seconds, 5):.0f} s", "dim"), Text("so far", "dim"))
     plan = picture.run.load.plan if picture.run is not None else None
     if plan is not None and plan.rate_per_second is not None:
         table.add_row(
@@ -216,12 +216,13 @@ def _rules(verdict: VerdictSoFar) -> RenderableType:
     grid = Table.grid(padding=(0, 2))
     grid.add_column(no_wrap=True, min_width=_LABEL_COLUMNS)
     grid.add_column(overflow="fold")
-    failing = verdict.failing
-    for check in failing:
-        grid.add_row(Text("fails", "bold red"), f"{check.name}: {check.detail}")
-    for check in verdict.checks:
-        if not check.passed and check.name in verdict.open:
-            grid.add_row(Text("open", "yellow"), f"{check.name}: {check.detail}")
+    for word, checks in (
+        (Text("fails", "bold red"), verdict.failing),
+        (Text("open", "yellow"), verdict.undecided),
+    ):
+        for check in checks:
+            detail = check.detail.replace(f" ({correlation.ASSUMPTION})", "")
+            grid.add_row(word, f"{check.name}: {detail}")
     passed = [check.name for check in verdict.checks if check.passed]
     if passed:
         grid.add_row(Text("ok", "green"), ", ".join(passed))

@@ -108,6 +108,11 @@ class VerdictSoFar:
         """The rules that are broken already."""
         return [each for each in self.checks if not each.passed and each.name not in self.open]
 
+    @property
+    def undecided(self) -> list[Check]:
+        """The rules that are not met yet."""
+        return [each for each in self.checks if not each.passed and each.name in self.open]
+
 
 class _Columns:
     """int64 columns that grow; the room doubles when it is full."""
@@ -148,7 +153,9 @@ class Tally:
         self._briefing = briefing
         self._run = run
         known = briefing.record
-        self._record = known if isinstance(known, Record) and known.predictions is not None else None
+        self._record = (
+            known if isinstance(known, Record) and known.predictions is not None else None
+        )
         self._figures = RunningFigures(
             Scorer(briefing.api, briefing.queries, briefing.labels),
             images=len(briefing.labels),
@@ -330,7 +337,7 @@ class Tally:
         )
 
     def _split(self, increment: Increment) -> tuple[Recording, Recording, npt.NDArray[np.bool_]]:
-        """Return the rows to score, those whose answer was not handed on, and the mask of the first.
+        """Return the rows to score, those whose answer was not handed on, and a mask of the former.
 
         The answers have new numbers in the recordings, so that each holds only its own.
         """

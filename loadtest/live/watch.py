@@ -1,11 +1,12 @@
 """The load generator's side of a view: it starts the view's process and hands increments on."""
 
+import asyncio
 import contextlib
 import socket
 import subprocess
 import sys
 from collections.abc import Callable
-from typing import Any, TextIO
+from typing import Any, Self, TextIO
 
 from loadtest.live.held_output import HeldOutput, is_capable
 from loadtest.live.link import FIGURES, SCREEN, Link
@@ -15,8 +16,10 @@ from loadtest.session.progress_line import ProgressLine
 from loadtest.session.stop_signals import leave_closed_terminal
 from loadtest.session.watcher import Beginning, Briefing
 
-# A run that ends within this time gets no process for its figures.
-_FIGURES_AFTER_SECONDS = 1.0
+# A run that ends within this time gets no process for the figures of its lines.
+_FIGURES_AFTER_SECONDS = 5.0
+# The view's process imports libraries before the first run, which it would disturb otherwise.
+_READY_SECONDS = 20.0
 _END_SECONDS = 5.0
 
 
@@ -24,7 +27,7 @@ class Watch:
     """A view of runs on standard error; used as a context manager.
 
     A terminal gets a full screen, unless plain lines are asked for. Everything else gets the line
-    of ProgressLine; once a run takes longer than a second, percentiles and accuracy follow in it.
+    of ProgressLine, with percentiles and accuracy if a run takes longer than a few seconds.
     """
 
     def __init__(self, *, plain: bool, stream: TextIO | None = None) -> None:
@@ -43,11 +46,12 @@ class Watch:
         self._ask: Callable[[], Briefing] | None = None
         self._run: Beginning | None = None
         self._runs = 0
+        self._ready = asyncio.Event()
         self._figures = ""
         self._waiting: list[Increment] = []
         self._notes: list[str] = []
 
-    def __enter__(self) -> "Watch":
+    def __enter__(self) -> Self:
         if self._on_screen:
             self._held = HeldOutput(self._stream)
         return self
@@ -56,11 +60,13 @@ class Watch:
         self._leave()
         self._line.end()
 
-    def brief(self, ask: Callable[[], Briefing]) -> None:
+    async def brief(self, ask: Callable[[], Briefing], expected_seconds: float | None) -> None:
         """See Watcher."""
         self._ask = ask
-        if self._on_screen:
+        if self._on_screen or (expected_seconds or 0.0) >= _FIGURES_AFTER_SECONDS:
             self._start()
+            with contextlib.suppress(TimeoutError):  # the run need not wait any longer
+                await asyncio.wait_for(self._ready.wait(), _READY_SECONDS)
 
     def begin(self, run: Beginning) -> None:
         """See Watcher."""
@@ -73,10 +79,8 @@ class Watch:
 
     def show(self, progress: Progress) -> None:
         """See Watcher."""
-        if self._link is None:
-            self._waiting += progress.increments
         for increment in progress.increments:
-            self._send("increment", increment)
+            self._hand_on(increment)
         if not self._on_screen:
             self._line.show(progress, self._figures)
             if self._process is None and self._line.seconds >= _FIGURES_AFTER_SECONDS:
@@ -95,14 +99,13 @@ class Watch:
         if self._ask is None:
             return
         ours, theirs = socket.socketpair()
-        held = self._held
-        if held is None:
-            command, files, output = [FIGURES], (), subprocess.DEVNULL
-        else:
-            command, files, output = [SCREEN, str(held.file)], (held.file,), held.terminal
+        command, output = [FIGURES], subprocess.DEVNULL
+        files: list[int] = []
+        if (held := self._held) is not None:
+            command, output, files = [SCREEN, str(held.file)], held.terminal, [held.file]
         self._process = subprocess.Popen(
             [sys.executable, "-m", "loadtest.live.process", *command],
-            stdin=theirs,
+            stdin=theirs.fileno(),
             stdout=output,
             pass_fds=files,
         )
@@ -111,21 +114,31 @@ class Watch:
         self._send("brief", self._ask())
         if self._run is not None:
             self._send("begin", (self._runs, self._run))
-        for increment in self._waiting:
+        waiting, self._waiting = self._waiting, []
+        for increment in waiting:
+            self._hand_on(increment)
+
+    def _hand_on(self, increment: Increment) -> None:
+        """Send an increment, or keep it for a view that may start later."""
+        if self._link is not None:
             self._send("increment", increment)
-        self._waiting = []
+        elif self._process is None:
+            self._waiting.append(increment)
 
     def _send(self, kind: str, value: object) -> None:
         if self._link is not None:
             self._link.send((kind, value))
 
     def _receive(self, message: tuple[str, Any]) -> None:
-        _, (number, text) = message
-        if number == self._runs:  # else it is about the step before
-            self._figures = text
+        kind, value = message
+        if kind == "ready":
+            self._ready.set()
+        elif value[0] == self._runs:  # else it is about the step before
+            self._figures = value[1]
 
     def _lose(self) -> None:
         """Go on with lines after the view's process ended."""
+        self._ready.set()
         self._on_screen = False
         self._figures = ""
         self._leave()

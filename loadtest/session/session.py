@@ -26,7 +26,7 @@ from loadtest.servers.description import ServedModel
 from loadtest.session import null_run
 from loadtest.session.report_builder import FinishedRun
 from loadtest.session.stop_signals import leave_closed_terminal, stop_signals
-from loadtest.session.watcher import Beginning, Briefing, Watcher
+from loadtest.session.watcher import Beginning, Briefing, Watcher, expected_seconds
 from loadtest.settings.config import PLAIN, LoadTestConfig, UsageError
 from loadtest.transports.api import BAD_RESPONSE, Api, CallError
 from loadtest.transports.catalogue import DISCOVERIES
@@ -306,7 +306,7 @@ async def run(
         UsageError: The run cannot start.
     """
     async with open_session(config, split, load) as session:
-        watcher.brief(session.briefing)
+        await watcher.brief(session.briefing, expected_seconds(load.plan))
         below = await session.floor(load) if config.floor else None
         watcher.begin(Beginning(load=load))
         measurement = await session.measure(config, load, watcher.show)

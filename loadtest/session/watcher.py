@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from loadtest.figures.published_answers import Record
 from loadtest.load.images import Queries
-from loadtest.load.plan import Progress
+from loadtest.load.plan import Plan, Progress
 from loadtest.load.scenarios import SettledLoad
 from loadtest.settings.config import LoadTestConfig
 from loadtest.transports.api import Api
@@ -53,14 +53,22 @@ class Beginning:
     correlated: bool = True
 
 
+def expected_seconds(plan: Plan) -> float | None:
+    """Return how long a plan sends; None for a closed loop with a number of requests."""
+    if plan.duration_seconds is None and plan.requests and plan.rate_per_second:
+        return plan.requests / plan.rate_per_second
+    return plan.duration_seconds
+
+
 class Watcher(Protocol):
     """Shows runs in progress."""
 
-    def brief(self, ask: Callable[[], Briefing]) -> None:
-        """Take note of a session that has started.
+    async def brief(self, ask: Callable[[], Briefing], expected_seconds: float | None) -> None:
+        """Take note of a session that has started, and get ready before its first run.
 
         Args:
             ask: Returns the session's briefing.
+            expected_seconds: How long the runs will take; None if unknown.
         """
         ...
 

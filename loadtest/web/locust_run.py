@@ -1,9 +1,9 @@
 """The requests that Locust's users send and their recorded answers, in one process or several.
 
 The web UI or the command line starts and stops users; they send the images in one shuffled order,
-repeatedly. In a distributed run each worker adds its recording to every report to the master, so that
-counts and percentiles come from all workers' raw values. Answers are scored once: those of this
-process when the page next asks for figures, those of workers when they are handed over.
+repeatedly. In a distributed run each worker adds its recording to every report to the master, so
+that counts and percentiles come from all workers' raw values. Answers are scored once: those of
+this process when the page next asks for figures, those of workers when they are handed over.
 """
 
 import itertools
