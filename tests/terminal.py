@@ -22,13 +22,20 @@ _UNFINISHED = re.compile(r"\x1b(\[[0-9;?]*)?$")
 
 
 class Screen:
-    """The characters on a terminal's normal and alternate screen."""
+    """The characters on a terminal's normal and alternate screen.
+
+    Attributes:
+        is_alternate: Whether the alternate screen is shown.
+        shows_cursor: Whether the cursor is shown.
+        last_alternate: Text of the alternate screen when it was left; empty before.
+    """
 
     def __init__(self, columns: int, lines: int) -> None:
         """Start with empty screens."""
         self.columns, self.lines = columns, lines
         self.is_alternate = False
         self.shows_cursor = True
+        self.last_alternate = ""
         self._normal = [""]
         self._alternate = [""] * lines
         self._row = self._column = 0
@@ -70,6 +77,8 @@ class Screen:
 
     def _control(self, parameters: str, letter: str) -> None:
         if parameters == "?1049":
+            if self.is_alternate:
+                self.last_alternate = self.text
             self.is_alternate = letter == "h"
             self._alternate = [""] * self.lines
             self._row, self._column = (0, 0) if self.is_alternate else (len(self._normal) - 1, 0)
@@ -147,7 +156,7 @@ class Terminal:
         self._set_size(columns, lines)
 
     def press(self, keys: bytes) -> None:
-        """Type, b"\\x03" for Ctrl-C."""
+        """Type: byte 3 for Ctrl-C."""
         os.write(self._reader, keys)
 
     def hang_up(self) -> None:
@@ -156,9 +165,7 @@ class Terminal:
             os.close(self._reader)
             self._reader = -1
 
-    def wait_for(
-        self, condition: str | Callable[[Screen], bool], seconds: float = 60, **_: object
-    ) -> Screen:
+    def wait_for(self, condition: str | Callable[[Screen], bool], seconds: float = 60) -> Screen:
         """Read until a pattern is on the screen, or a condition holds; return the screen.
 
         Raises:
@@ -166,12 +173,15 @@ class Terminal:
         """
         if isinstance(condition, str):
             pattern = re.compile(condition)
-            holds = lambda screen: pattern.search(screen.text) is not None  # noqa: E731
+
+            def holds(screen: Screen) -> bool:
+                return pattern.search(screen.text) is not None
+
         else:
             holds = condition
         until = time.monotonic() + seconds
         while not holds(self.screen):
-            if time.monotonic() > until or not self._read():
+            if time.monotonic() > until or not self.read():
                 msg = f"{condition} is not on the screen:\n{self.screen.text}"
                 raise TimeoutError(msg)
         return self.screen
@@ -179,11 +189,11 @@ class Terminal:
     def wait(self, seconds: float = 60) -> int:
         """Read until the program ends and return its exit code."""
         until = time.monotonic() + seconds
-        while self._read() and time.monotonic() < until:
+        while self.read() and time.monotonic() < until:
             pass
         return self.process.wait(max(0.1, until - time.monotonic()))
 
-    def _read(self) -> bool:
+    def read(self) -> bool:
         """Read what comes within a moment; return False once the program has closed its end."""
         readable, _, _ = select.select([self._reader], [], [], 0.2)
         if readable:

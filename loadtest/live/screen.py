@@ -13,7 +13,7 @@ from rich.text import Text
 
 from loadtest.figures import correlation
 from loadtest.figures.percentiles import samples_needed
-from loadtest.live.tally import Snapshot, VerdictSoFar
+from loadtest.live.tally import RECENT_SECONDS, Snapshot, VerdictSoFar
 from loadtest.session.watcher import Beginning
 from loadtest.settings.config import LoadTestConfig
 
@@ -158,7 +158,9 @@ def _table(picture: Picture, snapshot: Snapshot, *, narrow: bool) -> Table:
     for _ in range(2):
         width = 11 if narrow else 15  # of "n/a (needs 662)": columns keep their places
         table.add_column(no_wrap=True, justify="right", min_width=width, overflow="ellipsis")
-    table.add_row("", Text(f"last {min(recent.seconds, 5):.0f} s", "dim"), Text("so far", "dim"))
+    table.add_row(
+        "", Text(f"last {_recent_seconds(recent.seconds)} s", "dim"), Text("so far", "dim")
+    )
     plan = picture.run.load.plan if picture.run is not None else None
     if plan is not None and plan.rate_per_second is not None:
         table.add_row(
@@ -248,6 +250,10 @@ def _milliseconds(value: float | None, percent: float, *, narrow: bool = False) 
 
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:,.1f}"
+
+
+def _recent_seconds(seconds: float) -> int:
+    return max(1, round(min(seconds, RECENT_SECONDS)))
 
 
 def _clock(seconds: float) -> str:

@@ -202,8 +202,9 @@ class Tally:
         if len(due_ns):
             first = int(due_ns.min())
             if self._first_due_ns is None:
+                self._first_due_ns = first
                 self._marks = deque([(first, 0, 0)])  # the time of the warm-up does not count
-            self._first_due_ns = min(first, self._first_due_ns or first)
+            self._first_due_ns = min(first, self._first_due_ns)
         self._marks.append((now_ns, len(self._rows), self._due))
         while len(self._marks) > 1 and now_ns - self._marks[1][0] > RECENT_SECONDS * _NS_PER_SECOND:
             self._marks.popleft()
