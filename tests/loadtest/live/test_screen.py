@@ -64,7 +64,7 @@ def test_a_run_is_shown_with_all_its_figures():
     assert row(lines, "client") == "p99 sent 0.000 ms late, 1 % of a core"
     assert row(lines, "offered/s").split()[1] == "100.0"
     assert row(lines, "answered/s").split()[1] == "98.8"
-    assert row(lines, "p50 ms").split()[1] == "2.048"
+    assert row(lines, "p50 ms").split()[1] == "2.047"
     (failed,) = [line for line in lines if line.startswith("fails        failed:")]
     assert failed.endswith("25 of 2,000 requests failed, at most 0.1 %")
     assert any(line.startswith("open         duration: 19.") for line in lines)
