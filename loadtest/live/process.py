@@ -101,7 +101,14 @@ class Canvas:
 
     def __init__(self) -> None:
         """Take over the terminal at standard output."""
-        self._console = Console(file=sys.stdout, force_terminal=True, highlight=False)
+        self._console = Console(
+            file=sys.stdout,
+            force_terminal=True,
+            # Texts may hold brackets and colons: the address [::1]:8500.
+            markup=False,
+            emoji=False,
+            highlight=False,
+        )
         self._live = Live(
             console=self._console,
             screen=True,

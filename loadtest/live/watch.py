@@ -21,6 +21,7 @@ _FIGURES_AFTER_SECONDS = 5.0
 # The view's process imports libraries before the first run, which it would disturb otherwise.
 _READY_SECONDS = 20.0
 _END_SECONDS = 5.0
+_LOST_SECONDS = 0.5  # in the middle of a run, which must not wait long
 
 
 class Watch:
@@ -57,7 +58,7 @@ class Watch:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._leave()
+        self._leave(_END_SECONDS)
         self._line.end()
 
     async def brief(self, ask: Callable[[], Briefing], expected_seconds: float | None) -> None:
@@ -141,16 +142,20 @@ class Watch:
         self._ready.set()
         self._on_screen = False
         self._figures = ""
-        self._leave()
+        self._leave(_LOST_SECONDS)
 
-    def _leave(self) -> None:
-        """End the view's process, and write what was held back meanwhile."""
+    def _leave(self, seconds: float) -> None:
+        """End the view's process, and write what was held back meanwhile.
+
+        Args:
+            seconds: Longest time that the process may take to leave the screen.
+        """
         if self._link is not None and self._held is not None:
-            self._link.finish(("end", None), _END_SECONDS)
+            self._link.finish(("end", None), seconds)
         if self._process is not None:
             if self._held is not None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
-                    self._process.wait(_END_SECONDS)
+                    self._process.wait(seconds)
             self._process.kill()
             failed = self._process.wait() != 0
             if failed and self._held is not None:
