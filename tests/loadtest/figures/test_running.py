@@ -149,3 +149,29 @@ def test_the_first_unreadable_answer_is_quoted(scorer):
 
     assert count == 2
     assert "shape (3,)" in message
+
+
+def test_of_two_workers_the_first_unreadable_answer_in_time_is_quoted(scorer):
+    """A recording that is added later may hold the earlier answer."""
+    later, earlier = Recorder(), Recorder()
+    later.answer(0, 0, 0, 9, answer([1, 2, 3]))
+    earlier.answer(5, 0, 0, 2, answer([1, 2, 3, 4]))
+    running = RunningFigures(scorer, images=IMAGES)
+    running.add(later.recording())
+    running.add(earlier.recording())
+
+    whole = merge([later.recording(), earlier.recording()])
+    assert running.errors() == sections.errors(scorer.score(whole), None)
+    assert "shape (4,)" in running.errors()["BAD_RESPONSE"].first_message
+
+
+def test_failures_come_before_as_many_unreadable_answers(scorer):
+    """Equally frequent kinds have the order of a single scoring, whichever came first."""
+    unreadable, failed = Recorder(), Recorder()
+    unreadable.answer(0, 0, 0, 1, answer([1, 2, 3]))
+    failed.error(1, 0, 0, 2, ("UNAVAILABLE", "gone"))
+    running = RunningFigures(scorer, images=IMAGES)
+    running.add(unreadable.recording())
+    running.add(failed.recording())
+
+    assert list(running.errors()) == ["UNAVAILABLE", "BAD_RESPONSE"]
