@@ -101,8 +101,12 @@ def test_ctrl_c_ends_the_run_with_its_report(on_terminal, tmp_path):
 
 
 def test_the_screen_follows_the_size_of_the_terminal(on_terminal):
-    """Small terminals show the upper part, cut to their width; a larger one shows more."""
-    with on_terminal("--users", 1, "--duration", 60, size=(80, 24)) as terminal:
+    """Small terminals show the upper part, cut to their width; a larger one shows more.
+
+    Some shells export the size of the moment, which must not hold for good.
+    """
+    exported = {"COLUMNS": "80", "LINES": "24"}
+    with on_terminal("--users", 1, "--duration", 60, size=(80, 24), **exported) as terminal:
         terminal.wait_for(r"client +\d")
         for columns, lines in ((36, 24), (20, 6), (120, 40)):
             terminal.resize(columns, lines)
