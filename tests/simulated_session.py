@@ -17,6 +17,7 @@ from loadtest.load.plan import Progress
 from loadtest.load.scenarios import SettledLoad
 from loadtest.report_schema import Report
 from loadtest.session.session import Measurement
+from loadtest.session.watcher import Beginning
 from loadtest.settings.config import LoadTestConfig
 
 
@@ -46,6 +47,28 @@ def measurement(document: Report, latencies_ns: np.ndarray) -> Measurement:
     )
 
 
+class NoteTaker:
+    """A watcher that keeps the runs that began, and the permanent lines."""
+
+    def __init__(self) -> None:
+        self.runs: list[Beginning] = []
+        self.notes: list[str] = []
+
+    async def brief(self, *_: object) -> None:
+        """Ask for nothing."""
+
+    def begin(self, run: Beginning) -> None:
+        """Keep a run."""
+        self.runs.append(run)
+
+    def show(self, progress: Progress) -> None:
+        """Show nothing."""
+
+    def note(self, text: str) -> None:
+        """Keep a line."""
+        self.notes.append(text)
+
+
 class FastUpTo:
     """A session whose server answers in 1 ms up to a rate, and in 2 s above it.
 
@@ -67,6 +90,9 @@ class FastUpTo:
     def stop(self, reason: str) -> None:
         """Record the reason."""
         self.reasons.append(reason)
+
+    def briefing(self) -> None:
+        """Return nothing: NoteTaker does not ask."""
 
     async def floor(self, load: SettledLoad) -> tuple[str, SettledLoad]:
         """Return the load in place of a floor, so that a test finds it in the report."""

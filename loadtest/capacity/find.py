@@ -17,8 +17,8 @@ from loadtest.load.plan import Progress
 from loadtest.load.scenarios import SettledLoad, settle
 from loadtest.report_schema import Capacity, CapacityStep, Phase, Report
 from loadtest.report_sections_schema import Check
-from loadtest.session.progress_line import ProgressLine
 from loadtest.session.session import Measurement, Session, open_session
+from loadtest.session.watcher import Beginning, Watcher
 from loadtest.settings.config import CapacityConfig, LoadTestConfig, UsageError
 from loadtest.verdict.validity import WRONG_ANSWERS, client_checks, slo_check
 from training.data.cifar10 import Split
@@ -29,7 +29,7 @@ _NS_PER_MS = 1_000_000
 
 
 async def find(
-    config: CapacityConfig, load: SettledLoad, split: Split, line: ProgressLine
+    config: CapacityConfig, load: SettledLoad, split: Split, watcher: Watcher
 ) -> Measurement:
     """Search for the rate, and return the last run with the search in its report.
 
@@ -39,19 +39,20 @@ async def find(
         config: Settings of the search.
         load: The load of a step at a placeholder rate, see `load_without_rate`.
         split: The test images.
-        line: Shows progress.
+        watcher: Shows the steps.
 
     Raises:
         UsageError: The search cannot start, or the time is over before the first step.
     """
     started = time.monotonic()
     async with open_session(config.run, split, load, every_query=True) as session:
+        await watcher.brief(session.briefing, config.step_seconds)
         floor = await session.floor(load) if config.run.floor else None
         trial = _Trial(
             config=config,
             session=session,
             images=len(split),
-            line=line,
+            watcher=watcher,
             clock=lambda: time.monotonic() - started,
         )
         search = RateSearch(
@@ -99,7 +100,7 @@ class _Trial:
         config: Settings of the search.
         session: The session that the steps run in.
         images: Number of test images.
-        line: Shows progress.
+        watcher: Shows the steps.
         clock: Returns the seconds since the search began.
         last: Measurement of the last step; None before the first.
     """
@@ -107,7 +108,7 @@ class _Trial:
     config: CapacityConfig
     session: Session
     images: int
-    line: ProgressLine
+    watcher: Watcher
     clock: Callable[[], float]
     last: Measurement | None = None
 
@@ -132,10 +133,13 @@ class _Trial:
         requests = max(samples_needed(percent), round(rate * seconds))
         allowed = over_allowed(requests, percent) or 0
         run = replace(self.config.run, rate_per_second=rate, requests=requests)
-        self.line.note(f"{phase}: {requests:,} requests at {rate:,.1f}/s")
+        settled = settle(run, self.images)
+        step = f"{phase}: {requests:,} requests at {rate:,.1f}/s"
+        self.watcher.note(step)
+        self.watcher.begin(Beginning(load=settled, step=step, correlated=phase == "confirm"))
 
         def on_progress(progress: Progress) -> None:
-            self.line.show(progress)
+            self.watcher.show(progress)
             if progress.over > allowed:
                 self.session.stop(
                     f"cut short: {progress.over:,} requests over {self.config.run.slo_ms:g} ms, "
@@ -144,18 +148,18 @@ class _Trial:
             if self._is_over_time:
                 self.session.stop(f"cut short: {self.config.max_seconds:g} seconds are over")
 
-        self.last = await self.session.measure(run, settle(run, self.images), on_progress)
+        self.last = await self.session.measure(run, settled, on_progress)
         if self.last.report.status == "interrupted":
             raise SearchStopped("interrupted")  # noqa: EM101 - a value of limited_by, no message
         if self.last.report.status == "aborted" and self._is_over_time:
             raise SearchStopped("time")  # noqa: EM101 - a value of limited_by, no message
         seconds = time.monotonic() - started
-        step = _step(phase, rate, self.last, self.config.run, seconds)
-        self.line.note("  passed" if step.passed else f"  failed: {step.reason}")
+        row = _step(phase, rate, self.last, self.config.run, seconds)
+        self.watcher.note("  passed" if row.passed else f"  failed: {row.reason}")
         if _wrong(self.last.report) > self.config.run.gates.max_wrong_answers:
             # Wrong answers do not depend on the rate, and a rate with wrong answers is no result.
-            raise SearchStopped("answers", step)  # noqa: EM101 - a value of limited_by, no message
-        return step
+            raise SearchStopped("answers", row)  # noqa: EM101 - a value of limited_by, no message
+        return row
 
 
 def _step(

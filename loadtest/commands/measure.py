@@ -10,12 +10,12 @@ from msgspec.structs import replace
 from loadtest.capacity.find import find, load_without_rate
 from loadtest.figures import sample_file
 from loadtest.generator.event_loop import run_event_loop
+from loadtest.live.watch import Watch
 from loadtest.load.images import load_test_images
 from loadtest.load.scenarios import SettledLoad, settle
 from loadtest.report_schema import RAW_FILE, Report
 from loadtest.reports.pages import files, terminal
 from loadtest.session import session
-from loadtest.session.progress_line import ProgressLine
 from loadtest.session.session import Measurement
 from loadtest.settings.arguments import parse_capacity, parse_run
 from loadtest.settings.config import LoadTestConfig, LoadTestError
@@ -43,9 +43,8 @@ def run(arguments: Sequence[str]) -> int:
             "Ctrl-C ends it early",
             file=sys.stderr,
         )
-        line = ProgressLine()
-        measurement = run_event_loop(session.run(config, load, split, line.show))
-        line.end()
+        with Watch(plain=config.plain) as watch:
+            measurement = run_event_loop(session.run(config, load, split, watch))
         return finish(measurement, config, baseline)
 
 
@@ -68,9 +67,8 @@ def find_capacity(arguments: Sequence[str]) -> int:
             f"{config.run.slo_ms:g} ms, batch {load.batch}; Ctrl-C ends it early",
             file=sys.stderr,
         )
-        line = ProgressLine()
-        measurement = run_event_loop(find(config, load, split, line))
-        line.end()
+        with Watch(plain=config.run.plain) as watch:
+            measurement = run_event_loop(find(config, load, split, watch))
         return finish(measurement, config.run, baseline)
 
 

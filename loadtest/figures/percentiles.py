@@ -104,9 +104,21 @@ def percentile(values: npt.NDArray[np.int64], percent: float) -> int | None:
     """
     if len(values) < samples_needed(percent):
         return None
-    # Exactly: 99.9 / 100 is a little more than 0.999, and that times 100,000 more than 99,900.
-    rank = math.ceil(Fraction(str(percent)) * len(values) / 100)
+    rank = _rank(len(values), percent)
     return int(np.partition(values, rank - 1)[rank - 1])
+
+
+def percentile_of_sorted(values: npt.NDArray[np.int64], percent: float) -> int | None:
+    """Return `percentile` of values in ascending order, without looking at all of them."""
+    if len(values) < samples_needed(percent):
+        return None
+    return int(values[_rank(len(values), percent) - 1])
+
+
+def _rank(count: int, percent: float) -> int:
+    """Return the place of a percentile among `count` sorted values, from 1."""
+    # Exactly: 99.9 / 100 is a little more than 0.999, and that times 100,000 more than 99,900.
+    return math.ceil(Fraction(str(percent)) * count / 100)
 
 
 def _check(percent: float) -> None:

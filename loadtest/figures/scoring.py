@@ -184,6 +184,7 @@ def _errors(
     }
     bad = [index for index, answer in enumerate(answers) if isinstance(answer, str)]
     if bad:
-        requests = int(np.isin(inverse, bad).sum())
-        errors[BAD_RESPONSE] = (requests, str(answers[bad[0]]))
+        unread = np.isin(inverse, bad)
+        first = answers[int(inverse[unread.argmax()])]
+        errors[BAD_RESPONSE] = (int(unread.sum()), str(first))
     return dict(sorted(errors.items(), key=lambda item: -item[1][0]))

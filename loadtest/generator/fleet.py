@@ -5,6 +5,7 @@ import contextlib
 import multiprocessing
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
@@ -39,7 +40,7 @@ class Fleet(Protocol):
 
         Args:
             plan: The load.
-            on_progress: Called every 0.25 seconds.
+            on_progress: Called every 0.25 seconds, and once after the last request.
 
         Raises:
             PeerGone: A generator process ended unexpectedly; its recording is lost.
@@ -79,9 +80,11 @@ class LocalFleet:
         ticker = asyncio.create_task(_tick(generator, on_progress))
         try:
             await generator.warm_up()
-            return await generator.run(time.monotonic_ns())
+            recording = await generator.run(time.monotonic_ns())
         finally:
             ticker.cancel()
+        on_progress(generator.progress())
+        return recording
 
     def stop(self, kind: str, reason: str) -> None:
         """See Fleet."""
@@ -135,18 +138,25 @@ class ProcessFleet:
         self._tell("start", time.monotonic_ns() + _START_DELAY_NS)
         counts = [Progress() for _ in self._pipes]
 
+        def tell() -> None:
+            on_progress(sum(counts, Progress()))
+            counts[:] = [replace(each, increments=()) for each in counts]
+
         async def collect(index: int, pipe: ProcessPipe) -> Recording:
             while True:
                 kind, value = await pipe.receive()
                 if kind == "recording":
                     recording: Recording = value
                     return recording
-                counts[index] = value
+                told = counts[index].increments + value.increments
+                counts[index] = replace(value, increments=told)
                 if index == 0:  # one report for all processes, each time the first one reports
-                    on_progress(sum(counts, Progress()))
+                    tell()
 
         collecting = (collect(index, pipe) for index, pipe in enumerate(self._pipes))
-        return merge(await asyncio.gather(*collecting))
+        recordings = await asyncio.gather(*collecting)
+        tell()
+        return merge(recordings)
 
     def stop(self, kind: str, reason: str) -> None:
         """See Fleet."""

@@ -12,6 +12,7 @@ import itertools
 import time
 from collections.abc import Iterator, Sequence
 
+from loadtest.generator.increments import Increments
 from loadtest.generator.recording import CONNECTION_ERRORS, Recorder, Recording
 from loadtest.load.plan import Plan, Progress, Share
 from loadtest.transports.sender import Lane, Sender, TimedResponse
@@ -55,6 +56,8 @@ class Generator:
         self._connections = connections
         self._share = share
         self._recorder = Recorder()
+        self._increments = Increments(self._recorder, share.process) if plan.watched else None
+        self._cpu_at_start: float | None = None
         self._slots = max(1, share.of(plan.in_flight))
         self._lanes = [sender.lane(slot) for slot in range(self._slots)]
         self._free = list(range(self._slots))
@@ -100,7 +103,7 @@ class Generator:
         gc.collect()
         gc.freeze()
         watch = asyncio.create_task(self._watch())
-        cpu_at_start = time.process_time()
+        cpu_at_start = self._cpu_at_start = time.process_time()
         try:
             if self._plan.rate_per_second is None:
                 await self._closed_loop(start_ns)
@@ -134,7 +137,7 @@ class Generator:
             task.cancel()
 
     def progress(self) -> Progress:
-        """Return the counts so far."""
+        """Return the counts so far and, for a watched plan, what is new since the last call."""
         recorder = self._recorder
         if self._plan.slo_ms is not None:
             limit_ns = int(self._plan.slo_ms * _NS_PER_MS)
@@ -146,7 +149,12 @@ class Generator:
             missed=recorder.missed,
             in_flight=recorder.sent - recorder.finished,
             over=self._over + recorder.failed + recorder.missed,
+            increments=() if self._increments is None else (self._increments.take(self._cpu()),),
         )
+
+    def _cpu(self) -> float:
+        """Return the processor time of this process since the first timed request, in seconds."""
+        return 0.0 if self._cpu_at_start is None else time.process_time() - self._cpu_at_start
 
     async def _open_loop(self, start_ns: int) -> None:
         loop = asyncio.get_running_loop()

@@ -79,6 +79,7 @@ async def _carry_out(
         await generator.warm_up()
         pipe.send("warm", request_bytes)
         recording = await generator.run(await start)
+        pipe.send("progress", generator.progress())
         pipe.send("recording", recording)
     except BaseException:
         pipe.close()  # the parent must not wait for a recording that will not come

@@ -6,10 +6,12 @@ the run.
 """
 
 import io
+import itertools
 import json
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +20,9 @@ import numpy.typing as npt
 CONNECTION_ERRORS = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED"})
 
 Integers = npt.NDArray[np.int64]
+
+K = TypeVar("K")
+V = TypeVar("V")
 
 _ARRAYS = (
     *("numbers", "due_ns", "sent_ns", "end_ns", "outcomes"),
@@ -199,6 +204,27 @@ class Recorder:
         latencies_ns = _integers(self._end_ns[since:]) - _integers(self._due_ns[since:])
         return int(((latencies_ns > limit_ns) & (_integers(self._outcomes[since:]) >= 0)).sum())
 
+    def rows(self, since: int) -> Integers:
+        """Return the rows after the first `since`: number, due, sent, end and outcome of each.
+
+        Returns:
+            int64, shape (5, n).
+        """
+        columns = (self._numbers, self._due_ns, self._sent_ns, self._end_ns, self._outcomes)
+        return np.stack([_integers(column[since:]) for column in columns])
+
+    def missed_due_ns(self, since: int) -> Integers:
+        """Return the due times of the missed requests after the first `since`."""
+        return _integers(self._missed_due_ns[since:])
+
+    def newest_responses(self, since: int) -> list[bytes]:
+        """Return the distinct answers after the first `since`, in order of their first arrival."""
+        return _after(self._responses, since)
+
+    def newest_errors(self, since: int) -> list[tuple[str, str]]:
+        """Return (kind, first message) of the kinds of error after the first `since`."""
+        return [(kind, self._errors[kind][1]) for kind in _after(self._errors, since)]
+
     def recording(
         self,
         *,
@@ -297,6 +323,11 @@ def merge(recordings: Sequence[Recording]) -> Recording:
         warmup_failed=sum(recording.warmup_failed for recording in recordings),
         stop=stops[0] if stops else None,
     )
+
+
+def _after(mapping: dict[K, V], since: int) -> list[K]:
+    """Return the keys after the first `since`, without walking over those."""
+    return list(itertools.islice(reversed(mapping), len(mapping) - since))[::-1]
 
 
 def _integers(values: "array[int]") -> Integers:

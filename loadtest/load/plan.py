@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from loadtest.load.arrivals import Arrivals, poisson
+from loadtest.load.increment import Increment
 from loadtest.settings.config import DEFAULT_ABORT_AFTER_ERRORS
 
 
@@ -23,6 +24,7 @@ class Plan:
             failed and missed requests.
         abort_after_errors: Requests in a row that do not reach the server, after which a generator
             process gives up; 0 for never.
+        watched: Whether progress holds increments, for a view of the run.
     """
 
     in_flight: int
@@ -34,6 +36,7 @@ class Plan:
     timeout_seconds: float
     slo_ms: float | None
     abort_after_errors: int = DEFAULT_ABORT_AFTER_ERRORS
+    watched: bool = False
 
     def arrivals(self, share: "Share") -> Arrivals:
         """Return the arrivals of one process.
@@ -80,6 +83,7 @@ class Progress:
         missed: Requests not sent because `in_flight` requests were under way.
         in_flight: Requests under way.
         over: Requests answered later than the bound, failed or missed.
+        increments: What is new since the last progress; empty if the plan is not `watched`.
     """
 
     finished: int = 0
@@ -87,6 +91,7 @@ class Progress:
     missed: int = 0
     in_flight: int = 0
     over: int = 0
+    increments: tuple[Increment, ...] = ()
 
     def __add__(self, other: "Progress") -> "Progress":
         return Progress(
@@ -95,4 +100,5 @@ class Progress:
             self.missed + other.missed,
             self.in_flight + other.in_flight,
             self.over + other.over,
+            self.increments + other.increments,
         )

@@ -23,8 +23,18 @@ class ProgressLine:
         self._line = LiveLine(stream, first_seconds=first, log_seconds=interval)
         self._before = (0.0, 0)
 
-    def show(self, progress: Progress) -> None:
-        """Print progress: every call on a terminal, every 5 s into a log."""
+    @property
+    def seconds(self) -> float:
+        """Time since the counts began, in seconds."""
+        return self._line.seconds
+
+    def show(self, progress: Progress, figures: str = "") -> None:
+        """Print progress: every call on a terminal, every 5 s into a log.
+
+        Args:
+            progress: The counts.
+            figures: Text about the answers so far; empty if there is none.
+        """
         if not self._line.is_due():
             return
         seconds = self._line.seconds
@@ -41,13 +51,17 @@ class ProgressLine:
         for count, word in ((progress.failed, "failed"), (progress.missed, "missed")):
             if count:
                 text += f", {count:,} {word}"
-        self._line.show(text)
+        self._line.show(f"{text}, {figures}" if figures else text)
 
     def note(self, text: str) -> None:
         """Print a permanent line and restart the progress below it."""
         self.end()
         self._stream.write(f"{text}\n")
         self._stream.flush()
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin the counts again, for the next run."""
         self._line.restart()
         self._before = (0.0, 0)
 

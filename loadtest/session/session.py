@@ -27,7 +27,8 @@ from loadtest.session import null_run
 from loadtest.session.first_request import FirstRequest, discover
 from loadtest.session.report_builder import FinishedRun
 from loadtest.session.stop_signals import leave_closed_terminal, stop_signals
-from loadtest.settings.config import LoadTestConfig, UsageError
+from loadtest.session.watcher import Beginning, Briefing, Watcher, expected_seconds
+from loadtest.settings.config import PLAIN, LoadTestConfig, UsageError
 from loadtest.transports.api import CallError
 from training.data.cifar10 import Split
 
@@ -91,7 +92,7 @@ class Session:
         """
         started = datetime.now(UTC)
         with self._signals():
-            recording = await self._generators.run(load.plan, on_progress)
+            recording = await self._generators.run(replace(load.plan, watched=True), on_progress)
         finished = datetime.now(UTC)
         scores = self._score(recording)
         record = await self._record(scores.versions)
@@ -119,6 +120,29 @@ class Session:
             predictions=record.predictions if isinstance(record, Record) else None,
         )
         return Measurement(run.report(), recording, scores, asked)
+
+    def briefing(self) -> Briefing:
+        """Return what a view of the runs needs to score their answers."""
+        record: Record | str | None = None
+        config, api = self._config, self._assignment.api
+        if config.models_dir is not None:
+            version = api.parse(self._answer, len(self._queries.image_ids(0))).version
+            version = api.served_version if version is None else version
+            record = "the version that answers is not known"
+            if version is not None:
+                precision = self._precision({version})
+                record = published_answers.read(
+                    config.models_dir, config.model, version, precision, self._split
+                )
+        return Briefing(
+            # The other settings, with keys of the connection among them, are not for a view.
+            config=replace(config, connection=PLAIN),
+            api=api,
+            queries=self._queries,
+            sent_queries=self._sent_queries,
+            labels=self._split.labels,
+            record=record,
+        )
 
     def stop(self, reason: str) -> None:
         """Abort the current run.
@@ -250,7 +274,7 @@ async def open_session(
 
 
 async def run(
-    config: LoadTestConfig, load: SettledLoad, split: Split, on_progress: Callable[[Progress], None]
+    config: LoadTestConfig, load: SettledLoad, split: Split, watcher: Watcher
 ) -> Measurement:
     """Measure one run.
 
@@ -258,12 +282,14 @@ async def run(
         config: Settings of the run.
         load: The load that follows from the settings, see `scenarios.settle`.
         split: The test images.
-        on_progress: Called a few times a second.
+        watcher: Shows the run.
 
     Raises:
         UsageError: The run cannot start.
     """
     async with open_session(config, split, load) as session:
+        await watcher.brief(session.briefing, expected_seconds(load.plan))
         below = await session.floor(load) if config.floor else None
-        measurement = await session.measure(config, load, on_progress)
+        watcher.begin(Beginning(load=load))
+        measurement = await session.measure(config, load, watcher.show)
     return replace(measurement, report=structs.replace(measurement.report, floor=below))

@@ -270,6 +270,12 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     )
     add("--name", help="name of the run in the report")
     add("--json", action="store_true", help="end with the report as one line of JSON")
+    add(
+        *("--plain", "--no-live"),
+        dest="plain",
+        action="store_true",
+        help="show progress as a line instead of a full screen, as NO_COLOR and TERM=dumb do",
+    )
 
 
 def version_label(values: argparse.Namespace) -> str | None:
@@ -331,6 +337,7 @@ def _config(values: argparse.Namespace, name: str) -> LoadTestConfig:
         save_samples=values.save_samples,
         name=name,
         print_json=values.json,
+        plain=values.plain,
         gates=GateConfig(
             strict=values.gate,
             min_accuracy=values.min_accuracy,

@@ -143,6 +143,7 @@ class LoadTestConfig:
             SAMPLE_SUFFIXES; None for only those in the report's folder.
         name: Label of the run.
         print_json: Print the report as the last line of standard output, as JSON.
+        plain: Show progress as a line, on a terminal, too.
         gates: Gates of the run.
     """
 
@@ -178,6 +179,7 @@ class LoadTestConfig:
     save_samples: Path | None = None
     name: str
     print_json: bool = False
+    plain: bool = False
     gates: GateConfig = field(default_factory=GateConfig)
 
 

@@ -1,8 +1,9 @@
 """The requests that Locust's users send and their recorded answers, in one process or several.
 
 The web UI or the command line starts and stops users; they send the images in one shuffled order,
-repeatedly. In a distributed run each worker adds its recording to every report to the master. The
-master merges the recordings, so that counts and percentiles come from all workers' raw values.
+repeatedly. In a distributed run each worker adds its recording to every report to the master, so
+that counts and percentiles come from all workers' raw values. Answers are scored once: those of
+this process when the page next asks for figures, those of workers when they are handed over.
 """
 
 import itertools
@@ -14,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 
 from loadtest.figures import sections
+from loadtest.figures.running import RunningFigures
 from loadtest.figures.scoring import Scorer
-from loadtest.generator.recording import Recorder, Recording, merge
+from loadtest.generator.recording import Recorder, Recording
 from loadtest.load.images import Queries
 from loadtest.report_sections_schema import Accuracy, ErrorKind, Latency, Throughput
 from loadtest.transports.api import Api
@@ -54,11 +56,12 @@ class LocustRun:
         """
         self._api = api
         self._queries = queries
+        self._images = len(labels)
         self._scorer = Scorer(api, queries, labels)
         self._payloads = payloads
         self._numbers = itertools.count()
         self._recorder = Recorder()
-        self._handed_over: list[Recording] = []
+        self._figures = RunningFigures(self._scorer, images=self._images)
         self._counting_since_ns = 0
 
     def next_request(self) -> tuple[int, bytes] | None:
@@ -84,7 +87,7 @@ class LocustRun:
     def reset(self) -> None:
         """Drop all figures; answers to requests sent before this call will not be counted."""
         self._recorder = Recorder()
-        self._handed_over = []
+        self._figures = RunningFigures(self._scorer, images=self._images)
         self._counting_since_ns = time.monotonic_ns()
 
     def hand_over(self) -> Recording:
@@ -104,20 +107,19 @@ class LocustRun:
 
     def take_over(self, recording: Recording) -> None:
         """Add a recording that a worker handed over."""
-        self._handed_over.append(recording)
+        self._figures.add(recording)
 
     def summary(self) -> Summary:
-        """Return the figures so far."""
-        self._handed_over = [merge([*self._handed_over, self._recorder.recording()])]
+        """Return the figures so far; only what is new since the last call is scored."""
+        figures = self._figures
+        figures.add(self._recorder.recording())
         self._recorder = Recorder()
-        (recording,) = self._handed_over
-        scores = self._scorer.score(recording)
         return Summary(
-            answered=scores.answered,
-            failed=scores.failed,
-            latency_ms=sections.latency(scores.latency_ns),
-            throughput=sections.throughput(recording, scores, open_loop=False),
-            accuracy=sections.accuracy(scores, None),
-            errors=sections.errors(scores, None),
-            answers_by_version=sections.answers_by_version(scores.versions),
+            answered=figures.answered,
+            failed=figures.failed,
+            latency_ms=figures.latency(),
+            throughput=figures.throughput(open_loop=False),
+            accuracy=figures.accuracy(),
+            errors=figures.errors(),
+            answers_by_version=sections.answers_by_version(figures.versions),
         )

@@ -200,7 +200,7 @@ def test_a_search_starts_at_half_of_a_single_callers_pace():
 
     config = CapacityConfig(run=config_of_a_run(slo_ms=12))
     load = find.load_without_rate(config, 24)
-    trial = find._Trial(config=config, session=OneCaller(), images=24, line=None, clock=None)
+    trial = find._Trial(config=config, session=OneCaller(), images=24, watcher=None, clock=None)
 
     medians_ms = [None, 4]
 

@@ -2,22 +2,21 @@
 
 import asyncio
 import contextlib
-from io import StringIO
 
 import pytest
-from simulated_session import FastUpTo, config_of_a_run
+from simulated_session import FastUpTo, NoteTaker, config_of_a_run
 
 from loadtest.capacity import find
 from loadtest.capacity.rate_search import SearchStopped
-from loadtest.session.progress_line import ProgressLine
 from loadtest.session.session import Measurement
 from loadtest.settings.config import CapacityConfig, GateConfig, UsageError
 
 
 def trial_of(session: FastUpTo, **settings) -> find._Trial:
     config = CapacityConfig(run=config_of_a_run(**settings))
-    line = ProgressLine(StringIO())
-    return find._Trial(config=config, session=session, images=24, line=line, clock=lambda: 0.0)
+    return find._Trial(
+        config=config, session=session, images=24, watcher=NoteTaker(), clock=lambda: 0.0
+    )
 
 
 def test_a_step_sends_enough_for_a_verdict_and_for_its_time():
@@ -38,9 +37,11 @@ def test_a_step_sends_enough_for_a_verdict_and_for_its_time():
     assert 0 <= long.seconds < 60
     assert trial.last.report.slo.n == 200
     assert session.reasons == []
-    shown = trial.line._stream.getvalue()
-    assert "probe: 64 requests at 100.0/s\n  passed\n" in shown
-    assert "bisect: 200 requests at 100.0/s\n  passed\n" in shown
+    steps = ["probe: 64 requests at 100.0/s", "bisect: 200 requests at 100.0/s"]
+    assert trial.watcher.notes == [steps[0], "  passed", steps[1], "  passed"]
+    assert [run.step for run in trial.watcher.runs] == steps
+    assert [run.load for run in trial.watcher.runs] == session.asked
+    assert not any(run.correlated for run in trial.watcher.runs)
 
 
 def test_a_step_is_cut_short_when_its_bound_is_out_of_reach():
@@ -54,7 +55,7 @@ def test_a_step_is_cut_short_when_its_bound_is_out_of_reach():
         "cut short: 64 requests over 15 ms, at most 1 of 64 for p90",
     ]
     assert not step.passed
-    assert f"  failed: {step.reason}\n" in trial.line._stream.getvalue()
+    assert trial.watcher.notes[-1] == f"  failed: {step.reason}"
     assert "64 of 64 requests" in step.reason
 
 
@@ -86,7 +87,7 @@ def search(monkeypatch, session: FastUpTo, config: CapacityConfig) -> tuple[Meas
     monkeypatch.setattr(find, "open_session", open_session)
     load = find.load_without_rate(config, 24)
     images = range(24)
-    found = asyncio.run(find.find(config, load, images, ProgressLine(StringIO())))
+    found = asyncio.run(find.find(config, load, images, NoteTaker()))
     return found, opened
 
 

@@ -2,6 +2,7 @@
 
 import os
 import pty
+import re
 import signal
 import subprocess
 import sys
@@ -41,7 +42,7 @@ def test_a_run_that_loses_a_generator_leaves_no_report(start, wait_for_progress,
     generators = [
         child
         for child in psutil.Process(process.pid).children()
-        if "resource_tracker" not in " ".join(child.cmdline())
+        if not re.search("resource_tracker|live.process", " ".join(child.cmdline()))
     ]
 
     generators[0].kill()
@@ -57,6 +58,7 @@ def test_a_run_whose_terminal_closes_still_writes_its_report(image_target, data_
     folder = tmp_path / "report"
     command = [sys.executable, "-m", "loadtest", "run", "--target", image_target, "--model", "cat"]
     command += ["--duration", "300", "--data-dir", str(data_dir), "--output-dir", str(folder)]
+    command += ["--plain"]  # tests of the full screen are those of loadtest.live
     pid, terminal = pty.fork()
     if pid == 0:
         os.execv(sys.executable, command)  # noqa: S606 - no shell

@@ -3,10 +3,12 @@ import time
 import numpy as np
 import pytest
 
-from loadtest.generator.recording import Recording
+from loadtest.figures import sections
+from loadtest.figures.scoring import Scorer
+from loadtest.generator.recording import Recording, merge
 from loadtest.load.images import shuffled
 from loadtest.transports.tfs_grpc import TfsGrpc
-from loadtest.web.locust_run import LocustRun
+from loadtest.web.locust_run import LocustRun, Summary
 from serving.protocols.tfs import tensor_proto
 from serving.protos.tensorflow_serving_pb2 import PredictResponse
 
@@ -129,3 +131,52 @@ def test_a_master_merges_what_its_workers_hand_over(new_run):
     assert summary.accuracy.distinct_images == IMAGES
     # A worker hands each answer over only once.
     assert workers[0].hand_over().finished == 0
+
+
+def test_polled_figures_equal_those_of_a_full_rescoring(new_run):
+    """A master that was polled after every report shows what one scoring of all reports gives."""
+    master, workers = new_run(payloads=0), [new_run(), new_run()]
+    reports = []
+    for round_number in range(5):
+        for number, worker in enumerate(workers):
+            send(worker, 40, latency_ms=1 + number + 2 * round_number)
+            send(worker, 7, response=answer(round_number))
+            send(worker, 1, response=answer(*range(2 + number)))
+            worker.error(9, time.monotonic_ns(), time.monotonic_ns(), (f"KIND_{number}", "gone"))
+            reports.append(Recording.from_bytes(worker.hand_over().to_bytes()))
+            master.take_over(reports[-1])
+        polled = master.summary()
+
+    whole = merge(reports)
+    queries = shuffled(IMAGES, batch=1, seed=0)
+    scores = Scorer(TfsGrpc("m", None), queries, np.zeros(IMAGES, np.int64)).score(whole)
+    assert polled == Summary(
+        answered=scores.answered,
+        failed=scores.failed,
+        latency_ms=sections.latency(scores.latency_ns),
+        throughput=sections.throughput(whole, scores, open_loop=False),
+        accuracy=sections.accuracy(scores, None),
+        errors=sections.errors(scores, None),
+        answers_by_version=sections.answers_by_version(scores.versions),
+    )
+    assert polled.answered == 2 * 5 * 47
+    assert list(polled.errors) == list(sections.errors(scores, None))
+
+
+def test_a_poll_scores_only_what_is_new(new_run, monkeypatch):
+    """Every answer is scored once, however often the page asks."""
+    scored = []
+    score = Scorer.score
+
+    def counted(scorer, recording, **settings):
+        scored.append(recording.finished)
+        return score(scorer, recording, **settings)
+
+    monkeypatch.setattr(Scorer, "score", counted)
+    run = new_run()
+    for count in (30, 0, 5, 0, 0, 1):
+        send(run, count)
+        run.summary()
+
+    assert sum(scored) == run.summary().answered == 36
+    assert max(scored) == 30
