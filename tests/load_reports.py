@@ -16,10 +16,8 @@ from training.data.cifar10 import CLASS_NAMES
 from training.evaluation.accuracy import wilson_interval
 
 Section = TypeVar("Section", bound=msgspec.Struct)
-
 PERCENTILES = {"p50": 50, "p90": 90, "p95": 95, "p97": 97, "p99": 99, "p99_9": 99.9}
 HISTOGRAM_RANGE_US = (1, 3_600_000_000)
-
 HOSTILE = 'no such model <img src="http://x/y.png" onerror=alert(1)> | "quoted"\nsecond\x00line'
 
 
@@ -339,27 +337,6 @@ def hostile() -> Report:
     )
 
 
-def matrix() -> list[Report]:
-    """Return three repeats of closed and open loops of two models, one in two precisions."""
-    return [
-        made
-        for repeat in range(3)
-        for model, precision, latency_ms, most, top1 in (
-            ("simcnn", "fp32", 0.9, 1800.0, 0.8224),
-            ("resnet50", "fp32", 5.5, 260.0, 0.951),
-            ("resnet50", "w8", 5.8, 250.0, 0.949),
-        )
-        for made in _every_scenario(
-            repeat,
-            latency_ms=latency_ms,
-            model=model,
-            precision=precision,
-            capacity=most,
-            top1=top1,
-        )
-    ]
-
-
 def collection(
     reports: list[Report], name: str = "matrix", target: str | None = "cpu", **more: Any
 ) -> Collection:
@@ -391,48 +368,3 @@ def collection(
         **more,
     }
     return msgspec.convert(document, Collection)
-
-
-def _every_scenario(repeat: int, *, latency_ms: float, **common: Any) -> list[Report]:
-    most = common["capacity"]
-    seed = 100 * repeat
-    return [
-        report(**common, latency_ms=latency_ms, n=2000, seed=seed, floor=True),
-        report(**common, kind="multi-stream", batch=8, latency_ms=4 * latency_ms, seed=seed + 1),
-        *(
-            report(
-                **common,
-                kind="server",
-                rate=round(most * share),
-                latency_ms=latency_ms,
-                n=max(1000, round(most * share) * 5),
-                seed=seed + 2,
-                reasons=("client lag p99 is 1.2 ms",) if share > 0.9 and most > 1000 else (),
-                floor=repeat == 0,
-            )
-            for share in (0.2, 0.4, 0.6, 0.8, 0.95)
-        ),
-        *(
-            report(
-                **common,
-                kind="offline",
-                batch=batch,
-                latency_ms=latency_ms * batch**0.8 * 4,
-                n=300,
-                slo_ms=None,
-                seed=seed + 3,
-            )
-            for batch in (1, 8, 32)
-        ),
-        *(
-            report(
-                **common,
-                kind="users",
-                users=users,
-                latency_ms=latency_ms * users**0.9,
-                n=1000,
-                seed=seed + 4,
-            )
-            for users in (1, 4, 16)
-        ),
-    ]

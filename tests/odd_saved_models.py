@@ -8,121 +8,30 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import keras
-import numpy as np
 import tensorflow as tf
 from google.protobuf import text_format
+from saved_model_writers import (
+    DATA,
+    FLOATS,
+    INDEX,
+    PB,
+    PBTXT,
+    Write,
+    broken,
+    changed,
+    changed_graph,
+    changed_signature,
+    frozen_graph,
+    input_spec,
+    keras_file,
+    of_function,
+    of_strings,
+    other_file,
+    other_folder,
+    plain,
+    save,
+)
 from tensorflow.core.protobuf import saved_model_pb2
-
-PB, PBTXT = "saved_model.pb", "saved_model.pbtxt"
-INDEX, DATA = "variables/variables.index", "variables/variables.data-00000-of-00001"
-Write = Callable[[Path], Path]
-_FLOATS = tf.TensorSpec([None, 3], tf.float32, name="x")
-
-
-def save(folder: Path, function: Any, *specs: Any, name: str = "serving_default") -> Path:
-    """Write a SavedModel with one signature."""
-    module = tf.Module()
-    module.weights = tf.Variable(np.arange(6, dtype=np.float32).reshape(3, 2))
-    module.function = tf.function(
-        lambda *inputs: function(module, *inputs), input_signature=specs or (_FLOATS,)
-    )
-    tf.saved_model.save(module, str(folder), {name: module.function})
-    return folder
-
-
-def plain(folder: Path) -> Path:
-    """Write an intact SavedModel of a matrix product with variables, which others break."""
-    return save(folder, lambda module, x: {"y": x @ module.weights})
-
-
-def changed(folder: Path, change: Callable[[Any], None]) -> Path:
-    """Write `plain` and change its SavedModel message."""
-    plain(folder)
-    message = saved_model_pb2.SavedModel()
-    message.ParseFromString((folder / PB).read_bytes())
-    change(message)
-    (folder / PB).write_bytes(message.SerializeToString())
-    return folder
-
-
-def _signature(change: Callable[[Any], None]) -> Write:
-    return lambda folder: changed(
-        folder,
-        lambda message: change(message.meta_graphs[0].signature_def["serving_default"]),
-    )
-
-
-def _graph(change: Callable[[Any], None]) -> Write:
-    return lambda folder: changed(folder, lambda message: change(message.meta_graphs[0]))
-
-
-def _broken(name: str, content: Callable[[bytes], bytes | None]) -> Write:
-    def write(folder: Path) -> Path:
-        file = plain(folder) / name
-        left = content(file.read_bytes())
-        file.unlink()
-        if left is not None:
-            file.write_bytes(left)
-        return folder
-
-    return write
-
-
-def _file(name: str, content: bytes) -> Write:
-    def write(folder: Path) -> Path:
-        folder.mkdir()
-        (folder / name).write_bytes(content)
-        return folder / name
-
-    return write
-
-
-def _folder(files: Mapping[str, bytes]) -> Write:
-    def write(folder: Path) -> Path:
-        folder.mkdir()
-        for name, content in files.items():
-            (folder / name).parent.mkdir(exist_ok=True, parents=True)
-            (folder / name).write_bytes(content)
-        return folder
-
-    return write
-
-
-def _function(function: Callable[..., Any], *specs: Any) -> Write:
-    return lambda folder: save(folder, lambda _, *inputs: function(*inputs), *specs)
-
-
-def _spec(dtype: Any, *shape: int | None) -> Any:
-    return tf.TensorSpec(list(shape) or [None, 3], dtype, name="x")
-
-
-def _strings(function: Callable[..., Any]) -> Write:
-    return _function(function, tf.TensorSpec([None], tf.string, name="x"))
-
-
-def _keras_file(suffix: str) -> Write:
-    def write(folder: Path) -> Path:
-        folder.mkdir()
-        model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(2)])
-        file = folder / f"model{suffix}"
-        if suffix == ".tflite":
-            function = tf.function(lambda x: 2 * x, input_signature=[_FLOATS])
-            concrete = function.get_concrete_function()
-            file.write_bytes(tf.lite.TFLiteConverter.from_concrete_functions([concrete]).convert())
-        else:
-            model.save(file)
-        return file
-
-    return write
-
-
-def _frozen_graph() -> bytes:
-    with tf.Graph().as_default() as graph:
-        x = tf.compat.v1.placeholder(tf.float32, [None, 3], name="x")
-        tf.identity(x * 2, name="y")
-        content: bytes = graph.as_graph_def().SerializeToString()
-    return content
 
 
 def _as_text(folder: Path) -> Path:
@@ -136,7 +45,7 @@ def _as_text(folder: Path) -> Path:
 
 def _no_signature(folder: Path) -> Path:
     module = tf.Module()
-    module.function = tf.function(lambda x: 2 * x, input_signature=[_FLOATS])
+    module.function = tf.function(lambda x: 2 * x, input_signature=[FLOATS])
     tf.saved_model.save(module, str(folder), {})
     return folder
 
@@ -148,7 +57,7 @@ def _training_only(folder: Path) -> Path:
         lambda x: {
             "loss": tf.reduce_sum(module.weights.assign_sub(0.1 * tf.transpose(x) @ x[:, :1]))
         },
-        input_signature=[_FLOATS],
+        input_signature=[FLOATS],
     )
     tf.saved_model.save(module, str(folder), {"train": module.train})
     return folder
@@ -193,7 +102,7 @@ def _asset_gone(folder: Path) -> Path:
                 num_oov_buckets=1,
             )
 
-        @tf.function(input_signature=[_FLOATS])
+        @tf.function(input_signature=[FLOATS])
         def function(self, x: Any) -> Any:
             return {"y": x + tf.cast(self.table.lookup(tf.constant(["red"])), tf.float32)}
 
@@ -304,143 +213,150 @@ def _loop(x: Any) -> Any:
 NO_MODEL: Mapping[str, Write] = {
     "base path with a broken version": _base_path,
     "missing": lambda folder: folder,
-    "empty": _folder({}),
-    "text file": _file("model.txt", b"a model"),
-    "h5 file": _keras_file(".h5"),
-    "tflite file": _keras_file(".tflite"),
-    "frozen graph": _file("frozen.pb", _frozen_graph()),
-    "frozen graph as saved_model.pb": _folder({PB: _frozen_graph()}),
-    "folder of a frozen graph": _folder({"graph.pb": _frozen_graph()}),
-    "checkpoint": _folder({"checkpoint": b"x", "model.ckpt.index": b"x"}),
-    "onnx file": _file("model.onnx", b"x"),
-    "no saved_model.pb": _broken(PB, lambda _: None),
-    "empty saved_model.pb": _broken(PB, lambda _: b""),
-    "garbage saved_model.pb": _broken(PB, lambda _: b"\xff\xfe garbage" * 99),
-    "truncated saved_model.pb": _broken(PB, lambda content: content[: len(content) // 2]),
-    "saved_model.pb is a folder": _folder({f"{PB}/x": b""}),
-    "saved_model.pb is a pointer": _folder(
+    "empty": other_folder({}),
+    "text file": other_file("model.txt", b"a model"),
+    "h5 file": keras_file(".h5"),
+    "tflite file": keras_file(".tflite"),
+    "frozen graph": other_file("frozen.pb", frozen_graph()),
+    "frozen graph as saved_model.pb": other_folder({PB: frozen_graph()}),
+    "folder of a frozen graph": other_folder({"graph.pb": frozen_graph()}),
+    "checkpoint": other_folder({"checkpoint": b"x", "model.ckpt.index": b"x"}),
+    "onnx file": other_file("model.onnx", b"x"),
+    "no saved_model.pb": broken(PB, lambda _: None),
+    "empty saved_model.pb": broken(PB, lambda _: b""),
+    "garbage saved_model.pb": broken(PB, lambda _: b"\xff\xfe garbage" * 99),
+    "truncated saved_model.pb": broken(PB, lambda content: content[: len(content) // 2]),
+    "saved_model.pb is a folder": other_folder({f"{PB}/x": b""}),
+    "saved_model.pb is a pointer": other_folder(
         {PB: b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 5\n"}
     ),
-    "garbage pbtxt": _folder({PBTXT: b"no { protobuf"}),
-    "pbtxt that is no text": _folder({PBTXT: b"\xff\xfe\x00"}),
+    "garbage pbtxt": other_folder({PBTXT: b"no { protobuf"}),
+    "pbtxt that is no text": other_folder({PBTXT: b"\xff\xfe\x00"}),
     "no meta graph": lambda folder: changed(folder, lambda m: m.ClearField("meta_graphs")),
     "no signature": _no_signature,
-    "tagged train": _graph(lambda graph: graph.meta_info_def.tags.__setitem__(0, "train")),
-    "tagged serve and gpu": _graph(lambda graph: graph.meta_info_def.tags.append("gpu")),
+    "tagged train": changed_graph(lambda graph: graph.meta_info_def.tags.__setitem__(0, "train")),
+    "tagged serve and gpu": changed_graph(lambda graph: graph.meta_info_def.tags.append("gpu")),
     "hub module": _hub_module,
     "link to itself": _whole_loop,
     "saved_model.pb links to itself": _self_link(PB),
     "link to nothing": lambda folder: (_self_link(PB)(folder), folder)[1],
-    "base path of empty folders": _folder({"1/x": b"", "2/x": b""}),
+    "base path of empty folders": other_folder({"1/x": b"", "2/x": b""}),
     "resource output": _resource,
-    "bfloat16": _function(lambda x: {"y": 2 * x}, _spec(tf.bfloat16)),
-    "float8 output": _signature(_set(outputs={"dtype": 24})),
-    "variant output": _signature(_set(outputs={"dtype": tf.variant.as_datatype_enum})),
-    "dtype of the future": _signature(_set(outputs={"dtype": 77})),
-    "no dtype": _signature(_set(outputs={"dtype": 0})),
-    "no input": _signature(lambda definition: definition.inputs.clear()),
-    "no output": _signature(lambda definition: definition.outputs.clear()),
-    "strings": _strings(lambda x: {"y": tf.strings.length(x)}),
-    "picture": _strings(lambda x: {"y": tf.io.decode_jpeg(x[0])}),
-    "sequence examples": _strings(_sequence_examples),
+    "bfloat16": of_function(lambda x: {"y": 2 * x}, input_spec(tf.bfloat16)),
+    "float8 output": changed_signature(_set(outputs={"dtype": 24})),
+    "variant output": changed_signature(_set(outputs={"dtype": tf.variant.as_datatype_enum})),
+    "dtype of the future": changed_signature(_set(outputs={"dtype": 77})),
+    "no dtype": changed_signature(_set(outputs={"dtype": 0})),
+    "no input": changed_signature(lambda definition: definition.inputs.clear()),
+    "no output": changed_signature(lambda definition: definition.outputs.clear()),
+    "strings": of_strings(lambda x: {"y": tf.strings.length(x)}),
+    "picture": of_strings(lambda x: {"y": tf.io.decode_jpeg(x[0])}),
+    "sequence examples": of_strings(_sequence_examples),
 }
+
 # Models that TensorFlow or the converter refuses.
 REFUSED: Mapping[str, Write] = {
-    "no index": _broken(INDEX, lambda _: None),
-    "no data": _broken(DATA, lambda _: None),
-    "empty index": _broken(INDEX, lambda _: b""),
-    "garbage index": _broken(INDEX, lambda _: b"garbage" * 99),
-    "truncated index": _broken(INDEX, lambda content: content[: len(content) // 2]),
-    "empty data": _broken(DATA, lambda _: b""),
-    "truncated data": _broken(DATA, lambda content: content[:-9]),
+    "no index": broken(INDEX, lambda _: None),
+    "no data": broken(DATA, lambda _: None),
+    "empty index": broken(INDEX, lambda _: b""),
+    "garbage index": broken(INDEX, lambda _: b"garbage" * 99),
+    "truncated index": broken(INDEX, lambda content: content[: len(content) // 2]),
+    "empty data": broken(DATA, lambda _: b""),
+    "truncated data": broken(DATA, lambda content: content[:-9]),
     "no variables": lambda folder: (shutil.rmtree(plain(folder) / "variables"), folder)[1],
     "variables link to their parent": _link_to_parent,
     "asset is gone": _asset_gone,
-    "input that is not there": _signature(_set(inputs={"name": "gone:0"})),
-    "output that is not there": _signature(_set(outputs={"name": "gone:0"})),
-    "output of a number that is not there": _signature(
+    "input that is not there": changed_signature(_set(inputs={"name": "gone:0"})),
+    "output that is not there": changed_signature(_set(outputs={"name": "gone:0"})),
+    "output of a number that is not there": changed_signature(
         _set(outputs={"name": "StatefulPartitionedCall:7"})
     ),
-    "input that is no tensor": _signature(_set(inputs={"name": "serving_default_x"})),
-    "output without a name": _signature(_set(outputs={"name": ""})),
-    "control input as output": _signature(_set(outputs={"name": "^serving_default_x"})),
-    "empty graph": _graph(lambda graph: graph.graph_def.Clear()),
-    "unknown operation": _graph(_rename_op),
-    "unknown operation beside": _graph(_add_node(name="odd", op="NoSuchOp")),
-    "dangling input": _graph(_add_node(name="odd", op="Identity", input=["gone"])),
-    "same name twice": _graph(_add_node(name="serving_default_x", op="NoOp")),
-    "functions gone": _graph(lambda graph: graph.graph_def.library.Clear()),
-    "graph of the future": _graph(_future),
-    "saver gone": _graph(lambda graph: graph.ClearField("saver_def")),
-    "python function": _function(
+    "input that is no tensor": changed_signature(_set(inputs={"name": "serving_default_x"})),
+    "output without a name": changed_signature(_set(outputs={"name": ""})),
+    "control input as output": changed_signature(_set(outputs={"name": "^serving_default_x"})),
+    "empty graph": changed_graph(lambda graph: graph.graph_def.Clear()),
+    "unknown operation": changed_graph(_rename_op),
+    "unknown operation beside": changed_graph(_add_node(name="odd", op="NoSuchOp")),
+    "dangling input": changed_graph(_add_node(name="odd", op="Identity", input=["gone"])),
+    "same name twice": changed_graph(_add_node(name="serving_default_x", op="NoOp")),
+    "functions gone": changed_graph(lambda graph: graph.graph_def.library.Clear()),
+    "graph of the future": changed_graph(_future),
+    "saver gone": changed_graph(lambda graph: graph.ClearField("saver_def")),
+    "python function": of_function(
         lambda x: {"y": tf.ensure_shape(tf.py_function(lambda y: 2 * y, [x], tf.float32), x.shape)}
     ),
-    "numpy function": _function(
+    "numpy function": of_function(
         lambda x: {"y": tf.numpy_function(lambda y: 2 * y, [x], tf.float32)}
     ),
-    "text output": _function(lambda x: {"y": tf.strings.as_string(x)}),
-    "text inside": _function(lambda x: {"y": tf.strings.length(tf.strings.as_string(x))}),
-    "complex output": _function(lambda x: {"y": tf.signal.fft(tf.cast(x, tf.complex64))}),
-    "singular values": _function(lambda x: {"y": tf.linalg.svd(x, compute_uv=False)}),
-    "inverse": _function(lambda x: {"y": tf.linalg.inv(tf.transpose(x) @ x)}),
+    "text output": of_function(lambda x: {"y": tf.strings.as_string(x)}),
+    "text inside": of_function(lambda x: {"y": tf.strings.length(tf.strings.as_string(x))}),
+    "complex output": of_function(lambda x: {"y": tf.signal.fft(tf.cast(x, tf.complex64))}),
+    "singular values": of_function(lambda x: {"y": tf.linalg.svd(x, compute_uv=False)}),
+    "inverse": of_function(lambda x: {"y": tf.linalg.inv(tf.transpose(x) @ x)}),
     "counter": _counter,
     "training step": _training_only,
-    "sparse output": _function(_sparse_output),
-    "assertion": _function(
+    "sparse output": of_function(_sparse_output),
+    "assertion": of_function(
         lambda x: {"y": tf.cond(tf.reduce_all(x > 1e9), lambda: x, lambda: tf.linalg.cholesky(-x))}
     ),
-    "bessel": _function(lambda x: {"y": tf.math.bessel_i0(x)}),
-    "digamma": _function(lambda x: {"y": tf.math.digamma(x)}),
-    "dataset": _function(
+    "bessel": of_function(lambda x: {"y": tf.math.bessel_i0(x)}),
+    "digamma": of_function(lambda x: {"y": tf.math.digamma(x)}),
+    "dataset": of_function(
         lambda x: {
             "y": tf.data.Dataset.from_tensor_slices(x).reduce(tf.zeros([3]), lambda a, b: a + b)
         }
     ),
 }
+
 # Models that are refused only after TensorFlow was asked in another process.
 REFUSED_SLOWLY: Mapping[str, Write] = {
     "ragged input": _ragged,
     "sparse input": _sparse,
-    "random": _function(lambda x: {"y": x + tf.random.normal(tf.shape(x))}),
-    "five columns": _function(lambda x: {"y": x @ tf.ones([5, 2])}, _spec(tf.float32, None, None)),
+    "random": of_function(lambda x: {"y": x + tf.random.normal(tf.shape(x))}),
+    "five columns": of_function(
+        lambda x: {"y": x @ tf.ones([5, 2])}, input_spec(tf.float32, None, None)
+    ),
 }
+
 # Models that are published and answer as TensorFlow does.
 PUBLISHED: Mapping[str, Write] = {
-    "keras file": _keras_file(".keras"),
-    "qint8 input": _signature(_set(inputs={"dtype": tf.qint8.as_datatype_enum})),
-    "other dtype": _signature(_set(outputs={"dtype": tf.int32.as_datatype_enum})),
-    "negative size": _signature(_negative_size),
-    "uint64 arithmetic": _function(lambda x: {"y": tf.bitwise.left_shift(x, x)}, _spec(tf.uint64)),
+    "keras file": keras_file(".keras"),
+    "qint8 input": changed_signature(_set(inputs={"dtype": tf.qint8.as_datatype_enum})),
+    "other dtype": changed_signature(_set(outputs={"dtype": tf.int32.as_datatype_enum})),
+    "negative size": changed_signature(_negative_size),
+    "uint64 arithmetic": of_function(
+        lambda x: {"y": tf.bitwise.left_shift(x, x)}, input_spec(tf.uint64)
+    ),
     "plain": plain,
     "text": _as_text,
-    "unknown method": _signature(
+    "unknown method": changed_signature(
         lambda definition: setattr(definition, "method_name", "my/own/method")
     ),
     "garbage fingerprint": lambda folder: (
         (plain(folder) / "fingerprint.pb").write_bytes(b"\xff"),
         folder,
     )[1],
-    "slashes": _signature(_renamed("a/b/c")),
-    "spaces": _signature(_renamed("the input x")),
-    "unicode": _signature(_renamed("größe 数 🙂")),
-    "colon": _signature(_renamed("x:0")),
+    "slashes": changed_signature(_renamed("a/b/c")),
+    "spaces": changed_signature(_renamed("the input x")),
+    "unicode": changed_signature(_renamed("größe 数 🙂")),
+    "colon": changed_signature(_renamed("x:0")),
     "signature name": lambda folder: save(
         folder, lambda _, x: {"y": 2 * x}, name="../../bad name/ü"
     ),
     "path": lambda folder: plain(folder / "mod el é"),
-    "large constant": _function(lambda x: {"y": x @ tf.ones([3, 500_000])}),
-    "no columns": _function(lambda x: {"y": x[:, :0]}),
-    "empty output": _function(lambda x: {"y": tf.zeros([0]) + tf.reduce_sum(x)}),
-    "scalar": _function(lambda x: {"y": 2 * x}, tf.TensorSpec([], tf.float32, name="x")),
-    "loop": _function(_loop),
-    "unique": _function(lambda x: {"y": tf.unique(tf.reshape(x, [-1]))[0]}),
-    "where": _function(lambda x: {"y": tf.where(x > 0)}),
-    "double": _function(lambda x: {"y": tf.cast(2 * x, tf.float64)}),
-    "half": _function(lambda x: {"y": 2 * x}, _spec(tf.float16)),
-    "boolean": _function(lambda x: {"y": x > 0}),
-    "not a number": _function(lambda x: {"y": tf.math.log(-tf.abs(x) - 1)}),
-    "constant output": _function(lambda x: {"y": 2 * x, "z": tf.constant([1.0, 2.0])}),
-    "unused input": _function(
-        lambda x, z: {"y": 2 * x}, _FLOATS, tf.TensorSpec([None], tf.int64, name="z")
+    "large constant": of_function(lambda x: {"y": x @ tf.ones([3, 500_000])}),
+    "no columns": of_function(lambda x: {"y": x[:, :0]}),
+    "empty output": of_function(lambda x: {"y": tf.zeros([0]) + tf.reduce_sum(x)}),
+    "scalar": of_function(lambda x: {"y": 2 * x}, tf.TensorSpec([], tf.float32, name="x")),
+    "loop": of_function(_loop),
+    "unique": of_function(lambda x: {"y": tf.unique(tf.reshape(x, [-1]))[0]}),
+    "where": of_function(lambda x: {"y": tf.where(x > 0)}),
+    "double": of_function(lambda x: {"y": tf.cast(2 * x, tf.float64)}),
+    "half": of_function(lambda x: {"y": 2 * x}, input_spec(tf.float16)),
+    "boolean": of_function(lambda x: {"y": x > 0}),
+    "not a number": of_function(lambda x: {"y": tf.math.log(-tf.abs(x) - 1)}),
+    "constant output": of_function(lambda x: {"y": 2 * x, "z": tf.constant([1.0, 2.0])}),
+    "unused input": of_function(
+        lambda x, z: {"y": 2 * x}, FLOATS, tf.TensorSpec([None], tf.int64, name="z")
     ),
 }

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from abuse.row_run import ATTACKER_CORE, ROOT, helper_environment, pinned, started_server
+from abuse.processes import ATTACKER_CORE, ROOT, helper_environment, pinned, started_server
 from abuse.rows import Row
 
 POLITE = ("10", "4", "1")  # clients, requests in flight each, rows of a request

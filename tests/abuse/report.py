@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 from abuse.fair_shares import Shares
-from abuse.row_run import ROOT, TARGET_RATIO, Result
+from abuse.processes import ROOT
+from abuse.row_run import TARGET_RATIO, Result
 
 PAGE = ROOT / "docs" / "abuse.md"
 BEGIN = "<!-- Written by `make abuse ABUSE_DOCS=1`; do not edit. -->"

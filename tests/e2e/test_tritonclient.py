@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import arithmetic_models
 import numpy as np
 import pytest
 import tiny_models
@@ -147,7 +148,7 @@ def own_target(tmp_path_factory, running_server):
     folder = tmp_path_factory.mktemp("kserve_models")
     for datatype in ("BOOL", "FP16", "UINT64", "BYTES"):
         tiny_models.echo(folder, datatype)
-    tiny_models.calculator(folder)
+    arithmetic_models.calculator(folder)
     with running_server(folder) as address:
         yield address
 

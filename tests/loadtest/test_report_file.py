@@ -4,6 +4,7 @@ import subprocess
 import sys
 
 import load_reports
+import matrix_reports
 import msgspec
 import pytest
 
@@ -107,7 +108,7 @@ def test_a_broken_report_is_refused_in_one_line(tmp_path, content, words):
         pytest.param(load_reports.hostile(), id="hostile"),
         pytest.param(load_reports.empty(), id="empty"),
         pytest.param(load_reports.capacity([(1.0, True, 1.0), (2.0, False, 9.0)]), id="capacity"),
-        pytest.param(load_reports.collection(load_reports.matrix()[:3]), id="collection"),
+        pytest.param(load_reports.collection(matrix_reports.matrix()[:3]), id="collection"),
     ],
 )
 def test_a_report_is_read_as_it_was_written(tmp_path, document):

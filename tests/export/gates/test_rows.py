@@ -2,9 +2,9 @@
 
 from dataclasses import replace
 
+import arithmetic_models
 import pytest
 import sample_metrics as sample
-import tiny_models
 
 from export.__main__ import main
 from export.gates import rows
@@ -17,7 +17,7 @@ PRECISIONS = ("fp32", "w8", "int8")
 @pytest.fixture
 def version(tmp_path):
     """A published version in three precisions without recorded verdicts."""
-    return tiny_models.variants(tmp_path, PRECISIONS)
+    return arithmetic_models.variants(tmp_path, PRECISIONS)
 
 
 def digests(path) -> set[str]:

@@ -2,6 +2,7 @@ import hashlib
 import shutil
 from pathlib import Path
 
+import arithmetic_models
 import pytest
 import tiny_models
 
@@ -126,7 +127,7 @@ def test_files_that_are_missing_are_named(brightness, tmp_path, flag):
 
 def test_a_model_of_other_inputs_is_refused(tmp_path):
     """A model whose inputs are not rows of numbers is refused."""
-    folder = model_folder.read(tiny_models.calculator(tmp_path))
+    folder = model_folder.read(arithmetic_models.calculator(tmp_path))
 
     with pytest.raises(ExportError, match="expected rows of numbers as inputs"):
         benchmark.measure(folder, QUICK)

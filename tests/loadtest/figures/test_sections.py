@@ -4,47 +4,16 @@ import msgspec
 import numpy as np
 import pytest
 from hdrh.histogram import HdrHistogram
+from scored_recordings import MS, DigitApi, latencies, scored
 
 from loadtest.figures import bounds, sections
 from loadtest.figures.published_answers import Record
-from loadtest.figures.scoring import Scorer, Scores
-from loadtest.generator.recording import Recorder, Recording
+from loadtest.figures.scoring import Scorer
+from loadtest.generator.recording import Recorder
 from loadtest.load.images import Queries
-from loadtest.transports.api import Answer
 from training.data.cifar10 import CLASS_NAMES
 
-MS = 1_000_000
 SECOND = 1_000_000_000
-
-
-class DigitApi:
-    """An Api whose answer is the class as a digit; more text may make answers distinct."""
-
-    def parse(self, response: bytes, rows: int) -> Answer:
-        """See Api."""
-        return Answer(np.full(rows, int(response[:1])), 1, "classes")
-
-
-def scored(
-    recorder: Recorder, labels: np.ndarray, predictions: np.ndarray | None = None, **generator
-) -> tuple[Recording, Scores]:
-    """A recording of single-image requests, and its scores."""
-    recording = recorder.recording(**generator)
-    queries = Queries(np.arange(len(labels)), 1)
-    scorer = Scorer(DigitApi(), queries, labels)
-    return recording, scorer.score(recording, predictions=predictions)
-
-
-def latencies(*milliseconds: float, spacing_ms: float = 100, lag_ms: float = 0) -> Recorder:
-    """Requests due at equal intervals, each answered with class 0 after the given latency."""
-    recorder = Recorder()
-    for number, latency_ms in enumerate(milliseconds):
-        due_ns = int(number * spacing_ms * MS)
-        recorder.sent += 1
-        recorder.answer(
-            number, due_ns, due_ns + int(lag_ms * MS), due_ns + int(latency_ms * MS), b"0"
-        )
-    return recorder
 
 
 def record(predictions: np.ndarray, labels: np.ndarray) -> Record:

@@ -3,91 +3,14 @@ from collections.abc import Awaitable, Callable
 
 import numpy as np
 import pytest
-import virtual_time
+from fake_sender import BODIES, Refused, constant
 
 from loadtest.generator.generator import Generator
 from loadtest.generator.recording import Recording
-from loadtest.load.plan import Plan, Share
+from loadtest.load.plan import Share
 from loadtest.transports.sender import TimedResponse
 
 MS = 1_000_000
-BODIES = [b"a", b"b", b"c"]
-
-
-class Refused(Exception):
-    """The error that the fake server raises."""
-
-
-class FakeSender:
-    """A sender to a fake server in the same event loop; `answer` gives the answer to a body."""
-
-    failures = (Refused,)
-
-    def __init__(self, answer: Callable[[bytes], Awaitable[object]]) -> None:
-        self._answer = answer
-
-    def lane(self, number: int):
-        """See Sender."""
-        return self._answer
-
-    def explain(self, error: BaseException) -> tuple[str, str]:
-        """See Sender."""
-        return "UNAVAILABLE", str(error)
-
-    async def close(self) -> None:
-        """See Sender."""
-
-
-def plan(**settings: object) -> Plan:
-    defaults = {
-        "in_flight": 1,
-        "rate_per_second": None,
-        "requests": None,
-        "duration_seconds": None,
-        "warmup_requests": 0,
-        "schedule_seed": 0,
-        "timeout_seconds": 10.0,
-        "slo_ms": None,
-    }
-    return Plan(**(defaults | settings))
-
-
-@pytest.fixture
-def generate(monkeypatch):
-    """Runs a plan against a fake server in virtual time."""
-
-    def run(
-        answer: Callable[[bytes], Awaitable[object]],
-        *,
-        share: Share = Share(),  # noqa: B008 - immutable
-        meddle: Callable[[Generator], Awaitable[None]] | None = None,
-        **settings: object,
-    ) -> Recording:
-        async def main() -> Recording:
-            generator = Generator(
-                plan(**settings), FakeSender(answer), BODIES, connections=1, share=share
-            )
-            await generator.warm_up()
-            meddling = asyncio.create_task(meddle(generator)) if meddle else None
-            start_ns = round(asyncio.get_running_loop().time() * 1e9)
-            recording = await generator.run(start_ns)
-            if meddling is not None:
-                await meddling
-            return recording
-
-        return virtual_time.run(main(), monkeypatch)
-
-    return run
-
-
-def constant(seconds: float) -> Callable[[bytes], Awaitable[bytes]]:
-    """A server that answers every request after `seconds`, without queueing."""
-
-    async def answer(body: bytes) -> bytes:
-        await asyncio.sleep(seconds)
-        return b"answer to " + body
-
-    return answer
 
 
 def pausing(seconds: float, *, start: float, end: float) -> Callable[[bytes], Awaitable[bytes]]:

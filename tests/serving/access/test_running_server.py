@@ -9,10 +9,10 @@ from pathlib import Path
 import certificates
 import grpc
 import keys_files
-import numpy as np
 import pytest
 import servers
 import tiny_models
+from access_calls import RELOAD_PATH, Code, named, predict, send
 from google.protobuf import text_format
 from keys_files import bearer, entry, key_of
 from rest_client import Http
@@ -22,41 +22,14 @@ from serving.client import (
     GET_MODEL_STATUS_PATH,
     HEALTH_CHECK_PATH,
     PREDICT_PATH,
-    predict_request,
 )
 from serving.clients.messages import metadata_request, status_request
 from serving.protos.kserve_pb2 import ModelInferRequest, ModelMetadataRequest, ModelReadyRequest
-from serving.protos.tensorflow_serving_pb2 import (
-    ClassificationRequest,
-    MultiInferenceRequest,
-    ReloadConfigRequest,
-)
+from serving.protos.tensorflow_serving_pb2 import ClassificationRequest, MultiInferenceRequest
 from serving.protos.tfs_config_pb2 import SSLConfig
 
-ONES = np.ones((1, 3), np.float32)
-RELOAD_PATH = "/tensorflow.serving.ModelService/HandleReloadConfigRequest"
 PREDICTION = "/tensorflow.serving.PredictionService"
 KSERVE = "/inference.GRPCInferenceService"
-Code = grpc.StatusCode
-
-
-@pytest.fixture(scope="module", params=["asgi", "grpcio"])
-def front(request) -> str:
-    """Each of the two fronts."""
-    return request.param
-
-
-@pytest.fixture
-def keys_file(tmp_path) -> Path:
-    """A keys file in which `a` may use the model identity, and `b` the model add."""
-    return keys_files.write(
-        tmp_path / "keys.json",
-        entry("a", "predict", "metadata", models=["identity"]),
-        entry("b", "predict", models=["add"]),
-        entry("all", "predict", "metadata", "metrics", "admin"),
-        entry("slow", "predict", requests_per_second=0.01),
-        entry("single", "predict", in_flight=1),
-    )
 
 
 @pytest.fixture
@@ -70,29 +43,6 @@ def address(models_dir, front, keys_file, running_server):
 def channel(address):
     with grpc.insecure_channel(address) as opened:
         yield opened
-
-
-def send(channel, path, message=None, caller=None):
-    """Call a method; return the code, the message of the error and the trailing metadata."""
-    metadata = bearer(caller) if caller else None
-    payload = b"" if message is None else message.SerializeToString()
-    answer = channel.unary_unary(path).future(payload, timeout=30, metadata=metadata)
-    trailers = dict(answer.trailing_metadata())
-    return answer.code(), answer.details(), trailers
-
-
-def predict(model="identity"):
-    return predict_request(model, {"x": ONES})
-
-
-def named(models_dir: Path, **models: str) -> ReloadConfigRequest:
-    request = ReloadConfigRequest()
-    request.config.model_config_list.SetInParent()
-    for name, folder in models.items():
-        request.config.model_config_list.config.add(
-            name=name, base_path=str(models_dir / folder), model_platform="tensorflow"
-        )
-    return request
 
 
 MODEL_CALLS = {
@@ -300,85 +250,6 @@ def test_web_pages_may_send_a_key(models_dir, keys_file, running_server):
 
     assert status == 200
     assert headers["access-control-allow-headers"] == "Content-Type, Authorization, X-Api-Key"
-
-
-def test_a_reload_is_in_the_audit_log(models_dir, front, keys_file, caplog, running_server):
-    """The audit log has who has changed the models, from where, what has changed, and refusals."""
-    caplog.set_level(logging.INFO, "serving.audit")
-    sets = ({"identity": "identity", "plus": "add"}, {"identity": "nowhere"}, {})
-    with (
-        running_server(models_dir, front=front, api_keys_file=keys_file) as target,
-        grpc.insecure_channel(target) as channel,
-    ):
-        codes = [
-            send(channel, RELOAD_PATH, named(models_dir, **models), "all")[0] for models in sets
-        ]
-    lines = [record.getMessage() for record in caplog.records if record.name == "serving.audit"]
-
-    assert codes == [Code.OK, Code.UNKNOWN, Code.OK]
-    pattern = r"models (not )?changed by all from (ipv4:)?127\.0\.0\.1:\d+: "
-    assert all(re.match(pattern, line) for line in lines)
-    told = [re.sub(pattern, "", line) for line in lines]
-    assert told[0].startswith("added plus; removed ")
-    assert told[1].startswith("asked for removed plus; changed identity; refused: ")
-    assert told[2] == "removed identity, plus"
-
-
-def test_without_keys_a_change_is_anonymous(models_dir, caplog, running_server):
-    """Without keys everyone may change the models, and the audit log says anonymous."""
-    caplog.set_level(logging.INFO, "serving.audit")
-    with running_server(models_dir) as target, grpc.insecure_channel(target) as channel:
-        send(channel, RELOAD_PATH, named(models_dir, identity="identity"))
-
-    assert any(line.startswith("models changed by anonymous from 127") for line in caplog.messages)
-
-
-@pytest.mark.parametrize("where", ["127.0.0.1:0", "unix"])
-def test_the_admin_listener_alone_changes_models(models_dir, front, tmp_path, where):
-    """With --admin_address, only this address answers a reload; it answers everything else too."""
-    path = tmp_path / "admin.sock"
-    address = f"unix:{path}" if where == "unix" else where
-    with servers.model_server(models_dir, front=front, admin_address=address) as server:
-        target = address if where == "unix" else f"127.0.0.1:{server.admin_port}"
-        request = named(models_dir, identity="identity")
-        with grpc.insecure_channel(f"127.0.0.1:{server.port}") as channel:
-            refused, message, _ = send(channel, RELOAD_PATH, request)
-        with grpc.insecure_channel(target) as channel:
-            codes = [
-                send(channel, RELOAD_PATH, request)[0],
-                send(channel, PREDICT_PATH, predict())[0],
-            ]
-
-    assert refused is Code.PERMISSION_DENIED
-    assert "--admin_address" in message
-    assert codes == [Code.OK, Code.OK]
-    assert not path.exists()
-
-
-def test_the_admin_listener_asks_for_keys_too(models_dir, keys_file, tmp_path):
-    """With keys, the admin listener needs a key with the role admin."""
-    address = f"unix:{tmp_path / 'admin.sock'}"
-    settings = {"api_keys_file": keys_file, "admin_address": address}
-    request = named(models_dir, identity="identity")
-    with servers.model_server(models_dir, **settings), grpc.insecure_channel(address) as channel:
-        codes = [send(channel, RELOAD_PATH, request, caller)[0] for caller in (None, "a", "all")]
-
-    assert codes == [Code.UNAUTHENTICATED, Code.PERMISSION_DENIED, Code.OK]
-
-
-def test_reloads_can_be_switched_off(models_dir, front, tmp_path, running_server):
-    """With --enable_reload_rpc=false no address answers a reload, and the models stay."""
-    address = f"unix:{tmp_path / 'admin.sock'}"
-    settings = {"front": front, "enable_reload_rpc": False, "admin_address": address}
-    with running_server(models_dir, **settings) as target:
-        outcomes = []
-        for where in (target, address):
-            with grpc.insecure_channel(where) as channel:
-                outcomes.append(send(channel, RELOAD_PATH, named(models_dir)))
-                assert send(channel, PREDICT_PATH, predict())[0] is Code.OK
-
-    assert [code for code, _, _ in outcomes] == [Code.UNIMPLEMENTED, Code.UNIMPLEMENTED]
-    assert "--enable_reload_rpc=false" in outcomes[1][1]
 
 
 @pytest.fixture(scope="module")

@@ -2,6 +2,7 @@ import re
 from dataclasses import replace
 from pathlib import Path
 
+import arithmetic_models
 import numpy as np
 import onnx
 import pytest
@@ -160,7 +161,7 @@ def test_a_graph_that_differs_from_itself_is_not_proved(tmp_path):
 
 def test_a_signature_that_asks_less_is_not_probed_again(tmp_path, monkeypatch):
     """A signature with the same inputs and a part of the outputs shares the other's verdict."""
-    file = tiny_models.calculator(tmp_path) / "model.onnx"
+    file = arithmetic_models.calculator(tmp_path) / "model.onnx"
     whole = signature_of(file)
     asked = []
     prove = row_independence.prove

@@ -1,5 +1,6 @@
 import os
 
+import arithmetic_models
 import numpy as np
 import odd_models
 import onnx
@@ -69,12 +70,12 @@ def test_an_answer_does_not_depend_on_where_the_input_lies(tmp_path):
 def test_variants_run(tmp_path, precision):
     """A graph of each precision, quantization nodes included, gives its own answer."""
     file = model_folder.variant_file("model.onnx", precision)
-    path = tiny_models.variants(tmp_path, [precision]) / file
+    path = arithmetic_models.variants(tmp_path, [precision]) / file
     graph = Runtime(path, RuntimeConfig(device="cpu"), precision)
 
     (answer,) = graph.run(["y"], {"x": np.ones((1, 3), np.float32)})
 
-    assert answer[0, 0] == pytest.approx(tiny_models.VARIANT_ANSWERS[precision], abs=1e-5)
+    assert answer[0, 0] == pytest.approx(arithmetic_models.VARIANT_ANSWERS[precision], abs=1e-5)
 
 
 def test_w8_weights_become_floats_when_they_are_loaded(tmp_path, monkeypatch):
@@ -90,7 +91,7 @@ def test_w8_weights_become_floats_when_they_are_loaded(tmp_path, monkeypatch):
         options.optimized_model_filepath = str(optimized)
         monkeypatch.setattr(runtime.onnxruntime, "SessionOptions", lambda options=options: options)
         file = model_folder.variant_file("model.onnx", precision)
-        path = tiny_models.variants(tmp_path, [precision], precision) / file
+        path = arithmetic_models.variants(tmp_path, [precision], precision) / file
         Runtime(path, RuntimeConfig(device="cpu"), precision)
         left[precision] = {node.op_type for node in onnx.load(optimized).graph.node}
 

@@ -2,6 +2,7 @@ import asyncio
 import json
 import logging
 
+import arithmetic_models
 import numpy as np
 import odd_models
 import pytest
@@ -37,18 +38,18 @@ def load(path, **config):
 def test_the_precision_that_was_chosen_answers(tmp_path, caplog, present, asked, chosen):
     """The servable and the log name the precision of the graph that runs."""
     caplog.set_level(logging.INFO)
-    servable = load(tiny_models.variants(tmp_path, present), device="cpu", precision=asked)
+    servable = load(arithmetic_models.variants(tmp_path, present), device="cpu", precision=asked)
     answer = servable.run("serving_default", {"x": ONES}, ["y"])["y"]
     servable.close()
 
     assert servable.precision == chosen
-    assert answer[0, 0] == pytest.approx(tiny_models.VARIANT_ANSWERS[chosen], abs=1e-5)
+    assert answer[0, 0] == pytest.approx(arithmetic_models.VARIANT_ANSWERS[chosen], abs=1e-5)
     assert f"loaded variants/1 as {chosen} on CPUExecutionProvider in" in caplog.text
 
 
 def test_a_missing_precision_fails_the_load(tmp_path):
     """A version without the asked precision fails to load; the message lists its precisions."""
-    path = tiny_models.variants(tmp_path, ["fp32", "w8"])
+    path = arithmetic_models.variants(tmp_path, ["fp32", "w8"])
 
     with pytest.raises(FailedPrecondition, match="precision int8; it has fp32, w8"):
         load(path, device="cpu", precision="int8")
@@ -61,7 +62,7 @@ def test_the_precision_follows_the_device_that_works(tmp_path, monkeypatch):
         "choose_providers",
         lambda device: ([CPU] if device == "cpu" else [CUDA, CPU], "for the test"),
     )
-    servable = load(tiny_models.variants(tmp_path, ["fp16", "int8"]))
+    servable = load(arithmetic_models.variants(tmp_path, ["fp16", "int8"]))
     provider = servable.provider
     servable.close()
 
@@ -70,7 +71,7 @@ def test_the_precision_follows_the_device_that_works(tmp_path, monkeypatch):
 
 def test_a_server_runs_the_precision_of_its_flag(tmp_path):
     """A server with `--precision w8` answers with the w8 graph, also without a model.onnx."""
-    tiny_models.variants(tmp_path, ["w8", "int8"])
+    arithmetic_models.variants(tmp_path, ["w8", "int8"])
     with (
         servers.in_this_process(tmp_path, precision="w8") as address,
         PredictClient(address) as client,
@@ -79,7 +80,7 @@ def test_a_server_runs_the_precision_of_its_flag(tmp_path):
         _, metadata = Http(address).get("/v2/models/variants")
 
     assert metadata["parameters"]["precision"] == "w8"
-    assert answer.tolist() == [[tiny_models.VARIANT_ANSWERS["w8"]]]
+    assert answer.tolist() == [[arithmetic_models.VARIANT_ANSWERS["w8"]]]
 
 
 def load_bare(path, **settings):
@@ -232,7 +233,7 @@ def test_requests_of_another_shape_run_alone(tmp_path):
 
     The proof of independent rows was about the signature's shape.
     """
-    servable = load_bare(tiny_models.half_plus_two(tmp_path))
+    servable = load_bare(arithmetic_models.half_plus_two(tmp_path))
     reports = []
     servable.report_batches(reports.append)
 

@@ -2,11 +2,11 @@
 
 import json
 
+import arithmetic_models
 import example_models
 import grpc
 import numpy as np
 import pytest
-import tiny_models
 from example_models import example
 from raw_calls import refusal
 
@@ -61,7 +61,7 @@ def models(tmp_path_factory):
     """Models with signatures of each method, and one with an unknown method name."""
     folder = tmp_path_factory.mktemp("models")
     example_models.numbers(folder)
-    version = tiny_models.calculator(folder)
+    version = arithmetic_models.calculator(folder)
     file = version / "signature.json"
     publishing.replace_documents(
         version, {"signature.json": file.read_text().replace("serving/predict", "serving/other")}

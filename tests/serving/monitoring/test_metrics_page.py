@@ -2,23 +2,17 @@ import asyncio
 import contextlib
 import re
 from functools import partial
-from typing import NamedTuple
 
 import numpy as np
 import pytest
 import servers
 import tiny_models
-from prometheus_client.parser import text_string_to_metric_families
+from metrics_pages import ONE, PATH, ROW, TFS, Page, counted_manager, scrape
 from rest_client import Http
 
 from serving.access.roles import Role
 from serving.client import PredictClient, PredictError
-from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.catalog import Catalog
-from serving.engine.managed_model import ManagerConfig
-from serving.engine.manager import Manager
-from serving.engine.runtime import RuntimeConfig
-from serving.engine.servable import Servable
 from serving.monitoring.counts import UNKNOWN_MODEL, Metrics
 from serving.monitoring.metered_methods import metered
 from serving.monitoring.metrics_page import MetricsPage
@@ -26,57 +20,11 @@ from serving.protos.tensorflow_serving_pb2 import (
     ClassificationRequest,
     ClassificationResponse,
     GetModelStatusRequest,
-    PredictRequest,
 )
 from serving.repository.model_config import find_models
 from serving.transport.method_table import Call, UnaryMethod
 
-PATH = "/monitoring/prometheus/metrics"
 ANY_PATH = "/v1/models/identity:predict"
-ONE = {"instances": [[1, 2, 3]]}
-TFS = ":tensorflow:serving:"
-ROW = np.ones((1, 3), np.float32)
-
-
-class Answered(NamedTuple):
-    """What a response of Predict tells."""
-
-    model: str
-    version: int
-    signature_name: str
-
-
-class Page:
-    """A scraped page, read by Prometheus' own parser."""
-
-    def __init__(self, text: str) -> None:
-        self.text = text
-        self.families = {family.name: family for family in text_string_to_metric_families(text)}
-        # The parser adds `_total` to the counters that lack it.
-        self._samples = {
-            (self._written(sample.name), frozenset(sample.labels.items())): sample.value
-            for family in self.families.values()
-            for sample in family.samples
-        }
-
-    def _written(self, name: str) -> str:
-        found = re.search(rf"^{re.escape(name)}[{{ ]", self.text, re.MULTILINE)
-        return name if found else name.removesuffix("_total")
-
-    def value(self, name: str, **labels: str) -> float:
-        """Return the value of the one sample with exactly these labels."""
-        return self._samples[name, frozenset(labels.items())]
-
-    def labels(self, name: str) -> list[dict[str, str]]:
-        """Return the label sets of all samples with this name."""
-        return [dict(labels) for sample, labels in self._samples if sample == name]
-
-
-def scrape(address: str, path: str = PATH) -> Page:
-    status, headers, body = Http(address).ask("GET", path)
-    assert status == 200
-    assert headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-    return Page(body.decode())
 
 
 @pytest.fixture(scope="module")
@@ -221,112 +169,6 @@ def test_the_page_says_what_the_server_is(page):
     assert page.value("process_resident_memory_bytes") > 1e6
 
 
-def test_unknown_names_make_no_series(models_dir):
-    """Requests for hundreds of unknown model names all count in one series."""
-    with servers.in_this_process(models_dir) as address:
-        rest = Http(address)
-        rest.post("/v1/models/first:predict", ONE)
-        before = scrape(address).text.count("\n")
-        with PredictClient(address) as client:
-            for number in range(300):
-                with pytest.raises(PredictError):
-                    client.predict(f"name-{number}", {}, signature_name=f"s-{number}")
-        for number in range(20):
-            rest.post(f"/v1/models/other-{number}:predict", ONE)
-        page = scrape(address)
-
-    # Failures over gRPC and failures over REST are one series each.
-    assert page.text.count("\n") <= before + 1
-    assert "name-" not in page.text
-    assert page.value(f"{TFS}request_count", model_name=UNKNOWN_MODEL, status="NOT_FOUND") == 321
-
-
-def load(name, version, path):
-    return Servable.load(name, version, path, RuntimeConfig(), BatchingConfig())
-
-
-def counted_manager(find) -> tuple[Manager, Metrics]:
-    """Return a manager that does not poll, and the counts of its models."""
-    manager = Manager(find, load, ManagerConfig(poll_seconds=0), Catalog())
-    metrics = Metrics(manager.catalog)
-    manager.on_load = metrics.watch
-    return manager, metrics
-
-
-async def predict(servable: Servable) -> None:
-    await servable.predict("serving_default", {"x": ROW}, ["y"])
-
-
-def versions_of(text: str) -> set[str]:
-    return set(re.findall(r'^onnx_serving_\w+\{.*version="(\d+)"', text, re.MULTILINE))
-
-
-def test_ended_versions_take_their_series_along(tmp_path):
-    """After ten new versions the page has as many lines as at first; the model's counts stay."""
-    tiny_models.identity(tmp_path, version=1)
-    pages = []
-
-    async def retrain() -> None:
-        manager, metrics = counted_manager(partial(find_models, tmp_path))
-        page = MetricsPage(metrics, provider="CPUExecutionProvider")
-        await manager.start()
-        for version in range(2, 13):
-            await predict(manager.catalog.servable("identity"))
-            pages.append(page.text().decode())
-            tiny_models.identity(tmp_path, version=version)
-            await manager.update()
-        await manager.close()
-
-    asyncio.run(retrain())
-
-    assert [versions_of(text) for text in pages] == [{str(version)} for version in range(1, 12)]
-    own = [text.count("\nonnx_serving_") for text in pages]
-    assert own == own[:1] * len(own)
-    assert (
-        Page(pages[-1]).value(f"{TFS}batching_session:wrapped_run_count", model_name="identity")
-        == 11
-    )
-
-
-def test_models_that_are_gone_take_their_series_along(tmp_path):
-    """The page has no series of a model that a reload removed."""
-    tiny_models.identity(tmp_path, "stays")
-    tiny_models.identity(tmp_path, "goes")
-    pages = []
-
-    async def shrink() -> None:
-        manager, metrics = counted_manager(partial(find_models, tmp_path))
-        page = MetricsPage(metrics, provider="CPUExecutionProvider")
-        await manager.start()
-        for name in ("stays", "goes"):
-            metrics.count_failure(name, "Predict", "GRPC", ValueError())
-        pages.append(page.text().decode())
-        configs = find_models(tmp_path)
-        await manager.reload({"stays": configs["stays"]})
-        pages.append(page.text().decode())
-        await manager.close()
-
-    asyncio.run(shrink())
-
-    assert ["goes" in text for text in pages] == [True, False]
-    assert all("stays" in text for text in pages)
-
-
-def test_a_version_that_failed_to_load_can_be_alerted_on(tmp_path):
-    """A version that failed to load has state END; the page shows no version that was unloaded."""
-    tiny_models.identity(tmp_path, "sound")
-    broken = tmp_path / "broken" / "2"
-    broken.mkdir(parents=True)
-    (broken / "model.onnx").write_bytes(b"no graph")
-    with servers.in_this_process(tmp_path) as address:
-        page = scrape(address)
-
-    states = {
-        labels["model_name"]: labels["state"] for labels in page.labels("onnx_serving_model_state")
-    }
-    assert states == {"sound": "AVAILABLE", "broken": "END"}
-
-
 @pytest.mark.parametrize(
     ("text", "path", "statuses"),
     [
@@ -449,45 +291,3 @@ def test_kserve_requests_are_counted(models_dir):
     labels["status"] = "INVALID_ARGUMENT"
     assert page.value("onnx_serving_failures_total", **labels) == 1
     assert page.value(f"{TFS}request_count", model_name=UNKNOWN_MODEL, status="NOT_FOUND") == 1
-
-
-def test_label_values_are_escaped(tmp_path):
-    """A model name with quotes and a backslash is escaped; Prometheus' parser reads it back."""
-    name = 'a "b" \\ c'
-    tiny_models.identity(tmp_path, name)
-    with servers.in_this_process(tmp_path) as address:
-        page = scrape(address)
-
-    assert page.value(f"{TFS}request_count", model_name=name, status="OK") == 0
-
-
-def test_a_model_that_comes_back_is_counted_again(tmp_path):
-    """Calls of a version that was removed and added again are on the page."""
-    tiny_models.identity(tmp_path)
-    values = []
-
-    async def predict(_request: PredictRequest, _call: Call) -> Answered:
-        return Answered("identity", 1, "serving_default")
-
-    async def serve() -> None:
-        manager, metrics = counted_manager(dict)
-        page = MetricsPage(metrics, provider="x")
-        await manager.start()
-        method = UnaryMethod(
-            path="/s/Predict", request_type=PredictRequest, handler=predict, role=Role.PREDICT
-        )
-        (counted,) = metered([method], metrics)
-        for models in (find_models(tmp_path), {}, find_models(tmp_path)):
-            await manager.reload(models)
-            if models:
-                await counted.handler(PredictRequest(), Call())
-                labels = {"model_name": "identity", "API": "Predict", "entrypoint": "GRPC"}
-                found = Page(page.text().decode())
-                values.append(found.value(f"{TFS}request_latency_count", **labels))
-            else:
-                page.text()  # drops the series
-        await manager.close()
-
-    asyncio.run(serve())
-
-    assert values == [1, 1]

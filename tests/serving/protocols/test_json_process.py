@@ -1,8 +1,6 @@
 import asyncio
-import json
 import math
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -10,11 +8,9 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import polite_clients
 import pytest
-import servers
-import tiny_models
+from json_children import LARGE, is_running, wait_for_end
 from rest_client import Http
 
 from serving.access import flow
@@ -26,8 +22,6 @@ from serving.protocols.tfs import json_examples, json_predict
 from serving.transport.asgi import Disconnected
 from serving.transport.limits.byte_budget import ByteBudget, Hold
 from serving.transport.route_table import HttpRequest
-
-LARGE = LARGE_BYTES + 1
 
 
 def run(scenario):
@@ -161,14 +155,6 @@ async def pid_of_a_job_that_never_ends(process, request) -> tuple[asyncio.Task, 
     return asyncio.create_task(process.run_for(request, LARGE, time.sleep, 1000)), pid
 
 
-def wait_for_end(pid: int) -> None:
-    """Wait until a process is gone; fail after 20 s."""
-    until = time.monotonic() + 20
-    while time.monotonic() < until and Path(f"/proc/{pid}").exists():
-        time.sleep(0.05)
-    assert not Path(f"/proc/{pid}").exists()
-
-
 @pytest.mark.parametrize("cancelled", [True, False])
 def test_a_job_that_nobody_waits_for_is_ended(cancelled):
     """A job whose call is cancelled or whose caller disconnects is killed; the next job runs."""
@@ -293,125 +279,6 @@ def test_bad_json_starves_nobody(models_dir):
     assert answers == [200] * 5
     assert statuses <= {400, 504}
     assert not polite.errors
-
-
-def fail(*_args, **_kwargs):
-    pytest.fail("done in the event loop")
-
-
-ROWS = np.arange(3 * 40_000, dtype=np.float32).reshape(-1, 3) / 8
-KSERVE_INPUT = {"name": "x", "shape": [40_000, 3], "datatype": "FP32"}
-
-
-@pytest.fixture
-def http(tmp_path, monkeypatch):
-    """A server with model `identity` whose own process fails if it parses or writes JSON."""
-    tiny_models.identity(tmp_path)
-    with servers.in_this_process(tmp_path, max_enqueued_rows=len(ROWS)) as address:
-        monkeypatch.setattr(json_predict, "parse", fail)
-        monkeypatch.setattr(json_predict.orjson, "dumps", fail)
-        monkeypatch.setattr(json_tensors.json, "loads", fail)
-        monkeypatch.setattr(json_tensors, "encode", fail)
-        yield Http(address)
-
-
-def ask(http: Http, path: str, document: object) -> tuple[int, bytes]:
-    status, _, body = http.ask("POST", path, json.JSONEncoder().encode(document).encode())
-    return status, body
-
-
-def test_large_bodies_of_predict_are_read_and_written_in_a_child(http):
-    """Large Predict bodies are parsed and written in a child; the values are unchanged."""
-    status, body = ask(http, "/v1/models/identity:predict", {"instances": ROWS.tolist()})
-
-    assert status == 200
-    assert json.JSONDecoder().decode(body.decode())["predictions"] == ROWS.tolist()
-
-
-def test_large_bodies_of_kserve_are_read_and_written_in_a_child(http):
-    """Large KServe bodies are parsed and written in a child; the values are unchanged."""
-    document = {"inputs": [KSERVE_INPUT | {"data": ROWS.ravel().tolist()}]}
-    status, body = ask(http, "/v2/models/identity/infer", document)
-
-    assert status == 200
-    (output,) = json.JSONDecoder().decode(body.decode())["outputs"]
-    assert output["data"] == ROWS.ravel().tolist()
-    assert output["shape"] == [40_000, 3]
-
-
-WRONG = [*ROWS.tolist(), ["x", 2, 3]]
-
-
-@pytest.mark.parametrize(
-    ("path", "document"),
-    [
-        ("/v1/models/identity:predict", {"instances": WRONG}),
-        ("/v1/models/identity:predict", {"instances": [row[:2] for row in ROWS.tolist()]}),
-        ("/v1/models/identity:predict", {"signature_name": "no", "instances": ROWS.tolist()}),
-        ("/v1/models/identity:predict", "[" * LARGE),
-        ("/v1/models/no:predict", {"instances": ROWS.tolist()}),
-        ("/v1/models/identity:classify", {"examples": [{"x": [1, "a"]}] * 40_000}),
-        ("/v1/models/identity:regress", {"examples": [{"x": 1.5}] * 40_000}),
-        ("/v2/models/identity/infer", {"inputs": [KSERVE_INPUT | {"data": WRONG}]}),
-        ("/v2/models/identity/infer", {"inputs": [KSERVE_INPUT | {"data": ROWS.tolist()[1:]}]}),
-        ("/v2/models/identity/infer", {"inputs": [{"name": "x", "data": ROWS.tolist()}]}),
-        ("/v2/models/identity/infer", [ROWS.tolist()]),
-        ("/v2/models/identity/infer", "[" * LARGE),
-        ("/v2/models/identity/infer", b"\xff" * LARGE),
-    ],
-)
-def test_mistakes_in_large_bodies_are_named_as_in_small_ones(
-    models_dir, monkeypatch, path, document
-):
-    """Status and message are the same whether a child or the event loop parses the body."""
-    body = document if isinstance(document, bytes) else json.dumps(document).encode()
-    body = document.encode() if isinstance(document, str) else body
-    answers = []
-    for limit in (LARGE_BYTES, 1 << 30):
-        monkeypatch.setattr(json_process, "LARGE_BYTES", limit)
-        with servers.in_this_process(models_dir) as address:
-            status, _, answer = Http(address).ask("POST", path, body)
-        answers.append((status, answer))
-
-    assert answers[0][0] in {400, 404}
-    assert answers[0] == answers[1]
-
-
-def test_a_large_body_that_waits_too_long_is_given_up(models_dir):
-    """--rest_api_timeout_in_ms includes parsing in a child; a child that hangs is killed."""
-    settings = {"rest_api_timeout_in_ms": 3000, "max_enqueued_rows": len(ROWS)}
-    with servers.in_this_process(models_dir, **settings) as address:
-        http = Http(address)
-        large = {"instances": ROWS.tolist()}
-        before = set(children())  # children of other modules' servers
-        http.post("/v1/models/identity:predict", large)
-        (pid,) = set(children()) - before
-        os.kill(pid, signal.SIGSTOP)
-        with ThreadPoolExecutor() as callers:
-            predict = callers.submit(http.post, "/v1/models/identity:predict", large)
-            document = {"inputs": [KSERVE_INPUT | {"data": WRONG}]}
-            infer = callers.submit(http.post, "/v2/models/identity/infer", document)
-            answers = [predict.result(), infer.result()]
-        small = http.post("/v1/models/identity:predict", {"instances": [[1, 2, 3]]})
-        wait_for_end(pid)
-
-    # One of the two requests had the hanging child; a new child answered the other one.
-    statuses = [status for status, _ in answers]
-    assert statuses in ([504, 400], [200, 504])
-    assert any("Timed out after 3000 ms" in answer.get("error", "") for _, answer in answers)
-    assert small[0] == 200
-
-
-def is_running(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
-
-
-def children() -> list[int]:
-    """Return the ids of this process's JSON children."""
-    found = []
-    for task in Path("/proc/self/task").iterdir():
-        found += [int(pid) for pid in (task / "children").read_text().split()]
-    return [pid for pid in found if b"json_process" in Path(f"/proc/{pid}/cmdline").read_bytes()]
 
 
 def test_a_childs_modules_do_not_import_onnxruntime():

@@ -1,6 +1,7 @@
 import json
 from pathlib import Path
 
+import arithmetic_models
 import pytest
 import tiny_models
 
@@ -45,7 +46,7 @@ def test_an_onnx_file_alone_is_a_version(tmp_path):
 )
 def test_the_best_precision_there_is_gets_chosen(tmp_path, present, wanted, chosen, file):
     """The first wanted precision that the version has is chosen, with or without model.onnx."""
-    path = tiny_models.variants(tmp_path, present)
+    path = arithmetic_models.variants(tmp_path, present)
 
     folder = model_folder.read(path, wanted)
 
@@ -55,7 +56,7 @@ def test_the_best_precision_there_is_gets_chosen(tmp_path, present, wanted, chos
 
 def test_a_precision_that_is_not_there_is_refused_with_those_that_are(tmp_path):
     """If the asked precision is missing, the load fails and the message lists the existing ones."""
-    path = tiny_models.variants(tmp_path, ["fp32", "w8"])
+    path = arithmetic_models.variants(tmp_path, ["fp32", "w8"])
 
     with pytest.raises(FailedPrecondition, match="not have the precision int8; it has fp32, w8:"):
         model_folder.read(path, ["int8"])

@@ -1,6 +1,7 @@
 import csv
 
 import load_reports
+import matrix_reports
 from msgspec.structs import replace
 
 from loadtest.reports.pages import files
@@ -10,7 +11,7 @@ from loadtest.verdict import gates
 
 def test_csv_has_a_row_for_every_run(tmp_path, matrix):
     """One line a run with its repeat counted, unknown values empty, line breaks kept inside."""
-    document = load_reports.collection([load_reports.hostile(), *load_reports.matrix()[:3]])
+    document = load_reports.collection([load_reports.hostile(), *matrix_reports.matrix()[:3]])
 
     files.write(document, tmp_path)
 

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import load_reports
+import matrix_reports
 import pytest
 from msgspec.structs import replace
 
@@ -20,7 +21,7 @@ PAGE = f"# Project\n\n{table.BEGIN}\nold\n{table.END}\n\nMore.\n"
 def report(tmp_path) -> Path:
     """A matrix with a capacity search, written."""
     search = load_reports.capacity([(100, True, 3), (400, False, 30), (200, True, 9)])
-    reports = [*load_reports.matrix(), search]
+    reports = [*matrix_reports.matrix(), search]
     files.write(load_reports.collection(reports), tmp_path / "report")
     return tmp_path / "report"
 

@@ -5,10 +5,12 @@ from contextlib import asynccontextmanager
 from functools import partial
 from pathlib import Path
 
+import arithmetic_models
 import grpc
 import numpy as np
 import pytest
 import tiny_models
+from kserve_stub import ELEMENTS, Stub, X, infer_request, raw_answers, typed_answers
 
 from serving.engine.batching.batching_config import BatchingConfig
 from serving.engine.catalog import Catalog
@@ -22,51 +24,8 @@ from serving.protocols.kserve import tensor_bytes
 from serving.protocols.kserve.methods import KServeMethods
 from serving.protocols.kserve.operations import KServeOperations
 from serving.protos import kserve_pb2
-from serving.protos.kserve_pb2 import InferParameter, ModelInferRequest, ModelInferResponse
 from serving.repository.model_config import ModelConfig
 from serving.transport.method_table import Call
-
-SERVICE = "/inference.GRPCInferenceService/"
-ELEMENTS = {
-    "BOOL": [True, False],
-    "UINT8": [0, 255],
-    "UINT16": [0, 65535],
-    "UINT32": [0, 2**32 - 1],
-    "UINT64": [0, 2**64 - 1],
-    "INT8": [-128, 127],
-    "INT16": [-(2**15), 2**15 - 1],
-    "INT32": [-(2**31), 2**31 - 1],
-    "INT64": [-(2**63), 2**63 - 1],
-    "FP16": [0.5, -65504.0],
-    "FP32": [0.1, -0.0],
-    "FP64": [0.1, 1e300],
-    "BYTES": ["grün".encode(), b""],
-}
-
-
-class Stub:
-    """Calls the protocol's methods on a channel, with this project's messages."""
-
-    def __init__(self, channel: grpc.Channel) -> None:
-        self._channel = channel
-
-    def call(self, method: str, **fields: object):
-        """Return the answer to a request with these fields."""
-        return self.send(method, getattr(kserve_pb2, f"{method}Request")(**fields))
-
-    def send(self, method: str, request):
-        """Return the answer to a request."""
-        response = getattr(kserve_pb2, f"{method}Response")
-        call = self._channel.unary_unary(
-            SERVICE + method, lambda message: message.SerializeToString(), response.FromString
-        )
-        return call(request, timeout=10)
-
-    def refusal(self, method: str, request) -> tuple[str, str]:
-        """Return code and message of the error that answers a request."""
-        with pytest.raises(grpc.RpcError) as caught:
-            self.send(method, request)
-        return caught.value.code().name, caught.value.details()
 
 
 @pytest.fixture(scope="module")
@@ -76,57 +35,15 @@ def own_target(tmp_path_factory, running_server) -> Iterator[str]:
     for datatype in tiny_models.ECHO_TYPES:
         tiny_models.echo(folder, datatype)
     for _ in range(2):
-        tiny_models.calculator(folder)
+        arithmetic_models.calculator(folder)
     with running_server(folder) as address:
         yield address
-
-
-@pytest.fixture
-def stub(target) -> Iterator[Stub]:
-    with grpc.insecure_channel(target) as channel:
-        yield Stub(channel)
 
 
 @pytest.fixture
 def own_stub(own_target) -> Iterator[Stub]:
     with grpc.insecure_channel(own_target) as channel:
         yield Stub(channel)
-
-
-def infer_request(model: str, *arrays: np.ndarray, names="x", raw=True, **fields):
-    """Return a ModelInfer request whose inputs are named by single letters."""
-    request = ModelInferRequest(model_name=model, **fields)
-    for name, array in zip(names, arrays, strict=True):
-        datatype = {"O": "BYTES"}.get(array.dtype.kind) or next(
-            known
-            for known in ELEMENTS
-            if known != "BYTES" and tensor_bytes.to_data_type(known).numpy == array.dtype
-        )
-        tensor = request.inputs.add(name=name, datatype=datatype, shape=array.shape)
-        if raw:
-            request.raw_input_contents.append(tensor_bytes.encode_raw(array))
-        else:
-            tensor_bytes.encode_contents(array, tensor.contents)
-    return request
-
-
-def raw_answers(response: ModelInferResponse) -> dict[str, np.ndarray]:
-    assert not any(output.HasField("contents") for output in response.outputs)
-    return {
-        output.name: tensor_bytes.decode_raw(output.datatype, output.shape, content)
-        for output, content in zip(response.outputs, response.raw_output_contents, strict=True)
-    }
-
-
-def typed_answers(response: ModelInferResponse) -> dict[str, np.ndarray]:
-    assert not response.raw_output_contents
-    return {
-        output.name: tensor_bytes.decode_contents(output.datatype, output.shape, output.contents)
-        for output in response.outputs
-    }
-
-
-X = np.array([[1, 2, 3]], np.float32)
 
 
 def test_live_and_ready(stub):
@@ -175,31 +92,6 @@ def test_model_metadata(stub):
         ("probabilities", "FP32", [-1, 2]),
         ("classes", "INT64", [-1]),
     ]
-
-
-@pytest.mark.parametrize(
-    ("name", "version", "answer"),
-    [
-        ("nope", "", ("NOT_FOUND", "Servable not found for request: Latest(nope)")),
-        ("add", "7", ("NOT_FOUND", "Servable not found for request: Specific(add, 7)")),
-        ("add", "latest", ("INVALID_ARGUMENT", "model version is 'latest', expected a number")),
-        ("add", "-1", ("INVALID_ARGUMENT", "model version is '-1'")),
-        ("add", "9" * 5000, ("INVALID_ARGUMENT", "model version is '999")),
-    ],
-)
-@pytest.mark.parametrize("method", ["ModelMetadata", "ModelInfer"])
-def test_unknown_models_and_versions_are_refused(stub, method, name, version, answer):
-    """ModelMetadata and ModelInfer refuse unknown models and versions with the same messages."""
-    request = (
-        kserve_pb2.ModelMetadataRequest(name=name, version=version)
-        if method == "ModelMetadata"
-        else infer_request(name, X, model_version=version)
-    )
-
-    code, message = stub.refusal(method, request)
-
-    assert code == answer[0]
-    assert message.startswith(answer[1])
 
 
 @pytest.mark.parametrize(
@@ -287,117 +179,6 @@ def test_outputs_asked_for_come_in_that_order(stub):
     assert (both["difference"].tolist(), both["sum"].tolist()) == ([2], [8])
 
 
-def _change(change):
-    """Return a request for the identity model after one change."""
-    request = infer_request("identity", X)
-    change(request)
-    return request
-
-
-def _shared_memory(request):
-    request.inputs[0].parameters["shared_memory_region"].string_param = "region"
-
-
-def _classification(request):
-    request.outputs.add(name="y").parameters["classification"].int64_param = 3
-
-
-def _signature(**choice):
-    def change(request):
-        request.parameters["signature_name"].CopyFrom(InferParameter(**choice))
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("change", "code", "message"),
-    [
-        (
-            lambda request: request.inputs[0].contents.fp32_contents.extend([1, 2, 3]),
-            "INVALID_ARGUMENT",
-            "tensor parsing error: x: request has both contents and raw_input_contents",
-        ),
-        (
-            lambda request: request.raw_input_contents.append(b""),
-            "INVALID_ARGUMENT",
-            "raw_input_contents has 2 entries, expected 1, one for each input",
-        ),
-        (
-            lambda request: request.raw_input_contents.__setitem__(0, bytes(11)),
-            "INVALID_ARGUMENT",
-            "tensor parsing error: x: raw content has 11 bytes, expected 12 for shape (1, 3)",
-        ),
-        (
-            lambda request: request.raw_input_contents.pop(),
-            "INVALID_ARGUMENT",
-            "tensor parsing error: x: fp32_contents has 0 elements, expected 3",
-        ),
-        (
-            lambda request: setattr(request.inputs[0], "datatype", "FLOAT"),
-            "INVALID_ARGUMENT",
-            "tensor parsing error: x: datatype 'FLOAT' is unknown; expected one of BOOL",
-        ),
-        (
-            lambda request: setattr(request.inputs[0], "datatype", "INT32"),
-            "INVALID_ARGUMENT",
-            "Expects arg[0] to be float but int32 is provided",
-        ),
-        (
-            lambda request: request.inputs[0].shape.__setitem__(slice(None), [3]),
-            "INVALID_ARGUMENT",
-            'input "x" of identity/1 has shape (3,), expected (-1, 3)',
-        ),
-        (
-            lambda request: setattr(request.inputs[0], "name", "z"),
-            "INVALID_ARGUMENT",
-            "Signature input alias: x(feed name: x) not found in request",
-        ),
-        (
-            lambda request: request.MergeFrom(infer_request("identity", X)),
-            "INVALID_ARGUMENT",
-            'input "x" is given twice',
-        ),
-        (
-            lambda request: request.outputs.add(name="z"),
-            "INVALID_ARGUMENT",
-            "output tensor alias not found in signature: z",
-        ),
-        (
-            lambda request: [request.outputs.add(name="y") for _ in range(2)],
-            "INVALID_ARGUMENT",
-            "duplicate output tensor alias: y",
-        ),
-        (_signature(string_param="train"), "FAILED_PRECONDITION", 'Serving signature key "train"'),
-        (
-            _signature(int64_param=7),
-            "INVALID_ARGUMENT",
-            "parameter signature_name is 7, expected a string",
-        ),
-        (_signature(), "INVALID_ARGUMENT", "parameter signature_name is None, expected a string"),
-        (
-            _shared_memory,
-            "UNIMPLEMENTED",
-            'input "x" has the parameter shared_memory_region, which this server does not support',
-        ),
-        (_classification, "UNIMPLEMENTED", 'output "y" has the parameter classification'),
-        (
-            lambda request: setattr(request, "model_name", ""),
-            "INVALID_ARGUMENT",
-            "ModelSpec has no name specified.",
-        ),
-    ],
-)
-def test_bad_requests_get_a_clear_answer_and_the_server_goes_on(stub, change, code, message):
-    """Each mistake has its gRPC code and a message with both sides; the next request works."""
-    answer = stub.refusal("ModelInfer", _change(change))
-
-    assert answer[0] == code
-    assert answer[1].startswith(message)
-    assert raw_answers(stub.send("ModelInfer", infer_request("identity", X)))["y"].tolist() == [
-        [1, 2, 3]
-    ]
-
-
 def test_an_fp16_answer_is_raw_whatever_the_request(tmp_path, running_server):
     """An answer with an FP16 output is raw, also to a typed request: FP16 has no typed form."""
     tiny_models.cast(tmp_path)
@@ -441,7 +222,7 @@ def test_nothing_is_ready_before_the_server_is(tmp_path):
 
 async def list_versions_after_an_update(folder: Path) -> list[str]:
     async with handlers_on(folder, "calculator") as (handlers, manager):
-        tiny_models.calculator(folder)
+        arithmetic_models.calculator(folder)
         await manager.update()
         assert [status.version for status in manager.catalog.statuses("calculator")] == [2, 1]
         request = kserve_pb2.ModelMetadataRequest(name="calculator")
@@ -450,7 +231,7 @@ async def list_versions_after_an_update(folder: Path) -> list[str]:
 
 def test_metadata_lists_the_versions_that_can_be_asked_for(tmp_path):
     """Metadata lists versions that can answer, not an unloaded one."""
-    tiny_models.calculator(tmp_path)
+    arithmetic_models.calculator(tmp_path)
 
     assert asyncio.run(list_versions_after_an_update(tmp_path)) == ["2"]
 

@@ -1,89 +1,23 @@
-import example_models
 import grpc
 import numpy as np
 import pytest
+from example_calls import CLASSIFY, ONE, SERVICE, call, classify, fill, fill_input, refusal, regress
 from example_models import example
 from image_files import png
 
 from serving.client import PredictClient, PredictError
-from serving.protos.tensorflow_example_pb2 import Example
 from serving.protos.tensorflow_serving_pb2 import (
     ClassificationRequest,
     ClassificationResponse,
-    MultiInferenceRequest,
-    MultiInferenceResponse,
     RegressionRequest,
     RegressionResponse,
 )
-
-SERVICE = "/tensorflow.serving.PredictionService"
-CLASSIFY, REGRESS = "tensorflow/serving/classify", "tensorflow/serving/regress"
-ONE = example(x=[1.0, 2.0])
-
-
-@pytest.fixture(scope="module")
-def address(tmp_path_factory, running_server):
-    """Address of a server with models that take tf.Examples."""
-    models_dir = tmp_path_factory.mktemp("models")
-    example_models.pictures(models_dir)
-    example_models.numbers(models_dir)
-    with running_server(models_dir) as target:
-        yield target
 
 
 @pytest.fixture(scope="module")
 def channel(address):
     with grpc.insecure_channel(address) as opened:
         yield opened
-
-
-def call(channel, method, request, response_type):
-    body = channel.unary_unary(f"{SERVICE}/{method}")(request.SerializeToString(), timeout=30)
-    return response_type.FromString(body)
-
-
-def classify(channel, model, examples, signature_name="classify", context=None):
-    request = ClassificationRequest()
-    fill(request, model, examples, signature_name, context)
-    return call(channel, "Classify", request, ClassificationResponse)
-
-
-def regress(channel, model, examples, signature_name="", context=None):
-    request = RegressionRequest()
-    fill(request, model, examples, signature_name, context)
-    return call(channel, "Regress", request, RegressionResponse)
-
-
-def fill(request, model, examples, signature_name, context):
-    request.model_spec.name = model
-    request.model_spec.signature_name = signature_name
-    fill_input(request.input, examples, context)
-
-
-def fill_input(message, examples, context=None):
-    parsed = [Example.FromString(serialized) for serialized in examples]
-    if context is None:
-        message.example_list.examples.extend(parsed)
-    else:
-        message.example_list_with_context.examples.extend(parsed)
-        message.example_list_with_context.context.ParseFromString(context)
-
-
-def multi_inference(channel, tasks, examples=(ONE,)):
-    """Send a MultiInference request of tasks (model, signature name, method name)."""
-    request = MultiInferenceRequest()
-    for model, signature_name, method_name in tasks:
-        task = request.tasks.add(method_name=method_name)
-        task.model_spec.name = model
-        task.model_spec.signature_name = signature_name
-    fill_input(request.input, examples)
-    return call(channel, "MultiInference", request, MultiInferenceResponse)
-
-
-def refusal(function, *arguments, **options):
-    with pytest.raises(grpc.RpcError) as caught:
-        function(*arguments, **options)
-    return caught.value.code().name, caught.value.details()
 
 
 def scores_of(response):
@@ -352,40 +286,6 @@ def test_missing_model_spec_is_refused(channel):
     )
 
 
-def test_multi_inference_answers_each_task(channel):
-    """MultiInference answers classification and regression tasks in the order of the tasks."""
-    tasks = [("numbers", "classify", CLASSIFY), ("numbers", "", REGRESS)]
-
-    response = multi_inference(channel, tasks, [ONE, example(x=[0.0, 0.0])])
-
-    first, second = response.results
-    assert first.WhichOneof("result") == "classification_result"
-    assert [
-        [(entry.label, entry.score) for entry in row.classes]
-        for row in first.classification_result.classifications
-    ] == [[("up", 8), ("down", -8)], [("up", 5), ("down", -5)]]
-    assert [entry.value for entry in second.regression_result.regressions] == [8, 5]
-    assert first.model_spec.signature_name == "classify"
-    assert second.model_spec.signature_name == "serving_default"
-    assert second.model_spec.version.value == 1
-
-
-def test_multi_inference_runs_signatures_with_an_input_tensor_each(channel):
-    """Tasks may run signatures with different input tensors; each signature gets the examples.
-
-    TensorFlow 2's SavedModels have one placeholder a signature.
-    """
-    tasks = [("numbers", "elsewhere", REGRESS), ("numbers", "classify", CLASSIFY)]
-
-    first, second = multi_inference(channel, tasks, [ONE, example(x=[0.0, 0.0])]).results
-
-    assert [entry.value for entry in first.regression_result.regressions] == [8, 5]
-    assert [
-        [entry.score for entry in row.classes]
-        for row in second.classification_result.classifications
-    ] == [[8, -8], [5, -5]]
-
-
 def test_predict_of_no_example_is_refused(address):
     """Predict with no example is refused with Classify's message."""
     with PredictClient(address) as client, pytest.raises(PredictError) as caught:
@@ -393,55 +293,3 @@ def test_predict_of_no_example_is_refused(address):
 
     assert caught.value.code is grpc.StatusCode.INVALID_ARGUMENT
     assert caught.value.message.startswith("Input is empty. Expected at least one tf.Example")
-
-
-@pytest.mark.parametrize(
-    ("tasks", "code", "message"),
-    [
-        ([], "INVALID_ARGUMENT", "ModelSpec has no name specified."),
-        (
-            [("numbers", "classify", CLASSIFY), ("pictures", "classify", CLASSIFY)],
-            "INVALID_ARGUMENT",
-            "All ModelSpecs in a MultiInferenceRequest must access the same model name.",
-        ),
-        (
-            [("numbers", "", REGRESS), ("numbers", "serving_default", REGRESS)],
-            "INVALID_ARGUMENT",
-            "Duplicate evaluation of signature: serving_default",
-        ),
-        (
-            [("numbers", "classify", CLASSIFY), ("", "", REGRESS)],
-            "INVALID_ARGUMENT",
-            "Found ModelSpec with an empty model name.",
-        ),
-        (
-            [("numbers", "nope", CLASSIFY)],
-            "INVALID_ARGUMENT",
-            "Requested signature not found in model graph: nope",
-        ),
-        (
-            [("numbers", "classify", "tensorflow/serving/predict")],
-            "UNIMPLEMENTED",
-            "Unsupported signature method_name: tensorflow/serving/predict",
-        ),
-        (
-            [("numbers", "classify", CLASSIFY), ("numbers", "other_output", REGRESS)],
-            "INVALID_ARGUMENT",
-            "No regression outputs found in SignatureDef: other_output of numbers/1",
-        ),
-        ([("absent", "", REGRESS)], "NOT_FOUND", "Servable not found for request: Latest(absent)"),
-    ],
-)
-def test_multi_inference_refusals_are_tensorflow_servings(channel, tasks, code, message):
-    """Codes and messages are those of multi_inference.cc."""
-    received = refusal(multi_inference, channel, tasks)
-
-    assert received[0] == code
-    assert received[1].startswith(message)
-
-
-def test_multi_inference_of_nothing_is_refused(channel):
-    """MultiInference without examples is INVALID_ARGUMENT."""
-    tasks = [("numbers", "classify", CLASSIFY)]
-
-    assert refusal(multi_inference, channel, tasks, []) == ("INVALID_ARGUMENT", "Input is empty.")

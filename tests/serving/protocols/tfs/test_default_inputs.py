@@ -2,10 +2,10 @@
 
 import asyncio
 
+import arithmetic_models
 import every_protocol
 import numpy as np
 import pytest
-import tiny_models
 from rest_client import Http
 
 from serving.client import AsyncPredictClient, PredictError
@@ -18,7 +18,7 @@ ROW, ROWS = np.array([[1, 2]], np.float32), np.array([[1, 2], [3, 4]], np.float3
 def target(tmp_path_factory, running_server):
     """Address of a server of a model with defaults."""
     models_dir = tmp_path_factory.mktemp("models")
-    tiny_models.weighted(models_dir)
+    arithmetic_models.weighted(models_dir)
     with running_server(models_dir, max_batch_size=4) as address:
         yield address
 
@@ -124,7 +124,7 @@ def test_metadata_over_grpc_shows_the_defaults(client):
 
 def test_a_request_of_nothing_but_defaults_is_answered(tmp_path, running_server):
     """A request without any input is answered if each input has a default."""
-    tiny_models.half_plus_two(tmp_path, defaults={"x": np.array([[6]], np.float32)})
+    arithmetic_models.half_plus_two(tmp_path, defaults={"x": np.array([[6]], np.float32)})
     with running_server(tmp_path) as address:
         answer = Http(address).post("/v2/models/half_plus_two/infer", {"inputs": []})
 

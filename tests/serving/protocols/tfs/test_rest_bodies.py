@@ -3,6 +3,7 @@
 import json
 import threading
 
+import arithmetic_models
 import numpy as np
 import pytest
 import tiny_models
@@ -101,7 +102,7 @@ def plain(tmp_path_factory, running_server):
     models_dir = tmp_path_factory.mktemp("models")
     tiny_models.identity(models_dir)
     tiny_models.add(models_dir)
-    tiny_models.weighted(models_dir)
+    arithmetic_models.weighted(models_dir)
     with running_server(models_dir, rest_api_tfs_format=True) as address:
         yield Http(address)
 

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import arithmetic_models
 import every_protocol
 import numpy as np
 import odd_models
@@ -19,10 +20,10 @@ CALLERS = 48
 def target(tmp_path_factory, running_server):
     """A server of half-plus-two models with an undeclared rank and with (batch, 1), and others."""
     models_dir = tmp_path_factory.mktemp("models")
-    tiny_models.half_plus_two(models_dir)
-    tiny_models.half_plus_two(models_dir, "declared", declared=["batch", 1])
-    tiny_models.weighted(models_dir)
-    tiny_models.shares(models_dir)
+    arithmetic_models.half_plus_two(models_dir)
+    arithmetic_models.half_plus_two(models_dir, "declared", declared=["batch", 1])
+    arithmetic_models.weighted(models_dir)
+    arithmetic_models.shares(models_dir)
     tiny_models.add(models_dir)
     tiny_models.identity(models_dir)
     odd_models.recurrent(models_dir)

@@ -1,0 +1,25 @@
+"""Fixtures of the tests on a Docker engine: its Compose command and the server's image."""
+
+import containers
+import pytest
+from containers import build
+
+IMAGE = "onnx-serving:test"
+
+
+@pytest.fixture(scope="module")
+def compose() -> tuple[str, ...]:
+    """The Compose command of this machine."""
+    return containers.compose_command()
+
+
+@pytest.fixture(scope="module")
+def base_image(compose) -> str:
+    """The base image of the built images."""
+    return containers.base_image()
+
+
+@pytest.fixture(scope="module")
+def image(base_image) -> str:
+    """The server's image."""
+    return build("serving-cpu", IMAGE, base_image)
