@@ -12,7 +12,6 @@ from loadtest.load.images import load_test_images
 from loadtest.settings.config import LoadTestError
 from loadtest.tune import served_model
 from loadtest.tune.arguments import TuneConfig, parse
-from loadtest.tune.cells import Cell
 from loadtest.tune.document import TUNE_FILE, encode
 from loadtest.tune.meter import Meter
 from loadtest.tune.results import SearchResult
@@ -39,13 +38,12 @@ def main(arguments: Sequence[str]) -> int:
         line = SearchLine()
         _announce(config, line)
         folder = config.run.output_dir / "servers"
-        index: dict[Cell, int] = {}
         with (
             served_model.alone(config.models_dir, config.model.name, folder / "models") as models,
             ServerPool(models, config.server_flags, folder, config.limits.servers) as pool,
         ):
-            meter = Meter(config=config.run, split=split, pool=pool, index=index)
-            search = Search(meter=meter, pool=pool, limits=config.limits, line=line, index=index)
+            meter = Meter(config=config.run, split=split, pool=pool)
+            search = Search(meter=meter, pool=pool, limits=config.limits, line=line)
             if config.record is not None:
                 search.record(config.cells, config.record)
             else:

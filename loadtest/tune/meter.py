@@ -63,14 +63,14 @@ class Meter:
         config: Settings of every measurement; target, callers and length are replaced.
         split: The test images.
         pool: The servers.
-        index: Index of each cell in the document.
+        index: Index of each cell in the document; the search adds them.
         users: Callers of each cell that was measured.
     """
 
     config: LoadTestConfig
     split: Split
     pool: ServerPool
-    index: dict[Cell, int]
+    index: dict[Cell, int] = field(default_factory=dict)
     _started: float = field(default_factory=time.monotonic)
     users: dict[Cell, int] = field(default_factory=dict)
 

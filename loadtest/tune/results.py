@@ -76,12 +76,12 @@ class SearchResult:
     def lines(self) -> list[str]:
         """Return the result for the terminal."""
         search = self.search
+        where = f"{search.limits.cores} cores, {search.provider or 'provider unknown'}"
+        cells = f"{len(search.cells) - 1} of {self.grid_cells} cells"
         lines = [
-            f"{'model':<13}{self.model.name}, version {self.model.version}, "
-            f"{self.bound}, {search.limits.cores} cores, {search.provider or 'provider unknown'}",
+            f"{'model':<13}{self.model.name}, version {self.model.version}, {self.bound}, {where}",
             f"{'top-1':<13}{self._accuracies()}",
-            f"{'measured':<13}{len(search.cells) - 1} of {self.grid_cells} cells, "
-            f"{len(search.measurements)} measurements, {search.clock:.0f} s",
+            f"{'measured':<13}{cells}, {len(search.measurements)} times, {search.clock:.0f} s",
         ]
         if search.dropped:
             lines.append(f"{'left out':<13}{len(search.dropped)} cells, see tune.json for reasons")
@@ -135,9 +135,9 @@ class SearchResult:
         if recommended is None:
             return None
         cpu = self.environment.cpu or "unknown processor"
+        day, where = f"{self.started.astimezone(UTC):%Y-%m-%d}", f"{self.search.limits.cores} cores"
         head = [
-            f"Written by `python -m loadtest tune`, {self.started.astimezone(UTC):%Y-%m-%d}, on "
-            f"{self.search.limits.cores} cores ({cpu}).",
+            f"Written by `python -m loadtest tune`, {day}, on {where} ({cpu}).",
             f"Model {self.model.name}, version {self.model.version}, {self.bound}.",
             f"Best cell of {len(self.search.cells) - 1}: {self.verdict}.",
         ]
@@ -145,7 +145,7 @@ class SearchResult:
         return "\n".join([*(f"# {line}" for line in head), *values]) + "\n"
 
     def _verdict(self) -> list[str]:
-        search, best, recommended = self.search, self.search.best, self.search.recommended
+        best, recommended = self.search.best, self.search.recommended
         lines = []
         if best is not None:
             lines.append(f"{'best':<13}{best}{self._precision(best)}")

@@ -60,7 +60,6 @@ class Search:
         limits: How much to measure.
         line: Says what happens.
         cells: The cells to choose from, in the order of the document; the first is DEFAULTS.
-        index: Index of each of them, shared with the meter.
         measurements: Every measurement, in order.
         dropped: The cells that must not be chosen.
         halving: The rounds; None before the first.
@@ -77,7 +76,6 @@ class Search:
     pool: ServerPool
     limits: Limits
     line: SearchLine
-    index: dict[Cell, int]
     cells: list[Cell] = field(default_factory=lambda: [DEFAULTS])
     measurements: list[Measured] = field(default_factory=list)
     dropped: list[Dropped] = field(default_factory=list)
@@ -90,6 +88,11 @@ class Search:
     check: Measured | None = None
     stop_reason: str | None = None
     _started: float = field(default_factory=time.monotonic)
+
+    @property
+    def index(self) -> dict[Cell, int]:
+        """Index of each cell in the document."""
+        return self.meter.index
 
     @property
     def clock(self) -> float:
