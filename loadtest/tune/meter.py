@@ -33,7 +33,8 @@ CONNECTIONS = 64
 _FIRST_USERS, _MOST_USERS = 8, 1024
 # Where the percentile should be, as a share of the bound.
 _AIM = 0.9
-_PROBE_SECONDS = 0.25
+# Shorter measurements are made this long: a generator needs some of the time to begin.
+_LEAST_SECONDS = 0.3
 # One probe changes the number of callers by at most this factor.
 _MOST_CHANGE = 4.0
 # The number of callers moves by this power of what seems right, because a probe errs.
@@ -81,7 +82,7 @@ class Meter:
 
         Args:
             cell: The cell.
-            seconds: Length of the measurement, without the probes.
+            seconds: Length of the measurement, without the probes; see _LEAST_SECONDS.
             phase: The part of the search.
             rate: Rate of Poisson arrivals; None for callers that wait.
 
@@ -89,6 +90,7 @@ class Meter:
             CellFailed: The server does not start or ends, or it gives wrong or no answers.
             Interrupted: A signal came.
         """
+        seconds = max(seconds, _LEAST_SECONDS)
         try:
             server = self.pool.server(cell)
         except UsageError as error:
@@ -135,7 +137,7 @@ class Meter:
                 run = replace(config, rate_per_second=rate, duration_seconds=seconds)
                 return await self._run(session, run), users
             for power in _PROBES if known is None else _WARM_UP:
-                probe = replace(config, users=users, duration_seconds=_PROBE_SECONDS)
+                probe = replace(config, users=users, duration_seconds=_LEAST_SECONDS)
                 users = self._next(users, await self._run(session, probe), power)
             run = replace(config, users=users, duration_seconds=seconds)
             measured = await self._run(session, run)
