@@ -6,8 +6,8 @@ one before (Karnin, Koren and Somekh, "Almost Optimal Exploration in Multi-Armed
 all of them. A cell's figure is the mean logarithm of its scores in all rounds, weighted by time.
 Cells of one round have been in the same rounds, so their figures are paired.
 
-The budget counts the time of starting servers, too. What early rounds do not use is left for the
-last ones.
+There are two budgets: of measuring, and of measuring and starting servers together. What early
+rounds do not use is left for the last ones.
 """
 
 import math
@@ -34,6 +34,33 @@ _LEAST = 1e-6
 
 class HalvingStopped(Exception):
     """Raised by `Measure` to end the search with what is known; the text is the reason."""
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Times in seconds.
+
+    Attributes:
+        measuring: Time of measurements.
+        total: The same with the time that they take in addition, as if each started its server.
+    """
+
+    measuring: float
+    total: float
+
+    def __add__(self, other: "Budget") -> "Budget":
+        return Budget(self.measuring + other.measuring, self.total + other.total)
+
+    def left(self, spent: "Budget", parts: int = 1) -> "Budget":
+        """Return one of equal parts of what is left."""
+        return Budget(
+            (self.measuring - spent.measuring) / parts, (self.total - spent.total) / parts
+        )
+
+    def holds(self, cost: "Budget") -> bool:
+        """Return whether a cost fits, up to rounding."""
+        slack = 1e-9
+        return cost.measuring <= self.measuring + slack and cost.total <= self.total + slack
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,11 +92,10 @@ class Halving:
         seconds: Length of a full measurement.
         overhead_seconds: Time that a measurement takes in addition if its server must be started.
         servers: Number of servers that stay started between turns.
-        budget_seconds: Most time of all measurements with their overhead.
+        budget: Most time of all measurements.
         on_round: Called with each finished round.
         rounds: The finished rounds.
-        spent_seconds: Time that the measurements were planned to take, with their overhead.
-        measured_seconds: The same without the overhead.
+        spent: Time that the measurements were planned to take.
         stopped_by: Why the search ended early; None if it did not.
     """
 
@@ -77,15 +103,15 @@ class Halving:
     seconds: float
     overhead_seconds: float = 0.0
     servers: int = 1
-    budget_seconds: float
+    budget: Budget
     on_round: Callable[[Round], None] = lambda _: None
     rounds: list[Round] = field(default_factory=list)
-    spent_seconds: float = 0.0
-    measured_seconds: float = 0.0
+    spent: Budget = field(default_factory=lambda: Budget(0.0, 0.0))
     stopped_by: str | None = None
     _sums: dict[Cell, float] = field(default_factory=dict)
     _weights: dict[Cell, float] = field(default_factory=dict)
     _left_out: set[Cell] = field(default_factory=set)
+    _started: bool = False  # whether the servers of the next round run already
 
     def run(self, cells: Sequence[Cell]) -> None:
         """Search until one cell is left, the budget is used, or `measure` stops it."""
@@ -114,8 +140,10 @@ class Halving:
         return math.exp(self._sums[cell] / self._weights[cell])
 
     def _round(self, cells: Sequence[Cell], turns: int, seconds: float) -> list[Cell]:
-        for turn in range(turns):
-            self._turn([cell for cell in cells if cell not in self._left_out], seconds, turn)
+        self.spent += self._cost(len(cells), turns, seconds)
+        for _ in range(turns):
+            self._turn([cell for cell in cells if cell not in self._left_out], seconds)
+        self._started = len(cells) <= self.servers
         ranked = self._ranked(cells)
         kept = ranked[: math.ceil(len(ranked) / 2)]
         kept = [cell for cell in kept if self.mean(cell) >= _FAR_BELOW * self.mean(kept[0])]
@@ -131,9 +159,7 @@ class Halving:
         self.on_round(self.rounds[-1])
         return kept
 
-    def _turn(self, cells: Sequence[Cell], seconds: float, turn: int) -> None:
-        self.spent_seconds += self._cost(len(cells), seconds, fresh=turn == 0)
-        self.measured_seconds += len(cells) * seconds
+    def _turn(self, cells: Sequence[Cell], seconds: float) -> None:
         for cell, score in self.measure(cells, seconds).items():
             if score is None:
                 self._left_out.add(cell)
@@ -147,30 +173,30 @@ class Halving:
 
     def _plan(self, count: int) -> tuple[int, float]:
         """Return turns and length of the next round's measurements; no turns if none fits."""
-        left = self.budget_seconds - self.spent_seconds
-        share = left / max(1, math.ceil(math.log2(max(count, 2))))
+        share = self.budget.left(self.spent, math.ceil(math.log2(max(count, 2))))
         # The most turns of full length, or one turn that is shorter.
         turns = 1
-        while self._turns_cost(count, turns + 1, self.seconds) <= share:
+        while share.holds(self._cost(count, turns + 1, self.seconds)):
             turns += 1
         seconds = self.seconds
         if turns == 1:
-            seconds = share / count - self.overhead_seconds
+            rest = self._cost(count, 1, 0.0).total
+            seconds = min(share.measuring, share.total - rest) / count
             seconds = min(self.seconds, max(seconds, _SHORTEST * self.seconds))
-        if self._turns_cost(count, turns, seconds) > left and self.rounds:
+        if not self.budget.left(self.spent).holds(self._cost(count, turns, seconds)):
             return 0, 0.0
         return turns, seconds
 
-    def _turns_cost(self, count: int, turns: int, seconds: float) -> float:
-        first = self._cost(count, seconds, fresh=True)
-        return first + (turns - 1) * self._cost(count, seconds, fresh=False)
+    def _cost(self, count: int, turns: int, seconds: float) -> Budget:
+        """Return the time of a round."""
+        measuring = count * turns * seconds
+        starts = count * turns
+        if count <= self.servers:
+            starts = 0 if self._started else count
+        return Budget(measuring, measuring + starts * self.overhead_seconds)
 
-    def _cost(self, count: int, seconds: float, *, fresh: bool) -> float:
-        started = fresh or count > self.servers
-        return count * (seconds + (self.overhead_seconds if started else 0.0))
 
-
-def budget(count: int, seconds: float, overhead_seconds: float) -> float:
+def budget_of(count: int, seconds: float, overhead_seconds: float) -> Budget:
     """Return the budget for a grid: SHARE of the time to measure each cell GRID_TURNS times.
 
     Args:
@@ -178,4 +204,5 @@ def budget(count: int, seconds: float, overhead_seconds: float) -> float:
         seconds: Length of a full measurement.
         overhead_seconds: Time that a measurement takes in addition.
     """
-    return SHARE * GRID_TURNS * count * (seconds + overhead_seconds)
+    measurements = SHARE * GRID_TURNS * count
+    return Budget(measurements * seconds, measurements * (seconds + overhead_seconds))

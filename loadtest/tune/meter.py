@@ -37,8 +37,12 @@ _AIM = 0.9
 _LEAST_SECONDS = 0.3
 # One probe changes the number of callers by at most this factor.
 _MOST_CHANGE = 4.0
-# The number of callers moves by this power of what seems right, because a probe errs.
-_DAMPING = 0.5
+# The number of callers moves by this power of what seems right, because a probe errs, and after a
+# measurement by at most the second factor.
+_DAMPING, _MOST_DRIFT = 0.5, 1.25
+# The percentile that the number of callers follows is the median of those of such times. One moment
+# in which another program has the processor makes a few of them long.
+_BLOCK_SECONDS = 0.1
 # Powers of the probes of a cell that was not measured before, and of its later measurements: their
 # one probe only warms the server up, as the measurement before has found the number of callers.
 _PROBES, _WARM_UP = (1.0, 1.0, _DAMPING, _DAMPING), (0.0,)
@@ -46,6 +50,7 @@ _PROBES, _WARM_UP = (1.0, 1.0, _DAMPING, _DAMPING), (0.0,)
 _QUERIES = 1000
 WARMUP_REQUESTS = 20
 _NS_PER_MS = 1_000_000
+_NS_PER_SECOND = 1_000_000_000
 
 
 class CellFailed(Exception):
@@ -138,20 +143,20 @@ class Meter:
                 return await self._run(session, run), users
             for power in _PROBES if known is None else _WARM_UP:
                 probe = replace(config, users=users, duration_seconds=_LEAST_SECONDS)
-                users = self._next(users, await self._run(session, probe), power)
+                users = self._next(users, await self._run(session, probe), power, _MOST_CHANGE)
             run = replace(config, users=users, duration_seconds=seconds)
             measured = await self._run(session, run)
-            self.users[cell] = self._next(users, measured, _DAMPING)
+            self.users[cell] = self._next(users, measured, _DAMPING, _MOST_DRIFT)
             return measured, users
 
-    def _next(self, users: int, measured: Measurement, power: float) -> int:
+    def _next(self, users: int, measured: Measurement, power: float, most: float) -> int:
         """Return the number of callers whose percentile should be a little below the bound.
 
         Latency is about proportional to the number of callers once the server is busy.
         """
-        latency_ms, slo_ms = _percentile_ms(measured), self.config.slo_ms or 0.0
-        change = (_AIM * slo_ms / latency_ms) ** power if latency_ms else 1 / _MOST_CHANGE
-        change = min(max(change, 1 / _MOST_CHANGE), _MOST_CHANGE)
+        latency_ms, slo_ms = _steady_percentile_ms(measured), self.config.slo_ms or 0.0
+        change = (_AIM * slo_ms / latency_ms) ** power if latency_ms else 1 / most
+        change = min(max(change, 1 / most), most)
         return min(max(self.config.processes, round(users * change)), _MOST_USERS)
 
     async def _run(self, session: Session, config: LoadTestConfig) -> Measurement:
@@ -193,6 +198,19 @@ def _percentile_ms(measured: Measurement) -> float | None:
         return None
     percent = measured.report.scenario.slo_percentile
     return float(np.percentile(latency_ns, percent)) / _NS_PER_MS
+
+
+def _steady_percentile_ms(measured: Measurement) -> float | None:
+    """Return the median of the percentiles of all times of _BLOCK_SECONDS; None without answers."""
+    scores, percent = measured.scores, measured.report.scenario.slo_percentile
+    if not scores.answered:
+        return None
+    due_ns = measured.recording.due_ns[scores.rows]
+    blocks = (due_ns - due_ns.min()) // int(_BLOCK_SECONDS * _NS_PER_SECOND)
+    found = [
+        np.percentile(scores.latency_ns[blocks == block], percent) for block in np.unique(blocks)
+    ]
+    return float(np.median(found)) / _NS_PER_MS
 
 
 def _ignore(_progress: Progress) -> None:

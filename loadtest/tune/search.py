@@ -17,7 +17,7 @@ from loadtest.settings.config import UsageError
 from loadtest.tune.cells import DEFAULTS, Cell, sample, settled
 from loadtest.tune.document import Dropped, Measured, Phase
 from loadtest.tune.gain import Gain, compare
-from loadtest.tune.halving import GRID_TURNS, SHARE, Halving, HalvingStopped, Round, budget
+from loadtest.tune.halving import GRID_TURNS, SHARE, Halving, HalvingStopped, Round, budget_of
 from loadtest.tune.meter import CellFailed, Interrupted, Meter
 from loadtest.tune.search_line import SearchLine
 from loadtest.tune.server_pool import ServerPool
@@ -214,7 +214,7 @@ class Search:
             seconds=self.limits.seconds,
             overhead_seconds=overhead,
             servers=self.limits.servers,
-            budget_seconds=budget(len(chosen), self.limits.seconds, overhead),
+            budget=budget_of(len(chosen), self.limits.seconds, overhead),
             on_round=self._on_round,
         )
         self.halving.run(chosen)

@@ -13,7 +13,7 @@ from loadtest.figures import manifest
 from loadtest.settings.config import LoadTestConfig
 from loadtest.tune.cells import DEFAULTS, Cell
 from loadtest.tune.gain import compare
-from loadtest.tune.halving import Halving
+from loadtest.tune.halving import Budget, Halving
 from loadtest.tune.meter import Meter
 from loadtest.tune.results import SearchResult
 from loadtest.tune.search import Limits, Search
@@ -51,7 +51,7 @@ def result(tmp_path, split):
         search.halving = Halving(
             measure=lambda cells, _: {cell: rates[cell] for cell in cells},
             seconds=1.0,
-            budget_seconds=10.0,
+            budget=Budget(10.0, 10.0),
         )
         search.halving.run([best, OTHER])
         search.gain = compare([one for one, _ in pairs], [other for _, other in pairs])

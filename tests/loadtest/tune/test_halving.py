@@ -5,7 +5,7 @@ import math
 import pytest
 
 from loadtest.tune.cells import Cell
-from loadtest.tune.halving import GRID_TURNS, SHARE, Halving, HalvingStopped, budget
+from loadtest.tune.halving import GRID_TURNS, SHARE, Budget, Halving, HalvingStopped, budget_of
 
 SECONDS = 2.0
 
@@ -29,12 +29,12 @@ def cells_of(*rates):
 
 
 def search(measure, cells, *, overhead=0.0, servers=1, **settings):
-    settings = {"budget_seconds": budget(len(cells), SECONDS, overhead)} | settings
     halving = Halving(
         measure=measure,
         seconds=SECONDS,
         overhead_seconds=overhead,
         servers=servers,
+        budget=budget_of(len(cells), SECONDS, overhead),
         **settings,
     )
     halving.run(list(cells))
@@ -49,7 +49,7 @@ def test_the_best_of_32_cells_is_found_in_a_third_of_the_time():
         halving = search(KnownRates(cells), cells)
 
         assert halving.best == list(cells)[best]
-        assert halving.measured_seconds <= SHARE * GRID_TURNS * 32 * SECONDS
+        assert halving.spent.measuring <= SHARE * GRID_TURNS * 32 * SECONDS + 1e-6
         assert [len(each.cells) for each in halving.rounds] == [32, 16, 8, 4, 2]
 
 
@@ -124,12 +124,12 @@ def test_a_cell_without_a_good_answer_is_the_worst():
 def test_a_figure_is_the_mean_of_the_logarithms_weighted_by_time():
     """A measurement counts as much as it took seconds."""
     cell, other = cells_of(100, 90)
-    halving = Halving(measure=KnownRates({}), seconds=SECONDS, budget_seconds=1.0)
+    halving = Halving(measure=KnownRates({}), seconds=SECONDS, budget=Budget(1.0, 1.0))
 
     halving.measure = KnownRates({cell: 100, other: 90})
-    halving._turn([cell, other], 1.0, 0)
+    halving._turn([cell, other], 1.0)
     halving.measure = KnownRates({cell: 200, other: 90})
-    halving._turn([cell, other], 3.0, 0)
+    halving._turn([cell, other], 3.0)
 
     assert halving.mean(cell) == pytest.approx(math.exp((math.log(100) + 3 * math.log(200)) / 4))
 
@@ -181,13 +181,17 @@ def test_a_search_that_is_stopped_at_once_has_no_best_cell():
 @pytest.mark.parametrize("overhead", [0.0, 1.5, 6.0])
 @pytest.mark.parametrize("count", [1, 2, 3, 7, 28, 100])
 def test_the_time_of_starting_servers_is_in_the_budget(count, overhead, servers):
-    """The planned time never exceeds a third of the grid's, both with the overhead."""
+    """Neither measuring nor the whole time exceeds a third of the grid's."""
     cells = cells_of(*(1000 - number for number in range(count)))
 
-    halving = search(KnownRates(cells), cells, overhead=overhead, servers=servers)
+    measure = KnownRates(cells)
+    halving = search(measure, cells, overhead=overhead, servers=servers)
 
+    measuring = sum(len(chosen) * seconds for chosen, seconds in measure.turns)
     assert halving.best == next(iter(cells))
-    assert halving.spent_seconds <= SHARE * GRID_TURNS * count * (SECONDS + overhead) + 1e-9
+    assert halving.spent.measuring == pytest.approx(measuring)
+    assert measuring <= SHARE * GRID_TURNS * count * SECONDS + 1e-6
+    assert halving.spent.total <= SHARE * GRID_TURNS * count * (SECONDS + overhead) + 1e-6
 
 
 def test_finished_rounds_are_reported():

@@ -14,7 +14,7 @@ import pytest
 
 from loadtest.tune.cells import read
 from loadtest.tune.document import decode
-from loadtest.tune.halving import Halving, budget
+from loadtest.tune.halving import Halving, budget_of
 
 FILE = Path(__file__).parents[2] / "data" / "tune_grid.json"
 TURNS = 5
@@ -96,7 +96,7 @@ def search(grid, seed):
         seconds=grid.seconds,
         overhead_seconds=grid.overhead_seconds,
         servers=8,
-        budget_seconds=budget(len(grid.cells), grid.seconds, grid.overhead_seconds),
+        budget=budget_of(len(grid.cells), grid.seconds, grid.overhead_seconds),
     )
     order = np.random.default_rng((seed, 1)).permutation(len(grid.cells))
     halving.run([grid.cells[index] for index in order])
@@ -112,8 +112,8 @@ def test_nearly_every_search_ends_near_the_best_cell_in_a_third_of_the_time(grid
     for seed in range(SEEDS):
         halving, replay = search(grid, seed)
         losses.append(grid.loss(halving.best))
-        assert replay.measured_seconds <= whole / 3
-        assert halving.spent_seconds <= whole_with_starts / 3
+        assert replay.measured_seconds <= whole / 3 + 1e-6
+        assert halving.spent.total <= whole_with_starts / 3 + 1e-6
 
     within = np.mean(np.array(losses) <= LOSS)
     assert within >= SHARE_WITHIN, f"{100 * within:.1f} % within 3 %, worst {max(losses):.3f}"
