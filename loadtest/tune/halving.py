@@ -24,10 +24,10 @@ Measure = Callable[[Sequence[Cell], float], Mapping[Cell, float | None]]
 GRID_TURNS = 5
 SHARE = 1 / 3
 # The shortest measurement, as a share of the full one.
-_SHORTEST = 1 / 3
+_SHORTEST = 1 / 2
 # After a round, cells this much below the best leave even if they are in the better half. It is far
 # more than a measurement errs by.
-_FAR_BELOW = 0.8
+_FAR_BELOW = 0.7
 # Instead of the logarithm of 0 requests/s.
 _LEAST = 1e-6
 
