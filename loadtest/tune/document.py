@@ -35,8 +35,8 @@ class Measured(Struct, frozen=True, kw_only=True):
         answered: Requests with an answer.
         failed: Requests that failed.
         wrong: Images whose answer differs from the record.
-        correct: Images classified as labelled, each image counted once.
-        images: Images answered, each counted once.
+        correct: Images classified as labelled.
+        images: Images answered.
         client_cpu_share: Processor time of the busiest load generator; 1.0 is one core.
     """
 

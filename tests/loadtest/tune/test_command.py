@@ -54,10 +54,9 @@ def test_a_search_ends_with_flags_a_gain_and_an_environment_file(tune, tmp_path)
     assert phases.count("gain") in {0, 12}
     assert all(one.goodput_per_second > 0 for one in document.measurements if one.phase != "check")
     assert all(one.wrong == 0 for one in document.measurements)
-    # Of the 24 images some are cats, and the model always answers "cat".
-    assert {one.correct / one.images for one in document.measurements} == {
-        document.measurements[0].correct / 24
-    }
+    # The model always answers "cat", and two of the 24 images are cats.
+    for one in document.measurements:
+        assert one.correct / one.images == pytest.approx(2 / 24, abs=0.04)
     if document.gain is not None:  # if the best cell is not what the server does anyway
         assert document.gain.pairs == 6
         assert document.gain.clear == (document.recommended != 0)
@@ -90,7 +89,9 @@ def test_wrong_answers_are_never_tuned(tune, image_models_dir, tmp_path, split):
     assert re.search(r"[1-9]\d* answers differ from the record, at most 0 allowed", result.stderr)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(
+    "number", [signal.SIGINT, pytest.param(signal.SIGTERM, marks=pytest.mark.slow)]
+)
 def test_a_signal_ends_a_search_with_what_is_known(start, finish, image_models_dir, number):
     """The finished measurements are in tune.json, no server runs on, and nothing is recommended."""
     process, folder = start(

@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 
 from loadtest.tune.cells import Cell
@@ -202,3 +203,21 @@ def test_finished_rounds_are_reported():
 
     assert seen == halving.rounds
     assert len(seen) == 2
+
+
+def test_noise_of_4_percent_rarely_costs_more_than_3_percent():
+    """Of 200 grids of 28 cells, 95 % of the searches end within 3 % of the best cell."""
+    within = 0
+    for seed in range(200):
+        random = np.random.default_rng(seed)
+        rates = 1000 * np.exp(random.normal(0.0, 0.2, 28))
+        cells = cells_of(*rates)
+
+        def noisy(chosen, seconds, cells=cells, random=random):
+            spread = 0.04 * math.sqrt(SECONDS / seconds)
+            return {cell: cells[cell] * math.exp(random.normal(0.0, spread)) for cell in chosen}
+
+        halving = search(noisy, cells, overhead=2.0, servers=8)
+        within += cells[halving.best] >= 0.97 * rates.max()
+
+    assert within >= 0.95 * 200
