@@ -34,7 +34,7 @@ _FIRST_USERS, _MOST_USERS = 8, 1024
 # Where the percentile should be, as a share of the bound.
 _AIM = 0.9
 # Shorter measurements are made this long: a generator needs some of the time to begin.
-_LEAST_SECONDS = 0.3
+_LEAST_SECONDS, _LONGER = 0.3, 4.0
 # One probe changes the number of callers by at most this factor.
 _MOST_CHANGE = 4.0
 # The number of callers moves by this power of what seems right, because a probe errs, and after a
@@ -162,6 +162,11 @@ class Meter:
     async def _run(self, session: Session, config: LoadTestConfig) -> Measurement:
         load = settle(config, len(self.split))
         measured = await session.measure(config, load, _ignore)
+        if not measured.report.requests.sent and config.duration_seconds is not None:
+            # The machine is so busy that the time was over before the generator could begin.
+            longer = replace(config, duration_seconds=_LONGER * config.duration_seconds)
+            load = settle(longer, len(self.split))
+            measured = await session.measure(longer, load, _ignore)
         if measured.report.status == "interrupted":
             raise Interrupted(measured.report.stop_reason or "interrupted")
         return measured
