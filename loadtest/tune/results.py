@@ -11,6 +11,9 @@ from loadtest.tune.search import Search
 from loadtest.tune.served_model import TunedModel
 from loadtest.verdict.validity import CPU_SHARE
 
+# Load average of a machine that is quiet enough to measure on, as a share of its cores.
+_QUIET = 0.5
+
 
 @dataclass(frozen=True, kw_only=True)
 class SearchResult:
@@ -98,6 +101,12 @@ class SearchResult:
                 f"{'client':<13}the load generator used over {100 * CPU_SHARE:.0f} % of a core in "
                 f"{busy} measurements, so differences may be larger than measured; --processes"
             )
+        load, cores = self.environment.load_average_1_min_at_start, search.limits.cores
+        if load is not None and load > _QUIET * cores:
+            lines.append(
+                f"{'machine':<13}load average {load:g} on {cores} cores before the search: other "
+                "programs were running, so search again when they do not"
+            )
         return lines
 
     @property
@@ -123,7 +132,9 @@ class SearchResult:
         )
         if gain.is_clear:
             return text
-        return f"{text}; the interval does not leave out 1, so the defaults are as good"
+        if gain.interval_95[1] < 1:
+            return f"{text}; it was only lucky in the search, and the defaults are faster"
+        return f"{text}; the interval has 1 in it, so the defaults are as good"
 
     def environment_file(self) -> str | None:
         """Return the recommended flags as variables; None without a recommendation.

@@ -23,7 +23,7 @@ from loadtest.tune.search_line import SearchLine
 from loadtest.tune.server_pool import ServerPool
 
 # Poisson arrivals at the end, as a share of the rate of waiting callers, and their shortest time.
-CHECK_SHARE = 0.75
+CHECK_SHARE = 0.5
 _CHECK_SECONDS = 5.0
 # Time for a measurement that is under way when the time is over, and for the files.
 _GRACE_SECONDS = 2.0
@@ -250,6 +250,7 @@ class Search:
 
     def _compare(self, best: Cell) -> None:
         """Measure the best cell and the defaults in pairs; the order changes from pair to pair."""
+        self.line.begin("")
         pairs: list[tuple[float, float]] = []
         try:
             for pair in range(self.limits.pairs):

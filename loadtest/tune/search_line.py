@@ -23,11 +23,15 @@ class SearchLine:
         self._stream = stream
         first, interval = _LOG_SECONDS
         self._line = LiveLine(stream, first_seconds=first, log_seconds=interval)
-        self._round = ""
+        self._prefix = ""
 
     def show(self, text: str) -> None:
         """Show what is measured now, for example the number of a cell and its flags."""
-        self._line.show(f"{self._line.seconds:.0f} s: {self._round}{text}")
+        self._line.show(f"{self._line.seconds:.0f} s: {self._prefix}{text}")
+
+    def begin(self, what: str) -> None:
+        """Set the words before every text to show, such as the number of the round."""
+        self._prefix = what
 
     def note(self, text: str) -> None:
         """Print a permanent line."""
@@ -45,11 +49,11 @@ class SearchLine:
         turns = f"{finished.turns} turn{'s' if finished.turns > 1 else ''}"
         self.note(
             f"round {number}: {len(finished.cells)} cells, {turns} of {finished.seconds:.1f} s, "
-            f"{len(finished.kept)} kept; the best:"
+            f"{len(finished.kept)} kept{'; the best:' if finished.means else ''}"
         )
         for cell in list(finished.means)[:_SHOWN]:
             self.note(f"  {finished.means[cell]:9,.1f}/s  {cell}")
-        self._round = f"round {number + 1}, "
+        self.begin(f"round {number + 1}, ")
 
     def end(self) -> None:
         """End the overwritten line."""

@@ -125,7 +125,7 @@ def test_a_gain_that_may_be_luck_keeps_the_defaults(result):
     assert parse_config(
         [], dict(line.split("=") for line in text.splitlines()[3:])
     ) == parse_config([])
-    assert "the interval does not leave out 1" in text
+    assert "the interval has 1 in it" in text
     assert any(line.endswith("keep the defaults") for line in unclear.lines())
     assert unclear.document().gain.clear is False
 
@@ -160,3 +160,24 @@ def test_another_precision_is_named_with_both_accuracies(result):
         "instead of --workers=1 --instances=0 --intra_op_threads=0" in line
         for line in other.lines()
     )
+
+
+def test_a_cell_that_was_only_lucky_is_called_so(result):
+    """If the pairs show that the defaults are faster, the lines say so, and nothing else."""
+    lucky = result(BEST, [(100.0, 200.0)] * 6)
+
+    assert lucky.search.recommended == DEFAULTS
+    assert "0.500 (0.500 to 0.500) times" in lucky.verdict
+    assert lucky.verdict.endswith("the defaults are faster")
+
+
+@pytest.mark.parametrize(("load", "count"), [(0.4, 0), (1.2, 1), (None, 0)])
+def test_a_busy_machine_is_named(result, load, count):
+    """A load average of over half of the cores before the search is a line of the result."""
+    measured = result(BEST)
+
+    busy = replace(
+        measured, environment=replace(measured.environment, load_average_1_min_at_start=load)
+    )
+
+    assert sum("other programs were running" in line for line in busy.lines()) == count
