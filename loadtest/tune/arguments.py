@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from loadtest.figures import manifest
 from loadtest.settings.arguments import (
     non_negative_int,
     output_folder,
@@ -77,7 +78,8 @@ def parse(arguments: list[str]) -> TuneConfig:
                 "--serve=--batch_timeout_micros=500, and none of those that are tuned"
             )
             raise UsageError(msg)
-    cores = values.cores or _cores()
+    available = available_cores()
+    cores = values.cores or available
     model = find(
         values.models_dir,
         values.model,
@@ -120,6 +122,7 @@ def parse(arguments: list[str]) -> TuneConfig:
             pairs=values.pairs,
             max_seconds=values.max_seconds,
             cores=cores,
+            server_cores=available,
             servers=values.servers,
             seed=values.seed,
         ),
@@ -254,7 +257,9 @@ def _names(text: str) -> list[str]:
     return list(dict.fromkeys(names))
 
 
-def _cores() -> int:
-    """Return the cores that this process may use, as the server counts them without a quota."""
+def available_cores() -> int:
+    """Return how many whole cores a server may use, as the server itself counts them."""
     affinity = getattr(os, "sched_getaffinity", None)
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    quota = manifest.cpu_quota()
+    return cores if quota is None else max(1, min(cores, int(quota)))

@@ -37,7 +37,8 @@ class Limits:
         seconds: Length of a full measurement.
         pairs: Pairs of the best cell and the server without flags.
         max_seconds: Most time of the whole search.
-        cores: Cores that the server may use.
+        cores: Cores of the grid.
+        server_cores: Cores that the server sees.
         servers: Most servers that are started at a time.
         seed: Seed of the choice of cells if there is no time for all.
     """
@@ -46,6 +47,7 @@ class Limits:
     pairs: int
     max_seconds: float
     cores: int
+    server_cores: int
     servers: int
     seed: int
 
@@ -108,7 +110,7 @@ class Search:
     def is_default(self) -> bool:
         """Whether the best cell is what the server does without flags."""
         on_cpu = (self.provider or "CPU").startswith("CPU")
-        cores, precision = self.limits.cores, self.default_precision
+        cores, precision = self.limits.server_cores, self.default_precision
         return (
             self.best is not None
             and on_cpu

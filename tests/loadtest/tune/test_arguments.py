@@ -8,6 +8,7 @@ import pytest
 from loadtest.settings.config import UsageError
 from loadtest.tune.arguments import parse
 from loadtest.tune.served_model import alone, find
+from serving.engine import machine
 
 BUNDLED = Path(__file__).parents[3] / "models"
 
@@ -52,6 +53,14 @@ def test_a_tuned_flag_is_not_for_every_server(flag):
     """--serve refuses the flags that the search sets, and what is no flag."""
     with pytest.raises(UsageError, match=r"--serve .* none of those that are tuned"):
         parse(["--slo-ms=20", f"--models-dir={BUNDLED}", f"--serve={flag}"])
+
+
+def test_cores_are_counted_as_the_server_counts_them():
+    """Without --cores the grid is for the cores that the server would use."""
+    config = parse(["--slo-ms=20", f"--models-dir={BUNDLED}"])
+
+    assert config.limits.cores == config.limits.server_cores == machine.available_cores()
+    assert parse(["--slo-ms=20", f"--models-dir={BUNDLED}", "--cores=7"]).limits.cores == 7
 
 
 def test_precisions_of_the_newest_version_are_found(tmp_path):

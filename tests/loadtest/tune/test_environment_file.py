@@ -36,7 +36,9 @@ def result(tmp_path, split):
     def of(best, pairs=()):
         config = LoadTestConfig(target="", model="cat", slo_ms=20.0, output_dir=tmp_path, name="t")
         pool = ServerPool(tmp_path, [], tmp_path, 1)
-        limits = Limits(seconds=1.0, pairs=6, max_seconds=60.0, cores=2, servers=1, seed=0)
+        limits = Limits(
+            seconds=1.0, pairs=6, max_seconds=60.0, cores=2, server_cores=2, servers=1, seed=0
+        )
         search = Search(
             meter=Meter(config=config, split=split, pool=pool),
             pool=pool,
