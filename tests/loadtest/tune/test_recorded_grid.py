@@ -2,8 +2,10 @@
 
 `tests/data/tune_grid.json` is the tune.json of
 
-    python -m loadtest tune --slo-ms 20 --seconds 2 --batch-limits 1,64 --precisions fp32,int8 \
-        --servers 28 --record 5 --output-dir OUTPUT
+    python -m loadtest tune --slo-ms 20 --batch-limits 1,64 --precisions fp32,int8 --servers 28 \
+        --record 5 --output-dir OUTPUT
+
+on a machine that does nothing else, which takes about ten minutes.
 """
 
 import math
@@ -27,6 +29,7 @@ class RecordedGrid:
     """The scores of a recorded grid, in logarithms.
 
     Attributes:
+        machine: Where it was recorded.
         cells: The cells.
         seconds: Length of each measurement.
         overhead_seconds: Time that a measurement took in addition.
@@ -39,6 +42,7 @@ class RecordedGrid:
         grid = [one for one in document.measurements if one.phase == "grid"]
         count = len(document.cells) - 1
         assert [one.cell for one in grid] == list(range(1, count + 1)) * TURNS
+        self.machine = document.machine
         self.cells = [read(values) for values in document.cells[1:]]
         self.seconds = document.measurement_seconds
         self.overhead_seconds = document.overhead_seconds
@@ -85,7 +89,14 @@ class Replay:
 
 @pytest.fixture(scope="module")
 def grid():
-    return RecordedGrid(FILE)
+    recorded = RecordedGrid(FILE)
+    load, cores = recorded.machine.load_average_1_min_at_start, recorded.machine.cores
+    if load > cores:
+        pytest.skip(
+            f"the grid was recorded at a load average of {load:g} on {cores} cores, so that its "
+            "noise is that of other programs: record it again on a quiet machine, see above"
+        )
+    return recorded
 
 
 def search(grid, seed):
