@@ -37,8 +37,9 @@ _AIM = 0.9
 _LEAST_SECONDS, _LONGER = 0.3, 4.0
 # One probe changes the number of callers by at most this factor.
 _MOST_CHANGE = 4.0
-# The number of callers moves by this power of what seems right, because a probe errs, and after a
-# measurement by at most the second factor.
+# The number of callers moves by this power of what seems right, because a probe errs. After the
+# k-th measurement of a cell it moves by a k-th of the power, and at most by the second factor, so
+# that it comes to rest (Robbins and Monro, Annals of Mathematical Statistics 22, 1951).
 _DAMPING, _MOST_DRIFT = 0.5, 1.25
 # The percentile that the number of callers follows is the median of those of such times. One moment
 # in which another program has the processor makes a few of them long.
@@ -77,8 +78,9 @@ class Meter:
     split: Split
     pool: ServerPool
     index: dict[Cell, int] = field(default_factory=dict)
-    _started: float = field(default_factory=time.monotonic)
     users: dict[Cell, int] = field(default_factory=dict)
+    _times: dict[Cell, int] = field(default_factory=dict)
+    _started: float = field(default_factory=time.monotonic)
 
     def measure(
         self, cell: Cell, seconds: float, phase: Phase, *, rate: float | None = None
@@ -146,7 +148,8 @@ class Meter:
                 users = self._next(users, await self._run(session, probe), power, _MOST_CHANGE)
             run = replace(config, users=users, duration_seconds=seconds)
             measured = await self._run(session, run)
-            self.users[cell] = self._next(users, measured, _DAMPING, _MOST_DRIFT)
+            times = self._times[cell] = self._times.get(cell, 0) + 1
+            self.users[cell] = self._next(users, measured, _DAMPING / times, _MOST_DRIFT)
             return measured, users
 
     def _next(self, users: int, measured: Measurement, power: float, most: float) -> int:
