@@ -38,9 +38,9 @@ _LEAST_SECONDS, _LONGER = 0.3, 4.0
 # One probe changes the number of callers by at most this factor.
 _MOST_CHANGE = 4.0
 # The number of callers moves by this power of what seems right, because a probe errs. After the
-# k-th measurement of a cell it moves by a k-th of the power, and at most by the second factor, so
-# that it comes to rest (Robbins and Monro, Annals of Mathematical Statistics 22, 1951).
-_DAMPING, _MOST_DRIFT = 0.5, 1.25
+# k-th measurement of a cell the power is divided by the root of k, and the number moves at most by
+# the second factor, so that it comes to rest.
+_DAMPING, _MOST_DRIFT = 0.5, 1.5
 # The percentile that the number of callers follows is the median of those of such times. One moment
 # in which another program has the processor makes a few of them long.
 _BLOCK_SECONDS = 0.1
@@ -149,7 +149,7 @@ class Meter:
             run = replace(config, users=users, duration_seconds=seconds)
             measured = await self._run(session, run)
             times = self._times[cell] = self._times.get(cell, 0) + 1
-            self.users[cell] = self._next(users, measured, _DAMPING / times, _MOST_DRIFT)
+            self.users[cell] = self._next(users, measured, _DAMPING / times**0.5, _MOST_DRIFT)
             return measured, users
 
     def _next(self, users: int, measured: Measurement, power: float, most: float) -> int:
