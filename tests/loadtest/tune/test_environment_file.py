@@ -6,6 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+import containers
 import pytest
 import yaml
 
@@ -107,6 +108,28 @@ def test_compose_passes_every_variable_on():
 
     assert services["serving"]["environment"] == dict.fromkeys(DEFAULTS.variables)
     assert services["serving-gpu"]["extends"] == {"service": "serving"}
+
+
+def test_compose_reads_the_file(result, tmp_path):
+    """`docker compose --env-file FILE` gives both services of the server the cell's variables."""
+    known = [
+        command
+        for command in (("docker", "compose"), ("docker-compose",))
+        if containers.succeeds(*command, "version")
+    ]
+    if not known:
+        pytest.skip("neither `docker compose` nor `docker-compose` is installed")
+    file = tmp_path / "tuned.env"
+    file.write_text(result(BEST, [(200.0, 100.0)] * 6).environment_file())
+    flags = ("--file", "compose.yaml", "--env-file", str(file), "--profile", "gpu", "config")
+
+    output = subprocess.run(
+        [*known[0], *flags], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+
+    services = yaml.safe_load(output.stdout)["services"]
+    assert services["serving"]["environment"] == BEST.variables
+    assert services["serving-gpu"]["environment"] == BEST.variables | {"SERVING_DEVICE": "cuda"}
 
 
 def test_a_gain_that_may_be_luck_keeps_the_defaults(result):
