@@ -25,8 +25,8 @@ GRID_TURNS = 5
 SHARE = 1 / 3
 # The shortest measurement, as a share of the full one.
 _SHORTEST = 1 / 2
-# After a round, cells this much below the best leave even if they are in the better half. It is far
-# more than a measurement errs by.
+# After a round, cells below this share of the best leave even if they are in the better half, but
+# not those of the best quarter: on a busy machine a measurement may err by as much.
 _FAR_BELOW = 0.7
 # Instead of the logarithm of 0 requests/s.
 _LEAST = 1e-6
@@ -145,8 +145,12 @@ class Halving:
             self._turn([cell for cell in cells if cell not in self._left_out], seconds)
         self._started = len(cells) <= self.servers
         ranked = self._ranked(cells)
-        kept = ranked[: math.ceil(len(ranked) / 2)]
-        kept = [cell for cell in kept if self.mean(cell) >= _FAR_BELOW * self.mean(kept[0])]
+        half, quarter = math.ceil(len(ranked) / 2), math.ceil(len(ranked) / 4)
+        kept = [
+            cell
+            for place, cell in enumerate(ranked[:half])
+            if place < quarter or self.mean(cell) >= _FAR_BELOW * self.mean(ranked[0])
+        ]
         self.rounds.append(
             Round(
                 cells=tuple(cells),

@@ -128,7 +128,10 @@ class Search:
         return DEFAULTS if self.gain is not None or self.is_default else None
 
     def goodput(self, cell: Cell) -> float:
-        """Return a cell's median goodput of the last phase that measured it, in requests/s."""
+        """Return a cell's mean goodput in the last phase that measured it, in requests/s.
+
+        The mean is geometric, so that the ratio of two cells' means is the gain; 0 if any is 0.
+        """
         index = self.index[cell]
         for phase in ("gain", "search", "first"):
             found = [
@@ -137,7 +140,7 @@ class Search:
                 if one.cell == index and one.phase == phase
             ]
             if found:
-                return statistics.median(found)
+                return statistics.geometric_mean(found) if min(found) > 0 else 0.0
         return 0.0
 
     def run(self, cells: Sequence[Cell]) -> None:
