@@ -4,6 +4,7 @@ python -m loadtest run --target localhost:8500 --model simcnn --users 32 --model
 python -m loadtest run --target localhost:8500 --model simcnn --scenario server --rate 500
 python -m loadtest find-capacity --target localhost:8500 --model simcnn --slo-ms 15
 python -m loadtest matrix --models-dir models
+python -m loadtest tune --slo-ms 20
 python -m loadtest compare results/before results/after
 python -m loadtest web --target localhost:8500 --model simcnn
 
@@ -39,6 +40,13 @@ def find_capacity(arguments: Sequence[str]) -> int:
 def matrix(arguments: Sequence[str]) -> int:
     """Measure the runs of a matrix file one by one, and write one report on all of them."""
     from loadtest.matrix.command import main as command  # noqa: PLC0415
+
+    return command(arguments)
+
+
+def tune(arguments: Sequence[str]) -> int:
+    """Find the server's fastest flags on this machine, and measure their gain."""
+    from loadtest.tune.command import main as command  # noqa: PLC0415
 
     return command(arguments)
 
@@ -83,6 +91,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "run": run,
     "find-capacity": find_capacity,
     "matrix": matrix,
+    "tune": tune,
     "report": report,
     "compare": compare,
     "readme": readme,

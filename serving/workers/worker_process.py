@@ -82,7 +82,7 @@ class WorkerProcess:
             lived_seconds: The time for which the process has run.
         """
         self.quick_deaths = 0 if lived_seconds > _HEALTHY_SECONDS else self.quick_deaths + 1
-        return min(_FIRST_DELAY_SECONDS * 2 ** min(self.quick_deaths, 20), _LONGEST_DELAY_SECONDS)
+        return min(_FIRST_DELAY_SECONDS * 2.0 ** min(self.quick_deaths, 20), _LONGEST_DELAY_SECONDS)
 
     async def ask(self, what: str, content: object = None) -> Any:  # noqa: ANN401 - any JSON
         """Send a request to the process and wait for the answer; see `Channel.ask`.

@@ -69,7 +69,9 @@ def test_a_machine_without_a_gpu_can_run_the_other_services(name):
 def test_replicas_share_the_name_that_envoy_asks_for():
     """The replicas are the server without its ports, under Envoy's name, and with a lame duck."""
     replica = service("replica")
-    without_ports = {key: value for key, value in service("serving").items() if key != "ports"}
+    shared = dict(service("serving"))
+    environment = shared.pop("environment")
+    del shared["ports"]
     envoy = yaml.safe_load((ROOT / "deploy" / "envoy" / "envoy.yaml").read_text())
     (cluster,) = envoy["static_resources"]["clusters"]
     (endpoint,) = cluster["load_assignment"]["endpoints"][0]["lb_endpoints"]
@@ -77,7 +79,8 @@ def test_replicas_share_the_name_that_envoy_asks_for():
     seconds = sum(float(health[name].rstrip("s")) for name in ("interval", "timeout"))
 
     assert "ports" not in replica
-    assert without_ports.items() <= replica.items()
+    assert shared.items() <= replica.items()
+    assert environment.items() <= replica["environment"].items()
     assert replica["networks"]["default"]["aliases"] == [
         endpoint["endpoint"]["address"]["socket_address"]["address"]
     ]
