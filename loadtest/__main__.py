@@ -4,6 +4,7 @@ python -m loadtest run --target localhost:8500 --model simcnn --users 32 --model
 python -m loadtest run --target localhost:8500 --model simcnn --scenario server --rate 500
 python -m loadtest find-capacity --target localhost:8500 --model simcnn --slo-ms 15
 python -m loadtest matrix --models-dir models
+python -m loadtest mix mix.toml --models-dir models
 python -m loadtest compare results/before results/after
 python -m loadtest web --target localhost:8500 --model simcnn
 
@@ -38,6 +39,13 @@ def find_capacity(arguments: Sequence[str]) -> int:
 def matrix(arguments: Sequence[str]) -> int:
     """Measure the runs of a matrix file one by one, and write one report on all of them."""
     from loadtest.matrix.command import main as command  # noqa: PLC0415
+
+    return command(arguments)
+
+
+def mix(arguments: Sequence[str]) -> int:
+    """Measure several models and batch sizes at the same time on one server."""
+    from loadtest.mix.command import main as command  # noqa: PLC0415
 
     return command(arguments)
 
@@ -82,6 +90,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "run": run,
     "find-capacity": find_capacity,
     "matrix": matrix,
+    "mix": mix,
     "report": report,
     "compare": compare,
     "readme": readme,

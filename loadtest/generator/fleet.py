@@ -15,6 +15,7 @@ from loadtest.generator.generator import Generator
 from loadtest.generator.process import PROGRESS_SECONDS, run_process, sizes
 from loadtest.generator.process_pipe import ProcessPipe
 from loadtest.generator.recording import Recording, merge
+from loadtest.generator.start_gate import StartGate
 from loadtest.load.plan import Plan, Progress, Share
 
 # All processes start at the same moment; this delay gives the start message time to arrive.
@@ -58,13 +59,17 @@ class Fleet(Protocol):
 class LocalFleet:
     """One generator in this process."""
 
-    def __init__(self, assignment: Assignment, payloads: Sequence[bytes]) -> None:
+    def __init__(
+        self, assignment: Assignment, payloads: Sequence[bytes], gate: StartGate | None = None
+    ) -> None:
         """Create the connections; the first requests open them.
 
         Args:
             assignment: Target, API and connections.
             payloads: The assignment's request bodies.
+            gate: What every run waits for after its warm-up; None to start at once.
         """
+        self._gate = gate
         self.request_bytes = sizes(payloads)
         self._payloads = payloads
         self._connections = assignment.connections
@@ -79,12 +84,17 @@ class LocalFleet:
         ticker = asyncio.create_task(_tick(generator, on_progress))
         try:
             await generator.warm_up()
-            return await generator.run(time.monotonic_ns())
+            start_ns = time.monotonic_ns()
+            if self._gate is not None:
+                start_ns = await self._gate.start_ns()
+            return await generator.run(start_ns)
         finally:
             ticker.cancel()
 
     def stop(self, kind: str, reason: str) -> None:
         """See Fleet."""
+        if self._gate is not None:
+            self._gate.give_up()
         if self._generator is not None:
             self._generator.stop(kind, reason)
 
@@ -104,13 +114,17 @@ class ProcessFleet:
     The processes are spawned, not forked: gRPC does not survive a fork.
     """
 
-    def __init__(self, assignment: Assignment, processes: int) -> None:
+    def __init__(
+        self, assignment: Assignment, processes: int, gate: StartGate | None = None
+    ) -> None:
         """Start the processes; each reads the images and builds its requests itself.
 
         Args:
             assignment: Target, API, images and connections.
             processes: Number of processes.
+            gate: What every run waits for after its warm-up; None to start at once.
         """
+        self._gate = gate
         self.request_bytes = (0, 0)
         context = multiprocessing.get_context("spawn")
         self._processes = []
@@ -132,7 +146,10 @@ class ProcessFleet:
         self._tell("run", plan)
         for pipe in self._pipes:
             self.request_bytes = await pipe.expect("warm")
-        self._tell("start", time.monotonic_ns() + _START_DELAY_NS)
+        start_ns = time.monotonic_ns() + _START_DELAY_NS
+        if self._gate is not None:
+            start_ns = await self._gate.start_ns()
+        self._tell("start", start_ns)
         counts = [Progress() for _ in self._pipes]
 
         async def collect(index: int, pipe: ProcessPipe) -> Recording:
@@ -150,6 +167,8 @@ class ProcessFleet:
 
     def stop(self, kind: str, reason: str) -> None:
         """See Fleet."""
+        if self._gate is not None:
+            self._gate.give_up()
         self._tell("stop", (kind, reason))
 
     def abandon(self) -> None:
@@ -171,7 +190,10 @@ class ProcessFleet:
 
 @contextlib.asynccontextmanager
 async def fleet(
-    assignment: Assignment, images: npt.NDArray[np.uint8], processes: int
+    assignment: Assignment,
+    images: npt.NDArray[np.uint8],
+    processes: int,
+    gate: StartGate | None = None,
 ) -> AsyncIterator[Fleet]:
     """Yield the generators for an assignment, and close them afterwards.
 
@@ -179,15 +201,16 @@ async def fleet(
         assignment: Target, API, images and connections.
         images: The test images, uint8 (n, 32, 32, 3).
         processes: 1 runs one generator in this process; more start this number of processes.
+        gate: What every run waits for after its warm-up; None to start at once.
     """
     if processes == 1:
-        local = LocalFleet(assignment, assignment.payloads(images))
+        local = LocalFleet(assignment, assignment.payloads(images), gate)
         try:
             yield local
         finally:
             await local.close()
     else:
-        several = ProcessFleet(assignment, processes)
+        several = ProcessFleet(assignment, processes, gate)
         try:
             yield several
         finally:
