@@ -6,6 +6,7 @@
 import csv
 import hashlib
 import io
+import zipfile
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -240,10 +241,12 @@ def _npz(content: bytes) -> Mapping[str, Any]:
     """Return the times and images of the samples of a run."""
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-            return _samples(archive["due_ns"], archive["image_ids"])
-    except (OSError, KeyError, EOFError) as error:
-        msg = f"it holds no samples of a load test: {error}"
+            due_ns, images = archive["due_ns"], archive["image_ids"]
+    except (OSError, KeyError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        # NumPy's own message for a file that is no archive recommends to load it unsafely.
+        msg = "it holds no samples of a load test, expected the arrays due_ns and image_ids"
         raise ValueError(msg) from error
+    return _samples(due_ns, images)
 
 
 def _parquet(content: bytes) -> Mapping[str, Any]:
