@@ -92,6 +92,8 @@ def settle(config: LoadTestConfig, images: int) -> SettledLoad:
         requests = len(replay.due_ns)
         ends = f"{requests:,} requests, {replay.seconds:.1f} seconds"
         _check_images(replay, images)
+    elif planned is not None:  # its words have the duration
+        ends = f"{len(planned.arrivals(config.schedule_seed)):,} requests"
     elif config.duration_seconds is not None:
         ends = f"{config.duration_seconds:g} seconds"
     elif requests is None:

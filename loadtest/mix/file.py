@@ -38,6 +38,7 @@ from pathlib import Path
 from typing import Any
 
 from loadtest.load import recorded_traffic
+from loadtest.load.scenarios import settle
 from loadtest.matrix.file import AUTO, OWN_FLAGS, Table, Target, command_flags, read_target
 from loadtest.report_schema import RAW_FILE
 from loadtest.settings.arguments import parse_run
@@ -47,6 +48,8 @@ from training import schemas
 # Flags that a mix passes itself, or that have another meaning at its top.
 _OWN_FLAGS = OWN_FLAGS | {"duration", "requests", "replay", "speed", "stream", "mix"}
 _COURSES = ("rate", "share", "shape")
+# The check of a stream needs some number of test images; the run itself knows how many there are.
+_ANY_IMAGES = 2**31
 # Shares are decimal fractions and may not add up to exactly 1.
 _SHARE_ERROR = 1e-6
 
@@ -171,6 +174,11 @@ def check(mix: Mix) -> None:
         if config.duration_seconds is None and config.replay is None:
             msg = f"stream {stream.name} has no end: expected a duration, in seconds"
             raise UsageError(msg)
+        try:
+            settle(config, _ANY_IMAGES)
+        except UsageError as error:
+            msg = f"stream {stream.name}: {error}"
+            raise UsageError(msg) from error
         key = stream.model, *sorted(stream.command(mix))
         if key in seen:
             msg = (

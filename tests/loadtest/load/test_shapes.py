@@ -93,7 +93,9 @@ def test_times_are_the_inverse_of_the_cumulative_rate(text):
     shape, rate = build(text), SHAPES[text]
     numbers = np.linspace(0, shape.expected, 1000, endpoint=False)
 
-    assert cumulative(rate, shape.times(numbers)) == pytest.approx(numbers, abs=shape.expected / 2e3)
+    assert cumulative(rate, shape.times(numbers)) == pytest.approx(
+        numbers, abs=shape.expected / 2e3
+    )
 
 
 @pytest.mark.parametrize("text", SHAPES)
@@ -122,7 +124,8 @@ def test_a_rate_of_zero_has_no_arrivals_in_its_time(text):
     shape = build(text)
     seconds = shape.arrivals(seed=0).due_ns / 1e9
 
-    assert 0 <= seconds.min() and seconds.max() < SECONDS
+    assert seconds.min() >= 0
+    assert seconds.max() < SECONDS
     for piece in shape.pieces:
         if piece.expected == 0:
             assert not ((seconds > piece.start) & (seconds < piece.end)).any()

@@ -45,8 +45,7 @@ def failing(found) -> list[str]:
 
 
 def test_thirds_of_a_ramp_are_not_compared():
-    """A ramp whose latency rises with the rate is VALID, and the check says why; a steady load
-    with the same thirds is not."""
+    """A ramp whose latency rises with the rate is VALID; a steady load with such thirds is not."""
     steady = load("--rate", "100", "--requests", "1000")
 
     ramp = verdict(load(*RAMP))
