@@ -131,7 +131,9 @@ def over_time(
             continue
         seen.add(key)
         look = looks[configuration.subject]
-        figures.append(_timeline(f"{title}: {look.label}", configuration, report, look))
+        stream = configuration.load.stream
+        name = look.label if stream is None else f"{look.label}, stream {stream}"
+        figures.append(_timeline(f"{title}: {name}", configuration, report, look))
     if not figures:
         why = "No run has two buckets of time with enough answers for a median."
         return [missing(title, why)]

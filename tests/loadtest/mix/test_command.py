@@ -221,6 +221,7 @@ def test_streams_of_which_one_cannot_start_are_not_sent(run_mix, image_target, t
     assert not (tmp_path / "report" / "report.json").exists()
 
 
+@pytest.mark.slow
 def test_a_missed_gate_of_one_stream_fails_the_mix(run_mix, image_target, tmp_path):
     """The exit code is 1, and the last line names the stream; the report has both streams."""
     file = written(
@@ -246,6 +247,7 @@ def test_a_missed_gate_of_one_stream_fails_the_mix(run_mix, image_target, tmp_pa
     assert len(read(tmp_path / "report").results) == 2
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_all_streams_with_what_was_measured(start_mix, image_target, tmp_path):
     """After SIGINT each stream has a report up to then, and no other repeat starts."""
     file = written(

@@ -83,3 +83,27 @@ def test_loads_of_changing_rate_and_streams_are_drawn_apart():
 
     assert len(latency.representatives(found)) == 4
     assert len(latency.over_time(found, looks(found))) == 4
+
+
+def test_no_line_joins_the_rates_of_streams_and_shapes():
+    """Two streams, a steady load and a ramp of one subject: only the ramp's phases are joined."""
+    steady = load_reports.report(kind="server", rate=75, n=3000)
+    others = [
+        load_reports.changed(steady, {"scenario.stream": "small"}),
+        load_reports.changed(
+            load_reports.report(kind="server", rate=150, n=3000), {"scenario.stream": "large"}
+        ),
+        load_reports.changed(
+            steady, {"scenario.shape": "a shape", "phases": phases(50, 100, 200, 400)}
+        ),
+    ]
+    found = configurations(load_reports.collection([steady, *others]).results)
+
+    drawing = rates.over_rate(found, looks(found)).drawing
+
+    lines = [
+        one.attributes["d"]
+        for one in drawing.shapes
+        if one.attributes.get("class", "").startswith("line m0")
+    ]
+    assert [line.count("L") for line in lines] == [3, 3]  # p50 and p99
