@@ -35,7 +35,8 @@ class RecordedTraffic:
     """The requests of a file in the order of their times.
 
     Attributes:
-        source: Name of the file, without its folder: reports are shared.
+        source: Name of the file, of samples with that of their folder; without the rest of the
+            path, because reports are shared.
         sha256: Digest of the file.
         times_ns: int64, shape (n,), ascending, from 0: recorded times.
         models: Name of each request's model, objects of shape (n,); None if the file names none.
@@ -84,7 +85,9 @@ def read(path: Path) -> RecordedTraffic:
         msg = f"cannot read recorded traffic from {file}: {error.strerror}"
         raise UsageError(msg) from error
     try:
-        return _sorted(file.name, content, _parse(file.suffix, content))
+        # All samples have the same name; their folder says of which run they are.
+        name = f"{file.parent.name}/{file.name}" if file.name == RAW_FILE else file.name
+        return _sorted(name, content, _parse(file.suffix, content))
     except ValueError as error:
         msg = f"{file}: {error}"
         raise UsageError(msg) from error

@@ -62,9 +62,10 @@ class Replay:
     def words(self) -> str:
         """The replay in words."""
         left_out = f" ({self.left_out:,} others left out)" if self.left_out else ""
+        speed = "their speed" if self.speed == 1 else f"{self.speed:g} times their speed"
         return (
-            f"replay of {len(self.due_ns):,} requests of {self.source}{left_out} at "
-            f"{self.speed:g} times their speed, {self.mean_rate:,.4g} requests/s on average"
+            f"replay of {len(self.due_ns):,} requests of {self.source}{left_out} at {speed}, "
+            f"{self.mean_rate:,.4g} requests/s on average"
         )
 
     def arrivals(self, seed: int) -> Arrivals:  # noqa: ARG002 - nothing is drawn

@@ -90,7 +90,7 @@ def settle(config: LoadTestConfig, images: int) -> SettledLoad:
     requests, ends = config.requests, f"{config.requests or 0:,} requests"
     if replay is not None:
         requests = len(replay.due_ns)
-        ends = f"{requests:,} requests, {replay.seconds:.1f} seconds"
+        ends = f"{replay.seconds:.1f} seconds"
         _check_images(replay, images)
     elif planned is not None:  # its words have the duration
         ends = f"{len(planned.arrivals(config.schedule_seed)):,} requests"

@@ -48,13 +48,16 @@ def _figure(configuration: Configuration, report: Report, look: Look) -> Figure:
         entries.append(Legend("due and answered well", line=f"{look.colour} faint"))
     if planned:
         entries.append(Legend("planned, mean of each phase", line="ideal"))
+    caption = (
+        f"{configuration.load}. A request counts in the bucket in which it was due; time counts "
+        "from the first one, and the run may end within the last bucket."
+    )
+    if planned:
+        caption += " The numbers of Poisson arrivals vary by chance around the plan."
     return Figure(
         title,
         chart.drawing(),
-        f"{configuration.load}. A request counts in the bucket in which it was due; chance makes "
-        "the numbers of Poisson arrivals vary around the plan."
-        if report.phases
-        else f"{configuration.load}. A request counts in the bucket in which it was due.",
+        caption,
         entries,
     )
 

@@ -43,7 +43,7 @@ def test_a_replay_brings_its_batch_its_images_and_its_end(traffic):
     assert isinstance(load.plan.course, Replay)
     assert (load.kind, load.batch, load.plan.requests) == ("server", 2, 2)
     assert load.images.tolist() == [[9, 1], [2, 2]]
-    assert load.ends == "2 requests, 0.5 seconds"
+    assert load.ends == "0.5 seconds"
     assert load.plan.schedule().due_ns.tolist() == [0, 500_000_000]
 
 

@@ -76,7 +76,7 @@ def test_the_samples_of_a_run_give_its_requests(tmp_path):
 
     found = read(tmp_path)
 
-    assert found.source == "raw.npz"
+    assert found.source == f"{tmp_path.name}/raw.npz"
     assert found.times_ns.tolist() == [0, 7]
     assert found.images.tolist() == [[3, 4], [5, -1]]
     assert found.batches.tolist() == [2, 2]
