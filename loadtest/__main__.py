@@ -5,6 +5,7 @@ python -m loadtest run --target localhost:8500 --model simcnn --scenario server 
 python -m loadtest find-capacity --target localhost:8500 --model simcnn --slo-ms 15
 python -m loadtest matrix --models-dir models
 python -m loadtest tune --slo-ms 20
+python -m loadtest mix mix.toml --models-dir models
 python -m loadtest compare results/before results/after
 python -m loadtest web --target localhost:8500 --model simcnn
 
@@ -40,6 +41,13 @@ def find_capacity(arguments: Sequence[str]) -> int:
 def matrix(arguments: Sequence[str]) -> int:
     """Measure the runs of a matrix file one by one, and write one report on all of them."""
     from loadtest.matrix.command import main as command  # noqa: PLC0415
+
+    return command(arguments)
+
+
+def mix(arguments: Sequence[str]) -> int:
+    """Measure several models and batch sizes at the same time on one server."""
+    from loadtest.mix.command import main as command  # noqa: PLC0415
 
     return command(arguments)
 
@@ -91,6 +99,7 @@ COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
     "run": run,
     "find-capacity": find_capacity,
     "matrix": matrix,
+    "mix": mix,
     "tune": tune,
     "report": report,
     "compare": compare,

@@ -28,6 +28,7 @@ from loadtest.report_sections_schema import (
     Window,
     means,
 )
+from loadtest.report_traffic_schema import LoadPhase, MixTotals, ReplayedTraffic
 
 SCHEMA_VERSION: Final = 2
 REPORT_FILE = "report.json"
@@ -61,8 +62,18 @@ class Scenario(Struct, frozen=True, kw_only=True):
     description: Annotated[str, means('Kind and loop in words: "closed loop, 32 users".')]
     plan: Annotated[str, means('What ends the run, in words: "each of 10,000 test images once".')]
     offered_rate_per_second: Annotated[
-        float | None, means("Mean rate of the Poisson arrivals; null in a closed loop.")
+        float | None, means("Mean rate of the arrivals; null in a closed loop.")
     ]
+    shape: Annotated[
+        str | None,
+        means("How the planned rate changes, with its rates, in words; null for a constant one."),
+    ] = None
+    replay: Annotated[ReplayedTraffic | None, means("Null unless traffic was replayed.")] = None
+    stream: Annotated[
+        str | None,
+        means("Name of the run in a mix of runs at the same time; null if it was alone."),
+    ] = None
+    mix: Annotated[str | None, means("All streams of the mix, in words; null as `stream`.")] = None
     users: Annotated[
         int | None, means('Callers of the scenario "users"; null for other scenarios.')
     ]
@@ -299,6 +310,9 @@ class Report(Struct, frozen=True, kw_only=True):
     ]
     client: Client
     windows: Annotated[list[Window], means("Every bucket of the run's time, in order.")]
+    phases: Annotated[
+        list[LoadPhase], means("The parts of a shape, in order; empty for all other loads.")
+    ] = []
     floor: Annotated[Floor | None, means("Null unless it was measured (--floor).")]
     validity: Validity
     gates: Annotated[
@@ -362,3 +376,6 @@ class Collection(Struct, frozen=True, kw_only=True):
     stop_reason: Annotated[str | None, means("Why it ended early; null if it is complete.")]
     results: Annotated[list[Result], means("The runs in the order in which they were measured.")]
     not_measured: Annotated[list[str], means("What was not measured and why, in words.")]
+    mixes: Annotated[
+        list[MixTotals], means("Totals of streams that ran at the same time, for each repeat.")
+    ] = []

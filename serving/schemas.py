@@ -95,6 +95,7 @@ DIGEST = Schema(newest=1)
 # raw.npz of the load test, and the files that --save-samples names. Version 1 has answered requests
 # only, and no field for the version.
 SAMPLES = Schema(newest=2)
-# The files that users write: the matrix of a load test, and the server's keys file.
+# The files that users write: the matrix and the mix of a load test, and the server's keys file.
 MATRIX = Schema(newest=1)
+MIX = Schema(newest=1)
 KEYS = Schema(newest=1)

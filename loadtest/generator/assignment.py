@@ -7,6 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from loadtest.load.images import Queries, shuffled
+from loadtest.load.replay import RecordedQueries
 from loadtest.report_schema import Transport
 from loadtest.settings.config import PLAIN, ConnectionConfig
 from loadtest.transports.api import Api
@@ -30,6 +31,8 @@ class Assignment:
         timeout_seconds: Deadline of a request.
         connection: TLS, headers and compression of the connections.
         server_timing: Ask the server for its own timings.
+        images: int64, shape (requests, batch): the images of each request of a replay, -1 at unused
+            places; None for all images in turn.
     """
 
     target: str
@@ -43,6 +46,7 @@ class Assignment:
     timeout_seconds: float
     connection: ConnectionConfig = PLAIN
     server_timing: bool = False
+    images: npt.NDArray[np.int64] | None = None
 
     def payloads(self, images: npt.NDArray[np.uint8]) -> list[bytes]:
         """Return the request body of each query, in order.
@@ -52,18 +56,25 @@ class Assignment:
         """
         known = self.known_queries(len(images))
         count = len(known) if self.queries is None else min(self.queries, len(known))
-        return [self.payload(images[known.image_ids(query)]) for query in range(count)]
+        bodies: dict[bytes, bytes] = {}  # recorded requests may ask for the same images again
+        for query in range(count):
+            asked = known.image_ids(query)
+            if (key := asked.tobytes()) not in bodies:
+                bodies[key] = self.payload(images[asked])
+        return [bodies[known.image_ids(query).tobytes()] for query in range(count)]
 
     def payload(self, images: npt.NDArray[np.uint8]) -> bytes:
         """Return the request body for images: uint8, shape (n, 32, 32, 3)."""
         return encode(self.transport, self.api.payload(images), self.connection)
 
     def known_queries(self, images: int) -> Queries:
-        """Return the queries over all test images.
+        """Return the queries over all test images, or those of a replay.
 
         Args:
             images: Number of test images.
         """
+        if self.images is not None:
+            return RecordedQueries(self.images.ravel(), self.batch)
         return shuffled(images, batch=self.batch, seed=self.order_seed)
 
     def sender(self, connections: int) -> Sender:

@@ -16,6 +16,7 @@ from loadtest.generator.generator import Generator
 from loadtest.generator.process import PROGRESS_SECONDS, run_process, sizes
 from loadtest.generator.process_pipe import ProcessPipe
 from loadtest.generator.recording import Recording, merge
+from loadtest.generator.start_gate import StartGate
 from loadtest.load.plan import Plan, Progress, Share
 
 # All processes start at the same moment; this delay gives the start message time to arrive.
@@ -59,13 +60,17 @@ class Fleet(Protocol):
 class LocalFleet:
     """One generator in this process."""
 
-    def __init__(self, assignment: Assignment, payloads: Sequence[bytes]) -> None:
+    def __init__(
+        self, assignment: Assignment, payloads: Sequence[bytes], gate: StartGate | None = None
+    ) -> None:
         """Create the connections; the first requests open them.
 
         Args:
             assignment: Target, API and connections.
             payloads: The assignment's request bodies.
+            gate: What every run waits for after its warm-up; None to start at once.
         """
+        self._gate = gate
         self.request_bytes = sizes(payloads)
         self._payloads = payloads
         self._connections = assignment.connections
@@ -80,7 +85,10 @@ class LocalFleet:
         ticker = asyncio.create_task(_tick(generator, on_progress))
         try:
             await generator.warm_up()
-            recording = await generator.run(time.monotonic_ns())
+            start_ns = time.monotonic_ns()
+            if self._gate is not None:
+                start_ns = await self._gate.start_ns()
+            recording = await generator.run(start_ns)
         finally:
             ticker.cancel()
         on_progress(generator.progress())
@@ -88,6 +96,8 @@ class LocalFleet:
 
     def stop(self, kind: str, reason: str) -> None:
         """See Fleet."""
+        if self._gate is not None:
+            self._gate.give_up()
         if self._generator is not None:
             self._generator.stop(kind, reason)
 
@@ -107,13 +117,17 @@ class ProcessFleet:
     The processes are spawned, not forked: gRPC does not survive a fork.
     """
 
-    def __init__(self, assignment: Assignment, processes: int) -> None:
+    def __init__(
+        self, assignment: Assignment, processes: int, gate: StartGate | None = None
+    ) -> None:
         """Start the processes; each reads the images and builds its requests itself.
 
         Args:
             assignment: Target, API, images and connections.
             processes: Number of processes.
+            gate: What every run waits for after its warm-up; None to start at once.
         """
+        self._gate = gate
         self.request_bytes = (0, 0)
         context = multiprocessing.get_context("spawn")
         self._processes = []
@@ -135,7 +149,10 @@ class ProcessFleet:
         self._tell("run", plan)
         for pipe in self._pipes:
             self.request_bytes = await pipe.expect("warm")
-        self._tell("start", time.monotonic_ns() + _START_DELAY_NS)
+        start_ns = time.monotonic_ns() + _START_DELAY_NS
+        if self._gate is not None:
+            start_ns = await self._gate.start_ns()
+        self._tell("start", start_ns)
         counts = [Progress() for _ in self._pipes]
 
         def tell() -> None:
@@ -160,6 +177,8 @@ class ProcessFleet:
 
     def stop(self, kind: str, reason: str) -> None:
         """See Fleet."""
+        if self._gate is not None:
+            self._gate.give_up()
         self._tell("stop", (kind, reason))
 
     def abandon(self) -> None:
@@ -181,7 +200,10 @@ class ProcessFleet:
 
 @contextlib.asynccontextmanager
 async def fleet(
-    assignment: Assignment, images: npt.NDArray[np.uint8], processes: int
+    assignment: Assignment,
+    images: npt.NDArray[np.uint8],
+    processes: int,
+    gate: StartGate | None = None,
 ) -> AsyncIterator[Fleet]:
     """Yield the generators for an assignment, and close them afterwards.
 
@@ -189,15 +211,16 @@ async def fleet(
         assignment: Target, API, images and connections.
         images: The test images, uint8 (n, 32, 32, 3).
         processes: 1 runs one generator in this process; more start this number of processes.
+        gate: What every run waits for after its warm-up; None to start at once.
     """
     if processes == 1:
-        local = LocalFleet(assignment, assignment.payloads(images))
+        local = LocalFleet(assignment, assignment.payloads(images), gate)
         try:
             yield local
         finally:
             await local.close()
     else:
-        several = ProcessFleet(assignment, processes)
+        several = ProcessFleet(assignment, processes, gate)
         try:
             yield several
         finally:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from loadtest.load.arrivals import Arrivals, poisson
+from loadtest.load.course import Course
 from loadtest.load.increment import Increment
 from loadtest.settings.config import DEFAULT_ABORT_AFTER_ERRORS
 
@@ -14,7 +15,9 @@ class Plan:
     Attributes:
         in_flight: Requests under way: the maximum in an open loop, the fixed number in a closed
             one.
-        rate_per_second: Mean rate of the Poisson arrivals; None for a closed loop.
+        rate_per_second: Mean rate of the arrivals; None for a closed loop.
+        course: A shape or a replay, which decides the arrivals alone; None for Poisson arrivals at
+            the rate, or a closed loop.
         requests: Timed requests to send; None for no limit.
         duration_seconds: Time to keep sending; None for no limit.
         warmup_requests: Untimed requests before the run; every connection sends at least one.
@@ -35,6 +38,7 @@ class Plan:
     schedule_seed: int
     timeout_seconds: float
     slo_ms: float | None
+    course: Course | None = None
     abort_after_errors: int = DEFAULT_ABORT_AFTER_ERRORS
     watched: bool = False
 
@@ -44,16 +48,25 @@ class Plan:
         Raises:
             ValueError: The plan is a closed loop.
         """
+        return self.schedule().share(share.process, share.processes, self.schedule_seed)
+
+    def schedule(self) -> Arrivals:
+        """Return the arrivals of all processes.
+
+        Raises:
+            ValueError: The plan is a closed loop.
+        """
+        if self.course is not None:
+            return self.course.arrivals(self.schedule_seed)
         if self.rate_per_second is None:
             msg = "a closed loop has no arrivals"
             raise ValueError(msg)
-        everything = poisson(
+        return poisson(
             self.rate_per_second,
             requests=self.requests,
             duration_seconds=self.duration_seconds,
             seed=self.schedule_seed,
         )
-        return everything.share(share.process, share.processes, self.schedule_seed)
 
 
 @dataclass(frozen=True)

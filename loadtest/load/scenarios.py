@@ -4,11 +4,18 @@ single-stream: one image in a request, the next request when the last one is ans
 multi-stream: the same with eight images in a request. server: Poisson arrivals at a rate.
 offline: all images in large batches, a fixed number of requests under way. users: N callers; each
 waits for its answer before it sends the next request.
+A shape or a replay takes the place of the rate of server; see `course`.
 """
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
+
+from loadtest.load import course
+from loadtest.load.course import Course
 from loadtest.load.plan import Plan
+from loadtest.load.replay import Replay
 from loadtest.report_schema import Loop, ScenarioKind
 from loadtest.settings.config import LoadTestConfig, UsageError
 
@@ -43,7 +50,10 @@ _DEFAULTS: dict[ScenarioKind, _Defaults] = {
 
 @dataclass(frozen=True, kw_only=True)
 class SettledLoad:
-    """A scenario with every number decided; report_schema.Scenario describes the fields."""
+    """A scenario with every number decided; report_schema.Scenario describes the fields.
+
+    `images` are the images of each request of a replay, see Replay; None for all images in turn.
+    """
 
     kind: ScenarioKind
     loop: Loop
@@ -55,6 +65,7 @@ class SettledLoad:
     connections: int
     percentile: float
     plan: Plan
+    images: npt.NDArray[np.int64] | None = None
 
 
 def settle(config: LoadTestConfig, images: int) -> SettledLoad:
@@ -67,21 +78,32 @@ def settle(config: LoadTestConfig, images: int) -> SettledLoad:
     Raises:
         UsageError: Settings contradict each other.
     """
-    kind = config.scenario or ("users" if config.rate_per_second is None else "server")
+    is_open = any((config.rate_per_second, config.shape, config.replay))
+    kind = config.scenario or ("server" if is_open else "users")
+    course.check(config, kind)
     _check(config, kind)
     defaults = _DEFAULTS[kind]
-    batch = config.batch or defaults.batch
+    planned = course.read(config)
+    replay = planned if isinstance(planned, Replay) else None
+    batch = config.batch or (replay.batch if replay else None) or defaults.batch
     in_flight = config.users or config.in_flight or defaults.in_flight
     requests, ends = config.requests, f"{config.requests or 0:,} requests"
-    if config.duration_seconds is not None:
+    if replay is not None:
+        requests = len(replay.due_ns)
+        ends = f"{replay.seconds:.1f} seconds"
+        _check_images(replay, images)
+    elif planned is not None:  # its words have the duration
+        ends = f"{len(planned.arrivals(config.schedule_seed)):,} requests"
+    elif config.duration_seconds is not None:
         ends = f"{config.duration_seconds:g} seconds"
     elif requests is None:
         requests = -(-images // batch)
         ends = f"each of {images:,} test images once"
+    rate = config.rate_per_second if planned is None else planned.mean_rate
     return SettledLoad(
         kind=kind,
         loop=defaults.loop,
-        description=_description(kind, in_flight, config.rate_per_second),
+        description=_description(kind, in_flight, rate, planned),
         ends=ends,
         users=in_flight if kind == "users" else None,
         batch=batch,
@@ -92,7 +114,8 @@ def settle(config: LoadTestConfig, images: int) -> SettledLoad:
         percentile=config.percentile or defaults.percentile,
         plan=Plan(
             in_flight=in_flight,
-            rate_per_second=config.rate_per_second,
+            rate_per_second=rate,
+            course=planned,
             requests=requests,
             duration_seconds=config.duration_seconds,
             warmup_requests=config.warmup_requests,
@@ -101,17 +124,12 @@ def settle(config: LoadTestConfig, images: int) -> SettledLoad:
             slo_ms=config.slo_ms,
             abort_after_errors=config.abort_after_errors,
         ),
+        images=None if replay is None else replay.images,
     )
 
 
 def _check(config: LoadTestConfig, kind: ScenarioKind) -> None:
     """Raise UsageError for a setting that the scenario does not use, rather than ignore it."""
-    if kind == "server" and config.rate_per_second is None:
-        msg = "scenario server needs --rate, the mean number of requests a second"
-        raise UsageError(msg)
-    if kind != "server" and config.rate_per_second is not None:
-        msg = f"--rate given, but scenario {kind} is a closed loop and offers no rate; use server"
-        raise UsageError(msg)
     if kind != "users" and config.users is not None:
         msg = f"--users given, but scenario {kind} has none; use --scenario users"
         raise UsageError(msg)
@@ -127,7 +145,22 @@ def _check(config: LoadTestConfig, kind: ScenarioKind) -> None:
         raise UsageError(msg)
 
 
-def _description(kind: ScenarioKind, in_flight: int, rate: float | None) -> str:
+def _check_images(replay: Replay, images: int) -> None:
+    """Raise UsageError for an image that the test images do not have."""
+    if replay.images is not None and (last := int(replay.images.max())) >= images:
+        msg = (
+            f"{replay.source} names test image {last}, but there are {images:,}, numbered from 0; "
+            "expected the images with which it was recorded"
+        )
+        raise UsageError(msg)
+
+
+def _description(
+    kind: ScenarioKind, in_flight: int, rate: float | None, planned: Course | None
+) -> str:
+    if planned is not None:
+        arrivals = "" if isinstance(planned, Replay) else "Poisson arrivals, "
+        return f"open loop, {arrivals}{planned.words}"
     if rate is not None:
         return f"open loop, Poisson arrivals at {rate:g} requests/s"
     if kind == "users":

@@ -152,7 +152,7 @@ class Execution:
         try:
             report = collection.read(folder).results[0].report
         except ReportError:
-            problem = (server and server.end()) or _problem(output)
+            problem = (server and server.end()) or problem_in(output)
             self.not_measured.append(f"{run}, repeat {run.repeat + 1}: {problem}")
             say(f"  not measured: {problem}")
             return
@@ -162,7 +162,7 @@ class Execution:
         process = None
         if server is not None and before is not None:
             process = server.section(
-                before, requests=_requests(report), provider=report.model.provider
+                before, requests=requests_of(report), provider=report.model.provider
             )
         result = Result(
             target=run.endpoint.target.name,
@@ -172,7 +172,7 @@ class Execution:
             server_process=process,
         )
         self.results.append(result)
-        say(f"  {_line(result)}")
+        say(f"  {result_line(result)}")
 
     def _command(self, run: MatrixRun, folder: Path) -> list[str]:
         flags = [
@@ -190,12 +190,9 @@ class Execution:
             flags += self._connection_flags
         if self._data_dir is not None:
             flags.append(f"--data-dir={self._data_dir}")
-        model = run.endpoint.says.models.get(run.model)
         # The metrics page tells about the latest version, and a label may name another one.
-        labelled = any(flag.startswith("--version-label") for flag in run.scenario.flags)
-        if model is not None and not labelled:
-            flags += [f"--version={model.version}", f"--precision={model.precision}"]
-            flags.append(f"--provider={model.provider}")
+        if not any(flag.startswith("--version-label") for flag in run.scenario.flags):
+            flags += model_flags(run.endpoint, run.model)
         return [run.scenario.command, *flags]
 
     def _execute(self, command: Sequence[str], folder: Path, environment: Mapping[str, str]) -> str:
@@ -207,7 +204,7 @@ class Execution:
         (folder / REPORT_FILE).unlink(missing_ok=True)  # of an earlier matrix
         log = folder / "output.txt"
         with log.open("wb") as output:
-            shown = shlex.join(_without_values(command))
+            shown = shlex.join(without_values(command))
             output.write(f"$ python -m loadtest {shown}\n".encode())
             output.flush()
             self._child = subprocess.Popen(
@@ -267,12 +264,24 @@ class Execution:
                 signal.signal(number, handler)
 
 
-def _without_values(command: Sequence[str]) -> list[str]:
+def model_flags(endpoint: Endpoint, name: str) -> list[str]:
+    """Return the flags for version, precision and provider of a model, if the server says them."""
+    model = endpoint.says.models.get(name)
+    if model is None:
+        return []
+    return [
+        f"--version={model.version}",
+        f"--precision={model.precision}",
+        f"--provider={model.provider}",
+    ]
+
+
+def without_values(command: Sequence[str]) -> list[str]:
     """Return a command line without the values of headers, which may be secret."""
     return [re.sub(r"^(--header=[^:]*:).+", r"\1...", argument) for argument in command]
 
 
-def _problem(output: str) -> str:
+def problem_in(output: str) -> str:
     """Return the error in a run's output, or its last line."""
     found = _ERROR.findall(output)[-1:] or output.strip().splitlines()[-1:]
     return found[0] if found else "it ended without a word"
@@ -282,7 +291,7 @@ def _kind(run: MatrixRun) -> tuple[Path | str, ...]:
     return run.endpoint.address, run.model, str(run.scenario)
 
 
-def _requests(report: Report) -> int:
+def requests_of(report: Report) -> int:
     """Return the number of requests the server handled; find-capacity's count all steps."""
     counts, capacity = report.requests, report.capacity
     if capacity is not None:
@@ -290,7 +299,7 @@ def _requests(report: Report) -> int:
     return counts.answered + counts.failed + counts.warmup
 
 
-def _line(result: Result) -> str:
+def result_line(result: Result) -> str:
     """Return a result in one line."""
     report = result.report
     texts = ["VALID" if report.validity.valid else "INVALID", str(load_of(report))]

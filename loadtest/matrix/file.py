@@ -42,7 +42,7 @@ AUTO = "auto"
 T = TypeVar("T")
 _COMMANDS = {"run": parse_run, "find-capacity": parse_capacity}
 # Flags that the matrix itself passes to each run.
-_OWN_FLAGS = frozenset(
+OWN_FLAGS = frozenset(
     {
         *("target", "model", "version", "precision", "provider", "models-dir", "data-dir"),
         *("seed", "schedule-seed", "output-dir", "name", "json"),
@@ -123,7 +123,7 @@ def read(path: Path) -> Matrix:
         msg = f"cannot read a matrix from {path}: {error}"
         raise UsageError(msg) from error
     try:
-        return _matrix(_Table(schemas.MATRIX.body(document, path), "the file"), path.stem)
+        return _matrix(Table(schemas.MATRIX.body(document, path), "the file"), path.stem)
     except schemas.SchemaError as error:
         raise UsageError(str(error)) from error
     except UsageError as error:
@@ -131,7 +131,7 @@ def read(path: Path) -> Matrix:
         raise UsageError(msg) from error
 
 
-class _Table:
+class Table:
     """A TOML table; each key is removed when it is read, so that unread keys can be reported."""
 
     def __init__(self, values: Mapping[str, Any], where: str) -> None:
@@ -166,7 +166,7 @@ class _Table:
             raise UsageError(msg)
         return tuple(values)
 
-    def tables(self, key: str) -> "list[_Table]":
+    def tables(self, key: str) -> "list[Table]":
         """Remove an array of tables and return its tables.
 
         Raises:
@@ -176,7 +176,7 @@ class _Table:
         if not tables or not all(isinstance(table, dict) for table in tables):
             msg = f"{self.where} has no [[{key}]], expected at least one"
             raise UsageError(msg)
-        return [_Table(table, f"{key} {number}") for number, table in enumerate(tables, 1)]
+        return [Table(table, f"{key} {number}") for number, table in enumerate(tables, 1)]
 
     def rest(self) -> dict[str, Any]:
         """Return the keys that have not been read yet, with their values."""
@@ -189,14 +189,14 @@ class _Table:
             raise UsageError(msg)
 
 
-def _matrix(table: _Table, name: str) -> Matrix:
+def _matrix(table: Table, name: str) -> Matrix:
     repeats = table.take("repeats", int, 1) or 0
     max_seconds = table.take("max_seconds", int)
     if repeats < 1 or (max_seconds is not None and max_seconds < 1):
         msg = f"repeats {repeats}, max_seconds {max_seconds} received, expected 1 or more"
         raise UsageError(msg)
     defaults = table.take("defaults", dict) or {}
-    targets = tuple(_target(entry) for entry in table.tables("targets"))
+    targets = tuple(read_target(entry) for entry in table.tables("targets"))
     scenarios = [
         scenario for entry in table.tables("scenarios") for scenario in _scenarios(entry, defaults)
     ]
@@ -216,7 +216,12 @@ def _matrix(table: _Table, name: str) -> Matrix:
     return matrix
 
 
-def _target(table: _Table) -> Target:
+def read_target(table: Table) -> Target:
+    """Return the target that a table describes.
+
+    Raises:
+        UsageError: A key or value is wrong.
+    """
     address, serve = table.take("address", str), table.take("serve", list)
     if (address is None) == (serve is None):
         msg = f"{table.where} needs either address or serve"
@@ -245,7 +250,7 @@ def _checked_address(address: str) -> None:
         raise UsageError(str(error)) from error
 
 
-def _scenarios(table: _Table, defaults: Mapping[str, Any]) -> list[MatrixScenario]:
+def _scenarios(table: Table, defaults: Mapping[str, Any]) -> list[MatrixScenario]:
     """Return a table's scenarios: one for each combination of the values in its lists."""
     command = table.take("command", str) or "run"
     if command not in _COMMANDS:
@@ -263,7 +268,7 @@ def _scenarios(table: _Table, defaults: Mapping[str, Any]) -> list[MatrixScenari
             f"the folder of each run has its samples as {RAW_FILE}"
         )
         raise UsageError(msg)
-    if own := _OWN_FLAGS & set(values):
+    if own := OWN_FLAGS & set(values):
         msg = f"{', '.join(sorted(own))} of {table.where}: the matrix itself sets these flags"
         raise UsageError(msg)
     choices = [
@@ -271,7 +276,7 @@ def _scenarios(table: _Table, defaults: Mapping[str, Any]) -> list[MatrixScenari
         for key, value in values.items()
     ]
     scenarios = [
-        MatrixScenario(command, _flags(combination), models, repeats)
+        MatrixScenario(command, command_flags(combination), models, repeats)
         for combination in itertools.product(*choices)
     ]
     for scenario in scenarios:
@@ -279,7 +284,8 @@ def _scenarios(table: _Table, defaults: Mapping[str, Any]) -> list[MatrixScenari
     return scenarios
 
 
-def _flags(values: Sequence[tuple[str, Any]]) -> tuple[str, ...]:
+def command_flags(values: Sequence[tuple[str, Any]]) -> tuple[str, ...]:
+    """Return keys and values as flags of a command: true gives the flag alone, false none."""
     flags = []
     for key, value in values:
         if value is True:

@@ -38,6 +38,7 @@ def merge(collections: Sequence[Collection]) -> Collection:
         stop_reason=None,
         results=[result for collection in collections for result in collection.results],
         not_measured=[text for collection in collections for text in collection.not_measured],
+        mixes=[totals for collection in collections for totals in collection.mixes],
     )
 
 

@@ -7,6 +7,7 @@ from itertools import zip_longest
 from hdrh.histogram import HdrHistogram
 
 from loadtest.report_schema import Report, Result
+from loadtest.report_traffic_schema import ReplayedTraffic
 from loadtest.reports.measures import MEASURES, Spread
 from training.evaluation.accuracy import wilson_interval
 
@@ -42,6 +43,8 @@ class LoadKey:
 
     The kind is the kind of the scenario, or CAPACITY for find-capacity. Its rate is a result and
     therefore None here, and its `bound` is the bound of the search, such as "p99 within 15 ms".
+    The rate of a shape or a replay is None, too: it changes. `replay` has digest and speed, so that
+    the same name does not stand for two recordings.
     `detail` distinguishes its name from that of another load in the same report.
     """
 
@@ -53,6 +56,10 @@ class LoadKey:
     users: int | None
     in_flight_cap: int
     connections: int
+    shape: str | None = None
+    replay: str | None = None
+    stream: str | None = None
+    mix: str | None = None
     detail: str = field(default="", compare=False)
 
     def __str__(self) -> str:
@@ -64,6 +71,8 @@ class LoadKey:
             text = f"{text}, {self.bound}"
         if self.rate is not None:
             text = f"{text}, {self.rate:,.6g} requests/s"
+        parts = (self.shape, self.replay, self.stream and f"stream {self.stream}")
+        text = ", ".join([text, *filter(None, parts)])
         if self.detail:
             text = f"{text}, {self.detail}"
         return text if self.batch == 1 else f"{text}, batch {self.batch}"
@@ -181,16 +190,25 @@ def _version_text(report: Report) -> str:
 def load_of(report: Report) -> LoadKey:
     """Return the load of a run."""
     scenario, capacity = report.scenario, report.capacity
+    steady = not (capacity or scenario.shape or scenario.replay)
     return LoadKey(
         kind=CAPACITY if capacity else scenario.kind,
         loop=scenario.loop,
         batch=scenario.batch,
-        rate=None if capacity else scenario.offered_rate_per_second,
+        rate=scenario.offered_rate_per_second if steady else None,
         bound=bound_text(capacity.percentile, capacity.slo_ms) if capacity else None,
         users=scenario.users,
         in_flight_cap=scenario.in_flight_cap,
         connections=scenario.connections,
+        shape=scenario.shape,
+        replay=_replay_text(scenario.replay) if scenario.replay else None,
+        stream=scenario.stream,
+        mix=scenario.mix,
     )
+
+
+def _replay_text(replay: ReplayedTraffic) -> str:
+    return f"replay of {replay.file} ({replay.sha256[:8]}) at {replay.speed:g} times its speed"
 
 
 def bound_text(percentile: float, limit_ms: float) -> str:

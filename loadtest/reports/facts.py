@@ -39,6 +39,8 @@ def lines(collection: Collection) -> list[tuple[str, str]]:
         ("server's machine", _each_result(results, _machine_text)),
         ("model file", _each(reports, _artefact_text)),
         ("seeds", _each(reports, _seeds_text)),
+        ("recorded traffic", _each(reports, _replay_text)),
+        ("mix", _each(reports, lambda report: report.scenario.mix)),
         ("percentiles", _each(reports, lambda report: report.latency_ms.definition)),
         ("GPU", _each_result(results, _gpu_text)),
     ]
@@ -46,13 +48,15 @@ def lines(collection: Collection) -> list[tuple[str, str]]:
 
 
 def digests(collection: Collection) -> list[tuple[str, str]]:
-    """Return the SHA-256 digests of test images and model files, each with what it belongs to."""
+    """Return the SHA-256 digests of images, models and traffic, each with what it belongs to."""
     found = []
     for result in collection.results:
         manifest = result.report.manifest
         found.append((f"test images, {_data_text(result.report)}", manifest.data.sha256))
         if (artefact := manifest.artefact) is not None and artefact.sha256 is not None:
             found.append((_model_file(result.report, artefact), artefact.sha256))
+        if (replay := result.report.scenario.replay) is not None:
+            found.append((f"recorded traffic, {replay.file}", replay.sha256))
     return list(dict.fromkeys(found))
 
 
@@ -145,6 +149,16 @@ def _model_file(report: Report, artefact: Artefact) -> str:
 
 def _seeds_text(report: Report) -> str:
     return ", ".join(f"{name} {seed}" for name, seed in report.scenario.seeds.items())
+
+
+def _replay_text(report: Report) -> str | None:
+    replay = report.scenario.replay
+    if replay is None:
+        return None
+    return (
+        f"{replay.file} at {replay.speed:g} times its speed, {replay.left_out:,} of its requests "
+        "left out"
+    )
 
 
 def _gpu_text(result: Result) -> str | None:

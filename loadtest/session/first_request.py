@@ -105,6 +105,7 @@ class FirstRequest:
             timeout_seconds=config.timeout_seconds,
             connection=config.connection,
             server_timing=config.server_timing,
+            images=self._load.images,
         )
         image_ids = assignment.known_queries(len(self._split)).image_ids(0)
         body = assignment.payload(self._split.images[image_ids])

@@ -35,7 +35,7 @@ async def measure(
     """Run the first requests of a plan against a null server on this machine.
 
     Args:
-        plan: Load of the run.
+        plan: Load of the run; of a shape, its highest rate is used, of a replay its mean rate.
         assignment: Requests of the run; its target and connection are replaced, but they are
             compressed as in the run.
         images: The test images.
@@ -49,7 +49,11 @@ async def measure(
     if plan.duration_seconds is not None and plan.rate_per_second is not None:
         expected = plan.duration_seconds * plan.rate_per_second
         requests = max(1, min(requests, int(expected)))
-    short = replace(plan, requests=requests, duration_seconds=None)
+    # A shape begins with any of its rates; the highest one costs the client most.
+    rate = plan.rate_per_second if plan.course is None else plan.course.peak_rate
+    short = replace(
+        plan, requests=requests, duration_seconds=None, rate_per_second=rate, course=None
+    )
     async with null_server(answer) as target:
         there = replace(
             assignment,

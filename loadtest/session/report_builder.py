@@ -4,14 +4,16 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import cast
 
-from loadtest.figures import bounds, manifest, sections
+from loadtest.figures import bounds, manifest, phases, sections
 from loadtest.figures.availability import availability
 from loadtest.figures.manifest import Environment
 from loadtest.figures.published_answers import Record
 from loadtest.figures.scoring import Scores
 from loadtest.generator.recording import Recording
 from loadtest.load.images import source_name
+from loadtest.load.replay import Replay
 from loadtest.load.scenarios import SettledLoad
+from loadtest.load.shapes import Shape
 from loadtest.report_schema import (
     SCHEMA_VERSION,
     Artefact,
@@ -23,9 +25,10 @@ from loadtest.report_schema import (
     Status,
 )
 from loadtest.report_sections_schema import Floor, Requests, Throughput
+from loadtest.report_traffic_schema import ReplayedTraffic
 from loadtest.settings.config import LoadTestConfig
 from loadtest.transports.api import Api
-from loadtest.verdict import validity
+from loadtest.verdict import changing_load, validity
 from training.data.cifar10 import Split
 
 
@@ -104,6 +107,7 @@ class FinishedRun:
             server=sections.server_times(recording, scores),
             client=client,
             windows=sections.windows(recording, scores),
+            phases=phases.phases(recording, scores, load.plan, config.slo_ms),
             floor=self.floor,
             validity=validity.judge(
                 load,
@@ -117,6 +121,7 @@ class FinishedRun:
                 client=client,
                 thirds=sections.thirds(recording, scores),
                 wrong_images=0 if mismatches is None else mismatches.differing,
+                alike=phases.alike(recording, scores, load.plan),
             ),
             gates=[],
             capacity=None,
@@ -140,13 +145,26 @@ class FinishedRun:
         )
 
     def _scenario(self) -> Scenario:
-        config, load = self.config, self.load
+        config, load, course = self.config, self.load, self.load.plan.course
         return Scenario(
             kind=load.kind,
             loop=load.loop,
             description=load.description,
             plan=load.ends,
             offered_rate_per_second=load.plan.rate_per_second,
+            shape=course.words if isinstance(course, Shape) else None,
+            replay=(
+                ReplayedTraffic(
+                    file=course.source,
+                    sha256=course.sha256,
+                    speed=course.speed,
+                    left_out=course.left_out,
+                )
+                if isinstance(course, Replay)
+                else None
+            ),
+            stream=config.stream,
+            mix=config.mix,
             users=load.users,
             in_flight_cap=load.in_flight,
             connections=load.connections,
@@ -209,7 +227,8 @@ class FinishedRun:
         )
 
     def _warnings(self, throughput: Throughput) -> list[str]:
-        scores, warnings = self.scores, []
+        scores = self.scores
+        warnings = [text for text in [changing_load.note(self.load.plan)] if text]
         images = int(scores.used.sum())
         distinct = len({*scores.images[scores.used].tolist()})
         if images > distinct:

@@ -14,6 +14,7 @@ from loadtest.figures.manifest import Environment
 from loadtest.figures.published_answers import Record
 from loadtest.figures.samples import Asked, Samples
 from loadtest.figures.scoring import Scorer, Scores
+from loadtest.generator import start_gate
 from loadtest.generator.assignment import Assignment
 from loadtest.generator.fleet import Fleet, fleet
 from loadtest.generator.recording import Recording
@@ -261,7 +262,8 @@ async def open_session(
     # Ask after the first request: a server may show no figures before it.
     served = await asyncio.to_thread(description.ask, config.target, config.connection)
     says = served.models.get(config.model)
-    async with fleet(assignment, split.images, config.processes) as generators:
+    gate = start_gate.from_environment()
+    async with fleet(assignment, split.images, config.processes, gate) as generators:
         yield Session(
             config,
             split=split,

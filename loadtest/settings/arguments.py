@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 from loadtest.report_schema import ScenarioKind, Transport
+from loadtest.settings import traffic_flags
 from loadtest.settings.config import (
     DEFAULT_ABORT_AFTER_ERRORS,
     DEFAULT_TARGET,
@@ -44,12 +45,13 @@ def parse_run(arguments: Sequence[str]) -> LoadTestConfig:
     """Parse the command line of `run`; a wrong one exits with code 2."""
     parser = _parser("run", _RUN_DESCRIPTION)
     add = parser.add_argument_group("load").add_argument
-    add("--scenario", choices=get_args(ScenarioKind), help="default: server with --rate, or users")
+    add("--scenario", choices=get_args(ScenarioKind), help="default: server with a rate, or users")
     add("--users", type=positive_int, help="number of callers in scenario users (default: 1)")
     add("--rate", type=positive_number, metavar="N", help="requests a second in scenario server")
     add("--requests", type=positive_int, help="number of timed requests to send")
     add("--duration", type=positive_number, metavar="SECONDS", help="time to keep sending")
     add("--slo-ms", type=positive_number, metavar="MS", help="latency bound")
+    traffic_flags.add_flags(parser.add_argument_group("traffic of scenario server").add_argument)
     _add_common(parser)
     values = parser.parse_args(arguments)
     if values.requests is not None and values.duration is not None:
@@ -88,6 +90,7 @@ def parse_capacity(arguments: Sequence[str]) -> CapacityConfig:
             metavar=unit,
             help=f"{text} (default: {shown})",
         )
+    traffic_flags.refuse_flags(add)
     _add_common(parser)
     values = parser.parse_args(arguments)
     values.scenario = "server"
@@ -307,6 +310,7 @@ def _config(values: argparse.Namespace, name: str) -> LoadTestConfig:
         "rate_per_second": getattr(values, "rate", None),
         "requests": getattr(values, "requests", None),
         "duration_seconds": getattr(values, "duration", None),
+        **traffic_flags.settings(values),
     }
     return LoadTestConfig(
         target=values.target,
@@ -353,7 +357,9 @@ def _config(values: argparse.Namespace, name: str) -> LoadTestConfig:
 
 def _run_name(values: argparse.Namespace) -> str:
     """Return a default name for a run: `simcnn-server-500`, `simcnn-users-32-batch-8`."""
-    parts = [values.model, values.scenario or ("users" if values.rate is None else "server")]
+    course = traffic_flags.name_parts(values)
+    is_open = values.rate is not None or course
+    parts = [values.model, values.scenario or ("server" if is_open else "users"), *course]
     parts += [f"{number:g}" for number in (values.rate, values.users) if number is not None]
     if values.batch is not None:
         parts.append(f"batch-{values.batch}")

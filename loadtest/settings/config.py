@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from loadtest.report_schema import Compression, ScenarioKind, Transport
+from loadtest.settings.shape_text import ShapeSettings
 
 DEFAULT_TARGET = "localhost:8500"
 DEFAULT_TIMEOUT_SECONDS = 10.0
@@ -12,6 +13,8 @@ DEFAULT_WARMUP_REQUESTS = 100
 DEFAULT_ABORT_AFTER_ERRORS = 100
 # The forms of a file of samples, by the end of its name.
 SAMPLE_SUFFIXES = (".npz", ".parquet")
+# The lowest and the highest speed of a replay.
+SPEEDS = (0.5, 4.0)
 
 
 # Name and value of an HTTP header, or of gRPC metadata.
@@ -117,6 +120,11 @@ class LoadTestConfig:
         scenario: Name of the scenario; None for "server" if there is a rate, else "users".
         users: Callers of the scenario "users"; None for 1.
         rate_per_second: Mean rate of the scenario "server".
+        shape: How the rate of "server" changes; None if it is constant.
+        replay: File with the times of recorded traffic, which "server" sends again; None for none.
+        speed: Speed of the replay, 0.5 to 4; None for 1.
+        stream: Name of the run in a mix of runs at the same time; None if it runs alone.
+        mix: All streams of the mix, in words.
         batch: Images in a request.
         in_flight: Requests under way: the maximum of "server", the fixed number of "offline".
         connections: Connections of all processes; None for one for each request under way, at most
@@ -158,6 +166,11 @@ class LoadTestConfig:
     scenario: ScenarioKind | None = None
     users: int | None = None
     rate_per_second: float | None = None
+    shape: ShapeSettings | None = None
+    replay: Path | None = None
+    speed: float | None = None
+    stream: str | None = None
+    mix: str | None = None
     batch: int | None = None
     in_flight: int | None = None
     connections: int | None = None

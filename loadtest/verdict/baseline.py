@@ -2,7 +2,9 @@
 
 from pathlib import Path
 
+from loadtest.load.replay import Replay
 from loadtest.load.scenarios import SettledLoad
+from loadtest.load.shapes import Shape
 from loadtest.report_file import ReportError, read_run
 from loadtest.report_schema import Report
 from loadtest.report_sections_schema import Gate
@@ -27,12 +29,14 @@ def load_baseline(path: Path, *, model: str, load: SettledLoad, capacity: bool) 
     except ReportError as error:
         msg = f"--baseline: {error}"
         raise UsageError(msg) from error
-    scenario = report.scenario
+    scenario, course = report.scenario, load.plan.course
     theirs = {
         "model": report.model.name,
         "scenario": scenario.kind,
         "batch": scenario.batch,
         "users": scenario.users,
+        "shape": scenario.shape,
+        "replay": scenario.replay and (scenario.replay.sha256, scenario.replay.speed),
         "find-capacity": report.capacity is not None,
     }
     ours = {
@@ -40,6 +44,8 @@ def load_baseline(path: Path, *, model: str, load: SettledLoad, capacity: bool) 
         "scenario": load.kind,
         "batch": load.batch,
         "users": load.users,
+        "shape": course.words if isinstance(course, Shape) else None,
+        "replay": (course.sha256, course.speed) if isinstance(course, Replay) else None,
         "find-capacity": capacity,
     }
     if not capacity:

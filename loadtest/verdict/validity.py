@@ -13,6 +13,7 @@ import numpy.typing as npt
 from loadtest.figures import correlation
 from loadtest.figures.bounds import FULL_SECONDS, QUICK_SECONDS
 from loadtest.figures.percentiles import percentile, samples_needed
+from loadtest.figures.phases import AlikeLatencies
 from loadtest.load.scenarios import SettledLoad
 from loadtest.report_sections_schema import (
     Accuracy,
@@ -24,6 +25,8 @@ from loadtest.report_sections_schema import (
     Throughput,
     Validity,
 )
+from loadtest.verdict import changing_load
+from loadtest.verdict.changing_load import STABLE_RATIO, STABLE_REQUESTS
 
 # MLPerf's offline scenario needs this many samples, or the whole data set if it is smaller.
 _OFFLINE_IMAGES = 24_576
@@ -35,9 +38,6 @@ FAILED_SHARE = 0.001
 # A busy load generator adds its own queueing time to the latency.
 CPU_SHARE = 0.8
 LAG_SHARE = 0.1
-# perf_analyzer demands 10 % over three windows in a row, but on otherwise idle machines.
-_STABLE_RATIO = 1.25
-_STABLE_REQUESTS = 50
 _STALL_RATIO = 2
 # With --duration the last arrival may come a little before the duration ends.
 _DURATION_SHARE = 0.99
@@ -57,6 +57,7 @@ def judge(
     client: Client,
     thirds: Sequence[npt.NDArray[np.int64]],
     wrong_images: int,
+    alike: AlikeLatencies | None = None,
 ) -> Validity:
     """Apply every rule and return the verdict with its checks and reasons.
 
@@ -72,16 +73,23 @@ def judge(
         client: Section `client`.
         thirds: Latencies in nanoseconds of the first, second and last third of the run.
         wrong_images: Images whose answer differs from the recorded prediction.
+        alike: Latencies at times with the same planned rates, see `figures.phases`; for a load of
+            changing rate.
     """
+    changing = load.plan.course is not None
     checks = [
         _check("complete", stop_reason is None, stop_reason or "ran to its end"),
         _enough(load, images, latency, accuracy),
-        *_duration(load, throughput),
+        *(
+            [changing_load.schedule(load.plan, requests)]
+            if changing
+            else _duration(load, throughput)
+        ),
         *_answered(requests),
         _check(WRONG_ANSWERS, not wrong_images, f"{wrong_images:,} answers differ from the record"),
         *([] if slo is None else [slo_check(slo), _slo_duration(slo, throughput)]),
         *client_checks(client, latency),
-        _stable(thirds),
+        changing_load.stable(load.plan, alike or []) if changing else _stable(thirds),
         *(
             [_without_stall(np.concatenate(thirds), load.percentile)]
             if load.loop == "closed"
@@ -193,16 +201,16 @@ def _answered(requests: Requests) -> list[Check]:
 
 def _stable(thirds: Sequence[npt.NDArray[np.int64]]) -> Check:
     fewest = min(len(third) for third in thirds)
-    if fewest < _STABLE_REQUESTS:
-        detail = f"not judged: {fewest:,} requests in a third of the run, {_STABLE_REQUESTS} needed"
+    if fewest < STABLE_REQUESTS:
+        detail = f"not judged: {fewest:,} requests in a third of the run, {STABLE_REQUESTS} needed"
         return _check("stable", True, detail)
     medians = [float(np.median(third)) / _NS_PER_MS for third in thirds]
     texts = ", ".join(f"{median:.3f}" for median in medians)
     return _check(
         "stable",
-        max(medians) <= _STABLE_RATIO * min(medians),
+        max(medians) <= STABLE_RATIO * min(medians),
         f"median latency of each third of the run {texts} ms, "
-        f"at most {100 * (_STABLE_RATIO - 1):.0f} % apart",
+        f"at most {100 * (STABLE_RATIO - 1):.0f} % apart",
     )
 
 

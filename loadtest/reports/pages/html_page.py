@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from loadtest.report_schema import Collection
-from loadtest.reports import availability, facts, findings, search_steps, summary, unknown
+from loadtest.reports import availability, facts, findings, search_steps, summary, traffic, unknown
 from loadtest.reports.configurations import Configuration, Subject, configurations
 from loadtest.reports.findings import Verdict
 from loadtest.reports.plots import accuracy, latency, rates
+from loadtest.reports.plots import traffic as traffic_plots
 from loadtest.reports.plots.frame import Look, looks
 from training.pages.drawing import Figure, Legend
 from training.pages.rendering import render as render_template
@@ -17,6 +18,8 @@ from training.pages.rendering import render as render_template
 _NUMBERS = range(3, 12)
 _STEP_NUMBERS = (1, *range(3, 9))
 _AVAILABILITY_NUMBERS = range(2, 7)
+_PHASE_NUMBERS = range(1, len(traffic.PHASE_HEADS))
+_MIX_NUMBERS = (0, 1, *range(3, len(traffic.MIX_HEADS)))
 
 
 @dataclass(frozen=True)
@@ -61,6 +64,7 @@ def render(collection: Collection, report_sha256: str) -> str:
     cost_heads, costs = summary.costs(measured)
     rows = [[*row.name, row.verdict, *row.figures] for row in summary.rows(measured)]
     outages = availability.table(measured)
+    mixes = traffic.mix_rows(collection)
     return render_template(
         "loadtest.reports.pages",
         "report.html",
@@ -84,6 +88,14 @@ def render(collection: Collection, report_sha256: str) -> str:
         searches=search_steps.tables(measured),
         step_key=search_steps.KEY,
         step_numbers=_STEP_NUMBERS,
+        mix_heads=traffic.MIX_HEADS,
+        mix_key=" ".join(filter(None, [traffic.MIX_KEY, unknown.note(mixes)])),
+        mix_numbers=_MIX_NUMBERS,
+        mixes=mixes,
+        phase_heads=traffic.PHASE_HEADS,
+        phase_key=traffic.PHASE_KEY,
+        phase_numbers=_PHASE_NUMBERS,
+        phases=traffic.phase_tables(measured),
         availability_heads=availability.HEADS,
         availability_key=" ".join(filter(None, [availability.KEY, unknown.note(outages)])),
         availability_numbers=_AVAILABILITY_NUMBERS,
@@ -153,7 +165,13 @@ def _groups(measured: Sequence[Configuration], appearance: Mapping[Subject, Look
                 *accuracy.confusions(measured, appearance),
             ],
         ),
-        _Group("Latency over time", latency.over_time(measured, appearance)),
+        _Group(
+            "Latency over time",
+            [
+                *latency.over_time(measured, appearance),
+                *traffic_plots.over_time(measured, appearance),
+            ],
+        ),
     ]
 
 

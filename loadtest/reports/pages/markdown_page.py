@@ -4,7 +4,7 @@ import html
 from collections.abc import Iterable, Sequence
 
 from loadtest.report_schema import Collection
-from loadtest.reports import availability, facts, findings, search_steps, summary, unknown
+from loadtest.reports import availability, facts, findings, search_steps, summary, traffic, unknown
 from loadtest.reports.configurations import Configuration, accuracy, configurations, subject_labels
 from loadtest.reports.findings import Note, Verdict
 from training.data.cifar10 import CLASS_NAMES
@@ -27,10 +27,12 @@ def render(collection: Collection, report_sha256: str) -> str:
         *_list(collection.not_measured),
         *_list(_found("Gate failed: ", failed)),
         *_list(_found("Limited by the client: ", findings.client_limits(measured))),
+        *_mixes(collection),
         *_explained(summary.HEADS, rows, summary.KEY),
         *_list(_found("", findings.complaints(measured))),
         *_gates(measured),
         *_searches(measured),
+        *_phases(measured),
         *_availability(measured),
         "## Client and server",
         *_explained(*summary.costs(measured)),
@@ -84,6 +86,25 @@ def _searches(measured: Sequence[Configuration]) -> list[str]:
         parts += [f"## Steps of {cell(search.title)}", table(search.heads, rows)]
         parts += [search.note] if search.note else []
     return [*parts, search_steps.KEY] if parts else []
+
+
+def _mixes(collection: Collection) -> list[str]:
+    rows = [_texts(row) for row in traffic.mix_rows(collection)]
+    if not rows:
+        return []
+    return [
+        "## All streams together",
+        *_explained(traffic.MIX_HEADS, rows, traffic.MIX_KEY),
+        "## All results",
+    ]
+
+
+def _phases(measured: Sequence[Configuration]) -> list[str]:
+    parts = []
+    for one in traffic.phase_tables(measured):
+        parts += [f"## Phases of {cell(one.title)}"]
+        parts += _explained(traffic.PHASE_HEADS, one.rows, traffic.PHASE_KEY)
+    return parts
 
 
 def _availability(measured: Sequence[Configuration]) -> list[str]:

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from loadtest.report_schema import Report
 from loadtest.report_sections_schema import Quantiles
-from loadtest.reports import availability
+from loadtest.reports import availability, traffic
 from loadtest.reports.configurations import transport_text
 from training.data.cifar10 import CLASS_NAMES
 
@@ -31,6 +31,7 @@ def lines(report: Report) -> list[tuple[str, str]]:
         ("requests", _requests_text(report)),
         ("latency", _latency_text(report)),
         ("throughput", _throughput_text(report)),
+        *(("phase", line) for line in traffic.phase_lines(report)),
         *_optional(report),
         *(("available", availability.line(known)) for known in [report.availability] if known),
         ("top-1", _accuracy_text(report)),

@@ -29,6 +29,9 @@ _TITLES = {
 _MOST_TIMELINES = 6
 _MARKED = (50, 90, 99, 99.9, 99.99)
 
+# Loads that differ in these are drawn apart: subject, shape, replay and stream.
+_Drawn = tuple[Subject, str | None, str | None, str | None]
+
 
 def distributions(
     configurations: Sequence[Configuration], looks: Mapping[Subject, Look]
@@ -118,16 +121,19 @@ def over_time(
             configuration for configuration in configurations if configuration.load.kind == kind
         )
     ]
-    seen: set[Subject] = set()
+    seen: set[_Drawn] = set()
     figures = []
     for configuration in chosen:
         report = max(configuration.reports, key=lambda report: report.latency_ms.max or 0)
         drawable = sum(window.p50_ms is not None for window in report.windows) > 1
-        if configuration.subject in seen or not drawable:
+        key = _drawn_as(configuration)
+        if key in seen or not drawable:
             continue
-        seen.add(configuration.subject)
+        seen.add(key)
         look = looks[configuration.subject]
-        figures.append(_timeline(f"{title}: {look.label}", configuration, report, look))
+        stream = configuration.load.stream
+        name = look.label if stream is None else f"{look.label}, stream {stream}"
+        figures.append(_timeline(f"{title}: {name}", configuration, report, look))
     if not figures:
         why = "No run has two buckets of time with enough answers for a median."
         return [missing(title, why)]
@@ -135,19 +141,27 @@ def over_time(
 
 
 def representatives(configurations: Iterable[Configuration]) -> list[Configuration]:
-    """Return the heaviest VALID load of each subject, or the lightest one if none is VALID."""
+    """Return the heaviest VALID load of each subject, or the lightest one if none is VALID.
+
+    A load of changing rate, and each stream of a mix, stands for itself.
+    """
 
     def weight(configuration: Configuration) -> tuple[float, int, int]:
         load = configuration.load
         return load.rate or 0, load.users or 0, -load.batch
 
-    by_subject: dict[Subject, list[Configuration]] = defaultdict(list)
+    by_subject: dict[_Drawn, list[Configuration]] = defaultdict(list)
     for configuration in configurations:
-        by_subject[configuration.subject].append(configuration)
+        by_subject[_drawn_as(configuration)].append(configuration)
     return [
         max((one for one in own if one.valid), key=weight, default=min(own, key=weight))
         for own in by_subject.values()
     ]
+
+
+def _drawn_as(configuration: Configuration) -> _Drawn:
+    load = configuration.load
+    return configuration.subject, load.shape, load.replay, load.stream
 
 
 def _distribution(

@@ -17,6 +17,8 @@ from training.pages.scales import Linear, either, linear, logarithmic
 # because they scatter near the highest rate.
 _SAME_RATE = 1.1
 _FLOOR_LINES = ("p50_ms", "p99_ms")
+# What the points of one line have in common: subject, batch, shape and stream.
+CurveKey = tuple[Subject, int, str | None, str | None]
 _CUT_SHORT = "hollow faint"
 
 
@@ -83,11 +85,11 @@ def over_rate(configurations: Sequence[Configuration], looks: Mapping[Subject, L
         chart.line(line, "floor")
         if len(line) == 1:
             chart.mark(line[0], "floor hollow", "circle", "null server")
-    for (subject, _), points in curves.items():
+    for (subject, *_), points in curves.items():
         look = looks[subject]
         for style, name in ((f"{look.line} thin", "p50_ms"), (look.line, "tail_ms")):
             _draw_rates(chart, points, look, style, name=name)
-    lines = legend([looks[subject] for subject, _ in curves])
+    lines = legend([looks[subject] for subject, *_ in curves])
     lines += _cut_short_legend(curves, looks)
     if floors:
         lines.append(Legend("null server: client and network alone", line="floor"))
@@ -95,6 +97,7 @@ def over_rate(configurations: Sequence[Configuration], looks: Mapping[Subject, L
         title,
         chart.drawing(),
         f"Thick: p{percentile:g}; thin: p50; from the moment a request was due. "
+        f"{_phases_text(configurations)}"
         f"Hollow markers are INVALID, or limited by the client. {_repeats(configurations)}",
         lines,
     )
@@ -130,28 +133,28 @@ def goodput(configurations: Sequence[Configuration], looks: Mapping[Subject, Loo
     )
     ends = (min(rates), max(rates))
     chart.line([(end, end) for end in ends], "ideal")
-    for (subject, _), points in curves.items():
+    for (subject, *_), points in curves.items():
         look = looks[subject]
         _draw_rates(chart, points, look, look.line, name="goodput", unit="good answers/s")
     return Figure(
         title,
         chart.drawing(),
         "Answers per second that are OK, within the bound and the recorded ones; on the dotted "
-        f"line every request gets one. {_repeats(configurations)}",
-        [*legend([looks[subject] for subject, _ in curves]), *_cut_short_legend(curves, looks)],
+        f"line every request gets one. {_phases_text(configurations)}{_repeats(configurations)}",
+        [*legend([looks[subject] for subject, *_ in curves]), *_cut_short_legend(curves, looks)],
     )
 
 
 def _only(
-    curves: Mapping[tuple[Subject, int], Sequence[RatePoint]],
+    curves: Mapping[CurveKey, Sequence[RatePoint]],
 ) -> tuple[Subject, RatePoint] | None:
     """Return the single point of all curves, with its subject; None if there are more."""
-    points = [(subject, point) for (subject, _), curve in curves.items() for point in curve]
+    points = [(subject, point) for (subject, *_), curve in curves.items() for point in curve]
     return points[0] if len(points) == 1 else None
 
 
 def _cut_short_legend(
-    curves: Mapping[tuple[Subject, int], Sequence[RatePoint]], looks: Mapping[Subject, Look]
+    curves: Mapping[CurveKey, Sequence[RatePoint]], looks: Mapping[Subject, Look]
 ) -> list[Legend]:
     """Return the legend entry of the steps that were cut short, if there are any."""
     found = [looks[key[0]] for key, curve in curves.items() if any(at.cut_short for at in curve)]
@@ -164,15 +167,18 @@ def _cut_short_legend(
 
 def _rate_curves(
     configurations: Sequence[Configuration],
-) -> dict[tuple[Subject, int], list[RatePoint]]:
-    """Return the open-loop points by subject and batch, in the order of their rates."""
-    curves: dict[tuple[Subject, int], list[RatePoint]] = defaultdict(list)
+) -> dict[CurveKey, list[RatePoint]]:
+    """Return the open-loop points of each line, in the order of their rates."""
+    curves: dict[CurveKey, list[RatePoint]] = defaultdict(list)
     for configuration in configurations:
-        key = configuration.subject, configuration.load.batch
+        load = configuration.load
+        key = configuration.subject, load.batch, load.shape, load.stream
         if configuration.load.kind == CAPACITY:
             curves[key] += _steps(configuration)
         elif configuration.load.rate is not None:
             curves[key].append(_rate_point(configuration, configuration.load.rate))
+        elif points := _phases(configuration):
+            curves[key] += points
     for curve in curves.values():
         curve.sort(key=lambda point: point.rate)
     return dict(curves)
@@ -221,6 +227,29 @@ def _steps(configuration: Configuration) -> list[RatePoint]:
             )
         )
     return points
+
+
+def _phases(configuration: Configuration) -> list[RatePoint]:
+    """Return the phases of a ramp, or of steps that only rise or only fall.
+
+    The other shapes come to the same rate by different ways, which one line cannot show.
+    """
+    runs = [report.phases for report in configuration.reports]
+    rates = [phase.planned_rate_per_second for phase in runs[0]]
+    if rates not in (sorted(set(rates)), sorted(set(rates), reverse=True)):
+        return []
+    tail = f"p{configuration.reports[0].scenario.slo_percentile:g}_ms"
+    return [
+        RatePoint(
+            load=replace(configuration.load, detail=phases[0].name),
+            rate=phases[0].planned_rate_per_second,
+            p50_ms=Spread.of(phase.p50_ms for phase in phases),
+            tail_ms=Spread.of(getattr(phase, tail, None) for phase in phases),
+            goodput=Spread.of(phase.goodput_per_second for phase in phases),
+            why_hollow=doubt(configuration),
+        )
+        for phases in zip(*runs, strict=True)
+    ]
 
 
 def _groups(steps: Iterable[CapacityStep]) -> list[list[CapacityStep]]:
@@ -277,6 +306,11 @@ def _floors(reports: Sequence[Report]) -> dict[str, list[Point]]:
                 if (spread := Spread.of(by_rate[rate]))
             ]
     return lines
+
+
+def _phases_text(configurations: Sequence[Configuration]) -> str:
+    drawn = any(_phases(one) for one in configurations)
+    return "Of a shape, each phase is a marker at its mean planned rate. " if drawn else ""
 
 
 def _repeats(configurations: Sequence[Configuration]) -> str:
