@@ -1,14 +1,12 @@
-"""The assignment of a run's generators: target, API, images and connections."""
+"""The assignment of a run's generators: target, API, rows and connections."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
+from loadtest.load import sources
+from loadtest.load.dataset import Dataset
 from loadtest.load.images import Queries, shuffled
 from loadtest.report_schema import Transport
-from loadtest.settings.config import PLAIN, ConnectionConfig
+from loadtest.settings.config import PLAIN, ConnectionConfig, DataConfig
 from loadtest.transports.api import Api
 from loadtest.transports.catalogue import make_sender
 from loadtest.transports.sender import Sender
@@ -22,10 +20,10 @@ class Assignment:
         target: `host:port`.
         transport: Name of the transport.
         api: The API, for the model.
-        data_dir: Folder or archive of the images; None to use $CIFAR10_DIR.
-        batch: Images in a request.
-        order_seed: Seed of the order of the images.
-        queries: Number of distinct requests to make; None to cover all images.
+        data: Settings of the rows.
+        batch: Rows in a request.
+        order_seed: Seed of the order of the rows.
+        queries: Number of distinct requests to make; None to cover all rows.
         connections: Number of connections of all processes together.
         timeout_seconds: Deadline of a request.
         connection: TLS and headers of the connections.
@@ -35,7 +33,7 @@ class Assignment:
     target: str
     transport: Transport
     api: Api
-    data_dir: Path | None
+    data: DataConfig
     batch: int
     order_seed: int
     queries: int | None
@@ -44,23 +42,39 @@ class Assignment:
     connection: ConnectionConfig = PLAIN
     server_timing: bool = False
 
-    def payloads(self, images: npt.NDArray[np.uint8]) -> list[bytes]:
+    def dataset(self) -> Dataset:
+        """Read or make the rows again, in another process.
+
+        Raises:
+            UsageError: The rows cannot be read any more.
+        """
+        source = sources.open_source(self.data)
+        return source.fit(self.api.inputs, model=self.api.model, batch=self.batch)
+
+    def payloads(self, dataset: Dataset) -> list[bytes]:
         """Return the request body of each query, in order.
 
         Args:
-            images: All test images: uint8, shape (n, 32, 32, 3).
+            dataset: All rows.
         """
-        known = self.known_queries(len(images))
-        count = len(known) if self.queries is None else min(self.queries, len(known))
-        return [self.api.payload(images[known.image_ids(query)]) for query in range(count)]
+        known = self.known_queries(len(dataset))
+        return [
+            self.api.payload(dataset.batch(known.image_ids(query)))
+            for query in range(self.sent_queries(len(dataset)))
+        ]
 
-    def known_queries(self, images: int) -> Queries:
-        """Return the queries over all test images.
+    def sent_queries(self, rows: int) -> int:
+        """Return the number of distinct queries that are sent of so many rows."""
+        known = len(self.known_queries(rows))
+        return min(self.queries or known, known)
+
+    def known_queries(self, rows: int) -> Queries:
+        """Return the queries over all rows.
 
         Args:
-            images: Number of test images.
+            rows: Number of rows.
         """
-        return shuffled(images, batch=self.batch, seed=self.order_seed)
+        return shuffled(rows, batch=self.batch, seed=self.order_seed)
 
     def sender(self, connections: int) -> Sender:
         """Return a sender with `connections` connections; call this in the loop that uses it."""

@@ -7,14 +7,12 @@ import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from loadtest.generator.assignment import Assignment
 from loadtest.generator.generator import Generator
 from loadtest.generator.process import PROGRESS_SECONDS, run_process, sizes
 from loadtest.generator.process_pipe import ProcessPipe
 from loadtest.generator.recording import Recording, merge
+from loadtest.load.dataset import Dataset
 from loadtest.load.plan import Plan, Progress, Share
 
 # All processes start at the same moment; this delay gives the start message time to arrive.
@@ -105,10 +103,10 @@ class ProcessFleet:
     """
 
     def __init__(self, assignment: Assignment, processes: int) -> None:
-        """Start the processes; each reads the images and builds its requests itself.
+        """Start the processes; each reads the rows and builds its requests itself.
 
         Args:
-            assignment: Target, API, images and connections.
+            assignment: Target, API, rows and connections.
             processes: Number of processes.
         """
         self.request_bytes = (0, 0)
@@ -170,18 +168,16 @@ class ProcessFleet:
 
 
 @contextlib.asynccontextmanager
-async def fleet(
-    assignment: Assignment, images: npt.NDArray[np.uint8], processes: int
-) -> AsyncIterator[Fleet]:
+async def fleet(assignment: Assignment, dataset: Dataset, processes: int) -> AsyncIterator[Fleet]:
     """Yield the generators for an assignment, and close them afterwards.
 
     Args:
         assignment: Target, API, images and connections.
-        images: The test images, uint8 (n, 32, 32, 3).
+        dataset: The rows.
         processes: 1 runs one generator in this process; more start this number of processes.
     """
     if processes == 1:
-        local = LocalFleet(assignment, assignment.payloads(images))
+        local = LocalFleet(assignment, assignment.payloads(dataset))
         try:
             yield local
         finally:

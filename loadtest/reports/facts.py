@@ -35,6 +35,7 @@ def lines(collection: Collection) -> list[tuple[str, str]]:
         ("versions", _each(reports, _versions_text)),
         ("server's versions", _each_result(results, _server_versions_text)),
         ("test images", _each(reports, _data_text)),
+        ("answers checked", _each(reports, _checked_text)),
         ("target", _each_result(results, _target_text)),
         ("server's machine", _each_result(results, _machine_text)),
         ("model file", _each(reports, _artefact_text)),
@@ -109,7 +110,14 @@ def _server_versions_text(result: Result) -> str:
 def _data_text(report: Report) -> str:
     data = report.manifest.data
     form = f", {data.variant}" if data.variant else ""
+    if data.unit != "images":
+        form = f" rows of other inputs, {data.source}"
     return f"{data.images:,}{form}"
+
+
+def _checked_text(report: Report) -> str | None:
+    checked = report.checked
+    return None if checked is None or checked.labels else checked.text
 
 
 def _target_text(result: Result) -> str:

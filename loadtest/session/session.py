@@ -1,4 +1,4 @@
-"""A load test of one model on one server: discover the model's input, then measure runs."""
+"""A load test of one model on one server: discover the model's inputs, then measure runs."""
 
 import asyncio
 import contextlib
@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from msgspec import structs
 
 from loadtest.figures import manifest, published_answers, samples
+from loadtest.figures.agreement import Agreement
 from loadtest.figures.manifest import Environment
 from loadtest.figures.published_answers import Record
 from loadtest.figures.samples import Asked, Samples
@@ -17,20 +18,19 @@ from loadtest.figures.scoring import Scorer, Scores
 from loadtest.generator.assignment import Assignment
 from loadtest.generator.fleet import Fleet, fleet
 from loadtest.generator.recording import CONNECTION_ERRORS, Recording
+from loadtest.load.dataset import Dataset, Source
 from loadtest.load.plan import Progress
 from loadtest.load.scenarios import SettledLoad
 from loadtest.report_schema import Report
 from loadtest.report_sections_schema import Floor
 from loadtest.servers import description
 from loadtest.servers.description import ServedModel
-from loadtest.session import null_run
+from loadtest.session import null_run, own_answers
 from loadtest.session.report_builder import FinishedRun
 from loadtest.session.stop_signals import leave_closed_terminal, stop_signals
 from loadtest.settings.config import LoadTestConfig, UsageError
-from loadtest.transports.api import BAD_RESPONSE, Api, CallError
+from loadtest.transports.api import BAD_RESPONSE, Answer, Api, CallError, has_classes
 from loadtest.transports.catalogue import DISCOVERIES
-from loadtest.transports.sender import TimedResponse
-from training.data.cifar10 import Split
 
 
 @dataclass(frozen=True)
@@ -55,13 +55,14 @@ class Measurement:
 
 
 class Session:
-    """The images, API and generators that all runs on one model share."""
+    """The rows, API and generators that all runs on one model share."""
 
     def __init__(
         self,
         config: LoadTestConfig,
         *,
-        split: Split,
+        dataset: Dataset,
+        agreement: Agreement | None,
         environment: Environment,
         assignment: Assignment,
         generators: Fleet,
@@ -70,15 +71,16 @@ class Session:
     ) -> None:
         """Store the parts that `open_session` created."""
         self._config = config
-        self._split = split
+        self._dataset = dataset
+        self._agreement = agreement
         self._environment = environment
         self._assignment = assignment
         self._generators = generators
         self._answer = answer
         self._says = says
-        self._queries = assignment.known_queries(len(split))
-        self._sent_queries = min(assignment.queries or len(self._queries), len(self._queries))
-        self._scorer = Scorer(assignment.api, self._queries, split.labels)
+        self._queries = assignment.known_queries(len(dataset))
+        self._sent_queries = assignment.sent_queries(len(dataset))
+        self._scorer = Scorer(assignment.api, self._queries, dataset.labels, agreement)
 
     async def measure(
         self, config: LoadTestConfig, load: SettledLoad, on_progress: Callable[[Progress], None]
@@ -102,7 +104,8 @@ class Session:
             config=config,
             load=load,
             api=self._assignment.api,
-            split=self._split,
+            dataset=self._dataset,
+            agreement=self._agreement,
             environment=self._environment,
             recording=recording,
             scores=scores,
@@ -114,10 +117,13 @@ class Session:
             started=started,
             finished=finished,
         )
+        predictions = record.predictions if isinstance(record, Record) else None
+        if self._agreement is not None:
+            predictions = self._agreement.classes
         asked = Asked(
             queries=self._queries.table[: self._sent_queries],
-            labels=self._split.labels,
-            predictions=record.predictions if isinstance(record, Record) else None,
+            labels=self._dataset.labels,
+            predictions=predictions,
         )
         return Measurement(run.report(), recording, scores, asked)
 
@@ -138,7 +144,7 @@ class Session:
         return await null_run.measure(
             load.plan,
             self._assignment,
-            images=self._split.images,
+            dataset=self._dataset,
             processes=self._config.processes,
             answer=self._answer,
         )
@@ -159,6 +165,8 @@ class Session:
         config = self._config
         if config.models_dir is None:
             return None
+        if self._dataset.labels is None:
+            return "the rows have no labels, which recorded predictions are found by"
         if set(versions) == {None}:
             # If answers name no version, use the metadata's version if it has not changed.
             served = await self._served_version()
@@ -169,7 +177,7 @@ class Session:
             return f"versions {seen or 'none'} answered, expected exactly one to compare"
         (version,) = (known for known in versions if known is not None)
         return published_answers.read(
-            config.models_dir, config.model, version, self._precision(versions), self._split
+            config.models_dir, config.model, version, self._precision(versions), self._dataset
         )
 
     def _precision(self, versions: Iterable[int | None]) -> str | None:
@@ -186,7 +194,7 @@ class Session:
         """Return the version in the server's metadata if it is the same as before the run."""
         before = self._assignment.api.served_version
         with contextlib.suppress(CallError, UsageError):
-            if (await _discover(self._config, self._assignment.batch)).served_version == before:
+            if (await _discover(self._config)).served_version == before:
                 return before
         return None
 
@@ -219,28 +227,31 @@ class Session:
 
 @contextlib.asynccontextmanager
 async def open_session(
-    config: LoadTestConfig, split: Split, load: SettledLoad, *, every_query: bool = False
+    config: LoadTestConfig, source: Source, load: SettledLoad, *, every_query: bool = False
 ) -> AsyncIterator[Session]:
-    """Discover the model's input, send one request, and start the generators.
+    """Discover the model's inputs, send one request, and start the generators.
 
     Args:
         config: Settings of the runs.
-        split: The test images.
+        source: The rows that are sent.
         load: The load that follows from the settings; its batch and connections hold for all runs.
-        every_query: Build requests for all images, instead of only as many as the load sends.
+        every_query: Build requests for all rows, instead of only as many as the load sends.
 
     Raises:
         UsageError: The server cannot be reached, refuses the request (its message is quoted), or
-            gives an answer that cannot be scored.
+            gives an answer that cannot be scored; or the rows do not fit the model.
     """
     environment = manifest.describe()
     try:
-        api = await _discover(config, load.batch)
+        api = await _discover(config)
+        dataset = source.fit(api.inputs, model=config.model, batch=load.batch)
+        _check(config, dataset)
+        api = replace(api, inputs=dataset.inputs)
         assignment = Assignment(
             target=config.target,
             transport=config.transport,
             api=api,
-            data_dir=config.data_dir,
+            data=config.data,
             batch=load.batch,
             order_seed=config.seed,
             queries=None if every_query else load.plan.requests,
@@ -249,16 +260,20 @@ async def open_session(
             connection=config.connection,
             server_timing=config.server_timing,
         )
-        answer = await _probe(assignment, split)
+        first = assignment.known_queries(len(dataset)).image_ids(0)
+        answer = await own_answers.ask(assignment, dataset, first)
+        parsed, assignment = _read(assignment, answer, dataset, len(first))
+        agreement = await _agreement(config, assignment, dataset, parsed)
     except CallError as error:
         raise UsageError(_refusal(config, error)) from error
     # Ask after the first request: a server may show no figures before it.
     served = await asyncio.to_thread(description.ask, config.target, config.connection)
     says = served.models.get(config.model)
-    async with fleet(assignment, split.images, config.processes) as generators:
+    async with fleet(assignment, dataset, config.processes) as generators:
         yield Session(
             config,
-            split=split,
+            dataset=dataset,
+            agreement=agreement,
             environment=environment,
             assignment=assignment,
             generators=generators,
@@ -268,56 +283,101 @@ async def open_session(
 
 
 async def run(
-    config: LoadTestConfig, load: SettledLoad, split: Split, on_progress: Callable[[Progress], None]
+    config: LoadTestConfig,
+    load: SettledLoad,
+    source: Source,
+    on_progress: Callable[[Progress], None],
 ) -> Measurement:
     """Measure one run.
 
     Args:
         config: Settings of the run.
         load: The load that follows from the settings, see `scenarios.settle`.
-        split: The test images.
+        source: The rows that are sent.
         on_progress: Called a few times a second.
 
     Raises:
         UsageError: The run cannot start.
     """
-    async with open_session(config, split, load) as session:
+    async with open_session(config, source, load) as session:
         below = await session.floor(load) if config.floor else None
         measurement = await session.measure(config, load, on_progress)
     return replace(measurement, report=structs.replace(measurement.report, floor=below))
 
 
-async def _discover(config: LoadTestConfig, batch: int) -> Api:
+async def _discover(config: LoadTestConfig) -> Api:
     return await DISCOVERIES[config.transport](
         config.target,
         config.model,
         config.version,
-        batch=batch,
         timeout_seconds=config.timeout_seconds,
         connection=config.connection,
     )
 
 
-async def _probe(assignment: Assignment, split: Split) -> bytes:
-    """Send one request, to find errors before the run, and return the answer's bytes.
+def _check(config: LoadTestConfig, dataset: Dataset) -> None:
+    """Refuse a comparison that these rows do not allow.
 
     Raises:
-        CallError: The request failed, or its answer cannot be scored.
+        UsageError: A gate needs labels, or there are two records to compare with.
     """
-    image_ids = assignment.known_queries(len(split)).image_ids(0)
-    sender = replace(assignment, server_timing=False).sender(1)
+    if config.gates.min_accuracy is not None and dataset.labels is None:
+        msg = "--min-accuracy given, but the rows have no labels; leave it out, or add labels"
+        raise UsageError(msg)
+    recorded = dataset.classes is not None or dataset.outputs
+    if recorded and (config.data.record_answers or config.models_dir is not None):
+        other = "--models-dir" if config.models_dir is not None else "--record-answers"
+        msg = f"{config.data.inputs} has recorded answers; leave out {other}, or these answers"
+        raise UsageError(msg)
+
+
+def _read(
+    assignment: Assignment, answer: bytes, dataset: Dataset, rows: int
+) -> tuple[Answer, Assignment]:
+    """Read the first answer; without labels and recorded classes, it need not hold classes.
+
+    Returns:
+        The answer, and the assignment with an API that reads classes if there are any.
+
+    Raises:
+        CallError: The answer cannot be scored.
+    """
     try:
-        response = await sender.lane(0)(assignment.api.payload(split.images[image_ids]))
-    except sender.failures as error:
-        raise CallError(*sender.explain(error)) from error
-    finally:
-        await sender.close()
-    body = response.body if isinstance(response, TimedResponse) else response
-    try:
-        assignment.api.parse(body, len(image_ids))
+        if dataset.labels is None and dataset.classes is None:
+            outputs = replace(assignment.api, reads_classes=False).parse(answer, rows).outputs
+            api = replace(assignment.api, reads_classes=has_classes(outputs, rows))
+            assignment = replace(assignment, api=api)
+        return assignment.api.parse(answer, rows), assignment
     except ValueError as error:
         raise CallError(BAD_RESPONSE, str(error)) from error
-    return body
+
+
+async def _agreement(
+    config: LoadTestConfig, assignment: Assignment, dataset: Dataset, first: Answer
+) -> Agreement | None:
+    """Return the recorded answers of the rows: the file's, or the server's own; None without any.
+
+    Raises:
+        CallError: The server did not answer.
+    """
+    tolerance = config.data.answer_tolerance
+    if dataset.classes is not None:
+        return Agreement(source="file", classes=dataset.classes, tolerance=tolerance)
+    if dataset.outputs:
+        return Agreement(source="file", outputs=dataset.outputs, tolerance=tolerance)
+    wanted = config.data.record_answers
+    if wanted is None:
+        wanted = config.models_dir is None and dataset.labels is None
+    if not wanted:
+        return None
+    return await own_answers.record(
+        assignment,
+        dataset,
+        assignment.known_queries(len(dataset)),
+        assignment.sent_queries(len(dataset)),
+        first=first,
+        tolerance=tolerance,
+    )
 
 
 def _refusal(config: LoadTestConfig, error: CallError) -> str:

@@ -14,6 +14,7 @@ from loadtest.figures import correlation
 from loadtest.figures.bounds import FULL_SECONDS, QUICK_SECONDS
 from loadtest.figures.percentiles import percentile, samples_needed
 from loadtest.load.scenarios import SettledLoad
+from loadtest.report_data_schema import Unit
 from loadtest.report_sections_schema import (
     Accuracy,
     Check,
@@ -49,6 +50,7 @@ def judge(
     *,
     stop_reason: str | None,
     images: int,
+    unit: Unit = "images",
     requests: Requests,
     latency: Latency,
     throughput: Throughput,
@@ -63,7 +65,8 @@ def judge(
     Args:
         load: The planned load.
         stop_reason: Why the run ended early; None if it ran to its end.
-        images: Number of test images.
+        images: Number of test images, or of other rows.
+        unit: What they are.
         requests: Section `requests` of the result.
         latency: Section `latency_ms`.
         throughput: Section `throughput`.
@@ -75,7 +78,7 @@ def judge(
     """
     checks = [
         _check("complete", stop_reason is None, stop_reason or "ran to its end"),
-        _enough(load, images, latency, accuracy),
+        _enough(load, images, unit, latency, accuracy),
         *_duration(load, throughput),
         *_answered(requests),
         _check(WRONG_ANSWERS, not wrong_images, f"{wrong_images:,} answers differ from the record"),
@@ -147,13 +150,15 @@ def client_checks(client: Client, latency: Latency) -> list[Check]:
     return checks
 
 
-def _enough(load: SettledLoad, images: int, latency: Latency, accuracy: Accuracy) -> Check:
+def _enough(
+    load: SettledLoad, images: int, unit: Unit, latency: Latency, accuracy: Accuracy
+) -> Check:
     if load.kind == "offline":
         needed = min(_OFFLINE_IMAGES, images)
         return _check(
             "images",
             accuracy.n >= needed,
-            f"{accuracy.n:,} images answered, {needed:,} needed",
+            f"{accuracy.n:,} {unit} answered, {needed:,} needed",
         )
     needed = samples_needed(load.percentile)
     return _check(

@@ -42,7 +42,13 @@ TOP_MODULES = {
         "stage_times",
         "standard_streams",
     },
-    "loadtest": {"__main__", "report_file", "report_schema", "report_sections_schema"},
+    "loadtest": {
+        "__main__",
+        "report_data_schema",
+        "report_file",
+        "report_schema",
+        "report_sections_schema",
+    },
 }
 
 
