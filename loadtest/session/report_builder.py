@@ -232,8 +232,9 @@ class FinishedRun:
     def _warnings(self, throughput: Throughput) -> list[str]:
         scores, dataset = self.scores, self.dataset
         warnings = list(dataset.notes)
-        if dataset.labels is None:
-            warnings.append(f"checked: {self._checked().text}")
+        checked = self._checked()
+        if not checked.labels and checked.record is None:
+            warnings.append(f"the answers were checked against {checked.text}")
         images = int(scores.used.sum())
         distinct = len({*scores.images[scores.used].tolist()})
         if images > distinct and dataset.labels is not None:
