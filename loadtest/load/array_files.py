@@ -108,10 +108,7 @@ def read_archive(path: Path) -> FileRows:
         UsageError: The file cannot be read, or holds no arrays of numbers or texts.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if not isinstance(archive, np.lib.npyio.NpzFile):
-                msg = "it holds a single array without a name"
-                raise ValueError(msg)  # noqa: TRY301, TRY004 - handled as any other wrong content
+        with path.open("rb") as content, np.lib.npyio.NpzFile(content) as archive:
             columns = {name: archive[name] for name in archive.files}
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         msg = (

@@ -230,9 +230,7 @@ def test_headers_go_with_every_request(transport, server_timing, grpc_listener, 
 
     async def ask_and_send() -> None:
         with contextlib.suppress(CallError):
-            await DISCOVERIES[transport](
-                target, "m", None, timeout_seconds=30, connection=sent
-            )
+            await DISCOVERIES[transport](target, "m", None, timeout_seconds=30, connection=sent)
         api = APIS[transport]("m", None)
         sender = make_sender(
             transport,
