@@ -23,8 +23,8 @@ class Dataset:
         inputs: The inputs of the model.
         arrays: An array for each input, by its name: shape (rows, *shape of a row), or without
             dimensions for an input that takes no batch: every request has the same value then.
-            Texts are of dtype object, each element `bytes`. Numbers may be of a narrower dtype than
-            the input's.
+            Texts are of dtype object, each element `bytes`. Numbers may be of another dtype than
+            the input's, which holds all of them.
         rows: Number of rows.
         labels: int64, shape (rows,): the right class of each row; None if unknown.
         class_names: Names of the classes; empty if unknown.
@@ -61,15 +61,14 @@ class Dataset:
         }
 
     def sha256(self) -> str:
-        """Return the SHA-256 of the rows and the labels.
+        """Return the SHA-256 of the arrays as read, by the names of the inputs, and of the labels.
 
-        For a single input of labelled images it is that of training's `Split.sha256`: the same
-        images have the same digest, whichever file they came from.
+        It is the digest that an export records for test data, and for a single input of labelled
+        images training's `Split.sha256`: the same rows have the same digest, whichever file they
+        came from.
         """
         digest = hashlib.sha256()
-        for name, array in sorted(self.arrays.items()):
-            if len(self.arrays) > 1:
-                digest.update(f"{name} {array.dtype} {array.shape}\n".encode())
+        for _, array in sorted(self.arrays.items()):
             digest.update(_bytes(array))
         if self.labels is not None:
             digest.update(self.labels.astype("<i8").tobytes())

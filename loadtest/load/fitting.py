@@ -22,7 +22,7 @@ def fit(
     batch: int,
     where: str,
 ) -> tuple[tuple[ModelInput, ...], dict[str, Array], int]:
-    """Return the inputs, their arrays in the inputs' dtypes, and the number of rows.
+    """Return the inputs, their arrays with values that their dtypes hold, and the number of rows.
 
     Args:
         arrays: Arrays by input name. The name "" is that of the only input of a model.
@@ -41,7 +41,9 @@ def fit(
         msg = f"{where} has {_names(arrays)}, but model {model!r} takes {_names(known)}"
         raise UsageError(msg)
     check_batch(known, model=model, batch=batch)
-    fitted = {one.name: _cast(_shaped(arrays[one.name], one, where), one, where) for one in known}
+    fitted = {
+        one.name: _checked(_shaped(arrays[one.name], one, where), one, where) for one in known
+    }
     counts = {name: len(array) for name, array in fitted.items() if array.ndim}
     rows = next(iter(counts.values()), 1)
     if set(counts.values()) - {rows}:
@@ -107,11 +109,11 @@ def _shaped(array: Array, known: ModelInput, where: str) -> Array:
     return array
 
 
-def _cast(array: Array, known: ModelInput, where: str) -> Array:
-    """Return an array in the dtype of an input, if it holds every value.
+def _checked(array: Array, known: ModelInput, where: str) -> Array:
+    """Return an array whose values the dtype of an input can hold; texts become bytes.
 
-    Integers become floats, and numbers narrower ones of their kind. Floats become no integers.
-    bfloat16 stays float32, because NumPy has no such type; the request's encoding rounds it.
+    Integers may become floats, and numbers narrower ones of their kind. Floats become no integers.
+    The request's encoding converts the numbers.
     """
     kind = array.dtype.kind
     if known.dtype == TEXT and kind in _TEXTS:
@@ -119,14 +121,14 @@ def _cast(array: Array, known: ModelInput, where: str) -> Array:
     if known.dtype == "bool" and kind == "b":
         return array
     if known.dtype == _BFLOAT16 and kind in _INTEGERS + _FLOATS:
-        return array.astype(np.float32)
+        return array
     wanted = _dtype(known.dtype)
     if wanted is not None and wanted.kind in "fc" and kind in _INTEGERS + _FLOATS + wanted.kind:
-        return array.astype(wanted)
+        return array
     if wanted is not None and wanted.kind in _INTEGERS and kind in _INTEGERS:
         narrow = array.astype(wanted)
         if (narrow == array).all() and ((narrow < 0) == (array < 0)).all():
-            return narrow
+            return array
         limits = np.iinfo(known.dtype)
         msg = (
             f'input "{known.name}" in {where} has values from {array.min()} to {array.max()}, '

@@ -2,6 +2,7 @@
 
 import argparse
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 from loadtest.settings.config import DataConfig, UsageError
@@ -58,6 +59,12 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
         help="how far a float may be from the recorded one, as a share of the largest number of "
         "the recorded row (default: %(default)g)",
     )
+
+
+def names_rows(flags: Sequence[str]) -> bool:
+    """Return whether flags, each as `--NAME=VALUE`, name other rows than CIFAR-10's test images."""
+    names = {flag.partition("=")[0] for flag in flags}
+    return not names.isdisjoint({"--inputs", "--random", "--synthetic"})
 
 
 def data(values: argparse.Namespace) -> DataConfig:

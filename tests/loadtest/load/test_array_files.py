@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pytest
 
+from export.sources.labelled_data import LabelledData
 from loadtest.load import array_files
 from loadtest.settings.config import UsageError
 from loadtest.transports.api import ModelInput
@@ -64,7 +65,18 @@ def test_an_input_named_labels_is_an_input(archive):
 
 def test_an_array_without_a_name_is_the_only_input(archive):
     """numpy.savez(file, array) is enough for a model with one input."""
-    assert fit(archive(np.ones((3, 2))), X).arrays["x"].dtype == np.float32
+    assert fit(archive(np.ones((3, 2))), X).arrays["x"].shape == (3, 2)
+
+
+def test_the_digest_is_that_of_an_export(archive):
+    """The load test finds the record of a model by the digest of its test data."""
+    arrays = {"x": np.ones((3, 2)), "a": np.arange(3, dtype=np.int16)}
+    labels = np.array([2, 1, 0])
+    theirs = LabelledData(name="", variant="npz", inputs=arrays, dtypes={}, labels=labels)
+
+    ours = fit(archive(**arrays, labels=labels), X, ModelInput("a", "int64", (-1,)))
+
+    assert ours.sha256() == theirs.sha256()
 
 
 def test_rows_of_json_are_objects_or_values(lines):
