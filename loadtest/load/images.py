@@ -86,9 +86,9 @@ def load_test_images(data_dir: Path | None) -> Split:
         # Training would download them with Keras, but loadtest must not import Keras.
         msg = (
             f"no test images: neither --data-dir nor {DATA_DIR_VARIABLE} is set, expected a folder "
-            "or archive of CIFAR-10, or a folder with test/<class>/ images; without any, pass "
-            "--synthetic (images of shapes), --random (for any model), or --inputs with rows of "
-            "yours"
+            "or archive of CIFAR-10, or a folder with test/<class>/ images; without any, "
+            "`run` and `find-capacity` take --synthetic (images of shapes), --random (rows for any "
+            "model) or --inputs (rows of yours)"
         )
         raise UsageError(msg)
     try:

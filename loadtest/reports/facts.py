@@ -112,6 +112,8 @@ def _data_text(report: Report) -> str:
     form = f", {data.variant}" if data.variant else ""
     if data.unit != "images":
         form = f" rows of other inputs, {data.source}"
+    elif report.checked is not None and not report.checked.labels:
+        form = f" without labels, {data.source}"
     return f"{data.images:,}{form}"
 
 

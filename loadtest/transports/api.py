@@ -26,6 +26,8 @@ SCORE_NAMES = ("probabilities", "logits", "scores", "output_0")
 _CLASSIFIERS = SCORE_NAMES[:3]
 # Error kind of an answer that arrived with status OK but cannot be scored.
 BAD_RESPONSE = "BAD_RESPONSE"
+# The end of messages about models that do not take test images.
+_OTHER_ROWS = "; --random and --inputs send rows for any model"
 # The dtype of texts; NumPy has none for them.
 TEXT = "string"
 # These dtypes hold pixel values of 0 to 255. Pixels are never scaled: the metadata does not tell
@@ -176,13 +178,15 @@ def check_input(inputs: Sequence[ModelInput], *, model: str, batch: int) -> Mode
     """
     if len(inputs) != 1:
         names = ", ".join(f'"{known.name}"' for known in inputs) or "none"
-        msg = f"model {model!r} has the inputs {names}, expected exactly one, for images"
+        msg = (
+            f"model {model!r} has the inputs {names}, expected exactly one, for images{_OTHER_ROWS}"
+        )
         raise UsageError(msg)
     (known,) = inputs
     if known.dtype not in PIXEL_DTYPES:
         msg = (
             f'input "{known.name}" of model {model!r} is {known.dtype}, expected one that holds '
-            f"pixels of 0 to 255: {', '.join(PIXEL_DTYPES)}"
+            f"pixels of 0 to 255: {', '.join(PIXEL_DTYPES)}{_OTHER_ROWS}"
         )
         raise UsageError(msg)
     expected = (batch, *IMAGE_SHAPE)
@@ -192,7 +196,7 @@ def check_input(inputs: Sequence[ModelInput], *, model: str, batch: int) -> Mode
     ):
         msg = (
             f'input "{known.name}" of model {model!r} has shape {known.shape}, expected one that '
-            f"takes {expected}: batch, height, width, channel"
+            f"takes {expected}: batch, height, width, channel{_OTHER_ROWS}"
         )
         raise UsageError(msg)
     return known
