@@ -33,7 +33,7 @@ def pareto(configurations: Sequence[Configuration], looks: Mapping[Subject, Look
             unit="ms p99",
             x_label="p99 latency (ms), left is better",
             chosen=_calmest,
-            missing_text="No run has enough answers for a p99.",
+            missing_text="No run of images with labels has enough answers for a p99.",
         ),
         _pareto(
             "Accuracy against throughput",
@@ -43,7 +43,7 @@ def pareto(configurations: Sequence[Configuration], looks: Mapping[Subject, Look
             unit="images/s",
             x_label="images/s, right is better",
             chosen=_fastest,
-            missing_text="No run has answers.",
+            missing_text="No run has answers to images with labels.",
         ),
     ]
 
