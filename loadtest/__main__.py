@@ -2,6 +2,7 @@
 
 python -m loadtest run --target localhost:8500 --model simcnn --users 32 --models-dir models
 python -m loadtest run --target localhost:8500 --model simcnn --scenario server --rate 500
+python -m loadtest run --model simcnn --synthetic
 python -m loadtest find-capacity --target localhost:8500 --model simcnn --slo-ms 15
 python -m loadtest matrix --models-dir models
 python -m loadtest tune --slo-ms 20

@@ -2,14 +2,16 @@
 
 This module defines a report as a whole: what was sent to which model, the search for the highest
 rate, and the conditions of the measurement. `report_sections_schema` defines what was measured, and
-the conventions for units, times and unknown values. `report_file` reads reports. The structs are
-also published as `report.schema.json`, which `python -m loadtest.commands.schema` writes.
+the conventions for units, times and unknown values, `report_data_schema` which rows were sent and
+what their answers were checked against. `report_file` reads reports. The structs are also published
+as `report.schema.json`, which `python -m loadtest.commands.schema` writes.
 """
 
 from typing import Annotated, Any, Final, Literal
 
 from msgspec import Struct
 
+from loadtest.report_data_schema import Checked, Data
 from loadtest.report_sections_schema import (
     Accuracy,
     Availability,
@@ -139,6 +141,9 @@ class Model(Struct, frozen=True, kw_only=True):
             "asks for it."
         ),
     ]
+    further_inputs: Annotated[
+        list[dict[str, Any]], means("The same of the model's other inputs, by name.")
+    ] = []
     output: Annotated[str | None, means("Name of the scored output; null before the first answer.")]
 
 
@@ -219,18 +224,6 @@ class Capacity(Struct, frozen=True, kw_only=True):
     ] = []
 
 
-class Data(Struct, frozen=True, kw_only=True):
-    """The test images."""
-
-    images: Annotated[int, means("Number of images.")]
-    sha256: Annotated[str, means("Digest of pixels and labels, see training's Split.sha256.")]
-    source: Annotated[str | None, means("Last part of the path they were read from.")]
-    variant: Annotated[
-        str | None,
-        means('Format ("cifar-10-binary") if the model\'s record is of the same images.'),
-    ]
-
-
 class Artefact(Struct, frozen=True, kw_only=True):
     """The model file that answered, as its record names it."""
 
@@ -301,9 +294,11 @@ class Report(Struct, frozen=True, kw_only=True):
         means("Good answers over all requests, and outages; null in reports of older versions."),
     ] = None
     accuracy: Annotated[Accuracy, means("Accuracy of the same answers.")]
-    mismatches: Annotated[
-        Mismatches | None, means("Null if there are no recorded predictions of the artefact.")
-    ]
+    mismatches: Annotated[Mismatches | None, means("Null if there are no recorded answers.")]
+    checked: Annotated[
+        Checked | None,
+        means("What the answers were checked against; null in reports of older versions."),
+    ] = None
     server: Annotated[
         ServerTimes | None,
         means("Null unless --server-timing was given and answers carried the metadata."),

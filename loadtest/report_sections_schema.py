@@ -148,7 +148,7 @@ class Goodput(Struct, frozen=True, kw_only=True):
         float | None,
         means(
             "Good answers that classify all their images as labelled, over the window; null if the "
-            "window is empty."
+            "window is empty, or without labels."
         ),
     ]
     correct_share: Annotated[
@@ -230,9 +230,9 @@ class Recorded(Struct, frozen=True, kw_only=True):
 
 
 class Accuracy(Struct, frozen=True, kw_only=True):
-    """Top-1 of the timed answers, wrong answers included: the accuracy that callers got."""
+    """Top-1 of the timed answers, wrong answers included; null without labels (see `Checked`)."""
 
-    n: Annotated[int, means("Images answered, repeats included.")]
+    n: Annotated[int, means("Images (or other rows) answered, repeats included.")]
     correct: Annotated[int, means("Images answered with their label.")]
     top1: Annotated[float | None, means("correct / n; null before the first answer.")]
     wilson_95: Annotated[
@@ -264,14 +264,14 @@ class Accuracy(Struct, frozen=True, kw_only=True):
 
 
 class Mismatch(Struct, frozen=True, kw_only=True):
-    """One image whose answer differs from the recorded prediction of the same artefact."""
+    """One image, or other row, whose answer differs from the recorded one."""
 
     request: Annotated[int, means("Number of the request in the run, from 0.")]
     image: Annotated[int, means("Number of the test image, from 0.")]
     row: Annotated[int, means("Position of the image in its request, from 0.")]
-    answered: Annotated[int, means("Class that the server answered.")]
-    recorded: Annotated[int, means("Class that was predicted offline.")]
-    label: Annotated[int, means("The image's label.")]
+    answered: Annotated[int, means("Class that the server answered; -1 if it is no class.")]
+    recorded: Annotated[int, means("Recorded class; -1 if the answers are no classes.")]
+    label: Annotated[int, means("The image's label; -1 without labels.")]
     sent_seconds: Annotated[float, means("Time at which the request was sent.")]
     same_answer_as: Annotated[
         list[int],
@@ -283,7 +283,7 @@ class Mismatch(Struct, frozen=True, kw_only=True):
 
 
 class Mismatches(Struct, frozen=True, kw_only=True):
-    """The comparison of the answers with the recorded predictions; each difference is an error."""
+    """The comparison of the answers with the recorded ones; each difference is an error."""
 
     compared: Annotated[int, means("Images compared, repeats included.")]
     differing: Annotated[int, means("Images whose answer differs.")]

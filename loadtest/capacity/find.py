@@ -13,6 +13,7 @@ from msgspec import structs
 
 from loadtest.capacity.rate_search import RateSearch, SearchStopped
 from loadtest.figures.percentiles import over_allowed, percentile, samples_needed
+from loadtest.load.dataset import Source
 from loadtest.load.plan import Progress
 from loadtest.load.scenarios import SettledLoad, settle
 from loadtest.report_schema import Capacity, CapacityStep, Phase, Report
@@ -21,7 +22,6 @@ from loadtest.session.session import Measurement, Session, open_session
 from loadtest.session.watcher import Beginning, Watcher
 from loadtest.settings.config import CapacityConfig, LoadTestConfig, UsageError
 from loadtest.verdict.validity import WRONG_ANSWERS, client_checks, slo_check
-from training.data.cifar10 import Split
 
 # Requests of the single caller whose rate the search starts from.
 _CALLER_REQUESTS = samples_needed(90)
@@ -29,7 +29,7 @@ _NS_PER_MS = 1_000_000
 
 
 async def find(
-    config: CapacityConfig, load: SettledLoad, split: Split, watcher: Watcher
+    config: CapacityConfig, load: SettledLoad, source: Source, watcher: Watcher
 ) -> Measurement:
     """Search for the rate, and return the last run with the search in its report.
 
@@ -38,20 +38,20 @@ async def find(
     Args:
         config: Settings of the search.
         load: The load of a step at a placeholder rate, see `load_without_rate`.
-        split: The test images.
+        source: The rows that are sent.
         watcher: Shows the steps.
 
     Raises:
         UsageError: The search cannot start, or the time is over before the first step.
     """
     started = time.monotonic()
-    async with open_session(config.run, split, load, every_query=True) as session:
+    async with open_session(config.run, source, load, every_query=True) as session:
         await watcher.brief(session.briefing, config.step_seconds)
         floor = await session.floor(load) if config.run.floor else None
         trial = _Trial(
             config=config,
             session=session,
-            images=len(split),
+            images=len(source),
             watcher=watcher,
             clock=lambda: time.monotonic() - started,
         )

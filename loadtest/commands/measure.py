@@ -11,7 +11,7 @@ from loadtest.capacity.find import find, load_without_rate
 from loadtest.figures import sample_file
 from loadtest.generator.event_loop import run_event_loop
 from loadtest.live.watch import Watch
-from loadtest.load.images import load_test_images
+from loadtest.load import sources
 from loadtest.load.scenarios import SettledLoad, settle
 from loadtest.report_schema import RAW_FILE, Report
 from loadtest.reports.pages import files, terminal
@@ -34,8 +34,8 @@ def run(arguments: Sequence[str]) -> int:
         UsageError: The run cannot start.
     """
     config = parse_run(arguments)
-    split = load_test_images(config.data_dir)
-    load = settle(config, len(split))
+    source = sources.open_source(config.data)
+    load = settle(config, len(source), source.noun)
     baseline = _baseline(config, load, capacity=False)
     with prepared(config):
         print(
@@ -44,7 +44,7 @@ def run(arguments: Sequence[str]) -> int:
             file=sys.stderr,
         )
         with Watch(plain=config.plain) as watch:
-            measurement = run_event_loop(session.run(config, load, split, watch))
+            measurement = run_event_loop(session.run(config, load, source, watch))
         return finish(measurement, config, baseline)
 
 
@@ -58,8 +58,8 @@ def find_capacity(arguments: Sequence[str]) -> int:
         UsageError: The search cannot start.
     """
     config = parse_capacity(arguments)
-    split = load_test_images(config.run.data_dir)
-    load = load_without_rate(config, len(split))
+    source = sources.open_source(config.run.data)
+    load = load_without_rate(config, len(source))
     baseline = _baseline(config.run, load, capacity=True)
     with prepared(config.run):
         print(
@@ -68,7 +68,7 @@ def find_capacity(arguments: Sequence[str]) -> int:
             file=sys.stderr,
         )
         with Watch(plain=config.run.plain) as watch:
-            measurement = run_event_loop(find(config, load, split, watch))
+            measurement = run_event_loop(find(config, load, source, watch))
         return finish(measurement, config.run, baseline)
 
 

@@ -68,14 +68,15 @@ def goodput(recording: Recording, scores: Scores, limit_ms: float) -> Goodput:
     """
     good = _good(scores, limit_ms)
     correct = int((good & scores.all_correct).sum())
+    labelled = not (scores.used & (scores.labels < 0)).any()
     scheduled = recording.sent + len(recording.missed_due_ns)
     seconds = window_seconds(recording)
     return Goodput(
         slo_ms=limit_ms,
         per_second=int(good.sum()) / seconds if seconds else None,
         share=int(good.sum()) / scheduled if scheduled else None,
-        correct_per_second=correct / seconds if seconds else None,
-        correct_share=correct / scheduled if scheduled else None,
+        correct_per_second=correct / seconds if seconds and labelled else None,
+        correct_share=correct / scheduled if scheduled and labelled else None,
     )
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from loadtest.load.dataset import Dataset
 from training import schemas
-from training.data.cifar10 import Split
 from training.evaluation import predictions
 
 
@@ -45,7 +45,7 @@ class Record:
 
 
 def read(
-    models_dir: Path, model: str, version: int, precision: str | None, split: Split
+    models_dir: Path, model: str, version: int, precision: str | None, dataset: Dataset
 ) -> Record | str:
     """Read `<models_dir>/<model>/<version>/metrics.json`.
 
@@ -54,7 +54,7 @@ def read(
         model: Model name.
         version: The version that answered.
         precision: Precision of the graph that answered; None if only one is recorded.
-        split: The test images.
+        dataset: The test images.
 
     Returns:
         The record, or the reason why there is none.
@@ -72,7 +72,7 @@ def read(
             precision = next(iter(variants))
         elif precision not in variants:
             return f"{path} records {', '.join(sorted(variants))}, not {precision}"
-        return _record(metrics["data"], variants[precision], version, precision, split)
+        return _record(metrics["data"], variants[precision], version, precision, dataset)
     except schemas.SchemaError as error:
         return str(error)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, StopIteration) as error:
@@ -80,12 +80,12 @@ def read(
 
 
 def _record(
-    data: dict[str, Any], variant: dict[str, Any], version: int, precision: str, split: Split
+    data: dict[str, Any], variant: dict[str, Any], version: int, precision: str, dataset: Dataset
 ) -> Record:
-    same_images = data["sha256"] == split.sha256()
+    same_images = data["sha256"] == dataset.sha256()
     digits = variant.get("predictions")
     recorded = None
-    if same_images and digits is not None and len(digits) == len(split):
+    if same_images and digits is not None and len(digits) == len(dataset):
         recorded = predictions.decode(digits)
     return Record(
         version=version,

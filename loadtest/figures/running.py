@@ -5,6 +5,8 @@ take 8 bytes for each answered request (its latency, because percentiles are mea
 for the rest a size that does not grow with the run.
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 from msgspec import structs
 
@@ -15,6 +17,7 @@ from loadtest.figures.scoring import Scorer, Scores
 from loadtest.generator.recording import Integers, Recorder, Recording
 from loadtest.report_sections_schema import Accuracy, ErrorKind, Latency, Throughput
 from loadtest.transports.api import BAD_RESPONSE
+from training.data.cifar10 import CLASS_NAMES
 from training.evaluation.accuracy import wilson_interval
 
 _NS_PER_MS = 1_000_000
@@ -40,15 +43,17 @@ class RunningFigures:
         images: int,
         sent_queries: int | None = None,
         predictions: Integers | None = None,
+        class_names: Sequence[str] = CLASS_NAMES,
         with_histogram: bool = True,
     ) -> None:
         """Start without answers.
 
         Args:
             scorer: Scores the answers.
-            images: Number of test images.
+            images: Number of test images, or of other rows.
             sent_queries: Number of distinct queries that are sent in turn; None for all.
             predictions: int64, shape (images,): recorded class of each image; None if unknown.
+            class_names: Names of the classes; empty for no figures of single classes.
             with_histogram: Whether the latency section has its histogram.
         """
         self.answered = 0
@@ -70,8 +75,10 @@ class RunningFigures:
         nothing = Recorder().recording()
         scores = scorer.score(nothing, sent_queries=sent_queries, predictions=predictions)
         self._no_latency = sections.latency(scores.latency_ns)
-        self._accuracy = sections.accuracy(scores, None)
-        self._confusion = np.array(self._accuracy.confusion)
+        self._class_names = class_names
+        self._accuracy = sections.accuracy(scores, None, class_names)
+        known = len(class_names)
+        self._confusion = np.zeros((known, known + 1 if known else 0), np.int64)
 
     def add(self, recording: Recording) -> Scores:
         """Score a recording and add its figures to the sums; return the scores."""
@@ -173,13 +180,16 @@ class RunningFigures:
             self._histogram.add(latency_ns)
 
     def _add_accuracy(self, scores: Scores) -> None:
-        new = sections.accuracy(scores, None)
+        new = sections.accuracy(scores, None, self._class_names)
         if not new.n:
             return
         self._seen[scores.images[scores.used]] = True
-        self._confusion += np.array(new.confusion)
         n, correct = self._accuracy.n + new.n, self._accuracy.correct + new.correct
         distinct = int(self._seen.sum())
+        if new.top1 is None:  # there are no labels
+            self._accuracy = structs.replace(new, n=n, distinct_images=distinct)
+            return
+        self._confusion += np.array(new.confusion, np.int64).reshape(self._confusion.shape)
         # Row: true class; column: answered class.
         by_class, right = self._confusion.sum(axis=1), self._confusion.diagonal()
         self._accuracy = structs.replace(

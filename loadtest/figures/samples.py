@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from loadtest.figures.scoring import WRONG_ANSWER, Scores
+from loadtest.figures.scoring import WRONG_ANSWER, Scores, of_images
 from loadtest.figures.sections import STAGES, stage_times_ms
 from loadtest.generator.recording import Integers, Recording
 from loadtest.report_schema import Scenario
@@ -31,15 +31,15 @@ class Asked:
     """What the requests of a run asked, and the right and the recorded answers.
 
     Attributes:
-        queries: int64, shape (queries, batch): test image at each place of the queries, which were
-            sent in turn; -1 at unused places of a short query.
-        labels: int64, shape (images,): true class of each image.
+        queries: int64, shape (queries, batch): test image, or other row, at each place of the
+            queries, which were sent in turn; -1 at unused places of a short query.
+        labels: int64, shape (images,): true class of each image; None if unknown.
         predictions: int64, shape (images,): recorded class of each image; None if the answers were
-            not compared with a record.
+            not compared with recorded classes.
     """
 
     queries: Integers
-    labels: Integers
+    labels: Integers | None
     predictions: Integers | None
 
 
@@ -93,12 +93,15 @@ def collect(recording: Recording, scores: Scores, asked: Asked, scenario: Scenar
         **_times(recording, scores),
         "code": code,
         "image_ids": images,
-        "labels": _of_images(asked.labels, images),
+        "labels": of_images(asked.labels, images),
         "answers": answers,
         "version": version,
     }
     if asked.predictions is not None:
-        columns["recorded"] = _of_images(asked.predictions, images)
+        columns["recorded"] = of_images(asked.predictions, images)
+    elif scores.differs is not None:
+        differs = columns["differs"] = np.zeros(images.shape, np.bool_)
+        differs[scores.rows] = scores.differs
     if recording.timings:
         for stage, times_ms in zip(STAGES, stage_times_ms(recording, scores).T, strict=True):
             column = columns[f"server_{stage}_ms"] = np.full(len(numbers), np.nan)
@@ -149,8 +152,3 @@ def _codes(recording: Recording, scores: Scores) -> tuple[tuple[str, ...], npt.N
     missed = np.full(len(recording.missed_numbers), index[MISSED], np.int16)
     unfinished = np.full(len(recording.unfinished_numbers), index[UNFINISHED], np.int16)
     return codes, np.concatenate([finished, missed, unfinished])
-
-
-def _of_images(classes: Integers, images: Integers) -> Integers:
-    """Return the class of each image; -1 at unused places."""
-    return np.where(images >= 0, classes[images], -1)

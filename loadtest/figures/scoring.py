@@ -1,4 +1,4 @@
-"""Scoring of a recording's answers against the labels and the recorded predictions.
+"""Scoring of a recording's answers against the labels and the recorded answers.
 
 Equal answers to the same query are parsed once, however often they came.
 """
@@ -7,15 +7,13 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import numpy.typing as npt
 
+from loadtest.figures.agreement import Agreement, Flags
 from loadtest.generator.recording import Integers, Recording
 from loadtest.load.images import Queries
 from loadtest.transports.api import BAD_RESPONSE, Answer, Api
 
 WRONG_ANSWER = "WRONG_ANSWER"
-
-Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -25,12 +23,17 @@ class Scores:
     Attributes:
         rows: int64, shape (n,): index into the recording's rows.
         latency_ns: int64, shape (n,): from the due time.
-        images: int64, shape (n, batch): test image at each place; -1 at unused places of a short
-            query.
-        classes: int64, shape (n, batch): answered class; -1 at unused places.
-        labels: int64, shape (n, batch): true class; -1 at unused places.
-        differs: bool, shape (n, batch): whether the answered class differs from the recorded
-            prediction; None without predictions.
+        images: int64, shape (n, batch): test image, or other row, at each place; -1 at unused
+            places of a short query.
+        classes: int64, shape (n, batch): answered class; -1 at unused places, and everywhere if
+            the answers are no classes.
+        labels: int64, shape (n, batch): true class; -1 at unused places, and everywhere without
+            labels.
+        differs: bool, shape (n, batch): whether the answer differs from the recorded one; None
+            without recorded answers.
+        recorded: int64, shape (n, batch): recorded class, -1 at unused places; None without
+            recorded classes.
+        difference: What the first difference is, in words, if the answers are no classes.
         model_versions: int64, shape (n,): version that answered; -1 if the server named none.
         output: Name of the output from which classes were read; None without answers.
         errors: (count, first message) of each kind of failure, most frequent first.
@@ -42,6 +45,8 @@ class Scores:
     classes: Integers
     labels: Integers
     differs: Flags | None
+    recorded: Integers | None = None
+    difference: str | None = None
     model_versions: Integers
     output: str | None
     errors: dict[str, tuple[int, str]]
@@ -67,17 +72,17 @@ class Scores:
 
     @cached_property
     def used(self) -> Flags:
-        """Whether each place holds an image: bool, shape (n, batch)."""
+        """Whether each place holds a row: bool, shape (n, batch)."""
         return np.asarray(self.images >= 0)
 
     @cached_property
     def correct(self) -> Flags:
         """Whether each place was answered with its label: bool, shape (n, batch)."""
-        return np.asarray(self.used & (self.classes == self.labels))
+        return np.asarray(self.used & (self.classes == self.labels) & (self.labels >= 0))
 
     @cached_property
     def wrong(self) -> Flags:
-        """Whether any image of a request differs from its prediction: bool, shape (n,)."""
+        """Whether any row of a request differs from its record: bool, shape (n,)."""
         if self.differs is None:
             return np.zeros(self.answered, np.bool_)
         return np.asarray(self.differs.any(axis=1))
@@ -88,21 +93,44 @@ class Scores:
         return np.asarray((self.correct | ~self.used).all(axis=1))
 
 
+@dataclass(frozen=True)
+class _Read:
+    """An answer that was read.
+
+    Attributes:
+        answer: The answer; its outputs are dropped after they were compared.
+        differs: bool, shape (rows,): whether each row differs from the record; None without one.
+        texts: What differs in values, by place.
+    """
+
+    answer: Answer
+    differs: Flags | None
+    texts: dict[int, str]
+
+
 class Scorer:
     """Parses and scores answers; each distinct (query, answer) pair is parsed once."""
 
-    def __init__(self, api: Api, queries: Queries, labels: Integers) -> None:
+    def __init__(
+        self,
+        api: Api,
+        queries: Queries,
+        labels: Integers | None,
+        agreement: Agreement | None = None,
+    ) -> None:
         """Start without parsed answers.
 
         Args:
             api: The API that parses answers.
-            queries: The images of each query.
-            labels: int64, shape (images,): true class of each image.
+            queries: The images, or other rows, of each query.
+            labels: int64, shape (images,): true class of each image; None if unknown.
+            agreement: The recorded answers; None without any, or if `score` gets them.
         """
         self._api = api
         self._queries = queries
         self._labels = labels
-        self._read: dict[tuple[int, bytes], Answer | str] = {}
+        self._agreement = agreement
+        self._read: dict[tuple[int, bytes], _Read | str] = {}
 
     def score(
         self,
@@ -111,13 +139,17 @@ class Scorer:
         sent_queries: int | None = None,
         predictions: Integers | None = None,
     ) -> Scores:
-        """Parse every answer and compare its classes with the labels and the predictions.
+        """Parse every answer and compare it with the labels and the recorded answers.
 
         Args:
             recording: The recording.
             sent_queries: Number of distinct queries that were sent in turn; None for all.
-            predictions: int64, shape (images,): recorded class of each image; None if unknown.
+            predictions: int64, shape (images,): recorded class of each image; None for those of
+                the agreement, if any.
         """
+        agreement = self._agreement
+        if predictions is None and agreement is not None:
+            predictions = agreement.classes
         count = len(self._queries) if sent_queries is None else sent_queries
         rows = np.flatnonzero(recording.outcomes >= 0)
         queries = recording.numbers[rows] % count
@@ -128,28 +160,37 @@ class Scorer:
             self._answer(int(pair // width), recording.responses[int(pair % width)])
             for pair in pairs
         ]
-        good = np.array([isinstance(answer, Answer) for answer in answers], np.bool_)
+        good = np.array([isinstance(answer, _Read) for answer in answers], np.bool_)
         kept = good[inverse] if len(pairs) else np.zeros(0, np.bool_)
         classes = np.full((len(pairs), self._queries.batch), -1, np.int64)
         versions = np.full(len(pairs), -1, np.int64)
-        for index, answer in enumerate(answers):
-            if isinstance(answer, Answer):
+        differs = np.zeros(classes.shape, np.bool_)
+        for index, read in enumerate(answers):
+            if isinstance(read, _Read):
+                answer = read.answer
                 classes[index, : len(answer.classes)] = answer.classes
                 versions[index] = -1 if answer.version is None else answer.version
+                if read.differs is not None:
+                    differs[index, : len(read.differs)] = read.differs
         images = self._queries.table[queries[kept]]
-        labels = np.where(images >= 0, self._labels[images], -1)
         answered = classes[inverse[kept]] if len(pairs) else images
+        recorded = None if predictions is None else of_images(predictions, images)
+        different: Flags | None = None
+        if recorded is not None:
+            different = np.asarray((images >= 0) & (answered != recorded))
+        elif agreement is not None:
+            different = np.asarray(differs[inverse[kept]] if len(pairs) else images < -1)
         return Scores(
             rows=rows[kept],
             latency_ns=(recording.end_ns - recording.due_ns)[rows[kept]],
             images=images,
             classes=answered,
-            labels=labels,
-            differs=(
-                None if predictions is None else (images >= 0) & (answered != predictions[images])
-            ),
+            labels=of_images(self._labels, images),
+            differs=different,
+            recorded=recorded,
+            difference=_first_text(answers, inverse[kept] if len(pairs) else pairs, different),
             model_versions=versions[inverse[kept]],
-            output=next((answer.output for answer in answers if isinstance(answer, Answer)), None),
+            output=next((read.answer.output for read in answers if isinstance(read, _Read)), None),
             errors=_errors(recording, answers, inverse),
         )
 
@@ -158,22 +199,52 @@ class Scorer:
         answer = self._answer(query, response)
         return answer if isinstance(answer, str) else None
 
-    def _answer(self, query: int, response: bytes) -> Answer | str:
+    def _answer(self, query: int, response: bytes) -> _Read | str:
         """Return the parsed answer, or the reason why it cannot be scored."""
         key = (query, response)
         known = self._read.get(key)
         if known is None:
-            rows = len(self._queries.image_ids(query))
+            row_ids = self._queries.image_ids(query)
             try:
-                known = self._api.parse(response, rows)
+                answer = self._api.parse(response, len(row_ids))
+                known = self._compared(answer, query, row_ids)
             except ValueError as error:
                 known = str(error)
             self._read[key] = known
         return known
 
+    def _compared(self, answer: Answer, query: int, row_ids: Integers) -> _Read:
+        differs, texts = None, dict[int, str]()
+        if self._agreement is not None:
+            differs, texts = self._agreement.differing(answer, query, row_ids)
+        # A run may have millions of answers with large outputs.
+        return _Read(answer._replace(outputs={}), differs, texts)
+
+
+def of_images(values: Integers | None, images: Integers) -> Integers:
+    """Return the value of each image; -1 at unused places, and everywhere without values."""
+    if values is None:
+        return np.full_like(images, -1)
+    return np.where(images >= 0, values[images], -1)
+
+
+def _first_text(answers: list[_Read | str], pairs: Integers, different: Flags | None) -> str | None:
+    """Return what the first difference is, in words; None without one, or for classes.
+
+    Args:
+        answers: The distinct answers.
+        pairs: int64, shape (n,): index of the answer to each answered request.
+        different: bool, shape (n, batch).
+    """
+    if different is None or not different.any():
+        return None
+    row, place = np.argwhere(different)[0].tolist()
+    read = answers[int(pairs[row])]
+    return read.texts.get(place) if isinstance(read, _Read) else None
+
 
 def _errors(
-    recording: Recording, answers: list[Answer | str], inverse: Integers
+    recording: Recording, answers: list[_Read | str], inverse: Integers
 ) -> dict[str, tuple[int, str]]:
     """Return transport failures and unreadable answers by kind, most frequent first."""
     failures = ~recording.outcomes[recording.outcomes < 0]

@@ -14,6 +14,7 @@ from loadtest.figures.percentiles import DEFINITION, percentile, samples_needed
 from loadtest.figures.published_answers import Record
 from loadtest.figures.scoring import WRONG_ANSWER, Scores
 from loadtest.generator.recording import Integers, Recording
+from loadtest.report_data_schema import Unit
 from loadtest.report_sections_schema import (
     Accuracy,
     Client,
@@ -93,23 +94,29 @@ def throughput(recording: Recording, scores: Scores, *, open_loop: bool) -> Thro
     )
 
 
-def accuracy(scores: Scores, record: Record | str | None) -> Accuracy:
+def accuracy(
+    scores: Scores, record: Record | str | None, class_names: Sequence[str] = CLASS_NAMES
+) -> Accuracy:
     """Return top-1 of the answers, with the recorded accuracy.
 
     Args:
         scores: The answers.
         record: The published record, the reason why there is none, or None if no comparison was
             requested.
+        class_names: Names of the classes; empty for no figures of single classes.
     """
     used = scores.used
     images, labels, classes = (
         values[used] for values in (scores.images, scores.labels, scores.classes)
     )
+    n, distinct = len(images), len(np.unique(images))
+    if (labels < 0).any():
+        return _no_accuracy(n, distinct, record)
     right = classes == labels
-    n, correct, distinct = len(images), int(right.sum()), len(np.unique(images))
-    known = len(CLASS_NAMES)
+    correct, known = int(right.sum()), len(class_names)
     columns = np.where((classes >= 0) & (classes < known), classes, known)
-    confusion = np.bincount(labels * (known + 1) + columns, minlength=known * (known + 1))
+    cells = labels * (known + 1) + columns if known else labels[:0]
+    confusion = np.bincount(cells, minlength=known * (known + 1))[: known * (known + 1)]
     return Accuracy(
         n=n,
         correct=correct,
@@ -118,7 +125,7 @@ def accuracy(scores: Scores, record: Record | str | None) -> Accuracy:
         distinct_images=distinct,
         per_class={
             name: float(right[labels == label].mean()) if (labels == label).any() else None
-            for label, name in enumerate(CLASS_NAMES)
+            for label, name in enumerate(class_names)
         },
         confusion=confusion.reshape(known, known + 1).tolist(),
         recorded=(_recorded(record, images, labels, right) if isinstance(record, Record) else None),
@@ -126,12 +133,26 @@ def accuracy(scores: Scores, record: Record | str | None) -> Accuracy:
     )
 
 
-def mismatches(
-    recording: Recording, scores: Scores, record: Record | str | None
-) -> Mismatches | None:
-    """Return the answers that differ from the record; None without recorded predictions."""
-    if scores.differs is None or not isinstance(record, Record) or record.predictions is None:
+def _no_accuracy(n: int, distinct: int, record: Record | str | None) -> Accuracy:
+    """Return the section of rows without labels."""
+    return Accuracy(
+        n=n,
+        correct=0,
+        top1=None,
+        wilson_95=None,
+        distinct_images=distinct,
+        per_class={},
+        confusion=[],
+        recorded=None,
+        recorded_missing=record if isinstance(record, str) else None,
+    )
+
+
+def mismatches(recording: Recording, scores: Scores) -> Mismatches | None:
+    """Return the answers that differ from the record; None without recorded answers."""
+    if scores.differs is None:
         return None
+    recorded = scores.recorded if scores.recorded is not None else np.full_like(scores.images, -1)
     origin_ns = _origin_ns(recording)
     examples: list[Mismatch] = []
     for place, row in np.argwhere(scores.differs)[:_EXAMPLES].tolist():
@@ -143,7 +164,7 @@ def mismatches(
                 image=image,
                 row=row,
                 answered=int(scores.classes[place, row]),
-                recorded=int(record.predictions[image]),
+                recorded=int(recorded[place, row]),
                 label=int(scores.labels[place, row]),
                 sent_seconds=float(recording.sent_ns[raw] - origin_ns) / _NS_PER_SECOND,
                 same_answer_as=_same_answer_as(recording, scores, place),
@@ -157,7 +178,7 @@ def mismatches(
     )
 
 
-def errors(scores: Scores, found: Mismatches | None) -> dict[str, ErrorKind]:
+def errors(scores: Scores, found: Mismatches | None, unit: Unit = "images") -> dict[str, ErrorKind]:
     """Return failures and wrong answers by kind, most frequent first."""
     kinds: dict[str, ErrorKind] = {
         kind: ErrorKind(count=count, first_message=message)
@@ -166,17 +187,26 @@ def errors(scores: Scores, found: Mismatches | None) -> dict[str, ErrorKind]:
     if found is not None and found.examples:
         kinds[WRONG_ANSWER] = ErrorKind(
             count=found.requests,
-            first_message=mismatch_text(found.examples[0]),
+            first_message=mismatch_text(found.examples[0], scores.difference, unit),
         )
     return dict(sorted(kinds.items(), key=lambda item: -item[1].count))
 
 
-def mismatch_text(mismatch: Mismatch) -> str:
-    """Return one sentence about a mismatch."""
+def mismatch_text(mismatch: Mismatch, difference: str | None = None, unit: Unit = "images") -> str:
+    """Return one sentence about a mismatch.
+
+    Args:
+        mismatch: The mismatch.
+        difference: What differs, if the answers are no classes.
+        unit: What a row is.
+    """
+    what = "test image" if unit == "images" else "row"
+    was = f"{mismatch.answered}, recorded is {mismatch.recorded}"
+    if difference is not None:
+        was = f"with {difference}"
     text = (
-        f"request {mismatch.request} (test image {mismatch.image} in row {mismatch.row}, "
-        f"sent at {mismatch.sent_seconds:.3f} s) was answered {mismatch.answered}, "
-        f"recorded is {mismatch.recorded}"
+        f"request {mismatch.request} ({what} {mismatch.image} in row {mismatch.row}, "
+        f"sent at {mismatch.sent_seconds:.3f} s) was answered {was}"
     )
     if mismatch.same_answer_as:
         others = ", ".join(map(str, mismatch.same_answer_as))

@@ -1,15 +1,14 @@
-"""The assignment of a run's generators: target, API, images and connections."""
+"""The assignment of a run's generators: target, API, rows and connections."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
-import numpy as np
-import numpy.typing as npt
-
+from loadtest.load import sources
+from loadtest.load.dataset import Dataset, Integers
 from loadtest.load.images import Queries, shuffled
 from loadtest.load.replay import RecordedQueries
 from loadtest.report_schema import Transport
-from loadtest.settings.config import PLAIN, ConnectionConfig
+from loadtest.settings.config import PLAIN, ConnectionConfig, DataConfig
 from loadtest.transports.api import Api
 from loadtest.transports.catalogue import encode, make_sender
 from loadtest.transports.sender import Sender
@@ -23,22 +22,22 @@ class Assignment:
         target: `host:port`.
         transport: Name of the transport.
         api: The API, for the model.
-        data_dir: Folder or archive of the images; None to use $CIFAR10_DIR.
-        batch: Images in a request.
-        order_seed: Seed of the order of the images.
-        queries: Number of distinct requests to make; None to cover all images.
+        data: Settings of the rows.
+        batch: Rows in a request.
+        order_seed: Seed of the order of the rows.
+        queries: Number of distinct requests to make; None to cover all rows.
         connections: Number of connections of all processes together.
         timeout_seconds: Deadline of a request.
         connection: TLS, headers and compression of the connections.
         server_timing: Ask the server for its own timings.
-        images: int64, shape (requests, batch): the images of each request of a replay, -1 at unused
-            places; None for all images in turn.
+        images: int64, shape (requests, batch): the rows of each request of a replay, -1 at unused
+            places; None for all rows in turn.
     """
 
     target: str
     transport: Transport
     api: Api
-    data_dir: Path | None
+    data: DataConfig
     batch: int
     order_seed: int
     queries: int | None
@@ -46,36 +45,54 @@ class Assignment:
     timeout_seconds: float
     connection: ConnectionConfig = PLAIN
     server_timing: bool = False
-    images: npt.NDArray[np.int64] | None = None
+    images: Integers | None = None
 
-    def payloads(self, images: npt.NDArray[np.uint8]) -> list[bytes]:
+    def dataset(self) -> Dataset:
+        """Read or make the rows again, in another process.
+
+        Raises:
+            UsageError: The rows cannot be read any more.
+        """
+        source = sources.open_source(self.data)
+        return source.fit(self.api.inputs, model=self.api.model, batch=self.batch)
+
+    def payloads(self, dataset: Dataset) -> list[bytes]:
         """Return the request body of each query, in order.
 
         Args:
-            images: All test images: uint8, shape (n, 32, 32, 3).
+            dataset: All rows.
         """
-        known = self.known_queries(len(images))
-        count = len(known) if self.queries is None else min(self.queries, len(known))
-        bodies: dict[bytes, bytes] = {}  # recorded requests may ask for the same images again
-        for query in range(count):
-            asked = known.image_ids(query)
-            if (key := asked.tobytes()) not in bodies:
-                bodies[key] = self.payload(images[asked])
-        return [bodies[known.image_ids(query).tobytes()] for query in range(count)]
+        known = self.known_queries(len(dataset))
+        bodies: dict[bytes, bytes] = {}  # recorded requests may ask for the same rows again
+        asked = [known.image_ids(query) for query in range(self.sent_queries(len(dataset)))]
+        for row_ids in asked:
+            if (key := row_ids.tobytes()) not in bodies:
+                bodies[key] = self.payload(dataset, row_ids)
+        return [bodies[row_ids.tobytes()] for row_ids in asked]
 
-    def payload(self, images: npt.NDArray[np.uint8]) -> bytes:
-        """Return the request body for images: uint8, shape (n, 32, 32, 3)."""
-        return encode(self.transport, self.api.payload(images), self.connection)
-
-    def known_queries(self, images: int) -> Queries:
-        """Return the queries over all test images, or those of a replay.
+    def payload(self, dataset: Dataset, row_ids: Sequence[int] | Integers) -> bytes:
+        """Return the body of a request for some rows, compressed if the connection's requests are.
 
         Args:
-            images: Number of test images.
+            dataset: All rows.
+            row_ids: Indices of the rows, in order.
+        """
+        return encode(self.transport, self.api.payload(dataset.batch(row_ids)), self.connection)
+
+    def sent_queries(self, rows: int) -> int:
+        """Return the number of distinct queries that are sent of so many rows."""
+        known = len(self.known_queries(rows))
+        return min(self.queries or known, known)
+
+    def known_queries(self, rows: int) -> Queries:
+        """Return the queries over all rows, or those of a replay.
+
+        Args:
+            rows: Number of rows.
         """
         if self.images is not None:
             return RecordedQueries(self.images.ravel(), self.batch)
-        return shuffled(images, batch=self.batch, seed=self.order_seed)
+        return shuffled(rows, batch=self.batch, seed=self.order_seed)
 
     def sender(self, connections: int) -> Sender:
         """Return a sender with `connections` connections; call this in the loop that uses it."""

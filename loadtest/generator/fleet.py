@@ -8,15 +8,13 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
 from loadtest.generator.assignment import Assignment
 from loadtest.generator.generator import Generator
 from loadtest.generator.process import PROGRESS_SECONDS, run_process, sizes
 from loadtest.generator.process_pipe import ProcessPipe
 from loadtest.generator.recording import Recording, merge
 from loadtest.generator.start_gate import StartGate
+from loadtest.load.dataset import Dataset
 from loadtest.load.plan import Plan, Progress, Share
 
 # All processes start at the same moment; this delay gives the start message time to arrive.
@@ -120,10 +118,10 @@ class ProcessFleet:
     def __init__(
         self, assignment: Assignment, processes: int, gate: StartGate | None = None
     ) -> None:
-        """Start the processes; each reads the images and builds its requests itself.
+        """Start the processes; each reads the rows and builds its requests itself.
 
         Args:
-            assignment: Target, API, images and connections.
+            assignment: Target, API, rows and connections.
             processes: Number of processes.
             gate: What every run waits for after its warm-up; None to start at once.
         """
@@ -200,21 +198,18 @@ class ProcessFleet:
 
 @contextlib.asynccontextmanager
 async def fleet(
-    assignment: Assignment,
-    images: npt.NDArray[np.uint8],
-    processes: int,
-    gate: StartGate | None = None,
+    assignment: Assignment, dataset: Dataset, processes: int, gate: StartGate | None = None
 ) -> AsyncIterator[Fleet]:
     """Yield the generators for an assignment, and close them afterwards.
 
     Args:
         assignment: Target, API, images and connections.
-        images: The test images, uint8 (n, 32, 32, 3).
+        dataset: The rows.
         processes: 1 runs one generator in this process; more start this number of processes.
         gate: What every run waits for after its warm-up; None to start at once.
     """
     if processes == 1:
-        local = LocalFleet(assignment, assignment.payloads(images), gate)
+        local = LocalFleet(assignment, assignment.payloads(dataset), gate)
         try:
             yield local
         finally:

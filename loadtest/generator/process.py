@@ -15,7 +15,6 @@ from loadtest.generator.assignment import Assignment
 from loadtest.generator.event_loop import run_event_loop
 from loadtest.generator.generator import Generator
 from loadtest.generator.process_pipe import PeerGone, ProcessPipe
-from loadtest.load.images import load_test_images
 from loadtest.load.plan import Share
 
 PROGRESS_SECONDS = 0.25
@@ -26,12 +25,12 @@ def run_process(connection: Connection, assignment: Assignment, share: Share) ->
 
     Args:
         connection: Pipe to the parent.
-        assignment: Target, API, images and connections.
+        assignment: Target, API, rows and connections.
         share: This process' part of each plan.
     """
     # Ctrl-C reaches every process of a terminal; only the parent handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    payloads = assignment.payloads(load_test_images(assignment.data_dir).images)
+    payloads = assignment.payloads(assignment.dataset())
     run_event_loop(_follow(connection, assignment, share, payloads))
 
 

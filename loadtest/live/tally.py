@@ -157,8 +157,9 @@ class Tally:
             known if isinstance(known, Record) and known.predictions is not None else None
         )
         self._figures = RunningFigures(
-            Scorer(briefing.api, briefing.queries, briefing.labels),
-            images=len(briefing.labels),
+            Scorer(briefing.api, briefing.queries, briefing.labels, briefing.agreement),
+            images=briefing.rows,
+            class_names=briefing.class_names,
             sent_queries=briefing.sent_queries,
             predictions=None if self._record is None else self._record.predictions,
             with_histogram=False,
@@ -262,7 +263,8 @@ class Tally:
         judged = validity.judge(
             load,
             stop_reason=None,
-            images=len(self._briefing.labels),
+            images=self._briefing.rows,
+            unit=self._briefing.unit,
             requests=self._requests(),
             latency=self._figures.latency(),
             throughput=self._figures.throughput(open_loop=self._is_open),
@@ -293,7 +295,9 @@ class Tally:
 
     @property
     def _is_compared(self) -> bool:
-        """Whether the version of the record, and no other one, answers."""
+        """Whether there are recorded answers, of no other version than the one that answers."""
+        if self._briefing.agreement is not None:
+            return True
         return self._record is not None and set(self._figures.versions) <= {
             self._record.version,
             None,

@@ -1,5 +1,9 @@
-"""The test images, and their distribution over requests."""
+"""The test images, and the distribution of rows over requests.
 
+A row is one image, or one row of the arrays that a model takes.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -7,8 +11,17 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from loadtest.load.dataset import Dataset, Integers
 from loadtest.settings.config import UsageError
-from training.data.cifar10 import DATA_DIR_VARIABLE, DataError, Split, load_split, resolve_data_dir
+from loadtest.transports.api import DEFAULT_MODEL_INPUT, ModelInput, check_input
+from training.data.cifar10 import (
+    CLASS_NAMES,
+    DATA_DIR_VARIABLE,
+    DataError,
+    Split,
+    load_split,
+    resolve_data_dir,
+)
 
 
 @dataclass(frozen=True)
@@ -73,7 +86,9 @@ def load_test_images(data_dir: Path | None) -> Split:
         # Training would download them with Keras, but loadtest must not import Keras.
         msg = (
             f"no test images: neither --data-dir nor {DATA_DIR_VARIABLE} is set, expected a folder "
-            "or archive of CIFAR-10, or a folder with test/<class>/ images"
+            "or archive of CIFAR-10, or a folder with test/<class>/ images; without any, "
+            "`run` and `find-capacity` take --synthetic (images of shapes), --random (rows for any "
+            "model) or --inputs (rows of yours)"
         )
         raise UsageError(msg)
     try:
@@ -89,3 +104,74 @@ def source_name(data_dir: Path | None) -> str | None:
     """
     chosen = resolve_data_dir(data_dir)
     return chosen.name if chosen is not None else None
+
+
+@dataclass(frozen=True)
+class LabelledImages:
+    """A Source of labelled test images, CIFAR-10's by default.
+
+    Attributes:
+        split: The images and labels.
+        source: Name of their folder or archive.
+    """
+
+    split: Split
+    source: str | None
+
+    @property
+    def noun(self) -> str:
+        """See Source."""
+        return "test images"
+
+    def __len__(self) -> int:
+        return len(self.split)
+
+    def fit(self, inputs: Sequence[ModelInput] | None, *, model: str, batch: int) -> Dataset:
+        """See Source."""
+        return fit_images(
+            self.split.images,
+            inputs,
+            model=model,
+            batch=batch,
+            labels=self.split.labels,
+            source=self.source,
+        )
+
+
+def fit_images(
+    images: npt.NDArray[np.uint8],
+    inputs: Sequence[ModelInput] | None,
+    *,
+    model: str,
+    batch: int,
+    labels: Integers | None = None,
+    source: str | None,
+    notes: tuple[str, ...] = (),
+) -> Dataset:
+    """Return images in the form of CIFAR-10's as rows for a model with a single input for images.
+
+    Args:
+        images: uint8, shape (n, 32, 32, 3), RGB.
+        inputs: The inputs of the model; None if the server has no metadata.
+        model: Name of the model, for messages.
+        batch: Images in a request.
+        labels: int64, shape (n,): index into CIFAR-10's classes; None if unknown.
+        source: Name of the source in the report.
+        notes: Facts that a reader of the report should know.
+
+    Raises:
+        UsageError: The model has no input or several, or images do not fit its dtype or shape.
+    """
+    known = DEFAULT_MODEL_INPUT
+    if inputs is not None:
+        known = check_input(inputs, model=model, batch=batch)
+    return Dataset(
+        inputs=(known,),
+        arrays={known.name: images},
+        rows=len(images),
+        labels=labels,
+        class_names=() if labels is None else CLASS_NAMES,
+        unit="images",
+        source=source,
+        notes=notes,
+    )

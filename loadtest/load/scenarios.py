@@ -68,12 +68,13 @@ class SettledLoad:
     images: npt.NDArray[np.int64] | None = None
 
 
-def settle(config: LoadTestConfig, images: int) -> SettledLoad:
+def settle(config: LoadTestConfig, images: int, noun: str = "test images") -> SettledLoad:
     """Return the load of a run, with the scenario's defaults for settings that are None.
 
     Args:
         config: Settings of a run.
-        images: Number of test images.
+        images: Number of test images, or of other rows.
+        noun: What they are, in words.
 
     Raises:
         UsageError: Settings contradict each other.
@@ -98,7 +99,7 @@ def settle(config: LoadTestConfig, images: int) -> SettledLoad:
         ends = f"{config.duration_seconds:g} seconds"
     elif requests is None:
         requests = -(-images // batch)
-        ends = f"each of {images:,} test images once"
+        ends = f"each of {images:,} {noun} once"
     rate = config.rate_per_second if planned is None else planned.mean_rate
     return SettledLoad(
         kind=kind,

@@ -18,6 +18,7 @@ from loadtest.servers import description, local
 from loadtest.settings.arguments import output_folder, positive_int, positive_number, target_address
 from loadtest.settings.config import PLAIN, ConnectionConfig, UsageError
 from loadtest.settings.connection_flags import add_flags, as_flags, connection
+from loadtest.settings.data_flags import names_rows
 from loadtest.settings.parser import Parser
 from loadtest.transports import port_check
 
@@ -42,7 +43,8 @@ def main(arguments: Sequence[str]) -> int:
     }
     known = {name: value for name, value in changes.items() if value is not None}
     plan = dataclasses.replace(plan, **known)
-    load_test_images(values.data_dir)  # to report missing images now, not in every run
+    if not all(names_rows(scenario.flags) for scenario in plan.scenarios):
+        load_test_images(values.data_dir)  # to report missing images now, not in every run
     there = connection(values)
     folder = values.output_dir or output_folder(plan.name)
     with _endpoints(plan, values.models_dir, folder, there) as endpoints:

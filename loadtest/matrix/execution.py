@@ -29,6 +29,7 @@ from loadtest.servers.description import Served
 from loadtest.servers.local import LocalServer
 from loadtest.session.stop_signals import leave_closed_terminal, stop_signals
 from loadtest.settings.connection_flags import API_KEY_VARIABLE
+from loadtest.settings.data_flags import names_rows
 from loadtest.verdict.gates import missed
 
 _ERROR = re.compile(r"^(?:error|.*: error): (.*)$", re.MULTILINE)
@@ -184,11 +185,13 @@ class Execution:
             # The order and the arrivals differ between repeats, but not between the runs of one.
             *(f"--seed={run.repeat}", f"--schedule-seed={run.repeat}"),
         ]
-        if self._models_dir is not None:
+        # The records are of the test images alone.
+        test_images = not names_rows(run.scenario.flags)
+        if self._models_dir is not None and test_images:
             flags.append(f"--models-dir={self._models_dir}")
         if run.endpoint.server is None:
             flags += self._connection_flags
-        if self._data_dir is not None:
+        if self._data_dir is not None and test_images:
             flags.append(f"--data-dir={self._data_dir}")
         # The metrics page tells about the latest version, and a label may name another one.
         if not any(flag.startswith("--version-label") for flag in run.scenario.flags):

@@ -19,6 +19,7 @@ from loadtest.servers import description, local
 from loadtest.settings.arguments import output_folder, positive_int, positive_number, target_address
 from loadtest.settings.config import PLAIN, ConnectionConfig, UsageError
 from loadtest.settings.connection_flags import add_flags, as_flags, connection
+from loadtest.settings.data_flags import names_rows
 from loadtest.settings.parser import Parser
 from loadtest.settings.traffic_flags import speed
 
@@ -42,7 +43,8 @@ def main(arguments: Sequence[str]) -> int:
     values = _parser().parse_args(arguments)
     mix = _mix(values)
     file.check(mix)
-    load_test_images(values.data_dir)  # to report missing images now, not in every stream
+    if not all(names_rows(stream.flags) for stream in mix.streams):
+        load_test_images(values.data_dir)  # to report missing images now, not in every stream
     there = connection(values)
     folder = values.output_dir or output_folder(mix.name)
     with _endpoint(mix, values.models_dir, folder, there) as endpoint:

@@ -34,6 +34,7 @@ from loadtest.servers import bound_process
 from loadtest.servers.local import Usage
 from loadtest.session.stop_signals import leave_closed_terminal, stop_signals
 from loadtest.settings.connection_flags import API_KEY_VARIABLE
+from loadtest.settings.data_flags import names_rows
 from loadtest.verdict.gates import missed
 
 _POLL_SECONDS = 0.02
@@ -179,11 +180,13 @@ class MixExecution:
             # Independent streams need seeds of their own: equal ones give the same gaps.
             f"--schedule-seed={repeat * len(self._mix.streams) + number}",
         ]
-        if self._models_dir is not None:
+        # The records are of the test images alone.
+        test_images = not names_rows(stream.flags)
+        if self._models_dir is not None and test_images:
             flags.append(f"--models-dir={self._models_dir}")
         if self._endpoint.server is None:
             flags += self._connection_flags
-        if self._data_dir is not None:
+        if self._data_dir is not None and test_images:
             flags.append(f"--data-dir={self._data_dir}")
         return ["run", *flags, *model_flags(self._endpoint, stream.model)]
 

@@ -269,8 +269,8 @@ def fullest(reports: Sequence[Report]) -> list[Report]:
 
 
 def accuracy(reports: Sequence[Report]) -> AccuracyOverRuns | None:
-    """Return top-1 over the fullest reports of one subject; None without answers."""
-    chosen = fullest(reports)
+    """Return top-1 over the fullest reports of one subject; None without answers or labels."""
+    chosen = fullest([report for report in reports if report.accuracy.top1 is not None])
     images = sum(report.accuracy.n for report in chosen)
     if not images:
         return None
@@ -278,6 +278,16 @@ def accuracy(reports: Sequence[Report]) -> AccuracyOverRuns | None:
     distinct = chosen[0].accuracy.distinct_images
     low, high = wilson_interval(round(top1 * distinct), distinct)
     return AccuracyOverRuns(top1, low, high, distinct, images)
+
+
+def unit(reports: Iterable[Report]) -> str:
+    """Return what the reports count: "images", "rows" or "images or rows"."""
+    return " or ".join(sorted({report.manifest.data.unit for report in reports})) or "images"
+
+
+def class_names(reports: Iterable[Report]) -> list[str]:
+    """Return the names of the classes of all reports, in the order in which they come."""
+    return list(dict.fromkeys(name for report in reports for name in report.accuracy.per_class))
 
 
 def confusion(reports: Sequence[Report]) -> list[list[int]]:

@@ -34,7 +34,8 @@ def lines(collection: Collection) -> list[tuple[str, str]]:
         ("load average at the start", _load_range(reports)),
         ("versions", _each(reports, _versions_text)),
         ("server's versions", _each_result(results, _server_versions_text)),
-        ("test images", _each(reports, _data_text)),
+        *((_rows_name(one), _each(reports, _data_text)) for one in reports[:1]),
+        ("answers checked", _each(reports, _checked_text)),
         ("target", _each_result(results, _target_text)),
         ("server's machine", _each_result(results, _machine_text)),
         ("model file", _each(reports, _artefact_text)),
@@ -52,7 +53,8 @@ def digests(collection: Collection) -> list[tuple[str, str]]:
     found = []
     for result in collection.results:
         manifest = result.report.manifest
-        found.append((f"test images, {_data_text(result.report)}", manifest.data.sha256))
+        rows = f"{_rows_name(result.report)}, {_data_text(result.report)}"
+        found.append((rows, manifest.data.sha256))
         if (artefact := manifest.artefact) is not None and artefact.sha256 is not None:
             found.append((_model_file(result.report, artefact), artefact.sha256))
         if (replay := result.report.scenario.replay) is not None:
@@ -113,7 +115,18 @@ def _server_versions_text(result: Result) -> str:
 def _data_text(report: Report) -> str:
     data = report.manifest.data
     form = f", {data.variant}" if data.variant else ""
+    if report.checked is not None and not report.checked.labels:
+        form = f" without labels, {data.source}"
     return f"{data.images:,}{form}"
+
+
+def _rows_name(report: Report) -> str:
+    return "test images" if report.manifest.data.unit == "images" else "rows"
+
+
+def _checked_text(report: Report) -> str | None:
+    checked = report.checked
+    return None if checked is None or checked.labels else checked.text
 
 
 def _target_text(result: Result) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from loadtest.report_schema import Result
+from loadtest.report_schema import Report, Result
 from loadtest.reports.unknown import NotAvailable
 
 _NOT_FINISHED = "no request was finished"
@@ -18,7 +18,6 @@ _REASONS = {
     "report.goodput.per_second": _NOT_FINISHED,
     "report.capacity": "only find-capacity searches for a rate",
     "report.capacity.rate_per_second": "no rate passed the search",
-    "report.accuracy.top1": "nothing was answered",
     "report.client.lag_ms": "a closed loop has no due times to lag behind",
     "report.client.lag_ms.p99": "too few requests were sent for the p99 of the lag",
     "report.client.cpu_us_per_request": _NOT_FINISHED,
@@ -108,7 +107,15 @@ def why_missing(result: Result, path: str) -> str:
         return needs(result.report.latency_ms.requests_needed, none.removeprefix(_LATENCY), "a run")
     if none.startswith(_SERVER_TIMES):
         return "too few answers had server times"
+    if none == "report.accuracy.top1":
+        return why_no_top1(result.report)
     return _REASONS[none]
+
+
+def why_no_top1(report: Report) -> str:
+    """Return why a report has no top-1."""
+    checked = report.checked
+    return (checked and checked.no_labels) or "nothing was answered"
 
 
 def needs(requests_needed: Mapping[str, int], name: str, where: str) -> str:

@@ -53,7 +53,7 @@ class PairedAnswers:
 
 
 def compare(first: Sequence[Result], other: Sequence[Result]) -> PairedAnswers | None:
-    """Compare all answers of two sides; return None if they have no image in common.
+    """Compare all answers of two sides; return None if they have no image with a label in common.
 
     Raises:
         ReportError: A newer program wrote the answers.
@@ -73,7 +73,7 @@ def compare(first: Sequence[Result], other: Sequence[Result]) -> PairedAnswers |
 
 
 def _answers(results: Sequence[Result]) -> tuple[Integers, Integers, Integers] | None:
-    """Return distinct images, their first answers and labels; None without raw values."""
+    """Return distinct images, their first answers and labels; None without raw values or labels."""
     columns: list[list[Integers]] = [[], [], []]
     for result in results:
         path = Path(result.folder or "") / RAW_FILE
@@ -92,7 +92,7 @@ def _answers(results: Sequence[Result]) -> tuple[Integers, Integers, Integers] |
     if not columns[0]:
         return None
     images, answers, labels = (np.concatenate(column) for column in columns)
-    used = images >= 0
+    used = (images >= 0) & (labels >= 0)
     known, places = np.unique(images[used], return_index=True)
     return known, answers[used][places], labels[used][places]
 

@@ -6,17 +6,18 @@ from dataclasses import dataclass
 from loadtest.report_schema import Collection, Report
 from loadtest.reports import unknown
 from loadtest.reports.configurations import (
-    AccuracyOverRuns,
     Configuration,
     Subject,
     accuracy,
     bound_text,
+    class_names,
     configurations,
     confusion,
     subject_labels,
+    unit,
 )
 from loadtest.reports.findings import Verdict
-from loadtest.reports.measures import COSTS, MEASURES, why_missing
+from loadtest.reports.measures import COSTS, MEASURES, why_missing, why_no_top1
 from loadtest.reports.unknown import NotAvailable
 
 HEADS = (
@@ -55,6 +56,12 @@ class Headline:
     subject: Subject
     label: str
     figures: tuple[tuple[str, str], ...]
+
+
+def heads(measured: Sequence[Configuration]) -> tuple[str, ...]:
+    """Return HEADS, with what the runs count in a second."""
+    counted = unit(report for one in measured for report in one.reports)
+    return tuple(head.replace("images", counted) for head in HEADS)
 
 
 def rows(measured: Sequence[Configuration]) -> list[TableRow]:
@@ -105,19 +112,22 @@ def describe(collection: Collection) -> str:
     return f"{text}, {valid:,} of {runs:,} VALID"
 
 
-def top1_text(total: AccuracyOverRuns | None) -> str:
-    """Return top-1 in percent with its interval."""
+def top1_text(reports: Sequence[Report]) -> str:
+    """Return top-1 of the fullest reports in percent with its interval, or why there is none."""
+    total = accuracy(reports)
     if total is None:
-        return NotAvailable("nothing was answered")
+        reasons = dict.fromkeys(why_no_top1(report) for report in reports)
+        return NotAvailable("; ".join(reasons))
     return f"{100 * total.top1:.2f} ({100 * total.low:.2f} to {100 * total.high:.2f})"
 
 
-def class_shares(reports: Sequence[Report]) -> list[float | None]:
-    """Return the share of right answers for each class, in the order of CLASS_NAMES."""
-    return [
+def class_shares(reports: Sequence[Report]) -> dict[str, float | None]:
+    """Return the share of right answers for each class, by its name."""
+    shares = [
         row[label] / total if (total := sum(row)) else None
         for label, row in enumerate(confusion(reports))
     ]
+    return dict(zip(class_names(reports), shares, strict=False))
 
 
 def percent(share: float | None) -> str:
@@ -184,7 +194,7 @@ def _row(configuration: Configuration, label: str) -> TableRow:
                 spread_cell(configuration, name)
                 for name in ("p50_ms", "p99_ms", "images_per_second", "goodput_per_second")
             ),
-            top1_text(accuracy(configuration.reports)),
+            top1_text(configuration.reports),
             ", ".join(f"{kind} {count:,}" for kind, count in errors.items()) or "none",
             *(spread_cell(configuration, name) for name in ("p90_ms", "p99_9_ms")),
         ),
@@ -220,7 +230,7 @@ def _throughput_figure(own: Sequence[Configuration]) -> tuple[str, str] | None:
     if not able:
         return None
     spread, best = max(able, key=lambda pair: (pair[1].valid, pair[0].median))
-    return f"{spread.median:,.0f} images/s", f"at most, {best.load}{_doubt(best)}"
+    return f"{spread.median:,.0f} {unit(best.reports)}/s", f"at most, {best.load}{_doubt(best)}"
 
 
 def _capacity_figure(own: Sequence[Configuration]) -> tuple[str, str] | None:

@@ -4,20 +4,21 @@ The reason is one line that says what was received, what was expected and which 
 """
 
 import asyncio
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
+from loadtest.figures.agreement import Agreement
 from loadtest.generator.assignment import Assignment
 from loadtest.generator.recording import CONNECTION_ERRORS
+from loadtest.load.dataset import Dataset, Source
 from loadtest.load.scenarios import SettledLoad
 from loadtest.report_schema import Transport
+from loadtest.session import own_answers
 from loadtest.settings.config import LoadTestConfig, UsageError
 from loadtest.settings.connection_flags import API_KEY_VARIABLE
 from loadtest.transports import port_check
-from loadtest.transports.api import BAD_RESPONSE, Api, CallError
+from loadtest.transports.api import BAD_RESPONSE, Answer, Api, CallError, has_classes
 from loadtest.transports.catalogue import DISCOVERIES, is_rest
 from loadtest.transports.port_check import Problem
-from loadtest.transports.sender import TimedResponse
-from training.data.cifar10 import Split
 
 # gRPC tries to connect again and again, for example with TLS at a port of plain text. After this
 # time the port is looked at while the request goes on.
@@ -26,16 +27,30 @@ _OTHER_REQUEST_SECONDS = 3.0
 _AUTHORIZATION = "authorization"
 
 
-async def discover(config: LoadTestConfig, batch: int) -> Api:
-    """Ask the server for the model's input.
+@dataclass(frozen=True, kw_only=True)
+class First:
+    """The first request, and what follows from its answer.
 
-    Args:
-        config: Settings of the run.
-        batch: Images in a request.
+    Attributes:
+        assignment: The assignment of the generators.
+        dataset: The rows that are sent.
+        body: The bytes of the answer.
+        answer: The answer.
+        agreement: The recorded answers of the rows: the file's, or the server's own; None without.
+    """
+
+    assignment: Assignment
+    dataset: Dataset
+    body: bytes
+    answer: Answer
+    agreement: Agreement | None = None
+
+
+async def discover(config: LoadTestConfig) -> Api:
+    """Ask the server for the model's inputs.
 
     Raises:
         CallError: The server cannot be reached, or does not serve the model.
-        UsageError: Test images do not fit the model's input.
     """
     # KServe v2 has no labels, and the command line refuses one for it.
     label = {} if config.version_label is None else {"version_label": config.version_label}
@@ -43,7 +58,6 @@ async def discover(config: LoadTestConfig, batch: int) -> Api:
         config.target,
         config.model,
         config.version,
-        batch=batch,
         timeout_seconds=config.timeout_seconds,
         connection=config.connection,
         **label,
@@ -54,23 +68,20 @@ class FirstRequest:
     """The first request of a run."""
 
     def __init__(
-        self, config: LoadTestConfig, split: Split, load: SettledLoad, *, every_query: bool
+        self, config: LoadTestConfig, source: Source, load: SettledLoad, *, every_query: bool
     ) -> None:
         """Send nothing yet; see `session.open_session`."""
         self._config = config
-        self._split = split
+        self._source = source
         self._load = load
         self._every_query = every_query
 
-    async def send(self) -> tuple[Assignment, bytes]:
-        """Discover the model's input, and send one request.
-
-        Returns:
-            The assignment of the generators, and the bytes of the answer.
+    async def send(self) -> First:
+        """Discover the model's inputs, send one request, and record the server's own answers.
 
         Raises:
             UsageError: The server cannot be reached, refuses the request (its message is quoted),
-                or gives an answer that cannot be scored.
+                or gives an answer that cannot be scored; or the rows do not fit the model.
         """
         asking = asyncio.create_task(self._ask(self._config))
         try:
@@ -79,25 +90,34 @@ class FirstRequest:
                 problem = await self._look()
                 if problem is not None and problem.certain and not asking.done():
                     raise UsageError(await self._told(problem))
-            return await asking
+            first = await asking
+            return replace(
+                first,
+                agreement=await own_answers.agreement(
+                    self._config, first.assignment, first.dataset, first.answer
+                ),
+            )
         except CallError as error:
             raise UsageError(" ".join((await self._reason(error)).split())) from error
         finally:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
 
-    async def _ask(self, config: LoadTestConfig) -> tuple[Assignment, bytes]:
+    async def _ask(self, config: LoadTestConfig) -> First:
         """Send one request with these settings.
 
         Raises:
             CallError: The request failed, or its answer cannot be scored.
-            UsageError: Test images do not fit the model's input.
+            UsageError: The rows do not fit the model.
         """
+        api = await discover(config)
+        dataset = self._source.fit(api.inputs, model=config.model, batch=self._load.batch)
+        _check(config, dataset)
         assignment = Assignment(
             target=config.target,
             transport=config.transport,
-            api=await discover(config, self._load.batch),
-            data_dir=config.data_dir,
+            api=replace(api, inputs=dataset.inputs),
+            data=config.data,
             batch=self._load.batch,
             order_seed=config.seed,
             queries=None if self._every_query else self._load.plan.requests,
@@ -107,21 +127,10 @@ class FirstRequest:
             server_timing=config.server_timing,
             images=self._load.images,
         )
-        image_ids = assignment.known_queries(len(self._split)).image_ids(0)
-        body = assignment.payload(self._split.images[image_ids])
-        sender = replace(assignment, server_timing=False).sender(1)
-        try:
-            response = await sender.lane(0)(body)
-        except sender.failures as error:
-            raise CallError(*sender.explain(error)) from error
-        finally:
-            await sender.close()
-        answer = response.body if isinstance(response, TimedResponse) else response
-        try:
-            assignment.api.parse(answer, len(image_ids))
-        except ValueError as error:
-            raise CallError(BAD_RESPONSE, str(error)) from error
-        return assignment, answer
+        row_ids = assignment.known_queries(len(dataset)).image_ids(0)
+        body = await own_answers.ask(assignment, dataset, row_ids)
+        answer, assignment = _read(assignment, body, dataset, len(row_ids))
+        return First(assignment=assignment, dataset=dataset, body=body, answer=answer)
 
     async def _reason(self, error: CallError) -> str:
         """Return why the request failed."""
@@ -219,3 +228,40 @@ def _model(config: LoadTestConfig) -> str:
     if config.version is not None:
         return f"{name} version {config.version}"
     return name if config.version_label is None else f"{name} label {config.version_label!r}"
+
+
+def _check(config: LoadTestConfig, dataset: Dataset) -> None:
+    """Refuse a comparison that these rows do not allow.
+
+    Raises:
+        UsageError: A gate needs labels, or there are two records to compare with.
+    """
+    if config.gates.min_accuracy is not None and dataset.labels is None:
+        msg = "--min-accuracy given, but the rows have no labels; leave it out, or add labels"
+        raise UsageError(msg)
+    recorded = dataset.classes is not None or dataset.outputs
+    if recorded and (config.data.record_answers or config.models_dir is not None):
+        other = "--models-dir" if config.models_dir is not None else "--record-answers"
+        msg = f"{config.data.inputs} has recorded answers; leave out {other}, or these answers"
+        raise UsageError(msg)
+
+
+def _read(
+    assignment: Assignment, answer: bytes, dataset: Dataset, rows: int
+) -> tuple[Answer, Assignment]:
+    """Read the first answer; without labels and recorded classes, it need not hold classes.
+
+    Returns:
+        The answer, and the assignment with an API that reads classes if there are any.
+
+    Raises:
+        CallError: The answer cannot be scored.
+    """
+    try:
+        if dataset.labels is None and dataset.classes is None:
+            outputs = replace(assignment.api, reads_classes=False).parse(answer, rows).outputs
+            api = replace(assignment.api, reads_classes=has_classes(outputs, rows))
+            assignment = replace(assignment, api=api)
+        return assignment.api.parse(answer, rows), assignment
+    except ValueError as error:
+        raise CallError(BAD_RESPONSE, str(error)) from error

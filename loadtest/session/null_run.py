@@ -7,13 +7,11 @@ import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import replace
 
-import numpy as np
-import numpy.typing as npt
-
 from loadtest.figures import sections
 from loadtest.figures.percentiles import samples_needed
 from loadtest.generator.assignment import Assignment
 from loadtest.generator.fleet import fleet
+from loadtest.load.dataset import Dataset
 from loadtest.load.plan import Plan
 from loadtest.report_sections_schema import Floor
 from loadtest.servers.null import LISTENING
@@ -28,7 +26,7 @@ async def measure(
     plan: Plan,
     assignment: Assignment,
     *,
-    images: npt.NDArray[np.uint8],
+    dataset: Dataset,
     processes: int,
     answer: bytes,
 ) -> Floor:
@@ -38,7 +36,7 @@ async def measure(
         plan: Load of the run; of a shape, its highest rate is used, of a replay its mean rate.
         assignment: Requests of the run; its target and connection are replaced, but they are
             compressed as in the run.
-        images: The test images.
+        dataset: The rows.
         processes: Number of generator processes.
         answer: Body of a real answer, which the null server repeats.
 
@@ -61,7 +59,7 @@ async def measure(
             connection=replace(PLAIN, compression=assignment.connection.compression),
             queries=min(requests, _MAX_REQUESTS),
         )
-        async with fleet(there, images, processes) as generators:
+        async with fleet(there, dataset, processes) as generators:
             return sections.floor(await generators.run(short, lambda _: None))
 
 

@@ -2,22 +2,23 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import cast
+from typing import Any, cast
 
 from loadtest.figures import bounds, manifest, phases, sections
+from loadtest.figures.agreement import Agreement
 from loadtest.figures.availability import availability
 from loadtest.figures.manifest import Environment
 from loadtest.figures.published_answers import Record
 from loadtest.figures.scoring import Scores
 from loadtest.generator.recording import Recording
-from loadtest.load.images import source_name
+from loadtest.load.dataset import Dataset
 from loadtest.load.replay import Replay
 from loadtest.load.scenarios import SettledLoad
 from loadtest.load.shapes import Shape
+from loadtest.report_data_schema import Checked, Data
 from loadtest.report_schema import (
     SCHEMA_VERSION,
     Artefact,
-    Data,
     Manifest,
     Model,
     Report,
@@ -27,9 +28,11 @@ from loadtest.report_schema import (
 from loadtest.report_sections_schema import Floor, Requests, Throughput
 from loadtest.report_traffic_schema import ReplayedTraffic
 from loadtest.settings.config import LoadTestConfig
-from loadtest.transports.api import Api
+from loadtest.transports.api import DEFAULT_MODEL_INPUT, Api, ModelInput
 from loadtest.verdict import changing_load, validity
-from training.data.cifar10 import Split
+
+# Figures of single classes and matrices of more classes would fill pages.
+_MOST_CLASSES = 20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +43,8 @@ class FinishedRun:
         config: Settings of the run.
         load: The load that follows from the settings.
         api: The API that was used.
-        split: The test images.
+        dataset: The rows that were sent.
+        agreement: The recorded answers, but for those of a published record; None without any.
         environment: Environment of the load generator before the run.
         recording: Raw results.
         scores: The scored answers.
@@ -57,7 +61,8 @@ class FinishedRun:
     config: LoadTestConfig
     load: SettledLoad
     api: Api
-    split: Split
+    dataset: Dataset
+    agreement: Agreement | None
     environment: Environment
     recording: Recording
     scores: Scores
@@ -77,8 +82,10 @@ class FinishedRun:
         requests = self._requests()
         latency = sections.latency(scores.latency_ns)
         throughput = sections.throughput(recording, scores, open_loop=open_loop)
-        accuracy = sections.accuracy(scores, self.record)
-        mismatches = sections.mismatches(recording, scores, self.record)
+        names = self.dataset.class_names
+        names = names if len(names) <= _MOST_CLASSES else ()
+        accuracy = sections.accuracy(scores, self.record, names)
+        mismatches = sections.mismatches(recording, scores)
         client = sections.client(recording, open_loop=open_loop)
         slo = goodput = None
         if config.slo_ms is not None:
@@ -96,7 +103,7 @@ class FinishedRun:
             model=self._model(),
             scenario=self._scenario(),
             requests=requests,
-            errors=sections.errors(scores, mismatches),
+            errors=sections.errors(scores, mismatches, self.dataset.unit),
             latency_ms=latency,
             throughput=throughput,
             slo=slo,
@@ -104,6 +111,7 @@ class FinishedRun:
             availability=availability(recording, scores, open_loop=open_loop),
             accuracy=accuracy,
             mismatches=mismatches,
+            checked=self._checked(),
             server=sections.server_times(recording, scores),
             client=client,
             windows=sections.windows(recording, scores),
@@ -112,7 +120,8 @@ class FinishedRun:
             validity=validity.judge(
                 load,
                 stop_reason=reason,
-                images=len(self.split),
+                images=len(self.dataset),
+                unit=self.dataset.unit,
                 requests=requests,
                 latency=latency,
                 throughput=throughput,
@@ -180,7 +189,8 @@ class FinishedRun:
         )
 
     def _model(self) -> Model:
-        config, known = self.config, self.api.model_input
+        config = self.config
+        known, *further = map(_input, self.api.inputs or (DEFAULT_MODEL_INPUT,))
         precision = self.precision
         if precision is None and isinstance(self.record, Record):
             precision = self.record.precision
@@ -191,12 +201,24 @@ class FinishedRun:
             answers_by_version=sections.answers_by_version(self.scores.versions),
             precision=precision,
             provider=self.provider,
-            input={
-                "name": known.name,
-                "dtype": known.dtype,
-                "shape": None if known.shape is None else list(known.shape),
-            },
+            input=known,
+            further_inputs=further,
             output=self.scores.output,
+        )
+
+    def _checked(self) -> Checked:
+        """Return what the answers were checked against."""
+        labelled, agreement, record = self.dataset.labels is not None, self.agreement, self.record
+        origin = rule = None
+        if agreement is not None:
+            origin, rule = agreement.source, agreement.rule
+        elif isinstance(record, Record) and record.predictions is not None:
+            origin, rule = "models-dir", "the same class"
+        return Checked(
+            labels=labelled,
+            no_labels=None if labelled else "the rows have no labels",
+            record=origin,
+            rule=rule,
         )
 
     def _manifest(self) -> Manifest:
@@ -213,10 +235,11 @@ class FinishedRun:
             machine=environment.machine,
             load_average_1_min_at_start=environment.load_average_1_min_at_start,
             data=Data(
-                images=len(self.split),
-                sha256=self.split.sha256(),
-                source=source_name(self.config.data_dir),
+                images=len(self.dataset),
+                sha256=self.dataset.sha256(),
+                source=self.dataset.source,
                 variant=known.data_variant if known is not None else None,
+                unit=self.dataset.unit,
             ),
             artefact=(
                 None
@@ -227,19 +250,22 @@ class FinishedRun:
         )
 
     def _warnings(self, throughput: Throughput) -> list[str]:
-        scores = self.scores
-        warnings = [text for text in [changing_load.note(self.load.plan)] if text]
+        scores, dataset = self.scores, self.dataset
+        about_load = changing_load.note(self.load.plan)
+        warnings = [*dataset.notes, *([about_load] if about_load else [])]
+        checked = self._checked()
+        if not checked.labels and checked.record is None:
+            warnings.append(f"the answers were checked against {checked.text}")
         images = int(scores.used.sum())
         distinct = len({*scores.images[scores.used].tolist()})
-        if images > distinct:
+        if images > distinct and dataset.labels is not None:
             warnings.append(
-                f"{images:,} answers to {distinct:,} different images: the interval of top-1 "
-                "counts each image once"
+                f"{images:,} answers to {distinct:,} different {dataset.unit}: the interval of "
+                f"top-1 counts each {dataset.unit.removesuffix('s')} once"
             )
-        if images and distinct < len(self.split):
-            warnings.append(
-                f"{distinct:,} of {len(self.split):,} test images answered: top-1 is a sample"
-            )
+        if images and distinct < len(dataset) and dataset.labels is not None:
+            what = "test images" if dataset.unit == "images" else "rows"
+            warnings.append(f"{distinct:,} of {len(dataset):,} {what} answered: top-1 is a sample")
         if len(scores.versions) > 1:
             warnings.append(f"{len(scores.versions)} model versions answered: the figures mix them")
         offered, asked = (
@@ -258,6 +284,15 @@ class FinishedRun:
                 "running, so tail latencies are unreliable"
             )
         return warnings
+
+
+def _input(known: ModelInput) -> dict[str, Any]:
+    """Return an input as the report has it."""
+    return {
+        "name": known.name,
+        "dtype": known.dtype,
+        "shape": None if known.shape is None else list(known.shape),
+    }
 
 
 def _utc(moment: datetime) -> str:

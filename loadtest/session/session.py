@@ -1,4 +1,4 @@
-"""A load test of one model on one server: discover the model's input, then measure runs."""
+"""A load test of one model on one server: discover the model's inputs, then measure runs."""
 
 import asyncio
 import contextlib
@@ -10,6 +10,7 @@ from datetime import UTC, datetime
 from msgspec import structs
 
 from loadtest.figures import manifest, published_answers, samples
+from loadtest.figures.agreement import Agreement
 from loadtest.figures.manifest import Environment
 from loadtest.figures.published_answers import Record
 from loadtest.figures.samples import Asked, Samples
@@ -18,6 +19,7 @@ from loadtest.generator import start_gate
 from loadtest.generator.assignment import Assignment
 from loadtest.generator.fleet import Fleet, fleet
 from loadtest.generator.recording import Recording
+from loadtest.load.dataset import Dataset, Source
 from loadtest.load.plan import Progress
 from loadtest.load.scenarios import SettledLoad
 from loadtest.report_schema import Report
@@ -31,7 +33,6 @@ from loadtest.session.stop_signals import leave_closed_terminal, stop_signals
 from loadtest.session.watcher import Beginning, Briefing, Watcher, expected_seconds
 from loadtest.settings.config import PLAIN, LoadTestConfig, UsageError
 from loadtest.transports.api import CallError
-from training.data.cifar10 import Split
 
 
 @dataclass(frozen=True)
@@ -56,13 +57,14 @@ class Measurement:
 
 
 class Session:
-    """The images, API and generators that all runs on one model share."""
+    """The rows, API and generators that all runs on one model share."""
 
     def __init__(
         self,
         config: LoadTestConfig,
         *,
-        split: Split,
+        dataset: Dataset,
+        agreement: Agreement | None,
         environment: Environment,
         assignment: Assignment,
         generators: Fleet,
@@ -71,15 +73,16 @@ class Session:
     ) -> None:
         """Store the parts that `open_session` created."""
         self._config = config
-        self._split = split
+        self._dataset = dataset
+        self._agreement = agreement
         self._environment = environment
         self._assignment = assignment
         self._generators = generators
         self._answer = answer
         self._says = says
-        self._queries = assignment.known_queries(len(split))
-        self._sent_queries = min(assignment.queries or len(self._queries), len(self._queries))
-        self._scorer = Scorer(assignment.api, self._queries, split.labels)
+        self._queries = assignment.known_queries(len(dataset))
+        self._sent_queries = assignment.sent_queries(len(dataset))
+        self._scorer = Scorer(assignment.api, self._queries, dataset.labels, agreement)
 
     async def measure(
         self, config: LoadTestConfig, load: SettledLoad, on_progress: Callable[[Progress], None]
@@ -103,7 +106,8 @@ class Session:
             config=config,
             load=load,
             api=self._assignment.api,
-            split=self._split,
+            dataset=self._dataset,
+            agreement=self._agreement,
             environment=self._environment,
             recording=recording,
             scores=scores,
@@ -115,10 +119,13 @@ class Session:
             started=started,
             finished=finished,
         )
+        predictions = record.predictions if isinstance(record, Record) else None
+        if self._agreement is not None:
+            predictions = self._agreement.classes
         asked = Asked(
             queries=self._queries.table[: self._sent_queries],
-            labels=self._split.labels,
-            predictions=record.predictions if isinstance(record, Record) else None,
+            labels=self._dataset.labels,
+            predictions=predictions,
         )
         return Measurement(run.report(), recording, scores, asked)
 
@@ -126,14 +133,14 @@ class Session:
         """Return what a view of the runs needs to score their answers."""
         record: Record | str | None = None
         config, api = self._config, self._assignment.api
-        if config.models_dir is not None:
+        if config.models_dir is not None and self._dataset.labels is not None:
             version = api.parse(self._answer, len(self._queries.image_ids(0))).version
             version = api.served_version if version is None else version
             record = "the version that answers is not known"
             if version is not None:
                 precision = self._precision({version})
                 record = published_answers.read(
-                    config.models_dir, config.model, version, precision, self._split
+                    config.models_dir, config.model, version, precision, self._dataset
                 )
         return Briefing(
             # The other settings, with keys of the connection among them, are not for a view.
@@ -141,8 +148,12 @@ class Session:
             api=api,
             queries=self._queries,
             sent_queries=self._sent_queries,
-            labels=self._split.labels,
+            rows=len(self._dataset),
+            unit=self._dataset.unit,
+            labels=self._dataset.labels,
+            class_names=self._dataset.class_names,
             record=record,
+            agreement=self._agreement,
         )
 
     def stop(self, reason: str) -> None:
@@ -162,7 +173,7 @@ class Session:
         return await null_run.measure(
             load.plan,
             self._assignment,
-            images=self._split.images,
+            dataset=self._dataset,
             processes=self._config.processes,
             answer=self._answer,
         )
@@ -183,6 +194,8 @@ class Session:
         config = self._config
         if config.models_dir is None:
             return None
+        if self._dataset.labels is None:
+            return "the rows have no labels, which recorded predictions are found by"
         if set(versions) == {None}:
             # If answers name no version, use the metadata's version if it has not changed.
             served = await self._served_version()
@@ -193,7 +206,7 @@ class Session:
             return f"versions {seen or 'none'} answered, expected exactly one to compare"
         (version,) = (known for known in versions if known is not None)
         return published_answers.read(
-            config.models_dir, config.model, version, self._precision(versions), self._split
+            config.models_dir, config.model, version, self._precision(versions), self._dataset
         )
 
     def _precision(self, versions: Iterable[int | None]) -> str | None:
@@ -210,7 +223,7 @@ class Session:
         """Return the version in the server's metadata if it is the same as before the run."""
         before = self._assignment.api.served_version
         with contextlib.suppress(CallError, UsageError):
-            if (await discover(self._config, self._assignment.batch)).served_version == before:
+            if (await discover(self._config)).served_version == before:
                 return before
         return None
 
@@ -243,53 +256,54 @@ class Session:
 
 @contextlib.asynccontextmanager
 async def open_session(
-    config: LoadTestConfig, split: Split, load: SettledLoad, *, every_query: bool = False
+    config: LoadTestConfig, source: Source, load: SettledLoad, *, every_query: bool = False
 ) -> AsyncIterator[Session]:
-    """Discover the model's input, send one request, and start the generators.
+    """Discover the model's inputs, send one request, and start the generators.
 
     Args:
         config: Settings of the runs.
-        split: The test images.
+        source: The rows that are sent.
         load: The load that follows from the settings; its batch and connections hold for all runs.
-        every_query: Build requests for all images, instead of only as many as the load sends.
+        every_query: Build requests for all rows, instead of only as many as the load sends.
 
     Raises:
         UsageError: The server cannot be reached, refuses the request (its message is quoted), or
-            gives an answer that cannot be scored.
+            gives an answer that cannot be scored; or the rows do not fit the model.
     """
     environment = manifest.describe()
-    assignment, answer = await FirstRequest(config, split, load, every_query=every_query).send()
+    first = await FirstRequest(config, source, load, every_query=every_query).send()
     # Ask after the first request: a server may show no figures before it.
     served = await asyncio.to_thread(description.ask, config.target, config.connection)
     says = served.models.get(config.model)
     gate = start_gate.from_environment()
-    async with fleet(assignment, split.images, config.processes, gate) as generators:
+    async with fleet(first.assignment, first.dataset, config.processes, gate) as generators:
         yield Session(
             config,
-            split=split,
+            dataset=first.dataset,
+            agreement=first.agreement,
             environment=environment,
-            assignment=assignment,
+            assignment=first.assignment,
             generators=generators,
-            answer=answer,
+            answer=first.body,
             says=says,
         )
 
 
 async def run(
-    config: LoadTestConfig, load: SettledLoad, split: Split, watcher: Watcher
+    config: LoadTestConfig, load: SettledLoad, source: Source, watcher: Watcher
 ) -> Measurement:
     """Measure one run.
 
     Args:
         config: Settings of the run.
         load: The load that follows from the settings, see `scenarios.settle`.
-        split: The test images.
+        source: The rows that are sent.
         watcher: Shows the run.
 
     Raises:
         UsageError: The run cannot start.
     """
-    async with open_session(config, split, load) as session:
+    async with open_session(config, source, load) as session:
         await watcher.brief(session.briefing, expected_seconds(load.plan))
         below = await session.floor(load) if config.floor else None
         watcher.begin(Beginning(load=load))

@@ -4,13 +4,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-import numpy as np
-import numpy.typing as npt
-
+from loadtest.figures.agreement import Agreement
 from loadtest.figures.published_answers import Record
+from loadtest.generator.recording import Integers
 from loadtest.load.images import Queries
 from loadtest.load.plan import Plan, Progress
 from loadtest.load.scenarios import SettledLoad
+from loadtest.report_data_schema import Unit
 from loadtest.settings.config import LoadTestConfig
 from loadtest.transports.api import Api
 
@@ -24,17 +24,25 @@ class Briefing:
         api: The API that parses answers.
         queries: The images of each query.
         sent_queries: Number of distinct queries that are sent in turn.
-        labels: int64, shape (images,): true class of each image.
+        rows: Number of rows.
+        unit: What they are.
+        labels: int64, shape (rows,): true class of each row; None if unknown.
+        class_names: Names of the classes; empty if unknown.
         record: The record of the version that answered before the run, the reason why there is
             none, or None if no comparison was requested.
+        agreement: The recorded answers of the rows; None without.
     """
 
     config: LoadTestConfig
     api: Api
     queries: Queries
     sent_queries: int
-    labels: npt.NDArray[np.int64]
+    rows: int
+    unit: Unit
+    labels: Integers | None
+    class_names: tuple[str, ...]
     record: Record | str | None
+    agreement: Agreement | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from loadtest.report_schema import ScenarioKind, Transport
-from loadtest.settings import traffic_flags
+from loadtest.settings import data_flags, traffic_flags
 from loadtest.settings.config import (
     DEFAULT_ABORT_AFTER_ERRORS,
+    DEFAULT_REST_TARGET,
     DEFAULT_TARGET,
     DEFAULT_TIMEOUT_SECONDS,
     DEFAULT_WARMUP_REQUESTS,
@@ -28,12 +29,13 @@ from loadtest.settings.connection_flags import add_flags, connection
 from loadtest.settings.parser import Parser
 
 _RUN_DESCRIPTION = """\
-Send real test images to a model server and measure latency and accuracy on the same answers.
+Send test images, or inputs of yours, to a model server and measure latency and accuracy on the
+same answers.
 
 The scenarios are MLPerf's: single-stream (one image in each request), multi-stream (eight images),
 server (an open loop: Poisson arrivals at --rate), offline (all images in large batches). The
 scenario users is a closed loop of N callers; each waits for its answer. Without --requests and
---duration every test image is sent once.
+--duration every image is sent once.
 """
 _CAPACITY_DESCRIPTION = """\
 Find the highest rate of Poisson arrivals whose latency stays within a bound: double the rate until
@@ -170,7 +172,12 @@ def _parser(command: str, description: str) -> argparse.ArgumentParser:
 def _add_common(parser: argparse.ArgumentParser) -> None:
     """Add the flags that `run` and `find-capacity` share."""
     add = parser.add_argument_group("target").add_argument
-    add("--target", type=target_address, required=True, help="address of the server")
+    add(
+        "--target",
+        type=target_address,
+        metavar="HOST:PORT",
+        help=f"address of the server (default: {DEFAULT_TARGET}, REST {DEFAULT_REST_TARGET})",
+    )
     add("--model", required=True, help="model name")
     add("--version", type=non_negative_int, help="model version (default: the latest)")
     add("--version-label", metavar="LABEL", help="version label, such as canary (tfs transports)")
@@ -183,8 +190,8 @@ def _add_common(parser: argparse.ArgumentParser) -> None:
     add("--precision", help="the server's precision, such as int8 (default: ask the server)")
     add("--provider", help="execution provider of the server (default: ask the server)")
     add("--models-dir", type=Path, help="model folder, to compare with the recorded predictions")
-    add("--data-dir", type=Path, help="CIFAR-10 folder or archive (default: $CIFAR10_DIR)")
 
+    data_flags.add_flags(parser)
     add_flags(parser.add_argument_group("connection").add_argument)
 
     add = parser.add_argument_group("requests").add_argument
@@ -312,8 +319,9 @@ def _config(values: argparse.Namespace, name: str) -> LoadTestConfig:
         "duration_seconds": getattr(values, "duration", None),
         **traffic_flags.settings(values),
     }
+    default_target = DEFAULT_REST_TARGET if "rest" in values.transport else DEFAULT_TARGET
     return LoadTestConfig(
-        target=values.target,
+        target=values.target or default_target,
         connection=connection(values),
         model=values.model,
         version=values.version,
@@ -335,7 +343,7 @@ def _config(values: argparse.Namespace, name: str) -> LoadTestConfig:
         processes=values.processes,
         server_timing=values.server_timing,
         floor=values.floor,
-        data_dir=values.data_dir,
+        data=data_flags.data(values),
         models_dir=values.models_dir,
         output_dir=values.output_dir or output_folder(name),
         save_samples=values.save_samples,

@@ -8,6 +8,7 @@ from loadtest.report_schema import Compression, ScenarioKind, Transport
 from loadtest.settings.shape_text import ShapeSettings
 
 DEFAULT_TARGET = "localhost:8500"
+DEFAULT_REST_TARGET = "localhost:8501"
 DEFAULT_TIMEOUT_SECONDS = 10.0
 DEFAULT_WARMUP_REQUESTS = 100
 DEFAULT_ABORT_AFTER_ERRORS = 100
@@ -77,6 +78,34 @@ PLAIN = ConnectionConfig()
 
 
 @dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """The rows that a run sends, and the answers that are expected.
+
+    Attributes:
+        data_dir: Folder or archive of CIFAR-10's test images; None to use $CIFAR10_DIR. It is not
+            used with one of the next three.
+        inputs: File or folder of rows, see `loadtest.load.sources`.
+        random: Number of random rows.
+        synthetic: Number of synthetic images.
+        shapes: Names of inputs, each with the shape of a row, where the metadata leaves it open.
+        seed: Seed of random rows and of synthetic images.
+        record_answers: Whether to ask the server for its answers before the run, and to compare all
+            later ones with them; None if there is nothing else to compare with.
+        answer_tolerance: How far a float may be from the recorded one, as a share of the largest
+            number in the recorded row.
+    """
+
+    data_dir: Path | None = None
+    inputs: Path | None = None
+    random: int | None = None
+    synthetic: int | None = None
+    shapes: tuple[tuple[str, tuple[int, ...]], ...] = ()
+    seed: int = 0
+    record_answers: bool | None = None
+    answer_tolerance: float = 0.001
+
+
+@dataclass(frozen=True, kw_only=True)
 class GateConfig:
     """The gates of a run; if one is missed, the program ends with exit code 1.
 
@@ -125,25 +154,25 @@ class LoadTestConfig:
         speed: Speed of the replay, 0.5 to 4; None for 1.
         stream: Name of the run in a mix of runs at the same time; None if it runs alone.
         mix: All streams of the mix, in words.
-        batch: Images in a request.
+        batch: Rows (images) in a request.
         in_flight: Requests under way: the maximum of "server", the fixed number of "offline".
         connections: Connections of all processes; None for one for each request under way, at most
             16.
         requests: Timed requests to send; None for no limit.
         duration_seconds: Time to keep sending; None for no limit. If `requests` is None as well,
-            every test image is sent exactly once.
+            every row is sent exactly once.
         warmup_requests: Untimed requests before the run; every connection sends at least one.
         slo_ms: Latency bound; None for no bound.
         percentile: Latency percentile that the bound and the rules of validity apply to.
         timeout_seconds: Deadline of a request.
         abort_after_errors: Requests in a row that do not reach the server, after which a run is
             given up; 0 for never.
-        seed: Seed of the order of the images.
+        seed: Seed of the order of the rows.
         schedule_seed: Seed of the arrival times of "server".
         processes: Number of generator processes.
         server_timing: Ask the server for its own timings.
         floor: Before the run, measure the same load on a server that answers at once.
-        data_dir: Folder or archive of the test images; None to use $CIFAR10_DIR.
+        data: The rows that are sent.
         models_dir: The server's model folder, to compare with the recorded predictions; None for no
             comparison.
         output_dir: Folder for the report.
@@ -186,7 +215,7 @@ class LoadTestConfig:
     processes: int = 1
     server_timing: bool = False
     floor: bool = False
-    data_dir: Path | None = None
+    data: DataConfig = field(default_factory=DataConfig)
     models_dir: Path | None = None
     output_dir: Path
     save_samples: Path | None = None

@@ -1,22 +1,19 @@
 """The Open Inference Protocol (KServe v2) over gRPC: ModelInfer with raw contents."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import grpc
 import grpc.aio
 import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
-from loadtest.settings.config import PLAIN, ConnectionConfig
-from loadtest.transports.api import (
-    Answer,
-    Api,
-    CallError,
-    ModelInput,
-    check_input,
-    read_classes,
-)
+from loadtest.settings.config import PLAIN, ConnectionConfig, UsageError
+from loadtest.transports import api
+from loadtest.transports.api import Api, CallError, ModelInput
 from loadtest.transports.grpc_sender import method, open_channel
-from serving.errors import InvalidInput
+from serving.errors import InvalidInput, Unsupported
 from serving.protocols.kserve import tensor_bytes
 from serving.protos.kserve_pb2 import (
     ModelInferRequest,
@@ -37,23 +34,22 @@ class KserveGrpc(Api):
         """Full name of the method."""
         return f"{_SERVICE}/ModelInfer"
 
-    def payload(self, images: npt.NDArray[np.uint8]) -> bytes:
+    def encode(self, arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
         """See Api."""
-        array = images.astype(self.model_input.dtype, copy=False)
-        datatype = tensor_bytes.datatype_of(DataType.from_numpy(array.dtype))
         request = ModelInferRequest(
             model_name=self.model,
             model_version="" if self.version is None else str(self.version),
             inputs=[
                 ModelInferRequest.InferInputTensor(
-                    name=self.model_input.name, datatype=datatype, shape=array.shape
+                    name=name, datatype=datatype_of(array), shape=array.shape
                 )
+                for name, array in arrays.items()
             ],
-            raw_input_contents=[np.ascontiguousarray(array).tobytes()],
+            raw_input_contents=[tensor_bytes.encode_raw(array) for array in arrays.values()],
         )
         return request.SerializeToString()
 
-    def parse(self, response: bytes, rows: int) -> Answer:
+    def decode(self, response: bytes) -> tuple[dict[str, npt.NDArray[Any]], int | None]:
         """See Api."""
         try:
             message = ModelInferResponse.FromString(response)
@@ -64,8 +60,7 @@ class KserveGrpc(Api):
         except InvalidInput as error:
             msg = f"an output cannot be read: {error.message}"
             raise ValueError(msg) from error
-        classes, output = read_classes(outputs, rows)
-        return Answer(classes, version_number(message.model_version), output)
+        return outputs, version_number(message.model_version)
 
 
 async def discover(
@@ -73,11 +68,10 @@ async def discover(
     model: str,
     version: int | None,
     *,
-    batch: int,
     timeout_seconds: float,
     connection: ConnectionConfig = PLAIN,
 ) -> KserveGrpc:
-    """Ask the server for the model's input; see `tfs_grpc.discover`."""
+    """Ask the server for the model's inputs; see `tfs_grpc.discover`."""
     request = ModelMetadataRequest(name=model, version="" if version is None else str(version))
     async with open_channel(target, connection) as channel:
         ask = method(channel, f"{_SERVICE}/ModelMetadata")
@@ -92,11 +86,24 @@ async def discover(
                 return KserveGrpc(model, version)
             raise CallError(error.code().name, error.details() or "") from error
     metadata = ModelMetadataResponse.FromString(answer)
-    inputs = [
+    inputs = tuple(
         ModelInput(known.name, dtype_name(known.datatype), tuple(known.shape))
         for known in metadata.inputs
-    ]
-    return KserveGrpc(model, version, check_input(inputs, model=model, batch=batch))
+    )
+    return KserveGrpc(model, version, inputs)
+
+
+def datatype_of(array: npt.NDArray[Any]) -> str:
+    """Return the protocol's name of an array's element type.
+
+    Raises:
+        UsageError: The protocol has none for it (complex numbers).
+    """
+    try:
+        return tensor_bytes.datatype_of(DataType.from_numpy(array.dtype))
+    except Unsupported as error:
+        msg = f"KServe's protocol has no datatype for {array.dtype}; use --transport tfs-grpc"
+        raise UsageError(msg) from error
 
 
 def version_number(text: object) -> int | None:
@@ -110,7 +117,7 @@ def dtype_name(datatype: str) -> str:
         data_type = tensor_bytes.to_data_type(datatype)
     except InvalidInput:
         return datatype
-    return "string" if data_type is DataType.DT_STRING else data_type.numpy.name
+    return api.dtype_name(data_type)
 
 
 def _outputs(message: ModelInferResponse) -> dict[str, np.ndarray]:

@@ -5,31 +5,23 @@ Raw bytes are Triton's binary tensor data extension (extension_binary_data.md): 
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from loadtest.settings.config import PLAIN, ConnectionConfig, Header
-from loadtest.transports.api import (
-    BAD_RESPONSE,
-    Answer,
-    Api,
-    CallError,
-    ModelInput,
-    check_input,
-    read_classes,
-)
+from loadtest.settings.config import PLAIN, ConnectionConfig, Header, UsageError
+from loadtest.transports.api import BAD_RESPONSE, DEFAULT_MODEL_INPUT, Api, CallError, ModelInput
 from loadtest.transports.http_sender import get
-from loadtest.transports.kserve_grpc import dtype_name, version_number
+from loadtest.transports.kserve_grpc import datatype_of, dtype_name, version_number
 from serving.errors import InvalidInput
 from serving.protocols.kserve import tensor_bytes
-from serving.tensors.signature import DataType
+from serving.tensors import bfloat16
 
 _HEADER_LENGTH = "inference-header-content-length"
 # The JSON of a binary request is filled up with spaces to this length, or a multiple of it. All
-# requests then have the same headers, also the last one, which may hold fewer images.
+# requests then have the same headers, also the last one, which may hold fewer rows.
 _JSON_BYTES = 512
 
 
@@ -41,12 +33,12 @@ class KserveRest(Api):
         """Path of the URL."""
         return f"{_model_path(self.model, self.version)}/infer"
 
-    def payload(self, images: npt.NDArray[np.uint8]) -> bytes:
+    def encode(self, arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
         """See Api."""
-        array = images.astype(self.model_input.dtype, copy=False)
-        return _json({"inputs": [self._tensor(array) | {"data": array.ravel().tolist()}]})
+        tensors = [_tensor(name, array) | {"data": _data(array)} for name, array in arrays.items()]
+        return _json({"inputs": tensors})
 
-    def parse(self, response: bytes, rows: int) -> Answer:
+    def decode(self, response: bytes) -> tuple[dict[str, npt.NDArray[Any]], int | None]:
         """See Api."""
         try:
             head, raw = _split(response)
@@ -58,16 +50,7 @@ class KserveRest(Api):
         except InvalidInput as error:
             msg = f"an output cannot be read: {error.message}"
             raise ValueError(msg) from error
-        classes, output = read_classes(outputs, rows)
-        return Answer(classes, version_number(head.get("model_version")), output)
-
-    def _tensor(self, array: np.ndarray) -> dict[str, Any]:
-        """Return the entry of an input without its content."""
-        return {
-            "name": self.model_input.name,
-            "shape": list(array.shape),
-            "datatype": tensor_bytes.datatype_of(DataType.from_numpy(array.dtype)),
-        }
+        return outputs, version_number(head.get("model_version"))
 
 
 class KserveRestBinary(KserveRest):
@@ -79,18 +62,20 @@ class KserveRestBinary(KserveRest):
         length = self._json_bytes()
         return (("content-type", "application/octet-stream"), (_HEADER_LENGTH, str(length)))
 
-    def payload(self, images: npt.NDArray[np.uint8]) -> bytes:
+    def encode(self, arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
         """See Api."""
-        array = np.ascontiguousarray(images.astype(self.model_input.dtype, copy=False))
-        return self._head(array).ljust(self._json_bytes()) + array.tobytes()
-
-    def _head(self, array: np.ndarray) -> bytes:
-        sent = self._tensor(array) | {"parameters": {"binary_data_size": array.nbytes}}
-        return _json({"inputs": [sent], "parameters": {"binary_data_output": True}})
+        contents = [tensor_bytes.encode_raw(array) for array in arrays.values()]
+        tensors = [
+            _tensor(name, array) | {"parameters": {"binary_data_size": len(content)}}
+            for (name, array), content in zip(arrays.items(), contents, strict=True)
+        ]
+        head = _json({"inputs": tensors, "parameters": {"binary_data_output": True}})
+        return head.ljust(self._json_bytes()) + b"".join(contents)
 
     def _json_bytes(self) -> int:
         """Return the length of the JSON with its spaces; long names need more than most."""
-        longest = len(_json(self.model_input.name)) + _JSON_BYTES // 2
+        known = self.inputs or (DEFAULT_MODEL_INPUT,)
+        longest = sum(len(_json(one.name)) + _JSON_BYTES // 2 for one in known)
         return -(-longest // _JSON_BYTES) * _JSON_BYTES
 
 
@@ -99,26 +84,25 @@ async def discover(
     model: str,
     version: int | None,
     *,
-    batch: int,
     timeout_seconds: float,
     connection: ConnectionConfig = PLAIN,
     kind: type[KserveRest] = KserveRest,
 ) -> KserveRest:
-    """Ask the server for the model's input; see `tfs_grpc.discover`.
+    """Ask the server for the model's inputs; see `tfs_grpc.discover`.
 
     `kind` is the class of the returned API: tensors in JSON or as raw bytes.
     """
     path = _model_path(model, version)
     content = await get(target, path, timeout_seconds=timeout_seconds, connection=connection)
     try:
-        inputs = [
+        inputs = tuple(
             ModelInput(known["name"], dtype_name(known["datatype"]), _sizes(known["shape"]))
             for known in json.loads(content)["inputs"]
-        ]
+        )
     except (ValueError, KeyError, TypeError) as error:
         msg = f"{target}{path} did not answer with KServe's metadata: {error!r}"
         raise CallError(BAD_RESPONSE, msg) from error
-    return kind(model, version, check_input(inputs, model=model, batch=batch))
+    return kind(model, version, inputs)
 
 
 def _model_path(model: str, version: int | None) -> str:
@@ -127,6 +111,27 @@ def _model_path(model: str, version: int | None) -> str:
 
 def _sizes(shape: Sequence[Any]) -> tuple[int, ...]:
     return tuple(int(size) for size in shape)
+
+
+def _tensor(name: str, array: npt.NDArray[Any]) -> dict[str, Any]:
+    """Return the entry of an input without its content."""
+    return {"name": name, "shape": list(array.shape), "datatype": datatype_of(array)}
+
+
+def _data(array: npt.NDArray[Any]) -> list[Any]:
+    """Return the elements of a tensor for JSON.
+
+    Raises:
+        UsageError: A text is no UTF-8, which JSON consists of.
+    """
+    if array.dtype.kind != "O":
+        elements: list[Any] = bfloat16.to_floats(array).ravel().tolist()
+        return elements
+    try:
+        return [text.decode() for text in array.ravel()]
+    except UnicodeDecodeError as error:
+        msg = f"JSON has no bytes that are not UTF-8 ({error}); use --transport kserve-rest-binary"
+        raise UsageError(msg) from error
 
 
 def _json(value: object) -> bytes:
@@ -154,7 +159,7 @@ def _outputs(entries: Sequence[dict[str, Any]], raw: memoryview) -> dict[str, np
         datatype, shape = entry["datatype"], entry["shape"]
         if "data" in entry:
             array = np.array(entry["data"])
-            if datatype != "BYTES":
+            if datatype not in ("BYTES", "BF16"):  # NumPy has no bfloat16; its floats are exact
                 array = array.astype(tensor_bytes.to_data_type(datatype).numpy)
             outputs[entry["name"]] = array.reshape(shape)
         else:

@@ -1,19 +1,15 @@
 """TensorFlow Serving's gRPC API: Predict."""
 
+from collections.abc import Mapping
+from typing import Any
+
 import grpc
-import numpy as np
 import numpy.typing as npt
 from google.protobuf.message import DecodeError
 
 from loadtest.settings.config import PLAIN, ConnectionConfig
-from loadtest.transports.api import (
-    Answer,
-    Api,
-    CallError,
-    ModelInput,
-    check_input,
-    read_classes,
-)
+from loadtest.transports import api
+from loadtest.transports.api import Api, CallError, ModelInput
 from loadtest.transports.grpc_sender import channel_credentials
 from serving.client import PREDICT_PATH, AsyncPredictClient, PredictError, predict_request
 from serving.errors import InvalidInput
@@ -33,18 +29,14 @@ class TfsGrpc(Api):
         """Full name of the method."""
         return PREDICT_PATH
 
-    def payload(self, images: npt.NDArray[np.uint8]) -> bytes:
+    def encode(self, arrays: Mapping[str, npt.NDArray[Any]]) -> bytes:
         """See Api."""
-        array = images.astype(self.model_input.dtype, copy=False)
         request = predict_request(
-            self.model,
-            {self.model_input.name: array},
-            version=self.version,
-            version_label=self.version_label,
+            self.model, arrays, version=self.version, version_label=self.version_label
         )
         return request.SerializeToString()
 
-    def parse(self, response: bytes, rows: int) -> Answer:
+    def decode(self, response: bytes) -> tuple[dict[str, npt.NDArray[Any]], int | None]:
         """See Api."""
         try:
             message = PredictResponse.FromString(response)
@@ -57,9 +49,8 @@ class TfsGrpc(Api):
         except InvalidInput as error:
             msg = f"an output cannot be read: {error.message}"
             raise ValueError(msg) from error
-        classes, output = read_classes(outputs, rows)
         spec = message.model_spec
-        return Answer(classes, spec.version.value if spec.HasField("version") else None, output)
+        return outputs, spec.version.value if spec.HasField("version") else None
 
 
 async def discover(
@@ -67,27 +58,24 @@ async def discover(
     model: str,
     version: int | None,
     *,
-    batch: int,
     timeout_seconds: float,
     connection: ConnectionConfig = PLAIN,
     version_label: str | None = None,
 ) -> TfsGrpc:
-    """Ask the server for the model's input and return the API for it.
+    """Ask the server for the model's inputs and return the API for it.
 
-    A server without metadata (UNIMPLEMENTED) gets the input of the bundled classifiers.
+    With a server without metadata (UNIMPLEMENTED) the inputs are unknown.
 
     Args:
         target: `host:port`.
         model: Model name.
         version: Version number; None for the latest.
-        batch: Images in a request.
         timeout_seconds: Deadline of the request for metadata.
         connection: TLS and metadata.
         version_label: Version label; None for no label. Excludes `version`.
 
     Raises:
         CallError: The server cannot be reached, or does not serve the model.
-        UsageError: Test images do not fit the model's input.
     """
     async with AsyncPredictClient(
         target,
@@ -103,16 +91,13 @@ async def discover(
             if error.code is grpc.StatusCode.UNIMPLEMENTED:  # a server without metadata
                 return TfsGrpc(model, version, version_label=version_label)
             raise CallError(error.code.name, error.message) from error
-    known = model_input(signatures, model=model, batch=batch)
-    return TfsGrpc(model, version, known, version_label=version_label)
+    return TfsGrpc(model, version, model_inputs(signatures), version_label=version_label)
 
 
-def model_input(signatures: SignatureDefMap, *, model: str, batch: int) -> ModelInput:
-    """Return the input of a model's default signature; see `check_input`."""
+def model_inputs(signatures: SignatureDefMap) -> tuple[ModelInput, ...]:
+    """Return the inputs of a model's default signature, in the order of their names."""
     inputs = signatures.signature_def[SIGNATURE].inputs
-    return check_input(
-        [_model_input(name, tensor) for name, tensor in inputs.items()], model=model, batch=batch
-    )
+    return tuple(_model_input(name, tensor) for name, tensor in sorted(inputs.items()))
 
 
 def _model_input(name: str, tensor: TensorInfo) -> ModelInput:
@@ -130,4 +115,4 @@ def dtype_name(number: int) -> str:
         data_type = DataType(number)
     except ValueError:
         return f"of dtype {number}"
-    return "string" if data_type is DataType.DT_STRING else data_type.numpy.name
+    return api.dtype_name(data_type)

@@ -15,7 +15,7 @@ from loadtest.settings.arguments import (
     positive_number,
     share,
 )
-from loadtest.settings.config import GateConfig, LoadTestConfig, UsageError
+from loadtest.settings.config import DataConfig, GateConfig, LoadTestConfig, UsageError
 from loadtest.settings.parser import Parser
 from loadtest.tune.cells import BATCH_LIMITS, FLAGS, Cell, grid
 from loadtest.tune.meter import CONNECTIONS, WARMUP_REQUESTS
@@ -105,7 +105,7 @@ def parse(arguments: list[str]) -> TuneConfig:
         slo_ms=values.slo_ms,
         percentile=values.percentile,
         processes=values.processes,
-        data_dir=values.data_dir,
+        data=DataConfig(data_dir=values.data_dir),
         models_dir=None if values.no_record else values.models_dir,
         output_dir=folder,
         name=name,

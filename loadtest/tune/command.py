@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from loadtest.figures import manifest
-from loadtest.load.images import load_test_images
+from loadtest.load import sources
 from loadtest.settings.config import LoadTestError
 from loadtest.tune import served_model
 from loadtest.tune.arguments import TuneConfig, parse
@@ -31,7 +31,7 @@ def main(arguments: Sequence[str]) -> int:
         UsageError: The search cannot start.
     """
     config = parse(list(arguments))
-    split = load_test_images(config.run.data_dir)
+    source = sources.open_source(config.run.data)
     with _prepared(config):
         environment = manifest.describe()
         started = datetime.now(UTC)
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str]) -> int:
             served_model.alone(config.models_dir, config.model.name, folder / "models") as models,
             ServerPool(models, config.server_flags, folder, config.limits.servers) as pool,
         ):
-            meter = Meter(config=config.run, split=split, pool=pool)
+            meter = Meter(config=config.run, source=source, pool=pool)
             search = Search(meter=meter, pool=pool, limits=config.limits, line=line)
             if config.record is not None:
                 search.record(config.cells, config.record)

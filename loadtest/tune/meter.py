@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from loadtest.generator.event_loop import run_event_loop
+from loadtest.load.dataset import Source
 from loadtest.load.plan import Progress
 from loadtest.load.scenarios import settle
 from loadtest.servers.local import LocalServer
@@ -25,7 +26,6 @@ from loadtest.settings.config import LoadTestConfig, UsageError
 from loadtest.tune.cells import Cell
 from loadtest.tune.document import Measured, Phase
 from loadtest.tune.server_pool import ServerPool
-from training.data.cifar10 import Split
 
 # Callers have connections of their own up to this number, so that all workers get some.
 CONNECTIONS = 64
@@ -68,14 +68,14 @@ class Meter:
 
     Attributes:
         config: Settings of every measurement; target, callers and length are replaced.
-        split: The test images.
+        source: The test images.
         pool: The servers.
         index: Index of each cell in the document; the search adds them.
         users: Callers of each cell that was measured.
     """
 
     config: LoadTestConfig
-    split: Split
+    source: Source
     pool: ServerPool
     index: dict[Cell, int] = field(default_factory=dict)
     users: dict[Cell, int] = field(default_factory=dict)
@@ -138,8 +138,8 @@ class Meter:
     ) -> tuple[Measurement, int]:
         known = self.users.get(cell)
         users = max(known or _FIRST_USERS, config.processes)
-        opening = settle(replace(config, users=users, requests=_QUERIES), len(self.split))
-        async with open_session(config, self.split, opening) as session:
+        opening = settle(replace(config, users=users, requests=_QUERIES), len(self.source))
+        async with open_session(config, self.source, opening) as session:
             if rate is not None:
                 run = replace(config, rate_per_second=rate, duration_seconds=seconds)
                 return await self._run(session, run), users
@@ -163,12 +163,12 @@ class Meter:
         return min(max(self.config.processes, round(users * change)), _MOST_USERS)
 
     async def _run(self, session: Session, config: LoadTestConfig) -> Measurement:
-        load = settle(config, len(self.split))
+        load = settle(config, len(self.source))
         measured = await session.measure(config, load, _ignore)
         if not measured.report.requests.sent and config.duration_seconds is not None:
             # The machine is so busy that the time was over before the generator could begin.
             longer = replace(config, duration_seconds=_LONGER * config.duration_seconds)
-            load = settle(longer, len(self.split))
+            load = settle(longer, len(self.source))
             measured = await session.measure(longer, load, _ignore)
         if measured.report.status == "interrupted":
             raise Interrupted(measured.report.stop_reason or "interrupted")

@@ -15,6 +15,7 @@ from loadtest.figures.bounds import FULL_SECONDS, QUICK_SECONDS
 from loadtest.figures.percentiles import percentile, samples_needed
 from loadtest.figures.phases import AlikeLatencies
 from loadtest.load.scenarios import SettledLoad
+from loadtest.report_data_schema import Unit
 from loadtest.report_sections_schema import (
     Accuracy,
     Check,
@@ -49,6 +50,7 @@ def judge(
     *,
     stop_reason: str | None,
     images: int,
+    unit: Unit = "images",
     requests: Requests,
     latency: Latency,
     throughput: Throughput,
@@ -64,7 +66,8 @@ def judge(
     Args:
         load: The planned load.
         stop_reason: Why the run ended early; None if it ran to its end.
-        images: Number of test images.
+        images: Number of test images, or of other rows.
+        unit: What they are.
         requests: Section `requests` of the result.
         latency: Section `latency_ms`.
         throughput: Section `throughput`.
@@ -79,7 +82,7 @@ def judge(
     changing = load.plan.course is not None
     checks = [
         _check("complete", stop_reason is None, stop_reason or "ran to its end"),
-        _enough(load, images, latency, accuracy),
+        _enough(load, images, unit, latency, accuracy),
         *(
             [changing_load.schedule(load.plan, requests)]
             if changing
@@ -155,13 +158,15 @@ def client_checks(client: Client, latency: Latency) -> list[Check]:
     return checks
 
 
-def _enough(load: SettledLoad, images: int, latency: Latency, accuracy: Accuracy) -> Check:
+def _enough(
+    load: SettledLoad, images: int, unit: Unit, latency: Latency, accuracy: Accuracy
+) -> Check:
     if load.kind == "offline":
         needed = min(_OFFLINE_IMAGES, images)
         return _check(
             "images",
             accuracy.n >= needed,
-            f"{accuracy.n:,} images answered, {needed:,} needed",
+            f"{accuracy.n:,} {unit} answered, {needed:,} needed",
         )
     needed = samples_needed(load.percentile)
     return _check(

@@ -24,9 +24,9 @@ from loadtest.load.images import load_test_images, shuffled
 from loadtest.settings.arguments import non_negative_int, positive_int, positive_number
 from loadtest.settings.config import DEFAULT_TIMEOUT_SECONDS, UsageError
 from loadtest.settings.connection_flags import add_flags, connection
-from loadtest.transports.api import DEFAULT_MODEL_INPUT, ModelInput
+from loadtest.transports.api import DEFAULT_MODEL_INPUT, ModelInput, check_input
 from loadtest.transports.grpc_sender import channel_credentials
-from loadtest.transports.tfs_grpc import TfsGrpc, model_input
+from loadtest.transports.tfs_grpc import TfsGrpc, model_inputs
 from loadtest.web import tables
 from loadtest.web.locust_run import LocustRun
 from loadtest.web.user import ImageUser
@@ -138,12 +138,14 @@ def _run(options: argparse.Namespace, split: Split, target: str, *, sends: bool)
         number = non_negative_int(version) if version else None
         if not sends:
             return LocustRun(TfsGrpc(options.model, number), queries, split.labels, [])
-        api = TfsGrpc(options.model, number, _model_input(target, options.model, number, batch))
+        known = _model_input(target, options.model, number, batch)
+        api = TfsGrpc(options.model, number, (known,))
     except (argparse.ArgumentTypeError, UsageError) as error:
         logger.error("nothing is sent: %s", error)  # noqa: TRY400 - a wrong setting, not a bug
         return LocustRun(api, queries, split.labels, [])
     payloads = [
-        api.payload(split.images[queries.image_ids(query)]) for query in range(len(queries))
+        api.payload({known.name: split.images[queries.image_ids(query)]})
+        for query in range(len(queries))
     ]
     logger.info("sending %d images as %d different requests", len(split), len(queries))
     return LocustRun(api, queries, split.labels, payloads)
@@ -165,4 +167,4 @@ def _model_input(target: str, model: str, version: int | None, batch: int) -> Mo
         except PredictError as error:
             logger.warning("the model's input is not known: %s", error)
             return DEFAULT_MODEL_INPUT
-    return model_input(signatures, model=model, batch=batch)
+    return check_input(model_inputs(signatures), model=model, batch=batch)

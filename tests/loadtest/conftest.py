@@ -176,7 +176,9 @@ def start(data_dir, tmp_path_factory) -> Callable[..., tuple[subprocess.Popen, P
         *arguments: object, command: str = "run", **environment: str
     ) -> tuple[subprocess.Popen, Path]:
         folder = tmp_path_factory.mktemp("run")
-        flags = ["--data-dir", data_dir, "--output-dir", folder, *arguments]
+        flags = ["--output-dir", folder, *arguments]
+        if not {"--inputs", "--random", "--synthetic"} & set(arguments):
+            flags = ["--data-dir", data_dir, *flags]
         process = subprocess.Popen(
             [sys.executable, "-m", "loadtest", command, *map(str, flags)],
             stdout=subprocess.PIPE,

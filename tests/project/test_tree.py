@@ -43,6 +43,7 @@ TOP_MODULES = {
     },
     "loadtest": {
         "__main__",
+        "report_data_schema",
         "report_file",
         "report_schema",
         "report_sections_schema",

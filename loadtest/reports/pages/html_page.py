@@ -82,7 +82,7 @@ def render(collection: Collection, report_sha256: str) -> str:
         groups=_drawn(groups),
         left_out=[figure for figure in figures if figure.drawing is None],
         key=" ".join(filter(None, [summary.KEY, unknown.note(rows)])),
-        heads=summary.HEADS,
+        heads=summary.heads(measured),
         numbers=_NUMBERS,
         rows=rows,
         searches=search_steps.tables(measured),

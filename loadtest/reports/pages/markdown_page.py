@@ -5,9 +5,13 @@ from collections.abc import Iterable, Sequence
 
 from loadtest.report_schema import Collection
 from loadtest.reports import availability, facts, findings, search_steps, summary, traffic, unknown
-from loadtest.reports.configurations import Configuration, accuracy, configurations, subject_labels
+from loadtest.reports.configurations import (
+    Configuration,
+    class_names,
+    configurations,
+    subject_labels,
+)
 from loadtest.reports.findings import Note, Verdict
-from training.data.cifar10 import CLASS_NAMES
 
 
 def render(collection: Collection, report_sha256: str) -> str:
@@ -28,7 +32,7 @@ def render(collection: Collection, report_sha256: str) -> str:
         *_list(_found("Gate failed: ", failed)),
         *_list(_found("Limited by the client: ", findings.client_limits(measured))),
         *_mixes(collection),
-        *_explained(summary.HEADS, rows, summary.KEY),
+        *_explained(summary.heads(measured), rows, summary.KEY),
         *_list(_found("", findings.complaints(measured))),
         *_gates(measured),
         *_searches(measured),
@@ -36,7 +40,6 @@ def render(collection: Collection, report_sha256: str) -> str:
         *_availability(measured),
         "## Client and server",
         *_explained(*summary.costs(measured)),
-        "## Accuracy by class",
         *_classes(measured),
         "## How it was measured",
         table(("", ""), facts.lines(collection)),
@@ -119,14 +122,21 @@ def _texts(row: Iterable[str | Verdict]) -> list[str]:
 
 
 def _classes(measured: Sequence[Configuration]) -> list[str]:
+    """Return the section of single classes; without labels there is none."""
     labels = subject_labels([configuration.subject for configuration in measured])
+    names = class_names(report for one in measured for report in one.reports)
     columns = []
     for subject in labels:
         reports = [r for one in measured if one.subject == subject for r in one.reports]
-        total = accuracy(reports)
         shares = summary.class_shares(reports)
-        columns.append([summary.percent(share) for share in shares] + [summary.top1_text(total)])
-    return _explained(
-        ("class", *(f"{label}, top-1 (%)" for label in labels.values())),
-        list(zip([*CLASS_NAMES, "all"], *columns, strict=True)),
-    )
+        cells = [summary.percent(shares.get(name)) for name in names]
+        columns.append([*cells, summary.top1_text(reports)])
+    if not names:
+        return []
+    return [
+        "## Accuracy by class",
+        *_explained(
+            ("class", *(f"{label}, top-1 (%)" for label in labels.values())),
+            list(zip([*names, "all"], *columns, strict=True)),
+        ),
+    ]

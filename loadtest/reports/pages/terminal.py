@@ -6,10 +6,10 @@ from loadtest.report_schema import Report
 from loadtest.report_sections_schema import Quantiles
 from loadtest.reports import availability, traffic
 from loadtest.reports.configurations import transport_text
-from training.data.cifar10 import CLASS_NAMES
 
 # Why a figure is missing.
 _NONE_ANSWERED = "nothing answered"
+_NO_LABELS = "no labels"
 _NONE_FINISHED = "no request finished"
 _TOO_FEW = "too few requests"
 
@@ -34,6 +34,7 @@ def lines(report: Report) -> list[tuple[str, str]]:
         *(("phase", line) for line in traffic.phase_lines(report)),
         *_optional(report),
         *(("available", availability.line(known)) for known in [report.availability] if known),
+        *_checked(report),
         ("top-1", _accuracy_text(report)),
         *_accuracy_details(report),
         *(
@@ -69,13 +70,13 @@ def _optional(report: Report) -> Iterable[tuple[str, str]]:
                 ),
             )
     if (goodput := report.goodput) is not None:
+        correct = _number(goodput.correct_per_second, 1, _NONE_FINISHED)
         yield (
             "goodput",
             (
                 f"{_number(goodput.per_second, 1, _NONE_FINISHED)} answers/s within "
-                f"{goodput.slo_ms:g} ms ({_percent(goodput.share, 1, 'no request was due')}), "
-                f"{_number(goodput.correct_per_second, 1, _NONE_FINISHED)}/s of them with the "
-                "right class"
+                f"{goodput.slo_ms:g} ms ({_percent(goodput.share, 1, 'no request was due')})"
+                + (f", {correct}/s of them with the right class" if _labelled(report) else "")
             ),
         )
     if (capacity := report.capacity) is not None:
@@ -151,7 +152,7 @@ def _throughput_text(report: Report) -> str:
     offered = throughput.offered_requests_per_second
     return (
         f"{_number(throughput.requests_per_second, 1, _NONE_FINISHED)} requests/s, "
-        f"{_number(throughput.images_per_second, 1, _NONE_FINISHED)} images/s "
+        f"{_number(throughput.images_per_second, 1, _NONE_FINISHED)} {report.manifest.data.unit}/s "
         f"over {throughput.window_seconds:.2f} s"
         + ("" if offered is None else f", {offered:,.1f} requests/s offered")
     )
@@ -160,12 +161,24 @@ def _throughput_text(report: Report) -> str:
 def _accuracy_text(report: Report) -> str:
     accuracy = report.accuracy
     if accuracy.top1 is None or accuracy.wilson_95 is None:
-        return f"n/a ({_NONE_ANSWERED})"
+        return f"n/a ({_NONE_ANSWERED if _labelled(report) else _NO_LABELS})"
     low, high = accuracy.wilson_95
     return (
         f"{_share(accuracy.top1, 2)} ({accuracy.correct:,} of {accuracy.n:,}), "
         f"95 % interval {_share(low, 2)} to {_share(high, 2)}"
     )
+
+
+def _labelled(report: Report) -> bool:
+    """Return whether the rows have labels, as in all reports of older versions."""
+    return report.checked is None or report.checked.labels
+
+
+def _checked(report: Report) -> Iterable[tuple[str, str]]:
+    """Yield what was checked, unless it is only the accuracy, or what --models-dir gives."""
+    checked = report.checked
+    if checked is not None and (not checked.labels or checked.record in ("file", "server")):
+        yield "checked", checked.text
 
 
 def _accuracy_details(report: Report) -> Iterable[tuple[str, str]]:
@@ -207,9 +220,10 @@ def _client_text(report: Report) -> str:
 def _classes(report: Report) -> Iterable[tuple[str, str]]:
     per_class = report.accuracy.per_class
     why = "no image of it"
-    shares = [f"{name} {_percent(per_class.get(name), 1, why)}" for name in CLASS_NAMES]
-    yield "per class", f"{', '.join(shares[:5])},"
-    yield "", ", ".join(shares[5:])
+    shares = [f"{name} {_percent(share, 1, why)}" for name, share in per_class.items()]
+    for first in range(0, len(shares), 5):
+        more = "," if first + 5 < len(shares) else ""
+        yield "" if first else "per class", ", ".join(shares[first : first + 5]) + more
 
 
 def _quantiles_text(quantiles: Quantiles) -> str:

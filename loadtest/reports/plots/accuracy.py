@@ -3,11 +3,16 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from loadtest.report_schema import Report
-from loadtest.reports.configurations import Configuration, Subject, accuracy, confusion
+from loadtest.reports.configurations import (
+    Configuration,
+    Subject,
+    accuracy,
+    class_names,
+    confusion,
+)
 from loadtest.reports.measures import MEASURES
 from loadtest.reports.plots.frame import Look, doubt, legend, one_point
 from loadtest.reports.summary import class_shares
-from training.data.cifar10 import CLASS_NAMES
 from training.pages.chart import Chart
 from training.pages.drawing import Figure, missing
 from training.pages.rows import RowValue, matrix_chart, rows_chart
@@ -28,7 +33,7 @@ def pareto(configurations: Sequence[Configuration], looks: Mapping[Subject, Look
             unit="ms p99",
             x_label="p99 latency (ms), left is better",
             chosen=_calmest,
-            missing_text="No run has enough answers for a p99.",
+            missing_text="No run of images with labels has enough answers for a p99.",
         ),
         _pareto(
             "Accuracy against throughput",
@@ -38,7 +43,7 @@ def pareto(configurations: Sequence[Configuration], looks: Mapping[Subject, Look
             unit="images/s",
             x_label="images/s, right is better",
             chosen=_fastest,
-            missing_text="No run has answers.",
+            missing_text="No run has answers to images with labels.",
         ),
     ]
 
@@ -48,25 +53,26 @@ def by_class(configurations: Sequence[Configuration], looks: Mapping[Subject, Lo
     title = "Accuracy by class"
     subjects = _by_subject(configurations)
     shares = {subject: class_shares(reports) for subject, reports in subjects.items()}
-    known = [share for values in shares.values() for share in values if share is not None]
+    known = [share for found in shares.values() for share in found.values() if share is not None]
     if not known:
-        return missing(title, "No answers.")
+        return missing(title, "No answers to images with labels.")
+    names = class_names(report for reports in subjects.values() for report in reports)
     values = [
         RowValue(
-            row=row,
+            row=names.index(name),
             value=100 * share,
             style=looks[subject].colour,
             shape=looks[subject].shape,
-            text=f"{looks[subject].label}, {CLASS_NAMES[row]}: {100 * share:.1f} %",
+            text=f"{looks[subject].label}, {name}: {100 * share:.1f} %",
         )
         for subject, of_class in shares.items()
-        for row, share in enumerate(of_class)
+        for name, share in of_class.items()
         if share is not None
     ]
     scale = Linear(max(0.0, 10 * (min(known) * 10 // 1) - 5), 101)
     return Figure(
         title,
-        rows_chart(CLASS_NAMES, values, scale, x_label=_TOP1, name=title),
+        rows_chart(names, values, scale, x_label=_TOP1, name=title),
         "Of the timed answers of the runs that saw most of the different images.",
         legend([looks[subject] for subject in shares]),
     )
@@ -77,11 +83,13 @@ def confusions(
 ) -> list[Figure]:
     """Return a confusion matrix for each subject."""
     figures = [
-        _confusion(f"Confusion: {looks[subject].label}", matrix, looks[subject])
+        _confusion(
+            f"Confusion: {looks[subject].label}", class_names(reports), matrix, looks[subject]
+        )
         for subject, reports in _by_subject(configurations).items()
         if sum(map(sum, matrix := confusion(reports)))
     ]
-    return figures[:_MOST_MATRICES] or [missing("Confusion", "No answers.")]
+    return figures[:_MOST_MATRICES] or [missing("Confusion", "No answers to images with labels.")]
 
 
 def _pareto(
@@ -157,11 +165,11 @@ def _fastest(configurations: Sequence[Configuration]) -> Configuration | None:
     return max(able, key=speed, default=None)
 
 
-def _confusion(title: str, matrix: list[list[int]], look: Look) -> Figure:
-    others = any(row[len(CLASS_NAMES) :] != [0] * (len(row) - len(CLASS_NAMES)) for row in matrix)
-    names = [*CLASS_NAMES, *(["other"] if others else [])]
+def _confusion(title: str, classes: Sequence[str], matrix: list[list[int]], look: Look) -> Figure:
+    others = any(row[len(classes) :] != [0] * (len(row) - len(classes)) for row in matrix)
+    names = [*classes, *(["other"] if others else [])]
     drawing = matrix_chart(
-        CLASS_NAMES,
+        classes,
         names,
         matrix,
         style=look.colour,

@@ -8,7 +8,7 @@ from hdrh.histogram import HdrHistogram
 
 from loadtest.report_schema import Report
 from loadtest.report_sections_schema import Window
-from loadtest.reports.configurations import Configuration, Subject
+from loadtest.reports.configurations import Configuration, Subject, unit
 from loadtest.reports.measures import Spread
 from loadtest.reports.plots.frame import Look, doubt, hover, legend, one_point, repeats_text
 from training.pages.chart import Chart, Point
@@ -72,12 +72,12 @@ def per_batch(configurations: Sequence[Configuration], looks: Mapping[Subject, L
         return missing(title, "No closed-loop run with enough answers for a median.")
     if len(known) == 1:
         ((only, speed, p50),) = known
-        figures = f"{speed.median:,.0f} images/s, p50 {p50.median:,.3f} ms"
+        figures = f"{speed.median:,.0f} {unit(only.reports)}/s, p50 {p50.median:,.3f} ms"
         return one_point(title, f"{looks[only.subject].label}, {only.load}: {figures}")
     chart = Chart(
         either(value for _, x, _ in known for value in (x.low, x.high)),
         logarithmic(value for *_, y in known for value in (y.low, y.high)),
-        x_label="throughput (images/s)",
+        x_label=f"throughput ({unit(report for one, *_ in known for report in one.reports)}/s)",
         y_label="p50 latency (ms)",
         name=title,
     )

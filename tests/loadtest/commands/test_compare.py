@@ -62,6 +62,21 @@ def test_answers_to_the_same_images_are_paired(written, tmp_path):
     assert (tmp_path / "out" / "comparison.md").read_text() in result.stdout
 
 
+def test_answers_without_labels_are_not_paired(written):
+    """Rows without labels, and answers that are no classes, are neither right nor the same."""
+    first, other = written("first", set()), written("other", set())
+    for folder in (first, other):
+        with np.load(folder / "raw.npz") as archive:
+            none = np.full_like(archive["labels"], -1)
+            arrays = {**archive, "answers": none, "labels": none}
+        np.savez_compressed(folder / "raw.npz", **arrays)
+
+    result = command(first, other, "--json")
+
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout.splitlines()[-1])["matches"][0]["paired"] is None
+
+
 def test_requests_without_an_answer_are_not_compared(written):
     """An image of a failed request is neither right nor wrong; its later answer counts."""
     first, other = written("first", set()), written("other", set())

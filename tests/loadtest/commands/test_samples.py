@@ -24,7 +24,7 @@ LEFT_OUT = (
     *("schema_version", "name", "status", "stop_reason", "target", "transport", "tls"),
     *("scenario.*", "floor*", "validity.*", "gates", "capacity*", "manifest.*", "warnings"),
     *("model.name", "model.version_asked_for", "model.precision", "model.provider"),
-    *("model.input.*", "model.output"),
+    *("model.input.*", "model.further_inputs", "model.output", "checked.*"),
     *("requests.warmup", "requests.warmup_failed", "errors.*.first_message"),
     *("latency_ms.definition", "latency_ms.requests_needed.*"),
     *("client.processes", "client.cpu_*", "client.in_flight_max"),

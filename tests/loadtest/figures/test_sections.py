@@ -208,7 +208,7 @@ def test_a_mismatch_names_request_image_and_where_the_answer_may_come_from():
         recorder.answer(number, number * MS, number * MS, 10 * MS + number, answer)
     recording, scores = scored(recorder, np.zeros(4, np.int64), predictions)
 
-    found = sections.mismatches(recording, scores, record(predictions, np.zeros(4, np.int64)))
+    found = sections.mismatches(recording, scores)
 
     assert (found.compared, found.differing, found.requests) == (4, 1, 1)
     assert msgspec.to_builtins(found.examples) == [

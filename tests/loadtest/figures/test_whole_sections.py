@@ -253,14 +253,12 @@ def test_mismatches_are_counted_in_all_and_shown_in_part():
         recorder.answer(number, due_ns, due_ns, due_ns + MS, b"1")
     predictions = np.zeros(30, np.int64)
     recording, scores = scored(recorder, [0] * 30, predictions)
-    record = Record(**{**vars(RECORD), "predictions": predictions})
 
-    found = sections.mismatches(recording, scores, record)
+    found = sections.mismatches(recording, scores)
 
     assert (found.compared, found.differing, found.requests) == (30, 30, 30)
     assert [each.sent_seconds for each in found.examples] == list(range(20))
-    assert sections.mismatches(recording, scores, "no record") is None
-    assert sections.mismatches(recording, scores, RECORD) is None
+    assert sections.mismatches(*scored(recorder, [0] * 30)) is None
 
 
 def test_errors_come_most_frequent_first():

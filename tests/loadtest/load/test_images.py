@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
 
-from loadtest.load.images import shuffled
+from loadtest.load.images import load_test_images, shuffled
+from loadtest.settings.config import UsageError
+from training.data.cifar10 import DATA_DIR_VARIABLE
 
 
 @pytest.mark.parametrize(("images", "batch", "sizes"), [(24, 7, [7, 7, 7, 3]), (6, 3, [3, 3])])
@@ -30,3 +32,11 @@ def test_the_seed_decides_the_order():
     assert orders[0] == orders[1]
     assert orders[0] != orders[2]
     assert orders[0] != sorted(orders[0])
+
+
+def test_without_a_data_set_the_way_out_is_named(monkeypatch):
+    """Missing test images name the flags that need none."""
+    monkeypatch.delenv(DATA_DIR_VARIABLE, raising=False)
+
+    with pytest.raises(UsageError, match=r"--synthetic .*--random .*--inputs"):
+        load_test_images(None)

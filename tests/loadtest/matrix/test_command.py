@@ -67,6 +67,35 @@ def test_a_running_server_takes_the_place_of_the_targets(matrix_toml, run_matrix
     assert not (folder / "servers").exists()
 
 
+def test_a_scenario_may_name_its_rows(matrix_toml, image_target, tmp_path):
+    """Without a data set, and with records of the test images, synthetic images are sent."""
+    file = matrix_toml(f"""
+        models = ["cat"]
+        [[targets]]
+        address = "{image_target}"
+        [[scenarios]]
+        scenario = "single-stream"
+        synthetic = 12
+    """)
+
+    finished = subprocess.run(
+        [
+            *(sys.executable, "-m", "loadtest", "matrix", str(file), "--repeats=1"),
+            *("--models-dir=records", f"--output-dir={tmp_path / 'report'}"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=100,
+        env=os.environ | {"CIFAR10_DIR": ""},
+    )
+
+    assert finished.returncode == 0, finished.stderr
+    (result,) = read(tmp_path / "report").results
+    assert result.report.manifest.data.source == "synthetic, seed 0"
+    assert result.report.mismatches.compared == 12
+
+
 def test_a_run_that_fails_leaves_the_others_alone(matrix_toml, run_matrix, image_target):
     """The report quotes the error of the failed run, and the other runs are measured."""
     file = matrix_toml(f"""

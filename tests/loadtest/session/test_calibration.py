@@ -83,7 +83,9 @@ class Stopwatch(GrpcSender):
 def test_reported_percentiles_are_those_of_an_independent_stopwatch(split):
     """With a 5 ms server no latency is lower, and p50 to p99 are right within 1 ms or 2 %."""
     api, queries = TfsGrpc("stub", None), shuffled(len(split), batch=1, seed=0)
-    payloads = [api.payload(split.images[queries.image_ids(query)]) for query in range(24)]
+    payloads = [
+        api.payload({"images": split.images[queries.image_ids(query)]}) for query in range(24)
+    ]
     plan = Plan(
         in_flight=8,
         rate_per_second=None,

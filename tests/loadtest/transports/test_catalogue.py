@@ -10,7 +10,7 @@ import pytest
 import tiny_models
 from onnx import TensorProto, helper
 
-from loadtest.settings.config import ConnectionConfig, UsageError
+from loadtest.settings.config import ConnectionConfig
 from loadtest.transports import kserve_grpc, kserve_rest, tfs_grpc, tfs_rest
 from loadtest.transports.api import Api, CallError, ModelInput
 from loadtest.transports.catalogue import DISCOVERIES, make_sender
@@ -28,7 +28,7 @@ APIS = {
 
 
 def discover(transport: str, target: str, model: str, version: int | None = None) -> Api:
-    question = DISCOVERIES[transport](target, model, version, batch=2, timeout_seconds=30)
+    question = DISCOVERIES[transport](target, model, version, timeout_seconds=30)
     return asyncio.run(question)
 
 
@@ -70,11 +70,11 @@ def scores_target(tmp_path_factory, running_server):
 def test_a_real_server_is_asked_and_its_answer_read(transport, image_target, split):
     """Over every API, `echo` answers the number drawn into each image."""
     api = discover(transport, image_target, "echo")
-    response = send(transport, image_target, api, api.payload(split.images[[5, 9]]))
+    response = send(transport, image_target, api, api.payload({"images": split.images[[5, 9]]}))
 
     answer = api.parse(response, 2)
 
-    assert api.model_input == ModelInput("images", "uint8", (-1, 32, 32, 3))
+    assert api.inputs == (ModelInput("images", "uint8", (-1, 32, 32, 3)),)
     assert answer.classes.tolist() == split.images[[5, 9], 0, 0, 0].tolist()
     # REST answers name no version; the metadata does.
     assert (answer.version or api.served_version) == 1
@@ -89,9 +89,9 @@ def test_images_travel_in_the_type_that_the_model_names(transport, scores_target
     images[1, :, :, 1] = 1
     api = discover(transport, scores_target, "scorer")
 
-    answer = api.parse(send(transport, scores_target, api, api.payload(images)), 2)
+    answer = api.parse(send(transport, scores_target, api, api.payload({"pixels": images})), 2)
 
-    assert api.model_input == ModelInput("pixels", "float32", (-1, 32, 32, 3))
+    assert api.inputs == (ModelInput("pixels", "float32", (-1, 32, 32, 3)),)
     assert answer.classes.tolist() == [2, 1]
     assert answer.output in {"y", "predictions"}
 
@@ -101,7 +101,7 @@ def test_a_version_is_asked_for(transport, image_target, split):
     """A request for version 1 is answered, a request for version 9 is refused by the server."""
     api = discover(transport, image_target, "echo", 1)
 
-    response = send(transport, image_target, api, api.payload(split.images[:2]))
+    response = send(transport, image_target, api, api.payload({"images": split.images[:2]}))
     assert api.parse(response, 2).version == 1
     with pytest.raises(CallError) as refused:
         discover(transport, image_target, "echo", 9)
@@ -114,7 +114,9 @@ def test_the_server_is_asked_where_the_time_went(transport, image_target, split)
     """With server timing the answer carries the server's timing text."""
     api = discover(transport, image_target, "echo")
 
-    response = send(transport, image_target, api, api.payload(split.images[:2]), server_timing=True)
+    response = send(
+        transport, image_target, api, api.payload({"images": split.images[:2]}), server_timing=True
+    )
 
     assert isinstance(response, TimedResponse)
     assert "queue;dur=" in response.timing
@@ -134,9 +136,11 @@ def test_the_server_is_asked_where_the_time_went(transport, image_target, split)
 def test_a_refused_request_has_a_kind_and_the_servers_words(transport, kind, image_target, split):
     """An unknown model gives gRPC's or HTTP's status as kind and a message with its name."""
     api = discover(transport, image_target, "echo")
-    elsewhere = type(api)(model="nobody", version=None, model_input=api.model_input)
+    elsewhere = type(api)(model="nobody", version=None, inputs=api.inputs)
 
-    found, message = send(transport, image_target, elsewhere, elsewhere.payload(split.images[:2]))
+    found, message = send(
+        transport, image_target, elsewhere, elsewhere.payload({"images": split.images[:2]})
+    )
 
     assert found == kind
     assert "nobody" in message
@@ -147,18 +151,11 @@ def test_nobody_listening_is_unavailable(transport, split):
     """Without a server, both the discovery and a request fail with UNAVAILABLE."""
     api = APIS[transport]("echo", None)
 
-    kind, _ = send(transport, "127.0.0.1:1", api, api.payload(split.images[:2]))
+    kind, _ = send(transport, "127.0.0.1:1", api, api.payload({"images": split.images[:2]}))
     with pytest.raises(CallError) as refused:
         discover(transport, "127.0.0.1:1", "echo")
 
     assert kind == refused.value.kind == "UNAVAILABLE"
-
-
-@pytest.mark.parametrize("transport", TRANSPORTS)
-def test_a_model_that_takes_no_images_is_refused(transport, target):
-    """`identity` takes (batch, 3), not images: UsageError names the shape."""
-    with pytest.raises(UsageError, match=r"\(-1, 3\)"):
-        discover(transport, target, "identity")
 
 
 @pytest.mark.parametrize(
@@ -233,9 +230,7 @@ def test_headers_go_with_every_request(transport, server_timing, grpc_listener, 
 
     async def ask_and_send() -> None:
         with contextlib.suppress(CallError):
-            await DISCOVERIES[transport](
-                target, "m", None, batch=1, timeout_seconds=30, connection=sent
-            )
+            await DISCOVERIES[transport](target, "m", None, timeout_seconds=30, connection=sent)
         api = APIS[transport]("m", None)
         sender = make_sender(
             transport,

@@ -7,9 +7,9 @@ from serving.protos.kserve_pb2 import ModelInferRequest, ModelInferResponse
 
 def test_kserve_requests_carry_raw_contents(split):
     """A request has datatype and shape in its input and the pixels in raw_input_contents."""
-    api = kserve_grpc.KserveGrpc("m", 3, ModelInput("x", "float32", None))
+    api = kserve_grpc.KserveGrpc("m", 3, (ModelInput("x", "float32", None),))
 
-    request = ModelInferRequest.FromString(api.payload(split.images[:2]))
+    request = ModelInferRequest.FromString(api.payload({"x": split.images[:2]}))
 
     (tensor,) = request.inputs
     assert (request.model_version, tensor.name, tensor.datatype) == ("3", "x", "FP32")

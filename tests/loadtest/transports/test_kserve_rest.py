@@ -14,9 +14,9 @@ def _answer(*outputs: dict, raw: bytes = b"", version: str = "7", spaces: int = 
 
 def test_json_requests_carry_every_pixel(split):
     """A request has name, datatype, shape and the pixels in row-major order."""
-    api = kserve_rest.KserveRest("m", 3, ModelInput("x", "float32", None))
+    api = kserve_rest.KserveRest("m", 3, (ModelInput("x", "float32", None),))
 
-    (tensor,) = json.loads(api.payload(split.images[:2]))["inputs"]
+    (tensor,) = json.loads(api.payload({"x": split.images[:2]}))["inputs"]
 
     assert api.path == "/v2/models/m/versions/3/infer"
     assert dict(api.headers) == {"content-type": "application/json"}
@@ -28,10 +28,10 @@ def test_json_requests_carry_every_pixel(split):
 @pytest.mark.parametrize("images", [1, 24])
 def test_binary_requests_carry_raw_bytes_after_json_of_constant_length(split, name, images):
     """The header's length is that of the JSON, whatever the batch and the input's name are."""
-    api = kserve_rest.KserveRestBinary("m", None, ModelInput(name, "uint8", None))
+    api = kserve_rest.KserveRestBinary("m", None, (ModelInput(name, "uint8", None),))
     length = int(dict(api.headers)["inference-header-content-length"])
 
-    body = api.payload(split.images[:images])
+    body = api.payload({name: split.images[:images]})
 
     (tensor,) = json.loads(body[:length])["inputs"]
     assert tensor["name"] == name

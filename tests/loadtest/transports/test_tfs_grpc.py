@@ -8,7 +8,7 @@ def test_predict_requests_are_tensorflow_servings(split):
     """A request, parsed as PredictRequest, has model, version and pixels in tensor_content."""
     api = tfs_grpc.TfsGrpc("m", 3)
 
-    request = PredictRequest.FromString(api.payload(split.images[:2]))
+    request = PredictRequest.FromString(api.payload({"images": split.images[:2]}))
 
     assert (request.model_spec.name, request.model_spec.version.value) == ("m", 3)
     assert request.inputs["images"].tensor_content == split.images[:2].tobytes()

@@ -1,0 +1,31 @@
+"""The source of the rows of a run: the one that its settings name."""
+
+from loadtest.load import array_files, image_files
+from loadtest.load.dataset import Source
+from loadtest.load.images import LabelledImages, load_test_images, source_name
+from loadtest.load.random_rows import RandomRows
+from loadtest.load.synthetic_images import SyntheticImages
+from loadtest.settings.config import DataConfig, UsageError
+
+
+def open_source(data: DataConfig) -> Source:
+    """Return the source of the rows; files are read here, except for images of a folder.
+
+    Raises:
+        UsageError: The rows cannot be read.
+    """
+    if data.random is not None:
+        return RandomRows(data.random, data.seed, data.shapes)
+    if data.synthetic is not None:
+        return SyntheticImages(data.synthetic, data.seed)
+    path = data.inputs
+    if path is None:
+        return LabelledImages(load_test_images(data.data_dir), source_name(data.data_dir))
+    if path.is_dir():
+        return image_files.find(path)
+    if path.suffix == ".npz":
+        return array_files.read_archive(path)
+    if path.suffix in {".jsonl", ".ndjson"}:
+        return array_files.read_json_lines(path)
+    msg = f"--inputs {path}: expected a folder of images, or a file that ends with .npz or .jsonl"
+    raise UsageError(msg)
