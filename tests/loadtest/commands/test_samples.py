@@ -23,6 +23,8 @@ PICKY_LIMIT = 20  # `picky` fails on images with this number or a higher one
 LEFT_OUT = (
     *("schema_version", "name", "status", "stop_reason", "target", "transport", "tls"),
     *("scenario.*", "floor*", "validity.*", "gates", "capacity*", "manifest.*", "warnings"),
+    # The parts of a shape, whose times are settings of the load.
+    "phases",
     *("model.name", "model.version_asked_for", "model.precision", "model.provider"),
     *("model.input.*", "model.further_inputs", "model.output", "checked.*"),
     *("requests.warmup", "requests.warmup_failed", "errors.*.first_message"),
